@@ -1,0 +1,172 @@
+"""What can go wrong, as values and as exceptions.
+
+A reference that cannot be audited is a value: a `Failure`, which ends up in the
+report as a record. Exceptions are only for what stops a command:
+
+    AuditorError                 (never raised itself)
+     ├─ UsageError               the command line or configuration is wrong   exit 2
+     │   └─ ConfigError          every mistake of a configuration at once     exit 2
+     ├─ OutputError              the report could not be written              exit 3
+     └─ ProtocolError            a header or document that breaks its grammar;
+                                 raised by `auditor.protocol`, turned into a
+                                 `Failure` at the edge of `auditor.registry`
+
+Anything else that escapes is a bug (exit 70).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import IntEnum, StrEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of the `auditor` command."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    OUTPUT = 3
+    LOCKED = 5
+    BUG = 70
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class Stage(StrEnum):
+    """The step of one reference's way at which a failure happened."""
+
+    INPUT = "input"
+    LIST = "list"
+    TOKEN = "token"
+    MANIFEST = "manifest"
+    CONFIG = "config"
+    BLOB = "blob"
+
+
+class Blame(StrEnum):
+    """Who has to act on a failure."""
+
+    USER = "user"
+    REGISTRY = "registry"
+    NETWORK = "network"
+    NOBODY = "nobody"
+
+
+class FailureKind(StrEnum):
+    """Why a reference has no image record. The names are part of the report."""
+
+    INVALID_REFERENCE = "invalid_reference"
+    DNS = "dns"
+    CONNECT = "connect"
+    TLS = "tls"
+    TIMEOUT = "timeout"
+    REALM_REFUSED = "realm_refused"
+    REDIRECT_REFUSED = "redirect_refused"
+    TOKEN_REJECTED = "token_rejected"
+    NO_PULL_GRANT = "no_pull_grant"
+    DENIED = "denied"
+    NOT_FOUND = "not_found"
+    VANISHED = "vanished"
+    RATE_LIMITED = "rate_limited"
+    SERVER_ERROR = "server_error"
+    PROTOCOL_VIOLATION = "protocol_violation"
+    TOO_LARGE = "too_large"
+    DIGEST_MISMATCH = "digest_mismatch"
+    DIGEST_CHANGED = "digest_changed"
+    AMBIGUOUS_DOCUMENT = "ambiguous_document"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+    INCOMPLETE_LISTING = "incomplete_listing"
+    INTERRUPTED = "interrupted"
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same request may succeed a moment later."""
+        return _FAILURES[self][0]
+
+    @property
+    def blame(self) -> Blame:
+        """Who has to act so that the next run succeeds."""
+        return _FAILURES[self][1]
+
+
+_FAILURES: dict[FailureKind, tuple[bool, Blame]] = {
+    FailureKind.INVALID_REFERENCE: (False, Blame.USER),
+    FailureKind.DNS: (True, Blame.NETWORK),
+    FailureKind.CONNECT: (True, Blame.NETWORK),
+    FailureKind.TLS: (False, Blame.NETWORK),
+    FailureKind.TIMEOUT: (True, Blame.NETWORK),
+    FailureKind.REALM_REFUSED: (False, Blame.REGISTRY),
+    FailureKind.REDIRECT_REFUSED: (False, Blame.REGISTRY),
+    FailureKind.TOKEN_REJECTED: (False, Blame.REGISTRY),
+    FailureKind.NO_PULL_GRANT: (False, Blame.USER),
+    FailureKind.DENIED: (False, Blame.USER),
+    FailureKind.NOT_FOUND: (False, Blame.USER),
+    FailureKind.VANISHED: (False, Blame.NOBODY),
+    FailureKind.RATE_LIMITED: (True, Blame.NOBODY),
+    FailureKind.SERVER_ERROR: (True, Blame.REGISTRY),
+    FailureKind.PROTOCOL_VIOLATION: (False, Blame.REGISTRY),
+    FailureKind.TOO_LARGE: (False, Blame.REGISTRY),
+    FailureKind.DIGEST_MISMATCH: (False, Blame.REGISTRY),
+    FailureKind.DIGEST_CHANGED: (False, Blame.NOBODY),
+    FailureKind.AMBIGUOUS_DOCUMENT: (False, Blame.REGISTRY),
+    FailureKind.UNSUPPORTED_MEDIA_TYPE: (False, Blame.REGISTRY),
+    FailureKind.INCOMPLETE_LISTING: (False, Blame.REGISTRY),
+    FailureKind.INTERRUPTED: (False, Blame.NOBODY),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why one step did not work: a value that travels to the report.
+
+    `detail` is one sentence that is safe to print: no secret, no query string,
+    no raw error body. `status` is the HTTP status where there was one.
+    """
+
+    kind: FailureKind
+    detail: str
+    stage: Stage = Stage.MANIFEST
+    status: int | None = None
+    attempts: int = 1
+
+    def at(self, stage: Stage) -> Failure:
+        """The same failure, said of another stage."""
+        return replace(self, stage=stage)
+
+
+class AuditorError(Exception):
+    """Base of everything this package raises on purpose."""
+
+    exit_code = ExitCode.BUG
+
+
+class UsageError(AuditorError):
+    """The command line, a list or a file it names cannot be used as given."""
+
+    exit_code = ExitCode.USAGE
+
+
+class ConfigError(UsageError):
+    """A configuration with mistakes: all of them, each with its place."""
+
+    def __init__(self, mistakes: tuple[str, ...]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = mistakes
+
+
+class OutputError(AuditorError):
+    """The report could not be written."""
+
+    exit_code = ExitCode.OUTPUT
+
+
+class ProtocolError(AuditorError):
+    """A header, token or document that breaks its grammar or a limit."""
+
+    def __init__(
+        self, detail: str, kind: FailureKind = FailureKind.PROTOCOL_VIOLATION
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.kind = kind
