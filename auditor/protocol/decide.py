@@ -1,0 +1,157 @@
+"""What to do with an answer: a decision without side effects.
+
+The client carries it out: it sleeps, fetches tokens and sends again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import dataclass, replace
+
+from auditor.errors import Failure, FailureKind
+from auditor.protocol.answer import Answer
+from auditor.protocol.backoff import full_jitter, retry_after_s
+from auditor.protocol.challenge import Challenge, parse_challenges, preferred
+from auditor.protocol.error_body import error_sentence
+
+# RFC 9110 section 15.5.9, RFC 6585 section 4, RFC 9110 section 15.6: a later
+# identical request may succeed.
+RETRYABLE_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+# A throttled request is not a failed one: the registry asks for patience and says
+# for how long, so it is asked more often than a broken one before it is given up.
+THROTTLED_TRIES = 8
+# A token younger than this was made for this request: that it is refused is an
+# answer, not an accident of time.
+FRESH_TOKEN_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """What the request carried. `token_age_s` is null when it carried no token.
+
+    `elsewhere`: a redirect led to another origin, which was sent no token. What that
+    one asks for is not the registry's word.
+    """
+
+    token_age_s: float | None = None
+    basic: bool = False
+    authenticated_again: bool = False
+    elsewhere: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """The answer is what was asked for."""
+
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authenticate:
+    """Get a token for `challenge` (null: the host's known one) and send again."""
+
+    challenge: Challenge | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """Send again after `seconds`; `host_wide`: nobody may ask the host sooner."""
+
+    seconds: float
+    host_wide: bool
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fail:
+    """Nothing more can be done."""
+
+    failure: Failure
+
+
+Decision = Done | Authenticate | Wait | Fail
+
+
+def decide(
+    outcome: Answer | Failure,
+    *,
+    attempt: int,
+    tries: int,
+    sent: Sent,
+    now: float,
+    random: float,
+    wanted: Container[int] = (),
+) -> Decision:
+    """What to do after attempt number `attempt` (from 1) of at most `tries`.
+
+    `wanted` are statuses outside 2xx that the caller takes as an answer. `now` is
+    epoch seconds, `random` a number in [0, 1) for the jitter.
+    """
+    if isinstance(outcome, Failure):
+        failure = replace(outcome, attempts=attempt)
+        if failure.kind.retryable and attempt < tries:
+            return Wait(
+                seconds=full_jitter(attempt, random=random),
+                host_wide=False,
+                failure=failure,
+            )
+        return Fail(failure=failure)
+    if 200 <= outcome.status < 300 or outcome.status in wanted:
+        return Done(answer=outcome)
+    if outcome.status == 401:
+        return _unauthorized(outcome, attempt=attempt, sent=sent)
+    failure = failure_of(outcome, attempt=attempt)
+    if outcome.status in RETRYABLE_STATUSES:
+        limit = max(tries, THROTTLED_TRIES) if outcome.status == 429 else tries
+        if attempt < limit:
+            asked = retry_after_s(
+                outcome.headers.get("Retry-After"),
+                response_date=outcome.headers.get("Date"),
+                now=now,
+            )
+            jitter = full_jitter(attempt, random=random)
+            return Wait(
+                seconds=jitter if asked is None else asked + jitter / 10,
+                host_wide=asked is not None or outcome.status == 429,
+                failure=failure,
+            )
+    return Fail(failure=failure)
+
+
+def _unauthorized(answer: Answer, *, attempt: int, sent: Sent) -> Decision:
+    fresh = sent.token_age_s is not None and sent.token_age_s < FRESH_TOKEN_S
+    if sent.basic or sent.authenticated_again or sent.elsewhere or fresh:
+        return Fail(failure=failure_of(answer, attempt=attempt))
+    values = answer.headers.getall("WWW-Authenticate", ())
+    return Authenticate(challenge=preferred(parse_challenges(values)))
+
+
+def failure_of(answer: Answer, *, attempt: int = 1) -> Failure:
+    """The failure that an unsuccessful answer stands for, by its status."""
+    said = error_sentence(
+        answer.body, content_type=answer.content_type, status=answer.status
+    )
+    kind, meaning = _meaning(answer.status)
+    detail = f"{meaning} ({answer.status}" + (f": {said})" if said else ")")
+    return Failure(kind=kind, detail=detail, status=answer.status, attempts=attempt)
+
+
+def _meaning(status: int) -> tuple[FailureKind, str]:
+    match status:
+        case 401:
+            return FailureKind.DENIED, "the registry asks for other credentials"
+        case 403:
+            return FailureKind.DENIED, "the registry denies access"
+        case 404:
+            return (
+                FailureKind.NOT_FOUND,
+                "not there, or not visible to this account",
+            )
+        case 408:
+            return FailureKind.TIMEOUT, "the registry gave up waiting"
+        case 429:
+            return FailureKind.RATE_LIMITED, "the registry limits the request rate"
+        case _ if status >= 500:
+            return FailureKind.SERVER_ERROR, "the registry failed"
+        case _:
+            return FailureKind.PROTOCOL_VIOLATION, "the registry refused the request"

@@ -1,0 +1,89 @@
+"""JSON documents from a registry, read so that nobody can read them differently.
+
+Readers written in Go match keys without regard to case, some parsers keep the first
+of two equal keys and others the last. A document in which that makes a difference
+for a key of the manifest formats is refused (RFC 8259 section 4 calls the behaviour
+unpredictable; CVE-2021-41190 is the same mistake one level up).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from auditor.errors import FailureKind, ProtocolError
+
+# The keys that decide what a manifest, index, descriptor or platform means, and the
+# annotations with which Docker's builder marks attestations.
+STRUCTURAL_KEYS = frozenset(
+    {
+        "annotations", "architecture", "artifactType", "blobSum", "config", "digest",
+        "features", "fsLayers", "history", "layers", "manifests", "mediaType", "name",
+        "os", "os.features", "os.version", "platform", "schemaVersion", "signatures",
+        "size", "subject", "tag", "urls", "v1Compatibility", "variant",
+        "vnd.docker.reference.digest", "vnd.docker.reference.type",
+    }
+)  # fmt: skip
+# Folded as Go folds them, where U+017F is an "s" and U+212A a "k".
+_FOLDED = {key.casefold(): key for key in STRUCTURAL_KEYS}
+_BLANKS = b" \t\r\n"
+
+
+def parse_object(raw: bytes, what: str) -> dict[str, Any]:
+    """The JSON object in `raw`, or `ProtocolError`.
+
+    `PROTOCOL_VIOLATION`: not JSON, or not an object. `AMBIGUOUS_DOCUMENT`: a
+    structural key stands twice in one object. Objects and arrays may be nested some
+    250 deep, which is as far as orjson writes them; no manifest needs ten.
+    """
+    try:
+        document = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise ProtocolError(
+            f"the {what} is not JSON: {error.msg} at character {error.pos}"
+        ) from None
+    if not isinstance(document, dict):
+        raise ProtocolError(f"the {what} is JSON but not an object")
+    try:
+        if not _round_trips(raw, document):
+            _refuse_duplicates(raw, what)
+    except (orjson.JSONEncodeError, RecursionError):
+        raise ProtocolError(f"the {what} is nested too deeply") from None
+    return document
+
+
+def check_key_case(objects: Iterable[dict[str, Any]], what: str) -> None:
+    """Refuse keys that only differ in case from a structural key."""
+    for found in objects:
+        for key in found.keys() - STRUCTURAL_KEYS:
+            meant = _FOLDED.get(key.casefold())
+            if meant is not None:
+                raise ProtocolError(
+                    f'the {what} has a key "{key}", which some readers take for '
+                    f'"{meant}"',
+                    FailureKind.AMBIGUOUS_DOCUMENT,
+                )
+
+
+def _round_trips(raw: bytes, document: dict[str, Any]) -> bool:
+    # A duplicate key is lost in parsing, so a document that comes back the same
+    # but for blanks has none. This is the fast path for nearly every document.
+    again = orjson.dumps(document)
+    return again.translate(None, _BLANKS) == raw.translate(None, _BLANKS)
+
+
+def _refuse_duplicates(raw: bytes, what: str) -> None:
+    def check(pairs: list[tuple[str, Any]]) -> None:
+        seen = set()
+        for key, _ in pairs:
+            if key in seen and key in STRUCTURAL_KEYS:
+                raise ProtocolError(
+                    f'the {what} holds the key "{key}" twice in one object',
+                    FailureKind.AMBIGUOUS_DOCUMENT,
+                )
+            seen.add(key)
+
+    json.loads(raw, object_pairs_hook=check)

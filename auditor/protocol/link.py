@@ -1,0 +1,79 @@
+"""The next page of a list, from its Link header (RFC 8288 section 3).
+
+    Link       = #link-value
+    link-value = "<" URI-Reference ">" *( OWS ";" OWS [ link-param ] )
+    link-param = token BWS [ "=" BWS ( token / quoted-string ) ]
+
+A next link that is not understood would end the list too early without anybody
+knowing, so whatever is damaged here is an error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import NoReturn
+
+from auditor.errors import FailureKind, ProtocolError
+from auditor.protocol.url import origin_of, resolve
+from auditor.safe_text import safe_url
+
+_TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_QUOTED = r'"((?:[^"\\]|\\.)*)"'
+_SEPARATOR = re.compile(r"[ \t,]*")
+_TARGET = re.compile(r"<([^<>]*)>")
+_PARAMETER = re.compile(
+    rf"[ \t]*;[ \t]*(?:({_TOKEN})(?:[ \t]*=[ \t]*(?:{_QUOTED}|({_TOKEN})))?)?"
+)
+_END = re.compile(r"[ \t]*(?:,|\Z)")
+_QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
+_KIND = FailureKind.INCOMPLETE_LISTING
+
+
+def next_page(link_values: Iterable[str], page_url: str) -> str | None:
+    """The absolute URL of the page after `page_url`, or None on the last one.
+
+    Followed as it is: the cursor in it is opaque and is not encoded anew.
+    `ProtocolError(INCOMPLETE_LISTING)` for a damaged header, for two different next
+    pages, and for one at another scheme, host or port than `page_url`.
+    """
+    targets = {
+        resolve(page_url, target, kind=_KIND)
+        for line in link_values
+        for target, relations in _links(line, page_url)
+        if "next" in relations
+    }
+    if not targets:
+        return None
+    if len(targets) > 1:
+        _incomplete(page_url, "has two different next pages")
+    (url,) = targets
+    if origin_of(url, kind=_KIND) != origin_of(page_url, kind=_KIND):
+        _incomplete(page_url, f"has its next page elsewhere, at {safe_url(url)}")
+    return url
+
+
+def _links(line: str, page_url: str) -> Iterator[tuple[str, list[str]]]:
+    """Each target of a line with its relation types in lower case (section 3.3)."""
+    position = _SEPARATOR.match(line).end()  # type: ignore[union-attr]
+    while position < len(line):
+        target = _TARGET.match(line, position)
+        if target is None:
+            _incomplete(page_url, "has a damaged Link header")
+        position = target.end()
+        relations: str | None = None
+        while parameter := _PARAMETER.match(line, position):
+            position = parameter.end()
+            name, quoted, token = parameter.groups()
+            # Section 3.3: of several rel parameters the first counts.
+            if relations is None and name is not None and name.lower() == "rel":
+                relations = _QUOTED_PAIR.sub(r"\1", quoted or "") or token or ""
+        end = _END.match(line, position)
+        if end is None:
+            _incomplete(page_url, "has a damaged Link header")
+        yield target[1], (relations or "").lower().split()
+        position = _SEPARATOR.match(line, end.end()).end()  # type: ignore[union-attr]
+
+
+def _incomplete(page_url: str, reason: str) -> NoReturn:
+    raise ProtocolError(f"the list at {safe_url(page_url)} {reason}", _KIND)

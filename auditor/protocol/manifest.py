@@ -1,0 +1,277 @@
+"""Manifests of every kind, from raw bytes to values.
+
+Sources: OCI image-spec v1.1 (manifest.md, image-index.md, descriptor.md), distribution
+manifest v2 schema 2. Schema 1 has a module of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from auditor.errors import FailureKind, ProtocolError
+from auditor.protocol import media_types
+from auditor.protocol.json_document import check_key_case, parse_object
+from auditor.protocol.reference import is_digest
+from auditor.protocol.schema1 import Schema1, parse_schema1
+
+MAX_SIZE = 2**63 - 1  # descriptor.md: size is an int64
+# Docker's builder adds these annotations to the attestation manifests of an index.
+REFERENCE_TYPE = "vnd.docker.reference.type"
+REFERENCE_DIGEST = "vnd.docker.reference.digest"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlatformSpec:
+    """The `platform` of a descriptor, or the same facts from an image config."""
+
+    os: str | None
+    architecture: str | None
+    variant: str | None
+    os_version: str | None
+
+    @property
+    def is_real(self) -> bool:
+        """Whether it names a platform (`unknown/unknown` marks attestations)."""
+        return (
+            self.os not in {None, "", "unknown"}
+            and self.architecture not in {None, "", "unknown"}
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Descriptor:
+    """A descriptor. `size` is bytes; `platform` is null where none is given."""
+
+    media_type: str | None
+    digest: str
+    size: int
+    platform: PlatformSpec | None
+    annotations: Mapping[str, str]
+    artifact_type: str | None
+    has_urls: bool
+
+    @property
+    def attests(self) -> str | None:
+        """The digest that this attestation manifest is about, if it is one."""
+        if self.annotations.get(REFERENCE_TYPE) == "attestation-manifest":
+            return self.annotations.get(REFERENCE_DIGEST, "")
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Index:
+    """An OCI index or a Docker manifest list."""
+
+    media_type: str
+    children: tuple[Descriptor, ...]
+    annotations: Mapping[str, str]
+    artifact_type: str | None
+    subject: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageManifest:
+    """An OCI manifest or a Docker manifest v2. Layers stand base first."""
+
+    media_type: str
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+    annotations: Mapping[str, str]
+    artifact_type: str | None
+    subject: str | None
+
+    @property
+    def has_image_config(self) -> bool:
+        """Whether the config says os and architecture (an artifact's does not)."""
+        return _is_image_config(self.config.media_type, self.media_type)
+
+
+Manifest = Index | ImageManifest | Schema1
+
+
+def parse_manifest(raw: bytes, content_type: str | None) -> Manifest:
+    """The manifest in `raw`.
+
+    `content_type` is the header's value; the document's own `mediaType` wins over it.
+    Raises `ProtocolError` with `PROTOCOL_VIOLATION`, `AMBIGUOUS_DOCUMENT` (both an
+    index and an image, CVE-2021-41190; keys standing twice or in two cases) or
+    `UNSUPPORTED_MEDIA_TYPE`.
+    """
+    said = media_types.essence(content_type)
+    first = raw.lstrip()[:1]
+    if first == b"<" or (said == "text/html" and first != b"{"):
+        raise ProtocolError("the registry answered with an HTML page, not a manifest")
+    document = parse_object(raw, "manifest")
+    check_key_case((document,), "manifest")
+    _refuse_two_kinds(document)
+    media_type = _media_type(document, said)
+    if media_type in media_types.INDEX_TYPES:
+        return _index(document, media_type)
+    if media_type in media_types.IMAGE_TYPES:
+        return _image(document, media_type)
+    return parse_schema1(raw, document)
+
+
+def _refuse_two_kinds(document: Mapping[str, Any]) -> None:
+    kinds = [
+        found[0]
+        for keys in (("manifests",), ("layers", "config"), ("fsLayers",))
+        if (found := [key for key in keys if document.get(key) is not None])
+    ]
+    if len(kinds) > 1:
+        raise ProtocolError(
+            f'the manifest has both "{kinds[0]}" and "{kinds[1]}"',
+            FailureKind.AMBIGUOUS_DOCUMENT,
+        )
+
+
+def _media_type(document: Mapping[str, Any], said: str | None) -> str:
+    """The document's own type, else the header's, else what its keys tell."""
+    own = document.get("mediaType")
+    if own is not None and not isinstance(own, str):
+        raise ProtocolError("the manifest's mediaType is not a string")
+    version = document.get("schemaVersion")
+    if type(version) is not int or version not in {1, 2}:
+        raise ProtocolError(
+            f"the document is no manifest: its schemaVersion is {_short(version)}"
+        )
+    if version == 1:
+        if own and own not in media_types.SCHEMA1_TYPES:
+            raise ProtocolError(
+                f"the document says it is {_short(own)} but its schemaVersion is 1",
+                FailureKind.AMBIGUOUS_DOCUMENT,
+            )
+        return media_types.SIGNED_SCHEMA1
+    if own:
+        if own not in media_types.INDEX_TYPES | media_types.IMAGE_TYPES:
+            raise ProtocolError(
+                f"manifests of type {_short(own)} are not known",
+                FailureKind.UNSUPPORTED_MEDIA_TYPE,
+            )
+        expected = own
+    elif said in media_types.INDEX_TYPES | media_types.IMAGE_TYPES:
+        expected = said
+    elif "manifests" in document:
+        expected = media_types.OCI_INDEX
+    else:
+        expected = media_types.OCI_MANIFEST
+    wants_children = expected in media_types.INDEX_TYPES
+    if wants_children != ("manifests" in document):
+        raise ProtocolError(
+            f"the document says it is {expected} but its keys are of another kind",
+            FailureKind.AMBIGUOUS_DOCUMENT
+            if "manifests" in document or "config" in document
+            else FailureKind.PROTOCOL_VIOLATION,
+        )
+    return expected
+
+
+def _index(document: Mapping[str, Any], media_type: str) -> Index:
+    children = _list(document.get("manifests"), "manifests")
+    return Index(
+        media_type=media_type,
+        children=tuple(
+            _descriptor(child, f"manifests[{number}]")
+            for number, child in enumerate(children)
+        ),
+        annotations=_annotations(document.get("annotations")),
+        artifact_type=_text(document.get("artifactType")),
+        subject=_subject(document),
+    )
+
+
+def _image(document: Mapping[str, Any], media_type: str) -> ImageManifest:
+    layers = _list(document.get("layers"), "layers")
+    config = _descriptor(document.get("config"), "config")
+    artifact_type = _text(document.get("artifactType"))
+    if artifact_type is None and not _is_image_config(config.media_type, media_type):
+        # image-spec manifest.md, "Guidelines for Artifact Usage": without an
+        # artifactType the config's media type names the artifact.
+        artifact_type = config.media_type
+    return ImageManifest(
+        media_type=media_type,
+        config=config,
+        layers=tuple(
+            _descriptor(layer, f"layers[{number}]")
+            for number, layer in enumerate(layers)
+        ),
+        annotations=_annotations(document.get("annotations")),
+        artifact_type=artifact_type,
+        subject=_subject(document),
+    )
+
+
+def _is_image_config(config_type: str | None, manifest_type: str) -> bool:
+    if manifest_type == media_types.DOCKER_MANIFEST and (
+        config_type is None or config_type in media_types.DEFAULTED_CONFIG_TYPES
+    ):
+        return True
+    return config_type in media_types.IMAGE_CONFIG_TYPES
+
+
+def _descriptor(value: object, where: str) -> Descriptor:
+    if not isinstance(value, dict):
+        raise ProtocolError(f"the manifest's {where} is not a descriptor")
+    check_key_case((value,), f"manifest's {where}")
+    digest = value.get("digest")
+    if not isinstance(digest, str) or not is_digest(digest):
+        raise ProtocolError(f"the manifest's {where} has no valid digest")
+    size = value.get("size")
+    if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= MAX_SIZE:
+        raise ProtocolError(f"the manifest's {where} has no valid size")
+    return Descriptor(
+        media_type=_text(value.get("mediaType")),
+        digest=digest,
+        size=size,
+        platform=_platform(value.get("platform"), where),
+        annotations=_annotations(value.get("annotations")),
+        artifact_type=_text(value.get("artifactType")),
+        has_urls=bool(value.get("urls")),
+    )
+
+
+def _platform(value: object, where: str) -> PlatformSpec | None:
+    if not isinstance(value, dict):
+        return None
+    check_key_case((value,), f"manifest's {where}.platform")
+    os, architecture = _text(value.get("os")), _text(value.get("architecture"))
+    if os is None or architecture is None:
+        # Both are REQUIRED (image-index.md). Half a platform is none, so that the
+        # child is looked at and not taken for something that is no image.
+        return None
+    return PlatformSpec(
+        os=os,
+        architecture=architecture,
+        variant=_text(value.get("variant")),
+        os_version=_text(value.get("os.version")),
+    )
+
+
+def _subject(document: Mapping[str, Any]) -> str | None:
+    subject = document.get("subject")
+    return None if subject is None else _descriptor(subject, "subject").digest
+
+
+def _annotations(value: object) -> Mapping[str, str]:
+    if not isinstance(value, dict):
+        return {}
+    return {key: text for key, text in value.items() if isinstance(text, str)}
+
+
+def _list(value: object, where: str) -> list[Any]:
+    # Go writes an empty list as null.
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise ProtocolError(f'the manifest\'s "{where}" is not a list')
+    return value
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _short(value: object) -> str:
+    return ascii(value)[:80]

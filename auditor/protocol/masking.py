@@ -1,0 +1,64 @@
+"""Secrets in a sentence that somebody else wrote, masked before it is shown.
+
+Error bodies echo what was sent: tokens, passwords, presigned URLs. What looks like
+one is replaced; a word too many is the price. Digests stay: they are what a reader of
+such a sentence needs.
+"""
+
+from __future__ import annotations
+
+import re
+
+from auditor.safe_text import safe_url
+
+_MASK = "***"
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,20}://[^\s\"'<>]+")
+# RFC 9110 section 11.4, but not the sentences that speak of the schemes themselves.
+_CREDENTIALS = re.compile(
+    r"\b(bearer|basic|negotiate)(\s+)"
+    r"(?!(?:auth\w*|token|tokens|realm|challenge|scheme|credentials?|is|was|not|or|and"
+    r"|required)\b(?![=.]))"
+    r"[\"']?[^\s\"',;]+",
+    re.IGNORECASE,
+)
+_NAMED = re.compile(
+    r"(?P<name>(?:"
+    r"passwd|password|passphrase|pwd|secret|api[_-]?key|access[_-]?key|authorization"
+    r"|cookie|(?:access|refresh|identity|id|registry|auth)[_-]?token"
+    r")[\w-]*[\"']?\s*[=:]\s*"
+    # In prose a colon after these is punctuation: "invalid token: expired".
+    r"|(?:token|signature|credential|session|key|auth|jwt|sig)[\w-]*[\"']?\s*=\s*)"
+    r"(?:(?:bearer|basic)\s+)?"
+    r"(?:\"[^\"]*\"?|'[^']*'?|[^\s,;&\"'}]+)",
+    re.IGNORECASE,
+)
+_JWT = re.compile(r"eyJ[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_=-]*){0,4}")
+_DIGEST_OR_RUN = re.compile(
+    r"\bsha(?:256|384|512):[a-f0-9]{64,128}(?![A-Za-z0-9])|[A-Za-z0-9_+=-]{20,}"
+)
+# A run of 20 characters with both cases and digits, or of 32 with two of these, is
+# base64, hexadecimal or a product's own token: 20 characters of base64 are 120 bits.
+_MIXED_RUN_CHARS = 20
+_PLAIN_RUN_CHARS = 32
+
+
+def mask_secrets(text: str) -> str:
+    """The text with everything masked that looks like a credential.
+
+    URLs keep scheme, host and path (see `safe_url`).
+    """
+    text = _URL.sub(lambda found: safe_url(found[0]), text)
+    text = _NAMED.sub(lambda found: found["name"] + _MASK, text)
+    text = _CREDENTIALS.sub(rf"\1\2{_MASK}", text)
+    text = _JWT.sub(_MASK, text)
+    return _DIGEST_OR_RUN.sub(_mask_run, text)
+
+
+def _mask_run(found: re.Match[str]) -> str:
+    run = found[0]
+    if ":" in run:
+        return run  # a digest
+    kinds = sum(bool(re.search(kind, run)) for kind in ("[A-Z]", "[a-z]", "[0-9]"))
+    enough = _MIXED_RUN_CHARS if kinds == 3 else _PLAIN_RUN_CHARS
+    return _MASK if kinds > 1 and len(run) >= enough else run

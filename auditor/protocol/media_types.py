@@ -1,0 +1,43 @@
+"""Media types of manifests, configs and layers.
+
+Sources: OCI image-spec (media-types.md), distribution manifest v2 schema 1 and
+schema 2 specifications.
+"""
+
+from __future__ import annotations
+
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+SCHEMA1 = "application/vnd.docker.distribution.manifest.v1+json"
+SIGNED_SCHEMA1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+OCI_EMPTY = "application/vnd.oci.empty.v1+json"
+
+INDEX_TYPES = frozenset({OCI_INDEX, DOCKER_LIST})
+IMAGE_TYPES = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
+SCHEMA1_TYPES = frozenset({SCHEMA1, SIGNED_SCHEMA1})
+MANIFEST_TYPES = INDEX_TYPES | IMAGE_TYPES | SCHEMA1_TYPES
+IMAGE_CONFIG_TYPES = frozenset({OCI_CONFIG, DOCKER_CONFIG})
+# What stands for DOCKER_CONFIG in manifests v2 of registries that lost the type, and
+# what docker takes for it (distribution issue 1621, moby issues 22378 and 30083).
+DEFAULTED_CONFIG_TYPES = frozenset(
+    {"application/octet-stream", "application/json", "text/html"}
+)
+
+# All six, always, on GET and HEAD: a registry that is not told of lists answers
+# with one platform's manifest and that child's digest. No q-values: some registries
+# misread them.
+ACCEPT_MANIFESTS = ", ".join(
+    (OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST, SIGNED_SCHEMA1, SCHEMA1)
+)
+
+
+def essence(content_type: str | None) -> str | None:
+    """`type/subtype` in lower case without parameters (RFC 9110 section 8.3.1)."""
+    if not content_type:
+        return None
+    return content_type.partition(";")[0].strip().lower() or None

@@ -1,0 +1,189 @@
+"""References: which image of which registry (github.com/distribution/reference).
+
+    [docker://] [host[:port]/] repository [:tag] [@digest]
+
+`alpine` means `docker.io/library/alpine:latest`. The first component is a host if it
+holds a dot or a colon or is `localhost`. Whatever is let through here goes into URLs
+as it stands: no component can be `..`, and nothing needs percent-encoding.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from auditor.errors import FailureKind, ProtocolError
+from auditor.protocol import reference_grammar as grammar
+from auditor.protocol.reference_mistake import mistake_in
+from auditor.safe_text import safe_text
+
+DOCKER_HUB = "docker.io"
+# Names under which people know Docker Hub. Its images have one name here.
+_DOCKER_HUB_NAMES = frozenset(
+    {
+        DOCKER_HUB,
+        "index.docker.io",
+        "registry-1.docker.io",
+        "registry.hub.docker.com",
+    }
+)
+_DOCKER_HUB_API = "registry-1.docker.io"
+
+_NAME = (
+    r"(?:docker://)?"
+    rf"(?:(?P<host>(?=[^/]*[.:]|(?i:localhost)/){grammar.DOMAIN})/"
+    r"|(?![^/]*[.:][^/]*/|localhost/))"
+    rf"(?P<path>{grammar.PATH})"
+)
+_REFERENCE = re.compile(
+    rf"{_NAME}(?::(?P<tag>{grammar.TAG}))?(?:@(?P<digest>{grammar.DIGEST}))?"
+)
+_PATTERN = re.compile(rf"{_NAME}:(?P<pattern>{grammar.TAG_PATTERN})")
+_TAG = re.compile(grammar.TAG)
+_DIGEST = re.compile(grammar.DIGEST)
+# `docker.io/library/<64 hex>` would be an image ID; the grammar's home refuses it too.
+_IMAGE_ID = re.compile(r"[a-f0-9]{64}")
+
+# What some people write before a host; not to be repeated in an error.
+_PASSWORD = re.compile(r"[^/]+:[^/]*@(?=[^/@]+/)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """One image by tag, by digest, or both (then the digest decides).
+
+    `str` gives the canonical text, which parses to an equal value.
+    """
+
+    registry: str
+    repository: str
+    tag: str | None
+    digest: str | None
+
+    @property
+    def manifest_reference(self) -> str:
+        """What stands in the manifest's URL: the digest if there is one."""
+        reference = self.digest or self.tag
+        assert reference is not None, "a reference has a tag or a digest"
+        return reference
+
+    def __str__(self) -> str:
+        tag = f":{self.tag}" if self.tag else ""
+        digest = f"@{self.digest}" if self.digest else ""
+        return f"{self.registry}/{self.repository}{tag}{digest}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TagPattern:
+    """The tags of a repository that match a pattern: `*`, `?`, `[0-9]`, `[!a]`."""
+
+    registry: str
+    repository: str
+    pattern: str
+
+    def matches(self, tag: str) -> bool:
+        """Whether the whole tag matches. Case counts."""
+        return fnmatchcase(tag, self.pattern)
+
+    def __str__(self) -> str:
+        return f"{self.registry}/{self.repository}:{self.pattern}"
+
+
+Selector = Reference | TagPattern
+
+
+def parse_reference(text: str) -> Reference:
+    """One reference, or `ProtocolError(INVALID_REFERENCE)` that says what is wrong."""
+    reference = _reference(text)
+    if reference is None:
+        raise _invalid(text)
+    return reference
+
+
+def parse_selector(text: str) -> Selector:
+    """A reference or a tag pattern; errors as `parse_reference`."""
+    selector = _reference(text) or _pattern(text)
+    if selector is None:
+        raise _invalid(text)
+    return selector
+
+
+def api_host(registry: str) -> str:
+    """The `host[:port]` that serves a registry's API: Docker Hub's differs."""
+    return _DOCKER_HUB_API if registry == DOCKER_HUB else registry
+
+
+def is_tag(text: str) -> bool:
+    """Whether it is a tag (OCI distribution-spec, "Pulling manifests")."""
+    return _TAG.fullmatch(text) is not None
+
+
+def is_digest(text: str) -> bool:
+    """Whether it is a sha256, sha384 or sha512 digest: `algorithm:lower-case hex`."""
+    return _DIGEST.fullmatch(text) is not None
+
+
+def check_digest_grammar(text: str) -> str:
+    """The text, if it is a digest; else `ProtocolError(PROTOCOL_VIOLATION)`."""
+    if not is_digest(text):
+        raise ProtocolError(f'"{safe_text(text, 80)}" is not a digest')
+    return text
+
+
+def _reference(text: str) -> Reference | None:
+    found = _REFERENCE.fullmatch(text)
+    name = _name(found) if found else None
+    if found is None or name is None:
+        return None
+    tag, digest = found["tag"], found["digest"]
+    if tag is None and digest is None:
+        tag = "latest"
+    return Reference(registry=name[0], repository=name[1], tag=tag, digest=digest)
+
+
+def _pattern(text: str) -> TagPattern | None:
+    found = _PATTERN.fullmatch(text)
+    name = _name(found) if found else None
+    if found is None or name is None:
+        return None
+    pattern = found["pattern"]
+    is_glob = any(char in pattern for char in grammar.GLOB_CHARS)
+    if not is_glob or len(pattern) > grammar.MAX_PATTERN_CHARS:
+        return None
+    return TagPattern(registry=name[0], repository=name[1], pattern=pattern)
+
+
+def _name(found: re.Match[str]) -> tuple[str, str] | None:
+    """Registry and repository, or None where a limit of the grammar is exceeded."""
+    host, path = found["host"], found["path"]
+    if host is None:
+        registry = DOCKER_HUB
+        if _IMAGE_ID.fullmatch(path):
+            return None
+    else:
+        registry = host.lower()
+        if registry in _DOCKER_HUB_NAMES:
+            registry = DOCKER_HUB
+        elif not _is_reachable(registry):
+            return None
+    if registry == DOCKER_HUB and "/" not in path:
+        path = f"library/{path}"
+    return None if len(path) > grammar.MAX_PATH_CHARS else (registry, path)
+
+
+def _is_reachable(registry: str) -> bool:
+    host, port = grammar.split_port(registry)
+    if port is not None and int(port) > grammar.MAX_PORT:
+        return False
+    if host.startswith("["):
+        return grammar.is_ipv6(host)
+    return len(host) <= grammar.MAX_HOST_CHARS
+
+
+def _invalid(text: str) -> ProtocolError:
+    shown = safe_text(_PASSWORD.sub("***@", text), 100)
+    return ProtocolError(
+        f'"{shown}" is not a reference: {mistake_in(text)}',
+        FailureKind.INVALID_REFERENCE,
+    )

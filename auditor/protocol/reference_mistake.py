@@ -1,0 +1,171 @@
+"""What is wrong with a text that is not a reference, in words for its author.
+
+Only asked after parsing has failed, so it need not be fast and never decides.
+"""
+
+from __future__ import annotations
+
+import re
+
+from auditor.protocol import reference_grammar as grammar
+from auditor.safe_text import safe_text
+
+_EXAMPLE = "host/repository:tag"
+
+
+def mistake_in(text: str) -> str:
+    """The first mistake from the left, and what would be right."""
+    if mistake := _mistake_in_characters(text):
+        return mistake
+    text = text.removeprefix("docker://")
+    first, slash, rest = text.partition("/")
+    has_host = bool(slash) and _is_meant_as_host(first)
+    if has_host and (mistake := _mistake_in_host(first, rest)):
+        return mistake
+    name, at, digest = (rest if has_host else text).partition("@")
+    path, colon, tag = name.partition(":")
+    return (
+        _mistake_in_path(path, has_host=has_host)
+        or (_mistake_in_digest(digest) if at else None)
+        or (_mistake_in_tag(tag, has_digest=bool(at)) if colon else None)
+        or f"write {_EXAMPLE} or {_EXAMPLE.partition(':')[0]}@sha256:..."
+    )
+
+
+def _mistake_in_characters(text: str) -> str | None:
+    if not text.strip():
+        return f"it is empty; write {_EXAMPLE}"
+    if odd := re.search(r"[^!-~]", text):
+        return f"it holds the character U+{ord(odd[0]):04X}; no blanks, no accents"
+    scheme, separator, rest = text.partition("://")
+    if separator and scheme.lower() in {"http", "https"}:
+        return f"it is a URL; leave out {scheme}:// and write {_EXAMPLE}"
+    if separator and (scheme != "docker" or "://" in rest):
+        return "only docker:// may stand before the name"
+    if "%" in text:
+        return "it holds a percent sign; names are not percent-encoded"
+    if "\\" in text:
+        return "it holds a backslash; the parts of a name are separated by /"
+    return None
+
+
+def _is_meant_as_host(first: str) -> bool:
+    return (
+        first == "localhost"
+        or any(char in first for char in ".:")
+        or first != first.lower()
+    )
+
+
+def _mistake_in_host(host: str, rest: str) -> str | None:
+    shown = safe_text(host, 60)
+    if "@" in host:
+        return "credentials do not stand in a reference; leave out what is before the @"
+    if host.strip(".") == "":
+        return f'"{shown}" cannot be a part of a name'
+    if not host.startswith("[") and any(char in host for char in grammar.GLOB_CHARS):
+        return "patterns are for tags; a registry has to be named"
+    if not any(char in host for char in ".:") and host.lower() != "localhost":
+        lower = safe_text(f"{host}/{rest}".lower(), 80)
+        return (
+            f'repository names are lower case; write "{lower}"'
+            f' (or, if "{shown}" is a host, "{shown.lower()}:443/...")'
+        )
+    bare, port = grammar.split_port(host)
+    if bare.startswith("[") and not grammar.is_ipv6(bare):
+        return f'"{safe_text(bare, 60)}" is not an IPv6 address in brackets'
+    if port is not None and not _is_port(port):
+        return f'"{safe_text(port, 20)}" is not a port from 1 to {grammar.MAX_PORT}'
+    if len(bare) > grammar.MAX_HOST_CHARS:
+        return f"its host is longer than {grammar.MAX_HOST_CHARS} characters"
+    if not re.fullmatch(grammar.DOMAIN, bare):
+        return (
+            f'"{shown}" is not a host name; letters, digits, hyphens and dots make one'
+        )
+    return None
+
+
+def _is_port(text: str) -> bool:
+    return bool(re.fullmatch(grammar.PORT, text)) and int(text) <= grammar.MAX_PORT
+
+
+def _mistake_in_path(path: str, *, has_host: bool) -> str | None:
+    if any(char in path for char in grammar.GLOB_CHARS):
+        return (
+            "repository patterns are not supported yet;"
+            " only a tag can be a pattern, as in host/repository:1.*"
+        )
+    if not path:
+        where = " after the host" if has_host else ""
+        return f"the repository is missing{where}; write {_EXAMPLE}"
+    components = path.split("/")
+    if "" in components:
+        return "there is a / too many; single ones separate the parts of a name"
+    if "." in components or ".." in components:
+        return '"." and ".." cannot be parts of a name'
+    if path != path.lower():
+        return f'repository names are lower case; write "{safe_text(path.lower(), 80)}"'
+    for component in components:
+        if not re.fullmatch(grammar.COMPONENT, component):
+            return (
+                f'"{safe_text(component, 60)}" is not a part of a repository name:'
+                " lower-case letters and digits, separated by one dot, one or two"
+                " underscores, or hyphens"
+            )
+    if len(path) > grammar.MAX_PATH_CHARS - len("library/"):
+        return f"its repository is longer than {grammar.MAX_PATH_CHARS} characters"
+    if not has_host and re.fullmatch(r"[a-f0-9]{64}", path):
+        return f"it is an image ID; write repository@sha256:{path[:4]}..."
+    return None
+
+
+def _mistake_in_digest(digest: str) -> str | None:
+    if re.fullmatch(grammar.DIGEST, digest):
+        return None
+    algorithm, colon, value = digest.partition(":")
+    length = grammar.HEX_CHARS.get(algorithm)
+    if not colon:
+        return "after the @ stands a digest, as in @sha256:0123..."
+    if length is None:
+        known = ", ".join(grammar.HEX_CHARS)
+        return (
+            f'the digest algorithm "{safe_text(algorithm, 20)}" is not known;'
+            f" it can be {known}"
+        )
+    if value.lower() != value:
+        return "a digest has lower-case hexadecimal digits"
+    return f"a {algorithm} digest has {length} hexadecimal digits, not {len(value)}" + (
+        " characters" if len(value) == length else ""
+    )
+
+
+def _mistake_in_tag(tag: str, *, has_digest: bool) -> str | None:
+    if not tag:
+        return "the tag after the colon is missing"
+    if "/" in tag:
+        return "a port belongs to the host, which is the first part of the name"
+    if ":" in tag:
+        return "it has two tags; the digest of an image stands after @"
+    if any(char in tag for char in grammar.GLOB_CHARS):
+        return _mistake_in_pattern(tag, has_digest=has_digest)
+    if len(tag) > grammar.MAX_TAG_CHARS:
+        return f"its tag is longer than {grammar.MAX_TAG_CHARS} characters"
+    if not re.fullmatch(grammar.TAG, tag):
+        return (
+            f'"{safe_text(tag, 60)}" is not a tag: letters, digits, underscores,'
+            " and, not at the start, dots and hyphens"
+        )
+    return None
+
+
+def _mistake_in_pattern(pattern: str, *, has_digest: bool) -> str:
+    if has_digest:
+        return "a digest names one image, so there is nothing for a pattern to choose"
+    if len(pattern) > grammar.MAX_PATTERN_CHARS:
+        return f"its pattern is longer than {grammar.MAX_PATTERN_CHARS} characters"
+    if re.fullmatch(grammar.TAG_PATTERN, pattern):
+        return "a tag pattern stands for many images; here one has to be named"
+    return (
+        f'"{safe_text(pattern, 60)}" is not a tag pattern: *, ?, and closed classes'
+        " like [0-9] or [!a-z] among the characters of a tag"
+    )

@@ -1,0 +1,73 @@
+"""Scopes: what a token is asked for.
+
+Grammar: distribution, "Docker Registry Token Scope and Access", section "Resource
+Scope Grammar"; the characters of a name are those of RFC 6749 section 3.3.
+
+    resourcescope := resourcetype ":" resourcename ":" action [ "," action ]*
+    resourcetype  := [a-z0-9]+ [ "(" class ")" ]
+
+A name may hold a colon (the port of a host), a type and an action never do.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from auditor.errors import ProtocolError
+from auditor.safe_text import safe_text
+
+_SCOPE = re.compile(
+    r"(?P<type>[a-z0-9]+)(?:\((?P<class>[a-z0-9]+)\))?"
+    r":(?P<name>[!#-\[\]-~]+)"
+    r":(?P<actions>[A-Za-z_*,-]*)"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """One resource scope. `actions` are kept sorted and unique.
+
+    `resource_class` is what the type holds in brackets: `plugin` in
+    `repository(plugin)`. Equal scopes have equal texts.
+    """
+
+    type: str
+    resource_class: str | None
+    name: str
+    actions: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "actions", tuple(sorted(set(self.actions))))
+
+    def __str__(self) -> str:
+        of_class = f"({self.resource_class})" if self.resource_class else ""
+        return f"{self.type}{of_class}:{self.name}:{','.join(self.actions)}"
+
+
+CATALOG_SCOPE = Scope(
+    type="registry", resource_class=None, name="catalog", actions=("*",)
+)
+
+
+def pull_scope(repository: str) -> Scope:
+    """The right to pull from one repository."""
+    return Scope(
+        type="repository", resource_class=None, name=repository, actions=("pull",)
+    )
+
+
+def parse_scope(text: str) -> Scope:
+    """One scope; `ProtocolError(PROTOCOL_VIOLATION)` for anything else."""
+    found = _SCOPE.fullmatch(text)
+    if found is None:
+        raise ProtocolError(
+            f'"{safe_text(text, 80)}" is not a scope;'
+            " one looks like repository:team/app:pull"
+        )
+    return Scope(
+        type=found["type"],
+        resource_class=found["class"],
+        name=found["name"],
+        actions=tuple(action for action in found["actions"].split(",") if action),
+    )

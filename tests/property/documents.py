@@ -1,0 +1,89 @@
+"""JSON that looks as much like a manifest as chance can make it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from hypothesis import strategies as st
+
+from auditor.errors import ProtocolError
+from tests.documents import (
+    DOCKER_CONFIG,
+    DOCKER_LIST,
+    DOCKER_MANIFEST,
+    OCI_CONFIG,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    SCHEMA1,
+    SIGNED_SCHEMA1,
+)
+
+Value = TypeVar("Value")
+KEYS = st.sampled_from(
+    [
+        "schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests",
+        "digest", "size", "platform", "os", "architecture", "variant", "os.version",
+        "annotations", "subject", "urls", "fsLayers", "history", "signatures",
+        "blobSum", "v1Compatibility", "name", "tag", "created", "author", "Labels",
+        "ExposedPorts", "Cmd", "Entrypoint", "User", "protected", "header",
+        "vnd.docker.reference.type", "vnd.docker.reference.digest", "Layers", "OS",
+    ]
+)  # fmt: skip
+TYPES = st.sampled_from(
+    [
+        OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST, SCHEMA1, SIGNED_SCHEMA1,
+        OCI_CONFIG, DOCKER_CONFIG, "text/html", "application/json", "",
+    ]
+)  # fmt: skip
+DIGESTS = st.sampled_from("0123456789abcdef").map(lambda digit: "sha256:" + digit * 64)
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.sampled_from([0, 1, 2, -1, 2**63 - 1, 2**63, 2**64 - 1])
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TYPES
+    | DIGESTS
+    | st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            KEYS | st.text(st.characters(exclude_categories=["Cs"]), max_size=4),
+            inner,
+            max_size=6,
+        )
+    ),
+    max_leaves=25,
+)
+OBJECTS = st.dictionaries(KEYS, VALUES, max_size=8)
+
+
+def damaged(document: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """The document with some of its values, at any depth, put at random."""
+    return _damage(document)  # type: ignore[return-value]
+
+
+def _damage(value: object) -> st.SearchStrategy[object]:
+    if isinstance(value, dict):
+        inner: st.SearchStrategy[object] = st.fixed_dictionaries(
+            {key: _damage(one) for key, one in value.items()}
+        )
+    elif isinstance(value, list):
+        inner = st.tuples(*[_damage(one) for one in value]).map(list)
+    else:
+        inner = st.just(value)
+    # one value in eight, so that much of the document stays what it is
+    return st.integers(0, 7).flatmap(lambda dice: inner if dice else VALUES)
+
+
+def outcome(read: Callable[[], Value]) -> Value | ProtocolError:
+    """What `read` gives, or the error it raises, whose detail fits on a line."""
+    try:
+        return read()
+    except ProtocolError as error:
+        found = error
+    assert found.detail.isprintable()
+    return found

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auditor.protocol.backoff import full_jitter, retry_after_s
+
+DICE = st.floats(0, 1, exclude_max=True)
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@given(st.integers(1), DICE, st.floats(0.01, 10), st.floats(1, 100))
+def test_a_wait_lies_between_nothing_and_its_cap(
+    attempt: int, random: float, base_s: float, cap_s: float
+) -> None:
+    wait = full_jitter(attempt, random=random, base_s=base_s, cap_s=cap_s)
+    assert 0 <= wait <= min(cap_s, base_s * 2.0 ** min(attempt - 1, 63))
+
+
+@given(st.integers(1, 40), DICE)
+def test_a_later_attempt_waits_no_less(attempt: int, random: float) -> None:
+    assert full_jitter(attempt, random=random) <= full_jitter(
+        attempt + 1, random=random
+    )
+
+
+@given(st.integers(0, 10**9))
+def test_seconds_come_back_capped(seconds: int) -> None:
+    found = retry_after_s(str(seconds), response_date=None, now=0.0)
+    assert found == min(seconds, 300)
+
+
+@given(st.integers(-1000, 1000), st.floats(0, 4e9))
+def test_a_date_counts_from_the_date_of_the_response_whatever_our_clock_says(
+    seconds: int, now: float
+) -> None:
+    until = format_datetime(START + timedelta(seconds=seconds), usegmt=True)
+    sent = format_datetime(START, usegmt=True)
+    found = retry_after_s(until, response_date=sent, now=now)
+    assert found == min(max(seconds, 0), 300)
+
+
+@settings(max_examples=300)
+@given(
+    st.text() | st.text("SunMoGT, :0123456789-+."),
+    st.none() | st.text(),
+    st.floats(0, 4e9),
+)
+def test_any_value_gives_none_or_a_wait_below_the_cap(
+    value: str, response_date: str | None, now: float
+) -> None:
+    found = retry_after_s(value, response_date=response_date, now=now)
+    assert found is None or 0 <= found <= 300

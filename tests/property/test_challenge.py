@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auditor.protocol.challenge import Challenge, parse_challenges, preferred
+
+TOKEN = st.text("abcXYZ019!#$%&'*+-.^_`|~", min_size=1, max_size=8)
+VALUE = st.text(
+    st.characters(min_codepoint=0x20, exclude_characters="\x7f"), max_size=12
+)
+BLANKS = st.sampled_from(["", " ", "\t", "  "])
+PARAMETERS = st.dictionaries(TOKEN.map(str.lower), VALUE, min_size=1, max_size=4)
+
+
+@st.composite
+def challenges(draw: st.DrawFn) -> tuple[list[Challenge], str]:
+    """Challenges and one of the ways to write them in a line."""
+    made = [
+        Challenge(scheme=draw(TOKEN).lower(), parameters=draw(PARAMETERS))
+        for _ in range(draw(st.integers(0, 3)))
+    ]
+    written = []
+    for challenge in made:
+        parameters = []
+        for name, value in challenge.parameters.items():
+            quoted = "".join(
+                f"\\{char}" if char in '"\\' or draw(st.integers(0, 9)) == 0 else char
+                for char in value
+            )
+            shown = draw(st.sampled_from([name, name.upper()]))
+            equals = f"{draw(BLANKS)}={draw(BLANKS)}"
+            parameters.append(f'{shown}{equals}"{quoted}"')
+        separator = f"{draw(BLANKS)},{draw(BLANKS)}"
+        written.append(f"{challenge.scheme.upper()} {separator.join(parameters)}")
+    return made, f"{draw(BLANKS)},{draw(BLANKS)}".join(written)
+
+
+@given(challenges())
+def test_what_is_written_is_read(written: tuple[list[Challenge], str]) -> None:
+    made, line = written
+    assert parse_challenges([line]) == tuple(made)
+
+
+@given(challenges(), st.data())
+def test_a_cut_line_keeps_a_beginning_of_its_challenges(
+    written: tuple[list[Challenge], str], data: st.DataObject
+) -> None:
+    made, line = written
+    cut = line[: data.draw(st.integers(0, len(line)))]
+    read = parse_challenges([cut])
+    # The name of a parameter without its "=" reads as one more challenge.
+    assert len(read) <= len(made) + 1
+    for whole, part in zip(made, read[:-2], strict=False):
+        assert part == whole
+
+
+@settings(max_examples=300)
+@given(st.lists(st.text() | st.text('Bearer=", \\\t/realm'), max_size=3))
+def test_no_line_raises(lines: list[str]) -> None:
+    chosen = preferred(parse_challenges(lines))
+    assert chosen is None or chosen.scheme in {"basic", "bearer"}

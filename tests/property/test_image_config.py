@@ -1,0 +1,60 @@
+"""Whatever a config blob holds, it is facts or a `ProtocolError`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auditor.errors import ProtocolError
+from auditor.protocol.image_config import ImageConfig, parse_image_config
+from tests.documents import raw
+from tests.property.documents import OBJECTS, VALUES, damaged, outcome
+from tests.unit.test_image_config import FULL
+
+
+def _read(body: bytes) -> ImageConfig | None:
+    found = outcome(lambda: parse_image_config(body))
+    return None if isinstance(found, ProtocolError) else found
+
+
+def _check(config: ImageConfig) -> None:
+    texts = [
+        *dataclasses.astuple(config.platform),
+        config.created,
+        config.author,
+        config.user,
+        config.working_directory,
+    ]
+    assert all(text is None or (isinstance(text, str) and text) for text in texts)
+    words = (*config.entrypoint, *config.command, *config.exposed_ports)
+    assert all(isinstance(word, str) for word in (*words, *config.labels.values()))
+    assert config.history_length >= 0
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=60))
+def test_any_bytes(body: bytes) -> None:
+    config = _read(body)
+    if config is not None:
+        _check(config)
+
+
+@settings(max_examples=200, deadline=None)
+@given(VALUES | OBJECTS)
+def test_any_json(value: object) -> None:
+    config = _read(raw(value))
+    assert (config is not None) is isinstance(value, dict)
+    if config is not None:
+        _check(config)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_a_sound_config_with_any_damage(data: st.DataObject) -> None:
+    document: dict[str, Any] = data.draw(damaged(FULL))
+    config = _read(raw(document))
+    if config is not None:
+        _check(config)

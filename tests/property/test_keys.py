@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from auditor.errors import ProtocolError
+from auditor.protocol.jws import JwsError, jwk_of, public_key
+from auditor.protocol.keys import KeySet, verify_token
+from tests import jose
+
+KEY = jose.key_for("ES256")
+KEYS = KeySet.from_bytes(jose.pem(KEY))
+TOKEN = jose.token(jose.claims(), KEY, kid=jose.libtrust_id(KEY))
+TEXT = st.text(max_size=12) | st.from_regex(r"[A-Za-z0-9_-]{0,50}", fullmatch=True)
+JWKS = st.fixed_dictionaries(
+    {"kty": st.sampled_from(["EC", "RSA", "OKP", "oct"])},
+    optional={
+        "crv": st.sampled_from(["P-256", "P-384", "secp256k1", "Ed25519", "X25519", ""])
+        | TEXT,
+        "x": TEXT,
+        "y": TEXT,
+        "n": TEXT,
+        "e": TEXT,
+        "kid": TEXT,
+    },
+)
+HEADERS = st.dictionaries(
+    st.sampled_from(["alg", "kid", "jwk", "x5c", "crit", "jku"]),
+    st.none() | st.integers() | TEXT | st.lists(TEXT, max_size=3) | JWKS,
+)
+
+
+def verified(token: str) -> bool:
+    return verify_token(token, KEYS, audience=None, issuer=None, now=jose.NOW).verified
+
+
+@settings(max_examples=200)
+@given(st.integers(0, len(TOKEN) - 1), st.characters(codec="ascii"))
+def test_a_token_with_another_character_is_not_verified(
+    at: int, character: str
+) -> None:
+    # The last character of a 64 byte signature carries four bits that do not count.
+    assume(at != len(TOKEN) - 1)
+    assume(TOKEN[at] != character)
+    assert not verified(TOKEN[:at] + character + TOKEN[at + 1 :])
+
+
+@settings(max_examples=200)
+@given(st.integers(0, len(TOKEN) - 1))
+def test_a_cut_token_is_not_verified(length: int) -> None:
+    assert not verified(TOKEN[:length])
+
+
+@settings(max_examples=300)
+@given(HEADERS, st.binary(max_size=70))
+def test_no_header_forges_a_token(header: dict[str, Any], signature: bytes) -> None:
+    token = jose.unsigned_token(header, jose.claims(), jose.b64(signature))
+    assert not verified(token)
+
+
+@settings(max_examples=300)
+@given(JWKS)
+def test_a_jwk_is_a_key_or_a_clause(jwk: dict[str, Any]) -> None:
+    try:
+        key = public_key(jwk)
+    except JwsError as error:
+        clause = str(error)
+    else:
+        clause = ""
+        assert public_key(jwk_of(key)) == key
+    assert clause.isprintable()
+
+
+@settings(max_examples=300)
+@given(
+    st.binary()
+    | st.lists(JWKS, max_size=3).map(lambda keys: json.dumps({"keys": keys}).encode())
+    | st.integers(0, 200).map(lambda at: jose.pem(KEY)[:at] + jose.pem(KEY)[at + 1 :])
+)
+def test_a_key_file_is_read_or_refused(data: bytes) -> None:
+    try:
+        read = KeySet.from_bytes(data).keys
+    except ProtocolError as error:
+        read = ()
+        refused = error.detail.startswith("the token keys cannot be used: ")
+    else:
+        refused = False
+    assert refused is not bool(read)

@@ -1,0 +1,116 @@
+"""Whatever a registry answers, it is a manifest or a `ProtocolError`."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auditor.audit.facts import (
+    attachment_of,
+    image_platform,
+    missing_platform,
+    schema1_platform,
+)
+from auditor.errors import FailureKind, ProtocolError
+from auditor.protocol.document import Document, read_document
+from auditor.protocol.manifest import MAX_SIZE, ImageManifest, Index, PlatformSpec
+from auditor.protocol.reference import is_digest
+from auditor.protocol.schema1 import Schema1
+from auditor.records import Platform
+from tests import documents, jose
+from tests.property.documents import OBJECTS, TYPES, VALUES, damaged, outcome
+
+CONTENT_TYPES = st.none() | TYPES | st.text(max_size=20)
+HEADERS = st.none() | st.text(max_size=20)
+LINUX = PlatformSpec(os="linux", architecture="amd64", variant=None, os_version=None)
+SOUND: list[dict[str, Any]] = [
+    documents.image(annotations={"a": "b"}, subject=documents.descriptor("d")),
+    documents.image(mediaType=documents.DOCKER_MANIFEST),
+    documents.index(),
+    documents.index(mediaType=documents.DOCKER_LIST, annotations={"a": "b"}),
+    documents.schema1(),
+]
+
+
+def _check(document: Document, raw: bytes) -> None:
+    """What every reader relies on."""
+    assert is_digest(document.digest)
+    assert document.size == len(raw)
+    manifest = document.manifest
+    platforms: list[Platform] = []
+    if isinstance(manifest, Index):
+        platforms = [missing_platform(child) for child in manifest.children]
+        for attachment in filter(None, map(attachment_of, manifest.children)):
+            assert is_digest(attachment.digest)
+    elif isinstance(manifest, ImageManifest):
+        platforms = [image_platform(document, manifest, LINUX, None)]
+        for layer in (manifest.config, *manifest.layers):
+            assert 0 <= layer.size <= MAX_SIZE
+    else:
+        assert isinstance(manifest, Schema1)
+        platforms = [schema1_platform(document, manifest)]
+    for platform in platforms:
+        assert is_digest(platform.digest)
+        assert all(is_digest(layer.digest) for layer in platform.layers or ())
+        hash(platform)
+
+
+def _read(raw: bytes, content_type: str | None, header: str | None = None) -> None:
+    document = outcome(
+        lambda: read_document(
+            raw, content_type=content_type, header_digest=header, asked_digest=None
+        )
+    )
+    if isinstance(document, Document):
+        _check(document, raw)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=60), CONTENT_TYPES, HEADERS)
+def test_any_bytes(raw: bytes, content_type: str | None, header: str | None) -> None:
+    _read(raw, content_type, header)
+
+
+@settings(max_examples=200, deadline=None)
+@given(VALUES | OBJECTS, CONTENT_TYPES)
+def test_any_json(value: object, content_type: str | None) -> None:
+    _read(documents.raw(value), content_type)
+
+
+@settings(max_examples=150, deadline=None)
+@pytest.mark.parametrize("sound", SOUND)
+@given(st.data(), CONTENT_TYPES)
+def test_a_sound_manifest_with_any_damage(
+    sound: dict[str, Any], data: st.DataObject, content_type: str | None
+) -> None:
+    _read(documents.raw(data.draw(damaged(sound))), content_type)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_a_signed_manifest_with_any_bytes_changed(data: st.DataObject) -> None:
+    payload = documents.raw(documents.schema1())
+    raw = bytearray(jose.sign_schema1(payload, jose.key_for("ES256")))
+    at = data.draw(st.integers(0, len(raw) - 1))
+    raw[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
+    _read(bytes(raw), documents.SIGNED_SCHEMA1)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(SOUND), st.data())
+def test_by_digest_no_change_of_the_bytes_goes_unnoticed(
+    sound: dict[str, Any], data: st.DataObject
+) -> None:
+    raw = bytearray(documents.raw(sound))
+    asked = "sha256:" + hashlib.sha256(raw).hexdigest()
+    at = data.draw(st.integers(0, len(raw) - 1))
+    raw[at] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(ProtocolError) as caught:
+        read_document(
+            bytes(raw), content_type=None, header_digest=asked, asked_digest=asked
+        )
+    assert caught.value.kind is FailureKind.DIGEST_MISMATCH

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import re
+from fnmatch import fnmatchcase
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auditor.errors import FailureKind, ProtocolError
+from auditor.protocol.reference import (
+    Reference,
+    Selector,
+    TagPattern,
+    parse_reference,
+    parse_selector,
+)
+from auditor.protocol.reference_mistake import mistake_in
+
+COMPONENT = st.from_regex(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+){0,3}", fullmatch=True)
+PATH = st.lists(COMPONENT, min_size=1, max_size=4).map("/".join)
+LABEL = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,10}[a-z0-9])?", fullmatch=True)
+PORT = st.integers(1, 65535).map(lambda port: f":{port}")
+HOST = st.one_of(
+    st.lists(LABEL, min_size=2, max_size=4).map(".".join),
+    st.builds("{}{}".format, LABEL, PORT),
+    st.builds("{}.{}{}".format, LABEL, LABEL, PORT),
+    st.just("localhost"),
+    st.builds(
+        "[{}]{}".format, st.ip_addresses(v=6).filter(lambda a: "." not in str(a)), PORT
+    ),
+)
+TAG = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,20}", fullmatch=True)
+DIGEST = st.from_regex(r"sha256:[a-f0-9]{64}", fullmatch=True)
+GLOB = st.text("ab1.-*?_", min_size=1, max_size=12).filter(lambda t: set(t) & set("*?"))
+
+REFERENCES = st.builds(
+    Reference,
+    registry=HOST,
+    repository=PATH,
+    tag=TAG,
+    digest=st.none() | DIGEST,
+)
+PATTERNS = st.builds(TagPattern, registry=HOST, repository=PATH, pattern=GLOB)
+# Text near the grammar finds more than text at large.
+NEARBY = st.lists(
+    st.sampled_from(
+        ["a", "B", "7", ".", "..", "/", ":", "@", "-", "_", "%2f", "[", "]", "::1", "*",
+         "?", " ", "\n", "\x00", "\\", "é", "localhost", "docker.io", "docker://",
+         "https://", "sha256:", "0" * 64, "x.example:5000"]
+    ),
+    max_size=10,
+).map("".join)  # fmt: skip
+
+
+def check_refusal(error: ProtocolError, kind: FailureKind) -> None:
+    assert error.kind is kind
+    assert error.detail.isprintable()
+
+
+@given(REFERENCES | PATTERNS)
+def test_the_canonical_text_parses_to_an_equal_value(selector: Selector) -> None:
+    assert parse_selector(str(selector)) == selector
+
+
+@given(REFERENCES)
+def test_upper_case_in_the_host_does_not_matter(reference: Reference) -> None:
+    host, slash, rest = str(reference).partition("/")
+    assert parse_reference(f"docker://{host.upper()}{slash}{rest}") == reference
+
+
+@settings(max_examples=400)
+@given(NEARBY | st.text())
+def test_any_text_is_parsed_into_a_safe_value_or_refused_with_a_sentence(
+    text: str,
+) -> None:
+    try:
+        selector = parse_selector(text)
+    except ProtocolError as error:
+        check_refusal(error, FailureKind.INVALID_REFERENCE)
+        return
+    assert re.fullmatch(r"[a-z0-9_.-]+(/[a-z0-9_.-]+)*", selector.repository)
+    assert not {".", ".."} & set(selector.repository.split("/"))
+    assert re.fullmatch(r"[a-z0-9.-]+(:\d+)?|\[[a-f0-9:]+\](:\d+)?", selector.registry)
+    assert parse_selector(str(selector)) == selector
+
+
+@given(NEARBY)
+def test_the_mistake_is_always_one_sentence(text: str) -> None:
+    assert mistake_in(text).isprintable()
+
+
+@given(PATTERNS, TAG)
+def test_patterns_are_shell_patterns(pattern: TagPattern, tag: str) -> None:
+    assert pattern.matches(tag) is fnmatchcase(tag, pattern.pattern)

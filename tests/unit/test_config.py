@@ -1,0 +1,570 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from auditor.config import (
+    OPTIONS,
+    Group,
+    Order,
+    RegistrySettings,
+    Settings,
+    Shape,
+    Where,
+    load,
+    options_of,
+    read_toml,
+    resolve,
+)
+from auditor.errors import ConfigError
+from auditor.secret import Secret
+
+HOST = "dtr.example.com"
+
+
+def no_file(path: str) -> str:
+    raise FileNotFoundError(2, "No such file or directory", path)
+
+
+def settings(
+    file: Mapping[str, object] | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    flags: Mapping[str, object] | None = None,
+    files: Mapping[str, str] | None = None,
+) -> Settings:
+    return resolve(
+        file=file,
+        file_name="/etc/auditor/nightly.toml" if file is not None else None,
+        environment=environment or {},
+        flags=flags or {},
+        read_file=files.__getitem__ if files else no_file,
+    )
+
+
+def mistakes(
+    file: Mapping[str, object] | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    flags: Mapping[str, object] | None = None,
+    files: Mapping[str, str] | None = None,
+) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        settings(file, environment=environment, flags=flags, files=files)
+    return [
+        mistake.replace("/etc/auditor/nightly.toml", "nightly.toml")
+        for mistake in caught.value.mistakes
+    ]
+
+
+def section(**values: object) -> dict[str, object]:
+    return {"registry": {HOST: values}}
+
+
+# -- the table -------------------------------------------------------------------
+
+
+def test_each_setting_is_an_option_or_made_from_options() -> None:
+    names = {option.name for option in OPTIONS}
+    run = {field.name for field in fields(Settings)}
+    registry = {field.name for field in fields(RegistrySettings)}
+    assert run - names == {"registries", "default_registry"}
+    assert registry - names == {"password"}
+    assert names - run - registry == {
+        "config",
+        "username_env",
+        "password_env",
+        "password_file",
+    }
+
+
+def test_names_variables_and_flags_are_unique() -> None:
+    flags = [flag for option in OPTIONS for flag in option.flags]
+    variables = [option.variable for option in OPTIONS if option.variable]
+    names = [option.name for option in OPTIONS]
+    for values in (flags, variables, names):
+        assert len(set(values)) == len(values)
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+def test_an_option_explains_itself_in_one_sentence(option: object) -> None:
+    (found,) = (one for one in OPTIONS if one is option)
+    assert found.help.endswith(".")
+    assert found.help[0].isupper()
+    assert found.metavar
+
+
+def test_what_is_said_of_one_registry_only_has_neither_flag_nor_variable() -> None:
+    for option in OPTIONS:
+        alone = option.where is Where.REGISTRY
+        assert (option.variable is None) is alone
+        assert (not option.flags and not option.positional) is alone
+
+
+def test_a_default_is_a_value_that_the_option_itself_accepts() -> None:
+    for option in OPTIONS:
+        if option.default is not None:
+            assert option.value.read(option.default, as_text=False) == option.default
+
+
+def test_the_command_line_takes_whole_groups_in_table_order() -> None:
+    assert [option.name for option in options_of(Group.CREDENTIALS)] == [
+        "config",
+        "docker_config",
+        "authfile",
+    ]
+
+
+# -- precedence ------------------------------------------------------------------
+
+
+def test_nothing_said_gives_the_defaults() -> None:
+    assert settings() == Settings()
+
+
+@pytest.mark.parametrize(
+    ("file", "environment", "flags", "workers"),
+    [
+        ({}, {}, {}, 16),
+        ({"workers": 2}, {}, {}, 2),
+        ({"workers": 2}, {"AUDITOR_WORKERS": "3"}, {}, 3),
+        ({"workers": 2}, {"AUDITOR_WORKERS": "3"}, {"workers": "4"}, 4),
+        ({"workers": 2}, {}, {"workers": 4}, 4),
+        ({"workers": 2}, {"AUDITOR_WORKERS": ""}, {"workers": None}, 2),
+    ],
+)
+def test_flags_win_over_environment_over_file_over_defaults(
+    file: dict[str, object],
+    environment: dict[str, str],
+    flags: dict[str, object],
+    workers: int,
+) -> None:
+    assert settings(file, environment=environment, flags=flags).workers == workers
+
+
+def test_a_section_wins_over_the_top_and_loses_to_environment_and_flags() -> None:
+    file = {
+        "tries": 2,
+        "page_size": 50,
+        "registry": {HOST: {"tries": 5, "requests_at_once": 4, "page_size": 60}},
+    }
+    found = settings(
+        file, environment={"AUDITOR_TRIES": "7"}, flags={"page_size": "70"}
+    )
+    here, elsewhere = found.registry(HOST), found.registry("ghcr.io")
+    assert (here.tries, here.requests_at_once, here.page_size) == (7, 4, 70)
+    assert (elsewhere.tries, elsewhere.requests_at_once) == (7, 8)
+    assert settings(file).registry(HOST).tries == 5
+    assert settings(file).registry("ghcr.io").tries == 2
+
+
+def test_plain_http_on_the_command_line_is_said_of_every_registry() -> None:
+    found = settings(section(insecure_http=False), flags={"insecure_http": True})
+    assert found.registry(HOST).insecure_http is True
+    assert found.registry("ghcr.io").insecure_http is True
+    assert settings().default_registry.insecure_http is None
+
+
+@pytest.mark.parametrize(
+    ("flags", "references", "lists"),
+    [
+        ({}, ("a",), ("/etc/auditor/b.txt",)),
+        ({"references": ("c",)}, ("c",), ()),
+        ({"lists": ("-",)}, (), ("-",)),
+        ({"references": ("c",), "lists": ("d",)}, ("c",), ("d",)),
+        ({"references": (), "lists": ()}, ("a",), ("/etc/auditor/b.txt",)),
+    ],
+)
+def test_what_to_audit_is_replaced_as_one(
+    flags: dict[str, object], references: tuple[str, ...], lists: tuple[str, ...]
+) -> None:
+    found = settings({"references": ["a"], "lists": ["b.txt"]}, flags=flags)
+    assert (found.references, found.lists) == (references, lists)
+
+
+# -- values ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("WORKERS", "1_000", 1000),
+        ("SHAPE", "layer", Shape.LAYER),
+        ("ORDER", "completion", Order.COMPLETION),
+        ("DOCKER_CONFIG", "No", False),
+        ("DOCKER_CONFIG", "1", True),
+        ("DOCKER_CONFIG", "off", False),
+        ("REFERENCES", "alpine, debian:12", ("alpine", "debian:12")),
+        ("OUTPUT", "~/report.jsonl", "/home/me/report.jsonl"),
+        ("OUTPUT", "report.jsonl", "report.jsonl"),
+    ],
+)
+def test_a_variable_is_read_as_its_option_s_type(
+    name: str, text: str, value: object
+) -> None:
+    environment = {f"AUDITOR_{name}": text, "HOME": "/home/me"}
+    assert getattr(settings(environment=environment), name.lower()) == value
+
+
+def test_a_span_of_time_may_be_whole_or_not() -> None:
+    assert settings({"connect_timeout_s": 3}).default_registry.connect_timeout_s == 3.0
+    found = settings(environment={"AUDITOR_CONNECT_TIMEOUT_S": "2.5"})
+    assert found.default_registry.connect_timeout_s == 2.5
+
+
+@pytest.mark.parametrize(
+    ("path", "whole"),
+    [
+        ("ca.pem", "/etc/auditor/ca.pem"),
+        ("../ca.pem", "/etc/auditor/../ca.pem"),
+        ("/srv/ca.pem", "/srv/ca.pem"),
+        ("~/ca.pem", "/home/me/ca.pem"),
+    ],
+)
+def test_paths_in_a_file_are_relative_to_it(path: str, whole: str) -> None:
+    found = settings(section(ca_file=path), environment={"HOME": "/home/me"})
+    assert found.registry(HOST).ca_file == whole
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("index.docker.io", "docker.io"),
+        ("registry-1.docker.io", "docker.io"),
+        ("DTR.Example.com:8443", "dtr.example.com:8443"),
+        ("localhost", "localhost"),
+        ("[::1]:5000", "[::1]:5000"),
+    ],
+)
+def test_a_section_is_found_by_the_name_that_references_have(
+    written: str, name: str
+) -> None:
+    assert settings({"registry": {written: {}}}).registries.keys() == {name}
+
+
+# -- logins ----------------------------------------------------------------------
+
+
+def test_a_password_comes_from_the_variable_that_the_file_names() -> None:
+    found = settings(
+        section(username="admin", password_env="AUDITOR_DTR_PASSWORD"),
+        environment={"AUDITOR_DTR_PASSWORD": "pa:ss"},
+    ).registry(HOST)
+    assert (found.username, found.password) == ("admin", Secret("pa:ss"))
+    assert "pa:ss" not in repr(found)
+
+
+@pytest.mark.parametrize("content", ["s e c", "s e c\n", "s e c\r\n"])
+def test_a_password_comes_from_the_file_beside_the_configuration(content: str) -> None:
+    found = settings(
+        section(username_env="WHO", password_file="secret"),
+        environment={"WHO": "robot$audit"},
+        files={"/etc/auditor/secret": content},
+    ).registry(HOST)
+    assert (found.username, found.password) == ("robot$audit", Secret("s e c"))
+
+
+LOGIN = f'nightly.toml: registry."{HOST}"'
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        (
+            {"username": "a", "password_env": "MISSING"},
+            ".password_env: the environment variable MISSING is not set",
+        ),
+        (
+            {"username": "a", "password_env": "EMPTY"},
+            ".password_env: the environment variable EMPTY is empty",
+        ),
+        (
+            {"username": "a", "password_env": "BROKEN"},
+            ".password_env: the password holds a control or line break character",
+        ),
+        (
+            {"username": "a", "password_file": "gone"},
+            (
+                ".password_file: /etc/auditor/gone cannot be read:"
+                " No such file or directory"
+            ),
+        ),
+        (
+            {"username_env": "COLON", "password_env": "GOOD"},
+            ".username_env: COLON holds a colon or a control character",
+        ),
+        (
+            {"username": "a", "username_env": "GOOD", "password_env": "GOOD"},
+            ".username_env: username is given, too; one is enough",
+        ),
+        (
+            {"username": "a", "password_env": "GOOD", "password_file": "gone"},
+            ".password_file: password_env is given, too; one is enough",
+        ),
+        (
+            {"username": "a"},
+            ": a username without password_env or password_file",
+        ),
+        (
+            {"password_env": "GOOD"},
+            ": a password without username or username_env",
+        ),
+        (
+            {"username": "a:b", "password_env": "GOOD"},
+            ".username: a name without colons and control characters is wanted",
+        ),
+        (
+            {"username": "a", "password_env": "hunter 2"},
+            ".password_env: the name of an environment variable is wanted",
+        ),
+        (
+            {"username": "a", "password": "hunter2"},
+            (
+                ".password: a password does not belong in this file;"
+                " name what holds it: password_env = VARIABLE or password_file = FILE"
+            ),
+        ),
+    ],
+)
+def test_a_wrong_login_is_one_mistake_with_its_place(
+    values: dict[str, object], sentence: str
+) -> None:
+    environment = {"EMPTY": "", "COLON": "a:b", "BROKEN": "a\nb", "GOOD": "good"}
+    assert mistakes(section(**values), environment=environment) == [LOGIN + sentence]
+
+
+def test_an_unreadable_password_file_is_told_by_its_reason() -> None:
+    with pytest.raises(ConfigError, match="secret is not UTF-8 text"):
+        resolve(
+            file=section(username="a", password_file="secret"),
+            file_name=None,
+            environment={},
+            flags={},
+            read_file=lambda _: b"\xff".decode(),
+        )
+    sentences = mistakes(
+        section(username="a", password_file="secret"),
+        files={"/etc/auditor/secret": "\n"},
+    )
+    assert sentences == [f"{LOGIN}.password_file: /etc/auditor/secret is empty"]
+
+
+# -- mistakes --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("file", "sentence"),
+    [
+        ({"worker": 3}, "worker: unknown key; did you mean workers?"),
+        ({"zzz": 3}, "zzz: unknown key"),
+        ({"a b\x1b": 3}, r'"a b\x1b": unknown key'),
+        ({"registries": {}}, "registries: unknown key; did you mean registry?"),
+        ({"workers": True}, "workers: a whole number from 1 to 1024 is wanted"),
+        ({"workers": "16"}, "workers: a whole number from 1 to 1024 is wanted"),
+        ({"workers": 1025}, "workers: a whole number from 1 to 1024 is wanted"),
+        ({"shape": "leyer"}, "shape: image, platform or layer is wanted"),
+        ({"docker_config": 1}, "docker_config: true or false is wanted"),
+        ({"output": ""}, "output: a path is wanted"),
+        ({"lists": "a.txt"}, "lists: a list, with a path in each place, is wanted"),
+        (
+            {"references": ["a", 1]},
+            "references: a list, with a reference in each place, is wanted",
+        ),
+        (
+            {"read_timeout_s": float("nan")},
+            "read_timeout_s: a number of seconds from 0.1 to 3600 is wanted",
+        ),
+        (
+            {"username": "admin"},
+            'username: stands in a [registry."HOST"] section only',
+        ),
+        (
+            {"password": "hunter2"},
+            'password: stands in a [registry."HOST"] section only',
+        ),
+        ({"config": "x"}, "config: is not said in a file"),
+        ({"registry": 1}, 'registry: a section is wanted: [registry."HOST"]'),
+        (
+            {"registry": {HOST: 1}},
+            f'registry."{HOST}": a section is wanted: [registry."HOST"]',
+        ),
+        (
+            {"registry": {"dtr": {"example": {"com": {}}}}},
+            (
+                'registry."dtr": "dtr" is not the name of a registry:'
+                ' it has neither a dot nor a port; a section is [registry."HOST"]'
+            ),
+        ),
+        (
+            {"registry": {f"https://{HOST}": {}}},
+            (
+                f'registry."https://{HOST}": "https://{HOST}" is not the name of a'
+                " registry: a registry is named by its host or host:port alone;"
+                ' a section is [registry."HOST"]'
+            ),
+        ),
+        (
+            {"registry": {"docker.io": {}, "index.docker.io": {}}},
+            (
+                'registry."index.docker.io": the same registry as'
+                ' nightly.toml: registry."docker.io"'
+            ),
+        ),
+        (
+            section(pasword="x"),
+            f'registry."{HOST}".pasword: unknown key; did you mean password_env?',
+        ),
+        (
+            section(workers=3),
+            f'registry."{HOST}".workers: stands at the top only, before every section',
+        ),
+        (
+            section(token_url="https://user:hunter2@dtr.example.com/token"),
+            (
+                f'registry."{HOST}".token_url: an http or https URL without user and'
+                " fragment is wanted"
+            ),
+        ),
+        (
+            section(token_url="dtr.example.com/auth/token"),
+            (
+                f'registry."{HOST}".token_url: an http or https URL without user and'
+                " fragment is wanted"
+            ),
+        ),
+        (
+            section(realm_hosts=["https://a.example"]),
+            (
+                f'registry."{HOST}".realm_hosts: a list, with a host name or address'
+                " without scheme and port in each place, is wanted"
+            ),
+        ),
+    ],
+)
+def test_a_mistake_in_a_file_says_its_place_and_what_is_right(
+    file: dict[str, object], sentence: str
+) -> None:
+    assert mistakes(file) == [f"nightly.toml: {sentence}"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("WORKERS", "abc", "=abc: a whole number from 1 to 1024 is wanted"),
+        ("WORKERS", "0x10", "=0x10: a whole number from 1 to 1024 is wanted"),
+        ("WORKERS", "9" * 5000, f"={'9' * 59}…: a whole number from 1 to 1024"),
+        ("DOCKER_CONFIG", "ja", "=ja: true or false is wanted"),
+        ("READ_TIMEOUT_S", "inf", "=inf: a number of seconds from 0.1 to 3600"),
+        ("WORKER", "3", ": unknown variable; did you mean AUDITOR_WORKERS?"),
+        ("PLAIN_HTTP", "1", ": unknown variable; did you mean AUDITOR_INSECURE_HTTP?"),
+        ("USERNAME", "me", ": unknown variable"),
+    ],
+)
+def test_a_mistake_in_the_environment_names_the_variable(
+    name: str, text: str, sentence: str
+) -> None:
+    (mistake,) = mistakes(environment={f"AUDITOR_{name}": text})
+    assert mistake.startswith(f"AUDITOR_{name}{sentence}")
+
+
+def test_the_value_of_an_unknown_variable_is_not_shown() -> None:
+    (mistake,) = mistakes(environment={"AUDITOR_PASSWORD": "hunter2"})
+    assert "hunter2" not in mistake
+
+
+def test_a_mistake_in_a_flag_names_the_flag() -> None:
+    assert mistakes(flags={"workers": "0", "insecure_http": "x"}) == [
+        "--workers: a whole number from 1 to 1024 is wanted",
+        "--plain-http: true or false is wanted",
+    ]
+
+
+def test_summary_and_report_in_one_file_are_a_mistake() -> None:
+    assert mistakes(flags={"output": "a", "summary": "a"}) == [
+        "--summary: the same file as --output"
+    ]
+
+
+def test_every_mistake_of_every_layer_is_told_at_once() -> None:
+    found = mistakes(
+        {"worker": 1, "registry": {HOST: {"username": "a", "tries": 0}}},
+        environment={"AUDITOR_WINDOW": "x"},
+        flags={"workers": "y"},
+    )
+    assert [mistake.split(": ")[0] for mistake in found] == [
+        "nightly.toml",
+        "nightly.toml",
+        "AUDITOR_WINDOW=x",
+        "--workers",
+        "nightly.toml",
+    ]
+
+
+# -- files -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"workers = \n", ":1:11: Invalid value"),
+        (b"a = 1\nb = [", ":2:6: Invalid value"),
+        (b"a = 1\nb = '\xff'", ":2: not UTF-8 text"),
+    ],
+)
+def test_a_syntax_error_is_told_with_line_and_column(
+    tmp_path: Path, content: bytes, sentence: str
+) -> None:
+    path = tmp_path / "broken.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        read_toml(str(path))
+    assert caught.value.mistakes == (f"{path}{sentence}",)
+
+
+def test_a_file_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "gone.toml"
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        load({}, {"config": str(path)})
+
+
+def test_a_file_that_does_not_end_is_not_read_whole() -> None:
+    with pytest.raises(ConfigError, match="larger than 1048576 bytes"):
+        load({}, {"config": "/dev/zero"})
+
+
+@pytest.mark.parametrize("by_flag", [True, False])
+def test_flag_or_variable_names_the_file_and_its_password_file(
+    tmp_path: Path, *, by_flag: bool
+) -> None:
+    path = tmp_path / "auditor.toml"
+    path.write_text(
+        '\ufeffworkers = 3\n[registry."dtr.example.com"]\n'
+        'username = "admin"\npassword_file = "secret"\n'
+    )
+    (tmp_path / "secret").write_text("pässword\n")
+    found = (
+        load({}, {"config": str(path)})
+        if by_flag
+        else load({"AUDITOR_CONFIG": "~/auditor.toml", "HOME": str(tmp_path)}, {})
+    )
+    assert found.workers == 3
+    assert found.registry(HOST).password == Secret("pässword")
+
+
+def test_without_a_file_environment_and_flags_are_enough() -> None:
+    assert load({"AUDITOR_TRIES": "2"}, {"workers": "4"}) == Settings(
+        workers=4, default_registry=RegistrySettings(tries=2)
+    )
+
+
+def test_reading_a_configuration_loads_neither_network_nor_terminal_libraries() -> None:
+    code = (
+        "import sys, auditor.config;"
+        "sys.exit(bool({'aiohttp', 'anyio', 'rich'} & sys.modules.keys()))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

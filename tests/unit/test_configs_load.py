@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from auditor.config import RegistrySettings, Settings, Shape, read_toml, resolve
+from auditor.secret import Secret
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+ENVIRONMENT = {
+    "DEMO_PASSWORD": "demo",
+    "DTR_PASSWORD": "dtr",
+    "REGISTRY_USERNAME": "auditor",
+    "REGISTRY_PASSWORD": "registry",
+    "GITLAB_TOKEN": "gitlab",
+    "HUB_USERNAME": "someone",
+    "HUB_TOKEN": "hub",
+}
+
+
+def load_example(name: str) -> Settings:
+    path = str(CONFIGS / name)
+    return resolve(
+        file=read_toml(path),
+        file_name=path,
+        environment=ENVIRONMENT,
+        flags={},
+        read_file=lambda _: "from a file\n",
+    )
+
+
+def one(settings: Settings) -> RegistrySettings:
+    (registry,) = settings.registries.values()
+    return registry
+
+
+def says_demo(settings: Settings) -> bool:
+    return (
+        one(settings).insecure_http is True
+        and one(settings).password == Secret("demo")
+        and not settings.docker_config
+    )
+
+
+def says_dtr(settings: Settings) -> bool:
+    return one(settings).token_url == "https://dtr.example.com/auth/v2/token/"
+
+
+def says_nightly(settings: Settings) -> bool:
+    harbor = settings.registries["harbor.example.com:8443"]
+    return (
+        settings.lists == (str(CONFIGS / "nightly.txt"),)
+        and harbor.password == Secret("from a file")
+        and harbor.tries == 5
+        and settings.registries["registry.example.com"].username == "auditor"
+    )
+
+
+def says_bulk(settings: Settings) -> bool:
+    return settings.shape is Shape.LAYER and one(settings).requests_at_once == 64
+
+
+def says_hub(settings: Settings) -> bool:
+    return settings.registries["docker.io"].username == "someone"
+
+
+EXAMPLES: dict[str, Callable[[Settings], bool]] = {
+    "demo.toml": says_demo,
+    "dtr.toml": says_dtr,
+    "nightly.toml": says_nightly,
+    "bulk-export.toml": says_bulk,
+    "docker-hub.toml": says_hub,
+}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_configuration_loads_and_says_what_its_comments_say(
+    name: str,
+) -> None:
+    assert EXAMPLES[name](load_example(name))
+
+
+def test_every_example_configuration_is_tested() -> None:
+    assert {path.name for path in CONFIGS.glob("*.toml")} == EXAMPLES.keys()

@@ -1,0 +1,257 @@
+"""What is done after each answer: a table."""
+
+from __future__ import annotations
+
+import pytest
+
+from auditor.errors import Failure, FailureKind
+from auditor.protocol.backoff import BASE_S, CAP_S, RETRY_AFTER_CAP_S
+from auditor.protocol.decide import (
+    FRESH_TOKEN_S,
+    RETRYABLE_STATUSES,
+    THROTTLED_TRIES,
+    Authenticate,
+    Decision,
+    Done,
+    Fail,
+    Sent,
+    Wait,
+    decide,
+    failure_of,
+)
+from tests.answers import answer
+
+NOW = 1_795_479_600.0  # Tue, 24 Nov 2026 00:20:00 GMT
+BEARER = 'Bearer realm="https://auth.example.com/token",service="registry"'
+ANONYMOUS = Sent()
+FRESH = Sent(token_age_s=FRESH_TOKEN_S - 0.001)
+OLD = Sent(token_age_s=FRESH_TOKEN_S)
+
+
+def after(
+    outcome: object,
+    *,
+    attempt: int = 1,
+    tries: int = 3,
+    sent: Sent = ANONYMOUS,
+    random: float = 0.5,
+    wanted: object = (),
+) -> Decision:
+    return decide(
+        outcome,  # type: ignore[arg-type]
+        attempt=attempt,
+        tries=tries,
+        sent=sent,
+        now=NOW,
+        random=random,
+        wanted=wanted,  # type: ignore[arg-type]
+    )
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 206, 299])
+@pytest.mark.parametrize("sent", [ANONYMOUS, FRESH, OLD, Sent(basic=True)])
+def test_a_good_answer_is_done(status: int, sent: Sent) -> None:
+    good = answer(status)
+    assert after(good, sent=sent) == Done(answer=good)
+
+
+@pytest.mark.parametrize("status", [401, 404, 429, 500, 301])
+def test_a_wanted_status_is_done_whatever_else_it_means(status: int) -> None:
+    wanted = answer(status, WWW_Authenticate=BEARER, Retry_After="5")
+    assert after(wanted, wanted={status}) == Done(answer=wanted)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (101, FailureKind.PROTOCOL_VIOLATION),
+        (304, FailureKind.PROTOCOL_VIOLATION),
+        (400, FailureKind.PROTOCOL_VIOLATION),
+        (402, FailureKind.PROTOCOL_VIOLATION),
+        (403, FailureKind.DENIED),
+        (404, FailureKind.NOT_FOUND),
+        (405, FailureKind.PROTOCOL_VIOLATION),
+        (406, FailureKind.PROTOCOL_VIOLATION),
+        (410, FailureKind.PROTOCOL_VIOLATION),
+        (416, FailureKind.PROTOCOL_VIOLATION),
+        (451, FailureKind.PROTOCOL_VIOLATION),
+        (501, FailureKind.SERVER_ERROR),
+        (505, FailureKind.SERVER_ERROR),
+        (507, FailureKind.SERVER_ERROR),
+        (599, FailureKind.SERVER_ERROR),
+    ],
+)
+@pytest.mark.parametrize("sent", [ANONYMOUS, OLD])
+def test_a_final_answer_is_a_failure_at_once(
+    status: int, kind: FailureKind, sent: Sent
+) -> None:
+    decision = after(answer(status, WWW_Authenticate=BEARER), sent=sent)
+    assert isinstance(decision, Fail)
+    assert decision.failure.kind is kind
+    assert decision.failure.status == status
+    assert decision.failure.attempts == 1
+    assert str(status) in decision.failure.detail
+
+
+# -- 401 -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sent", "again"),
+    [
+        (ANONYMOUS, True),  # nothing was sent: the challenge is news
+        (OLD, True),  # an old token is worth exactly one renewal
+        (Sent(token_age_s=3600.0), True),
+        (FRESH, False),  # a fresh token that is refused is an answer
+        (Sent(token_age_s=0.0), False),
+        (Sent(basic=True), False),
+        (Sent(authenticated_again=True), False),
+        (Sent(token_age_s=3600.0, authenticated_again=True), False),
+        # a CDN's challenge is not the registry's: no token may be asked for by it
+        (Sent(elsewhere=True), False),
+        (Sent(token_age_s=3600.0, elsewhere=True), False),
+    ],
+)
+@pytest.mark.parametrize("attempt", [1, 3, 9])
+def test_a_401_is_worth_one_renewal(sent: Sent, again: bool, attempt: int) -> None:
+    decision = after(answer(401, WWW_Authenticate=BEARER), sent=sent, attempt=attempt)
+    if again:
+        assert isinstance(decision, Authenticate)
+        assert decision.challenge is not None
+        assert decision.challenge.scheme == "bearer"
+    else:
+        assert isinstance(decision, Fail)
+        assert decision.failure.kind is FailureKind.DENIED
+        assert decision.failure.attempts == attempt
+
+
+@pytest.mark.parametrize(
+    ("fields", "scheme"),
+    [
+        ((), None),
+        (("Negotiate",), None),
+        (("Bearer",), None),  # no realm: nothing to follow
+        (("Basic realm=x",), "basic"),
+        (("Basic realm=x", BEARER), "bearer"),
+        (("Negotiate, Basic realm=x, " + BEARER,), "bearer"),
+    ],
+)
+def test_the_challenge_is_the_best_one_of_all_lines_or_none(
+    fields: tuple[str, ...], scheme: str | None
+) -> None:
+    decision = after(answer(401, WWW_Authenticate=fields))
+    assert isinstance(decision, Authenticate)
+    found = decision.challenge
+    assert (found.scheme if found else None) == scheme
+
+
+# -- waiting -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", sorted(RETRYABLE_STATUSES - {429}))
+@pytest.mark.parametrize(
+    ("attempt", "tries", "waits"),
+    [(1, 3, True), (2, 3, True), (3, 3, False), (4, 3, False), (1, 1, False)],
+)
+def test_a_broken_host_is_asked_as_often_as_configured(
+    status: int, attempt: int, tries: int, waits: bool
+) -> None:
+    decision = after(answer(status), attempt=attempt, tries=tries)
+    assert isinstance(decision, Wait if waits else Fail)
+    assert decision.failure.attempts == attempt
+    assert decision.failure.kind.retryable
+    if isinstance(decision, Wait):
+        assert decision.seconds == 0.5 * BASE_S * 2 ** (attempt - 1)
+        assert not decision.host_wide
+
+
+@pytest.mark.parametrize(
+    ("attempt", "tries", "waits"),
+    [
+        (1, 1, True),
+        (THROTTLED_TRIES - 1, 3, True),
+        (THROTTLED_TRIES, 3, False),
+        (THROTTLED_TRIES, 10, True),
+        (10, 10, False),
+    ],
+)
+def test_a_throttled_request_is_sent_more_often(
+    attempt: int, tries: int, waits: bool
+) -> None:
+    decision = after(answer(429), attempt=attempt, tries=tries)
+    assert isinstance(decision, Wait if waits else Fail)
+    assert decision.failure.kind is FailureKind.RATE_LIMITED
+    if isinstance(decision, Wait):
+        assert decision.host_wide
+        assert decision.seconds <= CAP_S
+
+
+@pytest.mark.parametrize("status", sorted(RETRYABLE_STATUSES))
+@pytest.mark.parametrize(
+    ("value", "date", "asked_s"),
+    [
+        ("0", None, 0),
+        ("7", None, 7),
+        ("86400", None, RETRY_AFTER_CAP_S),
+        ("-5", None, 0),
+        ("Tue, 24 Nov 2026 00:20:30 GMT", None, 30),
+        # against the registry's own clock, however wrong it is
+        ("Tue, 24 Nov 2020 00:00:30 GMT", "Tue, 24 Nov 2020 00:00:00 GMT", 30),
+        ("Tue, 24 Nov 2026 00:00:00 GMT", None, 0),
+        ("soon", None, None),
+        ("", None, None),
+    ],
+)
+def test_retry_after_holds_back_everybody_on_the_host(
+    status: int, value: str, date: str | None, asked_s: float | None
+) -> None:
+    fields = {"Retry_After": value} | ({"Date": date} if date else {})
+    decision = after(answer(status, **fields), random=0.4)  # type: ignore[arg-type]
+    assert isinstance(decision, Wait)
+    jitter_s = 0.4 * BASE_S
+    if asked_s is None:
+        assert decision.seconds == jitter_s
+        assert decision.host_wide is (status == 429)
+    else:
+        assert decision.seconds == asked_s + jitter_s / 10
+        assert decision.host_wide
+
+
+def test_retry_after_on_the_last_try_is_not_waited_for() -> None:
+    decision = after(answer(503, Retry_After="7"), attempt=3)
+    assert isinstance(decision, Fail)
+
+
+# -- no answer at all ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", FailureKind)
+@pytest.mark.parametrize(("attempt", "tries"), [(1, 3), (2, 3), (3, 3), (1, 1)])
+def test_without_an_answer_the_kind_says_whether_to_try_again(
+    kind: FailureKind, attempt: int, tries: int
+) -> None:
+    decision = after(
+        Failure(kind=kind, detail="x"), attempt=attempt, tries=tries, random=1 / 4
+    )
+    assert isinstance(decision, Wait | Fail)
+    assert decision.failure == Failure(kind=kind, detail="x", attempts=attempt)
+    assert isinstance(decision, Wait) is (kind.retryable and attempt < tries)
+    if isinstance(decision, Wait):
+        assert decision.seconds == BASE_S / 4 * 2 ** (attempt - 1)
+        assert not decision.host_wide
+
+
+@pytest.mark.parametrize("attempt", [1, 2, 5, 7])
+def test_jitter_goes_down_to_nothing_and_up_to_the_cap(attempt: int) -> None:
+    waits = [after(answer(429), attempt=attempt, random=r) for r in (0.0, 0.999)]
+    assert isinstance(waits[0], Wait)
+    assert isinstance(waits[1], Wait)
+    assert waits[0].seconds == 0
+    assert waits[1].seconds < min(CAP_S, BASE_S * 2 ** (attempt - 1))
+
+
+def test_a_failure_quotes_one_safe_sentence_of_the_body() -> None:
+    body = b'{"errors":[{"code":"NAME_UNKNOWN","message":"no \\u001b[31m such"}]}'
+    failure = failure_of(answer(404, body, Content_Type="application/json"))
+    assert failure.detail.startswith("not there, or not visible to this account (404")
+    assert "\x1b" not in failure.detail

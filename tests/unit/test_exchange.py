@@ -1,0 +1,182 @@
+"""One request until it is decided, with a scripted transport and no time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import anyio
+import pytest
+
+from auditor.errors import Failure, FailureKind
+from auditor.protocol.answer import Answer
+from auditor.protocol.challenge import Challenge
+from auditor.records import Access, AccessState
+from auditor.registry.authorization import ANONYMOUS, Authorization
+from auditor.registry.exchange import Exchange, RequestKind
+from auditor.registry.politeness import Politeness
+from auditor.registry.tokens import HeldToken
+from tests.answers import answer
+from tests.clock import ManualClock, settle
+
+URL = "https://registry.example.com/v2/app/manifests/1"
+BEARER = 'Bearer realm="https://auth.example.com/token"'
+LIFE_S = 60.0
+ACCESS = Access(
+    state=AccessState.GRANTED,
+    actions=("pull",),
+    subject=None,
+    issuer=None,
+    verified=False,
+)
+
+
+class _World:
+    """A host that answers by script, and an authorizer that makes tokens t1, t2, ..."""
+
+    def __init__(self, *script: Answer | Failure, anonymous: bool = False) -> None:
+        self.clock = ManualClock(random=0.0)
+        self.script = list(script)
+        self.sent: list[str | None] = []
+        self.challenges: list[Challenge | None] = []
+        self.tokens = 0
+        self.anonymous = anonymous
+        self.politeness = Politeness(most_at_once=2, clock=self.clock)
+        self.counts: Counter[str] = Counter()
+        transport: Any = self
+        self.exchange = Exchange(
+            transport=transport,
+            politeness=self.politeness,
+            clock=self.clock,
+            tries=3,
+            counts=self.counts,
+        )
+
+    async def request(self, method: str, url: str, **more: Any) -> Answer | Failure:
+        self.sent.append(more["headers"].get("Authorization"))
+        return self.script.pop(0)
+
+    async def authorization(self) -> Authorization | Failure:
+        if self.anonymous:
+            return ANONYMOUS
+        self.tokens += 1
+        now = self.clock.monotonic()
+        header = f"Bearer t{self.tokens}"
+        token = HeldToken(
+            authorization=header,
+            access=ACCESS,
+            obtained_at=now,
+            expires_at=now + LIFE_S,
+        )
+        return Authorization(header=header, access=ACCESS, token=token)
+
+    async def again(
+        self, refused: Authorization, challenge: Challenge | None
+    ) -> Authorization | Failure:
+        self.challenges.append(challenge)
+        self.anonymous = False
+        return await self.authorization()
+
+    async def send(self, *, authorized: bool = True) -> Answer | Failure:
+        return await self.exchange.send(
+            RequestKind.MANIFEST,
+            "GET",
+            URL,
+            headers={"Accept": "*/*"},
+            max_bytes=100,
+            authorizer=self if authorized else None,
+        )
+
+
+def outcome(world: _World, *advances_s: float) -> Answer | Failure:
+    """What one request comes to while time goes on in these steps."""
+    got: list[Answer | Failure] = []
+
+    async def ask() -> None:
+        got.append(await world.send())
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask)
+            await settle()
+            for seconds in advances_s:
+                await world.clock.advance(seconds)
+
+    anyio.run(main)
+    return got[0]
+
+
+def test_a_good_answer_takes_one_request_with_its_token() -> None:
+    world = _World(answer(200, url=URL))
+    assert isinstance(outcome(world), Answer)
+    assert world.sent == ["Bearer t1"]
+    assert world.counts == {"manifest": 1}
+
+
+def test_a_challenge_is_answered_once() -> None:
+    refused = answer(401, url=URL, WWW_Authenticate=BEARER)
+    world = _World(refused, refused, anonymous=True)
+    found = outcome(world)
+    assert isinstance(found, Failure)
+    assert found.kind is FailureKind.DENIED
+    assert world.sent == [None, "Bearer t1"]
+    assert len(world.challenges) == 1
+    assert world.counts["unauthorized"] == 1
+
+
+def test_a_challenge_from_where_a_redirect_led_to_is_not_answered() -> None:
+    elsewhere = answer(401, url="https://cdn.example.net/blob", WWW_Authenticate=BEARER)
+    world = _World(elsewhere, anonymous=True)
+    found = outcome(world)
+    assert isinstance(found, Failure)
+    assert found.kind is FailureKind.DENIED
+    assert world.challenges == []
+    assert world.sent == [None]
+
+
+@pytest.mark.parametrize(
+    ("wait_s", "sent"),
+    [(10, ["Bearer t1", "Bearer t2"]), (90, ["Bearer t1", "Bearer t3"])],
+)
+def test_a_token_that_expired_while_the_host_held_us_back_is_not_sent(
+    wait_s: int, sent: list[str]
+) -> None:
+    world = _World(answer(429, url=URL, Retry_After=str(wait_s)), answer(200, url=URL))
+    assert isinstance(outcome(world, wait_s), Answer)
+    assert world.sent == sent
+    assert world.counts == {"manifest": 2, "retries": 1}
+
+
+def test_a_token_that_grew_old_in_the_queue_is_worth_a_renewal() -> None:
+    refused = answer(401, url=URL, WWW_Authenticate=BEARER)
+    world = _World(refused, answer(200, url=URL))
+    world.politeness.hold_back(30)
+    assert isinstance(outcome(world, 30), Answer)
+    assert world.sent == ["Bearer t1", "Bearer t2"]
+
+
+def test_no_slot_is_held_while_waiting() -> None:
+    async def main() -> None:
+        broken = Failure(kind=FailureKind.CONNECT, detail="x")
+        world = _World(broken, broken, answer(200, url=URL), answer(200, url=URL))
+        async with anyio.create_task_group() as group:
+            group.start_soon(world.send)
+            group.start_soon(world.send)
+            await settle()
+            assert len(world.sent) == 2
+            for _ in range(2):
+                await world.politeness.acquire()
+                world.politeness.release()
+            await world.clock.advance(60)
+
+    anyio.run(main)
+
+
+def test_without_an_authorizer_a_401_is_final() -> None:
+    async def main() -> Answer | Failure:
+        world = _World(answer(401, url=URL, WWW_Authenticate=BEARER))
+        return await world.send(authorized=False)
+
+    found = anyio.run(main)
+    assert isinstance(found, Failure)
+    assert found.status == 401

@@ -1,0 +1,263 @@
+"""What a manifest says of an image, put together from its parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from auditor.audit.facts import (
+    Facts,
+    attachment_of,
+    distinct_size,
+    image_platform,
+    layer_warnings,
+    missing_platform,
+    platform_name,
+    platform_warnings,
+    schema1_platform,
+)
+from auditor.protocol.document import Document, read_document
+from auditor.protocol.image_config import parse_image_config
+from auditor.protocol.manifest import Descriptor, ImageManifest, Index, PlatformSpec
+from auditor.protocol.schema1 import Schema1
+from auditor.records import AttachmentKind, Layer, Platform, WarningCode
+from tests import documents, records
+from tests.documents import OCI_LAYER, OCI_MANIFEST, digest, raw
+from tests.records import layer, platform
+
+ARM = PlatformSpec(os="linux", architecture="arm64", variant="v8", os_version=None)
+
+
+def read(document: object) -> Document:
+    return read_document(
+        raw(document), content_type=None, header_digest=None, asked_digest=None
+    )
+
+
+def child(**more: Any) -> Descriptor:
+    found = read(documents.index(manifests=[documents.child("1", **more)])).manifest
+    assert isinstance(found, Index)
+    return found.children[0]
+
+
+def facts(*platforms: Platform) -> Facts:
+    return Facts(
+        digest=digest("e"),
+        media_type=OCI_MANIFEST,
+        schema_version=2,
+        artifact_type=None,
+        platforms=platforms,
+        attachments=(),
+        annotations={},
+        warnings=(),
+    )
+
+
+@pytest.mark.parametrize(
+    ("layers", "size"),
+    [
+        ([], 0),
+        ([layer("1", 5)], 5),
+        ([layer("1", 5), layer("2", 7)], 12),
+        ([layer("1", 5), layer("2", 7), layer("1", 5)], 12),
+        ([layer("1", 0)], 0),
+        ([layer("1", 5), layer("2", None)], None),
+        ([layer("1", None)], None),
+        ([layer("1", 2**63 - 1), layer("2", 2**63 - 1)], 2**64 - 2),
+    ],
+)
+def test_a_size_counts_every_layer_once(layers: list[Layer], size: int | None) -> None:
+    assert distinct_size(layers) == size
+
+
+@pytest.mark.parametrize(
+    ("platforms", "size"),
+    [
+        ([], 0),
+        ([platform("a")], 300),
+        ([platform("a"), platform("b")], 300),
+        ([platform("a"), platform("b", layers=(layer("3", 1),))], 301),
+        ([platform("a"), platform("b", layers=None)], None),
+        ([platform("a", layers=())], 0),
+    ],
+)
+def test_the_size_of_an_image_is_that_of_all_its_platforms(
+    platforms: list[Platform], size: int | None
+) -> None:
+    assert facts(*platforms).size == size
+
+
+@pytest.mark.parametrize(
+    ("platforms", "architectures"),
+    [
+        ([], ()),
+        ([platform("a"), platform("b")], ("linux/amd64",)),
+        (
+            [
+                platform("a", os="windows"),
+                platform("b", architecture="arm", variant="v7"),
+                platform("c", architecture="arm", variant="v6"),
+                platform("d"),
+            ],
+            ("linux/amd64", "linux/arm/v6", "linux/arm/v7", "windows/amd64"),
+        ),
+        ([platform("a", layers=None)], ()),
+        ([platform("a", layers=()), platform("b", os=None)], ("linux/amd64",)),
+        ([platform("a", architecture="")], ()),
+        # an attestation that was asked for by its own digest
+        ([platform("a", os="unknown", architecture="unknown")], ()),
+    ],
+)
+def test_architectures_are_those_that_are_really_there_sorted_and_unique(
+    platforms: list[Platform], architectures: tuple[str, ...]
+) -> None:
+    assert facts(*platforms).architectures == architectures
+
+
+@pytest.mark.parametrize(
+    ("spec", "name"),
+    [
+        (ARM, "linux/arm64/v8"),
+        (platform(), "linux/amd64"),
+        (platform(os=None), None),
+        (platform(architecture=None), None),
+    ],
+)
+def test_a_platform_has_the_name_people_know(
+    spec: PlatformSpec | Platform, name: str | None
+) -> None:
+    assert platform_name(spec) == name
+
+
+@pytest.mark.parametrize("created", [None, "2026-08-05T10:00:00Z"])
+def test_the_platform_of_an_image_manifest(created: str | None) -> None:
+    document = read(documents.image())
+    assert isinstance(document.manifest, ImageManifest)
+    config = parse_image_config(raw({"created": created})) if created else None
+    assert image_platform(document, document.manifest, ARM, config) == Platform(
+        os="linux",
+        architecture="arm64",
+        variant="v8",
+        os_version=None,
+        digest=document.digest,
+        media_type=OCI_MANIFEST,
+        config_digest=digest("c"),
+        created=created,
+        size=300,
+        layers=(
+            Layer(digest=digest("1"), size=100, media_type=OCI_LAYER),
+            Layer(digest=digest("2"), size=200, media_type=OCI_LAYER),
+        ),
+    )
+
+
+def test_the_platform_of_a_schema_1_manifest_has_no_sizes() -> None:
+    document = read(documents.schema1())
+    assert isinstance(document.manifest, Schema1)
+    found = schema1_platform(document, document.manifest)
+    assert (found.os, found.architecture) == ("linux", "amd64")
+    assert found.size is None
+    assert found.config_digest is None
+    assert found.layers == (
+        Layer(digest=digest("1"), size=None, media_type=None),
+        Layer(digest=digest("2"), size=None, media_type=None),
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({"os": "linux", "architecture": "arm64", "variant": "v8"}, ("linux", "arm64")),
+        (None, (None, None)),
+    ],
+)
+def test_a_missing_platform_keeps_what_the_index_says(
+    said: object, expected: tuple[str | None, str | None]
+) -> None:
+    found = missing_platform(child(platform=said))
+    assert (found.os, found.architecture) == expected
+    assert (found.digest, found.media_type) == (digest("1"), OCI_MANIFEST)
+    assert found.layers is None
+    assert found.size is None
+
+
+UNKNOWN = {"os": "unknown", "architecture": "unknown"}
+ATTESTS = {
+    "vnd.docker.reference.type": "attestation-manifest",
+    "vnd.docker.reference.digest": digest("7"),
+}
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "subject"),
+    [
+        ({}, None, None),
+        ({"platform": None}, None, None),
+        ({"platform": {}}, None, None),  # nothing is said: it has to be looked at
+        ({"platform": {"os": "linux"}}, None, None),
+        ({"annotations": {"vnd.docker.reference.type": "x"}}, None, None),
+        (
+            {"platform": UNKNOWN, "annotations": ATTESTS},
+            AttachmentKind.ATTESTATION,
+            digest("7"),
+        ),
+        ({"annotations": ATTESTS}, AttachmentKind.ATTESTATION, digest("7")),
+        (
+            {"annotations": {"vnd.docker.reference.type": "attestation-manifest"}},
+            AttachmentKind.ATTESTATION,
+            None,
+        ),
+        ({"platform": UNKNOWN}, AttachmentKind.ARTIFACT, None),
+    ],
+)
+def test_attachments_are_told_from_platforms(
+    said: dict[str, Any], kind: AttachmentKind | None, subject: str | None
+) -> None:
+    found = attachment_of(child(artifactType="application/x", **said))
+    if kind is None:
+        assert found is None
+        return
+    assert found is not None
+    assert (found.kind, found.subject) == (kind, subject)
+    assert found.digest == digest("1")
+    assert found.artifact_type == "application/x"
+
+
+def test_each_layer_with_urls_of_its_own_is_a_warning() -> None:
+    layers = [
+        documents.descriptor("1", urls=["https://example.com/secret?token=1"]),
+        documents.descriptor("2"),
+    ]
+    manifest = read(documents.image(layers=layers)).manifest
+    assert isinstance(manifest, ImageManifest)
+    (warning,) = layer_warnings(manifest)
+    assert warning.code is WarningCode.FOREIGN_LAYER
+    assert digest("1") in warning.detail
+    assert "secret" not in warning.detail
+
+
+@pytest.mark.parametrize(
+    ("config", "differs"),
+    [
+        ({"os": "linux", "architecture": "arm64"}, False),
+        ({"os": "linux", "architecture": "arm64", "variant": "v9"}, False),
+        ({"os": "linux", "architecture": "amd64"}, True),
+        ({"os": "windows", "architecture": "arm64"}, True),
+        ({}, True),
+    ],
+)
+def test_an_index_that_says_otherwise_than_the_config_is_a_warning(
+    config: dict[str, str], differs: bool
+) -> None:
+    found = platform_warnings(digest("1"), ARM, parse_image_config(raw(config)))
+    assert [warning.code for warning in found] == (
+        [WarningCode.PLATFORM_DIFFERS] if differs else []
+    )
+    assert all("linux/arm64/v8" in warning.detail for warning in found)
+
+
+def test_the_records_of_these_tests_agree_with_the_facts() -> None:
+    everything = records.EVERYTHING
+    assert facts(*everything.platforms).architectures == everything.architectures
+    assert facts(*everything.platforms).size == everything.size

@@ -1,0 +1,149 @@
+"""Items come out of a blocking iterable without blocking anybody."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import aclosing
+
+import anyio
+import pytest
+
+from auditor.audit.feed import BUFFER, feed
+
+
+async def _all(items: Iterable[int]) -> list[int]:
+    return [item async for batch in feed(items) for item in batch]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, BUFFER - 1, BUFFER, BUFFER + 1, 5 * BUFFER])
+def test_every_item_comes_once_and_in_order(count: int) -> None:
+    assert anyio.run(_all, range(count)) == list(range(count))
+
+
+def test_batches_are_never_empty_nor_larger_than_the_buffer() -> None:
+    async def main() -> list[int]:
+        return [len(batch) async for batch in feed(range(3 * BUFFER))]
+
+    sizes = anyio.run(main)
+    assert all(0 < size <= BUFFER for size in sizes)
+
+
+def test_the_iterable_is_not_read_far_ahead() -> None:
+    taken = 0
+
+    def items() -> Iterator[int]:
+        nonlocal taken
+        for number in range(10 * BUFFER):
+            taken += 1
+            yield number
+
+    async def main() -> None:
+        got = 0
+        async for batch in feed(items()):
+            got += len(batch)
+            # what was had, what waits, and the one in the reader's hand
+            assert taken <= got + BUFFER + 1
+        assert got == 10 * BUFFER
+
+    anyio.run(main)
+
+
+def test_items_come_while_the_iterable_blocks_on_the_next_one() -> None:
+    more = threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 1
+        more.wait()
+        yield 2
+
+    async def main() -> list[list[int]]:
+        batches = []
+        async for batch in feed(items()):
+            batches.append(batch)
+            more.set()
+        return batches
+
+    assert anyio.run(main) == [[1], [2]]
+
+
+def test_others_run_while_the_iterable_blocks() -> None:
+    more = threading.Event()
+
+    def items() -> Iterator[int]:
+        more.wait()
+        yield 1
+
+    async def main() -> None:
+        async def other() -> None:
+            more.set()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(other)
+            assert await _all(items()) == [1]
+
+    anyio.run(main)
+
+
+def test_an_exception_of_the_iterable_comes_out_after_its_items() -> None:
+    class BugError(Exception):
+        pass
+
+    def items() -> Iterator[int]:
+        yield 1
+        yield 2
+        raise BugError
+
+    got: list[int] = []
+
+    async def main() -> None:
+        async for batch in feed(items()):
+            got.extend(batch)
+
+    with pytest.raises(BugError):
+        anyio.run(main)
+    assert got == [1, 2]
+
+
+def test_a_reader_that_is_left_alone_ends() -> None:
+    ended = threading.Event()
+
+    def items() -> Iterator[int]:
+        try:
+            yield from range(10 * BUFFER)
+        finally:
+            ended.set()
+
+    async def main() -> None:
+        batches = feed(items())
+        async with aclosing(batches):  # type: ignore[type-var]
+            async for _ in batches:
+                break
+        while not ended.is_set():
+            await anyio.lowlevel.checkpoint()
+
+    anyio.run(main)
+
+
+def test_a_cancelled_consumer_does_not_wait_for_a_reader_that_blocks() -> None:
+    never = threading.Event()
+    reading = threading.Event()
+
+    def items() -> Iterator[int]:
+        reading.set()
+        never.wait()
+        yield 1
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(_all, items())
+            while not reading.is_set():
+                await anyio.lowlevel.checkpoint()
+            group.cancel_scope.cancel()
+
+    anyio.run(main)
+    never.set()  # the reader finds the loop closed, and says nothing
+    for thread in threading.enumerate():
+        if thread.name == "auditor-list":
+            thread.join(5)
+            assert not thread.is_alive()

@@ -1,0 +1,175 @@
+"""Imports point one way; the network and the terminal stay where they belong."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import auditor
+
+ROOT = Path(auditor.__file__).parent
+LEAVES = frozenset({"errors", "records", "secret", "safe_text", "version"})
+# What each part may import of the others; itself and the leaves always.
+ALLOWED: dict[str, frozenset[str]] = {
+    **dict.fromkeys(LEAVES, frozenset()),
+    "protocol": frozenset(),
+    "config": frozenset({"protocol"}),
+    "sources": frozenset({"protocol", "config"}),
+    "reports": frozenset({"protocol", "config"}),
+    "analysis": frozenset({"protocol", "config"}),
+    "registry": frozenset({"protocol", "config"}),
+    "audit": frozenset({"protocol", "config", "registry", "sources", "reports"}),
+    "sandbox": frozenset({"protocol", "config"}),
+    "cli": frozenset(
+        {"protocol", "config", "registry", "sources", "reports", "audit", "sandbox"}
+    ),
+    # the public face: what `import auditor` and `python -m auditor` offer
+    "__init__": frozenset(
+        {"protocol", "config", "registry", "sources", "reports", "audit", "api"}
+    ),
+    "api": frozenset({"protocol", "config", "registry", "sources", "reports", "audit"}),
+    "__main__": frozenset({"cli"}),
+}
+# A leaf sees leaves only where it has to.
+ALLOWED_LEAVES = {
+    "errors": frozenset[str](),
+    "secret": frozenset[str](),
+    "safe_text": frozenset[str](),
+    "version": frozenset[str](),
+    "records": frozenset({"errors"}),
+}
+IMPURE = frozenset(
+    {
+        "aiohttp", "anyio", "asyncio", "os", "pathlib", "random", "secrets", "shutil",
+        "socket", "subprocess", "tempfile", "threading", "time", "trio", "yarl",
+    }
+)  # fmt: skip
+
+
+def _files() -> list[Path]:
+    return sorted(ROOT.rglob("*.py"))
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def _part(path: Path) -> str:
+    """The package below `auditor` that a file is in, or its own name at the top."""
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+@cache
+def _imports(path: Path) -> frozenset[str]:
+    """The absolute names that a file imports, inside functions too."""
+    return frozenset(_walk(path))
+
+
+def _walk(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{_name(path)}:{node.lineno}: a relative import"
+            assert node.module is not None
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _top_level(path: Path) -> set[str]:
+    return {name.partition(".")[0] for name in _imports(path)}
+
+
+@pytest.mark.parametrize("path", _files(), ids=_name)
+def test_imports_point_one_way(path: Path) -> None:
+    part = _part(path)
+    assert part in ALLOWED, f"say in this test what {part} may import"
+    seen = {
+        name.split(".")[1] for name in _imports(path) if name.startswith("auditor.")
+    }
+    leaves = ALLOWED_LEAVES.get(part, LEAVES)
+    assert seen - {part} <= ALLOWED[part] | leaves
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "protocol").rglob("*.py")), ids=_name)
+def test_the_protocol_has_no_clock_no_dice_and_no_network(path: Path) -> None:
+    assert not _top_level(path) & IMPURE
+    # `datetime.now` is a clock too
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute):
+            assert node.attr not in {"now", "utcnow", "today", "urandom"}, node.lineno
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in {"open", "print", "input"}, node.lineno
+
+
+@pytest.mark.parametrize("path", _files(), ids=_name)
+def test_only_the_transport_knows_the_http_client(path: Path) -> None:
+    if _name(path) == "registry/transport.py" or _part(path) == "sandbox":
+        return
+    assert not _top_level(path) & {"aiohttp", "yarl"}
+
+
+@pytest.mark.parametrize("path", _files(), ids=_name)
+def test_the_network_and_the_pool_do_not_know_the_terminal(path: Path) -> None:
+    if _part(path) in {"cli", "reports"}:
+        return
+    assert not _top_level(path) & {"rich", "click"}
+
+
+@pytest.mark.parametrize("path", _files(), ids=_name)
+def test_signatures_and_terminals_are_imported_where_they_are_needed(
+    path: Path,
+) -> None:
+    """rich takes tenths of a second: never at the top of a module."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    at_the_top = {
+        name.partition(".")[0]
+        for node in tree.body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+        )
+    }
+    assert "rich" not in at_the_top
+
+
+def _modules_after(program: str) -> set[str]:
+    script = f"import sys\n{program}\nprint(*sorted(sys.modules), file=sys.stderr)"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(done.stderr.split())
+
+
+def test_the_version_is_told_without_the_network_or_the_terminal() -> None:
+    loaded = _modules_after(
+        "from auditor.cli.main import run\nassert run(['--version']) == 0"
+    )
+    assert "auditor.cli.main" in loaded
+    heavy = {
+        "aiohttp", "anyio", "asyncio", "cryptography", "jwt", "orjson", "rich", "ssl",
+        "uvloop", "yarl",
+    }  # fmt: skip
+    assert not loaded & heavy
+
+
+def test_importing_the_package_loads_neither_network_nor_terminal() -> None:
+    assert not _modules_after("import auditor") & {"aiohttp", "rich", "click"}
+
+
+@pytest.mark.parametrize("command", ["--help", "schema"])
+def test_commands_that_ask_nobody_do_not_load_the_network(command: str) -> None:
+    loaded = _modules_after(
+        f"from auditor.cli.main import run\nassert run([{command!r}]) == 0"
+    )
+    assert not loaded & {"aiohttp", "rich", "cryptography"}

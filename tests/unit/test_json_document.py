@@ -1,0 +1,172 @@
+"""Documents are read so that no other reader reads them differently."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from auditor.errors import FailureKind, ProtocolError
+from auditor.protocol.json_document import (
+    STRUCTURAL_KEYS,
+    check_key_case,
+    parse_object,
+)
+
+
+def _nested(depth: int, opening: bytes = b'{"a":', closing: bytes = b"}") -> bytes:
+    return opening * depth + b"1" + closing * depth
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        (b"{}", {}),
+        (b' \t\r\n{ "a" : [ 1 , 2 ] }\n', {"a": [1, 2]}),
+        (b'{"a b":"c d"}', {"a b": "c d"}),
+        (b'{"a\\tb":"\\u0041\\/\\ud83d\\ude00"}', {"a\tb": "A/\U0001f600"}),
+        ('{"é":"ü\u2028"}'.encode(), {"é": "ü\u2028"}),
+        (b'{"a":18446744073709551615}', {"a": 2**64 - 1}),
+        (b'{"a":-0,"b":1e2,"c":1.50}', {"a": 0, "b": 100.0, "c": 1.5}),
+        (b'{"a":1,"A":2}', {"a": 1, "A": 2}),
+        (b'{"note":1,"note":2}', {"note": 2}),
+        (
+            b'{"a":{"digest":1},"b":{"digest":2}}',
+            {"a": {"digest": 1}, "b": {"digest": 2}},
+        ),
+        (b'{"a":"\\"digest\\":1,\\"digest\\":2"}', {"a": '"digest":1,"digest":2'}),
+        (b'{"digest ":1,"digest":2}', {"digest ": 1, "digest": 2}),
+        (_nested(200), json.loads(_nested(200))),
+    ],
+)  # fmt: skip
+def test_an_object_is_what_it_says(raw: bytes, expected: dict[str, Any]) -> None:
+    assert parse_object(raw, "manifest") == expected
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b" ",
+        b"null",
+        b"[]",
+        b'"text"',
+        b"1",
+        b"true",
+        b"{",
+        b"{}x",
+        b"{}{}",
+        b"{'a':1}",
+        b'{"a":1,}',
+        b'{"a":NaN}',
+        b'{"a":Infinity}',
+        b'{"a":01}',
+        b'{"a":1} // note',
+        b"\xef\xbb\xbf{}",
+        '{"a":1}'.encode("utf-16"),
+        b'{"a":"\xff"}',
+        b'{"a":"\\ud800"}',
+        b'{"a":"\x00"}',
+        b'{"a":"\n"}',
+        b'{"a":1e999}',
+        b'{"a":' + b"9" * 5000 + b"}",
+        b"\x1f\x8b\x08",
+    ],
+)
+def test_what_is_no_json_object_is_a_violation(raw: bytes) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        parse_object(raw, "manifest")
+    assert caught.value.kind is FailureKind.PROTOCOL_VIOLATION
+    assert caught.value.detail.startswith("the manifest is ")
+    assert caught.value.detail.isprintable()
+
+
+@pytest.mark.parametrize("depth", [255, 300, 900, 1023, 1024, 1025, 100_000])
+@pytest.mark.parametrize(("opening", "closing"), [(b'{"a":', b"}"), (b'{"a":[', b"]}")])
+def test_too_deep_a_document_is_a_violation_and_not_a_crash(
+    depth: int, opening: bytes, closing: bytes
+) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        parse_object(_nested(depth, opening, closing), "manifest")
+    assert caught.value.kind is FailureKind.PROTOCOL_VIOLATION
+
+
+def test_depth_does_not_hide_a_duplicate() -> None:
+    raw = b'{"a":' * 200 + b'{"digest":1,"digest":1}' + b"}" * 200
+    with pytest.raises(ProtocolError) as caught:
+        parse_object(raw, "manifest")
+    assert caught.value.kind is FailureKind.AMBIGUOUS_DOCUMENT
+
+
+@pytest.mark.parametrize("key", sorted(STRUCTURAL_KEYS))
+@pytest.mark.parametrize(
+    "frame",
+    [
+        "%s",
+        '{"a":%s}',
+        '{"a":[1,[%s]]}',
+        '{"a":{"b":{"c":[{"d":%s}]}}}',
+        ' \n{ "a" : %s }\t',
+    ],
+)
+def test_a_structural_key_may_stand_once_at_any_depth(key: str, frame: str) -> None:
+    twice = f'{{"{key}":1,"x":2,"{key}":1}}'
+    with pytest.raises(ProtocolError) as caught:
+        parse_object((frame % twice).encode(), "manifest")
+    assert caught.value.kind is FailureKind.AMBIGUOUS_DOCUMENT
+    assert (
+        caught.value.detail == f'the manifest holds the key "{key}" twice in one object'
+    )
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"layers":[],"layer\\u0073":[]}',
+        b'{"\\u006cayers":[],"layers":[]}',
+        b'{"layers":[],"layers":[]}',
+        b'{"layers" :[] , "layers": []}',
+        b'{"layers":[],"layers":null}',
+        b'{"x":{"x":1},"config":{},"config":{}}',
+    ],
+)
+def test_escapes_and_blanks_do_not_hide_a_duplicate(raw: bytes) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        parse_object(raw, "manifest")
+    assert caught.value.kind is FailureKind.AMBIGUOUS_DOCUMENT
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("Layers", "layers"),
+        ("MANIFESTS", "manifests"),
+        ("mediatype", "mediaType"),
+        ("schemaversion", "schemaVersion"),
+        ("OS.Version", "os.version"),
+        ("Annotations", "annotations"),
+        ("v1compatibility", "v1Compatibility"),
+        # encoding/json of Go folds these two into s and k.
+        ("layer\u017f", "layers"),
+        ("manife\u017fts", "manifests"),
+    ],
+)
+def test_a_key_in_another_case_is_ambiguous(key: str, meant: str) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        check_key_case([{"a": 1}, {key: 1}], "manifest")
+    assert caught.value.kind is FailureKind.AMBIGUOUS_DOCUMENT
+    assert f'"{key}"' in caught.value.detail
+    assert f'"{meant}"' in caught.value.detail
+
+
+def test_the_structural_keys_themselves_and_others_are_not_ambiguous() -> None:
+    check_key_case(
+        [dict.fromkeys(STRUCTURAL_KEYS, 1), {"Author": 1, "": 2}], "manifest"
+    )
+
+
+def test_two_keys_of_which_one_differs_in_case_are_found_by_the_case_check() -> None:
+    document = parse_object(b'{"layers":[],"Layers":[]}', "manifest")
+    with pytest.raises(ProtocolError):
+        check_key_case([document], "manifest")

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import pytest
+
+from auditor.errors import FailureKind, ProtocolError
+from auditor.protocol.link import next_page
+
+PAGE = "https://h.example/v2/a/tags/list?n=2"
+NEXT = "https://h.example/v2/a/tags/list?last=b&n=2"
+
+
+@pytest.mark.parametrize(
+    ("lines", "url"),
+    [
+        ([], None),
+        ([""], None),
+        ([", ,"], None),
+        (["</v2/a/tags/list?last=b&n=2>"], None),
+        (['</v2/a/tags/list?last=b&n=2>; rel="prev"'], None),
+        (['</v2/a/tags/list?last=b&n=2>; rel="next"'], NEXT),
+        (["</v2/a/tags/list?last=b&n=2>;rel=next"], NEXT),
+        (["</v2/a/tags/list?last=b&n=2> ; ReL = NeXt ;"], NEXT),
+        (
+            ['</v2/a/tags/list?last=b&n=2>; title="a, b; <c>"; rel="prefetch next"'],
+            NEXT,
+        ),
+        (['</v2/a/tags/list?last=b&n=2>;; title; rel="next"'], NEXT),
+        (["<?last=b&n=2>; rel=next"], NEXT),
+        (
+            ["<https://h.example:443/x?c=%2f%3D>; rel=next"],
+            "https://h.example:443/x?c=%2f%3D",
+        ),
+        (["</first>; rel=first, <?last=b&n=2>; rel=next"], NEXT),
+        (["</first>; rel=first", "<?last=b&n=2>; rel=next"], NEXT),
+        (["</x?q=a,b;c>; rel=next"], "https://h.example/x?q=a,b;c"),
+        (["<?last=b&n=2>; rel=prev; rel=next"], None),
+        (["<?last=b&n=2>; rel=next", "<?last=b&n=2>; rel=next"], NEXT),
+        (['<?last=b&n=2>; rel="nextish"'], None),
+    ],
+)
+def test_the_next_page_is_found(lines: list[str], url: str | None) -> None:
+    assert next_page(lines, PAGE) == url
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (
+            ["<https://evil.example/x>; rel=next"],
+            "elsewhere, at https://evil.example/x",
+        ),
+        (["<http://h.example/x>; rel=next"], "elsewhere"),
+        (["<https://h.example:444/x>; rel=next"], "elsewhere"),
+        (["<//evil.example/x>; rel=next"], "elsewhere"),
+        (["<https://u:pw@h.example/x>; rel=next"], "user name or password"),
+        (["/v2/x; rel=next"], "damaged"),
+        (["</v2/x; rel=next"], "damaged"),
+        (['</v2/x>; rel="next'], "damaged"),
+        (["</v2/x> rel=next"], "damaged"),
+        (["</v2/x>; rel="], "damaged"),
+        (["<ftp://h.example/x>; rel=next"], "neither https nor http"),
+        (["</a b>; rel=next"], r"U\+0020"),
+        (["</a>; rel=next, </b>; rel=next"], "two different"),
+    ],
+)
+def test_a_next_page_that_cannot_be_trusted_makes_the_list_incomplete(
+    lines: list[str], words: str
+) -> None:
+    with pytest.raises(ProtocolError, match=words) as caught:
+        next_page(lines, PAGE)
+    assert caught.value.kind is FailureKind.INCOMPLETE_LISTING
+
+
+def test_a_damaged_link_that_is_not_the_next_one_is_not_looked_at() -> None:
+    assert next_page(["<https://[x>; rel=help, <?last=b&n=2>; rel=next"], PAGE) == NEXT

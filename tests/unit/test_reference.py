@@ -1,0 +1,248 @@
+from __future__ import annotations
+
+import pytest
+
+from auditor.errors import FailureKind, ProtocolError
+from auditor.protocol.reference import (
+    Reference,
+    TagPattern,
+    api_host,
+    check_digest_grammar,
+    is_digest,
+    is_tag,
+    parse_reference,
+    parse_selector,
+)
+
+HEX = "0123456789abcdef" * 4
+DIGEST = f"sha256:{HEX}"
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical"),
+    [
+        ("alpine", "docker.io/library/alpine:latest"),
+        ("alpine:3.20", "docker.io/library/alpine:3.20"),
+        ("library/alpine", "docker.io/library/alpine:latest"),
+        ("grafana/loki:2", "docker.io/grafana/loki:2"),
+        ("docker.io/alpine", "docker.io/library/alpine:latest"),
+        ("index.docker.io/alpine", "docker.io/library/alpine:latest"),
+        ("registry-1.docker.io/a/b", "docker.io/a/b:latest"),
+        ("registry.hub.docker.com/a/b", "docker.io/a/b:latest"),
+        ("DOCKER.IO/a/b", "docker.io/a/b:latest"),
+        ("docker://alpine", "docker.io/library/alpine:latest"),
+        ("docker://h.example/a:t", "h.example/a:t"),
+        ("h.example/a", "h.example/a:latest"),
+        ("DTR.Example.com/admin/app", "dtr.example.com/admin/app:latest"),
+        ("host:5000/a/b", "host:5000/a/b:latest"),
+        ("Host:5000/a/b:T", "host:5000/a/b:T"),
+        ("localhost/a", "localhost/a:latest"),
+        ("LOCALHOST/a", "localhost/a:latest"),
+        ("localhost:5000/a", "localhost:5000/a:latest"),
+        ("localhost", "docker.io/library/localhost:latest"),
+        ("example.com", "docker.io/library/example.com:latest"),
+        ("example.com:5000", "docker.io/library/example.com:5000"),
+        ("127.0.0.1:5000/a", "127.0.0.1:5000/a:latest"),
+        ("[::1]/a", "[::1]/a:latest"),
+        ("[2001:DB8::1]:5000/a:t", "[2001:db8::1]:5000/a:t"),
+        ("h.example/a_b/c__d/e-f/g---h/i.j:T", "h.example/a_b/c__d/e-f/g---h/i.j:T"),
+        (f"h.example/a@{DIGEST}", f"h.example/a@{DIGEST}"),
+        (f"h.example/a:t@{DIGEST}", f"h.example/a:t@{DIGEST}"),
+        (f"alpine@sha512:{HEX}{HEX}", f"docker.io/library/alpine@sha512:{HEX}{HEX}"),
+        (f"a@sha384:{HEX}{HEX[:32]}", f"docker.io/library/a@sha384:{HEX}{HEX[:32]}"),
+        ("h.example/" + "a" * 255, "h.example/" + "a" * 255 + ":latest"),
+        ("h.example/a:" + "t" * 128, "h.example/a:" + "t" * 128),
+        (f"h.example/{HEX}", f"h.example/{HEX}:latest"),
+        ("a:_", "docker.io/library/a:_"),
+    ],
+)
+def test_a_reference_has_one_canonical_text(text: str, canonical: str) -> None:
+    reference = parse_reference(text)
+    assert str(reference) == canonical
+    assert parse_selector(text) == reference
+    assert parse_reference(canonical) == reference
+
+
+def test_the_parts_of_a_reference() -> None:
+    assert parse_reference(f"H.example:5000/a/b:T@{DIGEST}") == Reference(
+        registry="h.example:5000", repository="a/b", tag="T", digest=DIGEST
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("a:t", "t"), ("a", "latest"), (f"a@{DIGEST}", DIGEST), (f"a:t@{DIGEST}", DIGEST)],
+)
+def test_the_digest_decides_where_there_is_one(text: str, expected: str) -> None:
+    assert parse_reference(text).manifest_reference == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "it is empty"),
+        ("  ", "it is empty"),
+        ("a b", "U+0020"),
+        ("alpine\n", "U+000A"),
+        ("alpine\x00", "U+0000"),
+        ("alp\u0131ne", "U+0131"),
+        ("https://h.example/a", "leave out https://"),
+        ("HTTP://h.example/a", "leave out HTTP://"),
+        ("oci://h.example/a", "only docker://"),
+        ("docker://docker://a", "only docker://"),
+        ("h.example/a%2f..%2fb", "percent"),
+        ("h.example/a\\b", "backslash"),
+        ("Alpine", 'lower case; write "alpine"'),
+        ("h.example/Team/App", 'lower case; write "team/app"'),
+        ("Admin/App", 'lower case; write "admin/app"'),
+        ("h.example/../a", "cannot be parts of a name"),
+        ("../a", "cannot be a part of a name"),
+        ("./a", "cannot be a part of a name"),
+        ("a/./b", "cannot be parts of a name"),
+        ("h.example/a/..", "cannot be parts of a name"),
+        ("a//b", "a / too many"),
+        ("h.example//a", "a / too many"),
+        ("/a", "a / too many"),
+        ("h.example/a/", "a / too many"),
+        ("h.example/", "repository is missing after the host"),
+        (":t", "repository is missing; write"),
+        (f"@{DIGEST}", "repository is missing; write"),
+        ("a..b/c", "not a host name"),
+        ("h.example/a..b", "not a part of a repository name"),
+        ("h.example/a___b", "not a part of a repository name"),
+        ("h.example/-a", "not a part of a repository name"),
+        ("a_b.example/c", "not a host name"),
+        ("-h.example/c", "not a host name"),
+        ("x" * 64 + ".example/c", "not a host name"),
+        (".".join(["x" * 50] * 6) + "/c", "longer than 253"),
+        ("h.example:0/a", "not a port"),
+        ("h.example:65536/a", "not a port"),
+        ("h.example:/a", "not a port"),
+        ("[::1/a", "not an IPv6 address"),
+        ("[::1]x/a", "not an IPv6 address"),
+        ("[1::2::3]:5000/a", "not an IPv6 address"),
+        ("h.example/a:5000/b", "a port belongs to the host"),
+        ("h.example/" + "a" * 256, "longer than 255"),
+        ("a" * 248, "longer than 255"),
+        ("h.example/a:", "tag after the colon is missing"),
+        ("h.example/a:.t", "not a tag"),
+        ("h.example/a:-t", "not a tag"),
+        ("h.example/a:t+1", "not a tag"),
+        ("h.example/a:" + "t" * 129, "longer than 128"),
+        ("a:b:c", "two tags"),
+        ("a@latest", "stands a digest"),
+        ("a@md5:00", '"md5" is not known'),
+        ("a@sha256:00", "64 hexadecimal digits, not 2"),
+        (f"a@sha256:{HEX[:-1]}g", "64 hexadecimal digits"),
+        (f"a@sha256:{HEX.upper()}", "lower-case"),
+        (f"a@{DIGEST}:t", "64 hexadecimal digits"),
+        (HEX, "image ID"),
+        ("h.example/*", "repository patterns are not supported yet"),
+        ("h.example/team/*:*", "repository patterns are not supported yet"),
+        ("h.example/[ab]/c:1", "repository patterns are not supported yet"),
+        ("*.example/a:1", "a registry has to be named"),
+        ("h.example/a:[1", "not a tag pattern"),
+        ("h.example/a:1]*", "not a tag pattern"),
+        ("h.example/a:[^1]", "not a tag pattern"),
+        ("h.example/a:[!]", "not a tag pattern"),
+        ("h.example/a:" + "*" * 513, "longer than 512"),
+        (f"h.example/a:1.*@{DIGEST}", "nothing for a pattern to choose"),
+    ],
+)
+def test_what_is_no_reference_is_refused_with_its_reason(text: str, words: str) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        parse_selector(text)
+    assert caught.value.kind is FailureKind.INVALID_REFERENCE
+    assert words in caught.value.detail
+    assert "\n" not in caught.value.detail
+    with pytest.raises(ProtocolError):
+        parse_reference(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["user:hunter2@h.example/a", "https://user:hunter2@h.example/a:1"]
+)
+def test_a_password_in_a_reference_is_not_repeated(text: str) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        parse_selector(text)
+    assert "hunter2" not in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical"),
+    [
+        ("alpine:*", "docker.io/library/alpine:*"),
+        ("h.example/team/app:1.*", "h.example/team/app:1.*"),
+        ("h.example/app:v[0-9].[!a-c]?", "h.example/app:v[0-9].[!a-c]?"),
+        ("[::1]:5000/a:1.*", "[::1]:5000/a:1.*"),
+        ("docker://H.example/a:*-rc", "h.example/a:*-rc"),
+    ],
+)
+def test_a_pattern_stands_in_the_place_of_the_tag(text: str, canonical: str) -> None:
+    selector = parse_selector(text)
+    assert isinstance(selector, TagPattern)
+    assert str(selector) == canonical
+    assert parse_selector(canonical) == selector
+    with pytest.raises(ProtocolError, match="one has to be named"):
+        parse_reference(text)
+
+
+def test_brackets_of_an_address_are_no_pattern() -> None:
+    assert isinstance(parse_selector("[::1]:5000/a:1"), Reference)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "tag", "matches"),
+    [
+        ("*", "anything", True),
+        ("1.*", "1.2", True),
+        ("1.*", "1x2", False),
+        ("1.*", "11.2", False),
+        ("v?", "v1", True),
+        ("v?", "V1", False),
+        ("[0-9]*", "3.20", True),
+        ("[!0-9]*", "3.20", False),
+    ],
+)
+def test_patterns_match_whole_tags(pattern: str, tag: str, matches: bool) -> None:
+    selector = TagPattern(registry="h.example", repository="a", pattern=pattern)
+    assert selector.matches(tag) is matches
+
+
+@pytest.mark.parametrize(
+    ("registry", "host"),
+    [("docker.io", "registry-1.docker.io"), ("h.example:5000", "h.example:5000")],
+)
+def test_only_docker_hub_is_served_elsewhere(registry: str, host: str) -> None:
+    assert api_host(registry) == host
+
+
+@pytest.mark.parametrize(
+    ("text", "good"),
+    [("latest", True), ("_", True), ("", False), (".a", False), ("a\n", False)],
+)
+def test_tags(text: str, good: bool) -> None:
+    assert is_tag(text) is good
+
+
+@pytest.mark.parametrize(
+    ("text", "good"),
+    [
+        (DIGEST, True),
+        (f"sha512:{HEX}{HEX}", True),
+        (DIGEST + "0", False),
+        (DIGEST + "\n", False),
+        (DIGEST.upper(), False),
+        (HEX, False),
+        ("", False),
+        ("sha256:", False),
+    ],
+)
+def test_digests(text: str, good: bool) -> None:
+    assert is_digest(text) is good
+    if good:
+        assert check_digest_grammar(text) == text
+    else:
+        with pytest.raises(ProtocolError) as caught:
+            check_digest_grammar(text)
+        assert caught.value.kind is FailureKind.PROTOCOL_VIOLATION

@@ -1,0 +1,243 @@
+"""A report appears only when it is whole; every problem is one sentence."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import anyio
+import pytest
+
+from auditor.errors import ExitCode, OutputError
+from auditor.reports.jsonl import PIECE_BYTES, ReportWriter
+
+LINE = b'{"kind":"image"}\n'
+
+
+def write(output: object, *lines: bytes, commit: bool = True) -> None:
+    async def main() -> None:
+        async with ReportWriter(str(output)) as writer:
+            for line in lines:
+                await writer.write(line)
+            if commit:
+                await writer.commit()
+
+    anyio.run(main)
+
+
+def refusal(output: object) -> str:
+    with pytest.raises(OutputError) as caught:
+        write(output, LINE)
+    assert caught.value.exit_code is ExitCode.OUTPUT
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3 * PIECE_BYTES // len(LINE)])
+def test_a_committed_report_is_the_lines_and_nothing_else_is_left(
+    tmp_path: Path, count: int
+) -> None:
+    write(tmp_path / "out.jsonl", *[LINE] * count)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
+    assert (tmp_path / "out.jsonl").read_bytes() == LINE * count
+
+
+def test_until_it_is_committed_the_old_report_stays(tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    out.write_bytes(b"old\n")
+
+    async def main() -> None:
+        async with ReportWriter(str(out)) as writer:
+            assert writer.partial == out.with_name("out.jsonl.partial")
+            await writer.write(LINE)
+            await writer.flush()
+            assert out.read_bytes() == b"old\n"
+            assert writer.partial.read_bytes() == LINE
+            await writer.commit()
+            assert out.read_bytes() == LINE
+            assert not writer.partial.exists()
+
+    anyio.run(main)
+
+
+def test_without_a_commit_the_partial_file_keeps_every_line(tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    write(out, LINE, LINE, commit=False)
+    assert not out.exists()
+    assert (tmp_path / "out.jsonl.partial").read_bytes() == LINE * 2
+
+
+def test_an_exception_inside_keeps_the_lines_and_comes_out(tmp_path: Path) -> None:
+    class BugError(Exception):
+        pass
+
+    async def main() -> None:
+        async with ReportWriter(str(tmp_path / "out")) as writer:
+            await writer.write(LINE)
+            raise BugError
+
+    with pytest.raises(BugError):
+        anyio.run(main)
+    assert (tmp_path / "out.partial").read_bytes() == LINE
+
+
+def test_an_older_partial_file_is_written_anew(tmp_path: Path) -> None:
+    (tmp_path / "out.partial").write_bytes(b"x" * 1000)
+    write(tmp_path / "out", LINE)
+    assert (tmp_path / "out").read_bytes() == LINE
+
+
+def test_what_is_written_is_buffered_in_large_pieces(tmp_path: Path) -> None:
+    partial = tmp_path / "out.partial"
+
+    async def main() -> None:
+        async with ReportWriter(str(tmp_path / "out")) as writer:
+            await writer.write(b"x" * (PIECE_BYTES - 1))
+            assert partial.stat().st_size == 0
+            await writer.write(b"x")
+            assert partial.stat().st_size == PIECE_BYTES
+
+    anyio.run(main)
+
+
+def test_through_a_link_the_file_it_points_to_is_replaced(tmp_path: Path) -> None:
+    target = tmp_path / "target.jsonl"
+    target.write_bytes(b"old")
+    link = tmp_path / "link.jsonl"
+    link.symlink_to(target)
+    write(link, LINE)
+    assert link.is_symlink()
+    assert target.read_bytes() == LINE
+
+
+def test_a_relative_name_stays_where_it_was_when_the_folder_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    async def main() -> None:
+        async with ReportWriter("out") as writer:
+            await writer.write(LINE)
+            monkeypatch.chdir(tmp_path / "other")
+            await writer.commit()
+
+    anyio.run(main)
+    assert (tmp_path / "out").read_bytes() == LINE
+
+
+# -- what cannot be written ----------------------------------------------------
+
+
+def test_a_directory_is_refused_before_anything_is_done(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="is a directory"):
+        ReportWriter(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "name", ["missing/out", "file/out", "out\0x", "x" * 300, "folder-as-partial"]
+)
+def test_a_name_that_cannot_be_is_one_sentence(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "folder-as-partial.partial").mkdir()
+    found = refusal(tmp_path / name)
+    assert name in found
+    assert "cannot be written" in found
+
+
+def test_a_folder_without_the_right_to_write_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr("auditor.reports.jsonl.os.open", refuse)  # root may do it
+    assert "Permission denied" in refusal(tmp_path / "out")
+
+
+def test_a_link_in_the_place_of_the_partial_file_is_not_followed(
+    tmp_path: Path,
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    (tmp_path / "out.partial").symlink_to(victim)
+    refusal(tmp_path / "out")
+    assert victim.read_bytes() == b"precious"
+
+
+def test_a_full_device_is_one_sentence() -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    assert "No space left" in refusal("/dev/full")
+
+
+def test_a_folder_that_vanishes_before_the_end_is_one_sentence(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+
+    async def main() -> None:
+        async with ReportWriter(str(folder / "out")) as writer:
+            await writer.write(LINE)
+            (folder / "out.partial").unlink()
+            folder.rmdir()
+            await writer.commit()
+
+    with pytest.raises(OutputError):
+        anyio.run(main)
+
+
+# -- streams -------------------------------------------------------------------
+
+
+def test_devices_are_written_as_they_are() -> None:
+    write("/dev/null", LINE)
+    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
+
+
+def test_a_named_pipe_is_written_as_it_is(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    read: list[bytes] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
+    reader.start()
+    write(pipe, LINE * 10_000)  # more than a pipe holds
+    reader.join()
+    assert read == [LINE * 10_000]
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_standard_output_gets_the_lines_and_stays_open(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    write("-", LINE, LINE)
+    os.write(1, b"more\n")
+    assert capfd.readouterr().out == LINE.decode() * 2 + "more\n"
+
+
+def test_a_reader_of_standard_output_that_leaves_is_one_sentence() -> None:
+    program = (
+        "import anyio, sys\n"
+        "from auditor.errors import OutputError\n"
+        "from auditor.reports.jsonl import ReportWriter\n"
+        "async def main():\n"
+        "    async with ReportWriter('-') as writer:\n"
+        "        for _ in range(100):\n"
+        "            await writer.write(b'x' * 70_000)\n"
+        "try:\n"
+        "    anyio.run(main)\n"
+        "except OutputError as error:\n"
+        "    print(error, file=sys.stderr)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read().decode()
+    assert said == ("standard output: the report cannot be written: Broken pipe\n")

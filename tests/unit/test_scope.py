@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import pytest
+
+from auditor.errors import FailureKind, ProtocolError
+from auditor.protocol.scope import CATALOG_SCOPE, Scope, parse_scope, pull_scope
+
+
+def scope(kind: str, name: str, *actions: str, of_class: str | None = None) -> Scope:
+    return Scope(type=kind, resource_class=of_class, name=name, actions=actions)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "canonical"),
+    [
+        ("repository:a/b:pull", scope("repository", "a/b", "pull"), None),
+        (
+            "repository:a/b:push,pull,pull",
+            scope("repository", "a/b", "pull", "push"),
+            "repository:a/b:pull,push",
+        ),
+        (
+            "repository:host:5000/a:pull",
+            scope("repository", "host:5000/a", "pull"),
+            None,
+        ),
+        (
+            "repository(plugin):a/b:*",
+            scope("repository", "a/b", "*", of_class="plugin"),
+            None,
+        ),
+        ("registry:catalog:*", CATALOG_SCOPE, None),
+        ("repository:a:", scope("repository", "a"), None),
+        ("repository:a:,pull,", scope("repository", "a", "pull"), "repository:a:pull"),
+    ],
+)
+def test_a_scope_is_split_at_the_first_and_the_last_colon(
+    text: str, expected: Scope, canonical: str | None
+) -> None:
+    assert parse_scope(text) == expected
+    assert str(expected) == (canonical or text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "repository",
+        "repository:a",
+        "repository::pull",
+        "repository:a b:pull",
+        'repository:a"b:pull',
+        "Repository:a:pull",
+        "repository():a:pull",
+        "repository:a:pull push",
+        "repository:a:pull\n",
+        "repository:é:pull",
+    ],
+)
+def test_what_is_no_scope_is_refused(text: str) -> None:
+    with pytest.raises(ProtocolError, match="is not a scope") as caught:
+        parse_scope(text)
+    assert caught.value.kind is FailureKind.PROTOCOL_VIOLATION
+
+
+def test_the_order_in_which_actions_are_given_does_not_matter() -> None:
+    assert scope("repository", "a", "push", "pull") == scope(
+        "repository", "a", "pull", "push", "pull"
+    )
+
+
+def test_the_scope_for_pulling() -> None:
+    assert str(pull_scope("admin/java-hello-world")) == (
+        "repository:admin/java-hello-world:pull"
+    )

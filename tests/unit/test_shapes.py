@@ -1,0 +1,136 @@
+"""The three shapes of a report, line by line."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from auditor.config import Shape
+from auditor.records import Record
+from auditor.reports.shapes import encoder
+from tests.documents import digest
+from tests.records import EVERYTHING, RECORDS, REFUSED, failure, image, platform
+
+A, B, D, E, F = (digest(digit) for digit in "abdef")
+
+IMAGE_LINE = (
+    '{"schema":1,"kind":"image","reference":"r.example.com/team/app:1",'
+    '"registry":"r.example.com","repository":"team/app","tag":"1",'
+    f'"digest":"{E}",'
+    '"media_type":"application/vnd.oci.image.index.v1+json","schema_version":2,'
+    '"artifact_type":null,"architectures":["linux/amd64"],'
+    '"platforms":[{"os":"linux","architecture":"amd64","variant":null,'
+    f'"os_version":null,"digest":"{A}",'
+    '"media_type":"application/vnd.oci.image.manifest.v1+json",'
+    f'"config_digest":"{digest("c")}","created":null,"size":300,"layers":['
+    f'{{"digest":"{digest("1")}","size":100,'
+    '"media_type":"application/vnd.oci.image.layer.v1.tar+gzip"},'
+    f'{{"digest":"{digest("2")}","size":200,'
+    '"media_type":"application/vnd.oci.image.layer.v1.tar+gzip"}]}],'
+    '"attachments":[],"size":300,"annotations":{},'
+    '"access":{"state":"granted","actions":["pull"],"subject":"admin",'
+    '"issuer":"auth.example.com","verified":false},'
+    '"warnings":[],"audited_at":"2026-11-24T02:00:00Z"}\n'
+)
+FAILURE_LINE = (
+    '{"schema":1,"kind":"failure","reference":"r.example.com/team/gone:1",'
+    '"registry":"r.example.com","repository":"team/gone","tag":"1","digest":null,'
+    '"stage":"manifest","failure":"not_found","status":404,'
+    '"detail":"not there, or not visible to this account (404)","attempts":1,'
+    '"audited_at":"2026-11-24T02:00:00Z"}\n'
+)
+PLATFORM_LINE = (
+    '{"schema":1,"kind":"platform","reference":"r.example.com/team/app:1",'
+    '"registry":"r.example.com","repository":"team/app","tag":"1",'
+    f'"digest":"{E}","platform":"linux/arm64/v8","os":"linux",'
+    '"architecture":"arm64","variant":"v8","os_version":null,'
+    f'"platform_digest":"{B}",'
+    '"media_type":"application/vnd.oci.image.manifest.v1+json",'
+    f'"config_digest":"{digest("c")}","created":null,"size":7,"layers":1,'
+    '"audited_at":"2026-11-24T02:00:00Z"}'
+)
+LAYER_LINE = (
+    '{"schema":1,"kind":"layer","reference":"r.example.com/team/app:1",'
+    '"registry":"r.example.com","repository":"team/app","tag":"1",'
+    f'"digest":"{E}","platform":"linux/amd64","platform_digest":"{A}",'
+    f'"position":1,"layer_digest":"{digest("2")}","layer_size":200,'
+    '"layer_media_type":"application/vnd.oci.image.layer.v1.tar+gzip",'
+    '"audited_at":"2026-11-24T02:00:00Z"}'
+)
+
+
+def lines(record: Record, shape: Shape) -> list[str]:
+    return encoder(shape)(record).decode().splitlines(keepends=True)
+
+
+def test_an_image_is_this_line() -> None:
+    assert lines(image(), Shape.IMAGE) == [IMAGE_LINE]
+
+
+@pytest.mark.parametrize("shape", Shape)
+def test_a_failure_is_this_line_in_every_shape(shape: Shape) -> None:
+    assert lines(failure(), shape) == [FAILURE_LINE]
+    assert len(lines(REFUSED, shape)) == 1
+
+
+def test_a_platform_is_this_line() -> None:
+    found = lines(EVERYTHING, Shape.PLATFORM)
+    assert found[1] == PLATFORM_LINE + "\n"
+    assert len(found) == len(EVERYTHING.platforms)
+
+
+def test_platforms_that_are_missing_or_unknown_have_their_lines() -> None:
+    rows = [json.loads(line) for line in lines(EVERYTHING, Shape.PLATFORM)]
+    shown = [(row["platform"], row["layers"], row["size"]) for row in rows]
+    assert shown == [
+        ("linux/amd64", 2, 300),
+        ("linux/arm64/v8", 1, 7),
+        ("windows/amd64", None, None),
+        (None, 0, 300),
+    ]
+
+
+def test_a_layer_is_this_line() -> None:
+    found = lines(EVERYTHING, Shape.LAYER)
+    assert found[1] == LAYER_LINE + "\n"
+    rows = [json.loads(line) for line in found]
+    assert [(row["platform_digest"], row["position"]) for row in rows] == [
+        (A, 0),
+        (A, 1),
+        (B, 0),
+    ]
+
+
+@pytest.mark.parametrize("shape", [Shape.PLATFORM, Shape.LAYER])
+def test_an_image_without_platforms_has_no_flat_lines(shape: Shape) -> None:
+    assert lines(image(platforms=()), shape) == []
+
+
+@pytest.mark.parametrize("shape", Shape)
+def test_all_lines_of_a_kind_have_the_same_keys_in_the_same_order(
+    shape: Shape,
+) -> None:
+    keys: dict[str, set[tuple[str, ...]]] = {}
+    for record in RECORDS:
+        for line in lines(record, shape):
+            row = json.loads(line)
+            keys.setdefault(row["kind"], set()).add(tuple(row))
+    assert all(len(found) == 1 for found in keys.values())
+
+
+@pytest.mark.parametrize("shape", Shape)
+@pytest.mark.parametrize(
+    "text",
+    ['"', "\\", "\n", "\r\n", "\x00", "\x1b[1m", "\u2028", "\x7f", "é\U0001f600"],
+)
+def test_no_text_breaks_a_line(text: str, shape: Shape) -> None:
+    record = image(
+        reference=text,
+        annotations={text: text},
+        platforms=(platform(os=text),),
+    )
+    encoded = encoder(shape)(record)
+    assert encoded.endswith(b"\n")
+    for line in encoded[:-1].split(b"\n"):
+        assert json.loads(line)["reference"] == text

@@ -1,0 +1,211 @@
+"""One flight for all who ask at the same time, even when its leader is lost."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from auditor.registry.single_flight import SingleFlight
+from tests.clock import settle
+
+
+class _Fetch:
+    """Fetches that end when the test opens the gate; the n-th gives n."""
+
+    def __init__(self) -> None:
+        self.gate = anyio.Event()
+        self.started = 0
+        self.landed = 0
+
+    async def __call__(self) -> int:
+        self.started += 1
+        number = self.started
+        await self.gate.wait()
+        self.landed += 1
+        return number
+
+
+def test_all_who_ask_while_it_flies_get_the_one_value() -> None:
+    async def main() -> None:
+        flights: SingleFlight[str, int] = SingleFlight()
+        fetch = _Fetch()
+        got: list[int] = []
+
+        async def ask() -> None:
+            got.append(await flights.run("key", fetch))
+
+        async with anyio.create_task_group() as group:
+            for _ in range(500):
+                group.start_soon(ask)
+            await settle()
+            assert flights.under_way("key")
+            fetch.gate.set()
+        assert got == [1] * 500
+        assert fetch.started == 1
+        assert flights.shared == 499
+        assert not flights.under_way("key")
+
+    anyio.run(main)
+
+
+def test_nothing_is_remembered_after_the_landing() -> None:
+    async def main() -> None:
+        flights: SingleFlight[str, int] = SingleFlight()
+        fetch = _Fetch()
+        fetch.gate.set()
+        assert [await flights.run("key", fetch) for _ in range(3)] == [1, 2, 3]
+        assert flights.shared == 0
+
+    anyio.run(main)
+
+
+def test_different_keys_fly_at_the_same_time() -> None:
+    async def main() -> None:
+        flights: SingleFlight[int, int] = SingleFlight()
+        fetch = _Fetch()
+        async with anyio.create_task_group() as group:
+            for key in range(5):
+                group.start_soon(flights.run, key, fetch)
+            await settle()
+            assert fetch.started == 5
+            fetch.gate.set()
+
+    anyio.run(main)
+
+
+@pytest.mark.parametrize("value", [None, 0, "", False])
+def test_a_value_that_is_false_is_a_value(value: object) -> None:
+    async def main() -> None:
+        flights: SingleFlight[str, object] = SingleFlight()
+        gate = anyio.Event()
+        fetches = 0
+        got: list[object] = []
+
+        async def fetch() -> object:
+            nonlocal fetches
+            fetches += 1
+            await gate.wait()
+            return value
+
+        async def ask() -> None:
+            got.append(await flights.run("key", fetch))
+
+        async with anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(ask)
+            await settle()
+            gate.set()
+        assert got == [value] * 3
+        assert fetches == 1
+
+    anyio.run(main)
+
+
+def test_a_cancelled_leader_hands_over_to_one_of_500_who_wait() -> None:
+    async def main() -> None:
+        flights: SingleFlight[str, int] = SingleFlight()
+        fetch = _Fetch()
+        got: list[int] = []
+        leader = anyio.CancelScope()
+
+        async def lead() -> None:
+            with leader:
+                await flights.run("key", fetch)
+
+        async def ask() -> None:
+            got.append(await flights.run("key", fetch))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(lead)
+            await settle()
+            for _ in range(500):
+                group.start_soon(ask)
+            await settle()
+            leader.cancel()
+            await settle()
+            assert fetch.started == 2
+            fetch.gate.set()
+        assert got == [2] * 500
+        assert fetch.started == 2
+        assert fetch.landed == 1
+
+    anyio.run(main)
+
+
+def test_a_cancelled_waiter_disturbs_nobody() -> None:
+    async def main() -> None:
+        flights: SingleFlight[str, int] = SingleFlight()
+        fetch = _Fetch()
+        got: list[int] = []
+        waiter = anyio.CancelScope()
+
+        async def ask(scope: anyio.CancelScope) -> None:
+            with scope:
+                got.append(await flights.run("key", fetch))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask, anyio.CancelScope())
+            await settle()
+            group.start_soon(ask, waiter)
+            group.start_soon(ask, anyio.CancelScope())
+            await settle()
+            waiter.cancel()
+            await settle()
+            fetch.gate.set()
+        assert got == [1, 1]
+
+    anyio.run(main)
+
+
+def test_everybody_can_be_cancelled_and_the_key_is_free_again() -> None:
+    async def main() -> None:
+        flights: SingleFlight[str, int] = SingleFlight()
+        fetch = _Fetch()
+        async with anyio.create_task_group() as group:
+            for _ in range(10):
+                group.start_soon(flights.run, "key", fetch)
+            await settle()
+            group.cancel_scope.cancel()
+        assert not flights.under_way("key")
+        fetch.gate.set()
+        assert await flights.run("key", fetch) == fetch.started
+
+    anyio.run(main)
+
+
+def test_a_bug_in_the_leader_is_its_own_and_the_next_one_flies() -> None:
+    class BugError(Exception):
+        pass
+
+    async def main() -> None:
+        flights: SingleFlight[str, int] = SingleFlight()
+        gate = anyio.Event()
+        caught: list[str] = []
+        fetches = 0
+
+        async def fetch() -> int:
+            nonlocal fetches
+            fetches += 1
+            if fetches == 1:
+                await gate.wait()
+                raise BugError
+            return 7
+
+        async def lead() -> None:
+            try:
+                await flights.run("key", fetch)
+            except BugError:
+                caught.append("leader")
+
+        async def ask() -> None:
+            assert await flights.run("key", fetch) == 7
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(lead)
+            await settle()
+            group.start_soon(ask)
+            await settle()
+            gate.set()
+        assert caught == ["leader"]
+
+    anyio.run(main)

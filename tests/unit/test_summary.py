@@ -1,0 +1,154 @@
+"""The summary proves that a run is complete, and says what to act on."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from auditor.audit.expand import Listing
+from auditor.errors import FailureKind
+from auditor.records import FailureRecord, Record, Warn, WarningCode
+from auditor.reports.summary import Summary, Tally, summary_lines
+from tests.records import EVERYTHING, failure, image
+
+LIMITED = FailureKind.RATE_LIMITED
+
+
+def summary(*records: Record, **more: Any) -> Summary:
+    tally = Tally()
+    for record in records:
+        tally.add(record)
+    fields: dict[str, Any] = {
+        "started_at": "2026-11-24T02:00:00Z",
+        "finished_at": "2026-11-24T02:00:02Z",
+        "duration_s": 2.0,
+        "interrupted": False,
+        "output": "-",
+        "asked": len(records),
+        "all_listed": True,
+        "duplicates": 0,
+        "tally": tally,
+        "requests": {"manifest": 3, "token": 1, "blob": 0},
+        "saved": {},
+        "listings": [],
+    }
+    return Summary(**(fields | more))
+
+
+def numbered(number: int, kind: FailureKind = LIMITED) -> FailureRecord:
+    return failure(failure=kind, reference=f"r.example.com/app:{number}")
+
+
+def text(found: Summary) -> str:
+    return "\n".join(summary_lines(found))
+
+
+def test_a_tally_counts_what_records_say() -> None:
+    tally = summary(image(), image(), EVERYTHING, numbered(1), numbered(2)).tally
+    assert (tally.audited, tally.failed) == (3, 2)
+    assert tally.architectures == {"linux/amd64": 3, "linux/arm64/v8": 1}
+    assert tally.warnings == {"child_missing": 1}
+    assert tally.failures == {LIMITED: 2}
+    assert sum(tally.media_types.values()) == 3
+
+
+def test_the_first_failure_of_a_kind_is_its_example() -> None:
+    tally = summary(numbered(1), numbered(2), failure()).tally
+    assert tally.examples[LIMITED].reference.endswith(":1")
+    assert tally.examples[FailureKind.NOT_FOUND] == failure()
+
+
+@pytest.mark.parametrize(("asked", "to_do"), [(2, 0), (3, 1), (100, 98)])
+def test_what_was_asked_and_has_no_record_is_still_to_do(
+    asked: int, to_do: int
+) -> None:
+    found = summary(image(), failure(), asked=asked)
+    assert found.to_do == to_do
+    references = found.to_json()["references"]
+    assert references["asked"] == sum(
+        references[key] for key in ("audited", "failed", "to_do")
+    )
+    assert ("still to do" in text(found)) is bool(to_do)
+
+
+def test_a_run_that_was_stopped_while_listing_says_that_more_is_to_do() -> None:
+    found = summary(image(), asked=3, all_listed=False, interrupted=True)
+    assert found.to_json()["references"]["all_listed"] is False
+    assert "2 and what was not listed yet still to do" in text(found)
+
+
+def test_the_file_is_json_with_everything_in_it() -> None:
+    listing = Listing(
+        selector="r.example.com/app:*", pages=1, tags=100, suspicious=True
+    )
+    found = summary(
+        image(), numbered(1), numbered(2), failure(),
+        saved=Counter(manifests=4), listings=[listing], duplicates=3,
+    ).to_json()  # fmt: skip
+    assert json.loads(json.dumps(found)) == found
+    assert found["kind"] == "summary"
+    assert found["references"]["duplicates"] == 3
+    assert list(found["failures"]) == ["rate_limited", "not_found"]
+    assert found["failures"]["rate_limited"]["count"] == 2
+    assert found["failures"]["rate_limited"]["example"]["reference"].endswith(":1")
+    assert found["listings"][0]["suspicious"] is True
+    assert found["requests"] == {"blob": 0, "manifest": 3, "token": 1}
+    assert found["saved"] == {"manifests": 4}
+
+
+def test_a_good_run_takes_few_lines() -> None:
+    assert summary_lines(summary(image(), image())) == [
+        "2 of 2 references audited in 2.0 s (1/s)",
+        "  architectures: linux/amd64 2",
+        "  requests: 3 manifest, 1 token",
+    ]
+
+
+def test_a_run_with_trouble_says_what_to_act_on() -> None:
+    found = text(
+        summary(
+            image(), numbered(1), numbered(2), EVERYTHING,
+            asked=9, duplicates=2, interrupted=True, saved={"manifests": 7},
+        )
+    )  # fmt: skip
+    assert found.startswith("interrupted: 2 of 9 references audited")
+    assert "2 failed, 5 still to do, 2 duplicates skipped" in found
+    assert "2 rate_limited, for example r.example.com/app:1" in found
+    assert "warnings: child_missing 1" in found
+    assert "not fetched twice: 7 manifests" in found
+
+
+def test_a_list_that_may_have_been_cut_is_named() -> None:
+    cut = Listing(selector="r.example.com/cut:*", pages=1, tags=100, suspicious=True)
+    whole = Listing(selector="r.example.com/whole:*", pages=2, tags=150)
+    found = text(summary(listings=[whole, cut]))
+    assert "lists: 2, 3 pages, 250 tags" in found
+    assert "r.example.com/cut:*: exactly 100 tags and no next page" in found
+    assert "whole" not in found
+
+
+def test_only_the_commonest_architectures_are_named() -> None:
+    many = image(architectures=tuple(f"linux/a{number}" for number in range(9)))
+    assert "and 3 more" in text(summary(many))
+
+
+def test_an_empty_run_and_one_of_no_time_are_fine() -> None:
+    found = summary_lines(summary(duration_s=0.0, requests={}))
+    assert found == [
+        "0 of 0 references audited in 0.0 s (0/s)",
+        "  requests: none",
+    ]
+
+
+def test_nothing_from_a_registry_reaches_the_terminal_as_it_is() -> None:
+    evil = "\x1b]0;title\x07\u202e\r\n"
+    found = summary(
+        image(architectures=(evil,), warnings=(
+            Warn(code=WarningCode.SCHEMA1, detail=evil),
+        )),
+        failure(reference=evil, detail=evil),
+    )  # fmt: skip
+    assert all(line.isprintable() for line in summary_lines(found))

@@ -1,0 +1,303 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from auditor.errors import FailureKind, ProtocolError
+from auditor.protocol.token import (
+    Grant,
+    access_of,
+    can_pull,
+    granted_actions,
+    parse_token_answer,
+    read_claims,
+)
+from auditor.records import Access, AccessState
+from tests import jose
+
+
+def answer(**fields: Any) -> bytes:
+    return json.dumps(fields).encode()
+
+
+@pytest.mark.parametrize(
+    ("fields", "token"),
+    [
+        ({"token": "t"}, "t"),
+        ({"access_token": "a"}, "a"),
+        ({"token": "t", "access_token": "a"}, "t"),
+        ({"token": "", "access_token": "a"}, "a"),
+        ({"token": None, "access_token": "a"}, "a"),
+        ({"token": "a.b-c_d~e+f/g=="}, "a.b-c_d~e+f/g=="),
+        ({"token": "djE6bmFtZTo=|x:y"}, "djE6bmFtZTo=|x:y"),  # opaque ones vary
+    ],
+)
+def test_the_token_is_found_under_both_names(fields: Any, token: str) -> None:
+    assert parse_token_answer(answer(**fields)).token.reveal() == token
+
+
+@pytest.mark.parametrize(
+    ("expires_in", "seconds"),
+    [
+        (300, 300),
+        (300.5, 300.5),
+        ("300", 300),
+        (60, 60),
+        (59, 60),
+        (0, 60),
+        (-1, 60),
+        (None, 60),
+        ("", 60),
+        ("soon", 60),
+        ("-5", 60),
+        ("NaN", 60),
+        ("3e5", 60),
+        ("\u0663\u0660\u0660", 60),
+        ("9" * 400, 86_400),
+        (True, 60),
+        ([300], 60),
+        ({"s": 300}, 60),
+        (86_400, 86_400),
+        (10**18, 86_400),
+        (10**30, 86_400),
+    ],
+)
+def test_the_lifetime_is_at_least_a_minute_and_at_most_a_day(
+    expires_in: object, seconds: float
+) -> None:
+    given = parse_token_answer(answer(token="t", expires_in=expires_in))
+    assert given.expires_in_s == seconds
+
+
+def test_a_missing_lifetime_is_a_minute() -> None:
+    assert parse_token_answer(answer(token="t")).expires_in_s == 60
+
+
+@pytest.mark.parametrize(
+    ("refresh_token", "kept"),
+    [("r", "r"), ("", None), (None, None), (7, None), ("a b", None)],
+)
+def test_a_refresh_token_is_kept_if_it_can_be_one(
+    refresh_token: object, kept: str | None
+) -> None:
+    given = parse_token_answer(answer(token="t", refresh_token=refresh_token))
+    found = None if given.refresh_token is None else given.refresh_token.reveal()
+    assert found == kept
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        (b"", "the token service's answer is empty"),
+        (b" \n", "the token service's answer is empty"),
+        (
+            b"\n<!DOCTYPE html><title>Sign in</title>",
+            "the token service answered with an HTML page instead of a token",
+        ),
+        (
+            b"service unavailable",
+            (
+                "the token service answered with something that is not JSON instead of"
+                " a token"
+            ),
+        ),
+        (b'{"token":"t"', "the token service answered with something that is not JSON"),
+        (b"\xff\xfe", "the token service answered with something that is not JSON"),
+        (b"[]", "the token service answered with JSON that is not an object"),
+        (b'"t"', "the token service answered with JSON that is not an object"),
+        (b"{}", "the token service's answer holds no token"),
+        (b'{"token":null}', "the token service's answer holds no token"),
+        (b'{"details":"wrong password"}', "the token service's answer holds no token"),
+        (b'{"token":7}', "the token service's token is not one line of visible ASCII"),
+        (b'{"token":["t"]}', "the token service's token is not one line"),
+        (b'{"token":"a b"}', "the token service's token is not one line"),
+        (b'{"token":"a\\r\\nX: y"}', "the token service's token is not one line"),
+        (b'{"token":"a\\u0000"}', "the token service's token is not one line"),
+        (b'{"token":"\\u00e4"}', "the token service's token is not one line"),
+    ],
+)
+def test_an_answer_without_a_token_is_rejected(body: bytes, sentence: str) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        parse_token_answer(body)
+    assert caught.value.kind is FailureKind.TOKEN_REJECTED
+    assert caught.value.detail.startswith(sentence)
+
+
+def test_a_token_answer_does_not_show_its_secrets() -> None:
+    shown = repr(parse_token_answer(answer(token="hush", refresh_token="psst")))
+    assert "hush" not in shown
+    assert "psst" not in shown
+
+
+def test_claims_of_a_token_service() -> None:
+    read = read_claims(jose.token(jose.claims(), jose.key_for("ES256"), kid="k"))
+    assert read is not None
+    assert read.header["kid"] == "k"
+    assert read.grants == (
+        Grant(type="repository", name="a/b", resource_class=None, actions=("pull",)),
+    )
+    assert (read.subject, read.issuer) == ("admin", "auth.example.com")
+    assert read.audience == ("registry.example.com",)
+    assert (read.issued_at, read.not_before) == (jose.NOW, jose.NOW)
+    assert read.expires_at == jose.NOW + 300
+    assert read.token_id == "1"
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "",
+        ".",
+        "..",
+        "opaque",
+        "a.b",
+        "a.b.c",
+        "a.b.c.d.e",
+        jose.unsigned_token([], {}),
+        jose.unsigned_token({}, "access"),
+        "e30.e30",
+        "e30.e3.x",
+        "e30.!.x",
+        "e30.e30=====.x",
+        "\ud800.e30.x",
+    ],
+)
+def test_everything_else_is_opaque(token: str) -> None:
+    assert read_claims(token) is None
+
+
+@pytest.mark.parametrize(
+    ("claim", "value", "field", "read"),
+    [
+        ("aud", "a", "audience", ("a",)),
+        ("aud", ["a", "b"], "audience", ("a", "b")),
+        ("aud", ["a", 7, None], "audience", ("a",)),
+        ("aud", 7, "audience", ()),
+        ("aud", None, "audience", ()),
+        ("exp", 1.5, "expires_at", 1.5),
+        ("exp", "1", "expires_at", None),
+        ("exp", [1], "expires_at", None),
+        ("exp", True, "expires_at", None),
+        ("exp", None, "expires_at", None),
+        ("nbf", {}, "not_before", None),
+        ("iat", -1, "issued_at", -1.0),
+        ("sub", None, "subject", None),
+        ("sub", 7, "subject", None),
+        ("sub", "", "subject", None),
+        ("iss", ["x"], "issuer", None),
+        ("jti", 7, "token_id", None),
+    ],
+)
+def test_a_claim_of_another_type_counts_as_absent(
+    claim: str, value: object, field: str, read: object
+) -> None:
+    claims = read_claims(jose.unsigned_token({}, {claim: value}))
+    assert claims is not None
+    assert getattr(claims, field) == read
+    assert claims.payload == {claim: value}
+
+
+def repository(actions: object, name: object = "a/b", **more: Any) -> dict[str, Any]:
+    return {"type": "repository", "name": name, "actions": actions, **more}
+
+
+GRANTED, DENIED = AccessState.GRANTED, AccessState.DENIED
+UNVERIFIABLE = AccessState.UNVERIFIABLE
+
+
+@pytest.mark.parametrize(
+    ("access", "actions", "state"),
+    [
+        ([repository(["pull"])], ("pull",), GRANTED),
+        ([repository(["push", "pull", "pull"])], ("pull", "push"), GRANTED),
+        ([repository(["push"]), repository(["pull"])], ("pull", "push"), GRANTED),
+        ([repository(["*"])], ("*",), GRANTED),
+        ([repository(["pull"], parameters={"limit": "9"})], ("pull",), GRANTED),
+        ([repository(["pull"], **{"class": "plugin"})], ("pull",), GRANTED),
+        ([repository(["pull"]) | {"type": "repository(plugin)"}], ("pull",), GRANTED),
+        ([repository(["pull"]), 7, None, "x", {}], ("pull",), GRANTED),
+        ([repository(["push"])], ("push",), DENIED),
+        ([repository(["Pull", "PULL"])], ("PULL", "Pull"), DENIED),
+        ([repository(["pull "])], ("pull ",), DENIED),
+        ([repository([])], (), DENIED),
+        ([repository(None)], (), DENIED),
+        ([repository("pull")], (), DENIED),
+        ([repository([["pull"], {"pull": 1}, None])], (), DENIED),
+        ([repository(["pull"], name="a/b/c")], (), DENIED),
+        ([repository(["pull"], name="A/B")], (), DENIED),
+        ([{"type": "registry", "name": "a/b", "actions": ["*"]}], (), DENIED),
+        ([{"type": "Repository", "name": "a/b", "actions": ["pull"]}], (), DENIED),
+        ([], (), DENIED),
+        (None, (), DENIED),
+        ("repository:a/b:pull", (), UNVERIFIABLE),
+        (7, (), UNVERIFIABLE),
+        (repository(["pull"]), (), UNVERIFIABLE),
+        ([7, "x"], (), UNVERIFIABLE),
+        ([repository(["pull"], name=None)], (), UNVERIFIABLE),
+    ],
+)
+def test_access_is_what_the_claim_lists_for_the_repository(
+    access: object, actions: tuple[str, ...], state: AccessState
+) -> None:
+    token = jose.unsigned_token({}, {"access": access, "sub": "s", "iss": "i"})
+    assert access_of(token, "a/b") == Access(
+        state=state, actions=actions, subject="s", issuer="i", verified=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("token", "subject"),
+    [("djE6b3BhcXVl", None), (jose.unsigned_token({}, {"sub": "s"}), "s")],
+)
+def test_a_token_that_does_not_say_is_unverifiable(
+    token: str, subject: str | None
+) -> None:
+    access = access_of(token, "a/b")
+    assert access.state is AccessState.UNVERIFIABLE
+    assert (access.actions, access.subject) == ((), subject)
+
+
+def test_a_checked_signature_is_passed_on_but_not_for_opaque_tokens() -> None:
+    token = jose.unsigned_token({}, {"access": []})
+    assert access_of(token, "a/b", verified=True).verified
+    assert not access_of("opaque", "a/b", verified=True).verified
+
+
+def test_no_access_claim_is_not_the_same_as_no_grant() -> None:
+    silent = read_claims(jose.unsigned_token({}, {}))
+    refusing = read_claims(jose.unsigned_token({}, {"access": []}))
+    assert silent is not None
+    assert refusing is not None
+    assert granted_actions(silent, "a/b") is None
+    assert granted_actions(refusing, "a/b") == ()
+
+
+@pytest.mark.parametrize(
+    ("actions", "can"),
+    [
+        (["pull"], True),
+        (["push", "pull"], True),
+        (["*"], True),
+        ([], False),
+        (["push"], False),
+        (["PULL"], False),
+        (["pull,push"], False),
+    ],
+)
+def test_pull_or_everything_is_needed_to_pull(actions: list[str], can: bool) -> None:
+    assert can_pull(actions) is can
+
+
+def test_reading_tokens_and_manifests_needs_no_cryptography() -> None:
+    program = (
+        "import auditor.protocol.token, auditor.protocol.schema1, sys;"
+        "print(sorted({'cryptography', 'jwt', 'aiohttp', 'anyio'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    assert done.stdout == "[]\n"

@@ -1,0 +1,245 @@
+"""Every way in which a request can go wrong is a failure that was thought of."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import aiohttp
+import pytest
+import yarl
+from aiohttp import client_exceptions, http_exceptions
+
+from auditor.errors import Failure, FailureKind
+from auditor.protocol.answer import Answer
+from auditor.protocol.realm import origin_of
+from auditor.registry.transport import (
+    RefusedAddressError,
+    Timeouts,
+    Transport,
+    failure_of_exception,
+)
+
+URL = "https://registry.example.com/v2/x?token=s3cret"
+TIMEOUTS = Timeouts(connect_s=10, read_s=30, request_s=120)
+CONNECT, TLS, DNS = FailureKind.CONNECT, FailureKind.TLS, FailureKind.DNS
+TIMEOUT, VIOLATION = FailureKind.TIMEOUT, FailureKind.PROTOCOL_VIOLATION
+
+_KEY: Any = SimpleNamespace(
+    host="registry.example.com", port=443, ssl=True, is_ssl=True
+)
+_INFO: Any = SimpleNamespace(
+    real_url=yarl.URL(URL), url=yarl.URL(URL), method="GET", headers={}
+)
+_OS = ConnectionRefusedError(111, "Connection refused")
+_CERTIFICATE = ssl.SSLCertVerificationError(1, "certificate verify failed")
+_CERTIFICATE.verify_message = "self-signed certificate\x1b"
+
+# Each class of the hierarchy, how one is made, and what it means for a reference.
+# A class that is new in aiohttp makes a test fail: then think, and add it here.
+EXPECTED: dict[str, tuple[tuple[Any, ...], FailureKind]] = {
+    "ClientError": ((), VIOLATION),
+    "ClientConnectionError": (("gone",), CONNECT),
+    "ClientConnectionResetError": (("Cannot write to closing transport",), CONNECT),
+    "ClientOSError": ((104, "Connection reset by peer"), CONNECT),
+    "ClientConnectorError": ((_KEY, _OS), CONNECT),
+    "ClientConnectorDNSError": ((_KEY, socket.gaierror(-2, "Name unknown")), DNS),
+    "ClientProxyConnectionError": ((_KEY, _OS), CONNECT),
+    "UnixClientConnectorError": (("/run/x", _KEY, _OS), CONNECT),
+    "ClientSSLError": ((_KEY, _OS), TLS),
+    "ClientConnectorSSLError": ((_KEY, ssl.SSLError(1, "handshake")), TLS),
+    "ClientConnectorCertificateError": ((_KEY, _CERTIFICATE), TLS),
+    "ServerConnectionError": (("gone",), CONNECT),
+    "ServerDisconnectedError": ((), CONNECT),
+    "ServerTimeoutError": (("slow",), TIMEOUT),
+    "ConnectionTimeoutError": (("slow",), TIMEOUT),
+    "SocketTimeoutError": (("slow",), TIMEOUT),
+    # fingerprints are never configured
+    "ServerFingerprintMismatch": ((b"a", b"b", "h", 443), CONNECT),
+    "ClientPayloadError": (("incomplete",), CONNECT),
+    "ClientResponseError": ((_INFO, ()), VIOLATION),
+    "ContentTypeError": ((_INFO, ()), VIOLATION),
+    "ClientHttpProxyError": ((_INFO, ()), VIOLATION),
+    "WSServerHandshakeError": ((_INFO, ()), VIOLATION),
+    "TooManyRedirects": ((_INFO, ()), VIOLATION),
+    "UploadAbortedError": (("aborted",), VIOLATION),  # nothing is uploaded
+    "InvalidURL": ((URL,), VIOLATION),
+    "InvalidUrlClientError": ((URL,), VIOLATION),
+    "NonHttpUrlClientError": ((URL,), VIOLATION),
+    "RedirectClientError": ((), VIOLATION),
+    "InvalidUrlRedirectClientError": ((URL,), VIOLATION),
+    "NonHttpUrlRedirectClientError": ((URL,), VIOLATION),
+}
+
+
+def _subclasses(of: type) -> Iterator[type]:
+    yield of
+    subclass: type
+    for subclass in of.__subclasses__():
+        yield from _subclasses(subclass)
+
+
+def _library_classes() -> dict[str, type]:
+    return {
+        found.__name__: found
+        for found in _subclasses(aiohttp.ClientError)
+        if found.__module__.startswith("aiohttp.")
+    }
+
+
+def meaning(error: Exception) -> Failure:
+    return failure_of_exception(error, URL, TIMEOUTS)
+
+
+def test_every_exception_of_the_library_is_in_the_table() -> None:
+    assert set(_library_classes()) <= set(EXPECTED)
+
+
+@pytest.mark.parametrize("name", sorted(_library_classes()))
+def test_every_exception_of_the_library_is_a_failure_on_purpose(name: str) -> None:
+    arguments, kind = EXPECTED[name]
+    failure = meaning(_library_classes()[name](*arguments))
+    assert failure.kind is kind
+    assert "s3cret" not in failure.detail
+    assert "registry.example.com/v2/x" in failure.detail
+    assert failure.detail.isprintable()
+
+
+def test_every_one_of_them_is_caught_by_the_transport() -> None:
+    caught = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
+    for name in client_exceptions.__all__:
+        if not name.startswith("WS"):  # no web sockets here
+            assert issubclass(getattr(client_exceptions, name), caught)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "said"),
+    [
+        (TimeoutError(), TIMEOUT, "silent for 30 s or slower than 120 s"),
+        (aiohttp.ConnectionTimeoutError("x"), TIMEOUT, "within 10 s"),
+        (ConnectionResetError(104, "Connection reset by peer"), CONNECT, "reset"),
+        (OSError(24, "Too many open files"), CONNECT, "Too many open files"),
+        (ValueError("bad"), VIOLATION, "ValueError"),
+        (UnicodeError("label too long"), VIOLATION, "UnicodeError"),
+        (ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number"), TLS,
+         "--plain-http"),
+        (aiohttp.ClientConnectorCertificateError(_KEY, _CERTIFICATE), TLS, "ca_file"),
+        (aiohttp.ClientConnectorError(_KEY, _OS), CONNECT, "Connection refused"),
+    ],
+)  # fmt: skip
+def test_a_failure_says_what_a_person_can_act_on(
+    error: Exception, kind: FailureKind, said: str
+) -> None:
+    failure = meaning(error)
+    assert failure.kind is kind
+    assert said in failure.detail
+    assert failure.detail.isprintable()
+
+
+def test_a_name_that_resolves_to_a_forbidden_address_is_refused() -> None:
+    refused = RefusedAddressError("evil.example resolves to 127.0.0.1")
+    failure = meaning(aiohttp.ClientConnectorDNSError(_KEY, refused))
+    assert failure.kind is FailureKind.REALM_REFUSED
+    assert "evil.example resolves to 127.0.0.1" in failure.detail
+
+
+def test_what_an_answer_held_is_not_quoted() -> None:
+    error = aiohttp.ClientResponseError(
+        _INFO, (), status=400, message="Invalid header value: b's3cret'"
+    )
+    assert "s3cret" not in meaning(error).detail
+
+
+# -- answers that are not HTTP, over a real connection -------------------------
+
+OK = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+async def _ask(said: bytes) -> Answer | Failure:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(said)
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        host, port = server.sockets[0].getsockname()
+        url = f"http://{host}:{port}/v2/"
+        timeouts = Timeouts(connect_s=5, read_s=5, request_s=10)
+        async with Transport(
+            origin=origin_of(url), most_at_once=2, timeouts=timeouts
+        ) as transport:
+            return await transport.request("GET", url, headers={}, max_bytes=1000)
+
+
+def ask(said: bytes) -> Answer | Failure:
+    return asyncio.run(_ask(said))
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        (b"", CONNECT),
+        (OK, CONNECT),
+        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", VIOLATION),
+        (b"\x16\x03\x01\x00\x00", VIOLATION),
+        (OK + b"Content-Length: 50\r\n\r\n{}", CONNECT),
+        (OK + b"Content-Length: abc\r\n\r\n{}", VIOLATION),
+        (OK + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}", VIOLATION),
+        (OK + b"X: " + b"a" * 100_000 + b"\r\n\r\n", VIOLATION),
+        (OK + b"X: a\r\n" * 40_000 + b"\r\n", VIOLATION),
+        (OK + b"X: a\x00b\r\nContent-Length: 0\r\n\r\n", VIOLATION),
+        (CHUNKED + b"10\r\nabc", CONNECT),
+        (CHUNKED + b"zz\r\nabc\r\n", VIOLATION),
+        (CHUNKED + b"3\r\nabcdef\r\n", VIOLATION),
+        (OK + b"Content-Encoding: gzip\r\nContent-Length: 5\r\n\r\nhello", CONNECT),
+        (OK + b"Content-Length: 1001\r\n\r\n", FailureKind.TOO_LARGE),
+        (CHUNKED + b"3e9\r\n" + b"a" * 1001 + b"\r\n0\r\n\r\n", FailureKind.TOO_LARGE),
+        (b"HTTP/1.1 307 x\r\nContent-Length: 0\r\n\r\n", FailureKind.REDIRECT_REFUSED),
+        *(
+            (
+                b"HTTP/1.1 307 x\r\nContent-Length: 0\r\nLocation: "
+                + location
+                + b"\r\n\r\n",
+                FailureKind.REDIRECT_REFUSED,
+            )
+            for location in (
+                b"http://[::1", b"http://a:99999/", b"ftp://example.com/",
+                b"http://user:pw@example.com/", b"http://169.254.169.254/",
+                b"http://0xa9fea9fe/", b"http://[::ffff:169.254.169.254]/",
+            )
+        ),
+    ],
+)  # fmt: skip
+def test_an_answer_that_is_none_is_a_failure(said: bytes, kind: FailureKind) -> None:
+    found = ask(said)
+    assert isinstance(found, Failure)
+    assert found.kind is kind
+    assert found.detail.isprintable()
+
+
+def test_no_exception_of_the_parser_escapes() -> None:
+    # They are no ClientError, so the transport would not catch one.
+    assert not issubclass(http_exceptions.HttpProcessingError, aiohttp.ClientError)
+    for cut in range(0, 60, 3):
+        found = ask((CHUNKED + b"5\r\nhello\r\n0\r\n\r\n")[:cut])
+        assert isinstance(found, Failure | Answer)
+
+
+@pytest.mark.parametrize("status", [204, 304, 404, 500, 599])
+def test_an_answer_with_a_status_is_an_answer(status: int) -> None:
+    found = ask(b"HTTP/1.1 %d x\r\nContent-Length: 0\r\n\r\n" % status)
+    assert isinstance(found, Answer)
+    assert found.status == status
+
+
+def test_the_body_of_an_error_is_read_no_further_than_it_is_worth() -> None:
+    found = ask(b"HTTP/1.1 500 x\r\nContent-Length: 200000\r\n\r\n" + b"a" * 200_000)
+    assert isinstance(found, Answer)
+    assert (found.status, found.body) == (500, b"")
