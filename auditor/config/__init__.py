@@ -1,0 +1,34 @@
+"""The configuration of a run: a table of options, and what is resolved from it."""
+
+from __future__ import annotations
+
+from auditor.config.file import load, read_toml
+from auditor.config.options import OPTIONS, Group, Option, Where, options_of
+from auditor.config.resolve import resolve
+from auditor.config.settings import (
+    ImageConfigMode,
+    LogLevel,
+    Order,
+    Progress,
+    RegistrySettings,
+    Settings,
+    Shape,
+)
+
+__all__ = [
+    "OPTIONS",
+    "Group",
+    "ImageConfigMode",
+    "LogLevel",
+    "Option",
+    "Order",
+    "Progress",
+    "RegistrySettings",
+    "Settings",
+    "Shape",
+    "Where",
+    "load",
+    "options_of",
+    "read_toml",
+    "resolve",
+]

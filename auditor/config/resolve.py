@@ -1,0 +1,112 @@
+"""Defaults < file < environment < flags, as one pure function.
+
+What the environment and the flags say holds for every registry, also for one that
+the file has a section for. What is to be audited, `references` and `lists`, is one
+thing: a layer that says either replaces both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import PurePath
+from typing import Any
+
+from auditor.config.document import Document, Section, read_document
+from auditor.config.login import LOGIN_KEYS, VARIABLE_KEYS, LoginReader
+from auditor.config.mistakes import Mistakes
+from auditor.config.options import BY_NAME, OPTIONS, Where
+from auditor.config.overrides import read_environment, read_flags
+from auditor.config.settings import RegistrySettings, Settings
+from auditor.config.taker import Taker, Values
+
+_OF_REGISTRIES = frozenset(
+    option.name for option in OPTIONS if option.where is Where.TOP_AND_REGISTRY
+)
+_INPUTS = frozenset({"references", "lists"})
+
+
+def resolve(
+    *,
+    file: Mapping[str, object] | None,
+    file_name: str | None,
+    environment: Mapping[str, str],
+    flags: Mapping[str, object],
+    read_file: Callable[[str], str],
+) -> Settings:
+    """Resolve the settings of a run, or raise `ConfigError` with every mistake.
+
+    `file` is a parsed TOML document. `flags` are values by option name, typed or as
+    text; a null one was not given. `read_file` gives the text of a password file,
+    or raises `OSError` or `UnicodeDecodeError`.
+    """
+    mistakes = Mistakes()
+    home = environment.get("HOME")
+    folder = str(PurePath(file_name).parent) if file_name else None
+    document = read_document(
+        file or {},
+        file_name=file_name,
+        taker=Taker(mistakes, base=folder, home=home),
+    )
+    taker = Taker(mistakes, home=home)
+    overrides = _merge(
+        read_environment(environment, others=_variables_in(document), taker=taker),
+        read_flags(flags, taker=taker),
+    )
+    run = _merge(document.top, overrides)
+    _check_outputs(run, mistakes)
+    logins = LoginReader(
+        environment=environment, read_file=read_file, mistakes=mistakes
+    )
+    registries = {
+        name: _registry(section, run, overrides, logins)
+        for name, section in document.sections.items()
+    }
+    mistakes.stop_if_any()
+    known: dict[str, Any] = {
+        name: value for name, value in run.items() if BY_NAME[name].where is Where.TOP
+    }
+    return Settings(
+        **known,
+        registries=registries,
+        default_registry=RegistrySettings(**_of_registries(run)),
+    )
+
+
+def _variables_in(document: Document) -> frozenset[str]:
+    return frozenset(
+        str(section.values[key])
+        for section in document.sections.values()
+        for key in VARIABLE_KEYS
+        if key in section.values
+    )
+
+
+def _merge(lower: Values, upper: Values) -> Values:
+    if _INPUTS & upper.keys():
+        lower = {name: lower[name] for name in lower.keys() - _INPUTS}
+    return {**lower, **upper}
+
+
+def _registry(
+    section: Section, run: Values, overrides: Values, logins: LoginReader
+) -> RegistrySettings:
+    known = {
+        **_of_registries(run),
+        **{k: v for k, v in section.values.items() if k not in LOGIN_KEYS},
+        **_of_registries(overrides),
+    }
+    if not section.unclear:
+        login = logins.read(section.values, section.place)
+        if login is not None:
+            known |= {"username": login.username, "password": login.password}
+    return RegistrySettings(**known)
+
+
+def _of_registries(values: Values) -> dict[str, Any]:
+    return {name: values[name] for name in _OF_REGISTRIES & values.keys()}
+
+
+def _check_outputs(run: Values, mistakes: Mistakes) -> None:
+    output, summary = BY_NAME["output"], BY_NAME["summary"]
+    if summary.name in run and run[summary.name] == run.get(output.name):
+        mistakes.add(summary.flag, f"the same file as {output.flag}")

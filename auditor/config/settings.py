@@ -1,0 +1,112 @@
+"""What a run is told to do, resolved: the defaults stand here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from auditor.secret import Secret
+
+
+class Shape(StrEnum):
+    """What one report line is about."""
+
+    IMAGE = "image"
+    PLATFORM = "platform"
+    LAYER = "layer"
+
+
+class ImageConfigMode(StrEnum):
+    """When an image's config blob is fetched."""
+
+    AUTO = "auto"  # where the platform cannot be known without it
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+class Order(StrEnum):
+    """The order of the report's lines."""
+
+    INPUT = "input"
+    COMPLETION = "completion"
+
+
+class Progress(StrEnum):
+    """When progress is shown on standard error."""
+
+    AUTO = "auto"  # where that is a terminal
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+class LogLevel(StrEnum):
+    """The least severe message that is logged on standard error."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistrySettings:
+    """How one registry is asked. A password never comes without a username.
+
+    `insecure_http` is null where nobody has said which scheme to use.
+    """
+
+    username: str | None = None
+    password: Secret | None = None
+    token_url: str | None = None
+    service: str | None = None
+    token_keys: str | None = None
+    realm_hosts: tuple[str, ...] = ()
+    insecure_http: bool | None = None
+    ca_file: str | None = None
+    # Browsers open six connections to a host. At 50 ms an answer, eight at once are
+    # 160 a second, below the request limits that hosted registries publish.
+    requests_at_once: int = 8
+    tries: int = 3
+    # A SYN is sent again after 1, 3 and 7 s: ten seconds outlast three losses.
+    connect_timeout_s: float = 10.0
+    # Registries behind object storage take seconds for their first byte, not tens.
+    read_timeout_s: float = 30.0
+    # The largest manifest (4 MiB) within this is 35 KB/s: slower is a slow drip.
+    request_timeout_s: float = 120.0
+    # distribution refuses to store a larger manifest (distribution/distribution,
+    # registry/handlers/manifests.go: maxManifestBodySize).
+    max_manifest_bytes: int = 4 * 1024 * 1024
+    # The largest page that distribution and ECR grant.
+    page_size: int = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything a command needs to know beside its own arguments.
+
+    `lists` are paths, or "-" for standard input; `output` is a path, or "-" for
+    standard output. `window` is how many finished records may wait for their turn.
+    `registries` is keyed by `Reference.registry`; a registry that is not in it
+    is asked as `default_registry` says.
+    """
+
+    references: tuple[str, ...] = ()
+    lists: tuple[str, ...] = ()
+    output: str = "-"
+    summary: str | None = None
+    shape: Shape = Shape.IMAGE
+    image_config: ImageConfigMode = ImageConfigMode.AUTO
+    order: Order = Order.INPUT
+    workers: int = 16
+    window: int = 1024
+    docker_config: bool = True
+    authfile: str | None = None
+    progress: Progress = Progress.AUTO
+    log_level: LogLevel = LogLevel.WARNING
+    registries: Mapping[str, RegistrySettings] = field(default_factory=dict)
+    default_registry: RegistrySettings = field(default_factory=RegistrySettings)
+
+    def registry(self, name: str) -> RegistrySettings:
+        """The settings of the registry of that name."""
+        return self.registries.get(name, self.default_registry)

@@ -1,0 +1,200 @@
+"""Kinds of option values: each reads what TOML holds and what a text says."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from urllib.parse import urlsplit
+
+from auditor.protocol.credential import is_username
+
+_WHOLE = re.compile(r"[+-]?[0-9]+(_[0-9]+)*")
+# POSIX.1-2024, Base Definitions 8.1, with the lower case that shells also take.
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# A host name, an IPv4 address, or an IPv6 address without brackets.
+_HOST = re.compile(
+    r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*"
+)
+_SWITCH = {
+    **dict.fromkeys(("1", "true", "yes", "on"), True),
+    **dict.fromkeys(("0", "false", "no", "off"), False),
+}
+
+# Gives the value as `Settings` holds it; false input raises any `ValueError`.
+Reader = Callable[[object], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Value:
+    """One kind of value. `wanted` is a noun phrase that says what is right.
+
+    `typed` reads a value that TOML or a command line library has typed, `text` what
+    an environment variable or a flag says. A `path` is made whole by the resolver.
+    """
+
+    metavar: str
+    wanted: str
+    typed: Reader
+    text: Reader
+    choices: tuple[str, ...] = ()
+    is_switch: bool = False
+    is_path: bool = False
+    multiple: bool = False
+
+    def read(self, value: object, *, as_text: bool) -> object:
+        """Read a value, or raise `ValueError` with a sentence that says what is right.
+
+        The sentence does not repeat the value.
+        """
+        try:
+            return (self.text if as_text else self.typed)(value)
+        except ValueError:
+            raise ValueError(f"{self.wanted} is wanted") from None
+
+
+def whole(least: int, most: int) -> Value:
+    """Make a whole number within bounds (both included)."""
+
+    def typed(value: object) -> int:
+        _require(type(value) is int and least <= value <= most)
+        return value  # type: ignore[return-value]
+
+    def text(value: object) -> int:
+        digits = str(value).strip()
+        _require(_WHOLE.fullmatch(digits))
+        return typed(int(digits))
+
+    wanted = f"a whole number from {least} to {most}"
+    return Value(metavar="N", wanted=wanted, typed=typed, text=text)
+
+
+def seconds(least: float, most: float) -> Value:
+    """Make a span of time within bounds (both included)."""
+
+    def typed(value: object) -> float:
+        _require(type(value) in (int, float))
+        number = float(value)  # type: ignore[arg-type]
+        _require(math.isfinite(number) and least <= number <= most)
+        return number
+
+    def text(value: object) -> float:
+        return typed(float(str(value)))
+
+    wanted = f"a number of seconds from {least:g} to {most:g}"
+    return Value(metavar="SECONDS", wanted=wanted, typed=typed, text=text)
+
+
+def switch() -> Value:
+    """Make a yes or no."""
+
+    def typed(value: object) -> bool:
+        _require(isinstance(value, bool))
+        return bool(value)
+
+    def text(value: object) -> bool:
+        word = str(value).strip().lower()
+        _require(word in _SWITCH)
+        return _SWITCH[word]
+
+    return Value(
+        metavar="BOOLEAN",
+        wanted="true or false",
+        typed=typed,
+        text=text,
+        is_switch=True,
+    )
+
+
+def choice(words: type[StrEnum]) -> Value:
+    """Make a word of an enumeration."""
+    choices = tuple(word.value for word in words)
+    return _textual(
+        "WORD",
+        f"{', '.join(choices[:-1])} or {choices[-1]}",
+        words,
+        choices=choices,
+    )
+
+
+def several(item: Value) -> Value:
+    """Make a list of values; in a variable, with commas between them."""
+
+    def typed(value: object) -> tuple[object, ...]:
+        _require(isinstance(value, list | tuple))
+        return tuple(item.typed(one) for one in value)  # type: ignore[attr-defined]
+
+    def text(value: object) -> tuple[object, ...]:
+        parts = (part.strip() for part in str(value).split(","))
+        return tuple(item.text(part) for part in parts if part)
+
+    return Value(
+        metavar=item.metavar,
+        wanted=f"a list, with {item.wanted} in each place,",
+        typed=typed,
+        text=text,
+        is_path=item.is_path,
+        multiple=True,
+    )
+
+
+def _textual(
+    metavar: str,
+    wanted: str,
+    read: Callable[[str], object],
+    *,
+    choices: tuple[str, ...] = (),
+    is_path: bool = False,
+) -> Value:
+    def typed(value: object) -> object:
+        _require(isinstance(value, str) and value and value.isprintable())
+        return read(str(value))
+
+    return Value(
+        metavar=metavar,
+        wanted=wanted,
+        typed=typed,
+        text=typed,
+        choices=choices,
+        is_path=is_path,
+    )
+
+
+def _require(right: object) -> None:
+    if not right:
+        raise ValueError
+
+
+def _username(text: str) -> str:
+    _require(is_username(text))
+    return text
+
+
+def _variable(text: str) -> str:
+    _require(_VARIABLE.fullmatch(text))
+    return text
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    _require(parts.scheme in ("http", "https") and parts.hostname)
+    _require(parts.port != 0)  # raises where it is not a number
+    _require("@" not in parts.netloc and "#" not in text and " " not in text)
+    return text
+
+
+def _host(text: str) -> str:
+    _require(_HOST.fullmatch(text))
+    return text.lower()
+
+
+TEXT = _textual("TEXT", "a text without control characters", str)
+PATH = _textual("FILE", "a path", str, is_path=True)
+# Checked where lists are, one by one: a wrong one is a failure record.
+REFERENCE = _textual("REFERENCE", "a reference", str)
+USERNAME = _textual("NAME", "a name without colons and control characters", _username)
+VARIABLE = _textual("VARIABLE", "the name of an environment variable", _variable)
+URL = _textual("URL", "an http or https URL without user and fragment", _url)
+HOST = _textual("HOST", "a host name or address without scheme and port", _host)

@@ -1,0 +1,47 @@
+"""Opening a list: a file, or standard input."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import cast
+
+from auditor.errors import UsageError
+from auditor.sources.lists.items import Item
+from auditor.sources.lists.lines import read_lines
+from auditor.sources.lists.reader import read_list
+
+STANDARD_INPUT = "-"
+
+
+def open_list(path: str) -> AbstractContextManager[io.BufferedIOBase]:
+    """The bytes of a list; "-" is standard input, which stays open at the end.
+
+    Raises `UsageError` with a sentence for what cannot be opened.
+    """
+    if path == STANDARD_INPUT:
+        return nullcontext(cast("io.BufferedIOBase", sys.stdin.buffer))
+    try:
+        return Path(path).open("rb")
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def read_list_file(path: str) -> Iterator[Item]:
+    """The items of a list, which is closed at its end.
+
+    Raises `UsageError` where the list cannot be opened or read on.
+    """
+    name = "stdin" if path == STANDARD_INPUT else path
+    with open_list(path) as stream:
+        try:
+            yield from read_list(read_lines(stream, name), name)
+        except OSError as error:
+            raise _unreadable(path, error) from None
+
+
+def _unreadable(path: str, error: OSError) -> UsageError:
+    return UsageError(f"{path}: the list cannot be read: {error.strerror or error}")
