@@ -1,0 +1,1 @@
+"""The network: one `Registry` object per host."""

@@ -1,0 +1,164 @@
+"""One request until it is decided: slots, authorization, waiting, sending again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Container, Mapping
+from enum import StrEnum
+from typing import assert_never
+
+from auditor.errors import Failure, FailureKind
+from auditor.protocol.answer import Answer
+from auditor.protocol.decide import (
+    Authenticate,
+    Done,
+    Fail,
+    Sent,
+    Wait,
+    decide,
+)
+from auditor.protocol.realm import origin_of
+from auditor.registry.authorization import Authorization, Authorizer
+from auditor.registry.clock import Clock
+from auditor.registry.politeness import Politeness
+from auditor.registry.transport import Transport
+
+_DISTRESS = frozenset(
+    {FailureKind.RATE_LIMITED, FailureKind.SERVER_ERROR, FailureKind.TIMEOUT}
+)
+
+
+class RequestKind(StrEnum):
+    """What a request was for; the summary counts by it."""
+
+    PING = "ping"
+    TOKEN = "token"
+    MANIFEST = "manifest"
+    BLOB = "blob"
+    LIST = "list"
+
+
+class Exchange:
+    """Requests to one host. Counts what it sends."""
+
+    def __init__(
+        self,
+        *,
+        transport: Transport,
+        politeness: Politeness,
+        clock: Clock,
+        tries: int,
+        counts: Counter[str],
+    ) -> None:
+        self._transport = transport
+        self._politeness = politeness
+        self._clock = clock
+        self._tries = tries
+        self._counts = counts
+
+    async def send(
+        self,
+        kind: RequestKind,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        max_bytes: int,
+        authorizer: Authorizer | None = None,
+        redirects: bool = True,
+        wanted: Container[int] = (),
+    ) -> Answer | Failure:
+        """The good answer (2xx or `wanted`), or the failure after the last try.
+
+        No slot is held while a token is fetched or while waiting.
+        """
+        attempt = late = 0
+        asked_again = False
+        authorization: Authorization | None = None
+        while True:
+            if authorizer is not None and authorization is None:
+                found = await authorizer.authorization()
+                if isinstance(found, Failure):
+                    return found
+                authorization = found
+            sent_at = await self._politeness.acquire()
+            if authorization and late < self._tries and authorization.is_old(sent_at):
+                # It waited for its slot for longer than its token lives.
+                self._politeness.release()
+                authorization, late = None, late + 1
+                continue
+            attempt += 1
+            try:
+                self._counts[kind] += 1
+                outcome = await self._transport.request(
+                    method,
+                    url,
+                    headers=_with_authorization(headers, authorization),
+                    max_bytes=max_bytes,
+                    redirects=redirects,
+                )
+            finally:
+                self._politeness.release()
+            decision = decide(
+                outcome,
+                attempt=attempt,
+                tries=self._tries,
+                sent=Sent(
+                    token_age_s=authorization.age_s(sent_at) if authorization else None,
+                    basic=authorization is not None and authorization.basic,
+                    # With nothing to authenticate with, a 401 is final.
+                    authenticated_again=asked_again or authorization is None,
+                    elsewhere=_is_elsewhere(outcome, url),
+                ),
+                now=self._clock.epoch(),
+                random=self._clock.random(),
+                wanted=wanted,
+            )
+            match decision:
+                case Done():
+                    self._politeness.ease()
+                    return decision.answer
+                case Fail():
+                    self._learn(decision.failure, sent_at)
+                    return decision.failure
+                case Authenticate():
+                    assert authorizer is not None
+                    assert authorization is not None
+                    self._counts["unauthorized"] += 1
+                    asked_again = True
+                    found = await authorizer.again(authorization, decision.challenge)
+                    if isinstance(found, Failure):
+                        return found
+                    authorization = found
+                case Wait():
+                    self._counts["retries"] += 1
+                    self._learn(decision.failure, sent_at)
+                    await self._wait(decision)
+                    authorization = None  # it may have expired meanwhile
+                case _:
+                    assert_never(decision)
+
+    def _learn(self, failure: Failure, sent_at: float) -> None:
+        if failure.kind in _DISTRESS:
+            self._politeness.distress(sent_at)
+
+    async def _wait(self, decision: Wait) -> None:
+        if decision.host_wide:
+            self._politeness.hold_back(decision.seconds)  # the next slot waits
+        else:
+            await self._clock.sleep(decision.seconds)
+
+
+def _is_elsewhere(outcome: Answer | Failure, url: str) -> bool:
+    """Whether the answer came from another origin, after redirects."""
+    if isinstance(outcome, Failure) or outcome.url == url:
+        return False
+    return origin_of(outcome.url) != origin_of(url)
+
+
+def _with_authorization(
+    headers: Mapping[str, str], authorization: Authorization | None
+) -> Mapping[str, str]:
+    if authorization is None or authorization.header is None:
+        return headers
+    return {**headers, "Authorization": authorization.header}

@@ -1,0 +1,85 @@
+"""All registries of a run, made when they are first needed, closed together."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from auditor.config import Settings
+from auditor.errors import Failure, ProtocolError, UsageError
+from auditor.registry.client import Registry
+from auditor.registry.clock import Clock
+from auditor.registry.credentials import Credential
+
+if TYPE_CHECKING:
+    from auditor.protocol.keys import KeySet
+
+
+class Registries:
+    """Registries by name, with what the user configured for each."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        credential: Callable[[str], Credential | Failure | None],
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._credential = credential
+        self._clock = clock
+        self._open: dict[str, Registry] = {}
+        self._stack = AsyncExitStack()
+        self.counts: Counter[str] = Counter()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._stack.aclose()
+
+    async def get(self, name: str) -> Registry:
+        """The registry of that name."""
+        found = self._open.get(name)
+        if found is None:
+            made = Registry(
+                name,
+                settings=self._settings.registry(name),
+                credential=self._credential(name),
+                keys=self.keys(name),
+                clock=self._clock,
+                counts=self.counts,
+            )
+            # No waiting between the look-up above and this line: no second one.
+            found = self._open[name] = made
+            await self._stack.enter_async_context(made)
+        return found
+
+    def keys(self, name: str) -> KeySet | None:
+        """The keys that verify this registry's tokens, if the user gave any."""
+        path = self._settings.registry(name).token_keys
+        return load_keys(path) if path else None
+
+
+@functools.cache  # the same file serves many registries
+def load_keys(path: str) -> KeySet:
+    """The keys of a PEM bundle or JWKS file; `UsageError` names what is wrong."""
+    # Loads the cryptography library, which only those with keys need.
+    from auditor.protocol.keys import KeySet  # noqa: PLC0415
+
+    try:
+        return KeySet.from_bytes(Path(path).read_bytes())
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
+    except ProtocolError as error:
+        raise UsageError(f"{path}: {error.detail}") from None

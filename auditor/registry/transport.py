@@ -1,0 +1,341 @@
+"""The only module that imports aiohttp's client.
+
+Capped reads, a redirect loop of our own, deadlines, and every exception of the
+library turned into a `Failure`.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import socket
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+import yarl
+from aiohttp.abc import ResolveResult
+
+from auditor.errors import Failure, FailureKind, ProtocolError, UsageError
+from auditor.protocol.answer import Answer
+from auditor.protocol.realm import (
+    Origin,
+    address_refusal,
+    is_loopback_host,
+    origin_of,
+)
+from auditor.protocol.redirect import follow
+from auditor.safe_text import safe_text, safe_url
+from auditor.version import __version__
+
+log = logging.getLogger("auditor.http")
+
+USER_AGENT = f"auditor/{__version__}"
+# What is read of an answer that is an error: sentences, not pages.
+MAX_ERROR_BYTES = 64 * 1024
+# How long an unused connection is kept: below the 60 s after which common proxies
+# close theirs, so that we do not write into a connection that is just being closed.
+KEEPALIVE_S = 30.0
+DNS_CACHE_S = 60
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Seconds for connecting, for each silence while reading, and for the whole."""
+
+    connect_s: float
+    read_s: float
+    request_s: float
+
+
+class RefusedAddressError(OSError):
+    """A name resolved to an address that no registry may send us to."""
+
+
+class _GuardedResolver(aiohttp.abc.AbstractResolver):
+    """Resolves names that a registry named; checked here, after the resolution and
+    before the connection, because a name can mean another address each time."""
+
+    def __init__(
+        self, *, registry_is_loopback: bool, allowed_hosts: frozenset[str]
+    ) -> None:
+        self._resolver = aiohttp.DefaultResolver()
+        self._registry_is_loopback = registry_is_loopback
+        self._allowed_hosts = allowed_hosts
+
+    async def resolve(
+        self, host: str, port: int = 0, family: int = 0
+    ) -> list[ResolveResult]:
+        found = await self._resolver.resolve(host, port, family)  # type: ignore[arg-type]
+        for result in () if host in self._allowed_hosts else found:
+            refusal = address_refusal(
+                result["host"], registry_is_loopback=self._registry_is_loopback
+            )
+            if refusal:
+                raise RefusedAddressError(f"{host} resolves to {refusal}")
+        return found
+
+    async def close(self) -> None:
+        await self._resolver.close()
+
+
+class Transport:
+    """Connections to one registry and to the hosts it names."""
+
+    def __init__(
+        self,
+        *,
+        origin: Origin,
+        most_at_once: int,
+        timeouts: Timeouts,
+        ca_file: str | None = None,
+        allowed_hosts: frozenset[str] = frozenset(),
+    ) -> None:
+        self._origin = origin
+        self._most_at_once = most_at_once
+        self._timeouts = timeouts
+        self._ssl = _ssl_context(ca_file)
+        self._allowed_hosts = allowed_hosts
+        self._own: aiohttp.ClientSession | None = None
+        self._foreign: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._own = self._session(None)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for session in (self._own, self._foreign):
+            if session is not None:
+                await session.close()
+
+    def _session(
+        self, resolver: aiohttp.abc.AbstractResolver | None
+    ) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                # The slots of `Politeness` are the limit; this is a second fence.
+                limit=2 * self._most_at_once,
+                limit_per_host=2 * self._most_at_once,
+                keepalive_timeout=KEEPALIVE_S,
+                ttl_dns_cache=DNS_CACHE_S,
+                ssl=self._ssl,
+                resolver=resolver,
+            ),
+            timeout=aiohttp.ClientTimeout(
+                total=self._timeouts.request_s,
+                sock_connect=self._timeouts.connect_s,
+                sock_read=self._timeouts.read_s,
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
+            trust_env=False,  # no netrc
+        )
+
+    def _session_for(self, url: str) -> aiohttp.ClientSession:
+        if origin_of(url) == self._origin:
+            assert self._own is not None, "used outside its context"
+            return self._own
+        if self._foreign is None:
+            self._foreign = self._session(
+                _GuardedResolver(
+                    registry_is_loopback=is_loopback_host(self._origin.host),
+                    allowed_hosts=self._allowed_hosts,
+                )
+            )
+        return self._foreign
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        max_bytes: int,
+        redirects: bool = True,
+    ) -> Answer | Failure:
+        """The answer to one request, after redirects, or why there is none.
+
+        `headers` go to the origin of `url` only: what leaves it, leaves them behind
+        except `Accept`. A body of more than `max_bytes` is `TOO_LARGE`.
+        """
+        hops = 0
+        try:
+            while True:
+                answer = await self._once(method, url, headers, max_bytes)
+                if isinstance(answer, Failure) or answer.status not in REDIRECTS:
+                    return answer
+                if not redirects:
+                    return Failure(
+                        kind=FailureKind.REDIRECT_REFUSED,
+                        status=answer.status,
+                        detail=f"{safe_url(url)} answered with a redirect,"
+                        " which is not followed with a credential",
+                    )
+                hops += 1
+                hop = follow(
+                    url,
+                    answer.headers.get("Location"),
+                    hops,
+                    allowed_hosts=self._allowed_hosts,
+                )
+                if not hop.same_origin:
+                    headers = {
+                        name: value
+                        for name, value in headers.items()
+                        if name == "Accept"
+                    }
+                url = hop.url
+        except ProtocolError as error:
+            return Failure(kind=error.kind, detail=error.detail)
+
+    async def _once(
+        self, method: str, url: str, headers: Mapping[str, str], max_bytes: int
+    ) -> Answer | Failure:
+        try:
+            async with self._session_for(url).request(
+                method,
+                yarl.URL(url, encoded=True),
+                headers=headers,
+                allow_redirects=False,
+            ) as response:
+                if log.isEnabledFor(logging.DEBUG):
+                    log.debug("%s %s %d", method, safe_url(url), response.status)
+                good = response.status < 300
+                body = await _read(response, max_bytes if good else MAX_ERROR_BYTES)
+                if body is None:
+                    response.close()
+                    if good:
+                        return _too_large(max_bytes)
+                    body = b""
+                return Answer(
+                    status=response.status,
+                    headers=response.headers,
+                    body=body,
+                    url=url,
+                )
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            failure = failure_of_exception(error, url, self._timeouts)
+            log.debug("%s %s %s", method, safe_url(url), failure.detail)
+            return failure
+
+
+async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes | None:
+    """The body, decompressed; None as soon as it is more than `max_bytes`."""
+    declared = response.content_length
+    if declared is not None and declared > max_bytes and response.method != "HEAD":
+        return None
+    chunks = []
+    left = max_bytes
+    async for chunk in response.content.iter_any():
+        left -= len(chunk)
+        if left < 0:
+            return None
+        chunks.append(chunk)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _too_large(max_bytes: int) -> Failure:
+    return Failure(
+        kind=FailureKind.TOO_LARGE,
+        detail=f"the answer is larger than the limit of {max_bytes} bytes"
+        " (max_manifest_bytes in the configuration raises it for manifests)",
+    )
+
+
+def failure_of_exception(error: Exception, url: str, timeouts: Timeouts) -> Failure:
+    """The failure that an exception of aiohttp, of asyncio or of a socket means.
+
+    Order matters: aiohttp's classes inherit from several of the others.
+    """
+    where = safe_url(url)
+    cause = getattr(error, "os_error", None) or error.__cause__
+    reason = _reason(cause or error)
+    if isinstance(cause, RefusedAddressError):
+        kind, detail = FailureKind.REALM_REFUSED, f"{where}: {cause}"
+    elif isinstance(error, (aiohttp.ConnectionTimeoutError,)):
+        kind = FailureKind.TIMEOUT
+        detail = f"no connection to {where} within {timeouts.connect_s:g} s"
+    elif isinstance(error, TimeoutError):
+        kind = FailureKind.TIMEOUT
+        detail = (
+            f"no whole answer from {where}: silent for {timeouts.read_s:g} s"
+            f" or slower than {timeouts.request_s:g} s"
+        )
+    elif isinstance(error, aiohttp.ClientConnectorDNSError):
+        kind, detail = (
+            FailureKind.DNS,
+            f"the name in {where} does not resolve: {reason}",
+        )
+    elif isinstance(error, (aiohttp.ClientSSLError, ssl.SSLError)):
+        kind, detail = FailureKind.TLS, _tls_detail(where, error)
+    elif isinstance(error, aiohttp.ClientConnectorError):
+        kind, detail = FailureKind.CONNECT, f"no connection to {where}: {reason}"
+    elif isinstance(error, aiohttp.ClientPayloadError):
+        kind = FailureKind.CONNECT
+        detail = f"the answer of {where} broke off before its end"
+    elif isinstance(error, aiohttp.ServerDisconnectedError):
+        kind, detail = FailureKind.CONNECT, f"{where} closed the connection unanswered"
+    elif isinstance(error, aiohttp.ClientResponseError):
+        kind = FailureKind.PROTOCOL_VIOLATION
+        # What follows the colon quotes the answer, which may hold a secret.
+        reason = safe_text(error.message.partition(":")[0], 80)
+        detail = f"{where} did not answer in HTTP: {reason}"
+    elif isinstance(error, (OSError, aiohttp.ClientConnectionError)):
+        kind, detail = FailureKind.CONNECT, f"the connection to {where} broke: {reason}"
+    else:
+        kind = FailureKind.PROTOCOL_VIOLATION
+        detail = f"{where} cannot be asked: {type(error).__name__}"
+    return Failure(kind=kind, detail=detail)
+
+
+def _reason(error: BaseException) -> str:
+    """The system's own words where there are any: event loops put theirs before."""
+    number = getattr(error, "errno", None)
+    if (
+        isinstance(number, int)
+        and number > 0
+        and not isinstance(error, socket.gaierror)
+    ):
+        return os.strerror(number)
+    return safe_text(str(getattr(error, "strerror", None) or error))
+
+
+def _tls_detail(where: str, error: Exception) -> str:
+    text = str(error)
+    if "WRONG_VERSION_NUMBER" in text or "wrong version number" in text:
+        return (
+            f"{where} does not speak TLS; if it is meant to be plain HTTP,"
+            " use --plain-http or insecure_http = true"
+        )
+    certificate = getattr(error, "certificate_error", None)
+    if isinstance(certificate, ssl.SSLCertVerificationError):
+        return (
+            f"the certificate of {where} is not trusted: "
+            f"{safe_text(certificate.verify_message)}"
+            " (ca_file in the configuration names a private CA)"
+        )
+    reason = getattr(getattr(error, "os_error", error), "reason", None)
+    return f"no TLS connection to {where}: {safe_text(str(reason or text))}"
+
+
+@functools.cache  # reading the system's certificates takes tens of milliseconds
+def _ssl_context(ca_file: str | None) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(cafile=ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise UsageError(
+                f"{ca_file}: not a readable PEM file of CA certificates ({error})"
+            ) from None
+    return context
