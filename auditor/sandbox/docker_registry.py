@@ -1,0 +1,124 @@
+"""Runs the real docker-registry (distribution 2.8) over a store, if it is installed.
+
+write_store(root, official_images())
+with docker_registry(root) as base_url:
+    ...
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from auditor.sandbox.server import HOST
+from auditor.sandbox.tokens import TokenService
+
+PROGRAM = "docker-registry"
+# It listens some 50 ms after its start; a loaded machine may take a hundred times that.
+_START_TIMEOUT_S = 10.0
+_POLL_S = 0.02
+_STOP_TIMEOUT_S = 5.0
+
+
+def installed() -> bool:
+    """Whether docker-registry is there."""
+    return shutil.which(PROGRAM) is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenAuth:
+    """`auth: token`: whose tokens the registry takes. `realm` is a whole URL."""
+
+    tokens: TokenService
+    realm: str
+
+
+@contextmanager
+def docker_registry(
+    root: Path,
+    *,
+    auth: TokenAuth | None = None,
+    port: int | None = None,
+    schema1: bool = True,
+) -> Iterator[str]:
+    """Serve the store below `root` on the loopback interface; yields the base URL.
+
+    Raises FileNotFoundError without the program, RuntimeError with its own words if
+    it does not start.
+    """
+    port = port or _free_port()
+    with tempfile.TemporaryDirectory(prefix="sandbox-registry-") as directory:
+        place = Path(directory)
+        config, log = place / "config.yml", place / "log"
+        config.write_text(_config(root, port, auth, place, schema1=schema1))
+        with log.open("wb") as errors:
+            process = subprocess.Popen(  # noqa: S603 - a fixed program and our own file
+                [shutil.which(PROGRAM) or PROGRAM, "serve", str(config)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+            )
+        try:
+            _wait_until_it_listens(process, port, log)
+            yield f"http://{HOST}:{port}"
+        finally:
+            process.terminate()
+            try:
+                process.wait(_STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _config(
+    root: Path, port: int, auth: TokenAuth | None, place: Path, *, schema1: bool
+) -> str:
+    """Distribution's docs, "Configuring a registry"; JSON, which is YAML too."""
+    config: dict[str, Any] = {
+        "version": 0.1,
+        "log": {"level": "error", "accesslog": {"disabled": True}},
+        "storage": {"filesystem": {"rootdirectory": str(root), "maxthreads": 100}},
+        "http": {"addr": f"{HOST}:{port}"},
+    }
+    if auth is not None:
+        certificates = place / "certificates.pem"
+        certificates.write_bytes(auth.tokens.key.certificate_pem())
+        token = {
+            "realm": auth.realm,
+            "service": auth.tokens.service,
+            "issuer": auth.tokens.issuer,
+            "rootcertbundle": str(certificates),
+        }
+        config["auth"] = {"token": token}
+    if schema1:
+        config["compatibility"] = {"schema1": {"enabled": True}}
+    return json.dumps(config)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def _wait_until_it_listens(
+    process: subprocess.Popen[bytes], port: int, log: Path
+) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < deadline and process.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex((HOST, port)) == 0:
+                return
+        time.sleep(_POLL_S)
+    said = log.read_text(errors="replace").strip()
+    raise RuntimeError(f"{PROGRAM} did not start: {said or 'it said nothing'}")

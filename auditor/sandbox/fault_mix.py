@@ -1,0 +1,79 @@
+"""Random faults that can be replayed.
+
+What happens to a request depends on the seed, on its method and target, and on how
+often that was asked before; never on what other requests do at the same time. So a
+concurrent run meets the same faults again under the same seed.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from auditor.sandbox.fault_actions import (
+    Action,
+    Answer,
+    Close,
+    Delay,
+    Edit,
+    Truncate,
+)
+
+Weighted: TypeAlias = tuple[Action, int]
+
+# Faults that pass: the same request, asked again, may be answered well.
+TRANSIENT: Sequence[Weighted] = (
+    (Answer(500), 2),
+    (Answer(502, body=b"<html><title>Bad gateway</title></html>"), 1),
+    (Answer(503, {"Retry-After": "0"}), 2),
+    (Answer(429, {"Retry-After": "0"}), 2),
+    (Close(), 2),
+    (Close(reset=True), 2),
+    (Truncate(at_bytes=10), 2),
+    (Delay(0.001), 3),
+)
+# Answers that are wrong: a client must notice and say so, asking again or not.
+HOSTILE: Sequence[Weighted] = (
+    (Answer(200, {"Content-Type": "text/html"}, b"<html><title>Hi</title></html>"), 2),
+    (Edit(body=b""), 1),
+    (Edit(body=b"{"), 1),
+    (Edit(body=lambda body: body.replace(b"sha256:", b"sha256:0", 1)), 1),
+    (Edit(headers={"Docker-Content-Digest": "sha256:" + "0" * 64}), 1),
+    (Edit(headers={"Docker-Content-Digest": None}), 1),
+    (Edit(headers={"Content-Type": "application/octet-stream"}), 1),
+    (Answer(403, body=b'{"errors":[{"code":"DENIED"}]}'), 1),
+    (Answer(404), 1),
+)
+
+
+@dataclass(slots=True, kw_only=True)
+class Mix:
+    """Faults for a part (`rate`, 0 to 1) of all requests, drawn by weight.
+
+    After `at_most_in_a_row` faults the same target is answered well once, so that a
+    client with more tries than that gets through; None lets it fail for ever.
+    """
+
+    seed: int
+    rate: float = 0.3
+    faults: Sequence[Weighted] = TRANSIENT
+    at_most_in_a_row: int | None = 2
+    _asked: Counter[str] = field(default_factory=Counter, repr=False)
+    _in_a_row: Counter[str] = field(default_factory=Counter, repr=False)
+
+    def next_action(self, target: str) -> Action | None:
+        """The fault for the next request of this target, None for a good answer."""
+        self._asked[target] += 1
+        draw = random.Random(f"{self.seed} {self._asked[target]} {target}")
+        spared = self._in_a_row[target] == self.at_most_in_a_row
+        if spared or draw.random() >= self.rate:
+            self._in_a_row[target] = 0
+            return None
+        self._in_a_row[target] += 1
+        actions, weights = zip(*self.faults, strict=True)
+        (action,) = draw.choices(actions, weights)
+        chosen: Action = action
+        return chosen

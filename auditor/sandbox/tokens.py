@@ -1,0 +1,235 @@
+"""A token service: what a registry's Bearer challenge points at.
+
+Distribution docs, "Token Authentication Specification" (GET) and "OAuth2 Token
+Authentication" (POST); RFC 7519 claims, signed ES256.
+
+    service = TokenService(accounts=[Account("admin", "secret", {"*": ("*",)})])
+
+Anonymous requests are answered for the account named "" if there is one.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from typing import Any
+
+import jwt
+from aiohttp import web
+
+from auditor.sandbox.signing import SigningKey
+
+TOKEN_PATHS = ("/token", "/auth/token", "/auth/v2/token/", "/service/token")
+ANONYMOUS = ""
+Claims = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user. `grants`: pattern (fnmatch) of a name -> actions, "*" for all of them.
+
+    Patterns are matched against repository names, and against `catalog` for the
+    scope `registry:catalog:*`.
+    """
+
+    name: str
+    password: str = field(repr=False, default="")
+    grants: Mapping[str, Iterable[str]] = field(default_factory=dict)
+
+    def granted(self, name: str, actions: Iterable[str]) -> list[str]:
+        """Those of the actions that this account has on `name`, sorted."""
+        own = {
+            action
+            for pattern, granted in self.grants.items()
+            if fnmatchcase(name, pattern)
+            for action in granted
+        }
+        return sorted({action for action in actions if action in own or "*" in own})
+
+
+def split_scope(scope: str) -> tuple[str, str, tuple[str, ...]]:
+    """`type:name:action,...` split at its first and last colon: names hold ports."""
+    kind, _, rest = scope.partition(":")
+    name, _, actions = rest.rpartition(":")
+    return kind, name, tuple(filter(None, actions.split(",")))
+
+
+@dataclass(slots=True, kw_only=True)
+class TokenService:
+    """Issues and checks tokens. Attributes may be changed while it runs.
+
+    `lifetime_s` seconds; `answer_fields` name the fields that carry the token;
+    `edit` changes the claims before they are signed (a narrower grant, another
+    audience); `opaque` answers random text that only this service can read;
+    `realm` is a path at the registry's own origin or a whole URL.
+    """
+
+    accounts: Iterable[Account] = ()
+    service: str = "sandbox"
+    issuer: str = "sandbox token service"
+    realm: str = TOKEN_PATHS[0]
+    key: SigningKey = field(default_factory=SigningKey.generate)
+    lifetime_s: int = 300
+    answer_fields: tuple[str, ...] = ("token", "access_token")
+    opaque: bool = False
+    edit: Callable[[Claims], Claims] | None = None
+    clock: Callable[[], float] = time.time
+    issued: list[Claims] = field(default_factory=list)
+    _opaque: dict[str, str] = field(default_factory=dict)
+    _refresh: dict[str, str] = field(default_factory=dict)
+
+    def account(self, name: str, password: str) -> Account | None:
+        """The account of this name, if the password is right."""
+        for one in self.accounts:
+            if (one.name, one.password) == (name, password):
+                return one
+        return None
+
+    def issue(self, account: Account, scopes: Iterable[str]) -> str:
+        """A token for what the account is granted of the scopes."""
+        access = []
+        for kind, name, actions in map(split_scope, scopes):
+            granted = account.granted(name, actions)
+            if granted:
+                access.append({"type": kind, "name": name, "actions": granted})
+        now = int(self.clock())
+        claims: Claims = {
+            "access": access,
+            "aud": self.service,
+            "exp": now + self.lifetime_s,
+            "iat": now,
+            "iss": self.issuer,
+            "jti": f"token-{len(self.issued)}",
+            "nbf": now,
+            "sub": account.name,
+        }
+        if self.edit is not None:
+            claims = self.edit(claims)
+        self.issued.append(claims)
+        token = self.sign(claims)
+        if not self.opaque:
+            return token
+        name = f"opaque-{len(self.issued)}"
+        self._opaque[name] = token
+        return name
+
+    def sign(self, claims: Claims) -> str:
+        """A JWT of exactly these claims, with the libtrust `kid` and the `jwk`."""
+        headers = {"jwk": self.key.jwk, "kid": self.key.key_id}
+        return jwt.encode(claims, self.key.private, algorithm="ES256", headers=headers)
+
+    def claims(self, token: str) -> Claims | None:
+        """The claims of a token that is valid now; None for any other."""
+        try:
+            claims: Claims = jwt.decode(
+                self._opaque.get(token, token),
+                self.key.private.public_key(),
+                algorithms=["ES256"],
+                audience=self.service,
+                issuer=self.issuer,
+                # Checked below, against this service's own clock.
+                options={"verify_exp": False, "verify_nbf": False, "verify_iat": False},
+            )
+        except jwt.InvalidTokenError:
+            return None
+        return claims if claims["nbf"] <= self.clock() < claims["exp"] else None
+
+    def allows(self, token: str, scope: str) -> bool | None:
+        """Whether a token grants every action of a scope; None: it is not valid."""
+        claims = self.claims(token)
+        if claims is None:
+            return None
+        kind, name, wanted = split_scope(scope)
+        granted: set[str] = set()
+        for entry in claims.get("access") or ():
+            if (entry["type"], entry["name"]) == (kind, name):
+                granted.update(entry["actions"])
+        return "*" in granted or granted.issuperset(wanted)
+
+    def routes(self) -> list[web.AbstractRouteDef]:
+        """The routes of this service, at every path in use by a known product."""
+        return [
+            route
+            for path in TOKEN_PATHS
+            for route in (web.get(path, self._get), web.post(path, self._post))
+        ]
+
+    async def _get(self, request: web.Request) -> web.Response:
+        credential = basic_credential(request)
+        account = self.account(*(credential or (ANONYMOUS, "")))
+        if account is None:
+            return unauthorized('Basic realm="sandbox token service"')
+        offline = request.query.get("offline_token") == "true"
+        return self._answer(account, request.query.getall("scope", []), offline)
+
+    async def _post(self, request: web.Request) -> web.Response:
+        form = {key: str(value) for key, value in (await request.post()).items()}
+        match form.get("grant_type"):
+            case "refresh_token":
+                name = self._refresh.get(form.get("refresh_token", ""))
+                account = next((one for one in self.accounts if one.name == name), None)
+            case "password":
+                name, password = form.get("username", ""), form.get("password", "")
+                account = self.account(name, password)
+            case _:
+                return web.json_response(
+                    {"error": "unsupported_grant_type"}, status=400
+                )
+        if account is None:
+            return web.json_response({"error": "invalid_grant"}, status=401)
+        offline = form.get("access_type") == "offline"
+        return self._answer(account, form.get("scope", "").split(), offline)
+
+    def _answer(
+        self, account: Account, scopes: Iterable[str], offline: bool
+    ) -> web.Response:
+        scopes = [one for scope in scopes for one in scope.split()]
+        now = datetime.fromtimestamp(int(self.clock()), UTC)
+        answer: dict[str, object] = dict.fromkeys(
+            self.answer_fields, self.issue(account, scopes)
+        )
+        answer["expires_in"] = self.lifetime_s
+        answer["issued_at"] = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+        if offline:
+            refresh_token = f"refresh-{len(self._refresh)}"
+            self._refresh[refresh_token] = account.name
+            answer["refresh_token"] = refresh_token
+        return web.json_response(answer)
+
+
+def basic_credential(request: web.Request) -> tuple[str, str] | None:
+    """User name and password of a Basic `Authorization` (RFC 7617), if any."""
+    scheme, _, encoded = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        name, _, password = (
+            base64.b64decode(encoded, validate=True).decode().partition(":")
+        )
+    except (binascii.Error, UnicodeDecodeError):
+        return "not base64", encoded
+    return name, password
+
+
+def unauthorized(challenge: str, detail: object = None) -> web.Response:
+    """401 with a challenge and distribution's error body."""
+    error = {
+        "code": "UNAUTHORIZED",
+        "message": "authentication required",
+        "detail": detail,
+    }
+    return web.json_response(
+        {"errors": [error]}, status=401, headers={"WWW-Authenticate": challenge}
+    )
+
+
+def token_app(service: TokenService) -> web.Application:
+    """The token service as a program of its own, at another origin."""
+    app = web.Application()
+    app.add_routes(service.routes())
+    return app

@@ -1,0 +1,254 @@
+"""A registry, a clock that nobody waits for, and the audit of the one by the other.
+
+async with lab(content, tokens=service) as here:
+    outcome = await here.audit(here.ref("team/app:*"))
+    assert here.faults.count("GET", "/token") == 1
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import anyio
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from auditor.audit.run import Run
+from auditor.config import RegistrySettings, Settings
+from auditor.records import FailureRecord, ImageRecord, Record
+from auditor.registry.open import open_registries
+from auditor.reports.summary import Summary
+from auditor.sandbox.access import Access, Bearer
+from auditor.sandbox.content import Content
+from auditor.sandbox.faults import Faults, Seen
+from auditor.sandbox.images import image
+from auditor.sandbox.registry import Behaviour, registry_app
+from auditor.sandbox.server import serve
+from auditor.sandbox.tokens import Account, TokenService
+from auditor.secret import Secret
+from auditor.sources.inputs import items_of
+
+# 2026-11-23T02:00:00Z
+STARTED_AT_EPOCH = 1_795_399_200.0
+STARTED_AT = "2026-11-23T02:00:00Z"
+# Longer than anything here takes, so that what hangs fails.
+PATIENCE_S = 60.0
+
+ADMIN = Account("admin", "secret", {"*": ("*",)})
+TAGS = "/v2/*/tags/list"
+MANIFESTS = "/v2/*/manifests/*"
+BY_DIGEST = "/v2/*/manifests/sha256:*"
+BLOBS = "/v2/*/blobs/*"
+TOKENS = "/token"
+
+
+class FakeClock:
+    """Time that passes when somebody sleeps, and when a test says so."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.now = 1000.0
+        self.slept: list[float] = []
+        self._began = self.now
+        self._chance = random.Random(seed)
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def epoch(self) -> float:
+        return STARTED_AT_EPOCH + self.now - self._began
+
+    def random(self) -> float:
+        return self._chance.random()
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+        await anyio.lowlevel.checkpoint()
+
+
+@dataclass(frozen=True, slots=True)
+class Passes:
+    """A fault: the real answer, and time that passes meanwhile."""
+
+    clock: FakeClock
+    seconds: float
+
+    async def run(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        self.clock.now += self.seconds
+        return await handler(request)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What an audit gave, in the order in which it was written."""
+
+    records: list[Record]
+    summary: Summary
+
+    @property
+    def references(self) -> list[str]:
+        return [record.reference for record in self.records]
+
+    @property
+    def image(self) -> ImageRecord:
+        """The only record, which is an image's."""
+        (record,) = self.records
+        assert isinstance(record, ImageRecord), record
+        return record
+
+    @property
+    def failure(self) -> FailureRecord:
+        """The only record, which is a failure's."""
+        (record,) = self.records
+        assert isinstance(record, FailureRecord), record
+        return record
+
+    @property
+    def kinds(self) -> list[str]:
+        """For each record `image`, or the kind of its failure."""
+        return [
+            record.failure.value if isinstance(record, FailureRecord) else "image"
+            for record in self.records
+        ]
+
+
+@dataclass(slots=True, kw_only=True)
+class Lab:
+    """A sandbox registry that runs, and what it takes to audit it."""
+
+    host: str
+    content: Content
+    faults: Faults
+    clock: FakeClock
+    login: RegistrySettings = field(default_factory=RegistrySettings)
+
+    def ref(self, name: str) -> str:
+        """`repository:tag` as a reference to this registry."""
+        return f"{self.host}/{name}"
+
+    def settings(self, *references: str, **changes: Any) -> Settings:
+        """Settings of the run; what a registry is told goes to this one."""
+        told = {
+            name: changes.pop(name)
+            for name in set(changes) & set(RegistrySettings.__slots__)
+        }
+        return Settings(
+            references=references,
+            docker_config=False,
+            registries={self.host: replace(self.login, **told)},
+            **changes,
+        )
+
+    async def audit(self, *references: str, **changes: Any) -> Outcome:
+        """Audit these references."""
+        records: list[Record] = []
+
+        async def write(record: Record) -> None:
+            records.append(record)
+
+        settings = self.settings(*references, **changes)
+        with anyio.fail_after(PATIENCE_S):
+            async with open_registries(settings, clock=self.clock) as registries:
+                run = Run(
+                    settings,
+                    items_of(settings),
+                    registries=registries,
+                    clock=self.clock,
+                    write=write,
+                )
+                await run.run()
+        return Outcome(records=records, summary=run.summary())
+
+    @asynccontextmanager
+    async def when(
+        self, condition: Callable[[], bool], then: Callable[[], object]
+    ) -> AsyncIterator[None]:
+        """Do something as soon as requests make a condition true, while the body runs."""
+
+        async def watch() -> None:
+            await self.faults.until(condition)
+            then()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(watch)
+            yield
+            group.cancel_scope.cancel()
+
+    def good(self, path: str) -> int:
+        """How many GET requests for this path have been answered with 200."""
+        return sum(one.status == 200 for one in self.faults.requests("GET", path))
+
+    def answered(self, status: int) -> list[str]:
+        """`METHOD target` of the requests that were answered so, in their order."""
+        return [
+            f"{one.method} {one.target}"
+            for one in self.faults.log
+            if one.status == status
+        ]
+
+    def targets(self, path: str) -> list[str]:
+        """The targets of the GET requests for this path, in their order."""
+        return [one.target for one in self.faults.requests("GET", path)]
+
+
+@asynccontextmanager
+async def lab(
+    content: Content | None = None,
+    *,
+    tokens: TokenService | None = None,
+    access: Access | None = None,
+    behaviour: Behaviour | None = None,
+    faults: Faults | None = None,
+    login: Account | None = None,
+) -> AsyncIterator[Lab]:
+    """A registry with this content and access; audits log in as `login`.
+
+    With `tokens`, it wants their tokens, and the login is `ADMIN` unless said.
+    Every request that the registry does not know fails the test.
+    """
+    content = content or Content()
+    faults = faults or Faults()
+    clock = FakeClock()
+    if tokens is not None:
+        tokens.clock = clock.epoch
+        access = Bearer(tokens)
+        login = login or ADMIN
+    app = registry_app(
+        content, access=access, behaviour=behaviour, middlewares=[faults.middleware]
+    )
+    async with serve(app) as url:
+        here = Lab(
+            host=url.removeprefix("http://"),
+            content=content,
+            faults=faults,
+            clock=clock,
+        )
+        if login is not None and login.name:
+            here.login = RegistrySettings(
+                username=login.name, password=Secret(login.password)
+            )
+        yield here
+    faults.assert_no_unmatched()
+
+
+def service(*accounts: Account, **changes: Any) -> TokenService:
+    """A token service with these accounts, `ADMIN` if there are none."""
+    return TokenService(accounts=accounts or (ADMIN,), **changes)
+
+
+def simple(names: Iterable[str]) -> Content:
+    """An image of its own for each `repository:tag`."""
+    content = Content()
+    for name in names:
+        repository, _, tag = name.partition(":")
+        content.add(repository, image(name), tag)
+    return content
+
+
+def tokens_sent(requests: Iterable[Seen]) -> list[str]:
+    """The distinct Authorization fields of requests, in their order."""
+    return list(dict.fromkeys(one.headers.get("Authorization", "") for one in requests))

@@ -1,0 +1,335 @@
+"""What a whole audit finds, against what the generator put there."""
+
+from __future__ import annotations
+
+import jsonschema
+import orjson
+import pytest
+
+from auditor.config import ImageConfigMode, Order, Shape
+from auditor.records import (
+    Access,
+    AccessState,
+    ImageRecord,
+    Layer,
+    WarningCode,
+)
+from auditor.reports.schema import report_schema
+from auditor.reports.shapes import encoder
+from auditor.sandbox.artifacts import artifact, helm_chart
+from auditor.sandbox.built import BuiltImage, Family
+from auditor.sandbox.content import Content
+from auditor.sandbox.fault_actions import Answer, Edit, Gate, Hold
+from auditor.sandbox.images import image, index, layer
+from auditor.sandbox.schema1 import schema1_image
+from auditor.sandbox.signing import SigningKey
+from auditor.sandbox.truth import Truth
+from tests.flow.harness import (
+    BLOBS,
+    BY_DIGEST,
+    MANIFESTS,
+    STARTED_AT,
+    Lab,
+    lab,
+    simple,
+)
+
+pytestmark = pytest.mark.anyio
+
+PLATFORMS = ("linux/amd64", "linux/arm64/v8", "linux/arm/v7", "windows/amd64")
+
+
+def _children(name: str, family: Family = Family.OCI) -> list[BuiltImage]:
+    return [
+        image(
+            name,
+            platform=one,
+            family=family,
+            os_version="10.0.20348.2700" if one.startswith("windows") else None,
+        )
+        for one in PLATFORMS
+    ]
+
+
+def _shared() -> BuiltImage:
+    base = layer("shared base")
+    return index(
+        [
+            image("shared", platform=one, layers=[base, layer(f"top of {one}")])
+            for one in PLATFORMS
+        ]
+    )
+
+
+KINDS: dict[str, BuiltImage] = {
+    "oci-manifest": image("one", annotations={"org.example.team": "blue"}),
+    "docker-manifest": image("two", family=Family.DOCKER, platform="linux/arm/v7"),
+    "oci-index": index(_children("three"), annotations={"a": "b"}),
+    "docker-list": index(_children("four", Family.DOCKER), family=Family.DOCKER),
+    "attested-index": index(_children("five"), attested=True),
+    "nested-index": index(
+        [index(_children("six")), image("six", platform="linux/riscv64")]
+    ),
+    "twice-nested-index": index([index([index(_children("seven"), attested=True)])]),
+    "shared-layers": _shared(),
+    "no-layers": image("eight", layers=[]),
+    "one-layer-twice": image("nine", layers=[layer("a"), layer("b"), layer("a")]),
+    "no-creation-time": image("ten", created=None),
+    "artifact": artifact("sbom", annotations={"org.example": "x"}),
+    "artifact-of-an-image": artifact("sbom of one", subject=image("one").root),
+    "helm-chart": helm_chart("api", "1.4.0"),
+    "schema1": schema1_image("kinds/all", "schema1"),
+    "schema1-signed": schema1_image(
+        "kinds/all", "schema1-signed", keys=[SigningKey.from_seed("1")]
+    ),
+    "schema1-signed-twice": schema1_image(
+        "kinds/all",
+        "schema1-signed-twice",
+        platform="linux/arm64/v8",
+        keys=[SigningKey.from_seed("1"), SigningKey.from_seed("2")],
+    ),
+}
+REPOSITORY = "kinds/all"
+
+
+def _kinds() -> Content:
+    content = Content()
+    for tag, built in KINDS.items():
+        content.add(REPOSITORY, built, tag)
+    return content
+
+
+ANONYMOUS = Access(
+    state=AccessState.ANONYMOUS, actions=(), subject=None, issuer=None, verified=False
+)
+
+
+def _expected(
+    here: Lab, tag: str, truth: Truth, access: Access = ANONYMOUS
+) -> ImageRecord:
+    return ImageRecord(
+        reference=here.ref(f"{REPOSITORY}:{tag}"),
+        registry=here.host,
+        repository=REPOSITORY,
+        tag=tag,
+        digest=truth.digest,
+        media_type=truth.media_type,
+        schema_version=truth.schema_version,
+        artifact_type=truth.artifact_type,
+        architectures=truth.architectures,
+        platforms=truth.platforms,
+        attachments=truth.attachments,
+        size=truth.size,
+        annotations=dict(truth.annotations),
+        access=access,
+        warnings=(),
+        audited_at=STARTED_AT,
+    )
+
+
+@pytest.mark.parametrize("mode", ImageConfigMode)
+@pytest.mark.parametrize("tag", KINDS)
+async def test_every_kind_of_manifest_becomes_the_record_of_what_was_generated(
+    tag: str, mode: ImageConfigMode
+) -> None:
+    async with lab(_kinds()) as here:
+        outcome = await here.audit(here.ref(f"{REPOSITORY}:{tag}"), image_config=mode)
+        truth = KINDS[tag].truth.seen_with(mode.value)
+        expected = _expected(here, tag, truth)
+    found = outcome.image
+    for name in ImageRecord.__slots__:
+        if name != "warnings":
+            assert getattr(found, name) == getattr(expected, name), name
+    blind = mode is ImageConfigMode.NEVER and truth.source == "manifest"
+    assert [one.code for one in found.warnings] == (
+        [WarningCode.PLATFORM_UNKNOWN] if blind else []
+    )
+
+
+@pytest.mark.parametrize(
+    ("mode", "sources"),
+    [
+        (ImageConfigMode.AUTO, {"manifest"}),
+        (ImageConfigMode.ALWAYS, {"manifest", "index"}),
+        (ImageConfigMode.NEVER, set()),
+    ],
+)
+async def test_configs_are_fetched_where_the_mode_wants_them_and_once_each(
+    mode: ImageConfigMode, sources: set[str]
+) -> None:
+    async with lab(_kinds()) as here:
+        await here.audit(here.ref(f"{REPOSITORY}:*"), image_config=mode)
+        asked = [target.rpartition("/")[2] for target in here.targets(BLOBS)]
+    assert sorted(asked) == sorted(
+        {
+            platform.config_digest or ""
+            for built in KINDS.values()
+            for platform in built.truth.platforms
+            if built.truth.source in sources
+        }
+    )
+
+
+async def test_a_reference_by_digest_is_the_same_image_without_a_tag() -> None:
+    built = KINDS["attested-index"]
+    async with lab(_kinds()) as here:
+        outcome = await here.audit(f"{here.host}/{REPOSITORY}@{built.root.digest}")
+        both = await here.audit(
+            here.ref(f"{REPOSITORY}:attested-index@{built.root.digest}")
+        )
+    assert outcome.image.tag is None
+    assert outcome.image.digest == both.image.digest == built.truth.digest
+    assert outcome.image.platforms == both.image.platforms
+    assert both.image.tag == "attested-index"
+
+
+@pytest.mark.parametrize("mode", [ImageConfigMode.AUTO, ImageConfigMode.ALWAYS])
+async def test_what_a_digest_names_is_fetched_once_though_many_ask_at_once(
+    mode: ImageConfigMode,
+) -> None:
+    content = Content()
+    children = _children("app")
+    for number in range(12):
+        # Twelve different indexes of the same children, in two repositories.
+        built = index(children, annotations={"number": str(number)})
+        content.add(f"team/app{number % 2}", built, f"1.{number}")
+    gate = Gate()
+    async with lab(content) as here:
+        here.faults.on("GET", BY_DIGEST, Hold(gate), forever=True)
+        references = [here.ref(f"team/app{n % 2}:1.{n}") for n in range(12)]
+        async with here.when(lambda: here.good("/v2/*/manifests/1.*") == 12, gate.open):
+            outcome = await here.audit(
+                *references, image_config=mode, workers=12, requests_at_once=32
+            )
+        assert outcome.kinds == ["image"] * 12
+        assert here.faults.count("GET", BY_DIGEST) == len(children)
+        configs = len(children) if mode is ImageConfigMode.ALWAYS else 0
+        assert here.faults.count("GET", BLOBS) == configs
+    assert outcome.summary.saved["manifests"] == 11 * len(children)
+
+
+async def test_a_child_that_one_repository_lacks_is_asked_of_the_other() -> None:
+    children = _children("app")
+    sparse, whole = (index(children, annotations={"n": str(n)}) for n in range(2))
+    content = Content()
+    content.add("a/sparse", sparse, "1")
+    content.add("b/whole", whole, "1")
+    missing = children[2].root.digest
+    del content.repository("a/sparse").manifests[missing]
+    async with lab(content) as here:
+        outcome = await here.audit(
+            here.ref("a/sparse:1"), here.ref("b/whole:1"), workers=1
+        )
+    first, second = outcome.records
+    assert isinstance(first, ImageRecord)
+    assert isinstance(second, ImageRecord)
+    assert [one.code for one in first.warnings] == [WarningCode.CHILD_MISSING]
+    lost = first.platforms[2]
+    assert (lost.digest, lost.layers, lost.architecture) == (missing, None, "arm")
+    assert "linux/arm/v7" not in first.architectures
+    assert first.size is None
+    assert second.platforms == whole.truth.seen_with("auto").platforms
+    assert second.warnings == ()
+
+
+async def test_a_config_that_is_gone_is_a_warning_and_an_unknown_platform() -> None:
+    content = simple(["team/app:1"])
+    content.repository("team/app").blobs.clear()
+    async with lab(content) as here:
+        found = (await here.audit(here.ref("team/app:1"))).image
+    assert {one.code for one in found.warnings} == {
+        WarningCode.CONFIG_MISSING,
+        WarningCode.PLATFORM_UNKNOWN,
+    }
+    assert found.architectures == ()
+
+
+async def test_a_foreign_layer_is_reported_and_never_fetched() -> None:
+    async with lab(simple(["team/app:1"])) as here:
+
+        def with_urls(body: bytes) -> bytes:
+            document = orjson.loads(body)
+            document["layers"][0]["urls"] = [f"http://{here.host}/v2/x/blobs/y"]
+            return orjson.dumps(document)
+
+        here.faults.on(
+            "GET",
+            MANIFESTS,
+            Edit(body=with_urls, headers={"Docker-Content-Digest": None}),
+        )
+        found = (await here.audit(here.ref("team/app:1"))).image
+        assert here.faults.count("GET", BLOBS) == 1
+    assert [one.code for one in found.warnings] == [
+        WarningCode.NO_DIGEST_HEADER,
+        WarningCode.FOREIGN_LAYER,
+    ]
+
+
+async def test_a_wrong_digest_header_is_a_warning_and_the_hash_is_the_digest() -> None:
+    built = image("app")
+    content = Content()
+    content.add("team/app", built, "1")
+    wrong = "sha256:" + "0" * 64
+    async with lab(content) as here:
+        here.faults.on("GET", MANIFESTS, Edit(headers={"Docker-Content-Digest": wrong}))
+        found = (await here.audit(here.ref("team/app:1"))).image
+    assert found.digest == built.root.digest
+    assert [one.code for one in found.warnings] == [WarningCode.DIGEST_HEADER_DIFFERS]
+    assert wrong in found.warnings[0].detail
+
+
+async def _audit_with_the_first_held_back(order: Order) -> list[int]:
+    """The numbers of 20 references as they came, the first answered last of all."""
+    names = [f"team/app:{number}" for number in range(20)]
+    gate = Gate()
+    async with lab(simple(names)) as here:
+        here.faults.on("GET", "/v2/team/app/manifests/0", Hold(gate))
+        async with here.when(lambda: here.good(BLOBS) == len(names) - 1, gate.open):
+            outcome = await here.audit(*map(here.ref, names), order=order)
+    return [int(one.rpartition(":")[2]) for one in outcome.references]
+
+
+async def test_records_stand_in_input_order_whatever_finishes_first() -> None:
+    assert await _audit_with_the_first_held_back(Order.INPUT) == list(range(20))
+
+
+async def test_in_completion_order_nobody_waits_for_the_slow_one() -> None:
+    found = await _audit_with_the_first_held_back(Order.COMPLETION)
+    assert sorted(found) == list(range(20))
+    assert found[-1] == 0
+
+
+async def test_every_shape_is_valid_and_agrees_with_the_records() -> None:
+    content = _kinds()
+    async with lab(content) as here:
+        here.faults.on("GET", f"/v2/{REPOSITORY}/manifests/oci-index", Answer(403))
+        outcome = await here.audit(here.ref(f"{REPOSITORY}:*"))
+    images = [one for one in outcome.records if isinstance(one, ImageRecord)]
+    lines = {
+        shape: [
+            orjson.loads(line)
+            for record in outcome.records
+            for line in encoder(shape)(record).splitlines()
+        ]
+        for shape in Shape
+    }
+    validator = jsonschema.Draft202012Validator(report_schema())
+    for line in (line for shape in Shape for line in lines[shape]):
+        validator.validate(line)
+    kinds = {shape: [line["kind"] for line in lines[shape]] for shape in Shape}
+    assert kinds[Shape.IMAGE].count("image") == len(images) == len(KINDS) - 1
+    platforms = [one for record in images for one in record.platforms]
+    layers = [one for platform in platforms for one in platform.layers or ()]
+    assert kinds[Shape.PLATFORM].count("platform") == len(platforms)
+    assert kinds[Shape.LAYER].count("layer") == len(layers)
+    for shape in Shape:
+        assert kinds[shape].count("failure") == 1
+    rows = [line for line in lines[Shape.LAYER] if line["kind"] == "layer"]
+    assert [
+        Layer(
+            digest=row["layer_digest"],
+            size=row["layer_size"],
+            media_type=row["layer_media_type"],
+        )
+        for row in rows
+    ] == layers

@@ -1,0 +1,215 @@
+"""The generators: their bytes against the specifications, their truth against both."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from typing import Any
+
+import jwt
+import pytest
+
+from auditor.records import AttachmentKind
+from auditor.sandbox.artifacts import HELM_CONFIG, SPDX, artifact, helm_chart
+from auditor.sandbox.built import BuiltImage, Family
+from auditor.sandbox.images import image, index, layer
+from auditor.sandbox.schema1 import EMPTY_LAYER, SIGNED, UNSIGNED, schema1_image
+from auditor.sandbox.signing import SigningKey
+
+KEY = SigningKey.from_seed("tests")
+AMD64 = image("app", platform="linux/amd64")
+ARM = image("app", platform="linux/arm/v7")
+EVERY_KIND = {
+    "oci manifest": AMD64,
+    "docker manifest": image("app", family=Family.DOCKER),
+    "oci index": index([AMD64, ARM]),
+    "docker list": index([image("app", family=Family.DOCKER)], family=Family.DOCKER),
+    "nested index": index([index([AMD64]), ARM]),
+    "attested index": index([AMD64, ARM], attested=True),
+    "helm chart": helm_chart("app"),
+    "artifact": artifact("app", subject=AMD64.root),
+    "schema 1": schema1_image("team/app", "1"),
+    "signed schema 1": schema1_image("team/app", "1", keys=[KEY]),
+}
+every_kind = pytest.mark.parametrize(
+    "built", EVERY_KIND.values(), ids=EVERY_KIND.keys()
+)
+
+
+def _document(built: BuiltImage) -> Any:
+    return json.loads(built.root.raw)
+
+
+def _from_base64url(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+@every_kind
+def test_digests_are_over_the_payload(built: BuiltImage) -> None:
+    for part, content in [
+        *((one.digest, one.payload) for one in built.manifests),
+        *((one.digest, one.content) for one in built.blobs),
+    ]:
+        assert part == "sha256:" + hashlib.sha256(content).hexdigest()
+    assert built.truth.digest == built.root.digest
+    assert built.truth.media_type == built.root.media_type
+
+
+@every_kind
+def test_every_descriptor_names_something_that_was_built(built: BuiltImage) -> None:
+    sizes = {one.digest: len(one.payload) for one in built.manifests}
+    sizes |= {one.digest: len(one.content) for one in built.blobs}
+    for manifest in built.manifests:
+        document = json.loads(manifest.raw)
+        named = [*document.get("manifests", ())]
+        if "config" in document:
+            named.append(document["config"])
+        for descriptor in named:
+            assert sizes[descriptor["digest"]] == descriptor["size"]
+
+
+@pytest.mark.parametrize("family", Family)
+def test_an_image_says_its_platform_in_its_config_and_in_its_index(
+    family: Family,
+) -> None:
+    child = image("app", platform="windows/amd64", os_version="10.0.1", family=family)
+    built = index([child], family=family)
+    config = json.loads(child.blobs[0].content)
+    (entry,) = _document(built)["manifests"]
+    expected = {"os": "windows", "architecture": "amd64", "os.version": "10.0.1"}
+    assert entry["platform"] == expected
+    assert {key: config[key] for key in expected} == expected
+    (platform,) = built.truth.platforms
+    assert (platform.os, platform.os_version) == ("windows", "10.0.1")
+    assert platform.media_type == family.manifest
+    assert platform.layers is not None
+    assert {one.media_type for one in platform.layers} == {family.layer}
+
+
+def test_truth_lists_layers_as_the_manifest_does() -> None:
+    (platform,) = AMD64.truth.platforms
+    assert platform.layers is not None
+    assert [(one.digest, one.size) for one in platform.layers] == [
+        (one["digest"], one["size"]) for one in _document(AMD64)["layers"]
+    ]
+    assert platform.size == sum(one["size"] for one in _document(AMD64)["layers"])
+
+
+def test_the_size_of_an_image_counts_a_shared_layer_once() -> None:
+    shared, own = layer("shared", size=100), layer("own", size=10)
+    built = index(
+        [
+            image("a", layers=[shared, shared]),
+            image("b", platform="linux/s390x", layers=[shared, own]),
+        ]
+    )
+    assert [one.size for one in built.truth.platforms] == [100, 110]
+    assert built.truth.size == 110
+
+
+def test_a_nested_index_has_the_platforms_of_all_levels() -> None:
+    assert EVERY_KIND["nested index"].truth.architectures == (
+        "linux/amd64",
+        "linux/arm/v7",
+    )
+    assert len(EVERY_KIND["nested index"].manifests) == 4
+
+
+def test_attestations_are_attachments_and_no_platforms() -> None:
+    truth = EVERY_KIND["attested index"].truth
+    assert truth.architectures == ("linux/amd64", "linux/arm/v7")
+    assert {one.kind for one in truth.attachments} == {AttachmentKind.ATTESTATION}
+    assert {one.subject for one in truth.attachments} == {
+        AMD64.root.digest,
+        ARM.root.digest,
+    }
+    marked = [
+        one["annotations"]["vnd.docker.reference.digest"]
+        for one in _document(EVERY_KIND["attested index"])["manifests"]
+        if one["platform"]["os"] == "unknown"
+    ]
+    assert marked == [AMD64.root.digest, ARM.root.digest]
+
+
+@pytest.mark.parametrize(
+    ("kind", "artifact_type"), [("helm chart", HELM_CONFIG), ("artifact", SPDX)]
+)
+def test_an_artifact_has_layers_and_no_architecture(
+    kind: str, artifact_type: str
+) -> None:
+    truth = EVERY_KIND[kind].truth
+    assert truth.artifact_type == artifact_type
+    assert truth.architectures == ()
+    assert [one.os for one in truth.platforms] == [None]
+    assert truth.size
+
+
+@pytest.mark.parametrize(
+    ("image_config", "kind", "architectures", "dated"),
+    [
+        ("always", "oci index", ("linux/amd64", "linux/arm/v7"), True),
+        ("auto", "oci index", ("linux/amd64", "linux/arm/v7"), False),
+        ("never", "oci index", ("linux/amd64", "linux/arm/v7"), False),
+        ("always", "oci manifest", ("linux/amd64",), True),
+        ("auto", "oci manifest", ("linux/amd64",), True),
+        ("never", "oci manifest", (), False),
+        ("never", "signed schema 1", ("linux/amd64",), True),
+    ],
+)
+def test_what_can_be_seen_depends_on_the_configs_that_are_read(
+    image_config: Any, kind: str, architectures: tuple[str, ...], dated: bool
+) -> None:
+    seen = EVERY_KIND[kind].truth.seen_with(image_config)
+    assert seen.architectures == architectures
+    assert all((one.created is not None) is dated for one in seen.platforms)
+
+
+def test_schema_1_stores_layers_newest_first_and_truth_tells_them_base_first() -> None:
+    built = EVERY_KIND["signed schema 1"]
+    document = _document(built)
+    (platform,) = built.truth.platforms
+    stored = [one["blobSum"] for one in document["fsLayers"]]
+    assert platform.layers is not None
+    assert [one.digest for one in platform.layers] == stored[::-1]
+    assert stored[0] == EMPTY_LAYER
+    assert len(document["history"]) == len(stored)
+    newest = json.loads(document["history"][0]["v1Compatibility"])
+    assert newest["throwaway"]
+    assert (newest["os"], newest["architecture"]) == ("linux", "amd64")
+
+
+def test_a_signed_schema_1_manifest_holds_its_payload_and_valid_signatures() -> None:
+    built = schema1_image("team/app", "1", keys=[KEY, SigningKey.generate()])
+    document = _document(built)
+    assert built.root.media_type == SIGNED
+    assert len(document["signatures"]) == 2
+    for signature in document["signatures"]:
+        protected = json.loads(_from_base64url(signature["protected"]))
+        payload = built.root.raw[: protected["formatLength"]]
+        payload += _from_base64url(protected["formatTail"])
+        assert payload == built.root.payload
+        encoded = base64.urlsafe_b64encode(payload).rstrip(b"=")
+        key = jwt.PyJWK(signature["header"]["jwk"], "ES256")
+        assert key.Algorithm.verify(
+            signature["protected"].encode() + b"." + encoded,
+            key.key,
+            _from_base64url(signature["signature"]),
+        )
+
+
+def test_an_unsigned_schema_1_manifest_is_its_payload() -> None:
+    built = EVERY_KIND["schema 1"]
+    assert built.root.raw == built.root.payload
+    assert built.root.media_type == UNSIGNED
+    assert built.root.digest == EVERY_KIND["signed schema 1"].root.digest
+
+
+def test_the_same_inputs_give_the_same_digests() -> None:
+    assert image("app", platform="linux/arm/v7") == ARM
+    assert SigningKey.from_seed("tests").key_id == KEY.key_id
+
+
+def test_a_key_id_has_twelve_groups_of_four_and_stands_in_the_jwk() -> None:
+    assert [len(one) for one in KEY.key_id.split(":")] == [4] * 12
+    assert KEY.jwk["kid"] == KEY.key_id
