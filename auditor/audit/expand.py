@@ -1,0 +1,210 @@
+"""Selectors to references, page by page, in the order of the list.
+
+Listings of the coming selectors run ahead, a bounded number at once, each holding at
+most one unread page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+
+import anyio
+from anyio.abc import TaskGroup
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from auditor.audit.feed import feed
+from auditor.errors import Failure, FailureKind, Stage
+from auditor.protocol.reference import Reference, TagPattern, is_digest, is_tag
+from auditor.registry.client import Page
+from auditor.registry.registries import Registries
+from auditor.sources.lists import Item, Listed, Malformed
+
+# Selectors looked at ahead of the workers; as many listings run at once.
+LOOKAHEAD = 8
+# Sizes at which servers are known to cut a list without saying so.
+SUSPICIOUS_COUNTS = frozenset({100, 1000})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A reference to audit. `listed`: the registry named its tag."""
+
+    reference: Reference
+    listed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """Something in the input that stands for no reference, and why."""
+
+    text: str
+    place: str
+    failure: Failure
+    pattern: TagPattern | None = None
+
+
+Entry = Asked | Refused
+
+
+@dataclass(slots=True, kw_only=True)
+class Listing:
+    """What is known of one listing, for the summary."""
+
+    selector: str
+    pages: int = 0
+    tags: int = 0
+    matched: int = 0
+    invalid: int = 0
+    complete: bool = False
+    suspicious: bool = False
+    failure: str | None = None
+
+
+@dataclass(slots=True)
+class Expansion:
+    """Counts of an expansion while it goes on."""
+
+    asked: int = 0
+    duplicates: int = 0
+    listings: list[Listing] = field(default_factory=list)
+
+
+_Tags = MemoryObjectReceiveStream[Page | Failure]
+
+
+async def expand(
+    items: Iterable[Item], *, registries: Registries, group: TaskGroup, seen: Expansion
+) -> AsyncIterator[Entry]:
+    """The entries that the items stand for, each reference once.
+
+    The listings run in `group`; end it to end them.
+    """
+    send, ahead = anyio.create_memory_object_stream[tuple[Item, _Tags | None]](
+        LOOKAHEAD
+    )
+    group.start_soon(_look_ahead, items, registries, group, send)
+    known: set[str] = set()
+    async with ahead:
+        async for item, tags in ahead:
+            if tags is None:
+                entry = _plain(item)
+                if _is_new(entry, known, seen):
+                    yield entry
+                continue
+            assert isinstance(item, Listed)
+            assert isinstance(item.selector, TagPattern)
+            listing = Listing(selector=str(item.selector))
+            seen.listings.append(listing)
+            async with tags:
+                async for entry in _listed(item, item.selector, tags, listing):
+                    if _is_new(entry, known, seen):
+                        yield entry
+
+
+def _is_new(entry: Entry, known: set[str], seen: Expansion) -> bool:
+    if isinstance(entry, Asked):
+        name = str(entry.reference)
+        if name in known:
+            seen.duplicates += 1
+            return False
+        known.add(name)
+    seen.asked += 1
+    return True
+
+
+async def _look_ahead(
+    items: Iterable[Item],
+    registries: Registries,
+    group: TaskGroup,
+    send: MemoryObjectSendStream[tuple[Item, _Tags | None]],
+) -> None:
+    async with send:
+        async for batch in feed(items):
+            for item in batch:
+                tags = None
+                if isinstance(item, Listed) and isinstance(item.selector, TagPattern):
+                    give, tags = anyio.create_memory_object_stream[Page | Failure](1)
+                    group.start_soon(_list, item.selector, registries, give)
+                await send.send((item, tags))
+
+
+async def _list(
+    pattern: TagPattern,
+    registries: Registries,
+    give: MemoryObjectSendStream[Page | Failure],
+) -> None:
+    async with give:
+        registry = await registries.get(pattern.registry)
+        async for page in registry.list_tags(pattern.repository):
+            await give.send(page)
+
+
+def _plain(item: Item) -> Entry:
+    if isinstance(item, Malformed):
+        return Refused(
+            text=item.text,
+            place=item.place,
+            failure=Failure(
+                kind=FailureKind.INVALID_REFERENCE,
+                stage=Stage.INPUT,
+                detail=f"{item.place}: {item.detail}",
+            ),
+        )
+    assert isinstance(item.selector, Reference)
+    return Asked(reference=item.selector)
+
+
+async def _listed(
+    item: Listed, pattern: TagPattern, tags: _Tags, listing: Listing
+) -> AsyncIterator[Entry]:
+    def refused(failure: Failure) -> Refused:
+        listing.failure = failure.kind
+        return Refused(
+            text=str(pattern), place=item.place, failure=failure, pattern=pattern
+        )
+
+    failed = False
+    async for page in tags:
+        if isinstance(page, Failure):
+            failed = True
+            yield refused(page)
+            continue
+        listing.pages = page.number
+        listing.complete = page.last
+        for tag in page.names:
+            if is_digest(tag):
+                continue  # some products list digests among the tags
+            listing.tags += 1
+            if not is_tag(tag):
+                listing.invalid += 1
+            elif pattern.matches(tag):
+                listing.matched += 1
+                reference = Reference(
+                    registry=pattern.registry,
+                    repository=pattern.repository,
+                    tag=tag,
+                    digest=None,
+                )
+                yield Asked(reference=reference, listed=True)
+    listing.suspicious = listing.pages == 1 and listing.tags in SUSPICIOUS_COUNTS
+    if listing.invalid:
+        yield refused(
+            Failure(
+                kind=FailureKind.INCOMPLETE_LISTING,
+                stage=Stage.LIST,
+                detail=f"the list of {pattern.repository} holds {listing.invalid}"
+                " names that are no tags",
+            )
+        )
+    elif (
+        not failed and not listing.matched and (listing.tags or pattern.pattern != "*")
+    ):
+        yield refused(
+            Failure(
+                kind=FailureKind.NOT_FOUND,
+                stage=Stage.LIST,
+                detail=f"none of the {listing.tags} tags of {pattern.repository}"
+                f" matches {pattern.pattern}",
+            )
+        )

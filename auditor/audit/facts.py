@@ -1,0 +1,189 @@
+"""What a manifest says of an image, put together from its parts. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from auditor.protocol.document import Document
+from auditor.protocol.image_config import ImageConfig
+from auditor.protocol.manifest import Descriptor, ImageManifest, PlatformSpec
+from auditor.protocol.schema1 import Schema1
+from auditor.records import (
+    Attachment,
+    AttachmentKind,
+    Layer,
+    Platform,
+    Warn,
+    WarningCode,
+)
+
+UNKNOWN_PLATFORM = PlatformSpec(
+    os=None, architecture=None, variant=None, os_version=None
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """Everything of an image record that its digest alone decides."""
+
+    digest: str
+    media_type: str
+    schema_version: int
+    artifact_type: str | None
+    platforms: tuple[Platform, ...]
+    attachments: tuple[Attachment, ...]
+    annotations: Mapping[str, str]
+    warnings: tuple[Warn, ...]
+
+    @property
+    def architectures(self) -> tuple[str, ...]:
+        """`os/architecture[/variant]` of what is really there, sorted, unique."""
+        return tuple(
+            sorted(
+                {
+                    name
+                    for platform in self.platforms
+                    if platform.layers is not None
+                    and platform.architecture != "unknown"
+                    and (name := platform_name(platform)) is not None
+                }
+            )
+        )
+
+    @property
+    def size(self) -> int | None:
+        """Compressed bytes of the distinct layers of all platforms."""
+        if any(platform.layers is None for platform in self.platforms):
+            return None
+        return distinct_size(
+            layer for platform in self.platforms for layer in platform.layers or ()
+        )
+
+
+def platform_name(platform: Platform | PlatformSpec) -> str | None:
+    """`os/architecture[/variant]`, or null where one of the two is not known."""
+    if not platform.os or not platform.architecture:
+        return None
+    name = f"{platform.os}/{platform.architecture}"
+    return f"{name}/{platform.variant}" if platform.variant else name
+
+
+def distinct_size(layers: Iterable[Layer]) -> int | None:
+    """The sum over distinct digests; null as soon as one size is not known."""
+    sizes: dict[str, int] = {}
+    for layer in layers:
+        if layer.size is None:
+            return None
+        sizes[layer.digest] = layer.size
+    return sum(sizes.values())
+
+
+def image_platform(
+    document: Document,
+    manifest: ImageManifest,
+    spec: PlatformSpec,
+    config: ImageConfig | None,
+) -> Platform:
+    """The platform entry of an OCI or Docker v2 manifest."""
+    layers = tuple(
+        Layer(digest=layer.digest, size=layer.size, media_type=layer.media_type)
+        for layer in manifest.layers
+    )
+    return Platform(
+        os=spec.os,
+        architecture=spec.architecture,
+        variant=spec.variant,
+        os_version=spec.os_version,
+        digest=document.digest,
+        media_type=document.media_type,
+        config_digest=manifest.config.digest,
+        created=config.created if config else None,
+        size=distinct_size(layers),
+        layers=layers,
+    )
+
+
+def schema1_platform(document: Document, manifest: Schema1) -> Platform:
+    """The platform entry of a schema 1 manifest: no sizes, no config."""
+    return Platform(
+        os=manifest.os,
+        architecture=manifest.architecture,
+        variant=manifest.variant,
+        os_version=None,
+        digest=document.digest,
+        media_type=document.media_type,
+        config_digest=None,
+        created=manifest.created,
+        size=None,
+        layers=tuple(
+            Layer(digest=digest, size=None, media_type=None)
+            for digest in manifest.layers
+        ),
+    )
+
+
+def missing_platform(child: Descriptor) -> Platform:
+    """The entry of a platform that an index names and the registry does not have."""
+    spec = child.platform or UNKNOWN_PLATFORM
+    return Platform(
+        os=spec.os,
+        architecture=spec.architecture,
+        variant=spec.variant,
+        os_version=spec.os_version,
+        digest=child.digest,
+        media_type=child.media_type,
+        config_digest=None,
+        created=None,
+        size=None,
+        layers=None,
+    )
+
+
+def attachment_of(child: Descriptor) -> Attachment | None:
+    """The attachment that a child of an index is, if it is no platform.
+
+    BuildKit marks attestations by annotations; `unknown/unknown` is never a
+    platform to run on.
+    """
+    subject = child.attests
+    if subject is not None:
+        kind = AttachmentKind.ATTESTATION
+    elif child.platform is not None and not child.platform.is_real:
+        kind = AttachmentKind.ARTIFACT
+    else:
+        return None
+    return Attachment(
+        kind=kind,
+        artifact_type=child.artifact_type,
+        digest=child.digest,
+        subject=subject or None,
+    )
+
+
+def layer_warnings(manifest: ImageManifest) -> list[Warn]:
+    """Layers that point elsewhere: reported, never fetched."""
+    return [
+        Warn(
+            code=WarningCode.FOREIGN_LAYER,
+            detail=f"layer {layer.digest} is to be had from URLs of its own",
+        )
+        for layer in manifest.layers
+        if layer.has_urls
+    ]
+
+
+def platform_warnings(
+    digest: str, spec: PlatformSpec, config: ImageConfig
+) -> list[Warn]:
+    """An index that describes a child otherwise than the child's own config."""
+    own = config.platform
+    if (spec.os, spec.architecture) == (own.os, own.architecture):
+        return []
+    return [
+        Warn(
+            code=WarningCode.PLATFORM_DIFFERS,
+            detail=f"the index says {platform_name(spec)} of {digest}, its config"
+            f" {platform_name(own)}",
+        )
+    ]

@@ -1,0 +1,130 @@
+"""A whole run: settings in, a report and its summary out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from datetime import UTC, datetime
+
+from anyio.abc import TaskGroup
+
+from auditor.audit.expand import Asked, Entry, Expansion, Refused, expand
+from auditor.audit.image import ImageAuditor
+from auditor.audit.pool import Pool, PoolSize
+from auditor.audit.unwrap import unwrapped
+from auditor.config import Order, Settings
+from auditor.protocol.reference import TagPattern
+from auditor.records import FailureRecord, Record
+from auditor.registry.clock import Clock
+from auditor.registry.registries import Registries
+from auditor.reports.summary import Summary, Tally
+from auditor.sources.lists import Item
+
+
+class Run:
+    """One audit. Make it, `run` it, then ask for its `summary`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        items: Iterable[Item],
+        *,
+        registries: Registries,
+        clock: Clock,
+        write: Callable[[Record], Awaitable[None]],
+    ) -> None:
+        self._settings = settings
+        self._items = items
+        self._registries = registries
+        self._clock = clock
+        self._write = write
+        self._images = ImageAuditor(
+            registries, image_config=settings.image_config, clock=clock
+        )
+        self._expansion = Expansion()
+        self._expanded = False
+        self._started = clock.monotonic()
+        self._started_at = clock.epoch()
+        self.tally = Tally()
+        self._pool: Pool[Entry, Record] = Pool(
+            size=PoolSize(workers=settings.workers, window=settings.window),
+            in_order=settings.order is Order.INPUT,
+            work=self._work,
+            write=self._put,
+            prepare=self._prepare,
+        )
+
+    async def run(self) -> None:
+        """Audit everything. Raises an `AuditorError` that stops the whole run."""
+        with unwrapped():
+            await self._pool.run(self._jobs)
+
+    def stop(self, grace_s: float) -> None:
+        """End early: what is under way has `grace_s` seconds to finish."""
+        self._pool.stop(grace_s)
+
+    def asked(self) -> tuple[int, bool]:
+        """References known so far, and whether these are all."""
+        return self._expansion.asked, self._expanded
+
+    def summary(self) -> Summary:
+        """What the run came to."""
+        return Summary(
+            started_at=_rfc3339(self._started_at),
+            finished_at=_rfc3339(self._clock.epoch()),
+            duration_s=self._clock.monotonic() - self._started,
+            interrupted=self._pool.stopped,
+            output=self._settings.output,
+            asked=self._expansion.asked,
+            all_listed=self._expanded,
+            duplicates=self._expansion.duplicates,
+            tally=self.tally,
+            requests=self._registries.counts,
+            saved=self._images.content.saved,
+            listings=self._expansion.listings,
+        )
+
+    async def _jobs(self, group: TaskGroup) -> AsyncIterator[Entry]:
+        async for entry in expand(
+            self._items,
+            registries=self._registries,
+            group=group,
+            seen=self._expansion,
+        ):
+            yield entry
+        self._expanded = True
+
+    async def _prepare(self, entry: Entry, group: TaskGroup) -> None:
+        # Tokens are asked for while the references wait for a worker.
+        if isinstance(entry, Asked) and await self._images.wants_prefetch(
+            entry.reference
+        ):
+            group.start_soon(self._images.prefetch, entry.reference)
+
+    async def _work(self, entry: Entry) -> Record:
+        if isinstance(entry, Asked):
+            return await self._images.audit(entry.reference, listed=entry.listed)
+        return self._refused(entry)
+
+    def _refused(self, entry: Refused) -> FailureRecord:
+        pattern: TagPattern | None = entry.pattern
+        return FailureRecord(
+            reference=entry.text,
+            registry=pattern.registry if pattern else None,
+            repository=pattern.repository if pattern else None,
+            tag=None,
+            digest=None,
+            stage=entry.failure.stage,
+            failure=entry.failure.kind,
+            status=entry.failure.status,
+            detail=entry.failure.detail,
+            attempts=entry.failure.attempts,
+            audited_at=_rfc3339(self._clock.epoch()),
+        )
+
+    async def _put(self, record: Record) -> None:
+        await self._write(record)
+        self.tally.add(record)
+
+
+def _rfc3339(epoch: float) -> str:
+    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,57 @@
+"""What one account's token for one repository grants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from auditor.errors import Failure
+from auditor.protocol.scope import pull_scope
+from auditor.records import Access, AccessState
+from auditor.registry.auth import Scheme
+from auditor.registry.client import Registry
+from auditor.secret import Secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenCheck:
+    """What was asked and what came back. `token` is null without Bearer."""
+
+    registry: str
+    repository: str
+    scheme: Scheme
+    realm: str | None
+    service: str | None
+    scope: str
+    account: str | None
+    access: Access
+    token: Secret | None
+
+    @property
+    def pull(self) -> bool:
+        """Whether it is known that this account may pull."""
+        return self.access.state in {AccessState.GRANTED, AccessState.ANONYMOUS}
+
+
+async def check_token(registry: Registry, repository: str) -> TokenCheck | Failure:
+    """Ask for the token that pulling from `repository` takes; nothing else."""
+    scope = pull_scope(repository)
+    plan = await registry.auth.plan()
+    if isinstance(plan, Failure):
+        return plan
+    granted = await registry.auth.grant(scope)
+    if isinstance(granted, Failure):
+        return granted
+    token = None
+    if granted.token is not None:
+        token = Secret(granted.token.authorization.removeprefix("Bearer "))
+    return TokenCheck(
+        registry=registry.name,
+        repository=repository,
+        scheme=plan.scheme,
+        realm=plan.realm,
+        service=plan.service,
+        scope=str(scope),
+        account=registry.auth.account,
+        access=granted.access,
+        token=token,
+    )

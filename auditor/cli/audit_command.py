@@ -1,0 +1,118 @@
+"""`auditor audit`"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from auditor.cli.main import say
+from auditor.cli.options import settings_from, settings_options
+from auditor.config import Group, Progress, Settings
+from auditor.errors import ExitCode, OutputError, UsageError
+
+if TYPE_CHECKING:
+    from auditor.audit.run import Run
+    from auditor.reports.summary import Summary
+
+_EPILOG = """
+A reference is [HOST[:PORT]/]REPOSITORY[:TAG][@DIGEST]; a tag may be a pattern:
+host/team/app:1.* or host/team/app:*. The report goes to standard output or -o FILE,
+progress and summary to standard error.
+"""
+
+
+@click.command("audit", epilog=_EPILOG)
+@settings_options(*Group)
+def command(**flags: Any) -> int:
+    """Audit references and write one JSON line for each.
+
+    References come from the arguments, from lists (-f) and from the configuration
+    (-c), all mixed; each is audited once.
+    """
+    settings = settings_from(flags)
+    if not settings.references and not settings.lists:
+        raise UsageError(
+            "nothing to audit: name references, or a list of them with -f"
+            " (auditor audit --help tells more)"
+        )
+    from auditor.cli.run_async import run_async
+
+    return run_async(audit, settings)
+
+
+async def audit(settings: Settings) -> int:
+    """Audit what the settings say, write the report, tell a person; the exit code."""
+    import anyio
+
+    from auditor.audit.run import Run
+    from auditor.audit.unwrap import unwrapped
+    from auditor.cli.signals import Interruption
+    from auditor.registry.clock import SystemClock
+    from auditor.registry.open import open_registries
+    from auditor.reports.jsonl import ReportWriter
+    from auditor.reports.shapes import encoder
+    from auditor.reports.summary import summary_lines
+    from auditor.sources.inputs import items_of
+
+    clock = SystemClock()
+    encode = encoder(settings.shape)
+    interruption = Interruption()
+    async with (
+        open_registries(settings, clock=clock) as registries,
+        ReportWriter(settings.output) as report,
+    ):
+        run = Run(
+            settings,
+            items_of(settings),
+            registries=registries,
+            clock=clock,
+            write=lambda record: report.write(encode(record)),
+        )
+        with _progress(settings, run), unwrapped():
+            async with anyio.create_task_group() as group:
+                group.start_soon(interruption.watch, run)
+                await run.run()
+                group.cancel_scope.cancel()
+        if interruption.code is None:
+            await report.commit()
+    summary = run.summary()
+    for line in summary_lines(summary):
+        say(line)
+    if interruption.code is not None and report.partial is not None:
+        say(f"what was finished is in {report.partial}")
+    if settings.summary is not None:
+        _write_summary(settings.summary, summary)
+    if interruption.code is not None:
+        return interruption.code
+    return ExitCode.FAILED if summary.tally.failed else ExitCode.OK
+
+
+def _progress(settings: Settings, run: Run) -> AbstractContextManager[None]:
+    shown = settings.progress is Progress.ALWAYS or (
+        settings.progress is Progress.AUTO and sys.stderr.isatty()
+    )
+    if not shown:
+        return nullcontext()
+    from auditor.reports.progress import terminal_progress
+
+    return terminal_progress(run.tally, run.asked)
+
+
+def _write_summary(path: str, summary: Summary) -> None:
+    import orjson
+
+    # Counts are keyed by StrEnum members, and orjson takes plain strings only.
+    option = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
+    data = orjson.dumps(summary.to_json(), option=option)
+    partial = Path(path + ".partial")
+    try:
+        partial.write_bytes(data + b"\n")
+        partial.replace(path)
+    except OSError as error:
+        raise OutputError(
+            f"{path}: the summary cannot be written: {error.strerror}"
+        ) from None

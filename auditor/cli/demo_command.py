@@ -1,0 +1,140 @@
+"""`auditor demo`"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from auditor.config import RegistrySettings, Settings
+from auditor.errors import ExitCode, UsageError
+from auditor.secret import Secret
+
+DEFAULT_PORT = 5050
+ARTICLE = "admin/java-hello-world:latest"
+
+
+@click.command("demo")
+@click.option(
+    "-o",
+    "--output",
+    default="demo-report.jsonl",
+    metavar="FILE",
+    help="Where the demo's report goes. [default: demo-report.jsonl]",
+)
+@click.option("--serve", is_flag=True, help="Leave the registry running; no audit.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=None,
+    metavar="N",
+    help=f"The port to serve on. [default: {DEFAULT_PORT} with --serve, else any]",
+)
+def command(*, output: str, serve: bool, port: int | None) -> int:
+    """Run a local registry with a token service and audit it.
+
+    The registry holds a slice of the Docker Official Images (real names, tags and
+    platforms; made-up layers) and one image of every other kind. It listens on the
+    loopback interface only, and nothing else is contacted.
+    """
+    from auditor.cli.run_async import run_async
+
+    if port is None:
+        port = DEFAULT_PORT if serve else 0
+    settings = Settings(output=output)
+    return run_async(_serve if serve else _demo, settings, port)
+
+
+@contextmanager
+def _port_in_use(port: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            f"port {port} of this machine cannot be used: {error.strerror};"
+            " name another with --port"
+        ) from None
+
+
+async def _demo(settings: Settings, port: int) -> int:
+    from auditor.cli.audit_command import audit
+    from auditor.sandbox.demo import ADMIN, ADMIN_PASSWORD, demo_app, demo_images
+    from auditor.sandbox.server import serve
+
+    images = demo_images()
+    repositories = sorted({image.repository for image in images})
+    with _port_in_use(port):
+        async with serve(demo_app(images), port=port) as url:
+            host = url.removeprefix("http://")
+            click.echo(
+                f"A registry with a token service runs on {host} and holds"
+                f" {len(repositories)} repositories.\n"
+                f"Auditing every tag of them as {ADMIN!r}:\n"
+            )
+            code = await audit(
+                Settings(
+                    references=tuple(f"{host}/{name}:*" for name in repositories),
+                    output=settings.output,
+                    docker_config=False,
+                    registries={
+                        host: RegistrySettings(
+                            username=ADMIN,
+                            password=Secret(ADMIN_PASSWORD),
+                            requests_at_once=16,
+                        )
+                    },
+                )
+            )
+    if code == ExitCode.OK:
+        _tell(settings.output)
+    return code
+
+
+def _tell(output: str) -> None:
+    from auditor.sandbox.demo import ADMIN_PASSWORD
+
+    if output == "-":
+        return
+    with Path(output).open(encoding="utf-8") as lines:
+        article = next((line for line in lines if f"/{ARTICLE}" in line), "")
+    click.echo(f"\nThe report is in {output}: one JSON object a line. The one of")
+    click.echo(f"{ARTICLE}, a signed schema 1 image, begins:\n")
+    click.echo(f"  {article[:300].rstrip()}...\n")
+    click.echo("Try next:")
+    for line in (
+        f"head -n 1 {output} | python3 -m json.tool   one record, readable",
+        "auditor schema                 what a line may hold",
+        "auditor demo --serve           leaves the registry running; elsewhere, then:",
+        f"  auditor inspect 127.0.0.1:{DEFAULT_PORT}/library/alpine:latest",
+        f"  auditor token 127.0.0.1:{DEFAULT_PORT}/library/alpine",
+        f"  auditor token 127.0.0.1:{DEFAULT_PORT}/admin/java-hello-world",
+        f"  DEMO_PASSWORD={ADMIN_PASSWORD} auditor audit -c configs/demo.toml",
+    ):
+        click.echo(f"  {line}")
+
+
+async def _serve(settings: Settings, port: int) -> int:
+    import anyio
+
+    from auditor.sandbox.demo import ADMIN, ADMIN_PASSWORD, demo_app, demo_images
+    from auditor.sandbox.server import serve
+
+    del settings
+    images = demo_images()
+    with _port_in_use(port):
+        async with serve(demo_app(images), port=port) as url:
+            host = url.removeprefix("http://")
+            click.echo(
+                f"A registry with a token service runs on {host} until Ctrl-C.\n"
+                f"Anyone may pull library/*; {ADMIN!r} with the password"
+                f" {ADMIN_PASSWORD!r} may do everything. The article's steps work:\n\n"
+                f'  curl -u {ADMIN}:{ADMIN_PASSWORD} "{url}/auth/v2/token/'
+                f'?service={host}&scope=repository:admin/java-hello-world:pull"\n'
+                f"  auditor token {host}/library/alpine\n"
+                f"  auditor inspect {host}/library/alpine:latest\n"
+                f"  auditor audit '{host}/library/alpine:*'"
+            )
+            await anyio.sleep_forever()
+    return ExitCode.OK

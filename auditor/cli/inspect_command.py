@@ -1,0 +1,76 @@
+"""`auditor inspect`"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from auditor.cli.main import say
+from auditor.cli.options import settings_from, settings_options
+from auditor.config import Group, ImageConfigMode, Settings
+from auditor.errors import ExitCode
+from auditor.safe_text import safe_text
+
+# A tree is as wide as its lines: a digest cut at the terminal's edge is no digest.
+TREE_CHARS = 300
+
+
+@click.command("inspect")
+@click.argument("reference", metavar="REFERENCE")
+@click.option("--json", "as_json", is_flag=True, help="Print the record of the report.")
+@click.option("--raw", is_flag=True, help="Print the manifest's exact bytes.")
+@settings_options(Group.CREDENTIALS, Group.NETWORK)
+def command(*, reference: str, as_json: bool, raw: bool, **flags: Any) -> int:
+    """Show one image: its platforms, layers and configuration as a tree."""
+    if as_json and raw:
+        raise click.UsageError("--json and --raw exclude each other")
+    settings = settings_from(flags)
+    from auditor.cli.run_async import run_async
+
+    return run_async(_inspect, settings, reference, as_json, raw)
+
+
+async def _inspect(settings: Settings, text: str, as_json: bool, raw: bool) -> int:
+    from auditor.audit.image import ImageAuditor
+    from auditor.cli.reference import reference_argument
+    from auditor.records import FailureRecord
+    from auditor.registry.clock import SystemClock
+    from auditor.registry.open import open_registries
+
+    reference = reference_argument(text)
+    clock = SystemClock()
+    async with open_registries(settings, clock=clock) as registries:
+        images = ImageAuditor(
+            registries, image_config=ImageConfigMode.ALWAYS, clock=clock
+        )
+        if raw:
+            return await _raw(images, reference)
+        record = await images.audit(reference)
+        if as_json:
+            import orjson
+
+            click.echo(orjson.dumps(record).decode())
+        elif isinstance(record, FailureRecord):
+            say(f"{safe_text(record.reference)}: {record.failure}: {record.detail}")
+        else:
+            configs = await images.configs_of(record)
+            from rich.console import Console
+
+            from auditor.reports.tree import image_tree
+
+            Console(width=TREE_CHARS).print(image_tree(record, configs))
+    return ExitCode.FAILED if isinstance(record, FailureRecord) else ExitCode.OK
+
+
+async def _raw(images: Any, reference: Any) -> int:
+    from auditor.errors import Failure
+
+    found = await images.raw_manifest(reference)
+    if isinstance(found, Failure):
+        say(f"{safe_text(str(reference))}: {found.kind}: {found.detail}")
+        return ExitCode.FAILED
+    sys.stdout.buffer.write(found)
+    sys.stdout.buffer.flush()
+    return ExitCode.OK

@@ -1,0 +1,95 @@
+"""The `auditor` command: finds the subcommand, turns errors into exit codes.
+
+Subcommands are imported when they are called, so that `auditor --version` stays quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+
+import click
+
+from auditor.errors import AuditorError, ExitCode
+from auditor.version import __version__
+
+# The name of each command, where it is, and what the overview says of it.
+COMMANDS = {
+    "audit": "Audit references: one JSON line each, layers and architectures.",
+    "token": "Show what a registry's token grants; exit 1 if not pull.",
+    "inspect": "Show one image: platforms, layers, configuration.",
+    "demo": "Run a local registry and audit it; needs nothing else.",
+    "schema": "Print the JSON Schema of report lines.",
+}
+
+
+class _Commands(click.Group):
+    """Commands that are imported by name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"auditor.cli.{cmd_name}_command")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(
+        self, ctx: click.Context, formatter: click.HelpFormatter
+    ) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 all audited; 1 finished with failed references, or the"
+    " answer is no; 2 usage or configuration; 3 the report could not be written;"
+    " 70 a bug; 130 and 143 interrupted.",
+)
+@click.version_option(__version__, prog_name="auditor")
+def cli() -> None:
+    """Audit what container registries hold.
+
+    Reads references, fetches every manifest, and writes one JSON line per reference
+    that says which layers and architectures it holds.
+    """
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """The exit code of a command line. Errors are one sentence on stderr each."""
+    try:
+        code = cli.main(arguments, prog_name="auditor", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return ExitCode.USAGE
+    except (click.Abort, KeyboardInterrupt):
+        return ExitCode.INTERRUPTED
+    except AuditorError as error:
+        for line in str(error).splitlines():
+            say(line)
+        return error.exit_code
+    except BrokenPipeError:
+        # Nobody reads our output any more; nothing is left to flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OUTPUT
+    except Exception:  # noqa: BLE001  (the last resort: a bug is shown whole)
+        traceback.print_exc()
+        say("this is a bug in auditor; please report the lines above")
+        return ExitCode.BUG
+    return code if isinstance(code, int) else ExitCode.OK
+
+
+def say(sentence: str) -> None:
+    """One line for a person, on stderr."""
+    click.echo(f"auditor: {sentence}", err=True)

@@ -1,0 +1,27 @@
+"""An event loop for one command."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import anyio
+
+from auditor.cli.logs import start_logging
+from auditor.config import Settings
+
+Result = TypeVar("Result")
+
+
+def run_async(
+    function: Callable[..., Awaitable[Result]], settings: Settings, *arguments: object
+) -> Result:
+    """What `function(settings, *arguments)` gives, on uvloop where it is installed."""
+    start_logging(settings.log_level)
+    return anyio.run(
+        function,
+        settings,
+        *arguments,
+        backend_options={"use_uvloop": importlib.util.find_spec("uvloop") is not None},
+    )

@@ -1,0 +1,41 @@
+"""SIGINT and SIGTERM: the first ends a run in good order, the second at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import anyio
+
+from auditor.audit.run import Run
+from auditor.cli.main import say
+from auditor.errors import ExitCode
+
+# Long enough for the requests that are under way on a healthy registry, short enough
+# for a person who pressed Ctrl-C.
+GRACE_S = 5.0
+
+_CODES = {
+    signal.SIGINT: ExitCode.INTERRUPTED,
+    signal.SIGTERM: ExitCode.TERMINATED,
+}
+
+
+class Interruption:
+    """Whether a run was interrupted, and the exit code that says so."""
+
+    def __init__(self) -> None:
+        self.code: ExitCode | None = None
+
+    async def watch(self, run: Run) -> None:
+        """Stop `run` at the first signal, the program at the second."""
+        with anyio.open_signal_receiver(*_CODES) as signals:
+            async for number in signals:
+                if self.code is not None:
+                    os._exit(_CODES[number])
+                self.code = _CODES[number]
+                run.stop(GRACE_S)
+                say(
+                    f"{number.name}: finishing what is under way, {GRACE_S:g} s at"
+                    " most; once more ends it at once"
+                )

@@ -1,0 +1,155 @@
+"""The three shapes of a report: an image, a platform or a layer a line.
+
+The flat shapes are for loading into tables: every line of one shape has the same
+keys, nested only where a list belongs to the line itself. Failures are the same lines
+in every shape, so none is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from auditor.config import Shape
+from auditor.records import SCHEMA, FailureRecord, ImageRecord, Platform, Record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlatformRow:
+    """One platform of one reference. `layers` counts them."""
+
+    schema: int = SCHEMA
+    kind: str = "platform"
+    reference: str
+    registry: str
+    repository: str
+    tag: str | None
+    digest: str
+    platform: str | None
+    os: str | None
+    architecture: str | None
+    variant: str | None
+    os_version: str | None
+    platform_digest: str
+    media_type: str | None
+    config_digest: str | None
+    created: str | None
+    size: int | None
+    layers: int | None
+    audited_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerRow:
+    """One layer of one platform of one reference. `position` counts from the base,
+    from 0."""
+
+    schema: int = SCHEMA
+    kind: str = "layer"
+    reference: str
+    registry: str
+    repository: str
+    tag: str | None
+    digest: str
+    platform: str | None
+    platform_digest: str
+    position: int
+    layer_digest: str
+    layer_size: int | None
+    layer_media_type: str | None
+    audited_at: str
+
+
+Line = Record | PlatformRow | LayerRow
+
+
+def _name(platform: Platform) -> str | None:
+    if not platform.os or not platform.architecture:
+        return None
+    return "/".join(
+        part for part in (platform.os, platform.architecture, platform.variant) if part
+    )
+
+
+def images(record: Record) -> Iterator[Line]:
+    """The record itself."""
+    yield record
+
+
+def platforms(record: Record) -> Iterator[Line]:
+    """A line for each platform."""
+    if isinstance(record, FailureRecord):
+        yield record
+        return
+    for platform in record.platforms:
+        yield PlatformRow(
+            reference=record.reference,
+            registry=record.registry,
+            repository=record.repository,
+            tag=record.tag,
+            digest=record.digest,
+            platform=_name(platform),
+            os=platform.os,
+            architecture=platform.architecture,
+            variant=platform.variant,
+            os_version=platform.os_version,
+            platform_digest=platform.digest,
+            media_type=platform.media_type,
+            config_digest=platform.config_digest,
+            created=platform.created,
+            size=platform.size,
+            layers=None if platform.layers is None else len(platform.layers),
+            audited_at=record.audited_at,
+        )
+
+
+def layers(record: Record) -> Iterator[Line]:
+    """A line for each layer of each platform."""
+    if isinstance(record, FailureRecord):
+        yield record
+        return
+    for platform in record.platforms:
+        for position, layer in enumerate(platform.layers or ()):
+            yield _layer_row(record, platform, position, layer)
+
+
+def _layer_row(
+    record: ImageRecord, platform: Platform, position: int, layer: Any
+) -> LayerRow:
+    return LayerRow(
+        reference=record.reference,
+        registry=record.registry,
+        repository=record.repository,
+        tag=record.tag,
+        digest=record.digest,
+        platform=_name(platform),
+        platform_digest=platform.digest,
+        position=position,
+        layer_digest=layer.digest,
+        layer_size=layer.size,
+        layer_media_type=layer.media_type,
+        audited_at=record.audited_at,
+    )
+
+
+_SHAPES: dict[Shape, Callable[[Record], Iterator[Line]]] = {
+    Shape.IMAGE: images,
+    Shape.PLATFORM: platforms,
+    Shape.LAYER: layers,
+}
+
+
+def encoder(shape: Shape) -> Callable[[Record], bytes]:
+    """A function from a record to its lines: UTF-8 JSON, each ending in a newline."""
+    lines = _SHAPES[shape]
+
+    def encode(record: Record) -> bytes:
+        return b"".join(
+            orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+            for line in lines(record)
+        )
+
+    return encode

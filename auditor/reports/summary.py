@@ -1,0 +1,167 @@
+"""The summary of a run: proves that it is complete, and says what to act on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from auditor.errors import FailureKind
+from auditor.records import SCHEMA, FailureRecord, Record
+from auditor.safe_text import safe_text
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the records of a run add up to."""
+
+    audited: int = 0
+    failed: int = 0
+    failures: Counter[FailureKind] = field(default_factory=Counter)
+    examples: dict[FailureKind, FailureRecord] = field(default_factory=dict)
+    warnings: Counter[str] = field(default_factory=Counter)
+    architectures: Counter[str] = field(default_factory=Counter)
+    media_types: Counter[str] = field(default_factory=Counter)
+
+    def add(self, record: Record) -> None:
+        """Count one record."""
+        if isinstance(record, FailureRecord):
+            self.failed += 1
+            self.failures[record.failure] += 1
+            self.examples.setdefault(record.failure, record)
+            return
+        self.audited += 1
+        self.architectures.update(record.architectures)
+        if record.media_type:
+            self.media_types[record.media_type] += 1
+        for warning in record.warnings:
+            self.warnings[warning.code] += 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """A finished or stopped run. Times are RFC 3339 UTC, durations seconds.
+
+    `asked` counts distinct references and what could not become one; it is
+    `audited + failed + to_do`, or the run lost something. `all_listed` says whether
+    the input and its listings were read to their end: if not, more is to do.
+    """
+
+    started_at: str
+    finished_at: str
+    duration_s: float
+    interrupted: bool
+    output: str
+    asked: int
+    all_listed: bool
+    duplicates: int
+    tally: Tally
+    requests: Mapping[str, int]
+    saved: Mapping[str, int]
+    listings: Sequence[Any]
+
+    @property
+    def to_do(self) -> int:
+        """References asked for that have no record."""
+        return self.asked - self.tally.audited - self.tally.failed
+
+    def to_json(self) -> dict[str, Any]:
+        """The summary file."""
+        tally = self.tally
+        return {
+            "schema": SCHEMA,
+            "kind": "summary",
+            "started_at": self.started_at,
+            "finished_at": self.finished_at,
+            "duration_s": round(self.duration_s, 3),
+            "interrupted": self.interrupted,
+            "output": self.output,
+            "references": {
+                "asked": self.asked,
+                "all_listed": self.all_listed,
+                "duplicates": self.duplicates,
+                "audited": tally.audited,
+                "failed": tally.failed,
+                "to_do": self.to_do,
+            },
+            "failures": {
+                kind.value: {
+                    "count": count,
+                    "example": {
+                        "reference": tally.examples[kind].reference,
+                        "detail": tally.examples[kind].detail,
+                    },
+                }
+                for kind, count in tally.failures.most_common()
+            },
+            "warnings": dict(tally.warnings.most_common()),
+            "architectures": dict(tally.architectures.most_common()),
+            "media_types": dict(tally.media_types.most_common()),
+            "listings": [asdict(listing) for listing in self.listings],
+            "requests": dict(sorted(self.requests.items())),
+            "saved": dict(sorted(self.saved.items())),
+        }
+
+
+def summary_lines(summary: Summary) -> list[str]:
+    """The summary for a person: what was done, what failed, what to do about it."""
+    tally = summary.tally
+    rate = tally.audited / summary.duration_s if summary.duration_s > 0 else 0
+    first = (
+        f"{tally.audited} of {summary.asked} references audited"
+        f" in {summary.duration_s:.1f} s ({rate:.0f}/s)"
+    )
+    if tally.failed:
+        first += f", {tally.failed} failed"
+    if not summary.all_listed:
+        first += f", {summary.to_do} and what was not listed yet still to do"
+    elif summary.to_do:
+        first += f", {summary.to_do} still to do"
+    if summary.duplicates:
+        first += f", {summary.duplicates} duplicates skipped"
+    lines = [("interrupted: " if summary.interrupted else "") + first]
+    if tally.architectures:
+        common = ", ".join(
+            f"{safe_text(name, 60)} {count}"
+            for name, count in tally.architectures.most_common(6)
+        )
+        more = len(tally.architectures) - 6
+        lines.append(
+            f"  architectures: {common}" + (f" and {more} more" if more > 0 else "")
+        )
+    for kind, count in tally.failures.most_common():
+        example = tally.examples[kind]
+        # Some 500 characters are the longest reference that can be one.
+        reference = safe_text(example.reference, 500)
+        lines.append(f"  {count} {kind.value}, for example {reference}")
+        lines.append(f"      {safe_text(example.detail, 500)}")
+    if tally.warnings:
+        named = ", ".join(
+            f"{code} {count}" for code, count in tally.warnings.most_common()
+        )
+        lines.append(f"  warnings: {named}")
+    lines.extend(_listing_lines(summary.listings))
+    sent = ", ".join(
+        f"{count} {kind}" for kind, count in sorted(summary.requests.items()) if count
+    )
+    lines.append(f"  requests: {sent or 'none'}")
+    spared = ", ".join(f"{count} {what}" for what, count in summary.saved.items())
+    if spared:
+        lines.append(f"  not fetched twice: {spared}")
+    return lines
+
+
+def _listing_lines(listings: Sequence[Any]) -> list[str]:
+    lines = []
+    if listings:
+        tags = sum(listing.tags for listing in listings)
+        pages = sum(listing.pages for listing in listings)
+        lines.append(f"  lists: {len(listings)}, {pages} pages, {tags} tags")
+    lines.extend(
+        f"      {listing.selector}: exactly {listing.tags} tags and no next page:"
+        " the registry may have cut the list"
+        for listing in listings
+        if listing.suspicious
+    )
+    return lines
