@@ -51,7 +51,6 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'auditor' has no attribute {name!r}")
-    # Not the submodule `auditor.audit`, which the import system binds to that name.
     value = getattr(importlib.import_module(home), name)
     globals()[name] = value
     return value

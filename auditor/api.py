@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import anyio
 
-from auditor.audit.run import Run
 from auditor.config import Settings
+from auditor.pipeline.run import Run
 from auditor.records import Record
 from auditor.registry.clock import SystemClock
 from auditor.registry.open import open_registries

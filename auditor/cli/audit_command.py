@@ -15,7 +15,7 @@ from auditor.config import Group, Progress, Settings
 from auditor.errors import ExitCode, OutputError, UsageError
 
 if TYPE_CHECKING:
-    from auditor.audit.run import Run
+    from auditor.pipeline.run import Run
     from auditor.reports.summary import Summary
 
 _EPILOG = """
@@ -48,9 +48,9 @@ async def audit(settings: Settings) -> int:
     """Audit what the settings say, write the report, tell a person; the exit code."""
     import anyio
 
-    from auditor.audit.run import Run
-    from auditor.audit.unwrap import unwrapped
     from auditor.cli.signals import Interruption
+    from auditor.pipeline.run import Run
+    from auditor.pipeline.unwrap import unwrapped
     from auditor.registry.clock import SystemClock
     from auditor.registry.open import open_registries
     from auditor.reports.jsonl import ReportWriter

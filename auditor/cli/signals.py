@@ -7,9 +7,9 @@ import signal
 
 import anyio
 
-from auditor.audit.run import Run
 from auditor.cli.main import say
 from auditor.errors import ExitCode
+from auditor.pipeline.run import Run
 
 # Long enough for the requests that are under way on a healthy registry, short enough
 # for a person who pressed Ctrl-C.

@@ -14,7 +14,7 @@ from auditor.errors import ExitCode, Failure, UsageError
 from auditor.safe_text import safe_text, safe_url
 
 if TYPE_CHECKING:
-    from auditor.audit.token_check import TokenCheck
+    from auditor.pipeline.token_check import TokenCheck
 
 # Far more than any token; standard input may be anything.
 MAX_PASTED_CHARS = 256 * 1024
@@ -73,8 +73,8 @@ def _decode(settings: Settings, text: str, *, as_json: bool) -> int:
 
 
 async def _token(settings: Settings, text: str, as_json: bool, raw: bool) -> int:
-    from auditor.audit.token_check import check_token
     from auditor.cli.reference import reference_argument
+    from auditor.pipeline.token_check import check_token
     from auditor.registry.clock import SystemClock
     from auditor.registry.open import open_registries
 

@@ -17,8 +17,8 @@ import anyio
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from auditor.audit.run import Run
 from auditor.config import RegistrySettings, Settings
+from auditor.pipeline.run import Run
 from auditor.records import FailureRecord, ImageRecord, Record
 from auditor.registry.open import open_registries
 from auditor.reports.summary import Summary

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.audit.facts import (
+from auditor.errors import FailureKind, ProtocolError
+from auditor.pipeline.facts import (
     attachment_of,
     image_platform,
     missing_platform,
     schema1_platform,
 )
-from auditor.errors import FailureKind, ProtocolError
 from auditor.protocol.document import Document, read_document
 from auditor.protocol.manifest import MAX_SIZE, ImageManifest, Index, PlatformSpec
 from auditor.protocol.reference import is_digest

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from auditor.audit.facts import (
+from auditor.pipeline.facts import (
     Facts,
     attachment_of,
     distinct_size,

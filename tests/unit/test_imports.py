@@ -24,16 +24,18 @@ ALLOWED: dict[str, frozenset[str]] = {
     "reports": frozenset({"protocol", "config"}),
     "analysis": frozenset({"protocol", "config"}),
     "registry": frozenset({"protocol", "config"}),
-    "audit": frozenset({"protocol", "config", "registry", "sources", "reports"}),
+    "pipeline": frozenset({"protocol", "config", "registry", "sources", "reports"}),
     "sandbox": frozenset({"protocol", "config"}),
     "cli": frozenset(
-        {"protocol", "config", "registry", "sources", "reports", "audit", "sandbox"}
+        {"protocol", "config", "registry", "sources", "reports", "pipeline", "sandbox"}
     ),
     # the public face: what `import auditor` and `python -m auditor` offer
     "__init__": frozenset(
-        {"protocol", "config", "registry", "sources", "reports", "audit", "api"}
+        {"protocol", "config", "registry", "sources", "reports", "pipeline", "api"}
     ),
-    "api": frozenset({"protocol", "config", "registry", "sources", "reports", "audit"}),
+    "api": frozenset(
+        {"protocol", "config", "registry", "sources", "reports", "pipeline"}
+    ),
     "__main__": frozenset({"cli"}),
 }
 # A leaf sees leaves only where it has to.

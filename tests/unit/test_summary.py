@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from auditor.audit.expand import Listing
 from auditor.errors import FailureKind
+from auditor.pipeline.expand import Listing
 from auditor.records import FailureRecord, Record, Warn, WarningCode
 from auditor.reports.summary import Summary, Tally, summary_lines
 from tests.records import EVERYTHING, failure, image

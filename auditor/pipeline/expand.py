@@ -13,8 +13,8 @@ import anyio
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from auditor.audit.feed import feed
 from auditor.errors import Failure, FailureKind, Stage
+from auditor.pipeline.feed import feed
 from auditor.protocol.reference import Reference, TagPattern, is_digest, is_tag
 from auditor.registry.client import Page
 from auditor.registry.registries import Registries

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from datetime import UTC, datetime
 
-from auditor.audit.concurrently import concurrently
-from auditor.audit.facts import (
+from auditor.config import ImageConfigMode
+from auditor.errors import Failure, FailureKind, ProtocolError, Stage
+from auditor.pipeline.concurrently import concurrently
+from auditor.pipeline.facts import (
     UNKNOWN_PLATFORM,
     Facts,
     attachment_of,
@@ -16,9 +18,7 @@ from auditor.audit.facts import (
     platform_warnings,
     schema1_platform,
 )
-from auditor.audit.shared import SharedContent
-from auditor.config import ImageConfigMode
-from auditor.errors import Failure, FailureKind, ProtocolError, Stage
+from auditor.pipeline.shared import SharedContent
 from auditor.protocol.answer import Answer
 from auditor.protocol.document import Document, read_document
 from auditor.protocol.image_config import ImageConfig

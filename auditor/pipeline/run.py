@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 
 from anyio.abc import TaskGroup
 
-from auditor.audit.expand import Asked, Entry, Expansion, Refused, expand
-from auditor.audit.image import ImageAuditor
-from auditor.audit.pool import Pool, PoolSize
-from auditor.audit.unwrap import unwrapped
 from auditor.config import Order, Settings
+from auditor.pipeline.expand import Asked, Entry, Expansion, Refused, expand
+from auditor.pipeline.image import ImageAuditor
+from auditor.pipeline.pool import Pool, PoolSize
+from auditor.pipeline.unwrap import unwrapped
 from auditor.protocol.reference import TagPattern
 from auditor.records import FailureRecord, Record
 from auditor.registry.clock import Clock

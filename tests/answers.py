@@ -1,0 +1,35 @@
+"""HTTP answers without HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from auditor.protocol.answer import Answer
+
+
+class Fields:
+    """Header fields (see `auditor.protocol.answer.Headers`), by name as given."""
+
+    def __init__(self, fields: Mapping[str, str | Sequence[str]]) -> None:
+        self._lines = {
+            name.lower(): [value] if isinstance(value, str) else list(value)
+            for name, value in fields.items()
+        }
+
+    def get(self, name: str, /) -> str | None:
+        return next(iter(self._lines.get(name.lower(), ())), None)
+
+    def getall(self, name: str, default: Sequence[str], /) -> Sequence[str]:
+        return self._lines.get(name.lower(), default)
+
+
+def answer(
+    status: int = 200,
+    body: bytes = b"",
+    *,
+    url: str = "https://registry.example.com/v2/",
+    **fields: str | Sequence[str],
+) -> Answer:
+    """An answer; `Retry_After="1"` is the field Retry-After."""
+    headers = {name.replace("_", "-"): value for name, value in fields.items()}
+    return Answer(status=status, headers=Fields(headers), body=body, url=url)

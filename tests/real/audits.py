@@ -1,0 +1,131 @@
+"""Running audits: in this process, and as a user runs the command."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from auditor.config import ImageConfigMode, RegistrySettings, Settings
+from auditor.pipeline.run import Run
+from auditor.records import Record
+from auditor.registry.clock import SystemClock
+from auditor.registry.open import open_registries
+from auditor.reports.summary import Summary
+from auditor.sandbox.tokens import Account
+from auditor.secret import Secret
+from auditor.sources.inputs import items_of
+from tests.real.images import names
+from tests.real.stocked import Stocked
+from tests.real.token_server import AUDITOR, PUSHER
+
+# Records as the report has them, by `repository:tag`.
+Lines = dict[str, dict[str, Any]]
+
+# Seconds here; a loaded machine may take its time.
+_COMMAND_TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """The records of a run as the report has them, and its summary."""
+
+    lines: list[dict[str, Any]]
+    summary: Summary
+
+    @property
+    def requests(self) -> int:
+        """Requests that were sent to the registry itself."""
+        counts = self.summary.requests
+        return sum(counts.get(kind, 0) for kind in ("ping", "list", "manifest", "blob"))
+
+
+def login(account: Account | None = AUDITOR, **more: Any) -> RegistrySettings:
+    """A registry's settings, with an account or anonymous."""
+    if account is None:
+        return RegistrySettings(**more)
+    return RegistrySettings(
+        username=account.name, password=Secret(account.password), **more
+    )
+
+
+def audit(
+    host: str, *names: str, registry: RegistrySettings | None = None, **settings: Any
+) -> Audited:
+    """Audit `repository:tag` names of one registry, in this process."""
+    records: list[Record] = []
+
+    async def write(record: Record) -> None:
+        records.append(record)
+
+    async def run() -> Summary:
+        chosen = Settings(
+            references=tuple(f"{host}/{name}" for name in names),
+            docker_config=False,
+            registries={host: registry or login()},
+            **settings,
+        )
+        clock = SystemClock()
+        async with open_registries(chosen, clock=clock) as registries:
+            running = Run(
+                chosen,
+                items_of(chosen),
+                registries=registries,
+                clock=clock,
+                write=write,
+            )
+            await running.run()
+        return running.summary()
+
+    summary = asyncio.run(run())
+    lines = [orjson.loads(orjson.dumps(record)) for record in records]
+    return Audited(lines, summary)
+
+
+def audit_all(stocked: Stocked, image_config: ImageConfigMode) -> Lines:
+    """Audit every image of a stocked registry, as an account that may."""
+    wanted = names(stocked.flavour)
+    audited = audit(
+        stocked.host, *wanted, registry=login(PUSHER), image_config=image_config
+    )
+    return dict(zip(wanted, audited.lines, strict=True))
+
+
+def command(
+    *arguments: str, place: Path, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """Run `auditor` with a home of its own and with no setting of the caller's."""
+    kept = {
+        key: value for key, value in os.environ.items() if not key.startswith("AUDITOR")
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "auditor", *arguments],
+        cwd=place,
+        env={
+            **kept,
+            "HOME": str(place),
+            "DOCKER_CONFIG": str(place),
+            **(environment or {}),
+        },
+        capture_output=True,
+        check=False,
+        timeout=_COMMAND_TIMEOUT_S,
+    )
+
+
+def only(audited: Audited) -> dict[str, Any]:
+    """The one record of a run."""
+    (line,) = audited.lines
+    return line
+
+
+def content(line: dict[str, Any]) -> dict[str, Any]:
+    """An image record without what depends on who asked when."""
+    return {key: line[key] for key in line if key not in {"access", "audited_at"}}

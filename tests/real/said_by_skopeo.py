@@ -1,0 +1,126 @@
+"""The record that an audit must write, put together from what skopeo prints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tests.real.skopeo import Skopeo
+
+_INDEXES = {
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+}
+_SIGNED = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+Described = Mapping[str, Any]
+
+
+def expected_record(skopeo: Skopeo, host: str, image: str) -> dict[str, Any]:
+    """Every field but `access` and `audited_at`, with each platform's config read."""
+    repository, _, tag = image.partition(":")
+    document = json.loads(skopeo.raw(image))
+    inspected = skopeo.inspect(image)
+    platforms: list[dict[str, Any]] = []
+    attachments: list[dict[str, Any]] = []
+    if document.get("mediaType") in _INDEXES:
+        _index(skopeo, repository, document, platforms, attachments)
+    else:
+        at = f"{repository}@{inspected['Digest']}"
+        platforms.append(_platform(skopeo, at, None))
+    layers = [layer for platform in platforms for layer in platform["layers"]]
+    return {
+        "schema": 1,
+        "kind": "image",
+        "reference": f"{host}/{image}",
+        "registry": host,
+        "repository": repository,
+        "tag": tag,
+        "digest": inspected["Digest"],
+        "media_type": document.get("mediaType", _SIGNED),
+        "schema_version": document["schemaVersion"],
+        "artifact_type": None,
+        "architectures": sorted({_name(platform) for platform in platforms}),
+        "platforms": platforms,
+        "attachments": sorted(attachments, key=lambda one: str(one["digest"])),
+        "size": _size(layers),
+        "annotations": document.get("annotations", {}),
+        "warnings": [],
+    }
+
+
+def _index(
+    skopeo: Skopeo,
+    repository: str,
+    index: Described,
+    platforms: list[dict[str, Any]],
+    attachments: list[dict[str, Any]],
+) -> None:
+    for entry in index["manifests"]:
+        at = f"{repository}@{entry['digest']}"
+        annotations = entry.get("annotations", {})
+        if entry["mediaType"] in _INDEXES:
+            inner = json.loads(skopeo.raw(at))
+            _index(skopeo, repository, inner, platforms, attachments)
+        elif "vnd.docker.reference.type" in annotations:
+            attachments.append(
+                {
+                    "kind": "attestation",
+                    "artifact_type": None,
+                    "digest": entry["digest"],
+                    "subject": annotations["vnd.docker.reference.digest"],
+                }
+            )
+        else:
+            platforms.append(_platform(skopeo, at, entry["platform"]))
+
+
+def _platform(skopeo: Skopeo, at: str, described: Described | None) -> dict[str, Any]:
+    """One manifest. `described` is its platform in an index, else its config's."""
+    manifest = json.loads(skopeo.raw(at))
+    inspected = skopeo.inspect(at)
+    layers: list[dict[str, Any]]
+    if manifest["schemaVersion"] == 1:
+        newest = json.loads(manifest["history"][0]["v1Compatibility"])
+        config, config_digest = newest, None
+        layers = [
+            {"digest": digest, "size": None, "media_type": None}
+            for digest in inspected["Layers"]
+        ]
+    else:
+        config, config_digest = skopeo.config(at), manifest["config"]["digest"]
+        layers = [
+            {
+                "digest": layer["digest"],
+                "size": layer["size"],
+                "media_type": layer["mediaType"],
+            }
+            for layer in manifest["layers"]
+        ]
+        assert inspected["Layers"] == [layer["digest"] for layer in layers]
+    described = described or config
+    assert inspected["Os"] == described["os"]
+    assert inspected["Architecture"] == described["architecture"]
+    assert inspected["Created"] == config["created"]
+    return {
+        "os": inspected["Os"],
+        "architecture": inspected["Architecture"],
+        "variant": described.get("variant"),
+        "os_version": described.get("os.version"),
+        "digest": inspected["Digest"],
+        "media_type": manifest.get("mediaType", _SIGNED),
+        "config_digest": config_digest,
+        "created": inspected["Created"],
+        "size": _size(layers),
+        "layers": layers,
+    }
+
+
+def _name(platform: Described) -> str:
+    parts = (platform["os"], platform["architecture"], platform["variant"])
+    return "/".join(filter(None, parts))
+
+
+def _size(layers: list[dict[str, Any]]) -> int | None:
+    sizes = {layer["digest"]: layer["size"] for layer in layers}
+    return None if None in sizes.values() else sum(sizes.values())

@@ -1,0 +1,78 @@
+"""Running skopeo: it pushes the images, and says what an audit must find."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from auditor.sandbox.tokens import Account
+from tests.real.programs import required
+
+# Its pushes and inspections take a tenth of a second here.
+_TIMEOUT_S = 60.0
+
+
+class Skopeo:
+    """skopeo with an account at one registry, over plain HTTP.
+
+    `place` becomes its home, so that nothing of the user's is read.
+    """
+
+    def __init__(self, host: str, account: Account, place: Path) -> None:
+        self._program = required("skopeo")
+        self._host = host
+        self.authfile = place / "auth.json"
+        pair = f"{account.name}:{account.password}".encode()
+        login = {"auth": base64.b64encode(pair).decode()}
+        self.authfile.write_text(json.dumps({"auths": {host: login}}))
+        self._environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(place),
+            "XDG_RUNTIME_DIR": str(place),
+        }
+
+    def copy(self, source: str, image: str, *flags: str) -> None:
+        """Push `source` to `image`, a repository with a tag."""
+        self._run(
+            "copy",
+            "--dest-tls-verify=false",
+            *(f"--dest-authfile={self.authfile}", *flags),
+            *(source, f"docker://{self._host}/{image}"),
+        )
+
+    def raw(self, image: str) -> bytes:
+        """The manifest's bytes."""
+        return self._inspect(image, "--raw")
+
+    def config(self, image: str) -> dict[str, Any]:
+        """The config blob, as it is."""
+        config: dict[str, Any] = json.loads(self._inspect(image, "--config", "--raw"))
+        return config
+
+    def inspect(self, image: str) -> dict[str, Any]:
+        """Its own summary: Digest, Created, Architecture, Os, Labels, Layers."""
+        found: dict[str, Any] = json.loads(self._inspect(image, "--no-tags"))
+        return found
+
+    def _inspect(self, image: str, *flags: str) -> bytes:
+        return self._run(
+            "inspect",
+            "--tls-verify=false",
+            *(f"--authfile={self.authfile}", *flags),
+            f"docker://{self._host}/{image}",
+        )
+
+    def _run(self, command: str, *arguments: str) -> bytes:
+        done = subprocess.run(
+            [self._program, "--insecure-policy", command, *arguments],
+            env=self._environment,
+            capture_output=True,
+            check=False,
+            timeout=_TIMEOUT_S,
+        )
+        assert done.returncode == 0, f"skopeo {arguments}: {done.stderr.decode()}"
+        return done.stdout

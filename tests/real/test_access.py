@@ -1,0 +1,164 @@
+"""Who may pull, asked of a real registry with a real token service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from auditor.sandbox.signing import SigningKey
+from auditor.sandbox.tokens import Account
+from tests.real.audits import audit, content, login, only
+from tests.real.stocked import Stocked
+from tests.real.token_server import AUDITOR, DTR_PATH
+
+pytestmark = pytest.mark.real
+
+
+def failure(line: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(line[key] for key in ("kind", "stage", "failure", "status"))
+
+
+def test_the_record_says_what_the_token_granted_and_to_whom(stocked: Stocked) -> None:
+    line = only(audit(stocked.host, "team/oci:1.0"))
+    assert line["access"] == {
+        "state": "granted",
+        "actions": ["pull"],
+        "subject": "auditor",
+        "issuer": "token service of the tests",
+        "verified": False,
+    }
+
+
+def test_anyone_may_pull_what_is_public(stocked: Stocked) -> None:
+    line = only(audit(stocked.host, "public/arm:1.0", registry=login(None)))
+    assert line["access"]["state"] == "granted"
+    assert line["access"]["subject"] in {None, ""}
+
+
+def test_the_token_is_verified_with_the_certificate_bundle(stocked: Stocked) -> None:
+    registry = login(token_keys=str(stocked.keys))
+    line = only(audit(stocked.host, "team/oci:1.0", registry=registry))
+    assert line["access"]["verified"] is True
+
+
+@pytest.mark.parametrize("form", ["public_pem", "jwks"])
+def test_the_token_is_verified_with_bare_keys_too(
+    stocked: Stocked, tmp_path: Path, form: str
+) -> None:
+    keys = tmp_path / "keys"
+    keys.write_bytes(getattr(stocked.tokens.service.key, form)())
+    registry = login(token_keys=str(keys))
+    line = only(audit(stocked.host, "team/oci:1.0", registry=registry))
+    assert line["access"]["verified"] is True
+
+
+def test_keys_of_another_service_verify_nothing(
+    stocked: Stocked, tmp_path: Path
+) -> None:
+    keys = tmp_path / "keys"
+    keys.write_bytes(SigningKey.generate().certificate_pem())
+    registry = login(token_keys=str(keys))
+    line = only(audit(stocked.host, "team/oci:1.0", registry=registry))
+    assert (line["kind"], line["access"]["verified"]) == ("image", False)
+
+
+def test_without_the_right_to_pull_nothing_is_asked_of_the_repository(
+    stocked: Stocked,
+) -> None:
+    since = stocked.registry.log.mark()
+    audited = audit(stocked.host, "secret/oci:1.0", "team/oci:1.0")
+    denied, granted = audited.lines
+    assert failure(denied) == ("failure", "token", "no_pull_grant", None)
+    assert granted["kind"] == "image"
+    logged = stocked.registry.log.auditors(since, at_least=audited.requests)
+    assert {one.path for one in logged if "secret" in one.path} == set()
+    assert [one.path for one in logged if "/manifests/" in one.path] == [
+        "/v2/team/oci/manifests/1.0"
+    ]
+
+
+def test_a_private_repository_is_no_anonymous_users(stocked: Stocked) -> None:
+    line = only(audit(stocked.host, "team/oci:1.0", registry=login(None)))
+    assert failure(line) == ("failure", "token", "no_pull_grant", None)
+
+
+def test_a_wrong_password_is_tried_once_and_told_for_every_reference(
+    stocked: Stocked,
+) -> None:
+    names = ("team/oci:1.0", "team/docker:1.0", "team/multi:1.0")
+    asked, since = len(stocked.tokens.asked), stocked.registry.log.mark()
+    wrong = Account(AUDITOR.name, "not his password")
+    # One worker: tokens for several repositories at once would be several tries.
+    audited = audit(stocked.host, *names, registry=login(wrong), workers=1)
+    for line in audited.lines:
+        assert failure(line) == ("failure", "token", "denied", 401)
+        assert "user name and password of 'auditor'" in line["detail"]
+    assert len(audited.lines) == len(names)
+    assert len(stocked.tokens.asked) - asked <= len(names)
+    logged = stocked.registry.log.auditors(since, at_least=audited.requests)
+    assert [one.path for one in logged] == ["/v2/"]
+
+
+def test_an_unknown_tag_or_repository_is_not_there_or_not_visible(
+    stocked: Stocked,
+) -> None:
+    audited = audit(stocked.host, "team/oci:9.9", "team/nothing:1.0")
+    for line in audited.lines:
+        assert failure(line) == ("failure", "manifest", "not_found", 404)
+        assert "not there, or not visible to this account" in line["detail"]
+        assert line["attempts"] == 1
+
+
+def test_one_ping_one_token_for_each_repository_and_no_refused_request(
+    stocked: Stocked,
+) -> None:
+    names = ("team/oci:1.0", "team/docker:1.0", "team/multi:1.0", "public/arm:1.0")
+    asked, since = len(stocked.tokens.asked), stocked.registry.log.mark()
+    audited = audit(stocked.host, *names)
+    assert {line["kind"] for line in audited.lines} == {"image"}
+    logged = stocked.registry.log.auditors(since, at_least=audited.requests)
+    assert len(logged) == audited.requests
+    assert [one.path for one in logged if one.status == 401] == ["/v2/"]
+    assert {one.status for one in logged if one.path != "/v2/"} == {200}
+    scopes = [scope for _, _, scope in stocked.tokens.asked[asked:]]
+    assert sorted(scopes) == sorted(
+        f"repository:{name.partition(':')[0]}:pull" for name in names
+    )
+
+
+def test_a_token_url_in_the_configuration_replaces_the_ping(stocked: Stocked) -> None:
+    asked, since = len(stocked.tokens.asked), stocked.registry.log.mark()
+    registry = login(
+        token_url=stocked.tokens.url + DTR_PATH,
+        service=stocked.tokens.service.service,
+    )
+    audited = audit(stocked.host, "team/oci:1.0", registry=registry)
+    line = only(audited)
+    challenged = only(audit(stocked.host, "team/oci:1.0"))
+    assert content(line) == content(challenged)
+    assert line["access"] == challenged["access"]
+    assert stocked.tokens.asked[asked] == (
+        DTR_PATH,
+        "auditor",
+        "repository:team/oci:pull",
+    )
+    assert audited.summary.requests.get("ping", 0) == 0
+    logged = stocked.registry.log.auditors(since, at_least=audited.requests)
+    assert logged[0].path == "/v2/team/oci/manifests/1.0"
+
+
+def test_a_token_for_another_service_is_refused_once_and_not_tried_again(
+    stocked: Stocked,
+) -> None:
+    service, since = stocked.tokens.service, stocked.registry.log.mark()
+    service.edit = lambda claims: {**claims, "aud": "another registry"}
+    try:
+        audited = audit(stocked.host, "team/oci:1.0")
+    finally:
+        service.edit = None
+    assert failure(only(audited)) == ("failure", "manifest", "denied", 401)
+    logged = stocked.registry.log.auditors(since, at_least=audited.requests)
+    refused = [one for one in logged if "/manifests/" in one.path]
+    assert [one.status for one in refused] == [401]

@@ -1,0 +1,195 @@
+"""The real command line against real registries."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.real.audits import Lines, command, content
+from tests.real.images import EVERYWHERE, names
+from tests.real.said_by_skopeo import expected_record
+from tests.real.stocked import Stocked
+from tests.real.token_server import AUDITOR, PUSHER
+
+pytestmark = pytest.mark.real
+PASSWORD = {"REGISTRY_PASSWORD": AUDITOR.password}
+
+
+@pytest.fixture
+def config(stocked: Stocked, tmp_path: Path) -> str:
+    """A configuration as the README shows it; keys beside the file."""
+    (tmp_path / "keys.pem").write_bytes(stocked.keys.read_bytes())
+    file = tmp_path / "auditor.toml"
+    file.write_text(
+        f"""
+        image_config = "always"
+
+        [registry."{stocked.host}"]
+        username = "{AUDITOR.name}"
+        password_env = "REGISTRY_PASSWORD"
+        token_keys = "keys.pem"
+        """
+    )
+    return str(file)
+
+
+def test_audit_with_a_configuration_and_a_list(
+    stocked: Stocked, config: str, tmp_path: Path
+) -> None:
+    wanted = names(stocked.flavour)
+    listed, report, summary = (
+        tmp_path / name for name in ("list.txt", "report.jsonl", "summary.json")
+    )
+    listed.write_text(
+        "# every image\n" + "".join(f"{stocked.host}/{name}\n" for name in wanted)
+    )
+    done = command(
+        *("audit", "-c", config, "-f", str(listed), "-o", str(report)),
+        *("--summary", str(summary)),
+        place=tmp_path,
+        environment=PASSWORD,
+    )
+    lines = [json.loads(line) for line in report.read_text().splitlines()]
+    assert [line["reference"] for line in lines] == [
+        f"{stocked.host}/{name}" for name in wanted
+    ]
+    # The last one is another's repository.
+    *images, denied = lines
+    assert (denied["failure"], denied["repository"]) == ("no_pull_grant", "secret/oci")
+    for name, line in zip(wanted, images, strict=False):
+        assert content(line) == expected_record(stocked.skopeo, stocked.host, name)
+        assert line["access"]["verified"] is True
+    said = done.stderr.decode()
+    assert (done.returncode, done.stdout) == (1, b""), said
+    assert f"{len(images)} of {len(wanted)} references audited" in said
+    assert AUDITOR.password not in said + report.read_text() + summary.read_text()
+    counts = json.loads(summary.read_text())["references"]
+    keys = ("asked", "duplicates", "audited", "failed", "to_do")
+    assert [counts[key] for key in keys] == [len(wanted), 0, len(images), 1, 0]
+
+
+def test_audit_without_a_password_variable_is_a_configuration_mistake(
+    stocked: Stocked, config: str, tmp_path: Path
+) -> None:
+    done = command(
+        "audit", "-c", config, f"{stocked.host}/team/oci:1.0", place=tmp_path
+    )
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert "the environment variable REGISTRY_PASSWORD is not set" in str(done.stderr)
+
+
+@pytest.mark.parametrize("name", EVERYWHERE)
+def test_inspect_raw_prints_the_bytes_that_skopeo_prints(
+    stocked: Stocked, tmp_path: Path, name: str
+) -> None:
+    done = command(
+        *("inspect", "--raw", f"--authfile={stocked.skopeo.authfile}"),
+        f"{stocked.host}/{name}",
+        place=tmp_path,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == stocked.skopeo.raw(name)
+
+
+def test_inspect_json_prints_the_record(
+    stocked: Stocked, config: str, whole: Lines, tmp_path: Path
+) -> None:
+    done = command(
+        *("inspect", "--json", "-c", config, f"{stocked.host}/team/multi:1.0"),
+        place=tmp_path,
+        environment=PASSWORD,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert content(json.loads(done.stdout)) == content(whole["team/multi:1.0"])
+
+
+def test_inspect_shows_the_platforms_layers_and_labels(
+    stocked: Stocked, config: str, whole: Lines, tmp_path: Path
+) -> None:
+    done = command(
+        *("inspect", "-c", config, f"{stocked.host}/team/multi:1.0"),
+        place=tmp_path,
+        environment=PASSWORD,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    shown, line = done.stdout.decode(), whole["team/multi:1.0"]
+    for word in (line["digest"], *line["architectures"], "maintainer"):
+        assert word in shown
+    for platform in line["platforms"]:
+        assert all(layer["digest"] in shown for layer in platform["layers"])
+
+
+def token(stocked: Stocked, config: str, place: Path, *arguments: str) -> Any:
+    done = command(
+        *("token", "-c", config, *arguments), place=place, environment=PASSWORD
+    )
+    assert done.stderr == b""
+    return done.returncode, done.stdout.decode()
+
+
+def test_token_says_that_pull_is_granted(
+    stocked: Stocked, config: str, tmp_path: Path
+) -> None:
+    code, said = token(stocked, config, tmp_path, f"{stocked.host}/team/oci")
+    assert code == 0
+    assert said.endswith("pull on team/oci: granted\n")
+    assert "token service of the tests" in said
+
+
+def test_token_says_that_pull_is_not_granted(
+    stocked: Stocked, config: str, tmp_path: Path
+) -> None:
+    code, said = token(stocked, config, tmp_path, f"{stocked.host}/secret/oci")
+    assert code == 1
+    assert said.endswith("pull on secret/oci: NOT granted\n")
+
+
+def test_token_json_tells_what_was_asked_and_what_came(
+    stocked: Stocked, config: str, tmp_path: Path
+) -> None:
+    code, said = token(
+        stocked, config, tmp_path, "--json", f"{stocked.host}/public/arm"
+    )
+    found = json.loads(said)
+    assert code == 0
+    assert found["pull"] is True
+    assert found["realm"] == stocked.tokens.realm
+    assert found["service"] == "registry of the tests"
+    assert found["scope"] == "repository:public/arm:pull"
+    assert found["access"]["verified"] is True
+    assert found["token"]["verification"]["verified"] is True
+    assert found["token"]["claims"]["grants"] == [
+        {
+            "type": "repository",
+            "class": None,
+            "name": "public/arm",
+            "actions": ["pull"],
+        }
+    ]
+
+
+def test_token_raw_is_a_token_that_the_service_knows(
+    stocked: Stocked, config: str, tmp_path: Path
+) -> None:
+    code, said = token(stocked, config, tmp_path, "--raw", f"{stocked.host}/team/oci")
+    assert code == 0
+    service = stocked.tokens.service
+    assert service.allows(said.strip(), "repository:team/oci:pull") is True
+
+
+def test_a_wrong_password_is_one_sentence_and_exit_1(
+    stocked: Stocked, config: str, tmp_path: Path
+) -> None:
+    done = command(
+        *("token", "-c", config, f"{stocked.host}/team/oci"),
+        place=tmp_path,
+        environment={"REGISTRY_PASSWORD": PUSHER.password},
+    )
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.decode() == (
+        f"auditor: {stocked.host}/team/oci:latest: denied: the token service refuses"
+        " the user name and password of 'auditor' (401)\n"
+    )

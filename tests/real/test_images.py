@@ -1,0 +1,127 @@
+"""Every kind of image, pushed by skopeo: the audit says what skopeo says."""
+
+from __future__ import annotations
+
+import pytest
+
+from auditor.config import ImageConfigMode
+from tests.real.audits import Lines, audit, content, login
+from tests.real.images import EVERYWHERE, RECIPES, names
+from tests.real.said_by_skopeo import expected_record
+from tests.real.stocked import Stocked
+from tests.real.token_server import PUSHER
+
+pytestmark = pytest.mark.real
+each_image = pytest.mark.parametrize("name", EVERYWHERE)
+INDEXES = ["team/multi:1.0", "team/list:1.0", "team/attested:1.0", "team/nested:1.0"]
+
+
+@each_image
+def test_every_field_is_what_skopeo_and_the_raw_manifests_say(
+    stocked: Stocked, whole: Lines, name: str
+) -> None:
+    expected = expected_record(stocked.skopeo, stocked.host, name)
+    assert content(whole[name]) == expected
+
+
+@each_image
+def test_without_needless_configs_only_created_of_indexed_platforms_is_unknown(
+    whole: Lines, usual: Lines, name: str
+) -> None:
+    expected = content(whole[name])
+    if name in INDEXES:
+        assert all(platform["created"] for platform in expected["platforms"])
+        expected["platforms"] = [
+            {**platform, "created": None} for platform in expected["platforms"]
+        ]
+    assert content(usual[name]) == expected
+
+
+@each_image
+def test_the_digest_is_that_of_the_pushed_bytes_where_skopeo_kept_them(
+    stocked: Stocked, whole: Lines, name: str
+) -> None:
+    kept = whole[name]["digest"] == stocked.digests[name]
+    assert kept == RECIPES[name].keeps_bytes
+
+
+def test_each_kind_has_its_media_type(whole: Lines, stocked: Stocked) -> None:
+    kinds = {
+        name: line["media_type"].removeprefix("application/vnd.")
+        for name, line in whole.items()
+    }
+    expected = {
+        "team/oci:1.0": "oci.image.manifest.v1+json",
+        "public/arm:1.0": "oci.image.manifest.v1+json",
+        "team/docker:1.0": "docker.distribution.manifest.v2+json",
+        "team/signed:1.0": "docker.distribution.manifest.v1+prettyjws",
+        "team/multi:1.0": "oci.image.index.v1+json",
+        "team/list:1.0": "docker.distribution.manifest.list.v2+json",
+        "team/attested:1.0": "oci.image.index.v1+json",
+        "team/nested:1.0": "oci.image.index.v1+json",
+        "secret/oci:1.0": "oci.image.manifest.v1+json",
+    }
+    assert kinds == {name: expected[name] for name in names(stocked.flavour)}
+
+
+@pytest.mark.parametrize("name", ["team/multi:1.0", "team/list:1.0"])
+def test_variants_and_windows_versions_are_told(whole: Lines, name: str) -> None:
+    assert whole[name]["architectures"] == [
+        "linux/amd64",
+        "linux/arm/v7",
+        "linux/arm64/v8",
+        "windows/amd64",
+    ]
+    versions = [one["os_version"] for one in whole[name]["platforms"]]
+    assert versions == [None, None, None, "10.0.20348.4052"]
+
+
+def test_platforms_of_an_inner_index_stand_in_its_place(whole: Lines) -> None:
+    platforms = whole["team/nested:1.0"]["platforms"]
+    found = [(one["os"], one["architecture"], one["variant"]) for one in platforms]
+    assert found == [
+        ("linux", "arm", "v7"),
+        ("linux", "arm64", "v8"),
+        ("windows", "amd64", None),
+        ("linux", "amd64", None),
+    ]
+
+
+def test_attestations_are_attachments_of_their_platform_and_no_architecture(
+    whole: Lines,
+) -> None:
+    line = whole["team/attested:1.0"]
+    assert line["architectures"] == ["linux/amd64", "linux/arm/v7"]
+    platforms = {one["digest"] for one in line["platforms"]}
+    assert {one["subject"] for one in line["attachments"]} == platforms
+    assert {one["kind"] for one in line["attachments"]} == {"attestation"}
+
+
+def test_a_layer_that_stands_twice_counts_once(whole: Lines) -> None:
+    line = whole["team/oci:1.0"]
+    (platform,) = line["platforms"]
+    layers = platform["layers"]
+    assert layers[0] == layers[3]
+    once = sum(one["size"] for one in layers[:3])
+    assert (platform["size"], line["size"]) == (once, once)
+
+
+def test_an_audit_by_digest_says_the_same_as_one_by_tag(
+    stocked: Stocked, whole: Lines
+) -> None:
+    by_digest = {
+        name: f"{name.partition(':')[0]}@{line['digest']}"
+        for name, line in whole.items()
+    }
+    audited = audit(
+        stocked.host,
+        *by_digest.values(),
+        registry=login(PUSHER),
+        image_config=ImageConfigMode.ALWAYS,
+    )
+    for (name, asked), line in zip(by_digest.items(), audited.lines, strict=True):
+        assert content(line) == {
+            **content(whole[name]),
+            "reference": f"{stocked.host}/{asked}",
+            "tag": None,
+        }

@@ -1,0 +1,102 @@
+"""Tag patterns, expanded through the tag lists of real registries."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.real.audits import audit, login
+from tests.real.stocked import Stocked
+from tests.real.token_server import PUSHER
+
+pytestmark = pytest.mark.real
+TAGS = ["1.0", "1.1", "1.2-rc", "2.0", "latest", "sha-1"]
+REPOSITORY = "team/tagged"
+
+
+@pytest.fixture(scope="session")
+def tagged(stocked: Stocked) -> Stocked:
+    """One image under several tags, two of them in another order of pushing."""
+    source = f"docker://{stocked.host}/team/oci:1.0"
+    for tag in reversed(TAGS):
+        stocked.skopeo.copy(
+            *(source, f"{REPOSITORY}:{tag}", "--src-tls-verify=false"),
+            f"--src-authfile={stocked.skopeo.authfile}",
+        )
+    return stocked
+
+
+def pages_of(stocked: Stocked, tags: int, size: int) -> int:
+    return -(-tags // size) if stocked.flavour.pages_tags else 1
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 6, 1000])
+def test_a_pattern_expands_to_every_tag_over_any_number_of_pages(
+    tagged: Stocked, size: int
+) -> None:
+    since = tagged.registry.log.mark()
+    audited = audit(
+        tagged.host, f"{REPOSITORY}:*", registry=login(PUSHER, page_size=size)
+    )
+    assert sorted(line["tag"] for line in audited.lines) == TAGS
+    assert {line["kind"] for line in audited.lines} == {"image"}
+    assert len({line["digest"] for line in audited.lines}) == 1
+    (listing,) = audited.summary.listings
+    pages = pages_of(tagged, len(TAGS), size)
+    # A last page that is just full may name a next one, which is empty.
+    assert listing.pages in {pages, pages + 1}
+    assert (listing.tags, listing.matched, listing.complete) == (6, 6, True)
+    logged = tagged.registry.log.auditors(since, at_least=audited.requests)
+    lists = [one for one in logged if one.path.endswith("/tags/list")]
+    assert len(lists) == listing.pages
+    assert lists[0].query == f"n={size}"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("1.*", ["1.0", "1.1", "1.2-rc"]),
+        ("1.?", ["1.0", "1.1"]),
+        ("[12].0", ["1.0", "2.0"]),
+        ("latest*", ["latest"]),
+    ],
+)
+def test_a_pattern_chooses_among_the_tags(
+    tagged: Stocked, pattern: str, expected: list[str]
+) -> None:
+    audited = audit(tagged.host, f"{REPOSITORY}:{pattern}", registry=login(page_size=2))
+    assert sorted(line["tag"] for line in audited.lines) == expected
+
+
+def test_patterns_and_references_that_meet_are_audited_once(tagged: Stocked) -> None:
+    names = (f"{REPOSITORY}:2.0", f"{REPOSITORY}:*", f"{REPOSITORY}:1.*")
+    audited = audit(tagged.host, *names)
+    assert audited.lines[0]["tag"] == "2.0"
+    assert sorted(line["tag"] for line in audited.lines) == TAGS
+    assert audited.summary.duplicates == 4
+
+
+def test_a_pattern_that_matches_nothing_is_a_failure(tagged: Stocked) -> None:
+    audited = audit(tagged.host, f"{REPOSITORY}:3.*")
+    (line,) = audited.lines
+    assert (line["stage"], line["failure"]) == ("list", "not_found")
+    assert "none of the 6 tags" in line["detail"]
+
+
+def test_the_list_of_an_unknown_repository_is_a_failure(tagged: Stocked) -> None:
+    (line,) = audit(tagged.host, "team/nothing:*").lines
+    assert (line["stage"], line["failure"], line["status"]) == (
+        "list",
+        "not_found",
+        404,
+    )
+
+
+def test_the_list_of_a_repository_without_grant_is_not_asked_for(
+    tagged: Stocked,
+) -> None:
+    since = tagged.registry.log.mark()
+    audited = audit(tagged.host, "secret/oci:*")
+    (line,) = audited.lines
+    assert line["failure"] == "no_pull_grant"
+    logged = tagged.registry.log.auditors(since, at_least=audited.requests)
+    assert [one.path for one in logged] == ["/v2/"]

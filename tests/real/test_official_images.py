@@ -1,0 +1,215 @@
+"""The whole Docker Official Images workload, served by the real docker-registry.
+
+Generated into a store without layer bytes; every record is compared with what was
+generated, and every request with the fewest that can do.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import orjson
+import pytest
+
+from auditor.sandbox.official import official_images, official_repositories
+from auditor.sandbox.store import write_store
+from auditor.sandbox.truth import ImageConfig, Truth
+from tests.real.access_log import Logged
+from tests.real.audits import audit, command, login
+from tests.real.docker_registry import (
+    DISTRIBUTION_2,
+    RunningRegistry,
+    running_registry,
+)
+from tests.real.token_server import PUSHER, TokenServer
+
+pytestmark = pytest.mark.real
+REPOSITORIES, TAGS, INDEXES, PLATFORMS = 144, 9_849, 2_496, 7_935
+# Repositories that the data names and that have no image: a registry knows them not.
+EMPTY = 7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """The registry, and what it holds: truths by `repository:tag`, as generated."""
+
+    registry: RunningRegistry
+    truths: Mapping[str, Truth]
+
+    @property
+    def host(self) -> str:
+        return self.registry.host
+
+
+# What 70,000 small files take where a block has 4 KiB, and as much again.
+STORE_BYTES = 1024**3
+MEMORY = Path("/dev/shm")  # noqa: S108 - a directory with a random name is made in it
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A place for the store: in memory if there is room, which saves half a minute
+    on a busy disk; gone when the tests are over."""
+    roomy = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > STORE_BYTES
+    base = MEMORY if roomy else tmp_path_factory.getbasetemp()
+    with TemporaryDirectory(prefix="official-images-", dir=base) as place:
+        yield Path(place)
+
+
+@pytest.fixture(scope="module")
+def workload(
+    root: Path, tokens: TokenServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Workload]:
+    DISTRIBUTION_2.find()  # before anything is written
+    images = list(official_images())
+    stored = write_store(root, images)
+    assert (stored.tags, stored.manifests) == (TAGS, INDEXES + PLATFORMS)
+    with running_registry(
+        DISTRIBUTION_2,
+        tmp_path_factory.mktemp("official"),
+        root=root,
+        tokens=tokens.service,
+        realm=tokens.realm,
+    ) as registry:
+        yield Workload(
+            registry=registry,
+            truths={
+                f"{placed.repository}:{tag}": placed.image.truth
+                for placed in images
+                for tag in placed.tags
+            },
+        )
+
+
+def compare(
+    workload: Workload, lines: Iterable[dict[str, Any]], image_config: ImageConfig
+) -> list[str]:
+    """Check every record against its truth; returns the names, in order."""
+    expected: dict[str, dict[str, Any]] = {}
+    found = []
+    for line in lines:
+        name = f"{line['repository']}:{line['tag']}"
+        found.append(name)
+        truth = workload.truths[name]
+        if truth.digest not in expected:
+            expected[truth.digest] = fields(truth.seen_with(image_config))
+        said = {key: line.get(key) for key in expected[truth.digest]}
+        assert said == expected[truth.digest], name
+        assert line["reference"] == f"{workload.host}/{name}"
+        assert line["access"]["actions"] == ["pull"]
+        assert line["access"]["subject"] == PUSHER.name
+    return found
+
+
+def fields(truth: Truth) -> dict[str, Any]:
+    """What a record must say of an image: each platform with its layers, and all."""
+    values: dict[str, Any] = orjson.loads(orjson.dumps(truth))
+    del values["source"]
+    return {
+        **values,
+        "kind": "image",
+        "architectures": list(truth.architectures),
+        "size": truth.size,
+        "warnings": [],
+    }
+
+
+def check_requests(logged: list[Logged], *, lists: int, configs: int) -> None:
+    """Each tag, each child and each config once; nothing refused but the ping."""
+    paths = Counter(one.path for one in logged)
+    assert {path: count for path, count in paths.items() if count > 1} == {}
+    kinds = Counter(kind_of(one.path) for one in logged)
+    assert kinds == Counter(
+        ping=1, list=lists, tag=TAGS, child=PLATFORMS, config=configs
+    )
+    refused = [one.path for one in logged if one.status == 401]
+    assert refused == ["/v2/"]
+
+
+def kind_of(path: str) -> str:
+    if path == "/v2/":
+        return "ping"
+    kind, _, last = path.rpartition("/")
+    match kind.rpartition("/")[2]:
+        case "manifests":
+            return "child" if last.startswith("sha256:") else "tag"
+        case "blobs":
+            return "config"
+    return last
+
+
+def test_a_list_of_every_tag_is_audited_truly_in_its_order(
+    workload: Workload, tmp_path: Path
+) -> None:
+    names = list(workload.truths)
+    config, listed, report, summary = (
+        tmp_path / name
+        for name in ("auditor.toml", "list.txt", "report.jsonl", "summary.json")
+    )
+    config.write_text(
+        f"""
+        [registry."{workload.host}"]
+        username = "{PUSHER.name}"
+        password_env = "PUSHER_PASSWORD"
+        requests_at_once = 16
+        """
+    )
+    listed.write_text("".join(f"{workload.host}/{name}\n" for name in names))
+    since = workload.registry.log.mark()
+    done = command(
+        *("audit", "-c", str(config), "-f", str(listed), "-o", str(report)),
+        *("--summary", str(summary), "--image-config", "always"),
+        place=tmp_path,
+        environment={"PUSHER_PASSWORD": PUSHER.password},
+    )
+    assert (done.returncode, done.stdout) == (0, b""), done.stderr.decode()
+    with report.open("rb") as lines:
+        found = compare(workload, map(orjson.loads, lines), "always")
+    assert found == names
+    requests = json.loads(summary.read_bytes())["requests"]
+    assert requests == {
+        "ping": 1,
+        "token": REPOSITORIES - EMPTY,
+        "manifest": TAGS + PLATFORMS,
+        "blob": PLATFORMS,
+    }
+    sent = 1 + TAGS + PLATFORMS + PLATFORMS
+    logged = workload.registry.log.auditors(since, at_least=sent)
+    check_requests(logged, lists=0, configs=PLATFORMS)
+
+
+def test_a_pattern_for_each_repository_finds_every_tag_and_audits_it_truly(
+    workload: Workload,
+) -> None:
+    repositories = official_repositories()
+    assert len(repositories) == REPOSITORIES
+    since = workload.registry.log.mark()
+    audited = audit(
+        workload.host,
+        *(f"{repository}:*" for repository in repositories),
+        registry=login(PUSHER, requests_at_once=16),
+    )
+    images = [line for line in audited.lines if line["kind"] == "image"]
+    found = compare(workload, images, "auto")
+    assert len(found) == len(set(found)) == TAGS
+    assert set(found) == set(workload.truths)
+    # Repository after repository, in the order of the patterns.
+    order = list(dict.fromkeys(line["repository"] for line in audited.lines))
+    assert order == list(repositories)
+    empty = [line for line in audited.lines if line["kind"] == "failure"]
+    assert {(line["stage"], line["failure"], line["status"]) for line in empty} == {
+        ("list", "not_found", 404)
+    }
+    assert len(empty) == EMPTY
+    assert audited.summary.to_do == 0
+    assert sum(listing.tags for listing in audited.summary.listings) == TAGS
+    assert audited.requests == 1 + REPOSITORIES + TAGS + PLATFORMS
+    logged = workload.registry.log.auditors(since, at_least=audited.requests)
+    check_requests(logged, lists=REPOSITORIES, configs=0)

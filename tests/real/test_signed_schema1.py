@@ -1,0 +1,74 @@
+"""Signed schema 1, converted and signed by skopeo, where a registry takes it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from auditor.protocol.schema1 import EMPTY_LAYER, parse_schema1
+from tests.real.audits import Lines, command, content
+from tests.real.docker_registry import DISTRIBUTION_2
+from tests.real.images import BASE, SIGNED
+from tests.real.layouts import CREATED, sha256
+from tests.real.said_by_skopeo import expected_record
+from tests.real.stocked import Stocked
+
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.parametrize("stocked", [DISTRIBUTION_2], indirect=True, ids=str),
+]
+
+
+def test_every_field_is_what_skopeo_and_the_raw_manifest_say(
+    stocked: Stocked, whole: Lines
+) -> None:
+    expected = expected_record(stocked.skopeo, stocked.host, SIGNED)
+    assert content(whole[SIGNED]) == expected
+
+
+def test_its_config_is_in_it(whole: Lines, usual: Lines) -> None:
+    assert content(usual[SIGNED]) == content(whole[SIGNED])
+    (platform,) = whole[SIGNED]["platforms"]
+    assert (platform["created"], platform["config_digest"]) == (CREATED, None)
+
+
+def test_layers_stand_base_first_without_sizes(whole: Lines) -> None:
+    line = whole[SIGNED]
+    (platform,) = line["platforms"]
+    digests = [layer["digest"] for layer in platform["layers"]]
+    base = sha256(BASE.content)
+    # Each layer's step is followed by one that changed no file.
+    assert (digests[0], digests[6]) == (base, base)
+    assert digests[1::2] == [EMPTY_LAYER] * 4
+    assert {layer["size"] for layer in platform["layers"]} == {None}
+    assert (platform["size"], line["size"]) == (None, None)
+
+
+def test_the_digest_is_over_the_payload_and_the_signature_holds(
+    stocked: Stocked, whole: Lines
+) -> None:
+    raw = stocked.skopeo.raw(SIGNED)
+    manifest = parse_schema1(raw, json.loads(raw))
+    assert whole[SIGNED]["digest"] == sha256(manifest.payload) != sha256(raw)
+    assert [check.valid for check in manifest.signatures] == [True]
+    assert whole[SIGNED]["warnings"] == []
+
+
+def test_inspect_raw_prints_the_answer_which_the_registry_signs_anew_each_time(
+    stocked: Stocked, tmp_path: Path
+) -> None:
+    done = command(
+        *("inspect", "--raw", f"--authfile={stocked.skopeo.authfile}"),
+        f"{stocked.host}/{SIGNED}",
+        place=tmp_path,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    raw = stocked.skopeo.raw(SIGNED)
+    printed, expected = (
+        parse_schema1(one, json.loads(one)) for one in (done.stdout, raw)
+    )
+    assert printed.payload == expected.payload
+    assert len(done.stdout) == len(raw)
+    assert [check.valid for check in printed.signatures] == [True]
