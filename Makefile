@@ -5,12 +5,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint types unit format clean
+.PHONY: help demo test lint types unit lowest format clean
 
 help:
 	@echo "make demo   run a local registry and audit it"
 	@echo "make test   lint, type check and all tests"
 	@echo "make unit   the tests that need no other program"
+	@echo "make lowest the same with the oldest versions of the dependencies"
 	@echo "make clean  remove what make has made"
 
 demo: $(VENV)/.demo
@@ -46,5 +47,11 @@ $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@ $(VENV)/.demo
 
+# The tests that need no other program, with the oldest versions that pyproject.toml allows.
+lowest:
+	$(PYTHON) -m venv $(VENV)-lowest
+	$(VENV)-lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable '.[dev]'
+	$(VENV)-lowest/bin/pytest tests/unit tests/property tests/flow
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-lowest .mypy_cache .ruff_cache .pytest_cache .hypothesis

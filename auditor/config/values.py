@@ -7,9 +7,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from urllib.parse import urlsplit
 
+from auditor.errors import FailureKind, ProtocolError
 from auditor.protocol.credential import is_username
+from auditor.protocol.url import check_url, origin_of
 
 _WHOLE = re.compile(r"[+-]?[0-9]+(_[0-9]+)*")
 # POSIX.1-2024, Base Definitions 8.1, with the lower case that shells also take.
@@ -178,10 +179,13 @@ def _variable(text: str) -> str:
 
 
 def _url(text: str) -> str:
-    parts = urlsplit(text)
-    _require(parts.scheme in ("http", "https") and parts.hostname)
-    _require(parts.port != 0)  # raises where it is not a number
-    _require("@" not in parts.netloc and "#" not in text and " " not in text)
+    # Read as the network code will read it, so that nothing is a surprise there.
+    try:
+        check_url(text, kind=FailureKind.REALM_REFUSED)
+        origin_of(text)
+    except ProtocolError:
+        _require(None)
+    _require("#" not in text)
     return text
 
 

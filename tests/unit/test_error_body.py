@@ -48,7 +48,7 @@ from auditor.protocol.error_body import error_codes, error_sentence
         (b"<!DOCTYPE html><p>x", None, "an HTML page"),
         (b"<html><title>&lt;b&gt;</title>", None, 'an HTML page (title "<b>")'),
         (
-            b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>No</Message></Error>",
+            b"<?xml?><Error><Code>AccessDenied</Code><Message>No</Message></Error>",
             "application/xml",
             "AccessDenied: No",
         ),

@@ -7,6 +7,7 @@ from auditor.protocol.realm import check_realm, origin_of, token_url
 from auditor.protocol.scope import pull_scope
 
 REGISTRY = "https://registry.example"
+SCOPE = "scope=repository%3Aa%2Fb%3Apull"
 
 
 @pytest.mark.parametrize(
@@ -77,33 +78,31 @@ def test_the_user_can_allow_an_address_but_not_plain_http() -> None:
             "https://a.example/auth/v2/token/",
             "dtr.example",
             None,
-            "https://a.example/auth/v2/token/"
-            "?service=dtr.example&scope=repository%3Aa%2Fb%3Apull",
+            "https://a.example/auth/v2/token/?service=dtr.example&" + SCOPE,
         ),
         (
             "https://a.example/t?x=%20y&service=r",
             "r",
             "me & you",
-            "https://a.example/t?x=%20y&service=r"
-            "&scope=repository%3Aa%2Fb%3Apull&account=me%20%26%20you",
+            f"https://a.example/t?x=%20y&service=r&{SCOPE}&account=me%20%26%20you",
         ),
         (
             "https://a.example/t?",
             None,
             None,
-            "https://a.example/t?scope=repository%3Aa%2Fb%3Apull",
+            "https://a.example/t?" + SCOPE,
         ),
         (
             "https://a.example/t?x&",
             None,
             None,
-            "https://a.example/t?x&scope=repository%3Aa%2Fb%3Apull",
+            "https://a.example/t?x&" + SCOPE,
         ),
         (
             "https://a.example/t#f",
             None,
             None,
-            "https://a.example/t?scope=repository%3Aa%2Fb%3Apull",
+            "https://a.example/t?" + SCOPE,
         ),
     ],
 )
