@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,6 +94,11 @@ async def _demo(settings: Settings, port: int) -> int:
     return code
 
 
+def _program() -> str:
+    """What to type: `make demo` runs us from an environment that is not on the PATH."""
+    return "auditor" if shutil.which("auditor") else sys.argv[0]
+
+
 def _tell(output: str) -> None:
     from auditor.sandbox.demo import ADMIN_PASSWORD
 
@@ -102,15 +109,16 @@ def _tell(output: str) -> None:
     click.echo(f"\nThe report is in {output}: one JSON object a line. The one of")
     click.echo(f"{ARTICLE}, a signed schema 1 image, begins:\n")
     click.echo(f"  {article[:300].rstrip()}...\n")
+    auditor = _program()
     click.echo("Try next:")
     for line in (
         f"head -n 1 {output} | python3 -m json.tool   one record, readable",
-        "auditor schema                 what a line may hold",
-        "auditor demo --serve           leaves the registry running; elsewhere, then:",
-        f"  auditor inspect 127.0.0.1:{DEFAULT_PORT}/library/alpine:latest",
-        f"  auditor token 127.0.0.1:{DEFAULT_PORT}/library/alpine",
-        f"  auditor token 127.0.0.1:{DEFAULT_PORT}/admin/java-hello-world",
-        f"  DEMO_PASSWORD={ADMIN_PASSWORD} auditor audit -c configs/demo.toml",
+        f"{auditor} schema                 what a line may hold",
+        f"{auditor} demo --serve           leaves it running; elsewhere, then:",
+        f"  {auditor} inspect 127.0.0.1:{DEFAULT_PORT}/library/alpine:latest",
+        f"  {auditor} token 127.0.0.1:{DEFAULT_PORT}/library/alpine",
+        f"  {auditor} token 127.0.0.1:{DEFAULT_PORT}/admin/java-hello-world",
+        f"  DEMO_PASSWORD={ADMIN_PASSWORD} {auditor} audit -c configs/demo.toml",
     ):
         click.echo(f"  {line}")
 
@@ -122,6 +130,7 @@ async def _serve(settings: Settings, port: int) -> int:
     from auditor.sandbox.server import serve
 
     del settings
+    auditor = _program()
     images = demo_images()
     with _port_in_use(port):
         async with serve(demo_app(images), port=port) as url:
@@ -132,9 +141,9 @@ async def _serve(settings: Settings, port: int) -> int:
                 f" {ADMIN_PASSWORD!r} may do everything. The article's steps work:\n\n"
                 f'  curl -u {ADMIN}:{ADMIN_PASSWORD} "{url}/auth/v2/token/'
                 f'?service={host}&scope=repository:admin/java-hello-world:pull"\n'
-                f"  auditor token {host}/library/alpine\n"
-                f"  auditor inspect {host}/library/alpine:latest\n"
-                f"  auditor audit '{host}/library/alpine:*'"
+                f"  {auditor} token {host}/library/alpine\n"
+                f"  {auditor} inspect {host}/library/alpine:latest\n"
+                f"  {auditor} audit '{host}/library/alpine:*'"
             )
             await anyio.sleep_forever()
     return ExitCode.OK

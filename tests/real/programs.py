@@ -1,7 +1,7 @@
 """Finding the programs that these tests run, and saying what is missing.
 
 Debian's `docker-registry` and `skopeo` are required: a test that lacks them skips on
-a developer's machine, and fails where `AUDITOR_TEST_NO_SKIPS=1` is set. distribution
+a developer's machine, and fails where `NO_TEST_SKIPS=1` is set. distribution
 3.x is optional: Debian does not have it, so its tests skip everywhere.
 """
 
@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import pytest
 
-NO_SKIPS = "AUDITOR_TEST_NO_SKIPS"
+NO_SKIPS = "NO_TEST_SKIPS"
 # `--version` and `go env` answer at once; a loaded machine may take its time.
 _QUESTION_TIMEOUT_S = 30.0
 
