@@ -167,7 +167,7 @@ class Lab:
     async def when(
         self, condition: Callable[[], bool], then: Callable[[], object]
     ) -> AsyncIterator[None]:
-        """Do something as soon as requests make a condition true, while the body runs."""
+        """Do something as soon as a condition is true, while the body runs."""
 
         async def watch() -> None:
             await self.faults.until(condition)
