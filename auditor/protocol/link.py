@@ -55,7 +55,7 @@ def next_page(link_values: Iterable[str], page_url: str) -> str | None:
 
 def _links(line: str, page_url: str) -> Iterator[tuple[str, list[str]]]:
     """Each target of a line with its relation types in lower case (section 3.3)."""
-    position = _SEPARATOR.match(line).end()  # type: ignore[union-attr]
+    position = _skip(line, 0)
     while position < len(line):
         target = _TARGET.match(line, position)
         if target is None:
@@ -72,7 +72,12 @@ def _links(line: str, page_url: str) -> Iterator[tuple[str, list[str]]]:
         if end is None:
             _incomplete(page_url, "has a damaged Link header")
         yield target[1], (relations or "").lower().split()
-        position = _SEPARATOR.match(line, end.end()).end()  # type: ignore[union-attr]
+        position = _skip(line, end.end())
+
+
+def _skip(line: str, position: int) -> int:
+    found = _SEPARATOR.match(line, position)
+    return found.end() if found else position
 
 
 def _incomplete(page_url: str, reason: str) -> NoReturn:
