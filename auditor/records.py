@@ -44,7 +44,6 @@ class WarningCode(StrEnum):
     PLATFORM_DIFFERS = "platform_differs"
     SIGNATURE_INVALID = "signature_invalid"
     FOREIGN_LAYER = "foreign_layer"
-    SCHEMA1 = "schema1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

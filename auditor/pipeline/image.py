@@ -308,6 +308,7 @@ class _Assembly:
                 )
                 return [missing_platform(child)]
             return _said_of(child.digest, document)
+        self._warnings.extend(document.warnings)
         if isinstance(document.manifest, Index):
             try:
                 return await self._children(document.manifest, depth=depth + 1)

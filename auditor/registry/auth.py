@@ -12,6 +12,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import anyio
+
 from auditor.config import RegistrySettings
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
 from auditor.protocol.challenge import Challenge, parse_challenges, preferred
@@ -88,6 +90,8 @@ class HostAuth:
             )
         self._dead: tuple[Failure, float] | None = None
         self._rejected: Failure | None = None
+        self._accepted = False
+        self._first_login = anyio.Lock()
         self._pings: SingleFlight[str, Plan | Failure] = SingleFlight()
         self.tokens = TokenStore(self._fetch_token, clock=clock)
 
@@ -212,9 +216,20 @@ class HostAuth:
         return outcome.at(Stage.TOKEN) if isinstance(outcome, Failure) else outcome
 
     async def request_token(self, key: TokenKey) -> HeldToken | Failure:
-        """Ask the token service for the one scope of `key`."""
+        """Ask the token service for the one scope of `key`.
+
+        A password is tried by one request before others follow, and one that was
+        refused is not sent again: asking on with a wrong one locks accounts.
+        """
+        if isinstance(self._credential, Credential) and not self._accepted:
+            async with self._first_login:
+                if self._rejected is None:
+                    return await self._request_token(key)
         if self._rejected is not None:
             return self._rejected
+        return await self._request_token(key)
+
+    async def _request_token(self, key: TokenKey) -> HeldToken | Failure:
         try:
             realm = self._checked_realm(key.realm)
             scope = parse_scope(key.scope) if key.scope else None
@@ -240,13 +255,15 @@ class HostAuth:
             refusal = failure_of(answer)
             if not isinstance(credential, Credential):
                 return _said(refusal, "the token service wants a credential")
-            # Asking on with a wrong password locks accounts: once is enough.
-            self._rejected = _said(
+            refused = _said(
                 refusal,
                 "the token service refuses the user name and password of"
                 f" {credential.username!r}",
             ).at(Stage.TOKEN)
-            return self._rejected
+            if not self._accepted:  # else it is this scope that is refused
+                self._rejected = refused
+            return refused
+        self._accepted = True
         try:
             given = parse_token_answer(answer.body)
         except ProtocolError as error:

@@ -1,25 +1,34 @@
 """The three shapes of a report: an image, a platform or a layer a line.
 
 The flat shapes are for loading into tables: every line of one shape has the same
-keys, nested only where a list belongs to the line itself. Failures are the same lines
-in every shape, so none is lost.
+keys. Failures are the same lines in every shape, and an image without a platform, or
+a platform without a layer, still has a line with nulls, so that no reference is lost.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 
 from auditor.config import Shape
-from auditor.records import SCHEMA, FailureRecord, ImageRecord, Platform, Record
+from auditor.records import (
+    SCHEMA,
+    FailureRecord,
+    ImageRecord,
+    Layer,
+    Platform,
+    Record,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlatformRow:
-    """One platform of one reference. `layers` counts them."""
+    """One platform of one reference. `layers` counts them.
+
+    `platform_digest` is null where the image has no platform at all.
+    """
 
     schema: int = SCHEMA
     kind: str = "platform"
@@ -33,7 +42,7 @@ class PlatformRow:
     architecture: str | None
     variant: str | None
     os_version: str | None
-    platform_digest: str
+    platform_digest: str | None
     media_type: str | None
     config_digest: str | None
     created: str | None
@@ -44,8 +53,11 @@ class PlatformRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerRow:
-    """One layer of one platform of one reference. `position` counts from the base,
-    from 0."""
+    """One layer of one platform of one reference.
+
+    `position` counts from the base, from 0; it is null where the platform has no
+    layer or its layers are not known, and `platform_digest` where there is none.
+    """
 
     schema: int = SCHEMA
     kind: str = "layer"
@@ -55,9 +67,9 @@ class LayerRow:
     tag: str | None
     digest: str
     platform: str | None
-    platform_digest: str
-    position: int
-    layer_digest: str
+    platform_digest: str | None
+    position: int | None
+    layer_digest: str | None
     layer_size: int | None
     layer_media_type: str | None
     audited_at: str
@@ -66,8 +78,8 @@ class LayerRow:
 Line = Record | PlatformRow | LayerRow
 
 
-def _name(platform: Platform) -> str | None:
-    if not platform.os or not platform.architecture:
+def _name(platform: Platform | None) -> str | None:
+    if platform is None or not platform.os or not platform.architecture:
         return None
     return "/".join(
         part for part in (platform.os, platform.architecture, platform.variant) if part
@@ -84,26 +96,8 @@ def platforms(record: Record) -> Iterator[Line]:
     if isinstance(record, FailureRecord):
         yield record
         return
-    for platform in record.platforms:
-        yield PlatformRow(
-            reference=record.reference,
-            registry=record.registry,
-            repository=record.repository,
-            tag=record.tag,
-            digest=record.digest,
-            platform=_name(platform),
-            os=platform.os,
-            architecture=platform.architecture,
-            variant=platform.variant,
-            os_version=platform.os_version,
-            platform_digest=platform.digest,
-            media_type=platform.media_type,
-            config_digest=platform.config_digest,
-            created=platform.created,
-            size=platform.size,
-            layers=None if platform.layers is None else len(platform.layers),
-            audited_at=record.audited_at,
-        )
+    for platform in record.platforms or (None,):
+        yield _platform_row(record, platform)
 
 
 def layers(record: Record) -> Iterator[Line]:
@@ -111,13 +105,44 @@ def layers(record: Record) -> Iterator[Line]:
     if isinstance(record, FailureRecord):
         yield record
         return
-    for platform in record.platforms:
-        for position, layer in enumerate(platform.layers or ()):
+    for platform in record.platforms or (None,):
+        if platform is None or not platform.layers:
+            yield _layer_row(record, platform, None, None)
+            continue
+        for position, layer in enumerate(platform.layers):
             yield _layer_row(record, platform, position, layer)
 
 
+def _platform_row(record: ImageRecord, platform: Platform | None) -> PlatformRow:
+    layer_count = None
+    if platform is not None and platform.layers is not None:
+        layer_count = len(platform.layers)
+    return PlatformRow(
+        reference=record.reference,
+        registry=record.registry,
+        repository=record.repository,
+        tag=record.tag,
+        digest=record.digest,
+        platform=_name(platform),
+        os=platform and platform.os,
+        architecture=platform and platform.architecture,
+        variant=platform and platform.variant,
+        os_version=platform and platform.os_version,
+        platform_digest=platform and platform.digest,
+        media_type=platform and platform.media_type,
+        config_digest=platform and platform.config_digest,
+        created=platform and platform.created,
+        size=platform and platform.size,
+        layers=layer_count,
+        audited_at=record.audited_at,
+    )
+
+
 def _layer_row(
-    record: ImageRecord, platform: Platform, position: int, layer: Any
+    record: ImageRecord,
+    platform: Platform | None,
+    position: int | None,
+    layer: Layer | None,
 ) -> LayerRow:
     return LayerRow(
         reference=record.reference,
@@ -126,11 +151,11 @@ def _layer_row(
         tag=record.tag,
         digest=record.digest,
         platform=_name(platform),
-        platform_digest=platform.digest,
+        platform_digest=platform and platform.digest,
         position=position,
-        layer_digest=layer.digest,
-        layer_size=layer.size,
-        layer_media_type=layer.media_type,
+        layer_digest=layer and layer.digest,
+        layer_size=layer and layer.size,
+        layer_media_type=layer and layer.media_type,
         audited_at=record.audited_at,
     )
 

@@ -23,7 +23,7 @@ def human_size(size: int | None) -> str:
         return "size unknown"
     value = float(size)
     for unit in _UNITS:
-        if value < 1000 or unit == _UNITS[-1]:
+        if value < 999.95 or unit == _UNITS[-1]:  # 1000.0 is the next unit's 1.0
             break
         value /= 1000
     return f"{size} B" if unit == "B" else f"{value:.1f} {unit}"

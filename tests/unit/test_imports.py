@@ -22,12 +22,21 @@ ALLOWED: dict[str, frozenset[str]] = {
     "config": frozenset({"protocol"}),
     "sources": frozenset({"protocol", "config"}),
     "reports": frozenset({"protocol", "config"}),
-    "analysis": frozenset({"protocol", "config"}),
+    "analysis": frozenset({"protocol", "config", "reports"}),
     "registry": frozenset({"protocol", "config"}),
     "pipeline": frozenset({"protocol", "config", "registry", "sources", "reports"}),
     "sandbox": frozenset({"protocol", "config"}),
     "cli": frozenset(
-        {"protocol", "config", "registry", "sources", "reports", "pipeline", "sandbox"}
+        {
+            "protocol",
+            "config",
+            "registry",
+            "sources",
+            "reports",
+            "analysis",
+            "pipeline",
+            "sandbox",
+        }
     ),
     # the public face: what `import auditor` and `python -m auditor` offer
     "__init__": frozenset(

@@ -88,7 +88,7 @@ def test_a_field_of_another_type_is_not_valid(kind: str) -> None:
         ("failure", {"attempts": "1"}),
         ("failure", {"status": "404"}),
         ("platform", {"layers": []}),
-        ("layer", {"position": None}),
+        ("layer", {"position": "0"}),
         ("layer", {"position": -1}),
     ],
 )

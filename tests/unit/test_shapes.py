@@ -99,12 +99,22 @@ def test_a_layer_is_this_line() -> None:
         (A, 0),
         (A, 1),
         (B, 0),
+        *(
+            (platform.digest, None)
+            for platform in EVERYTHING.platforms
+            if not platform.layers
+        ),
     ]
 
 
 @pytest.mark.parametrize("shape", [Shape.PLATFORM, Shape.LAYER])
-def test_an_image_without_platforms_has_no_flat_lines(shape: Shape) -> None:
-    assert lines(image(platforms=()), shape) == []
+def test_an_image_without_platforms_keeps_a_line_of_nulls(shape: Shape) -> None:
+    record = image(platforms=())
+    (line,) = lines(record, shape)
+    row = json.loads(line)
+    assert row["reference"] == record.reference
+    assert row["platform_digest"] is None
+    assert row["platform"] is None
 
 
 @pytest.mark.parametrize("shape", Shape)

@@ -147,7 +147,7 @@ def test_nothing_from_a_registry_reaches_the_terminal_as_it_is() -> None:
     evil = "\x1b]0;title\x07\u202e\r\n"
     found = summary(
         image(architectures=(evil,), warnings=(
-            Warn(code=WarningCode.SCHEMA1, detail=evil),
+            Warn(code=WarningCode.FOREIGN_LAYER, detail=evil),
         )),
         failure(reference=evil, detail=evil),
     )  # fmt: skip
