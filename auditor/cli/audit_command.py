@@ -106,7 +106,7 @@ def _write_summary(path: str, summary: Summary) -> None:
     import orjson
 
     # Counts are keyed by StrEnum members, and orjson takes plain strings only.
-    option = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
+    option = orjson.OPT_INDENT_2
     data = orjson.dumps(summary.to_json(), option=option)
     partial = Path(path + ".partial")
     try:

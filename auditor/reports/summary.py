@@ -95,11 +95,11 @@ class Summary:
                 }
                 for kind, count in tally.failures.most_common()
             },
-            "warnings": dict(tally.warnings.most_common()),
+            "warnings": {str(code): n for code, n in tally.warnings.most_common()},
             "architectures": dict(tally.architectures.most_common()),
             "media_types": dict(tally.media_types.most_common()),
             "listings": [asdict(listing) for listing in self.listings],
-            "requests": dict(sorted(self.requests.items())),
+            "requests": {str(kind): n for kind, n in sorted(self.requests.items())},
             "saved": dict(sorted(self.saved.items())),
         }
 
