@@ -105,9 +105,7 @@ def _progress(settings: Settings, run: Run) -> AbstractContextManager[None]:
 def _write_summary(path: str, summary: Summary) -> None:
     import orjson
 
-    # Counts are keyed by StrEnum members, and orjson takes plain strings only.
-    option = orjson.OPT_INDENT_2
-    data = orjson.dumps(summary.to_json(), option=option)
+    data = orjson.dumps(summary.to_json(), option=orjson.OPT_INDENT_2)
     partial = Path(path + ".partial")
     try:
         partial.write_bytes(data + b"\n")
