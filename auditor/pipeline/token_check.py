@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from auditor.errors import Failure
 from auditor.protocol.scope import pull_scope
 from auditor.records import Access, AccessState
-from auditor.registry.auth import Scheme
 from auditor.registry.client import Registry
+from auditor.registry.plan import Scheme
 from auditor.secret import Secret
 
 
@@ -35,7 +35,7 @@ class TokenCheck:
 async def check_token(registry: Registry, repository: str) -> TokenCheck | Failure:
     """Ask for the token that pulling from `repository` takes; nothing else."""
     scope = pull_scope(repository)
-    plan = await registry.auth.plan()
+    plan = await registry.auth.plan.get()
     if isinstance(plan, Failure):
         return plan
     granted = await registry.auth.grant(scope)

@@ -24,7 +24,9 @@ from auditor.registry.auth import HostAuth, ScopeAuth
 from auditor.registry.clock import Clock
 from auditor.registry.credentials import Credential
 from auditor.registry.exchange import Exchange, RequestKind
+from auditor.registry.plan import HostPlan
 from auditor.registry.politeness import Politeness
+from auditor.registry.token_service import TokenService
 from auditor.registry.transport import Timeouts, Transport
 
 if TYPE_CHECKING:
@@ -96,13 +98,21 @@ class Registry:
             for _ in range(2)  # the token service has slots of its own
         )
         self.auth = HostAuth(
-            ping_url=f"{self.base_url}/v2/",
-            origin=origin,
-            settings=settings,
+            plan=HostPlan(
+                ping_url=f"{self.base_url}/v2/",
+                settings=settings,
+                exchange=self._exchange,
+                clock=clock,
+            ),
             credential=credential,
-            keys=keys,
-            exchange=self._exchange,
-            token_exchange=token_exchange,
+            service=TokenService(
+                origin=origin,
+                settings=settings,
+                credential=credential if isinstance(credential, Credential) else None,
+                keys=keys,
+                exchange=token_exchange,
+                clock=clock,
+            ),
             clock=clock,
         )
 

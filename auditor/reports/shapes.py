@@ -77,9 +77,24 @@ class LayerRow:
 
 Line = Record | PlatformRow | LayerRow
 
+# What stands in a row where there is nothing.
+_NO_LAYER = Layer(digest="", size=None, media_type=None)
+_NO_PLATFORM = Platform(
+    os=None,
+    architecture=None,
+    variant=None,
+    os_version=None,
+    digest="",
+    media_type=None,
+    config_digest=None,
+    created=None,
+    size=None,
+    layers=None,
+)
 
-def _name(platform: Platform | None) -> str | None:
-    if platform is None or not platform.os or not platform.architecture:
+
+def _name(platform: Platform) -> str | None:
+    if not platform.os or not platform.architecture:
         return None
     return "/".join(
         part for part in (platform.os, platform.architecture, platform.variant) if part
@@ -96,7 +111,7 @@ def platforms(record: Record) -> Iterator[Line]:
     if isinstance(record, FailureRecord):
         yield record
         return
-    for platform in record.platforms or (None,):
+    for platform in record.platforms or (_NO_PLATFORM,):
         yield _platform_row(record, platform)
 
 
@@ -105,18 +120,15 @@ def layers(record: Record) -> Iterator[Line]:
     if isinstance(record, FailureRecord):
         yield record
         return
-    for platform in record.platforms or (None,):
-        if platform is None or not platform.layers:
-            yield _layer_row(record, platform, None, None)
+    for platform in record.platforms or (_NO_PLATFORM,):
+        if not platform.layers:
+            yield _layer_row(record, platform, None, _NO_LAYER)
             continue
         for position, layer in enumerate(platform.layers):
             yield _layer_row(record, platform, position, layer)
 
 
-def _platform_row(record: ImageRecord, platform: Platform | None) -> PlatformRow:
-    layer_count = None
-    if platform is not None and platform.layers is not None:
-        layer_count = len(platform.layers)
+def _platform_row(record: ImageRecord, platform: Platform) -> PlatformRow:
     return PlatformRow(
         reference=record.reference,
         registry=record.registry,
@@ -124,25 +136,25 @@ def _platform_row(record: ImageRecord, platform: Platform | None) -> PlatformRow
         tag=record.tag,
         digest=record.digest,
         platform=_name(platform),
-        os=platform and platform.os,
-        architecture=platform and platform.architecture,
-        variant=platform and platform.variant,
-        os_version=platform and platform.os_version,
-        platform_digest=platform and platform.digest,
-        media_type=platform and platform.media_type,
-        config_digest=platform and platform.config_digest,
-        created=platform and platform.created,
-        size=platform and platform.size,
-        layers=layer_count,
+        os=platform.os,
+        architecture=platform.architecture,
+        variant=platform.variant,
+        os_version=platform.os_version,
+        platform_digest=platform.digest or None,
+        media_type=platform.media_type,
+        config_digest=platform.config_digest,
+        created=platform.created,
+        size=platform.size,
+        layers=None if platform.layers is None else len(platform.layers),
         audited_at=record.audited_at,
     )
 
 
 def _layer_row(
     record: ImageRecord,
-    platform: Platform | None,
+    platform: Platform,
     position: int | None,
-    layer: Layer | None,
+    layer: Layer,
 ) -> LayerRow:
     return LayerRow(
         reference=record.reference,
@@ -151,11 +163,11 @@ def _layer_row(
         tag=record.tag,
         digest=record.digest,
         platform=_name(platform),
-        platform_digest=platform and platform.digest,
+        platform_digest=platform.digest or None,
         position=position,
-        layer_digest=layer and layer.digest,
-        layer_size=layer and layer.size,
-        layer_media_type=layer and layer.media_type,
+        layer_digest=layer.digest or None,
+        layer_size=layer.size,
+        layer_media_type=layer.media_type,
         audited_at=record.audited_at,
     )
 

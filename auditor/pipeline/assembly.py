@@ -1,0 +1,213 @@
+"""One image, put together from its manifest, children and configs."""
+
+from __future__ import annotations
+
+from auditor.config import ImageConfigMode
+from auditor.errors import Failure, FailureKind
+from auditor.pipeline.concurrently import concurrently
+from auditor.pipeline.facts import (
+    UNKNOWN_PLATFORM,
+    Facts,
+    attachment_of,
+    image_platform,
+    layer_warnings,
+    missing_platform,
+    platform_warnings,
+    schema1_platform,
+)
+from auditor.pipeline.shared import SharedContent
+from auditor.protocol.document import Document
+from auditor.protocol.image_config import ImageConfig
+from auditor.protocol.manifest import Descriptor, ImageManifest, Index, PlatformSpec
+from auditor.protocol.schema1 import Schema1
+from auditor.records import (
+    Attachment,
+    Platform,
+    Warn,
+    WarningCode,
+)
+from auditor.registry.client import Registry
+
+# An index of indexes is rare, and nothing in use nests deeper than two.
+MAX_DEPTH = 4
+# 4 MiB, the size cap of a manifest, over some 400 bytes, the usual size of a
+# descriptor with a platform and annotations.
+MAX_CHILDREN = 10_000
+# Children of one index asked for at once; the host's slots are the real limit.
+CHILDREN_AT_ONCE = 16
+
+
+class StoppedError(Exception):
+    """Ends the assembly of an image with a failure."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.detail)
+        self.failure = failure
+
+
+class Assembly:
+    """The assembly of one image of one repository; used once."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        repository: str,
+        content: SharedContent,
+        image_config: ImageConfigMode,
+    ) -> None:
+        self._registry = registry
+        self._repository = repository
+        self._content = content
+        self._image_config = image_config
+        self._attachments: list[Attachment] = []
+        self._warnings: list[Warn] = []
+        self._count = 0
+
+    async def facts(self, document: Document) -> Facts:
+        """What `document` says of an image; raises `StoppedError`."""
+        manifest = document.manifest
+        platforms: tuple[Platform, ...]
+        if isinstance(manifest, Index):
+            platforms = tuple(await self._children(manifest, depth=1))
+        else:
+            platforms = (await self._platform(document, None),)
+        schema1 = isinstance(manifest, Schema1)
+        return Facts(
+            digest=document.digest,
+            media_type=document.media_type,
+            schema_version=1 if schema1 else 2,
+            artifact_type=None
+            if isinstance(manifest, Schema1)
+            else manifest.artifact_type,
+            platforms=platforms,
+            # Children are fetched at the same time: sorted, so that two runs agree.
+            attachments=tuple(
+                sorted(
+                    set(self._attachments),
+                    key=lambda found: (found.digest, found.kind, found.subject or ""),
+                )
+            ),
+            annotations={} if isinstance(manifest, Schema1) else manifest.annotations,
+            warnings=tuple(
+                sorted(set(self._warnings), key=lambda warn: (warn.code, warn.detail))
+            ),
+        )
+
+    async def _children(self, index: Index, *, depth: int) -> list[Platform]:
+        if depth > MAX_DEPTH:
+            raise StoppedError(
+                _too_much(f"indexes are nested more than {MAX_DEPTH} deep")
+            )
+        children = {
+            (child.digest, child.platform): child for child in index.children
+        }.values()
+        self._count += len(children)
+        if self._count > MAX_CHILDREN:
+            raise StoppedError(
+                _too_much(f"the index has more than {MAX_CHILDREN} children")
+            )
+        wanted = []
+        for child in children:
+            attachment = attachment_of(child)
+            if attachment is not None:
+                self._attachments.append(attachment)
+            else:
+                wanted.append(child)
+        found = await concurrently(
+            lambda child: self._child(child, depth=depth),
+            wanted,
+            at_once=CHILDREN_AT_ONCE,
+        )
+        platforms: dict[Platform, None] = {}
+        for result in found:
+            if isinstance(result, Failure):
+                raise StoppedError(result)
+            platforms.update(dict.fromkeys(result))
+        return list(platforms)
+
+    async def _child(
+        self, child: Descriptor, *, depth: int
+    ) -> list[Platform] | Failure:
+        document = await self._content.manifest(
+            self._registry, self._repository, child.digest
+        )
+        if isinstance(document, Failure):
+            if document.kind is FailureKind.NOT_FOUND:
+                self._warn(
+                    WarningCode.CHILD_MISSING,
+                    f"the index names {child.digest} and the registry has it not",
+                )
+                return [missing_platform(child)]
+            return _said_of(child.digest, document)
+        self._warnings.extend(document.warnings)
+        if isinstance(document.manifest, Index):
+            try:
+                return await self._children(document.manifest, depth=depth + 1)
+            except StoppedError as stop:
+                return stop.failure
+        try:
+            return [await self._platform(document, child.platform)]
+        except StoppedError as stop:
+            return _said_of(child.digest, stop.failure)
+
+    async def _platform(
+        self, document: Document, described: PlatformSpec | None
+    ) -> Platform:
+        manifest = document.manifest
+        if isinstance(manifest, Schema1):
+            return schema1_platform(document, manifest)
+        assert isinstance(manifest, ImageManifest)
+        self._warnings.extend(layer_warnings(manifest))
+        config = None
+        if manifest.has_image_config and self._config_is_wanted(described):
+            config = await self._config(manifest)
+        spec = described
+        if spec is None and config is not None:
+            spec = config.platform
+        elif spec is not None and config is not None:
+            self._warnings.extend(platform_warnings(document.digest, spec, config))
+        if spec is None and manifest.has_image_config:
+            self._warn(
+                WarningCode.PLATFORM_UNKNOWN,
+                f"nothing that was fetched says the platform of {document.digest}",
+            )
+        return image_platform(document, manifest, spec or UNKNOWN_PLATFORM, config)
+
+    def _config_is_wanted(self, described: PlatformSpec | None) -> bool:
+        match self._image_config:
+            case ImageConfigMode.ALWAYS:
+                return True
+            case ImageConfigMode.NEVER:
+                return False
+            case ImageConfigMode.AUTO:
+                return described is None
+
+    async def _config(self, manifest: ImageManifest) -> ImageConfig | None:
+        digest = manifest.config.digest
+        config = await self._content.config(self._registry, self._repository, digest)
+        if isinstance(config, Failure):
+            if config.kind is not FailureKind.NOT_FOUND:
+                raise StoppedError(config)
+            self._warn(
+                WarningCode.CONFIG_MISSING,
+                f"the manifest names the config {digest} and the registry has it not",
+            )
+            return None
+        return config
+
+    def _warn(self, code: WarningCode, detail: str) -> None:
+        self._warnings.append(Warn(code=code, detail=detail))
+
+
+def _too_much(detail: str) -> Failure:
+    return Failure(kind=FailureKind.TOO_LARGE, detail=detail)
+
+
+def _said_of(digest: str, failure: Failure) -> Failure:
+    return Failure(
+        kind=failure.kind,
+        stage=failure.stage,
+        status=failure.status,
+        attempts=failure.attempts,
+        detail=f"child {digest}: {failure.detail}",
+    )

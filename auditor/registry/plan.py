@@ -1,0 +1,117 @@
+"""How one host wants to be asked.
+
+One `/v2/` ping per host tells it (distribution-spec, "API version check"), or the
+configuration does. After that no request is sent that is known to be answered 401.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from urllib.parse import urlsplit
+
+from auditor.config import RegistrySettings
+from auditor.errors import Failure
+from auditor.protocol.challenge import Challenge, parse_challenges, preferred
+from auditor.protocol.decide import RETRYABLE_STATUSES
+from auditor.registry.clock import Clock
+from auditor.registry.exchange import Exchange, RequestKind
+from auditor.registry.single_flight import SingleFlight
+
+# A 401 has a few sentences for a body.
+MAX_PING_BYTES = 64 * 1024
+# A host whose ping failed is given this long before somebody tries again.
+DEAD_HOST_S = 30.0
+# Everything final but 2xx that a ping may say: 401 is the usual answer, and some
+# products answer 403 or 404 there and serve manifests all the same.
+_PING_STATUSES = frozenset(range(300, 500)) - RETRYABLE_STATUSES
+
+
+class Scheme(StrEnum):
+    """How the host wants to be asked."""
+
+    NONE = "none"
+    BASIC = "basic"
+    BEARER = "bearer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What the challenge or the configuration says."""
+
+    scheme: Scheme
+    realm: str | None = None
+    service: str | None = None
+
+
+class HostPlan:
+    """The plan of one host: found out once, and corrected by later challenges."""
+
+    def __init__(
+        self,
+        *,
+        ping_url: str,
+        settings: RegistrySettings,
+        exchange: Exchange,
+        clock: Clock,
+    ) -> None:
+        self._ping_url = ping_url
+        self._settings = settings
+        self._exchange = exchange
+        self._clock = clock
+        self._plan: Plan | None = None
+        if settings.token_url:
+            self._plan = Plan(
+                scheme=Scheme.BEARER,
+                realm=settings.token_url,
+                service=settings.service or urlsplit(ping_url).netloc,
+            )
+        self._dead: tuple[Failure, float] | None = None
+        self._pings: SingleFlight[str, Plan | Failure] = SingleFlight()
+
+    def known(self) -> Plan | None:
+        """The plan, if it is known without asking."""
+        return self._plan
+
+    async def get(self) -> Plan | Failure:
+        """How the host wants to be asked; a ping where that is not known."""
+        if self._plan is not None:
+            return self._plan
+        if self._dead is not None and self._clock.monotonic() < self._dead[1]:
+            return self._dead[0]
+        return await self._pings.run("ping", self._ping)
+
+    async def _ping(self) -> Plan | Failure:
+        answer = await self._exchange.send(
+            RequestKind.PING,
+            "GET",
+            self._ping_url,
+            headers={},
+            max_bytes=MAX_PING_BYTES,
+            wanted=_PING_STATUSES,
+        )
+        if isinstance(answer, Failure):
+            self._dead = (answer, self._clock.monotonic() + DEAD_HOST_S)
+            return answer
+        plan = Plan(scheme=Scheme.NONE)
+        if answer.status == 401:
+            values = answer.headers.getall("WWW-Authenticate", ())
+            challenge = preferred(parse_challenges(values))
+            if challenge is not None:
+                plan = self._plan_of(challenge)
+        self._plan = plan
+        return plan
+
+    def _plan_of(self, challenge: Challenge) -> Plan:
+        if challenge.scheme == "basic":
+            return Plan(scheme=Scheme.BASIC)
+        return Plan(
+            scheme=Scheme.BEARER,
+            realm=challenge.parameters["realm"],
+            service=self._settings.service or challenge.parameters.get("service"),
+        )
+
+    def learn(self, challenge: Challenge) -> None:
+        """Take over what a 401 says, unless the configuration has said it."""
+        if not self._settings.token_url:
+            self._plan = self._plan_of(challenge)
