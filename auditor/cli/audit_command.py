@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from auditor.cli.extras import extras
 from auditor.cli.main import say
 from auditor.cli.options import settings_from, settings_options
 from auditor.config import Group, Progress, Settings
@@ -56,8 +57,12 @@ async def audit(settings: Settings) -> int:
     from auditor.reports.jsonl import ReportWriter
     from auditor.reports.shapes import encoder
     from auditor.reports.summary import summary_lines
-    from auditor.sources.inputs import items_of
+    from auditor.sources.inputs import check_lists, items_of
 
+    check_lists(settings)
+    for path in (settings.summary, settings.metrics):
+        if path is not None:
+            _check_folder(path)
     clock = SystemClock()
     encode = encoder(settings.shape)
     interruption = Interruption()
@@ -86,6 +91,12 @@ async def audit(settings: Settings) -> int:
         say(f"what was finished is in {report.partial}")
     if settings.summary is not None:
         _write_summary(settings.summary, summary)
+    if settings.metrics is not None:
+        with extras():
+            from auditor.reports.metrics import audit_metrics
+            from auditor.reports.textfile import write_textfile
+
+            write_textfile(settings.metrics, audit_metrics(summary))
     if interruption.code is not None:
         return interruption.code
     return ExitCode.FAILED if summary.tally.failed else ExitCode.OK
@@ -98,8 +109,14 @@ def _progress(settings: Settings, run: Run) -> AbstractContextManager[None]:
     if not shown:
         return nullcontext()
     from auditor.reports.progress import terminal_progress
+    from auditor.sources.inputs import count_lines
 
-    return terminal_progress(run.tally, run.asked)
+    return terminal_progress(run.tally, run.asked, expected=count_lines(settings))
+
+
+def _check_folder(path: str) -> None:
+    if not Path(path).parent.is_dir():
+        raise OutputError(f"{path}: cannot be written: there is no such folder")
 
 
 def _write_summary(path: str, summary: Summary) -> None:

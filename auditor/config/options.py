@@ -160,6 +160,14 @@ OPTIONS: tuple[Option, ...] = (
         flags=("--summary",),
     ),
     Option(
+        name="metrics",
+        value=PATH,
+        help="Write the run's metrics to this Prometheus textfile, too.",
+        where=Where.TOP,
+        group=Group.REPORT,
+        flags=("--metrics",),
+    ),
+    Option(
         name="shape",
         value=choice(Shape),
         help="What a line of the report is: an image, a platform or a layer.",
@@ -188,7 +196,7 @@ OPTIONS: tuple[Option, ...] = (
         name="workers",
         # More than a thousand tasks wait for the same few slots of each host.
         value=whole(1, 1024),
-        help="How many references are worked on at once, over all registries.",
+        help="How many references of one registry are worked on at once.",
         where=Where.TOP,
         group=Group.RUN,
         flags=("--workers",),

@@ -1,14 +1,15 @@
 """Defaults < file < environment < flags, as one pure function.
 
 What the environment and the flags say holds for every registry, also for one that
-the file has a section for. What is to be audited, `references` and `lists`, is one
-thing: a layer that says either replaces both.
+the file has a section for. What is to be audited, `references` and `lists`, adds up:
+what flags say comes first, then the environment's, then the file's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
+from posixpath import normpath
 from typing import Any
 
 from auditor.config.document import Document, Section, read_document
@@ -82,9 +83,14 @@ def _variables_in(document: Document) -> frozenset[str]:
 
 
 def _merge(lower: Values, upper: Values) -> Values:
-    if _INPUTS & upper.keys():
-        lower = {name: lower[name] for name in lower.keys() - _INPUTS}
-    return {**lower, **upper}
+    merged = {**lower, **upper}
+    for name in _INPUTS & lower.keys() & upper.keys():
+        # All that is asked for is audited: the nearest first, as on a command line.
+        nearest, further = upper[name], lower[name]
+        assert isinstance(nearest, tuple)
+        assert isinstance(further, tuple)
+        merged[name] = nearest + further
+    return merged
 
 
 def _registry(
@@ -108,5 +114,10 @@ def _of_registries(values: Values) -> dict[str, Any]:
 
 def _check_outputs(run: Values, mistakes: Mistakes) -> None:
     output, summary = BY_NAME["output"], BY_NAME["summary"]
-    if summary.name in run and run[summary.name] == run.get(output.name):
+    if summary.name not in run:
+        return
+    written, report = str(run[summary.name]), str(run.get(output.name, "-"))
+    if written == "-":
+        mistakes.add(summary.flag, "a file is wanted; standard output is the report's")
+    elif normpath(written) in {normpath(report), normpath(report + ".partial")}:
         mistakes.add(summary.flag, f"the same file as {output.flag}")

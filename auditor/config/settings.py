@@ -95,6 +95,7 @@ class Settings:
     lists: tuple[str, ...] = ()
     output: str = "-"
     summary: str | None = None
+    metrics: str | None = None
     shape: Shape = Shape.IMAGE
     image_config: ImageConfigMode = ImageConfigMode.AUTO
     order: Order = Order.INPUT

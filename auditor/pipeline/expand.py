@@ -49,10 +49,14 @@ Entry = Asked | Refused
 
 @dataclass(slots=True, kw_only=True)
 class Listing:
-    """What is known of one listing, for the summary."""
+    """What is known of one listing, for the summary.
+
+    `entries` counts everything that the pages held, `tags` what can be a tag.
+    """
 
     selector: str
     pages: int = 0
+    entries: int = 0
     tags: int = 0
     matched: int = 0
     invalid: int = 0
@@ -172,6 +176,8 @@ async def _listed(
             continue
         listing.pages = page.number
         listing.complete = page.last
+        listing.entries += len(page.names) + page.unreadable
+        listing.invalid += page.unreadable
         for tag in page.names:
             if is_digest(tag):
                 continue  # some products list digests among the tags
@@ -187,7 +193,7 @@ async def _listed(
                     digest=None,
                 )
                 yield Asked(reference=reference, listed=True)
-    listing.suspicious = listing.pages == 1 and listing.tags in SUSPICIOUS_COUNTS
+    listing.suspicious = listing.pages == 1 and listing.entries in SUSPICIOUS_COUNTS
     if listing.invalid:
         yield refused(
             Failure(

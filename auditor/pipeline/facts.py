@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from auditor.protocol.document import Document
 from auditor.protocol.image_config import ImageConfig
-from auditor.protocol.manifest import Descriptor, ImageManifest, PlatformSpec
+from auditor.protocol.manifest import MAX_SIZE, Descriptor, ImageManifest, PlatformSpec
 from auditor.protocol.schema1 import Schema1
 from auditor.records import (
     Attachment,
@@ -70,13 +70,15 @@ def platform_name(platform: Platform | PlatformSpec) -> str | None:
 
 
 def distinct_size(layers: Iterable[Layer]) -> int | None:
-    """The sum over distinct digests; null as soon as one size is not known."""
+    """The sum over distinct digests; null as soon as one size is not known, and where
+    the sizes add up to more than an int64: then they are not true."""
     sizes: dict[str, int] = {}
     for layer in layers:
         if layer.size is None:
             return None
         sizes[layer.digest] = layer.size
-    return sum(sizes.values())
+    total = sum(sizes.values())
+    return total if total <= MAX_SIZE else None
 
 
 def image_platform(

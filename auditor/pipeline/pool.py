@@ -1,15 +1,17 @@
-"""The pool: one reader, workers, one writer. It owns the task groups.
+"""The pool: one reader, workers for each lane, one writer. It owns the task groups.
 
-    reader --(bounded)--> workers --(bounded)--> writer
+    reader --> lanes: jobs, workers --(bounded)--> writer
 
-A window bounds how far the reader may be ahead of the writer, so that putting the
-records in order never holds more than the window. What a worker has finished always
-reaches the writer, even when the run is stopped.
+A lane holds the jobs of one host and has workers of its own, so that a host that is
+slow holds up no other. A window bounds how far the reader may be ahead of the writer,
+and so everything that waits: jobs in lanes, and records for their turn. What a worker
+has finished always reaches the writer, even when the run is stopped.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -23,20 +25,39 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolSize:
-    """How much goes on at once. `window`: results that may wait for their turn."""
+    """How much goes on at once.
+
+    `workers`: jobs of one lane at once. `window`: jobs that were read and whose
+    results are not written yet.
+    """
 
     workers: int
     window: int
 
     @property
     def ahead(self) -> int:
-        """Jobs between the reader and the workers. Tokens are fetched for these, so
-        it is short: a token must not expire before its job has its turn."""
+        """Jobs that are prepared before a worker takes them. Tokens are fetched for
+        these, so they are few: a token must not expire before its job has its turn."""
         return 2 * self.workers
 
 
+class _Lane(Generic[Job]):
+    """Jobs that wait for the same host, and how many workers it has."""
+
+    __slots__ = ("jobs", "workers")
+
+    def __init__(self) -> None:
+        self.jobs: deque[tuple[int, Job]] = deque()
+        self.workers = 0
+
+
 class Pool(Generic[Job, Result]):
-    """Runs `work` on every job and gives every result to `write`, once."""
+    """Runs `work` on every job and gives every result to `write`, once.
+
+    `lane` names what a job may have to wait for, such as its host. `prepare` is
+    called for a job when only `PoolSize.ahead` others of its lane are before it; it
+    may start tasks in the group that it is given.
+    """
 
     def __init__(
         self,
@@ -45,12 +66,14 @@ class Pool(Generic[Job, Result]):
         in_order: bool,
         work: Callable[[Job], Awaitable[Result]],
         write: Callable[[Result], Awaitable[None]],
+        lane: Callable[[Job], Hashable] | None = None,
         prepare: Callable[[Job, TaskGroup], Awaitable[None]] | None = None,
     ) -> None:
         self._size = size
         self._in_order = in_order
         self._work = work
         self._write = write
+        self._lane = lane
         self._prepare = prepare
         self._window = anyio.Semaphore(size.window)
         self._reading = anyio.CancelScope()
@@ -74,9 +97,6 @@ class Pool(Generic[Job, Result]):
         `jobs` is given the task group in which it may run what it needs. Exceptions
         of `jobs`, `work` and `write` end the run and come out as they are.
         """
-        todo, take = anyio.create_memory_object_stream[tuple[int, Job]](
-            self._size.ahead
-        )
         done, collect = anyio.create_memory_object_stream[tuple[int, Result]](
             self._size.workers
         )
@@ -85,40 +105,47 @@ class Pool(Generic[Job, Result]):
             async with done:
                 with self._working:
                     async with anyio.create_task_group() as working:
-                        for _ in range(self._size.workers):
-                            working.start_soon(self._worker, take.clone(), done.clone())
-                        take.close()
-                        await self._reader(jobs, todo)
+                        await self._reader(jobs, working, done)
 
     async def _reader(
         self,
         jobs: Callable[[TaskGroup], AsyncIterator[Job]],
-        todo: MemoryObjectSendStream[tuple[int, Job]],
+        working: TaskGroup,
+        done: MemoryObjectSendStream[tuple[int, Result]],
     ) -> None:
-        async with todo:
-            with self._reading:
-                async with anyio.create_task_group() as group:
-                    number = 0
-                    async for job in jobs(group):
-                        await self._window.acquire()
-                        if self._prepare is not None:
-                            await self._prepare(job, group)
-                        await todo.send((number, job))
-                        number += 1
+        lanes: dict[Hashable, _Lane[Job]] = {}
+        with self._reading:
+            async with anyio.create_task_group() as listing:
+                number = 0
+                async for job in jobs(listing):
+                    await self._window.acquire()
+                    lane = lanes.setdefault(
+                        self._lane(job) if self._lane else None, _Lane()
+                    )
+                    lane.jobs.append((number, job))
+                    number += 1
+                    if self._prepare and len(lane.jobs) <= self._size.ahead:
+                        await self._prepare(job, working)
+                    if lane.workers < self._size.workers:
+                        lane.workers += 1
+                        working.start_soon(self._worker, lane, working, done.clone())
 
     async def _worker(
         self,
-        take: MemoryObjectReceiveStream[tuple[int, Job]],
+        lane: _Lane[Job],
+        working: TaskGroup,
         done: MemoryObjectSendStream[tuple[int, Result]],
     ) -> None:
-        async with take, done:
-            async for number, job in take:
-                if self._stopped:
-                    return
+        async with done:
+            while lane.jobs and not self._stopped:
+                number, job = lane.jobs.popleft()
+                if self._prepare and len(lane.jobs) >= self._size.ahead:
+                    await self._prepare(lane.jobs[self._size.ahead - 1][1], working)
                 result = await self._work(job)
                 # A finished result is never lost to a cancellation.
                 with anyio.CancelScope(shield=True):
                     await done.send((number, result))
+            lane.workers -= 1
 
     async def _writer(
         self, collect: MemoryObjectReceiveStream[tuple[int, Result]]

@@ -50,6 +50,7 @@ class Run:
             in_order=settings.order is Order.INPUT,
             work=self._work,
             write=self._put,
+            lane=_host,
             prepare=self._prepare,
         )
 
@@ -78,7 +79,8 @@ class Run:
             all_listed=self._expanded,
             duplicates=self._expansion.duplicates,
             tally=self.tally,
-            requests=self._registries.counts,
+            requests=self._registries.counts.sent,
+            repeated=self._registries.counts.repeated,
             saved=self._images.content.saved,
             listings=self._expansion.listings,
         )
@@ -128,3 +130,7 @@ class Run:
 
 def _rfc3339(epoch: float) -> str:
     return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _host(entry: Entry) -> str | None:
+    return entry.reference.registry if isinstance(entry, Asked) else None

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from auditor.errors import Failure, FailureKind, ProtocolError, Stage
+from auditor.errors import Failure, ProtocolError, Stage
 from auditor.protocol.document import Document, read_document
 from auditor.protocol.image_config import ImageConfig, parse_image_config
 from auditor.registry.client import Registry
@@ -98,7 +98,7 @@ class SharedContent:
                 if not isinstance(known, Failure):
                     once.values[digest] = known
                 elif where == place:
-                    if known.kind is FailureKind.NOT_FOUND:
+                    if not known.kind.retryable:
                         once.failures[place] = known
                     return known
                 else:

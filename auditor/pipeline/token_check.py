@@ -29,7 +29,7 @@ class TokenCheck:
     @property
     def pull(self) -> bool:
         """Whether it is known that this account may pull."""
-        return self.access.state in {AccessState.GRANTED, AccessState.ANONYMOUS}
+        return self.access.state is AccessState.GRANTED or self.scheme is Scheme.NONE
 
 
 async def check_token(registry: Registry, repository: str) -> TokenCheck | Failure:

@@ -5,12 +5,17 @@ The client carries it out: it sleeps, fetches tokens and sends again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container
 from dataclasses import dataclass, replace
 
 from auditor.errors import Failure, FailureKind
 from auditor.protocol.answer import Answer
-from auditor.protocol.backoff import full_jitter, retry_after_s
+from auditor.protocol.backoff import (
+    RETRY_AFTER_CAP_S,
+    full_jitter,
+    retry_after_s,
+)
 from auditor.protocol.challenge import Challenge, parse_challenges, preferred
 from auditor.protocol.error_body import error_sentence
 
@@ -20,6 +25,8 @@ RETRYABLE_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 # A throttled request is not a failed one: the registry asks for patience and says
 # for how long, so it is asked more often than a broken one before it is given up.
 THROTTLED_TRIES = 8
+# A host that throttles to the last try is left alone by everybody for so long.
+THROTTLED_S = 30.0
 # A token younger than this was made for this request: that it is refused is an
 # answer, not an accident of time.
 FRESH_TOKEN_S = 5.0
@@ -64,9 +71,13 @@ class Wait:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fail:
-    """Nothing more can be done."""
+    """Nothing more can be done.
+
+    `host_wide_s`: for so many seconds nothing can be done for anybody on the host.
+    """
 
     failure: Failure
+    host_wide_s: float | None = None
 
 
 Decision = Done | Authenticate | Wait | Fail
@@ -102,19 +113,25 @@ def decide(
         return _unauthorized(outcome, attempt=attempt, sent=sent)
     failure = failure_of(outcome, attempt=attempt)
     if outcome.status in RETRYABLE_STATUSES:
-        limit = max(tries, THROTTLED_TRIES) if outcome.status == 429 else tries
-        if attempt < limit:
-            asked = retry_after_s(
-                outcome.headers.get("Retry-After"),
-                response_date=outcome.headers.get("Date"),
-                now=now,
-            )
-            jitter = full_jitter(attempt, random=random)
-            return Wait(
-                seconds=jitter if asked is None else asked + jitter / 10,
-                host_wide=asked is not None or outcome.status == 429,
-                failure=failure,
-            )
+        throttled = outcome.status == 429
+        limit = max(tries, THROTTLED_TRIES) if throttled and tries > 1 else tries
+        asked = retry_after_s(
+            outcome.headers.get("Retry-After"),
+            response_date=outcome.headers.get("Date"),
+            now=now,
+            cap_s=math.inf,
+        )
+        if asked is not None and asked > RETRY_AFTER_CAP_S:
+            detail = f"{failure.detail}; it may be asked again in {asked:.0f} s"
+            return Fail(failure=replace(failure, detail=detail), host_wide_s=asked)
+        if attempt >= limit:
+            return Fail(failure=failure, host_wide_s=THROTTLED_S if throttled else None)
+        jitter = full_jitter(attempt, random=random)
+        return Wait(
+            seconds=jitter if asked is None else asked + jitter / 10,
+            host_wide=asked is not None or throttled,
+            failure=failure,
+        )
     return Fail(failure=failure)
 
 

@@ -85,7 +85,11 @@ def token_url(
         return url
     start = url if "?" in url else f"{url}?"
     separator = "" if start.endswith(("?", "&")) else "&"
-    return start + separator + urlencode(added, quote_via=quote, safe="")
+    try:
+        asked = urlencode(added, quote_via=quote, safe="")
+    except UnicodeEncodeError:
+        raise _refused(realm, "is to be asked for what is not UTF-8") from None
+    return start + separator + asked
 
 
 def _refused(realm: str, reason: str) -> ProtocolError:

@@ -49,7 +49,7 @@ class HostAuth:
         plan = await self.plan.get()
         if isinstance(plan, Failure):
             return plan
-        if plan.scheme is Scheme.NONE:
+        if plan.scheme in {Scheme.NONE, Scheme.UNKNOWN}:
             return ANONYMOUS
         if isinstance(self._credential, Failure):
             return self._credential

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -23,7 +22,7 @@ from auditor.protocol.scope import pull_scope
 from auditor.registry.auth import HostAuth, ScopeAuth
 from auditor.registry.clock import Clock
 from auditor.registry.credentials import Credential
-from auditor.registry.exchange import Exchange, RequestKind
+from auditor.registry.exchange import Exchange, RequestCounts, RequestKind
 from auditor.registry.plan import HostPlan
 from auditor.registry.politeness import Politeness
 from auditor.registry.token_service import TokenService
@@ -49,9 +48,10 @@ _REFUSES_SIZE = frozenset({400, 405})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """One page of a list. `number` counts from 1."""
+    """One page of a list. `number` counts from 1, `unreadable` what is no string."""
 
     names: tuple[str, ...]
+    unreadable: int
     number: int
     last: bool
 
@@ -67,7 +67,7 @@ class Registry:
         credential: Credential | Failure | None,
         keys: KeySet | None,
         clock: Clock,
-        counts: Counter[str],
+        counts: RequestCounts,
     ) -> None:
         self.name = name
         self.settings = settings
@@ -178,7 +178,7 @@ class Registry:
         path = f"{self.base_url}/v2/{repository}/tags/list"
         url = f"{path}?{urlencode({'n': size})}"
         seen_urls = {url}
-        previous: tuple[str, ...] | None = None
+        seen_pages: set[int] = set()
         number = 0
         while True:
             answer = await self._exchange.send(
@@ -202,20 +202,33 @@ class Registry:
                 continue
             number += 1
             try:
-                names = _names(answer.body, "tags")
-                following = next_page(answer.headers.getall("Link", ()), answer.url)
+                names, unreadable = _names(answer.body, "tags")
             except ProtocolError as error:
                 failure = Failure(kind=error.kind, detail=error.detail)
                 yield _list_failure(failure, number - 1)
                 return
-            yield Page(names=names, number=number, last=following is None)
-            if following is None:
+            following: str | Failure | None
+            try:
+                following = next_page(answer.headers.getall("Link", ()), answer.url)
+            except ProtocolError as error:
+                following = _incomplete(error.detail)
+            yield Page(
+                names=names,
+                unreadable=unreadable,
+                number=number,
+                last=following is None,
+            )
+            if isinstance(following, Failure):
+                yield following
+            if following is None or isinstance(following, Failure):
                 return
-            if following in seen_urls or names == previous or number >= MAX_PAGES:
+            page = hash(names)
+            if following in seen_urls or page in seen_pages or number >= MAX_PAGES:
                 yield _incomplete(f"the list of {repository} goes round in circles")
                 return
             seen_urls.add(following)
-            previous, url = names, following
+            seen_pages.add(page)
+            url = following
 
 
 def _scheme(host: str, settings: RegistrySettings) -> str:
@@ -234,20 +247,28 @@ def _allowed_hosts(settings: RegistrySettings) -> frozenset[str]:
     return frozenset(hosts)
 
 
-def _names(body: bytes, key: str) -> tuple[str, ...]:
-    """The strings of a list answer; `null` where a list should be is an empty one."""
+def _names(body: bytes, key: str) -> tuple[tuple[str, ...], int]:
+    """The strings of a list answer, and how many entries are neither string nor null.
+
+    `null` where a list should be is an empty one (Go writes it so).
+    """
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise ProtocolError(f"the list is not JSON: {error.msg}") from None
     if not isinstance(document, dict):
         raise ProtocolError("the list is JSON but not an object")
-    names = document.get(key)
-    if names is None:
-        return ()
-    if not isinstance(names, list):
+    if key not in document:
+        raise ProtocolError(f'the list holds no "{key}"')
+    entries = document[key]
+    if entries is None:
+        return (), 0
+    if not isinstance(entries, list):
         raise ProtocolError(f'the "{key}" of the list is not a list')
-    return tuple(name for name in names if isinstance(name, str))
+    names = tuple(name for name in entries if isinstance(name, str))
+    # Some products put a null where a name was deleted.
+    nulls = sum(entry is None for entry in entries)
+    return names, len(entries) - len(names) - nulls
 
 
 def _timed_out(failure: Failure) -> bool:

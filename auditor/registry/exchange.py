@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import assert_never
 
@@ -22,6 +24,9 @@ from auditor.registry.authorization import Authorization, Authorizer
 from auditor.registry.clock import Clock
 from auditor.registry.politeness import Politeness
 from auditor.registry.transport import Transport
+from auditor.safe_text import safe_url
+
+log = logging.getLogger("auditor.registry")
 
 _DISTRESS = frozenset(
     {FailureKind.RATE_LIMITED, FailureKind.SERVER_ERROR, FailureKind.TIMEOUT}
@@ -38,6 +43,14 @@ class RequestKind(StrEnum):
     LIST = "list"
 
 
+@dataclass(frozen=True, slots=True)
+class RequestCounts:
+    """What was sent, by kind, and how much of it was sent again, by the reason."""
+
+    sent: Counter[str] = field(default_factory=Counter)
+    repeated: Counter[str] = field(default_factory=Counter)
+
+
 class Exchange:
     """Requests to one host. Counts what it sends."""
 
@@ -48,13 +61,15 @@ class Exchange:
         politeness: Politeness,
         clock: Clock,
         tries: int,
-        counts: Counter[str],
+        counts: RequestCounts,
     ) -> None:
         self._transport = transport
         self._politeness = politeness
         self._clock = clock
         self._tries = tries
         self._counts = counts
+        # A quota that is used up: until when nobody need ask, and why.
+        self._closed: tuple[Failure, float] | None = None
 
     async def send(
         self,
@@ -67,11 +82,14 @@ class Exchange:
         authorizer: Authorizer | None = None,
         redirects: bool = True,
         wanted: Container[int] = (),
+        tries: int | None = None,
     ) -> Answer | Failure:
         """The good answer (2xx or `wanted`), or the failure after the last try.
 
         No slot is held while a token is fetched or while waiting.
         """
+        if (closed := self._closed_failure()) is not None:
+            return closed
         attempt = late = 0
         asked_again = False
         authorization: Authorization | None = None
@@ -89,7 +107,7 @@ class Exchange:
                 continue
             attempt += 1
             try:
-                self._counts[kind] += 1
+                self._counts.sent[kind] += 1
                 outcome = await self._transport.request(
                     method,
                     url,
@@ -102,7 +120,7 @@ class Exchange:
             decision = decide(
                 outcome,
                 attempt=attempt,
-                tries=self._tries,
+                tries=self._tries if tries is None else tries,
                 sent=Sent(
                     token_age_s=authorization.age_s(sent_at) if authorization else None,
                     basic=authorization is not None and authorization.basic,
@@ -120,20 +138,21 @@ class Exchange:
                     return decision.answer
                 case Fail():
                     self._learn(decision.failure, sent_at)
+                    self._close(decision)
                     return decision.failure
                 case Authenticate():
                     assert authorizer is not None
                     assert authorization is not None
-                    self._counts["unauthorized"] += 1
+                    self._counts.repeated["unauthorized"] += 1
                     asked_again = True
                     found = await authorizer.again(authorization, decision.challenge)
                     if isinstance(found, Failure):
                         return found
                     authorization = found
                 case Wait():
-                    self._counts["retries"] += 1
+                    self._counts.repeated["retries"] += 1
                     self._learn(decision.failure, sent_at)
-                    await self._wait(decision)
+                    await self._wait(decision, url)
                     authorization = None  # it may have expired meanwhile
                 case _:
                     assert_never(decision)
@@ -142,7 +161,23 @@ class Exchange:
         if failure.kind in _DISTRESS:
             self._politeness.distress(sent_at)
 
-    async def _wait(self, decision: Wait) -> None:
+    def _close(self, decision: Fail) -> None:
+        if decision.host_wide_s is not None:
+            until = self._clock.monotonic() + decision.host_wide_s
+            self._closed = (decision.failure, until)
+
+    def _closed_failure(self) -> Failure | None:
+        if self._closed is not None and self._clock.monotonic() < self._closed[1]:
+            return self._closed[0]
+        return None
+
+    async def _wait(self, decision: Wait, url: str) -> None:
+        log.info(
+            "%s: again in %.1f s: %s",
+            safe_url(url),
+            decision.seconds,
+            decision.failure.detail,
+        )
         if decision.host_wide:
             self._politeness.hold_back(decision.seconds)  # the next slot waits
         else:

@@ -14,12 +14,16 @@ from auditor.config import RegistrySettings
 from auditor.errors import Failure
 from auditor.protocol.challenge import Challenge, parse_challenges, preferred
 from auditor.protocol.decide import RETRYABLE_STATUSES
+from auditor.protocol.url import origin_of
 from auditor.registry.clock import Clock
 from auditor.registry.exchange import Exchange, RequestKind
 from auditor.registry.single_flight import SingleFlight
 
 # A 401 has a few sentences for a body.
 MAX_PING_BYTES = 64 * 1024
+# Every reference of the host hangs on its ping, so it is tried twice as often as other
+# requests: by default for up to 16 s, about what a registry takes to restart.
+PING_TRIES_FACTOR = 2
 # A host whose ping failed is given this long before somebody tries again.
 DEAD_HOST_S = 30.0
 # Everything final but 2xx that a ping may say: 401 is the usual answer, and some
@@ -31,6 +35,7 @@ class Scheme(StrEnum):
     """How the host wants to be asked."""
 
     NONE = "none"
+    UNKNOWN = "unknown"  # asked without a credential until a challenge comes
     BASIC = "basic"
     BEARER = "bearer"
 
@@ -89,12 +94,17 @@ class HostPlan:
             headers={},
             max_bytes=MAX_PING_BYTES,
             wanted=_PING_STATUSES,
+            tries=PING_TRIES_FACTOR * self._settings.tries,
         )
         if isinstance(answer, Failure):
             self._dead = (answer, self._clock.monotonic() + DEAD_HOST_S)
             return answer
-        plan = Plan(scheme=Scheme.NONE)
-        if answer.status == 401:
+        plan = Plan(scheme=Scheme.UNKNOWN)
+        if 200 <= answer.status < 300:
+            plan = Plan(scheme=Scheme.NONE)
+        # What another host asks for, to which the ping was redirected, is not what
+        # this one asks for: its password is not for them.
+        elif answer.status == 401 and _same_origin(answer.url, self._ping_url):
             values = answer.headers.getall("WWW-Authenticate", ())
             challenge = preferred(parse_challenges(values))
             if challenge is not None:
@@ -115,3 +125,7 @@ class HostPlan:
         """Take over what a 401 says, unless the configuration has said it."""
         if not self._settings.token_url:
             self._plan = self._plan_of(challenge)
+
+
+def _same_origin(url: str, other: str) -> bool:
+    return url == other or origin_of(url) == origin_of(other)

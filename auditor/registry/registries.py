@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -15,6 +14,7 @@ from auditor.errors import Failure, ProtocolError, UsageError
 from auditor.registry.client import Registry
 from auditor.registry.clock import Clock
 from auditor.registry.credentials import Credential
+from auditor.registry.exchange import RequestCounts
 
 if TYPE_CHECKING:
     from auditor.protocol.keys import KeySet
@@ -35,7 +35,7 @@ class Registries:
         self._clock = clock
         self._open: dict[str, Registry] = {}
         self._stack = AsyncExitStack()
-        self.counts: Counter[str] = Counter()
+        self.counts = RequestCounts()
 
     async def __aenter__(self) -> Self:
         return self

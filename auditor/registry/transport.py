@@ -248,7 +248,7 @@ def _too_large(max_bytes: int) -> Failure:
     return Failure(
         kind=FailureKind.TOO_LARGE,
         detail=f"the answer is larger than the limit of {max_bytes} bytes"
-        " (max_manifest_bytes in the configuration raises it for manifests)",
+        " (for manifests and configs max_manifest_bytes is that limit)",
     )
 
 
@@ -267,10 +267,10 @@ def failure_of_exception(error: Exception, url: str, timeouts: Timeouts) -> Fail
         detail = f"no connection to {where} within {timeouts.connect_s:g} s"
     elif isinstance(error, TimeoutError):
         kind = FailureKind.TIMEOUT
-        detail = (
-            f"no whole answer from {where}: silent for {timeouts.read_s:g} s"
-            f" or slower than {timeouts.request_s:g} s"
-        )
+        if isinstance(error, aiohttp.SocketTimeoutError):
+            detail = f"{where} was silent for {timeouts.read_s:g} s"
+        else:
+            detail = f"{where} took longer than {timeouts.request_s:g} s to answer"
     elif isinstance(error, aiohttp.ClientConnectorDNSError):
         kind, detail = (
             FailureKind.DNS,

@@ -10,12 +10,13 @@ from auditor.reports.summary import Tally
 
 @contextmanager
 def terminal_progress(
-    tally: Tally, asked: Callable[[], tuple[int, bool]]
+    tally: Tally, asked: Callable[[], tuple[int, bool]], *, expected: int | None = None
 ) -> Iterator[None]:
     """Show the tally on stderr while the body runs.
 
-    `asked` tells how many references are known so far, and whether these are all;
-    the time left is only shown once they are.
+    `asked` tells how many references are known so far, and whether these are all.
+    The time left is shown once they are, or from the start where it is `expected` how
+    many there will be.
     """
     from rich.console import Console
     from rich.progress import (
@@ -40,8 +41,9 @@ def terminal_progress(
 
         def render(self, task: Task) -> Text:
             done = tally.audited + tally.failed
-            total, complete = asked()
-            progress.update(task.id, completed=done, total=total if complete else None)
+            known, complete = asked()
+            total = known if complete else expected
+            progress.update(task.id, completed=done, total=total)
             failed = f", {tally.failed} failed" if tally.failed else ""
             return Text(failed, style="red")
 

@@ -46,6 +46,8 @@ class Summary:
     `asked` counts distinct references and what could not become one; it is
     `audited + failed + to_do`, or the run lost something. `all_listed` says whether
     the input and its listings were read to their end: if not, more is to do.
+    `requests` counts everything that was sent, by kind; `repeated` how many of these
+    were sent again, and why.
     """
 
     started_at: str
@@ -58,6 +60,7 @@ class Summary:
     duplicates: int
     tally: Tally
     requests: Mapping[str, int]
+    repeated: Mapping[str, int]
     saved: Mapping[str, int]
     listings: Sequence[Any]
 
@@ -100,6 +103,7 @@ class Summary:
             "media_types": dict(tally.media_types.most_common()),
             "listings": [asdict(listing) for listing in self.listings],
             "requests": {str(kind): n for kind, n in sorted(self.requests.items())},
+            "repeated": dict(sorted(self.repeated.items())),
             "saved": dict(sorted(self.saved.items())),
         }
 
@@ -145,7 +149,10 @@ def summary_lines(summary: Summary) -> list[str]:
     sent = ", ".join(
         f"{count} {kind}" for kind, count in sorted(summary.requests.items()) if count
     )
-    lines.append(f"  requests: {sent or 'none'}")
+    again = ", ".join(
+        f"{count} {why}" for why, count in sorted(summary.repeated.items()) if count
+    )
+    lines.append(f"  requests: {sent or 'none'}" + (f" ({again})" if again else ""))
     spared = ", ".join(f"{count} {what}" for what, count in summary.saved.items())
     if spared:
         lines.append(f"  not fetched twice: {spared}")

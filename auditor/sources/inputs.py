@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
+from pathlib import Path
 
 from auditor.config import Settings
-from auditor.sources.lists import Item, read_list_file
+from auditor.sources.lists import Item, open_list, read_list_file
+from auditor.sources.lists.files import STANDARD_INPUT
 from auditor.sources.lists.items import read_selector
+
+_PATTERN = "*"
+_PIECE_BYTES = 1024 * 1024
 
 
 def items_of(settings: Settings) -> Iterator[Item]:
@@ -18,3 +24,38 @@ def items_of(settings: Settings) -> Iterator[Item]:
         yield read_selector(text, text, f"reference {number}")
     for path in settings.lists:
         yield from read_list_file(path)
+
+
+def check_lists(settings: Settings) -> None:
+    """Open every list once: a name that is wrong is told before any work is done.
+
+    Raises `UsageError`.
+    """
+    for path in settings.lists:
+        if path != STANDARD_INPUT and _is_regular(path):
+            with open_list(path):
+                pass
+
+
+def count_lines(settings: Settings) -> int | None:
+    """How many references the settings may mean, or None where that is not known:
+    a list that is no file, a tag pattern, a format with more than a line each."""
+    if any(_PATTERN in text for text in settings.references):
+        return None
+    count = len(settings.references)
+    for path in settings.lists:
+        if path == STANDARD_INPUT or not _is_regular(path):
+            return None
+        with open_list(path) as stream:
+            while piece := stream.read(_PIECE_BYTES):
+                if _PATTERN.encode() in piece:
+                    return None
+                count += piece.count(b"\n")
+    return count
+
+
+def _is_regular(path: str) -> bool:
+    try:
+        return stat.S_ISREG(Path(path).stat().st_mode)
+    except OSError:
+        return True  # opening it says what is wrong

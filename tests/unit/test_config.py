@@ -174,13 +174,17 @@ def test_plain_http_on_the_command_line_is_said_of_every_registry() -> None:
     ("flags", "references", "lists"),
     [
         ({}, ("a",), ("/etc/auditor/b.txt",)),
-        ({"references": ("c",)}, ("c",), ()),
-        ({"lists": ("-",)}, (), ("-",)),
-        ({"references": ("c",), "lists": ("d",)}, ("c",), ("d",)),
+        ({"references": ("c",)}, ("c", "a"), ("/etc/auditor/b.txt",)),
+        ({"lists": ("-",)}, ("a",), ("-", "/etc/auditor/b.txt")),
+        (
+            {"references": ("c",), "lists": ("d",)},
+            ("c", "a"),
+            ("d", "/etc/auditor/b.txt"),
+        ),
         ({"references": (), "lists": ()}, ("a",), ("/etc/auditor/b.txt",)),
     ],
 )
-def test_what_to_audit_is_replaced_as_one(
+def test_what_to_audit_adds_up_the_nearest_first(
     flags: dict[str, object], references: tuple[str, ...], lists: tuple[str, ...]
 ) -> None:
     found = settings({"references": ["a"], "lists": ["b.txt"]}, flags=flags)

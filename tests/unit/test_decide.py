@@ -9,6 +9,7 @@ from auditor.protocol.backoff import BASE_S, CAP_S, RETRY_AFTER_CAP_S
 from auditor.protocol.decide import (
     FRESH_TOKEN_S,
     RETRYABLE_STATUSES,
+    THROTTLED_S,
     THROTTLED_TRIES,
     Authenticate,
     Decision,
@@ -168,7 +169,8 @@ def test_a_broken_host_is_asked_as_often_as_configured(
 @pytest.mark.parametrize(
     ("attempt", "tries", "waits"),
     [
-        (1, 1, True),
+        (1, 1, False),  # who wants one try gets one
+        (1, 2, True),
         (THROTTLED_TRIES - 1, 3, True),
         (THROTTLED_TRIES, 3, False),
         (THROTTLED_TRIES, 10, True),
@@ -192,7 +194,7 @@ def test_a_throttled_request_is_sent_more_often(
     [
         ("0", None, 0),
         ("7", None, 7),
-        ("86400", None, RETRY_AFTER_CAP_S),
+        ("300", None, RETRY_AFTER_CAP_S),
         ("-5", None, 0),
         ("Tue, 24 Nov 2026 00:20:30 GMT", None, 30),
         # against the registry's own clock, however wrong it is
@@ -215,6 +217,20 @@ def test_retry_after_holds_back_everybody_on_the_host(
     else:
         assert decision.seconds == asked_s + jitter_s / 10
         assert decision.host_wide
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_quota_that_is_used_up_is_not_waited_for_by_anybody(status: int) -> None:
+    decision = after(answer(status, Retry_After="21600"))
+    assert isinstance(decision, Fail)
+    assert decision.host_wide_s == 21600
+    assert "21600 s" in decision.failure.detail
+
+
+def test_a_host_that_throttles_to_the_end_is_left_alone_for_a_while() -> None:
+    decision = after(answer(429), attempt=THROTTLED_TRIES)
+    assert isinstance(decision, Fail)
+    assert decision.host_wide_s == THROTTLED_S
 
 
 def test_retry_after_on_the_last_try_is_not_waited_for() -> None:

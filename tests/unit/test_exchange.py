@@ -13,7 +13,7 @@ from auditor.protocol.answer import Answer
 from auditor.protocol.challenge import Challenge
 from auditor.records import Access, AccessState
 from auditor.registry.authorization import ANONYMOUS, Authorization
-from auditor.registry.exchange import Exchange, RequestKind
+from auditor.registry.exchange import Exchange, RequestCounts, RequestKind
 from auditor.registry.politeness import Politeness
 from auditor.registry.tokens import HeldToken
 from tests.answers import answer
@@ -42,7 +42,7 @@ class _World:
         self.tokens = 0
         self.anonymous = anonymous
         self.politeness = Politeness(most_at_once=2, clock=self.clock)
-        self.counts: Counter[str] = Counter()
+        self.counts = RequestCounts()
         transport: Any = self
         self.exchange = Exchange(
             transport=transport,
@@ -110,7 +110,7 @@ def test_a_good_answer_takes_one_request_with_its_token() -> None:
     world = _World(answer(200, url=URL))
     assert isinstance(outcome(world), Answer)
     assert world.sent == ["Bearer t1"]
-    assert world.counts == {"manifest": 1}
+    assert world.counts.sent == {"manifest": 1}
 
 
 def test_a_challenge_is_answered_once() -> None:
@@ -121,7 +121,7 @@ def test_a_challenge_is_answered_once() -> None:
     assert found.kind is FailureKind.DENIED
     assert world.sent == [None, "Bearer t1"]
     assert len(world.challenges) == 1
-    assert world.counts["unauthorized"] == 1
+    assert world.counts.repeated["unauthorized"] == 1
 
 
 def test_a_challenge_from_where_a_redirect_led_to_is_not_answered() -> None:
@@ -144,7 +144,7 @@ def test_a_token_that_expired_while_the_host_held_us_back_is_not_sent(
     world = _World(answer(429, url=URL, Retry_After=str(wait_s)), answer(200, url=URL))
     assert isinstance(outcome(world, wait_s), Answer)
     assert world.sent == sent
-    assert world.counts == {"manifest": 2, "retries": 1}
+    assert world.counts == RequestCounts(Counter(manifest=2), Counter(retries=1))
 
 
 def test_a_token_that_grew_old_in_the_queue_is_worth_a_renewal() -> None:

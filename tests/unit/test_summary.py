@@ -32,6 +32,7 @@ def summary(*records: Record, **more: Any) -> Summary:
         "duplicates": 0,
         "tally": tally,
         "requests": {"manifest": 3, "token": 1, "blob": 0},
+        "repeated": {"retries": 1},
         "saved": {},
         "listings": [],
     }
@@ -103,7 +104,7 @@ def test_a_good_run_takes_few_lines() -> None:
     assert summary_lines(summary(image(), image())) == [
         "2 of 2 references audited in 2.0 s (1/s)",
         "  architectures: linux/amd64 2",
-        "  requests: 3 manifest, 1 token",
+        "  requests: 3 manifest, 1 token (1 retries)",
     ]
 
 
@@ -136,7 +137,7 @@ def test_only_the_commonest_architectures_are_named() -> None:
 
 
 def test_an_empty_run_and_one_of_no_time_are_fine() -> None:
-    found = summary_lines(summary(duration_s=0.0, requests={}))
+    found = summary_lines(summary(duration_s=0.0, requests={}, repeated={}))
     assert found == [
         "0 of 0 references audited in 0.0 s (0/s)",
         "  requests: none",

@@ -5,9 +5,8 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import cast
 
 from auditor.errors import UsageError
 from auditor.sources.lists.items import Item
@@ -22,9 +21,11 @@ def open_list(path: str) -> AbstractContextManager[io.BufferedIOBase]:
 
     Raises `UsageError` with a sentence for what cannot be opened.
     """
-    if path == STANDARD_INPUT:
-        return nullcontext(cast("io.BufferedIOBase", sys.stdin.buffer))
     try:
+        if path == STANDARD_INPUT:
+            # Not `sys.stdin.buffer`: it is locked while a thread waits in it, and an
+            # interpreter that ends meanwhile aborts.
+            return open(sys.stdin.fileno(), "rb", closefd=False)
         return Path(path).open("rb")
     except OSError as error:
         raise _unreadable(path, error) from None
@@ -40,7 +41,7 @@ def read_list_file(path: str) -> Iterator[Item]:
         try:
             yield from read_list(read_lines(stream, name), name)
         except OSError as error:
-            raise _unreadable(path, error) from None
+            raise _unreadable(name, error) from None
 
 
 def _unreadable(path: str, error: OSError) -> UsageError:

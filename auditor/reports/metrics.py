@@ -1,0 +1,212 @@
+"""What a run came to, as Prometheus metrics.
+
+They are gauges: each run replaces what the last one said. Every state, failure and
+warning has a sample, 0 where there is none, so that alerts see it come and go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from auditor.errors import FailureKind
+from auditor.records import WarningCode
+from auditor.reports.summary import Summary
+from auditor.safe_text import safe_text
+from auditor.version import __version__
+
+# Registries decide these names, and each value is a time series for ever: the usual
+# platforms and manifest types are two dozen.
+MAX_LABEL_VALUES = 40
+OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One value. `labels` may be empty."""
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+    value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """A gauge: its name with its unit, what it says, and its samples."""
+
+    name: str
+    help: str
+    samples: tuple[Sample, ...]
+
+
+def audit_metrics(summary: Summary) -> tuple[Metric, ...]:
+    """The metrics of an audit."""
+    tally = summary.tally
+    complete = (
+        summary.all_listed
+        and not summary.to_do
+        and not summary.interrupted
+        and set(map(_listing_state, summary.listings)) <= {"complete"}
+    )
+    return (
+        _gauge(
+            "auditor_run_info",
+            "Always 1; the version of auditor is a label.",
+            [Sample(labels={"version": __version__}, value=1)],
+        ),
+        _one(
+            "auditor_run_started_timestamp_seconds",
+            "When the last run started.",
+            _epoch(summary.started_at),
+        ),
+        _one(
+            "auditor_run_finished_timestamp_seconds",
+            "When the last run ended.",
+            _epoch(summary.finished_at),
+        ),
+        _one(
+            "auditor_run_duration_seconds",
+            "How long the last run took.",
+            summary.duration_s,
+        ),
+        _one(
+            "auditor_run_complete",
+            "1 if everything asked for was listed whole and has a record, else 0.",
+            complete,
+        ),
+        _counts(
+            "auditor_references",
+            "References of the last run by what became of them.",
+            "state",
+            {
+                "audited": tally.audited,
+                "failed": tally.failed,
+                "to_do": summary.to_do,
+            },
+        ),
+        _gauge(
+            "auditor_failures",
+            "References that failed, by failure and by who has to act on it.",
+            [
+                Sample(
+                    labels={"failure": kind.value, "blame": kind.blame.value},
+                    value=tally.failures[kind],
+                )
+                for kind in FailureKind
+            ],
+        ),
+        _counts(
+            "auditor_warnings",
+            "Warnings in records, by code.",
+            "code",
+            {code.value: tally.warnings[code] for code in WarningCode},
+        ),
+        _counts(
+            "auditor_listings",
+            "Lists of tags that were read, by how they ended.",
+            "state",
+            _listings(summary),
+        ),
+        _counts(
+            "auditor_architectures",
+            "References that hold an architecture.",
+            "architecture",
+            _capped(tally.architectures),
+        ),
+        _counts(
+            "auditor_media_types",
+            "References by the media type of their manifest.",
+            "media_type",
+            _capped(tally.media_types),
+        ),
+        _counts(
+            "auditor_requests",
+            "HTTP requests of the last run, by kind.",
+            "kind",
+            summary.requests,
+        ),
+        _counts(
+            "auditor_saved_requests",
+            "Requests that were not sent because the content was known.",
+            "what",
+            summary.saved,
+        ),
+    )
+
+
+def check_metrics(
+    *,
+    violations: Mapping[str, int],
+    waived: Mapping[str, int],
+    finished_at: str,
+) -> tuple[Metric, ...]:
+    """The metrics of a policy check: counts by rule, with a 0 for each that is met.
+
+    `finished_at` is RFC 3339.
+    """
+    return (
+        _one(
+            "auditor_check_finished_timestamp_seconds",
+            "When the last check ended.",
+            _epoch(finished_at),
+        ),
+        _counts(
+            "auditor_check_violations",
+            "Violations of the policy that are not waived, by rule.",
+            "rule",
+            violations,
+        ),
+        _counts(
+            "auditor_check_waived",
+            "Violations of the policy that are waived, by rule.",
+            "rule",
+            waived,
+        ),
+    )
+
+
+def _listings(summary: Summary) -> dict[str, int]:
+    counts = dict.fromkeys(("complete", "incomplete", "suspicious"), 0)
+    for listing in summary.listings:
+        counts[_listing_state(listing)] += 1
+    return counts
+
+
+def _listing_state(listing: Any) -> str:
+    # A pattern that no tag matches has a failure, too, but its list was read whole.
+    whole = listing.failure in {None, FailureKind.NOT_FOUND}
+    if not listing.complete or not whole:
+        return "incomplete"
+    return "suspicious" if listing.suspicious else "complete"
+
+
+def _capped(counts: Mapping[str, int]) -> dict[str, int]:
+    """The most frequent values by name; all others together are `other`."""
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    found = {safe_text(name): count for name, count in ranked[:MAX_LABEL_VALUES]}
+    rest = sum(counts.values()) - sum(found.values())
+    return found | ({OTHER: rest + found.get(OTHER, 0)} if rest else {})
+
+
+def _counts(name: str, help_: str, label: str, counts: Mapping[str, int]) -> Metric:
+    return _gauge(
+        name,
+        help_,
+        (
+            Sample(labels={label: str(key)}, value=count)
+            for key, count in sorted(counts.items())
+        ),
+    )
+
+
+def _one(name: str, help_: str, value: float) -> Metric:
+    return _gauge(name, help_, [Sample(value=float(value))])
+
+
+def _gauge(name: str, help_: str, samples: Iterable[Sample]) -> Metric:
+    return Metric(name=name, help=help_, samples=tuple(samples))
+
+
+def _epoch(rfc3339: str) -> float:
+    return datetime.fromisoformat(rfc3339).timestamp()

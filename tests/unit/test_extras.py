@@ -1,0 +1,52 @@
+"""A command whose extra is missing says what to install."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from auditor.cli.extras import EXTRAS, extras, needs_extras
+from auditor.errors import UsageError
+
+
+@pytest.mark.parametrize("module", EXTRAS)
+def test_a_missing_extra_is_one_sentence(
+    module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UsageError) as caught, extras():
+        __import__(module)
+    assert str(caught.value) == (
+        f"this command needs {module}, which is not installed:"
+        " pip install 'manifest-auditor[analysis]'"
+    )
+
+
+def test_a_submodule_of_an_extra_counts_as_the_extra() -> None:
+    with pytest.raises(UsageError, match="needs prometheus_client"), extras():
+        raise ModuleNotFoundError(name="prometheus_client.exposition")
+
+
+def test_any_other_missing_module_is_a_bug() -> None:
+    with pytest.raises(ModuleNotFoundError), extras():
+        __import__("auditor.no_such_module")
+
+
+def test_a_decorated_command_keeps_its_name_and_result() -> None:
+    @needs_extras
+    def command(number: int) -> int:
+        """The help."""
+        return number + 1
+
+    assert (command.__name__, command.__doc__) == ("command", "The help.")
+    assert command(1) == 2
+
+
+def test_a_decorated_command_reports_what_is_missing() -> None:
+    @needs_extras
+    def command() -> None:
+        raise ModuleNotFoundError(name="duckdb")
+
+    with pytest.raises(UsageError, match="needs duckdb"):
+        command()
