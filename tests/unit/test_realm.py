@@ -117,3 +117,9 @@ def test_a_token_url_with_nothing_to_say_is_the_realm() -> None:
     assert token_url("https://a.example/t", service=None, scope=None) == (
         "https://a.example/t"
     )
+
+
+def test_a_service_that_is_not_utf8_is_asked_for_nothing() -> None:
+    with pytest.raises(ProtocolError) as caught:
+        token_url("https://a.example/token", service="\udcff", scope=None)
+    assert caught.value.kind is FailureKind.REALM_REFUSED

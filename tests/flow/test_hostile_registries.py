@@ -1,0 +1,139 @@
+"""Registries that lie, stall or break: the run goes on and loses nothing silently."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from auditor.config import ImageConfigMode, Order, Shape
+from auditor.pipeline.run import Run
+from auditor.pipeline.token_check import TokenCheck, check_token
+from auditor.protocol.media_types import OCI_CONFIG, OCI_MANIFEST
+from auditor.records import Record
+from auditor.registry.open import open_registries
+from auditor.reports.shapes import encoder
+from auditor.sandbox.fault_actions import Answer, Gate, Hold
+from auditor.sources.inputs import items_of
+from tests.flow.harness import lab, simple
+
+pytestmark = pytest.mark.anyio
+NAMES = [f"team/app:{number}" for number in range(4)]
+
+
+async def test_sizes_that_add_up_beyond_64_bits_are_not_known() -> None:
+    layer = {"mediaType": "x/y", "size": 2**63 - 1}
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": {"mediaType": OCI_CONFIG, "digest": f"sha256:{'c' * 64}", "size": 2},
+        "layers": [{**layer, "digest": f"sha256:{sign * 64}"} for sign in "123"],
+    }
+    body = orjson.dumps(manifest)
+    async with lab(simple(NAMES)) as here:
+        here.faults.on("GET", "/v2/*/manifests/0", Answer(200, {}, body))
+        outcome = await here.audit(
+            *map(here.ref, NAMES), image_config=ImageConfigMode.NEVER
+        )
+    assert outcome.kinds == ["image"] * 4
+    first = outcome.records[0]
+    assert first.kind == "image"
+    assert orjson.loads(encoder(Shape.IMAGE)(first))["size"] is None
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b'{"errors":[{"code":"UNKNOWN"}]}', "protocol_violation"),
+        (b"{}", "protocol_violation"),
+        (b'{"Tags":["1"]}', "protocol_violation"),
+        (b'{"tags":[1,2,3]}', "incomplete_listing"),
+        (b'{"tags":{}}', "protocol_violation"),
+    ],
+)
+async def test_a_list_that_cannot_be_read_is_a_failure(body: bytes, kind: str) -> None:
+    async with lab(simple(NAMES)) as here:
+        here.faults.on("GET", "/v2/*/tags/list", Answer(200, {}, body))
+        outcome = await here.audit(here.ref("team/app:*"))
+    assert outcome.failure.failure == kind
+    assert outcome.failure.stage == "list"
+
+
+async def test_the_tags_of_a_page_count_though_its_link_is_foreign() -> None:
+    link = {"Link": '<http://elsewhere.example/v2/x/tags/list>; rel="next"'}
+    async with lab(simple(NAMES)) as here:
+        here.faults.on(
+            "GET", "/v2/*/tags/list", Answer(200, link, b'{"tags":["0","1"]}')
+        )
+        outcome = await here.audit(here.ref("team/app:*"))
+    assert outcome.kinds == ["image", "image", "incomplete_listing"]
+
+
+async def test_a_list_that_changes_its_cursor_for_ever_ends() -> None:
+    answers = [
+        Answer(
+            200,
+            {"Link": f'</v2/team/app/tags/list?last={number}>; rel="next"'},
+            b'{"tags":["%d"]}' % (number % 2),
+        )
+        for number in range(9)
+    ]
+    async with lab(simple(NAMES)) as here:
+        here.faults.on("GET", "/v2/*/tags/list", *answers, forever=True)
+        outcome = await here.audit(here.ref("team/app:*"))
+        assert here.faults.count("GET", "/v2/*/tags/list") == 3
+    assert outcome.kinds == ["image", "image", "incomplete_listing"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "pull"),
+    [
+        (Answer(200, {}, b"{}"), True),
+        (Answer(404), False),
+        (Answer(401, {"WWW-Authenticate": "Negotiate"}), False),
+    ],
+)
+async def test_only_an_open_ping_means_that_anyone_may_pull(
+    answer: Answer, *, pull: bool
+) -> None:
+    async with lab(simple(NAMES)) as here:
+        here.faults.on("GET", "/v2/", answer)
+        async with open_registries(here.settings(), clock=here.clock) as registries:
+            registry = await registries.get(here.host)
+            found = await check_token(registry, "team/app")
+    assert isinstance(found, TokenCheck)
+    assert found.pull is pull
+
+
+async def test_a_host_that_does_not_answer_holds_up_no_other() -> None:
+    gate = Gate()
+    written: list[str] = []
+
+    async def write(record: Record) -> None:
+        written.append(record.reference)
+        if len(written) == len(NAMES):
+            gate.open()  # only now may the slow host answer
+
+    async with lab(simple(NAMES)) as slow, lab(simple(NAMES)) as quick:
+        slow.faults.on("GET", "/v2/*/manifests/*", Hold(gate), forever=True)
+        references = (*map(slow.ref, NAMES), *map(quick.ref, NAMES))
+        settings = slow.settings(*references, workers=2, order=Order.COMPLETION)
+        async with open_registries(settings, clock=slow.clock) as registries:
+            await Run(
+                settings,
+                items_of(settings),
+                registries=registries,
+                clock=slow.clock,
+                write=write,
+            ).run()
+    assert sorted(written[:4]) == sorted(map(quick.ref, NAMES))
+    assert sorted(written) == sorted(references)
+
+
+async def test_a_quota_that_is_used_up_costs_one_request_a_host() -> None:
+    async with lab(simple(NAMES)) as here:
+        quota = Answer(429, {"Retry-After": "21600"})
+        here.faults.on("GET", "/v2/*/manifests/*", quota, forever=True)
+        outcome = await here.audit(*map(here.ref, NAMES), workers=1)
+        assert here.faults.count("GET", "/v2/*/manifests/*") == 1
+    assert outcome.kinds == ["rate_limited"] * 4
+    assert here.clock.slept == []
