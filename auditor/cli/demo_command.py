@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from auditor.config import RegistrySettings, Settings
 from auditor.errors import ExitCode, UsageError
 from auditor.secret import Secret
+
+if TYPE_CHECKING:
+    from auditor.sandbox.built import Placed
 
 DEFAULT_PORT = 5050
 ARTICLE = "admin/java-hello-world:latest"
@@ -49,46 +54,52 @@ def command(*, output: str, serve: bool, port: int | None) -> int:
     return run_async(_serve if serve else _demo, settings, port)
 
 
-@contextmanager
-def _port_in_use(port: int) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UsageError(
-            f"port {port} of this machine cannot be used: {error.strerror};"
-            " name another with --port"
-        ) from None
+@asynccontextmanager
+async def _serving(images: Iterable[Placed], port: int) -> AsyncIterator[str]:
+    """The demo's registry on a port; yields its base URL."""
+    from auditor.sandbox.demo import demo_app
+    from auditor.sandbox.server import serve
+
+    async with AsyncExitStack() as stack:
+        try:
+            server = serve(demo_app(images), port=port)
+            url = await stack.enter_async_context(server)
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise UsageError(
+                f"port {port} of this machine cannot be used: {reason};"
+                " name another with --port"
+            ) from None
+        yield url
 
 
 async def _demo(settings: Settings, port: int) -> int:
     from auditor.cli.audit_command import audit
-    from auditor.sandbox.demo import ADMIN, ADMIN_PASSWORD, demo_app, demo_images
-    from auditor.sandbox.server import serve
+    from auditor.sandbox.demo import ADMIN, ADMIN_PASSWORD, demo_images
 
     images = demo_images()
     repositories = sorted({image.repository for image in images})
-    with _port_in_use(port):
-        async with serve(demo_app(images), port=port) as url:
-            host = url.removeprefix("http://")
-            click.echo(
-                f"A registry with a token service runs on {host} and holds"
-                f" {len(repositories)} repositories.\n"
-                f"Auditing every tag of them as {ADMIN!r}:\n"
+    async with _serving(images, port) as url:
+        host = url.removeprefix("http://")
+        click.echo(
+            f"A registry with a token service runs on {host} and holds"
+            f" {len(repositories)} repositories.\n"
+            f"Auditing every tag of them as {ADMIN!r}:\n"
+        )
+        code = await audit(
+            Settings(
+                references=tuple(f"{host}/{name}:*" for name in repositories),
+                output=settings.output,
+                docker_config=False,
+                registries={
+                    host: RegistrySettings(
+                        username=ADMIN,
+                        password=Secret(ADMIN_PASSWORD),
+                        requests_at_once=16,
+                    )
+                },
             )
-            code = await audit(
-                Settings(
-                    references=tuple(f"{host}/{name}:*" for name in repositories),
-                    output=settings.output,
-                    docker_config=False,
-                    registries={
-                        host: RegistrySettings(
-                            username=ADMIN,
-                            password=Secret(ADMIN_PASSWORD),
-                            requests_at_once=16,
-                        )
-                    },
-                )
-            )
+        )
     if code == ExitCode.OK:
         _tell(settings.output)
     return code
@@ -126,24 +137,22 @@ def _tell(output: str) -> None:
 async def _serve(settings: Settings, port: int) -> int:
     import anyio
 
-    from auditor.sandbox.demo import ADMIN, ADMIN_PASSWORD, demo_app, demo_images
-    from auditor.sandbox.server import serve
+    from auditor.sandbox.demo import ADMIN, ADMIN_PASSWORD, demo_images
 
     del settings
     auditor = _program()
     images = demo_images()
-    with _port_in_use(port):
-        async with serve(demo_app(images), port=port) as url:
-            host = url.removeprefix("http://")
-            click.echo(
-                f"A registry with a token service runs on {host} until Ctrl-C.\n"
-                f"Anyone may pull library/*; {ADMIN!r} with the password"
-                f" {ADMIN_PASSWORD!r} may do everything. The article's steps work:\n\n"
-                f'  curl -u {ADMIN}:{ADMIN_PASSWORD} "{url}/auth/v2/token/'
-                f'?service={host}&scope=repository:admin/java-hello-world:pull"\n'
-                f"  {auditor} token {host}/library/alpine\n"
-                f"  {auditor} inspect {host}/library/alpine:latest\n"
-                f"  {auditor} audit '{host}/library/alpine:*'"
-            )
-            await anyio.sleep_forever()
+    async with _serving(images, port) as url:
+        host = url.removeprefix("http://")
+        click.echo(
+            f"A registry with a token service runs on {host} until Ctrl-C.\n"
+            f"Anyone may pull library/*; {ADMIN!r} with the password"
+            f" {ADMIN_PASSWORD!r} may do everything. The article's steps work:\n\n"
+            f'  curl -u {ADMIN}:{ADMIN_PASSWORD} "{url}/auth/v2/token/'
+            f'?service={host}&scope=repository:admin/java-hello-world:pull"\n'
+            f"  {auditor} token {host}/library/alpine\n"
+            f"  {auditor} inspect {host}/library/alpine:latest\n"
+            f"  {auditor} audit '{host}/library/alpine:*'"
+        )
+        await anyio.sleep_forever()
     return ExitCode.OK

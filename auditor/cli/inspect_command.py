@@ -10,7 +10,7 @@ import click
 from auditor.cli.main import say
 from auditor.cli.options import settings_from, settings_options
 from auditor.config import Group, ImageConfigMode, Settings
-from auditor.errors import ExitCode
+from auditor.errors import ExitCode, UsageError
 from auditor.safe_text import safe_text
 
 # A tree is as wide as its lines: a digest cut at the terminal's edge is no digest.
@@ -25,7 +25,7 @@ TREE_CHARS = 300
 def command(*, reference: str, as_json: bool, raw: bool, **flags: Any) -> int:
     """Show one image: its platforms, layers and configuration as a tree."""
     if as_json and raw:
-        raise click.UsageError("--json and --raw exclude each other")
+        raise UsageError("--json and --raw exclude each other")
     settings = settings_from(flags)
     from auditor.cli.run_async import run_async
 
@@ -60,7 +60,11 @@ async def _inspect(settings: Settings, text: str, as_json: bool, raw: bool) -> i
 
             from auditor.reports.tree import image_tree
 
-            Console(width=TREE_CHARS).print(image_tree(record, configs))
+            console = Console(width=TREE_CHARS)
+            # rich ends the program itself when nobody reads what it writes.
+            with console.capture() as shown:
+                console.print(image_tree(record, configs))
+            click.echo(shown.get(), nl=False)
     return ExitCode.FAILED if isinstance(record, FailureRecord) else ExitCode.OK
 
 

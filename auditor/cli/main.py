@@ -6,12 +6,14 @@ Subcommands are imported when they are called, so that `auditor --version` stays
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 import traceback
+from contextlib import suppress
+from typing import Any
 
 import click
 
+from auditor.cli.standard_streams import occupy_closed, output_is_told
 from auditor.errors import AuditorError, ExitCode
 from auditor.version import __version__
 
@@ -21,6 +23,13 @@ COMMANDS = {
     "token": "Show what a registry's token grants; exit 1 if not pull.",
     "inspect": "Show one image: platforms, layers, configuration.",
     "demo": "Run a local registry and audit it; needs nothing else.",
+    "diff": "Tell what changed from one report to the next.",
+    "layers": "Tell what layers share, and which images hold one.",
+    "check": "Hold a report against a policy; exit 1 where a rule is broken.",
+    "query": "Ask reports a question in SQL.",
+    "export": "Make tables of reports: CSV, Parquet, DuckDB or SQLite.",
+    "history": "Keep nightly reports; tell when a tag moved, what grew.",
+    "html": "Make one self-contained page of a report.",
     "schema": "Print the JSON Schema of report lines.",
 }
 
@@ -37,6 +46,10 @@ class _Commands(click.Group):
         module = importlib.import_module(f"auditor.cli.{cmd_name}_command")
         command: click.Command = module.command
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with output_is_told():
+            return super().invoke(ctx)
 
     def format_commands(
         self, ctx: click.Context, formatter: click.HelpFormatter
@@ -63,6 +76,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    occupy_closed()
     sys.exit(run(sys.argv[1:]))
 
 
@@ -79,10 +93,6 @@ def run(arguments: list[str]) -> int:
         for line in str(error).splitlines():
             say(line)
         return error.exit_code
-    except BrokenPipeError:
-        # Nobody reads our output any more; nothing is left to flush at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.OUTPUT
     except Exception:  # noqa: BLE001  (the last resort: a bug is shown whole)
         traceback.print_exc()
         say("this is a bug in auditor; please report the lines above")
@@ -91,5 +101,6 @@ def run(arguments: list[str]) -> int:
 
 
 def say(sentence: str) -> None:
-    """One line for a person, on stderr."""
-    click.echo(f"auditor: {sentence}", err=True)
+    """One line for a person, on stderr; whether it is heard changes nothing."""
+    with suppress(OSError):
+        click.echo(f"auditor: {sentence}", err=True)

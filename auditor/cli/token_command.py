@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from auditor.pipeline.token_check import TokenCheck
 
 # Far more than any token; standard input may be anything.
-MAX_PASTED_CHARS = 256 * 1024
+MAX_PASTED_BYTES = 256 * 1024
 
 
 @click.command("token")
@@ -60,7 +60,7 @@ def _decode(settings: Settings, text: str, *, as_json: bool) -> int:
     from auditor.registry.registries import load_keys
 
     if text == "-":
-        text = sys.stdin.read(MAX_PASTED_CHARS)
+        text = _pasted()
     key_file = settings.default_registry.token_keys
     keys = load_keys(key_file) if key_file else None
     reading = read_token(text, now=time.time(), keys=keys)
@@ -70,6 +70,14 @@ def _decode(settings: Settings, text: str, *, as_json: bool) -> int:
         click.echo("\n".join(to_lines(reading)))
     verified = reading.verification is None or reading.verification.verified
     return ExitCode.OK if reading.intact and verified else ExitCode.FAILED
+
+
+def _pasted() -> str:
+    try:
+        data = sys.stdin.buffer.read(MAX_PASTED_BYTES)
+    except OSError as error:
+        raise UsageError(f"standard input cannot be read: {error.strerror}") from None
+    return data.decode("utf-8", "replace")
 
 
 async def _token(settings: Settings, text: str, as_json: bool, raw: bool) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from pathlib import Path
 
@@ -25,21 +24,8 @@ def _names(references: list[str]) -> list[str]:
     return [one.partition("/")[2] for one in references]
 
 
-@pytest.fixture
-def stdin(monkeypatch: pytest.MonkeyPatch) -> io.BytesIO:
-    """Standard input, to be filled by a test."""
-    data = io.BytesIO()
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(data))
-    return data
-
-
-def _fill(stream: io.BytesIO, text: str) -> None:
-    stream.write(text.encode())
-    stream.seek(0)
-
-
 async def test_arguments_and_lists_of_every_format_are_audited_in_their_order(
-    tmp_path: Path, stdin: io.BytesIO
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with lab(simple(NAMES)) as here:
         text, rows, lines = (tmp_path / name for name in ("a.txt", "b.csv", "c.jsonl"))
@@ -54,10 +40,12 @@ async def test_arguments_and_lists_of_every_format_are_audited_in_their_order(
             f'{{"registry":"{here.host}","repository":"team/app","tags":["4","5"]}}\n'
             f'{{"reference":"{here.ref("team/app:6")}","kind":"failure"}}\n'
         )
-        _fill(stdin, here.ref("team/app:7") + "\n")
-        outcome = await here.audit(
-            here.ref("team/app:0"), lists=(str(text), str(rows), "-", str(lines))
-        )
+        (tmp_path / "stdin").write_text(here.ref("team/app:7") + "\n")
+        with (tmp_path / "stdin").open() as stdin:
+            monkeypatch.setattr(sys, "stdin", stdin)
+            outcome = await here.audit(
+                here.ref("team/app:0"), lists=(str(text), str(rows), "-", str(lines))
+            )
     assert _names(outcome.references) == [
         f"team/app:{number}" for number in (0, 1, 2, 3, 7, 4, 5, 6)
     ]

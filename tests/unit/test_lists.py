@@ -293,12 +293,16 @@ def test_a_list_file_is_read_and_named_in_places(tmp_path: Path) -> None:
     assert (good.place, bad.place) == (f"{path}:1", f"{path}:2")
 
 
-def test_standard_input_is_read_and_left_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    stdin = io.TextIOWrapper(io.BytesIO(b"a.io/x"))
-    monkeypatch.setattr(sys, "stdin", stdin)
-    (item,) = read_list_file("-")
-    assert item.place == "stdin:1"
-    assert not stdin.buffer.closed
+def test_standard_input_is_read_and_left_open(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "list.txt"
+    path.write_text("a.io/x")
+    with path.open() as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        (item,) = read_list_file("-")
+        assert item.place == "stdin:1"
+        assert stdin.seek(0) == 0  # its descriptor is open
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,281 @@
+"""Being let in: every scheme, and what it costs to be refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from auditor.errors import FailureKind, Stage
+from auditor.records import AccessState, FailureRecord, ImageRecord
+from auditor.sandbox.access import Basic
+from auditor.sandbox.fault_actions import Answer, Edit
+from auditor.sandbox.tokens import ANONYMOUS, Account
+from tests.flow.harness import (
+    ADMIN,
+    MANIFESTS,
+    TOKENS,
+    lab,
+    service,
+    simple,
+    tokens_sent,
+)
+
+pytestmark = pytest.mark.anyio
+
+NAMES = ["team/app:1", "team/app:2", "team/web:1", "other/app:1"]
+TEAM = Account("robot", "secret", {"team/*": ("pull",)})
+
+
+async def test_a_registry_that_asks_for_nothing_is_asked_with_nothing() -> None:
+    async with lab(simple(NAMES)) as here:
+        outcome = await here.audit(*map(here.ref, NAMES))
+        assert tokens_sent(here.faults.log) == [""]
+        assert here.answered(401) == []
+    for record in outcome.records:
+        assert isinstance(record, ImageRecord)
+        assert record.access.state is AccessState.ANONYMOUS
+
+
+async def test_a_token_says_who_may_do_what() -> None:
+    async with lab(simple(NAMES), tokens=service(TEAM), login=TEAM) as here:
+        access = (await here.audit(here.ref("team/app:1"))).image.access
+    assert (access.state, access.actions) == (AccessState.GRANTED, ("pull",))
+    assert (access.subject, access.issuer) == ("robot", "sandbox token service")
+    assert not access.verified
+
+
+async def test_anyone_may_pull_with_an_anonymous_token() -> None:
+    anyone = Account(ANONYMOUS, "", {"team/*": ("pull",)})
+    async with lab(simple(NAMES), tokens=service(anyone), login=anyone) as here:
+        outcome = await here.audit(*map(here.ref, NAMES))
+        (asked, *_) = here.faults.requests("GET", TOKENS)
+        assert "Authorization" not in asked.headers
+    assert outcome.kinds == ["image", "image", "image", "no_pull_grant"]
+    refused = outcome.records[-1]
+    assert isinstance(refused, FailureRecord)
+    assert "the anonymous user" in refused.detail
+
+
+async def test_a_token_without_pull_costs_no_manifest_request() -> None:
+    async with lab(simple(NAMES), tokens=service(TEAM), login=TEAM) as here:
+        outcome = await here.audit(here.ref("other/app:1"))
+        assert here.faults.count("GET", MANIFESTS) == 0
+        assert here.answered(401) == ["GET /v2/"]
+    failure = outcome.failure
+    assert failure.failure is FailureKind.NO_PULL_GRANT
+    assert failure.stage is Stage.TOKEN
+    assert failure.detail == ("the token grants 'robot' nothing on other/app, not pull")
+
+
+async def test_a_token_for_pushing_only_says_so() -> None:
+    pusher = Account("pusher", "secret", {"*": ("push",)})
+    tokens = service(pusher)
+    tokens.edit = lambda claims: {
+        **claims,
+        "access": [{"type": "repository", "name": "team/app", "actions": ["push"]}],
+    }
+    async with lab(simple(NAMES), tokens=tokens, login=pusher) as here:
+        failure = (await here.audit(here.ref("team/app:1"))).failure
+        assert here.faults.count("GET", MANIFESTS) == 0
+    assert "grants 'pusher' push on team/app, not pull" in failure.detail
+
+
+async def test_a_glob_without_the_grant_costs_no_list_request() -> None:
+    async with lab(simple(NAMES), tokens=service(TEAM), login=TEAM) as here:
+        outcome = await here.audit(here.ref("other/app:*"))
+        assert here.faults.count("GET", "*/tags/list") == 0
+    assert outcome.kinds == ["no_pull_grant"]
+
+
+async def test_an_opaque_token_cannot_be_read_and_is_tried() -> None:
+    tokens = service(TEAM, opaque=True)
+    async with lab(simple(NAMES), tokens=tokens, login=TEAM) as here:
+        outcome = await here.audit(here.ref("team/app:1"), here.ref("other/app:1"))
+        assert here.faults.count("GET", "/v2/other/*") == 1
+    allowed, denied = outcome.records
+    assert isinstance(allowed, ImageRecord)
+    assert allowed.access.state is AccessState.UNVERIFIABLE
+    assert isinstance(denied, FailureRecord)
+    assert (denied.failure, denied.status) == (FailureKind.DENIED, 401)
+
+
+async def test_a_signature_is_verified_with_the_keys_of_a_file(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    tokens, folder = service(), tmp_path_factory.mktemp("keys")
+    (folder / "own.pem").write_bytes(tokens.key.public_pem())
+    (folder / "other.pem").write_bytes(service().key.public_pem())
+    async with lab(simple(NAMES), tokens=tokens) as here:
+        for name, verified in (("own.pem", True), ("other.pem", False)):
+            keys = str(folder / name)
+            outcome = await here.audit(here.ref("team/app:1"), token_keys=keys)
+            assert outcome.image.access.verified is verified
+
+
+async def test_a_wrong_password_is_tried_once_for_all_repositories() -> None:
+    wrong = Account("admin", "guess")
+    async with lab(simple(NAMES), tokens=service(), login=wrong) as here:
+        outcome = await here.audit(*map(here.ref, NAMES), workers=1)
+        assert here.faults.count("GET", TOKENS) == 1
+        assert here.faults.count("GET", MANIFESTS) == 0
+    assert outcome.kinds == ["denied"] * 4
+    first = outcome.records[0]
+    assert isinstance(first, FailureRecord)
+    assert (first.stage, first.status) == (Stage.TOKEN, 401)
+    assert first.detail == (
+        "the token service refuses the user name and password of 'admin' (401)"
+    )
+
+
+async def test_a_token_service_that_wants_a_credential_is_told_as_that() -> None:
+    nobody = Account(ANONYMOUS)
+    async with lab(simple(NAMES), tokens=service(), login=nobody) as here:
+        failure = (await here.audit(here.ref("team/app:1"))).failure
+    assert failure.failure is FailureKind.DENIED
+    assert failure.detail == "the token service wants a credential (401)"
+
+
+async def test_basic_is_sent_with_every_request_but_the_ping() -> None:
+    async with lab(simple(NAMES), access=Basic([TEAM]), login=TEAM) as here:
+        outcome = await here.audit(*map(here.ref, NAMES))
+        ping, *others = here.faults.log
+        assert (ping.path, ping.status) == ("/v2/", 401)
+        assert "Authorization" not in ping.headers
+        assert len(tokens_sent(others)) == 1
+        assert here.answered(401) == ["GET /v2/"]
+    assert outcome.kinds == ["image", "image", "image", "denied"]
+    allowed, denied = outcome.records[0], outcome.records[-1]
+    assert isinstance(allowed, ImageRecord)
+    assert allowed.access.state is AccessState.UNVERIFIABLE
+    assert isinstance(denied, FailureRecord)
+    assert denied.status == 403
+
+
+async def test_basic_with_a_wrong_password_is_not_tried_again() -> None:
+    wrong = Account("robot", "guess")
+    async with lab(simple(NAMES), access=Basic([TEAM]), login=wrong) as here:
+        failure = (await here.audit(here.ref("team/app:1"))).failure
+        assert here.faults.count("GET", MANIFESTS) == 1
+    assert (failure.failure, failure.status) == (FailureKind.DENIED, 401)
+
+
+async def test_basic_without_a_password_sends_nothing() -> None:
+    async with lab(simple(NAMES), access=Basic([TEAM])) as here:
+        failure = (await here.audit(here.ref("team/app:1"))).failure
+        assert here.faults.count("GET", MANIFESTS) == 0
+    assert failure.detail == (
+        "the registry asks for a user name and a password,"
+        " and none is configured for it"
+    )
+
+
+async def test_a_ping_that_lets_everybody_in_is_not_the_last_word() -> None:
+    async with lab(simple(NAMES), tokens=service()) as here:
+        here.faults.on("GET", "/v2/", Answer(200, body=b"{}"), forever=True)
+        outcome = await here.audit(*map(here.ref, NAMES), workers=1)
+        # What the first 401 says holds for all that follow.
+        assert here.answered(401) == ["GET /v2/team/app/manifests/1"]
+    assert outcome.kinds == ["image"] * 4
+    for record in outcome.records:
+        assert isinstance(record, ImageRecord)
+        assert record.access.state is AccessState.GRANTED
+
+
+async def test_a_401_without_a_challenge_falls_back_to_that_of_the_ping() -> None:
+    async with lab(simple(NAMES), tokens=service(lifetime_s=300)) as here:
+        bare = Edit(headers={"WWW-Authenticate": None})
+        here.faults.on("GET", MANIFESTS, bare, forever=True)
+        outcome = await here.audit(here.ref("team/app:1"))
+    assert outcome.kinds == ["image"]
+
+
+async def test_a_401_without_any_challenge_is_a_refusal() -> None:
+    async with lab(simple(NAMES)) as here:
+        here.faults.on("GET", MANIFESTS, Answer(401), forever=True)
+        failure = (await here.audit(here.ref("team/app:1"))).failure
+        assert here.faults.count("GET", MANIFESTS) == 1
+    assert (failure.failure, failure.status) == (FailureKind.DENIED, 401)
+
+
+@pytest.mark.parametrize("status", [403, 404])
+async def test_a_product_that_has_no_ping_is_audited_all_the_same(status: int) -> None:
+    async with lab(simple(NAMES)) as here:
+        here.faults.on("GET", "/v2/", Answer(status), forever=True)
+        outcome = await here.audit(here.ref("team/app:1"))
+    assert outcome.kinds == ["image"]
+
+
+async def test_a_host_that_is_down_costs_the_tries_of_one_reference() -> None:
+    requests = set()
+    for names in (NAMES[:1], NAMES):
+        async with lab(simple(NAMES)) as here:
+            here.faults.on("GET", "/v2/", Answer(503), forever=True)
+            outcome = await here.audit(*map(here.ref, names), workers=1, tries=2)
+            requests.add(here.faults.count())
+        assert outcome.kinds == ["server_error"] * len(names)
+    assert len(requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("realm", "kind"),
+    [
+        ("ftp://127.0.0.1/token", "realm_refused"),
+        ("http://user:password@127.0.0.1/token", "realm_refused"),
+        ("http://169.254.169.254/token", "realm_refused"),
+        ("/token", "realm_refused"),
+    ],
+)
+async def test_a_password_goes_to_no_realm_that_may_not_have_it(
+    realm: str, kind: str
+) -> None:
+    async with lab(simple(NAMES), tokens=service()) as here:
+        challenge = {"WWW-Authenticate": f'Bearer realm="{realm}",service="sandbox"'}
+        here.faults.on("GET", "/v2/", Answer(401, challenge), forever=True)
+        outcome = await here.audit(here.ref("team/app:1"))
+        assert here.faults.count("GET", TOKENS) == 0
+    assert outcome.kinds == [kind]
+
+
+async def test_a_redirect_of_the_token_service_is_not_followed() -> None:
+    async with lab(simple(NAMES), tokens=service()) as here, lab() as thief:
+        elsewhere = {"Location": f"http://{thief.host}/token"}
+        here.faults.on("GET", TOKENS, Answer(307, elsewhere), forever=True)
+        failure = (await here.audit(here.ref("team/app:1"))).failure
+        assert thief.faults.count() == 0
+    assert failure.failure is FailureKind.REDIRECT_REFUSED
+
+
+async def test_a_redirected_blob_is_fetched_without_the_token() -> None:
+    async with lab(simple(NAMES), tokens=service()) as here, lab() as store:
+        blobs = here.content.repository("team/app").blobs
+        for digest, blob in blobs.items():
+            path = f"/bucket/{digest}"
+            store.faults.on("GET", path, Answer(body=blob.content))
+            to = {"Location": f"http://{store.host}{path}?X-Amz-Signature=secret"}
+            here.faults.on("GET", f"*/blobs/{digest}", Answer(307, to))
+        outcome = await here.audit(here.ref("team/app:1"))
+        assert tokens_sent(store.faults.log) == [""]
+        assert store.faults.count() == 1
+    assert outcome.image.architectures == ("linux/amd64",)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"<html>", b"{}", b'{"token":""}', b'{"token":"a b"}', b"[]", b'{"token":7}'],
+)
+async def test_a_token_answer_that_is_none_is_a_rejected_token(body: bytes) -> None:
+    async with lab(simple(NAMES), tokens=service()) as here:
+        here.faults.on("GET", TOKENS, Answer(body=body), forever=True)
+        failure = (await here.audit(here.ref("team/app:1"))).failure
+    assert failure.failure is FailureKind.TOKEN_REJECTED
+    assert failure.stage is Stage.TOKEN
+
+
+async def test_no_secret_is_in_a_record_or_in_a_message() -> None:
+    async with lab(simple(NAMES), tokens=service(), login=ADMIN) as here:
+        here.faults.on("GET", "*/manifests/2", Answer(403), forever=True)
+        outcome = await here.audit(*map(here.ref, NAMES))
+        said = repr(outcome) + repr(here.settings())
+        for sent in tokens_sent(here.faults.log):
+            secret = sent.partition(" ")[2]
+            assert not secret or secret not in said
+    assert ADMIN.password not in said

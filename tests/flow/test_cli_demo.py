@@ -1,0 +1,142 @@
+"""`auditor demo`: everything on one machine, in seconds."""
+
+from __future__ import annotations
+
+import base64
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import jsonschema
+import orjson
+import pytest
+
+from auditor.reports.schema import report_schema
+from auditor.sandbox.built import Family
+from auditor.sandbox.demo import ADMIN, ADMIN_PASSWORD, demo_images
+from auditor.sandbox.schema1 import SIGNED, UNSIGNED
+from tests.flow.commands import auditor, finish, running
+
+pytestmark = pytest.mark.anyio
+
+ARTICLE = "admin/java-hello-world"
+
+
+async def test_the_demo_audits_every_tag_of_what_it_holds(tmp_path: Path) -> None:
+    done = await auditor("demo", place=tmp_path)
+    assert done.code == 0
+    lines = [
+        orjson.loads(line)
+        for line in (tmp_path / "demo-report.jsonl").read_bytes().splitlines()
+    ]
+    found = {f"{line['repository']}:{line['tag']}": line["digest"] for line in lines}
+    assert len(found) == len(lines)
+    assert found == {
+        f"{placed.repository}:{tag}": placed.image.root.digest
+        for placed in demo_images()
+        for tag in placed.tags
+    }
+    assert {line["kind"] for line in lines} == {"image"}
+    assert {line["media_type"] for line in lines} == {
+        *(Family.OCI.index, Family.OCI.manifest),
+        *(Family.DOCKER.index, Family.DOCKER.manifest),
+        *(SIGNED, UNSIGNED),
+    }
+    jsonschema.Draft202012Validator(
+        {"type": "array", "items": report_schema()}
+    ).validate(lines)
+    assert done.mistakes[0].startswith(f"{len(lines)} of {len(lines)} references")
+    assert [one.name for one in tmp_path.iterdir()] == ["demo-report.jsonl"]
+
+
+async def test_the_demo_tells_what_it_did_and_what_to_try(tmp_path: Path) -> None:
+    done = await auditor("demo", "-o", "mine.jsonl", place=tmp_path)
+    told = done.out.decode()
+    for part in (
+        "A registry with a token service runs on 127.0.0.1:",
+        "The report is in mine.jsonl",
+        f'"repository":"{ARTICLE}"',
+        "schema",
+        "demo --serve",
+        "inspect 127.0.0.1:5050/library/alpine:latest",
+        "token 127.0.0.1:5050/library/alpine",
+        "audit -c configs/demo.toml",
+    ):
+        assert part in told
+
+
+@asynccontextmanager
+async def _served() -> AsyncIterator[tuple[str, str]]:
+    """The host of a demo that is left running, and what it says at the start."""
+    async with running("demo", "--serve", "--port", "0") as process:
+        assert process.stdout is not None
+        told = (await process.stdout.receive()).decode()
+        yield told.split(" runs on ")[1].split()[0], told
+        process.send_signal(signal.SIGINT)
+        done = await finish(process)
+        assert done.code == 130
+        assert not any(done.said), done.said  # click ends the line with the ^C
+
+
+async def test_the_articles_steps_work_as_they_are_shown() -> None:
+    async with _served() as (host, told), aiohttp.ClientSession() as curl:
+        # Step 2, with the very URL that the demo prints.
+        shown = told.split(f'curl -u {ADMIN}:{ADMIN_PASSWORD} "')[1].split('"')[0]
+        assert shown == (
+            f"http://{host}/auth/v2/token/"
+            f"?service={host}&scope=repository:{ARTICLE}:pull"
+        )
+        pair = base64.b64encode(f"{ADMIN}:{ADMIN_PASSWORD}".encode()).decode()
+        basic = {"Authorization": f"Basic {pair}"}
+        async with curl.get(shown, headers=basic) as answer:
+            assert answer.status == 200
+            token = (await answer.json())["token"]
+        decoded = await auditor(
+            "token", "--decode", "-", "--json", stdin=token.encode()
+        )
+        (grant,) = orjson.loads(decoded.out)["claims"]["grants"]
+        assert (grant["name"], grant["actions"]) == (ARTICLE, ["pull"])
+        # Step 3.
+        async with curl.get(
+            f"http://{host}/v2/{ARTICLE}/manifests/latest",
+            headers={"Authorization": f"Bearer {token}"},
+        ) as answer:
+            assert answer.status == 200
+            manifest = orjson.loads(await answer.read())
+    assert manifest["name"] == ARTICLE
+    assert manifest["schemaVersion"] == 1
+    assert manifest["signatures"][0]["header"]["jwk"]["crv"] == "P-256"
+
+
+async def test_the_article_is_one_command(tmp_path: Path) -> None:
+    async with _served() as (host, _):
+        config = tmp_path / "dtr.toml"
+        config.write_text(
+            f'[registry."{host}"]\nusername = "{ADMIN}"\npassword_env = "SECRET"\n'
+            f'token_url = "http://{host}/auth/v2/token/"\nservice = "sandbox"\n'
+        )
+        done = await auditor(
+            *("audit", "-c", str(config), f"{host}/{ARTICLE}:latest"),
+            environment={"SECRET": ADMIN_PASSWORD},
+        )
+    assert done.code == 0
+    (line,) = done.lines
+    assert (line["schema_version"], line["media_type"]) == (1, SIGNED)
+    assert line["architectures"] == ["linux/amd64"]
+    assert line["access"]["state"] == "granted"
+    assert line["access"]["subject"] == ADMIN
+    assert line["warnings"] == []
+
+
+async def test_anyone_may_pull_the_library_and_nothing_else() -> None:
+    async with _served() as (host, _):
+        granted = await auditor("token", f"{host}/library/alpine")
+        denied = await auditor("token", f"{host}/{ARTICLE}")
+        tree = await auditor("inspect", f"{host}/library/alpine:latest")
+        audited = await auditor(
+            "audit", f"{host}/library/alpine:latest", f"{host}/{ARTICLE}:latest"
+        )
+    assert (granted.code, denied.code, tree.code, audited.code) == (0, 1, 0, 1)
+    assert [line.get("failure") for line in audited.lines] == [None, "no_pull_grant"]

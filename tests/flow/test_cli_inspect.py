@@ -1,0 +1,133 @@
+"""`auditor inspect`: one image as a tree, a record, or its manifest's bytes."""
+
+from __future__ import annotations
+
+import hashlib
+
+import jsonschema
+import orjson
+import pytest
+
+from auditor.reports.schema import report_schema
+from auditor.sandbox.artifacts import helm_chart
+from auditor.sandbox.built import BuiltImage
+from auditor.sandbox.content import Content
+from auditor.sandbox.images import image, index
+from auditor.sandbox.schema1 import schema1_image
+from auditor.sandbox.signing import SigningKey
+from tests.flow.commands import auditor
+from tests.flow.harness import BLOBS, lab
+
+pytestmark = pytest.mark.anyio
+
+IMAGES: dict[str, BuiltImage] = {
+    "index": index(
+        [image("app", platform=one) for one in ("linux/amd64", "linux/arm64/v8")],
+        annotations={"org.opencontainers.image.version": "1.4.0"},
+        attested=True,
+    ),
+    "manifest": image("app"),
+    "chart": helm_chart("app"),
+    "signed": schema1_image("team/app", "signed", keys=[SigningKey.from_seed("1")]),
+}
+
+
+def _content() -> Content:
+    content = Content()
+    for tag, built in IMAGES.items():
+        content.add("team/app", built, tag)
+    return content
+
+
+@pytest.mark.parametrize("tag", IMAGES)
+async def test_the_tree_shows_every_platform_and_layer_in_full(tag: str) -> None:
+    async with lab(_content()) as here:
+        done = await auditor("inspect", here.ref(f"team/app:{tag}"))
+    assert (done.code, done.said) == (0, [])
+    shown = done.out.decode()
+    assert shown.startswith(here.ref(f"team/app:{tag}") + "\n")
+    truth = IMAGES[tag].truth
+    for digest in [truth.digest, *(one.digest for one in truth.attachments)]:
+        assert digest in shown
+    for platform in truth.platforms:
+        assert platform.digest in shown
+        places = [shown.index(layer.digest) for layer in platform.layers or ()]
+        assert len(places) == len(platform.layers or ())
+    for name in truth.architectures:
+        assert f" {name}  " in shown
+    for key, value in truth.annotations.items():
+        assert f"{key} = {value}" in shown
+
+
+async def test_the_tree_tells_what_the_configs_say() -> None:
+    async with lab(_content()) as here:
+        done = await auditor("inspect", here.ref("team/app:index"))
+        assert here.faults.count("GET", BLOBS) == 2
+    shown = done.out.decode()
+    assert shown.count("label   org.opencontainers.image.title = app") == 2
+    assert shown.count("created 2026-08-05T10:00:00Z") == 2
+    assert "3 layers, base first" in shown
+
+
+@pytest.mark.parametrize("tag", IMAGES)
+async def test_json_is_the_record_of_the_report(tag: str) -> None:
+    async with lab(_content()) as here:
+        reference = here.ref(f"team/app:{tag}")
+        done = await auditor("inspect", "--json", reference)
+        audited = await auditor("audit", reference, "--image-config", "always")
+    assert (done.code, done.said) == (0, [])
+    (record,), (line,) = done.lines, audited.lines
+    jsonschema.Draft202012Validator(report_schema()).validate(record)
+    assert {**record, "audited_at": None} == {**line, "audited_at": None}
+
+
+@pytest.mark.parametrize("tag", IMAGES)
+async def test_raw_is_the_manifest_to_the_byte(tag: str) -> None:
+    async with lab(_content()) as here:
+        done = await auditor("inspect", "--raw", here.ref(f"team/app:{tag}"))
+        assert here.faults.count("GET", BLOBS) == 0
+    assert (done.code, done.said) == (0, [])
+    assert done.out == IMAGES[tag].root.raw
+    if tag != "signed":
+        found = "sha256:" + hashlib.sha256(done.out).hexdigest()
+        assert found == IMAGES[tag].root.digest
+
+
+async def test_by_digest_alone() -> None:
+    digest = IMAGES["manifest"].root.digest
+    async with lab(_content()) as here:
+        done = await auditor("inspect", f"{here.host}/team/app@{digest}", "--raw")
+    assert done.out == IMAGES["manifest"].root.raw
+
+
+@pytest.mark.parametrize("flags", [[], ["--raw"]])
+async def test_a_failure_is_one_sentence_and_exit_1(flags: list[str]) -> None:
+    async with lab(_content()) as here:
+        done = await auditor("inspect", here.ref("team/app:gone"), *flags)
+    assert (done.code, done.out) == (1, b"")
+    (said,) = done.mistakes
+    assert said.startswith(
+        here.ref("team/app:gone") + ": not_found: not there, or not visible"
+    )
+
+
+async def test_a_failure_as_json_is_the_failure_record() -> None:
+    async with lab(_content()) as here:
+        done = await auditor("inspect", here.ref("team/app:gone"), "--json")
+    assert done.code == 1
+    (record,) = done.lines
+    assert (record["kind"], record["failure"]) == ("failure", "not_found")
+
+
+async def test_what_a_registry_says_does_not_reach_the_terminal_as_control() -> None:
+    content = Content()
+    evil = "\x1b]0;owned\x07\u202e\x9b2J"
+    content.add("team/app", image("app", annotations={"evil": evil}), "1")
+    async with lab(content) as here:
+        done = await auditor("inspect", here.ref("team/app:1"))
+        record = await auditor("inspect", here.ref("team/app:1"), "--json")
+    shown = done.out.decode()
+    for character in ("\x1b", "\x07", "\u202e", "\x9b"):
+        assert character not in shown
+    assert "\\x1b" in shown
+    assert orjson.loads(record.out)["annotations"]["evil"] == evil

@@ -1,0 +1,221 @@
+"""`auditor token`: what a token grants, from a registry or pasted."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from auditor.sandbox.access import Basic
+from auditor.sandbox.signing import SigningKey
+from auditor.sandbox.tokens import ANONYMOUS, Account, TokenService
+from tests.flow.commands import Finished, auditor
+from tests.flow.harness import MANIFESTS, Lab, lab, simple
+
+pytestmark = pytest.mark.anyio
+
+ROBOT = Account("robot", "secret", {"team/*": ("pull", "push")})
+ANYONE = Account(ANONYMOUS, "", {"library/*": ("pull",)})
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+def _service(**changes: Any) -> TokenService:
+    return TokenService(accounts=[ROBOT, ANYONE], **changes)
+
+
+async def _token(
+    here: Lab, name: str, *flags: str, place: Path, tokens: TokenService | None = None
+) -> Finished:
+    """`auditor token` as the robot."""
+    if tokens is not None:
+        tokens.clock = time.time  # another process asks, with the real time
+    config = place / "night.toml"
+    config.write_text(
+        f'[registry."{here.host}"]\nusername = "robot"\npassword_env = "SECRET"\n'
+    )
+    return await auditor(
+        *("token", "-c", str(config), here.ref(name), *flags),
+        environment={"SECRET": ROBOT.password},
+    )
+
+
+async def test_a_grant_is_shown_and_costs_a_ping_and_a_token(tmp_path: Path) -> None:
+    tokens = _service()
+    async with lab(tokens=tokens) as here:
+        done = await _token(here, "team/app", place=tmp_path, tokens=tokens)
+        assert here.faults.count() == 2
+        assert here.faults.count("GET", MANIFESTS) == 0
+    assert (done.code, done.said) == (0, [])
+    shown = done.out.decode().splitlines()
+    for line in (
+        f"registry    {here.host}",
+        f"asked at    http://{here.host}/token",
+        "service     sandbox",
+        "scope       repository:team/app:pull",
+        "account     robot",
+        "subject     robot",
+        "issuer      sandbox token service",
+        "grants      pull on repository team/app",
+        f"key         {tokens.key.key_id}",
+    ):
+        assert line in shown
+    # Some seconds may pass before it is read.
+    assert any("(expires in 4 minutes " in line for line in shown)
+    assert shown[-1] == "pull on team/app: granted"
+
+
+async def test_no_grant_is_exit_1(tmp_path: Path) -> None:
+    tokens = _service()
+    async with lab(tokens=tokens) as here:
+        done = await _token(here, "other/app", place=tmp_path, tokens=tokens)
+    assert (done.code, done.said) == (1, [])
+    assert done.out.decode().splitlines()[-1] == "pull on other/app: NOT granted"
+
+
+async def test_without_a_credential_it_asks_as_anyone() -> None:
+    tokens = _service()
+    async with lab(tokens=tokens) as here:
+        tokens.clock = time.time
+        done = await auditor("token", here.ref("library/app"))
+    assert done.code == 0
+    assert b"account     anonymous" in done.out
+
+
+async def test_json_says_the_same_with_stable_keys(tmp_path: Path) -> None:
+    tokens = _service()
+    async with lab(tokens=tokens) as here:
+        done = await _token(here, "team/app", "--json", place=tmp_path, tokens=tokens)
+    assert (done.code, done.said) == (0, [])
+    said = orjson.loads(done.out)
+    assert said["pull"] is True
+    assert said["access"]["state"] == "granted"
+    assert said["access"]["actions"] == ["pull"]
+    assert said["account"] == "robot"
+    assert said["scope"] == "repository:team/app:pull"
+    assert said["token"]["payload"]["members"] == tokens.issued[-1]
+
+
+async def test_raw_is_the_token_and_nothing_else(tmp_path: Path) -> None:
+    tokens = _service()
+    async with lab(tokens=tokens) as here:
+        done = await _token(here, "team/app", "--raw", place=tmp_path, tokens=tokens)
+        assert tokens.allows(done.out.decode().rstrip("\n"), "repository:team/app:pull")
+    assert (done.code, done.said) == (0, [])
+
+
+@pytest.mark.parametrize("form", ["public.pem", "certificate.pem", "keys.json"])
+@pytest.mark.parametrize(("own", "code"), [(True, 0), (False, 1)])
+async def test_keys_verify_the_signature(
+    form: str, own: bool, code: int, tmp_path: Path
+) -> None:
+    tokens = _service()
+    key = tokens.key if own else SigningKey.generate()
+    content = {
+        "public.pem": key.public_pem(),
+        "certificate.pem": key.certificate_pem(),
+        "keys.json": key.jwks(),
+    }[form]
+    (tmp_path / form).write_bytes(content)
+    async with lab(tokens=tokens) as here:
+        done = await _token(
+            *(here, "team/app", "--json", "--keys", str(tmp_path / form)),
+            place=tmp_path,
+            tokens=tokens,
+        )
+    assert done.code == code
+    said = orjson.loads(done.out)
+    assert said["access"]["verified"] is own
+    assert said["token"]["verification"]["verified"] is own
+
+
+async def test_an_opaque_token_is_no_proof(tmp_path: Path) -> None:
+    tokens = _service(opaque=True)
+    async with lab(tokens=tokens) as here:
+        done = await _token(here, "team/app", place=tmp_path, tokens=tokens)
+    assert done.code == 1
+    assert b"cannot be seen, the token is opaque" in done.out
+
+
+async def test_basic_has_no_token(tmp_path: Path) -> None:
+    async with lab(simple(["team/app:1"]), access=Basic([ROBOT])) as here:
+        done = await _token(here, "team/app", place=tmp_path)
+        raw = await _token(here, "team/app", "--raw", place=tmp_path)
+    assert (done.code, raw.code) == (1, 1)
+    assert b"cannot be seen, Basic has no token" in done.out
+    assert raw.out == b""
+
+
+async def test_a_registry_without_authentication_lets_anyone_pull() -> None:
+    async with lab() as here:
+        done = await auditor("token", here.ref("team/app"))
+    assert done.code == 0
+    assert b"asks for no token: anyone may pull" in done.out
+
+
+async def test_a_wrong_password_is_one_sentence(tmp_path: Path) -> None:
+    other = TokenService(accounts=[Account("robot", "another", {"*": ("*",)})])
+    async with lab(tokens=other) as here:
+        plain = await _token(here, "team/app", place=tmp_path, tokens=other)
+        json = await _token(here, "team/app", "--json", place=tmp_path, tokens=other)
+    sentence = (
+        f"{here.ref('team/app:latest')}: denied: the token service refuses the user"
+        " name and password of 'robot' (401)"
+    )
+    assert (plain.code, json.code) == (1, 1)
+    assert plain.out == b""
+    assert plain.mistakes == json.mistakes == [sentence]
+    assert orjson.loads(json.out)["failure"] == "denied"
+
+
+# -- pasted tokens ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("piped", [True, False])
+async def test_the_articles_token_is_explained_as_far_as_it_can_be_read(
+    piped: bool,
+) -> None:
+    token = (GOLDEN / "article-token.txt").read_text().strip()
+    done = await auditor(
+        *("token", "--decode", "-" if piped else token),
+        stdin=token.encode() if piped else b"",
+    )
+    assert (done.code, done.said) == (1, [])
+    assert done.out.decode() == (GOLDEN / "article-token.explained.txt").read_text()
+
+
+async def test_a_pasted_answer_of_a_token_service_is_read() -> None:
+    tokens = _service()
+    answer = orjson.dumps({"token": tokens.issue(ROBOT, ["repository:team/app:pull"])})
+    done = await auditor("token", "--decode", "-", stdin=answer)
+    assert (done.code, done.said) == (0, [])
+    assert b"grants      pull on repository team/app" in done.out
+
+
+async def test_a_pasted_token_is_verified_with_keys(tmp_path: Path) -> None:
+    tokens = _service()
+    token = tokens.issue(ROBOT, ["repository:team/app:pull"])
+    for name, key, code in (
+        ("own.pem", tokens.key, 0),
+        ("other.pem", SigningKey.generate(), 1),
+    ):
+        (tmp_path / name).write_bytes(key.public_pem())
+        keys = str(tmp_path / name)
+        done = await auditor("token", "--decode", token, "--keys", keys, "--json")
+        assert done.code == code
+        assert orjson.loads(done.out)["verification"]["verified"] is (code == 0)
+
+
+@pytest.mark.parametrize(
+    "pasted", [b"", b"\xff\xfe\x00", b"a.b.c", b"." * 100, b"A" * 300_000]
+)
+async def test_whatever_is_pasted_is_answered(pasted: bytes) -> None:
+    done = await auditor(
+        *("token", "--decode", "-"),
+        stdin=pasted,
+        environment={"PYTHONUTF8": "1", "LC_ALL": "C.UTF-8"},
+    )
+    assert (done.code, done.said) == (1, [])
+    assert done.out

@@ -1,0 +1,209 @@
+"""Standard input, output and error, in every state that a caller may leave them."""
+
+from __future__ import annotations
+
+import os
+import pty
+from pathlib import Path
+from typing import Any
+
+import anyio
+import orjson
+import pytest
+
+from tests.flow.commands import PROGRAM, auditor, finish, running
+from tests.flow.harness import Lab, lab, simple
+
+pytestmark = pytest.mark.anyio
+
+NAMES = [f"team/app:{number}" for number in range(6)]
+
+
+def _tags(report: bytes) -> list[str]:
+    """The tags of a report's lines, all of which must be whole."""
+    assert report == b"" or report.endswith(b"\n")
+    return [orjson.loads(line)["tag"] for line in report.splitlines()]
+
+
+def _arguments(here: Lab, *more: str) -> list[str]:
+    return ["audit", *map(here.ref, NAMES), *more]
+
+
+async def test_the_report_goes_to_standard_output_and_the_rest_does_not() -> None:
+    async with lab(simple(NAMES)) as here:
+        done = await auditor(*_arguments(here))
+    assert done.code == 0
+    assert _tags(done.out) == list("012345")
+    assert done.mistakes[0].startswith("6 of 6 references audited in ")
+
+
+async def test_references_come_through_a_pipe() -> None:
+    async with lab(simple(NAMES)) as here:
+        listed = "\n".join(map(here.ref, NAMES)).encode()
+        done = await auditor("audit", "-f", "-", stdin=listed)
+    assert _tags(done.out) == list("012345")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["audit", "{reference}"],
+        ["schema"],
+        ["inspect", "{reference}"],
+        ["inspect", "--raw", "{reference}"],
+        ["inspect", "--json", "{reference}"],
+        ["token", "--decode", "x"],
+        ["demo"],
+    ],
+)
+async def test_a_reader_that_has_gone_is_told_and_no_bug(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        async with lab(simple(NAMES)) as here:
+            reference = here.ref(NAMES[0])
+            done = await auditor(
+                *(one.format(reference=reference) for one in arguments),
+                stdout=writer,
+                place=tmp_path,
+            )
+    finally:
+        os.close(writer)
+    assert done.code == 3
+    (said,) = done.mistakes
+    assert said.startswith("standard output")
+    assert said.endswith("cannot be written: Broken pipe")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["schema"], ["token", "--decode", "x"], ["inspect", "{reference}"]]
+)
+async def test_a_full_disk_under_standard_output_is_told(arguments: list[str]) -> None:
+    async with lab(simple(NAMES)) as here:
+        with Path("/dev/full").open("wb") as full:
+            done = await auditor(
+                *(one.format(reference=here.ref(NAMES[0])) for one in arguments),
+                stdout=full,
+            )
+    assert done.code == 3
+    assert done.mistakes == [
+        "standard output cannot be written: No space left on device"
+    ]
+
+
+async def test_a_full_disk_under_the_report_is_told() -> None:
+    async with lab(simple(NAMES)) as here:
+        done = await auditor(*_arguments(here, "-o", "/dev/full"))
+    assert done.code == 3
+    assert done.mistakes == [
+        "/dev/full: the report cannot be written: No space left on device"
+    ]
+
+
+async def test_a_device_is_written_as_it_is() -> None:
+    async with lab(simple(NAMES)) as here:
+        done = await auditor(*_arguments(here, "-o", "/dev/null"))
+    assert done.code == 0
+    assert not Path("/dev/null.partial").exists()
+
+
+# -- surroundings -------------------------------------------------------------------
+
+
+async def test_an_empty_environment_is_enough() -> None:
+    async with lab(simple(NAMES)) as here:
+        done = await auditor(*_arguments(here), program=("env", "-i", *PROGRAM))
+    assert done.code == 0
+    assert _tags(done.out) == list("012345")
+
+
+def _without(redirection: str) -> tuple[str, ...]:
+    return ("sh", "-c", f'exec "$0" "$@" {redirection}', *PROGRAM)
+
+
+async def test_a_closed_standard_input_is_not_missed() -> None:
+    async with lab(simple(NAMES)) as here:
+        done = await auditor(*_arguments(here), program=_without("<&-"))
+    assert done.code == 0
+    assert _tags(done.out) == list("012345")
+
+
+async def test_a_list_from_a_closed_standard_input_is_told() -> None:
+    done = await auditor("audit", "-f", "-", program=_without("<&-"))
+    assert done.code == 2
+    assert done.mistakes == ["stdin: the list cannot be read: Bad file descriptor"]
+
+
+async def test_a_closed_standard_error_changes_nothing() -> None:
+    async with lab(simple(NAMES)) as here:
+        done = await auditor(*_arguments(here), program=_without("2>&-"))
+    assert (done.code, done.said) == (0, [])
+    assert _tags(done.out) == list("012345")
+
+
+@pytest.mark.parametrize("arguments", [["schema"], ["audit", "{reference}"]])
+async def test_a_closed_standard_output_is_told(arguments: list[str]) -> None:
+    async with lab(simple(NAMES)) as here:
+        reference = here.ref(NAMES[0])
+        done = await auditor(
+            *(one.format(reference=reference) for one in arguments),
+            program=_without(">&-"),
+        )
+    assert done.code == 3
+    (said,) = done.mistakes
+    assert said.startswith("standard output")
+    assert said.endswith("cannot be written: Bad file descriptor")
+
+
+async def test_a_report_does_not_land_in_a_closed_standard_stream(
+    tmp_path: Path,
+) -> None:
+    report = tmp_path / "report.jsonl"
+    async with lab(simple(NAMES)) as here:
+        done = await auditor(
+            *_arguments(here, "-o", str(report)), program=_without("<&- >&- 2>&-")
+        )
+    assert done.code == 0
+    assert _tags(report.read_bytes()) == list("012345")
+
+
+async def _on_a_terminal(*arguments: str, **more: Any) -> tuple[bytes, bytes]:
+    """What a command writes to standard output and, as a terminal, to error."""
+    ours, theirs = pty.openpty()
+    shown = []
+    try:
+        async with running(*arguments, stderr=theirs, **more) as process:
+            os.close(theirs)
+
+            async def watch() -> None:
+                while True:
+                    await anyio.wait_readable(ours)
+                    try:
+                        shown.append(os.read(ours, 65536))
+                    except OSError:  # Linux: EIO when the other side is closed
+                        return
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(watch)
+                done = await finish(process)
+    finally:
+        os.close(ours)
+    assert done.code == 0
+    return done.out, b"".join(shown)
+
+
+async def test_progress_is_shown_on_a_terminal_and_nowhere_else() -> None:
+    async with lab(simple(NAMES)) as here:
+        terminal = {"TERM": "xterm-256color"}
+        out, shown = await _on_a_terminal(*_arguments(here), environment=terminal)
+        _, quiet = await _on_a_terminal(
+            *_arguments(here, "--progress", "never"), environment=terminal
+        )
+    assert _tags(out) == list("012345")
+    assert b"auditing" in shown
+    assert b"\x1b" in shown
+    assert b"6 of 6 references audited" in shown
+    assert b"\x1b" not in quiet
+    assert b"auditing" not in quiet
