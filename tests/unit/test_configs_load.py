@@ -83,4 +83,8 @@ def test_an_example_configuration_loads_and_says_what_its_comments_say(
 
 
 def test_every_example_configuration_is_tested() -> None:
-    assert {path.name for path in CONFIGS.glob("*.toml")} == EXAMPLES.keys()
+    assert {
+        path.name
+        for path in CONFIGS.glob("*.toml")
+        if not path.name.startswith("policy-")  # see test_analysis_check_run.py
+    } == EXAMPLES.keys()

@@ -1,0 +1,33 @@
+"""Text in pieces, on standard output or in a file that appears only when whole."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+
+from auditor.cli.print_lines import LINES_AT_ONCE
+from auditor.errors import OutputError
+
+
+def print_pieces(pieces: Iterable[str], output: str) -> None:
+    """Write the pieces to a file, or to standard output where `output` is `-`.
+
+    Raises `OutputError`; an earlier file stays as it was then.
+    """
+    if output == "-":
+        iterator = iter(pieces)
+        while batch := tuple(itertools.islice(iterator, LINES_AT_ONCE)):
+            click.echo("".join(batch), nl=False)
+        return
+    final = Path(output)
+    partial = final.with_name(f"{final.name}.partial")
+    try:
+        with partial.open("w", encoding="utf-8", newline="\n") as stream:
+            stream.writelines(pieces)
+        partial.replace(final)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(f"{output}: cannot be written: {reason}") from None

@@ -1,0 +1,115 @@
+"""`auditor check` as a program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.flow.commands import auditor
+from tests.records import failure, image
+from tests.reports import write_report
+
+pytestmark = pytest.mark.anyio
+
+POLICY = '[rules.all]\nforbid_failures = true\nimmutable_tags = ["v*"]\n'
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    write_report(tmp_path / "good.jsonl.gz", [image()])
+    write_report(tmp_path / "bad.jsonl", [image(), failure()])
+    (tmp_path / "policy.toml").write_text(POLICY)
+    return tmp_path
+
+
+async def test_a_report_that_keeps_the_policy_passes(place: Path) -> None:
+    done = await auditor(
+        "check", "good.jsonl.gz", "--policy", "policy.toml", "--previous", "good.*",
+        place=place,
+    )  # fmt: skip
+    assert (done.code, done.said) == (0, [])
+    assert done.out.startswith(b"passed: 1 references")
+
+
+async def test_a_broken_rule_is_exit_code_1(place: Path) -> None:
+    done = await auditor(
+        "check", "bad.jsonl", "--policy", "policy.toml", "--previous", "good.*",
+        "--format", "github", place=place,
+    )  # fmt: skip
+    assert (done.code, done.said) == (1, [])
+    assert done.out.startswith(b"::error file=policy.toml,line=2,")
+
+
+async def test_several_reports_are_checked_together(place: Path) -> None:
+    done = await auditor(
+        "check", "good*", "bad.jsonl", "--policy", "policy.toml", "--previous",
+        "good.*", "--format", "jsonl", place=place,
+    )  # fmt: skip
+    assert done.code == 1
+    assert (done.lines[-1]["kind"], done.lines[-1]["lines"]) == ("check", 2)
+
+
+@pytest.mark.parametrize("form", ["sarif", "junit"])
+async def test_a_file_is_there_only_when_it_is_whole(place: Path, form: str) -> None:
+    done = await auditor(
+        "check", "bad.jsonl", "--policy", "policy.toml", "--previous", "good.*",
+        "--format", form, "-o", "out", place=place,
+    )  # fmt: skip
+    assert (done.code, done.out, done.said) == (1, b"", [])
+    assert b"gone:1" in (place / "out").read_bytes()
+    assert not (place / "out.partial").exists()
+
+
+async def test_a_file_that_cannot_be_written_is_exit_code_3(place: Path) -> None:
+    done = await auditor(
+        "check", "bad.jsonl", "--policy", "policy.toml", "--previous", "good.*",
+        "-o", "nowhere/out", place=place,
+    )  # fmt: skip
+    assert done.code == 3
+    assert done.mistakes == [
+        "nowhere/out: cannot be written: No such file or directory"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("policy", "said"),
+    [
+        (
+            POLICY,
+            "p.toml:3: all.immutable_tags needs an earlier report: --previous REPORT",
+        ),
+        (
+            "[rules.all]\nmax_sise = 1\nmax_layers = 1",
+            "p.toml:2: rules.all.max_sise: unknown rule; did you mean max_size?",
+        ),
+        ("[rules.all", "p.toml:1:11: Expected ']' at the end of a table declaration"),
+    ],
+)
+async def test_what_is_wrong_with_a_policy_is_said_with_its_place(
+    place: Path, policy: str, said: str
+) -> None:
+    (place / "p.toml").write_text(policy)
+    done = await auditor("check", "bad.jsonl", "--policy", "p.toml", place=place)
+    assert (done.code, done.out, done.mistakes) == (2, b"", [said])
+
+
+async def test_a_policy_that_is_not_there_is_said(place: Path) -> None:
+    done = await auditor("check", "bad.jsonl", "--policy", "none.toml", place=place)
+    assert done.code == 2
+    assert done.mistakes == ["none.toml: cannot be read: No such file or directory"]
+
+
+async def test_metrics_count_every_rule(place: Path) -> None:
+    (place / "p.toml").write_text(
+        "[rules.all]\nforbid_failures = true\nmax_layers = 9\n"
+    )
+    done = await auditor(
+        "check", "bad.jsonl", "--policy", "p.toml", "--metrics", "m.prom", place=place
+    )
+    assert (done.code, done.said) == (1, [])
+    lines = (place / "m.prom").read_text().splitlines()
+    assert {line for line in lines if line.startswith("auditor_check_violations{")} == {
+        'auditor_check_violations{audit="m",rule="all.forbid_failures"} 1.0',
+        'auditor_check_violations{audit="m",rule="all.max_layers"} 0.0',
+    }

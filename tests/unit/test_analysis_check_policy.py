@@ -1,0 +1,264 @@
+"""Reading a policy: what it may say, and every mistake with its place."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from auditor.analysis.check.checks import CHECKS
+from auditor.analysis.check.policy_file import load_policy
+from auditor.analysis.check.source_lines import source_lines
+from auditor.errors import ConfigError
+from tests.documents import digest
+from tests.policies import policy
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def mistakes(text: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        policy(text)
+    return list(caught.value.mistakes)
+
+
+def value_of(line: str) -> object:
+    (rule,) = policy(f"[rules.all]\n{line}\n").rules
+    return rule.value
+
+
+@pytest.mark.parametrize(
+    ("written", "size_bytes"),
+    [
+        ("1", 1),
+        ('"1 B"', 1),
+        ('"500 MB"', 500_000_000),
+        ('"500MB"', 500_000_000),
+        ('"1.5 GB"', 1_500_000_000),
+        ('"2 GiB"', 2 * 1024**3),
+        ('"3 kB"', 3000),
+        ('"3 KB"', 3000),
+        ('"1 TB"', 10**12),
+    ],
+)
+def test_sizes_are_bytes(written: str, size_bytes: int) -> None:
+    assert value_of(f"max_size = {written}") == size_bytes
+
+
+@pytest.mark.parametrize(
+    ("written", "age_s"),
+    [("1 hour", 3600), ("36 hours", 129_600), ("2 days", 172_800), ("1 week", 604_800)],
+)
+def test_ages_are_seconds(written: str, age_s: int) -> None:
+    assert value_of(f'max_age = "{written}"') == age_s
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'max_size = "2 gigs"',
+        'max_size = "GB"',
+        "max_size = 0",
+        "max_size = -1",
+        "max_size = true",
+        "max_size = 1.5",
+        "max_layers = 0",
+        'max_layers = "12"',
+        'max_age = "6 months"',  # no month is as long as another
+        "max_age = 30",
+        'required_platforms = "linux/amd64"',
+        "required_platforms = []",
+        'required_platforms = ["amd64"]',
+        'required_platforms = ["linux/*"]',
+        'forbidden_layers = ["sha256:123"]',
+        'forbidden_media_types = ["a[b"]',
+        'forbidden_media_types = ["a\\\\b"]',
+        'forbidden_media_types = [""]',
+        "forbidden_media_types = [1]",
+        "required_annotations = {}",
+        "required_annotations = {a = 1}",
+        'required_annotations = ["a b"]',
+        'required_attachments = ["signatures"]',
+        'allowed_grants = ["PULL"]',
+        "forbid_failures = false",
+        'forbid_failures = ["no_such_kind"]',
+        "forbid_latest_only = false",
+        'immutable_tags = "v*"',
+        'severity = "fatal"',
+        'unknown = "maybe"',
+        'repositories = "a"',
+        "except = []",
+    ],
+)
+def test_a_wrong_value_is_told_with_its_place_and_what_is_right(line: str) -> None:
+    key = line.partition(" ")[0]
+    (said,) = mistakes(f"[rules.a]\nmax_layers = 9\n\n[rules.b]\n{line}\n")
+    assert said.startswith(f"policy.toml:5: rules.b.{key}: ")
+    assert said.endswith("wanted")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", ["policy.toml:1: rules: no rule: a section [rules.NAME] is wanted"]),
+        (
+            "[rules.a]\nmax_sise = 1\nmax_size = 1",
+            ["policy.toml:2: rules.a.max_sise: unknown rule; did you mean max_size?"],
+        ),
+        (
+            "[rules]\nmax_size = 1\n[rules.a]\nmax_size = 1",
+            ["policy.toml:2: rules.max_size: this belongs into a section [rules.NAME]"],
+        ),
+        (
+            '[rules."a b"]\nmax_size = 1',
+            [
+                (
+                    'policy.toml:1: rules."a b": a name of letters, digits, - and _'
+                    " is wanted"
+                )
+            ],
+        ),
+        (
+            "[rule.a]\nmax_size = 1",
+            [
+                "policy.toml:1: rule: unknown key; did you mean rules?",
+                "policy.toml:1: rules: no rule: a section [rules.NAME] is wanted",
+            ],
+        ),
+        (
+            '[rules.a]\nrequired_labels = ["x"]\nmax_size = 1',
+            [
+                (
+                    "policy.toml:2: rules.a.required_labels: the report holds"
+                    " annotations, not labels; use required_annotations"
+                )
+            ],
+        ),
+        (
+            '[rules.a]\ntags = ["v*"]\nforbid_latest_only = true',
+            ["policy.toml:2: rules.a.tags: not in one section with forbid_latest_only"],
+        ),
+        (
+            "[rules.a]\nmax_size = 1\n[waivers]\nreason = 'x'",
+            ["policy.toml:3: waivers: [[waivers]], in double brackets, is wanted"],
+        ),
+        (
+            (
+                "[rules.a]\nmax_size = 1\n"
+                "[[waivers]]\nrules = ['max_sise', 'b.max_size']\n"
+                "references = ['*']\nexpires = '2027-01-01'"
+            ),
+            [
+                (
+                    "policy.toml:6: waivers.expires: a date such as 2027-01-31, without"
+                    " quotes, is wanted"
+                ),
+                "policy.toml:3: waivers: reason is missing",
+                (
+                    "policy.toml:4: waivers.rules: max_sise: unknown rule;"
+                    " did you mean max_size?"
+                ),
+                (
+                    "policy.toml:4: waivers.rules: b.max_size: unknown rule;"
+                    " did you mean a.max_size?"
+                ),
+            ],
+        ),
+        (
+            (
+                "[rules.a]\nmax_size = 1\n[[waivers]]\nrules = ['max_size']\n"
+                "references = ['*']\nreason = ' '\nexpires = 2027-01-01T00:00:00Z"
+            ),
+            [
+                "policy.toml:6: waivers.reason: a sentence on one line is wanted",
+                (
+                    "policy.toml:7: waivers.expires: a date such as 2027-01-31, without"
+                    " quotes, is wanted"
+                ),
+            ],
+        ),
+    ],
+)
+def test_every_mistake_is_told_at_once(text: str, said: list[str]) -> None:
+    assert mistakes(text) == said
+
+
+def test_a_policy_is_read_in_the_order_of_the_file() -> None:
+    read = policy(
+        f"""
+        [rules.b]
+        max_size = 1
+        repositories = ["x/*"]
+        forbidden_layers = ["{digest("1")}", "{digest("1")}"]
+        [rules.a]
+        severity = "warning"
+        max_size = "1 GB"
+        """
+    )
+    assert [(rule.id, rule.line, rule.limit) for rule in read.rules] == [
+        ("b.max_size", 3, "1"),
+        ("b.forbidden_layers", 5, str([digest("1"), digest("1")])),
+        ("a.max_size", 8, "1 GB"),
+    ]
+    assert read.rules[1].value == (digest("1"),)
+    assert [section.name for section in read.sections] == ["b", "a"]
+
+
+def test_a_waiver_holds_to_the_end_of_its_last_day() -> None:
+    (waiver,) = policy(
+        "[rules.a]\nmax_size = 1\n[[waivers]]\nrules = ['max_size']\n"
+        "references = ['*']\nreason = 'x'\nexpires = 2027-01-31"
+    ).waivers
+    assert waiver.holds(date(2027, 1, 31))
+    assert not waiver.holds(date(2027, 2, 1))
+
+
+def test_the_lines_of_sections_and_keys_are_found() -> None:
+    text = """\
+[rules.a]   # a comment
+max_size = 1
+list = [
+    "x",
+]
+[rules."b c".sub]
+'quoted' = 1
+[[waivers]]
+reason = "1"
+[[waivers]]
+reason = "[rules.z]"
+"""
+    assert source_lines(text) == {
+        ("rules", "a"): 1,
+        ("rules", "a", "max_size"): 2,
+        ("rules", "a", "list"): 3,
+        ("rules", "b c", "sub"): 6,
+        ("rules", "b c", "sub", "quoted"): 7,
+        ("waivers", 0): 8,
+        ("waivers", 0, "reason"): 9,
+        ("waivers", 1): 10,
+        ("waivers", 1, "reason"): 11,
+    }
+
+
+@pytest.mark.parametrize(
+    "path", sorted(CONFIGS.glob("policy-*.toml")), ids=lambda p: p.stem
+)
+def test_an_example_policy_names_the_line_of_each_rule(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    rules = load_policy(str(path)).rules
+    assert rules
+    for rule in rules:
+        assert rule.check.name in lines[rule.line - 1]
+
+
+def test_the_page_for_users_names_every_rule_and_its_policy_can_be_read() -> None:
+    page = (CONFIGS.parent / "docs" / "analysis" / "check.md").read_text()
+    rules = page.partition("### Rules")[2].partition("###")[0]
+    assert set(re.findall(r"^\| `(\w+)`", rules, re.MULTILINE)) == CHECKS.keys()
+    (example,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    assert [rule.id for rule in policy(example).rules] == [
+        "production.required_platforms",
+        "production.max_age",
+    ]

@@ -1,0 +1,325 @@
+"""Each check, on records that keep it, break it, and do not say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from auditor.analysis.check.checks import CHECKS
+from auditor.errors import FailureKind
+from auditor.records import Access, AccessState, Attachment, AttachmentKind, Record
+from tests.documents import OCI_LAYER, digest
+from tests.policies import violations_of
+from tests.records import ACCESS, EVERYTHING, failure, image, layer, platform
+
+SCHEMA1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+NOTATION = "application/vnd.cncf.notary.signature"
+CHART = "application/vnd.cncf.helm.config.v1+json"
+DATED = "2026-05-28T02:00:00.123456789Z"  # 180 days before AT, less a moment
+
+
+def sized(*sizes: int | None, **more: Any) -> Record:
+    parts = tuple(
+        platform(f"{n}", size=size, architecture=f"a{n}")
+        for n, size in enumerate(sizes)
+    )
+    known = None if None in sizes else sum(size or 0 for size in sizes)
+    return image(platforms=parts, size=known, **more)
+
+
+def created(*dates: str | None, **more: Any) -> Record:
+    parts = tuple(platform(f"{n}", created=date) for n, date in enumerate(dates))
+    return image(platforms=parts, **more)
+
+
+def on(*architectures: str, **more: Any) -> Record:
+    return image(architectures=architectures, **more)
+
+
+def with_access(state: AccessState, *actions: str) -> Record:
+    access = Access(
+        state=state, actions=actions, subject=None, issuer=None, verified=False
+    )
+    return image(access=access)
+
+
+def attached(*things: tuple[AttachmentKind, str | None, str | None]) -> Record:
+    attachments = tuple(
+        Attachment(
+            kind=kind, artifact_type=kind_of, digest=digest("9"), subject=subject
+        )
+        for kind, kind_of, subject in things
+    )
+    parts = (platform("a"), platform("b", architecture="arm64"))
+    return image(platforms=parts, attachments=attachments)
+
+
+SIGNATURE, SBOM = AttachmentKind.SIGNATURE, AttachmentKind.SBOM
+ATTESTATION, ARTIFACT = AttachmentKind.ATTESTATION, AttachmentKind.ARTIFACT
+BY_BUILDKIT = (
+    (ATTESTATION, None, digest("a")),
+    (ATTESTATION, None, digest("b")),
+)
+BOTH_SIDES = 'required_platforms = ["linux/amd64", "linux/arm64"]'
+
+# The rule, a record, and what is found wrong with it.
+BROKEN: list[tuple[str, Record, list[str]]] = [
+    (BOTH_SIDES, on("linux/amd64"), ["linux/arm64"]),
+    (BOTH_SIDES, on("linux/amd64", "linux/arm64"), []),
+    (BOTH_SIDES, on("linux/amd64", "linux/arm64/v8"), []),
+    (BOTH_SIDES, on("linux/amd64", "linux/arm/v7"), ["linux/arm64"]),
+    ('required_platforms = ["linux/arm64/v8"]', on("linux/arm64"), []),
+    ('required_platforms = ["linux/arm/v7"]', on("linux/arm/v6"), ["linux/arm/v7"]),
+    (BOTH_SIDES, on(artifact_type=CHART, media_type=None), []),
+    # an index that calls itself an artifact is still there for its platforms only
+    (BOTH_SIDES, on("linux/amd64", artifact_type="x"), ["linux/arm64"]),
+    (BOTH_SIDES, failure(), []),
+    ('forbidden_media_types = ["schema1"]', image(), []),
+    ('forbidden_media_types = ["schema1"]', image(media_type=SCHEMA1), [SCHEMA1]),
+    (
+        'forbidden_media_types = ["schema1"]',
+        image(platforms=(platform(media_type=SCHEMA1),)),
+        [SCHEMA1],
+    ),
+    ('forbidden_media_types = ["*.tar+gzip"]', image(), [OCI_LAYER]),
+    (f'forbidden_layers = ["{digest("2")}"]', image(), [digest("2")]),
+    (f'forbidden_layers = ["{digest("9")}"]', image(), []),
+    ('max_size = "300 B"', sized(100, 200), []),
+    ('max_size = "0.2 kB"', sized(100, 200), ["300 bytes"]),
+    ("max_size = 200", sized(100, 200), ["300 bytes"]),
+    ("max_platform_size = 200", sized(100, 200), []),
+    ("max_platform_size = 150", sized(100, 200), ["linux/a1 200 bytes"]),
+    ('max_platform_size = "1 KiB"', sized(1025), ["linux/a0 1.0 kB"]),
+    ("max_layers = 2", image(), []),
+    ("max_layers = 1", image(), ["linux/amd64 2"]),
+    ('max_age = "180 days"', created(DATED), []),
+    ('max_age = "25 weeks"', created(DATED), ["linux/amd64 of 2026-05-28"]),
+    ('max_age = "36 hours"', created("2026-11-22T14:00:00Z"), []),
+    (
+        'max_age = "36 hours"',
+        created("2026-11-22T13:59:59Z"),
+        ["linux/amd64 of 2026-11-22"],
+    ),
+    ('max_age = "36 hours"', created("2026-11-22T16:00:00+02:00"), []),
+    (
+        'max_age = "1 day"',
+        created(None, annotations={"org.opencontainers.image.created": DATED}),
+        ["linux/amd64 of 2026-05-28"],
+    ),
+    ('required_annotations = ["owner"]', image(annotations={"owner": "me"}), []),
+    ('required_annotations = ["owner"]', image(annotations={"owner": ""}), ["owner"]),
+    ('required_annotations = ["owner"]', image(), ["owner"]),
+    (
+        'required_annotations = {owner = "team-*"}',
+        image(annotations={"owner": "me"}),
+        ["owner"],
+    ),
+    (
+        'required_annotations = {owner = "team-*"}',
+        image(annotations={"owner": "team-a"}),
+        [],
+    ),
+    ('required_attachments = ["signature"]', image(), ["signature"]),
+    (
+        'required_attachments = ["signature", "sbom"]',
+        attached((SIGNATURE, None, digest("e")), (SBOM, None, None)),
+        [],
+    ),
+    (
+        'required_attachments = ["signature"]',
+        attached((ARTIFACT, NOTATION, digest("e"))),
+        [],
+    ),
+    # about one of the two platforms only
+    (
+        'required_attachments = ["signature"]',
+        attached((SIGNATURE, None, digest("a"))),
+        ["signature"],
+    ),
+    ('required_attachments = ["attestation"]', attached(*BY_BUILDKIT), []),
+    (
+        'required_attachments = ["attestation"]',
+        attached(*BY_BUILDKIT[:1]),
+        ["attestation"],
+    ),
+    (
+        'required_attachments = ["provenance"]',
+        attached((ARTIFACT, "application/vnd.slsa.provenance+json", digest("e"))),
+        [],
+    ),
+    ('allowed_grants = ["pull"]', image(access=ACCESS), []),
+    ('allowed_grants = ["pull"]', with_access(AccessState.ANONYMOUS), []),
+    (
+        'allowed_grants = ["pull"]',
+        with_access(AccessState.GRANTED, "pull", "push", "*"),
+        ["push", "*"],
+    ),
+    ("forbid_failures = true", image(), []),
+    (
+        "forbid_failures = true",
+        failure(detail="nobody is there"),
+        ["not_found: nobody is there"],
+    ),
+    ('forbid_failures = ["denied"]', failure(), []),
+    (
+        "forbid_failures = true",
+        failure(reference="no ref", registry=None, repository=None, tag=None),
+        ["not_found: not there, or not visible to this account (404)"],
+    ),
+]  # fmt: skip
+
+NO_AGE = ["the age of linux/amd64"]
+# The rule, a record, and what the report does not say of it.
+NOT_SAID: list[tuple[str, Record, list[str]]] = [
+    ('max_age = "180 days"', created(None), NO_AGE),
+    # dates of builds that are reproducible to the byte
+    ('max_age = "180 days"', created("1970-01-01T00:00:00Z"), NO_AGE),
+    ('max_age = "180 days"', created("0001-01-01T00:00:00Z"), NO_AGE),
+    ('max_age = "180 days"', created("yesterday"), NO_AGE),
+    ("max_size = 10", sized(None), ["its size"]),
+    ("max_platform_size = 200", sized(100, None), ["the size of linux/a1"]),
+    ("max_layers = 9", EVERYTHING, ["the layers of windows/amd64"]),
+    (f'forbidden_layers = ["{digest("9")}"]', EVERYTHING, ["windows/amd64"]),
+    (
+        'allowed_grants = ["pull"]',
+        with_access(AccessState.UNVERIFIABLE),
+        ["what the token grants"],
+    ),
+    (
+        'required_attachments = ["sbom"]',
+        attached(*BY_BUILDKIT),
+        ["which attestation is an SBOM"],
+    ),
+]  # fmt: skip
+
+
+def section(rule: str) -> str:
+    return f"[rules.all]\n{rule}\n"
+
+
+@pytest.mark.parametrize(("rule", "record", "found"), BROKEN)
+def test_a_rule_finds_what_breaks_it(
+    tmp_path: Path, rule: str, record: Record, found: list[str]
+) -> None:
+    violations = violations_of(tmp_path, section(rule), [record])
+    assert [list(one.found) for one in violations] == ([found] if found else [])
+    assert all(one.known and one.reference == record.reference for one in violations)
+
+
+@pytest.mark.parametrize(("rule", "record", "unsaid"), NOT_SAID)
+def test_what_the_report_does_not_say_breaks_a_rule(
+    tmp_path: Path, rule: str, record: Record, unsaid: list[str]
+) -> None:
+    (violation,) = violations_of(tmp_path, section(rule), [record])
+    assert (violation.known, list(violation.found)) == (False, unsaid)
+    assert "the report does not say" in violation.detail
+
+
+@pytest.mark.parametrize(("rule", "record", "unsaid"), NOT_SAID)
+def test_what_the_report_does_not_say_may_be_ignored(
+    tmp_path: Path, rule: str, record: Record, unsaid: list[str]
+) -> None:
+    text = section(f'{rule}\nunknown = "ignore"')
+    assert violations_of(tmp_path, text, [record]) == []
+
+
+def test_what_is_known_to_be_wrong_is_said_before_what_is_not_known(
+    tmp_path: Path,
+) -> None:
+    rule = "max_platform_size = 50"
+    (violation,) = violations_of(tmp_path, section(rule), [sized(100, None)])
+    assert violation.known
+    assert violation.detail == "is larger than 50: linux/a0 100 bytes"
+
+
+def tagged(tag: str, **more: Any) -> dict[str, Any]:
+    return {"reference": f"r.example.com/team/app:{tag}", "tag": tag, **more}
+
+
+@pytest.mark.parametrize(
+    ("records", "alone"),
+    [
+        ([image(**tagged("latest"))], True),
+        ([image(**tagged("latest")), image(**tagged("1"))], False),
+        ([image(**tagged("1"))], False),
+        ([failure(repository="team/app", **tagged("latest"))], False),
+        # gone is gone, and what cannot be read is there
+        (
+            [image(**tagged("latest")), failure(repository="team/app", **tagged("1"))],
+            True,
+        ),
+        (
+            [
+                image(**tagged("latest")),
+                failure(
+                    repository="team/app", failure=FailureKind.DENIED, **tagged("1")
+                ),
+            ],
+            False,
+        ),
+        # another repository's tag is no help
+        ([image(**tagged("latest")), image(repository="team/b")], True),
+        # a digest is no tag
+        (
+            [
+                image(**tagged("latest")),
+                image(reference=f"r.example.com/team/app@{digest('e')}", tag=None),
+            ],
+            True,
+        ),
+    ],
+)
+def test_a_repository_with_nothing_but_latest_is_found(
+    tmp_path: Path, records: list[Record], alone: bool
+) -> None:
+    violations = violations_of(tmp_path, section("forbid_latest_only = true"), records)
+    found = [(one.reference, one.detail) for one in violations]
+    assert found == [("r.example.com/team/app", "has no tag but latest")] * alone
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "moved"),
+    [
+        (image(**tagged("v1")), image(**tagged("v1")), False),
+        (image(**tagged("v1")), image(**tagged("v1", digest=digest("f"))), True),
+        (image(**tagged("dev")), image(**tagged("dev", digest=digest("f"))), False),
+        (failure(**tagged("v1")), image(**tagged("v1")), False),
+        (image(**tagged("v1")), failure(**tagged("v1")), False),
+        (image(**tagged("v1")), image(**tagged("v2", digest=digest("f"))), False),
+    ],
+)
+def test_an_immutable_tag_that_moved_is_found(
+    tmp_path: Path, before: Record, now: Record, moved: bool
+) -> None:
+    rule = section('immutable_tags = ["v[0-9]*"]')
+    violations = violations_of(tmp_path, rule, [now], earlier=[before])
+    found = [one.detail for one in violations]
+    assert found == [f"has moved: from {digest('e')} to {digest('f')}"] * moved
+
+
+def test_of_several_earlier_lines_of_a_tag_the_last_one_counts(tmp_path: Path) -> None:
+    old = image(**tagged("v1", digest=digest("f"), audited_at="2026-11-01T00:00:00Z"))
+    new = image(**tagged("v1"))
+    rule = section('immutable_tags = ["*"]')
+    assert violations_of(tmp_path, rule, [new], earlier=[new, old]) == []
+
+
+def test_of_several_lines_of_a_reference_the_last_one_counts(tmp_path: Path) -> None:
+    rule = section("forbid_failures = true")
+    failed = failure(**tagged("1"), audited_at="2026-11-01T00:00:00Z")
+    assert violations_of(tmp_path, rule, [failed, image()]) == []
+
+
+def test_layers_of_several_platforms_are_named_once(tmp_path: Path) -> None:
+    rule = section(f'forbidden_layers = ["{digest("1")}"]')
+    shared = (layer("1"),)
+    parts = (platform("a", layers=shared), platform("b", layers=shared))
+    (violation,) = violations_of(tmp_path, rule, [image(platforms=parts)])
+    assert violation.found == (digest("1"),)
+
+
+def test_every_check_has_a_case_here() -> None:
+    rules = {rule.partition(" ")[0] for rule, _, _ in BROKEN}
+    assert rules | {"forbid_latest_only", "immutable_tags"} == CHECKS.keys()
