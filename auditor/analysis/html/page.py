@@ -1,0 +1,79 @@
+"""A report as one page: asks every part in turn, so that one at a time is in memory."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+from auditor.analysis.html.ages import read_ages
+from auditor.analysis.html.changes import read_changes
+from auditor.analysis.html.lines import open_lines
+from auditor.analysis.html.matrix import read_matrix
+from auditor.analysis.html.references import read_references
+from auditor.analysis.html.source import read_source
+from auditor.analysis.html.space import NARROW, WIDE, read_space
+from auditor.analysis.html.template import render
+from auditor.analysis.html.violations import read_violations
+from auditor.errors import OutputError
+from auditor.version import __version__
+
+
+def make_page(
+    report: Sequence[str],
+    *,
+    previous: Sequence[str] = (),
+    policy_file: str | None = None,
+    today: date,
+) -> str:
+    """The page of a report: a file, several or globs.
+
+    `previous` is an earlier one to compare with. `today` (UTC) decides which waivers
+    of the policy hold; nothing else depends on the clock. Raises `UsageError`.
+    """
+    source = read_source(report)
+    with open_lines(report) as lines:
+        parts = {
+            "totals": lines.totals,
+            "causes": lines.causes(),
+            "failures": lines.failures(),
+            "warnings": lines.warnings(),
+            "matrix": read_matrix(lines),
+            "ages": read_ages(lines),
+            "references": read_references(lines),
+        }
+    return render(
+        **parts,
+        source=source,
+        space=read_space(report),
+        changes=read_changes(previous, report) if previous else None,
+        violations=(
+            read_violations(report, policy_file, today=today, earlier=previous)
+            if policy_file
+            else None
+        ),
+        wide=WIDE,
+        narrow=NARROW,
+        version=__version__,
+    )
+
+
+def write_page(path: str, page: str) -> None:
+    """Write the file whole or not at all; raises `OutputError`."""
+    target = Path(path)
+    try:
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        partial = Path(name)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+                file.write(page)
+            # mkstemp's files are private; a page is to be read by others.
+            partial.chmod(0o644)
+            partial.replace(target)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror}") from None

@@ -1,0 +1,373 @@
+"""`auditor html`: the page as a person uses it, in a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+
+from auditor.cli.main import run
+from auditor.errors import FailureKind
+from auditor.records import Record, Warn, WarningCode
+from tests.documents import digest
+from tests.flow.browser import chromium, opened
+from tests.records import failure, image, layer, platform
+from tests.reports import write_report
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Locator, Page
+
+HOST = "r.example.com"
+ARMED = "<img src=x onerror=alert(1)>"
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "</script><script>alert(1)</script>",
+    "<!--<script>",
+    ARMED,
+    "\"'><svg onload=alert(1)>",
+    "{{ 7 * 7 }}{% raw %}",
+    "\x1b[31mred\x07\x00\r\n\u2028\u202egnp.exe",
+    "javascript:alert(1)",
+)
+POLICY = """
+[rules.all]
+required_platforms = ["linux/arm64"]
+"""
+
+
+def app(name: str, tag: str, digit: str = "e", **more: Any) -> Record:
+    reference = f"{HOST}/{name}:{tag}"
+    return image(
+        reference=reference, repository=name, tag=tag, digest=digest(digit), **more
+    )
+
+
+def images() -> list[Record]:
+    arm = platform(
+        "b", architecture="arm64", variant="v8", created="2026-10-30T10:00:00Z",
+        size=5000, layers=(layer("1", 100), layer("4", 4900)),
+    )  # fmt: skip
+    both = {
+        "platforms": (platform(), arm),
+        "architectures": ("linux/amd64", "linux/arm64/v8"),
+        "size": 5200,
+    }
+    many = [app("team/web", f"1.{minor}") for minor in range(150)]
+    return [
+        app("team/app", "big", "5", **both),
+        app("team/app", "small", "6", size=7),
+        app("team/db", "1", "7", warnings=(
+            Warn(code=WarningCode.CHILD_MISSING, detail="one is missing"),
+        )),
+        *many,
+    ]  # fmt: skip
+
+
+def reports(folder: Path) -> tuple[str, str]:
+    """An old report and a new one, of the same names."""
+    old = images()
+    new = [
+        replace(record, digest=digest("8")) if number == 0 else record
+        for number, record in enumerate(old)
+        if number != 1
+    ]
+    new += [
+        app("team/new", "1", "9"),
+        failure(),
+        failure(
+            reference=f"{HOST}/team/web:2",
+            repository="team/web",
+            tag="2",
+            failure=FailureKind.TIMEOUT,
+            detail="no answer",
+        ),
+    ]
+    return (
+        write_report(folder / "old.jsonl", old),
+        write_report(folder / "new.jsonl", new),
+    )
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("html")
+    old, new = reports(folder)
+    policy = folder / "policy.toml"
+    policy.write_text(POLICY)
+    page = folder / "page.html"
+    arguments = [new, "--previous", old, "--policy", str(policy), "-o", str(page)]
+    assert run(["html", *arguments]) == 0
+    return page
+
+
+@pytest.fixture
+def page(browser: Browser, file: Path) -> Iterator[Page]:
+    with opened(browser, file) as opening:
+        yield opening
+
+
+def table(page: Page, name: str) -> Locator:
+    return page.locator(f"table[data-table={name}]")
+
+
+def first_column(page: Page, name: str) -> list[str]:
+    return table(page, name).locator("tbody tr th").all_inner_texts()
+
+
+def sort(page: Page, name: str, column: str) -> str | None:
+    head = table(page, name).get_by_role("columnheader", name=column)
+    head.get_by_role("button").click()
+    return head.get_attribute("aria-sort")
+
+
+def search(page: Page, what: str, words: str) -> str:
+    tools = page.get_by_role("search", name=what, exact=True)
+    tools.get_by_role("searchbox").fill(words)
+    return tools.locator("output").inner_text()
+
+
+def background(page: Page) -> str:
+    return str(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+
+
+def test_it_says_first_what_a_person_has_to_know(page: Page) -> None:
+    title = page.get_by_role("heading", level=1).inner_text()
+    assert title == "2 of 155 references could not be audited"
+    lead = page.locator(".lead").inner_text()
+    assert "5 differ from the report of 2026-11-24 02:00 UTC" in lead
+    assert "152 violations of the policy" in lead
+
+
+def test_a_table_of_the_report_is_sorted_by_a_click(page: Page) -> None:
+    assert sort(page, "references", "Size") == "descending"
+    assert first_column(page, "references")[0] == "team/app:big"
+    assert sort(page, "references", "Size") == "ascending"
+    # Names are sorted as people count.
+    assert sort(page, "references", "Reference") == "ascending"
+    shown = first_column(page, "references")
+    assert shown.index("team/web:1.9") < shown.index("team/web:1.10")
+
+
+def test_a_table_of_the_page_is_sorted_by_a_click(page: Page) -> None:
+    assert first_column(page, "sizes")[0] == "team/app"
+    assert sort(page, "sizes", "Images") == "descending"
+    assert first_column(page, "sizes")[0] == "team/web"
+    assert sort(page, "sizes", "Images") == "ascending"
+    assert first_column(page, "sizes")[-1] == "team/web"
+
+
+@pytest.mark.parametrize(
+    ("words", "count", "first"),
+    [
+        ("BIG", "1 of 155 references", "team/app:big"),
+        ("team/web 1.149", "1 of 155 references", "team/web:1.149"),
+        (digest("9"), "1 of 155 references", "team/new:1"),
+        ("platform:linux/arm64/v8", "1 of 155 references", "team/app:big"),
+        ("repo:team/app", "1 of 155 references", "team/app:big"),
+        ("is:failed", "2 of 155 references", "team/gone:1"),
+        ("is:warned", "1 of 155 references", "team/db:1"),
+        ("", "155 references", "team/app:big"),
+    ],
+)
+def test_a_search_finds(page: Page, words: str, count: str, first: str) -> None:
+    assert search(page, "references", words) == count
+    assert first_column(page, "references")[0] == first
+
+
+def test_a_layer_is_found_by_its_whole_digest(page: Page) -> None:
+    assert search(page, "layers", digest("1")) == "1 of 2 layers"
+
+
+def test_a_search_that_finds_nothing_says_so(page: Page) -> None:
+    assert search(page, "references", "nothing-of-this") == "0 of 155 references"
+    assert first_column(page, "references") == []
+
+
+def test_a_hundred_rows_are_shown_until_more_are_wanted(page: Page) -> None:
+    assert len(first_column(page, "references")) == 100
+    page.get_by_role("button", name="Show 55 more of 55").click()
+    assert len(first_column(page, "references")) == 155
+
+
+def test_a_cell_of_the_matrix_leads_to_its_images(page: Page) -> None:
+    row = table(page, "matrix").locator("tr", has_text="team/app")
+    row.get_by_role("cell").nth(2).click()
+    box = page.get_by_role("searchbox", name="Search references")
+    assert box.input_value() == "repo:team/app platform:linux/arm64/v8"
+    assert first_column(page, "references") == ["team/app:big"]
+    # And the way back works as for any link.
+    page.go_back()
+    page.go_forward()
+    assert first_column(page, "references") == ["team/app:big"]
+
+
+def test_a_tile_of_the_treemap_leads_to_its_repository(page: Page) -> None:
+    page.locator(".wide-map a", has_text="app").click()
+    assert first_column(page, "references") == ["team/app:big"]
+
+
+def test_a_class_of_changes_filters_and_lets_go_again(page: Page) -> None:
+    chip = page.get_by_role("button", name="removed")
+    chip.click()
+    assert chip.get_attribute("aria-pressed") == "true"
+    assert first_column(page, "changes") == [f"{HOST}/team/app:small"]
+    chip.click()
+    assert len(first_column(page, "changes")) == 5
+
+
+def test_a_digest_opens_to_its_whole_length(page: Page) -> None:
+    search(page, "references", "team/new:1")
+    row = table(page, "references").locator("tbody tr")
+    row.locator("summary", has_text="sha256").click()
+    assert row.locator(".digest").inner_text() == digest("9")
+
+
+@pytest.mark.parametrize(("scheme", "other"), [("light", "dark"), ("dark", "light")])
+def test_both_colour_schemes(
+    browser: Browser, file: Path, scheme: Any, other: Any
+) -> None:
+    with opened(browser, file, color_scheme=other) as page:
+        colour_of_other = background(page)
+    with opened(browser, file, color_scheme=scheme) as page:
+        of_system = background(page)
+        assert of_system != colour_of_other
+        toggle = page.get_by_role("button", name="Colours: system")
+        for _ in range(1 + (other == "dark")):
+            page.locator("#theme").click()
+        assert page.locator("#theme").inner_text() == f"Colours: {other}"
+        assert background(page) == colour_of_other
+        page.reload()
+        assert background(page) == colour_of_other
+        while not toggle.is_visible():
+            page.locator("#theme").click()
+        assert background(page) == of_system
+
+
+def test_it_is_used_with_the_keyboard_alone(page: Page) -> None:
+    page.keyboard.press("Tab")
+    focused = page.locator(":focus")
+    assert focused.inner_text() == "Skip to the content"
+    page.keyboard.press("Enter")
+    assert focused.get_attribute("id") == "main"
+    table(page, "sizes").get_by_role("button", name="Images").focus()
+    page.keyboard.press("Enter")
+    head = table(page, "sizes").get_by_role("columnheader", name="Images")
+    assert head.get_attribute("aria-sort") == "descending"
+    # What scrolls can be reached, and has a name.
+    for region in page.locator(".scroll").all():
+        assert region.get_attribute("tabindex") == "0"
+        assert region.get_attribute("aria-label")
+
+
+def test_everything_has_a_name_for_a_screen_reader(page: Page) -> None:
+    nameless = """() => [...document.querySelectorAll('button, a, input, summary')]
+        .filter((one) => !one.closest('[aria-hidden]') && !one.textContent.trim()
+                && !one.labels?.[0]?.textContent)
+        .map((one) => one.outerHTML)"""
+    assert page.evaluate(nameless) == []
+    twice = """() => [...document.querySelectorAll('[id]')].map((one) => one.id)
+        .filter((id, place, all) => all.indexOf(id) !== place)"""
+    assert page.evaluate(twice) == []
+    # A heading never skips a level.
+    levels = page.evaluate(
+        "[...document.querySelectorAll('h1,h2,h3,h4')].map((h) => +h.tagName[1])"
+    )
+    assert all(b - a <= 1 for a, b in pairwise(levels))
+
+
+def test_it_fits_on_a_phone(browser: Browser, file: Path) -> None:
+    with opened(browser, file, viewport={"width": 360, "height": 740}) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") == 360
+        assert page.locator(".narrow-map").is_visible()
+        assert not page.locator(".wide-map").is_visible()
+
+
+def test_without_javascript_it_is_still_a_page(browser: Browser, file: Path) -> None:
+    with opened(browser, file, java_script_enabled=False) as page:
+        assert len(first_column(page, "changes")) == 5
+        assert "needs JavaScript" in page.locator("#references").inner_text()
+
+
+def hostile_report(folder: Path) -> str:
+    """A report in which every text that a registry gives is hostile."""
+    lines = []
+    for text in HOSTILE:
+        one = orjson.loads(orjson.dumps(images()[0]))
+        one |= {
+            "reference": f"{text}/{text}:{text}",
+            "registry": text,
+            "repository": text,
+            "tag": text,
+            "digest": text,
+            "architectures": [f"{text}/{text}"],
+            "warnings": [{"code": text, "detail": text}],
+        }
+        one["platforms"][0] |= {"os": text, "architecture": text, "digest": text}
+        one["platforms"][0]["layers"] = [{"digest": ARMED, "size": 100}]
+        bad = orjson.loads(orjson.dumps(failure()))
+        bad |= {
+            "reference": f"{text}/failed",
+            "repository": text,
+            "registry": text,
+            "failure": text,
+            "detail": text,
+            "stage": text,
+        }
+        lines += [one, bad]
+    path = folder / f"{ARMED}.jsonl"
+    path.write_bytes(b"".join(orjson.dumps(one) + b"\n" for one in lines))
+    return str(path)
+
+
+def test_hostile_names_are_text(browser: Browser, tmp_path: Path) -> None:
+    report = hostile_report(tmp_path)
+    _, earlier = reports(tmp_path)
+    policy = tmp_path / f"{ARMED}.toml"
+    policy.write_text(POLICY)
+    file = tmp_path / "page.html"
+    options = ["--previous", earlier, "--policy", str(policy)]
+    assert run(["html", report, *options, "-o", str(file)]) == 0
+    text = file.read_text()
+    assert not set(text) & set("\x00\x07\x1b\r\u2028\u202e")
+    with opened(browser, file) as page:
+        assert page.locator("script").count() == 2
+        harmful = page.locator("img, [onerror], [onload], a[href^=javascript]")
+        assert harmful.count() == 0
+        shown = "\n".join(first_column(page, "references"))
+        for name in HOSTILE[:6]:
+            assert f"{name}/{name}:{name}" in shown
+        assert r"\x1b[31mred\x07\x00\r\n\u2028\u202egnp.exe" in shown
+        assert ARMED in page.locator(".binding").inner_text()
+        for what in ("failures", "changes", "violations", "matrix", "sizes"):
+            assert ARMED in table(page, what).inner_text()
+        # Digests are shown by their beginning.
+        assert ARMED[:19] in table(page, "layers").inner_text()
+        for link in table(page, "matrix").locator("tbody th a").all():
+            link.click()
+            assert first_column(page, "references"), link.inner_text()
+
+
+def test_its_policy_stops_a_script_that_got_in(browser: Browser, file: Path) -> None:
+    text = file.read_text()
+    broken = file.with_name("broken.html")
+    broken.write_text(
+        text.replace("</main>", "<script>document.title = 'broken'</script></main>")
+    )
+    with browser.new_context() as window:
+        page = window.new_page()
+        said: list[str] = []
+        page.on("console", lambda message: said.append(message.text))
+        page.goto(broken.as_uri())
+        assert page.title() != "broken"
+        assert any("Content Security Policy" in line for line in said)

@@ -1,0 +1,256 @@
+"""The parts of the page of `auditor html`, without a browser."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import re
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from auditor.analysis.html import lines as lines_module
+from auditor.analysis.html import references as references_module
+from auditor.analysis.html.ages import read_ages
+from auditor.analysis.html.embed import script_json
+from auditor.analysis.html.lines import open_lines
+from auditor.analysis.html.matrix import read_matrix
+from auditor.analysis.html.page import make_page, write_page
+from auditor.analysis.html.references import read_references
+from auditor.analysis.html.source import read_source
+from auditor.analysis.html.space import read_space
+from auditor.analysis.html.template import csp_hash, find_link
+from auditor.cli.main import run
+from auditor.errors import OutputError
+from auditor.records import ImageRecord, Layer
+from tests.documents import digest
+from tests.records import EVERYTHING, RECORDS, failure, image, layer, platform
+from tests.reports import write_report
+
+TODAY = date(2026, 11, 24)
+FIVE_MB = 5_000_000
+
+
+def app(repository: str, tag: str, **more: Any) -> ImageRecord:
+    reference = f"r.example.com/{repository}:{tag}"
+    return image(reference=reference, repository=repository, tag=tag, **more)
+
+
+def page_of(tmp_path: Path, *records: Any, name: str = "r.jsonl", **more: Any) -> str:
+    return make_page([write_report(tmp_path / name, records)], today=TODAY, **more)
+
+
+@pytest.mark.parametrize(
+    "text", ["</script>", "<!--<script>", "a&b", "\u2028\u2029", '"\\', "<\\/"]
+)
+def test_json_cannot_end_its_script_element_and_means_the_same(text: str) -> None:
+    embedded = script_json({"key": [text]})
+    assert not set("<>&\u2028\u2029") & set(embedded)
+    assert orjson.loads(embedded) == {"key": [text]}
+
+
+@pytest.mark.parametrize(
+    ("terms", "link"),
+    [
+        ({"repo": "team/app"}, "#find=repo%3Ateam%2Fapp"),
+        ({"repo": "a b"}, "#find=a%20b"),
+        ({"repo": '"><b>'}, "#find=%22%3E%3Cb%3E"),
+        ({"repo": "a\x1b"}, "#find=repo%3Aa%5Cx1b"),
+        ({"repo": None}, "#find="),
+    ],
+)
+def test_a_link_searches_for_a_name_whatever_it_holds(
+    terms: dict[str, str | None], link: str
+) -> None:
+    assert find_link(**terms) == link
+
+
+def test_the_page_runs_the_script_that_its_policy_names(tmp_path: Path) -> None:
+    page = page_of(tmp_path, *RECORDS)
+    found = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
+    assert found
+    policy = html.unescape(found[1])
+    (style,) = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    assert f"script-src {csp_hash(script)};" in policy
+    assert f"style-src {csp_hash(style)};" in policy
+    assert policy.startswith("default-src 'none';")
+    assert "unsafe" not in policy
+    # Nothing that the policy would stop.
+    assert not re.search(r"\s(style|on\w+)=", page.replace(script, ""))
+    assert not re.search(r"(src|href)=.?(https?:)?//", page)
+
+
+def test_the_page_names_its_report_by_digest_and_date(tmp_path: Path) -> None:
+    page = page_of(tmp_path, *RECORDS)
+    expected = hashlib.sha256((tmp_path / "r.jsonl").read_bytes()).hexdigest()
+    assert f'<meta name="auditor-report-digest" content="sha256:{expected}">' in page
+    assert 'name="auditor-report-date" content="2026-11-24T02:00:00Z"' in page
+
+
+def test_several_files_have_the_digest_of_their_sha256sum(tmp_path: Path) -> None:
+    for name in ("b.jsonl.gz", "a.jsonl"):
+        write_report(tmp_path / name, RECORDS)
+    source = read_source([str(tmp_path / "*.jsonl*")])
+    assert [file.name for file in source.files] == ["a.jsonl", "b.jsonl.gz"]
+    printed = "".join(f"{file.digest[7:]}  {file.name}\n" for file in source.files)
+    assert source.digest == f"sha256:{hashlib.sha256(printed.encode()).hexdigest()}"
+    assert source.name == "a.jsonl and 1 more"
+
+
+def test_the_same_report_makes_the_same_page(tmp_path: Path) -> None:
+    assert page_of(tmp_path, *RECORDS) == page_of(tmp_path, *RECORDS)
+
+
+@pytest.mark.parametrize("records", [(), (failure(),), (EVERYTHING,), RECORDS])
+def test_every_report_has_a_page(tmp_path: Path, records: Any) -> None:
+    old = write_report(tmp_path / "old.jsonl", RECORDS)
+    if not records:
+        page = page_of(tmp_path)
+        assert "The report is empty" in page
+    else:
+        assert "What changed" in page_of(tmp_path, *records, previous=[old])
+
+
+def test_a_cell_counts_the_images_of_a_repository(tmp_path: Path) -> None:
+    arm = ("linux/amd64", "linux/arm64/v8")
+    records = [
+        app("team/app", "1", architectures=arm),
+        app("team/app", "2", architectures=arm),
+        app("team/app", "3"),
+        app("team/one", "1", architectures=("windows/amd64",)),
+    ]
+    with open_lines([write_report(tmp_path / "r.jsonl", records)]) as lines:
+        matrix = read_matrix(lines)
+    names = [platform.name for platform in matrix.platforms.rows]
+    assert names == ["linux/amd64", "linux/arm64/v8", "windows/amd64"]
+    assert matrix.systems == (("linux", 2), ("windows", 1))
+    cells = {
+        row.name: [(cell.images, cell.level) for cell in row.cells]
+        for row in matrix.repositories.rows
+    }
+    assert cells == {
+        "team/app": [(3, 4), (2, 3), (0, 0)],
+        "team/one": [(0, 0), (0, 0), (1, 4)],
+    }
+
+
+@pytest.mark.parametrize(
+    ("created", "age"),
+    [
+        ("2026-11-24T01:00:00Z", "up to a week"),
+        ("2026-11-17T10:00:00.123456789Z", "up to a week"),
+        ("2026-11-16T10:00:00Z", "up to a month"),
+        ("2025-01-01T00:00:00Z", "up to 2 years"),
+        ("2020-01-01T00:00:00Z", "older than 2 years"),
+        ("1970-01-01T00:00:00Z", "dated before 2013"),
+        ("0001-01-01T00:00:00Z", "dated before 2013"),
+        ("2030-01-01T00:00:00Z", "dated after the audit"),
+        ("yesterday", None),
+        (None, None),
+    ],
+)
+def test_an_image_is_as_old_as_its_youngest_platform(
+    tmp_path: Path, created: str | None, age: str | None
+) -> None:
+    record = image(platforms=(platform("a", created=created), platform("b")))
+    with open_lines([write_report(tmp_path / "r.jsonl", [record])]) as lines:
+        ages = read_ages(lines)
+    counted = [one.name for one in ages.ages if one.images]
+    assert [name.partition(":")[0] for name in counted] == ([age] if age else [])
+    assert ages.undated == (0 if age else 1)
+
+
+def test_the_tiles_are_what_is_stored(tmp_path: Path) -> None:
+    records = [
+        app("team/a", "1", platforms=(
+            platform("a", layers=(layer("1", 100), layer("2", 900))),)),
+        app("team/b", "1", platforms=(
+            platform("b", layers=(layer("1", 100), layer("3", 500))),)),
+    ]  # fmt: skip
+    space = read_space([write_report(tmp_path / "r.jsonl", records)])
+    shares = [(tile.share.label, tile.share.size) for tile in space.wide]
+    assert shares == [("a", 900), ("b", 500), ("shared layers", 100)]
+    assert space.totals.size == 1500
+    assert space.shared == 100
+
+
+def test_many_small_repositories_are_shown_by_their_namespaces(tmp_path: Path) -> None:
+    digests = [hashlib.sha256(b"%d" % number).hexdigest() for number in range(200)]
+    records = [
+        app(f"team-{number % 4}/app{number}", "1", platforms=(
+            platform(digest=f"sha256:{name}", layers=(
+                Layer(digest=f"sha256:{name}", size=10, media_type=None),)),
+        ))
+        for number, name in enumerate(digests)
+    ]  # fmt: skip
+    space = read_space([write_report(tmp_path / "r.jsonl", records)])
+    shares = [(tile.share.label, tile.share.size) for tile in space.wide]
+    assert shares == [(f"team-{number}", 500) for number in range(4)]
+
+
+def test_the_last_line_of_a_reference_counts(tmp_path: Path) -> None:
+    page = page_of(tmp_path, failure(reference=image().reference), image())
+    assert "The one reference was audited" in page
+
+
+def test_what_is_cut_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines_module, "MAX_FAILURES", 3)
+    monkeypatch.setattr(references_module, "MAX_ROWS", 4)
+    records = [failure(reference=f"r.example.com/a:{n}", tag=str(n)) for n in range(5)]
+    page = page_of(tmp_path, *records, app("team/app", "1"))
+    assert "this page shows 3 of 5 failures, by cause; 2 are left out" in page
+    assert "this page holds 4 of 6 references" in page
+
+
+def test_ten_thousand_images_make_less_than_5_mb(tmp_path: Path) -> None:
+    names = [f"linux/arch{number}" for number in range(8)]
+    records = [
+        app(
+            f"library/some-repository-{number % 144}",
+            f"3.12.{number}-slim-bookworm",
+            digest="sha256:" + hashlib.sha256(b"%d" % (number // 4)).hexdigest(),
+            architectures=tuple(names[: 1 + number % 8]),
+        )
+        for number in range(10_000)
+    ]
+    page = page_of(tmp_path, *records)
+    assert "10,000 references" in page
+    assert len(page.encode()) < FIVE_MB
+    assert "Cut:" not in page
+
+
+def test_long_hostile_names_do_not_make_it_larger(tmp_path: Path) -> None:
+    records = [
+        failure(reference=f"{'<' * 400}{number}", repository=None, registry=None)
+        for number in range(5000)
+    ]
+    with open_lines([write_report(tmp_path / "r.jsonl", records)]) as lines:
+        references = read_references(lines)
+    assert 0 < references.shown < references.total == 5000
+    # One row may be over.
+    most = references_module.MAX_DATA_BYTES + len(script_json(records[0].reference))
+    assert len(script_json(references.data)) <= most + 100
+
+
+def test_a_page_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    write_page(str(tmp_path / "page.html"), "<p>")
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+    with pytest.raises(OutputError, match="No such file or directory"):
+        write_page(str(tmp_path / "nowhere" / "page.html"), "<p>")
+    with pytest.raises(OutputError, match="Is a directory"):
+        write_page(str(tmp_path), "<p>")
+
+
+def test_the_command_writes_a_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = write_report(tmp_path / "r.jsonl", RECORDS)
+    assert run(["html", report, "-o", "-"]) == 0
+    assert capsys.readouterr().out.startswith("<!DOCTYPE html>")
+    assert run(["html", str(tmp_path / "none"), "-o", "-"]) == 2
+    assert run(["html", report, "-o", str(tmp_path / "no" / "page.html")]) == 3
+    assert digest("e")[:19] in (page_of(tmp_path, *RECORDS))
