@@ -1,0 +1,203 @@
+"""The layers of a report for a person, or as JSON lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import orjson
+
+from auditor.analysis.digest import ROLES, Place, Places
+from auditor.analysis.layers import Answer, Base, Inventory, SharedLayer, Usage
+from auditor.analysis.layers_sql import Group
+from auditor.analysis.sections import (
+    Column,
+    Section,
+    code_columns,
+    markdown_lines,
+    markdown_text,
+    number_columns,
+    text_lines,
+)
+from auditor.reports.tree import human_size
+
+_GROUP_TITLES = {
+    Group.REPOSITORY: "repositories",
+    Group.NAMESPACE: "namespaces",
+    Group.ARCHITECTURE: "architectures",
+}
+_USAGE_NOTE = "unique bytes are in no other of them: deleting it frees them"
+_ROLE_TITLES = {
+    "image": "tags that point at",
+    "platform": "images whose index holds",
+    "config": "images with the config",
+    "layer": "images that contain the layer",
+    "attachment": "images with the attachment",
+}
+
+
+def inventory_lines(inventory: Inventory, form: str, limit: int) -> Iterator[str]:
+    """The lines of `layers` as text, jsonl or markdown; JSON lines hold everything."""
+    if form == "jsonl":
+        for answer in _answers(inventory, 0):
+            for row in answer.rows:
+                yield orjson.dumps(row).decode()
+        yield orjson.dumps(inventory.totals).decode()
+        return
+    yield from _shown(_totals_lines(inventory), _sections(inventory, limit), form)
+
+
+def place_lines(
+    places: Places, digests: Sequence[str], form: str, limit: int
+) -> Iterator[str]:
+    """The lines of `layers --digest` as text, jsonl or markdown."""
+    if form == "jsonl":
+        for digest in digests:
+            for place in places.places(digest):
+                yield orjson.dumps(place).decode()
+        yield orjson.dumps(places.totals()).decode()
+        return
+    heads = [
+        f"nothing holds {digest}"
+        for digest in digests
+        if not any(places.count(digest, role) for role in ROLES)
+    ]
+    heads += _blind_spots(places.failures, places.missing)
+    yield from _shown(heads, _place_sections(places, digests, limit), form)
+
+
+def _shown(
+    heads: Sequence[str], sections: Iterator[Section], form: str
+) -> Iterator[str]:
+    found = tuple(sections)
+    if form == "markdown":
+        yield from (f"{markdown_text(line)}  " for line in heads)
+        yield from markdown_lines(found)
+    else:
+        yield from heads
+        yield from text_lines(found)
+
+
+def _totals_lines(inventory: Inventory) -> list[str]:
+    totals = inventory.totals
+    line = (
+        f"{totals.images:,} images, {totals.manifests:,} manifests of platforms,"
+        f" {totals.layers:,} distinct layers, {human_size(totals.size)} compressed"
+    )
+    if totals.unsized:
+        line += f", and {totals.unsized:,} layers of unknown size (schema 1)"
+    return [line, *_blind_spots(totals.failures, totals.missing)]
+
+
+def _blind_spots(failures: int, missing: int) -> Iterator[str]:
+    if failures:
+        yield f"{failures:,} references could not be audited: what they hold is unknown"
+    if missing:
+        yield (
+            f"{missing:,} manifests or images lack a platform that their index names:"
+            " what it holds is unknown"
+        )
+
+
+def _answers(
+    inventory: Inventory, limit: int
+) -> Iterator[Answer[Usage] | Answer[SharedLayer] | Answer[Base]]:
+    for group in Group:
+        yield inventory.usage(group, limit=limit)
+    yield inventory.shared_layers(limit=limit)
+    yield inventory.bases(limit=limit)
+
+
+def _sections(inventory: Inventory, limit: int) -> Iterator[Section]:
+    for group in Group:
+        usages = inventory.usage(group, limit=limit)
+        yield Section(
+            title=_GROUP_TITLES[group],
+            columns=(
+                *code_columns(group.value, "registry"),
+                *number_columns(
+                    "unique", "shared", "size", "layers", "manifests", "images"
+                ),
+            ),
+            rows=tuple(map(_usage, usages.rows)),
+            total=usages.total,
+            note=_USAGE_NOTE,
+        )
+    layers = inventory.shared_layers(limit=limit)
+    yield Section(
+        title="shared layers",
+        columns=(
+            *code_columns("layer"),
+            *number_columns("size", "repositories", "manifests"),
+        ),
+        rows=tuple(map(_shared_layer, layers.rows)),
+        total=layers.total,
+    )
+    bases = inventory.bases(limit=limit)
+    yield Section(
+        title="probable base images",
+        columns=(
+            *code_columns("image", "platform"),
+            *number_columns("layers", "size", "repositories", "manifests"),
+            *code_columns("last layer"),
+        ),
+        rows=tuple(map(_base, bases.rows)),
+        total=bases.total,
+        note="so many manifests begin with the same layers and go on with more",
+    )
+
+
+def _usage(usage: Usage) -> tuple[str, ...]:
+    sizes = map(human_size, (usage.unique, usage.shared, usage.size))
+    counts = (f"{count:,}" for count in (usage.layers, usage.manifests, usage.images))
+    return usage.name or "(none)", usage.registry, *sizes, *counts
+
+
+def _shared_layer(layer: SharedLayer) -> tuple[str, ...]:
+    size = "-" if layer.size is None else human_size(layer.size)
+    return layer.digest, size, f"{layer.repositories:,}", f"{layer.manifests:,}"
+
+
+def _base(base: Base) -> tuple[str, ...]:
+    counts = f"{base.repositories:,}", f"{base.manifests:,}"
+    size = "-" if base.unsized == base.layers else human_size(base.size)
+    image, platform = base.image or "(not in the report)", base.platform or "-"
+    return image, platform, f"{base.layers}", size, *counts, base.top
+
+
+def _place_sections(
+    places: Places, digests: Sequence[str], limit: int
+) -> Iterator[Section]:
+    for digest in digests:
+        for role, (columns, row_of) in _PLACE_TABLES.items():
+            total = places.count(digest, role)
+            if total:
+                yield Section(
+                    title=f"{_ROLE_TITLES[role]} {digest}",
+                    columns=columns,
+                    rows=tuple(map(row_of, places.places(digest, role, limit=limit))),
+                    total=total,
+                )
+
+
+def _image_row(place: Place) -> tuple[str, ...]:
+    return (place.reference,)
+
+
+def _platform_row(place: Place) -> tuple[str, ...]:
+    return place.reference, place.platform or "-"
+
+
+def _layer_row(place: Place) -> tuple[str, ...]:
+    return *_platform_row(place), str(place.position)
+
+
+_PLATFORM = code_columns("reference", "platform")
+_PLACE_TABLES: dict[
+    str, tuple[tuple[Column, ...], Callable[[Place], tuple[str, ...]]]
+] = {
+    "image": (code_columns("reference"), _image_row),
+    "platform": (_PLATFORM, _platform_row),
+    "config": (_PLATFORM, _platform_row),
+    "layer": ((*_PLATFORM, *number_columns("position from the base")), _layer_row),
+    "attachment": (code_columns("reference"), _image_row),
+}

@@ -1,0 +1,51 @@
+"""`auditor layers`"""
+
+from __future__ import annotations
+
+import click
+
+from auditor.cli.extras import needs_extras
+
+
+@click.command("layers")
+@click.argument("report")
+@click.option(
+    "--digest",
+    "digests",
+    multiple=True,
+    metavar="DIGEST",
+    help="Tell instead which references lead to this layer, manifest, config or"
+    " attachment; may be repeated.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "jsonl", "markdown"]),
+    default="text",
+    help="jsonl has every row, then the totals. [default: text]",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    default=20,
+    help="Rows of each table of text and markdown; 0 for all. [default: 20]",
+)
+@needs_extras
+def command(*, report: str, digests: tuple[str, ...], form: str, limit: int) -> None:
+    """Tell what layers share, and which images contain one.
+
+    REPORT is a report, also a compressed one (.gz, .zst), or a quoted glob of some.
+    Bytes are those of compressed layers; a layer counts once for each registry.
+    """
+    from auditor.analysis.digest import find_digests
+    from auditor.analysis.layers import open_inventory
+    from auditor.analysis.layers_words import inventory_lines, place_lines
+    from auditor.cli.print_lines import print_lines
+
+    if digests:
+        wanted = tuple(dict.fromkeys(digests))
+        with find_digests([report], wanted) as places:
+            print_lines(place_lines(places, wanted, form, limit))
+        return
+    with open_inventory([report]) as inventory:
+        print_lines(inventory_lines(inventory, form, limit))

@@ -1,0 +1,18 @@
+"""Lines on standard output."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+
+import click
+
+# One system call for so many lines: some 100 KB.
+LINES_AT_ONCE = 500
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines, many at a time."""
+    iterator = iter(lines)
+    while batch := tuple(itertools.islice(iterator, LINES_AT_ONCE)):
+        click.echo("\n".join(batch))

@@ -1,0 +1,240 @@
+"""`auditor diff` as people run it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from auditor.cli.main import run
+from auditor.errors import FailureKind, Stage
+from auditor.records import ImageRecord, Record
+from tests.documents import digest
+from tests.records import failure, image, platform
+from tests.reports import write_report
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+def app(tag: str, **more: object) -> ImageRecord:
+    fields = {"reference": f"r.example.com/team/app:{tag}", "tag": tag}
+    return image(**(fields | more))
+
+
+def on(registry: str, record: Record) -> Record:
+    _, _, path = record.reference.partition("/")
+    return replace(record, registry=registry, reference=f"{registry}/{path}")
+
+
+def failed(record: ImageRecord, kind: FailureKind = FailureKind.TIMEOUT) -> Record:
+    return failure(
+        reference=record.reference,
+        repository=record.repository,
+        tag=record.tag,
+        failure=kind,
+        status=None,
+        detail="no answer in 30 s",
+    )
+
+
+def listing(kind: FailureKind, status: int | None) -> Record:
+    return failure(
+        reference="r.example.com/team/app:1*",
+        repository="team/app",
+        tag=None,
+        stage=Stage.LIST,
+        failure=kind,
+        status=status,
+    )
+
+
+MOVED = app(
+    "moved",
+    digest=digest("d"),
+    architectures=("linux/arm64/v8",),
+    platforms=(platform("b", size=301), platform("9", architecture="arm64")),
+    size=601,
+)
+OLD = [app("gone"), app("moved"), app("broken"), failed(app("healed")), app("same")]
+NEW = [app("new"), MOVED, failed(app("broken")), app("healed"), app("same")]
+
+
+class Shell:
+    """Reports in a folder, and the command's answer about two of them."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder = folder
+        self._capsys = capsys
+
+    def diff(
+        self, old: list[Record], new: list[Record], *flags: str
+    ) -> tuple[int, str, str]:
+        paths = [
+            write_report(self.folder / name, records)
+            for name, records in (("old.jsonl.gz", old), ("new.jsonl", new))
+        ]
+        code = run(["diff", *paths, *flags])
+        out, err = self._capsys.readouterr()
+        return code, out, err
+
+
+@pytest.fixture
+def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(tmp_path, capsys)
+
+
+def changes(out: str) -> list[tuple[str, str]]:
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert lines.pop()["kind"] == "totals"
+    return [(line["change"], line["tag"]) for line in lines]
+
+
+def test_a_person_reads_what_changed(shell: Shell) -> None:
+    code, out, err = shell.diff([*OLD], [*NEW], "--growth", "1B")
+    assert (code, err) == (0, "")
+    assert out == (GOLDEN / "diff.txt").read_text(encoding="utf-8")
+
+
+def test_json_lines_hold_every_difference_and_then_the_totals(shell: Shell) -> None:
+    code, out, _ = shell.diff([*OLD], [*NEW], "--format", "jsonl", "--limit", "1")
+    assert code == 0
+    assert changes(out) == [
+        ("failing", "broken"),
+        ("removed", "gone"),
+        ("moved", "moved"),
+        ("added", "new"),
+        ("healed", "healed"),
+    ]
+    moved = json.loads(out.splitlines()[2])
+    assert moved["old"]["digest"] == digest("e")
+    assert moved["new"]["digest"] == digest("d")
+    assert moved["architectures_lost"] == ["linux/amd64"]
+    totals = json.loads(out.splitlines()[-1])
+    assert totals["changes"]["unchanged"] == 1
+    assert totals["facets"] == {
+        "architectures_lost": 1,
+        "architectures_gained": 1,
+        "grown": 0,
+    }
+
+
+def test_markdown_has_a_table_for_each_kind_of_change(shell: Shell) -> None:
+    _, out, _ = shell.diff([*OLD], [*NEW], "--format", "markdown")
+    assert out == (GOLDEN / "diff.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("flags", "new", "code"),
+    [
+        ((), NEW, 0),
+        (("--exit-code",), NEW, 1),
+        (("--exit-code",), OLD, 0),
+        (("--exit-code", "--format", "jsonl"), NEW, 1),
+    ],
+)
+def test_the_exit_code_says_whether_anything_differs(
+    shell: Shell, flags: tuple[str, ...], new: list[Record], code: int
+) -> None:
+    assert shell.diff([*OLD], [*new], *flags)[0] == code
+
+
+def test_what_is_the_same_is_said_to_be(shell: Shell) -> None:
+    _, out, _ = shell.diff([*OLD], [*OLD])
+    assert out.splitlines()[2:] == ["no differences: 1 still failing, 4 unchanged"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "change"),
+    [
+        (FailureKind.TIMEOUT, None, "unlisted"),
+        (FailureKind.NOT_FOUND, 404, "unlisted"),
+        # the list was read whole, and no tag in it matched
+        (FailureKind.NOT_FOUND, None, "removed"),
+    ],
+)
+def test_what_could_not_be_listed_is_not_removed(
+    shell: Shell, kind: FailureKind, status: int | None, change: str
+) -> None:
+    old = [app("1.0"), app("2.0")]
+    _, out, _ = shell.diff([*old], [listing(kind, status)], "--format", "jsonl")
+    assert sorted(changes(out)[1:]) == sorted([("removed", "2.0"), (change, "1.0")])
+
+
+def test_a_person_is_told_what_is_unknown(shell: Shell) -> None:
+    _, out, _ = shell.diff([app("1")], [listing(FailureKind.TIMEOUT, None)])
+    assert "unknown: the new report could not list them (1)" in out
+    assert "removed" not in out
+
+
+def test_a_listing_that_works_again_is_healed_and_its_tags_are_not_new(
+    shell: Shell,
+) -> None:
+    old = [listing(FailureKind.TIMEOUT, None)]
+    _, out, _ = shell.diff([*old], [app("1"), app("2")], "--format", "jsonl")
+    assert changes(out) == [("added", "2"), ("relisted", "1"), ("healed", None)]
+
+
+def test_a_mirror_is_compared_with_its_origin(shell: Shell) -> None:
+    mirror = [on("mirror.example:5000", record) for record in OLD]
+    _, out, _ = shell.diff([*OLD], mirror)
+    assert "4 removed" in out
+    _, out, _ = shell.diff([*OLD], mirror, "--ignore-registry")
+    assert "no differences: 1 still failing, 4 unchanged" in out
+
+
+def test_one_name_from_two_registries_cannot_be_compared(shell: Shell) -> None:
+    both = [app("1"), on("mirror.example:5000", app("1"))]
+    code, out, err = shell.diff(both, [app("1")], "--ignore-registry")
+    assert (code, out) == (2, "")
+    assert err == (
+        "auditor: --ignore-registry: the old report holds team/app:1 from"
+        " mirror.example:5000 and from r.example.com; compare reports of one registry"
+        " each\n"
+    )
+
+
+def test_an_empty_report_holds_nothing(shell: Shell) -> None:
+    _, out, _ = shell.diff([], [app("1")])
+    assert out.splitlines()[:3] == [
+        "old: 0 images, 0 failures",
+        "new: 1 images, 0 failures, audited 2026-11-24T02:00:00Z",
+        "1 added",
+    ]
+
+
+def test_a_report_may_be_several_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(2):
+        write_report(tmp_path / f"old-{number}.jsonl", [app(str(number))])
+    new = write_report(tmp_path / "new.jsonl", [app("0"), app("1")])
+    assert run(["diff", str(tmp_path / "old-*.jsonl"), new, "--exit-code"]) == 0
+    assert "no differences: 2 unchanged" in capsys.readouterr().out
+
+
+def test_hostile_text_reaches_no_terminal(shell: Shell) -> None:
+    hostile = failure(
+        reference="\x1b[2J\u202eevil|`", registry=None, repository=None, tag=None
+    )
+    for form in ("text", "markdown", "jsonl"):
+        _, out, _ = shell.diff([], [hostile], "--format", form)
+        assert "\x1b" not in out
+    _, out, _ = shell.diff([], [hostile])
+    assert "\\x1b[2J\\u202eevil|`" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["none.jsonl", "none.jsonl"], "none.jsonl: no such report"),
+        (["none.jsonl", "none.jsonl", "--growth", "ten"], "--growth ten: give a"),
+    ],
+)
+def test_a_mistake_is_one_sentence(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["diff", *arguments]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line

@@ -1,0 +1,168 @@
+"""`auditor layers` as people run it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from auditor.cli.main import run
+from auditor.records import ImageRecord, Record
+from tests.documents import digest
+from tests.records import EVERYTHING, failure, image, layer, platform
+from tests.reports import write_report
+
+BASE = (layer("1", 1000), layer("2", 200))
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+def one(repository: str, digit: str, *more: Any) -> ImageRecord:
+    """An image of one platform: the base and more layers."""
+    return image(
+        reference=f"r.example.com/{repository}:1",
+        repository=repository,
+        digest=digest(digit),
+        platforms=(platform(digit, config_digest=digest("0"), layers=(*BASE, *more)),),
+    )
+
+
+REPORT: list[Record] = [
+    one("library/base", "a"),
+    one("team/app", "b", layer("3", 30)),
+    one("team/db", "c", layer("4", 4)),
+    failure(),
+]
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> str:
+    return write_report(tmp_path / "report.jsonl", REPORT)
+
+
+def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
+    assert run(["layers", *arguments]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    return out.splitlines()
+
+
+def test_a_person_reads_what_is_shared(
+    report: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    golden = (GOLDEN / "layers.txt").read_text(encoding="utf-8")
+    assert answer(capsys, report) == golden.splitlines()
+
+
+def test_json_lines_hold_every_row_and_then_the_totals(
+    report: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = answer(capsys, report, "--format", "jsonl", "--limit", "1")
+    lines = [json.loads(line) for line in found]
+    kinds = [line["kind"] for line in lines]
+    assert kinds == [
+        *["repository"] * 3, *["namespace"] * 2, "architecture",
+        *["shared_layer"] * 2, "base", "totals",
+    ]  # fmt: skip
+    assert lines[-2] == {
+        "schema": 1,
+        "kind": "base",
+        "image": "r.example.com/library/base:1",
+        "platform": "linux/amd64",
+        "layers": 2,
+        "size": 1200,
+        "unsized": 0,
+        "top": digest("2"),
+        "manifests": 2,
+        "repositories": 2,
+    }
+    assert lines[-1]["size"] == 1234
+
+
+def test_tables_are_limited_and_say_so(
+    report: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = answer(capsys, report, "--limit", "1")
+    assert "  and 2 more; --limit 0 shows all" in found
+
+
+def test_the_images_that_contain_a_layer(
+    report: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert answer(capsys, report, "--digest", digest("3")) == [
+        "1 references could not be audited: what they hold is unknown",
+        "",
+        f"images that contain the layer {digest('3')} (1)",
+        "  reference                 platform     position from the base",
+        "  r.example.com/team/app:1  linux/amd64                       2",
+    ]
+
+
+def test_the_tags_that_point_at_a_manifest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    latest = image(reference="r.example.com/team/app:latest", tag="latest")
+    path = write_report(tmp_path / "r.jsonl.gz", [image(), latest, EVERYTHING])
+    flags = ("--format", "jsonl", "--digest", digest("e"), "--digest", digest("b"))
+    *found, totals = map(json.loads, answer(capsys, path, *flags))
+    assert [(line["role"], line["digest"], line["tag"]) for line in found] == [
+        ("image", digest("e"), "1"),
+        ("image", digest("e"), "latest"),
+        ("platform", digest("b"), "1"),
+    ]
+    assert totals == {"schema": 1, "kind": "totals", "failures": 0, "missing": 1}
+
+
+def test_every_role_of_a_digest_is_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_report(tmp_path / "r.jsonl", [EVERYTHING])
+    roles = {
+        digest("e"): "image",
+        digest("b"): "platform",
+        digest("c"): "config",
+        digest("3"): "layer",
+        digest("9"): "attachment",
+    }
+    flags = [flag for one in roles for flag in ("--digest", one)]
+    *found, totals = map(json.loads, answer(capsys, path, "--format", "jsonl", *flags))
+    assert {line["digest"]: line["role"] for line in found} == roles
+    assert totals["missing"] == 1
+    markdown = answer(capsys, path, "--format", "markdown", *flags)
+    assert f"### tags that point at {digest('e')} (1)" in markdown
+
+
+def test_what_nothing_holds_is_said(
+    report: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = answer(capsys, report, "--digest", digest("7"))
+    assert found[0] == f"nothing holds {digest('7')}"
+
+
+def test_the_digest_of_a_failure_is_not_a_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_report(tmp_path / "r.jsonl", [failure(digest=digest("7"), tag=None)])
+    found = answer(capsys, path, "--digest", digest("7"))
+    assert found[0] == f"nothing holds {digest('7')}"
+
+
+def test_sums_beyond_64_bits_are_cut_off_and_not_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    huge = (layer("8", 2**63 - 1), layer("9", 2**63 - 1))
+    hostile = image(size=None, platforms=(platform(layers=huge, size=None),))
+    path = write_report(tmp_path / "r.jsonl", [hostile])
+    *_, totals = answer(capsys, path, "--format", "jsonl")
+    assert json.loads(totals)["size"] == 2**63 - 1
+
+
+@pytest.mark.parametrize("text", ["sha256:12", "latest", "1" * 64, "\x1b"])
+def test_what_is_no_digest_is_one_sentence(
+    text: str, report: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["layers", report, "--digest", text]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "not a digest; give the whole of it" in line

@@ -1,0 +1,282 @@
+"""`layers` against an implementation with dictionaries, sets and loops."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auditor.analysis.digest import Place, find_digests
+from auditor.analysis.layers import Base, SharedLayer, Usage, open_inventory
+from auditor.analysis.layers_sql import Group
+from auditor.records import ImageRecord, Platform, Record
+from tests.documents import digest
+from tests.property.report_records import failures_of, images_of, reports
+from tests.reports import write_report
+
+Chain = tuple[str, ...]
+
+
+def name_of(one: Platform) -> str | None:
+    parts = (one.os, one.architecture, one.variant)
+    return "/".join(part for part in parts if part) or None
+
+
+def held(images: Iterable[ImageRecord]) -> list[tuple[ImageRecord, Platform]]:
+    """Every platform whose layers are known."""
+    return [
+        (image, one)
+        for image in images
+        for one in image.platforms
+        if one.layers is not None
+    ]
+
+
+def sizes_of(images: list[ImageRecord]) -> dict[str, int | None]:
+    sizes: dict[str, int | None] = {}
+    for _, one in held(images):
+        for layer in one.layers or ():
+            known = [sizes.get(layer.digest), layer.size]
+            sizes[layer.digest] = max((s for s in known if s is not None), default=None)
+    return sizes
+
+
+def digests_of(one: Platform) -> Chain:
+    return tuple(layer.digest for layer in one.layers or ())
+
+
+GROUPS: dict[Group, Callable[[ImageRecord, Platform | None], str | None]] = {
+    Group.REPOSITORY: lambda image, _: image.repository,
+    Group.NAMESPACE: lambda image, _: (
+        image.repository.split("/")[0] if "/" in image.repository else None
+    ),
+    Group.ARCHITECTURE: lambda _, one: name_of(one) if one else None,
+}
+
+
+def usage_of(images: list[ImageRecord], group: Group) -> list[Usage]:
+    name, sizes = GROUPS[group], sizes_of(images)
+    references, manifests, layers = (
+        defaultdict[tuple[str, str | None], set[str]](set) for _ in range(3)
+    )
+    for image, one in held(images):
+        key = image.registry, name(image, one)
+        references[key].add(image.reference)
+        manifests[key].add(one.digest)
+        layers[key].update(digests_of(one))
+    if group is not Group.ARCHITECTURE:
+        for image in images:
+            references[image.registry, name(image, None)].add(image.reference)
+    found = []
+    for key in references:
+        registry = key[0]
+        elsewhere = set[str]().union(
+            *(
+                layers[other]
+                for other in references
+                if other != key and other[0] == registry
+            )
+        )
+        size = sum(sizes[one] or 0 for one in layers[key])
+        unique = sum(sizes[one] or 0 for one in layers[key] - elsewhere)
+        found.append(
+            Usage(
+                kind=group,
+                registry=registry,
+                name=key[1],
+                images=len(references[key]),
+                manifests=len(manifests[key]),
+                layers=len(layers[key]),
+                size=size,
+                unique=unique,
+                shared=size - unique,
+                unsized=sum(sizes[one] is None for one in layers[key]),
+            )
+        )
+    return sorted(
+        found, key=lambda one: (-one.unique, -one.size, one.registry, one.name or "")
+    )
+
+
+def shared_layers_of(images: list[ImageRecord]) -> list[SharedLayer]:
+    sizes = sizes_of(images)
+    found = []
+    for layer in sizes:
+        holders = [(i, one) for i, one in held(images) if layer in digests_of(one)]
+        manifests = {one.digest for _, one in holders}
+        repositories = {(image.registry, image.repository) for image, _ in holders}
+        if len(manifests) > 1 or len(repositories) > 1:
+            found.append(
+                SharedLayer(
+                    digest=layer,
+                    size=sizes[layer],
+                    manifests=len(manifests),
+                    repositories=len(repositories),
+                )
+            )
+    return sorted(
+        found,
+        key=lambda one: (
+            -one.repositories,
+            -one.manifests,
+            -(one.size or 0),
+            one.digest,
+        ),
+    )
+
+
+def bases_of(images: list[ImageRecord]) -> list[Base]:
+    sizes = sizes_of(images)
+    chains = {one.digest: digests_of(one) for _, one in held(images)}
+    prefixes = {
+        chain[:length]
+        for chain in chains.values()
+        for length in range(1, len(chain) + 1)
+    }
+
+    def sharers(prefix: Chain) -> set[str]:
+        return {
+            name for name, chain in chains.items() if chain[: len(prefix)] == prefix
+        }
+
+    found = []
+    for prefix in prefixes:
+        longer = [one for one in prefixes if one[:-1] == prefix]
+        builders = {one for one in sharers(prefix) if len(chains[one]) > len(prefix)}
+        parts_ways = all(len(sharers(one)) < len(sharers(prefix)) for one in longer)
+        if len(sharers(prefix)) < 2 or not builders or not parts_ways:
+            continue
+        itself = [i.reference for i, one in held(images) if digests_of(one) == prefix]
+        example = min(sharers(prefix))
+        names = [name_of(one) or "" for _, one in held(images) if one.digest == example]
+        found.append(
+            Base(
+                image=min(itself, key=lambda name: (len(name), name), default=None),
+                platform=min(names) or None,
+                layers=len(prefix),
+                size=sum(sizes[one] or 0 for one in set(prefix)),
+                unsized=sum(sizes[one] is None for one in set(prefix)),
+                top=prefix[-1],
+                manifests=len(builders),
+                repositories=len(
+                    {
+                        (image.registry, image.repository)
+                        for image, one in held(images)
+                        if one.digest in builders
+                    }
+                ),
+            )
+        )
+    return found
+
+
+def base_order(base: Base) -> tuple[int, int, int, str]:
+    return -base.repositories, -base.manifests, -base.layers, base.top
+
+
+@settings(max_examples=60, deadline=None)
+@given(reports())
+def test_layers_are_those_of_the_obvious_implementation(report: list[Record]) -> None:
+    images = images_of(report)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        open_inventory([write_report(Path(folder, "r.jsonl"), report)]) as inventory,
+    ):
+        for group in Group:
+            usage = inventory.usage(group)
+            assert list(usage.rows) == usage_of(images, group)
+            assert usage.total == len(usage_of(images, group))
+            limited = list(inventory.usage(group, limit=1).rows)
+            assert limited == usage_of(images, group)[:1]
+        assert list(inventory.shared_layers().rows) == shared_layers_of(images)
+        bases = list(inventory.bases().rows)
+        assert list(map(base_order, bases)) == sorted(map(base_order, bases))
+        assert sorted(bases, key=repr) == sorted(bases_of(images), key=repr)
+        totals, sizes = inventory.totals, sizes_of(images)
+        blobs = {(i.registry, d) for i, one in held(images) for d in digests_of(one)}
+        assert totals.images == len(images)
+        assert totals.failures == len(failures_of(report))
+        assert totals.manifests == len({one.digest for _, one in held(images)})
+        assert totals.layers == len(blobs)
+        assert totals.size == sum(sizes[one] or 0 for _, one in blobs)
+        assert totals.unsized == sum(sizes[one] is None for _, one in blobs)
+        assert totals.missing == len(
+            {
+                (image.registry, one.digest)
+                for image in images
+                for one in image.platforms
+                if one.layers is None
+            }
+        )
+
+
+def places_of(images: list[ImageRecord], wanted: str) -> list[Place]:
+    found = []
+    for image in images:
+
+        def add(
+            role: str,
+            platform: str | None = None,
+            position: int | None = None,
+            image: ImageRecord = image,
+        ) -> None:
+            found.append(
+                Place(
+                    digest=wanted,
+                    role=role,
+                    reference=image.reference,
+                    registry=image.registry,
+                    repository=image.repository,
+                    tag=image.tag,
+                    image_digest=image.digest,
+                    platform=platform,
+                    position=position,
+                )
+            )
+
+        if image.digest == wanted:
+            add("image")
+        for one in image.platforms:
+            if one.digest == wanted:
+                add("platform", name_of(one))
+            if one.config_digest == wanted:
+                add("config", name_of(one))
+            for position, layer in enumerate(one.layers or ()):
+                if layer.digest == wanted:
+                    add("layer", name_of(one), position)
+    return found
+
+
+wanted = st.one_of(
+    st.sampled_from([digest("1"), digest("3"), digest("4"), digest("c")]),
+    st.integers(0, 47).map(lambda number: f"sha256:{number:064x}"),
+    st.integers(0, 3).map(lambda number: f"sha256:f{number:063x}"),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(reports(), st.lists(wanted, min_size=1, max_size=3, unique=True))
+def test_every_place_of_a_digest_is_found(
+    report: list[Record], digests: list[str]
+) -> None:
+    images = images_of(report)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        find_digests(
+            [write_report(Path(folder, "r.jsonl"), report)], digests
+        ) as places,
+    ):
+        for one in digests:
+            found = list(places.places(one))
+            assert sorted(found, key=repr) == sorted(places_of(images, one), key=repr)
+            layers = [place for place in found if place.role == "layer"]
+            assert places.count(one, "layer") == len(layers)
+            assert list(places.places(one, "layer", limit=1)) == layers[:1]
+        assert places.failures == len(failures_of(report))
+        assert places.missing == sum(
+            any(one.layers is None for one in image.platforms) for image in images
+        )

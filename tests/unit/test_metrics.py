@@ -1,0 +1,187 @@
+"""Metrics of a run, read back by prometheus-client's own parser."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from auditor.errors import FailureKind, OutputError
+from auditor.pipeline.expand import Listing
+from auditor.records import Record, WarningCode
+from auditor.reports.metrics import (
+    MAX_LABEL_VALUES,
+    Metric,
+    Sample,
+    audit_metrics,
+    check_metrics,
+)
+from auditor.reports.summary import Summary, Tally
+from auditor.reports.textfile import textfile, write_textfile
+from tests.records import EVERYTHING, REFUSED, failure, image
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def summary(
+    *records: Record,
+    asked: int | None = None,
+    all_listed: bool = True,
+    interrupted: bool = False,
+    listings: tuple[Listing, ...] = (),
+    tally: Tally | None = None,
+) -> Summary:
+    tally = tally or Tally()
+    for record in records:
+        tally.add(record)
+    return Summary(
+        started_at="2026-11-24T02:00:00Z",
+        finished_at="2026-11-24T02:00:02Z",
+        duration_s=2.5,
+        interrupted=interrupted,
+        output="-",
+        asked=len(records) if asked is None else asked,
+        all_listed=all_listed,
+        duplicates=0,
+        tally=tally,
+        requests={"manifest": 3, "token": 1},
+        repeated={},
+        saved={"manifest": 4},
+        listings=listings,
+    )
+
+
+def parsed(text: bytes) -> Samples:
+    """Every sample of an exposition; a sample may come once."""
+    found: Samples = {}
+    for family in text_string_to_metric_families(text.decode()):
+        assert family.type == "gauge"
+        assert family.documentation
+        for sample in family.samples:
+            key = sample.name, frozenset(sample.labels.items())
+            assert key not in found
+            found[key] = sample.value
+    return found
+
+
+def read(found: Summary) -> Samples:
+    return parsed(textfile(audit_metrics(found), name="nightly"))
+
+
+def value(samples: Samples, name: str, **labels: str) -> float:
+    return samples[name, frozenset((labels | {"audit": "nightly"}).items())]
+
+
+def test_a_run_is_told_as_prometheus_reads_it() -> None:
+    samples = read(summary(image(), EVERYTHING, failure(), REFUSED, asked=5))
+    assert value(samples, "auditor_run_duration_seconds") == 2.5
+    assert value(samples, "auditor_run_started_timestamp_seconds") == 1795485600
+    assert value(samples, "auditor_run_finished_timestamp_seconds") == 1795485602
+    for state, count in (("audited", 2), ("failed", 2), ("to_do", 1)):
+        assert value(samples, "auditor_references", state=state) == count
+    name = "auditor_failures"
+    assert value(samples, name, failure="not_found", blame="user") == 1
+    assert value(samples, name, failure="invalid_reference", blame="user") == 1
+    assert value(samples, "auditor_warnings", code="child_missing") == 1
+    name = "auditor_architectures"
+    assert value(samples, name, architecture="linux/amd64") == 2
+    assert value(samples, "auditor_requests", kind="manifest") == 3
+    assert value(samples, "auditor_saved_requests", what="manifest") == 4
+
+
+def test_what_did_not_happen_is_zero_and_not_absent() -> None:
+    samples = read(summary())
+    for kind in FailureKind:
+        labels = {"failure": kind.value, "blame": kind.blame.value}
+        assert value(samples, "auditor_failures", **labels) == 0
+    for code in WarningCode:
+        assert value(samples, "auditor_warnings", code=code.value) == 0
+    for state in ("complete", "incomplete", "suspicious"):
+        assert value(samples, "auditor_listings", state=state) == 0
+
+
+COMPLETE = Listing(selector="r/a:*", complete=True)
+BROKEN = Listing(selector="r/a:*", failure="timeout")
+NO_MATCH = Listing(selector="r/a:9*", complete=True, failure="not_found")
+CUT = Listing(selector="r/a:*", complete=True, suspicious=True)
+
+
+@pytest.mark.parametrize(
+    ("found", "complete"),
+    [
+        (summary(image()), 1),
+        (summary(failure()), 1),
+        (summary(image(), listings=(COMPLETE,)), 1),
+        (summary(failure(), listings=(NO_MATCH,)), 1),
+        (summary(image(), asked=2), 0),
+        (summary(image(), all_listed=False), 0),
+        (summary(image(), interrupted=True), 0),
+        (summary(image(), listings=(COMPLETE, CUT)), 0),
+    ],
+)
+def test_a_run_is_complete_if_it_saw_everything(found: Summary, complete: int) -> None:
+    assert value(read(found), "auditor_run_complete") == complete
+
+
+def test_a_listing_that_failed_makes_the_run_incomplete() -> None:
+    samples = read(summary(failure(), listings=(COMPLETE, BROKEN, CUT)))
+    assert value(samples, "auditor_run_complete") == 0
+    for state in ("complete", "incomplete", "suspicious"):
+        assert value(samples, "auditor_listings", state=state) == 1
+
+
+def test_names_from_registries_make_a_bounded_number_of_series() -> None:
+    tally = Tally(architectures=Counter({f"linux/{n}": n for n in range(1, 1000)}))
+    samples = read(summary(tally=tally))
+    found = {key: n for key, n in samples.items() if key[0] == "auditor_architectures"}
+    assert len(found) == MAX_LABEL_VALUES + 1
+    assert sum(found.values()) == sum(range(1, 1000))
+    assert value(samples, "auditor_architectures", architecture="linux/999") == 999
+
+
+@pytest.mark.parametrize("name", ['a"b', "a\\b", "a\nb", "\u202ea", "", "}", "ä" * 300])
+def test_hostile_names_are_labels_and_nothing_else(name: str) -> None:
+    tally = Tally(media_types=Counter({name: 7, "other": 1}))
+    samples = read(summary(tally=tally))
+    found = {key: n for key, n in samples.items() if key[0] == "auditor_media_types"}
+    assert sorted(found.values()) == [1, 7]
+
+
+def test_a_check_is_told_by_rule() -> None:
+    metrics = check_metrics(
+        violations={"no-schema1": 2, "platforms": 0},
+        waived={"no-schema1": 1},
+        finished_at="2026-11-24T02:00:00Z",
+    )
+    samples = parsed(textfile(metrics, name="nightly"))
+    assert value(samples, "auditor_check_violations", rule="no-schema1") == 2
+    assert value(samples, "auditor_check_violations", rule="platforms") == 0
+    assert value(samples, "auditor_check_waived", rule="no-schema1") == 1
+
+
+ONE = (Metric(name="auditor_x", help="X.", samples=(Sample(value=1),)),)
+
+
+def test_two_audits_may_write_into_one_folder(tmp_path: Path) -> None:
+    for name in ("nightly.prom", "hub.prom"):
+        write_textfile(str(tmp_path / name), ONE)
+    both = b"".join(path.read_bytes() for path in sorted(tmp_path.iterdir()))
+    assert set(parsed(both)) == {
+        ("auditor_x", frozenset({("audit", "hub")})),
+        ("auditor_x", frozenset({("audit", "nightly")})),
+    }
+
+
+def test_the_file_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "nightly.prom"
+    path.write_text("what was there before\n")
+    write_textfile(str(path), ONE)
+    assert path.read_bytes() == textfile(ONE, name="nightly")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="cannot be written: No such file"):
+        write_textfile(str(tmp_path / "none" / "a.prom"), ONE)

@@ -1,0 +1,131 @@
+"""The alert rules and the dashboard ask for metrics and labels that exist."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from auditor.errors import FailureKind
+from auditor.reports.metrics import Metric, audit_metrics, check_metrics
+from tests.records import EVERYTHING
+from tests.unit.test_metrics import COMPLETE, summary
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+# What Prometheus and the textfile add.
+ADDED_LABELS = frozenset({"instance", "audit"})
+METRICS: tuple[Metric, ...] = (
+    *audit_metrics(summary(EVERYTHING, listings=(COMPLETE,))),
+    *check_metrics(
+        violations={"a": 1}, waived={"a": 1}, finished_at="2026-11-24T02:00:00Z"
+    ),
+)
+_SELECTOR = re.compile(r"\b(auditor_[a-z_]+)(?:\{([^}]*)\})?")
+_MATCHER = re.compile(r'([a-z_]+)(=~|=|!=|!~)"([^"]*)"')
+_BY = re.compile(r"\bby \(([^)]*)\)")
+
+
+def labels_of(metric: Metric) -> dict[str, set[str]]:
+    found = defaultdict[str, set[str]](set)
+    for sample in metric.samples:
+        for label, value in sample.labels.items():
+            found[label].add(value)
+    return found
+
+
+KNOWN = {metric.name: labels_of(metric) for metric in METRICS}
+
+
+def check_expression(expression: str) -> None:
+    selectors = _SELECTOR.findall(expression)
+    assert selectors, expression
+    labels = set(ADDED_LABELS)
+    for name, matchers in selectors:
+        assert name in KNOWN, name
+        labels |= KNOWN[name].keys()
+        for label, operator, value in _MATCHER.findall(matchers):
+            if label in ADDED_LABELS:
+                continue
+            assert label in KNOWN[name], f"{name} has no label {label}"
+            for one in value.split("|") if operator == "=~" else [value]:
+                assert one in KNOWN[name][label], f"{name}: {label} is never {one}"
+    for names in _BY.findall(expression):
+        assert set(re.split(r",\s*", names)) <= labels, expression
+
+
+def rules() -> list[dict[str, Any]]:
+    document = yaml.safe_load((CONFIGS / "prometheus-alerts.yml").read_text())
+    (group,) = document["groups"]
+    assert group.keys() == {"name", "rules"}
+    found: list[dict[str, Any]] = group["rules"]
+    return found
+
+
+DASHBOARD = json.loads((CONFIGS / "grafana-dashboard.json").read_text())
+
+
+@pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
+def test_an_alert_asks_for_what_there_is(rule: dict[str, Any]) -> None:
+    check_expression(rule["expr"])
+    assert rule["labels"]["severity"] in {"warning", "critical"}
+    said = " ".join(rule["annotations"].values())
+    kept = {label for names in _BY.findall(rule["expr"]) for label in names.split(", ")}
+    for label in re.findall(r"\$labels\.([a-z_]+)", said):
+        assert label in (kept or ADDED_LABELS), f"the alert does not keep {label}"
+
+
+def test_alerts_have_names_of_their_own() -> None:
+    names = [rule["alert"] for rule in rules()]
+    assert len(set(names)) == len(names)
+
+
+def targets() -> list[tuple[str, str]]:
+    return [
+        (panel["title"], target["expr"])
+        for panel in DASHBOARD["panels"]
+        for target in panel["targets"]
+    ]
+
+
+@pytest.mark.parametrize(("title", "expression"), targets())
+def test_a_panel_asks_for_what_there_is(title: str, expression: str) -> None:
+    check_expression(expression)
+
+
+def test_the_dashboard_shows_every_metric_of_a_run() -> None:
+    shown = {
+        name for _, expression in targets() for name, _ in _SELECTOR.findall(expression)
+    }
+    untold = KNOWN.keys() - shown
+    assert untold == {
+        "auditor_run_info",
+        "auditor_run_started_timestamp_seconds",
+        "auditor_check_finished_timestamp_seconds",
+    }
+
+
+def test_panels_do_not_overlap() -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in DASHBOARD["panels"]:
+        at = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(at["x"], at["x"] + at["w"])
+            for y in range(at["y"], at["y"] + at["h"])
+        }
+        assert not cells & taken, panel["title"]
+        assert max(x for x, _ in cells) < 24, panel["title"]
+        taken |= cells
+    ids = [panel["id"] for panel in DASHBOARD["panels"]]
+    assert len(set(ids)) == len(ids)
+
+
+def test_the_blames_that_alerts_name_are_those_of_failures() -> None:
+    assert {kind.blame.value for kind in FailureKind} == KNOWN["auditor_failures"][
+        "blame"
+    ]
