@@ -127,7 +127,7 @@ def test_only_the_transport_knows_the_http_client(path: Path) -> None:
 
 @pytest.mark.parametrize("path", _files(), ids=_name)
 def test_the_network_and_the_pool_do_not_know_the_terminal(path: Path) -> None:
-    if _part(path) in {"cli", "reports"}:
+    if _part(path) in {"cli", "reports", "analysis"}:
         return
     assert not _top_level(path) & {"rich", "click"}
 

@@ -1,0 +1,1 @@
+"""Questions asked of report files; never of the network."""

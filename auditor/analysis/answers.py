@@ -1,0 +1,102 @@
+"""An answer on paper: a table for people, JSON lines or CSV for programs."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+from typing import TextIO
+
+from auditor.analysis.formula import neutral
+from auditor.analysis.query import Answer, Column
+from auditor.safe_text import safe_text
+
+# A table's widths need all of its rows in memory, and nobody reads more.
+MAX_TABLE_ROWS = 10_000
+CELL_CHARS = 120
+_GAP = "  "
+_SPECIAL = re.compile(r'[",\r\n]')
+
+
+class Format(StrEnum):
+    """How rows are printed."""
+
+    TABLE = "table"
+    JSONL = "jsonl"
+    CSV = "csv"
+
+
+def write_answer(answer: Answer, form: Format, out: TextIO) -> bool:
+    """Print all rows; false where a table had to stop at `MAX_TABLE_ROWS`."""
+    match form:
+        case Format.TABLE:
+            rows = list(itertools.islice(answer.rows(), MAX_TABLE_ROWS + 1))
+            write_table(answer.columns, rows[:MAX_TABLE_ROWS], out)
+            return len(rows) <= MAX_TABLE_ROWS
+        case Format.JSONL:
+            out.writelines(f"{line}\n" for line in answer.json_lines())
+        case Format.CSV:
+            write_csv(answer.columns, answer.rows(), out)
+    return True
+
+
+def write_csv(
+    columns: tuple[Column, ...], rows: Iterator[tuple[str | None, ...]], out: TextIO
+) -> None:
+    """RFC 4180 with a header; null is an empty cell, and formulas are text."""
+    out.write(_csv_line(neutral(column.name) for column in columns))
+    numbers = [column.is_number for column in columns]
+    out.writelines(
+        _csv_line(
+            (cell or "") if number else neutral(cell or "")
+            for cell, number in zip(row, numbers, strict=True)
+        )
+        for row in rows
+    )
+
+
+def _csv_line(cells: Iterable[str]) -> str:
+    # Not csv.writer: with "\n" at the line's end it leaves "\r" unquoted (Python 3.11).
+    line = ",".join(
+        '"' + cell.replace('"', '""') + '"' if _SPECIAL.search(cell) else cell
+        for cell in cells
+    )
+    return f"{line}\n" if line else '""\n'  # a lone empty cell is no blank line
+
+
+def write_table(
+    columns: tuple[Column, ...], rows: list[tuple[str | None, ...]], out: TextIO
+) -> None:
+    """Aligned columns; on a terminal with a heading that stands out."""
+    cells = [[safe_text(cell or "", CELL_CHARS) for cell in row] for row in rows]
+    heading = [safe_text(column.name, CELL_CHARS) for column in columns]
+    if out is sys.stdout and out.isatty():
+        _write_rich(columns, heading, cells)
+        return
+    widths = [max(map(len, column)) for column in zip(heading, *cells, strict=True)]
+    for row in [heading, *cells]:
+        line = _GAP.join(
+            cell.rjust(width) if column.is_number else cell.ljust(width)
+            for cell, width, column in zip(row, widths, columns, strict=True)
+        )
+        out.write(f"{line.rstrip()}\n")
+
+
+def _write_rich(
+    columns: tuple[Column, ...], heading: list[str], cells: list[list[str]]
+) -> None:
+    # Slow to import, and only for terminals.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False)
+    for column, name in zip(columns, heading, strict=True):
+        table.add_column(
+            Text(name), justify="right" if column.is_number else "left", overflow="fold"
+        )
+    for row in cells:
+        table.add_row(*map(Text, row))
+    Console().print(table)

@@ -1,0 +1,1 @@
+"""Reports as tables for other programs: CSV, Parquet, DuckDB, SQLite."""

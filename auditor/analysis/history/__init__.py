@@ -1,0 +1,1 @@
+"""Nightly reports, kept: a data set of Parquet files, partitioned by date."""

@@ -1,0 +1,45 @@
+"""`auditor query`"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from auditor.cli.extras import needs_extras
+from auditor.cli.main import say
+from auditor.errors import ExitCode
+
+_EPILOG = """
+The views are images, platforms, layers and failures; auditor query REPORT
+"describe layers" shows the columns of one. A report may be a glob, .gz or .zst.
+"""
+
+
+@click.command("query", epilog=_EPILOG)
+@click.argument("reports", nargs=-1, required=True, metavar="REPORT...")
+@click.argument("question", metavar="SELECT")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "jsonl", "csv"]),
+    default="table",
+    help="How to print the answer. [default: table]",
+)
+@needs_extras
+def command(*, reports: tuple[str, ...], question: str, form: str) -> int:
+    """Ask report files a question in SQL (DuckDB's).
+
+    It reads these reports and nothing else, and writes nothing.
+    """
+    from auditor.analysis.answers import MAX_TABLE_ROWS, Format, write_answer
+    from auditor.analysis.query import ask
+
+    with ask(reports, question) as answer:
+        whole = write_answer(answer, Format(form), sys.stdout)
+    if not whole:
+        say(
+            f"the answer is longer: a table ends after {MAX_TABLE_ROWS} rows;"
+            " --format csv or jsonl prints all"
+        )
+    return ExitCode.OK

@@ -1,0 +1,68 @@
+"""`auditor export` as people run it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from auditor.cli.main import run
+from tests.records import RECORDS
+from tests.reports import write_report
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> str:
+    return write_report(tmp_path / "report.jsonl", RECORDS)
+
+
+@pytest.mark.parametrize("target", ["csv", "parquet"])
+def test_a_folder_gets_a_file_for_each_table(
+    target: str, report: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "new" / "folder"
+    assert run(["export", report, "--to", target, "-o", str(out)]) == 0
+    assert sorted(path.name for path in out.iterdir()) == [
+        f"failures.{target}",
+        f"images.{target}",
+        f"layers.{target}",
+        f"platforms.{target}",
+    ]
+
+
+@pytest.mark.parametrize("target", ["duckdb", "sqlite"])
+def test_a_database_is_one_file(target: str, report: str, tmp_path: Path) -> None:
+    out = tmp_path / "new" / f"inventory.{target}"
+    assert run(["export", report, "--to", target, "-o", str(out)]) == 0
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+
+
+def test_tables_can_be_chosen(report: str, tmp_path: Path) -> None:
+    choice = ["--table", "layers", "--table", "images", "--table", "layers"]
+    assert (
+        run(["export", report, "--to", "csv", "-o", str(tmp_path / "o"), *choice]) == 0
+    )
+    assert sorted(path.name for path in (tmp_path / "o").iterdir()) == [
+        "images.csv",
+        "layers.csv",
+    ]
+
+
+def test_nothing_is_replaced_unless_asked(
+    report: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["export", report, "--to", "sqlite", "-o", str(tmp_path / "o")]
+    assert run(command) == 0
+    assert run(command) == 2
+    assert capsys.readouterr().err == (
+        f"auditor: {tmp_path / 'o'}: exists; --force replaces it\n"
+    )
+    assert run([*command, "--force"]) == 0
+
+
+def test_a_place_that_cannot_be_written_is_exit_3(
+    report: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = f"{report}/out"
+    assert run(["export", report, "--to", "parquet", "-o", out]) == 3
+    assert capsys.readouterr().err.startswith(f"auditor: {out}")

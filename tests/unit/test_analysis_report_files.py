@@ -1,0 +1,331 @@
+"""Report files as tables, whatever state they are in."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa  # type: ignore[import-untyped]
+import pytest
+
+from auditor.analysis.connection import MEMORY_LIMIT_BYTES, work_database
+from auditor.analysis.report_files import add_reports, open_reports, report_paths
+from auditor.config import Shape
+from auditor.errors import UsageError
+from auditor.reports.shapes import encoder
+from tests.records import EVERYTHING, RECORDS, REFUSED, failure, image
+
+ENCODE = encoder(Shape.IMAGE)
+REPORT = b"".join(ENCODE(record) for record in RECORDS)
+LINES = REPORT.splitlines()
+LINE = ENCODE(image())
+
+
+@pytest.fixture
+def put(tmp_path: Path) -> Callable[..., str]:
+    def write(content: bytes, name: str = "report.jsonl") -> str:
+        path = tmp_path / name
+        path.write_bytes(content)
+        return str(path)
+
+    return write
+
+
+def rows(paths: str | list[str], select: str) -> list[tuple[Any, ...]]:
+    with open_reports([paths] if isinstance(paths, str) else paths) as connection:
+        return connection.execute(select).fetchall()
+
+
+def counts(paths: str | list[str]) -> tuple[int, ...]:
+    """How many images, platforms, layers and failures there are."""
+    (found,) = rows(
+        paths,
+        "SELECT (SELECT count(*) FROM images), (SELECT count(*) FROM platforms),"
+        " (SELECT count(*) FROM layers), (SELECT count(*) FROM failures)",
+    )
+    return found
+
+
+def zst(content: bytes) -> bytes:
+    return bytes(pa.compress(content, codec="zstd", asbytes=True))
+
+
+ALL = (2, 5, 5, 2)  # of RECORDS
+
+
+def test_every_record_is_in_the_views(put: Callable[..., str]) -> None:
+    assert counts(put(REPORT)) == ALL
+
+
+@pytest.mark.parametrize(
+    ("select", "kind"),
+    [
+        ("SELECT to_json(one)::VARCHAR FROM images AS one", "image"),
+        ("SELECT to_json(one)::VARCHAR FROM failures AS one", "failure"),
+    ],
+)
+def test_images_and_failures_hold_what_the_lines_say(
+    select: str, kind: str, put: Callable[..., str]
+) -> None:
+    expected = [line for line in map(json.loads, LINES) if line["kind"] == kind]
+    assert [json.loads(text) for (text,) in rows(put(REPORT), select)] == expected
+
+
+def test_platforms_and_layers_hold_what_the_flat_shapes_say(
+    put: Callable[..., str],
+) -> None:
+    """The same facts; `digest` is the row's own, the image's is `image_digest`."""
+    platform_rows = [json.loads(line) for line in lines_of(Shape.PLATFORM)]
+    assert rows(
+        put(REPORT),
+        "SELECT reference, platform, image_digest, digest, size, layer_count"
+        " FROM platforms",
+    ) == [
+        tuple(
+            row[name]
+            for name in (
+                "reference", "platform", "digest", "platform_digest", "size", "layers",
+            )
+        )
+        for row in platform_rows
+    ]  # fmt: skip
+    layer_rows = [json.loads(line) for line in lines_of(Shape.LAYER)]
+    assert rows(
+        put(REPORT),
+        "SELECT reference, platform, platform_digest, position, digest, size,"
+        " media_type FROM layers",
+    ) == [
+        tuple(
+            row[name]
+            for name in (
+                "reference", "platform", "platform_digest", "position", "layer_digest",
+                "layer_size", "layer_media_type",
+            )
+        )
+        for row in layer_rows
+        if row["position"] is not None  # a line that says: the layers are not known
+    ]  # fmt: skip
+
+
+def lines_of(shape: Shape) -> list[bytes]:
+    encode = encoder(shape)
+    return encode(image()).splitlines() + encode(EVERYTHING).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        pytest.param("a.jsonl", REPORT[:-1], id="no newline at the end"),
+        pytest.param("a.jsonl", b"\n" + REPORT + b"\n\n", id="blank lines"),
+        pytest.param("a.jsonl", REPORT.replace(b"\n", b"\r\n"), id="CRLF"),
+        pytest.param("a.jsonl.gz", gzip.compress(REPORT), id="gzip"),
+        pytest.param(
+            "a.jsonl.gz",
+            b"".join(map(gzip.compress, REPORT.splitlines(keepends=True))),
+            id="gzip in members",
+        ),
+        pytest.param("a.jsonl.zst", zst(REPORT), id="zstd"),
+        pytest.param(
+            "a.jsonl.zst", zst(REPORT[:99]) + zst(REPORT[99:]), id="two frames"
+        ),
+        pytest.param("it's [1] a*b?.jsonl", REPORT, id="a name with quotes and globs"),
+    ],
+)
+def test_a_report_is_read_in_every_dress(
+    name: str, content: bytes, put: Callable[..., str]
+) -> None:
+    assert counts(put(content, name)) == ALL
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("empty.jsonl", b""), ("e.jsonl.gz", gzip.compress(b"")), ("e.zst", zst(b""))],
+)
+def test_an_empty_report_has_no_rows(
+    name: str, content: bytes, put: Callable[..., str]
+) -> None:
+    assert counts(put(content, name)) == (0, 0, 0, 0)
+
+
+def test_fields_of_a_later_version_are_ignored(put: Callable[..., str]) -> None:
+    line = json.loads(LINE) | {"news": {"of": [1]}}
+    assert counts(put(json.dumps(line).encode())) == (1, 1, 2, 0)
+
+
+def test_a_long_line_is_read(put: Callable[..., str]) -> None:
+    long = ENCODE(image(annotations={"note": "x" * 20 * 1024**2}))
+    assert counts(put(LINE + long + LINE)) == (3, 3, 6, 0)
+
+
+def test_a_line_over_the_limit_is_told(
+    put: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("auditor.analysis.views.MAX_LINE_BYTES", 16 * 1024**2)
+    long = ENCODE(image(annotations={"note": "x" * 40 * 1024**2}))
+    path = put(LINE + long + LINE)
+    with pytest.raises(UsageError) as caught:
+        counts(path)
+    assert str(caught.value) == f"{path}: a line is longer than 16 MiB"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        pytest.param(
+            "a", LINE + LINE[:-50], "line 2, byte *: the line is cut off", id="torn"
+        ),
+        pytest.param(
+            "a", LINE + b"oops\n" + LINE, "line 2, byte 1: unexpected character",
+            id="no JSON",
+        ),
+        pytest.param(
+            "a", b"\xef\xbb\xbf" + LINE,
+            "line 1, byte 1: byte order mark (BOM) is not supported", id="BOM",
+        ),
+        pytest.param(
+            "a", LINE.replace(b"team/app", b"team/\xff"),
+            "line 1, byte *: invalid UTF-8 encoding in string", id="no UTF-8",
+        ),
+        pytest.param(
+            "a", LINE + LINE.replace(b'"tag"', b'"tag":"0","tag"'),
+            'line 2: Object * has duplicate key "tag"', id="a key twice",
+        ),
+        pytest.param("a", b"[1]\n", "line 1: Expected OBJECT, but got ARRAY: [1]"),
+        pytest.param(
+            "a", LINE + b'{"kind":"image"}\n',
+            "not a report of schema 1: a line of schema (none) and kind image",
+        ),
+        pytest.param(
+            "a", LINE + b"null\n",
+            "not a report of schema 1: a line of schema (none) and kind (none)",
+        ),
+        pytest.param(
+            "a", LINE + LINE.replace(b'"schema":1', b'"schema":2'),
+            "not a report of schema 1: a line of schema 2 and kind image",
+        ),
+        pytest.param(
+            "a", LINE + encoder(Shape.PLATFORM)(image()),
+            "a report of shape platform; one of shape image is needed",
+        ),
+        pytest.param(
+            "a", encoder(Shape.LAYER)(image()),
+            "a report of shape layer; one of shape image is needed",
+        ),
+        pytest.param("a.gz", gzip.compress(REPORT)[:-9], "the file is cut off"),
+        pytest.param("a.gz", REPORT, "not a gzip file"),
+        pytest.param("a.gz", b"", "not a gzip file"),
+        pytest.param(
+            "a.zst", zst(REPORT)[:-1], "the file is cut off or not a zstd file"
+        ),
+        pytest.param("a.zst", REPORT, "the file is cut off or not a zstd file"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_report_is_one_sentence(
+    name: str, content: bytes, said: str, put: Callable[..., str]
+) -> None:
+    path = put(content, name)
+    with pytest.raises(UsageError) as caught:
+        rows(path, "SELECT kind, tag FROM lines")
+    before, _, after = f"{path}: {said}".partition("*")
+    assert str(caught.value).startswith(before)
+    assert str(caught.value).endswith(after)
+
+
+def test_a_damage_in_the_middle_of_a_large_report_is_found_and_placed(
+    put: Callable[..., str],
+) -> None:
+    path = put(LINE * 20_000 + b"oops\n" + LINE * 20_000)
+    with pytest.raises(UsageError, match=r"line 20001, byte 1: unexpected character$"):
+        counts(path)
+
+
+def test_a_missing_report_is_told() -> None:
+    with pytest.raises(UsageError, match=r"^/no/such/\*: no such report$"):
+        report_paths(["/no/such/*"])
+
+
+def test_a_folder_is_no_report(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="Is a directory"):
+        report_paths([str(tmp_path)])
+
+
+def test_a_pipe_is_no_report(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    try:
+        with pytest.raises(UsageError, match="is read more than once"):
+            report_paths([f"/dev/fd/{read}"])
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+def test_each_file_counts_once_however_it_is_named(
+    put: Callable[..., str], tmp_path: Path
+) -> None:
+    one, two = put(LINE, "one.jsonl"), put(LINE, "two.jsonl")
+    Path(tmp_path, "link.jsonl").symlink_to(one)
+    named = [str(tmp_path / "*.jsonl"), one, str(tmp_path / "." / "two.jsonl"), two]
+    assert len(report_paths(named)) == 2
+    assert counts(named) == (2, 2, 4, 0)
+
+
+def test_a_reference_that_is_there_twice_is_two_rows(put: Callable[..., str]) -> None:
+    assert counts(put(LINE + LINE)) == (2, 2, 4, 0)
+
+
+def test_two_reports_stand_beside_each_other(put: Callable[..., str]) -> None:
+    old, new = put(LINE, "old"), put(LINE * 2 + ENCODE(failure()), "new")
+    with open_reports([old], schema="old") as connection:
+        add_reports(connection, [new], schema="new")
+        select = "SELECT (SELECT count(*) FROM {0}.layers), count(*) FROM {0}.failures"
+        for schema, expected in (("old", (2, 0)), ("new", (4, 1))):
+            assert connection.execute(select.format(schema)).fetchone() == expected
+
+
+def test_a_malformed_reference_has_no_registry(put: Callable[..., str]) -> None:
+    assert rows(put(ENCODE(REFUSED)), "SELECT registry, stage FROM failures") == [
+        (None, "input")
+    ]
+
+
+def test_a_question_that_is_wrong_in_itself_is_a_bug(put: Callable[..., str]) -> None:
+    with pytest.raises(duckdb.BinderException):
+        rows(put(REPORT), "SELECT nothing FROM images")
+
+
+def test_the_database_asks_no_network_and_keeps_its_limit() -> None:
+    with work_database() as connection:
+        setting = "SELECT current_setting(?)"
+        for name in ("autoinstall_known_extensions", "autoload_known_extensions"):
+            assert connection.execute(setting, [name]).fetchone() == (False,)
+        (limit,) = connection.execute(
+            "SELECT parse_formatted_bytes(current_setting('memory_limit'))"
+        ).fetchone() or (0,)
+        assert 0 < limit <= MEMORY_LIMIT_BYTES
+        loaded = connection.execute(
+            "SELECT extension_name FROM duckdb_extensions()"
+            " WHERE loaded AND install_mode = 'STATICALLY_LINKED'"
+        ).fetchall()
+        assert {("json",), ("parquet",)} <= set(loaded)
+
+
+def test_the_database_is_removed_with_all_that_was_spilled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with work_database() as connection:
+        assert any(tmp_path.iterdir())
+        connection.execute("SET memory_limit = '50MB'")
+        connection.execute("SET threads = 1")
+        connection.execute(
+            "CREATE TABLE much AS SELECT hash(i) AS h, repeat('x', 50) || i AS t"
+            " FROM range(800000) AS numbers(i) ORDER BY h"
+        )
+        found = connection.execute("SELECT count(DISTINCT t) FROM much").fetchone()
+        assert found == (800_000,)
+    assert not any(tmp_path.iterdir())
