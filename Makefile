@@ -18,7 +18,7 @@ demo: $(VENV)/.demo
 	$(BIN)/auditor demo
 
 test: lint types
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 unit: $(VENV)/.dev
 	$(BIN)/pytest tests/unit tests/property tests/flow

@@ -244,6 +244,8 @@ GOOD = jose.token(jose.claims(), KEY)
             "the token needs extensions that are not supported",
         ),
     ],
+    # Keys are new in every process, and names of tests must not be.
+    ids=lambda value: "case",  # pytest numbers them
 )
 def test_a_token_that_no_trusted_key_signed_is_not_verified(
     token: str, reason: str
