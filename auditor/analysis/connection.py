@@ -9,6 +9,8 @@ from pathlib import Path
 
 import duckdb
 
+from auditor.analysis.interruption import interruptible
+
 # What DuckDB may hold in memory, its buffers for reading lines aside. Beyond it, it
 # works in the temporary folder. A machine of 4 GiB has room for it; on a smaller one
 # DuckDB's own limit, 80 % of what the machine or the container has, is the lower one.
@@ -37,7 +39,8 @@ def work_database() -> Iterator[duckdb.DuckDBPyConnection]:
             connection.execute(f"SET temp_directory = {quoted(f'{folder}/spilled')}")
             connection.execute("PRAGMA disable_checkpoint_on_shutdown")
             _limit_memory(connection)
-            yield connection
+            with interruptible(connection):
+                yield connection
 
 
 def _limit_memory(connection: duckdb.DuckDBPyConnection) -> None:

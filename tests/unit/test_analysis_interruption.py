@@ -1,0 +1,93 @@
+"""A query ends at once when the program is told to end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+
+from auditor.analysis.connection import work_database
+from auditor.errors import ExitCode
+
+# It would take minutes.
+LONG = """
+    SELECT count(*) FROM range(1000000000) AS a(i), range(1000) AS b(j)
+    WHERE hash(i, j) % 7 = 0"""
+
+
+def interrupted(number: int) -> None:
+    with work_database() as connection:
+        connection.execute("SET enable_progress_bar = true")
+        connection.execute("SET enable_progress_bar_print = false")
+
+        def send_when_it_runs() -> None:
+            polling = threading.Event()
+            while connection.query_progress() <= 0 and not polling.wait(0.001):
+                pass
+            os.kill(os.getpid(), number)
+
+        sender = threading.Thread(target=send_when_it_runs)
+        sender.start()
+        try:
+            connection.execute(LONG).fetchall()
+        finally:
+            sender.join()
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_ctrl_c_ends_a_query_and_leaves_nothing(temporary: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(signal.SIGINT)
+    assert not any(temporary.iterdir())
+
+
+def test_sigterm_ends_a_query_and_leaves_nothing(temporary: Path) -> None:
+    with pytest.raises(SystemExit) as caught:
+        interrupted(signal.SIGTERM)
+    assert caught.value.code == ExitCode.TERMINATED
+    assert not any(temporary.iterdir())
+
+
+def test_handlers_are_as_before_afterwards() -> None:
+    def handlers() -> tuple[object, ...]:
+        descriptor = signal.set_wakeup_fd(-1)
+        signal.set_wakeup_fd(descriptor)
+        return signal.getsignal(2), signal.getsignal(15), descriptor
+
+    before = handlers()
+    with work_database():
+        assert handlers() != before
+    assert handlers() == before
+
+
+def test_a_program_with_handlers_of_its_own_keeps_them() -> None:
+    def own(*_: object) -> None:
+        return None
+
+    before = signal.signal(signal.SIGTERM, own)
+    try:
+        with work_database():
+            assert signal.getsignal(signal.SIGTERM) is own
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_another_thread_works_without_signals() -> None:
+    found: list[object] = []
+
+    def work() -> None:
+        with work_database() as connection:
+            found.extend(connection.execute("SELECT 1").fetchall())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [(1,)]
