@@ -84,7 +84,8 @@ async def _demo(settings: Settings, port: int) -> int:
         click.echo(
             f"A registry with a token service runs on {host} and holds"
             f" {len(repositories)} repositories.\n"
-            f"Auditing every tag of them as {ADMIN!r}:\n"
+            f"Auditing every tag of them as {ADMIN!r}:\n",
+            err=settings.output == "-",  # standard output is the report's then
         )
         code = await audit(
             Settings(

@@ -9,30 +9,17 @@ header (RFC 7515). Key and algorithm stand in the unprotected header.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from auditor.errors import ProtocolError
 from auditor.protocol import base64url
+from auditor.protocol.signature_value import SignatureCheck
 
 # A registry may keep the signatures of several pushes of the same content. Each check
 # hashes the whole payload: a hundred of them over 4 MiB take about half a second.
 MAX_SIGNATURES = 100
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignatureCheck:
-    """One signature. `valid` says that the key signed it, not who holds the key.
-
-    `key_id` is the libtrust id computed from the key, not the one it claims.
-    """
-
-    valid: bool
-    key_id: str | None
-    algorithm: str | None
-    reason: str
 
 
 def signed_payload(raw: bytes, document: Mapping[str, Any]) -> bytes:

@@ -20,11 +20,11 @@ import orjson
 from auditor.errors import ProtocolError
 from auditor.protocol.json_document import check_key_case, parse_object
 from auditor.protocol.pretty_signature import (
-    SignatureCheck,
     check_signatures,
     signed_payload,
 )
 from auditor.protocol.reference import is_digest
+from auditor.protocol.signature_value import SignatureCheck
 
 __all__ = [
     "EMPTY_LAYER",

@@ -10,7 +10,7 @@ from typing import Any
 
 from auditor.protocol import base64url, certificates, jws
 from auditor.protocol.jws import PublicKey
-from auditor.protocol.pretty_signature import SignatureCheck
+from auditor.protocol.signature_value import SignatureCheck
 
 
 def check_signature(encoded_payload: str, signature: object) -> SignatureCheck:
