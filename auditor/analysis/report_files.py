@@ -21,7 +21,14 @@ from auditor.analysis.zstd_frames import is_whole
 from auditor.errors import UsageError
 from auditor.safe_text import safe_text
 
-__all__ = ["VIEWS", "add_reports", "duckdb_pattern", "open_reports", "report_paths"]
+__all__ = [
+    "VIEWS",
+    "add_reports",
+    "check_output",
+    "duckdb_pattern",
+    "open_reports",
+    "report_paths",
+]
 
 
 @contextmanager
@@ -69,6 +76,19 @@ def report_paths(paths: Sequence[str]) -> list[str]:
     for file in files:
         _check(file)
     return files
+
+
+def check_output(output: str, inputs: Sequence[str]) -> None:
+    """Refuse to write over what is read: `UsageError`. "-" is standard output."""
+    if output == "-":
+        return
+    target = Path(output).resolve()
+    for name in inputs:
+        if any(Path(file).resolve() == target for file in (name, *glob.glob(name))):  # noqa: PTH207
+            raise UsageError(
+                f"{safe_text(output)}: is read by this command, so it cannot be"
+                " written by it; name another file"
+            )
 
 
 def duckdb_pattern(file: str) -> str:

@@ -23,7 +23,10 @@ MAX_LINE_BYTES = 64 * 1024 * 1024
 
 # Every line is an image or a failure: any other would be missing from every answer.
 _KIND = f"""
-    CASE WHEN schema = {SCHEMA} AND kind IN ('image', 'failure') THEN kind
+    CASE WHEN schema = {SCHEMA} AND kind IN ('image', 'failure') THEN
+             CASE WHEN reference IS NULL THEN error(
+                 concat(filename, ': not a report: a line without a reference'))
+             ELSE kind END
          WHEN schema = {SCHEMA} AND kind IN ('platform', 'layer') THEN error(
              concat(filename, ': a report of shape ', kind,
                     '; one of shape image is needed'))

@@ -67,8 +67,11 @@ def command(
     from auditor.analysis.check.metrics import findings_metrics
     from auditor.analysis.check.policy_file import load_policy
     from auditor.analysis.check.run import checked
+    from auditor.analysis.report_files import check_output
     from auditor.cli.print_pieces import print_pieces
 
+    for written in (output, metrics or "-"):
+        check_output(written, (*reports, *previous, policy_file))
     policy = load_policy(policy_file)
     now = datetime.now(UTC)
     with checked(reports, policy, today=now.date(), earlier=previous) as findings:

@@ -51,7 +51,9 @@ def command(
     would be a formula has an apostrophe in front.
     """
     from auditor.analysis.export.writers import Target, export
+    from auditor.analysis.report_files import check_output
 
+    check_output(output, reports)
     export(
         reports,
         target=Target(target),

@@ -38,6 +38,9 @@ def command(
     from datetime import UTC, datetime
 
     from auditor.analysis.html.page import make_page, write_page
+    from auditor.analysis.report_files import check_output
+
+    check_output(output, [one for one in (report, previous, policy) if one])
 
     page = make_page(
         [report],

@@ -22,6 +22,7 @@ from tests.records import EVERYTHING, RECORDS, REFUSED, failure, image
 
 ENCODE = encoder(Shape.IMAGE)
 REPORT = b"".join(ENCODE(record) for record in RECORDS)
+GZIPPED = gzip.compress(REPORT, mtime=0)
 LINES = REPORT.splitlines()
 LINE = ENCODE(image())
 
@@ -123,7 +124,7 @@ def lines_of(shape: Shape) -> list[bytes]:
         pytest.param("a.jsonl", REPORT[:-1], id="no newline at the end"),
         pytest.param("a.jsonl", b"\n" + REPORT + b"\n\n", id="blank lines"),
         pytest.param("a.jsonl", REPORT.replace(b"\n", b"\r\n"), id="CRLF"),
-        pytest.param("a.jsonl.gz", gzip.compress(REPORT, mtime=0), id="gzip"),
+        pytest.param("a.jsonl.gz", GZIPPED, id="gzip"),
         pytest.param(
             "a.jsonl.gz",
             b"".join(map(gzip.compress, REPORT.splitlines(keepends=True))),
@@ -220,7 +221,7 @@ def test_a_line_over_the_limit_is_told(
             "a", encoder(Shape.LAYER)(image()),
             "a report of shape layer; one of shape image is needed",
         ),
-        pytest.param("a.gz", gzip.compress(REPORT, mtime=0)[:-9], "the file is cut off"),
+        pytest.param("a.gz", GZIPPED[:-9], "the file is cut off"),
         pytest.param("a.gz", REPORT, "not a gzip file"),
         pytest.param("a.gz", b"", "not a gzip file"),
         pytest.param(

@@ -13,7 +13,7 @@ CHECKS = (
         summary="Every reference could be audited.",
         sentence="could not be audited:",
         found="""
-        CASE WHEN list_contains($value, failure)
+        CASE WHEN list_contains($value, '*') OR list_contains($value, failure)
              THEN [failure || ': ' || coalesce(detail, '')] END""",
     ),
     Check(

@@ -112,12 +112,13 @@ def _annotations(value: object) -> tuple[dict[str, str], ...]:
 
 def _failures(value: object) -> tuple[str, ...]:
     if value is True:
-        return tuple(FailureKind)
+        return (ANY_FAILURE,)  # also a kind that only a later version knows
     if not isinstance(value, list) or not value:
         raise ValueError
     return tuple(FailureKind(kind) for kind in value)
 
 
+ANY_FAILURE = "*"
 _NAME = re.compile(r"\S+")
 _REASON = re.compile(r".*\S.*")
 SEVERITY = choice(Severity)

@@ -38,7 +38,10 @@ _IMAGES = """
 # `bytes` are those of the distinct layers, as far as manifests give them.
 _REPOSITORIES = """
     WITH stored AS (
-        SELECT registry, repository, count(*) AS layers, sum(size)::BIGINT AS bytes
+        SELECT registry, repository, count(*) AS layers,
+               -- what adds up to more than 64 bits is not true anyway
+               CASE WHEN sum(size) <= 9223372036854775807 THEN sum(size)::BIGINT
+                    WHEN sum(size) IS NOT NULL THEN 9223372036854775807 END AS bytes
         FROM (SELECT registry, repository, digest, max(size) AS size
               FROM layers GROUP BY ALL)
         GROUP BY ALL),
@@ -95,8 +98,9 @@ def _run(connection: duckdb.DuckDBPyConnection) -> Run:
     found = connection.execute("""
         SELECT strftime(try_cast(min(audited_at) AS TIMESTAMP), '%Y%m%dT%H%M%SZ'),
                strftime(try_cast(min(audited_at) AS TIMESTAMP), '%Y-%m-%d'),
-               bit_xor(md5_number_lower(concat_ws(' ', reference, digest, audited_at)))
-                   % 4294967296,
+               sum(md5_number_lower(concat_ws(
+                   ' ', reference, digest, failure, size, audited_at)))
+                   % 18446744073709551616,
                count(*)
         FROM lines""").fetchone()
     assert found is not None
@@ -105,4 +109,4 @@ def _run(connection: duckdb.DuckDBPyConnection) -> Run:
         raise UsageError("the report holds no record")
     if started is None:
         raise UsageError("the report's records do not say when they were made")
-    return Run(name=f"{started}-{fingerprint:08x}", date=date)
+    return Run(name=f"{started}-{int(fingerprint):016x}", date=date)

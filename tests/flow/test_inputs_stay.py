@@ -1,0 +1,77 @@
+"""No command writes over what it reads, and nothing that failed passes unseen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+import pytest
+
+from auditor.cli.main import run
+from auditor.records import FailureRecord
+from tests.records import failure, image
+
+POLICY = "[rules.all]\nrepositories = ['*']\nforbid_failures = true\n"
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> Path:
+    path = tmp_path / "report.jsonl"
+    path.write_bytes(orjson.dumps(image()) + b"\n")
+    (tmp_path / "policy.toml").write_text(POLICY)
+    return path
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["check", "{report}", "--policy", "{policy}", "-o", "{report}"],
+        ["check", "{report}", "--policy", "{policy}", "-o", "{policy}"],
+        ["check", "{report}", "--policy", "{policy}", "--metrics", "{report}"],
+        ["html", "{report}", "-o", "{report}"],
+        ["export", "{report}", "--to", "sqlite", "-o", "{report}", "--force"],
+    ],
+)
+def test_what_is_read_is_not_written(
+    command: list[str], report: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    policy = report.with_name("policy.toml")
+    before = report.read_bytes(), policy.read_bytes()
+    code = run([part.format(report=report, policy=policy) for part in command])
+    assert code == 2
+    assert "cannot be written" in capfd.readouterr().err
+    assert (report.read_bytes(), policy.read_bytes()) == before
+
+
+def _lines(*changes: dict[str, object]) -> bytes:
+    record: FailureRecord = failure()
+    known = orjson.loads(orjson.dumps(record))
+    return b"".join(orjson.dumps({**known, **change}) + b"\n" for change in changes)
+
+
+def test_a_failure_of_a_later_version_breaks_the_rule_against_failures(
+    report: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    report.write_bytes(_lines({"failure": "brand_new_kind"}))
+    policy = str(report.with_name("policy.toml"))
+    assert run(["check", str(report), "--policy", policy]) == 1
+    assert "brand_new_kind" in capfd.readouterr().out
+
+
+def test_a_line_without_a_reference_is_no_report(
+    report: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    report.write_bytes(_lines({"reference": None}))
+    assert run(["query", str(report), "select count(*) from images"]) == 2
+    assert "without a reference" in capfd.readouterr().err
+
+
+def test_runs_of_doubled_lines_are_told_apart(
+    report: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    dataset = str(report.with_name("history"))
+    for number in range(2):
+        line = _lines({"reference": f"r.example.com/a:{number}"})
+        report.write_bytes(line + line)
+        assert run(["history", "add", dataset, str(report)]) == 0
+    assert "already" not in capfd.readouterr().out
