@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from auditor.config.file import load, read_toml
-from auditor.config.options import OPTIONS, Group, Option, Where, options_of
+from auditor.config.option import Group, Option, Where
+from auditor.config.options import OPTIONS, options_of
 from auditor.config.resolve import resolve
 from auditor.config.settings import (
     ImageConfigMode,

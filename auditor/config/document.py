@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 from auditor.config.login import LOGIN_KEYS
 from auditor.config.mistakes import key_path, toml_key, unknown
-from auditor.config.options import BY_NAME, OPTIONS, Where
+from auditor.config.option import Where
+from auditor.config.options import BY_NAME, OPTIONS
 from auditor.config.taker import Taker, Values
 from auditor.errors import ProtocolError
 from auditor.protocol.registry_name import registry_name

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from auditor.config.mistakes import unknown
-from auditor.config.options import BY_NAME, ENVIRONMENT_PREFIX, OPTIONS
+from auditor.config.option import ENVIRONMENT_PREFIX
+from auditor.config.options import BY_NAME, OPTIONS
 from auditor.config.taker import Taker, Values
 from auditor.safe_text import safe_text
 

@@ -15,7 +15,8 @@ from typing import Any
 from auditor.config.document import Document, Section, read_document
 from auditor.config.login import LOGIN_KEYS, VARIABLE_KEYS, LoginReader
 from auditor.config.mistakes import Mistakes
-from auditor.config.options import BY_NAME, OPTIONS, Where
+from auditor.config.option import Where
+from auditor.config.options import BY_NAME, OPTIONS
 from auditor.config.overrides import read_environment, read_flags
 from auditor.config.settings import RegistrySettings, Settings
 from auditor.config.taker import Taker, Values

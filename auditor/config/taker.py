@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePath
 
 from auditor.config.mistakes import Mistakes
-from auditor.config.options import Option
+from auditor.config.option import Option
 
 # What one layer says, by option name.
 Values = dict[str, object]

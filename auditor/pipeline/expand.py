@@ -16,7 +16,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.pipeline.feed import feed
 from auditor.protocol.reference import Reference, TagPattern, is_digest, is_tag
-from auditor.registry.client import Page
+from auditor.registry.lister import Page
 from auditor.registry.registries import Registries
 from auditor.sources.lists import Item, Listed, Malformed
 

@@ -1,20 +1,15 @@
-"""One registry: manifests, blobs and tag lists (OCI distribution-spec v1.1)."""
+"""One registry: manifests and blobs (OCI distribution-spec v1.1), and its lists."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
-from urllib.parse import urlencode
-
-import orjson
 
 from auditor.config import RegistrySettings
-from auditor.errors import Failure, FailureKind, ProtocolError, Stage
+from auditor.errors import Failure, ProtocolError, Stage
 from auditor.protocol.answer import Answer
 from auditor.protocol.digest import check_digest
-from auditor.protocol.link import next_page
 from auditor.protocol.media_types import ACCEPT_MANIFESTS
 from auditor.protocol.realm import is_loopback_host, origin_of
 from auditor.protocol.reference import api_host
@@ -22,7 +17,9 @@ from auditor.protocol.scope import pull_scope
 from auditor.registry.auth import HostAuth, ScopeAuth
 from auditor.registry.clock import Clock
 from auditor.registry.credentials import Credential
+from auditor.registry.distribution_lists import DistributionLists
 from auditor.registry.exchange import Exchange, RequestCounts, RequestKind
+from auditor.registry.lister import Lister, Page
 from auditor.registry.plan import HostPlan
 from auditor.registry.politeness import Politeness
 from auditor.registry.token_service import TokenService
@@ -31,29 +28,8 @@ from auditor.registry.transport import Timeouts, Transport
 if TYPE_CHECKING:
     from auditor.protocol.keys import KeySet
 
-# A page of 1,000 tags of at most 128 characters is 132 KB. Some registries ignore
-# `n` and send a whole list: a million tags fit in this.
-MAX_LIST_BYTES = 128 * 1024 * 1024
-# A list that is longer than this many pages is a loop that changes its links.
-MAX_PAGES = 100_000
-# Asked for when a page of the configured size is refused or times out.
-SMALL_PAGE = 100
-
 _MANIFEST_HEADERS = {"Accept": ACCEPT_MANIFESTS}
 _BLOB_HEADERS = {"Accept": "*/*"}
-_LIST_HEADERS = {"Accept": "application/json"}
-# Statuses with which products refuse a page size.
-_REFUSES_SIZE = frozenset({400, 405})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """One page of a list. `number` counts from 1, `unreadable` what is no string."""
-
-    names: tuple[str, ...]
-    unreadable: int
-    number: int
-    last: bool
 
 
 class Registry:
@@ -116,6 +92,13 @@ class Registry:
             clock=clock,
         )
 
+        self._lists: Lister = DistributionLists(
+            self.base_url,
+            page_size=settings.page_size,
+            exchange=self._exchange,
+            pull_auth=self.pull_auth,
+        )
+
     async def __aenter__(self) -> Self:
         await self._transport.__aenter__()
         return self
@@ -168,67 +151,9 @@ class Registry:
 
     # -- lists -----------------------------------------------------------------
 
-    async def list_tags(self, repository: str) -> AsyncIterator[Page | Failure]:
-        """The pages of a repository's tags, then nothing or one `Failure`.
-
-        Spec: "Listing Tags". The `Link` of each page is followed as it is; a page
-        that was seen before or holds nothing new ends the list as a failure.
-        """
-        size: int | None = self.settings.page_size
-        path = f"{self.base_url}/v2/{repository}/tags/list"
-        url = f"{path}?{urlencode({'n': size})}"
-        seen_urls = {url}
-        seen_pages: set[int] = set()
-        number = 0
-        while True:
-            answer = await self._exchange.send(
-                RequestKind.LIST,
-                "GET",
-                url,
-                headers=_LIST_HEADERS,
-                max_bytes=MAX_LIST_BYTES,
-                authorizer=self.pull_auth(repository),
-                wanted=_REFUSES_SIZE if size is not None and number == 0 else (),
-            )
-            if isinstance(answer, Failure):
-                if _timed_out(answer) and number == 0 and size and size > SMALL_PAGE:
-                    size = SMALL_PAGE
-                    url = f"{path}?{urlencode({'n': size})}"
-                    continue
-                yield _list_failure(answer, number)
-                return
-            if answer.status in _REFUSES_SIZE:
-                size, url = None, path
-                continue
-            number += 1
-            try:
-                names, unreadable = _names(answer.body, "tags")
-            except ProtocolError as error:
-                failure = Failure(kind=error.kind, detail=error.detail)
-                yield _list_failure(failure, number - 1)
-                return
-            following: str | Failure | None
-            try:
-                following = next_page(answer.headers.getall("Link", ()), answer.url)
-            except ProtocolError as error:
-                following = _incomplete(error.detail)
-            yield Page(
-                names=names,
-                unreadable=unreadable,
-                number=number,
-                last=following is None,
-            )
-            if isinstance(following, Failure):
-                yield following
-            if following is None or isinstance(following, Failure):
-                return
-            page = hash(names)
-            if following in seen_urls or page in seen_pages or number >= MAX_PAGES:
-                yield _incomplete(f"the list of {repository} goes round in circles")
-                return
-            seen_urls.add(following)
-            seen_pages.add(page)
-            url = following
+    def list_tags(self, repository: str) -> AsyncIterator[Page | Failure]:
+        """The pages of a repository's tags, then nothing or one `Failure`."""
+        return self._lists.tags(repository)
 
 
 def _scheme(host: str, settings: RegistrySettings) -> str:
@@ -245,41 +170,3 @@ def _allowed_hosts(settings: RegistrySettings) -> frozenset[str]:
     if settings.token_url:
         hosts.add(origin_of(settings.token_url).host)
     return frozenset(hosts)
-
-
-def _names(body: bytes, key: str) -> tuple[tuple[str, ...], int]:
-    """The strings of a list answer, and how many entries are neither string nor null.
-
-    `null` where a list should be is an empty one (Go writes it so).
-    """
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise ProtocolError(f"the list is not JSON: {error.msg}") from None
-    if not isinstance(document, dict):
-        raise ProtocolError("the list is JSON but not an object")
-    if key not in document:
-        raise ProtocolError(f'the list holds no "{key}"')
-    entries = document[key]
-    if entries is None:
-        return (), 0
-    if not isinstance(entries, list):
-        raise ProtocolError(f'the "{key}" of the list is not a list')
-    names = tuple(name for name in entries if isinstance(name, str))
-    # Some products put a null where a name was deleted.
-    nulls = sum(entry is None for entry in entries)
-    return names, len(entries) - len(names) - nulls
-
-
-def _timed_out(failure: Failure) -> bool:
-    return failure.kind is FailureKind.TIMEOUT or failure.status == 504
-
-
-def _list_failure(failure: Failure, pages: int) -> Failure:
-    if pages == 0:
-        return failure.at(Stage.LIST)
-    return _incomplete(f"after {pages} good pages: {failure.detail}")
-
-
-def _incomplete(detail: str) -> Failure:
-    return Failure(kind=FailureKind.INCOMPLETE_LISTING, detail=detail, stage=Stage.LIST)

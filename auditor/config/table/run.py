@@ -1,0 +1,44 @@
+"""How a run goes about its work."""
+
+from __future__ import annotations
+
+from auditor.config.option import Group, Option, Where
+from auditor.config.settings import LogLevel, Progress
+from auditor.config.values import choice, whole
+
+RUN: tuple[Option, ...] = (
+    Option(
+        name="workers",
+        # More than a thousand tasks wait for the same few slots of each host.
+        value=whole(1, 1024),
+        help="How many references of one registry are worked on at once.",
+        where=Where.TOP,
+        group=Group.RUN,
+        flags=("--workers",),
+    ),
+    Option(
+        name="window",
+        # A record with hundreds of layers is some 100 KB: 65,536 are 6.5 GB at worst.
+        value=whole(1, 65_536),
+        help="How many finished records may wait for their turn in input order.",
+        where=Where.TOP,
+        group=Group.RUN,
+        flags=("--window",),
+    ),
+    Option(
+        name="progress",
+        value=choice(Progress),
+        help="When to show progress on standard error; auto: if that is a terminal.",
+        where=Where.TOP,
+        group=Group.RUN,
+        flags=("--progress",),
+    ),
+    Option(
+        name="log_level",
+        value=choice(LogLevel),
+        help="The least severe messages to log on standard error.",
+        where=Where.TOP,
+        group=Group.RUN,
+        flags=("--log-level",),
+    ),
+)
