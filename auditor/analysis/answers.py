@@ -36,7 +36,7 @@ def write_answer(answer: Answer, form: Format, out: TextIO) -> bool:
             write_table(answer.columns, rows[:MAX_TABLE_ROWS], out)
             return len(rows) <= MAX_TABLE_ROWS
         case Format.JSONL:
-            out.writelines(f"{line}\n" for line in answer.json_lines())
+            out.writelines(f"{_shown(line, out)}\n" for line in answer.json_lines())
         case Format.CSV:
             write_csv(answer.columns, answer.rows(), out)
     return True
@@ -46,15 +46,20 @@ def write_csv(
     columns: tuple[Column, ...], rows: Iterator[tuple[str | None, ...]], out: TextIO
 ) -> None:
     """RFC 4180 with a header; null is an empty cell, and formulas are text."""
-    out.write(_csv_line(neutral(column.name) for column in columns))
+    out.write(_csv_line(_shown(neutral(column.name), out) for column in columns))
     numbers = [column.is_number for column in columns]
     out.writelines(
         _csv_line(
-            (cell or "") if number else neutral(cell or "")
+            (cell or "") if number else _shown(neutral(cell or ""), out)
             for cell, number in zip(row, numbers, strict=True)
         )
         for row in rows
     )
+
+
+def _shown(text: str, out: TextIO) -> str:
+    # On a terminal, nothing that a report holds may steer it.
+    return safe_text(text, sys.maxsize) if out.isatty() else text
 
 
 def _csv_line(cells: Iterable[str]) -> str:

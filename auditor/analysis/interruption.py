@@ -36,8 +36,11 @@ def interruptible(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     woken, wakes = socket.socketpair()
     wakes.setblocking(False)
 
-    def terminate(*_: object) -> None:
-        raise SystemExit(ExitCode.TERMINATED)
+    # DuckDB, too, runs the handlers while it works, and then raises an error of its
+    # own: what came in is remembered here, whoever notices it first.
+    def interrupt(number: int, _frame: object) -> None:
+        received.append(number)
+        raise _meaning(number)
 
     def watch() -> None:
         while True:
@@ -55,23 +58,30 @@ def interruptible(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
     watcher = threading.Thread(target=watch, name="interruption", daemon=True)
     with closing(woken), closing(wakes):
-        before = signal.signal(signal.SIGTERM, terminate)
+        before = {
+            number: signal.signal(number, interrupt)
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
         wakeup = signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
         watcher.start()
         try:
             yield
         except BaseException:
-            # DuckDB's own error may have come first.
-            if signal.SIGTERM in received:
-                raise SystemExit(ExitCode.TERMINATED) from None
-            if signal.SIGINT in received:
-                raise KeyboardInterrupt from None
+            if received:
+                raise _meaning(max(received)) from None
             raise
         finally:
             signal.set_wakeup_fd(wakeup)
-            signal.signal(signal.SIGTERM, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
             wakes.send(_END)
             watcher.join()
+
+
+def _meaning(number: int) -> BaseException:
+    if number == signal.SIGTERM:
+        return SystemExit(ExitCode.TERMINATED)
+    return KeyboardInterrupt()
 
 
 def _is_ours() -> bool:

@@ -26,6 +26,8 @@ from auditor.errors import UsageError
 
 READING_NODES = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
 ROW_FUNCTIONS = {"unnest", "range", "generate_series", "json_each", "json_tree"}
+# Functions that read or change what belongs to the program, not to the reports.
+FOREIGN_FUNCTIONS = {"current_setting", "getenv", "getvariable", "write_log"}
 ROWS_AT_ONCE = 1000
 
 _FLOATS = {"DOUBLE", "FLOAT"}
@@ -143,6 +145,9 @@ def _check_tree(tree: object) -> None:
         if kind.endswith("_NODE") and kind not in READING_NODES:
             verb = kind.removesuffix("_NODE").removesuffix("_QUERY")
             raise UsageError(f"a query only reads: {verb} is not possible in it")
+        name = str(part.get("function_name")).lower()
+        if part.get("class") == "FUNCTION" and name in FOREIGN_FUNCTIONS:
+            raise UsageError(f"a query reads reports: {name}() is not possible in it")
         if kind == "TABLE_FUNCTION":
             name = str(part.get("function", {}).get("function_name"))
             if name.lower() not in ROW_FUNCTIONS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from auditor.cli.extras import needs_extras
+from auditor.cli.print_lines import MAX_ROWS
 from auditor.errors import ExitCode
 
 FORMATS = ("table", "markdown", "jsonl", "sarif", "junit", "github")
@@ -34,7 +35,7 @@ FORMATS = ("table", "markdown", "jsonl", "sarif", "junit", "github")
 )
 @click.option(
     "--limit",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, MAX_ROWS),
     default=50,
     help="Rows of each table and markdown table; 0 for all. [default: 50]",
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from auditor.cli.extras import needs_extras
+from auditor.cli.print_lines import MAX_ROWS
 from auditor.errors import ExitCode
 
 
@@ -31,7 +32,7 @@ from auditor.errors import ExitCode
 )
 @click.option(
     "--limit",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, MAX_ROWS),
     default=50,
     help="Rows of each table of text and markdown; 0 for all. [default: 50]",
 )

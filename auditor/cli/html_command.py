@@ -8,7 +8,7 @@ from auditor.cli.extras import needs_extras
 
 
 @click.command("html")
-@click.argument("report")
+@click.argument("reports", nargs=-1, required=True, metavar="REPORT...")
 @click.option(
     "-o",
     "--output",
@@ -18,8 +18,9 @@ from auditor.cli.extras import needs_extras
 )
 @click.option(
     "--previous",
+    multiple=True,
     metavar="OLD",
-    help="An earlier report: the page then says what changed.",
+    help="An earlier report: the page then says what changed. May be repeated.",
 )
 @click.option(
     "--policy",
@@ -28,7 +29,11 @@ from auditor.cli.extras import needs_extras
 )
 @needs_extras
 def command(
-    *, report: str, output: str, previous: str | None, policy: str | None
+    *,
+    reports: tuple[str, ...],
+    output: str,
+    previous: tuple[str, ...],
+    policy: str | None,
 ) -> None:
     """Make one self-contained page of a report, to read and to send round.
 
@@ -40,11 +45,11 @@ def command(
     from auditor.analysis.html.page import make_page, write_page
     from auditor.analysis.report_files import check_output
 
-    check_output(output, [one for one in (report, previous, policy) if one])
+    check_output(output, [*reports, *previous, *([policy] if policy else [])])
 
     page = make_page(
-        [report],
-        previous=[previous] if previous else [],
+        reports,
+        previous=previous,
         policy_file=policy,
         today=datetime.now(UTC).date(),
     )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import click
 
 from auditor.cli.extras import needs_extras
+from auditor.cli.print_lines import MAX_ROWS
 
 
 @click.command("layers")
-@click.argument("report")
+@click.argument("reports", nargs=-1, required=True, metavar="REPORT...")
 @click.option(
     "--digest",
     "digests",
@@ -26,15 +27,17 @@ from auditor.cli.extras import needs_extras
 )
 @click.option(
     "--limit",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, MAX_ROWS),
     default=20,
     help="Rows of each table of text and markdown; 0 for all. [default: 20]",
 )
 @needs_extras
-def command(*, report: str, digests: tuple[str, ...], form: str, limit: int) -> None:
+def command(
+    *, reports: tuple[str, ...], digests: tuple[str, ...], form: str, limit: int
+) -> None:
     """Tell what layers share, and which images contain one.
 
-    REPORT is a report, also a compressed one (.gz, .zst), or a quoted glob of some.
+    REPORT is a report, also a compressed one (.gz, .zst), or a quoted glob of them.
     Bytes are those of compressed layers; a layer counts once for each registry.
     """
     from auditor.analysis.digest import find_digests
@@ -44,8 +47,8 @@ def command(*, report: str, digests: tuple[str, ...], form: str, limit: int) -> 
 
     if digests:
         wanted = tuple(dict.fromkeys(digests))
-        with find_digests([report], wanted) as places:
+        with find_digests(reports, wanted) as places:
             print_lines(place_lines(places, wanted, form, limit))
         return
-    with open_inventory([report]) as inventory:
+    with open_inventory(reports) as inventory:
         print_lines(inventory_lines(inventory, form, limit))

@@ -9,6 +9,8 @@ import click
 
 # One system call for so many lines: some 100 KB.
 LINES_AT_ONCE = 500
+# The most that `--limit` may ask for: no table of so many rows is ever read.
+MAX_ROWS = 1_000_000_000
 
 
 def print_lines(lines: Iterable[str]) -> None:

@@ -56,6 +56,17 @@ def test_a_person_reads_what_is_shared(
     assert answer(capsys, report) == golden.splitlines()
 
 
+def test_several_reports_are_one_inventory(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = [
+        write_report(tmp_path / f"{number}.jsonl", [record])
+        for number, record in enumerate(REPORT)
+    ]
+    totals = json.loads(answer(capsys, *parts, "--format", "jsonl")[-1])
+    assert (totals["images"], totals["failures"]) == (3, 1)
+
+
 def test_json_lines_hold_every_row_and_then_the_totals(
     report: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 from pathlib import Path
 
 import pytest
 
 from auditor.cli.main import run
-from tests.records import RECORDS
+from tests.records import RECORDS, image
 from tests.reports import write_report
 
 
@@ -40,6 +41,26 @@ def test_json_lines_and_csv_are_for_programs(
     assert (
         capsys.readouterr().out == "failure,status\ninvalid_reference,\nnot_found,404\n"
     )
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_nothing_in_a_report_steers_a_terminal(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hostile = image(annotations={"a": "\x9b2J\u202e\x1b[2J"})
+    report = write_report(tmp_path / "hostile.jsonl", [hostile])
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    question = "SELECT annotations['a'] AS a FROM images"
+    assert run(["query", report, question, "--format", form]) == 0
+    printed = terminal.getvalue()
+    assert "2J" in printed
+    assert all(line.isprintable() for line in printed.splitlines())
 
 
 def test_several_reports_are_one_table(

@@ -157,11 +157,12 @@ def test_what_was_not_checked_is_told(tmp_path: Path) -> None:
         ]
 
 
-def test_an_empty_report_is_told(tmp_path: Path) -> None:
+def test_an_empty_report_is_no_pass(tmp_path: Path) -> None:
     with findings_of(tmp_path, RULE, []) as findings:
         assert findings.notices() == [
-            "the report holds no line: there was nothing to check"
+            "the report holds no line: nothing was checked, so this is no pass"
         ]
+        assert not findings.passed
 
 
 def test_a_rule_that_needs_an_earlier_report_is_not_skipped(tmp_path: Path) -> None:

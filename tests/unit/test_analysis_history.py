@@ -123,7 +123,7 @@ def test_every_run_is_shown_oldest_first(kept: Any) -> None:
     dataset = kept([tag("1", 2)], [tag("1", 1), failed("2", 1), REFUSED])
     names = ("date", "repositories", "references", "failures", "bytes")
     assert [tuple(row[name] for name in names) for row in shown(dataset)] == [
-        ("2026-11-01", "1", "1", "1", "300"),
+        ("2026-11-01", "1", "1", "2", "300"),  # one of no repository
         ("2026-11-02", "1", "1", "0", "300"),
     ]
 
@@ -192,6 +192,18 @@ def test_what_is_not_known_is_told(target: str, said: str, kept: Any) -> None:
 def test_what_is_no_data_set_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no data set of auditor history"):
         shown(tmp_path)
+
+
+def test_a_data_set_without_a_run_is_told(tmp_path: Path) -> None:
+    for kind in ("images", "repositories"):
+        (tmp_path / kind / "date=2026-11-01").mkdir(parents=True)
+    with pytest.raises(UsageError, match="no run has been added"):
+        shown(tmp_path)
+
+
+def test_a_night_on_which_nothing_was_a_reference_is_shown(kept: Any) -> None:
+    (night,) = shown(kept([REFUSED]))
+    assert (night["repositories"], night["failures"]) == ("0", "1")
 
 
 @pytest.mark.parametrize(

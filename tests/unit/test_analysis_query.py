@@ -122,6 +122,8 @@ COPY_AND_READ = (
          VIEWS_ONLY),
         ("FROM enable_logging(storage = 'file', storage_path = '{other}')", VIEWS_ONLY),
         ("FROM duckdb_secrets()", VIEWS_ONLY),
+        ("SELECT current_setting('temp_directory')", "current_setting() is not possi"),
+        ("FROM images WHERE write_log('x') IS NULL", "write_log() is not possible"),
         ("SELECT * FROM '{secret}'", "the query: Cannot access file"),
         ("SELECT * FROM report", "the query: Table with name"),
         ("SELECT nothing FROM images", 'the query: Referenced column "nothing" not'),

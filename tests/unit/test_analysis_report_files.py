@@ -241,6 +241,13 @@ def test_what_is_wrong_with_a_report_is_one_sentence(
     assert str(caught.value).endswith(after)
 
 
+def test_an_image_without_platforms_is_no_image(put: Callable[..., str]) -> None:
+    line = json.loads(LINE) | {"platforms": None}
+    path = put(json.dumps(line).encode())
+    with pytest.raises(UsageError, match="not a report: an image without platforms"):
+        rows(path, "SELECT * FROM platforms")
+
+
 def test_a_damage_in_the_middle_of_a_large_report_is_found_and_placed(
     put: Callable[..., str],
 ) -> None:

@@ -120,8 +120,9 @@ class Findings:
 
     @property
     def passed(self) -> bool:
-        """Whether no rule of severity error is broken without a waiver."""
-        return self.total(Severity.ERROR) == 0
+        """Whether there was something to check, and no rule of severity error is
+        broken without a waiver."""
+        return self.lines > 0 and self.total(Severity.ERROR) == 0
 
     def violations(
         self,
@@ -152,7 +153,7 @@ class Findings:
     def notices(self) -> list[str]:
         """What a reader should know of the check itself, a safe sentence each."""
         if not self.lines:
-            return ["the report holds no line: there was nothing to check"]
+            return ["the report holds no line: nothing was checked, so this is no pass"]
         notices = []
         for number, section in enumerate(self.policy.sections):
             if not self._number(

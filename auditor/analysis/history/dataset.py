@@ -6,7 +6,8 @@
 A run is what `add` was given at once: one report, or those of one night. Its name is
 the time of its first record and a fingerprint of what it found, so that adding a run
 again changes nothing. `images` has a row for each reference, `repositories` one for
-each repository; every program that reads Hive partitions can read them.
+each repository, and one without a name for what could not become a reference; every
+program that reads Hive partitions can read them.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ _REPOSITORIES = """
         FROM images GROUP BY ALL),
     failed AS (
         SELECT registry, repository, count(DISTINCT reference) AS failures
-        FROM failures WHERE repository IS NOT NULL GROUP BY ALL)
+        FROM failures GROUP BY ALL)
     SELECT {run} AS run, registry, repository,
            coalesce(found."references", 0) AS "references",
            coalesce(failed.failures, 0) AS failures,

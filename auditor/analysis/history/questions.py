@@ -18,7 +18,7 @@ from auditor.safe_text import safe_text
 
 # Every run of the data set, oldest first.
 _RUNS = """
-    SELECT run, date::VARCHAR AS date, count(*) AS repositories,
+    SELECT run, date::VARCHAR AS date, count(repository) AS repositories,
            sum("references")::BIGINT AS "references", sum(failures)::BIGINT AS failures,
            sum(bytes)::BIGINT AS bytes
     FROM {repositories} GROUP BY ALL ORDER BY run"""
@@ -62,8 +62,12 @@ def show(dataset: Path, target: str | None) -> Iterator[Answer]:
 
     `UsageError` where there is no data set, or it does not know the target.
     """
-    if not (dataset / "repositories").is_dir():
-        raise UsageError(f"{safe_text(str(dataset))}: no data set of auditor history")
+    for kind in ("images", "repositories"):
+        if not any((dataset / kind).glob("date=*/*.parquet")):
+            raise UsageError(
+                f"{safe_text(str(dataset))}: no data set of auditor history:"
+                f" no run has been added to {kind}"
+            )
     tables = {kind: _table(dataset, kind) for kind in ("images", "repositories")}
     if target is None:
         select = _RUNS.format(**tables)
@@ -76,9 +80,10 @@ def show(dataset: Path, target: str | None) -> Iterator[Answer]:
             reference=quoted(str(reference)),
         )
     with work_database() as connection, reading_reports():
-        if connection.execute(f"SELECT 1 FROM ({select}) LIMIT 1").fetchone() is None:
+        found = connection.execute(f"SELECT 1 FROM ({select}) LIMIT 1").fetchone()
+        if target is not None and found is None:
             raise UsageError(
-                f"{safe_text(str(dataset))}: knows nothing of {safe_text(target or '')}"
+                f"{safe_text(str(dataset))}: knows nothing of {safe_text(target)}"
             )
         yield Answer(connection, select)
 

@@ -59,14 +59,21 @@ def _driver(policy: Policy) -> dict[str, Any]:
 
 def _descriptor(rule: Rule) -> dict[str, Any]:
     """A reportingDescriptor (section 3.49)."""
-    text = f"{rule.check.summary} ({rule.limit})"
+    text = (
+        f"{rule.check.summary.rstrip('.')}."
+        f" The policy says: {rule.check.name} = {rule.limit}."
+    )
     return {
         "id": rule.id,
         "shortDescription": {"text": rule.check.summary},
         "fullDescription": {"text": text},
-        "help": {"text": rule.check.hint or text},
+        "help": {"text": f"{text}{_help(rule.check.hint)}"},
         "defaultConfiguration": {"level": rule.section.severity},
     }
+
+
+def _help(hint: str) -> str:
+    return f" Where the report does not say: {hint}." if hint else ""
 
 
 def _result(violation: Violation, policy: Policy) -> dict[str, Any]:
