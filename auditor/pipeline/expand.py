@@ -16,7 +16,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.pipeline.feed import feed
 from auditor.protocol.reference import Reference, TagPattern, is_digest, is_tag
-from auditor.registry.lister import Page
+from auditor.registry.lister import ListedTag, Page
 from auditor.registry.registries import Registries
 from auditor.sources.lists import Item, Listed, Malformed
 
@@ -28,10 +28,14 @@ SUSPICIOUS_COUNTS = frozenset({100, 1000})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """A reference to audit. `listed`: the registry named its tag."""
+    """A reference to audit. `listed`: the registry named its tag.
+
+    `digest` is what the listing said that the tag names, if it did.
+    """
 
     reference: Reference
     listed: bool = False
+    digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +78,8 @@ class Expansion:
     listings: list[Listing] = field(default_factory=list)
 
 
-_Tags = MemoryObjectReceiveStream[Page | Failure]
+_Page = Page[ListedTag] | Failure
+_Tags = MemoryObjectReceiveStream[_Page]
 
 
 async def expand(
@@ -128,7 +133,7 @@ async def _look_ahead(
             for item in batch:
                 tags = None
                 if isinstance(item, Listed) and isinstance(item.selector, TagPattern):
-                    give, tags = anyio.create_memory_object_stream[Page | Failure](1)
+                    give, tags = anyio.create_memory_object_stream[_Page](1)
                     group.start_soon(_list, item.selector, registries, give)
                 await send.send((item, tags))
 
@@ -136,7 +141,7 @@ async def _look_ahead(
 async def _list(
     pattern: TagPattern,
     registries: Registries,
-    give: MemoryObjectSendStream[Page | Failure],
+    give: MemoryObjectSendStream[_Page],
 ) -> None:
     async with give:
         registry = await registries.get(pattern.registry)
@@ -176,9 +181,10 @@ async def _listed(
             continue
         listing.pages = page.number
         listing.complete = page.last
-        listing.entries += len(page.names) + page.unreadable
+        listing.entries += len(page.entries) + page.unreadable
         listing.invalid += page.unreadable
-        for tag in page.names:
+        for found in page.entries:
+            tag = found.name
             if is_digest(tag):
                 continue  # some products list digests among the tags
             listing.tags += 1
@@ -192,7 +198,7 @@ async def _listed(
                     tag=tag,
                     digest=None,
                 )
-                yield Asked(reference=reference, listed=True)
+                yield Asked(reference=reference, listed=True, digest=found.digest)
     listing.suspicious = listing.pages == 1 and listing.entries in SUSPICIOUS_COUNTS
     if listing.invalid:
         yield refused(

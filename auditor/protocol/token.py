@@ -129,17 +129,20 @@ def claims_of(header: Mapping[str, Any], payload: Mapping[str, Any]) -> Claims:
     )
 
 
-def granted_actions(claims: Claims, repository: str) -> tuple[str, ...] | None:
-    """The actions granted for a repository, sorted; None: the token does not say.
+def granted_actions(
+    claims: Claims, name: str, resource: str = "repository"
+) -> tuple[str, ...] | None:
+    """The actions granted for a repository, or for another type of resource.
 
-    As in distribution's access controller a grant's class makes no difference.
+    They are sorted; None: the token does not say. As in distribution's access
+    controller a grant's class makes no difference.
     """
     if claims.grants is None:
         return None
     return _sorted_unique(
         action
         for grant in claims.grants
-        if grant.type == "repository" and grant.name == repository
+        if grant.type == resource and grant.name == name
         for action in grant.actions
     )
 
@@ -149,17 +152,23 @@ def can_pull(actions: Iterable[str]) -> bool:
     return not {"pull", "*"}.isdisjoint(actions)
 
 
-def access_of(token: str, repository: str, *, verified: bool = False) -> Access:
+def access_of(
+    token: str, name: str, *, resource: str = "repository", verified: bool = False
+) -> Access:
     """What the token says of the right to pull from a repository.
 
+    Of another type of resource (`registry`, whose catalog is `catalog`) it is the
+    right to anything at all: products name other actions than `pull` there.
     `verified`: whether its signature was checked (`keys.verify_token`).
     """
     claims = read_claims(token)
-    actions = None if claims is None else granted_actions(claims, repository)
+    actions = None if claims is None else granted_actions(claims, name, resource)
     if actions is None:
         state = AccessState.UNVERIFIABLE
+    elif can_pull(actions) or (actions and resource != "repository"):
+        state = AccessState.GRANTED
     else:
-        state = AccessState.GRANTED if can_pull(actions) else AccessState.DENIED
+        state = AccessState.DENIED
     return Access(
         state=state,
         actions=actions or (),

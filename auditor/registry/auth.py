@@ -122,10 +122,11 @@ class ScopeAuth:
         subject = granted.access.subject
         who = f"{subject!r}" if subject else "the anonymous user"
         has = ", ".join(granted.access.actions) or "nothing"
+        lacks = "pull" if self._scope.type == "repository" else str(self._scope)
         return Failure(
             kind=FailureKind.NO_PULL_GRANT,
             stage=Stage.TOKEN,
-            detail=f"the token grants {who} {has} on {self._scope.name}, not pull",
+            detail=f"the token grants {who} {has} on {self._scope.name}, not {lacks}",
         )
 
     async def again(

@@ -13,13 +13,13 @@ from auditor.protocol.digest import check_digest
 from auditor.protocol.media_types import ACCEPT_MANIFESTS
 from auditor.protocol.realm import is_loopback_host, origin_of
 from auditor.protocol.reference import api_host
-from auditor.protocol.scope import pull_scope
+from auditor.protocol.scope import CATALOG_SCOPE, pull_scope
 from auditor.registry.auth import HostAuth, ScopeAuth
 from auditor.registry.clock import Clock
 from auditor.registry.credentials import Credential
 from auditor.registry.distribution_lists import DistributionLists
 from auditor.registry.exchange import Exchange, RequestCounts, RequestKind
-from auditor.registry.lister import Lister, Page
+from auditor.registry.lister import ListedTag, Lister, Page
 from auditor.registry.plan import HostPlan
 from auditor.registry.politeness import Politeness
 from auditor.registry.token_service import TokenService
@@ -97,6 +97,7 @@ class Registry:
             page_size=settings.page_size,
             exchange=self._exchange,
             pull_auth=self.pull_auth,
+            catalog_auth=self.auth.for_scope(CATALOG_SCOPE),
         )
 
     async def __aenter__(self) -> Self:
@@ -151,9 +152,15 @@ class Registry:
 
     # -- lists -----------------------------------------------------------------
 
-    def list_tags(self, repository: str) -> AsyncIterator[Page | Failure]:
-        """The pages of a repository's tags, then nothing or one `Failure`."""
+    def list_tags(self, repository: str) -> AsyncIterator[Page[ListedTag] | Failure]:
+        """The pages of a repository's tags (see `Lister.tags`)."""
         return self._lists.tags(repository)
+
+    def list_repositories(
+        self, below: str | None = None
+    ) -> AsyncIterator[Page[str] | Failure]:
+        """The pages of the registry's repositories (see `Lister.repositories`)."""
+        return self._lists.repositories(below)
 
 
 def _scheme(host: str, settings: RegistrySettings) -> str:

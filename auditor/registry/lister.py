@@ -3,24 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import KW_ONLY, dataclass
+from datetime import datetime
+from typing import Generic, Protocol, TypeVar
 
 from auditor.errors import Failure
 
+Entry = TypeVar("Entry")
+
+
+@dataclass(frozen=True, slots=True)
+class ListedTag:
+    """A tag, and what the listing says of it; most listings only name it.
+
+    `digest` and `media_type` are those of the manifest that the tag names. `size` is
+    compressed bytes, `created` when the image was made and `pushed` when the tag was
+    last put there, both with their time zone.
+    """
+
+    name: str
+    _: KW_ONLY
+    digest: str | None = None
+    media_type: str | None = None
+    size: int | None = None
+    created: datetime | None = None
+    pushed: datetime | None = None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """One page of a list. `number` counts from 1, `unreadable` what is no string."""
+class Page(Generic[Entry]):
+    """Some of the entries of a list, in its order.
 
-    names: tuple[str, ...]
-    unreadable: int
+    `number` counts from 1 the answers that were read, of which a large one is handed
+    on in several `Page`s. `last`: the list ends here. `unreadable` counts what was
+    neither an entry nor null, `total` is how many entries the product says the whole
+    list has.
+    """
+
+    entries: tuple[Entry, ...]
     number: int
     last: bool
+    unreadable: int = 0
+    total: int | None = None
 
 
 class Lister(Protocol):
-    """Lists of one registry, a page at a time."""
+    """Lists of one registry, a page at a time.
 
-    def tags(self, repository: str) -> AsyncIterator[Page | Failure]:
+    Names come as the registry gives them: whoever asks checks them. A list that
+    cannot be read, or only in part, ends with one `Failure` after what was read.
+    """
+
+    def tags(self, repository: str) -> AsyncIterator[Page[ListedTag] | Failure]:
         """The pages of a repository's tags, then nothing or one `Failure`."""
+
+    def repositories(self, below: str | None) -> AsyncIterator[Page[str] | Failure]:
+        """The pages of the registry's repositories, then nothing or one `Failure`.
+
+        Only those below the path `below` (`team` or `team/sub`, whole components) are
+        wanted, null: all. One that cannot ask for so few may give the others too.
+        """

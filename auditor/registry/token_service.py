@@ -112,6 +112,7 @@ class TokenService:
             access=access_of(
                 value,
                 scope.name if scope else "",
+                resource=scope.type if scope else "repository",
                 verified=self._verified(value, key.service),
             ),
             obtained_at=sent_at,

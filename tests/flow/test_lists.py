@@ -1,0 +1,140 @@
+"""The lists of one registry, as they are handed on: pages, and a failure at the end."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from auditor.errors import Failure, FailureKind, Stage
+from auditor.registry import distribution_lists
+from auditor.registry.lister import ListedTag, Page
+from auditor.registry.open import open_registries
+from auditor.sandbox.fault_actions import Answer
+from auditor.sandbox.registry import Behaviour
+from auditor.sandbox.tokens import Account
+from tests.flow.harness import Lab, lab, service, simple
+
+pytestmark = pytest.mark.anyio
+
+NAMES = ["a", "b/c", "b/d", "e/f/g", "h"]
+CATALOG = "/v2/_catalog"
+
+
+async def catalog(here: Lab, **changes: object) -> list[Page[str] | Failure]:
+    async with open_registries(
+        here.settings(**changes), clock=here.clock
+    ) as registries:
+        registry = await registries.get(here.host)
+        return [page async for page in registry.list_repositories()]
+
+
+async def tags(here: Lab, repository: str) -> list[Page[ListedTag] | Failure]:
+    async with open_registries(here.settings(), clock=here.clock) as registries:
+        registry = await registries.get(here.host)
+        return [page async for page in registry.list_tags(repository)]
+
+
+def names(pages: list[Page[str] | Failure]) -> list[str]:
+    return [name for page in pages if isinstance(page, Page) for name in page.entries]
+
+
+def failures(pages: list[Page[str] | Failure]) -> list[Failure]:
+    return [page for page in pages if isinstance(page, Failure)]
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+@pytest.mark.parametrize("size", [1, 2, 4, 5, 1000])
+async def test_the_catalog_is_read_over_all_its_pages(
+    size: int, absolute: bool
+) -> None:
+    behaviour = Behaviour(absolute_links=absolute)
+    async with lab(simple(NAMES), behaviour=behaviour) as here:
+        pages = await catalog(here, page_size=size)
+    assert names(pages) == NAMES
+    assert [page.number for page in pages if isinstance(page, Page)] == list(
+        range(1, -(-len(NAMES) // size) + 1)
+    )
+    assert [page.last for page in pages if isinstance(page, Page)][-1]
+
+
+@pytest.mark.parametrize(
+    ("size", "most", "asked"),
+    [
+        (5000, 1000, ["?n=5000", "?n=1000"]),
+        (5000, 100, ["?n=5000", "?n=1000", ""]),
+        (1000, 100, ["?n=1000", ""]),
+    ],
+)
+async def test_a_page_size_that_is_refused_is_made_smaller_and_then_left_out(
+    size: int, most: int, asked: list[str]
+) -> None:
+    async with lab(simple(NAMES), behaviour=Behaviour(max_page=most)) as here:
+        assert names(await catalog(here, page_size=size)) == NAMES
+        assert here.targets(CATALOG) == [CATALOG + query for query in asked]
+
+
+async def test_a_catalog_that_times_out_is_asked_for_in_small_pages() -> None:
+    async with lab(simple(NAMES)) as here:
+        here.faults.on("GET", CATALOG, Answer(504), query={"n": "1000"}, forever=True)
+        assert names(await catalog(here)) == NAMES
+        assert here.targets(CATALOG)[-1] == f"{CATALOG}?n=100"
+
+
+async def test_the_catalog_is_read_with_a_token_for_it() -> None:
+    async with lab(simple(NAMES), tokens=service()) as here:
+        assert names(await catalog(here)) == NAMES
+        (asked,) = here.targets("/token")
+        assert "scope=registry:catalog:*" in asked
+
+
+async def test_without_a_grant_the_catalog_is_not_asked_for() -> None:
+    reader = Account("reader", "secret", {"a": ("pull",)})
+    async with lab(simple(NAMES), tokens=service(reader), login=reader) as here:
+        (failure,) = failures(await catalog(here))
+        assert not here.targets(CATALOG)
+    assert failure.kind is FailureKind.NO_PULL_GRANT
+    assert failure.detail == (
+        "the token grants 'reader' nothing on catalog, not registry:catalog:*"
+    )
+
+
+@pytest.mark.parametrize("status", [403, 404])
+async def test_a_catalog_that_is_refused_is_a_failure(status: int) -> None:
+    async with lab(simple(NAMES)) as here:
+        here.faults.on("GET", CATALOG, Answer(status))
+        (failure,) = failures(await catalog(here))
+    assert (failure.stage, failure.status) == (Stage.LIST, status)
+
+
+@pytest.mark.parametrize(
+    ("repositories", "expected", "unreadable"),
+    [
+        (None, (), 0),
+        ([], (), 0),
+        (["a", None, "b"], ("a", "b"), 0),
+        (["a", 7, {}, "../b"], ("a", "../b"), 2),
+    ],
+)
+async def test_what_is_no_name_in_a_catalog_is_counted(
+    repositories: object, expected: tuple[str, ...], unreadable: int
+) -> None:
+    body = json.dumps({"repositories": repositories}).encode()
+    async with lab(simple(NAMES)) as here:
+        here.faults.on("GET", CATALOG, Answer(body=body))
+        (page,) = await catalog(here)
+    assert page == Page(entries=expected, number=1, last=True, unreadable=unreadable)
+
+
+async def test_a_list_that_comes_whole_is_handed_on_in_parts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(distribution_lists, "PAGE_ENTRIES", 2)
+    content = simple([f"app:{number}" for number in range(5)])
+    async with lab(content, behaviour=Behaviour(tags_pages=False)) as here:
+        pages = await tags(here, "app")
+    assert pages == [
+        Page(entries=(ListedTag("0"), ListedTag("1")), number=1, last=False),
+        Page(entries=(ListedTag("2"), ListedTag("3")), number=1, last=False),
+        Page(entries=(ListedTag("4"),), number=1, last=True),
+    ]
