@@ -32,6 +32,17 @@ class AttachmentKind(StrEnum):
     ARTIFACT = "artifact"
 
 
+class LayerTrait(StrEnum):
+    """What sets a layer apart from the usual one, a tar archive in gzip."""
+
+    UNCOMPRESSED = "uncompressed"
+    ZSTD = "zstd"
+    ZSTD_CHUNKED = "zstd_chunked"  # can be read in parts
+    ESTARGZ = "estargz"  # gzip that can be read in parts
+    ENCRYPTED = "encrypted"
+    NON_DISTRIBUTABLE = "non_distributable"  # also called foreign
+
+
 class WarningCode(StrEnum):
     """What a reader should know that did not stop the record."""
 
@@ -44,6 +55,8 @@ class WarningCode(StrEnum):
     PLATFORM_DIFFERS = "platform_differs"
     SIGNATURE_INVALID = "signature_invalid"
     FOREIGN_LAYER = "foreign_layer"
+    LABELS_LEFT_OUT = "labels_left_out"
+    NO_WANTED_PLATFORM = "no_wanted_platform"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,11 +77,35 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigFacts:
+    """What an image's config says beside its platform and creation.
+
+    `user` is null where the config names none: the image runs as root. `history` is
+    the number of build steps. `labels` are those that were asked for, or null where
+    none were.
+    """
+
+    user: str | None
+    history: int
+    labels: dict[str, str] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseImage:
+    """The image that this one was built on, as it says itself (annotations.md)."""
+
+    name: str | None
+    digest: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Platform:
     """One platform of an image. Layers stand base first.
 
     `layers` is null where the manifest could not be had (a sparse index).
-    `size` is the sum of the distinct layers' compressed bytes.
+    `size` is the sum of the distinct layers' compressed bytes. `config` is null where
+    no config was fetched, `base` where nothing that was fetched names one.
+    `layer_traits` are those of any of its layers, sorted.
     """
 
     os: str | None
@@ -79,18 +116,26 @@ class Platform:
     media_type: str | None
     config_digest: str | None
     created: str | None
+    config: ConfigFacts | None
+    base: BaseImage | None
     size: int | None
     layers: tuple[Layer, ...] | None
+    layer_traits: tuple[LayerTrait, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attachment:
-    """A manifest about an image. `subject` is the digest of what it is about."""
+    """A manifest about an image. `subject` is the digest of what it is about.
+
+    `predicates` are the types of in-toto statements that it holds, sorted; null where
+    nothing that was fetched says them.
+    """
 
     kind: AttachmentKind
     artifact_type: str | None
     digest: str
     subject: str | None
+    predicates: tuple[str, ...] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +155,12 @@ class Access:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRecord:
-    """A reference that was audited. `audited_at` is RFC 3339, UTC, seconds."""
+    """A reference that was audited. `audited_at` is RFC 3339, UTC, seconds.
+
+    `platforms_left_out` counts those that a platform filter kept out of the record.
+    `signed`, `has_sbom` and `has_provenance` say what is attached, not whether it is
+    valid; null where it was not looked for, or not everywhere.
+    """
 
     schema: int = SCHEMA
     kind: str = "image"
@@ -124,7 +174,11 @@ class ImageRecord:
     artifact_type: str | None
     architectures: tuple[str, ...]
     platforms: tuple[Platform, ...]
+    platforms_left_out: int
     attachments: tuple[Attachment, ...]
+    signed: bool | None
+    has_sbom: bool | None
+    has_provenance: bool | None
     size: int | None
     annotations: dict[str, str]
     access: Access

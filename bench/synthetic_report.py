@@ -159,7 +159,11 @@ def _image(
         artifact_type=None,
         architectures=("linux/amd64", "linux/arm64/v8")[: len(platforms)],
         platforms=platforms,
+        platforms_left_out=0,
         attachments=(),
+        signed=None,
+        has_sbom=None,
+        has_provenance=None,
         size=None if repository.schema1 else sum(size or 0 for size in sizes),
         annotations={"org.opencontainers.image.version": f"1.{version}.0"}
         if several
@@ -192,8 +196,11 @@ def _platform(repository: _Repository, version: int, number: int) -> Platform:
         media_type=SCHEMA1 if schema1 else f"{OCI}.manifest.v1+json",
         config_digest=None if schema1 else _digest(f"{where}/{name}/{version}/config"),
         created=f"20{16 + version % 10}-0{1 + version % 9}-05T10:00:00Z",
+        config=None,
+        base=None,
         size=None if schema1 else sum(layer.size or 0 for layer in layers),
         layers=layers,
+        layer_traits=(),
     )
 
 

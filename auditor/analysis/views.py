@@ -54,8 +54,11 @@ VIEWS = {
                    concat_ws('/', p.os, p.architecture, nullif(p.variant, ''))
                END AS platform,
                p.os, p.architecture, p.variant, p.os_version,
-               p.digest, p.media_type, p.config_digest, p.created, p.size,
-               len(p.layers) AS layer_count, p.layers, audited_at
+               p.digest, p.media_type, p.config_digest, p.created,
+               p.config.user AS user, p.config.history AS history,
+               p.config.labels AS labels,
+               p.base.name AS base_name, p.base.digest AS base_digest, p.size,
+               len(p.layers) AS layer_count, p.layers, p.layer_traits, audited_at
         FROM (SELECT *, unnest(platforms) AS p FROM images)""",
     "layers": """
         SELECT reference, registry, repository, tag, image_digest, platform,

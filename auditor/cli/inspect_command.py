@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -21,7 +22,7 @@ TREE_CHARS = 300
 @click.argument("reference", metavar="REFERENCE")
 @click.option("--json", "as_json", is_flag=True, help="Print the record of the report.")
 @click.option("--raw", is_flag=True, help="Print the manifest's exact bytes.")
-@settings_options(Group.CREDENTIALS, Group.NETWORK)
+@settings_options(Group.IMAGE, Group.CREDENTIALS, Group.NETWORK)
 def command(*, reference: str, as_json: bool, raw: bool, **flags: Any) -> int:
     """Show one image: its platforms, layers and configuration as a tree."""
     if as_json and raw:
@@ -35,6 +36,7 @@ def command(*, reference: str, as_json: bool, raw: bool, **flags: Any) -> int:
 async def _inspect(settings: Settings, text: str, as_json: bool, raw: bool) -> int:
     from auditor.cli.reference import reference_argument
     from auditor.pipeline.image import ImageAuditor
+    from auditor.pipeline.wanted import Wanted
     from auditor.records import FailureRecord
     from auditor.registry.clock import SystemClock
     from auditor.registry.open import open_registries
@@ -42,9 +44,9 @@ async def _inspect(settings: Settings, text: str, as_json: bool, raw: bool) -> i
     reference = reference_argument(text)
     clock = SystemClock()
     async with open_registries(settings, clock=clock) as registries:
-        images = ImageAuditor(
-            registries, image_config=ImageConfigMode.ALWAYS, clock=clock
-        )
+        # A person looks at everything that one image says.
+        wanted = replace(Wanted.of(settings), image_config=ImageConfigMode.ALWAYS)
+        images = ImageAuditor(registries, wanted=wanted, clock=clock)
         if raw:
             return await _raw(images, reference)
         record = await images.audit(reference)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from auditor.config.option import Group, Option, Where
 from auditor.config.table.credentials import CREDENTIALS
+from auditor.config.table.image import IMAGE
 from auditor.config.table.input import INPUT
 from auditor.config.table.network import NETWORK
 from auditor.config.table.report import REPORT
@@ -12,6 +13,7 @@ from auditor.config.table.tokens import TOKENS
 
 OPTIONS: tuple[Option, ...] = (
     *INPUT,
+    *IMAGE,
     *REPORT,
     *RUN,
     *CREDENTIALS,

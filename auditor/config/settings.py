@@ -86,7 +86,9 @@ class Settings:
     """Everything a command needs to know beside its own arguments.
 
     `lists` are paths, or "-" for standard input; `output` is a path, or "-" for
-    standard output. `window` is how many finished records may wait for their turn.
+    standard output. `platforms` (none: all) and `labels` (patterns; none: no labels)
+    are what is said of an image. `window` is how many finished records may wait for
+    their turn.
     `registries` is keyed by `Reference.registry`; a registry that is not in it
     is asked as `default_registry` says.
     """
@@ -98,6 +100,8 @@ class Settings:
     metrics: str | None = None
     shape: Shape = Shape.IMAGE
     image_config: ImageConfigMode = ImageConfigMode.AUTO
+    platforms: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
     order: Order = Order.INPUT
     workers: int = 16
     window: int = 1024

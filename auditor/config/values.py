@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.protocol.credential import is_username
+from auditor.protocol.platform import read_platform
 from auditor.protocol.url import check_url, origin_of
 
 _WHOLE = re.compile(r"[+-]?[0-9]+(_[0-9]+)*")
@@ -194,6 +195,14 @@ def _host(text: str) -> str:
     return text.lower()
 
 
+def _platform(text: str) -> str:
+    try:
+        read_platform(text)
+    except ProtocolError:
+        _require(None)
+    return text
+
+
 TEXT = _textual("TEXT", "a text without control characters", str)
 PATH = _textual("FILE", "a path", str, is_path=True)
 # Checked where lists are, one by one: a wrong one is a failure record.
@@ -202,3 +211,7 @@ USERNAME = _textual("NAME", "a name without colons and control characters", _use
 VARIABLE = _textual("VARIABLE", "the name of an environment variable", _variable)
 URL = _textual("URL", "an http or https URL without user and fragment", _url)
 HOST = _textual("HOST", "a host name or address without scheme and port", _host)
+PLATFORM = _textual(
+    "OS/ARCH[/VARIANT]", "a platform such as linux/arm64 or linux/arm/v7", _platform
+)
+LABEL = _textual("PATTERN", "a name or pattern (*, ?, [a-z])", str)

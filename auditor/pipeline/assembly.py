@@ -12,13 +12,16 @@ from auditor.pipeline.facts import (
     image_platform,
     layer_warnings,
     missing_platform,
+    platform_name,
     platform_warnings,
     schema1_platform,
 )
 from auditor.pipeline.shared import SharedContent
+from auditor.pipeline.wanted import Wanted
 from auditor.protocol.document import Document
 from auditor.protocol.image_config import ImageConfig
-from auditor.protocol.manifest import Descriptor, ImageManifest, Index, PlatformSpec
+from auditor.protocol.manifest import Descriptor, ImageManifest, Index
+from auditor.protocol.platform import PlatformSpec
 from auditor.protocol.schema1 import Schema1
 from auditor.records import (
     Attachment,
@@ -53,14 +56,16 @@ class Assembly:
         registry: Registry,
         repository: str,
         content: SharedContent,
-        image_config: ImageConfigMode,
+        wanted: Wanted,
     ) -> None:
         self._registry = registry
         self._repository = repository
         self._content = content
-        self._image_config = image_config
+        self._wanted = wanted
         self._attachments: list[Attachment] = []
         self._warnings: list[Warn] = []
+        # Platforms that are there and not wanted: their manifests' digests and names.
+        self._left_out: dict[tuple[str, PlatformSpec], str] = {}
         self._count = 0
 
     async def facts(self, document: Document) -> Facts:
@@ -70,7 +75,14 @@ class Assembly:
         if isinstance(manifest, Index):
             platforms = tuple(await self._children(manifest, depth=1))
         else:
-            platforms = (await self._platform(document, None),)
+            platforms = tuple(await self._platform(document, None))
+        if self._left_out and not platforms:
+            names = ", ".join(sorted(set(self._left_out.values())))
+            self._warn(
+                WarningCode.NO_WANTED_PLATFORM,
+                f"it is there for {names}, which was not asked for",
+            )
+        left_out = {digest for digest, _ in self._left_out}
         schema1 = isinstance(manifest, Schema1)
         return Facts(
             digest=document.digest,
@@ -80,10 +92,15 @@ class Assembly:
             if isinstance(manifest, Schema1)
             else manifest.artifact_type,
             platforms=platforms,
+            platforms_left_out=len(self._left_out),
             # Children are fetched at the same time: sorted, so that two runs agree.
             attachments=tuple(
                 sorted(
-                    set(self._attachments),
+                    {
+                        found
+                        for found in self._attachments
+                        if found.subject not in left_out
+                    },
                     key=lambda found: (found.digest, found.kind, found.subject or ""),
                 )
             ),
@@ -111,19 +128,33 @@ class Assembly:
             attachment = attachment_of(child)
             if attachment is not None:
                 self._attachments.append(attachment)
-            else:
+            elif child.platform is None or self._wants(child.digest, child.platform):
                 wanted.append(child)
         found = await concurrently(
             lambda child: self._child(child, depth=depth),
             wanted,
             at_once=CHILDREN_AT_ONCE,
         )
-        platforms: dict[Platform, None] = {}
+        platforms: dict[object, Platform] = {}
         for result in found:
             if isinstance(result, Failure):
                 raise StoppedError(result)
-            platforms.update(dict.fromkeys(result))
-        return list(platforms)
+            for one in result:
+                # Digest and platform decide everything else.
+                key = (one.digest, one.os, one.architecture, one.variant)
+                platforms.setdefault((*key, one.os_version), one)
+        return list(platforms.values())
+
+    def _wants(self, digest: str, platform: PlatformSpec) -> bool:
+        """Whether a platform goes into the record; keeps in mind what does not.
+
+        What has no platform that is known, an artifact for example, does.
+        """
+        name = platform_name(platform)
+        if name is None or not platform.is_real or self._wanted.platform(platform):
+            return True
+        self._left_out[digest, platform] = name
+        return False
 
     async def _child(
         self, child: Descriptor, *, depth: int
@@ -146,41 +177,57 @@ class Assembly:
             except StoppedError as stop:
                 return stop.failure
         try:
-            return [await self._platform(document, child.platform)]
+            return await self._platform(document, child.platform)
         except StoppedError as stop:
             return _said_of(child.digest, stop.failure)
 
     async def _platform(
         self, document: Document, described: PlatformSpec | None
-    ) -> Platform:
+    ) -> list[Platform]:
+        """The platform of a manifest; none if it turns out not to be wanted."""
         manifest = document.manifest
         if isinstance(manifest, Schema1):
-            return schema1_platform(document, manifest)
+            schema1 = schema1_platform(document, manifest)
+            spec = PlatformSpec(
+                os=schema1.os,
+                architecture=schema1.architecture,
+                variant=schema1.variant,
+                os_version=None,
+            )
+            return [schema1] if self._wants(document.digest, spec) else []
         assert isinstance(manifest, ImageManifest)
-        self._warnings.extend(layer_warnings(manifest))
         config = None
         if manifest.has_image_config and self._config_is_wanted(described):
             config = await self._config(manifest)
-        spec = described
-        if spec is None and config is not None:
-            spec = config.platform
-        elif spec is not None and config is not None:
-            self._warnings.extend(platform_warnings(document.digest, spec, config))
-        if spec is None and manifest.has_image_config:
+        spec = described or (config.platform if config else UNKNOWN_PLATFORM)
+        if described is None and not self._wants(document.digest, spec):
+            return []
+        self._warnings.extend(layer_warnings(manifest))
+        if described is not None and config is not None:
+            self._warnings.extend(platform_warnings(document.digest, described, config))
+        if described is None and config is None and manifest.has_image_config:
             self._warn(
                 WarningCode.PLATFORM_UNKNOWN,
                 f"nothing that was fetched says the platform of {document.digest}",
             )
-        return image_platform(document, manifest, spec or UNKNOWN_PLATFORM, config)
+        labels = None
+        if config is not None and self._wanted.labels is not None:
+            labels, left_out = self._wanted.labels.of(config.labels)
+            if left_out:
+                self._warn(
+                    WarningCode.LABELS_LEFT_OUT,
+                    f"{left_out} labels of {document.digest} are too long",
+                )
+        return [image_platform(document, manifest, spec, config, labels)]
 
     def _config_is_wanted(self, described: PlatformSpec | None) -> bool:
-        match self._image_config:
+        match self._wanted.image_config:
             case ImageConfigMode.ALWAYS:
                 return True
             case ImageConfigMode.NEVER:
                 return False
             case ImageConfigMode.AUTO:
-                return described is None
+                return described is None or self._wanted.labels is not None
 
     async def _config(self, manifest: ImageManifest) -> ImageConfig | None:
         digest = manifest.config.digest

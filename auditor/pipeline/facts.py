@@ -7,17 +7,24 @@ from dataclasses import dataclass
 
 from auditor.protocol.document import Document
 from auditor.protocol.image_config import ImageConfig
-from auditor.protocol.manifest import MAX_SIZE, Descriptor, ImageManifest, PlatformSpec
+from auditor.protocol.layer_traits import layer_traits
+from auditor.protocol.manifest import MAX_SIZE, Descriptor, ImageManifest
+from auditor.protocol.platform import PlatformSpec
 from auditor.protocol.schema1 import Schema1
 from auditor.records import (
     Attachment,
     AttachmentKind,
+    BaseImage,
+    ConfigFacts,
     Layer,
+    LayerTrait,
     Platform,
     Warn,
     WarningCode,
 )
 
+_BASE_NAME = "org.opencontainers.image.base.name"
+_BASE = "org.opencontainers.image.base.digest"
 UNKNOWN_PLATFORM = PlatformSpec(
     os=None, architecture=None, variant=None, os_version=None
 )
@@ -32,6 +39,7 @@ class Facts:
     schema_version: int
     artifact_type: str | None
     platforms: tuple[Platform, ...]
+    platforms_left_out: int
     attachments: tuple[Attachment, ...]
     annotations: Mapping[str, str]
     warnings: tuple[Warn, ...]
@@ -86,8 +94,12 @@ def image_platform(
     manifest: ImageManifest,
     spec: PlatformSpec,
     config: ImageConfig | None,
+    labels: Mapping[str, str] | None = None,
 ) -> Platform:
-    """The platform entry of an OCI or Docker v2 manifest."""
+    """The platform entry of an OCI or Docker v2 manifest.
+
+    `labels` are those of its config that were asked for, null where none were.
+    """
     layers = tuple(
         Layer(digest=layer.digest, size=layer.size, media_type=layer.media_type)
         for layer in manifest.layers
@@ -101,9 +113,40 @@ def image_platform(
         media_type=document.media_type,
         config_digest=manifest.config.digest,
         created=config.created if config else None,
+        config=ConfigFacts(
+            user=config.user,
+            history=config.history_length,
+            labels=None if labels is None else dict(labels),
+        )
+        if config
+        else None,
+        base=base_image(manifest.annotations, config.labels if config else {}),
         size=distinct_size(layers),
         layers=layers,
+        layer_traits=_traits(manifest),
     )
+
+
+def _traits(manifest: ImageManifest) -> tuple[LayerTrait, ...]:
+    found: frozenset[LayerTrait] = frozenset()
+    for layer in manifest.layers:
+        found |= layer_traits(layer.media_type, layer.annotations)
+    return tuple(sorted(found)) if found else ()
+
+
+def base_image(
+    annotations: Mapping[str, str], labels: Mapping[str, str]
+) -> BaseImage | None:
+    """What an image says it was built on (OCI image-spec annotations.md).
+
+    Builders write it as annotations of the manifest, or as labels of the config.
+    """
+    name, digest = (
+        annotations.get(key) or labels.get(key) or None for key in (_BASE_NAME, _BASE)
+    )
+    if name is None and digest is None:
+        return None
+    return BaseImage(name=name, digest=digest)
 
 
 def schema1_platform(document: Document, manifest: Schema1) -> Platform:
@@ -117,11 +160,14 @@ def schema1_platform(document: Document, manifest: Schema1) -> Platform:
         media_type=document.media_type,
         config_digest=None,
         created=manifest.created,
+        config=None,
+        base=None,
         size=None,
         layers=tuple(
             Layer(digest=digest, size=None, media_type=None)
             for digest in manifest.layers
         ),
+        layer_traits=(),
     )
 
 
@@ -137,8 +183,11 @@ def missing_platform(child: Descriptor) -> Platform:
         media_type=child.media_type,
         config_digest=None,
         created=None,
+        config=None,
+        base=None,
         size=None,
         layers=None,
+        layer_traits=(),
     )
 
 
@@ -160,6 +209,7 @@ def attachment_of(child: Descriptor) -> Attachment | None:
         artifact_type=child.artifact_type,
         digest=child.digest,
         subject=subject or None,
+        predicates=None,
     )
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from datetime import UTC, datetime
 
-from auditor.config import ImageConfigMode
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
 from auditor.pipeline.assembly import Assembly, StoppedError
 from auditor.pipeline.facts import (
     Facts,
 )
 from auditor.pipeline.shared import SharedContent
+from auditor.pipeline.wanted import Wanted
 from auditor.protocol.answer import Answer
 from auditor.protocol.document import Document, read_document
 from auditor.protocol.image_config import ImageConfig
@@ -37,11 +37,9 @@ _OF_THE_PLACE = frozenset({WarningCode.CHILD_MISSING, WarningCode.CONFIG_MISSING
 class ImageAuditor:
     """Turns references into records; holds what a run shares."""
 
-    def __init__(
-        self, registries: Registries, *, image_config: ImageConfigMode, clock: Clock
-    ) -> None:
+    def __init__(self, registries: Registries, *, wanted: Wanted, clock: Clock) -> None:
         self._registries = registries
-        self._image_config = image_config
+        self._wanted = wanted
         self._clock = clock
         self.content = SharedContent()
         self._facts: OrderedDict[str, Facts] = OrderedDict()
@@ -87,7 +85,7 @@ class ImageAuditor:
         registry = await self._registries.get(record.registry)
         found = {}
         for platform in record.platforms:
-            if platform.created is not None and platform.config_digest is not None:
+            if platform.config is not None and platform.config_digest is not None:
                 config = await self.content.config(
                     registry, record.repository, platform.config_digest
                 )
@@ -132,9 +130,9 @@ class ImageAuditor:
         if known is not None:
             self._facts.move_to_end(document.digest)
             return known
-        facts = await Assembly(
-            registry, repository, self.content, self._image_config
-        ).facts(document)
+        facts = await Assembly(registry, repository, self.content, self._wanted).facts(
+            document
+        )
         if any(warn.code in _OF_THE_PLACE for warn in facts.warnings):
             return facts  # another repository may have what this one has not
         self._facts[document.digest] = facts
@@ -162,7 +160,11 @@ class ImageAuditor:
             artifact_type=facts.artifact_type,
             architectures=facts.architectures,
             platforms=facts.platforms,
+            platforms_left_out=facts.platforms_left_out,
             attachments=facts.attachments,
+            signed=None,
+            has_sbom=None,
+            has_provenance=None,
             size=facts.size,
             annotations=dict(facts.annotations),
             access=access,

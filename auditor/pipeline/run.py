@@ -12,6 +12,7 @@ from auditor.pipeline.expand import Asked, Entry, Expansion, Refused, expand
 from auditor.pipeline.image import ImageAuditor
 from auditor.pipeline.pool import Pool, PoolSize
 from auditor.pipeline.unwrap import unwrapped
+from auditor.pipeline.wanted import Wanted
 from auditor.protocol.reference import TagPattern
 from auditor.records import FailureRecord, Record
 from auditor.registry.clock import Clock
@@ -37,9 +38,7 @@ class Run:
         self._registries = registries
         self._clock = clock
         self._write = write
-        self._images = ImageAuditor(
-            registries, image_config=settings.image_config, clock=clock
-        )
+        self._images = ImageAuditor(registries, wanted=Wanted.of(settings), clock=clock)
         self._expansion = Expansion()
         self._expanded = False
         self._started = clock.monotonic()

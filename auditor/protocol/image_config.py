@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from auditor.protocol.json_document import parse_object
-from auditor.protocol.manifest import PlatformSpec
+from auditor.protocol.platform import PlatformSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

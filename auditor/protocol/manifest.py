@@ -13,6 +13,7 @@ from typing import Any
 from auditor.errors import FailureKind, ProtocolError
 from auditor.protocol import media_types
 from auditor.protocol.json_document import check_key_case, parse_object
+from auditor.protocol.platform import PlatformSpec
 from auditor.protocol.reference import is_digest
 from auditor.protocol.schema1 import Schema1, parse_schema1
 
@@ -20,24 +21,6 @@ MAX_SIZE = 2**63 - 1  # descriptor.md: size is an int64
 # Docker's builder adds these annotations to the attestation manifests of an index.
 REFERENCE_TYPE = "vnd.docker.reference.type"
 REFERENCE_DIGEST = "vnd.docker.reference.digest"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlatformSpec:
-    """The `platform` of a descriptor, or the same facts from an image config."""
-
-    os: str | None
-    architecture: str | None
-    variant: str | None
-    os_version: str | None
-
-    @property
-    def is_real(self) -> bool:
-        """Whether it names a platform (`unknown/unknown` marks attestations)."""
-        return (
-            self.os not in {None, "", "unknown"}
-            and self.architecture not in {None, "", "unknown"}
-        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from auditor.records import (
     FailureRecord,
     ImageRecord,
     Layer,
+    LayerTrait,
     Platform,
     Record,
 )
@@ -26,6 +27,8 @@ from auditor.records import (
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlatformRow:
     """One platform of one reference. `layers` counts them.
+
+    `signed`, `has_sbom` and `has_provenance` are those of the whole image.
 
     `platform_digest` is null where the image has no platform at all.
     """
@@ -46,8 +49,17 @@ class PlatformRow:
     media_type: str | None
     config_digest: str | None
     created: str | None
+    user: str | None
+    history: int | None
+    labels: dict[str, str] | None
+    base_name: str | None
+    base_digest: str | None
     size: int | None
     layers: int | None
+    layer_traits: tuple[LayerTrait, ...]
+    signed: bool | None
+    has_sbom: bool | None
+    has_provenance: bool | None
     audited_at: str
 
 
@@ -88,8 +100,11 @@ _NO_PLATFORM = Platform(
     media_type=None,
     config_digest=None,
     created=None,
+    config=None,
+    base=None,
     size=None,
     layers=None,
+    layer_traits=(),
 )
 
 
@@ -129,6 +144,7 @@ def layers(record: Record) -> Iterator[Line]:
 
 
 def _platform_row(record: ImageRecord, platform: Platform) -> PlatformRow:
+    config, base = platform.config, platform.base
     return PlatformRow(
         reference=record.reference,
         registry=record.registry,
@@ -144,8 +160,17 @@ def _platform_row(record: ImageRecord, platform: Platform) -> PlatformRow:
         media_type=platform.media_type,
         config_digest=platform.config_digest,
         created=platform.created,
+        user=config.user if config else None,
+        history=config.history if config else None,
+        labels=config.labels if config else None,
+        base_name=base.name if base else None,
+        base_digest=base.digest if base else None,
         size=platform.size,
         layers=None if platform.layers is None else len(platform.layers),
+        layer_traits=platform.layer_traits,
+        signed=record.signed,
+        has_sbom=record.has_sbom,
+        has_provenance=record.has_provenance,
         audited_at=record.audited_at,
     )
 

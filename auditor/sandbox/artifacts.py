@@ -99,8 +99,11 @@ def _built(
         media_type=manifest.media_type,
         config_digest=config.digest,
         created=None,
+        config=None,
+        base=None,
         size=total_size(tuple(layers)),
         layers=tuple(layers),
+        layer_traits=(),
     )
     return BuiltImage(
         manifests=(manifest,),

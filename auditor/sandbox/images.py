@@ -18,7 +18,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from auditor.records import Attachment, AttachmentKind, Layer, Platform
+from auditor.records import (
+    Attachment,
+    AttachmentKind,
+    BaseImage,
+    ConfigFacts,
+    Layer,
+    LayerTrait,
+    Platform,
+)
 from auditor.sandbox.built import (
     BuiltImage,
     Family,
@@ -67,11 +75,16 @@ def image(
     created: str | None = CREATED,
     os_version: str | None = None,
     annotations: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None,
+    user: str | None = None,
+    history: int = 0,
+    layer_traits: Sequence[LayerTrait] = (),
 ) -> BuiltImage:
     """One platform's image (`os/architecture[/variant]`): a manifest and a config.
 
     Without `layers` it gets three made-up ones. Layers of the OCI layer type take
-    the family's layer type, others (foreign layers, zstd) keep theirs.
+    the family's layer type, others (foreign layers, zstd) keep theirs; what they are,
+    `layer_traits` say. `history` is a number of build steps.
     """
     os, architecture, variant = split_platform(platform)
     if layers is None:
@@ -85,7 +98,12 @@ def image(
     config: dict[str, Any] = {"architecture": architecture, "os": os}
     optional = {"variant": variant, "os.version": os_version, "created": created}
     config |= {key: value for key, value in optional.items() if value is not None}
-    config["config"] = {"Labels": {"org.opencontainers.image.title": name}}
+    runtime: dict[str, Any] = {
+        "Labels": {"org.opencontainers.image.title": name, **(labels or {})}
+    }
+    config["config"] = runtime | ({"User": user} if user else {})
+    if history:
+        config["history"] = [{"created_by": f"step {n}"} for n in range(history)]
     config["rootfs"] = {
         "type": "layers",
         "diff_ids": [sha256(b"diff " + one.digest.encode()) for one in typed],
@@ -108,8 +126,11 @@ def image(
         media_type=manifest.media_type,
         config_digest=blob.digest,
         created=created,
+        config=ConfigFacts(user=user, history=history, labels=None),
+        base=_base({**(labels or {}), **(annotations or {})}),
         size=total_size(typed),
         layers=typed,
+        layer_traits=tuple(layer_traits),
     )
     return BuiltImage(
         manifests=(manifest,),
@@ -121,6 +142,13 @@ def image(
             annotations=manifest.annotations,
         ),
     )
+
+
+def _base(said: Mapping[str, str]) -> BaseImage | None:
+    prefix = "org.opencontainers.image.base."
+    if not any(key.startswith(prefix) for key in said):
+        return None
+    return BaseImage(name=said.get(f"{prefix}name"), digest=said.get(f"{prefix}digest"))
 
 
 def index(
@@ -149,6 +177,7 @@ def index(
                     artifact_type=None,
                     digest=attestation.root.digest,
                     subject=child.root.digest,
+                    predicates=None,
                 )
             )
     root = json_manifest(

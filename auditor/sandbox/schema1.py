@@ -79,10 +79,13 @@ def schema1_image(
         media_type=manifest.media_type,
         config_digest=None,
         created=created,
+        config=None,
+        base=None,
         size=None,
         layers=tuple(
             Layer(digest=one.digest, size=None, media_type=None) for one in layers
         ),
+        layer_traits=(),
     )
     return BuiltImage(
         manifests=(manifest,),

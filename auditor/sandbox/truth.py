@@ -79,7 +79,7 @@ class Truth:
         if image_config == "always" or self.source in {"artifact", "schema1"}:
             return self
         if self.source == "index":
-            hidden = [replace(one, created=None) for one in self.platforms]
+            hidden = [replace(one, created=None, config=None) for one in self.platforms]
         elif image_config == "auto":
             return self
         else:
@@ -91,6 +91,7 @@ class Truth:
                     variant=None,
                     os_version=None,
                     created=None,
+                    config=None,
                 )
                 for one in self.platforms
             ]

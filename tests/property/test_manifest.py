@@ -17,7 +17,8 @@ from auditor.pipeline.facts import (
     schema1_platform,
 )
 from auditor.protocol.document import Document, read_document
-from auditor.protocol.manifest import MAX_SIZE, ImageManifest, Index, PlatformSpec
+from auditor.protocol.manifest import MAX_SIZE, ImageManifest, Index
+from auditor.protocol.platform import PlatformSpec
 from auditor.protocol.reference import is_digest
 from auditor.protocol.schema1 import Schema1
 from auditor.records import Platform

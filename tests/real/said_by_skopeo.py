@@ -42,7 +42,11 @@ def expected_record(skopeo: Skopeo, host: str, image: str) -> dict[str, Any]:
         "artifact_type": None,
         "architectures": sorted({_name(platform) for platform in platforms}),
         "platforms": platforms,
+        "platforms_left_out": 0,
         "attachments": sorted(attachments, key=lambda one: str(one["digest"])),
+        "signed": None,
+        "has_sbom": None,
+        "has_provenance": None,
         "size": _size(layers),
         "annotations": document.get("annotations", {}),
         "warnings": [],
@@ -69,6 +73,7 @@ def _index(
                     "artifact_type": None,
                     "digest": entry["digest"],
                     "subject": annotations["vnd.docker.reference.digest"],
+                    "predicates": None,
                 }
             )
         else:
@@ -111,8 +116,16 @@ def _platform(skopeo: Skopeo, at: str, described: Described | None) -> dict[str,
         "media_type": manifest.get("mediaType", _SIGNED),
         "config_digest": config_digest,
         "created": inspected["Created"],
+        "config": config_digest
+        and {
+            "user": config.get("config", {}).get("User") or None,
+            "history": len(config.get("history") or []),
+            "labels": None,
+        },
+        "base": None,
         "size": _size(layers),
         "layers": layers,
+        "layer_traits": [],
     }
 
 

@@ -48,7 +48,11 @@ def with_access(state: AccessState, *actions: str) -> Record:
 def attached(*things: tuple[AttachmentKind, str | None, str | None]) -> Record:
     attachments = tuple(
         Attachment(
-            kind=kind, artifact_type=kind_of, digest=digest("9"), subject=subject
+            kind=kind,
+            artifact_type=kind_of,
+            digest=digest("9"),
+            subject=subject,
+            predicates=None,
         )
         for kind, kind_of, subject in things
     )

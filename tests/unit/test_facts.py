@@ -19,9 +19,10 @@ from auditor.pipeline.facts import (
 )
 from auditor.protocol.document import Document, read_document
 from auditor.protocol.image_config import parse_image_config
-from auditor.protocol.manifest import Descriptor, ImageManifest, Index, PlatformSpec
+from auditor.protocol.manifest import Descriptor, ImageManifest, Index
+from auditor.protocol.platform import PlatformSpec
 from auditor.protocol.schema1 import Schema1
-from auditor.records import AttachmentKind, Layer, Platform, WarningCode
+from auditor.records import AttachmentKind, ConfigFacts, Layer, Platform, WarningCode
 from tests import documents, records
 from tests.documents import OCI_LAYER, OCI_MANIFEST, digest, raw
 from tests.records import layer, platform
@@ -48,6 +49,7 @@ def facts(*platforms: Platform) -> Facts:
         schema_version=2,
         artifact_type=None,
         platforms=platforms,
+        platforms_left_out=0,
         attachments=(),
         annotations={},
         warnings=(),
@@ -144,11 +146,14 @@ def test_the_platform_of_an_image_manifest(created: str | None) -> None:
         media_type=OCI_MANIFEST,
         config_digest=digest("c"),
         created=created,
+        config=ConfigFacts(user=None, history=0, labels=None) if created else None,
+        base=None,
         size=300,
         layers=(
             Layer(digest=digest("1"), size=100, media_type=OCI_LAYER),
             Layer(digest=digest("2"), size=200, media_type=OCI_LAYER),
         ),
+        layer_traits=(),
     )
 
 

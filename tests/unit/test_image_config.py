@@ -9,7 +9,7 @@ import pytest
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.protocol.image_config import ImageConfig, parse_image_config
-from auditor.protocol.manifest import PlatformSpec
+from auditor.protocol.platform import PlatformSpec
 from tests.documents import raw
 
 FULL: dict[str, Any] = {

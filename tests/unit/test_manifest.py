@@ -11,9 +11,9 @@ from auditor.protocol.manifest import (
     ImageManifest,
     Index,
     Manifest,
-    PlatformSpec,
     parse_manifest,
 )
+from auditor.protocol.platform import PlatformSpec
 from auditor.protocol.schema1 import Schema1
 from tests.documents import (
     DOCKER_CONFIG,

@@ -1,0 +1,25 @@
+"""What is said about an image."""
+
+from __future__ import annotations
+
+from auditor.config.option import Group, Option, Where
+from auditor.config.values import LABEL, PLATFORM, several
+
+IMAGE: tuple[Option, ...] = (
+    Option(
+        name="platforms",
+        value=several(PLATFORM),
+        help="Only this platform of each image; others are not fetched.",
+        where=Where.TOP,
+        group=Group.IMAGE,
+        flags=("--platform",),
+    ),
+    Option(
+        name="labels",
+        value=several(LABEL),
+        help="Record the labels of this name or pattern; fetches every image config.",
+        where=Where.TOP,
+        group=Group.IMAGE,
+        flags=("--label",),
+    ),
+)

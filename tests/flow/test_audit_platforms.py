@@ -1,0 +1,167 @@
+"""Only the platforms that were asked for are fetched and written; nothing is lost."""
+
+from __future__ import annotations
+
+import pytest
+
+from auditor.config import ImageConfigMode
+from auditor.records import BaseImage, ConfigFacts, LayerTrait, WarningCode
+from auditor.sandbox.artifacts import helm_chart
+from auditor.sandbox.built import BuiltImage
+from auditor.sandbox.content import Content
+from auditor.sandbox.images import image, index, layer
+from auditor.sandbox.schema1 import schema1_image
+from tests.flow.harness import BLOBS, BY_DIGEST, Lab, lab
+
+pytestmark = pytest.mark.anyio
+
+AMD64 = image("app", platform="linux/amd64")
+ARM64 = image("app", platform="linux/arm64/v8")
+ARM = image("app", platform="linux/arm/v7")
+LABELS = {"org.example.team": "blue", "org.example.cost": "7", "stage": "prod"}
+
+
+def of(built: BuiltImage) -> Content:
+    content = Content()
+    content.add("team/app", built, "1")
+    return content
+
+
+def fetched(here: Lab, path: str) -> set[str]:
+    return {target.rpartition("/")[2] for target in here.targets(path)}
+
+
+async def test_children_of_other_platforms_are_neither_fetched_nor_written() -> None:
+    async with lab(of(index([AMD64, ARM64, ARM], attested=True))) as here:
+        outcome = await here.audit(
+            here.ref("team/app:1"), platforms=("linux/arm64", "linux/arm")
+        )
+        assert fetched(here, BY_DIGEST) == {ARM64.root.digest, ARM.root.digest}
+    record = outcome.image
+    assert record.architectures == ("linux/arm/v7", "linux/arm64/v8")
+    assert [one.digest for one in record.platforms] == [
+        ARM64.root.digest,
+        ARM.root.digest,
+    ]
+    assert record.platforms_left_out == 1
+    assert {one.subject for one in record.attachments} == fetched_subjects(record)
+    assert record.size == sum(
+        one.size or 0 for part in record.platforms for one in part.layers or ()
+    )
+    assert record.warnings == ()
+
+
+def fetched_subjects(record: object) -> set[str | None]:
+    return {one.digest for one in record.platforms}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("nested", [False, True])
+async def test_an_index_without_a_wanted_platform_is_a_record_that_says_so(
+    nested: bool,
+) -> None:
+    built = index([AMD64, ARM])
+    async with lab(of(index([built]) if nested else built)) as here:
+        outcome = await here.audit(here.ref("team/app:1"), platforms=("linux/s390x",))
+    record = outcome.image
+    assert (record.platforms, record.architectures, record.size) == ((), (), 0)
+    assert record.platforms_left_out == 2
+    (warning,) = record.warnings
+    assert warning.code is WarningCode.NO_WANTED_PLATFORM
+    assert "linux/amd64, linux/arm/v7" in warning.detail
+
+
+@pytest.mark.parametrize(
+    "built", [AMD64, schema1_image("team/app", "1", platform="linux/amd64")]
+)
+async def test_one_platform_that_is_not_wanted_is_a_record_that_says_so(
+    built: BuiltImage,
+) -> None:
+    async with lab(of(built)) as here:
+        outcome = await here.audit(here.ref("team/app:1"), platforms=("linux/arm64",))
+        same = await here.audit(here.ref("team/app:1"), platforms=("linux/x86_64",))
+    assert outcome.image.platforms == ()
+    assert outcome.image.platforms_left_out == 1
+    assert [one.code for one in outcome.image.warnings] == [
+        WarningCode.NO_WANTED_PLATFORM
+    ]
+    assert same.image.platforms == built.truth.platforms
+    assert same.image.warnings == ()
+
+
+async def test_what_has_no_platform_or_an_unknown_one_is_kept() -> None:
+    content = of(AMD64)
+    content.add("team/app", helm_chart("app"), "chart")
+    async with lab(content) as here:
+        outcome = await here.audit(
+            here.ref("team/app:1"),
+            here.ref("team/app:chart"),
+            platforms=("linux/arm64",),
+            image_config=ImageConfigMode.NEVER,
+        )
+    assert [len(one.platforms) for one in outcome.records] == [1, 1]  # type: ignore[union-attr]
+
+
+async def test_labels_are_those_asked_for_and_need_the_config() -> None:
+    built = index(
+        [
+            image("app", platform=one, labels=LABELS, user="1000", history=5)
+            for one in ("linux/amd64", "linux/arm64")
+        ]
+    )
+    async with lab(of(built)) as here:
+        plain = await here.audit(here.ref("team/app:1"))
+        assert here.targets(BLOBS) == []
+        outcome = await here.audit(here.ref("team/app:1"), labels=("org.example.*",))
+        always = await here.audit(
+            here.ref("team/app:1"), image_config=ImageConfigMode.ALWAYS
+        )
+    assert [one.config for one in plain.image.platforms] == [None, None]
+    chosen = {"org.example.cost": "7", "org.example.team": "blue"}
+    assert [one.config for one in outcome.image.platforms] == [
+        ConfigFacts(user="1000", history=5, labels=chosen)
+    ] * 2
+    assert [one.config for one in always.image.platforms] == [
+        ConfigFacts(user="1000", history=5, labels=None)
+    ] * 2
+
+
+async def test_labels_that_do_not_fit_are_told() -> None:
+    built = image("app", labels={"long": "x" * 70_000, "short": "y"})
+    async with lab(of(built)) as here:
+        outcome = await here.audit(here.ref("team/app:1"), labels=("*ort", "long"))
+    record = outcome.image
+    assert record.platforms[0].config is not None
+    assert record.platforms[0].config.labels == {"short": "y"}
+    assert [one.code for one in record.warnings] == [WarningCode.LABELS_LEFT_OUT]
+
+
+BASE = {
+    "org.opencontainers.image.base.name": "docker.io/library/alpine:3.20",
+    "org.opencontainers.image.base.digest": "sha256:" + "7" * 64,
+}
+
+
+@pytest.mark.parametrize("where", ["annotations", "labels"])
+async def test_the_base_image_is_what_the_image_itself_says(where: str) -> None:
+    built = image("app", **{where: BASE})  # type: ignore[arg-type]
+    async with lab(of(built)) as here:
+        outcome = await here.audit(here.ref("team/app:1"))
+    assert outcome.image.platforms[0].base == BaseImage(
+        name="docker.io/library/alpine:3.20", digest="sha256:" + "7" * 64
+    )
+
+
+async def test_unusual_layers_are_named_on_their_platform() -> None:
+    oci = "application/vnd.oci.image.layer"
+    built = image(
+        "app",
+        layers=[
+            layer("a", media_type=f"{oci}.v1.tar+zstd"),
+            layer("b"),
+            layer("c", media_type=f"{oci}.v1.tar+gzip+encrypted"),
+        ],
+        layer_traits=[LayerTrait.ENCRYPTED, LayerTrait.ZSTD],
+    )
+    async with lab(of(built)) as here:
+        outcome = await here.audit(here.ref("team/app:1"))
+    assert outcome.image.platforms == built.truth.platforms

@@ -1,0 +1,81 @@
+"""Platforms as texts, and which of them are the same."""
+
+from __future__ import annotations
+
+import pytest
+
+from auditor.errors import ProtocolError
+from auditor.protocol.platform import PlatformSpec, is_same, normalised, read_platform
+
+
+def spec(text: str) -> PlatformSpec:
+    os, architecture, *rest = text.split("/")
+    return PlatformSpec(
+        os=os,
+        architecture=architecture,
+        variant=rest[0] if rest else None,
+        os_version="10.0.1",
+    )
+
+
+# The cases of containerd/platforms, platforms_test.go and database_test.go, as far as
+# they are about whole platforms.
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("linux/amd64", "linux/amd64"),
+        ("linux/amd64/v1", "linux/amd64"),
+        ("linux/amd64/v3", "linux/amd64/v3"),
+        ("linux/x86_64", "linux/amd64"),
+        ("linux/x86-64", "linux/amd64"),
+        ("linux/i386", "linux/386"),
+        ("linux/386", "linux/386"),
+        ("linux/arm64", "linux/arm64"),
+        ("linux/arm64/v8", "linux/arm64"),
+        ("linux/arm64/8", "linux/arm64"),
+        ("linux/arm64/v9", "linux/arm64/v9"),
+        ("linux/aarch64", "linux/arm64"),
+        ("linux/AArch64/v8", "linux/arm64"),
+        ("linux/arm", "linux/arm/v7"),
+        ("linux/arm/7", "linux/arm/v7"),
+        ("linux/arm/v6", "linux/arm/v6"),
+        ("linux/armhf", "linux/arm/v7"),
+        ("linux/armel", "linux/arm/v6"),
+        ("macOS/arm64", "darwin/arm64"),
+        ("Windows/AMD64", "windows/amd64"),
+        ("wasi/wasm", "wasi/wasm"),
+        ("linux/s390x", "linux/s390x"),
+    ],
+)
+def test_names_are_normalised_as_containerd_does(text: str, expected: str) -> None:
+    found = read_platform(text)
+    parts = (found.os, found.architecture, found.variant)
+    assert "/".join(part for part in parts if part) == expected
+    assert is_same(spec(text), read_platform(expected))
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted"),
+    [
+        ("linux/amd64/v3", "linux/amd64"),
+        ("linux/amd64", "linux/amd64/v3"),
+        ("linux/arm/v6", "linux/arm"),
+        ("linux/arm", "linux/arm64"),
+        ("windows/amd64", "linux/amd64"),
+    ],
+)
+def test_another_variant_is_another_platform(found: str, wanted: str) -> None:
+    assert not is_same(spec(found), read_platform(wanted))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "linux", "linux/", "/amd64", "linux/arm/v7/x", "linux amd64", "a/b c"]
+)
+def test_what_is_no_platform_is_an_error(text: str) -> None:
+    with pytest.raises(ProtocolError, match="a platform is os/architecture"):
+        read_platform(text)
+
+
+def test_nothing_stays_nothing() -> None:
+    nothing = PlatformSpec(os=None, architecture=None, variant=None, os_version=None)
+    assert normalised(nothing) == nothing
