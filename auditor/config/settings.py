@@ -88,7 +88,8 @@ class Settings:
     `lists` are paths, or "-" for standard input; `output` is a path, or "-" for
     standard output. `platforms` (none: all) and `labels` (patterns; none: no labels)
     are what is said of an image. `window` is how many finished records may wait for
-    their turn.
+    their turn. `deadline_s` is the time that the whole run has, `reference_timeout_s`
+    what one reference may take; null: no limit.
     `registries` is keyed by `Reference.registry`; a registry that is not in it
     is asked as `default_registry` says.
     """
@@ -105,6 +106,8 @@ class Settings:
     order: Order = Order.INPUT
     workers: int = 16
     window: int = 1024
+    deadline_s: float | None = None
+    reference_timeout_s: float | None = None
     docker_config: bool = True
     authfile: str | None = None
     progress: Progress = Progress.AUTO

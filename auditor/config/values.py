@@ -20,6 +20,8 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HOST = re.compile(
     r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*"
 )
+_SPAN = re.compile(r"(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,6})s)?")
+_SPAN_UNITS_S = (3600, 60, 1)
 _SWITCH = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
     **dict.fromkeys(("0", "false", "no", "off"), False),
@@ -87,6 +89,26 @@ def seconds(least: float, most: float) -> Value:
 
     wanted = f"a number of seconds from {least:g} to {most:g}"
     return Value(metavar="SECONDS", wanted=wanted, typed=typed, text=text)
+
+
+def span(least: float, most: float) -> Value:
+    """Make a span of time within bounds: seconds, or with units, as in `1h30m`."""
+
+    def typed(value: object) -> float:
+        if isinstance(value, str):
+            return text(value)
+        return plain.typed(value)  # type: ignore[return-value]
+
+    def text(value: object) -> float:
+        match = _SPAN.fullmatch(str(value).strip())
+        if match is None or not match[0]:
+            return plain.text(value)  # type: ignore[return-value]
+        parts = zip(match.groups(default="0"), _SPAN_UNITS_S, strict=True)
+        return plain.typed(sum(int(count) * unit_s for count, unit_s in parts))  # type: ignore[return-value]
+
+    plain = seconds(least, most)
+    wanted = f"{plain.wanted}, or a time such as 90m or 1h30m,"
+    return Value(metavar="DURATION", wanted=wanted, typed=typed, text=text)
 
 
 def switch() -> Value:

@@ -14,6 +14,7 @@ from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from auditor.errors import Failure, FailureKind, Stage
+from auditor.pipeline.deadline import Deadline, not_listed
 from auditor.pipeline.feed import feed
 from auditor.protocol.reference import Reference, TagPattern, is_digest, is_tag
 from auditor.registry.lister import ListedTag, Page
@@ -24,6 +25,9 @@ from auditor.sources.lists import Item, Listed, Malformed
 LOOKAHEAD = 8
 # Sizes at which servers are known to cut a list without saying so.
 SUSPICIOUS_COUNTS = frozenset({100, 1000})
+# After the deadline, an input that says nothing for so long is not waited for: a file
+# is read in milliseconds, and who writes to a pipe may have forgotten us.
+SILENCE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +54,17 @@ class Refused:
 
 Entry = Asked | Refused
 
+_UNREAD = Refused(
+    text="(the rest of the input)",
+    place="",
+    failure=Failure(
+        kind=FailureKind.INTERRUPTED,
+        stage=Stage.INPUT,
+        detail="the input had not come to its end when the deadline of the run came",
+        attempts=0,
+    ),
+)
+
 
 @dataclass(slots=True, kw_only=True)
 class Listing:
@@ -75,6 +90,7 @@ class Expansion:
 
     asked: int = 0
     duplicates: int = 0
+    cut: bool = False  # the input was not read to its end
     listings: list[Listing] = field(default_factory=list)
 
 
@@ -82,21 +98,29 @@ _Page = Page[ListedTag] | Failure
 _Tags = MemoryObjectReceiveStream[_Page]
 
 
+_Ahead = tuple[Item | Refused, _Tags | None]
+
+
 async def expand(
-    items: Iterable[Item], *, registries: Registries, group: TaskGroup, seen: Expansion
+    items: Iterable[Item],
+    *,
+    registries: Registries,
+    group: TaskGroup,
+    seen: Expansion,
+    deadline: Deadline,
 ) -> AsyncIterator[Entry]:
     """The entries that the items stand for, each reference once.
 
-    The listings run in `group`; end it to end them.
+    The listings run in `group`; end it to end them. A list that is not read to its
+    end at the deadline ends with a failure; so does the input.
     """
-    send, ahead = anyio.create_memory_object_stream[tuple[Item, _Tags | None]](
-        LOOKAHEAD
-    )
-    group.start_soon(_look_ahead, items, registries, group, send)
+    send, ahead = anyio.create_memory_object_stream[_Ahead](LOOKAHEAD)
+    group.start_soon(_look_ahead, items, registries, group, send, deadline)
     known: set[str] = set()
     async with ahead:
         async for item, tags in ahead:
             if tags is None:
+                seen.cut = item is _UNREAD
                 entry = _plain(item)
                 if _is_new(entry, known, seen):
                     yield entry
@@ -126,15 +150,24 @@ async def _look_ahead(
     items: Iterable[Item],
     registries: Registries,
     group: TaskGroup,
-    send: MemoryObjectSendStream[tuple[Item, _Tags | None]],
+    send: MemoryObjectSendStream[_Ahead],
+    deadline: Deadline,
 ) -> None:
+    batches = feed(items)
     async with send:
-        async for batch in feed(items):
+        while True:
+            with deadline.scope(SILENCE_S) as waiting:
+                batch = await anext(batches, None)
+            if waiting.cancelled_caught:
+                await send.send((_UNREAD, None))
+                return
+            if batch is None:
+                return
             for item in batch:
                 tags = None
                 if isinstance(item, Listed) and isinstance(item.selector, TagPattern):
                     give, tags = anyio.create_memory_object_stream[_Page](1)
-                    group.start_soon(_list, item.selector, registries, give)
+                    group.start_soon(_list, item.selector, registries, give, deadline)
                 await send.send((item, tags))
 
 
@@ -142,14 +175,25 @@ async def _list(
     pattern: TagPattern,
     registries: Registries,
     give: MemoryObjectSendStream[_Page],
+    deadline: Deadline,
 ) -> None:
     async with give:
         registry = await registries.get(pattern.registry)
-        async for page in registry.list_tags(pattern.repository):
+        pages = registry.list_tags(pattern.repository)
+        while True:
+            with deadline.scope() as waiting:
+                page = await anext(pages, None)
+            if waiting.cancelled_caught:
+                await give.send(not_listed(pattern.repository))
+                return
+            if page is None:
+                return
             await give.send(page)
 
 
-def _plain(item: Item) -> Entry:
+def _plain(item: Item | Refused) -> Entry:
+    if isinstance(item, Refused):
+        return item
     if isinstance(item, Malformed):
         return Refused(
             text=item.text,

@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 
+import anyio
 from anyio.abc import TaskGroup
 
 from auditor.config import Order, Settings
+from auditor.pipeline.deadline import (
+    Deadline,
+    not_finished,
+    not_reached,
+    too_slow,
+)
 from auditor.pipeline.expand import Asked, Entry, Expansion, Refused, expand
 from auditor.pipeline.image import ImageAuditor
 from auditor.pipeline.pool import Pool, PoolSize
 from auditor.pipeline.unwrap import unwrapped
 from auditor.pipeline.wanted import Wanted
-from auditor.protocol.reference import TagPattern
+from auditor.protocol.reference import Reference, TagPattern
 from auditor.records import FailureRecord, Record
 from auditor.registry.clock import Clock
 from auditor.registry.registries import Registries
@@ -41,6 +48,7 @@ class Run:
         self._images = ImageAuditor(registries, wanted=Wanted.of(settings), clock=clock)
         self._expansion = Expansion()
         self._expanded = False
+        self._deadline = Deadline()
         self._started = clock.monotonic()
         self._started_at = clock.epoch()
         self.tally = Tally()
@@ -56,11 +64,26 @@ class Run:
     async def run(self) -> None:
         """Audit everything. Raises an `AuditorError` that stops the whole run."""
         with unwrapped():
-            await self._pool.run(self._jobs)
+            async with anyio.create_task_group() as group:
+                if self._settings.deadline_s is not None:
+                    group.start_soon(self._expire_after, self._settings.deadline_s)
+                await self._pool.run(self._jobs)
+                group.cancel_scope.cancel()
 
     def stop(self, grace_s: float) -> None:
         """End early: what is under way has `grace_s` seconds to finish."""
         self._pool.stop(grace_s)
+
+    def expire(self) -> None:
+        """Say that the run's time is up: what has no record yet is not waited for.
+
+        Every reference still gets its record, one that says so.
+        """
+        self._deadline.reach()
+
+    async def _expire_after(self, seconds: float) -> None:
+        await self._clock.sleep(seconds)
+        self.expire()
 
     def asked(self) -> tuple[int, bool]:
         """References known so far, and whether these are all."""
@@ -73,9 +96,10 @@ class Run:
             finished_at=_rfc3339(self._clock.epoch()),
             duration_s=self._clock.monotonic() - self._started,
             interrupted=self._pool.stopped,
+            deadline_reached=self._deadline.reached,
             output=self._settings.output,
             asked=self._expansion.asked,
-            all_listed=self._expanded,
+            all_listed=self._expanded and not self._expansion.cut,
             duplicates=self._expansion.duplicates,
             tally=self.tally,
             requests=self._registries.counts.sent,
@@ -90,21 +114,34 @@ class Run:
             registries=self._registries,
             group=group,
             seen=self._expansion,
+            deadline=self._deadline,
         ):
             yield entry
         self._expanded = True
 
     async def _prepare(self, entry: Entry, group: TaskGroup) -> None:
         # Tokens are asked for while the references wait for a worker.
-        if isinstance(entry, Asked) and await self._images.wants_prefetch(
-            entry.reference
+        if (
+            isinstance(entry, Asked)
+            and not self._deadline.reached
+            and await self._images.wants_prefetch(entry.reference)
         ):
-            group.start_soon(self._images.prefetch, entry.reference)
+            group.start_soon(self._prefetch, entry.reference)
+
+    async def _prefetch(self, reference: Reference) -> None:
+        with self._deadline.scope():
+            await self._images.prefetch(reference)
 
     async def _work(self, entry: Entry) -> Record:
-        if isinstance(entry, Asked):
+        if isinstance(entry, Refused):
+            return self._refused(entry)
+        if self._deadline.reached:
+            return self._images.failure_record(entry.reference, not_reached())
+        longest_s = self._settings.reference_timeout_s
+        with self._deadline.scope() as time_left, anyio.move_on_after(longest_s):
             return await self._images.audit(entry.reference, listed=entry.listed)
-        return self._refused(entry)
+        why = not_finished() if time_left.cancelled_caught else too_slow(longest_s or 0)
+        return self._images.failure_record(entry.reference, why)
 
     def _refused(self, entry: Refused) -> FailureRecord:
         pattern: TagPattern | None = entry.pattern

@@ -47,6 +47,7 @@ def audit_metrics(summary: Summary) -> tuple[Metric, ...]:
         summary.all_listed
         and not summary.to_do
         and not summary.interrupted
+        and not tally.failures[FailureKind.INTERRUPTED]
         and set(map(_listing_state, summary.listings)) <= {"complete"}
     )
     return (

@@ -43,6 +43,9 @@ class Tally:
 class Summary:
     """A finished or stopped run. Times are RFC 3339 UTC, durations seconds.
 
+    `interrupted`: by a signal, and the report is not whole. `deadline_reached`: the
+    run's time was up, and what it had not reached are failures.
+
     `asked` counts distinct references and what could not become one; it is
     `audited + failed + to_do`, or the run lost something. `all_listed` says whether
     the input and its listings were read to their end: if not, more is to do.
@@ -54,6 +57,7 @@ class Summary:
     finished_at: str
     duration_s: float
     interrupted: bool
+    deadline_reached: bool = False
     output: str
     asked: int
     all_listed: bool
@@ -79,6 +83,7 @@ class Summary:
             "finished_at": self.finished_at,
             "duration_s": round(self.duration_s, 3),
             "interrupted": self.interrupted,
+            "deadline_reached": self.deadline_reached,
             "output": self.output,
             "references": {
                 "asked": self.asked,
@@ -124,6 +129,8 @@ def summary_lines(summary: Summary) -> list[str]:
         first += f", {summary.to_do} still to do"
     if summary.duplicates:
         first += f", {summary.duplicates} duplicates skipped"
+    if summary.deadline_reached:
+        first = f"the deadline came: {first}"
     lines = [("interrupted: " if summary.interrupted else "") + first]
     if tally.architectures:
         common = ", ".join(

@@ -143,8 +143,13 @@ class Lab:
             **changes,
         )
 
-    async def audit(self, *references: str, **changes: Any) -> Outcome:
-        """Audit these references."""
+    async def audit(
+        self,
+        *references: str,
+        expire_when: Callable[[], bool] | None = None,
+        **changes: Any,
+    ) -> Outcome:
+        """Audit these references; the deadline comes when a condition is true."""
         records: list[Record] = []
 
         async def write(record: Record) -> None:
@@ -160,7 +165,8 @@ class Lab:
                     clock=self.clock,
                     write=write,
                 )
-                await run.run()
+                async with self.when(expire_when or (lambda: False), run.expire):
+                    await run.run()
         return Outcome(records=records, summary=run.summary())
 
     @asynccontextmanager

@@ -21,6 +21,7 @@ from auditor.config import (
     read_toml,
     resolve,
 )
+from auditor.config.options import BY_NAME
 from auditor.errors import ConfigError
 from auditor.secret import Secret
 
@@ -213,6 +214,25 @@ def test_a_variable_is_read_as_its_option_s_type(
 ) -> None:
     environment = {f"AUDITOR_{name}": text, "HOME": "/home/me"}
     assert getattr(settings(environment=environment), name.lower()) == value
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("90", 90), ("90.5", 90.5), ("90s", 90), ("90m", 5400), ("6h", 21600),
+        ("1h30m", 5400), ("1h30m5s", 5405), (" 2m ", 120), (90, 90), (1.5, 1.5),
+    ],
+)  # fmt: skip
+def test_a_duration_is_seconds_or_has_units(said: object, seconds: float) -> None:
+    option = BY_NAME["deadline_s"]
+    assert option.value.read(said, as_text=isinstance(said, str)) == seconds
+    assert option.value.read(said, as_text=False) == seconds
+
+
+@pytest.mark.parametrize("said", ["", "0", "m", "30m1h", "1d", "-1", "nan", "9000h"])
+def test_what_is_no_duration_is_told_with_examples(said: str) -> None:
+    with pytest.raises(ValueError, match="or a time such as 90m or 1h30m, is wanted"):
+        BY_NAME["deadline_s"].value.read(said, as_text=True)
 
 
 def test_a_span_of_time_may_be_whole_or_not() -> None:

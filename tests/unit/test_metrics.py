@@ -119,6 +119,7 @@ CUT = Listing(selector="r/a:*", complete=True, suspicious=True)
         (summary(image(), all_listed=False), 0),
         (summary(image(), interrupted=True), 0),
         (summary(image(), listings=(COMPLETE, CUT)), 0),
+        (summary(image(), failure(failure=FailureKind.INTERRUPTED)), 0),
     ],
 )
 def test_a_run_is_complete_if_it_saw_everything(found: Summary, complete: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from auditor.config.option import Group, Option, Where
 from auditor.config.settings import LogLevel, Progress
-from auditor.config.values import choice, whole
+from auditor.config.values import choice, span, whole
 
 RUN: tuple[Option, ...] = (
     Option(
@@ -24,6 +24,24 @@ RUN: tuple[Option, ...] = (
         where=Where.TOP,
         group=Group.RUN,
         flags=("--window",),
+    ),
+    Option(
+        name="deadline_s",
+        # A month is longer than any interval at which somebody starts an audit.
+        value=span(0.1, 31 * 86_400),
+        help="How long the run may take; what was not reached then is a failure.",
+        where=Where.TOP,
+        group=Group.RUN,
+        flags=("--deadline",),
+    ),
+    Option(
+        name="reference_timeout_s",
+        # A day: more than any registry answers to one reference's requests.
+        value=span(0.1, 86_400),
+        help="How long one reference may take, retries and waiting included.",
+        where=Where.TOP,
+        group=Group.RUN,
+        flags=("--reference-timeout",),
     ),
     Option(
         name="progress",

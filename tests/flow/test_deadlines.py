@@ -1,0 +1,163 @@
+"""What has no time left becomes a failure that says so; no reference is lost."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from auditor.errors import FailureKind, Stage
+from auditor.records import FailureRecord
+from auditor.reports.summary import summary_lines
+from auditor.sandbox.fault_actions import Hold
+from auditor.sandbox.registry import Behaviour
+from tests.flow.harness import TAGS, TOKENS, Lab, lab, service, simple
+
+pytestmark = pytest.mark.anyio
+
+NAMES = [f"team/app:{number}" for number in range(6)]
+HELD = "/v2/team/app/manifests/3"
+INTERRUPTED = FailureKind.INTERRUPTED.value
+
+
+def _held(here: Lab, path: str = HELD) -> Callable[[], bool]:
+    here.faults.on("GET", path, Hold())  # for ever
+    return lambda: here.faults.count("GET", path) >= 1
+
+
+async def test_at_the_deadline_every_reference_has_its_record_in_its_place() -> None:
+    async with lab(simple(NAMES)) as here:
+        asked = list(map(here.ref, NAMES))
+        outcome = await here.audit(*asked, workers=1, expire_when=_held(here))
+    assert outcome.references == asked
+    assert outcome.kinds[:3] == ["image"] * 3
+    assert outcome.kinds[3] == INTERRUPTED
+    cut = outcome.records[3]
+    assert isinstance(cut, FailureRecord)
+    assert cut.detail == "not finished when the deadline of the run came"
+    summary = outcome.summary
+    assert (summary.deadline_reached, summary.interrupted) == (True, False)
+    assert (summary.asked, summary.to_do, summary.all_listed) == (6, 0, True)
+    assert summary_lines(summary)[0].startswith("the deadline came: ")
+
+
+async def test_what_waits_for_a_worker_is_not_begun_after_the_deadline() -> None:
+    async with lab(simple(NAMES)) as here:
+        outcome = await here.audit(
+            *map(here.ref, NAMES), workers=1, expire_when=_held(here)
+        )
+        assert here.faults.count("GET", "/v2/team/app/manifests/4") == 0
+    assert outcome.kinds == ["image"] * 3 + [INTERRUPTED] * 3
+    rest = outcome.records[-1]
+    assert isinstance(rest, FailureRecord)
+    assert rest.detail == "not begun when the deadline of the run came"
+    assert (rest.stage, rest.attempts, rest.tag) == (Stage.MANIFEST, 0, "5")
+
+
+async def test_a_token_service_that_is_silent_holds_up_nothing_at_the_deadline() -> (
+    None
+):
+    async with lab(simple(NAMES), tokens=service()) as here:
+        outcome = await here.audit(
+            *map(here.ref, NAMES), expire_when=_held(here, TOKENS)
+        )
+    assert outcome.kinds == [INTERRUPTED] * 6
+
+
+async def test_a_list_that_was_not_read_to_its_end_is_a_failure_of_its_pattern() -> (
+    None
+):
+    async with lab(simple(NAMES), behaviour=Behaviour(max_page=2)) as here:
+        here.faults.on("GET", TAGS, Hold(), skip=1)
+        outcome = await here.audit(
+            here.ref("team/app:*"),
+            here.ref("team/other:*"),
+            expire_when=lambda: here.faults.count("GET", TAGS) == 3,
+        )
+    told = dict(zip(outcome.references, outcome.kinds, strict=True))
+    for pattern in ("team/app:*", "team/other:*"):
+        assert told[here.ref(pattern)] == INTERRUPTED
+    whole = [one.complete for one in outcome.summary.listings]
+    assert whole == [False, False]
+    last = outcome.records[-1]
+    assert isinstance(last, FailureRecord)
+    assert last.stage is Stage.LIST
+    assert last.detail.startswith("the list of team/other was not read to its end")
+
+
+async def test_a_list_that_nobody_began_to_read_is_told_too() -> None:
+    patterns = [f"team/{name}:*" for name in "abcdefghijklmnopqrst"]
+    async with lab(simple(NAMES)) as here:
+        outcome = await here.audit(
+            *map(here.ref, patterns), expire_when=_held(here, TAGS)
+        )
+    assert outcome.references == list(map(here.ref, patterns))
+    assert set(outcome.kinds) == {INTERRUPTED}
+
+
+async def test_an_input_that_does_not_end_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("auditor.pipeline.expand.SILENCE_S", 0.01)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    ours = os.open(pipe, os.O_RDWR)
+    try:
+        async with lab(simple(NAMES)) as here:
+            os.write(ours, f"{here.ref(NAMES[0])}\n".encode())
+            outcome = await here.audit(
+                lists=(str(pipe),),
+                expire_when=lambda: here.good("*/blobs/*") == 1,
+            )
+    finally:
+        os.close(ours)
+    assert outcome.references[-1] == "(the rest of the input)"
+    assert outcome.kinds[-1] == INTERRUPTED
+    assert outcome.summary.all_listed is False
+    assert outcome.summary.asked == len(outcome.records) == 2
+
+
+async def test_a_list_in_a_file_is_read_to_its_end_after_the_deadline(
+    tmp_path: Path,
+) -> None:
+    """More lines than the reader may be ahead: all of them have their record."""
+    path = tmp_path / "list.txt"
+    async with lab(simple(NAMES)) as here:
+        path.write_text("".join(f"{here.ref('team/app')}:{n}\n" for n in range(5000)))
+        outcome = await here.audit(
+            lists=(str(path),),
+            window=64,
+            expire_when=_held(here, "/v2/team/app/manifests/0"),
+        )
+    assert len(outcome.records) == outcome.summary.asked == 5000
+    assert outcome.summary.all_listed is True
+    assert outcome.references[-1].endswith(":4999")
+
+
+async def test_a_deadline_of_the_settings_comes_by_the_clock() -> None:
+    """The clock of these tests is at the deadline as soon as somebody waits for it."""
+    async with lab(simple(NAMES)) as here:
+        outcome = await here.audit(*map(here.ref, NAMES), deadline_s=3600.0)
+    assert here.clock.slept == [3600.0]
+    assert outcome.kinds == [INTERRUPTED] * 6
+
+
+async def test_a_deadline_that_does_not_come_changes_nothing() -> None:
+    async with lab(simple(NAMES)) as here:
+        plain = await here.audit(*map(here.ref, NAMES))
+        timed = await here.audit(*map(here.ref, NAMES), reference_timeout_s=60.0)
+    assert plain.records == timed.records
+    assert timed.summary.deadline_reached is False
+
+
+async def test_a_reference_that_takes_too_long_is_given_up_and_no_other_is() -> None:
+    async with lab(simple(NAMES)) as here:
+        here.faults.on("GET", HELD, Hold())
+        outcome = await here.audit(*map(here.ref, NAMES), reference_timeout_s=0.3)
+    assert outcome.kinds == ["image"] * 3 + ["timeout"] + ["image"] * 2
+    slow = outcome.records[3]
+    assert isinstance(slow, FailureRecord)
+    assert slow.detail.startswith("not audited within 0.3 s")
+    assert outcome.summary.deadline_reached is False
