@@ -15,13 +15,15 @@ from auditor.protocol.realm import is_loopback_host, origin_of
 from auditor.protocol.reference import api_host
 from auditor.protocol.scope import CATALOG_SCOPE, pull_scope
 from auditor.registry.auth import HostAuth, ScopeAuth
+from auditor.registry.breaker import PATIENCE_S, Breaker
 from auditor.registry.clock import Clock
 from auditor.registry.credentials import Credential
 from auditor.registry.distribution_lists import DistributionLists
-from auditor.registry.exchange import Exchange, RequestCounts, RequestKind
+from auditor.registry.exchange import Exchange, RequestCounts, RequestKind, prober
 from auditor.registry.lister import ListedTag, Lister, Page
 from auditor.registry.plan import HostPlan
 from auditor.registry.politeness import Politeness
+from auditor.registry.retry_budget import RetryBudget
 from auditor.registry.token_service import TokenService
 from auditor.registry.transport import Timeouts, Transport
 
@@ -61,21 +63,37 @@ class Registry:
             ca_file=settings.ca_file,
             allowed_hosts=_allowed_hosts(settings),
         )
+        ping_url = f"{self.base_url}/v2/"
         self._exchange, token_exchange = (
             Exchange(
                 transport=self._transport,
                 politeness=Politeness(
                     most_at_once=settings.requests_at_once, clock=clock
                 ),
+                breaker=Breaker(
+                    host=who,
+                    probe=prober(self._transport, counts),
+                    probe_url=probe_url,
+                    clock=clock,
+                    # Who wants no second try does not want to wait either.
+                    patience_s=PATIENCE_S if settings.tries > 1 else 0,
+                ),
+                budget=RetryBudget(
+                    most_at_once=settings.requests_at_once, tries=settings.tries
+                ),
                 clock=clock,
                 tries=settings.tries,
                 counts=counts,
             )
-            for _ in range(2)  # the token service has slots of its own
+            # The token service has slots of its own, and lives and dies on its own.
+            for who, probe_url in (
+                (name, ping_url),
+                (f"the token service of {name}", None),
+            )
         )
         self.auth = HostAuth(
             plan=HostPlan(
-                ping_url=f"{self.base_url}/v2/",
+                ping_url=ping_url,
                 settings=settings,
                 exchange=self._exchange,
                 clock=clock,

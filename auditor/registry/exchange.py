@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Container, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import assert_never
 
@@ -13,6 +13,7 @@ from auditor.errors import Failure, FailureKind
 from auditor.protocol.answer import Answer
 from auditor.protocol.decide import (
     Authenticate,
+    Decision,
     Done,
     Fail,
     Sent,
@@ -21,10 +22,15 @@ from auditor.protocol.decide import (
 )
 from auditor.protocol.realm import origin_of
 from auditor.registry.authorization import Authorization, Authorizer
+from auditor.registry.breaker import SILENCE, Breaker, Probe, Verdict
 from auditor.registry.clock import Clock
 from auditor.registry.politeness import Politeness
+from auditor.registry.retry_budget import RetryBudget
 from auditor.registry.transport import Transport
 from auditor.safe_text import safe_url
+
+# What a probe is answered is a few sentences, or a token.
+MAX_PROBE_BYTES = 64 * 1024
 
 log = logging.getLogger("auditor.registry")
 
@@ -51,6 +57,11 @@ class RequestCounts:
     repeated: Counter[str] = field(default_factory=Counter)
 
 
+@dataclass(frozen=True, slots=True)
+class Forgive:
+    """Send again, with all its tries: it was the whole host that was down."""
+
+
 class Exchange:
     """Requests to one host. Counts what it sends."""
 
@@ -59,12 +70,16 @@ class Exchange:
         *,
         transport: Transport,
         politeness: Politeness,
+        breaker: Breaker,
+        budget: RetryBudget,
         clock: Clock,
         tries: int,
         counts: RequestCounts,
     ) -> None:
         self._transport = transport
         self._politeness = politeness
+        self._breaker = breaker
+        self._budget = budget
         self._clock = clock
         self._tries = tries
         self._counts = counts
@@ -86,25 +101,18 @@ class Exchange:
     ) -> Answer | Failure:
         """The good answer (2xx or `wanted`), or the failure after the last try.
 
-        No slot is held while a token is fetched or while waiting.
+        No slot is held while waiting.
         """
         if (closed := self._closed_failure()) is not None:
             return closed
-        attempt = late = 0
+        attempt = forgiven = 0
         asked_again = False
         authorization: Authorization | None = None
         while True:
-            if authorizer is not None and authorization is None:
-                found = await authorizer.authorization()
-                if isinstance(found, Failure):
-                    return found
-                authorization = found
-            sent_at = await self._politeness.acquire()
-            if authorization and late < self._tries and authorization.is_old(sent_at):
-                # It waited for its slot for longer than its token lives.
-                self._politeness.release()
-                authorization, late = None, late + 1
-                continue
+            ready = await self._ready(kind, authorizer, authorization)
+            if isinstance(ready, Failure):
+                return ready if ready.attempts else replace(ready, attempts=attempt)
+            authorization, sent_at = ready
             attempt += 1
             try:
                 self._counts.sent[kind] += 1
@@ -117,7 +125,7 @@ class Exchange:
                 )
             finally:
                 self._politeness.release()
-            decision = decide(
+            decision: Decision | Forgive = decide(
                 outcome,
                 attempt=attempt,
                 tries=self._tries if tries is None else tries,
@@ -132,12 +140,17 @@ class Exchange:
                 random=self._clock.random(),
                 wanted=wanted,
             )
+            if isinstance(decision, Wait | Fail):
+                self._learn(decision.failure, sent_at)
+                if kind is not RequestKind.PING:  # a probe itself, planned by itself
+                    decision = await self._weigh(decision, url, forgiven)
             match decision:
                 case Done():
                     self._politeness.ease()
+                    self._breaker.answered()
+                    self._budget.good(attempt - 1)
                     return decision.answer
                 case Fail():
-                    self._learn(decision.failure, sent_at)
                     self._close(decision)
                     return decision.failure
                 case Authenticate():
@@ -151,15 +164,74 @@ class Exchange:
                     authorization = found
                 case Wait():
                     self._counts.repeated["retries"] += 1
-                    self._learn(decision.failure, sent_at)
                     await self._wait(decision, url)
                     authorization = None  # it may have expired meanwhile
+                case Forgive():
+                    self._counts.repeated["retries"] += 1
+                    self._budget.good(attempt - 1)
+                    attempt, forgiven = 0, forgiven + 1
+                    authorization = None
                 case _:
                     assert_never(decision)
+
+    async def _ready(
+        self,
+        kind: RequestKind,
+        authorizer: Authorizer | None,
+        authorization: Authorization | None,
+    ) -> tuple[Authorization | None, float] | Failure:
+        """A slot, to be released, with what to authorize with; and when it was had.
+
+        No slot is held while a token is fetched, or while the host is in doubt.
+        """
+        late = 0
+        while True:
+            if authorizer is not None and authorization is None:
+                found = await authorizer.authorization()
+                if isinstance(found, Failure):
+                    return found
+                authorization = found
+            had_at = await self._politeness.acquire()
+            if self._breaker.open and kind is not RequestKind.PING:
+                self._politeness.release()
+                verdict = await self._breaker.verdict()
+                if isinstance(verdict, Failure):
+                    return verdict
+                authorization = None  # it may have expired meanwhile
+            elif authorization and late < self._tries and authorization.is_old(had_at):
+                # It waited for its slot for longer than its token lives.
+                self._politeness.release()
+                authorization, late = None, late + 1
+            else:
+                return authorization, had_at
 
     def _learn(self, failure: Failure, sent_at: float) -> None:
         if failure.kind in _DISTRESS:
             self._politeness.distress(sent_at)
+
+    async def _weigh(
+        self, decision: Wait | Fail, url: str, forgiven: int
+    ) -> Wait | Fail | Forgive:
+        """The decision, in view of how the whole host is doing."""
+        failure = decision.failure
+        if failure.kind not in SILENCE:
+            # A throttled request takes nothing from the budget: the host asks for
+            # patience, and everybody waits together.
+            self._breaker.answered()
+            return decision
+        wait_s = 0.0
+        if isinstance(decision, Wait) and decision.host_wide:
+            wait_s = decision.seconds
+        verdict = await self._breaker.failed(failure, url=url, wait_s=wait_s)
+        if isinstance(verdict, Failure):
+            return Fail(failure=replace(verdict, attempts=failure.attempts))
+        if verdict is Verdict.BACK and forgiven < self._tries:
+            return Forgive()
+        if isinstance(decision, Fail) or self._budget.take():
+            return decision
+        self._politeness.hold_back(wait_s)
+        detail = f"{failure.detail}; not tried again, as too much of this host fails"
+        return Fail(failure=replace(failure, detail=detail))
 
     def _close(self, decision: Fail) -> None:
         if decision.host_wide_s is not None:
@@ -182,6 +254,18 @@ class Exchange:
             self._politeness.hold_back(decision.seconds)  # the next slot waits
         else:
             await self._clock.sleep(decision.seconds)
+
+
+def prober(transport: Transport, counts: RequestCounts) -> Probe:
+    """What a `Breaker` probes with: one small request without a credential."""
+
+    async def probe(url: str) -> Answer | Failure:
+        counts.sent[RequestKind.PING] += 1
+        return await transport.request(
+            "GET", url, headers={}, max_bytes=MAX_PROBE_BYTES, redirects=False
+        )
+
+    return probe
 
 
 def _is_elsewhere(outcome: Answer | Failure, url: str) -> bool:

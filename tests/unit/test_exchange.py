@@ -13,13 +13,16 @@ from auditor.protocol.answer import Answer
 from auditor.protocol.challenge import Challenge
 from auditor.records import Access, AccessState
 from auditor.registry.authorization import ANONYMOUS, Authorization
+from auditor.registry.breaker import Breaker
 from auditor.registry.exchange import Exchange, RequestCounts, RequestKind
 from auditor.registry.politeness import Politeness
+from auditor.registry.retry_budget import RetryBudget
 from auditor.registry.tokens import HeldToken
 from tests.answers import answer
 from tests.clock import ManualClock, settle
 
 URL = "https://registry.example.com/v2/app/manifests/1"
+PING = "https://registry.example.com/v2/"
 BEARER = 'Bearer realm="https://auth.example.com/token"'
 LIFE_S = 60.0
 ACCESS = Access(
@@ -40,6 +43,8 @@ class _World:
         self.sent: list[str | None] = []
         self.challenges: list[Challenge | None] = []
         self.tokens = 0
+        self.probes: list[Answer | Failure] = []
+        self.probed: list[str] = []
         self.anonymous = anonymous
         self.politeness = Politeness(most_at_once=2, clock=self.clock)
         self.counts = RequestCounts()
@@ -47,6 +52,13 @@ class _World:
         self.exchange = Exchange(
             transport=transport,
             politeness=self.politeness,
+            breaker=Breaker(
+                host="registry.example.com",
+                probe=self.probe,
+                probe_url=PING,
+                clock=self.clock,
+            ),
+            budget=RetryBudget(most_at_once=2, tries=3),
             clock=self.clock,
             tries=3,
             counts=self.counts,
@@ -55,6 +67,10 @@ class _World:
     async def request(self, method: str, url: str, **more: Any) -> Answer | Failure:
         self.sent.append(more["headers"].get("Authorization"))
         return self.script.pop(0)
+
+    async def probe(self, url: str) -> Answer | Failure:
+        self.probed.append(url)
+        return self.probes.pop(0) if self.probes else answer(401, url=url)
 
     async def authorization(self) -> Authorization | Failure:
         if self.anonymous:
@@ -180,3 +196,83 @@ def test_without_an_authorizer_a_401_is_final() -> None:
     found = anyio.run(main)
     assert isinstance(found, Failure)
     assert found.status == 401
+
+
+# -- when the whole host is silent -----------------------------------------------
+
+REFUSED = Failure(kind=FailureKind.CONNECT, detail="connection refused")
+
+
+def test_a_request_that_fails_while_its_host_is_down_keeps_its_tries() -> None:
+    world = _World(*[REFUSED] * 5, answer(200, url=URL))
+    # Down for three failures and one probe; the two after that are its own.
+    world.probes = [REFUSED, answer(401)]
+    assert isinstance(outcome(world, *[1] * 10), Answer)
+    assert world.probed == [PING, PING]
+    assert len(world.sent) == 6
+    assert world.counts.repeated["retries"] == 5
+
+
+def test_a_request_is_not_forgiven_for_ever() -> None:
+    world = _World(*[REFUSED] * 50)
+    world.probes = [REFUSED, answer(401)] * 25
+    found = outcome(world, *[1] * 50)
+    assert isinstance(found, Failure)
+    assert found.detail == "connection refused"
+    assert len(world.sent) < 15
+
+
+def test_a_host_that_lives_leaves_the_failure_to_the_request() -> None:
+    broken = answer(500, url=URL)
+    world = _World(broken, broken, broken)
+    found = outcome(world, 1, 1, 1)
+    assert isinstance(found, Failure)
+    assert (found.kind, found.attempts) == (FailureKind.SERVER_ERROR, 3)
+    assert world.probed == [PING]
+
+
+def test_who_waits_for_a_slot_of_a_host_that_was_given_up_sends_nothing() -> None:
+    async def main() -> None:
+        world = _World(*[REFUSED] * 6)
+        world.probes = [REFUSED] * 99
+        got: list[Answer | Failure] = []
+
+        async def ask() -> None:
+            got.append(await world.send())
+
+        async with anyio.create_task_group() as group:
+            for _ in range(20):
+                group.start_soon(ask)
+            for _ in range(100):
+                await settle()
+                await world.clock.advance(1)
+        assert len(got) == 20
+        details = {one.detail for one in got if isinstance(one, Failure)}
+        assert len(details) == 1
+        assert "registry.example.com was given up after" in details.pop()
+        # Two slots: what was sent before the third failure, and nothing after it.
+        assert len(world.sent) <= 4
+        never_sent = [
+            one for one in got if isinstance(one, Failure) and not one.attempts
+        ]
+        assert len(never_sent) >= 16
+
+    anyio.run(main)
+
+
+def test_retries_end_when_too_many_came_to_nothing() -> None:
+    async def main() -> list[int]:
+        world = _World(*[answer(500, url=URL)] * 200)
+        for _ in range(30):
+            async with anyio.create_task_group() as group:
+                group.start_soon(world.send)
+                for _ in range(4):
+                    await settle()
+                    await world.clock.advance(1)
+        found = await world.send()
+        assert isinstance(found, Failure)
+        assert found.detail.endswith("not tried again, as too much of this host fails")
+        return [len(world.sent), world.counts.repeated["retries"]]
+
+    # 31 requests, and the reserve of 4 rounds of 2 slots with 2 retries each.
+    assert anyio.run(main) == [31 + 16, 16]

@@ -1,0 +1,123 @@
+"""Hosts that die, come back, or only fail at some things: what it costs and whom."""
+
+from __future__ import annotations
+
+import pytest
+
+from auditor.records import FailureRecord
+from auditor.registry.breaker import DEAD_S, FAILURES_IN_A_ROW, PATIENCE_S
+from auditor.sandbox.fault_actions import Action, Answer, Close
+from tests.flow.harness import MANIFESTS, TOKENS, Outcome, lab, service, simple
+
+pytestmark = pytest.mark.anyio
+NAMES = [f"team/app:{number}" for number in range(60)]
+# What a dead host may cost: its slots full of last requests, their tries, its probes.
+A_FEW = 40
+
+
+def _details(outcome: Outcome) -> list[str]:
+    return [one.detail for one in outcome.records if isinstance(one, FailureRecord)]
+
+
+@pytest.mark.parametrize(
+    "fault", [Close(), Close(reset=True), Answer(503), Answer(502), Answer(504)]
+)
+async def test_a_registry_that_is_restarted_meanwhile_costs_no_reference(
+    fault: Action,
+) -> None:
+    async with lab(simple(NAMES)) as here:
+        # Lost: all eight that were under way, and probes.
+        here.faults.on("GET", "/v2/*", *[fault] * 13, skip=30)
+        outcome = await here.audit(*map(here.ref, NAMES))
+        here.faults.assert_used_up()
+        assert here.faults.count("GET", "/v2/") >= 2
+    assert outcome.kinds == ["image"] * 60
+
+
+async def test_with_one_worker_a_restart_costs_no_reference_either() -> None:
+    async with lab(simple(NAMES)) as here:
+        fault = [Answer(503)] * (FAILURES_IN_A_ROW + 5)
+        here.faults.on("GET", "/v2/*", *fault, skip=30)
+        outcome = await here.audit(*map(here.ref, NAMES), workers=1)
+        here.faults.assert_used_up()
+        assert here.faults.count("GET", "/v2/") == 1 + 6
+    assert outcome.kinds == ["image"] * 60
+
+
+@pytest.mark.parametrize("fault", [Close(), Answer(503)])
+async def test_the_references_of_a_registry_that_dies_fail_at_once(
+    fault: Action,
+) -> None:
+    async with lab(simple(NAMES)) as dying, lab(simple(NAMES)) as living:
+        dying.faults.on("GET", "/v2/*", fault, skip=30, forever=True)
+        outcome = await dying.audit(
+            *map(dying.ref, NAMES), *map(living.ref, NAMES), workers=4
+        )
+        assert dying.faults.count() <= 30 + A_FEW
+        assert living.faults.count("GET", MANIFESTS) == 60
+    assert outcome.kinds[60:] == ["image"] * 60
+    assert 5 <= outcome.kinds[:60].count("image") <= 15
+    (sentence,) = {detail.partition(": ")[0] for detail in _details(outcome)}
+    assert sentence.startswith(f"{dying.host} was given up after 3")
+    assert sentence.endswith(" s without a sign of life")
+    # One after the other would have been minutes.
+    assert dying.clock.now - 1000 < PATIENCE_S + 30
+
+
+async def test_a_registry_that_was_given_up_is_tried_again_after_a_while() -> None:
+    async with lab(simple(NAMES)) as here:
+        here.faults.on("GET", MANIFESTS, *[Close()] * 20, skip=10)
+        here.faults.on("GET", "/v2/", *[Close()] * 15, skip=1)
+        outcome = await here.audit(*map(here.ref, NAMES), workers=2)
+        # Nobody waits for those 30 s: they pass for the next audit only.
+        failed = outcome.kinds.count("connect")
+        assert 0 < failed < 60
+        here.clock.now += DEAD_S
+        again = await here.audit(*map(here.ref, NAMES))
+    assert again.kinds == ["image"] * 60
+
+
+async def test_a_damaged_repository_takes_no_other_one_with_it() -> None:
+    names = [f"team/{name}:{tag}" for tag in range(40) for name in ("bad", "good")]
+    async with lab(simple(names)) as here:
+        here.faults.on("GET", "/v2/team/bad/manifests/*", Answer(500), forever=True)
+        outcome = await here.audit(*map(here.ref, names))
+        # A third of the tries that each of them has: the budget ends the others.
+        assert here.faults.count("GET", "/v2/team/bad/*") < 40 * 3
+    assert outcome.kinds == ["server_error", "image"] * 40
+
+
+async def test_retries_end_where_most_requests_fail() -> None:
+    names = [f"team/bad:{tag}" for tag in range(200)]
+    async with lab(simple(names)) as here:
+        here.faults.on("GET", MANIFESTS, Answer(500), forever=True)
+        outcome = await here.audit(*map(here.ref, names))
+        # Each once, and the reserve: 4 rounds of 8 slots with 2 retries each.
+        assert here.faults.count("GET", MANIFESTS) == 200 + 64
+    assert outcome.kinds == ["server_error"] * 200
+
+
+async def test_a_token_service_that_dies_is_given_up_on_its_own() -> None:
+    names = [f"team/app{number}:1" for number in range(60)]
+    async with lab(simple(names), tokens=service()) as here:
+        here.faults.on("GET", TOKENS, Answer(503), skip=10, forever=True)
+        outcome = await here.audit(*map(here.ref, names), workers=4)
+        assert here.faults.count("GET", TOKENS) <= 10 + A_FEW
+        # The registry itself is never doubted, and what has a token is audited.
+        assert here.faults.count("GET", "/v2/") == 1
+    assert outcome.kinds.count("image") == 10
+    assert outcome.kinds.count("server_error") == 50
+    sentence = f"the token service of {here.host} was given up after 3"
+    assert sum(detail.startswith(sentence) for detail in _details(outcome)) >= 45
+
+
+async def test_a_token_service_that_is_restarted_costs_no_reference() -> None:
+    names = [f"team/app{number}:1" for number in range(60)]
+    async with lab(simple(names), tokens=service()) as here:
+        here.faults.on("GET", TOKENS, *[Close()] * 12, skip=10)
+        outcome = await here.audit(*map(here.ref, names), workers=4)
+        here.faults.assert_used_up()
+        tokens = here.faults.requests("GET", TOKENS)
+        # Probes go without the password.
+        assert any("Authorization" not in one.headers for one in tokens)
+    assert outcome.kinds == ["image"] * 60

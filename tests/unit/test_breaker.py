@@ -1,0 +1,232 @@
+"""What becomes of requests when a whole host falls silent."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+import anyio
+import pytest
+
+from auditor.errors import Failure, FailureKind
+from auditor.protocol.answer import Answer
+from auditor.registry.breaker import (
+    DEAD_S,
+    FAILURES_IN_A_ROW,
+    Breaker,
+    Verdict,
+)
+from tests.answers import answer
+from tests.clock import ManualClock, settle
+
+REFUSED = Failure(kind=FailureKind.CONNECT, detail="connection refused")
+URL = "https://registry.example.com/v2/app/manifests/1"
+PING = "https://registry.example.com/v2/"
+DOUBTED = FAILURES_IN_A_ROW
+
+
+class _Host:
+    """A host that answers probes by script, the last answer for ever."""
+
+    def __init__(self, *script: Answer | Failure, probe_url: str | None = PING) -> None:
+        self.clock = ManualClock(random=1.0)
+        self.script = list(script)
+        self.probed: list[tuple[str, float]] = []
+        self.breaker = Breaker(
+            host="registry.example.com",
+            probe=self.probe,
+            probe_url=probe_url,
+            clock=self.clock,
+        )
+        self.verdicts: list[Verdict | Failure] = []
+
+    async def probe(self, url: str) -> Answer | Failure:
+        self.probed.append((url, self.clock.now - 1000))
+        return self.script.pop(0) if len(self.script) > 1 else self.script[0]
+
+    async def fail(self, wait_s: float = 0.0, failure: Failure = REFUSED) -> None:
+        self.verdicts.append(await self.breaker.failed(failure, url=URL, wait_s=wait_s))
+
+    async def ask(self) -> None:
+        self.verdicts.append(await self.breaker.verdict())
+
+
+Step = Callable[[], Coroutine[Any, Any, None]] | Callable[[], None] | float
+
+
+def run(host: _Host, *steps: Step) -> list[Verdict | Failure]:
+    """The verdicts after these steps: seconds that pass, what is done, and requests,
+    each begun when those before it wait."""
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            for step in steps:
+                if isinstance(step, int | float):
+                    await host.clock.advance(step)
+                elif inspect.iscoroutinefunction(step):
+                    group.start_soon(step)
+                else:
+                    step()
+                await settle()
+            group.cancel_scope.cancel()
+
+    anyio.run(main)
+    return host.verdicts
+
+
+def test_a_few_failures_are_the_requests_own() -> None:
+    host = _Host(answer(401))
+    run(host, *[host.fail] * (DOUBTED - 1))
+    assert host.verdicts == [Verdict.ALIVE] * (DOUBTED - 1)
+    assert host.probed == []
+    assert not host.breaker.open
+
+
+def test_an_answer_between_them_starts_the_count_again() -> None:
+    host = _Host(answer(401))
+    run(host, *[host.fail] * (DOUBTED - 1), host.breaker.answered, host.fail)
+    assert host.probed == []
+
+
+@pytest.mark.parametrize("status", [200, 301, 401, 403, 404, 405, 429, 501])
+def test_a_host_that_answers_the_probe_is_alive(status: int) -> None:
+    host = _Host(answer(status))
+    run(host, *[host.fail] * DOUBTED)
+    assert host.verdicts == [Verdict.ALIVE] * DOUBTED
+    assert host.probed == [(PING, 0)]
+    assert not host.breaker.open
+    assert host.breaker.in_a_row == 0
+
+
+def test_a_failure_that_takes_an_answer_is_a_sign_of_life() -> None:
+    host = _Host(Failure(kind=FailureKind.REDIRECT_REFUSED, detail="x", status=302))
+    run(host, *[host.fail] * DOUBTED)
+    assert host.verdicts == [Verdict.ALIVE] * DOUBTED
+
+
+@pytest.mark.parametrize(
+    "silence",
+    [
+        REFUSED,
+        Failure(kind=FailureKind.DNS, detail="no such name"),
+        Failure(kind=FailureKind.TIMEOUT, detail="silent for 30 s"),
+        answer(500),
+        answer(502),
+        answer(503),
+        answer(504),
+    ],
+)
+def test_a_host_that_comes_back_was_down_for_all_who_waited(
+    silence: Answer | Failure,
+) -> None:
+    host = _Host(silence, silence, answer(401))
+    run(host, *[host.fail] * (DOUBTED + 4), 0.5, 1)
+    assert host.verdicts == [Verdict.ALIVE] * (DOUBTED - 1) + [Verdict.BACK] * 5
+    assert host.probed == [(PING, 0), (PING, 0.5), (PING, 1.5)]
+    assert not host.breaker.open
+
+
+def test_probes_slow_down_and_end_with_the_patience() -> None:
+    host = _Host(REFUSED)
+    run(host, *[host.fail] * DOUBTED, *[0.5] * 100)
+    times = [time for _, time in host.probed]
+    assert times == [0, 0.5, 1.5, 3.5, 7.5, 12.5, 17.5, 22.5, 27.5, 32.5]
+    given_up = host.verdicts[-1]
+    assert isinstance(given_up, Failure)
+    assert given_up.kind is FailureKind.CONNECT
+    assert given_up.detail == (
+        "registry.example.com was given up after 32 s without a sign of life:"
+        " connection refused"
+    )
+
+
+# Until it is given up, 32.5 s later.
+DEATH: tuple[float, ...] = (0.5,) * 65
+
+
+def test_a_host_that_was_given_up_costs_the_others_no_request_and_no_time() -> None:
+    host = _Host(REFUSED)
+    run(host, *[host.fail] * DOUBTED, *DEATH, *[host.ask] * 50, *[host.fail] * 5)
+    assert all(isinstance(one, Failure) for one in host.verdicts[-55:])
+    assert len(host.probed) == 10
+
+
+def test_after_a_pause_one_probe_for_all_tries_again() -> None:
+    host = _Host(REFUSED)
+    run(host, *[host.fail] * DOUBTED, *DEATH, DEAD_S, *[host.ask] * 20)
+    assert len(host.probed) == 11
+    assert all(isinstance(one, Failure) for one in host.verdicts[-20:])
+
+
+def test_a_host_that_was_given_up_and_answers_a_probe_is_asked_again() -> None:
+    host = _Host(*[REFUSED] * 10, answer(401))
+    run(host, *[host.fail] * DOUBTED, *DEATH, DEAD_S, host.ask)
+    assert host.verdicts[-1] is Verdict.ALIVE
+    assert not host.breaker.open
+
+
+def test_an_answer_that_was_under_way_ends_the_doubt() -> None:
+    host = _Host(REFUSED)
+    run(host, *[host.fail] * DOUBTED, host.breaker.answered, 0.5)
+    assert host.verdicts[-1] is Verdict.BACK
+    assert len(host.probed) == 1
+
+
+def test_the_probe_waits_as_long_as_the_host_asked() -> None:
+    host = _Host(answer(401))
+    run(host, *[host.fail] * (DOUBTED - 1), partial(host.fail, wait_s=20), 19, 1)
+    assert host.probed == [(PING, 20)]
+
+
+def test_a_probe_that_is_asked_to_wait_waits() -> None:
+    host = _Host(answer(503, Retry_After="12"), answer(401))
+    run(host, *[host.fail] * DOUBTED, 11, 1)
+    assert [time for _, time in host.probed] == [0, 12]
+    assert host.verdicts[-1] is Verdict.BACK
+
+
+def test_a_host_that_asks_for_more_than_the_patience_is_given_up_for_so_long() -> None:
+    host = _Host(answer(503, Retry_After="120"))
+    run(host, *[host.fail] * DOUBTED)
+    given_up = host.verdicts[-1]
+    assert isinstance(given_up, Failure)
+    assert given_up.status == 503
+    run(host, 119, host.ask)
+    assert len(host.probed) == 1
+    run(host, 1, host.ask)
+    assert len(host.probed) == 2
+
+
+def test_a_host_without_a_ping_is_probed_with_what_failed() -> None:
+    host = _Host(answer(401), probe_url=None)
+    run(host, *[host.fail] * DOUBTED)
+    assert host.probed == [(URL, 0)]
+
+
+def test_without_patience_the_first_probe_decides() -> None:
+    host = _Host(REFUSED)
+    host.breaker = Breaker(
+        host="x", probe=host.probe, probe_url=PING, clock=host.clock, patience_s=0
+    )
+    run(host, *[host.fail] * DOUBTED)
+    assert isinstance(host.verdicts[-1], Failure)
+    assert len(host.probed) == 1
+
+
+def test_a_prober_that_is_cancelled_hands_over() -> None:
+    host = _Host(REFUSED, answer(401))
+    scopes: list[anyio.CancelScope] = []
+
+    async def leader() -> None:
+        with anyio.CancelScope() as scope:
+            scopes.append(scope)
+            await host.fail()
+
+    def cancel() -> None:
+        scopes[0].cancel()
+
+    run(host, *[host.fail] * (DOUBTED - 1), leader, host.fail, cancel)
+    assert host.verdicts[DOUBTED - 1 :] == [Verdict.ALIVE]
+    assert len(host.probed) == 2
