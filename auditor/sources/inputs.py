@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from auditor.config import Settings
-from auditor.sources.lists import Item, open_list, read_list_file
+from auditor.sources.lists import Item, open_list, read_lines, read_list_file
 from auditor.sources.lists.files import STANDARD_INPUT
 from auditor.sources.lists.items import read_selector
+from auditor.sources.lists.reader import is_document
 
 _PATTERN = "*"
 _PIECE_BYTES = 1024 * 1024
@@ -39,7 +40,7 @@ def check_lists(settings: Settings) -> None:
 
 def count_lines(settings: Settings) -> int | None:
     """How many references the settings may mean, or None where that is not known:
-    a list that is no file, a tag pattern, a format with more than a line each."""
+    a list that is no file, a tag pattern, a document with more than a line each."""
     if any(_PATTERN in text for text in settings.references):
         return None
     count = len(settings.references)
@@ -47,6 +48,9 @@ def count_lines(settings: Settings) -> int | None:
         if path == STANDARD_INPUT or not _is_regular(path):
             return None
         with open_list(path) as stream:
+            if is_document(read_lines(stream, path)):
+                return None
+            stream.seek(0)
             while piece := stream.read(_PIECE_BYTES):
                 if _PATTERN.encode() in piece:
                     return None

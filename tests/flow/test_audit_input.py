@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -258,3 +259,65 @@ async def test_duplicates_are_audited_once_however_they_are_written(
         assert here.faults.repeated() == []
     assert _names(outcome.references) == ["team/app:1", "team/app:2"]
     assert (outcome.summary.asked, outcome.summary.duplicates) == (2, 5)
+
+
+async def test_what_runs_in_a_cluster_is_audited_from_what_kubectl_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = simple(["team/app:1", "team/app:2"])
+    runs = content.repositories["team/app"].tags["2"]
+    async with lab(content) as here:
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"namespace": "shop", "name": "web-0"},
+            "spec": {
+                "containers": [{"name": "app", "image": here.ref("team/app:1")}],
+                "initContainers": [{"name": "wait", "image": "Wrong"}],
+            },
+            "status": {
+                "containerStatuses": [
+                    {"name": "app", "imageID": here.ref(f"team/app@{runs}")}
+                ]
+            },
+        }
+        pods = {"apiVersion": "v1", "kind": "List", "items": [pod, pod]}
+        (tmp_path / "stdin").write_text(json.dumps(pods, indent=4))
+        with (tmp_path / "stdin").open() as stdin:
+            monkeypatch.setattr(sys, "stdin", stdin)
+            outcome = await here.audit(lists=("-",))
+    assert outcome.kinds == ["invalid_reference", "image", "image"]
+    wrong, declared, running = outcome.records
+    assert isinstance(wrong, FailureRecord)
+    assert wrong.detail.startswith("stdin:shop/web-0/wait: ")
+    assert (declared.tag, running.tag, running.digest) == ("1", None, runs)
+
+
+async def test_skopeos_yaml_is_audited_with_its_tags_by_regex_and_by_version(
+    tmp_path: Path,
+) -> None:
+    tags = ["1.13.1-alpine-perl", "1.13.2-alpine-perl", "1.13.3", "3.11", "3.12", "v4"]
+    content = simple([f"team/app:{tag}" for tag in tags] + ["all:1", "all:2"])
+    async with lab(content) as here:
+        path = tmp_path / "sync.yaml"
+        path.write_text(
+            f"{here.host}:\n"
+            "  tls-verify: false\n"
+            "  images: {all: [], team/app: [1.13.3, '3.11']}\n"
+            "  images-by-tag-regex:\n"
+            "    team/app: ^1\\.13\\.[12]-alpine-perl$\n"
+            "  images-by-semver:\n"
+            "    team/app: '>= 3.12'\n"
+        )
+        outcome = await here.audit(lists=(str(path),))
+    assert _names(outcome.references) == [
+        "all:1",
+        "all:2",
+        "team/app:1.13.3",
+        "team/app:3.11",
+        "team/app:1.13.1-alpine-perl",
+        "team/app:1.13.2-alpine-perl",
+        "team/app:3.12",
+        "team/app:v4",
+    ]
+    assert outcome.kinds == ["image"] * 8

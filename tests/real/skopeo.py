@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tests.real.programs import required
 
 # Its pushes and inspections take a tenth of a second here.
 _TIMEOUT_S = 60.0
+_WOULD_COPY = re.compile(r'Would have copied image .*from="?docker://([^\s"]+)')
 
 
 class Skopeo:
@@ -58,6 +60,15 @@ class Skopeo:
         found: dict[str, Any] = json.loads(self._inspect(image, "--no-tags"))
         return found
 
+    def synced(self, path: Path) -> list[str]:
+        """The images that it would copy for a sync YAML, `host/repository:tag`."""
+        done = self._done(
+            "sync",
+            *("--dry-run", "--scoped", "--src", "yaml", "--dest", "dir"),
+            *(f"--src-authfile={self.authfile}", str(path), str(path.parent)),
+        )
+        return _WOULD_COPY.findall(done.stderr.decode())
+
     def _inspect(self, image: str, *flags: str) -> bytes:
         return self._run(
             "inspect",
@@ -67,6 +78,11 @@ class Skopeo:
         )
 
     def _run(self, command: str, *arguments: str) -> bytes:
+        return self._done(command, *arguments).stdout
+
+    def _done(
+        self, command: str, *arguments: str
+    ) -> subprocess.CompletedProcess[bytes]:
         done = subprocess.run(
             [self._program, "--insecure-policy", command, *arguments],
             env=self._environment,
@@ -75,4 +91,4 @@ class Skopeo:
             timeout=_TIMEOUT_S,
         )
         assert done.returncode == 0, f"skopeo {arguments}: {done.stderr.decode()}"
-        return done.stdout
+        return done

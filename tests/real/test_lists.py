@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.real.audits import audit, login
@@ -100,3 +102,23 @@ def test_the_list_of_a_repository_without_grant_is_not_asked_for(
     assert line["failure"] == "no_pull_grant"
     logged = tagged.registry.log.auditors(since, at_least=audited.requests)
     assert [one.path for one in logged] == ["/v2/"]
+
+
+def test_skopeos_sync_yaml_means_to_an_audit_what_it_means_to_skopeo(
+    tagged: Stocked, tmp_path: Path
+) -> None:
+    path = tmp_path / "sync.yaml"
+    path.write_text(
+        f"{tagged.host}:\n"
+        "  tls-verify: false\n"
+        "  images:\n"
+        f"    {REPOSITORY}: [latest, '2.0']\n"
+        "    team/oci: []\n"
+        "  images-by-tag-regex:\n"
+        f"    {REPOSITORY}: '1[.].'\n"
+    )
+    audited = audit(tagged.host, lists=(str(path),), registry=login(PUSHER))
+    found = sorted(line["reference"] for line in audited.lines)
+    assert found == sorted(tagged.skopeo.synced(path))
+    assert len(found) > 5
+    assert {line["kind"] for line in audited.lines} == {"image"}

@@ -17,7 +17,8 @@ INPUT: tuple[Option, ...] = (
     Option(
         name="lists",
         value=several(PATH),
-        help="A list of references: text, JSON lines or CSV; - is standard input.",
+        help="A list: text, JSON lines, CSV, what kubectl prints as JSON or YAML,"
+        " skopeo's sync YAML, a compose file or a Dockerfile; - is standard input.",
         where=Where.TOP,
         group=Group.INPUT,
         flags=("-f", "--list"),

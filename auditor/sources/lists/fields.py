@@ -37,7 +37,7 @@ def _joined(fields: Mapping[str, str | None]) -> str:
     if not text:
         raise FieldError("neither a reference nor a repository is given")
     if registry := fields.get("registry"):
-        _check_registry(registry)
+        check_registry(registry)
         text = f"{registry}/{text}"
     if tag := fields.get("tag"):
         if not _NOT_IN_TAG.isdisjoint(tag):
@@ -48,7 +48,8 @@ def _joined(fields: Mapping[str, str | None]) -> str:
     return text
 
 
-def _check_registry(registry: str) -> None:
+def check_registry(registry: str) -> None:
+    """Raise `FieldError` for what would not be a registry at a reference's start."""
     # Otherwise `dtr` and `team/app` would be `docker.io/dtr/team/app`: in
     # distribution/reference the first part is a domain only if it looks like one.
     if "/" in registry or "@" in registry:

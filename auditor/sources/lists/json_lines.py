@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from auditor.sources.lists.documents import read_object
 from auditor.sources.lists.fields import COLUMNS, FieldError, read_fields
 from auditor.sources.lists.items import Item, malformed
 
@@ -15,10 +16,15 @@ def read_json(line: str, place: str) -> Iterable[Item]:
     """The references of an object: as many as there are `tags`, or one.
 
     Keys: `reference`, or `repository` with `registry`, `tag` or `tags`, `digest`.
-    Others mean nothing here.
+    Others mean nothing here. An object can also be a whole document of a known
+    format, such as a Kubernetes object.
     """
     try:
         document = orjson.loads(line)
+        if not _names_an_image(document):
+            items = read_object(document, place)
+            if items is not None:
+                return items
         fields, tags = _fields(document), _tags(document)
     except orjson.JSONDecodeError as error:
         detail = f"not JSON: {error.msg} at column {error.colno}"
@@ -28,6 +34,12 @@ def read_json(line: str, place: str) -> Iterable[Item]:
     if tags is None:
         return (read_fields(fields, line, place),)
     return [read_fields({**fields, "tag": tag}, line, place) for tag in tags]
+
+
+def _names_an_image(document: Any) -> bool:
+    return isinstance(document, dict) and not {"reference", "repository"}.isdisjoint(
+        document
+    )
 
 
 def _fields(document: Any) -> dict[str, str | None]:

@@ -1,0 +1,449 @@
+"""Lists that are one whole document: YAML, pretty JSON, Dockerfiles."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from typing import Any
+
+import pytest
+
+from auditor.errors import UsageError
+from auditor.protocol.reference import TagPattern
+from auditor.sources.lists import Listed, documents, read_list
+from auditor.sources.lists import yaml_tree as yaml_module
+from auditor.sources.lists.yaml_tree import read_yaml
+from tests.unit.test_lists import DIGEST, items, told
+
+
+def dedented(text: str) -> bytes:
+    """The text without its first line break and the indentation of its first line."""
+    lines = text.removeprefix("\n").split("\n")
+    width = len(lines[0]) - len(lines[0].lstrip())
+    return "\n".join(line[width:] for line in lines).encode()
+
+
+# -- skopeo ----------------------------------------------------------------------
+
+# The example of skopeo-sync(1).
+MANUAL = f"""
+    registry.example.com:
+        images:
+            busybox: []
+            redis:
+                - "1.0"
+                - "2.0"
+                - "{DIGEST}"
+        images-by-tag-regex:
+            nginx: ^1\\.13\\.[12]-alpine-perl$
+        credentials:
+            username: john
+            password: this is a secret
+        tls-verify: true
+        cert-dir: /home/john/certs
+    quay.io:
+        tls-verify: false
+        images:
+            coreos/etcd:
+                - latest
+"""
+
+
+def test_the_example_of_skopeos_manual_page_is_read_as_it_means() -> None:
+    assert told(dedented(MANUAL)) == [
+        "3 registry.example.com/busybox:*",
+        "5 registry.example.com/redis:1.0",
+        "6 registry.example.com/redis:2.0",
+        f"7 registry.example.com/redis@{DIGEST}",
+        "9 registry.example.com/nginx:^1\\.13\\.[12]-alpine-perl$",
+        "19 quay.io/coreos/etcd:latest",
+    ]
+
+
+def test_how_skopeo_logs_in_is_not_followed_and_said_without_the_password(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.WARNING, "auditor.sources"):
+        items(dedented(MANUAL))
+    said = [record.getMessage() for record in caplog.records]
+    assert [line.partition(" of ")[0] for line in said] == [
+        "list:10: credentials",
+        "list:14: cert-dir",
+        "list:16: tls-verify",
+    ]
+    assert "username and password_env" in said[0]
+    assert "secret" not in "".join(said)
+
+
+def test_tags_by_regex_and_by_version_choose_as_skopeo_does() -> None:
+    data = dedented("""
+        a.io:
+          images-by-tag-regex: {x: "1\\\\.[0-9]+$"}
+          images-by-semver: {y: ">= 3.12, < 4"}
+    """)
+    by_regex, by_version = (
+        item.selector for item in items(data) if isinstance(item, Listed)
+    )
+    assert isinstance(by_regex, TagPattern)
+    assert isinstance(by_version, TagPattern)
+    tags = ["1.2", "v1.2", "1.2-rc", "3.12", "v3.99.1", "4", "3.13-alpine", "latest"]
+    # Found anywhere: Go's MatchString has no anchors of its own.
+    assert [tag for tag in tags if by_regex.matches(tag)] == ["1.2", "v1.2"]
+    assert [tag for tag in tags if by_version.matches(tag)] == ["3.12", "v3.99.1"]
+
+
+def test_a_regex_that_backtracks_for_ever_elsewhere_takes_no_time() -> None:
+    (item,) = items(b"a.io:\n  images-by-tag-regex: {x: '^(a+)+$'}\n")
+    assert isinstance(item, Listed)
+    assert isinstance(item.selector, TagPattern)
+    assert not item.selector.matches("a" * 127 + "!")
+
+
+def test_a_regex_without_the_library_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "re2", None)
+    with pytest.raises(UsageError, match=r"^list:2: images-by-tag-regex needs google-"):
+        items(b"a.io:\n  images-by-tag-regex: {x: a}\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("quay.io: {images: {a: [1.10, 2]}}", ["1 quay.io/a:1.10", "1 quay.io/a:2"]),
+        ("docker.io: {images: {alpine: }}", ["1 docker.io/library/alpine:*"]),
+        ("h:5000: {images: {a: [x]}}", ["1 h:5000/a:x"]),
+        ("ghcr.io/org: {images: {a: [x]}}", ["1 ghcr.io/org/a:x"]),
+        ('"a.io":\n  images:\n    x: []', ["3 a.io/x:*"]),
+        ("---\na.io:\n  images:\n", []),
+        (
+            "a: {images: {x: []}}",
+            ["1 ! the registry has neither a dot nor a port"],
+        ),
+        (
+            "a.io: {images: {x: [y]}}\nb.io:",
+            ["1 a.io/x:y", "2 ! nothing is said of the registry"],
+        ),
+        ("a.io: {images: [x]}", ["1 ! no mapping from repositories to what is wanted"]),
+        ("a.io: {images: {x: 1}}", ["1 ! the tags are not a list"]),
+        ("a.io: {images: {x: [{}]}}", ["1 ! one of the tags is not a text"]),
+        ("a.io: {images: {x: [], }, image: {}}", ["1 a.io/x:*", "1 ! image is no key"]),
+        ("a.io: {images: {'x:1': []}}", ["1 ! a repository is wanted here"]),
+        ("a.io: {images: {x: ['a b']}}", ['1 ! "a.io/x:a b" is not a reference']),
+        (
+            "a.io: {images-by-tag-regex: {x: '('}}",
+            ['1 ! "(" is not a regular expression: missing ): ('],
+        ),
+        (
+            "a.io: {images-by-semver: {x: new}}",
+            ['1 ! "new" is not a version constraint'],
+        ),
+        ("a.io: {images-by-semver: {x: []}}", ["1 ! images-by-semver wants a text"]),
+    ],
+)
+def test_skopeos_yaml_and_its_mistakes(text: str, expected: list[str]) -> None:
+    found = told(text.encode())
+    assert len(found) == len(expected)
+    assert all(map(str.startswith, found, expected)), found
+
+
+# -- Kubernetes ------------------------------------------------------------------
+
+
+def pod(name: str = "web-0", **parts: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"namespace": "shop", "name": name},
+        **parts,
+    }
+
+
+CONTAINERS = {
+    "initContainers": [{"name": "wait", "image": "busybox"}],
+    "containers": [{"name": "app", "image": "a.io/app:1"}],
+    "ephemeralContainers": [{"name": "debug", "image": "a.io/tools:2"}],
+    "volumes": [{"name": "model", "image": {"reference": "a.io/model:3"}}],
+}
+STATUS = {
+    "initContainerStatuses": [
+        {"name": "wait", "imageID": f"docker-pullable://busybox@{DIGEST}"}
+    ],
+    "containerStatuses": [
+        {"name": "app", "image": "a.io/app:other", "imageID": f"a.io/app@{DIGEST}"},
+        {"name": "app", "imageID": f"docker://{DIGEST}"},
+        {"name": "app", "imageID": DIGEST},
+        {"name": "app", "imageID": ""},
+    ],
+}
+
+
+@pytest.mark.parametrize("form", ["pretty", "one line", "a pod a line", "yaml"])
+def test_pods_give_their_images_and_the_digests_that_run_each_once(form: str) -> None:
+    pods = [
+        pod(spec=CONTAINERS, status=STATUS),
+        pod("web-1", spec=CONTAINERS, status=STATUS),
+    ]
+    document = {"apiVersion": "v1", "kind": "List", "items": pods}
+    text = {
+        "pretty": json.dumps(document, indent=4),
+        "one line": json.dumps(document),
+        "a pod a line": json.dumps(pods[0]),
+        "yaml": "---\n" + json.dumps(document, indent=1),
+    }[form]
+    found = items(text.encode())
+    assert [str(item.selector) for item in found if isinstance(item, Listed)] == [
+        "docker.io/library/busybox:latest",
+        "a.io/app:1",
+        "a.io/tools:2",
+        "a.io/model:3",
+        f"docker.io/library/busybox@{DIGEST}",
+        f"a.io/app@{DIGEST}",
+    ]
+    assert [item.place.rpartition(":")[2] for item in found] == [
+        "shop/web-0/wait",
+        "shop/web-0/app",
+        "shop/web-0/debug",
+        "shop/web-0/model",
+        "shop/web-0/wait",
+        "shop/web-0/app",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec"),
+    [
+        ("Deployment", {"template": {"spec": CONTAINERS}}),
+        ("StatefulSet", {"template": {"spec": CONTAINERS}}),
+        ("DaemonSet", {"template": {"spec": CONTAINERS}}),
+        ("Job", {"template": {"spec": CONTAINERS}}),
+        ("CronJob", {"jobTemplate": {"spec": {"template": {"spec": CONTAINERS}}}}),
+        ("Service", {"selector": {}}),
+    ],
+)
+def test_what_makes_pods_gives_the_images_of_its_template(
+    kind: str, spec: dict[str, Any]
+) -> None:
+    document = {"apiVersion": "apps/v1", "kind": kind, "spec": spec}
+    found = items(json.dumps(document, indent=2).encode())
+    assert [item.place for item in found] == (
+        []
+        if kind == "Service"
+        else [f"list:-/-/{one}" for one in ("wait", "app", "debug", "model")]
+    )
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        (None, []),
+        ([], []),
+        ({"containers": None}, []),
+        ({"containers": [None, 1, {"image": None}, {"image": ""}]}, []),
+        (
+            {"containers": [{"name": 1, "image": 2}, {"image": "a.io/x"}]},
+            ["shop/web-0/- ! the image is not a text", "shop/web-0/- a.io/x:latest"],
+        ),
+        (
+            {"containers": [{"name": "c", "image": "A b"}]},
+            ['shop/web-0/c ! "A b" is not a reference'],
+        ),
+    ],
+)
+def test_a_pod_with_mistakes_harms_nobody_else(
+    spec: object, expected: list[str]
+) -> None:
+    found = told(json.dumps(pod(spec=spec), indent=1).encode())
+    assert len(found) == len(expected)
+    assert all(map(str.startswith, found, expected)), found
+
+
+def test_an_item_that_is_no_object_is_said() -> None:
+    document = {
+        "apiVersion": "v1",
+        "kind": "PodList",
+        "items": [1, {"spec": CONTAINERS}],
+    }
+    found = told(json.dumps(document, indent=1).encode())
+    assert found[0] == "list ! an item of the list is not an object"
+    assert len(found) == 5
+
+
+# -- compose ---------------------------------------------------------------------
+
+
+def test_a_compose_file_gives_the_images_of_its_services() -> None:
+    data = dedented("""
+        x-base: &base
+          image: a.io/base:1
+          restart: always
+        services:
+          web: {image: "a.io/web:${TAG:-2.0}"}
+          worker:
+            <<: *base
+          db:
+            <<: *base
+            image: postgres
+          built: {build: .}
+          unknown: {image: "a.io/x:${TAG}"}
+          nested: {image: "a.io/x:${A:-${B}}"}
+          other: {extends: {service: web}}
+          empty: {}
+          odd: 1
+    """)
+    found = told(data)
+    resolved = "; `docker compose config` prints the file with everything filled in"
+    assert found == [
+        "5 a.io/web:2.0",
+        "2 a.io/base:1",
+        "10 docker.io/library/postgres:latest",
+        f"12 ! the variable TAG has no default here{resolved}",
+        f"13 ! ${{A:-${{B}} is more than a variable and its default{resolved}",
+        f"14 ! the service extends another one{resolved}",
+        "15 ! the service has neither an image nor a build",
+        "16 ! the service is not a mapping",
+    ]
+
+
+def test_a_compose_file_may_be_json_and_says_what_it_includes() -> None:
+    document = {"include": ["other.yml"], "services": {"web": {"image": "a.io/web"}}}
+    found = told(json.dumps(document, indent=2).encode())
+    assert found[0].startswith("list ! other files are included")
+    assert found[1] == "web a.io/web:latest"
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        ("$TAG", None),
+        ("${TAG-a.io/x}", "a.io/x:latest"),
+        ("${TAG:+b}a.io/x", "a.io/x:latest"),
+        ("${TAG:?set it}", None),
+        ("a.io/x:$$", None),
+    ],
+)
+def test_variables_of_a_compose_file(image: str, expected: str | None) -> None:
+    (line,) = told(f"services:\n  a: {{image: '{image}'}}".encode())
+    assert line.startswith("2 !") if expected is None else line == f"2 {expected}"
+
+
+# -- Dockerfiles -----------------------------------------------------------------
+
+
+def test_a_dockerfile_gives_the_images_it_begins_from() -> None:
+    data = dedented("""
+        # syntax=docker/dockerfile:1
+        ARG GO=1.22 REGISTRY=a.io
+        ARG SUFFIX="-alpine" UNSET
+        FROM --platform=$BUILDPLATFORM ${REGISTRY}/golang:${GO}${SUFFIX} AS Build
+        RUN <<EOF
+        FROM not/an/image
+        EOF
+        RUN echo $((1<<N))
+        FROM build AS test
+        FROM scratch
+        FROM \\
+          # the last one
+          a.io/base:1
+        COPY --from=build /app /app
+        COPY --chown=1 --from=ghcr.io/astral-sh/uv:0.5 /uv /bin/
+        COPY --from=0 /x /x
+        RUN --mount=type=bind,from=a.io/tools,target=/t --mount=type=cache,target=/c x
+        FROM app:$UNSET
+    """)
+    assert told(data) == [
+        "4 a.io/golang:1.22-alpine",
+        "11 a.io/base:1",
+        "15 ghcr.io/astral-sh/uv:0.5",
+        "17 a.io/tools:latest",
+        "18 ! the variable UNSET has no default here, so that the image cannot be"
+        " known; name it by itself",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"from alpine", ["1 docker.io/library/alpine:latest"]),
+        (b"FROM --platform=x", ["1 ! FROM names no image"]),
+        (b"FROM a.io/x\nRUN <<EOF\nFROM y", ["1 a.io/x", "2 ! the here-document EOF"]),
+        (b"# escape=`\nFROM `\r\n a.io/x\r\n", ["2 a.io/x:latest"]),
+        (b"FROM a.io/x \\", ["1 a.io/x:latest"]),
+        (b"ARG A=$B\nFROM $A", ["2 ! the variable A has no default here"]),
+    ],
+)
+def test_dockerfiles_of_other_kinds(data: bytes, expected: list[str]) -> None:
+    found = told(data)
+    assert len(found) == len(expected)
+    assert all(map(str.startswith, found, expected)), found
+
+
+# -- what is no document ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"a:\n  - [b", r"^list:3:1: not YAML: did not find expected"),
+        (b"a:\n\tb: 1", r"^list:2:1: not YAML: found character that cannot start"),
+        (b"a: \x01", r"^list: not YAML: "),
+        (b"# c\n\na: 1\na: 2", r"^list:4: the key a stands twice in one mapping$"),
+        (b"a: b", r"^list: neither a list of references nor skopeo's sync YAML, "),
+        (b"---\n- a.io/x", r"^list: neither a list of references nor "),
+        (b"a: *b", r"^list:1: nothing whole has the anchor &b$"),
+        (b"a: &b [*b]", r"^list:1: nothing whole has the anchor &b$"),
+        (b"? [a]\n: b\na: 1", r"."),
+        (b"a: {[b]: c}", r"^list:1: a key is not a text$"),
+        (b"a: {<<: b}", r"^list:1: << stands for a mapping, or for several$"),
+        (b"a:\n  b: \xff", r"^list:2: the line is not UTF-8 text$"),
+        (b'{\n"a": }', r"^list:2:6: not JSON: unexpected character"),
+        (b"{\n}", r"^list: neither a list of references nor "),
+        (b"a: " + b"[" * 101, r"^list:1: more than 100 levels$"),
+    ],
+)
+def test_a_document_that_is_not_what_it_began_as_is_refused(
+    data: bytes, sentence: str
+) -> None:
+    if data.startswith(b"?"):
+        assert told(data)  # no first line of a mapping: a list, with a bad line
+        return
+    with pytest.raises(UsageError, match=sentence):
+        items(data)
+
+
+def test_a_few_lines_of_aliases_do_not_mean_a_billion_values() -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [
+        f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]"
+        for level in range(1, 10)
+    ]
+    with pytest.raises(
+        UsageError, match=r"^list:\d+: the list means more than 1,000,0"
+    ):
+        items("\n".join(lines).encode())
+
+
+def test_merged_mappings_count_as_often_as_they_are_meant(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(yaml_module, "MAX_VALUES", 50)
+    text = "a: &a {b: 1, c: 2, d: 3}\n" + "".join(
+        f"x{number}: {{<<: [*a, *a]}}\n" for number in range(5)
+    )
+    with pytest.raises(UsageError, match="more than 50 values"):
+        list(read_yaml(text, "list"))
+
+
+def test_a_document_larger_than_the_limit_is_refused_with_a_way_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(documents, "MAX_DOCUMENT_CHARS", 10)
+
+    def endless() -> Any:
+        yield "{"
+        while True:
+            yield ' "a": 1,'
+
+    with pytest.raises(UsageError, match=r"larger than 10 characters; .*jq -c"):
+        list(read_list(endless(), "list"))
