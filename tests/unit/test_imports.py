@@ -24,7 +24,10 @@ ALLOWED: dict[str, frozenset[str]] = {
     "reports": frozenset({"protocol", "config"}),
     "analysis": frozenset({"protocol", "config", "reports"}),
     "registry": frozenset({"protocol", "config"}),
-    "pipeline": frozenset({"protocol", "config", "registry", "sources", "reports"}),
+    "store": frozenset({"protocol"}),
+    "pipeline": frozenset(
+        {"protocol", "config", "registry", "store", "sources", "reports"}
+    ),
     "sandbox": frozenset({"protocol", "config"}),
     "cli": frozenset(
         {

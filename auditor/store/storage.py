@@ -1,0 +1,199 @@
+"""The connections of one process: single reads, gathered writes, and what to do when
+the file cannot be used any more: warn once, and go on with a private store."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from auditor.store.batch import MAX_PLACES, Batch, Place, find_place
+from auditor.store.database import (
+    StoreError,
+    is_corrupt,
+    open_file,
+    open_private,
+    remove,
+)
+from auditor.store.writer import InlineWriter, ThreadWriter, Writer, is_busy
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+log = logging.getLogger("auditor.store")
+
+# A batch is written when it has so many rows or bytes, or is so old: few transactions,
+# and a kill costs little.
+BATCH_ROWS = 512
+BATCH_BYTES = 1024 * 1024
+BATCH_S = 2.0
+# Batches that may wait for a slow disk; what comes while they do is not stored.
+MAX_WAITING = 16
+# How long the end of a run waits for the last batches.
+CLOSE_S = 60.0
+
+
+class Storage:
+    """Rows in and out. `batch` is what is gathered, `fresh` what was gathered or given
+    to the writer and cannot be read yet."""
+
+    def __init__(
+        self, path: Path | None, *, now: Callable[[], float], max_bytes: int
+    ) -> None:
+        """`path` null: a private store, gone at the end. `now` is epoch seconds."""
+        self.path = path
+        self.batch = Batch()
+        self.fresh = Batch()
+        self.not_stored = 0
+        self._now = now
+        self._max_bytes = max_bytes
+        self._waiting = 0
+        self._places: dict[Place, int] = {}
+        self._reader: sqlite3.Connection | None = None
+        self._writer: Writer | None = None
+        self._open()
+
+    def _open(self) -> None:
+        if self.path is not None:
+            try:
+                opened = open_file(self.path)
+            except StoreError as error:
+                log.warning("the store cannot be used: %s; going on without", error)
+                self.path = None
+            else:
+                if opened.said is not None:
+                    log.warning("the store %s", opened.said)
+                self._reader = opened.reader
+                self._writer = ThreadWriter(opened.writer, self._max_bytes)
+                return
+        try:
+            self._reader = open_private()
+        except sqlite3.Error as error:
+            log.warning("nothing can be remembered in this run: %s", error)
+            return
+        self._writer = InlineWriter(self._reader, self._max_bytes)
+
+    def close(self) -> None:
+        """Write what is left, and close."""
+        self.flush()
+        # Twice where the last batch found that the file cannot be used.
+        while self._writer is not None:
+            writer = self._writer
+            writer.close(CLOSE_S)
+            self._collect()
+            if self._writer is writer:
+                break
+        if self._reader is not None:
+            self._reader.close()
+        self._reader = self._writer = None
+
+    # -- reading ---------------------------------------------------------------
+
+    def one(self, sql: str, values: tuple[object, ...]) -> tuple[Any, ...] | None:
+        """The first row of a question, if there is one and it can be had."""
+        if self._reader is None:
+            return None
+        try:
+            row: tuple[Any, ...] | None = self._reader.execute(sql, values).fetchone()
+        except sqlite3.Error as error:
+            if not is_busy(error):
+                self._give_up(error)
+            return None
+        return row
+
+    def place(self, registry: str, repository: str = "") -> int | None:
+        """The number of a place, if it has one."""
+        name = registry, repository
+        number = self._places.get(name)
+        if number is None and self._reader is not None:
+            try:
+                number = find_place(self._reader, name)
+            except sqlite3.Error as error:
+                if not is_busy(error):
+                    self._give_up(error)
+                return None
+            if number is not None:
+                if len(self._places) >= MAX_PLACES:
+                    self._places.clear()
+                self._places[name] = number
+        return number
+
+    # -- writing ---------------------------------------------------------------
+
+    def has_room(self) -> bool:
+        """Whether more can be gathered; what finds no room is counted."""
+        if self._waiting >= MAX_WAITING:
+            self._collect()
+            if self._waiting >= MAX_WAITING:
+                self.not_stored += 1
+                return False
+        return self._writer is not None
+
+    def added(self) -> None:
+        """A row was added to the batch: see whether it is to be written."""
+        batch, now = self.batch, self._now()
+        batch.rows += 1
+        batch.began = batch.began or now
+        if (
+            batch.rows >= BATCH_ROWS
+            or batch.size >= BATCH_BYTES
+            or now - batch.began > BATCH_S
+        ):
+            self.flush()
+
+    def flush(self) -> None:
+        """Have written what was gathered."""
+        if self._writer is not None and self.batch.rows:
+            batch, self.batch = self.batch, Batch()
+            self._waiting += 1
+            self._writer.give(batch)
+        self._collect()
+
+    def _collect(self) -> None:
+        """Forget of the fresh what can be read now."""
+        for written in self._writer.done() if self._writer is not None else ():
+            self._waiting -= 1
+            if written.error is not None:
+                self._give_up(written.error)
+                return
+            _forget(self.fresh.contents, written.batch.contents)
+            _forget(self.fresh.held, written.batch.held)
+            _forget(self.fresh.tags, written.batch.tags)
+
+    def _give_up(self, error: Exception) -> None:
+        """Go on with a private store, and with what was not written yet."""
+        if self.path is None:
+            log.warning("nothing more can be remembered in this run: %s", error)
+        else:
+            log.warning(
+                "the store cannot be used: %s: %s; going on without", self.path, error
+            )
+        if self._writer is not None:
+            self._writer.close(1.0)
+        if self._reader is not None:
+            self._reader.close()
+        self._reader = self._writer = None
+        self._places.clear()
+        self._waiting = 0
+        fresh, self.fresh, self.batch = self.fresh, Batch(), Batch()
+        if self.path is None:
+            return
+        if is_corrupt(error):
+            remove(self.path)  # so that the next run has a store again
+        self.path = None
+        self._open()
+        for gathered in (self.batch, self.fresh):
+            gathered.contents.update(fresh.contents)
+            gathered.held.update(fresh.held)
+            gathered.tags.update(fresh.tags)
+            gathered.hosts.update(fresh.hosts)
+        self.batch.used.update(dict.fromkeys(fresh.contents, int(self._now())))
+        self.added()
+
+
+def _forget(fresh: dict[Key, Value], written: dict[Key, Value]) -> None:
+    for name, value in written.items():
+        if fresh.get(name) is value:
+            del fresh[name]
