@@ -23,6 +23,14 @@ class AccessState(StrEnum):
     ANONYMOUS = "anonymous"  # the registry asked for no credential at all
 
 
+class CredentialSource(StrEnum):
+    """Where the credential that was used stood."""
+
+    CONFIG = "config"  # the configuration of auditor names it
+    FILE = "file"  # docker's config.json or podman's auth.json holds it
+    HELPER = "helper"  # a credential helper gave it
+
+
 class AttachmentKind(StrEnum):
     """What hangs on an image beside its platforms."""
 

@@ -125,6 +125,7 @@ def _check_json(check: TokenCheck, now: float, keys: Any) -> dict[str, Any]:
         "service": check.service,
         "scope": check.scope,
         "account": check.account,
+        "credential": check.credential,
         "pull": check.pull,
         "access": check.access,
         "token": to_json(
@@ -144,7 +145,9 @@ def _check_lines(check: TokenCheck, now: float, keys: Any) -> list[str]:
         lines.append(f"asked at    {safe_url(check.realm)}")
         lines.append(f"service     {safe_text(check.service or '-')}")
         lines.append(f"scope       {check.scope}")
-    lines.append(f"account     {safe_text(check.account or 'anonymous')}")
+    lines.append(f"account     {safe_text(_account(check))}")
+    if check.credential is not None:
+        lines.append(f"credential  {safe_text(check.credential, 300)}")
     if check.token is not None:
         reading = read_token(
             check.token.reveal(), now=now, keys=keys, audience=check.service
@@ -152,6 +155,12 @@ def _check_lines(check: TokenCheck, now: float, keys: Any) -> list[str]:
         lines += to_lines(reading)
     lines += ["", _verdict(check)]
     return lines
+
+
+def _account(check: TokenCheck) -> str:
+    if check.account is not None:
+        return check.account
+    return "anonymous" if check.credential is None else "not known: a bare token"
 
 
 def _verdict(check: TokenCheck) -> str:

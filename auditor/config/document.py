@@ -3,6 +3,8 @@
 workers = 32
 [registry."dtr.example.com"]
 username = "admin"
+[registry."dtr.example.com/team"]   # a part of it: its login, and nothing else
+username = "robot"
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from auditor.config.option import Where
 from auditor.config.options import BY_NAME, OPTIONS
 from auditor.config.taker import Taker, Values
 from auditor.errors import ProtocolError
-from auditor.protocol.registry_name import registry_name
+from auditor.protocol.registry_name import namespace_name, registry_name
 
 _REGISTRY = "registry"
 _SECTION = f'[{_REGISTRY}."HOST"]'
@@ -49,10 +51,12 @@ class Section:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """What a file says. `sections` are by the registry's canonical name."""
+    """What a file says. `sections` are by the registry's canonical name, and
+    `namespaces` by that of a part of a registry."""
 
     top: Values = field(default_factory=dict)
     sections: dict[str, Section] = field(default_factory=dict)
+    namespaces: dict[str, Section] = field(default_factory=dict)
 
 
 def read_document(
@@ -63,7 +67,7 @@ def read_document(
     for key, value in toml.items():
         place = key_path(file_name, key)
         if key == _REGISTRY:
-            _read_sections(value, document.sections, place, taker)
+            _read_sections(value, document, place, taker)
         elif key in _AT_TOP:
             taker.take(document.top, BY_NAME[key], value, place=place)
         elif key in _IN_SECTION or key == _PASSWORD:
@@ -75,16 +79,16 @@ def read_document(
     return document
 
 
-def _read_sections(
-    value: object, sections: dict[str, Section], place: str, taker: Taker
-) -> None:
+def _read_sections(value: object, document: Document, place: str, taker: Taker) -> None:
     if not isinstance(value, Mapping):
         taker.mistakes.add(place, f"a section is wanted: {_SECTION}")
         return
     for host, section in value.items():
         here = f"{place}.{toml_key(host, quoted=True)}"
+        part = "/" in host and "://" not in host
+        sections = document.namespaces if part else document.sections
         try:
-            name = registry_name(host)
+            name = namespace_name(host) if part else registry_name(host)
         except ProtocolError as error:
             taker.mistakes.add(here, f"{error.detail}; a section is {_SECTION}")
             continue
@@ -93,15 +97,24 @@ def _read_sections(
         elif name in sections:
             taker.mistakes.add(here, f"the same registry as {sections[name].place}")
         else:
-            sections[name] = _read_section(section, here, taker)
+            sections[name] = _read_section(section, here, taker, part=part)
 
 
-def _read_section(toml: Mapping[str, object], place: str, taker: Taker) -> Section:
+def _read_section(
+    toml: Mapping[str, object], place: str, taker: Taker, *, part: bool
+) -> Section:
     values: Values = {}
     unclear = False
     for key, value in toml.items():
         here = f"{place}.{toml_key(key)}"
-        if key in _IN_SECTION:
+        if part and key in _IN_SECTION and key not in LOGIN_KEYS:
+            unclear = True
+            taker.mistakes.add(
+                here,
+                f"is said of a whole registry, in its {_SECTION}; a part of one has"
+                " a login only",
+            )
+        elif key in _IN_SECTION:
             taken = taker.take(values, BY_NAME[key], value, place=here)
             unclear |= not taken and key in LOGIN_KEYS
         elif key in _AT_TOP:

@@ -20,6 +20,7 @@ from auditor.config.options import BY_NAME, OPTIONS
 from auditor.config.overrides import read_environment, read_flags
 from auditor.config.settings import RegistrySettings, Settings
 from auditor.config.taker import Taker, Values
+from auditor.protocol.credential import Credential
 
 _OF_REGISTRIES = frozenset(
     option.name for option in OPTIONS if option.where is Where.TOP_AND_REGISTRY
@@ -63,6 +64,11 @@ def resolve(
         name: _registry(section, run, overrides, logins)
         for name, section in document.sections.items()
     }
+    namespaces = {
+        name: login
+        for name, section in document.namespaces.items()
+        if (login := _login_of_part(section, logins)) is not None
+    }
     mistakes.stop_if_any()
     known: dict[str, Any] = {
         name: value for name, value in run.items() if BY_NAME[name].where is Where.TOP
@@ -70,6 +76,7 @@ def resolve(
     return Settings(
         **known,
         registries=registries,
+        namespaces=namespaces,
         default_registry=RegistrySettings(**_of_registries(run)),
     )
 
@@ -77,7 +84,8 @@ def resolve(
 def _variables_in(document: Document) -> frozenset[str]:
     return frozenset(
         str(section.values[key])
-        for section in document.sections.values()
+        for sections in (document.sections, document.namespaces)
+        for section in sections.values()
         for key in VARIABLE_KEYS
         if key in section.values
     )
@@ -107,6 +115,14 @@ def _registry(
         if login is not None:
             known |= {"username": login.username, "password": login.password}
     return RegistrySettings(**known)
+
+
+def _login_of_part(section: Section, logins: LoginReader) -> Credential | None:
+    if section.unclear:
+        return None
+    if not section.values:
+        logins.mistakes.add(section.place, "a login is wanted: username and password")
+    return logins.read(section.values, section.place)
 
 
 def _of_registries(values: Values) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from auditor.protocol.credential import Credential
 from auditor.secret import Secret
 
 
@@ -91,7 +92,8 @@ class Settings:
     their turn. `deadline_s` is the time that the whole run has, `reference_timeout_s`
     what one reference may take; null: no limit.
     `registries` is keyed by `Reference.registry`; a registry that is not in it
-    is asked as `default_registry` says.
+    is asked as `default_registry` says. `namespaces` are the logins of parts of
+    registries, by `registry/namespace`.
     """
 
     references: tuple[str, ...] = ()
@@ -114,6 +116,7 @@ class Settings:
     log_level: LogLevel = LogLevel.WARNING
     registries: Mapping[str, RegistrySettings] = field(default_factory=dict)
     default_registry: RegistrySettings = field(default_factory=RegistrySettings)
+    namespaces: Mapping[str, Credential] = field(default_factory=dict)
 
     def registry(self, name: str) -> RegistrySettings:
         """The settings of the registry of that name."""

@@ -14,7 +14,10 @@ from auditor.secret import Secret
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenCheck:
-    """What was asked and what came back. `token` is null without Bearer."""
+    """What was asked and what came back. `token` is null without Bearer.
+
+    `credential` says where the login stands; null for the anonymous user.
+    """
 
     registry: str
     repository: str
@@ -23,6 +26,7 @@ class TokenCheck:
     service: str | None
     scope: str
     account: str | None
+    credential: str | None
     access: Access
     token: Secret | None
 
@@ -41,9 +45,15 @@ async def check_token(registry: Registry, repository: str) -> TokenCheck | Failu
     granted = await registry.auth.grant(scope)
     if isinstance(granted, Failure):
         return granted
+    found = None
+    if plan.scheme in {Scheme.BASIC, Scheme.BEARER}:
+        account = await registry.auth.account(scope)
+        if isinstance(account, Failure):
+            return account
+        found = account.found
     token = None
-    if granted.token is not None:
-        token = Secret(granted.token.authorization.removeprefix("Bearer "))
+    if plan.scheme is Scheme.BEARER and granted.header is not None:
+        token = Secret(granted.header.removeprefix("Bearer "))
     return TokenCheck(
         registry=registry.name,
         repository=repository,
@@ -51,7 +61,8 @@ async def check_token(registry: Registry, repository: str) -> TokenCheck | Failu
         realm=plan.realm,
         service=plan.service,
         scope=str(scope),
-        account=registry.auth.account,
+        account=None if found is None else found.login.username,
+        credential=None if found is None else found.place,
         access=granted.access,
         token=token,
     )

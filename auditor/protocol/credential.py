@@ -1,4 +1,10 @@
-"""A user and a password, as Basic carries them (RFC 7617)."""
+"""What a registry is asked with: the three kinds of login that container tools keep.
+
+A user and a password travel as Basic (RFC 7617). An identity token is an OAuth2
+refresh token (RFC 6749 section 6; docker's `identitytoken`), which only a token
+service takes. A registry token is a ready access token (docker's `registrytoken`,
+RFC 6750), which the registry itself takes.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +19,25 @@ class Credential:
 
     username: str
     password: Secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityToken:
+    """A refresh token. `username` is whose it is, where that was kept with it."""
+
+    token: Secret
+    username: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistryToken:
+    """An access token that is sent as it is. Nobody knows whose it is."""
+
+    token: Secret
+    username: None = None
+
+
+Login = Credential | IdentityToken | RegistryToken
 
 
 def is_username(text: str) -> bool:

@@ -36,12 +36,13 @@ FRESH_TOKEN_S = 5.0
 class Sent:
     """What the request carried. `token_age_s` is null when it carried no token.
 
+    `fixed`: what it carried cannot be renewed (a password, a ready token).
     `elsewhere`: a redirect led to another origin, which was sent no token. What that
     one asks for is not the registry's word.
     """
 
     token_age_s: float | None = None
-    basic: bool = False
+    fixed: bool = False
     authenticated_again: bool = False
     elsewhere: bool = False
 
@@ -137,7 +138,7 @@ def decide(
 
 def _unauthorized(answer: Answer, *, attempt: int, sent: Sent) -> Decision:
     fresh = sent.token_age_s is not None and sent.token_age_s < FRESH_TOKEN_S
-    if sent.basic or sent.authenticated_again or sent.elsewhere or fresh:
+    if sent.fixed or sent.authenticated_again or sent.elsewhere or fresh:
         return Fail(failure=failure_of(answer, attempt=attempt))
     values = answer.headers.getall("WWW-Authenticate", ())
     return Authenticate(challenge=preferred(parse_challenges(values)))

@@ -1,129 +1,215 @@
-"""Docker's config.json: which credential it holds for which registry.
+"""Docker's config.json and podman's auth.json: which login they hold for what.
 
 The format is that of docker/cli, cli/config/configfile (`auths`, `credsStore`,
-`credHelpers`) and of containers-auth.json(5). Hosts are found as docker/cli's
-`credentials.ConvertToHostname` does it. Credential helpers are not run: where one is
-named and the file holds nothing itself, that is said, and nobody becomes anonymous
-without knowing.
+`credHelpers`) and of containers-auth.json(5), in which a key may name a part of a
+registry. Keys that are URLs mean their host, as docker/cli's
+`credentials.ConvertToHostname` has it.
+
+Helpers are named here and run elsewhere (`auditor.registry.credential_helper`).
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from auditor.errors import ProtocolError, UsageError
-from auditor.protocol.credential import Credential, is_password, is_username
+from auditor.protocol.credential import (
+    Credential,
+    IdentityToken,
+    Login,
+    RegistryToken,
+    is_password,
+    is_username,
+)
+from auditor.protocol.helper_answer import TOKEN_USER, is_helper_name
 from auditor.protocol.reference import DOCKER_HUB
 from auditor.protocol.registry_name import registry_name
+from auditor.protocol.token import is_bearer_token
 from auditor.safe_text import safe_text
 from auditor.secret import Secret
 
-_HUB_KEY = "https://index.docker.io/v1/"
+HUB_KEY = "https://index.docker.io/v1/"
 # What may stand after the host of a key without meaning less than the whole host.
 _API_PATHS = frozenset({"", "/", "/v1", "/v1/", "/v2", "/v2/"})
-# How well a key names a whole registry; the better one wins, then the first.
-_EXACT, _LOOSE, _PARTIAL, _NOTHING = range(4)
+# How well a key names its registry; the better one wins, then the first.
+_EXACT, _LOOSE, _NOTHING = range(3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unusable:
-    """A registry that the file names in a way that cannot be used: one sentence."""
+    """What the file names in a way that cannot be used: one sentence."""
 
     detail: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """A login that the file itself holds, and where in it."""
+
+    login: Login
+    place: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Helper:
+    """A program `docker-credential-NAME` that is asked for a server's login.
+
+    `place` is where the file names it.
+    """
+
+    name: str
+    server: str
+    place: str
+
+
+# What a file says of a repository: a login, whom to ask for one, or why neither.
+Way = Kept | Helper | Unusable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DockerConfig:
-    """What the file says, by registry name. `store` is the helper for the others."""
+    """What the file says, by `host` or `host/namespace`.
+
+    `store` is the helper for everything that the file says nothing else about.
+    """
 
     place: str
-    entries: Mapping[str, Credential | Unusable] = field(default_factory=dict)
-    helpers: Mapping[str, str] = field(default_factory=dict)
+    entries: Mapping[str, Kept | Unusable] = field(default_factory=dict)
+    helpers: Mapping[str, Helper | Unusable] = field(default_factory=dict)
     store: str | None = None
 
-    def find(self, registry: str) -> Credential | Unusable | None:
-        """What the file says about a registry; None if nothing."""
-        entry = self.entries.get(registry)
-        if isinstance(entry, Credential):
-            return entry
-        helper = self.helpers.get(registry, self.store)
-        if entry is None and helper:
-            return Unusable(
-                detail=f"{self.place}: the credential for {registry} is with the helper"
-                f" {safe_text(helper, 40)}, and helpers are not supported yet;"
-                " name a password_env, or set docker_config = false to go without"
-            )
-        return entry
+    @property
+    def names(self) -> frozenset[str]:
+        """Every `host` and `host/namespace` that the file names."""
+        return frozenset(self.entries) | frozenset(self.helpers)
+
+    def ways(self, registry: str, repository: str = "") -> Iterator[Way]:
+        """The ways to a login for a repository, the best first; none if there is none.
+
+        Whoever walks them stops at the first that has one. The order is that of
+        containers/image (pkg/docker/config, `findCredentialsInFile`): a helper of this
+        registry, then the entry with the longest matching name. `credsStore`, which
+        only docker knows, comes last.
+        """
+        names = tuple(names_of(registry, repository))
+        for table in (self.helpers, self.entries):
+            for name in names:
+                if (found := table.get(name)) is not None:
+                    yield found
+        if self.store:
+            place = f"{self.place}: credsStore"
+            yield _helper(self.store, server_of(registry), place)
+
+
+def names_of(registry: str, repository: str) -> Iterator[str]:
+    """`host/a/b`, `host/a`, `host`: what may be named for `host` and `a/b`."""
+    while repository:
+        yield f"{registry}/{repository}"
+        repository = repository.rpartition("/")[0]
+    yield registry
+
+
+def server_of(registry: str) -> str:
+    """The name under which docker's helpers know a registry."""
+    return HUB_KEY if registry == DOCKER_HUB else registry
 
 
 def parse_docker_config(data: bytes, place: str) -> DockerConfig:
     """The content of a config.json. `place` is the file's name in messages.
 
     Raises `UsageError` for a file that is not of this format. A damaged entry is
-    `Unusable` for its registry and harms no other.
+    `Unusable` for what it names and harms no other.
     """
     document = _document(data, place)
-    found: dict[str, tuple[int, Credential | Unusable]] = {}
+    entries: dict[str, tuple[int, Kept | Unusable]] = {}
     for key, value in _object(document, "auths", place).items():
-        registry, rank = _registry_of(key)
+        named = _named(key)
+        if named is None:
+            continue
+        name, rank = named
         entry = _entry(value, f'{place}: auths."{safe_text(key, 80)}"')
-        if rank == _PARTIAL and entry is not None:
-            if registry == DOCKER_HUB:
-                continue  # docker desktop keeps its own tokens beside /v1/
-            entry = Unusable(
-                detail=f"{place}: there is a credential for {safe_text(key, 80)} only,"
-                " not for the whole registry, and that is not supported yet"
-            )
-        if entry is not None and rank < found.get(registry, (_NOTHING,))[0]:
-            found[registry] = rank, entry
-    helpers = _object(document, "credHelpers", place)
+        if entry is not None and rank < entries.get(name, (_NOTHING,))[0]:
+            entries[name] = rank, entry
+    helpers: dict[str, tuple[int, Helper | Unusable]] = {}
+    for key, value in _object(document, "credHelpers", place).items():
+        named = _named(key)
+        if named is None or not value:
+            continue
+        name, rank = named
+        if rank < helpers.get(name, (_NOTHING,))[0]:
+            here = f'{place}: credHelpers."{safe_text(key, 80)}"'
+            # docker sends its own name of the Hub, podman the one it was given.
+            server = key if rank == _EXACT or name == DOCKER_HUB else name
+            helpers[name] = rank, _helper(value, server, here)
     return DockerConfig(
         place=place,
-        entries={registry: entry for registry, (_, entry) in found.items()},
-        helpers={
-            _registry_of(key)[0]: helper
-            for key, helper in helpers.items()
-            if isinstance(helper, str) and helper
-        },
+        entries={name: entry for name, (_, entry) in entries.items()},
+        helpers={name: helper for name, (_, helper) in helpers.items()},
         store=_store(document, place),
     )
 
 
-def _registry_of(key: str) -> tuple[str, int]:
-    """The registry that a key of `auths` or `credHelpers` names, and how well."""
+def _named(key: str) -> tuple[str, int] | None:
+    """What a key of `auths` or `credHelpers` names, and how well; None: nothing."""
     address = key.removeprefix("https://").removeprefix("http://")
     host, slash, rest = address.partition("/")
     try:
         registry = registry_name(host)
     except ProtocolError:
         registry = host  # of no reference, so nobody will look it up
-    if slash + rest not in _API_PATHS:
-        return registry, _PARTIAL
-    own_key = _HUB_KEY if registry == DOCKER_HUB else registry
-    return registry, _EXACT if key == own_key else _LOOSE
+    if slash + rest in _API_PATHS:
+        own_key = HUB_KEY if registry == DOCKER_HUB else registry
+        return registry, _EXACT if key == own_key else _LOOSE
+    if address == key:
+        return f"{registry}/{rest.rstrip('/')}", _EXACT
+    if registry == DOCKER_HUB:
+        return None  # docker desktop keeps its own tokens beside /v1/
+    return registry, _LOOSE
 
 
-def _entry(value: Any, place: str) -> Credential | Unusable | None:
+def _helper(name: Any, server: str, place: str) -> Helper | Unusable:
+    if not is_helper_name(name):
+        return Unusable(
+            detail=f"{place} does not name a credential helper"
+            " (letters, digits, dots, dashes and underscores)"
+        )
+    return Helper(name=name, server=server, place=place)
+
+
+def _entry(value: Any, place: str) -> Kept | Unusable | None:
     """None for an empty entry, which is how docker marks what a helper keeps."""
     if not isinstance(value, dict):
         return Unusable(detail=f"{place} is not an object")
-    auth = value.get("auth")
     username, password = value.get("username"), value.get("password")
-    if auth:
-        pair = _decoded(auth)
+    if value.get("auth"):
+        pair = _decoded(value["auth"])
         if pair is None:
             return Unusable(detail=f"{place}.auth is not the base64 of user:password")
         username, password = pair
-    if not password and (value.get("identitytoken") or value.get("registrytoken")):
-        return Unusable(
-            detail=f"{place} holds an identity token, which is not supported yet;"
-            " name a password_env"
+    for key in ("registrytoken", "identitytoken"):
+        token = value.get(key)
+        # docker sends a registry token whatever stands beside it, and an identity
+        # token where there is no password.
+        if not token or (password and key == "identitytoken"):
+            continue
+        if not is_bearer_token(token):
+            return Unusable(detail=f"{place}.{key} is not one line of visible ASCII")
+        if key == "registrytoken":
+            return Kept(login=RegistryToken(token=Secret(token)), place=place)
+        whose = (
+            username if isinstance(username, str) and is_username(username) else None
+        )
+        return Kept(
+            login=IdentityToken(
+                token=Secret(token), username=None if whose == TOKEN_USER else whose
+            ),
+            place=place,
         )
     if not username and not password:
         return None
@@ -134,7 +220,9 @@ def _entry(value: Any, place: str) -> Credential | Unusable | None:
             detail=f"{place} holds a username or password that is empty"
             " or has control characters"
         )
-    return Credential(username=username, password=Secret(password))
+    return Kept(
+        login=Credential(username=username, password=Secret(password)), place=place
+    )
 
 
 def _decoded(auth: Any) -> tuple[str, str] | None:

@@ -30,3 +30,26 @@ def _invalid(host: str, why: str) -> ProtocolError:
         f'"{safe_text(host, 80)}" is not the name of a registry: {why}',
         FailureKind.INVALID_REFERENCE,
     )
+
+
+def namespace_name(text: str) -> str:
+    """Canonical form of `host[:port]/namespace`, a part of a registry.
+
+    The namespace may be a whole repository's name. `ProtocolError(INVALID_REFERENCE)`
+    says why it is none.
+    """
+    host, _, namespace = text.partition("/")
+    registry = registry_name(host)
+    try:
+        # As the beginning of a longer name: "docker.io/team" alone is a repository of
+        # "library".
+        found = parse_reference(f"{host}/{namespace}/a")
+    except ProtocolError:
+        found = None
+    if found is None or found.repository != f"{namespace}/a":
+        raise ProtocolError(
+            f'"{safe_text(text, 80)}" is not a part of a registry: after the host'
+            " stands the beginning of a repository's name",
+            FailureKind.INVALID_REFERENCE,
+        )
+    return f"{registry}/{namespace}"

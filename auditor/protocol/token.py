@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
+from urllib.parse import urlencode
 
 import orjson
 
@@ -23,6 +24,8 @@ from auditor.secret import Secret
 
 # The specification's default, and the least that a server should ever give.
 MIN_LIFETIME_S = 60.0
+# A name for the services' logs; none is known to look at it.
+CLIENT_ID = "auditor"
 # The longest lifetimes in use are 12 h (ECR) to 24 h: more is a mistake, and a token
 # is asked for again after a day at the latest.
 MAX_LIFETIME_S = 24 * 60 * 60.0
@@ -91,6 +94,24 @@ def parse_token_answer(body: bytes) -> TokenAnswer:
         expires_in_s=_lifetime_s(answer.get("expires_in")),
         refresh_token=Secret(refresh_token) if is_bearer_token(refresh_token) else None,
     )
+
+
+def refresh_form(
+    refresh_token: Secret, *, service: str | None, scope: str | None
+) -> bytes:
+    """The body that asks for an access token by POST.
+
+    Source: distribution, "OAuth2 Token Authentication": `grant_type=refresh_token`
+    with the fields of RFC 6749 section 6, `service` and `client_id`.
+    """
+    fields = {
+        "grant_type": "refresh_token",
+        "refresh_token": refresh_token.reveal(),
+        "service": service,
+        "scope": scope,
+        "client_id": CLIENT_ID,
+    }
+    return urlencode({k: v for k, v in fields.items() if v is not None}).encode()
 
 
 def is_bearer_token(value: object) -> TypeGuard[str]:

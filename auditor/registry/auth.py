@@ -2,47 +2,92 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.protocol.challenge import Challenge
+from auditor.protocol.credential import Credential, IdentityToken, Login, RegistryToken
 from auditor.protocol.scope import Scope
+from auditor.protocol.token import access_of
 from auditor.records import Access, AccessState
 from auditor.registry.authorization import ANONYMOUS, Authorization
 from auditor.registry.clock import Clock
-from auditor.registry.credentials import Credential
+from auditor.registry.credentials import Credentials, Found
 from auditor.registry.plan import HostPlan, Plan, Scheme
 from auditor.registry.token_service import TokenService, basic_header
-from auditor.registry.tokens import TokenKey, TokenStore
+from auditor.registry.tokens import HeldToken, TokenKey, TokenStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """Somebody who asks: a login, or nobody (null), and the tokens' source for them."""
+
+    found: Found | None
+    service: TokenService
+
+    @property
+    def login(self) -> Login | None:
+        """What is sent; null: the anonymous user."""
+        return None if self.found is None else self.found.login
+
+    @property
+    def username(self) -> str | None:
+        """The name that goes with it, where there is one."""
+        return None if self.login is None else self.login.username
 
 
 class HostAuth:
-    """Authorizations for one registry with one credential.
+    """Authorizations for one registry, with a login for each part of it.
 
-    A credential that is a `Failure` exists and cannot be used: it is only missed
-    where the host asks for one.
+    A login that exists and cannot be used is a `Failure`: it is only missed where
+    the host asks for one, and helpers are only asked then.
     """
 
     def __init__(
         self,
         *,
+        registry: str,
         plan: HostPlan,
-        credential: Credential | Failure | None,
-        service: TokenService,
+        credentials: Credentials,
+        service: Callable[[Login | None], TokenService],
         clock: Clock,
     ) -> None:
         self.plan = plan
-        self._credential = credential
-        self._clock = clock
-        self.tokens = TokenStore(service.fetch, clock=clock)
+        self._registry = registry
+        self._credentials = credentials
+        self._service = service
+        self._accounts: dict[str, Account] = {}  # as many as are configured
+        self.tokens = TokenStore(self._fetch, clock=clock)
 
     def for_scope(self, scope: Scope) -> ScopeAuth:
         """The authorizer for requests that need `scope`."""
         return ScopeAuth(self, scope)
 
-    @property
-    def account(self) -> str | None:
-        """The user name that goes with token requests; null: anonymous."""
-        credential = self._credential
-        return credential.username if isinstance(credential, Credential) else None
+    async def account(self, scope: Scope) -> Account | Failure:
+        """Who asks for `scope`."""
+        return await self._account(self._part(scope))
+
+    async def _account(self, part: str) -> Account | Failure:
+        known = self._accounts.get(part)
+        if known is not None:
+            return known
+        found = await self._credentials.find(self._registry, part)
+        if isinstance(found, Failure):
+            return found
+        login = None if found is None else found.login
+        made = Account(found=found, service=self._service(login))
+        # Others may have waited for the same helper: all of them are one account,
+        # which tries its password once.
+        return self._accounts.setdefault(part, made)
+
+    async def _fetch(self, key: TokenKey) -> HeldToken | Failure:
+        account = await self._account(key.part)
+        return (
+            account
+            if isinstance(account, Failure)
+            else await account.service.fetch(key)
+        )
 
     async def grant(self, scope: Scope) -> Authorization | Failure:
         """An authorization for `scope`."""
@@ -51,51 +96,68 @@ class HostAuth:
             return plan
         if plan.scheme in {Scheme.NONE, Scheme.UNKNOWN}:
             return ANONYMOUS
-        if isinstance(self._credential, Failure):
-            return self._credential
+        account = await self.account(scope)
+        if isinstance(account, Failure):
+            return account
         if plan.scheme is Scheme.BASIC:
-            return self._basic()
+            return _basic(account)
+        if isinstance(account.login, RegistryToken):
+            token = account.login.token.reveal()
+            return Authorization(
+                header=f"Bearer {token}",
+                fixed=True,
+                access=access_of(token, scope.name, resource=scope.type),
+            )
         key = self.key(plan, scope)
-        token = await self.tokens.get(key)
-        if isinstance(token, Failure):
-            return token
+        held = await self.tokens.get(key)
+        if isinstance(held, Failure):
+            return held
         return Authorization(
-            header=token.authorization,
-            access=token.access,
+            header=held.authorization,
+            access=held.access,
             key=key,
-            token=token,
+            token=held,
         )
 
     def key(self, plan: Plan, scope: Scope) -> TokenKey:
         """What the token for `scope` is held under."""
         return TokenKey(
-            account=self.account,
+            part=self._part(scope),
             realm=plan.realm or "",
             service=plan.service,
             scope=str(scope),
         )
 
-    def _basic(self) -> Authorization | Failure:
-        credential = self._credential
-        if not isinstance(credential, Credential):
-            return Failure(
-                kind=FailureKind.DENIED,
-                stage=Stage.TOKEN,
-                status=401,
-                detail="the registry asks for a user name and a password,"
-                " and none is configured for it",
-            )
+    def _part(self, scope: Scope) -> str:
+        if scope.type != "repository":
+            return ""
+        return self._credentials.part_of(self._registry, scope.name)
+
+
+def _basic(account: Account) -> Authorization | Failure:
+    login = account.login
+    if isinstance(login, Credential):
         return Authorization(
-            header=basic_header(credential),
-            basic=True,
+            header=basic_header(login),
+            fixed=True,
             access=Access(
                 state=AccessState.UNVERIFIABLE,
                 actions=(),
-                subject=credential.username,
+                subject=login.username,
                 issuer=None,
                 verified=False,
             ),
         )
+    has = "none is configured for it"
+    if login is not None:
+        what = "an identity" if isinstance(login, IdentityToken) else "a registry"
+        has = f"what is configured for it is {what} token"
+    return Failure(
+        kind=FailureKind.DENIED,
+        stage=Stage.TOKEN,
+        status=401,
+        detail=f"the registry asks for a user name and a password, and {has}",
+    )
 
 
 class ScopeAuth:

@@ -15,12 +15,13 @@ from auditor.registry.tokens import HeldToken, TokenKey
 class Authorization:
     """`header` is the Authorization field; null sends none.
 
-    `token` and `key` are those of a Bearer token; `basic` says that it is Basic.
+    `token` and `key` are those of a token that can be renewed; `fixed` says that
+    there is no other than this: a password, or a token that was given as it is.
     """
 
     header: str | None
     access: Access
-    basic: bool = False
+    fixed: bool = False
     key: TokenKey | None = None
     token: HeldToken | None = None
 

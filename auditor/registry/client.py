@@ -17,7 +17,7 @@ from auditor.protocol.scope import CATALOG_SCOPE, pull_scope
 from auditor.registry.auth import HostAuth, ScopeAuth
 from auditor.registry.breaker import PATIENCE_S, Breaker
 from auditor.registry.clock import Clock
-from auditor.registry.credentials import Credential
+from auditor.registry.credentials import Credentials
 from auditor.registry.distribution_lists import DistributionLists
 from auditor.registry.exchange import Exchange, RequestCounts, RequestKind, prober
 from auditor.registry.lister import ListedTag, Lister, Page
@@ -42,7 +42,7 @@ class Registry:
         name: str,
         *,
         settings: RegistrySettings,
-        credential: Credential | Failure | None,
+        credentials: Credentials,
         keys: KeySet | None,
         clock: Clock,
         counts: RequestCounts,
@@ -92,17 +92,18 @@ class Registry:
             )
         )
         self.auth = HostAuth(
+            registry=name,
             plan=HostPlan(
                 ping_url=ping_url,
                 settings=settings,
                 exchange=self._exchange,
                 clock=clock,
             ),
-            credential=credential,
-            service=TokenService(
+            credentials=credentials,
+            service=lambda login: TokenService(
                 origin=origin,
                 settings=settings,
-                credential=credential if isinstance(credential, Credential) else None,
+                login=login,
                 keys=keys,
                 exchange=token_exchange,
                 clock=clock,

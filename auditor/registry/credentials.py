@@ -1,97 +1,147 @@
-"""Which credential a registry is asked with."""
+"""Which login a repository of a registry is asked with.
+
+The configuration's word comes first, the longest name first; then docker's and
+podman's files, one after the other. There can be several logins on one host
+(google/go-containerregistry#1329): one for each part of it that somebody names.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Self
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Self, assert_never
 
 from auditor.config import RegistrySettings, Settings
-from auditor.errors import Failure, FailureKind, Stage, UsageError
-from auditor.protocol.credential import Credential
+from auditor.errors import Failure, FailureKind, Stage
+from auditor.protocol.credential import Credential, Login
 from auditor.protocol.docker_config import (
     DockerConfig,
+    Helper,
+    Kept,
     Unusable,
-    parse_docker_config,
+    names_of,
 )
-
-__all__ = ["Credential", "Credentials"]
-
-# Docker's file holds some 200 bytes for a registry: this is room for five thousand.
-MAX_DOCKER_CONFIG_BYTES = 1024 * 1024
+from auditor.records import CredentialSource
+from auditor.registry.auth_files import read_auth_files
+from auditor.registry.credential_helper import HelperRunner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Credentials:
-    """What the configuration says of a registry, or else what docker's file says."""
+class Found:
+    """A login and where it came from. `place` is for people; it holds no secret."""
 
-    registries: Mapping[str, RegistrySettings] = field(default_factory=dict)
-    docker: DockerConfig | None = None
+    login: Login
+    source: CredentialSource
+    place: str
+
+
+class Credentials:
+    """The logins of a run. What a helper keeps is asked for when it is wanted."""
+
+    def __init__(
+        self,
+        *,
+        registries: Mapping[str, RegistrySettings],
+        namespaces: Mapping[str, Credential],
+        files: tuple[DockerConfig, ...],
+        helpers: HelperRunner,
+    ) -> None:
+        self._registries = registries
+        self._namespaces = namespaces
+        self._files = files
+        self._helpers = helpers
+        self._parts = frozenset(
+            name
+            for names in (namespaces, *(file.names for file in files))
+            for name in names
+            if "/" in name
+        )
+        self._divided = frozenset(name.partition("/")[0] for name in self._parts)
 
     @classmethod
     def from_settings(
         cls, settings: Settings, environment: Mapping[str, str] = os.environ
     ) -> Self:
-        """Gather the credentials of a run; reads docker's file if that is allowed.
+        """Gather the logins of a run; reads docker's and podman's files if allowed.
 
-        Raises `UsageError` where that is unreadable or damaged, or is named by
-        `authfile` and not there.
+        Raises `UsageError` as `read_auth_files` does.
         """
-        docker = None
+        files: tuple[DockerConfig, ...] = ()
         if settings.docker_config:
-            docker = read_docker_config(settings.authfile, environment)
-        return cls(registries=settings.registries, docker=docker)
+            files = read_auth_files(settings.authfile, environment)
+        return cls(
+            registries=settings.registries,
+            namespaces=settings.namespaces,
+            files=files,
+            helpers=HelperRunner(environment),
+        )
 
-    def lookup(self, registry: str) -> Credential | Failure | None:
-        """Find the credential for a registry; None is anonymous.
+    def part_of(self, registry: str, repository: str) -> str:
+        """The longest namespace around a repository that somebody names, else "".
 
-        A `Failure` where one exists and cannot be used: going on without it would
+        All repositories of a part have the same login. It is asked for each request
+        and waits for nobody.
+        """
+        if registry not in self._divided:
+            return ""
+        for name in names_of(registry, repository):
+            if name in self._parts:
+                return name.removeprefix(registry).removeprefix("/")
+        return ""
+
+    async def find(self, registry: str, part: str = "") -> Found | Failure | None:
+        """The login for a part of a registry; None is anonymous.
+
+        A `Failure` where there is one that cannot be used: going on without it would
         turn a mistake into images that seem not to be there.
         """
-        settings = self.registries.get(registry)
+        configured = self._configured(registry, part)
+        if configured is not None:
+            return configured
+        for way in self._ways(registry, part):
+            match way:
+                case Kept():
+                    return Found(
+                        login=way.login, source=CredentialSource.FILE, place=way.place
+                    )
+                case Helper():
+                    login = await self._helpers.ask(way)
+                    if isinstance(login, Failure):
+                        return login
+                    if login is not None:
+                        return Found(
+                            login=login,
+                            source=CredentialSource.HELPER,
+                            place=f"docker-credential-{way.name} ({way.place})",
+                        )
+                case Unusable():
+                    return Failure(
+                        kind=FailureKind.DENIED, detail=way.detail, stage=Stage.TOKEN
+                    )
+                case _:
+                    assert_never(way)
+        return None
+
+    def _configured(self, registry: str, part: str) -> Found | None:
+        for name in names_of(registry, part):
+            login = self._namespaces.get(name)
+            if login is not None:
+                return _of_configuration(login, name)
+        settings = self._registries.get(registry)
         if settings and settings.username is not None and settings.password is not None:
-            return Credential(username=settings.username, password=settings.password)
-        found = self.docker.find(registry) if self.docker else None
-        if isinstance(found, Unusable):
-            return Failure(
-                kind=FailureKind.DENIED, detail=found.detail, stage=Stage.TOKEN
-            )
-        return found
-
-
-def read_docker_config(
-    authfile: str | None, environment: Mapping[str, str]
-) -> DockerConfig | None:
-    """Read the named file, or docker's own if it is there.
-
-    That is `$DOCKER_CONFIG/config.json`, or `~/.docker/config.json` (docker/cli,
-    cli/config). An empty file says nothing, as docker has it.
-    """
-    path = Path(authfile) if authfile else docker_config_path(environment)
-    if path is None:
+            login = Credential(username=settings.username, password=settings.password)
+            return _of_configuration(login, registry)
         return None
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_DOCKER_CONFIG_BYTES + 1)
-    except FileNotFoundError:
-        if authfile is None:
-            return None
-        raise UsageError(f"{path}: no such file, which --authfile names") from None
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
-    if len(data) > MAX_DOCKER_CONFIG_BYTES:
-        raise UsageError(f"{path}: larger than {MAX_DOCKER_CONFIG_BYTES} bytes")
-    if not data.strip():
-        return None
-    return parse_docker_config(data, str(path))
+
+    def _ways(self, registry: str, part: str) -> Iterator[Kept | Helper | Unusable]:
+        for file in self._files:
+            yield from file.ways(registry, part)
 
 
-def docker_config_path(environment: Mapping[str, str]) -> Path | None:
-    """Where docker keeps its file; None where there is no home either."""
-    if folder := environment.get("DOCKER_CONFIG"):
-        return Path(folder, "config.json")
-    if home := environment.get("HOME"):
-        return Path(home, ".docker", "config.json")
-    return None
+def _of_configuration(login: Credential, name: str) -> Found:
+    return Found(
+        login=login,
+        source=CredentialSource.CONFIG,
+        place=f'configuration: [registry."{name}"]',
+    )

@@ -94,6 +94,7 @@ class Exchange:
         *,
         headers: Mapping[str, str],
         max_bytes: int,
+        body: bytes | None = None,
         authorizer: Authorizer | None = None,
         redirects: bool = True,
         wanted: Container[int] = (),
@@ -121,6 +122,7 @@ class Exchange:
                     url,
                     headers=_with_authorization(headers, authorization),
                     max_bytes=max_bytes,
+                    body=body,
                     redirects=redirects,
                 )
             finally:
@@ -131,7 +133,7 @@ class Exchange:
                 tries=self._tries if tries is None else tries,
                 sent=Sent(
                     token_age_s=authorization.age_s(sent_at) if authorization else None,
-                    basic=authorization is not None and authorization.basic,
+                    fixed=authorization is not None and authorization.fixed,
                     # With nothing to authenticate with, a 401 is final.
                     authenticated_again=asked_again or authorization is None,
                     elsewhere=_is_elsewhere(outcome, url),

@@ -21,6 +21,6 @@ async def open_registries(
     """
     credentials = Credentials.from_settings(settings)
     async with Registries(
-        settings=settings, credential=credentials.lookup, clock=clock
+        settings=settings, credentials=credentials, clock=clock
     ) as registries:
         yield registries

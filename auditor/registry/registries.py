@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from auditor.config import Settings
-from auditor.errors import Failure, ProtocolError, UsageError
+from auditor.errors import ProtocolError, UsageError
 from auditor.registry.client import Registry
 from auditor.registry.clock import Clock
-from auditor.registry.credentials import Credential
+from auditor.registry.credentials import Credentials
 from auditor.registry.exchange import RequestCounts
 
 if TYPE_CHECKING:
@@ -27,11 +26,11 @@ class Registries:
         self,
         *,
         settings: Settings,
-        credential: Callable[[str], Credential | Failure | None],
+        credentials: Credentials,
         clock: Clock,
     ) -> None:
         self._settings = settings
-        self._credential = credential
+        self._credentials = credentials
         self._clock = clock
         self._open: dict[str, Registry] = {}
         self._stack = AsyncExitStack()
@@ -55,7 +54,7 @@ class Registries:
             made = Registry(
                 name,
                 settings=self._settings.registry(name),
-                credential=self._credential(name),
+                credentials=self._credentials,
                 keys=self.keys(name),
                 clock=self._clock,
                 counts=self.counts,

@@ -25,9 +25,12 @@ MAX_TOKENS = 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenKey:
-    """What tells tokens apart."""
+    """What tells tokens apart.
 
-    account: str | None
+    `part` is the part of the registry whose login asks for it; "" is the whole.
+    """
+
+    part: str
     realm: str
     service: str | None
     scope: str | None

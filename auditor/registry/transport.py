@@ -161,17 +161,20 @@ class Transport:
         *,
         headers: Mapping[str, str],
         max_bytes: int,
+        body: bytes | None = None,
         redirects: bool = True,
     ) -> Answer | Failure:
         """The answer to one request, after redirects, or why there is none.
 
         `headers` go to the origin of `url` only: what leaves it, leaves them behind
-        except `Accept`. A body of more than `max_bytes` is `TOO_LARGE`.
+        except `Accept`. `body` is only sent where no redirect is followed. An answer
+        of more than `max_bytes` is `TOO_LARGE`.
         """
+        assert body is None or not redirects
         hops = 0
         try:
             while True:
-                answer = await self._once(method, url, headers, max_bytes)
+                answer = await self._once(method, url, headers, max_bytes, body)
                 if isinstance(answer, Failure) or answer.status not in REDIRECTS:
                     return answer
                 if not redirects:
@@ -199,28 +202,34 @@ class Transport:
             return Failure(kind=error.kind, detail=error.detail)
 
     async def _once(
-        self, method: str, url: str, headers: Mapping[str, str], max_bytes: int
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        max_bytes: int,
+        body: bytes | None,
     ) -> Answer | Failure:
         try:
             async with self._session_for(url).request(
                 method,
                 yarl.URL(url, encoded=True),
                 headers=headers,
+                data=body,
                 allow_redirects=False,
             ) as response:
                 if log.isEnabledFor(logging.DEBUG):
                     log.debug("%s %s %d", method, safe_url(url), response.status)
                 good = response.status < 300
-                body = await _read(response, max_bytes if good else MAX_ERROR_BYTES)
-                if body is None:
+                read = await _read(response, max_bytes if good else MAX_ERROR_BYTES)
+                if read is None:
                     response.close()
                     if good:
                         return _too_large(max_bytes)
-                    body = b""
+                    read = b""
                 return Answer(
                     status=response.status,
                     headers=response.headers,
-                    body=body,
+                    body=read,
                     url=url,
                 )
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:

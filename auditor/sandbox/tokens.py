@@ -66,7 +66,9 @@ class TokenService:
     `lifetime_s` seconds; `answer_fields` name the fields that carry the token;
     `edit` changes the claims before they are signed (a narrower grant, another
     audience); `opaque` answers random text that only this service can read;
-    `realm` is a path at the registry's own origin or a whole URL.
+    `realm` is a path at the registry's own origin or a whole URL; `rotates` gives a
+    new refresh token for each use and takes the old one back (RFC 6749 section 6);
+    `forms` are those of the POST requests so far.
     """
 
     accounts: Iterable[Account] = ()
@@ -77,11 +79,14 @@ class TokenService:
     lifetime_s: int = 300
     answer_fields: tuple[str, ...] = ("token", "access_token")
     opaque: bool = False
+    rotates: bool = False
     edit: Callable[[Claims], Claims] | None = None
     clock: Callable[[], float] = time.time
     issued: list[Claims] = field(default_factory=list)
+    forms: list[dict[str, str]] = field(default_factory=list)
     _opaque: dict[str, str] = field(default_factory=dict)
     _refresh: dict[str, str] = field(default_factory=dict)
+    _given: int = 0
 
     def account(self, name: str, password: str) -> Account | None:
         """The account of this name, if the password is right."""
@@ -122,6 +127,13 @@ class TokenService:
         """A JWT of exactly these claims, with the libtrust `kid` and the `jwk`."""
         headers = {"jwk": self.key.jwk, "kid": self.key.key_id}
         return jwt.encode(claims, self.key.private, algorithm="ES256", headers=headers)
+
+    def refresh_token(self, account: Account) -> str:
+        """An identity token for an account, as a login with docker leaves one."""
+        self._given += 1
+        token = f"refresh-{self._given}"
+        self._refresh[token] = account.name
+        return token
 
     def claims(self, token: str) -> Claims | None:
         """The claims of a token that is valid now; None for any other."""
@@ -169,9 +181,11 @@ class TokenService:
 
     async def _post(self, request: web.Request) -> web.Response:
         form = {key: str(value) for key, value in (await request.post()).items()}
+        self.forms.append(form)
+        old = form.get("refresh_token", "")
         match form.get("grant_type"):
             case "refresh_token":
-                name = self._refresh.get(form.get("refresh_token", ""))
+                name = self._refresh.get(old)
                 account = next((one for one in self.accounts if one.name == name), None)
             case "password":
                 name, password = form.get("username", ""), form.get("password", "")
@@ -182,7 +196,8 @@ class TokenService:
                 )
         if account is None:
             return web.json_response({"error": "invalid_grant"}, status=401)
-        offline = form.get("access_type") == "offline"
+        rotated = self.rotates and self._refresh.pop(old, None) is not None
+        offline = rotated or form.get("access_type") == "offline"
         return self._answer(account, form.get("scope", "").split(), offline)
 
     def _answer(
@@ -196,9 +211,7 @@ class TokenService:
         answer["expires_in"] = self.lifetime_s
         answer["issued_at"] = now.strftime("%Y-%m-%dT%H:%M:%SZ")
         if offline:
-            refresh_token = f"refresh-{len(self._refresh)}"
-            self._refresh[refresh_token] = account.name
-            answer["refresh_token"] = refresh_token
+            answer["refresh_token"] = self.refresh_token(account)
         return web.json_response(answer)
 
 

@@ -138,9 +138,8 @@ class Lab:
         }
         return Settings(
             references=references,
-            docker_config=False,
             registries={self.host: replace(self.login, **told)},
-            **changes,
+            **{"docker_config": False, **changes},
         )
 
     async def audit(

@@ -67,6 +67,27 @@ def section(**values: object) -> dict[str, object]:
     return {"registry": {HOST: values}}
 
 
+def test_a_section_for_a_part_of_a_registry_is_its_login() -> None:
+    found = settings(
+        {
+            "tries": 5,
+            "registry": {
+                "docker.io/team": {"username": "a", "password_env": "A"},
+                f"{HOST}:8443/team/app": {"username_env": "B", "password_env": "A"},
+                HOST: {"requests_at_once": 2},
+            },
+        },
+        environment={"A": "hunter2", "B": "b"},
+    )
+    assert {name: login.username for name, login in found.namespaces.items()} == {
+        "docker.io/team": "a",
+        f"{HOST}:8443/team/app": "b",
+    }
+    assert set(found.registries) == {HOST}
+    assert found.registry("docker.io") == found.default_registry
+    assert "hunter2" not in repr(found)
+
+
 # -- the table -------------------------------------------------------------------
 
 
@@ -74,7 +95,7 @@ def test_each_setting_is_an_option_or_made_from_options() -> None:
     names = {option.name for option in OPTIONS}
     run = {field.name for field in fields(Settings)}
     registry = {field.name for field in fields(RegistrySettings)}
-    assert run - names == {"registries", "default_registry"}
+    assert run - names == {"registries", "default_registry", "namespaces"}
     assert registry - names == {"password"}
     assert names - run - registry == {
         "config",
@@ -438,6 +459,25 @@ def test_an_unreadable_password_file_is_told_by_its_reason() -> None:
                 'registry."index.docker.io": the same registry as'
                 ' nightly.toml: registry."docker.io"'
             ),
+        ),
+        (
+            {"registry": {f"{HOST}/Team": {"username": "a"}}},
+            (
+                f'registry."{HOST}/Team": "{HOST}/Team" is not a part of a registry:'
+                " after the host stands the beginning of a repository's name;"
+                ' a section is [registry."HOST"]'
+            ),
+        ),
+        (
+            {"registry": {f"{HOST}/team": {"ca_file": "x"}}},
+            (
+                f'registry."{HOST}/team".ca_file: is said of a whole registry, in its'
+                ' [registry."HOST"]; a part of one has a login only'
+            ),
+        ),
+        (
+            {"registry": {f"{HOST}/team": {}}},
+            f'registry."{HOST}/team": a login is wanted: username and password',
         ),
         (
             section(pasword="x"),

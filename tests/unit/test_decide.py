@@ -50,7 +50,7 @@ def after(
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 206, 299])
-@pytest.mark.parametrize("sent", [ANONYMOUS, FRESH, OLD, Sent(basic=True)])
+@pytest.mark.parametrize("sent", [ANONYMOUS, FRESH, OLD, Sent(fixed=True)])
 def test_a_good_answer_is_done(status: int, sent: Sent) -> None:
     good = answer(status)
     assert after(good, sent=sent) == Done(answer=good)
@@ -105,7 +105,7 @@ def test_a_final_answer_is_a_failure_at_once(
         (Sent(token_age_s=3600.0), True),
         (FRESH, False),  # a fresh token that is refused is an answer
         (Sent(token_age_s=0.0), False),
-        (Sent(basic=True), False),
+        (Sent(fixed=True), False),
         (Sent(authenticated_again=True), False),
         (Sent(token_age_s=3600.0, authenticated_again=True), False),
         # a CDN's challenge is not the registry's: no token may be asked for by it

@@ -1,19 +1,31 @@
+"""What docker's config.json and podman's auth.json say of a repository."""
+
 from __future__ import annotations
 
 import base64
 import json
-from pathlib import Path
 
 import pytest
 
-from auditor.config import RegistrySettings, Settings
-from auditor.errors import Failure, FailureKind, Stage, UsageError
-from auditor.protocol.credential import Credential
-from auditor.protocol.docker_config import DockerConfig, Unusable, parse_docker_config
-from auditor.registry.credentials import Credentials
+from auditor.errors import UsageError
+from auditor.protocol.credential import (
+    Credential,
+    IdentityToken,
+    Login,
+    RegistryToken,
+)
+from auditor.protocol.docker_config import (
+    DockerConfig,
+    Helper,
+    Kept,
+    Unusable,
+    Way,
+    parse_docker_config,
+)
 from auditor.secret import Secret
 
 HOST = "dtr.example.com"
+HUB_KEY = "https://index.docker.io/v1/"
 
 
 def auth(pair: str) -> str:
@@ -22,6 +34,24 @@ def auth(pair: str) -> str:
 
 def parsed(**document: object) -> DockerConfig:
     return parse_docker_config(json.dumps(document).encode(), "config.json")
+
+
+def ways(config: DockerConfig, registry: str, repository: str = "") -> list[Way]:
+    return list(config.ways(registry, repository))
+
+
+def kept(config: DockerConfig, registry: str, repository: str = "") -> Login | None:
+    """The login that the best way leads to; None where there is no way."""
+    for way in config.ways(registry, repository):
+        assert isinstance(way, Kept), way
+        return way.login
+    return None
+
+
+def asked(config: DockerConfig, registry: str, repository: str = "") -> list[str]:
+    """The helpers that may be asked, as `NAME get SERVER`."""
+    found = config.ways(registry, repository)
+    return [f"{way.name} get {way.server}" for way in found if isinstance(way, Helper)]
 
 
 def login(username: str, password: str) -> Credential:
@@ -48,8 +78,8 @@ def login(username: str, password: str) -> Credential:
 )
 def test_a_key_is_found_by_the_registry_it_means(key: str, registry: str) -> None:
     config = parsed(auths={key: {"auth": auth("me:pass")}})
-    assert config.find(registry) == login("me", "pass")
-    assert config.find("elsewhere.example.com") is None
+    assert kept(config, registry) == login("me", "pass")
+    assert ways(config, "elsewhere.example.com") == []
 
 
 @pytest.mark.parametrize(
@@ -62,15 +92,29 @@ def test_a_key_is_found_by_the_registry_it_means(key: str, registry: str) -> Non
         ({"username": "me", "password": "pass"}, login("me", "pass")),
         ({"auth": auth("a:b"), "username": "c", "password": "d"}, login("a", "b")),
         ({"auth": auth("a:b"), "identitytoken": "x"}, login("a", "b")),
+        ({"identitytoken": "x"}, IdentityToken(token=Secret("x"))),
+        (
+            {"auth": auth("<token>:"), "identitytoken": "x"},
+            IdentityToken(token=Secret("x")),
+        ),
+        (
+            {"auth": auth("0-0-0:"), "identitytoken": "x"},
+            IdentityToken(token=Secret("x"), username="0-0-0"),
+        ),
+        ({"registrytoken": "x"}, RegistryToken(token=Secret("x"))),
+        (
+            {"auth": auth("a:b"), "registrytoken": "x"},
+            RegistryToken(token=Secret("x")),
+        ),
         ({}, None),
         ({"auth": ""}, None),
         ({"email": "me@example.com"}, None),
     ],
 )
 def test_an_entry_gives_its_credential(
-    entry: dict[str, object], expected: Credential | None
+    entry: dict[str, object], expected: Login | None
 ) -> None:
-    assert parsed(auths={HOST: entry}).find(HOST) == expected
+    assert kept(parsed(auths={HOST: entry}), HOST) == expected
 
 
 @pytest.mark.parametrize(
@@ -84,13 +128,10 @@ def test_an_entry_gives_its_credential(
             ".auth is not the base64 of user:password",
         ),
         (
-            {"auth": auth("<token>:"), "identitytoken": "s3cret"},
-            " holds an identity token, which is not supported yet; name a password_env",
+            {"auth": auth("<token>:"), "identitytoken": "s3\ncret"},
+            ".identitytoken is not one line of visible ASCII",
         ),
-        (
-            {"registrytoken": "s3cret"},
-            " holds an identity token, which is not supported yet; name a password_env",
-        ),
+        ({"registrytoken": 7}, ".registrytoken is not one line of visible ASCII"),
         ({"username": "me"}, " holds half of a username and password"),
         (
             {"auth": auth("me:")},
@@ -107,56 +148,137 @@ def test_an_entry_that_cannot_be_used_harms_its_registry_only(
     entry: object, sentence: str
 ) -> None:
     config = parsed(auths={HOST: entry, "ghcr.io": {"auth": auth("me:pass")}})
-    assert config.find(HOST) == Unusable(
-        detail=f'config.json: auths."{HOST}"{sentence}'
-    )
-    assert config.find("ghcr.io") == login("me", "pass")
+    assert ways(config, HOST) == [
+        Unusable(detail=f'config.json: auths."{HOST}"{sentence}')
+    ]
+    assert kept(config, "ghcr.io") == login("me", "pass")
 
 
 @pytest.mark.parametrize(
-    "document",
+    ("document", "expected"),
     [
-        {"credsStore": "desktop"},
-        {"credsStore": "desktop", "auths": {HOST: {}}},
-        {"credHelpers": {HOST: "ecr-login"}},
-        {"credHelpers": {f"https://{HOST}": "ecr-login"}, "credsStore": ""},
+        ({"credsStore": "desktop"}, [f"desktop get {HOST}"]),
+        ({"credsStore": "desktop", "auths": {HOST: {}}}, [f"desktop get {HOST}"]),
+        ({"credHelpers": {HOST: "ecr-login"}}, [f"ecr-login get {HOST}"]),
+        (
+            {"credHelpers": {f"https://{HOST}": "ecr-login"}, "credsStore": ""},
+            [f"ecr-login get {HOST}"],
+        ),
+        (
+            {"credHelpers": {HOST: "gh"}, "credsStore": "desktop"},
+            [f"gh get {HOST}", f"desktop get {HOST}"],
+        ),
+        ({"credHelpers": {"ghcr.io": "gh"}}, []),
+        ({"credHelpers": {HOST: ""}}, []),
     ],
 )
-def test_what_a_helper_keeps_is_never_silently_anonymous(
-    document: dict[str, object],
+def test_a_helper_is_asked_about_its_server(
+    document: dict[str, object], expected: list[str]
 ) -> None:
-    found = parsed(**document).find(HOST)
+    config = parsed(**document)
+    assert asked(config, HOST, "team/app") == expected
+    assert len(ways(config, HOST, "team/app")) == len(expected)
+
+
+@pytest.mark.parametrize(
+    ("document", "server"),
+    [
+        ({"credsStore": "desktop"}, HUB_KEY),
+        ({"credHelpers": {HUB_KEY: "desktop"}}, HUB_KEY),
+        ({"credHelpers": {"docker.io": "desktop"}}, "docker.io"),
+    ],
+)
+def test_a_helper_knows_docker_hub_by_the_name_that_its_owner_gave_it(
+    document: dict[str, object], server: str
+) -> None:
+    assert asked(parsed(**document), "docker.io") == [f"desktop get {server}"]
+
+
+@pytest.mark.parametrize("name", ["../x", "a b", "a;b", "", 7, "a/b", "$(id)", "a\n"])
+@pytest.mark.parametrize("key", ["credsStore", "credHelpers"])
+def test_what_is_no_file_name_is_no_helper(key: str, name: object) -> None:
+    if name == "" or (key == "credsStore" and name == 7):
+        return  # an empty one is none; a number is refused with the whole file
+    document = {key: {HOST: name} if key == "credHelpers" else name}
+    (found,) = ways(parsed(**document), HOST)
     assert isinstance(found, Unusable)
-    assert f"the credential for {HOST} is with the helper" in found.detail
+    assert found.detail.startswith(f"config.json: {key}")
+    assert "does not name a credential helper" in found.detail
 
 
-def test_an_entry_of_the_file_needs_no_helper() -> None:
+def test_an_entry_of_the_file_needs_no_helper_of_all_registries() -> None:
     config = parsed(auths={HOST: {"auth": auth("me:pass")}}, credsStore="desktop")
-    assert config.find(HOST) == login("me", "pass")
+    first, last = ways(config, HOST)
+    assert isinstance(first, Kept)
+    assert first.login == login("me", "pass")
+    assert isinstance(last, Helper)
 
 
-def test_a_helper_of_one_registry_says_nothing_about_others() -> None:
-    assert parsed(credHelpers={"ghcr.io": "gh"}).find(HOST) is None
+def test_a_helper_of_this_registry_comes_before_every_entry() -> None:
+    """As in containers/image; docker does not look at the entry at all."""
+    config = parsed(
+        auths={
+            HOST: {"auth": auth("me:pass")},
+            f"{HOST}/team": {"auth": auth("me:pass")},
+        },
+        credHelpers={HOST: "ecr-login"},
+    )
+    assert isinstance(ways(config, HOST, "team/app")[0], Helper)
 
 
 def test_of_two_keys_for_a_registry_docker_s_own_wins() -> None:
     config = parsed(
         auths={
             "docker.io": {"auth": auth("loose:1")},
-            "https://index.docker.io/v1/": {"auth": auth("own:2")},
+            HUB_KEY: {"auth": auth("own:2")},
             "https://index.docker.io/v1/access-token": {"auth": auth("desktop:3")},
             f"https://{HOST}/v2/": {"auth": auth("loose:1")},
             HOST: {"auth": auth("own:2")},
         }
     )
-    assert config.find("docker.io") == login("own", "2")
-    assert config.find(HOST) == login("own", "2")
+    assert kept(config, "docker.io") == login("own", "2")
+    assert kept(config, HOST) == login("own", "2")
 
 
-def test_a_credential_for_a_part_of_a_registry_is_not_used_for_all_of_it() -> None:
-    found = parsed(auths={"quay.io/team": {"auth": auth("me:pass")}}).find("quay.io")
-    assert isinstance(found, Unusable)
-    assert "a credential for quay.io/team only" in found.detail
+# -- parts of a registry (containers-auth.json(5)) -------------------------------
+
+DIVIDED = {
+    HOST: {"auth": auth("all:1")},
+    f"{HOST}/team": {"auth": auth("team:2")},
+    f"{HOST}/team/app/db/": {"auth": auth("db:3")},
+    f"{HOST}/other": {},
+    "docker.io/library": {"auth": auth("library:4")},
+}
+
+
+@pytest.mark.parametrize(
+    ("registry", "repository", "username"),
+    [
+        (HOST, "", "all"),
+        (HOST, "app", "all"),
+        (HOST, "teams/app", "all"),
+        (HOST, "team", "team"),
+        (HOST, "team/app", "team"),
+        (HOST, "team/app/db", "db"),
+        (HOST, "team/app/db/deep", "db"),
+        (HOST, "team/app/dbx", "team"),
+        (HOST, "other/app", "all"),
+        ("docker.io", "library/alpine", "library"),
+        ("docker.io", "team/app", None),
+        ("elsewhere.example.com", "team/app", None),
+    ],
+)
+def test_the_longest_name_around_a_repository_wins(
+    registry: str, repository: str, username: str | None
+) -> None:
+    found = kept(parsed(auths=DIVIDED), registry, repository)
+    assert (found and found.username) == username
+
+
+def test_a_damaged_entry_of_a_part_is_not_passed_over() -> None:
+    """The shorter name's login may be somebody else's."""
+    config = parsed(auths={**DIVIDED, f"{HOST}/team/app": {"auth": "%%%"}})
+    assert isinstance(ways(config, HOST, "team/app")[0], Unusable)
 
 
 @pytest.mark.parametrize(
@@ -178,78 +300,4 @@ def test_a_damaged_file_is_refused_with_its_place(data: bytes, sentence: str) ->
 
 def test_a_byte_order_mark_and_null_sections_are_no_damage() -> None:
     data = b'\xef\xbb\xbf{"auths":null,"credHelpers":null,"credsStore":null}'
-    assert parse_docker_config(data, "config.json").find(HOST) is None
-
-
-# -- credentials -----------------------------------------------------------------
-
-
-def write_config(folder: Path, **document: object) -> dict[str, str]:
-    (folder / "config.json").write_text(json.dumps(document))
-    return {"DOCKER_CONFIG": str(folder)}
-
-
-def test_the_configuration_wins_over_docker_s_file(tmp_path: Path) -> None:
-    environment = write_config(
-        tmp_path, auths={name: {"auth": auth("d:d")} for name in (HOST, "ghcr.io")}
-    )
-    configured = RegistrySettings(username="me", password=Secret("pass"))
-    settings = Settings(
-        registries={HOST: configured, "ghcr.io": RegistrySettings(tries=5)}
-    )
-    credentials = Credentials.from_settings(settings, environment)
-    assert credentials.lookup(HOST) == login("me", "pass")
-    assert credentials.lookup("ghcr.io") == login("d", "d")
-    assert credentials.lookup("quay.io") is None
-
-
-def test_what_cannot_be_used_is_a_failure_of_the_token_stage(tmp_path: Path) -> None:
-    environment = write_config(tmp_path, credsStore="desktop")
-    found = Credentials.from_settings(Settings(), environment).lookup(HOST)
-    assert isinstance(found, Failure)
-    assert (found.kind, found.stage) == (FailureKind.DENIED, Stage.TOKEN)
-
-
-def test_without_docker_s_file_everyone_is_anonymous(tmp_path: Path) -> None:
-    environment = write_config(tmp_path, auths={HOST: {"auth": auth("d:d")}})
-    for settings, variables in (
-        (Settings(docker_config=False), environment),
-        (Settings(), {"HOME": str(tmp_path / "nowhere")}),
-        (Settings(), {}),
-    ):
-        assert Credentials.from_settings(settings, variables).lookup(HOST) is None
-
-
-def test_docker_s_file_is_found_in_the_home_directory(tmp_path: Path) -> None:
-    (tmp_path / ".docker").mkdir()
-    write_config(tmp_path / ".docker", auths={HOST: {"auth": auth("d:d")}})
-    found = Credentials.from_settings(Settings(), {"HOME": str(tmp_path)})
-    assert found.lookup(HOST) == login("d", "d")
-
-
-def test_an_authfile_is_used_instead_and_must_be_there(tmp_path: Path) -> None:
-    environment = write_config(tmp_path, auths={HOST: {"auth": auth("d:d")}})
-    path = tmp_path / "auth.json"
-    settings = Settings(authfile=str(path))
-    with pytest.raises(UsageError, match=r"auth\.json: no such file"):
-        Credentials.from_settings(settings, environment)
-    path.write_text("")
-    assert Credentials.from_settings(settings, environment).lookup(HOST) is None
-    path.write_text(json.dumps({"auths": {HOST: {"auth": auth("a:a")}}}))
-    found = Credentials.from_settings(settings, environment).lookup(HOST)
-    assert found == login("a", "a")
-
-
-def test_an_unreadable_file_is_not_taken_for_none(tmp_path: Path) -> None:
-    (tmp_path / "config.json").mkdir()
-    with pytest.raises(UsageError, match="cannot be read: Is a directory"):
-        Credentials.from_settings(Settings(), {"DOCKER_CONFIG": str(tmp_path)})
-    with pytest.raises(UsageError, match="larger than 1048576 bytes"):
-        Credentials.from_settings(Settings(authfile="/dev/zero"), {})
-
-
-def test_no_password_shows_in_what_is_printed(tmp_path: Path) -> None:
-    environment = write_config(tmp_path, auths={HOST: {"auth": auth("me:hunter2")}})
-    credentials = Credentials.from_settings(Settings(), environment)
-    assert "hunter2" not in repr(credentials)
-    assert "hunter2" not in repr(credentials.lookup(HOST))
+    assert ways(parse_docker_config(data, "config.json"), HOST) == []

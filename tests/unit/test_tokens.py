@@ -32,9 +32,9 @@ LIFE_S = 100.0
 RENEW_S = RENEW_AFTER * LIFE_S
 
 
-def key(name: str = "app", account: str | None = None) -> TokenKey:
+def key(name: str = "app", part: str = "") -> TokenKey:
     return TokenKey(
-        account=account,
+        part=part,
         realm="https://auth.example.com/token",
         service="registry",
         scope=f"repository:{name}:pull",
@@ -132,7 +132,7 @@ def test_a_cancelled_request_is_taken_over() -> None:
 
 def test_tokens_differ_by_everything_that_makes_them_differ() -> None:
     async def test(service: _Service) -> None:
-        keys = [key(), key("other"), key(account="admin")]
+        keys = [key(), key("other"), key(part="team")]
         assert [await service.get(one) for one in keys] == ["1", "2", "3"]
         assert [await service.get(one) for one in keys] == ["1", "2", "3"]
 

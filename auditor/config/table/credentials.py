@@ -9,7 +9,7 @@ CREDENTIALS: tuple[Option, ...] = (
     Option(
         name="docker_config",
         value=switch(),
-        help="Use the credentials in docker's config.json.",
+        help="Use the credentials that docker, podman and skopeo keep.",
         where=Where.TOP,
         group=Group.CREDENTIALS,
         flags=("--docker-config/--no-docker-config",),
@@ -17,7 +17,7 @@ CREDENTIALS: tuple[Option, ...] = (
     Option(
         name="authfile",
         value=PATH,
-        help="The config.json to use instead of docker's own.",
+        help="The config.json or auth.json to use instead of theirs.",
         where=Where.TOP,
         group=Group.CREDENTIALS,
         flags=("--authfile",),

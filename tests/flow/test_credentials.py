@@ -1,0 +1,303 @@
+"""Logins of every kind, and several of them on one host, against a registry."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from auditor.protocol.credential import Credential
+from auditor.records import AccessState, FailureRecord, ImageRecord
+from auditor.sandbox.access import Basic
+from auditor.sandbox.fault_actions import Answer
+from auditor.sandbox.tokens import ANONYMOUS, Account
+from auditor.secret import Secret
+from tests.flow.harness import MANIFESTS, TOKENS, Lab, lab, service, simple
+
+pytestmark = pytest.mark.anyio
+
+NAMES = ["team/app:1", "team/web:1", "other/app:1"]
+TEAM = Account("team", "hunter2-team", {"team/*": ("pull",)})
+OTHER = Account("other", "hunter2-other", {"other/*": ("pull",)})
+NOBODY = Account(ANONYMOUS)
+
+
+def auth(account: Account) -> dict[str, str]:
+    pair = f"{account.name}:{account.password}"
+    return {"auth": base64.b64encode(pair.encode()).decode()}
+
+
+def authfile(folder: Path, **document: object) -> dict[str, Any]:
+    """What to tell an audit so that it reads a file with this content."""
+    path = folder / "auth.json"
+    path.write_text(json.dumps(document))
+    return {"docker_config": True, "authfile": str(path)}
+
+
+def users(here: Lab) -> set[str]:
+    """Who asked the token service or, with Basic, the registry."""
+    found = set()
+    for one in here.faults.log:
+        scheme, _, encoded = one.headers.get("Authorization", "").partition(" ")
+        if scheme == "Basic":
+            found.add(base64.b64decode(encoded).decode().partition(":")[0])
+    return found
+
+
+# -- several logins on one host (google/go-containerregistry#1329) -----------------
+
+
+async def test_each_part_of_a_registry_is_asked_with_its_own_login(
+    tmp_path: Path,
+) -> None:
+    tokens = service(TEAM, OTHER)
+    async with lab(simple(NAMES), tokens=tokens, login=NOBODY) as here:
+        settings = authfile(
+            tmp_path,
+            auths={f"{here.host}/team": auth(TEAM), f"{here.host}/other": auth(OTHER)},
+        )
+        outcome = await here.audit(*map(here.ref, NAMES), **settings)
+        assert users(here) == {"team", "other"}
+        assert here.faults.count("GET", TOKENS) == 3
+    for record, subject in zip(outcome.records, ("team", "team", "other"), strict=True):
+        assert isinstance(record, ImageRecord)
+        assert record.access.subject == subject
+
+
+async def test_basic_is_sent_by_the_part_too(tmp_path: Path) -> None:
+    both = Basic([TEAM, OTHER])
+    async with lab(simple(NAMES), access=both) as here:
+        outcome = await here.audit(
+            *map(here.ref, NAMES),
+            namespaces={
+                f"{here.host}/{one.name}": Credential(
+                    username=one.name, password=Secret(one.password)
+                )
+                for one in (TEAM, OTHER)
+            },
+        )
+        assert here.answered(401) == ["GET /v2/"]
+    assert outcome.kinds == ["image"] * 3
+
+
+async def test_a_wrong_password_of_one_part_harms_no_other(tmp_path: Path) -> None:
+    wrong = Account("team", "guess")
+    tokens = service(TEAM, OTHER)
+    async with lab(simple(NAMES), tokens=tokens, login=NOBODY) as here:
+        settings = authfile(
+            tmp_path,
+            auths={f"{here.host}/team": auth(wrong), f"{here.host}/other": auth(OTHER)},
+        )
+        outcome = await here.audit(*map(here.ref, NAMES), workers=1, **settings)
+        assert here.faults.count("GET", TOKENS) == 2
+    assert outcome.kinds == ["denied", "denied", "image"]
+
+
+# -- helpers -----------------------------------------------------------------------
+
+
+def helper(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, script: str
+) -> dict[str, Any]:
+    path = folder / "docker-credential-test"
+    path.write_text(f"#!/bin/sh\necho asked >> {folder}/asked\n{script}\n")
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    return authfile(folder, credsStore="test")
+
+
+async def test_a_helper_is_asked_once_and_its_login_is_used_for_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = json.dumps({"Username": TEAM.name, "Secret": TEAM.password})
+    settings = helper(tmp_path, monkeypatch, f"echo '{answer}'")
+    async with lab(simple(NAMES), tokens=service(TEAM), login=NOBODY) as here:
+        outcome = await here.audit(*map(here.ref, NAMES), **settings)
+    assert outcome.kinds == ["image", "image", "no_pull_grant"]
+    assert (tmp_path / "asked").read_text() == "asked\n"
+
+
+async def test_a_failing_helper_fails_every_reference_and_none_is_anonymous(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = helper(tmp_path, monkeypatch, "echo hunter2; exit 1")
+    anyone = Account(ANONYMOUS, "", {"*": ("pull",)})
+    async with lab(simple(NAMES), tokens=service(anyone), login=NOBODY) as here:
+        outcome = await here.audit(*map(here.ref, NAMES), **settings)
+        assert here.faults.count("GET", TOKENS) == 0
+    assert outcome.kinds == ["denied"] * 3
+    assert "docker-credential-test failed with code 1" in str(outcome.records[0])
+    assert "hunter2" not in repr(outcome)
+    assert (tmp_path / "asked").read_text() == "asked\n"
+
+
+async def test_a_registry_that_asks_for_nothing_asks_no_helper(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = helper(tmp_path, monkeypatch, "exit 1")
+    async with lab(simple(NAMES)) as here:
+        outcome = await here.audit(*map(here.ref, NAMES), **settings)
+    assert outcome.kinds == ["image"] * 3
+    assert not (tmp_path / "asked").exists()
+
+
+# -- identity tokens (OAuth2) ------------------------------------------------------
+
+
+def identity(
+    here: Lab, folder: Path, token: str, user: str | None = None
+) -> dict[str, Any]:
+    entry = {"identitytoken": token}
+    if user is not None:
+        entry |= auth(Account(user, ""))
+    return authfile(folder, auths={here.host: entry})
+
+
+async def test_an_identity_token_is_sent_by_post_for_each_scope(tmp_path: Path) -> None:
+    tokens = service(TEAM)
+    token = tokens.refresh_token(TEAM)
+    async with lab(simple(NAMES), tokens=tokens, login=NOBODY) as here:
+        outcome = await here.audit(
+            *map(here.ref, NAMES), **identity(here, tmp_path, token)
+        )
+        assert here.faults.count("GET", TOKENS) == 0
+        assert users(here) == set()
+    assert outcome.kinds == ["image", "image", "no_pull_grant"]
+    assert sorted(form.pop("scope") for form in tokens.forms) == sorted(
+        f"repository:{name.partition(':')[0]}:pull" for name in NAMES
+    )
+    for form in tokens.forms:
+        assert form == {
+            "grant_type": "refresh_token",
+            "refresh_token": token,
+            "service": "sandbox",
+            "client_id": "auditor",
+        }
+    assert token not in repr(outcome)
+
+
+async def test_an_answer_with_an_access_token_only_will_do(tmp_path: Path) -> None:
+    """ACR's."""
+    tokens = service(TEAM, answer_fields=("access_token",))
+    async with lab(simple(NAMES[:1]), tokens=tokens, login=NOBODY) as here:
+        outcome = await here.audit(
+            here.ref(NAMES[0]),
+            **identity(here, tmp_path, tokens.refresh_token(TEAM)),
+        )
+    assert outcome.kinds == ["image"]
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 405])
+@pytest.mark.parametrize("user", [None, "<token>", "0000-0000"])
+async def test_a_service_without_post_is_asked_by_get(
+    tmp_path: Path, status: int, user: str | None
+) -> None:
+    name = user or "<token>"
+    by_get = Account(name, "the-identity-token", {"*": ("pull",)})
+    async with lab(simple(NAMES), tokens=service(by_get), login=NOBODY) as here:
+        here.faults.on("POST", TOKENS, Answer(status), forever=True)
+        settings = identity(here, tmp_path, by_get.password, user)
+        outcome = await here.audit(*map(here.ref, NAMES), **settings)
+        # It is tried once, not for each scope.
+        assert here.faults.count("POST", TOKENS) == 1
+        assert here.faults.count("GET", TOKENS) == 3
+        assert users(here) == {name}
+    assert outcome.kinds == ["image"] * 3
+
+
+async def test_a_refused_identity_token_is_tried_once_each_way(tmp_path: Path) -> None:
+    async with lab(simple(NAMES), tokens=service(TEAM), login=NOBODY) as here:
+        settings = identity(here, tmp_path, "hunter2-revoked")
+        outcome = await here.audit(*map(here.ref, NAMES), workers=1, **settings)
+        assert here.faults.count("POST", TOKENS) == 1
+        assert here.faults.count("GET", TOKENS) == 1
+    assert outcome.kinds == ["denied"] * 3
+    record = outcome.records[0]
+    assert isinstance(record, FailureRecord)
+    assert record.detail == "the token service refuses the identity token (401)"
+    assert "hunter2" not in repr(outcome)
+
+
+async def test_a_new_identity_token_takes_the_place_of_the_old_one(
+    tmp_path: Path,
+) -> None:
+    """RFC 6749 section 6: the client must discard the old one."""
+    tokens = service(TEAM)
+    tokens.rotates = True
+    async with lab(simple(NAMES), tokens=tokens, login=NOBODY) as here:
+        settings = identity(here, tmp_path, tokens.refresh_token(TEAM))
+        outcome = await here.audit(*map(here.ref, NAMES), **settings)
+    assert outcome.kinds == ["image", "image", "no_pull_grant"]
+    sent = [form["refresh_token"] for form in tokens.forms]
+    assert len(set(sent)) == 3
+    for token in sent:
+        assert token not in repr(outcome)
+
+
+async def test_an_identity_token_is_nothing_for_a_registry_that_wants_a_password(
+    tmp_path: Path,
+) -> None:
+    async with lab(simple(NAMES[:1]), access=Basic([TEAM])) as here:
+        settings = identity(here, tmp_path, "hunter2")
+        failure = (await here.audit(here.ref(NAMES[0]), **settings)).failure
+        assert here.faults.count("GET", MANIFESTS) == 0
+    assert failure.detail == (
+        "the registry asks for a user name and a password,"
+        " and what is configured for it is an identity token"
+    )
+
+
+# -- registry tokens ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("opaque", [False, True])
+async def test_a_registry_token_is_sent_as_it_is(tmp_path: Path, opaque: bool) -> None:
+    tokens = service(TEAM, opaque=opaque)
+    async with lab(simple(NAMES), tokens=tokens, login=NOBODY) as here:
+        token = tokens.issue(TEAM, ["repository:team/app:pull"])
+        settings = authfile(tmp_path, auths={here.host: {"registrytoken": token}})
+        outcome = await here.audit(*map(here.ref, NAMES), **settings)
+        assert here.faults.count("GET", TOKENS) == 0
+        sent = {
+            one.headers["Authorization"]
+            for one in here.faults.requests("GET", MANIFESTS)
+        }
+        assert sent == {f"Bearer {token}"}
+        # Its 401 is final: there is no other one to try.
+        refused = [one for one in here.answered(401) if "/v2/other/" in one]
+        assert len(refused) == (1 if opaque else 0)
+    first, _, last = outcome.records
+    assert isinstance(first, ImageRecord)
+    expected = AccessState.UNVERIFIABLE if opaque else AccessState.GRANTED
+    assert first.access.state is expected
+    assert isinstance(last, FailureRecord)
+    assert last.failure == ("denied" if opaque else "no_pull_grant")
+    assert token not in repr(outcome)
+
+
+# -- refusals ----------------------------------------------------------------------
+
+
+async def test_a_400_to_a_password_says_that_it_may_have_expired() -> None:
+    """public.ecr.aws answers so to an expired one."""
+    async with lab(simple(NAMES[:1]), tokens=service(TEAM), login=TEAM) as here:
+        here.faults.on("GET", TOKENS, Answer(400), forever=True)
+        failure = (await here.audit(here.ref(NAMES[0]))).failure
+    assert (failure.failure, failure.status) == ("denied", 400)
+    assert failure.detail.startswith(
+        "the token service refuses to answer the user name and password of 'team',"
+        " which may have expired"
+    )
+
+
+async def test_an_entry_without_its_password_is_one_sentence(tmp_path: Path) -> None:
+    async with lab(simple(NAMES), tokens=service(TEAM), login=NOBODY) as here:
+        entry = auth(Account("team", ""))
+        settings = authfile(tmp_path, auths={here.host: entry})
+        outcome = await here.audit(*map(here.ref, NAMES), **settings)
+        assert here.faults.count("GET", TOKENS) == 0
+    assert outcome.kinds == ["denied"] * 3
+    assert "holds a username or password that is empty" in str(outcome.records[0])
