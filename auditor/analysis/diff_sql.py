@@ -43,7 +43,7 @@ def failed_listings(side: str) -> str:
     """
     return f"""
         CREATE TABLE {side}_listings AS
-        SELECT key, registry, repository,
+        SELECT key, registry, repository, {_path_glob("repository")} AS path_glob,
                substr(reference, length(registry) + length(repository) + 3) AS pattern
         FROM {side}
         WHERE kind = 'failure' AND repository IS NOT NULL
@@ -55,8 +55,12 @@ def hidden_by_listing(side: str, other: str, *, ignore_registry: bool) -> str:
     """Keys of `side` that `other` would not hold even if they were there."""
     return f"""
         CREATE TABLE hidden_{side} AS
-        SELECT DISTINCT one.key FROM {side} AS one JOIN {other}_listings AS listing
+        SELECT one.key FROM {side} AS one JOIN {other}_listings AS listing
         ON {_same_repository("one", ignore_registry=ignore_registry)}
+           AND one.tag GLOB listing.pattern
+        UNION
+        SELECT one.key FROM {side} AS one JOIN {other}_listings AS listing
+        ON {_in_catalog("one", ignore_registry=ignore_registry)}
            AND one.tag GLOB listing.pattern"""  # noqa: S608
 
 
@@ -64,9 +68,29 @@ def listed_again(*, ignore_registry: bool) -> str:
     """Listings that failed and of whose tags the new report holds some."""
     return f"""
         CREATE TABLE listed_again AS
-        SELECT DISTINCT listing.key FROM old_listings AS listing JOIN new AS one
+        SELECT listing.key FROM old_listings AS listing JOIN new AS one
         ON {_same_repository("one", ignore_registry=ignore_registry)}
+           AND one.tag GLOB listing.pattern
+        UNION
+        SELECT listing.key FROM old_listings AS listing JOIN new AS one
+        ON {_in_catalog("one", ignore_registry=ignore_registry)}
            AND one.tag GLOB listing.pattern"""  # noqa: S608
+
+
+def _path_glob(repository: str) -> str:
+    """A glob that matches what a repository pattern does, and more: `*` crosses /."""
+    glob = repository
+    for stars in ("/**/", "**/", "**"):
+        glob = f"replace({glob}, '{stars}', '*')"
+    return f"CASE WHEN regexp_matches({repository}, '[*?[]') THEN {glob} END"
+
+
+def _in_catalog(one: str, *, ignore_registry: bool) -> str:
+    """Whether a catalog that could not be read might have named its repository."""
+    same = f"{one}.repository GLOB listing.path_glob"
+    if ignore_registry:
+        return same
+    return f"{same} AND {one}.registry = listing.registry"
 
 
 def _same_repository(one: str, *, ignore_registry: bool) -> str:

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from auditor.reports.summary import Summary
 
 _EPILOG = """
-A reference is [HOST[:PORT]/]REPOSITORY[:TAG][@DIGEST]; a tag may be a pattern:
-host/team/app:1.* or host/team/app:*. The report goes to standard output or -o FILE,
-progress and summary to standard error.
+A reference is [HOST[:PORT]/]REPOSITORY[:TAG][@DIGEST]. The tag may be a pattern, and
+the repository, too: host/team/app:1.*, host/team/**:v1.*, host/*:* (everything). The
+report goes to standard output or -o FILE, progress and summary to standard error.
 """
 
 

@@ -63,13 +63,12 @@ def not_finished() -> Failure:
     )
 
 
-def not_listed(repository: str) -> Failure:
+def not_listed(called: str) -> Failure:
     """Why a list has an end that its registry did not give it."""
     return Failure(
         kind=FailureKind.INTERRUPTED,
         stage=Stage.LIST,
-        detail=f"the list of {repository} was not read to its end when the deadline"
-        " of the run came",
+        detail=f"{called} was not read to its end when the deadline of the run came",
     )
 
 

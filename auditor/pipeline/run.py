@@ -15,12 +15,13 @@ from auditor.pipeline.deadline import (
     not_reached,
     too_slow,
 )
-from auditor.pipeline.expand import Asked, Entry, Expansion, Refused, expand
+from auditor.pipeline.entries import Asked, Entry, Expansion, Refused
+from auditor.pipeline.expand import expand
 from auditor.pipeline.image import ImageAuditor
 from auditor.pipeline.pool import Pool, PoolSize
 from auditor.pipeline.unwrap import unwrapped
 from auditor.pipeline.wanted import Wanted
-from auditor.protocol.reference import Reference, TagPattern
+from auditor.protocol.reference import Reference
 from auditor.records import FailureRecord, Record
 from auditor.registry.clock import Clock
 from auditor.registry.registries import Registries
@@ -144,7 +145,7 @@ class Run:
         return self._images.failure_record(entry.reference, why)
 
     def _refused(self, entry: Refused) -> FailureRecord:
-        pattern: TagPattern | None = entry.pattern
+        pattern = entry.pattern
         return FailureRecord(
             reference=entry.text,
             registry=pattern.registry if pattern else None,

@@ -2,6 +2,11 @@
 
     [docker://] [host[:port]/] repository [:tag] [@digest]
 
+and selectors, which may stand for many of them:
+
+    [docker://] [host[:port]/] repository :tag-pattern
+    [docker://] host[:port]/ path-pattern :tag-pattern
+
 `alpine` means `docker.io/library/alpine:latest`. The first component is a host if it
 holds a dot or a colon or is `localhost`. Whatever is let through here goes into URLs
 as it stands: no component can be `..`, and nothing needs percent-encoding.
@@ -16,6 +21,11 @@ from fnmatch import fnmatchcase
 from auditor.errors import FailureKind, ProtocolError
 from auditor.protocol import reference_grammar as grammar
 from auditor.protocol.reference_mistake import mistake_in
+from auditor.protocol.repository_pattern import (
+    ANY_DEPTH,
+    RepositoryPattern,
+    is_glob,
+)
 from auditor.safe_text import safe_text
 
 DOCKER_HUB = "docker.io"
@@ -40,6 +50,13 @@ _REFERENCE = re.compile(
     rf"{_NAME}(?::(?P<tag>{grammar.TAG}))?(?:@(?P<digest>{grammar.DIGEST}))?"
 )
 _PATTERN = re.compile(rf"{_NAME}:(?P<pattern>{grammar.TAG_PATTERN})")
+# A registry is named before repositories are chosen from it: nobody should list
+# Docker Hub because a host was forgotten.
+_PATH_PATTERN = re.compile(
+    rf"(?:docker://)?(?P<host>(?=[^/]*[.:]|(?i:localhost)/){grammar.DOMAIN})/"
+    rf"(?P<path>{grammar.PATH_PATTERN}):(?P<pattern>{grammar.TAG_PATTERN})"
+)
+_PATH = re.compile(grammar.PATH)
 _TAG = re.compile(grammar.TAG)
 _DIGEST = re.compile(grammar.DIGEST)
 # `docker.io/library/<64 hex>` would be an image ID; the grammar's home refuses it too.
@@ -90,7 +107,7 @@ class TagPattern:
         return f"{self.registry}/{self.repository}:{self.pattern}"
 
 
-Selector = Reference | TagPattern
+Selector = Reference | TagPattern | RepositoryPattern
 
 
 def parse_reference(text: str) -> Reference:
@@ -102,8 +119,8 @@ def parse_reference(text: str) -> Reference:
 
 
 def parse_selector(text: str) -> Selector:
-    """A reference or a tag pattern; errors as `parse_reference`."""
-    selector = _reference(text) or _pattern(text)
+    """A reference or a pattern; errors as `parse_reference`."""
+    selector = _reference(text) or _pattern(text) or _repository_pattern(text)
     if selector is None:
         raise _invalid(text)
     return selector
@@ -117,6 +134,11 @@ def api_host(registry: str) -> str:
 def is_tag(text: str) -> bool:
     """Whether it is a tag (OCI distribution-spec, "Pulling manifests")."""
     return _TAG.fullmatch(text) is not None
+
+
+def is_repository(text: str) -> bool:
+    """Whether it is a repository's path (distribution/reference: `path`)."""
+    return len(text) <= grammar.MAX_PATH_CHARS and _PATH.fullmatch(text) is not None
 
 
 def is_digest(text: str) -> bool:
@@ -148,10 +170,31 @@ def _pattern(text: str) -> TagPattern | None:
     if found is None or name is None:
         return None
     pattern = found["pattern"]
-    is_glob = any(char in pattern for char in grammar.GLOB_CHARS)
-    if not is_glob or len(pattern) > grammar.MAX_PATTERN_CHARS:
+    if not is_glob(pattern) or len(pattern) > grammar.MAX_PATTERN_CHARS:
         return None
     return TagPattern(registry=name[0], repository=name[1], pattern=pattern)
+
+
+def _repository_pattern(text: str) -> RepositoryPattern | None:
+    found = _PATH_PATTERN.fullmatch(text)
+    if found is None or not is_glob(found["path"]):
+        return None
+    registry = _registry(found["host"])
+    path, pattern = found["path"], found["pattern"]
+    if (
+        registry is None
+        or len(path) > grammar.MAX_PATH_PATTERN_CHARS
+        or len(pattern) > grammar.MAX_PATTERN_CHARS
+        or not (is_glob(pattern) or is_tag(pattern))
+    ):
+        return None
+    if path == "*":
+        # Everything: names have one component on some products and several on
+        # others, and nobody who writes this means only the short ones.
+        path = ANY_DEPTH
+    elif registry == DOCKER_HUB and "/" not in path and path != ANY_DEPTH:
+        path = f"library/{path}"
+    return RepositoryPattern(registry=registry, repository=path, pattern=pattern)
 
 
 def _name(found: re.Match[str]) -> tuple[str, str] | None:
@@ -161,15 +204,21 @@ def _name(found: re.Match[str]) -> tuple[str, str] | None:
         registry = DOCKER_HUB
         if _IMAGE_ID.fullmatch(path):
             return None
+    elif (named := _registry(host)) is not None:
+        registry = named
     else:
-        registry = host.lower()
-        if registry in _DOCKER_HUB_NAMES:
-            registry = DOCKER_HUB
-        elif not _is_reachable(registry):
-            return None
+        return None
     if registry == DOCKER_HUB and "/" not in path:
         path = f"library/{path}"
     return None if len(path) > grammar.MAX_PATH_CHARS else (registry, path)
+
+
+def _registry(host: str) -> str | None:
+    """The registry's canonical name, or None where a limit is exceeded."""
+    registry = host.lower()
+    if registry in _DOCKER_HUB_NAMES:
+        return DOCKER_HUB
+    return registry if _is_reachable(registry) else None
 
 
 def _is_reachable(registry: str) -> bool:

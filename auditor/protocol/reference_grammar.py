@@ -35,6 +35,10 @@ GLOB_CHARS = "*?["
 TAG_PATTERN = r"(?:[A-Za-z0-9_.*?-]|\[!?[A-Za-z0-9_.-]+\])+"
 # A class of four characters at each place of the longest tag.
 MAX_PATTERN_CHARS = 4 * MAX_TAG_CHARS
+# What can match a component of a path, or with `**` any number of them.
+COMPONENT_PATTERN = r"(?:[a-z0-9_.?-]|\*(?!\*)|\[!?[a-z0-9_.-]+\])+"
+PATH_PATTERN = rf"(?:{COMPONENT_PATTERN}|\*\*)(?:/(?:{COMPONENT_PATTERN}|\*\*))*"
+MAX_PATH_PATTERN_CHARS = 4 * MAX_PATH_CHARS
 
 
 def split_port(registry: str) -> tuple[str, str | None]:

@@ -24,6 +24,12 @@ def mistake_in(text: str) -> str:
         return mistake
     name, at, digest = (rest if has_host else text).partition("@")
     path, colon, tag = name.partition(":")
+    if any(char in path for char in grammar.GLOB_CHARS):
+        return (
+            _mistake_in_path_pattern(path, has_host=has_host)
+            or _mistake_in_tags_of_many(tag, has_tag=bool(colon), has_digest=bool(at))
+            or "a repository pattern stands for many images; here one has to be named"
+        )
     return (
         _mistake_in_path(path, has_host=has_host)
         or (_mistake_in_digest(digest) if at else None)
@@ -64,7 +70,7 @@ def _mistake_in_host(host: str, rest: str) -> str | None:
     if host.strip(".") == "":
         return f'"{shown}" cannot be a part of a name'
     if not host.startswith("[") and any(char in host for char in grammar.GLOB_CHARS):
-        return "patterns are for tags; a registry has to be named"
+        return "patterns are for repositories and tags; a registry has to be named"
     if not any(char in host for char in ".:") and host.lower() != "localhost":
         lower = safe_text(f"{host}/{rest}".lower(), 80)
         return (
@@ -90,11 +96,6 @@ def _is_port(text: str) -> bool:
 
 
 def _mistake_in_path(path: str, *, has_host: bool) -> str | None:
-    if any(char in path for char in grammar.GLOB_CHARS):
-        return (
-            "repository patterns are not supported yet;"
-            " only a tag can be a pattern, as in host/repository:1.*"
-        )
     if not path:
         where = " after the host" if has_host else ""
         return f"the repository is missing{where}; write {_EXAMPLE}"
@@ -117,6 +118,55 @@ def _mistake_in_path(path: str, *, has_host: bool) -> str | None:
     if not has_host and re.fullmatch(r"[a-f0-9]{64}", path):
         return f"it is an image ID; write repository@sha256:{path[:4]}..."
     return None
+
+
+def _mistake_in_path_pattern(path: str, *, has_host: bool) -> str | None:
+    if not has_host:
+        return (
+            "a repository pattern needs its registry in front,"
+            f" as in docker.io/{safe_text(path, 60)}:*"
+        )
+    components = path.split("/")
+    if "" in components:
+        return "there is a / too many; single ones separate the parts of a name"
+    if path != path.lower():
+        return f'repository names are lower case; write "{safe_text(path.lower(), 80)}"'
+    for component in components:
+        if "**" in component and component != "**":
+            return (
+                f'"{safe_text(component, 60)}" is not a part of a pattern: ** stands'
+                " for whole parts, as in team/**/app; * stays within one"
+            )
+        if not re.fullmatch(rf"{grammar.COMPONENT_PATTERN}|\*\*", component):
+            return (
+                f'"{safe_text(component, 60)}" is not a part of a pattern: *, ?, and'
+                " closed classes like [0-9] or [!a-z] among the characters of a name"
+            )
+    if len(path) > grammar.MAX_PATH_PATTERN_CHARS:
+        return f"its pattern is longer than {grammar.MAX_PATH_PATTERN_CHARS} characters"
+    return None
+
+
+def _mistake_in_tags_of_many(
+    tag: str, *, has_tag: bool, has_digest: bool
+) -> str | None:
+    if has_digest:
+        return "a digest names one image, so there is nothing for a pattern to choose"
+    if not has_tag:
+        return (
+            "a repository pattern says which tags, too: add :* for all of them,"
+            " or a pattern like :1.*"
+        )
+    if any(char in tag for char in grammar.GLOB_CHARS):
+        found = _mistake_in_pattern(tag, has_digest=False)
+        return None if _is_tag_pattern(tag) else found
+    return _mistake_in_tag(tag, has_digest=False)
+
+
+def _is_tag_pattern(text: str) -> bool:
+    return len(text) <= grammar.MAX_PATTERN_CHARS and bool(
+        re.fullmatch(grammar.TAG_PATTERN, text)
+    )
 
 
 def _mistake_in_digest(digest: str) -> str | None:

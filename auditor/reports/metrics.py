@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from auditor.errors import FailureKind
 from auditor.records import WarningCode
+from auditor.reports.listings import ListState
 from auditor.reports.summary import Summary
 from auditor.safe_text import safe_text
 from auditor.version import __version__
@@ -43,12 +43,13 @@ class Metric:
 def audit_metrics(summary: Summary) -> tuple[Metric, ...]:
     """The metrics of an audit."""
     tally = summary.tally
+    states = summary.listings.states()
     complete = (
         summary.all_listed
         and not summary.to_do
         and not summary.interrupted
         and not tally.failures[FailureKind.INTERRUPTED]
-        and set(map(_listing_state, summary.listings)) <= {"complete"}
+        and set(states) <= {ListState.COMPLETE, ListState.EMPTY}
     )
     return (
         _gauge(
@@ -105,9 +106,9 @@ def audit_metrics(summary: Summary) -> tuple[Metric, ...]:
         ),
         _counts(
             "auditor_listings",
-            "Lists of tags that were read, by how they ended.",
+            "Lists of repositories and tags that were read, by how they ended.",
             "state",
-            _listings(summary),
+            {str(state): states[state] for state in ListState},
         ),
         _counts(
             "auditor_architectures",
@@ -165,21 +166,6 @@ def check_metrics(
             waived,
         ),
     )
-
-
-def _listings(summary: Summary) -> dict[str, int]:
-    counts = dict.fromkeys(("complete", "incomplete", "suspicious"), 0)
-    for listing in summary.listings:
-        counts[_listing_state(listing)] += 1
-    return counts
-
-
-def _listing_state(listing: Any) -> str:
-    # A pattern that no tag matches has a failure, too, but its list was read whole.
-    whole = listing.failure in {None, FailureKind.NOT_FOUND}
-    if not listing.complete or not whole:
-        return "incomplete"
-    return "suspicious" if listing.suspicious else "complete"
 
 
 def _capped(counts: Mapping[str, int]) -> dict[str, int]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from auditor.errors import FailureKind
 from auditor.records import SCHEMA, FailureRecord, Record
+from auditor.reports.listings import Listings, ListKind, ListState
 from auditor.safe_text import safe_text
+
+# Lines about lists that a person reads; the file has them all.
+MAX_LINES = 20
 
 
 @dataclass(slots=True)
@@ -66,7 +70,7 @@ class Summary:
     requests: Mapping[str, int]
     repeated: Mapping[str, int]
     saved: Mapping[str, int]
-    listings: Sequence[Any]
+    listings: Listings
 
     @property
     def to_do(self) -> int:
@@ -106,7 +110,8 @@ class Summary:
             "warnings": {str(code): n for code, n in tally.warnings.most_common()},
             "architectures": dict(tally.architectures.most_common()),
             "media_types": dict(tally.media_types.most_common()),
-            "listings": [asdict(listing) for listing in self.listings],
+            "lists": self.listings.to_json(),
+            "listings": [listing.to_json() for listing in self.listings],
             "requests": {str(kind): n for kind, n in sorted(self.requests.items())},
             "repeated": dict(sorted(self.repeated.items())),
             "saved": dict(sorted(self.saved.items())),
@@ -166,16 +171,29 @@ def summary_lines(summary: Summary) -> list[str]:
     return lines
 
 
-def _listing_lines(listings: Sequence[Any]) -> list[str]:
+def _listing_lines(listings: Listings) -> list[str]:
     lines = []
-    if listings:
-        tags = sum(listing.tags for listing in listings)
-        pages = sum(listing.pages for listing in listings)
-        lines.append(f"  lists: {len(listings)}, {pages} pages, {tags} tags")
+    for kind, entries in (
+        (ListKind.REPOSITORIES, "repositories"),
+        (ListKind.TAGS, "tags"),
+    ):
+        lists, pages, found = listings.totals(kind)
+        if lists:
+            states = listings.states(kind)
+            odd = "".join(
+                f", {states[state]} {state}"
+                for state in ListState
+                if state is not ListState.COMPLETE and states[state]
+            )
+            lines.append(
+                f"  lists of {kind}: {lists}, {pages} pages, {found} {entries}{odd}"
+            )
+    suspicious = [one for one in listings if one.state is ListState.SUSPICIOUS]
     lines.extend(
-        f"      {listing.selector}: exactly {listing.tags} tags and no next page:"
-        " the registry may have cut the list"
-        for listing in listings
-        if listing.suspicious
+        f"      {safe_text(listing.selector, 500)}: exactly {listing.entries}"
+        f" {listing.kind} and no next page: the registry may have cut the list"
+        for listing in suspicious[:MAX_LINES]
     )
+    if len(suspicious) > MAX_LINES:
+        lines.append(f"      and {len(suspicious) - MAX_LINES} more like these")
     return lines

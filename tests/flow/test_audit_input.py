@@ -61,7 +61,7 @@ async def test_a_malformed_line_is_a_record_in_its_place_and_the_others_go_on(
         path.write_bytes(
             f"{here.ref('team/app:0')}\nTeam/App:1\n".encode()
             + b"team/\xff\n"
-            + f"{here.ref('team/app:1')}\n{here.host}/team/*:1\n".encode()
+            + f"{here.ref('team/app:1')}\n{here.host}/team/*\n".encode()
         )
         outcome = await here.audit(lists=(str(path),))
     assert outcome.kinds == [

@@ -162,6 +162,37 @@ def test_what_could_not_be_listed_is_not_removed(
     assert sorted(changes(out)[1:]) == sorted([("removed", "2.0"), (change, "1.0")])
 
 
+@pytest.mark.parametrize(
+    ("path", "change"),
+    [
+        ("**", "unlisted"),
+        ("team/*", "unlisted"),
+        ("team/**", "unlisted"),
+        ("**/app", "unlisted"),
+        ("team/**/app", "unlisted"),
+        ("[st]eam/a?p", "unlisted"),
+        ("other/**", "removed"),
+    ],
+)
+def test_what_a_closed_catalog_would_have_named_is_not_removed(
+    shell: Shell, path: str, change: str
+) -> None:
+    closed = failure(
+        reference=f"r.example.com/{path}:1*",
+        repository=path,
+        tag=None,
+        stage=Stage.LIST,
+        failure=FailureKind.DENIED,
+        status=403,
+    )
+    old = [app("1.0"), app("2.0")]
+    _, out, _ = shell.diff([*old], [closed], "--format", "jsonl")
+    assert sorted(changes(out)[1:]) == sorted([("removed", "2.0"), (change, "1.0")])
+    _, out, _ = shell.diff([closed], [*old], "--format", "jsonl")
+    relisted = ("relisted" if change == "unlisted" else "added", "1.0")
+    assert relisted in changes(out)
+
+
 def test_a_person_is_told_what_is_unknown(shell: Shell) -> None:
     _, out, _ = shell.diff([app("1")], [listing(FailureKind.TIMEOUT, None)])
     assert "unknown: the new report could not list them (1)" in out

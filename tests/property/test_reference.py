@@ -15,6 +15,11 @@ from auditor.protocol.reference import (
     parse_selector,
 )
 from auditor.protocol.reference_mistake import mistake_in
+from auditor.protocol.repository_pattern import (
+    RepositoryPattern,
+    is_glob,
+    path_matches,
+)
 
 COMPONENT = st.from_regex(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+){0,3}", fullmatch=True)
 PATH = st.lists(COMPONENT, min_size=1, max_size=4).map("/".join)
@@ -41,11 +46,23 @@ REFERENCES = st.builds(
     digest=st.none() | DIGEST,
 )
 PATTERNS = st.builds(TagPattern, registry=HOST, repository=PATH, pattern=GLOB)
+PATH_PARTS = st.lists(
+    st.sampled_from(["**", "*", "?", "a", "b", "a*", "*b", "[ab]", "[!a]", "ab"]),
+    min_size=1,
+    max_size=5,
+)
+PATH_GLOBS = PATH_PARTS.map("/".join).filter(lambda text: is_glob(text) and text != "*")
+REPOSITORY_PATTERNS = st.builds(
+    RepositoryPattern, registry=HOST, repository=PATH_GLOBS, pattern=TAG | GLOB
+)
+PATHS_NEARBY = st.lists(
+    st.sampled_from(["a", "b", "ab", "ba", "c"]), min_size=1, max_size=6
+)
 # Text near the grammar finds more than text at large.
 NEARBY = st.lists(
     st.sampled_from(
         ["a", "B", "7", ".", "..", "/", ":", "@", "-", "_", "%2f", "[", "]", "::1", "*",
-         "?", " ", "\n", "\x00", "\\", "é", "localhost", "docker.io", "docker://",
+         "**", "a*/", "?", " ", "\n", "\x00", "\\", "é", "localhost", "docker.io", "docker://",
          "https://", "sha256:", "0" * 64, "x.example:5000"]
     ),
     max_size=10,
@@ -57,7 +74,7 @@ def check_refusal(error: ProtocolError, kind: FailureKind) -> None:
     assert error.detail.isprintable()
 
 
-@given(REFERENCES | PATTERNS)
+@given(REFERENCES | PATTERNS | REPOSITORY_PATTERNS)
 def test_the_canonical_text_parses_to_an_equal_value(selector: Selector) -> None:
     assert parse_selector(str(selector)) == selector
 
@@ -78,8 +95,11 @@ def test_any_text_is_parsed_into_a_safe_value_or_refused_with_a_sentence(
     except ProtocolError as error:
         check_refusal(error, FailureKind.INVALID_REFERENCE)
         return
-    assert re.fullmatch(r"[a-z0-9_.-]+(/[a-z0-9_.-]+)*", selector.repository)
-    assert not {".", ".."} & set(selector.repository.split("/"))
+    if isinstance(selector, RepositoryPattern):
+        assert is_glob(selector.repository)
+    else:
+        assert re.fullmatch(r"[a-z0-9_.-]+(/[a-z0-9_.-]+)*", selector.repository)
+        assert not {".", ".."} & set(selector.repository.split("/"))
     assert re.fullmatch(r"[a-z0-9.-]+(:\d+)?|\[[a-f0-9:]+\](:\d+)?", selector.registry)
     assert parse_selector(str(selector)) == selector
 
@@ -92,3 +112,37 @@ def test_the_mistake_is_always_one_sentence(text: str) -> None:
 @given(PATTERNS, TAG)
 def test_patterns_are_shell_patterns(pattern: TagPattern, tag: str) -> None:
     assert pattern.matches(tag) is fnmatchcase(tag, pattern.pattern)
+
+
+def slowly(parts: list[str], components: list[str]) -> bool:
+    """The same as `path_matches`, written down as gitignore(5) says it."""
+    if not parts:
+        return not components
+    first, rest = parts[0], parts[1:]
+    if first == "**" and not rest:
+        return bool(components)
+    if first == "**":
+        return any(slowly(rest, components[n:]) for n in range(len(components) + 1))
+    return (
+        bool(components)
+        and fnmatchcase(components[0], first)
+        and slowly(rest, components[1:])
+    )
+
+
+@settings(max_examples=500)
+@given(PATH_PARTS, PATHS_NEARBY)
+def test_repository_patterns_match_as_their_definition_says(
+    parts: list[str], components: list[str]
+) -> None:
+    found = path_matches("/".join(parts), "/".join(components))
+    assert found is slowly(parts, components)
+
+
+@given(REPOSITORY_PATTERNS, PATHS_NEARBY)
+def test_what_matches_is_below_what_the_pattern_says(
+    pattern: RepositoryPattern, components: list[str]
+) -> None:
+    path = "/".join(components)
+    if pattern.below is not None and pattern.matches_repository(path):
+        assert path.startswith(pattern.below + "/")

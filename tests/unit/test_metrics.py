@@ -9,8 +9,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from auditor.errors import FailureKind, OutputError
-from auditor.pipeline.expand import Listing
 from auditor.records import Record, WarningCode
+from auditor.reports.listings import Listing, Listings
 from auditor.reports.metrics import (
     MAX_LABEL_VALUES,
     Metric,
@@ -49,7 +49,7 @@ def summary(
         requests={"manifest": 3, "token": 1},
         repeated={},
         saved={"manifest": 4},
-        listings=listings,
+        listings=Listings(listings),
     )
 
 
@@ -98,14 +98,16 @@ def test_what_did_not_happen_is_zero_and_not_absent() -> None:
         assert value(samples, "auditor_failures", **labels) == 0
     for code in WarningCode:
         assert value(samples, "auditor_warnings", code=code.value) == 0
-    for state in ("complete", "incomplete", "suspicious"):
+    for state in ("complete", "empty", "suspicious", "denied", "incomplete"):
         assert value(samples, "auditor_listings", state=state) == 0
 
 
-COMPLETE = Listing(selector="r/a:*", complete=True)
+COMPLETE = Listing(selector="r/a:*", entries=1, complete=True)
 BROKEN = Listing(selector="r/a:*", failure="timeout")
-NO_MATCH = Listing(selector="r/a:9*", complete=True, failure="not_found")
-CUT = Listing(selector="r/a:*", complete=True, suspicious=True)
+NO_MATCH = Listing(selector="r/a:9*", entries=1, complete=True, failure="not_found")
+EMPTY = Listing(selector="r/a:*", complete=True)
+CUT = Listing(selector="r/a:*", entries=100, complete=True, suspicious=True)
+DENIED = Listing(selector="r/**:*", failure="denied")
 
 
 @pytest.mark.parametrize(
@@ -113,13 +115,14 @@ CUT = Listing(selector="r/a:*", complete=True, suspicious=True)
     [
         (summary(image()), 1),
         (summary(failure()), 1),
-        (summary(image(), listings=(COMPLETE,)), 1),
+        (summary(image(), listings=(COMPLETE, EMPTY)), 1),
         (summary(failure(), listings=(NO_MATCH,)), 1),
         (summary(image(), asked=2), 0),
         (summary(image(), all_listed=False), 0),
         (summary(image(), interrupted=True), 0),
         (summary(image(), listings=(COMPLETE, CUT)), 0),
         (summary(image(), failure(failure=FailureKind.INTERRUPTED)), 0),
+        (summary(image(), listings=(COMPLETE, DENIED)), 0),
     ],
 )
 def test_a_run_is_complete_if_it_saw_everything(found: Summary, complete: int) -> None:
@@ -127,9 +130,9 @@ def test_a_run_is_complete_if_it_saw_everything(found: Summary, complete: int) -
 
 
 def test_a_listing_that_failed_makes_the_run_incomplete() -> None:
-    samples = read(summary(failure(), listings=(COMPLETE, BROKEN, CUT)))
+    samples = read(summary(failure(), listings=(COMPLETE, EMPTY, BROKEN, DENIED, CUT)))
     assert value(samples, "auditor_run_complete") == 0
-    for state in ("complete", "incomplete", "suspicious"):
+    for state in ("complete", "empty", "suspicious", "denied", "incomplete"):
         assert value(samples, "auditor_listings", state=state) == 1
 
 

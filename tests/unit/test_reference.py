@@ -13,6 +13,7 @@ from auditor.protocol.reference import (
     parse_reference,
     parse_selector,
 )
+from auditor.protocol.repository_pattern import RepositoryPattern
 
 HEX = "0123456789abcdef" * 4
 DIGEST = f"sha256:{HEX}"
@@ -137,9 +138,25 @@ def test_the_digest_decides_where_there_is_one(text: str, expected: str) -> None
         (f"a@sha256:{HEX.upper()}", "lower-case"),
         (f"a@{DIGEST}:t", "64 hexadecimal digits"),
         (HEX, "image ID"),
-        ("h.example/*", "repository patterns are not supported yet"),
-        ("h.example/team/*:*", "repository patterns are not supported yet"),
-        ("h.example/[ab]/c:1", "repository patterns are not supported yet"),
+        ("h.example/*", "says which tags, too: add :* for all"),
+        ("h.example/team/*", "says which tags, too"),
+        ("h.example/team/*:", "tag after the colon is missing"),
+        ("h.example/team/*:1:2", "two tags"),
+        ("h.example/team/*:-t", "not a tag"),
+        ("h.example/team/*:[1", "not a tag pattern"),
+        ("h.example/team/*:" + "*" * 513, "longer than 512"),
+        (f"h.example/team/*@{DIGEST}", "nothing for a pattern to choose"),
+        (f"h.example/team/*:1@{DIGEST}", "nothing for a pattern to choose"),
+        ("team/*:*", "needs its registry in front, as in docker.io/team/*:*"),
+        ("*:*", "needs its registry in front, as in docker.io/*:*"),
+        ("h.example//*:*", "a / too many"),
+        ("h.example/Team/*:*", 'lower case; write "team/*"'),
+        ("h.example/team**:*", "** stands for whole parts"),
+        ("h.example/***:*", "** stands for whole parts"),
+        ("h.example/[a/b:1]:*", "not a part of a pattern"),
+        ("h.example/a[/*:*", "not a part of a pattern"),
+        ("h.example/a+*:*", "not a part of a pattern"),
+        ("h.example/" + "a*" * 511 + ":*", "longer than 1020"),
         ("*.example/a:1", "a registry has to be named"),
         ("h.example/a:[1", "not a tag pattern"),
         ("h.example/a:1]*", "not a tag pattern"),
@@ -185,6 +202,58 @@ def test_a_pattern_stands_in_the_place_of_the_tag(text: str, canonical: str) -> 
     assert parse_selector(canonical) == selector
     with pytest.raises(ProtocolError, match="one has to be named"):
         parse_reference(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical", "below"),
+    [
+        ("h.example/*:*", "h.example/**:*", None),
+        ("h.example/**:*", "h.example/**:*", None),
+        ("docker://H.example/team/*:*", "h.example/team/*:*", "team"),
+        ("h.example/team/**:v1.*", "h.example/team/**:v1.*", "team"),
+        ("h.example/a/b/app*:1.*", "h.example/a/b/app*:1.*", "a/b"),
+        ("h.example/**/app:latest", "h.example/**/app:latest", None),
+        ("h.example/[ab]/c:1", "h.example/[ab]/c:1", None),
+        ("h.example/a?/c/d:1", "h.example/a?/c/d:1", None),
+        ("[::1]:5000/x/*:1", "[::1]:5000/x/*:1", "x"),
+        ("localhost/x*:1", "localhost/x*:1", None),
+        ("docker.io/*:*", "docker.io/**:*", None),
+        ("index.docker.io/alp*:3.*", "docker.io/library/alp*:3.*", "library"),
+    ],
+)
+def test_a_pattern_stands_in_the_place_of_the_repository(
+    text: str, canonical: str, below: str | None
+) -> None:
+    selector = parse_selector(text)
+    assert isinstance(selector, RepositoryPattern)
+    assert str(selector) == canonical
+    assert selector.below == below
+    assert parse_selector(canonical) == selector
+    with pytest.raises(ProtocolError, match="one has to be named"):
+        parse_reference(text)
+
+
+@pytest.mark.parametrize(
+    ("path", "matching", "others"),
+    [
+        ("**", ["a", "a/b", "a/b/c"], []),
+        ("team/*", ["team/a"], ["team", "team/a/b", "teams/a", "a/team/b"]),
+        ("team/**", ["team/a", "team/a/b"], ["team", "teams/a"]),
+        ("team/app*", ["team/app", "team/app-1"], ["team/app/x", "team/ap"]),
+        ("**/app", ["app", "a/app", "a/b/app"], ["apps", "app/a"]),
+        ("a/**/b", ["a/b", "a/x/b", "a/x/y/b"], ["a", "b", "ab", "a/b/c"]),
+        ("a/**/b/**", ["a/b/c", "a/b/b/c", "a/x/b/c/d"], ["a/b", "a/x/b"]),
+        ("**/a/**/a", ["a/a", "a/b/a", "b/a/a"], ["a", "a/b"]),
+        ("v?/[0-9][!0-9]", ["v1/1a"], ["v/1a", "v1/11", "v1/a1"]),
+        ("a*/b", ["a/b", "ax/b"], ["a/x/b", "a/c/b"]),
+    ],
+)
+def test_repository_patterns_match_whole_paths(
+    path: str, matching: list[str], others: list[str]
+) -> None:
+    pattern = RepositoryPattern(registry="h.example", repository=path, pattern="*")
+    assert [name for name in matching if not pattern.matches_repository(name)] == []
+    assert [name for name in others if pattern.matches_repository(name)] == []
 
 
 def test_brackets_of_an_address_are_no_pattern() -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from auditor.errors import FailureKind
-from auditor.pipeline.expand import Listing
 from auditor.records import FailureRecord, Record, Warn, WarningCode
+from auditor.reports.listings import Listing, Listings
 from auditor.reports.summary import Summary, Tally, summary_lines
 from tests.records import EVERYTHING, failure, image
 
@@ -34,7 +34,7 @@ def summary(*records: Record, **more: Any) -> Summary:
         "requests": {"manifest": 3, "token": 1, "blob": 0},
         "repeated": {"retries": 1},
         "saved": {},
-        "listings": [],
+        "listings": Listings(),
     }
     return Summary(**(fields | more))
 
@@ -87,7 +87,7 @@ def test_the_file_is_json_with_everything_in_it() -> None:
     )
     found = summary(
         image(), numbered(1), numbered(2), failure(),
-        saved=Counter(manifests=4), listings=[listing], duplicates=3,
+        saved=Counter(manifests=4), listings=Listings([listing]), duplicates=3,
     ).to_json()  # fmt: skip
     assert json.loads(json.dumps(found)) == found
     assert found["kind"] == "summary"
@@ -123,10 +123,18 @@ def test_a_run_with_trouble_says_what_to_act_on() -> None:
 
 
 def test_a_list_that_may_have_been_cut_is_named() -> None:
-    cut = Listing(selector="r.example.com/cut:*", pages=1, tags=100, suspicious=True)
-    whole = Listing(selector="r.example.com/whole:*", pages=2, tags=150)
-    found = text(summary(listings=[whole, cut]))
-    assert "lists: 2, 3 pages, 250 tags" in found
+    cut = Listing(
+        selector="r.example.com/cut:*",
+        pages=1,
+        entries=100,
+        complete=True,
+        suspicious=True,
+    )
+    whole = Listing(
+        selector="r.example.com/whole:*", pages=2, entries=150, complete=True
+    )
+    found = text(summary(listings=Listings([whole, cut])))
+    assert "lists of tags: 2, 3 pages, 250 tags, 1 suspicious" in found
     assert "r.example.com/cut:*: exactly 100 tags and no next page" in found
     assert "whole" not in found
 

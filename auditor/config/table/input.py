@@ -9,7 +9,7 @@ INPUT: tuple[Option, ...] = (
     Option(
         name="references",
         value=several(REFERENCE),
-        help="References and tag patterns to audit.",
+        help="References and patterns to audit.",
         where=Where.TOP,
         group=Group.INPUT,
         positional=True,

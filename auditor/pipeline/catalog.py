@@ -1,0 +1,115 @@
+"""A repository pattern's repositories, out of the pages of a registry's catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from auditor.errors import Failure, FailureKind, Stage
+from auditor.pipeline.steps import CatalogEnds
+from auditor.protocol.reference import is_repository
+from auditor.protocol.repository_pattern import RepositoryPattern
+from auditor.registry.lister import Page
+from auditor.reports.listings import Listing, ListKind, ListState
+
+# Statuses with which products close their catalog: to this account (401, 403), or
+# to everybody (401 on Docker Hub and GitLab; 404 and 405 elsewhere).
+_CLOSED = frozenset({401, 403, 404, 405})
+
+
+class Catalog:
+    """Chooses from the pages of a catalog, and counts what they hold."""
+
+    def __init__(self, pattern: RepositoryPattern) -> None:
+        self._pattern = pattern
+        self._seen: set[int] = set()
+        self.listing = Listing(selector=str(pattern), kind=ListKind.REPOSITORIES)
+
+    def chosen(self, page: Page[str]) -> Iterator[str]:
+        """The repositories of a page that match, each once, as it is listed."""
+        listing = self.listing
+        listing.count(
+            pages=page.number,
+            entries=len(page.entries) + page.unreadable,
+            total=page.total,
+            last=page.last,
+        )
+        listing.invalid += page.unreadable
+        for repository in page.entries:
+            if not is_repository(repository):
+                listing.invalid += 1
+                continue
+            listing.repositories += 1
+            if self._pattern.matches_repository(repository) and self._is_new(
+                repository
+            ):
+                listing.chosen += 1
+                yield repository
+
+    def _is_new(self, repository: str) -> bool:
+        # 64 bits each: among a million names two of one hash are a chance in 10^7.
+        size = len(self._seen)
+        self._seen.add(hash(repository))
+        return len(self._seen) > size
+
+
+def end_of_catalog(end: CatalogEnds) -> Iterator[Failure]:
+    """What is wrong with a catalog that was read: nothing, or one or two failures."""
+    listing, failure = end.listing, end.failure
+    listing.suspicious = listing.looks_cut
+    registry = end.pattern.registry
+    if failure is not None:
+        yield _explained(failure, registry) if listing.pages == 0 else failure
+    if listing.invalid:
+        yield _failure(
+            FailureKind.INCOMPLETE_LISTING,
+            f"the catalog of {registry} holds {listing.invalid} names that are no"
+            " repositories",
+        )
+    if listing.missing:
+        yield _failure(
+            FailureKind.INCOMPLETE_LISTING,
+            f"the catalog of {registry} should have {listing.total} repositories and"
+            f" lists {listing.entries}",
+        )
+    if failure is not None or listing.invalid or listing.missing:
+        return
+    if not listing.repositories:
+        yield _failure(
+            FailureKind.NOT_FOUND,
+            f"the catalog of {registry} is empty: there are no repositories, or none"
+            " that this account may see",
+        )
+    elif not listing.chosen:
+        yield _failure(
+            FailureKind.NOT_FOUND,
+            f"none of the {listing.repositories} repositories of {registry} matches"
+            f" {end.pattern.repository}",
+        )
+    elif not listing.matched and not _troubled(listing):
+        yield _failure(
+            FailureKind.NOT_FOUND,
+            f"none of the {listing.tags} tags of {listing.chosen} repositories matches"
+            f" {end.pattern.pattern}",
+        )
+
+
+def _troubled(listing: Listing) -> bool:
+    """Whether lists of tags have failures of their own."""
+    fine = {ListState.COMPLETE, ListState.EMPTY, ListState.SUSPICIOUS}
+    return bool(set(listing.tag_lists) - fine)
+
+
+def _explained(failure: Failure, registry: str) -> Failure:
+    """A catalog that cannot be had at all, with what to do instead."""
+    if failure.kind is FailureKind.NO_PULL_GRANT or failure.status in _CLOSED:
+        detail = (
+            f"{failure.detail}; without the catalog of {registry}, name its"
+            " repositories in a list (-f), or use an account that may read it"
+        )
+        return replace(failure, stage=Stage.LIST, detail=detail)
+    return failure.at(Stage.LIST)
+
+
+def _failure(kind: FailureKind, detail: str) -> Failure:
+    return Failure(kind=kind, stage=Stage.LIST, detail=detail)

@@ -1,0 +1,146 @@
+"""Listings that run ahead of the workers, in the order of the list.
+
+A bounded number goes on at once, and each holds at most one unread page: a registry
+of any size takes the same memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+
+import anyio
+from anyio.abc import TaskGroup
+from anyio.streams.memory import MemoryObjectSendStream
+
+from auditor.errors import Failure, FailureKind, Stage
+from auditor.pipeline.catalog import Catalog
+from auditor.pipeline.deadline import Deadline, not_listed
+from auditor.pipeline.entries import Refused
+from auditor.pipeline.feed import feed
+from auditor.pipeline.steps import (
+    CatalogBegins,
+    CatalogEnds,
+    Step,
+    TagPage,
+    TagsOf,
+)
+from auditor.protocol.reference import TagPattern
+from auditor.protocol.repository_pattern import RepositoryPattern
+from auditor.registry.lister import Entry, Page
+from auditor.registry.registries import Registries
+from auditor.reports.listings import Listing
+from auditor.sources.lists import Item, Listed
+
+# Selectors looked at ahead of the workers; as many listings run at once, which is
+# what one registry is sent at once by default.
+LOOKAHEAD = 8
+
+
+# After the deadline, an input that says nothing for so long is not waited for: a file
+# is read in milliseconds, and who writes to a pipe may have forgotten us.
+SILENCE_S = 2.0
+
+_UNREAD = Refused(
+    text="(the rest of the input)",
+    place="",
+    failure=Failure(
+        kind=FailureKind.INTERRUPTED,
+        stage=Stage.INPUT,
+        detail="the input had not come to its end when the deadline of the run came",
+        attempts=0,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookAhead:
+    """Takes items and sends the steps that they lead to, each when there is room.
+
+    At the deadline a list that is not at its end ends with a failure, and the input
+    with a refusal.
+    """
+
+    registries: Registries
+    group: TaskGroup
+    send: MemoryObjectSendStream[Step]
+    deadline: Deadline
+
+    async def run(self, items: Iterable[Item]) -> None:
+        """Send every step, then close the stream."""
+        batches = feed(items)
+        async with self.send:
+            while True:
+                with self.deadline.scope(SILENCE_S) as waiting:
+                    batch = await anext(batches, None)
+                if waiting.cancelled_caught:
+                    await self.send.send(_UNREAD)
+                    return
+                if batch is None:
+                    return
+                for item in batch:
+                    await self._step(item)
+
+    async def _step(self, item: Item) -> None:
+        selector = item.selector if isinstance(item, Listed) else None
+        if isinstance(selector, TagPattern):
+            await self._tags(selector, item.place, None)
+        elif isinstance(selector, RepositoryPattern):
+            await self._catalog(selector, item.place)
+        else:
+            await self.send.send(item)
+
+    async def _tags(
+        self, pattern: TagPattern, place: str, among: Listing | None
+    ) -> None:
+        give, pages = anyio.create_memory_object_stream[TagPage](1)
+        self.group.start_soon(self._list, pattern, give)
+        await self.send.send(
+            TagsOf(pattern=pattern, place=place, pages=pages, among=among)
+        )
+
+    async def _list(
+        self, pattern: TagPattern, give: MemoryObjectSendStream[TagPage]
+    ) -> None:
+        async with give:
+            registry = await self.registries.get(pattern.registry)
+            pages = registry.list_tags(pattern.repository)
+            async for page in self._in_time(pages, f"the list of {pattern.repository}"):
+                await give.send(page)
+
+    async def _catalog(self, pattern: RepositoryPattern, place: str) -> None:
+        catalog = Catalog(pattern)
+        await self.send.send(CatalogBegins(listing=catalog.listing))
+        registry = await self.registries.get(pattern.registry)
+        pages = registry.list_repositories(pattern.below)
+        failure: Failure | None = None
+        async for page in self._in_time(pages, f"the catalog of {pattern.registry}"):
+            if isinstance(page, Failure):
+                failure = page
+                continue
+            for repository in catalog.chosen(page):
+                tags = TagPattern(
+                    registry=pattern.registry,
+                    repository=repository,
+                    pattern=pattern.pattern,
+                )
+                await self._tags(tags, place, catalog.listing)
+        await self.send.send(
+            CatalogEnds(
+                pattern=pattern, place=place, listing=catalog.listing, failure=failure
+            )
+        )
+
+    async def _in_time(
+        self, pages: AsyncIterator[Page[Entry] | Failure], called: str
+    ) -> AsyncIterator[Page[Entry] | Failure]:
+        """The pages that come before the deadline, and then, if it came, a failure."""
+        while True:
+            with self.deadline.scope() as waiting:
+                page = await anext(pages, None)
+            if waiting.cancelled_caught:
+                yield not_listed(called)
+                return
+            if page is None:
+                return
+            yield page

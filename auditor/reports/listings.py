@@ -1,0 +1,209 @@
+"""What is known of a run's listings: whether each was read whole, and what it held.
+
+A silent gap is the worst bug that an audit can have, so that a list was read to its
+end, was empty, was denied or looks cut are four different things here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, overload
+
+from auditor.errors import FailureKind
+
+# Listings of a kind that are kept one by one, ordinary and remarkable ones: half a
+# megabyte each. A registry of 100,000 repositories can have as many that are denied.
+MAX_KEPT = 1000
+# Sizes at which servers are known to cut a list without saying so.
+SUSPICIOUS_COUNTS = frozenset({100, 1000})
+# Nobody let us see the list: it may hold anything.
+_DENIALS = frozenset({FailureKind.DENIED, FailureKind.NO_PULL_GRANT})
+
+
+class ListKind(StrEnum):
+    """What a list is of."""
+
+    TAGS = "tags"
+    REPOSITORIES = "repositories"
+
+
+class ListState(StrEnum):
+    """How a listing ended."""
+
+    COMPLETE = "complete"
+    EMPTY = "empty"  # complete, and there is nothing in it
+    SUSPICIOUS = "suspicious"  # complete, by what the registry says
+    DENIED = "denied"
+    INCOMPLETE = "incomplete"  # it broke off, or was not finished
+
+
+@dataclass(slots=True, kw_only=True)
+class Listing:
+    """One listing: of a repository's tags, or of a registry's repositories.
+
+    `entries` counts everything that the pages held, `total` what the product says is
+    in the whole list, `tags` or `repositories` what can be one, `invalid` the rest.
+    Of repositories `chosen` are those that match the selector; `tags` and `matched`
+    are then the sums over their lists of tags, and `tag_lists` says how these ended.
+    `matched` are the tags that became references, but for duplicates.
+    """
+
+    selector: str
+    kind: ListKind = ListKind.TAGS
+    pages: int = 0
+    entries: int = 0
+    total: int | None = None
+    repositories: int = 0
+    chosen: int = 0
+    tags: int = 0
+    matched: int = 0
+    invalid: int = 0
+    complete: bool = False
+    suspicious: bool = False
+    failure: str | None = None
+    tag_lists: Counter[ListState] = field(default_factory=Counter)
+
+    @property
+    def state(self) -> ListState:
+        """How it ended, or, while it goes on, `INCOMPLETE`."""
+        if self.failure in _DENIALS:
+            return ListState.DENIED
+        # What matches nothing has a failure, too, but its list was read whole.
+        if not self.complete or self.failure not in {None, FailureKind.NOT_FOUND}:
+            return ListState.INCOMPLETE
+        if self.suspicious:
+            return ListState.SUSPICIOUS
+        return ListState.COMPLETE if self.entries else ListState.EMPTY
+
+    def count(self, *, pages: int, entries: int, total: int | None, last: bool) -> None:
+        """Count what a page held: `entries` of it, on answer number `pages`."""
+        self.pages = pages
+        self.entries += entries
+        self.total = total if total is not None else self.total
+        self.complete = last
+
+    @property
+    def missing(self) -> int:
+        """How many entries the product counts beyond those that it listed."""
+        if self.total is None or not self.complete:
+            return 0
+        return max(0, self.total - self.entries)
+
+    @property
+    def looks_cut(self) -> bool:
+        """Whether it has a size at which servers cut, and nothing says it is whole."""
+        return (
+            self.pages == 1
+            and self.entries in SUSPICIOUS_COUNTS
+            and self.total != self.entries
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The listing in the summary file."""
+        found = asdict(self)
+        found["tag_lists"] = {str(key): n for key, n in sorted(self.tag_lists.items())}
+        return {**found, "state": self.state}
+
+
+@dataclass(slots=True)
+class _Totals:
+    lists: int = 0
+    pages: int = 0
+    entries: int = 0
+    states: Counter[ListState] = field(default_factory=Counter)
+
+    def add(self, listing: Listing) -> None:
+        self.lists += 1
+        self.pages += listing.pages
+        self.entries += listing.entries
+        self.states[listing.state] += 1
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "lists": self.lists,
+            "pages": self.pages,
+            "entries": self.entries,
+            **{str(state): self.states[state] for state in ListState},
+        }
+
+
+class Listings(Sequence[Listing]):
+    """All listings of a run, counted; those that are worth it one by one.
+
+    As a sequence: what is kept, in the order in which they ended. The lists of tags
+    that a list of repositories led to are kept if there is something to say of them.
+    """
+
+    def __init__(self, listings: Iterable[Listing] = ()) -> None:
+        self._kept: list[Listing] = []
+        self._room = Counter(
+            {(kind, plain): MAX_KEPT for kind in ListKind for plain in (True, False)}
+        )
+        self._open: list[Listing] = []
+        self._totals = {kind: _Totals() for kind in ListKind}
+        for listing in listings:
+            self.begin(listing)
+            self.end(listing)
+
+    def begin(self, listing: Listing) -> None:
+        """Take in a listing that is going to be read."""
+        self._open.append(listing)
+
+    def end(self, listing: Listing, among: Listing | None = None) -> None:
+        """Count a listing that has ended; `among`: the one that led to it."""
+        self._open.remove(listing)
+        self._totals[listing.kind].add(listing)
+        plain = listing.state in {ListState.COMPLETE, ListState.EMPTY}
+        if among is not None:
+            among.tag_lists[listing.state] += 1
+            among.tags += listing.tags
+            among.matched += listing.matched
+        if (among is None or not plain) and self._room[listing.kind, plain] > 0:
+            self._room[listing.kind, plain] -= 1
+            self._kept.append(listing)
+
+    @property
+    def not_kept(self) -> int:
+        """How many are only counted."""
+        ended = sum(totals.lists for totals in self._totals.values())
+        return ended - len(self._kept)
+
+    def states(self, *kinds: ListKind) -> Counter[ListState]:
+        """How many ended how; those that go on are incomplete."""
+        found: Counter[ListState] = Counter()
+        for kind in kinds or ListKind:
+            found.update(self._totals[kind].states)
+        found.update(one.state for one in self._open if one.kind in (kinds or ListKind))
+        return found
+
+    def totals(self, kind: ListKind) -> tuple[int, int, int]:
+        """Of the lists of a kind: how many, their pages and their entries."""
+        found = self._totals[kind]
+        going_on = [one for one in self._open if one.kind is kind]
+        return (
+            found.lists + len(going_on),
+            found.pages + sum(one.pages for one in going_on),
+            found.entries + sum(one.entries for one in going_on),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The counts in the summary file."""
+        return {
+            **{str(kind): totals.to_json() for kind, totals in self._totals.items()},
+            "not_shown": self.not_kept,
+        }
+
+    def __len__(self) -> int:
+        return len(self._kept) + len(self._open)
+
+    @overload
+    def __getitem__(self, index: int) -> Listing: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Listing]: ...
+
+    def __getitem__(self, index: int | slice) -> Listing | Sequence[Listing]:
+        return [*self._kept, *self._open][index]

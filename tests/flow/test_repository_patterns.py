@@ -1,0 +1,255 @@
+"""Repository patterns: the catalog, then each repository's tags, in a fixed order."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from auditor.errors import Stage
+from auditor.pipeline.look_ahead import LOOKAHEAD
+from auditor.records import FailureRecord
+from auditor.reports.listings import ListKind, ListState
+from auditor.sandbox.content import Content
+from auditor.sandbox.fault_actions import Answer, Gate, Hold
+from auditor.sandbox.images import image
+from auditor.sandbox.tokens import Account
+from tests.flow.harness import MANIFESTS, TAGS, Lab, Outcome, lab, service, simple
+
+pytestmark = pytest.mark.anyio
+
+CATALOG = "/v2/_catalog"
+NAMES = [
+    "app:1.0", "app:1.1", "team/a:1.0", "team/a:2.0", "team/a/deep:1.0", "team/b:1.5",
+    "team/b:latest", "tools/c:3",
+]  # fmt: skip
+
+
+def short(here: Lab, outcome: Outcome) -> list[str]:
+    return [name.removeprefix(here.host + "/") for name in outcome.references]
+
+
+def failed(outcome: Outcome, number: int) -> FailureRecord:
+    record = outcome.records[number]
+    assert isinstance(record, FailureRecord)
+    return record
+
+
+def catalog_of(*names: object) -> Answer:
+    return Answer(body=json.dumps({"repositories": names}).encode())
+
+
+@pytest.mark.parametrize("page_size", [1, 3, 1000])
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("*:*", NAMES),
+        (
+            "**:1.*",
+            ["app:1.0", "app:1.1", "team/a:1.0", "team/a/deep:1.0", "team/b:1.5"],
+        ),
+        ("team/*:*", ["team/a:1.0", "team/a:2.0", "team/b:1.5", "team/b:latest"]),
+        ("team/**:1.0", ["team/a:1.0", "team/a/deep:1.0"]),
+        ("**/[bc]:*", ["team/b:1.5", "team/b:latest", "tools/c:3"]),
+        ("a*:*", ["app:1.0", "app:1.1"]),
+    ],
+)
+async def test_a_pattern_stands_for_tags_of_many_repositories(
+    pattern: str, expected: list[str], page_size: int
+) -> None:
+    async with lab(simple(NAMES)) as here:
+        outcome = await here.audit(here.ref(pattern), page_size=page_size)
+        assert short(here, outcome) == expected
+    assert set(outcome.kinds) == {"image"}
+    (catalog,) = outcome.summary.listings
+    assert catalog.kind is ListKind.REPOSITORIES
+    assert catalog.pages == (5 if page_size == 1 else 2 if page_size == 3 else 1)
+    assert catalog.repositories == 5
+    assert catalog.matched == len(expected)
+    assert catalog.tag_lists == {ListState.COMPLETE: catalog.chosen}
+
+
+async def test_patterns_and_references_keep_their_order_and_meet_once() -> None:
+    async with lab(simple(NAMES)) as here:
+        outcome = await here.audit(
+            *map(here.ref, ("tools/c:3", "team/*:*", "app:1.1", "*:1.*", "*:latest"))
+        )
+        assert short(here, outcome) == [
+            "tools/c:3", "team/a:1.0", "team/a:2.0", "team/b:1.5", "team/b:latest",
+            "app:1.1", "app:1.0", "team/a/deep:1.0",
+        ]  # fmt: skip
+    assert outcome.summary.duplicates == 4
+
+
+async def test_the_catalog_and_every_repository_have_tokens_of_their_own() -> None:
+    async with lab(simple(NAMES), tokens=service()) as here:
+        outcome = await here.audit(here.ref("team/**:*"))
+        assert outcome.kinds == ["image"] * 5
+        assert len(here.targets("/token")) == 4
+        assert here.faults.repeated("GET", "/token") == []
+
+
+async def test_a_catalog_without_grant_is_denied_with_what_to_do_instead() -> None:
+    reader = Account("reader", "secret", {"app": ("pull",)})
+    async with lab(simple(NAMES), tokens=service(reader), login=reader) as here:
+        outcome = await here.audit(here.ref("**:*"), here.ref("app:1.0"))
+        assert not here.targets(CATALOG)
+    assert outcome.kinds == ["no_pull_grant", "image"]
+    failure = failed(outcome, 0)
+    assert failure.reference == here.ref("**:*")
+    assert (failure.registry, failure.repository) == (here.host, "**")
+    assert "name its repositories in a list (-f)" in failure.detail
+    assert [one.state for one in outcome.summary.listings] == [ListState.DENIED]
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "state"),
+    [
+        (401, "denied", ListState.DENIED),
+        (403, "denied", ListState.DENIED),
+        (404, "not_found", ListState.INCOMPLETE),
+        (405, "protocol_violation", ListState.INCOMPLETE),
+    ],
+)
+async def test_a_catalog_that_is_closed_is_a_failure_with_what_to_do(
+    status: int, kind: str, state: ListState
+) -> None:
+    async with lab(simple(NAMES)) as here:
+        here.faults.on("GET", CATALOG, Answer(status), forever=True)
+        outcome = await here.audit(here.ref("team/*:*"))
+    failure = outcome.failure
+    assert (failure.failure, failure.stage, failure.status) == (
+        kind,
+        Stage.LIST,
+        status,
+    )
+    assert "name its repositories in a list (-f)" in failure.detail
+    assert outcome.summary.listings[0].state is state
+
+
+@pytest.mark.parametrize("names", [[], None, [None]])
+async def test_an_empty_catalog_is_not_a_denied_one_and_not_nothing(
+    names: list[None] | None,
+) -> None:
+    body = json.dumps({"repositories": names}).encode()
+    async with lab(simple(NAMES)) as here:
+        here.faults.on("GET", CATALOG, Answer(body=body))
+        outcome = await here.audit(here.ref("*:*"))
+    assert outcome.failure.failure == "not_found"
+    assert "is empty: there are no repositories, or none that" in outcome.failure.detail
+    assert outcome.summary.listings[0].state is ListState.EMPTY
+
+
+@pytest.mark.parametrize(("count", "state"), [(99, "complete"), (100, "suspicious")])
+async def test_a_catalog_of_exactly_a_hundred_and_no_next_page_looks_cut(
+    count: int, state: str
+) -> None:
+    content = simple(f"r{number:03}:1" for number in range(count))
+    async with lab(content) as here:
+        outcome = await here.audit(here.ref("r*:1"))
+    assert outcome.kinds == ["image"] * count
+    assert outcome.summary.listings[0].state == state
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [
+        ("other/*:*", "none of the 5 repositories of"),
+        ("team/*:9*", "none of the 4 tags of 2 repositories matches 9*"),
+    ],
+)
+async def test_a_pattern_that_matches_nothing_is_a_failure(
+    pattern: str, words: str
+) -> None:
+    async with lab(simple(NAMES)) as here:
+        outcome = await here.audit(here.ref(pattern))
+    assert outcome.failure.failure == "not_found"
+    assert words in outcome.failure.detail
+
+
+async def test_a_catalogued_repository_that_is_gone_or_empty_is_no_failure() -> None:
+    content = simple(NAMES)
+    content.repository("team/empty")
+    async with lab(content) as here:
+        here.faults.on("GET", CATALOG, catalog_of("app", "gone", "team/empty"))
+        outcome = await here.audit(here.ref("**:*"))
+    assert outcome.kinds == ["image", "image"]
+    (catalog,) = outcome.summary.listings
+    assert catalog.tag_lists == {ListState.COMPLETE: 1, ListState.EMPTY: 2}
+
+
+async def test_a_repository_whose_tags_are_denied_is_a_record_of_its_own() -> None:
+    async with lab(simple(NAMES)) as here:
+        here.faults.on("GET", "/v2/team/a/tags/list", Answer(403))
+        outcome = await here.audit(here.ref("team/*:1.*"))
+        assert short(here, outcome) == ["team/a:1.*", "team/b:1.5"]
+    assert outcome.kinds == ["denied", "image"]
+    denied, catalog = outcome.summary.listings
+    assert (denied.selector, denied.state) == (here.ref("team/a:1.*"), "denied")
+    assert catalog.tag_lists == {ListState.DENIED: 1, ListState.COMPLETE: 1}
+
+
+async def test_what_is_no_repository_makes_the_catalog_incomplete() -> None:
+    async with lab(simple(NAMES)) as here:
+        here.faults.on(
+            "GET",
+            CATALOG,
+            catalog_of("app", "../etc", "Team/A", None, 7, "app", "a//b"),
+        )
+        outcome = await here.audit(here.ref("**:*"))
+        assert set(here.targets(TAGS)) == {"/v2/app/tags/list?n=1000"}
+    assert outcome.kinds == ["image", "image", "incomplete_listing"]
+    assert "holds 4 names that are no repositories" in failed(outcome, -1).detail
+    assert outcome.summary.duplicates == 0
+
+
+async def test_a_catalog_that_breaks_off_is_incomplete_the_rest_is_audited() -> None:
+    async with lab(simple(NAMES)) as here:
+        after = {"last": "team/a"}
+        here.faults.on("GET", CATALOG, Answer(500), query=after, forever=True)
+        outcome = await here.audit(here.ref("**:1.0"), page_size=2, tries=1)
+    assert outcome.kinds == ["image", "image", "incomplete_listing"]
+    assert outcome.summary.listings[-1].state is ListState.INCOMPLETE
+
+
+@pytest.mark.parametrize(
+    ("link", "words"),
+    [
+        ("</v2/_catalog?n=1000>", "goes round in circles"),
+        ("<http://other.example/v2/_catalog?last=a>", "has its next page elsewhere"),
+    ],
+)
+async def test_a_catalog_that_leads_astray_is_not_followed(
+    link: str, words: str
+) -> None:
+    headers = {"Link": f'{link}; rel="next"'}
+    answer = Answer(headers=headers, body=b'{"repositories":["app"]}')
+    async with lab(simple(NAMES)) as here:
+        here.faults.on("GET", CATALOG, answer)
+        outcome = await here.audit(here.ref("**:1.0"))
+    assert outcome.kinds == ["image", "incomplete_listing"]
+    assert words in failed(outcome, -1).detail
+
+
+async def test_listings_run_ahead_of_the_workers_and_no_further_than_they_may() -> None:
+    content = Content()
+    for number in range(60):
+        content.add(f"r{number:02}", image("one"), "1")
+    gate = Gate()
+    # Read: the window and the one that waits for it. Ahead: a full buffer of steps
+    # and the one that waits for room in it.
+    most = 4 + 1 + LOOKAHEAD + 1
+    asked: list[int] = []
+    async with lab(content) as here:
+        here.faults.on("GET", MANIFESTS, Hold(gate), forever=True)
+
+        def go_on() -> None:
+            asked.append(here.faults.count("GET", TAGS))
+            gate.open()
+
+        async with here.when(
+            lambda: here.faults.count("GET", TAGS) >= most and gate.waiting == 2, go_on
+        ):
+            outcome = await here.audit(here.ref("r*:1"), window=4, workers=2)
+    assert asked == [most]
+    assert outcome.kinds == ["image"] * 60

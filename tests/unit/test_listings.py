@@ -1,0 +1,87 @@
+"""The account of a run's listings: states, sums, and an end to what is kept."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from auditor.reports.listings import MAX_KEPT, Listing, Listings, ListKind, ListState
+
+WHOLE = Listing(
+    selector="r/a:*", pages=2, entries=150, tags=150, matched=9, complete=True
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "state"),
+    [
+        ({}, ListState.COMPLETE),
+        ({"entries": 0}, ListState.EMPTY),
+        ({"failure": "not_found"}, ListState.COMPLETE),
+        ({"failure": "incomplete_listing"}, ListState.INCOMPLETE),
+        ({"complete": False}, ListState.INCOMPLETE),
+        ({"complete": False, "failure": "not_found"}, ListState.INCOMPLETE),
+        ({"complete": False, "failure": "denied"}, ListState.DENIED),
+        ({"complete": False, "failure": "no_pull_grant"}, ListState.DENIED),
+        ({"suspicious": True}, ListState.SUSPICIOUS),
+        ({"suspicious": True, "complete": False}, ListState.INCOMPLETE),
+    ],
+)
+def test_how_a_listing_ended(changes: dict[str, object], state: ListState) -> None:
+    listing = replace(WHOLE, **changes)  # type: ignore[arg-type]
+    assert listing.state is state
+    assert json.loads(json.dumps(listing.to_json()))["state"] == state
+
+
+@pytest.mark.parametrize(
+    ("pages", "entries", "total", "cut", "missing"),
+    [
+        (1, 100, None, True, 0),
+        (1, 1000, None, True, 0),
+        (1, 99, None, False, 0),
+        (2, 1000, None, False, 0),
+        (1, 100, 100, False, 0),  # the product says that these are all
+        (1, 100, 120, True, 20),
+        (2, 150, 151, False, 1),
+        (2, 150, 149, False, 0),
+    ],
+)
+def test_what_looks_cut_and_what_is_missing(
+    pages: int, entries: int, total: int | None, cut: bool, missing: int
+) -> None:
+    listing = Listing(selector="r/a:*")
+    listing.count(pages=pages, entries=entries, total=total, last=True)
+    assert (listing.looks_cut, listing.missing) == (cut, missing)
+
+
+def test_a_catalog_adds_up_the_lists_that_it_led_to() -> None:
+    found = Listings()
+    catalog = Listing(selector="r/**:*", kind=ListKind.REPOSITORIES, entries=3)
+    denied = Listing(selector="r/c:*", failure="denied")
+    found.begin(catalog)
+    for listing in (replace(WHOLE), replace(WHOLE), denied):
+        found.begin(listing)
+        found.end(listing, catalog)
+    assert found.states()[ListState.INCOMPLETE] == 1  # the catalog goes on
+    catalog.complete = True
+    found.end(catalog)
+    assert list(found) == [denied, catalog]
+    assert catalog.tag_lists == {ListState.COMPLETE: 2, ListState.DENIED: 1}
+    assert (catalog.tags, catalog.matched) == (300, 18)
+    assert found.totals(ListKind.TAGS) == (3, 4, 300)
+    assert found.not_kept == 2
+    counts = json.loads(json.dumps(found.to_json()))
+    assert counts["tags"]["complete"] == 2
+    assert counts["repositories"]["lists"] == 1
+    assert counts["not_shown"] == 2
+
+
+def test_of_very_many_listings_only_so_many_are_kept_and_all_are_counted() -> None:
+    denied = replace(WHOLE, complete=False, failure="denied")
+    many = MAX_KEPT + 500
+    found = Listings(replace(one) for one in (WHOLE, denied) for _ in range(many))
+    assert len(found) == 2 * MAX_KEPT
+    assert found.states() == {ListState.COMPLETE: many, ListState.DENIED: many}
+    assert found.not_kept == 1000
