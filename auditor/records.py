@@ -65,6 +65,7 @@ class WarningCode(StrEnum):
     FOREIGN_LAYER = "foreign_layer"
     LABELS_LEFT_OUT = "labels_left_out"
     NO_WANTED_PLATFORM = "no_wanted_platform"
+    ATTACHMENTS_UNKNOWN = "attachments_unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from auditor.config.option import Group, Option, Where
 from auditor.config.options import OPTIONS, options_of
 from auditor.config.resolve import resolve
 from auditor.config.settings import (
+    AttachmentMode,
     ImageConfigMode,
     LogLevel,
     Order,
@@ -18,6 +19,7 @@ from auditor.config.settings import (
 
 __all__ = [
     "OPTIONS",
+    "AttachmentMode",
     "Group",
     "ImageConfigMode",
     "LogLevel",

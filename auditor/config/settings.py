@@ -26,6 +26,14 @@ class ImageConfigMode(StrEnum):
     NEVER = "never"
 
 
+class AttachmentMode(StrEnum):
+    """Where it is looked for what is attached to an image."""
+
+    NONE = "none"
+    INDEX = "index"  # what the image's own index says: costs nothing
+    ALL = "all"  # referrers, cosign's tags, and what attestations are about, too
+
+
 class Order(StrEnum):
     """The order of the report's lines."""
 
@@ -105,6 +113,7 @@ class Settings:
     image_config: ImageConfigMode = ImageConfigMode.AUTO
     platforms: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    attachments: AttachmentMode = AttachmentMode.INDEX
     order: Order = Order.INPUT
     workers: int = 16
     window: int = 1024

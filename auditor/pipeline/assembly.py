@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from auditor.config import ImageConfigMode
+from auditor.config import AttachmentMode, ImageConfigMode
 from auditor.errors import Failure, FailureKind
 from auditor.pipeline.concurrently import concurrently
 from auditor.pipeline.facts import (
@@ -127,7 +127,8 @@ class Assembly:
         for child in children:
             attachment = attachment_of(child)
             if attachment is not None:
-                self._attachments.append(attachment)
+                if self._wanted.attachments is not AttachmentMode.NONE:
+                    self._attachments.append(attachment)
             elif child.platform is None or self._wants(child.digest, child.platform):
                 wanted.append(child)
         found = await concurrently(

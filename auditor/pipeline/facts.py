@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from auditor.protocol.attachments import of_descriptor
 from auditor.protocol.document import Document
 from auditor.protocol.image_config import ImageConfig
 from auditor.protocol.layer_traits import layer_traits
@@ -13,7 +14,6 @@ from auditor.protocol.platform import PlatformSpec
 from auditor.protocol.schema1 import Schema1
 from auditor.records import (
     Attachment,
-    AttachmentKind,
     BaseImage,
     ConfigFacts,
     Layer,
@@ -198,19 +198,9 @@ def attachment_of(child: Descriptor) -> Attachment | None:
     platform to run on.
     """
     subject = child.attests
-    if subject is not None:
-        kind = AttachmentKind.ATTESTATION
-    elif child.platform is not None and not child.platform.is_real:
-        kind = AttachmentKind.ARTIFACT
-    else:
+    if subject is None and (child.platform is None or child.platform.is_real):
         return None
-    return Attachment(
-        kind=kind,
-        artifact_type=child.artifact_type,
-        digest=child.digest,
-        subject=subject or None,
-        predicates=None,
-    )
+    return of_descriptor(child, subject or None)
 
 
 def layer_warnings(manifest: ImageManifest) -> list[Warn]:

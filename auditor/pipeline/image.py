@@ -6,6 +6,7 @@ from collections import OrderedDict
 from datetime import UTC, datetime
 
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
+from auditor.pipeline.around import Around, Surroundings
 from auditor.pipeline.assembly import Assembly, StoppedError
 from auditor.pipeline.facts import (
     Facts,
@@ -42,6 +43,7 @@ class ImageAuditor:
         self._wanted = wanted
         self._clock = clock
         self.content = SharedContent()
+        self._around = Around(self.content, wanted)
         self._facts: OrderedDict[str, Facts] = OrderedDict()
 
     async def prefetch(self, reference: Reference) -> None:
@@ -65,9 +67,10 @@ class ImageAuditor:
             # answer to the manifest request that it wants a token.
             access = await self._access(registry, reference.repository)
             facts = await self._facts_of(registry, reference.repository, document)
+            around = await self._around.image(registry, reference.repository, facts)
         except StoppedError as stop:
             return self.failure_record(reference, stop.failure, listed=listed)
-        return self._image_record(reference, facts, document, access)
+        return self._image_record(reference, facts, around, document, access)
 
     async def raw_manifest(self, reference: Reference) -> bytes | Failure:
         """The exact bytes of a reference's manifest, after the same checks."""
@@ -147,7 +150,12 @@ class ImageAuditor:
         return now.strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def _image_record(
-        self, reference: Reference, facts: Facts, document: Document, access: Access
+        self,
+        reference: Reference,
+        facts: Facts,
+        around: Surroundings,
+        document: Document,
+        access: Access,
     ) -> ImageRecord:
         return ImageRecord(
             reference=str(reference),
@@ -161,14 +169,14 @@ class ImageAuditor:
             architectures=facts.architectures,
             platforms=facts.platforms,
             platforms_left_out=facts.platforms_left_out,
-            attachments=facts.attachments,
-            signed=None,
-            has_sbom=None,
-            has_provenance=None,
+            attachments=around.attachments,
+            signed=around.answers.signed,
+            has_sbom=around.answers.has_sbom,
+            has_provenance=around.answers.has_provenance,
             size=facts.size,
             annotations=dict(facts.annotations),
             access=access,
-            warnings=(*document.warnings, *facts.warnings),
+            warnings=(*document.warnings, *facts.warnings, *around.warnings),
             audited_at=self._now(),
         )
 

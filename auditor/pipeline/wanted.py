@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
 
-from auditor.config import ImageConfigMode, Settings
+from auditor.config import AttachmentMode, ImageConfigMode, Settings
 from auditor.protocol.platform import PlatformSpec, is_same, read_platform
 
 # Of one platform. A label is a line of text; what holds more is a file in disguise.
@@ -45,6 +45,7 @@ class Wanted:
     image_config: ImageConfigMode = ImageConfigMode.AUTO
     platforms: tuple[PlatformSpec, ...] = ()
     labels: LabelPatterns | None = None
+    attachments: AttachmentMode = AttachmentMode.INDEX
 
     @classmethod
     def of(cls, settings: Settings) -> Wanted:
@@ -53,6 +54,7 @@ class Wanted:
             image_config=settings.image_config,
             platforms=tuple(map(read_platform, settings.platforms)),
             labels=LabelPatterns(settings.labels) if settings.labels else None,
+            attachments=settings.attachments,
         )
 
     def platform(self, platform: PlatformSpec) -> bool:

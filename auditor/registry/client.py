@@ -23,6 +23,7 @@ from auditor.registry.exchange import Exchange, RequestCounts, RequestKind, prob
 from auditor.registry.lister import ListedTag, Lister, Page
 from auditor.registry.plan import HostPlan
 from auditor.registry.politeness import Politeness
+from auditor.registry.referrers import Referrers
 from auditor.registry.retry_budget import RetryBudget
 from auditor.registry.token_service import TokenService
 from auditor.registry.transport import Timeouts, Transport
@@ -111,6 +112,12 @@ class Registry:
             clock=clock,
         )
 
+        self.referrers = Referrers(
+            self.base_url,
+            max_bytes=settings.max_manifest_bytes,
+            exchange=self._exchange,
+            pull_auth=self.pull_auth,
+        )
         self._lists: Lister = DistributionLists(
             self.base_url,
             page_size=settings.page_size,

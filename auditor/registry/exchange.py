@@ -47,6 +47,7 @@ class RequestKind(StrEnum):
     MANIFEST = "manifest"
     BLOB = "blob"
     LIST = "list"
+    REFERRERS = "referrers"
 
 
 @dataclass(frozen=True, slots=True)

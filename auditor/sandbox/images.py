@@ -27,6 +27,7 @@ from auditor.records import (
     LayerTrait,
     Platform,
 )
+from auditor.sandbox.attached import attestation
 from auditor.sandbox.built import (
     BuiltImage,
     Family,
@@ -157,25 +158,27 @@ def index(
     family: Family = Family.OCI,
     annotations: Mapping[str, str] | None = None,
     attested: bool = False,
+    predicates: Sequence[str] = (),
 ) -> BuiltImage:
     """An index (Docker: manifest list) over images and other indexes.
 
     With `attested`, the attestation manifest that BuildKit writes for each image
-    follows after all of them (BuildKit docs: attestation storage).
+    follows after all of them (BuildKit docs: attestation storage). It has a statement
+    of each of these types; without any, one that does not say its type.
     """
     entries = [_entry(child) for child in children]
     attachments = [one for child in children for one in child.truth.attachments]
     parts = list(children)
     for child in children:
         if attested and child.truth.source == "manifest":
-            attestation = _attestation(child)
-            parts.append(attestation)
-            entries.append(_attestation_entry(attestation, child))
+            attesting = _attestation(child, predicates)
+            parts.append(attesting)
+            entries.append(_attestation_entry(attesting, child))
             attachments.append(
                 Attachment(
                     kind=AttachmentKind.ATTESTATION,
                     artifact_type=None,
-                    digest=attestation.root.digest,
+                    digest=attesting.root.digest,
                     subject=child.root.digest,
                     predicates=None,
                 )
@@ -212,8 +215,10 @@ def _entry(child: BuiltImage) -> dict[str, Any]:
     return entry
 
 
-def _attestation(child: BuiltImage) -> BuiltImage:
+def _attestation(child: BuiltImage, predicates: Sequence[str]) -> BuiltImage:
     """The attestation manifest of an image: an image of in-toto statements."""
+    if predicates:
+        return attestation(child.root, predicates)
     statement = layer(f"attestation of {child.root.digest}", media_type=_IN_TOTO)
     return image(
         f"attestation of {child.root.digest}",
@@ -223,9 +228,10 @@ def _attestation(child: BuiltImage) -> BuiltImage:
     )
 
 
-def _attestation_entry(attestation: BuiltImage, child: BuiltImage) -> dict[str, Any]:
+def _attestation_entry(attesting: BuiltImage, child: BuiltImage) -> dict[str, Any]:
     return {
-        **_entry(attestation),
+        **manifest_descriptor(attesting.root),
+        "platform": {"architecture": "unknown", "os": "unknown"},
         "annotations": {
             "vnd.docker.reference.digest": child.root.digest,
             "vnd.docker.reference.type": "attestation-manifest",

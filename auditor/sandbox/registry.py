@@ -34,6 +34,7 @@ class Behaviour:
 
     `tags_pages` False is distribution 2.8, which ignores `n` for tags; `max_page`
     caps a page: more is refused (400) for the catalog and cut for tags.
+    `referrers_page` is how many referrers an answer holds, null: all.
     `absolute_links` writes whole URLs into `Link`. `digest_header` can be left out.
     """
 
@@ -43,6 +44,7 @@ class Behaviour:
     absolute_links: bool = False
     digest_header: bool = True
     referrers: bool = True
+    referrers_page: int | None = None
 
 
 def registry_app(
@@ -183,12 +185,17 @@ class _Registry:
         wanted = request.query.get("artifactType")
         if wanted is not None:
             found = [one for one in found if one.artifact_type == wanted]
+        headers = {"OCI-Filters-Applied": "artifactType"} if wanted else {}
+        first = int(request.query.get("first", "0"))
+        after = first + (self.behaviour.referrers_page or len(found))
+        if after < len(found):
+            headers["Link"] = f'<{request.path}?first={after}>; rel="next"'
+        found = found[first:after]
         document = {
             "schemaVersion": 2,
             "mediaType": Family.OCI.index,
             "manifests": [_referrer(one) for one in found],
         }
-        headers = {"OCI-Filters-Applied": "artifactType"} if wanted else {}
         return web.json_response(
             document, content_type=Family.OCI.index, headers=headers
         )

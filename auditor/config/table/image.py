@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from auditor.config.option import Group, Option, Where
-from auditor.config.values import LABEL, PLATFORM, several
+from auditor.config.settings import AttachmentMode
+from auditor.config.values import LABEL, PLATFORM, choice, several
 
 IMAGE: tuple[Option, ...] = (
     Option(
@@ -21,5 +22,13 @@ IMAGE: tuple[Option, ...] = (
         where=Where.TOP,
         group=Group.IMAGE,
         flags=("--label",),
+    ),
+    Option(
+        name="attachments",
+        value=choice(AttachmentMode),
+        help="Where to look for signatures and SBOMs; all: costs requests per image.",
+        where=Where.TOP,
+        group=Group.IMAGE,
+        flags=("--attachments",),
     ),
 )

@@ -1,0 +1,59 @@
+"""What a place holds around an image: it is of the repository, not of the digest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from auditor.config import AttachmentMode
+from auditor.pipeline.answers import UNKNOWN, Answers, answers_of
+from auditor.pipeline.attached import Attached, Found
+from auditor.pipeline.facts import Facts
+from auditor.pipeline.shared import SharedContent
+from auditor.pipeline.wanted import Wanted
+from auditor.records import Attachment, Warn
+from auditor.registry.client import Registry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What is attached to an image, and what follows from it."""
+
+    attachments: tuple[Attachment, ...] = ()
+    answers: Answers = UNKNOWN
+    warnings: tuple[Warn, ...] = ()
+
+
+NOTHING = Surroundings()
+
+
+class Around:
+    """Looks around images as far as is wanted; without options, asks nobody."""
+
+    def __init__(self, content: SharedContent, wanted: Wanted) -> None:
+        self._everywhere = wanted.attachments is AttachmentMode.ALL
+        self._attached = Attached(content)
+
+    async def image(
+        self, registry: Registry, repository: str, facts: Facts
+    ) -> Surroundings:
+        """The surroundings of one image of a repository."""
+        if not self._everywhere:
+            if not facts.attachments:
+                return NOTHING
+            found = Found(attachments=facts.attachments, warnings=())
+        else:
+            found = await self._attached.to(registry, repository, facts)
+        return Surroundings(
+            attachments=found.attachments,
+            answers=answers_of(
+                facts.digest,
+                {
+                    platform.digest
+                    for platform in facts.platforms
+                    if platform.layers is not None
+                },
+                found.attachments,
+                everywhere=self._everywhere and not found.warnings,
+            ),
+            warnings=found.warnings,
+        )

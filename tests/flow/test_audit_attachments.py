@@ -1,0 +1,274 @@
+"""What is attached to an image is found wherever tools put it, and asked for once."""
+
+from __future__ import annotations
+
+import pytest
+
+from auditor.config import AttachmentMode
+from auditor.records import Attachment, AttachmentKind, ImageRecord, WarningCode
+from auditor.sandbox.artifacts import artifact
+from auditor.sandbox.attached import (
+    SLSA,
+    SPDX,
+    bundle,
+    cosign_attestation,
+    cosign_sbom,
+    cosign_signature,
+    digest_tag,
+    notation_signature,
+    referrers_index,
+)
+from auditor.sandbox.built import BuiltImage
+from auditor.sandbox.content import Content
+from auditor.sandbox.fault_actions import Answer
+from auditor.sandbox.images import image, index
+from auditor.sandbox.registry import Behaviour
+from tests.flow.harness import BY_DIGEST, MANIFESTS, TAGS, Lab, lab
+
+pytestmark = pytest.mark.anyio
+
+REFERRERS = "/v2/*/referrers/*"
+ALL = AttachmentMode.ALL
+CHILDREN = [image("app", platform=one) for one in ("linux/amd64", "linux/arm64")]
+PLAIN = index(CHILDREN)
+NO_API = Behaviour(referrers=False)
+
+
+def of(built: BuiltImage, *tags: str) -> Content:
+    content = Content()
+    content.add("team/app", built, *(tags or ("1",)))
+    return content
+
+
+def answers(record: ImageRecord) -> tuple[bool | None, bool | None, bool | None]:
+    return record.signed, record.has_sbom, record.has_provenance
+
+
+async def audited(here: Lab, mode: AttachmentMode = ALL) -> ImageRecord:
+    return (await here.audit(here.ref("team/app:1"), attachments=mode)).image
+
+
+@pytest.mark.parametrize("mode", [AttachmentMode.NONE, AttachmentMode.INDEX])
+async def test_nothing_more_is_asked_unless_it_is_wanted(mode: AttachmentMode) -> None:
+    built = index(CHILDREN, attested=True, predicates=[SLSA])
+    async with lab(of(built)) as here:
+        record = await audited(here, mode)
+        assert here.faults.count("*", REFERRERS) == 0
+        assert here.faults.count("*", TAGS) == 0
+        assert here.faults.count("*", MANIFESTS) == 3
+    assert answers(record) == (None, None, None)
+    assert record.attachments == (
+        () if mode is AttachmentMode.NONE else built.truth.attachments
+    )
+
+
+@pytest.mark.parametrize(
+    ("predicates", "expected"),
+    [
+        ([SLSA, SPDX], (False, True, True)),
+        ([SLSA], (False, False, True)),
+        ([SPDX], (False, True, False)),
+        ([], (False, None, None)),  # its statement does not say what it is about
+    ],
+)
+async def test_attestations_of_an_index_are_looked_into(
+    predicates: list[str], expected: tuple[bool, bool, bool]
+) -> None:
+    async with lab(of(index(CHILDREN, attested=True, predicates=predicates))) as here:
+        record = await audited(here)
+    assert answers(record) == expected
+    assert [one.kind for one in record.attachments] == [AttachmentKind.ATTESTATION] * 2
+    assert {one.predicates for one in record.attachments} == {tuple(sorted(predicates))}
+    assert record.warnings == ()
+
+
+async def test_what_one_platform_lacks_the_image_lacks() -> None:
+    attested = index(CHILDREN[:1], attested=True, predicates=[SPDX])
+    async with lab(of(index([attested, CHILDREN[1]]))) as here:
+        record = await audited(here)
+    assert record.has_sbom is False
+    (attachment,) = record.attachments
+    assert attachment.predicates == (SPDX,)
+
+
+@pytest.mark.parametrize("behaviour", [Behaviour(), Behaviour(referrers_page=1)])
+async def test_referrers_are_read_to_the_last_page(behaviour: Behaviour) -> None:
+    content = of(PLAIN)
+    root = PLAIN.root
+    put = [
+        notation_signature(root),
+        bundle(root, content="dsse-envelope", predicate=SLSA),
+        artifact("sbom", subject=root),
+        artifact("report", artifact_type="application/sarif+json", subject=root),
+        artifact("of a child", subject=CHILDREN[0].root),
+    ]
+    for one in put:
+        content.add("team/app", one)
+    async with lab(content, behaviour=behaviour) as here:
+        record = await audited(here)
+        pages = 4 + 1 + 1 if behaviour.referrers_page else 3
+        assert here.good(REFERRERS) == pages
+    assert {(one.digest, one.kind, one.subject) for one in record.attachments} == {
+        (put[0].root.digest, AttachmentKind.SIGNATURE, root.digest),
+        (put[1].root.digest, AttachmentKind.ATTESTATION, root.digest),
+        (put[2].root.digest, AttachmentKind.SBOM, root.digest),
+        (put[3].root.digest, AttachmentKind.ARTIFACT, root.digest),
+        (put[4].root.digest, AttachmentKind.SBOM, CHILDREN[0].root.digest),
+    }
+    assert answers(record) == (True, True, True)
+
+
+async def test_without_the_api_its_tag_is_read_and_the_host_asked_once() -> None:
+    content = of(PLAIN)
+    signature = notation_signature(PLAIN.root)
+    content.add("team/app", signature)
+    content.add("team/app", referrers_index([signature.root]), digest_tag(PLAIN.root))
+    content.add("team/other", PLAIN, "1")
+    async with lab(content, behaviour=NO_API) as here:
+        outcome = await here.audit(
+            here.ref("team/app:1"),
+            here.ref("team/other:1"),
+            attachments=ALL,
+            workers=1,
+        )
+        assert here.faults.count("*", REFERRERS) == 1
+        assert here.faults.count("*", TAGS) == 2
+        assert here.answered(404) == [f"GET /v2/team/app/referrers/{PLAIN.root.digest}"]
+    first, second = outcome.records
+    assert isinstance(first, ImageRecord)
+    assert isinstance(second, ImageRecord)
+    assert first.attachments == (
+        Attachment(
+            kind=AttachmentKind.SIGNATURE,
+            artifact_type="application/vnd.cncf.notary.signature",
+            digest=signature.root.digest,
+            subject=PLAIN.root.digest,
+            predicates=None,
+        ),
+    )
+    assert (first.signed, second.signed) == (True, False)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(303, {"Location": "https://registry.example.com/login"}),
+        Answer(200, {"Content-Type": "text/html"}, b"<html>an application</html>"),
+        Answer(405),
+    ],
+)
+async def test_what_is_no_list_of_referrers_is_no_api(answer: Answer) -> None:
+    async with lab(of(PLAIN)) as here:
+        here.faults.on("GET", REFERRERS, answer, forever=True)
+        record = await audited(here)
+        assert here.faults.count("*", REFERRERS) == 1
+    assert answers(record) == (False, False, False)
+    assert record.warnings == ()
+
+
+def cosigned() -> Content:
+    content = of(PLAIN, "1", "latest")
+    content.add(
+        "team/app", cosign_signature(PLAIN.root), digest_tag(PLAIN.root, ".sig")
+    )
+    for child in CHILDREN:
+        content.add(
+            "team/app", cosign_attestation(child.root), digest_tag(child.root, ".att")
+        )
+    content.add("team/app", cosign_sbom(CHILDREN[0].root),
+                digest_tag(CHILDREN[0].root, ".sbom"))  # fmt: skip
+    return content
+
+
+async def test_cosigns_tags_cost_one_listing_and_those_that_are_there() -> None:
+    async with lab(cosigned(), behaviour=NO_API) as here:
+        outcome = await here.audit(
+            here.ref("team/app:1"), here.ref("team/app:latest"), attachments=ALL
+        )
+        assert here.faults.count("*", TAGS) == 1
+        asked = [path for path in here.targets(MANIFESTS) if "/sha256-" in path]
+        assert len(asked) == len(set(asked)) == 4
+    for record in outcome.records:
+        assert isinstance(record, ImageRecord)
+        assert answers(record) == (True, False, True)
+        assert [one.kind for one in record.attachments].count(
+            AttachmentKind.ATTESTATION
+        ) == 2
+        assert record.warnings == ()
+
+
+@pytest.mark.parametrize("answer", [Answer(403), Answer(200, {}, b"no list")])
+async def test_without_a_listing_each_tag_is_asked_for(answer: Answer) -> None:
+    async with lab(cosigned(), behaviour=NO_API) as here:
+        here.faults.on("GET", TAGS, answer)
+        record = await audited(here)
+        asked = [path for path in here.targets(MANIFESTS) if "/sha256-" in path]
+        # .sig, .att, .sbom and the fallback tag of three digests
+        assert len(asked) == len(set(asked)) == 12
+    assert answers(record) == (True, False, True)
+    assert record.warnings == ()
+
+
+async def test_a_list_that_may_be_cut_proves_nothing() -> None:
+    content = cosigned()
+    repository = content.repository("team/app")
+    tags = [f"v{number}" for number in range(100 - len(repository.tags))]
+    repository.tags.update(dict.fromkeys(tags, PLAIN.root.digest))
+    async with lab(content, behaviour=NO_API) as here:
+        record = await audited(here)
+        assert len([p for p in here.targets(MANIFESTS) if "/sha256-" in p]) == 12
+    assert record.signed is True
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", REFERRERS, 403), ("GET", "/v2/*/manifests/sha256-*", 403)],
+)
+async def test_what_cannot_be_looked_at_is_told_and_not_known(
+    method: str, path: str, status: int
+) -> None:
+    content = of(PLAIN)
+    content.add("team/app", cosign_sbom(PLAIN.root), digest_tag(PLAIN.root, ".sbom"))
+    async with lab(content) as here:
+        here.faults.on(method, path, Answer(status), forever=True)
+        record = await audited(here)
+    assert {one.code for one in record.warnings} == {WarningCode.ATTACHMENTS_UNKNOWN}
+    assert record.signed is None
+    assert record.architectures == ("linux/amd64", "linux/arm64")
+
+
+async def test_pages_that_go_round_in_circles_are_told() -> None:
+    content = of(CHILDREN[0])
+    for number in range(3):
+        content.add("team/app", artifact(f"{number}", subject=CHILDREN[0].root))
+    path = f"/v2/team/app/referrers/{CHILDREN[0].root.digest}"
+    async with lab(content, behaviour=Behaviour(referrers_page=1)) as here:
+        body = referrers_index([PLAIN.root]).root.raw
+        here.faults.on(
+            "GET",
+            path,
+            Answer(
+                200,
+                {
+                    "Content-Type": "application/vnd.oci.image.index.v1+json",
+                    "Link": f'<{path}>; rel="next"',
+                },
+                body,
+            ),
+        )
+        record = await audited(here)
+    (warning,) = record.warnings
+    assert "do not end" in warning.detail
+
+
+async def test_attachments_of_platforms_that_were_left_out_are_left_out() -> None:
+    content = of(index(CHILDREN, attested=True, predicates=[SLSA]))
+    async with lab(content) as here:
+        outcome = await here.audit(
+            here.ref("team/app:1"), attachments=ALL, platforms=("linux/arm64",)
+        )
+        assert here.good(BY_DIGEST) == 2  # the platform and its attestation
+        assert here.good(REFERRERS) == 2
+    record = outcome.image
+    assert [one.subject for one in record.attachments] == [CHILDREN[1].root.digest]
+    assert record.has_provenance is True

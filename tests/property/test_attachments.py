@@ -1,0 +1,113 @@
+"""Whatever an attachment says of itself, it is read; answers agree with each other."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auditor.pipeline.answers import answers_of
+from auditor.protocol.attachments import Claim, claims_of, is_vague, of_descriptor
+from auditor.protocol.manifest import Descriptor
+from auditor.records import Attachment, AttachmentKind
+from tests.documents import digest
+
+_TYPES = (
+    st.none()
+    | st.text(max_size=20)
+    | st.sampled_from(
+        [
+            "application/vnd.dev.cosign.simplesigning.v1+json",
+            "application/vnd.dev.sigstore.bundle.v0.3+json",
+            "application/vnd.in-toto+json",
+            "application/spdx+json",
+            "application/vnd.oci.empty.v1+json",
+        ]
+    )
+)
+_ANNOTATIONS = st.dictionaries(
+    st.sampled_from(
+        [
+            "in-toto.io/predicate-type",
+            "predicateType",
+            "dev.sigstore.bundle.content",
+            "dev.sigstore.bundle.predicateType",
+            "vnd.docker.reference.type",
+        ]
+    ),
+    st.text(max_size=10)
+    | st.sampled_from(
+        [
+            "https://slsa.dev/provenance/v1",
+            "https://spdx.dev/Document",
+            "https://sigstore.dev/cosign/sign/v1",
+            "message-signature",
+            "attestation-manifest",
+        ]
+    ),
+)
+_DESCRIPTORS = st.builds(
+    Descriptor,
+    media_type=_TYPES,
+    digest=st.just(digest("9")),
+    size=st.just(1),
+    platform=st.none(),
+    annotations=_ANNOTATIONS,
+    artifact_type=_TYPES,
+    has_urls=st.booleans(),
+)
+_SUBJECTS = st.sampled_from([None, *map(digest, "abc")])
+_ATTACHMENTS = st.builds(
+    Attachment,
+    kind=st.sampled_from(AttachmentKind),
+    artifact_type=_TYPES,
+    digest=st.sampled_from([digest(one) for one in "789"]),
+    subject=_SUBJECTS,
+    predicates=st.none()
+    | st.just(())
+    | st.lists(
+        st.sampled_from(
+            ["https://slsa.dev/provenance/v1", "https://spdx.dev/Document"]
+        ),
+        min_size=1,
+    ).map(tuple),
+)
+_IMAGE = digest("e")
+_PLATFORMS = st.sets(st.sampled_from([*map(digest, "abc")]))
+
+
+@given(_DESCRIPTORS, _SUBJECTS)
+def test_any_descriptor_is_an_attachment(
+    descriptor: Descriptor, subject: str | None
+) -> None:
+    found = of_descriptor(descriptor, subject)
+    claims = claims_of(found)
+    assert not claims.sure & claims.possible
+    # What is not known is worth a look; what is known says everything.
+    assert bool(claims.possible) <= is_vague(found)
+    if found.kind is AttachmentKind.SIGNATURE:
+        assert claims.sure == {Claim.SIGNATURE}
+
+
+@given(_PLATFORMS, st.lists(_ATTACHMENTS, max_size=5), st.booleans())
+def test_an_answer_is_kept_when_more_is_seen(
+    platforms: set[str], attachments: list[Attachment], everywhere: bool
+) -> None:
+    known = answers_of(_IMAGE, platforms, attachments, everywhere=everywhere)
+    part = answers_of(_IMAGE, platforms, attachments[:-1], everywhere=False)
+    for name in ("signed", "has_sbom", "has_provenance"):
+        # From a part of what is attached nothing is denied, and what it shows stays.
+        assert getattr(part, name) is not False
+        if getattr(part, name):
+            assert getattr(known, name)
+        if not everywhere:
+            assert getattr(known, name) is not False
+
+
+@given(_PLATFORMS)
+def test_nothing_attached_is_no_if_it_was_looked_everywhere(
+    platforms: set[str],
+) -> None:
+    looked = answers_of(_IMAGE, platforms, [], everywhere=True)
+    assert (looked.signed, looked.has_sbom, looked.has_provenance) == (False,) * 3
+    not_looked = answers_of(_IMAGE, platforms, [], everywhere=False)
+    assert not_looked.signed is not_looked.has_sbom is None

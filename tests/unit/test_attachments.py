@@ -1,0 +1,196 @@
+"""What hangs on an image, told by media types and annotations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from auditor.protocol.attachments import (
+    Claim,
+    claims_of,
+    is_vague,
+    of_descriptor,
+    of_manifest,
+)
+from auditor.protocol.manifest import Descriptor, Index, parse_manifest
+from auditor.protocol.platform import PlatformSpec
+from auditor.records import Attachment, AttachmentKind
+from auditor.sandbox.artifacts import artifact, helm_chart
+from auditor.sandbox.attached import (
+    SLSA,
+    SPDX,
+    attestation,
+    bundle,
+    cosign_attestation,
+    cosign_sbom,
+    cosign_signature,
+    notation_signature,
+    referrers_index,
+)
+from auditor.sandbox.built import BuiltImage
+from auditor.sandbox.images import image
+from auditor.sandbox.schema1 import schema1_image
+from tests.documents import digest
+
+APP = image("app").root
+SIGNATURE, SBOM, ATTESTATION, ARTIFACT = (
+    AttachmentKind.SIGNATURE,
+    AttachmentKind.SBOM,
+    AttachmentKind.ATTESTATION,
+    AttachmentKind.ARTIFACT,
+)
+SIGNED, HAS_SBOM, PROVENANCE = Claim.SIGNATURE, Claim.SBOM, Claim.PROVENANCE
+SIGN_PREDICATE = "https://sigstore.dev/cosign/sign/v1"
+VULNERABILITIES = "https://cosign.sigstore.dev/attestation/vuln/v1"
+
+
+def listed(
+    artifact_type: str | None,
+    annotations: dict[str, str] | None = None,
+    platform: PlatformSpec | None = None,
+) -> Attachment:
+    descriptor = Descriptor(
+        media_type="application/vnd.oci.image.manifest.v1+json",
+        digest=digest("9"),
+        size=1,
+        platform=platform,
+        annotations=annotations or {},
+        artifact_type=artifact_type,
+        has_urls=False,
+    )
+    return of_descriptor(descriptor, digest("a"))
+
+
+@pytest.mark.parametrize(
+    ("artifact_type", "kind", "claims"),
+    [
+        ("application/vnd.dev.cosign.artifact.sig.v1+json", SIGNATURE, {SIGNED}),
+        ("application/vnd.dev.cosign.simplesigning.v1+json", SIGNATURE, {SIGNED}),
+        ("application/vnd.cncf.notary.signature", SIGNATURE, {SIGNED}),
+        ("application/spdx+json", SBOM, {HAS_SBOM}),
+        ("text/spdx", SBOM, {HAS_SBOM}),
+        ("application/vnd.cyclonedx+json; version=1.5", SBOM, {HAS_SBOM}),
+        ("application/vnd.cyclonedx+xml", SBOM, {HAS_SBOM}),
+        ("application/vnd.syft+json", SBOM, {HAS_SBOM}),
+        ("application/vnd.dev.cosign.artifact.sbom.v1+json", SBOM, {HAS_SBOM}),
+        ("application/vnd.aquasec.trivy.report.sarif.v1", ARTIFACT, set()),
+        ("application/vnd.amazon.soci.index.v1+json", ARTIFACT, set()),
+        ("application/vnd.cncf.helm.config.v1+json", ARTIFACT, set()),
+    ],
+)
+def test_an_artifact_type_says_what_it_is(
+    artifact_type: str, kind: AttachmentKind, claims: set[Claim]
+) -> None:
+    found = listed(artifact_type)
+    assert (found.kind, found.artifact_type) == (kind, artifact_type)
+    assert found.subject == digest("a")
+    assert claims_of(found).sure == claims
+    assert not claims_of(found).possible
+    assert not is_vague(found)
+
+
+@pytest.mark.parametrize(
+    ("artifact_type", "kind", "possible"),
+    [
+        ("application/vnd.in-toto+json", ATTESTATION, {HAS_SBOM, PROVENANCE}),
+        (
+            "application/vnd.docker.attestation.manifest.v1+json",
+            ATTESTATION,
+            {HAS_SBOM, PROVENANCE},
+        ),
+        ("application/vnd.dsse.envelope.v1+json", ATTESTATION, {HAS_SBOM, PROVENANCE}),
+        ("application/vnd.dev.sigstore.bundle.v0.3+json", ATTESTATION, set(Claim)),
+        (None, ARTIFACT, set(Claim)),
+    ],
+)
+def test_some_have_to_be_looked_into(
+    artifact_type: str | None, kind: AttachmentKind, possible: set[Claim]
+) -> None:
+    found = listed(artifact_type)
+    assert found.kind is kind
+    assert found.predicates is None
+    assert is_vague(found)
+    assert not claims_of(found).sure
+    assert claims_of(found).possible == possible
+
+
+@pytest.mark.parametrize(
+    ("annotations", "kind", "claims"),
+    [
+        ({"dev.sigstore.bundle.predicateType": SLSA}, ATTESTATION, {PROVENANCE}),
+        ({"dev.sigstore.bundle.predicateType": SPDX}, ATTESTATION, {HAS_SBOM}),
+        ({"dev.sigstore.bundle.predicateType": SIGN_PREDICATE}, SIGNATURE, {SIGNED}),
+        ({"dev.sigstore.bundle.predicateType": VULNERABILITIES}, ATTESTATION, set()),
+        ({"dev.sigstore.bundle.content": "message-signature"}, SIGNATURE, {SIGNED}),
+        ({"in-toto.io/predicate-type": "https://cyclonedx.org/bom"}, ATTESTATION,
+         {HAS_SBOM}),
+        ({"in-toto.io/predicate-type": "https://slsa.dev/verification_summary/v1"},
+         ATTESTATION, set()),
+    ],
+)  # fmt: skip
+def test_annotations_say_what_a_bundle_is_about(
+    annotations: dict[str, str], kind: AttachmentKind, claims: set[Claim]
+) -> None:
+    found = listed("application/vnd.dev.sigstore.bundle.v0.3+json", annotations)
+    assert found.kind is kind
+    assert claims_of(found).sure == claims
+
+
+@pytest.mark.parametrize(
+    ("built", "kind", "artifact_type", "predicates", "claims"),
+    [
+        (cosign_signature(APP), SIGNATURE,
+         "application/vnd.dev.cosign.simplesigning.v1+json", (), {SIGNED}),
+        (cosign_attestation(APP, [SLSA, SPDX]), ATTESTATION,
+         "application/vnd.dsse.envelope.v1+json", (SLSA, SPDX), {PROVENANCE, HAS_SBOM}),
+        (cosign_sbom(APP), SBOM, "text/spdx", (), {HAS_SBOM}),
+        (notation_signature(APP), SIGNATURE, "application/vnd.cncf.notary.signature",
+         (), {SIGNED}),
+        (attestation(APP, [SPDX]), ATTESTATION, "application/vnd.in-toto+json",
+         (SPDX,), {HAS_SBOM}),
+        (bundle(APP, content="dsse-envelope", predicate=SLSA), ATTESTATION,
+         "application/vnd.dev.sigstore.bundle.v0.3+json", (SLSA,), {PROVENANCE}),
+        (bundle(APP, content="message-signature"), SIGNATURE,
+         "application/vnd.dev.sigstore.bundle.v0.3+json", (), {SIGNED}),
+        (artifact("x", artifact_type="application/spdx+json"), SBOM,
+         "application/spdx+json", (), {HAS_SBOM}),
+        (helm_chart("x"), ARTIFACT, "application/vnd.cncf.helm.config.v1+json", (),
+         set()),
+    ],
+)  # fmt: skip
+def test_its_manifest_says_what_an_attachment_is(
+    built: BuiltImage,
+    kind: AttachmentKind,
+    artifact_type: str,
+    predicates: Sequence[str],
+    claims: set[Claim],
+) -> None:
+    manifest = parse_manifest(built.root.raw, None)
+    found = of_manifest(digest("9"), digest("a"), manifest)
+    assert found == Attachment(
+        kind=kind,
+        artifact_type=artifact_type,
+        digest=digest("9"),
+        subject=digest("a"),
+        predicates=tuple(predicates),
+    )
+    assert claims_of(found).sure == claims
+    assert not is_vague(found)
+
+
+def test_what_does_not_say_what_it_attests_may_attest_anything() -> None:
+    for built in (image("x"), schema1_image("x", "1")):
+        manifest = parse_manifest(built.root.raw, None)
+        found = of_manifest(digest("9"), None, manifest, attested=True)
+        assert (found.kind, found.predicates) == (ATTESTATION, ())
+        assert claims_of(found).possible == {HAS_SBOM, PROVENANCE}
+        assert not is_vague(found)  # it has been looked into
+
+
+def test_an_index_is_looked_into_as_well() -> None:
+    manifest = parse_manifest(referrers_index([APP]).root.raw, None)
+    assert isinstance(manifest, Index)
+    found = of_manifest(digest("9"), None, manifest)
+    assert (found.kind, found.artifact_type) == (ARTIFACT, None)
+    assert not claims_of(found).possible
