@@ -58,6 +58,14 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+class AllowanceUse(StrEnum):
+    """What to do as the allowance that a registry grants comes to its end."""
+
+    STOP = "stop"  # what is left to do fails, without a request
+    SPREAD = "spread"  # what is left of it over the time until there is more
+    IGNORE = "ignore"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistrySettings:
     """How one registry is asked. A password never comes without a username.
@@ -76,6 +84,11 @@ class RegistrySettings:
     # Browsers open six connections to a host. At 50 ms an answer, eight at once are
     # 160 a second, below the request limits that hosted registries publish.
     requests_at_once: int = 8
+    # As quick as the slots and the registry allow.
+    requests_per_second: float | None = None
+    max_requests: int | None = None
+    # Hours of waiting are somebody's choice; that a report is not whole is told.
+    allowance: AllowanceUse = AllowanceUse.STOP
     tries: int = 3
     # A SYN is sent again after 1, 3 and 7 s: ten seconds outlast three losses.
     connect_timeout_s: float = 10.0
@@ -126,6 +139,11 @@ class Settings:
     registries: Mapping[str, RegistrySettings] = field(default_factory=dict)
     default_registry: RegistrySettings = field(default_factory=RegistrySettings)
     namespaces: Mapping[str, Credential] = field(default_factory=dict)
+
+    @property
+    def max_requests(self) -> int | None:
+        """The most requests of the whole run: what is said for every registry."""
+        return self.default_registry.max_requests
 
     def registry(self, name: str) -> RegistrySettings:
         """The settings of the registry of that name."""

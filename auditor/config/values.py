@@ -77,18 +77,27 @@ def whole(least: int, most: int) -> Value:
 
 def seconds(least: float, most: float) -> Value:
     """Make a span of time within bounds (both included)."""
+    return _number(
+        "SECONDS", f"a number of seconds from {least:g} to {most:g}", least, most
+    )
 
+
+def number(least: float, most: float) -> Value:
+    """Make a number within bounds (both included)."""
+    return _number("N", f"a number from {least:g} to {most:g}", least, most)
+
+
+def _number(metavar: str, wanted: str, least: float, most: float) -> Value:
     def typed(value: object) -> float:
         _require(type(value) in (int, float))
-        number = float(value)  # type: ignore[arg-type]
-        _require(math.isfinite(number) and least <= number <= most)
-        return number
+        found = float(value)  # type: ignore[arg-type]
+        _require(math.isfinite(found) and least <= found <= most)
+        return found
 
     def text(value: object) -> float:
         return typed(float(str(value)))
 
-    wanted = f"a number of seconds from {least:g} to {most:g}"
-    return Value(metavar="SECONDS", wanted=wanted, typed=typed, text=text)
+    return Value(metavar=metavar, wanted=wanted, typed=typed, text=text)
 
 
 def span(least: float, most: float) -> Value:

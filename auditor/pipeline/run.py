@@ -107,6 +107,8 @@ class Run:
             repeated=self._registries.counts.repeated,
             saved=self._images.content.saved,
             listings=self._expansion.listings,
+            max_requests=self._settings.max_requests,
+            allowances=self._registries.allowances(),
         )
 
     async def _jobs(self, group: TaskGroup) -> AsyncIterator[Entry]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from auditor.errors import FailureKind
+from auditor.protocol.allowance import Allowance
+from auditor.protocol.duration import duration_words
 from auditor.records import SCHEMA, FailureRecord, Record
 from auditor.reports.listings import Listings, ListKind, ListState
 from auditor.safe_text import safe_text
@@ -22,6 +24,7 @@ class Tally:
 
     audited: int = 0
     failed: int = 0
+    not_asked: int = 0
     failures: Counter[FailureKind] = field(default_factory=Counter)
     examples: dict[FailureKind, FailureRecord] = field(default_factory=dict)
     warnings: Counter[str] = field(default_factory=Counter)
@@ -32,6 +35,7 @@ class Tally:
         """Count one record."""
         if isinstance(record, FailureRecord):
             self.failed += 1
+            self.not_asked += not record.attempts
             self.failures[record.failure] += 1
             self.examples.setdefault(record.failure, record)
             return
@@ -54,7 +58,9 @@ class Summary:
     `audited + failed + to_do`, or the run lost something. `all_listed` says whether
     the input and its listings were read to their end: if not, more is to do.
     `requests` counts everything that was sent, by kind; `repeated` how many of these
-    were sent again, and why.
+    were sent again, and why. `not_asked` are failures that cost no request: what a
+    limit, a deadline or a host that was given up left to do. `allowances` are what
+    registries said last of the requests that they grant.
     """
 
     started_at: str
@@ -71,6 +77,8 @@ class Summary:
     repeated: Mapping[str, int]
     saved: Mapping[str, int]
     listings: Listings
+    max_requests: int | None = None
+    allowances: Sequence[tuple[str, Allowance]] = ()
 
     @property
     def to_do(self) -> int:
@@ -96,6 +104,7 @@ class Summary:
                 "audited": tally.audited,
                 "failed": tally.failed,
                 "to_do": self.to_do,
+                "not_asked": tally.not_asked,
             },
             "failures": {
                 kind.value: {
@@ -113,6 +122,17 @@ class Summary:
             "lists": self.listings.to_json(),
             "listings": [listing.to_json() for listing in self.listings],
             "requests": {str(kind): n for kind, n in sorted(self.requests.items())},
+            "max_requests": self.max_requests,
+            "allowances": [
+                {
+                    "registry": registry,
+                    "limit": seen.limit,
+                    "remaining": seen.remaining,
+                    "window_s": seen.window_s,
+                    "counted_by": seen.counted_by,
+                }
+                for registry, seen in self.allowances
+            ],
             "repeated": dict(sorted(self.repeated.items())),
             "saved": dict(sorted(self.saved.items())),
         }
@@ -128,6 +148,8 @@ def summary_lines(summary: Summary) -> list[str]:
     )
     if tally.failed:
         first += f", {tally.failed} failed"
+        if tally.not_asked:
+            first += f" ({tally.not_asked} of them not asked for)"
     if not summary.all_listed:
         first += f", {summary.to_do} and what was not listed yet still to do"
     elif summary.to_do:
@@ -165,10 +187,24 @@ def summary_lines(summary: Summary) -> list[str]:
         f"{count} {why}" for why, count in sorted(summary.repeated.items()) if count
     )
     lines.append(f"  requests: {sent or 'none'}" + (f" ({again})" if again else ""))
+    lines.extend(_allowance_lines(summary.allowances))
     spared = ", ".join(f"{count} {what}" for what, count in summary.saved.items())
     if spared:
         lines.append(f"  not fetched twice: {spared}")
     return lines
+
+
+def _allowance_lines(allowances: Sequence[tuple[str, Allowance]]) -> Iterator[str]:
+    for registry, seen in allowances:
+        line = f"  allowance at {registry}: {seen.remaining}"
+        if seen.limit is not None:
+            line += f" of {seen.limit}"
+        line += " requests left"
+        if seen.window_s is not None:
+            line += f" in {duration_words(seen.window_s)}"
+        if seen.counted_by is not None:
+            line += f", counted by {seen.counted_by}"
+        yield line
 
 
 def _listing_lines(listings: Listings) -> list[str]:
