@@ -9,6 +9,7 @@ from auditor.config.table.input import INPUT
 from auditor.config.table.network import NETWORK
 from auditor.config.table.report import REPORT
 from auditor.config.table.run import RUN
+from auditor.config.table.scale import SCALE
 from auditor.config.table.tokens import TOKENS
 
 OPTIONS: tuple[Option, ...] = (
@@ -16,6 +17,7 @@ OPTIONS: tuple[Option, ...] = (
     *IMAGE,
     *REPORT,
     *RUN,
+    *SCALE,
     *CREDENTIALS,
     *TOKENS,
     *NETWORK,

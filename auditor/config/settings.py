@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from auditor.protocol.credential import Credential
+from auditor.protocol.shard import Shard
 from auditor.secret import Secret
 
 
@@ -134,6 +135,7 @@ class Settings:
     reference_timeout_s: float | None = None
     docker_config: bool = True
     authfile: str | None = None
+    shard: Shard | None = None
     progress: Progress = Progress.AUTO
     log_level: LogLevel = LogLevel.WARNING
     registries: Mapping[str, RegistrySettings] = field(default_factory=dict)

@@ -11,6 +11,7 @@ from enum import StrEnum
 from auditor.errors import FailureKind, ProtocolError
 from auditor.protocol.credential import is_username
 from auditor.protocol.platform import read_platform
+from auditor.protocol.shard import MAX_SHARDS, Shard, parse_shard
 from auditor.protocol.url import check_url, origin_of
 
 _WHOLE = re.compile(r"[+-]?[0-9]+(_[0-9]+)*")
@@ -234,6 +235,13 @@ def _platform(text: str) -> str:
     return text
 
 
+def _shard(text: str) -> Shard:
+    try:
+        return parse_shard(text)
+    except ProtocolError:
+        raise ValueError from None
+
+
 TEXT = _textual("TEXT", "a text without control characters", str)
 PATH = _textual("FILE", "a path", str, is_path=True)
 # Checked where lists are, one by one: a wrong one is a failure record.
@@ -246,3 +254,6 @@ PLATFORM = _textual(
     "OS/ARCH[/VARIANT]", "a platform such as linux/arm64 or linux/arm/v7", _platform
 )
 LABEL = _textual("PATTERN", "a name or pattern (*, ?, [a-z])", str)
+SHARD = _textual(
+    "I/N", f"a share such as 2/8 or auto/8, of at most {MAX_SHARDS:,},", _shard
+)

@@ -58,6 +58,8 @@ def end_of_catalog(end: CatalogEnds) -> Iterator[Failure]:
     listing, failure = end.listing, end.failure
     listing.suspicious = listing.looks_cut
     registry = end.pattern.registry
+    if not end.told_here:
+        return
     if failure is not None:
         yield _explained(failure, registry) if listing.pages == 0 else failure
     if listing.invalid:
@@ -86,7 +88,7 @@ def end_of_catalog(end: CatalogEnds) -> Iterator[Failure]:
             f"none of the {listing.repositories} repositories of {registry} matches"
             f" {end.pattern.repository}",
         )
-    elif not listing.matched and not _troubled(listing):
+    elif not (end.shared or listing.matched or _troubled(listing)):
         yield _failure(
             FailureKind.NOT_FOUND,
             f"none of the {listing.tags} tags of {listing.chosen} repositories matches"

@@ -19,6 +19,7 @@ from auditor.pipeline.entries import Asked, Entry, Expansion, Refused
 from auditor.pipeline.expand import expand
 from auditor.pipeline.image import ImageAuditor
 from auditor.pipeline.pool import Pool, PoolSize
+from auditor.pipeline.steps import Turn
 from auditor.pipeline.unwrap import unwrapped
 from auditor.pipeline.wanted import Wanted
 from auditor.protocol.reference import Reference
@@ -30,7 +31,10 @@ from auditor.sources.lists import Item
 
 
 class Run:
-    """One audit. Make it, `run` it, then ask for its `summary`."""
+    """One audit. Make it, `run` it, then ask for its `summary`.
+
+    `placed` is told where in the whole input each record stands, in the records' order.
+    """
 
     def __init__(
         self,
@@ -40,7 +44,9 @@ class Run:
         registries: Registries,
         clock: Clock,
         write: Callable[[Record], Awaitable[None]],
+        placed: Callable[[Turn], None] | None = None,
     ) -> None:
+        self._placed = placed
         self._settings = settings
         self._items = items
         self._registries = registries
@@ -118,6 +124,8 @@ class Run:
             group=group,
             seen=self._expansion,
             deadline=self._deadline,
+            shard=self._settings.shard,
+            placed=self._placed,
         ):
             yield entry
         self._expanded = True
