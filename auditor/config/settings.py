@@ -128,6 +128,7 @@ class Settings:
     platforms: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     attachments: AttachmentMode = AttachmentMode.INDEX
+    verify_blobs: bool = False
     order: Order = Order.INPUT
     workers: int = 16
     window: int = 1024

@@ -115,6 +115,7 @@ class Run:
             listings=self._expansion.listings,
             max_requests=self._settings.max_requests,
             allowances=self._registries.allowances(),
+            blobs=self._images.around.blobs.counts,
         )
 
     async def _jobs(self, group: TaskGroup) -> AsyncIterator[Entry]:

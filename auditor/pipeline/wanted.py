@@ -46,6 +46,7 @@ class Wanted:
     platforms: tuple[PlatformSpec, ...] = ()
     labels: LabelPatterns | None = None
     attachments: AttachmentMode = AttachmentMode.INDEX
+    verify_blobs: bool = False
 
     @classmethod
     def of(cls, settings: Settings) -> Wanted:
@@ -55,6 +56,7 @@ class Wanted:
             platforms=tuple(map(read_platform, settings.platforms)),
             labels=LabelPatterns(settings.labels) if settings.labels else None,
             attachments=settings.attachments,
+            verify_blobs=settings.verify_blobs,
         )
 
     def platform(self, platform: PlatformSpec) -> bool:

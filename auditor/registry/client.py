@@ -15,6 +15,7 @@ from auditor.protocol.realm import is_loopback_host, origin_of
 from auditor.protocol.reference import api_host
 from auditor.protocol.scope import CATALOG_SCOPE, pull_scope
 from auditor.registry.auth import HostAuth, ScopeAuth
+from auditor.registry.blobs import Blobs
 from auditor.registry.clock import Clock
 from auditor.registry.credentials import Credentials
 from auditor.registry.distribution_lists import DistributionLists
@@ -97,6 +98,9 @@ class Registry:
             clock=clock,
         )
 
+        self.blobs = Blobs(
+            self.base_url, exchange=self._exchange, pull_auth=self.pull_auth
+        )
         self.referrers = Referrers(
             self.base_url,
             max_bytes=settings.max_manifest_bytes,

@@ -47,6 +47,7 @@ class RequestKind(StrEnum):
     TOKEN = "token"
     MANIFEST = "manifest"
     BLOB = "blob"
+    BLOB_CHECK = "blob_check"
     LIST = "list"
     REFERRERS = "referrers"
 

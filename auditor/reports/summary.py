@@ -60,7 +60,9 @@ class Summary:
     `requests` counts everything that was sent, by kind; `repeated` how many of these
     were sent again, and why. `not_asked` are failures that cost no request: what a
     limit, a deadline or a host that was given up left to do. `allowances` are what
-    registries said last of the requests that they grant.
+    registries said last of the requests that they grant. `blobs` counts those that
+    were verified, each once in its repository: `checked` are `there`, `missing` or
+    `unverified`; `size_differs` counts what manifests say of them.
     """
 
     started_at: str
@@ -79,6 +81,7 @@ class Summary:
     listings: Listings
     max_requests: int | None = None
     allowances: Sequence[tuple[str, Allowance]] = ()
+    blobs: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def to_do(self) -> int:
@@ -135,6 +138,7 @@ class Summary:
             ],
             "repeated": dict(sorted(self.repeated.items())),
             "saved": dict(sorted(self.saved.items())),
+            "blobs": dict(sorted(self.blobs.items())),
         }
 
 
@@ -188,6 +192,8 @@ def summary_lines(summary: Summary) -> list[str]:
     )
     lines.append(f"  requests: {sent or 'none'}" + (f" ({again})" if again else ""))
     lines.extend(_allowance_lines(summary.allowances))
+    if summary.blobs:
+        lines.append(_blob_line(summary.blobs))
     spared = ", ".join(f"{count} {what}" for what, count in summary.saved.items())
     if spared:
         lines.append(f"  not fetched twice: {spared}")
@@ -233,3 +239,14 @@ def _listing_lines(listings: Listings) -> list[str]:
     if len(suspicious) > MAX_LINES:
         lines.append(f"      and {len(suspicious) - MAX_LINES} more like these")
     return lines
+
+
+def _blob_line(blobs: Mapping[str, int]) -> str:
+    words = {
+        "missing": "missing",
+        "size_differs": "of another size",
+        "unverified": "that could not be checked",
+    }
+    found = [f"{blobs[key]} {word}" for key, word in words.items() if blobs.get(key)]
+    checked = blobs.get("checked", 0)
+    return f"  blobs: {checked} checked, {', '.join(found) or 'all there'}"
