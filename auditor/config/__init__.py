@@ -7,7 +7,6 @@ from auditor.config.option import Group, Option, Where
 from auditor.config.options import OPTIONS, options_of
 from auditor.config.resolve import resolve
 from auditor.config.settings import (
-    AllowanceUse,
     AttachmentMode,
     ImageConfigMode,
     LogLevel,
@@ -20,7 +19,6 @@ from auditor.config.settings import (
 
 __all__ = [
     "OPTIONS",
-    "AllowanceUse",
     "AttachmentMode",
     "Group",
     "ImageConfigMode",
