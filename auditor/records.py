@@ -64,6 +64,9 @@ class WarningCode(StrEnum):
     SIGNATURE_INVALID = "signature_invalid"
     FOREIGN_LAYER = "foreign_layer"
     LABELS_LEFT_OUT = "labels_left_out"
+    BLOB_MISSING = "blob_missing"
+    BLOB_SIZE_DIFFERS = "blob_size_differs"
+    BLOB_UNVERIFIED = "blob_unverified"
     NO_WANTED_PLATFORM = "no_wanted_platform"
     ATTACHMENTS_UNKNOWN = "attachments_unknown"
 

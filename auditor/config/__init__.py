@@ -7,6 +7,7 @@ from auditor.config.option import Group, Option, Where
 from auditor.config.options import OPTIONS, options_of
 from auditor.config.resolve import resolve
 from auditor.config.settings import (
+    AllowanceUse,
     AttachmentMode,
     ImageConfigMode,
     LogLevel,
@@ -19,6 +20,7 @@ from auditor.config.settings import (
 
 __all__ = [
     "OPTIONS",
+    "AllowanceUse",
     "AttachmentMode",
     "Group",
     "ImageConfigMode",

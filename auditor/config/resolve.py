@@ -18,14 +18,16 @@ from auditor.config.mistakes import Mistakes
 from auditor.config.option import Where
 from auditor.config.options import BY_NAME, OPTIONS
 from auditor.config.overrides import read_environment, read_flags
-from auditor.config.settings import ImageConfigMode, RegistrySettings, Settings
+from auditor.config.settings import RegistrySettings, Settings
 from auditor.config.taker import Taker, Values
 from auditor.protocol.credential import Credential
+from auditor.protocol.shard import Shard
 
 _OF_REGISTRIES = frozenset(
     option.name for option in OPTIONS if option.where is Where.TOP_AND_REGISTRY
 )
 _INPUTS = frozenset({"references", "lists"})
+_JOB_INDEX = "JOB_COMPLETION_INDEX"
 
 
 def resolve(
@@ -57,7 +59,7 @@ def resolve(
     )
     run = _merge(document.top, overrides)
     _check_outputs(run, mistakes)
-    _check_since(run, mistakes)
+    _number_shard(run, environment, mistakes)
     logins = LoginReader(
         environment=environment, read_file=read_file, mistakes=mistakes
     )
@@ -130,11 +132,25 @@ def _of_registries(values: Values) -> dict[str, Any]:
     return {name: values[name] for name in _OF_REGISTRIES & values.keys()}
 
 
-def _check_since(run: Values, mistakes: Mistakes) -> None:
-    # Most lists tell no times, and then the image's own decides.
-    if run.get("since") and run.get("image_config") is ImageConfigMode.NEVER:
-        since, config = BY_NAME["since"], BY_NAME["image_config"]
-        mistakes.add(since.flag, f"it needs image configs, and {config.flag} is never")
+def _number_shard(
+    run: Values, environment: Mapping[str, str], mistakes: Mistakes
+) -> None:
+    """Say which share `auto` is: that of the pod of an indexed Kubernetes Job, which
+    counts from 0 (kubernetes.io, "Completion mode")."""
+    shard, option = run.get("shard"), BY_NAME["shard"]
+    if not isinstance(shard, Shard) or shard.number is not None:
+        return
+    index = environment.get(_JOB_INDEX, "")
+    if not index.isascii() or not index.isdecimal():
+        mistakes.add(option.flag, f"auto/{shard.of}: {_JOB_INDEX} holds no number")
+    elif int(index) >= shard.of:
+        mistakes.add(
+            option.flag,
+            f"auto/{shard.of}: {_JOB_INDEX} is {int(index)}, and counts from 0: there"
+            " are more pods than shares",
+        )
+    else:
+        run["shard"] = Shard(number=int(index) + 1, of=shard.of)
 
 
 def _check_outputs(run: Values, mistakes: Mistakes) -> None:

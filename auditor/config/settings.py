@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from auditor.protocol.credential import Credential
+from auditor.protocol.shard import Shard
 from auditor.secret import Secret
 
 
@@ -58,6 +59,14 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+class AllowanceUse(StrEnum):
+    """What to do as the allowance that a registry grants comes to its end."""
+
+    STOP = "stop"  # what is left to do fails, without a request
+    SPREAD = "spread"  # what is left of it over the time until there is more
+    IGNORE = "ignore"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistrySettings:
     """How one registry is asked. A password never comes without a username.
@@ -76,6 +85,11 @@ class RegistrySettings:
     # Browsers open six connections to a host. At 50 ms an answer, eight at once are
     # 160 a second, below the request limits that hosted registries publish.
     requests_at_once: int = 8
+    # As quick as the slots and the registry allow.
+    requests_per_second: float | None = None
+    max_requests: int | None = None
+    # Hours of waiting are somebody's choice; that a report is not whole is told.
+    allowance: AllowanceUse = AllowanceUse.STOP
     tries: int = 3
     # A SYN is sent again after 1, 3 and 7 s: ten seconds outlast three losses.
     connect_timeout_s: float = 10.0
@@ -94,8 +108,7 @@ class RegistrySettings:
 class Settings:
     """Everything a command needs to know beside its own arguments.
 
-    `lists` are paths, or "-" for standard input. From `include` to `since` it is about
-    listed tags only (`TagFilter`, `parse_since`). `output` is a path, or "-" for
+    `lists` are paths, or "-" for standard input; `output` is a path, or "-" for
     standard output. `platforms` (none: all) and `labels` (patterns; none: no labels)
     are what is said of an image. `window` is how many finished records may wait for
     their turn. `deadline_s` is the time that the whole run has, `reference_timeout_s`
@@ -107,12 +120,6 @@ class Settings:
 
     references: tuple[str, ...] = ()
     lists: tuple[str, ...] = ()
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    exclude_repositories: tuple[str, ...] = ()
-    omit_digest_tags: bool = False
-    latest: int | None = None
-    since: str | None = None
     output: str = "-"
     summary: str | None = None
     metrics: str | None = None
@@ -121,6 +128,7 @@ class Settings:
     platforms: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     attachments: AttachmentMode = AttachmentMode.INDEX
+    verify_blobs: bool = False
     order: Order = Order.INPUT
     workers: int = 16
     window: int = 1024
@@ -128,11 +136,17 @@ class Settings:
     reference_timeout_s: float | None = None
     docker_config: bool = True
     authfile: str | None = None
+    shard: Shard | None = None
     progress: Progress = Progress.AUTO
     log_level: LogLevel = LogLevel.WARNING
     registries: Mapping[str, RegistrySettings] = field(default_factory=dict)
     default_registry: RegistrySettings = field(default_factory=RegistrySettings)
     namespaces: Mapping[str, Credential] = field(default_factory=dict)
+
+    @property
+    def max_requests(self) -> int | None:
+        """The most requests of the whole run: what is said for every registry."""
+        return self.default_registry.max_requests
 
     def registry(self, name: str) -> RegistrySettings:
         """The settings of the registry of that name."""

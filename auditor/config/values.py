@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from auditor.errors import FailureKind, ProtocolError
-from auditor.protocol import reference_grammar as grammar
 from auditor.protocol.credential import is_username
 from auditor.protocol.platform import read_platform
-from auditor.protocol.repository_pattern import ANY_DEPTH
-from auditor.protocol.since import parse_since
+from auditor.protocol.shard import MAX_SHARDS, Shard, parse_shard
 from auditor.protocol.url import check_url, origin_of
 
 _WHOLE = re.compile(r"[+-]?[0-9]+(_[0-9]+)*")
@@ -80,18 +78,27 @@ def whole(least: int, most: int) -> Value:
 
 def seconds(least: float, most: float) -> Value:
     """Make a span of time within bounds (both included)."""
+    return _number(
+        "SECONDS", f"a number of seconds from {least:g} to {most:g}", least, most
+    )
 
+
+def number(least: float, most: float) -> Value:
+    """Make a number within bounds (both included)."""
+    return _number("N", f"a number from {least:g} to {most:g}", least, most)
+
+
+def _number(metavar: str, wanted: str, least: float, most: float) -> Value:
     def typed(value: object) -> float:
         _require(type(value) in (int, float))
-        number = float(value)  # type: ignore[arg-type]
-        _require(math.isfinite(number) and least <= number <= most)
-        return number
+        found = float(value)  # type: ignore[arg-type]
+        _require(math.isfinite(found) and least <= found <= most)
+        return found
 
     def text(value: object) -> float:
         return typed(float(str(value)))
 
-    wanted = f"a number of seconds from {least:g} to {most:g}"
-    return Value(metavar="SECONDS", wanted=wanted, typed=typed, text=text)
+    return Value(metavar=metavar, wanted=wanted, typed=typed, text=text)
 
 
 def span(least: float, most: float) -> Value:
@@ -220,29 +227,19 @@ def _host(text: str) -> str:
     return text.lower()
 
 
-def _tag_pattern(text: str) -> str:
-    _require(re.fullmatch(grammar.TAG_PATTERN, text))
-    _require(len(text) <= grammar.MAX_PATTERN_CHARS)
-    return text
-
-
-def _path_pattern(text: str) -> str:
-    _require(re.fullmatch(grammar.PATH_PATTERN, text))
-    _require(len(text) <= grammar.MAX_PATH_PATTERN_CHARS)
-    return ANY_DEPTH if text == "*" else text  # as in a reference
-
-
-def _since(text: str) -> str:
-    parse_since(text)
-    return text
-
-
 def _platform(text: str) -> str:
     try:
         read_platform(text)
     except ProtocolError:
         _require(None)
     return text
+
+
+def _shard(text: str) -> Shard:
+    try:
+        return parse_shard(text)
+    except ProtocolError:
+        raise ValueError from None
 
 
 TEXT = _textual("TEXT", "a text without control characters", str)
@@ -257,10 +254,6 @@ PLATFORM = _textual(
     "OS/ARCH[/VARIANT]", "a platform such as linux/arm64 or linux/arm/v7", _platform
 )
 LABEL = _textual("PATTERN", "a name or pattern (*, ?, [a-z])", str)
-TAG_PATTERN = _textual(
-    "PATTERN", "a pattern of tags such as 1.* or *-rc[0-9]", _tag_pattern
+SHARD = _textual(
+    "I/N", f"a share such as 2/8 or auto/8, of at most {MAX_SHARDS:,},", _shard
 )
-REPOSITORY_PATTERN = _textual(
-    "PATTERN", "a pattern of repositories such as team/** or */app", _path_pattern
-)
-SINCE = _textual("SPAN|DATE", "a span such as 30d or 12h, or a date", _since)

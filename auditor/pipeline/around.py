@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from auditor.config import AttachmentMode
 from auditor.pipeline.answers import UNKNOWN, Answers, answers_of
 from auditor.pipeline.attached import Attached, Found
+from auditor.pipeline.blob_check import BlobCheck
 from auditor.pipeline.facts import Facts
 from auditor.pipeline.shared import SharedContent
 from auditor.pipeline.wanted import Wanted
@@ -16,7 +17,7 @@ from auditor.registry.client import Registry
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What is attached to an image, and what follows from it."""
+    """What is attached to an image, what follows from it, and what is amiss."""
 
     attachments: tuple[Attachment, ...] = ()
     answers: Answers = UNKNOWN
@@ -32,13 +33,17 @@ class Around:
     def __init__(self, content: SharedContent, wanted: Wanted) -> None:
         self._everywhere = wanted.attachments is AttachmentMode.ALL
         self._attached = Attached(content)
+        self.blobs = BlobCheck()
 
     async def image(
         self, registry: Registry, repository: str, facts: Facts
     ) -> Surroundings:
         """The surroundings of one image of a repository."""
+        warnings: tuple[Warn, ...] = ()
+        if facts.blobs:
+            warnings = await self.blobs.warnings(registry, repository, facts.blobs)
         if not self._everywhere:
-            if not facts.attachments:
+            if not facts.attachments and not warnings:
                 return NOTHING
             found = Found(attachments=facts.attachments, warnings=())
         else:
@@ -55,5 +60,5 @@ class Around:
                 found.attachments,
                 everywhere=self._everywhere and not found.warnings,
             ),
-            warnings=found.warnings,
+            warnings=(*found.warnings, *warnings),
         )

@@ -8,7 +8,9 @@ from auditor.pipeline.concurrently import concurrently
 from auditor.pipeline.facts import (
     UNKNOWN_PLATFORM,
     Facts,
+    NamedBlob,
     attachment_of,
+    blobs_of,
     image_platform,
     layer_warnings,
     missing_platform,
@@ -64,6 +66,7 @@ class Assembly:
         self._wanted = wanted
         self._attachments: list[Attachment] = []
         self._warnings: list[Warn] = []
+        self._blobs: set[NamedBlob] = set()
         # Platforms that are there and not wanted: their manifests' digests and names.
         self._left_out: dict[tuple[str, PlatformSpec], str] = {}
         self._count = 0
@@ -108,6 +111,7 @@ class Assembly:
             warnings=tuple(
                 sorted(set(self._warnings), key=lambda warn: (warn.code, warn.detail))
             ),
+            blobs=frozenset(self._blobs),
         )
 
     async def _children(self, index: Index, *, depth: int) -> list[Platform]:
@@ -195,7 +199,10 @@ class Assembly:
                 variant=schema1.variant,
                 os_version=None,
             )
-            return [schema1] if self._wants(document.digest, spec) else []
+            if not self._wants(document.digest, spec):
+                return []
+            self._name_blobs(manifest)
+            return [schema1]
         assert isinstance(manifest, ImageManifest)
         config = None
         if manifest.has_image_config and self._config_is_wanted(described):
@@ -204,6 +211,7 @@ class Assembly:
         if described is None and not self._wants(document.digest, spec):
             return []
         self._warnings.extend(layer_warnings(manifest))
+        self._name_blobs(manifest)
         if described is not None and config is not None:
             self._warnings.extend(platform_warnings(document.digest, described, config))
         if described is None and config is None and manifest.has_image_config:
@@ -220,6 +228,10 @@ class Assembly:
                     f"{left_out} labels of {document.digest} are too long",
                 )
         return [image_platform(document, manifest, spec, config, labels)]
+
+    def _name_blobs(self, manifest: ImageManifest | Schema1) -> None:
+        if self._wanted.verify_blobs:
+            self._blobs.update(blobs_of(manifest))
 
     def _config_is_wanted(self, described: PlatformSpec | None) -> bool:
         match self._wanted.image_config:

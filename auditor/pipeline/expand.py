@@ -6,7 +6,7 @@ references, and what they held is counted.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 
 import anyio
 from anyio.abc import TaskGroup
@@ -16,11 +16,12 @@ from auditor.pipeline.catalog import end_of_catalog
 from auditor.pipeline.deadline import Deadline
 from auditor.pipeline.entries import Asked, Entry, Expansion, Refused
 from auditor.pipeline.look_ahead import LOOKAHEAD, LookAhead
-from auditor.pipeline.selection import Selection
-from auditor.pipeline.steps import CatalogBegins, CatalogEnds, Step, TagsOf
-from auditor.pipeline.tag_list import TagList
+from auditor.pipeline.steps import CatalogBegins, CatalogEnds, Step, TagsOf, Turn
+from auditor.pipeline.tag_list import entries_of_tags
 from auditor.protocol.reference import Reference
+from auditor.protocol.shard import Shard
 from auditor.registry.registries import Registries
+from auditor.reports.listings import Listing
 from auditor.sources.lists import Item, Listed, Malformed
 
 
@@ -31,41 +32,39 @@ async def expand(
     group: TaskGroup,
     seen: Expansion,
     deadline: Deadline,
-    selection: Selection,
+    shard: Shard | None = None,
+    placed: Callable[[Turn], None] | None = None,
 ) -> AsyncIterator[Entry]:
     """The entries that the items stand for, each reference once.
 
-    The listings run in `group`; end it to end them. A list that is not read to its
-    end at the deadline ends with a failure; so does the input.
+    With a `shard`, those of its repositories. `placed` is told of each entry where it
+    stands in the whole input. The listings run in `group`; end it to end them. A list
+    that is not read to its end at the deadline ends with a failure; so does the input.
     """
-    send, ahead = anyio.create_memory_object_stream[Step](LOOKAHEAD)
+    send, ahead = anyio.create_memory_object_stream[tuple[Turn, Step]](LOOKAHEAD)
     look = LookAhead(
-        registries=registries,
-        group=group,
-        send=send,
-        deadline=deadline,
-        selection=selection,
+        registries=registries, group=group, send=send, deadline=deadline, shard=shard
     )
     group.start_soon(look.run, items)
     known: set[str] = set()
     async with ahead:
-        async for step in ahead:
-            async for entry in _entries(step, seen, selection):
+        async for turn, step in ahead:
+            async for entry in _entries(step, seen):
                 if _is_new(entry, known, seen):
+                    if placed is not None:
+                        placed(turn)
                     yield entry
 
 
-async def _entries(
-    step: Step, seen: Expansion, selection: Selection
-) -> AsyncIterator[Entry]:
+async def _entries(step: Step, seen: Expansion) -> AsyncIterator[Entry]:
     match step:
         case TagsOf():
-            tags = TagList(step, selection)
-            seen.listings.begin(tags.listing)
+            listing = Listing(selector=str(step.pattern))
+            seen.listings.begin(listing)
             async with step.pages:
-                async for entry in tags.entries():
+                async for entry in entries_of_tags(step, listing):
                     yield entry
-            seen.listings.end(tags.listing, step.among)
+            seen.listings.end(listing, step.among)
         case CatalogBegins():
             seen.listings.begin(step.listing)
         case CatalogEnds():

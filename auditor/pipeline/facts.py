@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from auditor.protocol.attachments import of_descriptor
@@ -30,9 +30,22 @@ UNKNOWN_PLATFORM = PlatformSpec(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class NamedBlob:
+    """A layer or config as a manifest names it; `size` is bytes, null if unsaid."""
+
+    digest: str
+    size: int | None
+    what: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """Everything of an image record that its digest alone decides."""
+    """Everything of an image record that its digest alone decides.
+
+    `blobs` are what the registry should have, if they are to be verified; layers to
+    be had from URLs of their own are not among them.
+    """
 
     digest: str
     media_type: str
@@ -43,6 +56,7 @@ class Facts:
     attachments: tuple[Attachment, ...]
     annotations: Mapping[str, str]
     warnings: tuple[Warn, ...]
+    blobs: frozenset[NamedBlob] = frozenset()
 
     @property
     def architectures(self) -> tuple[str, ...]:
@@ -201,6 +215,18 @@ def attachment_of(child: Descriptor) -> Attachment | None:
     if subject is None and (child.platform is None or child.platform.is_real):
         return None
     return of_descriptor(child, subject or None)
+
+
+def blobs_of(manifest: ImageManifest | Schema1) -> Iterator[NamedBlob]:
+    """The blobs that the registry itself should have."""
+    if isinstance(manifest, Schema1):
+        for digest in manifest.layers:
+            yield NamedBlob(digest, None, "layer")
+        return
+    yield NamedBlob(manifest.config.digest, manifest.config.size, "config")
+    for layer in manifest.layers:
+        if not layer.has_urls:
+            yield NamedBlob(layer.digest, layer.size, "layer")
 
 
 def layer_warnings(manifest: ImageManifest) -> list[Warn]:

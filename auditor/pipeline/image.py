@@ -43,7 +43,7 @@ class ImageAuditor:
         self._wanted = wanted
         self._clock = clock
         self.content = SharedContent()
-        self._around = Around(self.content, wanted)
+        self.around = Around(self.content, wanted)
         self._facts: OrderedDict[str, Facts] = OrderedDict()
 
     async def prefetch(self, reference: Reference) -> None:
@@ -67,7 +67,7 @@ class ImageAuditor:
             # answer to the manifest request that it wants a token.
             access = await self._access(registry, reference.repository)
             facts = await self._facts_of(registry, reference.repository, document)
-            around = await self._around.image(registry, reference.repository, facts)
+            around = await self.around.image(registry, reference.repository, facts)
         except StoppedError as stop:
             return self.failure_record(reference, stop.failure, listed=listed)
         return self._image_record(reference, facts, around, document, access)

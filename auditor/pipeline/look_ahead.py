@@ -18,16 +18,17 @@ from auditor.pipeline.catalog import Catalog
 from auditor.pipeline.deadline import Deadline, not_listed
 from auditor.pipeline.entries import Refused
 from auditor.pipeline.feed import feed
-from auditor.pipeline.selection import Selection
 from auditor.pipeline.steps import (
     CatalogBegins,
     CatalogEnds,
     Step,
     TagPage,
     TagsOf,
+    Turn,
 )
-from auditor.protocol.reference import TagPattern
+from auditor.protocol.reference import Reference, TagPattern
 from auditor.protocol.repository_pattern import RepositoryPattern
+from auditor.protocol.shard import Shard
 from auditor.registry.lister import Entry, Page
 from auditor.registry.registries import Registries
 from auditor.reports.listings import Listing
@@ -58,48 +59,60 @@ _UNREAD = Refused(
 class LookAhead:
     """Takes items and sends the steps that they lead to, each when there is room.
 
-    At the deadline a list that is not at its end ends with a failure, and the input
-    with a refusal.
+    With a shard, what belongs to others is passed over; every catalog is read. At the
+    deadline a list that is not at its end ends with a failure, and the input with a
+    refusal.
     """
 
     registries: Registries
     group: TaskGroup
-    send: MemoryObjectSendStream[Step]
+    send: MemoryObjectSendStream[tuple[Turn, Step]]
     deadline: Deadline
-    selection: Selection
+    shard: Shard | None = None
 
     async def run(self, items: Iterable[Item]) -> None:
         """Send every step, then close the stream."""
         batches = feed(items)
+        number = 0
         async with self.send:
             while True:
                 with self.deadline.scope(SILENCE_S) as waiting:
                     batch = await anext(batches, None)
                 if waiting.cancelled_caught:
-                    await self.send.send(_UNREAD)
+                    await self.send.send(((number + 1, 0), _UNREAD))
                     return
                 if batch is None:
                     return
                 for item in batch:
-                    await self._step(item)
+                    number += 1
+                    await self._step(item, number)
 
-    async def _step(self, item: Item) -> None:
+    async def _step(self, item: Item, number: int) -> None:
         selector = item.selector if isinstance(item, Listed) else None
-        if isinstance(selector, TagPattern):
-            await self._tags(selector, item.place, None)
-        elif isinstance(selector, RepositoryPattern):
-            await self._catalog(selector, item.place)
+        turn = number, 0
+        if isinstance(selector, RepositoryPattern):
+            await self._catalog(selector, item.place, number)
+        elif not self._takes(selector):
+            return
+        elif isinstance(selector, TagPattern):
+            await self._tags(selector, item.place, None, turn)
         else:
-            await self.send.send(item)
+            await self.send.send((turn, item))
+
+    def _takes(self, selector: Reference | TagPattern | None) -> bool:
+        if self.shard is None:
+            return True
+        if selector is None:  # a malformed line, which is nobody's repository
+            return self.shard.takes("", "")
+        return self.shard.takes(selector.registry, selector.repository)
 
     async def _tags(
-        self, pattern: TagPattern, place: str, among: Listing | None
+        self, pattern: TagPattern, place: str, among: Listing | None, turn: Turn
     ) -> None:
         give, pages = anyio.create_memory_object_stream[TagPage](1)
         self.group.start_soon(self._list, pattern, give)
-        await self.send.send(
-            TagsOf(pattern=pattern, place=place, pages=pages, among=among)
-        )
+        tags = TagsOf(pattern=pattern, place=place, pages=pages, among=among)
+        await self.send.send((turn, tags))
 
     async def _list(
         self, pattern: TagPattern, give: MemoryObjectSendStream[TagPage]
@@ -110,9 +123,11 @@ class LookAhead:
             async for page in self._in_time(pages, f"the list of {pattern.repository}"):
                 await give.send(page)
 
-    async def _catalog(self, pattern: RepositoryPattern, place: str) -> None:
-        catalog = Catalog(pattern, self.selection)
-        await self.send.send(CatalogBegins(listing=catalog.listing))
+    async def _catalog(self, pattern: RepositoryPattern, place: str, item: int) -> None:
+        catalog = Catalog(pattern)
+        number = 0
+        begins = CatalogBegins(listing=catalog.listing)
+        await self.send.send(((item, number), begins))
         registry = await self.registries.get(pattern.registry)
         pages = registry.list_repositories(pattern.below)
         failure: Failure | None = None
@@ -126,12 +141,19 @@ class LookAhead:
                     repository=repository,
                     pattern=pattern.pattern,
                 )
-                await self._tags(tags, place, catalog.listing)
-        await self.send.send(
-            CatalogEnds(
-                pattern=pattern, place=place, listing=catalog.listing, failure=failure
-            )
+                number += 1
+                if self._takes(tags):
+                    await self._tags(tags, place, catalog.listing, (item, number))
+        shard = self.shard
+        ends = CatalogEnds(
+            pattern=pattern,
+            place=place,
+            listing=catalog.listing,
+            failure=failure,
+            shared=shard is not None and shard.of > 1,
+            told_here=shard is None or shard.takes(pattern.registry, ""),
         )
+        await self.send.send(((item, number + 1), ends))
 
     async def _in_time(
         self, pages: AsyncIterator[Page[Entry] | Failure], called: str

@@ -15,15 +15,15 @@ from auditor.pipeline.deadline import (
     not_reached,
     too_slow,
 )
-from auditor.pipeline.entries import Asked, Dropped, Entry, Expansion, Refused
+from auditor.pipeline.entries import Asked, Entry, Expansion, Refused
 from auditor.pipeline.expand import expand
 from auditor.pipeline.image import ImageAuditor
 from auditor.pipeline.pool import Pool, PoolSize
-from auditor.pipeline.selection import Selection
+from auditor.pipeline.steps import Turn
 from auditor.pipeline.unwrap import unwrapped
 from auditor.pipeline.wanted import Wanted
 from auditor.protocol.reference import Reference
-from auditor.records import FailureRecord, ImageRecord, Record
+from auditor.records import FailureRecord, Record
 from auditor.registry.clock import Clock
 from auditor.registry.registries import Registries
 from auditor.reports.summary import Summary, Tally
@@ -31,7 +31,10 @@ from auditor.sources.lists import Item
 
 
 class Run:
-    """One audit. Make it, `run` it, then ask for its `summary`."""
+    """One audit. Make it, `run` it, then ask for its `summary`.
+
+    `placed` is told where in the whole input each record stands, in the records' order.
+    """
 
     def __init__(
         self,
@@ -41,23 +44,22 @@ class Run:
         registries: Registries,
         clock: Clock,
         write: Callable[[Record], Awaitable[None]],
+        placed: Callable[[Turn], None] | None = None,
     ) -> None:
+        self._placed = placed
         self._settings = settings
         self._items = items
         self._registries = registries
         self._clock = clock
         self._write = write
         self._images = ImageAuditor(registries, wanted=Wanted.of(settings), clock=clock)
-        self._selection = Selection.of(
-            settings, datetime.fromtimestamp(clock.epoch(), UTC)
-        )
         self._expansion = Expansion()
         self._expanded = False
         self._deadline = Deadline()
         self._started = clock.monotonic()
         self._started_at = clock.epoch()
         self.tally = Tally()
-        self._pool: Pool[Entry, Record | Dropped] = Pool(
+        self._pool: Pool[Entry, Record] = Pool(
             size=PoolSize(workers=settings.workers, window=settings.window),
             in_order=settings.order is Order.INPUT,
             work=self._work,
@@ -111,6 +113,9 @@ class Run:
             repeated=self._registries.counts.repeated,
             saved=self._images.content.saved,
             listings=self._expansion.listings,
+            max_requests=self._settings.max_requests,
+            allowances=self._registries.allowances(),
+            blobs=self._images.around.blobs.counts,
         )
 
     async def _jobs(self, group: TaskGroup) -> AsyncIterator[Entry]:
@@ -120,7 +125,8 @@ class Run:
             group=group,
             seen=self._expansion,
             deadline=self._deadline,
-            selection=self._selection,
+            shard=self._settings.shard,
+            placed=self._placed,
         ):
             yield entry
         self._expanded = True
@@ -138,21 +144,14 @@ class Run:
         with self._deadline.scope():
             await self._images.prefetch(reference)
 
-    async def _work(self, entry: Entry) -> Record | Dropped:
+    async def _work(self, entry: Entry) -> Record:
         if isinstance(entry, Refused):
             return self._refused(entry)
         if self._deadline.reached:
             return self._images.failure_record(entry.reference, not_reached())
         longest_s = self._settings.reference_timeout_s
         with self._deadline.scope() as time_left, anyio.move_on_after(longest_s):
-            record = await self._images.audit(entry.reference, listed=entry.listed)
-            if (
-                entry.age_unknown
-                and isinstance(record, ImageRecord)
-                and self._selection.drops(record)
-            ):
-                return Dropped()
-            return record
+            return await self._images.audit(entry.reference, listed=entry.listed)
         why = not_finished() if time_left.cancelled_caught else too_slow(longest_s or 0)
         return self._images.failure_record(entry.reference, why)
 
@@ -172,12 +171,9 @@ class Run:
             audited_at=_rfc3339(self._clock.epoch()),
         )
 
-    async def _put(self, result: Record | Dropped) -> None:
-        if isinstance(result, Dropped):
-            self.tally.filtered += 1
-            return
-        await self._write(result)
-        self.tally.add(result)
+    async def _put(self, record: Record) -> None:
+        await self._write(record)
+        self.tally.add(record)
 
 
 def _rfc3339(epoch: float) -> str:

@@ -36,12 +36,21 @@ class CatalogBegins:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogEnds:
-    """The last of a repository pattern. `failure`: why its catalog broke off."""
+    """The last of a repository pattern. `failure`: why its catalog broke off.
+
+    `shared`: other audits take some of its repositories. `told_here`: what is wrong
+    with the catalog is for this one to say.
+    """
 
     pattern: RepositoryPattern
     place: str
     listing: Listing
     failure: Failure | None
+    shared: bool = False
+    told_here: bool = True
 
 
 Step = Item | Refused | TagsOf | CatalogBegins | CatalogEnds
+# Where a step stands in the whole input, whoever takes what of it: the number of its
+# item, and that of its repository in the item's catalog (0: the item itself).
+Turn = tuple[int, int]

@@ -46,17 +46,17 @@ class Wanted:
     platforms: tuple[PlatformSpec, ...] = ()
     labels: LabelPatterns | None = None
     attachments: AttachmentMode = AttachmentMode.INDEX
+    verify_blobs: bool = False
 
     @classmethod
     def of(cls, settings: Settings) -> Wanted:
-        """What the settings say. The time of every image decides with `since`."""
+        """What the settings say."""
         return cls(
-            image_config=ImageConfigMode.ALWAYS
-            if settings.since is not None
-            else settings.image_config,
+            image_config=settings.image_config,
             platforms=tuple(map(read_platform, settings.platforms)),
             labels=LabelPatterns(settings.labels) if settings.labels else None,
             attachments=settings.attachments,
+            verify_blobs=settings.verify_blobs,
         )
 
     def platform(self, platform: PlatformSpec) -> bool:

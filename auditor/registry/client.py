@@ -15,16 +15,16 @@ from auditor.protocol.realm import is_loopback_host, origin_of
 from auditor.protocol.reference import api_host
 from auditor.protocol.scope import CATALOG_SCOPE, pull_scope
 from auditor.registry.auth import HostAuth, ScopeAuth
-from auditor.registry.breaker import PATIENCE_S, Breaker
+from auditor.registry.blobs import Blobs
 from auditor.registry.clock import Clock
 from auditor.registry.credentials import Credentials
 from auditor.registry.distribution_lists import DistributionLists
-from auditor.registry.exchange import Exchange, RequestCounts, RequestKind, prober
+from auditor.registry.exchange import RequestCounts, RequestKind
+from auditor.registry.host import Host
 from auditor.registry.lister import ListedTag, Lister, Page
 from auditor.registry.plan import HostPlan
-from auditor.registry.politeness import Politeness
+from auditor.registry.quota import Quota
 from auditor.registry.referrers import Referrers
-from auditor.registry.retry_budget import RetryBudget
 from auditor.registry.token_service import TokenService
 from auditor.registry.transport import Timeouts, Transport
 
@@ -47,6 +47,7 @@ class Registry:
         keys: KeySet | None,
         clock: Clock,
         counts: RequestCounts,
+        run_quota: Quota | None = None,
     ) -> None:
         self.name = name
         self.settings = settings
@@ -65,33 +66,18 @@ class Registry:
             allowed_hosts=_allowed_hosts(settings),
         )
         ping_url = f"{self.base_url}/v2/"
-        self._exchange, token_exchange = (
-            Exchange(
-                transport=self._transport,
-                politeness=Politeness(
-                    most_at_once=settings.requests_at_once, clock=clock
-                ),
-                breaker=Breaker(
-                    host=who,
-                    probe=prober(self._transport, counts),
-                    probe_url=probe_url,
-                    clock=clock,
-                    # Who wants no second try does not want to wait either.
-                    patience_s=PATIENCE_S if settings.tries > 1 else 0,
-                ),
-                budget=RetryBudget(
-                    most_at_once=settings.requests_at_once, tries=settings.tries
-                ),
-                clock=clock,
-                tries=settings.tries,
-                counts=counts,
-            )
-            # The token service has slots of its own, and lives and dies on its own.
-            for who, probe_url in (
-                (name, ping_url),
-                (f"the token service of {name}", None),
-            )
+        own = Host(
+            name=name,
+            settings=settings,
+            transport=self._transport,
+            quota=_quota(name, settings, run_quota),
+            clock=clock,
+            counts=counts,
         )
+        self.ration = own.ration()
+        self._exchange = own.exchange(name, probe_url=ping_url, ration=self.ration)
+        # The token service has slots of its own, and lives and dies on its own.
+        token_exchange = own.exchange(f"the token service of {name}")
         self.auth = HostAuth(
             registry=name,
             plan=HostPlan(
@@ -112,6 +98,9 @@ class Registry:
             clock=clock,
         )
 
+        self.blobs = Blobs(
+            self.base_url, exchange=self._exchange, pull_auth=self.pull_auth
+        )
         self.referrers = Referrers(
             self.base_url,
             max_bytes=settings.max_manifest_bytes,
@@ -187,6 +176,12 @@ class Registry:
     ) -> AsyncIterator[Page[str] | Failure]:
         """The pages of the registry's repositories (see `Lister.repositories`)."""
         return self._lists.repositories(below)
+
+
+def _quota(name: str, settings: RegistrySettings, run: Quota | None) -> Quota | None:
+    if settings.max_requests is None:
+        return run
+    return Quota(settings.max_requests, whose=f"the registry {name}", run=run)
 
 
 def _scheme(host: str, settings: RegistrySettings) -> str:

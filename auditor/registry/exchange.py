@@ -24,6 +24,7 @@ from auditor.protocol.realm import origin_of
 from auditor.registry.authorization import Authorization, Authorizer
 from auditor.registry.breaker import SILENCE, Breaker, Probe, Verdict
 from auditor.registry.clock import Clock
+from auditor.registry.limits import Limits
 from auditor.registry.politeness import Politeness
 from auditor.registry.retry_budget import RetryBudget
 from auditor.registry.transport import Transport
@@ -46,6 +47,7 @@ class RequestKind(StrEnum):
     TOKEN = "token"
     MANIFEST = "manifest"
     BLOB = "blob"
+    BLOB_CHECK = "blob_check"
     LIST = "list"
     REFERRERS = "referrers"
 
@@ -73,6 +75,7 @@ class Exchange:
         politeness: Politeness,
         breaker: Breaker,
         budget: RetryBudget,
+        limits: Limits,
         clock: Clock,
         tries: int,
         counts: RequestCounts,
@@ -81,6 +84,7 @@ class Exchange:
         self._politeness = politeness
         self._breaker = breaker
         self._budget = budget
+        self._limits = limits
         self._clock = clock
         self._tries = tries
         self._counts = counts
@@ -109,9 +113,12 @@ class Exchange:
             return closed
         attempt = forgiven = 0
         asked_again = False
+        fetches_manifest = kind is RequestKind.MANIFEST and method == "GET"
         authorization: Authorization | None = None
         while True:
-            ready = await self._ready(kind, authorizer, authorization)
+            ready = await self._ready(
+                kind, authorizer, authorization, manifest=fetches_manifest
+            )
             if isinstance(ready, Failure):
                 return ready if ready.attempts else replace(ready, attempts=attempt)
             authorization, sent_at = ready
@@ -128,6 +135,7 @@ class Exchange:
                 )
             finally:
                 self._politeness.release()
+            self._limits.learn(outcome)
             decision: Decision | Forgive = decide(
                 outcome,
                 attempt=attempt,
@@ -182,13 +190,19 @@ class Exchange:
         kind: RequestKind,
         authorizer: Authorizer | None,
         authorization: Authorization | None,
+        *,
+        manifest: bool,
     ) -> tuple[Authorization | None, float] | Failure:
         """A slot, to be released, with what to authorize with; and when it was had.
 
         No slot is held while a token is fetched, or while the host is in doubt.
         """
-        late = 0
+        limits, late = self._limits, 0
         while True:
+            if limits.active:
+                refusal = await limits.leave(manifest=manifest)
+                if refusal is not None:
+                    return refusal
             if authorizer is not None and authorization is None:
                 found = await authorizer.authorization()
                 if isinstance(found, Failure):
@@ -205,6 +219,9 @@ class Exchange:
                 # It waited for its slot for longer than its token lives.
                 self._politeness.release()
                 authorization, late = None, late + 1
+            elif limits.active and (refusal := limits.take(manifest=manifest)):
+                self._politeness.release()
+                return refusal
             else:
                 return authorization, had_at
 
@@ -259,10 +276,12 @@ class Exchange:
             await self._clock.sleep(decision.seconds)
 
 
-def prober(transport: Transport, counts: RequestCounts) -> Probe:
+def prober(transport: Transport, counts: RequestCounts, limits: Limits) -> Probe:
     """What a `Breaker` probes with: one small request without a credential."""
 
     async def probe(url: str) -> Answer | Failure:
+        if refusal := limits.take(manifest=False):
+            return refusal
         counts.sent[RequestKind.PING] += 1
         return await transport.request(
             "GET", url, headers={}, max_bytes=MAX_PROBE_BYTES, redirects=False

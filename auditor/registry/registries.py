@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Self
 
 from auditor.config import Settings
 from auditor.errors import ProtocolError, UsageError
+from auditor.protocol.allowance import Allowance
 from auditor.registry.client import Registry
 from auditor.registry.clock import Clock
 from auditor.registry.credentials import Credentials
 from auditor.registry.exchange import RequestCounts
+from auditor.registry.quota import Quota
 
 if TYPE_CHECKING:
     from auditor.protocol.keys import KeySet
@@ -35,6 +37,8 @@ class Registries:
         self._open: dict[str, Registry] = {}
         self._stack = AsyncExitStack()
         self.counts = RequestCounts()
+        most = settings.max_requests
+        self.quota = None if most is None else Quota(most, whose="this run")
 
     async def __aenter__(self) -> Self:
         return self
@@ -58,11 +62,20 @@ class Registries:
                 keys=self.keys(name),
                 clock=self._clock,
                 counts=self.counts,
+                run_quota=self.quota,
             )
             # No waiting between the look-up above and this line: no second one.
             found = self._open[name] = made
             await self._stack.enter_async_context(made)
         return found
+
+    def allowances(self) -> list[tuple[str, Allowance]]:
+        """What each registry granted that says so, by its last answer."""
+        return [
+            (name, registry.ration.seen)
+            for name, registry in sorted(self._open.items())
+            if registry.ration.seen is not None
+        ]
 
     def keys(self, name: str) -> KeySet | None:
         """The keys that verify this registry's tokens, if the user gave any."""

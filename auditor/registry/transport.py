@@ -41,6 +41,8 @@ MAX_ERROR_BYTES = 64 * 1024
 # close theirs, so that we do not write into a connection that is just being closed.
 KEEPALIVE_S = 30.0
 DNS_CACHE_S = 60
+# What is left of our header fields when a redirect leaves the registry.
+_GO_ALONG = frozenset({"Accept", "Range"})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -167,8 +169,8 @@ class Transport:
         """The answer to one request, after redirects, or why there is none.
 
         `headers` go to the origin of `url` only: what leaves it, leaves them behind
-        except `Accept`. `body` is only sent where no redirect is followed. An answer
-        of more than `max_bytes` is `TOO_LARGE`.
+        except `Accept` and `Range`. `body` is only sent where no redirect is followed.
+        An answer of more than `max_bytes` is `TOO_LARGE`.
         """
         assert body is None or not redirects
         hops = 0
@@ -195,7 +197,7 @@ class Transport:
                     headers = {
                         name: value
                         for name, value in headers.items()
-                        if name == "Accept"
+                        if name in _GO_ALONG
                     }
                 url = hop.url
         except ProtocolError as error:

@@ -15,12 +15,19 @@ class Repository:
     manifests: dict[str, BuiltManifest] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     blobs: dict[str, Blob] = field(default_factory=dict)
+    # Layers have sizes here and no bytes.
+    layer_sizes: dict[str, int] = field(default_factory=dict)
 
     def add(self, image: BuiltImage, tags: Iterable[str] = ()) -> BuiltImage:
         """Put an image here, under these tags; returns it."""
         self.manifests.update((one.digest, one) for one in image.manifests)
         self.blobs.update((one.digest, one) for one in image.blobs)
         self.tags.update(dict.fromkeys(tags, image.root.digest))
+        self.layer_sizes.update(
+            (layer.digest, layer.size or 0)
+            for platform in image.truth.platforms
+            for layer in platform.layers or ()
+        )
         return image
 
     def find(self, reference: str) -> BuiltManifest | None:

@@ -142,6 +142,9 @@ class _Registry:
         repository = self._repository(request)
         blob = repository.blobs.get(digest) if repository else None
         if blob is None:
+            size = repository.layer_sizes.get(digest) if repository else None
+            if size is not None and (answer := _layer(request, digest, size)):
+                return answer
             return error(404, "BLOB_UNKNOWN", "blob unknown to registry", digest)
         headers = {
             "Content-Type": "application/octet-stream",
@@ -222,6 +225,19 @@ class _Registry:
                 link = f"{request.scheme}://{request.host}{link}"
             headers["Link"] = f'<{link}>; rel="next"'
         return web.json_response({**others, key: shown}, headers=headers)
+
+
+def _layer(request: web.Request, digest: str, size: int) -> web.Response | None:
+    """What can be told of a layer without its bytes; null for who wants them."""
+    headers = {"Docker-Content-Digest": digest}
+    if request.method == "HEAD":
+        return web.Response(headers={**headers, "Content-Length": str(size)})
+    if request.headers.get("Range") != "bytes=0-0":
+        return None
+    if size == 0:
+        return web.Response(status=416, headers={"Content-Range": "bytes */0"})
+    headers["Content-Range"] = f"bytes 0-0/{size}"
+    return web.Response(status=206, body=b"\0", headers=headers)
 
 
 def _bad_page_size(count: str) -> web.Response:

@@ -15,6 +15,7 @@ from auditor.records import Access, AccessState
 from auditor.registry.authorization import ANONYMOUS, Authorization
 from auditor.registry.breaker import Breaker
 from auditor.registry.exchange import Exchange, RequestCounts, RequestKind
+from auditor.registry.limits import Limits
 from auditor.registry.politeness import Politeness
 from auditor.registry.retry_budget import RetryBudget
 from auditor.registry.tokens import HeldToken
@@ -59,6 +60,7 @@ class _World:
                 clock=self.clock,
             ),
             budget=RetryBudget(most_at_once=2, tries=3),
+            limits=Limits(),
             clock=self.clock,
             tries=3,
             counts=self.counts,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from auditor.config.option import Group, Option, Where
 from auditor.config.settings import AttachmentMode
-from auditor.config.values import LABEL, PLATFORM, choice, several
+from auditor.config.values import LABEL, PLATFORM, choice, several, switch
 
 IMAGE: tuple[Option, ...] = (
     Option(
@@ -30,5 +30,13 @@ IMAGE: tuple[Option, ...] = (
         where=Where.TOP,
         group=Group.IMAGE,
         flags=("--attachments",),
+    ),
+    Option(
+        name="verify_blobs",
+        value=switch(),
+        help="Ask for every layer and config by HEAD; report those that are missing.",
+        where=Where.TOP,
+        group=Group.IMAGE,
+        flags=("--verify-blobs",),
     ),
 )

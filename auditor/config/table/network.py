@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from auditor.config.option import Group, Option, Where
-from auditor.config.values import PATH, seconds, switch, whole
+from auditor.config.settings import AllowanceUse
+from auditor.config.values import PATH, choice, number, seconds, switch, whole
 
 NETWORK: tuple[Option, ...] = (
     Option(
@@ -30,6 +31,34 @@ NETWORK: tuple[Option, ...] = (
         where=Where.TOP_AND_REGISTRY,
         group=Group.NETWORK,
         flags=("--requests-at-once",),
+    ),
+    Option(
+        name="requests_per_second",
+        # One in 100 s is the Docker Hub's allowance for a night; a thousand a second
+        # is more than one process sends.
+        value=number(0.01, 1000),
+        help="How many requests one registry is sent in a second, at most.",
+        where=Where.TOP_AND_REGISTRY,
+        group=Group.NETWORK,
+        flags=("--requests-per-second",),
+    ),
+    Option(
+        name="max_requests",
+        # A million references with a token, a manifest and some children each.
+        value=whole(1, 100_000_000),
+        help="How many requests the run sends, at most; in a section: to a registry.",
+        where=Where.TOP_AND_REGISTRY,
+        group=Group.NETWORK,
+        flags=("--max-requests",),
+    ),
+    Option(
+        name="allowance",
+        value=choice(AllowanceUse),
+        help="As a registry's allowance (ratelimit headers) ends: stop there,"
+        " spread requests until there is more, or ignore it.",
+        where=Where.TOP_AND_REGISTRY,
+        group=Group.NETWORK,
+        flags=("--allowance",),
     ),
     Option(
         name="tries",

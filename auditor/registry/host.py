@@ -1,0 +1,70 @@
+"""What the requests to one host share: slots, limits, and how the host is doing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from auditor.config import RegistrySettings
+from auditor.registry.breaker import PATIENCE_S, Breaker
+from auditor.registry.clock import Clock
+from auditor.registry.exchange import Exchange, RequestCounts, prober
+from auditor.registry.limits import Limits
+from auditor.registry.pace import Pace
+from auditor.registry.politeness import Politeness
+from auditor.registry.quota import Quota
+from auditor.registry.ration import Ration
+from auditor.registry.retry_budget import RetryBudget
+from auditor.registry.transport import Transport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """How a host is asked for anything. `quota` is the run's and the registry's."""
+
+    name: str
+    settings: RegistrySettings
+    transport: Transport
+    quota: Quota | None
+    clock: Clock
+    counts: RequestCounts
+
+    def exchange(
+        self, who: str, *, probe_url: str | None = None, ration: Ration | None = None
+    ) -> Exchange:
+        """Requests to `who`, which is doing well or badly on its own.
+
+        `probe_url` answers while it lives; null where only its requests tell.
+        """
+        settings, clock = self.settings, self.clock
+        pace = None
+        if settings.requests_per_second is not None:
+            pace = Pace(per_second=settings.requests_per_second, clock=clock)
+        limits = Limits(pace=pace, quota=self.quota, ration=ration)
+        return Exchange(
+            transport=self.transport,
+            politeness=Politeness(most_at_once=settings.requests_at_once, clock=clock),
+            breaker=Breaker(
+                host=who,
+                probe=prober(self.transport, self.counts, limits),
+                probe_url=probe_url,
+                clock=clock,
+                # Who wants no second try does not want to wait either.
+                patience_s=PATIENCE_S if settings.tries > 1 else 0,
+            ),
+            budget=RetryBudget(
+                most_at_once=settings.requests_at_once, tries=settings.tries
+            ),
+            limits=limits,
+            clock=clock,
+            tries=settings.tries,
+            counts=self.counts,
+        )
+
+    def ration(self) -> Ration:
+        """What the host grants us."""
+        return Ration(
+            host=self.name,
+            use=self.settings.allowance,
+            most_at_once=self.settings.requests_at_once,
+            clock=self.clock,
+        )

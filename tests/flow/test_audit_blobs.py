@@ -1,0 +1,241 @@
+"""--verify-blobs: every layer and config is asked for, once, and nothing is fetched."""
+
+from __future__ import annotations
+
+import pytest
+
+from auditor.records import ImageRecord, WarningCode
+from auditor.reports.summary import summary_lines
+from auditor.sandbox.built import (
+    BuiltImage,
+    Family,
+    blob_descriptor,
+    json_blob,
+    json_manifest,
+)
+from auditor.sandbox.content import Content
+from auditor.sandbox.fault_actions import Answer
+from auditor.sandbox.faults import Faults
+from auditor.sandbox.images import image, index, layer
+from auditor.sandbox.schema1 import schema1_image
+from auditor.sandbox.server import serve
+from auditor.sandbox.truth import Truth
+from tests.flow.harness import ADMIN, BLOBS, Lab, Outcome, lab, service
+
+pytestmark = pytest.mark.anyio
+
+BASE = layer("base", size=1234)
+CHILDREN = [
+    image("app", platform=one, layers=[BASE, layer(one, size=77)])
+    for one in ("linux/amd64", "linux/arm64")
+]
+BOTH = index(CHILDREN)
+BLOB_COUNT = 5  # two configs, the shared layer, two of their own
+MISSING, DIFFERS, UNVERIFIED = (
+    WarningCode.BLOB_MISSING,
+    WarningCode.BLOB_SIZE_DIFFERS,
+    WarningCode.BLOB_UNVERIFIED,
+)
+
+
+def of(built: BuiltImage = BOTH, *repositories: str) -> Content:
+    content = Content()
+    for name in repositories or ("team/app",):
+        content.add(name, built, "1", "latest")
+    return content
+
+
+async def verified(here: Lab, *names: str) -> Outcome:
+    references = [here.ref(name) for name in names or ("team/app:1",)]
+    return await here.audit(*references, verify_blobs=True)
+
+
+def heads(here: Lab) -> list[str]:
+    return [one.path for one in here.faults.requests("HEAD", BLOBS)]
+
+
+def codes(outcome: Outcome) -> list[WarningCode]:
+    return [one.code for one in outcome.image.warnings]
+
+
+async def test_without_the_option_no_blob_is_asked_for() -> None:
+    async with lab(of()) as here:
+        outcome = await here.audit(here.ref("team/app:1"))
+        assert here.faults.count("*", BLOBS) == 0
+    assert outcome.summary.to_json()["blobs"] == {}
+
+
+async def test_each_blob_is_asked_for_once_in_each_repository() -> None:
+    async with lab(of(BOTH, "team/app", "team/copy")) as here:
+        outcome = await verified(
+            here, "team/app:1", "team/app:latest", "team/copy:1", "team/copy:latest"
+        )
+        assert len(heads(here)) == len(set(heads(here))) == 2 * BLOB_COUNT
+        assert here.faults.count("GET", BLOBS) == 0
+    for record in outcome.records:
+        assert isinstance(record, ImageRecord)
+        assert record.warnings == ()
+    summary = outcome.summary
+    assert summary.to_json()["blobs"] == {
+        "checked": 2 * BLOB_COUNT,
+        "size_differs": 0,
+        "there": 2 * BLOB_COUNT,
+    }
+    assert summary.requests["blob_check"] == 2 * BLOB_COUNT
+    assert "  blobs: 10 checked, all there" in summary_lines(summary)
+
+
+async def test_what_is_missing_in_one_repository_is_missing_there() -> None:
+    content = of(BOTH, "team/app", "team/copy")
+    copy = content.repository("team/copy")
+    del copy.layer_sizes[BASE.digest]
+    del copy.blobs[CHILDREN[1].blobs[0].digest]
+    async with lab(content) as here:
+        whole = await verified(here)
+        outcome = await verified(here, "team/copy:1")
+    assert codes(whole) == []
+    assert codes(outcome) == [MISSING, MISSING]
+    details = " ".join(one.detail for one in outcome.image.warnings)
+    assert f"the layer {BASE.digest}" in details
+    assert f"the config {CHILDREN[1].blobs[0].digest}" in details
+    assert outcome.image.architectures == ("linux/amd64", "linux/arm64")
+    assert "  blobs: 5 checked, 2 missing" in summary_lines(outcome.summary)
+
+
+async def test_another_size_is_told() -> None:
+    content = of()
+    content.repository("team/app").layer_sizes[BASE.digest] = 1000
+    async with lab(content) as here:
+        outcome = await verified(here)
+    (warning,) = outcome.image.warnings
+    assert warning.code is DIFFERS
+    assert "1000 bytes, the manifest says 1234" in warning.detail
+    assert outcome.summary.to_json()["blobs"]["size_differs"] == 1
+
+
+async def test_schema_1_says_no_sizes_and_none_is_compared() -> None:
+    async with lab(of(schema1_image("team/app", "1"))) as here:
+        outcome = await verified(here)
+        assert heads(here)
+    assert outcome.image.warnings == ()
+
+
+async def test_layers_to_be_had_elsewhere_are_not_asked_for() -> None:
+    config = json_blob({"os": "linux", "architecture": "amd64"}, Family.OCI.config)
+    foreign = {
+        "mediaType": "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+        "digest": layer("foreign").digest,
+        "size": 1,
+        "urls": ["https://layers.example.com/1"],
+    }
+    root = json_manifest(
+        {"config": blob_descriptor(config), "layers": [foreign]},
+        media_type=Family.OCI.manifest,
+    )
+    built = BuiltImage(
+        manifests=(root,),
+        blobs=(config,),
+        truth=Truth(digest=root.digest, media_type=root.media_type),
+    )
+    async with lab(of(built)) as here:
+        outcome = await verified(here)
+        assert heads(here) == [f"/v2/team/app/blobs/{config.digest}"]
+    assert codes(outcome) == [WarningCode.FOREIGN_LAYER]
+
+
+async def test_only_wanted_platforms_are_verified() -> None:
+    async with lab(of()) as here:
+        await here.audit(
+            here.ref("team/app:1"), verify_blobs=True, platforms=("linux/arm64",)
+        )
+        assert len(heads(here)) == 3
+
+
+@pytest.mark.parametrize("status", [405, 501])
+async def test_a_registry_without_head_is_asked_for_one_byte(status: int) -> None:
+    content = of(BOTH, "team/app", "team/copy")
+    content.repository("team/app").layer_sizes[BASE.digest] = 0
+    async with lab(content) as here:
+        here.faults.on("HEAD", BLOBS, Answer(status), forever=True)
+        outcome = await here.audit(
+            here.ref("team/app:1"),
+            here.ref("team/copy:1"),
+            verify_blobs=True,
+            workers=1,
+        )
+        asked = here.faults.requests("GET", BLOBS)
+        assert {one.headers.get("Range") for one in asked} == {"bytes=0-0"}
+        assert len(asked) == 2 * BLOB_COUNT
+        # What was learned of the host holds for the next image.
+        assert len(heads(here)) <= BLOB_COUNT
+    first, second = outcome.records
+    assert isinstance(first, ImageRecord)
+    assert isinstance(second, ImageRecord)
+    # An empty blob has no first byte, and its size is known for that.
+    assert [one.code for one in first.warnings] == [DIFFERS]
+    assert second.warnings == ()
+
+
+async def test_a_registry_that_sends_the_whole_blob_says_its_size_or_not() -> None:
+    config = CHILDREN[0].blobs[0]
+    async with lab(of()) as here:
+        here.faults.on("HEAD", BLOBS, Answer(405), forever=True)
+        here.faults.on(
+            "GET", f"/v2/*/blobs/{BASE.digest}", Answer(200, {}, b"x" * 100_000)
+        )
+        here.faults.on("GET", f"/v2/*/blobs/{config.digest}", Answer(200, {}, b"short"))
+        outcome = await verified(here)
+    (warning,) = outcome.image.warnings
+    assert warning.code is DIFFERS
+    assert f"the config {config.digest} has 5 bytes" in warning.detail
+
+
+@pytest.mark.parametrize("status", [401, 403, 500])
+async def test_what_cannot_be_checked_is_one_warning(status: int) -> None:
+    async with lab(of()) as here:
+        here.faults.on("HEAD", BLOBS, Answer(status), forever=True)
+        outcome = await verified(here)
+    (warning,) = outcome.image.warnings
+    assert warning.code is UNVERIFIED
+    assert warning.detail.startswith("5 of 5 blobs could not be checked")
+    assert outcome.summary.to_json()["blobs"]["unverified"] == BLOB_COUNT
+
+
+async def test_a_storage_is_asked_without_the_registrys_token() -> None:
+    """distribution with S3 answers HEAD with a redirect to the object."""
+    storage = Faults()
+    there = Answer(200, {"Content-Length": "1234"})
+    storage.on("HEAD", f"/store/{BASE.digest}", there, forever=True)
+    storage.on("HEAD", "/store/*", Answer(404), forever=True)
+    async with (
+        serve(storage.scripted_app()) as store,
+        lab(of(CHILDREN[0]), tokens=service(), login=ADMIN) as here,
+    ):
+        for digest in (BASE.digest, layer("linux/amd64").digest):
+            here.faults.on(
+                "HEAD",
+                f"/v2/*/blobs/{digest}",
+                Answer(307, {"Location": f"{store}/store/{digest}?X-Amz-Signature=x"}),
+            )
+        outcome = await verified(here)
+        assert [one.method for one in storage.log] == ["HEAD"] * 2
+        assert not any("Authorization" in one.headers for one in storage.log)
+        assert all("Authorization" in one.headers
+                   for one in here.faults.requests("HEAD", BLOBS))  # fmt: skip
+    (warning,) = outcome.image.warnings
+    assert warning.code is MISSING
+    assert "X-Amz" not in warning.detail
+
+
+async def test_a_url_that_is_signed_for_get_is_asked_for_one_byte() -> None:
+    storage = Faults()
+    storage.on("HEAD", "/store/*", Answer(403), forever=True)
+    part = Answer(206, {"Content-Range": "bytes 0-0/1234"}, b"x")
+    storage.on("GET", "/store/*", part, forever=True)
+    async with serve(storage.scripted_app()) as store, lab(of(CHILDREN[0])) as here:
+        to = Answer(307, {"Location": f"{store}/store/x"})
+        here.faults.on("*", f"/v2/*/blobs/{BASE.digest}", to, forever=True)
+        outcome = await verified(here)
+        (ranged,) = storage.requests("GET", "/store/*")
+        assert ranged.headers["Range"] == "bytes=0-0"
+    assert outcome.image.warnings == ()

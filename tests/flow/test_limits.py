@@ -1,0 +1,164 @@
+"""Allowances, quotas and paces: what is asked, and what is said of the rest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from auditor.config import AllowanceUse, RegistrySettings
+from auditor.records import FailureRecord
+from auditor.reports.summary import summary_lines
+from auditor.sandbox.fault_actions import Answer
+from tests.flow.harness import MANIFESTS, Lab, Outcome, lab, service, simple
+
+pytestmark = pytest.mark.anyio
+NAMES = [f"team/app:{number}" for number in range(12)]
+PULLS: dict[str, Any] = {"image_config": "never"}
+
+
+class _Hub:
+    """The real answer, with an allowance that each manifest is taken from."""
+
+    def __init__(self, here: Lab, allowance: int, window_s: int = 21600) -> None:
+        self.here = here
+        self.limit = self.left = allowance
+        self.window_s = window_s
+        self.until = here.clock.now + window_s
+
+    async def run(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if self.here.clock.now >= self.until:
+            self.left, self.until = self.limit, self.here.clock.now + self.window_s
+        if self.left <= 0:
+            raise web.HTTPTooManyRequests
+        self.left -= 1
+        response = await handler(request)
+        response.headers["ratelimit-limit"] = f"{self.limit};w={self.window_s}"
+        response.headers["ratelimit-remaining"] = f"{self.left};w={self.window_s}"
+        response.headers["docker-ratelimit-source"] = "192.0.2.7"
+        return response
+
+
+def _details(outcome: Outcome) -> set[str]:
+    return {one.detail for one in outcome.records if isinstance(one, FailureRecord)}
+
+
+async def test_an_allowance_that_ends_costs_no_429_and_leaves_a_whole_report() -> None:
+    async with lab(simple(NAMES)) as here:
+        here.faults.on("GET", MANIFESTS, _Hub(here, 7), forever=True)
+        outcome = await here.audit(*map(here.ref, NAMES), workers=1, **PULLS)
+        assert here.faults.count("GET", MANIFESTS) == 7
+        assert here.answered(429) == []
+        (detail,) = _details(outcome)
+    assert outcome.kinds == ["image"] * 7 + ["rate_limited"] * 5
+    assert detail == (
+        "not asked for: the allowance of 7 in 6 hours for this address at"
+        f" {here.host} is used up (allowance = spread waits for the next one)"
+    )
+    document = outcome.summary.to_json()
+    assert document["allowances"] == [
+        {
+            "registry": here.host,
+            "limit": 7,
+            "remaining": 0,
+            "window_s": 21600,
+            "counted_by": "address",
+        }
+    ]
+    assert document["references"]["not_asked"] == 5
+    text = "\n".join(summary_lines(outcome.summary))
+    assert "5 failed (5 of them not asked for)" in text
+    assert (
+        f"allowance at {here.host}: 0 of 7 requests left in 6 hours, counted by address"
+        in text
+    )
+
+
+async def test_many_workers_do_not_run_over_the_end_of_an_allowance_by_much() -> None:
+    async with lab(simple(NAMES)) as here:
+        here.faults.on("GET", MANIFESTS, _Hub(here, 7), forever=True)
+        outcome = await here.audit(*map(here.ref, NAMES), workers=4, **PULLS)
+        assert len(here.answered(429)) <= 3
+    assert outcome.kinds.count("image") == 7
+    assert outcome.kinds.count("rate_limited") == 5
+
+
+async def test_an_allowance_that_is_spread_lasts_for_all_references() -> None:
+    async with lab(simple(NAMES)) as here:
+        here.faults.on("GET", MANIFESTS, _Hub(here, 8, 1000), forever=True)
+        outcome = await here.audit(
+            *map(here.ref, NAMES), workers=1, allowance=AllowanceUse.SPREAD, **PULLS
+        )
+        assert here.answered(429) == []
+        assert here.clock.now - 1000 >= 1000 * 3 / 8
+    assert outcome.kinds == ["image"] * 12
+
+
+async def test_an_allowance_of_one_registry_is_nothing_to_another() -> None:
+    async with lab(simple(NAMES)) as one, lab(simple(NAMES)) as other:
+        one.faults.on("GET", MANIFESTS, _Hub(one, 1), forever=True)
+        outcome = await one.audit(
+            *map(other.ref, NAMES), *map(one.ref, NAMES), workers=2, **PULLS
+        )
+    assert outcome.kinds[:12] == ["image"] * 12
+    assert outcome.kinds[12:].count("rate_limited") == 11
+
+
+async def test_the_quota_of_a_run_is_kept_and_the_rest_is_left_to_do() -> None:
+    async with lab(simple(NAMES), tokens=service()) as here:
+        outcome = await here.audit(
+            *map(here.ref, NAMES),
+            workers=3,
+            default_registry=RegistrySettings(max_requests=8),
+            **PULLS,
+        )
+        assert here.faults.count() == 8
+    # A ping, a token, and six manifests.
+    assert outcome.kinds.count("image") == 6
+    assert outcome.kinds.count("interrupted") == 6
+    (detail,) = _details(outcome)
+    assert detail.endswith(
+        "this run may take 8 requests (max_requests), and has taken them"
+    )
+    document = outcome.summary.to_json()
+    assert document["references"]["not_asked"] == 6
+    assert document["max_requests"] == 8
+
+
+async def test_the_quota_of_a_registry_is_nothing_to_another() -> None:
+    async with lab(simple(NAMES)) as one, lab(simple(NAMES)) as other:
+        outcome = await one.audit(
+            *map(one.ref, NAMES), *map(other.ref, NAMES), max_requests=5, **PULLS
+        )
+        assert (one.faults.count(), other.faults.count()) == (5, 13)
+    assert outcome.kinds[12:] == ["image"] * 12
+    (detail,) = _details(outcome)
+    assert detail.startswith(f"not asked for: the registry {one.host} may take 5")
+
+
+async def test_retries_are_part_of_the_quota() -> None:
+    async with lab(simple(NAMES)) as here:
+        here.faults.on("GET", MANIFESTS, Answer(500), forever=True)
+        outcome = await here.audit(*map(here.ref, NAMES), max_requests=9, **PULLS)
+        assert here.faults.count() == 9
+    assert outcome.kinds.count("interrupted") >= 6
+
+
+async def test_a_pattern_is_part_of_the_quota() -> None:
+    async with lab(simple(NAMES)) as here:
+        outcome = await here.audit(here.ref("team/app:*"), max_requests=1, **PULLS)
+        assert here.faults.count() == 1
+    assert outcome.failure.failure == "interrupted"
+    assert outcome.failure.stage == "list"
+
+
+async def test_requests_keep_the_pace_that_is_asked_for() -> None:
+    async with lab(simple(NAMES)) as here:
+        outcome = await here.audit(
+            *map(here.ref, NAMES), workers=1, requests_per_second=2, **PULLS
+        )
+        # A ping and twelve manifests: twelve gaps of half a second.
+        assert here.clock.now - 1000 == pytest.approx(6)
+    assert outcome.kinds == ["image"] * 12

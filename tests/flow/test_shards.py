@@ -1,0 +1,65 @@
+"""Shares of one audit: together they are the whole, each reference once."""
+
+from __future__ import annotations
+
+from itertools import chain
+
+import pytest
+
+from auditor.protocol.shard import Shard
+from auditor.sandbox.fault_actions import Answer
+from tests.flow.harness import Lab, lab, simple
+
+pytestmark = pytest.mark.anyio
+
+NAMES = [f"team-{number % 3}/app-{number}:{tag}" for number in range(9) for tag in "ab"]
+
+
+async def shares(here: Lab, *references: str, of: int = 4) -> list[list[str]]:
+    return [
+        (await here.audit(*references, shard=Shard(number=number, of=of))).references
+        for number in range(1, of + 1)
+    ]
+
+
+async def test_the_shares_of_a_registry_are_the_registry() -> None:
+    async with lab(simple(NAMES)) as here:
+        whole = (await here.audit(here.ref("*:*"))).references
+        parts = await shares(here, here.ref("*:*"))
+    assert len(whole) == len(NAMES)
+    assert sorted(chain.from_iterable(parts)) == sorted(whole)
+    assert sum(map(bool, parts)) > 1, "one share took everything"
+
+
+async def test_lists_patterns_and_mistakes_are_shared_out_once() -> None:
+    async with lab(simple(NAMES)) as here:
+        asked = [
+            *(here.ref(name) for name in NAMES),
+            here.ref("team-0/app-0:*"),  # again
+            here.ref("team-9/none:*"),
+            "no reference at all",
+        ]
+        whole = await here.audit(*asked)
+        parts = await shares(here, *asked)
+    assert len(whole.records) == len(NAMES) + 2
+    assert sorted(chain.from_iterable(parts)) == sorted(whole.references)
+
+
+async def test_a_repository_stays_in_one_share() -> None:
+    async with lab(simple(NAMES)) as here:
+        parts = await shares(here, here.ref("*:*"))
+    found = [{name.rpartition(":")[0] for name in part} for part in parts]
+    assert sum(map(len, found)) == len(set().union(*found)) == 9
+
+
+async def test_a_catalog_that_is_denied_is_told_by_one_share() -> None:
+    async with lab(simple(NAMES)) as here:
+        here.faults.on("GET", "/v2/_catalog", Answer(403), forever=True)
+        parts = await shares(here, here.ref("*:*"))
+    assert list(chain.from_iterable(parts)) == [here.ref("**:*")]
+
+
+async def test_a_share_without_a_match_says_nothing_of_the_others() -> None:
+    async with lab(simple(["only/one:1"])) as here:
+        parts = await shares(here, here.ref("*:*"))
+    assert list(chain.from_iterable(parts)) == [here.ref("only/one:1")]
