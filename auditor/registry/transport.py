@@ -1,7 +1,8 @@
 """The only module that imports aiohttp's client.
 
 Capped reads, a redirect loop of our own, deadlines, and every exception of the
-library turned into a `Failure`.
+libraries turned into a `Failure`. The registry's own origin is asked over `http1`,
+all others, and what has a body, over aiohttp (docs/adr/0005).
 """
 
 from __future__ import annotations
@@ -29,6 +30,16 @@ from auditor.protocol.realm import (
     origin_of,
 )
 from auditor.protocol.redirect import follow
+from auditor.registry.http1.client import Client
+from auditor.registry.http1.dialer import Dialer
+from auditor.registry.http1.errors import (
+    BrokenOffError,
+    NoConnectionError,
+    NoConnectionInTimeError,
+    NotHttpError,
+    SilentError,
+    UnansweredError,
+)
 from auditor.safe_text import safe_text, safe_url
 from auditor.version import __version__
 
@@ -44,6 +55,7 @@ DNS_CACHE_S = 60
 # What is left of our header fields when a redirect leaves the registry.
 _GO_ALONG = frozenset({"Accept", "Range"})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_FIELDS = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +99,10 @@ class _GuardedResolver(aiohttp.abc.AbstractResolver):
 
 
 class Transport:
-    """Connections to one registry and to the hosts it names."""
+    """Connections to one registry and to the hosts it names.
+
+    `direct`: the registry itself is asked over `http1`; else over aiohttp, too.
+    """
 
     def __init__(
         self,
@@ -97,8 +112,12 @@ class Transport:
         timeouts: Timeouts,
         ca_file: str | None = None,
         allowed_hosts: frozenset[str] = frozenset(),
+        direct: bool = True,
     ) -> None:
         self._origin = origin
+        self._base = str(origin)
+        self._direct = direct
+        self._client: Client | None = None
         self._most_at_once = most_at_once
         self._timeouts = timeouts
         self._ssl = _ssl_context(ca_file)
@@ -107,7 +126,8 @@ class Transport:
         self._foreign: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        self._own = self._session(None)
+        if self._direct:
+            self._client = self._http1()
         return self
 
     async def __aexit__(
@@ -116,9 +136,27 @@ class Transport:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._client is not None:
+            await self._client.close()
         for session in (self._own, self._foreign):
             if session is not None:
                 await session.close()
+
+    def _http1(self) -> Client:
+        return Client(
+            self._origin,
+            Dialer(
+                self._origin,
+                tls=self._ssl,
+                connect_s=self._timeouts.connect_s,
+                read_s=self._timeouts.read_s,
+                keep_s=KEEPALIVE_S,
+                dns_s=DNS_CACHE_S,
+            ),
+            request_s=self._timeouts.request_s,
+            most_idle=2 * self._most_at_once,
+            fields=_FIELDS,
+        )
 
     def _session(
         self, resolver: aiohttp.abc.AbstractResolver | None
@@ -139,13 +177,14 @@ class Transport:
                 sock_read=self._timeouts.read_s,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
+            headers=_FIELDS,
             trust_env=False,  # no netrc
         )
 
     def _session_for(self, url: str) -> aiohttp.ClientSession:
         if origin_of(url) == self._origin:
-            assert self._own is not None, "used outside its context"
+            if self._own is None:
+                self._own = self._session(None)
             return self._own
         if self._foreign is None:
             self._foreign = self._session(
@@ -211,6 +250,11 @@ class Transport:
         max_bytes: int,
         body: bytes | None,
     ) -> Answer | Failure:
+        client = self._client
+        if client is not None and body is None and (target := self._target(url)):
+            return await self._ask(
+                client, method, url, target, headers=headers, max_bytes=max_bytes
+            )
         try:
             async with self._session_for(url).request(
                 method,
@@ -239,6 +283,44 @@ class Transport:
             log.debug("%s %s %s", method, safe_url(url), failure.detail)
             return failure
 
+    def _target(self, url: str) -> str | None:
+        """What stands in the request line, if it is the registry that is asked."""
+        start = len(self._base)
+        if not url.startswith(self._base) or url[start : start + 1] not in {"/", "?"}:
+            return None
+        target = url[start:].partition("#")[0]
+        return target if target.startswith("/") else f"/{target}"
+
+    async def _ask(
+        self,
+        client: Client,
+        method: str,
+        url: str,
+        target: str,
+        *,
+        headers: Mapping[str, str],
+        max_bytes: int,
+    ) -> Answer | Failure:
+        try:
+            status, fields, content = await client.ask(
+                method,
+                target,
+                headers=headers,
+                max_bytes=max_bytes,
+                max_error_bytes=MAX_ERROR_BYTES,
+            )
+        except (OSError, ValueError) as error:
+            failure = failure_of_exception(error, url, self._timeouts)
+            log.debug("%s %s %s", method, safe_url(url), failure.detail)
+            return failure
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("%s %s %d", method, safe_url(url), status)
+        if content is None:
+            if status < 300:
+                return _too_large(max_bytes)
+            content = b""
+        return Answer(status=status, headers=fields, body=content, url=url)
+
 
 async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes | None:
     """The body, decompressed; None as soon as it is more than `max_bytes`."""
@@ -264,16 +346,20 @@ def _too_large(max_bytes: int) -> Failure:
 
 
 def failure_of_exception(error: Exception, url: str, timeouts: Timeouts) -> Failure:
-    """The failure that an exception of aiohttp, of asyncio or of a socket means.
-
-    Order matters: aiohttp's classes inherit from several of the others.
-    """
+    """The failure that an exception of http1, aiohttp, asyncio or a socket means."""
     where = safe_url(url)
+    if type(error) in _OF_HTTP1:
+        return _failure_of_http1(error, where, timeouts)
+    return _failure_of_library(error, where, timeouts)
+
+
+def _failure_of_library(error: Exception, where: str, timeouts: Timeouts) -> Failure:
+    # Order matters: aiohttp's classes inherit from several of the others.
     cause = getattr(error, "os_error", None) or error.__cause__
     reason = _reason(cause or error)
     if isinstance(cause, RefusedAddressError):
         kind, detail = FailureKind.REALM_REFUSED, f"{where}: {cause}"
-    elif isinstance(error, (aiohttp.ConnectionTimeoutError,)):
+    elif isinstance(error, aiohttp.ConnectionTimeoutError):
         kind = FailureKind.TIMEOUT
         detail = f"no connection to {where} within {timeouts.connect_s:g} s"
     elif isinstance(error, TimeoutError):
@@ -309,6 +395,45 @@ def failure_of_exception(error: Exception, url: str, timeouts: Timeouts) -> Fail
     return Failure(kind=kind, detail=detail)
 
 
+_OF_HTTP1: dict[type[Exception], tuple[FailureKind, str]] = {
+    NoConnectionInTimeError: (
+        FailureKind.TIMEOUT,
+        "no connection to {where} within {connect_s:g} s",
+    ),
+    socket.gaierror: (
+        FailureKind.DNS,
+        "the name in {where} does not resolve: {reason}",
+    ),
+    SilentError: (FailureKind.TIMEOUT, "{where} was silent for {read_s:g} s"),
+    NoConnectionError: (FailureKind.CONNECT, "no connection to {where}: {reason}"),
+    UnansweredError: (
+        FailureKind.CONNECT,
+        "{where} closed the connection unanswered",
+    ),
+    BrokenOffError: (
+        FailureKind.CONNECT,
+        "the answer of {where} broke off before its end",
+    ),
+    NotHttpError: (
+        FailureKind.PROTOCOL_VIOLATION,
+        "{where} did not answer in HTTP: {reason}",
+    ),
+}
+
+
+def _failure_of_http1(error: Exception, where: str, timeouts: Timeouts) -> Failure:
+    kind, detail = _OF_HTTP1[type(error)]
+    return Failure(
+        kind=kind,
+        detail=detail.format(
+            where=where,
+            reason=_reason(error),
+            connect_s=timeouts.connect_s,
+            read_s=timeouts.read_s,
+        ),
+    )
+
+
 def _reason(error: BaseException) -> str:
     """The system's own words where there are any: event loops put theirs before."""
     number = getattr(error, "errno", None)
@@ -328,7 +453,7 @@ def _tls_detail(where: str, error: Exception) -> str:
             f"{where} does not speak TLS; if it is meant to be plain HTTP,"
             " use --plain-http or insecure_http = true"
         )
-    certificate = getattr(error, "certificate_error", None)
+    certificate = getattr(error, "certificate_error", error)
     if isinstance(certificate, ssl.SSLCertVerificationError):
         return (
             f"the certificate of {where} is not trusted: "

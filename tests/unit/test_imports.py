@@ -123,9 +123,15 @@ def test_the_protocol_has_no_clock_no_dice_and_no_network(path: Path) -> None:
 
 @pytest.mark.parametrize("path", _files(), ids=_name)
 def test_only_the_transport_knows_the_http_client(path: Path) -> None:
+    """aiohttp, and the client of our own for the registry itself."""
     if _name(path) == "registry/transport.py" or _part(path) == "sandbox":
         return
     assert not _top_level(path) & {"aiohttp", "yarl"}
+    if not _name(path).startswith("registry/http1/"):
+        assert not _top_level(path) & {"httptools", "aiohappyeyeballs"}
+        assert not any(
+            name.startswith("auditor.registry.http1") for name in _imports(path)
+        )
 
 
 @pytest.mark.parametrize("path", _files(), ids=_name)
@@ -172,7 +178,7 @@ def test_the_version_is_told_without_the_network_or_the_terminal() -> None:
     assert "auditor.cli.main" in loaded
     heavy = {
         "aiohttp", "anyio", "asyncio", "cryptography", "jwt", "orjson", "rich", "ssl",
-        "uvloop", "yarl",
+        "uvloop", "yarl", "httptools",
     }  # fmt: skip
     assert not loaded & heavy
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +17,7 @@ from aiohttp import client_exceptions, http_exceptions
 from auditor.errors import Failure, FailureKind
 from auditor.protocol.answer import Answer
 from auditor.protocol.realm import origin_of
+from auditor.registry.http1 import errors
 from auditor.registry.transport import (
     RefusedAddressError,
     Timeouts,
@@ -120,6 +121,15 @@ def test_every_one_of_them_is_caught_by_the_transport() -> None:
     ("error", "kind", "said"),
     [
         (TimeoutError(), TIMEOUT, "took longer than 120 s"),
+        (errors.SilentError(), TIMEOUT, "silent for 30 s"),
+        (errors.NoConnectionInTimeError(), TIMEOUT, "within 10 s"),
+        (errors.NoConnectionError(111, "Connection refused"), CONNECT,
+         "no connection to https://registry.example.com/v2/x: Connection refused"),
+        (errors.UnansweredError(), CONNECT, "closed the connection unanswered"),
+        (errors.BrokenOffError(), CONNECT, "broke off before its end"),
+        (errors.NotHttpError("Invalid\x1b"), VIOLATION, "did not answer in HTTP"),
+        (socket.gaierror(-2, "Name unknown"), DNS, "does not resolve: Name unknown"),
+        (_CERTIFICATE, TLS, "ca_file"),
         (aiohttp.SocketTimeoutError(), TIMEOUT, "silent for 30 s"),
         (aiohttp.ConnectionTimeoutError("x"), TIMEOUT, "within 10 s"),
         (ConnectionResetError(104, "Connection reset by peer"), CONNECT, "reset"),
@@ -161,7 +171,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
-async def _ask(said: bytes) -> Answer | Failure:
+async def _ask(said: bytes, *, direct: bool) -> Answer | Failure:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(said)
@@ -174,13 +184,18 @@ async def _ask(said: bytes) -> Answer | Failure:
         url = f"http://{host}:{port}/v2/"
         timeouts = Timeouts(connect_s=5, read_s=5, request_s=10)
         async with Transport(
-            origin=origin_of(url), most_at_once=2, timeouts=timeouts
+            origin=origin_of(url), most_at_once=2, timeouts=timeouts, direct=direct
         ) as transport:
             return await transport.request("GET", url, headers={}, max_bytes=1000)
 
 
-def ask(said: bytes) -> Answer | Failure:
-    return asyncio.run(_ask(said))
+@pytest.fixture(params=[True, False], ids=["http1", "aiohttp"])
+def ask(request: pytest.FixtureRequest) -> Callable[[bytes], Answer | Failure]:
+    """Asks a server that says this, over our own client and over the library's."""
+    return lambda said: asyncio.run(_ask(said, direct=request.param))
+
+
+Ask = Callable[[bytes], Answer | Failure]
 
 
 @pytest.mark.parametrize(
@@ -218,14 +233,16 @@ def ask(said: bytes) -> Answer | Failure:
         ),
     ],
 )  # fmt: skip
-def test_an_answer_that_is_none_is_a_failure(said: bytes, kind: FailureKind) -> None:
+def test_an_answer_that_is_none_is_a_failure(
+    ask: Ask, said: bytes, kind: FailureKind
+) -> None:
     found = ask(said)
     assert isinstance(found, Failure)
     assert found.kind is kind
     assert found.detail.isprintable()
 
 
-def test_no_exception_of_the_parser_escapes() -> None:
+def test_no_exception_of_the_parser_escapes(ask: Ask) -> None:
     # They are no ClientError, so the transport would not catch one.
     assert not issubclass(http_exceptions.HttpProcessingError, aiohttp.ClientError)
     for cut in range(0, 60, 3):
@@ -234,13 +251,13 @@ def test_no_exception_of_the_parser_escapes() -> None:
 
 
 @pytest.mark.parametrize("status", [204, 304, 404, 500, 599])
-def test_an_answer_with_a_status_is_an_answer(status: int) -> None:
+def test_an_answer_with_a_status_is_an_answer(ask: Ask, status: int) -> None:
     found = ask(b"HTTP/1.1 %d x\r\nContent-Length: 0\r\n\r\n" % status)
     assert isinstance(found, Answer)
     assert found.status == status
 
 
-def test_the_body_of_an_error_is_read_no_further_than_it_is_worth() -> None:
+def test_the_body_of_an_error_is_read_no_further_than_it_is_worth(ask: Ask) -> None:
     found = ask(b"HTTP/1.1 500 x\r\nContent-Length: 200000\r\n\r\n" + b"a" * 200_000)
     assert isinstance(found, Answer)
     assert (found.status, found.body) == (500, b"")

@@ -1,0 +1,391 @@
+"""Connections are kept, watched, and given up as soon as there is any doubt."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import zlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from auditor.errors import Failure, FailureKind
+from auditor.protocol.answer import Answer
+from auditor.protocol.realm import origin_of
+from auditor.registry.transport import Timeouts, Transport
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+# In a script: the rest is written when the client may have read the first part; and
+# the connection is closed.
+LATER, END = b"<later>", b"<end>"
+QUICK = Timeouts(connect_s=5, read_s=5, request_s=10)
+
+
+@dataclass(slots=True)
+class Server:
+    """Answers each request with the next of `script`; None closes the connection.
+
+    `heads` are the requests as they came, each with the number of its connection.
+    """
+
+    script: list[bytes | None]
+    heads: list[tuple[int, str]] = field(default_factory=list)
+    url: str = ""
+    connections: int = 0
+    said: int = 0
+    serving: list[asyncio.Task[None]] = field(default_factory=list)
+
+    async def serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self.connections += 1
+        number = self.connections
+        task = asyncio.current_task()
+        assert task is not None
+        self.serving.append(task)
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                self.heads.append((number, head.decode()))
+                said = self.script.pop(0)
+                if said is None:
+                    break
+                for piece in said.removesuffix(END).split(LATER):
+                    writer.write(piece)
+                    for _ in range(20):
+                        await asyncio.sleep(0)
+                    self.said += 1
+                if said.endswith(END):
+                    break
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        while not condition():  # noqa: ASYNC110  (the kernel is waited for)
+            await asyncio.sleep(0)
+
+    @property
+    def used(self) -> list[int]:
+        """For each request, the number of the connection that it came on."""
+        return [number for number, _ in self.heads]
+
+
+def with_server(
+    script: list[bytes | None],
+    test: Callable[[Server, Transport], Awaitable[None]],
+    *,
+    timeouts: Timeouts = QUICK,
+) -> Server:
+    server = Server(script)
+
+    async def main() -> None:
+        listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+        async with listening:
+            host, port = listening.sockets[0].getsockname()
+            server.url = f"http://{host}:{port}"
+            async with Transport(
+                origin=origin_of(server.url), most_at_once=2, timeouts=timeouts
+            ) as transport:
+                await test(server, transport)
+            await asyncio.gather(*server.serving)
+
+    asyncio.run(main())
+    return server
+
+
+async def get(server: Server, transport: Transport, method: str = "GET") -> str:
+    """The content of an answer, or the kind of the failure."""
+    found = await transport.request(
+        method, f"{server.url}/v2/x?n=1#here", headers={"Accept": "*/*"}, max_bytes=100
+    )
+    if isinstance(found, Failure):
+        return found.kind.value
+    return found.body.decode()
+
+
+def answers_of(
+    *script: bytes | None, methods: str = "GGG", timeouts: Timeouts = QUICK
+) -> tuple[list[str], Server]:
+    """What a GET or a HEAD for each letter comes to, one after the other."""
+    found: list[str] = []
+
+    async def test(server: Server, transport: Transport) -> None:
+        for letter in methods:
+            method = {"G": "GET", "H": "HEAD"}[letter]
+            found.append(await get(server, transport, method))
+
+    server = with_server(list(script), test, timeouts=timeouts)
+    return found, server
+
+
+def test_a_request_says_what_it_must_and_nothing_else() -> None:
+    _, server = answers_of(OK, methods="G")
+    ((_, head),) = server.heads
+    line, *fields = head.rstrip("\r\n").split("\r\n")
+    assert line == "GET /v2/x?n=1 HTTP/1.1"
+    assert [one.partition(":")[0] for one in fields] == [
+        "Host", "User-Agent", "Accept-Encoding", "Accept",
+    ]  # fmt: skip
+    assert fields[0] == f"Host: {server.url.removeprefix('http://')}"
+    assert fields[2] == "Accept-Encoding: identity"
+
+
+def test_one_connection_serves_one_request_after_the_other() -> None:
+    found, server = answers_of(OK, OK, OK)
+    assert found == ["{}", "{}", "{}"]
+    assert server.used == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}",
+        b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+        OK + b"HTTP/1.1 200 OK\r\n",
+        OK + b"?",
+        OK + OK,
+    ],
+    ids=["close", "1.0", "half an answer", "a byte", "two answers"],
+)
+def test_a_connection_in_doubt_is_not_used_again(said: bytes) -> None:
+    found, server = answers_of(said, OK, methods="GG")
+    assert found == ["{}", "{}"]
+    assert server.used == [1, 2]
+
+
+def test_1_0_with_keep_alive_is_kept() -> None:
+    said = b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\n{}"
+    assert answers_of(said, OK, methods="GG")[1].used == [1, 1]
+
+
+def test_the_answer_to_head_has_no_body_and_leaves_the_connection_good() -> None:
+    head = OK[:-2]
+    found, server = answers_of(head, OK, b"HTTP/1.1 200 OK\r\n\r\n", OK, methods="HGHG")
+    assert found == ["", "{}", "", "{}"]
+    assert server.used == [1, 1, 1, 1]
+
+
+def test_a_body_after_the_answer_to_head_ends_the_connection() -> None:
+    found, server = answers_of(OK, OK, methods="HG")
+    assert found == ["", "{}"]
+    assert server.used == [1, 2]
+
+
+def test_interim_answers_are_passed_over() -> None:
+    interim = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\nContent-Length: 9\r\n\r\n"
+    found, server = answers_of(interim + interim + OK, OK, methods="GG")
+    assert found == ["{}", "{}"]
+    assert server.used == [1, 1]
+
+
+def test_a_change_of_protocol_is_a_failure() -> None:
+    said = b"HTTP/1.1 101 x\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"
+    assert answers_of(said, methods="G")[0] == ["protocol_violation"]
+
+
+def test_an_answer_without_a_length_ends_with_its_connection() -> None:
+    said = b"HTTP/1.1 200 OK\r\n\r\n{" + LATER + b"}" + END
+    found, server = answers_of(said, OK, methods="GG")
+    assert found == ["{}", "{}"]
+    assert server.used == [1, 2]
+
+
+# -- the race between a kept connection's end and the next request -----------------
+
+
+def test_a_kept_connection_that_ends_unanswered_is_replaced_once() -> None:
+    found, server = answers_of(OK, None, OK, methods="GG")
+    assert found == ["{}", "{}"]
+    assert server.used == [1, 1, 2]
+
+
+def test_a_new_connection_that_ends_unanswered_is_a_failure() -> None:
+    found, server = answers_of(None, methods="G")
+    assert found == ["connect"]
+    assert server.used == [1]
+
+
+def test_two_connections_that_end_unanswered_are_a_failure() -> None:
+    found, server = answers_of(OK, None, None, methods="GG")
+    assert found == ["{}", "connect"]
+    assert server.used == [1, 1, 2]
+
+
+def test_a_kept_connection_that_ends_within_its_answer_is_a_failure() -> None:
+    async def test(server: Server, transport: Transport) -> None:
+        assert await get(server, transport) == "{}"
+        assert await get(server, transport) == "timeout"
+
+    quick = Timeouts(connect_s=5, read_s=0.05, request_s=10)
+    server = with_server([OK, OK[:9], OK], test, timeouts=quick)
+    assert server.used == [1, 1]
+
+
+def test_words_that_nobody_asked_for_end_a_kept_connection() -> None:
+    async def test(server: Server, transport: Transport) -> None:
+        assert await get(server, transport) == "{}"
+        await server.until(lambda: server.said == 2)
+        assert await get(server, transport) == "{}"
+
+    assert with_server([OK + LATER + OK, OK], test).used == [1, 2]
+
+
+def test_what_is_under_way_together_has_connections_of_its_own() -> None:
+    async def test(server: Server, transport: Transport) -> None:
+        found = await asyncio.gather(*(get(server, transport) for _ in range(8)))
+        assert found == ["{}"] * 8
+        assert server.connections == 8
+        for _ in range(4):
+            await get(server, transport)
+        assert server.connections == 8
+        # Of the eight, four are kept: twice what may be under way.
+        await asyncio.gather(*(get(server, transport) for _ in range(8)))
+        assert server.connections == 12
+
+    with_server([OK] * 20, test)
+
+
+# -- deadlines and cancellation ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("read_s", "request_s", "words"),
+    [(0.05, 10.0, "silent for 0.05 s"), (10.0, 0.05, "longer than 0.05 s")],
+)
+def test_an_answer_that_does_not_come_is_given_up(
+    read_s: float, request_s: float, words: str
+) -> None:
+    async def test(server: Server, transport: Transport) -> None:
+        found = await transport.request("GET", server.url, headers={}, max_bytes=9)
+        assert isinstance(found, Failure)
+        assert found.kind is FailureKind.TIMEOUT
+        assert words in found.detail
+        # Its connection is in doubt: the next request has one of its own.
+        server.script[:] = [OK]
+        assert await get(server, transport) == "{}"
+
+    timeouts = Timeouts(connect_s=5, read_s=read_s, request_s=request_s)
+    server = with_server([OK[:20]], test, timeouts=timeouts)
+    assert server.used == [1, 2]
+
+
+def test_a_request_that_is_cancelled_takes_its_connection_along() -> None:
+    async def test(server: Server, transport: Transport) -> None:
+        asking = asyncio.create_task(get(server, transport))
+        await server.until(lambda: bool(server.heads))
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        server.script[:] = [OK]
+        assert await get(server, transport) == "{}"
+
+    assert with_server([OK[:20]], test).used == [1, 2]
+
+
+def _asked_at(scheme: str, timeouts: Timeouts, *, closed: bool) -> Failure:
+    """What becomes of a request to a port where nobody speaks, or listens."""
+
+    async def main() -> Answer | Failure:
+        served: list[asyncio.Task[None] | None] = []
+
+        async def mute(
+            reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        ) -> None:
+            served.append(asyncio.current_task())
+            with contextlib.suppress(ConnectionError):
+                await reader.read()
+            writer.close()
+
+        listening = await asyncio.start_server(mute, "127.0.0.1", 0)
+        host, port = listening.sockets[0].getsockname()
+        url = f"{scheme}://{host}:{port}"
+        if closed:
+            listening.close()
+        async with Transport(
+            origin=origin_of(url), most_at_once=2, timeouts=timeouts
+        ) as transport:
+            found = await transport.request("GET", url, headers={}, max_bytes=9)
+        listening.close()
+        await asyncio.gather(*filter(None, served))
+        return found
+
+    found = asyncio.run(main())
+    assert isinstance(found, Failure)
+    return found
+
+
+def test_no_connection_in_time_is_a_timeout() -> None:
+    # The handshake of TLS counts as part of connecting.
+    timeouts = Timeouts(connect_s=0.05, read_s=5, request_s=10)
+    found = _asked_at("https", timeouts, closed=False)
+    assert found.kind is FailureKind.TIMEOUT
+    assert "within 0.05 s" in found.detail
+
+
+def test_nobody_at_home_is_a_failure_to_connect() -> None:
+    found = _asked_at("http", QUICK, closed=True)
+    assert found.kind is FailureKind.CONNECT
+    assert "refused" in found.detail
+
+
+# -- content -----------------------------------------------------------------------
+
+
+def _coded(coding: str, content: bytes) -> bytes:
+    head = f"Content-Encoding: {coding}\r\nContent-Length: {len(content)}\r\n\r\n"
+    return b"HTTP/1.1 200 OK\r\n" + head.encode() + content
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        (_coded("gzip", gzip.compress(b"{}")), "{}"),
+        (_coded("GZIP", gzip.compress(b"a" * 101)), "too_large"),
+        (_coded("gzip", gzip.compress(b"a" * 90)[:-9]), "connect"),
+        (_coded("deflate", zlib.compress(b"{}")), "{}"),
+        (_coded("deflate", zlib.compress(b"{}", wbits=-15)), "{}"),
+        (_coded("br", b"\x0b\x01\x80{}\x03"), "protocol_violation"),
+        (_coded("gzip, gzip", b"{}"), "protocol_violation"),
+        (_coded("utf-8", b"{}"), "{}"),
+    ],
+    ids=[
+        "gzip",
+        "a bomb",
+        "cut",
+        "deflate",
+        "raw deflate",
+        "brotli",
+        "two",
+        "none at all",
+    ],
+)
+def test_content_that_is_compressed_all_the_same(said: bytes, found: str) -> None:
+    assert answers_of(said, methods="G")[0] == [found]
+
+
+@pytest.mark.parametrize("coding", ["gzip", "gzip, chunked", "chunked\r\nX: "])
+def test_a_transfer_coding_that_is_not_known_is_a_failure(coding: str) -> None:
+    said = f"HTTP/1.1 200 OK\r\nTransfer-Encoding: {coding}\r\n\r\n0\r\n\r\n".encode()
+    expected = "" if coding.startswith("chunked") else "protocol_violation"
+    assert answers_of(said, methods="G")[0] == [expected]
+
+
+def test_a_field_with_a_line_break_is_not_sent() -> None:
+    async def test(server: Server, transport: Transport) -> None:
+        for headers in ({"Authorization": "a\r\nX: b"}, {"Accept": "a\n"}):
+            found = await transport.request(
+                "GET", server.url, headers=headers, max_bytes=9
+            )
+            assert isinstance(found, Failure)
+            assert found.kind is FailureKind.PROTOCOL_VIOLATION
+        found = await transport.request(
+            "GET", f"{server.url}/a b", headers={}, max_bytes=9
+        )
+        assert isinstance(found, Failure)
+
+    assert with_server([], test).heads == []
