@@ -29,6 +29,7 @@ class Group(StrEnum):
     """What an option is about: a command takes whole groups. Also a help heading."""
 
     INPUT = "Input"
+    SELECTION = "Selection"
     IMAGE = "Image"
     REPORT = "Report"
     RUN = "Run"

@@ -10,10 +10,12 @@ from auditor.config.table.network import NETWORK
 from auditor.config.table.report import REPORT
 from auditor.config.table.run import RUN
 from auditor.config.table.scale import SCALE
+from auditor.config.table.selection import SELECTION
 from auditor.config.table.tokens import TOKENS
 
 OPTIONS: tuple[Option, ...] = (
     *INPUT,
+    *SELECTION,
     *IMAGE,
     *REPORT,
     *RUN,

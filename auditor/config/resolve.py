@@ -18,7 +18,7 @@ from auditor.config.mistakes import Mistakes
 from auditor.config.option import Where
 from auditor.config.options import BY_NAME, OPTIONS
 from auditor.config.overrides import read_environment, read_flags
-from auditor.config.settings import RegistrySettings, Settings
+from auditor.config.settings import ImageConfigMode, RegistrySettings, Settings
 from auditor.config.taker import Taker, Values
 from auditor.protocol.credential import Credential
 from auditor.protocol.shard import Shard
@@ -60,6 +60,7 @@ def resolve(
     run = _merge(document.top, overrides)
     _check_outputs(run, mistakes)
     _number_shard(run, environment, mistakes)
+    _check_since(run, mistakes)
     logins = LoginReader(
         environment=environment, read_file=read_file, mistakes=mistakes
     )
@@ -151,6 +152,13 @@ def _number_shard(
         )
     else:
         run["shard"] = Shard(number=int(index) + 1, of=shard.of)
+
+
+def _check_since(run: Values, mistakes: Mistakes) -> None:
+    # Most lists tell no times, and then the image's own decides.
+    if run.get("since") and run.get("image_config") is ImageConfigMode.NEVER:
+        since, config = BY_NAME["since"], BY_NAME["image_config"]
+        mistakes.add(since.flag, f"it needs image configs, and {config.flag} is never")
 
 
 def _check_outputs(run: Values, mistakes: Mistakes) -> None:

@@ -108,7 +108,8 @@ class RegistrySettings:
 class Settings:
     """Everything a command needs to know beside its own arguments.
 
-    `lists` are paths, or "-" for standard input; `output` is a path, or "-" for
+    `lists` are paths, or "-" for standard input. From `include` to `since` it is about
+    listed tags only (`TagFilter`, `parse_since`). `output` is a path, or "-" for
     standard output. `platforms` (none: all) and `labels` (patterns; none: no labels)
     are what is said of an image. `window` is how many finished records may wait for
     their turn. `deadline_s` is the time that the whole run has, `reference_timeout_s`
@@ -120,6 +121,12 @@ class Settings:
 
     references: tuple[str, ...] = ()
     lists: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    exclude_repositories: tuple[str, ...] = ()
+    omit_digest_tags: bool = False
+    latest: int | None = None
+    since: str | None = None
     output: str = "-"
     summary: str | None = None
     metrics: str | None = None

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from auditor.errors import FailureKind, ProtocolError
+from auditor.protocol import reference_grammar as grammar
 from auditor.protocol.credential import is_username
 from auditor.protocol.platform import read_platform
+from auditor.protocol.repository_pattern import ANY_DEPTH
 from auditor.protocol.shard import MAX_SHARDS, Shard, parse_shard
+from auditor.protocol.since import parse_since
 from auditor.protocol.url import check_url, origin_of
 
 _WHOLE = re.compile(r"[+-]?[0-9]+(_[0-9]+)*")
@@ -227,6 +230,23 @@ def _host(text: str) -> str:
     return text.lower()
 
 
+def _tag_pattern(text: str) -> str:
+    _require(re.fullmatch(grammar.TAG_PATTERN, text))
+    _require(len(text) <= grammar.MAX_PATTERN_CHARS)
+    return text
+
+
+def _path_pattern(text: str) -> str:
+    _require(re.fullmatch(grammar.PATH_PATTERN, text))
+    _require(len(text) <= grammar.MAX_PATH_PATTERN_CHARS)
+    return ANY_DEPTH if text == "*" else text  # as in a reference
+
+
+def _since(text: str) -> str:
+    parse_since(text)
+    return text
+
+
 def _platform(text: str) -> str:
     try:
         read_platform(text)
@@ -257,3 +277,10 @@ LABEL = _textual("PATTERN", "a name or pattern (*, ?, [a-z])", str)
 SHARD = _textual(
     "I/N", f"a share such as 2/8 or auto/8, of at most {MAX_SHARDS:,},", _shard
 )
+TAG_PATTERN = _textual(
+    "PATTERN", "a pattern of tags such as 1.* or *-rc[0-9]", _tag_pattern
+)
+REPOSITORY_PATTERN = _textual(
+    "PATTERN", "a pattern of repositories such as team/** or */app", _path_pattern
+)
+SINCE = _textual("SPAN|DATE", "a span such as 30d or 12h, or a date", _since)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from auditor.errors import Failure, FailureKind, Stage
+from auditor.pipeline.selection import Selection
 from auditor.pipeline.steps import CatalogEnds
 from auditor.protocol.reference import is_repository
 from auditor.protocol.repository_pattern import RepositoryPattern
@@ -20,8 +21,9 @@ _CLOSED = frozenset({401, 403, 404, 405})
 class Catalog:
     """Chooses from the pages of a catalog, and counts what they hold."""
 
-    def __init__(self, pattern: RepositoryPattern) -> None:
+    def __init__(self, pattern: RepositoryPattern, selection: Selection) -> None:
         self._pattern = pattern
+        self._selection = selection
         self._seen: set[int] = set()
         self.listing = Listing(selector=str(pattern), kind=ListKind.REPOSITORIES)
 
@@ -40,9 +42,11 @@ class Catalog:
                 listing.invalid += 1
                 continue
             listing.repositories += 1
-            if self._pattern.matches_repository(repository) and self._is_new(
-                repository
-            ):
+            if not self._pattern.matches_repository(repository):
+                continue
+            if not self._selection.tags.wants_repository(repository):
+                listing.excluded += 1
+            elif self._is_new(repository):
                 listing.chosen += 1
                 yield repository
 
@@ -82,13 +86,17 @@ def end_of_catalog(end: CatalogEnds) -> Iterator[Failure]:
             f"the catalog of {registry} is empty: there are no repositories, or none"
             " that this account may see",
         )
-    elif not listing.chosen:
+    elif not (listing.chosen or listing.excluded):
         yield _failure(
             FailureKind.NOT_FOUND,
             f"none of the {listing.repositories} repositories of {registry} matches"
             f" {end.pattern.repository}",
         )
-    elif not (end.shared or listing.matched or _troubled(listing)):
+    elif (
+        listing.chosen
+        and not (end.shared or listing.matched or listing.filtered)
+        and not _troubled(listing)
+    ):
         yield _failure(
             FailureKind.NOT_FOUND,
             f"none of the {listing.tags} tags of {listing.chosen} repositories matches"

@@ -16,12 +16,14 @@ Pattern = TagPattern | RepositoryPattern
 class Asked:
     """A reference to audit. `listed`: the registry named its tag.
 
-    `digest` is what the listing said that the tag names, if it did.
+    `digest` is what the listing said that the tag names, if it did. `age_unknown`:
+    whether it is too old (`Selection.drops`) has to be seen from the image.
     """
 
     reference: Reference
     listed: bool = False
     digest: str | None = None
+    age_unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +37,11 @@ class Refused:
 
 
 Entry = Asked | Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """What becomes of a reference that is filtered out once its image is known."""
 
 
 @dataclass(slots=True)

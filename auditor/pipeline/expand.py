@@ -16,12 +16,12 @@ from auditor.pipeline.catalog import end_of_catalog
 from auditor.pipeline.deadline import Deadline
 from auditor.pipeline.entries import Asked, Entry, Expansion, Refused
 from auditor.pipeline.look_ahead import LOOKAHEAD, LookAhead
+from auditor.pipeline.selection import Selection
 from auditor.pipeline.steps import CatalogBegins, CatalogEnds, Step, TagsOf, Turn
-from auditor.pipeline.tag_list import entries_of_tags
+from auditor.pipeline.tag_list import TagList
 from auditor.protocol.reference import Reference
 from auditor.protocol.shard import Shard
 from auditor.registry.registries import Registries
-from auditor.reports.listings import Listing
 from auditor.sources.lists import Item, Listed, Malformed
 
 
@@ -32,6 +32,7 @@ async def expand(
     group: TaskGroup,
     seen: Expansion,
     deadline: Deadline,
+    selection: Selection,
     shard: Shard | None = None,
     placed: Callable[[Turn], None] | None = None,
 ) -> AsyncIterator[Entry]:
@@ -43,28 +44,35 @@ async def expand(
     """
     send, ahead = anyio.create_memory_object_stream[tuple[Turn, Step]](LOOKAHEAD)
     look = LookAhead(
-        registries=registries, group=group, send=send, deadline=deadline, shard=shard
+        registries=registries,
+        group=group,
+        send=send,
+        deadline=deadline,
+        selection=selection,
+        shard=shard,
     )
     group.start_soon(look.run, items)
     known: set[str] = set()
     async with ahead:
         async for turn, step in ahead:
-            async for entry in _entries(step, seen):
+            async for entry in _entries(step, seen, selection):
                 if _is_new(entry, known, seen):
                     if placed is not None:
                         placed(turn)
                     yield entry
 
 
-async def _entries(step: Step, seen: Expansion) -> AsyncIterator[Entry]:
+async def _entries(
+    step: Step, seen: Expansion, selection: Selection
+) -> AsyncIterator[Entry]:
     match step:
         case TagsOf():
-            listing = Listing(selector=str(step.pattern))
-            seen.listings.begin(listing)
+            tags = TagList(step, selection)
+            seen.listings.begin(tags.listing)
             async with step.pages:
-                async for entry in entries_of_tags(step, listing):
+                async for entry in tags.entries():
                     yield entry
-            seen.listings.end(listing, step.among)
+            seen.listings.end(tags.listing, step.among)
         case CatalogBegins():
             seen.listings.begin(step.listing)
         case CatalogEnds():

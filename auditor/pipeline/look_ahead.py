@@ -18,6 +18,7 @@ from auditor.pipeline.catalog import Catalog
 from auditor.pipeline.deadline import Deadline, not_listed
 from auditor.pipeline.entries import Refused
 from auditor.pipeline.feed import feed
+from auditor.pipeline.selection import Selection
 from auditor.pipeline.steps import (
     CatalogBegins,
     CatalogEnds,
@@ -68,6 +69,7 @@ class LookAhead:
     group: TaskGroup
     send: MemoryObjectSendStream[tuple[Turn, Step]]
     deadline: Deadline
+    selection: Selection
     shard: Shard | None = None
 
     async def run(self, items: Iterable[Item]) -> None:
@@ -124,7 +126,7 @@ class LookAhead:
                 await give.send(page)
 
     async def _catalog(self, pattern: RepositoryPattern, place: str, item: int) -> None:
-        catalog = Catalog(pattern)
+        catalog = Catalog(pattern, self.selection)
         number = 0
         begins = CatalogBegins(listing=catalog.listing)
         await self.send.send(((item, number), begins))

@@ -15,15 +15,16 @@ from auditor.pipeline.deadline import (
     not_reached,
     too_slow,
 )
-from auditor.pipeline.entries import Asked, Entry, Expansion, Refused
+from auditor.pipeline.entries import Asked, Dropped, Entry, Expansion, Refused
 from auditor.pipeline.expand import expand
 from auditor.pipeline.image import ImageAuditor
 from auditor.pipeline.pool import Pool, PoolSize
+from auditor.pipeline.selection import Selection
 from auditor.pipeline.steps import Turn
 from auditor.pipeline.unwrap import unwrapped
 from auditor.pipeline.wanted import Wanted
 from auditor.protocol.reference import Reference
-from auditor.records import FailureRecord, Record
+from auditor.records import FailureRecord, ImageRecord, Record
 from auditor.registry.clock import Clock
 from auditor.registry.registries import Registries
 from auditor.reports.summary import Summary, Tally
@@ -53,13 +54,16 @@ class Run:
         self._clock = clock
         self._write = write
         self._images = ImageAuditor(registries, wanted=Wanted.of(settings), clock=clock)
+        self._selection = Selection.of(
+            settings, datetime.fromtimestamp(clock.epoch(), UTC)
+        )
         self._expansion = Expansion()
         self._expanded = False
         self._deadline = Deadline()
         self._started = clock.monotonic()
         self._started_at = clock.epoch()
         self.tally = Tally()
-        self._pool: Pool[Entry, Record] = Pool(
+        self._pool: Pool[Entry, Record | Dropped] = Pool(
             size=PoolSize(workers=settings.workers, window=settings.window),
             in_order=settings.order is Order.INPUT,
             work=self._work,
@@ -125,6 +129,7 @@ class Run:
             group=group,
             seen=self._expansion,
             deadline=self._deadline,
+            selection=self._selection,
             shard=self._settings.shard,
             placed=self._placed,
         ):
@@ -144,14 +149,21 @@ class Run:
         with self._deadline.scope():
             await self._images.prefetch(reference)
 
-    async def _work(self, entry: Entry) -> Record:
+    async def _work(self, entry: Entry) -> Record | Dropped:
         if isinstance(entry, Refused):
             return self._refused(entry)
         if self._deadline.reached:
             return self._images.failure_record(entry.reference, not_reached())
         longest_s = self._settings.reference_timeout_s
         with self._deadline.scope() as time_left, anyio.move_on_after(longest_s):
-            return await self._images.audit(entry.reference, listed=entry.listed)
+            record = await self._images.audit(entry.reference, listed=entry.listed)
+            if (
+                entry.age_unknown
+                and isinstance(record, ImageRecord)
+                and self._selection.drops(record)
+            ):
+                return Dropped()
+            return record
         why = not_finished() if time_left.cancelled_caught else too_slow(longest_s or 0)
         return self._images.failure_record(entry.reference, why)
 
@@ -171,9 +183,12 @@ class Run:
             audited_at=_rfc3339(self._clock.epoch()),
         )
 
-    async def _put(self, record: Record) -> None:
-        await self._write(record)
-        self.tally.add(record)
+    async def _put(self, result: Record | Dropped) -> None:
+        if isinstance(result, Dropped):
+            self.tally.filtered += 1
+            return
+        await self._write(result)
+        self.tally.add(result)
 
 
 def _rfc3339(epoch: float) -> str:

@@ -50,9 +50,11 @@ class Wanted:
 
     @classmethod
     def of(cls, settings: Settings) -> Wanted:
-        """What the settings say."""
+        """What the settings say. The time of every image decides with `since`."""
         return cls(
-            image_config=settings.image_config,
+            image_config=ImageConfigMode.ALWAYS
+            if settings.since is not None
+            else settings.image_config,
             platforms=tuple(map(read_platform, settings.platforms)),
             labels=LabelPatterns(settings.labels) if settings.labels else None,
             attachments=settings.attachments,

@@ -46,9 +46,11 @@ class Listing:
 
     `entries` counts everything that the pages held, `total` what the product says is
     in the whole list, `tags` or `repositories` what can be one, `invalid` the rest.
-    Of repositories `chosen` are those that match the selector; `tags` and `matched`
-    are then the sums over their lists of tags, and `tag_lists` says how these ended.
-    `matched` are the tags that became references, but for duplicates.
+    Of repositories `chosen` are those that match the selector and are not `excluded`;
+    what is said of tags are then the sums over their lists, and `tag_lists` says how
+    these ended.
+    `matched` are the tags that became references, but for duplicates, `filtered` those
+    that match the selector and are left out by a filter.
     """
 
     selector: str
@@ -58,8 +60,10 @@ class Listing:
     total: int | None = None
     repositories: int = 0
     chosen: int = 0
+    excluded: int = 0
     tags: int = 0
     matched: int = 0
+    filtered: int = 0
     invalid: int = 0
     complete: bool = False
     suspicious: bool = False
@@ -113,12 +117,14 @@ class _Totals:
     lists: int = 0
     pages: int = 0
     entries: int = 0
+    filtered: int = 0
     states: Counter[ListState] = field(default_factory=Counter)
 
     def add(self, listing: Listing) -> None:
         self.lists += 1
         self.pages += listing.pages
         self.entries += listing.entries
+        self.filtered += listing.filtered
         self.states[listing.state] += 1
 
     def to_json(self) -> dict[str, Any]:
@@ -126,6 +132,7 @@ class _Totals:
             "lists": self.lists,
             "pages": self.pages,
             "entries": self.entries,
+            "filtered": self.filtered,
             **{str(state): self.states[state] for state in ListState},
         }
 
@@ -161,6 +168,7 @@ class Listings(Sequence[Listing]):
             among.tag_lists[listing.state] += 1
             among.tags += listing.tags
             among.matched += listing.matched
+            among.filtered += listing.filtered
         if (among is None or not plain) and self._room[listing.kind, plain] > 0:
             self._room[listing.kind, plain] -= 1
             self._kept.append(listing)
@@ -188,6 +196,11 @@ class Listings(Sequence[Listing]):
             found.pages + sum(one.pages for one in going_on),
             found.entries + sum(one.entries for one in going_on),
         )
+
+    @property
+    def filtered(self) -> int:
+        """Tags that a selector meant and a filter left out."""
+        return self._totals[ListKind.TAGS].filtered
 
     def to_json(self) -> dict[str, Any]:
         """The counts in the summary file."""

@@ -40,7 +40,7 @@ def terminal_progress(
         max_refresh = 0.1
 
         def render(self, task: Task) -> Text:
-            done = tally.audited + tally.failed
+            done = tally.audited + tally.failed + tally.filtered
             known, complete = asked()
             total = known if complete else expected
             progress.update(task.id, completed=done, total=total)

@@ -24,6 +24,7 @@ class Tally:
 
     audited: int = 0
     failed: int = 0
+    filtered: int = 0
     not_asked: int = 0
     failures: Counter[FailureKind] = field(default_factory=Counter)
     examples: dict[FailureKind, FailureRecord] = field(default_factory=dict)
@@ -55,7 +56,8 @@ class Summary:
     run's time was up, and what it had not reached are failures.
 
     `asked` counts distinct references and what could not become one; it is
-    `audited + failed + to_do`, or the run lost something. `all_listed` says whether
+    `audited + failed + filtered + to_do`, or the run lost something; `filtered` were
+    fetched and found to be too old. `all_listed` says whether
     the input and its listings were read to their end: if not, more is to do.
     `requests` counts everything that was sent, by kind; `repeated` how many of these
     were sent again, and why. `not_asked` are failures that cost no request: what a
@@ -86,7 +88,8 @@ class Summary:
     @property
     def to_do(self) -> int:
         """References asked for that have no record."""
-        return self.asked - self.tally.audited - self.tally.failed
+        tally = self.tally
+        return self.asked - tally.audited - tally.failed - tally.filtered
 
     def to_json(self) -> dict[str, Any]:
         """The summary file."""
@@ -106,6 +109,7 @@ class Summary:
                 "duplicates": self.duplicates,
                 "audited": tally.audited,
                 "failed": tally.failed,
+                "filtered": tally.filtered,
                 "to_do": self.to_do,
                 "not_asked": tally.not_asked,
             },
@@ -145,24 +149,7 @@ class Summary:
 def summary_lines(summary: Summary) -> list[str]:
     """The summary for a person: what was done, what failed, what to do about it."""
     tally = summary.tally
-    rate = tally.audited / summary.duration_s if summary.duration_s > 0 else 0
-    first = (
-        f"{tally.audited} of {summary.asked} references audited"
-        f" in {summary.duration_s:.1f} s ({rate:.0f}/s)"
-    )
-    if tally.failed:
-        first += f", {tally.failed} failed"
-        if tally.not_asked:
-            first += f" ({tally.not_asked} of them not asked for)"
-    if not summary.all_listed:
-        first += f", {summary.to_do} and what was not listed yet still to do"
-    elif summary.to_do:
-        first += f", {summary.to_do} still to do"
-    if summary.duplicates:
-        first += f", {summary.duplicates} duplicates skipped"
-    if summary.deadline_reached:
-        first = f"the deadline came: {first}"
-    lines = [("interrupted: " if summary.interrupted else "") + first]
+    lines = [_first_line(summary)]
     if tally.architectures:
         common = ", ".join(
             f"{safe_text(name, 60)} {count}"
@@ -200,6 +187,30 @@ def summary_lines(summary: Summary) -> list[str]:
     return lines
 
 
+def _first_line(summary: Summary) -> str:
+    tally = summary.tally
+    rate = tally.audited / summary.duration_s if summary.duration_s > 0 else 0
+    first = (
+        f"{tally.audited} of {summary.asked} references audited"
+        f" in {summary.duration_s:.1f} s ({rate:.0f}/s)"
+    )
+    if tally.failed:
+        first += f", {tally.failed} failed"
+        if tally.not_asked:
+            first += f" ({tally.not_asked} of them not asked for)"
+    if not summary.all_listed:
+        first += f", {summary.to_do} and what was not listed yet still to do"
+    elif summary.to_do:
+        first += f", {summary.to_do} still to do"
+    if tally.filtered:
+        first += f", {tally.filtered} too old"
+    if summary.duplicates:
+        first += f", {summary.duplicates} duplicates skipped"
+    if summary.deadline_reached:
+        first = f"the deadline came: {first}"
+    return ("interrupted: " if summary.interrupted else "") + first
+
+
 def _allowance_lines(allowances: Sequence[tuple[str, Allowance]]) -> Iterator[str]:
     for registry, seen in allowances:
         line = f"  allowance at {registry}: {seen.remaining}"
@@ -230,6 +241,8 @@ def _listing_lines(listings: Listings) -> list[str]:
             lines.append(
                 f"  lists of {kind}: {lists}, {pages} pages, {found} {entries}{odd}"
             )
+    if filtered := listings.filtered:
+        lines.append(f"      {filtered} tags filtered out")
     suspicious = [one for one in listings if one.state is ListState.SUSPICIOUS]
     lines.extend(
         f"      {safe_text(listing.selector, 500)}: exactly {listing.entries}"

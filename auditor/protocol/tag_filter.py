@@ -1,0 +1,107 @@
+"""Which of a repository's listed tags are audited: pure functions of their names.
+
+The order of the rules is fixed: patterns, digest tags, then of what is left the
+newest. What a reference names outright is never filtered.
+"""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from fnmatch import translate
+from typing import Generic, Protocol, TypeVar
+
+from auditor.protocol import reference_grammar as grammar
+from auditor.protocol.repository_pattern import path_matches
+from auditor.protocol.tag_version import TagOrder, tag_order
+
+# Tags that stand for another image's digest: what cosign attaches (.sig, .att, .sbom)
+# and the fallback of the OCI distribution-spec, section "Referrers Tag Schema".
+_DIGEST_TAG = re.compile(
+    "(?:"
+    + "|".join(f"{a}-[a-f0-9]{{{n}}}" for a, n in grammar.HEX_CHARS.items())
+    + r")(?:\.[a-z0-9]+)?"
+)
+
+
+class Named(Protocol):
+    """What has a tag as its name."""
+
+    @property
+    def name(self) -> str:
+        """The tag."""
+
+
+Entry = TypeVar("Entry", bound=Named)
+
+
+def is_digest_tag(tag: str) -> bool:
+    """Whether a tag only says of which digest it holds something."""
+    return _DIGEST_TAG.fullmatch(tag) is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TagFilter:
+    """Rules for listed tags. `include` empty: all; `latest` null: all of them.
+
+    `exclude_repositories` are path patterns for what a catalog names.
+    """
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    omit_digest_tags: bool = False
+    latest: int | None = None
+    exclude_repositories: tuple[str, ...] = ()
+    _included: re.Pattern[str] | None = field(init=False, compare=False, repr=False)
+    _excluded: re.Pattern[str] | None = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_included", _any_of(self.include))
+        object.__setattr__(self, "_excluded", _any_of(self.exclude))
+
+    def wants(self, tag: str) -> bool:
+        """Whether a tag's name is not filtered out; `latest` is not asked."""
+        return (
+            (self._included is None or self._included.match(tag) is not None)
+            and (self._excluded is None or self._excluded.match(tag) is None)
+            and not (self.omit_digest_tags and is_digest_tag(tag))
+        )
+
+    def wants_repository(self, repository: str) -> bool:
+        """Whether a repository that a catalog names is not filtered out."""
+        return not any(
+            path_matches(pattern, repository) for pattern in self.exclude_repositories
+        )
+
+
+class Newest(Generic[Entry]):
+    """The `count` newest of what is put in, by `tag_order`: it holds no more."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._heap: list[tuple[TagOrder, int, Entry]] = []
+        self._put = 0
+
+    def put(self, entries: Iterable[Entry]) -> None:
+        """Take some more in."""
+        for entry in entries:
+            self._put += 1
+            place = (tag_order(entry.name), self._put, entry)
+            if len(self._heap) < self._count:
+                heapq.heappush(self._heap, place)
+            elif place > self._heap[0]:
+                heapq.heapreplace(self._heap, place)
+
+    def newest_first(self) -> Iterator[Entry]:
+        """What is left of all that was put in."""
+        for _, _, entry in sorted(
+            self._heap, key=lambda place: place[:2], reverse=True
+        ):
+            yield entry
+
+
+def _any_of(patterns: Iterable[str]) -> re.Pattern[str] | None:
+    joined = "|".join(map(translate, patterns))
+    return re.compile(joined) if joined else None

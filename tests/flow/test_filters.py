@@ -1,0 +1,155 @@
+"""Filters choose among what registries list, and never what is named outright."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from auditor.config import load
+from auditor.errors import ConfigError
+from auditor.sandbox.content import Content
+from auditor.sandbox.fault_actions import Answer
+from auditor.sandbox.images import image, index
+from tests.flow.harness import BLOBS, MANIFESTS, TAGS, Lab, Outcome, lab, simple
+
+pytestmark = pytest.mark.anyio
+
+SIGNATURE = f"sha256-{'ab' * 32}.sig"
+NAMES = [
+    "app:1.0", "app:1.1", "app:1.10", "app:1.9-rc1", "app:latest", f"app:{SIGNATURE}",
+    "team/a:1.0", "team/a:2.0", "team/old/b:1.0", "tmp:1.0",
+]  # fmt: skip
+
+
+def short(here: Lab, outcome: Outcome) -> list[str]:
+    assert set(outcome.kinds) <= {"image"}
+    return [name.removeprefix(here.host + "/") for name in outcome.references]
+
+
+@pytest.mark.parametrize(
+    ("selector", "filters", "expected"),
+    [
+        ("app:*", {"include": ("1.*",)}, ["1.0", "1.1", "1.10", "1.9-rc1"]),
+        ("app:*", {"include": ("1.*",), "exclude": ("*-rc*",)}, ["1.0", "1.1", "1.10"]),
+        ("app:1*", {"omit_digest_tags": True, "include": ("*0",)}, ["1.0", "1.10"]),
+        ("app:s*", {"omit_digest_tags": True}, []),
+        ("app:*", {"latest": 3}, ["1.10", "1.9-rc1", "1.1"]),
+        ("app:*", {"latest": 2, "exclude": ("*-*",)}, ["1.10", "1.1"]),
+        ("app:1.?", {"latest": 1}, ["1.1"]),
+    ],
+)
+async def test_filters_choose_among_the_tags_of_a_list(
+    selector: str, filters: dict[str, Any], expected: list[str]
+) -> None:
+    async with lab(simple(NAMES)) as here:
+        outcome = await here.audit(here.ref(selector), page_size=2, **filters)
+        assert short(here, outcome) == [f"app:{tag}" for tag in expected]
+        assert len(here.targets(MANIFESTS)) == len(expected)
+    (listing,) = outcome.summary.listings
+    assert listing.matched == len(expected)
+    assert listing.filtered > 0
+    assert outcome.summary.to_do == 0
+    assert outcome.summary.tally.filtered == 0
+
+
+async def test_the_newest_are_chosen_in_each_repository() -> None:
+    async with lab(simple(NAMES)) as here:
+        outcome = await here.audit(
+            here.ref("*:*"),
+            latest=1,
+            exclude_repositories=("**/old/*", "tmp"),
+        )
+        assert short(here, outcome) == ["app:1.10", "team/a:2.0"]
+        assert len(here.targets(TAGS)) == 2
+    (catalog,) = outcome.summary.listings
+    assert (catalog.repositories, catalog.chosen, catalog.excluded) == (4, 2, 2)
+    assert (catalog.tags, catalog.matched, catalog.filtered) == (8, 2, 6)
+
+
+async def test_what_is_named_outright_is_not_filtered() -> None:
+    async with lab(simple(NAMES)) as here:
+        outcome = await here.audit(
+            here.ref("app:1.0"),
+            here.ref("tmp:*"),
+            exclude=("1.1*",),
+            include=("1.*",),
+            exclude_repositories=("tmp", "app"),
+            latest=1,
+            since="2030-01-01T00:00:00Z",
+        )
+        # The tag pattern names its repository; its tag is too old for --since.
+        assert short(here, outcome) == ["app:1.0"]
+    assert outcome.summary.tally.filtered == 1
+
+
+def aged() -> Content:
+    content = Content()
+    content.add("app", image("new", created="2026-11-20T00:00:00Z"), "new")
+    content.add("app", image("old", created="2026-01-20T00:00:00.5Z"), "old")
+    content.add("app", image("epoch", created="1970-01-01T00:00:00Z"), "epoch")
+    content.add("app", image("none", created=None), "none")
+    both = [
+        image("x", created="2026-11-22T00:00:00Z"),
+        image("y", platform="linux/arm64", created="2026-01-22T00:00:00Z"),
+    ]
+    content.add("app", index(both), "index")
+    return content
+
+
+# The run starts on 2026-11-23.
+@pytest.mark.parametrize(
+    ("since", "expected"),
+    [
+        ("30d", ["epoch", "index", "new", "none"]),
+        ("2026-11-21", ["epoch", "index", "none"]),
+        ("1d", ["epoch", "none"]),
+        ("2026-01-01", ["epoch", "index", "new", "none", "old"]),
+    ],
+)
+async def test_the_time_of_the_image_decides_where_the_list_tells_none(
+    since: str, expected: list[str]
+) -> None:
+    async with lab(aged()) as here:
+        outcome = await here.audit(here.ref("app:*"), since=since)
+        assert short(here, outcome) == [f"app:{tag}" for tag in expected]
+        assert len(here.targets(BLOBS)) == 6
+    dropped = 5 - len(expected)
+    assert outcome.summary.tally.filtered == dropped
+    assert outcome.summary.asked == 5
+    assert outcome.summary.to_do == 0
+    references = outcome.summary.to_json()["references"]
+    assert references["filtered"] == dropped
+
+
+async def test_what_cannot_be_fetched_is_a_failure_of_any_age() -> None:
+    async with lab(aged()) as here:
+        here.faults.on("GET", "/v2/app/manifests/old", Answer(403), forever=True)
+        outcome = await here.audit(here.ref("app:old*"), since="1d")
+    assert outcome.kinds == ["denied"]
+
+
+async def test_the_latest_are_chosen_before_their_age_is_asked() -> None:
+    content = Content()
+    content.add("app", image("a", created="2026-11-22T00:00:00Z"), "1.0")
+    content.add("app", image("b", created="2026-01-22T00:00:00Z"), "2.0")
+    async with lab(content) as here:
+        outcome = await here.audit(here.ref("app:*"), since="30d", latest=1)
+    assert outcome.records == []
+    assert outcome.summary.tally.filtered == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"include": ("[",)}, "a pattern of tags"),
+        ({"exclude": ("a/b",)}, "a pattern of tags"),
+        ({"exclude_repositories": ("Team/*",)}, "a pattern of repositories"),
+        ({"latest": "0"}, "a whole number from 1 to 10000"),
+        ({"since": "yesterday"}, "a span such as 30d or 12h, or a date"),
+        ({"since": "3d", "image_config": "never"}, "--image-config is never"),
+    ],
+)
+def test_a_filter_that_is_none_is_refused(flags: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        load(environment={}, flags=flags)

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auditor.protocol.since import parse_since
+from auditor.protocol.tag_filter import Newest, TagFilter, is_digest_tag
+from auditor.protocol.tag_version import tag_order
+from auditor.registry.lister import ListedTag
+
+TAG = st.text("ab1.-", min_size=1, max_size=5)
+PATTERNS = st.lists(st.text("ab1.-*?", min_size=1, max_size=4), max_size=3)
+
+
+@given(PATTERNS, PATTERNS, st.booleans(), TAG)
+def test_filters_do_what_their_description_says(
+    include: list[str], exclude: list[str], omit: bool, tag: str
+) -> None:
+    rules = TagFilter(
+        include=tuple(include), exclude=tuple(exclude), omit_digest_tags=omit
+    )
+    expected = (
+        (not include or any(fnmatchcase(tag, pattern) for pattern in include))
+        and not any(fnmatchcase(tag, pattern) for pattern in exclude)
+        and not (omit and is_digest_tag(tag))
+    )
+    assert rules.wants(tag) is expected
+
+
+@given(st.lists(st.lists(TAG, max_size=6), max_size=6), st.integers(1, 8))
+def test_the_newest_are_the_first_of_all_in_order(
+    pages: list[list[str]], count: int
+) -> None:
+    newest: Newest[ListedTag] = Newest(count)
+    for page in pages:
+        newest.put(map(ListedTag, page))
+    every = [tag for page in pages for tag in page]
+    expected = sorted(every, key=tag_order, reverse=True)[:count]
+    assert [tag.name for tag in newest.newest_first()] == expected
+
+
+@given(st.text() | st.from_regex(r"[0-9]{1,7}[smhdw]|[0-9]{4}-[0-9]{2}-[0-9]{2}"))
+def test_any_text_is_a_time_or_refused(text: str) -> None:
+    try:
+        since = parse_since(text)
+    except ValueError:
+        return
+    assert str(since) == text

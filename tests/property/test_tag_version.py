@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auditor.protocol.semver import parse_version
+from auditor.protocol.tag_version import natural, tag_order
+
+NUMBER = st.integers(0, 12)
+RELEASE = st.builds("{}.{}.{}".format, NUMBER, NUMBER, NUMBER)
+ANNOUNCED = st.sampled_from(["alpha", "beta", "rc"])
+# Versions of which semver.org and this order must say the same.
+SEMVER = st.one_of(
+    RELEASE,
+    st.builds("v{}".format, RELEASE),
+    st.builds("{}-{}".format, RELEASE, ANNOUNCED),
+    st.builds("{}-{}.{}".format, RELEASE, ANNOUNCED, NUMBER),
+)
+# Text near to tags that are versions, and to those that look like some.
+TAG = st.lists(
+    st.sampled_from(
+        ["v", "1", "2", "10", "0", "007", ".", ".", "-", "_", "rc", "RC", "a", "b1",
+         "alpha", "beta.2", "alpine", "latest", "main", "sha", "20240131", "x"]
+    ),
+    min_size=1,
+    max_size=8,
+).map("".join)  # fmt: skip
+
+
+@given(SEMVER, SEMVER)
+def test_semantic_versions_have_their_order(one: str, other: str) -> None:
+    first, second = parse_version(one), parse_version(other)
+    assert first is not None
+    assert second is not None
+    if first != second:
+        assert (tag_order(one) < tag_order(other)) is (first < second)
+
+
+@given(TAG | st.text(), TAG | st.text())
+def test_any_two_tags_have_an_order_and_equal_ones_are_the_same(
+    one: str, other: str
+) -> None:
+    first, second = tag_order(one), tag_order(other)
+    assert (first == second) is (one == other)
+    assert (first < second) is not (first >= second)
+
+
+@given(RELEASE | st.builds("v{}".format, RELEASE) | st.builds("{}".format, NUMBER))
+def test_a_pre_release_comes_before_its_release_and_a_variant_after(tag: str) -> None:
+    assert tag_order(f"{tag}-rc1") < tag_order(tag) < tag_order(f"{tag}-slim")
+
+
+@given(st.text(), st.text())
+def test_numbers_in_names_are_compared_as_numbers(one: str, other: str) -> None:
+    assert (natural(one) == natural(other)) is (one == other)
+    assert natural(f"{one.rstrip('0123456789')}9") < natural(
+        f"{one.rstrip('0123456789')}10"
+    )

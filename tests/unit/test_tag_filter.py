@@ -1,0 +1,158 @@
+"""Filters of listed tags, by name, by version and by time."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from auditor.protocol.since import is_too_old, parse_since, read_time
+from auditor.protocol.tag_filter import Newest, TagFilter, is_digest_tag
+from auditor.registry.lister import ListedTag
+
+HEX = "0123456789abcdef" * 4
+NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+TAGS = ["1.0", "1.1", "1.1-rc1", "2.0", "latest", "main", f"sha256-{HEX}.sig"]
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        (TagFilter(), TAGS),
+        (TagFilter(include=("1.*",)), ["1.0", "1.1", "1.1-rc1"]),
+        (TagFilter(include=("1.*", "m*")), ["1.0", "1.1", "1.1-rc1", "main"]),
+        (TagFilter(include=("1.*",), exclude=("*-rc*",)), ["1.0", "1.1"]),
+        (TagFilter(exclude=("?.?", "l*", "*-*")), ["main"]),
+        (TagFilter(include=("[!0-9]*",), exclude=("sha*",)), ["latest", "main"]),
+        (TagFilter(include=("1.0",), exclude=("1.0",)), []),
+        (TagFilter(omit_digest_tags=True), TAGS[:-1]),
+        (TagFilter(include=("MAIN",)), []),
+    ],
+)
+def test_names_are_filtered_by_patterns(rules: TagFilter, expected: list[str]) -> None:
+    assert list(filter(rules.wants, TAGS)) == expected
+
+
+@pytest.mark.parametrize(
+    ("tag", "is_one"),
+    [
+        (f"sha256-{HEX}", True),
+        (f"sha256-{HEX}.sig", True),
+        (f"sha256-{HEX}.att", True),
+        (f"sha256-{HEX}.sbom", True),
+        (f"sha512-{HEX}{HEX}", True),
+        (f"sha256-{HEX[:-1]}", False),
+        (f"sha256-{HEX}0", False),
+        (f"sha256-{HEX}-sig", False),
+        (f"sha256-{HEX.upper()}", False),
+        ("sha256-abc", False),
+        (f"v-sha256-{HEX}", False),
+    ],
+)
+def test_digest_tags(tag: str, is_one: bool) -> None:
+    assert is_digest_tag(tag) is is_one
+
+
+@pytest.mark.parametrize(
+    ("repository", "wanted"),
+    [("team/app", True), ("team/old/app", False), ("tmp", False), ("a/tmp", False)],
+)
+def test_repositories_are_filtered_by_path_patterns(
+    repository: str, wanted: bool
+) -> None:
+    rules = TagFilter(exclude_repositories=("team/old/**", "**/tmp"))
+    assert rules.wants_repository(repository) is wanted
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        (1, ["2.0"]),
+        (3, ["2.0", "1.1", "1.1-rc1"]),
+        (5, ["2.0", "1.1", "1.1-rc1", "1.0", "latest"]),
+        (100, ["2.0", "1.1", "1.1-rc1", "1.0", "latest", f"sha256-{HEX}.sig", "main"]),
+    ],
+)
+def test_the_newest_by_version_come_first(count: int, expected: list[str]) -> None:
+    newest: Newest[ListedTag] = Newest(count)
+    newest.put(map(ListedTag, TAGS[:3]))
+    newest.put(map(ListedTag, TAGS[3:]))
+    assert [tag.name for tag in newest.newest_first()] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("30d", NOW - timedelta(days=30)),
+        ("12h", NOW - timedelta(hours=12)),
+        ("90m", NOW - timedelta(minutes=90)),
+        ("5s", NOW - timedelta(seconds=5)),
+        ("2w", NOW - timedelta(weeks=2)),
+        ("0d", NOW),
+        ("999999w", datetime.min.replace(tzinfo=UTC)),
+        ("2026-01-31", datetime(2026, 1, 31, tzinfo=UTC)),
+        ("2026-01-31T12:00:00Z", datetime(2026, 1, 31, 12, tzinfo=UTC)),
+        ("2026-01-31T12:00:00+02:00", datetime(2026, 1, 31, 10, tzinfo=UTC)),
+    ],
+)
+def test_since_is_a_span_or_a_date(text: str, moment: datetime) -> None:
+    since = parse_since(text)
+    assert since.before(NOW) == moment
+    assert str(since) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "30", "d", "-3d", "3.5d", "3 d", "1y", "2026-13-01", "2026-02-30", "yesterday",
+     "2026-01-31T12:00:00", "20260131", "2026-W05", "٣d", "2026-01-31T", "1d1h"],
+)  # fmt: skip
+def test_what_is_neither_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="neither a span nor a date"):
+        parse_since(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        (None, None),
+        ("", None),
+        ("soon", None),
+        ("0001-01-01T00:00:00Z", None),
+        ("1970-01-01T00:00:00Z", None),
+        ("1980-01-01T00:00:01Z", None),
+        (
+            "2026-01-31T12:00:00.123456789Z",
+            datetime(2026, 1, 31, 12, 0, 0, 123456, UTC),
+        ),
+        ("2026-01-31T12:00:00", datetime(2026, 1, 31, 12, tzinfo=UTC)),
+    ],
+)
+def test_times_that_say_nothing_are_none(
+    text: str | None, moment: datetime | None
+) -> None:
+    assert read_time(text) == moment
+
+
+OLD, NEW = NOW - timedelta(days=40), NOW - timedelta(days=10)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("created", "pushed", "too_old"),
+    [
+        (OLD, None, True),
+        (NEW, None, False),
+        (NEW, OLD, False),
+        (OLD, NEW, True),
+        (None, OLD, True),  # it cannot have been made after it was pushed
+        (None, NEW, None),  # an old image may be pushed today
+        (None, None, None),
+        (EPOCH, None, None),
+        (EPOCH, OLD, True),
+    ],
+)
+def test_what_a_listing_tells_of_an_age(
+    created: datetime | None, pushed: datetime | None, too_old: bool | None
+) -> None:
+    since = NOW - timedelta(days=30)
+    assert is_too_old(since, created=created, pushed=pushed) is too_old
