@@ -181,9 +181,10 @@ def _prepared(path: Path) -> tuple[sqlite3.Connection, str | None]:
 
 def _set_up(connection: sqlite3.Connection, path: Path) -> str | None:
     connection.execute(_CACHE)
-    application = _number(connection, "application_id")
-    version = _number(connection, "user_version")
+    # In this order: another process may make them meanwhile, all in one transaction.
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    version = _number(connection, "user_version")
+    application = _number(connection, "application_id")
     if application != APPLICATION_ID and (application or tables):
         raise StoreError(f"{path}: {_NO_STORE}")
     if not tables:
