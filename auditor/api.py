@@ -14,6 +14,7 @@ from auditor.records import Record
 from auditor.registry.clock import SystemClock
 from auditor.registry.open import open_registries
 from auditor.sources.inputs import items_of
+from auditor.store.open import open_store
 
 
 async def audit(
@@ -34,13 +35,18 @@ async def audit(
     send, receive = anyio.create_memory_object_stream[Record](settings.workers)
 
     async def run() -> None:
-        async with send, open_registries(settings, clock=clock) as registries:
+        async with (
+            send,
+            open_registries(settings, clock=clock) as registries,
+            open_store(settings, now=clock.epoch) as store,
+        ):
             await Run(
                 settings,
                 items_of(settings),
                 registries=registries,
                 clock=clock,
                 write=send.send,
+                store=store,
             ).run()
 
     # A task of its own rather than a task group: a generator may be closed by another

@@ -58,6 +58,7 @@ async def audit(settings: Settings) -> int:
     from auditor.reports.shapes import encoder
     from auditor.reports.summary import summary_lines
     from auditor.sources.inputs import check_lists, items_of
+    from auditor.store.open import open_store
 
     check_lists(settings)
     for path in (settings.summary, settings.metrics):
@@ -68,6 +69,7 @@ async def audit(settings: Settings) -> int:
     interruption = Interruption()
     async with (
         open_registries(settings, clock=clock) as registries,
+        open_store(settings, now=clock.epoch) as store,
         ReportWriter(settings.output) as report,
     ):
         run = Run(
@@ -76,6 +78,7 @@ async def audit(settings: Settings) -> int:
             registries=registries,
             clock=clock,
             write=lambda record: report.write(encode(record)),
+            store=store,
         )
         with _progress(settings, run), unwrapped():
             async with anyio.create_task_group() as group:

@@ -40,13 +40,20 @@ async def _inspect(settings: Settings, text: str, as_json: bool, raw: bool) -> i
     from auditor.records import FailureRecord
     from auditor.registry.clock import SystemClock
     from auditor.registry.open import open_registries
+    from auditor.store.open import open_store
 
     reference = reference_argument(text)
     clock = SystemClock()
-    async with open_registries(settings, clock=clock) as registries:
+    async with (
+        open_registries(settings, clock=clock) as registries,
+        # A person who looks at one image wants to see what is there now.
+        open_store(replace(settings, no_store=True), now=clock.epoch) as store,
+    ):
         # A person looks at everything that one image says.
         wanted = replace(Wanted.of(settings), image_config=ImageConfigMode.ALWAYS)
-        images = ImageAuditor(registries, wanted=wanted, clock=clock)
+        images = ImageAuditor(
+            registries, wanted=wanted, clock=clock, store=store, recheck_s=0
+        )
         if raw:
             return await _raw(images, reference)
         record = await images.audit(reference)

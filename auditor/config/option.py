@@ -33,6 +33,7 @@ class Group(StrEnum):
     IMAGE = "Image"
     REPORT = "Report"
     RUN = "Run"
+    STORE = "Store"
     CREDENTIALS = "Credentials"
     NETWORK = "Network"
 

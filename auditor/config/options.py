@@ -11,6 +11,7 @@ from auditor.config.table.report import REPORT
 from auditor.config.table.run import RUN
 from auditor.config.table.scale import SCALE
 from auditor.config.table.selection import SELECTION
+from auditor.config.table.store import STORE
 from auditor.config.table.tokens import TOKENS
 
 OPTIONS: tuple[Option, ...] = (
@@ -20,6 +21,7 @@ OPTIONS: tuple[Option, ...] = (
     *REPORT,
     *RUN,
     *SCALE,
+    *STORE,
     *CREDENTIALS,
     *TOKENS,
     *NETWORK,

@@ -102,6 +102,7 @@ class RegistrySettings:
     max_manifest_bytes: int = 4 * 1024 * 1024
     # The largest page that distribution and ECR grant.
     page_size: int = 1000
+    immutable_tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +115,9 @@ class Settings:
     are what is said of an image. `window` is how many finished records may wait for
     their turn. `deadline_s` is the time that the whole run has, `reference_timeout_s`
     what one reference may take; null: no limit.
+    `store` is a path (null: in the cache directory) of at most `store_max_size` bytes;
+    a part of an image that is in it is taken to be in the registry, too, until
+    `store_recheck_s` after the registry last gave it.
     `registries` is keyed by `Reference.registry`; a registry that is not in it
     is asked as `default_registry` says. `namespaces` are the logins of parts of
     registries, by `registry/namespace`.
@@ -139,6 +143,13 @@ class Settings:
     order: Order = Order.INPUT
     workers: int = 16
     window: int = 1024
+    store: str | None = None
+    no_store: bool = False
+    # An index of eight platforms takes some 10 KB in it: a hundred thousand of them.
+    store_max_size: int = 1024**3
+    # A week: what a registry has lost is known after that, for a seventh of the
+    # requests of asking every night.
+    store_recheck_s: float = 7 * 24 * 3600.0
     deadline_s: float | None = None
     reference_timeout_s: float | None = None
     docker_config: bool = True

@@ -26,6 +26,8 @@ _HOST = re.compile(
 )
 _SPAN = re.compile(r"(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,6})s)?")
 _SPAN_UNITS_S = (3600, 60, 1)
+_SIZE = re.compile(r"([0-9]{1,15})([KMGT]?)i?B?", re.IGNORECASE)
+_SIZE_UNITS = ("", "K", "M", "G", "T")
 _SWITCH = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
     **dict.fromkeys(("0", "false", "no", "off"), False),
@@ -122,6 +124,24 @@ def span(least: float, most: float) -> Value:
     plain = seconds(least, most)
     wanted = f"{plain.wanted}, or a time such as 90m or 1h30m,"
     return Value(metavar="DURATION", wanted=wanted, typed=typed, text=text)
+
+
+def size(least: int, most: int) -> Value:
+    """Make a number of bytes within bounds, or one with K, M, G or T (of 1024)."""
+
+    def typed(value: object) -> int:
+        return text(value) if isinstance(value, str) else plain.typed(value)  # type: ignore[return-value]
+
+    def text(value: object) -> int:
+        match = _SIZE.fullmatch(str(value).strip())
+        _require(match)
+        assert match is not None
+        number, unit = match.groups()
+        return plain.typed(int(number) * 1024 ** _SIZE_UNITS.index(unit.upper()))  # type: ignore[return-value]
+
+    plain = whole(least, most)
+    wanted = f"{plain.wanted}, or a size such as 500M or 2G,"
+    return Value(metavar="SIZE", wanted=wanted, typed=typed, text=text)
 
 
 def switch() -> Value:

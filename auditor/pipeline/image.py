@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from datetime import UTC, datetime
+from typing import TypeVar
 
-from auditor.errors import Failure, FailureKind, ProtocolError, Stage
+from auditor.errors import Failure, FailureKind, Stage
 from auditor.pipeline.around import Around, Surroundings
 from auditor.pipeline.assembly import Assembly, StoppedError
 from auditor.pipeline.facts import (
     Facts,
 )
+from auditor.pipeline.lookup import Lookup
+from auditor.pipeline.lru import Lru
 from auditor.pipeline.shared import SharedContent
 from auditor.pipeline.wanted import Wanted
-from auditor.protocol.answer import Answer
-from auditor.protocol.document import Document, read_document
+from auditor.protocol.document import Document
 from auditor.protocol.image_config import ImageConfig
 from auditor.protocol.reference import Reference
 from auditor.records import (
@@ -27,6 +28,7 @@ from auditor.records import (
 from auditor.registry.client import Registry
 from auditor.registry.clock import Clock
 from auditor.registry.registries import Registries
+from auditor.store.digest_store import DigestStore
 
 # Assembled images remembered, so that tags of one digest are put together once.
 # Some 10 KiB each for an index of eight platforms: 20 MiB.
@@ -35,16 +37,28 @@ MAX_FACTS = 2048
 _OF_THE_PLACE = frozenset({WarningCode.CHILD_MISSING, WarningCode.CONFIG_MISSING})
 
 
+Value = TypeVar("Value")
+
+
 class ImageAuditor:
     """Turns references into records; holds what a run shares."""
 
-    def __init__(self, registries: Registries, *, wanted: Wanted, clock: Clock) -> None:
+    def __init__(
+        self,
+        registries: Registries,
+        *,
+        wanted: Wanted,
+        clock: Clock,
+        store: DigestStore,
+        recheck_s: float,
+    ) -> None:
         self._registries = registries
         self._wanted = wanted
         self._clock = clock
-        self.content = SharedContent()
+        self.content = SharedContent(store, clock=clock, recheck_s=recheck_s)
         self.around = Around(self.content, wanted)
-        self._facts: OrderedDict[str, Facts] = OrderedDict()
+        self._lookup = Lookup(self.content)
+        self._facts: Lru[tuple[str, str, str], Facts] = Lru(MAX_FACTS)
 
     async def prefetch(self, reference: Reference) -> None:
         """Get the token that `audit` will need."""
@@ -56,13 +70,17 @@ class ImageAuditor:
         registry = await self._registries.get(reference.registry)
         return registry.pull_auth(reference.repository).wanted()
 
-    async def audit(self, reference: Reference, *, listed: bool = False) -> Record:
-        """The record of a reference; `listed`: the registry itself named the tag."""
+    async def audit(
+        self, reference: Reference, *, listed: bool = False, digest: str | None = None
+    ) -> Record:
+        """The record of a reference; `listed`: the registry itself named the tag, and
+        `digest`, if not null, is what it said that the tag names."""
         try:
             registry = await self._registries.get(reference.registry)
             await self._access(registry, reference.repository)
-            answer = await self._get(registry, reference)
-            document = self._document(answer, reference)
+            document = _or_stop(
+                await self._lookup.document(registry, reference, listed=digest)
+            )
             # Asked again, at no cost: a registry may have let us know only by its
             # answer to the manifest request that it wants a token.
             access = await self._access(registry, reference.repository)
@@ -77,8 +95,7 @@ class ImageAuditor:
         try:
             registry = await self._registries.get(reference.registry)
             await self._access(registry, reference.repository)
-            answer = await self._get(registry, reference)
-            self._document(answer, reference)
+            answer, _ = _or_stop(await self._lookup.answer(registry, reference))
         except StoppedError as stop:
             return stop.failure
         return answer.body
@@ -104,43 +121,19 @@ class ImageAuditor:
             raise StoppedError(granted)
         return granted.access
 
-    async def _get(self, registry: Registry, reference: Reference) -> Answer:
-        answer = await registry.get_manifest(
-            reference.repository, reference.manifest_reference
-        )
-        if isinstance(answer, Failure):
-            raise StoppedError(answer)
-        return answer
-
-    def _document(self, answer: Answer, reference: Reference) -> Document:
-        try:
-            return read_document(
-                answer.body,
-                content_type=answer.content_type,
-                header_digest=answer.headers.get("Docker-Content-Digest"),
-                asked_digest=reference.digest,
-            )
-        except ProtocolError as error:
-            failure = Failure(
-                kind=error.kind, detail=error.detail, status=answer.status
-            )
-            raise StoppedError(failure) from None
-
     async def _facts_of(
         self, registry: Registry, repository: str, document: Document
     ) -> Facts:
-        known = self._facts.get(document.digest)
+        name = (registry.name, document.digest, document.media_type)
+        known = self._facts.get(name)
         if known is not None:
-            self._facts.move_to_end(document.digest)
             return known
         facts = await Assembly(registry, repository, self.content, self._wanted).facts(
             document
         )
-        if any(warn.code in _OF_THE_PLACE for warn in facts.warnings):
-            return facts  # another repository may have what this one has not
-        self._facts[document.digest] = facts
-        if len(self._facts) > MAX_FACTS:
-            self._facts.popitem(last=False)
+        # Another repository may have what this one has not.
+        if not any(warn.code in _OF_THE_PLACE for warn in facts.warnings):
+            self._facts.put(name, facts)
         return facts
 
     # -- records ---------------------------------------------------------------
@@ -201,3 +194,9 @@ class ImageAuditor:
             attempts=failure.attempts,
             audited_at=self._now(),
         )
+
+
+def _or_stop(found: Value | Failure) -> Value:
+    if isinstance(found, Failure):
+        raise StoppedError(found)
+    return found

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import nullcontext
 from datetime import UTC, datetime
+from typing import cast
 
 import anyio
 from anyio.abc import TaskGroup
@@ -29,6 +31,7 @@ from auditor.registry.clock import Clock
 from auditor.registry.registries import Registries
 from auditor.reports.summary import Summary, Tally
 from auditor.sources.lists import Item
+from auditor.store.digest_store import DigestStore
 
 
 class Run:
@@ -46,14 +49,23 @@ class Run:
         clock: Clock,
         write: Callable[[Record], Awaitable[None]],
         placed: Callable[[Turn], None] | None = None,
+        store: DigestStore | None = None,
     ) -> None:
+        """`store` null: a private one, closed with the run."""
         self._placed = placed
         self._settings = settings
         self._items = items
         self._registries = registries
         self._clock = clock
         self._write = write
-        self._images = ImageAuditor(registries, wanted=Wanted.of(settings), clock=clock)
+        self._private = None if store else DigestStore(None, now=clock.epoch)
+        self._images = ImageAuditor(
+            registries,
+            wanted=Wanted.of(settings),
+            clock=clock,
+            store=store or cast("DigestStore", self._private),
+            recheck_s=settings.store_recheck_s,
+        )
         self._selection = Selection.of(
             settings, datetime.fromtimestamp(clock.epoch(), UTC)
         )
@@ -74,7 +86,7 @@ class Run:
 
     async def run(self) -> None:
         """Audit everything. Raises an `AuditorError` that stops the whole run."""
-        with unwrapped():
+        with unwrapped(), self._private or nullcontext():
             async with anyio.create_task_group() as group:
                 if self._settings.deadline_s is not None:
                     group.start_soon(self._expire_after, self._settings.deadline_s)
@@ -116,6 +128,8 @@ class Run:
             requests=self._registries.counts.sent,
             repeated=self._registries.counts.repeated,
             saved=self._images.content.saved,
+            damaged=self._images.content.store.damaged,
+            not_stored=self._images.content.store.not_stored,
             listings=self._expansion.listings,
             max_requests=self._settings.max_requests,
             allowances=self._registries.allowances(),
@@ -156,7 +170,9 @@ class Run:
             return self._images.failure_record(entry.reference, not_reached())
         longest_s = self._settings.reference_timeout_s
         with self._deadline.scope() as time_left, anyio.move_on_after(longest_s):
-            record = await self._images.audit(entry.reference, listed=entry.listed)
+            record = await self._images.audit(
+                entry.reference, listed=entry.listed, digest=entry.digest
+            )
             if (
                 entry.age_unknown
                 and isinstance(record, ImageRecord)

@@ -1,53 +1,97 @@
-"""What is addressed by a digest is fetched once per run, whoever asks first."""
+"""What is addressed by a digest: fetched once, whoever asks first, and kept in the
+store for the runs to come.
+
+Content is shared by all repositories of a registry. That one registry holds it says
+nothing of another one, and that it held it says nothing for ever: see docs/store.md.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import TypeVar, cast
 
 from auditor.errors import Failure, ProtocolError, Stage
+from auditor.pipeline.lru import Lru
+from auditor.protocol.answer import Answer
 from auditor.protocol.document import Document, read_document
 from auditor.protocol.image_config import ImageConfig, parse_image_config
+from auditor.protocol.media_types import essence
+from auditor.protocol.schema1 import Schema1
 from auditor.registry.client import Registry
+from auditor.registry.clock import Clock
 from auditor.registry.single_flight import SingleFlight
+from auditor.store.batch import Held
+from auditor.store.digest_store import DigestStore
+
+# Parsed documents and configs at hand, some 5 KB each with ten layers: 5 MB. What
+# falls out is read from the store again.
+MAX_PARSED = 1024
+# Failures of digests that a repository does not have, some 500 bytes each.
+MAX_FAILURES = 4096
+# Statuses that say of HEAD that it is not known at all.
+NO_HEAD = frozenset({405, 501})
+# Stands in the store for the Content-Type of what came from the blobs' address.
+BLOB = "#blob"
 
 Value = TypeVar("Value", Document, ImageConfig)
-_Place = tuple[str, str, str]  # registry, repository, digest
+_Name = tuple[str, str]  # registry, digest
+_Place = tuple[str, str, str, str]  # what, registry, repository, digest
 
 
-class _Once:
-    """A memo by digest over flights by digest.
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A manifest, and when and as what its registry gave it."""
 
-    A digest names content, so what one repository gave is right for all. A failure
-    belongs to the place that was asked: another repository may still have it.
-    """
-
-    def __init__(self) -> None:
-        self.values: dict[str, object] = {}
-        self.failures: dict[_Place, Failure] = {}
-        self.flights: SingleFlight[str, tuple[_Place, object]] = SingleFlight()
+    document: Document
+    held: Held
 
 
 class SharedContent:
-    """Child manifests and image configs of a run, by digest."""
+    """Manifests and image configs by digest.
 
-    def __init__(self) -> None:
-        self._manifests = _Once()
-        self._configs = _Once()
+    `recheck_s`: what is in the store is trusted to be in the registry for so long
+    after the registry has last said so. `saved` counts what was not fetched:
+    `manifests` and `configs` because this run had them already, `stored_...` because
+    an earlier one had.
+    """
+
+    def __init__(self, store: DigestStore, *, clock: Clock, recheck_s: float) -> None:
+        self.store = store
+        self._clock = clock
+        self._recheck_s = recheck_s
+        self._manifests: Lru[_Name, Known] = Lru(MAX_PARSED)
+        self._configs: Lru[_Name, ImageConfig] = Lru(MAX_PARSED)
+        self._failures: Lru[_Place, Failure] = Lru(MAX_FAILURES)
+        self._flights: SingleFlight[tuple[str, str, str], tuple[_Place, object]] = (
+            SingleFlight()
+        )
         self.saved: Counter[str] = Counter()
 
     async def manifest(
         self, registry: Registry, repository: str, digest: str
     ) -> Document | Failure:
         """The manifest with this digest."""
+        name = (registry.name, digest)
+
+        def at_hand() -> Document | None:
+            known = self._manifests.get(name)
+            return None if known is None else known.document
 
         async def fetch() -> Document | Failure:
+            known = self.known(registry.name, digest)
+            if known is not None and (
+                self._is_fresh(known.held, digest)
+                or await self.is_there(registry, repository, digest, known)
+            ):
+                self.saved["stored_manifests"] += 1
+                return known.document
             answer = await registry.get_manifest(repository, digest)
             if isinstance(answer, Failure):
                 return answer
             try:
-                return read_document(
+                document = read_document(
                     answer.body,
                     content_type=answer.content_type,
                     header_digest=None,
@@ -55,35 +99,117 @@ class SharedContent:
                 )
             except ProtocolError as error:
                 return Failure(kind=error.kind, detail=error.detail)
+            held = self.put(registry.name, answer, document)
+            self._manifests.put(name, Known(document, held))
+            return document
 
-        place = (registry.name, repository, digest)
-        return await self._get(self._manifests, place, fetch, "manifests")
+        place = ("manifests", registry.name, repository, digest)
+        return await self._once(place, at_hand, fetch)
 
     async def config(
         self, registry: Registry, repository: str, digest: str
     ) -> ImageConfig | Failure:
         """The image config with this digest."""
+        name = (registry.name, digest)
 
         async def fetch() -> ImageConfig | Failure:
-            raw = await registry.get_blob(repository, digest)
-            if isinstance(raw, Failure):
-                return raw
+            stored = self.store.get(registry.name, digest)
+            if (
+                stored is not None
+                and stored.held is not None
+                and stored.held.content_type == BLOB
+                and self._is_fresh(stored.held, digest)
+            ):
+                self.saved["stored_configs"] += 1
+                raw = stored.body
+            else:
+                answer = await registry.get_blob(repository, digest)
+                if isinstance(answer, Failure):
+                    return answer
+                raw = answer
+                self.store.put(registry.name, digest, raw, content_type=BLOB)
             try:
-                return parse_image_config(raw)
+                config = parse_image_config(raw)
             except ProtocolError as error:
                 return Failure(kind=error.kind, detail=error.detail, stage=Stage.CONFIG)
+            self._configs.put(name, config)
+            return config
 
-        place = (registry.name, repository, digest)
-        return await self._get(self._configs, place, fetch, "configs")
+        place = ("configs", registry.name, repository, digest)
+        return await self._once(place, lambda: self._configs.get(name), fetch)
 
-    async def _get(
+    def known(self, registry: str, digest: str) -> Known | None:
+        """The manifest, if this registry gave it before: in this run or another."""
+        known = self._manifests.get((registry, digest))
+        if known is not None:
+            return known
+        stored = self.store.get(registry, digest)
+        if stored is None or stored.held is None or stored.held.content_type == BLOB:
+            return None
+        try:
+            document = read_document(
+                stored.body,
+                content_type=stored.held.content_type,
+                header_digest=None,
+                asked_digest=digest,
+            )
+        except ProtocolError:
+            # Written by a version that read it otherwise: the registry decides.
+            self.store.drop(digest)
+            return None
+        known = Known(document, stored.held)
+        self._manifests.put((registry, digest), known)
+        return known
+
+    def put(self, registry: str, answer: Answer, document: Document) -> Held:
+        """Remember a manifest that this registry gave just now."""
+        manifest = document.manifest
+        said = essence(answer.content_type)
+        self.store.put(
+            registry,
+            document.digest,
+            answer.body,
+            content_type=said,
+            partly=isinstance(manifest, Schema1) and manifest.signed,
+        )
+        # What is at hand may be of another Content-Type.
+        self._manifests.drop((registry, document.digest))
+        return Held(said, int(self._clock.epoch()))
+
+    async def is_there(
+        self, registry: Registry, repository: str, digest: str, known: Known
+    ) -> bool:
+        """Whether HEAD says that the repository holds what is known. If it does not,
+        GET decides, and gives the words for why not."""
+        if not self.store.head_pays(registry.name):
+            return False
+        answer = await registry.head_manifest(repository, digest)
+        if isinstance(answer, Failure):
+            if answer.status in NO_HEAD:
+                self.store.no_head(registry.name)
+            return False
+        said = essence(answer.content_type)
+        if said != known.held.content_type:
+            return False
+        self.store.confirm(registry.name, digest, said)
+        held = Held(said, int(self._clock.epoch()))
+        self._manifests.put((registry.name, digest), Known(known.document, held))
+        return True
+
+    def _is_fresh(self, held: Held, digest: str) -> bool:
+        """Whether it was there lately: for what came on one day, the asking again is
+        spread over the second half of the time."""
+        spread = 0.5 + int(digest.rpartition(":")[2][:2], 16) / 510
+        age_s = self._clock.epoch() - held.confirmed
+        return -self._recheck_s <= age_s < self._recheck_s * spread
+
+    async def _once(
         self,
-        once: _Once,
         place: _Place,
+        at_hand: Callable[[], Value | None],
         fetch: Callable[[], Awaitable[Value | Failure]],
-        what: str,
     ) -> Value | Failure:
-        digest = place[2]
+        what, registry, _, digest = place
         fetched_here = False
 
         async def fetch_here() -> tuple[_Place, object]:
@@ -92,17 +218,18 @@ class SharedContent:
             return place, await fetch()
 
         while True:
-            known = once.values.get(digest) or once.failures.get(place)
+            known: Value | Failure | None = at_hand() or self._failures.get(place)
             if known is None:
-                where, known = await once.flights.run(digest, fetch_here)
-                if not isinstance(known, Failure):
-                    once.values[digest] = known
-                elif where == place:
+                where, found = await self._flights.run(
+                    (what, registry, digest), fetch_here
+                )
+                known = cast("Value | Failure", found)
+                if isinstance(known, Failure):
+                    if where != place:
+                        continue  # another repository's failure is not ours
                     if not known.kind.retryable:
-                        once.failures[place] = known
+                        self._failures.put(place, known)
                     return known
-                else:
-                    continue  # another repository's failure is not ours
             if not fetched_here:
                 self.saved[what] += 1
-            return known  # type: ignore[return-value]
+            return known

@@ -144,6 +144,17 @@ class Registry:
             authorizer=self.pull_auth(repository),
         )
 
+    async def head_manifest(self, repository: str, reference: str) -> Answer | Failure:
+        """The answer without its body: whether it is there, and its digest."""
+        return await self._exchange.send(
+            RequestKind.HEAD,
+            "HEAD",
+            f"{self.base_url}/v2/{repository}/manifests/{reference}",
+            headers=_MANIFEST_HEADERS,
+            max_bytes=self.settings.max_manifest_bytes,
+            authorizer=self.pull_auth(repository),
+        )
+
     async def get_blob(self, repository: str, digest: str) -> bytes | Failure:
         """A small blob's verified bytes (spec: "Pulling blobs").
 

@@ -45,6 +45,7 @@ class RequestKind(StrEnum):
 
     PING = "ping"
     TOKEN = "token"
+    HEAD = "head"  # of a manifest: is it there, and which is it
     MANIFEST = "manifest"
     BLOB = "blob"
     BLOB_CHECK = "blob_check"

@@ -62,9 +62,12 @@ class Summary:
     `requests` counts everything that was sent, by kind; `repeated` how many of these
     were sent again, and why. `not_asked` are failures that cost no request: what a
     limit, a deadline or a host that was given up left to do. `allowances` are what
-    registries said last of the requests that they grant. `blobs` counts those that
-    were verified, each once in its repository: `checked` are `there`, `missing` or
-    `unverified`; `size_differs` counts what manifests say of them.
+    registries said last of the requests that they grant. `saved` counts what was not
+    fetched, by what it is and who had it (see `SAVED`); `damaged` is what the store
+    held and could not be used, `not_stored` what a slow disk left no time to store.
+    `blobs` counts those that were verified, each once in its repository: `checked` are
+    `there`, `missing` or `unverified`; `size_differs` counts what manifests say of
+    them.
     """
 
     started_at: str
@@ -80,6 +83,8 @@ class Summary:
     requests: Mapping[str, int]
     repeated: Mapping[str, int]
     saved: Mapping[str, int]
+    damaged: int = 0
+    not_stored: int = 0
     listings: Listings
     max_requests: int | None = None
     allowances: Sequence[tuple[str, Allowance]] = ()
@@ -143,7 +148,22 @@ class Summary:
             "repeated": dict(sorted(self.repeated.items())),
             "saved": dict(sorted(self.saved.items())),
             "blobs": dict(sorted(self.blobs.items())),
+            "store": {"damaged": self.damaged, "not_stored": self.not_stored},
         }
+
+
+# What was not fetched, and how a person is told of it.
+SAVED = {
+    "not fetched twice": {"manifests": "manifests", "configs": "configs"},
+    "known from earlier runs": {
+        "known_tags": "tags (HEAD was enough)",
+        "known_digests": "digests (HEAD was enough)",
+        "listed_tags": "tags as the list says (no request)",
+        "immutable_tags": "immutable tags (no request)",
+        "stored_manifests": "manifests below them",
+        "stored_configs": "configs",
+    },
+}
 
 
 def summary_lines(summary: Summary) -> list[str]:
@@ -181,9 +201,25 @@ def summary_lines(summary: Summary) -> list[str]:
     lines.extend(_allowance_lines(summary.allowances))
     if summary.blobs:
         lines.append(_blob_line(summary.blobs))
-    spared = ", ".join(f"{count} {what}" for what, count in summary.saved.items())
-    if spared:
-        lines.append(f"  not fetched twice: {spared}")
+    lines.extend(_saved_lines(summary))
+    return lines
+
+
+def _saved_lines(summary: Summary) -> list[str]:
+    lines = []
+    for said, names in SAVED.items():
+        spared = ", ".join(
+            f"{count} {what}"
+            for name, what in names.items()
+            if (count := summary.saved.get(name, 0))
+        )
+        if spared:
+            lines.append(f"  {said}: {spared}")
+    if summary.damaged:
+        lines.append(
+            f"  the store: {summary.damaged} damaged entries removed; their content"
+            " was fetched again"
+        )
     return lines
 
 

@@ -21,8 +21,7 @@ from auditor.store.storage import Storage
 
 log = logging.getLogger("auditor.store")
 
-# An image with its index and eight children takes some 10 KB here, deflated and with
-# its rows: a hundred thousand distinct images.
+# As the settings have it.
 DEFAULT_MAX_BYTES = 1024**3
 # How exact the time of the last use is: one write a day for what is used often.
 USED_STEP_S = 24 * 3600

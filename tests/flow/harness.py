@@ -31,6 +31,7 @@ from auditor.sandbox.server import serve
 from auditor.sandbox.tokens import Account, TokenService
 from auditor.secret import Secret
 from auditor.sources.inputs import items_of
+from auditor.store.open import open_store
 
 # 2026-11-23T02:00:00Z
 STARTED_AT_EPOCH = 1_795_399_200.0
@@ -139,7 +140,7 @@ class Lab:
         return Settings(
             references=references,
             registries={self.host: replace(self.login, **told)},
-            **{"docker_config": False, **changes},
+            **{"docker_config": False, "no_store": "store" not in changes, **changes},
         )
 
     async def audit(
@@ -156,13 +157,17 @@ class Lab:
 
         settings = self.settings(*references, **changes)
         with anyio.fail_after(PATIENCE_S):
-            async with open_registries(settings, clock=self.clock) as registries:
+            async with (
+                open_registries(settings, clock=self.clock) as registries,
+                open_store(settings, now=self.clock.epoch) as store,
+            ):
                 run = Run(
                     settings,
                     items_of(settings),
                     registries=registries,
                     clock=self.clock,
                     write=write,
+                    store=store,
                 )
                 async with self.when(expire_when or (lambda: False), run.expire):
                     await run.run()

@@ -24,7 +24,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "reports": frozenset({"protocol", "config"}),
     "analysis": frozenset({"protocol", "config", "reports"}),
     "registry": frozenset({"protocol", "config"}),
-    "store": frozenset({"protocol"}),
+    "store": frozenset({"protocol", "config"}),
     "pipeline": frozenset(
         {"protocol", "config", "registry", "store", "sources", "reports"}
     ),
@@ -34,6 +34,7 @@ ALLOWED: dict[str, frozenset[str]] = {
             "protocol",
             "config",
             "registry",
+            "store",
             "sources",
             "reports",
             "analysis",
@@ -43,10 +44,19 @@ ALLOWED: dict[str, frozenset[str]] = {
     ),
     # the public face: what `import auditor` and `python -m auditor` offer
     "__init__": frozenset(
-        {"protocol", "config", "registry", "sources", "reports", "pipeline", "api"}
+        {
+            "protocol",
+            "config",
+            "registry",
+            "store",
+            "sources",
+            "reports",
+            "pipeline",
+            "api",
+        }
     ),
     "api": frozenset(
-        {"protocol", "config", "registry", "sources", "reports", "pipeline"}
+        {"protocol", "config", "registry", "store", "sources", "reports", "pipeline"}
     ),
     "__main__": frozenset({"cli"}),
 }

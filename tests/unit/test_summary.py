@@ -98,6 +98,7 @@ def test_the_file_is_json_with_everything_in_it() -> None:
     assert found["listings"][0]["suspicious"] is True
     assert found["requests"] == {"blob": 0, "manifest": 3, "token": 1}
     assert found["saved"] == {"manifests": 4}
+    assert found["store"] == {"damaged": 0, "not_stored": 0}
 
 
 def test_a_good_run_takes_few_lines() -> None:
@@ -161,3 +162,17 @@ def test_nothing_from_a_registry_reaches_the_terminal_as_it_is() -> None:
         failure(reference=evil, detail=evil),
     )  # fmt: skip
     assert all(line.isprintable() for line in summary_lines(found))
+
+
+def test_what_was_not_fetched_is_said_by_who_had_it() -> None:
+    found = text(
+        summary(saved={"manifests": 7, "known_tags": 5, "immutable_tags": 2}, damaged=3)
+    )
+    assert "  not fetched twice: 7 manifests\n" in found
+    assert (
+        "  known from earlier runs: 5 tags (HEAD was enough),"
+        " 2 immutable tags (no request)\n" in found
+    )
+    assert found.endswith(
+        "  the store: 3 damaged entries removed; their content was fetched again"
+    )

@@ -1,0 +1,207 @@
+"""The manifest that a reference names, with the fewest requests.
+
+A tag that was never asked for costs a GET. One that was costs a HEAD, if that names a
+digest whose content is known; none at all, if it is declared immutable or if the
+listing has just said that digest. A reference by digest costs a HEAD if the content is
+known: the record claims that the registry holds it.
+
+What comes out is what a GET would give, warnings included: where a registry's HEAD
+could say something else than its GET, it is not relied on.
+"""
+
+from __future__ import annotations
+
+import re
+from fnmatch import translate
+from functools import cache
+
+from auditor.errors import Failure, FailureKind, ProtocolError
+from auditor.pipeline.shared import NO_HEAD, SharedContent
+from auditor.protocol.answer import Answer
+from auditor.protocol.document import Document, read_document
+from auditor.protocol.media_types import essence
+from auditor.protocol.reference import Reference, is_digest
+from auditor.records import WarningCode
+from auditor.registry.client import Registry
+from auditor.store.batch import SeenTag
+
+DIGEST_HEADER = "Docker-Content-Digest"
+# Failures of a HEAD after which a GET is worth a request: it says why, or works.
+_WORTH_A_GET = frozenset({404, 500, *NO_HEAD})
+
+
+class Lookup:
+    """Finds the manifests of references. `saved` of the content counts what was not
+    fetched: `known_tags` and `known_digests`, for which HEAD was enough, `listed_tags`
+    and `immutable_tags`, which cost no request."""
+
+    def __init__(self, content: SharedContent) -> None:
+        self._content = content
+        self._store = content.store
+
+    async def document(
+        self, registry: Registry, reference: Reference, *, listed: str | None
+    ) -> Document | Failure:
+        """The manifest of a reference. `listed` is the digest that the listing of its
+        tag has just said, if it did."""
+        if reference.digest is not None:
+            return await self._by_digest(registry, reference, reference.digest)
+        assert reference.tag is not None
+        seen = self._store.tag(registry.name, reference.repository, reference.tag)
+        if seen is None:
+            return await self.get(registry, reference)
+        found = self._without_a_request(registry, reference.tag, seen, listed)
+        if found is not None:
+            return found
+        if not _is_trusted(seen) or not self._store.head_pays(registry.name):
+            return await self.get(registry, reference)
+        return await self._by_head(registry, reference, seen)
+
+    async def get(self, registry: Registry, reference: Reference) -> Document | Failure:
+        """The manifest of a reference, fetched."""
+        answer = await self.answer(registry, reference)
+        return answer if isinstance(answer, Failure) else answer[1]
+
+    async def answer(
+        self, registry: Registry, reference: Reference
+    ) -> tuple[Answer, Document] | Failure:
+        """The registry's answer and the manifest in it."""
+        answer = await registry.get_manifest(
+            reference.repository, reference.manifest_reference
+        )
+        if isinstance(answer, Failure):
+            return answer
+        header = answer.headers.get(DIGEST_HEADER)
+        try:
+            document = read_document(
+                answer.body,
+                content_type=answer.content_type,
+                header_digest=header,
+                asked_digest=reference.digest,
+            )
+        except ProtocolError as error:
+            return Failure(kind=error.kind, detail=error.detail, status=answer.status)
+        self._content.put(registry.name, answer, document)
+        if reference.digest is None and reference.tag is not None:
+            self._store.put_tag(
+                registry.name,
+                reference.repository,
+                reference.tag,
+                digest=document.digest,
+                header=header,
+                content_type=essence(answer.content_type),
+            )
+            codes = {warn.code for warn in document.warnings}
+            if WarningCode.DIGEST_HEADER_DIFFERS in codes:
+                self._store.distrust(registry.name)
+        return answer, document
+
+    def _without_a_request(
+        self, registry: Registry, tag: str, seen: SeenTag, listed: str | None
+    ) -> Document | None:
+        if _matcher(registry.settings.immutable_tags).match(tag):
+            what = "immutable_tags"
+        elif (
+            listed == seen.digest
+            and _is_trusted(seen)
+            and not self._store.host(registry.name).distrusted
+        ):
+            what = "listed_tags"
+        else:
+            return None
+        document = self._known(registry, seen)
+        if document is not None:
+            self._content.saved[what] += 1
+        return document
+
+    def _known(self, registry: Registry, seen: SeenTag) -> Document | None:
+        """The manifest that a tag named, as it was read then."""
+        if _is_trusted(seen):
+            known = self._content.known(registry.name, seen.digest)
+            if known is None or known.held.content_type != seen.content_type:
+                return None
+            return known.document
+        stored = self._store.get(registry.name, seen.digest)
+        if stored is None:
+            return None
+        try:
+            document = read_document(
+                stored.body,
+                content_type=seen.content_type,
+                header_digest=seen.header,
+                asked_digest=None,
+            )
+        except ProtocolError:
+            return None
+        return document if document.digest == seen.digest else None
+
+    async def _by_head(
+        self, registry: Registry, reference: Reference, seen: SeenTag
+    ) -> Document | Failure:
+        assert reference.tag is not None
+        answer = await registry.head_manifest(reference.repository, reference.tag)
+        if isinstance(answer, Failure):
+            if (
+                answer.status not in _WORTH_A_GET
+                and answer.kind is not FailureKind.DENIED
+            ):
+                return answer
+            found = await self.get(registry, reference)
+            if not isinstance(found, Failure):
+                self._store.no_head(registry.name)
+            return found
+        header, said = answer.headers.get(DIGEST_HEADER), essence(answer.content_type)
+        digest = _named(header)
+        if digest is None:
+            self._store.no_head(registry.name)
+            return await self.get(registry, reference)
+        known = self._content.known(registry.name, digest)
+        if known is None:
+            return await self.get(registry, reference)
+        if known.held.content_type != said:
+            found = await self.get(registry, reference)
+            if isinstance(found, Document) and found.digest == digest:
+                # GET says of the same content something else than HEAD does.
+                self._store.no_head(registry.name)
+            return found
+        if (digest, said) != (seen.digest, seen.content_type):
+            self._store.put_tag(
+                registry.name,
+                reference.repository,
+                reference.tag,
+                digest=digest,
+                header=header,
+                content_type=said,
+            )
+        self._content.saved["known_tags"] += 1
+        return known.document
+
+    async def _by_digest(
+        self, registry: Registry, reference: Reference, digest: str
+    ) -> Document | Failure:
+        known = self._content.known(registry.name, digest)
+        if known is not None and await self._content.is_there(
+            registry, reference.repository, digest, known
+        ):
+            self._content.saved["known_digests"] += 1
+            return known.document
+        return await self.get(registry, reference)
+
+
+def _named(header: str | None) -> str | None:
+    """The digest that a Docker-Content-Digest names; some leave its algorithm out."""
+    header = (header or "").strip()
+    for digest in (header, "sha256:" + header):
+        if is_digest(digest):
+            return digest
+    return None
+
+
+def _is_trusted(seen: SeenTag) -> bool:
+    """Whether the header of the tag's answer named its content."""
+    return _named(seen.header) == seen.digest
+
+
+@cache
+def _matcher(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(map(translate, patterns)) or r"(?!)")

@@ -1,0 +1,34 @@
+"""The store of a run, from its settings."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from auditor.config import Settings
+from auditor.store.digest_store import DigestStore
+
+FILE_NAME = "digests.sqlite"
+
+
+def store_path(settings: Settings) -> Path | None:
+    """Where the store is; null for a private one."""
+    if settings.no_store:
+        return None
+    if settings.store is not None:
+        return Path(settings.store)
+    # Only who has not said where the store is needs to know where caches are.
+    import platformdirs  # noqa: PLC0415
+
+    return platformdirs.user_cache_path("auditor", appauthor=False) / FILE_NAME
+
+
+@asynccontextmanager
+async def open_store(
+    settings: Settings, *, now: Callable[[], float]
+) -> AsyncIterator[DigestStore]:
+    """The store that the settings name; `now` is epoch seconds."""
+    path = store_path(settings)
+    with DigestStore(path, now=now, max_bytes=settings.store_max_size) as store:
+        yield store

@@ -1,0 +1,402 @@
+"""Audits that remember: what they cost, and that they say what a cold one says."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from auditor.config import ImageConfigMode
+from auditor.records import FailureRecord, ImageRecord, Record, WarningCode
+from auditor.sandbox.content import Content
+from auditor.sandbox.fault_actions import Action, Answer, Edit
+from auditor.sandbox.images import image, index
+from auditor.sandbox.registry import Behaviour
+from tests.flow.harness import BLOBS, BY_DIGEST, MANIFESTS, Lab, Outcome, lab, service
+from tests.flow.test_audit import KINDS, PLATFORMS, REPOSITORY
+
+pytestmark = pytest.mark.anyio
+
+DAY_S = 24 * 3600.0
+HEADER = "Docker-Content-Digest"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> str:
+    return str(tmp_path / "cache" / "store")
+
+
+def _kinds() -> Content:
+    content = Content()
+    for tag, built in KINDS.items():
+        content.add(REPOSITORY, built, tag)
+    return content
+
+
+def _said(outcome: Outcome) -> list[Record]:
+    return [replace(record, audited_at="") for record in outcome.records]
+
+
+async def _night(here: Lab, store: str, *references: str, **changes: Any) -> Outcome:
+    """An audit with the store, a day later; afterwards the log is of this one."""
+    here.clock.now += DAY_S / 24
+    here.faults.log.clear()
+    wanted = references or (here.ref(f"{REPOSITORY}:*"),)
+    return await here.audit(*wanted, store=store, **changes)
+
+
+def _sent(outcome: Outcome) -> Mapping[str, int]:
+    return {
+        kind: outcome.summary.requests.get(kind, 0)
+        for kind in ("ping", "token", "list", "head", "manifest", "blob")
+    }
+
+
+@pytest.mark.parametrize("mode", ImageConfigMode)
+async def test_a_warm_night_says_what_a_cold_one_says_at_one_head_for_each_tag(
+    store: str, mode: ImageConfigMode
+) -> None:
+    async with lab(_kinds(), tokens=service()) as here:
+        cold = await _night(here, store, image_config=mode)
+        warm = await _night(here, store, image_config=mode)
+        assert here.faults.repeated() == []
+        again = await here.audit(here.ref(f"{REPOSITORY}:*"), image_config=mode)
+    assert _said(warm) == _said(cold) == _said(again)
+    manifests = {one.digest for built in KINDS.values() for one in built.manifests}
+    sent = {"ping": 1, "token": 1, "list": 1}
+    # Attestations are described by their index and not fetched.
+    assert _sent(cold)["manifest"] <= len(manifests)
+    assert _sent(cold)["head"] == 0
+    assert _sent(warm) == {**sent, "head": len(KINDS), "manifest": 0, "blob": 0}
+    assert warm.summary.saved["known_tags"] == len(KINDS)
+
+
+async def test_a_cold_run_costs_one_request_for_each_tag_child_and_config(
+    store: str,
+) -> None:
+    children = [image("app", platform=one) for one in PLATFORMS]
+    content = Content()
+    for number in range(5):
+        content.add(
+            f"app{number % 2}",
+            index(children, annotations={"n": str(number)}),
+            str(number),
+        )
+    content.add("app0", image("lone"), "lone")
+    async with lab(content, tokens=service()) as here:
+        outcome = await _night(here, store, here.ref("app0:*"), here.ref("app1:*"))
+        assert here.faults.repeated() == []
+        assert here.answered(401) == ["GET /v2/"]
+    assert _sent(outcome) == {
+        "ping": 1, "token": 2, "list": 2, "head": 0, "manifest": 6 + 4, "blob": 1,
+    }  # fmt: skip
+    assert outcome.summary.saved["manifests"] == 4 * 4
+
+
+async def test_a_tag_that_moved_costs_one_get_and_what_is_new_below_it(
+    store: str,
+) -> None:
+    children = [image("app", platform=one) for one in PLATFORMS]
+    content = Content()
+    content.add("app", index(children), "latest", "1")
+    content.add("app", index(children, annotations={"n": "2"}), "2")
+    async with lab(content) as here:
+        await _night(here, store, here.ref("app:*"))
+        # To what is new, and to what is known.
+        content.add("app", index([*children[1:], image("new")]), "latest")
+        content.add("app", index(children), "2")
+        warm = await _night(here, store, here.ref("app:*"))
+        cold = await here.audit(here.ref("app:*"))
+    assert _said(warm) == _said(cold)
+    assert _sent(warm)["head"] == 3
+    assert _sent(warm)["manifest"] == 2
+
+
+HEAD_FAULTS: dict[str, Action] = {
+    "405": Answer(405),
+    "404": Answer(404),
+    "501": Answer(501),
+    "500": Answer(500),
+    "403": Answer(403),
+    "no digest": Edit(headers={HEADER: None}),
+    "no digest at all": Edit(headers={HEADER: "yes"}),
+    "another type": Edit(headers={"Content-Type": "application/json"}),
+}
+
+
+@pytest.mark.parametrize("fault", HEAD_FAULTS)
+async def test_where_head_does_not_do_get_does_and_head_is_not_asked_again(
+    store: str, fault: str
+) -> None:
+    async with lab(_kinds()) as here:
+        cold = await _night(here, store)
+        here.faults.on("HEAD", MANIFESTS, HEAD_FAULTS[fault], forever=True)
+        first = await _night(here, store, workers=1)
+        second = await _night(here, store, workers=1)
+    assert _said(first) == _said(second) == _said(cold)
+    assert first.summary.requests["manifest"] == len(KINDS)
+    # 500 is tried again before it is believed.
+    assert _sent(first)["head"] <= 3
+    assert _sent(second) == {**_sent(second), "head": 0, "manifest": len(KINDS)}
+
+
+async def test_head_is_tried_again_after_a_week(store: str) -> None:
+    async with lab(_kinds()) as here:
+        await _night(here, store)
+        rule = here.faults.on("HEAD", MANIFESTS, Answer(405), forever=True)
+        await _night(here, store, workers=1)
+        here.faults.rules.remove(rule)
+        assert _sent(await _night(here, store))["head"] == 0
+        here.clock.now += 8 * DAY_S
+        assert _sent(await _night(here, store))["head"] >= len(KINDS)
+
+
+@pytest.mark.parametrize(
+    ("header", "code"),
+    [
+        (None, WarningCode.NO_DIGEST_HEADER),
+        ("sha256:" + "0" * 64, WarningCode.DIGEST_HEADER_DIFFERS),
+        ("none", WarningCode.DIGEST_HEADER_DIFFERS),
+    ],
+)
+async def test_a_digest_header_that_is_not_to_be_trusted_is_warned_of_every_night(
+    store: str, header: str | None, code: WarningCode
+) -> None:
+    async with lab(_kinds()) as here:
+        here.faults.on("GET", MANIFESTS, Edit(headers={HEADER: header}), forever=True)
+        cold = await _night(here, store)
+        warm = await _night(here, store)
+    assert _said(warm) == _said(cold)
+    assert _sent(warm) == {**_sent(warm), "head": 0, "manifest": len(KINDS)}
+    for record in warm.records:
+        assert isinstance(record, ImageRecord)
+        assert code in {one.code for one in record.warnings}
+
+
+async def test_one_header_that_differed_makes_a_registry_no_longer_trusted(
+    store: str,
+) -> None:
+    async with lab(_kinds()) as here:
+        wrong = Edit(headers={HEADER: "sha256:" + "0" * 64})
+        here.faults.on("GET", f"/v2/{REPOSITORY}/manifests/artifact", wrong)
+        await _night(here, store)
+        warm = await _night(here, store)
+    assert _sent(warm) == {**_sent(warm), "head": 0, "manifest": len(KINDS)}
+
+
+async def test_a_content_type_that_differs_is_warned_of_every_night(store: str) -> None:
+    other = "application/vnd.docker.distribution.manifest.v2+json"
+    async with lab(_kinds()) as here:
+        for method in ("GET", "HEAD"):
+            here.faults.on(
+                method, MANIFESTS, Edit(headers={"Content-Type": other}), forever=True
+            )
+        cold = await _night(here, store)
+        warm = await _night(here, store)
+    assert _said(warm) == _said(cold)
+    assert _sent(warm) == {**_sent(warm), "head": len(KINDS), "manifest": 0}
+    assert cold.summary.tally.warnings[WarningCode.MEDIA_TYPE_DIFFERS] > 10
+
+
+async def test_a_content_type_that_changes_is_noticed(store: str) -> None:
+    other = "application/vnd.docker.distribution.manifest.v2+json"
+    async with lab(_kinds()) as here:
+        await _night(here, store)
+        for method in ("GET", "HEAD"):
+            here.faults.on(
+                method,
+                f"/v2/{REPOSITORY}/manifests/oci-index",
+                Edit(headers={"Content-Type": other}),
+                forever=True,
+            )
+        warm = await _night(here, store)
+        cold = await here.audit(here.ref(f"{REPOSITORY}:*"))
+        assert _said(warm) == _said(cold)
+    assert warm.summary.tally.warnings[WarningCode.MEDIA_TYPE_DIFFERS] == 1
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 500])
+async def test_a_tag_that_is_gone_or_denied_fails_as_it_does_without_a_store(
+    store: str, status: int
+) -> None:
+    reference = f"{REPOSITORY}:oci-index"
+    async with lab(_kinds()) as here:
+        await _night(here, store, here.ref(reference))
+        here.faults.on(
+            "*",
+            f"/v2/{REPOSITORY}/manifests/oci-index",
+            Answer(status, body=b'{"errors": [{"code": "X", "message": "because"}]}'),
+            forever=True,
+        )
+        warm = await _night(here, store, here.ref(reference))
+        cold = await here.audit(here.ref(reference))
+    assert _said(warm) == _said(cold)
+    assert ("because" in warm.failure.detail) == (status != 401)
+
+
+async def test_of_a_reference_by_digest_only_its_being_there_is_asked(
+    store: str,
+) -> None:
+    digest = KINDS["attested-index"].root.digest
+    async with lab(_kinds()) as here:
+        references = [
+            f"{here.host}/{REPOSITORY}@{digest}",
+            here.ref(f"{REPOSITORY}:attested-index@{digest}"),
+        ]
+        cold = await _night(here, store, *references, workers=1)
+        warm = await _night(here, store, *references)
+        assert _said(warm) == _said(cold)
+        assert _sent(warm) == {**_sent(warm), "head": 2, "manifest": 0}
+        del here.content.repository(REPOSITORY).manifests[digest]
+        gone = await _night(here, store, *references)
+    assert gone.kinds == ["not_found", "not_found"]
+
+
+async def test_a_tag_that_is_declared_immutable_costs_nothing_once_seen(
+    store: str,
+) -> None:
+    content = Content()
+    for tag in ("v1", "v2", "latest"):
+        content.add("app", image(tag), tag)
+    async with lab(content, tokens=service()) as here:
+        asked = [here.ref(f"app:{tag}") for tag in ("v1", "v2", "latest")]
+        cold = await _night(here, store, *asked, immutable_tags=("v*",))
+        warm = await _night(here, store, *asked, immutable_tags=("v*",))
+        assert here.targets(BLOBS) == []
+        assert [one.path for one in here.faults.requests("HEAD")] == [
+            "/v2/app/manifests/latest"
+        ]
+    assert _said(warm) == _said(cold)
+    assert _sent(cold)["manifest"] == 3
+    assert _sent(warm)["manifest"] == 0
+    assert warm.summary.saved["immutable_tags"] == 2
+
+
+@pytest.mark.parametrize("header", [None, "sha256:" + "1" * 64])
+async def test_an_immutable_tag_keeps_the_warnings_of_its_header(
+    store: str, header: str | None
+) -> None:
+    content = Content()
+    content.add("app", image("v1"), "v1")
+    async with lab(content) as here:
+        here.faults.on("GET", MANIFESTS, Edit(headers={HEADER: header}), forever=True)
+        cold = await _night(here, store, here.ref("app:v1"), immutable_tags=("v?",))
+        warm = await _night(here, store, here.ref("app:v1"), immutable_tags=("v?",))
+    assert _said(warm) == _said(cold)
+    assert len(warm.image.warnings) == 1
+    assert _sent(warm)["manifest"] == 0
+
+
+async def test_a_child_that_another_registry_holds_is_not_taken_to_be_here(
+    store: str,
+) -> None:
+    built = index([image("app", platform=one) for one in PLATFORMS])
+    whole, sparse = Content(), Content()
+    whole.add("app", built, "1")
+    sparse.add("app", built, "1")
+    missing = built.truth.platforms[2].digest
+    del sparse.repository("app").manifests[missing]
+    async with lab(whole) as first, lab(sparse) as second:
+        await _night(first, store, first.ref("app:1"))
+        warm = await _night(second, store, second.ref("app:1"))
+        cold = await second.audit(second.ref("app:1"))
+    assert _said(warm) == _said(cold)
+    assert [one.code for one in warm.image.warnings] == [WarningCode.CHILD_MISSING]
+
+
+async def test_a_child_that_gets_lost_is_noticed_within_the_time_of_the_recheck(
+    store: str,
+) -> None:
+    built = index([image("app", platform=one) for one in PLATFORMS])
+    content = Content()
+    content.add("app", built, "1")
+    async with lab(content) as here:
+
+        async def night(**changes: Any) -> Outcome:
+            return await _night(
+                here, store, here.ref("app:1"), store_recheck_s=7 * DAY_S, **changes
+            )
+
+        await night()
+        missing = built.truth.platforms[2].digest
+        del content.repository("app").manifests[missing]
+        assert (await night()).image.warnings == ()
+        heads = 0
+        for _ in range(7):
+            here.clock.now += DAY_S
+            last = await night()
+            heads += here.faults.count("HEAD", BY_DIGEST)
+        assert [one.code for one in last.image.warnings] == [WarningCode.CHILD_MISSING]
+        # Each child that is there once, the lost one every night since.
+        assert heads >= len(PLATFORMS)
+        zero = await _night(here, store, here.ref("app:1"), store_recheck_s=0)
+        assert here.faults.count("HEAD", BY_DIGEST) == len(PLATFORMS)
+    assert _said(zero) == _said(last)
+
+
+async def test_configs_are_asked_for_again_after_the_time_of_the_recheck(
+    store: str,
+) -> None:
+    content = Content()
+    content.add("app", image("app"), "1")
+    async with lab(content) as here:
+        await _night(here, store, here.ref("app:1"))
+        assert _sent(await _night(here, store, here.ref("app:1")))["blob"] == 0
+        here.clock.now += 8 * DAY_S
+        content.repository("app").blobs.clear()
+        late = await _night(here, store, here.ref("app:1"))
+    assert WarningCode.CONFIG_MISSING in {one.code for one in late.image.warnings}
+
+
+async def test_a_blob_is_no_manifest_and_a_manifest_no_config(store: str) -> None:
+    """A digest that was had from one address says nothing of the other."""
+    one = image("one")
+    config = one.truth.platforms[0].config_digest
+    assert config is not None
+    content = Content()
+    content.add("app", one, "1")
+    async with lab(content) as here:
+        await _night(here, store, here.ref("app:1"))
+        outcome = await _night(here, store, f"{here.host}/app@{config}")
+    assert isinstance(outcome.records[0], FailureRecord)
+    assert outcome.kinds == ["not_found"]
+
+
+async def test_without_a_store_the_next_night_is_as_cold_as_the_first() -> None:
+    async with lab(_kinds()) as here:
+        first = await here.audit(here.ref(f"{REPOSITORY}:*"))
+        second = await here.audit(here.ref(f"{REPOSITORY}:*"))
+    assert first.summary.requests == second.summary.requests
+    assert set(first.summary.saved) <= {"manifests", "configs"}
+
+
+async def test_a_registry_without_digest_headers_is_never_asked_head(
+    store: str,
+) -> None:
+    async with lab(_kinds(), behaviour=Behaviour(digest_header=False)) as here:
+        await _night(here, store)
+        warm = await _night(here, store)
+    assert _sent(warm)["head"] == 0
+    assert _sent(warm)["manifest"] == len(KINDS)
+
+
+async def test_damaged_rows_are_fetched_again_and_counted(
+    store: str, tmp_path: Path
+) -> None:
+    async with lab(_kinds()) as here:
+        cold = await _night(here, store)
+        connection = sqlite3.connect(store)
+        with connection:
+            connection.execute("UPDATE content SET body = X'7B7D', packed = 0")
+        connection.close()
+        warm = await _night(here, store)
+        after = await _night(here, store)
+    assert _said(warm) == _said(after) == _said(cold)
+    assert _sent(warm)["manifest"] == _sent(cold)["manifest"]
+    assert warm.summary.damaged >= _sent(cold)["manifest"]
+    assert after.summary.damaged == 0
+    assert _sent(after)["manifest"] == 0
