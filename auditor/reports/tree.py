@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from auditor.protocol.image_config import ImageConfig
 from auditor.protocol.media_types import essence
-from auditor.records import AccessState, ImageRecord, Layer, Platform
+from auditor.records import AccessState, Attachment, ImageRecord, Layer, Platform
 from auditor.safe_text import safe_text
 
 if TYPE_CHECKING:
@@ -36,39 +36,49 @@ def image_tree(record: ImageRecord, configs: Mapping[str, ImageConfig]) -> Tree:
     """
     from rich.tree import Tree
 
-    def node(parent: Tree, text: str, style: str = "") -> Tree:
-        return parent.add(_line(text, style))
-
     tree = Tree(_line(record.reference, "bold"))
-    node(tree, f"digest  {record.digest}")
-    node(tree, f"type    {_type_name(record)}")
-    node(tree, f"size    {human_size(record.size)} of distinct layers, compressed")
-    node(tree, f"access  {_access(record)}")
+    _node(tree, f"digest  {record.digest}")
+    _node(tree, f"type    {_type_name(record)}")
+    _node(tree, f"size    {human_size(record.size)} of distinct layers, compressed")
+    _node(tree, f"access  {_access(record)}")
+    for line in _answers(record):
+        _node(tree, line)
     for key, value in sorted(record.annotations.items()):
-        node(tree, f"{safe_text(key)} = {safe_text(value)}", "dim")
+        _node(tree, f"{safe_text(key)} = {safe_text(value)}", "dim")
     for platform in record.platforms:
-        branch = node(tree, _platform_line(platform), "bold")
-        node(branch, f"digest  {platform.digest}")
-        config = configs.get(platform.config_digest or "")
-        if platform.config_digest:
-            node(branch, f"config  {platform.config_digest}")
-        if platform.created:
-            node(branch, f"created {safe_text(platform.created)}")
-        if config is not None:
-            for line in _config_lines(config):
-                node(branch, line)
-        if platform.layers is None:
-            node(branch, "the registry does not have this manifest", "red")
-            continue
-        layers = node(branch, f"{len(platform.layers)} layers, base first")
-        for layer in platform.layers:
-            node(layers, _layer_line(layer))
+        _add_platform(tree, platform, configs.get(platform.config_digest or ""))
+    if record.platforms_left_out:
+        _node(tree, f"{record.platforms_left_out} more platforms, not asked for", "dim")
     for attachment in record.attachments:
-        about = f" of {attachment.subject}" if attachment.subject else ""
-        node(tree, f"{attachment.kind} {attachment.digest}{about}", "dim")
+        _node(tree, _attachment_line(attachment), "dim")
     for warning in record.warnings:
-        node(tree, f"warning {warning.code}: {safe_text(warning.detail)}", "yellow")
+        _node(tree, f"warning {warning.code}: {safe_text(warning.detail)}", "yellow")
     return tree
+
+
+def _add_platform(tree: Tree, platform: Platform, config: ImageConfig | None) -> None:
+    branch = _node(tree, _platform_line(platform), "bold")
+    _node(branch, f"digest  {platform.digest}")
+    if platform.config_digest:
+        _node(branch, f"config  {platform.config_digest}")
+    if platform.created:
+        _node(branch, f"created {safe_text(platform.created)}")
+    for line in _config_lines(config) if config is not None else ():
+        _node(branch, line)
+    if platform.base is not None:
+        said = filter(None, (platform.base.name, platform.base.digest))
+        _node(branch, f"base    {' '.join(map(safe_text, said))}")
+    if platform.layers is None:
+        _node(branch, "the registry does not have this manifest", "red")
+        return
+    traits = f" ({', '.join(platform.layer_traits)})" if platform.layer_traits else ""
+    layers = _node(branch, f"{len(platform.layers)} layers, base first{traits}")
+    for layer in platform.layers:
+        _node(layers, _layer_line(layer))
+
+
+def _node(parent: Tree, text: str, style: str = "") -> Tree:
+    return parent.add(_line(text, style))
 
 
 def _line(text: str, style: str) -> Text:
@@ -108,6 +118,29 @@ def _access(record: ImageRecord) -> str:
     who = f" to {safe_text(access.subject)}" if access.subject else ""
     actions = ", ".join(safe_text(action) for action in access.actions)
     return f"{access.state}{who}" + (f": {actions}" if actions else "")
+
+
+def _answers(record: ImageRecord) -> list[str]:
+    """What is attached, as claims; nothing where it was not looked for."""
+    answers = {
+        "signed ": record.signed,
+        "sbom   ": record.has_sbom,
+        "provenance": record.has_provenance,
+    }
+    return [
+        f"{name} {'yes, not verified' if answer else 'no'}"
+        for name, answer in answers.items()
+        if answer is not None
+    ]
+
+
+def _attachment_line(attachment: Attachment) -> str:
+    about = f" of {attachment.subject}" if attachment.subject else ""
+    types = (attachment.artifact_type, *(attachment.predicates or ()))
+    said = ", ".join(_short_type(one) for one in types if one)
+    return f"{attachment.kind} {attachment.digest}{about}" + (
+        f"  {said}" if said else ""
+    )
 
 
 def _config_lines(config: ImageConfig) -> list[str]:

@@ -10,9 +10,10 @@ import pytest
 
 from auditor.reports.schema import report_schema
 from auditor.sandbox.artifacts import helm_chart
+from auditor.sandbox.attached import SLSA, cosign_signature, digest_tag
 from auditor.sandbox.built import BuiltImage
 from auditor.sandbox.content import Content
-from auditor.sandbox.images import image, index
+from auditor.sandbox.images import image, index, layer
 from auditor.sandbox.schema1 import schema1_image
 from auditor.sandbox.signing import SigningKey
 from tests.flow.commands import auditor
@@ -131,3 +132,45 @@ async def test_what_a_registry_says_does_not_reach_the_terminal_as_control() -> 
         assert character not in shown
     assert "\\x1b" in shown
     assert orjson.loads(record.out)["annotations"]["evil"] == evil
+
+
+async def test_the_tree_shows_what_is_attached_and_what_was_left_out() -> None:
+    content = Content()
+    zstd = "application/vnd.oci.image.layer.v1.tar+zstd"
+    parts = [
+        image(
+            "app",
+            platform=one,
+            layers=[layer(one, media_type=zstd)],
+            labels={"org.opencontainers.image.base.name": "docker.io/library/alpine:3"},
+        )
+        for one in ("linux/amd64", "linux/arm64")
+    ]
+    both = content.add("team/app", index(parts, attested=True, predicates=[SLSA]), "1")
+    signature = cosign_signature(both.root)
+    content.add("team/app", signature, digest_tag(both.root, ".sig"))
+    del content.repository("team/app").layer_sizes[layer("linux/arm64").digest]
+    async with lab(content) as here:
+        done = await auditor(
+            "inspect",
+            here.ref("team/app:1"),
+            *("--attachments", "all", "--platform", "linux/aarch64", "--verify-blobs"),
+        )
+    assert done.code == 0
+    shown = done.out.decode()
+    assert "linux/amd64" not in shown
+    assert "1 more platforms, not asked for" in shown
+    assert "signed  yes, not verified" in shown
+    assert "sbom    no" in shown
+    assert "provenance yes, not verified" in shown
+    assert "base    docker.io/library/alpine:3" in shown
+    assert "1 layers, base first (zstd)" in shown
+    assert f"signature {signature.root.digest} of {both.root.digest}" in shown
+    assert f"of {parts[1].root.digest}  vnd.in-toto+json, {SLSA}" in shown
+    assert "warning blob_missing: " in shown
+
+
+async def test_a_platform_that_is_none_is_told() -> None:
+    done = await auditor("inspect", "registry.example.com/app", "--platform", "amd64")
+    assert done.code == 2
+    assert any("linux/arm64 or linux/arm/v7" in line for line in done.said)

@@ -128,11 +128,11 @@ def test_a_wrong_value_is_told_with_its_place_and_what_is_right(line: str) -> No
             ],
         ),
         (
-            '[rules.a]\nrequired_labels = ["x"]\nmax_size = 1',
+            '[rules.a]\nrequired_sbom = ["x"]\nmax_size = 1',
             [
                 (
-                    "policy.toml:2: rules.a.required_labels: the report holds"
-                    " annotations, not labels; use required_annotations"
+                    "policy.toml:2: rules.a.required_sbom: use"
+                    ' required_attachments = ["sbom"]'
                 )
             ],
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,15 @@ import pytest
 
 from auditor.analysis.check.checks import CHECKS
 from auditor.errors import FailureKind
-from auditor.records import Access, AccessState, Attachment, AttachmentKind, Record
+from auditor.records import (
+    Access,
+    AccessState,
+    Attachment,
+    AttachmentKind,
+    ConfigFacts,
+    ImageRecord,
+    Record,
+)
 from tests.documents import OCI_LAYER, digest
 from tests.policies import violations_of
 from tests.records import ACCESS, EVERYTHING, failure, image, layer, platform
@@ -68,7 +77,36 @@ BY_BUILDKIT = (
 )
 BOTH_SIDES = 'required_platforms = ["linux/amd64", "linux/arm64"]'
 
+
 # The rule, a record, and what is found wrong with it.
+def labelled(*labels: dict[str, str] | None, **more: Any) -> Record:
+    parts = tuple(
+        platform(
+            f"{n}",
+            architecture=f"a{n}",
+            config=ConfigFacts(user=None, history=0, labels=one),
+        )
+        for n, one in enumerate(labels)
+    )
+    return image(platforms=parts, **more)
+
+
+def attested(*predicates: str, **more: Any) -> Record:
+    """An image with an attestation of each platform that was looked into."""
+    found = attached(*BY_BUILDKIT)
+    assert isinstance(found, ImageRecord)
+    return replace(
+        found,
+        attachments=tuple(
+            replace(one, predicates=predicates) for one in found.attachments
+        ),
+        **more,
+    )
+
+
+SLSA, SPDX = "https://slsa.dev/provenance/v1", "https://spdx.dev/Document"
+NEEDS_BOTH = 'required_attachments = ["provenance", "sbom"]'
+
 BROKEN: list[tuple[str, Record, list[str]]] = [
     (BOTH_SIDES, on("linux/amd64"), ["linux/arm64"]),
     (BOTH_SIDES, on("linux/amd64", "linux/arm64"), []),
@@ -174,6 +212,26 @@ BROKEN: list[tuple[str, Record, list[str]]] = [
     ),
 ]  # fmt: skip
 
+BROKEN += [
+    ('required_labels = ["team"]', labelled({"team": "blue"}), []),
+    ('required_labels = ["team"]', labelled({"team": ""}), ["team"]),
+    ('required_labels = ["team"]', labelled({}), ["team"]),
+    ('required_labels = ["team"]', labelled({"team": "a"}, {}), ["team"]),
+    ('required_labels = {team = "b*"}', labelled({"team": "a"}), ["team"]),
+    ('required_labels = {team = "b*", cost = "?"}',
+     labelled({"team": "blue", "cost": "7"}), []),
+    ('required_labels = ["team"]',
+     labelled(None, artifact_type=CHART, architectures=()), []),
+    (NEEDS_BOTH, attested(SLSA, SPDX), []),
+    (NEEDS_BOTH, attested(SLSA), ["sbom"]),
+    (NEEDS_BOTH, attested("https://cyclonedx.org/bom"), ["provenance"]),
+    # an audit that looked everywhere has the answer
+    ('required_attachments = ["signature"]', image(signed=True), []),
+    ('required_attachments = ["signature"]', image(signed=False), ["signature"]),
+    (NEEDS_BOTH, image(has_sbom=True, has_provenance=False), ["provenance"]),
+    (NEEDS_BOTH, attested(has_sbom=False, has_provenance=True), ["sbom"]),
+]  # fmt: skip
+
 NO_AGE = ["the age of linux/amd64"]
 # The rule, a record, and what the report does not say of it.
 NOT_SAID: list[tuple[str, Record, list[str]]] = [
@@ -191,6 +249,9 @@ NOT_SAID: list[tuple[str, Record, list[str]]] = [
         with_access(AccessState.UNVERIFIABLE),
         ["what the token grants"],
     ),
+    ('required_labels = ["team"]', labelled(None), ["the labels of linux/a0"]),
+    ('required_labels = ["team"]', image(), ["the labels of linux/amd64"]),
+    (BOTH_SIDES, on("linux/amd64", platforms_left_out=1), ["linux/arm64"]),
     (
         'required_attachments = ["sbom"]',
         attached(*BY_BUILDKIT),

@@ -206,6 +206,7 @@ EXAMPLES = {
     "policy-production.toml": (
         [
             "production.required_annotations",
+            "production.required_labels",
             "releases.required_attachments",
         ],
         ["production.max_age", "production.required_platforms"],

@@ -5,6 +5,14 @@ from __future__ import annotations
 from auditor.analysis.check.check import Check
 from auditor.analysis.check.values import DIGESTS, MEDIA_TYPES, PLATFORMS
 
+_ABSENT = """
+        CASE WHEN artifact_type IS NULL OR len(architectures) > 0 THEN
+          [wanted FOR wanted IN $value IF len(
+             [a FOR a IN architectures
+              IF a = wanted OR starts_with(a, wanted || '/') OR a || '/v8' = wanted]
+           ) = 0]
+        END"""
+
 CHECKS = (
     Check(
         name="required_platforms",
@@ -13,13 +21,9 @@ CHECKS = (
         sentence="is not there for",
         # A variant more is fine; arm64 is arm64/v8 (containerd, platforms.Normalize).
         # An artifact (a Helm chart, say) has no architectures and runs nowhere.
-        found="""
-        CASE WHEN artifact_type IS NULL OR len(architectures) > 0 THEN
-          [wanted FOR wanted IN $value IF len(
-             [a FOR a IN architectures
-              IF a = wanted OR starts_with(a, wanted || '/') OR a || '/v8' = wanted]
-           ) = 0]
-        END""",
+        found=f"CASE WHEN coalesce(platforms_left_out, 0) = 0 THEN {_ABSENT} END",
+        unknown=f"CASE WHEN platforms_left_out > 0 THEN {_ABSENT} END",
+        hint="the audit was told to leave platforms out",
     ),
     Check(
         name="forbidden_media_types",

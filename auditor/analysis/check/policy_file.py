@@ -37,8 +37,6 @@ _WAIVER: dict[str, Value] = {
 _SECTION = re.compile(r"[A-Za-z0-9_-]+")
 # What platform engineers look for by other names.
 _ELSEWHERE = {
-    "required_labels": "the report holds annotations, not labels;"
-    " use required_annotations",
     "required_signature": 'use required_attachments = ["signature"]',
     "required_sbom": 'use required_attachments = ["sbom"]',
     "required_provenance": 'use required_attachments = ["provenance"]',

@@ -16,7 +16,9 @@ CREATED = "org.opencontainers.image.created"
 # SPDX and CycloneDX registrations, in-toto attestation spec/v1/bundle.md, SLSA.
 _WORDS = """
     list_distinct(list_concat(
-      [CASE a.kind WHEN 'artifact' THEN NULL ELSE a.kind END],
+      [CASE a.kind WHEN 'artifact' THEN NULL ELSE a.kind END,
+       CASE WHEN a.kind = 'attestation' AND len(coalesce(a.predicates, [])) = 0
+            THEN 'unclear' END],
       [word.name FOR word IN [
          {'name': 'signature', 'pattern': '*cncf.notary.signature*'},
          {'name': 'signature', 'pattern': '*dev.cosign.simplesigning*'},
@@ -29,13 +31,20 @@ _WORDS = """
          {'name': 'attestation', 'pattern': '*in-toto*'},
          {'name': 'provenance', 'pattern': '*slsa*'},
          {'name': 'provenance', 'pattern': '*provenance*'}
-       ] IF a.artifact_type GLOB word.pattern]))"""
+       ] IF a.artifact_type GLOB word.pattern],
+      flatten([[word.name FOR word IN [
+         {'name': 'sbom', 'pattern': '*spdx*'},
+         {'name': 'sbom', 'pattern': '*cyclonedx*'},
+         {'name': 'sbom', 'pattern': '*syft*'},
+         {'name': 'provenance', 'pattern': '*provenance*'}
+       ] IF lower(predicate) GLOB word.pattern] FOR predicate IN a.predicates])))"""
 
 # `name` is the repository with its registry. Microseconds since 1970 are `_us`.
 SUBJECTS = f"""
 SELECT kind, reference, registry, repository, tag, digest, failure, detail,
        coalesce(registry || '/' || repository, reference) AS name,
        artifact_type, architectures, size, annotations, access, audited_at,
+       platforms_left_out, signed, has_sbom, has_provenance,
        epoch_us(TRY_CAST(audited_at AS TIMESTAMPTZ)) AS audited_us,
        list_distinct(list_concat(
          [media_type],
@@ -47,6 +56,7 @@ SELECT kind, reference, registry, repository, tag, digest, failure, detail,
          'digest': p.digest,
          'size': p.size,
          'layers': [l.digest FOR l IN p.layers],
+         'labels': p.config.labels,
          'created_us': [us FOR us IN
             [epoch_us(TRY_CAST(coalesce(p.created, annotated) AS TIMESTAMPTZ))]
             IF us >= epoch_us(TIMESTAMP '{FIRST_CREATED}')][1]

@@ -13,11 +13,21 @@ _COVERED = """
     OR len(parts) > 0 AND len([p FOR p IN parts IF NOT list_contains(
          [a.subject FOR a IN attached IF list_contains(a.words, {word})], p.digest
        )]) = 0"""
-_MISSING = f"[word FOR word IN $value IF NOT ({_COVERED.format(word='word')})]"
-_ATTESTED = _COVERED.format(word="'attestation'")
+# An audit that looked everywhere has the answer; else what it saw has to do.
+_ANSWER = """
+    CASE word WHEN 'signature' THEN signed WHEN 'sbom' THEN has_sbom
+              WHEN 'provenance' THEN has_provenance END"""
+_MISSING = (
+    f"[word FOR word IN $value"
+    f" IF NOT coalesce({_ANSWER}, {_COVERED.format(word='word')})]"
+)
 # An attestation manifest of BuildKit holds provenance, an SBOM or both: which, its
-# layers say, and they are not in the report.
-_EITHER = "word IN ('sbom', 'provenance')"
+# layers say, and an audit has looked at them or not.
+_EITHER = f"""
+    (word IN ('sbom', 'provenance') AND ({_ANSWER}) IS NULL
+     AND ({_COVERED.format(word="'unclear'")}))"""
+# An artifact, a Helm chart for example, has no config with labels.
+_IS_IMAGE = "(artifact_type IS NULL OR len(architectures) > 0)"
 
 CHECKS = (
     Check(
@@ -30,16 +40,35 @@ CHECKS = (
            map_extract(annotations, wanted.name)[1] GLOB wanted.pattern, false)]""",
     ),
     Check(
+        name="required_labels",
+        value=ANNOTATIONS,
+        summary="Every platform has these labels in its image config.",
+        sentence="has no label, or another value, for",
+        found=f"""
+        CASE WHEN {_IS_IMAGE} THEN
+          [wanted.name FOR wanted IN $value IF len(
+             [p.name FOR p IN parts IF p.labels IS NOT NULL AND NOT coalesce(
+                map_extract(p.labels, wanted.name)[1] GLOB wanted.pattern, false)]
+           ) > 0]
+        END""",
+        unknown=f"""
+        CASE WHEN {_IS_IMAGE} THEN
+          ['the labels of ' || p.name FOR p IN parts
+           IF p.labels IS NULL AND p.layers IS NOT NULL]
+        END""",
+        hint="audit with --label for these names",
+    ),
+    Check(
         name="required_attachments",
         value=ATTACHED,
         summary="Every image, or each of its platforms, has these attached.",
         sentence="the report shows no",
         found=f"""
-        [word FOR word IN {_MISSING} IF NOT ({_EITHER} AND ({_ATTESTED}))]""",
+        [word FOR word IN {_MISSING} IF NOT {_EITHER}]""",
         unknown=f"""
         ['which attestation is ' || CASE word WHEN 'sbom' THEN 'an SBOM' ELSE word END
-         FOR word IN {_MISSING} IF {_EITHER} AND ({_ATTESTED})]""",
-        hint="ask for attestation where any will do",
+         FOR word IN {_MISSING} IF {_EITHER}]""",
+        hint="audit with --attachments all, or ask for attestation",
     ),
     Check(
         name="allowed_grants",
