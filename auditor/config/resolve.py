@@ -68,6 +68,7 @@ def resolve(
         name: _registry(section, run, overrides, logins)
         for name, section in document.sections.items()
     }
+    _check_key(_of_registries(run), "key_file", mistakes)
     namespaces = {
         name: login
         for name, section in document.namespaces.items()
@@ -118,7 +119,17 @@ def _registry(
         login = logins.read(section.values, section.place)
         if login is not None:
             known |= {"username": login.username, "password": login.password}
+    _check_key(known, section.place, logins.mistakes)
     return RegistrySettings(**known)
+
+
+def _check_key(known: Mapping[str, object], place: str, mistakes: Mistakes) -> None:
+    if "key_file" in known and "cert_file" not in known:
+        mistakes.add(
+            place,
+            "a key_file without the cert_file that it belongs to"
+            " (key_file, --key-file)",
+        )
 
 
 def _login_of_part(section: Section, logins: LoginReader) -> Credential | None:

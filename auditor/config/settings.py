@@ -71,7 +71,8 @@ class AllowanceUse(StrEnum):
 class RegistrySettings:
     """How one registry is asked. A password never comes without a username.
 
-    `insecure_http` is null where nobody has said which scheme to use.
+    `insecure_http` is null where nobody has said which scheme to use. `proxy` is a
+    URL or `none`; null leaves it to the environment.
     """
 
     username: str | None = None
@@ -82,6 +83,9 @@ class RegistrySettings:
     realm_hosts: tuple[str, ...] = ()
     insecure_http: bool | None = None
     ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    proxy: str | None = None
     # Browsers open six connections to a host. At 50 ms an answer, eight at once are
     # 160 a second, below the request limits that hosted registries publish.
     requests_at_once: int = 8

@@ -12,6 +12,7 @@ from auditor.errors import FailureKind, ProtocolError
 from auditor.protocol import reference_grammar as grammar
 from auditor.protocol.credential import is_username
 from auditor.protocol.platform import read_platform
+from auditor.protocol.proxy import NONE, Proxy, parse_proxy
 from auditor.protocol.repository_pattern import ANY_DEPTH
 from auditor.protocol.shard import MAX_SHARDS, Shard, parse_shard
 from auditor.protocol.since import parse_since
@@ -245,6 +246,14 @@ def _url(text: str) -> str:
     return text
 
 
+def _proxy(text: str) -> str:
+    if text != NONE:
+        found = parse_proxy(text, "")
+        # A password belongs in HTTPS_PROXY, not in a file or a list of processes.
+        _require(isinstance(found, Proxy) and found.authorization is None)
+    return text
+
+
 def _host(text: str) -> str:
     _require(_HOST.fullmatch(text))
     return text.lower()
@@ -289,6 +298,9 @@ REFERENCE = _textual("REFERENCE", "a reference", str)
 USERNAME = _textual("NAME", "a name without colons and control characters", _username)
 VARIABLE = _textual("VARIABLE", "the name of an environment variable", _variable)
 URL = _textual("URL", "an http or https URL without user and fragment", _url)
+PROXY = _textual(
+    "URL", "an http or https URL without user and password, or none,", _proxy
+)
 HOST = _textual("HOST", "a host name or address without scheme and port", _host)
 PLATFORM = _textual(
     "OS/ARCH[/VARIANT]", "a platform such as linux/arm64 or linux/arm/v7", _platform

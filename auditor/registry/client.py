@@ -7,10 +7,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from auditor.config import RegistrySettings
-from auditor.errors import Failure, ProtocolError, Stage
+from auditor.errors import Failure, ProtocolError, Stage, UsageError
 from auditor.protocol.answer import Answer
 from auditor.protocol.digest import check_digest
 from auditor.protocol.media_types import ACCEPT_MANIFESTS
+from auditor.protocol.proxy import BrokenProxy, Proxies
 from auditor.protocol.realm import is_loopback_host, origin_of
 from auditor.protocol.reference import api_host
 from auditor.protocol.scope import CATALOG_SCOPE, pull_scope
@@ -25,6 +26,7 @@ from auditor.registry.lister import ListedTag, Lister, Page
 from auditor.registry.plan import HostPlan
 from auditor.registry.quota import Quota
 from auditor.registry.referrers import Referrers
+from auditor.registry.tls import TlsFiles
 from auditor.registry.token_service import TokenService
 from auditor.registry.transport import Timeouts, Transport
 
@@ -44,6 +46,8 @@ class Registry:
         *,
         settings: RegistrySettings,
         credentials: Credentials,
+        tls: TlsFiles,
+        proxies: Proxies,
         keys: KeySet | None,
         clock: Clock,
         counts: RequestCounts,
@@ -54,6 +58,9 @@ class Registry:
         host = api_host(name)
         self.base_url = f"{_scheme(host, settings)}://{host}"
         origin = origin_of(self.base_url)
+        proxy = proxies.choose(origin)
+        if isinstance(proxy, BrokenProxy):
+            raise UsageError(proxy.detail)
         self._transport = Transport(
             origin=origin,
             most_at_once=settings.requests_at_once,
@@ -62,7 +69,8 @@ class Registry:
                 read_s=settings.read_timeout_s,
                 request_s=settings.request_timeout_s,
             ),
-            ca_file=settings.ca_file,
+            tls=tls,
+            proxies=proxies,
             allowed_hosts=_allowed_hosts(settings),
         )
         ping_url = f"{self.base_url}/v2/"
@@ -201,7 +209,8 @@ def _scheme(host: str, settings: RegistrySettings) -> str:
     if settings.insecure_http is not None:
         return "http" if settings.insecure_http else "https"
     local = is_loopback_host(origin_of(f"https://{host}").host)
-    return "http" if local and settings.ca_file is None else "https"
+    over_tls = settings.ca_file is not None or settings.cert_file is not None
+    return "http" if local and not over_tls else "https"
 
 
 def _allowed_hosts(settings: RegistrySettings) -> frozenset[str]:

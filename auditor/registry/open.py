@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from auditor.config import Settings
@@ -13,14 +14,18 @@ from auditor.registry.registries import Registries
 
 @asynccontextmanager
 async def open_registries(
-    settings: Settings, *, clock: Clock
+    settings: Settings, *, clock: Clock, environment: Mapping[str, str] = os.environ
 ) -> AsyncIterator[Registries]:
     """Registries with the settings' limits and credentials.
 
     Raises `UsageError` for a key, CA or credential file that cannot be used.
     """
-    credentials = Credentials.from_settings(settings)
+    credentials = Credentials.from_settings(settings, environment)
     async with Registries(
-        settings=settings, credentials=credentials, clock=clock
+        settings=settings,
+        credentials=credentials,
+        clock=clock,
+        environment=environment,
     ) as registries:
+        registries.check_files()
         yield registries

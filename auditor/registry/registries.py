@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import os
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -11,11 +13,13 @@ from typing import TYPE_CHECKING, Self
 from auditor.config import Settings
 from auditor.errors import ProtocolError, UsageError
 from auditor.protocol.allowance import Allowance
+from auditor.protocol.proxy import read_proxies
 from auditor.registry.client import Registry
 from auditor.registry.clock import Clock
 from auditor.registry.credentials import Credentials
 from auditor.registry.exchange import RequestCounts
 from auditor.registry.quota import Quota
+from auditor.registry.tls import TlsFiles, tls_context, tls_files
 
 if TYPE_CHECKING:
     from auditor.protocol.keys import KeySet
@@ -30,10 +34,12 @@ class Registries:
         settings: Settings,
         credentials: Credentials,
         clock: Clock,
+        environment: Mapping[str, str] = os.environ,
     ) -> None:
         self._settings = settings
         self._credentials = credentials
         self._clock = clock
+        self._environment = environment
         self._open: dict[str, Registry] = {}
         self._stack = AsyncExitStack()
         self.counts = RequestCounts()
@@ -55,10 +61,13 @@ class Registries:
         """The registry of that name."""
         found = self._open.get(name)
         if found is None:
+            settings = self._settings.registry(name)
             made = Registry(
                 name,
-                settings=self._settings.registry(name),
+                settings=settings,
                 credentials=self._credentials,
+                tls=self._tls(name),
+                proxies=read_proxies(self._environment, settings.proxy),
                 keys=self.keys(name),
                 clock=self._clock,
                 counts=self.counts,
@@ -76,6 +85,22 @@ class Registries:
             for name, registry in sorted(self._open.items())
             if registry.ration.seen is not None
         ]
+
+    def check_files(self) -> None:
+        """Raise `UsageError` for a CA, certificate or key file that cannot be used."""
+        for name in self._settings.registries:
+            tls_context(self._tls(name))
+        tls_context(self._tls(None))
+
+    def _tls(self, name: str | None) -> TlsFiles:
+        """What TLS with a registry, or with any other, needs."""
+        known = self._settings
+        return tls_files(
+            name,
+            known.default_registry if name is None else known.registry(name),
+            self._environment,
+            found=known.docker_config,
+        )
 
     def keys(self, name: str) -> KeySet | None:
         """The keys that verify this registry's tokens, if the user gave any."""

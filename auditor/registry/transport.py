@@ -7,22 +7,22 @@ all others, and what has a body, over aiohttp (docs/adr/0005).
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import socket
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import aiohttp
 import yarl
 from aiohttp.abc import ResolveResult
 
-from auditor.errors import Failure, FailureKind, ProtocolError, UsageError
+from auditor.errors import Failure, FailureKind, ProtocolError
 from auditor.protocol.answer import Answer
+from auditor.protocol.proxy import NO_PROXIES, BrokenProxy, Choice, Proxies, Proxy
 from auditor.protocol.realm import (
     Origin,
     address_refusal,
@@ -40,6 +40,7 @@ from auditor.registry.http1.errors import (
     SilentError,
     UnansweredError,
 )
+from auditor.registry.tls import SYSTEM_TRUST, TlsFiles, tls_context
 from auditor.safe_text import safe_text, safe_url
 from auditor.version import __version__
 
@@ -54,6 +55,7 @@ KEEPALIVE_S = 30.0
 DNS_CACHE_S = 60
 # What is left of our header fields when a redirect leaves the registry.
 _GO_ALONG = frozenset({"Accept", "Range"})
+_PERHAPS_MTLS = "; it may want another client certificate (cert_file), or one at all"
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _FIELDS = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
 
@@ -101,7 +103,8 @@ class _GuardedResolver(aiohttp.abc.AbstractResolver):
 class Transport:
     """Connections to one registry and to the hosts it names.
 
-    `direct`: the registry itself is asked over `http1`; else over aiohttp, too.
+    `direct`: the registry itself is asked over `http1`; else, and where it is behind
+    a proxy, over aiohttp, too.
     """
 
     def __init__(
@@ -110,18 +113,23 @@ class Transport:
         origin: Origin,
         most_at_once: int,
         timeouts: Timeouts,
-        ca_file: str | None = None,
+        tls: TlsFiles = SYSTEM_TRUST,
+        proxies: Proxies = NO_PROXIES,
         allowed_hosts: frozenset[str] = frozenset(),
         direct: bool = True,
     ) -> None:
         self._origin = origin
         self._base = str(origin)
-        self._direct = direct
+        self._proxies = proxies
+        self._proxy = proxies.choose(origin)
+        self._direct = direct and self._proxy is None
         self._client: Client | None = None
         self._most_at_once = most_at_once
         self._timeouts = timeouts
-        self._ssl = _ssl_context(ca_file)
+        self._tls = tls_context(tls)
+        self._tls_elsewhere = tls_context(tls.without_certificate())
         self._allowed_hosts = allowed_hosts
+        self._answered = False
         self._own: aiohttp.ClientSession | None = None
         self._foreign: aiohttp.ClientSession | None = None
 
@@ -147,7 +155,7 @@ class Transport:
             self._origin,
             Dialer(
                 self._origin,
-                tls=self._ssl,
+                tls=self._tls,
                 connect_s=self._timeouts.connect_s,
                 read_s=self._timeouts.read_s,
                 keep_s=KEEPALIVE_S,
@@ -168,7 +176,6 @@ class Transport:
                 limit_per_host=2 * self._most_at_once,
                 keepalive_timeout=KEEPALIVE_S,
                 ttl_dns_cache=DNS_CACHE_S,
-                ssl=self._ssl,
                 resolver=resolver,
             ),
             timeout=aiohttp.ClientTimeout(
@@ -181,19 +188,53 @@ class Transport:
             trust_env=False,  # no netrc
         )
 
-    def _session_for(self, url: str) -> aiohttp.ClientSession:
-        if origin_of(url) == self._origin:
-            if self._own is None:
-                self._own = self._session(None)
-            return self._own
+    def _route(self, url: str) -> _Route:
+        """How a request for this URL travels."""
+        origin = origin_of(url)
+        if origin == self._origin:
+            return _Route(session=self._plain(), tls=self._tls, proxy=self._proxy)
+        # Our certificate is for the registry and for whom the user named beside it.
+        known = origin.host in self._allowed_hosts
+        tls = self._tls if known else self._tls_elsewhere
+        proxy = self._proxies.choose(origin)
+        if proxy is not None:
+            return _Route(session=self._plain(), tls=tls, proxy=proxy, foreign=origin)
         if self._foreign is None:
-            self._foreign = self._session(
-                _GuardedResolver(
-                    registry_is_loopback=is_loopback_host(self._origin.host),
-                    allowed_hosts=self._allowed_hosts,
-                )
-            )
-        return self._foreign
+            self._foreign = self._session(self._guard())
+        return _Route(session=self._foreign, tls=tls)
+
+    def _plain(self) -> aiohttp.ClientSession:
+        """The session for hosts that the user named."""
+        if self._own is None:
+            self._own = self._session(None)
+        return self._own
+
+    def _guard(self) -> _GuardedResolver:
+        return _GuardedResolver(
+            registry_is_loopback=is_loopback_host(self._origin.host),
+            allowed_hosts=self._allowed_hosts,
+        )
+
+    async def _check_behind_proxy(self, origin: Origin) -> None:
+        """Refuse what the guarded resolver would, where a proxy resolves the name.
+
+        A name that only the proxy can resolve may be any address there. Over TLS its
+        certificate has to prove the name before anything is sent; over plain HTTP
+        nothing does, so that such a host has to be named in `realm_hosts`.
+        """
+        guard = self._guard()
+        try:
+            await guard.resolve(origin.host, origin.port)
+        except RefusedAddressError:
+            raise
+        except OSError:
+            if origin.scheme != "https" and origin.host not in self._allowed_hosts:
+                raise RefusedAddressError(
+                    f"{origin.host} does not resolve here, so that its address"
+                    " cannot be checked (realm_hosts can allow it)"
+                ) from None
+        finally:
+            await guard.close()
 
     async def request(
         self,
@@ -255,17 +296,31 @@ class Transport:
             return await self._ask(
                 client, method, url, target, headers=headers, max_bytes=max_bytes
             )
+        route = self._route(url)
+        proxy = route.proxy
+        if isinstance(proxy, BrokenProxy):
+            return Failure(kind=FailureKind.CONNECT, detail=proxy.detail)
+        through: dict[str, Any] = {}
+        if proxy is not None:
+            through, headers = _through(proxy, url, headers)
         try:
-            async with self._session_for(url).request(
+            if route.foreign is not None:
+                await self._check_behind_proxy(route.foreign)
+            async with route.session.request(
                 method,
                 yarl.URL(url, encoded=True),
                 headers=headers,
                 data=body,
                 allow_redirects=False,
+                ssl=route.tls,
+                **through,
             ) as response:
                 if log.isEnabledFor(logging.DEBUG):
                     log.debug("%s %s %d", method, safe_url(url), response.status)
+                if proxy is not None and response.status == 407:
+                    return _proxy_refuses(proxy, 407)
                 good = response.status < 300
+                self._answered = True
                 read = await _read(response, max_bytes if good else MAX_ERROR_BYTES)
                 if read is None:
                     response.close()
@@ -279,9 +334,18 @@ class Transport:
                     url=url,
                 )
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            failure = failure_of_exception(error, url, self._timeouts)
-            log.debug("%s %s %s", method, safe_url(url), failure.detail)
-            return failure
+            if proxy is not None and isinstance(error, aiohttp.ClientHttpProxyError):
+                return _proxy_refuses(proxy, error.status)
+            return self._failed(error, method, url, proxy)
+
+    def _failed(
+        self, error: Exception, method: str, url: str, proxy: Proxy | None
+    ) -> Failure:
+        failure = failure_of_exception(error, url, self._timeouts, proxy)
+        if not self._answered and _is_cut_off(error) and url.startswith("https:"):
+            failure = replace(failure, detail=failure.detail + _PERHAPS_MTLS)
+        log.debug("%s %s %s", method, safe_url(url), failure.detail)
+        return failure
 
     def _target(self, url: str) -> str | None:
         """What stands in the request line, if it is the registry that is asked."""
@@ -310,9 +374,8 @@ class Transport:
                 max_error_bytes=MAX_ERROR_BYTES,
             )
         except (OSError, ValueError) as error:
-            failure = failure_of_exception(error, url, self._timeouts)
-            log.debug("%s %s %s", method, safe_url(url), failure.detail)
-            return failure
+            return self._failed(error, method, url, None)
+        self._answered = True
         if log.isEnabledFor(logging.DEBUG):
             log.debug("%s %s %d", method, safe_url(url), status)
         if content is None:
@@ -320,6 +383,59 @@ class Transport:
                 return _too_large(max_bytes)
             content = b""
         return Answer(status=status, headers=fields, body=content, url=url)
+
+
+def _is_cut_off(error: Exception) -> bool:
+    """Whether this is how a server that wants a certificate of ours says no.
+
+    asyncio does not pass the alert on; with TLS 1.3 it comes after our handshake.
+    """
+    if isinstance(error, (aiohttp.ServerDisconnectedError, UnansweredError)):
+        return True
+    cause = getattr(error, "os_error", None) or error.__cause__
+    return isinstance(cause, (ConnectionAbortedError, ConnectionResetError))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Route:
+    """`foreign` is an origin of which only the proxy will know the address."""
+
+    session: aiohttp.ClientSession
+    tls: ssl.SSLContext
+    proxy: Choice = None
+    foreign: Origin | None = None
+
+
+def _through(
+    proxy: Proxy, url: str, headers: Mapping[str, str]
+) -> tuple[dict[str, Any], Mapping[str, str]]:
+    """What aiohttp needs to know of a proxy, and the headers with its password.
+
+    That stands in the CONNECT request for a tunnel, and in the request itself where
+    the proxy reads that, which is plain HTTP only.
+    """
+    through: dict[str, Any] = {"proxy": str(proxy.origin)}
+    if proxy.authorization is not None:
+        field = {"Proxy-Authorization": proxy.authorization.reveal()}
+        if url.startswith("https:"):
+            through["proxy_headers"] = field
+        else:
+            headers = {**headers, **field}
+    return through, headers
+
+
+def _proxy_refuses(proxy: Proxy, status: int) -> Failure:
+    why = (
+        "; it wants a user name and password, which HTTPS_PROXY can hold"
+        " (http://USER:PASSWORD@HOST:PORT)"
+        if status == 407
+        else ""
+    )
+    return Failure(
+        kind=FailureKind.SERVER_ERROR if status >= 500 else FailureKind.DENIED,
+        detail=f"the proxy {proxy} refuses to connect ({status}){why}",
+        status=status,
+    )
 
 
 async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes | None:
@@ -345,9 +461,13 @@ def _too_large(max_bytes: int) -> Failure:
     )
 
 
-def failure_of_exception(error: Exception, url: str, timeouts: Timeouts) -> Failure:
+def failure_of_exception(
+    error: Exception, url: str, timeouts: Timeouts, proxy: Proxy | None = None
+) -> Failure:
     """The failure that an exception of http1, aiohttp, asyncio or a socket means."""
-    where = safe_url(url)
+    if isinstance(error, RefusedAddressError):
+        return _refused_address(error, url)
+    where = _where(error, url, proxy)
     if type(error) in _OF_HTTP1:
         return _failure_of_http1(error, where, timeouts)
     return _failure_of_library(error, where, timeouts)
@@ -434,6 +554,21 @@ def _failure_of_http1(error: Exception, where: str, timeouts: Timeouts) -> Failu
     )
 
 
+def _where(error: Exception, url: str, proxy: Proxy | None) -> str:
+    """Who was not reached, or did not answer."""
+    if proxy is None:
+        return safe_url(url)
+    if isinstance(
+        error, (aiohttp.ClientConnectorDNSError, aiohttp.ClientProxyConnectionError)
+    ):
+        return f"the proxy {proxy}"
+    return f"{safe_url(url)} through the proxy {proxy}"
+
+
+def _refused_address(error: BaseException, url: str) -> Failure:
+    return Failure(kind=FailureKind.REALM_REFUSED, detail=f"{safe_url(url)}: {error}")
+
+
 def _reason(error: BaseException) -> str:
     """The system's own words where there are any: event loops put theirs before."""
     number = getattr(error, "errno", None)
@@ -443,7 +578,8 @@ def _reason(error: BaseException) -> str:
         and not isinstance(error, socket.gaierror)
     ):
         return os.strerror(number)
-    return safe_text(str(getattr(error, "strerror", None) or error))
+    words = str(getattr(error, "strerror", None) or error)
+    return safe_text(words) if words else "it was broken off"
 
 
 def _tls_detail(where: str, error: Exception) -> str:
@@ -460,18 +596,6 @@ def _tls_detail(where: str, error: Exception) -> str:
             f"{safe_text(certificate.verify_message)}"
             " (ca_file in the configuration names a private CA)"
         )
-    reason = getattr(getattr(error, "os_error", error), "reason", None)
-    return f"no TLS connection to {where}: {safe_text(str(reason or text))}"
-
-
-@functools.cache  # reading the system's certificates takes tens of milliseconds
-def _ssl_context(ca_file: str | None) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if ca_file is not None:
-        try:
-            context.load_verify_locations(cafile=ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise UsageError(
-                f"{ca_file}: not a readable PEM file of CA certificates ({error})"
-            ) from None
-    return context
+    reason = str(getattr(getattr(error, "os_error", error), "reason", None) or text)
+    hint = _PERHAPS_MTLS if "ALERT" in reason and "CERT" in reason else ""
+    return f"no TLS connection to {where}: {safe_text(reason)}{hint}"

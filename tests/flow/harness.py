@@ -8,6 +8,7 @@ async with lab(content, tokens=service) as here:
 from __future__ import annotations
 
 import random
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -214,6 +215,7 @@ async def lab(
     behaviour: Behaviour | None = None,
     faults: Faults | None = None,
     login: Account | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Lab]:
     """A registry with this content and access; audits log in as `login`.
 
@@ -230,9 +232,9 @@ async def lab(
     app = registry_app(
         content, access=access, behaviour=behaviour, middlewares=[faults.middleware]
     )
-    async with serve(app) as url:
+    async with serve(app, tls=tls) as url:
         here = Lab(
-            host=url.removeprefix("http://"),
+            host=url.partition("://")[2],
             content=content,
             faults=faults,
             clock=clock,

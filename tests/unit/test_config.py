@@ -502,6 +502,24 @@ def test_an_unreadable_password_file_is_told_by_its_reason() -> None:
             ),
         ),
         (
+            section(proxy="http://me:hunter2@proxy:3128"),
+            (
+                f'registry."{HOST}".proxy: an http or https URL without user and'
+                " password, or none, is wanted"
+            ),
+        ),
+        (
+            {"proxy": "socks5://proxy:1080"},
+            "proxy: an http or https URL without user and password, or none, is wanted",
+        ),
+        (
+            section(key_file="key.pem"),
+            (
+                f'registry."{HOST}": a key_file without the cert_file that it belongs'
+                " to (key_file, --key-file)"
+            ),
+        ),
+        (
             section(realm_hosts=["https://a.example"]),
             (
                 f'registry."{HOST}".realm_hosts: a list, with a host name or address'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from auditor.config.option import Group, Option, Where
 from auditor.config.settings import AllowanceUse
-from auditor.config.values import PATH, choice, number, seconds, switch, whole
+from auditor.config.values import PATH, PROXY, choice, number, seconds, switch, whole
 
 NETWORK: tuple[Option, ...] = (
     Option(
@@ -22,6 +22,30 @@ NETWORK: tuple[Option, ...] = (
         where=Where.TOP_AND_REGISTRY,
         group=Group.NETWORK,
         flags=("--ca-file",),
+    ),
+    Option(
+        name="cert_file",
+        value=PATH,
+        help="The client certificate (PEM) to show to the registries.",
+        where=Where.TOP_AND_REGISTRY,
+        group=Group.NETWORK,
+        flags=("--cert-file",),
+    ),
+    Option(
+        name="key_file",
+        value=PATH,
+        help="The private key of --cert-file, where it stands in a file of its own.",
+        where=Where.TOP_AND_REGISTRY,
+        group=Group.NETWORK,
+        flags=("--key-file",),
+    ),
+    Option(
+        name="proxy",
+        value=PROXY,
+        help="The proxy to use instead of that of HTTPS_PROXY, or none.",
+        where=Where.TOP_AND_REGISTRY,
+        group=Group.NETWORK,
+        flags=("--proxy",),
     ),
     Option(
         name="requests_at_once",

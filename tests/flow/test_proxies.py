@@ -1,0 +1,219 @@
+"""Registries that are reached through a proxy, and those that are not."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from auditor.errors import UsageError
+from auditor.sandbox.fault_actions import Answer
+from tests.certificates import Authority
+from tests.flow.forward_proxy import ForwardProxy, forward_proxy
+from tests.flow.harness import ADMIN, Lab, lab, service, simple
+
+pytestmark = pytest.mark.anyio
+
+NAMES = ["team/app:1", "team/app:2"]
+# Names that nobody but the proxy can resolve (RFC 2606 section 2).
+REGISTRY, ELSEWHERE = "registry.test", "auth.test"
+VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+PAIR = base64.b64encode(b"me:hunter2").decode()
+
+
+@pytest.fixture(autouse=True)
+def no_proxies_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@asynccontextmanager
+async def behind_proxy(
+    *, tls: Any = None, tokens: Any = None, **proxy: Any
+) -> AsyncIterator[tuple[Lab, ForwardProxy]]:
+    """A registry that is known as `REGISTRY`, to the proxy alone."""
+    async with lab(simple(NAMES), tokens=tokens, tls=tls) as here:
+        names = {REGISTRY: here.host, ELSEWHERE: here.host}
+        here.host = REGISTRY
+        async with forward_proxy(names, **proxy) as through:
+            yield here, through
+
+
+async def test_plain_http_is_sent_to_the_proxy_itself() -> None:
+    async with behind_proxy(tokens=service()) as (here, through):
+        outcome = await here.audit(
+            *map(here.ref, NAMES), proxy=f"http://{through.address}", insecure_http=True
+        )
+        assert here.faults.count() == len(through.seen)
+    assert outcome.kinds == ["image", "image"]
+    assert through.seen[0] == f"GET http://{REGISTRY}/v2/"
+
+
+async def test_https_goes_through_a_tunnel_that_sees_no_secret(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    tls = authority.server(REGISTRY)
+    async with behind_proxy(tls=tls, tokens=service()) as (here, through):
+        outcome = await here.audit(
+            *map(here.ref, NAMES),
+            proxy=f"http://{through.address}",
+            ca_file=str(authority.file),
+        )
+        assert here.faults.count("GET", "/token") == 1
+    assert outcome.kinds == ["image", "image"]
+    assert set(through.seen) == {f"CONNECT {REGISTRY}:443"}
+    assert "Authorization" not in "".join(through.heads)
+
+
+@pytest.mark.parametrize("over_tls", [False, True])
+async def test_the_proxy_s_own_password_goes_to_the_proxy_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, over_tls: bool
+) -> None:
+    authority = Authority(tmp_path)
+    settings: dict[str, Any] = {"insecure_http": True}
+    tls = None
+    if over_tls:
+        tls = authority.server(REGISTRY)
+        settings = {"ca_file": str(authority.file)}
+    async with behind_proxy(
+        tls=tls, tokens=service(), authorization=f"Basic {PAIR}"
+    ) as (here, through):
+        variable = "HTTPS_PROXY" if over_tls else "HTTP_PROXY"
+        monkeypatch.setenv(variable, f"http://me:hunter2@{through.address}")
+        outcome = await here.audit(*map(here.ref, NAMES), **settings)
+        for one in here.faults.log:
+            assert "Proxy-Authorization" not in one.headers
+            assert one.headers.get("Authorization") != f"Basic {PAIR}"
+    assert outcome.kinds == ["image", "image"]
+    assert "hunter2" not in repr(outcome)
+    assert PAIR not in repr(outcome)
+
+
+@pytest.mark.parametrize("over_tls", [False, True])
+async def test_a_proxy_that_wants_a_password_says_so(
+    tmp_path: Path, over_tls: bool
+) -> None:
+    settings: dict[str, Any] = {} if over_tls else {"insecure_http": True}
+    async with behind_proxy(authorization=f"Basic {PAIR}") as (here, through):
+        url = f"http://{through.address}"
+        failure = (await here.audit(here.ref(NAMES[0]), proxy=url, **settings)).failure
+    assert (failure.failure, failure.status) == ("denied", 407)
+    assert failure.detail == (
+        f"the proxy http://{through.address} (proxy) refuses to connect (407);"
+        " it wants a user name and password, which HTTPS_PROXY can hold"
+        " (http://USER:PASSWORD@HOST:PORT)"
+    )
+
+
+async def test_a_proxy_that_cannot_reach_the_registry_says_so() -> None:
+    async with behind_proxy(refuses=504) as (here, through):
+        failure = (
+            await here.audit(
+                here.ref(NAMES[0]), proxy=f"http://{through.address}", tries=1
+            )
+        ).failure
+    assert (failure.failure, failure.status) == ("server_error", 504)
+    assert "refuses to connect (504)" in failure.detail
+
+
+async def test_a_proxy_that_is_not_there_is_named() -> None:
+    async with behind_proxy() as (here, through):
+        pass
+    failure = (
+        await here.audit(here.ref(NAMES[0]), proxy=f"http://{through.address}", tries=1)
+    ).failure
+    assert failure.failure == "connect"
+    assert f"no connection to the proxy http://{through.address}" in failure.detail
+
+
+async def test_this_machine_and_no_proxy_are_asked_directly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with lab(simple(NAMES)) as here, forward_proxy({}) as through:
+        monkeypatch.setenv("ALL_PROXY", through.address)
+        assert (await here.audit(here.ref(NAMES[0]))).kinds == ["image"]
+        assert through.seen == []
+
+
+async def test_a_proxy_that_nobody_can_use_is_one_sentence_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://me:hunter2@127.0.0.1:1080")
+    async with lab(simple(NAMES)) as here:
+        assert (await here.audit(here.ref(NAMES[0]))).kinds == ["image"]
+        here.host = REGISTRY
+        with pytest.raises(ExceptionGroup) as caught:
+            await here.audit(here.ref(NAMES[0]))
+    said = str(leaf(caught.value))
+    assert said.startswith("ALL_PROXY names a proxy that is neither http nor https")
+    assert "hunter2" not in said
+
+
+def leaf(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        (error,) = error.exceptions
+    assert isinstance(error, UsageError)
+    return error
+
+
+# -- what a registry names is checked behind a proxy, too --------------------------
+
+
+async def test_a_token_service_that_only_the_proxy_can_find_must_prove_its_name(
+    tmp_path: Path,
+) -> None:
+    authority = Authority(tmp_path)
+    tokens = service(realm=f"https://{ELSEWHERE}/token")
+    tls = authority.server(REGISTRY, ELSEWHERE)
+    async with behind_proxy(tls=tls, tokens=tokens) as (here, through):
+        settings: dict[str, Any] = {
+            "proxy": f"http://{through.address}",
+            "ca_file": str(authority.file),
+        }
+        outcome = await here.audit(here.ref(NAMES[0]), **settings)
+        assert f"CONNECT {ELSEWHERE}:443" in through.seen
+    assert outcome.kinds == ["image"]
+    # A host there that has no certificate for the name is told nothing.
+    tls = authority.server(REGISTRY)
+    async with behind_proxy(tls=tls, tokens=tokens) as (here, through):
+        settings["proxy"] = f"http://{through.address}"
+        failure = (await here.audit(here.ref(NAMES[0]), **settings)).failure
+        assert here.faults.count("GET", "/token") == 0
+    assert failure.failure == "tls"
+
+
+async def test_a_plain_token_service_that_only_the_proxy_can_find_is_refused() -> None:
+    tokens = service(realm=f"http://{ELSEWHERE}/token")
+    async with behind_proxy(tokens=tokens) as (here, through):
+        settings: dict[str, Any] = {
+            "proxy": f"http://{through.address}",
+            "insecure_http": True,
+        }
+        failure = (await here.audit(here.ref(NAMES[0]), **settings)).failure
+        assert here.faults.count("GET", "/token") == 0
+        assert failure.failure == "realm_refused"
+        assert "its address cannot be checked" in failure.detail
+        settings["realm_hosts"] = (ELSEWHERE,)
+        outcome = await here.audit(here.ref(NAMES[0]), **settings)
+    assert outcome.kinds == ["image"]
+
+
+@pytest.mark.parametrize(
+    "realm", ["http://localhost:1/token", "http://169.254.169.254/"]
+)
+async def test_no_proxy_is_asked_for_an_address_that_is_refused(realm: str) -> None:
+    async with behind_proxy(tokens=service()) as (here, through):
+        challenge = {"WWW-Authenticate": f'Bearer realm="{realm}",service="sandbox"'}
+        here.faults.on("GET", "/v2/", Answer(401, challenge), forever=True)
+        settings: dict[str, Any] = {
+            "proxy": f"http://{through.address}",
+            "insecure_http": True,
+        }
+        failure = (await here.audit(here.ref(NAMES[0]), **settings)).failure
+        assert len(through.seen) == 1
+    assert failure.failure == "realm_refused"
+    assert ADMIN.password not in repr(failure)

@@ -1,0 +1,181 @@
+"""Certificates: the registry's, that of a private CA, and the client's own."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from auditor.config import RegistrySettings, Settings
+from auditor.errors import UsageError
+from auditor.registry.clock import SystemClock
+from auditor.registry.open import open_registries
+from auditor.registry.tls import TlsFiles, tls_context, tls_files
+from auditor.sandbox.server import serve
+from auditor.sandbox.tokens import token_app
+from tests.certificates import Authority
+from tests.flow.harness import Lab, lab, service, simple
+
+pytestmark = pytest.mark.anyio
+NAME = "team/app:1"
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("ca"))
+
+
+async def audited(here: Lab, **settings: Any) -> str:
+    """`image`, or the kind of failure."""
+    (kind,) = (await here.audit(here.ref(NAME), tries=1, **settings)).kinds
+    return kind
+
+
+async def test_a_private_ca_is_trusted_where_it_is_named(authority: Authority) -> None:
+    async with lab(simple([NAME]), tls=authority.server("127.0.0.1")) as here:
+        assert await audited(here, ca_file=str(authority.file)) == "image"
+        assert await audited(here, insecure_http=False) == "tls"
+
+
+async def test_a_client_certificate_is_shown(authority: Authority) -> None:
+    tls = authority.server("127.0.0.1", clients=True)
+    pair = authority.pair("auditor")
+    both = pair.cert.with_suffix(".both")
+    both.write_bytes(pair.cert.read_bytes() + pair.key.read_bytes())
+    ca_file = str(authority.file)
+    async with lab(simple([NAME]), tls=tls) as here:
+        for files in (
+            {"cert_file": str(pair.cert), "key_file": str(pair.key)},
+            {"cert_file": str(both)},
+        ):
+            assert await audited(here, ca_file=ca_file, **files) == "image"
+        outcome = await here.audit(here.ref(NAME), tries=1, ca_file=ca_file)
+        tls.maximum_version = ssl.TLSVersion.TLSv1_2
+        older = await here.audit(here.ref(NAME), tries=1, ca_file=ca_file)
+    assert older.failure.failure in {"tls", "connect"}
+    for failure in (outcome.failure, older.failure):
+        assert "may want another client certificate (cert_file)" in failure.detail
+
+
+@pytest.mark.parametrize("named", [False, True])
+async def test_a_client_certificate_is_shown_to_the_registry_and_whom_one_names(
+    authority: Authority, named: bool
+) -> None:
+    """A token service at another host sees it if `realm_hosts` has that host."""
+    seen: list[bool] = []
+    tokens = service()
+    elsewhere = token_app(tokens)
+    tls = authority.server("127.0.0.1", "localhost")
+    tls.load_verify_locations(authority.file)
+    tls.verify_mode = ssl.CERT_OPTIONAL
+    pair = authority.pair("auditor")
+
+    async def note(request: Any, response: Any) -> None:
+        seen.append(bool(request.get_extra_info("peercert")))
+
+    elsewhere.on_response_prepare.append(note)
+    async with serve(elsewhere, tls=tls) as url:
+        tokens.realm = url.replace("127.0.0.1", "localhost") + "/token"
+        async with lab(simple([NAME]), tokens=tokens, tls=tls) as here:
+            kind = await audited(
+                here,
+                ca_file=str(authority.file),
+                cert_file=str(pair.cert),
+                key_file=str(pair.key),
+                realm_hosts=("localhost",) if named else (),
+            )
+    assert kind == "image"
+    assert seen == [named]
+
+
+# -- mistakes ----------------------------------------------------------------------
+
+
+def _of_another(authority: Authority) -> tuple[Path, Path]:
+    return authority.pair("auditor").cert, authority.pair("auditor").key
+
+
+def _encrypted(authority: Authority) -> tuple[Path, Path]:
+    pair = authority.pair("auditor", passphrase=b"hunter2")
+    return pair.cert, pair.key
+
+
+def _without_key(authority: Authority) -> tuple[Path, None]:
+    return authority.pair("auditor").cert, None
+
+
+def _swapped(authority: Authority) -> tuple[Path, Path]:
+    pair = authority.pair("auditor")
+    return pair.key, pair.cert
+
+
+def _missing(authority: Authority) -> tuple[Path, Path]:
+    return authority.pair("auditor").cert, Path("/nowhere/key.pem")
+
+
+@pytest.mark.parametrize(
+    ("files", "sentence"),
+    [
+        (
+            _of_another,
+            "the private key does not belong to the certificate in",
+        ),
+        (_encrypted, "the private key is encrypted"),
+        (_without_key, "holds no private key in PEM; key_file .* names the key's file"),
+        (_swapped, "holds no certificate in PEM"),
+        (_missing, "/nowhere/key.pem: cannot be read: No such file or directory"),
+    ],
+)
+async def test_a_mistake_is_one_sentence_before_anything_is_asked(
+    authority: Authority,
+    files: Callable[[Authority], tuple[Path, Path | None]],
+    sentence: str,
+) -> None:
+    cert, key = files(authority)
+    told = RegistrySettings(cert_file=str(cert), key_file=str(key) if key else None)
+    settings = Settings(registries={"dtr.example.com": told}, docker_config=False)
+    with pytest.raises(UsageError, match=sentence) as caught:
+        async with open_registries(settings, clock=SystemClock()):
+            pass
+    assert len(str(caught.value).splitlines()) == 1
+
+
+async def test_a_ca_that_is_none_is_said_before_anything_is_asked() -> None:
+    told = RegistrySettings(ca_file="/nowhere/ca.pem")
+    settings = Settings(default_registry=told, docker_config=False)
+    with pytest.raises(UsageError, match=r"/nowhere/ca\.pem: not a readable PEM file"):
+        async with open_registries(settings, clock=SystemClock()):
+            pass
+
+
+# -- docker's and podman's folders -------------------------------------------------
+
+
+def test_the_folder_of_a_registry_is_used(authority: Authority, tmp_path: Path) -> None:
+    folder = tmp_path / ".config" / "containers" / "certs.d" / "dtr.example.com:8443"
+    folder.mkdir(parents=True)
+    pair = authority.pair("auditor")
+    (folder / "ca.crt").write_bytes(authority.file.read_bytes())
+    (folder / "client.cert").write_bytes(pair.cert.read_bytes())
+    (folder / "client.key").write_bytes(pair.key.read_bytes())
+    environment = {"HOME": str(tmp_path)}
+
+    def files(host: str, found: bool = True, **told: Any) -> TlsFiles:
+        return tls_files(host, RegistrySettings(**told), environment, found=found)
+
+    host = "dtr.example.com:8443"
+    expected = TlsFiles(
+        ca_files=(str(folder / "ca.crt"),),
+        cert_file=str(folder / "client.cert"),
+        key_file=str(folder / "client.key"),
+    )
+    assert files(host) == expected
+    assert files("dtr.example.com") == TlsFiles()
+    assert files(host, found=False) == TlsFiles()
+    assert files(host, ca_file="own.pem", cert_file="own.cert") == TlsFiles(
+        ca_files=("own.pem", str(folder / "ca.crt")), cert_file="own.cert"
+    )
+    assert tls_context(expected).get_ca_certs()

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auditor.protocol.proxy import BrokenProxy, Proxy, parse_proxy, read_proxies
+from auditor.protocol.url import Origin
+from auditor.safe_text import safe_text
+
+LABELS = st.from_regex(r"[a-z][a-z0-9]{0,5}", fullmatch=True)
+HOSTS = st.lists(LABELS, min_size=2, max_size=4).map(".".join)
+PORTS = st.integers(1, 65535)
+TEXT = st.text(max_size=24)
+
+
+def https(host: str, port: int) -> Origin:
+    return Origin(scheme="https", host=host, port=port)
+
+
+@settings(max_examples=300, deadline=None)
+@given(TEXT, TEXT, HOSTS, PORTS)
+def test_any_environment_gives_a_choice_and_no_exception(
+    proxy: str, no_proxy: str, host: str, port: int
+) -> None:
+    proxies = read_proxies({"HTTPS_PROXY": proxy, "NO_PROXY": no_proxy})
+    found = proxies.choose(https(host, port))
+    assert found is None or isinstance(found, Proxy | BrokenProxy)
+    if isinstance(found, BrokenProxy):
+        assert safe_text(found.detail, 1000) == found.detail
+
+
+@settings(max_examples=200, deadline=None)
+@given(TEXT.filter(bool), TEXT.filter(lambda text: len(text) > 3))
+def test_no_password_of_a_proxy_shows(name: str, password: str) -> None:
+    found = parse_proxy(f"socks5://{name}:{password}@proxy:1", "ALL_PROXY")
+    plain = parse_proxy("socks5://proxy:1", "ALL_PROXY")
+    assert repr(found) == repr(plain)
+
+
+@settings(max_examples=200, deadline=None)
+@given(HOSTS, HOSTS, PORTS, st.sampled_from(["", ".", "*."]), st.booleans())
+def test_an_exception_is_for_a_name_and_what_is_below_it(
+    named: str, host: str, port: int, prefix: str, below: bool
+) -> None:
+    asked = f"{host}.{named}" if below else host
+    entry = prefix + named
+    proxies = read_proxies({"HTTPS_PROXY": "proxy:1", "NO_PROXY": f"x.y,{entry}"})
+    direct = asked.endswith(f".{named}") or (asked == named and not prefix)
+    if not asked.endswith(".y"):
+        assert (proxies.choose(https(asked, port)) is None) == direct
+
+
+@settings(max_examples=200, deadline=None)
+@given(HOSTS, PORTS, PORTS)
+def test_an_exception_with_a_port_is_for_that_port(
+    host: str, port: int, other: int
+) -> None:
+    proxies = read_proxies({"HTTPS_PROXY": "proxy:1", "NO_PROXY": f"{host}:{port}"})
+    assert (proxies.choose(https(host, other)) is None) == (port == other)
