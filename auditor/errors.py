@@ -7,6 +7,7 @@ report as a record. Exceptions are only for what stops a command:
      ├─ UsageError               the command line or configuration is wrong   exit 2
      │   └─ ConfigError          every mistake of a configuration at once     exit 2
      ├─ OutputError              the report could not be written              exit 3
+     ├─ LockedError              another run writes the report                exit 5
      └─ ProtocolError            a header or document that breaks its grammar;
                                  raised by `auditor.protocol`, turned into a
                                  `Failure` at the edge of `auditor.registry`
@@ -29,6 +30,7 @@ class ExitCode(IntEnum):
     OUTPUT = 3
     LOCKED = 5
     BUG = 70
+    HANGUP = 129
     INTERRUPTED = 130
     TERMINATED = 143
 
@@ -159,6 +161,12 @@ class OutputError(AuditorError):
     """The report could not be written."""
 
     exit_code = ExitCode.OUTPUT
+
+
+class LockedError(AuditorError):
+    """Another run writes the same report."""
+
+    exit_code = ExitCode.LOCKED
 
 
 class ProtocolError(AuditorError):

@@ -50,12 +50,12 @@ async def audit(settings: Settings) -> int:
     import anyio
 
     from auditor.cli.signals import Interruption
+    from auditor.pipeline.into_report import run_into
     from auditor.pipeline.run import Run
     from auditor.pipeline.unwrap import unwrapped
-    from auditor.registry.clock import SystemClock
+    from auditor.registry.clock import SystemClock, rfc3339
     from auditor.registry.open import open_registries
-    from auditor.reports.jsonl import ReportWriter
-    from auditor.reports.shapes import encoder
+    from auditor.reports.report import open_report
     from auditor.reports.summary import summary_lines
     from auditor.sources.inputs import check_lists, items_of
     from auditor.store.open import open_store
@@ -65,33 +65,33 @@ async def audit(settings: Settings) -> int:
         if path is not None:
             _check_folder(path)
     clock = SystemClock()
-    encode = encoder(settings.shape)
     interruption = Interruption()
     async with (
         open_registries(settings, clock=clock) as registries,
         open_store(settings, now=clock.epoch) as store,
-        ReportWriter(settings.output) as report,
+        open_report(settings, now=rfc3339(clock.epoch()), tell=say) as report,
     ):
         run = Run(
             settings,
             items_of(settings),
             registries=registries,
             clock=clock,
-            write=lambda record: report.write(encode(record)),
+            write=report.put,
+            kept=report.kept,
             store=store,
         )
         with _progress(settings, run), unwrapped():
             async with anyio.create_task_group() as group:
-                group.start_soon(interruption.watch, run)
-                await run.run()
+                group.start_soon(interruption.watch, run, report)
+                await run_into(run, report)
                 group.cancel_scope.cancel()
         if interruption.code is None:
             await report.commit()
     summary = run.summary()
     for line in summary_lines(summary):
         say(line)
-    if interruption.code is not None and report.partial is not None:
-        say(f"what was finished is in {report.partial}")
+    if report.leftover is not None:
+        say(f"what was finished is in {report.leftover}; --resume goes on with it")
     if settings.summary is not None:
         _write_summary(settings.summary, summary)
     if settings.metrics is not None:

@@ -63,7 +63,7 @@ class _Commands(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 all audited; 1 finished with failed references, or the"
     " answer is no; 2 usage or configuration; 3 the report could not be written;"
-    " 70 a bug; 130 and 143 interrupted.",
+    " 5 another run writes it; 70 a bug; 129, 130 and 143 interrupted.",
 )
 @click.version_option(__version__, prog_name="auditor")
 def cli() -> None:

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: the first ends a run in good order, the second at once."""
+"""SIGINT, SIGTERM, SIGHUP: the first ends a run in good order, the second at once."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import anyio
 from auditor.cli.main import say
 from auditor.errors import ExitCode
 from auditor.pipeline.run import Run
+from auditor.reports.report import Report
 
 # Long enough for the requests that are under way on a healthy registry, short enough
 # for a person who pressed Ctrl-C.
@@ -18,6 +19,8 @@ GRACE_S = 5.0
 _CODES = {
     signal.SIGINT: ExitCode.INTERRUPTED,
     signal.SIGTERM: ExitCode.TERMINATED,
+    # The terminal was closed. Under nohup this signal is ignored, and stays so.
+    signal.SIGHUP: ExitCode.HANGUP,
 }
 
 
@@ -27,11 +30,18 @@ class Interruption:
     def __init__(self) -> None:
         self.code: ExitCode | None = None
 
-    async def watch(self, run: Run) -> None:
-        """Stop `run` at the first signal, the program at the second."""
-        with anyio.open_signal_receiver(*_CODES) as signals:
+    async def watch(self, run: Run, report: Report) -> None:
+        """Stop `run` at the first signal, the program at the second.
+
+        A signal that whoever started us had us ignore is left alone.
+        """
+        heard = [one for one in _CODES if signal.getsignal(one) != signal.SIG_IGN]
+        if not heard:
+            return
+        with anyio.open_signal_receiver(*heard) as signals:
             async for number in signals:
                 if self.code is not None:
+                    report.save(run.early(last=True))
                     os._exit(_CODES[number])
                 self.code = _CODES[number]
                 run.stop(GRACE_S)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from auditor.config.file import load, read_toml
 from auditor.config.option import Group, Option, Where
-from auditor.config.options import OPTIONS, options_of
+from auditor.config.options import OPTIONS, decisive, options_of
 from auditor.config.resolve import resolve
 from auditor.config.settings import (
     AllowanceUse,
@@ -32,6 +32,7 @@ __all__ = [
     "Settings",
     "Shape",
     "Where",
+    "decisive",
     "load",
     "options_of",
     "read_toml",

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from enum import Enum
+from typing import Any
+
 from auditor.config.option import Group, Option, Where
+from auditor.config.settings import Settings
 from auditor.config.table.credentials import CREDENTIALS
 from auditor.config.table.image import IMAGE
 from auditor.config.table.input import INPUT
@@ -13,6 +17,9 @@ from auditor.config.table.scale import SCALE
 from auditor.config.table.selection import SELECTION
 from auditor.config.table.store import STORE
 from auditor.config.table.tokens import TOKENS
+
+# What changes records beside everything that is said about an image.
+_DECISIVE = frozenset({"shape", "image_config"})
 
 OPTIONS: tuple[Option, ...] = (
     *INPUT,
@@ -28,6 +35,24 @@ OPTIONS: tuple[Option, ...] = (
 )
 
 BY_NAME: dict[str, Option] = {option.name: option for option in OPTIONS}
+
+
+def decisive(settings: Settings) -> dict[str, Any]:
+    """The settings that decide what a record says, by name, as JSON has them.
+
+    A report is made with one choice of these: two halves of different ones are none.
+    """
+    return {
+        option.name: _plain(getattr(settings, option.name))
+        for option in OPTIONS
+        if option.group is Group.IMAGE or option.name in _DECISIVE
+    }
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, tuple):
+        return list(map(_plain, value))
+    return value.value if isinstance(value, Enum) else value
 
 
 def options_of(*groups: Group) -> tuple[Option, ...]:

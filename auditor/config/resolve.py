@@ -26,6 +26,15 @@ from auditor.protocol.shard import Shard
 _OF_REGISTRIES = frozenset(
     option.name for option in OPTIONS if option.where is Where.TOP_AND_REGISTRY
 )
+# A report, and what stands beside it while it is written.
+_BESIDE = (
+    "",
+    ".partial",
+    ".partial.old",
+    ".partial.sorted",
+    ".journal",
+    ".journal.old",
+)
 _INPUTS = frozenset({"references", "lists"})
 _JOB_INDEX = "JOB_COMPLETION_INDEX"
 
@@ -179,5 +188,5 @@ def _check_outputs(run: Values, mistakes: Mistakes) -> None:
     written, report = str(run[summary.name]), str(run.get(output.name, "-"))
     if written == "-":
         mistakes.add(summary.flag, "a file is wanted; standard output is the report's")
-    elif normpath(written) in {normpath(report), normpath(report + ".partial")}:
+    elif normpath(written) in {normpath(report + ending) for ending in _BESIDE}:
         mistakes.add(summary.flag, f"the same file as {output.flag}")

@@ -154,6 +154,7 @@ class Settings:
     # A week: what a registry has lost is known after that, for a seventh of the
     # requests of asking every night.
     store_recheck_s: float = 7 * 24 * 3600.0
+    resume: bool = False
     deadline_s: float | None = None
     reference_timeout_s: float | None = None
     docker_config: bool = True

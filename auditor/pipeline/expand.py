@@ -7,9 +7,11 @@ references, and what they held is counted.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
 
 import anyio
 from anyio.abc import TaskGroup
+from anyio.streams.memory import MemoryObjectReceiveStream
 
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.pipeline.catalog import end_of_catalog
@@ -53,7 +55,7 @@ async def expand(
     )
     group.start_soon(look.run, items)
     known: set[str] = set()
-    async with ahead:
+    async with ahead, _none_left_open(ahead):
         async for turn, step in ahead:
             async for entry in _entries(step, seen, selection):
                 if _is_new(entry, known, seen):
@@ -101,6 +103,21 @@ def _is_new(entry: Entry, known: set[str], seen: Expansion) -> bool:
         known.add(name)
     seen.asked += 1
     return True
+
+
+@asynccontextmanager
+async def _none_left_open(
+    ahead: MemoryObjectReceiveStream[tuple[Turn, Step]],
+) -> AsyncIterator[None]:
+    """Close the lists that nobody came to read, when the run is stopped."""
+    try:
+        yield
+    finally:
+        with suppress(anyio.WouldBlock, anyio.EndOfStream):
+            while True:
+                _, step = ahead.receive_nowait()
+                if isinstance(step, TagsOf):
+                    step.pages.close()
 
 
 def _plain(item: Item) -> Entry:

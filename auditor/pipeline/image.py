@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TypeVar
 
 from auditor.errors import Failure, FailureKind, Stage
@@ -26,7 +25,7 @@ from auditor.records import (
     WarningCode,
 )
 from auditor.registry.client import Registry
-from auditor.registry.clock import Clock
+from auditor.registry.clock import Clock, rfc3339
 from auditor.registry.registries import Registries
 from auditor.store.digest_store import DigestStore
 
@@ -139,8 +138,7 @@ class ImageAuditor:
     # -- records ---------------------------------------------------------------
 
     def _now(self) -> str:
-        now = datetime.fromtimestamp(self._clock.epoch(), UTC)
-        return now.strftime("%Y-%m-%dT%H:%M:%SZ")
+        return rfc3339(self._clock.epoch())
 
     def _image_record(
         self,

@@ -114,7 +114,11 @@ class LookAhead:
         give, pages = anyio.create_memory_object_stream[TagPage](1)
         self.group.start_soon(self._list, pattern, give)
         tags = TagsOf(pattern=pattern, place=place, pages=pages, among=among)
-        await self.send.send((turn, tags))
+        try:
+            await self.send.send((turn, tags))
+        except BaseException:
+            pages.close()  # nobody will read it
+            raise
 
     async def _list(
         self, pattern: TagPattern, give: MemoryObjectSendStream[TagPage]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -79,6 +80,9 @@ class Pool(Generic[Job, Result]):
         self._reading = anyio.CancelScope()
         self._working = anyio.CancelScope()
         self._stopped = False
+        self._collect: MemoryObjectReceiveStream[tuple[int, Result]] | None = None
+        self._waiting: dict[int, Result] = {}
+        self._told: frozenset[int] = frozenset()
 
     @property
     def stopped(self) -> bool:
@@ -91,6 +95,21 @@ class Pool(Generic[Job, Result]):
         self._reading.cancel()
         self._working.deadline = anyio.current_time() + grace_s
 
+    def early(self, *, last: bool = False) -> list[Result]:
+        """Results that are finished and wait for their turn, each given once.
+
+        At the `last` call those are among them that are on their way to the writer,
+        in any order: it must be the end of the program.
+        """
+        if last and self._collect is not None:
+            with suppress(anyio.WouldBlock, anyio.EndOfStream):
+                while True:
+                    number, result = self._collect.receive_nowait()
+                    self._waiting[number] = result
+        new = [self._waiting[n] for n in sorted(self._waiting.keys() - self._told)]
+        self._told = frozenset(self._waiting)
+        return new
+
     async def run(self, jobs: Callable[[TaskGroup], AsyncIterator[Job]]) -> None:
         """Take all jobs, do them, write their results.
 
@@ -100,6 +119,7 @@ class Pool(Generic[Job, Result]):
         done, collect = anyio.create_memory_object_stream[tuple[int, Result]](
             self._size.workers
         )
+        self._collect = collect
         async with anyio.create_task_group() as writing:
             writing.start_soon(self._writer, collect)
             async with done:
@@ -150,7 +170,7 @@ class Pool(Generic[Job, Result]):
     async def _writer(
         self, collect: MemoryObjectReceiveStream[tuple[int, Result]]
     ) -> None:
-        waiting: dict[int, Result] = {}
+        waiting = self._waiting
         turn = 0
         async with collect:
             async for number, result in collect:
@@ -163,7 +183,7 @@ class Pool(Generic[Job, Result]):
                     turn += 1
         # Only after a stop: what lies behind a job that was not finished.
         for number in sorted(waiting):
-            await self._put(waiting[number])
+            await self._put(waiting.pop(number))
 
     async def _put(self, result: Result) -> None:
         await self._write(result)

@@ -27,9 +27,11 @@ from auditor.pipeline.unwrap import unwrapped
 from auditor.pipeline.wanted import Wanted
 from auditor.protocol.reference import Reference
 from auditor.records import FailureRecord, ImageRecord, Record
-from auditor.registry.clock import Clock
+from auditor.registry.clock import Clock, rfc3339
 from auditor.registry.registries import Registries
-from auditor.reports.summary import Summary, Tally
+from auditor.reports.kept import Kept
+from auditor.reports.recount import recount
+from auditor.reports.summary import Resumed, Summary, Tally
 from auditor.sources.lists import Item
 from auditor.store.digest_store import DigestStore
 
@@ -38,6 +40,7 @@ class Run:
     """One audit. Make it, `run` it, then ask for its `summary`.
 
     `placed` is told where in the whole input each record stands, in the records' order.
+    What an earlier run has `kept` is passed over.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Run:
         write: Callable[[Record], Awaitable[None]],
         placed: Callable[[Turn], None] | None = None,
         store: DigestStore | None = None,
+        kept: Kept | None = None,
     ) -> None:
         """`store` null: a private one, closed with the run."""
         self._placed = placed
@@ -58,6 +62,7 @@ class Run:
         self._registries = registries
         self._clock = clock
         self._write = write
+        self._kept = kept
         self._private = None if store else DigestStore(None, now=clock.epoch)
         self._images = ImageAuditor(
             registries,
@@ -108,6 +113,11 @@ class Run:
         await self._clock.sleep(seconds)
         self.expire()
 
+    def early(self, *, last: bool = False) -> list[Record]:
+        """Finished records that wait for their turn: see `Pool.early`."""
+        results = self._pool.early(last=last)
+        return [one for one in results if not isinstance(one, Dropped)]
+
     def asked(self) -> tuple[int, bool]:
         """References known so far, and whether these are all."""
         return self._expansion.asked, self._expanded
@@ -115,8 +125,8 @@ class Run:
     def summary(self) -> Summary:
         """What the run came to."""
         return Summary(
-            started_at=_rfc3339(self._started_at),
-            finished_at=_rfc3339(self._clock.epoch()),
+            started_at=rfc3339(self._started_at),
+            finished_at=rfc3339(self._clock.epoch()),
             duration_s=self._clock.monotonic() - self._started,
             interrupted=self._pool.stopped,
             deadline_reached=self._deadline.reached,
@@ -134,6 +144,16 @@ class Run:
             max_requests=self._settings.max_requests,
             allowances=self._registries.allowances(),
             blobs=self._images.around.blobs.counts,
+            resumed=self._resumed(),
+        )
+
+    def _resumed(self) -> Resumed | None:
+        if self._kept is None:
+            return None
+        whole = self._expanded and not self._pool.stopped
+        return Resumed(
+            kept=self._kept.taken,
+            left_out=self._kept.count - self._kept.taken if whole else 0,
         )
 
     async def _jobs(self, group: TaskGroup) -> AsyncIterator[Entry]:
@@ -147,8 +167,18 @@ class Run:
             shard=self._settings.shard,
             placed=self._placed,
         ):
-            yield entry
+            if not self._is_kept(entry):
+                yield entry
         self._expanded = True
+
+    def _is_kept(self, entry: Entry) -> bool:
+        if self._kept is None:
+            return False
+        name = str(entry.reference) if isinstance(entry, Asked) else None
+        lines = self._kept.take(name)
+        if lines is not None:
+            recount(self.tally, lines)
+        return lines is not None
 
     async def _prepare(self, entry: Entry, group: TaskGroup) -> None:
         # Tokens are asked for while the references wait for a worker.
@@ -196,19 +226,17 @@ class Run:
             status=entry.failure.status,
             detail=entry.failure.detail,
             attempts=entry.failure.attempts,
-            audited_at=_rfc3339(self._clock.epoch()),
+            audited_at=rfc3339(self._clock.epoch()),
         )
 
     async def _put(self, result: Record | Dropped) -> None:
+        if self._kept is not None:
+            self._kept.made(written=not isinstance(result, Dropped))
         if isinstance(result, Dropped):
             self.tally.filtered += 1
             return
         await self._write(result)
         self.tally.add(result)
-
-
-def _rfc3339(epoch: float) -> str:
-    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _host(entry: Entry) -> str | None:

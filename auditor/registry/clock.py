@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from datetime import UTC, datetime
 from typing import Protocol
 
 import anyio
@@ -35,3 +36,8 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Return after `seconds`."""
         await anyio.sleep(seconds)
+
+
+def rfc3339(epoch_s: float) -> str:
+    """A time as reports have it: `2026-11-23T02:00:00Z`, UTC, whole seconds."""
+    return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from auditor.errors import FailureKind
@@ -49,6 +49,17 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Resumed:
+    """What an earlier run had finished: `kept` records, counted with the others.
+
+    `left_out` are those that the input no longer names.
+    """
+
+    kept: int
+    left_out: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
     """A finished or stopped run. Times are RFC 3339 UTC, durations seconds.
 
@@ -86,6 +97,7 @@ class Summary:
     damaged: int = 0
     not_stored: int = 0
     listings: Listings
+    resumed: Resumed | None = None
     max_requests: int | None = None
     allowances: Sequence[tuple[str, Allowance]] = ()
     blobs: Mapping[str, int] = field(default_factory=dict)
@@ -107,6 +119,7 @@ class Summary:
             "duration_s": round(self.duration_s, 3),
             "interrupted": self.interrupted,
             "deadline_reached": self.deadline_reached,
+            "resumed": asdict(self.resumed) if self.resumed else None,
             "output": self.output,
             "references": {
                 "asked": self.asked,
@@ -170,6 +183,11 @@ def summary_lines(summary: Summary) -> list[str]:
     """The summary for a person: what was done, what failed, what to do about it."""
     tally = summary.tally
     lines = [_first_line(summary)]
+    if summary.resumed is not None:
+        kept = summary.resumed.kept
+        lines.append(f"  resumed: {kept} of them were finished before")
+        if gone := summary.resumed.left_out:
+            lines[-1] += f"; {gone} left out that the input no longer names"
     if tally.architectures:
         common = ", ".join(
             f"{safe_text(name, 60)} {count}"
@@ -225,7 +243,9 @@ def _saved_lines(summary: Summary) -> list[str]:
 
 def _first_line(summary: Summary) -> str:
     tally = summary.tally
-    rate = tally.audited / summary.duration_s if summary.duration_s > 0 else 0
+    before = summary.resumed.kept if summary.resumed else 0
+    done = max(0, tally.audited - before)
+    rate = done / summary.duration_s if summary.duration_s > 0 else 0
     first = (
         f"{tally.audited} of {summary.asked} references audited"
         f" in {summary.duration_s:.1f} s ({rate:.0f}/s)"

@@ -46,8 +46,10 @@ async def test_a_report_appears_under_its_name_when_it_is_whole(
             done = await finish(process)
     assert (done.code, done.out) == (0, b"")
     assert _tags(report.read_bytes()) == list("012345")
-    assert not partial.exists()
-    assert done.mistakes[0].startswith("6 of 6 references audited in ")
+    assert [one.name for one in tmp_path.iterdir()] == ["report.jsonl"]
+    left, told = done.mistakes[:2]
+    assert left.startswith(f"{partial}: left by a run that did not finish, kept as ")
+    assert told.startswith("6 of 6 references audited in ")
 
 
 async def test_a_report_replaces_what_its_link_points_to(tmp_path: Path) -> None:
@@ -71,7 +73,8 @@ async def test_failures_are_part_of_a_whole_report(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
 )
 async def test_a_signal_lets_what_is_under_way_finish_and_begins_nothing(
     number: signal.Signals, code: int, tmp_path: Path
@@ -95,7 +98,9 @@ async def test_a_signal_lets_what_is_under_way_finish_and_begins_nothing(
     partial = tmp_path / "report.jsonl.partial"
     assert _tags(partial.read_bytes()) == list("0123")
     assert done.mistakes[0].startswith("interrupted: 4 of ")
-    assert done.mistakes[-1] == f"what was finished is in {partial}"
+    assert done.mistakes[-1] == (
+        f"what was finished is in {partial}; --resume goes on with it"
+    )
     told = orjson.loads(summary.read_bytes())
     assert told["interrupted"] is True
     references = told["references"]

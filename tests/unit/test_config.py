@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 
+import orjson
 import pytest
 
 from auditor.config import (
@@ -16,6 +17,7 @@ from auditor.config import (
     Settings,
     Shape,
     Where,
+    decisive,
     load,
     options_of,
     read_toml,
@@ -254,6 +256,18 @@ def test_a_duration_is_seconds_or_has_units(said: object, seconds: float) -> Non
 def test_what_is_no_duration_is_told_with_examples(said: str) -> None:
     with pytest.raises(ValueError, match="or a time such as 90m or 1h30m, is wanted"):
         BY_NAME["deadline_s"].value.read(said, as_text=True)
+
+
+def test_a_resumed_run_is_compared_in_all_that_decides_what_a_record_says() -> None:
+    """A new option about reports or images has to be put on one side or the other."""
+    about = {option.name for option in options_of(Group.IMAGE, Group.REPORT)}
+    assert about - set(decisive(Settings())) == {
+        "output",
+        "summary",
+        "metrics",
+        "order",
+    }
+    assert orjson.loads(orjson.dumps(decisive(Settings()))) == decisive(Settings())
 
 
 def test_a_span_of_time_may_be_whole_or_not() -> None:

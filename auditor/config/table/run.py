@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from auditor.config.option import Group, Option, Where
 from auditor.config.settings import LogLevel, Progress
-from auditor.config.values import choice, span, whole
+from auditor.config.values import choice, span, switch, whole
 
 RUN: tuple[Option, ...] = (
     Option(
@@ -24,6 +24,14 @@ RUN: tuple[Option, ...] = (
         where=Where.TOP,
         group=Group.RUN,
         flags=("--window",),
+    ),
+    Option(
+        name="resume",
+        value=switch(),
+        help="Go on with the unfinished report that an earlier run left beside -o.",
+        where=Where.TOP,
+        group=Group.RUN,
+        flags=("--resume",),
     ),
     Option(
         name="deadline_s",

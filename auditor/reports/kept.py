@@ -1,0 +1,165 @@
+"""The records that an unfinished run left: which there are, and where they belong.
+
+They are remembered in a temporary SQLite database, which is exact and does not grow
+in memory: at a million references it is some 100 MB of a temporary file.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import BinaryIO
+
+from auditor.reports.spans import Span, spans
+
+# Pages that stay in memory. References come in the order in which they were written,
+# nearly, so that few are read twice.
+_CACHE_KIB = 16 * 1024
+_COPY_BYTES = 1024 * 1024
+
+_TABLES = (
+    f"PRAGMA cache_size = -{_CACHE_KIB}",
+    "PRAGMA journal_mode = OFF",
+    "PRAGMA synchronous = OFF",
+    "CREATE TABLE kept (reference TEXT PRIMARY KEY, start, size) WITHOUT ROWID",
+    "CREATE TABLE placed (position INTEGER PRIMARY KEY, start, size)",
+    "CREATE TABLE absent (number INTEGER PRIMARY KEY)",
+    "BEGIN",
+)
+
+
+class Kept:
+    """Records in a file, by reference, each to be taken once when its turn comes.
+
+    `count` is how many there are, `taken` how many of them the input asked for.
+    `end` is where in the file the records of the new run begin.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        # Made in one thread, asked in another, never by two at once.
+        self._database = sqlite3.connect(
+            "", isolation_level=None, check_same_thread=False
+        )
+        for statement in _TABLES:
+            self._database.execute(statement)
+        self._position = 0
+        self._made = 0
+        self.count = 0
+        self.taken = 0
+        self.end = 0
+
+    def add(self, span: Span) -> bool:
+        """Remember a record; false where it is to be made again, or known."""
+        if span.reference is None or span.interrupted:
+            return False
+        with suppress(sqlite3.IntegrityError):
+            self._database.execute(
+                "INSERT INTO kept VALUES (?, ?, ?)",
+                (span.reference, span.start, span.size),
+            )
+            self.count += 1
+            return True
+        return False
+
+    def take(self, reference: str | None) -> bytes | None:
+        """The lines of the next entry's record, if they are kept.
+
+        To be called for every entry of the input, in its order: that is where its
+        record belongs. `reference` is null for what stands for none.
+        """
+        position = self._position
+        self._position += 1
+        if reference is None:
+            return None
+        row = self._database.execute(
+            "SELECT start, size FROM kept WHERE reference = ?", (reference,)
+        ).fetchone()
+        if row is None:
+            return None
+        self._database.execute("INSERT INTO placed VALUES (?, ?, ?)", (position, *row))
+        self.taken += 1
+        start, size = row
+        return os.pread(self._stream.fileno(), size, start)
+
+    def made(self, *, written: bool) -> None:
+        """Say that an entry that is not kept was worked on, in the input's order.
+
+        Not `written`: it has no record, because a filter dropped it.
+        """
+        if not written:
+            self._database.execute("INSERT INTO absent VALUES (?)", (self._made,))
+        self._made += 1
+
+    def pieces(self, *, in_input_order: bool) -> Iterator[tuple[int, int]]:
+        """What the whole report is made of: (start, size) of pieces of the file.
+
+        What the input no longer asked for, and what was made again, is left out.
+        """
+        ranges = self._in_input_order() if in_input_order else self._as_they_stand()
+        return _joined(ranges)
+
+    def _in_input_order(self) -> Iterator[tuple[int, int]]:
+        new = spans(self._stream, self.end, ended=True)
+        absent = self._database.execute("SELECT number FROM absent ORDER BY number")
+        next_absent, worked_on = absent.fetchone(), 0
+        placed = self._database.execute(
+            "SELECT position, start, size FROM placed ORDER BY position"
+        )
+        following = placed.fetchone()
+        for position in range(self._position):
+            if following is not None and following[0] == position:
+                yield following[1], following[2]
+                following = placed.fetchone()
+                continue
+            worked_on += 1
+            if next_absent == (worked_on - 1,):
+                next_absent = absent.fetchone()
+                continue
+            made = next(new, None)
+            if made is None:
+                raise RuntimeError(f"entry {position} has no record")
+            yield made.start, made.size
+        if next(new, None) is not None:
+            raise RuntimeError("there are more records than entries")
+
+    def _as_they_stand(self) -> Iterator[tuple[int, int]]:
+        yield from self._database.execute(
+            "SELECT start, size FROM placed ORDER BY start"
+        )
+        size = os.fstat(self._stream.fileno()).st_size
+        if size > self.end:
+            yield self.end, size - self.end
+
+    def copy(self, pieces: Iterator[tuple[int, int]], into: BinaryIO) -> None:
+        """Write these pieces of the file one after the other."""
+        source = self._stream.fileno()
+        for start, size in pieces:
+            at, end = start, start + size
+            while at < end:
+                data = os.pread(source, min(_COPY_BYTES, end - at), at)
+                if not data:
+                    raise RuntimeError("the file is shorter than it was")
+                into.write(data)
+                at += len(data)
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._database.close()
+        self._stream.close()
+
+
+def _joined(ranges: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """The same bytes in as few pieces as can be."""
+    start = size = 0
+    for at, length in ranges:
+        if at == start + size:
+            size += length
+            continue
+        if size:
+            yield start, size
+        start, size = at, length
+    if size:
+        yield start, size

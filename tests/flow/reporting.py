@@ -1,0 +1,91 @@
+"""Audits into a report file, in this process: stopped, crashed, resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+import orjson
+
+from auditor.pipeline.into_report import run_into
+from auditor.pipeline.run import Run
+from auditor.registry.clock import rfc3339
+from auditor.registry.open import open_registries
+from auditor.reports.report import Report, open_report
+from auditor.reports.summary import Summary
+from auditor.sources.inputs import items_of
+from tests.flow.harness import PATIENCE_S, Lab
+
+
+@dataclass(slots=True, kw_only=True)
+class Reported:
+    """What was said and summed up."""
+
+    summary: Summary
+    said: list[str] = field(default_factory=list)
+
+
+async def report_to(
+    here: Lab,
+    output: Path,
+    *references: str,
+    meanwhile: Callable[[Run, Report], AbstractAsyncContextManager[None]] | None = None,
+    **changes: Any,
+) -> Reported:
+    """Audit these references into `output`; commit unless the run was stopped."""
+    settings = here.settings(*references, output=str(output), **changes)
+    now = rfc3339(here.clock.epoch())
+    said: list[str] = []
+    with anyio.fail_after(PATIENCE_S):
+        async with (
+            open_registries(settings, clock=here.clock) as registries,
+            open_report(settings, now=now, tell=said.append) as report,
+        ):
+            run = Run(
+                settings,
+                items_of(settings),
+                registries=registries,
+                clock=here.clock,
+                write=report.put,
+                kept=report.kept,
+            )
+            if meanwhile is None:
+                await run_into(run, report)
+            else:
+                async with meanwhile(run, report):
+                    await run_into(run, report)
+            if not run.summary().interrupted:
+                await report.commit()
+    return Reported(summary=run.summary(), said=said)
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    """The lines of a report, without when each was audited."""
+    lines = [orjson.loads(line) for line in path.read_bytes().splitlines()]
+    return [
+        {key: value for key, value in line.items() if key != "audited_at"}
+        for line in lines
+    ]
+
+
+def beside(output: Path) -> dict[str, bytes]:
+    """The files of an unfinished report, as a crash at this moment leaves them."""
+    return {
+        path.name: path.read_bytes()
+        for path in output.parent.iterdir()
+        if path.name.startswith(output.name + ".")
+    }
+
+
+@contextmanager
+def restored(output: Path, files: dict[str, bytes]) -> Iterator[None]:
+    """Put these files there, in the place of whatever is beside the report."""
+    for name in beside(output):
+        output.with_name(name).unlink()
+    for name, data in files.items():
+        output.with_name(name).write_bytes(data)
+    yield

@@ -1,0 +1,158 @@
+"""One run at a time writes a report; who died holds nothing."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from pathlib import Path
+
+import orjson
+import pytest
+
+from auditor.config import Settings
+from auditor.errors import ExitCode, LockedError, OutputError
+from auditor.reports.report import open_report
+from tests.flow.commands import auditor
+from tests.flow.harness import lab, simple
+from tests.flow.reporting import beside, lines_of, report_to
+
+pytestmark = pytest.mark.anyio
+
+NOW = "2026-11-25T02:00:00Z"
+NAMES = ["team/app:1"]
+
+
+def silent(sentence: str) -> None:
+    pytest.fail(sentence)
+
+
+async def test_a_second_run_is_told_who_writes_the_report_and_exits_with_5(
+    tmp_path: Path,
+) -> None:
+    output = tmp_path / "out"
+    async with (
+        lab(simple(NAMES)) as here,
+        open_report(Settings(output=str(output)), now=NOW, tell=silent),
+    ):
+        done = await auditor("audit", here.ref(NAMES[0]), "-o", "out", place=tmp_path)
+        assert here.faults.count("GET") == 0
+    assert (done.code, ExitCode.LOCKED) == (5, 5)
+    host = socket.gethostname()
+    assert done.mistakes == [
+        f"out: another run writes it: process {os.getpid()} on {host}, since {NOW}"
+    ]
+
+
+async def test_after_a_resumption_the_lock_names_who_resumed(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    told = Settings(output=str(output), resume=True)
+    async with open_report(Settings(output=str(output)), now=NOW, tell=silent):
+        output.with_name("out.partial").write_bytes(
+            b'{"kind":"image","reference":"r/a:1","tag":"1"}\n'
+        )
+    later = "2026-11-25T03:00:00Z"
+    async with open_report(told, now=later, tell=[].append):  # type: ignore[arg-type]
+        with pytest.raises(LockedError, match=f"since {later}$"):
+            async with open_report(told, now=NOW, tell=silent):
+                pass
+
+
+async def test_the_lock_of_a_process_that_died_is_free(tmp_path: Path) -> None:
+    """Even if its number belongs to another process by now: here, to ours."""
+    output = tmp_path / "out"
+    journal = {"schema": 1, "kind": "journal", "pid": os.getpid(), "host": "x"}
+    output.with_name("out.journal").write_bytes(orjson.dumps(journal) + b"\n")
+    async with lab(simple(NAMES)) as here:
+        done = await report_to(here, output, here.ref(NAMES[0]))
+    assert done.said == []
+    assert len(lines_of(output)) == 1
+    assert beside(output) == {}
+
+
+async def test_a_report_is_the_same_through_a_link(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "out")
+    async with open_report(
+        Settings(output=str(tmp_path / "out")), now=NOW, tell=silent
+    ):
+        with pytest.raises(LockedError, match=r"link: another run writes it"):
+            async with open_report(Settings(output=str(link)), now=NOW, tell=silent):
+                pass
+
+
+async def test_reports_of_different_names_do_not_wait_for_each_other(
+    tmp_path: Path,
+) -> None:
+    one, other = (Settings(output=str(tmp_path / name)) for name in ("a", "b"))
+    async with (
+        open_report(one, now=NOW, tell=silent),
+        open_report(other, now=NOW, tell=silent),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_standard_output_has_no_lock(tmp_path: Path) -> None:
+    async with lab(simple(NAMES)) as here:
+        done = await auditor("audit", here.ref(NAMES[0]), place=tmp_path)
+    assert done.code == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_only_the_owner_may_open_the_journal(tmp_path: Path) -> None:
+    """Who can open a file can lock it."""
+    async with open_report(
+        Settings(output=str(tmp_path / "out")), now=NOW, tell=silent
+    ):
+        mode = (tmp_path / "out.journal").stat().st_mode
+        assert stat.S_IMODE(mode) == 0o600
+
+
+@pytest.mark.parametrize("what", ["link", "dangling", "pipe", "folder"])
+@pytest.mark.parametrize("name", ["out.journal", "out.partial"])
+async def test_what_is_no_file_of_ours_is_refused_and_left_as_it_is(
+    what: str, name: str, tmp_path: Path
+) -> None:
+    victim, place = tmp_path / "victim", tmp_path / name
+    if what != "dangling":
+        victim.write_bytes(b"precious")
+    if what == "pipe":
+        os.mkfifo(place)
+    elif what == "folder":
+        place.mkdir()
+    else:
+        place.symlink_to(victim)
+    for resume in (False, True):
+        with pytest.raises(OutputError, match=name) as refused:
+            async with open_report(
+                Settings(output=str(tmp_path / "out"), resume=resume),
+                now=NOW,
+                tell=silent,
+            ):
+                pass
+        assert "\n" not in str(refused.value)
+    assert {path.name for path in tmp_path.iterdir()} <= {"victim", name}
+    assert victim.exists() == (what != "dangling")
+    assert what == "dangling" or victim.read_bytes() == b"precious"
+
+
+async def test_a_link_in_the_place_of_what_is_set_aside_is_replaced_not_followed(
+    tmp_path: Path,
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    for ending in ("partial.old", "journal.old", "partial.sorted"):
+        (tmp_path / f"out.{ending}").symlink_to(victim)
+    (tmp_path / "out.partial").write_bytes(b"left over")
+    async with lab(simple(NAMES)) as here:
+        await report_to(here, tmp_path / "out", here.ref(NAMES[0]))
+    assert victim.read_bytes() == b"precious"
+
+
+async def test_a_folder_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"gone/out: the report cannot be written"):
+        async with open_report(
+            Settings(output=str(tmp_path / "gone" / "out")), now=NOW, tell=silent
+        ):
+            pass

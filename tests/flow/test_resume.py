@@ -1,0 +1,392 @@
+"""A run that ended early is taken up where it ended, to exactly the same report."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auditor.config import Shape
+from auditor.errors import OutputError, UsageError
+from auditor.pipeline.run import Run
+from auditor.reports.report import Report
+from auditor.sandbox.content import Content
+from auditor.sandbox.fault_actions import Hold
+from auditor.sandbox.images import image, index
+from tests.flow.commands import auditor, running
+from tests.flow.harness import BLOBS, MANIFESTS, PATIENCE_S, TAGS, Lab, lab, simple
+from tests.flow.reporting import beside, lines_of, report_to, restored
+
+pytestmark = pytest.mark.anyio
+
+NAMES = [f"team/app:{number}" for number in range(6)]
+HELD = "/v2/team/app/manifests/3"
+MALFORMED = "Not A Reference"
+
+
+def _asked(here: Lab) -> list[str]:
+    """Plain references, one twice, a pattern, one that is not there, and bad ones."""
+    return [
+        here.ref("team/app:4"),
+        MALFORMED,
+        here.ref("team/app:gone"),
+        here.ref("team/app:*"),
+        here.ref("team/app:4"),
+        MALFORMED,
+        here.ref("team/none:*"),
+        here.ref("other/app:both"),
+    ]
+
+
+def _content() -> Content:
+    content = simple(NAMES)
+    children = [image("app", platform=one) for one in ("linux/amd64", "linux/arm64")]
+    content.add("other/app", index(children), "both")
+    return content
+
+
+def _stop(here: Lab, path: str = HELD) -> Any:
+    """Hold the next request for this path for ever, and stop the run that sends it."""
+    here.faults.on("GET", path, Hold())
+    before = here.faults.count("GET", path)
+
+    @asynccontextmanager
+    async def meanwhile(run: Run, report: Report) -> AsyncIterator[None]:
+        async with here.when(
+            lambda: here.faults.count("GET", path) > before, lambda: run.stop(0.0)
+        ):
+            yield
+
+    return meanwhile
+
+
+@pytest.mark.parametrize("shape", Shape)
+async def test_a_stopped_run_is_completed_to_the_same_report(
+    shape: Shape, tmp_path: Path
+) -> None:
+    whole, output = tmp_path / "whole", tmp_path / "out"
+    async with lab(_content()) as here:
+        await report_to(here, whole, *_asked(here), shape=shape)
+        stopped = await report_to(
+            here,
+            output,
+            *_asked(here),
+            shape=shape,
+            workers=1,
+            meanwhile=_stop(here),
+        )
+        assert stopped.summary.interrupted
+        between = here.good(MANIFESTS)
+        done = await report_to(here, output, *_asked(here), shape=shape, resume=True)
+        after = here.good(MANIFESTS)
+    assert lines_of(output) == lines_of(whole)
+    assert beside(output) == {}
+    resumed = done.summary.resumed
+    assert resumed is not None
+    # Four images, and one that is not there; they cost no request any more.
+    assert (resumed.kept, resumed.left_out) == (5, 0)
+    # Of nine manifests: six tags, an index, its two children.
+    assert after - between == 9 - 4
+    summary = done.summary
+    assert (summary.asked, summary.to_do, summary.duplicates) == (11, 0, 2)
+    assert summary.tally.audited + summary.tally.failed == 11
+
+
+async def test_the_summary_counts_what_was_kept_with_the_rest(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    async with lab(_content()) as here:
+        plain = await report_to(here, tmp_path / "whole", *_asked(here))
+        meanwhile = _stop(here)
+        await report_to(here, output, *_asked(here), workers=1, meanwhile=meanwhile)
+        done = await report_to(here, output, *_asked(here), resume=True)
+    told, expected = done.summary.to_json(), plain.summary.to_json()
+    for key in ("references", "failures", "warnings", "architectures", "media_types"):
+        assert told[key] == expected[key]
+    assert expected["resumed"] is None
+    assert told["resumed"]["kept"] > 0
+
+
+async def test_what_the_input_no_longer_names_is_left_out_and_counted(
+    tmp_path: Path,
+) -> None:
+    output = tmp_path / "out"
+    async with lab(simple(NAMES)) as here:
+        await report_to(
+            here,
+            output,
+            *map(here.ref, NAMES),
+            workers=1,
+            meanwhile=_stop(here),
+        )
+        others = [here.ref(NAMES[number]) for number in (5, 2, 0, 3)]
+        done = await report_to(here, output, *others, resume=True)
+    assert [line["reference"] for line in lines_of(output)] == others
+    assert done.summary.resumed is not None
+    assert (done.summary.resumed.kept, done.summary.resumed.left_out) == (2, 1)
+    assert done.summary.asked == 4
+
+
+async def test_what_waited_for_its_turn_is_in_the_journal_within_a_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first reference hangs; five are finished, and none has had its turn."""
+    monkeypatch.setattr("auditor.pipeline.into_report.KEEP_EVERY_S", 0.01)
+    output = tmp_path / "out"
+    left: dict[str, bytes] = {}
+
+    async with lab(simple(NAMES)) as here:
+
+        @asynccontextmanager
+        async def meanwhile(run: Run, report: Report) -> AsyncIterator[None]:
+            async def watch() -> None:
+                while left.get("out.journal", b"").count(b'"image"') < 5:
+                    await anyio.sleep(0.005)
+                    left.update(beside(output))
+                run.stop(0.0)
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(watch)
+                yield
+
+        asked = list(map(here.ref, NAMES))
+        here.faults.on("GET", "/v2/team/app/manifests/0", Hold())
+        await report_to(here, output, *asked, meanwhile=meanwhile)
+        assert left["out.partial"] == b""
+        with restored(output, left):
+            done = await report_to(here, output, *asked, resume=True)
+        assert [line["reference"] for line in lines_of(output)] == asked
+        assert done.summary.resumed is not None
+        assert done.summary.resumed.kept == 5
+        assert here.good(MANIFESTS) == 6
+
+
+async def test_a_list_is_read_anew_and_only_new_tags_are_audited(
+    tmp_path: Path,
+) -> None:
+    output = tmp_path / "out"
+    async with lab(simple(NAMES)) as here:
+        pattern = here.ref("team/app:*")
+        meanwhile = _stop(here)
+        await report_to(here, output, pattern, workers=1, meanwhile=meanwhile)
+        here.content.add("team/app", image("new"), "1.5")
+        lists = here.faults.count("GET", TAGS)
+        await report_to(here, output, pattern, resume=True)
+        assert here.faults.count("GET", TAGS) == lists + 1
+    tags = [line["tag"] for line in lines_of(output)]
+    assert tags == ["0", "1", "1.5", "2", "3", "4", "5"]
+
+
+@settings(max_examples=12, deadline=None)
+@given(cut=st.floats(0, 1), shape=st.sampled_from(Shape))
+def test_any_prefix_of_a_report_is_completed_to_the_whole(
+    cut: float, shape: Shape, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    async def main(folder: Path) -> None:
+        whole, output = folder / "whole", folder / "out"
+        async with lab(_content()) as here:
+            await report_to(here, whole, *_asked(here), shape=shape)
+            meanwhile = _stop(here)
+            await report_to(
+                here, output, *_asked(here), shape=shape, meanwhile=meanwhile
+            )
+            data = whole.read_bytes()
+            output.with_name("out.partial").write_bytes(data[: int(len(data) * cut)])
+            await report_to(here, output, *_asked(here), shape=shape, resume=True)
+        assert lines_of(output) == lines_of(whole)
+
+    anyio.run(main, tmp_path_factory.mktemp("prefix"))
+
+
+# -- what cannot be resumed ---------------------------------------------------------
+
+
+@asynccontextmanager
+async def _stopped(output: Path, **changes: Any) -> AsyncIterator[Lab]:
+    async with lab(simple(NAMES)) as here:
+        asked = list(map(here.ref, NAMES))
+        meanwhile = _stop(here)
+        await report_to(here, output, *asked, workers=1, meanwhile=meanwhile, **changes)
+        yield here
+
+
+async def test_other_settings_are_refused_in_one_sentence(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    async with _stopped(output) as here:
+        left = beside(output)
+        with pytest.raises(UsageError) as refused:
+            await report_to(here, output, "x", shape=Shape.LAYER, resume=True)
+        assert beside(output) == left
+    assert str(refused.value) == (
+        f"--resume: {output}.partial was begun with other settings (shape was 'image'"
+        " and is 'layer'); without --resume, the run begins anew"
+    )
+
+
+async def test_another_version_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out"
+    async with _stopped(output) as here:
+        monkeypatch.setattr("auditor.reports.report.__version__", "99.0")
+        with pytest.raises(UsageError, match=r"was begun by auditor .*this is 99\.0"):
+            await report_to(here, output, "x", resume=True)
+
+
+@pytest.mark.parametrize("journal", [None, b"", b'{"kind":"journ', b"[]\n", b"\0\n"])
+async def test_without_a_journal_that_can_be_read_nothing_is_resumed(
+    journal: bytes | None, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    async with _stopped(output) as here:
+        path = output.with_name("out.journal")
+        if journal is None:
+            path.unlink()
+        else:
+            path.write_bytes(journal)
+        with pytest.raises(UsageError, match="has no journal that can be read"):
+            await report_to(here, output, "x", resume=True)
+        assert output.with_name("out.partial").exists()
+
+
+async def test_nothing_to_resume_is_said_and_the_run_begins(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    async with lab(simple(NAMES)) as here:
+        done = await report_to(here, output, here.ref(NAMES[0]), resume=True)
+    assert done.said == [f"nothing to resume beside {output}: beginning anew"]
+    assert len(lines_of(output)) == 1
+    assert done.summary.resumed is None
+
+
+@pytest.mark.parametrize("output", ["-", "/dev/null"])
+async def test_a_stream_cannot_be_resumed(output: str) -> None:
+    done = await auditor("audit", "127.0.0.1:1/a", "-o", output, "--resume")
+    assert done.code == 2
+    (said,) = done.mistakes
+    assert said.startswith("--resume: a report can be resumed that goes to a file")
+
+
+async def test_without_resume_what_was_left_is_kept_until_the_report_is_whole(
+    tmp_path: Path,
+) -> None:
+    output = tmp_path / "out"
+    async with _stopped(output) as here:
+        left = beside(output)
+        anew = await report_to(
+            here,
+            output,
+            *map(here.ref, NAMES),
+            workers=1,
+            meanwhile=_stop(here),
+        )
+        assert anew.said[0].startswith(f"{output}.partial: left by a run that did not")
+        kept = beside(output)
+        assert kept["out.partial.old"] == left["out.partial"]
+        assert kept["out.journal.old"] == left["out.journal"]
+        # Brought back, it can be resumed.
+        old = {name.removesuffix(".old"): data for name, data in left.items()}
+        with restored(output, old):
+            await report_to(here, output, *map(here.ref, NAMES), resume=True)
+    assert len(lines_of(output)) == 6
+    assert beside(output) == {}
+
+
+# -- disks and processes that fail --------------------------------------------------
+
+
+async def test_a_disk_that_fills_up_keeps_the_old_report_and_what_was_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last line that fits is torn, as write(2) leaves it."""
+    whole, output = tmp_path / "whole", tmp_path / "out"
+    output.write_bytes(b"yesterday's\n")
+    really = os.write
+    room = 2500
+
+    def write(fd: int, data: bytes) -> int:
+        nonlocal room
+        if Path(f"/proc/self/fd/{fd}").readlink().name != "out.partial":
+            return really(fd, data)
+        if room == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        count = really(fd, data[:room])
+        room -= count
+        return count
+
+    async with lab(_content()) as here:
+        await report_to(here, whole, *_asked(here))
+        with monkeypatch.context() as patch:
+            patch.setattr("auditor.reports.jsonl.os.write", write)
+            patch.setattr("auditor.reports.jsonl.PIECE_BYTES", 1)
+            with pytest.raises(OutputError, match="No space left on device"):
+                await report_to(here, output, *_asked(here))
+        assert output.read_bytes() == b"yesterday's\n"
+        torn = output.with_name("out.partial").read_bytes()
+        assert len(torn) == 2500
+        assert not torn.endswith(b"\n")
+        done = await report_to(here, output, *_asked(here), resume=True)
+    assert lines_of(output) == lines_of(whole)
+    assert done.summary.resumed is not None
+    assert done.summary.resumed.kept == 2
+
+
+async def _flushed(partial: Path, *, lines: int) -> None:
+    with anyio.fail_after(PATIENCE_S):
+        # Another process writes: there is no event to wait for.
+        while not partial.exists() or partial.read_bytes().count(b"\n") < lines:  # noqa: ASYNC110
+            await anyio.sleep(0.02)
+
+
+async def test_killed_the_command_is_resumed_to_the_same_report(tmp_path: Path) -> None:
+    """SIGKILL, twice, while requests are under way; what a second saw is not lost."""
+    output = tmp_path / "out"
+    async with lab(simple(NAMES)) as here:
+        arguments = ["audit", *map(here.ref, NAMES), "--workers", "1", "-o", "out"]
+        output.write_bytes(b"yesterday's\n")
+        for tag in (3, 5):
+            here.faults.on("GET", f"/v2/team/app/manifests/{tag}", Hold())
+            async with running(*arguments, "--resume", place=tmp_path) as process:
+                await _flushed(output.with_name("out.partial"), lines=tag)
+                process.send_signal(signal.SIGKILL)
+                assert await process.wait() == -signal.SIGKILL
+            assert output.read_bytes() == b"yesterday's\n"
+        done = await auditor(*arguments, "--resume", place=tmp_path)
+        assert here.good(BLOBS) == 6
+        assert here.good(MANIFESTS) == 6
+    assert done.code == 0
+    assert [line["tag"] for line in lines_of(output)] == list("012345")
+    assert done.mistakes[0] == f"resuming: 5 finished records are in {output}.partial"
+    assert done.mistakes[1].startswith("6 of 6 references audited in ")
+    assert "  resumed: 5 of them were finished before" in done.mistakes
+    assert beside(output) == {}
+
+
+async def test_a_second_signal_keeps_every_finished_line(tmp_path: Path) -> None:
+    """Within the first second nothing was flushed yet, and all but one wait."""
+    async with lab(simple(NAMES)) as here:
+        here.faults.on("GET", "/v2/team/app/manifests/1", Hold())
+        arguments = ["audit", *map(here.ref, NAMES), "-o", "out", "--resume"]
+        async with running(*arguments, place=tmp_path) as process:
+            await here.faults.until(lambda: here.good(BLOBS) == 5)
+            process.send_signal(signal.SIGTERM)
+            assert process.stderr is not None
+            said = await process.stderr.receive()
+            assert b"nothing to resume" in said
+            if b"SIGTERM" not in said:
+                await process.stderr.receive()
+            process.send_signal(signal.SIGINT)
+            assert await process.wait() == 130
+        left = beside(tmp_path / "out")
+    lines = [*left["out.partial"].splitlines(), *left["out.journal"].splitlines()[1:]]
+    # The last answers may have been on their way when the signals came.
+    assert len(lines) >= 3
+    assert {orjson.loads(line)["kind"] for line in lines} == {"image"}

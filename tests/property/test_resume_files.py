@@ -1,0 +1,203 @@
+"""Whatever a crash left of a report, the resumed one is what it would have been."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auditor.config import Order, Settings, Shape
+from auditor.errors import FailureKind
+from auditor.records import FailureRecord, Record
+from auditor.reports.report import Report, open_report
+from auditor.reports.shapes import encoder
+from auditor.reports.spans import spans
+from tests.records import failure, image, layer, platform
+
+NOW = "2026-11-25T02:00:00Z"
+
+
+def _image(number: int) -> Record:
+    name = f"team/app{number % 3}"
+    platforms = [
+        platform(digit, layers=(layer("1"), layer("2"))[: number % 3] or None)
+        for digit in "abc"[: number % 4]
+    ]
+    return image(
+        reference=f"r.example.com/{name}:{number}",
+        repository=name,
+        tag=str(number),
+        platforms=tuple(platforms),
+    )
+
+
+def _failure(number: int) -> Record:
+    tag = f"gone{number}"
+    return failure(reference=f"r.example.com/team/app:{tag}", tag=tag)
+
+
+def _malformed(number: int) -> Record:
+    """What stands for no reference: the same text may come again and again."""
+    return failure(
+        reference="Not A Reference",
+        registry=None,
+        repository=None,
+        tag=None,
+        digest=None,
+        detail=f"list.txt:{number}: no",
+    )
+
+
+def _written(records: Sequence[Record], shape: Shape) -> list[bytes]:
+    return list(map(encoder(shape), records))
+
+
+def _name(record: Record) -> str | None:
+    names_one = record.tag is not None or record.digest is not None
+    return record.reference if names_one else None
+
+
+def _cut_short(record: Record) -> Record:
+    return failure(
+        reference=record.reference,
+        tag=record.tag,
+        failure=FailureKind.INTERRUPTED,
+        detail="no time",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crash:
+    """A run and what it left: `order` are the records that `.partial` got, in their
+    order, cut after so much of it; `early` those that the journal got."""
+
+    records: tuple[Record, ...]
+    shape: Shape
+    order: tuple[Record, ...]
+    cut: float
+    early: tuple[Record, ...]
+    early_cut: float
+
+
+@st.composite
+def crashes(draw: st.DrawFn) -> Crash:
+    made = [_image, _image, _image, _failure, _malformed]
+    kinds = draw(st.lists(st.sampled_from(made), min_size=1, max_size=9))
+    records = tuple(make(number) for number, make in enumerate(kinds))
+    strangers = [_image(number) for number in (90, 91)]
+    order = [
+        draw(st.sampled_from([record, record, record, _cut_short(record)]))
+        if _name(record)
+        else record
+        for record in draw(st.permutations([*records, *strangers]))
+    ]
+    if draw(st.booleans()):
+        order = list(records)
+    return Crash(
+        records=records,
+        shape=draw(st.sampled_from(Shape)),
+        order=tuple(order),
+        cut=draw(st.floats(0, 1)),
+        early=tuple(draw(st.lists(st.sampled_from(records), max_size=4, unique_by=id))),
+        early_cut=draw(st.sampled_from([1, 1, draw(st.floats(0, 1))])),
+    )
+
+
+async def _crash(crash: Crash, told: Settings) -> None:
+    """Leave the files of a run that was killed."""
+    output = Path(told.output)
+    async with open_report(told, now=NOW, tell=pytest.fail) as report:
+        for record in crash.order:
+            await report.put(record)
+        await report.keep(crash.early)
+        # as they are at this moment
+        partial = output.with_name("out.partial").read_bytes()
+        journal = output.with_name("out.journal").read_bytes()
+    head = journal.index(b"\n") + 1
+    kept = journal[: head + int((len(journal) - head) * crash.early_cut)]
+    output.with_name("out.partial").write_bytes(
+        partial[: int(len(partial) * crash.cut)]
+    )
+    output.with_name("out.journal").write_bytes(kept)
+
+
+async def _go_on(report: Report, records: Sequence[Record]) -> list[Record]:
+    """What a run does: pass over what is there, make the rest."""
+    made = []
+    for record in records:
+        if report.kept is None or report.kept.take(_name(record)) is None:
+            made.append(record)
+            await report.put(record)
+    return made
+
+
+@settings(max_examples=120, deadline=None)
+@given(crash=crashes(), again=st.floats(0, 1), order=st.sampled_from(Order))
+def test_a_resumed_report_is_the_undisturbed_one(
+    crash: Crash, again: float, order: Order
+) -> None:
+    async def main(folder: str) -> None:
+        output = Path(folder, "out")
+        told = Settings(output=str(output), shape=crash.shape, order=order, resume=True)
+        whole = _written(crash.records, crash.shape)
+        await _crash(crash, Settings(output=str(output), shape=crash.shape))
+        said: list[str] = []
+        # The resumed run crashes, too, after a part of what was left to do.
+        async with open_report(told, now=NOW, tell=said.append) as report:
+            many = int(len(crash.records) * again)
+            await _go_on(report, crash.records[:many])
+        async with open_report(told, now=NOW, tell=said.append) as report:
+            await _go_on(report, crash.records)
+            await report.commit()
+        assert [path.name for path in Path(folder).iterdir()] == ["out"]
+        if order is Order.INPUT:
+            assert output.read_bytes() == b"".join(whole)
+        else:
+            lines = b"".join(whole).splitlines()
+            assert sorted(output.read_bytes().splitlines()) == sorted(lines)
+
+    with pytest.MonkeyPatch.context() as patch:
+        # Whether it is on the disk is not seen here, and takes its time.
+        patch.setattr("os.fsync", lambda fd: None)
+        patch.setattr("os.fdatasync", lambda fd: None)
+        with tempfile.TemporaryDirectory() as folder:
+            anyio.run(main, folder)
+
+
+@pytest.mark.parametrize("shape", Shape)
+def test_cut_at_every_byte_what_is_kept_is_whole_and_was_there(shape: Shape) -> None:
+    records = [_image(3), _failure(1), _image(6), _malformed(2), _image(5), _image(7)]
+    written = _written(records, shape)
+    data = b"".join(written)
+    ends = [len(b"".join(written[: count + 1])) for count in range(len(written))]
+    for cut in range(len(data) + 1):
+        found = list(spans(io.BytesIO(data[:cut]), 0, ended=False))
+        whole = [
+            record for record, end in zip(records, ends, strict=True) if end <= cut
+        ]
+        last = whole[-1] if whole else None
+        if shape is not Shape.IMAGE and last and not isinstance(last, FailureRecord):
+            # Not known to be whole: known only by what comes behind it.
+            behind = data[ends[len(whole) - 1] : cut]
+            if b"\n" not in behind:
+                whole.pop()
+        assert [span.reference for span in found] == list(map(_name, whole))
+        assert sum(span.size for span in found) == sum(map(len, written[: len(whole)]))
+
+
+@given(damage=st.binary(min_size=1, max_size=40), at=st.floats(0, 1))
+def test_after_damage_nothing_more_is_read(damage: bytes, at: float) -> None:
+    written = _written([_image(3), _image(6), _image(9)], Shape.IMAGE)
+    data = b"".join(written)
+    where = int(len(data) * at)
+    found = list(spans(io.BytesIO(data[:where] + b"\0" + damage), 0, ended=False))
+    assert len(found) == sum(
+        len(b"".join(written[: count + 1])) <= where for count in range(3)
+    )
