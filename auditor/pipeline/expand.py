@@ -19,7 +19,7 @@ from auditor.pipeline.deadline import Deadline
 from auditor.pipeline.entries import Asked, Entry, Expansion, Refused
 from auditor.pipeline.look_ahead import LOOKAHEAD, LookAhead
 from auditor.pipeline.selection import Selection
-from auditor.pipeline.steps import CatalogBegins, CatalogEnds, Step, TagsOf, Turn
+from auditor.pipeline.steps import CatalogBegins, CatalogEnds, Steps, TagsOf, Turn
 from auditor.pipeline.tag_list import TagList
 from auditor.protocol.reference import Reference
 from auditor.protocol.shard import Shard
@@ -44,7 +44,7 @@ async def expand(
     stands in the whole input. The listings run in `group`; end it to end them. A list
     that is not read to its end at the deadline ends with a failure; so does the input.
     """
-    send, ahead = anyio.create_memory_object_stream[tuple[Turn, Step]](LOOKAHEAD)
+    send, ahead = anyio.create_memory_object_stream[Steps](LOOKAHEAD)
     look = LookAhead(
         registries=registries,
         group=group,
@@ -55,17 +55,30 @@ async def expand(
     )
     group.start_soon(look.run, items)
     known: set[str] = set()
+
+    def is_new(entry: Entry, turn: Turn) -> bool:
+        new = _is_new(entry, known, seen)
+        if new and placed is not None:
+            placed(turn)
+        return new
+
     async with ahead, _none_left_open(ahead):
-        async for turn, step in ahead:
-            async for entry in _entries(step, seen, selection):
-                if _is_new(entry, known, seen):
-                    if placed is not None:
-                        placed(turn)
-                    yield entry
+        async for steps in ahead:
+            for turn, step in steps:
+                if isinstance(step, Listed | Malformed):
+                    plain = _plain(step)
+                    if is_new(plain, turn):
+                        yield plain
+                    continue
+                async for entry in _entries(step, seen, selection):
+                    if is_new(entry, turn):
+                        yield entry
 
 
 async def _entries(
-    step: Step, seen: Expansion, selection: Selection
+    step: TagsOf | CatalogBegins | CatalogEnds | Refused,
+    seen: Expansion,
+    selection: Selection,
 ) -> AsyncIterator[Entry]:
     match step:
         case TagsOf():
@@ -90,8 +103,6 @@ async def _entries(
         case Refused():
             seen.cut = True
             yield step
-        case _:
-            yield _plain(step)
 
 
 def _is_new(entry: Entry, known: set[str], seen: Expansion) -> bool:
@@ -107,7 +118,7 @@ def _is_new(entry: Entry, known: set[str], seen: Expansion) -> bool:
 
 @asynccontextmanager
 async def _none_left_open(
-    ahead: MemoryObjectReceiveStream[tuple[Turn, Step]],
+    ahead: MemoryObjectReceiveStream[Steps],
 ) -> AsyncIterator[None]:
     """Close the lists that nobody came to read, when the run is stopped."""
     try:
@@ -115,9 +126,9 @@ async def _none_left_open(
     finally:
         with suppress(anyio.WouldBlock, anyio.EndOfStream):
             while True:
-                _, step = ahead.receive_nowait()
-                if isinstance(step, TagsOf):
-                    step.pages.close()
+                for _, step in ahead.receive_nowait():
+                    if isinstance(step, TagsOf):
+                        step.pages.close()
 
 
 def _plain(item: Item) -> Entry:

@@ -22,7 +22,7 @@ from auditor.pipeline.selection import Selection
 from auditor.pipeline.steps import (
     CatalogBegins,
     CatalogEnds,
-    Step,
+    Steps,
     TagPage,
     TagsOf,
     Turn,
@@ -38,6 +38,9 @@ from auditor.sources.lists import Item, Listed
 # Selectors looked at ahead of the workers; as many listings run at once, which is
 # what one registry is sent at once by default.
 LOOKAHEAD = 8
+# References that need no listing are handed on together: a switch of tasks for each
+# would cost more than everything else that is done for it here.
+TOGETHER = 64
 
 
 # After the deadline, an input that says nothing for so long is not waited for: a file
@@ -67,7 +70,7 @@ class LookAhead:
 
     registries: Registries
     group: TaskGroup
-    send: MemoryObjectSendStream[tuple[Turn, Step]]
+    send: MemoryObjectSendStream[Steps]
     deadline: Deadline
     selection: Selection
     shard: Shard | None = None
@@ -81,25 +84,37 @@ class LookAhead:
                 with self.deadline.scope(SILENCE_S) as waiting:
                     batch = await anext(batches, None)
                 if waiting.cancelled_caught:
-                    await self.send.send(((number + 1, 0), _UNREAD))
+                    await self.send.send([((number + 1, 0), _UNREAD)])
                     return
                 if batch is None:
                     return
-                for item in batch:
-                    number += 1
-                    await self._step(item, number)
+                number = await self._steps(batch, number)
 
-    async def _step(self, item: Item, number: int) -> None:
-        selector = item.selector if isinstance(item, Listed) else None
-        turn = number, 0
-        if isinstance(selector, RepositoryPattern):
-            await self._catalog(selector, item.place, number)
-        elif not self._takes(selector):
-            return
-        elif isinstance(selector, TagPattern):
-            await self._tags(selector, item.place, None, turn)
-        else:
-            await self.send.send((turn, item))
+    async def _steps(self, batch: Iterable[Item], number: int) -> int:
+        """Send what the items lead to; the number of the last one."""
+        plain: Steps = []
+        for item in batch:
+            number += 1
+            selector = item.selector if isinstance(item, Listed) else None
+            if isinstance(selector, RepositoryPattern):
+                plain = await self._sent(plain)
+                await self._catalog(selector, item.place, number)
+            elif not self._takes(selector):
+                continue
+            elif isinstance(selector, TagPattern):
+                plain = await self._sent(plain)
+                await self._tags(selector, item.place, None, (number, 0))
+            else:
+                plain.append(((number, 0), item))
+                if len(plain) == TOGETHER:
+                    plain = await self._sent(plain)
+        await self._sent(plain)
+        return number
+
+    async def _sent(self, steps: Steps) -> Steps:
+        if steps:
+            await self.send.send(steps)
+        return []
 
     def _takes(self, selector: Reference | TagPattern | None) -> bool:
         if self.shard is None:
@@ -115,7 +130,7 @@ class LookAhead:
         self.group.start_soon(self._list, pattern, give)
         tags = TagsOf(pattern=pattern, place=place, pages=pages, among=among)
         try:
-            await self.send.send((turn, tags))
+            await self.send.send([(turn, tags)])
         except BaseException:
             pages.close()  # nobody will read it
             raise
@@ -133,7 +148,7 @@ class LookAhead:
         catalog = Catalog(pattern, self.selection)
         number = 0
         begins = CatalogBegins(listing=catalog.listing)
-        await self.send.send(((item, number), begins))
+        await self.send.send([((item, number), begins)])
         registry = await self.registries.get(pattern.registry)
         pages = registry.list_repositories(pattern.below)
         failure: Failure | None = None
@@ -159,7 +174,7 @@ class LookAhead:
             shared=shard is not None and shard.of > 1,
             told_here=shard is None or shard.takes(pattern.registry, ""),
         )
-        await self.send.send(((item, number + 1), ends))
+        await self.send.send([((item, number + 1), ends)])
 
     async def _in_time(
         self, pages: AsyncIterator[Page[Entry] | Failure], called: str

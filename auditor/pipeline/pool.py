@@ -1,6 +1,6 @@
 """The pool: one reader, workers for each lane, one writer. It owns the task groups.
 
-    reader --> lanes: jobs, workers --(bounded)--> writer
+    reader --> lanes: jobs, workers --> finished --> writer
 
 A lane holds the jobs of one host and has workers of its own, so that a host that is
 slow holds up no other. A window bounds how far the reader may be ahead of the writer,
@@ -10,15 +10,14 @@ has finished always reaches the writer, even when the run is stopped.
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -76,11 +75,12 @@ class Pool(Generic[Job, Result]):
         self._write = write
         self._lane = lane
         self._prepare = prepare
-        self._window = anyio.Semaphore(size.window)
+        self._window = anyio.Semaphore(size.window, fast_acquire=True)
+        self._finished: deque[tuple[int, Result]] = deque()
+        self._ended = False
         self._reading = anyio.CancelScope()
         self._working = anyio.CancelScope()
         self._stopped = False
-        self._collect: MemoryObjectReceiveStream[tuple[int, Result]] | None = None
         self._waiting: dict[int, Result] = {}
         self._told: frozenset[int] = frozenset()
 
@@ -101,11 +101,9 @@ class Pool(Generic[Job, Result]):
         At the `last` call those are among them that are on their way to the writer,
         in any order: it must be the end of the program.
         """
-        if last and self._collect is not None:
-            with suppress(anyio.WouldBlock, anyio.EndOfStream):
-                while True:
-                    number, result = self._collect.receive_nowait()
-                    self._waiting[number] = result
+        if last:
+            self._waiting.update(self._finished)
+            self._finished.clear()
         new = [self._waiting[n] for n in sorted(self._waiting.keys() - self._told)]
         self._told = frozenset(self._waiting)
         return new
@@ -116,22 +114,20 @@ class Pool(Generic[Job, Result]):
         `jobs` is given the task group in which it may run what it needs. Exceptions
         of `jobs`, `work` and `write` end the run and come out as they are.
         """
-        done, collect = anyio.create_memory_object_stream[tuple[int, Result]](
-            self._size.workers
-        )
-        self._collect = collect
+        news = asyncio.Event()
         async with anyio.create_task_group() as writing:
-            writing.start_soon(self._writer, collect)
-            async with done:
-                with self._working:
-                    async with anyio.create_task_group() as working:
-                        await self._reader(jobs, working, done)
+            writing.start_soon(self._writer, news)
+            with self._working:
+                async with anyio.create_task_group() as working:
+                    await self._reader(jobs, working, news)
+            self._ended = True
+            news.set()
 
     async def _reader(
         self,
         jobs: Callable[[TaskGroup], AsyncIterator[Job]],
         working: TaskGroup,
-        done: MemoryObjectSendStream[tuple[int, Result]],
+        news: asyncio.Event,
     ) -> None:
         lanes: dict[Hashable, _Lane[Job]] = {}
         with self._reading:
@@ -148,39 +144,40 @@ class Pool(Generic[Job, Result]):
                         await self._prepare(job, working)
                     if lane.workers < self._size.workers:
                         lane.workers += 1
-                        working.start_soon(self._worker, lane, working, done.clone())
+                        working.start_soon(self._worker, lane, working, news)
 
     async def _worker(
         self,
         lane: _Lane[Job],
         working: TaskGroup,
-        done: MemoryObjectSendStream[tuple[int, Result]],
+        news: asyncio.Event,
     ) -> None:
-        async with done:
-            while lane.jobs and not self._stopped:
-                number, job = lane.jobs.popleft()
-                if self._prepare and len(lane.jobs) >= self._size.ahead:
-                    await self._prepare(lane.jobs[self._size.ahead - 1][1], working)
-                result = await self._work(job)
-                # A finished result is never lost to a cancellation.
-                with anyio.CancelScope(shield=True):
-                    await done.send((number, result))
-            lane.workers -= 1
+        while lane.jobs and not self._stopped:
+            number, job = lane.jobs.popleft()
+            if self._prepare and len(lane.jobs) >= self._size.ahead:
+                await self._prepare(lane.jobs[self._size.ahead - 1][1], working)
+            # Nothing is awaited between the work and this line: what is finished
+            # is never lost to a cancellation. The window bounds how much there is.
+            self._finished.append((number, await self._work(job)))
+            news.set()
+        lane.workers -= 1
 
-    async def _writer(
-        self, collect: MemoryObjectReceiveStream[tuple[int, Result]]
-    ) -> None:
+    async def _writer(self, news: asyncio.Event) -> None:
         waiting = self._waiting
         turn = 0
-        async with collect:
-            async for number, result in collect:
-                if not self._in_order:
-                    await self._put(result)
-                    continue
-                waiting[number] = result
-                while turn in waiting:
-                    await self._put(waiting.pop(turn))
-                    turn += 1
+        while self._finished or not self._ended:
+            if not self._finished:
+                await news.wait()
+                news.clear()
+                continue
+            number, result = self._finished.popleft()
+            if not self._in_order:
+                await self._put(result)
+                continue
+            waiting[number] = result
+            while turn in waiting:
+                await self._put(waiting.pop(turn))
+                turn += 1
         # Only after a stop: what lies behind a job that was not finished.
         for number in sorted(waiting):
             await self._put(waiting.pop(number))

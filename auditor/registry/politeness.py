@@ -7,9 +7,8 @@ everybody on the host and nobody elsewhere.
 
 from __future__ import annotations
 
-import anyio
-
 from auditor.registry.clock import Clock
+from auditor.registry.slots import Slots
 
 
 class Politeness:
@@ -18,7 +17,7 @@ class Politeness:
     def __init__(self, *, most_at_once: int, clock: Clock) -> None:
         self._most = most_at_once
         self._clock = clock
-        self._slots = anyio.CapacityLimiter(most_at_once)
+        self._slots = Slots(most_at_once)
         self._not_before = 0.0
         self._halved_at = float("-inf")
         self._successes = 0
@@ -26,7 +25,7 @@ class Politeness:
     @property
     def limit(self) -> int:
         """Requests at once, as learned so far."""
-        return int(self._slots.total_tokens)
+        return self._slots.limit
 
     async def acquire(self) -> float:
         """Wait for a slot; the monotonic time at which it was had."""
@@ -35,10 +34,7 @@ class Politeness:
             if wait_s > 0:
                 await self._clock.sleep(wait_s)
                 continue
-            try:
-                self._slots.acquire_nowait()
-            except anyio.WouldBlock:
-                await self._slots.acquire()
+            await self._slots.acquire()
             now = self._clock.monotonic()
             if now >= self._not_before:
                 return now
@@ -59,16 +55,16 @@ class Politeness:
         """
         if sent_at > self._halved_at:
             self._halved_at = self._clock.monotonic()
-            self._slots.total_tokens = max(1, self.limit // 2)
+            self._slots.limit = max(1, self.limit // 2)
             self._successes = 0
 
     def ease(self) -> None:
         """A request went well."""
         if self.limit >= self._most:
             return
-        if self._slots.available_tokens > 1:
+        if self._slots.free > 1:
             return  # the limit is not what holds us back
         self._successes += 1
         if self._successes >= self.limit:
             self._successes = 0
-            self._slots.total_tokens = self.limit + 1
+            self._slots.limit = self.limit + 1

@@ -6,20 +6,19 @@ one of those who wait takes over, so cancellation costs at most one more flight.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
-
-import anyio
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 
 class _Flight(Generic[Value]):
-    __slots__ = ("landed", "values")
+    __slots__ = ("values", "waiting")
 
     def __init__(self) -> None:
-        self.landed = anyio.Event()
+        self.waiting: list[asyncio.Future[None]] = []
         self.values: list[Value] = []  # empty after landing: the leader was lost
 
 
@@ -37,7 +36,9 @@ class SingleFlight(Generic[Key, Value]):
     async def run(self, key: Key, fetch: Callable[[], Awaitable[Value]]) -> Value:
         """What `fetch` gives, called by one of all that ask at the same time."""
         while (flight := self._flights.get(key)) is not None:
-            await flight.landed.wait()
+            landed = asyncio.get_running_loop().create_future()
+            flight.waiting.append(landed)
+            await landed
             if flight.values:
                 self.shared += 1
                 return flight.values[0]
@@ -48,4 +49,6 @@ class SingleFlight(Generic[Key, Value]):
             return value
         finally:
             del self._flights[key]
-            flight.landed.set()
+            for landed in flight.waiting:
+                if not landed.done():  # or who waited was cancelled
+                    landed.set_result(None)

@@ -1,0 +1,91 @@
+"""Slots are never overdrawn, lost or given out of turn, whoever is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auditor.registry.slots import Slots
+
+ACTIONS = st.lists(
+    st.one_of(
+        st.just(("ask", 0)),
+        st.tuples(st.sampled_from(["give back", "cancel"]), st.integers(0, 20)),
+        st.tuples(st.just("limit"), st.integers(1, 5)),
+        st.just(("settle", 0)),
+    ),
+    max_size=60,
+)
+
+
+@dataclass(slots=True)
+class World:
+    """Tasks that ask for a slot and hold it until they are told to give it back."""
+
+    slots: Slots
+    asked: list[asyncio.Task[None]] = field(default_factory=list)
+    had: list[int] = field(default_factory=list)
+    back: dict[int, asyncio.Event] = field(default_factory=dict)
+
+    def ask(self) -> None:
+        number = len(self.asked)
+        self.back[number] = asyncio.Event()
+        self.asked.append(asyncio.create_task(self._hold(number)))
+
+    async def _hold(self, number: int) -> None:
+        await self.slots.acquire()
+        self.had.append(number)
+        try:
+            await self.back[number].wait()
+        finally:
+            self.slots.release()
+
+    @property
+    def held(self) -> int:
+        return sum(not self.asked[number].done() for number in self.had)
+
+    async def settle(self) -> None:
+        for _ in range(6):
+            await asyncio.sleep(0)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(1, 4), ACTIONS)
+def test_slots_are_kept_whoever_comes_and_goes(
+    limit: int, actions: list[tuple[str, int]]
+) -> None:
+    async def main() -> None:
+        world = World(Slots(limit))
+        most = limit
+        for action, number in actions:
+            if action == "ask":
+                world.ask()
+            elif action == "limit":
+                world.slots.limit = number
+                most = max(most, number)
+            elif action == "settle":
+                await world.settle()
+                assert world.slots.free == world.slots.limit - world.held
+                waiting = [
+                    task
+                    for one, task in enumerate(world.asked)
+                    if one not in world.had and not task.done()
+                ]
+                assert not waiting or world.slots.free <= 0
+            elif world.asked:
+                chosen = number % len(world.asked)
+                if action == "cancel":
+                    world.asked[chosen].cancel()
+                else:
+                    world.back[chosen].set()
+            assert world.held <= most
+        assert world.had == sorted(world.had)
+        for event in world.back.values():
+            event.set()
+        await asyncio.wait([*world.asked, asyncio.create_task(world.settle())])
+        assert world.slots.free == world.slots.limit
+
+    asyncio.run(main())
