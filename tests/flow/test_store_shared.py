@@ -1,0 +1,147 @@
+"""One store under several processes at once, some of which are killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import orjson
+import pytest
+
+from auditor.sandbox.content import Content
+from auditor.sandbox.images import image, index
+from auditor.store.database import open_existing
+from auditor.store.digest_store import DigestStore
+from auditor.store.upkeep import verify
+from tests.flow.commands import BARE, auditor, finish, running
+from tests.flow.harness import MANIFESTS, lab
+
+# Puts and reads back numbers as fast as it can; says how far it is.
+_BUSY = """
+import hashlib, sys, time
+from pathlib import Path
+from auditor.store.digest_store import DigestStore
+with DigestStore(Path(sys.argv[1]), now=time.time, max_bytes=1_500_000) as store:
+    for number in range(int(sys.argv[2]), 10**9):
+        body = b"%d " % number * 200
+        name = "sha256:" + hashlib.sha256(body).hexdigest()
+        store.put("r", name, body, content_type=None)
+        said = {"header": name, "content_type": None}
+        store.put_tag("r", "app", str(number), digest=name, **said)
+        if number % 512 == 0:
+            for past in range(number, max(number - 3000, int(sys.argv[2]) - 1), -7):
+                body = b"%d " % past * 200
+                name = "sha256:" + hashlib.sha256(body).hexdigest()
+                found = store.get("r", name)
+                assert found is None or found.body == body
+            assert store.path is not None, "given up"
+            print(number, flush=True)
+"""
+
+
+def test_processes_that_write_prune_and_are_killed_leave_a_good_store(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "store"
+
+    def start(number: int) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", _BUSY, str(path), str(number)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**BARE, "PATH": os.defpath},
+        )
+
+    # Two write the same, one something else; all prune, the store is small.
+    busy = [start(0), start(0), start(10**6)]
+    try:
+        for number in range(4):
+            victim = busy.pop(0)
+            assert victim.stdout is not None
+            for _ in range(3 + number):
+                assert victim.stdout.readline(), "it ended by itself"
+            victim.send_signal(signal.SIGKILL)
+            victim.communicate()
+            assert victim.returncode == -signal.SIGKILL
+            if number < 2:
+                busy.append(start(number * 1000))
+            # Never locked out: another one opens it, reads and writes at once.
+            with DigestStore(path, now=time.time) as store:
+                store.put("r", "sha256:" + "0" * 64, b"", content_type=None)
+                assert store.path == path
+                store.drop("sha256:" + "0" * 64)
+    finally:
+        for one in busy:
+            one.kill()
+            one.communicate()
+    connection = open_existing(path)
+    assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    found = verify(connection)
+    connection.close()
+    assert found.contents > 0
+    assert found.damaged == 0
+
+
+def _many() -> Content:
+    content = Content()
+    children = [image("app", platform=one) for one in ("linux/amd64", "linux/arm64")]
+    for number in range(700):
+        tag = str(number)
+        content.add("app", index(children, annotations={"n": tag}), tag)
+    return content
+
+
+@pytest.mark.anyio
+async def test_of_two_audits_one_is_killed_and_no_report_is_the_poorer_for_it(
+    tmp_path: Path,
+) -> None:
+    store = str(tmp_path / "store")
+    changes = {"AUDITOR_NO_STORE": "0", "AUDITOR_STORE": store}
+    async with lab(_many()) as here:
+        command = ("audit", here.ref("app:*"), "--log-level", "info")
+        report = str(tmp_path / "killed.jsonl")
+        async with running(*command, "-o", report, environment=changes) as killed:
+            # It has gathered more than a batch by then.
+            await here.faults.until(lambda: here.good(MANIFESTS) >= 600)
+            async with running(*command, environment=changes) as other:
+                await here.faults.until(lambda: here.good(MANIFESTS) >= 650)
+                killed.send_signal(signal.SIGKILL)
+                done = await finish(other)
+            assert await killed.wait() == -signal.SIGKILL
+        cold = await here.audit(here.ref("app:*"))
+        here.faults.log.clear()
+        warm = await here.audit(here.ref("app:*"), store=store)
+        assert here.faults.count("GET", MANIFESTS) == 0
+        assert here.faults.count("HEAD", MANIFESTS) == 700
+    assert done.code == 0
+    assert not [line for line in done.said if "WARNING" in line or "lock" in line]
+    expected = [orjson.loads(orjson.dumps(one)) for one in cold.records]
+    found = done.lines
+    for line in (*expected, *found):
+        line["audited_at"] = ""
+    assert found == expected
+    assert [replace(one, audited_at="") for one in warm.records] == [
+        replace(one, audited_at="") for one in cold.records
+    ]
+
+
+@pytest.mark.anyio
+async def test_a_store_that_cannot_be_used_is_told_once_and_the_audit_goes_on(
+    tmp_path: Path,
+) -> None:
+    place = tmp_path / "file"
+    place.write_bytes(b"no folder")
+    changes = {"AUDITOR_NO_STORE": "0", "AUDITOR_STORE": str(place / "store")}
+    async with lab(_many()) as here:
+        done = await auditor("audit", here.ref("app:1"), environment=changes)
+    assert done.code == 0
+    assert len(done.lines) == 1
+    told = [line for line in done.said if "store" in line]
+    assert len(told) == 1
+    assert f"{place}/store: " in told[0]
+    assert "going on without" in told[0]
