@@ -58,7 +58,6 @@ ACCESS = Access(
     subject="audit",
     issuer="auth.example.com",
     verified=False,
-    credential=None,
 )
 
 

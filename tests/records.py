@@ -29,7 +29,6 @@ ACCESS = Access(
     subject="admin",
     issuer="auth.example.com",
     verified=False,
-    credential=None,
 )
 
 

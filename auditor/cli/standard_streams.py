@@ -39,11 +39,6 @@ def occupy_closed() -> None:
             setattr(sys, name, stream)
 
 
-def forget_output() -> None:
-    """Let standard output go nowhere: what could not be written is tried at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 @contextmanager
 def output_is_told() -> Iterator[None]:
     """Make an `OutputError` of standard output that cannot be written."""
@@ -52,7 +47,8 @@ def output_is_told() -> Iterator[None]:
     except OSError as error:
         if error.filename is not None or error.errno not in _NOT_TAKEN:
             raise
-        forget_output()
+        # What could not be written is not to be tried again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise OutputError(
             f"standard output cannot be written: {error.strerror}"
         ) from None

@@ -10,6 +10,7 @@ from auditor.config.settings import Settings
 from auditor.config.table.credentials import CREDENTIALS
 from auditor.config.table.image import IMAGE
 from auditor.config.table.input import INPUT
+from auditor.config.table.listing import LISTING
 from auditor.config.table.network import NETWORK
 from auditor.config.table.report import REPORT
 from auditor.config.table.run import RUN
@@ -32,6 +33,7 @@ OPTIONS: tuple[Option, ...] = (
     *CREDENTIALS,
     *TOKENS,
     *NETWORK,
+    *LISTING,
 )
 
 BY_NAME: dict[str, Option] = {option.name: option for option in OPTIONS}

@@ -50,6 +50,20 @@ class Progress(StrEnum):
     NEVER = "never"
 
 
+class ListerName(StrEnum):
+    """Who lists what a registry holds: its catalog, or its product's API."""
+
+    AUTO = "auto"  # the catalog, but where it is known to be closed
+    CATALOG = "catalog"
+    DTR = "dtr"
+    HARBOR = "harbor"
+    HUB = "hub"
+    QUAY = "quay"
+    GITLAB = "gitlab"
+    GOOGLE = "google"
+    GITEA = "gitea"
+
+
 class LogLevel(StrEnum):
     """The least severe message that is logged on standard error."""
 
@@ -107,6 +121,9 @@ class RegistrySettings:
     # The largest page that distribution and ECR grant.
     page_size: int = 1000
     immutable_tags: tuple[str, ...] = ()
+    lister: ListerName = ListerName.AUTO
+    api_url: str | None = None
+    list_namespaces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

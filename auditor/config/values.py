@@ -13,6 +13,7 @@ from auditor.protocol import reference_grammar as grammar
 from auditor.protocol.credential import is_username
 from auditor.protocol.platform import read_platform
 from auditor.protocol.proxy import NONE, Proxy, parse_proxy
+from auditor.protocol.reference import is_repository
 from auditor.protocol.repository_pattern import ANY_DEPTH
 from auditor.protocol.shard import MAX_SHARDS, Shard, parse_shard
 from auditor.protocol.since import parse_since
@@ -291,6 +292,11 @@ def _shard(text: str) -> Shard:
         raise ValueError from None
 
 
+def _repository(text: str) -> str:
+    _require(is_repository(text))
+    return text
+
+
 TEXT = _textual("TEXT", "a text without control characters", str)
 PATH = _textual("FILE", "a path", str, is_path=True)
 # Checked where lists are, one by one: a wrong one is a failure record.
@@ -316,3 +322,4 @@ REPOSITORY_PATTERN = _textual(
     "PATTERN", "a pattern of repositories such as team/** or */app", _path_pattern
 )
 SINCE = _textual("SPAN|DATE", "a span such as 30d or 12h, or a date", _since)
+REPOSITORY = _textual("NAME", "the name of a namespace or repository", _repository)

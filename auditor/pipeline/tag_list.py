@@ -133,11 +133,7 @@ def _asked(pattern: TagPattern, tag: ListedTag, *, age_unknown: bool) -> Asked:
     )
     digest = tag.digest if tag.digest is not None and is_digest(tag.digest) else None
     return Asked(
-        reference=reference,
-        listed=True,
-        digest=digest,
-        age_unknown=age_unknown,
-        told=tag,
+        reference=reference, listed=True, digest=digest, age_unknown=age_unknown
     )
 
 

@@ -48,6 +48,15 @@ def next_page(link_values: Iterable[str], page_url: str) -> str | None:
     if len(targets) > 1:
         _incomplete(page_url, "has two different next pages")
     (url,) = targets
+    return same_origin_page(url, page_url)
+
+
+def same_origin_page(target: str, page_url: str) -> str:
+    """The absolute URL of a next page that an answer names in some other way.
+
+    Followed and refused as one of a Link header.
+    """
+    url = resolve(page_url, target, kind=_KIND)
     if origin_of(url, kind=_KIND) != origin_of(page_url, kind=_KIND):
         _incomplete(page_url, f"has its next page elsewhere, at {safe_url(url)}")
     return url

@@ -57,6 +57,5 @@ ANONYMOUS = Authorization(
         subject=None,
         issuer=None,
         verified=False,
-        credential=None,
     ),
 )

@@ -23,6 +23,7 @@ from auditor.registry.distribution_lists import DistributionLists
 from auditor.registry.exchange import RequestCounts, RequestKind
 from auditor.registry.host import Host
 from auditor.registry.lister import ListedTag, Lister, Page
+from auditor.registry.listers import lists_of
 from auditor.registry.plan import HostPlan
 from auditor.registry.quota import Quota
 from auditor.registry.referrers import Referrers
@@ -95,10 +96,10 @@ class Registry:
                 clock=clock,
             ),
             credentials=credentials,
-            service=lambda found: TokenService(
+            service=lambda login: TokenService(
                 origin=origin,
                 settings=settings,
-                found=found,
+                login=login,
                 keys=keys,
                 exchange=token_exchange,
                 clock=clock,
@@ -115,12 +116,20 @@ class Registry:
             exchange=self._exchange,
             pull_auth=self.pull_auth,
         )
-        self._lists: Lister = DistributionLists(
-            self.base_url,
-            page_size=settings.page_size,
+        self._lists: Lister = lists_of(
+            name,
+            settings=settings,
+            base_url=self.base_url,
+            registry=DistributionLists(
+                self.base_url,
+                page_size=settings.page_size,
+                exchange=self._exchange,
+                pull_auth=self.pull_auth,
+                catalog_auth=self.auth.for_scope(CATALOG_SCOPE),
+            ),
+            host=own,
             exchange=self._exchange,
-            pull_auth=self.pull_auth,
-            catalog_auth=self.auth.for_scope(CATALOG_SCOPE),
+            auth=self.auth,
         )
 
     async def __aenter__(self) -> Self:
@@ -217,4 +226,6 @@ def _allowed_hosts(settings: RegistrySettings) -> frozenset[str]:
     hosts = set(settings.realm_hosts)
     if settings.token_url:
         hosts.add(origin_of(settings.token_url).host)
+    if settings.api_url:
+        hosts.add(origin_of(settings.api_url).host)
     return frozenset(hosts)

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlencode
 
-import orjson
-
-from auditor.errors import Failure, FailureKind, ProtocolError, Stage
+from auditor.errors import Failure, FailureKind, ProtocolError
 from auditor.protocol.answer import Answer
-from auditor.protocol.link import next_page
+from auditor.protocol.listed import ListedTag, Reading
+from auditor.protocol.products import fields
+from auditor.protocol.products.google import listed_tags
 from auditor.registry.authorization import Authorizer
 from auditor.registry.exchange import Exchange, RequestKind
-from auditor.registry.lister import ListedTag, Page
+from auditor.registry.lister import Page
+from auditor.registry.paging import pages
 
 # A page of 1,000 tags of at most 128 characters is 132 KB. Some registries ignore
 # `n` and send a whole list: a million tags fit in this.
 MAX_LIST_BYTES = 128 * 1024 * 1024
-# A list that is longer than this many pages is a loop that changes its links.
-MAX_PAGES = 100_000
 # The most that distribution grants in one page of its catalog, and ECR of anything.
 LARGE_PAGE = 1000
 # Asked for when a page of the configured size times out.
 SMALL_PAGE = 100
-# Entries handed on at once: of a list that comes whole, no more is unpacked.
-PAGE_ENTRIES = 1000
 
 _LIST_HEADERS = {"Accept": "application/json"}
 # Statuses with which products refuse a page size.
@@ -34,11 +32,9 @@ _REFUSES_SIZE = frozenset({400, 405})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Want:
-    """A list: where it starts, the key of its entries, and what failures call it."""
+    """A list: where it starts, and who asks for it."""
 
     path: str
-    key: str
-    called: str
     authorizer: Authorizer
 
     def url(self, size: int | None) -> str:
@@ -64,23 +60,18 @@ class DistributionLists:
         self._catalog_auth = catalog_auth
 
     async def tags(self, repository: str) -> AsyncIterator[Page[ListedTag] | Failure]:
-        """The pages of a repository's tags (spec: "Listing Tags")."""
-        want = _Want(
-            path=f"{self._base_url}/v2/{repository}/tags/list",
-            key="tags",
+        """The pages of a repository's tags (spec: "Listing Tags").
+
+        With digests where the registry adds them, as Google's do.
+        """
+        want = self._tags_wanted(repository)
+        async for page in pages(
+            await self._first(want),
+            get=lambda url: self._get(want, url),
+            read=_read_tags,
             called=f"the list of {repository}",
-            authorizer=self._pull_auth(repository),
-        )
-        async for page in self._pages(want):
-            if isinstance(page, Failure):
-                yield page
-                continue
-            yield Page(
-                entries=tuple(map(ListedTag, page.entries)),
-                number=page.number,
-                last=page.last,
-                unreadable=page.unreadable,
-            )
+        ):
+            yield page
 
     async def repositories(
         self, below: str | None
@@ -91,56 +82,32 @@ class DistributionLists:
         """
         del below
         want = _Want(
-            path=f"{self._base_url}/v2/_catalog",
-            key="repositories",
-            called="the catalog",
-            authorizer=self._catalog_auth,
+            path=f"{self._base_url}/v2/_catalog", authorizer=self._catalog_auth
         )
-        async for page in self._pages(want):
+        async for page in pages(
+            await self._first(want),
+            get=lambda url: self._get(want, url),
+            read=_read_catalog,
+            called="the catalog",
+        ):
             yield page
 
-    async def _pages(self, want: _Want) -> AsyncIterator[Page[str] | Failure]:
-        """The pages of a list, then nothing or one `Failure`.
+    async def whole_tag_list(self, repository: str) -> dict[str, Any] | Failure:
+        """The first answer of a repository's list of tags, as it is."""
+        answer = await self._first(self._tags_wanted(repository))
+        if isinstance(answer, Failure):
+            return answer
+        try:
+            document = fields.document_of(answer)
+        except ProtocolError as error:
+            return Failure(kind=error.kind, detail=error.detail)
+        return document if isinstance(document, dict) else {}
 
-        The `Link` of each page is followed as it is; a page that was seen before or
-        holds nothing new ends the list as a failure.
-        """
-        seen_urls: set[int] = set()
-        seen_pages: set[int] = set()
-        number = 0
-        answer: Answer | Failure = await self._first(want)
-        while True:
-            number += 1
-            if isinstance(answer, Failure):
-                yield _list_failure(answer, number - 1)
-                return
-            try:
-                names, unreadable = _names(answer.body, want.key)
-            except ProtocolError as error:
-                failure = Failure(kind=error.kind, detail=error.detail)
-                yield _list_failure(failure, number - 1)
-                return
-            following = _following(answer)
-            seen_urls.add(hash(answer.url))
-            del answer  # the text of a whole list may be large
-            ends = following is None
-            for part in _parts(names, number, unreadable=unreadable, last=ends):
-                yield part
-            if isinstance(following, Failure):
-                yield following
-            if following is None or isinstance(following, Failure):
-                return
-            page = hash(tuple(names))
-            if (
-                hash(following) in seen_urls
-                or page in seen_pages
-                or number >= MAX_PAGES
-            ):
-                yield _incomplete(f"{want.called} goes round in circles")
-                return
-            seen_urls.add(hash(following))
-            seen_pages.add(page)
-            answer = await self._get(want, following)
+    def _tags_wanted(self, repository: str) -> _Want:
+        return _Want(
+            path=f"{self._base_url}/v2/{repository}/tags/list",
+            authorizer=self._pull_auth(repository),
+        )
 
     async def _first(self, want: _Want) -> Answer | Failure:
         """The answer for the first page, of a size that the registry grants.
@@ -176,46 +143,29 @@ class DistributionLists:
         )
 
 
-def _following(answer: Answer) -> str | Failure | None:
-    """Where the next page is; null after the last one."""
-    try:
-        return next_page(answer.headers.getall("Link", ()), answer.url)
-    except ProtocolError as error:
-        return _incomplete(error.detail)
+def _read_tags(answer: Answer) -> Reading[ListedTag]:
+    document = fields.document_of(answer)
+    names, unreadable = _names(document, "tags")
+    return Reading(
+        entries=listed_tags(names, document),
+        following=fields.linked(answer),
+        unreadable=unreadable,
+    )
 
 
-def _parts(
-    names: Sequence[str], number: int, *, unreadable: int, last: bool
-) -> Iterator[Page[str]]:
-    """The entries of one answer as pages of at most `PAGE_ENTRIES`."""
-    for start in range(0, max(len(names), 1), PAGE_ENTRIES):
-        ends = start + PAGE_ENTRIES >= len(names)
-        yield Page(
-            entries=tuple(names[start : start + PAGE_ENTRIES]),
-            number=number,
-            last=last and ends,
-            unreadable=unreadable if ends else 0,
-        )
+def _read_catalog(answer: Answer) -> Reading[str]:
+    names, unreadable = _names(fields.document_of(answer), "repositories")
+    return Reading(
+        entries=names, following=fields.linked(answer), unreadable=unreadable
+    )
 
 
-def _names(body: bytes, key: str) -> tuple[list[str], int]:
+def _names(document: Any, key: str) -> tuple[list[str], int]:
     """The strings of a list answer, and how many entries are neither string nor null.
 
     `null` where a list should be is an empty one (Go writes it so).
     """
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise ProtocolError(f"the list is not JSON: {error.msg}") from None
-    if not isinstance(document, dict):
-        raise ProtocolError("the list is JSON but not an object")
-    if key not in document:
-        raise ProtocolError(f'the list holds no "{key}"')
-    entries = document[key]
-    if entries is None:
-        return [], 0
-    if not isinstance(entries, list):
-        raise ProtocolError(f'the "{key}" of the list is not a list')
+    entries = fields.entries_of(document, key)
     names = [name for name in entries if isinstance(name, str)]
     # Some products put a null where a name was deleted.
     nulls = sum(entry is None for entry in entries)
@@ -224,13 +174,3 @@ def _names(body: bytes, key: str) -> tuple[list[str], int]:
 
 def _timed_out(failure: Failure) -> bool:
     return failure.kind is FailureKind.TIMEOUT or failure.status == 504
-
-
-def _list_failure(failure: Failure, pages: int) -> Failure:
-    if pages == 0:
-        return failure.at(Stage.LIST)
-    return _incomplete(f"after {pages} good pages: {failure.detail}")
-
-
-def _incomplete(detail: str) -> Failure:
-    return Failure(kind=FailureKind.INCOMPLETE_LISTING, detail=detail, stage=Stage.LIST)

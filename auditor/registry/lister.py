@@ -3,31 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import KW_ONLY, dataclass
-from datetime import datetime
-from typing import Generic, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Generic, Protocol
 
 from auditor.errors import Failure
+from auditor.protocol.listed import Entry, ListedTag
 
-Entry = TypeVar("Entry")
-
-
-@dataclass(frozen=True, slots=True)
-class ListedTag:
-    """A tag, and what the listing says of it; most listings only name it.
-
-    `digest` and `media_type` are those of the manifest that the tag names. `size` is
-    compressed bytes, `created` when the image was made and `pushed` when the tag was
-    last put there, both with their time zone.
-    """
-
-    name: str
-    _: KW_ONLY
-    digest: str | None = None
-    media_type: str | None = None
-    size: int | None = None
-    created: datetime | None = None
-    pushed: datetime | None = None
+__all__ = ["Entry", "ListedTag", "Lister", "Page"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,9 +52,12 @@ def registry_app(
     *,
     access: Access | None = None,
     behaviour: Behaviour | None = None,
+    routes: Iterable[web.AbstractRouteDef] = (),
     middlewares: Iterable[Middleware] = (),
 ) -> web.Application:
     """A registry that serves `content`; changes to it show at once.
+
+    `routes` are a product's own, such as its API; they come first.
 
     `middlewares` see every request first, unknown paths too (`Faults.middleware`).
     """
@@ -62,6 +65,7 @@ def registry_app(
     registry = _Registry(content=content, behaviour=behaviour or Behaviour())
     app = web.Application(middlewares=[*middlewares, _version_header])
     app.add_routes(access.routes())
+    app.add_routes(routes)
     for path, scope, handler in (
         ("/v2/", None, registry.ping),
         ("/v2/_catalog", "registry:catalog:*", registry.catalog),

@@ -216,11 +216,13 @@ async def lab(
     faults: Faults | None = None,
     login: Account | None = None,
     tls: ssl.SSLContext | None = None,
+    routes: Iterable[web.AbstractRouteDef] = (),
 ) -> AsyncIterator[Lab]:
     """A registry with this content and access; audits log in as `login`.
 
     With `tokens`, it wants their tokens, and the login is `ADMIN` unless said.
-    Every request that the registry does not know fails the test.
+    Every request that the registry does not know fails the test. `routes` are those
+    of a product's API.
     """
     content = content or Content()
     faults = faults or Faults()
@@ -230,7 +232,11 @@ async def lab(
         access = Bearer(tokens)
         login = login or ADMIN
     app = registry_app(
-        content, access=access, behaviour=behaviour, middlewares=[faults.middleware]
+        content,
+        access=access,
+        behaviour=behaviour,
+        routes=routes,
+        middlewares=[faults.middleware],
     )
     async with serve(app, tls=tls) as url:
         here = Lab(

@@ -100,12 +100,7 @@ def _kinds() -> Content:
 
 
 ANONYMOUS = Access(
-    state=AccessState.ANONYMOUS,
-    actions=(),
-    subject=None,
-    issuer=None,
-    verified=False,
-    credential=None,
+    state=AccessState.ANONYMOUS, actions=(), subject=None, issuer=None, verified=False
 )
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from auditor.errors import Failure, FailureKind, Stage
-from auditor.registry import distribution_lists
+from auditor.registry import paging
 from auditor.registry.lister import ListedTag, Page
 from auditor.registry.open import open_registries
 from auditor.sandbox.fault_actions import Answer
@@ -129,7 +129,7 @@ async def test_what_is_no_name_in_a_catalog_is_counted(
 async def test_a_list_that_comes_whole_is_handed_on_in_parts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(distribution_lists, "PAGE_ENTRIES", 2)
+    monkeypatch.setattr(paging, "PAGE_ENTRIES", 2)
     content = simple([f"app:{number}" for number in range(5)])
     async with lab(content, behaviour=Behaviour(tags_pages=False)) as here:
         pages = await tags(here, "app")

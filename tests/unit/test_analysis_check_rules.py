@@ -49,12 +49,7 @@ def on(*architectures: str, **more: Any) -> Record:
 
 def with_access(state: AccessState, *actions: str) -> Record:
     access = Access(
-        state=state,
-        actions=actions,
-        subject=None,
-        issuer=None,
-        verified=False,
-        credential=None,
+        state=state, actions=actions, subject=None, issuer=None, verified=False
     )
     return image(access=access)
 

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from auditor.config import RegistrySettings, Settings, Shape, read_toml, resolve
+from auditor.config import (
+    ListerName,
+    RegistrySettings,
+    Settings,
+    Shape,
+    read_toml,
+    resolve,
+)
 from auditor.secret import Secret
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -15,6 +22,7 @@ ENVIRONMENT = {
     "REGISTRY_USERNAME": "auditor",
     "REGISTRY_PASSWORD": "registry",
     "GITLAB_TOKEN": "gitlab",
+    "HARBOR_PASSWORD": "harbor",
     "HUB_USERNAME": "someone",
     "HUB_TOKEN": "hub",
 }
@@ -66,12 +74,31 @@ def says_hub(settings: Settings) -> bool:
     return settings.registries["docker.io"].username == "someone"
 
 
+def says_harbor(settings: Settings) -> bool:
+    return one(settings).lister is ListerName.HARBOR
+
+
+def says_gitlab(settings: Settings) -> bool:
+    return (
+        one(settings).api_url == "https://gitlab.example.com"
+        and one(settings).list_namespaces == ("platform", "products/shop")
+        and one(settings).password == Secret("gitlab")
+    )
+
+
+def says_kubernetes(settings: Settings) -> bool:
+    return settings.lists == ("-",) and one(settings).username == "auditor"
+
+
 EXAMPLES: dict[str, Callable[[Settings], bool]] = {
     "demo.toml": says_demo,
     "dtr.toml": says_dtr,
     "nightly.toml": says_nightly,
     "bulk-export.toml": says_bulk,
     "docker-hub.toml": says_hub,
+    "harbor.toml": says_harbor,
+    "gitlab.toml": says_gitlab,
+    "kubernetes.toml": says_kubernetes,
 }
 
 

@@ -32,7 +32,6 @@ ACCESS = Access(
     subject=None,
     issuer=None,
     verified=False,
-    credential=None,
 )
 
 

@@ -25,7 +25,6 @@ ACCESS = Access(
     subject=None,
     issuer=None,
     verified=False,
-    credential=None,
 )
 REFUSED = Failure(kind=FailureKind.DENIED, detail="no")
 BROKEN = Failure(kind=FailureKind.SERVER_ERROR, detail="broken")

@@ -1,0 +1,63 @@
+"""Gitea and Forgejo: `/api/v1/packages`.
+
+Source: Gitea's API reference, "Gets all packages of an owner". A package is a version
+of an image: a tag, or the digest of something that no tag names.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from auditor.protocol.answer import Answer
+from auditor.protocol.listed import ListedTag, Reading
+from auditor.protocol.products import fields
+from auditor.protocol.products.product import Login
+
+
+class Gitea:
+    """Gitea and Forgejo: the repositories of an owner."""
+
+    name = "Gitea"
+    login = Login.BASIC
+    most = 50
+
+    def repositories_path(self, below: str | None, size: int) -> str | None:
+        """A user or an organisation."""
+        if below is None:
+            return None
+        query = urlencode({"type": "container", "page": 1, "limit": size})
+        return f"/api/v1/packages/{below.partition('/')[0]}?{query}"
+
+    def read_repositories(self, answer: Answer) -> Reading[str]:
+        """`[{"owner": {"login": ...}, "name": ..., "version": ...}]`, by version."""
+        names: list[str] = []
+        counted: list[str] = []
+        unreadable = 0
+        for entry in fields.objects_of(fields.entries_of(fields.document_of(answer))):
+            owner = entry.get("owner") if entry else None
+            login = fields.text(owner, "login") if isinstance(owner, dict) else None
+            name = fields.text(entry, "name") if entry else None
+            if entry is None or login is None or name is None:
+                unreadable += 1
+                continue
+            # Owners are shown with capitals; in a reference they have none.
+            repository = f"{login.lower()}/{name}"
+            counted.append(f"{repository}:{fields.text(entry, 'version')}")
+            names.append(repository)
+        return Reading(
+            entries=list(dict.fromkeys(names)),
+            following=fields.linked(answer),
+            unreadable=unreadable,
+            total=fields.count_in_header(answer, "X-Total-Count"),
+            counted=counted,
+        )
+
+    def tags_path(self, repository: str, size: int) -> str | None:
+        """Left to the registry."""
+        del repository, size
+        return None
+
+    def read_tags(self, answer: Answer) -> Reading[ListedTag]:
+        """Nothing: it is not asked."""
+        del answer
+        return Reading(entries=(), following=None)

@@ -1,0 +1,59 @@
+"""GitLab's container registry: `/api/v4`.
+
+Source: GitLab's API reference, "Container registry API". Its lists of tags tell no
+digest, so tags come from the registry itself.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote, urlencode
+
+from auditor.protocol.answer import Answer
+from auditor.protocol.listed import ListedTag, Reading
+from auditor.protocol.products import fields
+from auditor.protocol.products.product import Login
+
+
+class GitLab:
+    """GitLab: the repositories of a group and of its subgroups."""
+
+    name = "GitLab"
+    login = Login.BEARER
+    most = 100
+
+    def repositories_path(self, below: str | None, size: int) -> str | None:
+        """A group, by its whole path."""
+        if below is None:
+            return None
+        query = urlencode({"page": 1, "per_page": size})
+        group = quote(below, safe="")
+        return f"/api/v4/groups/{group}/registry/repositories?{query}"
+
+    def read_repositories(self, answer: Answer) -> Reading[str]:
+        """`[{"path": "group/project/image"}]`.
+
+        `x-total` is left out for lists of more than 10,000 entries.
+        """
+        found = list(fields.objects_of(fields.entries_of(fields.document_of(answer))))
+        names = [
+            name for entry in found if entry and (name := fields.text(entry, "path"))
+        ]
+        following = fields.linked(answer)
+        if following is None and (page := answer.headers.get("x-next-page")):
+            following = fields.turned(answer, page=page)
+        return Reading(
+            entries=names,
+            following=following,
+            unreadable=len(found) - len(names),
+            total=fields.count_in_header(answer, "x-total"),
+        )
+
+    def tags_path(self, repository: str, size: int) -> str | None:
+        """Left to the registry."""
+        del repository, size
+        return None
+
+    def read_tags(self, answer: Answer) -> Reading[ListedTag]:
+        """Nothing: it is not asked."""
+        del answer
+        return Reading(entries=(), following=None)

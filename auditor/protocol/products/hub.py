@@ -1,0 +1,93 @@
+"""Docker Hub: `https://hub.docker.com/v2`.
+
+Source: the Docker Hub API reference ("List repositories", "List repository tags").
+Pages are linked by `next`; `count` counts the whole list.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+from auditor.protocol.answer import Answer
+from auditor.protocol.listed import ListedTag, Reading
+from auditor.protocol.products import fields
+from auditor.protocol.products.product import Login
+
+HUB_URL = "https://hub.docker.com"
+
+
+class Hub:
+    """Docker Hub: the repositories of a namespace, and tags with their digests."""
+
+    name = "Docker Hub"
+    login = Login.EXCHANGE
+    most = 100
+
+    def repositories_path(self, below: str | None, size: int) -> str | None:
+        """A namespace; there is no list of all repositories."""
+        if below is None:
+            return None
+        namespace = below.partition("/")[0]
+        query = urlencode({"page_size": size})
+        return f"/v2/namespaces/{namespace}/repositories?{query}"
+
+    def read_repositories(self, answer: Answer) -> Reading[str]:
+        """`{"count": 2, "next": ..., "results": [{"namespace": ..., "name": ...}]}`."""
+        document = fields.document_of(answer)
+        names: list[str] = []
+        unreadable = 0
+        for entry in fields.objects_of(fields.entries_of(document, "results")):
+            namespace = fields.text(entry, "namespace") if entry else None
+            name = fields.text(entry, "name") if entry else None
+            if namespace is None or name is None:
+                unreadable += 1
+            else:
+                names.append(f"{namespace}/{name}")
+        return Reading(
+            entries=names,
+            following=fields.named(answer, document.get("next")),
+            unreadable=unreadable,
+            total=fields.whole(document, "count"),
+        )
+
+    def tags_path(self, repository: str, size: int) -> str | None:
+        """A repository has a namespace and a name, and no more."""
+        namespace, _, name = repository.partition("/")
+        if not name or "/" in name:
+            return None
+        query = urlencode({"page_size": size})
+        return f"/v2/namespaces/{namespace}/repositories/{name}/tags?{query}"
+
+    def read_tags(self, answer: Answer) -> Reading[ListedTag]:
+        """`{..., "results": [{"name": ..., "digest": ..., "images": [...]}]}`."""
+        document = fields.document_of(answer)
+        tags: list[ListedTag] = []
+        unreadable = 0
+        for entry in fields.objects_of(fields.entries_of(document, "results")):
+            name = fields.text(entry, "name") if entry else None
+            if entry is None or name is None:
+                unreadable += 1
+            else:
+                tags.append(_listed(name, entry))
+        return Reading(
+            entries=tags,
+            following=fields.named(answer, document.get("next")),
+            unreadable=unreadable,
+            total=fields.whole(document, "count"),
+        )
+
+
+def _listed(name: str, entry: dict[str, Any]) -> ListedTag:
+    images = entry.get("images")
+    images = images if isinstance(images, list) else []
+    only = images[0] if len(images) == 1 and isinstance(images[0], dict) else {}
+    return ListedTag(
+        name,
+        # Tags that were pushed long ago have none; `images` are then the children of
+        # an index, whose digest nobody tells.
+        digest=fields.digest(entry, "digest"),
+        media_type=fields.text(entry, "media_type"),
+        size=fields.whole(only, "size"),
+        pushed=fields.moment(entry, "tag_last_pushed"),
+    )

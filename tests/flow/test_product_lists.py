@@ -1,0 +1,440 @@
+"""What products tell through their own APIs, asked as each of them wants it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from auditor.config import ListerName, RegistrySettings, Settings
+from auditor.errors import Failure, FailureKind, Stage
+from auditor.registry.lister import ListedTag, Page
+from auditor.registry.open import open_registries
+from auditor.reports.listings import ListState
+from auditor.sandbox.content import Content
+from auditor.sandbox.fault_actions import Answer, Edit
+from auditor.sandbox.images import image
+from auditor.sandbox.products import (
+    PUSHED_EPOCH,
+    Routes,
+    dtr_api,
+    gitea_api,
+    gitlab_api,
+    google_tags,
+    harbor_api,
+    hub_api,
+    quay_api,
+)
+from auditor.sandbox.tokens import Account
+from auditor.secret import Secret
+from tests.flow.harness import ADMIN, Lab, lab, service, simple
+
+pytestmark = pytest.mark.anyio
+
+NAMES = ["other/x:1", "team/a:1", "team/a:2", "team/a:3", "team/b:1", "team/c:latest"]
+REPOSITORIES = ["other/x", "team/a", "team/b", "team/c"]
+PUSHED = datetime.fromtimestamp(PUSHED_EPOCH, UTC)
+TOKEN = Account("$oauthtoken", "a-token", {"*": ("*",)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A product, how it is asked, and the paths of its API."""
+
+    lister: ListerName
+    routes: Callable[[Content], Routes]
+    api: str
+    login: Account = ADMIN
+    lists_all: bool = True
+    lists_tags: bool = True
+    counts: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.lister.value
+
+
+CASES = [
+    Case(
+        lister=ListerName.DTR,
+        routes=lambda content: dtr_api(content, [ADMIN]),
+        api="/api/v0/*",
+        counts="X-Resource-Count",
+    ),
+    Case(
+        lister=ListerName.HARBOR,
+        routes=lambda content: harbor_api(content, [ADMIN]),
+        api="/api/v2.0/*",
+        counts="X-Total-Count",
+    ),
+    Case(
+        lister=ListerName.HUB,
+        routes=lambda content: hub_api(content, [ADMIN]),
+        api="/v2/namespaces/*",
+        lists_all=False,
+    ),
+    Case(
+        lister=ListerName.QUAY,
+        routes=lambda content: quay_api(content, TOKEN.password),
+        api="/api/v1/*",
+        login=TOKEN,
+        lists_all=False,
+    ),
+    Case(
+        lister=ListerName.GITLAB,
+        routes=lambda content: gitlab_api(content, TOKEN.password),
+        api="/api/v4/*",
+        login=TOKEN,
+        lists_all=False,
+        lists_tags=False,
+        counts="x-total",
+    ),
+    Case(
+        lister=ListerName.GITEA,
+        routes=lambda content: gitea_api(content, [ADMIN]),
+        api="/api/v1/packages/*",
+        lists_all=False,
+        lists_tags=False,
+        counts="X-Total-Count",
+    ),
+]
+COUNTING = [case for case in CASES if case.counts is not None]
+every_product = pytest.mark.parametrize("case", CASES, ids=str)
+
+
+@asynccontextmanager
+async def product(case: Case, content: Content | None = None) -> AsyncIterator[Lab]:
+    """The product's registry, whose catalog is closed, and its API."""
+    content = content or simple(NAMES)
+    tokens = service(replace(case.login, grants={"*[!g]": ("pull",), "*/*": ("pull",)}))
+    async with lab(
+        content, tokens=tokens, login=case.login, routes=case.routes(content)
+    ) as here:
+        here.login = replace(here.login, lister=case.lister)
+        yield here
+
+
+async def repositories(
+    here: Lab, below: str | None = None, **changes: Any
+) -> list[Page[str] | Failure]:
+    async with open_registries(
+        here.settings(**changes), clock=here.clock
+    ) as registries:
+        registry = await registries.get(here.host)
+        return [page async for page in registry.list_repositories(below)]
+
+
+async def tags(
+    here: Lab, repository: str, **changes: Any
+) -> list[Page[ListedTag] | Failure]:
+    async with open_registries(
+        here.settings(**changes), clock=here.clock
+    ) as registries:
+        registry = await registries.get(here.host)
+        return [page async for page in registry.list_tags(repository)]
+
+
+def entries(pages: list[Page[Any] | Failure]) -> list[Any]:
+    assert not [page for page in pages if isinstance(page, Failure)], pages
+    return [entry for page in pages if isinstance(page, Page) for entry in page.entries]
+
+
+# -- every product ----------------------------------------------------------------
+
+
+@every_product
+@pytest.mark.parametrize("size", [1, 2, 1000])
+async def test_repositories_are_listed_over_all_pages(case: Case, size: int) -> None:
+    async with product(case) as here:
+        below = await repositories(here, "team", page_size=size)
+        both = await repositories(
+            here, page_size=size, list_namespaces=("team", "other")
+        )
+        everything = await repositories(here, page_size=size)
+    assert list(dict.fromkeys(entries(below))) == REPOSITORIES[1:]
+    assert [page.last for page in below if isinstance(page, Page)].count(True) == 1
+    assert list(dict.fromkeys(entries(both))) == [*REPOSITORIES[1:], "other/x"]
+    numbers = [page.number for page in both if isinstance(page, Page)]
+    assert numbers == list(range(1, len(numbers) + 1))
+    if case.lists_all:
+        assert entries(everything) == REPOSITORIES
+        return
+    (failure,) = everything
+    assert isinstance(failure, Failure)
+    assert "has no list of all repositories" in failure.detail
+    assert "list_namespaces" in failure.detail
+
+
+@every_product
+@pytest.mark.parametrize("size", [1, 2, 1000])
+async def test_tags_come_with_what_the_product_knows_of_them(
+    case: Case, size: int
+) -> None:
+    async with product(case) as here:
+        digests = here.content.repositories["team/a"].tags
+        found = entries(await tags(here, "team/a", page_size=size))
+        assert (here.faults.count("GET", "/v2/*/tags/list") == 0) is case.lists_tags
+    assert {tag.name for tag in found} == digests.keys()
+    if case.lists_tags:
+        assert {tag.name: tag.digest for tag in found} == digests
+        assert {tag.pushed for tag in found} == {PUSHED}
+
+
+@every_product
+async def test_a_pattern_is_audited_through_the_api_though_the_catalog_is_closed(
+    case: Case,
+) -> None:
+    async with product(case) as here:
+        outcome = await here.audit(here.ref("team/**:*"))
+        assert here.faults.count("GET", "/v2/_catalog") == 0
+        asked = here.faults.requests("GET", case.api)
+        assert here.faults.repeated("GET", case.api) == []
+    assert sorted(one.partition("/")[2] for one in outcome.references) == NAMES[1:]
+    assert outcome.kinds == ["image"] * 5
+    (listing,) = outcome.summary.listings
+    assert listing.state is ListState.COMPLETE
+    # Nothing but the login that the API wants went there, from the first request on.
+    assert {one.status for one in asked} == {200}
+
+
+@every_product
+async def test_a_denied_api_says_that_it_is_the_api(case: Case) -> None:
+    async with product(case) as here:
+        here.faults.on("GET", case.api, Answer(403), forever=True)
+        (failure,) = await repositories(here, "team")
+        outcome = await here.audit(here.ref("team/**:*"))
+    assert isinstance(failure, Failure)
+    assert (failure.kind, failure.stage, failure.status) == (
+        FailureKind.DENIED,
+        Stage.LIST,
+        403,
+    )
+    assert failure.detail.startswith("the API of ")
+    assert outcome.kinds == ["denied"]
+    assert outcome.summary.listings[0].state is ListState.DENIED
+
+
+@every_product
+async def test_a_refused_login_is_not_sent_again(case: Case) -> None:
+    async with product(case) as here:
+        here.login = replace(here.login, password=Secret("wrong"))
+        async with open_registries(here.settings(), clock=here.clock) as registries:
+            registry = await registries.get(here.host)
+            for _ in range(3):
+                (failure,) = [page async for page in registry.list_repositories("team")]
+                assert isinstance(failure, Failure)
+                assert failure.kind is FailureKind.DENIED
+                assert "wrong" not in failure.detail
+        sent = here.faults.count("GET", case.api)
+        sent += here.faults.count("POST", "/v2/auth/token")
+        assert sent == 1
+
+
+@every_product
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"<html>", b"null", b"1", b"[", b'{"results": 1}', b'{"tags": {}}', b"{}"],
+)
+async def test_an_answer_that_is_no_list_ends_in_a_failure_and_not_in_a_crash(
+    case: Case, body: bytes
+) -> None:
+    async with product(case) as here:
+        here.faults.on("GET", case.api, Answer(body=body), forever=True)
+        found = await repositories(here, "team")
+        found_tags = await tags(here, "team/a") if case.lists_tags else []
+    for page in [*found, *found_tags]:
+        # Go writes an empty list as null.
+        is_empty = isinstance(page, Page) and body == b"null" and page.entries == ()
+        assert is_empty or (
+            isinstance(page, Failure) and page.kind is FailureKind.PROTOCOL_VIOLATION
+        )
+
+
+@pytest.mark.parametrize("case", COUNTING, ids=str)
+async def test_fewer_entries_than_the_product_counts_are_an_incomplete_list(
+    case: Case,
+) -> None:
+    async with product(case) as here:
+        edit = Edit(headers={str(case.counts): "17"})
+        here.faults.on("GET", case.api, edit, forever=True)
+        *pages, failure = await repositories(here, "team")
+    assert isinstance(failure, Failure)
+    assert failure.kind is FailureKind.INCOMPLETE_LISTING
+    assert "17 entries by the product's own account, and " in failure.detail
+    assert all(isinstance(page, Page) and not page.last for page in pages)
+
+
+# -- one product ------------------------------------------------------------------
+
+
+async def test_the_hub_tells_its_count_in_the_answer() -> None:
+    async with product(CASES[2]) as here:
+        body = json.dumps({"count": 2, "next": None, "results": []}).encode()
+        here.faults.on("GET", "/v2/namespaces/*", Answer(body=body))
+        _, failure = await tags(here, "team/a")
+    assert isinstance(failure, Failure)
+    assert failure.detail == (
+        "the list of team/a has 2 entries by the product's own account, and 0 came"
+    )
+
+
+async def test_the_hubs_token_is_had_once_and_renewed_when_it_is_refused() -> None:
+    async with product(CASES[2]) as here:
+        here.faults.on("GET", "/v2/namespaces/*", Answer(401), skip=2)
+        outcome = await here.audit(here.ref("team/**:*"))
+        assert here.faults.count("POST", "/v2/auth/token") == 2
+    assert outcome.kinds == ["image"] * 5
+
+
+async def test_a_next_page_at_another_host_is_not_asked_for() -> None:
+    async with product(CASES[2]) as here, lab() as elsewhere:
+        body = {"count": 1, "next": f"http://{elsewhere.host}/x", "results": []}
+        here.faults.on(
+            "GET", "/v2/namespaces/*", Answer(body=json.dumps(body).encode())
+        )
+        page, failure = await repositories(here, "team")
+        assert elsewhere.faults.count() == 0
+    assert isinstance(page, Page)
+    assert not page.last
+    assert isinstance(failure, Failure)
+    assert "has its next page elsewhere" in failure.detail
+
+
+async def test_pages_that_go_round_in_circles_end() -> None:
+    async with product(CASES[0]) as here:
+        edit = Edit(headers={"X-Next-Page-Start": "team/a"})
+        here.faults.on("GET", "/api/v0/*", edit, forever=True)
+        *_, failure = await repositories(here)
+        assert here.faults.count("GET", "/api/v0/*") <= 3
+    assert isinstance(failure, Failure)
+    assert failure.detail.endswith("goes round in circles")
+
+
+async def test_harbors_artifacts_may_have_several_tags_or_none() -> None:
+    content = Content()
+    content.add("team/a/deep", image("one"), "1", "1.0", "latest")
+    content.add("team/a/deep", image("two"))
+    async with product(CASES[1], content) as here:
+        (page,) = await tags(here, "team/a/deep")
+        (target,) = here.targets("/api/v2.0/*")
+        # As the log has it, decoded once: the name was encoded twice.
+        assert "/projects/team/repositories/a%2Fdeep/artifacts?" in target
+    assert isinstance(page, Page)
+    assert [tag.name for tag in page.entries] == ["1", "1.0", "latest"]
+    assert len({tag.digest for tag in page.entries}) == 1
+    assert page.last
+    assert page.total == 3
+
+
+async def test_quays_robot_password_is_not_sent_to_its_api() -> None:
+    robot = replace(CASES[3], login=Account("team+robot", "robot-password"))
+    async with product(replace(robot, routes=quay_api)) as here:
+        assert entries(await repositories(here, "team")) == REPOSITORIES[1:]
+        assert {
+            one.headers.get("Authorization")
+            for one in here.faults.requests("GET", "/api/v1/*")
+        } == {None}
+
+
+async def test_an_api_of_another_host_is_asked_where_the_configuration_says() -> None:
+    content = simple(NAMES)
+    routes = gitlab_api(content, TOKEN.password)
+    async with (
+        lab(content, tokens=service(TOKEN), login=TOKEN) as here,
+        lab(routes=routes) as api,
+    ):
+        outcome = await here.audit(
+            here.ref("team/**:*"),
+            lister=ListerName.GITLAB,
+            api_url=f"http://{api.host}/",
+        )
+        assert api.targets("*") == [
+            "/api/v4/groups/team/registry/repositories?page=1&per_page=100"
+        ]
+    assert outcome.kinds == ["image"] * 5
+
+
+async def test_a_subgroup_of_gitlab_is_asked_for_by_its_whole_path() -> None:
+    content = simple(["team/sub/a:1", "team/b:1"])
+    async with product(CASES[4], content) as here:
+        # The sandbox knows a group by one part of the path only, as GitLab does.
+        assert entries(await repositories(here, "team/sub")) == ["team/sub/a"]
+
+
+# -- Google -----------------------------------------------------------------------
+
+
+def google(content: Content, here: Lab) -> None:
+    for name in ["project", "project/team", *content.repositories]:
+        body = json.dumps(google_tags(content, name)).encode()
+        here.faults.on("GET", f"/v2/{name}/tags/list", Answer(body=body), forever=True)
+
+
+async def test_googles_list_of_tags_resolves_a_whole_repository() -> None:
+    content = simple(["project/team/a:1", "project/team/a:2"])
+    async with lab(content) as here:
+        google(content, here)
+        found = entries(await tags(here, "project/team/a"))
+    digests = content.repositories["project/team/a"].tags
+    assert {tag.name: tag.digest for tag in found} == digests
+    assert {(tag.size, tag.created, tag.pushed) for tag in found} == {
+        (1234, None, PUSHED)
+    }
+
+
+async def test_googles_children_are_walked_where_a_catalog_would_not_do() -> None:
+    content = simple(
+        ["project/team/a:1", "project/team/a/deep:1", "project/team/b:2", "else/c:1"]
+    )
+    async with lab(content) as here:
+        google(content, here)
+        outcome = await here.audit(
+            here.ref("project/team/**:*"), lister=ListerName.GOOGLE
+        )
+        assert here.faults.count("GET", "/v2/_catalog") == 0
+    assert sorted(one.partition("/")[2] for one in outcome.references) == [
+        "project/team/a/deep:1",
+        "project/team/a:1",
+        "project/team/b:2",
+    ]
+
+
+async def test_a_child_that_cannot_be_read_is_told_and_the_others_go_on() -> None:
+    content = simple(["project/team/a:1", "project/team/b:2"])
+    async with lab(content) as here:
+        here.faults.on("GET", "/v2/project/team/a/tags/list", Answer(403), forever=True)
+        google(content, here)
+        found = await repositories(here, "project", lister=ListerName.GOOGLE)
+    assert [
+        one for page in found if isinstance(page, Page) for one in page.entries
+    ] == ["project/team/b"]
+    (failure,) = [page for page in found if isinstance(page, Failure)]
+    assert failure.detail.startswith("project/team/a cannot be looked into: ")
+
+
+# -- which is asked ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "api"),
+    [
+        ("docker.io", "https://hub.docker.com"),
+        ("registry.gitlab.com", "https://gitlab.com"),
+        ("harbor.example.com:8443", "https://harbor.example.com:8443"),
+    ],
+)
+async def test_apis_are_at_the_registry_unless_they_are_known_elsewhere(
+    name: str, api: str
+) -> None:
+    from auditor.registry.listers import api_url_of  # noqa: PLC0415
+
+    base_url = f"https://{name}"
+    assert api_url_of(name, RegistrySettings(), base_url) == api
+    chosen = RegistrySettings(api_url="https://api.example.com/")
+    assert api_url_of(name, chosen, base_url) == "https://api.example.com"
+    assert Settings().registry(name).lister is ListerName.AUTO

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auditor.errors import Failure, ProtocolError
+from auditor.protocol.listed import ListedTag, Reading
+from auditor.protocol.products import Product
+from auditor.protocol.products.google import children, listed_tags
+from auditor.protocol.reference import is_digest, is_repository
+from tests.unit.test_products import D1, PRODUCTS, answer
+
+KEYS = [
+    "name", "namespace", "digest", "tags", "results", "repositories", "next", "count",
+    "images", "manifest", "mediaType", "tag", "size", "owner", "login", "path",
+    "version", "has_additional", "page", "next_page", "start_ts", "manifest_digest",
+    "extra_attrs", "created", "push_time", "createdAt", "updatedAt", "kind",
+    "timeCreatedMs", D1,
+]  # fmt: skip
+JSON: st.SearchStrategy[Any] = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(min_value=-(2**63), max_value=2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=6)
+    | st.sampled_from([D1, "2026-08-05T10:00:00Z", "../../x", "\x1b[2J", "9" * 30]),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.sampled_from(KEYS), inner, max_size=5),
+    max_leaves=15,
+)  # fmt: skip
+HEADERS = st.fixed_dictionaries(
+    {},
+    optional={
+        "Link": st.sampled_from(
+            ['<?page=2>; rel="next"', "<", "<//evil/>;rel=next", "<http://[>;rel=next"]
+        ),
+        "X_Next_Page_Start": st.text("ab &=/%#?", max_size=8),
+        "x_next_page": st.sampled_from(["", "2", "x"]),
+        "X_Total_Count": st.sampled_from(["", "2", "-2", "1e9", "9" * 40]),
+    },
+)  # fmt: skip
+
+
+def check(reading: Reading[Any]) -> None:
+    assert reading.unreadable >= 0
+    if isinstance(reading.following, str):
+        assert reading.following.startswith("https://registry.example.com/")
+    else:
+        assert reading.following is None or isinstance(reading.following, Failure)
+    for entry in reading.entries:
+        if not isinstance(entry, ListedTag):
+            assert isinstance(entry, str)
+            continue
+        check_tag(entry)
+
+
+def check_tag(tag: ListedTag) -> None:
+    assert tag.name
+    assert tag.digest is None or is_digest(tag.digest)
+    assert tag.size is None or 0 <= tag.size < 2**63
+    for time in (tag.created, tag.pushed):
+        assert time is None or (isinstance(time, datetime) and time.tzinfo is not None)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(PRODUCTS), JSON, HEADERS)
+def test_whatever_an_api_answers_is_a_reading_or_a_protocol_error(
+    product: Product, body: Any, headers: dict[str, str]
+) -> None:
+    for read in (product.read_repositories, product.read_tags):
+        try:
+            reading: Reading[Any] = read(answer(body, **headers))
+        except ProtocolError:
+            continue
+        check(reading)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.dictionaries(st.sampled_from(["manifest", "child", "tags"]), JSON),
+    st.lists(st.text(min_size=1, max_size=3), max_size=4),
+)
+def test_whatever_google_adds_to_a_list_no_tag_is_lost_or_made_up(
+    document: dict[str, Any], names: list[str]
+) -> None:
+    found = listed_tags(names, document)
+    assert [tag.name for tag in found] == names
+    for tag in found:
+        check_tag(tag)
+    below, unreadable = children(document, "a")
+    assert all(is_repository(name) and name.startswith("a/") for name in below)
+    assert unreadable >= 0
