@@ -37,17 +37,21 @@ _METADATA = frozenset(
         IPv4Address("100.100.100.200"),
         IPv4Address("168.63.129.16"),
         IPv4Address("192.0.0.192"),
-        IPv6Address("fd00:ec2::254"),
         IPv6Address("fd20:ce::254"),
     }
 )
+# AWS keeps its local services there: metadata at ::254, credentials for pods at ::23.
+_METADATA_NETWORK = IPv6Network("fd00:ec2::/32")
 _THIS_NETWORK = IPv4Network("0.0.0.0/8")  # RFC 1122 section 3.2.1.3
 # Prefixes that carry an IPv4 address in their last 32 bits: IPv4-mapped (RFC 4291
-# section 2.5.5.2), IPv4-compatible (2.5.5.1), NAT64 (RFC 6052 section 2.1).
+# section 2.5.5.2), IPv4-compatible (2.5.5.1), IPv4-translated (RFC 2765 section 2.1),
+# NAT64 (RFC 6052 section 2.1; RFC 8215, of whose /48 the prefix of 96 bits is used).
 _CARRIERS = (
     IPv6Network("::ffff:0:0/96"),
     IPv6Network("::/96"),
+    IPv6Network("::ffff:0:0:0/96"),
     IPv6Network("64:ff9b::/96"),
+    IPv6Network("64:ff9b:1::/48"),
 )
 _NUMBER = re.compile(r"0[xX](?P<hex>[0-9a-fA-F]*)|0(?P<oct>[0-7]+)|(?P<dec>[0-9]+)")
 
@@ -91,7 +95,7 @@ def _class_of(address: IPv4Address | IPv6Address) -> AddressClass | None:
         if address.is_unspecified:
             return AddressClass.UNSPECIFIED
         address = _carried(address) or address
-    if address in _METADATA:
+    if address in _METADATA or address in _METADATA_NETWORK:
         return AddressClass.METADATA
     if address.is_loopback:
         return AddressClass.LOOPBACK

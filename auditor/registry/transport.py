@@ -93,7 +93,10 @@ class _GuardedResolver(aiohttp.abc.AbstractResolver):
                 result["host"], registry_is_loopback=self._registry_is_loopback
             )
             if refusal:
-                raise RefusedAddressError(f"{host} resolves to {refusal}")
+                raise RefusedAddressError(
+                    f"{host} resolves to {refusal}"
+                    " (realm_hosts in the configuration allows a host)"
+                )
         return found
 
     async def close(self) -> None:
@@ -257,7 +260,9 @@ class Transport:
         try:
             while True:
                 answer = await self._once(method, url, headers, max_bytes, body)
-                if isinstance(answer, Failure) or answer.status not in REDIRECTS:
+                if isinstance(answer, Failure):
+                    return _as_redirect(answer) if hops else answer
+                if answer.status not in REDIRECTS:
                     return answer
                 if not redirects:
                     return Failure(
@@ -451,6 +456,13 @@ async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes | Non
             return None
         chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _as_redirect(failure: Failure) -> Failure:
+    """A failure after a redirect: what is refused there is the redirect."""
+    if failure.kind is not FailureKind.REALM_REFUSED:
+        return failure
+    return replace(failure, kind=FailureKind.REDIRECT_REFUSED)
 
 
 def _too_large(max_bytes: int) -> Failure:

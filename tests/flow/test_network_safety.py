@@ -1,0 +1,552 @@
+"""What the network code does to a peer that means harm, seen from the wire."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import socket
+import tracemalloc
+import zlib
+from pathlib import Path
+from typing import Any
+
+import anyio
+import orjson
+import pytest
+
+from auditor.errors import Failure, FailureKind
+from auditor.protocol.answer import Answer
+from auditor.protocol.media_types import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
+from auditor.protocol.url import origin_of
+from auditor.registry.transport import Timeouts
+from auditor.sandbox.fault_actions import Answer as Says
+from tests.flow.harness import MANIFESTS, TAGS, TOKENS, lab, service, simple
+from tests.wire import (
+    OK,
+    PATIENT,
+    Said,
+    answer_of,
+    drip,
+    endless,
+    redirect_to,
+    say,
+    transport_to,
+    wire,
+)
+
+pytestmark = pytest.mark.anyio
+ELSEWHERE = origin_of("https://registry.example.com")
+SECRETS = {"Authorization": "Bearer s3cret", "X-Custom": "s3cret", "Accept": "*/*"}
+CAP = 100_000
+# What a kernel takes before it notices that nobody reads.
+BUFFERS = 32 * 1024 * 1024
+
+
+async def _ask(
+    said: Said, *, timeouts: Timeouts = PATIENT, max_bytes: int = CAP
+) -> Answer | Failure:
+    """The answer to one request."""
+    with anyio.fail_after(20):
+        async with (
+            wire(said) as server,
+            transport_to(server.origin, timeouts) as transport,
+        ):
+            return await transport.request(
+                "GET", f"{server.url}/v2/", headers={}, max_bytes=max_bytes
+            )
+
+
+# -- where a name leads ------------------------------------------------------------
+
+HIDDEN = [
+    "127.0.0.1", "127.8.8.8", "::1", "0.0.0.1", "::", "169.254.169.254", "169.254.1.1",
+    "fe80::1", "fd00:ec2::254", "fd00:ec2::23", "100.100.100.200", "224.0.0.1",
+    "255.255.255.255",
+    "::ffff:127.0.0.1", "::ffff:169.254.169.254",  # IPv4-mapped
+    "::127.0.0.1", "::ffff:0:127.0.0.1",  # IPv4-compatible, IPv4-translated
+    "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "64:ff9b:1::7f00:1",  # NAT64
+    "2002:7f00:1::",  # 6to4
+]  # fmt: skip
+
+
+def _resolves_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[str]:
+    """Let every name resolve so; the names that were asked for."""
+    asked: list[str] = []
+    real = socket.getaddrinfo
+
+    def getaddrinfo(host: str, port: int, *args: Any, **more: Any) -> list[Any]:
+        if host == "127.0.0.1":  # an address is no name
+            return list(real(host, port, *args, **more))
+        asked.append(host)
+        found: list[Any] = []
+        for address in addresses:
+            six = ":" in address
+            family = socket.AF_INET6 if six else socket.AF_INET
+            place = (address, port, 0, 0) if six else (address, port)
+            found.append((family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", place))
+        return found
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    return asked
+
+
+@pytest.mark.parametrize("address", HIDDEN)
+async def test_a_name_that_leads_to_a_hidden_address_is_not_connected_to(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = _resolves_to(monkeypatch, address)
+    async with wire(say(answer_of(b"{}"))) as server:
+        async with transport_to(ELSEWHERE) as transport:
+            found = await transport.request(
+                "GET",
+                f"http://tokens.example.net:{server.port}/token",
+                headers=SECRETS,
+                max_bytes=CAP,
+                redirects=False,
+            )
+        assert server.connections == 0
+    assert asked == ["tokens.example.net"]
+    assert isinstance(found, Failure)
+    assert found.kind is FailureKind.REALM_REFUSED
+    assert "tokens.example.net resolves to" in found.detail
+
+
+async def test_one_hidden_address_among_good_ones_is_enough(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _resolves_to(monkeypatch, "203.0.113.7", "127.0.0.1")
+    async with transport_to(ELSEWHERE) as transport:
+        found = await transport.request(
+            "GET", "http://tokens.example.net/", headers={}, max_bytes=CAP
+        )
+    assert isinstance(found, Failure)
+    assert found.kind is FailureKind.REALM_REFUSED
+
+
+@pytest.mark.parametrize(
+    "host", ["2130706433", "0177.0.0.1", "0x7f.1", "127.1", "localhost", "a.localhost"]
+)
+async def test_a_loopback_address_in_disguise_is_not_connected_to(host: str) -> None:
+    async with wire(say(answer_of(b"{}"))) as server:
+        async with transport_to(ELSEWHERE) as transport:
+            await transport.request(
+                "GET", f"http://{host}:{server.port}/", headers={}, max_bytes=CAP
+            )
+        assert server.connections == 0
+
+
+async def test_a_host_that_the_user_allows_is_connected_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _resolves_to(monkeypatch, "127.0.0.1")
+    async with wire(say(answer_of(b"{}"))) as server:
+        allowed = frozenset({"tokens.example.net"})
+        async with transport_to(ELSEWHERE, allowed_hosts=allowed) as transport:
+            found = await transport.request(
+                "GET",
+                f"http://tokens.example.net:{server.port}/",
+                headers={},
+                max_bytes=CAP,
+            )
+    assert isinstance(found, Answer)
+
+
+async def test_a_redirect_to_a_name_that_leads_inside_is_a_refused_redirect(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with wire(say(answer_of(b"{}"))) as inside:
+        location = f"http://cdn.example.net:{inside.port}/blob"
+        async with wire(say(redirect_to(location))) as server:
+            _resolves_to(monkeypatch, "169.254.169.254")
+            async with transport_to(server.origin) as transport:
+                found = await transport.request(
+                    "GET", f"{server.url}/blob", headers=SECRETS, max_bytes=CAP
+                )
+        assert inside.connections == 0
+    assert isinstance(found, Failure)
+    assert found.kind is FailureKind.REDIRECT_REFUSED
+    assert "169.254.169.254, a cloud metadata address" in found.detail
+
+
+# -- redirects ---------------------------------------------------------------------
+
+
+async def test_what_leaves_the_origin_leaves_every_header_behind_but_accept() -> None:
+    async with wire(say(answer_of(b"blob"))) as other:
+        location = f"{other.url}/blob?signature=x"
+        async with (
+            wire(say(redirect_to(location))) as server,
+            transport_to(server.origin) as transport,
+        ):
+            found = await transport.request(
+                "GET", f"{server.url}/blob", headers=SECRETS, max_bytes=CAP
+            )
+        assert isinstance(found, Answer)
+        assert found.body == b"blob"
+        assert "s3cret" in str(server.fields())
+        assert other.fields().keys() == {
+            "host", "accept", "user-agent", "accept-encoding",
+        }  # fmt: skip
+
+
+async def test_what_comes_back_to_the_origin_does_not_get_its_headers_back() -> None:
+    home = ""
+
+    async def back(request: bytes, writer: asyncio.StreamWriter) -> None:
+        del request
+        writer.write(redirect_to(f"{home}/again"))
+
+    async with wire(back) as other:
+        answers = redirect_to(f"{other.url}/away"), answer_of(b"home")
+        async with wire(say(*answers)) as server:
+            home = server.url
+            async with transport_to(server.origin) as transport:
+                found = await transport.request(
+                    "GET", f"{server.url}/blob", headers=SECRETS, max_bytes=CAP
+                )
+            assert isinstance(found, Answer)
+            assert found.body == b"home"
+            assert "authorization" in server.fields(0)
+            assert "authorization" not in server.fields(1)
+
+
+async def test_a_redirect_that_goes_round_in_circles_ends() -> None:
+    async with wire(say(redirect_to("/v2/"))) as server:
+        async with transport_to(server.origin) as transport:
+            found = await transport.request(
+                "GET", f"{server.url}/v2/", headers=SECRETS, max_bytes=CAP
+            )
+        assert len(server.requests) == 6
+    assert isinstance(found, Failure)
+    assert found.kind is FailureKind.REDIRECT_REFUSED
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "registry.example.com"])
+async def test_a_user_name_in_a_redirect_is_sent_to_nobody(host: str) -> None:
+    async with wire(say(b"")) as other:
+        location = f"http://user:s3cret@{host}:{other.port}/"
+        found = await _ask(say(redirect_to(location)))
+        assert other.connections == 0
+    assert isinstance(found, Failure)
+    assert found.kind is FailureKind.REDIRECT_REFUSED
+    assert "s3cret" not in found.detail
+
+
+async def test_a_credential_is_not_redirected_at_all() -> None:
+    async with wire(say(answer_of(b"{}"))) as other:
+        async with (
+            wire(say(redirect_to(f"{other.url}/"))) as server,
+            transport_to(server.origin) as transport,
+        ):
+            found = await transport.request(
+                "GET",
+                f"{server.url}/token",
+                headers=SECRETS,
+                max_bytes=CAP,
+                redirects=False,
+            )
+        assert other.connections == 0
+    assert isinstance(found, Failure)
+    assert found.kind is FailureKind.REDIRECT_REFUSED
+
+
+# -- what is sent without being asked ----------------------------------------------
+
+
+async def test_a_cookie_is_not_kept() -> None:
+    lines = b"Set-Cookie: session=s3cret; Path=/", b"Set-Cookie2: a=b"
+    async with wire(say(answer_of(b"{}", *lines))) as server:
+        async with transport_to(server.origin) as transport:
+            for _ in range(3):
+                await transport.request(
+                    "GET", f"{server.url}/v2/", headers={}, max_bytes=CAP
+                )
+        assert len(server.requests) == 3
+        assert all(b"s3cret" not in request for request in server.requests)
+
+
+async def test_a_netrc_is_not_looked_at(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    netrc = tmp_path / ".netrc"
+    netrc.write_text("machine 127.0.0.1 login user password s3cret\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    async with wire(say(answer_of(b"{}"))) as server:
+        async with transport_to(server.origin) as transport:
+            await transport.request(
+                "GET", f"{server.url}/v2/", headers={}, max_bytes=CAP
+            )
+        assert "authorization" not in server.fields()
+
+
+@pytest.mark.parametrize(
+    "token", ["a\r\nX-Injected: 1", "a\nb", "a\x00b", "a b", "ä", "", 7, ["a"], {}]
+)
+async def test_a_token_that_would_change_the_request_is_no_token(token: object) -> None:
+    async with lab(simple(["team/app:1"]), tokens=service()) as here:
+        here.faults.on(
+            "GET", TOKENS, Says(200, {}, orjson.dumps({"token": token})), forever=True
+        )
+        outcome = await here.audit(here.ref("team/app:1"))
+        assert here.faults.count("GET", MANIFESTS) == 0
+    assert outcome.failure.failure == "token_rejected"
+
+
+# -- names that would become paths -------------------------------------------------
+
+ODD = [
+    "../../../admin", "sha256:../../x", "a/../b", "a%2f..%2fb", "a?x=1", "a#b",
+    "a\r\nb",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("tag", [*ODD, "", ".", "..", "-a", "a" * 129])
+async def test_a_tag_of_a_list_that_is_none_is_not_asked_for(tag: str) -> None:
+    async with lab(simple(["team/app:1"])) as here:
+        body = orjson.dumps({"name": "team/app", "tags": [tag, "1"]})
+        here.faults.on("GET", TAGS, Says(200, {}, body))
+        outcome = await here.audit(here.ref("team/app:*"))
+        assert here.targets(MANIFESTS) == ["/v2/team/app/manifests/1"]
+    assert outcome.kinds == ["image", "incomplete_listing"]
+
+
+@pytest.mark.parametrize("digest", [*ODD, "sha256:" + "A" * 64, "sha256:" + "a" * 63])
+@pytest.mark.parametrize("place", ["child", "config"])
+async def test_a_digest_that_is_none_is_not_asked_for(digest: str, place: str) -> None:
+    one = {"mediaType": OCI_MANIFEST, "digest": digest, "size": 2}
+    document: dict[str, object] = {"schemaVersion": 2, "mediaType": OCI_INDEX}
+    if place == "child":
+        document["manifests"] = [one]
+    else:
+        document["mediaType"] = OCI_MANIFEST
+        document |= {"config": one | {"mediaType": OCI_CONFIG}, "layers": []}
+    async with lab(simple(["team/app:1"])) as here:
+        here.faults.on("GET", MANIFESTS, Says(200, {}, orjson.dumps(document)))
+        outcome = await here.audit(here.ref("team/app:1"))
+        assert here.faults.count() == 2  # the ping and the tag
+    assert outcome.failure.failure == "protocol_violation"
+
+
+# -- answers without an end --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param(endless(OK, b"X: a\r\n" * 100), id="header fields"),
+        pytest.param(endless(OK + b"X: ", b"a" * 1000), id="one header field"),
+        pytest.param(endless(OK, b"a" * 1000), id="one header name"),
+        pytest.param(endless(b"HTTP/1.1 200 ", b"a" * 1000), id="the status line"),
+        pytest.param(endless(b"", b"a" * 1000), id="no status line"),
+        pytest.param(endless(OK + b"X: a\r\n", b" a\r\n" * 100), id="a folded field"),
+    ],
+)
+async def test_a_head_without_an_end_is_not_read_to_it(said: Said) -> None:
+    found = await _ask(said)
+    assert isinstance(found, Failure)
+    assert found.kind is FailureKind.PROTOCOL_VIOLATION
+    assert found.detail.isprintable()
+
+
+@pytest.mark.parametrize("status", [b"100 x", b"103 x", b"199 x"])
+async def test_interim_answers_without_an_end_end_with_the_time(status: bytes) -> None:
+    quick = Timeouts(connect_s=5, read_s=5, request_s=0.3)
+    found = await _ask(
+        endless(b"", b"HTTP/1.1 " + status + b"\r\n\r\n"), timeouts=quick
+    )
+    assert isinstance(found, Failure)
+    assert found.kind in {FailureKind.TIMEOUT, FailureKind.PROTOCOL_VIOLATION}
+
+
+async def test_interim_answers_are_passed_over() -> None:
+    early = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n"
+    found = await _ask(say(early * 5 + answer_of(b"{}")))
+    assert isinstance(found, Answer)
+    assert (found.status, found.body) == (200, b"{}")
+    assert found.headers.get("Link") is None
+
+
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param(endless(OK + b"\r\n", b"a" * 10_000), id="until the end"),
+        pytest.param(endless(CHUNKED, b"3e8\r\n" + b"a" * 1000 + b"\r\n"), id="chunks"),
+        pytest.param(endless(CHUNKED, b"1\r\na\r\n" * 100), id="small chunks"),
+        pytest.param(say(OK + b"Content-Length: 99999999999\r\n\r\n"), id="declared"),
+    ],
+)
+async def test_a_body_without_an_end_is_read_up_to_its_cap(said: Said) -> None:
+    found = await _ask(said)
+    assert isinstance(found, Failure)
+    assert found.kind is FailureKind.TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param(endless(CHUNKED + b"1;x=", b"a" * 1000), id="a chunk extension"),
+        pytest.param(endless(CHUNKED, b"0" * 1000), id="a chunk size"),
+        pytest.param(endless(CHUNKED + b"0\r\n", b"X: a\r\n" * 100), id="trailers"),
+    ],
+)
+async def test_what_stands_between_chunks_has_an_end_too(said: Said) -> None:
+    """Some parsers pass over it without keeping it: then the time is the bound."""
+    quick = Timeouts(connect_s=5, read_s=5, request_s=0.3)
+    tracemalloc.start()
+    try:
+        found = await _ask(said, timeouts=quick)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert isinstance(found, Failure)
+    assert peak < BUFFERS
+
+
+@pytest.mark.parametrize("status", [b"401 x", b"404 x", b"500 x"])
+async def test_an_error_without_an_end_is_still_that_error(status: bytes) -> None:
+    start = b"HTTP/1.1 " + status + b"\r\nTransfer-Encoding: chunked\r\n\r\n"
+    found = await _ask(endless(start, b"3e8\r\n" + b"a" * 1000 + b"\r\n"))
+    assert isinstance(found, Answer)
+    assert found.status == int(status[:3])
+    assert found.body == b""
+
+
+# -- answers that grow -------------------------------------------------------------
+
+GROWN = 64 * 1024 * 1024
+
+
+def _deflated(*, raw: bool = False) -> bytes:
+    pack = zlib.compressobj(9, zlib.DEFLATED, -15 if raw else 15)
+    zeros = b"\0" * (1024 * 1024)
+    pieces = [pack.compress(zeros) for _ in range(GROWN // len(zeros))]
+    return b"".join(pieces) + pack.flush()
+
+
+@pytest.fixture(scope="module")
+def bombs() -> dict[str, bytes]:
+    """Some 64 KB that are 64 MiB, by content coding."""
+    zipped = gzip.compress(b"\0" * GROWN, 1)
+    return {
+        "gzip": zipped,
+        "x-gzip": zipped,
+        "deflate": _deflated(),
+        "deflate raw": _deflated(raw=True),
+        "gzip, gzip": gzip.compress(zipped),
+    }
+
+
+@pytest.mark.parametrize(
+    "coding", ["gzip", "x-gzip", "deflate", "deflate raw", "gzip, gzip"]
+)
+async def test_a_body_that_grows_is_stopped_at_its_cap(
+    coding: str, bombs: dict[str, bytes]
+) -> None:
+    body = bombs[coding]
+    line = b"Content-Encoding: " + coding.removesuffix(" raw").encode()
+    tracemalloc.start()
+    try:
+        found = await _ask(say(answer_of(body, line)), max_bytes=1024 * 1024)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # A coding that is not undone is a document that cannot be read.
+    assert isinstance(found, Failure) or found.body == body
+    assert peak < GROWN / 4
+
+
+@pytest.mark.parametrize(
+    "coding", [b"br", b"zstd", b"compress", b"gzip, br", b"x" * 99]
+)
+async def test_a_coding_that_nobody_asked_for_is_a_failure_or_left_alone(
+    coding: bytes,
+) -> None:
+    found = await _ask(say(answer_of(b"hello", b"Content-Encoding: " + coding)))
+    assert isinstance(found, Failure) or found.body == b"hello"
+
+
+async def test_content_that_came_compressed_all_the_same_is_read() -> None:
+    packed = gzip.compress(b'{"tags":[]}')
+    found = await _ask(say(answer_of(packed, b"Content-Encoding: gzip")))
+    assert isinstance(found, Answer)
+    assert found.body == b'{"tags":[]}'
+
+
+# -- answers that take their time --------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(OK + b"X: a\r\n" * 100, id="in the head"),
+        pytest.param(answer_of(b"a" * 1000), id="in the body"),
+        pytest.param(CHUNKED + b"1\r\na\r\n" * 100, id="in chunks"),
+    ],
+)
+async def test_a_byte_now_and_then_does_not_go_on_for_ever(data: bytes) -> None:
+    # No silence is as long as the read timeout; the request has its own.
+    timeouts = Timeouts(connect_s=5, read_s=0.2, request_s=0.4)
+    found = await _ask(drip(data, interval_s=0.02), timeouts=timeouts)
+    assert isinstance(found, Failure)
+    assert found.kind is FailureKind.TIMEOUT
+    assert "took longer than 0.4 s" in found.detail
+
+
+# -- answers that are two ----------------------------------------------------------
+
+
+async def test_an_answer_that_nobody_asked_for_answers_nothing() -> None:
+    """Two answers to one request: the second is not that to the next one."""
+    poisoned = answer_of(b"good") + answer_of(b"poison")
+    async with (
+        wire(say(poisoned, answer_of(b"next"))) as server,
+        transport_to(server.origin) as transport,
+    ):
+        found = [
+            await transport.request(
+                "GET", f"{server.url}/{number}", headers={}, max_bytes=CAP
+            )
+            for number in range(2)
+        ]
+    bodies = [one.body for one in found if isinstance(one, Answer)]
+    assert b"poison" not in bodies
+    assert bodies[-1] == b"next"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Content-Length: 4\r\nTransfer-Encoding: chunked",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 4",
+        b"Content-Length: 4\r\nContent-Length: 5",
+        b"Content-Length: 4, 5",
+        b"Content-Length: +4",
+        b"Content-Length: 0x4",
+        b"Content-Length: -4",
+        b"Content-Length : 4",
+        b"Transfer-Encoding: gzip, chunked, chunked",
+        b"Transfer-Encoding: \x0bchunked",
+    ],
+)
+async def test_an_answer_with_two_ends_is_not_followed_by_another(head: bytes) -> None:
+    answers = OK + head + b"\r\n\r\ngood" + answer_of(b"poison"), answer_of(b"next")
+    quick = Timeouts(connect_s=5, read_s=0.2, request_s=0.4)
+    async with (
+        wire(say(*answers)) as server,
+        transport_to(server.origin, quick) as transport,
+    ):
+        found = [
+            await transport.request(
+                "GET", f"{server.url}/{number}", headers={}, max_bytes=CAP
+            )
+            for number in range(2)
+        ]
+    first, second = found
+    assert isinstance(first, Failure) or first.body != b"good" + answer_of(b"poison")
+    assert isinstance(second, Answer)
+    assert second.body == b"next"
