@@ -68,12 +68,17 @@ class RunningRegistry:
 
 @contextmanager
 def running_registry(
-    flavour: Flavour, place: Path, *, root: Path, tokens: TokenService, realm: str
+    flavour: Flavour,
+    place: Path,
+    *,
+    root: Path,
+    tokens: TokenService | None,
+    realm: str = "",
 ) -> Iterator[RunningRegistry]:
     """Serve the store below `root`; `place` takes the configuration and the logs.
 
-    The registry trusts `tokens` and sends clients to `realm`. It is ended with the
-    block, whatever happens in it.
+    The registry trusts `tokens` and sends clients to `realm`; without tokens it is
+    open to everybody. It is ended with the block, whatever happens in it.
     """
     program = flavour.find()
     config, access, errors = (place / name for name in ("config.yml", "access", "log"))
@@ -102,9 +107,24 @@ def running_registry(
 
 
 def _config(
-    flavour: Flavour, place: Path, root: Path, tokens: TokenService, realm: str
+    flavour: Flavour, place: Path, root: Path, tokens: TokenService | None, realm: str
 ) -> str:
     """distribution docs, "Configuring a registry"."""
+    lines = [
+        "version: 0.1",
+        "log: {level: info, formatter: json, accesslog: {disabled: false}}",
+        f"storage: {{filesystem: {{rootdirectory: '{root}', maxthreads: 100}}}}",
+        f"http: {{addr: '{_HOST}:0', secret: 'of one registry'}}",
+        *(_trust(flavour, place, tokens, realm) if tokens is not None else ()),
+    ]
+    if flavour.schema1:
+        lines.append("compatibility: {schema1: {enabled: true}}")
+    return "\n".join(lines) + "\n"
+
+
+def _trust(
+    flavour: Flavour, place: Path, tokens: TokenService, realm: str
+) -> list[str]:
     if flavour.jwks:
         keys = place / "keys.json"
         keys.write_bytes(tokens.key.jwks())
@@ -113,11 +133,7 @@ def _config(
         keys = place / "certificates.pem"
         keys.write_bytes(tokens.key.certificate_pem())
         trusted = f"rootcertbundle: '{keys}'"
-    lines = [
-        "version: 0.1",
-        "log: {level: info, formatter: json, accesslog: {disabled: false}}",
-        f"storage: {{filesystem: {{rootdirectory: '{root}', maxthreads: 100}}}}",
-        f"http: {{addr: '{_HOST}:0', secret: 'of one registry'}}",
+    return [
         "auth:",
         "  token:",
         f"    realm: '{realm}'",
@@ -125,9 +141,6 @@ def _config(
         f"    issuer: '{tokens.issuer}'",
         f"    {trusted}",
     ]
-    if flavour.schema1:
-        lines.append("compatibility: {schema1: {enabled: true}}")
-    return "\n".join(lines) + "\n"
 
 
 def _host(process: subprocess.Popen[bytes], log: Path) -> str:

@@ -17,7 +17,7 @@ from tests.real.token_server import PUSHER, TokenServer
 class Stocked:
     """`digests` are those of the layouts, by `repository:tag`.
 
-    `keys` is the certificate bundle of the token service.
+    `keys` is the certificate bundle of the token service, `root` the store's folder.
     """
 
     registry: RunningRegistry
@@ -25,6 +25,7 @@ class Stocked:
     skopeo: Skopeo
     digests: dict[str, str]
     keys: Path
+    root: Path
 
     @property
     def host(self) -> str:
@@ -48,5 +49,10 @@ def stocked_registry(
         keys.write_bytes(tokens.service.key.certificate_pem())
         digests = push_all(registry, skopeo, tokens.service, place / "layouts")
         yield Stocked(
-            registry=registry, tokens=tokens, skopeo=skopeo, digests=digests, keys=keys
+            registry=registry,
+            tokens=tokens,
+            skopeo=skopeo,
+            digests=digests,
+            keys=keys,
+            root=place / "root",
         )
