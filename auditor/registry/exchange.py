@@ -261,7 +261,7 @@ class Exchange:
 
     def _closed_failure(self) -> Failure | None:
         if self._closed is not None and self._clock.monotonic() < self._closed[1]:
-            return self._closed[0]
+            return replace(self._closed[0], attempts=0)
         return None
 
     async def _wait(self, decision: Wait, url: str) -> None:

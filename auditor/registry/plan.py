@@ -6,7 +6,7 @@ configuration does. After that no request is sent that is known to be answered 4
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from urllib.parse import urlsplit
 
@@ -83,7 +83,7 @@ class HostPlan:
         if self._plan is not None:
             return self._plan
         if self._dead is not None and self._clock.monotonic() < self._dead[1]:
-            return self._dead[0]
+            return replace(self._dead[0], attempts=0)
         return await self._pings.run("ping", self._ping)
 
     async def _ping(self) -> Plan | Failure:

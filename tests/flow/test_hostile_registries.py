@@ -136,4 +136,5 @@ async def test_a_quota_that_is_used_up_costs_one_request_a_host() -> None:
         outcome = await here.audit(*map(here.ref, NAMES), workers=1)
         assert here.faults.count("GET", "/v2/*/manifests/*") == 1
     assert outcome.kinds == ["rate_limited"] * 4
+    assert outcome.summary.tally.not_asked == 3
     assert here.clock.slept == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,9 +32,10 @@ class _Hub:
     async def run(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if self.here.clock.now >= self.until:
             self.left, self.until = self.limit, self.here.clock.now + self.window_s
-        if self.left <= 0:
-            raise web.HTTPTooManyRequests
-        self.left -= 1
+        if request.method == "GET":  # HEAD is free
+            if self.left <= 0:
+                raise web.HTTPTooManyRequests
+            self.left -= 1
         response = await handler(request)
         response.headers["ratelimit-limit"] = f"{self.limit};w={self.window_s}"
         response.headers["ratelimit-remaining"] = f"{self.left};w={self.window_s}"
@@ -94,6 +96,24 @@ async def test_an_allowance_that_is_spread_lasts_for_all_references() -> None:
         assert here.answered(429) == []
         assert here.clock.now - 1000 >= 1000 * 3 / 8
     assert outcome.kinds == ["image"] * 12
+
+
+async def test_what_is_known_costs_nothing_of_the_allowance(tmp_path: Path) -> None:
+    store = str(tmp_path / "store")
+    async with lab(simple(NAMES)) as here:
+        await here.audit(*map(here.ref, NAMES[:6]), store=store, **PULLS)
+        here.faults.log.clear()
+        here.faults.on("*", MANIFESTS, _Hub(here, 2), forever=True)
+        outcome = await here.audit(
+            *map(here.ref, NAMES[6:]),
+            *map(here.ref, NAMES[:6]),
+            store=store,
+            workers=1,
+            **PULLS,
+        )
+        assert here.faults.count("HEAD", MANIFESTS) == 6
+        assert here.faults.count("GET", MANIFESTS) == 2
+    assert outcome.kinds == ["image"] * 2 + ["rate_limited"] * 4 + ["image"] * 6
 
 
 async def test_an_allowance_of_one_registry_is_nothing_to_another() -> None:
