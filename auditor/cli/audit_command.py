@@ -17,7 +17,6 @@ from auditor.errors import ExitCode, OutputError, UsageError
 
 if TYPE_CHECKING:
     from auditor.pipeline.run import Run
-    from auditor.reports.summary import Summary
 
 _EPILOG = """
 A reference is [HOST[:PORT]/]REPOSITORY[:TAG][@DIGEST]. The tag may be a pattern, and
@@ -55,8 +54,10 @@ async def audit(settings: Settings) -> int:
     from auditor.pipeline.unwrap import unwrapped
     from auditor.registry.clock import SystemClock, rfc3339
     from auditor.registry.open import open_registries
+    from auditor.reports.progress import log_progress
     from auditor.reports.report import open_report
     from auditor.reports.summary import summary_lines
+    from auditor.reports.summary_file import write_summary
     from auditor.sources.inputs import check_lists, items_of
     from auditor.store.open import open_store
 
@@ -83,6 +84,7 @@ async def audit(settings: Settings) -> int:
         with _progress(settings, run), unwrapped():
             async with anyio.create_task_group() as group:
                 group.start_soon(interruption.watch, run, report)
+                group.start_soon(log_progress, run.tally, run.asked)
                 await run_into(run, report)
                 group.cancel_scope.cancel()
         if interruption.code is None:
@@ -93,7 +95,7 @@ async def audit(settings: Settings) -> int:
     if report.leftover is not None:
         say(f"what was finished is in {report.leftover}; --resume goes on with it")
     if settings.summary is not None:
-        _write_summary(settings.summary, summary)
+        write_summary(settings.summary, summary)
     if settings.metrics is not None:
         with extras():
             from auditor.reports.metrics import audit_metrics
@@ -120,17 +122,3 @@ def _progress(settings: Settings, run: Run) -> AbstractContextManager[None]:
 def _check_folder(path: str) -> None:
     if not Path(path).parent.is_dir():
         raise OutputError(f"{path}: cannot be written: there is no such folder")
-
-
-def _write_summary(path: str, summary: Summary) -> None:
-    import orjson
-
-    data = orjson.dumps(summary.to_json(), option=orjson.OPT_INDENT_2)
-    partial = Path(path + ".partial")
-    try:
-        partial.write_bytes(data + b"\n")
-        partial.replace(path)
-    except OSError as error:
-        raise OutputError(
-            f"{path}: the summary cannot be written: {error.strerror}"
-        ) from None

@@ -1,15 +1,78 @@
-"""Log lines on stderr: safe to show, never a query string, header or body."""
+"""Lines on stderr: safe to show, never a query string, header or body.
+
+Times are UTC, so that no hour of the year comes twice. As JSON, what is said to a
+person is a line of the log like the others.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
+import time
+from datetime import UTC, datetime
 
-from auditor.config import LogLevel
+from auditor.cli import main
+from auditor.config import LogFormat, Settings
+from auditor.safe_text import safe_text
+
+# As much of a message as anybody reads.
+_MESSAGE_CHARS = 4000
 
 
-def start_logging(level: LogLevel) -> None:
-    """Log our own messages from `level` on; of libraries, what is serious."""
-    logging.basicConfig(
-        level=logging.ERROR, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+class _Text(logging.Formatter):
+    converter = staticmethod(time.gmtime)
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        record.message = safe_text(record.message, _MESSAGE_CHARS)
+        return super().formatMessage(record)
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = json_line(
+            record.getMessage(),
+            at_s=record.created,
+            level=record.levelname.lower(),
+            logger=record.name,
+        )
+        if record.exc_info:
+            # Its own line would be no JSON.
+            line = line[:-1] + f', "exception": {_quoted(self._traceback(record))}}}'
+        return line
+
+    def _traceback(self, record: logging.LogRecord) -> str:
+        return self.formatException(record.exc_info)  # type: ignore[arg-type]
+
+
+def json_line(
+    message: str, *, at_s: float, level: str = "info", logger: str = "auditor"
+) -> str:
+    """One line: `at`, `level`, `logger`, `message`, in ASCII."""
+    at = datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds")
+    return json.dumps(
+        {
+            "at": at.replace("+00:00", "Z"),
+            "level": level,
+            "logger": logger,
+            "message": safe_text(message, _MESSAGE_CHARS),
+        }
     )
-    logging.getLogger("auditor").setLevel(level.upper())
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text)
+
+
+def start_logging(settings: Settings) -> None:
+    """Log our own messages from the level on; of libraries, what is serious."""
+    handler = logging.StreamHandler()
+    if settings.log_format is LogFormat.JSON:
+        handler.setFormatter(_Json())
+        main.say_as(lambda sentence: json_line(sentence, at_s=time.time()))
+    else:
+        text = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+        handler.setFormatter(_Text(text))
+    logging.basicConfig(level=logging.ERROR, handlers=[handler])
+    logging.getLogger("auditor").setLevel(settings.log_level.upper())

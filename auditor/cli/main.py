@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -83,6 +84,7 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """The exit code of a command line. Errors are one sentence on stderr each."""
+    say_as(_plain)
     try:
         code = cli.main(arguments, prog_name="auditor", standalone_mode=False)
     except click.ClickException as error:
@@ -104,4 +106,17 @@ def run(arguments: list[str]) -> int:
 def say(sentence: str) -> None:
     """One line for a person, on stderr; whether it is heard changes nothing."""
     with suppress(OSError):
-        click.echo(f"auditor: {sentence}", err=True)
+        click.echo(_line_of(sentence), err=True)
+
+
+def say_as(line_of: Callable[[str], str]) -> None:
+    """From now on, `say` prints what this makes of a sentence."""
+    global _line_of  # noqa: PLW0603  (one standard error, one way to speak)
+    _line_of = line_of
+
+
+def _plain(sentence: str) -> str:
+    return f"auditor: {sentence}"
+
+
+_line_of: Callable[[str], str] = _plain

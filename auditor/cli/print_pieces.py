@@ -10,6 +10,7 @@ import click
 
 from auditor.cli.print_lines import LINES_AT_ONCE
 from auditor.errors import OutputError
+from auditor.reports.whole_file import whole_file
 
 
 def print_pieces(pieces: Iterable[str], output: str) -> None:
@@ -22,12 +23,9 @@ def print_pieces(pieces: Iterable[str], output: str) -> None:
         while batch := tuple(itertools.islice(iterator, LINES_AT_ONCE)):
             click.echo("".join(batch), nl=False)
         return
-    final = Path(output)
-    partial = final.with_name(f"{final.name}.partial")
     try:
-        with partial.open("w", encoding="utf-8", newline="\n") as stream:
-            stream.writelines(pieces)
-        partial.replace(final)
+        with whole_file(Path(output)) as stream:
+            stream.writelines(piece.encode() for piece in pieces)
     except OSError as error:
         reason = error.strerror or str(error)
         raise OutputError(f"{output}: cannot be written: {reason}") from None

@@ -18,7 +18,7 @@ def run_async(
     function: Callable[..., Awaitable[Result]], settings: Settings, *arguments: object
 ) -> Result:
     """What `function(settings, *arguments)` gives, on uvloop where it is installed."""
-    start_logging(settings.log_level)
+    start_logging(settings)
     return anyio.run(
         function,
         settings,

@@ -81,6 +81,13 @@ class AllowanceUse(StrEnum):
     IGNORE = "ignore"
 
 
+class LogFormat(StrEnum):
+    """What a line on standard error is."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistrySettings:
     """How one registry is asked. A password never comes without a username.
@@ -179,6 +186,7 @@ class Settings:
     shard: Shard | None = None
     progress: Progress = Progress.AUTO
     log_level: LogLevel = LogLevel.WARNING
+    log_format: LogFormat = LogFormat.TEXT
     registries: Mapping[str, RegistrySettings] = field(default_factory=dict)
     default_registry: RegistrySettings = field(default_factory=RegistrySettings)
     namespaces: Mapping[str, Credential] = field(default_factory=dict)

@@ -2,10 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
+import anyio
+
 from auditor.reports.summary import Tally
+
+log = logging.getLogger("auditor.progress")
+
+# A line a minute: some hundred for a night, and never long without a sign of life.
+LOG_EVERY_S = 60.0
+
+
+async def log_progress(
+    tally: Tally,
+    asked: Callable[[], tuple[int, bool]],
+    *,
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+) -> None:
+    """Log how far a run is, every minute until it is cancelled."""
+    while True:
+        await sleep(LOG_EVERY_S)
+        known, complete = asked()
+        log.info(
+            "%d of %d references%s done, %d of them failed",
+            tally.audited + tally.failed + tally.filtered,
+            known,
+            "" if complete else " known so far",
+            tally.failed,
+        )
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from auditor.errors import OutputError
 from auditor.reports.metrics import Metric
+from auditor.reports.whole_file import whole_file
 from auditor.safe_text import safe_text
 
 NAME_LABEL = "audit"
@@ -43,11 +44,10 @@ def write_textfile(path: str, metrics: Iterable[Metric]) -> None:
     """
     final = Path(path)
     text = textfile(metrics, name=final.name.removesuffix(".prom"))
-    # The collector skips what does not end in `.prom`.
-    partial = final.with_name(final.name + ".partial")
     try:
-        partial.write_bytes(text)
-        partial.replace(final)
+        # The collector skips what does not end in `.prom`.
+        with whole_file(final) as stream:
+            stream.write(text)
     except OSError as error:
         raise OutputError(
             f"{safe_text(path)}: the metrics cannot be written: {error.strerror}"

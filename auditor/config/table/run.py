@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from auditor.config.option import Group, Option, Where
-from auditor.config.settings import LogLevel, Progress
+from auditor.config.settings import LogFormat, LogLevel, Progress
 from auditor.config.values import choice, span, switch, whole
 
 RUN: tuple[Option, ...] = (
@@ -66,5 +66,13 @@ RUN: tuple[Option, ...] = (
         where=Where.TOP,
         group=Group.RUN,
         flags=("--log-level",),
+    ),
+    Option(
+        name="log_format",
+        value=choice(LogFormat),
+        help="What a line on standard error is: text, or a JSON object.",
+        where=Where.TOP,
+        group=Group.RUN,
+        flags=("--log-format",),
     ),
 )

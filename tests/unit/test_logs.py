@@ -1,0 +1,135 @@
+"""Log lines: text or JSON, UTC, one line each, safe on a terminal."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import anyio
+import pytest
+
+from auditor.cli import main
+from auditor.cli.logs import start_logging
+from auditor.config import LogFormat, LogLevel, Settings
+from auditor.reports.progress import LOG_EVERY_S, log_progress
+from auditor.reports.summary import Tally
+from tests.records import failure, image
+
+log = logging.getLogger("auditor.tests")
+
+
+class Said:
+    """What goes to standard error, once `start` was called."""
+
+    def __init__(
+        self, patch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[str]
+    ) -> None:
+        self._patch = patch
+        self._capture = capture
+
+    def getvalue(self) -> str:
+        return self._capture.readouterr().err
+
+    def start(self, form: LogFormat) -> None:
+        # pytest has handlers of its own: the root logger is as it is in the command.
+        self._patch.setattr(logging.getLogger(), "handlers", [])
+        start_logging(Settings(log_format=form, log_level=LogLevel.INFO))
+
+
+@pytest.fixture
+def said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Said]:
+    ours = logging.getLogger("auditor")
+    root, level = logging.getLogger().level, ours.level
+    yield Said(monkeypatch, capsys)
+    main.say_as(main._plain)
+    ours.setLevel(level)
+    logging.getLogger().setLevel(root)
+
+
+def _at(text: str) -> datetime:
+    at = datetime.fromisoformat(text)
+    assert text.endswith("Z")
+    assert abs((datetime.now(UTC) - at).total_seconds()) < 60
+    return at
+
+
+def test_a_text_line_is_time_level_place_and_message(
+    said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Pacific/Kiritimati")  # UTC+14
+    said.start(LogFormat.TEXT)
+    log.info("asked %s", "r.example.com")
+    log.debug("not shown")
+    at, rest = said.getvalue().split(" ", 1)
+    _at(at)
+    assert rest == "INFO auditor.tests: asked r.example.com\n"
+
+
+def test_a_json_line_is_an_object_with_the_same(said: Said) -> None:
+    said.start(LogFormat.JSON)
+    log.warning("asked %s", "r.example.com/\u00e4")
+    (line,) = said.getvalue().splitlines()
+    found = json.loads(line)
+    _at(found.pop("at"))
+    assert found == {
+        "level": "warning",
+        "logger": "auditor.tests",
+        "message": "asked r.example.com/\u00e4",
+    }
+    assert line.isascii()  # also in the C locale
+
+
+def test_what_is_said_to_a_person_is_a_json_line_too(said: Said) -> None:
+    said.start(LogFormat.JSON)
+    main.say("6 of 6 references audited")
+    main.run(["audit"])  # the next command line is told of in text until it says so
+    first, *usage = said.getvalue().splitlines()
+    assert json.loads(first)["message"] == "6 of 6 references audited"
+    assert json.loads(first)["level"] == "info"
+    assert usage[-1].startswith("auditor: nothing to audit")
+
+
+@pytest.mark.parametrize("form", LogFormat)
+def test_a_message_is_one_line_without_control_characters(
+    form: LogFormat, said: Said
+) -> None:
+    said.start(form)
+    log.info("evil\n2026-11-25 ERROR forged\x1b[2J")
+    (line,) = said.getvalue().splitlines()
+    assert "\x1b" not in line
+
+
+def test_an_exception_is_part_of_the_json_line(said: Said) -> None:
+    said.start(LogFormat.JSON)
+    try:
+        int("oh")
+    except ValueError:
+        log.exception("a bug")
+    (line,) = said.getvalue().splitlines()
+    assert "ValueError: invalid literal" in json.loads(line)["exception"]
+
+
+def test_a_long_run_gives_a_sign_of_life_every_minute(said: Said) -> None:
+    said.start(LogFormat.TEXT)
+    tally = Tally()
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 2:
+            tally.add(image())
+            tally.add(failure())
+        if len(slept) == 3:
+            raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        anyio.run(lambda: log_progress(tally, lambda: (7, len(slept) > 1), sleep=sleep))
+    assert slept == [LOG_EVERY_S] * 3
+    assert [line.split(": ", 1)[1] for line in said.getvalue().splitlines()] == [
+        "0 of 7 references known so far done, 0 of them failed",
+        "2 of 7 references done, 1 of them failed",
+    ]
