@@ -69,6 +69,7 @@ class WarningCode(StrEnum):
     BLOB_UNVERIFIED = "blob_unverified"
     NO_WANTED_PLATFORM = "no_wanted_platform"
     ATTACHMENTS_UNKNOWN = "attachments_unknown"
+    NOT_AT_MIRROR = "not_at_mirror"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -77,6 +77,9 @@ def resolve(
         name: _registry(section, run, overrides, logins)
         for name, section in document.sections.items()
     }
+    for name, told in registries.items():
+        if told.mirror == name:
+            mistakes.add(f"{document.sections[name].place}.mirror", "it is itself")
     _check_key(_of_registries(run), "key_file", mistakes)
     namespaces = {
         name: login

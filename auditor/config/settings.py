@@ -93,7 +93,8 @@ class RegistrySettings:
     """How one registry is asked. A password never comes without a username.
 
     `insecure_http` is null where nobody has said which scheme to use. `proxy` is a
-    URL or `none`; null leaves it to the environment.
+    URL or `none`; null leaves it to the environment. `mirror` is a registry, or a
+    part of one (`host/namespace`), that has this one's repositories.
     """
 
     username: str | None = None
@@ -107,6 +108,7 @@ class RegistrySettings:
     cert_file: str | None = None
     key_file: str | None = None
     proxy: str | None = None
+    mirror: str | None = None
     # Browsers open six connections to a host. At 50 ms an answer, eight at once are
     # 160 a second, below the request limits that hosted registries publish.
     requests_at_once: int = 8

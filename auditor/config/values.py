@@ -14,6 +14,7 @@ from auditor.protocol.credential import is_username
 from auditor.protocol.platform import read_platform
 from auditor.protocol.proxy import NONE, Proxy, parse_proxy
 from auditor.protocol.reference import is_repository
+from auditor.protocol.registry_name import namespace_name, registry_name
 from auditor.protocol.repository_pattern import ANY_DEPTH
 from auditor.protocol.shard import MAX_SHARDS, Shard, parse_shard
 from auditor.protocol.since import parse_since
@@ -255,6 +256,13 @@ def _proxy(text: str) -> str:
     return text
 
 
+def _mirror(text: str) -> str:
+    try:
+        return namespace_name(text) if "/" in text else registry_name(text)
+    except ProtocolError:
+        raise ValueError from None
+
+
 def _host(text: str) -> str:
     _require(_HOST.fullmatch(text))
     return text.lower()
@@ -304,6 +312,7 @@ REFERENCE = _textual("REFERENCE", "a reference", str)
 USERNAME = _textual("NAME", "a name without colons and control characters", _username)
 VARIABLE = _textual("VARIABLE", "the name of an environment variable", _variable)
 URL = _textual("URL", "an http or https URL without user and fragment", _url)
+MIRROR = _textual("HOST", "HOST[:PORT] or HOST[:PORT]/NAMESPACE", _mirror)
 PROXY = _textual(
     "URL", "an http or https URL without user and password, or none,", _proxy
 )

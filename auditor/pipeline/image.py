@@ -12,6 +12,7 @@ from auditor.pipeline.facts import (
 )
 from auditor.pipeline.lookup import Lookup
 from auditor.pipeline.lru import Lru
+from auditor.pipeline.mirror import at_mirror_first
 from auditor.pipeline.shared import SharedContent
 from auditor.pipeline.wanted import Wanted
 from auditor.protocol.document import Document
@@ -22,6 +23,7 @@ from auditor.records import (
     FailureRecord,
     ImageRecord,
     Record,
+    Warn,
     WarningCode,
 )
 from auditor.registry.client import Registry
@@ -61,13 +63,18 @@ class ImageAuditor:
 
     async def prefetch(self, reference: Reference) -> None:
         """Get the token that `audit` will need."""
-        registry = await self._registries.get(reference.registry)
-        await registry.pull_auth(reference.repository).authorization()
+        place = self._first_place(reference)
+        registry = await self._registries.get(place.registry)
+        await registry.pull_auth(place.repository).authorization()
 
     async def wants_prefetch(self, reference: Reference) -> bool:
         """Whether `prefetch` has anything to do."""
-        registry = await self._registries.get(reference.registry)
-        return registry.pull_auth(reference.repository).wanted()
+        place = self._first_place(reference)
+        registry = await self._registries.get(place.registry)
+        return registry.pull_auth(place.repository).wanted()
+
+    def _first_place(self, reference: Reference) -> Reference:
+        return self._registries.at_mirror(reference) or reference
 
     async def audit(
         self, reference: Reference, *, listed: bool = False, digest: str | None = None
@@ -75,28 +82,38 @@ class ImageAuditor:
         """The record of a reference; `listed`: the registry itself named the tag, and
         `digest`, if not null, is what it said that the tag names."""
         try:
-            registry = await self._registries.get(reference.registry)
-            await self._access(registry, reference.repository)
-            document = _or_stop(
-                await self._lookup.document(registry, reference, listed=digest)
+            found = await at_mirror_first(
+                self._registries, reference, lambda place: self._look(place, digest)
             )
-            # Asked again, at no cost: a registry may have let us know only by its
-            # answer to the manifest request that it wants a token.
-            access = await self._access(registry, reference.repository)
-            facts = await self._facts_of(registry, reference.repository, document)
-            around = await self.around.image(registry, reference.repository, facts)
         except StoppedError as stop:
             return self.failure_record(reference, stop.failure, listed=listed)
-        return self._image_record(reference, facts, around, document, access)
+        return self._image_record(reference, *found)
+
+    async def _look(
+        self, place: Reference, digest: str | None
+    ) -> tuple[Facts, Surroundings, Document, Access]:
+        registry = await self._registries.get(place.registry)
+        await self._access(registry, place.repository)
+        document = _or_stop(await self._lookup.document(registry, place, listed=digest))
+        # Asked again, at no cost: a registry may have let us know only by its answer
+        # to the manifest request that it wants a token.
+        access = await self._access(registry, place.repository)
+        facts = await self._facts_of(registry, place.repository, document)
+        around = await self.around.image(registry, place.repository, facts)
+        return facts, around, document, access
 
     async def raw_manifest(self, reference: Reference) -> bytes | Failure:
         """The exact bytes of a reference's manifest, after the same checks."""
         try:
-            registry = await self._registries.get(reference.registry)
-            await self._access(registry, reference.repository)
-            answer, _ = _or_stop(await self._lookup.answer(registry, reference))
+            body, _ = await at_mirror_first(self._registries, reference, self._raw)
         except StoppedError as stop:
             return stop.failure
+        return body
+
+    async def _raw(self, place: Reference) -> bytes:
+        registry = await self._registries.get(place.registry)
+        await self._access(registry, place.repository)
+        answer, _ = _or_stop(await self._lookup.answer(registry, place))
         return answer.body
 
     async def configs_of(self, record: ImageRecord) -> dict[str, ImageConfig]:
@@ -143,11 +160,10 @@ class ImageAuditor:
     def _image_record(
         self,
         reference: Reference,
-        facts: Facts,
-        around: Surroundings,
-        document: Document,
-        access: Access,
+        found: tuple[Facts, Surroundings, Document, Access],
+        warnings: tuple[Warn, ...],
     ) -> ImageRecord:
+        facts, around, document, access = found
         return ImageRecord(
             reference=str(reference),
             registry=reference.registry,
@@ -167,7 +183,12 @@ class ImageAuditor:
             size=facts.size,
             annotations=dict(facts.annotations),
             access=access,
-            warnings=(*document.warnings, *facts.warnings, *around.warnings),
+            warnings=(
+                *warnings,
+                *document.warnings,
+                *facts.warnings,
+                *around.warnings,
+            ),
             audited_at=self._now(),
         )
 

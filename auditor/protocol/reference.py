@@ -15,7 +15,7 @@ as it stands: no component can be `..`, and nothing needs percent-encoding.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from auditor.errors import FailureKind, ProtocolError
@@ -124,6 +124,19 @@ def parse_selector(text: str) -> Selector:
     if selector is None:
         raise _invalid(text)
     return selector
+
+
+def at_mirror(reference: Reference, mirror: str) -> Reference:
+    """The same image at a mirror, which is a registry or `host/namespace` in one.
+
+    As in containers-registries.conf(5): what stands for the registry is replaced.
+    """
+    registry, slash, namespace = mirror.partition("/")
+    return replace(
+        reference,
+        registry=registry,
+        repository=f"{namespace}{slash}{reference.repository}",
+    )
 
 
 def api_host(registry: str) -> str:

@@ -14,6 +14,7 @@ from auditor.config import Settings
 from auditor.errors import ProtocolError, UsageError
 from auditor.protocol.allowance import Allowance
 from auditor.protocol.proxy import read_proxies
+from auditor.protocol.reference import Reference, at_mirror
 from auditor.registry.client import Registry
 from auditor.registry.clock import Clock
 from auditor.registry.credentials import Credentials
@@ -101,6 +102,11 @@ class Registries:
             self._environment,
             found=known.docker_config,
         )
+
+    def at_mirror(self, reference: Reference) -> Reference | None:
+        """Where to look for an image first, if its registry has a mirror."""
+        mirror = self._settings.registry(reference.registry).mirror
+        return None if mirror is None else at_mirror(reference, mirror)
 
     def keys(self, name: str) -> KeySet | None:
         """The keys that verify this registry's tokens, if the user gave any."""

@@ -140,7 +140,10 @@ class Lab:
         }
         return Settings(
             references=references,
-            registries={self.host: replace(self.login, **told)},
+            registries={
+                self.host: replace(self.login, **told),
+                **changes.pop("registries", {}),
+            },
             **{"docker_config": False, "no_store": "store" not in changes, **changes},
         )
 

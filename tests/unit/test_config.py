@@ -527,6 +527,14 @@ def test_an_unreadable_password_file_is_told_by_its_reason() -> None:
             "proxy: an http or https URL without user and password, or none, is wanted",
         ),
         (
+            section(mirror="https://mirror.example.com"),
+            (
+                f'registry."{HOST}".mirror: HOST[:PORT] or HOST[:PORT]/NAMESPACE'
+                " is wanted"
+            ),
+        ),
+        (section(mirror=HOST), f'registry."{HOST}".mirror: it is itself'),
+        (
             section(key_file="key.pem"),
             (
                 f'registry."{HOST}": a key_file without the cert_file that it belongs'

@@ -23,6 +23,8 @@ ENVIRONMENT = {
     "REGISTRY_PASSWORD": "registry",
     "GITLAB_TOKEN": "gitlab",
     "HARBOR_PASSWORD": "harbor",
+    "QUAY_INVENTORY": "inventory",
+    "QUAY_PAYMENTS": "payments",
     "HUB_USERNAME": "someone",
     "HUB_TOKEN": "hub",
 }
@@ -90,7 +92,17 @@ def says_kubernetes(settings: Settings) -> bool:
     return settings.lists == ("-",) and one(settings).username == "auditor"
 
 
+def says_accounts(settings: Settings) -> bool:
+    return (
+        settings.namespaces["quay.io/company/payments"].username == "company+payments"
+        and settings.registries["quay.io"].username == "company+inventory"
+        and settings.registries["docker.io"].mirror == "harbor.example.com/hub-cache"
+        and settings.registries["registry.example.com:8443"].proxy == "none"
+    )
+
+
 EXAMPLES: dict[str, Callable[[Settings], bool]] = {
+    "accounts.toml": says_accounts,
     "demo.toml": says_demo,
     "dtr.toml": says_dtr,
     "nightly.toml": says_nightly,

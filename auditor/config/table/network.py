@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from auditor.config.option import Group, Option, Where
 from auditor.config.settings import AllowanceUse
-from auditor.config.values import PATH, PROXY, choice, number, seconds, switch, whole
+from auditor.config.values import (
+    MIRROR,
+    PATH,
+    PROXY,
+    choice,
+    number,
+    seconds,
+    switch,
+    whole,
+)
 
 NETWORK: tuple[Option, ...] = (
     Option(
@@ -46,6 +55,13 @@ NETWORK: tuple[Option, ...] = (
         where=Where.TOP_AND_REGISTRY,
         group=Group.NETWORK,
         flags=("--proxy",),
+    ),
+    Option(
+        name="mirror",
+        value=MIRROR,
+        help="The registry, or HOST/NAMESPACE in one, to ask for images first.",
+        where=Where.REGISTRY,
+        group=Group.NETWORK,
     ),
     Option(
         name="requests_at_once",

@@ -1,0 +1,128 @@
+"""Images are looked for at a registry's mirror first."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from auditor.config import RegistrySettings
+from auditor.records import ImageRecord, WarningCode
+from auditor.sandbox.fault_actions import Answer
+from auditor.sandbox.tokens import Account
+from auditor.secret import Secret
+from tests.flow.harness import (
+    BLOBS,
+    MANIFESTS,
+    TAGS,
+    Lab,
+    Outcome,
+    lab,
+    service,
+    simple,
+    tokens_sent,
+)
+
+pytestmark = pytest.mark.anyio
+
+NAMES = ["team/app:1", "team/app:2", "team/web:1"]
+MIRRORED = [f"cache/hub/{name}" for name in NAMES]
+READER = Account("reader", "hunter2", {"cache/*": ("pull",)})
+
+
+@asynccontextmanager
+async def mirrored(
+    names: list[str] = MIRRORED, **mirror: Any
+) -> AsyncIterator[tuple[Lab, Lab]]:
+    """A registry that has `NAMES`, and a mirror that has these."""
+    async with lab(simple(NAMES)) as here, lab(simple(names), **mirror) as there:
+        yield here, there
+
+
+async def audit(here: Lab, there: Lab, *names: str, **told: Any) -> Outcome:
+    mirror = f"{there.host}/cache/hub"
+    registries = {there.host: replace(there.login, tries=told.get("tries", 3))}
+    return await here.audit(
+        *map(here.ref, names or NAMES), mirror=mirror, registries=registries, **told
+    )
+
+
+async def test_an_image_is_looked_for_at_the_mirror_with_its_own_login() -> None:
+    async with mirrored(tokens=service(READER), login=READER) as (here, there):
+        outcome = await audit(here, there)
+        assert here.faults.count() == 0
+        assert len(there.targets(MANIFESTS)) == 3
+    # Records keep the references as they were asked for.
+    assert outcome.references == [f"{here.host}/{name}" for name in NAMES]
+    for record in outcome.records:
+        assert isinstance(record, ImageRecord)
+        assert record.registry == here.host
+        assert record.repository in {"team/app", "team/web"}
+        assert record.access.subject == "reader"
+        assert record.warnings == ()
+
+
+async def test_what_a_mirror_lacks_comes_from_the_registry_with_a_warning() -> None:
+    async with mirrored(MIRRORED[:2]) as (here, there):
+        outcome = await audit(here, there)
+        assert here.targets(MANIFESTS) == ["/v2/team/web/manifests/1"]
+        assert here.faults.count("GET", BLOBS) == 1
+    assert outcome.kinds == ["image"] * 3
+    *same, other = outcome.records
+    for record in same:
+        assert isinstance(record, ImageRecord)
+        assert record.warnings == ()
+    assert isinstance(other, ImageRecord)
+    (warning,) = other.warnings
+    assert warning.code is WarningCode.NOT_AT_MIRROR
+    assert warning.detail.startswith(f"the mirror {there.host}: not there")
+
+
+@pytest.mark.parametrize("status", [401, 403, 500])
+async def test_a_mirror_that_fails_is_passed_over(status: int) -> None:
+    async with mirrored() as (here, there):
+        there.faults.on("GET", MANIFESTS, Answer(status), forever=True)
+        outcome = await audit(here, there, tries=1)
+    assert outcome.kinds == ["image"] * 3
+    assert {code for record in outcome.records for code in codes(record)} == {
+        "not_at_mirror"
+    }
+
+
+def codes(record: object) -> list[str]:
+    assert isinstance(record, ImageRecord)
+    return [warning.code for warning in record.warnings]
+
+
+async def test_a_failure_says_what_both_said() -> None:
+    async with mirrored() as (here, there):
+        here.faults.on("GET", MANIFESTS, Answer(403), forever=True)
+        there.faults.on("GET", MANIFESTS, Answer(404), forever=True)
+        failure = (await audit(here, there, NAMES[0])).failure
+    assert (failure.failure, failure.status) == ("denied", 403)
+    assert failure.detail == (
+        "the registry denies access (403); before that,"
+        f" the mirror {there.host}: not there, or not visible to this account (404)"
+    )
+
+
+async def test_lists_are_the_registry_s_own() -> None:
+    """A cache lists what was pulled through it: the rest would be a silent gap."""
+    async with mirrored(MIRRORED[:1]) as (here, there):
+        outcome = await audit(here, there, "team/app:*")
+        assert there.faults.count("GET", TAGS) == 0
+        assert here.faults.count("GET", TAGS) == 1
+    assert len(outcome.records) == 2
+
+
+async def test_the_registry_s_login_is_not_sent_to_the_mirror() -> None:
+    async with mirrored(tokens=service(READER), login=READER) as (here, there):
+        here.login = RegistrySettings(username="me", password=Secret("of-the-origin"))
+        await audit(here, there)
+        sent = tokens_sent(there.faults.log)
+    pair = base64.b64encode(b"me:of-the-origin").decode()
+    assert f"Basic {pair}" not in sent
