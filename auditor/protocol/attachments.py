@@ -106,12 +106,15 @@ def of_manifest(
 
 
 def is_vague(attachment: Attachment) -> bool:
-    """Whether its manifest would tell more than is known."""
-    if attachment.predicates is not None:
+    """Whether its manifest, which was not looked into, tells more than is known.
+
+    Some registries (go-containerregistry's) list the type of the config, which is the
+    empty one, where the manifest has an artifactType.
+    """
+    if attachment.predicates == ():
         return False
-    return (
-        attachment.kind is AttachmentKind.ATTESTATION
-        or essence(attachment.artifact_type) in _NO_TYPES
+    return essence(attachment.artifact_type) in _NO_TYPES or (
+        attachment.kind is AttachmentKind.ATTESTATION and attachment.predicates is None
     )
 
 

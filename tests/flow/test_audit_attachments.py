@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from auditor.config import AttachmentMode
@@ -272,3 +274,18 @@ async def test_attachments_of_platforms_that_were_left_out_are_left_out() -> Non
     record = outcome.image
     assert [one.subject for one in record.attachments] == [CHILDREN[1].root.digest]
     assert record.has_provenance is True
+
+
+async def test_an_artifact_is_what_its_manifest_says_where_the_list_says_less() -> None:
+    """go-containerregistry's registry lists the config's type, the empty one."""
+    content = of(CHILDREN[0])
+    put = artifact("sbom", subject=CHILDREN[0].root)
+    root = replace(put.root, artifact_type="application/vnd.oci.empty.v1+json")
+    content.add("team/app", replace(put, manifests=(root,)))
+    async with lab(content) as here:
+        record = await audited(here)
+        assert here.good(BY_DIGEST) == 1
+    (attachment,) = record.attachments
+    assert attachment.kind is AttachmentKind.SBOM
+    assert attachment.artifact_type == "application/spdx+json"
+    assert record.has_sbom is True

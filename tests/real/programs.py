@@ -2,7 +2,7 @@
 
 Debian's `docker-registry` and `skopeo` are required: a test that lacks them skips on
 a developer's machine, and fails where `NO_TEST_SKIPS=1` is set. distribution
-3.x is optional: Debian does not have it, so its tests skip everywhere.
+3.x and regctl are optional: Debian does not have them, so their tests skip everywhere.
 """
 
 from __future__ import annotations
@@ -42,6 +42,14 @@ def distribution3() -> str:
         "optional: distribution 3.x is not installed (go install"
         " github.com/distribution/distribution/v3/cmd/registry@latest)"
     )
+
+
+def optional(name: str, package: str) -> str:
+    """The path of a program that Debian does not have, or a skip that says so."""
+    path = shutil.which(name) or _in_gopath(name)
+    if path is None:
+        pytest.skip(f"optional: {name} is not installed (go install {package})")
+    return path
 
 
 def _in_gopath(name: str) -> str | None:

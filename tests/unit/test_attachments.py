@@ -179,6 +179,15 @@ def test_its_manifest_says_what_an_attachment_is(
     assert not is_vague(found)
 
 
+def test_the_type_of_an_empty_config_is_no_type() -> None:
+    empty = "application/vnd.oci.empty.v1+json"
+    assert is_vague(listed(empty))
+    assert claims_of(listed(empty)).possible == set(Claim)
+    told = listed(empty, {"dev.sigstore.bundle.predicateType": SLSA})
+    assert is_vague(told)
+    assert claims_of(told).sure == {PROVENANCE}
+
+
 def test_what_does_not_say_what_it_attests_may_attest_anything() -> None:
     for built in (image("x"), schema1_image("x", "1")):
         manifest = parse_manifest(built.root.raw, None)

@@ -1,0 +1,204 @@
+"""What is attached to images, and whether their blobs are there, in real registries.
+
+The files are written into the registry's store: a mirror that lost some looks so.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from auditor.config import AttachmentMode
+from auditor.records import Layer
+from auditor.sandbox.attached import (
+    SLSA,
+    SPDX,
+    cosign_attestation,
+    cosign_signature,
+    digest_tag,
+    notation_signature,
+    referrers_index,
+)
+from auditor.sandbox.built import Blob, BuiltImage, Family, Placed, sha256
+from auditor.sandbox.docker_registry import docker_registry
+from auditor.sandbox.images import image, index
+from auditor.sandbox.store import write_store
+from tests.real.audits import audit, login, only
+from tests.real.docker_registry import FLAVOURS, RunningRegistry, running_registry
+from tests.real.programs import optional, required
+from tests.real.token_server import TokenServer
+
+pytestmark = pytest.mark.real
+
+PLATFORMS = ("linux/amd64", "linux/arm64")
+_REGCTL_TIMEOUT_S = 60.0
+
+
+def with_bytes(name: str, platform: str) -> BuiltImage:
+    """An image whose layers are in the store, too."""
+    contents = [f"{name} {platform} {number}".encode() * 50 for number in range(2)]
+    blobs = [
+        Blob(digest=sha256(one), content=one, media_type=Family.OCI.layer)
+        for one in contents
+    ]
+    layers = [
+        Layer(digest=one.digest, size=len(one.content), media_type=one.media_type)
+        for one in blobs
+    ]
+    built = image(name, platform=platform, layers=layers)
+    return replace(built, blobs=(*built.blobs, *blobs))
+
+
+SIGNED = index([with_bytes("signed", one) for one in PLATFORMS])
+NOTED = with_bytes("noted", "linux/amd64")
+ATTESTED = index(
+    [with_bytes("attested", one) for one in PLATFORMS],
+    attested=True,
+    predicates=[SLSA, SPDX],
+)
+BROKEN = with_bytes("broken", "linux/amd64")
+
+
+def placed() -> Iterator[Placed]:
+    yield Placed(repository="team/signed", tags=("1",), image=SIGNED)
+    signature = cosign_signature(SIGNED.root)
+    tags = (digest_tag(SIGNED.root, ".sig"),)
+    yield Placed(repository="team/signed", tags=tags, image=signature)
+    for child in SIGNED.manifests[:2]:
+        tags = (digest_tag(child, ".att"),)
+        attestation = cosign_attestation(child)
+        yield Placed(repository="team/signed", tags=tags, image=attestation)
+    yield Placed(repository="team/noted", tags=("1",), image=NOTED)
+    note = notation_signature(NOTED.root)
+    yield Placed(repository="team/noted", tags=(), image=note)
+    fallback = referrers_index([note.root])
+    tags = (digest_tag(NOTED.root),)
+    yield Placed(repository="team/noted", tags=tags, image=fallback)
+    yield Placed(repository="team/attested", tags=("1",), image=ATTESTED)
+    yield Placed(repository="team/broken", tags=("1",), image=BROKEN)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    """A registry over a store that can be damaged."""
+
+    registry: RunningRegistry
+    root: Path
+
+    def data(self, digest: str) -> Path:
+        """The file that holds a blob."""
+        algorithm, _, encoded = digest.partition(":")
+        blobs = self.root / "docker/registry/v2/blobs"
+        return blobs / algorithm / encoded[:2] / encoded / "data"
+
+
+@pytest.fixture(scope="module", params=FLAVOURS, ids=str)
+def store(
+    request: pytest.FixtureRequest,
+    tokens: TokenServer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Store]:
+    place = tmp_path_factory.mktemp("attached")
+    root = place / "root"
+    write_store(root, placed())
+    with running_registry(
+        request.param, place, root=root, tokens=tokens.service, realm=tokens.realm
+    ) as registry:
+        yield Store(registry=registry, root=root)
+
+
+def looked(store: Store, name: str) -> dict[str, Any]:
+    audited = audit(store.registry.host, name, attachments=AttachmentMode.ALL)
+    assert audited.summary.requests["referrers"] == 1  # it answers 404, once
+    line = only(audited)
+    assert line["warnings"] == []
+    return line
+
+
+def answers(line: dict[str, Any]) -> tuple[bool | None, ...]:
+    return line["signed"], line["has_sbom"], line["has_provenance"]
+
+
+def test_cosigns_tags_are_found(store: Store) -> None:
+    line = looked(store, "team/signed:1")
+    assert answers(line) == (True, False, True)
+    assert sorted(one["kind"] for one in line["attachments"]) == [
+        "attestation",
+        "attestation",
+        "signature",
+    ]
+
+
+def test_the_fallback_tag_is_read(store: Store) -> None:
+    line = looked(store, "team/noted:1")
+    assert answers(line) == (True, False, False)
+    (attachment,) = line["attachments"]
+    assert attachment["artifact_type"] == "application/vnd.cncf.notary.signature"
+
+
+def test_attestations_of_an_index_say_what_they_are_about(store: Store) -> None:
+    line = looked(store, "team/attested:1")
+    assert answers(line) == (False, True, True)
+
+
+def test_blobs_that_are_there_are_there(store: Store) -> None:
+    audited = audit(
+        store.registry.host, "team/signed:1", "team/noted:1", verify_blobs=True
+    )
+    assert [line["warnings"] for line in audited.lines] == [[], []]
+    blobs = audited.summary.to_json()["blobs"]
+    assert blobs == {"checked": 9, "there": 9, "size_differs": 0}
+
+
+def test_a_blob_that_was_lost_and_one_that_was_cut_are_found(store: Store) -> None:
+    config, lost, cut = (blob.digest for blob in BROKEN.blobs)
+    assert store.data(config).exists()
+    store.data(lost).unlink()
+    size = store.data(cut).stat().st_size
+    store.data(cut).write_bytes(b"cut")
+    line = only(audit(store.registry.host, "team/broken:1", verify_blobs=True))
+    found = {one["code"]: one["detail"] for one in line["warnings"]}
+    assert found.keys() == {"blob_missing", "blob_size_differs"}
+    assert lost in found["blob_missing"]
+    assert cut in found["blob_size_differs"]
+    assert f"3 bytes, the manifest says {size}" in found["blob_size_differs"]
+
+
+def test_what_regctl_attaches_is_found(tmp_path: Path) -> None:
+    """regctl keeps the fallback tag itself where there is no referrers API."""
+    required("docker-registry")
+    regctl = optional("regctl", "github.com/regclient/regclient/cmd/regctl@latest")
+    write_store(tmp_path, [Placed(repository="app", tags=("1",), image=NOTED)])
+    with docker_registry(tmp_path) as url:
+        host = url.removeprefix("http://")
+        for artifact_type in ("application/spdx+json", "application/x.report"):
+            subprocess.run(
+                [
+                    regctl,
+                    "artifact",
+                    "put",
+                    f"--host=reg={host},tls=disabled",
+                    f"--artifact-type={artifact_type}",
+                    f"--subject={host}/app:1",
+                ],
+                input=artifact_type.encode(),
+                env={"HOME": str(tmp_path), "PATH": str(Path(regctl).parent)},
+                check=True,
+                capture_output=True,
+                timeout=_REGCTL_TIMEOUT_S,
+            )
+        audited = audit(
+            host, "app:1", registry=login(None), attachments=AttachmentMode.ALL
+        )
+    line = only(audited)
+    assert answers(line) == (False, True, False)
+    assert {(one["kind"], one["artifact_type"]) for one in line["attachments"]} == {
+        ("sbom", "application/spdx+json"),
+        ("artifact", "application/x.report"),
+    }
+    assert {one["subject"] for one in line["attachments"]} == {line["digest"]}
