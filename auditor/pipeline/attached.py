@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from auditor.errors import Failure, FailureKind, ProtocolError
 from auditor.pipeline.concurrently import concurrently
 from auditor.pipeline.facts import Facts
+from auditor.pipeline.lru import Lru
 from auditor.pipeline.shared import SharedContent
 from auditor.protocol.attachments import is_vague, of_descriptor, of_manifest
 from auditor.protocol.document import Document, read_document
@@ -44,17 +44,22 @@ class Found:
     warnings: tuple[Warn, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _DigestTags:
+    """Null where the list does not prove what is not there."""
+
+    names: frozenset[str] | None
+
+
 class Attached:
     """Finds what is attached to the images of a run, once for each image."""
 
     def __init__(self, content: SharedContent) -> None:
         self._content = content
-        self._images: OrderedDict[_Place, Found] = OrderedDict()
+        self._images: Lru[_Place, Found] = Lru(MAX_IMAGES)
         self._flights: SingleFlight[_Place, Found] = SingleFlight()
-        self._tags: OrderedDict[tuple[str, str], frozenset[str] | None] = OrderedDict()
-        self._listings: SingleFlight[tuple[str, str], frozenset[str] | None] = (
-            SingleFlight()
-        )
+        self._tags: Lru[tuple[str, str], _DigestTags] = Lru(MAX_REPOSITORIES)
+        self._listings: SingleFlight[tuple[str, str], _DigestTags] = SingleFlight()
 
     async def to(self, registry: Registry, repository: str, facts: Facts) -> Found:
         """What is attached to an image and to each of its platforms.
@@ -64,7 +69,6 @@ class Attached:
         place = (registry.name, repository, facts.digest)
         known = self._images.get(place)
         if known is not None:
-            self._images.move_to_end(place)
             return known
 
         async def find() -> Found:
@@ -72,9 +76,7 @@ class Attached:
 
         found = await self._flights.run(place, find)
         if not found.warnings:  # what failed may work for the next tag
-            self._images[place] = found
-            if len(self._images) > MAX_IMAGES:
-                self._images.popitem(last=False)
+            self._images.put(place, found)
         return found
 
     async def digest_tags(
@@ -82,14 +84,13 @@ class Attached:
     ) -> frozenset[str] | None:
         """The repository's tags that are about a digest; null: not known."""
         place = (registry.name, repository)
-        if place in self._tags:
-            self._tags.move_to_end(place)
-            return self._tags[place]
-        found = await self._listings.run(place, lambda: _listed(registry, repository))
-        self._tags[place] = found
-        if len(self._tags) > MAX_REPOSITORIES:
-            self._tags.popitem(last=False)
-        return found
+        known = self._tags.get(place)
+        if known is None:
+            known = await self._listings.run(
+                place, lambda: _listed(registry, repository)
+            )
+            self._tags.put(place, known)
+        return known.names
 
     async def manifest(
         self, registry: Registry, repository: str, digest: str
@@ -98,23 +99,24 @@ class Attached:
         return await self._content.manifest(registry, repository, digest)
 
 
-async def _listed(registry: Registry, repository: str) -> frozenset[str] | None:
+async def _listed(registry: Registry, repository: str) -> _DigestTags:
     """Only a list that was read to its end proves that a tag is not there."""
+    unknown = _DigestTags(names=None)
     found: set[str] = set()
     count = 0
     async for page in registry.list_tags(repository):
         if isinstance(page, Failure):
-            return None
+            return unknown
         count += len(page.entries) + page.unreadable
         found.update(
             entry.name for entry in page.entries if _DIGEST_TAG.fullmatch(entry.name)
         )
         if page.last:
             cut = page.number == 1 and count in SUSPICIOUS_COUNTS
-            return None if cut else frozenset(found)
+            return unknown if cut else _DigestTags(names=frozenset(found))
         if page.number >= MAX_LIST_PAGES:
-            return None
-    return None
+            return unknown
+    return unknown
 
 
 class _Search:

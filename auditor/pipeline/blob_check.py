@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Collection
 
 from auditor.errors import Failure, FailureKind
 from auditor.pipeline.concurrently import concurrently
 from auditor.pipeline.facts import NamedBlob
+from auditor.pipeline.lru import Lru
 from auditor.records import Warn, WarningCode
 from auditor.registry.blobs import BlobThere
 from auditor.registry.client import Registry
@@ -31,7 +32,7 @@ class BlobCheck:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        self._known: OrderedDict[_Place, BlobThere | Failure] = OrderedDict()
+        self._known: Lru[_Place, BlobThere | Failure] = Lru(MAX_KNOWN)
         self._flights: SingleFlight[_Place, BlobThere | Failure] = SingleFlight()
 
     async def warnings(
@@ -80,7 +81,6 @@ class BlobCheck:
         place = (registry.name, repository, digest)
         known = self._known.get(place)
         if known is not None:
-            self._known.move_to_end(place)
             return known
 
         async def look() -> BlobThere | Failure:
@@ -90,9 +90,7 @@ class BlobCheck:
 
         said = await self._flights.run(place, look)
         if isinstance(said, BlobThere) or not said.kind.retryable:
-            self._known[place] = said
-            if len(self._known) > MAX_KNOWN:
-                self._known.popitem(last=False)
+            self._known.put(place, said)
         return said
 
     def _count(self, said: BlobThere | Failure) -> None:

@@ -69,7 +69,8 @@ class Run:
             wanted=Wanted.of(settings),
             clock=clock,
             store=store or cast("DigestStore", self._private),
-            recheck_s=settings.store_recheck_s,
+            # Who asks whether blobs are still there asks that of manifests, too.
+            recheck_s=0 if settings.verify_blobs else settings.store_recheck_s,
         )
         self._selection = Selection.of(
             settings, datetime.fromtimestamp(clock.epoch(), UTC)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from auditor.records import ImageRecord, WarningCode
@@ -239,3 +241,19 @@ async def test_a_url_that_is_signed_for_get_is_asked_for_one_byte() -> None:
         (ranged,) = storage.requests("GET", "/store/*")
         assert ranged.headers["Range"] == "bytes=0-0"
     assert outcome.image.warnings == ()
+
+
+async def test_a_manifest_that_the_store_holds_is_asked_for_again(
+    tmp_path: Path,
+) -> None:
+    content = of()
+    async with lab(content) as here:
+        store = str(tmp_path / "store.sqlite")
+        await here.audit(here.ref("team/app:1"), store=store)
+        del content.repository("team/app").manifests[CHILDREN[0].root.digest]
+        trusted = await here.audit(here.ref("team/app:1"), store=store)
+        outcome = await here.audit(
+            here.ref("team/app:1"), store=store, verify_blobs=True
+        )
+    assert codes(trusted) == []
+    assert codes(outcome) == [WarningCode.CHILD_MISSING]
