@@ -156,7 +156,8 @@ class Access:
     """What the token that was used says of the right to pull.
 
     `actions` are those granted for the repository. `verified` says whether the
-    token's signature was checked against keys the user gave.
+    token's signature was checked against keys the user gave. `credential` says where
+    the login stood that was used; null: nobody's, the anonymous user's.
     """
 
     state: AccessState
@@ -164,6 +165,7 @@ class Access:
     subject: str | None
     issuer: str | None
     verified: bool
+    credential: CredentialSource | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,6 +58,7 @@ ACCESS = Access(
     subject="audit",
     issuer="auth.example.com",
     verified=False,
+    credential=None,
 )
 
 

@@ -29,6 +29,7 @@ ACCESS = Access(
     subject="admin",
     issuer="auth.example.com",
     verified=False,
+    credential=None,
 )
 
 

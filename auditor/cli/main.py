@@ -21,6 +21,7 @@ from auditor.version import __version__
 # The name of each command, where it is, and what the overview says of it.
 COMMANDS = {
     "audit": "Audit references: one JSON line each, layers and architectures.",
+    "ls": "List a registry's repositories, or a repository's tags.",
     "token": "Show what a registry's token grants; exit 1 if not pull.",
     "inspect": "Show one image: platforms, layers, configuration.",
     "demo": "Run a local registry and audit it; needs nothing else.",

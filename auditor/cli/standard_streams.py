@@ -39,6 +39,11 @@ def occupy_closed() -> None:
             setattr(sys, name, stream)
 
 
+def forget_output() -> None:
+    """Let standard output go nowhere: what could not be written is tried at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 @contextmanager
 def output_is_told() -> Iterator[None]:
     """Make an `OutputError` of standard output that cannot be written."""
@@ -47,8 +52,7 @@ def output_is_told() -> Iterator[None]:
     except OSError as error:
         if error.filename is not None or error.errno not in _NOT_TAKEN:
             raise
-        # What could not be written is not to be tried again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        forget_output()
         raise OutputError(
             f"standard output cannot be written: {error.strerror}"
         ) from None

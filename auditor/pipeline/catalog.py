@@ -58,12 +58,33 @@ class Catalog:
 
 
 def end_of_catalog(end: CatalogEnds) -> Iterator[Failure]:
-    """What is wrong with a catalog that was read: nothing, or one or two failures."""
-    listing, failure = end.listing, end.failure
+    """What is wrong with a catalog and its lists of tags: nothing, or some failures."""
+    listing = end.listing
     listing.suspicious = listing.looks_cut
-    registry = end.pattern.registry
     if not end.told_here:
         return
+    fine = True
+    for failure in mistakes_of_catalog(end.pattern, listing, end.failure):
+        fine = False
+        yield failure
+    if (
+        fine
+        and listing.chosen
+        and not (end.shared or listing.matched or listing.filtered)
+        and not _troubled(listing)
+    ):
+        yield _failure(
+            FailureKind.NOT_FOUND,
+            f"none of the {listing.tags} tags of {listing.chosen} repositories matches"
+            f" {end.pattern.pattern}",
+        )
+
+
+def mistakes_of_catalog(
+    pattern: RepositoryPattern, listing: Listing, failure: Failure | None
+) -> Iterator[Failure]:
+    """What is wrong with a catalog; `failure`: why it broke off."""
+    registry = pattern.registry
     if failure is not None:
         yield _explained(failure, registry) if listing.pages == 0 else failure
     if listing.invalid:
@@ -90,17 +111,7 @@ def end_of_catalog(end: CatalogEnds) -> Iterator[Failure]:
         yield _failure(
             FailureKind.NOT_FOUND,
             f"none of the {listing.repositories} repositories of {registry} matches"
-            f" {end.pattern.repository}",
-        )
-    elif (
-        listing.chosen
-        and not (end.shared or listing.matched or listing.filtered)
-        and not _troubled(listing)
-    ):
-        yield _failure(
-            FailureKind.NOT_FOUND,
-            f"none of the {listing.tags} tags of {listing.chosen} repositories matches"
-            f" {end.pattern.pattern}",
+            f" {pattern.repository}",
         )
 
 

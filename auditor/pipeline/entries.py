@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from auditor.errors import Failure
 from auditor.protocol.reference import Reference, TagPattern
 from auditor.protocol.repository_pattern import RepositoryPattern
+from auditor.registry.lister import ListedTag
 from auditor.reports.listings import Listings
 
 Pattern = TagPattern | RepositoryPattern
@@ -17,13 +18,15 @@ class Asked:
     """A reference to audit. `listed`: the registry named its tag.
 
     `digest` is what the listing said that the tag names, if it did. `age_unknown`:
-    whether it is too old (`Selection.drops`) has to be seen from the image.
+    whether it is too old (`Selection.drops`) has to be seen from the image. `told` is
+    everything that the listing said of the tag.
     """
 
     reference: Reference
     listed: bool = False
     digest: str | None = None
     age_unknown: bool = False
+    told: ListedTag | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

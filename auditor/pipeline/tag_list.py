@@ -133,7 +133,11 @@ def _asked(pattern: TagPattern, tag: ListedTag, *, age_unknown: bool) -> Asked:
     )
     digest = tag.digest if tag.digest is not None and is_digest(tag.digest) else None
     return Asked(
-        reference=reference, listed=True, digest=digest, age_unknown=age_unknown
+        reference=reference,
+        listed=True,
+        digest=digest,
+        age_unknown=age_unknown,
+        told=tag,
     )
 
 

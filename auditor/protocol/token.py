@@ -19,7 +19,7 @@ import orjson
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.protocol import base64url
-from auditor.records import Access, AccessState
+from auditor.records import Access, AccessState, CredentialSource
 from auditor.secret import Secret
 
 # The specification's default, and the least that a server should ever give.
@@ -174,13 +174,19 @@ def can_pull(actions: Iterable[str]) -> bool:
 
 
 def access_of(
-    token: str, name: str, *, resource: str = "repository", verified: bool = False
+    token: str,
+    name: str,
+    *,
+    resource: str = "repository",
+    verified: bool = False,
+    credential: CredentialSource | None = None,
 ) -> Access:
     """What the token says of the right to pull from a repository.
 
     Of another type of resource (`registry`, whose catalog is `catalog`) it is the
     right to anything at all: products name other actions than `pull` there.
-    `verified`: whether its signature was checked (`keys.verify_token`).
+    `verified`: whether its signature was checked (`keys.verify_token`); `credential`:
+    where the login stands that it was given for.
     """
     claims = read_claims(token)
     actions = None if claims is None else granted_actions(claims, name, resource)
@@ -196,6 +202,7 @@ def access_of(
         subject=None if claims is None else claims.subject,
         issuer=None if claims is None else claims.issuer,
         verified=verified and claims is not None,
+        credential=credential,
     )
 
 

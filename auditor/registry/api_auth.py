@@ -176,5 +176,6 @@ def _authorization(header: str, username: str | None) -> Authorization:
             subject=username,
             issuer=None,
             verified=False,
+            credential=None,  # of a list: no record says it
         ),
     )

@@ -10,7 +10,7 @@ from auditor.protocol.challenge import Challenge
 from auditor.protocol.credential import Credential, IdentityToken, Login, RegistryToken
 from auditor.protocol.scope import Scope
 from auditor.protocol.token import access_of
-from auditor.records import Access, AccessState
+from auditor.records import Access, AccessState, CredentialSource
 from auditor.registry.authorization import ANONYMOUS, Authorization
 from auditor.registry.clock import Clock
 from auditor.registry.credentials import Credentials, Found
@@ -32,6 +32,11 @@ class Account:
         return None if self.found is None else self.found.login
 
     @property
+    def source(self) -> CredentialSource | None:
+        """Where it stands."""
+        return None if self.found is None else self.found.source
+
+    @property
     def username(self) -> str | None:
         """The name that goes with it, where there is one."""
         return None if self.login is None else self.login.username
@@ -50,7 +55,7 @@ class HostAuth:
         registry: str,
         plan: HostPlan,
         credentials: Credentials,
-        service: Callable[[Login | None], TokenService],
+        service: Callable[[Found | None], TokenService],
         clock: Clock,
     ) -> None:
         self.plan = plan
@@ -75,8 +80,7 @@ class HostAuth:
         found = await self._credentials.find(self._registry, part)
         if isinstance(found, Failure):
             return found
-        login = None if found is None else found.login
-        made = Account(found=found, service=self._service(login))
+        made = Account(found=found, service=self._service(found))
         # Others may have waited for the same helper: all of them are one account,
         # which tries its password once.
         return self._accounts.setdefault(part, made)
@@ -106,7 +110,12 @@ class HostAuth:
             return Authorization(
                 header=f"Bearer {token}",
                 fixed=True,
-                access=access_of(token, scope.name, resource=scope.type),
+                access=access_of(
+                    token,
+                    scope.name,
+                    resource=scope.type,
+                    credential=account.source,
+                ),
             )
         key = self.key(plan, scope)
         held = await self.tokens.get(key)
@@ -146,6 +155,7 @@ def _basic(account: Account) -> Authorization | Failure:
                 subject=login.username,
                 issuer=None,
                 verified=False,
+                credential=account.source,
             ),
         )
     has = "none is configured for it"

@@ -57,5 +57,6 @@ ANONYMOUS = Authorization(
         subject=None,
         issuer=None,
         verified=False,
+        credential=None,
     ),
 )

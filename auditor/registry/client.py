@@ -96,10 +96,10 @@ class Registry:
                 clock=clock,
             ),
             credentials=credentials,
-            service=lambda login: TokenService(
+            service=lambda found: TokenService(
                 origin=origin,
                 settings=settings,
-                login=login,
+                found=found,
                 keys=keys,
                 exchange=token_exchange,
                 clock=clock,

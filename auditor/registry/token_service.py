@@ -23,6 +23,7 @@ from auditor.protocol.realm import Origin, check_realm, token_url
 from auditor.protocol.scope import parse_scope
 from auditor.protocol.token import access_of, parse_token_answer, refresh_form
 from auditor.registry.clock import Clock
+from auditor.registry.credentials import Found
 from auditor.registry.exchange import Exchange, RequestKind
 from auditor.registry.tokens import HeldToken, TokenKey
 
@@ -51,21 +52,22 @@ class TokenService:
         *,
         origin: Origin,
         settings: RegistrySettings,
-        login: Login | None,
+        found: Found | None,
         keys: KeySet | None,
         exchange: Exchange,
         clock: Clock,
     ) -> None:
         self._origin = origin
         self._settings = settings
-        self._login = login
+        self._login = None if found is None else found.login
+        self._source = None if found is None else found.source
         self._keys = keys
         self._exchange = exchange
         self._clock = clock
         self._rejected: Failure | None = None
         self._accepted = False
         self._first_login = anyio.Lock()
-        self._posts = isinstance(login, IdentityToken)
+        self._posts = isinstance(self._login, IdentityToken)
         self._rotates = False
 
     async def fetch(self, key: TokenKey) -> HeldToken | Failure:
@@ -114,6 +116,7 @@ class TokenService:
                 scope.name if scope else "",
                 resource=scope.type if scope else "repository",
                 verified=self._verified(value, key.service),
+                credential=self._source,
             ),
             obtained_at=sent_at,
             expires_at=sent_at + given.expires_in_s,

@@ -26,8 +26,8 @@ _DENIALS = frozenset({FailureKind.DENIED, FailureKind.NO_PULL_GRANT})
 class ListKind(StrEnum):
     """What a list is of."""
 
-    TAGS = "tags"
     REPOSITORIES = "repositories"
+    TAGS = "tags"
 
 
 class ListState(StrEnum):

@@ -299,14 +299,7 @@ def _listing_lines(listings: Listings) -> list[str]:
             )
     if filtered := listings.filtered:
         lines.append(f"      {filtered} tags filtered out")
-    suspicious = [one for one in listings if one.state is ListState.SUSPICIOUS]
-    lines.extend(
-        f"      {safe_text(listing.selector, 500)}: exactly {listing.entries}"
-        f" {listing.kind} and no next page: the registry may have cut the list"
-        for listing in suspicious[:MAX_LINES]
-    )
-    if len(suspicious) > MAX_LINES:
-        lines.append(f"      and {len(suspicious) - MAX_LINES} more like these")
+    lines.extend(suspicious_lines(listings))
     return lines
 
 
@@ -319,3 +312,15 @@ def _blob_line(blobs: Mapping[str, int]) -> str:
     found = [f"{blobs[key]} {word}" for key, word in words.items() if blobs.get(key)]
     checked = blobs.get("checked", 0)
     return f"  blobs: {checked} checked, {', '.join(found) or 'all there'}"
+
+
+def suspicious_lines(listings: Listings) -> Iterator[str]:
+    """The lists that their registry may have cut."""
+    suspicious = [one for one in listings if one.state is ListState.SUSPICIOUS]
+    for listing in suspicious[:MAX_LINES]:
+        yield (
+            f"      {safe_text(listing.selector, 500)}: exactly {listing.entries}"
+            f" {listing.kind} and no next page: the registry may have cut the list"
+        )
+    if len(suspicious) > MAX_LINES:
+        yield f"      and {len(suspicious) - MAX_LINES} more like these"

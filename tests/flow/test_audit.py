@@ -100,7 +100,12 @@ def _kinds() -> Content:
 
 
 ANONYMOUS = Access(
-    state=AccessState.ANONYMOUS, actions=(), subject=None, issuer=None, verified=False
+    state=AccessState.ANONYMOUS,
+    actions=(),
+    subject=None,
+    issuer=None,
+    verified=False,
+    credential=None,
 )
 
 

@@ -56,6 +56,7 @@ async def test_a_grant_is_shown_and_costs_a_ping_and_a_token(tmp_path: Path) -> 
         "service     sandbox",
         "scope       repository:team/app:pull",
         "account     robot",
+        f'credential  configuration: [registry."{here.host}"]',
         "subject     robot",
         "issuer      sandbox token service",
         "grants      pull on repository team/app",
@@ -94,6 +95,8 @@ async def test_json_says_the_same_with_stable_keys(tmp_path: Path) -> None:
     assert said["access"]["state"] == "granted"
     assert said["access"]["actions"] == ["pull"]
     assert said["account"] == "robot"
+    assert said["credential"] == f'configuration: [registry."{here.host}"]'
+    assert said["access"]["credential"] == "config"
     assert said["scope"] == "repository:team/app:pull"
     assert said["token"]["payload"]["members"] == tokens.issued[-1]
 

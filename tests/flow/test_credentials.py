@@ -65,6 +65,7 @@ async def test_each_part_of_a_registry_is_asked_with_its_own_login(
     for record, subject in zip(outcome.records, ("team", "team", "other"), strict=True):
         assert isinstance(record, ImageRecord)
         assert record.access.subject == subject
+        assert record.access.credential == "file"
 
 
 async def test_basic_is_sent_by_the_part_too(tmp_path: Path) -> None:
@@ -81,6 +82,9 @@ async def test_basic_is_sent_by_the_part_too(tmp_path: Path) -> None:
         )
         assert here.answered(401) == ["GET /v2/"]
     assert outcome.kinds == ["image"] * 3
+    first = outcome.records[0]
+    assert isinstance(first, ImageRecord)
+    assert first.access.credential == "config"
 
 
 async def test_a_wrong_password_of_one_part_harms_no_other(tmp_path: Path) -> None:
@@ -117,6 +121,9 @@ async def test_a_helper_is_asked_once_and_its_login_is_used_for_all(
     async with lab(simple(NAMES), tokens=service(TEAM), login=NOBODY) as here:
         outcome = await here.audit(*map(here.ref, NAMES), **settings)
     assert outcome.kinds == ["image", "image", "no_pull_grant"]
+    first = outcome.records[0]
+    assert isinstance(first, ImageRecord)
+    assert first.access.credential == "helper"
     assert (tmp_path / "asked").read_text() == "asked\n"
 
 
@@ -273,6 +280,7 @@ async def test_a_registry_token_is_sent_as_it_is(tmp_path: Path, opaque: bool) -
     assert isinstance(first, ImageRecord)
     expected = AccessState.UNVERIFIABLE if opaque else AccessState.GRANTED
     assert first.access.state is expected
+    assert first.access.credential == "file"
     assert isinstance(last, FailureRecord)
     assert last.failure == ("denied" if opaque else "no_pull_grant")
     assert token not in repr(outcome)

@@ -28,6 +28,7 @@ def test_the_record_says_what_the_token_granted_and_to_whom(stocked: Stocked) ->
         "subject": "auditor",
         "issuer": "token service of the tests",
         "verified": False,
+        "credential": "config",
     }
 
 

@@ -49,7 +49,12 @@ def on(*architectures: str, **more: Any) -> Record:
 
 def with_access(state: AccessState, *actions: str) -> Record:
     access = Access(
-        state=state, actions=actions, subject=None, issuer=None, verified=False
+        state=state,
+        actions=actions,
+        subject=None,
+        issuer=None,
+        verified=False,
+        credential=None,
     )
     return image(access=access)
 

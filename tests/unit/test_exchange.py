@@ -32,6 +32,7 @@ ACCESS = Access(
     subject=None,
     issuer=None,
     verified=False,
+    credential=None,
 )
 
 

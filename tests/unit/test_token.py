@@ -245,7 +245,12 @@ def test_access_is_what_the_claim_lists_for_the_repository(
 ) -> None:
     token = jose.unsigned_token({}, {"access": access, "sub": "s", "iss": "i"})
     assert access_of(token, "a/b") == Access(
-        state=state, actions=actions, subject="s", issuer="i", verified=False
+        state=state,
+        actions=actions,
+        subject="s",
+        issuer="i",
+        verified=False,
+        credential=None,
     )
 
 

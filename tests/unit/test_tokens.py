@@ -25,6 +25,7 @@ ACCESS = Access(
     subject=None,
     issuer=None,
     verified=False,
+    credential=None,
 )
 REFUSED = Failure(kind=FailureKind.DENIED, detail="no")
 BROKEN = Failure(kind=FailureKind.SERVER_ERROR, detail="broken")

@@ -1,0 +1,100 @@
+"""What a registry lists, without an audit of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import anyio
+
+from auditor.errors import Failure
+from auditor.pipeline.catalog import Catalog, mistakes_of_catalog
+from auditor.pipeline.deadline import Deadline
+from auditor.pipeline.entries import Asked, Expansion, Pattern, Refused
+from auditor.pipeline.expand import expand
+from auditor.pipeline.selection import Selection
+from auditor.pipeline.unwrap import unwrapped
+from auditor.protocol.list_target import ListTarget
+from auditor.protocol.repository_pattern import RepositoryPattern
+from auditor.registry.registries import Registries
+from auditor.sources.lists import Listed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repository:
+    """A repository that a catalog names."""
+
+    registry: str
+    name: str
+
+
+Line = Repository | Asked | Refused
+
+
+async def list_target(
+    target: ListTarget,
+    *,
+    registries: Registries,
+    selection: Selection,
+    put: Callable[[Line], bool],
+) -> Expansion:
+    """Give every line to `put` as it is read, until it says false.
+
+    What the lists came to is in the answer.
+    """
+    seen = Expansion()
+    pattern = target.pattern
+    with unwrapped():
+        if target.repositories_only:
+            assert isinstance(pattern, RepositoryPattern)
+            await _repositories(pattern, registries, selection, seen, put)
+        else:
+            await _tags(pattern, registries, selection, seen, put)
+    return seen
+
+
+async def _tags(
+    pattern: Pattern,
+    registries: Registries,
+    selection: Selection,
+    seen: Expansion,
+    put: Callable[[Line], bool],
+) -> None:
+    async with anyio.create_task_group() as group:
+        async for entry in expand(
+            [Listed(selector=pattern, place="")],
+            registries=registries,
+            group=group,
+            seen=seen,
+            deadline=Deadline(),
+            selection=selection,
+        ):
+            if not put(entry):
+                break
+        group.cancel_scope.cancel()
+
+
+async def _repositories(
+    pattern: RepositoryPattern,
+    registries: Registries,
+    selection: Selection,
+    seen: Expansion,
+    put: Callable[[Line], bool],
+) -> None:
+    catalog = Catalog(pattern, selection)
+    seen.listings.begin(catalog.listing)
+    registry = await registries.get(pattern.registry)
+    failure: Failure | None = None
+    async for page in registry.list_repositories(pattern.below):
+        if isinstance(page, Failure):
+            failure = page
+            continue
+        for name in catalog.chosen(page):
+            seen.asked += 1
+            if not put(Repository(registry=pattern.registry, name=name)):
+                return
+    catalog.listing.suspicious = catalog.listing.looks_cut
+    for mistake in mistakes_of_catalog(pattern, catalog.listing, failure):
+        catalog.listing.failure = mistake.kind
+        put(Refused(text=str(pattern), place="", failure=mistake, pattern=pattern))
+    seen.listings.end(catalog.listing)

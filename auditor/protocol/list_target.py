@@ -1,0 +1,73 @@
+"""What `auditor ls` is asked to list: repositories, or tags.
+
+HOST                         the repositories of a registry
+HOST/path-pattern            those that match
+[HOST/]repository            the tags of a repository
+[HOST/]repository:pattern    those that match
+HOST/path-pattern:pattern    the tags that match, of the repositories that match
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from auditor.errors import FailureKind, ProtocolError
+from auditor.protocol.reference import Reference, TagPattern, parse_selector
+from auditor.protocol.registry_name import registry_name
+from auditor.protocol.repository_pattern import (
+    ANY_DEPTH,
+    RepositoryPattern,
+    is_glob,
+)
+
+EVERYTHING = "*"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListTarget:
+    """`pattern` says whose tags; with `repositories_only`, their names are meant."""
+
+    pattern: TagPattern | RepositoryPattern
+    repositories_only: bool = False
+
+
+def parse_list_target(text: str) -> ListTarget:
+    """What is to be listed; `ProtocolError(INVALID_REFERENCE)` says what is wrong."""
+    text = text.removeprefix("docker://")
+    host, slash, path = text.partition("/")
+    if not path and (slash or _is_host(host)):
+        return ListTarget(
+            pattern=RepositoryPattern(
+                registry=registry_name(host), repository=ANY_DEPTH, pattern=EVERYTHING
+            ),
+            repositories_only=True,
+        )
+    if is_glob(path) and not {":", "@"} & set(path):
+        pattern = parse_selector(f"{text}:{EVERYTHING}")
+        assert isinstance(pattern, RepositoryPattern)
+        return ListTarget(pattern=pattern, repositories_only=True)
+    selector = parse_selector(text)
+    if not isinstance(selector, Reference):
+        return ListTarget(pattern=selector)
+    if selector.digest is not None:
+        raise ProtocolError(
+            f'"{selector}" is one image; name a repository to list its tags',
+            FailureKind.INVALID_REFERENCE,
+        )
+    is_tagged = text.endswith(f":{selector.tag}")
+    return ListTarget(
+        pattern=TagPattern(
+            registry=selector.registry,
+            repository=selector.repository,
+            pattern=selector.tag if is_tagged and selector.tag else EVERYTHING,
+        )
+    )
+
+
+def _is_host(text: str) -> bool:
+    """Whether a name alone is a registry's: as in a reference, but for its path."""
+    try:
+        registry_name(text)
+    except ProtocolError:
+        return False
+    return True

@@ -1,0 +1,161 @@
+"""`auditor ls`: names as they are read, and whether these are all."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import anyio
+import pytest
+
+from auditor.pipeline.entries import Asked, Expansion, Refused
+from auditor.pipeline.ls import Line, Repository, list_target
+from auditor.pipeline.selection import Selection
+from auditor.protocol.list_target import parse_list_target
+from auditor.protocol.tag_filter import TagFilter
+from auditor.registry.open import open_registries
+from auditor.reports.listings import ListState
+from auditor.sandbox.fault_actions import Answer, Gate, Hold, Pass
+from tests.flow.commands import auditor, finish, running
+from tests.flow.harness import MANIFESTS, PATIENCE_S, TAGS, Lab, lab, simple
+
+pytestmark = pytest.mark.anyio
+
+CATALOG = "/v2/_catalog"
+NAMES = [
+    "app:1.0", "app:1.1", "app:2.0", "team/a:1.0", "team/a:2.0", "team/b/c:1.0",
+]  # fmt: skip
+
+
+class Lines:
+    """What was listed, in short; `most`: as much as anybody reads."""
+
+    def __init__(self, most: int = 1000) -> None:
+        self.lines: list[str] = []
+        self._most = most
+
+    def put(self, line: Line) -> bool:
+        match line:
+            case Repository():
+                self.lines.append(line.name)
+            case Asked():
+                self.lines.append(f"{line.reference.repository}:{line.reference.tag}")
+            case Refused():
+                self.lines.append(f"! {line.failure.kind}")
+        return len(self.lines) < self._most
+
+
+async def ls(
+    here: Lab, name: str, *, rules: TagFilter | None = None, **changes: Any
+) -> tuple[list[str], Expansion]:
+    lines = Lines(changes.pop("most", 1000))
+    selection = Selection(tags=rules or TagFilter())
+    async with open_registries(
+        here.settings(**changes), clock=here.clock
+    ) as registries:
+        with anyio.fail_after(PATIENCE_S):
+            seen = await list_target(
+                parse_list_target((name and here.ref(name)) or here.host),
+                registries=registries,
+                selection=selection,
+                put=lines.put,
+            )
+    return lines.lines, seen
+
+
+@pytest.mark.parametrize(
+    ("name", "rules", "expected"),
+    [
+        ("", None, ["app", "team/a", "team/b/c"]),
+        ("*", None, ["app", "team/a", "team/b/c"]),
+        ("team/*", None, ["team/a"]),
+        ("", TagFilter(exclude_repositories=("team/**",)), ["app"]),
+        ("app", None, ["app:1.0", "app:1.1", "app:2.0"]),
+        ("app:1.*", None, ["app:1.0", "app:1.1"]),
+        ("app:1.1", None, ["app:1.1"]),
+        ("app", TagFilter(latest=2), ["app:2.0", "app:1.1"]),
+        ("team/**:1.0", None, ["team/a:1.0", "team/b/c:1.0"]),
+        ("**", TagFilter(latest=1), ["app", "team/a", "team/b/c"]),
+    ],
+)
+async def test_repositories_and_tags_are_listed(
+    name: str, rules: TagFilter | None, expected: list[str]
+) -> None:
+    async with lab(simple(NAMES)) as here:
+        lines, seen = await ls(here, name, rules=rules, page_size=2)
+        assert not here.targets(MANIFESTS)
+    assert lines == expected
+    assert set(seen.listings.states()) == {ListState.COMPLETE}
+
+
+async def test_a_closed_catalog_and_an_empty_one_are_told() -> None:
+    async with lab(simple(NAMES)) as here:
+        here.faults.on("GET", CATALOG, Answer(403), Answer(body=b'{"repositories":[]}'))
+        lines, seen = await ls(here, "")
+        assert lines == ["! denied"]
+        assert set(seen.listings.states()) == {ListState.DENIED}
+        lines, seen = await ls(here, "")
+    assert lines == ["! not_found"]
+    assert set(seen.listings.states()) == {ListState.EMPTY}
+
+
+@pytest.mark.parametrize("name", ["", "app"])
+async def test_nothing_more_is_asked_when_nobody_reads_on(name: str) -> None:
+    async with lab(simple(NAMES)) as here:
+        lines, _ = await ls(here, name, page_size=1, most=1)
+        assert len(lines) == 1
+        assert here.faults.count("GET", "/v2/*") <= 4
+
+
+async def test_names_go_to_stdout_and_what_they_come_to_to_stderr() -> None:
+    async with lab(simple(NAMES)) as here:
+        done = await auditor("ls", here.host)
+        assert (done.code, done.out) == (0, b"app\nteam/a\nteam/b/c\n")
+        assert done.mistakes == [
+            "3 repositories; list of repositories, 1 page: complete"
+        ]
+        here.faults.on("GET", "/v2/team/a/tags/list", Answer(403))
+        done = await auditor("ls", here.ref("**:1.0"), "--full-ref")
+    assert done.code == 1
+    assert done.out.decode().split() == [here.ref("app:1.0"), here.ref("team/b/c:1.0")]
+    denied, told = done.mistakes
+    assert denied.startswith(f"{here.ref('team/a:1.0')}: denied: the registry denies")
+    assert told == (
+        "2 tags; list of repositories, 1 page: complete;"
+        " 3 lists of tags, 2 pages: 2 complete, 1 denied"
+    )
+
+
+async def test_json_lines_hold_what_the_list_tells() -> None:
+    async with lab(simple(NAMES)) as here:
+        done = await auditor("ls", "--json", here.ref("app:1.0"))
+    (line,) = [json.loads(line) for line in done.out.splitlines()]
+    assert line == {
+        "registry": here.host,
+        "repository": "app",
+        "tag": "1.0",
+        "reference": here.ref("app:1.0"),
+        "digest": None,
+        "media_type": None,
+        "size": None,
+        "created": None,
+        "pushed": None,
+    }
+    assert done.code == 0
+
+
+async def test_a_reader_that_goes_away_is_no_error() -> None:
+    gate = Gate()
+    reader, writer = os.pipe()
+    async with lab(simple(NAMES)) as here:
+        here.faults.on("GET", TAGS, Pass(), Hold(gate), forever=True)
+        arguments = ("ls", here.ref("app"), "--page-size", "1")
+        async with running(*arguments, stdout=writer) as process:
+            os.close(writer)
+            await anyio.wait_readable(reader)
+            assert os.read(reader, 100) == b"1.0\n"  # before the next page
+            os.close(reader)
+            gate.open()
+            done = await finish(process)
+    assert (done.code, done.said) == (0, [])

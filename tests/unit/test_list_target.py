@@ -1,0 +1,61 @@
+"""What `auditor ls` takes: registries, repositories, patterns of both."""
+
+from __future__ import annotations
+
+import pytest
+
+from auditor.errors import FailureKind, ProtocolError
+from auditor.protocol.list_target import parse_list_target
+
+DIGEST = "sha256:" + "ab" * 32
+
+
+@pytest.mark.parametrize(
+    ("text", "pattern", "repositories_only"),
+    [
+        ("h.example", "h.example/**:*", True),
+        ("h.example/", "h.example/**:*", True),
+        ("h:5000", "h:5000/**:*", True),
+        ("localhost", "localhost/**:*", True),
+        ("[::1]:5000", "[::1]:5000/**:*", True),
+        ("index.docker.io", "docker.io/**:*", True),
+        ("h.example/*", "h.example/**:*", True),
+        ("h.example/team/*", "h.example/team/*:*", True),
+        ("h.example/team/**", "h.example/team/**:*", True),
+        ("h.example/app", "h.example/app:*", False),
+        ("docker://H.example/app", "h.example/app:*", False),
+        ("alpine", "docker.io/library/alpine:*", False),
+        ("grafana/loki", "docker.io/grafana/loki:*", False),
+        ("h.example/app:1.*", "h.example/app:1.*", False),
+        ("h.example/app:1.0", "h.example/app:1.0", False),
+        ("alpine:latest", "docker.io/library/alpine:latest", False),
+        ("h.example/team/*:*", "h.example/team/*:*", False),
+        ("h.example/team/**:v1.*", "h.example/team/**:v1.*", False),
+        ("h.example/team/*:latest", "h.example/team/*:latest", False),
+    ],
+)
+def test_what_is_meant(text: str, pattern: str, repositories_only: bool) -> None:
+    found = parse_list_target(text)
+    assert str(found.pattern) == pattern
+    assert found.repositories_only is repositories_only
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "it is empty"),
+        ("team/*", "needs its registry in front"),
+        ("*", "needs its registry in front"),
+        ("Team", "lower case"),
+        (f"h.example/app@{DIGEST}", "name a repository to list its tags"),
+        (f"h.example/team/*@{DIGEST}", "nothing for a pattern to choose"),
+        ("team/", "it has neither a dot nor a port"),
+        ("h.example//a", "a / too many"),
+        ("https://h.example", "leave out https://"),
+    ],
+)
+def test_what_is_no_target_is_refused_with_its_reason(text: str, words: str) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        parse_list_target(text)
+    assert caught.value.kind is FailureKind.INVALID_REFERENCE
+    assert words in caught.value.detail
