@@ -29,6 +29,7 @@ from auditor.records import (
 from auditor.registry.client import Registry
 from auditor.registry.clock import Clock, rfc3339
 from auditor.registry.registries import Registries
+from auditor.registry.single_flight import SingleFlight
 from auditor.store.digest_store import DigestStore
 
 # Assembled images remembered, so that tags of one digest are put together once.
@@ -60,6 +61,10 @@ class ImageAuditor:
         self.around = Around(self.content, wanted)
         self._lookup = Lookup(self.content)
         self._facts: Lru[tuple[str, str, str], Facts] = Lru(MAX_FACTS)
+        # Tags of one image stand together: one assembly for those under way together.
+        self._flights: SingleFlight[tuple[str, str, str, str], Facts | Failure] = (
+            SingleFlight()
+        )
 
     async def prefetch(self, reference: Reference) -> None:
         """Get the token that `audit` will need."""
@@ -144,11 +149,24 @@ class ImageAuditor:
         known = self._facts.get(name)
         if known is not None:
             return known
-        facts = await Assembly(registry, repository, self.content, self._wanted).facts(
-            document
+        # For one repository: another may have what this one has not.
+        return _or_stop(
+            await self._flights.run(
+                (*name, repository),
+                lambda: self._assembled(registry, repository, document),
+            )
         )
-        # Another repository may have what this one has not.
+
+    async def _assembled(
+        self, registry: Registry, repository: str, document: Document
+    ) -> Facts | Failure:
+        assembly = Assembly(registry, repository, self.content, self._wanted)
+        try:
+            facts = await assembly.facts(document)
+        except StoppedError as stop:
+            return stop.failure
         if not any(warn.code in _OF_THE_PLACE for warn in facts.warnings):
+            name = (registry.name, document.digest, document.media_type)
             self._facts.put(name, facts)
         return facts
 

@@ -16,9 +16,11 @@ from fnmatch import translate
 from functools import cache
 
 from auditor.errors import Failure, FailureKind, ProtocolError
+from auditor.pipeline.lru import Lru
 from auditor.pipeline.shared import NO_HEAD, SharedContent
 from auditor.protocol.answer import Answer
 from auditor.protocol.document import Document, read_document
+from auditor.protocol.manifest import Manifest, parse_manifest
 from auditor.protocol.media_types import essence
 from auditor.protocol.reference import Reference, is_digest
 from auditor.records import WarningCode
@@ -26,6 +28,9 @@ from auditor.registry.client import Registry
 from auditor.store.batch import SeenTag
 
 DIGEST_HEADER = "Docker-Content-Digest"
+# Manifests of tags, with their bytes: some 10 KB each for an index, 64 KB at most in
+# practice.
+MAX_PARSED = 64
 # Failures of a HEAD after which a GET is worth a request: it says why, or works.
 _WORTH_A_GET = frozenset({404, 500, *NO_HEAD})
 
@@ -38,6 +43,7 @@ class Lookup:
     def __init__(self, content: SharedContent) -> None:
         self._content = content
         self._store = content.store
+        self._parsed: Lru[tuple[bytes, str | None], Manifest] = Lru(MAX_PARSED)
 
     async def document(
         self, registry: Registry, reference: Reference, *, listed: str | None
@@ -78,6 +84,7 @@ class Lookup:
                 content_type=answer.content_type,
                 header_digest=header,
                 asked_digest=reference.digest,
+                parse=self._parse,
             )
         except ProtocolError as error:
             return Failure(kind=error.kind, detail=error.detail, status=answer.status)
@@ -95,6 +102,15 @@ class Lookup:
             if WarningCode.DIGEST_HEADER_DIFFERS in codes:
                 self._store.distrust(registry.name)
         return answer, document
+
+    def _parse(self, raw: bytes, content_type: str | None) -> Manifest:
+        """Tags of one image stand together: their manifest is parsed once."""
+        key = raw, content_type
+        known = self._parsed.get(key)
+        if known is None:
+            known = parse_manifest(raw, content_type)
+            self._parsed.put(key, known)
+        return known
 
     def _without_a_request(
         self, registry: Registry, tag: str, seen: SeenTag, listed: str | None

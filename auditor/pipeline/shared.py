@@ -163,8 +163,13 @@ class SharedContent:
 
     def put(self, registry: str, answer: Answer, document: Document) -> Held:
         """Remember a manifest that this registry gave just now."""
-        manifest = document.manifest
+        name = registry, document.digest
         said = essence(answer.content_type)
+        now = int(self._clock.epoch())
+        known = self._manifests.get(name)
+        if known is not None and known.held == Held(said, now):
+            return known.held  # another tag has just brought the same
+        manifest = document.manifest
         self.store.put(
             registry,
             document.digest,
@@ -172,9 +177,13 @@ class SharedContent:
             content_type=said,
             partly=isinstance(manifest, Schema1) and manifest.signed,
         )
-        # What is at hand may be of another Content-Type.
-        self._manifests.drop((registry, document.digest))
-        return Held(said, int(self._clock.epoch()))
+        held = Held(said, now)
+        if document.warnings:
+            # They are of this answer; and what is at hand may be of another type.
+            self._manifests.drop(name)
+        else:
+            self._manifests.put(name, Known(document, held))
+        return held
 
     async def is_there(
         self, registry: Registry, repository: str, digest: str, known: Known

@@ -7,6 +7,7 @@ it can be absent or wrong, and our own hash is the digest.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from auditor.protocol import media_types
@@ -34,8 +35,11 @@ def read_document(
     content_type: str | None,
     header_digest: str | None,
     asked_digest: str | None,
+    parse: Callable[[bytes, str | None], Manifest] = parse_manifest,
 ) -> Document:
     """The manifest in `raw`, which was asked for by tag or by `asked_digest`.
+
+    `parse` is what parses it: `parse_manifest`, or what remembers its results.
 
     Raises `ProtocolError`, with `DIGEST_MISMATCH` when the content is not what the
     digest names.
@@ -43,7 +47,7 @@ def read_document(
     may_be_signed = b'"signatures"' in raw
     if asked_digest is not None and not may_be_signed:
         check_digest(raw, asked_digest, "manifest")
-    manifest = parse_manifest(raw, content_type)
+    manifest = parse(raw, content_type)
     signed = isinstance(manifest, Schema1) and manifest.signed
     # The digest of a signed schema 1 manifest leaves the signatures out; the bytes
     # may differ with every fetch.
