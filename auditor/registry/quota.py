@@ -8,8 +8,8 @@ from auditor.errors import Failure, FailureKind
 class Quota:
     """A number of requests; those of a registry are those of the run as well.
 
-    Every try of every request counts, tokens and pings included; a hop of a redirect
-    does not.
+    Every try of every request counts, tokens and pings included. A hop of a redirect
+    does not, nor what is sent once more because a kept connection was just closed.
     """
 
     __slots__ = ("_most", "_run", "_whose", "sent")

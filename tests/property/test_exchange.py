@@ -1,0 +1,161 @@
+"""Whatever a host does, every request ends, no slot is lost, and limits are kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auditor.config import AllowanceUse
+from auditor.errors import Failure, FailureKind
+from auditor.protocol.answer import Answer
+from auditor.registry.breaker import DEAD_S, PATIENCE_S, Breaker
+from auditor.registry.exchange import Exchange, RequestCounts, RequestKind, prober
+from auditor.registry.limits import Limits
+from auditor.registry.pace import Pace
+from auditor.registry.politeness import Politeness
+from auditor.registry.quota import Quota
+from auditor.registry.ration import Ration
+from auditor.registry.retry_budget import RetryBudget
+from tests.answers import answer
+from tests.flow.harness import FakeClock
+
+URL = "https://registry.example.com/v2/app/manifests/1"
+PING = "https://registry.example.com/v2/"
+SLOTS = 2
+TRIES = 3
+
+_GOOD = answer(200, url=URL)
+_OUTCOMES = st.sampled_from(
+    [
+        _GOOD,
+        answer(200, url=URL, RateLimit_Remaining="3;w=21600"),
+        answer(200, url=URL, RateLimit_Remaining="0;w=60"),
+        answer(404, url=URL),
+        answer(429, url=URL),
+        answer(429, url=URL, Retry_After="7"),
+        answer(429, url=URL, Retry_After="9999"),
+        answer(500, url=URL),
+        answer(503, url=URL, Retry_After="20"),
+        Failure(kind=FailureKind.CONNECT, detail="refused"),
+        Failure(kind=FailureKind.TIMEOUT, detail="silent"),
+        Failure(kind=FailureKind.TOO_LARGE, detail="too large"),
+    ]
+)
+
+
+class _Host:
+    """A host that says these things, and then only good ones."""
+
+    def __init__(self, outcomes: list[Answer | Failure], limits: Limits) -> None:
+        self.outcomes = list(outcomes)
+        self.asked = 0
+        self.at_once = self.most_at_once = 0
+        self.clock = FakeClock()
+        self.politeness = Politeness(most_at_once=SLOTS, clock=self.clock)
+        self.counts = RequestCounts()
+        transport: Any = self
+        self.exchange = Exchange(
+            transport=transport,
+            politeness=self.politeness,
+            breaker=Breaker(
+                host="registry.example.com",
+                probe=prober(transport, self.counts, limits),
+                probe_url=PING,
+                clock=self.clock,
+            ),
+            budget=RetryBudget(most_at_once=SLOTS, tries=TRIES),
+            limits=limits,
+            clock=self.clock,
+            tries=TRIES,
+            counts=self.counts,
+        )
+
+    async def request(self, method: str, url: str, **more: Any) -> Answer | Failure:
+        del method, more
+        self.asked += 1
+        self.at_once += url != PING
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        await anyio.lowlevel.checkpoint()
+        self.at_once -= url != PING
+        return self.outcomes.pop(0) if self.outcomes else _GOOD
+
+    async def ask(self, count: int) -> list[Answer | Failure]:
+        got: list[Answer | Failure] = []
+
+        async def send() -> None:
+            got.append(
+                await self.exchange.send(
+                    RequestKind.MANIFEST, "GET", URL, headers={}, max_bytes=100
+                )
+            )
+
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as group:
+                for _ in range(count):
+                    group.start_soon(send)
+        return got
+
+
+@settings(max_examples=150)
+@given(st.lists(_OUTCOMES, max_size=40), st.integers(1, 12))
+def test_every_request_ends_and_no_slot_is_lost(
+    outcomes: list[Answer | Failure], count: int
+) -> None:
+    host = _Host(outcomes, Limits())
+
+    async def main() -> None:
+        assert len(await host.ask(count)) == count
+        assert host.most_at_once <= SLOTS
+        host.clock.now += 10_000  # whatever held it back is over
+        for _ in range(host.politeness.limit):
+            with anyio.fail_after(1):
+                await host.politeness.acquire()
+
+    anyio.run(main)
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(_OUTCOMES, max_size=30),
+    st.integers(1, 10),
+    st.integers(1, 12),
+    st.sampled_from(AllowanceUse),
+)
+def test_limits_hold_whatever_fails(
+    outcomes: list[Answer | Failure], most: int, count: int, use: AllowanceUse
+) -> None:
+    clock = FakeClock()
+    ration = Ration(host="x", use=use, most_at_once=SLOTS, clock=clock)
+    pace = Pace(per_second=5, clock=clock)
+    quota = Quota(most, whose="this run")
+    host = _Host(outcomes, Limits(pace=pace, quota=quota, ration=ration))
+
+    async def main() -> None:
+        got = await host.ask(count)
+        assert len(got) == count
+        assert host.asked == quota.sent <= most
+        for one in got:
+            if isinstance(one, Failure) and "max_requests" in one.detail:
+                assert one.kind is FailureKind.INTERRUPTED
+
+    anyio.run(main)
+
+
+@given(st.integers(3, 30))
+def test_a_host_that_is_silent_for_ever_costs_all_its_requests_little(
+    count: int,
+) -> None:
+    silence = Failure(kind=FailureKind.CONNECT, detail="refused")
+    host = _Host([silence] * 1000, Limits())
+
+    async def main() -> None:
+        got = await host.ask(count)
+        assert all(isinstance(one, Failure) for one in got)
+        # Full slots, and the probes of the patience.
+        assert host.asked <= 2 * SLOTS + 12
+        assert host.clock.now - 1000 <= PATIENCE_S + DEAD_S
+
+    anyio.run(main)
