@@ -18,6 +18,7 @@ from auditor.protocol.backoff import (
 )
 from auditor.protocol.challenge import Challenge, parse_challenges, preferred
 from auditor.protocol.error_body import error_sentence
+from auditor.protocol.scope import Scope, wider
 
 # RFC 9110 section 15.5.9, RFC 6585 section 4, RFC 9110 section 15.6: a later
 # identical request may succeed.
@@ -36,12 +37,14 @@ FRESH_TOKEN_S = 5.0
 class Sent:
     """What the request carried. `token_age_s` is null when it carried no token.
 
+    `scope` is what that token was asked for.
     `fixed`: what it carried cannot be renewed (a password, a ready token).
     `elsewhere`: a redirect led to another origin, which was sent no token. What that
     one asks for is not the registry's word.
     """
 
     token_age_s: float | None = None
+    scope: Scope | None = None
     fixed: bool = False
     authenticated_again: bool = False
     elsewhere: bool = False
@@ -137,11 +140,15 @@ def decide(
 
 
 def _unauthorized(answer: Answer, *, attempt: int, sent: Sent) -> Decision:
+    values = answer.headers.getall("WWW-Authenticate", ())
+    challenge = preferred(parse_challenges(values))
     fresh = sent.token_age_s is not None and sent.token_age_s < FRESH_TOKEN_S
+    if fresh and sent.scope is not None and challenge is not None:
+        # What it was made for does not do: one for more may.
+        fresh = wider(sent.scope, challenge.parameters.get("scope")) is None
     if sent.fixed or sent.authenticated_again or sent.elsewhere or fresh:
         return Fail(failure=failure_of(answer, attempt=attempt))
-    values = answer.headers.getall("WWW-Authenticate", ())
-    return Authenticate(challenge=preferred(parse_challenges(values)))
+    return Authenticate(challenge=challenge)
 
 
 def failure_of(answer: Answer, *, attempt: int = 1) -> Failure:

@@ -23,6 +23,10 @@ _SCOPE = re.compile(
     r":(?P<actions>[A-Za-z_*,-]*)"
 )
 
+# Actions that change nothing: distribution's, and ACR's
+# (learn.microsoft.com, "Create a token with repository-scoped permissions").
+_READING = frozenset({"pull", "content_read", "metadata_read"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
@@ -70,4 +74,30 @@ def parse_scope(text: str) -> Scope:
         resource_class=found["class"],
         name=found["name"],
         actions=tuple(action for action in found["actions"].split(",") if action),
+    )
+
+
+def wider(asked: Scope, said: str | None) -> Scope | None:
+    """The scope that a 401 asks for beyond the one its token was asked for.
+
+    ACR wants `metadata_read` for a list of tags. Null where nothing is wanted beyond
+    it, or where something else is named: some products put a placeholder there
+    (GHCR: `repository:user/image:pull`), and a registry has no say in what other
+    resource it is given a token for.
+    """
+    try:
+        scope = parse_scope(said or "")
+    except ProtocolError:
+        return None
+    if (scope.type, scope.name) != (asked.type, asked.name):
+        return None
+    # Whoever audits never asks for more than reading.
+    more = tuple(action for action in scope.actions if action in _READING)
+    if set(more) <= set(asked.actions):
+        return None
+    return Scope(
+        type=asked.type,
+        resource_class=asked.resource_class,
+        name=asked.name,
+        actions=(*asked.actions, *more),
     )

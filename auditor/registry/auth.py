@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.protocol.challenge import Challenge
 from auditor.protocol.credential import Credential, IdentityToken, Login, RegistryToken
-from auditor.protocol.scope import Scope
+from auditor.protocol.scope import Scope, wider
 from auditor.protocol.token import access_of
 from auditor.records import Access, AccessState, CredentialSource
 from auditor.registry.authorization import ANONYMOUS, Authorization
@@ -125,6 +125,7 @@ class HostAuth:
             header=held.authorization,
             access=held.access,
             key=key,
+            scope=scope,
             token=held,
         )
 
@@ -209,6 +210,9 @@ class ScopeAuth:
             self._host.tokens.discard(refused.key, refused.token)
         if challenge is not None:
             self._host.plan.learn(challenge)
+            # For what is asked next, too: the pages of one list have one authorizer.
+            said = challenge.parameters.get("scope")
+            self._scope = wider(self._scope, said) or self._scope
         renewed = await self.authorization()
         if isinstance(renewed, Authorization) and renewed.header is None:
             return Failure(

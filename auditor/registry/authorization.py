@@ -7,6 +7,7 @@ from typing import Protocol
 
 from auditor.errors import Failure
 from auditor.protocol.challenge import Challenge
+from auditor.protocol.scope import Scope
 from auditor.records import Access, AccessState
 from auditor.registry.tokens import HeldToken, TokenKey
 
@@ -15,14 +16,15 @@ from auditor.registry.tokens import HeldToken, TokenKey
 class Authorization:
     """`header` is the Authorization field; null sends none.
 
-    `token` and `key` are those of a token that can be renewed; `fixed` says that
-    there is no other than this: a password, or a token that was given as it is.
+    `token`, `key` and `scope` are those of a token that can be renewed; `fixed` says
+    that there is no other than this: a password, or a token that was given as it is.
     """
 
     header: str | None
     access: Access
     fixed: bool = False
     key: TokenKey | None = None
+    scope: Scope | None = None
     token: HeldToken | None = None
 
     def age_s(self, now: float) -> float | None:

@@ -143,6 +143,7 @@ class Exchange:
                 tries=self._tries if tries is None else tries,
                 sent=Sent(
                     token_age_s=authorization.age_s(sent_at) if authorization else None,
+                    scope=authorization.scope if authorization else None,
                     fixed=authorization is not None and authorization.fixed,
                     # With nothing to authenticate with, a 401 is final.
                     authenticated_again=asked_again or authorization is None,

@@ -3,7 +3,13 @@ from __future__ import annotations
 import pytest
 
 from auditor.errors import FailureKind, ProtocolError
-from auditor.protocol.scope import CATALOG_SCOPE, Scope, parse_scope, pull_scope
+from auditor.protocol.scope import (
+    CATALOG_SCOPE,
+    Scope,
+    parse_scope,
+    pull_scope,
+    wider,
+)
 
 
 def scope(kind: str, name: str, *actions: str, of_class: str | None = None) -> Scope:
@@ -73,3 +79,27 @@ def test_the_scope_for_pulling() -> None:
     assert str(pull_scope("admin/java-hello-world")) == (
         "repository:admin/java-hello-world:pull"
     )
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("repository:a/b:metadata_read", "repository:a/b:metadata_read,pull"),
+        ("repository:a/b:pull,metadata_read", "repository:a/b:metadata_read,pull"),
+        ("repository:a/b:metadata_read,push", "repository:a/b:metadata_read,pull"),
+        ("repository:a/b:pull", None),
+        ("repository:a/b:push,delete,*", None),
+        ("repository:a/b:", None),
+        ("repository:user/image:pull", None),
+        ("repository:a/c:metadata_read", None),
+        ("registry:catalog:*", None),
+        ("repository:a/b:metadata_read repository:a/c:pull", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_a_401_may_ask_for_more_of_the_same_but_only_to_read(
+    said: str | None, expected: str | None
+) -> None:
+    found = wider(pull_scope("a/b"), said)
+    assert (None if found is None else str(found)) == expected
