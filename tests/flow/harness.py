@@ -16,7 +16,7 @@ from typing import Any
 
 import anyio
 from aiohttp import web
-from aiohttp.typedefs import Handler
+from aiohttp.typedefs import Handler, Middleware
 
 from auditor.config import RegistrySettings, Settings
 from auditor.pipeline.run import Run
@@ -220,12 +220,13 @@ async def lab(
     login: Account | None = None,
     tls: ssl.SSLContext | None = None,
     routes: Iterable[web.AbstractRouteDef] = (),
+    dialect: Iterable[Middleware] = (),
 ) -> AsyncIterator[Lab]:
     """A registry with this content and access; audits log in as `login`.
 
     With `tokens`, it wants their tokens, and the login is `ADMIN` unless said.
     Every request that the registry does not know fails the test. `routes` are those
-    of a product's API.
+    of a product's API, `dialect` is how the product differs.
     """
     content = content or Content()
     faults = faults or Faults()
@@ -239,7 +240,7 @@ async def lab(
         access=access,
         behaviour=behaviour,
         routes=routes,
-        middlewares=[faults.middleware],
+        middlewares=[faults.middleware, *dialect],
     )
     async with serve(app, tls=tls) as url:
         here = Lab(

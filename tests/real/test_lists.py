@@ -104,6 +104,29 @@ def test_the_list_of_a_repository_without_grant_is_not_asked_for(
     assert [one.path for one in logged] == ["/v2/"]
 
 
+@pytest.mark.parametrize("size", [1, 2, 1000])
+def test_the_catalog_is_read_over_any_number_of_pages_with_a_token_of_its_own(
+    tagged: Stocked, size: int
+) -> None:
+    since = tagged.registry.log.mark()
+    asked = len(tagged.tokens.asked)
+    audited = audit(tagged.host, "team/*:1.0", registry=login(PUSHER, page_size=size))
+    repositories = {line["repository"] for line in audited.lines}
+    assert {REPOSITORY, "team/oci"} <= repositories
+    assert {line["kind"] for line in audited.lines} == {"image"}
+    logged = tagged.registry.log.auditors(since, at_least=audited.requests)
+    catalog = [one for one in logged if one.path == "/v2/_catalog"]
+    assert catalog[0].query == f"n={size}"
+    (listing,) = audited.summary.listings
+    # A last page that is just full may name a next one, which is empty.
+    assert len(catalog) == listing.pages
+    assert listing.pages in {
+        -(-listing.repositories // size) + extra for extra in (0, 1)
+    }
+    scopes = [scope for _, _, scope in tagged.tokens.asked[asked:]]
+    assert scopes.count("registry:catalog:*") == 1
+
+
 def test_skopeos_sync_yaml_means_to_an_audit_what_it_means_to_skopeo(
     tagged: Stocked, tmp_path: Path
 ) -> None:
