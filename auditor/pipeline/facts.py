@@ -142,9 +142,10 @@ def image_platform(
 
 
 def _traits(manifest: ImageManifest) -> tuple[LayerTrait, ...]:
-    found: frozenset[LayerTrait] = frozenset()
+    found: set[LayerTrait] = set()
     for layer in manifest.layers:
-        found |= layer_traits(layer.media_type, layer.annotations)
+        if traits := layer_traits(layer.media_type, layer.annotations):
+            found |= traits
     return tuple(sorted(found)) if found else ()
 
 
@@ -155,6 +156,8 @@ def base_image(
 
     Builders write it as annotations of the manifest, or as labels of the config.
     """
+    if not annotations and not labels:
+        return None
     name, digest = (
         annotations.get(key) or labels.get(key) or None for key in (_BASE_NAME, _BASE)
     )

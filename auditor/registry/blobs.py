@@ -9,12 +9,12 @@ storages refuse HEAD to a URL that was signed for GET: then one byte is asked fo
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.protocol.answer import Answer
+from auditor.protocol.content_size import complete_length, content_length
 from auditor.protocol.decide import failure_of
 from auditor.protocol.realm import origin_of
 from auditor.registry.authorization import Authorizer
@@ -28,8 +28,6 @@ _NO_HEAD = frozenset({405, 501})
 _NOT_SIGNED_FOR = frozenset({400, 403})
 # RFC 9110 section 15.5.17: there, and without a first byte, because it is empty.
 _NO_SUCH_RANGE = 416
-# RFC 9110 section 14.4: bytes 0-0/1234, or bytes */0.
-_CONTENT_RANGE = re.compile(r"bytes (?:\*|[0-9]+-[0-9]+)/([0-9]{1,19})")
 # One byte is asked for. A registry that sends the whole blob is not listened to.
 MAX_BYTES = 64 * 1024
 
@@ -93,15 +91,13 @@ class Blobs:
             if answer.kind is FailureKind.TOO_LARGE:
                 return BlobThere(size=None)  # the whole of it was on its way
             return answer.at(Stage.BLOB)
-        match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range") or "")
-        if match:
-            return BlobThere(size=int(match[1]))
-        return BlobThere(size=len(answer.body) if answer.status == 200 else None)
+        if answer.status == 200:
+            return BlobThere(size=len(answer.body))
+        return BlobThere(size=complete_length(answer.headers.get("Content-Range")))
 
 
 def _length(answer: Answer) -> int | None:
-    """RFC 9110 section 8.6: in an answer to HEAD, what GET would have sent."""
+    """What GET would have sent; what is encoded has another length."""
     if (answer.headers.get("Content-Encoding") or "identity") != "identity":
         return None
-    text = answer.headers.get("Content-Length") or ""
-    return int(text) if text.isascii() and text.isdecimal() else None
+    return content_length(answer.headers.get("Content-Length"))

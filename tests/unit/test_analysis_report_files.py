@@ -341,3 +341,28 @@ def test_the_database_is_removed_with_all_that_was_spilled(
         found = connection.execute("SELECT count(DISTINCT t) FROM much").fetchone()
         assert found == (800_000,)
     assert not any(tmp_path.iterdir())
+
+
+# What was added to the lines of schema 1 since its first report.
+ADDED = {
+    "platforms_left_out", "signed", "has_sbom", "has_provenance", "config", "base",
+    "layer_traits", "predicates",
+}  # fmt: skip
+
+
+def test_a_report_from_before_a_field_was_added_does_not_say_it(
+    put: Callable[..., str],
+) -> None:
+    def older(value: object) -> object:
+        if isinstance(value, dict):
+            return {k: older(one) for k, one in value.items() if k not in ADDED}
+        return [older(one) for one in value] if isinstance(value, list) else value
+
+    text = "".join(json.dumps(older(json.loads(line))) + "\n" for line in LINES)
+    path = put(text.encode())
+    assert counts(path) == ALL
+    assert set(rows(path, "SELECT signed, platforms_left_out FROM images")) == {
+        (None, None)
+    }
+    asked = "SELECT user, history, labels, base_name, layer_traits FROM platforms"
+    assert set(map(str, rows(path, asked))) == {"(None, None, None, None, None)"}

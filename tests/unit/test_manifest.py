@@ -342,6 +342,10 @@ def test_an_image_may_have_no_layers(layers: object) -> None:
          "application/y"),
         (OCI_MANIFEST, "application/vnd.cncf.helm.config.v1+json", None, False,
          "application/vnd.cncf.helm.config.v1+json"),
+        (OCI_MANIFEST, "application/vnd.wasm.config.v0+json", None, False,
+         "application/vnd.wasm.config.v0+json"),
+        (OCI_MANIFEST, "application/vnd.unknown.config.v1+json", None, False,
+         "application/vnd.unknown.config.v1+json"),  # ORAS without a type
         (OCI_MANIFEST, None, None, False, None),
         (OCI_MANIFEST, 7, "", False, None),
         # distribution issue 1621: registries that lost the config's type
