@@ -93,7 +93,7 @@ async def audit(settings: Settings) -> int:
     for line in summary_lines(summary):
         say(line)
     if report.leftover is not None:
-        say(f"what was finished is in {report.leftover}; --resume goes on with it")
+        say(report.way_on)
     if settings.summary is not None:
         write_summary(settings.summary, summary)
     if settings.metrics is not None:

@@ -24,4 +24,4 @@ async def run_into(run: Run, report: Report) -> None:
 async def _keep_safe(run: Run, report: Report) -> None:
     while True:
         await anyio.sleep(KEEP_EVERY_S)
-        await report.keep(run.early())
+        await report.keep(run.early(), waits=run.waits)

@@ -95,6 +95,11 @@ class Pool(Generic[Job, Result]):
         self._reading.cancel()
         self._working.deadline = anyio.current_time() + grace_s
 
+    @property
+    def waits(self) -> bool:
+        """Whether a finished result waits for its turn."""
+        return bool(self._waiting)
+
     def early(self, *, last: bool = False) -> list[Result]:
         """Results that are finished and wait for their turn, each given once.
 

@@ -114,6 +114,11 @@ class Run:
         await self._clock.sleep(seconds)
         self.expire()
 
+    @property
+    def waits(self) -> bool:
+        """Whether a finished record waits for its turn."""
+        return self._pool.waits
+
     def early(self, *, last: bool = False) -> list[Record]:
         """Finished records that wait for their turn: see `Pool.early`."""
         results = self._pool.early(last=last)

@@ -121,6 +121,10 @@ class Journal:
         while view:
             view = view[os.write(self._fd, view) :]
 
+    def forget(self) -> None:
+        """Drop the records: all of them stand in the report."""
+        os.ftruncate(self._fd, self._head_size)
+
     def sync(self) -> None:
         """Make what was written durable."""
         os.fdatasync(self._fd)

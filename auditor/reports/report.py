@@ -55,26 +55,37 @@ class Report:
         partial = self._writer.partial
         return None if self.committed or not _holds(partial) else partial
 
+    @property
+    def way_on(self) -> str:
+        """What to tell of a report that is not whole."""
+        return f"what was finished is in {self.leftover}; --resume goes on with it"
+
     async def put(self, record: Record) -> None:
         """Add the next record."""
         await self._writer.write(self._encode(record))
 
-    async def keep(self, early: Iterable[Record]) -> None:
-        """Make what is finished safe; `early` are records that wait for their turn."""
+    async def keep(self, early: Iterable[Record], *, waits: bool) -> None:
+        """Make what is finished safe; `early` are records that wait for their turn.
+
+        When none `waits` any more, the journal holds nothing that is not in its place.
+        """
         await self._writer.flush()
-        if self._journal is None:
+        journal = self._journal
+        if journal is None:
             return
         try:
             if lines := b"".join(map(self._encode, early)):
-                self._journal.add(lines)
-            await anyio.to_thread.run_sync(self._sync)
+                journal.add(lines)
+            forget = not waits and journal.holds_records
+            await anyio.to_thread.run_sync(self._sync, journal, forget)
         except OSError as error:
             raise self._writer.error(error) from None
 
-    def _sync(self) -> None:
+    def _sync(self, journal: Journal, forget: bool) -> None:
         self._writer.sync()
-        if self._journal is not None:
-            self._journal.sync()
+        if forget:
+            journal.forget()
+        journal.sync()
 
     def save(self, early: Iterable[Record]) -> None:
         """Hand everything over at once: the program ends with the next statement."""
@@ -128,6 +139,10 @@ async def open_report(
             writer.appends = kept is not None
             async with writer:
                 yield report
+        except Exception:
+            if report is not None and report.leftover is not None:
+                tell(report.way_on)
+            raise
         finally:
             if report is not None and report.kept is not None:
                 report.kept.close()

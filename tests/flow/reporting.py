@@ -33,13 +33,14 @@ async def report_to(
     here: Lab,
     output: Path,
     *references: str,
+    said: list[str] | None = None,
     meanwhile: Callable[[Run, Report], AbstractAsyncContextManager[None]] | None = None,
     **changes: Any,
 ) -> Reported:
     """Audit these references into `output`; commit unless the run was stopped."""
     settings = here.settings(*references, output=str(output), **changes)
     now = rfc3339(here.clock.epoch())
-    said: list[str] = []
+    said = [] if said is None else said
     with anyio.fail_after(PATIENCE_S):
         async with (
             open_registries(settings, clock=here.clock) as registries,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -148,6 +149,19 @@ async def test_a_link_in_the_place_of_what_is_set_aside_is_replaced_not_followed
     async with lab(simple(NAMES)) as here:
         await report_to(here, tmp_path / "out", here.ref(NAMES[0]))
     assert victim.read_bytes() == b"precious"
+
+
+async def test_a_file_system_without_locks_is_told_and_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("auditor.reports.journal.fcntl.flock", refuse)
+    async with lab(simple(NAMES)) as here:
+        await report_to(here, tmp_path / "out", here.ref(NAMES[0]))
+    assert "no locks here" in caplog.text
+    assert len(lines_of(tmp_path / "out")) == 1
 
 
 async def test_a_folder_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from auditor.sandbox.fault_actions import Answer, Gate, Hold
-from tests.flow.commands import auditor, finish, running
+from tests.flow.commands import PROGRAM, auditor, finish, running
 from tests.flow.harness import MANIFESTS, Lab, lab, simple
 
 pytestmark = pytest.mark.anyio
@@ -106,6 +106,26 @@ async def test_a_signal_lets_what_is_under_way_finish_and_begins_nothing(
     references = told["references"]
     assert references["audited"] == 4
     assert references["asked"] == 4 + references["to_do"]
+
+
+async def test_a_signal_that_is_ignored_from_the_start_stays_ignored(
+    tmp_path: Path,
+) -> None:
+    """As nohup does with SIGHUP, and a shell with the SIGINT of what runs behind."""
+    gate = Gate()
+    async with lab(simple(NAMES)) as here:
+        here.faults.on("GET", HELD, Hold(gate))
+        async with running(
+            *_arguments(here, "-o", str(tmp_path / "report.jsonl")),
+            program=("sh", "-c", 'trap \'\' HUP INT; exec "$0" "$@"', *PROGRAM),
+        ) as process:
+            await here.faults.until(lambda: here.faults.count("GET", HELD) == 1)
+            process.send_signal(signal.SIGHUP)
+            process.send_signal(signal.SIGINT)
+            gate.open()
+            done = await finish(process)
+    assert done.code == 0
+    assert len(_tags((tmp_path / "report.jsonl").read_bytes())) == 6
 
 
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])

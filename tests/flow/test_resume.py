@@ -21,7 +21,7 @@ from auditor.errors import OutputError, UsageError
 from auditor.pipeline.run import Run
 from auditor.reports.report import Report
 from auditor.sandbox.content import Content
-from auditor.sandbox.fault_actions import Hold
+from auditor.sandbox.fault_actions import Gate, Hold
 from auditor.sandbox.images import image, index
 from tests.flow.commands import auditor, running
 from tests.flow.harness import BLOBS, MANIFESTS, PATIENCE_S, TAGS, Lab, lab, simple
@@ -149,7 +149,7 @@ async def test_what_waited_for_its_turn_is_in_the_journal_within_a_second(
         @asynccontextmanager
         async def meanwhile(run: Run, report: Report) -> AsyncIterator[None]:
             async def watch() -> None:
-                while left.get("out.journal", b"").count(b'"image"') < 5:
+                while left.get("out.journal", b"").count(b'"kind":"image"') < 5:
                     await anyio.sleep(0.005)
                     left.update(beside(output))
                 run.stop(0.0)
@@ -168,6 +168,44 @@ async def test_what_waited_for_its_turn_is_in_the_journal_within_a_second(
         assert done.summary.resumed is not None
         assert done.summary.resumed.kept == 5
         assert here.good(MANIFESTS) == 6
+
+
+async def test_when_all_have_had_their_turn_the_journal_is_short_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first reference is late, the last one hangs; in between nothing waits."""
+    monkeypatch.setattr("auditor.pipeline.into_report.KEEP_EVERY_S", 0.01)
+    output, gate = tmp_path / "out", Gate()
+
+    @asynccontextmanager
+    async def meanwhile(run: Run, report: Report) -> AsyncIterator[None]:
+        async def until(records: int, lines: int) -> None:
+            found = (-1, -1)
+            while found != (records, lines):
+                await anyio.sleep(0.005)
+                left = beside(output)
+                early = left.get("out.journal", b"").count(b'"kind":"image"')
+                found = (early, left.get("out.partial", b"").count(b"\n"))
+
+        async def watch() -> None:
+            await until(4, 0)
+            gate.open()
+            await until(0, 5)
+            run.stop(0.0)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(watch)
+            yield
+
+    async with lab(simple(NAMES)) as here:
+        here.faults.on("GET", "/v2/team/app/manifests/0", Hold(gate))
+        here.faults.on("GET", "/v2/team/app/manifests/5", Hold())
+        asked = list(map(here.ref, NAMES))
+        await report_to(here, output, *asked, meanwhile=meanwhile)
+        done = await report_to(here, output, *asked, resume=True)
+    assert [line["reference"] for line in lines_of(output)] == asked
+    assert done.summary.resumed is not None
+    assert done.summary.resumed.kept == 5
 
 
 async def test_a_list_is_read_anew_and_only_new_tags_are_audited(
@@ -327,8 +365,12 @@ async def test_a_disk_that_fills_up_keeps_the_old_report_and_what_was_finished(
         with monkeypatch.context() as patch:
             patch.setattr("auditor.reports.jsonl.os.write", write)
             patch.setattr("auditor.reports.jsonl.PIECE_BYTES", 1)
+            said: list[str] = []
             with pytest.raises(OutputError, match="No space left on device"):
-                await report_to(here, output, *_asked(here))
+                await report_to(here, output, *_asked(here), said=said)
+        assert said == [
+            f"what was finished is in {output}.partial; --resume goes on with it"
+        ]
         assert output.read_bytes() == b"yesterday's\n"
         torn = output.with_name("out.partial").read_bytes()
         assert len(torn) == 2500

@@ -116,7 +116,7 @@ async def _crash(crash: Crash, told: Settings) -> None:
     async with open_report(told, now=NOW, tell=pytest.fail) as report:
         for record in crash.order:
             await report.put(record)
-        await report.keep(crash.early)
+        await report.keep(crash.early, waits=True)
         # as they are at this moment
         partial = output.with_name("out.partial").read_bytes()
         journal = output.with_name("out.journal").read_bytes()
