@@ -27,9 +27,10 @@ from auditor.registry.listers import lists_of
 from auditor.registry.plan import HostPlan
 from auditor.registry.quota import Quota
 from auditor.registry.referrers import Referrers
+from auditor.registry.timeouts import Timeouts
 from auditor.registry.tls import TlsFiles
 from auditor.registry.token_service import TokenService
-from auditor.registry.transport import Timeouts, Transport
+from auditor.registry.transport import Transport
 
 if TYPE_CHECKING:
     from auditor.protocol.keys import KeySet

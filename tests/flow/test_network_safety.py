@@ -18,7 +18,7 @@ from auditor.errors import Failure, FailureKind
 from auditor.protocol.answer import Answer
 from auditor.protocol.media_types import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from auditor.protocol.url import origin_of
-from auditor.registry.transport import Timeouts
+from auditor.registry.timeouts import Timeouts
 from auditor.sandbox.fault_actions import Answer as Says
 from tests.flow.harness import MANIFESTS, TAGS, TOKENS, lab, service, simple
 from tests.wire import (

@@ -134,9 +134,12 @@ def test_the_protocol_has_no_clock_no_dice_and_no_network(path: Path) -> None:
 @pytest.mark.parametrize("path", _files(), ids=_name)
 def test_only_the_transport_knows_the_http_client(path: Path) -> None:
     """aiohttp, and the client of our own for the registry itself."""
-    if _name(path) == "registry/transport.py" or _part(path) == "sandbox":
+    if _part(path) == "sandbox":
         return
-    assert not _top_level(path) & {"aiohttp", "yarl"}
+    if _name(path) != "registry/library_client.py":
+        assert not _top_level(path) & {"aiohttp", "yarl"}
+    if _name(path) in {"registry/transport.py", "registry/transport_failures.py"}:
+        return
     if not _name(path).startswith("registry/http1/"):
         assert not _top_level(path) & {"httptools", "aiohappyeyeballs"}
         assert not any(
@@ -191,6 +194,11 @@ def test_the_version_is_told_without_the_network_or_the_terminal() -> None:
         "uvloop", "yarl", "httptools",
     }  # fmt: skip
     assert not loaded & heavy
+
+
+def test_asking_the_registry_itself_does_not_load_aiohttp() -> None:
+    assert "aiohttp" not in _modules_after("import auditor.registry.transport")
+    assert "aiohttp" not in _modules_after("import auditor.pipeline.run")
 
 
 def test_importing_the_package_loads_neither_network_nor_terminal() -> None:

@@ -17,20 +17,23 @@ _NEXT_ADDRESS_S = 0.25
 
 
 class Dialer:
-    """Makes connections. What the name resolves to is kept for `dns_s` seconds."""
+    """Makes connections, over TLS if there is a context for it.
+
+    What the name resolves to is kept for `dns_s` seconds.
+    """
 
     def __init__(
         self,
         origin: Origin,
         *,
-        tls: ssl.SSLContext,
+        tls: ssl.SSLContext | None,
         connect_s: float,
         read_s: float,
         keep_s: float,
         dns_s: float,
     ) -> None:
         self._origin = origin
-        self._tls = tls if origin.scheme == "https" else None
+        self._tls = tls
         self._connect_s = connect_s
         self._read_s = read_s
         self._keep_s = keep_s

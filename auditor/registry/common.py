@@ -1,0 +1,14 @@
+"""What is the same for every request, over whichever client it goes."""
+
+from __future__ import annotations
+
+from auditor.version import __version__
+
+USER_AGENT = f"auditor/{__version__}"
+FIELDS = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
+# What is read of an answer that is an error: sentences, not pages.
+MAX_ERROR_BYTES = 64 * 1024
+# How long an unused connection is kept: below the 60 s after which common proxies
+# close theirs, so that we do not write into a connection that is just being closed.
+KEEPALIVE_S = 30.0
+DNS_CACHE_S = 60

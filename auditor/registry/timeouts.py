@@ -1,0 +1,14 @@
+"""How long a request may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Seconds for connecting, for each silence while reading, and for the whole."""
+
+    connect_s: float
+    read_s: float
+    request_s: float
