@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from auditor.config.mistakes import Mistakes
-from auditor.protocol.credential import Credential, is_password, is_username
+from auditor.protocol.credential import Credential, is_password_of, is_username
 from auditor.secret import Secret
 
 # Keys of a section that name an environment variable.
@@ -34,7 +34,7 @@ class LoginReader:
         if not keys:
             return None
         username = self._username(keys, place)
-        password = self._password(keys, place)
+        password = self._password(keys, place, username)
         if username is None or password is None:
             return None
         return Credential(username=username, password=Secret(password))
@@ -57,7 +57,9 @@ class LoginReader:
                 self.mistakes.add(place, "a password without username or username_env")
         return None
 
-    def _password(self, keys: Mapping[str, str], place: str) -> str | None:
+    def _password(
+        self, keys: Mapping[str, str], place: str, username: str | None
+    ) -> str | None:
         here, text = place, None
         match keys:
             case {"password_env": _, "password_file": _}:
@@ -73,7 +75,7 @@ class LoginReader:
                 self.mistakes.add(
                     place, "a username without password_env or password_file"
                 )
-        if text is None or is_password(text):
+        if text is None or is_password_of(username or "", text):
             return text
         self.mistakes.add(here, "the password holds a control or line break character")
         return None

@@ -37,12 +37,27 @@ class RegistryToken:
     username: None = None
 
 
+# cloud.google.com/artifact-registry/docs/docker/authentication, "JSON key".
+_JSON_KEY_USER = "_json_key"
+_LINE_BREAKS = str.maketrans("", "", "\r\n\t")
+
 Login = Credential | IdentityToken | RegistryToken
 
 
 def is_username(text: str) -> bool:
     """Whether Basic can carry this user-id: no colon, no control characters."""
     return bool(text) and ":" not in text and is_password(text)
+
+
+def is_password_of(username: str, text: str) -> bool:
+    """Whether Basic can carry this password of a user.
+
+    A Google service account's key file is one, with its line breaks: docker's file
+    holds it so, and base64 carries it.
+    """
+    if username == _JSON_KEY_USER:
+        text = text.translate(_LINE_BREAKS)
+    return is_password(text)
 
 
 def is_password(text: str) -> bool:

@@ -24,7 +24,7 @@ from auditor.protocol.credential import (
     IdentityToken,
     Login,
     RegistryToken,
-    is_password,
+    is_password_of,
     is_username,
 )
 from auditor.protocol.helper_answer import TOKEN_USER, is_helper_name
@@ -215,7 +215,11 @@ def _entry(value: Any, place: str) -> Kept | Unusable | None:
         return None
     if not isinstance(username, str) or not isinstance(password, str):
         return Unusable(detail=f"{place} holds half of a username and password")
-    if not is_username(username) or not password or not is_password(password):
+    if (
+        not is_username(username)
+        or not password
+        or not is_password_of(username, password)
+    ):
         return Unusable(
             detail=f"{place} holds a username or password that is empty"
             " or has control characters"

@@ -17,7 +17,7 @@ from auditor.protocol.credential import (
     Credential,
     IdentityToken,
     Login,
-    is_password,
+    is_password_of,
     is_username,
 )
 from auditor.protocol.token import is_bearer_token
@@ -61,7 +61,7 @@ def parse_helper_answer(output: bytes) -> Login | None:
         if not is_bearer_token(secret):
             raise _wrong("answered with an identity token that is not visible ASCII")
         return IdentityToken(token=Secret(secret))
-    if not is_username(username) or not is_password(secret):
+    if not is_username(username) or not is_password_of(username, secret):
         raise _wrong(
             "answered with a Username or Secret that is empty or has control characters"
         )

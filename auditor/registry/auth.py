@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.protocol.challenge import Challenge
@@ -18,13 +18,23 @@ from auditor.registry.plan import HostPlan, Plan, Scheme
 from auditor.registry.token_service import TokenService, basic_header
 from auditor.registry.tokens import HeldToken, TokenKey, TokenStore
 
+# Helpers of cloud providers give passwords that last an hour, some of which is gone;
+# one that has less than five minutes left is given by none that is known.
+HELPER_LOGIN_S = 300.0
+# One that is refused may have been replaced; or it is the scope that is refused.
+REFUSED_LOGIN_S = 60.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """Somebody who asks: a login, or nobody (null), and the tokens' source for them."""
+    """Somebody who asks: a login, or nobody (null), and the tokens' source for them.
+
+    `asked_at` (monotonic seconds) is when the helper was, if there is one.
+    """
 
     found: Found | None
     service: TokenService
+    asked_at: float
 
     @property
     def login(self) -> Login | None:
@@ -62,6 +72,7 @@ class HostAuth:
         self._registry = registry
         self._credentials = credentials
         self._service = service
+        self._clock = clock
         self._accounts: dict[str, Account] = {}  # as many as are configured
         self.tokens = TokenStore(self._fetch, clock=clock)
 
@@ -76,22 +87,53 @@ class HostAuth:
     async def _account(self, part: str) -> Account | Failure:
         known = self._accounts.get(part)
         if known is not None:
-            return known
+            return await self._renewed(part, known)
         found = await self._credentials.find(self._registry, part)
         if isinstance(found, Failure):
             return found
-        made = Account(found=found, service=self._service(found))
         # Others may have waited for the same helper: all of them are one account,
         # which tries its password once.
-        return self._accounts.setdefault(part, made)
+        return self._accounts.setdefault(part, self._made(found))
+
+    def _made(self, found: Found | None) -> Account:
+        return Account(
+            found=found,
+            service=self._service(found),
+            asked_at=self._clock.monotonic(),
+        )
+
+    async def _renewed(
+        self, part: str, old: Account, *, after_s: float = HELPER_LOGIN_S
+    ) -> Account:
+        """What the helper says that was last asked so long ago; the old account if
+        that is nothing new.
+
+        A helper that fails this time is no reason to stop: the old login may be good.
+        """
+        old, now = self._accounts.get(part, old), self._clock.monotonic()
+        if old.source is not CredentialSource.HELPER or now < old.asked_at + after_s:
+            return old
+        found = await self._credentials.find(self._registry, part, anew=True)
+        current = self._accounts.get(part, old)
+        if current is not old:
+            return current  # somebody else has waited for the same answer
+        if isinstance(found, Found) and found != old.found:
+            made = self._made(found)
+        else:
+            made = replace(old, asked_at=now)
+        self._accounts[part] = made
+        return made
 
     async def _fetch(self, key: TokenKey) -> HeldToken | Failure:
         account = await self._account(key.part)
-        return (
-            account
-            if isinstance(account, Failure)
-            else await account.service.fetch(key)
-        )
+        if isinstance(account, Failure):
+            return account
+        token = await account.service.fetch(key)
+        if isinstance(token, Failure) and token.kind is FailureKind.DENIED:
+            newer = await self._renewed(key.part, account, after_s=REFUSED_LOGIN_S)
+            if newer.found != account.found:
+                return await newer.service.fetch(key)
+        return token
 
     async def grant(self, scope: Scope) -> Authorization | Failure:
         """An authorization for `scope`."""

@@ -35,7 +35,8 @@ _Answer = Login | Failure | None
 
 
 class HelperRunner:
-    """Asks each helper about each server once, whoever wants to know."""
+    """Asks each helper about each server once, whoever wants to know, until somebody
+    wants to know anew."""
 
     def __init__(
         self, environment: Mapping[str, str], *, timeout_s: float = TIMEOUT_S
@@ -45,15 +46,20 @@ class HelperRunner:
         self._known: dict[tuple[str, str], _Answer] = {}
         self._flights: SingleFlight[tuple[str, str], _Answer] = SingleFlight()
 
-    async def ask(self, helper: Helper) -> Login | Failure | None:
+    async def ask(
+        self, helper: Helper, *, anew: bool = False
+    ) -> Login | Failure | None:
         """The login that it keeps for a server; None where it has none.
 
         A failing helper is a `Failure` for good: to go on without would make everyone
         anonymous, and to ask it again for each reference would take the whole night.
         """
         key = helper.name, helper.server
-        if key not in self._known:
-            self._known[key] = await self._flights.run(key, lambda: self._ask(helper))
+        if anew or key not in self._known:
+            answer = await self._flights.run(key, lambda: self._ask(helper))
+            if anew and isinstance(answer, Failure):
+                return answer  # what it said before stays
+            self._known[key] = answer
         return self._known[key]
 
     async def _ask(self, helper: Helper) -> Login | Failure | None:

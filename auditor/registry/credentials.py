@@ -90,8 +90,12 @@ class Credentials:
                 return name.removeprefix(registry).removeprefix("/")
         return ""
 
-    async def find(self, registry: str, part: str = "") -> Found | Failure | None:
+    async def find(
+        self, registry: str, part: str = "", *, anew: bool = False
+    ) -> Found | Failure | None:
         """The login for a part of a registry; None is anonymous.
+
+        `anew`: helpers are asked even if their answer is known.
 
         A `Failure` where there is one that cannot be used: going on without it would
         turn a mistake into images that seem not to be there.
@@ -106,7 +110,7 @@ class Credentials:
                         login=way.login, source=CredentialSource.FILE, place=way.place
                     )
                 case Helper():
-                    login = await self._helpers.ask(way)
+                    login = await self._helpers.ask(way, anew=anew)
                     if isinstance(login, Failure):
                         return login
                     if login is not None:

@@ -42,11 +42,18 @@ class TokenAuth:
     realm: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HtpasswdAuth:
+    """`auth: htpasswd`: Basic, with the lines of an htpasswd file (bcrypt only)."""
+
+    lines: str
+
+
 @contextmanager
 def docker_registry(
     root: Path,
     *,
-    auth: TokenAuth | None = None,
+    auth: TokenAuth | HtpasswdAuth | None = None,
     port: int | None = None,
     schema1: bool = True,
 ) -> Iterator[str]:
@@ -80,7 +87,12 @@ def docker_registry(
 
 
 def _config(
-    root: Path, port: int, auth: TokenAuth | None, place: Path, *, schema1: bool
+    root: Path,
+    port: int,
+    auth: TokenAuth | HtpasswdAuth | None,
+    place: Path,
+    *,
+    schema1: bool,
 ) -> str:
     """Distribution's docs, "Configuring a registry"; JSON, which is YAML too."""
     config: dict[str, Any] = {
@@ -89,7 +101,13 @@ def _config(
         "storage": {"filesystem": {"rootdirectory": str(root), "maxthreads": 100}},
         "http": {"addr": f"{HOST}:{port}"},
     }
-    if auth is not None:
+    if isinstance(auth, HtpasswdAuth):
+        passwords = place / "htpasswd"
+        passwords.write_text(auth.lines)
+        config["auth"] = {
+            "htpasswd": {"realm": "the sandbox's registry", "path": str(passwords)}
+        }
+    elif auth is not None:
         certificates = place / "certificates.pem"
         certificates.write_bytes(auth.tokens.key.certificate_pem())
         token = {

@@ -132,8 +132,12 @@ class TokenService:
         """An identity token for an account, as a login with docker leaves one."""
         self._given += 1
         token = f"refresh-{self._given}"
-        self._refresh[token] = account.name
+        self.give_refresh_token(token, account)
         return token
+
+    def give_refresh_token(self, token: str, account: Account) -> None:
+        """Take this text for an identity token of an account."""
+        self._refresh[token] = account.name
 
     def claims(self, token: str) -> Claims | None:
         """The claims of a token that is valid now; None for any other."""

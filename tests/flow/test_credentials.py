@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +127,41 @@ async def test_a_helper_is_asked_once_and_its_login_is_used_for_all(
     assert isinstance(first, ImageRecord)
     assert first.access.credential == "helper"
     assert (tmp_path / "asked").read_text() == "asked\n"
+
+
+async def test_a_long_run_asks_its_helper_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Passwords of cloud providers' helpers last an hour."""
+    later = Account("later", "hunter2-later", {"*": ("pull",)})
+    for one in (TEAM, later):
+        answer = json.dumps({"Username": one.name, "Secret": one.password})
+        (tmp_path / one.name).write_text(answer)
+    (tmp_path / "now").symlink_to(tmp_path / "team")
+    settings = helper(tmp_path, monkeypatch, f"cat {tmp_path}/now")
+    tokens = service(TEAM, later, lifetime_s=60)
+    async with lab(simple(NAMES), tokens=tokens, login=NOBODY) as here:
+
+        async def hour(request: Any, handler: Any) -> Any:
+            response = await handler(request)
+            here.clock.now += 3600
+            (tmp_path / "now").unlink()
+            (tmp_path / "now").symlink_to(tmp_path / "later")
+            tokens.accounts = (later,)
+            return response
+
+        here.faults.on("GET", MANIFESTS, Act(hour))
+        outcome = await here.audit(*map(here.ref, NAMES), workers=1, **settings)
+        assert users(here) == {"team", "later"}
+    assert outcome.kinds == ["image"] * 3
+    assert (tmp_path / "asked").read_text() == "asked\n" * 2
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """A fault: a handler of the test's own."""
+
+    run: Callable[[Any, Any], Any]
 
 
 async def test_a_failing_helper_fails_every_reference_and_none_is_anonymous(
@@ -309,3 +346,48 @@ async def test_an_entry_without_its_password_is_one_sentence(tmp_path: Path) -> 
         assert here.faults.count("GET", TOKENS) == 0
     assert outcome.kinds == ["denied"] * 3
     assert "holds a username or password that is empty" in str(outcome.records[0])
+
+
+# -- nothing of it shows -----------------------------------------------------------
+
+CANARY = "c4n4ryC4N4RY"
+
+
+@pytest.mark.parametrize("accepted", [False, True])
+@pytest.mark.parametrize(
+    "kind", ["auth", "identitytoken", "registrytoken", "helper", "namespaces"]
+)
+async def test_no_login_shows_in_records_logs_or_reprs(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    kind: str,
+    accepted: bool,
+) -> None:
+    caplog.set_level("DEBUG")
+    account = Account("someone", CANARY, {"team/*": ("pull",)} if accepted else {})
+    tokens = service(account if accepted else Account("someone", "another"))
+    tokens.give_refresh_token(CANARY, account)
+    async with lab(simple(NAMES), tokens=tokens, login=NOBODY) as here:
+        match kind:
+            case "helper":
+                answer = json.dumps({"Username": account.name, "Secret": CANARY})
+                told = helper(tmp_path, monkeypatch, f"echo '{answer}'")
+            case "namespaces":
+                login = Credential(username=account.name, password=Secret(CANARY))
+                told = {"namespaces": {f"{here.host}/team": login}}
+            case "auth":
+                told = authfile(tmp_path, auths={here.host: auth(account)})
+            case _:
+                told = authfile(tmp_path, auths={here.host: {kind: CANARY}})
+        outcome = await here.audit(*map(here.ref, NAMES), **told)
+        settings = here.settings(**told)
+        sent = [one.headers.get("Authorization", "") for one in here.faults.log]
+    # It was sent, or this test would show nothing.
+    encoded = base64.b64encode(f"{account.name}:{CANARY}".encode()).decode()
+    forms = [form.get("refresh_token") for form in tokens.forms]
+    assert CANARY in forms or {f"Basic {encoded}", f"Bearer {CANARY}"} & set(sent)
+    said = repr(outcome) + caplog.text + repr(settings)
+    assert said.count("team/app") > 0
+    for secret in (CANARY, encoded, *(one.partition(" ")[2] for one in sent if one)):
+        assert secret not in said

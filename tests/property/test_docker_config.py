@@ -7,7 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.errors import ProtocolError, UsageError
-from auditor.protocol.credential import Credential, is_password, is_username
+from auditor.protocol.credential import (
+    Credential,
+    is_password,
+    is_password_of,
+    is_username,
+)
 from auditor.protocol.docker_config import (
     Helper,
     Kept,
@@ -67,7 +72,7 @@ def test_any_json_is_read_or_refused_with_its_place(document: object) -> None:
         match way:
             case Kept(login=Credential() as login):
                 assert is_username(login.username)
-                assert is_password(login.password.reveal())
+                assert is_password_of(login.username, login.password.reveal())
             case Kept(login=token):
                 assert not isinstance(token, Credential)
                 assert is_bearer_token(token.token.reveal())

@@ -68,9 +68,8 @@ def audit(
     async def run() -> Summary:
         chosen = Settings(
             references=tuple(f"{host}/{name}" for name in names),
-            docker_config=False,
             registries={host: registry or login()},
-            **settings,
+            **{"docker_config": False, **settings},
         )
         clock = SystemClock()
         async with open_registries(chosen, clock=clock) as registries:

@@ -106,6 +106,10 @@ def test_a_key_is_found_by_the_registry_it_means(key: str, registry: str) -> Non
             {"auth": auth("a:b"), "registrytoken": "x"},
             RegistryToken(token=Secret("x")),
         ),
+        (
+            {"auth": auth('_json_key:{\n  "type": "service_account"\n}\n')},
+            login("_json_key", '{\n  "type": "service_account"\n}\n'),
+        ),
         ({}, None),
         ({"auth": ""}, None),
         ({"email": "me@example.com"}, None),

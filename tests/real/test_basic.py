@@ -1,0 +1,96 @@
+"""A real registry that knows Basic only, and the logins that skopeo leaves behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from auditor.config import RegistrySettings
+from auditor.sandbox.built import Placed
+from auditor.sandbox.docker_registry import HtpasswdAuth, docker_registry
+from auditor.sandbox.images import image
+from auditor.sandbox.store import write_store
+from auditor.sandbox.tokens import Account
+from tests.real.audits import Audited, audit, login, only
+from tests.real.programs import required
+
+pytestmark = pytest.mark.real
+
+USER = Account("auditor", "p:ss wörd")
+# Its bcrypt hash with the lowest cost, as `htpasswd -nbBC 5` makes it.
+LINE = "auditor:$2y$05$abcdefghijklmnopqrstuu/NBvsL8YVmV5tTkiRaAK.aQbDYpOpR6\n"
+PLACED = Placed(repository="team/app", tags=("1",), image=image("app"))
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    required("docker-registry")
+    root = tmp_path_factory.mktemp("store")
+    write_store(root, [PLACED])
+    with docker_registry(root, auth=HtpasswdAuth(lines=LINE)) as url:
+        yield url.removeprefix("http://")
+
+
+def by_file(host: str, path: Path) -> Audited:
+    return audit(
+        host,
+        "team/app:1",
+        registry=RegistrySettings(),
+        docker_config=True,
+        authfile=str(path),
+    )
+
+
+def test_the_password_is_sent_with_basic(host: str) -> None:
+    line = only(audit(host, "team/app:1", registry=login(USER)))
+    assert line["kind"] == "image"
+    assert line["digest"] == PLACED.image.root.digest
+    assert line["access"] == {
+        "state": "unverifiable",
+        "actions": [],
+        "subject": "auditor",
+        "issuer": None,
+        "verified": False,
+        "credential": "config",
+    }
+
+
+@pytest.mark.parametrize(
+    ("account", "said"),
+    [
+        (None, "the registry asks for a user name and a password"),
+        (Account("auditor", "guess"), "the registry asks for other credentials (401"),
+    ],
+)
+def test_without_the_password_nothing_is_told(
+    host: str, account: Account | None, said: str
+) -> None:
+    line = only(audit(host, "team/app:1", registry=login(account)))
+    assert (line["failure"], line["status"]) == ("denied", 401)
+    assert said in line["detail"]
+
+
+@pytest.mark.parametrize("part", ["", "/team", "/team/app"])
+def test_what_skopeo_s_login_writes_is_read(
+    host: str, tmp_path: Path, part: str
+) -> None:
+    skopeo, path = required("skopeo"), tmp_path / "auth.json"
+    subprocess.run(
+        [
+            *(skopeo, "login", "--tls-verify=false", f"--authfile={path}"),
+            *("--username", USER.name, "--password-stdin", host + part),
+        ],
+        input=USER.password.encode(),
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    assert list(json.loads(path.read_text())["auths"]) == [host + part]
+    line = only(by_file(host, path))
+    assert line["kind"] == "image"
+    assert line["access"]["credential"] == "file"
+    assert line["access"]["subject"] == "auditor"
