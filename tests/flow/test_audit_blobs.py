@@ -257,3 +257,13 @@ async def test_a_manifest_that_the_store_holds_is_asked_for_again(
         )
     assert codes(trusted) == []
     assert codes(outcome) == [WarningCode.CHILD_MISSING]
+
+
+async def test_a_storage_that_is_not_asked_is_told() -> None:
+    metadata = Answer(307, {"Location": "http://169.254.169.254/latest/meta-data"})
+    async with lab(of(CHILDREN[0])) as here:
+        here.faults.on("*", f"/v2/*/blobs/{BASE.digest}", metadata, forever=True)
+        outcome = await verified(here)
+    (warning,) = outcome.image.warnings
+    assert warning.code is UNVERIFIED
+    assert "169.254.169.254" in warning.detail

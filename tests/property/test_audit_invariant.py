@@ -6,16 +6,18 @@ import asyncio
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from auditor.config import ImageConfigMode, Order
+from auditor.config import AttachmentMode, ImageConfigMode, Order
 from auditor.pipeline.run import Run
 from auditor.registry.open import open_registries
 from auditor.reports.jsonl import ReportWriter
 from auditor.reports.shapes import encoder
+from auditor.sandbox.attached import notation_signature
 from auditor.sandbox.content import Content
 from auditor.sandbox.fault_mix import HOSTILE, TRANSIENT, Mix
 from auditor.sandbox.faults import Faults
@@ -40,6 +42,7 @@ def _content() -> Content:
         content.add(name, index(children), "1", "2")
         content.add(name, index(children, annotations={"of": name}), "3")
         content.add(name, image(name), "latest")
+        content.add(name, notation_signature(index(children).root))
         content.add(name, schema1_image(name, "old"), "old")
     return content
 
@@ -57,8 +60,17 @@ class Case:
     requests_at_once: int
     image_config: ImageConfigMode
     with_tokens: bool
+    looking: dict[str, Any]
     mix: Mix
 
+
+# What is looked for around the images: mostly nothing, as by default.
+LOOKING: tuple[dict[str, Any], ...] = (
+    {},
+    {},
+    {"attachments": AttachmentMode.ALL, "verify_blobs": True},
+    {"platforms": ("linux/arm64",), "labels": ("*",), "verify_blobs": True},
+)
 
 plain = st.builds(
     lambda name, tag: "{host}/" + f"{name}:{tag}",
@@ -81,6 +93,7 @@ def cases(mix: st.SearchStrategy[Mix]) -> st.SearchStrategy[Case]:
         requests_at_once=st.integers(1, 9),
         image_config=st.sampled_from(ImageConfigMode),
         with_tokens=st.booleans(),
+        looking=st.sampled_from(LOOKING),
         mix=mix,
     )
 
@@ -132,6 +145,7 @@ async def _audited(case: Case, order: Order) -> tuple[list[str], list[str], list
                 requests_at_once=case.requests_at_once,
                 image_config=case.image_config,
                 order=order,
+                **case.looking,
                 tries=TRIES,
             )
             expected = _expected(here, case)
