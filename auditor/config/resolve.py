@@ -7,7 +7,7 @@ what flags say comes first, then the environment's, then the file's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePath
 from posixpath import normpath
 from typing import Any
@@ -18,7 +18,12 @@ from auditor.config.mistakes import Mistakes
 from auditor.config.option import Where
 from auditor.config.options import BY_NAME, OPTIONS
 from auditor.config.overrides import read_environment, read_flags
-from auditor.config.settings import ImageConfigMode, RegistrySettings, Settings
+from auditor.config.settings import (
+    AllowanceUse,
+    ImageConfigMode,
+    RegistrySettings,
+    Settings,
+)
 from auditor.config.taker import Taker, Values
 from auditor.protocol.credential import Credential
 from auditor.protocol.shard import Shard
@@ -80,6 +85,7 @@ def resolve(
     for name, told in registries.items():
         if told.mirror == name:
             mistakes.add(f"{document.sections[name].place}.mirror", "it is itself")
+    _check_waiting(run, registries.values(), mistakes)
     _check_key(_of_registries(run), "key_file", mistakes)
     namespaces = {
         name: login
@@ -182,6 +188,20 @@ def _check_since(run: Values, mistakes: Mistakes) -> None:
     if run.get("since") and run.get("image_config") is ImageConfigMode.NEVER:
         since, config = BY_NAME["since"], BY_NAME["image_config"]
         mistakes.add(since.flag, f"it needs image configs, and {config.flag} is never")
+
+
+def _check_waiting(
+    run: Values, registries: Iterable[RegistrySettings], mistakes: Mistakes
+) -> None:
+    # A reference waits for hours where an allowance is spread over its window.
+    told = [run.get("allowance"), *(registry.allowance for registry in registries)]
+    if AllowanceUse.SPREAD in told and run.get("reference_timeout_s"):
+        timeout = BY_NAME["reference_timeout_s"]
+        mistakes.add(
+            timeout.flag,
+            "a reference may wait for hours where an allowance is spread"
+            f" ({BY_NAME['allowance'].flag} spread); say one of the two",
+        )
 
 
 def _check_outputs(run: Values, mistakes: Mistakes) -> None:

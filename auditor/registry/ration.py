@@ -6,6 +6,8 @@ are tokens, lists and blobs.
 
 from __future__ import annotations
 
+import logging
+
 from auditor.config import AllowanceUse
 from auditor.errors import Failure, FailureKind
 from auditor.protocol.allowance import Allowance, CountedBy, allowance_of
@@ -13,6 +15,8 @@ from auditor.protocol.answer import Headers
 from auditor.protocol.backoff import RETRY_AFTER_CAP_S
 from auditor.protocol.duration import duration_words
 from auditor.registry.clock import Clock
+
+log = logging.getLogger("auditor.registry")
 
 # The part of the allowance that is used at full speed before the rest is spread: a
 # run that takes less than half of it is not slowed down.
@@ -37,6 +41,7 @@ class Ration:
         self._left: int | None = None
         self._over_at = 0.0
         self._next = 0.0
+        self._told = False
         self.seen: Allowance | None = None
 
     def learn(self, headers: Headers) -> bool:
@@ -51,6 +56,7 @@ class Ration:
         begun = self._left is None or seen.remaining > self._left + self._slack
         if begun:
             self._over_at = now + seen.window_s
+            self._told = False
         if begun or self._left is None or seen.remaining < self._left:
             self._left = seen.remaining
         return True
@@ -62,13 +68,18 @@ class Ration:
                 return None
             if left <= 0:
                 if (refusal := self._refusal()) is not None:
+                    self._tell("it is used up")
                     return refusal
-                await self._clock.sleep(self._over_at - self._clock.monotonic())
+                wait_s = self._over_at - self._clock.monotonic()
+                self._tell(f"it is used up; {wait_s:.0f} s until there is more")
+                await self._clock.sleep(wait_s)
                 continue
             if self._use is AllowanceUse.SPREAD and self._is_low(left):
                 now = self._clock.monotonic()
+                gap_s = (self._over_at - now) / left
                 at = max(self._next, now)
-                self._next = at + (self._over_at - now) / left
+                self._next = at + gap_s
+                self._tell(f"{left} requests are left, one in {gap_s:.0f} s")
                 if at > now:
                     await self._clock.sleep(at - now)
             return None
@@ -82,6 +93,12 @@ class Ration:
             return refusal
         self._left = left - 1
         return None
+
+    def _tell(self, words: str) -> None:
+        """Say once in a window what has become of the allowance."""
+        if not self._told:
+            self._told = True
+            log.warning("%s: the allowance: %s", self._host, words)
 
     def _known_left(self) -> int | None:
         """How much is left; null where that is not known, or not any more."""

@@ -49,6 +49,7 @@ def audit_metrics(summary: Summary) -> tuple[Metric, ...]:
         and not summary.to_do
         and not summary.interrupted
         and not tally.failures[FailureKind.INTERRUPTED]
+        and not tally.not_asked
         and set(states) <= {ListState.COMPLETE, ListState.EMPTY}
     )
     return (
@@ -74,7 +75,7 @@ def audit_metrics(summary: Summary) -> tuple[Metric, ...]:
         ),
         _one(
             "auditor_run_complete",
-            "1 if everything asked for was listed whole and has a record, else 0.",
+            "1 if everything asked for was listed whole and looked for, else 0.",
             complete,
         ),
         _counts(
@@ -86,6 +87,19 @@ def audit_metrics(summary: Summary) -> tuple[Metric, ...]:
                 "failed": tally.failed,
                 "to_do": summary.to_do,
             },
+        ),
+        _one(
+            "auditor_references_not_asked",
+            "References that a limit or a dead registry left to do.",
+            tally.not_asked,
+        ),
+        _gauge(
+            "auditor_allowance_remaining",
+            "Requests that a registry said last it still grants.",
+            [
+                Sample(labels={"registry": registry}, value=seen.remaining)
+                for registry, seen in summary.allowances
+            ],
         ),
         _gauge(
             "auditor_failures",

@@ -594,6 +594,18 @@ def test_summary_and_report_in_one_file_are_a_mistake() -> None:
     ]
 
 
+@pytest.mark.parametrize("where", ["flag", "registry"])
+def test_a_time_for_a_reference_and_hours_of_waiting_are_a_mistake(where: str) -> None:
+    flags = {"reference_timeout_s": "15m"}
+    sections = {HOST: {"allowance": "spread"}} if where == "registry" else {}
+    if where == "flag":
+        flags["allowance"] = "spread"
+    assert mistakes({"registry": sections}, flags=flags) == [
+        "--reference-timeout: a reference may wait for hours where an allowance is"
+        " spread (--allowance spread); say one of the two"
+    ]
+
+
 def test_every_mistake_of_every_layer_is_told_at_once() -> None:
     found = mistakes(
         {"worker": 1, "registry": {HOST: {"username": "a", "tries": 0}}},

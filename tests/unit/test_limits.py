@@ -248,6 +248,27 @@ def test_spreading_waits_for_the_next_window_instead_of_failing() -> None:
     assert host.refusals == []
 
 
+@pytest.mark.parametrize(
+    ("use", "said", "words"),
+    [
+        (AllowanceUse.STOP, "0;w=21600", "it is used up"),
+        (
+            AllowanceUse.SPREAD,
+            "0;w=21600",
+            "it is used up; 21600 s until there is more",
+        ),
+        (AllowanceUse.SPREAD, "10;w=21600", "10 requests are left, one in 2160 s"),
+    ],
+)
+def test_what_becomes_of_an_allowance_is_told_once(
+    use: AllowanceUse, said: str, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    host = _rationed(use)
+    host.hear(said)
+    run(host, *[host.ask] * 5)
+    assert caplog.messages == [f"docker.io: the allowance: {words}"]
+
+
 def test_an_allowance_of_nonsense_is_none() -> None:
     host = _rationed(AllowanceUse.STOP)
     host.limits.learn(answer(200, RateLimit_Remaining="none"))

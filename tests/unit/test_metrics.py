@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from auditor.errors import FailureKind, OutputError
+from auditor.protocol.allowance import Allowance
 from auditor.records import Record, WarningCode
 from auditor.reports.listings import Listing, Listings
 from auditor.reports.metrics import (
@@ -123,10 +125,21 @@ DENIED = Listing(selector="r/**:*", failure="denied")
         (summary(image(), listings=(COMPLETE, CUT)), 0),
         (summary(image(), failure(failure=FailureKind.INTERRUPTED)), 0),
         (summary(image(), listings=(COMPLETE, DENIED)), 0),
+        (summary(image(), failure(attempts=0)), 0),
     ],
 )
 def test_a_run_is_complete_if_it_saw_everything(found: Summary, complete: int) -> None:
     assert value(read(found), "auditor_run_complete") == complete
+
+
+def test_what_was_left_to_do_and_what_is_still_granted_are_told() -> None:
+    found = replace(
+        summary(image(), failure(attempts=0), failure()),
+        allowances=[("docker.io", Allowance(remaining=7, limit=100))],
+    )
+    samples = read(found)
+    assert value(samples, "auditor_references_not_asked") == 1
+    assert value(samples, "auditor_allowance_remaining", registry="docker.io") == 7
 
 
 def test_a_listing_that_failed_makes_the_run_incomplete() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 from auditor.errors import FailureKind
+from auditor.protocol.allowance import Allowance
 from auditor.reports.metrics import Metric, audit_metrics, check_metrics
 from tests.records import EVERYTHING
 from tests.unit.test_metrics import COMPLETE, summary
@@ -19,8 +21,12 @@ from tests.unit.test_metrics import COMPLETE, summary
 CONFIGS = Path(__file__).parents[2] / "configs"
 # What Prometheus and the textfile add.
 ADDED_LABELS = frozenset({"instance", "audit"})
+_RUN = replace(
+    summary(EVERYTHING, listings=(COMPLETE,)),
+    allowances=[("docker.io", Allowance(remaining=7))],
+)
 METRICS: tuple[Metric, ...] = (
-    *audit_metrics(summary(EVERYTHING, listings=(COMPLETE,))),
+    *audit_metrics(_RUN),
     *check_metrics(
         violations={"a": 1}, waived={"a": 1}, finished_at="2026-11-24T02:00:00Z"
     ),
