@@ -41,6 +41,10 @@ def command(**flags: Any) -> int:
         )
     from auditor.cli.run_async import run_async
 
+    if settings.dry_run:
+        from auditor.cli.dry_run import dry_run
+
+        return run_async(dry_run, settings)
     return run_async(audit, settings)
 
 
@@ -64,7 +68,7 @@ async def audit(settings: Settings) -> int:
     check_lists(settings)
     for path in (settings.summary, settings.metrics):
         if path is not None:
-            _check_folder(path)
+            check_folder(path)
     clock = SystemClock()
     interruption = Interruption()
     async with (
@@ -119,6 +123,7 @@ def _progress(settings: Settings, run: Run) -> AbstractContextManager[None]:
     return terminal_progress(run.tally, run.asked, expected=count_lines(settings))
 
 
-def _check_folder(path: str) -> None:
+def check_folder(path: str) -> None:
+    """Raise `OutputError` if no file can be written there, before anything is done."""
     if not Path(path).parent.is_dir():
         raise OutputError(f"{path}: cannot be written: there is no such folder")

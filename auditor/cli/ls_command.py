@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from auditor.cli.lines_out import print_line
 from auditor.cli.main import say
 from auditor.cli.options import settings_from, settings_options
-from auditor.cli.standard_streams import forget_output, output_is_told
 from auditor.config import Group, Settings
 from auditor.errors import ExitCode, ProtocolError, UsageError
 
@@ -77,7 +76,7 @@ async def _ls(
             return True
         listed += 1
         ageless += isinstance(line, Asked) and line.age_unknown
-        is_read = _print(text(line))
+        is_read = print_line(text(line))
         return is_read
 
     async with open_registries(settings, clock=clock) as registries:
@@ -92,18 +91,6 @@ async def _ls(
         say(f"of {ageless} tags the list does not tell the age; they are here, too")
     gaps = {ListState.DENIED, ListState.INCOMPLETE} & set(seen.listings.states())
     return ExitCode.FAILED if refused or gaps else ExitCode.OK
-
-
-def _print(line: str) -> bool:
-    """Print a line at once; false if nobody reads any more."""
-    with output_is_told():
-        try:
-            sys.stdout.write(line + "\n")
-            sys.stdout.flush()
-        except BrokenPipeError:
-            forget_output()
-            return False
-    return True
 
 
 def _told(listed: int, listings: Listings, target: ListTarget) -> Iterator[str]:

@@ -161,6 +161,7 @@ class Settings:
     omit_digest_tags: bool = False
     latest: int | None = None
     since: str | None = None
+    dry_run: bool = False
     output: str = "-"
     summary: str | None = None
     metrics: str | None = None

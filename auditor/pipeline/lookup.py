@@ -12,6 +12,7 @@ could say something else than its GET, it is not relied on.
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from fnmatch import translate
 from functools import cache
 
@@ -33,6 +34,14 @@ DIGEST_HEADER = "Docker-Content-Digest"
 MAX_PARSED = 64
 # Failures of a HEAD after which a GET is worth a request: it says why, or works.
 _WORTH_A_GET = frozenset({404, 500, *NO_HEAD})
+
+
+class Ask(StrEnum):
+    """What a reference costs at least."""
+
+    GET = "get"
+    HEAD = "head"
+    NONE = "none"
 
 
 class Lookup:
@@ -58,10 +67,29 @@ class Lookup:
             return await self.get(registry, reference)
         found = self._without_a_request(registry, reference.tag, seen, listed)
         if found is not None:
-            return found
+            what, document = found
+            self._content.saved[what] += 1
+            return document
         if not _is_trusted(seen) or not self._store.head_pays(registry.name):
             return await self.get(registry, reference)
         return await self._by_head(registry, reference, seen)
+
+    def least(
+        self, registry: Registry, reference: Reference, *, listed: str | None
+    ) -> Ask:
+        """The request that `document` would begin with."""
+        if reference.digest is not None:
+            known = self._content.known(registry.name, reference.digest)
+            pays = known is not None and self._store.head_pays(registry.name)
+            return Ask.HEAD if pays else Ask.GET
+        assert reference.tag is not None
+        seen = self._store.tag(registry.name, reference.repository, reference.tag)
+        if seen is None:
+            return Ask.GET
+        if self._without_a_request(registry, reference.tag, seen, listed) is not None:
+            return Ask.NONE
+        pays = _is_trusted(seen) and self._store.head_pays(registry.name)
+        return Ask.HEAD if pays else Ask.GET
 
     async def get(self, registry: Registry, reference: Reference) -> Document | Failure:
         """The manifest of a reference, fetched."""
@@ -114,7 +142,8 @@ class Lookup:
 
     def _without_a_request(
         self, registry: Registry, tag: str, seen: SeenTag, listed: str | None
-    ) -> Document | None:
+    ) -> tuple[str, Document] | None:
+        """What is known of a tag that need not be asked for, and why not."""
         if _matcher(registry.settings.immutable_tags).match(tag):
             what = "immutable_tags"
         elif (
@@ -126,9 +155,7 @@ class Lookup:
         else:
             return None
         document = self._known(registry, seen)
-        if document is not None:
-            self._content.saved[what] += 1
-        return document
+        return None if document is None else (what, document)
 
     def _known(self, registry: Registry, seen: SeenTag) -> Document | None:
         """The manifest that a tag named, as it was read then."""

@@ -208,7 +208,7 @@ def summary_lines(summary: Summary) -> list[str]:
             f"{code} {count}" for code, count in tally.warnings.most_common()
         )
         lines.append(f"  warnings: {named}")
-    lines.extend(_listing_lines(summary.listings))
+    lines.extend(listing_lines(summary.listings))
     sent = ", ".join(
         f"{count} {kind}" for kind, count in sorted(summary.requests.items()) if count
     )
@@ -280,7 +280,8 @@ def _allowance_lines(allowances: Sequence[tuple[str, Allowance]]) -> Iterator[st
         yield line
 
 
-def _listing_lines(listings: Listings) -> list[str]:
+def listing_lines(listings: Listings) -> list[str]:
+    """What was listed, and the lists that may not be whole."""
     lines = []
     for kind, entries in (
         (ListKind.REPOSITORIES, "repositories"),

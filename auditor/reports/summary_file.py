@@ -1,4 +1,4 @@
-"""The summary of a run as a file."""
+"""The summary of a run, or the forecast of one, as a file."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from pathlib import Path
 import orjson
 
 from auditor.errors import OutputError
+from auditor.reports.forecast import Forecast
 from auditor.reports.summary import Summary
 from auditor.reports.whole_file import whole_file
 
 
-def write_summary(path: str, summary: Summary) -> None:
+def write_summary(path: str, summary: Summary | Forecast) -> None:
     """Write the summary as JSON. Raises `OutputError`."""
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
     try:

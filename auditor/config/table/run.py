@@ -8,6 +8,14 @@ from auditor.config.values import choice, span, switch, whole
 
 RUN: tuple[Option, ...] = (
     Option(
+        name="dry_run",
+        value=switch(),
+        help="Read the lists and print what would be audited; fetch nothing else.",
+        where=Where.TOP,
+        group=Group.RUN,
+        flags=("--dry-run",),
+    ),
+    Option(
         name="workers",
         # More than a thousand tasks wait for the same few slots of each host.
         value=whole(1, 1024),

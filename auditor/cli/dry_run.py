@@ -1,0 +1,60 @@
+"""`auditor audit --dry-run`"""
+
+from __future__ import annotations
+
+from auditor.cli.audit_command import check_folder
+from auditor.cli.lines_out import print_line
+from auditor.cli.main import say
+from auditor.config import Settings
+from auditor.errors import ExitCode
+
+
+async def dry_run(settings: Settings) -> int:
+    """Print the references that would be audited, then what they would take.
+
+    No report is written and none is touched. Exits with 1 if something in the input
+    can be no reference, or a list is not whole.
+    """
+    from auditor.pipeline.dry_run import DryRun
+    from auditor.pipeline.entries import Entry, Refused
+    from auditor.registry.clock import SystemClock
+    from auditor.registry.open import open_registries
+    from auditor.reports.forecast import forecast_lines
+    from auditor.reports.summary_file import write_summary
+    from auditor.sources.inputs import check_lists, items_of
+    from auditor.store.open import open_store
+
+    check_lists(settings)
+    if settings.summary is not None:
+        check_folder(settings.summary)
+    clock = SystemClock()
+    is_read = True
+
+    def put(entry: Entry) -> bool:
+        nonlocal is_read
+        if isinstance(entry, Refused):
+            say(f"{entry.text}: {entry.failure.kind}: {entry.failure.detail}")
+        else:
+            is_read = print_line(str(entry.reference))
+        return is_read
+
+    async with (
+        open_registries(settings, clock=clock) as registries,
+        open_store(settings, now=clock.epoch) as store,
+    ):
+        run = DryRun(
+            settings,
+            items_of(settings),
+            registries=registries,
+            clock=clock,
+            store=store,
+        )
+        await run.run(put)
+        forecast = await run.forecast()
+    if not is_read:
+        return ExitCode.OK  # `head` has what it wanted
+    for line in forecast_lines(forecast):
+        say(line)
+    if settings.summary is not None:
+        write_summary(settings.summary, forecast)
+    return ExitCode.FAILED if forecast.refused else ExitCode.OK

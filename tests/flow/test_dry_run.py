@@ -1,0 +1,133 @@
+"""`--dry-run`: the lists are read, nothing else; what is said is what then comes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import anyio
+import orjson
+import pytest
+
+from auditor.pipeline.dry_run import DryRun
+from auditor.pipeline.entries import Entry, Refused
+from auditor.registry.open import open_registries
+from auditor.reports.forecast import Forecast
+from auditor.sandbox.fault_actions import Answer
+from auditor.sources.inputs import items_of
+from auditor.store.digest_store import DigestStore
+from tests.flow.commands import auditor
+from tests.flow.harness import (
+    BLOBS,
+    MANIFESTS,
+    PATIENCE_S,
+    TAGS,
+    TOKENS,
+    Lab,
+    lab,
+    service,
+    simple,
+)
+
+pytestmark = pytest.mark.anyio
+
+NAMES = ["app:1.0", "app:1.1", "app:2.0", "team/a:1.0", "team/b:1.0", "team/b:2.0"]
+
+
+async def dry_run(
+    here: Lab, *names: str, store: Path | None = None, **changes: object
+) -> tuple[list[str], Forecast]:
+    entries: list[str] = []
+
+    def put(entry: Entry) -> bool:
+        if isinstance(entry, Refused):
+            entries.append(f"! {entry.failure.kind}")
+        else:
+            entries.append(str(entry.reference).removeprefix(here.host + "/"))
+        return True
+
+    settings = here.settings(*map(here.ref, names), **changes)
+    with anyio.fail_after(PATIENCE_S), DigestStore(store, now=here.clock.epoch) as kept:
+        async with open_registries(settings, clock=here.clock) as registries:
+            run = DryRun(
+                settings,
+                items_of(settings),
+                registries=registries,
+                clock=here.clock,
+                store=kept,
+            )
+            await run.run(put)
+            return entries, await run.forecast()
+
+
+async def test_lists_are_read_and_nothing_else_is_asked_for() -> None:
+    async with lab(simple(NAMES), tokens=service()) as here:
+        entries, found = await dry_run(here, "app:1.0", "team/*:*", "app:1.*", "app:9*")
+        assert not here.targets(MANIFESTS)
+        assert not here.targets(BLOBS)
+        tokens = len(here.targets(TOKENS))
+        lists = len(here.targets(TAGS)) + 1
+    assert entries == [
+        "app:1.0", "team/a:1.0", "team/b:1.0", "team/b:2.0", "app:1.1", "! not_found",
+    ]  # fmt: skip
+    (host,) = found.hosts
+    assert (host.references, host.repositories) == (5, 3)
+    assert host.scopes == [
+        f"repository:{name}:pull" for name in ("app", "team/a", "team/b")
+    ]
+    assert host.wants_tokens is True
+    assert dict(host.asks) == {"get": 5}
+    assert (found.refused, found.duplicates) == (1, 1)
+    assert found.listed == {"list": lists, "token": tokens, "ping": 1}
+
+
+async def test_what_is_said_is_what_the_audit_then_asks(tmp_path: Path) -> None:
+    path = tmp_path / "digests.sqlite"
+    names = ("app:*", "team/b:2.0")
+    async with lab(simple(NAMES)) as here:
+        kept: dict[str, Any] = {"store": str(path), "no_store": False}
+        await here.audit(here.ref("app:1.*"), **kept)
+        _, found = await dry_run(here, *names, store=path)
+        (host,) = found.hosts
+        assert dict(host.asks) == {"get": 2, "head": 2}
+        assert host.wants_tokens is False
+        gets, heads = (here.faults.count(kind, MANIFESTS) for kind in ("GET", "HEAD"))
+        await here.audit(*map(here.ref, names), **kept)
+        assert here.faults.count("GET", MANIFESTS) - gets == 2
+        assert here.faults.count("HEAD", MANIFESTS) - heads == 2
+        _, found = await dry_run(here, *names, store=path)
+        assert dict(found.hosts[0].asks) == {"head": 4}
+        _, found = await dry_run(here, *names, store=path, immutable_tags=("1.*",))
+        assert dict(found.hosts[0].asks) == {"head": 2, "none": 2}
+
+
+async def test_filters_count(tmp_path: Path) -> None:
+    async with lab(simple(NAMES)) as here:
+        entries, _ = await dry_run(here, "*:*", latest=1, exclude=("2.*",))
+    assert entries == ["app:1.1", "team/a:1.0", "team/b:1.0"]
+
+
+async def test_the_command_prints_references_and_touches_no_report(
+    tmp_path: Path,
+) -> None:
+    report, summary = tmp_path / "report.jsonl", tmp_path / "forecast.json"
+    report.write_text("last night's")
+    async with lab(simple(NAMES)) as here:
+        here.faults.on("GET", "/v2/team/a/tags/list", Answer(403))
+        done = await auditor(
+            *("audit", "--dry-run", "--no-store", here.ref("app:1.*")),
+            *(here.ref("team/*:*"), "-o", str(report), "--summary", str(summary)),
+        )
+        assert not here.targets(MANIFESTS)
+    assert done.code == 1
+    assert done.out.decode().split() == [
+        here.ref(name) for name in ("app:1.0", "app:1.1", "team/b:1.0", "team/b:2.0")
+    ]
+    assert done.mistakes[0].startswith(f"{here.ref('team/a:*')}: denied: ")
+    assert done.mistakes[1] == "4 references would be audited, 1 entries fail"
+    assert report.read_text() == "last night's"
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".partial"] == []
+    written = orjson.loads(summary.read_bytes())
+    assert written["kind"] == "forecast"
+    assert written["registries"][0]["requests"]["manifest_get"] == 4
+    assert written["lists"]["tags"]["denied"] == 1
