@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from auditor.config import AttachmentMode
-from auditor.pipeline.answers import UNKNOWN, Answers, answers_of
-from auditor.pipeline.attached import Attached, Found
+from auditor.pipeline.answers import UNKNOWN, Answers
+from auditor.pipeline.attached import Attached
 from auditor.pipeline.blob_check import BlobCheck
 from auditor.pipeline.facts import Facts
 from auditor.pipeline.shared import SharedContent
@@ -42,23 +42,15 @@ class Around:
         warnings: tuple[Warn, ...] = ()
         if facts.blobs:
             warnings = await self.blobs.warnings(registry, repository, facts.blobs)
-        if not self._everywhere:
-            if not facts.attachments and not warnings:
-                return NOTHING
-            found = Found(attachments=facts.attachments, warnings=())
-        else:
+        if self._everywhere:
             found = await self._attached.to(registry, repository, facts)
+            return Surroundings(
+                attachments=found.attachments,
+                answers=found.answers,
+                warnings=(*found.warnings, *warnings),
+            )
+        if not facts.attachments and not warnings:
+            return NOTHING
         return Surroundings(
-            attachments=found.attachments,
-            answers=answers_of(
-                facts.digest,
-                {
-                    platform.digest
-                    for platform in facts.platforms
-                    if platform.layers is not None
-                },
-                found.attachments,
-                everywhere=self._everywhere and not found.warnings,
-            ),
-            warnings=(*found.warnings, *warnings),
+            attachments=facts.attachments, answers=facts.answers, warnings=warnings
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from auditor.config import AttachmentMode, ImageConfigMode
 from auditor.errors import Failure, FailureKind
+from auditor.pipeline.answers import answers_of
 from auditor.pipeline.concurrently import concurrently
 from auditor.pipeline.facts import (
     UNKNOWN_PLATFORM,
@@ -16,6 +17,7 @@ from auditor.pipeline.facts import (
     missing_platform,
     platform_name,
     platform_warnings,
+    present,
     schema1_platform,
 )
 from auditor.pipeline.shared import SharedContent
@@ -86,6 +88,13 @@ class Assembly:
                 f"it is there for {names}, which was not asked for",
             )
         left_out = {digest for digest, _ in self._left_out}
+        # Children are fetched at the same time: sorted, so that two runs agree.
+        attachments = tuple(
+            sorted(
+                {one for one in self._attachments if one.subject not in left_out},
+                key=lambda found: (found.digest, found.kind, found.subject or ""),
+            )
+        )
         schema1 = isinstance(manifest, Schema1)
         return Facts(
             digest=document.digest,
@@ -96,22 +105,15 @@ class Assembly:
             else manifest.artifact_type,
             platforms=platforms,
             platforms_left_out=len(self._left_out),
-            # Children are fetched at the same time: sorted, so that two runs agree.
-            attachments=tuple(
-                sorted(
-                    {
-                        found
-                        for found in self._attachments
-                        if found.subject not in left_out
-                    },
-                    key=lambda found: (found.digest, found.kind, found.subject or ""),
-                )
-            ),
+            attachments=attachments,
             annotations={} if isinstance(manifest, Schema1) else manifest.annotations,
             warnings=tuple(
                 sorted(set(self._warnings), key=lambda warn: (warn.code, warn.detail))
             ),
             blobs=frozenset(self._blobs),
+            answers=answers_of(
+                document.digest, present(platforms), attachments, everywhere=False
+            ),
         )
 
     async def _children(self, index: Index, *, depth: int) -> list[Platform]:

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from auditor.errors import Failure, FailureKind, ProtocolError
+from auditor.pipeline.answers import Answers, answers_of
 from auditor.pipeline.concurrently import concurrently
-from auditor.pipeline.facts import Facts
+from auditor.pipeline.facts import Facts, present
 from auditor.pipeline.lru import Lru
 from auditor.pipeline.shared import SharedContent
 from auditor.protocol.attachments import is_vague, of_descriptor, of_manifest
@@ -41,6 +42,7 @@ class Found:
     """Everything that is attached; with `warnings`, not everything was seen."""
 
     attachments: tuple[Attachment, ...]
+    answers: Answers
     warnings: tuple[Warn, ...]
 
 
@@ -138,20 +140,23 @@ class _Search:
         self._keep(self._facts.attachments)
         # The first answer tells whether the host has the API: one request, not many.
         await self._about(root)
-        others = {
-            platform.digest
-            for platform in self._facts.platforms
-            if platform.layers is not None and platform.digest != root
-        }
+        others = present(self._facts.platforms) - {root}
         await concurrently(self._about, sorted(others), at_once=AT_ONCE)
         vague = [one for one in self._found.values() if is_vague(one)]
         await concurrently(self._look_into, vague, at_once=AT_ONCE)
+        attachments = tuple(
+            sorted(
+                self._found.values(),
+                key=lambda one: (one.digest, one.kind, one.subject or ""),
+            )
+        )
         return Found(
-            attachments=tuple(
-                sorted(
-                    self._found.values(),
-                    key=lambda one: (one.digest, one.kind, one.subject or ""),
-                )
+            attachments=attachments,
+            answers=answers_of(
+                root,
+                present(self._facts.platforms),
+                attachments,
+                everywhere=not self._warnings,
             ),
             warnings=tuple(sorted(self._warnings, key=lambda warn: warn.detail)),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from auditor.pipeline.answers import UNKNOWN, Answers
 from auditor.protocol.attachments import of_descriptor
 from auditor.protocol.document import Document
 from auditor.protocol.image_config import ImageConfig
@@ -57,6 +58,8 @@ class Facts:
     annotations: Mapping[str, str]
     warnings: tuple[Warn, ...]
     blobs: frozenset[NamedBlob] = frozenset()
+    # What the attachments above answer, as far as they do.
+    answers: Answers = UNKNOWN
 
     @property
     def architectures(self) -> tuple[str, ...]:
@@ -81,6 +84,11 @@ class Facts:
         return distinct_size(
             layer for platform in self.platforms for layer in platform.layers or ()
         )
+
+
+def present(platforms: Iterable[Platform]) -> set[str]:
+    """The digests of those that are there."""
+    return {one.digest for one in platforms if one.layers is not None}
 
 
 def platform_name(platform: Platform | PlatformSpec) -> str | None:
