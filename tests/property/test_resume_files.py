@@ -76,9 +76,11 @@ def _cut_short(record: Record) -> Record:
 @dataclass(frozen=True, kw_only=True)
 class Crash:
     """A run and what it left: `order` are the records that `.partial` got, in their
-    order, cut after so much of it; `early` those that the journal got."""
+    order, cut after so much of it; `early` those that the journal got. What is at the
+    places of `dropped` is found to be too old once it is known, and has no record."""
 
     records: tuple[Record, ...]
+    dropped: frozenset[int]
     shape: Shape
     order: tuple[Record, ...]
     cut: float
@@ -91,21 +93,24 @@ def crashes(draw: st.DrawFn) -> Crash:
     made = [_image, _image, _image, _failure, _malformed]
     kinds = draw(st.lists(st.sampled_from(made), min_size=1, max_size=9))
     records = tuple(make(number) for number, make in enumerate(kinds))
+    dropped = draw(st.frozensets(st.integers(0, len(records) - 1), max_size=2))
+    written = [one for n, one in enumerate(records) if n not in dropped]
     strangers = [_image(number) for number in (90, 91)]
     order = [
         draw(st.sampled_from([record, record, record, _cut_short(record)]))
         if _name(record)
         else record
-        for record in draw(st.permutations([*records, *strangers]))
+        for record in draw(st.permutations([*written, *strangers]))
     ]
     if draw(st.booleans()):
-        order = list(records)
+        order = list(written)
     return Crash(
         records=records,
+        dropped=dropped,
         shape=draw(st.sampled_from(Shape)),
         order=tuple(order),
         cut=draw(st.floats(0, 1)),
-        early=tuple(draw(st.lists(st.sampled_from(records), max_size=4, unique_by=id))),
+        early=tuple(written[: draw(st.integers(0, 4))]),
         early_cut=draw(st.sampled_from([1, 1, draw(st.floats(0, 1))])),
     )
 
@@ -128,14 +133,15 @@ async def _crash(crash: Crash, told: Settings) -> None:
     output.with_name("out.journal").write_bytes(kept)
 
 
-async def _go_on(report: Report, records: Sequence[Record]) -> list[Record]:
+async def _go_on(report: Report, crash: Crash, many: int) -> None:
     """What a run does: pass over what is there, make the rest."""
-    made = []
-    for record in records:
-        if report.kept is None or report.kept.take(_name(record)) is None:
-            made.append(record)
-            await report.put(record)
-    return made
+    for number, record in enumerate(crash.records[:many]):
+        kept = report.kept
+        if kept is None or kept.take(_name(record)) is None:
+            if kept is not None:
+                kept.made(written=number not in crash.dropped)
+            if number not in crash.dropped:
+                await report.put(record)
 
 
 @settings(max_examples=120, deadline=None)
@@ -146,15 +152,19 @@ def test_a_resumed_report_is_the_undisturbed_one(
     async def main(folder: str) -> None:
         output = Path(folder, "out")
         told = Settings(output=str(output), shape=crash.shape, order=order, resume=True)
-        whole = _written(crash.records, crash.shape)
+        written = [
+            record
+            for number, record in enumerate(crash.records)
+            if number not in crash.dropped
+        ]
+        whole = _written(written, crash.shape)
         await _crash(crash, Settings(output=str(output), shape=crash.shape))
         said: list[str] = []
         # The resumed run crashes, too, after a part of what was left to do.
         async with open_report(told, now=NOW, tell=said.append) as report:
-            many = int(len(crash.records) * again)
-            await _go_on(report, crash.records[:many])
+            await _go_on(report, crash, int(len(crash.records) * again))
         async with open_report(told, now=NOW, tell=said.append) as report:
-            await _go_on(report, crash.records)
+            await _go_on(report, crash, len(crash.records))
             await report.commit()
         assert [path.name for path in Path(folder).iterdir()] == ["out"]
         if order is Order.INPUT:
