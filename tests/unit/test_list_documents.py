@@ -11,7 +11,7 @@ import pytest
 
 from auditor.errors import UsageError
 from auditor.protocol.reference import TagPattern
-from auditor.sources.lists import Listed, documents, read_list
+from auditor.sources.lists import Listed, read_list, whole_text
 from auditor.sources.lists import yaml_tree as yaml_module
 from auditor.sources.lists.yaml_tree import read_yaml
 from tests.unit.test_lists import DIGEST, items, told
@@ -270,6 +270,70 @@ def test_an_item_that_is_no_object_is_said() -> None:
     assert len(found) == 5
 
 
+@pytest.mark.parametrize("indent", [1, 2, 4, "\t"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_list_of_any_length_is_read_an_object_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, indent: int | str, end: str
+) -> None:
+    monkeypatch.setattr(whole_text, "MAX_DOCUMENT_CHARS", 3000)
+    pods = [
+        pod(f"web-{number}", spec={"containers": [{"image": f"a.io/x:{number}"}]})
+        for number in range(200)
+    ]
+    document = {"apiVersion": "v1", "items": pods, "kind": "List", "metadata": {}}
+    lines = json.dumps(document, indent=indent).split("\n")
+    assert sum(map(len, lines)) > 3000 * 10
+    found = items(end.join(lines).encode())
+    assert [item.place for item in found] == [
+        f"list:shop/web-{number}/-" for number in range(200)
+    ]
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [None, pod(spec=CONTAINERS), {"spec": CONTAINERS}],
+        [{"spec": CONTAINERS}, pod(spec=CONTAINERS)],
+        [pod(spec=CONTAINERS), 7, {"spec": CONTAINERS}, pod(spec=CONTAINERS)],
+        [[pod()], pod(spec=CONTAINERS), []],
+    ],
+)
+def test_however_the_entries_of_a_list_are_mixed_none_is_lost(
+    entries: list[Any],
+) -> None:
+    document = {"kind": "PodList", "items": entries, "apiVersion": "v1"}
+    pretty = told(json.dumps(document, indent=2).encode())
+    compact = told(json.dumps(document).encode())
+    wrong = [line for line in compact if "not an object" in line]
+    assert sorted({line.partition(" ")[2] for line in pretty}) == sorted(
+        {line.partition(" ")[2] for line in compact}
+    )
+    assert [line for line in pretty if "not an object" in line] == [
+        line.replace("1 !", "list !") for line in wrong
+    ]
+
+
+def test_a_mistake_in_an_item_is_told_with_its_line() -> None:
+    document = {"apiVersion": "v1", "items": [pod(), pod("bad")], "kind": "List"}
+    text = json.dumps(document, indent=4).replace('"bad"', "bad")
+    line = text.split("\n").index(
+        next(one for one in text.split("\n") if " bad" in one)
+    )
+    with pytest.raises(UsageError, match=rf"^list:{line + 1}:\d+: not JSON: "):
+        items(text.encode())
+
+
+def test_a_list_that_breaks_off_gives_what_it_has_and_is_then_refused() -> None:
+    document = {"apiVersion": "v1", "items": [pod(spec=CONTAINERS), pod()]}
+    text = json.dumps(document, indent=4)
+    found = read_list(text[: len(text) - 40].split("\n"), "list")
+    assert [str(next(found).place) for _ in range(4)] == [
+        f"list:shop/web-0/{name}" for name in ("wait", "app", "debug", "model")
+    ]
+    with pytest.raises(UsageError, match=r"^list:\d+:\d+: not JSON: "):
+        next(found)
+
+
 # -- compose ---------------------------------------------------------------------
 
 
@@ -438,7 +502,7 @@ def test_merged_mappings_count_as_often_as_they_are_meant(
 def test_a_document_larger_than_the_limit_is_refused_with_a_way_round(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(documents, "MAX_DOCUMENT_CHARS", 10)
+    monkeypatch.setattr(whole_text, "MAX_DOCUMENT_CHARS", 10)
 
     def endless() -> Any:
         yield "{"

@@ -1,7 +1,4 @@
-"""Lists that are one whole document: YAML, JSON over several lines, Dockerfiles.
-
-They are held in memory, which is why they have a limit.
-"""
+"""Lists that are one whole document: YAML, JSON over several lines, Dockerfiles."""
 
 from __future__ import annotations
 
@@ -9,18 +6,15 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import orjson
-
 from auditor.errors import UsageError
 from auditor.sources.lists.compose import is_compose, read_compose
 from auditor.sources.lists.dockerfile import is_dockerfile, read_dockerfile
 from auditor.sources.lists.items import Item
+from auditor.sources.lists.json_parts import Rest, parts_of
 from auditor.sources.lists.kubernetes import is_kubernetes, read_kubernetes
 from auditor.sources.lists.skopeo import is_skopeo, read_skopeo
+from auditor.sources.lists.whole_text import WholeText
 from auditor.sources.lists.yaml_tree import read_yaml
-
-# Some eight thousand pods, at the 8 KB that one takes in kubectl's JSON.
-MAX_DOCUMENT_CHARS = 64 * 1024 * 1024
 
 # `key:` or `"key":` with a value or nothing after it; what begins with any other of
 # YAML's indicators is no mapping. No reference has a colon at its end or before a
@@ -31,8 +25,8 @@ _YAML = re.compile(
 )
 _KNOWN = "skopeo's sync YAML, Kubernetes objects or a compose file"
 
-# The text of a document, and its name, to the items that it gives.
-Document = Callable[[str, str], Iterator[Item]]
+# The lines of a document, and its name, to the items that it gives.
+Document = Callable[[Iterable[str], str], Iterator[Item]]
 
 
 def document_format(line: str) -> Document | None:
@@ -44,29 +38,8 @@ def document_format(line: str) -> Document | None:
     if line == "{":
         return _read_json
     if is_dockerfile(line):
-        return read_dockerfile
+        return _read_dockerfile
     return _read_yaml if _YAML.match(line) else None
-
-
-def read_whole(read: Document, lines: Iterable[str], name: str) -> Iterator[Item]:
-    """The items of a document whose lines these are.
-
-    Raises `UsageError` for one that is too large or not what it began as.
-    """
-    parts: list[str] = []
-    size = 0
-    for line in lines:
-        size += len(line) + 1
-        if size > MAX_DOCUMENT_CHARS:
-            raise UsageError(
-                f"{name}: the document is larger than {MAX_DOCUMENT_CHARS:,}"
-                " characters; an object a line is read without a limit, as"
-                " `jq -c '.items[]'` makes of what kubectl prints"
-            )
-        parts += (line, "\n")
-    text = "".join(parts)
-    _check_text(text, name)
-    yield from read(text, name)
 
 
 def read_object(document: object, name: str) -> Iterator[Item] | None:
@@ -80,19 +53,24 @@ def read_object(document: object, name: str) -> Iterator[Item] | None:
     return None
 
 
-def _read_yaml(text: str, name: str) -> Iterator[Item]:
-    for document in read_yaml(text, name):
+def _read_yaml(lines: Iterable[str], name: str) -> Iterator[Item]:
+    for document in read_yaml(WholeText.of(lines, name).text(), name):
         if document is not None:
             yield from _known(document, name)
 
 
-def _read_json(text: str, name: str) -> Iterator[Item]:
-    try:
-        document = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        place = f"{name}:{error.lineno}:{error.colno}"
-        raise UsageError(f"{place}: not JSON: {error.msg}") from None
-    yield from _known(document, name)
+def _read_dockerfile(lines: Iterable[str], name: str) -> Iterator[Item]:
+    return read_dockerfile(WholeText.of(lines, name).text(), name)
+
+
+def _read_json(lines: Iterable[str], name: str) -> Iterator[Item]:
+    """The objects of a Kubernetes list one by one, whatever else it is as a whole."""
+    seen: set[str] = set()
+    for part in parts_of(lines, name):
+        if is_kubernetes(part.document):
+            yield from read_kubernetes(part.document, name, seen)
+        elif isinstance(part, Rest):
+            yield from _known(part.document, name)
 
 
 def _known(document: Any, name: str) -> Iterator[Item]:
@@ -100,11 +78,3 @@ def _known(document: Any, name: str) -> Iterator[Item]:
     if items is None:
         raise UsageError(f"{name}: neither a list of references nor {_KNOWN}")
     return items
-
-
-def _check_text(text: str, name: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        line = text.count("\n", 0, error.start) + 1
-        raise UsageError(f"{name}:{line}: the line is not UTF-8 text") from None

@@ -40,13 +40,16 @@ def is_kubernetes(document: object) -> TypeGuard[dict[str, Any]]:
     )
 
 
-def read_kubernetes(document: dict[str, Any], name: str) -> Iterator[Item]:
+def read_kubernetes(
+    document: dict[str, Any], name: str, seen: set[str] | None = None
+) -> Iterator[Item]:
     """The images of an object or of a list of objects, each once.
 
-    Their place is `name:namespace/pod/container`. What is not as the API has it is
-    an item that says so.
+    `seen` are those of other objects of the same list. The place of an item is
+    `name:namespace/pod/container`. What is not as the API has it is an item that says
+    so.
     """
-    seen: set[str] = set()
+    seen = set() if seen is None else seen
     for found in _objects(document):
         if not isinstance(found, dict):
             yield malformed("", name, "an item of the list is not an object")

@@ -8,7 +8,7 @@ from itertools import chain, repeat
 
 from auditor.errors import UsageError
 from auditor.sources.lists.csv_rows import Rows
-from auditor.sources.lists.documents import document_format, read_whole
+from auditor.sources.lists.documents import document_format
 from auditor.sources.lists.items import Item, malformed
 from auditor.sources.lists.json_lines import read_json
 from auditor.sources.lists.lines import MAX_LINE_CHARS
@@ -52,7 +52,7 @@ def read_list(lines: Iterable[str], name: str) -> Iterator[Item]:
         elif document := document_format(line):
             blank = repeat("", number - 1 - len(opening))
             whole = chain(opening, blank, (line,), lines)
-            yield from read_whole(document, whole, name)
+            yield from document(whole, name)
             return
         else:
             read = read_json if start[0] == "{" else _text_unless_array(start, place)
