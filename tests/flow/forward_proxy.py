@@ -7,14 +7,17 @@ async with forward_proxy({"registry.test": "127.0.0.1:40123"}) as proxy:
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
-from anyio.abc import ByteStream, SocketAttribute
+from anyio.abc import ByteStream, Listener, SocketAttribute
 from anyio.streams.buffered import BufferedByteReceiveStream
+from anyio.streams.tls import TLSListener
 
 _GONE = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
 _MAX_HEAD_BYTES = 65536
@@ -95,13 +98,17 @@ async def forward_proxy(
     *,
     authorization: str | None = None,
     refuses: int | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[ForwardProxy]:
-    """A proxy on a free port of the loopback interface."""
+    """A proxy on a free port of the loopback interface; with `tls`, an https one."""
     proxy = ForwardProxy(names=names, authorization=authorization, refuses=refuses)
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     port = listener.extra(SocketAttribute.local_port)  # noqa: S610
     proxy.address = f"127.0.0.1:{port}"
-    async with listener, anyio.create_task_group() as group:
-        group.start_soon(listener.serve, proxy.serve)
+    serving: Listener[Any] = listener
+    if tls is not None:
+        serving = TLSListener(listener, tls, standard_compatible=False)
+    async with serving, anyio.create_task_group() as group:
+        group.start_soon(serving.serve, proxy.serve)
         yield proxy
         group.cancel_scope.cancel()

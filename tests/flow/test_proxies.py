@@ -70,6 +70,30 @@ async def test_https_goes_through_a_tunnel_that_sees_no_secret(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("over_tls", [False, True])
+async def test_the_proxy_itself_may_be_asked_over_https(
+    tmp_path: Path, over_tls: bool
+) -> None:
+    authority = Authority(tmp_path)
+    async with (
+        lab(
+            simple(NAMES), tls=authority.server(REGISTRY) if over_tls else None
+        ) as here,
+        forward_proxy(
+            {REGISTRY: here.host}, tls=authority.server("127.0.0.1")
+        ) as through,
+    ):
+        here.host = REGISTRY
+        outcome = await here.audit(
+            *map(here.ref, NAMES),
+            proxy=f"https://{through.address}",
+            ca_file=str(authority.file),
+            insecure_http=not over_tls,
+        )
+        assert through.seen
+    assert outcome.kinds == ["image", "image"]
+
+
+@pytest.mark.parametrize("over_tls", [False, True])
 async def test_the_proxy_s_own_password_goes_to_the_proxy_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, over_tls: bool
 ) -> None:

@@ -17,7 +17,7 @@ def https(host: str, port: int) -> Origin:
     return Origin(scheme="https", host=host, port=port)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(TEXT, TEXT, HOSTS, PORTS)
 def test_any_environment_gives_a_choice_and_no_exception(
     proxy: str, no_proxy: str, host: str, port: int
@@ -29,7 +29,7 @@ def test_any_environment_gives_a_choice_and_no_exception(
         assert safe_text(found.detail, 1000) == found.detail
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(TEXT.filter(bool), TEXT.filter(lambda text: len(text) > 3))
 def test_no_password_of_a_proxy_shows(name: str, password: str) -> None:
     found = parse_proxy(f"socks5://{name}:{password}@proxy:1", "ALL_PROXY")
@@ -37,7 +37,7 @@ def test_no_password_of_a_proxy_shows(name: str, password: str) -> None:
     assert repr(found) == repr(plain)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(HOSTS, HOSTS, PORTS, st.sampled_from(["", ".", "*."]), st.booleans())
 def test_an_exception_is_for_a_name_and_what_is_below_it(
     named: str, host: str, port: int, prefix: str, below: bool
@@ -50,7 +50,7 @@ def test_an_exception_is_for_a_name_and_what_is_below_it(
         assert (proxies.choose(https(asked, port)) is None) == direct
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(HOSTS, PORTS, PORTS)
 def test_an_exception_with_a_port_is_for_that_port(
     host: str, port: int, other: int

@@ -11,10 +11,12 @@ from auditor.protocol.reference import (
     Reference,
     Selector,
     TagPattern,
+    at_mirror,
     parse_reference,
     parse_selector,
 )
 from auditor.protocol.reference_mistake import mistake_in
+from auditor.protocol.registry_name import namespace_name, registry_name
 from auditor.protocol.repository_pattern import (
     RepositoryPattern,
     is_glob,
@@ -146,3 +148,38 @@ def test_what_matches_is_below_what_the_pattern_says(
     path = "/".join(components)
     if pattern.below is not None and pattern.matches_repository(path):
         assert path.startswith(pattern.below + "/")
+
+
+# -- parts of registries, and mirrors --------------------------------------------
+
+
+@settings(max_examples=50, deadline=None)
+@given(HOST, PATH, REFERENCES)
+def test_a_part_of_a_registry_has_one_name_and_can_be_a_mirror(
+    host: str, path: str, reference: Reference
+) -> None:
+    name = namespace_name(f"{host}/{path}")
+    assert namespace_name(name) == name
+    assert name == f"{registry_name(host)}/{path}"
+    for mirror, repository in (
+        (name, f"{path}/{reference.repository}"),
+        (registry_name(host), reference.repository),
+    ):
+        found = at_mirror(reference, mirror)
+        assert (found.registry, found.repository) == (registry_name(host), repository)
+        assert (found.tag, found.digest) == (reference.tag, reference.digest)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(max_size=40) | st.builds("{}/{}".format, HOST, st.text(max_size=12)))
+def test_any_text_is_a_part_of_a_registry_or_is_refused_as_one(text: str) -> None:
+    name, kind = None, FailureKind.INVALID_REFERENCE
+    try:
+        name = namespace_name(text)
+    except ProtocolError as error:
+        kind = error.kind
+    assert kind is FailureKind.INVALID_REFERENCE
+    if name is not None:
+        assert (
+            parse_reference(f"{name}/a:1").repository == f"{name.partition('/')[2]}/a"
+        )
