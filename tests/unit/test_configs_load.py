@@ -101,6 +101,15 @@ def says_accounts(settings: Settings) -> bool:
     )
 
 
+def says_whole_registry(settings: Settings) -> bool:
+    return (
+        settings.references == ("registry.example.com/*:*",)
+        and settings.exclude_repositories == ("**/cache", "archive/**")
+        and (settings.latest, settings.since) == (10, "365d")
+        and settings.omit_digest_tags
+    )
+
+
 EXAMPLES: dict[str, Callable[[Settings], bool]] = {
     "accounts.toml": says_accounts,
     "demo.toml": says_demo,
@@ -111,6 +120,7 @@ EXAMPLES: dict[str, Callable[[Settings], bool]] = {
     "harbor.toml": says_harbor,
     "gitlab.toml": says_gitlab,
     "kubernetes.toml": says_kubernetes,
+    "whole-registry.toml": says_whole_registry,
 }
 
 

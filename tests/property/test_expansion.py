@@ -1,0 +1,86 @@
+"""Whatever a catalog and its lists hold, each good name is taken once and counted."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auditor.pipeline.catalog import Catalog, mistakes_of_catalog
+from auditor.pipeline.selection import Selection
+from auditor.protocol.reference import is_repository
+from auditor.protocol.repository_pattern import RepositoryPattern, path_matches
+from auditor.protocol.tag_filter import TagFilter
+from auditor.registry.lister import Page
+from auditor.reports.listings import ListState
+
+NAME = st.sampled_from(
+    [
+        "a",
+        "b",
+        "a/b",
+        "a/b/c",
+        "b/a",
+        "A",
+        "",
+        "../a",
+        "a//b",
+        "a/",
+        "é",
+        "a b",
+        "x" * 256,
+    ]
+)
+PAGES = st.lists(st.tuples(st.lists(NAME, max_size=5), st.integers(0, 2)), max_size=5)
+PATH = st.sampled_from(["**", "a/*", "a/**", "**/a", "?", "[ab]/?", "z*"])
+
+
+@given(PAGES, PATH, st.sampled_from([(), ("a/**",), ("**",)]), st.booleans())
+def test_a_catalogs_good_names_are_chosen_once_and_all_are_counted(
+    pages: list[tuple[list[str], int]],
+    path: str,
+    excluded: tuple[str, ...],
+    ends: bool,
+) -> None:
+    pattern = RepositoryPattern(registry="r.example", repository=path, pattern="*")
+    rules = Selection(tags=TagFilter(exclude_repositories=excluded))
+    catalog = Catalog(pattern, rules)
+    chosen = [
+        name
+        for number, (names, unreadable) in enumerate(pages, 1)
+        for name in catalog.chosen(
+            Page(
+                entries=tuple(names),
+                number=number,
+                last=ends and number == len(pages),
+                unreadable=unreadable,
+            )
+        )
+    ]
+    every = [name for names, _ in pages for name in names]
+    good = [name for name in every if is_repository(name)]
+    expected = [
+        name
+        for name in dict.fromkeys(good)
+        if path_matches(path, name)
+        and not any(path_matches(other, name) for other in excluded)
+    ]
+    assert chosen == expected
+    listing = catalog.listing
+    unreadable = sum(count for _, count in pages)
+    assert listing.entries == len(every) + unreadable
+    assert listing.repositories == len(good)
+    assert listing.invalid == len(every) - len(good) + unreadable
+    assert listing.chosen == len(expected)
+    mistakes = list(mistakes_of_catalog(pattern, listing, None))
+    if mistakes:
+        listing.failure = mistakes[0].kind
+    # Nothing that is not whole is called complete, and nothing empty is good news.
+    if listing.state in {ListState.COMPLETE, ListState.SUSPICIOUS}:
+        assert ends
+        assert not listing.invalid
+        assert good
+    assert bool(mistakes) is (
+        bool(listing.invalid)
+        or not good
+        or not any(path_matches(path, name) for name in good)
+    )

@@ -1,0 +1,126 @@
+"""A list of tags that tells more than names: digests, times, how many there are."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import anyio
+import pytest
+
+from auditor.pipeline.entries import Asked, Refused
+from auditor.pipeline.selection import Selection
+from auditor.pipeline.steps import TagPage, TagsOf
+from auditor.pipeline.tag_list import TagList
+from auditor.protocol.reference import TagPattern
+from auditor.protocol.tag_filter import TagFilter
+from auditor.registry.lister import ListedTag, Page
+from auditor.reports.listings import Listing, ListState
+
+pytestmark = pytest.mark.anyio
+
+DIGEST = "sha256:" + "ab" * 32
+OLD = datetime(2026, 1, 1, tzinfo=UTC)
+NEW = datetime(2026, 11, 20, tzinfo=UTC)
+SINCE = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+def page(*tags: ListedTag, last: bool = True, total: int | None = None) -> TagPage:
+    return Page(entries=tags, number=1, last=last, total=total)
+
+
+async def read(
+    *pages: TagPage, pattern: str = "*", selection: Selection | None = None
+) -> tuple[list[Asked], list[str], Listing]:
+    """The references, the details of what was refused, and the account."""
+    give, take = anyio.create_memory_object_stream[TagPage](len(pages))
+    for one in pages:
+        give.send_nowait(one)
+    give.close()
+    tags = TagList(
+        TagsOf(
+            pattern=TagPattern(registry="r", repository="app", pattern=pattern),
+            place="",
+            pages=take,
+        ),
+        selection or Selection(),
+    )
+    async with take:
+        entries = [entry async for entry in tags.entries()]
+    return (
+        [entry for entry in entries if isinstance(entry, Asked)],
+        [entry.failure.detail for entry in entries if isinstance(entry, Refused)],
+        tags.listing,
+    )
+
+
+async def test_what_the_list_says_of_a_tag_travels_with_its_reference() -> None:
+    tag = ListedTag("1", digest=DIGEST, size=5, created=NEW)
+    (asked,), refused, _ = await read(page(tag))
+    assert (asked.digest, asked.listed, asked.told) == (DIGEST, True, tag)
+    assert refused == []
+
+
+@pytest.mark.parametrize("digest", ["md5:00", "ab" * 32, "", None])
+async def test_a_digest_that_is_none_says_nothing(digest: str | None) -> None:
+    (asked,), _, _ = await read(page(ListedTag("1", digest=digest)))
+    assert asked.digest is None
+
+
+@pytest.mark.parametrize(
+    ("tag", "age_unknown"),
+    [
+        (ListedTag("1", created=NEW), False),
+        (ListedTag("1", created=OLD), None),
+        (ListedTag("1", pushed=OLD), None),
+        (ListedTag("1", pushed=NEW), True),
+        (ListedTag("1"), True),
+    ],
+)
+async def test_nothing_is_fetched_to_see_an_age_that_the_list_tells(
+    tag: ListedTag, age_unknown: bool | None
+) -> None:
+    asked, refused, listing = await read(page(tag), selection=Selection(since=SINCE))
+    assert [one.age_unknown for one in asked] == (
+        [] if age_unknown is None else [age_unknown]
+    )
+    assert (listing.matched, listing.filtered) == (len(asked), 1 - len(asked))
+    assert refused == []
+
+
+async def test_without_since_no_age_is_asked_for() -> None:
+    (asked,), _, _ = await read(page(ListedTag("1", created=OLD)))
+    assert asked.age_unknown is False
+
+
+async def test_the_newest_of_all_pages_come_at_the_end() -> None:
+    newest = Selection(tags=TagFilter(latest=2))
+    asked, _, listing = await read(
+        page(ListedTag("1.0"), ListedTag("3.0"), last=False),
+        page(ListedTag("2.0"), ListedTag("latest")),
+        selection=newest,
+    )
+    assert [one.reference.tag for one in asked] == ["3.0", "2.0"]
+    assert (listing.tags, listing.matched, listing.filtered) == (4, 2, 2)
+
+
+async def test_fewer_tags_than_the_product_counts_are_an_incomplete_list() -> None:
+    asked, refused, listing = await read(page(ListedTag("1"), total=3))
+    assert len(asked) == 1
+    assert refused == ["the list of app should have 3 tags and lists 1"]
+    assert listing.state is ListState.INCOMPLETE
+
+
+async def test_what_the_product_counts_is_not_suspicious() -> None:
+    tags = [ListedTag(str(number)) for number in range(100)]
+    _, _, listing = await read(page(*tags))
+    assert listing.state is ListState.SUSPICIOUS
+    _, _, listing = await read(page(*tags, total=100))
+    assert listing.state is ListState.COMPLETE
+
+
+async def test_everything_filtered_out_is_no_failure_and_no_match_is_one() -> None:
+    nothing = Selection(tags=TagFilter(include=("x*",)))
+    asked, refused, listing = await read(page(ListedTag("1")), selection=nothing)
+    assert (asked, refused, listing.filtered) == ([], [], 1)
+    _, refused, _ = await read(page(ListedTag("1")), pattern="2*", selection=nothing)
+    assert refused == ["none of the 1 tags of app matches 2*"]
