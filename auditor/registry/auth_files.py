@@ -55,13 +55,20 @@ def auth_file_paths(environment: Mapping[str, str]) -> Iterator[Path]:
 
 
 def _only(path: Path, named_by: str) -> tuple[DockerConfig, ...]:
-    if not path.exists():
+    data = _data(path)
+    if data is None:
         raise UsageError(f"{path}: no such file, which {named_by}")
-    config = _read(path)
+    config = _parsed(data, path)
     return () if config is None else (config,)
 
 
 def _read(path: Path) -> DockerConfig | None:
+    data = _data(path)
+    return None if data is None else _parsed(data, path)
+
+
+def _data(path: Path) -> bytes | None:
+    """What is in a file; None if there is none."""
     try:
         with path.open("rb") as stream:
             data = stream.read(MAX_FILE_BYTES + 1)
@@ -71,4 +78,8 @@ def _read(path: Path) -> DockerConfig | None:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     if len(data) > MAX_FILE_BYTES:
         raise UsageError(f"{path}: larger than {MAX_FILE_BYTES} bytes")
+    return data
+
+
+def _parsed(data: bytes, path: Path) -> DockerConfig | None:
     return parse_docker_config(data, str(path)) if data.strip() else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,6 +12,8 @@ from typing import NoReturn
 
 from auditor.config import RegistrySettings
 from auditor.errors import UsageError
+
+log = logging.getLogger("auditor.registry")
 
 # Where docker and containers/image look, the nearest first: a folder for each
 # `host[:port]` (containers-certs.d(5); docs.docker.com, "Verify repository client with
@@ -47,12 +50,26 @@ def tls_files(
     """What the settings say of a registry and, where `found`, docker's folders hold.
 
     A certificate of the settings takes the place of one that is found; CAs add up.
+    Nobody asked for what is found: what of it cannot be used is told and left out.
     """
-    files = _in_folder(name, environment) if found and name else SYSTEM_TRUST
-    if settings.ca_file is not None:
-        files = replace(files, ca_files=(settings.ca_file, *files.ca_files))
-    if settings.cert_file is not None:
-        files = replace(files, cert_file=settings.cert_file, key_file=settings.key_file)
+    said = TlsFiles(
+        ca_files=() if settings.ca_file is None else (settings.ca_file,),
+        cert_file=settings.cert_file,
+        key_file=settings.key_file,
+    )
+    if name is None or not found:
+        return said
+    beside = _in_folder(name, environment)
+    files = replace(
+        said if said.cert_file is not None else beside,
+        ca_files=(*said.ca_files, *beside.ca_files),
+    )
+    try:
+        tls_context(files)
+    except UsageError as error:
+        if files != said:
+            log.warning("%s; going without what certs.d has for %s", error, name)
+        return said
     return files
 
 

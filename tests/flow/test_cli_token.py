@@ -85,6 +85,26 @@ async def test_without_a_credential_it_asks_as_anyone() -> None:
     assert b"account     anonymous" in done.out
 
 
+async def test_a_bare_token_is_nobody_s(tmp_path: Path) -> None:
+    tokens = _service()
+    tokens.clock = time.time
+    token = tokens.issue(ROBOT, ["repository:team/app:pull"])
+    path = tmp_path / "auth.json"
+    async with lab(tokens=tokens) as here:
+        tokens.clock = time.time
+        path.write_text(
+            orjson.dumps({"auths": {here.host: {"registrytoken": token}}}).decode()
+        )
+        done = await auditor("token", here.ref("team/app"), "--authfile", str(path))
+        assert here.faults.count("GET", "/token") == 0
+    assert (done.code, done.said) == (0, [])
+    shown = done.out.decode()
+    assert "account     not known: a bare token" in shown
+    assert f'credential  {path}: auths."{here.host}"' in shown
+    assert shown.endswith("pull on team/app: granted\n")
+    assert token not in shown
+
+
 async def test_json_says_the_same_with_stable_keys(tmp_path: Path) -> None:
     tokens = _service()
     async with lab(tokens=tokens) as here:

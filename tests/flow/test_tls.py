@@ -175,7 +175,26 @@ def test_the_folder_of_a_registry_is_used(authority: Authority, tmp_path: Path) 
     assert files(host) == expected
     assert files("dtr.example.com") == TlsFiles()
     assert files(host, found=False) == TlsFiles()
-    assert files(host, ca_file="own.pem", cert_file="own.cert") == TlsFiles(
-        ca_files=("own.pem", str(folder / "ca.crt")), cert_file="own.cert"
+    own: dict[str, Any] = {"ca_file": str(authority.file), "cert_file": str(pair.cert)}
+    assert files(host, **own, key_file=str(pair.key)) == TlsFiles(
+        ca_files=(str(authority.file), str(folder / "ca.crt")),
+        cert_file=str(pair.cert),
+        key_file=str(pair.key),
     )
     assert tls_context(expected).get_ca_certs()
+
+
+def test_what_is_found_and_cannot_be_used_is_told_and_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Keys in docker's folder are often root's alone; nobody asked for them here."""
+    folder = tmp_path / ".config" / "containers" / "certs.d" / "dtr.example.com"
+    folder.mkdir(parents=True)
+    (folder / "ca.crt").write_text("no certificate")
+    found = tls_files(
+        "dtr.example.com", RegistrySettings(), {"HOME": str(tmp_path)}, found=True
+    )
+    assert found == TlsFiles()
+    (message,) = caplog.messages
+    assert f"{folder}/ca.crt: not a readable PEM file" in message
+    assert "going without what certs.d has for dtr.example.com" in message

@@ -170,6 +170,10 @@ def test_an_unreadable_file_is_not_taken_for_none(tmp_path: Path) -> None:
     (tmp_path / "config.json").mkdir()
     with pytest.raises(UsageError, match="cannot be read: Is a directory"):
         Credentials.from_settings(Settings(), {"DOCKER_CONFIG": str(tmp_path)})
+    (tmp_path / "config.json").rmdir()
+    (tmp_path / "config.json").symlink_to("config.json")
+    with pytest.raises(UsageError, match="cannot be read: Too many levels of symbolic"):
+        Credentials.from_settings(Settings(authfile=f"{tmp_path}/config.json"), {})
     with pytest.raises(UsageError, match="larger than 1048576 bytes"):
         Credentials.from_settings(Settings(authfile="/dev/zero"), {})
 

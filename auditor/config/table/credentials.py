@@ -9,7 +9,7 @@ CREDENTIALS: tuple[Option, ...] = (
     Option(
         name="docker_config",
         value=switch(),
-        help="Use the credentials that docker, podman and skopeo keep.",
+        help="Use the credentials and certs.d folders of docker, podman and skopeo.",
         where=Where.TOP,
         group=Group.CREDENTIALS,
         flags=("--docker-config/--no-docker-config",),
