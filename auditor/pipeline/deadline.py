@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
+from types import TracebackType
 
 import anyio
 
@@ -26,17 +26,51 @@ class Deadline:
         for scope, patience_s in self._scopes.items():
             _end(scope, patience_s)
 
-    @contextmanager
-    def scope(self, patience_s: float = 0.0) -> Iterator[anyio.CancelScope]:
-        """A scope that is cancelled `patience_s` after the time is up."""
-        with anyio.CancelScope() as scope:
-            self._scopes[scope] = patience_s
-            if self.reached:
-                _end(scope, patience_s)
-            try:
-                yield scope
-            finally:
-                del self._scopes[scope]
+    def scope(
+        self, patience_s: float = 0.0, *, limit_s: float | None = None
+    ) -> TimeLeft:
+        """A scope that is cancelled `patience_s` after the time is up.
+
+        And `limit_s` from now, if that comes first.
+        """
+        return TimeLeft(self._scopes, self, patience_s, limit_s)
+
+
+class TimeLeft:
+    """A cancel scope that its deadline knows while it is open."""
+
+    __slots__ = ("_deadline", "_limit_s", "_open", "_patience_s", "_scope")
+
+    def __init__(
+        self,
+        among: dict[anyio.CancelScope, float],
+        deadline: Deadline,
+        patience_s: float,
+        limit_s: float | None,
+    ) -> None:
+        self._open = among
+        self._deadline = deadline
+        self._patience_s = patience_s
+        self._limit_s = limit_s
+
+    def __enter__(self) -> anyio.CancelScope:
+        limit_s = self._limit_s
+        until = math.inf if limit_s is None else anyio.current_time() + limit_s
+        self._scope = anyio.CancelScope(deadline=until)
+        self._scope.__enter__()
+        self._open[self._scope] = self._patience_s
+        if self._deadline.reached:
+            _end(self._scope, self._patience_s)
+        return self._scope
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        del self._open[self._scope]
+        return bool(self._scope.__exit__(exc_type, exc, traceback))
 
 
 def _end(scope: anyio.CancelScope, patience_s: float) -> None:

@@ -39,6 +39,8 @@ STARTED_AT_EPOCH = 1_795_399_200.0
 STARTED_AT = "2026-11-23T02:00:00Z"
 # Longer than anything here takes, so that what hangs fails.
 PATIENCE_S = 30.0
+# A deadline that comes only when a test says so.
+LATE_S = 1_000_000.0
 
 ADMIN = Account("admin", "secret", {"*": ("*",)})
 TAGS = "/v2/*/tags/list"
@@ -67,6 +69,8 @@ class FakeClock:
         return self._chance.random()
 
     async def sleep(self, seconds: float) -> None:
+        if seconds == LATE_S:
+            await anyio.sleep_forever()
         self.slept.append(seconds)
         self.now += seconds
         await anyio.lowlevel.checkpoint()
@@ -159,6 +163,8 @@ class Lab:
         async def write(record: Record) -> None:
             records.append(record)
 
+        if expire_when is not None:
+            changes["deadline_s"] = LATE_S
         settings = self.settings(*references, **changes)
         with anyio.fail_after(PATIENCE_S):
             async with (
