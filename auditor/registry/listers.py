@@ -14,11 +14,13 @@ from auditor.protocol.products.gitlab import GitLab
 from auditor.protocol.products.harbor import Harbor
 from auditor.protocol.products.hub import HUB_URL, Hub
 from auditor.protocol.products.quay import Quay
+from auditor.protocol.products.recognise import recognised
 from auditor.protocol.realm import origin_of
 from auditor.protocol.reference import DOCKER_HUB
 from auditor.protocol.scope import CATALOG_SCOPE, pull_scope
 from auditor.registry.api_auth import ApiLogin
 from auditor.registry.auth import HostAuth
+from auditor.registry.catalog_else import CatalogElse
 from auditor.registry.distribution_lists import DistributionLists
 from auditor.registry.exchange import Exchange
 from auditor.registry.google_lists import GoogleLists
@@ -67,38 +69,47 @@ def lists_of(
 ) -> Lister:
     """The lists of the registry `name`, which `exchange` asks.
 
-    Where nobody says which, and the catalog is known to be closed, repositories come
-    from the product's API, and tags from the registry, which is surely reachable.
+    Where nobody says which, and the catalog is known or found to be closed,
+    repositories come from the product's API, and tags from the registry, which is
+    surely reachable.
     """
     chosen = settings.lister
     known = _known(name) if chosen is ListerName.AUTO else chosen
-    if known is ListerName.CATALOG:
+    if chosen is ListerName.CATALOG:
         return registry
     if known is ListerName.GOOGLE:
         return GoogleLists(registry)
-    api_url = api_url_of(name, settings, base_url)
-    if origin_of(api_url) != origin_of(base_url):
-        exchange = host.exchange(f"the API of {name}")
 
     async def account(repository: str) -> Login | Failure | None:
         scope = pull_scope(repository) if repository else CATALOG_SCOPE
         found = await auth.account(scope)
         return found if isinstance(found, Failure) else found.login
 
-    product = _PRODUCTS[known]()
-    login = ApiLogin(product.login, api_url=api_url, exchange=exchange, account=account)
-    lists = ProductLists(
-        product,
-        api_url=api_url,
-        page_size=settings.page_size,
-        namespaces=settings.list_namespaces,
-        exchange=exchange,
-        auth=login.for_repository,
-        registry=registry,
-    )
+    def lists(product: Product, api_url: str) -> Lister:
+        is_registrys_own = origin_of(api_url) == origin_of(base_url)
+        asks = exchange if is_registrys_own else host.exchange(f"the API of {name}")
+        login = ApiLogin(product.login, api_url=api_url, exchange=asks, account=account)
+        return ProductLists(
+            product,
+            api_url=api_url,
+            page_size=settings.page_size,
+            namespaces=settings.list_namespaces,
+            exchange=asks,
+            auth=login.for_repository,
+            registry=registry,
+        )
+
+    def shown() -> Lister | None:
+        plan = auth.plan.known()
+        found = plan and recognised(plan.realm, plan.service, base_url=base_url)
+        return lists(*found) if found else None
+
+    if known is ListerName.CATALOG:
+        return CatalogElse(registry, shown)
+    found = lists(_PRODUCTS[known](), api_url_of(name, settings, base_url))
     if chosen is ListerName.AUTO:
-        return RepositoriesOf(lists, tags=registry)
-    return lists
+        return RepositoriesOf(found, tags=registry)
+    return found
 
 
 def api_url_of(name: str, settings: RegistrySettings, base_url: str) -> str:

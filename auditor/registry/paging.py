@@ -135,7 +135,8 @@ def _parts(
 
 def _list_failure(failure: Failure, pages: int) -> Failure:
     if pages == 0:
-        return failure.at(Stage.LIST)
+        # What the token service refused, the list was never asked for.
+        return failure if failure.stage is Stage.TOKEN else failure.at(Stage.LIST)
     return incomplete(f"after {pages} good pages: {failure.detail}")
 
 

@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from auditor.config import ListerName, RegistrySettings, Settings
 from auditor.errors import Failure, FailureKind, Stage
@@ -30,7 +32,7 @@ from auditor.sandbox.products import (
     hub_api,
     quay_api,
 )
-from auditor.sandbox.tokens import Account
+from auditor.sandbox.tokens import Account, TokenService
 from auditor.secret import Secret
 from tests.flow.harness import ADMIN, Lab, lab, service, simple
 
@@ -39,6 +41,7 @@ pytestmark = pytest.mark.anyio
 NAMES = ["other/x:1", "team/a:1", "team/a:2", "team/a:3", "team/b:1", "team/c:latest"]
 REPOSITORIES = ["other/x", "team/a", "team/b", "team/c"]
 PUSHED = datetime.fromtimestamp(PUSHED_EPOCH, UTC)
+TEAM = Account("team", "secret", {"team/*": ("pull",)})
 TOKEN = Account("$oauthtoken", "a-token", {"*": ("*",)})
 
 
@@ -142,6 +145,13 @@ async def tags(
 def entries(pages: list[Page[Any] | Failure]) -> list[Any]:
     assert not [page for page in pages if isinstance(page, Failure)], pages
     return [entry for page in pages if isinstance(page, Page) for entry in page.entries]
+
+
+def tokens_at(tokens: TokenService, path: str = "/jwt/auth") -> Routes:
+    """The token service at another path."""
+    (first, *_) = tokens.routes()
+    assert isinstance(first, web.RouteDef)
+    return [web.get(path, first.handler)]
 
 
 # -- every product ----------------------------------------------------------------
@@ -415,6 +425,86 @@ async def test_a_child_that_cannot_be_read_is_told_and_the_others_go_on() -> Non
     ] == ["project/team/b"]
     (failure,) = [page for page in found if isinstance(page, Failure)]
     assert failure.detail.startswith("project/team/a cannot be looked into: ")
+
+
+async def test_digests_of_a_list_save_every_request_for_what_the_store_knows(
+    tmp_path: Path,
+) -> None:
+    async with product(CASES[0]) as here:
+        nights = [
+            await here.audit(here.ref("team/**:*"), store=str(tmp_path / "store"))
+            for _ in range(2)
+        ]
+    first, second = nights
+    assert first.summary.requests["manifest"] == 5
+    assert second.summary.requests.get("manifest", 0) == 0
+    assert second.summary.requests.get("head", 0) == 0
+    assert second.summary.saved["listed_tags"] == 5
+    assert [one.digest for one in second.records] == [
+        one.digest for one in first.records
+    ]
+
+
+# -- products that show themselves ------------------------------------------------
+
+
+async def test_a_harbor_whose_catalog_is_closed_is_asked_through_its_api() -> None:
+    content = simple(NAMES)
+    tokens = service(TEAM, service="harbor-registry")
+    async with lab(
+        content, tokens=tokens, login=TEAM, routes=harbor_api(content, [TEAM])
+    ) as here:
+        outcome = await here.audit(here.ref("team/**:*"))
+        asked = here.targets("/api/v2.0/*")
+        assert len(asked) == 1
+        # Tags come from the registry, as long as nobody asks for the API's.
+        assert here.faults.count("GET", "/v2/*/tags/list") == 3
+    assert outcome.kinds == ["image"] * 5
+    assert outcome.summary.listings[0].state is ListState.COMPLETE
+
+
+async def test_a_gitlab_is_known_by_its_realm_where_its_api_is_too() -> None:
+    content = simple(NAMES)
+    tokens = service(TEAM, service="container_registry")
+    api = lab(routes=[*gitlab_api(content, TEAM.password), *tokens_at(tokens)])
+    async with api as gitlab:
+        tokens.realm = f"http://{gitlab.host}/jwt/auth"
+        async with lab(content, tokens=tokens, login=TEAM) as here:
+            outcome = await here.audit(here.ref("team/**:*"))
+        assert gitlab.targets("/api/*") == [
+            "/api/v4/groups/team/registry/repositories?page=1&per_page=100"
+        ]
+    assert outcome.kinds == ["image"] * 5
+
+
+async def test_where_the_api_is_closed_too_both_are_told() -> None:
+    content = simple(NAMES)
+    tokens = service(TEAM, service="harbor-registry")
+    async with lab(
+        content, tokens=tokens, login=TEAM, routes=harbor_api(content, [TEAM])
+    ) as here:
+        here.faults.on("GET", "/api/v2.0/*", Answer(403), forever=True)
+        failure = (await here.audit(here.ref("team/**:*"))).failure
+    assert failure.failure is FailureKind.NO_PULL_GRANT
+    assert "not registry:catalog:*; the API of Harbor: " in failure.detail
+
+
+@pytest.mark.parametrize("lister", [ListerName.CATALOG, ListerName.AUTO])
+async def test_a_refused_password_and_a_chosen_catalog_ask_no_api(
+    lister: ListerName,
+) -> None:
+    content = simple(NAMES)
+    password = "wrong" if lister is ListerName.AUTO else TEAM.password
+    tokens = service(TEAM, service="harbor-registry")
+    async with lab(
+        content,
+        tokens=tokens,
+        login=Account(TEAM.name, password),
+        routes=harbor_api(content, [TEAM]),
+    ) as here:
+        (failure,) = await repositories(here, "team", lister=lister)
+        assert here.faults.count("GET", "/api/*") == 0
+    assert isinstance(failure, Failure)
 
 
 # -- which is asked ---------------------------------------------------------------

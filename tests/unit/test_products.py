@@ -20,6 +20,7 @@ from auditor.protocol.products.google import children, has_tags, listed_tags
 from auditor.protocol.products.harbor import Harbor
 from auditor.protocol.products.hub import Hub
 from auditor.protocol.products.quay import Quay
+from auditor.protocol.products.recognise import recognised
 
 D1, D2 = (f"sha256:{digit * 64}" for digit in "12")
 URL = "https://registry.example.com/list?page=1&size=2"
@@ -358,3 +359,26 @@ def test_googles_map_of_manifests_tells_of_each_tag() -> None:
     assert children(document, "p/q") == (["p/q/a"], 3)
     assert not has_tags(document)
     assert has_tags({"tags": ["1"]})
+
+
+@pytest.mark.parametrize(
+    ("realm", "service", "name", "api"),
+    [
+        ("https://h.example.com/service/token", "harbor-registry", "Harbor", "h"),
+        ("https://gl.example.com/jwt/auth", "container_registry", "GitLab", "gl"),
+        ("https://gl.example.com/jwt/auth?x", "container_registry", "GitLab", "gl"),
+        ("https://gitea.example.com/v2/token", "container_registry", None, ""),
+        ("https://h.example.com/token", "h.example.com", None, ""),
+        ("https://h.example.com/token", None, None, ""),
+        (None, "harbor-registry", None, ""),
+    ],
+)
+def test_products_that_show_in_their_challenge(
+    realm: str | None, service: str | None, name: str | None, api: str
+) -> None:
+    found = recognised(realm, service, base_url="https://h.example.com")
+    if name is None:
+        assert found is None
+        return
+    assert found is not None
+    assert (found[0].name, found[1]) == (name, f"https://{api}.example.com")
