@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from auditor.cli.beside import check_beside, write_beside
 from auditor.cli.extras import extras
 from auditor.cli.main import say
 from auditor.cli.options import settings_from, settings_options
-from auditor.config import Group, Progress, Settings
-from auditor.errors import ExitCode, OutputError, UsageError
+from auditor.config import Engine, Group, Progress, Settings
+from auditor.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from auditor.pipeline.run import Run
@@ -45,6 +45,11 @@ def command(**flags: Any) -> int:
         from auditor.cli.dry_run import dry_run
 
         return run_async(dry_run, settings)
+    if settings.processes > 1 or settings.engine is not Engine.LOCAL:
+        from auditor.cli.shared_audit import shared_audit
+
+        with extras():
+            return run_async(shared_audit, settings, flags)
     return run_async(audit, settings)
 
 
@@ -54,37 +59,18 @@ async def audit(settings: Settings) -> int:
 
     from auditor.cli.signals import Interruption
     from auditor.pipeline.into_report import run_into
-    from auditor.pipeline.run import Run
+    from auditor.pipeline.job import open_job
     from auditor.pipeline.unwrap import unwrapped
-    from auditor.registry.clock import SystemClock, rfc3339
-    from auditor.registry.open import open_registries
+    from auditor.registry.clock import SystemClock
     from auditor.reports.progress import log_progress
-    from auditor.reports.report import open_report
     from auditor.reports.summary import summary_lines
-    from auditor.reports.summary_file import write_summary
-    from auditor.sources.inputs import check_lists, items_of
-    from auditor.store.open import open_store
+    from auditor.sources.inputs import check_lists
 
     check_lists(settings)
-    for path in (settings.summary, settings.metrics):
-        if path is not None:
-            check_folder(path)
-    clock = SystemClock()
+    check_beside(settings)
     interruption = Interruption()
-    async with (
-        open_registries(settings, clock=clock) as registries,
-        open_store(settings, now=clock.epoch) as store,
-        open_report(settings, now=rfc3339(clock.epoch()), tell=say) as report,
-    ):
-        run = Run(
-            settings,
-            items_of(settings),
-            registries=registries,
-            clock=clock,
-            write=report.put,
-            kept=report.kept,
-            store=store,
-        )
+    async with open_job(settings, clock=SystemClock(), tell=say) as job:
+        run, report = job.run, job.report
         with _progress(settings, run), unwrapped():
             async with anyio.create_task_group() as group:
                 group.start_soon(interruption.watch, run, report)
@@ -92,20 +78,13 @@ async def audit(settings: Settings) -> int:
                 await run_into(run, report)
                 group.cancel_scope.cancel()
         if interruption.code is None:
-            await report.commit()
+            await job.commit()
     summary = run.summary()
     for line in summary_lines(summary):
         say(line)
     if report.leftover is not None:
         say(report.way_on)
-    if settings.summary is not None:
-        write_summary(settings.summary, summary)
-    if settings.metrics is not None:
-        with extras():
-            from auditor.reports.metrics import audit_metrics
-            from auditor.reports.textfile import write_textfile
-
-            write_textfile(settings.metrics, audit_metrics(summary))
+    write_beside(settings, summary.to_json())
     if interruption.code is not None:
         return interruption.code
     return ExitCode.FAILED if summary.tally.failed else ExitCode.OK
@@ -121,9 +100,3 @@ def _progress(settings: Settings, run: Run) -> AbstractContextManager[None]:
     from auditor.sources.inputs import count_lines
 
     return terminal_progress(run.tally, run.asked, expected=count_lines(settings))
-
-
-def check_folder(path: str) -> None:
-    """Raise `OutputError` if no file can be written there, before anything is done."""
-    if not Path(path).parent.is_dir():
-        raise OutputError(f"{path}: cannot be written: there is no such folder")

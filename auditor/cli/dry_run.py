@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from auditor.cli.audit_command import check_folder
+from auditor.cli.beside import check_folder
 from auditor.cli.lines_out import print_line
 from auditor.cli.main import say
 from auditor.config import Settings
@@ -56,5 +56,5 @@ async def dry_run(settings: Settings) -> int:
     for line in forecast_lines(forecast):
         say(line)
     if settings.summary is not None:
-        write_summary(settings.summary, forecast)
+        write_summary(settings.summary, forecast.to_json())
     return ExitCode.FAILED if forecast.refused else ExitCode.OK

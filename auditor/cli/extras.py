@@ -16,6 +16,8 @@ EXTRAS = {
     "duckdb": "analysis",
     "jinja2": "analysis",
     "prometheus_client": "analysis",
+    "distributed": "dask",
+    "fsspec": "dask",
 }
 
 Parameters = ParamSpec("Parameters")

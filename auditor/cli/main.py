@@ -22,6 +22,7 @@ from auditor.version import __version__
 COMMANDS = {
     "audit": "Audit references: one JSON line each, layers and architectures.",
     "ls": "List a registry's repositories, or a repository's tags.",
+    "merge": "Put the reports of shares together (audit --shard).",
     "token": "Show what a registry's token grants; exit 1 if not pull.",
     "inspect": "Show one image: platforms, layers, configuration.",
     "demo": "Run a local registry and audit it; needs nothing else.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import AsyncIterator
 
 import anyio
 
@@ -16,12 +17,24 @@ from auditor.reports.report import Report
 # for a person who pressed Ctrl-C.
 GRACE_S = 5.0
 
-_CODES = {
+CODES = {
     signal.SIGINT: ExitCode.INTERRUPTED,
     signal.SIGTERM: ExitCode.TERMINATED,
     # The terminal was closed. Under nohup this signal is ignored, and stays so.
     signal.SIGHUP: ExitCode.HANGUP,
 }
+
+
+async def signals_heard() -> AsyncIterator[signal.Signals]:
+    """The signals that end a run, as they come.
+
+    One that whoever started us had us ignore is left alone.
+    """
+    heard = [one for one in CODES if signal.getsignal(one) != signal.SIG_IGN]
+    if heard:
+        with anyio.open_signal_receiver(*heard) as signals:
+            async for number in signals:
+                yield number
 
 
 class Interruption:
@@ -31,21 +44,14 @@ class Interruption:
         self.code: ExitCode | None = None
 
     async def watch(self, run: Run, report: Report) -> None:
-        """Stop `run` at the first signal, the program at the second.
-
-        A signal that whoever started us had us ignore is left alone.
-        """
-        heard = [one for one in _CODES if signal.getsignal(one) != signal.SIG_IGN]
-        if not heard:
-            return
-        with anyio.open_signal_receiver(*heard) as signals:
-            async for number in signals:
-                if self.code is not None:
-                    report.save(run.early(last=True))
-                    os._exit(_CODES[number])
-                self.code = _CODES[number]
-                run.stop(GRACE_S)
-                say(
-                    f"{number.name}: finishing what is under way, {GRACE_S:g} s at"
-                    " most; once more ends it at once"
-                )
+        """Stop `run` at the first signal, the program at the second."""
+        async for number in signals_heard():
+            if self.code is not None:
+                report.save(run.early(last=True))
+                os._exit(CODES[number])
+            self.code = CODES[number]
+            run.stop(GRACE_S)
+            say(
+                f"{number.name}: finishing what is under way, {GRACE_S:g} s at"
+                " most; once more ends it at once"
+            )

@@ -9,6 +9,7 @@ from auditor.config.resolve import resolve
 from auditor.config.settings import (
     AllowanceUse,
     AttachmentMode,
+    Engine,
     ImageConfigMode,
     ListerName,
     LogFormat,
@@ -24,6 +25,7 @@ __all__ = [
     "OPTIONS",
     "AllowanceUse",
     "AttachmentMode",
+    "Engine",
     "Group",
     "ImageConfigMode",
     "ListerName",

@@ -34,6 +34,7 @@ class Group(StrEnum):
     REPORT = "Report"
     RUN = "Run"
     STORE = "Store"
+    SCALE = "Scale"
     CREDENTIALS = "Credentials"
     NETWORK = "Network"
 

@@ -18,9 +18,10 @@ from auditor.config.table.scale import SCALE
 from auditor.config.table.selection import SELECTION
 from auditor.config.table.store import STORE
 from auditor.config.table.tokens import TOKENS
+from auditor.protocol.shard import Shard
 
 # What changes records beside everything that is said about an image.
-_DECISIVE = frozenset({"shape", "image_config"})
+_DECISIVE = frozenset({"shape", "image_config", "shard"})
 
 OPTIONS: tuple[Option, ...] = (
     *INPUT,
@@ -54,6 +55,8 @@ def decisive(settings: Settings) -> dict[str, Any]:
 def _plain(value: object) -> object:
     if isinstance(value, tuple):
         return list(map(_plain, value))
+    if isinstance(value, Shard):
+        return str(value)
     return value.value if isinstance(value, Enum) else value
 
 

@@ -8,11 +8,13 @@ what flags say comes first, then the environment's, then the file's.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import PurePath
 from posixpath import normpath
 from typing import Any
 
 from auditor.config.document import Document, Section, read_document
+from auditor.config.limits import part_of_limits
 from auditor.config.login import LOGIN_KEYS, VARIABLE_KEYS, LoginReader
 from auditor.config.mistakes import Mistakes
 from auditor.config.option import Where
@@ -96,11 +98,17 @@ def resolve(
     known: dict[str, Any] = {
         name: value for name, value in run.items() if BY_NAME[name].where is Where.TOP
     }
-    return Settings(
+    settings = Settings(
         **known,
-        registries=registries,
         namespaces=namespaces,
+        registries=registries,
         default_registry=RegistrySettings(**_of_registries(run)),
+    )
+    runs = settings.runs_at_once
+    return replace(
+        settings,
+        registries={n: part_of_limits(one, runs) for n, one in registries.items()},
+        default_registry=part_of_limits(settings.default_registry, runs),
     )
 
 

@@ -42,6 +42,13 @@ class Order(StrEnum):
     COMPLETION = "completion"
 
 
+class Engine(StrEnum):
+    """Where the shares of a run are audited."""
+
+    LOCAL = "local"
+    DASK = "dask"
+
+
 class Progress(StrEnum):
     """When progress is shown on standard error."""
 
@@ -148,6 +155,9 @@ class Settings:
     `store` is a path (null: in the cache directory) of at most `store_max_size` bytes;
     a part of an image that is in it is taken to be in the registry, too, until
     `store_recheck_s` after the registry last gave it.
+    `shard` is the share of the repositories that is audited (null: all), while
+    `runs_at_once` runs ask the same registries: the limits of `registries` are what is
+    left for this one. `processes`, `engine`, `scheduler` and `parts` share a run out.
     `registries` is keyed by `Reference.registry`; a registry that is not in it
     is asked as `default_registry` says. `namespaces` are the logins of parts of
     registries, by `registry/namespace`.
@@ -187,6 +197,11 @@ class Settings:
     docker_config: bool = True
     authfile: str | None = None
     shard: Shard | None = None
+    runs_at_once: int = 1
+    processes: int = 1
+    engine: Engine = Engine.LOCAL
+    scheduler: str | None = None
+    parts: str | None = None
     progress: Progress = Progress.AUTO
     log_level: LogLevel = LogLevel.WARNING
     log_format: LogFormat = LogFormat.TEXT

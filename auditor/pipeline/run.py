@@ -20,6 +20,7 @@ from auditor.pipeline.deadline import (
 from auditor.pipeline.entries import Asked, Dropped, Entry, Expansion, Refused
 from auditor.pipeline.expand import expand
 from auditor.pipeline.image import ImageAuditor
+from auditor.pipeline.places import Places
 from auditor.pipeline.pool import Pool, PoolSize
 from auditor.pipeline.selection import Selection
 from auditor.pipeline.steps import Turn
@@ -56,7 +57,8 @@ class Run:
         kept: Kept | None = None,
     ) -> None:
         """`store` null: a private one, closed with the run."""
-        self._placed = placed
+        self._places = Places(placed) if placed else None
+        self._turn: Turn = (0, 0)
         self._settings = settings
         self._items = items
         self._registries = registries
@@ -176,11 +178,17 @@ class Run:
             deadline=self._deadline,
             selection=self._selection,
             shard=self._settings.shard,
-            placed=self._placed,
+            placed=self._place,
         ):
-            if not self._is_kept(entry):
+            kept = self._is_kept(entry)
+            if self._places is not None:
+                self._places.entry(self._turn, kept=kept)
+            if not kept:
                 yield entry
         self._expanded = True
+
+    def _place(self, turn: Turn) -> None:
+        self._turn = turn
 
     def _is_kept(self, entry: Entry) -> bool:
         if self._kept is None:
@@ -248,6 +256,8 @@ class Run:
     async def _put(self, result: Record | Dropped) -> None:
         if self._kept is not None:
             self._kept.made(written=not isinstance(result, Dropped))
+        if self._places is not None:
+            self._places.made(written=not isinstance(result, Dropped))
         if isinstance(result, Dropped):
             self.tally.filtered += 1
             return

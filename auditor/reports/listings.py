@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, overload
 
@@ -205,9 +205,18 @@ class Listings(Sequence[Listing]):
     def to_json(self) -> dict[str, Any]:
         """The counts in the summary file."""
         return {
-            **{str(kind): totals.to_json() for kind, totals in self._totals.items()},
+            **{str(kind): self._with_open(kind).to_json() for kind in ListKind},
             "not_shown": self.not_kept,
         }
+
+    def _with_open(self, kind: ListKind) -> _Totals:
+        """The totals of a kind, with what is not read to its end yet."""
+        ended = self._totals[kind]
+        totals = replace(ended, states=Counter(ended.states))
+        for listing in self._open:
+            if listing.kind is kind:
+                totals.add(listing)
+        return totals
 
     def __len__(self) -> int:
         return len(self._kept) + len(self._open)

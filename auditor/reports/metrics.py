@@ -6,14 +6,15 @@ warning has a sample, 0 where there is none, so that alerts see it come and go.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from auditor.errors import FailureKind
 from auditor.records import WarningCode
-from auditor.reports.listings import ListState
-from auditor.reports.summary import Summary
+from auditor.reports.listings import ListKind, ListState
 from auditor.safe_text import safe_text
 from auditor.version import __version__
 
@@ -21,6 +22,8 @@ from auditor.version import __version__
 # platforms and manifest types are two dozen.
 MAX_LABEL_VALUES = 40
 OTHER = "other"
+# How a list ended of which nothing is missing.
+_WHOLE = frozenset({ListState.COMPLETE, ListState.EMPTY})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,17 +43,23 @@ class Metric:
     samples: tuple[Sample, ...]
 
 
-def audit_metrics(summary: Summary) -> tuple[Metric, ...]:
-    """The metrics of an audit."""
-    tally = summary.tally
-    states = summary.listings.states()
+def audit_metrics(summary: Mapping[str, Any]) -> tuple[Metric, ...]:
+    """The metrics of an audit, from what its summary file says."""
+    references = summary["references"]
+    failures = {kind: one["count"] for kind, one in summary["failures"].items()}
+    states = Counter(
+        {
+            state: sum(summary["lists"][kind][state] for kind in ListKind)
+            for state in ListState
+        }
+    )
     complete = (
-        summary.all_listed
-        and not summary.to_do
-        and not summary.interrupted
-        and not tally.failures[FailureKind.INTERRUPTED]
-        and not tally.not_asked
-        and set(states) <= {ListState.COMPLETE, ListState.EMPTY}
+        references["all_listed"]
+        and not references["to_do"]
+        and not summary["interrupted"]
+        and FailureKind.INTERRUPTED not in failures
+        and not references["not_asked"]
+        and not any(states[state] for state in set(ListState) - _WHOLE)
     )
     return (
         _gauge(
@@ -61,17 +70,17 @@ def audit_metrics(summary: Summary) -> tuple[Metric, ...]:
         _one(
             "auditor_run_started_timestamp_seconds",
             "When the last run started.",
-            _epoch(summary.started_at),
+            _epoch(summary["started_at"]),
         ),
         _one(
             "auditor_run_finished_timestamp_seconds",
             "When the last run ended.",
-            _epoch(summary.finished_at),
+            _epoch(summary["finished_at"]),
         ),
         _one(
             "auditor_run_duration_seconds",
             "How long the last run took.",
-            summary.duration_s,
+            summary["duration_s"],
         ),
         _one(
             "auditor_run_complete",
@@ -82,23 +91,19 @@ def audit_metrics(summary: Summary) -> tuple[Metric, ...]:
             "auditor_references",
             "References of the last run by what became of them.",
             "state",
-            {
-                "audited": tally.audited,
-                "failed": tally.failed,
-                "to_do": summary.to_do,
-            },
+            {state: references[state] for state in ("audited", "failed", "to_do")},
         ),
         _one(
             "auditor_references_not_asked",
             "References that a limit or a dead registry left to do.",
-            tally.not_asked,
+            references["not_asked"],
         ),
         _gauge(
             "auditor_allowance_remaining",
             "Requests that a registry said last it still grants.",
             [
-                Sample(labels={"registry": registry}, value=seen.remaining)
-                for registry, seen in summary.allowances
+                Sample(labels={"registry": one["registry"]}, value=one["remaining"])
+                for one in summary["allowances"]
             ],
         ),
         _gauge(
@@ -107,7 +112,7 @@ def audit_metrics(summary: Summary) -> tuple[Metric, ...]:
             [
                 Sample(
                     labels={"failure": kind.value, "blame": kind.blame.value},
-                    value=tally.failures[kind],
+                    value=failures.get(kind, 0),
                 )
                 for kind in FailureKind
             ],
@@ -116,7 +121,7 @@ def audit_metrics(summary: Summary) -> tuple[Metric, ...]:
             "auditor_warnings",
             "Warnings in records, by code.",
             "code",
-            {code.value: tally.warnings[code] for code in WarningCode},
+            {code.value: summary["warnings"].get(code, 0) for code in WarningCode},
         ),
         _counts(
             "auditor_listings",
@@ -128,25 +133,25 @@ def audit_metrics(summary: Summary) -> tuple[Metric, ...]:
             "auditor_architectures",
             "References that hold an architecture.",
             "architecture",
-            _capped(tally.architectures),
+            _capped(summary["architectures"]),
         ),
         _counts(
             "auditor_media_types",
             "References by the media type of their manifest.",
             "media_type",
-            _capped(tally.media_types),
+            _capped(summary["media_types"]),
         ),
         _counts(
             "auditor_requests",
             "HTTP requests of the last run, by kind.",
             "kind",
-            summary.requests,
+            summary["requests"],
         ),
         _counts(
             "auditor_saved_requests",
             "Requests that were not sent because the content was known.",
             "what",
-            summary.saved,
+            summary["saved"],
         ),
     )
 

@@ -50,6 +50,11 @@ class Report:
         self.committed = False
 
     @property
+    def final(self) -> Path | None:
+        """The file that the report becomes; null for a stream."""
+        return self._writer.final
+
+    @property
     def leftover(self) -> Path | None:
         """The file that holds what was finished, if the report is not whole."""
         partial = self._writer.partial

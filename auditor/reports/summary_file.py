@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import orjson
 
 from auditor.errors import OutputError
-from auditor.reports.forecast import Forecast
-from auditor.reports.summary import Summary
 from auditor.reports.whole_file import whole_file
 
 
-def write_summary(path: str, summary: Summary | Forecast) -> None:
-    """Write the summary as JSON. Raises `OutputError`."""
+def write_summary(path: str, summary: Mapping[str, Any]) -> None:
+    """Write what the summary says as JSON. Raises `OutputError`."""
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
     try:
         with whole_file(Path(path)) as stream:
-            stream.write(orjson.dumps(summary.to_json(), option=options))
+            stream.write(orjson.dumps(summary, option=options))
     except OSError as error:
         raise OutputError(
             f"{path}: the summary cannot be written: {error.strerror}"

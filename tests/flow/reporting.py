@@ -12,12 +12,10 @@ import anyio
 import orjson
 
 from auditor.pipeline.into_report import run_into
+from auditor.pipeline.job import open_job
 from auditor.pipeline.run import Run
-from auditor.registry.clock import rfc3339
-from auditor.registry.open import open_registries
-from auditor.reports.report import Report, open_report
+from auditor.reports.report import Report
 from auditor.reports.summary import Summary
-from auditor.sources.inputs import items_of
 from tests.flow.harness import PATIENCE_S, Lab
 
 
@@ -38,29 +36,19 @@ async def report_to(
     **changes: Any,
 ) -> Reported:
     """Audit these references into `output`; commit unless the run was stopped."""
+    changes.setdefault("no_store", True)
     settings = here.settings(*references, output=str(output), **changes)
-    now = rfc3339(here.clock.epoch())
     said = [] if said is None else said
     with anyio.fail_after(PATIENCE_S):
-        async with (
-            open_registries(settings, clock=here.clock) as registries,
-            open_report(settings, now=now, tell=said.append) as report,
-        ):
-            run = Run(
-                settings,
-                items_of(settings),
-                registries=registries,
-                clock=here.clock,
-                write=report.put,
-                kept=report.kept,
-            )
+        async with open_job(settings, clock=here.clock, tell=said.append) as job:
+            run, report = job.run, job.report
             if meanwhile is None:
                 await run_into(run, report)
             else:
                 async with meanwhile(run, report):
                     await run_into(run, report)
             if not run.summary().interrupted:
-                await report.commit()
+                await job.commit()
     return Reported(summary=run.summary(), said=said)
 
 

@@ -19,7 +19,7 @@ def test_a_missing_extra_is_one_sentence(
         __import__(module)
     assert str(caught.value) == (
         f"this command needs {module}, which is not installed:"
-        " pip install 'manifest-auditor[analysis]'"
+        f" pip install 'manifest-auditor[{EXTRAS[module]}]'"
     )
 
 

@@ -28,6 +28,9 @@ ALLOWED: dict[str, frozenset[str]] = {
     "pipeline": frozenset(
         {"protocol", "config", "registry", "store", "sources", "reports"}
     ),
+    "engines": frozenset(
+        {"protocol", "config", "registry", "sources", "reports", "pipeline"}
+    ),
     "sandbox": frozenset({"protocol", "config"}),
     "cli": frozenset(
         {
@@ -39,6 +42,7 @@ ALLOWED: dict[str, frozenset[str]] = {
             "reports",
             "analysis",
             "pipeline",
+            "engines",
             "sandbox",
         }
     ),

@@ -69,7 +69,7 @@ def parsed(text: bytes) -> Samples:
 
 
 def read(found: Summary) -> Samples:
-    return parsed(textfile(audit_metrics(found), name="nightly"))
+    return parsed(textfile(audit_metrics(found.to_json()), name="nightly"))
 
 
 def value(samples: Samples, name: str, **labels: str) -> float:

@@ -26,7 +26,7 @@ _RUN = replace(
     allowances=[("docker.io", Allowance(remaining=7))],
 )
 METRICS: tuple[Metric, ...] = (
-    *audit_metrics(_RUN),
+    *audit_metrics(_RUN.to_json()),
     *check_metrics(
         violations={"a": 1}, waived={"a": 1}, finished_at="2026-11-24T02:00:00Z"
     ),

@@ -1,0 +1,148 @@
+"""`auditor audit` where several share the run."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from auditor.cli.beside import check_beside, write_beside
+from auditor.cli.main import say
+from auditor.cli.signals import CODES, signals_heard
+from auditor.config import Engine, Settings, decisive
+from auditor.engines.parts import PartFolder, Parts, is_url
+from auditor.engines.plan import SHARES_A_WORKER, plan
+from auditor.engines.processes import Processes
+from auditor.engines.shared_run import (
+    SharedRun,
+    output_locked,
+    parts_place,
+    spooled_input,
+)
+from auditor.engines.words import flags_of_shares
+from auditor.errors import ExitCode, UsageError
+from auditor.pipeline.unwrap import unwrapped
+from auditor.registry.clock import SystemClock
+from auditor.reports.combined import combined_lines
+from auditor.sources.inputs import check_lists
+
+if TYPE_CHECKING:
+    from auditor.engines.share import Engine as Shares
+
+
+async def shared_audit(settings: Settings, flags: dict[str, Any]) -> int:
+    """Audit by processes or a cluster, tell a person; the exit code."""
+    if settings.shard is not None:
+        raise UsageError("--shard is a share already: give it or --processes, --engine")
+    check_lists(settings)
+    check_beside(settings)
+    clock = SystemClock()
+    with ExitStack() as stack:
+        stack.enter_context(output_locked(settings, clock))
+        place = stack.enter_context(_place(settings))
+        make = _on_cluster if settings.engine is Engine.DASK else _by_processes
+        run, engine = make(settings, flags_of_shares(flags), place, stack)
+        return await _audited(run, engine)
+
+
+async def _audited(run: SharedRun, engine: Shares) -> int:
+    interrupted: ExitCode | None = None
+
+    async def watch() -> None:
+        nonlocal interrupted
+        async for number in signals_heard():
+            interrupted = CODES[number]
+            say(f"{number.name}: the shares finish what is under way")
+            run.stop(engine, number)
+
+    with unwrapped():
+        async with anyio.create_task_group() as group:
+            group.start_soon(watch)
+            summary = await run.run(engine)
+            group.cancel_scope.cancel()
+    if summary is None:
+        say("the report is not whole; --resume goes on with the shares that are not")
+        return interrupted or _code(run)
+    for line in combined_lines(summary):
+        say(line)
+    write_beside(run.settings, summary)
+    return ExitCode.FAILED if summary["references"]["failed"] else ExitCode.OK
+
+
+def _code(run: SharedRun) -> int:
+    """That of the first share that failed; killed ones have none of their own."""
+    codes = [share.code for share in run.failed if share.code > 0]
+    return codes[0] if codes else ExitCode.OUTPUT
+
+
+@contextmanager
+def _place(settings: Settings) -> Iterator[str]:
+    if settings.output == "-" and settings.parts is None:
+        # Nobody can resume a run that writes to standard output.
+        with tempfile.TemporaryDirectory(prefix="auditor-parts-") as folder:
+            yield folder
+    else:
+        yield parts_place(settings)
+
+
+def _run(settings: Settings, parts: Parts, workers: int, shares: int) -> SharedRun:
+    return SharedRun(
+        settings=settings,
+        plan=plan(settings, workers=workers, shares_a_worker=shares),
+        parts=parts,
+        tell=say,
+        clock=SystemClock(),
+    )
+
+
+def _by_processes(
+    settings: Settings, flags: dict[str, Any], place: str, stack: ExitStack
+) -> tuple[SharedRun, Shares]:
+    del stack
+    if is_url(place):
+        raise UsageError("--parts: a folder is wanted where processes share a run")
+    parts = PartFolder(Path(place))
+    if not settings.resume:
+        parts.clear()
+    run = _run(settings, parts, settings.processes, 1)
+    if run.plan.at_once < settings.processes:
+        say(
+            f"{run.plan.at_once} processes and not {settings.processes}: no registry"
+            " may be sent more requests at once than --requests-at-once says"
+        )
+    engine = Processes(
+        flags=flags,
+        report=parts.path,
+        tell=say,
+        stdin=spooled_input(settings, parts.folder),
+    )
+    return run, engine
+
+
+def _on_cluster(
+    settings: Settings, flags: dict[str, Any], place: str, stack: ExitStack
+) -> tuple[SharedRun, Shares]:
+    if settings.scheduler is None:
+        raise UsageError("--engine dask needs the address of a --scheduler")
+    from auditor.engines.cluster import Cluster
+    from auditor.engines.dask_part import PartOrder
+    from auditor.engines.part_store import PartStore
+
+    parts = PartStore(place)
+    if not settings.resume:
+        parts.clear()
+    cluster = stack.enter_context(Cluster(settings.scheduler))
+    run = _run(settings, parts, cluster.workers, SHARES_A_WORKER)
+    cluster.order = PartOrder(
+        flags=flags,
+        references=settings.references,
+        lists=parts.put_lists(settings.lists),
+        decisive={k: v for k, v in decisive(settings).items() if k != "shard"},
+        parts=parts.url,
+        at_once=run.plan.at_once,
+    )
+    return run, cluster

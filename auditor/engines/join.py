@@ -1,0 +1,51 @@
+"""The parts of a run put together: one report, one summary."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from auditor.engines.parts import open_part
+from auditor.errors import OutputError
+from auditor.reports.combined import combined
+from auditor.reports.jsonl import ReportWriter
+from auditor.reports.merge import merged, read_parts
+
+# Beside the output: its `.partial` may be that of another run, which can be resumed.
+_SUFFIX = ".merged"
+
+
+async def join(names: Sequence[str], output: str) -> dict[str, Any]:
+    """Write the report of all parts to `output`; the summary of the whole.
+
+    Raises `UsageError` for parts that are not all the shares of one audit, and
+    `OutputError` for what cannot be written.
+    """
+    parts = read_parts(names, open_part)
+    writer = ReportWriter(output)
+    final = writer.final
+    if final is not None:
+        writer = ReportWriter(f"{final}{_SUFFIX}")
+    async with writer:
+        for record in merged(parts, open_part):
+            await writer.write(record)
+        await writer.commit()
+    if final is not None and writer.final is not None:
+        _rename(writer.final, final)
+    return combined([part.head.summary for part in parts], output=output)
+
+
+def _rename(source: Path, target: Path) -> None:
+    try:
+        source.replace(target)
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise OutputError(
+            f"{target}: the report cannot be written: {error.strerror}"
+        ) from None

@@ -1,0 +1,76 @@
+"""Parts on any file system that fsspec knows: shared storage, an object store."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from auditor.engines.parts import is_url, part_name
+from auditor.errors import UsageError
+from auditor.protocol.shard import Shard
+from auditor.reports.shard_file import SUFFIX
+from auditor.sources.lists import open_list
+
+_COPY_BYTES = 4 * 1024 * 1024
+
+
+class PartStore:
+    """Parts below a URL or a path that all workers see."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/") if is_url(url) else str(Path(url).absolute())
+        try:
+            found: tuple[Any, str] = fsspec.core.url_to_fs(self.url)
+            self._files, self._folder = found
+            self._files.makedirs(self._folder, exist_ok=True)
+        except (ImportError, OSError, ValueError) as error:
+            raise UsageError(f"--parts: {url}: cannot be used: {error}") from None
+
+    def name(self, shard: Shard) -> str:
+        """The report of a share, as `open_part` takes it."""
+        return f"{self.url}/{part_name(shard)}"
+
+    def put(self, report: Path, shard: Shard) -> None:
+        """Leave the report of a share, and then its shard file."""
+        for suffix in ("", SUFFIX):
+            target = f"{self._folder}/{part_name(shard)}{suffix}"
+            # Two workers may do the same share, of which one was thought lost, and
+            # nobody may see half a file under its final name.
+            half = f"{target}.{report.parent.name}.half"
+            with (
+                report.with_name(report.name + suffix).open("rb") as source,
+                self._files.open(half, "wb") as into,
+            ):
+                shutil.copyfileobj(source, into, _COPY_BYTES)
+            self._files.mv(half, target)
+
+    def put_lists(self, lists: Iterable[str]) -> tuple[str, ...]:
+        """Leave copies of lists for all; the names by which `open_part` finds them."""
+        names = []
+        for number, path in enumerate(lists):
+            name = f"input-{number}"
+            with (
+                open_list(path) as data,
+                self._files.open(f"{self._folder}/{name}", "wb") as into,
+            ):
+                shutil.copyfileobj(data, into, _COPY_BYTES)
+            names.append(f"{self.url}/{name}")
+        return tuple(names)
+
+    def clear(self) -> None:
+        """Take away whatever runs have left here."""
+        for path in self._files.ls(self._folder, detail=False):
+            name = str(path).rpartition("/")[2]
+            if "-of-" in name or name.startswith("input-"):
+                self._files.rm(path)
+
+    def remove(self) -> None:
+        """The same, and the place itself, if there is nothing else in it."""
+        self.clear()
+        with suppress(OSError):
+            self._files.rmdir(self._folder)

@@ -1,0 +1,114 @@
+"""Where the shares of a run leave their reports: a folder, or an object store.
+
+`NUMBER-of-COUNT.jsonl` is the report of a share. It is whole when its shard file
+stands beside it, which is put there last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, Protocol, cast
+
+from auditor.errors import OutputError, UsageError
+from auditor.protocol.shard import Shard
+from auditor.reports.shard_file import SUFFIX, ShardHead
+
+# "scheme://", as fsspec has it.
+_SCHEME = "://"
+# Names of what runs leave here: `N-of-N.jsonl` with all that stands beside it, lists.
+_OURS = ("*-of-*.jsonl*", "*-of-*.summary*", "input-*")
+
+
+def part_name(shard: Shard) -> str:
+    """The file name of a share's report."""
+    return f"{shard.number}-of-{shard.of}.jsonl"
+
+
+@contextmanager
+def open_part(name: str) -> Iterator[BinaryIO]:
+    """A file by path or URL, for reading; `UsageError` where that cannot be."""
+    try:
+        if _SCHEME in name:
+            import fsspec  # noqa: PLC0415  (an extra)
+
+            with fsspec.open(name, "rb") as stream:
+                yield cast("BinaryIO", stream)
+        else:
+            with Path(name).open("rb") as stream:
+                yield stream
+    except FileNotFoundError:
+        raise _missing(name) from None
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise UsageError(f"{name}: cannot be read: {reason}") from None
+
+
+def _missing(name: str) -> UsageError:
+    if name.endswith(SUFFIX):
+        report = name.removesuffix(SUFFIX)
+        return UsageError(
+            f"{name}: no such file: {report} is not the whole report of a share"
+            " (audit --shard leaves one beside it)"
+        )
+    return UsageError(f"{name}: no such file")
+
+
+class Parts(Protocol):
+    """A place for the parts of one run."""
+
+    def name(self, shard: Shard) -> str:
+        """The report of a share, as `open_part` takes it."""
+
+    def clear(self) -> None:
+        """Take away whatever runs have left here."""
+
+    def remove(self) -> None:
+        """The same, and the place itself, if there is nothing else in it."""
+
+
+def is_url(place: str) -> bool:
+    """Whether it is for fsspec rather than a path."""
+    return _SCHEME in place
+
+
+def whole_part(parts: Parts, shard: Shard) -> ShardHead | None:
+    """What the shard file of a share says; null where there is no whole one."""
+    name = parts.name(shard) + SUFFIX
+    with suppress(UsageError), open_part(name) as stream:
+        return ShardHead.read(stream, name)
+    return None
+
+
+class PartFolder:
+    """Parts in a folder of this machine."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"{folder}: cannot be made, for the reports of shares: {error.strerror}"
+            ) from None
+
+    def path(self, shard: Shard) -> Path:
+        """The report of a share."""
+        return self.folder / part_name(shard)
+
+    def name(self, shard: Shard) -> str:
+        """The report of a share, as `open_part` takes it."""
+        return str(self.path(shard))
+
+    def clear(self) -> None:
+        """Take away whatever runs have left here."""
+        for pattern in _OURS:
+            for path in self.folder.glob(pattern):
+                path.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """The same, and the folder itself, if there is nothing else in it."""
+        self.clear()
+        with suppress(OSError):
+            self.folder.rmdir()

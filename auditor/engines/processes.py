@@ -1,0 +1,132 @@
+"""A run shared out over processes of this machine.
+
+Each process is an `auditor audit` of one share, so it has a lock, a journal and a
+resumable report of its own. One that is killed is begun again where it stopped.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import anyio
+from anyio.abc import Process
+from anyio.streams.text import TextReceiveStream
+
+from auditor.engines.plan import Plan
+from auditor.engines.share import Share
+from auditor.engines.words import words_of
+from auditor.protocol.shard import Shard
+
+# A share whose process is killed (by the kernel, for its memory) is begun again so
+# often: what kills it each time is not an accident.
+RESTARTS = 2
+# Last words of a process that failed: a sentence for each mistake.
+_LAST_WORDS = 20
+
+_OURS = "auditor: "
+
+
+@dataclass(slots=True)
+class Processes:
+    """The processes of a run: an `Engine`.
+
+    `report` says where the report of a share goes; `tell` is given what the processes
+    log, a line at a time; `stdin` is the file that each reads as standard input.
+    """
+
+    flags: Mapping[str, object]
+    report: Callable[[Shard], Path]
+    tell: Callable[[str], None]
+    stdin: Path | None = None
+    program: Sequence[str] = (sys.executable, "-m", "auditor", "audit")
+    running: set[Process] = field(default_factory=set)
+    _stopped: bool = False
+
+    async def run(self, plan: Plan, ended: Callable[[Share], None]) -> None:
+        """Audit the shares of a plan; `ended` is told of each as it ends."""
+        todo = iter(plan.shards)
+
+        async def worker() -> None:
+            for shard in todo:
+                if self._stopped:
+                    return
+                ended(await self._share(shard, plan.at_once))
+
+        async with anyio.create_task_group() as group:
+            for _ in range(plan.at_once):
+                group.start_soon(worker)
+
+    def stop(self, number: signal.Signals) -> None:
+        """Pass a signal on: each process ends in good order, or at once."""
+        self._stopped = True
+        for process in self.running:
+            if process.returncode is None:
+                process.send_signal(number)
+
+    async def _share(self, shard: Shard, at_once: int) -> Share:
+        for again in range(1 + RESTARTS):
+            share = await self._audit(shard, at_once, resume=again > 0)
+            # A negative code is the signal that killed it.
+            if share.code >= 0 or self._stopped:
+                break
+            self.tell(f"share {shard}: killed by signal {-share.code}")
+        return share
+
+    async def _audit(self, shard: Shard, at_once: int, *, resume: bool) -> Share:
+        report = self.report(shard)
+        flags = {
+            **self.flags,
+            "shard": str(shard),
+            "runs_at_once": at_once,
+            "output": str(report),
+            # Whatever file and environment say is said of the whole run.
+            "summary": str(report.with_suffix(".summary")),
+            "progress": "never",
+            "processes": 1,
+            "engine": "local",
+        }
+        if resume or report.with_name(report.name + ".journal").exists():
+            flags["resume"] = True
+        with _opened(self.stdin or Path(os.devnull)) as stdin:
+            process = await anyio.open_process(
+                [*self.program, *words_of(flags)],
+                stdin=stdin,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                # A terminal's Ctrl-C is for us to pass on, once.
+                start_new_session=True,
+            )
+        self.running.add(process)
+        try:
+            async with process:
+                last_words = await self._listen(process, shard)
+                code = await process.wait()
+        finally:
+            self.running.discard(process)
+        return Share(shard=shard, code=code, last_words=last_words)
+
+    async def _listen(self, process: Process, shard: Shard) -> Sequence[str]:
+        """Pass on what it logs; what it says of itself is kept for a failure."""
+        assert process.stderr is not None
+        said: deque[str] = deque(maxlen=_LAST_WORDS)
+        rest = ""
+        async for piece in TextReceiveStream(process.stderr, errors="replace"):
+            *lines, rest = (rest + piece).split("\n")
+            for line in lines:
+                if line.startswith(_OURS):
+                    said.append(line.removeprefix(_OURS))
+                else:
+                    self.tell(f"{shard}: {line}")
+        return tuple(said)
+
+
+def _opened(path: Path) -> BinaryIO:
+    return path.open("rb")

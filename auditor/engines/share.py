@@ -1,0 +1,37 @@
+"""How the audit of one share ended, and who audits shares."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from auditor.engines.plan import Plan
+from auditor.errors import ExitCode
+from auditor.protocol.shard import Shard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """One share whose audit has ended. `code` is the exit code of `auditor audit`;
+    `last_words` are the sentences that explain a bad one."""
+
+    shard: Shard
+    code: int
+    last_words: Sequence[str] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether there is a whole report of it."""
+        return self.code in {ExitCode.OK, ExitCode.FAILED}
+
+
+class Engine(Protocol):
+    """Audits shares, each into its part."""
+
+    async def run(self, plan: Plan, ended: Callable[[Share], None]) -> None:
+        """Audit the shares of a plan; `ended` is told of each as it ends."""
+
+    def stop(self, number: signal.Signals) -> None:
+        """End early: a signal has come. `run` returns soon after."""

@@ -1,0 +1,136 @@
+"""A run that is shared out: its shares audited, its parts put together."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from auditor.config import Settings, decisive
+from auditor.engines.join import join
+from auditor.engines.parts import Parts, whole_part
+from auditor.engines.plan import Plan
+from auditor.engines.share import Engine, Share
+from auditor.errors import UsageError
+from auditor.protocol.shard import Shard
+from auditor.registry.clock import Clock, rfc3339
+from auditor.reports.journal import Journal
+from auditor.reports.jsonl import ReportWriter
+from auditor.version import __version__
+
+_SHOWN_WORDS = 5
+
+
+@dataclass(slots=True, kw_only=True)
+class SharedRun:
+    """The run of a plan by an engine. `tell` is given sentences for a person."""
+
+    settings: Settings
+    plan: Plan
+    parts: Parts
+    tell: Callable[[str], None]
+    clock: Clock
+    failed: list[Share] = field(default_factory=list)
+    stopped: bool = False
+    _ended: int = 0
+
+    async def run(self, engine: Engine) -> Mapping[str, Any] | None:
+        """Audit all shares and write the report; its summary, or null where a share
+        is not whole: then the parts stay, and a resumed run goes on with them."""
+        todo = self._todo()
+        left = Plan(shards=todo, at_once=min(self.plan.at_once, len(todo) or 1))
+        if todo:
+            await engine.run(left, self._share_ended)
+        if self.stopped or self.failed:
+            return None
+        names = [self.parts.name(shard) for shard in self.plan.shards]
+        summary = await join(names, self.settings.output)
+        self.parts.remove()
+        return summary
+
+    def stop(self, engine: Engine, number: signal.Signals) -> None:
+        """End early."""
+        self.stopped = True
+        engine.stop(number)
+
+    def _todo(self) -> list[Shard]:
+        if not self.settings.resume:
+            return list(self.plan.shards)
+        todo = []
+        wanted = {k: v for k, v in decisive(self.settings).items() if k != "shard"}
+        for shard in self.plan.shards:
+            head = whole_part(self.parts, shard)
+            if head is None or head.version != __version__ or head.settings != wanted:
+                todo.append(shard)
+        done = len(self.plan.shards) - len(todo)
+        if done:
+            self._ended = done
+            self.tell(f"resuming: {done} of {len(self.plan.shards)} shares are whole")
+        return todo
+
+    def _share_ended(self, share: Share) -> None:
+        self._ended += 1
+        of = len(self.plan.shards)
+        if share.is_whole:
+            head = whole_part(self.parts, share.shard)
+            if head is not None:
+                found = head.summary["references"]
+                self.tell(
+                    f"share {share.shard} is done ({self._ended} of {of}):"
+                    f" {found['audited']} of {found['asked']} references audited"
+                )
+                return
+        self.failed.append(share)
+        if self.stopped:
+            return
+        self.tell(f"share {share.shard} failed (exit code {share.code})")
+        for sentence in share.last_words[-_SHOWN_WORDS:]:
+            self.tell(f"  {sentence}")
+
+
+@contextmanager
+def output_locked(settings: Settings, clock: Clock) -> Iterator[None]:
+    """The output, for this run alone. Raises `LockedError` and `OutputError`."""
+    final = ReportWriter(settings.output).final
+    if final is None:
+        yield
+        return
+    path = final.with_name(final.name + ".journal")
+    with Journal.locked(path, output=settings.output) as lock:
+        # What a run of one process left there is not ours to take away.
+        fresh = lock.run is None and not lock.holds_records
+        if fresh:
+            now = rfc3339(clock.epoch())
+            lock.begin(decisive(settings), version=__version__, now=now)
+        try:
+            yield
+        finally:
+            if fresh:
+                lock.remove()
+
+
+def parts_place(settings: Settings) -> str:
+    """Where the parts of a run are, if nothing is said of it."""
+    if settings.parts is not None:
+        return settings.parts
+    final = ReportWriter(settings.output).final
+    if final is None:
+        raise UsageError(
+            "a run that is shared out needs a place for its parts: -o FILE, or --parts"
+        )
+    return f"{final}.parts"
+
+
+def spooled_input(settings: Settings, folder: Path) -> Path | None:
+    """Standard input as a file, if it is one of the lists: every share reads it."""
+    if "-" not in settings.lists:
+        return None
+    copy = folder / "input-stdin"
+    with copy.open("wb") as into:
+        shutil.copyfileobj(sys.stdin.buffer, into)
+    return copy

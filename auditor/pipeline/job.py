@@ -1,0 +1,68 @@
+"""A run with everything that it needs: registries, store, report, shard file."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from auditor.config import Settings, decisive
+from auditor.pipeline.run import Run
+from auditor.registry.clock import Clock, rfc3339
+from auditor.registry.open import open_registries
+from auditor.reports.report import Report, open_report
+from auditor.reports.shard_file import ShardFile
+from auditor.sources.inputs import items_of
+from auditor.store.open import open_store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A run and where its records go; after it, `commit` makes the report whole."""
+
+    run: Run
+    report: Report
+    shard_file: ShardFile | None
+
+    async def commit(self) -> None:
+        """Give the report its name, and then the shard file that belongs to it."""
+        await self.report.commit()
+        if self.shard_file is not None:
+            self.shard_file.commit(self.run.summary().to_json())
+
+
+@asynccontextmanager
+async def open_job(
+    settings: Settings, *, clock: Clock, tell: Callable[[str], None]
+) -> AsyncIterator[Job]:
+    """The job that the settings describe; `tell` is given sentences for a person.
+
+    Raises the `AuditorError`s of what it opens.
+    """
+    async with (
+        open_registries(settings, clock=clock) as registries,
+        open_store(settings, now=clock.epoch) as store,
+        open_report(settings, now=rfc3339(clock.epoch()), tell=tell) as report,
+    ):
+        with _shard_file(settings, report) or nullcontext() as shard_file:
+            run = Run(
+                settings,
+                items_of(settings),
+                registries=registries,
+                clock=clock,
+                write=report.put,
+                placed=shard_file.place if shard_file else None,
+                kept=report.kept,
+                store=store,
+            )
+            yield Job(run=run, report=report, shard_file=shard_file)
+
+
+def _shard_file(settings: Settings, report: Report) -> ShardFile | None:
+    final: Path | None = report.final
+    if settings.shard is None or final is None:
+        return None
+    return ShardFile(
+        final, settings.shard, settings=decisive(settings), order=settings.order
+    )

@@ -1,0 +1,174 @@
+"""The reports of all shares, put together in the order of the whole input.
+
+Nothing is held but a line of each: every report is in order already, and its shard
+file says where its records stand between those of the others.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from itertools import chain, pairwise
+from typing import BinaryIO
+
+import orjson
+
+from auditor.config import Order, Shape
+from auditor.errors import UsageError
+from auditor.reports.shard_file import SUFFIX, ShardHead, Turn, runs
+
+# As many missing shares as are named one by one.
+_SHOWN = 10
+
+# Opens a part or its shard file by name; raises `UsageError`.
+Opener = Callable[[str], AbstractContextManager[BinaryIO]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """The report of one share, by name, and what its shard file says."""
+
+    name: str
+    head: ShardHead
+
+
+def read_parts(names: Sequence[str], open_file: Opener) -> list[Part]:
+    """The parts of one audit, by number.
+
+    Raises `UsageError` where one is missing, is there twice or is of another audit.
+    """
+    parts = []
+    for name in names:
+        with open_file(name + SUFFIX) as stream:
+            parts.append(Part(name=name, head=ShardHead.read(stream, name + SUFFIX)))
+    parts.sort(key=lambda part: part.head.shard.number or 0)
+    _check_one_audit(parts)
+    _check_complete(parts)
+    return parts
+
+
+def _check_one_audit(parts: Sequence[Part]) -> None:
+    first = parts[0]
+    for part in parts[1:]:
+        if part.head.shard.of != first.head.shard.of:
+            raise UsageError(
+                f"{part.name} is a share of {part.head.shard.of}, {first.name} of"
+                f" {first.head.shard.of}: these are not the shares of one audit"
+            )
+        if part.head.version != first.head.version:
+            raise UsageError(
+                f"{part.name} was made by auditor {part.head.version}, {first.name} by"
+                f" {first.head.version}: make all shares with one version"
+            )
+        differs = [
+            key
+            for key, value in first.head.settings.items()
+            if part.head.settings.get(key) != value
+        ]
+        if differs:
+            raise UsageError(
+                f"{part.name} and {first.name} were made with other settings"
+                f" ({', '.join(differs)}): these are not the shares of one audit"
+            )
+
+
+def _check_complete(parts: Sequence[Part]) -> None:
+    of = parts[0].head.shard.of
+    numbers = [part.head.shard.number for part in parts]
+    for part, following in pairwise(parts):
+        if part.head.shard.number == following.head.shard.number:
+            raise UsageError(
+                f"{part.name} and {following.name} are the same share,"
+                f" {part.head.shard}"
+            )
+    missing = [str(number) for number in range(1, of + 1) if number not in numbers]
+    if missing:
+        shown = ", ".join(missing[:_SHOWN]) + " ..." * (len(missing) > _SHOWN)
+        raise UsageError(
+            f"{len(missing)} of the {of} shares are missing: {shown}; a report without"
+            " them would have gaps"
+        )
+
+
+def merged(parts: Sequence[Part], open_file: Opener) -> Iterator[bytes]:
+    """The records of all parts, a record at a time.
+
+    Raises `UsageError` for a part that is not what its shard file says.
+    """
+    in_order = parts[0].head.order is Order.INPUT
+    with ExitStack() as stack:
+        sources = [
+            _Source(
+                part,
+                number,
+                report=stack.enter_context(open_file(part.name)),
+                shard_file=stack.enter_context(open_file(part.name + SUFFIX)),
+            )
+            for number, part in enumerate(parts)
+        ]
+        # Records that are in no order have no turn: one part after the other.
+        join = heapq.merge if in_order else chain
+        for _, number, count in join(*(source.runs() for source in sources)):
+            yield from sources[number].take(count)
+        for source in sources:
+            source.check_end()
+
+
+class _Source:
+    """The records of one part, in their order."""
+
+    def __init__(
+        self, part: Part, number: int, *, report: BinaryIO, shard_file: BinaryIO
+    ) -> None:
+        self._part = part
+        self._number = number
+        self._report = report
+        self._shard_file = shard_file
+        self._rows = Shape(part.head.settings["shape"]) is not Shape.IMAGE
+        self._read_bytes = 0
+        self._next = self._line()
+
+    def runs(self) -> Iterator[tuple[Turn, int, int]]:
+        """Where its records stand: the turn, which part this is, how many they are."""
+        for turn, count in runs(self._shard_file, self._part.name + SUFFIX):
+            yield turn, self._number, count
+
+    def take(self, count: int) -> Iterator[bytes]:
+        """The lines of its next `count` records."""
+        for _ in range(count):
+            if not self._next:
+                raise self._damaged()
+            record = self._next
+            self._next = self._line()
+            if self._rows and (name := _row_of(record)) is not None:
+                while self._next and _row_of(self._next) == name:
+                    record += self._next
+                    self._next = self._line()
+            yield record
+
+    def check_end(self) -> None:
+        """Raise `UsageError` if the part is longer or shorter than it was."""
+        if self._next or self._read_bytes != self._part.head.bytes:
+            raise self._damaged()
+
+    def _line(self) -> bytes:
+        line = self._report.readline()
+        self._read_bytes += len(line)
+        return line
+
+    def _damaged(self) -> UsageError:
+        return UsageError(
+            f"{self._part.name}: not what its shard file says: it was changed or is"
+            " not whole; audit this share again"
+        )
+
+
+def _row_of(line: bytes) -> str | None:
+    """Which reference a row of a flat shape is of; null for a failure's line."""
+    try:
+        found = orjson.loads(line)
+        return None if found["kind"] == "failure" else str(found["reference"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None

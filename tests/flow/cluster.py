@@ -1,0 +1,90 @@
+"""A Dask cluster of this machine: a scheduler and worker processes that can be killed.
+
+with cluster(workers=2) as here:
+    here.scheduler  # its address
+    here.kill_one()
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.flow.commands import BARE
+
+# The programs without their warnings made errors: they are not ours.
+_SCHEDULER = (sys.executable, "-m", "distributed.cli.dask_scheduler")
+_WORKER = (sys.executable, "-m", "distributed.cli.dask_worker")
+_AT = "Scheduler at:"
+_REGISTERED = "Registered to:"
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """The scheduler's address and the processes of the workers."""
+
+    scheduler: str
+    workers: list[subprocess.Popen[str]]
+
+    def kill_one(self) -> None:
+        """Kill a worker at once, as a machine that loses its power would."""
+        self.workers.pop().send_signal(signal.SIGKILL)
+
+
+@contextmanager
+def cluster(folder: Path, *, workers: int) -> Iterator[Cluster]:
+    """A cluster of one-thread workers without nannies, so that a killed one is gone."""
+    with ExitStack() as stack:
+        scheduler = _started(
+            stack, folder, *_SCHEDULER, "--host", "127.0.0.1", "--port", "0",
+            "--no-dashboard",
+        )  # fmt: skip
+        address = _said(scheduler, _AT)
+        started = [
+            _started(
+                stack, folder, *_WORKER, address, "--no-nanny", "--no-dashboard",
+                "--nthreads", "1", "--host", "127.0.0.1", "--memory-limit", "0",
+                "--local-directory", str(folder / f"worker-{number}"),
+            )
+            for number in range(workers)
+        ]  # fmt: skip
+        for worker in started:
+            _said(worker, _REGISTERED)
+        yield Cluster(address, started)
+
+
+def _started(stack: ExitStack, folder: Path, *words: str) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        words,
+        cwd=folder,
+        env={**BARE, "HOME": str(folder), "PATH": os.environ["PATH"]},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    stack.callback(_end, process)
+    return process
+
+
+def _said(process: subprocess.Popen[str], what: str) -> str:
+    """What stands behind these words in a line of its log."""
+    assert process.stderr is not None
+    heard = []
+    for line in process.stderr:
+        heard.append(line)
+        if what in line:
+            return line.partition(what)[2].strip()
+    raise AssertionError("".join(heard))
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.wait()
+    assert process.stderr is not None
+    process.stderr.close()

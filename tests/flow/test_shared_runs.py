@@ -1,0 +1,374 @@
+"""One audit by several: shares merged, processes, a cluster. Always the same report."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import orjson
+import pytest
+
+from auditor.config import Order, Settings, Shape, decisive
+from auditor.engines.cluster import Cluster
+from auditor.engines.dask_part import PartOrder
+from auditor.engines.join import join
+from auditor.engines.part_store import PartStore
+from auditor.engines.parts import PartFolder
+from auditor.engines.plan import Plan, plan
+from auditor.engines.processes import Processes
+from auditor.engines.shared_run import SharedRun
+from auditor.errors import ExitCode, UsageError
+from auditor.pipeline.run import Run
+from auditor.protocol.shard import Shard
+from auditor.reports.report import Report
+from auditor.sandbox.content import Content
+from auditor.sandbox.demo import demo_images, demo_tokens
+from auditor.sandbox.fault_actions import Gate, Hold
+from auditor.sandbox.tokens import Account
+from tests.flow.cluster import cluster
+from tests.flow.commands import auditor
+from tests.flow.harness import MANIFESTS, Lab, lab
+from tests.flow.reporting import lines_of, report_to
+
+pytestmark = pytest.mark.anyio
+
+NOBODY = Account("", "")
+FLAGS: dict[str, Any] = {"no_store": True, "docker_config": False}
+SHARES = 4
+
+
+@asynccontextmanager
+async def demo() -> AsyncIterator[tuple[Lab, tuple[str, ...]]]:
+    """The demo's registry, asked anonymously, and an input of every kind for it."""
+    async with lab(Content.of(demo_images()), tokens=demo_tokens(), login=NOBODY) as it:
+        catalog = it.ref("library/a*:*")
+        yield (
+            it,
+            (
+                it.ref("team/*:*"),
+                it.ref("library/mysql:*"),
+                it.ref("library/ubuntu:latest"),
+                it.ref("library/busybox:*"),
+                "no reference",
+                it.ref("library/mysql:latest"),  # again
+                it.ref("library/ubuntu:noble"),
+                catalog,
+            ),
+        )
+
+
+async def shares_of(
+    here: Lab, folder: Path, *references: str, **changes: Any
+) -> list[str]:
+    names = []
+    for number in range(1, SHARES + 1):
+        part = folder / f"part-{number}"
+        shard = Shard(number=number, of=SHARES)
+        await report_to(here, part, *references, shard=shard, **changes)
+        names.append(str(part))
+    return names
+
+
+@pytest.mark.parametrize("shape", Shape)
+async def test_merged_shares_are_the_report_line_by_line(
+    shape: Shape, tmp_path: Path
+) -> None:
+    async with demo() as (here, asked):
+        whole = await report_to(here, tmp_path / "whole", *asked, shape=shape)
+        names = await shares_of(here, tmp_path, *asked, shape=shape)
+    summary = await join(
+        [names[2], names[0], names[3], names[1]], str(tmp_path / "out")
+    )
+    assert lines_of(tmp_path / "out") == lines_of(tmp_path / "whole")
+    told = whole.summary.to_json()
+    assert told["references"]["failed"] > 1
+    assert summary["references"] == told["references"]
+    assert {k: one["count"] for k, one in summary["failures"].items()} == {
+        k: one["count"] for k, one in told["failures"].items()
+    }
+    assert summary["architectures"] == pytest.approx(told["architectures"])
+    assert summary["requests"]["manifest"] == told["requests"]["manifest"]
+    assert not list(tmp_path.glob("out.*")), "something is left behind"
+
+
+async def test_shares_in_the_order_of_completion_hold_the_same(tmp_path: Path) -> None:
+    async with demo() as (here, asked):
+        await report_to(here, tmp_path / "whole", *asked)
+        names = await shares_of(here, tmp_path, *asked, order=Order.COMPLETION)
+    await join(names, str(tmp_path / "out"))
+
+    def by_reference(name: str) -> list[bytes]:
+        return sorted(orjson.dumps(line) for line in lines_of(tmp_path / name))
+
+    assert by_reference("out") == by_reference("whole")
+
+
+async def test_a_share_that_was_resumed_merges_as_if_nothing_had_been(
+    tmp_path: Path,
+) -> None:
+    @asynccontextmanager
+    async def stopped(run: Run, report: Report) -> AsyncIterator[None]:
+        asked = here.faults.count("GET", MANIFESTS)
+        async with here.when(
+            lambda: here.faults.count("GET", MANIFESTS) >= asked + 3,
+            lambda: run.stop(0),
+        ):
+            yield
+
+    async with demo() as (here, asked):
+        await report_to(here, tmp_path / "whole", *asked)
+        shard = next(
+            shard
+            for shard in (Shard(number=n, of=SHARES) for n in range(1, SHARES + 1))
+            if shard.takes(here.host, "library/mysql")
+        )
+        part = tmp_path / f"part-{shard.number}"
+        cut = await report_to(here, part, *asked, shard=shard, meanwhile=stopped)
+        assert cut.summary.interrupted
+        assert not part.exists()
+        names = await shares_of(here, tmp_path, *asked, resume=True)
+    await join(names, str(tmp_path / "out"))
+    assert lines_of(tmp_path / "out") == lines_of(tmp_path / "whole")
+
+
+async def test_what_since_leaves_out_leaves_no_gap(tmp_path: Path) -> None:
+    async with demo() as (here, asked):
+        since: dict[str, Any] = {"since": "2999-01-01", "image_config": "always"}
+        whole = await report_to(here, tmp_path / "whole", *asked, **since)
+        names = await shares_of(here, tmp_path, *asked, **since)
+    assert whole.summary.tally.filtered
+    await join(names, str(tmp_path / "out"))
+    assert lines_of(tmp_path / "out") == lines_of(tmp_path / "whole")
+
+
+async def part_files(tmp_path: Path) -> list[str]:
+    async with lab(Content.of(demo_images())) as here:
+        return await shares_of(here, tmp_path, here.ref("library/mysql:*"))
+
+
+def cut(path: str) -> None:
+    data = Path(path).read_bytes()
+    Path(path).write_bytes(data[: data.rindex(b"\n", 0, -1) + 1])
+
+
+REFUSED: dict[str, Callable[[list[str]], Any]] = {
+    "1 of the 4 shares are missing: 2; a report without them would have gaps":
+        lambda names: names.pop(1),
+    "{0} and {0} are the same share, 1/4":
+        lambda names: names.append(names[0]),
+    "{3}.shard: not a whole shard file: the audit of this share did not end":
+        lambda names: cut(names[3] + ".shard"),
+    "{0}.shard: no such file: {0} is not the whole report of a share (audit --shard"
+    " leaves one beside it)":
+        lambda names: Path(names[0] + ".shard").unlink(),
+    "{2}: no such file":
+        lambda names: Path(names[2]).unlink(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("said", "change"), REFUSED.items())
+async def test_what_is_not_one_whole_audit_is_not_merged(
+    said: str, change: Callable[[list[str]], Any], tmp_path: Path
+) -> None:
+    names = await part_files(tmp_path)
+    said = said.format(*names)
+    change(names)
+    with pytest.raises(UsageError) as caught:
+        await join(names, str(tmp_path / "out"))
+    assert str(caught.value) == said
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("add", [b"", b'{"kind":"image","reference":"a"}\n'])
+async def test_a_part_that_was_changed_is_not_merged(
+    add: bytes, tmp_path: Path
+) -> None:
+    names = await part_files(tmp_path)
+    full = next(name for name in names if Path(name).stat().st_size)
+    if add:
+        Path(full).write_bytes(Path(full).read_bytes() + add)
+    else:
+        cut(full)
+    with pytest.raises(UsageError, match="not what its shard file says"):
+        await join(names, str(tmp_path / "out"))
+
+
+async def test_shares_of_other_settings_are_no_audit(tmp_path: Path) -> None:
+    async with lab(Content.of(demo_images())) as here:
+        asked = here.ref("library/mysql:*")
+        names = await shares_of(here, tmp_path, asked)
+        shard = Shard(number=1, of=SHARES)
+        other = tmp_path / "part-1"
+        await report_to(here, other, asked, shard=shard, image_config="never")
+    with pytest.raises(UsageError, match=r"made with other settings \(image_config\)"):
+        await join(names, str(tmp_path / "out"))
+
+
+async def test_the_commands_make_and_merge_shares(tmp_path: Path) -> None:
+    async with lab(Content.of(demo_images())) as here:
+        asked = (here.ref("library/mysql:*"), here.ref("library/ubuntu:*"))
+        whole = await auditor("audit", "--no-store", *asked)
+        for number in ("1", "2"):
+            done = await auditor(
+                *("audit", "--no-store", "--shard", "auto/2", "-o", number, *asked),
+                environment={"JOB_COMPLETION_INDEX": str(int(number) - 1)},
+                place=tmp_path,
+            )
+            assert done.code == 0
+    done = await auditor("merge", "2", "1", "--summary", "sum.json", place=tmp_path)
+    assert done.code == 0
+
+    def told(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [{**line, "audited_at": None} for line in lines]
+
+    assert told(done.lines) == told(whole.lines)
+    summary = orjson.loads((tmp_path / "sum.json").read_bytes())
+    assert summary["references"]["audited"] == len(whole.lines)
+
+
+# -- engines -------------------------------------------------------------------
+
+
+def shared(
+    here: Lab, output: Path, parts: PartFolder | PartStore, *asked: str, of: int
+) -> SharedRun:
+    settings = Settings(
+        references=asked, output=str(output), docker_config=False, no_store=True
+    )
+    said: list[str] = []
+    return SharedRun(
+        settings=settings,
+        plan=plan(settings, workers=of),
+        parts=parts,
+        tell=said.append,
+        clock=here.clock,
+    )
+
+
+async def test_a_process_that_is_killed_goes_on_where_it_stopped(
+    tmp_path: Path,
+) -> None:
+    async with demo() as (here, asked):
+        await report_to(here, tmp_path / "whole", *asked)
+        parts = PartFolder(tmp_path / "parts")
+        run = shared(here, tmp_path / "out", parts, *asked, of=2)
+        engine = Processes(
+            flags={**FLAGS, "references": asked}, report=parts.path, tell=run.tell
+        )
+        gate = Gate()
+        before = here.faults.count("GET", MANIFESTS)
+        here.faults.on("GET", MANIFESTS, Hold(gate), skip=before + 30, forever=True)
+
+        def kill() -> None:
+            process = next(iter(engine.running))
+            process.send_signal(signal.SIGKILL)
+            gate.open()
+
+        async with here.when(
+            lambda: here.faults.count("GET", MANIFESTS) > before + 30, kill
+        ):
+            summary = await run.run(engine)
+    assert summary is not None
+    assert lines_of(tmp_path / "out") == lines_of(tmp_path / "whole")
+    assert not (tmp_path / "parts").exists()
+
+
+async def test_processes_that_are_interrupted_can_be_resumed(tmp_path: Path) -> None:
+    async with demo() as (here, asked):
+        await report_to(here, tmp_path / "whole", *asked)
+        flags = {**FLAGS, "references": asked}
+        parts = PartFolder(tmp_path / "parts")
+        run = shared(here, tmp_path / "out", parts, *asked, of=2)
+        engine = Processes(flags=flags, report=parts.path, tell=run.tell)
+        before = here.faults.count("GET", MANIFESTS)
+        async with here.when(
+            lambda: here.faults.count("GET", MANIFESTS) > before + 20,
+            lambda: run.stop(engine, signal.SIGTERM),
+        ):
+            assert await run.run(engine) is None
+        # Which does not listen yet is ended by the signal itself.
+        codes = {ExitCode.TERMINATED, -signal.SIGTERM}
+        assert {share.code for share in run.failed} <= codes
+        assert not (tmp_path / "out").exists()
+        again = shared(here, tmp_path / "out", parts, *asked, of=2)
+        again.settings = Settings(**{
+            **{name: getattr(run.settings, name) for name in Settings.__slots__},
+            "resume": True,
+        })  # fmt: skip
+        engine = Processes(flags=flags, report=parts.path, tell=again.tell)
+        assert await again.run(engine) is not None
+    assert lines_of(tmp_path / "out") == lines_of(tmp_path / "whole")
+
+
+async def test_the_command_shares_a_run_out_over_processes(tmp_path: Path) -> None:
+    async with lab(Content.of(demo_images())) as here:
+        asked = here.ref("library/mysql:*"), here.ref("library/ubuntu:*")
+        await report_to(here, tmp_path / "whole", *asked, "-bad-")
+        done = await auditor(
+            *("audit", "--no-store", "--processes", "2", "-o", "out"),
+            *("--summary", "sum.json", "-f", "-"),
+            stdin="\n".join([*asked, "-bad-"]).encode(),
+            place=tmp_path,
+        )
+    assert done.code == 1
+    found, wanted = lines_of(tmp_path / "out"), lines_of(tmp_path / "whole")
+    assert found[:-1] == wanted[:-1]
+    assert found[-1]["failure"] == wanted[-1]["failure"] == "invalid_reference"
+    summary = orjson.loads((tmp_path / "sum.json").read_bytes())
+    assert summary["references"]["asked"] == len(found)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "sum.json", "whole"]
+
+
+async def test_a_cluster_that_loses_a_worker_writes_the_whole_report(
+    tmp_path: Path,
+) -> None:
+    async with demo() as (here, asked):
+        await report_to(here, tmp_path / "whole", *asked)
+        with cluster(tmp_path, workers=2) as machines:
+            parts = PartStore(str(tmp_path / "parts"))
+            run = shared(here, tmp_path / "out", parts, *asked, of=SHARES)
+            gate = Gate()
+            before = here.faults.count("GET", MANIFESTS)
+            here.faults.on("GET", MANIFESTS, Hold(gate), skip=before + 30, forever=True)
+
+            def kill() -> None:
+                machines.kill_one()
+                gate.open()
+
+            engine = await anyio.to_thread.run_sync(Cluster, machines.scheduler)
+            with engine:
+                assert engine.workers == 2
+                engine.order = PartOrder(
+                    flags=FLAGS,
+                    references=asked,
+                    lists=(),
+                    decisive={
+                        name: value
+                        for name, value in decisive(run.settings).items()
+                        if name != "shard"
+                    },
+                    parts=parts.url,
+                    at_once=2,
+                )
+                run.plan = Plan(shards=run.plan.shards, at_once=2)
+                async with here.when(
+                    lambda: here.faults.count("GET", MANIFESTS) > before + 30, kill
+                ):
+                    summary = await run.run(engine)
+    assert summary is not None, run.failed
+    assert lines_of(tmp_path / "out") == lines_of(tmp_path / "whole")
+    assert not (tmp_path / "parts").exists()
+
+
+async def test_a_scheduler_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    done = await auditor(
+        *("audit", "--engine", "dask", "-o", "out", "localhost:1/a:1"), place=tmp_path
+    )
+    assert (done.code, done.mistakes) == (
+        ExitCode.USAGE,
+        ["--engine dask needs the address of a --scheduler"],
+    )
