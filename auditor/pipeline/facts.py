@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -40,9 +41,11 @@ class NamedBlob:
     what: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Facts:
     """Everything of an image record that its digest alone decides.
+
+    Every tag of the digest asks for all of it, so what is computed is computed once.
 
     `blobs` are what the registry should have, if they are to be verified; layers to
     be had from URLs of their own are not among them.
@@ -61,7 +64,7 @@ class Facts:
     # What the attachments above answer, as far as they do.
     answers: Answers = UNKNOWN
 
-    @property
+    @functools.cached_property
     def architectures(self) -> tuple[str, ...]:
         """`os/architecture[/variant]` of what is really there, sorted, unique."""
         return tuple(
@@ -76,7 +79,7 @@ class Facts:
             )
         )
 
-    @property
+    @functools.cached_property
     def size(self) -> int | None:
         """Compressed bytes of the distinct layers of all platforms."""
         if any(platform.layers is None for platform in self.platforms):
@@ -123,8 +126,10 @@ def image_platform(
     `labels` are those of its config that were asked for, null where none were.
     """
     layers = tuple(
-        Layer(digest=layer.digest, size=layer.size, media_type=layer.media_type)
-        for layer in manifest.layers
+        [
+            _layer(layer.digest, layer.size, layer.media_type)
+            for layer in manifest.layers
+        ]
     )
     return Platform(
         os=spec.os,
@@ -147,6 +152,12 @@ def image_platform(
         layers=layers,
         layer_traits=_traits(manifest),
     )
+
+
+# Images built on the same base share its layers: made once, some 300 bytes each.
+@functools.lru_cache(maxsize=4096)
+def _layer(digest: str, size: int, media_type: str | None) -> Layer:
+    return Layer(digest=digest, size=size, media_type=media_type)
 
 
 def _traits(manifest: ImageManifest) -> tuple[LayerTrait, ...]:

@@ -87,6 +87,11 @@ class Fail:
 Decision = Done | Authenticate | Wait | Fail
 
 
+def is_good(answer: Answer, wanted: Container[int] = ()) -> bool:
+    """Whether the answer is what was asked for; `wanted` as in `decide`."""
+    return 200 <= answer.status < 300 or answer.status in wanted
+
+
 def decide(
     outcome: Answer | Failure,
     *,
@@ -111,7 +116,7 @@ def decide(
                 failure=failure,
             )
         return Fail(failure=failure)
-    if 200 <= outcome.status < 300 or outcome.status in wanted:
+    if is_good(outcome, wanted):
         return Done(answer=outcome)
     if outcome.status == 401:
         return _unauthorized(outcome, attempt=attempt, sent=sent)

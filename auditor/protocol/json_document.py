@@ -58,6 +58,8 @@ def parse_object(raw: bytes, what: str) -> dict[str, Any]:
 def check_key_case(objects: Iterable[dict[str, Any]], what: str) -> None:
     """Refuse keys that only differ in case from a structural key."""
     for found in objects:
+        if STRUCTURAL_KEYS.issuperset(found):
+            continue
         for key in found.keys() - STRUCTURAL_KEYS:
             meant = _FOLDED.get(key.casefold())
             if meant is not None:

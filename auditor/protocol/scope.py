@@ -11,6 +11,7 @@ A name may hold a colon (the port of a host), a type and an action never do.
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 
@@ -54,6 +55,8 @@ CATALOG_SCOPE = Scope(
 )
 
 
+# As many as there are repositories under way at once, and some more.
+@functools.lru_cache(maxsize=1024)
 def pull_scope(repository: str) -> Scope:
     """The right to pull from one repository."""
     return Scope(

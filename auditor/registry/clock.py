@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import random
 import time
 from datetime import UTC, datetime
@@ -40,4 +42,9 @@ class SystemClock:
 
 def rfc3339(epoch_s: float) -> str:
     """A time as reports have it: `2026-11-23T02:00:00Z`, UTC, whole seconds."""
+    return _rfc3339(math.floor(epoch_s))
+
+
+@functools.lru_cache(maxsize=4)  # every record of a second says the same
+def _rfc3339(epoch_s: int) -> str:
     return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -19,6 +19,7 @@ from auditor.protocol.decide import (
     Sent,
     Wait,
     decide,
+    is_good,
 )
 from auditor.protocol.realm import origin_of
 from auditor.registry.authorization import Authorization, Authorizer
@@ -137,16 +138,20 @@ class Exchange:
             finally:
                 self._politeness.release()
             self._limits.learn(outcome)
+            if isinstance(outcome, Answer) and is_good(outcome, wanted):
+                # What `decide` says of nearly every answer, without its detours.
+                self._politeness.ease()
+                self._breaker.answered()
+                self._budget.good(attempt - 1)
+                return outcome
             decision: Decision | Forgive = decide(
                 outcome,
                 attempt=attempt,
                 tries=self._tries if tries is None else tries,
-                sent=Sent(
-                    token_age_s=authorization.age_s(sent_at) if authorization else None,
-                    scope=authorization.scope if authorization else None,
-                    fixed=authorization is not None and authorization.fixed,
-                    # With nothing to authenticate with, a 401 is final.
-                    authenticated_again=asked_again or authorization is None,
+                sent=_sent(
+                    authorization,
+                    sent_at,
+                    asked_again=asked_again,
                     elsewhere=_is_elsewhere(outcome, url),
                 ),
                 now=self._clock.epoch(),
@@ -154,14 +159,9 @@ class Exchange:
                 wanted=wanted,
             )
             if isinstance(decision, Wait | Fail):
-                self._learn(decision.failure, sent_at)
-                if kind is not RequestKind.PING:  # a probe itself, planned by itself
-                    decision = await self._weigh(decision, url, forgiven)
+                decision = await self._weigh(kind, decision, url, sent_at, forgiven)
             match decision:
                 case Done():
-                    self._politeness.ease()
-                    self._breaker.answered()
-                    self._budget.good(attempt - 1)
                     return decision.answer
                 case Fail():
                     self._close(decision)
@@ -232,10 +232,18 @@ class Exchange:
             self._politeness.distress(sent_at)
 
     async def _weigh(
-        self, decision: Wait | Fail, url: str, forgiven: int
+        self,
+        kind: RequestKind,
+        decision: Wait | Fail,
+        url: str,
+        sent_at: float,
+        forgiven: int,
     ) -> Wait | Fail | Forgive:
         """The decision, in view of how the whole host is doing."""
         failure = decision.failure
+        self._learn(failure, sent_at)
+        if kind is RequestKind.PING:  # a probe itself, planned by itself
+            return decision
         if failure.kind not in SILENCE:
             # A throttled request takes nothing from the budget: the host asks for
             # patience, and everybody waits together.
@@ -290,6 +298,26 @@ def prober(transport: Transport, counts: RequestCounts, limits: Limits) -> Probe
         )
 
     return probe
+
+
+def _sent(
+    authorization: Authorization | None,
+    sent_at: float,
+    *,
+    asked_again: bool,
+    elsewhere: bool,
+) -> Sent:
+    """What the request carried."""
+    if authorization is None:
+        # With nothing to authenticate with, a 401 is final.
+        return Sent(authenticated_again=True, elsewhere=elsewhere)
+    return Sent(
+        token_age_s=authorization.age_s(sent_at),
+        scope=authorization.scope,
+        fixed=authorization.fixed,
+        authenticated_again=asked_again,
+        elsewhere=elsewhere,
+    )
 
 
 def _is_elsewhere(outcome: Answer | Failure, url: str) -> bool:

@@ -8,7 +8,7 @@ a platform without a layer, still has a line with nulls, so that no reference is
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import orjson
 
@@ -89,6 +89,7 @@ class LayerRow:
 
 Line = Record | PlatformRow | LayerRow
 
+_IMAGE_FIELDS = tuple(field.name for field in fields(ImageRecord))
 # What stands in a row where there is nothing.
 _NO_LAYER = Layer(digest="", size=None, media_type=None)
 _NO_PLATFORM = Platform(
@@ -204,8 +205,40 @@ _SHAPES: dict[Shape, Callable[[Record], Iterator[Line]]] = {
 }
 
 
+# Encoded platforms at hand: tags of one image stand together. Some 10 KiB each.
+MAX_ENCODED = 64
+
+
+class _ImageEncoder:
+    """A record as its line. What tags of one image share is encoded once: nine tenths
+    of a line are its platforms, and those are the same object then."""
+
+    def __init__(self) -> None:
+        self._platforms: dict[int, tuple[tuple[Platform, ...], orjson.Fragment]] = {}
+
+    def __call__(self, record: Record) -> bytes:
+        line: object = record
+        if isinstance(record, ImageRecord) and record.platforms:
+            line = {name: getattr(record, name) for name in _IMAGE_FIELDS}
+            line["platforms"] = self._encoded(record.platforms)
+        return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+
+    def _encoded(self, platforms: tuple[Platform, ...]) -> orjson.Fragment:
+        known = self._platforms.get(id(platforms))
+        if known is not None and known[0] is platforms:
+            return known[1]
+        encoded = orjson.Fragment(orjson.dumps(platforms))
+        if len(self._platforms) >= MAX_ENCODED:
+            self._platforms.pop(next(iter(self._platforms)))
+        # Held with its object, so that no other can have the same id meanwhile.
+        self._platforms[id(platforms)] = platforms, encoded
+        return encoded
+
+
 def encoder(shape: Shape) -> Callable[[Record], bytes]:
     """A function from a record to its lines: UTF-8 JSON, each ending in a newline."""
+    if shape is Shape.IMAGE:
+        return _ImageEncoder()
     lines = _SHAPES[shape]
 
     def encode(record: Record) -> bytes:
