@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, overload
 
 from auditor.errors import Failure
 
@@ -28,6 +28,32 @@ class ListedTag:
     size: int | None = None
     created: datetime | None = None
     pushed: datetime | None = None
+
+
+class NamedTags(Sequence[ListedTag]):
+    """Tags of which only the names are known, made when they are looked at.
+
+    A list that comes whole may have a million, which are looked at page by page.
+    """
+
+    __slots__ = ("_names",)
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @overload
+    def __getitem__(self, index: int) -> ListedTag: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[ListedTag]: ...
+
+    def __getitem__(self, index: int | slice) -> ListedTag | Sequence[ListedTag]:
+        if isinstance(index, slice):
+            return [ListedTag(name) for name in self._names[index]]
+        return ListedTag(self._names[index])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

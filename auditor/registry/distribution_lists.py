@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from auditor.errors import Failure, FailureKind, ProtocolError
 from auditor.protocol.answer import Answer
-from auditor.protocol.listed import ListedTag, Reading
+from auditor.protocol.listed import ListedTag, NamedTags, Reading
 from auditor.protocol.products import fields
 from auditor.protocol.products.google import listed_tags
 from auditor.registry.authorization import Authorizer
@@ -146,8 +146,10 @@ class DistributionLists:
 def _read_tags(answer: Answer) -> Reading[ListedTag]:
     document = fields.document_of(answer)
     names, unreadable = _names(document, "tags")
+    told = isinstance(document.get("manifest"), dict)
     return Reading(
-        entries=listed_tags(names, document),
+        entries=listed_tags(names, document) if told else NamedTags(names),
+        counted=names,
         following=fields.linked(answer),
         unreadable=unreadable,
     )

@@ -36,6 +36,7 @@ async def pages(
     tally = _Tally()
     number = 0
     answer = first
+    del first  # the text of a whole list may be large: see below
     while True:
         number += 1
         if isinstance(answer, Failure):
@@ -48,7 +49,7 @@ async def pages(
             yield _list_failure(failure, number - 1)
             return
         seen_urls.add(hash(answer.url))
-        del answer  # the text of a whole list may be large
+        del answer
         tally.add(found)
         following = found.following
         cut = tally.cut(called) if following is None else None

@@ -11,9 +11,10 @@ from auditor.pipeline.entries import Asked, Refused
 from auditor.pipeline.selection import Selection
 from auditor.pipeline.steps import TagPage, TagsOf
 from auditor.pipeline.tag_list import TagList
+from auditor.protocol.listed import ListedTag, NamedTags
 from auditor.protocol.reference import TagPattern
 from auditor.protocol.tag_filter import TagFilter
-from auditor.registry.lister import ListedTag, Page
+from auditor.registry.lister import Page
 from auditor.reports.listings import Listing, ListState
 
 pytestmark = pytest.mark.anyio
@@ -124,3 +125,12 @@ async def test_everything_filtered_out_is_no_failure_and_no_match_is_one() -> No
     assert (asked, refused, listing.filtered) == ([], [], 1)
     _, refused, _ = await read(page(ListedTag("1")), pattern="2*", selection=nothing)
     assert refused == ["none of the 1 tags of app matches 2*"]
+
+
+async def test_names_alone_are_tags_when_they_are_looked_at() -> None:
+    names = ["1", "2", "3"]
+    tags = NamedTags(names)
+    every = [ListedTag(name) for name in names]
+    assert list(tags) == every
+    assert (len(tags), tags[-1], tags[1:]) == (3, every[-1], every[1:])
+    assert not NamedTags([])
