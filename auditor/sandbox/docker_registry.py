@@ -56,8 +56,11 @@ def docker_registry(
     auth: TokenAuth | HtpasswdAuth | None = None,
     port: int | None = None,
     schema1: bool = True,
+    upstream: str | None = None,
 ) -> Iterator[str]:
     """Serve the store below `root` on the loopback interface; yields the base URL.
+
+    With `upstream`, a base URL, it is a cache of that registry ("proxy").
 
     Raises FileNotFoundError without the program, RuntimeError with its own words if
     it does not start.
@@ -66,7 +69,10 @@ def docker_registry(
     with tempfile.TemporaryDirectory(prefix="sandbox-registry-") as directory:
         place = Path(directory)
         config, log = place / "config.yml", place / "log"
-        config.write_text(_config(root, port, auth, place, schema1=schema1))
+        content = _config(root, port, auth, place, schema1=schema1)
+        if upstream is not None:
+            content["proxy"] = {"remoteurl": upstream}
+        config.write_text(json.dumps(content))
         with log.open("wb") as errors:
             process = subprocess.Popen(  # noqa: S603 - a fixed program and our own file
                 [shutil.which(PROGRAM) or PROGRAM, "serve", str(config)],
@@ -93,7 +99,7 @@ def _config(
     place: Path,
     *,
     schema1: bool,
-) -> str:
+) -> dict[str, Any]:
     """Distribution's docs, "Configuring a registry"; JSON, which is YAML too."""
     config: dict[str, Any] = {
         "version": 0.1,
@@ -119,7 +125,7 @@ def _config(
         config["auth"] = {"token": token}
     if schema1:
         config["compatibility"] = {"schema1": {"enabled": True}}
-    return json.dumps(config)
+    return config
 
 
 def _free_port() -> int:

@@ -68,7 +68,10 @@ def audit(
     async def run() -> Summary:
         chosen = Settings(
             references=tuple(f"{host}/{name}" for name in names),
-            registries={host: registry or login()},
+            registries={
+                host: registry or login(),
+                **settings.pop("registries", {}),
+            },
             **{"docker_config": False, **settings},
         )
         clock = SystemClock()

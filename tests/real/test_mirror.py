@@ -1,0 +1,79 @@
+"""A real pull-through cache as the mirror of a real registry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from auditor.config import RegistrySettings
+from auditor.sandbox.built import Placed
+from auditor.sandbox.docker_registry import HtpasswdAuth, docker_registry
+from auditor.sandbox.images import image, index
+from auditor.sandbox.store import write_store
+from auditor.sandbox.tokens import Account
+from tests.real.audits import audit, login
+from tests.real.programs import required
+from tests.real.test_basic import LINE, USER
+
+pytestmark = pytest.mark.real
+
+PLACED = (
+    Placed(repository="team/app", tags=("1",), image=index([image("a"), image("b")])),
+    Placed(repository="team/web", tags=("1", "2"), image=image("web")),
+)
+NAMES = ("team/app:1", "team/web:1")
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    required("docker-registry")
+    root = tmp_path_factory.mktemp("store")
+    write_store(root, PLACED)
+    with docker_registry(root) as url:
+        yield url.removeprefix("http://")
+
+
+@pytest.fixture(scope="module")
+def cache(registry: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    root = tmp_path_factory.mktemp("cache")
+    auth = HtpasswdAuth(lines=LINE)
+    with docker_registry(root, auth=auth, upstream=f"http://{registry}") as url:
+        yield url.removeprefix("http://")
+
+
+def test_images_come_through_the_cache_and_say_the_same(
+    registry: str, cache: str
+) -> None:
+    """The cache knows Basic, so that a record shows who gave the image."""
+    direct = audit(registry, *NAMES, registry=RegistrySettings())
+    mirrored = audit(
+        registry,
+        *NAMES,
+        registry=RegistrySettings(mirror=cache),
+        registries={cache: login(USER)},
+    )
+    for there, here in zip(direct.lines, mirrored.lines, strict=True):
+        assert here["warnings"] == []
+        assert here["access"]["subject"] == USER.name
+        assert there["access"]["state"] == "anonymous"
+        for line in (there, here):
+            del line["access"], line["audited_at"]
+        assert here == there
+
+
+def test_without_a_login_at_the_cache_images_come_from_the_registry(
+    registry: str, cache: str
+) -> None:
+    wrong = login(Account(USER.name, "guess"))
+    mirrored = audit(
+        registry,
+        *NAMES,
+        registry=RegistrySettings(mirror=cache),
+        registries={cache: wrong},
+    )
+    for line in mirrored.lines:
+        assert line["kind"] == "image"
+        (warning,) = line["warnings"]
+        assert warning["code"] == "not_at_mirror"
+        assert "asks for other credentials (401" in warning["detail"]
