@@ -66,7 +66,10 @@ class ReportWriter:
             if partial is not None:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
                 if not self.appends:
-                    flags |= os.O_TRUNC
+                    # A file of our own: one that is there may be open elsewhere.
+                    if partial.is_file() and not partial.is_symlink():
+                        partial.unlink()
+                    flags |= os.O_EXCL
                 self._fd = os.open(partial, flags, 0o644)
             elif self._fd < 0:
                 sys.stdout.flush()

@@ -92,6 +92,22 @@ def test_an_older_partial_file_is_written_anew(tmp_path: Path) -> None:
     assert (tmp_path / "out").read_bytes() == LINE
 
 
+def test_who_has_an_older_partial_file_open_cannot_write_into_the_report(
+    tmp_path: Path,
+) -> None:
+    with (tmp_path / "out.partial").open("ab", buffering=0) as theirs:
+
+        async def main() -> None:
+            async with ReportWriter(str(tmp_path / "out")) as writer:
+                await writer.write(LINE)
+                await writer.flush()
+                theirs.write(b"forged\n")
+                await writer.commit()
+
+        anyio.run(main)
+    assert (tmp_path / "out").read_bytes() == LINE
+
+
 def test_what_is_written_is_buffered_in_large_pieces(tmp_path: Path) -> None:
     partial = tmp_path / "out.partial"
 
