@@ -95,7 +95,10 @@ class Batch:
 class Tables:
     """The tables, for writing. `max_bytes` bounds them."""
 
-    def __init__(self, connection: sqlite3.Connection, max_bytes: int) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, max_bytes: int, *, deflate: bool = True
+    ) -> None:
+        self._pack = pack if deflate else _as_it_is
         self._connection = connection
         self._max_bytes = max_bytes
         self._places: dict[Place, int] = {}
@@ -104,7 +107,7 @@ class Tables:
         """Write a batch, whole or not at all; then keep to the size."""
         # Deflated before the transaction begins: others wait for its end.
         contents = [
-            (key, one.outer, *pack(one.body), batch.used.get(key, 0))
+            (key, one.outer, *self._pack(one.body), batch.used.get(key, 0))
             for key, one in batch.contents.items()
         ]
         run = self._connection.executemany
@@ -167,6 +170,10 @@ class Tables:
                 self._places.clear()
             self._places[place] = number
         return number
+
+
+def _as_it_is(body: bytes) -> tuple[int, bytes]:
+    return 0, body
 
 
 def find_place(connection: sqlite3.Connection, place: Place) -> int | None:

@@ -169,7 +169,9 @@ class DigestStore:
     # -- tags ------------------------------------------------------------------
 
     def tag(self, registry: str, repository: str, tag: str) -> SeenTag | None:
-        """What this tag named when it was last asked for."""
+        """What this tag named when an earlier run asked for it."""
+        if self.path is None:
+            return None
         name = registry, repository, tag
         found = self._rows.fresh.tags.get(name)
         if found is not None:
@@ -213,7 +215,7 @@ class DigestStore:
         self._put_tag((registry, repository, tag), seen)
 
     def _put_tag(self, name: tuple[str, str, str], seen: SeenTag) -> None:
-        if self._rows.has_room():
+        if self.path is not None and self._rows.has_room():
             seen = replace(seen, seen=int(self._now()))
             self._rows.batch.tags[name] = self._rows.fresh.tags[name] = seen
             self._rows.added()

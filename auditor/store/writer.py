@@ -42,10 +42,10 @@ class Writer(Protocol):
 
 
 class InlineWriter:
-    """Writes at once. The connection stays its owner's."""
+    """Writes at once, and so without deflating. The connection stays its owner's."""
 
     def __init__(self, connection: sqlite3.Connection, max_bytes: int) -> None:
-        self._tables = Tables(connection, max_bytes)
+        self._tables = Tables(connection, max_bytes, deflate=False)
         self._done: list[Written] = []
 
     def give(self, batch: Batch) -> None:
