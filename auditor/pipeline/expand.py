@@ -17,6 +17,7 @@ from auditor.errors import Failure, FailureKind, Stage
 from auditor.pipeline.catalog import end_of_catalog
 from auditor.pipeline.deadline import Deadline
 from auditor.pipeline.entries import Asked, Entry, Expansion, Refused
+from auditor.pipeline.known import Known
 from auditor.pipeline.look_ahead import LOOKAHEAD, LookAhead
 from auditor.pipeline.selection import Selection
 from auditor.pipeline.steps import CatalogBegins, CatalogEnds, Steps, TagsOf, Turn
@@ -54,7 +55,7 @@ async def expand(
         shard=shard,
     )
     group.start_soon(look.run, items)
-    known: set[str] = set()
+    known = Known()
 
     def is_new(entry: Entry, turn: Turn) -> bool:
         new = _is_new(entry, known, seen)
@@ -62,7 +63,7 @@ async def expand(
             placed(turn)
         return new
 
-    async with ahead, _none_left_open(ahead):
+    async with ahead, _none_left_open(ahead, known):
         async for steps in ahead:
             for turn, step in steps:
                 if isinstance(step, Listed | Malformed):
@@ -105,24 +106,22 @@ async def _entries(
             yield step
 
 
-def _is_new(entry: Entry, known: set[str], seen: Expansion) -> bool:
-    if isinstance(entry, Asked):
-        name = str(entry.reference)
-        if name in known:
-            seen.duplicates += 1
-            return False
-        known.add(name)
+def _is_new(entry: Entry, known: Known, seen: Expansion) -> bool:
+    if isinstance(entry, Asked) and not known.add(str(entry.reference)):
+        seen.duplicates += 1
+        return False
     seen.asked += 1
     return True
 
 
 @asynccontextmanager
 async def _none_left_open(
-    ahead: MemoryObjectReceiveStream[Steps],
+    ahead: MemoryObjectReceiveStream[Steps], known: Known
 ) -> AsyncIterator[None]:
     """Close the lists that nobody came to read, when the run is stopped."""
     try:
-        yield
+        with known:
+            yield
     finally:
         with suppress(anyio.WouldBlock, anyio.EndOfStream):
             while True:

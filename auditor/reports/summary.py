@@ -18,6 +18,12 @@ from auditor.safe_text import safe_text
 MAX_LINES = 20
 
 
+# Go knows some fifty platforms. A registry may name what it likes, a new one in each
+# image, and memory must not grow with images.
+MAX_NAMES = 1000
+OTHER = "other"
+
+
 @dataclass(slots=True)
 class Tally:
     """What the records of a run add up to."""
@@ -41,9 +47,10 @@ class Tally:
             self.examples.setdefault(record.failure, record)
             return
         self.audited += 1
-        self.architectures.update(record.architectures)
+        for architecture in record.architectures:
+            _count(self.architectures, architecture)
         if record.media_type:
-            self.media_types[record.media_type] += 1
+            _count(self.media_types, record.media_type)
         for warning in record.warnings:
             self.warnings[warning.code] += 1
 
@@ -57,6 +64,13 @@ class Resumed:
 
     kept: int
     left_out: int
+
+
+def _count(counts: Counter[str], name: str) -> None:
+    """Count a name that a registry chose: new ones only as long as there are few."""
+    if name not in counts and len(counts) >= MAX_NAMES:
+        name = OTHER
+    counts[name] += 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

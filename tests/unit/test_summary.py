@@ -176,3 +176,14 @@ def test_what_was_not_fetched_is_said_by_who_had_it() -> None:
     assert found.endswith(
         "  the store: 3 damaged entries removed; their content was fetched again"
     )
+
+
+def test_names_that_a_registry_makes_up_are_counted_together_beyond_a_thousand() -> (
+    None
+):
+    tally = Tally()
+    for number in range(1500):
+        tally.add(image(architectures=(f"linux/{number}",)))
+    assert len(tally.architectures) == 1001
+    assert tally.architectures["other"] == 500
+    assert tally.architectures["linux/999"] == 1

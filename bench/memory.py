@@ -1,0 +1,78 @@
+"""How much memory an audit takes, by how many references it has.
+
+`python -m bench.memory 100000 1000000` audits so many tags of a registry that answers
+from a template (in a process of its own) and prints what the audit's process had
+resident at most, cold and warm. Each tag has a manifest of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+# As the repositories of a large registry: some with many tags, listed page by page.
+TAGS_PER_REPOSITORY = 10_000
+
+
+def measured(port: int, references: int, *options: str) -> tuple[float, float, float]:
+    """MB resident at most, seconds, and seconds of CPU of one audit."""
+    patterns = [
+        f"127.0.0.1:{port}/bench/app{number}:*"
+        for number in range(-(-references // TAGS_PER_REPOSITORY))
+    ]
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "auditor", "audit", "-f", "-", "-o", os.devnull,
+         "--image-config", "never", "--progress", "never", *options],
+        stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdin is not None
+    assert process.stderr is not None
+    process.stdin.write("\n".join(patterns))
+    process.stdin.close()
+    said = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(said)
+    wall = time.perf_counter() - began
+    return usage.ru_maxrss * 1024 / 1e6, wall, usage.ru_utime + usage.ru_stime
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("references", type=int, nargs="+")
+    parser.add_argument("--warm", action="store_true", help="a second audit, with HEAD")
+    arguments = parser.parse_args()
+    print(f"Python {platform.python_version()}, {os.cpu_count()} cores")
+    print("references  night  resident    wall  CPU per reference")
+    for references in arguments.references:
+        tags = min(references, TAGS_PER_REPOSITORY)
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            subprocess.Popen(
+                [sys.executable, "-m", "bench.template_registry", str(tags)],
+                stdout=subprocess.PIPE,
+                text=True,
+            ) as registry,
+        ):
+            assert registry.stdout is not None
+            port = int(registry.stdout.readline())
+            store = ("--store", str(Path(folder, "store")))
+            for night in ("cold", "warm") if arguments.warm else ("cold",):
+                resident, wall, cpu = measured(port, references, *store)
+                print(
+                    f"{references:>10}  {night:>5}  {resident:>5.0f} MB  {wall:>5.0f} s"
+                    f"  {cpu / references * 1e6:>14.0f} us",
+                    flush=True,
+                )
+            registry.terminate()
+
+
+if __name__ == "__main__":
+    main()

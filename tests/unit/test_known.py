@@ -1,0 +1,65 @@
+"""Names that were seen, few at hand and the rest put away."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auditor.pipeline import known
+from auditor.pipeline.known import Known
+
+
+@given(
+    names=st.lists(st.integers(0, 40).map(str), max_size=120), most=st.integers(1, 9)
+)
+def test_a_name_is_new_once_however_few_are_at_hand(
+    names: list[str], most: int
+) -> None:
+    seen: set[str] = set()
+    with Known(most) as table:
+        for name in names:
+            assert table.add(name) == (name not in seen)
+            seen.add(name)
+            assert len(table._at_hand) <= most
+
+
+def test_nothing_is_left_in_the_folder_for_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SQLITE_TMPDIR", str(tmp_path))
+    with Known(100) as table:
+        assert all(table.add(str(number)) for number in range(5000))
+        assert not any(table.add(str(number)) for number in range(5000))
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_without_room_for_the_table_the_memory_has_it_and_that_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full() -> sqlite3.Connection:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(known, "_opened", full)
+    with Known(10) as table:
+        assert all(table.add(str(number)) for number in range(100))
+        assert not any(table.add(str(number)) for number in range(100))
+    assert len(caplog.messages) == 1
+    assert "full" in caplog.messages[0]
+
+
+def test_a_table_that_fills_up_makes_nothing_known_that_is_new(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with Known(1000) as table:
+        assert all(table.add(str(number)) for number in range(1000))
+        assert table._table is not None
+        table._table.execute("PRAGMA max_page_count = 12")
+        assert all(table.add(str(number)) for number in range(1000, 9000))
+        assert not any(table.add(str(number)) for number in range(8000, 9000))
+        assert all(table.add(str(number)) for number in range(9000, 20_000))
+        assert not any(table.add(str(number)) for number in range(9000, 20_000))
+    assert len(caplog.messages) == 1
