@@ -448,14 +448,23 @@ async def test_digests_of_a_list_save_every_request_for_what_the_store_knows(
 # -- products that show themselves ------------------------------------------------
 
 
-async def test_a_harbor_whose_catalog_is_closed_is_asked_through_its_api() -> None:
+@pytest.mark.parametrize(
+    ("api", "shown"),
+    [
+        (harbor_api, {"service": "harbor-registry", "realm": "/service/token"}),
+        (dtr_api, {"realm": "/auth/v2/token/"}),
+    ],
+)
+async def test_a_product_whose_catalog_is_closed_is_asked_through_its_api(
+    api: Callable[[Content, list[Account]], Routes], shown: dict[str, str]
+) -> None:
     content = simple(NAMES)
-    tokens = service(TEAM, service="harbor-registry")
+    tokens = service(TEAM, **shown)
     async with lab(
-        content, tokens=tokens, login=TEAM, routes=harbor_api(content, [TEAM])
+        content, tokens=tokens, login=TEAM, routes=api(content, [TEAM])
     ) as here:
         outcome = await here.audit(here.ref("team/**:*"))
-        asked = here.targets("/api/v2.0/*")
+        asked = here.targets("/api/*")
         assert len(asked) == 1
         # Tags come from the registry, as long as nobody asks for the API's.
         assert here.faults.count("GET", "/v2/*/tags/list") == 3

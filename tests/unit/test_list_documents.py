@@ -68,9 +68,9 @@ def test_how_skopeo_logs_in_is_not_followed_and_said_without_the_password(
         items(dedented(MANUAL))
     said = [record.getMessage() for record in caplog.records]
     assert [line.partition(" of ")[0] for line in said] == [
-        "list:10: credentials",
-        "list:14: cert-dir",
-        "list:16: tls-verify",
+        "list:10: `credentials`",
+        "list:14: `cert-dir`",
+        "list:16: `tls-verify`",
     ]
     assert "username and password_env" in said[0]
     assert "secret" not in "".join(said)

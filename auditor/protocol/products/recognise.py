@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from auditor.protocol.products.dtr import Dtr
 from auditor.protocol.products.gitlab import GitLab
 from auditor.protocol.products.harbor import Harbor
 from auditor.protocol.products.product import Product
@@ -12,6 +13,8 @@ _HARBOR = "harbor-registry"
 # GitLab's documentation, "Container registry: auth token realm".
 _GITLAB = "container_registry"
 _GITLAB_PATH = "/jwt/auth"
+# DTR's and MSR's, of old and new releases.
+_DTR_PATHS = ("/auth/token", "/auth/v2/token")
 
 
 def recognised(
@@ -25,6 +28,9 @@ def recognised(
         return None
     if service == _HARBOR:
         return Harbor(), base_url
-    if service == _GITLAB and realm.partition("?")[0].endswith(_GITLAB_PATH):
+    path = realm.partition("?")[0].rstrip("/")
+    if service == _GITLAB and path.endswith(_GITLAB_PATH):
         return GitLab(), str(origin_of(realm))
+    if path in {base_url + one for one in _DTR_PATHS}:
+        return Dtr(), base_url
     return None

@@ -99,7 +99,7 @@ def _registry(registry: str, content: dict[str, Any], name: str) -> Iterator[Ite
 
 def _warn(place: str, registry: str, key: str) -> None:
     log.warning(
-        "%s: %s of %s is not followed here; the configuration says it: %s",
+        "%s: `%s` of %s is for skopeo only; here the configuration says it: %s",
         place,
         key,
         safe_text(registry, 80),
