@@ -1,0 +1,86 @@
+"""`auditor ls` names what crane names, on real registries."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from auditor.config import Settings
+from auditor.pipeline.entries import Asked
+from auditor.pipeline.ls import Line, Repository, list_target
+from auditor.pipeline.selection import Selection
+from auditor.protocol.list_target import parse_list_target
+from auditor.registry.clock import SystemClock
+from auditor.registry.open import open_registries
+from auditor.reports.listings import ListState
+from tests.real.docker_registry import running_registry
+from tests.real.programs import optional
+from tests.real.stocked import Stocked
+
+pytestmark = pytest.mark.real
+
+CRANE = "github.com/google/go-containerregistry/cmd/crane@latest"
+
+
+@pytest.fixture
+def host(stocked: Stocked, tmp_path: Path) -> Iterator[str]:
+    """The store of the stocked registry, open to everybody."""
+    with running_registry(
+        stocked.flavour, tmp_path, root=stocked.root, tokens=None
+    ) as registry:
+        yield registry.host
+
+
+def crane(*arguments: str, home: Path) -> list[str]:
+    """What crane prints."""
+    program = optional("crane", CRANE)
+    done = subprocess.run(
+        [program, *arguments],
+        env={"HOME": str(home), "PATH": str(Path(program).parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return done.stdout.split()
+
+
+def ls(target: str) -> list[str]:
+    """What `auditor ls` names, if its lists are whole."""
+    found: list[str] = []
+
+    def put(line: Line) -> bool:
+        assert isinstance(line, Repository | Asked), line
+        found.append(
+            line.name if isinstance(line, Repository) else str(line.reference.tag)
+        )
+        return True
+
+    async def run() -> set[ListState]:
+        settings = Settings(docker_config=False)
+        async with open_registries(settings, clock=SystemClock()) as registries:
+            seen = await list_target(
+                parse_list_target(target),
+                registries=registries,
+                selection=Selection(),
+                put=put,
+            )
+        return set(seen.listings.states())
+
+    assert asyncio.run(run()) == {ListState.COMPLETE}
+    return found
+
+
+def test_repositories_and_tags_are_those_that_crane_names(
+    host: str, tmp_path: Path
+) -> None:
+    repositories = ls(host)
+    assert repositories == crane("catalog", host, home=tmp_path)
+    assert len(repositories) > 5
+    for repository in repositories[:3]:
+        name = f"{host}/{repository}"
+        assert sorted(ls(name)) == sorted(crane("ls", name, home=tmp_path))
