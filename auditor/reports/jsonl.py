@@ -140,7 +140,7 @@ class ReportWriter:
 
     def _write(self, piece: bytes) -> None:
         with self._writing:
-            _write_all(self._fd, piece)
+            write_all(self._fd, piece)
 
     async def commit(
         self, kept: Kept | None = None, *, in_input_order: bool = True
@@ -194,7 +194,8 @@ def _arranged(partial: Path, kept: Kept, in_input_order: bool) -> Path:
     return copy
 
 
-def _write_all(fd: int, piece: bytes) -> None:
+def write_all(fd: int, piece: bytes) -> None:
+    """Write every byte, in as many calls as it takes. Raises `OSError`."""
     view = memoryview(piece)
     while view:
         view = view[os.write(fd, view) :]

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager
 from typing import BinaryIO
 
+from auditor.errors import OutputError
 from auditor.reports.spans import Span, spans
 
 # Pages that stay in memory. References come in the order in which they were written,
@@ -30,8 +31,21 @@ _TABLES = (
 )
 
 
+@contextmanager
+def _in_a_temporary_file() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise OutputError(
+            f"what is kept of the earlier run cannot be noted in a temporary file:"
+            f" {error} (TMPDIR says where it is)"
+        ) from None
+
+
 class Kept:
     """Records in a file, by reference, each to be taken once when its turn comes.
+
+    Everything raises `OutputError` where there is no room to remember it.
 
     `count` is how many there are, `taken` how many of them the input asked for.
     `end` is where in the file the records of the new run begin.
@@ -44,25 +58,27 @@ class Kept:
             "", isolation_level=None, check_same_thread=False
         )
         for statement in _TABLES:
-            self._database.execute(statement)
+            self._do(statement)
         self._position = 0
         self._made = 0
         self.count = 0
         self.taken = 0
         self.end = 0
 
+    def _do(self, statement: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
+        with _in_a_temporary_file():
+            return self._database.execute(statement, values)
+
     def add(self, span: Span) -> bool:
         """Remember a record; false where it is to be made again, or known."""
         if span.reference is None or span.interrupted:
             return False
-        with suppress(sqlite3.IntegrityError):
-            self._database.execute(
-                "INSERT INTO kept VALUES (?, ?, ?)",
-                (span.reference, span.start, span.size),
-            )
-            self.count += 1
-            return True
-        return False
+        known = self._do(
+            "INSERT OR IGNORE INTO kept VALUES (?, ?, ?)",
+            (span.reference, span.start, span.size),
+        )
+        self.count += known.rowcount
+        return known.rowcount == 1
 
     def take(self, reference: str | None) -> bytes | None:
         """The lines of the next entry's record, if they are kept.
@@ -74,12 +90,12 @@ class Kept:
         self._position += 1
         if reference is None:
             return None
-        row = self._database.execute(
+        row = self._do(
             "SELECT start, size FROM kept WHERE reference = ?", (reference,)
         ).fetchone()
         if row is None:
             return None
-        self._database.execute("INSERT INTO placed VALUES (?, ?, ?)", (position, *row))
+        self._do("INSERT INTO placed VALUES (?, ?, ?)", (position, *row))
         self.taken += 1
         start, size = row
         return os.pread(self._stream.fileno(), size, start)
@@ -90,7 +106,7 @@ class Kept:
         Not `written`: it has no record, because a filter dropped it.
         """
         if not written:
-            self._database.execute("INSERT INTO absent VALUES (?)", (self._made,))
+            self._do("INSERT INTO absent VALUES (?)", (self._made,))
         self._made += 1
 
     def pieces(self, *, in_input_order: bool) -> Iterator[tuple[int, int]]:
@@ -99,7 +115,8 @@ class Kept:
         What the input no longer asked for, and what was made again, is left out.
         """
         ranges = self._in_input_order() if in_input_order else self._as_they_stand()
-        return _joined(ranges)
+        with _in_a_temporary_file():
+            yield from _joined(ranges)
 
     def _in_input_order(self) -> Iterator[tuple[int, int]]:
         new = spans(self._stream, self.end, ended=True)

@@ -14,6 +14,8 @@ import shutil
 import stat
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from io import FileIO
 from pathlib import Path
 
 import anyio.to_thread
@@ -22,10 +24,10 @@ from auditor.config import Order, Settings, decisive
 from auditor.errors import OutputError, UsageError
 from auditor.records import Record
 from auditor.reports.journal import Journal
-from auditor.reports.jsonl import ReportWriter
+from auditor.reports.jsonl import ReportWriter, write_all
 from auditor.reports.kept import Kept
 from auditor.reports.shapes import encoder
-from auditor.reports.spans import Span, spans
+from auditor.reports.spans import spans
 from auditor.version import __version__
 
 Tell = Callable[[str], None]
@@ -241,27 +243,34 @@ def _resumed(partial: Path, journal: Journal) -> Kept:
     """
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
     fd = os.open(partial, flags, 0o644)
-    kept = Kept(partial.open("rb"))
     with os.fdopen(fd, "r+b", buffering=0) as file:
-        with partial.open("rb") as stream:
-            for span in spans(stream, 0, ended=False):
-                kept.add(span)
-                kept.end = span.start + span.size
-        file.truncate(kept.end)
-        early, start = journal.records()
-        with early:
-            for span in spans(early, start, ended=False):
-                moved = Span(
-                    start=kept.end,
-                    size=span.size,
-                    reference=span.reference,
-                    interrupted=span.interrupted,
-                )
-                if kept.add(moved):
-                    file.write(os.pread(early.fileno(), span.size, span.start))
-                    kept.end += span.size
-        os.fsync(file.fileno())
+        kept = Kept(partial.open("rb"))
+        try:
+            _read(partial, kept)
+            file.truncate(kept.end)
+            _append_early(journal, kept, file)
+            os.fsync(file.fileno())
+        except BaseException:
+            kept.close()
+            raise
     return kept
+
+
+def _read(partial: Path, kept: Kept) -> None:
+    with partial.open("rb") as stream:
+        for span in spans(stream, 0, ended=False):
+            kept.add(span)
+            kept.end = span.start + span.size
+
+
+def _append_early(journal: Journal, kept: Kept, file: FileIO) -> None:
+    early, start = journal.records()
+    with early:
+        for span in spans(early, start, ended=False):
+            if kept.add(replace(span, start=kept.end)):
+                lines = os.pread(early.fileno(), span.size, span.start)
+                write_all(file.fileno(), lines)
+                kept.end += span.size
 
 
 def _set_aside(partial: Path, journal: Journal) -> Path:

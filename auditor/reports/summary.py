@@ -201,7 +201,7 @@ def summary_lines(summary: Summary) -> list[str]:
         kept = summary.resumed.kept
         lines.append(f"  resumed: {kept} of them were finished before")
         if gone := summary.resumed.left_out:
-            lines[-1] += f"; {gone} left out that the input no longer names"
+            lines[-1] += f"; {gone} left out that the input and its lists do not name"
     if tally.architectures:
         common = ", ".join(
             f"{safe_text(name, 60)} {count}"

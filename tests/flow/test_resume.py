@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from auditor.config import Settings, Shape
 from auditor.errors import OutputError, UsageError
 from auditor.pipeline.run import Run
+from auditor.reports import kept
 from auditor.reports.report import Report, open_report
 from auditor.sandbox.content import Content
 from auditor.sandbox.fault_actions import Gate, Hold
@@ -224,7 +225,7 @@ async def test_a_list_is_read_anew_and_only_new_tags_are_audited(
     assert tags == ["0", "1", "1.5", "2", "3", "4", "5"]
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(cut=st.floats(0, 1), shape=st.sampled_from(Shape))
 def test_any_prefix_of_a_report_is_completed_to_the_whole(
     cut: float, shape: Shape, tmp_path_factory: pytest.TempPathFactory
@@ -379,6 +380,37 @@ async def test_a_disk_that_fills_up_keeps_the_old_report_and_what_was_finished(
     assert lines_of(output) == lines_of(whole)
     assert done.summary.resumed is not None
     assert done.summary.resumed.kept == 2
+
+
+async def test_a_disk_that_fails_ends_the_run_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While nothing is finished, so that nobody else would notice."""
+
+    def fail(fd: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("auditor.pipeline.into_report.KEEP_EVERY_S", 0.01)
+    monkeypatch.setattr("auditor.reports.jsonl.os.fdatasync", fail)
+    async with lab(simple(NAMES)) as here:
+        here.faults.on("GET", HELD, Hold())
+        with pytest.raises(OutputError, match="cannot be written: Input/output error"):
+            await report_to(here, tmp_path / "out", *map(here.ref, NAMES))
+
+
+async def test_no_room_to_remember_what_is_kept_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out"
+    async with _stopped(output) as here:
+        small = (*kept._TABLES[:-1], "PRAGMA max_page_count = 1", kept._TABLES[-1])
+        monkeypatch.setattr("auditor.reports.kept._TABLES", small)
+        line = b'{"kind":"image","reference":"r/a:%d","tag":"1"}\n'
+        lines = b"".join(line % number for number in range(5000))
+        output.with_name("out.partial").write_bytes(lines)
+        with pytest.raises(OutputError, match=r"in a temporary file: .*TMPDIR"):
+            await report_to(here, output, here.ref(NAMES[0]), resume=True)
+        assert output.with_name("out.partial").read_bytes() == lines
 
 
 async def _flushed(partial: Path, *, lines: int) -> None:

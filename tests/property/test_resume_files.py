@@ -144,7 +144,7 @@ async def _go_on(report: Report, crash: Crash, many: int) -> None:
                 await report.put(record)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(crash=crashes(), again=st.floats(0, 1), order=st.sampled_from(Order))
 def test_a_resumed_report_is_the_undisturbed_one(
     crash: Crash, again: float, order: Order
