@@ -1,4 +1,4 @@
-"""JSON documents from a registry, read so that nobody can read them differently.
+"""JSON from a registry, read so that nobody can read it differently.
 
 Readers written in Go match keys without regard to case, some parsers keep the first
 of two equal keys and others the last. A document in which that makes a difference
@@ -9,12 +9,13 @@ unpredictable; CVE-2021-41190 is the same mistake one level up).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 import orjson
 
 from auditor.errors import FailureKind, ProtocolError
+from auditor.safe_text import safe_text
 
 # The keys that decide what a manifest, index, descriptor or platform means, and the
 # annotations with which Docker's builder marks attestations.
@@ -39,17 +40,32 @@ def parse_object(raw: bytes, what: str) -> dict[str, Any]:
     structural key stands twice in one object. Objects and arrays may be nested some
     250 deep, which is as far as orjson writes them; no manifest needs ten.
     """
+    document = _parse(raw, what, STRUCTURAL_KEYS)
+    if not isinstance(document, dict):
+        raise ProtocolError(f"the {what} is JSON but not an object")
+    return document
+
+
+def parse_list(raw: bytes, what: str) -> Any:
+    """The JSON of a list that an API answers, or `ProtocolError`.
+
+    `AMBIGUOUS_DOCUMENT`: any key stands twice in one object. Whichever of two lists
+    a reader takes, it would leave out the other without a word; and what a product's
+    entries are made of is no fixed set of keys.
+    """
+    return _parse(raw, what, None)
+
+
+def _parse(raw: bytes, what: str, once: Container[str] | None) -> Any:
     try:
         document = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise ProtocolError(
             f"the {what} is not JSON: {error.msg} at character {error.pos}"
         ) from None
-    if not isinstance(document, dict):
-        raise ProtocolError(f"the {what} is JSON but not an object")
     try:
         if not _round_trips(raw, document):
-            _refuse_duplicates(raw, what)
+            _refuse_duplicates(raw, what, once)
     except (orjson.JSONEncodeError, RecursionError):
         raise ProtocolError(f"the {what} is nested too deeply") from None
     return document
@@ -70,20 +86,22 @@ def check_key_case(objects: Iterable[dict[str, Any]], what: str) -> None:
                 )
 
 
-def _round_trips(raw: bytes, document: dict[str, Any]) -> bool:
+def _round_trips(raw: bytes, document: Any) -> bool:
     # A duplicate key is lost in parsing, so a document that comes back the same
     # but for blanks has none. This is the fast path for nearly every document.
     again = orjson.dumps(document)
     return again.translate(None, _BLANKS) == raw.translate(None, _BLANKS)
 
 
-def _refuse_duplicates(raw: bytes, what: str) -> None:
+def _refuse_duplicates(raw: bytes, what: str, once: Container[str] | None) -> None:
+    """Refuse a key that stands twice, one of `once` or, if that is None, any."""
+
     def check(pairs: list[tuple[str, Any]]) -> None:
         seen = set()
         for key, _ in pairs:
-            if key in seen and key in STRUCTURAL_KEYS:
+            if key in seen and (once is None or key in once):
                 raise ProtocolError(
-                    f'the {what} holds the key "{key}" twice in one object',
+                    f'the {what} holds the key "{safe_text(key)}" twice in one object',
                     FailureKind.AMBIGUOUS_DOCUMENT,
                 )
             seen.add(key)

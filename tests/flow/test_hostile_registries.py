@@ -48,6 +48,12 @@ async def test_sizes_that_add_up_beyond_64_bits_are_not_known() -> None:
         (b'{"Tags":["1"]}', "protocol_violation"),
         (b'{"tags":[1,2,3]}', "incomplete_listing"),
         (b'{"tags":{}}', "protocol_violation"),
+        # One of the two would be left out without a word.
+        (b'{"tags":["0","1"],"tags":["2"]}', "ambiguous_document"),
+        (b'{"tags":["0"],"t\\u0061gs":["1"]}', "ambiguous_document"),
+        (b'{"tags":["0"],"Tags":["1"]}', "ambiguous_document"),
+        (b'{"tags":["0"],"tag\xc5\xbf":["1"]}', "ambiguous_document"),
+        (b'{"tags":["0"],"x":' + b"[" * 500 + b"]" * 500 + b"}", "protocol_violation"),
     ],
 )
 async def test_a_list_that_cannot_be_read_is_a_failure(body: bytes, kind: str) -> None:

@@ -11,6 +11,7 @@ from auditor.errors import FailureKind, ProtocolError
 from auditor.protocol.json_document import (
     STRUCTURAL_KEYS,
     check_key_case,
+    parse_list,
     parse_object,
 )
 
@@ -170,3 +171,22 @@ def test_two_keys_of_which_one_differs_in_case_are_found_by_the_case_check() -> 
     document = parse_object(b'{"layers":[],"Layers":[]}', "manifest")
     with pytest.raises(ProtocolError):
         check_key_case([document], "manifest")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"tags":[],"tags":[]}',
+        b'[{"name":"a"},{"name":"b","nam\\u0065":"c"}]',
+        b'{"results":[{"x":{"y":1, "y":1}}]}',
+    ],
+)
+def test_in_a_list_no_key_may_stand_twice(raw: bytes) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        parse_list(raw, "list")
+    assert caught.value.kind is FailureKind.AMBIGUOUS_DOCUMENT
+
+
+def test_a_list_may_be_any_json() -> None:
+    for raw in (b"[]", b'[{"name":"a"},{"name":"b"}]', b"null", b'{"a":{"a":1}}\n'):
+        assert parse_list(raw, "list") == json.loads(raw)

@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-import orjson
-
-from auditor.errors import Failure, ProtocolError, Stage
+from auditor.errors import Failure, FailureKind, ProtocolError, Stage
 from auditor.protocol.answer import Answer
+from auditor.protocol.json_document import parse_list
 from auditor.protocol.link import next_page, same_origin_page
 from auditor.protocol.reference import is_digest
+from auditor.safe_text import safe_text
 
 _MAX_SIZE = 2**63 - 1
 _MAX_DIGITS = 19
@@ -25,11 +25,8 @@ _FIRST_YEAR = 1970
 
 
 def document_of(answer: Answer) -> Any:
-    """The JSON of an answer."""
-    try:
-        return orjson.loads(answer.body)
-    except orjson.JSONDecodeError as error:
-        raise ProtocolError(f"the list is not JSON: {error.msg}") from None
+    """The JSON of an answer, in which no key stands twice."""
+    return parse_list(answer.body, "list")
 
 
 def entries_of(document: Any, key: str | None = None) -> list[Any]:
@@ -42,6 +39,7 @@ def entries_of(document: Any, key: str | None = None) -> list[Any]:
             raise ProtocolError("the list is JSON but not an object")
         if key not in document:
             raise ProtocolError(f'the list holds no "{key}"')
+        _refuse_other_case(document, key)
         document = document[key]
     if document is None:
         return []
@@ -49,6 +47,17 @@ def entries_of(document: Any, key: str | None = None) -> list[Any]:
         where = f'the "{key}" of the list' if key else "the JSON"
         raise ProtocolError(f"{where} is not a list")
     return document
+
+
+def _refuse_other_case(document: dict[str, Any], key: str) -> None:
+    """Refuse a second list whose key readers written in Go take for the first's."""
+    folded = key.casefold()
+    for other in document:
+        if other != key and other.casefold() == folded:
+            raise ProtocolError(
+                f'the list holds both "{key}" and "{safe_text(other)}"',
+                FailureKind.AMBIGUOUS_DOCUMENT,
+            )
 
 
 def objects_of(entries: Sequence[Any]) -> Iterator[dict[str, Any] | None]:
