@@ -41,9 +41,8 @@ def test_every_test_that_a_document_names_exists(document: str) -> None:
     assert not missing
 
 
-@pytest.mark.parametrize("document", PROMISES)
-def test_every_promise_names_its_test(document: str) -> None:
-    """The rows of tables whose head ends with `test`, each with one at least."""
+def _promises(document: str) -> list[str]:
+    """The rows of tables whose head ends with `test`."""
     rows, in_table = [], False
     for line in (ROOT / document).read_text(encoding="utf-8").splitlines():
         cells = [cell.strip() for cell in line.strip().strip("|").split(" | ")]
@@ -53,5 +52,17 @@ def test_every_promise_names_its_test(document: str) -> None:
             in_table = True
         elif in_table and not line.startswith("|-"):
             rows.append(line)
+    return rows
+
+
+@pytest.mark.parametrize("document", PROMISES)
+def test_every_promise_names_its_test(document: str) -> None:
+    rows = _promises(document)
     assert rows
     assert [row for row in rows if not _NAMED.search(row)] == []
+
+
+def test_reliability_is_at_least_sixty_scenarios_none_of_them_twice() -> None:
+    rows = _promises("docs/reliability.md")
+    stimuli = {row.split(" | ")[0] for row in rows}
+    assert len(stimuli) == len(rows) >= 60

@@ -1,0 +1,145 @@
+"""What token services answer, and with which clocks; which passwords get through."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from auditor.errors import Stage
+from auditor.records import FailureRecord
+from auditor.sandbox.access import Basic
+from auditor.sandbox.fault_actions import Action, Answer, Close, Edit, Flood, Truncate
+from auditor.sandbox.tokens import ANONYMOUS, Account, TokenService
+from tests.flow.harness import MANIFESTS, TOKENS, Passes, lab, service, simple
+
+pytestmark = pytest.mark.anyio
+
+# 40 images of five seconds each: longer than a token lives that says nothing of it.
+NAMES = [f"team/app:{number}" for number in range(40)]
+SLOW_S = 5.0
+
+
+def _saying(**changes: object) -> Edit:
+    """The service's own answer with other fields; None takes one out."""
+
+    def changed(body: bytes) -> bytes:
+        answer = {**orjson.loads(body), **changes}
+        # Numbers beyond 64 bits, which orjson does not write.
+        return json.dumps(
+            {key: value for key, value in answer.items() if value is not None}
+        ).encode()
+
+    return Edit(body=changed)
+
+
+@pytest.mark.parametrize(
+    "lifetime",
+    [None, 0, -300, "300", "soon", 1e30, 10**40, True, [], {"seconds": 300}, 0.001],
+)
+async def test_whatever_a_token_says_of_its_lifetime_the_run_goes_on(
+    lifetime: object,
+) -> None:
+    async with lab(simple(NAMES), tokens=service(lifetime_s=300)) as here:
+        here.faults.on("GET", TOKENS, _saying(expires_in=lifetime), forever=True)
+        here.faults.on("GET", MANIFESTS, Passes(here.clock, SLOW_S), forever=True)
+        outcome = await here.audit(*map(here.ref, NAMES), workers=1)
+        asked = here.faults.count("GET", TOKENS)
+    assert outcome.kinds == ["image"] * len(NAMES)
+    # 200 seconds: nobody asks for each image, nor more often than once in 51 s.
+    assert asked <= 4
+
+
+async def test_a_token_that_ends_before_it_said_is_renewed_when_refused() -> None:
+    async with lab(simple(NAMES), tokens=service(lifetime_s=60)) as here:
+        here.faults.on("GET", TOKENS, _saying(expires_in=10**9), forever=True)
+        here.faults.on("GET", MANIFESTS, Passes(here.clock, SLOW_S), forever=True)
+        outcome = await here.audit(*map(here.ref, NAMES), workers=1)
+        refused = len(here.answered(401)) - 1  # without the ping
+        assert refused == here.faults.count("GET", TOKENS) - 1
+    assert outcome.kinds == ["image"] * len(NAMES)
+    assert 2 <= refused <= 4
+
+
+@pytest.mark.parametrize("ahead_s", [-86_400.0, -300.0, 300.0, 86_400.0])
+async def test_a_clock_that_differs_from_ours_changes_nothing(ahead_s: float) -> None:
+    tokens = service(lifetime_s=300)
+    async with lab(simple(NAMES), tokens=tokens) as here:
+        tokens.clock = lambda: here.clock.epoch() + ahead_s
+        here.faults.on("GET", MANIFESTS, Passes(here.clock, SLOW_S), forever=True)
+        outcome = await here.audit(*map(here.ref, NAMES), workers=1)
+        assert here.answered(401) == ["GET /v2/"]
+    assert outcome.kinds == ["image"] * len(NAMES)
+
+
+HTML = {"Content-Type": "text/html"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (Answer(500), "server_error"),
+        (Answer(503, HTML, b"<html>down</html>"), "server_error"),
+        (Answer(429, {"Retry-After": "0"}), "rate_limited"),
+        (Answer(200, HTML, b"<html>log in"), "token_rejected"),
+        (Answer(200), "token_rejected"),
+        (Answer(204), "token_rejected"),
+        (Answer(404), "not_found"),
+        (Flood(10 * 1024 * 1024, chunk=b'{"token":"' + b"x" * 65536), "too_large"),
+        (Truncate(at_bytes=20), "connect"),
+        (Close(reset=True), "connect"),
+    ],
+)  # fmt: skip
+async def test_a_token_service_that_answers_nothing_of_use_is_one_failure_each(
+    answer: Action, kind: str
+) -> None:
+    async with lab(simple(NAMES[:3]), tokens=service()) as here:
+        here.faults.on("GET", TOKENS, answer, forever=True)
+        outcome = await here.audit(*map(here.ref, NAMES[:3]), workers=1)
+        assert here.faults.count("GET", MANIFESTS) == 0
+    assert outcome.kinds == [kind] * 3
+    for record in outcome.records:
+        assert isinstance(record, FailureRecord)
+        assert record.stage is Stage.TOKEN
+
+
+# -- passwords with odd characters --------------------------------------------------
+
+ODD = {
+    "colons": "a:b::c:",
+    "quotes": '"it\'s" `\\"',
+    "spaces": "  a  b ",
+    "unicode": "pässwörd→密码🔑",
+    "percent": "%41%00%0d%0a+&=?#/",
+    "shell": "$(id);${HOME}|<>*~!",
+    # As long as a line of a head may be for most servers (8 KiB), in base64.
+    "long": "p" * 5_000,
+    "base64": "YTpi==",
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("way", ["token", "basic", "docker"])
+async def test_a_password_arrives_as_it_is(odd: str, way: str, tmp_path: Path) -> None:
+    user = "rôbot$team+x" if odd == "unicode" else "robot$team+x"
+    account = Account(user, ODD[odd], {"*": ("*",)})
+    tokens = None if way == "basic" else TokenService(accounts=[account])
+    access = Basic([account]) if way == "basic" else None
+    login = Account(ANONYMOUS) if way == "docker" else account
+    told: dict[str, Any] = {}
+    if way == "docker":
+        pair = base64.b64encode(f"{user}:{ODD[odd]}".encode()).decode()
+    async with lab(
+        simple(NAMES[:2]), tokens=tokens, access=access, login=login
+    ) as here:
+        if way == "docker":
+            path = tmp_path / "auth.json"
+            path.write_text(json.dumps({"auths": {here.host: {"auth": pair}}}))
+            told = {"docker_config": True, "authfile": str(path)}
+        outcome = await here.audit(*map(here.ref, NAMES[:2]), **told)
+    assert outcome.kinds == ["image"] * 2
+    assert ODD[odd] not in repr(outcome)
