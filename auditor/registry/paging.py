@@ -82,22 +82,28 @@ class _Tally:
     def __init__(self) -> None:
         self._total: int | None = None
         self._came: set[int] = set()
-        self._unreadable = 0
+        self._unnamed = 0
         self._entries = 0
 
     def add(self, found: Reading[Entry]) -> None:
+        counted = _counted(found)
+        # What came and could not be read is there, too, if it is entries that count.
+        unreadable = found.unreadable if found.counted is None else 0
         self._entries += len(found.entries) + found.unreadable
         if found.total is not None:
-            # The latest counts: things come and go while a list is read. Of what is
-            # told twice, as pages shift, one counts.
+            # The latest counts: things come and go while a list is read.
             self._total = found.total
-            self._came.update(map(hash, _counted(found)))
-            if found.counted is None:
-                self._unreadable += found.unreadable  # which came, too
+        if self._total is None:
+            # Most lists count nothing; theirs are not held.
+            self._unnamed += len(counted) + unreadable
+        else:
+            # Of what is told twice, as pages shift, one counts.
+            self._came.update(map(hash, counted))
+            self._unnamed += unreadable
 
     def cut(self, called: str) -> Failure | None:
         """The failure of a list that ends before all of it has come."""
-        came = len(self._came) + self._unreadable
+        came = len(self._came) + self._unnamed
         if self._total is None or came >= self._total:
             return None
         return incomplete(

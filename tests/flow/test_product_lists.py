@@ -15,6 +15,7 @@ from aiohttp import web
 
 from auditor.config import ListerName, RegistrySettings, Settings
 from auditor.errors import Failure, FailureKind, Stage
+from auditor.registry import listers
 from auditor.registry.lister import ListedTag, Page
 from auditor.registry.open import open_registries
 from auditor.reports.listings import ListState
@@ -293,6 +294,13 @@ async def test_the_hub_tells_its_count_in_the_answer() -> None:
     )
 
 
+async def test_a_count_that_only_the_first_page_tells_holds_for_all() -> None:
+    async with product(CASES[0]) as here:
+        later = Edit(headers={"X-Resource-Count": None})
+        here.faults.on("GET", "/api/v0/*", later, skip=1, forever=True)
+        assert entries(await repositories(here, page_size=1)) == REPOSITORIES
+
+
 async def test_the_hubs_token_is_had_once_and_renewed_when_it_is_refused() -> None:
     async with product(CASES[2]) as here:
         here.faults.on("GET", "/v2/namespaces/*", Answer(401), skip=2)
@@ -530,10 +538,27 @@ async def test_a_refused_password_and_a_chosen_catalog_ask_no_api(
 async def test_apis_are_at_the_registry_unless_they_are_known_elsewhere(
     name: str, api: str
 ) -> None:
-    from auditor.registry.listers import api_url_of  # noqa: PLC0415
-
     base_url = f"https://{name}"
-    assert api_url_of(name, RegistrySettings(), base_url) == api
+    assert listers.api_url_of(name, RegistrySettings(), base_url) == api
     chosen = RegistrySettings(api_url="https://api.example.com/")
-    assert api_url_of(name, chosen, base_url) == "https://api.example.com"
+    assert listers.api_url_of(name, chosen, base_url) == "https://api.example.com"
     assert Settings().registry(name).lister is ListerName.AUTO
+
+
+@pytest.mark.parametrize(
+    ("name", "lister"),
+    [
+        ("docker.io", ListerName.HUB),
+        ("registry.gitlab.com", ListerName.GITLAB),
+        ("gcr.io", ListerName.GOOGLE),
+        ("eu.gcr.io", ListerName.GOOGLE),
+        ("europe-docker.pkg.dev", ListerName.GOOGLE),
+        ("notgcr.io", ListerName.CATALOG),
+        ("quay.io", ListerName.CATALOG),
+        ("gcr.io.example.com", ListerName.CATALOG),
+    ],
+)
+def test_registries_whose_catalog_is_known_to_be_closed(
+    name: str, lister: ListerName
+) -> None:
+    assert listers._known(name) is lister
