@@ -11,11 +11,16 @@ from typing import Any
 import pytest
 
 from auditor.config import ImageConfigMode
+from auditor.pipeline.image import ImageAuditor
+from auditor.pipeline.wanted import Wanted
+from auditor.protocol.reference import Reference
 from auditor.records import FailureRecord, ImageRecord, Record, WarningCode
+from auditor.registry.open import open_registries
 from auditor.sandbox.content import Content
 from auditor.sandbox.fault_actions import Action, Answer, Edit
 from auditor.sandbox.images import image, index
 from auditor.sandbox.registry import Behaviour
+from auditor.store.open import open_store
 from tests.flow.harness import BLOBS, BY_DIGEST, MANIFESTS, Lab, Outcome, lab, service
 from tests.flow.test_audit import KINDS, PLATFORMS, REPOSITORY
 
@@ -382,6 +387,61 @@ async def test_a_registry_without_digest_headers_is_never_asked_head(
         warm = await _night(here, store)
     assert _sent(warm)["head"] == 0
     assert _sent(warm)["manifest"] == len(KINDS)
+
+
+async def _listed(here: Lab, store: str, digest: str) -> tuple[Record, list[str]]:
+    """The record of `app:1` whose listing said this digest, and what was sent."""
+    here.faults.log.clear()
+    settings = here.settings(store=store)
+    async with (
+        open_registries(settings, clock=here.clock) as registries,
+        open_store(settings, now=here.clock.epoch) as opened,
+    ):
+        images = ImageAuditor(
+            registries,
+            wanted=Wanted.of(settings),
+            clock=here.clock,
+            store=opened,
+            recheck_s=settings.store_recheck_s,
+        )
+        reference = Reference(
+            registry=here.host, repository="app", tag="1", digest=None
+        )
+        record = await images.audit(reference, listed=True, digest=digest)
+    asked = here.faults.requests("*", MANIFESTS)
+    return record, [one.method for one in asked]
+
+
+async def test_a_tag_whose_listing_says_the_known_digest_costs_nothing(
+    store: str,
+) -> None:
+    content = Content()
+    first = content.add("app", index([image("one"), image("two")]), "1").root.digest
+    async with lab(content) as here:
+        cold, _ = await _listed(here, store, first)
+        warm, asked = await _listed(here, store, first)
+        assert asked == []
+        assert replace(warm, audited_at="") == replace(cold, audited_at="")
+        # It moved, and the listing knows; or the listing is behind.
+        second = content.add("app", image("new"), "1").root.digest
+        moved, asked = await _listed(here, store, second)
+        assert (moved.digest, asked) == (second, ["HEAD", "GET"])
+        behind, asked = await _listed(here, store, first)
+        assert (behind.digest, asked) == (second, ["HEAD"])
+
+
+async def test_a_registry_whose_header_once_differed_is_asked_though_it_lists_digests(
+    store: str,
+) -> None:
+    content = Content()
+    digest = content.add("app", image("one"), "1").root.digest
+    content.add("app", image("two"), "2")
+    async with lab(content) as here:
+        wrong = Edit(headers={HEADER: "sha256:" + "0" * 64})
+        here.faults.on("GET", "/v2/app/manifests/2", wrong)
+        await _night(here, store, here.ref("app:1"), here.ref("app:2"))
+        _, asked = await _listed(here, store, digest)
+    assert asked == ["GET"]
 
 
 async def test_damaged_rows_are_fetched_again_and_counted(

@@ -343,21 +343,30 @@ def test_a_file_cut_short_is_no_obstacle(opened: Opener, path: Path) -> None:
     assert body_of(store, name) == SMALL
 
 
-def test_a_full_disk_costs_a_warning_and_nothing_of_this_run(
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        # SQLite answers SQLITE_FULL, as it does for ENOSPC, and SQLITE_READONLY, as it
+        # does on a file system that is mounted so.
+        ("PRAGMA max_page_count = 20", "full"),
+        ("PRAGMA query_only = 1", "readonly"),
+    ],
+)
+def test_a_disk_that_takes_no_more_costs_a_warning_and_nothing_of_this_run(
     opened: Opener,
-    path: Path,
+    limit: str,
+    said: str,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     real = database.open_file
 
-    def on_a_full_disk(path: Path) -> database.Opened:
+    def on_such_a_disk(path: Path) -> database.Opened:
         found = real(path)
-        # SQLite answers SQLITE_FULL, as it does for ENOSPC.
-        found.writer.execute("PRAGMA max_page_count = 20")
+        found.writer.execute(limit)
         return found
 
-    monkeypatch.setattr(storage, "open_file", on_a_full_disk)
+    monkeypatch.setattr(storage, "open_file", on_such_a_disk)
     store = opened()
     bodies = [os.urandom(1000) for _ in range(1500)]
     names = [put(store, body) for body in bodies]
@@ -365,7 +374,7 @@ def test_a_full_disk_costs_a_warning_and_nothing_of_this_run(
     assert [body_of(store, name) for name in names] == bodies
     store.close()
     assert len(caplog.messages) == 1
-    assert "full" in caplog.messages[0]
+    assert said in caplog.messages[0]
 
 
 def test_what_others_hold_locked_is_waited_for_off_the_loop(
