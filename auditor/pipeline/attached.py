@@ -14,11 +14,11 @@ from auditor.pipeline.lru import Lru
 from auditor.pipeline.shared import SharedContent
 from auditor.protocol.attachments import is_vague, of_descriptor, of_manifest
 from auditor.protocol.document import Document, read_document
+from auditor.protocol.listed import SUSPICIOUS_COUNTS
 from auditor.protocol.manifest import Index
 from auditor.records import Attachment, AttachmentKind, Warn, WarningCode
 from auditor.registry.client import Registry
 from auditor.registry.single_flight import SingleFlight
-from auditor.reports.listings import SUSPICIOUS_COUNTS
 
 # Subjects of one image that are asked about at once; the host's slots are the limit.
 AT_ONCE = 16
@@ -114,7 +114,7 @@ async def _listed(registry: Registry, repository: str) -> _DigestTags:
             entry.name for entry in page.entries if _DIGEST_TAG.fullmatch(entry.name)
         )
         if page.last:
-            cut = page.number == 1 and count in SUSPICIOUS_COUNTS
+            cut = page.number == 1 and count in SUSPICIOUS_COUNTS and not page.checked
             return unknown if cut else _DigestTags(names=frozenset(found))
         if page.number >= MAX_LIST_PAGES:
             return unknown

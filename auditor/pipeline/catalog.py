@@ -35,6 +35,7 @@ class Catalog:
             entries=len(page.entries) + page.unreadable,
             total=page.total,
             last=page.last,
+            checked=page.checked,
         )
         listing.invalid += page.unreadable
         for repository in page.entries:

@@ -115,6 +115,7 @@ def _tags(page: Page[ListedTag], listing: Listing) -> list[ListedTag]:
         entries=len(page.entries) + page.unreadable,
         total=page.total,
         last=page.last,
+        checked=page.checked,
     )
     # Some products list digests among the tags.
     names = [tag for tag in page.entries if not is_digest(tag.name)]

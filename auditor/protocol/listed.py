@@ -9,6 +9,9 @@ from typing import Generic, TypeVar, overload
 
 from auditor.errors import Failure
 
+# Sizes at which servers are known to cut a list without saying so.
+SUSPICIOUS_COUNTS = frozenset({100, 1000})
+
 Entry = TypeVar("Entry")
 
 

@@ -70,6 +70,7 @@ class DistributionLists:
             get=lambda url: self._get(want, url),
             read=_read_tags,
             called=f"the list of {repository}",
+            after=lambda name: self._after(want, name),
         ):
             yield page
 
@@ -89,6 +90,7 @@ class DistributionLists:
             get=lambda url: self._get(want, url),
             read=_read_catalog,
             called="the catalog",
+            after=lambda name: self._after(want, name),
         ):
             yield page
 
@@ -128,6 +130,12 @@ class DistributionLists:
                 size = LARGE_PAGE if size is not None and size > LARGE_PAGE else None
             else:
                 return answer
+
+    async def _after(self, want: _Want, name: str) -> Answer | Failure:
+        """The answer for what comes after a name, which its registry did not link."""
+        size = min(self._page_size, LARGE_PAGE)
+        query = urlencode({"n": size, "last": name}, safe="/")
+        return await self._get(want, f"{want.path}?{query}", wanted=_REFUSES_SIZE)
 
     async def _get(
         self, want: _Want, url: str, *, wanted: frozenset[int] | tuple[()] = ()

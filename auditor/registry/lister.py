@@ -19,7 +19,8 @@ class Page(Generic[Entry]):
     `number` counts from 1 the answers that were read, of which a large one is handed
     on in several `Page`s. `last`: the list ends here. `unreadable` counts what was
     neither an entry nor null, `total` is how many entries the product says the whole
-    list has.
+    list has. `checked`: it ends here, and the registry was asked what comes after
+    the last entry, which is nothing.
     """
 
     entries: tuple[Entry, ...]
@@ -27,6 +28,7 @@ class Page(Generic[Entry]):
     last: bool
     unreadable: int = 0
     total: int | None = None
+    checked: bool = False
 
 
 class Lister(Protocol):

@@ -8,6 +8,7 @@ from typing import TypeVar
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
 from auditor.protocol.answer import Answer
 from auditor.protocol.listed import Reading
+from auditor.registry.cut_lists import After, may_be_cut, what_follows
 from auditor.registry.lister import Page
 
 # A list that is longer than this many pages is a loop that changes its links.
@@ -24,12 +25,14 @@ async def pages(
     get: Callable[[str], Awaitable[Answer | Failure]],
     read: Callable[[Answer], Reading[Entry]],
     called: str,
+    after: After | None = None,
 ) -> AsyncIterator[Page[Entry] | Failure]:
     """The pages of the list that `first` begins, then nothing or one `Failure`.
 
     What follows is followed as it is; a page that was seen before or holds nothing
     new ends the list as a failure, and so does an end before everything that the
-    product counts has come. Failures call the list `called`.
+    product counts has come. An end that looks as if the list had been cut is held
+    against what `after` says comes after it. Failures call the list `called`.
     """
     seen_urls: set[int] = set()
     seen_pages: set[int] = set()
@@ -53,17 +56,22 @@ async def pages(
         tally.add(found)
         following = found.following
         cut = tally.cut(called) if following is None else None
+        rest: Answer | bool = False
+        if following is None and after is not None:
+            rest = await _rest(found, after=after, read=read)
+        unlinked = rest if isinstance(rest, Answer) else None
         for part in _parts(
             found,
             number,
-            last=following is None and cut is None,
+            last=following is None and cut is None and unlinked is None,
             total=tally.total_of_entries(found, ended=following is None),
+            checked=rest is True,
         ):
             yield part
         if isinstance(following, Failure):
             yield following
             return
-        if following is None:
+        if following is None and unlinked is None:
             if cut is not None:
                 yield cut
             return
@@ -71,9 +79,23 @@ async def pages(
         if hash(following) in seen_urls or page in seen_pages or number >= MAX_PAGES:
             yield incomplete(f"{called} goes round in circles")
             return
-        seen_urls.add(hash(following))
         seen_pages.add(page)
-        answer = await get(following)
+        if following is not None:
+            seen_urls.add(hash(following))
+            answer = await get(following)
+        elif unlinked is not None:
+            answer = unlinked
+
+
+async def _rest(
+    found: Reading[Entry], *, after: After, read: Callable[[Answer], Reading[Entry]]
+) -> Answer | bool:
+    """What comes after an answer that names no next page: see `what_follows`."""
+    if not may_be_cut(_counted(found), total=found.total):
+        return False
+    return await what_follows(
+        _names(found), after=after, read=lambda answer: _names(read(answer))
+    )
 
 
 class _Tally:
@@ -124,8 +146,18 @@ def _counted(found: Reading[Entry]) -> Sequence[object]:
     return found.entries if found.counted is None else found.counted
 
 
+def _names(found: Reading[Entry]) -> Sequence[str]:
+    """The entries of an answer that are names, or what it says of their names."""
+    return [name for name in _counted(found) if isinstance(name, str)]
+
+
 def _parts(
-    found: Reading[Entry], number: int, *, last: bool, total: int | None
+    found: Reading[Entry],
+    number: int,
+    *,
+    last: bool,
+    total: int | None,
+    checked: bool,
 ) -> Iterator[Page[Entry]]:
     """The entries of one answer as pages of at most `PAGE_ENTRIES`."""
     entries = found.entries
@@ -137,6 +169,7 @@ def _parts(
             last=last and ends,
             unreadable=found.unreadable if ends else 0,
             total=total,
+            checked=checked and last and ends,
         )
 
 

@@ -13,12 +13,11 @@ from enum import StrEnum
 from typing import Any, overload
 
 from auditor.errors import FailureKind
+from auditor.protocol.listed import SUSPICIOUS_COUNTS
 
 # Listings of a kind that are kept one by one, ordinary and remarkable ones: half a
 # megabyte each. A registry of 100,000 repositories can have as many that are denied.
 MAX_KEPT = 1000
-# Sizes at which servers are known to cut a list without saying so.
-SUSPICIOUS_COUNTS = frozenset({100, 1000})
 # Nobody let us see the list: it may hold anything.
 _DENIALS = frozenset({FailureKind.DENIED, FailureKind.NO_PULL_GRANT})
 
@@ -49,8 +48,9 @@ class Listing:
     Of repositories `chosen` are those that match the selector and are not `excluded`;
     what is said of tags are then the sums over their lists, and `tag_lists` says how
     these ended.
-    `matched` are the tags that became references, but for duplicates, `filtered` those
-    that match the selector and are left out by a filter.
+    `checked`: the registry was asked for what comes after the last entry, and it is
+    nothing. `matched` are the tags that became references, but for duplicates,
+    `filtered` those that match the selector and are left out by a filter.
     """
 
     selector: str
@@ -66,6 +66,7 @@ class Listing:
     filtered: int = 0
     invalid: int = 0
     complete: bool = False
+    checked: bool = False
     suspicious: bool = False
     failure: str | None = None
     tag_lists: Counter[ListState] = field(default_factory=Counter)
@@ -82,8 +83,17 @@ class Listing:
             return ListState.SUSPICIOUS
         return ListState.COMPLETE if self.entries else ListState.EMPTY
 
-    def count(self, *, pages: int, entries: int, total: int | None, last: bool) -> None:
+    def count(
+        self,
+        *,
+        pages: int,
+        entries: int,
+        total: int | None,
+        last: bool,
+        checked: bool = False,
+    ) -> None:
         """Count what a page held: `entries` of it, on answer number `pages`."""
+        self.checked = checked
         self.pages = pages
         self.entries += entries
         self.total = total if total is not None else self.total
@@ -103,6 +113,7 @@ class Listing:
             self.pages == 1
             and self.entries in SUSPICIOUS_COUNTS
             and self.total != self.entries
+            and not self.checked
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -35,13 +35,15 @@ class Behaviour:
     `tags_pages` False is distribution 2.8, which ignores `n` for tags; `max_page`
     caps a page: more is refused (400) for the catalog and cut for tags.
     `referrers_page` is how many referrers an answer holds, null: all.
-    `absolute_links` writes whole URLs into `Link`. `digest_header` can be left out.
+    `absolute_links` writes whole URLs into `Link`, which without `links` is
+    left out: the list is cut and nobody is told. `digest_header` can be left out.
     """
 
     tags_pages: bool = True
     default_page: int = _DEFAULT_PAGE
     max_page: int = _MAX_PAGE
     absolute_links: bool = False
+    links: bool = True
     digest_header: bool = True
     referrers: bool = True
     referrers_page: int | None = None
@@ -227,7 +229,8 @@ class _Registry:
             link = f"{request.path}?last={quote(shown[-1], safe='')}&n={page}"
             if self.behaviour.absolute_links:
                 link = f"{request.scheme}://{request.host}{link}"
-            headers["Link"] = f'<{link}>; rel="next"'
+            if self.behaviour.links:
+                headers["Link"] = f'<{link}>; rel="next"'
         return web.json_response({**others, key: shown}, headers=headers)
 
 

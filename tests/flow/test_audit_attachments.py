@@ -216,7 +216,9 @@ async def test_a_list_that_may_be_cut_proves_nothing() -> None:
     repository = content.repository("team/app")
     tags = [f"v{number}" for number in range(100 - len(repository.tags))]
     repository.tags.update(dict.fromkeys(tags, PLAIN.root.digest))
-    async with lab(content, behaviour=NO_API) as here:
+    # As distribution 2.8, it cannot say what comes after the last one.
+    behaviour = replace(NO_API, tags_pages=False)
+    async with lab(content, behaviour=behaviour) as here:
         record = await audited(here)
         assert len([p for p in here.targets(MANIFESTS) if "/sha256-" in p]) == 12
     assert record.signed is True

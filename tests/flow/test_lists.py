@@ -10,10 +10,12 @@ from auditor.errors import Failure, FailureKind, Stage
 from auditor.registry import paging
 from auditor.registry.lister import ListedTag, Page
 from auditor.registry.open import open_registries
-from auditor.sandbox.fault_actions import Answer
+from auditor.sandbox.content import Content
+from auditor.sandbox.fault_actions import Answer, Pass
+from auditor.sandbox.images import image
 from auditor.sandbox.registry import Behaviour
 from auditor.sandbox.tokens import Account
-from tests.flow.harness import Lab, lab, service, simple
+from tests.flow.harness import TAGS, Lab, lab, service, simple
 
 pytestmark = pytest.mark.anyio
 
@@ -138,3 +140,100 @@ async def test_a_list_that_comes_whole_is_handed_on_in_parts(
         Page(entries=(ListedTag("2"), ListedTag("3")), number=1, last=False),
         Page(entries=(ListedTag("4"),), number=1, last=True),
     ]
+
+
+# -- lists that are cut without saying so --------------------------------------------
+
+CUTS = Behaviour(links=False, default_page=100, max_page=1000)
+
+
+def numbered(count: int) -> list[str]:
+    return [f"{number:04}" for number in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "asked"),
+    [
+        (99, 100, 1),
+        (100, 100, 2),
+        (101, 100, 2),
+        (250, 100, 3),
+        (300, 100, 4),
+        (1000, 1000, 2),
+        (1500, 1000, 2),
+    ],
+)
+async def test_what_was_cut_is_asked_for(count: int, size: int, asked: int) -> None:
+    """`asked`: a page that may be cut is followed by one more request."""
+    names = numbered(count)
+    content = Content()
+    content.add("app", image("app"), *names)
+    async with lab(content, behaviour=CUTS) as here:
+        async with open_registries(
+            here.settings(page_size=size), clock=here.clock
+        ) as registries:
+            registry = await registries.get(here.host)
+            found = [page async for page in registry.list_tags("app")]
+        assert len(here.targets("/v2/app/tags/list")) == asked
+    pages = [page for page in found if isinstance(page, Page)]
+    assert pages == found
+    assert [tag.name for page in pages for tag in page.entries] == names
+    assert [page.last for page in pages] == [False] * (len(pages) - 1) + [True]
+    ends_on_a_round_number = len(pages[-1].entries) in {100, 1000}
+    assert pages[-1].checked is ends_on_a_round_number
+
+
+async def test_a_catalog_that_was_cut_is_read_on() -> None:
+    names = [f"r{number}" for number in numbered(250)]
+    async with lab(simple(f"{name}:1" for name in names), behaviour=CUTS) as here:
+        pages = await catalog(here, page_size=100)
+        assert here.targets(CATALOG)[1] == f"{CATALOG}?n=100&last=r0099"
+    assert [page for page in pages if isinstance(page, Failure)] == []
+    assert [
+        name for page in pages if isinstance(page, Page) for name in page.entries
+    ] == names
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        Answer(404),
+        Answer(400),
+        Answer(body=b"<html>"),
+        Answer(body=b'{"tags":["0099"]}'),
+        Answer(body=b'{"tags":["0050","new"]}'),
+    ],
+)
+async def test_a_server_that_cannot_go_on_leaves_a_list_as_it_is(then: Answer) -> None:
+    content = Content()
+    content.add("app", image("app"), *numbered(100))
+    async with lab(content) as here:
+        here.faults.on("GET", TAGS, Pass(), then)
+        (page,) = await tags(here, "app")
+    assert isinstance(page, Page)
+    assert (page.last, page.checked, len(page.entries)) == (True, False, 100)
+
+
+async def test_a_list_without_order_is_not_asked_how_it_goes_on() -> None:
+    names = numbered(100)[::-1]
+    body = json.dumps({"tags": names}).encode()
+    async with lab() as here:
+        here.faults.on("GET", TAGS, Answer(body=body))
+        (page,) = await tags(here, "app")
+        assert len(here.targets(TAGS)) == 1
+    assert isinstance(page, Page)
+    assert not page.checked
+
+
+async def test_a_server_that_goes_on_in_circles_is_left() -> None:
+    one, other = (
+        Answer(body=json.dumps({"tags": [f"{c}{n}" for n in numbered(100)]}).encode())
+        for c in "ab"
+    )
+    async with lab() as here:
+        here.faults.on("GET", TAGS, one, other, one, other, one)
+        found = await tags(here, "app")
+        assert len(here.targets(TAGS)) == 4
+    (failure,) = [page for page in found if isinstance(page, Failure)]
+    assert failure.kind is FailureKind.INCOMPLETE_LISTING
+    assert len(found) == 4

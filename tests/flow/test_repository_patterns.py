@@ -141,11 +141,12 @@ async def test_an_empty_catalog_is_not_a_denied_one_and_not_nothing(
 
 
 @pytest.mark.parametrize(("count", "state"), [(99, "complete"), (100, "suspicious")])
-async def test_a_catalog_of_exactly_a_hundred_and_no_next_page_looks_cut(
+async def test_a_catalog_of_exactly_a_hundred_that_cannot_go_on_looks_cut(
     count: int, state: str
 ) -> None:
-    content = simple(f"r{number:03}:1" for number in range(count))
-    async with lab(content) as here:
+    names = [f"r{number:03}" for number in range(count)]
+    async with lab(simple(f"{name}:1" for name in names)) as here:
+        here.faults.on("GET", CATALOG, catalog_of(*names), forever=True)
         outcome = await here.audit(here.ref("r*:1"))
     assert outcome.kinds == ["image"] * count
     assert outcome.summary.listings[0].state == state
