@@ -462,6 +462,10 @@ def test_dockerfiles_of_other_kinds(data: bytes, expected: list[str]) -> None:
         (b"a: {<<: b}", r"^list:1: << stands for a mapping, or for several$"),
         (b"a:\n  b: \xff", r"^list:2: the line is not UTF-8 text$"),
         (b'{\n"a": }', r"^list:2:6: not JSON: unexpected character"),
+        (
+            b'{\n"a": 1\n}\n{\n}',
+            r"^list:4:1: not JSON: .*; give an object a line, as `jq",
+        ),
         (b"{\n}", r"^list: neither a list of references nor "),
         (b"a: " + b"[" * 101, r"^list:1: more than 100 levels$"),
     ],

@@ -86,7 +86,15 @@ def _parsed(whole: WholeText) -> Any:
         return orjson.loads(_without_comma(whole))
     except orjson.JSONDecodeError as error:
         place = f"{whole.name}:{whole.number(error.lineno - 1)}:{error.colno}"
-        raise UsageError(f"{place}: not JSON: {error.msg}") from None
+        hint = (
+            "; give an object a line, as `jq -c` prints it" if _is_more(error) else ""
+        )
+        raise UsageError(f"{place}: not JSON: {error.msg}{hint}") from None
+
+
+def _is_more(error: orjson.JSONDecodeError) -> bool:
+    """Whether another document follows, as when reports are printed with `jq .`."""
+    return error.msg.startswith("unexpected content after")
 
 
 def _without_comma(whole: WholeText) -> str:
