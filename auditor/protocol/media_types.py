@@ -6,6 +6,8 @@ schema 2 specifications.
 
 from __future__ import annotations
 
+import functools
+
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
@@ -36,6 +38,7 @@ ACCEPT_MANIFESTS = ", ".join(
 )
 
 
+@functools.lru_cache(maxsize=256)  # a registry has a handful; a hostile one, many
 def essence(content_type: str | None) -> str | None:
     """`type/subtype` in lower case without parameters (RFC 9110 section 8.3.1)."""
     if not content_type:

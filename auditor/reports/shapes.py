@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
+from operator import attrgetter
 
 import orjson
 
@@ -90,6 +91,7 @@ class LayerRow:
 Line = Record | PlatformRow | LayerRow
 
 _IMAGE_FIELDS = tuple(field.name for field in fields(ImageRecord))
+_image_values = attrgetter(*_IMAGE_FIELDS)
 # What stands in a row where there is nothing.
 _NO_LAYER = Layer(digest="", size=None, media_type=None)
 _NO_PLATFORM = Platform(
@@ -219,7 +221,7 @@ class _ImageEncoder:
     def __call__(self, record: Record) -> bytes:
         line: object = record
         if isinstance(record, ImageRecord) and record.platforms:
-            line = {name: getattr(record, name) for name in _IMAGE_FIELDS}
+            line = dict(zip(_IMAGE_FIELDS, _image_values(record), strict=True))
             line["platforms"] = self._encoded(record.platforms)
         return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 

@@ -16,6 +16,7 @@ from auditor.pipeline.facts import (
     missing_platform,
     schema1_platform,
 )
+from auditor.protocol import manifest
 from auditor.protocol.document import Document, read_document
 from auditor.protocol.manifest import MAX_SIZE, ImageManifest, Index
 from auditor.protocol.platform import PlatformSpec
@@ -115,3 +116,38 @@ def test_by_digest_no_change_of_the_bytes_goes_unnoticed(
             bytes(raw), content_type=None, header_digest=asked, asked_digest=asked
         )
     assert caught.value.kind is FailureKind.DIGEST_MISMATCH
+
+
+_DESCRIPTOR_PARTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "mediaType": st.sampled_from(["a/b", "", None, 1]),
+        "digest": st.sampled_from(["sha256:" + "a" * 64, "sha256:A", "", None]),
+        "size": st.sampled_from([0, 7, -1, 2**63, 2**63 - 1, True, 1.0, None]),
+        "platform": st.none()
+        | st.dictionaries(
+            st.sampled_from(["os", "OS", "architecture", "variant", "os.version", "x"]),
+            st.sampled_from(["linux", "", None, 3]),
+        ),
+        "annotations": st.dictionaries(st.text(max_size=2), st.text(max_size=2)),
+        "urls": st.lists(st.text(max_size=2), max_size=1),
+        "Digest": st.just("sha256:" + "b" * 64),
+        "unknown": st.none(),
+    },
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(_DESCRIPTOR_PARTS | VALUES)
+def test_the_short_way_to_a_descriptor_leads_to_the_same(value: object) -> None:
+    short = manifest._usual(value)
+    if short is not None:
+        assert short == manifest._descriptor(value, "layers[0]")
+
+
+def test_the_short_way_is_taken_for_what_registries_hold() -> None:
+    layer = {"mediaType": "a/b", "digest": "sha256:" + "a" * 64, "size": 1}
+    platform = {"os": "linux", "architecture": "arm", "variant": "v7"}
+    assert manifest._usual(layer) is not None
+    assert manifest._usual({**layer, "platform": platform}) is not None
+    assert manifest._usual({**layer, "platform": {**platform, "OS": "x"}}) is None

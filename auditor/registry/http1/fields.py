@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 
@@ -19,7 +20,7 @@ class Fields:
 
     def get(self, name: str, /) -> str | None:
         """The value of the first line of that name."""
-        wanted = name.lower().encode("ascii")
+        wanted = _key(name)
         for line, value in self._lines:
             if line == wanted:
                 return _text(value)
@@ -27,9 +28,14 @@ class Fields:
 
     def getall(self, name: str, default: Sequence[str], /) -> Sequence[str]:
         """The values of every line of that name, in order."""
-        wanted = name.lower().encode("ascii")
+        wanted = _key(name)
         found = [_text(value) for line, value in self._lines if line == wanted]
         return found or default
+
+
+@functools.lru_cache(maxsize=64)  # the names that this program asks for
+def _key(name: str) -> bytes:
+    return name.lower().encode("ascii")
 
 
 def _text(value: bytes) -> str:
