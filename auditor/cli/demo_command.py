@@ -92,6 +92,7 @@ async def _demo(settings: Settings, port: int) -> int:
                 references=tuple(f"{host}/{name}:*" for name in repositories),
                 output=settings.output,
                 docker_config=False,
+                no_store=True,
                 registries={
                     host: RegistrySettings(
                         username=ADMIN,

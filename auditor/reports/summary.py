@@ -252,6 +252,11 @@ def _saved_lines(summary: Summary) -> list[str]:
             f"  the store: {summary.damaged} damaged entries removed; their content"
             " was fetched again"
         )
+    if summary.not_stored:
+        lines.append(
+            f"  the store: {summary.not_stored} entries not stored: the disk was too"
+            " slow for them"
+        )
     return lines
 
 

@@ -31,8 +31,9 @@ BATCH_BYTES = 1024 * 1024
 BATCH_S = 2.0
 # Batches that may wait for a slow disk; what comes while they do is not stored.
 MAX_WAITING = 16
-# How long the end of a run waits for the last batches.
-CLOSE_S = 60.0
+# How long the end of a run waits for the last batches: for a writer of another run,
+# which takes milliseconds, not for one that was stopped in the middle of it.
+CLOSE_S = 10.0
 
 
 class Storage:
@@ -85,6 +86,11 @@ class Storage:
             self._collect()
             if self._writer is writer:
                 break
+        if self._waiting:
+            log.warning(
+                "another process holds the store %s; what came last is not in it",
+                self.path,
+            )
         if self._reader is not None:
             self._reader.close()
         self._reader = self._writer = None

@@ -62,6 +62,8 @@ def says_nightly(settings: Settings) -> bool:
     harbor = settings.registries["harbor.example.com:8443"]
     return (
         settings.lists == (str(CONFIGS / "nightly.txt"),)
+        and settings.store == str(CONFIGS / "digests.sqlite")
+        and harbor.immutable_tags == ("v[0-9]*",)
         and harbor.password == Secret("from a file")
         and harbor.tries == 5
         and settings.registries["registry.example.com"].username == "auditor"

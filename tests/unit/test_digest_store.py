@@ -409,6 +409,24 @@ def test_a_disk_too_slow_costs_memory_for_a_few_batches_only(
     other.close()
 
 
+def test_the_end_of_a_run_does_not_wait_for_a_process_that_was_stopped(
+    opened: Opener,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(storage, "CLOSE_S", 0.05)
+    store = opened()
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    put(store, SMALL)
+    store.close()
+    assert len(caplog.messages) == 1
+    assert f"another process holds the store {path}" in caplog.messages[0]
+    other.execute("ROLLBACK")
+    other.close()
+
+
 def test_two_that_make_the_file_at_the_same_time_both_get_it(
     path: Path, time: Time
 ) -> None:

@@ -166,7 +166,11 @@ def test_nothing_from_a_registry_reaches_the_terminal_as_it_is() -> None:
 
 def test_what_was_not_fetched_is_said_by_who_had_it() -> None:
     found = text(
-        summary(saved={"manifests": 7, "known_tags": 5, "immutable_tags": 2}, damaged=3)
+        summary(
+            saved={"manifests": 7, "known_tags": 5, "immutable_tags": 2},
+            damaged=3,
+            not_stored=4,
+        )
     )
     assert "  not fetched twice: 7 manifests\n" in found
     assert (
@@ -174,7 +178,8 @@ def test_what_was_not_fetched_is_said_by_who_had_it() -> None:
         " 2 immutable tags (no request)\n" in found
     )
     assert found.endswith(
-        "  the store: 3 damaged entries removed; their content was fetched again"
+        "  the store: 3 damaged entries removed; their content was fetched again\n"
+        "  the store: 4 entries not stored: the disk was too slow for them"
     )
 
 
