@@ -102,7 +102,7 @@ class HelperRunner:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=self._environment,
+            env=dict(self._environment),  # uvloop takes nothing but a dict
             start_new_session=True,
         )
         try:

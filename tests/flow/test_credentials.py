@@ -115,6 +115,9 @@ def helper(
     return authfile(folder, credsStore="test")
 
 
+@pytest.mark.parametrize(
+    "anyio_backend", ["asyncio", ("asyncio", {"use_uvloop": True})], ids=["", "uvloop"]
+)
 async def test_a_helper_is_asked_once_and_its_login_is_used_for_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
