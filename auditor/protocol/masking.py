@@ -37,6 +37,12 @@ _JWT = re.compile(r"eyJ[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_=-]*){0,4}")
 _DIGEST_OR_RUN = re.compile(
     r"\bsha(?:256|384|512):[a-f0-9]{64,128}(?![A-Za-z0-9])|[A-Za-z0-9_+=-]{20,}"
 )
+# What may stand behind the @ of a reference: a digest, a damaged one, or nothing.
+_DIGESTS_PLACE = re.compile(
+    r"sha[0-9-]*:|\w{2,10}:[0-9a-f]{32}|[0-9a-f]*(?:\s|$)", re.IGNORECASE
+)
+_QUOTED = re.compile(r"[^\"']+")
+_SCHEME = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]{0,20}://")
 # A run of 20 characters with both cases and digits, or of 32 with two of these, is
 # base64, hexadecimal or a product's own token: 20 characters of base64 are 120 bits.
 _MIXED_RUN_CHARS = 20
@@ -53,6 +59,28 @@ def mask_secrets(text: str) -> str:
     text = _CREDENTIALS.sub(rf"\1\2{_MASK}", text)
     text = _JWT.sub(_MASK, text)
     return _DIGEST_OR_RUN.sub(_mask_run, text)
+
+
+def mask_userinfo(text: str) -> str:
+    """The text without user and password before an @, where no digest follows it.
+
+    For what somebody wrote in the place of a reference. A password may hold slashes,
+    blanks and further @; in a line of JSON, a text ends with its quotes.
+    """
+    if text.lstrip().startswith(("{", "[")):
+        return _QUOTED.sub(lambda found: _without_userinfo(found[0]), text)
+    return _without_userinfo(text)
+
+
+def _without_userinfo(text: str) -> str:
+    at = text.rfind("@")
+    while at >= 0 and _DIGESTS_PLACE.match(text, at + 1):
+        at = text.rfind("@", 0, at)
+    scheme = _SCHEME.match(text)
+    start = scheme.end() if scheme else 0
+    if at < 0 or ":" not in text[start:at]:
+        return text
+    return f"{text[:start]}{_MASK}{text[at:]}"
 
 
 def _mask_run(found: re.Match[str]) -> str:

@@ -20,7 +20,8 @@ from fnmatch import fnmatchcase
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.protocol import reference_grammar as grammar
-from auditor.protocol.reference_mistake import mistake_in
+from auditor.protocol.masking import mask_userinfo
+from auditor.protocol.reference_mistake import CREDENTIALS, mistake_in
 from auditor.protocol.repository_pattern import (
     ANY_DEPTH,
     RepositoryPattern,
@@ -61,9 +62,6 @@ _TAG = re.compile(grammar.TAG)
 _DIGEST = re.compile(grammar.DIGEST)
 # `docker.io/library/<64 hex>` would be an image ID; the grammar's home refuses it too.
 _IMAGE_ID = re.compile(r"[a-f0-9]{64}")
-
-# What some people write before a host; not to be repeated in an error.
-_PASSWORD = re.compile(r"[^/]+:[^/]*@(?=[^/@]+/)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,8 +242,10 @@ def _is_reachable(registry: str) -> bool:
 
 
 def _invalid(text: str) -> ProtocolError:
-    shown = safe_text(_PASSWORD.sub("***@", text), 100)
+    shown = mask_userinfo(text)
+    # Its parts are not quoted either where they are a password's.
+    mistake = mistake_in(text) if shown == text else CREDENTIALS
     return ProtocolError(
-        f'"{shown}" is not a reference: {mistake_in(text)}',
+        f'"{safe_text(shown, 100)}" is not a reference: {mistake}',
         FailureKind.INVALID_REFERENCE,
     )

@@ -11,6 +11,7 @@ from auditor.protocol import reference_grammar as grammar
 from auditor.safe_text import safe_text
 
 _EXAMPLE = "host/repository:tag"
+CREDENTIALS = "credentials do not stand in a reference; leave out what is before the @"
 
 
 def mistake_in(text: str) -> str:
@@ -66,7 +67,7 @@ def _is_meant_as_host(first: str) -> bool:
 def _mistake_in_host(host: str, rest: str) -> str | None:
     shown = safe_text(host, 60)
     if "@" in host:
-        return "credentials do not stand in a reference; leave out what is before the @"
+        return CREDENTIALS
     if host.strip(".") == "":
         return f'"{shown}" cannot be a part of a name'
     if not host.startswith("[") and any(char in host for char in grammar.GLOB_CHARS):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from auditor.errors import ProtocolError
+from auditor.protocol.masking import mask_userinfo
 from auditor.protocol.reference import Selector, parse_selector
 from auditor.safe_text import safe_text
 
@@ -53,8 +54,10 @@ def malformed(line: str, place: str, detail: str) -> Malformed:
         detail = "the line holds a NUL byte"
     elif not _is_text(line):
         detail = "the line is not UTF-8 text"
-    # Cut first: a line may be long, and what is escaped grows.
-    text = safe_text(line.strip()[:MAX_TEXT_CHARS], MAX_TEXT_CHARS)
+    # Cut first: a line may be long, and what is escaped grows. But a password that is
+    # cut cannot be told from a name.
+    shown = mask_userinfo(line.strip())[:MAX_TEXT_CHARS]
+    text = safe_text(shown, MAX_TEXT_CHARS)
     return Malformed(text=text, place=place, detail=detail)
 
 

@@ -1,0 +1,438 @@
+"""A secret of its own in every place where one can stand; none comes out anywhere.
+
+Runs that succeed, fail, meet a bug and are killed are looked through: both standard
+streams at the most talkative, the report, what is left of one, the summary, metrics,
+the digest store, and what other commands print.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+import signal
+import sqlite3
+import sys
+import zlib
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+import anyio
+import pytest
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from auditor.sandbox.fault_actions import Answer, Hold
+from auditor.sandbox.tokens import ANONYMOUS, Account, TokenService
+from tests.certificates import Authority
+from tests.flow.commands import PROGRAM, Finished, running
+from tests.flow.forward_proxy import ForwardProxy, forward_proxy
+from tests.flow.harness import PATIENCE_S, Lab, lab, simple
+
+pytestmark = pytest.mark.anyio
+
+# Where a secret stands, and what it is: no word of it is found anywhere else, and
+# none has a form that somebody could know for a token's.
+SECRETS = {
+    "password of an environment variable": "Waldkauz:läuft!",
+    "password file": "Uhu sitzt",
+    "auth in docker's file": "Sperber%2fruft",
+    "identity token": "Habicht-kreist",
+    "identity token that took its place": "Falke-ruettelt",
+    "helper's answer": "Milan'segelt",
+    "password of the proxy": "Bussard-jagt",
+    "password in a mistyped reference": "Adler/thront",
+    "password in a mistyped entry": "Kauz-wacht",
+    "query of a presigned URL": "Kranich0zieht0Kranich0zieht",
+    "Set-Cookie": "Reiher-steht",
+}
+PARTS = ("env", "file", "docker", "identity", "bearer", "helper")
+USERS = {part: f"{part}-user" for part in PARTS}
+
+
+class Rotating(TokenService):
+    """Gives a new identity token for each old one."""
+
+    def refresh_token(self, account: Account) -> str:
+        token = SECRETS["identity token that took its place"]
+        self.give_refresh_token(token, account)
+        return token
+
+
+@dataclass(frozen=True, slots=True)
+class Echo:
+    """Says back whatever it was sent, in each place that an answer has."""
+
+    status: int
+
+    async def run(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        sent = request.headers.get("Authorization", "")
+        said = {"errors": [{"code": "DENIED", "message": f"what is {sent}?"}]}
+        answer = web.json_response(said, status=self.status)
+        answer.headers["Set-Cookie"] = f"session={SECRETS['Set-Cookie']}"
+        answer.headers["WWW-Authenticate"] = (
+            f'Bearer realm="http://{request.host}/token?was={quote(sent)}",'
+            f'error="{sent}"'
+        )
+        answer.headers["Warning"] = sent
+        return answer
+
+
+@dataclass(kw_only=True)
+class Nest:
+    """A folder with every secret in its place, and hosts that want to have them."""
+
+    folder: Path
+    here: Lab
+    tokens: TokenService
+    store: Lab
+    mutual: Lab
+    proxy: ForwardProxy
+    environment: Mapping[str, str]
+    key_lines: list[str]
+    given: str
+    said: list[bytes] = field(default_factory=list)
+
+    @property
+    def work(self) -> Path:
+        """Where runs write; nothing that holds a secret stands there."""
+        return self.folder / "work"
+
+    def arguments(self, *more: str) -> list[str]:
+        return ["-c", str(self.folder / "night.toml"), *more]
+
+    async def run(
+        self, command: str, *more: str, program: tuple[str, ...] = PROGRAM
+    ) -> Finished:
+        """A command to its end; what it says is kept."""
+        async with running(
+            *(command, *self.arguments(*more)),
+            environment=self.environment,
+            place=self.work,
+            program=program,
+        ) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            pieces: dict[str, bytes] = {}
+
+            async def read(name: str, stream: anyio.abc.ByteReceiveStream) -> None:
+                pieces[name] = b"".join([piece async for piece in stream])
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(read, "out", process.stdout)
+                group.start_soon(read, "err", process.stderr)
+            code = await process.wait()
+        self.said += pieces.values()
+        said = pieces["err"].decode().splitlines()
+        return Finished(code=code, out=pieces["out"], said=said)
+
+    def secrets(self) -> Iterator[tuple[str, str]]:
+        """Every secret by where it stands, tokens and headers that were sent, too."""
+        yield from SECRETS.items()
+        for line in self.key_lines:
+            yield "client key", line
+        yield "registry token", self.given
+        for one in (*self.here.faults.log, *self.mutual.faults.log):
+            secret = one.headers.get("Authorization", "").partition(" ")[2]
+            if secret:
+                yield "Authorization field", secret
+
+    def assert_nothing_shows(self) -> None:
+        """Look through all that was written and said so far."""
+        found = dict(enumerate(self.said))
+        texts = [("a standard stream", text) for text in found.values()]
+        files = [path for path in self.work.rglob("*") if path.is_file()]
+        texts += [(path.name, path.read_bytes()) for path in files]
+        texts += [("the store", text) for text in _contents(self.work / "store")]
+        # Standard streams, report or partial, and store hold this; so it is looked
+        # through what was really written.
+        assert sum(b"docker/app" in text for _, text in texts) >= 2
+        for place, secret in dict(self.secrets()).items():
+            for form in _forms(secret):
+                for name, text in texts:
+                    assert form not in text, f"{place}: {form!r} in {name}"
+
+
+def _forms(secret: str) -> set[bytes]:
+    """A secret as it is, and as it is often written."""
+    plain = secret.encode()
+    forms = {plain, quote(secret, safe="").encode(), json.dumps(secret)[1:-1].encode()}
+    for shift in range(3):
+        # In base64, what stands before it decides about its digits: without those
+        # that depend on neighbours.
+        coded = base64.b64encode(b"\0" * shift + plain)
+        forms.add(coded[-(-shift * 8 // 6) : len(coded) - 4])
+        forms.add(base64.urlsafe_b64encode(b"\0" * shift + plain)[4:-4])
+    return {form for form in forms if len(form) >= 8}
+
+
+def _contents(store: Path) -> list[bytes]:
+    """What a store's tables hold, decompressed; its bytes are looked at, too."""
+    if not store.exists():
+        return []
+    found = []
+    with sqlite3.connect(f"file:{store}?mode=ro", uri=True) as database:
+        tables = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        for (table,) in tables.fetchall():
+            for row in database.execute(f'SELECT * FROM "{table}"'):  # noqa: S608
+                for cell in row:
+                    data = cell if isinstance(cell, bytes) else str(cell).encode()
+                    found.append(data)
+                    for bits in (15, -15, 31):
+                        with suppress(zlib.error):
+                            found.append(zlib.decompress(data, bits))
+    database.close()
+    return found
+
+
+@asynccontextmanager
+async def nest(folder: Path) -> AsyncIterator[Nest]:
+    names = [f"{part}/app:1" for part in PARTS]
+    content = simple([*names, *(f"docker/app:echo{n}" for n in (401, 403, 500))])
+    passwords = {
+        "env": SECRETS["password of an environment variable"],
+        "file": SECRETS["password file"],
+        "docker": SECRETS["auth in docker's file"],
+        "identity": "",
+        "bearer": "",
+        "helper": SECRETS["helper's answer"],
+    }
+    accounts = [
+        Account(USERS[part], passwords[part], {f"{part}/*": ("pull",)})
+        for part in PARTS
+    ]
+    tokens = Rotating(accounts=accounts, rotates=True)
+    tokens.give_refresh_token(SECRETS["identity token"], accounts[3])
+    authority = Authority(folder)
+    tls = authority.server("mtls.test", clients=True)
+    proxy_login = f"proxy-user:{SECRETS['password of the proxy']}"
+    basic = "Basic " + base64.b64encode(proxy_login.encode()).decode()
+    async with (
+        lab(content, tokens=tokens, login=Account(ANONYMOUS)) as here,
+        lab() as store,
+        lab(simple(["team/app:1"]), tls=tls) as mutual,
+        forward_proxy({"mtls.test": mutual.host}, authorization=basic) as proxy,
+    ):
+        given = tokens.issue(accounts[4], ["repository:bearer/app:pull"])
+        pair = authority.pair("client")
+        _write_configuration(folder, here, authority, pair.cert, pair.key)
+        auth = base64.b64encode(f"docker-user:{passwords['docker']}".encode()).decode()
+        document = {
+            "auths": {
+                f"{here.host}/docker": {"auth": auth},
+                f"{here.host}/identity": {"identitytoken": SECRETS["identity token"]},
+                f"{here.host}/bearer": {"registrytoken": given},
+            },
+            "credHelpers": {f"{here.host}/helper": "canary"},
+        }
+        (folder / "auth.json").write_text(json.dumps(document))
+        answer = {"Username": USERS["helper"], "Secret": passwords["helper"]}
+        (folder / "answer.json").write_text(json.dumps(answer))
+        helper = folder / "docker-credential-canary"
+        helper.write_text(f"#!/bin/sh\ncat {folder}/answer.json\n")
+        helper.chmod(0o755)
+        _write_list(folder, here, names)
+        _send_blobs_elsewhere(here, store)
+        for status in (401, 403, 500):
+            path = f"/v2/docker/app/manifests/echo{status}"
+            here.faults.on("GET", path, Echo(status), forever=True)
+        (folder / "work").mkdir()
+        lines = re.findall(r"^[^-].{20,}$", pair.key.read_text(), re.MULTILINE)
+        yield Nest(
+            folder=folder,
+            here=here,
+            tokens=tokens,
+            store=store,
+            mutual=mutual,
+            proxy=proxy,
+            given=given,
+            key_lines=lines,
+            environment={
+                "CANARY_PASSWORD": passwords["env"],
+                "AUDITOR_AUTHFILE": str(folder / "auth.json"),
+                "AUDITOR_LOG_LEVEL": "debug",
+                "AUDITOR_NO_STORE": "",
+                "AUDITOR_TRIES": "1",
+                "AUDITOR_STORE": str(folder / "work/store"),
+                "HTTPS_PROXY": f"http://{proxy_login}@{proxy.address}",
+                "PATH": f"{folder}:/usr/bin:/bin",
+            },
+        )
+
+
+def _write_configuration(
+    folder: Path, here: Lab, authority: Authority, cert: Path, key: Path
+) -> None:
+    (folder / "password").write_text(SECRETS["password file"] + "\n")
+    (folder / "night.toml").write_text(
+        f'[registry."{here.host}/env"]\nusername = "env-user"\n'
+        'password_env = "CANARY_PASSWORD"\n'
+        f'[registry."{here.host}/file"]\nusername = "file-user"\n'
+        f'password_file = "{folder}/password"\n'
+        f'[registry."mtls.test"]\nca_file = "{authority.file}"\n'
+        f'cert_file = "{cert}"\nkey_file = "{key}"\n'
+    )
+
+
+def _write_list(folder: Path, here: Lab, names: list[str]) -> None:
+    mistyped = SECRETS["password in a mistyped reference"]
+    in_json = f"user:{SECRETS['password in a mistyped entry']}@{here.host}/x"
+    lines = [
+        *map(here.ref, names),
+        here.ref("docker/app:*"),
+        f"https://user:{mistyped}@{here.host}/env/app:1",
+        f"user:{mistyped}@{here.host}",
+        json.dumps({"repository": in_json, "tag": "1"}),
+        "mtls.test/team/app:1",
+        "gone.test/team/app:1",
+    ]
+    (folder / "list.txt").write_text("\n".join(lines))
+
+
+def _send_blobs_elsewhere(here: Lab, store: Lab) -> None:
+    """Configs are at a store that wants a signature; one it refuses, and says so."""
+    query = f"X-Amz-Signature={SECRETS['query of a presigned URL']}"
+    for part in ("env", "file"):
+        for digest, blob in here.content.repository(f"{part}/app").blobs.items():
+            path = f"/bucket/{part}/{digest}"
+            to = Answer(307, {"Location": f"http://{store.host}{path}?{query}"})
+            here.faults.on("GET", f"/v2/{part}/app/blobs/*", to, forever=True)
+            refused = f"<Error><Message>no: {path}?{query}</Message></Error>".encode()
+            answer = Answer(403, {"Content-Type": "application/xml"}, refused)
+            if part == "env":
+                answer = Answer(body=blob.content)
+            store.faults.on("GET", path, answer, forever=True)
+
+
+async def test_after_runs_of_every_end_no_secret_shows_anywhere(tmp_path: Path) -> None:
+    async with nest(tmp_path) as here:
+        listed = ("-f", str(tmp_path / "list.txt"))
+        files = ("--summary", "summary.json", "--metrics", "metrics.prom")
+
+        done = await here.run("audit", *listed, *files, "-o", "text.jsonl")
+        assert done.code == 1, "\n".join(done.said)
+        _every_secret_was_sent(here)
+        kinds = [line.get("failure") for line in _lines(here.work / "text.jsonl")]
+        assert kinds.count(None) == 6
+        assert kinds.count("invalid_reference") == 3
+        here.assert_nothing_shows()
+
+        done = await here.run(
+            *("audit", *listed, "--log-format", "json", "--processes", "2"),
+            *("--requests-at-once", "8", "-o", "json.jsonl"),
+        )
+        assert done.code == 1, "\n".join(done.said)
+        here.assert_nothing_shows()
+
+        bug = (sys.executable, "-c", _BUG)
+        done = await here.run("audit", *listed, "-o", "bug.jsonl", program=bug)
+        assert done.code == 70
+        assert any("RuntimeError: planted" in line for line in done.said)
+        here.assert_nothing_shows()
+
+        await _killed(here, *listed)
+        here.assert_nothing_shows()
+        done = await here.run("audit", *listed, "-o", "killed.jsonl", "--resume")
+        assert done.code == 1, "\n".join(done.said)
+        here.assert_nothing_shows()
+
+
+async def test_no_other_command_shows_a_secret(tmp_path: Path) -> None:
+    async with nest(tmp_path) as here:
+        listed = ("-f", str(tmp_path / "list.txt"))
+        # A name of the registry for the looking through, which wants two of them.
+        (here.work / "note").write_text("docker/app")
+        mistyped = (
+            f"user:{SECRETS['password in a mistyped reference']}@{here.here.host}"
+        )
+        for command in (
+            ("audit", *listed, "--dry-run"),
+            ("token", here.here.ref("docker/app"), "--json"),
+            ("token", here.here.ref("identity/app")),
+            ("inspect", here.here.ref("docker/app:echo403")),
+            ("inspect", f"{mistyped}/docker/app:1"),
+            ("ls", mistyped),
+            ("ls", here.here.ref("docker/app"), "--proxy", f"http://{mistyped}"),
+        ):
+            await here.run(*command)
+            assert here.said[-1] or here.said[-2]
+            here.assert_nothing_shows()
+        # It is printed where somebody asks for it.
+        raw = await here.run("token", here.here.ref("env/app"), "--raw")
+        sent = here.here.faults.requests("GET", "/token")
+        assert raw.code == 0
+        assert sent
+        assert raw.out.count(b".") == 2
+
+
+@pytest.mark.parametrize("before", ["", "a", "ab", "abc", "user:"])
+@pytest.mark.parametrize("secret", SECRETS.values())
+def test_a_secret_is_found_in_whatever_form(secret: str, before: str) -> None:
+    forms = _forms(secret)
+    text = f"{before}{secret} and more".encode()
+    for coded in (
+        text,
+        base64.b64encode(text),
+        base64.urlsafe_b64encode(text),
+        quote(text, safe="").encode(),
+        json.dumps(text.decode()).encode(),
+    ):
+        assert any(form in coded for form in forms), coded
+
+
+_BUG = """
+import auditor.registry.token_service as place
+def planted(body): raise RuntimeError("planted")
+place.parse_token_answer = planted
+from auditor.cli.main import main
+main()
+"""
+
+
+def _every_secret_was_sent(here: Nest) -> None:
+    """Or this test would show nothing."""
+    fields = {one.headers.get("Authorization", "") for one in here.here.faults.log}
+    for name in ("env", "file", "docker", "helper"):
+        (account,) = (one for one in here.tokens.accounts if one.name == USERS[name])
+        pair = f"{account.name}:{account.password}".encode()
+        assert "Basic " + base64.b64encode(pair).decode() in fields, name
+    assert f"Bearer {here.given}" in fields
+    refresh = {form.get("refresh_token") for form in here.tokens.forms}
+    assert SECRETS["identity token"] in refresh
+    assert any("X-Amz-Signature" in one.query for one in here.store.faults.log)
+    assert here.mutual.faults.count() > 0  # which wants the client's certificate
+    assert "CONNECT mtls.test:443" in here.proxy.seen
+    echoes = [one.status for one in here.here.faults.requests("GET", "*echo*")]
+    assert {401, 403, 500} <= set(echoes)
+
+
+async def _killed(here: Nest, *listed: str) -> None:
+    """A run is killed when some records are on the disk."""
+    output = here.work / "killed.jsonl"
+    gate = here.here.faults.on("GET", "/v2/helper/app/manifests/1", Hold())
+    here.here.faults.rules.insert(0, here.here.faults.rules.pop())
+    # What the store knows is not asked for.
+    shutil.rmtree(here.work / "store", ignore_errors=True)
+    for path in here.work.glob("store*"):
+        path.unlink()
+    async with running(
+        *("audit", *here.arguments(*listed, "-o", output.name)),
+        environment=here.environment,
+        place=here.work,
+    ) as process:
+        with anyio.fail_after(PATIENCE_S):
+            partial = output.with_name(output.name + ".partial")
+            while not partial.exists() or partial.stat().st_size == 0:  # noqa: ASYNC110
+                await anyio.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+        assert await process.wait() == -signal.SIGKILL
+    assert gate.used_up
+    assert output.with_name(output.name + ".journal").exists()
+
+
+def _lines(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
