@@ -3,47 +3,87 @@
 Some send their largest page and no `Link`. The distribution-spec ("Listing Tags") lets
 a client name the last entry that it has seen and ask for what comes after: where
 nothing comes, the list is whole; where something new does, it was cut there. A server
-that does not know the parameter sends the same again, and it stays unknown.
+that does not know the parameter begins again, and it stays unknown.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import Generic
 
 from auditor.errors import Failure, ProtocolError
 from auditor.protocol.answer import Answer
-from auditor.protocol.listed import SUSPICIOUS_COUNTS
+from auditor.protocol.listed import SUSPICIOUS_COUNTS, Entry, Reading
 
 # Gives the answer that lists what comes after an entry.
 After = Callable[[str], Awaitable[Answer | Failure]]
 
 
-def may_be_cut(entries: Sequence[object], *, total: int | None) -> bool:
-    """Whether an answer without a next page has a size at which servers cut."""
-    return total is None and len(entries) in SUSPICIOUS_COUNTS
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """What is known of the end of an answer that names no next page.
 
-
-async def what_follows(
-    names: Sequence[str],
-    *,
-    after: After,
-    read: Callable[[Answer], Sequence[str]],
-) -> Answer | bool:
-    """The answer that goes on where `names` end; else whether they are known to be all.
-
-    Only what is in order can be asked so: in a list without one, what is missing may
-    be anywhere.
+    `rest` goes on with the list, which was cut there; `checked`: nothing comes after
+    it. `lost`: the list is known to be cut, and how this part goes on is not told.
     """
-    if any(one >= other for one, other in pairwise(names)):
-        return False
-    answer = await after(names[-1])
-    if isinstance(answer, Failure) or not 200 <= answer.status < 300:
-        return False
-    try:
-        more = read(answer)
-    except ProtocolError:
-        return False
-    if not more:
-        return True
-    return answer if set(more).isdisjoint(names) else False
+
+    rest: Answer | None = None
+    checked: bool = False
+    lost: bool = False
+
+
+class Ends(Generic[Entry]):
+    """Judges the ends of one list's answers; without `after`, it knows nothing."""
+
+    def __init__(
+        self, *, after: After | None, read: Callable[[Answer], Reading[Entry]]
+    ) -> None:
+        self._after = after
+        self._read = read
+        self._has_links = False
+        self._was_cut = False
+
+    async def of(self, found: Reading[Entry]) -> End:
+        """Whether the list ends with this answer, of which each is asked about once."""
+        if found.following is not None:
+            self._has_links = True  # so a missing one has a meaning
+        if self._after is None or self._has_links or not _may_be_cut(found):
+            return End()
+        end = await self._asked(names_of(found), self._after)
+        if end.rest is not None:
+            self._was_cut = True
+        elif self._was_cut and not end.checked:
+            return End(lost=True)
+        return end
+
+    async def _asked(self, names: Sequence[str], after: After) -> End:
+        # In a list without order, what is missing may be anywhere.
+        if any(one >= other for one, other in pairwise(names)):
+            return End()
+        answer = await after(names[-1])
+        if isinstance(answer, Failure) or not 200 <= answer.status < 300:
+            return End()
+        try:
+            more = names_of(self._read(answer))
+        except ProtocolError:
+            return End()
+        if not more:
+            return End(checked=True)
+        return End(rest=answer if min(more) > names[-1] else None)
+
+
+def names_of(found: Reading[Entry]) -> Sequence[str]:
+    """The entries of an answer that are names, or what it says of their names."""
+    return [name for name in counted_of(found) if isinstance(name, str)]
+
+
+def counted_of(found: Reading[Entry]) -> Sequence[object]:
+    """What the product counts of an answer."""
+    return found.entries if found.counted is None else found.counted
+
+
+def _may_be_cut(found: Reading[Entry]) -> bool:
+    """Whether an answer has a size at which servers cut, and no count to prove it."""
+    return found.total is None and len(counted_of(found)) in SUSPICIOUS_COUNTS

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import TypeVar
 
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
 from auditor.protocol.answer import Answer
 from auditor.protocol.listed import Reading
-from auditor.registry.cut_lists import After, may_be_cut, what_follows
+from auditor.registry.cut_lists import After, End, Ends, counted_of
 from auditor.registry.lister import Page
 
 # A list that is longer than this many pages is a loop that changes its links.
@@ -31,12 +31,14 @@ async def pages(
 
     What follows is followed as it is; a page that was seen before or holds nothing
     new ends the list as a failure, and so does an end before everything that the
-    product counts has come. An end that looks as if the list had been cut is held
-    against what `after` says comes after it. Failures call the list `called`.
+    product counts has come. In a list without links, an end that looks as if it had
+    been cut there is held against what `after` says comes next. Failures call the
+    list `called`.
     """
     seen_urls: set[int] = set()
     seen_pages: set[int] = set()
     tally = _Tally()
+    ends = Ends(after=after, read=read)
     number = 0
     answer = first
     del first  # the text of a whole list may be large: see below
@@ -55,27 +57,25 @@ async def pages(
         del answer
         tally.add(found)
         following = found.following
-        cut = tally.cut(called) if following is None else None
-        rest: Answer | bool = False
-        if following is None and after is not None:
-            rest = await _rest(found, after=after, read=read)
-        unlinked = rest if isinstance(rest, Answer) else None
+        end = await ends.of(found)
+        goes_on = following is not None or end.rest is not None
+        cut = None if goes_on else _cut(tally, end, called)
         for part in _parts(
             found,
             number,
-            last=following is None and cut is None and unlinked is None,
+            last=not goes_on and cut is None,
             total=tally.total_of_entries(found, ended=following is None),
-            checked=rest is True,
+            checked=end.checked,
         ):
             yield part
         if isinstance(following, Failure):
             yield following
             return
-        if following is None and unlinked is None:
+        if not goes_on:
             if cut is not None:
                 yield cut
             return
-        page = hash(tuple(_counted(found)))
+        page = hash(tuple(counted_of(found)))
         if hash(following) in seen_urls or page in seen_pages or number >= MAX_PAGES:
             yield incomplete(f"{called} goes round in circles")
             return
@@ -83,19 +83,15 @@ async def pages(
         if following is not None:
             seen_urls.add(hash(following))
             answer = await get(following)
-        elif unlinked is not None:
-            answer = unlinked
+        elif end.rest is not None:
+            answer = end.rest
 
 
-async def _rest(
-    found: Reading[Entry], *, after: After, read: Callable[[Answer], Reading[Entry]]
-) -> Answer | bool:
-    """What comes after an answer that names no next page: see `what_follows`."""
-    if not may_be_cut(_counted(found), total=found.total):
-        return False
-    return await what_follows(
-        _names(found), after=after, read=lambda answer: _names(read(answer))
-    )
+def _cut(tally: _Tally, end: End, called: str) -> Failure | None:
+    """Why a list is not whole though it ends."""
+    if end.lost:
+        return incomplete(f"{called} is cut, and its rest cannot be asked for")
+    return tally.cut(called)
 
 
 class _Tally:
@@ -108,7 +104,7 @@ class _Tally:
         self._entries = 0
 
     def add(self, found: Reading[Entry]) -> None:
-        counted = _counted(found)
+        counted = counted_of(found)
         # What came and could not be read is there, too, if it is entries that count.
         unreadable = found.unreadable if found.counted is None else 0
         self._entries += len(found.entries) + found.unreadable
@@ -139,16 +135,6 @@ class _Tally:
         if found.total is None or found.counted is None:
             return found.total
         return self._entries if ended else None
-
-
-def _counted(found: Reading[Entry]) -> Sequence[object]:
-    """What the product counts of an answer."""
-    return found.entries if found.counted is None else found.counted
-
-
-def _names(found: Reading[Entry]) -> Sequence[str]:
-    """The entries of an answer that are names, or what it says of their names."""
-    return [name for name in _counted(found) if isinstance(name, str)]
 
 
 def _parts(

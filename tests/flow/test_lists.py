@@ -225,15 +225,36 @@ async def test_a_list_without_order_is_not_asked_how_it_goes_on() -> None:
     assert not page.checked
 
 
-async def test_a_server_that_goes_on_in_circles_is_left() -> None:
+@pytest.mark.parametrize("then", [Answer(403), Answer(body=b'{"tags":["a0000"]}')])
+async def test_a_list_that_was_cut_and_cannot_be_read_on_is_incomplete(
+    then: Answer,
+) -> None:
     one, other = (
         Answer(body=json.dumps({"tags": [f"{c}{n}" for n in numbered(100)]}).encode())
         for c in "ab"
     )
     async with lab() as here:
-        here.faults.on("GET", TAGS, one, other, one, other, one)
-        found = await tags(here, "app")
-        assert len(here.targets(TAGS)) == 4
-    (failure,) = [page for page in found if isinstance(page, Failure)]
+        here.faults.on("GET", TAGS, one, other, then)
+        first, second, failure = await tags(here, "app")
+        assert len(here.targets(TAGS)) == 3
+    assert isinstance(first, Page)
+    assert isinstance(second, Page)
+    assert not second.last
+    assert isinstance(failure, Failure)
     assert failure.kind is FailureKind.INCOMPLETE_LISTING
-    assert len(found) == 4
+    assert failure.detail == "the list of app is cut, and its rest cannot be asked for"
+
+
+async def test_a_full_last_page_behind_a_link_is_a_last_page() -> None:
+    """A server with cursors of its own begins again when it is given a name."""
+    link = {"Link": '</v2/app/tags/list?cursor=x>; rel="next"'}
+    one, other = (
+        json.dumps({"tags": [f"{c}{n}" for n in numbered(100)]}).encode() for c in "ab"
+    )
+    async with lab() as here:
+        here.faults.on("GET", TAGS, Answer(headers=link, body=one), Answer(body=other))
+        first, second = await tags(here, "app")
+        assert len(here.targets(TAGS)) == 2
+    assert isinstance(first, Page)
+    assert isinstance(second, Page)
+    assert second.last

@@ -68,7 +68,7 @@ async def listed(server: Server) -> list[Page[str] | Failure]:
 
 @settings(max_examples=150, deadline=None)
 @given(
-    st.integers(0, 320),
+    st.integers(0, 320) | st.sampled_from([100, 200, 300]),
     st.sampled_from([30, 100, 150]),
     st.booleans(),
     st.booleans(),
