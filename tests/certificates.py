@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+AN_HOUR = timedelta(hours=1)
 
 _Key = ec.EllipticCurvePrivateKey
 
@@ -44,22 +47,32 @@ class Authority:
         self.file = folder / "ca.pem"
         self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def pair(self, *hosts: str, passphrase: bytes | None = None) -> Pair:
-        """A certificate for servers of these names, or for a client of this name."""
+    def pair(
+        self,
+        *hosts: str,
+        passphrase: bytes | None = None,
+        lasts: timedelta = AN_HOUR,
+        self_signed: bool = False,
+    ) -> Pair:
+        """A certificate for servers of these names, or for a client of this name.
+
+        It began an hour ago and `lasts` from now on.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
+        subject = _name(hosts[0])
         certificate = (
-            _builder(_name(hosts[0]), self._name, key)
+            _builder(subject, subject if self_signed else self._name, key, lasts)
             .add_extension(
                 x509.SubjectAlternativeName(map(_general_name, hosts)), False
             )
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), True)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(
-                    self._key.public_key()
+                    key.public_key() if self_signed else self._key.public_key()
                 ),
                 False,
             )
-            .sign(self._key, hashes.SHA256())
+            .sign(key if self_signed else self._key, hashes.SHA256())
         )
         stem = f"{hosts[0].replace(':', '_')}-{certificate.serial_number:x}"
         pair = Pair(self._folder / f"{stem}.cert", self._folder / f"{stem}.key")
@@ -75,9 +88,12 @@ class Authority:
         )
         return pair
 
-    def server(self, *hosts: str, clients: bool = False) -> ssl.SSLContext:
-        """TLS for a server; with `clients` it wants a certificate of ours."""
-        pair = self.pair(*hosts)
+    def server(self, *hosts: str, clients: bool = False, **more: Any) -> ssl.SSLContext:
+        """TLS for a server; with `clients` it wants a certificate of ours.
+
+        `more` is for its own (see `pair`).
+        """
+        pair = self.pair(*hosts, **more)
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(pair.cert, pair.key)
         if clients:
@@ -87,7 +103,7 @@ class Authority:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: _Key
+    subject: x509.Name, issuer: x509.Name, key: _Key, lasts: timedelta = AN_HOUR
 ) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
@@ -97,7 +113,7 @@ def _builder(
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
+        .not_valid_after(now + lasts)
     )
 
 

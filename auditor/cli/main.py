@@ -23,6 +23,7 @@ COMMANDS = {
     "audit": "Audit references: one JSON line each, layers and architectures.",
     "ls": "List a registry's repositories, or a repository's tags.",
     "merge": "Put the reports of shares together (audit --shard).",
+    "doctor": "Tell step by step what works at a registry, and what to try next.",
     "token": "Show what a registry's token grants; exit 1 if not pull.",
     "inspect": "Show one image: platforms, layers, configuration.",
     "demo": "Run a local registry and audit it; needs nothing else.",

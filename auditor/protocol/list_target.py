@@ -34,14 +34,14 @@ class ListTarget:
 def parse_list_target(text: str) -> ListTarget:
     """What is to be listed; `ProtocolError(INVALID_REFERENCE)` says what is wrong."""
     text = text.removeprefix("docker://")
-    host, slash, path = text.partition("/")
-    if not path and (slash or _is_host(host)):
+    if (registry := host_alone(text)) is not None:
         return ListTarget(
             pattern=RepositoryPattern(
-                registry=registry_name(host), repository=ANY_DEPTH, pattern=EVERYTHING
+                registry=registry, repository=ANY_DEPTH, pattern=EVERYTHING
             ),
             repositories_only=True,
         )
+    path = text.partition("/")[2]
     if is_glob(path) and not {":", "@"} & set(path):
         pattern = parse_selector(f"{text}:{EVERYTHING}")
         assert isinstance(pattern, RepositoryPattern)
@@ -62,6 +62,17 @@ def parse_list_target(text: str) -> ListTarget:
             pattern=selector.tag if is_tagged and selector.tag else EVERYTHING,
         )
     )
+
+
+def host_alone(text: str) -> str | None:
+    """The registry that is named with nothing below it; None: it is more than that.
+
+    `ProtocolError(INVALID_REFERENCE)` for a host that is none.
+    """
+    host, slash, path = text.removeprefix("docker://").partition("/")
+    if path or not (slash or _is_host(host)):
+        return None
+    return registry_name(host)
 
 
 def _is_host(text: str) -> bool:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from auditor.errors import ProtocolError
@@ -62,6 +63,11 @@ def pull_scope(repository: str) -> Scope:
     return Scope(
         type="repository", resource_class=None, name=repository, actions=("pull",)
     )
+
+
+def beyond_pull(actions: Iterable[str]) -> tuple[str, ...]:
+    """Those of the actions that can change something, sorted; `*` is all of them."""
+    return tuple(sorted({one for one in actions if one not in _READING}))
 
 
 def parse_scope(text: str) -> Scope:

@@ -20,8 +20,9 @@ from auditor.registry.blobs import Blobs
 from auditor.registry.clock import Clock
 from auditor.registry.credentials import Credentials
 from auditor.registry.distribution_lists import DistributionLists
-from auditor.registry.exchange import RequestCounts, RequestKind
+from auditor.registry.exchange import RequestCounts, RequestKind, Witness
 from auditor.registry.host import Host
+from auditor.registry.line import Line
 from auditor.registry.lister import ListedTag, Lister, Page
 from auditor.registry.listers import lists_of
 from auditor.registry.plan import HostPlan
@@ -54,12 +55,13 @@ class Registry:
         clock: Clock,
         counts: RequestCounts,
         run_quota: Quota | None = None,
+        witness: Witness | None = None,
     ) -> None:
         self.name = name
         self.settings = settings
         host = api_host(name)
         self.base_url = f"{_scheme(host, settings)}://{host}"
-        origin = origin_of(self.base_url)
+        self.origin = origin = origin_of(self.base_url)
         proxy = proxies.choose(origin)
         if isinstance(proxy, BrokenProxy):
             raise UsageError(proxy.detail)
@@ -83,6 +85,7 @@ class Registry:
             quota=_quota(name, settings, run_quota),
             clock=clock,
             counts=counts,
+            witness=witness,
         )
         self.ration = own.ration()
         self._exchange = own.exchange(name, probe_url=ping_url, ration=self.ration)
@@ -148,6 +151,10 @@ class Registry:
     def pull_auth(self, repository: str) -> ScopeAuth:
         """The authorizer for pulling from `repository`."""
         return self.auth.for_scope(pull_scope(repository))
+
+    def line(self) -> Line:
+        """The way to it, to be gone a step at a time."""
+        return self._transport.line()
 
     # -- manifests and blobs ---------------------------------------------------
 

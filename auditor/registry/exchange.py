@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import assert_never
@@ -62,6 +62,10 @@ class RequestCounts:
     repeated: Counter[str] = field(default_factory=Counter)
 
 
+# Is told what came of each request, for who wants to see more than the result.
+Witness = Callable[[RequestKind, Answer | Failure], None]
+
+
 @dataclass(frozen=True, slots=True)
 class Forgive:
     """Send again, with all its tries: it was the whole host that was down."""
@@ -81,6 +85,7 @@ class Exchange:
         clock: Clock,
         tries: int,
         counts: RequestCounts,
+        witness: Witness | None = None,
     ) -> None:
         self._transport = transport
         self._politeness = politeness
@@ -90,6 +95,7 @@ class Exchange:
         self._clock = clock
         self._tries = tries
         self._counts = counts
+        self._witness = witness
         # A quota that is used up: until when nobody need ask, and why.
         self._closed: tuple[Failure, float] | None = None
 
@@ -137,7 +143,7 @@ class Exchange:
                 )
             finally:
                 self._politeness.release()
-            self._limits.learn(outcome)
+            self._note(kind, outcome)
             if isinstance(outcome, Answer) and is_good(outcome, wanted):
                 # What `decide` says of nearly every answer, without its detours.
                 self._politeness.ease()
@@ -226,6 +232,11 @@ class Exchange:
                 return refusal
             else:
                 return authorization, had_at
+
+    def _note(self, kind: RequestKind, outcome: Answer | Failure) -> None:
+        self._limits.learn(outcome)
+        if self._witness is not None:
+            self._witness(kind, outcome)
 
     def _learn(self, failure: Failure, sent_at: float) -> None:
         if failure.kind in _DISTRESS:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from auditor.config import RegistrySettings
 from auditor.registry.breaker import PATIENCE_S, Breaker
 from auditor.registry.clock import Clock
-from auditor.registry.exchange import Exchange, RequestCounts, prober
+from auditor.registry.exchange import Exchange, RequestCounts, Witness, prober
 from auditor.registry.limits import Limits
 from auditor.registry.pace import Pace
 from auditor.registry.politeness import Politeness
@@ -27,6 +27,7 @@ class Host:
     quota: Quota | None
     clock: Clock
     counts: RequestCounts
+    witness: Witness | None = None
 
     def exchange(
         self, who: str, *, probe_url: str | None = None, ration: Ration | None = None
@@ -58,6 +59,7 @@ class Host:
             clock=clock,
             tries=settings.tries,
             counts=self.counts,
+            witness=self.witness,
         )
 
     def ration(self) -> Ration:

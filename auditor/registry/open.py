@@ -9,14 +9,21 @@ from contextlib import asynccontextmanager
 from auditor.config import Settings
 from auditor.registry.clock import Clock
 from auditor.registry.credentials import Credentials
+from auditor.registry.exchange import Witness
 from auditor.registry.registries import Registries
 
 
 @asynccontextmanager
 async def open_registries(
-    settings: Settings, *, clock: Clock, environment: Mapping[str, str] = os.environ
+    settings: Settings,
+    *,
+    clock: Clock,
+    environment: Mapping[str, str] = os.environ,
+    witness: Witness | None = None,
 ) -> AsyncIterator[Registries]:
     """Registries with the settings' limits and credentials.
+
+    `witness` is told what came of each request.
 
     Raises `UsageError` for a key, CA or credential file that cannot be used.
     """
@@ -26,6 +33,7 @@ async def open_registries(
         credentials=credentials,
         clock=clock,
         environment=environment,
+        witness=witness,
     ) as registries:
         registries.check_files()
         yield registries

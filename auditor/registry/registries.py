@@ -18,7 +18,7 @@ from auditor.protocol.reference import Reference, at_mirror
 from auditor.registry.client import Registry
 from auditor.registry.clock import Clock
 from auditor.registry.credentials import Credentials
-from auditor.registry.exchange import RequestCounts
+from auditor.registry.exchange import RequestCounts, Witness
 from auditor.registry.quota import Quota
 from auditor.registry.tls import TlsFiles, tls_context, tls_files
 
@@ -36,11 +36,13 @@ class Registries:
         credentials: Credentials,
         clock: Clock,
         environment: Mapping[str, str] = os.environ,
+        witness: Witness | None = None,
     ) -> None:
         self._settings = settings
         self._credentials = credentials
         self._clock = clock
         self._environment = environment
+        self._witness = witness
         self._open: dict[str, Registry] = {}
         self._stack = AsyncExitStack()
         self.counts = RequestCounts()
@@ -73,6 +75,7 @@ class Registries:
                 clock=self._clock,
                 counts=self.counts,
                 run_quota=self.quota,
+                witness=self._witness,
             )
             # No waiting between the look-up above and this line: no second one.
             found = self._open[name] = made

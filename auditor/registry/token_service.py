@@ -91,7 +91,9 @@ class TokenService:
 
     async def _request_token(self, key: TokenKey) -> HeldToken | Failure:
         try:
-            realm = self._checked_realm(key.realm)
+            realm = allowed_realm(
+                key.realm, registry=self._origin, settings=self._settings
+            )
             scope = parse_scope(key.scope) if key.scope else None
             url = token_url(realm, service=key.service, scope=scope)
         except ProtocolError as error:
@@ -199,13 +201,6 @@ class TokenService:
             self._login = replace(login, token=refresh_token)
             self._rotates = True
 
-    def _checked_realm(self, realm: str) -> str:
-        if realm == self._settings.token_url:
-            return realm  # the user's own word
-        return check_realm(
-            realm, registry=self._origin, allowed_hosts=self._settings.realm_hosts
-        )
-
     def _verified(self, token: str, service: str | None) -> bool:
         if self._keys is None:
             return False
@@ -219,6 +214,13 @@ class TokenService:
             issuer=None,
             now=self._clock.epoch(),
         ).verified
+
+
+def allowed_realm(realm: str, *, registry: Origin, settings: RegistrySettings) -> str:
+    """The realm, if a login may be sent there; else `ProtocolError(REALM_REFUSED)`."""
+    if realm == settings.token_url:
+        return realm  # the user's own word
+    return check_realm(realm, registry=registry, allowed_hosts=settings.realm_hosts)
 
 
 def basic_header(login: Login) -> str:

@@ -8,6 +8,7 @@ goes through a proxy, over aiohttp (docs/adr/0005).
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import Mapping
 from dataclasses import replace
 from types import TracebackType
@@ -15,12 +16,13 @@ from typing import TYPE_CHECKING, Self
 
 from auditor.errors import Failure, FailureKind, ProtocolError
 from auditor.protocol.answer import Answer
-from auditor.protocol.proxy import NO_PROXIES, Proxies
+from auditor.protocol.proxy import NO_PROXIES, BrokenProxy, Proxies
 from auditor.protocol.realm import Origin
 from auditor.protocol.redirect import follow
 from auditor.registry.common import DNS_CACHE_S, FIELDS, KEEPALIVE_S, MAX_ERROR_BYTES
 from auditor.registry.http1.client import Client
 from auditor.registry.http1.dialer import Dialer
+from auditor.registry.line import Line
 from auditor.registry.timeouts import Timeouts
 from auditor.registry.tls import SYSTEM_TRUST, TlsFiles, tls_context
 from auditor.registry.transport_failures import (
@@ -90,19 +92,35 @@ class Transport:
             await self._library.close()
 
     def _http1(self) -> Client:
+        tls = tls_context(self._tls) if self._origin.scheme == "https" else None
         return Client(
             self._origin,
-            Dialer(
-                self._origin,
-                tls=tls_context(self._tls) if self._origin.scheme == "https" else None,
-                connect_s=self._timeouts.connect_s,
-                read_s=self._timeouts.read_s,
-                keep_s=KEEPALIVE_S,
-                dns_s=DNS_CACHE_S,
-            ),
+            self._dialer(self._origin, tls),
             request_s=self._timeouts.request_s,
             most_idle=2 * self._most_at_once,
             fields=FIELDS,
+        )
+
+    def _dialer(self, origin: Origin, tls: ssl.SSLContext | None) -> Dialer:
+        return Dialer(
+            origin,
+            tls=tls,
+            connect_s=self._timeouts.connect_s,
+            read_s=self._timeouts.read_s,
+            keep_s=KEEPALIVE_S,
+            dns_s=DNS_CACHE_S,
+        )
+
+    def line(self) -> Line:
+        """The way to the registry, or to the proxy before it, a step at a time."""
+        proxy = self._proxies.choose(self._origin)
+        assert not isinstance(proxy, BrokenProxy), "nobody made a transport with it"
+        return Line(
+            self._origin if proxy is None else proxy.origin,
+            proxy=proxy,
+            dialer=self._dialer,
+            tls=self._tls,
+            timeouts=self._timeouts,
         )
 
     def _by_library(self) -> LibraryClient:

@@ -142,7 +142,9 @@ def test_only_the_transport_knows_the_http_client(path: Path) -> None:
         return
     if _name(path) != "registry/library_client.py":
         assert not _top_level(path) & {"aiohttp", "yarl"}
-    if _name(path) in {"registry/transport.py", "registry/transport_failures.py"}:
+    if _name(path) in {
+        "registry/line.py", "registry/transport.py", "registry/transport_failures.py",
+    }:  # fmt: skip
         return
     if not _name(path).startswith("registry/http1/"):
         assert not _top_level(path) & {"httptools", "aiohappyeyeballs"}

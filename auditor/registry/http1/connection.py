@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import cast
 
 from auditor.registry.http1.answer_reader import AnswerReader, State
@@ -55,6 +56,14 @@ class Connection(asyncio.Protocol):
     def touched(self) -> bool:
         """Whether anything of an answer came since the last request."""
         return self._reader.touched
+
+    @property
+    def tls(self) -> ssl.SSLObject | None:
+        """What was agreed on with TLS; null without it."""
+        if self._transport is None:
+            return None
+        agreed: ssl.SSLObject | None = self._transport.get_extra_info("ssl_object")
+        return agreed
 
     async def ask(
         self,

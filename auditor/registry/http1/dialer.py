@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import aiohappyeyeballs
 
@@ -43,25 +45,20 @@ class Dialer:
         self._resolved_at = float("-inf")
 
     async def dial(self) -> Connection:
-        """A new connection.
+        """A new connection. Raises what `within_time` does."""
+        async with self.within_time():
+            return await self.secure(await self.connect(await self.addresses()))
+
+    @asynccontextmanager
+    async def within_time(self) -> AsyncIterator[None]:
+        """The time that a connection has, and the errors of its steps.
 
         Raises `NoConnectionInTimeError`, `NoConnectionError`, `socket.gaierror` or
         `ssl.SSLError`.
         """
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._connect_s):
-                addresses = await self._resolve(loop)
-                connected = await aiohappyeyeballs.start_connection(
-                    addresses, happy_eyeballs_delay=_NEXT_ADDRESS_S, interleave=1
-                )
-                host = self._origin.host.rstrip(".")
-                _, connection = await loop.create_connection(
-                    lambda: Connection(loop, read_s=self._read_s, keep_s=self._keep_s),
-                    sock=connected,
-                    ssl=self._tls,
-                    server_hostname=host if self._tls else None,
-                )
+                yield
         except TimeoutError:
             raise NoConnectionInTimeError from None
         except (ssl.SSLError, socket.gaierror):
@@ -69,11 +66,30 @@ class Dialer:
         except OSError as error:
             self._resolved_at = float("-inf")  # it may have moved
             raise NoConnectionError(error.errno, error.strerror) from error
+
+    async def connect(
+        self, addresses: list[aiohappyeyeballs.AddrInfoType]
+    ) -> socket.socket:
+        """TCP with the first of these addresses that takes it."""
+        return await aiohappyeyeballs.start_connection(
+            addresses, happy_eyeballs_delay=_NEXT_ADDRESS_S, interleave=1
+        )
+
+    async def secure(self, connected: socket.socket) -> Connection:
+        """A connection over a socket, after the handshake of TLS if there is one."""
+        loop = asyncio.get_running_loop()
+        host = self._origin.host.rstrip(".")
+        _, connection = await loop.create_connection(
+            lambda: Connection(loop, read_s=self._read_s, keep_s=self._keep_s),
+            sock=connected,
+            ssl=self._tls,
+            server_hostname=host if self._tls else None,
+        )
         return connection
 
-    async def _resolve(
-        self, loop: asyncio.AbstractEventLoop
-    ) -> list[aiohappyeyeballs.AddrInfoType]:
+    async def addresses(self) -> list[aiohappyeyeballs.AddrInfoType]:
+        """What the name resolves to."""
+        loop = asyncio.get_running_loop()
         async with self._resolving:  # one question for all who need a connection
             if loop.time() - self._resolved_at > self._dns_s:
                 self._addresses[:] = await loop.getaddrinfo(

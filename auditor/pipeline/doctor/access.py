@@ -1,0 +1,450 @@
+"""How the host lets somebody in: ping, challenge, realm, credential, token, grant."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import assert_never
+
+from auditor.errors import Failure, ProtocolError
+from auditor.pipeline.doctor import advice
+from auditor.pipeline.doctor.case import Case
+from auditor.pipeline.doctor.step import Step, StepName, StepState, skipped
+from auditor.protocol.answer import Answer
+from auditor.protocol.challenge import Challenge, parse_challenges, preferred
+from auditor.protocol.credential import Credential, IdentityToken, Login, RegistryToken
+from auditor.protocol.duration import duration_words
+from auditor.protocol.product_hint import product_hint
+from auditor.protocol.scope import CATALOG_SCOPE, Scope, beyond_pull, pull_scope
+from auditor.protocol.token import read_claims
+from auditor.protocol.url import origin_of
+from auditor.records import Access, AccessState
+from auditor.registry.auth import Account
+from auditor.registry.exchange import RequestKind
+from auditor.registry.plan import Plan, Scheme
+from auditor.registry.token_service import allowed_realm
+from auditor.registry.tokens import HeldToken, TokenKey
+from auditor.safe_text import safe_text, safe_url
+
+VERSION_FIELD = "Docker-Distribution-Api-Version"
+# distribution's registry forgives a clock this much (registry/auth/token, Leeway).
+MAX_SKEW_S = 60
+
+
+async def access_steps(case: Case) -> AsyncIterator[Step]:
+    """The steps up to a token. What closes the case is that nobody is let in."""
+    plan = case.registry.auth.plan.known()
+    if plan is not None:
+        yield skipped(
+            StepName.PING,
+            "token_url is configured, so that an audit sends none",
+        )
+    else:
+        with case.timed() as watch:
+            found = await case.registry.auth.plan.get()
+        yield _ping(case, found, watch.ms)
+        if isinstance(found, Failure):
+            case.closed = "the ping came to nothing"
+            return
+        plan = found
+    if plan.scheme in {Scheme.NONE, Scheme.UNKNOWN}:
+        plan = await _by_manifest(case, plan)
+    yield _challenge(case, plan)
+    if case.closed:
+        return
+    yield (realm := _realm(case, plan))
+    if realm.state is StepState.FAILED:
+        case.closed = "no token can be had"
+        return
+    if plan.scheme in {Scheme.NONE, Scheme.UNKNOWN}:
+        for name in (StepName.CREDENTIAL, StepName.TOKEN, StepName.GRANT):
+            yield skipped(name, "nobody asks for one")
+        return
+    with case.timed() as watch:
+        account = await case.registry.auth.account(_scope(case))
+    yield _credential(case, account, watch.ms)
+    if isinstance(account, Failure):
+        case.closed = "the credential cannot be used"
+        return
+    async for step in _token_steps(case, plan, account):
+        yield step
+
+
+def _scope(case: Case) -> Scope:
+    if case.reference is None:
+        return CATALOG_SCOPE
+    return pull_scope(case.reference.repository)
+
+
+def _ping(case: Case, found: Plan | Failure, ms: float) -> Step:
+    if isinstance(found, Failure):
+        return Step(
+            name=StepName.PING,
+            state=StepState.FAILED,
+            says=found.detail,
+            ms=ms,
+            next=advice.after(found, case),
+            facts={"failure": found.kind.value, "status": found.status},
+        )
+    answer = case.heard.answer(RequestKind.PING)
+    assert answer is not None, "there is a plan that it says"
+    version = answer.headers.get(VERSION_FIELD)
+    hint = product_hint(case.name, answer.headers, _asked(answer))
+    says = [f"{answer.status}"]
+    says.append(f"API {safe_text(version, 40)}" if version else f"no {VERSION_FIELD}")
+    if hint is not None:
+        says.append(f"it looks like {hint.product}: {hint.sentence}")
+    state, following = StepState.OK, None
+    if answer.status != 401 and not 200 <= answer.status < 300:
+        # An audit asks on, without a credential, until somebody asks for one.
+        state = StepState.FAILED if case.reference is None else StepState.WARNING
+        following = (
+            f"find out whether this is a registry: curl -i {case.registry.base_url}/v2/"
+            " should answer 200 or 401; it may stand at another host or port"
+        )
+    return Step(
+        name=StepName.PING,
+        state=state,
+        says=", ".join(says[:2]) + "".join(f"; {more}" for more in says[2:]),
+        ms=ms,
+        next=following,
+        facts={
+            "status": answer.status,
+            "api_version": None if version is None else safe_text(version),
+            "server": _safe_or_null(answer.headers.get("Server")),
+            "product": None if hint is None else hint.product,
+        },
+    )
+
+
+def _challenges(answer: Answer | None) -> tuple[Challenge, ...]:
+    if answer is None:
+        return ()
+    return parse_challenges(answer.headers.getall("WWW-Authenticate", ()))
+
+
+def _asked(answer: Answer | None) -> Challenge | None:
+    return preferred(_challenges(answer))
+
+
+async def _by_manifest(case: Case, plan: Plan) -> Plan:
+    """The plan after a manifest: a registry may open its ping to all, and not that."""
+    if case.reference is None:
+        return plan
+    await case.registry.head_manifest(
+        case.reference.repository, case.reference.manifest_reference
+    )
+    return case.registry.auth.plan.known() or plan
+
+
+def _challenge(case: Case, plan: Plan) -> Step:
+    name = StepName.CHALLENGE
+    if case.registry.settings.token_url:
+        return Step(
+            name=name,
+            state=StepState.OK,
+            says="the configuration's: Bearer, service"
+            f" {safe_text(plan.service or '-', 80)}",
+            facts=_challenge_facts(plan, ()),
+        )
+    ping = case.heard.answer(RequestKind.PING)
+    challenges = _challenges(ping) or _challenges(case.heard.answer(RequestKind.HEAD))
+    facts = _challenge_facts(plan, challenges)
+    match plan.scheme:
+        case Scheme.NONE:
+            return Step(
+                name=name,
+                state=StepState.OK,
+                says="none: it asks for no credential",
+                facts=facts,
+            )
+        case Scheme.UNKNOWN:
+            asks = ping is not None and ping.status == 401
+            state = StepState.WARNING if case.reference else StepState.FAILED
+            return Step(
+                name=name,
+                state=state if asks else StepState.OK,
+                says="none that can be answered: an audit asks on without a credential",
+                next="have the registry, or the proxy before it, send WWW-Authenticate"
+                " with its 401; where it never does, token_url and service in the"
+                " configuration say where tokens come from"
+                if asks
+                else None,
+                facts=facts,
+            )
+        case Scheme.BASIC | Scheme.BEARER:
+            said = next(
+                (one for one in challenges if one.scheme == plan.scheme.value), None
+            )
+            scope = None if said is None else said.parameters.get("scope")
+            more = ", ".join(
+                safe_text(one.scheme, 20)
+                for one in challenges
+                if one.scheme != plan.scheme.value
+            )
+            says = [plan.scheme.value.capitalize()]
+            if plan.scheme is Scheme.BEARER:
+                says.append(f"realm {safe_url(plan.realm or '')}")
+                says.append(f"service {safe_text(plan.service or '-', 80)}")
+            if scope:
+                says.append(f"scope {safe_text(scope, 80)}")
+            if more:
+                says.append(f"also {more}")
+            return Step(
+                name=name, state=StepState.OK, says=", ".join(says), facts=facts
+            )
+        case _:
+            assert_never(plan.scheme)
+
+
+def _challenge_facts(
+    plan: Plan, challenges: tuple[Challenge, ...]
+) -> dict[str, object]:
+    scopes = [one.parameters.get("scope") for one in challenges]
+    return {
+        "scheme": plan.scheme.value,
+        "offered": [safe_text(one.scheme, 40) for one in challenges],
+        "realm": None if plan.realm is None else safe_url(plan.realm),
+        "service": _safe_or_null(plan.service),
+        "scope": _safe_or_null(next(filter(None, scopes), None)),
+    }
+
+
+def _realm(case: Case, plan: Plan) -> Step:
+    name, settings = StepName.REALM, case.registry.settings
+    if plan.scheme is not Scheme.BEARER or plan.realm is None:
+        why = "Basic goes to the registry itself" if plan.scheme is Scheme.BASIC else ""
+        return skipped(name, why or "no token service is named")
+    url = safe_url(plan.realm)
+    try:
+        allowed_realm(plan.realm, registry=case.registry.origin, settings=settings)
+        host = origin_of(plan.realm).host
+    except ProtocolError as error:
+        try:
+            host = origin_of(plan.realm).host
+        except ProtocolError:
+            host = "HOST"
+        return Step(
+            name=name,
+            state=StepState.FAILED,
+            says=error.detail,
+            next=advice.after_realm(case, host),
+            facts={"realm": url, "allowed": False},
+        )
+    if plan.realm == settings.token_url:
+        why = "the configuration's own word"
+    elif host == case.registry.origin.host:
+        why = "the registry's own host"
+    elif host in settings.realm_hosts:
+        why = "allowed by realm_hosts"
+    else:
+        why = "another host, at an address that is checked when it is asked"
+    return Step(
+        name=name,
+        state=StepState.OK,
+        says=f"may be sent the credential: {why}",
+        facts={"realm": url, "allowed": True},
+    )
+
+
+def _credential(case: Case, account: Account | Failure, ms: float) -> Step:
+    name = StepName.CREDENTIAL
+    if isinstance(account, Failure):
+        return Step(
+            name=name,
+            state=StepState.FAILED,
+            says=account.detail,
+            ms=ms,
+            next="repair what is named there, or log in anew (docker login"
+            f" {case.name}); --no-docker-config leaves docker's files out",
+            facts={"failure": account.kind.value},
+        )
+    found = account.found
+    if found is None:
+        where = "the configuration"
+        if case.settings.docker_config:
+            where += " or in docker's and podman's files"
+        return Step(
+            name=name,
+            state=StepState.OK,
+            says=f"none: nothing in {where} is for it; it is asked anonymously",
+            ms=ms,
+            facts={"source": None, "place": None, "kind": None, "account": None},
+        )
+    who = "" if account.username is None else f" of {safe_text(account.username, 80)!r}"
+    return Step(
+        name=name,
+        state=StepState.OK,
+        says=f"{_kind(found.login)}{who} from {safe_text(found.place, 300)}",
+        ms=ms,
+        facts={
+            "source": found.source.value,
+            "place": safe_text(found.place, 300),
+            "kind": _kind(found.login),
+            "account": _safe_or_null(account.username),
+        },
+    )
+
+
+def _kind(login: Login) -> str:
+    match login:
+        case Credential():
+            return "password"
+        case IdentityToken():
+            return "identity token"
+        case RegistryToken():
+            return "registry token"
+        case _:
+            assert_never(login)
+
+
+async def _token_steps(case: Case, plan: Plan, account: Account) -> AsyncIterator[Step]:
+    if plan.scheme is Scheme.BASIC:
+        granted = await case.registry.auth.grant(_scope(case))
+        if isinstance(granted, Failure):
+            case.closed = "nobody is let in"
+            yield _no_token(case, granted, 0.0, plan)
+            return
+        yield skipped(StepName.TOKEN, "Basic has none: the password itself is sent")
+        yield _cannot_see("Basic has no token", granted.access)
+        return
+    if case.reference is None:
+        async for step in _login_alone(case, plan, account):
+            yield step
+        return
+    with case.timed() as watch:
+        granted = await case.registry.auth.grant(_scope(case))
+    if isinstance(granted, Failure):
+        case.closed = "no token was given"
+        yield _no_token(case, granted, watch.ms, plan)
+        return
+    text = (granted.header or "").removeprefix("Bearer ")
+    yield _token(case, text, granted.token, watch.ms)
+    yield (step := _grant(case, granted.access))
+    if step.state is StepState.FAILED:
+        case.closed = "pull is not granted"
+
+
+async def _login_alone(case: Case, plan: Plan, account: Account) -> AsyncIterator[Step]:
+    """Without a repository: a token for nothing, which is what `docker login` tries."""
+    without = "that takes a repository"
+    if account.login is None or isinstance(account.login, RegistryToken):
+        yield skipped(StepName.TOKEN, without)
+    else:
+        key = TokenKey(
+            part="", realm=plan.realm or "", service=plan.service, scope=None
+        )
+        with case.timed() as watch:
+            held = await case.registry.auth.tokens.get(key)
+        if isinstance(held, Failure):
+            case.closed = "no token was given"
+            yield _no_token(case, held, watch.ms, plan)
+            return
+        text = held.authorization.removeprefix("Bearer ")
+        yield _token(case, text, held, watch.ms)
+    yield skipped(StepName.GRANT, without)
+
+
+def _no_token(case: Case, failure: Failure, ms: float, plan: Plan) -> Step:
+    following = advice.after(failure, case, realm=safe_url(plan.realm or ""))
+    if failure.kind.value == "realm_refused" and plan.realm is not None:
+        following = advice.after_realm(case, origin_of(plan.realm).host)
+    return Step(
+        name=StepName.TOKEN,
+        state=StepState.FAILED,
+        says=failure.detail,
+        ms=ms,
+        next=following,
+        facts={"failure": failure.kind.value, "status": failure.status},
+    )
+
+
+def _token(case: Case, text: str, held: HeldToken | None, ms: float) -> Step:
+    claims = read_claims(text)
+    kind = "opaque" if claims is None else "jwt"
+    says = ["an opaque token" if claims is None else "a JWT"]
+    lifetime_s = None
+    if held is None:
+        says.append("given as it is")
+        if claims is not None and claims.expires_at is not None:
+            lifetime_s = claims.expires_at - case.clock.epoch()
+    else:
+        lifetime_s = held.expires_at - held.obtained_at
+    if lifetime_s is not None:
+        says.append(f"good for {duration_words(lifetime_s)}")
+    skew_s = case.heard.skew_s(RequestKind.TOKEN)
+    if skew_s is None:
+        skew_s = case.heard.skew_s(RequestKind.PING)
+    state, following = StepState.OK, None
+    if skew_s is not None and abs(skew_s) > MAX_SKEW_S:
+        state = StepState.WARNING
+        ahead = "ahead of" if skew_s > 0 else "behind"
+        says.append(
+            f"this machine's clock is {duration_words(abs(skew_s))} {ahead} the"
+            " service's"
+        )
+        following = (
+            "set this machine's clock (chronyc tracking, timedatectl): tokens seem to"
+            " have expired, or not to have begun, where clocks differ"
+        )
+    elif lifetime_s is not None and lifetime_s <= 0:
+        state = StepState.WARNING
+        following = "put a new token where this one stands"
+    return Step(
+        name=StepName.TOKEN,
+        state=state,
+        says=", ".join(says),
+        ms=ms,
+        next=following,
+        facts={"kind": kind, "lifetime_s": lifetime_s, "clock_skew_s": skew_s},
+    )
+
+
+def _grant(case: Case, access: Access) -> Step:
+    who = safe_text(access.subject, 80) if access.subject else "the anonymous user"
+    if access.state is AccessState.UNVERIFIABLE:
+        return _cannot_see("the token does not say", access)
+    actions = ", ".join(safe_text(one, 40) for one in access.actions) or "nothing"
+    more = beyond_pull(access.actions)
+    state, following = StepState.OK, None
+    if access.state is AccessState.DENIED:
+        state = StepState.FAILED
+        following = (
+            "have pull granted to this account by whoever owns the repository, or name"
+            " another account for it in the configuration, in a section"
+            f' [registry."{case.name}/NAMESPACE"]'
+        )
+    elif more:
+        state = StepState.WARNING
+        following = (
+            "only pull was asked for: use an account that may read and no more for"
+            " audits (auditor token --actions pull,push,delete shows what this one may)"
+        )
+    return Step(
+        name=StepName.GRANT,
+        state=state,
+        says=f"{who} may {actions}",
+        next=following,
+        facts=_grant_facts(access),
+    )
+
+
+def _cannot_see(why: str, access: Access) -> Step:
+    return Step(
+        name=StepName.GRANT,
+        state=StepState.OK,
+        says=f"cannot be seen, {why}; the manifest tells",
+        facts=_grant_facts(access),
+    )
+
+
+def _grant_facts(access: Access) -> dict[str, object]:
+    return {
+        "state": access.state.value,
+        "actions": [safe_text(one, 40) for one in access.actions],
+        "beyond_pull": [safe_text(one, 40) for one in beyond_pull(access.actions)],
+        "subject": _safe_or_null(access.subject),
+    }
+
+
+def _safe_or_null(text: str | None) -> str | None:
+    return None if text is None else safe_text(text)

@@ -1,0 +1,44 @@
+"""What is read of a server's certificate."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from datetime import timedelta
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auditor.protocol.server_certificate import read_certificate
+from tests.certificates import Authority
+
+
+def _der(path: Path) -> bytes:
+    return ssl.PEM_cert_to_DER_cert(path.read_text())
+
+
+def test_a_certificate_says_whose_it_is_and_until_when(tmp_path: Path) -> None:
+    pair = Authority(tmp_path).pair(
+        "registry.test", "192.0.2.1", lasts=timedelta(days=30, hours=1)
+    )
+    found = read_certificate(_der(pair.cert))
+    assert found is not None
+    assert found.subject == "registry.test"
+    assert found.issuer == "an authority of the tests"
+    assert found.names == ("registry.test", "192.0.2.1")
+    assert not found.self_issued
+    assert found.days_left(time.time()) == 30
+    assert found.days_left(time.time() + 31 * 86_400) == -1
+
+
+def test_a_ca_says_it_of_itself_and_has_no_names(tmp_path: Path) -> None:
+    found = read_certificate(_der(Authority(tmp_path).file))
+    assert found is not None
+    assert found.self_issued
+    assert found.names == ()
+
+
+@given(st.binary(max_size=200))
+def test_what_is_no_certificate_is_none(data: bytes) -> None:
+    assert read_certificate(data) is None
