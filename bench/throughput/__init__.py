@@ -1,0 +1,1 @@
+"""How fast, and at what cost, auditor and its peers read the same registry."""

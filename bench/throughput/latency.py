@@ -1,0 +1,123 @@
+"""How much of what a slow registry allows an audit gets.
+
+python -m bench.throughput.latency
+
+A registry that takes 50 ms for each answer, whatever is asked at the same time, allows
+slots / 50 ms requests a second. It answers from memory, so that the machine is idle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+import subprocess
+import sys
+import tempfile
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from bench.throughput.workload import Workload, some_repositories, workload
+
+DELAY_S = 0.05
+SLOTS = (8, 16, 64)
+REPOSITORIES = 24
+
+
+def main() -> None:
+    """Measure and print."""
+    todo = workload(some_repositories(REPOSITORIES))
+    ours, theirs = multiprocessing.Pipe()
+    registry = multiprocessing.Process(
+        target=_serve, args=(_answers(todo), theirs), daemon=True
+    )
+    registry.start()
+    host = f"127.0.0.1:{ours.recv()}"
+    print(
+        f"\na registry that takes {DELAY_S * 1000:.0f} ms for each answer,"
+        f" {len(todo.paths)} requests at the fewest\n"
+    )
+    print("| slots | ideal s | audit s | requests | share of the ideal |")
+    print("|---|---|---|---|---|")
+    for slots in SLOTS:
+        with tempfile.TemporaryDirectory() as place:
+            wall_s, requests = _audit(todo, host, slots, Path(place))
+        ideal_s = requests * DELAY_S / slots
+        print(
+            f"| {slots} | {ideal_s:.2f} | {wall_s:.2f} | {requests}"
+            f" | {ideal_s / wall_s:.3f} |"
+        )
+    registry.terminate()
+
+
+def _audit(todo: Workload, host: str, slots: int, place: Path) -> tuple[float, int]:
+    """Seconds of the run itself, without the start of Python, and its requests."""
+    config, names, summary = (place / name for name in ("a.toml", "names", "summary"))
+    config.write_text(f'[registry."{host}"]\nrequests_at_once = {slots}\n')
+    names.write_text("".join(f"{host}/{name}\n" for name in todo.names))
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "auditor", "audit", "--config", str(config)),
+            *("-f", str(names), "--output", str(place / "report.jsonl")),
+            *("--summary", str(summary), "--store", str(place / "store")),
+            *("--workers", str(2 * slots)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    told = json.loads(summary.read_bytes())
+    return told["duration_s"], sum(told["requests"].values())
+
+
+def _answers(todo: Workload) -> dict[bytes, bytes]:
+    found = {b"/v2/": _answer(b"{}", "application/json", "")}
+    for one in todo.images:
+        for manifest in one.image.manifests:
+            said = _answer(manifest.payload, manifest.media_type, manifest.digest)
+            places = [manifest.digest]
+            if manifest.digest == one.image.root.digest:
+                places += one.tags
+            for place in places:
+                found[f"/v2/{one.repository}/manifests/{place}".encode()] = said
+    return found
+
+
+def _answer(content: bytes, media_type: str, digest: str) -> bytes:
+    head = (
+        f"HTTP/1.1 200 OK\r\nContent-Type: {media_type}\r\n"
+        f"Content-Length: {len(content)}\r\nDocker-Content-Digest: {digest}\r\n\r\n"
+    )
+    return head.encode() + content
+
+
+class _Delayed(asyncio.Protocol):
+    def __init__(self, answers: dict[bytes, bytes]) -> None:
+        self._answers = answers
+        self._read = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        due = time.monotonic() + DELAY_S
+        self._read += data
+        while b"\r\n\r\n" in self._read:
+            head, _, self._read = self._read.partition(b"\r\n\r\n")
+            said = self._answers[head.split(b" ", 2)[1]]
+            asyncio.get_running_loop().call_at(due, self._transport.write, said)
+
+
+def _serve(answers: dict[bytes, bytes], started: Connection) -> None:
+    async def serve() -> None:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: _Delayed(answers), "127.0.0.1", 0)
+        started.send(server.sockets[0].getsockname()[1])
+        await server.serve_forever()
+
+    asyncio.run(serve())
+
+
+if __name__ == "__main__":
+    main()
