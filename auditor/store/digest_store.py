@@ -101,7 +101,9 @@ class DigestStore:
         held = fresh.held.get((registry, key))
         if content is not None and held is not None:
             return Stored(content.body, held)
-        row = self._rows.one(_GET, (self._rows.place(registry), key))
+        row = None
+        if self._rows.may_hold(key):
+            row = self._rows.one(_GET, (self._rows.place(registry), key))
         if row is None:
             return None if content is None else Stored(content.body, held)
         packed, stored, outer, used, said, confirmed = row
@@ -139,6 +141,7 @@ class DigestStore:
         now = int(self._now())
         batch, fresh = self._rows.batch, self._rows.fresh
         batch.contents[key] = fresh.contents[key] = content
+        self._rows.will_hold(key)
         batch.used[key] = now
         batch.size += len(body)
         self._hold(registry, key, Held(content_type, now))

@@ -17,6 +17,7 @@ from auditor.store.database import (
     open_private,
     remove,
 )
+from auditor.store.perhaps import Perhaps
 from auditor.store.writer import InlineWriter, ThreadWriter, Writer, is_busy
 
 Key = TypeVar("Key")
@@ -54,6 +55,7 @@ class Storage:
         self._places: dict[Place, int] = {}
         self._reader: sqlite3.Connection | None = None
         self._writer: Writer | None = None
+        self._perhaps: Perhaps | None = None  # a file may hold what others wrote
         self._open()
 
     def _open(self) -> None:
@@ -69,6 +71,7 @@ class Storage:
                 self._reader = opened.reader
                 self._writer = ThreadWriter(opened.writer, self._max_bytes)
                 return
+        self._perhaps = Perhaps()
         try:
             self._reader = open_private()
         except sqlite3.Error as error:
@@ -96,6 +99,10 @@ class Storage:
         self._reader = self._writer = None
 
     # -- reading ---------------------------------------------------------------
+
+    def may_hold(self, key: bytes) -> bool:
+        """Whether it is worth asking for the content of this key."""
+        return self._perhaps is None or key in self._perhaps
 
     def one(self, sql: str, values: tuple[object, ...]) -> tuple[Any, ...] | None:
         """The first row of a question, if there is one and it can be had."""
@@ -127,6 +134,11 @@ class Storage:
         return number
 
     # -- writing ---------------------------------------------------------------
+
+    def will_hold(self, key: bytes) -> None:
+        """Say that the content of this key is being written."""
+        if self._perhaps is not None:
+            self._perhaps.add(key)
 
     def has_room(self) -> bool:
         """Whether more can be gathered; what finds no room is counted."""
@@ -192,6 +204,8 @@ class Storage:
         self._open()
         for gathered in (self.batch, self.fresh):
             gathered.contents.update(fresh.contents)
+            for key in fresh.contents:
+                self.will_hold(key)
             gathered.held.update(fresh.held)
             gathered.tags.update(fresh.tags)
             gathered.hosts.update(fresh.hosts)

@@ -18,16 +18,15 @@ import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from bench.throughput.workload import Workload, some_repositories, workload
+from bench.throughput.workload import Workload, workload
 
 DELAY_S = 0.05
-SLOTS = (8, 16, 64)
-REPOSITORIES = 24
+SLOTS = (16, 64)
 
 
 def main() -> None:
     """Measure and print."""
-    todo = workload(some_repositories(REPOSITORIES))
+    todo = workload()
     ours, theirs = multiprocessing.Pipe()
     registry = multiprocessing.Process(
         target=_serve, args=(_answers(todo), theirs), daemon=True

@@ -23,6 +23,10 @@ _LENIENT = {
     "lenient_optional_cr_before_lf": True,
     "lenient_spaces_after_chunk_size": True,
 }
+# What decides where an answer ends and what its content is.
+_TELLING = frozenset(
+    {b"connection", b"content-encoding", b"content-length", b"transfer-encoding"}
+)
 # RFC 9112 section 6.1: what else stands there is a coding that nobody asked for.
 _TRANSFER_CODINGS = frozenset({b"chunked", b"identity"})
 
@@ -50,6 +54,7 @@ class AnswerReader:
         "_error_cap",
         "_head_bytes",
         "_head_only",
+        "_is_coded",
         "_left",
         "_length",
         "_lines",
@@ -98,6 +103,7 @@ class AnswerReader:
     def _forget_fields(self) -> None:
         self._lines: list[tuple[bytes, bytes]] = []
         self._length: int | None = None
+        self._is_coded = False
         self._transfer_coding: bytes | None = None
 
     @property
@@ -114,8 +120,10 @@ class AnswerReader:
             return None
         pieces = self._body
         content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        coding = self.fields.get("Content-Encoding")
-        return content if coding is None else decoded(content, coding, self._cap)
+        if not self._is_coded:
+            return content
+        coding = self.fields.get("Content-Encoding") or ""
+        return decoded(content, coding, self._cap)
 
     def feed(self, data: bytes) -> None:
         """Take what came. Raises `NotHttpError`; then the connection is of no use."""
@@ -162,13 +170,19 @@ class AnswerReader:
             return  # a trailer
         name = name.lower()
         self._lines.append((name, value))
+        if name in _TELLING:
+            self._heed(name, value)
+
+    def _heed(self, name: bytes, value: bytes) -> None:
         if name == b"content-length":
             self._length = int(value)
         elif name == b"transfer-encoding":
             before = self._transfer_coding
             coding = value.strip(b" \t").lower()
             self._transfer_coding = coding if before is None else before + b"," + coding
-        elif name == b"connection" and b"close" in value.lower():
+        elif name == b"content-encoding":
+            self._is_coded = True
+        elif b"close" in value.lower():
             self.reusable = False
 
     def _headers_complete(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Mapping
 
 from auditor.protocol.url import Origin
@@ -34,7 +35,9 @@ class Client:
         self._request_s = request_s
         self._most_idle = most_idle
         host = str(origin).partition("://")[2]
-        self._common = _lines({"Host": host, **fields})
+        self._common = _lines((("Host", host), *fields.items()))
+        # The same for every request of a repository, and gone with this client.
+        self._lines = functools.lru_cache(maxsize=64)(_lines)
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
 
@@ -55,8 +58,8 @@ class Client:
         """
         if not target.isascii() or not target.isprintable() or " " in target:
             raise ValueError("such a target cannot be sent")
-        request = f"{method} {target} HTTP/1.1\r\n{self._common}{_lines(headers)}\r\n"
-        encoded = request.encode()
+        line = f"{method} {target} HTTP/1.1\r\n".encode()
+        request = b"%b%b%b\r\n" % (line, self._common, self._lines((*headers.items(),)))
         deadline = asyncio.get_running_loop().time() + self._request_s
         connection = self._kept()
         reused = connection is not None
@@ -65,7 +68,7 @@ class Client:
                 connection = await self._dial(deadline)
             try:
                 answer = await connection.ask(
-                    encoded,
+                    request,
                     head_only=method == "HEAD",
                     max_bytes=max_bytes,
                     max_error_bytes=max_error_bytes,
@@ -112,8 +115,8 @@ class Client:
         return connection
 
 
-def _lines(fields: Mapping[str, str]) -> str:
-    text = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+def _lines(fields: tuple[tuple[str, str], ...]) -> bytes:
+    text = "".join(f"{name}: {value}\r\n" for name, value in fields)
     if text.count("\n") != len(fields) or text.count("\r") != len(fields):
         raise ValueError("a header field holds a line break")
-    return text
+    return text.encode()
