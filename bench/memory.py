@@ -2,7 +2,7 @@
 
 `python -m bench.memory 100000 1000000` audits so many tags of a registry that answers
 from a template (in a process of its own) and prints what the audit's process had
-resident at most, cold and warm. Each tag has a manifest of its own.
+resident at most. Each tag has a manifest of its own, or an index of `--children`.
 """
 
 from __future__ import annotations
@@ -48,6 +48,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("references", type=int, nargs="+")
     parser.add_argument("--warm", action="store_true", help="a second audit, with HEAD")
+    parser.add_argument(
+        "--children", type=int, default=0, help="each tag is an index of so many"
+    )
     arguments = parser.parse_args()
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores")
     print("references  night  resident    wall  CPU per reference")
@@ -56,7 +59,13 @@ def main() -> None:
         with (
             tempfile.TemporaryDirectory() as folder,
             subprocess.Popen(
-                [sys.executable, "-m", "bench.template_registry", str(tags)],
+                [
+                    sys.executable,
+                    "-m",
+                    "bench.template_registry",
+                    str(tags),
+                    str(arguments.children),
+                ],
                 stdout=subprocess.PIPE,
                 text=True,
             ) as registry,

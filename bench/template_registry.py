@@ -1,8 +1,9 @@
 """A registry that answers from a template: as many tags as one likes, and no content.
 
-Each tag names an image manifest of its own, made when it is asked for. It speaks just
-enough HTTP/1.1 to be asked by auditor, and costs little, so that what is measured is
-the other side: `python -m bench.template_registry TAGS_PER_REPOSITORY` prints its port.
+Each tag names a manifest of its own, made when it is asked for, or an index of several
+that are. It speaks just enough HTTP/1.1 to be asked by auditor, and costs little, so
+that what is measured is the other side:
+`python -m bench.template_registry TAGS_PER_REPOSITORY CHILDREN` prints its port.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import cast
 from urllib.parse import parse_qs, urlsplit
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 PAGE = 1000
 _LAYERS = ",".join(
     '{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip",'
@@ -32,9 +34,40 @@ def manifest(repository: str, tag: str) -> bytes:
     ).encode()
 
 
+class _Images:
+    """Manifests by tag; those that an index names are kept until they are asked for."""
+
+    def __init__(self, children: int) -> None:
+        self._children = children
+        self._named: dict[str, bytes] = {}
+
+    def of(self, repository: str, reference: str) -> tuple[bytes, str]:
+        """The bytes and the media type."""
+        if reference in self._named:
+            return self._named.pop(reference), OCI_MANIFEST
+        if not self._children:
+            return manifest(repository, reference), OCI_MANIFEST
+        descriptors = []
+        for number in range(self._children):
+            child = manifest(repository, f"{reference}-{number}")
+            digest = f"sha256:{hashlib.sha256(child).hexdigest()}"
+            self._named[digest] = child
+            descriptors.append(
+                f'{{"mediaType":"{OCI_MANIFEST}","digest":"{digest}",'
+                f'"size":{len(child)},"platform":{{"os":"linux",'
+                f'"architecture":"arch{number}"}}}}'
+            )
+        body = (
+            f'{{"schemaVersion":2,"mediaType":"{OCI_INDEX}",'
+            f'"manifests":[{",".join(descriptors)}]}}'
+        )
+        return body.encode(), OCI_INDEX
+
+
 class _Connection(asyncio.Protocol):
-    def __init__(self, tags: int) -> None:
+    def __init__(self, tags: int, images: _Images) -> None:
         self._tags = tags
+        self._images = images
         self._buffer = b""
         self._transport: asyncio.Transport | None = None
 
@@ -57,8 +90,7 @@ class _Connection(asyncio.Protocol):
         if parts[-2:] == ["tags", "list"]:
             body, headers = self._page(path.path, parse_qs(path.query))
         elif len(parts) > 2 and parts[-2] == "manifests":
-            body = manifest("/".join(parts[1:-2]), parts[-1])
-            kind = OCI_MANIFEST
+            body, kind = self._images.of("/".join(parts[1:-2]), parts[-1])
             digest = hashlib.sha256(body).hexdigest()
             headers = f"Docker-Content-Digest: sha256:{digest}\r\n"
         else:
@@ -79,17 +111,19 @@ class _Connection(asyncio.Protocol):
         return f'{{"name":"x","tags":[{tags}]}}'.encode(), link
 
 
-async def main(tags: int) -> None:
+async def main(tags: int, children: int) -> None:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Connection(tags), "127.0.0.1", 0)
+    images = _Images(children)
+    server = await loop.create_server(lambda: _Connection(tags, images), "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
+    work = main(int(sys.argv[1]), int(sys.argv[2]))
     try:
         import uvloop
     except ImportError:
-        asyncio.run(main(int(sys.argv[1])))
+        asyncio.run(work)
     else:
-        uvloop.run(main(int(sys.argv[1])))
+        uvloop.run(work)

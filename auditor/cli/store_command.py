@@ -107,7 +107,9 @@ def _opened(store: str | None) -> Iterator[tuple[sqlite3.Connection, Path]]:
     settings = settings_from({"store": store})
     path = store_path(settings)
     if path is None:
-        raise UsageError("no_store is set: there is no store to look at")
+        raise UsageError(
+            "there is no store to look at: no_store is set, or no cache directory known"
+        )
     try:
         connection = open_existing(path)
         try:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from auditor.config import Settings
 from auditor.store.digest_store import DigestStore
+
+log = logging.getLogger("auditor.store")
 
 FILE_NAME = "digests.sqlite"
 
@@ -21,7 +24,11 @@ def store_path(settings: Settings) -> Path | None:
     # Only who has not said where the store is needs to know where caches are.
     import platformdirs  # noqa: PLC0415
 
-    return platformdirs.user_cache_path("auditor", appauthor=False) / FILE_NAME
+    folder = platformdirs.user_cache_path("auditor", appauthor=False)
+    if not folder.is_absolute():  # of a user without a home directory: ~/.cache
+        log.warning("there is no cache directory for the store; going on without")
+        return None
+    return folder / FILE_NAME
 
 
 @asynccontextmanager

@@ -8,12 +8,15 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import platformdirs
 import pytest
 
+from auditor.config import Settings
 from auditor.store import database, storage
 from auditor.store.batch import HostNotes
 from auditor.store.database import StoreError, open_existing
 from auditor.store.digest_store import NO_HEAD_S, USED_STEP_S, DigestStore
+from auditor.store.open import store_path
 from auditor.store.prune import prune, used_bytes
 from auditor.store.schema import FORMAT
 
@@ -507,3 +510,24 @@ def test_a_private_store_leaves_nothing_behind(
         names = [put(store, os.urandom(3000)) for _ in range(3000)]
         assert all(body_of(store, name) for name in names)
         assert list(tmp_path.iterdir()) == []
+
+
+def test_the_store_is_in_the_cache_directory_unless_it_is_said_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert store_path(Settings()) == tmp_path / "auditor" / "digests.sqlite"
+    assert store_path(Settings(store="here/it.is")) == Path("here/it.is")
+    assert store_path(Settings(store="here/it.is", no_store=True)) is None
+
+
+def test_nothing_is_made_in_a_folder_that_is_named_tilde(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(
+        platformdirs, "user_cache_path", lambda *_, **__: Path("~/.cache/auditor")
+    )
+    assert store_path(Settings()) is None
+    assert caplog.messages == [
+        "there is no cache directory for the store; going on without"
+    ]
