@@ -21,7 +21,12 @@ import orjson
 
 from auditor.analysis.connection import quoted
 from auditor.analysis.reading_errors import READING_ERRORS, sentence
-from auditor.analysis.report_files import duckdb_pattern, open_reports, report_paths
+from auditor.analysis.report_files import (
+    VIEWS,
+    duckdb_pattern,
+    open_reports,
+    report_paths,
+)
 from auditor.errors import UsageError
 
 READING_NODES = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
@@ -152,7 +157,7 @@ def _check_tree(tree: object) -> None:
             name = str(part.get("function", {}).get("function_name"))
             if name.lower() not in ROW_FUNCTIONS:
                 raise UsageError(
-                    f"a query reads the views images, platforms, layers and failures;"
+                    f"a query reads the views {', '.join(VIEWS)};"
                     f" {name}() is not possible in it"
                 )
 

@@ -1,4 +1,4 @@
-"""Report files as tables: `images`, `platforms`, `layers`, `failures`.
+"""Report files as tables (`VIEWS`).
 
 DuckDB reads them, compressed ones too (`.gz`, `.zst`), and works out of core, so that
 ten million lines fit on a small machine.

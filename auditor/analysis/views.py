@@ -1,4 +1,4 @@
-"""The lines of reports as tables: `images`, `platforms`, `layers`, `failures`."""
+"""The lines of reports as tables: images, platforms, layers and so on (`VIEWS`)."""
 
 # ruff: noqa: S608  (SQL is made of this program's own texts, values are quoted)
 
@@ -66,6 +66,14 @@ VIEWS = {
                l.digest, l.size, l.media_type, audited_at
         FROM (SELECT *, unnest(layers) AS l,
                      generate_subscripts(layers, 1) AS position FROM platforms)""",
+    "attachments": """
+        SELECT reference, registry, repository, tag, digest AS image_digest,
+               a.kind, a.artifact_type, a.digest, a.subject, a.predicates, audited_at
+        FROM (SELECT *, unnest(attachments) AS a FROM images)""",
+    "warnings": """
+        SELECT reference, registry, repository, tag, digest AS image_digest,
+               w.code, w.detail, audited_at
+        FROM (SELECT *, unnest(warnings) AS w FROM images)""",
 }
 
 

@@ -9,7 +9,7 @@ import click
 from auditor.cli.extras import needs_extras
 from auditor.errors import ExitCode
 
-_TABLES = ["images", "platforms", "layers", "failures"]
+_TABLES = ["images", "platforms", "layers", "attachments", "warnings", "failures"]
 
 
 @click.command("export")
@@ -33,7 +33,7 @@ _TABLES = ["images", "platforms", "layers", "failures"]
     "tables",
     type=click.Choice(_TABLES),
     multiple=True,
-    help="Only this table (repeatable). [default: all four]",
+    help="Only this table (repeatable). [default: all]",
 )
 @click.option("--force", is_flag=True, help="Replace what is there.")
 @needs_extras
@@ -45,7 +45,7 @@ def command(
     tables: tuple[str, ...],
     force: bool,
 ) -> int:
-    """Write reports as tables: images, platforms, layers and failures.
+    """Write reports as tables: images, platforms, layers, and so on.
 
     A report may be a glob, .gz or .zst. CSV is safe to open in a spreadsheet: what
     would be a formula has an apostrophe in front.

@@ -11,8 +11,9 @@ from auditor.cli.main import say
 from auditor.errors import ExitCode
 
 _EPILOG = """
-The views are images, platforms, layers and failures; auditor query REPORT
-"describe layers" shows the columns of one. A report may be a glob, .gz or .zst.
+The views are images, platforms, layers, attachments, warnings and failures;
+auditor query REPORT "describe layers" shows the columns of one. A report may
+be a glob, .gz or .zst.
 """
 
 

@@ -23,10 +23,12 @@ def test_a_folder_gets_a_file_for_each_table(
     out = tmp_path / "new" / "folder"
     assert run(["export", report, "--to", target, "-o", str(out)]) == 0
     assert sorted(path.name for path in out.iterdir()) == [
+        f"attachments.{target}",
         f"failures.{target}",
         f"images.{target}",
         f"layers.{target}",
         f"platforms.{target}",
+        f"warnings.{target}",
     ]
 
 

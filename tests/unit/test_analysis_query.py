@@ -55,6 +55,15 @@ def answered(report: str, question: str, form: Format = Format.JSONL) -> str:
          [{"a": "linux/amd64"}, {"a": "linux/arm64/v8"}]),
         ("FROM (PIVOT platforms ON os IN ('linux', 'windows') USING count(*) "
           "GROUP BY tag)", [{"tag": "1", "linux": 3, "windows": 1}]),
+        ("FROM attachments SELECT kind, predicates[1] AS says, subject = digest AS own",
+         [{"kind": "attestation", "says": "https://slsa.dev/provenance/v1",
+           "own": False}]),
+        ("FROM warnings SELECT code, detail",
+         [{"code": "child_missing", "detail": "one is missing"}]),
+        ("FROM platforms SELECT base_name, labels['a'] AS a, \"user\", layer_traits "
+          "WHERE base_digest IS NOT NULL",
+         [{"base_name": "docker.io/library/alpine:3", "a": "\u202eb", "user": "app",
+           "layer_traits": ["estargz", "zstd"]}]),
         ("SELECT i FROM range(2) AS t(i)", [{"i": 0}, {"i": 1}]),
         ("SELECT repository FROM images WHERE false", []),
     ],

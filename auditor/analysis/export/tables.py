@@ -21,6 +21,8 @@ SELECTS = {
     "images": "SELECT * EXCLUDE (platforms) FROM images",
     "platforms": "SELECT * EXCLUDE (layers) FROM platforms",
     "layers": "SELECT * FROM layers",
+    "attachments": "SELECT * FROM attachments",
+    "warnings": "SELECT * FROM warnings",
     "failures": "SELECT * FROM failures",
 }
 TABLES = tuple(SELECTS)
