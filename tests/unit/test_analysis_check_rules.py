@@ -15,12 +15,15 @@ from auditor.records import (
     AccessState,
     Attachment,
     AttachmentKind,
+    BaseImage,
     ConfigFacts,
     ImageRecord,
     Record,
+    Warn,
+    WarningCode,
 )
 from tests.documents import OCI_LAYER, digest
-from tests.policies import violations_of
+from tests.policies import findings_of, violations_of
 from tests.records import ACCESS, EVERYTHING, failure, image, layer, platform
 
 SCHEMA1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
@@ -84,7 +87,7 @@ BOTH_SIDES = 'required_platforms = ["linux/amd64", "linux/arm64"]'
 
 
 # The rule, a record, and what is found wrong with it.
-def labelled(*labels: dict[str, str] | None, **more: Any) -> Record:
+def labelled(*labels: dict[str, str] | None, **more: Any) -> ImageRecord:
     parts = tuple(
         platform(
             f"{n}",
@@ -237,6 +240,61 @@ BROKEN += [
     (NEEDS_BOTH, attested(has_sbom=False, has_provenance=True), ["sbom"]),
 ]  # fmt: skip
 
+
+def based(*bases: tuple[str | None, str | None], **more: Any) -> Record:
+    parts = tuple(
+        platform(
+            f"{n}", architecture=f"a{n}", base=BaseImage(name=name, digest=base_digest)
+        )
+        for n, (name, base_digest) in enumerate(bases)
+    )
+    return image(platforms=parts, **more)
+
+
+def run_as(*users: str | None, **more: Any) -> Record:
+    parts = tuple(
+        platform(
+            f"{n}",
+            architecture=f"a{n}",
+            config=ConfigFacts(user=user, history=0, labels=None),
+        )
+        for n, user in enumerate(users)
+    )
+    return image(platforms=parts, **more)
+
+
+def warned(*codes: WarningCode) -> Record:
+    return image(warnings=tuple(Warn(code=one, detail="why") for one in codes))
+
+
+DEBIAN, ALPINE = "docker.io/library/debian:12", "docker.io/library/alpine:3"
+WINDOWS = platform(os="windows", config=ConfigFacts(user=None, history=0, labels=None))
+BROKEN += [
+    ('forbidden_bases = ["*/debian:1?"]', based((ALPINE, None)), []),
+    ('forbidden_bases = ["*/debian:1?"]', based((DEBIAN, None)), [DEBIAN]),
+    ('forbidden_bases = ["*/debian:1?"]',
+     based((ALPINE, None), (DEBIAN, digest("7"))), [DEBIAN]),
+    (f'forbidden_bases = ["{digest("7")}"]',
+     based((DEBIAN, digest("7"))), [digest("7")]),
+    ('allowed_bases = ["*/debian:*"]', based((DEBIAN, digest("7"))), []),
+    ('allowed_bases = ["*/debian:*"]', based((DEBIAN, None), (ALPINE, None)), [ALPINE]),
+    (f'allowed_bases = ["{digest("7")}"]', based((ALPINE, digest("7"))), []),
+    (f'allowed_bases = ["{digest("7")}"]', based((None, digest("8"))), [digest("8")]),
+    ('allowed_bases = ["*"]', image(artifact_type=CHART, architectures=()), []),
+    ("forbid_root = true", run_as("app", "1000:0", "rooty", "00a"), []),
+    ("forbid_root = true", run_as(None), ["linux/a0"]),
+    ("forbid_root = true", run_as("app", "0:0", "root", "root:wheel", "0", ""),
+     [f"linux/a{n}" for n in range(1, 6)]),
+    ("forbid_root = true", run_as(None, artifact_type=CHART, architectures=()), []),
+    ("forbid_root = true", image(platforms=(WINDOWS,)), []),
+    ("forbid_warnings = true", image(), []),
+    ("forbid_warnings = true", warned(WarningCode.BLOB_MISSING), ["blob_missing: why"]),
+    ('forbid_warnings = ["blob_missing", "child_missing"]',
+     warned(WarningCode.PLATFORM_UNKNOWN, WarningCode.CHILD_MISSING),
+     ["child_missing: why"]),
+    ('forbid_warnings = ["blob_missing"]', failure(), []),
+]  # fmt: skip
+
 NO_AGE = ["the age of linux/amd64"]
 # The rule, a record, and what the report does not say of it.
 NOT_SAID: list[tuple[str, Record, list[str]]] = [
@@ -257,6 +315,9 @@ NOT_SAID: list[tuple[str, Record, list[str]]] = [
     ('required_labels = ["team"]', labelled(None), ["the labels of linux/a0"]),
     ('required_labels = ["team"]', image(), ["the labels of linux/amd64"]),
     (BOTH_SIDES, on("linux/amd64", platforms_left_out=1), ["linux/arm64"]),
+    ('forbidden_bases = ["*"]', image(), ["the base of linux/amd64"]),
+    ('allowed_bases = ["*"]', based((None, None)), ["the base of linux/a0"]),
+    ("forbid_root = true", image(), ["the user of linux/amd64"]),
     (
         'required_attachments = ["sbom"]',
         attached(*BY_BUILDKIT),
@@ -293,6 +354,31 @@ def test_what_the_report_does_not_say_may_be_ignored(
 ) -> None:
     text = section(f'{rule}\nunknown = "ignore"')
     assert violations_of(tmp_path, text, [record]) == []
+
+
+@pytest.mark.parametrize(
+    ("records", "said"),
+    [
+        ([labelled({"cost": "7"}), labelled({})], ["team"]),
+        ([labelled({}), labelled({})], ["team", "cost"]),
+        ([labelled({"team": "a"}), labelled({"cost": "7"})], []),
+        ([labelled(None)], []),
+    ],
+)
+def test_a_label_that_no_image_has_may_not_have_been_asked_for(
+    tmp_path: Path, records: list[ImageRecord], said: list[str]
+) -> None:
+    numbered = [
+        replace(record, reference=f"r.example.com/team/app:{n}")
+        for n, record in enumerate(records)
+    ]
+    text = section('required_labels = ["team", "cost"]')
+    with findings_of(tmp_path, text, numbered) as findings:
+        assert findings.notices() == [
+            f"all.required_labels: no image has the label {name}; it may be that the"
+            f" audit did not ask for it (--label {name})"
+            for name in said
+        ]
 
 
 def test_what_is_known_to_be_wrong_is_said_before_what_is_not_known(

@@ -7,6 +7,10 @@ from enum import StrEnum
 
 from auditor.config.values import Value
 
+# Whether a row of `subject.SUBJECTS` can run: an artifact (a Helm chart, say) has no
+# architectures, and no config with labels or a user.
+IS_IMAGE = "(artifact_type IS NULL OR len(architectures) > 0)"
+
 
 class Subject(StrEnum):
     """What a check is asked of."""

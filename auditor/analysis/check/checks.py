@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from auditor.analysis.check import content, limits, repositories, trust
+from auditor.analysis.check import content, limits, origin, repositories, trust
 from auditor.analysis.check.check import Check
 
 CHECKS: dict[str, Check] = {
@@ -10,6 +10,7 @@ CHECKS: dict[str, Check] = {
     for check in (
         *content.CHECKS,
         *limits.CHECKS,
+        *origin.CHECKS,
         *trust.CHECKS,
         *repositories.CHECKS,
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from auditor.analysis.check.check import Check
-from auditor.analysis.check.values import DIGESTS, MEDIA_TYPES, PLATFORMS
+from auditor.analysis.check.check import IS_IMAGE, Check
+from auditor.analysis.check.values import DIGESTS, MEDIA_TYPES, PLATFORMS, WARNINGS
 
-_ABSENT = """
-        CASE WHEN artifact_type IS NULL OR len(architectures) > 0 THEN
+_ABSENT = f"""
+        CASE WHEN {IS_IMAGE} THEN
           [wanted FOR wanted IN $value IF len(
              [a FOR a IN architectures
               IF a = wanted OR starts_with(a, wanted || '/') OR a || '/v8' = wanted]
@@ -20,7 +20,6 @@ CHECKS = (
         summary="Every image is there for these platforms.",
         sentence="is not there for",
         # A variant more is fine; arm64 is arm64/v8 (containerd, platforms.Normalize).
-        # An artifact (a Helm chart, say) has no architectures and runs nowhere.
         found=f"CASE WHEN coalesce(platforms_left_out, 0) = 0 THEN {_ABSENT} END",
         unknown=f"CASE WHEN platforms_left_out > 0 THEN {_ABSENT} END",
         hint="the audit was told to leave platforms out",
@@ -44,5 +43,14 @@ CHECKS = (
          IF list_contains($value, layer)]""",
         unknown="[p.name FOR p IN parts IF p.layers IS NULL]",
         hint="the registry does not have this platform's manifest",
+    ),
+    Check(
+        name="forbid_warnings",
+        value=WARNINGS,
+        summary="No image has one of these warnings.",
+        sentence="has the warning",
+        found="""
+        [w.code || ': ' || coalesce(w.detail, '') FOR w IN warnings
+         IF list_contains($value, '*') OR list_contains($value, w.code)]""",
     ),
 )

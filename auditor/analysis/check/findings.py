@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import duckdb
 
@@ -172,6 +172,9 @@ class Findings:
                     f"the waiver of line {waiver.line} excuses nothing"
                     f" ({safe_text(waiver.reason)})"
                 )
+        for rule in self.policy.rules:
+            if rule.check.name == "required_labels":
+                notices += self._nowhere(rule)
         notices += [
             f"{count.rule.id}: not known for {count.ignored} references, ignored"
             for count in self.counts
@@ -179,8 +182,28 @@ class Findings:
         ]
         return notices
 
-    def _number(self, query: str) -> int:
-        row = self._connection.execute(query).fetchone()
+    def _nowhere(self, rule: Rule) -> Iterator[str]:
+        """Labels that nothing has: a report says which ones, not which were asked."""
+        number = self.policy.rules.index(rule)
+        if not self._number(
+            f"SELECT count(*) FROM judged WHERE rule = {number} AND known"  # noqa: S608
+        ):
+            return
+        section = self.policy.sections.index(rule.section)
+        for wanted in cast("tuple[dict[str, str], ...]", rule.value):
+            if not self._number(
+                f"SELECT count(*) FROM checked WHERE applies_{section}"  # noqa: S608
+                " AND list_contains(label_names, ?)",
+                wanted["name"],
+            ):
+                name = safe_text(wanted["name"])
+                yield (
+                    f"{rule.id}: no image has the label {name}; it may be that the"
+                    f" audit did not ask for it (--label {name})"
+                )
+
+    def _number(self, query: str, *parameters: object) -> int:
+        row = self._connection.execute(query, parameters).fetchone()
         return int(row[0]) if row else 0
 
     def _violation(self, row: tuple[Any, ...]) -> Violation:

@@ -46,7 +46,7 @@ class Questions:
         )
         return (
             "SELECT * EXCLUDE (artifact_type, architectures, size, annotations, access,"  # noqa: S608
-            " platforms_left_out, signed, has_sbom, has_provenance,"
+            " platforms_left_out, signed, has_sbom, has_provenance, warnings,"
             " audited_us, media_types, parts, attached, detail),"
             f" CAST([o FOR o IN [{outcomes}] IF len(o.found) > 0 OR len(o.unknown) > 0]"
             f" AS {_OUTCOME}[]) AS outcomes"

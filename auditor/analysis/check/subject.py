@@ -44,7 +44,9 @@ SUBJECTS = f"""
 SELECT kind, reference, registry, repository, tag, digest, failure, detail,
        coalesce(registry || '/' || repository, reference) AS name,
        artifact_type, architectures, size, annotations, access, audited_at,
-       platforms_left_out, signed, has_sbom, has_provenance,
+       platforms_left_out, signed, has_sbom, has_provenance, warnings,
+       list_distinct(flatten([map_keys(p.config.labels) FOR p IN platforms]))
+         AS label_names,
        epoch_us(TRY_CAST(audited_at AS TIMESTAMPTZ)) AS audited_us,
        list_distinct(list_concat(
          [media_type],
@@ -57,6 +59,9 @@ SELECT kind, reference, registry, repository, tag, digest, failure, detail,
          'size': p.size,
          'layers': [l.digest FOR l IN p.layers],
          'labels': p.config.labels,
+         'bases': [base FOR base IN [p.base.name, p.base.digest] IF base IS NOT NULL],
+         'configured': p.config IS NOT NULL,
+         'user': p.config.user,
          'created_us': [us FOR us IN
             [epoch_us(TRY_CAST(coalesce(p.created, annotated) AS TIMESTAMPTZ))]
             IF us >= epoch_us(TIMESTAMP '{FIRST_CREATED}')][1]

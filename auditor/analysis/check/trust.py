@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from auditor.analysis.check.check import Check
+from auditor.analysis.check.check import IS_IMAGE, Check
 from auditor.analysis.check.values import ACTIONS, ANNOTATIONS, ATTACHED
 
 # What is attached counts where it is about the image, or about each of its platforms
@@ -26,8 +26,6 @@ _MISSING = (
 _EITHER = f"""
     (word IN ('sbom', 'provenance') AND ({_ANSWER}) IS NULL
      AND ({_COVERED.format(word="'unclear'")}))"""
-# An artifact, a Helm chart for example, has no config with labels.
-_IS_IMAGE = "(artifact_type IS NULL OR len(architectures) > 0)"
 
 CHECKS = (
     Check(
@@ -45,14 +43,14 @@ CHECKS = (
         summary="Every platform has these labels in its image config.",
         sentence="has no label, or another value, for",
         found=f"""
-        CASE WHEN {_IS_IMAGE} THEN
+        CASE WHEN {IS_IMAGE} THEN
           [wanted.name FOR wanted IN $value IF len(
              [p.name FOR p IN parts IF p.labels IS NOT NULL AND NOT coalesce(
                 map_extract(p.labels, wanted.name)[1] GLOB wanted.pattern, false)]
            ) > 0]
         END""",
         unknown=f"""
-        CASE WHEN {_IS_IMAGE} THEN
+        CASE WHEN {IS_IMAGE} THEN
           ['the labels of ' || p.name FOR p IN parts
            IF p.labels IS NULL AND p.layers IS NOT NULL]
         END""",

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import date, datetime
+from enum import StrEnum
 from typing import Any
 
 from auditor.analysis.check.policy import Severity, Unknown
 from auditor.config.values import Value, choice
 from auditor.errors import FailureKind
 from auditor.protocol.media_types import SCHEMA1, SIGNED_SCHEMA1
+from auditor.records import WarningCode
 
 # SI prefixes are powers of 1000, IEC prefixes (IEC 80000-13) of 1024.
 _BYTES = {
@@ -110,15 +112,18 @@ def _annotations(value: object) -> tuple[dict[str, str], ...]:
     raise ValueError
 
 
-def _failures(value: object) -> tuple[str, ...]:
-    if value is True:
-        return (ANY_FAILURE,)  # also a kind that only a later version knows
-    if not isinstance(value, list) or not value:
-        raise ValueError
-    return tuple(FailureKind(kind) for kind in value)
+def _any_or(kinds: type[StrEnum]) -> Callable[[object], tuple[str, ...]]:
+    def typed(value: object) -> tuple[str, ...]:
+        if value is True:
+            return (ANY,)  # also a kind that only a later version knows
+        if not isinstance(value, list) or not value:
+            raise ValueError
+        return tuple(kinds(kind) for kind in value)
+
+    return typed
 
 
-ANY_FAILURE = "*"
+ANY = "*"
 _NAME = re.compile(r"\S+")
 _REASON = re.compile(r".*\S.*")
 SEVERITY = choice(Severity)
@@ -132,7 +137,8 @@ ATTACHED = _texts(f"{', '.join(ATTACHMENTS)}", re.compile("|".join(ATTACHMENTS))
 ACTIONS = _texts("actions such as pull", re.compile(r"[a-z]+|\*"))
 MEDIA_TYPES = _value(PATTERNS.wanted + " of media types, or schema1", _media_types)
 ANNOTATIONS = _value("a list of names, or a table of names and patterns", _annotations)
-FAILURES = _value("true, or a list of kinds of failures", _failures)
+FAILURES = _value("true, or a list of kinds of failures", _any_or(FailureKind))
+WARNINGS = _value("true, or a list of codes of warnings", _any_or(WarningCode))
 SIZE = _value('a size such as "500 MB" or "2 GiB"', _size)
 AGE = _value('an age such as "36 hours", "90 days" or "26 weeks"', _age_s)
 COUNT = _value("a whole number from 1", _count)
