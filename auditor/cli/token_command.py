@@ -10,7 +10,7 @@ import click
 from auditor.cli.main import say
 from auditor.cli.options import settings_from, settings_options
 from auditor.config import Group, Settings
-from auditor.errors import ExitCode, Failure, UsageError
+from auditor.errors import ExitCode, Failure, ProtocolError, UsageError
 from auditor.safe_text import safe_text, safe_url
 
 if TYPE_CHECKING:
@@ -18,27 +18,57 @@ if TYPE_CHECKING:
 
 # Far more than any token; standard input may be anything.
 MAX_PASTED_BYTES = 256 * 1024
+_PULL = "pull"
+# The actions of the registry API (distribution, "Docker Registry Token Scope").
+_ALL = "pull,push,delete"
 
 
 @click.command("token")
-@click.argument("reference", metavar="[REFERENCE]", required=False)
 @click.option(
     "--decode",
     metavar="TOKEN",
     help="Explain this token instead, offline; - reads it from standard input.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print everything as JSON: an object, or of several repositories one a line.",
+)
 @click.option("--raw", is_flag=True, help="Print the token itself and nothing else.")
-@settings_options(Group.CREDENTIALS, Group.NETWORK)
+@click.option(
+    "--actions",
+    metavar="ACTION[,ACTION]...",
+    help="What to ask for: pull,push,delete shows what else is granted. Asking is not"
+    " using. [default: pull]",
+)
+@click.option(
+    "--fail-beyond",
+    metavar="ACTION[,ACTION]...",
+    help="Exit with 1 if a grant holds more than these, such as pull; asks for"
+    " pull,push,delete where --actions says nothing else.",
+)
+@settings_options(Group.INPUT, Group.CREDENTIALS, Group.NETWORK)
 def command(
-    *, reference: str | None, decode: str | None, as_json: bool, raw: bool, **flags: Any
+    *,
+    decode: str | None,
+    as_json: bool,
+    raw: bool,
+    actions: str | None,
+    fail_beyond: str | None,
+    **flags: Any,
 ) -> int:
     """Show what the token for pulling from a repository grants.
 
     Exits with 0 if pull is granted and with 1 if not. With --keys FILE (a PEM bundle
     or a JWKS) the token's signature is verified, too.
+
+    Of several references, a list (-f) or a pattern such as 'host/*:*' each repository
+    gets a line: whether this account may pull from it, and what it is granted beyond.
+    Then 0 means that it may pull from all of them.
     """
-    if (reference is None) == (decode is None):
+    references = flags["references"]
+    if decode is not None and references:
         raise UsageError("give either a REFERENCE or --decode TOKEN")
     if as_json and raw:
         raise UsageError("--json and --raw exclude each other")
@@ -49,7 +79,41 @@ def command(
         return _decode(settings, decode, as_json=as_json)
     from auditor.cli.run_async import run_async
 
-    return run_async(_token, settings, reference, as_json, raw)
+    asks_more = actions is not None or fail_beyond is not None
+    if len(references) == 1 and not (flags["lists"] or asks_more):
+        if not _is_pattern(references[0]):
+            return run_async(_token, settings, references[0], as_json, raw)
+    elif not (settings.references or settings.lists):
+        raise UsageError("give either a REFERENCE or --decode TOKEN")
+    if raw:
+        raise UsageError("--raw prints the token of one REFERENCE")
+    from auditor.cli.token_list import list_tokens
+
+    return run_async(
+        list_tokens,
+        settings,
+        _actions("--actions", actions or (_ALL if fail_beyond else _PULL)),
+        None if fail_beyond is None else _actions("--fail-beyond", fail_beyond),
+        as_json,
+    )
+
+
+def _is_pattern(text: str) -> bool:
+    from auditor.protocol.reference import Reference, parse_selector
+
+    try:
+        return not isinstance(parse_selector(text), Reference)
+    except ProtocolError:
+        return False  # it is explained as a reference
+
+
+def _actions(flag: str, text: str) -> tuple[str, ...]:
+    from auditor.protocol.scope import parse_actions
+
+    try:
+        return parse_actions(text)
+    except ProtocolError as error:
+        raise UsageError(f"{flag}: {error.detail}") from None
 
 
 def _decode(settings: Settings, text: str, *, as_json: bool) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import replace
 
 from auditor.errors import Failure, FailureKind, Stage
@@ -11,7 +11,8 @@ from auditor.pipeline.steps import CatalogEnds
 from auditor.protocol.reference import is_repository
 from auditor.protocol.repository_pattern import RepositoryPattern
 from auditor.registry.lister import Page
-from auditor.reports.listings import Listing, ListKind, ListState
+from auditor.registry.registries import Registries
+from auditor.reports.listings import Listing, Listings, ListKind, ListState
 
 # Statuses with which products close their catalog: to this account (401, 403), or
 # to everybody (401 on Docker Hub and GitLab; 404 and 405 elsewhere).
@@ -56,6 +57,34 @@ class Catalog:
         size = len(self._seen)
         self._seen.add(hash(repository))
         return len(self._seen) > size
+
+
+async def repositories_of(
+    pattern: RepositoryPattern,
+    *,
+    registries: Registries,
+    selection: Selection,
+    listings: Listings,
+) -> AsyncGenerator[str | Failure, None]:
+    """The repositories that a pattern means, as they are listed, then what is wrong.
+
+    `listings` has the account of it.
+    """
+    catalog = Catalog(pattern, selection)
+    listings.begin(catalog.listing)
+    registry = await registries.get(pattern.registry)
+    failure: Failure | None = None
+    async for page in registry.list_repositories(pattern.below):
+        if isinstance(page, Failure):
+            failure = page
+            continue
+        for name in catalog.chosen(page):
+            yield name
+    catalog.listing.suspicious = catalog.listing.looks_cut
+    for mistake in mistakes_of_catalog(pattern, catalog.listing, failure):
+        catalog.listing.failure = mistake.kind
+        yield mistake
+    listings.end(catalog.listing)
 
 
 def end_of_catalog(end: CatalogEnds) -> Iterator[Failure]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 
 import anyio
 
 from auditor.errors import Failure
-from auditor.pipeline.catalog import Catalog, mistakes_of_catalog
+from auditor.pipeline.catalog import repositories_of
 from auditor.pipeline.deadline import Deadline
 from auditor.pipeline.entries import Asked, Expansion, Pattern, Refused
 from auditor.pipeline.expand import expand
@@ -81,20 +82,14 @@ async def _repositories(
     seen: Expansion,
     put: Callable[[Line], bool],
 ) -> None:
-    catalog = Catalog(pattern, selection)
-    seen.listings.begin(catalog.listing)
-    registry = await registries.get(pattern.registry)
-    failure: Failure | None = None
-    async for page in registry.list_repositories(pattern.below):
-        if isinstance(page, Failure):
-            failure = page
-            continue
-        for name in catalog.chosen(page):
+    found = repositories_of(
+        pattern, registries=registries, selection=selection, listings=seen.listings
+    )
+    async with aclosing(found):
+        async for one in found:
+            if isinstance(one, Failure):
+                put(Refused(text=str(pattern), place="", failure=one, pattern=pattern))
+                continue
             seen.asked += 1
-            if not put(Repository(registry=pattern.registry, name=name)):
+            if not put(Repository(registry=pattern.registry, name=one)):
                 return
-    catalog.listing.suspicious = catalog.listing.looks_cut
-    for mistake in mistakes_of_catalog(pattern, catalog.listing, failure):
-        catalog.listing.failure = mistake.kind
-        put(Refused(text=str(pattern), place="", failure=mistake, pattern=pattern))
-    seen.listings.end(catalog.listing)

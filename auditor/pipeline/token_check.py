@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from auditor.errors import Failure
-from auditor.protocol.scope import pull_scope
+from auditor.protocol.scope import repository_scope
 from auditor.records import Access, AccessState
 from auditor.registry.client import Registry
 from auditor.registry.plan import Scheme
@@ -36,9 +36,11 @@ class TokenCheck:
         return self.access.state is AccessState.GRANTED or self.scheme is Scheme.NONE
 
 
-async def check_token(registry: Registry, repository: str) -> TokenCheck | Failure:
-    """Ask for the token that pulling from `repository` takes; nothing else."""
-    scope = pull_scope(repository)
+async def check_token(
+    registry: Registry, repository: str, actions: tuple[str, ...] = ("pull",)
+) -> TokenCheck | Failure:
+    """Ask for the token that these actions in `repository` take; nothing else."""
+    scope = repository_scope(repository, actions)
     plan = await registry.auth.plan.get()
     if isinstance(plan, Failure):
         return plan

@@ -24,6 +24,7 @@ _SCOPE = re.compile(
     r":(?P<name>[!#-\[\]-~]+)"
     r":(?P<actions>[A-Za-z_*,-]*)"
 )
+_ACTION = re.compile(r"[A-Za-z_-]+|\*")
 
 # Actions that change nothing: distribution's, and ACR's
 # (learn.microsoft.com, "Create a token with repository-scoped permissions").
@@ -60,14 +61,36 @@ CATALOG_SCOPE = Scope(
 @functools.lru_cache(maxsize=1024)
 def pull_scope(repository: str) -> Scope:
     """The right to pull from one repository."""
+    return repository_scope(repository, ("pull",))
+
+
+def repository_scope(repository: str, actions: Iterable[str]) -> Scope:
+    """The right to do these things in one repository."""
     return Scope(
-        type="repository", resource_class=None, name=repository, actions=("pull",)
+        type="repository",
+        resource_class=None,
+        name=repository,
+        actions=tuple(actions),
     )
 
 
-def beyond_pull(actions: Iterable[str]) -> tuple[str, ...]:
-    """Those of the actions that can change something, sorted; `*` is all of them."""
-    return tuple(sorted({one for one in actions if one not in _READING}))
+def parse_actions(text: str) -> tuple[str, ...]:
+    """`pull,push`: the actions of a scope, sorted; `ProtocolError` for what is none."""
+    actions = text.split(",")
+    if not all(_ACTION.fullmatch(action) for action in actions):
+        raise ProtocolError(
+            f'"{safe_text(text, 80)}" is no list of actions;'
+            " one looks like pull,push,delete"
+        )
+    return tuple(sorted(set(actions)))
+
+
+def beyond_pull(actions: Iterable[str], allowed: Iterable[str] = ()) -> tuple[str, ...]:
+    """Those of the actions that can change something, sorted; `*` is all of them.
+
+    Without those that are `allowed`.
+    """
+    return tuple(sorted(set(actions) - _READING - set(allowed)))
 
 
 def parse_scope(text: str) -> Scope:

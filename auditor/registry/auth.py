@@ -82,7 +82,7 @@ class HostAuth:
 
     async def account(self, scope: Scope) -> Account | Failure:
         """Who asks for `scope`."""
-        return await self._account(self._part(scope))
+        return await self._account(self.part(scope))
 
     async def _account(self, part: str) -> Account | Failure:
         known = self._accounts.get(part)
@@ -174,13 +174,14 @@ class HostAuth:
     def key(self, plan: Plan, scope: Scope) -> TokenKey:
         """What the token for `scope` is held under."""
         return TokenKey(
-            part=self._part(scope),
+            part=self.part(scope),
             realm=plan.realm or "",
             service=plan.service,
             scope=str(scope),
         )
 
-    def _part(self, scope: Scope) -> str:
+    def part(self, scope: Scope) -> str:
+        """The part of the registry whose login asks for a scope; "" is the whole."""
         if scope.type != "repository":
             return ""
         return self._credentials.part_of(self._registry, scope.name)
