@@ -23,11 +23,11 @@ async def audit(
     """Audit references and yield one record for each, as `auditor audit` writes them.
 
     `references` are texts such as `registry.example.com/team/app:1.*`; those of the
-    settings come after them. Order, limits and credentials are the settings'. What
-    cannot be audited is a `FailureRecord`; an `AuditorError` is raised only for what
-    stops everything, such as an unreadable list. The audit runs as far ahead of the
-    consumer as `settings.workers` records, and ends when the iterator is closed.
-    Needs asyncio (aiohttp does).
+    settings come after them. Order, limits, credentials and the store of what never
+    changes are the settings'. What cannot be audited is a `FailureRecord`; an
+    `AuditorError` is raised only for what stops everything, such as an unreadable list.
+    The audit runs as far ahead of the consumer as `settings.workers` records, and ends
+    when the iterator is closed. Needs asyncio (aiohttp does).
     """
     settings = settings or Settings()
     settings = replace(settings, references=(*references, *settings.references))
