@@ -22,6 +22,7 @@ from auditor.reports.summary import Summary
 from auditor.sandbox.tokens import Account
 from auditor.secret import Secret
 from auditor.sources.inputs import items_of
+from auditor.store.open import open_store
 from tests.real.images import names
 from tests.real.stocked import Stocked
 from tests.real.token_server import AUDITOR, PUSHER
@@ -29,6 +30,7 @@ from tests.real.token_server import AUDITOR, PUSHER
 # Records as the report has them, by `repository:tag`.
 Lines = dict[str, dict[str, Any]]
 
+OF_THE_REGISTRY = ("ping", "list", "head", "manifest", "blob")
 # Seconds here; a loaded machine may take its time.
 _COMMAND_TIMEOUT_S = 120.0
 
@@ -44,7 +46,7 @@ class Audited:
     def requests(self) -> int:
         """Requests that were sent to the registry itself."""
         counts = self.summary.requests
-        return sum(counts.get(kind, 0) for kind in ("ping", "list", "manifest", "blob"))
+        return sum(counts.get(kind, 0) for kind in OF_THE_REGISTRY)
 
 
 def login(account: Account | None = AUDITOR, **more: Any) -> RegistrySettings:
@@ -72,16 +74,20 @@ def audit(
                 host: registry or login(),
                 **settings.pop("registries", {}),
             },
-            **{"docker_config": False, **settings},
+            **{"docker_config": False, "no_store": "store" not in settings, **settings},
         )
         clock = SystemClock()
-        async with open_registries(chosen, clock=clock) as registries:
+        async with (
+            open_registries(chosen, clock=clock) as registries,
+            open_store(chosen, now=clock.epoch) as store,
+        ):
             running = Run(
                 chosen,
                 items_of(chosen),
                 registries=registries,
                 clock=clock,
                 write=write,
+                store=store,
             )
             await running.run()
         return running.summary()
@@ -113,6 +119,7 @@ def command(
         env={
             **kept,
             "HOME": str(place),
+            "AUDITOR_NO_STORE": "1",
             "DOCKER_CONFIG": str(place),
             **(environment or {}),
         },
