@@ -1,0 +1,211 @@
+"""Thousands of references, a registry that fails at random, runs killed at random.
+
+At the end each reference has its one record, and where faults pass it is the record of
+an undisturbed run. The seed is printed where that does not hold: `CHAOS_SEED=...`
+begins with the same faults and the same kills again (what a kill interrupts is up to
+the machine).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import DEVNULL
+from typing import Any
+
+import anyio
+import pytest
+from anyio.abc import Process
+
+from auditor.config import ImageConfigMode
+from auditor.sandbox.content import Content
+from auditor.sandbox.fault_mix import HOSTILE, TRANSIENT, Mix, Weighted
+from auditor.sandbox.faults import Faults
+from auditor.sandbox.images import image, index
+from tests.flow.commands import finish, running
+from tests.flow.harness import ADMIN, Lab, lab, service
+from tests.flow.reporting import beside, lines_of, report_to
+
+pytestmark = pytest.mark.anyio
+
+SEED = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(2**32))
+# All three runs together take half a minute on two cores.
+PATIENCE_S = 120.0
+REPOSITORIES = 30
+TAGS = 50
+MALFORMED = ("Team/App", "a b", "x@sha256:0")
+# More tries than the mix has faults in a row.
+OPTIONS = ("--tries", "4", "--image-config", "always", "--requests-at-once", "16")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chaos:
+    """What goes wrong: faults by weight and rate, and so many kills."""
+
+    faults: Sequence[Weighted]
+    rate: float
+    kills: int
+    options: tuple[str, ...] = ()
+    at_most_in_a_row: int | None = 2
+    lasting: bool = False
+
+
+def _name(number: int) -> str:
+    return f"team{number % 7}/app{number}"
+
+
+def _content() -> Content:
+    """Images that share children and configs, some the same in many repositories."""
+    children = [image("app", platform=one) for one in ("linux/amd64", "linux/arm64")]
+    content = Content()
+    for number in range(REPOSITORIES):
+        name = _name(number)
+        for tag in range(TAGS):
+            root = (
+                index(children, annotations={"of": f"{tag % 10}"})
+                if tag % 5 == 0
+                else image(f"{number}-{tag % 20}")
+            )
+            content.add(name, root, f"{tag}")
+    return content
+
+
+def _lines(here: Lab, chance: random.Random) -> list[str]:
+    """Patterns for every third repository, each tag by name for the others."""
+    lines = [*MALFORMED, here.ref("team0/none:1")]
+    for number in range(REPOSITORIES):
+        name = _name(number)
+        if number % 3 == 0:
+            lines.append(here.ref(f"{name}:*"))
+        else:
+            lines += (here.ref(f"{name}:{tag}") for tag in range(TAGS))
+    chance.shuffle(lines)
+    return lines
+
+
+def _kill(process: Process, chance: random.Random) -> None:
+    """SIGKILL for a run; of one with processes, sometimes only for one of these."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    pids = [int(pid) for pid in children.read_text().split()]
+    if pids and chance.random() < 0.5:
+        doomed = [chance.choice(pids)]
+    else:
+        doomed = [process.pid, *pids]
+    for pid in doomed:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+async def _killed_and_resumed(
+    here: Lab, place: Path, chaos: Chaos, chance: random.Random
+) -> int:
+    """The exit code of the run that came to its end, after others that did not."""
+    listed = str(place / "list.txt")
+    arguments = [*("audit", "-c", "night.toml", "-f", listed, "-o", "out")]
+    arguments += ["--resume", *OPTIONS, *chaos.options]
+    environment = {"SECRET": ADMIN.password}
+    log = here.faults.log
+    for _ in range(chaos.kills):
+        async with running(
+            *arguments, place=place, environment=environment, stderr=DEVNULL
+        ) as process:
+            # From before the first request to after some hundred.
+            enough = len(log) + chance.choice([0, 1, 30, 200, 400, 600])
+            with anyio.move_on_after(PATIENCE_S):
+                # What it sends is what is to be waited for, or its own end.
+                while process.returncode is None and len(log) < enough:  # noqa: ASYNC110
+                    await anyio.sleep(0.01)
+                await anyio.sleep(chance.random() / 10)
+            if process.returncode is None:
+                _kill(process, chance)
+            code = await process.wait()
+        if code != -signal.SIGKILL:
+            assert code == 1  # of malformed lines; it came to its end
+            break
+    async with running(*arguments, place=place, environment=environment) as process:
+        return (await finish(process)).code
+
+
+async def _run(place: Path, chaos: Chaos) -> None:
+    print(f"CHAOS_SEED={SEED}")  # noqa: T201  (shown where the test fails)
+    chance = random.Random(f"{SEED} {chaos}")
+    faults = Faults(Mix(seed=SEED, rate=0.0, faults=chaos.faults))
+    assert faults.mix is not None
+    faults.mix.at_most_in_a_row = chaos.at_most_in_a_row
+    async with lab(_content(), tokens=service(), faults=faults) as here:
+        lines = _lines(here, chance)
+        (place / "list.txt").write_text("\n".join(lines))
+        (place / "night.toml").write_text(
+            f'[registry."{here.host}"]\nusername = "admin"\npassword_env = "SECRET"\n'
+        )
+        whole, output = place / "whole", place / "out"
+        told: dict[str, Any] = {
+            "lists": (str(place / "list.txt"),),
+            "requests_at_once": 16,
+        }
+        await report_to(here, whole, image_config=ImageConfigMode.ALWAYS, **told)
+        faults.mix.rate = chaos.rate
+        assert await _killed_and_resumed(here, place, chaos, chance) == 1
+    expected, found = lines_of(whole), lines_of(output)
+    assert len(expected) == REPOSITORIES * TAGS + len(MALFORMED) + 1
+    if chaos.lasting:
+        _assert_each_once(expected, found)
+    else:
+        assert _told(found) == _told(expected)
+    assert beside(output) == {}
+
+
+def _assert_each_once(
+    expected: list[dict[str, Any]], found: list[dict[str, Any]]
+) -> None:
+    """A list of tags that fails is a failure of its pattern, and tags may be missing
+    for that; everything else has one record."""
+    counts = Counter(line["reference"] for line in found)
+    cut = {line["repository"] for line in found if line["reference"].endswith(":*")}
+    assert set(counts.values()) == {1}
+    missing = [line for line in expected if not counts[line["reference"]]]
+    assert [line for line in missing if line["repository"] not in cut] == []
+    known = {line["reference"] for line in expected}
+    assert all(one in known or one.endswith(":*") for one in counts)
+
+
+def _told(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Lines without how often it was tried, which is another number each time."""
+    return [
+        {key: value for key, value in line.items() if key != "attempts"}
+        for line in lines
+    ]
+
+
+async def test_faults_that_pass_and_kills_leave_the_undisturbed_report(
+    tmp_path: Path,
+) -> None:
+    await _run(tmp_path, Chaos(faults=TRANSIENT, rate=0.05, kills=5))
+
+
+async def test_processes_that_are_killed_leave_the_undisturbed_report(
+    tmp_path: Path,
+) -> None:
+    options = ("--processes", "2")
+    await _run(tmp_path, Chaos(faults=TRANSIENT, rate=0.03, kills=4, options=options))
+
+
+async def test_wrong_answers_and_kills_leave_one_record_for_each(
+    tmp_path: Path,
+) -> None:
+    await _run(
+        tmp_path,
+        Chaos(
+            faults=(*TRANSIENT, *HOSTILE),
+            rate=0.05,
+            kills=3,
+            at_most_in_a_row=None,
+            lasting=True,
+        ),
+    )
