@@ -110,8 +110,15 @@ def output_locked(settings: Settings, clock: Clock) -> Iterator[None]:
         try:
             yield
         finally:
-            if fresh:
+            # A run like this one that was killed left a journal of nothing, too.
+            if fresh or not (lock.holds_records or _holds(final)):
                 lock.remove()
+
+
+def _holds(final: Path) -> bool:
+    """Whether an unfinished report is beside this one."""
+    partial = final.with_name(final.name + ".partial")
+    return partial.exists() and partial.stat().st_size > 0
 
 
 def parts_place(settings: Settings) -> str:

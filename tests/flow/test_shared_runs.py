@@ -20,7 +20,7 @@ from auditor.engines.part_store import PartStore
 from auditor.engines.parts import PartFolder
 from auditor.engines.plan import Plan, plan
 from auditor.engines.processes import Processes
-from auditor.engines.shared_run import SharedRun
+from auditor.engines.shared_run import SharedRun, output_locked
 from auditor.errors import ExitCode, UsageError
 from auditor.pipeline.run import Run
 from auditor.protocol.shard import Shard
@@ -31,7 +31,7 @@ from auditor.sandbox.fault_actions import Gate, Hold
 from auditor.sandbox.tokens import Account
 from tests.flow.cluster import cluster
 from tests.flow.commands import auditor
-from tests.flow.harness import MANIFESTS, Lab, lab
+from tests.flow.harness import MANIFESTS, FakeClock, Lab, lab
 from tests.flow.reporting import lines_of, report_to
 
 pytestmark = pytest.mark.anyio
@@ -372,3 +372,20 @@ async def test_a_scheduler_that_is_not_there_is_one_sentence(tmp_path: Path) -> 
         ExitCode.USAGE,
         ["--engine dask needs the address of a --scheduler"],
     )
+
+
+@pytest.mark.parametrize("partial", [None, b"", b'{"schema":1}\n'])
+def test_what_a_killed_run_left_of_its_journal_is_taken_away_if_it_is_nothing(
+    tmp_path: Path, partial: bytes | None
+) -> None:
+    settings, clock = Settings(output=str(tmp_path / "out")), FakeClock()
+    journal = tmp_path / "out.journal"
+    with output_locked(settings, clock):
+        killed = journal.read_bytes()
+    assert killed
+    journal.write_bytes(killed)
+    if partial is not None:
+        (tmp_path / "out.partial").write_bytes(partial)
+    with output_locked(settings, clock):
+        pass
+    assert journal.exists() is bool(partial)
