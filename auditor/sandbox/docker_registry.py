@@ -13,7 +13,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,10 +57,12 @@ def docker_registry(
     port: int | None = None,
     schema1: bool = True,
     upstream: str | None = None,
+    started: Callable[[subprocess.Popen[bytes]], None] | None = None,
 ) -> Iterator[str]:
     """Serve the store below `root` on the loopback interface; yields the base URL.
 
-    With `upstream`, a base URL, it is a cache of that registry ("proxy").
+    With `upstream`, a base URL, it is a cache of that registry ("proxy"). `started` is
+    given the process.
 
     Raises FileNotFoundError without the program, RuntimeError with its own words if
     it does not start.
@@ -80,6 +82,8 @@ def docker_registry(
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
             )
+        if started is not None:
+            started(process)
         try:
             _wait_until_it_listens(process, port, log)
             yield f"http://{HOST}:{port}"

@@ -6,7 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,13 +59,21 @@ def login(account: Account | None = AUDITOR, **more: Any) -> RegistrySettings:
 
 
 def audit(
-    host: str, *names: str, registry: RegistrySettings | None = None, **settings: Any
+    host: str,
+    *names: str,
+    registry: RegistrySettings | None = None,
+    written: Callable[[int], None] = lambda _: None,
+    **settings: Any,
 ) -> Audited:
-    """Audit `repository:tag` names of one registry, in this process."""
+    """Audit `repository:tag` names of one registry, in this process.
+
+    `written` is told of each record, how many there are by now.
+    """
     records: list[Record] = []
 
     async def write(record: Record) -> None:
         records.append(record)
+        written(len(records))
 
     async def run() -> Summary:
         chosen = Settings(

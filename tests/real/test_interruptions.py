@@ -1,0 +1,205 @@
+"""A real registry that is killed in the middle of an audit; a line that is bad."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import socket
+import subprocess
+import threading
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from auditor.config import ImageConfigMode, RegistrySettings
+from auditor.sandbox.built import Placed
+from auditor.sandbox.docker_registry import docker_registry
+from auditor.sandbox.images import image, index
+from auditor.sandbox.store import write_store
+from tests.real.access_log import wait_until
+from tests.real.audits import Audited, audit
+from tests.real.programs import optional, required
+from tests.tcp_proxy import Trouble, bad_line
+
+pytestmark = pytest.mark.real
+
+REPOSITORIES = 6
+TAGS = 30
+NAMES = tuple(f"team/app{number}:*" for number in range(REPOSITORIES))
+
+
+def _images() -> Iterator[Placed]:
+    for number in range(REPOSITORIES):
+        for tag in range(TAGS):
+            name = f"{number}-{tag}"
+            built = index([image(name), image("b")]) if tag % 5 == 0 else image(name)
+            yield Placed(repository=f"team/app{number}", tags=(f"{tag}",), image=built)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    required("docker-registry")
+    root = tmp_path_factory.mktemp("store")
+    write_store(root, _images())
+    return root
+
+
+def _audited(host: str, *, tries: int = 3, **more: Any) -> Audited:
+    return audit(
+        host,
+        *NAMES,
+        registry=RegistrySettings(tries=tries),
+        image_config=ImageConfigMode.ALWAYS,
+        **more,
+    )
+
+
+def _told(audited: Audited, host: str) -> list[str]:
+    """What the records say of the images, wherever they were."""
+    for line in audited.lines:
+        line.pop("audited_at", None)
+    return [json.dumps(line).replace(host, "host") for line in audited.lines]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(root: Path) -> list[str]:
+    with docker_registry(root) as url:
+        host = url.removeprefix("http://")
+        told = _told(_audited(host), host)
+    assert len(told) == REPOSITORIES * TAGS
+    assert all('"kind": "image"' in one for one in told)
+    return told
+
+
+def test_a_registry_that_is_killed_and_comes_back_costs_no_reference(
+    root: Path, undisturbed: list[str]
+) -> None:
+    """It is started again as soon as it was missed: nobody waits for a clock."""
+    killed: list[subprocess.Popen[bytes]] = []
+    with ExitStack() as stack:
+        running: list[subprocess.Popen[bytes]] = []
+        url = stack.enter_context(docker_registry(root, started=running.append))
+        host = url.removeprefix("http://")
+        port = int(host.rpartition(":")[2])
+        again = threading.Event()
+        restarted = threading.Thread(
+            target=lambda: (
+                again.wait(60) and stack.enter_context(docker_registry(root, port=port))
+            )
+        )
+        restarted.start()
+
+        def written(count: int) -> None:
+            if count == 60:
+                running[0].send_signal(signal.SIGKILL)
+                assert running[0].wait(20) == -signal.SIGKILL
+                killed.append(running[0])
+
+        with _when_said("is it there?", again):
+            audited = _audited(host, written=written)
+        again.set()
+        restarted.join(60)
+    assert killed
+    assert _told(audited, host) == undisturbed
+
+
+@contextmanager
+def _when_said(words: str, event: threading.Event) -> Iterator[None]:
+    """Set the event when the log has these words."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if words in record.getMessage():
+                event.set()
+
+    log, handler = logging.getLogger("auditor"), Handler()
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel("DEBUG")
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        Trouble(share=0.4, refuses=True),
+        Trouble(share=0.7, cut_after_bytes=30_000),
+        Trouble(late_s=0.01, bytes_per_s=400_000),
+    ],
+    ids=["refuses", "cuts", "delays and throttles"],
+)
+def test_over_a_bad_line_the_records_are_the_same(
+    root: Path, undisturbed: list[str], trouble: Trouble
+) -> None:
+    with (
+        docker_registry(root) as url,
+        bad_line(url.removeprefix("http://"), trouble, seed=7) as line,
+    ):
+        audited = _audited(line.host, tries=8)
+        assert _told(audited, line.host) == undisturbed
+    assert line.connections > 0
+    assert bool(line.cut) is (trouble.refuses or trouble.cut_after_bytes > 0)
+
+
+TOXICS: tuple[dict[str, Any], ...] = (
+    {"type": "latency", "attributes": {"latency": 3, "jitter": 3}},
+    {"type": "bandwidth", "attributes": {"rate": 500}},
+    {"type": "slicer", "attributes": {"average_size": 512, "size_variation": 256}},
+    {"type": "limit_data", "toxicity": 0.5, "attributes": {"bytes": 60_000}},
+)
+
+
+def test_with_toxiproxy_in_between_the_records_are_the_same(
+    root: Path, undisturbed: list[str]
+) -> None:
+    program = optional("toxiproxy-server", "github.com/Shopify/toxiproxy/v2/cmd/server")
+    with docker_registry(root) as url, _toxiproxy(program) as api:
+        proxy = {
+            "name": "registry",
+            "listen": "127.0.0.1:0",
+            "upstream": url.removeprefix("http://"),
+        }
+        host = _post(f"{api}/proxies", proxy)["listen"]
+        for toxic in TOXICS:
+            _post(f"{api}/proxies/registry/toxics", toxic)
+        assert _told(_audited(host, tries=8), host) == undisturbed
+
+
+@contextmanager
+def _toxiproxy(program: str) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with subprocess.Popen(
+        [program, "-host", "127.0.0.1", "-port", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        try:
+            wait_until(lambda: _listens(port), "toxiproxy listens")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.kill()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _post(url: str, document: dict[str, Any]) -> dict[str, Any]:
+    request = urllib.request.Request(  # noqa: S310
+        url, json.dumps(document).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310
+        found: dict[str, Any] = json.load(answer)
+    return found
