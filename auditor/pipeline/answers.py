@@ -21,6 +21,19 @@ class Answers:
 UNKNOWN = Answers()
 
 
+def at_mirror(answers: Answers) -> Answers:
+    """The answers where the image came from a mirror: what is there, is there.
+
+    A cache holds what was pulled through it, and many have no referrers: what is not
+    there may well be at the registry.
+    """
+    return Answers(
+        signed=answers.signed or None,
+        has_sbom=answers.has_sbom or None,
+        has_provenance=answers.has_provenance or None,
+    )
+
+
 def answers_of(
     digest: str,
     platforms: Collection[str],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -13,6 +12,7 @@ from auditor.pipeline.facts import Facts, present
 from auditor.pipeline.lru import Lru
 from auditor.pipeline.shared import SharedContent
 from auditor.protocol.attachments import is_vague, of_descriptor, of_manifest
+from auditor.protocol.digest_tag import is_digest_tag
 from auditor.protocol.document import Document, read_document
 from auditor.protocol.listed import SUSPICIOUS_COUNTS
 from auditor.protocol.manifest import Index
@@ -32,7 +32,6 @@ MAX_REPOSITORIES = 256
 
 # cosign: specs/SIGNATURE_SPEC.md, ATTESTATION_SPEC.md, SBOM_SPEC.md.
 _SUFFIXES = (".sig", ".att", ".sbom")
-_DIGEST_TAG = re.compile(r"sha(?:256-[0-9a-f]{64}|512-[0-9a-f]{128})(?:\.[a-z]+)?")
 
 _Place = tuple[str, str, str]  # registry, repository, digest
 
@@ -106,13 +105,11 @@ async def _listed(registry: Registry, repository: str) -> _DigestTags:
     unknown = _DigestTags(names=None)
     found: set[str] = set()
     count = 0
-    async for page in registry.list_tags(repository):
+    async for page in registry.list_every_tag(repository):
         if isinstance(page, Failure):
             return unknown
         count += len(page.entries) + page.unreadable
-        found.update(
-            entry.name for entry in page.entries if _DIGEST_TAG.fullmatch(entry.name)
-        )
+        found.update(entry.name for entry in page.entries if is_digest_tag(entry.name))
         if page.last:
             cut = page.number == 1 and count in SUSPICIOUS_COUNTS and not page.checked
             return unknown if cut else _DigestTags(names=frozenset(found))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TypeVar
 
 from auditor.errors import Failure, FailureKind, Stage
+from auditor.pipeline import answers
 from auditor.pipeline.around import Around, Surroundings
 from auditor.pipeline.assembly import Assembly, StoppedError
 from auditor.pipeline.facts import (
@@ -88,14 +90,18 @@ class ImageAuditor:
         `digest`, if not null, is what it said that the tag names."""
         try:
             found = await at_mirror_first(
-                self._registries, reference, lambda place: self._look(place, digest)
+                self._registries,
+                reference,
+                lambda place: self._look(
+                    place, digest, at_mirror=place is not reference
+                ),
             )
         except StoppedError as stop:
             return self.failure_record(reference, stop.failure, listed=listed)
         return self._image_record(reference, *found)
 
     async def _look(
-        self, place: Reference, digest: str | None
+        self, place: Reference, digest: str | None, *, at_mirror: bool
     ) -> tuple[Facts, Surroundings, Document, Access]:
         registry = await self._registries.get(place.registry)
         await self._access(registry, place.repository)
@@ -105,6 +111,8 @@ class ImageAuditor:
         access = await self._access(registry, place.repository)
         facts = await self._facts_of(registry, place.repository, document)
         around = await self.around.image(registry, place.repository, facts)
+        if at_mirror:
+            around = replace(around, answers=answers.at_mirror(around.answers))
         return facts, around, document, access
 
     async def raw_manifest(self, reference: Reference) -> bytes | Failure:

@@ -13,17 +13,9 @@ from dataclasses import dataclass, field
 from fnmatch import translate
 from typing import Generic, Protocol, TypeVar
 
-from auditor.protocol import reference_grammar as grammar
+from auditor.protocol.digest_tag import is_digest_tag
 from auditor.protocol.repository_pattern import path_matches
 from auditor.protocol.tag_version import TagOrder, tag_order
-
-# Tags that stand for another image's digest: what cosign attaches (.sig, .att, .sbom)
-# and the fallback of the OCI distribution-spec, section "Referrers Tag Schema".
-_DIGEST_TAG = re.compile(
-    "(?:"
-    + "|".join(f"{a}-[a-f0-9]{{{n}}}" for a, n in grammar.HEX_CHARS.items())
-    + r")(?:\.[a-z0-9]+)?"
-)
 
 
 class Named(Protocol):
@@ -35,11 +27,6 @@ class Named(Protocol):
 
 
 Entry = TypeVar("Entry", bound=Named)
-
-
-def is_digest_tag(tag: str) -> bool:
-    """Whether a tag only says of which digest it holds something."""
-    return _DIGEST_TAG.fullmatch(tag) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -120,17 +120,18 @@ class Registry:
             exchange=self._exchange,
             pull_auth=self.pull_auth,
         )
+        self._own_lists = DistributionLists(
+            self.base_url,
+            page_size=settings.page_size,
+            exchange=self._exchange,
+            pull_auth=self.pull_auth,
+            catalog_auth=self.auth.for_scope(CATALOG_SCOPE),
+        )
         self._lists: Lister = lists_of(
             name,
             settings=settings,
             base_url=self.base_url,
-            registry=DistributionLists(
-                self.base_url,
-                page_size=settings.page_size,
-                exchange=self._exchange,
-                pull_auth=self.pull_auth,
-                catalog_auth=self.auth.for_scope(CATALOG_SCOPE),
-            ),
+            registry=self._own_lists,
             host=own,
             exchange=self._exchange,
             auth=self.auth,
@@ -206,6 +207,15 @@ class Registry:
     def list_tags(self, repository: str) -> AsyncIterator[Page[ListedTag] | Failure]:
         """The pages of a repository's tags (see `Lister.tags`)."""
         return self._lists.tags(repository)
+
+    def list_every_tag(
+        self, repository: str
+    ) -> AsyncIterator[Page[ListedTag] | Failure]:
+        """The pages of the registry's own list of tags, whoever else lists them.
+
+        An API may leave out what is attached to images: Harbor's does.
+        """
+        return self._own_lists.tags(repository)
 
     def list_repositories(
         self, below: str | None = None

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
+from auditor.protocol.digest_tag import is_digest_tag
 from auditor.sandbox.content import Content, Repository
 from auditor.sandbox.tokens import Account, basic_credential
 
@@ -79,9 +80,14 @@ def harbor_api(content: Content, accounts: Iterable[Account] = ()) -> Routes:
         repository = content.repositories.get(f"{request.match_info['project']}/{name}")
         if repository is None or "/" in request.match_info["name"]:
             return web.json_response({"errors": [{"code": "NOT_FOUND"}]}, status=404)
+        # What hangs on an artifact is an accessory of it and no artifact of the list.
+        accessories = {
+            digest for tag, digest in repository.tags.items() if is_digest_tag(tag)
+        }
         entries = [
             _artifact(repository, digest)
             for digest in dict.fromkeys([*repository.tags.values()])
+            if digest not in accessories
         ]
         untagged = [
             _artifact(repository, digest)

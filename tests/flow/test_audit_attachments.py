@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from auditor.config import AttachmentMode
+from auditor.config import AttachmentMode, ListerName
 from auditor.records import Attachment, AttachmentKind, ImageRecord, WarningCode
 from auditor.sandbox.artifacts import artifact
 from auditor.sandbox.attached import (
@@ -24,6 +24,7 @@ from auditor.sandbox.built import BuiltImage
 from auditor.sandbox.content import Content
 from auditor.sandbox.fault_actions import Answer
 from auditor.sandbox.images import image, index
+from auditor.sandbox.products import harbor_api
 from auditor.sandbox.registry import Behaviour
 from tests.flow.harness import BY_DIGEST, MANIFESTS, TAGS, Lab, lab
 
@@ -209,6 +210,20 @@ async def test_without_a_listing_each_tag_is_asked_for(answer: Answer) -> None:
         assert len(asked) == len(set(asked)) == 12
     assert answers(record) == (True, False, True)
     assert record.warnings == ()
+
+
+async def test_an_api_that_hides_signatures_does_not_hide_them_from_us() -> None:
+    content = cosigned()
+    routes = harbor_api(content)
+    async with lab(content, behaviour=NO_API, routes=routes) as here:
+        outcome = await here.audit(
+            here.ref("team/app:*"), attachments=ALL, lister=ListerName.HARBOR
+        )
+        assert len(here.targets("/api/v2.0/*")) == 1
+    assert [record.tag for record in outcome.records] == ["1", "latest"]
+    for record in outcome.records:
+        assert isinstance(record, ImageRecord)
+        assert answers(record) == (True, False, True)
 
 
 async def test_a_list_that_may_be_cut_proves_nothing() -> None:

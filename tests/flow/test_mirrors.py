@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
-from auditor.config import RegistrySettings
+from auditor.config import AttachmentMode, RegistrySettings
 from auditor.records import ImageRecord, WarningCode
+from auditor.sandbox.attached import notation_signature
+from auditor.sandbox.content import Content
 from auditor.sandbox.fault_actions import Answer
+from auditor.sandbox.images import image
 from auditor.sandbox.tokens import Account
 from auditor.secret import Secret
 from tests.flow.harness import (
@@ -108,6 +111,24 @@ async def test_a_failure_says_what_both_said() -> None:
         "the registry denies access (403); before that,"
         f" the mirror {there.host}: not there, or not visible to this account (404)"
     )
+
+
+async def test_what_a_mirror_does_not_have_attached_may_be_at_the_registry() -> None:
+    images = {name: image(name) for name in ("bare", "signed")}
+    upstream, cache = Content(), Content()
+    for name, built in images.items():
+        upstream.add("team/app", built, name)
+        upstream.add("team/app", notation_signature(built.root))
+        cache.add("cache/hub/team/app", built, name)
+    cache.add("cache/hub/team/app", notation_signature(images["signed"].root))
+    async with lab(upstream) as here, lab(cache) as there:
+        outcome = await audit(
+            here, there, "team/app:bare", "team/app:signed",
+            attachments=AttachmentMode.ALL,
+        )  # fmt: skip
+        assert here.faults.count() == 0
+    found = [one.signed for one in outcome.records if isinstance(one, ImageRecord)]
+    assert found == [None, True]
 
 
 async def test_lists_are_the_registry_s_own() -> None:

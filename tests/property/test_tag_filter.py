@@ -5,8 +5,9 @@ from fnmatch import fnmatchcase
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auditor.protocol.digest_tag import is_digest_tag
 from auditor.protocol.since import parse_since
-from auditor.protocol.tag_filter import Newest, TagFilter, is_digest_tag
+from auditor.protocol.tag_filter import Newest, TagFilter
 from auditor.protocol.tag_version import tag_order
 from auditor.registry.lister import ListedTag
 
