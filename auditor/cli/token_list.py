@@ -184,8 +184,8 @@ def _json(granted: Granted) -> str:
             "asked": granted.asked,
             "more_refused": granted.more_refused,
             "authentication": None if check is None else check.scheme,
-            "account": None if check is None else check.account,
-            "credential": None if check is None else check.credential,
+            "account": None if check is None else _safe_or_null(check.account),
+            "credential": None if check is None else _safe_or_null(check.credential),
             "verified": None if check is None else check.access.verified,
             "failure": None if failure is None else failure.kind,
             "status": None if failure is None else failure.status,
@@ -196,3 +196,7 @@ def _json(granted: Granted) -> str:
 
 def _safe(actions: tuple[str, ...]) -> list[str]:
     return [safe_text(action, 40) for action in actions]
+
+
+def _safe_or_null(text: str | None) -> str | None:
+    return None if text is None else safe_text(text, 300)

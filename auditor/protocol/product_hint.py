@@ -40,7 +40,8 @@ _HINTS: tuple[tuple[Callable[[_Said], bool], ProductHint], ...] = (
         lambda said: said.host == DOCKER_HUB or said.service == "registry.docker.io",
         ProductHint(
             product="Docker Hub",
-            sentence="pulls are counted, HEAD is not; the catalog is closed, so that"
+            sentence="official images are docker.io/library/NAME; pulls are counted,"
+            " HEAD is not; the catalog is closed, so that"
             " repository patterns are listed by a namespace's API"
             " (docker.io/NAMESPACE/*:*)",
         ),

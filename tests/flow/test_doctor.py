@@ -319,6 +319,35 @@ async def test_a_proxy_is_examined_in_the_place_of_the_host() -> None:
     assert "hunter2" not in str(found.json)
 
 
+async def test_a_proxy_that_wants_a_password_or_is_not_there() -> None:
+    async with lab(simple(NAMES)) as here:
+        here.host = "registry.test"
+        async with forward_proxy({}, authorization="Basic bWU6aHVudGVyMg==") as through:
+            proxy = f"http://{through.address}"
+            wants = await examined(here, proxy=proxy)
+        gone = await examined(here, proxy=proxy)
+    assert wants.named("failed") == ["ping"]
+    assert "USER:PASSWORD@HOST:PORT" in (wants["ping"].next or "")
+    assert gone.named("failed") == ["tcp"]
+    assert proxy in (gone["tcp"].next or "")
+
+
+async def test_a_certificate_in_the_tunnel_of_a_proxy(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    tls = authority.server("registry.test")
+    async with lab(simple(NAMES), tls=tls) as here:
+        names = {"registry.test": here.host}
+        here.host = "registry.test"
+        async with forward_proxy(names) as through:
+            proxy = f"http://{through.address}"
+            bad = await examined(here, proxy=proxy)
+            good = await examined(here, proxy=proxy, ca_file=str(authority.file))
+    assert bad["tls"].state == good["tls"].state == "skipped"
+    assert bad.named("failed") == ["ping"]
+    assert "--ca-file FILE" in (bad["ping"].next or "")
+    assert good.named("failed") == []
+
+
 async def test_a_mirror_is_told_of() -> None:
     async with lab(simple(NAMES)) as here:
         found = await examined(here, mirror="mirror.test/cache")
@@ -461,6 +490,34 @@ async def test_an_opaque_token_and_basic_show_no_grant() -> None:
     for found in (opaque, basic):
         assert found.named("failed") == []
         assert "cannot be seen" in found["grant"].says
+
+
+async def test_a_wrong_password_with_basic_is_sent_once() -> None:
+    wrong = Account(ADMIN.name, "guess")
+    async with lab(simple(NAMES), access=Basic([ADMIN]), login=wrong) as here:
+        found = await examined(here)
+        sent = [one for one in here.faults.log if "Authorization" in one.headers]
+    assert len(sent) == 1  # more lock accounts
+    assert found.named("failed") == ["tags"]
+    assert f"docker login {here.host}" in (found["tags"].next or "")
+
+
+async def test_a_token_service_that_is_not_there_is_what_is_looked_for() -> None:
+    async with lab() as gone:
+        pass
+    tokens = service(realm=f"http://{gone.host}/token")
+    async with lab(simple(NAMES), tokens=tokens) as here:
+        found = await examined(here, tokens=tokens)
+    assert found.named("failed") == ["token"]
+    assert f"curl -v http://{gone.host}/" in (found["token"].next or "")
+
+
+async def test_what_a_registry_says_cannot_steer_a_terminal() -> None:
+    evil = {"Docker-Distribution-Api-Version": "a\x1b]0;b\x07" + "c" * 5000}
+    async with lab(simple(NAMES)) as here:
+        here.faults.on("GET", "/v2/", Edit(headers=evil), forever=True)
+        found = await examined(here)
+    assert all(line.isprintable() and len(line) < 3000 for line in found.shown)
 
 
 async def test_basic_without_a_login() -> None:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.errors import ProtocolError
-from auditor.protocol.scope import Scope, parse_scope
+from auditor.protocol.scope import Scope, parse_actions, parse_scope, repository_scope
 
 SCOPES = st.builds(
     Scope,
@@ -38,3 +38,13 @@ def test_any_text_is_a_scope_or_refused(text: str) -> None:
     except ProtocolError:
         return
     assert parse_scope(str(scope)) == scope
+
+
+@given(st.text() | st.text("pulsh,*_- "))
+def test_any_text_is_actions_that_a_scope_holds_or_refused(text: str) -> None:
+    try:
+        actions = parse_actions(text)
+    except ProtocolError:
+        return
+    assert actions
+    assert parse_scope(str(repository_scope("a/b", actions))).actions == actions

@@ -85,8 +85,8 @@ def test_a_registry_with_basic_is_well_and_a_wrong_password_is_seen(
     assert good["challenge"].says == "Basic"
     assert good["manifest"].facts["digest"] == PLACED.image.root.digest
     failed = [name for name, step in wrong.items() if step.state == "failed"]
-    assert failed == ["manifest"]
-    assert f"docker login {basic}" in (wrong["manifest"].next or "")
+    assert failed == ["tags"]
+    assert f"docker login {basic}" in (wrong["tags"].next or "")
 
 
 def test_the_robot_that_may_push_is_found(stocked: Stocked, tmp_path: Path) -> None:

@@ -6,8 +6,11 @@ from auditor.errors import FailureKind, ProtocolError
 from auditor.protocol.scope import (
     CATALOG_SCOPE,
     Scope,
+    beyond_pull,
+    parse_actions,
     parse_scope,
     pull_scope,
+    repository_scope,
     wider,
 )
 
@@ -103,3 +106,33 @@ def test_a_401_may_ask_for_more_of_the_same_but_only_to_read(
 ) -> None:
     found = wider(pull_scope("a/b"), said)
     assert (None if found is None else str(found)) == expected
+
+
+def test_actions_are_sorted_and_unique() -> None:
+    assert parse_actions("push,pull,push") == ("pull", "push")
+    assert parse_actions("*") == ("*",)
+    asked = repository_scope("a/b", parse_actions("push,pull,delete"))
+    assert str(asked) == "repository:a/b:delete,pull,push"
+
+
+@pytest.mark.parametrize("text", ["", ",", "pull,", "pull push", "pull\n", "a:b", "**"])
+def test_what_is_no_list_of_actions_is_refused(text: str) -> None:
+    with pytest.raises(ProtocolError, match="is no list of actions"):
+        parse_actions(text)
+
+
+@pytest.mark.parametrize(
+    ("actions", "allowed", "beyond"),
+    [
+        (["pull"], [], []),
+        ([], [], []),
+        (["push", "pull", "delete"], [], ["delete", "push"]),
+        (["push", "pull", "delete"], ["push"], ["delete"]),
+        (["*"], ["push", "delete"], ["*"]),
+        (["metadata_read", "content_read", "content_delete"], [], ["content_delete"]),
+    ],
+)
+def test_what_can_change_something_is_beyond_pull(
+    actions: list[str], allowed: list[str], beyond: list[str]
+) -> None:
+    assert list(beyond_pull(actions, allowed)) == beyond

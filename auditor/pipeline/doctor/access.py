@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import assert_never
 
-from auditor.errors import Failure, ProtocolError
+from auditor.errors import Failure, FailureKind, ProtocolError
 from auditor.pipeline.doctor import advice
 from auditor.pipeline.doctor.case import Case
 from auditor.pipeline.doctor.step import Step, StepName, StepState, skipped
@@ -147,7 +147,7 @@ def _challenge(case: Case, plan: Plan) -> Step:
             facts=_challenge_facts(plan, ()),
         )
     ping = case.heard.answer(RequestKind.PING)
-    challenges = _challenges(ping) or _challenges(case.heard.answer(RequestKind.HEAD))
+    challenges = _challenges(ping) or _challenges(case.heard.first(RequestKind.HEAD))
     facts = _challenge_facts(plan, challenges)
     match plan.scheme:
         case Scheme.NONE:
@@ -345,9 +345,12 @@ async def _login_alone(case: Case, plan: Plan, account: Account) -> AsyncIterato
 
 
 def _no_token(case: Case, failure: Failure, ms: float, plan: Plan) -> Step:
-    following = advice.after(failure, case, realm=safe_url(plan.realm or ""))
-    if failure.kind.value == "realm_refused" and plan.realm is not None:
-        following = advice.after_realm(case, origin_of(plan.realm).host)
+    origin = None if plan.realm is None else origin_of(plan.realm)
+    if failure.kind is FailureKind.REALM_REFUSED and origin is not None:
+        following = advice.after_realm(case, origin.host)
+    else:
+        url = safe_url(plan.realm or "")
+        following = advice.after(failure, case, origin=origin, realm=url)
     return Step(
         name=StepName.TOKEN,
         state=StepState.FAILED,

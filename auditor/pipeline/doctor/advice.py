@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from auditor.errors import Failure, FailureKind
 from auditor.pipeline.doctor.case import Case
 from auditor.protocol.server_certificate import ServerCertificate
+from auditor.protocol.url import Origin
 from auditor.safe_text import safe_text
 
 _NAMES_SHOWN = 5
@@ -16,9 +17,9 @@ _ADVICE = {
     " getent hosts {host}; where only a proxy knows the name, say it with HTTPS_PROXY"
     " or --proxy",
     FailureKind.CONNECT: "check host and port, and that nothing between blocks them:"
-    " curl -v {url}/v2/; where the way leads through a proxy, say it with HTTPS_PROXY"
+    " curl -v {url}/; where the way leads through a proxy, say it with HTTPS_PROXY"
     " or --proxy",
-    FailureKind.TIMEOUT: "a firewall may be swallowing what is sent: curl -v {url}/v2/;"
+    FailureKind.TIMEOUT: "a firewall may be swallowing what is sent: curl -v {url}/;"
     " for a host that is only slow there are --connect-timeout and --read-timeout, and"
     " for one behind a proxy --proxy",
     FailureKind.TLS: "look at what the server says: openssl s_client -connect"
@@ -45,19 +46,35 @@ _ADVICE = {
     FailureKind.TOO_LARGE: "if such a manifest is meant to be there, raise"
     " --max-manifest-bytes",
 }
+_PROXY = (
+    "see whether the proxy {proxy}, which {named_by} names, lets anybody through: curl"
+    " -v -x {proxy} https://HOST/v2/; a password for it can stand in HTTPS_PROXY"
+    " (http://USER:PASSWORD@HOST:PORT), and NO_PROXY or --proxy none go round it"
+)
+_UNTRUSTED = (
+    "get the certificate of its CA from whoever runs the host and give it with"
+    " --ca-file FILE"
+)
 _ELSE = "look at the answer itself: curl -i {url}/v2/; it may not be a registry's"
 
 
-def after(failure: Failure, case: Case, *, realm: str = "REALM") -> str:
-    """What to try after a failure."""
-    origin, reference = case.registry.origin, case.reference
+def after(
+    failure: Failure, case: Case, *, origin: Origin | None = None, realm: str = "REALM"
+) -> str:
+    """What to try after a failure of `origin`, null: of the registry."""
+    proxy = case.registry.line().proxy
+    if proxy is not None and failure.detail.startswith("the proxy "):
+        return _PROXY.format(proxy=proxy.origin, named_by=proxy.named_by)
+    if failure.kind is FailureKind.TLS and "not trusted" in failure.detail:
+        return _UNTRUSTED
+    asked, reference = origin or case.registry.origin, case.reference
     repository = f"{case.name}/REPOSITORY"
     if reference is not None:
         repository = f"{case.name}/{reference.repository}"
     return _ADVICE.get(failure.kind, _ELSE).format(
-        host=origin.host,
-        port=origin.port,
-        url=origin,
+        host=asked.host,
+        port=asked.port,
+        url=asked,
         name=case.name,
         repository=repository,
         realm=realm,

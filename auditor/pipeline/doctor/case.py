@@ -17,15 +17,20 @@ from auditor.registry.exchange import RequestKind
 
 
 class Heard:
-    """The last answer to each kind of request, and when it came (epoch seconds)."""
+    """The first and the last answer to each kind of request.
+
+    Of the last one also when it came (epoch seconds).
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._first: dict[RequestKind, Answer] = {}
         self._last: dict[RequestKind, tuple[Answer, float]] = {}
 
     def witness(self, kind: RequestKind, outcome: Answer | Failure) -> None:
         """Take over what came of a request (`exchange.Witness`)."""
         if isinstance(outcome, Answer):
+            self._first.setdefault(kind, outcome)
             self._last[kind] = outcome, self._clock.epoch()
         else:
             self._last.pop(kind, None)
@@ -33,6 +38,11 @@ class Heard:
     def answer(self, kind: RequestKind) -> Answer | None:
         """The last answer, whatever its status; null where none came."""
         return self._last[kind][0] if kind in self._last else None
+
+    def first(self, kind: RequestKind) -> Answer | None:
+        """The first answer: to a request without a credential, if nobody had asked for
+        one. Later ones may say back what they were sent."""
+        return self._first.get(kind)
 
     def skew_s(self, kind: RequestKind) -> int | None:
         """How far our clock was ahead of the one of whoever answered; null: unknown."""

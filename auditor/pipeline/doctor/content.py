@@ -17,6 +17,7 @@ from auditor.protocol.document import Document, read_document
 from auditor.protocol.duration import duration_words
 from auditor.protocol.reference import Reference, is_digest, is_tag
 from auditor.registry.lister import Page
+from auditor.registry.plan import Scheme
 from auditor.safe_text import safe_text
 
 LATEST = "latest"
@@ -34,6 +35,10 @@ async def content_steps(case: Case) -> AsyncIterator[Step]:
     with case.timed() as watch:
         page = await _first_page(case.registry.list_tags(reference.repository))
     yield _tags(case, page, watch.ms)
+    if isinstance(page, Failure) and _is_refused(case, page):
+        # Asking on with a wrong password locks accounts.
+        case.closed = "the registry refuses the credential"
+        return
     if not case.tag_named and isinstance(page, Page):
         reference = _one_of(reference, page)
     step, digest = await _manifest(case, reference)
@@ -50,12 +55,22 @@ async def _first_page(pages: AsyncIterator[Any]) -> Page[Any] | Failure | None:
     return None
 
 
+def _is_refused(case: Case, failure: Failure) -> bool:
+    """Whether it is the credential itself that is refused, and not what was asked."""
+    plan = case.registry.auth.plan.known()
+    return failure.status == 401 and plan is not None and plan.scheme is Scheme.BASIC
+
+
 def _tags(case: Case, page: Page[Any] | Failure | None, ms: float) -> Step:
     if isinstance(page, Failure):
+        refused = _is_refused(case, page)
+        detail = page.detail
+        if not refused:
+            detail += "; references with a tag need no list"
         return Step(
             name=StepName.TAGS,
-            state=StepState.WARNING,
-            says=f"{page.detail}; references with a tag need no list",
+            state=StepState.FAILED if refused else StepState.WARNING,
+            says=detail,
             ms=ms,
             next=advice.after(page, case),
             facts={"failure": page.kind.value, "status": page.status},

@@ -31,7 +31,12 @@ async def network_steps(case: Case) -> AsyncIterator[Step]:
     whose = "" if line.proxy is None else f"the proxy's name {host}: "
     if isinstance(found, Failure):
         case.closed = "the name does not resolve"
-        yield _failed(StepName.NAME, found, watch.ms, advice.after(found, case))
+        yield _failed(
+            StepName.NAME,
+            found,
+            watch.ms,
+            advice.after(found, case, origin=line.origin),
+        )
         yield skipped(StepName.TCP, case.closed)
         yield skipped(StepName.TLS, case.closed)
         return
@@ -110,7 +115,10 @@ async def _tcp(
                 tried.append({**fact, "failure": None})
     state, following = StepState.OK, None
     if not answering and last is not None:
-        state, following = StepState.FAILED, advice.after(last, case)
+        state, following = (
+            StepState.FAILED,
+            advice.after(last, case, origin=line.origin),
+        )
     elif last is not None:
         state = StepState.WARNING
         following = (
@@ -157,8 +165,8 @@ async def _tls(case: Case, line: Line, address: Address) -> Step:
     if line.tls.ca_files and isinstance(
         await line.secure(address, system_only=True), Failure
     ):
-        trusted_by = ", ".join(line.tls.ca_files)
-    own = line.tls.cert_file
+        trusted_by = safe_text(", ".join(line.tls.ca_files), 500)
+    own = None if line.tls.cert_file is None else safe_text(line.tls.cert_file, 300)
     says = [agreed.version, _certificate_words(certificate, case)]
     says.append(f"trusted by {trusted_by}")
     if own is not None:
