@@ -51,26 +51,43 @@ class ApiLogin:
         return ApiAuth(self, name)
 
     async def authorization(self, name: str) -> Authorization | Failure:
-        """What to ask for that repository with; anonymous without a login."""
+        """What to ask for that repository with; anonymous without a login for it."""
         login = await self._account(name)
         if isinstance(login, Failure):
             return login
-        if not isinstance(login, Credential):
-            return ANONYMOUS  # a registry's tokens say nothing to an API
+        if self._wants_else(login) is not None:
+            return ANONYMOUS
+        assert isinstance(login, Credential)
         password = login.password.reveal()
         match self._way:
             case Login.BASIC:
                 return self._fixed(basic_header(login), login)
-            case Login.BEARER:
+            case Login.BEARER | Login.OAUTH_TOKEN:
                 return self._fixed(f"Bearer {password}", login)
-            case Login.OAUTH_TOKEN if login.username == _OAUTH_USER:
-                return self._fixed(f"Bearer {password}", login)
-            case Login.OAUTH_TOKEN:
-                return ANONYMOUS
             case Login.EXCHANGE:
                 return await self._exchanges.run(
                     (login.username, password), lambda: self._exchanged_for(login)
                 )
+
+    async def passed_over(self, name: str) -> str | None:
+        """Why there is a login for that repository and it was asked for as anybody;
+        null: there is none, or it was used."""
+        login = await self._account(name)
+        if login is None or isinstance(login, Failure):
+            return None
+        wants = self._wants_else(login)
+        if wants is None:
+            return None
+        whose = f" of {login.username!r}" if login.username else ""
+        return f"the login{whose} was not used: the API takes {wants}"
+
+    def _wants_else(self, login: Kept | None) -> str | None:
+        """What the API takes, where this is not it."""
+        if not isinstance(login, Credential):
+            return "a user name and a password"  # a registry's tokens say nothing to it
+        if self._way is Login.OAUTH_TOKEN and login.username != _OAUTH_USER:
+            return f"an OAuth token, with the user name {_OAUTH_USER}"
+        return None
 
     def _fixed(self, header: str, login: Credential) -> Authorization | Failure:
         return self._rejected.get(header) or _authorization(header, login.username)

@@ -95,7 +95,7 @@ def lists_of(
             page_size=settings.page_size,
             namespaces=settings.list_namespaces,
             exchange=asks,
-            auth=login.for_repository,
+            login=login,
             registry=registry,
         )
 

@@ -9,6 +9,7 @@ from auditor.errors import Failure
 from auditor.protocol.answer import Answer
 from auditor.protocol.listed import ListedTag, Reading
 from auditor.protocol.products import Product
+from auditor.registry.api_auth import ApiLogin
 from auditor.registry.authorization import Authorizer
 from auditor.registry.exchange import Exchange, RequestKind
 from auditor.registry.lister import Lister, Page
@@ -26,7 +27,8 @@ class ProductLists:
     """The lists of one registry, as the API of its product gives them.
 
     `namespaces` are asked for where everything is wanted. What the API does not list
-    comes from `registry`, the registry's own lists.
+    comes from `registry`, the registry's own lists. Repositories that were listed as
+    anybody, though there is a login, end with a failure: private ones are missing.
     """
 
     def __init__(
@@ -37,7 +39,7 @@ class ProductLists:
         page_size: int,
         namespaces: tuple[str, ...],
         exchange: Exchange,
-        auth: Callable[[str], Authorizer],
+        login: ApiLogin,
         registry: Lister,
     ) -> None:
         self._product = product
@@ -45,7 +47,7 @@ class ProductLists:
         self._page_size = min(page_size, product.most)
         self._namespaces = namespaces
         self._exchange = exchange
-        self._auth = auth
+        self._login = login
         self._registry = registry
 
     async def tags(self, repository: str) -> AsyncIterator[Page[ListedTag] | Failure]:
@@ -57,7 +59,7 @@ class ProductLists:
             else self._pages(
                 path,
                 self._product.read_tags,
-                auth=self._auth(repository),
+                auth=self._login.for_repository(repository),
                 called=f"the list of {repository}",
             )
         )
@@ -99,14 +101,19 @@ class ProductLists:
                 " namespace before the first * or in list_namespaces"
             )
             return
-        where = f" of {namespace}" if namespace else ""
+        called = "the list of repositories" + (f" of {namespace}" if namespace else "")
+        failed = False
         async for page in self._pages(
             path,
             self._product.read_repositories,
-            auth=self._auth(namespace or ""),
-            called=f"the list of repositories{where}",
+            auth=self._login.for_repository(namespace or ""),
+            called=called,
         ):
+            failed = failed or isinstance(page, Failure)
             yield page
+        why = None if failed else await self._login.passed_over(namespace or "")
+        if why is not None:
+            yield incomplete(f"{called} has what anybody may see and no more: {why}")
 
     async def _pages(
         self,

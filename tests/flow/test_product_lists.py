@@ -349,14 +349,35 @@ async def test_harbors_artifacts_may_have_several_tags_or_none() -> None:
     assert page.total == 3
 
 
-async def test_quays_robot_password_is_not_sent_to_its_api() -> None:
+async def test_quays_robot_password_is_not_sent_and_its_private_ones_are_missed() -> (
+    None
+):
     robot = replace(CASES[3], login=Account("team+robot", "robot-password"))
     async with product(replace(robot, routes=quay_api)) as here:
-        assert entries(await repositories(here, "team")) == REPOSITORIES[1:]
+        *pages, failure = await repositories(here, "team")
+        assert entries(pages) == REPOSITORIES[1:]
         assert {
             one.headers.get("Authorization")
             for one in here.faults.requests("GET", "/api/v1/*")
         } == {None}
+        outcome = await here.audit(here.ref("team/*:*"))
+    assert isinstance(failure, Failure)
+    assert failure.kind is FailureKind.INCOMPLETE_LISTING
+    assert failure.detail == (
+        "the list of repositories of team has what anybody may see and no more: the"
+        " login of 'team+robot' was not used: the API takes an OAuth token, with the"
+        " user name $oauthtoken"
+    )
+    assert [one.state for one in outcome.summary.listings] == [ListState.INCOMPLETE]
+
+
+async def test_a_list_that_is_asked_for_as_anybody_for_want_of_a_login_is_whole() -> (
+    None
+):
+    content = simple(NAMES)
+    async with lab(content, routes=quay_api(content)) as here:
+        here.login = replace(here.login, lister=ListerName.QUAY)
+        assert entries(await repositories(here, "team")) == REPOSITORIES[1:]
 
 
 async def test_an_api_of_another_host_is_asked_where_the_configuration_says() -> None:
