@@ -17,10 +17,11 @@ class Change(StrEnum):
     """
 
     FAILING = "failing"  # fails now; was an image, or was not there
+    UNREACHED = "unreached"  # the new run was ended before it came to it
     REMOVED = "removed"  # was an image; is not in the new report
     UNLISTED = "unlisted"  # not in the new report, whose listing of it failed
     MOVED = "moved"  # an image in both, with another digest
-    ALTERED = "altered"  # the same digest, but other architectures are there
+    ALTERED = "altered"  # the same digest; other architectures or attachments
     ADDED = "added"  # an image that was not in the old report
     RELISTED = "relisted"  # an image that the old report could not list
     HEALED = "healed"  # failed, is an image now
@@ -39,6 +40,8 @@ class Facet(StrEnum):
 
     LOST = "architectures_lost"
     GAINED = "architectures_gained"
+    UNATTACHED = "attachments_lost"
+    ATTACHED = "attachments_gained"
     GROWN = "grown"
 
 
@@ -68,7 +71,8 @@ class Difference:
     """A reference that is not as it was; one line of `--format jsonl`.
 
     `reference` and its parts are the new report's where it is there. `old` or `new`
-    is null where that report has no line of it.
+    is null where that report has no line of it. Attachments are `signature`, `sbom`
+    and `provenance`, where both reports say whether there is one.
     """
 
     schema: int = SCHEMA
@@ -82,6 +86,8 @@ class Difference:
     new: State | None
     architectures_gained: tuple[str, ...]
     architectures_lost: tuple[str, ...]
+    attachments_gained: tuple[str, ...]
+    attachments_lost: tuple[str, ...]
     grown: tuple[Grown, ...]
 
 

@@ -114,7 +114,8 @@ def _side(connection: duckdb.DuckDBPyConnection, side: str) -> Side:
 
 
 def _difference(row: tuple[Any, ...]) -> Difference:
-    change, reference, registry, repository, tag, old, new, gained, lost, grown = row
+    change, reference, registry, repository, tag, old, new, *lists, grown = row
+    gained, lost, attached, unattached = map(tuple, lists)
     return Difference(
         change=Change(change),
         reference=reference,
@@ -123,7 +124,9 @@ def _difference(row: tuple[Any, ...]) -> Difference:
         tag=tag,
         old=State(**old) if old else None,
         new=State(**new) if new else None,
-        architectures_gained=tuple(gained),
-        architectures_lost=tuple(lost),
+        architectures_gained=gained,
+        architectures_lost=lost,
+        attachments_gained=attached,
+        attachments_lost=unattached,
         grown=tuple(Grown(**one) for one in grown),
     )

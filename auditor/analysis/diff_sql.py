@@ -9,6 +9,10 @@ from __future__ import annotations
 
 from auditor.analysis.change import Change, Facet, Growth
 from auditor.analysis.expressions import platform_name
+from auditor.errors import FailureKind
+
+# What a run says of references that it did not come to.
+_ENDED = FailureKind.INTERRUPTED.value
 
 _STATE = "reference, digest, size, failure, detail, audited_at"
 
@@ -23,6 +27,7 @@ def load(side: str, *, ignore_registry: bool) -> str:
         CREATE TABLE {side} AS
         SELECT {key} AS key, reference, registry, repository, tag, kind, digest, size,
                failure, detail, status, audited_at, architectures,
+               signed, has_sbom, has_provenance,
                [{{platform: {platform_name("p")},
                   size: p.size}} FOR p IN platforms] AS sizes
         FROM {side}_report.lines"""  # noqa: S608
@@ -100,6 +105,16 @@ def _same_repository(one: str, *, ignore_registry: bool) -> str:
     return f"{same} AND {one}.registry = listing.registry"
 
 
+# What an audit says to be attached, or not; null where it did not look everywhere.
+_ATTACHED = {
+    "signature": "signed",
+    "sbom": "has_sbom",
+    "provenance": "has_provenance",
+}
+_OTHER_ATTACHMENTS = " OR ".join(
+    f"coalesce(old.{one} <> new.{one}, false)" for one in _ATTACHED.values()
+)
+
 # Every reference of either report with the one class that it is in.
 CLASSIFIED = f"""
     CREATE VIEW classified AS
@@ -112,14 +127,17 @@ CLASSIFIED = f"""
                THEN '{Change.HEALED}'
              WHEN new.key IS NULL THEN '{Change.DROPPED}'
              WHEN new.kind = 'failure' AND old.kind = 'failure'
+                  AND (old.failure <> '{_ENDED}' OR new.failure = '{_ENDED}')
                THEN '{Change.STILL_FAILING}'
+             WHEN new.failure = '{_ENDED}' THEN '{Change.UNREACHED}'
              WHEN new.kind = 'failure' THEN '{Change.FAILING}'
              WHEN old.kind = 'failure' THEN '{Change.HEALED}'
              WHEN old.key IS NULL AND hidden_new.key IS NOT NULL
                THEN '{Change.RELISTED}'
              WHEN old.key IS NULL THEN '{Change.ADDED}'
              WHEN old.digest <> new.digest THEN '{Change.MOVED}'
-             WHEN old.architectures <> new.architectures THEN '{Change.ALTERED}'
+             WHEN old.architectures <> new.architectures OR {_OTHER_ATTACHMENTS}
+               THEN '{Change.ALTERED}'
              ELSE '{Change.UNCHANGED}'
            END AS change,
            old, new
@@ -165,6 +183,15 @@ def _without(one: str, other: str) -> str:
              ELSE [] END"""
 
 
+def _detached(one: str, other: str) -> str:
+    """What is attached in one and is not in the other, where both say so."""
+    words = ", ".join(
+        f"CASE WHEN {one}.{field} AND NOT {other}.{field} THEN '{word}' END"
+        for word, field in _ATTACHED.items()
+    )
+    return f"[word FOR word IN [{words}] IF word IS NOT NULL]"
+
+
 DIFFERENCES = f"""
     CREATE TABLE differences AS
     SELECT key, change,
@@ -175,6 +202,8 @@ DIFFERENCES = f"""
            old, new,
            {_without("new", "old")} AS gained,
            {_without("old", "new")} AS lost,
+           {_detached("new", "old")} AS attached,
+           {_detached("old", "new")} AS unattached,
            coalesce(grown, []) AS grown
     FROM classified LEFT JOIN growth USING (key)
     WHERE change NOT IN ('{Change.UNCHANGED}', '{Change.STILL_FAILING}')
@@ -185,6 +214,8 @@ CLASS_COUNTS = "SELECT change, count(*) FROM classified GROUP BY change"
 _FACETS = {
     Facet.LOST: "len(lost) > 0",
     Facet.GAINED: "len(gained) > 0",
+    Facet.UNATTACHED: "len(unattached) > 0",
+    Facet.ATTACHED: "len(attached) > 0",
     Facet.GROWN: "len(grown) > 0",
 }
 _FACET_COUNTS = ", ".join(f"count(*) FILTER ({_FACETS[facet]})" for facet in Facet)
@@ -217,7 +248,8 @@ def differences(only: Change | Facet | None, limit: int) -> str:
         order = "-list_max([one.new_size - one.old_size FOR one IN grown])"
     return f"""
         SELECT change, reference, registry, repository, tag,
-               {state("old")}, {state("new")}, gained, lost, grown
+               {state("old")}, {state("new")}, gained, lost, attached, unattached,
+               grown
         FROM differences WHERE {where}
         ORDER BY {order}, key
         {f"LIMIT {limit}" if limit else ""}"""  # noqa: S608

@@ -23,10 +23,11 @@ Row = tuple[str, ...]
 
 _TITLES: dict[Change | Facet, str] = {
     Change.FAILING: "failing now",
+    Change.UNREACHED: "unknown: the new run was ended before it came to them",
     Change.REMOVED: "removed",
     Change.UNLISTED: "unknown: the new report could not list them",
     Change.MOVED: "moved to another digest",
-    Change.ALTERED: "same digest, other architectures there",
+    Change.ALTERED: "same digest, other architectures or attachments",
     Change.ADDED: "added",
     Change.RELISTED: "listed again: the old report could not list them",
     Change.HEALED: "healed",
@@ -35,9 +36,12 @@ _TITLES: dict[Change | Facet, str] = {
     Change.UNCHANGED: "unchanged",
     Facet.LOST: "architectures lost",
     Facet.GAINED: "architectures gained",
+    Facet.UNATTACHED: "signatures, SBOMs or provenance lost",
+    Facet.ATTACHED: "signatures, SBOMs or provenance gained",
     Facet.GROWN: "grown",
 }
 _NOTES: dict[Change | Facet, str] = {
+    Change.UNREACHED: "audit --resume goes on where a run was ended",
     Change.UNLISTED: "they may still be there: see the listings that failed",
     Change.RELISTED: "they may have been there before",
 }
@@ -111,10 +115,19 @@ def short_digest(digest: str | None) -> str:
 
 
 def _failing(one: Difference) -> Row:
-    before = "an image" if one.old else "not there"
     state = one.new
     assert state is not None
-    return one.reference, before, state.failure or "", state.detail or ""
+    return one.reference, _before(one.old), state.failure or "", state.detail or ""
+
+
+def _before(old: State | None) -> str:
+    if old is None:
+        return "not there"
+    return "not reached" if old.digest is None else "an image"
+
+
+def _unreached(one: Difference) -> Row:
+    return one.reference, _before(one.old)
 
 
 def _healed(one: Difference) -> Row:
@@ -147,9 +160,18 @@ def _image(state: State | None) -> tuple[str, str]:
 
 
 def _altered(one: Difference) -> Row:
-    signed = [f"+{name}" for name in one.architectures_gained]
-    signed += [f"-{name}" for name in one.architectures_lost]
+    gained = (*one.architectures_gained, *one.attachments_gained)
+    lost = (*one.architectures_lost, *one.attachments_lost)
+    signed = [f"+{name}" for name in gained] + [f"-{name}" for name in lost]
     return one.reference, " ".join(signed)
+
+
+def _unattached(one: Difference) -> Row:
+    return one.reference, " ".join(one.attachments_lost)
+
+
+def _attached(one: Difference) -> Row:
+    return one.reference, " ".join(one.attachments_gained)
 
 
 def _lost(one: Difference) -> Row:
@@ -173,6 +195,7 @@ def _grown(one: Difference) -> Row:
 
 _IMAGE = (*code_columns("reference", "digest"), *number_columns("size"))
 _CHANGED = code_columns("reference", "architectures")
+_ATTACHED = code_columns("reference", "attached")
 _FAILED = (*code_columns("reference", "failure"), Column(title="what it said"))
 
 _TABLES: dict[
@@ -187,9 +210,14 @@ _TABLES: dict[
         ),
         _failing,
     ),
+    Change.UNREACHED: (
+        (*code_columns("reference"), Column(title="before")),
+        _unreached,
+    ),
     Change.REMOVED: (_IMAGE, _removed),
     Change.UNLISTED: (_IMAGE, _removed),
     Facet.LOST: (_CHANGED, _lost),
+    Facet.UNATTACHED: (_ATTACHED, _unattached),
     Change.MOVED: (
         (
             *code_columns("reference", "old digest", "new digest"),
@@ -197,8 +225,9 @@ _TABLES: dict[
         ),
         _moved,
     ),
-    Change.ALTERED: (_CHANGED, _altered),
+    Change.ALTERED: (code_columns("reference", "what is there"), _altered),
     Facet.GAINED: (_CHANGED, _gained),
+    Facet.ATTACHED: (_ATTACHED, _attached),
     Facet.GROWN: (
         (
             *code_columns("reference", "platform that grew most"),

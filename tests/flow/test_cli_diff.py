@@ -116,6 +116,8 @@ def test_json_lines_hold_every_difference_and_then_the_totals(shell: Shell) -> N
     assert totals["facets"] == {
         "architectures_lost": 1,
         "architectures_gained": 1,
+        "attachments_lost": 0,
+        "attachments_gained": 0,
         "grown": 0,
     }
 
@@ -143,6 +145,28 @@ def test_the_exit_code_says_whether_anything_differs(
 def test_what_is_the_same_is_said_to_be(shell: Shell) -> None:
     _, out, _ = shell.diff([*OLD], [*OLD])
     assert out.splitlines()[2:] == ["no differences: 1 still failing, 4 unchanged"]
+
+
+def test_a_signature_that_is_gone_is_no_unchanged_image(shell: Shell) -> None:
+    old = [app("1", signed=True, has_sbom=False), app("2", signed=True)]
+    new = [app("1", signed=False, has_sbom=True), app("2", signed=None)]
+    code, out, _ = shell.diff([*old], [*new], "--exit-code")
+    assert code == 1
+    shown = out.splitlines()
+    assert shown[2] == "1 altered, 1 unchanged"
+    assert "signatures, SBOMs or provenance lost (1)" in shown
+    assert "signatures, SBOMs or provenance gained (1)" in shown
+    assert "  r.example.com/team/app:1  +sbom -signature" in shown
+
+
+def test_what_a_run_did_not_come_to_is_not_failing(shell: Shell) -> None:
+    ended = failed(app("1"), FailureKind.INTERRUPTED)
+    _, out, _ = shell.diff([app("1")], [ended])
+    assert "unknown: the new run was ended before it came to them (1)" in out
+    _, out, _ = shell.diff([ended], [failed(app("1"))], "--format", "jsonl")
+    assert changes(out) == [("failing", "1")]
+    _, out, _ = shell.diff([ended], [ended], "--format", "jsonl")
+    assert changes(out) == []
 
 
 @pytest.mark.parametrize(

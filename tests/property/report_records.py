@@ -51,7 +51,7 @@ def _platform(number: int, *, there: bool) -> Platform:
 
 
 def _image(registry: str, repository: str, tag: str, at: str, held: Held) -> Record:
-    number, children, missing = held
+    number, children, missing, flags = held
     platforms = tuple(
         _platform(child, there=child not in missing) for child in children
     )
@@ -69,6 +69,9 @@ def _image(registry: str, repository: str, tag: str, at: str, held: Held) -> Rec
         architectures=tuple(sorted(names)),
         platforms=platforms,
         size=None,
+        signed=flags[0],
+        has_sbom=flags[1],
+        has_provenance=flags[2],
         audited_at=at,
     )
 
@@ -100,14 +103,18 @@ def _listing(registry: str, repository: str, pattern: str, at: str, why: Why) ->
     )
 
 
-Held = tuple[int, list[int], frozenset[int]]
+Flags = tuple[bool | None, bool | None, bool | None]
+Held = tuple[int, list[int], frozenset[int], Flags]
 Why = tuple[FailureKind, int | None]
 _held: st.SearchStrategy[Held] = st.tuples(
     st.integers(0, 3),
     st.lists(st.integers(0, 47), max_size=4, unique=True),
     st.frozensets(st.integers(0, 47), max_size=6),
+    st.tuples(*[st.sampled_from([None, None, False, True])] * 3),
 )
-_kinds = st.sampled_from([FailureKind.TIMEOUT, FailureKind.DENIED])
+_kinds = st.sampled_from(
+    [FailureKind.TIMEOUT, FailureKind.DENIED, FailureKind.INTERRUPTED]
+)
 _whys: st.SearchStrategy[Why] = st.sampled_from(
     [
         (FailureKind.TIMEOUT, None),

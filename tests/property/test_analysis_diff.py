@@ -65,6 +65,17 @@ def hidden(record: Record, report: Report, *, ignore_registry: bool) -> bool:
     )
 
 
+def lost(one: Record | None, other: Record | None) -> tuple[str, ...]:
+    if not isinstance(one, ImageRecord) or not isinstance(other, ImageRecord):
+        return ()
+    flags = (
+        ("signature", one.signed, other.signed),
+        ("sbom", one.has_sbom, other.has_sbom),
+        ("provenance", one.has_provenance, other.has_provenance),
+    )
+    return tuple(word for word, had, has in flags if had is True and has is False)
+
+
 def change_of(
     name: str, old_report: Report, new_report: Report, *, ignore_registry: bool
 ) -> Change:
@@ -73,10 +84,17 @@ def change_of(
         case ImageRecord(), ImageRecord():
             if old.digest != new.digest:
                 return Change.MOVED
-            same = old.architectures == new.architectures
+            same = old.architectures == new.architectures and not (
+                lost(old, new) or lost(new, old)
+            )
             return Change.UNCHANGED if same else Change.ALTERED
+        case FailureRecord(failure="interrupted"), FailureRecord(failure=now):
+            same = now == "interrupted"
+            return Change.STILL_FAILING if same else Change.FAILING
         case FailureRecord(), FailureRecord():
             return Change.STILL_FAILING
+        case _, FailureRecord(failure="interrupted"):
+            return Change.UNREACHED
         case _, FailureRecord():
             return Change.FAILING
         case FailureRecord(), ImageRecord():
@@ -154,6 +172,10 @@ def check(
         now = set(is_now.architectures) if both else set()  # type: ignore[union-attr]
         assert one.architectures_gained == tuple(sorted(now - before))
         assert one.architectures_lost == tuple(sorted(before - now))
+        assert one.attachments_lost == lost(was, is_now)
+        assert one.attachments_gained == lost(is_now, was)
+        facets[Facet.UNATTACHED] += bool(lost(was, is_now))
+        facets[Facet.ATTACHED] += bool(lost(is_now, was))
         bigger = [(g.platform, g.old_size, g.new_size) for g in one.grown]
         assert bigger == grown(was, is_now, growth)
         facets[Facet.GAINED] += bool(now - before)

@@ -15,6 +15,7 @@ MAX_OF_EACH = 250
 
 _WORDS = {
     Change.FAILING: "failing now",
+    Change.UNREACHED: "not reached",
     Change.REMOVED: "removed",
     Change.UNLISTED: "not listed",
     Change.MOVED: "moved",
@@ -28,10 +29,11 @@ _WORDS = {
 }
 _MEANINGS = {
     Change.FAILING: "an image or nothing before, a failure now",
+    Change.UNREACHED: "the run was ended before it came to it, so nobody knows",
     Change.REMOVED: "an image before, not in this report",
     Change.UNLISTED: "the list of tags failed, so nobody knows",
     Change.MOVED: "the same tag names another digest",
-    Change.ALTERED: "the same digest, other architectures are there",
+    Change.ALTERED: "the same digest, other architectures or attachments are there",
     Change.ADDED: "an image that was not in the earlier report",
     Change.RELISTED: "the earlier report could not list it",
     Change.HEALED: "a failure before, an image now",
@@ -41,6 +43,7 @@ _MEANINGS = {
 }
 _TONES = {
     Change.FAILING: "bad",
+    Change.UNREACHED: "warn",
     Change.REMOVED: "bad",
     Change.UNLISTED: "warn",
     Change.MOVED: "accent",
@@ -70,7 +73,10 @@ class Class:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changed:
-    """A reference that is not as it was. `growth` is in bytes, where known."""
+    """A reference that is not as it was. `growth` is in bytes, where known.
+
+    `gains` are architectures and attachments, with a plus, or a minus if lost.
+    """
 
     reference: str
     change: Change
@@ -78,7 +84,7 @@ class Changed:
     tone: str
     what: str
     growth: int | None
-    architectures: tuple[str, ...]
+    gains: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,8 +135,8 @@ def _changed(one: Difference) -> Changed:
     growth = None
     if one.old and one.new and one.old.size is not None and one.new.size is not None:
         growth = one.new.size - one.old.size
-    signed = [f"+{name}" for name in one.architectures_gained]
-    signed += [f"\u2212{name}" for name in one.architectures_lost]
+    gained = (*one.architectures_gained, *one.attachments_gained)
+    lost = (*one.architectures_lost, *one.attachments_lost)
     return Changed(
         reference=one.reference,
         change=one.change,
@@ -138,7 +144,7 @@ def _changed(one: Difference) -> Changed:
         tone=_TONES.get(one.change, "plain"),
         what=_what(one),
         growth=growth,
-        architectures=tuple(signed),
+        gains=(*(f"+{name}" for name in gained), *(f"\u2212{name}" for name in lost)),
     )
 
 
