@@ -5,12 +5,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint types unit lowest format bench clean
+.PHONY: help demo test lint types unit fuzz lowest format bench clean
 
 help:
 	@echo "make demo   run a local registry and audit it"
 	@echo "make test   lint, type check and all tests"
 	@echo "make unit   the tests that need no other program"
+	@echo "make fuzz   let coverage lead random inputs into every parser"
 	@echo "make lowest the same with the oldest versions of the dependencies"
 	@echo "make bench  measure auditor and its peers on a registry here (takes minutes)"
 	@echo "make clean  remove what make has made"
@@ -27,6 +28,7 @@ unit: $(VENV)/.dev
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive auditor
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
@@ -47,6 +49,11 @@ $(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@ $(VENV)/.demo
+
+# Coverage-guided, a minute for each parser: what it finds is in a file crash-...
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
+	$(BIN)/python -m tests.fuzz all -max_total_time=60
 
 # The tests that need no other program, with the oldest versions that pyproject.toml allows.
 lowest:

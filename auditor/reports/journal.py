@@ -24,6 +24,7 @@ import orjson
 
 from auditor.errors import LockedError, OutputError
 from auditor.records import SCHEMA
+from auditor.safe_text import safe_text
 
 log = logging.getLogger("auditor.report")
 
@@ -184,7 +185,7 @@ def _holder(fd: int) -> str:
     who = _journal_line(lines[1:], "resumed") or _journal_line(lines, "journal")
     if who is None:
         return "another run has just begun to write it"
-    return (
+    return safe_text(
         f"another run writes it: process {who.get('pid')} on {who.get('host')},"
         f" since {who.get('since')}"
     )

@@ -67,7 +67,9 @@ def _read(line: bytes, start: int) -> tuple[Span, bool] | None:
         kind, reference = read["kind"], read["reference"]
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return None
-    if kind not in _ONE_LINE | _ROWS or not isinstance(reference, str):
+    if not isinstance(kind, str) or not isinstance(reference, str):
+        return None
+    if kind not in _ONE_LINE | _ROWS:
         return None
     names_one = read.get("tag") is not None or read.get("digest") is not None
     span = Span(

@@ -1,0 +1,482 @@
+"""Every parser of what strangers write, each as a function of bytes.
+
+A target gives nothing back and raises nothing, unless there is a bug: what a parser
+says that it raises is caught here, and what it gives is looked at. `seeds` are inputs
+that get far; `tests/property/test_every_parser.py` damages them, `python -m tests.fuzz`
+lets coverage lead the way.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import tempfile
+import tomllib
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from multidict import CIMultiDict
+
+from auditor.analysis.check.policy_file import read_policy
+from auditor.config.resolve import resolve
+from auditor.errors import AuditorError, Failure, ProtocolError, UsageError
+from auditor.protocol import content_size, since
+from auditor.protocol.address import address_class
+from auditor.protocol.allowance import allowance_of
+from auditor.protocol.answer import Answer
+from auditor.protocol.attachments import of_manifest
+from auditor.protocol.backoff import RETRY_AFTER_CAP_S, retry_after_s
+from auditor.protocol.challenge import parse_challenges, preferred
+from auditor.protocol.docker_config import parse_docker_config
+from auditor.protocol.document import read_document
+from auditor.protocol.error_body import error_codes, error_sentence
+from auditor.protocol.helper_answer import parse_helper_answer
+from auditor.protocol.image_config import parse_image_config
+from auditor.protocol.key_set import KeySet
+from auditor.protocol.link import next_page
+from auditor.protocol.list_target import parse_list_target
+from auditor.protocol.manifest import parse_manifest
+from auditor.protocol.masking import mask_secrets, mask_userinfo
+from auditor.protocol.media_types import MANIFEST_TYPES, SIGNED_SCHEMA1
+from auditor.protocol.platform import read_platform
+from auditor.protocol.products import Product
+from auditor.protocol.products.dtr import Dtr
+from auditor.protocol.products.gitea import Gitea
+from auditor.protocol.products.gitlab import GitLab
+from auditor.protocol.products.harbor import Harbor
+from auditor.protocol.products.hub import Hub
+from auditor.protocol.products.quay import Quay
+from auditor.protocol.proxy import read_proxies
+from auditor.protocol.realm import check_realm, token_url
+from auditor.protocol.redirect import follow
+from auditor.protocol.reference import parse_reference, parse_selector
+from auditor.protocol.registry_name import namespace_name, registry_name
+from auditor.protocol.repository_pattern import RepositoryPattern
+from auditor.protocol.scope import parse_scope
+from auditor.protocol.semver import parse_constraint, parse_version
+from auditor.protocol.shard import parse_shard
+from auditor.protocol.tag_version import tag_order
+from auditor.protocol.token import access_of, parse_token_answer
+from auditor.protocol.token_reading import read_token
+from auditor.protocol.token_words import to_json, to_lines
+from auditor.protocol.url import Origin, origin_of
+from auditor.registry.distribution_lists import _read_catalog, _read_tags
+from auditor.registry.http1.answer_reader import AnswerReader
+from auditor.registry.http1.errors import BrokenOffError, NotHttpError
+from auditor.reports.journal import Journal
+from auditor.reports.shard_file import ShardHead, runs
+from auditor.reports.spans import spans
+from auditor.safe_text import safe_text, safe_url
+from auditor.sources.lists.items import Listed
+from auditor.sources.lists.lines import read_lines
+from auditor.sources.lists.reader import read_list
+from auditor.store.coding import unpack
+from tests import documents
+
+HOST = Origin(scheme="https", host="registry.example.com", port=443)
+URL = "https://registry.example.com/v2/team/app/tags/list?n=2"
+NOW = 1_795_399_200.0
+CAP_BYTES = 4096
+SECRET = "s3cret-of-the-fuzzer"
+PRODUCTS: tuple[Product, ...] = (Dtr(), Gitea(), GitLab(), Harbor(), Hub(), Quay())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A parser and what to begin with."""
+
+    run: Callable[[bytes], None]
+    seeds: tuple[bytes, ...]
+
+
+TARGETS: dict[str, Target] = {}
+
+
+def _target(*seeds: object) -> Callable[[Callable[[bytes], None]], None]:
+    """Put a function into the table; seeds are bytes, text, or written as JSON."""
+
+    def put(run: Callable[[bytes], None]) -> None:
+        TARGETS[run.__name__] = Target(run=run, seeds=tuple(map(_bytes, seeds)))
+
+    return put
+
+
+def _bytes(seed: object) -> bytes:
+    if isinstance(seed, bytes):
+        return seed
+    return seed.encode() if isinstance(seed, str) else json.dumps(seed).encode()
+
+
+def _text(data: bytes) -> str:
+    """As arguments, lists and header fields are decoded."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _answer(body: bytes, **fields: str) -> Answer:
+    return Answer(status=200, headers=CIMultiDict(fields), body=body, url=URL)
+
+
+def _is_safe(sentence: str) -> None:
+    assert sentence.isprintable()
+    sentence.encode()
+
+
+@_target(
+    'Bearer realm="https://a.example/token",service="x",scope="repository:a/b:pull"',
+    'Negotiate, Basic realm="a\\"b", Bearer realm=x , error = \'y\'',
+    "NTLM dG9rZW42OA==,, Digest a=b",
+)
+def challenge(data: bytes) -> None:
+    lines = _text(data).split("\n")
+    preferred(parse_challenges(lines))
+
+
+@_target(
+    "registry.example.com:5000/team/app:1.0",
+    "host.example/team/**:v1.*",
+    "[::1]:5000/a@sha256:" + "a" * 64,
+    "docker://alpine",
+    "u:s3cret@host.example/a:1",
+)
+def reference(data: bytes) -> None:
+    text = _text(data)
+    for parse in (parse_reference, parse_selector):
+        try:
+            found = parse(text)
+        except ProtocolError as error:
+            _is_safe(error.detail)
+            continue
+        _is_safe(str(found))
+        if isinstance(found, RepositoryPattern):
+            found.matches_repository("team/app")
+    for read in (parse_list_target, registry_name, namespace_name):
+        with suppress(ProtocolError):
+            read(text)
+
+
+@_target('</v2/_catalog?last=b&n=2>; rel="next"', '<a>;rel=prev,<b>; rel=next; x="y"')
+def link(data: bytes) -> None:
+    with suppress(ProtocolError):
+        found = next_page(_text(data).split("\n"), URL)
+        assert found is None or origin_of(found) == HOST
+
+
+@_target(
+    "https://cdn.example.com/blob?sig=1", "//10.0.0.1/x", "http://[::1]/", "../x#y"
+)
+def redirect(data: bytes) -> None:
+    text = _text(data)
+    with suppress(ProtocolError):
+        found = follow(URL, text, 1)
+        assert origin_of(found.url).scheme == "https"
+        assert found.url.isprintable()
+    safe_url(text)
+
+
+@_target("Https://auth.example.com/token?service=x", "https://127.1/", "http://a@b/")
+def realm(data: bytes) -> None:
+    text = _text(data)
+    with suppress(ProtocolError):
+        checked = check_realm(text, registry=HOST)
+        url = token_url(checked, service=text, scope=None, account="a b")
+        assert origin_of(url).scheme == "https"
+    address_class(text)
+
+
+@_target("http://user:pass@proxy.example:3128", "socks5://x", "10.0.0.0/8,.example.com")
+def proxy(data: bytes) -> None:
+    text = _text(data)
+    for name in ("https_proxy", "HTTPS_PROXY", "NO_PROXY"):
+        repr(read_proxies({"HTTP_PROXY": "http://p:1", name: text}).choose(HOST))
+
+
+@_target(
+    documents.image(),
+    documents.index(),
+    documents.schema1(),
+    documents.raw(documents.image(annotations={"a": "b"})),
+)
+def manifest(data: bytes) -> None:
+    for said in (None, *sorted(MANIFEST_TYPES)):
+        try:
+            found = parse_manifest(data, said)
+        except ProtocolError as error:
+            _is_safe(error.detail)
+            continue
+        of_manifest("sha256:" + "a" * 64, None, found)
+
+
+@_target(documents.schema1(), documents.image())
+def document(data: bytes) -> None:
+    for asked in (None, "sha256:" + "a" * 64):
+        with suppress(ProtocolError):
+            read_document(
+                data,
+                content_type=SIGNED_SCHEMA1,
+                header_digest="sha256:x",
+                asked_digest=asked,
+            )
+
+
+@_target(
+    {"architecture": "arm64", "os": "linux", "created": "2026-01-01T00:00:00Z",
+     "config": {"User": "1", "Labels": {"a": "b"}, "Env": ["A=b"], "Cmd": ["x"]},
+     "history": [{"created": "x", "empty_layer": True}], "rootfs": {"diff_ids": []}},
+)  # fmt: skip
+def image_config(data: bytes) -> None:
+    with suppress(ProtocolError):
+        parse_image_config(data)
+
+
+@_target({"token": "a.b.c", "expires_in": 300, "refresh_token": "r"})
+def token_answer(data: bytes) -> None:
+    with suppress(ProtocolError):
+        found = parse_token_answer(data)
+        assert 60 <= found.expires_in_s <= 86_400
+        assert found.token.reveal().isascii()
+
+
+def _jwt(header: object, payload: object) -> str:
+    parts = (base64.urlsafe_b64encode(_bytes(part)) for part in (header, payload))
+    return ".".join(part.decode().rstrip("=") for part in parts) + ".c2ln"
+
+
+CLAIMS = {
+    "access": [{"type": "repository", "name": "a/b", "actions": ["pull"]}],
+    "aud": ["x"], "exp": 1_795_399_300, "iat": 1, "iss": "i", "nbf": 1, "sub": "s",
+}  # fmt: skip
+
+
+@_target(
+    _jwt({"alg": "ES256", "kid": "k"}, CLAIMS), "Bearer abc.def", '{"token":"a.b.c"}'
+)
+def token(data: bytes) -> None:
+    text = _text(data)
+    access_of(text, "a/b")
+    reading = read_token(text, now=NOW)
+    json.dumps(to_json(reading)).encode()
+    for line in to_lines(reading):
+        _is_safe(line)
+
+
+@_target(CLAIMS, {"access": None, "aud": 7}, '{"access":[{"type":"repository(p)"}]}')
+def claims(data: bytes) -> None:
+    token = ".".join(
+        base64.urlsafe_b64encode(part).decode().rstrip("=")
+        for part in (b'{"alg":"ES256"}', data, b"sig")
+    )
+    access_of(token, "a/b")
+    to_lines(read_token(token, now=NOW))
+
+
+@_target({"keys": [{"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"}]}, "-----BEGIN ")
+def token_keys(data: bytes) -> None:
+    with suppress(ProtocolError):
+        KeySet.from_bytes(data)
+
+
+@_target(
+    {"auths": {"https://index.docker.io/v1/": {"auth": "YTpi"}, "h/a": {}},
+     "credHelpers": {"h": "x"}, "credsStore": "y"},
+    {"auths": {"h": {"identitytoken": "t", "username": "u", "password": "p"}}},
+)  # fmt: skip
+def docker_config(data: bytes) -> None:
+    with suppress(UsageError):
+        config = parse_docker_config(data, "config.json")
+        for name in ("docker.io", "h"):
+            repr(list(config.ways(name, "a")))
+
+
+@_target({"Username": "u", "Secret": "s"}, {"Username": "<token>", "Secret": "t"})
+def helper_answer(data: bytes) -> None:
+    with suppress(ProtocolError):
+        repr(parse_helper_answer(data))
+
+
+@_target(
+    "# a list\nhost.example/a:1\nb\n",
+    '{"repository":"a","tags":["1","2"]}\n{"reference":"b"}\n',
+    "repository,tag\na,1\n",
+    "h.example.com:\n  images:\n    a: [1]\n  images-by-tag-regex:\n    b: ^1$\n",
+    '{"apiVersion":"v1","kind":"List","items":[{"kind":"Pod","spec":{"containers":'
+    '[{"image":"a:1"}]}}]}',
+    "apiVersion: v1\nkind: Pod\nspec:\n  containers:\n  - image: a:1\n",
+    "services:\n  web:\n    image: ${REGISTRY:-h.io}/a:1\n",
+    "ARG V=1\nFROM a:${V} AS b\nFROM b\nCOPY --from=c:1 x y\n",
+)
+def list_file(data: bytes) -> None:
+    try:
+        found = list(read_list(read_lines(io.BytesIO(data), "list"), "list"))
+    except UsageError as error:
+        _is_safe(str(error))
+        return
+    for item in found:
+        if not isinstance(item, Listed):
+            _is_safe(item.text)
+            _is_safe(item.detail)
+
+
+@_target(
+    {"errors": [{"code": "DENIED", "message": "no", "detail": {"a": 1}}]},
+    "<html><title>Bad gateway</title></html>",
+    "<Error><Code>AccessDenied</Code></Error>",
+)
+def error_body(data: bytes) -> None:
+    for said in (None, "application/json", "text/html"):
+        _is_safe(error_sentence(data, content_type=said, status=403))
+    error_codes(data)
+
+
+@_target(
+    "100;w=21600", "0;w=60, 5", "Wed, 21 Oct 2026 07:28:00 GMT", "120", "bytes 0-0/7"
+)
+def header_fields(data: bytes) -> None:
+    text = _text(data)
+    allowance_of(CIMultiDict({"RateLimit-Remaining": text, "RateLimit-Limit": text}))
+    wait = retry_after_s(text, response_date=text, now=NOW)
+    assert wait is None or 0 <= wait <= RETRY_AFTER_CAP_S
+    for size in (content_size.content_length(text), content_size.complete_length(text)):
+        assert size is None or 0 <= size < 2**63
+
+
+@_target(
+    {"tags": ["1", None], "manifest": {"sha256:" + "a" * 64: {"tag": ["1"]}}},
+    {"repositories": ["a/b", 7, None], "child": ["x"]},
+    {"results": [{"name": "a", "images": [{"digest": "sha256:" + "a" * 64}]}]},
+    [{"name": "a/b", "tags": [{"name": "1", "push_time": "2026-01-01T00:00:00Z"}]}],
+    {"tags": [{"name": "1", "manifest_digest": "x", "start_ts": 1e300}], "page": 2},
+)
+def list_answer(data: bytes) -> None:
+    answer = _answer(data, Link='</x?y>; rel="next"', X_Next_Page_Start="2")
+    readers: list[Callable[[Answer], object]] = [_read_tags, _read_catalog]
+    readers += [one.read_tags for one in PRODUCTS]
+    readers += [one.read_repositories for one in PRODUCTS]
+    for read in readers:
+        with suppress(ProtocolError):
+            following = getattr(read(answer), "following", None)
+            assert following is None or isinstance(following, str | Failure)
+
+
+@_target(
+    b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"5;x\r\nhello\r\n0\r\nA: b\r\n\r\n",
+    b"HTTP/1.1 100 Continue\r\n\r\n"
+    b"HTTP/1.1 404 No\r\nContent-Encoding: gzip\r\n\r\n\x1f\x8b",
+)
+def http_answer(data: bytes) -> None:
+    for head_only in (False, True):
+        for size in (len(data) or 1, 7):
+            reader = AnswerReader()
+            reader.begin(
+                head_only=head_only, max_bytes=CAP_BYTES, max_error_bytes=CAP_BYTES
+            )
+            with suppress(NotHttpError, BrokenOffError):
+                for start in range(0, len(data), size):
+                    reader.feed(data[start : start + size])
+                reader.end()
+                body = reader.body()
+                assert body is None or len(body) <= CAP_BYTES
+                reader.fields.getall("Link", ())
+
+
+@_target(
+    'workers = 4\nauthfile = "x"\n[registry."h.io"]\nusername = "a"\ntries = 2\n'
+    'password_env = "P"\n[registry."h.io/team"]\nusername = "b"\npassword_file = "f"\n'
+    'since = "7d"\nplatforms = ["linux/amd64"]\nshard = "1/2"\nproxy = "http://p:1"\n'
+)
+def configuration(data: bytes) -> None:
+    try:
+        file = tomllib.loads(data.decode())
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError):
+        return  # which `read_toml` tells; the last is held below
+    told: list[Mapping[str, object]] = [file, {"registry": {"h.io": file}}]
+    for one in told:
+        try:
+            found = resolve(file=one, file_name="a.toml", environment={"P": SECRET},
+                            flags={}, read_file=lambda _: SECRET)  # fmt: skip
+            said = repr(found)
+        except AuditorError as error:
+            said = str(error).replace("\n", "")
+            _is_safe(said)
+        assert SECRET not in said
+    with suppress(AuditorError):
+        read_policy(file, file_name="a.toml", lines={})
+
+
+@_target(
+    "1-pull.*", "7d", "linux/arm/v7", "1/16", "repository:a:pull", ">=1.2 <2 || 3.x"
+)
+def small_grammars(data: bytes) -> None:
+    text = _text(data)
+    readers: tuple[Callable[[str], object], ...] = (
+        since.parse_since, read_platform, parse_shard, parse_scope, parse_constraint,
+    )  # fmt: skip
+    for read in readers:
+        with suppress(ProtocolError, ValueError):
+            read(text)
+    parse_version(text)
+    since.read_time(text)
+    assert tag_order(text) <= tag_order(text)
+
+
+@_target(
+    "Bearer eyJhbGciOiJub25lIn0.e30.x and password=hunter2",
+    "https://u:p@h/x?sig=1",
+    "u:s3cret@h.io/a",
+)
+def masking(data: bytes) -> None:
+    text = _text(data)
+    once = mask_secrets(text)
+    mask_secrets(once)
+    shown = mask_userinfo(text)
+    assert mask_userinfo(shown).count("@") <= text.count("@")
+    _is_safe(safe_text(text))
+
+
+REPORT_LINES = (
+    b'{"schema":1,"kind":"journal","auditor":"0.1.0","settings":{},"since":"x"}\n'
+    b'{"schema":1,"kind":"image","reference":"h/a:1","tag":"1","digest":null}\n'
+    b'{"schema":1,"kind":"platform","reference":"h/a:2","tag":"2","digest":null}\n'
+    b'{"schema":1,"kind":"failure","reference":"x","failure":"interrupted"}\n'
+)
+
+
+@_target(REPORT_LINES.partition(b"\n")[2], b'{"kind":[],"reference":"x"}\n')
+def report_left_over(data: bytes) -> None:
+    for ended in (False, True):
+        for span in spans(io.BytesIO(data), 0, ended=ended):
+            assert 0 < span.size <= len(data)
+
+
+@_target(REPORT_LINES)
+def journal(data: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "out.journal")
+        path.write_bytes(data)
+        with suppress(AuditorError), Journal.locked(path, output="out") as found:
+            assert found.run is None or isinstance(found.run, dict)
+            stream, start = found.records()
+            with stream:
+                list(spans(stream, start, ended=False))
+
+
+@_target(
+    b'{"schema":1,"kind":"shard","auditor":"0.1.0","shard":1,"of":2,"order":"input",'
+    b'"settings":{}}\n0 0 3\n1 2 1\n{"kind":"end","bytes":7,"summary":{}}\n'
+)
+def shard_file(data: bytes) -> None:
+    with suppress(UsageError):
+        ShardHead.read(io.BytesIO(data), "a.shard")
+    with suppress(UsageError):
+        list(runs(io.BytesIO(data), "a.shard"))
+
+
+@_target(b"\x01x\x9c\x03\x00\x00\x00\x00\x01", b"\x00{}")
+def store_row(data: bytes) -> None:
+    for key in (b"", b"k" * 32, data[:32]):
+        assert unpack(data[:1] == b"\x01", data[1:], key, None) in {None, data[1:]}
+        unpack(data[:1], None, key, data)
