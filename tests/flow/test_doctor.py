@@ -364,7 +364,9 @@ async def test_a_ping_that_is_not_found_is_no_verdict_on_a_repository() -> None:
         found = await examined(here, tokens=tokens)
         alone = await examined(here, "", tokens=tokens)
     assert found.named("warning") == ["ping"]
-    assert found["grant"].says == "admin may pull"  # the manifest asked for a token
+    assert (
+        found["grant"].says == "admin is granted pull"
+    )  # the manifest asked for a token
     assert alone["ping"].state == "failed"
     assert "may stand at another host or port" in (alone["ping"].next or "")
 
@@ -452,7 +454,8 @@ async def test_a_grant_that_is_narrowed() -> None:
         found = await examined(here, tokens=tokens)
         assert here.faults.count("GET", MANIFESTS) == 0
     assert found.named("failed") == ["grant"]
-    assert found["grant"].says == "admin may nothing"
+    assert found["grant"].says == "admin is granted nothing"
+    assert found.named("skipped") == ["tls", "tags", "manifest", "referrers"]
 
 
 async def test_a_grant_of_more_than_was_asked_for_is_a_warning() -> None:
@@ -495,9 +498,12 @@ async def test_an_opaque_token_and_basic_show_no_grant() -> None:
 async def test_a_wrong_password_with_basic_is_sent_once() -> None:
     wrong = Account(ADMIN.name, "guess")
     async with lab(simple(NAMES), access=Basic([ADMIN]), login=wrong) as here:
+        alone = await examined(here, "")
+        here.faults.log.clear()
         found = await examined(here)
         sent = [one for one in here.faults.log if "Authorization" in one.headers]
     assert len(sent) == 1  # more lock accounts
+    assert alone.named("failed") == ["catalog"]
     assert found.named("failed") == ["tags"]
     assert f"docker login {here.host}" in (found["tags"].next or "")
 

@@ -57,7 +57,7 @@ def test_a_registry_with_tokens_is_well(stocked: Stocked) -> None:
     assert bad == {"catalog"}
     assert found["ping"].facts["api_version"] == "registry/2.0"
     assert found["challenge"].facts["realm"] == stocked.tokens.realm
-    assert found["grant"].says == "auditor may pull"
+    assert found["grant"].says == "auditor is granted pull"
     assert found["manifest"].facts["digest"] == stocked.digests["team/oci:1.0"]
     assert found["manifest"].facts["head"] is True
     assert found["referrers"].facts["api"] is False

@@ -321,7 +321,7 @@ async def _token_steps(case: Case, plan: Plan, account: Account) -> AsyncIterato
     yield _token(case, text, granted.token, watch.ms)
     yield (step := _grant(case, granted.access))
     if step.state is StepState.FAILED:
-        case.closed = "pull is not granted"
+        case.denied = "pull is not granted"
 
 
 async def _login_alone(case: Case, plan: Plan, account: Account) -> AsyncIterator[Step]:
@@ -425,7 +425,7 @@ def _grant(case: Case, access: Access) -> Step:
     return Step(
         name=StepName.GRANT,
         state=state,
-        says=f"{who} may {actions}",
+        says=f"{who} is granted {actions}",
         next=following,
         facts=_grant_facts(access),
     )

@@ -78,6 +78,7 @@ class Case:
     clock: Clock
     heard: Heard
     closed: str | None = None
+    denied: str | None = None
 
     @property
     def name(self) -> str:

@@ -26,10 +26,11 @@ LATEST = "latest"
 async def content_steps(case: Case) -> AsyncIterator[Step]:
     """The steps from the list of tags on; one request each, two for the manifest."""
     reference = case.reference
-    if reference is None:
+    if reference is None or case.denied:
+        why = case.denied or "that takes a repository"
         for name in (StepName.TAGS, StepName.MANIFEST, StepName.REFERRERS):
-            yield skipped(name, "that takes a repository")
-        yield await _catalog(case, None)
+            yield skipped(name, why)
+        yield await _catalog(case, reference)
         yield _allowance(case)
         return
     with case.timed() as watch:
@@ -56,7 +57,7 @@ async def _first_page(pages: AsyncIterator[Any]) -> Page[Any] | Failure | None:
 
 
 def _is_refused(case: Case, failure: Failure) -> bool:
-    """Whether it is the credential itself that is refused, and not what was asked."""
+    """Whether it is the password itself that is refused, and not what was asked."""
     plan = case.registry.auth.plan.known()
     return failure.status == 401 and plan is not None and plan.scheme is Scheme.BASIC
 
@@ -214,12 +215,15 @@ async def _catalog(case: Case, reference: Reference | None) -> Step:
     with case.timed() as watch:
         page = await _first_page(case.registry.list_repositories(below))
     if isinstance(page, Failure):
+        refused = _is_refused(case, page)
         return Step(
             name=StepName.CATALOG,
-            state=StepState.WARNING,
+            state=StepState.FAILED if refused else StepState.WARNING,
             says=page.detail,
             ms=watch.ms,
-            next=f"without it, {case.name}/*:* cannot be audited: name repositories in"
+            next=advice.after(page, case)
+            if refused
+            else f"without it, {case.name}/*:* cannot be audited: name repositories in"
             " a list (-f), or have the product's API list them (lister, in"
             f' [registry."{case.name}"])',
             facts={"failure": page.kind.value, "status": page.status},
