@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from auditor.cli.extras import needs_extras
+from auditor.cli.standard_streams import reader_may_leave
 from auditor.errors import ExitCode
 
 
@@ -45,6 +46,6 @@ def show_command(*, dataset: str, target: str | None, form: str) -> int:
     from auditor.analysis.answers import Format, write_answer
     from auditor.analysis.history.questions import show
 
-    with show(Path(dataset), target) as answer:
+    with show(Path(dataset), target) as answer, reader_may_leave():
         write_answer(answer, Format(form), sys.stdout)
     return ExitCode.OK

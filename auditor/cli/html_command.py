@@ -44,6 +44,7 @@ def command(
 
     from auditor.analysis.html.page import make_page, write_page
     from auditor.analysis.report_files import check_output
+    from auditor.cli.print_pieces import print_pieces
 
     check_output(output, [*reports, *previous, *([policy] if policy else [])])
 
@@ -54,6 +55,6 @@ def command(
         today=datetime.now(UTC).date(),
     )
     if output == "-":
-        click.echo(page, nl=False)
+        print_pieces([page], output)
     else:
         write_page(output, page)

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 import click
 
+from auditor.cli.standard_streams import reader_may_leave
+
 # One system call for so many lines: some 100 KB.
 LINES_AT_ONCE = 500
 # The most that `--limit` may ask for: no table of so many rows is ever read.
@@ -14,7 +16,8 @@ MAX_ROWS = 1_000_000_000
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """Print lines, many at a time."""
+    """Print lines, many at a time, as long as somebody reads them."""
     iterator = iter(lines)
-    while batch := tuple(itertools.islice(iterator, LINES_AT_ONCE)):
-        click.echo("\n".join(batch))
+    with reader_may_leave():
+        while batch := tuple(itertools.islice(iterator, LINES_AT_ONCE)):
+            click.echo("\n".join(batch))

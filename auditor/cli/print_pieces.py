@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from auditor.cli.print_lines import LINES_AT_ONCE
+from auditor.cli.standard_streams import reader_may_leave
 from auditor.errors import OutputError
 from auditor.reports.whole_file import whole_file
 
@@ -20,8 +21,9 @@ def print_pieces(pieces: Iterable[str], output: str) -> None:
     """
     if output == "-":
         iterator = iter(pieces)
-        while batch := tuple(itertools.islice(iterator, LINES_AT_ONCE)):
-            click.echo("".join(batch), nl=False)
+        with reader_may_leave():
+            while batch := tuple(itertools.islice(iterator, LINES_AT_ONCE)):
+                click.echo("".join(batch), nl=False)
         return
     try:
         with whole_file(Path(output)) as stream:

@@ -8,6 +8,7 @@ import click
 
 from auditor.cli.extras import needs_extras
 from auditor.cli.main import say
+from auditor.cli.standard_streams import reader_may_leave
 from auditor.errors import ExitCode
 
 _EPILOG = """
@@ -36,7 +37,8 @@ def command(*, reports: tuple[str, ...], question: str, form: str) -> int:
     from auditor.analysis.answers import MAX_TABLE_ROWS, Format, write_answer
     from auditor.analysis.query import ask
 
-    with ask(reports, question) as answer:
+    whole = True
+    with ask(reports, question) as answer, reader_may_leave():
         whole = write_answer(answer, Format(form), sys.stdout)
     if not whole:
         say(

@@ -45,6 +45,16 @@ def forget_output() -> None:
 
 
 @contextmanager
+def reader_may_leave() -> Iterator[None]:
+    """End what prints an answer quietly where nobody reads it any more (`| head`)."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        forget_output()
+
+
+@contextmanager
 def output_is_told() -> Iterator[None]:
     """Make an `OutputError` of standard output that cannot be written."""
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,24 @@ async def test_metrics_count_every_rule(place: Path) -> None:
         'auditor_check_violations{audit="m",rule="all.forbid_failures"} 1.0',
         'auditor_check_violations{audit="m",rule="all.max_layers"} 0.0',
     }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["check", "bad.jsonl", "--policy", "p.toml"], 1),
+        (["query", "bad.jsonl", "from range(100000)", "--format", "csv"], 0),
+        (["html", "bad.jsonl", "-o", "-"], 0),
+    ],
+)
+async def test_a_reader_that_leaves_early_changes_nothing(
+    place: Path, arguments: list[str], code: int
+) -> None:
+    (place / "p.toml").write_text("[rules.all]\nforbid_failures = true\n")
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = await auditor(*arguments, stdout=writer, place=place)
+    finally:
+        os.close(writer)
+    assert (done.code, done.said) == (code, [])
