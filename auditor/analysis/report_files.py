@@ -68,6 +68,8 @@ def report_paths(paths: Sequence[str]) -> list[str]:
     for path in paths:
         # Path.glob knows no absolute pattern.
         matches = [path] if Path(path).exists() else glob.glob(path, recursive=True)  # noqa: PTH207
+        if not matches and path == "-":
+            raise UsageError("-: a report is read more than once: name a file")
         if not matches:
             raise UsageError(f"{safe_text(path)}: no such report")
         for match in matches:

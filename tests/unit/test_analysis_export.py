@@ -187,6 +187,26 @@ def test_a_place_that_cannot_be_written_is_told(
         export([report], target=target, output=tmp_path / "file" / "out", tables=TABLES)
 
 
+@pytest.mark.parametrize("target", Target)
+def test_nobody_elses_link_is_written_through(
+    target: Target, report: str, tmp_path: Path
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    out = tmp_path / "out"
+    if target in {Target.CSV, Target.PARQUET}:
+        out.mkdir()
+        links = [out / f"images.{target}", out / f"images.{target}.partial"]
+    else:
+        links = [out, tmp_path / "out.partial"]
+    for link in links:
+        link.symlink_to(victim)
+    export([report], target=target, output=out, tables=["images"], force=True)
+    assert victim.read_text() == "precious"
+    assert not links[0].is_symlink()
+    assert links[0].stat().st_mode & 0o044 == 0o044  # others may read it
+
+
 @pytest.mark.parametrize("target", [Target.DUCKDB, Target.SQLITE])
 def test_a_folder_is_never_replaced_by_a_file(
     target: Target, report: str, tmp_path: Path

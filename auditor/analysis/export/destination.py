@@ -1,11 +1,18 @@
-"""Files that appear under their names only when they are whole."""
+"""Files that appear under their names only when they are whole.
+
+DuckDB and SQLite open files by their names, so what `reports.whole_file` does with a
+stream is not enough: a name beside the file could be a link of somebody else. They
+write into a folder that nobody else can enter.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
+import sqlite3
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import duckdb
@@ -24,22 +31,32 @@ def whole_files(files: list[Path], *, force: bool) -> Iterator[list[Path]]:
     for file in files:
         if file.is_dir() or (file.exists() and not force):
             raise UsageError(f"{safe_text(str(file))}: exists; --force replaces it")
-    partials = [file.with_name(f"{file.name}.partial") for file in files]
-    with _cannot_be_written(partials):
-        try:
-            for partial in partials:
-                partial.parent.mkdir(parents=True, exist_ok=True)
-                partial.unlink(missing_ok=True)
-            yield partials
-            for partial in partials:
-                _make_durable(partial)
-            for partial, file in zip(partials, files, strict=True):
-                partial.replace(file)
-            for folder in {file.parent for file in files}:
-                _make_durable(folder)
-        finally:
-            for partial in partials:
-                partial.unlink(missing_ok=True)
+    partials: dict[Path, Path] = {}
+    with _cannot_be_written(partials), ExitStack() as folders:
+        for file in files:
+            partials[folders.enter_context(_private_folder(file.parent)) / "new"] = file
+        yield list(partials)
+        for partial in partials:
+            _make_durable(partial)
+        for partial, file in partials.items():
+            partial.replace(file)
+        for folder in {file.parent for file in files}:
+            _make_durable(folder)
+
+
+@contextmanager
+def _private_folder(parent: Path) -> Iterator[Path]:
+    """A folder of this user's only, in the file system of the file, removed at the end.
+
+    What is killed leaves it behind; its name begins with a dot.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder = tempfile.TemporaryDirectory(prefix=".auditor-", dir=parent)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(parent)) from None
+    with folder as name:
+        yield Path(name)
 
 
 def _make_durable(path: Path) -> None:
@@ -51,20 +68,28 @@ def _make_durable(path: Path) -> None:
 
 
 @contextmanager
-def _cannot_be_written(partials: list[Path]) -> Iterator[None]:
+def _cannot_be_written(partials: dict[Path, Path]) -> Iterator[None]:
+    """Names the file that a person knows, not where it was written to."""
     try:
         yield
     except OSError as error:
-        name = error.filename or partials[0]
-        reason = error.strerror or str(error)
-        raise OutputError(f"{safe_text(str(name))}: {reason}") from None
+        name = error.filename or next(iter(partials.values()), "")
+        file = partials.get(Path(os.fsdecode(name)), name)
+        raise _error(file, error.strerror or str(error)) from None
+    except sqlite3.Error as error:
+        raise _error(next(iter(partials.values())), str(error)) from None
     except duckdb.IOException as error:
         # DuckDB raises the same for reports that it cannot read.
-        for partial in partials:
+        for partial, file in partials.items():
             if str(partial) in str(error):
-                reason = safe_text(_reason(str(error)))
-                raise OutputError(f"{safe_text(str(partial))}: {reason}") from None
+                raise _error(file, _reason(str(error))) from None
         raise
+
+
+def _error(file: object, reason: str) -> OutputError:
+    return OutputError(
+        f"{safe_text(str(file))}: cannot be written: {safe_text(reason)}"
+    )
 
 
 def _reason(text: str) -> str:

@@ -16,7 +16,6 @@ from auditor.analysis.connection import quoted
 from auditor.analysis.export.destination import whole_files
 from auditor.analysis.export.tables import Table, flat_tables, nested_tables
 from auditor.analysis.report_files import open_reports
-from auditor.errors import OutputError
 
 # Rows that are handed from DuckDB to SQLite at once: some MB.
 ROWS_AT_ONCE = 10_000
@@ -92,17 +91,14 @@ def _duckdb(connection: Connection, names: Sequence[str], files: list[Path]) -> 
 def _sqlite(connection: Connection, names: Sequence[str], files: list[Path]) -> None:
     # DuckDB's own SQLite extension would have to be downloaded.
     (file,) = files
-    try:
-        with closing(sqlite3.connect(file, isolation_level=None)) as database:
-            # The file is worth nothing until it is renamed: no journal is needed.
-            database.execute("PRAGMA journal_mode = OFF")
-            database.execute("PRAGMA synchronous = OFF")
-            database.execute("BEGIN")
-            for table in flat_tables(connection, names):
-                _fill(database, connection, table)
-            database.execute("COMMIT")
-    except sqlite3.Error as error:
-        raise OutputError(f"{file}: cannot be written: {error}") from None
+    with closing(sqlite3.connect(file, isolation_level=None)) as database:
+        # The file is worth nothing until it is renamed: no journal is needed.
+        database.execute("PRAGMA journal_mode = OFF")
+        database.execute("PRAGMA synchronous = OFF")
+        database.execute("BEGIN")
+        for table in flat_tables(connection, names):
+            _fill(database, connection, table)
+        database.execute("COMMIT")
 
 
 def _fill(database: sqlite3.Connection, source: Connection, table: Table) -> None:

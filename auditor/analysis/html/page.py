@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -18,6 +16,7 @@ from auditor.analysis.html.space import NARROW, WIDE, read_space
 from auditor.analysis.html.template import render
 from auditor.analysis.html.violations import read_violations
 from auditor.errors import OutputError
+from auditor.reports.whole_file import whole_file
 from auditor.version import __version__
 
 
@@ -62,18 +61,8 @@ def make_page(
 
 def write_page(path: str, page: str) -> None:
     """Write the file whole or not at all; raises `OutputError`."""
-    target = Path(path)
     try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        partial = Path(name)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-                file.write(page)
-            # mkstemp's files are private; a page is to be read by others.
-            partial.chmod(0o644)
-            partial.replace(target)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+        with whole_file(Path(path)) as stream:
+            stream.write(page.encode())
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
