@@ -19,7 +19,7 @@ from auditor.protocol.address import (
     is_loopback_host,
 )
 from auditor.protocol.scope import Scope
-from auditor.protocol.url import Origin, check_url, origin_of
+from auditor.protocol.url import Origin, canonical_scheme, check_url, origin_of
 from auditor.safe_text import safe_url
 
 __all__ = [
@@ -39,13 +39,15 @@ _OWN_KIND = frozenset({AddressClass.LOOPBACK, AddressClass.LINK_LOCAL})
 def check_realm(
     realm: str, *, registry: Origin, allowed_hosts: Collection[str] = ()
 ) -> str:
-    """The realm as it stands, or `ProtocolError(REALM_REFUSED)`.
+    """The realm as it stands, its scheme in small letters, or
+    `ProtocolError(REALM_REFUSED)`.
 
     `allowed_hosts` (lower case, no port) are the user's exceptions to the rule on
     addresses; none of the other rules has one.
     """
     check_url(realm, kind=FailureKind.REALM_REFUSED)
     origin = origin_of(realm)
+    realm = canonical_scheme(realm)
     if "#" in realm:
         raise _refused(realm, "has a fragment")
     if registry.scheme == "https" and origin.scheme != "https":

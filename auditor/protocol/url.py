@@ -73,8 +73,9 @@ def check_url(url: str, *, kind: FailureKind) -> None:
 def resolve(base: str, reference: str, *, kind: FailureKind) -> str:
     """The absolute URL that `reference` means on the page `base` (section 5.2).
 
-    An absolute one is returned as it stands: nothing is decoded or normalised. The
-    fragment, which is not sent, is cut off. `ProtocolError(kind)` as `check_url`.
+    An absolute one is returned as it stands but for its scheme (`canonical_scheme`):
+    nothing is decoded or normalised. The fragment, which is not sent, is cut off.
+    `ProtocolError(kind)` as `check_url`.
     """
     check_url(reference, kind=kind)
     if not _SCHEME.match(reference):
@@ -84,7 +85,14 @@ def resolve(base: str, reference: str, *, kind: FailureKind) -> str:
             raise ProtocolError(
                 f"{safe_url(reference)} cannot be read as a URL", kind
             ) from None
-    return reference.partition("#")[0]
+    return canonical_scheme(reference.partition("#")[0])
+
+
+def canonical_scheme(url: str) -> str:
+    """The URL with its scheme in small letters (section 3.1): `HTTPS:` is `https:`,
+    also for whoever compares with that."""
+    scheme, colon, rest = url.partition(":")
+    return f"{scheme.lower()}{colon}{rest}"
 
 
 def _refuse_origin(url: str, kind: FailureKind) -> NoReturn:

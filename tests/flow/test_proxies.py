@@ -117,6 +117,26 @@ async def test_the_proxy_s_own_password_goes_to_the_proxy_only(
     assert PAIR not in repr(outcome)
 
 
+@pytest.mark.parametrize("scheme", ["https", "httPs", "HTTPS"])
+async def test_a_scheme_in_capitals_does_not_lead_the_proxy_s_password_to_a_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    """The proxy knows who asks; its password was sent through the tunnel as well."""
+    authority = Authority(tmp_path)
+    tls = authority.server(REGISTRY)
+    async with behind_proxy(tls=tls, tokens=service()) as (here, through):
+        monkeypatch.setenv("HTTPS_PROXY", f"http://me:hunter2@{through.address}")
+        to = f"{scheme}://{REGISTRY}/v2/team/app/manifests/2"
+        here.faults.on("GET", "*/manifests/1", Answer(307, {"Location": to}))
+        realm = f'Bearer realm="{scheme}://{REGISTRY}/token",service="sandbox"'
+        here.faults.on("GET", "/v2/", Answer(401, {"WWW-Authenticate": realm}))
+        outcome = await here.audit(here.ref(NAMES[0]), ca_file=str(authority.file))
+        assert here.faults.count("GET", "*/manifests/2") == 1
+        for one in here.faults.log:
+            assert "Proxy-Authorization" not in one.headers
+    assert outcome.kinds == ["image"]
+
+
 @pytest.mark.parametrize("over_tls", [False, True])
 async def test_a_proxy_that_wants_a_password_says_so(
     tmp_path: Path, over_tls: bool
