@@ -80,10 +80,14 @@ async def list_tokens(
 
 @dataclass(slots=True, kw_only=True)
 class Totals:
-    """What the answers come to. `allowed` is what no grant is counted for."""
+    """What the answers come to. `allowed` is what no grant is counted for.
+
+    `others` are lines and patterns of the input that failed.
+    """
 
     allowed: tuple[str, ...]
     repositories: int = 0
+    others: int = 0
     pulls: Counter[bool | None] = field(default_factory=Counter)
     failed: Counter[FailureKind] = field(default_factory=Counter)
     beyond: int = 0
@@ -95,7 +99,10 @@ class Totals:
 
     def count(self, granted: Granted) -> None:
         """One more."""
-        self.repositories += 1
+        if granted.repository is None:
+            self.others += 1
+        else:
+            self.repositories += 1
         self.unasked += granted.more_refused
         self.unproven += granted.unproven
         if granted.failure is not None:
@@ -113,7 +120,11 @@ class Totals:
     @property
     def good(self) -> bool:
         """Whether it is known of all of them that the account may pull."""
-        return self.pulls[True] == self.repositories and not self.unproven
+        return (
+            self.pulls[True] == self.repositories
+            and not self.others
+            and not self.unproven
+        )
 
     def lines(self) -> Iterator[str]:
         """The sentences."""
@@ -122,10 +133,13 @@ class Totals:
             (self.pulls[True], "may be pulled from"),
             (self.pulls[False], "may not"),
             (self.pulls[None], "cannot be seen"),
-            (self.failed.total(), "failed"),
+            (self.failed.total() - self.others, "failed"),
         ]
         said = ", ".join(f"{count} {words}" for count, words in states if count)
         yield f"{self.repositories} {what}" + (f": {said}" if said else "")
+        if self.others:
+            many = "line" if self.others == 1 else "lines"
+            yield f"{self.others} {many} of the input failed"
         if self.failed:
             yield "failed: " + _counted(self.failed)
         if self.beyond:

@@ -145,8 +145,11 @@ async def test_a_catalog_that_is_closed_is_a_line_and_the_others_go_on(
         here.faults.on("GET", CATALOG, Answer(404), forever=True)
         said = await ask(here, "**:*", "team/app", tokens=tokens)
     assert [line[0] for line in said.lines] == ["failed", "yes"]
-    assert said.told == ["2 repositories: 1 may be pulled from, 1 failed",
-                         "failed: not_found (1)"]  # fmt: skip
+    assert said.told == [
+        "1 repository: 1 may be pulled from",
+        "1 line of the input failed",
+        "failed: not_found (1)",
+    ]
     assert said.code == 1
 
 

@@ -145,6 +145,8 @@ async def _manifest(case: Case, reference: Reference) -> tuple[Step, str | None]
     elif not told:
         state = StepState.WARNING
         says.append(f"no {DIGEST_HEADER}: HEAD cannot tell whether the tag moved")
+    else:
+        says.append(f"HEAD and {DIGEST_HEADER} work")
     says += [safe_text(warning.detail, 300) for warning in found.warnings if told]
     if found.warnings and state is StepState.OK:
         state = StepState.WARNING
