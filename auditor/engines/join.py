@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from auditor.config import Shape
 from auditor.engines.parts import open_part
+from auditor.engines.unmatched import unmatched
 from auditor.errors import OutputError
-from auditor.reports.combined import combined
+from auditor.reports.combined import combined, with_failures
 from auditor.reports.jsonl import ReportWriter
 from auditor.reports.merge import merged, read_parts
+from auditor.reports.shapes import encoder
 
 # Beside the output: its `.partial` may be that of another run, which can be resumed.
 _SUFFIX = ".merged"
@@ -20,10 +23,15 @@ _SUFFIX = ".merged"
 async def join(names: Sequence[str], output: str) -> dict[str, Any]:
     """Write the report of all parts to `output`; the summary of the whole.
 
+    Patterns that matched nothing in any share are its last records.
+
     Raises `UsageError` for parts that are not all the shares of one audit, and
     `OutputError` for what cannot be written.
     """
     parts = read_parts(names, open_part)
+    whole = combined([part.head.summary for part in parts], output=output)
+    nothing = list(unmatched(whole))
+    encode = encoder(Shape(parts[0].head.settings["shape"]))
     writer = ReportWriter(output)
     final = writer.final
     if final is not None:
@@ -31,10 +39,12 @@ async def join(names: Sequence[str], output: str) -> dict[str, Any]:
     async with writer:
         for record in merged(parts, open_part):
             await writer.write(record)
+        for failure in nothing:
+            await writer.write(encode(failure))
         await writer.commit()
     if final is not None and writer.final is not None:
         _rename(writer.final, final)
-    return combined([part.head.summary for part in parts], output=output)
+    return with_failures(whole, nothing)
 
 
 def _rename(source: Path, target: Path) -> None:

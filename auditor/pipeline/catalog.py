@@ -12,7 +12,7 @@ from auditor.protocol.reference import is_repository
 from auditor.protocol.repository_pattern import RepositoryPattern
 from auditor.registry.lister import Page
 from auditor.registry.registries import Registries
-from auditor.reports.listings import Listing, Listings, ListKind, ListState
+from auditor.reports.listings import Listing, Listings, ListKind
 
 # Statuses with which products close their catalog: to this account (401, 403), or
 # to everybody (401 on Docker Hub and GitLab; 404 and 405 elsewhere).
@@ -92,22 +92,36 @@ def end_of_catalog(end: CatalogEnds) -> Iterator[Failure]:
     listing = end.listing
     listing.suspicious = listing.looks_cut
     if not end.told_here:
+        if end.failure is not None and _is_own(end.failure, listing):
+            yield end.failure
         return
     fine = True
     for failure in mistakes_of_catalog(end.pattern, listing, end.failure):
         fine = False
         yield failure
-    if (
-        fine
-        and listing.chosen
-        and not (end.shared or listing.matched or listing.filtered)
-        and not _troubled(listing)
-    ):
-        yield _failure(
-            FailureKind.NOT_FOUND,
-            f"none of the {listing.tags} tags of {listing.chosen} repositories matches"
-            f" {end.pattern.pattern}",
-        )
+    if fine and not end.shared and listing.matches_nothing:
+        yield nothing_matches(end.pattern, listing)
+
+
+def nothing_matches(pattern: RepositoryPattern, listing: Listing) -> Failure:
+    """The failure of a pattern whose repositories have no tag that matches."""
+    return _failure(
+        FailureKind.NOT_FOUND,
+        f"none of the {listing.tags} tags of {listing.chosen} repositories matches"
+        f" {pattern.pattern}",
+    )
+
+
+def _is_own(failure: Failure, listing: Listing) -> bool:
+    """Whether a catalog broke off for this share and may not have for the others.
+
+    One that is closed is closed to all of them, and one share says so.
+    """
+    return (
+        listing.pages > 0
+        or failure.kind.retryable
+        or failure.kind is FailureKind.INTERRUPTED
+    )
 
 
 def mistakes_of_catalog(
@@ -143,12 +157,6 @@ def mistakes_of_catalog(
             f"none of the {listing.repositories} repositories of {registry} matches"
             f" {pattern.repository}",
         )
-
-
-def _troubled(listing: Listing) -> bool:
-    """Whether lists of tags have failures of their own."""
-    fine = {ListState.COMPLETE, ListState.EMPTY, ListState.SUSPICIOUS}
-    return bool(set(listing.tag_lists) - fine)
 
 
 def _explained(failure: Failure, registry: str) -> Failure:

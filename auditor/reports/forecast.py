@@ -143,7 +143,7 @@ def forecast_lines(forecast: Forecast) -> Iterator[str]:
         )
         yield "      " + ", ".join(_requests_words(host))
         yield from _allowance_words(host)
-    yield from listing_lines(forecast.listings)
+    yield from listing_lines(forecast.listings.to_json(), forecast.listings)
     listed = ", ".join(
         f"{n} {kind}" for kind, n in sorted(forecast.listed.items()) if n
     )

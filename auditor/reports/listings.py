@@ -7,10 +7,10 @@ end, was empty, was denied or looks cut are four different things here.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
-from typing import Any, overload
+from typing import Any, Self, overload
 
 from auditor.errors import FailureKind
 from auditor.protocol.listed import SUSPICIOUS_COUNTS
@@ -114,6 +114,28 @@ class Listing:
             and self.entries in SUSPICIOUS_COUNTS
             and self.total != self.entries
             and not self.checked
+        )
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Self:
+        """What `to_json` made."""
+        told = {one.name: found[one.name] for one in fields(cls)}
+        told["kind"] = ListKind(told["kind"])
+        told["tag_lists"] = Counter(
+            {ListState(key): count for key, count in told["tag_lists"].items()}
+        )
+        return cls(**told)
+
+    @property
+    def matches_nothing(self) -> bool:
+        """Of a list of repositories: whether it is known that no tag is meant in any
+        of those that are chosen."""
+        fine = {ListState.COMPLETE, ListState.EMPTY, ListState.SUSPICIOUS}
+        return (
+            self.state in fine
+            and self.chosen > 0
+            and not (self.matched or self.filtered)
+            and not any(n for state, n in self.tag_lists.items() if state not in fine)
         )
 
     def to_json(self) -> dict[str, Any]:

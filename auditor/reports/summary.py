@@ -11,7 +11,7 @@ from auditor.errors import FailureKind
 from auditor.protocol.allowance import Allowance
 from auditor.protocol.duration import duration_words
 from auditor.records import SCHEMA, FailureRecord, Record
-from auditor.reports.listings import Listings, ListKind, ListState
+from auditor.reports.listings import Listing, Listings, ListKind, ListState
 from auditor.safe_text import safe_text
 
 # Lines about lists that a person reads; the file has them all.
@@ -222,7 +222,7 @@ def summary_lines(summary: Summary) -> list[str]:
             f"{code} {count}" for code, count in tally.warnings.most_common()
         )
         lines.append(f"  warnings: {named}")
-    lines.extend(listing_lines(summary.listings))
+    lines.extend(listing_lines(summary.listings.to_json(), summary.listings))
     sent = ", ".join(
         f"{count} {kind}" for kind, count in sorted(summary.requests.items()) if count
     )
@@ -299,26 +299,28 @@ def _allowance_lines(allowances: Sequence[tuple[str, Allowance]]) -> Iterator[st
         yield line
 
 
-def listing_lines(listings: Listings) -> list[str]:
-    """What was listed, and the lists that may not be whole."""
+def listing_lines(lists: Mapping[str, Any], listings: Sequence[Listing]) -> list[str]:
+    """What was listed, and the lists that may not be whole.
+
+    `lists` are the counts of all, as the summary file has them.
+    """
     lines = []
-    for kind, entries in (
-        (ListKind.REPOSITORIES, "repositories"),
-        (ListKind.TAGS, "tags"),
-    ):
-        lists, pages, found = listings.totals(kind)
-        if lists:
-            states = listings.states(kind)
+    for kind in ListKind:
+        counts = lists[kind]
+        if counts["lists"]:
             odd = "".join(
-                f", {states[state]} {state}"
+                f", {counts[state]} {state}"
                 for state in ListState
-                if state is not ListState.COMPLETE and states[state]
+                if state is not ListState.COMPLETE and counts[state]
             )
             lines.append(
-                f"  lists of {kind}: {lists}, {pages} pages, {found} {entries}{odd}"
+                f"  lists of {kind}: {counts['lists']}, {counts['pages']} pages,"
+                f" {counts['entries']} {kind}{odd}"
             )
-    if filtered := listings.filtered:
+    if filtered := lists[ListKind.TAGS]["filtered"]:
         lines.append(f"      {filtered} tags filtered out")
+    if excluded := sum(listing.excluded for listing in listings):
+        lines.append(f"      {excluded} repositories filtered out")
     lines.extend(suspicious_lines(listings))
     return lines
 
@@ -334,7 +336,7 @@ def _blob_line(blobs: Mapping[str, int]) -> str:
     return f"  blobs: {checked} checked, {', '.join(found) or 'all there'}"
 
 
-def suspicious_lines(listings: Listings) -> Iterator[str]:
+def suspicious_lines(listings: Sequence[Listing]) -> Iterator[str]:
     """The lists that their registry may have cut."""
     suspicious = [one for one in listings if one.state is ListState.SUSPICIOUS]
     for listing in suspicious[:MAX_LINES]:

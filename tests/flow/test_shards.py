@@ -6,8 +6,11 @@ from itertools import chain
 
 import pytest
 
+from auditor.errors import FailureKind
 from auditor.protocol.shard import Shard
-from auditor.sandbox.fault_actions import Answer
+from auditor.records import FailureRecord
+from auditor.reports.listings import ListState
+from auditor.sandbox.fault_actions import Answer, Pass
 from tests.flow.harness import Lab, lab, simple
 
 pytestmark = pytest.mark.anyio
@@ -63,3 +66,17 @@ async def test_a_share_without_a_match_says_nothing_of_the_others() -> None:
     async with lab(simple(["only/one:1"])) as here:
         parts = await shares(here, here.ref("*:*"))
     assert list(chain.from_iterable(parts)) == [here.ref("only/one:1")]
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+async def test_a_catalog_that_broke_off_for_one_share_is_told_by_it(
+    number: int,
+) -> None:
+    shard = Shard(number=number, of=4)
+    async with lab(simple(NAMES)) as here:
+        here.faults.on("GET", "/v2/_catalog", Pass(), Answer(500))
+        outcome = await here.audit(here.ref("*:*"), shard=shard, page_size=4, tries=1)
+    (failure,) = [one for one in outcome.records if isinstance(one, FailureRecord)]
+    assert failure.reference == here.ref("**:*")
+    assert failure.failure is FailureKind.INCOMPLETE_LISTING
+    assert outcome.summary.listings[0].state is ListState.INCOMPLETE

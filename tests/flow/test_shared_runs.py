@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 import orjson
 import pytest
+from aiohttp import web
 
 from auditor.config import Order, Settings, Shape, decisive
 from auditor.engines.cluster import Cluster
@@ -24,14 +25,16 @@ from auditor.engines.shared_run import SharedRun, output_locked
 from auditor.errors import ExitCode, UsageError
 from auditor.pipeline.run import Run
 from auditor.protocol.shard import Shard
+from auditor.reports.combined import combined_lines
 from auditor.reports.report import Report
+from auditor.reports.summary import summary_lines
 from auditor.sandbox.content import Content
 from auditor.sandbox.demo import demo_images, demo_tokens
 from auditor.sandbox.fault_actions import Gate, Hold
 from auditor.sandbox.tokens import Account
 from tests.flow.cluster import cluster
 from tests.flow.commands import auditor
-from tests.flow.harness import MANIFESTS, FakeClock, Lab, lab
+from tests.flow.harness import MANIFESTS, FakeClock, Lab, lab, simple
 from tests.flow.reporting import lines_of, report_to
 
 pytestmark = pytest.mark.anyio
@@ -39,12 +42,23 @@ pytestmark = pytest.mark.anyio
 NOBODY = Account("", "")
 FLAGS: dict[str, Any] = {"no_store": True, "docker_config": False}
 SHARES = 4
+NAMES = [f"team/{name}:{tag}" for name in ("a-1", "a-2", "b-1") for tag in "123"]
+
+
+async def _not_found(_: web.Request) -> web.Response:
+    return web.json_response({"errors": []}, status=404)
 
 
 @asynccontextmanager
 async def demo() -> AsyncIterator[tuple[Lab, tuple[str, ...]]]:
-    """The demo's registry, asked anonymously, and an input of every kind for it."""
-    async with lab(Content.of(demo_images()), tokens=demo_tokens(), login=NOBODY) as it:
+    """The demo's registry, asked anonymously, and an input of every kind for it.
+
+    It closes its catalog as DTR does, and has no API that could stand in for it.
+    """
+    no_api = [web.get("/api/v0/{path:.*}", _not_found)]
+    async with lab(
+        Content.of(demo_images()), tokens=demo_tokens(), login=NOBODY, routes=no_api
+    ) as it:
         catalog = it.ref("library/a*:*")
         yield (
             it,
@@ -93,6 +107,43 @@ async def test_merged_shares_are_the_report_line_by_line(
     assert summary["architectures"] == pytest.approx(told["architectures"])
     assert summary["requests"]["manifest"] == told["requests"]["manifest"]
     assert not list(tmp_path.glob("out.*")), "something is left behind"
+
+
+async def test_a_pattern_for_which_no_share_has_a_tag_is_told(tmp_path: Path) -> None:
+    async with lab(simple(NAMES)) as here:
+        asked = (here.ref("team/a*:nothing"), here.ref("team/*:3"))
+        whole = await report_to(here, tmp_path / "whole", *asked)
+        names = await shares_of(here, tmp_path, *asked)
+    summary = await join(names, str(tmp_path / "out"))
+    *images, failure = lines_of(tmp_path / "out")
+    assert [failure, *images] == lines_of(tmp_path / "whole")
+    assert failure["failure"] == "not_found"
+    told = whole.summary.to_json()
+    for key in ("references", "failures", "listings"):
+        assert summary[key] == told[key]
+
+
+async def test_what_was_listed_is_told_as_by_one_process(tmp_path: Path) -> None:
+    async with lab(simple(NAMES)) as here:
+        asked = here.ref("**:*")
+        rules: dict[str, Any] = {
+            "include": ("[12]",),
+            "exclude_repositories": ("team/b*",),
+        }
+        whole = await report_to(here, tmp_path / "whole", asked, **rules)
+        names = await shares_of(here, tmp_path, asked, **rules)
+    summary = await join(names, str(tmp_path / "out"))
+    told = whole.summary.to_json()
+    assert summary["listings"] == told["listings"]
+    assert summary["lists"]["repositories"] == told["lists"]["repositories"]
+    told_of_lists = [
+        line for line in summary_lines(whole.summary)
+        if "lists of" in line or "filtered out" in line
+    ]  # fmt: skip
+    assert len(told_of_lists) == 4
+    assert [one for one in combined_lines(summary) if one in told_of_lists] == (
+        told_of_lists
+    )
 
 
 async def test_shares_in_the_order_of_completion_hold_the_same(tmp_path: Path) -> None:
