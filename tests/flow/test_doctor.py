@@ -596,8 +596,14 @@ async def test_head_and_the_digest_are_tried() -> None:
         bare = Edit(headers={"Docker-Content-Digest": None})
         here.faults.on("*", MANIFESTS, bare, forever=True)
         no_digest = await examined(here)
-    for found in (no_head, no_digest):
+    async with lab(simple(NAMES)) as here:
+        other = Edit(headers={"Docker-Content-Digest": "sha256:" + "0" * 64})
+        here.faults.on("HEAD", MANIFESTS, other, forever=True)
+        differs = await examined(here)
+    for found in (no_head, no_digest, differs):
         assert found.named("warning") == ["manifest"]
+    assert "HEAD says sha256:000" in differs["manifest"].says
+    assert "--no-store" in (differs["manifest"].next or "")
     assert no_head["manifest"].facts["head"] is False
     assert no_digest["manifest"].facts["digest_header"] is False
 

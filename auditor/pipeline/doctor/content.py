@@ -145,7 +145,14 @@ async def _manifest(case: Case, reference: Reference) -> tuple[Step, str | None]
     elif not told:
         state = StepState.WARNING
         says.append(f"no {DIGEST_HEADER}: HEAD cannot tell whether the tag moved")
-    else:
+    elif (other := head.headers.get(DIGEST_HEADER)) not in {None, found.digest}:
+        state = StepState.WARNING
+        says.append(f"HEAD says {safe_text(other or '', 80)}")
+        following = (
+            "look again, the tag may just have moved; if it stays so, the registry's"
+            " HEAD is of no use: audit with --no-store"
+        )
+    elif not found.warnings:
         says.append(f"HEAD and {DIGEST_HEADER} work")
     says += [safe_text(warning.detail, 300) for warning in found.warnings if told]
     if found.warnings and state is StepState.OK:
