@@ -46,9 +46,10 @@ class Processes:
     report: Callable[[Shard], Path]
     tell: Callable[[str], None]
     stdin: Path | None = None
-    program: Sequence[str] = (sys.executable, "-m", "auditor", "audit")
+    program: Sequence[str] = (sys.executable, "-m", "auditor.cli.share_of")
     running: set[Process] = field(default_factory=set)
     _stopped: bool = False
+    _lifeline: int = -1
 
     async def run(self, plan: Plan, ended: Callable[[Share], None]) -> None:
         """Audit the shares of a plan; `ended` is told of each as it ends."""
@@ -60,9 +61,15 @@ class Processes:
                     return
                 ended(await self._share(shard, plan.at_once))
 
-        async with anyio.create_task_group() as group:
-            for _ in range(plan.at_once):
-                group.start_soon(worker)
+        # Each process has the reading end, and ends when nobody has the other one.
+        self._lifeline, ours = os.pipe()
+        try:
+            async with anyio.create_task_group() as group:
+                for _ in range(plan.at_once):
+                    group.start_soon(worker)
+        finally:
+            os.close(ours)
+            os.close(self._lifeline)
 
     def stop(self, number: signal.Signals) -> None:
         """Pass a signal on: each process ends in good order, or at once."""
@@ -97,12 +104,13 @@ class Processes:
             flags["resume"] = True
         with _opened(self.stdin or Path(os.devnull)) as stdin:
             process = await anyio.open_process(
-                [*self.program, *words_of(flags)],
+                [*self.program, str(self._lifeline), "audit", *words_of(flags)],
                 stdin=stdin,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 # A terminal's Ctrl-C is for us to pass on, once.
                 start_new_session=True,
+                pass_fds=(self._lifeline,),
             )
         self.running.add(process)
         try:

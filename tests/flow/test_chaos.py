@@ -90,14 +90,14 @@ def _lines(here: Lab, chance: random.Random) -> list[str]:
 
 
 def _kill(process: Process, chance: random.Random) -> None:
-    """SIGKILL for a run; of one with processes, sometimes only for one of these."""
+    """SIGKILL for a run; of one with processes for one of these, for what started
+    them, or for all."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     pids = [int(pid) for pid in children.read_text().split()]
-    if pids and chance.random() < 0.5:
-        doomed = [chance.choice(pids)]
-    else:
-        doomed = [process.pid, *pids]
-    for pid in doomed:
+    doomed = [[process.pid], [process.pid, *pids]]
+    if pids:
+        doomed.append([chance.choice(pids)])
+    for pid in chance.choice(doomed):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 

@@ -33,7 +33,7 @@ from auditor.sandbox.demo import demo_images, demo_tokens
 from auditor.sandbox.fault_actions import Gate, Hold
 from auditor.sandbox.tokens import Account
 from tests.flow.cluster import cluster
-from tests.flow.commands import auditor
+from tests.flow.commands import auditor, running
 from tests.flow.harness import MANIFESTS, FakeClock, Lab, lab, simple
 from tests.flow.reporting import lines_of, report_to
 
@@ -372,6 +372,31 @@ async def test_the_command_shares_a_run_out_over_processes(tmp_path: Path) -> No
     summary = orjson.loads((tmp_path / "sum.json").read_bytes())
     assert summary["references"]["asked"] == len(found)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "sum.json", "whole"]
+
+
+async def test_processes_end_with_what_started_them(tmp_path: Path) -> None:
+    """SIGKILL takes the run away, which cannot pass anything on any more."""
+    async with lab(Content.of(demo_images())) as here:
+        asked = here.ref("library/mysql:*"), here.ref("library/ubuntu:*")
+        await report_to(here, tmp_path / "whole", *asked)
+        done = len(here.faults.log)
+        rule = here.faults.on("GET", MANIFESTS, Hold(), skip=8, forever=True)
+        arguments = ("audit", "--processes", "2", "-o", "out", "--resume", *asked)
+
+        def held() -> list[bool]:
+            """Of each request that is held, whether its client has gone."""
+            log = here.faults.log[done:]
+            return [one.ended is not None for one in log if one.fault is not None]
+
+        async with running(*arguments, place=tmp_path) as process:
+            await here.faults.until(lambda: len(held()) >= 4)
+            process.send_signal(signal.SIGKILL)
+            assert await process.wait() == -signal.SIGKILL
+            await here.faults.until(lambda: all(held()))
+        here.faults.rules.remove(rule)
+        again = await auditor(*arguments, place=tmp_path)
+    assert again.code == 0, again.said
+    assert lines_of(tmp_path / "out") == lines_of(tmp_path / "whole")
 
 
 async def test_a_cluster_that_loses_a_worker_writes_the_whole_report(
