@@ -64,22 +64,32 @@ class TagFilter:
 
 
 class Newest(Generic[Entry]):
-    """The `count` newest of what is put in, by `tag_order`: it holds no more."""
+    """The `count` newest of what is put in, by `tag_order`: it holds no more.
+
+    What is put in twice counts once: lists have duplicates.
+    """
 
     def __init__(self, count: int) -> None:
         self._count = count
         self._heap: list[tuple[TagOrder, int, Entry]] = []
+        self._held: set[str] = set()
         self._put = 0
 
     def put(self, entries: Iterable[Entry]) -> None:
         """Take some more in."""
         for entry in entries:
+            if entry.name in self._held:
+                continue
             self._put += 1
             place = (tag_order(entry.name), self._put, entry)
             if len(self._heap) < self._count:
                 heapq.heappush(self._heap, place)
             elif place > self._heap[0]:
-                heapq.heapreplace(self._heap, place)
+                _, _, oldest = heapq.heapreplace(self._heap, place)
+                self._held.remove(oldest.name)
+            else:
+                continue
+            self._held.add(entry.name)
 
     def newest_first(self) -> Iterator[Entry]:
         """What is left of all that was put in."""

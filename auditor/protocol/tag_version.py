@@ -6,12 +6,13 @@ Tags follow no specification: `1.2.3`, `v1.2`, `1.10-alpine`, `2.0-rc1`, `2.0.0-
 - Numbers with dots, with or without a `v`, are a version; `1.2` is `1.2.0`.
 - Words that announce a release (`rc`, `beta`, ...) make a pre-release, which comes
   before its release (semver.org 2.0.0, section 11). Every other word names a variant,
-  `-alpine` or `-jdk17`, of that release, though by that section it would be a
-  pre-release: so tags are used.
+  `-alpine` or `-jdk17`, of that release: it comes after the pre-releases and before
+  the plain tag, which is what is meant by the newest.
 - One number of six digits and more is a date or a build, not a version. It comes
   before every version, so that a night's build does not hide the releases.
 - Anything else is no version and comes first of all, `latest` behind the others;
   parts that are numbers are compared as numbers, so `build-10` comes after `build-9`.
+  Before all of these come tags that stand for a digest, such as cosign's.
 
 The order is total, and equal only for equal tags.
 """
@@ -21,6 +22,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import IntEnum
+
+from auditor.protocol.digest_tag import is_digest_tag
 
 # In the order of their release. Single letters as in PEP 440: 2.0a1, 2.0b2.
 _PRE_RELEASES = (
@@ -55,10 +58,11 @@ _Piece = tuple[int, int, str]
 class TagClass(IntEnum):
     """What kind of tag it is, in the order of their worth."""
 
-    NAME = 0
-    LATEST = 1
-    NUMBER = 2
-    VERSION = 3
+    DIGEST = 0
+    NAME = 1
+    LATEST = 2
+    NUMBER = 3
+    VERSION = 4
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -66,13 +70,14 @@ class TagOrder:
     """A tag's place. `numbers` are without zeros at their end.
 
     `stage` is the rank of a pre-release, a release's is the highest; `announced` its
-    number. `variant` is the rest.
+    number. `variant` is the rest, and `plain` says that there is none.
     """
 
     tag_class: TagClass
     numbers: tuple[int, ...]
     stage: int
     announced: tuple[int, ...]
+    plain: bool
     length: int
     variant: tuple[_Piece, ...]
     tag: str
@@ -83,12 +88,12 @@ def tag_order(tag: str) -> TagOrder:
     found = _VERSION.fullmatch(tag)
     numbers = found["numbers"] if found else ""
     if found is None or ("." not in numbers and _is_glued(found["rest"])):
-        is_latest = tag.lower() == "latest"
         return TagOrder(
-            tag_class=TagClass.LATEST if is_latest else TagClass.NAME,
+            tag_class=_class_of_name(tag),
             numbers=(),
             stage=_RELEASE,
             announced=(),
+            plain=True,
             length=0,
             variant=natural(tag),
             tag=tag,
@@ -101,10 +106,17 @@ def tag_order(tag: str) -> TagOrder:
         numbers=_trimmed(tuple(map(int, parts))),
         stage=stage,
         announced=announced,
+        plain=not variant,
         length=len(parts),
         variant=natural(variant),
         tag=tag,
     )
+
+
+def _class_of_name(tag: str) -> TagClass:
+    if is_digest_tag(tag):
+        return TagClass.DIGEST
+    return TagClass.LATEST if tag.lower() == "latest" else TagClass.NAME
 
 
 def natural(text: str) -> tuple[_Piece, ...]:

@@ -37,7 +37,7 @@ def test_the_newest_are_the_first_of_all_in_order(
     newest: Newest[ListedTag] = Newest(count)
     for page in pages:
         newest.put(map(ListedTag, page))
-    every = [tag for page in pages for tag in page]
+    every = {tag for page in pages for tag in page}
     expected = sorted(every, key=tag_order, reverse=True)[:count]
     assert [tag.name for tag in newest.newest_first()] == expected
 

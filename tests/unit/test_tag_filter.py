@@ -71,13 +71,14 @@ def test_repositories_are_filtered_by_path_patterns(
         (1, ["2.0"]),
         (3, ["2.0", "1.1", "1.1-rc1"]),
         (5, ["2.0", "1.1", "1.1-rc1", "1.0", "latest"]),
-        (100, ["2.0", "1.1", "1.1-rc1", "1.0", "latest", f"sha256-{HEX}.sig", "main"]),
+        (100, ["2.0", "1.1", "1.1-rc1", "1.0", "latest", "main", f"sha256-{HEX}.sig"]),
     ],
 )
 def test_the_newest_by_version_come_first(count: int, expected: list[str]) -> None:
     newest: Newest[ListedTag] = Newest(count)
     newest.put(map(ListedTag, TAGS[:3]))
     newest.put(map(ListedTag, TAGS[3:]))
+    newest.put(map(ListedTag, TAGS))  # lists have duplicates
     assert [tag.name for tag in newest.newest_first()] == expected
 
 
