@@ -20,7 +20,7 @@ SLOTS = 16
 GO_JOBS = 32
 # Tags that the programs get which do one reference a process.
 SAMPLE = 400
-_REPLAY = Path(__file__).parent / "replay.lua"
+REPLAY = Path(__file__).parent / "replay.lua"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +91,7 @@ def _limit(setting: Setting) -> list[Client]:
         with tempfile.TemporaryFile() as wall:
             return measure(
                 [
-                    *(wrk, "-t1", f"-c{SLOTS}", "-d120s", "-s", str(_REPLAY)),
+                    *(wrk, "-t1", f"-c{SLOTS}", "-d120s", "-s", str(REPLAY)),
                     f"http://{setting.server.host}",
                 ],
                 setting.server,
@@ -119,7 +119,7 @@ def _auditor(setting: Setting) -> list[Client]:
         return measure(
             [
                 *(sys.executable, "-m", "auditor", "audit", "--config", str(config)),
-                *("-f", str(setting.names()), "--output"),
+                *("-f", str(setting.names()), "--workers", str(2 * SLOTS), "--output"),
                 *(str(setting.place / "report.jsonl"), *more),
             ],
             setting.server,
