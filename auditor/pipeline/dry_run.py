@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import anyio
 
-from auditor.config import Settings
+from auditor.config import AttachmentMode, Settings
 from auditor.pipeline.deadline import Deadline
 from auditor.pipeline.entries import Asked, Entry, Expansion
 from auditor.pipeline.expand import expand
@@ -107,4 +107,13 @@ class DryRun:
             all_listed=self._expanded and not self._expansion.cut,
             listings=self._expansion.listings,
             max_requests=self._settings.max_requests,
+            not_counted=_not_counted(self._settings),
         )
+
+
+def _not_counted(settings: Settings) -> list[str]:
+    asks = {
+        "--attachments all": settings.attachments is AttachmentMode.ALL,
+        "--verify-blobs": settings.verify_blobs,
+    }
+    return [option for option, is_given in asks.items() if is_given]

@@ -82,7 +82,8 @@ class Forecast:
     """All of it. `listed` is what the listings have just cost, and would again.
 
     `refused` counts what is in the input and can be no reference, `all_listed` says
-    whether the input was read to its end.
+    whether the input was read to its end. `not_counted` are the options that ask for
+    more of each image than can be known before.
     """
 
     hosts: Sequence[HostForecast]
@@ -92,6 +93,7 @@ class Forecast:
     all_listed: bool
     listings: Listings
     max_requests: int | None = None
+    not_counted: Sequence[str] = ()
 
     @property
     def references(self) -> int:
@@ -120,6 +122,7 @@ class Forecast:
                 str(kind): count for kind, count in sorted(self.listed.items())
             },
             "least_requests": self.least_requests,
+            "not_counted": list(self.not_counted),
             "max_requests": self.max_requests,
             "lists": self.listings.to_json(),
             "listings": [listing.to_json() for listing in self.listings],
@@ -153,6 +156,11 @@ def forecast_lines(forecast: Forecast) -> Iterator[str]:
         f"  at least {forecast.least_requests} requests: images of several platforms,"
         " and configs where they are wanted, take more"
     )
+    if forecast.not_counted:
+        yield (
+            f"  {' and '.join(forecast.not_counted)}: more requests for each image,"
+            " as many as it tells"
+        )
     if forecast.max_requests is not None:
         fits = forecast.least_requests <= forecast.max_requests
         yield (

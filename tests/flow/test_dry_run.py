@@ -9,10 +9,11 @@ import anyio
 import orjson
 import pytest
 
+from auditor.config import AttachmentMode
 from auditor.pipeline.dry_run import DryRun
 from auditor.pipeline.entries import Entry, Refused
 from auditor.registry.open import open_registries
-from auditor.reports.forecast import Forecast
+from auditor.reports.forecast import Forecast, forecast_lines
 from auditor.sandbox.fault_actions import Answer
 from auditor.sources.inputs import items_of
 from auditor.store.digest_store import DigestStore
@@ -99,6 +100,18 @@ async def test_what_is_said_is_what_the_audit_then_asks(tmp_path: Path) -> None:
         assert dict(found.hosts[0].asks) == {"head": 4}
         _, found = await dry_run(here, *names, store=path, immutable_tags=("1.*",))
         assert dict(found.hosts[0].asks) == {"head": 2, "none": 2}
+
+
+async def test_what_cannot_be_counted_is_named() -> None:
+    async with lab(simple(NAMES)) as here:
+        _, plain = await dry_run(here, "app:1.0")
+        _, more = await dry_run(
+            here, "app:1.0", attachments=AttachmentMode.ALL, verify_blobs=True
+        )
+    assert plain.not_counted == []
+    line = "  --attachments all and --verify-blobs: more requests for each image,"
+    assert [one for one in forecast_lines(more) if one.startswith(line)]
+    assert not [one for one in forecast_lines(plain) if "--verify" in one]
 
 
 async def test_filters_count(tmp_path: Path) -> None:
