@@ -59,9 +59,9 @@ def images() -> list[Record]:
     }
     many = [app("team/web", f"1.{minor}") for minor in range(150)]
     return [
-        app("team/app", "big", "5", **both),
+        app("team/app", "big", "5", signed=True, has_sbom=False, **both),
         app("team/app", "small", "6", size=7),
-        app("team/db", "1", "7", warnings=(
+        app("team/db", "1", "7", signed=False, has_sbom=False, warnings=(
             Warn(code=WarningCode.CHILD_MISSING, detail="one is missing"),
         )),
         *many,
@@ -177,6 +177,9 @@ def test_a_table_of_the_page_is_sorted_by_a_click(page: Page) -> None:
         ("repo:team/app", "1 of 155 references", "team/app:big"),
         ("is:failed", "2 of 155 references", "team/gone:1"),
         ("is:warned", "1 of 155 references", "team/db:1"),
+        ("is:signed", "1 of 155 references", "team/app:big"),
+        ("is:unsigned", "1 of 155 references", "team/db:1"),
+        ("is:no-sbom repo:team/db", "1 of 155 references", "team/db:1"),
         ("", "155 references", "team/app:big"),
     ],
 )
@@ -210,6 +213,18 @@ def test_a_cell_of_the_matrix_leads_to_its_images(page: Page) -> None:
     page.go_back()
     page.go_forward()
     assert first_column(page, "references") == ["team/app:big"]
+
+
+def test_a_count_of_what_is_not_attached_leads_to_these_images(page: Page) -> None:
+    rows = page.locator("#trust table").first.locator("tbody tr")
+    assert [row.split() for row in rows.all_inner_texts()] == [
+        ["Signature", "1", "1", "151"],
+        ["SBOM", "0", "2", "151"],
+        ["Provenance", "0", "0", "153"],
+    ]
+    assert first_column(page, "trust")[:2] == ["team/db", "team/app"]
+    rows.nth(1).get_by_role("link").click()
+    assert first_column(page, "references") == ["team/app:big", "team/db:1"]
 
 
 def test_a_tile_of_the_treemap_leads_to_its_repository(page: Page) -> None:
@@ -315,6 +330,11 @@ def hostile_report(folder: Path) -> str:
         }
         one["platforms"][0] |= {"os": text, "architecture": text, "digest": text}
         one["platforms"][0]["layers"] = [{"digest": ARMED, "size": 100}]
+        one["platforms"][0]["base"] = {"name": text, "digest": text}
+        one["platforms"][0]["config"] = {
+            "user": text, "history": 1, "labels": {text: text, ARMED: text},
+        }  # fmt: skip
+        one["signed"] = False
         bad = orjson.loads(orjson.dumps(failure()))
         bad |= {
             "reference": f"{text}/failed",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import html
 import re
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,16 @@ from auditor.analysis.html import references as references_module
 from auditor.analysis.html.ages import read_ages
 from auditor.analysis.html.embed import script_json
 from auditor.analysis.html.lines import open_lines
-from auditor.analysis.html.matrix import read_matrix
+from auditor.analysis.html.matrix import Cell, read_matrix
 from auditor.analysis.html.page import make_page, write_page
 from auditor.analysis.html.references import read_references
 from auditor.analysis.html.source import read_source
 from auditor.analysis.html.space import read_space
 from auditor.analysis.html.template import csp_hash, find_link
+from auditor.analysis.html.trust import read_trust
 from auditor.cli.main import run
 from auditor.errors import OutputError
-from auditor.records import ImageRecord, Layer
+from auditor.records import BaseImage, ConfigFacts, ImageRecord, Layer
 from tests.documents import digest
 from tests.records import EVERYTHING, RECORDS, failure, image, layer, platform
 from tests.reports import write_report
@@ -254,3 +256,47 @@ def test_the_command_writes_a_page(
     assert run(["html", str(tmp_path / "none"), "-o", "-"]) == 2
     assert run(["html", report, "-o", str(tmp_path / "no" / "page.html")]) == 3
     assert digest("e")[:19] in (page_of(tmp_path, *RECORDS))
+
+
+def test_labels_bases_and_what_is_attached_are_counted(tmp_path: Path) -> None:
+    def one(tag: str, team: str | None, base: str, **more: Any) -> ImageRecord:
+        labels = None if team is None else {"team": team}
+        config = ConfigFacts(user=None, history=0, labels=labels)
+        part = platform(config=config, base=BaseImage(name=base, digest=None))
+        arm = replace(part, architecture="arm64")
+        reference = f"r.example.com/team/app:{tag}"
+        return image(reference=reference, tag=tag, platforms=(part, arm), **more)
+
+    records = [
+        one("1", "blue", "debian:12", signed=True),
+        one("2", "blue", "debian:12", signed=False, has_sbom=True),
+        one("3", "red", "alpine:3"),
+        one("4", None, "alpine:3"),
+        replace(one("5", "red", "debian:12"), repository="team/db"),
+    ]
+    with open_lines([write_report(tmp_path / "r.jsonl", records)]) as lines:
+        trust = read_trust(lines)
+    assert [(one.name, one.yes, one.no, one.unknown) for one in trust.coverage] == [
+        ("Signature", 1, 1, 3),
+        ("SBOM", 1, 0, 4),
+        ("Provenance", 0, 0, 5),
+    ]
+    assert trust.is_known
+    (app, db) = trust.repositories.rows
+    assert (app.name, app.cells) == (
+        "team/app",
+        (Cell(images=1, level=2), Cell(images=1, level=4), None),
+    )
+    assert db.cells == (None, None, None)
+    (label,) = trust.labels.rows
+    assert (label.name, label.images, label.values) == ("team", 4, 2)
+    assert (label.most, label.most_images) == ("red", 2)
+    assert [(one.name, one.images, one.repositories) for one in trust.bases.rows] == [
+        ("debian:12", 3, 2),
+        ("alpine:3", 2, 1),
+    ]
+
+
+def test_a_report_of_an_audit_that_did_not_look_says_so(tmp_path: Path) -> None:
+    page = page_of(tmp_path, image())
+    assert "does not say what is attached to images" in page

@@ -29,7 +29,10 @@ _LOAD = """
            failure, stage, status, detail, attempts, audited_at,
            list_max([try_cast(p.created AS TIMESTAMP) FOR p IN platforms]) AS created,
            [w.code FOR w IN warnings] AS warnings,
-           len(attachments) AS attachments
+           signed, has_sbom, has_provenance,
+           list_distinct(flatten([map_entries(p.config.labels) FOR p IN platforms]))
+             AS labels,
+           list_distinct([p.base FOR p IN platforms IF p.base IS NOT NULL]) AS bases
     FROM report.lines"""
 
 _TOTALS = """

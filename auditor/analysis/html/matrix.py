@@ -107,7 +107,7 @@ def read_matrix(lines: Lines) -> Matrix:
                     images=row["images"],
                     failures=row["failures"],
                     cells=tuple(
-                        _cell(
+                        cell(
                             cells.get(
                                 (row["registry"], row["repository"], platform.name), 0
                             ),
@@ -130,7 +130,8 @@ def _by_system(platforms: list[Platform]) -> tuple[Platform, ...]:
     return tuple(ordered)
 
 
-def _cell(images: int, of: int) -> Cell:
+def cell(images: int, of: int) -> Cell:
+    """So many of so many images, none of none."""
     if images >= of:
         return Cell(images=images, level=4 if images else 0)
     # Thirds of the images; one image is never "none", nor all but one "all".

@@ -14,6 +14,7 @@ from auditor.analysis.html.references import read_references
 from auditor.analysis.html.source import read_source
 from auditor.analysis.html.space import NARROW, WIDE, read_space
 from auditor.analysis.html.template import render
+from auditor.analysis.html.trust import read_trust
 from auditor.analysis.html.violations import read_violations
 from auditor.errors import OutputError
 from auditor.reports.whole_file import whole_file
@@ -40,6 +41,7 @@ def make_page(
             "failures": lines.failures(),
             "warnings": lines.warnings(),
             "matrix": read_matrix(lines),
+            "trust": read_trust(lines),
             "ages": read_ages(lines),
             "references": read_references(lines),
         }

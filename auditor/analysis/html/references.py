@@ -1,10 +1,11 @@
 """All references of a report as data for the page's own table.
 
     {"repositories": [NAME...], "digests": [DIGEST...], "platforms": [[NAME...]...],
-     "rows": [[repository, tag, digest, platforms, size, created, failure]...]}
+     "rows": [[repository, tag, digest, platforms, size, created, failure, known]...]}
 
 A number names an element of its list; -1 is none. `created` is a date, `failure` the
-kind of failure or what warnings there are. What repeats stands once.
+kind of failure or what warnings there are, `known` what is attached, as bits: signed,
+not signed, SBOM, none, provenance, none. What repeats stands once.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ _REFERENCES = """
                  size DESC NULLS LAST, reference
         LIMIT {limit})
     SELECT reference, registry, repository, tag, digest, architectures, size,
-           strftime(created, '%Y-%m-%d') AS created, kind, failure, warnings
+           strftime(created, '%Y-%m-%d') AS created, kind, failure, warnings,
+           signed, has_sbom, has_provenance
     FROM shown"""
 
 
@@ -63,6 +65,7 @@ def read_references(lines: Lines) -> References:
             row["size"],
             row["created"],
             _state(row),
+            _attached(row),
         ]
         room -= len(script_json(one)) + 1
         if room < repositories.size + digests.size + platforms.size:
@@ -95,6 +98,15 @@ def _state(row: dict[str, Any]) -> str:
     if row["kind"] == "failure":
         return "failed: " + _text(row["failure"] or "unknown").replace("_", " ")
     return ", ".join(_text(code).replace("_", " ") for code in row["warnings"] or ())
+
+
+def _attached(row: dict[str, Any]) -> int:
+    answers = (row["signed"], row["has_sbom"], row["has_provenance"])
+    return sum(
+        (1 if answer else 2) << 2 * place
+        for place, answer in enumerate(answers)
+        if answer is not None
+    )
 
 
 def _text(text: str) -> str:

@@ -73,9 +73,11 @@
     };
   };
 
+  const ATTACHED = ["signed", "unsigned", "sbom", "no-sbom", "provenance", "no-provenance"];
+
   // A row of the table of references, made when it is shown.
   const rowsOfData = (data) => data.rows.map((one) => {
-    const [repository, tag, digest, platforms, size, created, state] = one;
+    const [repository, tag, digest, platforms, size, created, state, known] = one;
     const name = data.repositories[repository];
     const names = data.platforms[platforms];
     const sha = digest < 0 ? "" : data.digests[digest];
@@ -83,6 +85,7 @@
     const reference = tag === "" ? name : name + joint + tag;
     const failed = state.startsWith("failed: ");
     const is = failed ? ["failed"] : state ? ["image", "warned"] : ["image"];
+    is.push(...ATTACHED.filter((word, bit) => known & (1 << bit)));
     return {
       text: [reference, sha, ...names, state].join(" ").toLowerCase(),
       facts: { repo: [name.toLowerCase()], platform: names.map((n) => n.toLowerCase()), is },
