@@ -57,8 +57,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="auditor-bench-") as name:
         folder = Path(name)
         if given.official:
-            make_official(folder / "old.jsonl")
-            old = new = folder / "old.jsonl"
+            old, new = folder / "old.jsonl", folder / "new.jsonl"
+            make_official(old, new)
         elif given.synthetic:
             old, new = _synthetic(given.synthetic, folder)
         else:
@@ -83,9 +83,10 @@ def _print(old: Path, new: Path, results: Path, only: list[str] | None) -> None:
     threads = os.cpu_count()
     print(
         f"{old.stat().st_size / 1e9:.2f} GB, {threads} cores,"
-        f" Python {platform.python_version()}, DuckDB {duckdb.__version__}\n"
+        f" Python {platform.python_version()}, DuckDB {duckdb.__version__},"
+        f" load {os.getloadavg()[0]:.1f} before\n"
     )
-    print("| command | time | peak memory |\n|---|---:|---:|")
+    print("| command | time and peak memory |\n|---|---:|")
     for shown, arguments in _commands(str(old), str(new), results):
         name = arguments[0]
         if name not in COMMANDS or (only and name not in only):
@@ -94,10 +95,11 @@ def _print(old: Path, new: Path, results: Path, only: list[str] | None) -> None:
         found = _measure(arguments)
         failed = f" (exit {found.code})" if found.code not in {0, 1} else ""
         print(
-            f"| `{shown}`{failed} | {found.seconds:.1f} s | {found.peak_mib:.0f} MiB |",
+            f"| `{shown}`{failed} | {found.seconds:.1f} s, {found.peak_mib:.0f} MiB |",
             flush=True,
         )
         shutil.rmtree(results / "out", ignore_errors=True)
+    print(f"\nload {os.getloadavg()[0]:.1f} after")
 
 
 def _commands(old: str, new: str, results: Path) -> Iterator[tuple[str, list[str]]]:
@@ -122,13 +124,11 @@ def _commands(old: str, new: str, results: Path) -> Iterator[tuple[str, list[str
             [*export, target, "--table", "images"],
         )
     yield "history add DATASET OLD", ["history", "add", history, old]
-    if old != new:
-        yield "history add DATASET NEW", ["history", "add", history, new]
+    yield "history add DATASET NEW", ["history", "add", history, new]
     yield "history show DATASET REPOSITORY", [*show, tag.rpartition(":")[0]]
     yield "history show DATASET REFERENCE", [*show, tag]
     yield "html REPORT", ["html", new, "-o", page]
-    if old != new:
-        yield "html NEW --previous OLD", ["html", new, "--previous", old, "-o", page]
+    yield "html REPORT --previous OLD", ["html", new, "--previous", old, "-o", page]
 
 
 def _samples(report: str) -> tuple[str, str]:

@@ -1,14 +1,16 @@
 """The report of all Docker Official Images, audited from the sandbox's registry.
 
-    python -m bench.official_report official.jsonl
+    python -m bench.official_report official.jsonl [next-night.jsonl]
 
 9,849 tags of 144 repositories; names, tags and platforms are real, layers made up.
+Before the second night a few tags move, go and come, as rules in this file say.
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 from auditor.sandbox.access import Open
@@ -17,27 +19,56 @@ from auditor.sandbox.official import official_images
 from auditor.sandbox.registry import registry_app
 from auditor.sandbox.server import serve_in_thread
 
+# Of the tags, in order, every so many moves to another image, goes, or gets a twin.
+MOVES, GOES, COMES = 50, 499, 397
+
 
 def main() -> None:
-    (output,) = map(Path, sys.argv[1:])
-    make(output)
-    print(f"{output}: {output.stat().st_size / 1e6:.0f} MB")
+    nights = [Path(name) for name in sys.argv[1:]]
+    make(*nights)
+    for output in nights:
+        print(f"{output}: {output.stat().st_size / 1e6:.0f} MB")
 
 
-def make(output: Path) -> None:
-    """Serve every official image on the loopback interface and audit them all."""
-    images = tuple(official_images())
-    with serve_in_thread(registry_app(Content.of(images), access=Open())) as url:
+def make(first: Path, second: Path | None = None) -> None:
+    """Serve every official image on the loopback interface and audit them all.
+
+    A `second` report is of the same registry, one night later.
+    """
+    content = Content.of(official_images())
+    with serve_in_thread(registry_app(content, access=Open())) as url:
         host = url.removeprefix("http://")
-        names = sorted({image.repository for image in images})
-        subprocess.run(
-            [
-                *(sys.executable, "-m", "auditor", "audit", "--output", str(output)),
-                *(f"{host}/{name}:*" for name in names),
-            ],
-            check=True,
-            stderr=subprocess.DEVNULL,
-        )
+        names = sorted(content.repositories)
+        _audit(first, [f"{host}/{name}:*" for name in names])
+        if second is not None:
+            next_night(content)
+            _audit(second, [f"{host}/{name}:*" for name in names])
+
+
+def _audit(output: Path, references: list[str]) -> None:
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "auditor", "audit", "--no-store"),
+            *("--output", str(output), *references),
+        ],
+        check=True,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def next_night(content: Content) -> None:
+    """Change tags: one in `MOVES` takes its neighbour's image, and so on."""
+    number = 0
+    for name in sorted(content.repositories):
+        tags = content.repositories[name].tags
+        for before, tag in pairwise(sorted(tags)):
+            number += 1
+            if number % GOES == 0:
+                del tags[tag]
+            elif number % MOVES == 0 and before in tags:
+                tags[tag] = tags[before]
+            elif number % COMES == 0:
+                tags[f"{tag}-again"] = tags[tag]
 
 
 if __name__ == "__main__":
