@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.protocol.challenge import Challenge
@@ -14,6 +14,7 @@ from auditor.records import Access, AccessState, CredentialSource
 from auditor.registry.authorization import ANONYMOUS, Authorization
 from auditor.registry.clock import Clock
 from auditor.registry.credentials import Credentials, Found
+from auditor.registry.login_trial import LoginTrial
 from auditor.registry.plan import HostPlan, Plan, Scheme
 from auditor.registry.token_service import TokenService, basic_header
 from auditor.registry.tokens import HeldToken, TokenKey, TokenStore
@@ -29,12 +30,14 @@ REFUSED_LOGIN_S = 60.0
 class Account:
     """Somebody who asks: a login, or nobody (null), and the tokens' source for them.
 
-    `asked_at` (monotonic seconds) is when the helper was, if there is one.
+    `asked_at` (monotonic seconds) is when the helper was, if there is one; `trial` is
+    that of a password that is sent to the registry itself.
     """
 
     found: Found | None
     service: TokenService
     asked_at: float
+    trial: LoginTrial = field(default_factory=LoginTrial)
 
     @property
     def login(self) -> Login | None:
@@ -193,6 +196,7 @@ def _basic(account: Account) -> Authorization | Failure:
         return Authorization(
             header=basic_header(login),
             fixed=True,
+            trial=None if account.trial.accepted else account.trial,
             access=Access(
                 state=AccessState.UNVERIFIABLE,
                 actions=(),

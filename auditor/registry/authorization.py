@@ -9,6 +9,7 @@ from auditor.errors import Failure
 from auditor.protocol.challenge import Challenge
 from auditor.protocol.scope import Scope
 from auditor.records import Access, AccessState
+from auditor.registry.login_trial import LoginTrial
 from auditor.registry.tokens import HeldToken, TokenKey
 
 
@@ -18,6 +19,7 @@ class Authorization:
 
     `token`, `key` and `scope` are those of a token that can be renewed; `fixed` says
     that there is no other than this: a password, or a token that was given as it is.
+    `trial` is that of a password which was not accepted yet.
     """
 
     header: str | None
@@ -26,6 +28,7 @@ class Authorization:
     key: TokenKey | None = None
     scope: Scope | None = None
     token: HeldToken | None = None
+    trial: LoginTrial | None = None
 
     def age_s(self, now: float) -> float | None:
         """Seconds since its token was asked for; null without a token."""

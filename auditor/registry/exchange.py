@@ -26,6 +26,7 @@ from auditor.registry.authorization import Authorization, Authorizer
 from auditor.registry.breaker import SILENCE, Breaker, Probe, Verdict
 from auditor.registry.clock import Clock
 from auditor.registry.limits import Limits
+from auditor.registry.login_trial import LoginTrial
 from auditor.registry.politeness import Politeness
 from auditor.registry.retry_budget import RetryBudget
 from auditor.registry.transport import Transport
@@ -131,6 +132,7 @@ class Exchange:
                 return ready if ready.attempts else replace(ready, attempts=attempt)
             authorization, sent_at = ready
             attempt += 1
+            outcome: Answer | Failure | None = None
             try:
                 self._counts.sent[kind] += 1
                 outcome = await self._transport.request(
@@ -143,6 +145,7 @@ class Exchange:
                 )
             finally:
                 self._politeness.release()
+                _end_trial(authorization, outcome)
             self._note(kind, outcome)
             if isinstance(outcome, Answer) and is_good(outcome, wanted):
                 # What `decide` says of nearly every answer, without its detours.
@@ -230,8 +233,27 @@ class Exchange:
             elif limits.active and (refusal := limits.take(manifest=manifest)):
                 self._politeness.release()
                 return refusal
+            elif authorization is not None and authorization.trial is not None:
+                return await self._tried(authorization, authorization.trial)
             else:
                 return authorization, had_at
+
+    async def _tried(
+        self, authorization: Authorization, trial: LoginTrial
+    ) -> tuple[Authorization, float] | Failure:
+        """A slot for a login that is on trial, when it is its turn; the one that is
+        held is given back."""
+        self._politeness.release()
+        refused = await trial.begin()
+        if refused is not None:
+            return refused
+        if trial.accepted:
+            authorization = replace(authorization, trial=None)
+        try:
+            return authorization, await self._politeness.acquire()
+        except BaseException:
+            _end_trial(authorization, None)
+            raise
 
     def _note(self, kind: RequestKind, outcome: Answer | Failure) -> None:
         self._limits.learn(outcome)
@@ -329,6 +351,13 @@ def _sent(
         authenticated_again=asked_again,
         elsewhere=elsewhere,
     )
+
+
+def _end_trial(
+    authorization: Authorization | None, outcome: Answer | Failure | None
+) -> None:
+    if authorization is not None and authorization.trial is not None:
+        authorization.trial.end(outcome)
 
 
 def _is_elsewhere(outcome: Answer | Failure, url: str) -> bool:

@@ -6,8 +6,9 @@ import pytest
 
 from auditor.errors import FailureKind, Stage
 from auditor.records import AccessState, FailureRecord, ImageRecord
+from auditor.registry.login_trial import MAX_REFUSALS
 from auditor.sandbox.access import Basic
-from auditor.sandbox.fault_actions import Answer, Edit
+from auditor.sandbox.fault_actions import Answer, Edit, Gate, Hold
 from auditor.sandbox.tokens import ANONYMOUS, Account
 from tests.flow.harness import (
     ADMIN,
@@ -156,6 +157,39 @@ async def test_basic_with_a_wrong_password_is_not_tried_again() -> None:
         failure = (await here.audit(here.ref("team/app:1"))).failure
         assert here.faults.count("GET", MANIFESTS) == 1
     assert (failure.failure, failure.status) == (FailureKind.DENIED, 401)
+
+
+async def test_a_wrong_password_for_basic_does_not_lock_the_account() -> None:
+    names = [f"team/app-{number}:1" for number in range(20)]
+    wrong = Account("robot", "guess")
+    async with lab(simple(names), access=Basic([TEAM]), login=wrong) as here:
+        outcome = await here.audit(*map(here.ref, names))
+        assert here.faults.count("GET", MANIFESTS) == MAX_REFUSALS == 3
+        assert here.faults.peak("GET", MANIFESTS) == 1
+    assert outcome.kinds == ["denied"] * 20
+    last = outcome.records[-1]
+    assert isinstance(last, FailureRecord)
+    assert (last.attempts, last.status) == (0, 401)
+    assert last.detail.endswith(
+        "; 3 requests with this login were refused and none was let in, so it is not"
+        " sent any more"
+    )
+
+
+async def test_a_password_that_was_let_in_once_is_not_held_back() -> None:
+    names = [f"team/app-{number}:1" for number in range(20)]
+    closed = "/v2/team/app-7/manifests/*"
+    async with lab(simple(names), access=Basic([TEAM]), login=TEAM) as here:
+        # A proxy that answers 401 for a part of the registry.
+        here.faults.on("GET", closed, Answer(401), forever=True)
+        gate = Gate()
+        here.faults.on("GET", MANIFESTS, Hold(gate), skip=1, forever=True)
+        async with here.when(lambda: gate.waiting > 2, gate.open):
+            outcome = await here.audit(*map(here.ref, names))
+        first, second = here.faults.requests("GET", MANIFESTS)[:2]
+        assert first.ended is not None
+        assert first.ended < second.began
+    assert outcome.kinds.count("image") == 19
 
 
 async def test_basic_without_a_password_sends_nothing() -> None:
