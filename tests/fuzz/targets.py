@@ -305,7 +305,7 @@ def helper_answer(data: bytes) -> None:
     '[{"image":"a:1"}]}}]}',
     "apiVersion: v1\nkind: Pod\nspec:\n  containers:\n  - image: a:1\n",
     "services:\n  web:\n    image: ${REGISTRY:-h.io}/a:1\n",
-    "ARG V=1\nFROM a:${V} AS b\nFROM b\nCOPY --from=c:1 x y\n",
+    "ARG V=1\nHEREDOC\nFROM a:${V} AS b\nFROM b\nCOPY --from=c:1 x y\n",
 )
 def list_file(data: bytes) -> None:
     try:

@@ -432,6 +432,7 @@ def test_a_dockerfile_gives_the_images_it_begins_from() -> None:
         (b"from alpine", ["1 docker.io/library/alpine:latest"]),
         (b"FROM --platform=x", ["1 ! FROM names no image"]),
         (b"FROM a.io/x\nRUN <<EOF\nFROM y", ["1 a.io/x", "2 ! the here-document EOF"]),
+        (b"FROM a.io/x\nHEREDOC\nHEREDOC EOF", ["1 a.io/x:latest"]),
         (b"# escape=`\nFROM `\r\n a.io/x\r\n", ["2 a.io/x:latest"]),
         (b"FROM a.io/x \\", ["1 a.io/x:latest"]),
         (b"ARG A=$B\nFROM $A", ["2 ! the variable A has no default here"]),

@@ -53,15 +53,15 @@ def read_dockerfile(text: str, name: str) -> Iterator[Item]:
                 for image in _sources(words[1:]):
                     if not image.isdecimal():  # the number of a stage
                         yield from _image(image, {}, stages, shown, place)
-            case "HEREDOC":
+            case "":
                 detail = f"the here-document {words[1]} is never closed"
-                yield malformed(shown, place, detail)
+                yield malformed(f"<<{words[1]}", place, detail)
 
 
 def _instructions(text: str) -> Iterator[tuple[int, list[str]]]:
     """The words of each instruction, and the line it begins on.
 
-    An unclosed here-document is the instruction HEREDOC.
+    An unclosed here-document is an instruction without a name.
     """
     escape = _escape(text)
     words: list[str] = []
@@ -85,7 +85,7 @@ def _instructions(text: str) -> Iterator[tuple[int, list[str]]]:
     if words:
         yield begun, words
     if closes:
-        yield last, ["HEREDOC", closes[0]]
+        yield last, ["", closes[0]]
 
 
 def _escape(text: str) -> str:
