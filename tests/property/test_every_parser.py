@@ -45,7 +45,7 @@ def _damaged(draw: st.DrawFn, seeds: tuple[bytes, ...]) -> bytes:
 def test_only_what_is_documented_is_raised(name: str) -> None:
     target = TARGETS[name]
 
-    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
     @given(_damaged(target.seeds))
     def check(data: bytes) -> None:
         target.run(data)
