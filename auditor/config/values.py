@@ -42,7 +42,8 @@ Reader = Callable[[object], object]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Value:
-    """One kind of value. `wanted` is a noun phrase that says what is right.
+    """One kind of value. `wanted` is a noun phrase that says what is right, and `each`
+    one for a single value of several: a flag that can be repeated.
 
     `typed` reads a value that TOML or a command line library has typed, `text` what
     an environment variable or a flag says. A `path` is made whole by the resolver.
@@ -56,6 +57,7 @@ class Value:
     is_switch: bool = False
     is_path: bool = False
     multiple: bool = False
+    each: str | None = None
 
     def read(self, value: object, *, as_text: bool) -> object:
         """Read a value, or raise `ValueError` with a sentence that says what is right.
@@ -65,6 +67,8 @@ class Value:
         try:
             return (self.text if as_text else self.typed)(value)
         except ValueError:
+            if self.each is not None and isinstance(value, tuple):
+                raise ValueError(f"{self.each} is wanted each time") from None
             raise ValueError(f"{self.wanted} is wanted") from None
 
 
@@ -197,6 +201,7 @@ def several(item: Value) -> Value:
         text=text,
         is_path=item.is_path,
         multiple=True,
+        each=item.wanted,
     )
 
 

@@ -23,6 +23,8 @@ MAX_REFERRERS = 10_000
 MAX_PAGES = 100
 _HEADERS = {"Accept": media_types.OCI_INDEX}
 _NO_API = frozenset({400, 404, 405, 406, 410, 501})
+# Of these, what may be said of one request: of a digest by another algorithm, say.
+_NOT_FOR_THIS_ONE = frozenset({400, 406})
 
 
 class Referrers:
@@ -65,7 +67,8 @@ class Referrers:
             )
             if len(seen) == 1 and _is_no_api(answer):
                 # What once answered has the API: this is about the one repository.
-                self._there = self._there or False
+                if not self._there and not _is_about_this_one(answer):
+                    self._there = False
                 return None
             if isinstance(answer, Failure):
                 return answer
@@ -98,3 +101,7 @@ def _is_no_api(answer: Answer | Failure) -> bool:
     # Web applications answer 200 to any path.
     said = media_types.essence(answer.content_type)
     return answer.status in _NO_API or said != media_types.OCI_INDEX
+
+
+def _is_about_this_one(answer: Answer | Failure) -> bool:
+    return not isinstance(answer, Failure) and answer.status in _NOT_FOR_THIS_ONE

@@ -169,6 +169,19 @@ async def test_what_is_no_list_of_referrers_is_no_api(answer: Answer) -> None:
     assert record.warnings == ()
 
 
+async def test_one_bad_request_does_not_say_that_the_host_has_no_api() -> None:
+    content = of(PLAIN)
+    content.add("team/app", notation_signature(PLAIN.root))
+    content.add("team/other", PLAIN, "1")
+    async with lab(content) as here:
+        here.faults.on("GET", "/v2/team/other/referrers/*", Answer(400), forever=True)
+        outcome = await here.audit(
+            here.ref("team/other:1"), here.ref("team/app:1"), attachments=ALL, workers=1
+        )
+    found = [one.signed for one in outcome.records if isinstance(one, ImageRecord)]
+    assert found == [False, True]
+
+
 def cosigned() -> Content:
     content = of(PLAIN, "1", "latest")
     content.add(

@@ -581,6 +581,13 @@ def test_the_value_of_an_unknown_variable_is_not_shown() -> None:
     assert "hunter2" not in mistake
 
 
+def test_a_flag_that_can_be_repeated_says_what_one_of_it_is() -> None:
+    # As for docker buildx, in one flag with a comma.
+    assert mistakes(flags={"platforms": ("linux/amd64,linux/arm64",)}) == [
+        "--platform: a platform such as linux/arm64 or linux/arm/v7 is wanted each time"
+    ]
+
+
 def test_a_mistake_in_a_flag_names_the_flag() -> None:
     assert mistakes(flags={"workers": "0", "insecure_http": "x"}) == [
         "--workers: a whole number from 1 to 1024 is wanted",
