@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from auditor.analysis import layers_sql as sql
 from auditor.analysis.expressions import keep_last_lines
 from auditor.analysis.layers_sql import Group
+from auditor.analysis.named_bases_sql import NAMED_BASES
 from auditor.analysis.report_files import open_reports
 from auditor.records import SCHEMA
 
@@ -80,7 +81,27 @@ class Base:
     repositories: int
 
 
-Row = TypeVar("Row", Usage, SharedLayer, Base)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedBase:
+    """A base image that so many manifests, in so many repositories, name themselves.
+
+    Where the report holds it, `confirmed` manifests begin with its layers and `denied`
+    ones do not. `current` says whether the name still points at the digest; null
+    where the report does not hold the name.
+    """
+
+    schema: int = SCHEMA
+    kind: str = "named_base"
+    name: str | None
+    digest: str | None
+    manifests: int
+    repositories: int
+    confirmed: int
+    denied: int
+    current: bool | None
+
+
+Row = TypeVar("Row", Usage, SharedLayer, Base, NamedBase)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +153,10 @@ class Inventory:
     def bases(self, *, limit: int = 0) -> Answer[Base]:
         """Those that most repositories build on first, then most manifests."""
         return self._answer(sql.BASES, Base, limit)
+
+    def named_bases(self, *, limit: int = 0) -> Answer[NamedBase]:
+        """Those that most repositories name first, then most manifests."""
+        return self._answer(NAMED_BASES, NamedBase, limit)
 
     def _answer(self, query: sql.Query, row: type[Row], limit: int) -> Answer[Row]:
         self._connection.execute(query.make)

@@ -57,7 +57,7 @@ REFERENCES = f"""
     CREATE TABLE line AS
     SELECT reference, registry, repository, kind, digest AS image, audited_at,
            [{{platform: {platform_name("p")},
-              manifest: p.digest, there: p.layers IS NOT NULL}}
+              manifest: p.digest, there: p.layers IS NOT NULL, base: p.base}}
             FOR p IN platforms] AS platforms
     FROM report.lines"""  # noqa: S608
 

@@ -7,7 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 import orjson
 
 from auditor.analysis.digest import ROLES, Place, Places
-from auditor.analysis.layers import Answer, Base, Inventory, SharedLayer, Usage
+from auditor.analysis.layers import (
+    Answer,
+    Base,
+    Inventory,
+    NamedBase,
+    SharedLayer,
+    Usage,
+)
 from auditor.analysis.layers_sql import Group
 from auditor.analysis.sections import (
     Column,
@@ -100,11 +107,12 @@ def _blind_spots(failures: int, missing: int) -> Iterator[str]:
 
 def _answers(
     inventory: Inventory, limit: int
-) -> Iterator[Answer[Usage] | Answer[SharedLayer] | Answer[Base]]:
+) -> Iterator[Answer[Usage] | Answer[SharedLayer] | Answer[Base] | Answer[NamedBase]]:
     for group in Group:
         yield inventory.usage(group, limit=limit)
     yield inventory.shared_layers(limit=limit)
     yield inventory.bases(limit=limit)
+    yield inventory.named_bases(limit=limit)
 
 
 def _sections(inventory: Inventory, limit: int) -> Iterator[Section]:
@@ -144,6 +152,19 @@ def _sections(inventory: Inventory, limit: int) -> Iterator[Section]:
         total=bases.total,
         note="so many manifests begin with the same layers and go on with more",
     )
+    named = inventory.named_bases(limit=limit)
+    if named.total:
+        yield Section(
+            title="bases that images name",
+            columns=(
+                *code_columns("base", "digest"),
+                *number_columns("repositories", "manifests", "confirmed", "denied"),
+                Column(title="the name now"),
+            ),
+            rows=tuple(map(_named_base, named.rows)),
+            total=named.total,
+            note="confirmed ones begin with the base's layers, denied ones do not",
+        )
 
 
 def _usage(usage: Usage) -> tuple[str, ...]:
@@ -162,6 +183,16 @@ def _base(base: Base) -> tuple[str, ...]:
     size = "-" if base.unsized == base.layers else human_size(base.size)
     image, platform = base.image or "(not in the report)", base.platform or "-"
     return image, platform, f"{base.layers}", size, *counts, base.top
+
+
+_CURRENT = {True: "the same", False: "has moved", None: "not in the report"}
+
+
+def _named_base(base: NamedBase) -> tuple[str, ...]:
+    counts = (base.repositories, base.manifests, base.confirmed, base.denied)
+    names = base.name or "(no name)", base.digest or "(no digest)"
+    shown = (f"{count:,}" for count in counts)
+    return *names, *shown, _CURRENT[base.current] if base.digest else "-"
 
 
 def _place_sections(

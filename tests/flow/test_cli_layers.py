@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from auditor.cli.main import run
-from auditor.records import ImageRecord, Record
+from auditor.records import BaseImage, ImageRecord, Layer, Record
 from tests.documents import digest
 from tests.records import EVERYTHING, failure, image, layer, platform
 from tests.reports import write_report
@@ -90,6 +91,33 @@ def test_json_lines_hold_every_row_and_then_the_totals(
         "repositories": 2,
     }
     assert lines[-1]["size"] == 1234
+
+
+def test_bases_that_images_name_are_held_against_the_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def built(repository: str, digit: str, base: str, *layers: Layer) -> ImageRecord:
+        part = platform(
+            digit, layers=layers, base=BaseImage(name="library/base:1", digest=base)
+        )
+        return replace(one(repository, digit), platforms=(part,))
+
+    base = one("library/base", "a")
+    report = [
+        replace(base, registry="docker.io", reference="docker.io/library/base:1"),
+        built("team/app", "b", digest("a"), *BASE, layer("3")),
+        built("team/db", "c", digest("a"), layer("3")),
+        built("team/old", "d", digest("9"), layer("3")),
+    ]
+    shown = answer(capsys, write_report(tmp_path / "r", report))
+    rows = [
+        line.split("  ") for line in shown[shown.index("bases that images name (2)") :]
+    ]
+    texts = [[cell.strip() for cell in row if cell.strip()] for row in rows[3:]]
+    assert texts == [
+        ["library/base:1", digest("a"), "2", "2", "1", "1", "the same"],
+        ["library/base:1", digest("9"), "1", "1", "0", "0", "has moved"],
+    ]
 
 
 def test_tables_are_limited_and_say_so(

@@ -5,7 +5,14 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from auditor.errors import FailureKind, Stage
-from auditor.records import FailureRecord, ImageRecord, Layer, Platform, Record
+from auditor.records import (
+    BaseImage,
+    FailureRecord,
+    ImageRecord,
+    Layer,
+    Platform,
+    Record,
+)
 from tests.documents import digest
 from tests.records import failure, image, platform
 
@@ -45,8 +52,20 @@ def _platform(number: int, *, there: bool) -> Platform:
         os=os,
         architecture=architecture,
         variant=variant,
+        base=_base(number),
         size=sum(known) if layers is not None and len(known) == len(sizes) else None,
         layers=layers,
+    )
+
+
+def _base(number: int) -> BaseImage | None:
+    """What the manifest of this number says it was built on: another, or an index."""
+    if number % 3 == 0:
+        return None
+    manifest = f"{number * 5 % 48:064x}" if number % 4 else f"f{number % 4:063x}"
+    name = (None, "a.example/team/app:1", "other:1", "solo:latest")[number % 4]
+    return BaseImage(
+        name=name, digest=None if number % 7 == 0 else f"sha256:{manifest}"
     )
 
 

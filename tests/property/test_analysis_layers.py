@@ -11,7 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.analysis.digest import Place, find_digests
-from auditor.analysis.layers import Base, SharedLayer, Usage, open_inventory
+from auditor.analysis.layers import (
+    Base,
+    NamedBase,
+    SharedLayer,
+    Usage,
+    open_inventory,
+)
 from auditor.analysis.layers_sql import Group
 from auditor.records import ImageRecord, Platform, Record
 from tests.documents import digest
@@ -174,6 +180,50 @@ def bases_of(images: list[ImageRecord]) -> list[Base]:
     return found
 
 
+def named_bases_of(images: list[ImageRecord]) -> list[NamedBase]:
+    chains = {one.digest: digests_of(one) for _, one in held(images)}
+    naming = [(image, one) for image, one in held(images) if one.base]
+    said = {one.base for _, one in naming if one.base and (one.base.name or
+            one.base.digest)}  # fmt: skip
+    found = []
+    for base in said:
+        users = {one.digest: one for _, one in naming if one.base == base}
+        verdicts: dict[str, bool] = {}
+        for user in users.values():
+            origins = {
+                one.digest
+                for image, one in held(images)
+                if one.digest == base.digest
+                or (image.digest == base.digest and name_of(one) == name_of(user))
+            }
+            if origins:
+                own = chains[user.digest]
+                verdicts[user.digest] = any(
+                    own[: len(chains[one])] == chains[one] for one in origins
+                )
+        spelt = {f"{prefix}{base.name}" for prefix in
+                 ("", "docker.io/", "docker.io/library/")}  # fmt: skip
+        there = [
+            base.digest in {image.digest, *(one.digest for one in image.platforms)}
+            for image in images
+            if base.name and base.digest and image.reference in spelt
+        ]
+        found.append(
+            NamedBase(
+                name=base.name,
+                digest=base.digest,
+                manifests=len(users),
+                repositories=len(
+                    {(i.registry, i.repository) for i, o in naming if o.base == base}
+                ),
+                confirmed=sum(verdicts.values()),
+                denied=sum(not verdict for verdict in verdicts.values()),
+                current=any(there) if there else None,
+            )
+        )
+    return found
+
+
 def base_order(base: Base) -> tuple[int, int, int, str]:
     return -base.repositories, -base.manifests, -base.layers, base.top
 
@@ -196,6 +246,8 @@ def test_layers_are_those_of_the_obvious_implementation(report: list[Record]) ->
         bases = list(inventory.bases().rows)
         assert list(map(base_order, bases)) == sorted(map(base_order, bases))
         assert sorted(bases, key=repr) == sorted(bases_of(images), key=repr)
+        named = list(inventory.named_bases().rows)
+        assert sorted(named, key=repr) == sorted(named_bases_of(images), key=repr)
         totals, sizes = inventory.totals, sizes_of(images)
         blobs = {(i.registry, d) for i, one in held(images) for d in digests_of(one)}
         assert totals.images == len(images)
