@@ -23,11 +23,15 @@ from anyio.streams.text import TextReceiveStream
 from auditor.engines.plan import Plan
 from auditor.engines.share import Share
 from auditor.engines.words import words_of
+from auditor.errors import ExitCode
 from auditor.protocol.shard import Shard
 
 # A share whose process is killed (by the kernel, for its memory) is begun again so
 # often: what kills it each time is not an accident.
 RESTARTS = 2
+# A process that lost its run ends at once, or as soon as the machine lets it.
+_LOCKED_TRIES = 10
+_LOCKED_S = 1.0
 # Last words of a process that failed: a sentence for each mistake.
 _LAST_WORDS = 20
 
@@ -80,11 +84,21 @@ class Processes:
 
     async def _share(self, shard: Shard, at_once: int) -> Share:
         for again in range(1 + RESTARTS):
-            share = await self._audit(shard, at_once, resume=again > 0)
+            share = await self._unlocked(shard, at_once, resume=again > 0)
             # A negative code is the signal that killed it.
             if share.code >= 0 or self._stopped:
                 break
             self.tell(f"share {shard}: killed by signal {-share.code}")
+        return share
+
+    async def _unlocked(self, shard: Shard, at_once: int, *, resume: bool) -> Share:
+        """Audit a share, a little later where its report is locked: by a process that
+        a killed run left, and that is about to end, because the output is ours."""
+        for _ in range(_LOCKED_TRIES):
+            share = await self._audit(shard, at_once, resume=resume)
+            if share.code != ExitCode.LOCKED or self._stopped:
+                break
+            await anyio.sleep(_LOCKED_S)
         return share
 
     async def _audit(self, shard: Shard, at_once: int, *, resume: bool) -> Share:

@@ -28,7 +28,7 @@ from auditor.sandbox.content import Content
 from auditor.sandbox.fault_mix import HOSTILE, TRANSIENT, Mix, Weighted
 from auditor.sandbox.faults import Faults
 from auditor.sandbox.images import image, index
-from tests.flow.commands import finish, running
+from tests.flow.commands import auditor, finish, running
 from tests.flow.harness import ADMIN, Lab, lab, service
 from tests.flow.reporting import beside, lines_of, report_to
 
@@ -46,7 +46,10 @@ OPTIONS = ("--tries", "4", "--image-config", "always", "--requests-at-once", "16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chaos:
-    """What goes wrong: faults by weight and rate, and so many kills."""
+    """What goes wrong: faults by weight and rate, and so many kills.
+
+    Where faults are `lasting`, a digest store is kept through them.
+    """
 
     faults: Sequence[Weighted]
     rate: float
@@ -54,6 +57,13 @@ class Chaos:
     options: tuple[str, ...] = ()
     at_most_in_a_row: int | None = 2
     lasting: bool = False
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "SECRET": ADMIN.password,
+            "AUDITOR_NO_STORE": "" if self.lasting else "1",
+        }
 
 
 def _name(number: int) -> str:
@@ -102,18 +112,21 @@ def _kill(process: Process, chance: random.Random) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
+def _arguments(place: Path, chaos: Chaos, output: str) -> list[str]:
+    listed = str(place / "list.txt")
+    told = ["audit", "-c", "night.toml", "-f", listed, "-o", output, "--resume"]
+    return [*told, *OPTIONS, *chaos.options]
+
+
 async def _killed_and_resumed(
     here: Lab, place: Path, chaos: Chaos, chance: random.Random
 ) -> int:
     """The exit code of the run that came to its end, after others that did not."""
-    listed = str(place / "list.txt")
-    arguments = [*("audit", "-c", "night.toml", "-f", listed, "-o", "out")]
-    arguments += ["--resume", *OPTIONS, *chaos.options]
-    environment = {"SECRET": ADMIN.password}
+    arguments = _arguments(place, chaos, "out")
     log = here.faults.log
     for _ in range(chaos.kills):
         async with running(
-            *arguments, place=place, environment=environment, stderr=DEVNULL
+            *arguments, place=place, environment=chaos.environment, stderr=DEVNULL
         ) as process:
             # From before the first request to after some hundred.
             enough = len(log) + chance.choice([0, 1, 30, 200, 400, 600])
@@ -128,7 +141,9 @@ async def _killed_and_resumed(
         if code != -signal.SIGKILL:
             assert code == 1  # of malformed lines; it came to its end
             break
-    async with running(*arguments, place=place, environment=environment) as process:
+    async with running(
+        *arguments, place=place, environment=chaos.environment
+    ) as process:
         return (await finish(process)).code
 
 
@@ -152,6 +167,13 @@ async def _run(place: Path, chaos: Chaos) -> None:
         await report_to(here, whole, image_config=ImageConfigMode.ALWAYS, **told)
         faults.mix.rate = chaos.rate
         assert await _killed_and_resumed(here, place, chaos, chance) == 1
+        if chaos.lasting:
+            # Another night without faults knows nothing of them.
+            faults.mix.rate = 0.0
+            night = _arguments(place, chaos, "again")
+            done = await auditor(*night, place=place, environment=chaos.environment)
+            assert done.code == 1
+            assert lines_of(place / "again") == lines_of(whole)
     expected, found = lines_of(whole), lines_of(output)
     assert len(expected) == REPOSITORIES * TAGS + len(MALFORMED) + 1
     if chaos.lasting:
@@ -202,6 +224,7 @@ async def test_wrong_answers_and_kills_leave_one_record_for_each(
     await _run(
         tmp_path,
         Chaos(
+            options=("--store", "store"),
             faults=(*TRANSIENT, *HOSTILE),
             rate=0.05,
             kills=3,

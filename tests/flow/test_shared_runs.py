@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from auditor.errors import ExitCode, UsageError
 from auditor.pipeline.run import Run
 from auditor.protocol.shard import Shard
 from auditor.reports.combined import combined_lines
+from auditor.reports.journal import Journal
 from auditor.reports.report import Report
 from auditor.reports.summary import summary_lines
 from auditor.sandbox.content import Content
@@ -326,6 +327,30 @@ async def test_a_process_that_is_killed_goes_on_where_it_stopped(
     assert summary is not None
     assert lines_of(tmp_path / "out") == lines_of(tmp_path / "whole")
     assert not (tmp_path / "parts").exists()
+
+
+async def test_a_share_that_is_still_locked_is_audited_a_little_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a process of a run that was killed, which ends as soon as it can."""
+    async with demo() as (here, asked):
+        await report_to(here, tmp_path / "whole", *asked)
+        parts = PartFolder(tmp_path / "parts")
+        run = shared(here, tmp_path / "out", parts, *asked, of=2)
+        engine = Processes(
+            flags={**FLAGS, "references": asked}, report=parts.path, tell=run.tell
+        )
+        part = parts.path(run.plan.shards[0])
+        with ExitStack() as left:
+            journal = part.with_name(part.name + ".journal")
+            left.enter_context(Journal.locked(journal, output=part.name))
+
+            async def it_ends(_: float) -> None:
+                left.close()
+
+            monkeypatch.setattr("auditor.engines.processes.anyio.sleep", it_ends)
+            assert await run.run(engine) is not None
+    assert lines_of(tmp_path / "out") == lines_of(tmp_path / "whole")
 
 
 async def test_processes_that_are_interrupted_can_be_resumed(tmp_path: Path) -> None:
