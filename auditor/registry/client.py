@@ -88,7 +88,12 @@ class Registry:
             witness=witness,
         )
         self.ration = own.ration()
-        self._exchange = own.exchange(name, probe_url=ping_url, ration=self.ration)
+        self._exchange = own.exchange(
+            name,
+            credentials_to=self.base_url,
+            probe_url=ping_url,
+            ration=self.ration,
+        )
         # The token service has slots of its own, and lives and dies on its own.
         token_exchange = own.exchange(f"the token service of {name}")
         self.auth = HostAuth(

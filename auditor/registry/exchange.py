@@ -73,7 +73,11 @@ class Forgive:
 
 
 class Exchange:
-    """Requests to one host. Counts what it sends."""
+    """Requests to one host. Counts what it sends.
+
+    What an authorizer gives goes to the origin of `credentials_to` and nowhere else:
+    a list that was redirected may go on at another host.
+    """
 
     def __init__(
         self,
@@ -87,8 +91,10 @@ class Exchange:
         tries: int,
         counts: RequestCounts,
         witness: Witness | None = None,
+        credentials_to: str | None = None,
     ) -> None:
         self._transport = transport
+        self._credentials_to = credentials_to
         self._politeness = politeness
         self._breaker = breaker
         self._budget = budget
@@ -118,15 +124,18 @@ class Exchange:
 
         No slot is held while waiting.
         """
+        authorizer = authorizer if self._is_own(url) else None
         if (closed := self._closed_failure()) is not None:
             return closed
         attempt = forgiven = 0
         asked_again = False
-        fetches_manifest = kind is RequestKind.MANIFEST and method == "GET"
         authorization: Authorization | None = None
         while True:
             ready = await self._ready(
-                kind, authorizer, authorization, manifest=fetches_manifest
+                kind,
+                authorizer,
+                authorization,
+                manifest=kind is RequestKind.MANIFEST and method == "GET",
             )
             if isinstance(ready, Failure):
                 return ready if ready.attempts else replace(ready, attempts=attempt)
@@ -195,6 +204,13 @@ class Exchange:
                     authorization = None
                 case _:
                     assert_never(decision)
+
+    def _is_own(self, url: str) -> bool:
+        """Whether credentials may go there."""
+        own = self._credentials_to
+        return own is not None and (
+            url.startswith(f"{own}/") or origin_of(url) == origin_of(own)
+        )
 
     async def _ready(
         self,

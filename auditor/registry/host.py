@@ -30,10 +30,16 @@ class Host:
     witness: Witness | None = None
 
     def exchange(
-        self, who: str, *, probe_url: str | None = None, ration: Ration | None = None
+        self,
+        who: str,
+        *,
+        credentials_to: str | None = None,
+        probe_url: str | None = None,
+        ration: Ration | None = None,
     ) -> Exchange:
         """Requests to `who`, which is doing well or badly on its own.
 
+        `credentials_to`: see `Exchange`; null where there is no authorizer.
         `probe_url` answers while it lives; null where only its requests tell.
         """
         settings, clock = self.settings, self.clock
@@ -60,6 +66,7 @@ class Host:
             tries=settings.tries,
             counts=self.counts,
             witness=self.witness,
+            credentials_to=credentials_to,
         )
 
     def ration(self) -> Ration:

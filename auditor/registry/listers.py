@@ -87,7 +87,9 @@ def lists_of(
 
     def lists(product: Product, api_url: str) -> Lister:
         is_registrys_own = origin_of(api_url) == origin_of(base_url)
-        asks = exchange if is_registrys_own else host.exchange(f"the API of {name}")
+        asks = exchange
+        if not is_registrys_own:
+            asks = host.exchange(f"the API of {name}", credentials_to=api_url)
         login = ApiLogin(product.login, api_url=api_url, exchange=asks, account=account)
         return ProductLists(
             product,

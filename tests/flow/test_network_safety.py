@@ -17,13 +17,16 @@ import anyio
 import orjson
 import pytest
 
+from auditor.config import ListerName
 from auditor.errors import Failure, FailureKind
 from auditor.protocol.answer import Answer
 from auditor.protocol.media_types import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from auditor.protocol.url import origin_of
 from auditor.registry.timeouts import Timeouts
+from auditor.sandbox.content import Content
 from auditor.sandbox.fault_actions import Answer as Says
-from tests.flow.harness import MANIFESTS, TAGS, TOKENS, lab, service, simple
+from auditor.sandbox.products import Routes, dtr_api, harbor_api
+from tests.flow.harness import ADMIN, MANIFESTS, TAGS, TOKENS, lab, service, simple
 from tests.wire import (
     OK,
     PATIENT,
@@ -227,6 +230,51 @@ async def test_what_comes_back_to_the_origin_does_not_get_its_headers_back() -> 
             assert found.body == b"home"
             assert "authorization" in server.fields(0)
             assert "authorization" not in server.fields(1)
+
+
+async def test_a_list_that_goes_on_where_a_redirect_led_goes_on_without_a_login() -> (
+    None
+):
+    here_has, there_has = simple(["team/a:1"]), simple(["team/a:1", "team/a:2"])
+    async with (
+        lab(here_has, tokens=service(ADMIN), login=ADMIN) as here,
+        lab(there_has) as there,
+    ):
+        away = f"http://{there.host}/v2/team/a/tags/list?n=1"
+        here.faults.on("GET", TAGS, Says(307, {"Location": away}))
+        outcome = await here.audit(here.ref("team/a:*"), page_size=1)
+        assert [one.target for one in there.faults.log] == [
+            "/v2/team/a/tags/list?n=1", "/v2/team/a/tags/list?last=1&n=1",
+        ]  # fmt: skip
+        assert not any("Authorization" in one.headers for one in there.faults.log)
+    assert outcome.references == [here.ref("team/a:1"), here.ref("team/a:2")]
+
+
+@pytest.mark.parametrize(
+    ("lister", "api", "path"),
+    [
+        (ListerName.HARBOR, harbor_api, "/api/v2.0/projects/team/repositories"),
+        (ListerName.DTR, dtr_api, "/api/v0/repositories/team"),
+    ],
+)
+async def test_an_api_that_goes_on_where_a_redirect_led_is_not_sent_a_password(
+    lister: ListerName, api: Callable[[Content], Routes], path: str
+) -> None:
+    content = simple(["team/a:1", "team/b:1"])
+    async with (
+        lab(content, login=ADMIN, routes=api(content)) as here,
+        lab(content, routes=api(content)) as there,
+    ):
+        size = "pageSize=1" if lister is ListerName.DTR else "page_size=1"
+        away = f"http://{there.host}{path}?{size}"
+        here.faults.on("GET", path, Says(307, {"Location": away}))
+        outcome = await here.audit(here.ref("team/*:*"), page_size=1, lister=lister)
+        (asked,) = here.faults.requests("GET", path)
+        assert asked.headers["Authorization"].startswith("Basic ")
+        assert len(there.targets(path)) == 2
+        assert not any("Authorization" in one.headers for one in there.faults.log)
+    listing = outcome.summary.listings[0]
+    assert (listing.repositories, listing.pages) == (2, 2)
 
 
 async def test_a_redirect_that_goes_round_in_circles_ends() -> None:

@@ -71,6 +71,7 @@ class _Host:
             clock=self.clock,
             tries=TRIES,
             counts=self.counts,
+            credentials_to="https://registry.example.com",
         )
 
     async def request(self, method: str, url: str, **more: Any) -> Answer | Failure:

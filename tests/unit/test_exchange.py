@@ -65,6 +65,7 @@ class _World:
             clock=self.clock,
             tries=3,
             counts=self.counts,
+            credentials_to="https://registry.example.com",
         )
 
     async def request(self, method: str, url: str, **more: Any) -> Answer | Failure:
