@@ -63,6 +63,7 @@ from auditor.protocol.token import access_of, parse_token_answer
 from auditor.protocol.token_reading import read_token
 from auditor.protocol.token_words import to_json, to_lines
 from auditor.protocol.url import Origin, origin_of
+from auditor.registry.api_auth import _access_token
 from auditor.registry.distribution_lists import _read_catalog, _read_tags
 from auditor.registry.http1.answer_reader import AnswerReader
 from auditor.registry.http1.errors import BrokenOffError, NotHttpError
@@ -231,8 +232,13 @@ def image_config(data: bytes) -> None:
         parse_image_config(data)
 
 
-@_target({"token": "a.b.c", "expires_in": 300, "refresh_token": "r"})
+@_target(
+    {"token": "a.b.c", "expires_in": 300, "refresh_token": "r"},
+    {"access_token": "a", "token_type": "bearer"},
+)
 def token_answer(data: bytes) -> None:
+    with suppress(ProtocolError):
+        assert _access_token(data).isascii()
     with suppress(ProtocolError):
         found = parse_token_answer(data)
         assert 60 <= found.expires_in_s <= 86_400
