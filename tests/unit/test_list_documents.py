@@ -296,6 +296,8 @@ def test_a_list_of_any_length_is_read_an_object_at_a_time(
         [{"spec": CONTAINERS}, pod(spec=CONTAINERS)],
         [pod(spec=CONTAINERS), 7, {"spec": CONTAINERS}, pod(spec=CONTAINERS)],
         [[pod()], pod(spec=CONTAINERS), []],
+        [{"kind": "Pod", "spec": CONTAINERS}, pod()],
+        [pod(), {"kind": None, "apiVersion": "v1", "spec": CONTAINERS}],
     ],
 )
 def test_however_the_entries_of_a_list_are_mixed_none_is_lost(

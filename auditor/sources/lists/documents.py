@@ -10,7 +10,7 @@ from auditor.errors import UsageError
 from auditor.sources.lists.compose import is_compose, read_compose
 from auditor.sources.lists.dockerfile import is_dockerfile, read_dockerfile
 from auditor.sources.lists.items import Item
-from auditor.sources.lists.json_parts import Rest, parts_of
+from auditor.sources.lists.json_parts import Part, parts_of
 from auditor.sources.lists.kubernetes import is_kubernetes, read_kubernetes
 from auditor.sources.lists.skopeo import is_skopeo, read_skopeo
 from auditor.sources.lists.whole_text import WholeText
@@ -67,9 +67,9 @@ def _read_json(lines: Iterable[str], name: str) -> Iterator[Item]:
     """The objects of a Kubernetes list one by one, whatever else it is as a whole."""
     seen: set[str] = set()
     for part in parts_of(lines, name):
-        if is_kubernetes(part.document):
+        if isinstance(part, Part) or is_kubernetes(part.document):
             yield from read_kubernetes(part.document, name, seen)
-        elif isinstance(part, Rest):
+        else:
             yield from _known(part.document, name)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from auditor.errors import UsageError
+from auditor.sources.lists.kubernetes import is_kubernetes
 from auditor.sources.lists.whole_text import WholeText
 
 _ITEMS = '"items": ['
@@ -22,7 +23,7 @@ _ENDS = " \t\r"
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """An object of `items` that says what it is."""
+    """An object of `items` that says that it is one of the Kubernetes API."""
 
     document: dict[str, Any]
 
@@ -35,7 +36,7 @@ class Rest:
 
 
 def parts_of(lines: Iterable[str], name: str) -> Iterator[Part | Rest]:
-    """The objects of `items` that have a `kind`, then the document without them.
+    """The objects of `items` that say what they are, then the document without them.
 
     What is printed in another way is a `Rest` and nothing else. Raises `UsageError`
     for what is not JSON, and for a part or a rest that is too large.
@@ -50,7 +51,7 @@ def parts_of(lines: Iterable[str], name: str) -> Iterator[Part | Rest]:
             item.add(line)
             if bare.removesuffix(",") == f"{indent}{indent}}}":
                 document = _parsed(item)
-                if isinstance(document, dict) and "kind" in document:
+                if is_kubernetes(document):
                     yield Part(document)
                     rest.leave_out(len(item.lines))
                 else:
