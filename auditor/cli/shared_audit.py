@@ -74,8 +74,9 @@ async def _audited(run: SharedRun, engine: Shares) -> int:
 
 
 def _code(run: SharedRun) -> int:
-    """That of the first share that failed; killed ones have none of their own."""
-    codes = [share.code for share in run.failed if share.code > 0]
+    """That of the first share that failed; killed ones have none of their own, and 0
+    and 1 are those of runs with a whole report, which there is not."""
+    codes = [share.code for share in run.failed if share.code > ExitCode.FAILED]
     return codes[0] if codes else ExitCode.OUTPUT
 
 
@@ -102,25 +103,34 @@ def _run(settings: Settings, parts: Parts, workers: int, shares: int) -> SharedR
 def _by_processes(
     settings: Settings, flags: dict[str, Any], place: str, stack: ExitStack
 ) -> tuple[SharedRun, Shares]:
-    del stack
     if is_url(place):
         raise UsageError("--parts: a folder is wanted where processes share a run")
     parts = PartFolder(Path(place))
+    stack.enter_context(parts.locked())
     if not settings.resume:
         parts.clear()
     run = _run(settings, parts, settings.processes, 1)
     if run.plan.at_once < settings.processes:
         say(
             f"{run.plan.at_once} processes and not {settings.processes}: no registry"
-            " may be sent more requests at once than --requests-at-once says"
+            " may be sent more requests than --requests-at-once and --max-requests say"
         )
     engine = Processes(
         flags=flags,
         report=parts.path,
         tell=say,
         stdin=spooled_input(settings, parts.folder),
+        deadline_s=settings.deadline_s,
+        metrics=settings.metrics is not None,
     )
     return run, engine
+
+
+def _deadline_at(settings: Settings) -> float | None:
+    """When the run's time is up, in epoch seconds."""
+    if settings.deadline_s is None:
+        return None
+    return SystemClock().epoch() + settings.deadline_s
 
 
 def _on_cluster(
@@ -133,6 +143,7 @@ def _on_cluster(
     from auditor.engines.part_store import PartStore
 
     parts = PartStore(place)
+    stack.enter_context(parts.locked())
     if not settings.resume:
         parts.clear()
     cluster = stack.enter_context(Cluster(settings.scheduler))
@@ -143,6 +154,7 @@ def _on_cluster(
         lists=parts.put_lists(settings.lists),
         decisive={k: v for k, v in decisive(settings).items() if k != "shard"},
         parts=parts.url,
-        at_once=run.plan.at_once,
+        runs_at_once=run.plan.runs_at_once,
+        deadline_at=_deadline_at(settings),
     )
     return run, cluster

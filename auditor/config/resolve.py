@@ -104,11 +104,18 @@ def resolve(
         registries=registries,
         default_registry=RegistrySettings(**_of_registries(run)),
     )
-    runs = settings.runs_at_once
+    at_once = runs = settings.runs_at_once
+    if settings.shard is not None and "runs_at_once" in run:
+        # They may come one after the other; together they are one audit.
+        runs = max(runs, settings.shard.of)
+
+    def part(whole: RegistrySettings) -> RegistrySettings:
+        return part_of_limits(whole, runs_at_once=at_once, runs=runs)
+
     return replace(
         settings,
-        registries={n: part_of_limits(one, runs) for n, one in registries.items()},
-        default_registry=part_of_limits(settings.default_registry, runs),
+        registries={name: part(whole) for name, whole in registries.items()},
+        default_registry=part(settings.default_registry),
     )
 
 

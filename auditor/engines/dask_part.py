@@ -18,6 +18,7 @@ import anyio
 from auditor.config import Settings, decisive, load
 from auditor.engines.part_store import PartStore
 from auditor.engines.parts import open_part, part_name, whole_part
+from auditor.engines.plan import LEAST_S
 from auditor.errors import AuditorError, ExitCode, UsageError
 from auditor.pipeline.into_report import run_into
 from auditor.pipeline.job import open_job
@@ -33,7 +34,8 @@ class PartOrder:
 
     `flags` are those of the command line, `references` and `lists` (names for
     `open_part`) the whole input, and `decisive` what the settings have to come to: the
-    worker reads its own environment, files and credentials.
+    worker reads its own environment, files and credentials. `deadline_at`: when the
+    time of the whole run is up, in epoch seconds.
     """
 
     flags: Mapping[str, Any]
@@ -41,7 +43,8 @@ class PartOrder:
     lists: Sequence[str]
     decisive: Mapping[str, Any]
     parts: str
-    at_once: int
+    runs_at_once: int
+    deadline_at: float | None = None
 
 
 def audit_part(order: PartOrder, number: int, of: int) -> tuple[int, tuple[str, ...]]:
@@ -78,7 +81,11 @@ def _code(failed: int) -> ExitCode:
 
 
 def _settings(order: PartOrder, shard: Shard) -> Settings:
-    flags = {**order.flags, "runs_at_once": str(order.at_once)}
+    flags = {
+        **order.flags,
+        "runs_at_once": str(order.runs_at_once),
+        "shard": str(shard),
+    }
     settings = load(environment=os.environ, flags=flags)
     own, wanted = decisive(settings), order.decisive
     differs = sorted(name for name in wanted if own.get(name) != wanted[name])
@@ -90,11 +97,19 @@ def _settings(order: PartOrder, shard: Shard) -> Settings:
     return replace(
         settings,
         references=tuple(order.references),
-        shard=shard,
+        deadline_s=_left_s(order, settings),
         summary=None,
         metrics=None,
         resume=False,
     )
+
+
+def _left_s(order: PartOrder, settings: Settings) -> float | None:
+    """The rest of the whole run's time, by the worker's clock."""
+    if order.deadline_at is None or settings.deadline_s is None:
+        return settings.deadline_s
+    left_s = order.deadline_at - SystemClock().epoch()
+    return max(LEAST_S, min(left_s, settings.deadline_s))
 
 
 def _fetched(name: str, folder: Path) -> str:

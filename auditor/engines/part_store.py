@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import fsspec
 
-from auditor.engines.parts import is_url, part_name
+from auditor.engines.parts import is_ours, is_url, locked_folder, part_name
 from auditor.errors import UsageError
 from auditor.protocol.shard import Shard
 from auditor.reports.shard_file import SUFFIX
@@ -62,11 +62,15 @@ class PartStore:
             names.append(f"{self.url}/{name}")
         return tuple(names)
 
+    def locked(self) -> AbstractContextManager[None]:
+        """The folder, for one run alone; what a URL names cannot be locked."""
+        return nullcontext() if is_url(self.url) else locked_folder(Path(self.url))
+
     def clear(self) -> None:
         """Take away whatever runs have left here."""
-        for path in self._files.ls(self._folder, detail=False):
-            name = str(path).rpartition("/")[2]
-            if "-of-" in name or name.startswith("input-"):
+        for found in self._files.ls(self._folder, detail=True):
+            path = str(found["name"])
+            if is_ours(path.rpartition("/")[2]) and found["type"] == "file":
                 self._files.rm(path)
 
     def remove(self) -> None:

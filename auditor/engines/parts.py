@@ -6,24 +6,58 @@ stands beside it, which is put there last.
 
 from __future__ import annotations
 
+import fcntl
+import os
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
-from auditor.errors import OutputError, UsageError
+from auditor.errors import LockedError, OutputError, UsageError
 from auditor.protocol.shard import Shard
 from auditor.reports.shard_file import SUFFIX, ShardHead
 
 # "scheme://", as fsspec has it.
 _SCHEME = "://"
-# Names of what runs leave here: `N-of-N.jsonl` with all that stands beside it, lists.
-_OURS = ("*-of-*.jsonl*", "*-of-*.summary*", "input-*")
+# Names of what runs leave here: a share's report with all that stands beside it, and
+# copies of lists. The place may be a folder that holds other things, too.
+_OURS = re.compile(
+    r"[0-9]+-of-[0-9]+\.(summary|metrics|jsonl(\..+)?)|input-([0-9]+|stdin)"
+)
 
 
 def part_name(shard: Shard) -> str:
     """The file name of a share's report."""
     return f"{shard.number}-of-{shard.of}.jsonl"
+
+
+def is_ours(name: str) -> bool:
+    """Whether a file of this name is one that a run left among its parts."""
+    return _OURS.fullmatch(name) is not None
+
+
+@contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """A folder of parts, for one run alone: two would take each other's for theirs.
+
+    Raises `LockedError`. Where a folder cannot be locked (NFS), nothing is.
+    """
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise LockedError(
+            f"{folder}: another run leaves its parts there; name another place with"
+            " --parts"
+        ) from None
+    except OSError:
+        pass
+    try:
+        yield
+    finally:
+        os.close(fd)
 
 
 @contextmanager
@@ -60,6 +94,9 @@ class Parts(Protocol):
 
     def name(self, shard: Shard) -> str:
         """The report of a share, as `open_part` takes it."""
+
+    def locked(self) -> AbstractContextManager[None]:
+        """The place, for one run alone; raises `LockedError`."""
 
     def clear(self) -> None:
         """Take away whatever runs have left here."""
@@ -101,10 +138,14 @@ class PartFolder:
         """The report of a share, as `open_part` takes it."""
         return str(self.path(shard))
 
+    def locked(self) -> AbstractContextManager[None]:
+        """The folder, for one run alone; raises `LockedError`."""
+        return locked_folder(self.folder)
+
     def clear(self) -> None:
         """Take away whatever runs have left here."""
-        for pattern in _OURS:
-            for path in self.folder.glob(pattern):
+        for path in list(self.folder.iterdir()):
+            if is_ours(path.name) and not path.is_dir():
                 path.unlink(missing_ok=True)
 
     def remove(self) -> None:

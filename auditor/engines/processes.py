@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,10 +18,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 import anyio
+import orjson
 from anyio.abc import Process
 from anyio.streams.text import TextReceiveStream
 
-from auditor.engines.plan import Plan
+from auditor.engines.plan import LEAST_S, Plan
 from auditor.engines.share import Share
 from auditor.engines.words import words_of
 from auditor.errors import ExitCode
@@ -36,6 +38,8 @@ _LOCKED_S = 1.0
 _LAST_WORDS = 20
 
 _OURS = "auditor: "
+# Who says it, in the log as JSON (cli/logs.py).
+_LOGGER = "auditor"
 
 
 @dataclass(slots=True)
@@ -44,16 +48,20 @@ class Processes:
 
     `report` says where the report of a share goes; `tell` is given what the processes
     log, a line at a time; `stdin` is the file that each reads as standard input.
+    `deadline_s` is the time that the run has, and `metrics` whether it writes some.
     """
 
     flags: Mapping[str, object]
     report: Callable[[Shard], Path]
     tell: Callable[[str], None]
     stdin: Path | None = None
+    deadline_s: float | None = None
+    metrics: bool = False
     program: Sequence[str] = (sys.executable, "-m", "auditor.cli.share_of")
     running: set[Process] = field(default_factory=set)
-    _stopped: bool = False
+    _stopped: signal.Signals | None = None
     _lifeline: int = -1
+    _began_s: float = field(default_factory=time.monotonic)
 
     async def run(self, plan: Plan, ended: Callable[[Share], None]) -> None:
         """Audit the shares of a plan; `ended` is told of each as it ends."""
@@ -63,7 +71,7 @@ class Processes:
             for shard in todo:
                 if self._stopped:
                     return
-                ended(await self._share(shard, plan.at_once))
+                ended(await self._share(shard, plan.runs_at_once))
 
         # Each process has the reading end, and ends when nobody has the other one.
         self._lifeline, ours = os.pipe()
@@ -77,36 +85,36 @@ class Processes:
 
     def stop(self, number: signal.Signals) -> None:
         """Pass a signal on: each process ends in good order, or at once."""
-        self._stopped = True
+        self._stopped = number
         for process in self.running:
             if process.returncode is None:
                 process.send_signal(number)
 
-    async def _share(self, shard: Shard, at_once: int) -> Share:
+    async def _share(self, shard: Shard, runs: int) -> Share:
         for again in range(1 + RESTARTS):
-            share = await self._unlocked(shard, at_once, resume=again > 0)
+            share = await self._unlocked(shard, runs, resume=again > 0)
             # A negative code is the signal that killed it.
             if share.code >= 0 or self._stopped:
                 break
             self.tell(f"share {shard}: killed by signal {-share.code}")
         return share
 
-    async def _unlocked(self, shard: Shard, at_once: int, *, resume: bool) -> Share:
+    async def _unlocked(self, shard: Shard, runs: int, *, resume: bool) -> Share:
         """Audit a share, a little later where its report is locked: by a process that
         a killed run left, and that is about to end, because the output is ours."""
         for _ in range(_LOCKED_TRIES):
-            share = await self._audit(shard, at_once, resume=resume)
+            share = await self._audit(shard, runs, resume=resume)
             if share.code != ExitCode.LOCKED or self._stopped:
                 break
             await anyio.sleep(_LOCKED_S)
         return share
 
-    async def _audit(self, shard: Shard, at_once: int, *, resume: bool) -> Share:
+    async def _audit(self, shard: Shard, runs: int, *, resume: bool) -> Share:
         report = self.report(shard)
         flags = {
             **self.flags,
             "shard": str(shard),
-            "runs_at_once": at_once,
+            "runs_at_once": runs,
             "output": str(report),
             # Whatever file and environment say is said of the whole run.
             "summary": str(report.with_suffix(".summary")),
@@ -114,6 +122,11 @@ class Processes:
             "processes": 1,
             "engine": "local",
         }
+        if self.metrics:
+            flags["metrics"] = str(report.with_suffix(".metrics"))
+        if self.deadline_s is not None:
+            gone_s = time.monotonic() - self._began_s
+            flags["deadline_s"] = max(LEAST_S, self.deadline_s - gone_s)
         if resume or report.with_name(report.name + ".journal").exists():
             flags["resume"] = True
         with _opened(self.stdin or Path(os.devnull)) as stdin:
@@ -127,6 +140,8 @@ class Processes:
                 pass_fds=(self._lifeline,),
             )
         self.running.add(process)
+        if self._stopped is not None:  # while it was being started
+            process.send_signal(self._stopped)
         try:
             async with process:
                 last_words = await self._listen(process, shard)
@@ -143,11 +158,27 @@ class Processes:
         async for piece in TextReceiveStream(process.stderr, errors="replace"):
             *lines, rest = (rest + piece).split("\n")
             for line in lines:
-                if line.startswith(_OURS):
-                    said.append(line.removeprefix(_OURS))
+                own, words = _heard(line)
+                if own:
+                    said.append(words)
                 else:
-                    self.tell(f"{shard}: {line}")
+                    self.tell(f"{shard}: {words}")
         return tuple(said)
+
+
+def _heard(line: str) -> tuple[bool, str]:
+    """Whether a process says a line of itself, and what it says, in either format."""
+    if line.startswith(_OURS):
+        return True, line.removeprefix(_OURS)
+    if line.startswith('{"at": '):
+        try:
+            told = orjson.loads(line)
+            own = told["logger"] == _LOGGER
+            level = "" if own else f"{told['level'].upper()} {told['logger']}: "
+            return own, f"{level}{told['message']}"
+        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+            pass
+    return False, line
 
 
 def _opened(path: Path) -> BinaryIO:

@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,8 @@ class SharedRun:
         """Audit all shares and write the report; its summary, or null where a share
         is not whole: then the parts stay, and a resumed run goes on with them."""
         todo = self._todo()
-        left = Plan(shards=todo, at_once=min(self.plan.at_once, len(todo) or 1))
+        at_once = min(self.plan.at_once, len(todo) or 1)
+        left = replace(self.plan, shards=todo, at_once=at_once)
         if todo:
             await engine.run(left, self._share_ended)
         if self.stopped or self.failed:

@@ -453,7 +453,7 @@ async def test_a_cluster_that_loses_a_worker_writes_the_whole_report(
                         if name != "shard"
                     },
                     parts=parts.url,
-                    at_once=2,
+                    runs_at_once=2,
                 )
                 run.plan = Plan(shards=run.plan.shards, at_once=2)
                 async with here.when(

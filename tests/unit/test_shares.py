@@ -1,0 +1,186 @@
+"""How a run is shared out: its plan, its parts, and what its processes are told."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from auditor.config import RegistrySettings, Settings, load
+from auditor.engines.part_store import PartStore
+from auditor.engines.parts import PartFolder
+from auditor.engines.plan import LEAST_S, plan
+from auditor.engines.processes import Processes
+from auditor.engines.share import Share
+from auditor.errors import LockedError
+from auditor.protocol.shard import Shard
+
+
+def settings(**changes: Any) -> Settings:
+    return load(environment={}, flags=changes)
+
+
+@pytest.mark.parametrize(
+    ("limits", "workers", "shares", "runs"),
+    [
+        ({}, 4, 16, 4),
+        ({}, 20, 32, 8),
+        ({"requests_at_once": 3}, 4, 12, 3),
+        ({"max_requests": 100}, 4, 16, 4),
+        ({"max_requests": 10}, 4, 10, 4),
+        ({"max_requests": 1}, 4, 1, 1),
+        # Another run like this one takes half of what there is.
+        ({"runs_at_once": 2}, 4, 16, 8),
+        ({"runs_at_once": 2}, 20, 16, 8),
+    ],
+)
+def test_a_plan_keeps_to_the_limits_of_all_its_runs(
+    limits: dict[str, Any], workers: int, shares: int, runs: int
+) -> None:
+    found = plan(settings(**limits), workers=workers, shares_a_worker=4)
+    assert len(found.shards) == shares
+    assert found.runs_at_once == runs
+
+
+@pytest.mark.parametrize(
+    ("told", "at_once", "rate", "most"),
+    [
+        ({"runs_at_once": 4}, 2, 5.0, 250),
+        # Sixteen shares, four at a time: each has a sixteenth of what is counted.
+        ({"runs_at_once": 4, "shard": "3/16"}, 2, 5.0, 62),
+        ({"runs_at_once": 1, "shard": "3/16"}, 8, 20.0, 62),
+        ({"runs_at_once": 4, "shard": "1/2"}, 2, 5.0, 250),
+        # Who says nothing of other runs speaks of this one.
+        ({"shard": "3/16"}, 8, 20.0, 1000),
+    ],
+)
+def test_what_is_counted_is_shared_among_all_runs_and_not_among_those_at_once(
+    told: dict[str, Any], at_once: int, rate: float, most: int
+) -> None:
+    limits = {"requests_at_once": 8, "requests_per_second": 20, "max_requests": 1000}
+    assert settings(**limits, **told).default_registry == RegistrySettings(
+        requests_at_once=at_once, requests_per_second=rate, max_requests=most
+    )
+
+
+# -- parts ---------------------------------------------------------------------
+
+THEIRS = (
+    "input-list.txt", "input-2024-11.csv", "state-of-things.jsonl", "1-of-2.txt",
+    "a1-of-2.jsonl", "report.jsonl",
+)  # fmt: skip
+OURS = (
+    "1-of-2.jsonl", "1-of-2.jsonl.shard", "12-of-16.jsonl.partial", "1-of-2.summary",
+    "2-of-2.jsonl.shard.auditor-part-x1.half", "1-of-2.jsonl.journal", "1-of-2.metrics",
+    "input-0", "input-stdin",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("store", [PartFolder, PartStore])
+def test_parts_that_are_cleared_leave_the_other_files_of_their_folder(
+    store: Any, tmp_path: Path
+) -> None:
+    parts = store(tmp_path if store is PartFolder else str(tmp_path))
+    for name in (*THEIRS, *OURS):
+        (tmp_path / name).write_text("")
+    (tmp_path / "1-of-3.jsonl").mkdir()
+    parts.remove()
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {*THEIRS, "1-of-3.jsonl"}
+
+
+@pytest.mark.parametrize("store", [PartFolder, PartStore])
+def test_a_place_for_parts_is_for_one_run_at_a_time(store: Any, tmp_path: Path) -> None:
+    place = tmp_path if store is PartFolder else str(tmp_path)
+    with store(place).locked():
+        with pytest.raises(LockedError) as caught, store(place).locked():
+            pass
+        assert str(caught.value) == (
+            f"{tmp_path}: another run leaves its parts there; name another place with"
+            " --parts"
+        )
+    with store(place).locked():
+        pass
+
+
+# -- processes -----------------------------------------------------------------
+
+# Stands for `auditor`: leaves what it was told, and speaks as both formats do.
+_PROGRAM = """
+import json, sys
+told = {word.split("=")[0]: word.split("=")[-1] for word in sys.argv}
+open(told["--output"], "w").write(json.dumps(told))
+line = {"at": "2026-11-25T02:00:00.000Z", "level": "warning", "message": "slow"}
+for logger in ("auditor", "auditor.store"):
+    print(json.dumps({**line, "logger": logger}), file=sys.stderr)
+print("auditor: words", "{", '{"at": 1}', sep="\\n", file=sys.stderr)
+sys.exit(2)
+"""
+
+
+def processes(folder: Path, said: list[str], **changes: Any) -> Processes:
+    return Processes(
+        flags={"deadline_s": "60"},
+        report=PartFolder(folder).path,
+        tell=said.append,
+        program=(sys.executable, "-S", "-c", _PROGRAM),
+        **changes,
+    )
+
+
+@pytest.mark.anyio
+async def test_a_process_is_told_what_is_left_of_the_time_and_its_part_of_the_limits(
+    tmp_path: Path,
+) -> None:
+    said: list[str] = []
+    ended: list[Share] = []
+    whole = plan(settings(runs_at_once=2), workers=1)
+    engine = processes(tmp_path, said, deadline_s=60.0, metrics=True)
+    await engine.run(whole, ended.append)
+    told = orjson.loads((tmp_path / "1-of-1.jsonl").read_bytes())
+    assert told["--runs-at-once"] == "2"
+    assert told["--metrics"] == str(tmp_path / "1-of-1.metrics")
+    assert 30 < float(told["--deadline"]) < 60
+    late = processes(tmp_path, said, deadline_s=0.0)
+    await late.run(whole, ended.append)
+    told = orjson.loads((tmp_path / "1-of-1.jsonl").read_bytes())
+    assert told["--deadline"] == str(LEAST_S)
+    assert "--metrics" not in told
+
+
+@pytest.mark.anyio
+async def test_what_processes_say_is_understood_in_both_formats(tmp_path: Path) -> None:
+    said: list[str] = []
+    ended: list[Share] = []
+    engine = processes(tmp_path, said)
+    await engine.run(plan(settings(), workers=1), ended.append)
+    (share,) = ended
+    assert (share.shard, share.code) == (Shard(number=1, of=1), 2)
+    assert share.last_words == ("slow", "words")
+    assert said == [
+        "1/1: WARNING auditor.store: slow",
+        "1/1: {",
+        '1/1: {"at": 1}',
+    ]
+
+
+@pytest.mark.anyio
+async def test_a_signal_that_comes_while_a_process_is_started_reaches_it(
+    tmp_path: Path,
+) -> None:
+    engine = processes(tmp_path, [])
+    ended: list[Share] = []
+    before = engine.report
+
+    def report(shard: Shard) -> Path:
+        engine.stop(signal.SIGTERM)  # nothing runs yet
+        return before(shard)
+
+    engine.report = report
+    engine.program = (sys.executable, "-S", "-c", "import time; time.sleep(60)")
+    await engine.run(plan(settings(), workers=1), ended.append)
+    assert [share.code for share in ended] == [-signal.SIGTERM]
