@@ -205,6 +205,9 @@ BASES = Query(
                  JOIN holds USING (manifest)
                  JOIN line USING (registry, repository, image)
             WHERE NOT goes_on AND there
+                  -- of two lines with one digest, one may lack the manifest
+                  AND list_contains(
+                      [p.manifest FOR p IN platforms IF p.there], manifest)
             GROUP BY prefix),
         weights AS (
             SELECT prefix, bytes(sum(size)) AS size,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from auditor.analysis.digest import Place, find_digests
@@ -20,6 +21,7 @@ from auditor.analysis.layers import (
 )
 from auditor.analysis.layers_sql import Group
 from auditor.records import ImageRecord, Platform, Record
+from tests import records
 from tests.documents import digest
 from tests.property.report_records import failures_of, images_of, reports
 from tests.reports import write_report
@@ -228,8 +230,22 @@ def base_order(base: Base) -> tuple[int, int, int, str]:
     return -base.repositories, -base.manifests, -base.layers, base.top
 
 
+# Two tags of one index, of which one was audited for fewer platforms.
+WHOLE = records.image(
+    reference="r.example.com/team/app:whole",
+    platforms=(
+        records.platform("a", layers=(records.layer("1"),)),
+        records.platform(
+            "b", architecture="arm64", layers=(records.layer("1"), records.layer("2"))
+        ),
+    ),
+)
+BARE = replace(WHOLE, reference="r.example.com/team/app:2", platforms=())
+
+
 @settings(max_examples=60, deadline=None)
 @given(reports())
+@example([BARE, WHOLE])
 def test_layers_are_those_of_the_obvious_implementation(report: list[Record]) -> None:
     images = images_of(report)
     with (
