@@ -23,7 +23,7 @@ class Change(StrEnum):
     MOVED = "moved"  # an image in both, with another digest
     ALTERED = "altered"  # the same digest; other architectures or attachments
     ADDED = "added"  # an image that was not in the old report
-    RELISTED = "relisted"  # an image that the old report could not list
+    RELISTED = "relisted"  # an image that the old report could not list or reach
     HEALED = "healed"  # failed, is an image now
     DROPPED = "dropped"  # failed, is not in the new report
     STILL_FAILING = "still_failing"

@@ -131,6 +131,7 @@ CLASSIFIED = f"""
                THEN '{Change.STILL_FAILING}'
              WHEN new.failure = '{_ENDED}' THEN '{Change.UNREACHED}'
              WHEN new.kind = 'failure' THEN '{Change.FAILING}'
+             WHEN old.failure = '{_ENDED}' THEN '{Change.RELISTED}'
              WHEN old.kind = 'failure' THEN '{Change.HEALED}'
              WHEN old.key IS NULL AND hidden_new.key IS NOT NULL
                THEN '{Change.RELISTED}'

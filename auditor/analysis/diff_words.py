@@ -29,7 +29,7 @@ _TITLES: dict[Change | Facet, str] = {
     Change.MOVED: "moved to another digest",
     Change.ALTERED: "same digest, other architectures or attachments",
     Change.ADDED: "added",
-    Change.RELISTED: "listed again: the old report could not list them",
+    Change.RELISTED: "there again: the old report could not list or reach them",
     Change.HEALED: "healed",
     Change.DROPPED: "failed before, not in the new report",
     Change.STILL_FAILING: "still failing",

@@ -165,6 +165,8 @@ def test_what_a_run_did_not_come_to_is_not_failing(shell: Shell) -> None:
     assert "unknown: the new run was ended before it came to them (1)" in out
     _, out, _ = shell.diff([ended], [failed(app("1"))], "--format", "jsonl")
     assert changes(out) == [("failing", "1")]
+    _, out, _ = shell.diff([ended], [app("1")], "--format", "jsonl")
+    assert changes(out) == [("relisted", "1")]
     _, out, _ = shell.diff([ended], [ended], "--format", "jsonl")
     assert changes(out) == []
 

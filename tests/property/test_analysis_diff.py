@@ -76,6 +76,13 @@ def lost(one: Record | None, other: Record | None) -> tuple[str, ...]:
     return tuple(word for word, had, has in flags if had is True and has is False)
 
 
+def failing(old: Record | None, new: FailureRecord) -> Change:
+    ended = new.failure == "interrupted"
+    if isinstance(old, FailureRecord) and (ended or old.failure != "interrupted"):
+        return Change.STILL_FAILING
+    return Change.UNREACHED if ended else Change.FAILING
+
+
 def change_of(
     name: str, old_report: Report, new_report: Report, *, ignore_registry: bool
 ) -> Change:
@@ -88,15 +95,10 @@ def change_of(
                 lost(old, new) or lost(new, old)
             )
             return Change.UNCHANGED if same else Change.ALTERED
-        case FailureRecord(failure="interrupted"), FailureRecord(failure=now):
-            same = now == "interrupted"
-            return Change.STILL_FAILING if same else Change.FAILING
-        case FailureRecord(), FailureRecord():
-            return Change.STILL_FAILING
-        case _, FailureRecord(failure="interrupted"):
-            return Change.UNREACHED
         case _, FailureRecord():
-            return Change.FAILING
+            return failing(old, new)
+        case FailureRecord(failure="interrupted"), ImageRecord():
+            return Change.RELISTED
         case FailureRecord(), ImageRecord():
             return Change.HEALED
         case None, ImageRecord():

@@ -15,6 +15,7 @@ import pytest
 
 from auditor.analysis.connection import MEMORY_LIMIT_BYTES, work_database
 from auditor.analysis.report_files import add_reports, open_reports, report_paths
+from auditor.cli.main import run
 from auditor.config import Shape
 from auditor.errors import UsageError
 from auditor.reports.shapes import encoder
@@ -366,3 +367,44 @@ def test_a_report_from_before_a_field_was_added_does_not_say_it(
     }
     asked = "SELECT user, history, labels, base_name, layer_traits FROM platforms"
     assert set(map(str, rows(path, asked))) == {"(None, None, None, None, None)"}
+
+
+def earlier(line: bytes) -> bytes:
+    """The line as the first version of the schema wrote it."""
+    record = json.loads(line)
+    for name in ("signed", "has_sbom", "has_provenance", "platforms_left_out"):
+        record.pop(name, None)
+    for one in record.get("platforms", ()):
+        for name in ("config", "base", "layer_traits"):
+            del one[name]
+    for one in record.get("attachments", ()):
+        del one["predicates"]
+    if "access" in record:
+        del record["access"]["credential"]
+    return json.dumps(record).encode() + b"\n"
+
+
+def test_a_report_of_an_earlier_version_is_read_as_one_that_does_not_know(
+    put: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = put(b"".join(map(earlier, LINES)), "old.jsonl")
+    new = put(REPORT, "new.jsonl")
+    assert counts(old) == ALL
+    unknown = "SELECT count(signed), count(platforms_left_out) FROM images"
+    assert rows(old, unknown) == [(0, 0)]
+    policy = tmp_path / "policy.toml"
+    policy.write_text(
+        '[rules.all]\nforbid_root = true\nallowed_bases = ["*"]\n'
+        'required_labels = ["a"]\nforbid_warnings = ["blob_missing"]\n'
+        'required_platforms = ["linux/amd64"]\nrequired_attachments = ["sbom"]\n'
+    )
+    page = str(tmp_path / "page.html")
+    for arguments, code in (
+        (["diff", old, new, "--exit-code"], 0),
+        (["layers", old], 0),
+        (["check", old, "--policy", str(policy)], 1),
+        (["export", old, "--to", "csv", "-o", str(tmp_path / "out")], 0),
+        (["history", "add", str(tmp_path / "kept"), old], 0),
+        (["html", old, "--previous", new, "--policy", str(policy), "-o", page], 0),
+    ):
+        assert (run(arguments), capsys.readouterr().err) == (code, "")
