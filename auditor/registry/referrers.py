@@ -28,7 +28,11 @@ _NOT_FOR_THIS_ONE = frozenset({400, 406})
 
 
 class Referrers:
-    """The referrers of one registry. Remembers whether it has the API at all."""
+    """The referrers of one registry. Remembers who has the API at all.
+
+    That is asked of each namespace: behind one host there may be several registries,
+    told apart by the beginning of the path, or repositories of several kinds.
+    """
 
     def __init__(
         self,
@@ -42,13 +46,14 @@ class Referrers:
         self._max_bytes = max_bytes
         self._exchange = exchange
         self._pull_auth = pull_auth
-        self._there: bool | None = None
+        self._there: dict[str, bool] = {}  # by namespace
 
     async def of(
         self, repository: str, digest: str
     ) -> tuple[Descriptor, ...] | Failure | None:
         """What refers to a digest, in the registry's order; null without the API."""
-        if self._there is False:
+        namespace = repository.partition("/")[0]
+        if self._there.get(namespace) is False:
             return None
         url: str | None = f"{self._base_url}/v2/{repository}/referrers/{digest}"
         found: list[Descriptor] = []
@@ -67,12 +72,12 @@ class Referrers:
             )
             if len(seen) == 1 and _is_no_api(answer):
                 # What once answered has the API: this is about the one repository.
-                if not self._there and not _is_about_this_one(answer):
-                    self._there = False
+                if not _is_about_this_one(answer):
+                    self._there.setdefault(namespace, False)
                 return None
             if isinstance(answer, Failure):
                 return answer
-            self._there = True
+            self._there[namespace] = True
             try:
                 found += _children(answer)
                 url = next_page(answer.headers.getall("Link", ()), answer.url)

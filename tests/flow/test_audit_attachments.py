@@ -169,6 +169,22 @@ async def test_what_is_no_list_of_referrers_is_no_api(answer: Answer) -> None:
     assert record.warnings == ()
 
 
+async def test_a_namespace_without_the_api_says_nothing_of_the_next() -> None:
+    content = of(PLAIN)
+    content.add("team/app", notation_signature(PLAIN.root))
+    content.add("old/app", PLAIN, "1", "2")
+    content.add("old/web", PLAIN, "1")
+    async with lab(content) as here:
+        gone = here.faults.on("GET", "/v2/old/*/referrers/*", Answer(404), forever=True)
+        outcome = await here.audit(
+            here.ref("old/app:*"), here.ref("old/web:1"), here.ref("team/app:1"),
+            attachments=ALL, workers=1,
+        )  # fmt: skip
+        assert gone.matched == 1
+    found = [one.signed for one in outcome.records if isinstance(one, ImageRecord)]
+    assert found == [False, False, False, True]
+
+
 async def test_one_bad_request_does_not_say_that_the_host_has_no_api() -> None:
     content = of(PLAIN)
     content.add("team/app", notation_signature(PLAIN.root))
