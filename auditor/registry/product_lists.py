@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
 
-from auditor.errors import Failure
+from auditor.errors import Failure, FailureKind
 from auditor.protocol.answer import Answer
 from auditor.protocol.listed import ListedTag, Reading
 from auditor.protocol.products import Product
@@ -51,20 +51,26 @@ class ProductLists:
         self._registry = registry
 
     async def tags(self, repository: str) -> AsyncIterator[Page[ListedTag] | Failure]:
-        """The pages of a repository's tags."""
+        """The pages of a repository's tags.
+
+        A repository that the API does not know is asked of the registry itself: a
+        proxy that decodes names on their way to the API makes all with a slash so.
+        """
         path = self._product.tags_path(repository, self._page_size)
-        found = (
-            self._registry.tags(repository)
-            if path is None
-            else self._pages(
+        is_known = path is not None
+        if path is not None:
+            async for page in self._pages(
                 path,
                 self._product.read_tags,
                 auth=self._login.for_repository(repository),
                 called=f"the list of {repository}",
-            )
-        )
-        async for page in found:
-            yield page
+            ):
+                is_known = not _is_not_there(page)
+                if is_known:
+                    yield page
+        if not is_known:
+            async for page in self._registry.tags(repository):
+                yield page
 
     async def repositories(
         self, below: str | None
@@ -147,3 +153,8 @@ class ProductLists:
             status=failure.status,
             attempts=failure.attempts,
         )
+
+
+def _is_not_there(page: Page[Entry] | Failure) -> bool:
+    """Whether a list does not begin: later on, it is another kind of failure."""
+    return isinstance(page, Failure) and page.kind is FailureKind.NOT_FOUND

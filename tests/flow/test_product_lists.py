@@ -349,6 +349,19 @@ async def test_harbors_artifacts_may_have_several_tags_or_none() -> None:
     assert page.total == 3
 
 
+async def test_what_an_api_does_not_know_is_asked_of_the_registry() -> None:
+    content = simple(["team/a/deep:1", "team/a/deep:2", "team/b:1"])
+    async with product(CASES[1], content) as here:
+        # A proxy that decodes once more: %2F is a slash now, and the path another.
+        here.faults.on("GET", "*/repositories/a*/artifacts", Answer(404), forever=True)
+        outcome = await here.audit(here.ref("team/**:*"))
+        nowhere = (await here.audit(here.ref("team/a:*"))).failure
+    names = ("team/a/deep:1", "team/a/deep:2", "team/b:1")
+    assert outcome.references == [here.ref(name) for name in names]
+    assert outcome.kinds == ["image"] * 3
+    assert nowhere.failure is FailureKind.NOT_FOUND
+
+
 async def test_quays_robot_password_is_not_sent_and_its_private_ones_are_missed() -> (
     None
 ):
