@@ -13,7 +13,7 @@ import anyio
 from auditor.cli.beside import check_beside, write_beside
 from auditor.cli.main import say
 from auditor.cli.signals import CODES, signals_heard
-from auditor.config import Engine, Settings, decisive
+from auditor.config import Engine, Settings, decisive_of_shares
 from auditor.engines.parts import PartFolder, Parts, is_url
 from auditor.engines.plan import SHARES_A_WORKER, plan
 from auditor.engines.processes import Processes
@@ -115,11 +115,12 @@ def _by_processes(
             f"{run.plan.at_once} processes and not {settings.processes}: no registry"
             " may be sent more requests than --requests-at-once and --max-requests say"
         )
+    run.stdin = spooled_input(settings, parts.folder)
     engine = Processes(
         flags=flags,
         report=parts.path,
         tell=say,
-        stdin=spooled_input(settings, parts.folder),
+        stdin=run.stdin,
         deadline_s=settings.deadline_s,
         metrics=settings.metrics is not None,
     )
@@ -148,11 +149,13 @@ def _on_cluster(
         parts.clear()
     cluster = stack.enter_context(Cluster(settings.scheduler))
     run = _run(settings, parts, cluster.workers, SHARES_A_WORKER)
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="auditor-input-"))
+    run.stdin = spooled_input(settings, Path(folder))
     cluster.order = PartOrder(
         flags=flags,
         references=settings.references,
-        lists=parts.put_lists(settings.lists),
-        decisive={k: v for k, v in decisive(settings).items() if k != "shard"},
+        lists=parts.put_lists(settings.lists, stdin=run.stdin),
+        decisive=decisive_of_shares(settings),
         parts=parts.url,
         runs_at_once=run.plan.runs_at_once,
         deadline_at=_deadline_at(settings),

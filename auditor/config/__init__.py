@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from auditor.config.file import load, read_toml
 from auditor.config.option import Group, Option, Where
-from auditor.config.options import OPTIONS, decisive, options_of
+from auditor.config.options import OPTIONS, decisive, decisive_of_shares, options_of
 from auditor.config.resolve import resolve
 from auditor.config.settings import (
     AllowanceUse,
@@ -39,6 +39,7 @@ __all__ = [
     "Shape",
     "Where",
     "decisive",
+    "decisive_of_shares",
     "load",
     "options_of",
     "read_toml",

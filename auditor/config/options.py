@@ -52,6 +52,17 @@ def decisive(settings: Settings) -> dict[str, Any]:
     }
 
 
+def decisive_of_shares(settings: Settings) -> dict[str, Any]:
+    """The same where several runs share one audit: they must agree in what is selected
+    and in its order, too, and differ in their share."""
+    selected = {
+        option.name: _plain(getattr(settings, option.name))
+        for option in OPTIONS
+        if option.group is Group.SELECTION or option.name == "order"
+    }
+    return {**decisive(settings), **selected, "shard": None}
+
+
 def _plain(value: object) -> object:
     if isinstance(value, tuple):
         return list(map(_plain, value))

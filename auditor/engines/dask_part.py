@@ -15,7 +15,7 @@ from typing import Any
 
 import anyio
 
-from auditor.config import Settings, decisive, load
+from auditor.config import Settings, decisive_of_shares, load
 from auditor.engines.part_store import PartStore
 from auditor.engines.parts import open_part, part_name, whole_part
 from auditor.engines.plan import LEAST_S
@@ -24,6 +24,7 @@ from auditor.pipeline.into_report import run_into
 from auditor.pipeline.job import open_job
 from auditor.protocol.shard import Shard
 from auditor.registry.clock import SystemClock
+from auditor.sources.inputs import items_of
 
 log = logging.getLogger("auditor.engines")
 
@@ -32,15 +33,15 @@ log = logging.getLogger("auditor.engines")
 class PartOrder:
     """What a worker is told: nothing of it is a secret.
 
-    `flags` are those of the command line, `references` and `lists` (names for
-    `open_part`) the whole input, and `decisive` what the settings have to come to: the
-    worker reads its own environment, files and credentials. `deadline_at`: when the
-    time of the whole run is up, in epoch seconds.
+    `flags` are those of the command line, `references` and `lists` (what `put_lists`
+    gave) the whole input, and `decisive` what the settings have to come to: the worker
+    reads its own environment, files and credentials. `deadline_at`: when the time of
+    the whole run is up, in epoch seconds.
     """
 
     flags: Mapping[str, Any]
     references: Sequence[str]
-    lists: Sequence[str]
+    lists: Sequence[tuple[str, str]]
     decisive: Mapping[str, Any]
     parts: str
     runs_at_once: int
@@ -64,10 +65,10 @@ def _audit(order: PartOrder, shard: Shard) -> ExitCode:
     settings = _settings(order, shard)
     with tempfile.TemporaryDirectory(prefix="auditor-part-") as folder:
         report = Path(folder, part_name(shard))
-        lists = [_fetched(name, Path(folder)) for name in order.lists]
-        settings = replace(settings, lists=tuple(lists), output=str(report))
+        names = {_fetched(copy, Path(folder)): name for copy, name in order.lists}
+        settings = replace(settings, lists=tuple(names), output=str(report))
         failed = anyio.run(
-            functools.partial(_run, settings),
+            functools.partial(_run, settings, names),
             backend_options={
                 "use_uvloop": importlib.util.find_spec("uvloop") is not None
             },
@@ -87,7 +88,7 @@ def _settings(order: PartOrder, shard: Shard) -> Settings:
         "shard": str(shard),
     }
     settings = load(environment=os.environ, flags=flags)
-    own, wanted = decisive(settings), order.decisive
+    own, wanted = decisive_of_shares(settings), order.decisive
     differs = sorted(name for name in wanted if own.get(name) != wanted[name])
     if differs:
         raise UsageError(
@@ -119,8 +120,11 @@ def _fetched(name: str, folder: Path) -> str:
     return str(copy)
 
 
-async def _run(settings: Settings) -> int:
-    async with open_job(settings, clock=SystemClock(), tell=log.info) as job:
+async def _run(settings: Settings, names: Mapping[str, str]) -> int:
+    items = items_of(settings, names=names)
+    async with open_job(
+        settings, clock=SystemClock(), tell=log.info, items=items
+    ) as job:
         await run_into(job.run, job.report)
         await job.commit()
     return job.run.tally.failed

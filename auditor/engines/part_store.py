@@ -15,6 +15,7 @@ from auditor.errors import UsageError
 from auditor.protocol.shard import Shard
 from auditor.reports.shard_file import SUFFIX
 from auditor.sources.lists import open_list
+from auditor.sources.lists.files import STANDARD_INPUT, list_name
 
 _COPY_BYTES = 4 * 1024 * 1024
 
@@ -49,17 +50,22 @@ class PartStore:
                 shutil.copyfileobj(source, into, _COPY_BYTES)
             self._files.mv(half, target)
 
-    def put_lists(self, lists: Iterable[str]) -> tuple[str, ...]:
-        """Leave copies of lists for all; the names by which `open_part` finds them."""
+    def put_lists(
+        self, lists: Iterable[str], *, stdin: Path | None = None
+    ) -> tuple[tuple[str, str], ...]:
+        """Leave copies of lists for all (`stdin` is that of the standard input): the
+        names by which `open_part` finds them, and those that places are said to be in.
+        """
         names = []
         for number, path in enumerate(lists):
             name = f"input-{number}"
+            is_stdin = path == STANDARD_INPUT and stdin is not None
             with (
-                open_list(path) as data,
+                open_list(str(stdin) if is_stdin else path) as data,
                 self._files.open(f"{self._folder}/{name}", "wb") as into,
             ):
                 shutil.copyfileobj(data, into, _COPY_BYTES)
-            names.append(f"{self.url}/{name}")
+            names.append((f"{self.url}/{name}", list_name(path)))
         return tuple(names)
 
     def locked(self) -> AbstractContextManager[None]:

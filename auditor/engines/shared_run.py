@@ -5,22 +5,26 @@ from __future__ import annotations
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from auditor.config import Settings, decisive
+from auditor.config import Settings, decisive, decisive_of_shares
 from auditor.engines.join import join
 from auditor.engines.parts import Parts, whole_part
 from auditor.engines.plan import Plan
 from auditor.engines.share import Engine, Share
 from auditor.errors import UsageError
+from auditor.pipeline.input_digest import digest_of_input
 from auditor.protocol.shard import Shard
 from auditor.registry.clock import Clock, rfc3339
 from auditor.reports.journal import Journal
 from auditor.reports.jsonl import ReportWriter
+from auditor.reports.shard_file import ShardHead
+from auditor.sources.inputs import items_of
+from auditor.sources.lists.files import STANDARD_INPUT
 from auditor.version import __version__
 
 _SHOWN_WORDS = 5
@@ -28,13 +32,15 @@ _SHOWN_WORDS = 5
 
 @dataclass(slots=True, kw_only=True)
 class SharedRun:
-    """The run of a plan by an engine. `tell` is given sentences for a person."""
+    """The run of a plan by an engine. `tell` is given sentences for a person; `stdin`
+    is the file that holds the standard input, if that is a list."""
 
     settings: Settings
     plan: Plan
     parts: Parts
     tell: Callable[[str], None]
     clock: Clock
+    stdin: Path | None = None
     failed: list[Share] = field(default_factory=list)
     stopped: bool = False
     _ended: int = 0
@@ -62,17 +68,30 @@ class SharedRun:
     def _todo(self) -> list[Shard]:
         if not self.settings.resume:
             return list(self.plan.shards)
-        todo = []
-        wanted = {k: v for k, v in decisive(self.settings).items() if k != "shard"}
-        for shard in self.plan.shards:
-            head = whole_part(self.parts, shard)
-            if head is None or head.version != __version__ or head.settings != wanted:
-                todo.append(shard)
+        heads = [whole_part(self.parts, shard) for shard in self.plan.shards]
+        wanted = (__version__, decisive_of_shares(self.settings), self._input(heads))
+        todo = [
+            shard
+            for shard, head in zip(self.plan.shards, heads, strict=True)
+            if head is None
+            or None in (wanted[2], head.input)
+            or (head.version, head.settings, head.input) != wanted
+        ]
         done = len(self.plan.shards) - len(todo)
         if done:
             self._ended = done
             self.tell(f"resuming: {done} of {len(self.plan.shards)} shares are whole")
         return todo
+
+    def _input(self, heads: Iterable[ShardHead | None]) -> str | None:
+        """The digest of the input, where there is one to compare it with."""
+        if not any(heads):
+            return None
+        lists = [
+            str(self.stdin) if path == STANDARD_INPUT else path
+            for path in self.settings.lists
+        ]
+        return digest_of_input(items_of(replace(self.settings, lists=tuple(lists))))
 
     def _share_ended(self, share: Share) -> None:
         self._ended += 1

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from auditor.config import Settings, decisive
+from auditor.config import Settings, decisive_of_shares
+from auditor.pipeline.input_digest import InputDigest
 from auditor.pipeline.run import Run
 from auditor.registry.clock import Clock, rfc3339
 from auditor.registry.open import open_registries
 from auditor.reports.report import Report, open_report
 from auditor.reports.shard_file import ShardFile
 from auditor.sources.inputs import items_of
+from auditor.sources.lists import Item
 from auditor.store.open import open_store
 
 
@@ -24,19 +26,26 @@ class Job:
     run: Run
     report: Report
     shard_file: ShardFile | None
+    input_digest: InputDigest | None
 
     async def commit(self) -> None:
         """Give the report its name, and then the shard file that belongs to it."""
         await self.report.commit()
         if self.shard_file is not None:
-            self.shard_file.commit(self.run.summary().to_json())
+            digest = self.input_digest.value if self.input_digest else None
+            self.shard_file.commit(self.run.summary().to_json(), input_digest=digest)
 
 
 @asynccontextmanager
 async def open_job(
-    settings: Settings, *, clock: Clock, tell: Callable[[str], None]
+    settings: Settings,
+    *,
+    clock: Clock,
+    tell: Callable[[str], None],
+    items: Iterable[Item] | None = None,
 ) -> AsyncIterator[Job]:
-    """The job that the settings describe; `tell` is given sentences for a person.
+    """The job that the settings describe; `tell` is given sentences for a person, and
+    `items` stand for the settings' references and lists.
 
     Raises the `AuditorError`s of what it opens.
     """
@@ -46,9 +55,11 @@ async def open_job(
         open_report(settings, now=rfc3339(clock.epoch()), tell=tell) as report,
     ):
         with _shard_file(settings, report) or nullcontext() as shard_file:
+            items = items_of(settings) if items is None else items
+            digest = InputDigest(items) if shard_file else None
             run = Run(
                 settings,
-                items_of(settings),
+                digest or items,
                 registries=registries,
                 clock=clock,
                 write=report.put,
@@ -56,7 +67,9 @@ async def open_job(
                 kept=report.kept,
                 store=store,
             )
-            yield Job(run=run, report=report, shard_file=shard_file)
+            yield Job(
+                run=run, report=report, shard_file=shard_file, input_digest=digest
+            )
 
 
 def _shard_file(settings: Settings, report: Report) -> ShardFile | None:
@@ -64,5 +77,8 @@ def _shard_file(settings: Settings, report: Report) -> ShardFile | None:
     if settings.shard is None or final is None:
         return None
     return ShardFile(
-        final, settings.shard, settings=decisive(settings), order=settings.order
+        final,
+        settings.shard,
+        settings=decisive_of_shares(settings),
+        order=settings.order,
     )

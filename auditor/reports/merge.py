@@ -51,6 +51,7 @@ def read_parts(names: Sequence[str], open_file: Opener) -> list[Part]:
 
 def _check_one_audit(parts: Sequence[Part]) -> None:
     first = parts[0]
+    asked = first
     for part in parts[1:]:
         if part.head.shard.of != first.head.shard.of:
             raise UsageError(
@@ -71,6 +72,14 @@ def _check_one_audit(parts: Sequence[Part]) -> None:
             raise UsageError(
                 f"{part.name} and {first.name} were made with other settings"
                 f" ({', '.join(differs)}): these are not the shares of one audit"
+            )
+        # At a deadline an input is not read to its end.
+        if asked.head.input is None:
+            asked = part
+        elif part.head.input not in {None, asked.head.input}:
+            raise UsageError(
+                f"{part.name} and {asked.name} were made of other references or lists:"
+                " these are not the shares of one audit"
             )
 
 

@@ -66,7 +66,7 @@ class ShardFile:
                 "shard": shard.number,
                 "of": shard.of,
                 "order": order,
-                "settings": {k: v for k, v in settings.items() if k != "shard"},
+                "settings": dict(settings),
             }
         )
 
@@ -89,12 +89,24 @@ class ShardFile:
         self._end_run()
         self._turn, self._count = turn, 1
 
-    def commit(self, summary: Mapping[str, Any]) -> None:
-        """Finish it, now that the report is whole, and give it its name."""
+    def commit(
+        self, summary: Mapping[str, Any], *, input_digest: str | None = None
+    ) -> None:
+        """Finish it, now that the report is whole, and give it its name.
+
+        `input_digest` is over the whole input; null if it was not read to its end.
+        """
         self._end_run()
         try:
             size = self._report.stat().st_size
-            self._say({"kind": "end", "bytes": size, "summary": dict(summary)})
+            self._say(
+                {
+                    "kind": "end",
+                    "bytes": size,
+                    "input": input_digest,
+                    "summary": dict(summary),
+                }
+            )
             self._write()
             os.fsync(self._file.fileno())
             self._file.close()
@@ -126,13 +138,15 @@ class ShardFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardHead:
-    """The first and the last line. `bytes` is the length of the report."""
+    """The first and the last line. `bytes` is the length of the report, `input` the
+    digest of the whole input (null: it was not read to its end)."""
 
     shard: Shard
     version: str
     order: Order
     settings: Mapping[str, Any]
     bytes: int
+    input: str | None
     summary: Mapping[str, Any]
 
     @classmethod
@@ -154,6 +168,7 @@ class ShardHead:
                 order=Order(first["order"]),
                 settings=dict(first["settings"]),
                 bytes=int(last["bytes"]),
+                input=last["input"],
                 summary=dict(last["summary"]),
             )
         except (AssertionError, KeyError, TypeError, ValueError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from auditor.config import Settings
@@ -16,15 +16,18 @@ _PATTERN = "*"
 _PIECE_BYTES = 1024 * 1024
 
 
-def items_of(settings: Settings) -> Iterator[Item]:
+def items_of(
+    settings: Settings, *, names: Mapping[str, str] | None = None
+) -> Iterator[Item]:
     """The items of the settings' references and lists, read as they are needed.
 
-    Raises `UsageError` when a list cannot be read.
+    `names` are those of lists that are copies: what places are said to be in. Raises
+    `UsageError` when a list cannot be read.
     """
     for number, text in enumerate(settings.references, 1):
         yield read_selector(text, text, f"reference {number}")
     for path in settings.lists:
-        yield from read_list_file(path)
+        yield from read_list_file(path, name=(names or {}).get(path))
 
 
 def check_lists(settings: Settings) -> None:

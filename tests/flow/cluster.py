@@ -38,19 +38,22 @@ class Cluster:
 
 
 @contextmanager
-def cluster(folder: Path, *, workers: int) -> Iterator[Cluster]:
-    """A cluster of one-thread workers without nannies, so that a killed one is gone."""
+def cluster(folder: Path, *, workers: int, **environment: str) -> Iterator[Cluster]:
+    """A cluster of one-thread workers without nannies, so that a killed one is gone.
+
+    `environment` is that of its processes, beside what they need.
+    """
     with ExitStack() as stack:
         scheduler = _started(
             stack, folder, *_SCHEDULER, "--host", "127.0.0.1", "--port", "0",
-            "--no-dashboard",
+            "--no-dashboard", **environment,
         )  # fmt: skip
         address = _said(scheduler, _AT)
         started = [
             _started(
                 stack, folder, *_WORKER, address, "--no-nanny", "--no-dashboard",
                 "--nthreads", "1", "--host", "127.0.0.1", "--memory-limit", "0",
-                "--local-directory", str(folder / f"worker-{number}"),
+                "--local-directory", str(folder / f"worker-{number}"), **environment,
             )
             for number in range(workers)
         ]  # fmt: skip
@@ -59,11 +62,13 @@ def cluster(folder: Path, *, workers: int) -> Iterator[Cluster]:
         yield Cluster(address, started)
 
 
-def _started(stack: ExitStack, folder: Path, *words: str) -> subprocess.Popen[str]:
+def _started(
+    stack: ExitStack, folder: Path, *words: str, **environment: str
+) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         words,
         cwd=folder,
-        env={**BARE, "HOME": str(folder), "PATH": os.environ["PATH"]},
+        env={**BARE, "HOME": str(folder), "PATH": os.environ["PATH"], **environment},
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from auditor.config import Order, Settings, Shape, decisive
+from auditor.config import Order, Settings, Shape, decisive_of_shares
 from auditor.engines.cluster import Cluster
 from auditor.engines.dask_part import PartOrder
 from auditor.engines.join import join
@@ -21,6 +22,7 @@ from auditor.engines.part_store import PartStore
 from auditor.engines.parts import PartFolder
 from auditor.engines.plan import Plan, plan
 from auditor.engines.processes import Processes
+from auditor.engines.share import Share
 from auditor.engines.shared_run import SharedRun, output_locked
 from auditor.errors import ExitCode, UsageError
 from auditor.pipeline.run import Run
@@ -74,6 +76,15 @@ async def demo() -> AsyncIterator[tuple[Lab, tuple[str, ...]]]:
                 catalog,
             ),
         )
+
+
+def share_of(here: Lab, repository: str) -> Shard:
+    """The share that a repository is in."""
+    return next(
+        shard
+        for shard in (Shard(number=n, of=SHARES) for n in range(1, SHARES + 1))
+        if shard.takes(here.host, repository)
+    )
 
 
 async def shares_of(
@@ -173,11 +184,7 @@ async def test_a_share_that_was_resumed_merges_as_if_nothing_had_been(
 
     async with demo() as (here, asked):
         await report_to(here, tmp_path / "whole", *asked)
-        shard = next(
-            shard
-            for shard in (Shard(number=n, of=SHARES) for n in range(1, SHARES + 1))
-            if shard.takes(here.host, "library/mysql")
-        )
+        shard = share_of(here, "library/mysql")
         part = tmp_path / f"part-{shard.number}"
         cut = await report_to(here, part, *asked, shard=shard, meanwhile=stopped)
         assert cut.summary.interrupted
@@ -260,6 +267,51 @@ async def test_shares_of_other_settings_are_no_audit(tmp_path: Path) -> None:
         await join(names, str(tmp_path / "out"))
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"exclude": ("*-*",)}, r"with other settings \(exclude\)"),
+        ({"latest": 2}, r"with other settings \(latest\)"),
+        ({"order": Order.COMPLETION}, r"with other settings \(order\)"),
+        ({"references": ("library/mysql:8*",)}, "of other references or lists"),
+        (
+            {"references": ("library/mysql:*", "library/a:1")},
+            "of other references or lists",
+        ),
+    ],
+)
+async def test_shares_of_another_selection_are_no_audit(
+    changes: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    asked = changes.pop("references", ("library/mysql:*",))
+    async with lab(Content.of(demo_images())) as here:
+        names = await shares_of(here, tmp_path, here.ref("library/mysql:*"))
+        shard = Shard(number=2, of=SHARES)
+        references = map(here.ref, asked)
+        await report_to(here, Path(names[1]), *references, shard=shard, **changes)
+    with pytest.raises(UsageError, match=said):
+        await join(names, str(tmp_path / "out"))
+
+
+async def test_shares_that_a_deadline_cut_short_are_merged(tmp_path: Path) -> None:
+    @asynccontextmanager
+    async def over(run: Run, report: Report) -> AsyncIterator[None]:
+        run.expire()
+        yield
+
+    path = tmp_path / "list"
+    async with demo() as (here, asked):
+        path.write_text("\n".join(asked))
+        names = await shares_of(here, tmp_path, lists=(str(path),))
+        whole = await report_to(here, tmp_path / "whole", lists=(str(path),))
+        shard = share_of(here, "library/mysql")
+        cut = tmp_path / f"part-{shard.number}"
+        await report_to(here, cut, lists=(str(path),), shard=shard, meanwhile=over)
+    summary = await join(names, str(tmp_path / "out"))
+    assert summary["deadline_reached"]
+    assert whole.summary.tally.audited > summary["references"]["audited"]
+
+
 async def test_the_commands_make_and_merge_shares(tmp_path: Path) -> None:
     async with lab(Content.of(demo_images())) as here:
         asked = (here.ref("library/mysql:*"), here.ref("library/ubuntu:*"))
@@ -299,6 +351,76 @@ def shared(
         tell=said.append,
         clock=here.clock,
     )
+
+
+class Here:
+    """An engine in this process. Leaves out the shares in `fails`."""
+
+    def __init__(self, here: Lab, run: SharedRun, *fails: int) -> None:
+        self._here = here
+        self._run = run
+        self._fails = fails
+        self.audited: list[int] = []
+
+    async def run(self, plan: Plan, ended: Callable[[Share], None]) -> None:
+        settings, parts = self._run.settings, self._run.parts
+        for shard in plan.shards:
+            code = ExitCode.OUTPUT
+            if shard.number not in self._fails:
+                self.audited.append(shard.number or 0)
+                await report_to(
+                    self._here,
+                    Path(parts.name(shard)),
+                    *settings.references,
+                    lists=settings.lists,
+                    exclude=settings.exclude,
+                    shard=shard,
+                )
+                code = ExitCode.OK
+            ended(Share(shard=shard, code=code))
+
+    def stop(self, number: signal.Signals) -> None:
+        raise AssertionError(number)
+
+
+@pytest.mark.parametrize(
+    ("line", "exclude", "again"),
+    [
+        ("library/mysql:*", (), [2]),
+        ("library/mysql:8*", (), [1, 2, 3, 4]),
+        ("library/mysql:*\nlibrary/busybox:*", (), [1, 2, 3, 4]),
+        ("library/mysql:*", ("8*",), [1, 2, 3, 4]),
+    ],
+)
+async def test_whole_shares_are_taken_up_only_for_the_same_input_and_selection(
+    line: str, exclude: tuple[str, ...], again: list[int], tmp_path: Path
+) -> None:
+    path = tmp_path / "list"
+    async with demo() as (here, asked):
+
+        def run_of(**changes: Any) -> SharedRun:
+            run = shared(here, tmp_path / "out", parts, *asked[1:4], of=SHARES)
+            run.settings = replace(run.settings, lists=(str(path),), **changes)
+            return run
+
+        parts = PartFolder(tmp_path / "parts")
+        path.write_text(here.ref("library/mysql:*"))
+        first = run_of()
+        assert await first.run(Here(here, first, 2)) is None
+        path.write_text("\n".join(map(here.ref, line.split("\n"))))
+        run = run_of(resume=True, exclude=exclude)
+        engine = Here(here, run)
+        assert await run.run(engine) is not None
+        settings = run.settings
+        await report_to(
+            here,
+            tmp_path / "whole",
+            *settings.references,
+            lists=settings.lists,
+            exclude=exclude,
+        )
+    assert engine.audited == again
+    assert lines_of(tmp_path / "out") == lines_of(tmp_path / "whole")
 
 
 async def test_a_process_that_is_killed_goes_on_where_it_stopped(
@@ -447,11 +569,7 @@ async def test_a_cluster_that_loses_a_worker_writes_the_whole_report(
                     flags=FLAGS,
                     references=asked,
                     lists=(),
-                    decisive={
-                        name: value
-                        for name, value in decisive(run.settings).items()
-                        if name != "shard"
-                    },
+                    decisive=decisive_of_shares(run.settings),
                     parts=parts.url,
                     runs_at_once=2,
                 )

@@ -31,17 +31,23 @@ def open_list(path: str) -> AbstractContextManager[io.BufferedIOBase]:
         raise _unreadable(path, error) from None
 
 
-def read_list_file(path: str) -> Iterator[Item]:
-    """The items of a list, which is closed at its end.
+def read_list_file(path: str, *, name: str | None = None) -> Iterator[Item]:
+    """The items of a list, which is closed at its end; `name`, or else its path, is
+    what their places are said to be in.
 
     Raises `UsageError` where the list cannot be opened or read on.
     """
-    name = "stdin" if path == STANDARD_INPUT else path
+    name = name or list_name(path)
     with open_list(path) as stream:
         try:
             yield from read_list(read_lines(stream, name), name)
         except OSError as error:
             raise _unreadable(name, error) from None
+
+
+def list_name(path: str) -> str:
+    """What a list is called in places."""
+    return "stdin" if path == STANDARD_INPUT else path
 
 
 def _unreadable(path: str, error: OSError) -> UsageError:

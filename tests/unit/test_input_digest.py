@@ -1,0 +1,53 @@
+"""Two inputs have the same digest if they ask for the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from auditor.config import Settings
+from auditor.pipeline.input_digest import InputDigest, digest_of_input
+from auditor.sources.inputs import items_of
+
+
+def digest(folder: Path, *lists: str, references: tuple[str, ...] = ()) -> str | None:
+    paths = []
+    for number, text in enumerate(lists):
+        paths.append(folder / f"{len(list(folder.iterdir()))}-{number}")
+        paths[-1].write_bytes(text.encode("utf-8", "surrogateescape"))
+    names = tuple(map(str, paths))
+    return digest_of_input(items_of(Settings(references=references, lists=names)))
+
+
+@pytest.mark.parametrize(
+    ("same", "one", "other"),
+    [
+        (True, ["h.example/a:1\n"], ["h.example/a:1"]),
+        (True, ["# why\nh.example/a:1\nno ref\n"], ["h.example/a:1\n\nno ref"]),
+        (True, ["h.example/a:1\nh.example/b:*"], ["h.example/a:1", "h.example/b:*"]),
+        (False, ["h.example/a:1\nh.example/b:1"], ["h.example/b:1\nh.example/a:1"]),
+        (False, ["h.example/a:1"], ["h.example/a:1\nh.example/a:1"]),
+        (False, ["h.example/a:1"], ["h.example/a:1*"]),
+        (False, ["no ref 1"], ["no ref 2"]),
+        (False, [""], ["h.example/a:1"]),
+        (False, ["no \udcff"], ["no \udcfe"]),
+    ],
+)
+def test_the_digest_is_over_what_is_asked(
+    same: bool, one: list[str], other: list[str], tmp_path: Path
+) -> None:
+    assert (digest(tmp_path, *one) == digest(tmp_path, *other)) is same
+
+
+def test_references_count_as_lines_of_lists_do(tmp_path: Path) -> None:
+    told = digest(tmp_path, references=("h.example/a:1",))
+    assert told is not None
+    assert told == digest(tmp_path, "h.example/a:1")
+
+
+def test_an_input_that_is_not_read_to_its_end_has_no_digest(tmp_path: Path) -> None:
+    items = items_of(Settings(references=("h.example/a:1", "h.example/a:2")))
+    halfway = InputDigest(items)
+    next(iter(halfway))
+    assert halfway.value is None
