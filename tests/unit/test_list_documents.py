@@ -315,6 +315,19 @@ def test_however_the_entries_of_a_list_are_mixed_none_is_lost(
     ]
 
 
+@pytest.mark.parametrize("at", ["{", "[", "items", "}, {"])
+def test_a_list_may_be_broken_over_lines_anywhere(at: str) -> None:
+    document = {"apiVersion": "v1", "kind": "List", "items": [pod("a"), pod("b")]}
+    text = json.dumps(document)
+    whole = told(text.encode())
+    begin = text.index(at, 1) + len(at) - 1
+    broken = f"{text[:begin]}{text[begin:].replace(', ', chr(10) + ', ', 1)}"
+    assert broken.count("\n") == 1
+    assert [line.partition(" ")[2] for line in told(broken.encode())] == [
+        line.partition(" ")[2] for line in whole
+    ]
+
+
 def test_a_mistake_in_an_item_is_told_with_its_line() -> None:
     document = {"apiVersion": "v1", "items": [pod(), pod("bad")], "kind": "List"}
     text = json.dumps(document, indent=4).replace('"bad"', "bad")

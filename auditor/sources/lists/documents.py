@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import orjson
+
 from auditor.errors import UsageError
 from auditor.sources.lists.compose import is_compose, read_compose
 from auditor.sources.lists.dockerfile import is_dockerfile, read_dockerfile
@@ -23,6 +25,7 @@ _YAML = re.compile(
     r"---(?:\s|$)|%YAML\s"
     r"|(?:\"[^\"]*\"|'[^']*'|[^\s\"'#\[\]{},&*!|>%@`?-][^#\"']*?)\s*:(?:\s|$)"
 )
+_KUBERNETES = re.compile(r'\{\s*"(?:apiVersion|kind|items|metadata)"\s*:')
 _KNOWN = "skopeo's sync YAML, Kubernetes objects or a compose file"
 
 # The lines of a document, and its name, to the items that it gives.
@@ -35,11 +38,23 @@ def document_format(line: str) -> Document | None:
     The line is the first one that is neither blank nor a comment.
     """
     line = line.strip()
-    if line == "{":
+    if line == "{" or _begins_kubernetes(line):
         return _read_json
     if is_dockerfile(line):
         return _read_dockerfile
     return _read_yaml if _YAML.match(line) else None
+
+
+def _begins_kubernetes(line: str) -> bool:
+    """Whether it is the first of several lines of an object; one that is whole may be
+    the first of an object a line."""
+    if _KUBERNETES.match(line) is None:
+        return False
+    try:
+        orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return True
+    return False
 
 
 def read_object(document: object, name: str) -> Iterator[Item] | None:
