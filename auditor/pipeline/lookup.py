@@ -12,6 +12,7 @@ could say something else than its GET, it is not relied on.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from enum import StrEnum
 from fnmatch import translate
 from functools import cache
@@ -32,8 +33,21 @@ DIGEST_HEADER = "Docker-Content-Digest"
 # Manifests of tags, with their bytes: some 10 KB each for an index, 64 KB at most in
 # practice.
 MAX_PARSED = 64
-# Failures of a HEAD after which a GET is worth a request: it says why, or works.
-_WORTH_A_GET = frozenset({404, 500, *NO_HEAD})
+# Failures of a HEAD that a GET meets as well. After others it is worth a request: it
+# says why, or works, as where a proxy knows no HEAD and says so in words of its own.
+_OF_ANY_METHOD = frozenset(
+    {
+        FailureKind.DNS,
+        FailureKind.TLS,
+        FailureKind.RATE_LIMITED,
+        FailureKind.INTERRUPTED,
+        FailureKind.REALM_REFUSED,
+        FailureKind.TOKEN_REJECTED,
+        FailureKind.NO_PULL_GRANT,
+    }
+)
+# What may be an accident is one of HEAD's when it has happened so often in a run.
+MAX_ACCIDENTS = 3
 
 
 class Ask(StrEnum):
@@ -53,6 +67,7 @@ class Lookup:
         self._content = content
         self._store = content.store
         self._parsed: Lru[tuple[bytes, str | None], Manifest] = Lru(MAX_PARSED)
+        self._accidents: Counter[str] = Counter()
 
     async def document(
         self, registry: Registry, reference: Reference, *, listed: str | None
@@ -184,14 +199,11 @@ class Lookup:
         assert reference.tag is not None
         answer = await registry.head_manifest(reference.repository, reference.tag)
         if isinstance(answer, Failure):
-            if (
-                answer.status not in _WORTH_A_GET
-                and answer.kind is not FailureKind.DENIED
-            ):
+            if answer.kind in _OF_ANY_METHOD:
                 return answer
             found = await self.get(registry, reference)
             if not isinstance(found, Failure):
-                self._store.no_head(registry.name)
+                self._head_failed(registry, answer)
             return found
         header, said = answer.headers.get(DIGEST_HEADER), essence(answer.content_type)
         digest = _named(header)
@@ -218,6 +230,14 @@ class Lookup:
             )
         self._content.saved["known_tags"] += 1
         return known.document
+
+    def _head_failed(self, registry: Registry, failure: Failure) -> None:
+        """Ask no HEAD any more, unless it was an accident that GET did not have."""
+        if failure.kind.retryable and failure.status not in {500, *NO_HEAD}:
+            self._accidents[registry.name] += 1
+            if self._accidents[registry.name] < MAX_ACCIDENTS:
+                return
+        self._store.no_head(registry.name)
 
     async def _by_digest(
         self, registry: Registry, reference: Reference, digest: str

@@ -17,7 +17,7 @@ from auditor.protocol.reference import Reference
 from auditor.records import FailureRecord, ImageRecord, Record, WarningCode
 from auditor.registry.open import open_registries
 from auditor.sandbox.content import Content
-from auditor.sandbox.fault_actions import Action, Answer, Edit
+from auditor.sandbox.fault_actions import Action, Answer, Close, Edit, Raw
 from auditor.sandbox.images import image, index
 from auditor.sandbox.registry import Behaviour
 from auditor.store.open import open_store
@@ -127,6 +127,12 @@ HEAD_FAULTS: dict[str, Action] = {
     "501": Answer(501),
     "500": Answer(500),
     "403": Answer(403),
+    "400": Answer(400),
+    "418": Answer(418),
+    "504": Answer(504),
+    "no answer": Close(),
+    "no HTTP": Raw(b"no\r\n"),
+    "to another page": Answer(302, headers={"Location": "ftp://login.example/"}),
     "no digest": Edit(headers={HEADER: None}),
     "no digest at all": Edit(headers={HEADER: "yes"}),
     "another type": Edit(headers={"Content-Type": "application/json"}),
@@ -144,9 +150,19 @@ async def test_where_head_does_not_do_get_does_and_head_is_not_asked_again(
         second = await _night(here, store, workers=1)
     assert _said(first) == _said(second) == _said(cold)
     assert first.summary.requests["manifest"] == len(KINDS)
-    # 500 is tried again before it is believed.
-    assert _sent(first)["head"] <= 3
+    # 500 is tried again before it is believed, and what may be an accident, thrice.
+    assert _sent(first)["head"] <= 9
     assert _sent(second) == {**_sent(second), "head": 0, "manifest": len(KINDS)}
+
+
+async def test_an_accident_of_one_head_does_not_cost_the_others(store: str) -> None:
+    async with lab(_kinds()) as here:
+        cold = await _night(here, store)
+        here.faults.on("HEAD", MANIFESTS, *[Answer(503)] * 3)
+        first = await _night(here, store, workers=1)
+    assert _said(first) == _said(cold)
+    assert _sent(first)["manifest"] == 1
+    assert _sent(first)["head"] == len(KINDS) + 2
 
 
 async def test_head_is_tried_again_after_a_week(store: str) -> None:
