@@ -112,6 +112,7 @@ async def _listed(registry: Registry, repository: str) -> _DigestTags:
         found.update(entry.name for entry in page.entries if is_digest_tag(entry.name))
         if page.last:
             cut = page.number == 1 and count in SUSPICIOUS_COUNTS and not page.checked
+            cut = cut or page.in_doubt
             return unknown if cut else _DigestTags(names=frozenset(found))
         if page.number >= MAX_LIST_PAGES:
             return unknown

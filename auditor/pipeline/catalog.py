@@ -37,6 +37,7 @@ class Catalog:
             total=page.total,
             last=page.last,
             checked=page.checked,
+            in_doubt=page.in_doubt,
         )
         listing.invalid += page.unreadable
         for repository in page.entries:

@@ -116,6 +116,7 @@ def _tags(page: Page[ListedTag], listing: Listing) -> list[ListedTag]:
         total=page.total,
         last=page.last,
         checked=page.checked,
+        in_doubt=page.in_doubt,
     )
     # Some products list digests among the tags.
     names = [tag for tag in page.entries if not is_digest(tag.name)]

@@ -9,7 +9,7 @@ that does not know the parameter begins again, and it stays unknown.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Generic
 
@@ -26,20 +26,30 @@ class End:
     """What is known of the end of an answer that names no next page.
 
     `rest` goes on with the list, which was cut there; `checked`: nothing comes after
-    it. `lost`: the list is known to be cut, and how this part goes on is not told.
+    it; `in_doubt`: that could not be found out. `lost`: the list is known to be cut,
+    and how this part goes on is not told.
     """
 
     rest: Answer | None = None
     checked: bool = False
     lost: bool = False
+    in_doubt: bool = False
 
 
 class Ends(Generic[Entry]):
-    """Judges the ends of one list's answers; without `after`, it knows nothing."""
+    """Judges the ends of one list's answers; without `after`, it knows nothing.
+
+    `sizes` are those at which the server may have cut it.
+    """
 
     def __init__(
-        self, *, after: After | None, read: Callable[[Answer], Reading[Entry]]
+        self,
+        *,
+        after: After | None,
+        read: Callable[[Answer], Reading[Entry]],
+        sizes: frozenset[int] = SUSPICIOUS_COUNTS,
     ) -> None:
+        self._sizes = sizes
         self._after = after
         self._read = read
         self._has_links = False
@@ -49,14 +59,19 @@ class Ends(Generic[Entry]):
         """Whether the list ends with this answer, of which each is asked about once."""
         if found.following is not None:
             self._has_links = True  # so a missing one has a meaning
-        if self._after is None or self._has_links or not _may_be_cut(found):
+        if self._after is None or self._has_links or not self._may_be_cut(found):
             return End()
         end = await self._asked(names_of(found), self._after)
         if end.rest is not None:
             self._was_cut = True
         elif self._was_cut and not end.checked:
             return End(lost=True)
-        return end
+        return replace(end, in_doubt=end.rest is None and not end.checked)
+
+    def _may_be_cut(self, found: Reading[Entry]) -> bool:
+        """Whether an answer has a size at which servers cut, and no count to prove
+        it."""
+        return found.total is None and len(counted_of(found)) in self._sizes
 
     async def _asked(self, names: Sequence[str], after: After) -> End:
         # In a list without order, what is missing may be anywhere.
@@ -82,8 +97,3 @@ def names_of(found: Reading[Entry]) -> Sequence[str]:
 def counted_of(found: Reading[Entry]) -> Sequence[object]:
     """What the product counts of an answer."""
     return found.entries if found.counted is None else found.counted
-
-
-def _may_be_cut(found: Reading[Entry]) -> bool:
-    """Whether an answer has a size at which servers cut, and no count to prove it."""
-    return found.total is None and len(counted_of(found)) in SUSPICIOUS_COUNTS

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from auditor.errors import Failure, FailureKind, ProtocolError
 from auditor.protocol.answer import Answer
-from auditor.protocol.listed import ListedTag, NamedTags, Reading
+from auditor.protocol.listed import SUSPICIOUS_COUNTS, ListedTag, NamedTags, Reading
 from auditor.protocol.products import fields
 from auditor.protocol.products.google import listed_tags
 from auditor.registry.authorization import Authorizer
@@ -55,6 +55,8 @@ class DistributionLists:
     ) -> None:
         self._base_url = base_url
         self._page_size = page_size
+        # Whoever grants the size that is asked for cuts there.
+        self._sizes = SUSPICIOUS_COUNTS | {page_size}
         self._exchange = exchange
         self._pull_auth = pull_auth
         self._catalog_auth = catalog_auth
@@ -71,6 +73,7 @@ class DistributionLists:
             read=_read_tags,
             called=f"the list of {repository}",
             after=lambda name: self._after(want, name),
+            sizes=self._sizes,
         ):
             yield page
 
@@ -91,6 +94,7 @@ class DistributionLists:
             read=_read_catalog,
             called="the catalog",
             after=lambda name: self._after(want, name),
+            sizes=self._sizes,
         ):
             yield page
 

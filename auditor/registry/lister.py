@@ -20,7 +20,8 @@ class Page(Generic[Entry]):
     on in several `Page`s. `last`: the list ends here. `unreadable` counts what was
     neither an entry nor null, `total` is how many entries the product says the whole
     list has. `checked`: it ends here, and the registry was asked what comes after
-    the last entry, which is nothing.
+    the last entry, which is nothing; `in_doubt`: it ends here with as many entries as
+    a page has, and the registry could not say what comes after them.
     """
 
     entries: tuple[Entry, ...]
@@ -29,6 +30,7 @@ class Page(Generic[Entry]):
     unreadable: int = 0
     total: int | None = None
     checked: bool = False
+    in_doubt: bool = False
 
 
 class Lister(Protocol):

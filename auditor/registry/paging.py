@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
 from auditor.protocol.answer import Answer
-from auditor.protocol.listed import Reading
+from auditor.protocol.listed import SUSPICIOUS_COUNTS, Reading
 from auditor.registry.cut_lists import After, End, Ends, counted_of
 from auditor.registry.lister import Page
 
@@ -26,19 +26,20 @@ async def pages(
     read: Callable[[Answer], Reading[Entry]],
     called: str,
     after: After | None = None,
+    sizes: frozenset[int] = SUSPICIOUS_COUNTS,
 ) -> AsyncIterator[Page[Entry] | Failure]:
     """The pages of the list that `first` begins, then nothing or one `Failure`.
 
     What follows is followed as it is; a page that was seen before or holds nothing
     new ends the list as a failure, and so does an end before everything that the
     product counts has come. In a list without links, an end that looks as if it had
-    been cut there is held against what `after` says comes next. Failures call the
-    list `called`.
+    been cut there is held against what `after` says comes next: it has one of `sizes`.
+    Failures call the list `called`.
     """
     seen_urls: set[int] = set()
     seen_pages: set[int] = set()
     tally = _Tally()
-    ends = Ends(after=after, read=read)
+    ends = Ends(after=after, read=read, sizes=sizes)
     number = 0
     answer = first
     del first  # the text of a whole list may be large: see below
@@ -65,7 +66,7 @@ async def pages(
             number,
             last=not goes_on and cut is None,
             total=tally.total_of_entries(found, ended=following is None),
-            checked=end.checked,
+            end=end,
         ):
             yield part
         if isinstance(following, Failure):
@@ -143,7 +144,7 @@ def _parts(
     *,
     last: bool,
     total: int | None,
-    checked: bool,
+    end: End,
 ) -> Iterator[Page[Entry]]:
     """The entries of one answer as pages of at most `PAGE_ENTRIES`."""
     entries = found.entries
@@ -155,7 +156,8 @@ def _parts(
             last=last and ends,
             unreadable=found.unreadable if ends else 0,
             total=total,
-            checked=checked and last and ends,
+            checked=end.checked and last and ends,
+            in_doubt=end.in_doubt and last and ends,
         )
 
 

@@ -91,9 +91,11 @@ class Listing:
         total: int | None,
         last: bool,
         checked: bool = False,
+        in_doubt: bool = False,
     ) -> None:
         """Count what a page held: `entries` of it, on answer number `pages`."""
         self.checked = checked
+        self.suspicious = in_doubt
         self.pages = pages
         self.entries += entries
         self.total = total if total is not None else self.total
@@ -109,7 +111,7 @@ class Listing:
     @property
     def looks_cut(self) -> bool:
         """Whether it has a size at which servers cut, and nothing says it is whole."""
-        return (
+        return self.suspicious or (
             self.pages == 1
             and self.entries in SUSPICIOUS_COUNTS
             and self.total != self.entries

@@ -10,6 +10,7 @@ from auditor.errors import Failure, FailureKind, Stage
 from auditor.registry import paging
 from auditor.registry.lister import ListedTag, Page
 from auditor.registry.open import open_registries
+from auditor.reports.listings import ListState
 from auditor.sandbox.content import Content
 from auditor.sandbox.fault_actions import Answer, Pass
 from auditor.sandbox.images import image
@@ -258,3 +259,21 @@ async def test_a_full_last_page_behind_a_link_is_a_last_page() -> None:
     assert isinstance(first, Page)
     assert isinstance(second, Page)
     assert second.last
+
+
+THREE = Answer(200, {}, json.dumps({"repositories": NAMES[:3]}).encode())
+
+
+async def test_a_list_that_ends_with_a_full_page_and_no_link_is_read_on() -> None:
+    """Whoever grants the size that is asked for cuts there, at 3 as well as at 1000."""
+    async with lab(simple(NAMES)) as here:
+        here.faults.on("GET", CATALOG, THREE)
+        whole = await catalog(here, page_size=3)
+        assert names(whole) == NAMES
+        here.faults.on("GET", CATALOG, THREE, forever=True)
+        first, *more = await catalog(here, page_size=3)
+        outcome = await here.audit(here.ref("*:*"), page_size=3)
+    assert not more
+    assert isinstance(first, Page)
+    assert (first.last, first.checked, first.in_doubt) == (True, False, True)
+    assert outcome.summary.listings[0].state is ListState.SUSPICIOUS
