@@ -18,6 +18,7 @@ from auditor.engines.parts import PartFolder, Parts, is_url
 from auditor.engines.plan import SHARES_A_WORKER, plan
 from auditor.engines.processes import Processes
 from auditor.engines.shared_run import (
+    Output,
     SharedRun,
     output_locked,
     parts_place,
@@ -42,21 +43,22 @@ async def shared_audit(settings: Settings, flags: dict[str, Any]) -> int:
     check_beside(settings)
     clock = SystemClock()
     with ExitStack() as stack:
-        stack.enter_context(output_locked(settings, clock))
+        output = stack.enter_context(output_locked(settings, clock))
         place = stack.enter_context(_place(settings))
         make = _on_cluster if settings.engine is Engine.DASK else _by_processes
         run, engine = make(settings, flags_of_shares(flags), place, stack)
-        return await _audited(run, engine)
+        return await _audited(run, engine, output)
 
 
-async def _audited(run: SharedRun, engine: Shares) -> int:
+async def _audited(run: SharedRun, engine: Shares, output: Output) -> int:
     interrupted: ExitCode | None = None
 
     async def watch() -> None:
         nonlocal interrupted
         async for number in signals_heard():
+            more = "" if interrupted else "; once more ends without it"
             interrupted = CODES[number]
-            say(f"{number.name}: the shares finish what is under way")
+            say(f"{number.name}: the shares finish what is under way{more}")
             run.stop(engine, number)
 
     with unwrapped():
@@ -67,6 +69,7 @@ async def _audited(run: SharedRun, engine: Shares) -> int:
     if summary is None:
         say("the report is not whole; --resume goes on with the shares that are not")
         return interrupted or _code(run)
+    output.is_whole = True
     for line in combined_lines(summary):
         say(line)
     write_beside(run.settings, summary)

@@ -42,6 +42,7 @@ class Cluster:
             ) from None
         self.order: PartOrder | None = None
         self._stopped = False
+        self._running: as_completed | None = None
 
     def __enter__(self) -> Cluster:
         return self
@@ -59,8 +60,11 @@ class Cluster:
         await anyio.to_thread.run_sync(self._run, plan, ended)
 
     def stop(self, number: signal.Signals) -> None:
-        """End early. What a worker has begun it finishes; its part can be used."""
+        """End early. What a worker has begun it finishes, and its part can be used; who
+        says it twice does not wait for that."""
         del number
+        if self._stopped and self._running is not None:
+            self._running.clear()
         self._stopped = True
 
     def _run(self, plan: Plan, ended: Callable[[Share], None]) -> None:
@@ -84,7 +88,7 @@ class Cluster:
 
         with self._client.as_current():
             # Never more than the plan allows, however many workers come.
-            running = as_completed(submit(plan.at_once))
+            running = self._running = as_completed(submit(plan.at_once))
             for future in running:
                 ended(_share(future, under_way.pop(future.key)))
                 if not self._stopped:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from auditor.config import Shape
-from auditor.engines.parts import open_part
+from auditor.engines.parts import is_url, open_part
 from auditor.engines.unmatched import unmatched
-from auditor.errors import OutputError
+from auditor.errors import OutputError, UsageError
 from auditor.reports.combined import combined, with_failures
 from auditor.reports.jsonl import ReportWriter
 from auditor.reports.merge import merged, read_parts
@@ -28,6 +28,7 @@ async def join(names: Sequence[str], output: str) -> dict[str, Any]:
     Raises `UsageError` for parts that are not all the shares of one audit, and
     `OutputError` for what cannot be written.
     """
+    _check_output(names, output)
     parts = read_parts(names, open_part)
     whole = combined([part.head.summary for part in parts], output=output)
     nothing = list(unmatched(whole))
@@ -45,6 +46,13 @@ async def join(names: Sequence[str], output: str) -> dict[str, Any]:
     if final is not None and writer.final is not None:
         _rename(writer.final, final)
     return with_failures(whole, nothing)
+
+
+def _check_output(names: Sequence[str], output: str) -> None:
+    final = ReportWriter(output).final
+    ours = {Path(name).resolve() for name in names if not is_url(name)}
+    if final is not None and final.resolve() in ours:
+        raise UsageError(f"--output: {output} is one of the parts")
 
 
 def _rename(source: Path, target: Path) -> None:

@@ -113,23 +113,42 @@ class SharedRun:
             self.tell(f"  {sentence}")
 
 
+@dataclass(slots=True)
+class Output:
+    """An output that is locked. `is_whole`: its report is there, so that what an
+    earlier run left beside it is of no use any more."""
+
+    is_whole: bool = False
+
+
 @contextmanager
-def output_locked(settings: Settings, clock: Clock) -> Iterator[None]:
-    """The output, for this run alone. Raises `LockedError` and `OutputError`."""
+def output_locked(settings: Settings, clock: Clock) -> Iterator[Output]:
+    """The output, for this run alone. Raises `LockedError`, `OutputError`, and
+    `UsageError` where a run of one process could be resumed and not this one."""
+    output = Output()
     final = ReportWriter(settings.output).final
     if final is None:
-        yield
+        yield output
         return
     path = final.with_name(final.name + ".journal")
     with Journal.locked(path, output=settings.output) as lock:
         # What a run of one process left there is not ours to take away.
         fresh = lock.run is None and not lock.holds_records
+        if settings.resume and (lock.holds_records or _holds(final)):
+            raise UsageError(
+                f"--resume: {_partial(final)} was left by a run of one process: go on"
+                " with it without --processes and --engine, or begin anew without"
+                " --resume"
+            )
         if fresh:
             now = rfc3339(clock.epoch())
             lock.begin(decisive(settings), version=__version__, now=now)
         try:
-            yield
+            yield output
         finally:
+            if output.is_whole:
+                _partial(final).unlink(missing_ok=True)
+                fresh = True
             # A run like this one that was killed left a journal of nothing, too.
             if fresh or not (lock.holds_records or _holds(final)):
                 lock.remove()
@@ -137,8 +156,12 @@ def output_locked(settings: Settings, clock: Clock) -> Iterator[None]:
 
 def _holds(final: Path) -> bool:
     """Whether an unfinished report is beside this one."""
-    partial = final.with_name(final.name + ".partial")
+    partial = _partial(final)
     return partial.exists() and partial.stat().st_size > 0
+
+
+def _partial(final: Path) -> Path:
+    return final.with_name(final.name + ".partial")
 
 
 def parts_place(settings: Settings) -> str:

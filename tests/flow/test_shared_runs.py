@@ -37,7 +37,7 @@ from auditor.sandbox.fault_actions import Gate, Hold
 from auditor.sandbox.tokens import Account
 from tests.flow.cluster import cluster
 from tests.flow.commands import auditor, running
-from tests.flow.harness import MANIFESTS, FakeClock, Lab, lab, simple
+from tests.flow.harness import MANIFESTS, PATIENCE_S, FakeClock, Lab, lab, simple
 from tests.flow.reporting import lines_of, report_to
 
 pytestmark = pytest.mark.anyio
@@ -583,6 +583,35 @@ async def test_a_cluster_that_loses_a_worker_writes_the_whole_report(
     assert not (tmp_path / "parts").exists()
 
 
+async def test_a_second_signal_does_not_wait_for_what_workers_have_begun(
+    tmp_path: Path,
+) -> None:
+    async with demo() as (here, asked):
+        with cluster(tmp_path, workers=1) as machines:
+            parts = PartStore(str(tmp_path / "parts"))
+            run = shared(here, tmp_path / "out", parts, *asked, of=1)
+            gate = Gate()
+            here.faults.on("GET", MANIFESTS, Hold(gate), forever=True)
+            engine = await anyio.to_thread.run_sync(Cluster, machines.scheduler)
+            engine.order = PartOrder(
+                flags=FLAGS,
+                references=asked,
+                lists=(),
+                decisive=decisive_of_shares(run.settings),
+                parts=parts.url,
+                runs_at_once=1,
+            )
+
+            def stop_twice() -> None:
+                for _ in range(2):
+                    run.stop(engine, signal.SIGTERM)
+
+            with anyio.fail_after(PATIENCE_S), engine:
+                async with here.when(lambda: gate.waiting > 0, stop_twice):
+                    assert await run.run(engine) is None
+    assert not run.failed
+
+
 async def test_a_scheduler_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     done = await auditor(
         *("audit", "--engine", "dask", "-o", "out", "localhost:1/a:1"), place=tmp_path
@@ -591,6 +620,40 @@ async def test_a_scheduler_that_is_not_there_is_one_sentence(tmp_path: Path) -> 
         ExitCode.USAGE,
         ["--engine dask needs the address of a --scheduler"],
     )
+
+
+async def test_a_part_is_not_written_over_by_the_whole(tmp_path: Path) -> None:
+    names = await part_files(tmp_path)
+    (tmp_path / "link").symlink_to(names[1])
+    for output in (names[1], str(tmp_path / "link")):
+        before = Path(names[1]).read_bytes()
+        with pytest.raises(UsageError) as caught:
+            await join(names, output)
+        assert str(caught.value) == f"--output: {output} is one of the parts"
+        assert Path(names[1]).read_bytes() == before
+
+
+def test_what_a_run_of_one_process_left_is_resumed_by_one_or_begun_anew(
+    tmp_path: Path,
+) -> None:
+    settings, clock = Settings(output=str(tmp_path / "out")), FakeClock()
+    partial = tmp_path / "out.partial"
+    partial.write_bytes(b'{"schema":1}\n')
+    with (
+        pytest.raises(
+            UsageError, match=r"out\.partial was left by a run of one process"
+        ),
+        output_locked(replace(settings, resume=True), clock),
+    ):
+        pass
+    with output_locked(settings, clock):
+        pass
+    assert partial.exists(), "the report is not whole"
+    with output_locked(settings, clock) as output:
+        output.is_whole = True
+    assert list(tmp_path.iterdir()) == []
+    with output_locked(replace(settings, resume=True), clock):
+        pass
 
 
 @pytest.mark.parametrize("partial", [None, b"", b'{"schema":1}\n'])
