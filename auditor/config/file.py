@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,13 +12,14 @@ from auditor.config.resolve import resolve
 from auditor.config.settings import Settings
 from auditor.config.taker import Taker
 from auditor.errors import ConfigError
+from auditor.pattern import Pattern
 
 # A section is some 500 bytes: this is a file with two thousand registries.
 MAX_CONFIG_BYTES = 1024 * 1024
 # Longer than any token or key file that a registry takes for a password.
 MAX_PASSWORD_BYTES = 64 * 1024
 
-_PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+_PLACE = Pattern(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
 def load(environment: Mapping[str, str], flags: Mapping[str, object]) -> Settings:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from auditor.errors import FailureKind, ProtocolError
+from auditor.pattern import Pattern
 from auditor.protocol import reference_grammar as grammar
 from auditor.protocol.credential import is_username
 from auditor.protocol.platform import read_platform
@@ -20,16 +21,16 @@ from auditor.protocol.shard import MAX_SHARDS, Shard, parse_shard
 from auditor.protocol.since import parse_since
 from auditor.protocol.url import check_url, origin_of
 
-_WHOLE = re.compile(r"[+-]?[0-9]+(_[0-9]+)*")
+_WHOLE = Pattern(r"[+-]?[0-9]+(_[0-9]+)*")
 # POSIX.1-2024, Base Definitions 8.1, with the lower case that shells also take.
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_VARIABLE = Pattern(r"[A-Za-z_][A-Za-z0-9_]*")
 # A host name, an IPv4 address, or an IPv6 address without brackets.
-_HOST = re.compile(
+_HOST = Pattern(
     r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*"
 )
-_SPAN = re.compile(r"(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,6})s)?")
+_SPAN = Pattern(r"(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,6})s)?")
 _SPAN_UNITS_S = (3600, 60, 1)
-_SIZE = re.compile(r"([0-9]{1,15})([KMGT]?)i?B?", re.IGNORECASE)
+_SIZE = Pattern(r"([0-9]{1,15})([KMGT]?)i?B?", re.IGNORECASE)
 _SIZE_UNITS = ("", "K", "M", "G", "T")
 _SWITCH = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),

@@ -15,11 +15,11 @@ what they say is shown, and nothing follows from it.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import ip_address
 
+from auditor.pattern import Pattern
 from auditor.protocol.answer import Headers
 
 # A window of a year and a thousand million requests: more is not meant.
@@ -28,8 +28,8 @@ MAX_WINDOW_S = 366 * 86_400
 # Nine items of a list are more than any product sends.
 _MAX_CHARS = 200
 # An item: a number, then parameters; what else stands there is not looked at.
-_ITEM = re.compile(r"[ \t]*([0-9]{1,18})[ \t]*(?:;([^,]*))?")
-_WINDOW = re.compile(r"(?:\A|;)[ \t]*w[ \t]*=[ \t]*([0-9]{1,18})[ \t]*(?:;|\Z)")
+_ITEM = Pattern(r"[ \t]*([0-9]{1,18})[ \t]*(?:;([^,]*))?")
+_WINDOW = Pattern(r"(?:\A|;)[ \t]*w[ \t]*=[ \t]*([0-9]{1,18})[ \t]*(?:;|\Z)")
 
 
 class CountedBy(StrEnum):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+
+from auditor.pattern import Pattern
 
 # 0.5, 1, 2, 4, ... at most 30 s: a registry that restarts is back within a minute,
 # and three tries of a request stay well below its total deadline.
@@ -16,10 +17,10 @@ RETRY_AFTER_CAP_S = 300.0
 # 2**63 times anything is beyond every cap, and still a float.
 _MAX_DOUBLINGS = 63
 
-_SECONDS = re.compile(r"[+-]?[0-9]{1,300}(?:\.[0-9]{0,300})?")
+_SECONDS = Pattern(r"[+-]?[0-9]{1,300}(?:\.[0-9]{0,300})?")
 # IMF-fixdate, RFC 850 and asctime dates (RFC 9110 section 5.6.7) begin with a day
 # name; the longest, of RFC 850, has 33 characters.
-_DATE = re.compile(r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[A-Za-z]*,? [A-Za-z0-9: -]{15,30}")
+_DATE = Pattern(r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[A-Za-z]*,? [A-Za-z0-9: -]{15,30}")
 
 
 def full_jitter(

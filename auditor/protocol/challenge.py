@@ -14,15 +14,17 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from auditor.pattern import Pattern
+
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # section 5.6.2
 _QUOTED = r'"((?:[\t !#-\[\]-~\x80-\U0010ffff]|\\[\t -~\x80-\U0010ffff])*)"'  # 5.6.4
 _NEXT = r"(?=[ \t,]|\Z)"
 
-_SEPARATOR = re.compile(r"[ \t,]*")  # section 5.6.1: empty list elements are skipped
-_PARAMETER = re.compile(rf"({_TOKEN})[ \t]*=[ \t]*(?:{_QUOTED}|({_TOKEN})){_NEXT}")
-_SCHEME = re.compile(rf"({_TOKEN}){_NEXT}(?![ \t]*=)")
-_TOKEN68 = re.compile(r"[ \t]+([A-Za-z0-9\-._~+/]+=*)(?=[ \t]*(?:,|\Z))")
-_QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
+_SEPARATOR = Pattern(r"[ \t,]*")  # section 5.6.1: empty list elements are skipped
+_PARAMETER = Pattern(rf"({_TOKEN})[ \t]*=[ \t]*(?:{_QUOTED}|({_TOKEN})){_NEXT}")
+_SCHEME = Pattern(rf"({_TOKEN}){_NEXT}(?![ \t]*=)")
+_TOKEN68 = Pattern(r"[ \t]+([A-Za-z0-9\-._~+/]+=*)(?=[ \t]*(?:,|\Z))")
+_QUOTED_PAIR = Pattern(r"\\(.)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import re
 
+from auditor.pattern import Pattern
+
 # Nineteen digits hold every int64, the largest size that a descriptor can say.
-_LENGTH = re.compile(r"[0-9]{1,19}")
-_RANGE = re.compile(r"bytes +(?:\*|[0-9]+-[0-9]+)/([0-9]{1,19})", re.IGNORECASE)
+_LENGTH = Pattern(r"[0-9]{1,19}")
+_RANGE = Pattern(r"bytes +(?:\*|[0-9]+-[0-9]+)/([0-9]{1,19})", re.IGNORECASE)
 
 
 def content_length(value: str | None) -> int | None:

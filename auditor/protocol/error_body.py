@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from auditor.pattern import Pattern
 from auditor.protocol.masking import mask_secrets
 from auditor.safe_text import safe_text
 
@@ -39,9 +40,9 @@ _MESSAGE_KEYS = (
     "error",
     "msg",
 )
-_CODE = re.compile(r"[A-Z0-9_]{1,64}")
-_TITLE = re.compile(r"<title[^<>]{0,200}>([^<]{0,200})", re.IGNORECASE)
-_XML_FIELD = re.compile(r"<(Code|Message)>([^<]*)</\1>")
+_CODE = Pattern(r"[A-Z0-9_]{1,64}")
+_TITLE = Pattern(r"<title[^<>]{0,200}>([^<]{0,200})", re.IGNORECASE)
+_XML_FIELD = Pattern(r"<(Code|Message)>([^<]*)</\1>")
 
 
 def error_sentence(body: bytes, *, content_type: str | None, status: int) -> str:

@@ -7,12 +7,12 @@ name on standard input and prints `{"ServerURL", "Username", "Secret"}`.
 
 from __future__ import annotations
 
-import re
 from typing import TypeGuard
 
 import orjson
 
 from auditor.errors import FailureKind, ProtocolError
+from auditor.pattern import Pattern
 from auditor.protocol.credential import (
     Credential,
     IdentityToken,
@@ -30,7 +30,7 @@ TOKEN_USER = "<token>"
 NOT_FOUND = b"credentials not found in native keychain"
 
 # What is a file name of its own, and nothing that a shell or a path reads differently.
-_NAME = re.compile(r"[A-Za-z0-9._-]+")
+_NAME = Pattern(r"[A-Za-z0-9._-]+")
 
 
 def is_helper_name(name: object) -> TypeGuard[str]:

@@ -15,18 +15,19 @@ from collections.abc import Iterable, Iterator
 from typing import NoReturn
 
 from auditor.errors import FailureKind, ProtocolError
+from auditor.pattern import Pattern
 from auditor.protocol.url import origin_of, resolve
 from auditor.safe_text import safe_url
 
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _QUOTED = r'"((?:[^"\\]|\\.)*)"'
-_SEPARATOR = re.compile(r"[ \t,]*")
-_TARGET = re.compile(r"<([^<>]*)>")
-_PARAMETER = re.compile(
+_SEPARATOR = Pattern(r"[ \t,]*")
+_TARGET = Pattern(r"<([^<>]*)>")
+_PARAMETER = Pattern(
     rf"[ \t]*;[ \t]*(?:({_TOKEN})(?:[ \t]*=[ \t]*(?:{_QUOTED}|({_TOKEN})))?)?"
 )
-_END = re.compile(r"[ \t]*(?:,|\Z)")
-_QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
+_END = Pattern(r"[ \t]*(?:,|\Z)")
+_QUOTED_PAIR = Pattern(r"\\(.)", re.DOTALL)
 _KIND = FailureKind.INCOMPLETE_LISTING
 
 

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import re
 
+from auditor.pattern import Pattern
 from auditor.safe_text import safe_url
 
 _MASK = "***"
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,20}://[^\s\"'<>]+")
+_URL = Pattern(r"[A-Za-z][A-Za-z0-9+.-]{0,20}://[^\s\"'<>]+")
 # RFC 9110 section 11.4, but not the sentences that speak of the schemes themselves.
-_CREDENTIALS = re.compile(
+_CREDENTIALS = Pattern(
     r"\b(bearer|basic|negotiate)(\s+)"
     r"(?!(?:auth\w*|token|tokens|realm|challenge|scheme|credentials?|is|was|not|or|and"
     r"|required)\b(?![=.]))"
     r"[\"']?[^\s\"',;]+",
     re.IGNORECASE,
 )
-_NAMED = re.compile(
+_NAMED = Pattern(
     r"(?P<name>(?:"
     r"passwd|password|passphrase|pwd|secret|api[_-]?key|access[_-]?key|authorization"
     r"|cookie|(?:access|refresh|identity|id|registry|auth)[_-]?token"
@@ -33,16 +34,16 @@ _NAMED = re.compile(
     r"(?:\"[^\"]*\"?|'[^']*'?|[^\s,;&\"'}]+)",
     re.IGNORECASE,
 )
-_JWT = re.compile(r"eyJ[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_=-]*){0,4}")
-_DIGEST_OR_RUN = re.compile(
+_JWT = Pattern(r"eyJ[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_=-]*){0,4}")
+_DIGEST_OR_RUN = Pattern(
     r"\bsha(?:256|384|512):[a-f0-9]{64,128}(?![A-Za-z0-9])|[A-Za-z0-9_+=-]{20,}"
 )
 # What may stand behind the @ of a reference: a digest, a damaged one, or nothing.
-_DIGESTS_PLACE = re.compile(
+_DIGESTS_PLACE = Pattern(
     r"sha[0-9-]*:|\w{2,10}:[0-9a-f]{32}|[0-9a-f]*(?:\s|$)", re.IGNORECASE
 )
-_QUOTED = re.compile(r"[^\"']+")
-_SCHEME = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]{0,20}://")
+_QUOTED = Pattern(r"[^\"']+")
+_SCHEME = Pattern(r"\s*[A-Za-z][A-Za-z0-9+.-]{0,20}://")
 # A run of 20 characters with both cases and digits, or of 32 with two of these, is
 # base64, hexadecimal or a product's own token: 20 characters of base64 are 120 bits.
 _MIXED_RUN_CHARS = 20

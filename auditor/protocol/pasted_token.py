@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from auditor.pattern import Pattern
+
 # What stands before a token in curl commands, shell lines and configuration files.
-_BEFORE = re.compile(
+_BEFORE = Pattern(
     r"""\s*(?:-H\s+|authorization\s*:|bearer(?:\s|$)|(?:export\s+)?\w*token\s*[:=]|["'`]+)\s*""",
     re.IGNORECASE,
 )
 _AFTER = "\"'`;,"
-_IN_JSON = re.compile(r'"(?:access_)?token"\s*:\s*"([^"]*)"?')
+_IN_JSON = Pattern(r'"(?:access_)?token"\s*:\s*"([^"]*)"?')
 # Blanks, and what web pages and word processors put into long words without showing
 # it: soft hyphen, zero-width space and joiners, byte order mark.
-_INVISIBLE = re.compile("[\\s\u00ad\u200b-\u200d\u2060\ufeff]+")
+_INVISIBLE = Pattern("[\\s\u00ad\u200b-\u200d\u2060\ufeff]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

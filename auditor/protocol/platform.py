@@ -6,13 +6,13 @@ that uname and Debian use, and the variants that are understood where none is sa
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 
 from auditor.errors import FailureKind, ProtocolError
+from auditor.pattern import Pattern
 
 _PART = r"[A-Za-z0-9_.-]+"
-_TEXT = re.compile(rf"({_PART})/({_PART})(?:/({_PART}))?")
+_TEXT = Pattern(rf"({_PART})/({_PART})(?:/({_PART}))?")
 _OS = {"macos": "darwin"}
 _ARCHITECTURES: dict[str, tuple[str, str | None]] = {
     "i386": ("386", None),

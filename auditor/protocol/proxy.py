@@ -16,14 +16,15 @@ from typing import TypeVar
 from urllib.parse import unquote
 
 from auditor.errors import ProtocolError
+from auditor.pattern import Pattern
 from auditor.protocol.address import is_loopback_host
 from auditor.protocol.url import Origin, origin_of
 from auditor.secret import Secret
 
 NONE = "none"
 
-_SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>.*)", re.DOTALL)
-_PORT = re.compile(r"(?P<host>\[[^\]]*\]|[^:]*):(?P<port>[0-9]{0,5})")
+_SCHEME = Pattern(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>.*)", re.DOTALL)
+_PORT = Pattern(r"(?P<host>\[[^\]]*\]|[^:]*):(?P<port>[0-9]{0,5})")
 
 _Address = IPv4Address | IPv6Address
 _Made = TypeVar("_Made")

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from auditor.errors import FailureKind, ProtocolError
+from auditor.pattern import Pattern
 from auditor.protocol import reference_grammar as grammar
 from auditor.protocol.masking import mask_userinfo
 from auditor.protocol.reference_mistake import CREDENTIALS, mistake_in
@@ -50,18 +51,18 @@ _NAME = (
 _REFERENCE = re.compile(
     rf"{_NAME}(?::(?P<tag>{grammar.TAG}))?(?:@(?P<digest>{grammar.DIGEST}))?"
 )
-_PATTERN = re.compile(rf"{_NAME}:(?P<pattern>{grammar.TAG_PATTERN})")
+_PATTERN = Pattern(rf"{_NAME}:(?P<pattern>{grammar.TAG_PATTERN})")
 # A registry is named before repositories are chosen from it: nobody should list
 # Docker Hub because a host was forgotten.
-_PATH_PATTERN = re.compile(
+_PATH_PATTERN = Pattern(
     rf"(?:docker://)?(?P<host>(?=[^/]*[.:]|(?i:localhost)/){grammar.DOMAIN})/"
     rf"(?P<path>{grammar.PATH_PATTERN}):(?P<pattern>{grammar.TAG_PATTERN})"
 )
-_PATH = re.compile(grammar.PATH)
+_PATH = Pattern(grammar.PATH)
 _TAG = re.compile(grammar.TAG)
 _DIGEST = re.compile(grammar.DIGEST)
 # `docker.io/library/<64 hex>` would be an image ID; the grammar's home refuses it too.
-_IMAGE_ID = re.compile(r"[a-f0-9]{64}")
+_IMAGE_ID = Pattern(r"[a-f0-9]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,19 +12,19 @@ A name may hold a colon (the port of a host), a type and an action never do.
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from auditor.errors import ProtocolError
+from auditor.pattern import Pattern
 from auditor.safe_text import safe_text
 
-_SCOPE = re.compile(
+_SCOPE = Pattern(
     r"(?P<type>[a-z0-9]+)(?:\((?P<class>[a-z0-9]+)\))?"
     r":(?P<name>[!#-\[\]-~]+)"
     r":(?P<actions>[A-Za-z_*,-]*)"
 )
-_ACTION = re.compile(r"[A-Za-z_-]+|\*")
+_ACTION = Pattern(r"[A-Za-z_-]+|\*")
 
 # Actions that change nothing: distribution's, and ACR's
 # (learn.microsoft.com, "Create a token with repository-scoped permissions").

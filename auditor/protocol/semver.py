@@ -18,20 +18,21 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from auditor.errors import FailureKind, ProtocolError
+from auditor.pattern import Pattern
 from auditor.safe_text import safe_text
 
 _PRE = r"(?:-(?P<pre>[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?"
 _META = r"(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?"
-_VERSION = re.compile(
+_VERSION = Pattern(
     rf"v?(?P<major>[0-9]+)(?:\.(?P<minor>[0-9]+))?(?:\.(?P<patch>[0-9]+))?{_PRE}{_META}"
 )
 _PLACE = r"[0-9]+|[xX*]"
-_LIMIT = re.compile(
+_LIMIT = Pattern(
     r"\s*(?P<operator>=|!=|>=|=>|<=|=<|>|<|~>|~|\^|)\s*"
     rf"v?(?P<major>{_PLACE})(?:\.(?P<minor>{_PLACE}))?(?:\.(?P<patch>{_PLACE}))?"
     rf"{_PRE}{_META}(?=[\s,]|$)\s*,?"
 )
-_RANGE = re.compile(r"(?P<least>\S+)\s+-\s+(?P<most>\S+)")
+_RANGE = Pattern(r"(?P<least>\S+)\s+-\s+(?P<most>\S+)")
 # Longer than any constraint that a person writes.
 MAX_CONSTRAINT_CHARS = 1000
 

@@ -8,15 +8,15 @@ time     := RFC 3339 date-time:                  2026-01-31T12:00:00Z
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from auditor.pattern import Pattern
 from auditor.safe_text import safe_text
 
-_SPAN = re.compile(r"(?P<count>[0-9]{1,6})(?P<unit>[smhdw])")
+_SPAN = Pattern(r"(?P<count>[0-9]{1,6})(?P<unit>[smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt ].+)?")
+_DATE = Pattern(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt ].+)?")
 # Reproducible builds write a time that says nothing: 0001-01-01 (Go's zero), 1970-01-01
 # (SOURCE_DATE_EPOCH=0, Bazel, Jib), 1980-01-01 (Cloud Native Buildpacks). There was no
 # image before docker's first release.

@@ -23,6 +23,7 @@ import re
 from dataclasses import dataclass
 from enum import IntEnum
 
+from auditor.pattern import Pattern
 from auditor.protocol.digest_tag import is_digest_tag
 
 # In the order of their release. Single letters as in PEP 440: 2.0a1, 2.0b2.
@@ -38,16 +39,16 @@ _RANKS = {word: rank for rank, words in enumerate(_PRE_RELEASES) for word in wor
 _RELEASE = len(_PRE_RELEASES)
 
 _WORDS = "|".join(sorted(_RANKS, key=len, reverse=True))
-_VERSION = re.compile(
+_VERSION = Pattern(
     r"[vV]?(?P<numbers>[0-9]++(?:\.[0-9]++)*+)"
     # Directly behind the numbers only a word that is known, with its number: the
     # short hash 7b2 is no version, and 8u292 is none that we could order.
     rf"(?P<rest>(?:(?i:{_WORDS})[0-9]+)?(?:[-_.].*)?)"
 )
-_ANNOUNCEMENT = re.compile(
+_ANNOUNCEMENT = Pattern(
     rf"[-_.]?(?P<word>{_WORDS})(?P<number>(?:[-_.]?[0-9]+)*)(?![a-z0-9])", re.IGNORECASE
 )
-_DIGITS = re.compile(r"([0-9]+)")
+_DIGITS = Pattern(r"([0-9]+)")
 # A date of six digits is 240131. No project counts its releases that far.
 LONG_NUMBER_DIGITS = 6
 

@@ -20,7 +20,7 @@ from auditor.registry.clock import Clock
 from auditor.registry.credentials import Credentials
 from auditor.registry.exchange import RequestCounts, Witness
 from auditor.registry.quota import Quota
-from auditor.registry.tls import TlsFiles, tls_context, tls_files
+from auditor.registry.tls import TlsFiles, check_files, tls_files
 
 if TYPE_CHECKING:
     from auditor.protocol.keys import KeySet
@@ -60,6 +60,10 @@ class Registries:
     ) -> None:
         await self._stack.aclose()
 
+    def known(self, name: str) -> Registry | None:
+        """The registry of that name, if somebody got it before."""
+        return self._open.get(name)
+
     async def get(self, name: str) -> Registry:
         """The registry of that name."""
         found = self._open.get(name)
@@ -93,8 +97,8 @@ class Registries:
     def check_files(self) -> None:
         """Raise `UsageError` for a CA, certificate or key file that cannot be used."""
         for name in self._settings.registries:
-            tls_context(self._tls(name))
-        tls_context(self._tls(None))
+            check_files(self._tls(name))
+        check_files(self._tls(None))
 
     def _tls(self, name: str | None) -> TlsFiles:
         """What TLS with a registry, or with any other, needs."""

@@ -65,7 +65,7 @@ def tls_files(
         ca_files=(*said.ca_files, *beside.ca_files),
     )
     try:
-        tls_context(files)
+        check_files(files)
     except UsageError as error:
         if files != said:
             log.warning("%s; going without what certs.d has for %s", error, name)
@@ -92,6 +92,13 @@ def _in_folder(name: str, environment: Mapping[str, str]) -> TlsFiles:
             key_file=key_file,
         )
     return SYSTEM_TRUST
+
+
+def check_files(files: TlsFiles) -> None:
+    """Raise the `UsageError` of what cannot be used. Without files there is nothing to
+    check, and the system's certificates are not read for who only speaks HTTP."""
+    if files != SYSTEM_TRUST:
+        tls_context(files)
 
 
 @functools.cache  # reading the system's certificates takes tens of milliseconds

@@ -24,7 +24,7 @@ from auditor.registry.http1.client import Client
 from auditor.registry.http1.dialer import Dialer
 from auditor.registry.line import Line
 from auditor.registry.timeouts import Timeouts
-from auditor.registry.tls import SYSTEM_TRUST, TlsFiles, tls_context
+from auditor.registry.tls import SYSTEM_TRUST, TlsFiles, check_files, tls_context
 from auditor.registry.transport_failures import (
     PERHAPS_MTLS,
     failure_of,
@@ -68,8 +68,7 @@ class Transport:
         self._most_at_once = most_at_once
         self._timeouts = timeouts
         self._tls = tls
-        if tls != SYSTEM_TRUST:
-            tls_context(tls)  # a file that cannot be used is told at once
+        check_files(tls)  # a file that cannot be used is told at once
         self._allowed_hosts = allowed_hosts
         self._answered = False
         self._client: Client | None = None

@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from auditor.pattern import Pattern
 from auditor.sources.lists.items import Item, malformed, read_selector
 from auditor.sources.lists.variables import VariableError, substitute
 
-_FIRST = re.compile(r"(?:FROM|ARG)\s+\S", re.IGNORECASE)
-_ESCAPE = re.compile(r"#\s*escape\s*=\s*([\\`])\s*", re.IGNORECASE)
-_HEREDOC = re.compile(r"[0-9]*<<-?([\"']?)([A-Za-z_][A-Za-z0-9_.]*)\1")
-_MOUNTED = re.compile(r"--mount=(?:\S*,)?from=([^,\s]+)")
+_FIRST = Pattern(r"(?:FROM|ARG)\s+\S", re.IGNORECASE)
+_ESCAPE = Pattern(r"#\s*escape\s*=\s*([\\`])\s*", re.IGNORECASE)
+_HEREDOC = Pattern(r"[0-9]*<<-?([\"']?)([A-Za-z_][A-Za-z0-9_.]*)\1")
+_MOUNTED = Pattern(r"--mount=(?:\S*,)?from=([^,\s]+)")
 _SCRATCH = "scratch"
 _FROM_FLAG = "--from="
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import orjson
 
 from auditor.errors import UsageError
+from auditor.pattern import Pattern
 from auditor.sources.lists.compose import is_compose, read_compose
 from auditor.sources.lists.dockerfile import is_dockerfile, read_dockerfile
 from auditor.sources.lists.items import Item
@@ -21,11 +21,11 @@ from auditor.sources.lists.yaml_tree import read_yaml
 # `key:` or `"key":` with a value or nothing after it; what begins with any other of
 # YAML's indicators is no mapping. No reference has a colon at its end or before a
 # blank.
-_YAML = re.compile(
+_YAML = Pattern(
     r"---(?:\s|$)|%YAML\s"
     r"|(?:\"[^\"]*\"|'[^']*'|[^\s\"'#\[\]{},&*!|>%@`?-][^#\"']*?)\s*:(?:\s|$)"
 )
-_KUBERNETES = re.compile(r'\{\s*"(?:apiVersion|kind|items|metadata)"\s*:')
+_KUBERNETES = Pattern(r'\{\s*"(?:apiVersion|kind|items|metadata)"\s*:')
 _KNOWN = "skopeo's sync YAML, Kubernetes objects or a compose file"
 
 # The lines of a document, and its name, to the items that it gives.

@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from auditor.pattern import Pattern
 from auditor.safe_text import safe_text
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
-_VARIABLE = re.compile(
+_VARIABLE = Pattern(
     r"\$(?:(?P<escaped>\$)"
     rf"|(?P<short>{_NAME})"
     rf"|\{{(?P<name>{_NAME})(?:(?P<operator>:?[-+])(?P<word>[^${{}}]*))?\}}"
