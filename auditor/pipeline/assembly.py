@@ -137,11 +137,7 @@ class Assembly:
                     self._attachments.append(attachment)
             elif child.platform is None or self._wants(child.digest, child.platform):
                 wanted.append(child)
-        found = await concurrently(
-            lambda child: self._child(child, depth=depth),
-            wanted,
-            at_once=CHILDREN_AT_ONCE,
-        )
+        found = await self._assembled(wanted, depth=depth)
         platforms: dict[object, Platform] = {}
         for result in found:
             if isinstance(result, Failure):
@@ -163,6 +159,32 @@ class Assembly:
         self._left_out[digest, platform] = name
         return False
 
+    async def _assembled(
+        self, children: list[Descriptor], *, depth: int
+    ) -> list[list[Platform] | Failure]:
+        """The platforms of each child. Those that are at hand come first: for them
+        there is nothing to wait for, and no task to be made."""
+        found: list[list[Platform] | Failure] = []
+        for child in children:
+            document = self._at_hand(child)
+            if document is None:
+                break
+            found.append(await self._described(child, document, depth=depth))
+        missing = children[len(found) :]
+        if missing:
+            found += await concurrently(
+                lambda child: self._child(child, depth=depth),
+                missing,
+                at_once=CHILDREN_AT_ONCE,
+            )
+        return found
+
+    def _at_hand(self, child: Descriptor) -> Document | None:
+        """The manifest of a child, if it is known and no config is asked for."""
+        if self._config_is_wanted(child.platform):
+            return None
+        return self._content.at_hand(self._registry.name, child.digest)
+
     async def _child(
         self, child: Descriptor, *, depth: int
     ) -> list[Platform] | Failure:
@@ -177,6 +199,11 @@ class Assembly:
                 )
                 return [missing_platform(child)]
             return _said_of(child.digest, document)
+        return await self._described(child, document, depth=depth)
+
+    async def _described(
+        self, child: Descriptor, document: Document, *, depth: int
+    ) -> list[Platform] | Failure:
         self._warnings.extend(document.warnings)
         if isinstance(document.manifest, Index):
             try:

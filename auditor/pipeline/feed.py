@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from typing import Generic, TypeVar
 
@@ -23,9 +22,8 @@ BUFFER = 1024
 class _Feed(Generic[Item]):
     def __init__(self, items: Iterable[Item]) -> None:
         self._items = items
-        self._ready: deque[Item] = deque()
-        self._room = threading.Semaphore(BUFFER)
-        self._lock = threading.Lock()
+        self._ready: list[Item] = []
+        self._changed = threading.Condition()
         self._loop = asyncio.get_running_loop()
         self._wakeup = asyncio.Event()
         self._ended = False
@@ -35,10 +33,11 @@ class _Feed(Generic[Item]):
     def run(self) -> None:
         try:
             for item in self._items:
-                self._room.acquire()
-                if self._abandoned:
-                    return
-                with self._lock:
+                with self._changed:
+                    while len(self._ready) >= BUFFER and not self._abandoned:
+                        self._changed.wait()
+                    if self._abandoned:
+                        return
                     was_empty = not self._ready
                     self._ready.append(item)
                 if was_empty:
@@ -57,11 +56,10 @@ class _Feed(Generic[Item]):
         try:
             while True:
                 ended = self._ended  # before looking: what came last is seen
-                with self._lock:
-                    batch = list(self._ready)
-                    self._ready.clear()
+                with self._changed:
+                    batch, self._ready = self._ready, []
+                    self._changed.notify()
                 if batch:
-                    self._room.release(len(batch))
                     yield batch
                 elif ended:
                     break
@@ -71,8 +69,9 @@ class _Feed(Generic[Item]):
             if self._error is not None:
                 raise self._error
         finally:
-            self._abandoned = True
-            self._room.release()
+            with self._changed:
+                self._abandoned = True
+                self._changed.notify()
 
 
 async def feed(items: Iterable[Item]) -> AsyncIterator[list[Item]]:

@@ -121,17 +121,19 @@ class Lookup:
         if isinstance(answer, Failure):
             return answer
         header = answer.headers.get(DIGEST_HEADER)
+        content_type = answer.content_type
         try:
             document = read_document(
                 answer.body,
-                content_type=answer.content_type,
+                content_type=content_type,
                 header_digest=header,
                 asked_digest=reference.digest,
                 parse=self._parse,
             )
         except ProtocolError as error:
             return Failure(kind=error.kind, detail=error.detail, status=answer.status)
-        self._content.put(registry.name, answer, document)
+        said = essence(content_type)
+        self._content.put(registry.name, answer.body, document, said=said)
         if reference.digest is None and reference.tag is not None:
             self._store.put_tag(
                 registry.name,
@@ -139,10 +141,12 @@ class Lookup:
                 reference.tag,
                 digest=document.digest,
                 header=header,
-                content_type=essence(answer.content_type),
+                content_type=said,
             )
-            codes = {warn.code for warn in document.warnings}
-            if WarningCode.DIGEST_HEADER_DIFFERS in codes:
+            if any(
+                warn.code is WarningCode.DIGEST_HEADER_DIFFERS
+                for warn in document.warnings
+            ):
                 self._store.distrust(registry.name)
         return answer, document
 

@@ -14,7 +14,6 @@ from typing import TypeVar, cast
 
 from auditor.errors import Failure, ProtocolError, Stage
 from auditor.pipeline.lru import Lru
-from auditor.protocol.answer import Answer
 from auditor.protocol.document import Document, read_document
 from auditor.protocol.image_config import ImageConfig, parse_image_config
 from auditor.protocol.media_types import essence
@@ -69,6 +68,22 @@ class SharedContent:
         )
         self.saved: Counter[str] = Counter()
 
+    def at_hand(self, registry: str, digest: str) -> Document | None:
+        """What `manifest` would give without asking anybody: what this run has at
+        hand, or an earlier one left in the store not too long ago."""
+        known = self._manifests.get((registry, digest))
+        if known is not None:
+            self.saved["manifests"] += 1
+            return known.document
+        known = self.known(registry, digest)
+        if known is None:
+            return None
+        if not self._is_fresh(known.held, digest):
+            self._manifests.drop((registry, digest))  # to be asked for again
+            return None
+        self.saved["stored_manifests"] += 1
+        return known.document
+
     async def manifest(
         self, registry: Registry, repository: str, digest: str
     ) -> Document | Failure:
@@ -90,17 +105,20 @@ class SharedContent:
             answer = await registry.get_manifest(repository, digest)
             if isinstance(answer, Failure):
                 return answer
+            content_type = answer.content_type
             try:
                 document = read_document(
                     answer.body,
-                    content_type=answer.content_type,
+                    content_type=content_type,
                     header_digest=None,
                     asked_digest=digest,
                 )
             except ProtocolError as error:
                 return Failure(kind=error.kind, detail=error.detail)
-            held = self.put(registry.name, answer, document)
-            self._manifests.put(name, Known(document, held))
+            said = essence(content_type)
+            held = self.put(registry.name, answer.body, document, said=said)
+            if document.warnings:
+                self._manifests.put(name, Known(document, held))
             return document
 
         place = ("manifests", registry.name, repository, digest)
@@ -161,23 +179,24 @@ class SharedContent:
         self._manifests.put((registry, digest), known)
         return known
 
-    def put(self, registry: str, answer: Answer, document: Document) -> Held:
-        """Remember a manifest that this registry gave just now."""
+    def put(
+        self, registry: str, body: bytes, document: Document, *, said: str | None
+    ) -> Held:
+        """Remember a manifest that this registry gave just now; `said` is what type
+        (`essence`) it said that it is."""
         name = registry, document.digest
-        said = essence(answer.content_type)
-        now = int(self._clock.epoch())
+        held = Held(said, int(self._clock.epoch()))
         known = self._manifests.get(name)
-        if known is not None and known.held == Held(said, now):
+        if known is not None and known.held == held:
             return known.held  # another tag has just brought the same
         manifest = document.manifest
         self.store.put(
             registry,
             document.digest,
-            answer.body,
+            body,
             content_type=said,
             partly=isinstance(manifest, Schema1) and manifest.signed,
         )
-        held = Held(said, now)
         if document.warnings:
             # They are of this answer; and what is at hand may be of another type.
             self._manifests.drop(name)
