@@ -26,13 +26,13 @@ async def audit(
     settings come after them. Order, limits, credentials and the store of what never
     changes are the settings'. What cannot be audited is a `FailureRecord`; an
     `AuditorError` is raised only for what stops everything, such as an unreadable list.
-    The audit runs as far ahead of the consumer as `settings.workers` records, and ends
+    The audit runs as far ahead of the consumer as one registry has workers, and ends
     when the iterator is closed. Needs asyncio (aiohttp does).
     """
     settings = settings or Settings()
     settings = replace(settings, references=(*references, *settings.references))
     clock = SystemClock()
-    send, receive = anyio.create_memory_object_stream[Record](settings.workers)
+    send, receive = anyio.create_memory_object_stream[Record](settings.workers_of(None))
 
     async def run() -> None:
         async with (

@@ -61,7 +61,7 @@ async def list_tokens(
                 settings, datetime.fromtimestamp(clock.epoch(), UTC)
             ),
             actions=actions,
-            size=PoolSize(workers=settings.workers, window=settings.window),
+            size=PoolSize(workers=settings.workers_of, window=settings.window),
             write=write,
         )
         if not as_json:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -150,8 +150,9 @@ class Settings:
     listed tags only (`TagFilter`, `parse_since`). `output` is a path, or "-" for
     standard output. `platforms` (none: all) and `labels` (patterns; none: no labels)
     are what is said of an image. `window` is how many finished records may wait for
-    their turn. `deadline_s` is the time that the whole run has, `reference_timeout_s`
-    what one reference may take; null: no limit.
+    their turn; `workers` are those of one registry, null: twice as many as it is sent
+    requests at once. `deadline_s` is the time that the whole run has,
+    `reference_timeout_s` what one reference may take; null: no limit.
     `store` is a path (null: in the cache directory) of at most `store_max_size` bytes;
     a part of an image that is in it is taken to be in the registry, too, until
     `store_recheck_s` after the registry last gave it.
@@ -182,7 +183,7 @@ class Settings:
     attachments: AttachmentMode = AttachmentMode.INDEX
     verify_blobs: bool = False
     order: Order = Order.INPUT
-    workers: int = 16
+    workers: int | None = None
     window: int = 1024
     store: str | None = None
     no_store: bool = False
@@ -214,6 +215,17 @@ class Settings:
     def max_requests(self) -> int | None:
         """The most requests of the whole run: what is said for every registry."""
         return self.default_registry.max_requests
+
+    def workers_of(self, registry: Hashable) -> int:
+        """How many references of a registry are worked on at once.
+
+        A worker whose image somebody else is just putting together sends nothing:
+        with twice as many as slots, the slots are always busy (docs/performance.md).
+        """
+        known = self.default_registry
+        if isinstance(registry, str):
+            known = self.registry(registry)
+        return self.workers or 2 * known.requests_at_once
 
     def registry(self, name: str) -> RegistrySettings:
         """The settings of the registry of that name."""

@@ -74,11 +74,11 @@ class ImageAuditor:
         registry = await self._registries.get(place.registry)
         await registry.pull_auth(place.repository).authorization()
 
-    async def wants_prefetch(self, reference: Reference) -> bool:
+    def wants_prefetch(self, reference: Reference) -> bool:
         """Whether `prefetch` has anything to do."""
         place = self._first_place(reference)
-        registry = await self._registries.get(place.registry)
-        return registry.pull_auth(place.repository).wanted()
+        registry = self._registries.known(place.registry)
+        return registry is None or registry.pull_auth(place.repository).wanted()
 
     def _first_place(self, reference: Reference) -> Reference:
         return self._registries.at_mirror(reference) or reference
@@ -145,7 +145,8 @@ class ImageAuditor:
     # -- fetching --------------------------------------------------------------
 
     async def _access(self, registry: Registry, repository: str) -> Access:
-        granted = await registry.pull_auth(repository).authorization()
+        auth = registry.pull_auth(repository)
+        granted = auth.at_hand() or await auth.authorization()
         if isinstance(granted, Failure):
             raise StoppedError(granted)
         return granted.access

@@ -17,7 +17,10 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import TaskGroup
+
+from auditor.registry.slots import Slots
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -27,36 +30,40 @@ Result = TypeVar("Result")
 class PoolSize:
     """How much goes on at once.
 
-    `workers`: jobs of one lane at once. `window`: jobs that were read and whose
-    results are not written yet.
+    `workers`: jobs of one lane at once, the same for all or as its name tells.
+    `window`: jobs that were read and whose results are not written yet.
     """
 
-    workers: int
+    workers: int | Callable[[Hashable], int]
     window: int
 
-    @property
-    def ahead(self) -> int:
-        """Jobs that are prepared before a worker takes them. Tokens are fetched for
-        these, so they are few: a token must not expire before its job has its turn."""
-        return 2 * self.workers
+    def workers_of(self, lane: Hashable) -> int:
+        """The workers of the lane of that name."""
+        return self.workers if isinstance(self.workers, int) else self.workers(lane)
 
 
 class _Lane(Generic[Job]):
-    """Jobs that wait for the same host, and how many workers it has."""
+    """Jobs that wait for the same host, how many workers it has, and may have.
 
-    __slots__ = ("jobs", "workers")
+    `ahead`: jobs that are prepared before a worker takes them. Tokens are fetched for
+    these, so they are few: a token must not expire before its job has its turn.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("ahead", "jobs", "most", "workers")
+
+    def __init__(self, most: int) -> None:
         self.jobs: deque[tuple[int, Job]] = deque()
         self.workers = 0
+        self.most = most
+        self.ahead = 2 * most
 
 
 class Pool(Generic[Job, Result]):
     """Runs `work` on every job and gives every result to `write`, once.
 
     `lane` names what a job may have to wait for, such as its host. `prepare` is
-    called for a job when only `PoolSize.ahead` others of its lane are before it; it
-    may start tasks in the group that it is given.
+    called for a job when only a few others of its lane are before it; it may start
+    tasks in the group that it is given.
     """
 
     def __init__(
@@ -67,7 +74,7 @@ class Pool(Generic[Job, Result]):
         work: Callable[[Job], Awaitable[Result]],
         write: Callable[[Result], Awaitable[None]],
         lane: Callable[[Job], Hashable] | None = None,
-        prepare: Callable[[Job, TaskGroup], Awaitable[None]] | None = None,
+        prepare: Callable[[Job, TaskGroup], None] | None = None,
     ) -> None:
         self._size = size
         self._in_order = in_order
@@ -75,7 +82,7 @@ class Pool(Generic[Job, Result]):
         self._write = write
         self._lane = lane
         self._prepare = prepare
-        self._window = anyio.Semaphore(size.window, fast_acquire=True)
+        self._window = Slots(size.window)
         self._finished: deque[tuple[int, Result]] = deque()
         self._ended = False
         self._reading = anyio.CancelScope()
@@ -139,15 +146,19 @@ class Pool(Generic[Job, Result]):
             async with anyio.create_task_group() as listing:
                 number = 0
                 async for job in jobs(listing):
-                    await self._window.acquire()
-                    lane = lanes.setdefault(
-                        self._lane(job) if self._lane else None, _Lane()
-                    )
+                    if not self._window.take():
+                        await self._window.acquire()
+                    if self._stopped:
+                        await anyio.lowlevel.checkpoint()  # the end
+                    name = self._lane(job) if self._lane else None
+                    lane = lanes.get(name)
+                    if lane is None:
+                        lane = lanes[name] = _Lane(self._size.workers_of(name))
                     lane.jobs.append((number, job))
                     number += 1
-                    if self._prepare and len(lane.jobs) <= self._size.ahead:
-                        await self._prepare(job, working)
-                    if lane.workers < self._size.workers:
+                    if self._prepare and len(lane.jobs) <= lane.ahead:
+                        self._prepare(job, working)
+                    if lane.workers < lane.most:
                         lane.workers += 1
                         working.start_soon(self._worker, lane, working, news)
 
@@ -159,8 +170,8 @@ class Pool(Generic[Job, Result]):
     ) -> None:
         while lane.jobs and not self._stopped:
             number, job = lane.jobs.popleft()
-            if self._prepare and len(lane.jobs) >= self._size.ahead:
-                await self._prepare(lane.jobs[self._size.ahead - 1][1], working)
+            if self._prepare and len(lane.jobs) >= lane.ahead:
+                self._prepare(lane.jobs[lane.ahead - 1][1], working)
             # Nothing is awaited between the work and this line: what is finished
             # is never lost to a cancellation. The window bounds how much there is.
             self._finished.append((number, await self._work(job)))

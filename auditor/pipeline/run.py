@@ -89,7 +89,7 @@ class Run:
         self._started_at = clock.epoch()
         self.tally = Tally()
         self._pool: Pool[Entry, Record | Dropped] = Pool(
-            size=PoolSize(workers=settings.workers, window=settings.window),
+            size=PoolSize(workers=settings.workers_of, window=settings.window),
             in_order=settings.order is Order.INPUT,
             work=self._work,
             write=self._put,
@@ -199,12 +199,12 @@ class Run:
             recount(self.tally, lines)
         return lines is not None
 
-    async def _prepare(self, entry: Entry, group: TaskGroup) -> None:
+    def _prepare(self, entry: Entry, group: TaskGroup) -> None:
         # Tokens are asked for while the references wait for a worker.
         if (
             isinstance(entry, Asked)
             and not self._deadline.reached
-            and await self._images.wants_prefetch(entry.reference)
+            and self._images.wants_prefetch(entry.reference)
         ):
             group.start_soon(self._prefetch, entry.reference)
 

@@ -152,6 +152,10 @@ class ApiAuth:
         self._login = login
         self._name = name
 
+    def at_hand(self) -> Authorization | None:
+        """Nothing: lists are few, and are asked for anew."""
+        return None
+
     async def authorization(self) -> Authorization | Failure:
         """One that is good now."""
         return await self._login.authorization(self._name)

@@ -17,7 +17,7 @@ from auditor.registry.credentials import Credentials, Found
 from auditor.registry.login_trial import LoginTrial
 from auditor.registry.plan import HostPlan, Plan, Scheme
 from auditor.registry.token_service import TokenService, basic_header
-from auditor.registry.tokens import HeldToken, TokenKey, TokenStore
+from auditor.registry.tokens import MAX_TOKENS, HeldToken, TokenKey, TokenStore
 
 # Helpers of cloud providers give passwords that last an hour, some of which is gone;
 # one that has less than five minutes left is given by none that is known.
@@ -78,6 +78,7 @@ class HostAuth:
         self._clock = clock
         self._accounts: dict[str, Account] = {}  # as many as are configured
         self.tokens = TokenStore(self._fetch, clock=clock)
+        self._given: dict[Scope, tuple[Plan, Authorization]] = {}
 
     def for_scope(self, scope: Scope) -> ScopeAuth:
         """The authorizer for requests that need `scope`."""
@@ -138,13 +139,40 @@ class HostAuth:
                 return await newer.service.fetch(key)
         return token
 
+    def at_hand(self, scope: Scope) -> Authorization | None:
+        """What `grant` has given for `scope` and would give again.
+
+        A request asks for it several times; looking it up again costs as much as
+        reading a manifest.
+        """
+        given = self._given.get(scope)
+        if given is None or given[0] is not self.plan.known():
+            return None
+        token = given[1].token
+        if token is not None and self._clock.monotonic() >= token.renew_at:
+            return None
+        return given[1]
+
+    def discard(self, refused: Authorization) -> None:
+        """Forget an authorization that was refused, and its token."""
+        if refused.scope is not None:
+            self._given.pop(refused.scope, None)
+        if refused.key is not None and refused.token is not None:
+            self.tokens.discard(refused.key, refused.token)
+
+    def _give(self, scope: Scope, plan: Plan, granted: Authorization) -> Authorization:
+        if len(self._given) >= MAX_TOKENS:
+            self._given.clear()  # what is needed is looked up again
+        self._given[scope] = plan, granted
+        return granted
+
     async def grant(self, scope: Scope) -> Authorization | Failure:
         """An authorization for `scope`."""
         plan = await self.plan.get()
         if isinstance(plan, Failure):
             return plan
         if plan.scheme in {Scheme.NONE, Scheme.UNKNOWN}:
-            return ANONYMOUS
+            return self._give(scope, plan, ANONYMOUS)
         account = await self.account(scope)
         if isinstance(account, Failure):
             return account
@@ -166,13 +194,16 @@ class HostAuth:
         held = await self.tokens.get(key)
         if isinstance(held, Failure):
             return held
-        return Authorization(
+        granted = Authorization(
             header=held.authorization,
             access=held.access,
             key=key,
             scope=scope,
             token=held,
         )
+        if held.access.state is AccessState.DENIED:
+            return granted
+        return self._give(scope, plan, granted)
 
     def key(self, plan: Plan, scope: Scope) -> TokenKey:
         """What the token for `scope` is held under."""
@@ -227,6 +258,10 @@ class ScopeAuth:
         self._host = host
         self._scope = scope
 
+    def at_hand(self) -> Authorization | None:
+        """One that is good now, if it is known without asking or waiting."""
+        return self._host.at_hand(self._scope)
+
     async def authorization(self) -> Authorization | Failure:
         """One that is good now.
 
@@ -253,8 +288,7 @@ class ScopeAuth:
         self, refused: Authorization, challenge: Challenge | None
     ) -> Authorization | Failure:
         """Another one, after `refused` was answered 401 with `challenge`."""
-        if refused.key is not None and refused.token is not None:
-            self._host.tokens.discard(refused.key, refused.token)
+        self._host.discard(refused)
         if challenge is not None:
             self._host.plan.learn(challenge)
             # For what is asked next, too: the pages of one list have one authorizer.
@@ -271,6 +305,8 @@ class ScopeAuth:
 
     def wanted(self) -> bool:
         """Whether it would pay to fetch the token ahead of its use."""
+        if self.at_hand() is not None:
+            return False
         plan = self._host.plan.known()
         if plan is None:
             return True

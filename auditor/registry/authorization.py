@@ -45,6 +45,9 @@ class Authorization:
 class Authorizer(Protocol):
     """Where authorizations for one repository or catalog come from."""
 
+    def at_hand(self) -> Authorization | None:
+        """One that is good now, if it is known without asking or waiting."""
+
     async def authorization(self) -> Authorization | Failure:
         """One that is good now."""
 

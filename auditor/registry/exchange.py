@@ -125,7 +125,7 @@ class Exchange:
         No slot is held while waiting.
         """
         authorizer = authorizer if self._is_own(url) else None
-        if (closed := self._closed_failure()) is not None:
+        if self._closed is not None and (closed := self._closed_failure()) is not None:
             return closed
         attempt = forgiven = 0
         asked_again = False
@@ -231,7 +231,7 @@ class Exchange:
                 if refusal is not None:
                     return refusal
             if authorizer is not None and authorization is None:
-                found = await authorizer.authorization()
+                found = authorizer.at_hand() or await authorizer.authorization()
                 if isinstance(found, Failure):
                     return found
                 authorization = found

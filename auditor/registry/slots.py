@@ -35,10 +35,16 @@ class Slots:
         """How many could be taken at once; negative after the limit was lowered."""
         return self._limit - self._taken
 
-    async def acquire(self) -> None:
-        """Take one, after all who asked before."""
+    def take(self) -> bool:
+        """Take one if one is free."""
         if self._taken < self._limit:  # then nobody waits, but who was cancelled
             self._taken += 1
+            return True
+        return False
+
+    async def acquire(self) -> None:
+        """Take one, after all who asked before."""
+        if self.take():
             return
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)

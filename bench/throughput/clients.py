@@ -119,8 +119,8 @@ def _auditor(setting: Setting) -> list[Client]:
         return measure(
             [
                 *(sys.executable, "-m", "auditor", "audit", "--config", str(config)),
-                *("-f", str(setting.names()), "--workers", str(2 * SLOTS), "--output"),
-                *(str(setting.place / "report.jsonl"), *more),
+                *("-f", str(setting.names())),
+                *("--output", str(setting.place / "report.jsonl"), *more),
             ],
             setting.server,
             environment={"BENCH_PASSWORD": USER.password},

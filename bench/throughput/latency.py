@@ -85,7 +85,6 @@ def _audit(todo: Workload, host: str, slots: int, place: Path) -> tuple[float, i
             *(sys.executable, "-m", "auditor", "audit", "--config", str(config)),
             *("-f", str(names), "--output", str(place / "report.jsonl")),
             *("--summary", str(summary), "--store", str(place / "store")),
-            *("--workers", str(2 * slots)),
         ],
         check=True,
         capture_output=True,

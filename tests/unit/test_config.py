@@ -154,7 +154,7 @@ def test_nothing_said_gives_the_defaults() -> None:
 @pytest.mark.parametrize(
     ("file", "environment", "flags", "workers"),
     [
-        ({}, {}, {}, 16),
+        ({}, {}, {}, None),
         ({"workers": 2}, {}, {}, 2),
         ({"workers": 2}, {"AUDITOR_WORKERS": "3"}, {}, 3),
         ({"workers": 2}, {"AUDITOR_WORKERS": "3"}, {"workers": "4"}, 4),
@@ -166,9 +166,18 @@ def test_flags_win_over_environment_over_file_over_defaults(
     file: dict[str, object],
     environment: dict[str, str],
     flags: dict[str, object],
-    workers: int,
+    workers: int | None,
 ) -> None:
     assert settings(file, environment=environment, flags=flags).workers == workers
+
+
+def test_a_registry_has_twice_as_many_workers_as_it_is_sent_requests_at_once() -> None:
+    said = settings(
+        {"requests_at_once": 3, "registry": {"a.example.com": {"requests_at_once": 20}}}
+    )
+    assert said.workers_of("a.example.com") == 40
+    assert said.workers_of("b.example.com") == said.workers_of(None) == 6
+    assert settings({"workers": 5}).workers_of("a.example.com") == 5
 
 
 def test_a_section_wins_over_the_top_and_loses_to_environment_and_flags() -> None:

@@ -76,6 +76,9 @@ class _World:
         self.probed.append(url)
         return self.probes.pop(0) if self.probes else answer(401, url=url)
 
+    def at_hand(self) -> Authorization | None:
+        return None
+
     async def authorization(self) -> Authorization | Failure:
         if self.anonymous:
             return ANONYMOUS

@@ -19,7 +19,8 @@ RUN: tuple[Option, ...] = (
         name="workers",
         # More than a thousand tasks wait for the same few slots of each host.
         value=whole(1, 1024),
-        help="How many references of one registry are worked on at once.",
+        help="How many references of one registry are worked on at once"
+        " (default: twice --requests-at-once).",
         where=Where.TOP,
         group=Group.RUN,
         flags=("--workers",),
