@@ -111,10 +111,16 @@ def is_url(place: str) -> bool:
 
 
 def whole_part(parts: Parts, shard: Shard) -> ShardHead | None:
-    """What the shard file of a share says; null where there is no whole one."""
-    name = parts.name(shard) + SUFFIX
-    with suppress(UsageError), open_part(name) as stream:
-        return ShardHead.read(stream, name)
+    """What the shard file of a share says; null where there is no whole one, or where
+    the report is not the one that it was made for."""
+    report = parts.name(shard)
+    name = report + SUFFIX
+    with suppress(UsageError):
+        with open_part(name) as stream:
+            head = ShardHead.read(stream, name)
+        with open_part(report) as stream:
+            if stream.seek(0, os.SEEK_END) == head.bytes:
+                return head
     return None
 
 

@@ -7,8 +7,9 @@ file says where its records stand between those of the others.
 from __future__ import annotations
 
 import heapq
+import resource
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from typing import BinaryIO
@@ -21,6 +22,9 @@ from auditor.reports.shard_file import SUFFIX, ShardHead, Turn, runs
 
 # As many missing shares as are named one by one.
 _SHOWN = 10
+
+# Standard streams, the report, what libraries hold open.
+_OTHER_FILES = 64
 
 # Opens a part or its shard file by name; raises `UsageError`.
 Opener = Callable[[str], AbstractContextManager[BinaryIO]]
@@ -107,6 +111,7 @@ def merged(parts: Sequence[Part], open_file: Opener) -> Iterator[bytes]:
     Raises `UsageError` for a part that is not what its shard file says.
     """
     in_order = parts[0].head.order is Order.INPUT
+    _make_room(2 * len(parts) + _OTHER_FILES)
     with ExitStack() as stack:
         sources = [
             _Source(
@@ -123,6 +128,16 @@ def merged(parts: Sequence[Part], open_file: Opener) -> Iterator[bytes]:
             yield from sources[number].take(count)
         for source in sources:
             source.check_end()
+
+
+def _make_room(files: int) -> None:
+    """Allow so many open files: most systems give 1,024 and let have many more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < files:
+        most = files if hard == resource.RLIM_INFINITY else min(files, hard)
+        # Where that is not granted, opening a part says so.
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 class _Source:

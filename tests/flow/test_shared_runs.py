@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
@@ -209,7 +210,7 @@ async def part_files(tmp_path: Path) -> list[str]:
         return await shares_of(here, tmp_path, here.ref("library/mysql:*"))
 
 
-def cut(path: str) -> None:
+def cut(path: str | Path) -> None:
     data = Path(path).read_bytes()
     Path(path).write_bytes(data[: data.rindex(b"\n", 0, -1) + 1])
 
@@ -423,6 +424,30 @@ async def test_whole_shares_are_taken_up_only_for_the_same_input_and_selection(
     assert lines_of(tmp_path / "out") == lines_of(tmp_path / "whole")
 
 
+@pytest.mark.parametrize(
+    ("damage", "store"), [(Path.unlink, PartFolder), (cut, PartStore)]
+)
+async def test_a_part_that_is_damaged_is_audited_again(
+    damage: Callable[[Path], Any], store: Any, tmp_path: Path
+) -> None:
+    place = tmp_path / "parts"
+    async with demo() as (here, asked):
+        parts = store(place if store is PartFolder else str(place))
+        first = shared(here, tmp_path / "out", parts, *asked, of=SHARES)
+        damaged = share_of(here, "library/mysql")
+        number = damaged.number or 0
+        fails = 1 + number % SHARES
+        assert await first.run(Here(here, first, fails)) is None
+        damage(Path(parts.name(damaged)))
+        run = shared(here, tmp_path / "out", parts, *asked, of=SHARES)
+        run.settings = replace(run.settings, resume=True)
+        engine = Here(here, run)
+        assert await run.run(engine) is not None
+        await report_to(here, tmp_path / "whole", *asked)
+    assert engine.audited == sorted([fails, number])
+    assert lines_of(tmp_path / "out") == lines_of(tmp_path / "whole")
+
+
 async def test_a_process_that_is_killed_goes_on_where_it_stopped(
     tmp_path: Path,
 ) -> None:
@@ -620,6 +645,19 @@ async def test_a_scheduler_that_is_not_there_is_one_sentence(tmp_path: Path) -> 
         ExitCode.USAGE,
         ["--engine dask needs the address of a --scheduler"],
     )
+
+
+async def test_more_parts_are_merged_than_files_may_be_open(tmp_path: Path) -> None:
+    names = await part_files(tmp_path)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with (tmp_path / "highest").open("wb") as highest:
+        few = highest.fileno() + 2 * SHARES
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, limits[1]))
+    try:
+        await join(names, str(tmp_path / "out"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert len(lines_of(tmp_path / "out")) > 1
 
 
 async def test_a_part_is_not_written_over_by_the_whole(tmp_path: Path) -> None:
