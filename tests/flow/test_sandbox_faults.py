@@ -36,11 +36,6 @@ PATH = "/v2/app/manifests/1"
 IMAGE = image("app")
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class Client:
     def __init__(self, session: aiohttp.ClientSession, base_url: str) -> None:
         self.session = session

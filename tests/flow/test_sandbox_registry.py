@@ -49,11 +49,6 @@ OLD = schema1_image("team/old", "1", keys=[SigningKey.from_seed("old")])
 SBOM = artifact("sbom", subject=OCI.root)
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @dataclass(frozen=True)
 class Answer:
     status: int

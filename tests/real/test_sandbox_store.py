@@ -45,11 +45,6 @@ ACCEPT = {
 }
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _program() -> None:
     required("docker-registry")

@@ -25,11 +25,6 @@ pytestmark = pytest.mark.anyio
 HOST = "dtr.example.com"
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def auth(pair: str) -> dict[str, str]:
     return {"auth": base64.b64encode(pair.encode()).decode()}
 
