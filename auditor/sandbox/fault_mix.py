@@ -1,8 +1,9 @@
 """Random faults that can be replayed.
 
-What happens to a request depends on the seed, on its method and target, and on how
-often that was asked before; never on what other requests do at the same time. So a
-concurrent run meets the same faults again under the same seed.
+What happens to a request depends on the seed, on its method and target, on whether it
+carries a credential, and on how often that was asked before; never on what other
+requests do at the same time. So a concurrent run meets the same faults again under the
+same seed.
 """
 
 from __future__ import annotations

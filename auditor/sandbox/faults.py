@@ -219,7 +219,12 @@ class Faults:
             if seen.fault is not None:
                 return
         if self.mix is not None:
-            seen.fault = self.mix.next_action(f"{seen.method} {request.path_qs}")
+            # A probe asks for the same without a login, and must not use up the good
+            # answer that is due to the request itself.
+            who = "somebody" if "Authorization" in request.headers else "nobody"
+            seen.fault = self.mix.next_action(
+                f"{seen.method} {request.path_qs} by {who}"
+            )
         seen.known = request.match_info.http_exception is None
 
     def _look(self) -> None:
