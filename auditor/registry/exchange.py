@@ -30,6 +30,7 @@ from auditor.registry.login_trial import LoginTrial
 from auditor.registry.politeness import Politeness
 from auditor.registry.retry_budget import RetryBudget
 from auditor.registry.transport import Transport
+from auditor.registry.unanswered import Unanswered
 from auditor.safe_text import safe_url
 
 # What a probe is answered is a few sentences, or a token.
@@ -85,6 +86,7 @@ class Exchange:
         transport: Transport,
         politeness: Politeness,
         breaker: Breaker,
+        unanswered: Unanswered,
         budget: RetryBudget,
         limits: Limits,
         clock: Clock,
@@ -97,6 +99,7 @@ class Exchange:
         self._credentials_to = credentials_to
         self._politeness = politeness
         self._breaker = breaker
+        self._unanswered = unanswered
         self._budget = budget
         self._limits = limits
         self._clock = clock
@@ -133,6 +136,7 @@ class Exchange:
         while True:
             ready = await self._ready(
                 kind,
+                url,
                 authorizer,
                 authorization,
                 manifest=kind is RequestKind.MANIFEST and method == "GET",
@@ -155,7 +159,7 @@ class Exchange:
             finally:
                 self._politeness.release()
                 _end_trial(authorization, outcome)
-            self._note(kind, outcome)
+            self._note(kind, outcome, url, sent_at)
             if isinstance(outcome, Answer) and is_good(outcome, wanted):
                 # What `decide` says of nearly every answer, without its detours.
                 self._politeness.ease()
@@ -215,6 +219,7 @@ class Exchange:
     async def _ready(
         self,
         kind: RequestKind,
+        url: str,
         authorizer: Authorizer | None,
         authorization: Authorization | None,
         *,
@@ -242,6 +247,9 @@ class Exchange:
                 if isinstance(verdict, Failure):
                     return verdict
                 authorization = None  # it may have expired meanwhile
+            elif self._unanswered.any and (refusal := self._refusal(kind, url)):
+                self._politeness.release()
+                return refusal
             elif authorization and late < self._tries and authorization.is_old(had_at):
                 # It waited for its slot for longer than its token lives.
                 self._politeness.release()
@@ -253,6 +261,9 @@ class Exchange:
                 return await self._tried(authorization, authorization.trial)
             else:
                 return authorization, had_at
+
+    def _refusal(self, kind: RequestKind, url: str) -> Failure | None:
+        return None if kind is RequestKind.PING else self._unanswered.refusal(url)
 
     async def _tried(
         self, authorization: Authorization, trial: LoginTrial
@@ -271,8 +282,15 @@ class Exchange:
             _end_trial(authorization, None)
             raise
 
-    def _note(self, kind: RequestKind, outcome: Answer | Failure) -> None:
+    def _note(
+        self, kind: RequestKind, outcome: Answer | Failure, url: str, sent_at: float
+    ) -> None:
         self._limits.learn(outcome)
+        if isinstance(outcome, Answer):
+            if self._unanswered.any and kind is not RequestKind.PING:
+                self._unanswered.answered(url)
+        elif outcome.kind is FailureKind.TIMEOUT and kind is not RequestKind.PING:
+            self._unanswered.timed_out(url, outcome, sent_at=sent_at)
         if self._witness is not None:
             self._witness(kind, outcome)
 

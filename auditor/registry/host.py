@@ -15,6 +15,7 @@ from auditor.registry.quota import Quota
 from auditor.registry.ration import Ration
 from auditor.registry.retry_budget import RetryBudget
 from auditor.registry.transport import Transport
+from auditor.registry.unanswered import Unanswered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,7 @@ class Host:
                 # Who wants no second try does not want to wait either.
                 patience_s=PATIENCE_S if settings.tries > 1 else 0,
             ),
+            unanswered=Unanswered(host=who, clock=clock),
             budget=RetryBudget(
                 most_at_once=settings.requests_at_once, tries=settings.tries
             ),

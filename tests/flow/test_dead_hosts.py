@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import pytest
+from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from auditor.records import FailureRecord
 from auditor.registry.breaker import DEAD_S, FAILURES_IN_A_ROW, PATIENCE_S
-from auditor.sandbox.fault_actions import Action, Answer, Close
-from tests.flow.harness import MANIFESTS, TOKENS, Outcome, lab, service, simple
+from auditor.registry.unanswered import PATIENCE_S as MUTE_S
+from auditor.sandbox.fault_actions import Action, Answer, Close, Hold
+from tests.flow.harness import (
+    MANIFESTS,
+    TOKENS,
+    FakeClock,
+    Outcome,
+    lab,
+    service,
+    simple,
+)
 
 pytestmark = pytest.mark.anyio
 NAMES = [f"team/app:{number}" for number in range(60)]
 # What a dead host may cost: its slots full of last requests, their tries, its probes.
 A_FEW = 40
+
+
+SILENCE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Mute:
+    """No answer, for as long as one is waited for by default."""
+
+    clock: FakeClock
+
+    async def run(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        self.clock.now += SILENCE_S
+        return await Hold().run(request, handler)
 
 
 def _details(outcome: Outcome) -> list[str]:
@@ -121,3 +148,35 @@ async def test_a_token_service_that_is_restarted_costs_no_reference() -> None:
         # Probes go without the password.
         assert any("Authorization" not in one.headers for one in tokens)
     assert outcome.kinds == ["image"] * 60
+
+
+async def test_a_host_that_answers_its_ping_and_nothing_else_is_given_up() -> None:
+    names = [f"team/app{number % 9}:{number}" for number in range(200)]
+    async with lab(simple(names)) as mute, lab(simple(names)) as living:
+        mute.faults.on("GET", MANIFESTS, Mute(mute.clock), skip=20, forever=True)
+        outcome = await mute.audit(
+            *map(mute.ref, names),
+            *map(living.ref, names),
+            registries={mute.host: replace(mute.login, read_timeout_s=0.05)},
+        )
+        # Ten silences, and what is under way with the last of them.
+        asked = mute.faults.count("GET", MANIFESTS) - 20
+        assert MUTE_S / SILENCE_S <= asked <= MUTE_S / SILENCE_S + 8
+    assert outcome.kinds[200:] == ["image"] * 200
+    # An image whose config is not answered any more is a timeout, too.
+    assert outcome.kinds[:200].count("timeout") >= 180
+    assert {*outcome.kinds[:200]} == {"image", "timeout"}
+    given_up = f"{mute.host} was given up: it is there, but "
+    assert sum(detail.startswith(given_up) for detail in _details(outcome)) > 160
+
+
+async def test_a_repository_that_is_mute_is_given_up_and_no_other_one() -> None:
+    names = [f"team/{name}:{tag}" for tag in range(60) for name in ("mute", "good")]
+    async with lab(simple(names)) as here:
+        path = "/v2/team/mute/manifests/*"
+        here.faults.on("GET", path, Mute(here.clock), forever=True)
+        outcome = await here.audit(*map(here.ref, names), read_timeout_s=0.05)
+        assert here.faults.count("GET", path) <= MUTE_S / SILENCE_S + 8
+    assert outcome.kinds == ["timeout", "image"] * 60
+    given_up = f"{here.host} was given up for this repository: it is there, but "
+    assert sum(detail.startswith(given_up) for detail in _details(outcome)) > 40

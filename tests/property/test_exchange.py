@@ -19,6 +19,7 @@ from auditor.registry.politeness import Politeness
 from auditor.registry.quota import Quota
 from auditor.registry.ration import Ration
 from auditor.registry.retry_budget import RetryBudget
+from auditor.registry.unanswered import Unanswered
 from tests.answers import answer
 from tests.flow.harness import FakeClock
 
@@ -66,6 +67,7 @@ class _Host:
                 probe_url=PING,
                 clock=self.clock,
             ),
+            unanswered=Unanswered(host="registry.example.com", clock=self.clock),
             budget=RetryBudget(most_at_once=SLOTS, tries=TRIES),
             limits=limits,
             clock=self.clock,

@@ -19,6 +19,7 @@ from auditor.registry.limits import Limits
 from auditor.registry.politeness import Politeness
 from auditor.registry.retry_budget import RetryBudget
 from auditor.registry.tokens import HeldToken
+from auditor.registry.unanswered import Unanswered
 from tests.answers import answer
 from tests.clock import ManualClock, settle
 
@@ -60,6 +61,7 @@ class _World:
                 probe_url=PING,
                 clock=self.clock,
             ),
+            unanswered=Unanswered(host="registry.example.com", clock=self.clock),
             budget=RetryBudget(most_at_once=2, tries=3),
             limits=Limits(),
             clock=self.clock,
