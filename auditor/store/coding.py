@@ -29,6 +29,10 @@ _SAID = (
 _NUMBER = {said: number for number, said in enumerate(_SAID)}
 # Below this a deflated body is hardly smaller than its zlib header and dictionary.
 _LEAST_PACKED_BYTES = 256
+# More than any manifest or config is read to by default (4 MiB), with room for who
+# raises that; a larger body stands as it is. Of a row that somebody changed, no more
+# is inflated: a megabyte of deflated zeros means a gigabyte.
+MAX_PACKED_BODY_BYTES = 16 * 1024 * 1024
 
 
 def key_of(digest: str) -> bytes:
@@ -58,7 +62,7 @@ def pack(body: bytes) -> tuple[int, bytes]:
 
     Level 1: manifests are repetitive, and higher levels save a tenth at twice the time.
     """
-    if len(body) >= _LEAST_PACKED_BYTES:
+    if _LEAST_PACKED_BYTES <= len(body) <= MAX_PACKED_BODY_BYTES:
         packed = zlib.compress(body, 1)
         if len(packed) < len(body):
             return 1, packed
@@ -69,9 +73,8 @@ def unpack(packed: object, stored: object, key: bytes, outer: object) -> bytes |
     """The body, if it is what its digest says; null where the row is damaged."""
     if not isinstance(stored, bytes):
         return None
-    try:
-        body = zlib.decompress(stored) if packed else stored
-    except zlib.error:
+    body = _inflated(stored) if packed else stored
+    if body is None:
         return None
     if outer is not None:
         return body if hashlib.sha256(body).digest() == outer else None
@@ -79,6 +82,15 @@ def unpack(packed: object, stored: object, key: bytes, outer: object) -> bytes |
     if algorithm is None or hashlib.new(algorithm, body).digest() != key:
         return None
     return body
+
+
+def _inflated(stored: bytes) -> bytes | None:
+    inflate = zlib.decompressobj()
+    try:
+        body = inflate.decompress(stored, MAX_PACKED_BODY_BYTES + 1)
+    except zlib.error:
+        return None
+    return body if inflate.eof and len(body) <= MAX_PACKED_BODY_BYTES else None
 
 
 def mark_of(
