@@ -205,6 +205,9 @@ EXAMPLES = {
     ),
     "policy-production.toml": (
         [
+            # Its report does not say which base it has, or who runs it.
+            "production.allowed_bases",
+            "production.forbid_root",
             "production.required_annotations",
             "production.required_labels",
             "releases.required_attachments",
