@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,8 +89,14 @@ def _place(settings: Settings) -> Iterator[str]:
         # Nobody can resume a run that writes to standard output.
         with tempfile.TemporaryDirectory(prefix="auditor-parts-") as folder:
             yield folder
-    else:
-        yield parts_place(settings)
+        return
+    place = parts_place(settings)
+    try:
+        yield place
+    finally:
+        if settings.parts is None:  # a folder of ours: gone, but for what is in it
+            with suppress(OSError):
+                Path(place).rmdir()
 
 
 def _run(settings: Settings, parts: Parts, workers: int, shares: int) -> SharedRun:

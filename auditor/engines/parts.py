@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -58,6 +59,30 @@ def locked_folder(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
+
+
+def own_folder(folder: Path) -> None:
+    """Make the folder that nobody named, or see that it is one of ours.
+
+    Raises `OutputError` for a link and for what is somebody else's: who can write
+    beside the report is not to choose what we clear and write elsewhere.
+    """
+    try:
+        folder.mkdir(exist_ok=True)
+        found = folder.lstat()
+    except OSError as error:
+        raise _no_folder(folder, error.strerror) from None
+    if not stat.S_ISDIR(found.st_mode):
+        raise _no_folder(folder, "a link is in its place")
+    if found.st_uid != os.geteuid():
+        raise _no_folder(folder, "somebody else's is in its place")
+
+
+def _no_folder(folder: Path, why: object) -> OutputError:
+    return OutputError(
+        f"{folder}: cannot be made, for the reports of shares: {why}"
+        " (--parts names another place)"
+    )
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 
 from auditor.config import Settings, decisive, decisive_of_shares
 from auditor.engines.join import join
-from auditor.engines.parts import Parts, whole_part
+from auditor.engines.parts import Parts, own_folder, whole_part
 from auditor.engines.plan import Plan
 from auditor.engines.share import Engine, Share
 from auditor.errors import UsageError
@@ -165,7 +166,7 @@ def _partial(final: Path) -> Path:
 
 
 def parts_place(settings: Settings) -> str:
-    """Where the parts of a run are, if nothing is said of it."""
+    """Where the parts of a run are: a place that is named, or a folder of ours."""
     if settings.parts is not None:
         return settings.parts
     final = ReportWriter(settings.output).final
@@ -173,7 +174,9 @@ def parts_place(settings: Settings) -> str:
         raise UsageError(
             "a run that is shared out needs a place for its parts: -o FILE, or --parts"
         )
-    return f"{final}.parts"
+    folder = final.with_name(f"{final.name}.parts")
+    own_folder(folder)
+    return str(folder)
 
 
 def spooled_input(settings: Settings, folder: Path) -> Path | None:
@@ -181,6 +184,8 @@ def spooled_input(settings: Settings, folder: Path) -> Path | None:
     if "-" not in settings.lists:
         return None
     copy = folder / "input-stdin"
-    with copy.open("wb") as into:
+    copy.unlink(missing_ok=True)  # what an earlier run left, or a link
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    with os.fdopen(os.open(copy, flags, 0o600), "wb") as into:
         shutil.copyfileobj(sys.stdin.buffer, into)
     return copy

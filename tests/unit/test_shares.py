@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import signal
+import stat
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,8 @@ from auditor.engines.parts import PartFolder
 from auditor.engines.plan import LEAST_S, plan
 from auditor.engines.processes import Processes
 from auditor.engines.share import Share
-from auditor.errors import LockedError
+from auditor.engines.shared_run import parts_place, spooled_input
+from auditor.errors import LockedError, OutputError
 from auditor.protocol.shard import Shard
 
 
@@ -105,6 +109,45 @@ def test_a_place_for_parts_is_for_one_run_at_a_time(store: Any, tmp_path: Path) 
         )
     with store(place).locked():
         pass
+
+
+def test_a_link_in_the_place_of_the_parts_is_refused_and_not_followed(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "1-of-2.jsonl").write_text("precious")
+    (tmp_path / "out.parts").symlink_to("elsewhere")
+    asked = settings(output=str(tmp_path / "out"))
+    with pytest.raises(OutputError, match=r"out\.parts: .*: a link is in its place"):
+        parts_place(asked)
+    assert (tmp_path / "elsewhere" / "1-of-2.jsonl").read_text() == "precious"
+    # A place that somebody names may be a link.
+    named = replace(asked, parts=str(tmp_path / "out.parts"))
+    assert parts_place(named) == str(tmp_path / "out.parts")
+
+
+def test_a_folder_of_another_user_is_not_taken_for_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = settings(output=str(tmp_path / "out"))
+    assert parts_place(asked) == str(tmp_path / "out.parts")
+    assert parts_place(asked) == str(tmp_path / "out.parts")  # ours, of an earlier run
+    monkeypatch.setattr("auditor.engines.parts.os.geteuid", lambda: -1)
+    with pytest.raises(OutputError, match=r"somebody else's is in its place"):
+        parts_place(asked)
+
+
+def test_a_link_in_the_place_of_the_copied_input_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / "input-stdin").symlink_to("victim")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"team/app:1\n")))
+    copy = spooled_input(settings(lists=("-",)), tmp_path)
+    assert copy is not None
+    assert copy.read_text() == "team/app:1\n"
+    assert stat.S_IMODE(copy.lstat().st_mode) == 0o600
+    assert (tmp_path / "victim").read_text() == "precious"
 
 
 # -- processes -----------------------------------------------------------------
