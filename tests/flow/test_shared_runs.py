@@ -548,8 +548,10 @@ async def test_the_command_shares_a_run_out_over_processes(tmp_path: Path) -> No
 
 async def test_processes_end_with_what_started_them(tmp_path: Path) -> None:
     """SIGKILL takes the run away, which cannot pass anything on any more."""
-    async with lab(Content.of(demo_images())) as here:
-        asked = here.ref("library/mysql:*"), here.ref("library/ubuntu:*")
+    # None of these shares a manifest with another one, for which both would wait.
+    names = [f"team/app{n % 8}:{n}" for n in range(64)]
+    async with lab(simple(names)) as here:
+        asked = tuple(map(here.ref, names))
         await report_to(here, tmp_path / "whole", *asked)
         done = len(here.faults.log)
         rule = here.faults.on("GET", MANIFESTS, Hold(), skip=8, forever=True)
