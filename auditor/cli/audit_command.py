@@ -68,8 +68,10 @@ async def audit(settings: Settings) -> int:
 
     check_lists(settings)
     check_beside(settings)
-    interruption = Interruption()
-    async with open_job(settings, clock=SystemClock(), tell=say) as job:
+    async with (
+        Interruption() as interruption,
+        open_job(settings, clock=SystemClock(), tell=say) as job,
+    ):
         run, report = job.run, job.report
         with _progress(settings, run), unwrapped():
             async with anyio.create_task_group() as group:

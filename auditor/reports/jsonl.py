@@ -36,6 +36,8 @@ class ReportWriter:
         self._name = "standard output" if output == "-" else output
         self.final: Path | None = None
         self.appends = False
+        # How many bytes were taken, by a disk or by a reader.
+        self.written = 0
         self._buffer = bytearray()
         self._fd = -1
         self._flushing = anyio.Lock()
@@ -141,6 +143,7 @@ class ReportWriter:
     def _write(self, piece: bytes) -> None:
         with self._writing:
             write_all(self._fd, piece)
+            self.written += len(piece)
 
     async def commit(
         self, kept: Kept | None = None, *, in_input_order: bool = True

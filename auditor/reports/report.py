@@ -57,6 +57,11 @@ class Report:
         return self._writer.final
 
     @property
+    def written(self) -> int:
+        """How many bytes were taken, by a disk or by a reader."""
+        return self._writer.written
+
+    @property
     def leftover(self) -> Path | None:
         """The file that holds what was finished, if the report is not whole."""
         partial = self._writer.partial

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import signal
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -104,3 +106,35 @@ async def test_a_slow_reader_slows_the_run_down_and_loses_nothing(
     # In the pipe, on its way to it, in the buffer; in the window, with the workers.
     assert 0 < done[0] <= 3 * (page // shortest + 2) + 16 + 2 * 4
     assert done[0] < 100
+
+
+_HURRIED = """
+import auditor.cli.signals as place
+place.GRACE_S = place.READER_S = 0.1
+from auditor.cli.main import main
+main()
+"""
+
+
+async def test_a_reader_that_reads_no_more_does_not_hold_up_the_end() -> None:
+    """One signal is all that systemd or `timeout` send for a long while."""
+    names = [f"team/app:{number}" for number in range(300)]
+    async with lab(simple(names)) as here:
+        async with running(
+            *("audit", *map(here.ref, names), "--window", "32"),
+            program=(sys.executable, "-W", "error", "-c", _HURRIED),
+        ) as process:
+            # More is done than the pipe, the buffers and the window hold.
+            await here.faults.until(lambda: here.good(MANIFESTS) > 32)
+            while (done := here.good(MANIFESTS)) < 300:
+                await anyio.sleep(0.2)
+                if here.good(MANIFESTS) == done:
+                    break
+            process.send_signal(signal.SIGTERM)
+            assert await process.wait() == 143
+            assert process.stderr is not None
+            said = b"".join([piece async for piece in process.stderr]).decode()
+        assert done < 300
+    assert said.splitlines()[-1] == (
+        "auditor: ended without the last lines: nobody reads them"
+    )
