@@ -112,7 +112,7 @@ class Journal:
 
     def _say(self, line: Mapping[str, Any], before: list[bytes]) -> None:
         data = orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
-        os.write(self._fd, data)
+        self.add(data)
         os.fsync(self._fd)
         self._lines = [*before, data]
 
@@ -156,6 +156,8 @@ def _open(path: Path, output: str) -> int:
         fd = os.open(path, flags, 0o600)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
+        if getattr(error, "errno", None) == errno.ELOOP:
+            reason = "a link is in its place"
         raise _unusable(output, path, reason) from None
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)

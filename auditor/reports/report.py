@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from io import FileIO
 from pathlib import Path
+from typing import BinaryIO
 
 import anyio.to_thread
 
@@ -198,13 +199,21 @@ def _taken_up(
     tell: Tell,
 ) -> Kept | None:
     unfinished = _holds(partial) or journal.holds_records
-    if settings.resume and unfinished:
+    other = _other_version(journal)
+    if settings.resume and unfinished and other is None:
         _check_same(settings, partial, journal)
         kept = _resumed(partial, journal)
         journal.resume(now=now)
         tell(f"resuming: {kept.count} finished records are in {partial}")
         return kept
-    if settings.resume:
+    if settings.resume and unfinished:
+        # An upgrade between two nights is nothing that a person is waited for.
+        old = _set_aside(partial, journal)
+        tell(
+            f"{partial}: was begun by auditor {other}, and this is {__version__}:"
+            f" beginning anew; kept as {old.name} until this report is whole"
+        )
+    elif settings.resume:
         tell(f"nothing to resume beside {settings.output}: beginning anew")
     elif unfinished:
         old = _set_aside(partial, journal)
@@ -216,6 +225,12 @@ def _taken_up(
     return None
 
 
+def _other_version(journal: Journal) -> str | None:
+    """That of the auditor that began the run, if it is not this one's."""
+    begun = None if journal.run is None else journal.run.get("auditor")
+    return begun if isinstance(begun, str) and begun != __version__ else None
+
+
 def _check_same(settings: Settings, partial: Path, journal: Journal) -> None:
     def refuse(why: str) -> UsageError:
         return UsageError(
@@ -224,9 +239,6 @@ def _check_same(settings: Settings, partial: Path, journal: Journal) -> None:
 
     if journal.run is None:
         raise refuse(f"has no journal that can be read ({journal.path.name})")
-    if journal.run.get("auditor") != __version__:
-        begun = journal.run.get("auditor")
-        raise refuse(f"was begun by auditor {begun}, and this is {__version__}")
     begun, now = journal.run.get("settings"), decisive(settings)
     if begun != now:
         differs = ", ".join(
@@ -249,7 +261,7 @@ def _resumed(partial: Path, journal: Journal) -> Kept:
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
     fd = os.open(partial, flags, 0o644)
     with os.fdopen(fd, "r+b", buffering=0) as file:
-        kept = Kept(partial.open("rb"))
+        kept = Kept(_opened(partial))
         try:
             _read(partial, kept)
             file.truncate(kept.end)
@@ -261,8 +273,13 @@ def _resumed(partial: Path, journal: Journal) -> Kept:
     return kept
 
 
+def _opened(partial: Path) -> BinaryIO:
+    # Found to be no link before; it may have become one.
+    return os.fdopen(os.open(partial, os.O_RDONLY | os.O_NOFOLLOW), "rb")
+
+
 def _read(partial: Path, kept: Kept) -> None:
-    with partial.open("rb") as stream:
+    with _opened(partial) as stream:
         for span in spans(stream, 0, ended=False):
             kept.add(span)
             kept.end = span.start + span.size

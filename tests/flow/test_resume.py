@@ -24,8 +24,18 @@ from auditor.reports.report import Report, open_report
 from auditor.sandbox.content import Content
 from auditor.sandbox.fault_actions import Gate, Hold
 from auditor.sandbox.images import image, index
+from auditor.version import __version__
 from tests.flow.commands import auditor, running
-from tests.flow.harness import BLOBS, MANIFESTS, PATIENCE_S, TAGS, Lab, lab, simple
+from tests.flow.harness import (
+    BLOBS,
+    MANIFESTS,
+    PATIENCE_S,
+    STARTED_AT,
+    TAGS,
+    Lab,
+    lab,
+    simple,
+)
 from tests.flow.reporting import beside, lines_of, report_to, restored
 
 pytestmark = pytest.mark.anyio
@@ -271,14 +281,27 @@ async def test_other_settings_are_refused_in_one_sentence(tmp_path: Path) -> Non
     )
 
 
-async def test_another_version_is_refused(
+async def test_what_another_version_began_is_kept_and_the_run_begins_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Or a crontab with --resume would fail every night after an upgrade."""
     output = tmp_path / "out"
     async with _stopped(output) as here:
+        left = beside(output)["out.partial"]
         monkeypatch.setattr("auditor.reports.report.__version__", "99.0")
-        with pytest.raises(UsageError, match=r"was begun by auditor .*this is 99\.0"):
-            await report_to(here, output, "x", resume=True)
+        asked = here.ref("team/app:*")
+        settings = here.settings(asked, output=str(output), resume=True)
+        said: list[str] = []
+        async with open_report(settings, now=STARTED_AT, tell=said.append) as report:
+            assert report.kept is None
+            assert output.with_name("out.partial.old").read_bytes() == left
+        assert said == [
+            f"{output}.partial: was begun by auditor {__version__}, and this is 99.0:"
+            " beginning anew; kept as out.partial.old until this report is whole"
+        ]
+        done = await report_to(here, output, asked, resume=True)
+    assert done.summary.resumed is None
+    assert beside(output) == {}
 
 
 @pytest.mark.parametrize("journal", [None, b"", b'{"kind":"journ', b"[]\n", b"\0\n"])
