@@ -39,7 +39,7 @@ pytestmark = pytest.mark.anyio
 # none has a form that somebody could know for a token's.
 SECRETS = {
     "password of an environment variable": "Waldkauz:läuft!",
-    "password file": "Uhu sitzt",
+    "password file": 'Uhu "sitzt" \\still',
     "auth in docker's file": "Sperber%2fruft",
     "identity token": "Habicht-kreist",
     "identity token that took its place": "Falke-ruettelt",
@@ -160,7 +160,10 @@ class Nest:
 def _forms(secret: str) -> set[bytes]:
     """A secret as it is, and as it is often written."""
     plain = secret.encode()
-    forms = {plain, quote(secret, safe="").encode(), json.dumps(secret)[1:-1].encode()}
+    in_json = json.dumps(secret)[1:-1]
+    forms = {plain, quote(secret, safe="").encode(), in_json.encode()}
+    forms.add(json.dumps(in_json)[1:-1].encode())  # an answer, in a log line of JSON
+    forms.add(json.dumps(secret, ensure_ascii=False)[1:-1].encode())
     for shift in range(3):
         # In base64, what stands before it decides about its digits: without those
         # that depend on neighbours.
