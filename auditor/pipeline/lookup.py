@@ -163,7 +163,8 @@ class Lookup:
         self, registry: Registry, tag: str, seen: SeenTag, listed: str | None
     ) -> tuple[str, Document] | None:
         """What is known of a tag that need not be asked for, and why not."""
-        if _matcher(registry.settings.immutable_tags).match(tag):
+        immutable = registry.settings.immutable_tags
+        if immutable and _matcher(immutable).match(tag):
             what = "immutable_tags"
         elif (
             listed == seen.digest
@@ -210,7 +211,7 @@ class Lookup:
                 self._head_failed(registry, answer)
             return found
         header, said = answer.headers.get(DIGEST_HEADER), essence(answer.content_type)
-        digest = _named(header)
+        digest = _named(header, seen.digest)
         if digest is None:
             self._store.no_head(registry.name)
             return await self.get(registry, reference)
@@ -255,8 +256,12 @@ class Lookup:
         return await self.get(registry, reference)
 
 
-def _named(header: str | None) -> str | None:
-    """The digest that a Docker-Content-Digest names; some leave its algorithm out."""
+def _named(header: str | None, likely: str) -> str | None:
+    """The digest that a Docker-Content-Digest names; some leave its algorithm out.
+
+    `likely` is a digest, and mostly the one."""
+    if header == likely:
+        return header
     header = (header or "").strip()
     for digest in (header, "sha256:" + header):
         if is_digest(digest):
@@ -266,7 +271,7 @@ def _named(header: str | None) -> str | None:
 
 def _is_trusted(seen: SeenTag) -> bool:
     """Whether the header of the tag's answer named its content."""
-    return _named(seen.header) == seen.digest
+    return _named(seen.header, seen.digest) == seen.digest
 
 
 @cache

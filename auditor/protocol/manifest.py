@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -212,7 +213,10 @@ def _usual(value: Any) -> Descriptor | None:
     """
     if type(value) is not dict or not 3 <= len(value) <= 4:
         return None
-    media_type, digest, size = map(value.get, _REQUIRED)
+    try:
+        media_type, digest, size = _required(value)
+    except KeyError:
+        return None
     if (
         type(media_type) is not str
         or type(size) is not int
@@ -231,7 +235,7 @@ def _usual(value: Any) -> Descriptor | None:
     return Descriptor(media_type, digest, size, platform, _NOTHING, None, False)
 
 
-_REQUIRED = ("mediaType", "digest", "size")
+_required = itemgetter("mediaType", "digest", "size")
 _PLATFORM_KEYS = frozenset({"os", "architecture", "variant", "os.version"})
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
