@@ -285,3 +285,25 @@ def test_retries_end_when_too_many_came_to_nothing() -> None:
 
     # 31 requests, and the reserve of 4 rounds of 2 slots with 2 retries each.
     assert anyio.run(main) == [31 + 16, 16]
+
+
+def test_failures_with_good_answers_between_them_are_no_reason_to_doubt_the_host() -> (
+    None
+):
+    script = [failure for _ in range(6) for failure in (_BROKEN, answer(200, url=URL))]
+    world = _World(*script)
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            for _ in range(6):
+                group.start_soon(world.send)
+                await settle()
+                await world.clock.advance(60)
+                await settle()
+
+    anyio.run(main)
+    assert world.script == []
+    assert world.probed == []
+
+
+_BROKEN = Failure(kind=FailureKind.CONNECT, detail="broke")

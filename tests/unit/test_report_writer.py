@@ -257,3 +257,21 @@ def test_a_reader_of_standard_output_that_leaves_is_one_sentence() -> None:
         process.stdout.close()
         said = process.stderr.read().decode()
     assert said == ("standard output: the report cannot be written: Broken pipe\n")
+
+
+def test_lines_are_on_the_disk_before_the_name_and_the_name_before_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a power cut leaves an empty report in the place of the last whole one."""
+    final = tmp_path / "out"
+    synced: list[tuple[bool, bool]] = []
+    fsync = os.fsync
+
+    def noted(fd: int) -> None:
+        synced.append((stat.S_ISDIR(os.fstat(fd).st_mode), final.exists()))
+        fsync(fd)
+
+    monkeypatch.setattr("auditor.reports.jsonl.os.fsync", noted)
+    write(final, LINE)
+    is_folder, has_name = True, True
+    assert synced == [(not is_folder, not has_name), (is_folder, has_name)]
