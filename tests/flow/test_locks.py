@@ -13,6 +13,7 @@ import pytest
 
 from auditor.config import Settings
 from auditor.errors import ExitCode, LockedError, OutputError
+from auditor.reports import journal
 from auditor.reports.report import open_report
 from tests.flow.commands import auditor
 from tests.flow.harness import lab, simple
@@ -174,3 +175,24 @@ async def test_a_folder_that_is_not_there_is_one_sentence(tmp_path: Path) -> Non
             Settings(output=str(tmp_path / "gone" / "out")), now=NOW, tell=silent
         ):
             pass
+
+
+def test_the_journal_of_a_run_that_has_just_ended_is_not_taken_for_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends between our opening and our locking: a third run would lock a new one."""
+    path = tmp_path / "out.journal"
+    lock, locked = journal._lock, list[int]()
+
+    def late(fd: int, output: str) -> None:
+        if not locked:
+            path.unlink()
+        locked.append(fd)
+        lock(fd, output)
+
+    monkeypatch.setattr(journal, "_lock", late)
+    with journal.Journal.locked(path, output="out"):
+        assert len(locked) == 2
+        assert os.path.samestat(path.stat(), os.fstat(locked[-1]))
+        with pytest.raises(LockedError):
+            journal.Journal.locked(path, output="out")
