@@ -83,7 +83,7 @@ class Interruption:
         A thread of its own: wherever the run waits for the reader, shielded or not.
         """
         self._over.wait(GRACE_S)
-        before = -1
+        before = report.written
         while not self._over.wait(READER_S):
             if report.written == before:
                 say("ended without the last lines: nobody reads them")
