@@ -16,7 +16,7 @@ async def dry_run(settings: Settings) -> int:
     can be no reference, or a list is not whole.
     """
     from auditor.pipeline.dry_run import DryRun
-    from auditor.pipeline.entries import Entry, Refused
+    from auditor.pipeline.expansion.entries import Entry, Refused
     from auditor.registry.clock import SystemClock
     from auditor.registry.open import open_registries
     from auditor.reports.forecast import forecast_lines

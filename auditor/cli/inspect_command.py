@@ -35,8 +35,8 @@ def command(*, reference: str, as_json: bool, raw: bool, **flags: Any) -> int:
 
 async def _inspect(settings: Settings, text: str, as_json: bool, raw: bool) -> int:
     from auditor.cli.reference import reference_argument
-    from auditor.pipeline.image import ImageAuditor
-    from auditor.pipeline.wanted import Wanted
+    from auditor.pipeline.imaging.image import ImageAuditor
+    from auditor.pipeline.imaging.wanted import Wanted
     from auditor.records import FailureRecord
     from auditor.registry.clock import SystemClock
     from auditor.registry.open import open_registries

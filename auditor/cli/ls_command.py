@@ -14,7 +14,7 @@ from auditor.config import Group, Settings
 from auditor.errors import ExitCode, ProtocolError, UsageError
 
 if TYPE_CHECKING:
-    from auditor.pipeline.entries import Asked
+    from auditor.pipeline.expansion.entries import Asked
     from auditor.pipeline.ls import Repository
     from auditor.protocol.list_target import ListTarget
     from auditor.reports.listings import Listings
@@ -56,9 +56,9 @@ async def _ls(
 ) -> int:
     from datetime import UTC, datetime
 
-    from auditor.pipeline.entries import Asked, Refused
+    from auditor.pipeline.expansion.entries import Asked, Refused
+    from auditor.pipeline.expansion.selection import Selection
     from auditor.pipeline.ls import list_target
-    from auditor.pipeline.selection import Selection
     from auditor.registry.clock import SystemClock
     from auditor.registry.open import open_registries
     from auditor.reports.listings import ListState

@@ -32,8 +32,8 @@ async def list_tokens(
     """
     from datetime import UTC, datetime
 
+    from auditor.pipeline.expansion.selection import Selection
     from auditor.pipeline.pool import PoolSize
-    from auditor.pipeline.selection import Selection
     from auditor.pipeline.token_list import TokenList
     from auditor.registry.clock import SystemClock
     from auditor.registry.open import open_registries

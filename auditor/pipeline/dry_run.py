@@ -9,11 +9,11 @@ import anyio
 
 from auditor.config import AttachmentMode, Settings
 from auditor.pipeline.deadline import Deadline
-from auditor.pipeline.entries import Asked, Entry, Expansion
-from auditor.pipeline.expand import expand
-from auditor.pipeline.lookup import Lookup
-from auditor.pipeline.selection import Selection
-from auditor.pipeline.shared import SharedContent
+from auditor.pipeline.expansion.entries import Asked, Entry, Expansion
+from auditor.pipeline.expansion.expand import expand
+from auditor.pipeline.expansion.selection import Selection
+from auditor.pipeline.imaging.lookup import Lookup
+from auditor.pipeline.imaging.shared import SharedContent
 from auditor.pipeline.unwrap import unwrapped
 from auditor.protocol.scope import pull_scope
 from auditor.registry.clock import Clock

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import anyio
 
 from auditor.errors import Failure
-from auditor.pipeline.catalog import repositories_of
 from auditor.pipeline.deadline import Deadline
-from auditor.pipeline.entries import Asked, Expansion, Pattern, Refused
-from auditor.pipeline.expand import expand
-from auditor.pipeline.selection import Selection
+from auditor.pipeline.expansion.catalog import repositories_of
+from auditor.pipeline.expansion.entries import Asked, Expansion, Pattern, Refused
+from auditor.pipeline.expansion.expand import expand
+from auditor.pipeline.expansion.selection import Selection
 from auditor.pipeline.unwrap import unwrapped
 from auditor.protocol.list_target import ListTarget
 from auditor.protocol.repository_pattern import RepositoryPattern

@@ -20,7 +20,7 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
-from auditor.registry.slots import Slots
+from auditor.registry.pacing.slots import Slots
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")

@@ -17,15 +17,15 @@ from auditor.pipeline.deadline import (
     not_reached,
     too_slow,
 )
-from auditor.pipeline.entries import Asked, Dropped, Entry, Expansion, Refused
-from auditor.pipeline.expand import expand
-from auditor.pipeline.image import ImageAuditor
-from auditor.pipeline.places import Places
+from auditor.pipeline.expansion.entries import Asked, Dropped, Entry, Expansion, Refused
+from auditor.pipeline.expansion.expand import expand
+from auditor.pipeline.expansion.places import Places
+from auditor.pipeline.expansion.selection import Selection
+from auditor.pipeline.expansion.steps import Turn
+from auditor.pipeline.imaging.image import ImageAuditor
+from auditor.pipeline.imaging.wanted import Wanted
 from auditor.pipeline.pool import Pool, PoolSize
-from auditor.pipeline.selection import Selection
-from auditor.pipeline.steps import Turn
 from auditor.pipeline.unwrap import unwrapped
-from auditor.pipeline.wanted import Wanted
 from auditor.protocol.reference import Reference
 from auditor.records import FailureRecord, ImageRecord, Record
 from auditor.registry.clock import Clock, rfc3339

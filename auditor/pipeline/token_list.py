@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from anyio.abc import TaskGroup
 
 from auditor.errors import Failure, FailureKind, Stage
-from auditor.pipeline.catalog import repositories_of
-from auditor.pipeline.feed import feed
+from auditor.pipeline.expansion.catalog import repositories_of
+from auditor.pipeline.expansion.feed import feed
+from auditor.pipeline.expansion.selection import Selection
 from auditor.pipeline.pool import Pool, PoolSize
-from auditor.pipeline.selection import Selection
 from auditor.pipeline.token_check import TokenCheck, check_token
 from auditor.pipeline.unwrap import unwrapped
 from auditor.protocol.repository_pattern import RepositoryPattern

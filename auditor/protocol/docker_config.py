@@ -5,7 +5,7 @@ The format is that of docker/cli, cli/config/configfile (`auths`, `credsStore`,
 registry. Keys that are URLs mean their host, as docker/cli's
 `credentials.ConvertToHostname` has it.
 
-Helpers are named here and run elsewhere (`auditor.registry.credential_helper`).
+Helpers are named here and run elsewhere (`auditor.registry.access.credential_helper`).
 """
 
 from __future__ import annotations

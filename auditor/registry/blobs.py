@@ -17,7 +17,7 @@ from auditor.protocol.answer import Answer
 from auditor.protocol.content_size import complete_length, content_length
 from auditor.protocol.decide import failure_of
 from auditor.protocol.realm import origin_of
-from auditor.registry.authorization import Authorizer
+from auditor.registry.access.authorization import Authorizer
 from auditor.registry.exchange import Exchange, RequestKind
 
 _HEAD = {"Accept": "*/*"}

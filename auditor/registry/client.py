@@ -15,23 +15,23 @@ from auditor.protocol.proxy import BrokenProxy, Proxies
 from auditor.protocol.realm import is_loopback_host, origin_of
 from auditor.protocol.reference import api_host
 from auditor.protocol.scope import CATALOG_SCOPE, pull_scope
-from auditor.registry.auth import HostAuth, ScopeAuth
+from auditor.registry.access.auth import HostAuth, ScopeAuth
+from auditor.registry.access.credentials import Credentials
+from auditor.registry.access.token_service import TokenService
 from auditor.registry.blobs import Blobs
 from auditor.registry.clock import Clock
-from auditor.registry.credentials import Credentials
-from auditor.registry.distribution_lists import DistributionLists
 from auditor.registry.exchange import RequestCounts, RequestKind, Witness
 from auditor.registry.host import Host
-from auditor.registry.line import Line
-from auditor.registry.lister import ListedTag, Lister, Page
-from auditor.registry.listers import lists_of
+from auditor.registry.lists.distribution_lists import DistributionLists
+from auditor.registry.lists.lister import ListedTag, Lister, Page
+from auditor.registry.lists.listers import lists_of
+from auditor.registry.network.line import Line
+from auditor.registry.network.timeouts import Timeouts
+from auditor.registry.network.tls import TlsFiles
+from auditor.registry.network.transport import Transport
+from auditor.registry.pacing.quota import Quota
 from auditor.registry.plan import HostPlan
-from auditor.registry.quota import Quota
 from auditor.registry.referrers import Referrers
-from auditor.registry.timeouts import Timeouts
-from auditor.registry.tls import TlsFiles
-from auditor.registry.token_service import TokenService
-from auditor.registry.transport import Transport
 
 if TYPE_CHECKING:
     from auditor.protocol.keys import KeySet

@@ -22,15 +22,15 @@ from auditor.protocol.decide import (
     is_good,
 )
 from auditor.protocol.realm import origin_of
-from auditor.registry.authorization import Authorization, Authorizer
-from auditor.registry.breaker import SILENCE, Breaker, Probe, Verdict
+from auditor.registry.access.authorization import Authorization, Authorizer
+from auditor.registry.access.login_trial import LoginTrial
 from auditor.registry.clock import Clock
-from auditor.registry.limits import Limits
-from auditor.registry.login_trial import LoginTrial
-from auditor.registry.politeness import Politeness
-from auditor.registry.retry_budget import RetryBudget
-from auditor.registry.transport import Transport
-from auditor.registry.unanswered import Unanswered
+from auditor.registry.network.transport import Transport
+from auditor.registry.pacing.breaker import SILENCE, Breaker, Probe, Verdict
+from auditor.registry.pacing.limits import Limits
+from auditor.registry.pacing.politeness import Politeness
+from auditor.registry.pacing.retry_budget import RetryBudget
+from auditor.registry.pacing.unanswered import Unanswered
 from auditor.safe_text import safe_url
 
 # What a probe is answered is a few sentences, or a token.

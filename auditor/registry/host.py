@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from auditor.config import RegistrySettings
-from auditor.registry.breaker import PATIENCE_S, Breaker
 from auditor.registry.clock import Clock
 from auditor.registry.exchange import Exchange, RequestCounts, Witness, prober
-from auditor.registry.limits import Limits
-from auditor.registry.pace import Pace
-from auditor.registry.politeness import Politeness
-from auditor.registry.quota import Quota
-from auditor.registry.ration import Ration
-from auditor.registry.retry_budget import RetryBudget
-from auditor.registry.transport import Transport
-from auditor.registry.unanswered import Unanswered
+from auditor.registry.network.transport import Transport
+from auditor.registry.pacing.breaker import PATIENCE_S, Breaker
+from auditor.registry.pacing.limits import Limits
+from auditor.registry.pacing.pace import Pace
+from auditor.registry.pacing.politeness import Politeness
+from auditor.registry.pacing.quota import Quota
+from auditor.registry.pacing.ration import Ration
+from auditor.registry.pacing.retry_budget import RetryBudget
+from auditor.registry.pacing.unanswered import Unanswered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from auditor.config import Settings
+from auditor.registry.access.credentials import Credentials
 from auditor.registry.clock import Clock
-from auditor.registry.credentials import Credentials
 from auditor.registry.exchange import Witness
 from auditor.registry.registries import Registries
 

@@ -15,7 +15,7 @@ from auditor.protocol import media_types
 from auditor.protocol.answer import Answer
 from auditor.protocol.link import next_page
 from auditor.protocol.manifest import Descriptor, Index, parse_manifest
-from auditor.registry.authorization import Authorizer
+from auditor.registry.access.authorization import Authorizer
 from auditor.registry.exchange import Exchange, RequestKind
 
 # A registry that keeps this many things about one image is not asked for the rest.

@@ -15,12 +15,12 @@ from auditor.errors import ProtocolError, UsageError
 from auditor.protocol.allowance import Allowance
 from auditor.protocol.proxy import read_proxies
 from auditor.protocol.reference import Reference, at_mirror
+from auditor.registry.access.credentials import Credentials
 from auditor.registry.client import Registry
 from auditor.registry.clock import Clock
-from auditor.registry.credentials import Credentials
 from auditor.registry.exchange import RequestCounts, Witness
-from auditor.registry.quota import Quota
-from auditor.registry.tls import TlsFiles, check_files, tls_files
+from auditor.registry.network.tls import TlsFiles, check_files, tls_files
+from auditor.registry.pacing.quota import Quota
 
 if TYPE_CHECKING:
     from auditor.protocol.keys import KeySet

@@ -6,7 +6,7 @@ import pytest
 
 from auditor.errors import FailureKind, Stage
 from auditor.records import AccessState, FailureRecord, ImageRecord
-from auditor.registry.login_trial import MAX_REFUSALS
+from auditor.registry.access.login_trial import MAX_REFUSALS
 from auditor.sandbox.access import Basic
 from auditor.sandbox.fault_actions import Answer, Edit, Gate, Hold
 from auditor.sandbox.tokens import ANONYMOUS, Account

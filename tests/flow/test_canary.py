@@ -391,7 +391,7 @@ def test_a_secret_is_found_in_whatever_form(secret: str, before: str) -> None:
 
 
 _BUG = """
-import auditor.registry.token_service as place
+import auditor.registry.access.token_service as place
 def planted(body): raise RuntimeError("planted")
 place.parse_token_answer = planted
 from auditor.cli.main import main

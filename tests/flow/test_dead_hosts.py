@@ -9,8 +9,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from auditor.records import FailureRecord
-from auditor.registry.breaker import DEAD_S, FAILURES_IN_A_ROW, PATIENCE_S
-from auditor.registry.unanswered import PATIENCE_S as MUTE_S
+from auditor.registry.pacing.breaker import DEAD_S, FAILURES_IN_A_ROW, PATIENCE_S
+from auditor.registry.pacing.unanswered import PATIENCE_S as MUTE_S
 from auditor.sandbox.fault_actions import Action, Answer, Close, Hold
 from tests.flow.harness import (
     MANIFESTS,

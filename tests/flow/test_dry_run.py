@@ -11,7 +11,7 @@ import pytest
 
 from auditor.config import AttachmentMode
 from auditor.pipeline.dry_run import DryRun
-from auditor.pipeline.entries import Entry, Refused
+from auditor.pipeline.expansion.entries import Entry, Refused
 from auditor.registry.open import open_registries
 from auditor.reports.forecast import Forecast, forecast_lines
 from auditor.sandbox.fault_actions import Answer

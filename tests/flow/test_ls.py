@@ -9,9 +9,9 @@ from typing import Any
 import anyio
 import pytest
 
-from auditor.pipeline.entries import Asked, Expansion, Refused
+from auditor.pipeline.expansion.entries import Asked, Expansion, Refused
+from auditor.pipeline.expansion.selection import Selection
 from auditor.pipeline.ls import Line, Repository, list_target
-from auditor.pipeline.selection import Selection
 from auditor.protocol.list_target import parse_list_target
 from auditor.protocol.tag_filter import TagFilter
 from auditor.registry.open import open_registries

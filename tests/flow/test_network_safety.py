@@ -22,7 +22,7 @@ from auditor.errors import Failure, FailureKind
 from auditor.protocol.answer import Answer
 from auditor.protocol.media_types import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from auditor.protocol.url import origin_of
-from auditor.registry.timeouts import Timeouts
+from auditor.registry.network.timeouts import Timeouts
 from auditor.sandbox.content import Content
 from auditor.sandbox.fault_actions import Answer as Says
 from auditor.sandbox.products import Routes, dtr_api, harbor_api

@@ -15,8 +15,8 @@ from aiohttp import web
 
 from auditor.config import ListerName, RegistrySettings, Settings
 from auditor.errors import Failure, FailureKind, Stage
-from auditor.registry import listers
-from auditor.registry.lister import ListedTag, Page
+from auditor.registry.lists import listers
+from auditor.registry.lists.lister import ListedTag, Page
 from auditor.registry.open import open_registries
 from auditor.reports.listings import ListState
 from auditor.sandbox.content import Content

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from auditor.errors import Stage
-from auditor.pipeline.look_ahead import LOOKAHEAD
+from auditor.pipeline.expansion.look_ahead import LOOKAHEAD
 from auditor.records import FailureRecord
 from auditor.reports.listings import ListKind, ListState
 from auditor.sandbox.content import Content

@@ -12,8 +12,8 @@ import pytest
 from auditor.config import RegistrySettings, Settings
 from auditor.errors import UsageError
 from auditor.registry.clock import SystemClock
+from auditor.registry.network.tls import TlsFiles, tls_context, tls_files
 from auditor.registry.open import open_registries
-from auditor.registry.tls import TlsFiles, tls_context, tls_files
 from auditor.sandbox.server import serve
 from auditor.sandbox.tokens import token_app
 from tests.certificates import Authority

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from auditor.config import ImageConfigMode
-from auditor.pipeline.image import ImageAuditor
-from auditor.pipeline.wanted import Wanted
+from auditor.pipeline.imaging.image import ImageAuditor
+from auditor.pipeline.imaging.wanted import Wanted
 from auditor.protocol.reference import Reference
 from auditor.records import FailureRecord, ImageRecord, Record, WarningCode
 from auditor.registry.open import open_registries

@@ -63,10 +63,10 @@ from auditor.protocol.token import access_of, parse_token_answer
 from auditor.protocol.token_reading import read_token
 from auditor.protocol.token_words import to_json, to_lines
 from auditor.protocol.url import Origin, origin_of
-from auditor.registry.api_auth import _access_token
-from auditor.registry.distribution_lists import _read_catalog, _read_tags
-from auditor.registry.http1.answer_reader import AnswerReader
-from auditor.registry.http1.errors import BrokenOffError, NotHttpError
+from auditor.registry.access.api_auth import _access_token
+from auditor.registry.lists.distribution_lists import _read_catalog, _read_tags
+from auditor.registry.network.http1.answer_reader import AnswerReader
+from auditor.registry.network.http1.errors import BrokenOffError, NotHttpError
 from auditor.reports.journal import Journal
 from auditor.reports.shard_file import ShardHead, runs
 from auditor.reports.spans import spans

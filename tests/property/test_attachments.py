@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.pipeline.answers import answers_of
+from auditor.pipeline.imaging.answers import answers_of
 from auditor.protocol.attachments import Claim, claims_of, is_vague, of_descriptor
 from auditor.protocol.manifest import Descriptor
 from auditor.records import Attachment, AttachmentKind

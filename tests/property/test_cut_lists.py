@@ -13,8 +13,8 @@ from multidict import CIMultiDict
 from auditor.errors import Failure
 from auditor.protocol.answer import Answer
 from auditor.protocol.listed import SUSPICIOUS_COUNTS, Reading
-from auditor.registry.lister import Page
-from auditor.registry.paging import pages
+from auditor.registry.lists.lister import Page
+from auditor.registry.lists.paging import pages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.pipeline.catalog import Catalog, mistakes_of_catalog
-from auditor.pipeline.selection import Selection
+from auditor.pipeline.expansion.catalog import Catalog, mistakes_of_catalog
+from auditor.pipeline.expansion.selection import Selection
 from auditor.protocol.reference import is_repository
 from auditor.protocol.repository_pattern import RepositoryPattern, path_matches
 from auditor.protocol.tag_filter import TagFilter
-from auditor.registry.lister import Page
+from auditor.registry.lists.lister import Page
 from auditor.reports.listings import ListState
 
 NAME = st.sampled_from(

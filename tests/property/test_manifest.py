@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.errors import FailureKind, ProtocolError
-from auditor.pipeline.facts import (
+from auditor.pipeline.imaging.facts import (
     attachment_of,
     image_platform,
     missing_platform,

@@ -12,8 +12,8 @@ from multidict import CIMultiDict
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
 from auditor.protocol.answer import Answer
 from auditor.protocol.listed import Reading
-from auditor.registry.lister import Page
-from auditor.registry.paging import pages
+from auditor.registry.lists.lister import Page
+from auditor.registry.lists.paging import pages
 
 FAILURE = Failure(kind=FailureKind.TIMEOUT, detail="too late")
 

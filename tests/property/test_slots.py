@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.registry.slots import Slots
+from auditor.registry.pacing.slots import Slots
 
 ACTIONS = st.lists(
     st.one_of(

@@ -9,7 +9,7 @@ from auditor.protocol.digest_tag import is_digest_tag
 from auditor.protocol.since import parse_since
 from auditor.protocol.tag_filter import Newest, TagFilter
 from auditor.protocol.tag_version import tag_order
-from auditor.registry.lister import ListedTag
+from auditor.registry.lists.lister import ListedTag
 
 TAG = st.text("ab1.-", min_size=1, max_size=5)
 PATTERNS = st.lists(st.text("ab1.-*?", min_size=1, max_size=4), max_size=3)

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from auditor.config import Settings
-from auditor.pipeline.entries import Asked
+from auditor.pipeline.expansion.entries import Asked
+from auditor.pipeline.expansion.selection import Selection
 from auditor.pipeline.ls import Line, Repository, list_target
-from auditor.pipeline.selection import Selection
 from auditor.protocol.list_target import parse_list_target
 from auditor.registry.clock import SystemClock
 from auditor.registry.open import open_registries

@@ -9,10 +9,10 @@ from auditor.config import RegistrySettings
 from auditor.protocol.challenge import Challenge
 from auditor.protocol.scope import pull_scope
 from auditor.records import Access, AccessState
-from auditor.registry.auth import HostAuth
-from auditor.registry.authorization import Authorization
+from auditor.registry.access.auth import HostAuth
+from auditor.registry.access.authorization import Authorization
+from auditor.registry.access.tokens import RENEW_AFTER, HeldToken, TokenKey
 from auditor.registry.plan import HostPlan
-from auditor.registry.tokens import RENEW_AFTER, HeldToken, TokenKey
 from tests.flow.harness import FakeClock
 
 LIFE_S = 100.0

@@ -12,7 +12,7 @@ import pytest
 
 from auditor.errors import Failure, FailureKind
 from auditor.protocol.answer import Answer
-from auditor.registry.breaker import (
+from auditor.registry.pacing.breaker import (
     DEAD_S,
     FAILURES_IN_A_ROW,
     Breaker,

@@ -16,9 +16,9 @@ from auditor.errors import Failure, FailureKind, Stage, UsageError
 from auditor.protocol.credential import Credential
 from auditor.protocol.docker_config import Helper
 from auditor.records import CredentialSource
-from auditor.registry.auth_files import auth_file_paths
-from auditor.registry.credential_helper import HelperRunner
-from auditor.registry.credentials import Credentials, Found
+from auditor.registry.access.auth_files import auth_file_paths
+from auditor.registry.access.credential_helper import HelperRunner
+from auditor.registry.access.credentials import Credentials, Found
 from auditor.secret import Secret
 
 pytestmark = pytest.mark.anyio

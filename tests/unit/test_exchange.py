@@ -12,14 +12,14 @@ from auditor.errors import Failure, FailureKind
 from auditor.protocol.answer import Answer
 from auditor.protocol.challenge import Challenge
 from auditor.records import Access, AccessState
-from auditor.registry.authorization import ANONYMOUS, Authorization
-from auditor.registry.breaker import Breaker
+from auditor.registry.access.authorization import ANONYMOUS, Authorization
+from auditor.registry.access.tokens import HeldToken
 from auditor.registry.exchange import Exchange, RequestCounts, RequestKind
-from auditor.registry.limits import Limits
-from auditor.registry.politeness import Politeness
-from auditor.registry.retry_budget import RetryBudget
-from auditor.registry.tokens import HeldToken
-from auditor.registry.unanswered import Unanswered
+from auditor.registry.pacing.breaker import Breaker
+from auditor.registry.pacing.limits import Limits
+from auditor.registry.pacing.politeness import Politeness
+from auditor.registry.pacing.retry_budget import RetryBudget
+from auditor.registry.pacing.unanswered import Unanswered
 from tests.answers import answer
 from tests.clock import ManualClock, settle
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from auditor.pipeline.facts import (
+from auditor.pipeline.imaging.facts import (
     Facts,
     attachment_of,
     distinct_size,

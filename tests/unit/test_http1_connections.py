@@ -14,8 +14,8 @@ import pytest
 from auditor.errors import Failure, FailureKind
 from auditor.protocol.answer import Answer
 from auditor.protocol.realm import origin_of
-from auditor.registry.timeouts import Timeouts
-from auditor.registry.transport import Transport
+from auditor.registry.network.timeouts import Timeouts
+from auditor.registry.network.transport import Transport
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 # In a script: the rest is written when the client may have read the first part; and

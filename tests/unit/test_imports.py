@@ -141,16 +141,18 @@ def test_only_the_transport_knows_the_http_client(path: Path) -> None:
     """aiohttp, and the client of our own for the registry itself."""
     if _part(path) == "sandbox":
         return
-    if _name(path) != "registry/library_client.py":
+    if _name(path) != "registry/network/library_client.py":
         assert not _top_level(path) & {"aiohttp", "yarl"}
     if _name(path) in {
-        "registry/line.py", "registry/transport.py", "registry/transport_failures.py",
-    }:  # fmt: skip
+        "registry/network/line.py",
+        "registry/network/transport.py",
+        "registry/network/transport_failures.py",
+    }:
         return
-    if not _name(path).startswith("registry/http1/"):
+    if not _name(path).startswith("registry/network/http1/"):
         assert not _top_level(path) & {"httptools", "aiohappyeyeballs"}
         assert not any(
-            name.startswith("auditor.registry.http1") for name in _imports(path)
+            name.startswith("auditor.registry.network.http1") for name in _imports(path)
         )
 
 
@@ -204,7 +206,7 @@ def test_the_version_is_told_without_the_network_or_the_terminal() -> None:
 
 
 def test_asking_the_registry_itself_does_not_load_aiohttp() -> None:
-    assert "aiohttp" not in _modules_after("import auditor.registry.transport")
+    assert "aiohttp" not in _modules_after("import auditor.registry.network.transport")
     assert "aiohttp" not in _modules_after("import auditor.pipeline.run")
 
 

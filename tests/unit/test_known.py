@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.pipeline import known
-from auditor.pipeline.known import Known
+from auditor.pipeline.expansion import known
+from auditor.pipeline.expansion.known import Known
 
 
 @given(

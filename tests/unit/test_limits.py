@@ -10,10 +10,10 @@ import pytest
 
 from auditor.config import AllowanceUse
 from auditor.errors import Failure, FailureKind
-from auditor.registry.limits import Limits
-from auditor.registry.pace import Pace
-from auditor.registry.quota import Quota
-from auditor.registry.ration import Ration
+from auditor.registry.pacing.limits import Limits
+from auditor.registry.pacing.pace import Pace
+from auditor.registry.pacing.quota import Quota
+from auditor.registry.pacing.ration import Ration
 from tests.answers import answer
 from tests.clock import ManualClock, settle
 

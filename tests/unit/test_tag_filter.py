@@ -9,7 +9,7 @@ import pytest
 from auditor.protocol.digest_tag import is_digest_tag
 from auditor.protocol.since import is_too_old, parse_since, read_time
 from auditor.protocol.tag_filter import Newest, TagFilter
-from auditor.registry.lister import ListedTag
+from auditor.registry.lists.lister import ListedTag
 
 HEX = "0123456789abcdef" * 4
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)

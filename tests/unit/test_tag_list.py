@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 import anyio
 import pytest
 
-from auditor.pipeline.entries import Asked, Refused
-from auditor.pipeline.selection import Selection
-from auditor.pipeline.steps import TagPage, TagsOf
-from auditor.pipeline.tag_list import TagList
+from auditor.pipeline.expansion.entries import Asked, Refused
+from auditor.pipeline.expansion.selection import Selection
+from auditor.pipeline.expansion.steps import TagPage, TagsOf
+from auditor.pipeline.expansion.tag_list import TagList
 from auditor.protocol.listed import ListedTag, NamedTags
 from auditor.protocol.reference import TagPattern
 from auditor.protocol.tag_filter import TagFilter
-from auditor.registry.lister import Page
+from auditor.registry.lists.lister import Page
 from auditor.reports.listings import Listing, ListState
 
 pytestmark = pytest.mark.anyio

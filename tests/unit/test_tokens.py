@@ -9,8 +9,8 @@ import pytest
 
 from auditor.errors import Failure, FailureKind
 from auditor.records import Access, AccessState
-from auditor.registry import tokens
-from auditor.registry.tokens import (
+from auditor.registry.access import tokens
+from auditor.registry.access.tokens import (
     REFUSAL_HOLD_S,
     RENEW_AFTER,
     HeldToken,

@@ -17,10 +17,13 @@ from aiohttp import client_exceptions, http_exceptions
 from auditor.errors import Failure, FailureKind
 from auditor.protocol.answer import Answer
 from auditor.protocol.realm import origin_of
-from auditor.registry.http1 import errors
-from auditor.registry.library_client import RefusedAddressError, failure_of_exception
-from auditor.registry.timeouts import Timeouts
-from auditor.registry.transport import Transport
+from auditor.registry.network.http1 import errors
+from auditor.registry.network.library_client import (
+    RefusedAddressError,
+    failure_of_exception,
+)
+from auditor.registry.network.timeouts import Timeouts
+from auditor.registry.network.transport import Transport
 
 URL = "https://registry.example.com/v2/x?token=s3cret"
 TIMEOUTS = Timeouts(connect_s=10, read_s=30, request_s=120)

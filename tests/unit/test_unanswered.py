@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from auditor.errors import Failure, FailureKind
-from auditor.registry.breaker import DEAD_S
-from auditor.registry.unanswered import PATIENCE_S, Unanswered
+from auditor.registry.pacing.breaker import DEAD_S
+from auditor.registry.pacing.unanswered import PATIENCE_S, Unanswered
 from tests.clock import ManualClock
 
 SILENT = Failure(kind=FailureKind.TIMEOUT, detail="silent for 30 s")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from auditor.config import Settings
-from auditor.pipeline.wanted import MAX_LABELS_BYTES, LabelPatterns, Wanted
+from auditor.pipeline.imaging.wanted import MAX_LABELS_BYTES, LabelPatterns, Wanted
 from auditor.protocol.platform import read_platform
 
 LABELS = {

@@ -18,11 +18,11 @@ from auditor.protocol.scope import CATALOG_SCOPE, Scope, beyond_pull, pull_scope
 from auditor.protocol.token import read_claims
 from auditor.protocol.url import origin_of
 from auditor.records import Access, AccessState
-from auditor.registry.auth import Account
+from auditor.registry.access.auth import Account
+from auditor.registry.access.token_service import allowed_realm
+from auditor.registry.access.tokens import HeldToken, TokenKey
 from auditor.registry.exchange import RequestKind
 from auditor.registry.plan import Plan, Scheme
-from auditor.registry.token_service import allowed_realm
-from auditor.registry.tokens import HeldToken, TokenKey
 from auditor.safe_text import safe_text, safe_url
 
 VERSION_FIELD = "Docker-Distribution-Api-Version"

@@ -10,13 +10,13 @@ from auditor.errors import Failure, ProtocolError
 from auditor.pipeline.doctor import advice
 from auditor.pipeline.doctor.case import Case
 from auditor.pipeline.doctor.step import Step, StepName, StepState, skipped
-from auditor.pipeline.lookup import DIGEST_HEADER
+from auditor.pipeline.imaging.lookup import DIGEST_HEADER
 from auditor.protocol.allowance import Allowance
 from auditor.protocol.answer import Answer
 from auditor.protocol.document import Document, read_document
 from auditor.protocol.duration import duration_words
 from auditor.protocol.reference import Reference, is_digest, is_tag
-from auditor.registry.lister import Page
+from auditor.registry.lists.lister import Page
 from auditor.registry.plan import Scheme
 from auditor.safe_text import safe_text
 

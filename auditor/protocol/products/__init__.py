@@ -1,7 +1,7 @@
 """The APIs of registry products that tell what they hold, each in a file.
 
 A product says where a list begins and what an answer means. Nothing here sends a
-request: `registry/product_lists.py` does.
+request: `registry/lists/product_lists.py` does.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Selectors to references: listings, filters, each reference once."""

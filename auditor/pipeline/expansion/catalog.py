@@ -1,0 +1,176 @@
+"""A repository pattern's repositories, out of the pages of a registry's catalog."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator
+from dataclasses import replace
+
+from auditor.errors import Failure, FailureKind, Stage
+from auditor.pipeline.expansion.selection import Selection
+from auditor.pipeline.expansion.steps import CatalogEnds
+from auditor.protocol.reference import is_repository
+from auditor.protocol.repository_pattern import RepositoryPattern
+from auditor.registry.lists.lister import Page
+from auditor.registry.registries import Registries
+from auditor.reports.listings import Listing, Listings, ListKind
+
+# Statuses with which products close their catalog: to this account (401, 403), or
+# to everybody (401 on Docker Hub and GitLab; 404 and 405 elsewhere).
+_CLOSED = frozenset({401, 403, 404, 405})
+
+
+class Catalog:
+    """Chooses from the pages of a catalog, and counts what they hold."""
+
+    def __init__(self, pattern: RepositoryPattern, selection: Selection) -> None:
+        self._pattern = pattern
+        self._selection = selection
+        self._seen: set[int] = set()
+        self.listing = Listing(selector=str(pattern), kind=ListKind.REPOSITORIES)
+
+    def chosen(self, page: Page[str]) -> Iterator[str]:
+        """The repositories of a page that match, each once, as it is listed."""
+        listing = self.listing
+        listing.count(
+            pages=page.number,
+            entries=len(page.entries) + page.unreadable,
+            total=page.total,
+            last=page.last,
+            checked=page.checked,
+            in_doubt=page.in_doubt,
+        )
+        listing.invalid += page.unreadable
+        for repository in page.entries:
+            if not is_repository(repository):
+                listing.invalid += 1
+                continue
+            listing.repositories += 1
+            if not self._pattern.matches_repository(repository):
+                continue
+            if not self._selection.tags.wants_repository(repository):
+                listing.excluded += 1
+            elif self._is_new(repository):
+                listing.chosen += 1
+                yield repository
+
+    def _is_new(self, repository: str) -> bool:
+        # 64 bits each: among a million names two of one hash are a chance in 10^7.
+        size = len(self._seen)
+        self._seen.add(hash(repository))
+        return len(self._seen) > size
+
+
+async def repositories_of(
+    pattern: RepositoryPattern,
+    *,
+    registries: Registries,
+    selection: Selection,
+    listings: Listings,
+) -> AsyncGenerator[str | Failure, None]:
+    """The repositories that a pattern means, as they are listed, then what is wrong.
+
+    `listings` has the account of it.
+    """
+    catalog = Catalog(pattern, selection)
+    listings.begin(catalog.listing)
+    registry = await registries.get(pattern.registry)
+    failure: Failure | None = None
+    async for page in registry.list_repositories(pattern.below):
+        if isinstance(page, Failure):
+            failure = page
+            continue
+        for name in catalog.chosen(page):
+            yield name
+    catalog.listing.suspicious = catalog.listing.looks_cut
+    for mistake in mistakes_of_catalog(pattern, catalog.listing, failure):
+        catalog.listing.failure = mistake.kind
+        yield mistake
+    listings.end(catalog.listing)
+
+
+def end_of_catalog(end: CatalogEnds) -> Iterator[Failure]:
+    """What is wrong with a catalog and its lists of tags: nothing, or some failures."""
+    listing = end.listing
+    listing.suspicious = listing.looks_cut
+    if not end.told_here:
+        if end.failure is not None and _is_own(end.failure, listing):
+            yield end.failure
+        return
+    fine = True
+    for failure in mistakes_of_catalog(end.pattern, listing, end.failure):
+        fine = False
+        yield failure
+    if fine and not end.shared and listing.matches_nothing:
+        yield nothing_matches(end.pattern, listing)
+
+
+def nothing_matches(pattern: RepositoryPattern, listing: Listing) -> Failure:
+    """The failure of a pattern whose repositories have no tag that matches."""
+    return _failure(
+        FailureKind.NOT_FOUND,
+        f"none of the {listing.tags} tags of {listing.chosen} repositories matches"
+        f" {pattern.pattern}",
+    )
+
+
+def _is_own(failure: Failure, listing: Listing) -> bool:
+    """Whether a catalog broke off for this share and may not have for the others.
+
+    One that is closed is closed to all of them, and one share says so.
+    """
+    return (
+        listing.pages > 0
+        or failure.kind.retryable
+        or failure.kind is FailureKind.INTERRUPTED
+    )
+
+
+def mistakes_of_catalog(
+    pattern: RepositoryPattern, listing: Listing, failure: Failure | None
+) -> Iterator[Failure]:
+    """What is wrong with a catalog; `failure`: why it broke off."""
+    registry = pattern.registry
+    if failure is not None:
+        yield _explained(failure, registry) if listing.pages == 0 else failure
+    if listing.invalid:
+        yield _failure(
+            FailureKind.INCOMPLETE_LISTING,
+            f"the catalog of {registry} holds {listing.invalid} names that are no"
+            " repositories",
+        )
+    if listing.missing:
+        yield _failure(
+            FailureKind.INCOMPLETE_LISTING,
+            f"the catalog of {registry} should have {listing.total} repositories and"
+            f" lists {listing.entries}",
+        )
+    if failure is not None or listing.invalid or listing.missing:
+        return
+    if not listing.repositories:
+        yield _failure(
+            FailureKind.NOT_FOUND,
+            f"the catalog of {registry} is empty: there are no repositories, or none"
+            " that this account may see",
+        )
+    elif not (listing.chosen or listing.excluded):
+        yield _failure(
+            FailureKind.NOT_FOUND,
+            f"none of the {listing.repositories} repositories of {registry} matches"
+            f" {pattern.repository}",
+        )
+
+
+def _explained(failure: Failure, registry: str) -> Failure:
+    """A catalog that cannot be had at all, with what to do instead."""
+    if failure.kind is FailureKind.NO_PULL_GRANT or failure.status in _CLOSED:
+        detail = (
+            f"{failure.detail}; without the catalog of {registry}, name its"
+            " repositories in a list (-f), let its product's API list them (lister), or"
+            " use an account that may read it"
+        )
+        return replace(failure, stage=Stage.LIST, detail=detail)
+    return failure.at(Stage.LIST)
+
+
+def _failure(kind: FailureKind, detail: str) -> Failure:
+    return Failure(kind=kind, stage=Stage.LIST, detail=detail)

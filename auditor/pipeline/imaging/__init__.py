@@ -1,0 +1,1 @@
+"""One reference to one record: manifests, children, configs, what is attached."""

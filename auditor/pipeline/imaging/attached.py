@@ -1,0 +1,235 @@
+"""What is attached to images: referrers, their fallback tag, and cosign's tags."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from auditor.errors import Failure, FailureKind, ProtocolError
+from auditor.pipeline.concurrently import concurrently
+from auditor.pipeline.imaging.answers import Answers, answers_of
+from auditor.pipeline.imaging.facts import Facts, present
+from auditor.pipeline.imaging.lru import Lru
+from auditor.pipeline.imaging.shared import SharedContent
+from auditor.protocol.attachments import is_vague, of_descriptor, of_manifest
+from auditor.protocol.digest_tag import is_digest_tag
+from auditor.protocol.document import Document, read_document
+from auditor.protocol.listed import SUSPICIOUS_COUNTS
+from auditor.protocol.manifest import Index
+from auditor.records import Attachment, AttachmentKind, Warn, WarningCode
+from auditor.registry.client import Registry
+from auditor.registry.single_flight import SingleFlight
+
+# Subjects of one image that are asked about at once; the host's slots are the limit.
+AT_ONCE = 16
+# A repository's list of tags saves up to four requests for each subject. Beyond ten
+# pages of a thousand it costs more than most runs save by it.
+MAX_LIST_PAGES = 10
+# Images whose attachments are remembered, some 2 KiB each, and repositories whose
+# tags of this kind are, some 100 bytes for each signed image.
+MAX_IMAGES = 2048
+MAX_REPOSITORIES = 256
+
+# cosign: specs/SIGNATURE_SPEC.md, ATTESTATION_SPEC.md, SBOM_SPEC.md.
+_SUFFIXES = (".sig", ".att", ".sbom")
+
+_Place = tuple[str, str, str]  # registry, repository, digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """Everything that is attached; with `warnings`, not everything was seen."""
+
+    attachments: tuple[Attachment, ...]
+    answers: Answers
+    warnings: tuple[Warn, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _DigestTags:
+    """Null where the list does not prove what is not there."""
+
+    names: frozenset[str] | None
+
+
+class Attached:
+    """Finds what is attached to the images of a run, once for each image."""
+
+    def __init__(self, content: SharedContent) -> None:
+        self._content = content
+        self._images: Lru[_Place, Found] = Lru(MAX_IMAGES)
+        self._flights: SingleFlight[_Place, Found] = SingleFlight()
+        self._tags: Lru[tuple[str, str], _DigestTags] = Lru(MAX_REPOSITORIES)
+        self._listings: SingleFlight[tuple[str, str], _DigestTags] = SingleFlight()
+
+    async def to(self, registry: Registry, repository: str, facts: Facts) -> Found:
+        """What is attached to an image and to each of its platforms.
+
+        Failures are warnings: an image is what it is, whoever signed it.
+        """
+        place = (registry.name, repository, facts.digest)
+        known = self._images.get(place)
+        if known is not None:
+            return known
+
+        async def find() -> Found:
+            return await _Search(self, registry, repository, facts).found()
+
+        found = await self._flights.run(place, find)
+        if not found.warnings:  # what failed may work for the next tag
+            self._images.put(place, found)
+        return found
+
+    async def digest_tags(
+        self, registry: Registry, repository: str
+    ) -> frozenset[str] | None:
+        """The repository's tags that are about a digest; null: not known."""
+        place = (registry.name, repository)
+        known = self._tags.get(place)
+        if known is None:
+            known = await self._listings.run(
+                place, lambda: _listed(registry, repository)
+            )
+            self._tags.put(place, known)
+        return known.names
+
+    async def manifest(
+        self, registry: Registry, repository: str, digest: str
+    ) -> Document | Failure:
+        """The manifest with this digest, fetched once per run."""
+        return await self._content.manifest(registry, repository, digest)
+
+
+async def _listed(registry: Registry, repository: str) -> _DigestTags:
+    """Only a list that was read to its end proves that a tag is not there."""
+    unknown = _DigestTags(names=None)
+    found: set[str] = set()
+    count = 0
+    async for page in registry.list_every_tag(repository):
+        if isinstance(page, Failure):
+            return unknown
+        count += len(page.entries) + page.unreadable
+        found.update(entry.name for entry in page.entries if is_digest_tag(entry.name))
+        if page.last:
+            cut = page.number == 1 and count in SUSPICIOUS_COUNTS and not page.checked
+            cut = cut or page.in_doubt
+            return unknown if cut else _DigestTags(names=frozenset(found))
+        if page.number >= MAX_LIST_PAGES:
+            return unknown
+    return unknown
+
+
+class _Search:
+    """The search for one image's attachments."""
+
+    def __init__(
+        self, attached: Attached, registry: Registry, repository: str, facts: Facts
+    ) -> None:
+        self._attached = attached
+        self._registry = registry
+        self._repository = repository
+        self._facts = facts
+        self._warnings: set[Warn] = set()
+        # By digest and subject; of two reports of one thing the one that says more.
+        self._found: dict[tuple[str, str | None], Attachment] = {}
+
+    async def found(self) -> Found:
+        root = self._facts.digest
+        self._keep(self._facts.attachments)
+        # The first answer tells whether the host has the API: one request, not many.
+        await self._about(root)
+        others = present(self._facts.platforms) - {root}
+        await concurrently(self._about, sorted(others), at_once=AT_ONCE)
+        vague = [one for one in self._found.values() if is_vague(one)]
+        await concurrently(self._look_into, vague, at_once=AT_ONCE)
+        attachments = tuple(
+            sorted(
+                self._found.values(),
+                key=lambda one: (one.digest, one.kind, one.subject or ""),
+            )
+        )
+        return Found(
+            attachments=attachments,
+            answers=answers_of(
+                root,
+                present(self._facts.platforms),
+                attachments,
+                everywhere=not self._warnings,
+            ),
+            warnings=tuple(sorted(self._warnings, key=lambda warn: warn.detail)),
+        )
+
+    def _keep(self, attachments: Iterable[Attachment]) -> None:
+        for one in attachments:
+            before = self._found.get((one.digest, one.subject))
+            if before is None or before.predicates is None:
+                self._found[one.digest, one.subject] = one
+
+    async def _about(self, subject: str) -> None:
+        tag = subject.replace(":", "-")
+        names = [tag + suffix for suffix in _SUFFIXES]
+        listed = await self._registry.referrers.of(self._repository, subject)
+        if isinstance(listed, Failure):
+            self._unknown(f"the referrers of {subject}", listed)
+        elif listed is None:
+            names.append(tag)  # spec, "Referrers Tag Schema"
+        else:
+            self._keep(of_descriptor(one, subject) for one in listed)
+        tags = await self._attached.digest_tags(self._registry, self._repository)
+        wanted = [name for name in names if tags is None or name in tags]
+        await concurrently(
+            lambda name: self._tagged(name, subject), wanted, at_once=len(names)
+        )
+
+    async def _tagged(self, tag: str, subject: str) -> None:
+        document = await self._by_tag(tag)
+        if isinstance(document, Failure):
+            if document.kind is not FailureKind.NOT_FOUND:
+                self._unknown(f"tag {tag}", document)
+        elif not isinstance(document.manifest, Index) or tag.endswith(_SUFFIXES):
+            self._keep([of_manifest(document.digest, subject, document.manifest)])
+        else:
+            self._keep(
+                of_descriptor(one, subject) for one in document.manifest.children
+            )
+
+    async def _by_tag(self, tag: str) -> Document | Failure:
+        answer = await self._registry.get_manifest(self._repository, tag)
+        if isinstance(answer, Failure):
+            return answer
+        try:
+            return read_document(
+                answer.body,
+                content_type=answer.content_type,
+                header_digest=None,
+                asked_digest=None,
+            )
+        except ProtocolError as error:
+            return Failure(kind=error.kind, detail=error.detail)
+
+    async def _look_into(self, vague: Attachment) -> None:
+        document = await self._attached.manifest(
+            self._registry, self._repository, vague.digest
+        )
+        if isinstance(document, Failure):
+            self._unknown(f"attachment {vague.digest}", document)
+            return
+        said = of_manifest(
+            vague.digest,
+            vague.subject,
+            document.manifest,
+            # So the index said: nothing else names it so without a type.
+            attested=vague.kind is AttachmentKind.ATTESTATION
+            and vague.artifact_type is None,
+        )
+        if said.artifact_type is None:
+            said = replace(said, artifact_type=vague.artifact_type)
+        self._found[vague.digest, vague.subject] = said
+
+    def _unknown(self, what: str, failure: Failure) -> None:
+        self._warnings.add(
+            Warn(
+                code=WarningCode.ATTACHMENTS_UNKNOWN,
+                detail=f"{what}: {failure.detail}",
+            )
+        )

@@ -1,0 +1,279 @@
+"""What a manifest says of an image, put together from its parts. Pure."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from auditor.pipeline.imaging.answers import UNKNOWN, Answers
+from auditor.protocol.attachments import of_descriptor
+from auditor.protocol.document import Document
+from auditor.protocol.image_config import ImageConfig
+from auditor.protocol.layer_traits import layer_traits
+from auditor.protocol.manifest import MAX_SIZE, Descriptor, ImageManifest
+from auditor.protocol.platform import PlatformSpec
+from auditor.protocol.schema1 import Schema1
+from auditor.records import (
+    Attachment,
+    BaseImage,
+    ConfigFacts,
+    Layer,
+    LayerTrait,
+    Platform,
+    Warn,
+    WarningCode,
+)
+
+_BASE_NAME = "org.opencontainers.image.base.name"
+_BASE = "org.opencontainers.image.base.digest"
+UNKNOWN_PLATFORM = PlatformSpec(
+    os=None, architecture=None, variant=None, os_version=None
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NamedBlob:
+    """A layer or config as a manifest names it; `size` is bytes, null if unsaid."""
+
+    digest: str
+    size: int | None
+    what: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """Everything of an image record that its digest alone decides.
+
+    Every tag of the digest asks for all of it, so what is computed is computed once.
+
+    `blobs` are what the registry should have, if they are to be verified; layers to
+    be had from URLs of their own are not among them.
+    """
+
+    digest: str
+    media_type: str
+    schema_version: int
+    artifact_type: str | None
+    platforms: tuple[Platform, ...]
+    platforms_left_out: int
+    attachments: tuple[Attachment, ...]
+    annotations: Mapping[str, str]
+    warnings: tuple[Warn, ...]
+    blobs: frozenset[NamedBlob] = frozenset()
+    # What the attachments above answer, as far as they do.
+    answers: Answers = UNKNOWN
+
+    @functools.cached_property
+    def architectures(self) -> tuple[str, ...]:
+        """`os/architecture[/variant]` of what is really there, sorted, unique."""
+        return tuple(
+            sorted(
+                {
+                    name
+                    for platform in self.platforms
+                    if platform.layers is not None
+                    and platform.architecture != "unknown"
+                    and (name := platform_name(platform)) is not None
+                }
+            )
+        )
+
+    @functools.cached_property
+    def size(self) -> int | None:
+        """Compressed bytes of the distinct layers of all platforms."""
+        if any(platform.layers is None for platform in self.platforms):
+            return None
+        return distinct_size(
+            layer for platform in self.platforms for layer in platform.layers or ()
+        )
+
+
+def present(platforms: Iterable[Platform]) -> set[str]:
+    """The digests of those that are there."""
+    return {one.digest for one in platforms if one.layers is not None}
+
+
+def platform_name(platform: Platform | PlatformSpec) -> str | None:
+    """`os/architecture[/variant]`, or null where one of the two is not known."""
+    if not platform.os or not platform.architecture:
+        return None
+    name = f"{platform.os}/{platform.architecture}"
+    return f"{name}/{platform.variant}" if platform.variant else name
+
+
+def distinct_size(layers: Iterable[Layer]) -> int | None:
+    """The sum over distinct digests; null as soon as one size is not known, and where
+    the sizes add up to more than an int64: then they are not true."""
+    sizes: dict[str, int] = {}
+    for layer in layers:
+        if layer.size is None:
+            return None
+        sizes[layer.digest] = layer.size
+    total = sum(sizes.values())
+    return total if total <= MAX_SIZE else None
+
+
+def image_platform(
+    document: Document,
+    manifest: ImageManifest,
+    spec: PlatformSpec,
+    config: ImageConfig | None,
+    labels: Mapping[str, str] | None = None,
+) -> Platform:
+    """The platform entry of an OCI or Docker v2 manifest.
+
+    `labels` are those of its config that were asked for, null where none were.
+    """
+    layers = tuple(
+        [
+            _layer(layer.digest, layer.size, layer.media_type)
+            for layer in manifest.layers
+        ]
+    )
+    return Platform(
+        os=spec.os,
+        architecture=spec.architecture,
+        variant=spec.variant,
+        os_version=spec.os_version,
+        digest=document.digest,
+        media_type=document.media_type,
+        config_digest=manifest.config.digest,
+        created=config.created if config else None,
+        config=ConfigFacts(
+            user=config.user,
+            history=config.history_length,
+            labels=None if labels is None else dict(labels),
+        )
+        if config
+        else None,
+        base=base_image(manifest.annotations, config.labels if config else {}),
+        size=distinct_size(layers),
+        layers=layers,
+        layer_traits=_traits(manifest),
+    )
+
+
+# Images built on the same base share its layers: made once, some 300 bytes each.
+@functools.lru_cache(maxsize=4096)
+def _layer(digest: str, size: int, media_type: str | None) -> Layer:
+    return Layer(digest=digest, size=size, media_type=media_type)
+
+
+def _traits(manifest: ImageManifest) -> tuple[LayerTrait, ...]:
+    found: set[LayerTrait] = set()
+    for layer in manifest.layers:
+        if traits := layer_traits(layer.media_type, layer.annotations):
+            found |= traits
+    return tuple(sorted(found)) if found else ()
+
+
+def base_image(
+    annotations: Mapping[str, str], labels: Mapping[str, str]
+) -> BaseImage | None:
+    """What an image says it was built on (OCI image-spec annotations.md).
+
+    Builders write it as annotations of the manifest, or as labels of the config.
+    """
+    if not annotations and not labels:
+        return None
+    name, digest = (
+        annotations.get(key) or labels.get(key) or None for key in (_BASE_NAME, _BASE)
+    )
+    if name is None and digest is None:
+        return None
+    return BaseImage(name=name, digest=digest)
+
+
+def schema1_platform(document: Document, manifest: Schema1) -> Platform:
+    """The platform entry of a schema 1 manifest: no sizes, no config."""
+    return Platform(
+        os=manifest.os,
+        architecture=manifest.architecture,
+        variant=manifest.variant,
+        os_version=None,
+        digest=document.digest,
+        media_type=document.media_type,
+        config_digest=None,
+        created=manifest.created,
+        config=None,
+        base=None,
+        size=None,
+        layers=tuple(
+            Layer(digest=digest, size=None, media_type=None)
+            for digest in manifest.layers
+        ),
+        layer_traits=(),
+    )
+
+
+def missing_platform(child: Descriptor) -> Platform:
+    """The entry of a platform that an index names and the registry does not have."""
+    spec = child.platform or UNKNOWN_PLATFORM
+    return Platform(
+        os=spec.os,
+        architecture=spec.architecture,
+        variant=spec.variant,
+        os_version=spec.os_version,
+        digest=child.digest,
+        media_type=child.media_type,
+        config_digest=None,
+        created=None,
+        config=None,
+        base=None,
+        size=None,
+        layers=None,
+        layer_traits=(),
+    )
+
+
+def attachment_of(child: Descriptor) -> Attachment | None:
+    """The attachment that a child of an index is, if it is no platform.
+
+    BuildKit marks attestations by annotations; `unknown/unknown` is never a
+    platform to run on.
+    """
+    subject = child.attests
+    if subject is None and (child.platform is None or child.platform.is_real):
+        return None
+    return of_descriptor(child, subject or None)
+
+
+def blobs_of(manifest: ImageManifest | Schema1) -> Iterator[NamedBlob]:
+    """The blobs that the registry itself should have."""
+    if isinstance(manifest, Schema1):
+        for digest in manifest.layers:
+            yield NamedBlob(digest, None, "layer")
+        return
+    yield NamedBlob(manifest.config.digest, manifest.config.size, "config")
+    for layer in manifest.layers:
+        if not layer.has_urls:
+            yield NamedBlob(layer.digest, layer.size, "layer")
+
+
+def layer_warnings(manifest: ImageManifest) -> list[Warn]:
+    """Layers that point elsewhere: reported, never fetched."""
+    return [
+        Warn(
+            code=WarningCode.FOREIGN_LAYER,
+            detail=f"layer {layer.digest} is to be had from URLs of its own",
+        )
+        for layer in manifest.layers
+        if layer.has_urls
+    ]
+
+
+def platform_warnings(
+    digest: str, spec: PlatformSpec, config: ImageConfig
+) -> list[Warn]:
+    """An index that describes a child otherwise than the child's own config."""
+    own = config.platform
+    if (spec.os, spec.architecture) == (own.os, own.architecture):
+        return []
+    return [
+        Warn(
+            code=WarningCode.PLATFORM_DIFFERS,
+            detail=f"the index says {platform_name(spec)} of {digest}, its config"
+            f" {platform_name(own)}",
+        )
+    ]

@@ -1,0 +1,248 @@
+"""One reference to one record."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TypeVar
+
+from auditor.errors import Failure, FailureKind, Stage
+from auditor.pipeline.imaging import answers
+from auditor.pipeline.imaging.around import Around, Surroundings
+from auditor.pipeline.imaging.assembly import Assembly, StoppedError
+from auditor.pipeline.imaging.facts import (
+    Facts,
+)
+from auditor.pipeline.imaging.lookup import Lookup
+from auditor.pipeline.imaging.lru import Lru
+from auditor.pipeline.imaging.mirror import at_mirror_first
+from auditor.pipeline.imaging.shared import SharedContent
+from auditor.pipeline.imaging.wanted import Wanted
+from auditor.protocol.document import Document
+from auditor.protocol.image_config import ImageConfig
+from auditor.protocol.reference import Reference
+from auditor.records import (
+    Access,
+    FailureRecord,
+    ImageRecord,
+    Record,
+    Warn,
+    WarningCode,
+)
+from auditor.registry.client import Registry
+from auditor.registry.clock import Clock, rfc3339
+from auditor.registry.registries import Registries
+from auditor.registry.single_flight import SingleFlight
+from auditor.store.digest_store import DigestStore
+
+# Assembled images remembered, so that tags of one digest are put together once.
+# Some 10 KiB each for an index of eight platforms: 20 MiB.
+MAX_FACTS = 2048
+# Warnings that say something of the repository, not of the digest.
+_OF_THE_PLACE = frozenset({WarningCode.CHILD_MISSING, WarningCode.CONFIG_MISSING})
+
+
+Value = TypeVar("Value")
+
+
+class ImageAuditor:
+    """Turns references into records; holds what a run shares."""
+
+    def __init__(
+        self,
+        registries: Registries,
+        *,
+        wanted: Wanted,
+        clock: Clock,
+        store: DigestStore,
+        recheck_s: float,
+    ) -> None:
+        self._registries = registries
+        self._wanted = wanted
+        self._clock = clock
+        self.content = SharedContent(store, clock=clock, recheck_s=recheck_s)
+        self.around = Around(self.content, wanted)
+        self._lookup = Lookup(self.content)
+        self._facts: Lru[tuple[str, str, str], Facts] = Lru(MAX_FACTS)
+        # Tags of one image stand together: one assembly for those under way together.
+        self._flights: SingleFlight[tuple[str, str, str, str], Facts | Failure] = (
+            SingleFlight()
+        )
+
+    async def prefetch(self, reference: Reference) -> None:
+        """Get the token that `audit` will need."""
+        place = self._first_place(reference)
+        registry = await self._registries.get(place.registry)
+        await registry.pull_auth(place.repository).authorization()
+
+    def wants_prefetch(self, reference: Reference) -> bool:
+        """Whether `prefetch` has anything to do."""
+        place = self._first_place(reference)
+        registry = self._registries.known(place.registry)
+        return registry is None or registry.pull_auth(place.repository).wanted()
+
+    def _first_place(self, reference: Reference) -> Reference:
+        return self._registries.at_mirror(reference) or reference
+
+    async def audit(
+        self, reference: Reference, *, listed: bool = False, digest: str | None = None
+    ) -> Record:
+        """The record of a reference; `listed`: the registry itself named the tag, and
+        `digest`, if not null, is what it said that the tag names."""
+        try:
+            found = await at_mirror_first(
+                self._registries,
+                reference,
+                lambda place: self._look(
+                    place, digest, at_mirror=place is not reference
+                ),
+            )
+        except StoppedError as stop:
+            return self.failure_record(reference, stop.failure, listed=listed)
+        return self._image_record(reference, *found)
+
+    async def _look(
+        self, place: Reference, digest: str | None, *, at_mirror: bool
+    ) -> tuple[Facts, Surroundings, Document, Access]:
+        registry = await self._registries.get(place.registry)
+        await self._access(registry, place.repository)
+        document = _or_stop(await self._lookup.document(registry, place, listed=digest))
+        # Asked again, at no cost: a registry may have let us know only by its answer
+        # to the manifest request that it wants a token.
+        access = await self._access(registry, place.repository)
+        facts = await self._facts_of(registry, place.repository, document)
+        around = await self.around.image(registry, place.repository, facts)
+        if at_mirror:
+            around = replace(around, answers=answers.at_mirror(around.answers))
+        return facts, around, document, access
+
+    async def raw_manifest(self, reference: Reference) -> bytes | Failure:
+        """The exact bytes of a reference's manifest, after the same checks."""
+        try:
+            body, _ = await at_mirror_first(self._registries, reference, self._raw)
+        except StoppedError as stop:
+            return stop.failure
+        return body
+
+    async def _raw(self, place: Reference) -> bytes:
+        registry = await self._registries.get(place.registry)
+        await self._access(registry, place.repository)
+        answer, _ = _or_stop(await self._lookup.answer(registry, place))
+        return answer.body
+
+    async def configs_of(self, record: ImageRecord) -> dict[str, ImageConfig]:
+        """The configs that `record` was made with, by digest; none is fetched twice."""
+        registry = await self._registries.get(record.registry)
+        found = {}
+        for platform in record.platforms:
+            if platform.config is not None and platform.config_digest is not None:
+                config = await self.content.config(
+                    registry, record.repository, platform.config_digest
+                )
+                if isinstance(config, ImageConfig):
+                    found[platform.config_digest] = config
+        return found
+
+    # -- fetching --------------------------------------------------------------
+
+    async def _access(self, registry: Registry, repository: str) -> Access:
+        auth = registry.pull_auth(repository)
+        granted = auth.at_hand() or await auth.authorization()
+        if isinstance(granted, Failure):
+            raise StoppedError(granted)
+        return granted.access
+
+    async def _facts_of(
+        self, registry: Registry, repository: str, document: Document
+    ) -> Facts:
+        name = (registry.name, document.digest, document.media_type)
+        known = self._facts.get(name)
+        if known is not None:
+            return known
+        # For one repository: another may have what this one has not.
+        return _or_stop(
+            await self._flights.run(
+                (*name, repository),
+                lambda: self._assembled(registry, repository, document),
+            )
+        )
+
+    async def _assembled(
+        self, registry: Registry, repository: str, document: Document
+    ) -> Facts | Failure:
+        assembly = Assembly(registry, repository, self.content, self._wanted)
+        try:
+            facts = await assembly.facts(document)
+        except StoppedError as stop:
+            return stop.failure
+        if not any(warn.code in _OF_THE_PLACE for warn in facts.warnings):
+            name = (registry.name, document.digest, document.media_type)
+            self._facts.put(name, facts)
+        return facts
+
+    # -- records ---------------------------------------------------------------
+
+    def _now(self) -> str:
+        return rfc3339(self._clock.epoch())
+
+    def _image_record(
+        self,
+        reference: Reference,
+        found: tuple[Facts, Surroundings, Document, Access],
+        warnings: tuple[Warn, ...],
+    ) -> ImageRecord:
+        facts, around, document, access = found
+        return ImageRecord(
+            reference=str(reference),
+            registry=reference.registry,
+            repository=reference.repository,
+            tag=reference.tag,
+            digest=facts.digest,
+            media_type=facts.media_type,
+            schema_version=facts.schema_version,
+            artifact_type=facts.artifact_type,
+            architectures=facts.architectures,
+            platforms=facts.platforms,
+            platforms_left_out=facts.platforms_left_out,
+            attachments=around.attachments,
+            signed=around.answers.signed,
+            has_sbom=around.answers.has_sbom,
+            has_provenance=around.answers.has_provenance,
+            size=facts.size,
+            annotations=dict(facts.annotations),
+            access=access,
+            warnings=(
+                *warnings,
+                *document.warnings,
+                *facts.warnings,
+                *around.warnings,
+            ),
+            audited_at=self._now(),
+        )
+
+    def failure_record(
+        self, reference: Reference, failure: Failure, *, listed: bool = False
+    ) -> FailureRecord:
+        """The record of a reference that could not be audited."""
+        kind, detail = failure.kind, failure.detail
+        if listed and kind is FailureKind.NOT_FOUND and failure.stage is Stage.MANIFEST:
+            kind = FailureKind.VANISHED
+            detail = "the registry listed this tag and no longer has it (404)"
+        return FailureRecord(
+            reference=str(reference),
+            registry=reference.registry,
+            repository=reference.repository,
+            tag=reference.tag,
+            digest=reference.digest,
+            stage=failure.stage,
+            failure=kind,
+            status=failure.status,
+            detail=detail,
+            attempts=failure.attempts,
+            audited_at=self._now(),
+        )
+
+
+def _or_stop(found: Value | Failure) -> Value:
+    if isinstance(found, Failure):
+        raise StoppedError(found)
+    return found

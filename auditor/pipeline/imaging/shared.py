@@ -1,0 +1,263 @@
+"""What is addressed by a digest: fetched once, whoever asks first, and kept in the
+store for the runs to come.
+
+Content is shared by all repositories of a registry. That one registry holds it says
+nothing of another one, and that it held it says nothing for ever: see docs/store.md.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar, cast
+
+from auditor.errors import Failure, ProtocolError, Stage
+from auditor.pipeline.imaging.lru import Lru
+from auditor.protocol.document import Document, read_document
+from auditor.protocol.image_config import ImageConfig, parse_image_config
+from auditor.protocol.media_types import essence
+from auditor.protocol.schema1 import Schema1
+from auditor.registry.client import Registry
+from auditor.registry.clock import Clock
+from auditor.registry.single_flight import SingleFlight
+from auditor.store.batch import Held
+from auditor.store.digest_store import DigestStore
+
+# Parsed documents and configs at hand, some 5 KB each with ten layers: 5 MB. What
+# falls out is read from the store again.
+MAX_PARSED = 1024
+# Failures of digests that a repository does not have, some 500 bytes each.
+MAX_FAILURES = 4096
+# Statuses that say of HEAD that it is not known at all.
+NO_HEAD = frozenset({405, 501})
+# Stands in the store for the Content-Type of what came from the blobs' address.
+BLOB = "#blob"
+
+Value = TypeVar("Value", Document, ImageConfig)
+_Name = tuple[str, str]  # registry, digest
+_Place = tuple[str, str, str, str]  # what, registry, repository, digest
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A manifest, and when and as what its registry gave it."""
+
+    document: Document
+    held: Held
+
+
+class SharedContent:
+    """Manifests and image configs by digest.
+
+    `recheck_s`: what is in the store is trusted to be in the registry for so long
+    after the registry has last said so. `saved` counts what was not fetched:
+    `manifests` and `configs` because this run had them already, `stored_...` because
+    an earlier one had.
+    """
+
+    def __init__(self, store: DigestStore, *, clock: Clock, recheck_s: float) -> None:
+        self.store = store
+        self._clock = clock
+        self._recheck_s = recheck_s
+        self._manifests: Lru[_Name, Known] = Lru(MAX_PARSED)
+        self._configs: Lru[_Name, ImageConfig] = Lru(MAX_PARSED)
+        self._failures: Lru[_Place, Failure] = Lru(MAX_FAILURES)
+        self._flights: SingleFlight[tuple[str, str, str], tuple[_Place, object]] = (
+            SingleFlight()
+        )
+        self.saved: Counter[str] = Counter()
+
+    def at_hand(self, registry: str, digest: str) -> Document | None:
+        """What `manifest` would give without asking anybody: what this run has at
+        hand, or an earlier one left in the store not too long ago."""
+        known = self._manifests.get((registry, digest))
+        if known is not None:
+            self.saved["manifests"] += 1
+            return known.document
+        known = self.known(registry, digest)
+        if known is None:
+            return None
+        if not self._is_fresh(known.held, digest):
+            self._manifests.drop((registry, digest))  # to be asked for again
+            return None
+        self.saved["stored_manifests"] += 1
+        return known.document
+
+    async def manifest(
+        self, registry: Registry, repository: str, digest: str
+    ) -> Document | Failure:
+        """The manifest with this digest."""
+        name = (registry.name, digest)
+
+        def at_hand() -> Document | None:
+            known = self._manifests.get(name)
+            return None if known is None else known.document
+
+        async def fetch() -> Document | Failure:
+            known = self.known(registry.name, digest)
+            if known is not None and (
+                self._is_fresh(known.held, digest)
+                or await self.is_there(registry, repository, digest, known)
+            ):
+                self.saved["stored_manifests"] += 1
+                return known.document
+            answer = await registry.get_manifest(repository, digest)
+            if isinstance(answer, Failure):
+                return answer
+            content_type = answer.content_type
+            try:
+                document = read_document(
+                    answer.body,
+                    content_type=content_type,
+                    header_digest=None,
+                    asked_digest=digest,
+                )
+            except ProtocolError as error:
+                return Failure(kind=error.kind, detail=error.detail)
+            said = essence(content_type)
+            held = self.put(registry.name, answer.body, document, said=said)
+            if document.warnings:
+                self._manifests.put(name, Known(document, held))
+            return document
+
+        place = ("manifests", registry.name, repository, digest)
+        return await self._once(place, at_hand, fetch)
+
+    async def config(
+        self, registry: Registry, repository: str, digest: str
+    ) -> ImageConfig | Failure:
+        """The image config with this digest."""
+        name = (registry.name, digest)
+
+        async def fetch() -> ImageConfig | Failure:
+            stored = self.store.get(registry.name, digest)
+            if (
+                stored is not None
+                and stored.held is not None
+                and stored.held.content_type == BLOB
+                and self._is_fresh(stored.held, digest)
+            ):
+                self.saved["stored_configs"] += 1
+                raw = stored.body
+            else:
+                answer = await registry.get_blob(repository, digest)
+                if isinstance(answer, Failure):
+                    return answer
+                raw = answer
+                self.store.put(registry.name, digest, raw, content_type=BLOB)
+            try:
+                config = parse_image_config(raw)
+            except ProtocolError as error:
+                return Failure(kind=error.kind, detail=error.detail, stage=Stage.CONFIG)
+            self._configs.put(name, config)
+            return config
+
+        place = ("configs", registry.name, repository, digest)
+        return await self._once(place, lambda: self._configs.get(name), fetch)
+
+    def known(self, registry: str, digest: str) -> Known | None:
+        """The manifest, if this registry gave it before: in this run or another."""
+        known = self._manifests.get((registry, digest))
+        if known is not None:
+            return known
+        stored = self.store.get(registry, digest)
+        if stored is None or stored.held is None or stored.held.content_type == BLOB:
+            return None
+        try:
+            document = read_document(
+                stored.body,
+                content_type=stored.held.content_type,
+                header_digest=None,
+                asked_digest=digest,
+            )
+        except ProtocolError:
+            # Written by a version that read it otherwise: the registry decides.
+            self.store.drop(digest)
+            return None
+        known = Known(document, stored.held)
+        self._manifests.put((registry, digest), known)
+        return known
+
+    def put(
+        self, registry: str, body: bytes, document: Document, *, said: str | None
+    ) -> Held:
+        """Remember a manifest that this registry gave just now; `said` is what type
+        (`essence`) it said that it is."""
+        name = registry, document.digest
+        held = Held(said, int(self._clock.epoch()))
+        known = self._manifests.get(name)
+        if known is not None and known.held == held:
+            return known.held  # another tag has just brought the same
+        manifest = document.manifest
+        self.store.put(
+            registry,
+            document.digest,
+            body,
+            content_type=said,
+            partly=isinstance(manifest, Schema1) and manifest.signed,
+        )
+        if document.warnings:
+            # They are of this answer; and what is at hand may be of another type.
+            self._manifests.drop(name)
+        else:
+            self._manifests.put(name, Known(document, held))
+        return held
+
+    async def is_there(
+        self, registry: Registry, repository: str, digest: str, known: Known
+    ) -> bool:
+        """Whether HEAD says that the repository holds what is known. If it does not,
+        GET decides, and gives the words for why not."""
+        if not self.store.head_pays(registry.name):
+            return False
+        answer = await registry.head_manifest(repository, digest)
+        if isinstance(answer, Failure):
+            if answer.status in NO_HEAD:
+                self.store.no_head(registry.name)
+            return False
+        said = essence(answer.content_type)
+        if said != known.held.content_type:
+            return False
+        self.store.confirm(registry.name, digest, said)
+        held = Held(said, int(self._clock.epoch()))
+        self._manifests.put((registry.name, digest), Known(known.document, held))
+        return True
+
+    def _is_fresh(self, held: Held, digest: str) -> bool:
+        """Whether it was there lately: for what came on one day, the asking again is
+        spread over the second half of the time."""
+        spread = 0.5 + int(digest.rpartition(":")[2][:2], 16) / 510
+        age_s = self._clock.epoch() - held.confirmed
+        return -self._recheck_s <= age_s < self._recheck_s * spread
+
+    async def _once(
+        self,
+        place: _Place,
+        at_hand: Callable[[], Value | None],
+        fetch: Callable[[], Awaitable[Value | Failure]],
+    ) -> Value | Failure:
+        what, registry, _, digest = place
+        fetched_here = False
+
+        async def fetch_here() -> tuple[_Place, object]:
+            nonlocal fetched_here
+            fetched_here = True
+            return place, await fetch()
+
+        while True:
+            known: Value | Failure | None = at_hand() or self._failures.get(place)
+            if known is None:
+                where, found = await self._flights.run(
+                    (what, registry, digest), fetch_here
+                )
+                known = cast("Value | Failure", found)
+                if isinstance(known, Failure):
+                    if where != place:
+                        continue  # another repository's failure is not ours
+                    if not known.kind.retryable:
+                        self._failures.put(place, known)
+                    return known
+            if not fetched_here:
+                self.saved[what] += 1
+            return known

@@ -1,0 +1,122 @@
+"""Requests to one origin, over connections that are kept for the next one."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Mapping
+
+from auditor.protocol.url import Origin
+from auditor.registry.network.http1.connection import Connection
+from auditor.registry.network.http1.dialer import Dialer
+from auditor.registry.network.http1.fields import Fields
+
+# RFC 9110 section 9.2.2: may be repeated without asking anybody.
+IDEMPOTENT = frozenset({"GET", "HEAD"})
+
+
+class Client:
+    """Asks one origin.
+
+    Who calls bounds how many requests are under way; of the connections that they
+    leave, `most_idle` are kept.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        dialer: Dialer,
+        *,
+        request_s: float,
+        most_idle: int,
+        fields: Mapping[str, str],
+    ) -> None:
+        self._dialer = dialer
+        self._request_s = request_s
+        self._most_idle = most_idle
+        host = str(origin).partition("://")[2]
+        self._common = _lines((("Host", host), *fields.items()))
+        # The same for every request of a repository, and gone with this client.
+        self._lines = functools.lru_cache(maxsize=64)(_lines)
+        self._idle: list[Connection] = []
+        self._open: set[Connection] = set()
+
+    async def ask(
+        self,
+        method: str,
+        target: str,
+        *,
+        headers: Mapping[str, str],
+        max_bytes: int,
+        max_error_bytes: int,
+    ) -> tuple[int, Fields, bytes | None]:
+        """As `Connection.ask`; `target` is the path and query.
+
+        A kept connection that ends unanswered was being closed while we wrote: the
+        request is sent once more, on a new one. Raises ValueError for a target or a
+        field that cannot be sent.
+        """
+        if not target.isascii() or not target.isprintable() or " " in target:
+            raise ValueError("such a target cannot be sent")
+        line = f"{method} {target} HTTP/1.1\r\n".encode()
+        request = b"%b%b%b\r\n" % (line, self._common, self._lines((*headers.items(),)))
+        deadline = asyncio.get_running_loop().time() + self._request_s
+        connection = self._kept()
+        reused = connection is not None
+        while True:
+            if connection is None:
+                connection = await self._dial(deadline)
+            try:
+                answer = await connection.ask(
+                    request,
+                    head_only=method == "HEAD",
+                    max_bytes=max_bytes,
+                    max_error_bytes=max_error_bytes,
+                    deadline=deadline,
+                )
+            except TimeoutError:
+                raise
+            except OSError:
+                if not reused or connection.touched or method not in IDEMPOTENT:
+                    raise
+                reused, connection = False, None
+                continue
+            if connection.is_open:
+                self._keep(connection)
+            return answer
+
+    async def close(self) -> None:
+        """End every connection."""
+        lost = [connection.lost for connection in self._open]
+        for connection in self._open:
+            connection.abort()
+        if lost:
+            await asyncio.wait(lost)
+
+    def _kept(self) -> Connection | None:
+        """The connection that was used last: it is the least likely to be closed."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_open:
+                return connection
+        return None
+
+    def _keep(self, connection: Connection) -> None:
+        if len(self._idle) < self._most_idle:
+            self._idle.append(connection)
+        else:
+            connection.abort()
+
+    async def _dial(self, deadline: float) -> Connection:
+        async with asyncio.timeout_at(deadline):
+            connection = await self._dialer.dial()
+        self._open.add(connection)
+        connection.lost.add_done_callback(lambda _: self._open.discard(connection))
+        return connection
+
+
+def _lines(fields: tuple[tuple[str, str], ...]) -> bytes:
+    text = "".join(f"{name}: {value}\r\n" for name, value in fields)
+    if text.count("\n") != len(fields) or text.count("\r") != len(fields):
+        raise ValueError("a header field holds a line break")
+    return text.encode()

@@ -1,0 +1,181 @@
+"""One connection: one request under way at a time, and the deadlines of its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import cast
+
+from auditor.registry.network.http1.answer_reader import AnswerReader, State
+from auditor.registry.network.http1.errors import (
+    BrokenOffError,
+    NotHttpError,
+    SilentError,
+    UnansweredError,
+)
+from auditor.registry.network.http1.fields import Fields
+
+
+class Connection(asyncio.Protocol):
+    """A connection to a server. `is_open`: the next request may be sent on it.
+
+    One timer watches it, whatever it does: moving its moment on costs nothing, and
+    only when it fires does it look whether its time has really come.
+    """
+
+    __slots__ = (
+        "_deadline",
+        "_due",
+        "_keep_s",
+        "_loop",
+        "_read_s",
+        "_reader",
+        "_timer",
+        "_timer_at",
+        "_transport",
+        "_waiter",
+        "is_open",
+        "lost",
+    )
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, *, read_s: float, keep_s: float
+    ) -> None:
+        self._loop = loop
+        self._read_s = read_s
+        self._keep_s = keep_s
+        self._reader = AnswerReader()
+        self._transport: asyncio.Transport | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = self._due = self._deadline = 0.0
+        self.is_open = False
+        self.lost = loop.create_future()
+
+    @property
+    def touched(self) -> bool:
+        """Whether anything of an answer came since the last request."""
+        return self._reader.touched
+
+    @property
+    def tls(self) -> ssl.SSLObject | None:
+        """What was agreed on with TLS; null without it."""
+        if self._transport is None:
+            return None
+        agreed: ssl.SSLObject | None = self._transport.get_extra_info("ssl_object")
+        return agreed
+
+    async def ask(
+        self,
+        request: bytes,
+        *,
+        head_only: bool,
+        max_bytes: int,
+        max_error_bytes: int,
+        deadline: float,
+    ) -> tuple[int, Fields, bytes | None]:
+        """Status, fields and content (null: too large) of the answer to `request`.
+
+        `deadline` is the loop's time. Raises what `http1.errors` names, and OSError.
+        After any exception, a cancellation too, the connection is closed.
+        """
+        transport = self._transport
+        if transport is None or not self.is_open:
+            raise UnansweredError
+        reader = self._reader
+        reader.begin(
+            head_only=head_only, max_bytes=max_bytes, max_error_bytes=max_error_bytes
+        )
+        self._deadline = deadline
+        self._watch(min(self._loop.time() + self._read_s, deadline))
+        waiter = self._waiter = self._loop.create_future()
+        transport.write(request)
+        try:
+            await waiter
+            body = reader.body()
+        except BaseException:
+            self.abort()
+            raise
+        finally:
+            self._waiter = None
+        if self.is_open:
+            self._watch(self._loop.time() + self._keep_s)
+        return reader.status, reader.fields, body
+
+    def abort(self) -> None:
+        """End it now."""
+        self.is_open = False
+        if self._transport is not None:
+            self._transport.abort()
+
+    # -- what the event loop calls ---------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """`asyncio.Protocol`"""
+        self._transport = cast(asyncio.Transport, transport)
+        self.is_open = True
+
+    def data_received(self, data: bytes) -> None:
+        """`asyncio.Protocol`"""
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            self.abort()  # words that nobody asked for
+            return
+        reader = self._reader
+        try:
+            reader.feed(data)
+        except NotHttpError as error:
+            self.abort()
+            waiter.set_exception(error)
+            return
+        if reader.state is State.WHOLE or reader.state is State.TOO_LARGE:
+            if not reader.reusable:
+                self.abort()
+            waiter.set_result(None)
+        else:
+            self._due = min(self._loop.time() + self._read_s, self._deadline)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """`asyncio.Protocol`"""
+        self.is_open = False
+        self._transport = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self.lost.done():
+            self.lost.set_result(None)
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            return
+        reader = self._reader
+        if exc is None:
+            try:
+                reader.end()
+            except BrokenOffError as error:
+                exc = error if reader.touched else UnansweredError()
+        if exc is None:
+            waiter.set_result(None)
+        else:
+            waiter.set_exception(exc)
+
+    # -- deadlines -------------------------------------------------------------
+
+    def _watch(self, due: float) -> None:
+        self._due = due
+        if self._timer is None or due < self._timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = due
+            self._timer = self._loop.call_at(due, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        if now < self._due:
+            self._watch(self._due)
+            return
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            late = now >= self._deadline
+            waiter.set_exception(TimeoutError() if late else SilentError())
+        self.abort()

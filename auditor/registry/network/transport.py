@@ -1,0 +1,257 @@
+"""Requests to one registry and to the hosts it names: which client takes them, and
+where redirects lead. Every exception on the way is a `Failure`.
+
+The registry's own origin is asked over `http1`; all others, and what has a body or
+goes through a proxy, over aiohttp (docs/adr/0005).
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Mapping
+from dataclasses import replace
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from auditor.errors import Failure, FailureKind, ProtocolError
+from auditor.protocol.answer import Answer
+from auditor.protocol.proxy import NO_PROXIES, BrokenProxy, Proxies
+from auditor.protocol.realm import Origin
+from auditor.protocol.redirect import follow
+from auditor.registry.common import DNS_CACHE_S, FIELDS, KEEPALIVE_S, MAX_ERROR_BYTES
+from auditor.registry.network.http1.client import Client
+from auditor.registry.network.http1.dialer import Dialer
+from auditor.registry.network.line import Line
+from auditor.registry.network.timeouts import Timeouts
+from auditor.registry.network.tls import (
+    SYSTEM_TRUST,
+    TlsFiles,
+    check_files,
+    tls_context,
+)
+from auditor.registry.network.transport_failures import (
+    PERHAPS_MTLS,
+    failure_of,
+    is_cut_off,
+    too_large,
+)
+from auditor.safe_text import safe_url
+
+if TYPE_CHECKING:
+    from auditor.registry.network.library_client import LibraryClient
+
+log = logging.getLogger("auditor.http")
+
+# What is left of our header fields when a redirect leaves the registry.
+_GO_ALONG = frozenset({"Accept", "Range"})
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
+class Transport:
+    """Connections to one registry and to the hosts it names.
+
+    `direct`: the registry itself is asked over `http1`; else, and where it is behind
+    a proxy, over aiohttp, too.
+    """
+
+    def __init__(
+        self,
+        *,
+        origin: Origin,
+        most_at_once: int,
+        timeouts: Timeouts,
+        tls: TlsFiles = SYSTEM_TRUST,
+        proxies: Proxies = NO_PROXIES,
+        allowed_hosts: frozenset[str] = frozenset(),
+        direct: bool = True,
+    ) -> None:
+        self._origin = origin
+        self._base = str(origin)
+        self._proxies = proxies
+        self._direct = direct and proxies.choose(origin) is None
+        self._most_at_once = most_at_once
+        self._timeouts = timeouts
+        self._tls = tls
+        check_files(tls)  # a file that cannot be used is told at once
+        self._allowed_hosts = allowed_hosts
+        self._answered = False
+        self._client: Client | None = None
+        self._library: LibraryClient | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._direct:
+            self._client = self._http1()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._client is not None:
+            await self._client.close()
+        if self._library is not None:
+            await self._library.close()
+
+    def _http1(self) -> Client:
+        tls = tls_context(self._tls) if self._origin.scheme == "https" else None
+        return Client(
+            self._origin,
+            self._dialer(self._origin, tls),
+            request_s=self._timeouts.request_s,
+            most_idle=2 * self._most_at_once,
+            fields=FIELDS,
+        )
+
+    def _dialer(self, origin: Origin, tls: ssl.SSLContext | None) -> Dialer:
+        return Dialer(
+            origin,
+            tls=tls,
+            connect_s=self._timeouts.connect_s,
+            read_s=self._timeouts.read_s,
+            keep_s=KEEPALIVE_S,
+            dns_s=DNS_CACHE_S,
+        )
+
+    def line(self) -> Line:
+        """The way to the registry, or to the proxy before it, a step at a time."""
+        proxy = self._proxies.choose(self._origin)
+        assert not isinstance(proxy, BrokenProxy), "nobody made a transport with it"
+        return Line(
+            self._origin if proxy is None else proxy.origin,
+            proxy=proxy,
+            dialer=self._dialer,
+            tls=self._tls,
+            timeouts=self._timeouts,
+        )
+
+    def _by_library(self) -> LibraryClient:
+        if self._library is None:
+            from auditor.registry.network.library_client import LibraryClient  # noqa: PLC0415
+
+            self._library = LibraryClient(
+                origin=self._origin,
+                most_at_once=self._most_at_once,
+                timeouts=self._timeouts,
+                tls=self._tls,
+                proxies=self._proxies,
+                allowed_hosts=self._allowed_hosts,
+            )
+        return self._library
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        max_bytes: int,
+        body: bytes | None = None,
+        redirects: bool = True,
+    ) -> Answer | Failure:
+        """The answer to one request, after redirects, or why there is none.
+
+        `headers` go to the origin of `url` only: what leaves it, leaves them behind
+        except `Accept` and `Range`. `body` is only sent where no redirect is followed.
+        An answer of more than `max_bytes` is `TOO_LARGE`.
+        """
+        assert body is None or not redirects
+        hops = 0
+        try:
+            while True:
+                answer = await self._once(method, url, headers, max_bytes, body)
+                if isinstance(answer, Failure):
+                    return _as_redirect(answer) if hops else answer
+                if answer.status not in REDIRECTS:
+                    return answer
+                if not redirects:
+                    return Failure(
+                        kind=FailureKind.REDIRECT_REFUSED,
+                        status=answer.status,
+                        detail=f"{safe_url(url)} answered with a redirect,"
+                        " which is not followed with a credential",
+                    )
+                hops += 1
+                hop = follow(
+                    url,
+                    answer.headers.get("Location"),
+                    hops,
+                    allowed_hosts=self._allowed_hosts,
+                )
+                if not hop.same_origin:
+                    headers = {
+                        name: value
+                        for name, value in headers.items()
+                        if name in _GO_ALONG
+                    }
+                url = hop.url
+        except ProtocolError as error:
+            return Failure(kind=error.kind, detail=error.detail)
+
+    async def _once(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        max_bytes: int,
+        body: bytes | None,
+    ) -> Answer | Failure:
+        client = self._client
+        if client is not None and body is None and (target := self._target(url)):
+            return await self._ask(
+                client, method, url, target, headers=headers, max_bytes=max_bytes
+            )
+        return await self._by_library().ask(method, url, headers, max_bytes, body)
+
+    def _target(self, url: str) -> str | None:
+        """What stands in the request line, if it is the registry that is asked."""
+        start = len(self._base)
+        if not url.startswith(self._base) or url[start : start + 1] not in {"/", "?"}:
+            return None
+        target = url[start:].partition("#")[0]
+        return target if target.startswith("/") else f"/{target}"
+
+    async def _ask(
+        self,
+        client: Client,
+        method: str,
+        url: str,
+        target: str,
+        *,
+        headers: Mapping[str, str],
+        max_bytes: int,
+    ) -> Answer | Failure:
+        try:
+            status, fields, content = await client.ask(
+                method,
+                target,
+                headers=headers,
+                max_bytes=max_bytes,
+                max_error_bytes=MAX_ERROR_BYTES,
+            )
+        except (OSError, ValueError) as error:
+            return self._failed(error, method, url)
+        self._answered = True
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("%s %s %d", method, safe_url(url), status)
+        if content is None:
+            if status < 300:
+                return too_large(max_bytes)
+            content = b""
+        return Answer(status=status, headers=fields, body=content, url=url)
+
+    def _failed(self, error: Exception, method: str, url: str) -> Failure:
+        failure = failure_of(error, safe_url(url), self._timeouts)
+        if not self._answered and is_cut_off(error) and url.startswith("https:"):
+            failure = replace(failure, detail=failure.detail + PERHAPS_MTLS)
+        log.debug("%s %s %s", method, safe_url(url), failure.detail)
+        return failure
+
+
+def _as_redirect(failure: Failure) -> Failure:
+    """A failure after a redirect: what is refused there is the redirect."""
+    if failure.kind is not FailureKind.REALM_REFUSED:
+        return failure
+    return replace(failure, kind=FailureKind.REDIRECT_REFUSED)

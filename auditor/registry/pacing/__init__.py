@@ -1,0 +1,1 @@
+"""How much one host is asked, how soon, and when it is left alone."""
