@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from auditor.reports.listings import ListKind
 from tests.real.audits import audit, login
 from tests.real.stocked import Stocked
 from tests.real.token_server import PUSHER
@@ -117,7 +118,11 @@ def test_the_catalog_is_read_over_any_number_of_pages_with_a_token_of_its_own(
     logged = tagged.registry.log.auditors(since, at_least=audited.requests)
     catalog = [one for one in logged if one.path == "/v2/_catalog"]
     assert catalog[0].query == f"n={size}"
-    (listing,) = audited.summary.listings
+    # 2.8 sends lists of tags whole, whatever size is asked for: of the same length as
+    # the page, they are in doubt and listed here, too.
+    (listing,) = (
+        one for one in audited.summary.listings if one.kind is ListKind.REPOSITORIES
+    )
     # A last page that is just full may name a next one, which is empty.
     assert len(catalog) == listing.pages
     assert listing.pages in {
