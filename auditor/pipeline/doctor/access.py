@@ -1,33 +1,33 @@
-"""How the host lets somebody in: ping, challenge, realm, credential, token, grant."""
+"""How the host lets somebody in: ping, challenge, realm, credential."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from typing import assert_never
 
-from auditor.errors import Failure, FailureKind, ProtocolError
+from auditor.errors import Failure, ProtocolError
 from auditor.pipeline.doctor import advice
 from auditor.pipeline.doctor.case import Case
-from auditor.pipeline.doctor.step import Step, StepName, StepState, skipped
+from auditor.pipeline.doctor.step import (
+    Step,
+    StepName,
+    StepState,
+    safe_or_null,
+    skipped,
+)
+from auditor.pipeline.doctor.token import scope_of, token_steps
 from auditor.protocol.answer import Answer
 from auditor.protocol.challenge import Challenge, parse_challenges, preferred
 from auditor.protocol.credential import Credential, IdentityToken, Login, RegistryToken
-from auditor.protocol.duration import duration_words
 from auditor.protocol.product_hint import product_hint
-from auditor.protocol.scope import CATALOG_SCOPE, Scope, beyond_pull, pull_scope
-from auditor.protocol.token import read_claims
 from auditor.protocol.url import origin_of
-from auditor.records import Access, AccessState
 from auditor.registry.access.auth import Account
 from auditor.registry.access.token_service import allowed_realm
-from auditor.registry.access.tokens import HeldToken, TokenKey
 from auditor.registry.exchange import RequestKind
 from auditor.registry.plan import Plan, Scheme
 from auditor.safe_text import safe_text, safe_url
 
 VERSION_FIELD = "Docker-Distribution-Api-Version"
-# distribution's registry forgives a clock this much (registry/auth/token, Leeway).
-MAX_SKEW_S = 60
 
 
 async def access_steps(case: Case) -> AsyncIterator[Step]:
@@ -60,19 +60,13 @@ async def access_steps(case: Case) -> AsyncIterator[Step]:
             yield skipped(name, "nobody asks for one")
         return
     with case.timed() as watch:
-        account = await case.registry.auth.account(_scope(case))
+        account = await case.registry.auth.account(scope_of(case))
     yield _credential(case, account, watch.ms)
     if isinstance(account, Failure):
         case.closed = "the credential cannot be used"
         return
-    async for step in _token_steps(case, plan, account):
+    async for step in token_steps(case, plan, account):
         yield step
-
-
-def _scope(case: Case) -> Scope:
-    if case.reference is None:
-        return CATALOG_SCOPE
-    return pull_scope(case.reference.repository)
 
 
 def _ping(case: Case, found: Plan | Failure, ms: float) -> Step:
@@ -110,7 +104,7 @@ def _ping(case: Case, found: Plan | Failure, ms: float) -> Step:
         facts={
             "status": answer.status,
             "api_version": None if version is None else safe_text(version),
-            "server": _safe_or_null(answer.headers.get("Server")),
+            "server": safe_or_null(answer.headers.get("Server")),
             "product": None if hint is None else hint.product,
         },
     )
@@ -204,8 +198,8 @@ def _challenge_facts(
         "scheme": plan.scheme.value,
         "offered": [safe_text(one.scheme, 40) for one in challenges],
         "realm": None if plan.realm is None else safe_url(plan.realm),
-        "service": _safe_or_null(plan.service),
-        "scope": _safe_or_null(next(filter(None, scopes), None)),
+        "service": safe_or_null(plan.service),
+        "scope": safe_or_null(next(filter(None, scopes), None)),
     }
 
 
@@ -280,7 +274,7 @@ def _credential(case: Case, account: Account | Failure, ms: float) -> Step:
             "source": found.source.value,
             "place": safe_text(found.place, 300),
             "kind": _kind(found.login),
-            "account": _safe_or_null(account.username),
+            "account": safe_or_null(account.username),
         },
     )
 
@@ -295,159 +289,3 @@ def _kind(login: Login) -> str:
             return "registry token"
         case _:
             assert_never(login)
-
-
-async def _token_steps(case: Case, plan: Plan, account: Account) -> AsyncIterator[Step]:
-    if plan.scheme is Scheme.BASIC:
-        granted = await case.registry.auth.grant(_scope(case))
-        if isinstance(granted, Failure):
-            case.closed = "nobody is let in"
-            yield _no_token(case, granted, 0.0, plan)
-            return
-        yield skipped(StepName.TOKEN, "Basic has none: the password itself is sent")
-        yield _cannot_see("Basic has no token", granted.access)
-        return
-    if case.reference is None:
-        async for step in _login_alone(case, plan, account):
-            yield step
-        return
-    with case.timed() as watch:
-        granted = await case.registry.auth.grant(_scope(case))
-    if isinstance(granted, Failure):
-        case.closed = "no token was given"
-        yield _no_token(case, granted, watch.ms, plan)
-        return
-    text = (granted.header or "").removeprefix("Bearer ")
-    yield _token(case, text, granted.token, watch.ms)
-    yield (step := _grant(case, granted.access))
-    if step.state is StepState.FAILED:
-        case.denied = "pull is not granted"
-
-
-async def _login_alone(case: Case, plan: Plan, account: Account) -> AsyncIterator[Step]:
-    """Without a repository: a token for nothing, which is what `docker login` tries."""
-    without = "that takes a repository"
-    if account.login is None or isinstance(account.login, RegistryToken):
-        yield skipped(StepName.TOKEN, without)
-    else:
-        key = TokenKey(
-            part="", realm=plan.realm or "", service=plan.service, scope=None
-        )
-        with case.timed() as watch:
-            held = await case.registry.auth.tokens.get(key)
-        if isinstance(held, Failure):
-            case.closed = "no token was given"
-            yield _no_token(case, held, watch.ms, plan)
-            return
-        text = held.authorization.removeprefix("Bearer ")
-        yield _token(case, text, held, watch.ms)
-    yield skipped(StepName.GRANT, without)
-
-
-def _no_token(case: Case, failure: Failure, ms: float, plan: Plan) -> Step:
-    origin = None if plan.realm is None else origin_of(plan.realm)
-    if failure.kind is FailureKind.REALM_REFUSED and origin is not None:
-        following = advice.after_realm(case, origin.host)
-    else:
-        url = safe_url(plan.realm or "")
-        following = advice.after(failure, case, origin=origin, realm=url)
-    return Step(
-        name=StepName.TOKEN,
-        state=StepState.FAILED,
-        says=failure.detail,
-        ms=ms,
-        next=following,
-        facts={"failure": failure.kind.value, "status": failure.status},
-    )
-
-
-def _token(case: Case, text: str, held: HeldToken | None, ms: float) -> Step:
-    claims = read_claims(text)
-    kind = "opaque" if claims is None else "jwt"
-    says = ["an opaque token" if claims is None else "a JWT"]
-    lifetime_s = None
-    if held is None:
-        says.append("given as it is")
-        if claims is not None and claims.expires_at is not None:
-            lifetime_s = claims.expires_at - case.clock.epoch()
-    else:
-        lifetime_s = held.expires_at - held.obtained_at
-    if lifetime_s is not None:
-        says.append(f"good for {duration_words(lifetime_s)}")
-    skew_s = case.heard.skew_s(RequestKind.TOKEN)
-    if skew_s is None:
-        skew_s = case.heard.skew_s(RequestKind.PING)
-    state, following = StepState.OK, None
-    if skew_s is not None and abs(skew_s) > MAX_SKEW_S:
-        state = StepState.WARNING
-        ahead = "ahead of" if skew_s > 0 else "behind"
-        says.append(
-            f"this machine's clock is {duration_words(abs(skew_s))} {ahead} the"
-            " service's"
-        )
-        following = (
-            "set this machine's clock (chronyc tracking, timedatectl): tokens seem to"
-            " have expired, or not to have begun, where clocks differ"
-        )
-    elif lifetime_s is not None and lifetime_s <= 0:
-        state = StepState.WARNING
-        following = "put a new token where this one stands"
-    return Step(
-        name=StepName.TOKEN,
-        state=state,
-        says=", ".join(says),
-        ms=ms,
-        next=following,
-        facts={"kind": kind, "lifetime_s": lifetime_s, "clock_skew_s": skew_s},
-    )
-
-
-def _grant(case: Case, access: Access) -> Step:
-    who = safe_text(access.subject, 80) if access.subject else "the anonymous user"
-    if access.state is AccessState.UNVERIFIABLE:
-        return _cannot_see("the token does not say", access)
-    actions = ", ".join(safe_text(one, 40) for one in access.actions) or "nothing"
-    more = beyond_pull(access.actions)
-    state, following = StepState.OK, None
-    if access.state is AccessState.DENIED:
-        state = StepState.FAILED
-        following = (
-            "have pull granted to this account by whoever owns the repository, or name"
-            " another account for it in the configuration, in a section"
-            f' [registry."{case.name}/NAMESPACE"]'
-        )
-    elif more:
-        state = StepState.WARNING
-        following = (
-            "only pull was asked for: use an account that may read and no more for"
-            " audits (auditor token --actions pull,push,delete shows what this one may)"
-        )
-    return Step(
-        name=StepName.GRANT,
-        state=state,
-        says=f"{who} is granted {actions}",
-        next=following,
-        facts=_grant_facts(access),
-    )
-
-
-def _cannot_see(why: str, access: Access) -> Step:
-    return Step(
-        name=StepName.GRANT,
-        state=StepState.OK,
-        says=f"cannot be seen, {why}; the manifest tells",
-        facts=_grant_facts(access),
-    )
-
-
-def _grant_facts(access: Access) -> dict[str, object]:
-    return {
-        "state": access.state.value,
-        "actions": [safe_text(one, 40) for one in access.actions],
-        "beyond_pull": [safe_text(one, 40) for one in beyond_pull(access.actions)],
-        "subject": _safe_or_null(access.subject),
-    }
-
-
-def _safe_or_null(text: str | None) -> str | None:
-    return None if text is None else safe_text(text)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from auditor.safe_text import safe_text
+
 
 class StepName(StrEnum):
     """The steps, in their order."""
@@ -55,3 +57,8 @@ class Step:
 def skipped(name: StepName, why: str, **facts: object) -> Step:
     """A step that cannot be taken, or need not."""
     return Step(name=name, state=StepState.SKIPPED, says=why, facts=facts)
+
+
+def safe_or_null(text: str | None) -> str | None:
+    """The text, fit for a terminal; null for none."""
+    return None if text is None else safe_text(text)
