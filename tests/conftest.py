@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -8,6 +9,12 @@ from hypothesis import settings
 # How long an example takes is the machine's business: nothing here is timed.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+# Whoever started the tests may ignore signals: a shell does for what runs behind it,
+# and `nohup` does. The programs that tests start would inherit that.
+for _one in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+    if signal.getsignal(_one) is signal.SIG_IGN:
+        signal.signal(_one, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True, scope="session")
