@@ -30,8 +30,10 @@ log = logging.getLogger("auditor.store")
 BATCH_ROWS = 512
 BATCH_BYTES = 1024 * 1024
 BATCH_S = 2.0
-# Batches that may wait for a slow disk; what comes while they do is not stored.
-MAX_WAITING = 16
+# Batches that may wait for a slow disk; what comes while they do is not stored. A fast
+# registry on a busy machine is some 30 ahead; with the usual manifests all of them
+# take 30 MB, with the largest 64 MiB.
+MAX_WAITING = 64
 # How long the end of a run waits for the last batches: for a writer of another run,
 # which takes milliseconds, not for one that was stopped in the middle of it.
 CLOSE_S = 10.0
