@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from auditor.protocol.challenge import Challenge, parse_challenges, preferred
-from auditor.protocol.product_hint import product_hint
+from auditor.protocol.products.recognise import product_hint
 
 HARBOR = 'Bearer realm="https://h.test/service/token",service="harbor-registry"'
 

@@ -19,7 +19,7 @@ from auditor.pipeline.doctor.token import scope_of, token_steps
 from auditor.protocol.answer import Answer
 from auditor.protocol.challenge import Challenge, parse_challenges, preferred
 from auditor.protocol.credential import Credential, IdentityToken, Login, RegistryToken
-from auditor.protocol.product_hint import product_hint
+from auditor.protocol.products.recognise import product_hint
 from auditor.protocol.url import origin_of
 from auditor.registry.access.auth import Account
 from auditor.registry.access.token_service import allowed_realm

@@ -1,5 +1,6 @@
-"""The APIs of registry products that tell what they hold, each in a file.
+"""Registry products: which one it is, and the API that tells what it holds.
 
+`recognise.py` knows them by what they show; each API has a file of its own.
 A product says where a list begins and what an answer means. Nothing here sends a
 request: `registry/lists/product_lists.py` does.
 """
