@@ -26,6 +26,7 @@ from auditor.config.settings import (
     RegistrySettings,
     Settings,
 )
+from auditor.config.shared_out import check_shared_out
 from auditor.config.taker import Taker, Values
 from auditor.protocol.credential import Credential
 from auditor.protocol.shard import Shard
@@ -69,10 +70,11 @@ def resolve(
         taker=Taker(mistakes, base=folder, home=home),
     )
     taker = Taker(mistakes, home=home)
-    overrides = _merge(
-        read_environment(environment, others=_variables_in(document), taker=taker),
-        read_flags(flags, taker=taker),
+    of_environment = read_environment(
+        environment, others=_variables_in(document), taker=taker
     )
+    said = read_flags(flags, taker=taker)
+    overrides = _merge(of_environment, said)
     run = _merge(document.top, overrides)
     _check_outputs(run, mistakes)
     _number_shard(run, environment, mistakes)
@@ -94,6 +96,9 @@ def resolve(
         for name, section in document.namespaces.items()
         if (login := _login_of_part(section, logins)) is not None
     }
+    mistakes.stop_if_any()
+    # Only now is it known that what decides was understood.
+    check_shared_out(said, run, mistakes)
     mistakes.stop_if_any()
     known: dict[str, Any] = {
         name: value for name, value in run.items() if BY_NAME[name].where is Where.TOP

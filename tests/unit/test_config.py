@@ -610,6 +610,62 @@ def test_summary_and_report_in_one_file_are_a_mistake() -> None:
     ]
 
 
+CLUSTER = "tcp://dask.example.com:8786"
+NO_CLUSTER = (
+    "--scheduler: a cluster audits nothing without --engine dask; give both or neither"
+)
+NO_PARTS = (
+    "--parts: one process leaves no parts; share the run out with --processes N or"
+    " --engine dask, or leave it away"
+)
+TWO_ENGINES = (
+    "--processes: with --engine dask the workers of the cluster audit; give one of the"
+    " two"
+)
+
+
+@pytest.mark.parametrize(
+    ("file", "flags", "told"),
+    [
+        ({}, {"scheduler": CLUSTER}, [NO_CLUSTER]),
+        ({}, {"scheduler": CLUSTER, "processes": "2"}, [NO_CLUSTER]),
+        ({"engine": "dask"}, {"scheduler": CLUSTER, "engine": "local"}, [NO_CLUSTER]),
+        ({}, {"parts": "parts"}, [NO_PARTS]),
+        ({}, {"parts": "parts", "processes": "1"}, [NO_PARTS]),
+        ({}, {"parts": "p", "scheduler": CLUSTER}, [NO_CLUSTER, NO_PARTS]),
+        ({}, {"processes": "2", "engine": "dask"}, [TWO_ENGINES]),
+        ({"engine": "dask"}, {"processes": 2}, [TWO_ENGINES]),
+        # What decides was not understood: nothing more is concluded of it.
+        ({}, {"scheduler": CLUSTER, "engine": "desk"}, [
+            "--engine: local or dask is wanted"]),
+    ],
+)  # fmt: skip
+def test_a_flag_that_the_run_would_not_heed_is_a_mistake(
+    file: dict[str, object], flags: dict[str, object], told: list[str]
+) -> None:
+    assert mistakes(file, flags=flags) == told
+
+
+@pytest.mark.parametrize(
+    ("file", "flags"),
+    [
+        # Other nights use them: a file is that of many runs.
+        ({"scheduler": CLUSTER, "parts": "parts"}, {}),
+        ({"scheduler": CLUSTER, "parts": "parts"}, {"engine": "local"}),
+        ({"scheduler": CLUSTER, "parts": "parts"}, {"engine": "dask"}),
+        ({"processes": 2}, {"engine": "dask", "scheduler": CLUSTER}),
+        ({"engine": "dask"}, {"scheduler": CLUSTER, "parts": "parts"}),
+        ({"engine": "dask"}, {"processes": "1", "engine": "local"}),
+        ({}, {"processes": "2", "parts": "parts"}),
+        ({"processes": 2}, {"parts": "parts"}),
+    ],
+)
+def test_what_is_said_once_for_many_runs_need_not_be_of_use_to_each(
+    file: dict[str, object], flags: dict[str, object]
+) -> None:
+    assert settings(file, flags=flags)
+
+
 @pytest.mark.parametrize("where", ["flag", "registry"])
 def test_a_time_for_a_reference_and_hours_of_waiting_are_a_mistake(where: str) -> None:
     flags = {"reference_timeout_s": "15m"}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
 from auditor.cli.extras import EXTRAS, extras, needs_extras
-from auditor.errors import UsageError
+from auditor.cli.main import run
+from auditor.errors import ExitCode, UsageError
 
 
 @pytest.mark.parametrize("module", EXTRAS)
@@ -50,3 +52,25 @@ def test_a_decorated_command_reports_what_is_missing() -> None:
 
     with pytest.raises(UsageError, match="needs duckdb"):
         command()
+
+
+@pytest.mark.parametrize("module", ["distributed", "fsspec"])
+def test_a_cluster_without_its_extra_is_one_sentence_and_leaves_nothing(
+    module: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("cluster", "dask_part", "part_store"):  # not imported yet
+        monkeypatch.delitem(sys.modules, f"auditor.engines.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, module, None)
+    code = run([
+        *("audit", "--engine", "dask", "--scheduler", "tcp://127.0.0.1:1"),
+        *("-o", str(tmp_path / "out"), "localhost:1/team/app:1"),
+    ])  # fmt: skip
+    assert code == ExitCode.USAGE
+    assert capsys.readouterr().err == (
+        f"auditor: this command needs {module}, which is not installed:"
+        " pip install 'manifest-auditor[dask]'\n"
+    )
+    assert list(tmp_path.iterdir()) == []
