@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 
 from auditor.config import Settings, decisive_of_shares
 from auditor.pipeline.input_digest import InputDigest
@@ -54,7 +53,7 @@ async def open_job(
         open_store(settings, now=clock.epoch) as store,
         open_report(settings, now=rfc3339(clock.epoch()), tell=tell) as report,
     ):
-        with _shard_file(settings, report) or nullcontext() as shard_file:
+        with _shard_file(settings, report, tell) or nullcontext() as shard_file:
             items = items_of(settings) if items is None else items
             digest = InputDigest(items) if shard_file else None
             run = Run(
@@ -72,12 +71,20 @@ async def open_job(
             )
 
 
-def _shard_file(settings: Settings, report: Report) -> ShardFile | None:
-    final: Path | None = report.final
-    if settings.shard is None or final is None:
+def _shard_file(
+    settings: Settings, report: Report, tell: Callable[[str], None]
+) -> ShardFile | None:
+    if settings.shard is None:
+        return None
+    if report.final is None:
+        # Of use to whoever wants a part of the work and nothing put together.
+        tell(
+            f"share {settings.shard} goes where no shard file can stand beside it:"
+            " auditor merge cannot take it (-o FILE leaves both)"
+        )
         return None
     return ShardFile(
-        final,
+        report.final,
         settings.shard,
         settings=decisive_of_shares(settings),
         order=settings.order,

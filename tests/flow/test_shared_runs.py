@@ -639,6 +639,20 @@ async def test_a_second_signal_does_not_wait_for_what_workers_have_begun(
     assert not run.failed
 
 
+async def test_a_share_to_standard_output_says_that_it_cannot_be_merged(
+    tmp_path: Path,
+) -> None:
+    async with lab(simple(NAMES)) as here:
+        asked = map(here.ref, NAMES)
+        done = await auditor("audit", "--shard", "1/2", *asked, place=tmp_path)
+    assert done.code == 0
+    assert done.mistakes[0] == (
+        "share 1/2 goes where no shard file can stand beside it: auditor merge cannot"
+        " take it (-o FILE leaves both)"
+    )
+    assert 0 < len(done.lines) < len(NAMES)
+
+
 async def test_a_scheduler_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     done = await auditor(
         *("audit", "--engine", "dask", "-o", "out", "localhost:1/a:1"), place=tmp_path
