@@ -6,7 +6,8 @@ the header `X-Next-Page-Start`; `X-Resource-Count` counts the whole list.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from auditor.protocol.answer import Answer
@@ -35,17 +36,8 @@ class Dtr:
 
     def read_repositories(self, answer: Answer) -> Reading[str]:
         """`{"repositories": [{"namespace": ..., "name": ...}]}`."""
-        names: list[str] = []
-        unreadable = 0
         entries = fields.entries_of(fields.document_of(answer), "repositories")
-        for entry in fields.objects_of(entries):
-            namespace = fields.text(entry, "namespace") if entry else None
-            name = fields.text(entry, "name") if entry else None
-            if namespace is None or name is None:
-                unreadable += 1
-            else:
-                names.append(f"{namespace}/{name}")
-        return _reading(answer, names, unreadable)
+        return _reading(answer, entries, fields.repository)
 
     def tags_path(self, repository: str, size: int) -> str | None:
         """A repository has a namespace and a name, and no more."""
@@ -56,28 +48,30 @@ class Dtr:
 
     def read_tags(self, answer: Answer) -> Reading[ListedTag]:
         """`[{"name": ..., "digest": ..., "manifest": {...}}]`."""
-        tags: list[ListedTag] = []
-        unreadable = 0
-        for entry in fields.objects_of(fields.entries_of(fields.document_of(answer))):
-            name = fields.text(entry, "name") if entry else None
-            if entry is None or name is None:
-                unreadable += 1
-                continue
-            manifest = entry.get("manifest")
-            manifest = manifest if isinstance(manifest, dict) else {}
-            tags.append(
-                ListedTag(
-                    name,
-                    digest=fields.digest(entry, "digest"),
-                    media_type=fields.text(manifest, "mediaType"),
-                    created=fields.moment(manifest, "createdAt"),
-                    pushed=fields.moment(entry, "updatedAt"),
-                )
-            )
-        return _reading(answer, tags, unreadable)
+        return _reading(answer, fields.entries_of(fields.document_of(answer)), _tag)
 
 
-def _reading(answer: Answer, entries: list[Entry], unreadable: int) -> Reading[Entry]:
+def _tag(entry: dict[str, Any]) -> ListedTag | None:
+    name = fields.text(entry, "name")
+    if name is None:
+        return None
+    manifest = entry.get("manifest")
+    manifest = manifest if isinstance(manifest, dict) else {}
+    return ListedTag(
+        name,
+        digest=fields.digest(entry, "digest"),
+        media_type=fields.text(manifest, "mediaType"),
+        created=fields.moment(manifest, "createdAt"),
+        pushed=fields.moment(entry, "updatedAt"),
+    )
+
+
+def _reading(
+    answer: Answer,
+    listed: list[Any],
+    read: Callable[[dict[str, Any]], Entry | None],
+) -> Reading[Entry]:
+    entries, unreadable = fields.read_each(listed, read)
     start = answer.headers.get(_NEXT)
     return Reading(
         entries=entries,

@@ -6,9 +6,9 @@ is a `ProtocolError`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
@@ -17,6 +17,8 @@ from auditor.protocol.json_document import parse_list
 from auditor.protocol.link import next_page, same_origin_page
 from auditor.protocol.reference import is_digest
 from auditor.safe_text import safe_text
+
+Entry = TypeVar("Entry")
 
 _MAX_SIZE = 2**63 - 1
 _MAX_DIGITS = 19
@@ -68,6 +70,22 @@ def objects_of(entries: Sequence[Any]) -> Iterator[dict[str, Any] | None]:
     for entry in entries:
         if entry is not None:
             yield entry if isinstance(entry, dict) else None
+
+
+def read_each(
+    entries: Sequence[Any], read: Callable[[dict[str, Any]], Entry | None]
+) -> tuple[list[Entry], int]:
+    """What `read` makes of each object, and how many entries it makes nothing of."""
+    objects = objects_of(entries)
+    made = [None if entry is None else read(entry) for entry in objects]
+    found = [one for one in made if one is not None]
+    return found, len(made) - len(found)
+
+
+def repository(entry: dict[str, Any]) -> str | None:
+    """The whole name of a repository that is named in two."""
+    namespace, name = text(entry, "namespace"), text(entry, "name")
+    return f"{namespace}/{name}" if namespace and name else None
 
 
 def text(entry: dict[str, Any], key: str) -> str | None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from urllib.parse import urlencode
 
 from auditor.protocol.answer import Answer
-from auditor.protocol.listed import ListedTag, Reading
+from auditor.protocol.listed import Reading
 from auditor.protocol.products import fields
-from auditor.protocol.products.product import Login
+from auditor.protocol.products.product import Login, RepositoriesOnly
 
 
-class Gitea:
+class Gitea(RepositoriesOnly):
     """Gitea and Forgejo: the repositories of an owner."""
 
     name = "Gitea"
@@ -51,13 +51,3 @@ class Gitea:
             total=fields.count_in_header(answer, "X-Total-Count"),
             counted=counted,
         )
-
-    def tags_path(self, repository: str, size: int) -> str | None:
-        """Left to the registry."""
-        del repository, size
-        return None
-
-    def read_tags(self, answer: Answer) -> Reading[ListedTag]:
-        """Nothing: it is not asked."""
-        del answer
-        return Reading(entries=(), following=None)

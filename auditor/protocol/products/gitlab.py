@@ -9,12 +9,12 @@ from __future__ import annotations
 from urllib.parse import quote, urlencode
 
 from auditor.protocol.answer import Answer
-from auditor.protocol.listed import ListedTag, Reading
+from auditor.protocol.listed import Reading
 from auditor.protocol.products import fields
-from auditor.protocol.products.product import Login
+from auditor.protocol.products.product import Login, RepositoriesOnly
 
 
-class GitLab:
+class GitLab(RepositoriesOnly):
     """GitLab: the repositories of a group and of its subgroups."""
 
     name = "GitLab"
@@ -34,26 +34,16 @@ class GitLab:
 
         `x-total` is left out for lists of more than 10,000 entries.
         """
-        found = list(fields.objects_of(fields.entries_of(fields.document_of(answer))))
-        names = [
-            name for entry in found if entry and (name := fields.text(entry, "path"))
-        ]
+        names, unreadable = fields.read_each(
+            fields.entries_of(fields.document_of(answer)),
+            lambda entry: fields.text(entry, "path"),
+        )
         following = fields.linked(answer)
         if following is None and (page := answer.headers.get("x-next-page")):
             following = fields.turned(answer, page=page)
         return Reading(
             entries=names,
             following=following,
-            unreadable=len(found) - len(names),
+            unreadable=unreadable,
             total=fields.count_in_header(answer, "x-total"),
         )
-
-    def tags_path(self, repository: str, size: int) -> str | None:
-        """Left to the registry."""
-        del repository, size
-        return None
-
-    def read_tags(self, answer: Answer) -> Reading[ListedTag]:
-        """Nothing: it is not asked."""
-        del answer
-        return Reading(entries=(), following=None)

@@ -33,14 +33,14 @@ class Harbor:
 
     def read_repositories(self, answer: Answer) -> Reading[str]:
         """`[{"name": "project/repository"}]`."""
-        found = list(fields.objects_of(fields.entries_of(fields.document_of(answer))))
-        names = [
-            name for entry in found if entry and (name := fields.text(entry, "name"))
-        ]
+        names, unreadable = fields.read_each(
+            fields.entries_of(fields.document_of(answer)),
+            lambda entry: fields.text(entry, "name"),
+        )
         return Reading(
             entries=names,
             following=fields.linked(answer),
-            unreadable=len(found) - len(names),
+            unreadable=unreadable,
             total=fields.count_in_header(answer, _COUNT),
         )
 

@@ -6,13 +6,16 @@ Pages are linked by `next`; `count` counts the whole list.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from auditor.protocol.answer import Answer
 from auditor.protocol.listed import ListedTag, Reading
 from auditor.protocol.products import fields
 from auditor.protocol.products.product import Login
+
+Entry = TypeVar("Entry")
 
 HUB_URL = "https://hub.docker.com"
 
@@ -34,22 +37,7 @@ class Hub:
 
     def read_repositories(self, answer: Answer) -> Reading[str]:
         """`{"count": 2, "next": ..., "results": [{"namespace": ..., "name": ...}]}`."""
-        document = fields.document_of(answer)
-        names: list[str] = []
-        unreadable = 0
-        for entry in fields.objects_of(fields.entries_of(document, "results")):
-            namespace = fields.text(entry, "namespace") if entry else None
-            name = fields.text(entry, "name") if entry else None
-            if namespace is None or name is None:
-                unreadable += 1
-            else:
-                names.append(f"{namespace}/{name}")
-        return Reading(
-            entries=names,
-            following=fields.named(answer, document.get("next")),
-            unreadable=unreadable,
-            total=fields.whole(document, "count"),
-        )
+        return _reading(answer, fields.repository)
 
     def tags_path(self, repository: str, size: int) -> str | None:
         """A repository has a namespace and a name, and no more."""
@@ -61,24 +49,27 @@ class Hub:
 
     def read_tags(self, answer: Answer) -> Reading[ListedTag]:
         """`{..., "results": [{"name": ..., "digest": ..., "images": [...]}]}`."""
-        document = fields.document_of(answer)
-        tags: list[ListedTag] = []
-        unreadable = 0
-        for entry in fields.objects_of(fields.entries_of(document, "results")):
-            name = fields.text(entry, "name") if entry else None
-            if entry is None or name is None:
-                unreadable += 1
-            else:
-                tags.append(_listed(name, entry))
-        return Reading(
-            entries=tags,
-            following=fields.named(answer, document.get("next")),
-            unreadable=unreadable,
-            total=fields.whole(document, "count"),
-        )
+        return _reading(answer, _tag)
 
 
-def _listed(name: str, entry: dict[str, Any]) -> ListedTag:
+def _reading(
+    answer: Answer, read: Callable[[dict[str, Any]], Entry | None]
+) -> Reading[Entry]:
+    document = fields.document_of(answer)
+    results = fields.entries_of(document, "results")
+    entries, unreadable = fields.read_each(results, read)
+    return Reading(
+        entries=entries,
+        following=fields.named(answer, document.get("next")),
+        unreadable=unreadable,
+        total=fields.whole(document, "count"),
+    )
+
+
+def _tag(entry: dict[str, Any]) -> ListedTag | None:
+    name = fields.text(entry, "name")
+    if name is None:
+        return None
     images = entry.get("images")
     images = images if isinstance(images, list) else []
     only = images[0] if len(images) == 1 and isinstance(images[0], dict) else {}

@@ -43,3 +43,17 @@ class Product(Protocol):
 
     def read_tags(self, answer: Answer) -> Reading[ListedTag]:
         """The tags of an answer; errors as `read_repositories`."""
+
+
+class RepositoriesOnly:
+    """A product whose API tells no more of tags than the registry's own list."""
+
+    def tags_path(self, repository: str, size: int) -> str | None:
+        """Left to the registry."""
+        del repository, size
+        return None
+
+    def read_tags(self, answer: Answer) -> Reading[ListedTag]:
+        """Nothing: it is not asked."""
+        del answer
+        return Reading(entries=(), following=None)

@@ -6,6 +6,7 @@ opaque `next_page`, tags by `page` and `has_additional`. Nothing is counted.
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import urlencode
 
 from auditor.protocol.answer import Answer
@@ -32,15 +33,10 @@ class Quay:
     def read_repositories(self, answer: Answer) -> Reading[str]:
         """`{"repositories": [{"namespace": ..., "name": ...}], "next_page": ...}`."""
         document = fields.document_of(answer)
-        names: list[str] = []
-        unreadable = 0
-        for entry in fields.objects_of(fields.entries_of(document, "repositories")):
-            namespace = fields.text(entry, "namespace") if entry else None
-            name = fields.text(entry, "name") if entry else None
-            if entry is None or namespace is None or name is None:
-                unreadable += 1
-            elif entry.get("kind") != "application":  # which has no manifests
-                names.append(f"{namespace}/{name}")
+        found = fields.entries_of(document, "repositories")
+        names, unreadable = fields.read_each(
+            [entry for entry in found if not _is_application(entry)], fields.repository
+        )
         token = fields.text(document, "next_page")
         following = fields.turned(answer, next_page=token) if token else None
         return Reading(entries=names, following=following, unreadable=unreadable)
@@ -53,26 +49,27 @@ class Quay:
     def read_tags(self, answer: Answer) -> Reading[ListedTag]:
         """`{"tags": [{"name": ..., "manifest_digest": ...}], "page": 1, ...}`."""
         document = fields.document_of(answer)
-        tags: list[ListedTag] = []
-        unreadable = 0
-        for entry in fields.objects_of(fields.entries_of(document, "tags")):
-            name = fields.text(entry, "name") if entry else None
-            if entry is None or name is None:
-                unreadable += 1
-                continue
-            tags.append(
-                ListedTag(
-                    name,
-                    digest=fields.digest(entry, "manifest_digest"),
-                    # Of a list it is null, or the size of the list.
-                    size=None
-                    if entry.get("is_manifest_list")
-                    else fields.whole(entry, "size"),
-                    pushed=fields.moment_of_epoch(fields.whole(entry, "start_ts")),
-                )
-            )
+        tags, unreadable = fields.read_each(fields.entries_of(document, "tags"), _tag)
         following = None
         if document.get("has_additional") is True:
             page = fields.whole(document, "page") or 1
             following = fields.turned(answer, page=str(page + 1))
         return Reading(entries=tags, following=following, unreadable=unreadable)
+
+
+def _is_application(entry: object) -> bool:
+    """Whether it is a Helm chart of old, which has no manifests."""
+    return isinstance(entry, dict) and entry.get("kind") == "application"
+
+
+def _tag(entry: dict[str, Any]) -> ListedTag | None:
+    name = fields.text(entry, "name")
+    if name is None:
+        return None
+    return ListedTag(
+        name,
+        digest=fields.digest(entry, "manifest_digest"),
+        # Of a list it is null, or the size of the list.
+        size=None if entry.get("is_manifest_list") else fields.whole(entry, "size"),
+        pushed=fields.moment_of_epoch(fields.whole(entry, "start_ts")),
+    )
