@@ -22,9 +22,9 @@ from pathlib import Path
 import anyio
 
 from auditor.config import Settings
-from auditor.reports.recount import recount
 from auditor.reports.report import open_report
-from auditor.reports.summary import Tally
+from auditor.reports.summary.recount import recount
+from auditor.reports.summary.tally import Tally
 from bench.synthetic_report import records
 
 NOW = "2026-11-25T02:00:00Z"

@@ -63,7 +63,7 @@ async def audit(settings: Settings) -> int:
     from auditor.pipeline.unwrap import unwrapped
     from auditor.registry.clock import SystemClock
     from auditor.reports.progress import log_progress
-    from auditor.reports.summary import summary_lines
+    from auditor.reports.summary.words import summary_lines
     from auditor.sources.inputs import check_lists
 
     check_lists(settings)
@@ -81,15 +81,15 @@ async def audit(settings: Settings) -> int:
                 group.cancel_scope.cancel()
         if interruption.code is None:
             await job.commit()
-    summary = run.summary()
+    summary = run.summary().to_json()
     for line in summary_lines(summary):
         say(line)
     if report.leftover is not None:
         say(report.way_on)
-    write_beside(settings, summary.to_json())
+    write_beside(settings, summary)
     if interruption.code is not None:
         return interruption.code
-    return ExitCode.FAILED if summary.tally.failed else ExitCode.OK
+    return ExitCode.FAILED if summary["references"]["failed"] else ExitCode.OK
 
 
 def _progress(settings: Settings, run: Run) -> AbstractContextManager[None]:

@@ -27,7 +27,7 @@ def check_folder(path: str) -> None:
 def write_beside(settings: Settings, summary: Mapping[str, Any]) -> None:
     """Write what the settings name."""
     if settings.summary is not None:
-        from auditor.reports.summary_file import write_summary
+        from auditor.reports.summary.file import write_summary
 
         write_summary(settings.summary, summary)
     if settings.metrics is not None:

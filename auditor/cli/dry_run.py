@@ -20,7 +20,7 @@ async def dry_run(settings: Settings) -> int:
     from auditor.registry.clock import SystemClock
     from auditor.registry.open import open_registries
     from auditor.reports.forecast import forecast_lines
-    from auditor.reports.summary_file import write_summary
+    from auditor.reports.summary.file import write_summary
     from auditor.sources.inputs import check_lists, items_of
     from auditor.store.open import open_store
 

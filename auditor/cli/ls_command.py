@@ -95,8 +95,8 @@ async def _ls(
 
 def _told(listed: int, listings: Listings, target: ListTarget) -> Iterator[str]:
     """How much was listed, and whether that is all."""
+    from auditor.reports.listing_words import suspicious_lines
     from auditor.reports.listings import ListKind, ListState
-    from auditor.reports.summary import suspicious_lines
 
     what = "repositories" if target.repositories_only else "tags"
     lists = []

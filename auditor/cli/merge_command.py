@@ -33,12 +33,12 @@ def command(*, parts: tuple[str, ...], output: str, summary: str | None) -> int:
 
     from auditor.cli.extras import extras
     from auditor.engines.join import join
-    from auditor.reports.combined import combined_lines
-    from auditor.reports.summary_file import write_summary
+    from auditor.reports.summary.file import write_summary
+    from auditor.reports.summary.words import summary_lines
 
     with extras():
         whole = anyio.run(join, parts, output)
-    for line in combined_lines(whole):
+    for line in summary_lines(whole):
         say(line)
     if summary is not None:
         write_summary(summary, whole)

@@ -28,7 +28,7 @@ from auditor.engines.words import flags_of_shares
 from auditor.errors import ExitCode, UsageError
 from auditor.pipeline.unwrap import unwrapped
 from auditor.registry.clock import SystemClock
-from auditor.reports.combined import combined_lines
+from auditor.reports.summary.words import summary_lines
 from auditor.sources.inputs import check_lists
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ async def _audited(run: SharedRun, engine: Shares, output: Output) -> int:
         say("the report is not whole; --resume goes on with the shares that are not")
         return interrupted or _code(run)
     output.is_whole = True
-    for line in combined_lines(summary):
+    for line in summary_lines(summary):
         say(line)
     write_beside(run.settings, summary)
     return ExitCode.FAILED if summary["references"]["failed"] else ExitCode.OK

@@ -37,7 +37,7 @@ async def list_tokens(
     from auditor.pipeline.token_list import TokenList
     from auditor.registry.clock import SystemClock
     from auditor.registry.open import open_registries
-    from auditor.reports.summary import suspicious_lines
+    from auditor.reports.listing_words import suspicious_lines
     from auditor.sources.inputs import check_lists, items_of
 
     check_lists(settings)

@@ -31,8 +31,9 @@ from auditor.records import FailureRecord, ImageRecord, Record
 from auditor.registry.clock import Clock, rfc3339
 from auditor.registry.registries import Registries
 from auditor.reports.kept import Kept
-from auditor.reports.recount import recount
-from auditor.reports.summary import Resumed, Summary, Tally
+from auditor.reports.summary.recount import recount
+from auditor.reports.summary.summary import Resumed, Summary
+from auditor.reports.summary.tally import Tally
 from auditor.sources.lists import Item
 from auditor.store.digest_store import DigestStore
 

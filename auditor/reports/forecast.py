@@ -10,8 +10,8 @@ from typing import Any
 from auditor.protocol.allowance import Allowance
 from auditor.protocol.duration import duration_words
 from auditor.records import SCHEMA
+from auditor.reports.listing_words import listing_lines
 from auditor.reports.listings import Listings
-from auditor.reports.summary import listing_lines
 from auditor.safe_text import safe_text
 
 # Scopes of one registry that are named: more is said by the repositories' number.

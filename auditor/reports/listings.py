@@ -128,6 +128,19 @@ class Listing:
         )
         return cls(**told)
 
+    def take_share(self, other: Listing) -> None:
+        """Add what another share says of the same catalog.
+
+        Each has read it, and only the lists of tags that it led to are their own.
+        """
+        self.tags += other.tags
+        self.matched += other.matched
+        self.filtered += other.filtered
+        self.tag_lists += other.tag_lists
+        self.complete = self.complete and other.complete
+        self.suspicious = self.suspicious or other.suspicious
+        self.failure = self.failure or other.failure
+
     @property
     def matches_nothing(self) -> bool:
         """Of a list of repositories: whether it is known that no tag is meant in any

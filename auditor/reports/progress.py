@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import anyio
 
-from auditor.reports.summary import Tally
+from auditor.reports.summary.tally import Tally
 
 log = logging.getLogger("auditor.progress")
 

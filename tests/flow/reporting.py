@@ -15,7 +15,7 @@ from auditor.pipeline.into_report import run_into
 from auditor.pipeline.job import open_job
 from auditor.pipeline.run import Run
 from auditor.reports.report import Report
-from auditor.reports.summary import Summary
+from auditor.reports.summary.summary import Summary
 from tests.flow.harness import PATIENCE_S, Lab
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from auditor.records import ImageRecord, WarningCode
-from auditor.reports.summary import summary_lines
+from auditor.reports.summary.words import summary_lines
 from auditor.sandbox.built import (
     BuiltImage,
     Family,
@@ -84,7 +84,7 @@ async def test_each_blob_is_asked_for_once_in_each_repository() -> None:
         "there": 2 * BLOB_COUNT,
     }
     assert summary.requests["blob_check"] == 2 * BLOB_COUNT
-    assert "  blobs: 10 checked, all there" in summary_lines(summary)
+    assert "  blobs: 10 checked, all there" in summary_lines(summary.to_json())
 
 
 async def test_what_is_missing_in_one_repository_is_missing_there() -> None:
@@ -101,7 +101,7 @@ async def test_what_is_missing_in_one_repository_is_missing_there() -> None:
     assert f"the layer {BASE.digest}" in details
     assert f"the config {CHILDREN[1].blobs[0].digest}" in details
     assert outcome.image.architectures == ("linux/amd64", "linux/arm64")
-    assert "  blobs: 5 checked, 2 missing" in summary_lines(outcome.summary)
+    assert "  blobs: 5 checked, 2 missing" in summary_lines(outcome.summary.to_json())
 
 
 async def test_another_size_is_told() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from auditor.errors import FailureKind, Stage
 from auditor.records import FailureRecord
-from auditor.reports.summary import summary_lines
+from auditor.reports.summary.words import summary_lines
 from auditor.sandbox.fault_actions import Hold
 from auditor.sandbox.registry import Behaviour
 from tests.flow.harness import TAGS, TOKENS, Lab, lab, service, simple
@@ -40,7 +40,7 @@ async def test_at_the_deadline_every_reference_has_its_record_in_its_place() -> 
     summary = outcome.summary
     assert (summary.deadline_reached, summary.interrupted) == (True, False)
     assert (summary.asked, summary.to_do, summary.all_listed) == (6, 0, True)
-    assert summary_lines(summary)[0].startswith("the deadline came: ")
+    assert summary_lines(summary.to_json())[0].startswith("the deadline came: ")
 
 
 async def test_what_waits_for_a_worker_is_not_begun_after_the_deadline() -> None:

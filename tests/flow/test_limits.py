@@ -11,7 +11,7 @@ from aiohttp.typedefs import Handler
 
 from auditor.config import AllowanceUse, RegistrySettings
 from auditor.records import FailureRecord
-from auditor.reports.summary import summary_lines
+from auditor.reports.summary.words import summary_lines
 from auditor.sandbox.fault_actions import Answer
 from tests.flow.harness import MANIFESTS, Lab, Outcome, lab, service, simple
 
@@ -70,7 +70,7 @@ async def test_an_allowance_that_ends_costs_no_429_and_leaves_a_whole_report() -
         }
     ]
     assert document["references"]["not_asked"] == 5
-    text = "\n".join(summary_lines(outcome.summary))
+    text = "\n".join(summary_lines(outcome.summary.to_json()))
     assert "5 failed (5 of them not asked for)" in text
     assert (
         f"allowance at {here.host}: 0 of 7 requests left in 6 hours, counted by address"

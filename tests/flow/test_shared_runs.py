@@ -28,10 +28,9 @@ from auditor.engines.shared_run import SharedRun, output_locked
 from auditor.errors import ExitCode, UsageError
 from auditor.pipeline.run import Run
 from auditor.protocol.shard import Shard
-from auditor.reports.combined import combined_lines
 from auditor.reports.journal import Journal
 from auditor.reports.report import Report
-from auditor.reports.summary import summary_lines
+from auditor.reports.summary.words import summary_lines
 from auditor.sandbox.content import Content
 from auditor.sandbox.demo import demo_images, demo_tokens
 from auditor.sandbox.fault_actions import Gate, Hold
@@ -150,11 +149,11 @@ async def test_what_was_listed_is_told_as_by_one_process(tmp_path: Path) -> None
     assert summary["listings"] == told["listings"]
     assert summary["lists"]["repositories"] == told["lists"]["repositories"]
     told_of_lists = [
-        line for line in summary_lines(whole.summary)
+        line for line in summary_lines(told)
         if "lists of" in line or "filtered out" in line
     ]  # fmt: skip
     assert len(told_of_lists) == 4
-    assert [one for one in combined_lines(summary) if one in told_of_lists] == (
+    assert [one for one in summary_lines(summary) if one in told_of_lists] == (
         told_of_lists
     )
 

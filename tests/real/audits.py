@@ -18,7 +18,7 @@ from auditor.pipeline.run import Run
 from auditor.records import Record
 from auditor.registry.clock import SystemClock
 from auditor.registry.open import open_registries
-from auditor.reports.summary import Summary
+from auditor.reports.summary.summary import Summary
 from auditor.sandbox.tokens import Account
 from auditor.secret import Secret
 from auditor.sources.inputs import items_of

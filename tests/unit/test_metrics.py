@@ -20,7 +20,8 @@ from auditor.reports.metrics import (
     audit_metrics,
     check_metrics,
 )
-from auditor.reports.summary import Summary, Tally
+from auditor.reports.summary.summary import Summary
+from auditor.reports.summary.tally import Tally
 from auditor.reports.textfile import textfile, write_textfile
 from tests.records import EVERYTHING, REFUSED, failure, image
 

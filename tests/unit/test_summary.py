@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from auditor.errors import FailureKind
+from auditor.protocol.allowance import Allowance
 from auditor.records import FailureRecord, Record, Warn, WarningCode
-from auditor.reports.listings import Listing, Listings
-from auditor.reports.summary import Summary, Tally, summary_lines
+from auditor.reports.listings import Listing, Listings, ListKind
+from auditor.reports.summary.combined import combined
+from auditor.reports.summary.summary import FIELDS, Resumed, Summary
+from auditor.reports.summary.tally import Tally
+from auditor.reports.summary.words import summary_lines
 from tests.records import EVERYTHING, failure, image
 
 LIMITED = FailureKind.RATE_LIMITED
+# What a run that was neither stopped nor late says no to.
+NO_OR_FALSE = {"interrupted", "deadline_reached"}
 
 
 def summary(*records: Record, **more: Any) -> Summary:
@@ -44,7 +52,7 @@ def numbered(number: int, kind: FailureKind = LIMITED) -> FailureRecord:
 
 
 def text(found: Summary) -> str:
-    return "\n".join(summary_lines(found))
+    return "\n".join(summary_lines(found.to_json()))
 
 
 def test_a_tally_counts_what_records_say() -> None:
@@ -101,8 +109,67 @@ def test_the_file_is_json_with_everything_in_it() -> None:
     assert found["store"] == {"damaged": 0, "not_stored": 0}
 
 
+def full() -> Summary:
+    """One that says something in every field."""
+    return summary(
+        image(), numbered(1), numbered(2), failure(), EVERYTHING,
+        asked=9, duplicates=3, blobs={"checked": 2}, saved={"manifests": 7},
+        listings=Listings(
+            Listing(selector=f"r.example.com/{kind}", kind=kind, pages=1, entries=2)
+            for kind in ListKind
+        ),
+        max_requests=7, resumed=Resumed(kept=1, left_out=2), damaged=1,
+        allowances=[("r.example.com", Allowance(limit=100, remaining=7))],
+    )  # fmt: skip
+
+
+def test_one_share_together_with_none_is_what_it_was() -> None:
+    told = full().to_json()
+    assert all(told[one.name] for one in FIELDS if one.name not in NO_OR_FALSE)
+    assert combined([told], output=told["output"]) == told
+
+
+def test_two_shares_are_added_field_by_field() -> None:
+    told = full().to_json()
+    later = told | {
+        "started_at": "2026-11-24T01:00:00Z",
+        "duration_s": 1.0,
+        "interrupted": True,
+        "allowances": [told["allowances"][0] | {"remaining": 3}],
+        "resumed": None,
+        "references": told["references"] | {"all_listed": False},
+    }
+    both = combined([told, later], output="all.jsonl")
+    assert list(both) == list(told)
+    assert (both["started_at"], both["finished_at"]) == (
+        "2026-11-24T01:00:00Z", told["finished_at"],
+    )  # fmt: skip
+    assert (both["duration_s"], both["interrupted"]) == (2.0, True)
+    assert both["resumed"] == told["resumed"]
+    assert both["references"] == {
+        "asked": 18, "all_listed": False, "duplicates": 6, "audited": 4, "failed": 6,
+        "filtered": 0, "to_do": 8, "not_asked": 0,
+    }  # fmt: skip
+    assert both["failures"]["rate_limited"] == {
+        "count": 4, "example": told["failures"]["rate_limited"]["example"],
+    }  # fmt: skip
+    assert both["architectures"] == {"linux/amd64": 4, "linux/arm64/v8": 2}
+    assert both["lists"]["repositories"] == told["lists"]["repositories"]
+    assert both["lists"]["tags"]["lists"] == 2
+    assert [one["kind"] for one in both["listings"]] == ["repositories", "tags", "tags"]
+    assert both["allowances"] == later["allowances"]
+    assert (both["max_requests"], both["store"]["damaged"]) == (14, 2)
+    assert both["requests"] == {"blob": 0, "manifest": 6, "token": 2}
+
+
+def test_every_field_has_its_row_in_the_documentation() -> None:
+    page = Path(__file__).parents[2].joinpath("docs/report.md").read_text("utf-8")
+    rows = re.findall(r"^\| (`.+?) \|", page.partition("## Summary")[2], re.MULTILINE)
+    assert re.findall(r"`(\w+)`", " ".join(rows)) == [one.name for one in FIELDS]
+
+
 def test_a_good_run_takes_few_lines() -> None:
-    assert summary_lines(summary(image(), image())) == [
+    assert summary_lines(summary(image(), image()).to_json()) == [
         "2 of 2 references audited in 2.0 s (1/s)",
         "  architectures: linux/amd64 2",
         "  requests: 3 manifest, 1 token (1 retries)",
@@ -146,7 +213,7 @@ def test_only_the_commonest_architectures_are_named() -> None:
 
 
 def test_an_empty_run_and_one_of_no_time_are_fine() -> None:
-    found = summary_lines(summary(duration_s=0.0, requests={}, repeated={}))
+    found = summary_lines(summary(duration_s=0.0, requests={}, repeated={}).to_json())
     assert found == [
         "0 of 0 references audited in 0.0 s (0/s)",
         "  requests: none",
@@ -161,7 +228,7 @@ def test_nothing_from_a_registry_reaches_the_terminal_as_it_is() -> None:
         )),
         failure(reference=evil, detail=evil),
     )  # fmt: skip
-    assert all(line.isprintable() for line in summary_lines(found))
+    assert all(line.isprintable() for line in summary_lines(found.to_json()))
 
 
 def test_what_was_not_fetched_is_said_by_who_had_it() -> None:

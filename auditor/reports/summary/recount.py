@@ -6,7 +6,7 @@ import orjson
 
 from auditor.errors import FailureKind, Stage
 from auditor.records import FailureRecord
-from auditor.reports.summary import Tally
+from auditor.reports.summary.tally import Tally
 
 
 def recount(tally: Tally, lines: bytes) -> None:

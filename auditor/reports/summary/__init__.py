@@ -1,0 +1,1 @@
+"""What a run came to, or the shares of one together."""
