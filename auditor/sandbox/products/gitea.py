@@ -1,0 +1,32 @@
+"""Gitea and Forgejo: `/api/v1/packages`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from aiohttp import web
+
+from auditor.sandbox.content import Content
+from auditor.sandbox.products.pages import linked
+from auditor.sandbox.products.routes import Routes, basic, below, routes
+from auditor.sandbox.tokens import Account
+
+
+def gitea_api(content: Content, accounts: Iterable[Account] = ()) -> Routes:
+    """Gitea: a package for each version of an image, `Link`, `X-Total-Count`."""
+
+    def packages(request: web.Request) -> web.Response:
+        owner = request.match_info["owner"]
+        entries = [
+            {
+                "owner": {"login": owner.title()},
+                "name": name.partition("/")[2],
+                "version": version,
+            }
+            for name in below(content, owner)
+            for tag, digest in sorted(content.repositories[name].tags.items())
+            for version in (tag, digest)
+        ]
+        return linked(request, entries, "limit")
+
+    return routes({"/api/v1/packages/{owner}": packages}, basic(accounts))

@@ -1,0 +1,33 @@
+"""Google's list of tags, which holds every digest of a repository."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from auditor.sandbox.content import Content, Repository
+from auditor.sandbox.products.routes import PUSHED_EPOCH, below
+
+
+def google_tags(content: Content, name: str) -> dict[str, Any]:
+    """Google's list of tags: a map of manifests, and what is below."""
+    repository = content.repositories.get(name) or Repository()
+    by_digest: dict[str, list[str]] = {digest: [] for digest in repository.manifests}
+    for tag, digest in repository.tags.items():
+        by_digest[digest].append(tag)
+    names = {one.removeprefix(f"{name}/") for one in below(content, name)}
+    return {
+        "child": sorted({one.partition("/")[0] for one in names if one}),
+        "manifest": {
+            digest: {
+                "imageSizeBytes": "1234",
+                "layerId": "",
+                "mediaType": repository.manifests[digest].media_type,
+                "tag": tags,
+                "timeCreatedMs": "0",
+                "timeUploadedMs": f"{PUSHED_EPOCH}000",
+            }
+            for digest, tags in by_digest.items()
+        },
+        "name": name,
+        "tags": sorted(repository.tags),
+    }

@@ -1,0 +1,68 @@
+"""Harbor: `/api/v2.0`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from auditor.protocol.digest_tag import is_digest_tag
+from auditor.sandbox.content import Content, Repository
+from auditor.sandbox.products.pages import linked
+from auditor.sandbox.products.routes import PUSHED, Routes, basic, below, routes
+from auditor.sandbox.tokens import Account
+
+
+def harbor_api(content: Content, accounts: Iterable[Account] = ()) -> Routes:
+    """Harbor: `Link`, `X-Total-Count`, names encoded twice, Basic."""
+
+    def repositories(request: web.Request) -> web.Response:
+        names = below(content, request.match_info.get("project", ""))
+        return linked(request, [{"name": name} for name in names], "page_size")
+
+    def artifacts(request: web.Request) -> web.Response:
+        # aiohttp has decoded once; what came encoded once only has a slash now.
+        name = unquote(request.match_info["name"])
+        repository = content.repositories.get(f"{request.match_info['project']}/{name}")
+        if repository is None or "/" in request.match_info["name"]:
+            return web.json_response({"errors": [{"code": "NOT_FOUND"}]}, status=404)
+        # What hangs on an artifact is an accessory of it and no artifact of the list.
+        accessories = {
+            digest for tag, digest in repository.tags.items() if is_digest_tag(tag)
+        }
+        entries = [
+            _artifact(repository, digest)
+            for digest in dict.fromkeys([*repository.tags.values()])
+            if digest not in accessories
+        ]
+        untagged = [
+            _artifact(repository, digest)
+            for digest in repository.manifests
+            if digest not in repository.tags.values()
+        ]
+        return linked(request, entries + untagged, "page_size")
+
+    prefix = "/api/v2.0"
+    return routes(
+        {
+            f"{prefix}/repositories": repositories,
+            f"{prefix}/projects/{{project}}/repositories": repositories,
+            f"{prefix}/projects/{{project}}/repositories/{{name}}/artifacts": artifacts,
+        },
+        basic(accounts),
+    )
+
+
+def _artifact(repository: Repository, digest: str) -> dict[str, Any]:
+    tags = [tag for tag, named in sorted(repository.tags.items()) if named == digest]
+    return {
+        "digest": digest,
+        "media_type": "application/vnd.oci.image.config.v1+json",
+        "manifest_media_type": repository.manifests[digest].media_type,
+        "size": 1234,
+        "extra_attrs": {"os": "linux", "created": PUSHED},
+        # Harbor writes null, not an empty list.
+        "tags": [{"name": tag, "push_time": PUSHED} for tag in tags] or None,
+    }
