@@ -17,8 +17,10 @@ Anything else that escapes is a bug (exit 70).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import IntEnum, StrEnum
+
+from auditor.values import dataclass
 
 
 class ExitCode(IntEnum):

@@ -6,10 +6,10 @@ renamed or dropped; what is not known is `null`, never absent.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from auditor.errors import FailureKind, Stage
+from auditor.values import dataclass
 
 SCHEMA = 1
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from auditor.errors import UsageError
 from auditor.records import SCHEMA
+from auditor.values import dataclass
 
 
 class Change(StrEnum):

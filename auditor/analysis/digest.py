@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import duckdb
@@ -15,6 +14,7 @@ from auditor.errors import UsageError
 from auditor.protocol.reference import is_digest
 from auditor.records import SCHEMA
 from auditor.safe_text import safe_text
+from auditor.values import dataclass
 
 # Rows that Python holds at once: some megabytes.
 BATCH_ROWS = 2000

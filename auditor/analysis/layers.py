@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from auditor.analysis import layers_sql as sql
@@ -18,6 +17,7 @@ from auditor.analysis.layers_sql import Group
 from auditor.analysis.named_bases_sql import NAMED_BASES
 from auditor.analysis.report_files import open_reports
 from auditor.records import SCHEMA
+from auditor.values import dataclass
 
 if TYPE_CHECKING:
     import duckdb

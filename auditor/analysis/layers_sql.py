@@ -8,10 +8,10 @@ that: all its layer lists together would take more room than the report itself.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from auditor.analysis.expressions import keep_last_lines, platform_name
+from auditor.values import dataclass
 
 # Docker stacks at most 127 layers ("max depth exceeded"), so no base image has more;
 # and a hostile manifest of 28,000 layers costs no more than this.

@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import duckdb
@@ -28,6 +27,7 @@ from auditor.analysis.report_files import (
     report_paths,
 )
 from auditor.errors import UsageError
+from auditor.values import dataclass
 
 READING_NODES = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
 ROW_FUNCTIONS = {"unnest", "range", "generate_series", "json_each", "json_tree"}

@@ -6,10 +6,10 @@ Cells are made safe here: whatever a report holds can be put into one.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
 from auditor.safe_text import safe_text
+from auditor.values import dataclass
 
 # The longest reference that can be one has some 500 characters; it must not be cut.
 MAX_CELL_CHARS = 500

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import orjson
@@ -16,6 +16,7 @@ from auditor.errors import ExitCode, FailureKind
 from auditor.pipeline.token_list import PULL, Granted
 from auditor.records import AccessState
 from auditor.safe_text import safe_text
+from auditor.values import dataclass
 
 _ACTIONS_CHARS = 300
 

@@ -10,7 +10,7 @@ username = "robot"
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from auditor.config.login import LOGIN_KEYS
 from auditor.config.mistakes import key_path, toml_key, unknown
@@ -19,6 +19,7 @@ from auditor.config.options import BY_NAME, OPTIONS
 from auditor.config.taker import Taker, Values
 from auditor.errors import ProtocolError
 from auditor.protocol.registry_name import namespace_name, registry_name
+from auditor.values import dataclass
 
 _REGISTRY = "registry"
 _SECTION = f'[{_REGISTRY}."HOST"]'

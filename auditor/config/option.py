@@ -7,11 +7,12 @@ of the field of the same name in `Settings` or `RegistrySettings`.
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, fields
 from enum import Enum, StrEnum
 
 from auditor.config.settings import RegistrySettings, Settings
 from auditor.config.values import Value
+from auditor.values import dataclass
 
 ENVIRONMENT_PREFIX = "AUDITOR_"
 

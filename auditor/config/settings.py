@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from auditor.protocol.credential import Credential
 from auditor.protocol.shard import Shard
 from auditor.secret import Secret
+from auditor.values import dataclass
 
 
 class Shape(StrEnum):

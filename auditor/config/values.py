@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 
 from auditor.errors import FailureKind, ProtocolError
@@ -20,6 +19,7 @@ from auditor.protocol.repository_pattern import ANY_DEPTH
 from auditor.protocol.shard import MAX_SHARDS, Shard, parse_shard
 from auditor.protocol.since import parse_since
 from auditor.protocol.url import check_url, origin_of
+from auditor.values import dataclass
 
 _WHOLE = Pattern(r"[+-]?[0-9]+(_[0-9]+)*")
 # POSIX.1-2024, Base Definitions 8.1, with the lower case that shells also take.

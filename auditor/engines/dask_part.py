@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from auditor.pipeline.job import open_job
 from auditor.protocol.shard import Shard
 from auditor.registry.clock import SystemClock
 from auditor.sources.inputs import items_of
+from auditor.values import dataclass
 
 log = logging.getLogger("auditor.engines")
 

@@ -13,7 +13,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,6 +27,7 @@ from auditor.engines.share import Share
 from auditor.engines.words import words_of
 from auditor.errors import ExitCode
 from auditor.protocol.shard import Shard
+from auditor.values import dataclass
 
 # A share whose process is killed (by the kernel, for its memory) is begun again so
 # often: what kills it each time is not an accident.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from auditor.engines.plan import Plan
 from auditor.errors import ExitCode
 from auditor.protocol.shard import Shard
+from auditor.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from auditor.reports.jsonl import ReportWriter
 from auditor.reports.shard_file import ShardHead
 from auditor.sources.inputs import items_of
 from auditor.sources.lists.files import STANDARD_INPUT
+from auditor.values import dataclass
 from auditor.version import __version__
 
 _SHOWN_WORDS = 5

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass
 
 from auditor.config import Settings, decisive_of_shares
 from auditor.pipeline.input_digest import InputDigest
@@ -16,6 +15,7 @@ from auditor.reports.shard_file import ShardFile
 from auditor.sources.inputs import items_of
 from auditor.sources.lists import Item
 from auditor.store.open import open_store
+from auditor.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import aclosing
-from dataclasses import dataclass
 
 import anyio
 
@@ -19,6 +18,7 @@ from auditor.protocol.list_target import ListTarget
 from auditor.protocol.repository_pattern import RepositoryPattern
 from auditor.registry.registries import Registries
 from auditor.sources.lists import Listed
+from auditor.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import anyio
@@ -21,6 +20,7 @@ import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from auditor.registry.pacing.slots import Slots
+from auditor.values import dataclass
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")

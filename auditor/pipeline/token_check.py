@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from auditor.errors import Failure
 from auditor.protocol.scope import repository_scope
 from auditor.records import Access, AccessState
 from auditor.registry.client import Registry
 from auditor.registry.plan import Scheme
 from auditor.secret import Secret
+from auditor.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

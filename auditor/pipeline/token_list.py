@@ -7,7 +7,6 @@ what was asked, and nothing is done with the token.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from dataclasses import dataclass
 
 from anyio.abc import TaskGroup
 
@@ -26,6 +25,7 @@ from auditor.registry.plan import Scheme
 from auditor.registry.registries import Registries
 from auditor.reports.listings import Listings
 from auditor.sources.lists import Item, Malformed
+from auditor.values import dataclass
 
 PULL = ("pull",)
 

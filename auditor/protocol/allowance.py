@@ -15,12 +15,12 @@ what they say is shown, and nothing follows from it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import ip_address
 
 from auditor.pattern import Pattern
 from auditor.protocol.answer import Headers
+from auditor.values import dataclass
 
 # A window of a year and a thousand million requests: more is not meant.
 MAX_REQUESTS = 10**9

@@ -11,7 +11,6 @@ Everything here is what a thing says of itself. Nothing is verified.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
 
@@ -20,6 +19,7 @@ from auditor.protocol.manifest import Descriptor, ImageManifest, Manifest
 from auditor.protocol.media_types import essence
 from auditor.protocol.schema1 import Schema1
 from auditor.records import Attachment, AttachmentKind
+from auditor.values import dataclass
 
 _SIGNATURES = (
     "application/vnd.dev.cosign.simplesigning.",

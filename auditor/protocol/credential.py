@@ -8,9 +8,8 @@ RFC 6750), which the registry itself takes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from auditor.secret import Secret
+from auditor.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

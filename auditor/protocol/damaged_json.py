@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
+
+from auditor.values import dataclass
 
 _BLANKS = " \t\r\n"
 # What fits into 64 bits; Python refuses to convert integers of 4300 digits and more.

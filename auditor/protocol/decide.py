@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from auditor.errors import Failure, FailureKind
 from auditor.protocol.answer import Answer
@@ -19,6 +19,7 @@ from auditor.protocol.backoff import (
 from auditor.protocol.challenge import Challenge, parse_challenges, preferred
 from auditor.protocol.error_body import error_sentence
 from auditor.protocol.scope import Scope, wider
+from auditor.values import dataclass
 
 # RFC 9110 section 15.5.9, RFC 6585 section 4, RFC 9110 section 15.6: a later
 # identical request may succeed.

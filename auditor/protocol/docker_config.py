@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import orjson
@@ -33,6 +33,7 @@ from auditor.protocol.registry_name import registry_name
 from auditor.protocol.token import is_bearer_token
 from auditor.safe_text import safe_text
 from auditor.secret import Secret
+from auditor.values import dataclass
 
 HUB_KEY = "https://index.docker.io/v1/"
 # What may stand after the host of a key without meaning less than the whole host.

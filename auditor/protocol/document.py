@@ -8,7 +8,6 @@ it can be absent or wrong, and our own hash is the digest.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from auditor.protocol import media_types
 from auditor.protocol.digest import check_digest, matches_digest, sha256_digest
@@ -16,6 +15,7 @@ from auditor.protocol.manifest import Manifest, parse_manifest
 from auditor.protocol.reference import is_digest
 from auditor.protocol.schema1 import Schema1
 from auditor.records import Warn, WarningCode
+from auditor.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

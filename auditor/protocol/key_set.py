@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import orjson
 from cryptography import x509
@@ -23,6 +22,7 @@ from auditor.protocol.jws import (
     libtrust_key_id,
     rfc7638_thumbprint,
 )
+from auditor.values import dataclass
 
 # RFC 7468: text between blocks is allowed and says nothing.
 _PEM_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----[^-]*-----END \1-----", re.ASCII)

@@ -9,7 +9,6 @@ to a certificate of the set.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from auditor.protocol import base64url, certificates, jws
@@ -21,6 +20,7 @@ from auditor.protocol.jws import (
 )
 from auditor.protocol.key_set import KeySet
 from auditor.protocol.token import Claims, read_claims
+from auditor.values import dataclass
 
 __all__ = [
     "KeySet",

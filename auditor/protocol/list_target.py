@@ -9,8 +9,6 @@ HOST/path-pattern:pattern    the tags that match, of the repositories that match
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from auditor.errors import FailureKind, ProtocolError
 from auditor.protocol.reference import Reference, TagPattern, parse_selector
 from auditor.protocol.registry_name import registry_name
@@ -19,6 +17,7 @@ from auditor.protocol.repository_pattern import (
     RepositoryPattern,
     is_glob,
 )
+from auditor.values import dataclass
 
 EVERYTHING = "*"
 

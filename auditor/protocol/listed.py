@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY
 from datetime import datetime
 from typing import Generic, TypeVar, overload
 
 from auditor.errors import Failure
+from auditor.values import dataclass
 
 # Sizes at which servers are known to cut a list without saying so.
 SUSPICIOUS_COUNTS = frozenset({100, 1000})

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
 from operator import itemgetter
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from auditor.protocol.json_document import check_key_case, parse_object
 from auditor.protocol.platform import PlatformSpec
 from auditor.protocol.reference import is_digest
 from auditor.protocol.schema1 import Schema1, parse_schema1
+from auditor.values import dataclass
 
 MAX_SIZE = 2**63 - 1  # descriptor.md: size is an int64
 # Docker's builder adds these annotations to the attestation manifests of an index.

@@ -6,10 +6,11 @@ that uname and Debian use, and the variants that are understood where none is sa
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.pattern import Pattern
+from auditor.values import dataclass
 
 _PART = r"[A-Za-z0-9_.-]+"
 _TEXT = Pattern(rf"({_PART})/({_PART})(?:/({_PART}))?")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TypeVar
 from urllib.parse import unquote
@@ -20,6 +19,7 @@ from auditor.pattern import Pattern
 from auditor.protocol.address import is_loopback_host
 from auditor.protocol.url import Origin, origin_of
 from auditor.secret import Secret
+from auditor.values import dataclass
 
 NONE = "none"
 

@@ -15,7 +15,7 @@ as it stands: no component can be `..`, and nothing needs percent-encoding.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from auditor.errors import FailureKind, ProtocolError
@@ -29,6 +29,7 @@ from auditor.protocol.repository_pattern import (
     is_glob,
 )
 from auditor.safe_text import safe_text
+from auditor.values import dataclass
 
 DOCKER_HUB = "docker.io"
 # Names under which people know Docker Hub. Its images have one name here.

@@ -11,10 +11,10 @@ at the end it is everything below: `team/**` is `team/app` and not `team`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from auditor.protocol import reference_grammar as grammar
+from auditor.values import dataclass
 
 ANY_DEPTH = "**"
 

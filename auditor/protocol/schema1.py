@@ -12,7 +12,6 @@ have no say.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -25,6 +24,7 @@ from auditor.protocol.pretty_signature import (
 )
 from auditor.protocol.reference import is_digest
 from auditor.protocol.signature_value import SignatureCheck
+from auditor.values import dataclass
 
 __all__ = [
     "EMPTY_LAYER",

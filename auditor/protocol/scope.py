@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from auditor.errors import ProtocolError
 from auditor.pattern import Pattern
 from auditor.safe_text import safe_text
+from auditor.values import dataclass
 
 _SCOPE = Pattern(
     r"(?P<type>[a-z0-9]+)(?:\((?P<class>[a-z0-9]+)\))?"

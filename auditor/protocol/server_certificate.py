@@ -5,10 +5,10 @@ Nothing here decides: TLS itself does (RFC 5280, RFC 9525).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from cryptography import x509
 from cryptography.x509.oid import NameOID
+
+from auditor.values import dataclass
 
 # More names than a person reads; certificates of large hosters have a hundred.
 MAX_NAMES = 100

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 
 from auditor.errors import ProtocolError
+from auditor.values import dataclass
 
 # Each share reads the whole input and lists every catalog: beyond this, that alone
 # would be most of the work.

@@ -8,11 +8,11 @@ time     := RFC 3339 date-time:                  2026-01-31T12:00:00Z
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from auditor.pattern import Pattern
 from auditor.safe_text import safe_text
+from auditor.values import dataclass
 
 _SPAN = Pattern(r"(?P<count>[0-9]{1,6})(?P<unit>[smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}

@@ -9,13 +9,14 @@ from __future__ import annotations
 import heapq
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from fnmatch import translate
 from typing import Generic, Protocol, TypeVar
 
 from auditor.protocol.digest_tag import is_digest_tag
 from auditor.protocol.repository_pattern import path_matches
 from auditor.protocol.tag_version import TagOrder, tag_order
+from auditor.values import dataclass
 
 
 class Named(Protocol):

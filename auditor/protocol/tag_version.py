@@ -20,11 +20,11 @@ The order is total, and equal only for equal tags.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import IntEnum
 
 from auditor.pattern import Pattern
 from auditor.protocol.digest_tag import is_digest_tag
+from auditor.values import dataclass
 
 # In the order of their release. Single letters as in PEP 440: 2.0a1, 2.0b2.
 _PRE_RELEASES = (

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeGuard
 from urllib.parse import urlencode
 
@@ -21,6 +20,7 @@ from auditor.errors import FailureKind, ProtocolError
 from auditor.protocol import base64url
 from auditor.records import Access, AccessState, CredentialSource
 from auditor.secret import Secret
+from auditor.values import dataclass
 
 # The specification's default, and the least that a server should ever give.
 MIN_LIFETIME_S = 60.0

@@ -7,12 +7,12 @@ encrypted), RFC 7519.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from auditor.protocol.keys import Verification
 from auditor.protocol.token import Claims
+from auditor.values import dataclass
 
 
 class Form(StrEnum):

@@ -8,12 +8,12 @@ a plain host name or a bracketed IPv6 address, visible ASCII without backslashes
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import NoReturn
 from urllib.parse import urljoin
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.safe_text import safe_url
+from auditor.values import dataclass
 
 _ORIGIN = re.compile(
     r"(?P<scheme>https?)://"

@@ -10,7 +10,6 @@ storages refuse HEAD to a URL that was signed for GET: then one byte is asked fo
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.protocol.answer import Answer
@@ -19,6 +18,7 @@ from auditor.protocol.decide import failure_of
 from auditor.protocol.realm import origin_of
 from auditor.registry.access.authorization import Authorizer
 from auditor.registry.exchange import Exchange, RequestKind
+from auditor.values import dataclass
 
 _HEAD = {"Accept": "*/*"}
 _FIRST_BYTE = {"Accept": "*/*", "Range": "bytes=0-0"}

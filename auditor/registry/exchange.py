@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 from typing import assert_never
 
@@ -32,6 +32,7 @@ from auditor.registry.pacing.politeness import Politeness
 from auditor.registry.pacing.retry_budget import RetryBudget
 from auditor.registry.pacing.unanswered import Unanswered
 from auditor.safe_text import safe_url
+from auditor.values import dataclass
 
 # What a probe is answered is a few sentences, or a token.
 MAX_PROBE_BYTES = 64 * 1024

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from auditor.config import RegistrySettings
 from auditor.registry.clock import Clock
 from auditor.registry.exchange import Exchange, RequestCounts, Witness, prober
@@ -16,6 +14,7 @@ from auditor.registry.pacing.quota import Quota
 from auditor.registry.pacing.ration import Ration
 from auditor.registry.pacing.retry_budget import RetryBudget
 from auditor.registry.pacing.unanswered import Unanswered
+from auditor.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ configuration does. After that no request is sent that is known to be answered 4
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from urllib.parse import urlsplit
 
@@ -18,6 +18,7 @@ from auditor.protocol.url import origin_of
 from auditor.registry.clock import Clock
 from auditor.registry.exchange import Exchange, RequestKind
 from auditor.registry.single_flight import SingleFlight
+from auditor.values import dataclass
 
 # A 401 has a few sentences for a body.
 MAX_PING_BYTES = 64 * 1024

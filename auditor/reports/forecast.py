@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from auditor.protocol.allowance import Allowance
@@ -13,6 +13,7 @@ from auditor.records import SCHEMA
 from auditor.reports.listing_words import listing_lines
 from auditor.reports.listings import Listings
 from auditor.safe_text import safe_text
+from auditor.values import dataclass
 
 # Scopes of one registry that are named: more is said by the repositories' number.
 MAX_SCOPES = 100

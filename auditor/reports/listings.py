@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, field, fields, replace
 from enum import StrEnum
 from typing import Any, Self, overload
 
 from auditor.errors import FailureKind
 from auditor.protocol.listed import SUSPICIOUS_COUNTS
+from auditor.values import dataclass
 
 # Listings of a kind that are kept one by one, ordinary and remarkable ones: half a
 # megabyte each. A registry of 100,000 repositories can have as many that are denied.

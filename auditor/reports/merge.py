@@ -10,7 +10,6 @@ import heapq
 import resource
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
-from dataclasses import dataclass
 from itertools import chain, pairwise
 from typing import BinaryIO
 
@@ -19,6 +18,7 @@ import orjson
 from auditor.config import Order, Shape
 from auditor.errors import UsageError
 from auditor.reports.shard_file import SUFFIX, ShardHead, Turn, runs
+from auditor.values import dataclass
 
 # As many missing shares as are named one by one.
 _SHOWN = 10

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ from auditor.errors import FailureKind
 from auditor.records import WarningCode
 from auditor.reports.listings import ListKind, ListState
 from auditor.safe_text import safe_text
+from auditor.values import dataclass
 from auditor.version import __version__
 
 # Registries decide these names, and each value is a time series for ever: the usual

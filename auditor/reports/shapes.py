@@ -8,7 +8,7 @@ a platform without a layer, still has a line with nulls, so that no reference is
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from operator import attrgetter
 
 import orjson
@@ -23,6 +23,7 @@ from auditor.records import (
     Platform,
     Record,
 )
+from auditor.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

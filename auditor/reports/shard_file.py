@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -21,6 +20,7 @@ from auditor.config import Order
 from auditor.errors import OutputError, UsageError
 from auditor.protocol.shard import Shard
 from auditor.records import SCHEMA
+from auditor.values import dataclass
 from auditor.version import __version__
 
 SUFFIX = ".shard"

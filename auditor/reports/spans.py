@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import BinaryIO
 
 import orjson
+
+from auditor.values import dataclass
 
 # Longer than a line of this program: an image has some hundred thousand layers at most
 # (4 MiB of manifest), each told in some 200 bytes.

@@ -7,7 +7,6 @@ Distribution docs, "Configuring a registry: auth", and the challenges of its
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Protocol
 
 from aiohttp import web
@@ -20,6 +19,7 @@ from auditor.sandbox.tokens import (
     split_scope,
     unauthorized,
 )
+from auditor.values import dataclass
 
 
 class Access(Protocol):

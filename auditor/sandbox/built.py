@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ import orjson
 
 from auditor.records import Layer
 from auditor.sandbox.truth import Truth
+from auditor.values import dataclass
 
 
 class Family(Enum):

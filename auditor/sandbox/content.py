@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from auditor.sandbox.built import Blob, BuiltImage, BuiltManifest, Placed
+from auditor.values import dataclass
 
 
 @dataclass(slots=True)

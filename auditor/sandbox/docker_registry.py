@@ -15,12 +15,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from auditor.sandbox.server import HOST
 from auditor.sandbox.tokens import TokenService
+from auditor.values import dataclass
 
 PROGRAM = "docker-registry"
 # It listens some 50 ms after its start; a loaded machine may take a hundred times that.

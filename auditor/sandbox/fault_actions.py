@@ -9,11 +9,13 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol, TypeAlias
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
+
+from auditor.values import dataclass
 
 Headers: TypeAlias = Mapping[str, str | None]
 

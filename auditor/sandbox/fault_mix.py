@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
 
 from auditor.sandbox.fault_actions import (
@@ -22,6 +22,7 @@ from auditor.sandbox.fault_actions import (
     Edit,
     Truncate,
 )
+from auditor.values import dataclass
 
 Weighted: TypeAlias = tuple[Action, int]
 

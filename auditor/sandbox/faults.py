@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from fnmatch import fnmatchcase
 from itertools import accumulate, count
 
@@ -28,6 +28,7 @@ from multidict import CIMultiDictProxy
 
 from auditor.sandbox.fault_actions import Action, Pass
 from auditor.sandbox.fault_mix import Mix
+from auditor.values import dataclass
 
 
 @dataclass(slots=True, kw_only=True)

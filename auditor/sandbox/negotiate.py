@@ -8,12 +8,12 @@ layers; there are none here, and what it answers then is MANIFEST_INVALID.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import orjson
 
 from auditor.sandbox.built import BuiltManifest, Family
 from auditor.sandbox.content import Repository
+from auditor.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 
 import orjson
@@ -16,6 +15,7 @@ import orjson
 from auditor.records import Layer
 from auditor.sandbox.built import BuiltImage, Placed
 from auditor.sandbox.images import image, index, layer
+from auditor.values import dataclass
 
 # What an image is built on, told from the words of its tags. The order is that of
 # the search: `alpine` before `slim`, Windows flavours before all.

@@ -9,7 +9,6 @@ answered with its linux/amd64 child and that child's digest.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -20,6 +19,7 @@ from auditor.sandbox.access import Access, Open
 from auditor.sandbox.built import BuiltManifest, Family, manifest_descriptor
 from auditor.sandbox.content import Content, Repository
 from auditor.sandbox.negotiate import Refusal, accepted_types, negotiate
+from auditor.values import dataclass
 
 # OCI distribution spec 1.1, "Pulling manifests": <name>, here with upper case let
 # through to be refused by what is stored.

@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from auditor.sandbox.built import Placed
+from auditor.values import dataclass
 
 
 @dataclass(slots=True, kw_only=True)

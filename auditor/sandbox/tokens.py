@@ -14,7 +14,7 @@ import base64
 import binascii
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any
@@ -23,6 +23,7 @@ import jwt
 from aiohttp import web
 
 from auditor.sandbox.signing import SigningKey
+from auditor.values import dataclass
 
 TOKEN_PATHS = ("/token", "/auth/token", "/auth/v2/token/", "/service/token")
 ANONYMOUS = ""

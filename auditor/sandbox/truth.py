@@ -8,10 +8,11 @@ are the report's value types (`auditor.records`), so that they compare with `==`
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Literal
 
 from auditor.records import Attachment, Layer, Platform
+from auditor.values import dataclass
 
 ImageConfig = Literal["auto", "always", "never"]
 

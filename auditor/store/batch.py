@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from auditor.store.coding import key_of, mark_of, pack, said_to_row
 from auditor.store.prune import prune, used_bytes
+from auditor.values import dataclass
 
 Place = tuple[str, str]  # registry, repository ('': the registry itself)
 

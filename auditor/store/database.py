@@ -7,10 +7,10 @@ import os
 import sqlite3
 import stat
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from auditor.store.schema import APPLICATION_ID, FORMAT, TABLES
+from auditor.values import dataclass
 
 # A transaction takes milliseconds: who waits for so long waits for a stopped process.
 BUSY_S = 30.0

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,6 +18,7 @@ from typing import Self
 from auditor.store.batch import Content, Held, HostNotes, SeenTag
 from auditor.store.coding import digest_of, key_of, mark_of, said_of_row, unpack
 from auditor.store.storage import Storage
+from auditor.values import dataclass
 
 log = logging.getLogger("auditor.store")
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from auditor.store.coding import mark_of, unpack
 from auditor.store.database import StoreError, is_corrupt
 from auditor.store.prune import used_bytes
+from auditor.values import dataclass
 
 # Rows that are read at a time: a long look would keep SQLite from tidying up what
 # other processes write meanwhile.

@@ -10,10 +10,10 @@ import queue
 import sqlite3
 import threading
 from collections import deque
-from dataclasses import dataclass
 from typing import Protocol
 
 from auditor.store.batch import Batch, Tables
+from auditor.values import dataclass
 
 # After three times `BUSY_S` a batch is given up: content that is not stored is fetched
 # again some day, and that is all.

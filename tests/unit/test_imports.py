@@ -14,7 +14,9 @@ import pytest
 import auditor
 
 ROOT = Path(auditor.__file__).parent
-LEAVES = frozenset({"errors", "records", "secret", "safe_text", "version", "pattern"})
+LEAVES = frozenset(
+    {"errors", "records", "secret", "safe_text", "version", "pattern", "values"}
+)
 # What each part may import of the others; itself and the leaves always.
 ALLOWED: dict[str, frozenset[str]] = {
     **dict.fromkeys(LEAVES, frozenset()),
@@ -66,12 +68,13 @@ ALLOWED: dict[str, frozenset[str]] = {
 }
 # A leaf sees leaves only where it has to.
 ALLOWED_LEAVES = {
-    "errors": frozenset[str](),
+    "values": frozenset[str](),
+    "errors": frozenset({"values"}),
     "secret": frozenset[str](),
     "safe_text": frozenset[str](),
     "version": frozenset[str](),
     "pattern": frozenset[str](),
-    "records": frozenset({"errors"}),
+    "records": frozenset({"errors", "values"}),
 }
 IMPURE = frozenset(
     {
@@ -123,6 +126,12 @@ def test_imports_point_one_way(path: Path) -> None:
     }
     leaves = ALLOWED_LEAVES.get(part, LEAVES)
     assert seen - {part} <= ALLOWED[part] | leaves
+
+
+@pytest.mark.parametrize("path", _files(), ids=_name)
+def test_dataclasses_are_those_that_are_quick_to_define(path: Path) -> None:
+    if _part(path) != "values":
+        assert "dataclasses.dataclass" not in _imports(path), "see auditor/values.py"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "protocol").rglob("*.py")), ids=_name)

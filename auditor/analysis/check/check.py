@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from auditor.config.values import Value
+from auditor.values import dataclass
 
 # Whether a row of `subject.SUBJECTS` can run: an artifact (a Helm chart, say) has no
 # architectures, and no config with labels or a user.

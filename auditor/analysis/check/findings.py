@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
 
@@ -11,6 +10,7 @@ import duckdb
 
 from auditor.analysis.check.policy import Policy, Rule, Severity, Unknown, Waiver
 from auditor.safe_text import safe_text
+from auditor.values import dataclass
 
 # Rows fetched at once: a few MB of Python objects.
 _BATCH_ROWS = 10_000

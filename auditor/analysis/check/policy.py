@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 
 from auditor.analysis.check.check import Check, Subject
+from auditor.values import dataclass
 
 
 class Severity(StrEnum):

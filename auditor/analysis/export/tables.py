@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import duckdb
 
 from auditor.analysis.formula import neutral_sql
+from auditor.values import dataclass
 
 SELECTS = {
     "images": "SELECT * EXCLUDE (platforms) FROM images",

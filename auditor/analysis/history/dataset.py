@@ -13,7 +13,6 @@ program that reads Hive partitions can read them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -23,6 +22,7 @@ from auditor.analysis.export.destination import whole_files
 from auditor.analysis.export.writers import copy_parquet
 from auditor.analysis.report_files import open_reports
 from auditor.errors import UsageError
+from auditor.values import dataclass
 
 # Of a reference that is there twice, the latest record counts. In the order of the
 # references, `show` reads a few row groups of each file.

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from auditor.analysis.html.lines import Lines
+from auditor.values import dataclass
 
 # Upper ends in days; the last bucket before "no real date" has none.
 _BUCKETS: tuple[tuple[str, int], ...] = (

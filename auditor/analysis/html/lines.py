@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from auditor.analysis.expressions import keep_last_lines
 from auditor.analysis.html.rows import Rows
 from auditor.analysis.report_files import open_reports
 from auditor.errors import Blame, FailureKind
+from auditor.values import dataclass
 
 if TYPE_CHECKING:
     import duckdb

@@ -10,12 +10,12 @@ not signed, SBOM, none, provenance, none. What repeats stands once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from auditor.analysis.html.embed import script_json
 from auditor.analysis.html.lines import Lines
 from auditor.safe_text import safe_text
+from auditor.values import dataclass
 
 # What a browser on a phone still sorts at once, and what keeps the page below 5 MB.
 MAX_ROWS = 20_000

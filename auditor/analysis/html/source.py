@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from auditor.analysis.report_files import report_paths
 from auditor.errors import UsageError
+from auditor.values import dataclass
 
 # More files than a person compares by eye; the digest over all of them says the rest.
 MAX_FILES_NAMED = 50

@@ -8,7 +8,7 @@ repositories are too many and too small for that, namespaces take their place.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from auditor.analysis.html.rows import Rows
 from auditor.analysis.html.treemap import Box, squarify
@@ -22,6 +22,7 @@ from auditor.analysis.layers import (
 )
 from auditor.analysis.layers_sql import Group
 from auditor.safe_text import safe_text
+from auditor.values import dataclass
 
 MAX_REPOSITORIES = 300
 MAX_LAYERS = 50

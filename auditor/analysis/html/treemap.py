@@ -7,7 +7,8 @@ filled along the shorter side for as long as that makes their tiles more square.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from auditor.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,11 +5,10 @@ That something is attached is not to say that it is valid: nobody checked it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from auditor.analysis.html.lines import Lines
 from auditor.analysis.html.matrix import Cell, cell
 from auditor.analysis.html.rows import Rows
+from auditor.values import dataclass
 
 MAX_REPOSITORIES = 300
 MAX_LABELS = 50

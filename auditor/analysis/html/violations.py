@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from auditor.analysis.check.policy import Severity
 from auditor.analysis.check.policy_file import load_policy
 from auditor.analysis.check.run import checked
 from auditor.analysis.html.rows import Rows
+from auditor.values import dataclass
 
 # What a person works through in a day; the rules are counted over all.
 MAX_VIOLATIONS = 1000

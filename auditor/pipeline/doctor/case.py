@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
 from auditor.config import Settings
@@ -14,6 +13,7 @@ from auditor.protocol.reference import Reference
 from auditor.registry.client import Registry
 from auditor.registry.clock import Clock
 from auditor.registry.exchange import RequestKind
+from auditor.values import dataclass
 
 
 class Heard:

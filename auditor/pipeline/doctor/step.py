@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from auditor.safe_text import safe_text
+from auditor.values import dataclass
 
 
 class StepName(StrEnum):

@@ -7,7 +7,6 @@ of any size takes the same memory.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
 
 import anyio
 from anyio.abc import TaskGroup
@@ -34,6 +33,7 @@ from auditor.registry.lists.lister import Entry, Page
 from auditor.registry.registries import Registries
 from auditor.reports.listings import Listing
 from auditor.sources.lists import Item, Listed
+from auditor.values import dataclass
 
 # Selectors looked at ahead of the workers; as many listings run at once, which is
 # what one registry is sent at once by default.

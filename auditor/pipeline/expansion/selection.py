@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 
 from auditor.config import Settings
@@ -10,6 +10,7 @@ from auditor.protocol.since import is_too_old, parse_since, read_time
 from auditor.protocol.tag_filter import Newest, TagFilter
 from auditor.records import ImageRecord
 from auditor.registry.lists.lister import ListedTag
+from auditor.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from auditor.errors import Failure
@@ -13,6 +11,7 @@ from auditor.protocol.repository_pattern import RepositoryPattern
 from auditor.registry.lists.lister import ListedTag, Page
 from auditor.reports.listings import Listing
 from auditor.sources.lists import Item
+from auditor.values import dataclass
 
 TagPage = Page[ListedTag] | Failure
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 from auditor.protocol.attachments import Claim, claims_of
 from auditor.records import Attachment
+from auditor.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

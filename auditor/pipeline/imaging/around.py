@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from auditor.config import AttachmentMode
 from auditor.pipeline.imaging.answers import UNKNOWN, Answers
 from auditor.pipeline.imaging.attached import Attached
@@ -13,6 +11,7 @@ from auditor.pipeline.imaging.shared import SharedContent
 from auditor.pipeline.imaging.wanted import Wanted
 from auditor.records import Attachment, Warn
 from auditor.registry.client import Registry
+from auditor.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from auditor.errors import Failure, FailureKind, ProtocolError
 from auditor.pipeline.concurrently import concurrently
@@ -19,6 +19,7 @@ from auditor.protocol.manifest import Index
 from auditor.records import Attachment, AttachmentKind, Warn, WarningCode
 from auditor.registry.client import Registry
 from auditor.registry.single_flight import SingleFlight
+from auditor.values import dataclass
 
 # Subjects of one image that are asked about at once; the host's slots are the limit.
 AT_ONCE = 16

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from auditor.pipeline.imaging.answers import UNKNOWN, Answers
 from auditor.protocol.attachments import of_descriptor
@@ -24,6 +23,7 @@ from auditor.records import (
     Warn,
     WarningCode,
 )
+from auditor.values import dataclass
 
 _BASE_NAME = "org.opencontainers.image.base.name"
 _BASE = "org.opencontainers.image.base.digest"

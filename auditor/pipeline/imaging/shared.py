@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import TypeVar, cast
 
 from auditor.errors import Failure, ProtocolError, Stage
@@ -23,6 +22,7 @@ from auditor.registry.clock import Clock
 from auditor.registry.single_flight import SingleFlight
 from auditor.store.batch import Held
 from auditor.store.digest_store import DigestStore
+from auditor.values import dataclass
 
 # Parsed documents and configs at hand, some 5 KB each with ten layers: 5 MB. What
 # falls out is read from the store again.

@@ -9,7 +9,6 @@ the products' documentation, and the challenges that docs/registries.md has test
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from auditor.protocol.answer import Headers
@@ -20,6 +19,7 @@ from auditor.protocol.products.harbor import Harbor
 from auditor.protocol.products.product import Product
 from auditor.protocol.reference import DOCKER_HUB
 from auditor.protocol.url import origin_of
+from auditor.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

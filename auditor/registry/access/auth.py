@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.protocol.challenge import Challenge
@@ -18,6 +18,7 @@ from auditor.registry.access.token_service import TokenService, basic_header
 from auditor.registry.access.tokens import MAX_TOKENS, HeldToken, TokenKey, TokenStore
 from auditor.registry.clock import Clock
 from auditor.registry.plan import HostPlan, Plan, Scheme
+from auditor.values import dataclass
 
 # Helpers of cloud providers give passwords that last an hour, some of which is gone;
 # one that has less than five minutes left is given by none that is known.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from auditor.errors import Failure
@@ -11,6 +10,7 @@ from auditor.protocol.scope import Scope
 from auditor.records import Access, AccessState
 from auditor.registry.access.login_trial import LoginTrial
 from auditor.registry.access.tokens import HeldToken, TokenKey
+from auditor.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

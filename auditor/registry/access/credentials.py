@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Self, assert_never
 
 from auditor.config import RegistrySettings, Settings
@@ -25,6 +24,7 @@ from auditor.protocol.docker_config import (
 from auditor.records import CredentialSource
 from auditor.registry.access.auth_files import read_auth_files
 from auditor.registry.access.credential_helper import HelperRunner
+from auditor.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

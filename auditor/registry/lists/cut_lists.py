@@ -9,13 +9,14 @@ that does not know the parameter begins again, and it stays unknown.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import Generic
 
 from auditor.errors import Failure, ProtocolError
 from auditor.protocol.answer import Answer
 from auditor.protocol.listed import SUSPICIOUS_COUNTS, Entry, Reading
+from auditor.values import dataclass
 
 # Gives the answer that lists what comes after an entry.
 After = Callable[[str], Awaitable[Answer | Failure]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,6 +15,7 @@ from auditor.registry.access.authorization import Authorizer
 from auditor.registry.exchange import Exchange, RequestKind
 from auditor.registry.lists.lister import Page
 from auditor.registry.lists.paging import pages
+from auditor.values import dataclass
 
 # A page of 1,000 tags of at most 128 characters is 132 KB. Some registries ignore
 # `n` and send a whole list: a million tags fit in this.

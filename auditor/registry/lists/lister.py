@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Generic, Protocol
 
 from auditor.errors import Failure
 from auditor.protocol.listed import Entry, ListedTag
+from auditor.values import dataclass
 
 __all__ = ["Entry", "ListedTag", "Lister", "Page"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -37,6 +37,7 @@ from auditor.registry.network.transport_failures import (
     too_large,
 )
 from auditor.safe_text import safe_text, safe_url
+from auditor.values import dataclass
 
 log = logging.getLogger("auditor.http")
 

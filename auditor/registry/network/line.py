@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
 import aiohappyeyeballs
@@ -21,6 +21,7 @@ from auditor.registry.network.http1.dialer import Dialer
 from auditor.registry.network.timeouts import Timeouts
 from auditor.registry.network.tls import TlsFiles, tls_context
 from auditor.registry.network.transport_failures import failure_of
+from auditor.values import dataclass
 
 Result = TypeVar("Result")
 

@@ -6,12 +6,13 @@ import functools
 import logging
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
 from auditor.config import RegistrySettings
 from auditor.errors import UsageError
+from auditor.values import dataclass
 
 log = logging.getLogger("auditor.registry")
 

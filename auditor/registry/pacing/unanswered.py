@@ -11,11 +11,12 @@ after `DEAD_S` they are asked for again, and the first answer is the end of it.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from auditor.errors import Failure, FailureKind
 from auditor.registry.clock import Clock
 from auditor.registry.pacing.breaker import DEAD_S
+from auditor.values import dataclass
 
 log = logging.getLogger("auditor.registry")
 

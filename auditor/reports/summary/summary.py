@@ -8,7 +8,7 @@ lines for a person (`words.py`) and the metrics follow it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Any
 
 from auditor.protocol.allowance import Allowance
@@ -16,6 +16,7 @@ from auditor.records import SCHEMA, FailureRecord
 from auditor.reports.listings import Listings
 from auditor.reports.summary import shares
 from auditor.reports.summary.tally import Tally
+from auditor.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from auditor.errors import FailureKind
 from auditor.records import FailureRecord, Record
+from auditor.values import dataclass
 
 # Go knows some fifty platforms. A registry may name what it likes, a new one in each
 # image, and memory must not grow with images.

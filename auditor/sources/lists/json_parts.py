@@ -8,7 +8,6 @@ so that a brace alone on a line, as deep as the items are, begins or ends one of
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -16,6 +15,7 @@ import orjson
 from auditor.errors import UsageError
 from auditor.sources.lists.kubernetes import is_kubernetes
 from auditor.sources.lists.whole_text import WholeText
+from auditor.values import dataclass
 
 _ITEMS = '"items": ['
 _ENDS = " \t\r"

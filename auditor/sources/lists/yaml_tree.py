@@ -7,11 +7,12 @@ counted as often as it is meant, so that a few lines cannot mean a billion value
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from auditor.errors import UsageError
 from auditor.safe_text import safe_text
+from auditor.values import dataclass
 
 # Some 100 MB of texts and dictionaries: four thousand pods of 250 values.
 MAX_VALUES = 1_000_000
