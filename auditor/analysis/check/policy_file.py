@@ -13,7 +13,7 @@ from auditor.analysis.check.source_lines import source_lines
 from auditor.analysis.check.values import DATE, PATTERNS, REASON, SEVERITY, UNKNOWN
 from auditor.config import read_toml
 from auditor.config.mistakes import Mistakes, toml_key, unknown
-from auditor.config.values import Value
+from auditor.config.values.value import Value
 from auditor.safe_text import safe_text
 
 Place = tuple[str | int, ...]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from auditor.config.option import Group, Option, Where
-from auditor.config.values import PATH, REFERENCE, several
+from auditor.config.values.texts import PATH, REFERENCE
+from auditor.config.values.value import several
 
 INPUT: tuple[Option, ...] = (
     Option(

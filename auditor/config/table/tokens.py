@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from auditor.config.option import Group, Option, Where
-from auditor.config.values import HOST, PATH, TEXT, URL, several
+from auditor.config.values.texts import HOST, PATH, TEXT, URL
+from auditor.config.values.value import several
 
 TOKENS: tuple[Option, ...] = (
     Option(

@@ -1,0 +1,1 @@
+"""Kinds of option values, for the table of options and for policies."""
