@@ -288,7 +288,7 @@ async def test_what_another_version_began_is_kept_and_the_run_begins_anew(
     output = tmp_path / "out"
     async with _stopped(output) as here:
         left = beside(output)["out.partial"]
-        monkeypatch.setattr("auditor.reports.report.__version__", "99.0")
+        monkeypatch.setattr("auditor.reports.unfinished.__version__", "99.0")
         asked = here.ref("team/app:*")
         settings = here.settings(asked, output=str(output), resume=True)
         said: list[str] = []
