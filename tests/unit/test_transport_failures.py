@@ -18,10 +18,8 @@ from auditor.errors import Failure, FailureKind
 from auditor.protocol.answer import Answer
 from auditor.protocol.realm import origin_of
 from auditor.registry.network.http1 import errors
-from auditor.registry.network.library_client import (
-    RefusedAddressError,
-    failure_of_exception,
-)
+from auditor.registry.network.library.failures import failure_of_exception
+from auditor.registry.network.library.resolver import RefusedAddressError
 from auditor.registry.network.timeouts import Timeouts
 from auditor.registry.network.transport import Transport
 

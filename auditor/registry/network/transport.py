@@ -39,7 +39,7 @@ from auditor.registry.network.transport_failures import (
 from auditor.safe_text import safe_url
 
 if TYPE_CHECKING:
-    from auditor.registry.network.library_client import LibraryClient
+    from auditor.registry.network.library.client import LibraryClient
 
 log = logging.getLogger("auditor.http")
 
@@ -129,7 +129,7 @@ class Transport:
 
     def _by_library(self) -> LibraryClient:
         if self._library is None:
-            from auditor.registry.network.library_client import LibraryClient  # noqa: PLC0415
+            from auditor.registry.network.library.client import LibraryClient  # noqa: PLC0415
 
             self._library = LibraryClient(
                 origin=self._origin,

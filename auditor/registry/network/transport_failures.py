@@ -1,6 +1,6 @@
 """What an exception between a request and its answer means for a reference.
 
-Those of http1, of asyncio and of sockets; `library_client` says it of aiohttp's.
+Those of http1, of asyncio and of sockets; `library/failures.py` says it of aiohttp's.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """aiohttp, for everything but the registry's own origin: hosts that a registry names,
-proxies, requests with a body. The only module that imports its client.
+proxies, requests with a body.
 
 It is imported when it is needed: many an audit never does, and it takes 0.1 s.
 """
@@ -14,66 +14,32 @@ from typing import Any
 
 import aiohttp
 import yarl
-from aiohttp.abc import ResolveResult
 
 from auditor.errors import Failure, FailureKind
 from auditor.protocol.answer import Answer
 from auditor.protocol.proxy import BrokenProxy, Choice, Proxies, Proxy
 from auditor.protocol.realm import (
     Origin,
-    address_refusal,
     is_loopback_host,
     origin_of,
 )
 from auditor.registry.common import DNS_CACHE_S, FIELDS, KEEPALIVE_S, MAX_ERROR_BYTES
+from auditor.registry.network.library.failures import failure_of_exception
+from auditor.registry.network.library.resolver import (
+    GuardedResolver,
+    RefusedAddressError,
+)
 from auditor.registry.network.timeouts import Timeouts
 from auditor.registry.network.tls import TlsFiles, tls_context
 from auditor.registry.network.transport_failures import (
     PERHAPS_MTLS,
-    failure_of,
     is_cut_off,
-    reason_of,
-    tls_detail,
     too_large,
 )
-from auditor.safe_text import safe_text, safe_url
+from auditor.safe_text import safe_url
 from auditor.values import dataclass
 
 log = logging.getLogger("auditor.http")
-
-
-class RefusedAddressError(OSError):
-    """A name resolved to an address that no registry may send us to."""
-
-
-class _GuardedResolver(aiohttp.abc.AbstractResolver):
-    """Resolves names that a registry named; checked here, after the resolution and
-    before the connection, because a name can mean another address each time."""
-
-    def __init__(
-        self, *, registry_is_loopback: bool, allowed_hosts: frozenset[str]
-    ) -> None:
-        self._resolver = aiohttp.DefaultResolver()
-        self._registry_is_loopback = registry_is_loopback
-        self._allowed_hosts = allowed_hosts
-
-    async def resolve(
-        self, host: str, port: int = 0, family: int = 0
-    ) -> list[ResolveResult]:
-        found = await self._resolver.resolve(host, port, family)  # type: ignore[arg-type]
-        for result in () if host in self._allowed_hosts else found:
-            refusal = address_refusal(
-                result["host"], registry_is_loopback=self._registry_is_loopback
-            )
-            if refusal:
-                raise RefusedAddressError(
-                    f"{host} resolves to {refusal}"
-                    " (realm_hosts in the configuration allows a host)"
-                )
-        return found
-
-    async def close(self) -> None:
-        await self._resolver.close()
 
 
 class LibraryClient:
@@ -150,8 +116,8 @@ class LibraryClient:
             self._own = self._session(None)
         return self._own
 
-    def _guard(self) -> _GuardedResolver:
-        return _GuardedResolver(
+    def _guard(self) -> GuardedResolver:
+        return GuardedResolver(
             registry_is_loopback=is_loopback_host(self._origin.host),
             allowed_hosts=self._allowed_hosts,
         )
@@ -298,77 +264,3 @@ async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes | Non
             return None
         chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-def failure_of_exception(
-    error: Exception, url: str, timeouts: Timeouts, proxy: Proxy | None = None
-) -> Failure:
-    """The failure that an exception of the library, or of what it uses, means."""
-    if isinstance(error, RefusedAddressError):
-        return _refused_address(error, url)
-    where = _where(error, url, proxy)
-    cause = getattr(error, "os_error", None) or error.__cause__
-    if isinstance(cause, RefusedAddressError):
-        return _refused_address(cause, url)
-    if not isinstance(error, aiohttp.ClientError):
-        return failure_of(error, where, timeouts)
-    kind, detail = _meaning(error, where, reason_of(cause or error), timeouts)
-    return Failure(kind=kind, detail=detail)
-
-
-def _meaning(
-    error: aiohttp.ClientError, where: str, reason: str, timeouts: Timeouts
-) -> tuple[FailureKind, str]:
-    # Order matters: aiohttp's classes inherit from several of the others.
-    match error:
-        case aiohttp.ConnectionTimeoutError():
-            kind = FailureKind.TIMEOUT
-            detail = f"no connection to {where} within {timeouts.connect_s:g} s"
-        case aiohttp.SocketTimeoutError():
-            kind, detail = (
-                FailureKind.TIMEOUT,
-                f"{where} was silent for {timeouts.read_s:g} s",
-            )
-        case TimeoutError():
-            kind = FailureKind.TIMEOUT
-            detail = f"{where} took longer than {timeouts.request_s:g} s to answer"
-        case aiohttp.ClientConnectorDNSError():
-            kind = FailureKind.DNS
-            detail = f"the name in {where} does not resolve: {reason}"
-        case aiohttp.ClientSSLError() | ssl.SSLError():
-            kind, detail = FailureKind.TLS, tls_detail(where, error)
-        case aiohttp.ClientConnectorError():
-            kind, detail = FailureKind.CONNECT, f"no connection to {where}: {reason}"
-        case aiohttp.ClientPayloadError():
-            kind = FailureKind.CONNECT
-            detail = f"the answer of {where} broke off before its end"
-        case aiohttp.ServerDisconnectedError():
-            kind = FailureKind.CONNECT
-            detail = f"{where} closed the connection unanswered"
-        case aiohttp.ClientResponseError():
-            kind = FailureKind.PROTOCOL_VIOLATION
-            # What follows the colon quotes the answer, which may hold a secret.
-            reason = safe_text(error.message.partition(":")[0], 80)
-            detail = f"{where} did not answer in HTTP: {reason}"
-        case OSError() | aiohttp.ClientConnectionError():
-            kind = FailureKind.CONNECT
-            detail = f"the connection to {where} broke: {reason}"
-        case _:
-            kind = FailureKind.PROTOCOL_VIOLATION
-            detail = f"{where} cannot be asked: {type(error).__name__}"
-    return kind, detail
-
-
-def _where(error: Exception, url: str, proxy: Proxy | None) -> str:
-    """Who was not reached, or did not answer."""
-    if proxy is None:
-        return safe_url(url)
-    if isinstance(
-        error, (aiohttp.ClientConnectorDNSError, aiohttp.ClientProxyConnectionError)
-    ):
-        return f"the proxy {proxy}"
-    return f"{safe_url(url)} through the proxy {proxy}"
-
-
-def _refused_address(error: BaseException, url: str) -> Failure:
-    return Failure(kind=FailureKind.REALM_REFUSED, detail=f"{safe_url(url)}: {error}")

@@ -1,0 +1,1 @@
+"""aiohttp: the only place that imports its client, loaded when it is needed."""
