@@ -57,8 +57,12 @@ class Kept:
         self._database = sqlite3.connect(
             "", isolation_level=None, check_same_thread=False
         )
-        for statement in _TABLES:
-            self._do(statement)
+        try:
+            for statement in _TABLES:
+                self._do(statement)
+        except OutputError:
+            self.close()
+            raise
         self._position = 0
         self._made = 0
         self.count = 0

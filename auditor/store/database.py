@@ -7,6 +7,7 @@ import os
 import sqlite3
 import stat
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from auditor.store.schema import APPLICATION_ID, FORMAT, TABLES
@@ -72,10 +73,11 @@ def open_private() -> sqlite3.Connection:
     """A database that nobody else sees. SQLite deletes its file as it makes it, so
     that nothing is left of it however the process ends."""
     connection = _connect("", BUSY_S)
-    connection.execute("PRAGMA journal_mode = OFF")
-    connection.execute("PRAGMA synchronous = OFF")
-    for table in TABLES:
-        connection.execute(table)
+    with _closed_on_error(connection):
+        connection.execute("PRAGMA journal_mode = OFF")
+        connection.execute("PRAGMA synchronous = OFF")
+        for table in TABLES:
+            connection.execute(table)
     return connection
 
 
@@ -86,13 +88,10 @@ def open_existing(path: Path) -> sqlite3.Connection:
             raise StoreError(f"{path}: not a regular file")
         _refuse_links(path)
         connection = _connect(str(path), BUSY_S)
-        try:
+        with _closed_on_error(connection):
             application = _number(connection, "application_id")
             version = _number(connection, "user_version")
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        except BaseException:
-            connection.close()
-            raise
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror or error}") from None
     except sqlite3.Error as error:
@@ -216,8 +215,20 @@ def _connect(name: str, busy_s: float) -> sqlite3.Connection:
     connection = sqlite3.connect(
         name, timeout=busy_s, isolation_level=None, check_same_thread=False
     )
-    connection.execute(_CACHE)
+    # That it is no database shows in the first statement.
+    with _closed_on_error(connection):
+        connection.execute(_CACHE)
     return connection
+
+
+@contextlib.contextmanager
+def _closed_on_error(connection: sqlite3.Connection) -> Iterator[None]:
+    """From Python 3.13 on, a connection that nobody closed is a `ResourceWarning`."""
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
 
 
 def _is_ours(path: Path) -> bool:

@@ -16,7 +16,7 @@ import sqlite3
 import sys
 import zlib
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -178,7 +178,7 @@ def _contents(store: Path) -> list[bytes]:
     if not store.exists():
         return []
     found = []
-    with sqlite3.connect(f"file:{store}?mode=ro", uri=True) as database:
+    with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as database:
         tables = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
         for (table,) in tables.fetchall():
             for row in database.execute(f'SELECT * FROM "{table}"'):  # noqa: S608

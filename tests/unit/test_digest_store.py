@@ -7,6 +7,7 @@ import stat
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 import pytest
@@ -500,6 +501,26 @@ def test_only_a_store_is_opened_as_one(path: Path, content: bytes | None) -> Non
         path.write_bytes(content)
     with pytest.raises(StoreError, match=str(path)):
         open_existing(path)
+
+
+def test_what_turns_out_to_be_no_store_is_closed_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"x" * 5000)
+    made: list[sqlite3.Connection] = []
+    connect = sqlite3.connect
+
+    def noted(*args: Any, **more: Any) -> sqlite3.Connection:
+        made.append(connect(*args, **more))
+        return made[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", noted)
+    with pytest.raises(StoreError, match=str(path)):
+        open_existing(path)
+    (connection,) = made
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("SELECT 1")
 
 
 def test_a_private_store_leaves_nothing_behind(

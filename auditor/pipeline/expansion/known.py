@@ -95,8 +95,12 @@ class Known:
 
 def _opened() -> sqlite3.Connection:
     table = sqlite3.connect("", isolation_level=None)
-    table.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-    table.execute("PRAGMA journal_mode = OFF")
-    table.execute("PRAGMA synchronous = OFF")
-    table.execute("CREATE TABLE known (name BLOB PRIMARY KEY) WITHOUT ROWID")
+    try:
+        table.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        table.execute("PRAGMA journal_mode = OFF")
+        table.execute("PRAGMA synchronous = OFF")
+        table.execute("CREATE TABLE known (name BLOB PRIMARY KEY) WITHOUT ROWID")
+    except sqlite3.Error:
+        table.close()
+        raise
     return table
