@@ -206,7 +206,7 @@ class TokenList:
         would not be used again (`TokenService`): so pull comes first, once a login.
         """
         if self._actions != PULL:
-            whose = registry.name, registry.auth.part(pull_scope(name))
+            whose = registry.name, registry.auth.accounts.part(pull_scope(name))
             if whose not in self._taken:
                 found = await check_token(registry, name)
                 if isinstance(found, Failure):

@@ -21,7 +21,7 @@ from auditor.protocol.challenge import Challenge, parse_challenges, preferred
 from auditor.protocol.credential import Credential, IdentityToken, Login, RegistryToken
 from auditor.protocol.products.recognise import product_hint
 from auditor.protocol.url import origin_of
-from auditor.registry.access.auth import Account
+from auditor.registry.access.accounts import Account
 from auditor.registry.access.token_service import allowed_realm
 from auditor.registry.exchange import RequestKind
 from auditor.registry.plan import Plan, Scheme

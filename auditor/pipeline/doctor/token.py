@@ -20,7 +20,7 @@ from auditor.protocol.scope import CATALOG_SCOPE, Scope, beyond_pull, pull_scope
 from auditor.protocol.token import read_claims
 from auditor.protocol.url import origin_of
 from auditor.records import Access, AccessState
-from auditor.registry.access.auth import Account
+from auditor.registry.access.accounts import Account
 from auditor.registry.access.tokens import HeldToken, TokenKey
 from auditor.registry.exchange import RequestKind
 from auditor.registry.plan import Plan, Scheme

@@ -3,57 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import field, replace
 
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.protocol.challenge import Challenge
-from auditor.protocol.credential import Credential, IdentityToken, Login, RegistryToken
+from auditor.protocol.credential import Credential, IdentityToken, RegistryToken
 from auditor.protocol.scope import Scope, wider
 from auditor.protocol.token import access_of
-from auditor.records import Access, AccessState, CredentialSource
+from auditor.records import Access, AccessState
+from auditor.registry.access.accounts import Account, Accounts
 from auditor.registry.access.authorization import ANONYMOUS, Authorization
 from auditor.registry.access.credentials import Credentials, Found
-from auditor.registry.access.login_trial import LoginTrial
 from auditor.registry.access.token_service import TokenService, basic_header
 from auditor.registry.access.tokens import MAX_TOKENS, HeldToken, TokenKey, TokenStore
 from auditor.registry.clock import Clock
 from auditor.registry.plan import HostPlan, Plan, Scheme
-from auditor.values import dataclass
-
-# Helpers of cloud providers give passwords that last an hour, some of which is gone;
-# one that has less than five minutes left is given by none that is known.
-HELPER_LOGIN_S = 300.0
-# One that is refused may have been replaced; or it is the scope that is refused.
-REFUSED_LOGIN_S = 60.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
-    """Somebody who asks: a login, or nobody (null), and the tokens' source for them.
-
-    `asked_at` (monotonic seconds) is when the helper was, if there is one; `trial` is
-    that of a password that is sent to the registry itself.
-    """
-
-    found: Found | None
-    service: TokenService
-    asked_at: float
-    trial: LoginTrial = field(default_factory=LoginTrial)
-
-    @property
-    def login(self) -> Login | None:
-        """What is sent; null: the anonymous user."""
-        return None if self.found is None else self.found.login
-
-    @property
-    def source(self) -> CredentialSource | None:
-        """Where it stands."""
-        return None if self.found is None else self.found.source
-
-    @property
-    def username(self) -> str | None:
-        """The name that goes with it, where there is one."""
-        return None if self.login is None else self.login.username
 
 
 class HostAuth:
@@ -73,11 +36,10 @@ class HostAuth:
         clock: Clock,
     ) -> None:
         self.plan = plan
-        self._registry = registry
-        self._credentials = credentials
-        self._service = service
+        self.accounts = Accounts(
+            registry=registry, credentials=credentials, service=service, clock=clock
+        )
         self._clock = clock
-        self._accounts: dict[str, Account] = {}  # as many as are configured
         self.tokens = TokenStore(self._fetch, clock=clock)
         self._given: dict[Scope, tuple[Plan, Authorization]] = {}
 
@@ -87,55 +49,15 @@ class HostAuth:
 
     async def account(self, scope: Scope) -> Account | Failure:
         """Who asks for `scope`."""
-        return await self._account(self.part(scope))
-
-    async def _account(self, part: str) -> Account | Failure:
-        known = self._accounts.get(part)
-        if known is not None:
-            return await self._renewed(part, known)
-        found = await self._credentials.find(self._registry, part)
-        if isinstance(found, Failure):
-            return found
-        # Others may have waited for the same helper: all of them are one account,
-        # which tries its password once.
-        return self._accounts.setdefault(part, self._made(found))
-
-    def _made(self, found: Found | None) -> Account:
-        return Account(
-            found=found,
-            service=self._service(found),
-            asked_at=self._clock.monotonic(),
-        )
-
-    async def _renewed(
-        self, part: str, old: Account, *, after_s: float = HELPER_LOGIN_S
-    ) -> Account:
-        """What the helper says that was last asked so long ago; the old account if
-        that is nothing new.
-
-        A helper that fails this time is no reason to stop: the old login may be good.
-        """
-        old, now = self._accounts.get(part, old), self._clock.monotonic()
-        if old.source is not CredentialSource.HELPER or now < old.asked_at + after_s:
-            return old
-        found = await self._credentials.find(self._registry, part, anew=True)
-        current = self._accounts.get(part, old)
-        if current is not old:
-            return current  # somebody else has waited for the same answer
-        if isinstance(found, Found) and found != old.found:
-            made = self._made(found)
-        else:
-            made = replace(old, asked_at=now)
-        self._accounts[part] = made
-        return made
+        return await self.accounts.of(self.accounts.part(scope))
 
     async def _fetch(self, key: TokenKey) -> HeldToken | Failure:
-        account = await self._account(key.part)
+        account = await self.accounts.of(key.part)
         if isinstance(account, Failure):
             return account
         token = await account.service.fetch(key)
         if isinstance(token, Failure) and token.kind is FailureKind.DENIED:
-            newer = await self._renewed(key.part, account, after_s=REFUSED_LOGIN_S)
+            newer = await self.accounts.after_refusal(key.part, account)
             if newer.found != account.found:
                 return await newer.service.fetch(key)
         return token
@@ -209,17 +131,11 @@ class HostAuth:
     def key(self, plan: Plan, scope: Scope) -> TokenKey:
         """What the token for `scope` is held under."""
         return TokenKey(
-            part=self.part(scope),
+            part=self.accounts.part(scope),
             realm=plan.realm or "",
             service=plan.service,
             scope=str(scope),
         )
-
-    def part(self, scope: Scope) -> str:
-        """The part of the registry whose login asks for a scope; "" is the whole."""
-        if scope.type != "repository":
-            return ""
-        return self._credentials.part_of(self._registry, scope.name)
 
 
 def _basic(account: Account) -> Authorization | Failure:
