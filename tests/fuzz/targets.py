@@ -67,6 +67,7 @@ from auditor.registry.access.api_auth import _access_token
 from auditor.registry.lists.distribution_lists import _read_catalog, _read_tags
 from auditor.registry.network.http1.answer_reader import AnswerReader
 from auditor.registry.network.http1.errors import BrokenOffError, NotHttpError
+from auditor.registry.network.http1.usual_answer import usual_answer
 from auditor.reports.journal import Journal
 from auditor.reports.shard_file import ShardHead, runs
 from auditor.reports.spans import spans
@@ -375,6 +376,7 @@ def list_answer(data: bytes) -> None:
 )
 def http_answer(data: bytes) -> None:
     for head_only in (False, True):
+        usual = usual_answer(data, head_only=head_only, max_bytes=CAP_BYTES)
         for size in (len(data) or 1, 7):
             reader = AnswerReader()
             reader.begin(
@@ -387,6 +389,8 @@ def http_answer(data: bytes) -> None:
                 body = reader.body()
                 assert body is None or len(body) <= CAP_BYTES
                 reader.fields.getall("Link", ())
+            if usual is not None:
+                assert (reader.status, reader.body()) == (usual[0], usual[2])
 
 
 @_target(

@@ -158,71 +158,63 @@ class Transport:
         An answer of more than `max_bytes` is `TOO_LARGE`.
         """
         assert body is None or not redirects
-        hops = 0
         try:
-            while True:
-                answer = await self._once(method, url, headers, max_bytes, body)
-                if isinstance(answer, Failure):
-                    return _as_redirect(answer) if hops else answer
-                if answer.status not in REDIRECTS:
-                    return answer
-                if not redirects:
-                    return Failure(
-                        kind=FailureKind.REDIRECT_REFUSED,
-                        status=answer.status,
-                        detail=f"{safe_url(url)} answered with a redirect,"
-                        " which is not followed with a credential",
-                    )
-                hops += 1
-                hop = follow(
-                    url,
-                    answer.headers.get("Location"),
-                    hops,
-                    allowed_hosts=self._allowed_hosts,
-                )
-                if not hop.same_origin:
-                    headers = {
-                        name: value
-                        for name, value in headers.items()
-                        if name in _GO_ALONG
-                    }
-                url = hop.url
+            answer = await self._ask(method, url, headers, max_bytes, body)
+            if isinstance(answer, Failure) or answer.status not in REDIRECTS:
+                return answer
+            if redirects:
+                return await self._follow(method, answer, headers, max_bytes)
         except ProtocolError as error:
             return Failure(kind=error.kind, detail=error.detail)
+        return Failure(
+            kind=FailureKind.REDIRECT_REFUSED,
+            status=answer.status,
+            detail=f"{safe_url(url)} answered with a redirect,"
+            " which is not followed with a credential",
+        )
 
-    async def _once(
+    async def _follow(
         self,
         method: str,
-        url: str,
+        answer: Answer,
         headers: Mapping[str, str],
         max_bytes: int,
-        body: bytes | None,
     ) -> Answer | Failure:
-        client = self._client
-        if client is not None and body is None and (target := self._target(url)):
-            return await self._ask(
-                client, method, url, target, headers=headers, max_bytes=max_bytes
-            )
-        return await self._by_library().ask(method, url, headers, max_bytes, body)
+        """What stands where this redirect leads, after more of them.
 
-    def _target(self, url: str) -> str | None:
-        """What stands in the request line, if it is the registry that is asked."""
-        start = len(self._base)
-        if not url.startswith(self._base) or url[start : start + 1] not in {"/", "?"}:
-            return None
-        target = url[start:].partition("#")[0]
-        return target if target.startswith("/") else f"/{target}"
+        Raises `ProtocolError` for one that is not followed.
+        """
+        hops = 0
+        while answer.status in REDIRECTS:
+            hops += 1
+            hop = follow(
+                answer.url,
+                answer.headers.get("Location"),
+                hops,
+                allowed_hosts=self._allowed_hosts,
+            )
+            if not hop.same_origin:
+                headers = {
+                    name: value for name, value in headers.items() if name in _GO_ALONG
+                }
+            found = await self._ask(method, hop.url, headers, max_bytes)
+            if isinstance(found, Failure):
+                return _as_redirect(found)
+            answer = found
+        return answer
 
     async def _ask(
         self,
-        client: Client,
         method: str,
         url: str,
-        target: str,
-        *,
         headers: Mapping[str, str],
         max_bytes: int,
+        body: bytes | None = None,
     ) -> Answer | Failure:
+        """The answer to one request, a redirect perhaps."""
+        client, target = self._client, self._target(url)
+        if client is None or target is None or body is not None:
+            return await self._by_library().ask(method, url, headers, max_bytes, body)
         try:
             status, fields, content = await client.ask(
                 method,
@@ -241,6 +233,14 @@ class Transport:
                 return too_large(max_bytes)
             content = b""
         return Answer(status=status, headers=fields, body=content, url=url)
+
+    def _target(self, url: str) -> str | None:
+        """What stands in the request line, if it is the registry that is asked."""
+        start = len(self._base)
+        if not url.startswith(self._base) or url[start : start + 1] not in {"/", "?"}:
+            return None
+        target = url[start:].partition("#")[0]
+        return target if target.startswith("/") else f"/{target}"
 
     def _failed(self, error: Exception, method: str, url: str) -> Failure:
         failure = failure_of(error, safe_url(url), self._timeouts)

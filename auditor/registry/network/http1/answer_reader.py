@@ -11,7 +11,7 @@ import httptools
 
 from auditor.registry.network.http1.coding import decoded
 from auditor.registry.network.http1.errors import BrokenOffError, NotHttpError
-from auditor.registry.network.http1.fields import Fields
+from auditor.registry.network.http1.fields import Fields, block_of
 
 # Status line and fields together, interim answers included. aiohttp takes 8 KiB for a
 # line and 128 lines; real registries send some 0.5 KiB.
@@ -109,7 +109,7 @@ class AnswerReader:
     @property
     def fields(self) -> Fields:
         """The header fields, without trailers."""
-        return Fields(self._lines)
+        return Fields(block_of(self._lines))
 
     def body(self) -> bytes | None:
         """The content, decompressed; null where it is more than its cap.

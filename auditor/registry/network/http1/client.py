@@ -7,9 +7,8 @@ import functools
 from collections.abc import Mapping
 
 from auditor.protocol.url import Origin
-from auditor.registry.network.http1.connection import Connection
+from auditor.registry.network.http1.connection import Connection, Reply
 from auditor.registry.network.http1.dialer import Dialer
-from auditor.registry.network.http1.fields import Fields
 
 # RFC 9110 section 9.2.2: may be repeated without asking anybody.
 IDEMPOTENT = frozenset({"GET", "HEAD"})
@@ -49,12 +48,12 @@ class Client:
         headers: Mapping[str, str],
         max_bytes: int,
         max_error_bytes: int,
-    ) -> tuple[int, Fields, bytes | None]:
-        """As `Connection.ask`; `target` is the path and query.
+    ) -> Reply:
+        """Status, fields and content (null: too large); `target` is path and query.
 
         A kept connection that ends unanswered was being closed while we wrote: the
         request is sent once more, on a new one. Raises ValueError for a target or a
-        field that cannot be sent.
+        field that cannot be sent, and as `Connection.ask`.
         """
         if not target.isascii() or not target.isprintable() or " " in target:
             raise ValueError("such a target cannot be sent")
@@ -67,23 +66,22 @@ class Client:
             if connection is None:
                 connection = await self._dial(deadline)
             try:
-                answer = await connection.ask(
+                reply = await connection.ask(
                     request,
                     head_only=method == "HEAD",
                     max_bytes=max_bytes,
                     max_error_bytes=max_error_bytes,
                     deadline=deadline,
                 )
-            except TimeoutError:
-                raise
-            except OSError:
-                if not reused or connection.touched or method not in IDEMPOTENT:
+            except BaseException as error:
+                connection.abort()  # who was cancelled leaves it in doubt, too
+                if not reused or connection.touched or not _may_repeat(method, error):
                     raise
                 reused, connection = False, None
                 continue
             if connection.is_open:
                 self._keep(connection)
-            return answer
+            return reply
 
     async def close(self) -> None:
         """End every connection."""
@@ -113,6 +111,11 @@ class Client:
         self._open.add(connection)
         connection.lost.add_done_callback(lambda _: self._open.discard(connection))
         return connection
+
+
+def _may_repeat(method: str, error: BaseException) -> bool:
+    lost = isinstance(error, OSError) and not isinstance(error, TimeoutError)
+    return lost and method in IDEMPOTENT
 
 
 def _lines(fields: tuple[tuple[str, str], ...]) -> bytes:

@@ -14,10 +14,15 @@ from auditor.registry.network.http1.errors import (
     UnansweredError,
 )
 from auditor.registry.network.http1.fields import Fields
+from auditor.registry.network.http1.usual_answer import usual_answer
+
+# Status, fields and content (null: too large).
+Reply = tuple[int, Fields, bytes | None]
 
 
 class Connection(asyncio.Protocol):
     """A connection to a server. `is_open`: the next request may be sent on it.
+    `touched`: something of an answer came since the last request.
 
     One timer watches it, whatever it does: moving its moment on costs nothing, and
     only when it fires does it look whether its time has really come.
@@ -26,8 +31,11 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_deadline",
         "_due",
+        "_head_only",
         "_keep_s",
         "_loop",
+        "_max_bytes",
+        "_max_error_bytes",
         "_read_s",
         "_reader",
         "_timer",
@@ -36,6 +44,7 @@ class Connection(asyncio.Protocol):
         "_waiter",
         "is_open",
         "lost",
+        "touched",
     )
 
     def __init__(
@@ -46,16 +55,14 @@ class Connection(asyncio.Protocol):
         self._keep_s = keep_s
         self._reader = AnswerReader()
         self._transport: asyncio.Transport | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[Reply] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = self._due = self._deadline = 0.0
+        self._head_only = False
+        self._max_bytes = self._max_error_bytes = 0
         self.is_open = False
+        self.touched = False
         self.lost = loop.create_future()
-
-    @property
-    def touched(self) -> bool:
-        """Whether anything of an answer came since the last request."""
-        return self._reader.touched
 
     @property
     def tls(self) -> ssl.SSLObject | None:
@@ -65,7 +72,7 @@ class Connection(asyncio.Protocol):
         agreed: ssl.SSLObject | None = self._transport.get_extra_info("ssl_object")
         return agreed
 
-    async def ask(
+    def ask(
         self,
         request: bytes,
         *,
@@ -73,34 +80,25 @@ class Connection(asyncio.Protocol):
         max_bytes: int,
         max_error_bytes: int,
         deadline: float,
-    ) -> tuple[int, Fields, bytes | None]:
-        """Status, fields and content (null: too large) of the answer to `request`.
+    ) -> asyncio.Future[Reply]:
+        """The answer to `request`, to be awaited.
 
-        `deadline` is the loop's time. Raises what `http1.errors` names, and OSError.
-        After any exception, a cancellation too, the connection is closed.
+        `deadline` is the loop's time. Raises what `http1.errors` names, and OSError;
+        then the connection is closed. Who does not wait for the end has to `abort` it.
         """
+        waiter = self._waiter = self._loop.create_future()
+        self.touched = False
         transport = self._transport
         if transport is None or not self.is_open:
-            raise UnansweredError
-        reader = self._reader
-        reader.begin(
-            head_only=head_only, max_bytes=max_bytes, max_error_bytes=max_error_bytes
-        )
+            waiter.set_exception(UnansweredError())
+            return waiter
+        self._head_only = head_only
+        self._max_bytes = max_bytes
+        self._max_error_bytes = max_error_bytes
         self._deadline = deadline
         self._watch(min(self._loop.time() + self._read_s, deadline))
-        waiter = self._waiter = self._loop.create_future()
         transport.write(request)
-        try:
-            await waiter
-            body = reader.body()
-        except BaseException:
-            self.abort()
-            raise
-        finally:
-            self._waiter = None
-        if self.is_open:
-            self._watch(self._loop.time() + self._keep_s)
-        return reader.status, reader.fields, body
+        return waiter
 
     def abort(self) -> None:
         """End it now."""
@@ -121,6 +119,24 @@ class Connection(asyncio.Protocol):
         if waiter is None or waiter.done():
             self.abort()  # words that nobody asked for
             return
+        if self.touched:
+            self._read(waiter, data)
+            return
+        self.touched = True
+        usual = usual_answer(data, head_only=self._head_only, max_bytes=self._max_bytes)
+        if usual is None:
+            self._reader.begin(
+                head_only=self._head_only,
+                max_bytes=self._max_bytes,
+                max_error_bytes=self._max_error_bytes,
+            )
+            self._read(waiter, data)
+        else:
+            self._watch(self._loop.time() + self._keep_s)
+            waiter.set_result(usual)
+
+    def _read(self, waiter: asyncio.Future[Reply], data: bytes) -> None:
+        """A piece of an answer that is not the usual one."""
         reader = self._reader
         try:
             reader.feed(data)
@@ -129,11 +145,24 @@ class Connection(asyncio.Protocol):
             waiter.set_exception(error)
             return
         if reader.state is State.WHOLE or reader.state is State.TOO_LARGE:
-            if not reader.reusable:
-                self.abort()
-            waiter.set_result(None)
+            self._finish(waiter)
         else:
             self._due = min(self._loop.time() + self._read_s, self._deadline)
+
+    def _finish(self, waiter: asyncio.Future[Reply]) -> None:
+        """Hand over what was read."""
+        reader = self._reader
+        try:
+            body = reader.body()
+        except (BrokenOffError, NotHttpError) as error:
+            self.abort()
+            waiter.set_exception(error)
+            return
+        if reader.reusable:
+            self._watch(self._loop.time() + self._keep_s)
+        else:
+            self.abort()
+        waiter.set_result((reader.status, reader.fields, body))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """`asyncio.Protocol`"""
@@ -147,14 +176,15 @@ class Connection(asyncio.Protocol):
         waiter = self._waiter
         if waiter is None or waiter.done():
             return
-        reader = self._reader
-        if exc is None:
+        if exc is None and self.touched:
             try:
-                reader.end()
+                self._reader.end()
             except BrokenOffError as error:
-                exc = error if reader.touched else UnansweredError()
+                exc = error
+        elif exc is None:
+            exc = UnansweredError()
         if exc is None:
-            waiter.set_result(None)
+            self._finish(waiter)
         else:
             waiter.set_exception(exc)
 
