@@ -119,8 +119,8 @@ def _actions(flag: str, text: str) -> tuple[str, ...]:
 def _decode(settings: Settings, text: str, *, as_json: bool) -> int:
     import time
 
-    from auditor.protocol.token_reading import read_token
-    from auditor.protocol.token_words import to_json, to_lines
+    from auditor.protocol.tokens.reading import read_token
+    from auditor.protocol.tokens.words import to_json, to_lines
     from auditor.registry.registries import load_keys
 
     if text == "-":
@@ -178,8 +178,8 @@ def _verified(check: TokenCheck, keys: object) -> bool:
 
 
 def _check_json(check: TokenCheck, now: float, keys: Any) -> dict[str, Any]:
-    from auditor.protocol.token_reading import read_token
-    from auditor.protocol.token_words import to_json
+    from auditor.protocol.tokens.reading import read_token
+    from auditor.protocol.tokens.words import to_json
 
     return {
         "registry": check.registry,
@@ -201,8 +201,8 @@ def _check_json(check: TokenCheck, now: float, keys: Any) -> dict[str, Any]:
 
 
 def _check_lines(check: TokenCheck, now: float, keys: Any) -> list[str]:
-    from auditor.protocol.token_reading import read_token
-    from auditor.protocol.token_words import to_lines
+    from auditor.protocol.tokens.reading import read_token
+    from auditor.protocol.tokens.words import to_lines
 
     lines = [f"registry    {check.registry}"]
     if check.realm:

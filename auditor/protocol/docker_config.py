@@ -30,7 +30,7 @@ from auditor.protocol.credential import (
 from auditor.protocol.helper_answer import TOKEN_USER, is_helper_name
 from auditor.protocol.reference import DOCKER_HUB
 from auditor.protocol.registry_name import registry_name
-from auditor.protocol.token import is_bearer_token
+from auditor.protocol.tokens.token import is_bearer_token
 from auditor.safe_text import safe_text
 from auditor.secret import Secret
 from auditor.values import dataclass

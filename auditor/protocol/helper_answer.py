@@ -20,7 +20,7 @@ from auditor.protocol.credential import (
     is_password_of,
     is_username,
 )
-from auditor.protocol.token import is_bearer_token
+from auditor.protocol.tokens.token import is_bearer_token
 from auditor.secret import Secret
 
 # The user name that says that the secret is an identity token (credentials.go).

@@ -18,12 +18,12 @@ import orjson
 
 from auditor.errors import ProtocolError
 from auditor.protocol.json_document import check_key_case, parse_object
-from auditor.protocol.pretty_signature import (
+from auditor.protocol.reference import is_digest
+from auditor.protocol.signatures.pretty import (
     check_signatures,
     signed_payload,
 )
-from auditor.protocol.reference import is_digest
-from auditor.protocol.signature_value import SignatureCheck
+from auditor.protocol.signatures.value import SignatureCheck
 from auditor.values import dataclass
 
 __all__ = [

@@ -34,7 +34,7 @@ from auditor.registry.plan import HostPlan
 from auditor.registry.referrers import Referrers
 
 if TYPE_CHECKING:
-    from auditor.protocol.keys import KeySet
+    from auditor.protocol.signatures.keys import KeySet
 
 _MANIFEST_HEADERS = {"Accept": ACCEPT_MANIFESTS}
 _BLOB_HEADERS = {"Accept": "*/*"}

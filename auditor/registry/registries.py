@@ -23,7 +23,7 @@ from auditor.registry.network.tls import TlsFiles, check_files, tls_files
 from auditor.registry.pacing.quota import Quota
 
 if TYPE_CHECKING:
-    from auditor.protocol.keys import KeySet
+    from auditor.protocol.signatures.keys import KeySet
 
 
 class Registries:
@@ -125,7 +125,7 @@ class Registries:
 def load_keys(path: str) -> KeySet:
     """The keys of a PEM bundle or JWKS file; `UsageError` names what is wrong."""
     # Loads the cryptography library, which only those with keys need.
-    from auditor.protocol.keys import KeySet  # noqa: PLC0415
+    from auditor.protocol.signatures.keys import KeySet  # noqa: PLC0415
 
     try:
         return KeySet.from_bytes(Path(path).read_bytes())

@@ -23,7 +23,7 @@ from multidict import CIMultiDict
 from auditor.analysis.check.policy_file import read_policy
 from auditor.config.resolve import resolve
 from auditor.errors import AuditorError, Failure, ProtocolError, UsageError
-from auditor.protocol import content_size, since
+from auditor.protocol import content_size
 from auditor.protocol.address import address_class
 from auditor.protocol.allowance import allowance_of
 from auditor.protocol.answer import Answer
@@ -35,7 +35,6 @@ from auditor.protocol.document import read_document
 from auditor.protocol.error_body import error_codes, error_sentence
 from auditor.protocol.helper_answer import parse_helper_answer
 from auditor.protocol.image_config import parse_image_config
-from auditor.protocol.key_set import KeySet
 from auditor.protocol.link import next_page
 from auditor.protocol.list_target import parse_list_target
 from auditor.protocol.manifest import parse_manifest
@@ -56,12 +55,14 @@ from auditor.protocol.reference import parse_reference, parse_selector
 from auditor.protocol.registry_name import namespace_name, registry_name
 from auditor.protocol.repository_pattern import RepositoryPattern
 from auditor.protocol.scope import parse_scope
-from auditor.protocol.semver import parse_constraint, parse_version
 from auditor.protocol.shard import parse_shard
-from auditor.protocol.tag_version import tag_order
-from auditor.protocol.token import access_of, parse_token_answer
-from auditor.protocol.token_reading import read_token
-from auditor.protocol.token_words import to_json, to_lines
+from auditor.protocol.signatures.key_set import KeySet
+from auditor.protocol.tags import since
+from auditor.protocol.tags.semver import parse_constraint, parse_version
+from auditor.protocol.tags.version import tag_order
+from auditor.protocol.tokens.reading import read_token
+from auditor.protocol.tokens.token import access_of, parse_token_answer
+from auditor.protocol.tokens.words import to_json, to_lines
 from auditor.protocol.url import Origin, origin_of
 from auditor.registry.access.api_auth import _access_token
 from auditor.registry.lists.distribution_lists import _read_catalog, _read_tags

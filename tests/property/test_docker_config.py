@@ -20,7 +20,7 @@ from auditor.protocol.docker_config import (
     parse_docker_config,
 )
 from auditor.protocol.helper_answer import is_helper_name, parse_helper_answer
-from auditor.protocol.token import is_bearer_token
+from auditor.protocol.tokens.token import is_bearer_token
 from auditor.safe_text import safe_text
 
 HOST = "dtr.example.com"

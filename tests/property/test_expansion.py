@@ -9,7 +9,7 @@ from auditor.pipeline.expansion.catalog import Catalog, mistakes_of_catalog
 from auditor.pipeline.expansion.selection import Selection
 from auditor.protocol.reference import is_repository
 from auditor.protocol.repository_pattern import RepositoryPattern, path_matches
-from auditor.protocol.tag_filter import TagFilter
+from auditor.protocol.tags.filter import TagFilter
 from auditor.registry.lists.lister import Page
 from auditor.reports.listings import ListState
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.errors import ProtocolError, UsageError
-from auditor.protocol.semver import parse_constraint, parse_version
+from auditor.protocol.tags.semver import parse_constraint, parse_version
 from auditor.sources.lists import Item, Listed, read_lines, read_list
 
 # What a hostile or clumsy document may hold where something else is expected.

@@ -5,10 +5,10 @@ from fnmatch import fnmatchcase
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.protocol.digest_tag import is_digest_tag
-from auditor.protocol.since import parse_since
-from auditor.protocol.tag_filter import Newest, TagFilter
-from auditor.protocol.tag_version import tag_order
+from auditor.protocol.tags.digest_tag import is_digest_tag
+from auditor.protocol.tags.filter import Newest, TagFilter
+from auditor.protocol.tags.since import parse_since
+from auditor.protocol.tags.version import tag_order
 from auditor.registry.lists.lister import ListedTag
 
 TAG = st.text("ab1.-", min_size=1, max_size=5)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.errors import FailureKind, ProtocolError
-from auditor.protocol.token import (
+from auditor.protocol.tokens.token import (
     MAX_LIFETIME_S,
     MIN_LIFETIME_S,
     access_of,

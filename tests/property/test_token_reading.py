@@ -8,11 +8,11 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.protocol.damaged_json import read_object
 from auditor.protocol.duration import duration_words
-from auditor.protocol.keys import KeySet
-from auditor.protocol.pasted_token import find_token
-from auditor.protocol.token_reading import TokenReading, read_token, to_json, to_lines
+from auditor.protocol.signatures.keys import KeySet
+from auditor.protocol.tokens.damaged_json import read_object
+from auditor.protocol.tokens.pasted import find_token
+from auditor.protocol.tokens.reading import TokenReading, read_token, to_json, to_lines
 from auditor.safe_text import safe_text
 from tests import jose
 

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from auditor.errors import ProtocolError
-from auditor.protocol.jws import jwk_of
-from auditor.protocol.keys import (
+from auditor.protocol.signatures.jws import jwk_of
+from auditor.protocol.signatures.keys import (
     KeySet,
     Verification,
     libtrust_key_id,

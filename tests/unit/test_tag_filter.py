@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from auditor.protocol.digest_tag import is_digest_tag
-from auditor.protocol.since import is_too_old, parse_since, read_time
-from auditor.protocol.tag_filter import Newest, TagFilter
+from auditor.protocol.tags.digest_tag import is_digest_tag
+from auditor.protocol.tags.filter import Newest, TagFilter
+from auditor.protocol.tags.since import is_too_old, parse_since, read_time
 from auditor.registry.lists.lister import ListedTag
 
 HEX = "0123456789abcdef" * 4

@@ -13,7 +13,7 @@ from auditor.pipeline.expansion.steps import TagPage, TagsOf
 from auditor.pipeline.expansion.tag_list import TagList
 from auditor.protocol.listed import ListedTag, NamedTags
 from auditor.protocol.reference import TagPattern
-from auditor.protocol.tag_filter import TagFilter
+from auditor.protocol.tags.filter import TagFilter
 from auditor.registry.lists.lister import Page
 from auditor.reports.listings import Listing, ListState
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from auditor.errors import FailureKind, ProtocolError
-from auditor.protocol.token import (
+from auditor.protocol.tokens.token import (
     Grant,
     access_of,
     can_pull,
@@ -299,7 +299,7 @@ def test_pull_or_everything_is_needed_to_pull(actions: list[str], can: bool) -> 
 
 def test_reading_tokens_and_manifests_needs_no_cryptography() -> None:
     program = (
-        "import auditor.protocol.token, auditor.protocol.schema1, sys;"
+        "import auditor.protocol.tokens.token, auditor.protocol.schema1, sys;"
         "print(sorted({'cryptography', 'jwt', 'aiohttp', 'anyio'} & set(sys.modules)))"
     )
     done = subprocess.run(

@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 import pytest
 
-from auditor.protocol.keys import KeySet
-from auditor.protocol.token_reading import (
+from auditor.protocol.signatures.keys import KeySet
+from auditor.protocol.tokens.reading import (
     FindingCode,
     Form,
     TokenReading,

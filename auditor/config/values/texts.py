@@ -15,7 +15,7 @@ from auditor.protocol.reference import is_repository
 from auditor.protocol.registry_name import namespace_name, registry_name
 from auditor.protocol.repository_pattern import ANY_DEPTH
 from auditor.protocol.shard import MAX_SHARDS, Shard, parse_shard
-from auditor.protocol.since import parse_since
+from auditor.protocol.tags.since import parse_since
 from auditor.protocol.url import check_url, origin_of
 
 # POSIX.1-2024, Base Definitions 8.1, with the lower case that shells also take.

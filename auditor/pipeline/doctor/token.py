@@ -17,7 +17,7 @@ from auditor.pipeline.doctor.step import (
 from auditor.protocol.credential import RegistryToken
 from auditor.protocol.duration import duration_words
 from auditor.protocol.scope import CATALOG_SCOPE, Scope, beyond_pull, pull_scope
-from auditor.protocol.token import read_claims
+from auditor.protocol.tokens.token import read_claims
 from auditor.protocol.url import origin_of
 from auditor.records import Access, AccessState
 from auditor.registry.access.accounts import Account

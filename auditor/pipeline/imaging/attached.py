@@ -12,10 +12,10 @@ from auditor.pipeline.imaging.facts import Facts, present
 from auditor.pipeline.imaging.lru import Lru
 from auditor.pipeline.imaging.shared import SharedContent
 from auditor.protocol.attachments import is_vague, of_descriptor, of_manifest
-from auditor.protocol.digest_tag import is_digest_tag
 from auditor.protocol.document import Document, read_document
 from auditor.protocol.listed import SUSPICIOUS_COUNTS
 from auditor.protocol.manifest import Index
+from auditor.protocol.tags.digest_tag import is_digest_tag
 from auditor.records import Attachment, AttachmentKind, Warn, WarningCode
 from auditor.registry.client import Registry
 from auditor.registry.single_flight import SingleFlight

@@ -8,7 +8,7 @@ from auditor.errors import Failure, FailureKind, Stage
 from auditor.protocol.challenge import Challenge
 from auditor.protocol.credential import Credential, IdentityToken, RegistryToken
 from auditor.protocol.scope import Scope, wider
-from auditor.protocol.token import access_of
+from auditor.protocol.tokens.token import access_of
 from auditor.records import Access, AccessState
 from auditor.registry.access.accounts import Account, Accounts
 from auditor.registry.access.authorization import ANONYMOUS, Authorization

@@ -21,14 +21,14 @@ from auditor.protocol.decide import failure_of
 from auditor.protocol.helper_answer import TOKEN_USER
 from auditor.protocol.realm import Origin, check_realm, token_url
 from auditor.protocol.scope import parse_scope
-from auditor.protocol.token import access_of, parse_token_answer, refresh_form
+from auditor.protocol.tokens.token import access_of, parse_token_answer, refresh_form
 from auditor.registry.access.credentials import Found
 from auditor.registry.access.tokens import HeldToken, TokenKey
 from auditor.registry.clock import Clock
 from auditor.registry.exchange import Exchange, RequestKind
 
 if TYPE_CHECKING:
-    from auditor.protocol.keys import KeySet
+    from auditor.protocol.signatures.keys import KeySet
     from auditor.secret import Secret
 
 # A token answer is a JWT and a few fields; the largest seen hold some dozen grants.
@@ -205,7 +205,7 @@ class TokenService:
         if self._keys is None:
             return False
         # Loads the cryptography library, which only those with keys need.
-        from auditor.protocol.keys import verify_token  # noqa: PLC0415
+        from auditor.protocol.signatures.keys import verify_token  # noqa: PLC0415
 
         return verify_token(
             token,

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from auditor.protocol.digest_tag import is_digest_tag
+from auditor.protocol.tags.digest_tag import is_digest_tag
 from auditor.sandbox.content import Content, Repository
 from auditor.sandbox.products.pages import linked
 from auditor.sandbox.products.routes import PUSHED, Routes, basic, below, routes

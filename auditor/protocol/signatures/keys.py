@@ -11,15 +11,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from auditor.protocol import base64url, certificates, jws
-from auditor.protocol.jws import (
+from auditor.protocol import base64url
+from auditor.protocol.signatures import certificates, jws
+from auditor.protocol.signatures.jws import (
     JwsError,
     PublicKey,
     libtrust_key_id,
     rfc7638_thumbprint,
 )
-from auditor.protocol.key_set import KeySet
-from auditor.protocol.token import Claims, read_claims
+from auditor.protocol.signatures.key_set import KeySet
+from auditor.protocol.tokens.token import Claims, read_claims
 from auditor.values import dataclass
 
 __all__ = [

@@ -4,7 +4,7 @@ Sources: distribution "Token Authentication Specification" (answer fields) and "
 Authentication Implementation" (the `access` claim), RFC 7519 (registered claims),
 RFC 6750 section 2.1 (what a bearer token may be made of).
 
-Nothing here checks a signature: see `auditor.protocol.keys`.
+Nothing here checks a signature: see `auditor.protocol.signatures.keys`.
 """
 
 from __future__ import annotations

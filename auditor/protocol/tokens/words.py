@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from auditor.protocol.duration import expiry_words, time_words
-from auditor.protocol.token import Claims, Grant
-from auditor.protocol.token_findings import grant_words
-from auditor.protocol.token_parts import Part, TokenReading
+from auditor.protocol.tokens.findings import grant_words
+from auditor.protocol.tokens.parts import Part, TokenReading
+from auditor.protocol.tokens.token import Claims, Grant
 from auditor.safe_text import safe_text
 
 _LABEL_CHARS = 10

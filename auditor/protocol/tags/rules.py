@@ -7,7 +7,7 @@ from typing import Any
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.protocol.reference import TagPattern
-from auditor.protocol.semver import Constraint, parse_constraint, parse_version
+from auditor.protocol.tags.semver import Constraint, parse_constraint, parse_version
 from auditor.safe_text import safe_text
 from auditor.values import dataclass
 

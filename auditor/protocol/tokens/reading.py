@@ -10,19 +10,18 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from auditor.protocol import base64url, jws
-from auditor.protocol.damaged_json import read_object
-from auditor.protocol.keys import KeySet, verify_token
-from auditor.protocol.pasted_token import find_token
-from auditor.protocol.token import claims_of
-from auditor.protocol.token_findings import (
+from auditor.protocol import base64url
+from auditor.protocol.signatures import jws
+from auditor.protocol.signatures.keys import KeySet, verify_token
+from auditor.protocol.tokens.damaged_json import read_object
+from auditor.protocol.tokens.findings import (
     form_finding,
     header_findings,
     payload_findings,
     signature_findings,
     verification_finding,
 )
-from auditor.protocol.token_parts import (
+from auditor.protocol.tokens.parts import (
     EmbeddedKey,
     Finding,
     FindingCode,
@@ -30,7 +29,9 @@ from auditor.protocol.token_parts import (
     Part,
     TokenReading,
 )
-from auditor.protocol.token_words import to_json, to_lines
+from auditor.protocol.tokens.pasted import find_token
+from auditor.protocol.tokens.token import claims_of
+from auditor.protocol.tokens.words import to_json, to_lines
 
 __all__ = [
     "EmbeddedKey",

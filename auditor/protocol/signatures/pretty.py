@@ -15,7 +15,7 @@ import orjson
 
 from auditor.errors import ProtocolError
 from auditor.protocol import base64url
-from auditor.protocol.signature_value import SignatureCheck
+from auditor.protocol.signatures.value import SignatureCheck
 
 # A registry may keep the signatures of several pushes of the same content. Each check
 # hashes the whole payload: a hundred of them over 4 MiB take about half a second.
@@ -52,7 +52,7 @@ def check_signatures(
     if not signatures:
         return ()
     # Imported here: manifests without signatures need no cryptography.
-    from auditor.protocol.signature_check import check_signature  # noqa: PLC0415
+    from auditor.protocol.signatures.check import check_signature  # noqa: PLC0415
 
     encoded = base64url.encode(payload)
     return tuple(check_signature(encoded, signature) for signature in signatures)

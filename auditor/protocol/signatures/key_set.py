@@ -15,8 +15,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from auditor.errors import ProtocolError
-from auditor.protocol import certificates, jws
-from auditor.protocol.jws import (
+from auditor.protocol.signatures import certificates, jws
+from auditor.protocol.signatures.jws import (
     JwsError,
     PublicKey,
     libtrust_key_id,

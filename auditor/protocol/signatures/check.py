@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from auditor.protocol import base64url, certificates, jws
-from auditor.protocol.jws import PublicKey
-from auditor.protocol.signature_value import SignatureCheck
+from auditor.protocol import base64url
+from auditor.protocol.signatures import certificates, jws
+from auditor.protocol.signatures.jws import PublicKey
+from auditor.protocol.signatures.value import SignatureCheck
 
 
 def check_signature(encoded_payload: str, signature: object) -> SignatureCheck:

@@ -13,9 +13,9 @@ from dataclasses import field
 from fnmatch import translate
 from typing import Generic, Protocol, TypeVar
 
-from auditor.protocol.digest_tag import is_digest_tag
 from auditor.protocol.repository_pattern import path_matches
-from auditor.protocol.tag_version import TagOrder, tag_order
+from auditor.protocol.tags.digest_tag import is_digest_tag
+from auditor.protocol.tags.version import TagOrder, tag_order
 from auditor.values import dataclass
 
 

@@ -23,7 +23,7 @@ import re
 from enum import IntEnum
 
 from auditor.pattern import Pattern
-from auditor.protocol.digest_tag import is_digest_tag
+from auditor.protocol.tags.digest_tag import is_digest_tag
 from auditor.values import dataclass
 
 # In the order of their release. Single letters as in PEP 440: 2.0a1, 2.0b2.

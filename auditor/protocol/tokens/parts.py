@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-from auditor.protocol.keys import Verification
-from auditor.protocol.token import Claims
+from auditor.protocol.signatures.keys import Verification
+from auditor.protocol.tokens.token import Claims
 from auditor.values import dataclass
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from auditor.protocol.duration import expiry_words, time_words
-from auditor.protocol.keys import Verification
-from auditor.protocol.token import Claims, Grant
-from auditor.protocol.token_parts import (
+from auditor.protocol.signatures.keys import Verification
+from auditor.protocol.tokens.parts import (
     EmbeddedKey,
     Finding,
     FindingCode,
     Form,
     Part,
 )
+from auditor.protocol.tokens.token import Claims, Grant
 from auditor.safe_text import safe_text
 
 
