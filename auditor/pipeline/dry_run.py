@@ -93,7 +93,7 @@ class DryRun:
         allowances = dict(self._registries.allowances())
         for name, host in self._hosts.items():
             registry = await self._registries.get(name)
-            plan = registry.auth.plan.known()
+            plan = registry.auth.plan.known
             host.allowance = allowances.get(name)
             if plan is not None:
                 host.wants_tokens = {

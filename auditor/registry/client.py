@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -15,7 +16,7 @@ from auditor.protocol.proxy import BrokenProxy, Proxies
 from auditor.protocol.realm import is_loopback_host, origin_of
 from auditor.protocol.reference import api_host
 from auditor.protocol.scope import CATALOG_SCOPE, pull_scope
-from auditor.registry.access.auth import HostAuth, ScopeAuth
+from auditor.registry.access.auth import HostAuth, ListAuth, ScopeAuth
 from auditor.registry.access.credentials import Credentials
 from auditor.registry.access.token_service import TokenService
 from auditor.registry.blobs import Blobs
@@ -116,6 +117,8 @@ class Registry:
             clock=clock,
         )
 
+        # The authorizer for pulling from a repository, of which few are asked at once.
+        self.pull_auth = functools.lru_cache(maxsize=1024)(self._pull_auth)
         self.blobs = Blobs(
             self.base_url, exchange=self._exchange, pull_auth=self.pull_auth
         )
@@ -129,8 +132,8 @@ class Registry:
             self.base_url,
             page_size=settings.page_size,
             exchange=self._exchange,
-            pull_auth=self.pull_auth,
-            catalog_auth=self.auth.for_scope(CATALOG_SCOPE),
+            pull_auth=lambda repository: ListAuth(self.pull_auth(repository)),
+            catalog_auth=ListAuth(self.auth.for_scope(CATALOG_SCOPE)),
         )
         self._lists: Lister = lists_of(
             name,
@@ -154,8 +157,7 @@ class Registry:
     ) -> None:
         await self._transport.__aexit__(exc_type, exc, traceback)
 
-    def pull_auth(self, repository: str) -> ScopeAuth:
-        """The authorizer for pulling from `repository`."""
+    def _pull_auth(self, repository: str) -> ScopeAuth:
         return self.auth.for_scope(pull_scope(repository))
 
     def line(self) -> Line:

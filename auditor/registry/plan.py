@@ -51,7 +51,10 @@ class Plan:
 
 
 class HostPlan:
-    """The plan of one host: found out once, and corrected by later challenges."""
+    """The plan of one host: found out once, and corrected by later challenges.
+
+    `known`: the plan, if it is known without asking.
+    """
 
     def __init__(
         self,
@@ -65,9 +68,9 @@ class HostPlan:
         self._settings = settings
         self._exchange = exchange
         self._clock = clock
-        self._plan: Plan | None = None
+        self.known: Plan | None = None
         if settings.token_url:
-            self._plan = Plan(
+            self.known = Plan(
                 scheme=Scheme.BEARER,
                 realm=settings.token_url,
                 service=settings.service or urlsplit(ping_url).netloc,
@@ -75,14 +78,10 @@ class HostPlan:
         self._dead: tuple[Failure, float] | None = None
         self._pings: SingleFlight[str, Plan | Failure] = SingleFlight()
 
-    def known(self) -> Plan | None:
-        """The plan, if it is known without asking."""
-        return self._plan
-
     async def get(self) -> Plan | Failure:
         """How the host wants to be asked; a ping where that is not known."""
-        if self._plan is not None:
-            return self._plan
+        if self.known is not None:
+            return self.known
         if self._dead is not None and self._clock.monotonic() < self._dead[1]:
             return replace(self._dead[0], attempts=0)
         return await self._pings.run("ping", self._ping)
@@ -110,7 +109,7 @@ class HostPlan:
             challenge = preferred(parse_challenges(values))
             if challenge is not None:
                 plan = self._plan_of(challenge)
-        self._plan = plan
+        self.known = plan
         return plan
 
     def _plan_of(self, challenge: Challenge) -> Plan:
@@ -125,7 +124,7 @@ class HostPlan:
     def learn(self, challenge: Challenge) -> None:
         """Take over what a 401 says, unless the configuration has said it."""
         if not self._settings.token_url:
-            self._plan = self._plan_of(challenge)
+            self.known = self._plan_of(challenge)
 
 
 def _same_origin(url: str, other: str) -> bool:

@@ -32,7 +32,7 @@ VERSION_FIELD = "Docker-Distribution-Api-Version"
 
 async def access_steps(case: Case) -> AsyncIterator[Step]:
     """The steps up to a token. What closes the case is that nobody is let in."""
-    plan = case.registry.auth.plan.known()
+    plan = case.registry.auth.plan.known
     if plan is not None:
         yield skipped(
             StepName.PING,
@@ -127,7 +127,7 @@ async def _by_manifest(case: Case, plan: Plan) -> Plan:
     await case.registry.head_manifest(
         case.reference.repository, case.reference.manifest_reference
     )
-    return case.registry.auth.plan.known() or plan
+    return case.registry.auth.plan.known or plan
 
 
 def _challenge(case: Case, plan: Plan) -> Step:

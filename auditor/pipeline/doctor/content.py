@@ -58,7 +58,7 @@ async def _first_page(pages: AsyncIterator[Any]) -> Page[Any] | Failure | None:
 
 def _is_refused(case: Case, failure: Failure) -> bool:
     """Whether it is the password itself that is refused, and not what was asked."""
-    plan = case.registry.auth.plan.known()
+    plan = case.registry.auth.plan.known
     return failure.status == 401 and plan is not None and plan.scheme is Scheme.BASIC
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable
 
 from auditor.errors import Failure, FailureKind, Stage
@@ -41,11 +43,11 @@ class HostAuth:
         )
         self._clock = clock
         self.tokens = TokenStore(self._fetch, clock=clock)
-        self._given: dict[Scope, tuple[Plan, Authorization]] = {}
+        # The authorizer for requests that need a scope: one for all that are like it.
+        self.for_scope = functools.lru_cache(maxsize=MAX_TOKENS)(self._for_scope)
 
-    def for_scope(self, scope: Scope) -> ScopeAuth:
-        """The authorizer for requests that need `scope`."""
-        return ScopeAuth(self, scope)
+    def _for_scope(self, scope: Scope) -> ScopeAuth:
+        return ScopeAuth(self, scope, clock=self._clock)
 
     async def account(self, scope: Scope) -> Account | Failure:
         """Who asks for `scope`."""
@@ -62,40 +64,23 @@ class HostAuth:
                 return await newer.service.fetch(key)
         return token
 
-    def at_hand(self, scope: Scope) -> Authorization | None:
-        """What `grant` has given for `scope` and would give again.
-
-        A request asks for it several times; looking it up again costs as much as
-        reading a manifest.
-        """
-        given = self._given.get(scope)
-        if given is None or given[0] is not self.plan.known():
-            return None
-        token = given[1].token
-        if token is not None and self._clock.monotonic() >= token.renew_at:
-            return None
-        return given[1]
-
     def discard(self, refused: Authorization) -> None:
-        """Forget an authorization that was refused, and its token."""
-        if refused.scope is not None:
-            self._given.pop(refused.scope, None)
+        """Forget the token of an authorization that was refused."""
         if refused.key is not None and refused.token is not None:
             self.tokens.discard(refused.key, refused.token)
 
-    def _give(self, scope: Scope, plan: Plan, granted: Authorization) -> Authorization:
-        if len(self._given) >= MAX_TOKENS:
-            self._given.clear()  # what is needed is looked up again
-        self._given[scope] = plan, granted
-        return granted
-
     async def grant(self, scope: Scope) -> Authorization | Failure:
         """An authorization for `scope`."""
+        return await self.for_scope(scope).granted()
+
+    async def look_up(self, auth: ScopeAuth, scope: Scope) -> Authorization | Failure:
+        """An authorization for `scope`, which `auth` keeps if it may be given again."""
         plan = await self.plan.get()
         if isinstance(plan, Failure):
             return plan
         if plan.scheme in {Scheme.NONE, Scheme.UNKNOWN}:
-            return self._give(scope, plan, ANONYMOUS)
+            auth.keep(plan, ANONYMOUS)
+            return ANONYMOUS
         account = await self.account(scope)
         if isinstance(account, Failure):
             return account
@@ -124,9 +109,9 @@ class HostAuth:
             scope=scope,
             token=held,
         )
-        if held.access.state is AccessState.DENIED:
-            return granted
-        return self._give(scope, plan, granted)
+        if held.access.state is not AccessState.DENIED:
+            auth.keep(plan, granted)
+        return granted
 
     def key(self, plan: Plan, scope: Scope) -> TokenKey:
         """What the token for `scope` is held under."""
@@ -169,15 +154,36 @@ def _basic(account: Account) -> Authorization | Failure:
 class ScopeAuth:
     """The authorizer of one scope (see `authorization.Authorizer`)."""
 
-    __slots__ = ("_host", "_scope")
+    __slots__ = ("_clock", "_granted", "_host", "_plan", "_renew_at", "_scope")
 
-    def __init__(self, host: HostAuth, scope: Scope) -> None:
+    def __init__(self, host: HostAuth, scope: Scope, *, clock: Clock) -> None:
         self._host = host
         self._scope = scope
+        self._clock = clock
+        self.keep(None, None)
+
+    def keep(self, plan: Plan | None, granted: Authorization | None) -> None:
+        """Have at hand what was granted under a plan; null: nothing any more."""
+        self._plan = plan
+        self._granted = granted
+        token = None if granted is None else granted.token
+        self._renew_at = math.inf if token is None else token.renew_at
 
     def at_hand(self) -> Authorization | None:
-        """One that is good now, if it is known without asking or waiting."""
-        return self._host.at_hand(self._scope)
+        """One that is good now, if it is known without asking or waiting.
+
+        It is what was granted and would be granted again. A request asks for it
+        several times; looking it up again costs as much as reading a manifest.
+        """
+        if self._plan is not self._host.plan.known:
+            return None
+        if self._clock.monotonic() >= self._renew_at:
+            return None
+        return self._granted
+
+    async def granted(self) -> Authorization | Failure:
+        """One that is good now, whatever it grants."""
+        return await self._host.look_up(self, self._scope)
 
     async def authorization(self) -> Authorization | Failure:
         """One that is good now.
@@ -185,7 +191,7 @@ class ScopeAuth:
         A token that does not grant what the scope asks for is the failure
         `NO_PULL_GRANT`: asking with it would only be answered 401 or 403.
         """
-        granted = await self._host.grant(self._scope)
+        granted = await self.granted()
         if (
             isinstance(granted, Failure)
             or granted.access.state is not AccessState.DENIED
@@ -206,12 +212,10 @@ class ScopeAuth:
     ) -> Authorization | Failure:
         """Another one, after `refused` was answered 401 with `challenge`."""
         self._host.discard(refused)
+        self.keep(None, None)
         if challenge is not None:
             self._host.plan.learn(challenge)
-            # For what is asked next, too: the pages of one list have one authorizer.
-            said = challenge.parameters.get("scope")
-            self._scope = wider(self._scope, said) or self._scope
-        renewed = await self.authorization()
+        renewed = await self.widened(challenge).authorization()
         if isinstance(renewed, Authorization) and renewed.header is None:
             return Failure(
                 kind=FailureKind.DENIED,
@@ -220,13 +224,47 @@ class ScopeAuth:
             )
         return renewed
 
+    def widened(self, challenge: Challenge | None) -> ScopeAuth:
+        """The authorizer of what a 401 asks for; this one, if that is nothing more."""
+        said = None if challenge is None else challenge.parameters.get("scope")
+        more = wider(self._scope, said)
+        return self if more is None else self._host.for_scope(more)
+
     def wanted(self) -> bool:
         """Whether it would pay to fetch the token ahead of its use."""
         if self.at_hand() is not None:
             return False
-        plan = self._host.plan.known()
+        plan = self._host.plan.known
         if plan is None:
             return True
         if plan.scheme is not Scheme.BEARER:
             return False
         return self._host.tokens.wanted(self._host.key(plan, self._scope))
+
+
+class ListAuth:
+    """The authorizer of the pages of one list.
+
+    What a 401 to one of them asks for beyond the scope, the next ones are asked with.
+    """
+
+    __slots__ = ("_auth",)
+
+    def __init__(self, auth: ScopeAuth) -> None:
+        self._auth = auth
+
+    def at_hand(self) -> Authorization | None:
+        """As `ScopeAuth`."""
+        return self._auth.at_hand()
+
+    async def authorization(self) -> Authorization | Failure:
+        """As `ScopeAuth`."""
+        return await self._auth.authorization()
+
+    async def again(
+        self, refused: Authorization, challenge: Challenge | None
+    ) -> Authorization | Failure:
+        """As `ScopeAuth`."""
+        renewed = await self._auth.again(refused, challenge)
+        self._auth = self._auth.widened(challenge)
+        return renewed

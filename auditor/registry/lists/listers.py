@@ -102,7 +102,7 @@ def lists_of(
         )
 
     def shown() -> Lister | None:
-        plan = auth.plan.known()
+        plan = auth.plan.known
         found = plan and recognised(plan.realm, plan.service, base_url=base_url)
         return lists(*found) if found else None
 
