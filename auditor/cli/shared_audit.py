@@ -58,7 +58,10 @@ async def _audited(run: SharedRun, engine: Shares, output: Output) -> int:
         async for number in signals_heard():
             more = "" if interrupted else "; once more ends without it"
             interrupted = CODES[number]
-            say(f"{number.name}: the shares finish what is under way{more}")
+            if run.is_joining:
+                say(f"{number.name}: the shares are whole, and stay shares")
+            else:
+                say(f"{number.name}: the shares finish what is under way{more}")
             run.stop(engine, number)
 
     with unwrapped():
@@ -66,14 +69,35 @@ async def _audited(run: SharedRun, engine: Shares, output: Output) -> int:
             group.start_soon(watch)
             summary = await run.run(engine)
             group.cancel_scope.cancel()
-    if summary is None:
-        say("the report is not whole; --resume goes on with the shares that are not")
-        return interrupted or _code(run)
-    output.is_whole = True
-    for line in summary_lines(summary):
+    output.is_whole = summary is not None
+    told = run.so_far() if summary is None else summary
+    for line in summary_lines(told):
         say(line)
-    write_beside(run.settings, summary)
+    if summary is None:
+        _tell_way_on(run)
+    write_beside(run.settings, told)
+    if summary is None:
+        return interrupted or _code(run)
     return ExitCode.FAILED if summary["references"]["failed"] else ExitCode.OK
+
+
+def _tell_way_on(run: SharedRun) -> None:
+    settings = run.settings
+    if run.uncounted:
+        say(
+            f"  {run.uncounted} of {len(run.plan.shards)} shares ended before they"
+            " could say what they came to"
+        )
+    if settings.output == "-" and settings.parts is None:
+        say(
+            "nothing of it is kept: standard output has no place for parts"
+            " (-o FILE or --parts has)"
+        )
+        return
+    say(
+        f"what was finished is in {parts_place(settings)};"
+        " --resume goes on with the shares that are not whole"
+    )
 
 
 def _code(run: SharedRun) -> int:

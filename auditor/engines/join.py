@@ -38,11 +38,17 @@ async def join(names: Sequence[str], output: str) -> dict[str, Any]:
     if final is not None:
         writer = ReportWriter(f"{final}{_SUFFIX}")
     async with writer:
-        for record in merged(parts, open_part):
-            await writer.write(record)
-        for failure in nothing:
-            await writer.write(encode(failure))
-        await writer.commit()
+        try:
+            for record in merged(parts, open_part):
+                await writer.write(record)
+            for failure in nothing:
+                await writer.write(encode(failure))
+            await writer.commit()
+        except BaseException:
+            # All that it holds is in the parts.
+            if writer.partial is not None:
+                writer.partial.unlink(missing_ok=True)
+            raise
     if final is not None and writer.final is not None:
         _rename(writer.final, final)
     return with_failures(whole, nothing)

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import anyio
 import orjson
@@ -112,13 +112,15 @@ class Processes:
 
     async def _audit(self, shard: Shard, runs: int, *, resume: bool) -> Share:
         report = self.report(shard)
+        summary = report.with_suffix(".summary")
+        summary.unlink(missing_ok=True)  # that of an earlier run
         flags = {
             **self.flags,
             "shard": str(shard),
             "runs_at_once": runs,
             "output": str(report),
             # Whatever file and environment say is said of the whole run.
-            "summary": str(report.with_suffix(".summary")),
+            "summary": str(summary),
             "progress": "never",
             "processes": 1,
             "engine": "local",
@@ -149,7 +151,9 @@ class Processes:
                 code = await process.wait()
         finally:
             self.running.discard(process)
-        return Share(shard=shard, code=code, last_words=last_words)
+        return Share(
+            shard=shard, code=code, last_words=last_words, summary=_read(summary)
+        )
 
     async def _listen(self, process: Process, shard: Shard) -> Sequence[str]:
         """Pass on what it logs; what it says of itself is kept for a failure."""
@@ -180,6 +184,15 @@ def _heard(line: str) -> tuple[bool, str]:
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
             pass
     return False, line
+
+
+def _read(summary: Path) -> Mapping[str, Any] | None:
+    """What a process says that it came to; null if it was ended before it could."""
+    try:
+        found: Mapping[str, Any] = orjson.loads(summary.read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return None
+    return found
 
 
 def _opened(path: Path) -> BinaryIO:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 from auditor.engines.plan import Plan
 from auditor.errors import ExitCode
@@ -15,11 +15,13 @@ from auditor.values import dataclass
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
     """One share whose audit has ended. `code` is the exit code of `auditor audit`;
-    `last_words` are the sentences that explain a bad one."""
+    `last_words` are the sentences that explain a bad one, and `summary` is what it came
+    to, if it said so without a whole report."""
 
     shard: Shard
     code: int
     last_words: Sequence[str] = ()
+    summary: Mapping[str, Any] | None = None
 
     @property
     def is_whole(self) -> bool:

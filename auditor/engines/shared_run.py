@@ -12,11 +12,14 @@ from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
+import anyio
+
 from auditor.config import Settings, decisive, decisive_of_shares
 from auditor.engines.join import join
 from auditor.engines.parts import Parts, own_folder, whole_part
 from auditor.engines.plan import Plan
 from auditor.engines.share import Engine, Share
+from auditor.engines.so_far import summary_so_far
 from auditor.errors import UsageError
 from auditor.pipeline.input_digest import digest_of_input
 from auditor.protocol.shard import Shard
@@ -46,10 +49,19 @@ class SharedRun:
     failed: list[Share] = field(default_factory=list)
     stopped: bool = False
     _ended: int = 0
+    _whole: set[Shard] = field(default_factory=set)
+    _joining: anyio.CancelScope | None = None
+    _began_s: float = field(init=False)
+    _began_at: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._began_s = self.clock.monotonic()
+        self._began_at = rfc3339(self.clock.epoch())
 
     async def run(self, engine: Engine) -> Mapping[str, Any] | None:
-        """Audit all shares and write the report; its summary, or null where a share
-        is not whole: then the parts stay, and a resumed run goes on with them."""
+        """Audit all shares and write the report; its summary, or null where it is not
+        whole: then the parts stay, a resumed run goes on with them, and `so_far` says
+        what they hold."""
         todo = self._todo()
         at_once = min(self.plan.at_once, len(todo) or 1)
         left = replace(self.plan, shards=todo, at_once=at_once)
@@ -58,14 +70,45 @@ class SharedRun:
         if self.stopped or self.failed:
             return None
         names = [self.parts.name(shard) for shard in self.plan.shards]
-        summary = await join(names, self.settings.output)
-        self.parts.remove()
+        summary = None
+        with anyio.CancelScope() as self._joining:
+            summary = await join(names, self.settings.output)
+        if summary is not None:
+            self.parts.remove()
         return summary
 
+    def so_far(self) -> Mapping[str, Any]:
+        """The summary of a run whose report is not whole: that of the shares that have
+        said what they came to."""
+        heads = (
+            whole_part(self.parts, s) for s in self.plan.shards if s in self._whole
+        )
+        found = [head.summary for head in heads if head is not None]
+        found += [one.summary for one in self.failed if one.summary is not None]
+        return summary_so_far(
+            found,
+            output=self.settings.output,
+            started_at=self._began_at,
+            now=rfc3339(self.clock.epoch()),
+            duration_s=self.clock.monotonic() - self._began_s,
+        )
+
+    @property
+    def uncounted(self) -> int:
+        """How many shares were begun and ended without a word of what they came to."""
+        return sum(share.summary is None for share in self.failed)
+
+    @property
+    def is_joining(self) -> bool:
+        """Whether the shares are whole, and are being put together."""
+        return self._joining is not None
+
     def stop(self, engine: Engine, number: signal.Signals) -> None:
-        """End early."""
+        """End early. Parts that are being put together stay parts."""
         self.stopped = True
         engine.stop(number)
+        if self._joining is not None:
+            self._joining.cancel()
 
     def _todo(self) -> list[Shard]:
         if not self.settings.resume:
@@ -79,7 +122,8 @@ class SharedRun:
             or None in (wanted[2], head.input)
             or (head.version, head.settings, head.input) != wanted
         ]
-        done = len(self.plan.shards) - len(todo)
+        self._whole = set(self.plan.shards) - set(todo)
+        done = len(self._whole)
         if done:
             self._ended = done
             self.tell(f"resuming: {done} of {len(self.plan.shards)} shares are whole")
@@ -101,6 +145,7 @@ class SharedRun:
         if share.is_whole:
             head = whole_part(self.parts, share.shard)
             if head is not None:
+                self._whole.add(share.shard)
                 found = head.summary["references"]
                 self.tell(
                     f"share {share.shard} is done ({self._ended} of {of}):"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from auditor.engines.cluster import Cluster
 from auditor.engines.dask_part import PartOrder
 from auditor.engines.join import join
 from auditor.engines.part_store import PartStore
-from auditor.engines.parts import PartFolder
+from auditor.engines.parts import PartFolder, whole_part
 from auditor.engines.plan import Plan, plan
 from auditor.engines.processes import Processes
 from auditor.engines.share import Share
@@ -29,6 +29,8 @@ from auditor.errors import ExitCode, UsageError
 from auditor.pipeline.run import Run
 from auditor.protocol.shard import Shard
 from auditor.reports.journal import Journal
+from auditor.reports.merge import merged
+from auditor.reports.metrics import audit_metrics
 from auditor.reports.report import Report
 from auditor.reports.summary.words import summary_lines
 from auditor.sandbox.content import Content
@@ -36,7 +38,7 @@ from auditor.sandbox.demo import demo_images, demo_tokens
 from auditor.sandbox.fault_actions import Gate, Hold
 from auditor.sandbox.tokens import Account
 from tests.flow.cluster import cluster
-from tests.flow.commands import auditor, running
+from tests.flow.commands import auditor, finish, running
 from tests.flow.harness import MANIFESTS, PATIENCE_S, FakeClock, Lab, lab, simple
 from tests.flow.reporting import lines_of, report_to
 
@@ -526,6 +528,143 @@ async def test_processes_that_are_interrupted_can_be_resumed(tmp_path: Path) -> 
     assert lines_of(tmp_path / "out") == lines_of(tmp_path / "whole")
 
 
+async def test_a_run_that_is_interrupted_says_what_it_has_and_leaves_nothing_behind(
+    tmp_path: Path,
+) -> None:
+    names = [f"team/app{n % 8}:{n}" for n in range(64)]
+    summary, metrics = tmp_path / "sum.json", tmp_path / "run.prom"
+    async with lab(simple(names)) as here:
+        asked = tuple(map(here.ref, names))
+        await report_to(here, tmp_path / "whole", *asked)
+        before = here.good(MANIFESTS)
+        gate = Gate()
+        # No share comes to its end: three tags of each repository are answered at
+        # once, then those that the eight workers have begun, and no other.
+        held = [Hold(gate) for _ in range(4)]
+        rules = [
+            here.faults.on(
+                "GET",
+                f"/v2/team/app{n}/manifests/*",
+                *held,
+                Hold(),
+                skip=3,
+                forever=True,
+            )
+            for n in range(8)
+        ]
+        arguments = (
+            *("audit", "--processes", "2", "--requests-at-once", "4", "--resume"),
+            *("-o", "out", "--summary", "sum.json", "--metrics", "run.prom", *asked),
+        )
+        async with running(*arguments, place=tmp_path) as process:
+            await here.faults.until(
+                lambda: here.faults.count("GET", MANIFESTS) >= before + 26
+            )
+            process.send_signal(signal.SIGINT)
+            assert process.stderr is not None
+            said = b""
+            while b"the shares finish what is under way" not in said:
+                said += await process.stderr.receive()
+            gate.open()
+            done = await finish(process)
+        for rule in rules:
+            here.faults.rules.remove(rule)
+        finished = here.good(MANIFESTS) - before
+        assert done.code == ExitCode.INTERRUPTED
+        told = orjson.loads(summary.read_bytes())
+        assert 'auditor_run_complete{audit="run"} 0' in metrics.read_text()
+        again = await auditor(*arguments, place=tmp_path)
+        # What was finished costs nothing more.
+        assert here.good(MANIFESTS) - before == len(names)
+    references = told["references"]
+    assert told["interrupted"] is True
+    assert 24 <= references["audited"] == finished <= 32
+    assert references["failed"] == 0
+    first, last = (
+        f"interrupted: {finished} of {references['asked']} references audited",
+        f"what was finished is in {tmp_path}/out.parts; --resume goes on with the"
+        " shares that are not whole",
+    )
+    assert any(line.startswith(first) for line in done.mistakes)
+    assert done.mistakes[-1] == last
+    assert again.code == 0, again.said
+    assert lines_of(tmp_path / "out") == lines_of(tmp_path / "whole")
+    assert not (tmp_path / "out.parts").exists()
+
+
+async def test_a_run_of_which_a_share_failed_says_what_the_others_have(
+    tmp_path: Path,
+) -> None:
+    async with demo() as (here, asked):
+        parts = PartFolder(tmp_path / "parts")
+        run = shared(here, tmp_path / "out", parts, *asked, of=SHARES)
+        number = share_of(here, "library/mysql").number or 0
+        assert await run.run(Here(here, run, number)) is None
+        whole = await report_to(here, tmp_path / "whole", *asked)
+    told = run.so_far()
+    assert told["interrupted"] is True
+    assert not told["references"]["all_listed"]
+    assert run.uncounted == 1
+    missing = sum(
+        line.get("repository") == "library/mysql"
+        for line in lines_of(tmp_path / "whole")
+    )
+    assert missing
+    heads = [whole_part(parts, shard) for shard in run.plan.shards]
+    assert told["references"]["asked"] == sum(
+        head.summary["references"]["asked"] for head in heads if head is not None
+    )
+    assert told["references"]["asked"] <= whole.summary.asked - missing
+    first = summary_lines(told)[0]
+    assert first.startswith("interrupted: ")
+    assert "and what was not listed yet still to do" in first
+
+
+async def test_a_run_that_is_interrupted_before_anything_has_a_summary(
+    tmp_path: Path,
+) -> None:
+    async with lab(simple(NAMES)) as here:
+        parts = PartFolder(tmp_path / "parts")
+        run = shared(here, tmp_path / "out", parts, here.ref(NAMES[0]), of=2)
+        told = run.so_far()
+    assert told["references"]["asked"] == 0
+    assert not told["references"]["all_listed"]
+    assert summary_lines(told)[0].startswith("interrupted: 0 of 0 references audited")
+    assert audit_metrics(told)
+
+
+async def test_parts_that_are_being_put_together_stay_parts_at_a_signal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with demo() as (here, asked):
+        parts = PartFolder(tmp_path / "parts")
+        run = shared(here, tmp_path / "out", parts, *asked, of=SHARES)
+        stopped: list[signal.Signals] = []
+
+        def interrupted(*arguments: Any) -> Iterator[bytes]:
+            for number, record in enumerate(merged(*arguments)):
+                if number == 2:
+                    assert run.is_joining
+                    run.stop(engine, signal.SIGTERM)
+                yield record
+
+        engine = Here(here, run)
+        monkeypatch.setattr(engine, "stop", stopped.append)
+        with monkeypatch.context() as patched:
+            patched.setattr("auditor.engines.join.merged", interrupted)
+            patched.setattr("auditor.reports.jsonl.PIECE_BYTES", 1)
+            assert await run.run(engine) is None
+        assert stopped == [signal.SIGTERM]
+        assert [path.name for path in tmp_path.iterdir()] == ["parts"]
+        again = shared(here, tmp_path / "out", parts, *asked, of=SHARES)
+        again.settings = replace(again.settings, resume=True)
+        engine = Here(here, again)
+        assert await again.run(engine) is not None
+        assert engine.audited == []
+        await report_to(here, tmp_path / "whole", *asked)
+    assert lines_of(tmp_path / "out") == lines_of(tmp_path / "whole")
+
+
 async def test_the_command_shares_a_run_out_over_processes(tmp_path: Path) -> None:
     async with lab(Content.of(demo_images())) as here:
         asked = here.ref("library/mysql:*"), here.ref("library/ubuntu:*")
@@ -649,7 +788,7 @@ async def test_a_share_to_standard_output_says_that_it_cannot_be_merged(
         "share 1/2 goes where no shard file can stand beside it: auditor merge cannot"
         " take it (-o FILE leaves both)"
     )
-    assert 0 < len(done.lines) < len(NAMES)
+    assert all(line["kind"] == "image" for line in done.lines)
 
 
 async def test_a_scheduler_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:

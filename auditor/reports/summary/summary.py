@@ -34,8 +34,9 @@ class Resumed:
 class Summary:
     """A finished or stopped run. Times are RFC 3339 UTC, durations seconds.
 
-    `interrupted`: by a signal, and the report is not whole. `deadline_reached`: the
-    run's time was up, and what it had not reached are failures.
+    `interrupted`: by a signal, or by shares of it that failed, and the report is not
+    whole. `deadline_reached`: the run's time was up, and what it had not reached are
+    failures.
 
     `asked` counts distinct references and what could not become one; it is
     `audited + failed + filtered + to_do`, or the run lost something; `filtered` were
