@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,43 @@ def test_a_folder_that_is_not_there_is_an_os_error(tmp_path: Path) -> None:
         whole_file(tmp_path / "gone" / "out") as stream,
     ):
         stream.write(b"")
+
+
+def test_what_is_no_file_is_written_as_it_is(tmp_path: Path) -> None:
+    # Of /dev/null, root made a file that others then filled.
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with whole_file(pipe) as stream:
+            stream.write(b"new")
+        assert os.read(reader, 100) == b"new"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
+
+
+@pytest.mark.parametrize("name", ["/dev/fd/{}", "/proc/self/fd/{}", "{folder}/link"])
+def test_what_is_open_already_is_written_on(tmp_path: Path, name: str) -> None:
+    # `--summary /dev/stdout > file`, `--summary >(jq .)`
+    file = tmp_path / "file"
+    with file.open("wb") as opened:
+        opened.write(b"before, ")
+        opened.flush()
+        # As /dev/stdout is one.
+        (tmp_path / "link").symlink_to(f"/proc/self/fd/{opened.fileno()}")
+        with whole_file(Path(name.format(opened.fileno(), folder=tmp_path))) as stream:
+            stream.write(b"after")
+    assert file.read_bytes() == b"before, after"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_any_other_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
+    victim, link = tmp_path / "victim", tmp_path / "out"
+    victim.write_bytes(b"precious")
+    link.symlink_to(victim)
+    with whole_file(link) as stream:
+        stream.write(b"new")
+    assert (victim.read_bytes(), link.read_bytes()) == (b"precious", b"new")
+    assert not link.is_symlink()
