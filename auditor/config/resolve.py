@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import PurePath
-from posixpath import normpath
 from typing import Any
 
 from auditor.config.document import Document, Section, read_document
@@ -28,20 +27,12 @@ from auditor.config.settings import (
 )
 from auditor.config.shared_out import check_shared_out
 from auditor.config.taker import Taker, Values
+from auditor.config.written import check_written
 from auditor.protocol.credential import Credential
 from auditor.protocol.shard import Shard
 
 _OF_REGISTRIES = frozenset(
     option.name for option in OPTIONS if option.where is Where.TOP_AND_REGISTRY
-)
-# A report, and what stands beside it while it is written.
-_BESIDE = (
-    "",
-    ".partial",
-    ".partial.old",
-    ".partial.sorted",
-    ".journal",
-    ".journal.old",
 )
 _INPUTS = frozenset({"references", "lists"})
 _JOB_INDEX = "JOB_COMPLETION_INDEX"
@@ -76,7 +67,7 @@ def resolve(
     said = read_flags(flags, taker=taker)
     overrides = _merge(of_environment, said)
     run = _merge(document.top, overrides)
-    _check_outputs(run, mistakes)
+    check_written(run, mistakes)
     _number_shard(run, environment, mistakes)
     _check_since(run, mistakes)
     logins = LoginReader(
@@ -222,14 +213,3 @@ def _check_waiting(
             "a reference may wait for hours where an allowance is spread"
             f" ({BY_NAME['allowance'].flag} spread); say one of the two",
         )
-
-
-def _check_outputs(run: Values, mistakes: Mistakes) -> None:
-    output, summary = BY_NAME["output"], BY_NAME["summary"]
-    if summary.name not in run:
-        return
-    written, report = str(run[summary.name]), str(run.get(output.name, "-"))
-    if written == "-":
-        mistakes.add(summary.flag, "a file is wanted; standard output is the report's")
-    elif normpath(written) in {normpath(report + ending) for ending in _BESIDE}:
-        mistakes.add(summary.flag, f"the same file as {output.flag}")

@@ -604,10 +604,34 @@ def test_a_mistake_in_a_flag_names_the_flag() -> None:
     ]
 
 
-def test_summary_and_report_in_one_file_are_a_mistake() -> None:
-    assert mistakes(flags={"output": "a", "summary": "a"}) == [
-        "--summary: the same file as --output"
-    ]
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ({"output": "a", "summary": "a"}, "--summary: the same file as --output"),
+        ({"output": "a", "metrics": "./a"}, "--metrics: the same file as --output"),
+        ({"summary": "a", "metrics": "a"}, "--metrics: the same file as --summary"),
+        ({"output": "a", "summary": "a.journal"},
+            "--summary: the same file as --output"),
+        ({"summary": "-"},
+            "--summary: a file is wanted; standard output is the report's"),
+        ({"metrics": "-"},
+            "--metrics: a file is wanted; standard output is the report's"),
+        ({"output": "a", "lists": ("b", "./a")},
+            "--output: it would take the place of the list ./a; name another"),
+        ({"output": "a", "lists": ("a.partial",)},
+            "--output: it would take the place of the list a.partial; name another"),
+        ({"summary": "a", "lists": ("a",)},
+            "--summary: it would take the place of the list a; name another"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_read_or_written_already_is_a_mistake(
+    flags: Mapping[str, object], told: str
+) -> None:
+    assert mistakes(flags=flags) == [told]
+
+
+def test_what_is_read_and_written_may_be_a_stream() -> None:
+    assert settings(flags={"output": "-", "lists": ("-",)}).lists == ("-",)
 
 
 CLUSTER = "tcp://dask.example.com:8786"
