@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,33 @@ from auditor.errors import OutputError
 
 
 def check_beside(settings: Settings) -> None:
-    """Raise `OutputError` if there is no folder for what is to be written."""
+    """Raise `OutputError` where what is to be written cannot be, and `UsageError` where
+    what writes it is not installed: before the work, not after a night of it."""
     for path in (settings.summary, settings.metrics):
         if path is not None:
-            check_folder(path)
+            check_file(path)
+    if settings.metrics is not None:
+        with extras("--metrics"):
+            import prometheus_client  # noqa: F401
 
 
-def check_folder(path: str) -> None:
+def check_file(path: str) -> None:
     """Raise `OutputError` if no file can be written there, before anything is done."""
-    if not Path(path).parent.is_dir():
-        raise OutputError(f"{path}: cannot be written: there is no such folder")
+    from auditor.reports.whole_file import is_written_as_it_is
+
+    file = Path(path)
+    folder = file.parent
+    if is_written_as_it_is(file):
+        return
+    if os.path.isdir(file):  # noqa: PTH112
+        reason = "it is a folder; name a file in it"
+    elif not os.path.isdir(folder):  # noqa: PTH112  (what cannot be a name is none)
+        reason = "there is no such folder"
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        reason = "nothing can be written in its folder"
+    else:
+        return
+    raise OutputError(f"{path}: cannot be written: {reason}")
 
 
 def write_beside(settings: Settings, summary: Mapping[str, Any]) -> None:
@@ -31,7 +49,7 @@ def write_beside(settings: Settings, summary: Mapping[str, Any]) -> None:
 
         write_summary(settings.summary, summary)
     if settings.metrics is not None:
-        with extras():
+        with extras("--metrics"):
             from auditor.reports.metrics import audit_metrics
             from auditor.reports.textfile import write_textfile
 

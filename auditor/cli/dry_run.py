@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from auditor.cli.beside import check_folder
+from auditor.cli.beside import check_file
 from auditor.cli.lines_out import print_line
 from auditor.cli.main import say
 from auditor.config import Settings
@@ -26,7 +26,7 @@ async def dry_run(settings: Settings) -> int:
 
     check_lists(settings)
     if settings.summary is not None:
-        check_folder(settings.summary)
+        check_file(settings.summary)
     clock = SystemClock()
     is_read = True
 

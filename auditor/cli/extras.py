@@ -25,10 +25,10 @@ Result = TypeVar("Result")
 
 
 @contextmanager
-def extras() -> Iterator[None]:
+def extras(what: str = "this command") -> Iterator[None]:
     """Turns the import error of a module of `EXTRAS` into a `UsageError`.
 
-    Any other missing module is a bug and stays what it is.
+    `what` needs it. Any other missing module is a bug and stays what it is.
     """
     try:
         yield
@@ -37,7 +37,7 @@ def extras() -> Iterator[None]:
         if module not in EXTRAS:
             raise
         raise UsageError(
-            f"this command needs {module}, which is not installed:"
+            f"{what} needs {module}, which is not installed:"
             f" pip install '{DISTRIBUTION}[{EXTRAS[module]}]'"
         ) from None
 

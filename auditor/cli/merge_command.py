@@ -31,11 +31,14 @@ def command(*, parts: tuple[str, ...], output: str, summary: str | None) -> int:
     """
     import anyio
 
+    from auditor.cli.beside import check_file
     from auditor.cli.extras import extras
     from auditor.engines.join import join
     from auditor.reports.summary.file import write_summary
     from auditor.reports.summary.words import summary_lines
 
+    if summary is not None:
+        check_file(summary)
     with extras():
         whole = anyio.run(join, parts, output)
     for line in summary_lines(whole):

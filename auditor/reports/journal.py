@@ -156,6 +156,10 @@ def _open(path: Path, output: str) -> int:
         fd = os.open(path, flags, 0o600)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
+        if getattr(error, "errno", None) == errno.ENOENT:
+            raise OutputError(
+                f"{output}: the report cannot be written: there is no such folder"
+            ) from None
         if getattr(error, "errno", None) == errno.ELOOP:
             reason = "a link is in its place"
         raise _unusable(output, path, reason) from None

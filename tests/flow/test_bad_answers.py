@@ -181,7 +181,7 @@ async def test_html_instead_of_a_list() -> None:
 @pytest.mark.parametrize(
     ("output", "reason"),
     [
-        ("gone/report.jsonl", "No such file or directory"),
+        ("gone/report.jsonl", "there is no such folder"),
         ("", "is a directory; name a file in it"),
         ("list.txt/report.jsonl", "Not a directory"),
         ("r" * 300, "File name too long"),
@@ -201,16 +201,23 @@ async def test_a_report_that_cannot_be_written(
     assert said.endswith(reason)
 
 
-async def test_a_summary_in_a_folder_that_is_missing_is_told_at_once(
-    tmp_path: Path,
+@pytest.mark.parametrize(
+    ("option", "name", "reason"),
+    [
+        ("--summary", "/gone/summary.json", "there is no such folder"),
+        ("--summary", "", "it is a folder; name a file in it"),
+        ("--metrics", "", "it is a folder; name a file in it"),
+    ],
+)
+async def test_what_cannot_stand_beside_the_report_is_told_at_once(
+    tmp_path: Path, option: str, name: str, reason: str
 ) -> None:
     async with lab(simple(NAMES)) as here:
-        summary = f"{tmp_path}/gone/summary.json"
-        done = await auditor("audit", here.ref(NAMES[0]), "--summary", summary)
+        beside = f"{tmp_path}{name}"
+        done = await auditor("audit", here.ref(NAMES[0]), option, beside)
         assert here.faults.count() == 0
     assert (done.code, done.out) == (3, b"")
-    (said,) = done.mistakes
-    assert said.startswith(f"{summary}: ")
+    assert done.mistakes == [f"{beside}: cannot be written: {reason}"]
 
 
 async def test_a_summary_that_cannot_be_written_is_told_after_the_report(
@@ -220,12 +227,12 @@ async def test_a_summary_that_cannot_be_written_is_told_after_the_report(
         report = tmp_path / "report.jsonl"
         done = await auditor(
             *("audit", here.ref(NAMES[0]), "-o", str(report)),
-            *("--summary", str(tmp_path)),
+            *("--summary", "/dev/full"),
         )
     assert done.code == 3
     assert report.read_bytes().count(b"\n") == 1
     assert done.mistakes[-1] == (
-        f"{tmp_path}: the summary cannot be written: Is a directory"
+        "/dev/full: the summary cannot be written: No space left on device"
     )
 
 

@@ -74,3 +74,21 @@ def test_a_cluster_without_its_extra_is_one_sentence_and_leaves_nothing(
         " pip install 'manifest-auditor[dask]'\n"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_metrics_without_their_extra_are_told_before_anything_is_asked(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    code = run([
+        *("audit", "localhost:1/team/app:1"),
+        *("-o", str(tmp_path / "out"), "--metrics", str(tmp_path / "night.prom")),
+    ])  # fmt: skip
+    assert code == ExitCode.USAGE
+    assert capsys.readouterr().err == (
+        "auditor: --metrics needs prometheus_client, which is not installed:"
+        " pip install 'manifest-auditor[analysis]'\n"
+    )
+    assert list(tmp_path.iterdir()) == []
