@@ -11,11 +11,9 @@ from auditor.analysis.diff import Comparison
 from auditor.analysis.sections import (
     Column,
     Section,
+    answer_lines,
     code_columns,
-    markdown_lines,
-    markdown_text,
     number_columns,
-    text_lines,
 )
 from auditor.reports.tree import human_size
 
@@ -52,14 +50,8 @@ def output_lines(comparison: Comparison, form: str, limit: int) -> Iterator[str]
     if form == "jsonl":
         yield from json_lines(comparison)
         return
-    found = tuple(sections(comparison, limit))
     heads = head_lines(comparison.totals)
-    if form == "markdown":
-        yield from (f"{markdown_text(line)}  " for line in heads)
-        yield from markdown_lines(found)
-    else:
-        yield from heads
-        yield from text_lines(found)
+    yield from answer_lines(heads, sections(comparison, limit), form)
 
 
 def json_lines(comparison: Comparison) -> Iterator[str]:

@@ -19,11 +19,9 @@ from auditor.analysis.layers_sql import Group
 from auditor.analysis.sections import (
     Column,
     Section,
+    answer_lines,
     code_columns,
-    markdown_lines,
-    markdown_text,
     number_columns,
-    text_lines,
 )
 from auditor.reports.tree import human_size
 
@@ -50,7 +48,7 @@ def inventory_lines(inventory: Inventory, form: str, limit: int) -> Iterator[str
                 yield orjson.dumps(row).decode()
         yield orjson.dumps(inventory.totals).decode()
         return
-    yield from _shown(_totals_lines(inventory), _sections(inventory, limit), form)
+    yield from answer_lines(_totals_lines(inventory), _sections(inventory, limit), form)
 
 
 def place_lines(
@@ -69,19 +67,7 @@ def place_lines(
         if not any(places.count(digest, role) for role in ROLES)
     ]
     heads += _blind_spots(places.failures, places.missing)
-    yield from _shown(heads, _place_sections(places, digests, limit), form)
-
-
-def _shown(
-    heads: Sequence[str], sections: Iterator[Section], form: str
-) -> Iterator[str]:
-    found = tuple(sections)
-    if form == "markdown":
-        yield from (f"{markdown_text(line)}  " for line in heads)
-        yield from markdown_lines(found)
-    else:
-        yield from heads
-        yield from text_lines(found)
+    yield from answer_lines(heads, _place_sections(places, digests, limit), form)
 
 
 def _totals_lines(inventory: Inventory) -> list[str]:

@@ -5,7 +5,7 @@ Cells are made safe here: whatever a report holds can be put into one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 
 from auditor.safe_text import safe_text
@@ -59,6 +59,19 @@ def code_columns(*titles: str) -> tuple[Column, ...]:
 def number_columns(*titles: str) -> tuple[Column, ...]:
     """Columns of numbers."""
     return tuple(Column(title=title, kind=Kind.NUMBER) for title in titles)
+
+
+def answer_lines(
+    heads: Iterable[str], sections: Iterable[Section], form: str
+) -> Iterator[str]:
+    """A whole answer as `text` or `markdown`: lines about all of it, then tables."""
+    found = tuple(sections)
+    if form == "markdown":
+        yield from (f"{markdown_text(line)}  " for line in heads)
+        yield from markdown_lines(found)
+    else:
+        yield from heads
+        yield from text_lines(found)
 
 
 def text_lines(sections: Sequence[Section]) -> Iterator[str]:

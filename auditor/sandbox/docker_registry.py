@@ -29,11 +29,6 @@ _POLL_S = 0.02
 _STOP_TIMEOUT_S = 5.0
 
 
-def installed() -> bool:
-    """Whether docker-registry is there."""
-    return shutil.which(PROGRAM) is not None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenAuth:
     """`auth: token`: whose tokens the registry takes. `realm` is a whole URL."""

@@ -98,26 +98,23 @@ def read_matrix(lines: Lines) -> Matrix:
     rows = list(lines.rows(repositories))
     return Matrix(
         platforms=Rows(rows=platforms, total=found[0]["total"] if found else 0),
-        repositories=Rows(
-            rows=tuple(
-                Repository(
-                    registry=row["registry"],
-                    name=row["repository"],
-                    images=row["images"],
-                    failures=row["failures"],
-                    cells=tuple(
-                        cell(
-                            cells.get(
-                                (row["registry"], row["repository"], platform.name), 0
-                            ),
-                            row["images"],
-                        )
-                        for platform in platforms
-                    ),
-                )
-                for row in rows
+        repositories=Rows.of(
+            rows,
+            lambda row: Repository(
+                registry=row["registry"],
+                name=row["repository"],
+                images=row["images"],
+                failures=row["failures"],
+                cells=tuple(
+                    cell(
+                        cells.get(
+                            (row["registry"], row["repository"], platform.name), 0
+                        ),
+                        row["images"],
+                    )
+                    for platform in platforms
+                ),
             ),
-            total=rows[0]["total"] if rows else 0,
         ),
     )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, Self, TypeVar
 
 from auditor.values import dataclass
 
@@ -15,6 +16,16 @@ class Rows(Generic[Row]):
 
     rows: tuple[Row, ...]
     total: int
+
+    @classmethod
+    def of(
+        cls,
+        found: Sequence[Mapping[str, Any]],
+        make: Callable[[Mapping[str, Any]], Row],
+    ) -> Self:
+        """What `make` makes of rows that each say the `total`."""
+        total = found[0]["total"] if found else 0
+        return cls(rows=tuple(map(make, found)), total=total)
 
     @property
     def left_out(self) -> int:

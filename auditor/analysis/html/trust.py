@@ -140,29 +140,23 @@ def read_trust(lines: Lines) -> Trust:
     return Trust(
         coverage=coverage,
         repositories=_repositories(lines),
-        labels=Rows(
-            total=labels[0]["total"] if labels else 0,
-            rows=tuple(
-                Label(
-                    name=row["name"],
-                    images=row["images"],
-                    values=row["values"],
-                    most=row["most"],
-                    most_images=row["most_images"],
-                )
-                for row in labels
+        labels=Rows.of(
+            labels,
+            lambda row: Label(
+                name=row["name"],
+                images=row["images"],
+                values=row["values"],
+                most=row["most"],
+                most_images=row["most_images"],
             ),
         ),
-        bases=Rows(
-            total=bases[0]["total"] if bases else 0,
-            rows=tuple(
-                NamedBase(
-                    name=row["name"],
-                    images=row["images"],
-                    repositories=row["repositories"],
-                    digests=row["digests"],
-                )
-                for row in bases
+        bases=Rows.of(
+            bases,
+            lambda row: NamedBase(
+                name=row["name"],
+                images=row["images"],
+                repositories=row["repositories"],
+                digests=row["digests"],
             ),
         ),
     )
@@ -170,19 +164,16 @@ def read_trust(lines: Lines) -> Trust:
 
 def _repositories(lines: Lines) -> Rows[Covered]:
     rows = list(lines.rows(_REPOSITORIES.format(limit=MAX_REPOSITORIES)))
-    return Rows(
-        total=rows[0]["total"] if rows else 0,
-        rows=tuple(
-            Covered(
-                registry=row["registry"],
-                name=row["repository"],
-                images=row["images"],
-                cells=tuple(
-                    _answer(row[f"{field}_yes"], row[f"{field}_no"])
-                    for _, field, _, _ in _QUESTIONS
-                ),
-            )
-            for row in rows
+    return Rows.of(
+        rows,
+        lambda row: Covered(
+            registry=row["registry"],
+            name=row["repository"],
+            images=row["images"],
+            cells=tuple(
+                _answer(row[f"{field}_yes"], row[f"{field}_no"])
+                for _, field, _, _ in _QUESTIONS
+            ),
         ),
     )
 
