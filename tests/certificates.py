@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -126,10 +125,6 @@ def _general_name(host: str) -> x509.GeneralName:
         return x509.IPAddress(ip_address(host))
     except ValueError:
         return x509.DNSName(host)
-
-
-def _alternatives(hosts: Iterable[str]) -> x509.SubjectAlternativeName:
-    return x509.SubjectAlternativeName(map(_general_name, hosts))
 
 
 def _usage(*, signs: bool) -> x509.KeyUsage:

@@ -26,6 +26,11 @@ def _tasks() -> set[asyncio.Task[object]]:
     return {one for one in asyncio.all_tasks() if not one.done()}
 
 
+def _of_the_audit(tasks: set[asyncio.Task[object]]) -> set[asyncio.Task[object]]:
+    """Those that are not the sandbox's."""
+    return {one for one in tasks if "RequestHandler" not in repr(one)}
+
+
 async def test_it_yields_one_record_for_each_reference_in_order() -> None:
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", "*/manifests/7", Answer(404))
@@ -74,16 +79,17 @@ async def test_closing_it_early_leaves_no_task_and_no_connection() -> None:
             await here.faults.until(
                 lambda: all(one.ended is not None for one in here.faults.log)
             )
-        mine = {one for one in _tasks() - before if "RequestHandler" not in repr(one)}
-        assert mine == set()
+        assert _of_the_audit(_tasks() - before) == set()
 
 
 async def test_leaving_the_loop_and_closing_by_another_task_is_fine() -> None:
     async with lab(simple(NAMES)) as here:
+        before = _tasks()
         records = auditor.audit(map(here.ref, NAMES))
         async for _ in records:
             break
         await asyncio.create_task(records.aclose())  # type: ignore[attr-defined]
+        assert _of_the_audit(_tasks() - before) == set()
 
 
 async def test_a_consumer_that_is_cancelled_ends_the_audit() -> None:

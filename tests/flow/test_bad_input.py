@@ -12,7 +12,6 @@ from tests.flow.harness import lab, simple
 pytestmark = pytest.mark.anyio
 
 NAMES = ["team/app:1", "team/app:2"]
-ZEROS = "sha256:" + "0" * 64
 
 
 # -- mistakes before anything is asked: exit 2 --------------------------------------

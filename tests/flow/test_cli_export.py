@@ -63,7 +63,7 @@ def test_nothing_is_replaced_unless_asked(
 
 
 def test_a_place_that_cannot_be_written_is_exit_3(
-    report: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    report: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = f"{report}/out"
     assert run(["export", report, "--to", "parquet", "-o", out]) == 3

@@ -70,7 +70,7 @@ async def test_each_part_of_a_registry_is_asked_with_its_own_login(
         assert record.access.credential == "file"
 
 
-async def test_basic_is_sent_by_the_part_too(tmp_path: Path) -> None:
+async def test_basic_is_sent_by_the_part_too() -> None:
     both = Basic([TEAM, OTHER])
     async with lab(simple(NAMES), access=both) as here:
         outcome = await here.audit(

@@ -299,7 +299,7 @@ async def test_a_client_certificate_that_is_wanted_and_the_one_that_is_shown(
     assert f"our certificate is {own.cert}" in shown["tls"].says
 
 
-async def test_plain_http_where_tls_is_expected(tmp_path: Path) -> None:
+async def test_plain_http_where_tls_is_expected() -> None:
     async with lab(simple(NAMES)) as here:
         found = await examined(here, insecure_http=False)
     assert found.named("failed") == ["tls"]

@@ -114,7 +114,7 @@ async def test_what_cannot_be_counted_is_named() -> None:
     assert not [one for one in forecast_lines(plain) if "--verify" in one]
 
 
-async def test_filters_count(tmp_path: Path) -> None:
+async def test_filters_count() -> None:
     async with lab(simple(NAMES)) as here:
         entries, _ = await dry_run(here, "*:*", latest=1, exclude=("2.*",))
     assert entries == ["app:1.1", "team/a:1.0", "team/b:1.0"]

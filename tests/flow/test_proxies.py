@@ -138,9 +138,7 @@ async def test_a_scheme_in_capitals_does_not_lead_the_proxy_s_password_to_a_host
 
 
 @pytest.mark.parametrize("over_tls", [False, True])
-async def test_a_proxy_that_wants_a_password_says_so(
-    tmp_path: Path, over_tls: bool
-) -> None:
+async def test_a_proxy_that_wants_a_password_says_so(over_tls: bool) -> None:
     settings: dict[str, Any] = {} if over_tls else {"insecure_http": True}
     async with behind_proxy(authorization=f"Basic {PAIR}") as (here, through):
         url = f"http://{through.address}"

@@ -460,9 +460,7 @@ async def test_a_registry_whose_header_once_differed_is_asked_though_it_lists_di
     assert asked == ["GET"]
 
 
-async def test_damaged_rows_are_fetched_again_and_counted(
-    store: str, tmp_path: Path
-) -> None:
+async def test_damaged_rows_are_fetched_again_and_counted(store: str) -> None:
     async with lab(_kinds()) as here:
         cold = await _night(here, store)
         connection = sqlite3.connect(store)

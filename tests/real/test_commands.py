@@ -122,7 +122,7 @@ def test_inspect_shows_the_platforms_layers_and_labels(
         assert all(layer["digest"] in shown for layer in platform["layers"])
 
 
-def token(stocked: Stocked, config: str, place: Path, *arguments: str) -> Any:
+def token(config: str, place: Path, *arguments: str) -> Any:
     done = command(
         *("token", "-c", config, *arguments), place=place, environment=PASSWORD
     )
@@ -133,7 +133,7 @@ def token(stocked: Stocked, config: str, place: Path, *arguments: str) -> Any:
 def test_token_says_that_pull_is_granted(
     stocked: Stocked, config: str, tmp_path: Path
 ) -> None:
-    code, said = token(stocked, config, tmp_path, f"{stocked.host}/team/oci")
+    code, said = token(config, tmp_path, f"{stocked.host}/team/oci")
     assert code == 0
     assert said.endswith("pull on team/oci: granted\n")
     assert "token service of the tests" in said
@@ -142,7 +142,7 @@ def test_token_says_that_pull_is_granted(
 def test_token_says_that_pull_is_not_granted(
     stocked: Stocked, config: str, tmp_path: Path
 ) -> None:
-    code, said = token(stocked, config, tmp_path, f"{stocked.host}/secret/oci")
+    code, said = token(config, tmp_path, f"{stocked.host}/secret/oci")
     assert code == 1
     assert said.endswith("pull on secret/oci: NOT granted\n")
 
@@ -150,9 +150,7 @@ def test_token_says_that_pull_is_not_granted(
 def test_token_json_tells_what_was_asked_and_what_came(
     stocked: Stocked, config: str, tmp_path: Path
 ) -> None:
-    code, said = token(
-        stocked, config, tmp_path, "--json", f"{stocked.host}/public/arm"
-    )
+    code, said = token(config, tmp_path, "--json", f"{stocked.host}/public/arm")
     found = json.loads(said)
     assert code == 0
     assert found["pull"] is True
@@ -174,7 +172,7 @@ def test_token_json_tells_what_was_asked_and_what_came(
 def test_token_raw_is_a_token_that_the_service_knows(
     stocked: Stocked, config: str, tmp_path: Path
 ) -> None:
-    code, said = token(stocked, config, tmp_path, "--raw", f"{stocked.host}/team/oci")
+    code, said = token(config, tmp_path, "--raw", f"{stocked.host}/team/oci")
     assert code == 0
     service = stocked.tokens.service
     assert service.allows(said.strip(), "repository:team/oci:pull") is True

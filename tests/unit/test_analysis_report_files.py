@@ -267,7 +267,7 @@ def test_a_folder_is_no_report(tmp_path: Path) -> None:
         report_paths([str(tmp_path)])
 
 
-def test_a_pipe_is_no_report(tmp_path: Path) -> None:
+def test_a_pipe_is_no_report() -> None:
     read, write = os.pipe()
     try:
         with pytest.raises(UsageError, match="is read more than once"):

@@ -46,7 +46,7 @@ def test_references_count_as_lines_of_lists_do(tmp_path: Path) -> None:
     assert told == digest(tmp_path, "h.example/a:1")
 
 
-def test_an_input_that_is_not_read_to_its_end_has_no_digest(tmp_path: Path) -> None:
+def test_an_input_that_is_not_read_to_its_end_has_no_digest() -> None:
     items = items_of(Settings(references=("h.example/a:1", "h.example/a:2")))
     halfway = InputDigest(items)
     next(iter(halfway))

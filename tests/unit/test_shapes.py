@@ -12,7 +12,7 @@ from auditor.reports.shapes import encoder
 from tests.documents import digest
 from tests.records import EVERYTHING, RECORDS, REFUSED, failure, image, platform
 
-A, B, D, E, F = (digest(digit) for digit in "abdef")
+A, B, E = map(digest, "abe")
 
 IMAGE_LINE = (
     '{"schema":1,"kind":"image","reference":"r.example.com/team/app:1",'
