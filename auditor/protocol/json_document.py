@@ -31,6 +31,7 @@ STRUCTURAL_KEYS = frozenset(
 # Folded as Go folds them, where U+017F is an "s" and U+212A a "k".
 _FOLDED = {key.casefold(): key for key in STRUCTURAL_KEYS}
 _BLANKS = b" \t\r\n"
+_INDENTED = b'{\n  "'
 
 
 def parse_object(raw: bytes, what: str) -> dict[str, Any]:
@@ -87,10 +88,17 @@ def check_key_case(objects: Iterable[dict[str, Any]], what: str) -> None:
 
 
 def _round_trips(raw: bytes, document: Any) -> bool:
-    # A duplicate key is lost in parsing, so a document that comes back the same
-    # but for blanks has none. This is the fast path for nearly every document.
-    again = orjson.dumps(document)
-    return again.translate(None, _BLANKS) == raw.translate(None, _BLANKS)
+    """Whether the document, written again, is `raw` but for blanks.
+
+    A duplicate key is lost in parsing, so such a document has none. Nearly every one
+    comes back byte by byte in one of two forms: indented by two, as BuildKit writes,
+    or without blanks.
+    """
+    option = orjson.OPT_INDENT_2 if raw.startswith(_INDENTED) else None
+    again = orjson.dumps(document, option=option)
+    return again == raw or again.translate(None, _BLANKS) == raw.translate(
+        None, _BLANKS
+    )
 
 
 def _refuse_duplicates(raw: bytes, what: str, once: Container[str] | None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import jsonschema
 import orjson
 import pytest
@@ -146,8 +148,8 @@ async def test_every_kind_of_manifest_becomes_the_record_of_what_was_generated(
         truth = KINDS[tag].truth.seen_with(mode.value)
         expected = _expected(here, tag, truth)
     found = outcome.image
-    for name in ImageRecord.__slots__:
-        if name != "warnings":
+    for field in fields(ImageRecord):
+        if (name := field.name) != "warnings":
             assert getattr(found, name) == getattr(expected, name), name
     blind = mode is ImageConfigMode.NEVER and truth.source == "manifest"
     assert [one.code for one in found.warnings] == (
