@@ -120,7 +120,8 @@ def test_blocks_of_any_size_give_the_same_lines(data: bytes, size: int) -> None:
         def read1(self, _size: int | None = -1, /) -> bytes:
             return super().read1(size)
 
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+    compressed = (b"\x1f\x8b\x08", b"\x28\xb5\x2f", b"\xfd7z")
+    if data.startswith((b"\xff\xfe", b"\xfe\xff", *compressed)):
         return
     whole = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
     expected = whole.removesuffix("\n").split("\n") if whole else []

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import gzip
 import io
 import itertools
 import json
+import lzma
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -236,6 +238,22 @@ def test_an_overlong_line_is_malformed_in_every_format(
 def test_utf_16_is_refused_with_what_to_do_about_it() -> None:
     with pytest.raises(UsageError, match="list: the list is UTF-16; save it as UTF-8"):
         items("a.io/x\r\n".encode("utf-16"))
+
+
+@pytest.mark.parametrize(
+    ("compress", "how"),
+    [
+        (gzip.compress, r"\(gzip\); give its text, as in gzip -dc FILE"),
+        (lzma.compress, r"\(xz\); give its text, as in xz -dc FILE"),
+        # RFC 8878 section 3.1.1: the magic number, a descriptor, a block.
+        (b"\x28\xb5\x2f\xfd\x04\x00".__add__, r"\(Zstandard\); .* zstd -dc FILE"),
+    ],
+)
+def test_a_compressed_list_is_refused_with_what_to_do_about_it(
+    compress: Callable[[bytes], bytes], how: str
+) -> None:
+    with pytest.raises(UsageError, match=f"list: the list is compressed {how}"):
+        items(compress(b"a.io/x\n"))
 
 
 @pytest.mark.parametrize("data", [b"[\n", b'[{"repository":"a"}]', b'\n [ "a" ]'])

@@ -17,6 +17,13 @@ BLOCK_BYTES = 256 * 1024
 
 _UTF8_MARK = b"\xef\xbb\xbf"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+# How compressed files begin (RFC 1952 section 2.3.1, RFC 8878 section 3.1.1, the .xz
+# file format section 2.1.1.1), and what makes text of them. No text begins so.
+_COMPRESSED = {
+    b"\x1f\x8b\x08": ("gzip", "gzip -dc"),
+    b"\x28\xb5\x2f": ("Zstandard", "zstd -dc"),
+    b"\xfd7z": ("xz", "xz -dc"),
+}
 
 
 def read_lines(
@@ -27,7 +34,7 @@ def read_lines(
     Bytes that are not UTF-8 become lone surrogates (PEP 383). Of a line longer than
     `max_line_chars` at least one character more than that is kept, so that it can
     be told. A byte order mark is dropped; that of UTF-16, which some shells write,
-    is a `UsageError`.
+    is a `UsageError`, as is what is compressed.
     """
     max_line_bytes = max_line_chars * _MAX_BYTES_A_CHAR
     pieces: list[bytes] = []  # of the line that has not ended yet
@@ -51,6 +58,12 @@ def _blocks(stream: io.BufferedIOBase, name: str) -> Iterator[bytes]:
         block += more
     if block.startswith(_UTF16_MARKS):
         raise UsageError(f"{name}: the list is UTF-16; save it as UTF-8")
+    for start, (how, command) in _COMPRESSED.items():
+        if block.startswith(start):
+            raise UsageError(
+                f"{name}: the list is compressed ({how}); give its text, as in"
+                f" {command} FILE | auditor audit -f -"
+            )
     block = block.removeprefix(_UTF8_MARK) or stream.read1(BLOCK_BYTES)
     while block:
         yield block
