@@ -42,6 +42,17 @@ def mistake_in(text: str) -> str:
 def _mistake_in_characters(text: str) -> str | None:
     if not text.strip():
         return f"it is empty; write {_EXAMPLE}"
+    if text[0] in "\"'":
+        return "it stands in quotes; leave them out"
+    if text.startswith("- "):
+        return "leave out the hyphen before it; a line is a reference and nothing else"
+    if re.search(r"[ \t]", text.strip()):
+        return "there is a blank in it; a line is one reference"
+    if re.search("[,;]", text):
+        return (
+            f"there is a {'comma' if ',' in text else 'semicolon'} in it; a list of"
+            " columns begins with their names: repository,tag or reference"
+        )
     if odd := re.search(r"[^!-~]", text):
         return f"it holds the character U+{ord(odd[0]):04X}; no blanks, no accents"
     scheme, separator, rest = text.partition("://")
