@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,10 @@ A reference is [HOST[:PORT]/]REPOSITORY[:TAG][@DIGEST]. The tag may be a pattern
 the repository, too: host/team/app:1.*, host/team/**:v1.*, host/*:* (everything). The
 report goes to standard output or -o FILE, progress and summary to standard error.
 """
+
+# An empty list is right where there is nothing to try again, and else a mistake that
+# nobody sees: what was to write it failed.
+NOTHING_NAMED = "nothing was audited: the lists name no reference"
 
 
 @click.command("audit", epilog=_EPILOG)
@@ -86,10 +91,18 @@ async def audit(settings: Settings) -> int:
         say(line)
     if report.leftover is not None:
         say(report.way_on)
+    elif settings.shard is None and nothing_was_named(summary):
+        say(NOTHING_NAMED)
     write_beside(settings, summary)
     if interruption.code is not None:
         return interruption.code
     return ExitCode.FAILED if summary["references"]["failed"] else ExitCode.OK
+
+
+def nothing_was_named(summary: Mapping[str, Any]) -> bool:
+    """Whether a run came to the end of its lists, and nothing stood in them."""
+    references = summary["references"]
+    return references["all_listed"] and not references["asked"]
 
 
 def _progress(settings: Settings, run: Run) -> AbstractContextManager[None]:

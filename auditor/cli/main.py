@@ -52,6 +52,21 @@ class _Commands(click.Group):
         command: click.Command = module.command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            # Click would suggest one of those that are imported: none of them is.
+            import difflib
+
+            near = difflib.get_close_matches(args[0], COMMANDS, 1)
+            if not near:
+                raise
+            words = f"{error.message} Did you mean '{near[0]}'?"
+            raise click.UsageError(words, ctx) from None
+
     def invoke(self, ctx: click.Context) -> Any:
         with output_is_told():
             return super().invoke(ctx)

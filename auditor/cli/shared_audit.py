@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from auditor.cli.audit_command import NOTHING_NAMED, nothing_was_named
 from auditor.cli.beside import check_beside, write_beside
 from auditor.cli.main import say
 from auditor.cli.signals import CODES, signals_heard
@@ -75,6 +76,8 @@ async def _audited(run: SharedRun, engine: Shares, output: Output) -> int:
         say(line)
     if summary is None:
         _tell_way_on(run)
+    elif nothing_was_named(summary):
+        say(NOTHING_NAMED)
     write_beside(run.settings, told)
     if summary is None:
         return interrupted or _code(run)

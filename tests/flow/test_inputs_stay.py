@@ -75,3 +75,35 @@ def test_runs_of_doubled_lines_are_told_apart(
         report.write_bytes(line + line)
         assert run(["history", "add", dataset, str(report)]) == 0
     assert "already" not in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("engine", [(), ("--processes", "2")])
+def test_a_list_of_nothing_is_told(
+    engine: tuple[str, ...], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # What was to write it failed: the night would look as if all were well.
+    (tmp_path / "list.txt").write_text("# none\n")
+    report = str(tmp_path / "report.jsonl")
+    code = run(["audit", "-f", str(tmp_path / "list.txt"), "-o", report, *engine])
+    assert code == 0
+    said = capfd.readouterr().err.splitlines()
+    assert said[-1] == "auditor: nothing was audited: the lists name no reference"
+
+
+def test_a_share_of_nothing_is_nothing_to_tell(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    report = str(tmp_path / "report.jsonl")
+    (tmp_path / "list.txt").write_text("")
+    lists = ("-f", str(tmp_path / "list.txt"))
+    assert run(["audit", *lists, "--shard", "1/2", "-o", report]) == 0
+    assert "nothing was audited" not in capfd.readouterr().err
+
+
+def test_a_command_that_is_nearly_one_is_answered_with_the_one_that_may_be_meant(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["audti"]) == 2
+    assert "No such command 'audti'. Did you mean 'audit'?" in capfd.readouterr().err
+    assert run(["zzz"]) == 2
+    assert capfd.readouterr().err.endswith("No such command 'zzz'.\n")
