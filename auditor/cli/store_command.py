@@ -90,7 +90,8 @@ def verify_command(*, store: str | None) -> int:
         found = verify(connection)
     click.echo(
         f"{path}: {found.contents} contents, {found.damaged_contents} damaged;"
-        f" {found.tags} tags, {found.damaged_tags} damaged"
+        f" {found.tags} tags, {found.damaged_tags} damaged;"
+        f" {found.images} images, {found.damaged_images} damaged"
         + ("; what was damaged is removed" if found.damaged else "")
     )
     return ExitCode.FAILED if found.damaged else ExitCode.OK
@@ -132,6 +133,7 @@ def _info_lines(found: Info) -> Iterator[str]:
     yield found.path
     yield f"  {human_size(found.bytes_used)} in use"
     yield f"  {found.contents} contents, {found.tags} tags"
+    yield f"  {found.images} images, put together"
     if found.oldest_use is not None and found.newest_use is not None:
         oldest, newest = (
             datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import field
 
-from auditor.store.coding import key_of, mark_of, pack, said_to_row
+from auditor.store.coding import image_mark_of, key_of, mark_of, pack, said_to_row
 from auditor.store.prune import prune, used_bytes
 from auditor.values import dataclass
 
@@ -31,6 +31,11 @@ _PUT_HELD = (
 _PUT_TAG = (
     "INSERT OR REPLACE INTO tags (place, tag, digest, header, said, seen, mark)"
     " VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+_PUT_IMAGE = (
+    "INSERT OR REPLACE INTO images"
+    " (digest, registry, variant, since, until, used, packed, body, mark)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _PUT_HOST = (
     "INSERT OR REPLACE INTO hosts (registry, distrusted, no_head_until)"
@@ -77,6 +82,19 @@ class HostNotes:
     no_head_until: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """What was put together of an image. `variant` says by which rules and for which
+    options; from `since` until `until` (epoch seconds) what it was made of is taken to
+    be in the registry."""
+
+    variant: bytes
+    since: int
+    until: int
+    used: int
+    body: bytes
+
+
 @dataclass(slots=True)
 class Batch:
     """Changes that are written together. `rows` and `size` (bytes) say how many."""
@@ -85,9 +103,12 @@ class Batch:
     held: dict[tuple[str, bytes], Held] = field(default_factory=dict)
     tags: dict[tuple[str, str, str], SeenTag] = field(default_factory=dict)
     hosts: dict[str, HostNotes] = field(default_factory=dict)
+    images: dict[tuple[str, bytes], Image] = field(default_factory=dict)
     used: dict[bytes, int] = field(default_factory=dict)
+    used_images: dict[tuple[str, bytes], int] = field(default_factory=dict)
     damaged: set[bytes] = field(default_factory=set)
     damaged_tags: set[tuple[str, str, str]] = field(default_factory=set)
+    damaged_images: set[tuple[str, bytes]] = field(default_factory=set)
     rows: int = 0
     size: int = 0
     began: float = 0.0
@@ -110,6 +131,9 @@ class Tables:
         contents = [
             (key, one.outer, *self._pack(one.body), batch.used.get(key, 0))
             for key, one in batch.contents.items()
+        ]
+        images = [
+            (name, one, *self._pack(one.body)) for name, one in batch.images.items()
         ]
         run = self._connection.executemany
         self._connection.execute("BEGIN IMMEDIATE")
@@ -136,6 +160,15 @@ class Tables:
             ])  # fmt: skip
             run(_PUT_TAG, [self._tag_row(*name, one)
                            for name, one in batch.tags.items()])  # fmt: skip
+            run("DELETE FROM images WHERE digest = ? AND registry = ?", [
+                (key, self._place((registry, "")))
+                for registry, key in batch.damaged_images
+            ])  # fmt: skip
+            run(_PUT_IMAGE, [self._image_row(*one) for one in images])
+            run("UPDATE images SET used = ? WHERE digest = ? AND registry = ?", [
+                (used, key, self._place((registry, "")))
+                for (registry, key), used in batch.used_images.items()
+            ])  # fmt: skip
             run(_PUT_HOST, [
                 (self._place((registry, "")), int(one.distrusted), one.no_head_until)
                 for registry, one in batch.hosts.items()
@@ -157,6 +190,15 @@ class Tables:
         mark = mark_of(registry, repository, tag, key=key, header=one.header, said=said)
         place = self._place((registry, repository))
         return place, tag, key, one.header, said, one.seen, mark
+
+    def _image_row(
+        self, name: tuple[str, bytes], one: Image, packed: int, body: bytes
+    ) -> tuple[object, ...]:
+        registry, key = name
+        span = one.since, one.until
+        mark = image_mark_of(registry, key, variant=one.variant, span=span, body=body)
+        place = self._place((registry, ""))
+        return key, place, one.variant, *span, one.used, packed, body, mark
 
     def _place(self, place: Place) -> int:
         number = self._places.get(place)

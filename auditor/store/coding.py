@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import zlib
+from collections.abc import Callable
+from functools import cache
 
 from auditor.protocol.media_types import (
     DOCKER_LIST,
@@ -57,13 +59,25 @@ def said_of_row(said: object) -> str | None:
     return said if isinstance(said, str) else None
 
 
+@cache
+def _deflate() -> Callable[[bytes, int], bytes]:
+    """ISA-L's where it is installed: 6 us for a manifest instead of 14, and what it
+    makes is inflated by any zlib."""
+    try:
+        # Only who writes a file needs it.
+        from isal import isal_zlib  # noqa: PLC0415
+    except ImportError:
+        return zlib.compress
+    return isal_zlib.compress
+
+
 def pack(body: bytes) -> tuple[int, bytes]:
     """The body as it is stored, and whether that is deflated (1) or as it is (0).
 
     Level 1: manifests are repetitive, and higher levels save a tenth at twice the time.
     """
     if _LEAST_PACKED_BYTES <= len(body) <= MAX_PACKED_BODY_BYTES:
-        packed = zlib.compress(body, 1)
+        packed = _deflate()(body, 1)
         if len(packed) < len(body):
             return 1, packed
     return 0, body
@@ -82,6 +96,11 @@ def unpack(packed: object, stored: object, key: bytes, outer: object) -> bytes |
     if algorithm is None or hashlib.new(algorithm, body).digest() != key:
         return None
     return body
+
+
+def unpack_marked(packed: object, stored: bytes) -> bytes | None:
+    """The body of a row whose mark is right; null where it cannot be inflated."""
+    return _inflated(stored) if packed else stored
 
 
 def _inflated(stored: bytes) -> bytes | None:
@@ -105,3 +124,11 @@ def mark_of(
     """A check over a tag's row: nothing else tells that one of its bytes changed."""
     text = "\0".join((registry, repository, tag, repr(header), repr(said)))
     return zlib.crc32(key, zlib.crc32(text.encode()))
+
+
+def image_mark_of(
+    registry: str, key: bytes, *, variant: bytes, span: tuple[int, int], body: bytes
+) -> int:
+    """The same of the row of an image; `body` as it is stored."""
+    text = f"{registry}\0{span[0]}\0{span[1]}\0".encode()
+    return zlib.crc32(body, zlib.crc32(variant, zlib.crc32(key, zlib.crc32(text))))

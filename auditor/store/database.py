@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from auditor.store.schema import APPLICATION_ID, FORMAT, TABLES
+from auditor.store.schema import APPLICATION_ID, FORMAT, LATER_TABLES, TABLES
 from auditor.values import dataclass
 
 # A transaction takes milliseconds: who waits for so long waits for a stopped process.
@@ -92,6 +92,8 @@ def open_existing(path: Path) -> sqlite3.Connection:
             application = _number(connection, "application_id")
             version = _number(connection, "user_version")
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            if (application, version) == (APPLICATION_ID, FORMAT):
+                _add_later_tables(connection)
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror or error}") from None
     except sqlite3.Error as error:
@@ -192,6 +194,7 @@ def _set_up(connection: sqlite3.Connection, path: Path) -> str | None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     if application == APPLICATION_ID and version == FORMAT and tables:
+        _add_later_tables(connection)
         return None
     connection.execute("BEGIN IMMEDIATE")
     if _number(connection, "user_version") != FORMAT:  # not made meanwhile
@@ -209,6 +212,11 @@ def _set_up(connection: sqlite3.Connection, path: Path) -> str | None:
     if version and version != FORMAT:
         return f"{path}: was of format {version}, and is made anew in format {FORMAT}"
     return None
+
+
+def _add_later_tables(connection: sqlite3.Connection) -> None:
+    for table in LATER_TABLES:
+        connection.execute(table)
 
 
 def _connect(name: str, busy_s: float) -> sqlite3.Connection:

@@ -9,14 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from auditor.store.batch import Content, Held, HostNotes, SeenTag
-from auditor.store.coding import digest_of, key_of, mark_of, said_of_row, unpack
+from auditor.store.batch import Content, Held, HostNotes, Image, SeenTag
+from auditor.store.coding import (
+    digest_of,
+    image_mark_of,
+    key_of,
+    mark_of,
+    said_of_row,
+    unpack,
+    unpack_marked,
+)
 from auditor.store.storage import Storage
 from auditor.values import dataclass
 
@@ -37,6 +45,14 @@ _GET = (
 _GET_TAG = (
     "SELECT digest, header, said, seen, mark FROM tags WHERE place = ? AND tag = ?"
 )
+_GET_HELD = (
+    "SELECT said, confirmed FROM held WHERE registry = ?"
+    " AND content = (SELECT id FROM content WHERE digest = ?)"
+)
+_GET_IMAGE = (
+    "SELECT variant, since, until, used, packed, body, mark FROM images"
+    " WHERE digest = ? AND registry = ?"
+)
 _GET_HOST = "SELECT distrusted, no_head_until FROM hosts WHERE registry = ?"
 
 
@@ -50,6 +66,15 @@ class Stored:
 
     body: bytes
     held: Held | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """What an earlier run put together of an image. `is_due`: what it was made of has
+    not been said to be used for a day."""
+
+    body: bytes
+    is_due: bool
 
 
 class DigestStore:
@@ -147,6 +172,23 @@ class DigestStore:
         batch.size += len(body)
         self._hold(registry, key, Held(content_type, now))
 
+    def held(self, registry: str, digest: str) -> Held | None:
+        """What is known of a content in this registry, without reading it."""
+        key = key_of(digest)
+        held = self._rows.fresh.held.get((registry, key))
+        if held is None and self._rows.may_hold(key):
+            row = self._rows.one(_GET_HELD, (self._rows.place(registry), key))
+            if row is not None and isinstance(row[1], int):
+                held = Held(said_of_row(row[0]), row[1])
+        return held
+
+    def use(self, digests: Iterable[str]) -> None:
+        """Remember that contents were of use, though they were not read."""
+        now = int(self._now())
+        for digest in digests:
+            self._rows.batch.used[key_of(digest)] = now
+            self._rows.added()
+
     def confirm(self, registry: str, digest: str, content_type: str | None) -> None:
         """Remember that the registry has just said that it holds this content."""
         if self._rows.has_room():
@@ -168,6 +210,69 @@ class DigestStore:
         self._rows.batch.contents.pop(key, None)
         self._rows.batch.used.pop(key, None)
         self._rows.batch.damaged.add(key)
+        self._rows.added()
+
+    # -- images ----------------------------------------------------------------
+
+    def image(
+        self, registry: str, digest: str, *, variant: bytes
+    ) -> StoredImage | None:
+        """What was put together of this image by the same rules and for the same
+        options, if all below it is still taken to be there."""
+        if self.path is None:
+            return None
+        key = key_of(digest)
+        row = self._rows.one(_GET_IMAGE, (key, self._rows.place(registry)))
+        if row is None or row[0] != variant:
+            return None
+        _, since, until, used, packed, stored, mark = row
+        try:
+            span = since, until
+            good = mark == image_mark_of(
+                registry, key, variant=variant, span=span, body=stored
+            )
+            body = unpack_marked(packed, stored) if good else None
+        except TypeError:
+            body = None  # a row of other types than ours
+        if body is None:
+            self.drop_image(registry, digest)
+            return None
+        now = int(self._now())
+        if not since <= now < until:
+            return None
+        is_due = not isinstance(used, int) or abs(now - used) > USED_STEP_S
+        if is_due:
+            self._rows.batch.used_images[registry, key] = now
+            self._rows.added()
+        return StoredImage(body, is_due)
+
+    def put_image(
+        self,
+        registry: str,
+        digest: str,
+        body: bytes,
+        *,
+        variant: bytes,
+        span: tuple[int, int],
+    ) -> None:
+        """Remember what was put together of an image. `span`: from when until when
+        (epoch seconds) what is below it is taken to be there."""
+        if self.path is None or not self._rows.has_room():
+            return
+        since, until = span
+        self._rows.batch.images[registry, key_of(digest)] = Image(
+            variant=variant, since=since, until=until, used=int(self._now()), body=body
+        )
+        self._rows.batch.size += len(body)
+        self._rows.added()
+
+    def drop_image(self, registry: str, digest: str) -> None:
+        """Forget an image that is not what it should be."""
+        self.damaged += 1
+        log.info("a damaged image is removed from the store: %s", digest)
+        name = registry, key_of(digest)
+        self._rows.batch.images.pop(name, None)
+        self._rows.batch.damaged_images.add(name)
         self._rows.added()
 
     # -- tags ------------------------------------------------------------------

@@ -29,11 +29,13 @@ def prune(
         gone += step
     if gone or unused_since:
         # A tag whose content is gone has to be fetched anyway.
-        connection.execute(
-            "DELETE FROM tags WHERE digest NOT IN (SELECT digest FROM content)"
-        )
+        for table in ("tags", "images"):
+            connection.execute(
+                f"DELETE FROM {table} WHERE digest NOT IN (SELECT digest FROM content)"  # noqa: S608
+            )
     if used_bytes(connection) > max_bytes:
         connection.execute("DELETE FROM tags")
+        connection.execute("DELETE FROM images")
     # Gives a page back with every step, and only a script is stepped to its end.
     connection.executescript("PRAGMA incremental_vacuum")
     return gone
@@ -43,15 +45,19 @@ def _remove(
     connection: sqlite3.Connection, condition: str, values: tuple[int, ...]
 ) -> int:
     rows = connection.execute(
-        f"SELECT id FROM content {condition} ORDER BY used LIMIT {STEP_ROWS}",  # noqa: S608
+        f"SELECT id, digest FROM content {condition} ORDER BY used LIMIT {STEP_ROWS}",  # noqa: S608
         values,
     ).fetchall()
+    numbers = [(number,) for number, _ in rows]
     if not rows:
         return 0
     connection.execute("BEGIN IMMEDIATE")
     try:
-        connection.executemany("DELETE FROM held WHERE content = ?", rows)
-        connection.executemany("DELETE FROM content WHERE id = ?", rows)
+        connection.executemany(
+            "DELETE FROM images WHERE digest = ?", [(digest,) for _, digest in rows]
+        )
+        connection.executemany("DELETE FROM held WHERE content = ?", numbers)
+        connection.executemany("DELETE FROM content WHERE id = ?", numbers)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:

@@ -6,8 +6,9 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import field
 from pathlib import Path
+from typing import Any
 
-from auditor.store.coding import mark_of, unpack
+from auditor.store.coding import image_mark_of, mark_of, unpack, unpack_marked
 from auditor.store.database import StoreError, is_corrupt
 from auditor.store.prune import used_bytes
 from auditor.values import dataclass
@@ -26,6 +27,7 @@ class Info:
     bytes_used: int
     contents: int
     tags: int
+    images: int
     oldest_use: int | None
     newest_use: int | None
     registries: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -39,11 +41,13 @@ class Verified:
     damaged_contents: int
     tags: int
     damaged_tags: int
+    images: int
+    damaged_images: int
 
     @property
     def damaged(self) -> int:
         """All that was damaged."""
-        return self.damaged_contents + self.damaged_tags
+        return self.damaged_contents + self.damaged_tags + self.damaged_images
 
 
 def info(connection: sqlite3.Connection, path: Path) -> Info:
@@ -52,6 +56,7 @@ def info(connection: sqlite3.Connection, path: Path) -> Info:
         "SELECT count(*), min(used), max(used) FROM content"
     ).fetchone()
     (tags,) = connection.execute("SELECT count(*) FROM tags").fetchone()
+    (images,) = connection.execute("SELECT count(*) FROM images").fetchone()
     held: dict[str, int] = dict(
         connection.execute(
             "SELECT places.registry, count(*) FROM held"
@@ -69,6 +74,7 @@ def info(connection: sqlite3.Connection, path: Path) -> Info:
         bytes_used=used_bytes(connection),
         contents=contents,
         tags=tags,
+        images=images,
         oldest_use=oldest,
         newest_use=newest,
         registries={
@@ -89,11 +95,12 @@ def verify(connection: sqlite3.Connection) -> Verified:
             raise StoreError(f"the file is damaged: {answer}")
         contents, damaged = _contents(connection)
         tags, damaged_tags = _tags(connection)
+        images, damaged_images = _images(connection)
     except sqlite3.Error as error:
         if is_corrupt(error):
             raise StoreError(f"the file is damaged: {error}") from None
         raise
-    return Verified(contents, damaged, tags, damaged_tags)
+    return Verified(contents, damaged, tags, damaged_tags, images, damaged_images)
 
 
 def _contents(connection: sqlite3.Connection) -> tuple[int, int]:
@@ -141,3 +148,29 @@ def _tags(connection: sqlite3.Connection) -> tuple[int, int]:
         after = rows[-1][:2]
     connection.executemany("DELETE FROM tags WHERE place = ? AND tag = ?", damaged)
     return seen, len(damaged)
+
+
+def _images(connection: sqlite3.Connection) -> tuple[int, int]:
+    seen, damaged = 0, []
+    for row in _rows(
+        connection,
+        "SELECT images.id, places.registry, digest, variant, since, until, packed,"
+        " body, mark FROM images LEFT JOIN places ON places.id = images.registry"
+        " WHERE images.id > ? ORDER BY images.id LIMIT ?",
+    ):
+        seen += 1
+        if not _is_image(*row[1:]):
+            damaged.append((row[0],))
+    connection.executemany("DELETE FROM images WHERE id = ?", damaged)
+    return seen, len(damaged)
+
+
+def _is_image(*row: Any) -> bool:
+    registry, key, variant, since, until, packed, body, mark = row
+    try:
+        good = mark == image_mark_of(
+            registry, key, variant=variant, span=(since, until), body=body
+        )
+        return good and unpack_marked(packed, body) is not None
+    except TypeError:
+        return False  # a row of other types than ours

@@ -466,6 +466,7 @@ async def test_damaged_rows_are_fetched_again_and_counted(store: str) -> None:
         connection = sqlite3.connect(store)
         with connection:
             connection.execute("UPDATE content SET body = X'7B7D', packed = 0")
+            connection.execute("UPDATE images SET body = X'7B7D', packed = 0")
         connection.close()
         warm = await _night(here, store)
         after = await _night(here, store)

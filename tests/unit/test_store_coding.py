@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import tracemalloc
 import zlib
 
 import pytest
 
-from auditor.store.coding import MAX_PACKED_BODY_BYTES, pack, unpack
+from auditor.store.coding import MAX_PACKED_BODY_BYTES, _deflate, pack, unpack
 
 
 def _key(body: bytes) -> bytes:
@@ -41,3 +42,21 @@ def test_no_more_is_inflated_than_a_body_may_be() -> None:
         assert tracemalloc.get_traced_memory()[1] < 3 * MAX_PACKED_BODY_BYTES
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("size", [256, 1231, 4096, 1 << 20])
+def test_what_is_deflated_is_inflated_by_any_zlib(size: int) -> None:
+    body = hashlib.shake_256(b"body").hexdigest(size // 2).encode()
+    packed, stored = pack(body)
+    assert packed
+    assert zlib.decompress(stored) == body
+
+
+def test_without_isa_l_zlib_deflates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "isal", None)
+    _deflate.cache_clear()
+    try:
+        assert _deflate() is zlib.compress
+        assert pack(b"{}" * 200) == (1, zlib.compress(b"{}" * 200, 1))
+    finally:
+        _deflate.cache_clear()

@@ -69,6 +69,9 @@ class Assembly:
         self._attachments: list[Attachment] = []
         self._warnings: list[Warn] = []
         self._blobs: set[NamedBlob] = set()
+        # The manifests and configs that the facts were made of, beside the image's own.
+        self.manifests: set[str] = set()
+        self.configs: set[str] = set()
         # Platforms that are there and not wanted: their manifests' digests and names.
         self._left_out: dict[tuple[str, PlatformSpec], str] = {}
         self._count = 0
@@ -205,6 +208,7 @@ class Assembly:
         self, child: Descriptor, document: Document, *, depth: int
     ) -> list[Platform] | Failure:
         self._warnings.extend(document.warnings)
+        self.manifests.add(document.digest)
         if isinstance(document.manifest, Index):
             try:
                 return await self._children(document.manifest, depth=depth + 1)
@@ -282,6 +286,7 @@ class Assembly:
                 f"the manifest names the config {digest} and the registry has it not",
             )
             return None
+        self.configs.add(digest)
         return config
 
     def _warn(self, code: WarningCode, detail: str) -> None:

@@ -16,6 +16,7 @@ from auditor.pipeline.imaging.lookup import Lookup
 from auditor.pipeline.imaging.lru import Lru
 from auditor.pipeline.imaging.mirror import at_mirror_first
 from auditor.pipeline.imaging.shared import SharedContent
+from auditor.pipeline.imaging.stored_facts import StoredFacts
 from auditor.pipeline.imaging.wanted import Wanted
 from auditor.protocol.document import Document
 from auditor.protocol.image_config import ImageConfig
@@ -61,6 +62,7 @@ class ImageAuditor:
         self._clock = clock
         self.content = SharedContent(store, clock=clock, recheck_s=recheck_s)
         self.around = Around(self.content, wanted)
+        self._stored = StoredFacts(self.content, wanted, recheck_s=recheck_s)
         self._lookup = Lookup(self.content)
         self._facts: Lru[tuple[str, str, str], Facts] = Lru(MAX_FACTS)
         # Tags of one image stand together: one assembly for those under way together.
@@ -169,14 +171,19 @@ class ImageAuditor:
     async def _assembled(
         self, registry: Registry, repository: str, document: Document
     ) -> Facts | Failure:
+        name = (registry.name, document.digest, document.media_type)
+        stored = self._stored.get(registry.name, document)
+        if stored is not None:
+            self._facts.put(name, stored)
+            return stored
         assembly = Assembly(registry, repository, self.content, self._wanted)
         try:
             facts = await assembly.facts(document)
         except StoppedError as stop:
             return stop.failure
         if not any(warn.code in _OF_THE_PLACE for warn in facts.warnings):
-            name = (registry.name, document.digest, document.media_type)
             self._facts.put(name, facts)
+            self._stored.put(registry.name, facts, assembly.manifests, assembly.configs)
         return facts
 
     # -- records ---------------------------------------------------------------

@@ -7,8 +7,9 @@ nothing of another one, and that it held it says nothing for ever: see docs/stor
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar, cast
 
 from auditor.errors import Failure, ProtocolError, Stage
@@ -224,12 +225,31 @@ class SharedContent:
         self._manifests.put((registry.name, digest), Known(known.document, held))
         return True
 
+    def trusted_span(
+        self, registry: str, manifests: Iterable[str], configs: Iterable[str]
+    ) -> tuple[int, int] | None:
+        """From when until when (epoch seconds) all of these are taken to be there; null
+        if one of them is not known to have been."""
+        since, until = 0.0, math.inf
+        for digest in manifests:
+            known = self._manifests.get((registry, digest))
+            held = known.held if known else self.store.held(registry, digest)
+            if held is None or held.content_type == BLOB:
+                return None
+            since = max(since, held.confirmed - self._recheck_s)
+            until = min(until, held.confirmed + self._recheck_s * _spread(digest))
+        for digest in configs:
+            held = self.store.held(registry, digest)
+            if held is None or held.content_type != BLOB:
+                return None
+            since = max(since, held.confirmed - self._recheck_s)
+            until = min(until, held.confirmed + self._recheck_s * _spread(digest))
+        return None if until is math.inf else (math.ceil(since), math.floor(until))
+
     def _is_fresh(self, held: Held, digest: str) -> bool:
-        """Whether it was there lately: for what came on one day, the asking again is
-        spread over the second half of the time."""
-        spread = 0.5 + int(digest.rpartition(":")[2][:2], 16) / 510
+        """Whether it was there lately."""
         age_s = self._clock.epoch() - held.confirmed
-        return -self._recheck_s <= age_s < self._recheck_s * spread
+        return -self._recheck_s <= age_s < self._recheck_s * _spread(digest)
 
     async def _once(
         self,
@@ -261,3 +281,9 @@ class SharedContent:
             if not fetched_here:
                 self.saved[what] += 1
             return known
+
+
+def _spread(digest: str) -> float:
+    """The share of the time until a recheck that passes for this one: for what came on
+    one day, the asking again is spread over the second half of it."""
+    return 0.5 + int(digest.rpartition(":")[2][:2], 16) / 510

@@ -19,6 +19,7 @@ class LabelPatterns:
     """Labels whose name matches a pattern: `*`, `?`, `[a-z]`, case counts."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
+        self.patterns = tuple(patterns)
         self._wanted = re.compile("|".join(map(translate, patterns)))
 
     def of(self, labels: Mapping[str, str]) -> tuple[dict[str, str], int]:
