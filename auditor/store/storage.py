@@ -17,7 +17,7 @@ from auditor.store.database import (
     open_private,
     remove,
 )
-from auditor.store.perhaps import Perhaps
+from auditor.store.bloom_filter import BloomFilter
 from auditor.store.writer import InlineWriter, ThreadWriter, Writer, is_busy
 
 Key = TypeVar("Key")
@@ -57,7 +57,7 @@ class Storage:
         self._places: dict[Place, int] = {}
         self._reader: sqlite3.Connection | None = None
         self._writer: Writer | None = None
-        self._perhaps: Perhaps | None = None  # a file may hold what others wrote
+        self._written: BloomFilter | None = None  # a file may hold what others wrote
         self._open()
 
     def _open(self) -> None:
@@ -73,7 +73,7 @@ class Storage:
                 self._reader = opened.reader
                 self._writer = ThreadWriter(opened.writer, self._max_bytes)
                 return
-        self._perhaps = Perhaps()
+        self._written = BloomFilter()
         try:
             self._reader = open_private()
         except sqlite3.Error as error:
@@ -104,7 +104,7 @@ class Storage:
 
     def may_hold(self, key: bytes) -> bool:
         """Whether it is worth asking for the content of this key."""
-        return self._perhaps is None or key in self._perhaps
+        return self._written is None or key in self._written
 
     def one(self, sql: str, values: tuple[object, ...]) -> tuple[Any, ...] | None:
         """The first row of a question, if there is one and it can be had."""
@@ -139,8 +139,8 @@ class Storage:
 
     def will_hold(self, key: bytes) -> None:
         """Say that the content of this key is being written."""
-        if self._perhaps is not None:
-            self._perhaps.add(key)
+        if self._written is not None:
+            self._written.add(key)
 
     def has_room(self) -> bool:
         """Whether more can be gathered; what finds no room is counted."""

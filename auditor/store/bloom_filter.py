@@ -12,7 +12,7 @@ _BITS = 2**24
 _MASK = _BITS - 1
 
 
-class Perhaps:
+class BloomFilter:
     """Keys that were added, and by accident some others.
 
     Keys are digests: their bytes are as good as random, and need no hashing.
