@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from auditor.cli.lines_out import print_line
 from auditor.cli.options import settings_from, settings_options
+from auditor.cli.printing import print_line
 from auditor.config import Group, Settings
 from auditor.errors import ExitCode, ProtocolError, UsageError
 

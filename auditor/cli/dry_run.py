@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from auditor.cli.beside import check_file
-from auditor.cli.lines_out import print_line
 from auditor.cli.main import say
+from auditor.cli.printing import print_line
 from auditor.config import Settings
 from auditor.errors import ExitCode
 

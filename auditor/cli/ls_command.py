@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from auditor.cli.lines_out import print_line
 from auditor.cli.main import say
 from auditor.cli.options import settings_from, settings_options
+from auditor.cli.printing import print_line
 from auditor.config import Group, Settings
 from auditor.errors import ExitCode, ProtocolError, UsageError
 

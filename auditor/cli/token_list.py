@@ -9,8 +9,8 @@ from typing import Any
 
 import orjson
 
-from auditor.cli.lines_out import print_line
 from auditor.cli.main import say
+from auditor.cli.printing import print_line
 from auditor.config import Settings
 from auditor.errors import ExitCode, FailureKind
 from auditor.pipeline.token_list import PULL, Granted

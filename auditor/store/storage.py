@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from auditor.store.batch import MAX_PLACES, Batch, Place, find_place
+from auditor.store.bloom_filter import BloomFilter
 from auditor.store.database import (
     StoreError,
     is_corrupt,
@@ -17,7 +18,6 @@ from auditor.store.database import (
     open_private,
     remove,
 )
-from auditor.store.bloom_filter import BloomFilter
 from auditor.store.writer import InlineWriter, ThreadWriter, Writer, is_busy
 
 Key = TypeVar("Key")
