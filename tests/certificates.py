@@ -27,6 +27,10 @@ class Pair:
     key: Path
 
 
+# Whether this Python holds certificates to all of RFC 5280: from 3.13 on.
+STRICT = bool(ssl.create_default_context().verify_flags & ssl.VERIFY_X509_STRICT)
+
+
 class Authority:
     """A CA with a folder for what it makes; `file` is its own certificate."""
 
@@ -52,27 +56,27 @@ class Authority:
         passphrase: bytes | None = None,
         lasts: timedelta = AN_HOUR,
         self_signed: bool = False,
+        names_the_key: bool = True,
     ) -> Pair:
         """A certificate for servers of these names, or for a client of this name.
 
-        It began an hour ago and `lasts` from now on.
+        It began an hour ago and `lasts` from now on. Without the name of its issuer's
+        key it is as `openssl x509 -req` makes one, and not as RFC 5280 wants it.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         subject = _name(hosts[0])
-        certificate = (
+        issuer = key if self_signed else self._key
+        builder = (
             _builder(subject, subject if self_signed else self._name, key, lasts)
             .add_extension(
                 x509.SubjectAlternativeName(map(_general_name, hosts)), False
             )
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), True)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(
-                    key.public_key() if self_signed else self._key.public_key()
-                ),
-                False,
-            )
-            .sign(key if self_signed else self._key, hashes.SHA256())
         )
+        if names_the_key:
+            identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key
+            builder = builder.add_extension(identifier(issuer.public_key()), False)
+        certificate = builder.sign(issuer, hashes.SHA256())
         stem = f"{hosts[0].replace(':', '_')}-{certificate.serial_number:x}"
         pair = Pair(self._folder / f"{stem}.cert", self._folder / f"{stem}.key")
         pair.cert.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))

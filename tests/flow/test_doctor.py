@@ -23,7 +23,7 @@ from auditor.registry.clock import SystemClock
 from auditor.sandbox.access import Basic
 from auditor.sandbox.fault_actions import Answer, Edit
 from auditor.sandbox.tokens import ANONYMOUS, Account, TokenService
-from tests.certificates import Authority
+from tests.certificates import STRICT, Authority
 from tests.flow.commands import auditor
 from tests.flow.forward_proxy import forward_proxy
 from tests.flow.harness import (
@@ -246,6 +246,12 @@ async def test_each_address_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
             ["other.test", "127.0.0.9"], {}, True,
             "IP address mismatch", "(other.test, 127.0.0.9)",
         ),
+        *[
+            (
+                ["127.0.0.1"], {"names_the_key": False}, True,
+                "Python 3.13 and newer insist", "run auditor with Python 3.12",
+            )
+        ] * STRICT,
     ],
 )  # fmt: skip
 async def test_a_certificate_that_is_not_trusted(

@@ -13,10 +13,11 @@ from auditor.config import RegistrySettings, Settings
 from auditor.errors import UsageError
 from auditor.registry.clock import SystemClock
 from auditor.registry.network.tls import TlsFiles, tls_context, tls_files
+from auditor.registry.network.transport_failures import STRICTER
 from auditor.registry.open import open_registries
 from auditor.sandbox.server import serve
 from auditor.sandbox.tokens import token_app
-from tests.certificates import Authority
+from tests.certificates import STRICT, Authority
 from tests.flow.harness import Lab, lab, service, simple
 
 pytestmark = pytest.mark.anyio
@@ -38,6 +39,19 @@ async def test_a_private_ca_is_trusted_where_it_is_named(authority: Authority) -
     async with lab(simple([NAME]), tls=authority.server("127.0.0.1")) as here:
         assert await audited(here, ca_file=str(authority.file)) == "image"
         assert await audited(here, insecure_http=False) == "tls"
+
+
+async def test_a_certificate_that_older_pythons_take_is_told_to_be_one(
+    authority: Authority,
+) -> None:
+    tls = authority.server("127.0.0.1", names_the_key=False)
+    async with lab(simple([NAME]), tls=tls) as here:
+        found = await here.audit(here.ref(NAME), tries=1, ca_file=str(authority.file))
+    if STRICT:
+        assert found.failure.failure == "tls"
+        assert f"Missing Authority Key Identifier ({STRICTER})" in found.failure.detail
+    else:
+        assert found.kinds == ["image"]
 
 
 async def test_a_client_certificate_is_shown(authority: Authority) -> None:

@@ -22,6 +22,7 @@ from auditor.registry.network.library.failures import failure_of_exception
 from auditor.registry.network.library.resolver import RefusedAddressError
 from auditor.registry.network.timeouts import Timeouts
 from auditor.registry.network.transport import Transport
+from auditor.registry.network.transport_failures import STRICTER
 
 URL = "https://registry.example.com/v2/x?token=s3cret"
 TIMEOUTS = Timeouts(connect_s=10, read_s=30, request_s=120)
@@ -37,6 +38,13 @@ _INFO: Any = SimpleNamespace(
 _OS = ConnectionRefusedError(111, "Connection refused")
 _CERTIFICATE = ssl.SSLCertVerificationError(1, "certificate verify failed")
 _CERTIFICATE.verify_message = "self-signed certificate\x1b"
+
+
+def _refused(code: int, message: str) -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    error.verify_code, error.verify_message = code, message
+    return error
+
 
 # Each class of the hierarchy, how one is made, and what it means for a reference.
 # A class that is new in aiohttp makes a test fail: then think, and add it here.
@@ -147,6 +155,24 @@ def test_a_failure_says_what_a_person_can_act_on(
     assert failure.kind is kind
     assert said in failure.detail
     assert failure.detail.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("error", "end"),
+    [
+        (_refused(10, "certificate has expired"), "certificate has expired"),
+        (_refused(62, "Hostname mismatch"), "Hostname mismatch"),
+        (_refused(85, "Missing Authority Key Identifier"), f"Identifier ({STRICTER})"),
+        (
+            _refused(18, "self-signed"),
+            "(ca_file in the configuration names a private CA)",
+        ),
+    ],
+)
+def test_a_ca_is_asked_for_only_where_one_is_missing(
+    error: Exception, end: str
+) -> None:
+    assert meaning(error).detail.endswith(end)
 
 
 def test_a_name_that_resolves_to_a_forbidden_address_is_refused() -> None:

@@ -8,6 +8,7 @@ from auditor.errors import Failure, FailureKind
 from auditor.pipeline.doctor.case import Case
 from auditor.protocol.server_certificate import ServerCertificate
 from auditor.protocol.url import Origin
+from auditor.registry.network.transport_failures import STRICTER
 from auditor.safe_text import safe_text
 
 _NAMES_SHOWN = 5
@@ -118,6 +119,11 @@ def after_tls(
             if names
             else f"have a certificate made that holds {origin.host}; this one holds no"
             " name at all"
+        )
+    if STRICTER in detail:
+        return (
+            "have the certificate made anew with what is missing by whoever runs the"
+            " host, or run auditor with Python 3.12 until then"
         )
     if certificate.self_issued:
         what = "the certificate itself"

@@ -21,6 +21,14 @@ from auditor.registry.network.http1.errors import (
 from auditor.registry.network.timeouts import Timeouts
 from auditor.safe_text import safe_text
 
+# What OpenSSL's verification finds (x509_vfy.h, X509_V_ERR_...) that nobody mends by
+# trusting somebody else: not yet valid, expired, another host name, another address.
+_NOT_OF_TRUST = frozenset({9, 10, 62, 64})
+# What it finds with X509_V_FLAG_X509_STRICT only, which Python sets from 3.13 on
+# (docs.python.org, ssl.create_default_context): CAs of one's own are often so.
+_STRICT = range(80, 94)
+STRICTER = "RFC 5280 wants that of certificates, and Python 3.13 and newer insist"
+
 PERHAPS_MTLS = "; it may want another client certificate (cert_file), or one at all"
 
 
@@ -126,9 +134,17 @@ def tls_detail(where: str, error: Exception) -> str:
     if isinstance(certificate, ssl.SSLCertVerificationError):
         return (
             f"the certificate of {where} is not trusted: "
-            f"{safe_text(certificate.verify_message)}"
-            " (ca_file in the configuration names a private CA)"
+            f"{safe_text(certificate.verify_message)}{_what_then(certificate)}"
         )
     reason = str(getattr(getattr(error, "os_error", error), "reason", None) or text)
     hint = PERHAPS_MTLS if "ALERT" in reason and "CERT" in reason else ""
     return f"no TLS connection to {where}: {safe_text(reason)}{hint}"
+
+
+def _what_then(certificate: ssl.SSLCertVerificationError) -> str:
+    code = getattr(certificate, "verify_code", 0)
+    if code in _NOT_OF_TRUST:
+        return ""
+    if code in _STRICT:
+        return f" ({STRICTER})"
+    return " (ca_file in the configuration names a private CA)"
