@@ -10,11 +10,16 @@ so that importing the package costs nothing.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
 from auditor.version import __version__
 
+# Of `typing`, which is half of what comes before the first statement of a command:
+# until then a signal meets Python's own traceback.
+TYPE_CHECKING = False
+
 if TYPE_CHECKING:
+    from typing import Any
+
     from auditor.api import audit
     from auditor.config import RegistrySettings, Settings
     from auditor.errors import AuditorError, FailureKind

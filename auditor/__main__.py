@@ -1,6 +1,6 @@
 """`python -m auditor`."""
 
-from auditor.cli.main import main
+from auditor.cli.start import main
 
 if __name__ == "__main__":
     main()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from auditor.cli import early_signals
 from auditor.cli.beside import check_beside, write_beside
 from auditor.cli.extras import extras
 from auditor.cli.main import say
@@ -17,6 +18,7 @@ from auditor.config import Engine, Group, Progress, Settings
 from auditor.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
+    from auditor.cli.signals import Interruption
     from auditor.pipeline.run import Run
 
 _EPILOG = """
@@ -49,6 +51,7 @@ def command(**flags: Any) -> int:
     if settings.dry_run:
         from auditor.cli.dry_run import dry_run
 
+        early_signals.leave()
         return run_async(dry_run, settings)
     if settings.processes > 1 or settings.engine is not Engine.LOCAL:
         from auditor.cli.shared_audit import shared_audit
@@ -60,30 +63,36 @@ def command(**flags: Any) -> int:
 
 async def audit(settings: Settings) -> int:
     """Audit what the settings say, write the report, tell a person; the exit code."""
-    import anyio
+    import functools
 
     from auditor.cli.signals import Interruption
+    from auditor.sources.inputs import check_lists
+
+    check_lists(settings)
+    check_beside(settings)
+    interruption = Interruption()
+    return await interruption.heard(functools.partial(_audit, settings, interruption))
+
+
+async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
+    import anyio
+
     from auditor.pipeline.into_report import run_into
     from auditor.pipeline.job import open_job
     from auditor.pipeline.unwrap import unwrapped
     from auditor.registry.clock import SystemClock
     from auditor.reports.progress import log_progress
     from auditor.reports.summary.words import summary_lines
-    from auditor.sources.inputs import check_lists
 
-    check_lists(settings)
-    check_beside(settings)
-    async with (
-        Interruption() as interruption,
-        open_job(settings, clock=SystemClock(), tell=say) as job,
-    ):
+    async with open_job(settings, clock=SystemClock(), tell=say) as job:
         run, report = job.run, job.report
+        interruption.under_way(run, report)
         with _progress(settings, run), unwrapped():
             async with anyio.create_task_group() as group:
-                group.start_soon(interruption.watch, run, report)
                 group.start_soon(log_progress, run.tally, run.asked)
                 await run_into(run, report)
                 group.cancel_scope.cancel()
+        interruption.is_over()
         if interruption.code is None:
             await job.commit()
     summary = run.summary().to_json()

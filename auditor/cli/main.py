@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from auditor.cli import early_signals
 from auditor.cli.standard_streams import occupy_closed, output_is_told
 from auditor.errors import AuditorError, ExitCode
 from auditor.version import __version__
@@ -38,6 +39,9 @@ COMMANDS = {
     "schema": "Print the JSON Schema of report lines.",
 }
 
+# Those that say how they end at a signal; Python ends the others.
+_HEEDS_SIGNALS = frozenset({"audit"})
+
 
 class _Commands(click.Group):
     """Commands that are imported by name."""
@@ -50,6 +54,8 @@ class _Commands(click.Group):
             return None
         module = importlib.import_module(f"auditor.cli.{cmd_name}_command")
         command: click.Command = module.command
+        if cmd_name not in _HEEDS_SIGNALS:
+            early_signals.leave()
         return command
 
     def resolve_command(
@@ -96,8 +102,9 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    early_signals.heed()
     occupy_closed()
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(early_signals.decided(run(sys.argv[1:])))
 
 
 def run(arguments: list[str]) -> int:
@@ -110,6 +117,9 @@ def run(arguments: list[str]) -> int:
         return ExitCode.USAGE
     except (click.Abort, KeyboardInterrupt):
         return ExitCode.INTERRUPTED
+    except early_signals.Ended as ended:
+        say(str(ended))
+        return ended.code
     except AuditorError as error:
         for line in str(error).splitlines():
             say(line)

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 
-from auditor.cli.main import main
+from auditor.cli.start import main
 
 
 def _end_with(lifeline: int) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 
+from auditor.cli import early_signals
 from auditor.cli.audit_command import NOTHING_NAMED, nothing_was_named
 from auditor.cli.beside import check_beside, write_beside
 from auditor.cli.main import say
@@ -43,11 +45,15 @@ async def shared_audit(settings: Settings, flags: dict[str, Any]) -> int:
     check_lists(settings)
     check_beside(settings)
     clock = SystemClock()
+    make = _by_processes
+    if settings.engine is Engine.DASK:
+        make = _on_cluster
+        _load_dask(settings)
     with ExitStack() as stack:
-        output = stack.enter_context(output_locked(settings, clock))
-        place = stack.enter_context(_place(settings))
-        make = _on_cluster if settings.engine is Engine.DASK else _by_processes
-        run, engine = make(settings, flags_of_shares(flags), place, stack)
+        with early_signals.PutAwayFirst():
+            output = stack.enter_context(output_locked(settings, clock))
+            place = stack.enter_context(_place(settings))
+            run, engine = make(settings, flags_of_shares(flags), place, stack)
         return await _audited(run, engine, output)
 
 
@@ -68,7 +74,14 @@ async def _audited(run: SharedRun, engine: Shares, output: Output) -> int:
     with unwrapped():
         async with anyio.create_task_group() as group:
             group.start_soon(watch)
+            await anyio.lowlevel.checkpoint()  # which begins to listen
             summary = await run.run(engine)
+            if summary is None:
+                code = interrupted or _code(run)
+            else:
+                failed = summary["references"]["failed"]
+                code = ExitCode.FAILED if failed else ExitCode.OK
+            early_signals.decided(code)
             group.cancel_scope.cancel()
     output.is_whole = summary is not None
     told = run.so_far() if summary is None else summary
@@ -79,9 +92,7 @@ async def _audited(run: SharedRun, engine: Shares, output: Output) -> int:
     elif nothing_was_named(summary):
         say(NOTHING_NAMED)
     write_beside(run.settings, told)
-    if summary is None:
-        return interrupted or _code(run)
-    return ExitCode.FAILED if summary["references"]["failed"] else ExitCode.OK
+    return code
 
 
 def _tell_way_on(run: SharedRun) -> None:
@@ -170,11 +181,18 @@ def _deadline_at(settings: Settings) -> float | None:
     return SystemClock().epoch() + settings.deadline_s
 
 
+def _load_dask(settings: Settings) -> None:
+    """Import what takes a second, while a signal still ends that at once."""
+    if settings.scheduler is None:
+        raise UsageError("--engine dask needs the address of a --scheduler")
+    import auditor.engines.cluster
+    import auditor.engines.part_store  # noqa: F401
+
+
 def _on_cluster(
     settings: Settings, flags: dict[str, Any], place: str, stack: ExitStack
 ) -> tuple[SharedRun, Shares]:
-    if settings.scheduler is None:
-        raise UsageError("--engine dask needs the address of a --scheduler")
+    assert settings.scheduler is not None
     from auditor.engines.cluster import Cluster
     from auditor.engines.dask_part import PartOrder
     from auditor.engines.part_store import PartStore

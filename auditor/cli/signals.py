@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator
-from types import TracebackType
-from typing import Self
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import anyio
+import anyio.lowlevel
 
+from auditor.cli import early_signals
 from auditor.cli.main import say
 from auditor.errors import ExitCode
 from auditor.pipeline.run import Run
+from auditor.pipeline.unwrap import unwrapped
 from auditor.reports.report import Report
 
 # Long enough for the requests that are under way on a healthy registry, short enough
@@ -31,60 +32,106 @@ CODES = {
 
 
 async def signals_heard() -> AsyncIterator[signal.Signals]:
-    """The signals that end a run, as they come.
+    """The signals that end a run, as they come; who heard them before does so after.
 
     One that whoever started us had us ignore is left alone.
     """
-    heard = [one for one in CODES if signal.getsignal(one) != signal.SIG_IGN]
-    if heard:
+    before = {one: signal.getsignal(one) for one in CODES}
+    heard = [one for one in CODES if before[one] != signal.SIG_IGN]
+    if not heard:
+        return
+    try:
         with anyio.open_signal_receiver(*heard) as signals:
             async for number in signals:
                 yield number
+    finally:
+        for one in heard:
+            signal.signal(one, before[one])
 
 
 class Interruption:
-    """Whether a run was interrupted, and the exit code that says so."""
+    """Whether a run was interrupted, and the exit code that says so.
+
+    At the first signal a run that is still being made is given up, one that is
+    `under_way` stopped, and one that `is_over` left to its last lines. The second one
+    ends the program.
+    """
 
     def __init__(self) -> None:
         self.code: ExitCode | None = None
-        self._over = threading.Event()
+        self._making = anyio.CancelScope()
+        self._run: Run | None = None
+        self._report: Report | None = None
+        self._is_over = False
+        self._ended = threading.Event()
 
-    async def __aenter__(self) -> Self:
-        return self
+    async def heard(self, work: Callable[[], Awaitable[ExitCode]]) -> ExitCode:
+        """The exit code of `work`, or that of the signal which came before it began."""
+        code = None
+        with unwrapped():
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._watch)
+                await anyio.lowlevel.checkpoint()  # which begins to listen
+                try:
+                    with self._making:
+                        code = await work()
+                finally:
+                    self._ended.set()
+                if code is None:
+                    assert self.code is not None
+                    code = self.code
+                early_signals.decided(code)
+                group.cancel_scope.cancel()
+        assert code is not None
+        return code
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._over.set()
+    def under_way(self, run: Run, report: Report) -> None:
+        """From now on there is something to be stopped."""
+        self._run, self._report = run, report
 
-    async def watch(self, run: Run, report: Report) -> None:
-        """Stop `run` at the first signal, the program at the second."""
+    def is_over(self) -> None:
+        """From now on nothing is."""
+        self._is_over = True
+
+    async def _watch(self) -> None:
+        is_second = False
         async for number in signals_heard():
-            if self.code is not None:
-                report.save(run.early(last=True))
+            if is_second:
+                self._save()
                 os._exit(CODES[number])
-            self.code = CODES[number]
-            run.stop(GRACE_S)
-            say(
-                f"{number.name}: finishing what is under way, {GRACE_S:g} s at"
-                " most; once more ends it at once"
-            )
-            if report.final is None:
-                threading.Thread(
-                    target=self._end_unread, args=(report, self.code), daemon=True
-                ).start()
+            is_second = True
+            say(f"{number.name}: {self._end(CODES[number])}")
+
+    def _end(self, code: ExitCode) -> str:
+        """End early with this code, in good order; what is done about it."""
+        if self._is_over:
+            return "the last lines are being written; once more ends it at once"
+        self.code = code
+        if self._run is None or self._report is None:
+            self._making.cancel()
+            return "ended before anything was audited"
+        self._run.stop(GRACE_S)
+        if self._report.final is None:
+            threading.Thread(
+                target=self._end_unread, args=(self._report, code), daemon=True
+            ).start()
+        return (
+            f"finishing what is under way, {GRACE_S:g} s at most; once more ends it at"
+            " once"
+        )
+
+    def _save(self) -> None:
+        if self._run is not None and self._report is not None and not self._is_over:
+            self._report.save(self._run.early(last=True))
 
     def _end_unread(self, report: Report, code: ExitCode) -> None:
         """End the program where the reader of a stream does not read any more.
 
         A thread of its own: wherever the run waits for the reader, shielded or not.
         """
-        self._over.wait(GRACE_S)
+        self._ended.wait(GRACE_S)
         before = report.written
-        while not self._over.wait(READER_S):
+        while not self._ended.wait(READER_S):
             if report.written == before:
                 say("ended without the last lines: nobody reads them")
                 os._exit(code)

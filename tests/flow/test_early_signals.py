@@ -1,0 +1,119 @@
+"""A signal before a run has begun: one sentence, its exit code, and nothing is left."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.flow.commands import auditor
+
+pytestmark = pytest.mark.anyio
+
+# The program, which sends itself a signal at a moment that is known: when it imports a
+# module, opens its store, copies its standard input.
+_AT_IMPORT = """
+import os, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == {where!r}:
+            os.kill(os.getpid(), {number:d})
+sys.meta_path.insert(0, Finder())
+from auditor.cli.start import main
+main()
+"""
+_AT_OPENING = """
+import contextlib, os, sys
+import anyio
+import auditor.pipeline.job as job
+@contextlib.asynccontextmanager
+async def open_report(settings, **more):
+    async with original(settings, **more) as report:
+        os.kill(os.getpid(), {number:d})
+        await anyio.sleep_forever()
+        yield report
+original, job.open_report = job.open_report, open_report
+from auditor.cli.start import main
+main()
+"""
+_AT_COPYING = """
+import os, sys
+import auditor.engines.shared_run as shared_run
+def copy(source, target):
+    os.kill(os.getpid(), {number:d})
+    source.read()
+shared_run.shutil.copyfileobj = copy
+from auditor.cli.start import main
+main()
+"""
+
+
+def program(script: str, number: signal.Signals, where: str = "") -> tuple[str, ...]:
+    script = script.format(number=number, where=where)
+    return (sys.executable, "-W", "error", "-c", script)
+
+
+@pytest.mark.parametrize(
+    ("where", "number", "code"),
+    [
+        ("click", signal.SIGINT, 130),
+        ("auditor.cli.audit_command", signal.SIGTERM, 143),
+        # Inside the event loop, which does not listen yet.
+        ("auditor.sources.inputs", signal.SIGHUP, 129),
+        ("auditor.sources.inputs", signal.SIGINT, 130),
+    ],
+)
+async def test_a_signal_while_the_program_is_loaded_is_one_sentence(
+    where: str, number: signal.Signals, code: int, tmp_path: Path
+) -> None:
+    done = await auditor(
+        *("audit", "-o", "out", "localhost:1/team/app:1"),
+        program=program(_AT_IMPORT, number, where),
+        place=tmp_path,
+    )
+    assert (done.code, done.mistakes) == (
+        code,
+        [f"{number.name}: ended before anything was audited"],
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_while_a_run_is_made_takes_away_what_it_has_made(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    done = await auditor(
+        *("audit", "-o", "out", "localhost:1/team/app:1"),
+        program=program(_AT_OPENING, number),
+        place=tmp_path,
+    )
+    assert (done.code, done.mistakes) == (
+        128 + number,
+        [f"{number.name}: ended before anything was audited"],
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_signal_while_shares_are_prepared_takes_away_what_was_made(
+    tmp_path: Path,
+) -> None:
+    done = await auditor(
+        *("audit", "--processes", "2", "-f", "-"),
+        program=program(_AT_COPYING, signal.SIGTERM),
+        environment={"TMPDIR": str(tmp_path)},
+        place=tmp_path,
+    )
+    assert (done.code, done.mistakes) == (
+        143,
+        ["SIGTERM: ended before anything was audited"],
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_another_command_keeps_the_signals_of_python() -> None:
+    done = await auditor(
+        "schema", program=program(_AT_IMPORT, signal.SIGTERM, "auditor.reports.schema")
+    )
+    assert (done.code, done.said) == (-signal.SIGTERM, [])
