@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -26,10 +25,6 @@ A reference is [HOST[:PORT]/]REPOSITORY[:TAG][@DIGEST]. The tag may be a pattern
 the repository, too: host/team/app:1.*, host/team/**:v1.*, host/*:* (everything). The
 report goes to standard output or -o FILE, progress and summary to standard error.
 """
-
-# An empty list is right where there is nothing to try again, and else a mistake that
-# nobody sees: what was to write it failed.
-NOTHING_NAMED = "nothing was audited: the lists name no reference"
 
 
 @click.command("audit", epilog=_EPILOG)
@@ -82,7 +77,11 @@ async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
     from auditor.pipeline.unwrap import unwrapped
     from auditor.registry.clock import SystemClock
     from auditor.reports.progress import log_progress
-    from auditor.reports.summary.words import summary_lines
+    from auditor.reports.summary.words import (
+        NOTHING_NAMED,
+        nothing_was_named,
+        summary_lines,
+    )
 
     async with open_job(settings, clock=SystemClock(), tell=say) as job:
         run, report = job.run, job.report
@@ -106,12 +105,6 @@ async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
     if interruption.code is not None:
         return interruption.code
     return ExitCode.FAILED if summary["references"]["failed"] else ExitCode.OK
-
-
-def nothing_was_named(summary: Mapping[str, Any]) -> bool:
-    """Whether a run came to the end of its lists, and nothing stood in them."""
-    references = summary["references"]
-    return references["all_listed"] and not references["asked"]
 
 
 def _progress(settings: Settings, run: Run) -> AbstractContextManager[None]:

@@ -12,7 +12,6 @@ import anyio
 import anyio.lowlevel
 
 from auditor.cli import early_signals
-from auditor.cli.audit_command import NOTHING_NAMED, nothing_was_named
 from auditor.cli.beside import check_beside, write_beside
 from auditor.cli.main import say
 from auditor.cli.signals import CODES, signals_heard
@@ -31,7 +30,11 @@ from auditor.engines.words import flags_of_shares
 from auditor.errors import ExitCode, UsageError
 from auditor.pipeline.unwrap import unwrapped
 from auditor.registry.clock import SystemClock
-from auditor.reports.summary.words import summary_lines
+from auditor.reports.summary.words import (
+    NOTHING_NAMED,
+    nothing_was_named,
+    summary_lines,
+)
 from auditor.sources.inputs import check_lists
 
 if TYPE_CHECKING:

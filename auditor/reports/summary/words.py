@@ -16,6 +16,10 @@ Json = Mapping[str, Any]
 # Most images are for few of them; the file has them all.
 MAX_ARCHITECTURES = 6
 
+# An empty list is right where there is nothing to try again, and else a mistake that
+# nobody sees: what was to write it failed.
+NOTHING_NAMED = "nothing was audited: the lists name no reference"
+
 # What was not fetched, and how a person is told of it.
 SAVED = {
     "not fetched twice": {"manifests": "manifests", "configs": "configs"},
@@ -55,6 +59,12 @@ def summary_lines(whole: Json) -> list[str]:
         *_saved(whole["saved"]),
         *_store(whole["store"]),
     ]
+
+
+def nothing_was_named(whole: Json) -> bool:
+    """Whether a run came to the end of its lists, and nothing stood in them."""
+    references = whole["references"]
+    return bool(references["all_listed"] and not references["asked"])
 
 
 def _first_line(whole: Json) -> str:
