@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,28 @@ def test_imports_point_one_way(path: Path) -> None:
 def test_dataclasses_are_those_that_are_quick_to_define(path: Path) -> None:
     if _part(path) != "values":
         assert "dataclasses.dataclass" not in _imports(path), "see auditor/values.py"
+
+
+def _imported_files(path: Path) -> set[Path]:
+    """The files of this package that a file imports: a module, or what is in it.
+
+    Packages are left out: they hand on what their files hold.
+    """
+    found = set()
+    for name in _imports(path):
+        parts = name.split(".")[1:] if name.startswith("auditor.") else []
+        for end in range(max(1, len(parts) - 1), len(parts) + 1):
+            file = ROOT.joinpath(*parts[:end]).with_suffix(".py")
+            if file.is_file():
+                found.add(file)
+    return found - {path}
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    """Not inside functions either, and not for types."""
+    graph = {path: _imported_files(path) for path in _files()}
+    assert sum(map(len, graph.values())) > len(graph)
+    TopologicalSorter(graph).prepare()  # raises `CycleError`, which names the circle
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "protocol").rglob("*.py")), ids=_name)
