@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -166,9 +166,11 @@ class Registry:
 
     # -- manifests and blobs ---------------------------------------------------
 
-    async def get_manifest(self, repository: str, reference: str) -> Answer | Failure:
+    def get_manifest(
+        self, repository: str, reference: str
+    ) -> Awaitable[Answer | Failure]:
         """The raw answer for a tag or a digest (spec: "Pulling manifests")."""
-        return await self._exchange.send(
+        return self._exchange.send(
             RequestKind.MANIFEST,
             "GET",
             f"{self.base_url}/v2/{repository}/manifests/{reference}",
@@ -177,9 +179,11 @@ class Registry:
             authorizer=self.pull_auth(repository),
         )
 
-    async def head_manifest(self, repository: str, reference: str) -> Answer | Failure:
+    def head_manifest(
+        self, repository: str, reference: str
+    ) -> Awaitable[Answer | Failure]:
         """The answer without its body: whether it is there, and its digest."""
-        return await self._exchange.send(
+        return self._exchange.send(
             RequestKind.HEAD,
             "HEAD",
             f"{self.base_url}/v2/{repository}/manifests/{reference}",

@@ -236,11 +236,15 @@ class Transport:
 
     def _target(self, url: str) -> str | None:
         """What stands in the request line, if it is the registry that is asked."""
-        start = len(self._base)
-        if not url.startswith(self._base) or url[start : start + 1] not in {"/", "?"}:
+        base = self._base
+        if not url.startswith(base):
             return None
-        target = url[start:].partition("#")[0]
-        return target if target.startswith("/") else f"/{target}"
+        target = url[len(base) :]
+        if "#" in target:
+            target = target.partition("#")[0]
+        if target.startswith("/"):
+            return target
+        return f"/{target}" if target.startswith("?") else None
 
     def _failed(self, error: Exception, method: str, url: str) -> Failure:
         failure = failure_of(error, safe_url(url), self._timeouts)

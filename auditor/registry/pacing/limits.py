@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from auditor.errors import Failure
+from auditor.protocol.allowance import allowance_of
 from auditor.protocol.answer import Answer
 from auditor.registry.pacing.pace import Pace
 from auditor.registry.pacing.quota import Quota
@@ -56,5 +57,7 @@ class Limits:
         """Take over what an answer says of the allowance."""
         if self.ration is None or isinstance(outcome, Failure):
             return
-        if self.ration.learn(outcome.headers):
+        seen = allowance_of(outcome.headers)
+        if seen is not None:
+            self.ration.learn(seen)
             self.active = True

@@ -21,11 +21,22 @@ class Politeness:
         self._not_before = 0.0
         self._halved_at = float("-inf")
         self._successes = 0
+        self.release = self._slots.release
 
     @property
     def limit(self) -> int:
         """Requests at once, as learned so far."""
         return self._slots.limit
+
+    @property
+    def is_easy(self) -> bool:
+        """Whether the limit is what it was at first: nothing has to ease it."""
+        return self._slots.limit >= self._most
+
+    def take(self) -> float | None:
+        """A slot that is to be had at once: the monotonic time; else null."""
+        now = self._clock.monotonic()
+        return now if now >= self._not_before and self._slots.take() else None
 
     async def acquire(self) -> float:
         """Wait for a slot; the monotonic time at which it was had."""
@@ -39,10 +50,6 @@ class Politeness:
             if now >= self._not_before:
                 return now
             self._slots.release()
-
-    def release(self) -> None:
-        """Give the slot back."""
-        self._slots.release()
 
     def hold_back(self, seconds: float) -> None:
         """Nobody asks this host for so long."""
@@ -60,7 +67,7 @@ class Politeness:
 
     def ease(self) -> None:
         """A request went well."""
-        if self.limit >= self._most:
+        if self.is_easy:
             return
         if self._slots.free > 1:
             return  # the limit is not what holds us back

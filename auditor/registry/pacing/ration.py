@@ -10,8 +10,7 @@ import logging
 
 from auditor.config import AllowanceUse
 from auditor.errors import Failure, FailureKind
-from auditor.protocol.allowance import Allowance, CountedBy, allowance_of
-from auditor.protocol.answer import Headers
+from auditor.protocol.allowance import Allowance, CountedBy
 from auditor.protocol.backoff import RETRY_AFTER_CAP_S
 from auditor.protocol.duration import duration_words
 from auditor.registry.clock import Clock
@@ -44,14 +43,11 @@ class Ration:
         self._told = False
         self.seen: Allowance | None = None
 
-    def learn(self, headers: Headers) -> bool:
-        """Take over what an answer says. Whether it says anything."""
-        seen = allowance_of(headers)
-        if seen is None:
-            return False
+    def learn(self, seen: Allowance) -> None:
+        """Take over what an answer says."""
         self.seen = seen
         if seen.window_s is None or self._use is AllowanceUse.IGNORE:
-            return True
+            return
         now = self._clock.monotonic()
         begun = self._left is None or seen.remaining > self._left + self._slack
         if begun:
@@ -59,7 +55,6 @@ class Ration:
             self._told = False
         if begun or self._left is None or seen.remaining < self._left:
             self._left = seen.remaining
-        return True
 
     async def leave(self) -> Failure | None:
         """Wait until one more manifest may be fetched, or say why it may not."""

@@ -28,6 +28,11 @@ class RetryBudget:
         self._most = float(ROUNDS * most_at_once * max(1, tries - 1))
         self._left = self._most
 
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing is missing from it."""
+        return self._left >= self._most
+
     def take(self) -> bool:
         """Whether one more retry may be sent."""
         if self._left < 1:

@@ -56,9 +56,13 @@ class Slots:
             raise
 
     def release(self) -> None:
-        """Give one back."""
+        """Give one back, to who waits longest if somebody does."""
+        while self._waiting and self._taken <= self._limit:
+            turn = self._waiting.popleft()
+            if not turn.done():  # or whoever waited was cancelled
+                turn.set_result(None)
+                return
         self._taken -= 1
-        self._admit()
 
     def _admit(self) -> None:
         while self._waiting and self._taken < self._limit:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import ssl
 from typing import cast
 
@@ -57,7 +58,8 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[Reply] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = self._due = self._deadline = 0.0
+        self._due = self._deadline = 0.0
+        self._timer_at = math.inf
         self._head_only = False
         self._max_bytes = self._max_error_bytes = 0
         self.is_open = False
@@ -96,7 +98,8 @@ class Connection(asyncio.Protocol):
         self._max_bytes = max_bytes
         self._max_error_bytes = max_error_bytes
         self._deadline = deadline
-        self._watch(min(self._loop.time() + self._read_s, deadline))
+        due = self._loop.time() + self._read_s
+        self._watch(min(deadline, due))
         transport.write(request)
         return waiter
 
@@ -170,7 +173,7 @@ class Connection(asyncio.Protocol):
         self._transport = None
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+            self._timer, self._timer_at = None, math.inf
         if not self.lost.done():
             self.lost.set_result(None)
         waiter = self._waiter
@@ -192,14 +195,14 @@ class Connection(asyncio.Protocol):
 
     def _watch(self, due: float) -> None:
         self._due = due
-        if self._timer is None or due < self._timer_at:
+        if due < self._timer_at:
             if self._timer is not None:
                 self._timer.cancel()
             self._timer_at = due
             self._timer = self._loop.call_at(due, self._tick)
 
     def _tick(self) -> None:
-        self._timer = None
+        self._timer, self._timer_at = None, math.inf
         now = self._loop.time()
         if now < self._due:
             self._watch(self._due)

@@ -45,10 +45,7 @@ def usual_answer(
     if found is None:
         return None
     fields, length = found.groups()
-    start, size = found.end(), int(length)
-    ends = start if head_only else start + size
-    if ends != len(piece) or start > _MOST_HEAD_BYTES:
-        return None
-    if size > max_bytes and not head_only:
+    start, size = found.end(), 0 if head_only else int(length)
+    if start + size != len(piece) or size > max_bytes or start > _MOST_HEAD_BYTES:
         return None
     return 200, Fields(fields), piece[start:]
