@@ -15,7 +15,8 @@ from enum import StrEnum
 from typing import assert_never
 
 from auditor.protocol import media_types
-from auditor.protocol.manifest import Descriptor, ImageManifest, Manifest
+from auditor.protocol.descriptor import Descriptor
+from auditor.protocol.manifest import ImageManifest, Manifest
 from auditor.protocol.media_types import essence
 from auditor.protocol.schema1 import Schema1
 from auditor.records import Attachment, AttachmentKind

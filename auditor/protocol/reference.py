@@ -61,7 +61,7 @@ _PATH_PATTERN = Pattern(
 )
 _PATH = Pattern(grammar.PATH)
 _TAG = re.compile(grammar.TAG)
-_DIGEST = re.compile(grammar.DIGEST)
+_digest = re.compile(grammar.DIGEST).fullmatch
 # `docker.io/library/<64 hex>` would be an image ID; the grammar's home refuses it too.
 _IMAGE_ID = Pattern(r"[a-f0-9]{64}")
 
@@ -156,7 +156,7 @@ def is_repository(text: str) -> bool:
 
 def is_digest(text: str) -> bool:
     """Whether it is a sha256, sha384 or sha512 digest: `algorithm:lower-case hex`."""
-    return _DIGEST.fullmatch(text) is not None
+    return _digest(text) is not None
 
 
 def check_digest_grammar(text: str) -> str:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from auditor.pipeline.imaging.answers import answers_of
 from auditor.protocol.attachments import Claim, claims_of, is_vague, of_descriptor
-from auditor.protocol.manifest import Descriptor
+from auditor.protocol.descriptor import Descriptor
 from auditor.records import Attachment, AttachmentKind
 from tests.documents import digest
 

@@ -16,9 +16,10 @@ from auditor.pipeline.imaging.facts import (
     missing_platform,
     schema1_platform,
 )
-from auditor.protocol import manifest
+from auditor.protocol import descriptor
+from auditor.protocol.descriptor import MAX_SIZE
 from auditor.protocol.document import Document, read_document
-from auditor.protocol.manifest import MAX_SIZE, ImageManifest, Index
+from auditor.protocol.manifest import ImageManifest, Index
 from auditor.protocol.platform import PlatformSpec
 from auditor.protocol.reference import is_digest
 from auditor.protocol.schema1 import Schema1
@@ -140,14 +141,14 @@ _DESCRIPTOR_PARTS = st.fixed_dictionaries(
 @settings(max_examples=300, deadline=None)
 @given(_DESCRIPTOR_PARTS | VALUES)
 def test_the_short_way_to_a_descriptor_leads_to_the_same(value: object) -> None:
-    short = manifest._usual(value)
+    short = descriptor._usual(value)
     if short is not None:
-        assert short == manifest._descriptor(value, "layers[0]")
+        assert short == descriptor._any(value, "layers[0]")
 
 
 def test_the_short_way_is_taken_for_what_registries_hold() -> None:
     layer = {"mediaType": "a/b", "digest": "sha256:" + "a" * 64, "size": 1}
     platform = {"os": "linux", "architecture": "arm", "variant": "v7"}
-    assert manifest._usual(layer) is not None
-    assert manifest._usual({**layer, "platform": platform}) is not None
-    assert manifest._usual({**layer, "platform": {**platform, "OS": "x"}}) is None
+    assert descriptor._usual(layer) is not None
+    assert descriptor._usual({**layer, "platform": platform}) is not None
+    assert descriptor._usual({**layer, "platform": {**platform, "OS": "x"}}) is None

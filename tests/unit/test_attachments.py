@@ -13,7 +13,8 @@ from auditor.protocol.attachments import (
     of_descriptor,
     of_manifest,
 )
-from auditor.protocol.manifest import Descriptor, Index, parse_manifest
+from auditor.protocol.descriptor import Descriptor
+from auditor.protocol.manifest import Index, parse_manifest
 from auditor.protocol.platform import PlatformSpec
 from auditor.records import Attachment, AttachmentKind
 from auditor.sandbox.artifacts import artifact, helm_chart

@@ -17,9 +17,10 @@ from auditor.pipeline.imaging.facts import (
     platform_warnings,
     schema1_platform,
 )
+from auditor.protocol.descriptor import Descriptor
 from auditor.protocol.document import Document, read_document
 from auditor.protocol.image_config import parse_image_config
-from auditor.protocol.manifest import Descriptor, ImageManifest, Index
+from auditor.protocol.manifest import ImageManifest, Index
 from auditor.protocol.platform import PlatformSpec
 from auditor.protocol.schema1 import Schema1
 from auditor.records import AttachmentKind, ConfigFacts, Layer, Platform, WarningCode

@@ -7,12 +7,7 @@ from typing import Any
 import pytest
 
 from auditor.errors import FailureKind, ProtocolError
-from auditor.protocol.manifest import (
-    ImageManifest,
-    Index,
-    Manifest,
-    parse_manifest,
-)
+from auditor.protocol.manifest import ImageManifest, Index, Manifest, parse_manifest
 from auditor.protocol.platform import PlatformSpec
 from auditor.protocol.schema1 import Schema1
 from tests.documents import (

@@ -22,9 +22,10 @@ from auditor.pipeline.imaging.facts import (
 )
 from auditor.pipeline.imaging.shared import SharedContent
 from auditor.pipeline.imaging.wanted import Wanted
+from auditor.protocol.descriptor import Descriptor
 from auditor.protocol.document import Document
 from auditor.protocol.image_config import ImageConfig
-from auditor.protocol.manifest import Descriptor, ImageManifest, Index
+from auditor.protocol.manifest import ImageManifest, Index
 from auditor.protocol.platform import PlatformSpec
 from auditor.protocol.schema1 import Schema1
 from auditor.records import (

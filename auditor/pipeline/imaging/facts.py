@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from auditor.pipeline.imaging.answers import UNKNOWN, Answers
 from auditor.protocol.attachments import of_descriptor
+from auditor.protocol.descriptor import MAX_SIZE, Descriptor
 from auditor.protocol.document import Document
 from auditor.protocol.image_config import ImageConfig
 from auditor.protocol.layer_traits import layer_traits
-from auditor.protocol.manifest import MAX_SIZE, Descriptor, ImageManifest
+from auditor.protocol.manifest import ImageManifest
 from auditor.protocol.platform import PlatformSpec
 from auditor.protocol.schema1 import Schema1
 from auditor.records import (
