@@ -6,7 +6,9 @@ of any size takes the same memory.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import field
 
 import anyio
 from anyio.abc import TaskGroup
@@ -17,6 +19,7 @@ from auditor.pipeline.deadline import Deadline, not_listed
 from auditor.pipeline.expansion.catalog import Catalog
 from auditor.pipeline.expansion.entries import Refused
 from auditor.pipeline.expansion.feed import feed
+from auditor.pipeline.expansion.once_listed import ListTurn, OnceListed
 from auditor.pipeline.expansion.selection import Selection
 from auditor.pipeline.expansion.steps import (
     CatalogBegins,
@@ -29,7 +32,7 @@ from auditor.pipeline.expansion.steps import (
 from auditor.protocol.reference import Reference, TagPattern
 from auditor.protocol.repository_pattern import RepositoryPattern
 from auditor.protocol.shard import Shard
-from auditor.registry.lists.lister import Entry, Page
+from auditor.registry.lists.lister import Entry, ListedTag, Page
 from auditor.registry.registries import Registries
 from auditor.reports.listings import Listing
 from auditor.sources.lists import Item, Listed
@@ -74,6 +77,8 @@ class LookAhead:
     deadline: Deadline
     selection: Selection
     shard: Shard | None = None
+    tag_lists: OnceListed[ListedTag] = field(default_factory=OnceListed)
+    catalogs: OnceListed[str] = field(default_factory=OnceListed)
 
     async def run(self, items: Iterable[Item]) -> None:
         """Send every step, then close the stream."""
@@ -127,7 +132,8 @@ class LookAhead:
         self, pattern: TagPattern, place: str, among: Listing | None, turn: Turn
     ) -> None:
         give, pages = anyio.create_memory_object_stream[TagPage](1)
-        self.group.start_soon(self._list, pattern, give)
+        mine = self.tag_lists.turn((pattern.registry, pattern.repository))
+        self.group.start_soon(self._list, pattern, mine, give)
         tags = TagsOf(pattern=pattern, place=place, pages=pages, among=among)
         try:
             await self.send.send([(turn, tags)])
@@ -136,11 +142,16 @@ class LookAhead:
             raise
 
     async def _list(
-        self, pattern: TagPattern, give: MemoryObjectSendStream[TagPage]
+        self,
+        pattern: TagPattern,
+        mine: ListTurn[ListedTag],
+        give: MemoryObjectSendStream[TagPage],
     ) -> None:
         async with give:
             registry = await self.registries.get(pattern.registry)
-            pages = registry.list_tags(pattern.repository)
+            pages = self.tag_lists.pages(
+                mine, functools.partial(registry.list_tags, pattern.repository)
+            )
             async for page in self._in_time(pages, f"the list of {pattern.repository}"):
                 await give.send(page)
 
@@ -150,7 +161,10 @@ class LookAhead:
         begins = CatalogBegins(listing=catalog.listing)
         await self.send.send([((item, number), begins)])
         registry = await self.registries.get(pattern.registry)
-        pages = registry.list_repositories(pattern.below)
+        pages = self.catalogs.pages(
+            self.catalogs.turn((pattern.registry, pattern.below)),
+            functools.partial(registry.list_repositories, pattern.below),
+        )
         failure: Failure | None = None
         async for page in self._in_time(pages, f"the catalog of {pattern.registry}"):
             if isinstance(page, Failure):
