@@ -15,8 +15,12 @@ from auditor.protocol.challenge import Challenge
 from auditor.protocol.credential import Credential
 from auditor.protocol.credential import Login as Kept
 from auditor.protocol.products import Login
-from auditor.records import Access, AccessState
-from auditor.registry.access.authorization import ANONYMOUS, Authorization
+from auditor.records import AccessState
+from auditor.registry.access.authorization import (
+    ANONYMOUS,
+    Authorization,
+    access_untold,
+)
 from auditor.registry.access.token_service import MAX_TOKEN_ANSWER_BYTES, basic_header
 from auditor.registry.exchange import Exchange, RequestKind
 from auditor.registry.single_flight import SingleFlight
@@ -191,12 +195,6 @@ def _denied(detail: str) -> Failure:
 def _authorization(header: str, username: str | None) -> Authorization:
     return Authorization(
         header=header,
-        access=Access(
-            state=AccessState.UNVERIFIABLE,
-            actions=(),
-            subject=username,
-            issuer=None,
-            verified=False,
-            credential=None,  # of a list: no record says it
-        ),
+        # Of a list: no record says where the credential stands.
+        access=access_untold(AccessState.UNVERIFIABLE, subject=username),
     )

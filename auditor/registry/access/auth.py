@@ -11,9 +11,13 @@ from auditor.protocol.challenge import Challenge
 from auditor.protocol.credential import Credential, IdentityToken, RegistryToken
 from auditor.protocol.scope import Scope, wider
 from auditor.protocol.tokens.token import access_of
-from auditor.records import Access, AccessState
+from auditor.records import AccessState
 from auditor.registry.access.accounts import Account, Accounts
-from auditor.registry.access.authorization import ANONYMOUS, Authorization
+from auditor.registry.access.authorization import (
+    ANONYMOUS,
+    Authorization,
+    access_untold,
+)
 from auditor.registry.access.credentials import Credentials, Found
 from auditor.registry.access.token_service import TokenService, basic_header
 from auditor.registry.access.tokens import MAX_TOKENS, HeldToken, TokenKey, TokenStore
@@ -130,12 +134,9 @@ def _basic(account: Account) -> Authorization | Failure:
             header=basic_header(login),
             fixed=True,
             trial=None if account.trial.accepted else account.trial,
-            access=Access(
-                state=AccessState.UNVERIFIABLE,
-                actions=(),
+            access=access_untold(
+                AccessState.UNVERIFIABLE,
                 subject=login.username,
-                issuer=None,
-                verified=False,
                 credential=account.source,
             ),
         )

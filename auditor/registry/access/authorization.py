@@ -7,7 +7,7 @@ from typing import Protocol
 from auditor.errors import Failure
 from auditor.protocol.challenge import Challenge
 from auditor.protocol.scope import Scope
-from auditor.records import Access, AccessState
+from auditor.records import Access, AccessState, CredentialSource
 from auditor.registry.access.login_trial import LoginTrial
 from auditor.registry.access.tokens import HeldToken, TokenKey
 from auditor.values import dataclass
@@ -57,14 +57,21 @@ class Authorizer(Protocol):
         """Another one, after `refused` was answered 401 with `challenge`."""
 
 
-ANONYMOUS = Authorization(
-    header=None,
-    access=Access(
-        state=AccessState.ANONYMOUS,
+def access_untold(
+    state: AccessState,
+    *,
+    subject: str | None = None,
+    credential: CredentialSource | None = None,
+) -> Access:
+    """The access of somebody whom no token tells what is granted."""
+    return Access(
+        state=state,
         actions=(),
-        subject=None,
+        subject=subject,
         issuer=None,
         verified=False,
-        credential=None,
-    ),
-)
+        credential=credential,
+    )
+
+
+ANONYMOUS = Authorization(header=None, access=access_untold(AccessState.ANONYMOUS))
