@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from difflib import get_close_matches
 
 from auditor.errors import ConfigError
 from auditor.safe_text import safe_text
@@ -29,6 +28,8 @@ class Mistakes:
 
 def unknown(what: str, name: str, known: Collection[str]) -> str:
     """Say that nothing has this name, and what nearly has it."""
+    from difflib import get_close_matches  # noqa: PLC0415  (for mistakes only)
+
     near = get_close_matches(name, sorted(known), n=1)
     return f"unknown {what}" + (f"; did you mean {near[0]}?" if near else "")
 

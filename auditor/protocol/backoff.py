@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 from auditor.pattern import Pattern
 
@@ -63,6 +62,9 @@ def retry_after_s(
 def _epoch(text: str) -> float | None:
     if not _DATE.fullmatch(text):
         return None
+    # 2 ms of a start, and hardly anybody is told a date.
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415
+
     try:
         date = parsedate_to_datetime(text)
         if date.tzinfo is None:  # asctime has no zone and means UTC

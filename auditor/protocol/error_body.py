@@ -7,7 +7,6 @@ sentence never decides anything: the HTTP status does.
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -73,13 +72,15 @@ def _said(body: bytes, content_type: str) -> str:
     text = body.decode("utf-8", "replace").removeprefix("\ufeff").strip()
     if "\0" in text or text.count("\ufffd") > len(text) // 10:
         return "an answer that is not text"
+    from html import unescape  # noqa: PLC0415  (its table of names is large)
+
     start = text[:200].lower()
     if "html" in content_type.lower() or "<html" in start or "<!doctype html" in start:
         title = _TITLE.search(text)
-        name = " ".join(html.unescape(title[1]).split()) if title else ""
+        name = " ".join(unescape(title[1]).split()) if title else ""
         return f'an HTML page (title "{name}")' if name else "an HTML page"
     if start.startswith("<"):
-        fields = [html.unescape(value) for _, value in _XML_FIELD.findall(text)]
+        fields = [unescape(value) for _, value in _XML_FIELD.findall(text)]
         return ": ".join(fields) if fields else "an XML document"
     return text
 

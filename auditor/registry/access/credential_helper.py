@@ -9,7 +9,6 @@ fails is not repeated: it may be anything, a secret too.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Mapping
@@ -63,8 +62,10 @@ class HelperRunner:
         return self._known[key]
 
     async def _ask(self, helper: Helper) -> Login | Failure | None:
+        from shutil import which  # noqa: PLC0415  (brings every compression)
+
         program = f"docker-credential-{helper.name}"
-        path = shutil.which(program, path=self._environment.get("PATH"))
+        path = which(program, path=self._environment.get("PATH"))
         if path is None:
             return _failed(helper, f"{program} is not on the PATH")
         try:

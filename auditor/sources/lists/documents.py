@@ -14,7 +14,6 @@ from auditor.sources.lists.dockerfile import is_dockerfile, read_dockerfile
 from auditor.sources.lists.items import Item
 from auditor.sources.lists.json_parts import Part, parts_of
 from auditor.sources.lists.kubernetes import is_kubernetes, read_kubernetes
-from auditor.sources.lists.skopeo import is_skopeo, read_skopeo
 from auditor.sources.lists.whole_text import WholeText
 from auditor.sources.lists.yaml_tree import read_yaml
 
@@ -63,6 +62,9 @@ def read_object(document: object, name: str) -> Iterator[Item] | None:
         return read_kubernetes(document, name)
     if is_compose(document):
         return read_compose(document, name)
+    # Brings rules of tags and versions, which nothing else needs.
+    from auditor.sources.lists.skopeo import is_skopeo, read_skopeo  # noqa: PLC0415
+
     if is_skopeo(document):
         return read_skopeo(document, name)
     return None
