@@ -19,7 +19,7 @@ from auditor.protocol.answer import Answer
 from auditor.protocol.proxy import NO_PROXIES, BrokenProxy, Proxies
 from auditor.protocol.realm import Origin
 from auditor.protocol.redirect import follow
-from auditor.registry.common import DNS_CACHE_S, FIELDS, KEEPALIVE_S, MAX_ERROR_BYTES
+from auditor.registry.common import DNS_CACHE_S, FIELDS, KEEPALIVE_S
 from auditor.registry.network.http1.client import Client
 from auditor.registry.network.http1.dialer import Dialer
 from auditor.registry.network.line import Line
@@ -150,22 +150,37 @@ class Transport:
         max_bytes: int,
         body: bytes | None = None,
         redirects: bool = True,
+        hops: int = 0,
     ) -> Answer | Failure:
         """The answer to one request, after redirects, or why there is none.
 
         `headers` go to the origin of `url` only: what leaves it, leaves them behind
         except `Accept` and `Range`. `body` is only sent where no redirect is followed.
-        An answer of more than `max_bytes` is `TOO_LARGE`.
+        An answer of more than `max_bytes` is `TOO_LARGE`. So many `hops` led here.
         """
         assert body is None or not redirects
-        try:
-            answer = await self._ask(method, url, headers, max_bytes, body)
-            if isinstance(answer, Failure) or answer.status not in REDIRECTS:
-                return answer
-            if redirects:
-                return await self._follow(method, answer, headers, max_bytes)
-        except ProtocolError as error:
-            return Failure(kind=error.kind, detail=error.detail)
+        client, target = self._client, self._target(url)
+        answer: Answer | Failure | None
+        if client is None or target is None or body is not None:
+            library = self._by_library()
+            try:
+                answer = await library.ask(method, url, headers, max_bytes, body)
+            except ProtocolError as error:
+                return Failure(kind=error.kind, detail=error.detail)
+        else:
+            try:
+                answer = await client.ask(
+                    method, url, target, headers=headers, max_bytes=max_bytes
+                )
+            except (OSError, ValueError) as error:
+                return self._failed(error, method, url)
+            self._answered = True
+        if answer is None:
+            return too_large(max_bytes)
+        if isinstance(answer, Failure) or answer.status not in REDIRECTS:
+            return answer
+        if redirects:
+            return await self._follow(method, answer, headers, max_bytes, hops + 1)
         return Failure(
             kind=FailureKind.REDIRECT_REFUSED,
             status=answer.status,
@@ -179,60 +194,26 @@ class Transport:
         answer: Answer,
         headers: Mapping[str, str],
         max_bytes: int,
+        hops: int,
     ) -> Answer | Failure:
-        """What stands where this redirect leads, after more of them.
-
-        Raises `ProtocolError` for one that is not followed.
-        """
-        hops = 0
-        while answer.status in REDIRECTS:
-            hops += 1
+        """What stands where this redirect leads, which is hop number `hops`."""
+        try:
             hop = follow(
                 answer.url,
                 answer.headers.get("Location"),
                 hops,
                 allowed_hosts=self._allowed_hosts,
             )
-            if not hop.same_origin:
-                headers = {
-                    name: value for name, value in headers.items() if name in _GO_ALONG
-                }
-            found = await self._ask(method, hop.url, headers, max_bytes)
-            if isinstance(found, Failure):
-                return _as_redirect(found)
-            answer = found
-        return answer
-
-    async def _ask(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        max_bytes: int,
-        body: bytes | None = None,
-    ) -> Answer | Failure:
-        """The answer to one request, a redirect perhaps."""
-        client, target = self._client, self._target(url)
-        if client is None or target is None or body is not None:
-            return await self._by_library().ask(method, url, headers, max_bytes, body)
-        try:
-            status, fields, content = await client.ask(
-                method,
-                target,
-                headers=headers,
-                max_bytes=max_bytes,
-                max_error_bytes=MAX_ERROR_BYTES,
-            )
-        except (OSError, ValueError) as error:
-            return self._failed(error, method, url)
-        self._answered = True
-        if log.isEnabledFor(logging.DEBUG):
-            log.debug("%s %s %d", method, safe_url(url), status)
-        if content is None:
-            if status < 300:
-                return too_large(max_bytes)
-            content = b""
-        return Answer(status=status, headers=fields, body=content, url=url)
+        except ProtocolError as error:
+            return Failure(kind=error.kind, detail=error.detail)
+        if not hop.same_origin:
+            headers = {
+                name: value for name, value in headers.items() if name in _GO_ALONG
+            }
+        found = await self.request(
+            method, hop.url, headers=headers, max_bytes=max_bytes, hops=hops
+        )
+        return _as_redirect(found) if isinstance(found, Failure) else found
 
     def _target(self, url: str) -> str | None:
         """What stands in the request line, if it is the registry that is asked."""

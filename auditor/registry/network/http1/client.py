@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 from collections.abc import Mapping
 
+from auditor.protocol.answer import Answer
 from auditor.protocol.url import Origin
-from auditor.registry.network.http1.connection import Connection, Reply
+from auditor.registry.common import MAX_ERROR_BYTES
+from auditor.registry.network.http1.connection import Connection
 from auditor.registry.network.http1.dialer import Dialer
+from auditor.safe_text import safe_url
+
+log = logging.getLogger("auditor.http")
 
 # RFC 9110 section 9.2.2: may be repeated without asking anybody.
 IDEMPOTENT = frozenset({"GET", "HEAD"})
@@ -43,13 +49,13 @@ class Client:
     async def ask(
         self,
         method: str,
+        url: str,
         target: str,
         *,
         headers: Mapping[str, str],
         max_bytes: int,
-        max_error_bytes: int,
-    ) -> Reply:
-        """Status, fields and content (null: too large); `target` is path and query.
+    ) -> Answer | None:
+        """The answer, null if it is too large; `target` is path and query of `url`.
 
         A kept connection that ends unanswered was being closed while we wrote: the
         request is sent once more, on a new one. Raises ValueError for a target or a
@@ -57,8 +63,8 @@ class Client:
         """
         if not target.isascii() or not target.isprintable() or " " in target:
             raise ValueError("such a target cannot be sent")
-        line = f"{method} {target} HTTP/1.1\r\n".encode()
-        request = b"%b%b%b\r\n" % (line, self._common, self._lines((*headers.items(),)))
+        fields = self._lines((*headers.items(),))
+        request = f"{method} {target} HTTP/1.1\r\n{self._common}{fields}\r\n".encode()
         deadline = asyncio.get_running_loop().time() + self._request_s
         connection = self._kept()
         reused = connection is not None
@@ -66,22 +72,31 @@ class Client:
             if connection is None:
                 connection = await self._dial(deadline)
             try:
-                reply = await connection.ask(
+                status, said, content = await connection.ask(
                     request,
                     head_only=method == "HEAD",
                     max_bytes=max_bytes,
-                    max_error_bytes=max_error_bytes,
+                    max_error_bytes=MAX_ERROR_BYTES,
                     deadline=deadline,
                 )
+                break
             except BaseException as error:
                 connection.abort()  # who was cancelled leaves it in doubt, too
                 if not reused or connection.touched or not _may_repeat(method, error):
                     raise
                 reused, connection = False, None
-                continue
-            if connection.is_open:
-                self._keep(connection)
-            return reply
+        if connection.is_open:
+            if len(self._idle) < self._most_idle:
+                self._idle.append(connection)
+            else:
+                connection.abort()
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("%s %s %d", method, safe_url(url), status)
+        if content is None:
+            if status < 300:
+                return None
+            content = b""
+        return Answer(status=status, headers=said, body=content, url=url)
 
     async def close(self) -> None:
         """End every connection."""
@@ -99,12 +114,6 @@ class Client:
                 return connection
         return None
 
-    def _keep(self, connection: Connection) -> None:
-        if len(self._idle) < self._most_idle:
-            self._idle.append(connection)
-        else:
-            connection.abort()
-
     async def _dial(self, deadline: float) -> Connection:
         async with asyncio.timeout_at(deadline):
             connection = await self._dialer.dial()
@@ -118,8 +127,8 @@ def _may_repeat(method: str, error: BaseException) -> bool:
     return lost and method in IDEMPOTENT
 
 
-def _lines(fields: tuple[tuple[str, str], ...]) -> bytes:
+def _lines(fields: tuple[tuple[str, str], ...]) -> str:
     text = "".join(f"{name}: {value}\r\n" for name, value in fields)
     if text.count("\n") != len(fields) or text.count("\r") != len(fields):
         raise ValueError("a header field holds a line break")
-    return text.encode()
+    return text
