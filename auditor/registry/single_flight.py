@@ -14,19 +14,12 @@ Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 
-class _Flight(Generic[Value]):
-    __slots__ = ("values", "waiting")
-
-    def __init__(self) -> None:
-        self.waiting: list[asyncio.Future[None]] = []
-        self.values: list[Value] = []  # empty after landing: the leader was lost
-
-
 class SingleFlight(Generic[Key, Value]):
     """Flights under way, by key. Nothing is remembered after the landing."""
 
     def __init__(self) -> None:
-        self._flights: dict[Key, _Flight[Value]] = {}
+        # Who waits for each: told the value, in a tuple; null if the leader was lost.
+        self._flights: dict[Key, list[asyncio.Future[tuple[Value] | None]]] = {}
         self.shared = 0
 
     def under_way(self, key: Key) -> bool:
@@ -35,20 +28,20 @@ class SingleFlight(Generic[Key, Value]):
 
     async def run(self, key: Key, fetch: Callable[[], Awaitable[Value]]) -> Value:
         """What `fetch` gives, called by one of all that ask at the same time."""
-        while (flight := self._flights.get(key)) is not None:
+        landed: asyncio.Future[tuple[Value] | None]
+        while (waiting := self._flights.get(key)) is not None:
             landed = asyncio.get_running_loop().create_future()
-            flight.waiting.append(landed)
-            await landed
-            if flight.values:
+            waiting.append(landed)
+            if (found := await landed) is not None:
                 self.shared += 1
-                return flight.values[0]
-        flight = self._flights[key] = _Flight()
+                return found[0]
+        waiting = self._flights[key] = []
+        result = None
         try:
-            value = await fetch()
-            flight.values.append(value)
-            return value
+            result = (await fetch(),)
+            return result[0]
         finally:
             del self._flights[key]
-            for landed in flight.waiting:
+            for landed in waiting:
                 if not landed.done():  # or who waited was cancelled
-                    landed.set_result(None)
+                    landed.set_result(result)

@@ -8,8 +8,6 @@ a platform without a layer, still has a line with nulls, so that no reference is
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import fields
-from operator import attrgetter
 
 import orjson
 
@@ -91,8 +89,6 @@ class LayerRow:
 
 Line = Record | PlatformRow | LayerRow
 
-_IMAGE_FIELDS = tuple(field.name for field in fields(ImageRecord))
-_image_values = attrgetter(*_IMAGE_FIELDS)
 # What stands in a row where there is nothing.
 _NO_LAYER = Layer(digest="", size=None, media_type=None)
 _NO_PLATFORM = Platform(
@@ -222,8 +218,7 @@ class _ImageEncoder:
     def __call__(self, record: Record) -> bytes:
         line: object = record
         if isinstance(record, ImageRecord) and record.platforms:
-            line = dict(zip(_IMAGE_FIELDS, _image_values(record), strict=True))
-            line["platforms"] = self._encoded(record.platforms)
+            line = vars(record) | {"platforms": self._encoded(record.platforms)}
         return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 
     def _encoded(self, platforms: tuple[Platform, ...]) -> orjson.Fragment:

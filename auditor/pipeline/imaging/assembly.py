@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 from auditor.config import AttachmentMode, ImageConfigMode
 from auditor.errors import Failure, FailureKind
 from auditor.pipeline.concurrently import concurrently
@@ -76,6 +78,14 @@ class Assembly:
         # Platforms that are there and not wanted: their manifests' digests and names.
         self._left_out: dict[tuple[str, PlatformSpec], str] = {}
         self._count = 0
+        # Whether configs are fetched: of manifests whose index says the platform, and
+        # of others.
+        mode = wanted.image_config
+        always = mode is ImageConfigMode.ALWAYS
+        self._config_of_described = always or (
+            mode is ImageConfigMode.AUTO and wanted.labels is not None
+        )
+        self._config_of_others = mode is not ImageConfigMode.NEVER
 
     async def facts(self, document: Document) -> Facts:
         """What `document` says of an image; raises `StoppedError`."""
@@ -125,9 +135,7 @@ class Assembly:
             raise StoppedError(
                 _too_much(f"indexes are nested more than {MAX_DEPTH} deep")
             )
-        children = {
-            (child.digest, child.platform): child for child in index.children
-        }.values()
+        children = _distinct(index.children)
         self._count += len(children)
         if self._count > MAX_CHILDREN:
             raise StoppedError(
@@ -142,23 +150,29 @@ class Assembly:
             elif child.platform is None or self._wants(child.digest, child.platform):
                 wanted.append(child)
         found = await self._assembled(wanted, depth=depth)
-        platforms: dict[object, Platform] = {}
+        platforms: list[Platform] = []
         for result in found:
             if isinstance(result, Failure):
                 raise StoppedError(result)
-            for one in result:
-                # Digest and platform decide everything else.
-                key = (one.digest, one.os, one.architecture, one.variant)
-                platforms.setdefault((*key, one.os_version), one)
-        return list(platforms.values())
+            platforms += result
+        if len({one.digest for one in platforms}) == len(platforms):
+            return platforms  # as nearly always: none stands twice
+        # Digest and platform decide everything else.
+        kept: dict[object, Platform] = {}
+        for one in platforms:
+            key = (one.digest, one.os, one.architecture, one.variant, one.os_version)
+            kept.setdefault(key, one)
+        return list(kept.values())
 
     def _wants(self, digest: str, platform: PlatformSpec) -> bool:
         """Whether a platform goes into the record; keeps in mind what does not.
 
         What has no platform that is known, an artifact for example, does.
         """
+        if self._wanted.platform(platform) or not platform.is_real:
+            return True
         name = platform_name(platform)
-        if name is None or not platform.is_real or self._wanted.platform(platform):
+        if name is None:
             return True
         self._left_out[digest, platform] = name
         return False
@@ -268,13 +282,9 @@ class Assembly:
             self._blobs.update(blobs_of(manifest))
 
     def _config_is_wanted(self, described: PlatformSpec | None) -> bool:
-        match self._wanted.image_config:
-            case ImageConfigMode.ALWAYS:
-                return True
-            case ImageConfigMode.NEVER:
-                return False
-            case ImageConfigMode.AUTO:
-                return described is None or self._wanted.labels is not None
+        if described is None:
+            return self._config_of_others
+        return self._config_of_described
 
     async def _config(self, manifest: ImageManifest) -> ImageConfig | None:
         digest = manifest.config.digest
@@ -292,6 +302,13 @@ class Assembly:
 
     def _warn(self, code: WarningCode, detail: str) -> None:
         self._warnings.append(Warn(code=code, detail=detail))
+
+
+def _distinct(children: Sequence[Descriptor]) -> Collection[Descriptor]:
+    """Children by digest and platform; of those that stand twice, the last."""
+    if len({child.digest for child in children}) == len(children):
+        return children  # as nearly always
+    return {(child.digest, child.platform): child for child in children}.values()
 
 
 def _too_much(detail: str) -> Failure:

@@ -83,11 +83,12 @@ class Facts:
     @functools.cached_property
     def size(self) -> int | None:
         """Compressed bytes of the distinct layers of all platforms."""
-        if any(platform.layers is None for platform in self.platforms):
-            return None
-        return distinct_size(
-            layer for platform in self.platforms for layer in platform.layers or ()
-        )
+        layers: list[Layer] = []
+        for platform in self.platforms:
+            if platform.layers is None:
+                return None
+            layers += platform.layers
+        return distinct_size(layers)
 
 
 def present(platforms: Iterable[Platform]) -> set[str]:
@@ -163,9 +164,14 @@ def _layer(digest: str, size: int, media_type: str | None) -> Layer:
 
 def _traits(manifest: ImageManifest) -> tuple[LayerTrait, ...]:
     found: set[LayerTrait] = set()
+    plain: str | None = ""
     for layer in manifest.layers:
+        if layer.media_type == plain and not layer.annotations:
+            continue  # as the layer before it: in most images all are alike
         if traits := layer_traits(layer.media_type, layer.annotations):
             found |= traits
+        else:
+            plain = layer.media_type
     return tuple(sorted(found)) if found else ()
 
 
@@ -234,7 +240,7 @@ def attachment_of(child: Descriptor) -> Attachment | None:
     BuildKit marks attestations by annotations; `unknown/unknown` is never a
     platform to run on.
     """
-    subject = child.attests
+    subject = child.attests if child.annotations else None
     if subject is None and (child.platform is None or child.platform.is_real):
         return None
     return of_descriptor(child, subject or None)

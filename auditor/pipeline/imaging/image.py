@@ -91,7 +91,11 @@ class ImageAuditor:
         """The record of a reference; `listed`: the registry itself named the tag, and
         `digest`, if not null, is what it said that the tag names."""
         try:
-            found = await at_mirror_first(
+            if self._registries.at_mirror(reference) is None:
+                # A coroutine less between the socket and here.
+                found = await self._look(reference, digest, at_mirror=False)
+                return self._image_record(reference, found, ())
+            found, warnings = await at_mirror_first(
                 self._registries,
                 reference,
                 lambda place: self._look(
@@ -100,22 +104,27 @@ class ImageAuditor:
             )
         except StoppedError as stop:
             return self.failure_record(reference, stop.failure, listed=listed)
-        return self._image_record(reference, *found)
+        return self._image_record(reference, found, warnings)
 
     async def _look(
         self, place: Reference, digest: str | None, *, at_mirror: bool
     ) -> tuple[Facts, Surroundings, Document, Access]:
-        registry = await self._registries.get(place.registry)
-        await self._access(registry, place.repository)
+        known = self._registries.known(place.registry)
+        registry = known or await self._registries.get(place.registry)
+        auth = registry.pull_auth(place.repository)
+        if auth.at_hand() is None:
+            _or_stop(await auth.authorization())
         document = _or_stop(await self._lookup.document(registry, place, listed=digest))
         # Asked again, at no cost: a registry may have let us know only by its answer
         # to the manifest request that it wants a token.
-        access = await self._access(registry, place.repository)
-        facts = await self._facts_of(registry, place.repository, document)
+        granted = auth.at_hand() or _or_stop(await auth.authorization())
+        facts = self._known_facts(registry, document)
+        if facts is None:
+            facts = await self._facts_of(registry, place.repository, document)
         around = await self.around.image(registry, place.repository, facts)
         if at_mirror:
             around = replace(around, answers=answers.at_mirror(around.answers))
-        return facts, around, document, access
+        return facts, around, document, granted.access
 
     async def raw_manifest(self, reference: Reference) -> bytes | Failure:
         """The exact bytes of a reference's manifest, after the same checks."""
@@ -127,7 +136,7 @@ class ImageAuditor:
 
     async def _raw(self, place: Reference) -> bytes:
         registry = await self._registries.get(place.registry)
-        await self._access(registry, place.repository)
+        _or_stop(await registry.pull_auth(place.repository).authorization())
         answer, _ = _or_stop(await self._lookup.answer(registry, place))
         return answer.body
 
@@ -146,20 +155,13 @@ class ImageAuditor:
 
     # -- fetching --------------------------------------------------------------
 
-    async def _access(self, registry: Registry, repository: str) -> Access:
-        auth = registry.pull_auth(repository)
-        granted = auth.at_hand() or await auth.authorization()
-        if isinstance(granted, Failure):
-            raise StoppedError(granted)
-        return granted.access
+    def _known_facts(self, registry: Registry, document: Document) -> Facts | None:
+        return self._facts.get((registry.name, document.digest, document.media_type))
 
     async def _facts_of(
         self, registry: Registry, repository: str, document: Document
     ) -> Facts:
         name = (registry.name, document.digest, document.media_type)
-        known = self._facts.get(name)
-        if known is not None:
-            return known
         # For one repository: another may have what this one has not.
         return _or_stop(
             await self._flights.run(
@@ -215,7 +217,7 @@ class ImageAuditor:
             has_sbom=around.answers.has_sbom,
             has_provenance=around.answers.has_provenance,
             size=facts.size,
-            annotations=dict(facts.annotations),
+            annotations=dict(facts.annotations) if facts.annotations else {},
             access=access,
             warnings=(
                 *warnings,
