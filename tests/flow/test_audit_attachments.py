@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -227,6 +228,38 @@ async def test_cosigns_tags_cost_one_listing_and_those_that_are_there() -> None:
             AttachmentKind.ATTESTATION
         ) == 2
         assert record.warnings == ()
+
+
+async def test_cosigns_tags_are_asked_for_by_head_once_they_are_known(
+    tmp_path: Path,
+) -> None:
+    content = cosigned()
+    async with lab(content, behaviour=NO_API) as here:
+        nights: dict[str, tuple[object, ...]] = {}
+        for night in ("first", "second", "signed again"):
+            if night == "signed again":
+                other = cosign_signature(CHILDREN[0].root)
+                content.add("team/app", other, digest_tag(PLAIN.root, ".sig"))
+            here.faults.log.clear()
+            outcome = await here.audit(
+                here.ref("team/app:1"),
+                attachments=ALL,
+                store=str(tmp_path / "store"),
+                immutable_tags=("sha256-*",),
+            )
+            asked = [
+                f"{one.method} {one.target.rpartition('.')[2]}"
+                for one in here.faults.requests("*", "/v2/team/app/manifests/sha256-*")
+            ]
+            record = outcome.image
+            assert answers(record) == (True, False, True)
+            nights[night] = sorted(asked), record.attachments
+    gets = ["GET att", "GET att", "GET sbom", "GET sig"]
+    heads = ["HEAD att", "HEAD att", "HEAD sbom", "HEAD sig"]
+    assert nights["first"] == (gets, nights["second"][1])
+    assert nights["second"][0] == heads
+    assert nights["signed again"][0] == sorted([*heads, "GET sig"])
+    assert nights["signed again"][1] != nights["first"][1]
 
 
 @pytest.mark.parametrize("answer", [Answer(403), Answer(200, {}, b"no list")])

@@ -7,6 +7,7 @@ from auditor.pipeline.imaging.answers import UNKNOWN, Answers
 from auditor.pipeline.imaging.attached import Attached
 from auditor.pipeline.imaging.blob_check import BlobCheck
 from auditor.pipeline.imaging.facts import Facts
+from auditor.pipeline.imaging.lookup import Lookup
 from auditor.pipeline.imaging.shared import SharedContent
 from auditor.pipeline.imaging.wanted import Wanted
 from auditor.records import Attachment, Warn
@@ -29,9 +30,9 @@ NOTHING = Surroundings()
 class Around:
     """Looks around images as far as is wanted; without options, asks nobody."""
 
-    def __init__(self, content: SharedContent, wanted: Wanted) -> None:
+    def __init__(self, content: SharedContent, wanted: Wanted, lookup: Lookup) -> None:
         self._everywhere = wanted.attachments is AttachmentMode.ALL
-        self._attached = Attached(content)
+        self._attached = Attached(content, lookup)
         self.blobs = BlobCheck()
 
     async def image(

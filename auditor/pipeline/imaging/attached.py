@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from auditor.errors import Failure, FailureKind, ProtocolError
+from auditor.errors import Failure, FailureKind
 from auditor.pipeline.concurrently import concurrently
 from auditor.pipeline.imaging.answers import Answers, answers_of
 from auditor.pipeline.imaging.facts import Facts, present
+from auditor.pipeline.imaging.lookup import Lookup
 from auditor.pipeline.imaging.lru import Lru
 from auditor.pipeline.imaging.shared import SharedContent
 from auditor.protocol.attachments import is_vague, of_descriptor, of_manifest
-from auditor.protocol.document import Document, read_document
+from auditor.protocol.document import Document
 from auditor.protocol.listed import SUSPICIOUS_COUNTS
 from auditor.protocol.manifest import Index
+from auditor.protocol.reference import Reference
 from auditor.protocol.tags.digest_tag import is_digest_tag
 from auditor.records import Attachment, AttachmentKind, Warn, WarningCode
 from auditor.registry.client import Registry
@@ -56,8 +58,9 @@ class _DigestTags:
 class Attached:
     """Finds what is attached to the images of a run, once for each image."""
 
-    def __init__(self, content: SharedContent) -> None:
+    def __init__(self, content: SharedContent, lookup: Lookup) -> None:
         self._content = content
+        self._lookup = lookup
         self._images: Lru[_Place, Found] = Lru(MAX_IMAGES)
         self._flights: SingleFlight[_Place, Found] = SingleFlight()
         self._tags: Lru[tuple[str, str], _DigestTags] = Lru(MAX_REPOSITORIES)
@@ -99,6 +102,16 @@ class Attached:
     ) -> Document | Failure:
         """The manifest with this digest, fetched once per run."""
         return await self._content.manifest(registry, repository, digest)
+
+    async def by_tag(
+        self, registry: Registry, repository: str, tag: str
+    ) -> Document | Failure:
+        """What one of these tags names: HEAD is enough if it is known. Who signs again
+        moves it, also where the tags of images are declared immutable."""
+        reference = Reference(
+            registry=registry.name, repository=repository, tag=tag, digest=None
+        )
+        return await self._lookup.of_moving_tag(registry, reference)
 
 
 async def _listed(registry: Registry, repository: str) -> _DigestTags:
@@ -183,7 +196,7 @@ class _Search:
         )
 
     async def _tagged(self, tag: str, subject: str) -> None:
-        document = await self._by_tag(tag)
+        document = await self._attached.by_tag(self._registry, self._repository, tag)
         if isinstance(document, Failure):
             if document.kind is not FailureKind.NOT_FOUND:
                 self._unknown(f"tag {tag}", document)
@@ -193,20 +206,6 @@ class _Search:
             self._keep(
                 of_descriptor(one, subject) for one in document.manifest.children
             )
-
-    async def _by_tag(self, tag: str) -> Document | Failure:
-        answer = await self._registry.get_manifest(self._repository, tag)
-        if isinstance(answer, Failure):
-            return answer
-        try:
-            return read_document(
-                answer.body,
-                content_type=answer.content_type,
-                header_digest=None,
-                asked_digest=None,
-            )
-        except ProtocolError as error:
-            return Failure(kind=error.kind, detail=error.detail)
 
     async def _look_into(self, vague: Attachment) -> None:
         document = await self._attached.manifest(

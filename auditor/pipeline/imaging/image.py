@@ -61,9 +61,9 @@ class ImageAuditor:
         self._wanted = wanted
         self._clock = clock
         self.content = SharedContent(store, clock=clock, recheck_s=recheck_s)
-        self.around = Around(self.content, wanted)
-        self._stored = StoredFacts(self.content, wanted, recheck_s=recheck_s)
         self._lookup = Lookup(self.content)
+        self.around = Around(self.content, wanted, self._lookup)
+        self._stored = StoredFacts(self.content, wanted, recheck_s=recheck_s)
         self._facts: Lru[tuple[str, str, str], Facts] = Lru(MAX_FACTS)
         # Tags of one image stand together: one assembly for those under way together.
         self._flights: SingleFlight[tuple[str, str, str, str], Facts | Failure] = (

@@ -85,6 +85,21 @@ class Lookup:
             what, document = found
             self._content.saved[what] += 1
             return document
+        return await self._asked(registry, reference, seen)
+
+    async def of_moving_tag(
+        self, registry: Registry, reference: Reference
+    ) -> Document | Failure:
+        """The same for a tag that moves whatever was said of tags like it."""
+        assert reference.tag is not None
+        seen = self._store.tag(registry.name, reference.repository, reference.tag)
+        if seen is None:
+            return await self.get(registry, reference)
+        return await self._asked(registry, reference, seen)
+
+    async def _asked(
+        self, registry: Registry, reference: Reference, seen: SeenTag
+    ) -> Document | Failure:
         if not _is_trusted(seen) or not self._store.head_pays(registry.name):
             return await self.get(registry, reference)
         return await self._by_head(registry, reference, seen)
