@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 
 from auditor.errors import Failure, FailureKind, Stage
@@ -168,7 +167,8 @@ class ScopeAuth:
         self._plan = plan
         self._granted = granted
         token = None if granted is None else granted.token
-        self._renew_at = math.inf if token is None else token.renew_at
+        # Null: what carries no token is good until the plan changes.
+        self._renew_at = None if token is None else token.renew_at
 
     def at_hand(self) -> Authorization | None:
         """One that is good now, if it is known without asking or waiting.
@@ -178,7 +178,8 @@ class ScopeAuth:
         """
         if self._plan is not self._host.plan.known:
             return None
-        if self._clock.monotonic() >= self._renew_at:
+        renew_at = self._renew_at
+        if renew_at is not None and self._clock.monotonic() >= renew_at:
             return None
         return self._granted
 
