@@ -597,6 +597,13 @@ def test_a_flag_that_can_be_repeated_says_what_one_of_it_is() -> None:
     ]
 
 
+def test_bounds_are_said_in_digits() -> None:
+    assert mistakes(flags={"deadline_s": "5x"}) == [
+        "--deadline: a number of seconds from 0.1 to 2678400, or a time such as 90m or"
+        " 1h30m, is wanted"
+    ]
+
+
 def test_a_mistake_in_a_flag_names_the_flag() -> None:
     assert mistakes(flags={"workers": "0", "insecure_http": "x"}) == [
         "--workers: a whole number from 1 to 1024 is wanted",

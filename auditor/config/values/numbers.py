@@ -34,13 +34,13 @@ def whole(least: int, most: int) -> Value:
 def seconds(least: float, most: float) -> Value:
     """Make a span of time within bounds (both included)."""
     return _number(
-        "SECONDS", f"a number of seconds from {least:g} to {most:g}", least, most
+        "SECONDS", f"a number of seconds from {least:.15g} to {most:.15g}", least, most
     )
 
 
 def number(least: float, most: float) -> Value:
     """Make a number within bounds (both included)."""
-    return _number("N", f"a number from {least:g} to {most:g}", least, most)
+    return _number("N", f"a number from {least:.15g} to {most:.15g}", least, most)
 
 
 def _number(metavar: str, wanted: str, least: float, most: float) -> Value:
