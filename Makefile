@@ -1,5 +1,6 @@
 # The two commands of the README: `make demo` and `make test`.
-# Everything is installed into .venv with the versions of constraints.txt.
+# Everything is installed into .venv with the versions of constraints.txt. Another Python gets
+# a folder of its own: make unit PYTHON=python3.13 VENV=.venv-3.13
 
 PYTHON ?= python3
 VENV := .venv
@@ -67,4 +68,4 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m bench.throughput --install
 
 clean:
-	rm -rf $(VENV) $(VENV)-lowest .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis
