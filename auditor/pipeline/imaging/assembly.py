@@ -81,11 +81,11 @@ class Assembly:
         # Whether configs are fetched: of manifests whose index says the platform, and
         # of others.
         mode = wanted.image_config
-        always = mode is ImageConfigMode.ALWAYS
+        always = mode == ImageConfigMode.ALWAYS  # equal, as a program may say a text
         self._config_of_described = always or (
-            mode is ImageConfigMode.AUTO and wanted.labels is not None
+            mode == ImageConfigMode.AUTO and wanted.labels is not None
         )
-        self._config_of_others = mode is not ImageConfigMode.NEVER
+        self._config_of_others = mode != ImageConfigMode.NEVER
 
     async def facts(self, document: Document) -> Facts:
         """What `document` says of an image; raises `StoppedError`."""
