@@ -31,6 +31,7 @@ async def concurrently(
             results[number] = await work(item)
 
     async with asyncio.TaskGroup() as group:
-        for _ in range(min(at_once, len(items))):
+        for _ in range(min(at_once, len(items)) - 1):
             group.create_task(worker())
+        await worker()  # whoever waits would do nothing else
     return [results[number] for number in range(len(items))]

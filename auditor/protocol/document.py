@@ -44,8 +44,8 @@ def read_document(
     Raises `ProtocolError`, with `DIGEST_MISMATCH` when the content is not what the
     digest names.
     """
-    may_be_signed = b'"signatures"' in raw
-    if asked_digest is not None and not may_be_signed:
+    matches = asked_digest is None or matches_digest(raw, asked_digest)
+    if asked_digest is not None and not matches and not _may_be_signed(raw):
         check_digest(raw, asked_digest, "manifest")
     manifest = parse(raw, content_type)
     signed = isinstance(manifest, Schema1) and manifest.signed
@@ -53,7 +53,7 @@ def read_document(
     # may differ with every fetch.
     content = manifest.payload if isinstance(manifest, Schema1) and signed else raw
     if asked_digest is not None:
-        if may_be_signed:
+        if not matches or (signed and _may_be_signed(raw)):
             check_digest(content, asked_digest, "manifest")
         digest = asked_digest
         warnings = []
@@ -80,6 +80,10 @@ def read_document(
         manifest=manifest,
         warnings=tuple(warnings),
     )
+
+
+def _may_be_signed(raw: bytes) -> bool:
+    return b'"signatures"' in raw
 
 
 def _header_warnings(content: bytes, digest: str, header: str | None) -> list[Warn]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import field
 
 from auditor.pipeline.imaging.answers import UNKNOWN, Answers
 from auditor.protocol.attachments import of_descriptor
@@ -65,30 +66,32 @@ class Facts:
     # What the attachments above answer, as far as they do.
     answers: Answers = UNKNOWN
 
-    @functools.cached_property
-    def architectures(self) -> tuple[str, ...]:
-        """`os/architecture[/variant]` of what is really there, sorted, unique."""
-        return tuple(
-            sorted(
-                {
-                    name
-                    for platform in self.platforms
-                    if platform.layers is not None
-                    and platform.architecture != "unknown"
-                    and (name := platform_name(platform)) is not None
-                }
-            )
-        )
+    # `os/architecture[/variant]` of what is really there, sorted, unique.
+    architectures: tuple[str, ...] = field(init=False, compare=False)
+    # Compressed bytes of the distinct layers of all platforms.
+    size: int | None = field(init=False, compare=False)
 
-    @functools.cached_property
-    def size(self) -> int | None:
-        """Compressed bytes of the distinct layers of all platforms."""
-        layers: list[Layer] = []
-        for platform in self.platforms:
-            if platform.layers is None:
-                return None
-            layers += platform.layers
-        return distinct_size(layers)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "architectures", _architectures(self.platforms))
+        object.__setattr__(self, "size", _size(self.platforms))
+
+
+def _architectures(platforms: Iterable[Platform]) -> tuple[str, ...]:
+    names = {
+        platform_name(platform)
+        for platform in platforms
+        if platform.layers is not None and platform.architecture != "unknown"
+    }
+    return tuple(sorted(name for name in names if name is not None))
+
+
+def _size(platforms: Iterable[Platform]) -> int | None:
+    layers: list[Layer] = []
+    for platform in platforms:
+        if platform.layers is None:
+            return None
+        layers += platform.layers
+    return distinct_size(layers)
 
 
 def present(platforms: Iterable[Platform]) -> set[str]:
