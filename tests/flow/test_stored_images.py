@@ -13,11 +13,12 @@ import pytest
 
 from auditor.config import AttachmentMode, ImageConfigMode
 from auditor.pipeline.imaging.stored_facts import RULES
-from auditor.records import ImageRecord
+from auditor.records import ImageRecord, WarningCode
 from auditor.sandbox.content import Content
+from auditor.sandbox.fault_actions import Edit
 from auditor.sandbox.images import image, index
 from auditor.store.upkeep import info, verify
-from tests.flow.harness import BY_DIGEST, Outcome, lab
+from tests.flow.harness import BY_DIGEST, MANIFESTS, Outcome, lab
 from tests.flow.test_audit import KINDS, PLATFORMS, REPOSITORY
 from tests.flow.test_warm_nights import DAY_S, _kinds, _night, _said, _sent
 
@@ -233,3 +234,30 @@ async def test_what_is_made_of_the_same_manifests_changes_only_with_the_rules(
     ]
     assert len(said) == len(KINDS)
     assert hashlib.sha256(b"".join(sorted(said))).hexdigest() == OF_RULES[RULES]
+
+
+async def test_not_even_the_manifest_of_a_known_image_is_read(store: str) -> None:
+    async with lab(_app()) as here:
+        cold = await _night(here, store, here.ref("app:1"))
+        _do(store, "UPDATE content SET body = X'00'")
+        warm = await _night(here, store, here.ref("app:1"))
+        # As another type than GET said: it is read, and found to be damaged.
+        _do(store, "UPDATE held SET said = 'application/json'")
+        other = await _night(here, store, here.ref("app:1"))
+    assert _said(warm) == _said(cold) == _said(other)
+    assert (_sent(warm)["head"], _sent(warm)["manifest"]) == (1, 0)
+    assert warm.summary.damaged == 0
+    assert other.summary.damaged >= 1
+    assert _sent(other)["manifest"] >= 1
+
+
+async def test_warnings_of_a_content_type_are_not_lost(store: str) -> None:
+    async with lab(_app()) as here:
+        media_type = "application/vnd.docker.distribution.manifest.list.v2+json"
+        here.faults.on("*", MANIFESTS, Edit(headers={"Content-Type": media_type}),
+                       forever=True)  # fmt: skip
+        cold = await _night(here, store, here.ref("app:1"))
+        warm = await _night(here, store, here.ref("app:1"))
+    assert _said(warm) == _said(cold)
+    assert WarningCode.MEDIA_TYPE_DIFFERS in {one.code for one in warm.image.warnings}
+    assert _sent(warm)["head"] == 1

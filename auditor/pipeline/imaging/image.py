@@ -61,10 +61,12 @@ class ImageAuditor:
         self._wanted = wanted
         self._clock = clock
         self.content = SharedContent(store, clock=clock, recheck_s=recheck_s)
-        self._lookup = Lookup(self.content)
+        self._lookup = Lookup(self.content, recognise=self._recognised)
         self.around = Around(self.content, wanted, self._lookup)
         self._stored = StoredFacts(self.content, wanted, recheck_s=recheck_s)
         self._facts: Lru[tuple[str, str, str], Facts] = Lru(MAX_FACTS)
+        # Those of them that the store knew, so that their manifests were not read.
+        self._unread: Lru[tuple[str, str, str], Facts] = Lru(MAX_FACTS)
         # Tags of one image stand together: one assembly for those under way together.
         self._flights: SingleFlight[tuple[str, str, str, str], Facts | Failure] = (
             SingleFlight()
@@ -108,23 +110,30 @@ class ImageAuditor:
 
     async def _look(
         self, place: Reference, digest: str | None, *, at_mirror: bool
-    ) -> tuple[Facts, Surroundings, Document, Access]:
+    ) -> tuple[Facts, Surroundings, tuple[Warn, ...], Access]:
         known = self._registries.known(place.registry)
         registry = known or await self._registries.get(place.registry)
         auth = registry.pull_auth(place.repository)
         if auth.at_hand() is None:
             _or_stop(await auth.authorization())
-        document = _or_stop(await self._lookup.document(registry, place, listed=digest))
+        found = await self._lookup.document(registry, place, listed=digest)
+        if isinstance(found, Failure):
+            raise StoppedError(found)
         # Asked again, at no cost: a registry may have let us know only by its answer
         # to the manifest request that it wants a token.
         granted = auth.at_hand() or _or_stop(await auth.authorization())
-        facts = self._known_facts(registry, document)
-        if facts is None:
-            facts = await self._facts_of(registry, place.repository, document)
+        warnings: tuple[Warn, ...] = ()
+        if isinstance(found, Facts):
+            facts = found
+        else:
+            facts = self._known_facts(registry, found) or await self._facts_of(
+                registry, place.repository, found
+            )
+            warnings = found.warnings
         around = await self.around.image(registry, place.repository, facts)
         if at_mirror:
             around = replace(around, answers=answers.at_mirror(around.answers))
-        return facts, around, document, granted.access
+        return facts, around, warnings, granted.access
 
     async def raw_manifest(self, reference: Reference) -> bytes | Failure:
         """The exact bytes of a reference's manifest, after the same checks."""
@@ -158,6 +167,27 @@ class ImageAuditor:
     def _known_facts(self, registry: Registry, document: Document) -> Facts | None:
         return self._facts.get((registry.name, document.digest, document.media_type))
 
+    def _recognised(self, registry: str, digest: str, said: str | None) -> Facts | None:
+        """What the store knows of an image of which the registry has just said that it
+        has it, as `said`: if it said the same to a GET, its manifest need not be read.
+
+        Not of schema 1: what is found of its signatures is not among the facts.
+        """
+        if said is None or self.content.is_at_hand(registry, digest):
+            return None
+        name = registry, digest, said
+        facts = self._unread.get(name)
+        if facts is None:
+            held = self.content.store.held(registry, digest)
+            if held is None or held.content_type != said:
+                return None
+            facts = self._stored.get(*name)
+            if facts is None or facts.schema_version == 1:
+                return None
+            self._facts.put(name, facts)
+            self._unread.put(name, facts)
+        return facts
+
     async def _facts_of(
         self, registry: Registry, repository: str, document: Document
     ) -> Facts:
@@ -174,7 +204,7 @@ class ImageAuditor:
         self, registry: Registry, repository: str, document: Document
     ) -> Facts | Failure:
         name = (registry.name, document.digest, document.media_type)
-        stored = self._stored.get(registry.name, document)
+        stored = self._stored.get(*name)
         if stored is not None:
             self._facts.put(name, stored)
             return stored
@@ -196,10 +226,10 @@ class ImageAuditor:
     def _image_record(
         self,
         reference: Reference,
-        found: tuple[Facts, Surroundings, Document, Access],
+        found: tuple[Facts, Surroundings, tuple[Warn, ...], Access],
         warnings: tuple[Warn, ...],
     ) -> ImageRecord:
-        facts, around, document, access = found
+        facts, around, of_manifest, access = found
         return ImageRecord(
             reference=str(reference),
             registry=reference.registry,
@@ -221,7 +251,7 @@ class ImageAuditor:
             access=access,
             warnings=(
                 *warnings,
-                *document.warnings,
+                *of_manifest,
                 *facts.warnings,
                 *around.warnings,
             ),

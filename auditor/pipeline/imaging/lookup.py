@@ -13,11 +13,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from enum import StrEnum
 from fnmatch import translate
 from functools import cache
+from typing import TypeVar
 
 from auditor.errors import Failure, FailureKind, ProtocolError
+from auditor.pipeline.imaging.facts import Facts
 from auditor.pipeline.imaging.lru import Lru
 from auditor.pipeline.imaging.shared import NO_HEAD, SharedContent
 from auditor.protocol.answer import Answer
@@ -58,22 +61,35 @@ class Ask(StrEnum):
     NONE = "none"
 
 
+# Registry, digest, and what type it says that it is, to what is known of the image, if
+# its manifest need not be read for that.
+Recognise = Callable[[str, str, str | None], Facts | None]
+Image = TypeVar("Image")
+
+
+def _nobody(registry: str, digest: str, said: str | None) -> None:
+    """No image is known."""
+
+
 class Lookup:
     """Finds the manifests of references. `saved` of the content counts what was not
     fetched: `known_tags` and `known_digests`, for which HEAD was enough, `listed_tags`
     and `immutable_tags`, which cost no request."""
 
-    def __init__(self, content: SharedContent) -> None:
+    def __init__(
+        self, content: SharedContent, *, recognise: Recognise = _nobody
+    ) -> None:
         self._content = content
+        self._recognise = recognise
         self._store = content.store
         self._parsed: Lru[tuple[bytes, str | None], Manifest] = Lru(MAX_PARSED)
         self._accidents: Counter[str] = Counter()
 
     async def document(
         self, registry: Registry, reference: Reference, *, listed: str | None
-    ) -> Document | Failure:
-        """The manifest of a reference. `listed` is the digest that the listing of its
-        tag has just said, if it did."""
+    ) -> Document | Facts | Failure:
+        """The manifest of a reference, or what is known of its image. `listed` is the
+        digest that the listing of its tag has just said, if it did."""
         if reference.digest is not None:
             return await self._by_digest(registry, reference, reference.digest)
         assert reference.tag is not None
@@ -85,7 +101,7 @@ class Lookup:
             what, document = found
             self._content.saved[what] += 1
             return document
-        return await self._asked(registry, reference, seen)
+        return await self._asked(registry, reference, seen, self._recognise)
 
     async def of_moving_tag(
         self, registry: Registry, reference: Reference
@@ -95,14 +111,18 @@ class Lookup:
         seen = self._store.tag(registry.name, reference.repository, reference.tag)
         if seen is None:
             return await self.get(registry, reference)
-        return await self._asked(registry, reference, seen)
+        return await self._asked(registry, reference, seen, _nobody)
 
     async def _asked(
-        self, registry: Registry, reference: Reference, seen: SeenTag
-    ) -> Document | Failure:
+        self,
+        registry: Registry,
+        reference: Reference,
+        seen: SeenTag,
+        recognise: Callable[[str, str, str | None], Image | None],
+    ) -> Document | Image | Failure:
         if not _is_trusted(seen) or not self._store.head_pays(registry.name):
             return await self.get(registry, reference)
-        return await self._by_head(registry, reference, seen)
+        return await self._by_head(registry, reference, seen, recognise)
 
     def least(
         self, registry: Registry, reference: Reference, *, listed: str | None
@@ -214,8 +234,12 @@ class Lookup:
         return document if document.digest == seen.digest else None
 
     async def _by_head(
-        self, registry: Registry, reference: Reference, seen: SeenTag
-    ) -> Document | Failure:
+        self,
+        registry: Registry,
+        reference: Reference,
+        seen: SeenTag,
+        recognise: Callable[[str, str, str | None], Image | None],
+    ) -> Document | Image | Failure:
         assert reference.tag is not None
         answer = await registry.head_manifest(reference.repository, reference.tag)
         if isinstance(answer, Failure):
@@ -230,15 +254,18 @@ class Lookup:
         if digest is None:
             self._store.no_head(registry.name)
             return await self.get(registry, reference)
-        known = self._content.known(registry.name, digest)
-        if known is None:
-            return await self.get(registry, reference)
-        if known.held.content_type != said:
-            found = await self.get(registry, reference)
-            if isinstance(found, Document) and found.digest == digest:
-                # GET says of the same content something else than HEAD does.
-                self._store.no_head(registry.name)
-            return found
+        image: Document | Image | None = recognise(registry.name, digest, said)
+        if image is None:
+            known = self._content.known(registry.name, digest)
+            if known is None:
+                return await self.get(registry, reference)
+            if known.held.content_type != said:
+                found = await self.get(registry, reference)
+                if isinstance(found, Document) and found.digest == digest:
+                    # GET says of the same content something else than HEAD does.
+                    self._store.no_head(registry.name)
+                return found
+            image = known.document
         if (digest, said) != (seen.digest, seen.content_type):
             self._store.put_tag(
                 registry.name,
@@ -249,7 +276,7 @@ class Lookup:
                 content_type=said,
             )
         self._content.saved["known_tags"] += 1
-        return known.document
+        return image
 
     def _head_failed(self, registry: Registry, failure: Failure) -> None:
         """Ask no HEAD any more, unless it was an accident that GET did not have."""

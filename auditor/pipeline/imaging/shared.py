@@ -69,6 +69,10 @@ class SharedContent:
         )
         self.saved: Counter[str] = Counter()
 
+    def is_at_hand(self, registry: str, digest: str) -> bool:
+        """Whether this run has read the manifest, and remembers it."""
+        return self._manifests.get((registry, digest)) is not None
+
     def at_hand(self, registry: str, digest: str) -> Document | None:
         """What `manifest` would give without asking anybody: what this run has at
         hand, or an earlier one left in the store not too long ago."""

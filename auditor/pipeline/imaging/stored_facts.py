@@ -17,9 +17,9 @@ import orjson
 
 from auditor.pipeline.imaging.answers import Answers
 from auditor.pipeline.imaging.facts import Facts
+from auditor.pipeline.imaging.lru import Lru
 from auditor.pipeline.imaging.shared import SharedContent
 from auditor.pipeline.imaging.wanted import Wanted
-from auditor.protocol.document import Document
 from auditor.records import (
     Attachment,
     AttachmentKind,
@@ -38,6 +38,8 @@ from auditor.version import __version__
 RULES = 1
 # A larger one is put together again: 256 KiB are some thousand layers.
 MAX_BYTES = 256 * 1024
+# Digests, some 200 bytes each.
+MAX_ABSENT = 1024
 
 
 class StoredFacts:
@@ -48,28 +50,36 @@ class StoredFacts:
     ) -> None:
         self._content = content
         self._variant = variant_of(wanted, recheck_s)
+        # Of these there are none: whoever reads the manifest then asks once more.
+        self._absent: Lru[tuple[str, str], bool] = Lru(MAX_ABSENT)
         # Blobs are named by facts, and only those of a run that verifies them.
         self._unused = wanted.verify_blobs or content.store.path is None
 
-    def get(self, registry: str, document: Document) -> Facts | None:
+    def get(self, registry: str, digest: str, media_type: str) -> Facts | None:
         """The facts of this manifest, if all below it is taken to be there still."""
-        if self._unused:
+        if self._unused or self._absent.get((registry, digest)):
             return None
+        facts = self._read(registry, digest, media_type)
+        if facts is None:
+            self._absent.put((registry, digest), True)
+        return facts
+
+    def _read(self, registry: str, digest: str, media_type: str) -> Facts | None:
         store = self._content.store
-        stored = store.image(registry, document.digest, variant=self._variant)
+        stored = store.image(registry, digest, variant=self._variant)
         if stored is None:
             return None
         try:
             facts, manifests, configs = decode(stored.body)
         except (AttributeError, LookupError, TypeError, ValueError):
             facts = None
-        if facts is None or facts.digest != document.digest:
-            store.drop_image(registry, document.digest)
+        if facts is None or facts.digest != digest:
+            store.drop_image(registry, digest)
             return None
-        if facts.media_type != document.media_type:
+        if facts.media_type != media_type:
             return None  # the registry says now that it is something else
         if stored.is_due:
-            store.use((*manifests, *configs))
+            store.use((digest, *manifests, *configs))
         self._content.saved["stored_manifests"] += len(manifests)
         self._content.saved["stored_configs"] += len(configs)
         return facts
@@ -88,6 +98,7 @@ class StoredFacts:
         span = self._content.trusted_span(registry, manifests, configs)
         if span is None:
             return
+        self._absent.drop((registry, facts.digest))
         body = encode(facts, manifests, configs)
         if len(body) <= MAX_BYTES:
             self._content.store.put_image(
