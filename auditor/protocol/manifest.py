@@ -80,22 +80,18 @@ def parse_manifest(raw: bytes, content_type: str | None) -> Manifest:
 
 
 def _refuse_two_kinds(document: Mapping[str, Any]) -> None:
-    has = document.get
-    index = has("manifests") is not None
-    image = has("layers") is not None or has("config") is not None
-    schema1 = has("fsLayers") is not None
-    if index + image + schema1 <= 1:
-        return
-    of_an_image = "config" if has("layers") is None else "layers"
-    first, second = (
-        ("manifests", of_an_image if image else "fsLayers")
-        if index
-        else (of_an_image, "fsLayers")
-    )
-    raise ProtocolError(
-        f'the manifest has both "{first}" and "{second}"',
-        FailureKind.AMBIGUOUS_DOCUMENT,
-    )
+    if document.get("manifests") is None and document.get("fsLayers") is None:
+        return  # an image, if anything, as most are
+    kinds = [
+        found[0]
+        for keys in (("manifests",), ("layers", "config"), ("fsLayers",))
+        if (found := [key for key in keys if document.get(key) is not None])
+    ]
+    if len(kinds) > 1:
+        raise ProtocolError(
+            f'the manifest has both "{kinds[0]}" and "{kinds[1]}"',
+            FailureKind.AMBIGUOUS_DOCUMENT,
+        )
 
 
 def _media_type(document: Mapping[str, Any], said: str | None) -> str:
