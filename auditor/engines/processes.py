@@ -38,6 +38,10 @@ _LOCKED_S = 1.0
 # Last words of a process that failed: a sentence for each mistake.
 _LAST_WORDS = 20
 
+# Whatever signal has come: Python that is still starting answers SIGINT with a
+# traceback, and the exit code of the run is its own.
+_PASSED_ON = signal.SIGTERM
+
 _OURS = "auditor: "
 # Who says it, in the log as JSON (cli/logs.py).
 _LOGGER = "auditor"
@@ -60,7 +64,7 @@ class Processes:
     metrics: bool = False
     program: Sequence[str] = (sys.executable, "-m", "auditor.cli.share_of")
     running: set[Process] = field(default_factory=set)
-    _stopped: signal.Signals | None = None
+    _stopped: bool = False
     _lifeline: int = -1
     _began_s: float = field(default_factory=time.monotonic)
 
@@ -85,11 +89,12 @@ class Processes:
             os.close(self._lifeline)
 
     def stop(self, number: signal.Signals) -> None:
-        """Pass a signal on: each process ends in good order, or at once."""
-        self._stopped = number
+        """Have each process end in good order, or, the second time, at once."""
+        del number
+        self._stopped = True
         for process in self.running:
             if process.returncode is None:
-                process.send_signal(number)
+                process.send_signal(_PASSED_ON)
 
     async def _share(self, shard: Shard, runs: int) -> Share:
         for again in range(1 + RESTARTS):
@@ -143,8 +148,8 @@ class Processes:
                 pass_fds=(self._lifeline,),
             )
         self.running.add(process)
-        if self._stopped is not None:  # while it was being started
-            process.send_signal(self._stopped)
+        if self._stopped:  # while it was being started
+            process.send_signal(_PASSED_ON)
         try:
             async with process:
                 last_words = await self._listen(process, shard)

@@ -187,10 +187,10 @@ def output_locked(settings: Settings, clock: Clock) -> Iterator[Output]:
                 " with it without --processes and --engine, or begin anew without"
                 " --resume"
             )
-        if fresh:
-            now = rfc3339(clock.epoch())
-            lock.begin(decisive(settings), version=__version__, now=now)
         try:
+            if fresh:
+                now = rfc3339(clock.epoch())
+                lock.begin(decisive(settings), version=__version__, now=now)
             yield output
         finally:
             if output.is_whole:
