@@ -12,7 +12,7 @@ from auditor.analysis.check.findings import Findings, Violation
 from auditor.analysis.check.policy import Policy
 from auditor.analysis.check.policy_file import read_policy
 from auditor.analysis.check.run import checked
-from auditor.analysis.check.source_lines import source_lines
+from auditor.config.source_lines import source_lines
 from auditor.records import Record
 from tests.reports import write_report
 

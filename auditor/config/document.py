@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import field
 
 from auditor.config.login import LOGIN_KEYS
-from auditor.config.mistakes import key_path, toml_key, unknown
+from auditor.config.mistakes import Place, unknown
 from auditor.config.option import Where
 from auditor.config.options import BY_NAME, OPTIONS
 from auditor.config.taker import Taker, Values
@@ -45,7 +45,7 @@ class Section:
     what the login lacks is then not worth telling.
     """
 
-    place: str
+    place: Place
     values: Values = field(default_factory=dict)
     unclear: bool = False
 
@@ -61,31 +61,34 @@ class Document:
 
 
 def read_document(
-    toml: Mapping[str, object], *, file_name: str | None, taker: Taker
+    toml: Mapping[str, object], *, place: Place, taker: Taker
 ) -> Document:
-    """Read a parsed TOML document; what is wrong is noted with the taker's mistakes."""
+    """Read a parsed TOML document, whose place is a file; what is wrong is noted with
+    the taker's mistakes."""
     document = Document()
     for key, value in toml.items():
-        place = key_path(file_name, key)
+        here = place.at(key)
         if key == _REGISTRY:
-            _read_sections(value, document, place, taker)
+            _read_sections(value, document, here, taker)
         elif key in _AT_TOP:
-            taker.take(document.top, BY_NAME[key], value, place=place)
+            taker.take(document.top, BY_NAME[key], value, place=here)
         elif key in _IN_SECTION or key == _PASSWORD:
-            taker.mistakes.add(place, f"stands in a {_SECTION} section only")
+            taker.mistakes.add(here, f"stands in a {_SECTION} section only")
         elif key in BY_NAME:
-            taker.mistakes.add(place, "is not said in a file")
+            taker.mistakes.add(here, "is not said in a file")
         else:
-            taker.mistakes.add(place, unknown("key", key, _AT_TOP | {_REGISTRY}))
+            taker.mistakes.add(here, unknown("key", key, _AT_TOP | {_REGISTRY}))
     return document
 
 
-def _read_sections(value: object, document: Document, place: str, taker: Taker) -> None:
+def _read_sections(
+    value: object, document: Document, place: Place, taker: Taker
+) -> None:
     if not isinstance(value, Mapping):
         taker.mistakes.add(place, f"a section is wanted: {_SECTION}")
         return
     for host, section in value.items():
-        here = f"{place}.{toml_key(host, quoted=True)}"
+        here = place.at(host, quoted=True)
         part = "/" in host and "://" not in host
         sections = document.namespaces if part else document.sections
         try:
@@ -102,12 +105,12 @@ def _read_sections(value: object, document: Document, place: str, taker: Taker) 
 
 
 def _read_section(
-    toml: Mapping[str, object], place: str, taker: Taker, *, part: bool
+    toml: Mapping[str, object], place: Place, taker: Taker, *, part: bool
 ) -> Section:
     values: Values = {}
     unclear = False
     for key, value in toml.items():
-        here = f"{place}.{toml_key(key)}"
+        here = place.at(key)
         if part and key in _IN_SECTION and key not in LOGIN_KEYS:
             unclear = True
             taker.mistakes.add(

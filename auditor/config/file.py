@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from auditor.config.settings import Settings
 from auditor.config.taker import Taker
 from auditor.errors import ConfigError
 from auditor.pattern import Pattern
+from auditor.values import dataclass
 
 # A section is some 500 bytes: this is a file with two thousand registries.
 MAX_CONFIG_BYTES = 1024 * 1024
@@ -22,18 +24,36 @@ MAX_PASSWORD_BYTES = 64 * 1024
 _PLACE = Pattern(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TomlFile:
+    """What a TOML file says, and its text."""
+
+    document: dict[str, object]
+    text: str
+
+    def lines(self) -> dict[tuple[str | int, ...], int]:
+        """The lines of its keys, by path: see `source_lines`."""
+        from auditor.config.source_lines import (  # noqa: PLC0415  (for mistakes)
+            source_lines,
+        )
+
+        return source_lines(self.text)
+
+
 def load(environment: Mapping[str, str], flags: Mapping[str, object]) -> Settings:
     """Resolve the settings of a run, with the file that flags or environment name.
 
     Raises `ConfigError` with every mistake; a file that cannot be read is one.
     """
     path = _path(environment, flags)
+    file = read_toml(path) if path else None
     return resolve(
-        file=read_toml(path) if path else None,
+        file=file.document if file else None,
         file_name=path,
         environment=environment,
         flags=flags,
         read_file=read_password,
+        lines=functools.cache(file.lines) if file else dict,
     )
 
 
@@ -45,11 +65,12 @@ def _path(environment: Mapping[str, str], flags: Mapping[str, object]) -> str | 
     return Taker(Mistakes(), home=environment.get("HOME")).whole(str(given))
 
 
-def read_toml(path: str) -> dict[str, object]:
+def read_toml(path: str) -> TomlFile:
     """Read a TOML file; `ConfigError` says `file:line:column: why not`."""
     try:
         data = _read(path, MAX_CONFIG_BYTES)
-        return tomllib.loads(data.decode("utf-8-sig"))
+        text = data.decode("utf-8-sig")
+        return TomlFile(document=tomllib.loads(text), text=text)
     except OSError as error:
         reason = f"cannot be read: {error.strerror or error}"
         raise ConfigError((f"{path}: {reason}",)) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from auditor.config.mistakes import Mistakes
+from auditor.config.mistakes import Mistakes, Place
 from auditor.protocol.credential import Credential, is_password_of, is_username
 from auditor.secret import Secret
 from auditor.values import dataclass
@@ -25,7 +25,7 @@ class LoginReader:
     read_file: Callable[[str], str]
     mistakes: Mistakes
 
-    def read(self, values: Mapping[str, object], place: str) -> Credential | None:
+    def read(self, values: Mapping[str, object], place: Place) -> Credential | None:
         """Read the credential of a section.
 
         None where it names none, and where it is wrong, which is noted.
@@ -39,8 +39,8 @@ class LoginReader:
             return None
         return Credential(username=username, password=Secret(password))
 
-    def _username(self, keys: Mapping[str, str], place: str) -> str | None:
-        here = f"{place}.username_env"
+    def _username(self, keys: Mapping[str, str], place: Place) -> str | None:
+        here = place.at("username_env")
         match keys:
             case {"username": _, "username_env": _}:
                 self.mistakes.add(here, "username is given, too; one is enough")
@@ -58,18 +58,18 @@ class LoginReader:
         return None
 
     def _password(
-        self, keys: Mapping[str, str], place: str, username: str | None
+        self, keys: Mapping[str, str], place: Place, username: str | None
     ) -> str | None:
         here, text = place, None
         match keys:
             case {"password_env": _, "password_file": _}:
-                here = f"{place}.password_file"
+                here = place.at("password_file")
                 self.mistakes.add(here, "password_env is given, too; one is enough")
             case {"password_env": variable}:
-                here = f"{place}.password_env"
+                here = place.at("password_env")
                 text = self._variable(variable, here)
             case {"password_file": path}:
-                here = f"{place}.password_file"
+                here = place.at("password_file")
                 text = self._file(path, here)
             case _:
                 self.mistakes.add(
@@ -80,7 +80,7 @@ class LoginReader:
         self.mistakes.add(here, "the password holds a control or line break character")
         return None
 
-    def _variable(self, name: str, place: str) -> str | None:
+    def _variable(self, name: str, place: Place) -> str | None:
         text = self.environment.get(name)
         if text:
             return text
@@ -88,7 +88,7 @@ class LoginReader:
         self.mistakes.add(place, f"the environment variable {name} is {state}")
         return None
 
-    def _file(self, path: str, place: str) -> str | None:
+    def _file(self, path: str, place: Place) -> str | None:
         try:
             # Editors end a file with a line break, which is no part of a password.
             text = self.read_file(path).removesuffix("\n").removesuffix("\r")

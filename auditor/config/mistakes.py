@@ -2,12 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 
 from auditor.errors import ConfigError
 from auditor.safe_text import safe_text
+from auditor.values import dataclass
 
 _KEY_CHARS = 80
+
+
+# Gives the lines of a file's keys by their path, as `source_lines` does.
+Lines = Callable[[], Mapping[tuple[str | int, ...], int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """The place of a key in a file: as a text, `nightly.toml:3: workers`.
+
+    The lines are asked for by the text only, which only a mistake needs.
+    """
+
+    file_name: str | None = None
+    lines: Lines = dict
+    path: tuple[str, ...] = ()
+    shown: tuple[str, ...] = ()
+
+    def at(self, key: str, *, quoted: bool = False) -> Place:
+        """The place of a key in what this is the place of."""
+        return replace(
+            self,
+            path=(*self.path, key),
+            shown=(*self.shown, toml_key(key, quoted=quoted)),
+        )
+
+    def __str__(self) -> str:
+        file = self.file_name or "configuration"
+        line = self.lines().get(self.path)
+        where = file if line is None else f"{file}:{line}"
+        return f"{where}: {'.'.join(self.shown)}"
 
 
 class Mistakes:
@@ -16,7 +49,7 @@ class Mistakes:
     def __init__(self) -> None:
         self._sentences: list[str] = []
 
-    def add(self, place: str, sentence: object) -> None:
+    def add(self, place: Place | str, sentence: object) -> None:
         """Note one mistake."""
         self._sentences.append(f"{place}: {sentence}")
 
@@ -32,11 +65,6 @@ def unknown(what: str, name: str, known: Collection[str]) -> str:
 
     near = get_close_matches(name, sorted(known), n=1)
     return f"unknown {what}" + (f"; did you mean {near[0]}?" if near else "")
-
-
-def key_path(file_name: str | None, key: str) -> str:
-    """The place of a key at the top of a file: `nightly.toml: workers`."""
-    return f"{file_name or 'configuration'}: {toml_key(key)}"
 
 
 def toml_key(key: str, *, quoted: bool = False) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from auditor.config.document import Document, Section, read_document
 from auditor.config.limits import part_of_limits
 from auditor.config.login import LOGIN_KEYS, VARIABLE_KEYS, LoginReader
-from auditor.config.mistakes import Mistakes
+from auditor.config.mistakes import Lines, Mistakes, Place
 from auditor.config.option import Where
 from auditor.config.options import BY_NAME, OPTIONS
 from auditor.config.overrides import read_environment, read_flags
@@ -45,19 +45,21 @@ def resolve(
     environment: Mapping[str, str],
     flags: Mapping[str, object],
     read_file: Callable[[str], str],
+    lines: Lines = dict,
 ) -> Settings:
     """Resolve the settings of a run, or raise `ConfigError` with every mistake.
 
     `file` is a parsed TOML document. `flags` are values by option name, typed or as
     text; a null one was not given. `read_file` gives the text of a password file,
-    or raises `OSError` or `UnicodeDecodeError`.
+    or raises `OSError` or `UnicodeDecodeError`. `lines` gives the lines of the
+    document's keys, for mistakes.
     """
     mistakes = Mistakes()
     home = environment.get("HOME")
     folder = str(PurePath(file_name).parent) if file_name else None
     document = read_document(
         file or {},
-        file_name=file_name,
+        place=Place(file_name=file_name, lines=lines),
         taker=Taker(mistakes, base=folder, home=home),
     )
     taker = Taker(mistakes, home=home)
@@ -79,7 +81,7 @@ def resolve(
     }
     for name, told in registries.items():
         if told.mirror == name:
-            mistakes.add(f"{document.sections[name].place}.mirror", "it is itself")
+            mistakes.add(document.sections[name].place.at("mirror"), "it is itself")
     _check_waiting(run, registries.values(), mistakes)
     _check_key(_of_registries(run), "key_file", mistakes)
     namespaces = {
@@ -152,7 +154,9 @@ def _registry(
     return RegistrySettings(**known)
 
 
-def _check_key(known: Mapping[str, object], place: str, mistakes: Mistakes) -> None:
+def _check_key(
+    known: Mapping[str, object], place: Place | str, mistakes: Mistakes
+) -> None:
     if "key_file" in known and "cert_file" not in known:
         mistakes.add(
             place,

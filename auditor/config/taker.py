@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
-from auditor.config.mistakes import Mistakes
+from auditor.config.mistakes import Mistakes, Place
 from auditor.config.option import Option
 
 # What one layer says, by option name.
@@ -30,7 +30,7 @@ class Taker:
         option: Option,
         value: object,
         *,
-        place: str,
+        place: Place | str,
         as_text: bool = False,
     ) -> bool:
         """Put a value among `values`; false where it is a mistake."""

@@ -10,7 +10,6 @@ import pytest
 
 from auditor.analysis.check.checks import CHECKS
 from auditor.analysis.check.policy_file import load_policy
-from auditor.analysis.check.source_lines import source_lines
 from auditor.errors import ConfigError
 from tests.documents import digest
 from tests.policies import policy
@@ -213,33 +212,6 @@ def test_a_waiver_holds_to_the_end_of_its_last_day() -> None:
     ).waivers
     assert waiver.holds(date(2027, 1, 31))
     assert not waiver.holds(date(2027, 2, 1))
-
-
-def test_the_lines_of_sections_and_keys_are_found() -> None:
-    text = """\
-[rules.a]   # a comment
-max_size = 1
-list = [
-    "x",
-]
-[rules."b c".sub]
-'quoted' = 1
-[[waivers]]
-reason = "1"
-[[waivers]]
-reason = "[rules.z]"
-"""
-    assert source_lines(text) == {
-        ("rules", "a"): 1,
-        ("rules", "a", "max_size"): 2,
-        ("rules", "a", "list"): 3,
-        ("rules", "b c", "sub"): 6,
-        ("rules", "b c", "sub", "quoted"): 7,
-        ("waivers", 0): 8,
-        ("waivers", 0, "reason"): 9,
-        ("waivers", 1): 10,
-        ("waivers", 1, "reason"): 11,
-    }
 
 
 @pytest.mark.parametrize(

@@ -745,6 +745,31 @@ def test_a_syntax_error_is_told_with_line_and_column(
     assert caught.value.mistakes == (f"{path}{sentence}",)
 
 
+def test_a_mistake_in_a_file_names_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "nightly.toml"
+    path.write_text(
+        'references = [\n  "alpine",\n]\nworkers = 0   # tries = 0\n\n'
+        '[registry."a.example"]\ntires = 2\nusername = "me"\n'
+        '[registry."b.example"]\npassword_env = "NOT_SET"\nusername = "me"\n'
+        '[registry."B.EXAMPLE"]\n[registry."c.example"]\nusername = "me"\n'
+    )
+    with pytest.raises(ConfigError) as caught:
+        load({}, {"config": str(path)})
+    assert [one.removeprefix(str(path)) for one in caught.value.mistakes] == [
+        ":4: workers: a whole number from 1 to 1024 is wanted",
+        ':7: registry."a.example".tires: unknown key; did you mean tries?',
+        (
+            ':12: registry."B.EXAMPLE": the same registry as'
+            f' {path}:9: registry."b.example"'
+        ),
+        (
+            ':10: registry."b.example".password_env: the environment variable NOT_SET'
+            " is not set"
+        ),
+        (':13: registry."c.example": a username without password_env or password_file'),
+    ]
+
+
 def test_a_file_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:
     path = tmp_path / "gone.toml"
     with pytest.raises(ConfigError, match="cannot be read: No such file"):

@@ -33,7 +33,7 @@ ENVIRONMENT = {
 def load_example(name: str) -> Settings:
     path = str(CONFIGS / name)
     return resolve(
-        file=read_toml(path),
+        file=read_toml(path).document,
         file_name=path,
         environment=ENVIRONMENT,
         flags={},

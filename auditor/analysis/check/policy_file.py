@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from auditor.analysis.check.checks import CHECKS
 from auditor.analysis.check.policy import Policy, Rule, Section, Waiver
-from auditor.analysis.check.source_lines import source_lines
 from auditor.analysis.check.values import DATE, PATTERNS, REASON, SEVERITY, UNKNOWN
 from auditor.config import read_toml
 from auditor.config.mistakes import Mistakes, toml_key, unknown
@@ -45,9 +43,8 @@ _ELSEWHERE = {
 
 def load_policy(path: str) -> Policy:
     """The policy of a file, or `ConfigError` with every mistake."""
-    document = read_toml(path)
-    text = Path(path).read_text(encoding="utf-8-sig")
-    return read_policy(document, file_name=path, lines=source_lines(text))
+    file = read_toml(path)
+    return read_policy(file.document, file_name=path, lines=file.lines())
 
 
 def read_policy(

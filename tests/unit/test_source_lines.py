@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import tomllib
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auditor.config.source_lines import source_lines
+
+
+def test_the_lines_of_sections_and_keys_are_found() -> None:
+    text = """\
+[rules.a]   # a comment
+max_size = 1
+list = [
+    "x",
+]
+[rules."b c".sub]
+'quoted' = 1
+[[waivers]]
+reason = "1"
+[[waivers]]
+reason = "[rules.z]"
+[waivers.by]
+who = "me"
+"""
+    assert source_lines(text) == {
+        ("rules",): 1,
+        ("rules", "a"): 1,
+        ("rules", "a", "max_size"): 2,
+        ("rules", "a", "list"): 3,
+        ("rules", "b c"): 6,
+        ("rules", "b c", "sub"): 6,
+        ("rules", "b c", "sub", "quoted"): 7,
+        ("waivers",): 8,
+        ("waivers", 0): 8,
+        ("waivers", 0, "reason"): 9,
+        ("waivers", 1): 10,
+        ("waivers", 1, "reason"): 11,
+        ("waivers", 1, "by"): 12,
+        ("waivers", 1, "by", "who"): 13,
+    }
+
+
+def test_what_stands_in_a_text_a_list_or_a_comment_is_no_key() -> None:
+    text = (
+        'a = """\nworkers = 0\n[section]\n\\""" b = 1\n"""""\n'  # 1-5
+        "c = '''\nworkers = 0\n'''''\n"  # 6-8
+        "d = [ # ]\n  'workers = 0 ]',\n  [1, 2],\n\n]\n"  # 9-13
+        "# workers = 0 [ \" '''\n\n"  # 14-15
+        'x.y = {u = "}", "v w" = [1]}\r\n'  # 16
+        "# no line break \u2028 for TOML\n"  # 17
+        'workers = 0 # "\n' + "[registry.'a=b']"  # 18  # 19
+    )
+    tomllib.loads(text)
+    assert source_lines(text) == {
+        ("a",): 1,
+        ("c",): 6,
+        ("d",): 9,
+        ("x",): 16,
+        ("x", "y"): 16,
+        ("x", "y", "u"): 16,
+        ("x", "y", "v w"): 16,
+        ("workers",): 18,
+        ("registry",): 19,
+        ("registry", "a=b"): 19,
+    }
+
+
+def test_keys_deeper_than_any_of_ours_are_left_out() -> None:
+    deep = ".".join("a" * 5000)
+    assert max(map(len, source_lines(f"{deep} = 1\n[b.{deep}]"))) == 8
+
+
+_TEXTS = st.text(st.sampled_from("a[]{}=#\n \"'\\.,é\u2028"), max_size=12)
+_WRITTEN = st.one_of(
+    _TEXTS.map(
+        lambda text: '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    ).filter(lambda text: "\n" not in text),
+    _TEXTS.map(
+        lambda text: '"""' + text.replace("\\", "\\\\").replace('"""', '""\\"') + '"""'
+    ),
+    _TEXTS.map(lambda text: "'''" + text.replace("'''", "") + "'''"),
+    st.sampled_from(
+        [
+            "1",
+            "true",
+            "2027-01-31T00:00:00Z",
+            "[\n]",
+            "[ 1,\n# ]\n2 ]",
+            "[{a = 1},\n{b = ']'}\n]",
+            "{ a = 1, 'b' = [\n2] }",
+        ]
+    ),
+)
+_BETWEEN = st.sampled_from(["", "\n", "# k0 = 1 [\n", "\r\n", " \t\n#'''\n"])
+_HEADS = st.sampled_from(["[s{}]", "[[s{}]]", "[ s{} . 'a.b' ] # [", '[s{}.""]'])
+
+
+def _is_valid(text: str) -> bool:
+    try:
+        tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return False
+    return True
+
+
+@given(
+    st.lists(st.tuples(_BETWEEN, _WRITTEN.filter(lambda w: _is_valid(f"a = {w}")))),
+    st.lists(st.tuples(_BETWEEN, _HEADS, _WRITTEN)),
+)
+def test_the_line_of_a_key_is_the_one_that_it_is_written_on(
+    keys: list[tuple[str, str]], sections: list[tuple[str, str, str]]
+) -> None:
+    text, wanted = "", {}
+    for number, (between, written) in enumerate(keys):
+        text += between
+        wanted[f"k{number}"] = text.count("\n") + 1
+        text += f"k{number} = {written}\n"
+    for number, (between, head, written) in enumerate(sections):
+        if not _is_valid(f"a = {written}"):
+            continue
+        text += between
+        wanted[f"s{number}"] = text.count("\n") + 1
+        text += f"{head.format(number)}\n"
+        wanted[f"in{number}"] = text.count("\n") + 1
+        text += f" 'in{number}' = {written}\n"
+    document = tomllib.loads(text)
+    lines = source_lines(text)
+    # A key is named by what it ends with: `sN` also begins the paths of what is in it.
+    found = {
+        str(path[-1]): line
+        for path, line in lines.items()
+        if path[-1] in wanted and _is_there(document, path)
+    }
+    assert found == wanted
+    assert all(_is_there(document, path) for path in lines)
+
+
+def _is_there(document: Any, path: tuple[str | int, ...]) -> bool:
+    for part in path:
+        try:
+            document = document[part]
+        except (KeyError, IndexError, TypeError):
+            return False
+    return True
