@@ -597,6 +597,47 @@ def test_a_flag_that_can_be_repeated_says_what_one_of_it_is() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "wrong", "right"),
+    [
+        ("labels", "[", "org.*"),
+        ("labels", "a[b", "a[!b-d]?"),
+        ("labels", "a]", "[.-_]"),
+        ("labels", "[z-a]", "[a-]"),
+        ("labels", "a[]", "Ä b/c"),
+        ("include", "1.[9-0]", "1.[0-9-]"),
+        ("exclude", "v[_-.]", "v[._-]"),
+        ("exclude_repositories", "team/[z-a]", "team/[a-z]"),
+        ("realm_hosts", ":", "::1"),
+        ("realm_hosts", "fe80::1%eth0", "fe80::1"),
+        ("realm_hosts", "a.bc:443", "a.bc"),
+    ],
+)
+def test_what_can_match_nothing_or_be_nowhere_is_a_mistake(
+    name: str, wrong: str, right: str
+) -> None:
+    if name == "realm_hosts":
+        assert settings(section(realm_hosts=[right])).registry(HOST)
+        assert len(mistakes(section(realm_hosts=[wrong]))) == 1
+        return
+    assert getattr(settings(flags={name: (right,)}), name) == (right,)
+    (mistake,) = mistakes(flags={name: (right, wrong)})
+    assert mistake.startswith(f"{BY_NAME[name].flag}: ")
+    assert mistake.endswith(" is wanted each time")
+
+
+@pytest.mark.parametrize("wrong", ["foo", "off", "NONE", "foo.example.com", "foo:"])
+def test_a_word_alone_is_no_proxy(wrong: str) -> None:
+    assert mistakes(flags={"proxy": wrong}) == [
+        "--proxy: an http or https URL without user and password, or none, is wanted"
+    ]
+
+
+@pytest.mark.parametrize("right", ["foo:3128", "foo:3128/", "http://foo", "none"])
+def test_a_proxy_has_a_scheme_or_a_port(right: str) -> None:
+    assert settings(flags={"proxy": right}).default_registry.proxy == right
+
+
 def test_bounds_are_said_in_digits() -> None:
     assert mistakes(flags={"deadline_s": "5x"}) == [
         "--deadline: a number of seconds from 0.1 to 2678400, or a time such as 90m or"

@@ -21,9 +21,12 @@ from auditor.protocol.url import check_url, origin_of
 # POSIX.1-2024, Base Definitions 8.1, with the lower case that shells also take.
 _VARIABLE = Pattern(r"[A-Za-z_][A-Za-z0-9_]*")
 # A host name, an IPv4 address, or an IPv6 address without brackets.
-_HOST = Pattern(
-    r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*"
-)
+_HOST = Pattern(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+_PORT = Pattern(r":[0-9]+/?$")
+# Any name; a bracket opens a class that is closed.
+_LABEL = Pattern(r"(?:[^][]|\[!?[^][]+\])+")
+_CLASS = Pattern(r"\[!?([^]]+)\]")
+_RANGE = Pattern(r"(.)-(.)")
 
 
 def _username(text: str) -> str:
@@ -49,6 +52,8 @@ def _url(text: str) -> str:
 
 def _proxy(text: str) -> str:
     if text != NONE:
+        # A word alone is a slip (`non`, `off`) rather than a proxy at port 80.
+        require("://" in text or _PORT.search(text))
         found = parse_proxy(text, "")
         # A password belongs in HTTPS_PROXY, not in a file or a list of processes.
         require(isinstance(found, Proxy) and found.authorization is None)
@@ -63,20 +68,35 @@ def _mirror(text: str) -> str:
 
 
 def _host(text: str) -> str:
-    require(_HOST.fullmatch(text))
+    v6 = "%" not in text and grammar.is_ipv6(f"[{text}]")  # no zone of this machine
+    require(v6 or _HOST.fullmatch(text))
     return text.lower()
 
 
+def _label(text: str) -> str:
+    require(_LABEL.fullmatch(text) and _has_right_ranges(text))
+    return text
+
+
 def _tag_pattern(text: str) -> str:
-    require(re.fullmatch(grammar.TAG_PATTERN, text))
+    require(re.fullmatch(grammar.TAG_PATTERN, text) and _has_right_ranges(text))
     require(len(text) <= grammar.MAX_PATTERN_CHARS)
     return text
 
 
 def _path_pattern(text: str) -> str:
-    require(re.fullmatch(grammar.PATH_PATTERN, text))
+    require(re.fullmatch(grammar.PATH_PATTERN, text) and _has_right_ranges(text))
     require(len(text) <= grammar.MAX_PATH_PATTERN_CHARS)
     return ANY_DEPTH if text == "*" else text  # as in a reference
+
+
+def _has_right_ranges(pattern: str) -> bool:
+    """Whether no range is upside down, as in [9-0], which stands for nothing."""
+    return all(
+        low <= high
+        for inside in _CLASS.findall(pattern)
+        for low, high in _RANGE.findall(inside)
+    )
 
 
 def _since(text: str) -> str:
@@ -119,7 +139,7 @@ HOST = textual("HOST", "a host name or address without scheme and port", _host)
 PLATFORM = textual(
     "OS/ARCH[/VARIANT]", "a platform such as linux/arm64 or linux/arm/v7", _platform
 )
-LABEL = textual("PATTERN", "a name or pattern (*, ?, [a-z])", str)
+LABEL = textual("PATTERN", "a name or pattern (*, ?, [a-z])", _label)
 SHARD = textual(
     "I/N", f"a share such as 2/8 or auto/8, of at most {MAX_SHARDS:,},", _shard
 )
