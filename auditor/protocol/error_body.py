@@ -48,12 +48,17 @@ def error_sentence(body: bytes, *, content_type: str | None, status: int) -> str
     """One line of at most 200 characters; empty if the body says nothing.
 
     No secrets (see `mask_secrets`), no control characters. A body that only repeats
-    the name of the status ("Unauthorized") says nothing.
+    the status or its name ("401: Unauthorized") says nothing: whoever shows the
+    sentence shows the status before it.
     """
     said = " ".join(_said(body[:MAX_BODY_BYTES], content_type or "").split())
+    said = said[:_MAX_READ_CHARS]
+    again = str(status)
+    while said.startswith(again) and (rest := said[len(again) :])[:1] in {"", " ", ":"}:
+        said = rest.lstrip(": ")
     if said.rstrip(".").casefold() == _status_phrase(status):
         return ""
-    return safe_text(mask_secrets(said[:_MAX_READ_CHARS]), MAX_SENTENCE_CHARS)
+    return safe_text(mask_secrets(said), MAX_SENTENCE_CHARS)
 
 
 def error_codes(body: bytes) -> tuple[str, ...]:

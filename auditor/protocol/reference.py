@@ -61,6 +61,7 @@ _PATH_PATTERN = Pattern(
 )
 _PATH = Pattern(grammar.PATH)
 _TAG = re.compile(grammar.TAG)
+_PORT = Pattern(grammar.PORT)
 _digest = re.compile(grammar.DIGEST).fullmatch
 # `docker.io/library/<64 hex>` would be an image ID; the grammar's home refuses it too.
 _IMAGE_ID = Pattern(r"[a-f0-9]{64}")
@@ -137,6 +138,26 @@ def at_mirror(reference: Reference, mirror: str) -> Reference:
         registry=registry,
         repository=f"{namespace}{slash}{reference.repository}",
     )
+
+
+def registry_alone(reference: Reference) -> str | None:
+    """The `host:port` that somebody may have named who got this image, or null.
+
+    `localhost:5000` is an image of Docker Hub with a tag, as for docker; Docker's own
+    images, which are named without a `/`, have no dots in their names.
+    """
+    name = reference.repository.removeprefix("library/")
+    tag = reference.tag or ""
+    is_meant = (
+        reference.registry == DOCKER_HUB
+        and reference.digest is None
+        and name != reference.repository
+        and "/" not in name
+        and ("." in name or name == "localhost")
+        and _PORT.fullmatch(tag)
+        and int(tag) <= grammar.MAX_PORT
+    )
+    return f"{name}:{tag}" if is_meant else None
 
 
 def api_host(registry: str) -> str:

@@ -120,6 +120,19 @@ async def test_a_failure_as_json_is_the_failure_record() -> None:
     assert (record["kind"], record["failure"]) == ("failure", "not_found")
 
 
+@pytest.mark.parametrize("flags", [[], ["--raw"]])
+async def test_a_registry_alone_is_said_to_name_no_image(flags: list[str]) -> None:
+    # Docker Hub is out of reach behind a proxy that is not there.
+    words = ["--proxy", "http://127.0.0.1:1", "--tries", "1", "--no-docker-config"]
+    done = await auditor("inspect", *words, *flags, "localhost:5000")
+    assert (done.code, done.out) == (1, b"")
+    (said,) = done.mistakes
+    assert said.endswith(
+        "; localhost:5000 alone names an image of Docker Hub with a tag: if a registry"
+        " is meant, write localhost:5000/REPOSITORY:TAG"
+    )
+
+
 async def test_what_a_registry_says_does_not_reach_the_terminal_as_control() -> None:
     content = Content()
     evil = "\x1b]0;owned\x07\u202e\x9b2J"

@@ -68,6 +68,25 @@ def test_every_kind_of_body_becomes_one_sentence(
     assert error_sentence(body, content_type=content_type, status=403) == sentence
 
 
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        (b"404: Not Found", ""),
+        (b"404 Not Found", ""),
+        (b"404", ""),
+        (b"404 page not found\n", "page not found"),
+        (b'{"errors":[{"code":"404","message":"Not Found"}]}', ""),
+        (b'{"errors":[{"code":404,"message":"404: gone"}]}', "gone"),
+        (b'{"error":"404 Tag Not Found"}', "Tag Not Found"),
+        (b"4040 things", "4040 things"),
+        (b"404.1 sub-status", "404.1 sub-status"),
+        (b"403: no", "403: no"),
+    ],
+)
+def test_the_status_is_not_said_again(body: bytes, sentence: str) -> None:
+    assert error_sentence(body, content_type="text/plain", status=404) == sentence
+
+
 def test_a_long_body_is_cut() -> None:
     sentence = error_sentence(b"no " * 100_000, content_type=None, status=500)
     assert len(sentence) == 200

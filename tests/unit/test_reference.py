@@ -12,6 +12,7 @@ from auditor.protocol.reference import (
     is_tag,
     parse_reference,
     parse_selector,
+    registry_alone,
 )
 from auditor.protocol.repository_pattern import RepositoryPattern
 
@@ -322,3 +323,28 @@ def test_digests(text: str, good: bool) -> None:
         with pytest.raises(ProtocolError) as caught:
             check_digest_grammar(text)
         assert caught.value.kind is FailureKind.PROTOCOL_VIOLATION
+
+
+@pytest.mark.parametrize(
+    "text", ["localhost:5000", "127.0.0.1:80", "registry.example.com:8443"]
+)
+def test_a_registry_alone_is_an_image_and_perhaps_not_meant_as_one(text: str) -> None:
+    assert registry_alone(parse_reference(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ubuntu:2004",
+        "localhost:v1",
+        "localhost",
+        "a.example:70000",
+        "a.example:0",
+        "a.example:1@sha256:" + "0" * 64,
+        "library.x/app:5000",
+        "localhost:5000/app:5000",
+        "docker.io/team/a.example:5000",
+    ],
+)
+def test_what_is_more_than_a_host_with_a_port_is_taken_as_meant(text: str) -> None:
+    assert registry_alone(parse_reference(text)) is None

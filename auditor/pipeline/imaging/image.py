@@ -20,7 +20,7 @@ from auditor.pipeline.imaging.stored_facts import StoredFacts
 from auditor.pipeline.imaging.wanted import Wanted
 from auditor.protocol.document import Document
 from auditor.protocol.image_config import ImageConfig
-from auditor.protocol.reference import Reference
+from auditor.protocol.reference import Reference, registry_alone
 from auditor.records import (
     Access,
     FailureRecord,
@@ -38,6 +38,17 @@ from auditor.store.digest_store import DigestStore
 # Assembled images remembered, so that tags of one digest are put together once.
 # Some 10 KiB each for an index of eight platforms: 20 MiB.
 MAX_FACTS = 2048
+# What a wrong name comes to, also where Docker Hub is out of reach.
+_OF_A_NAME = frozenset(
+    {
+        FailureKind.NOT_FOUND,
+        FailureKind.DENIED,
+        FailureKind.NO_PULL_GRANT,
+        FailureKind.DNS,
+        FailureKind.CONNECT,
+        FailureKind.TIMEOUT,
+    }
+)
 # Warnings that say something of the repository, not of the digest.
 _OF_THE_PLACE = frozenset({WarningCode.CHILD_MISSING, WarningCode.CONFIG_MISSING})
 
@@ -140,7 +151,8 @@ class ImageAuditor:
         try:
             body, _ = await at_mirror_first(self._registries, reference, self._raw)
         except StoppedError as stop:
-            return stop.failure
+            detail = _hinted(reference, stop.failure)
+            return replace(stop.failure, detail=detail)
         return body
 
     async def _raw(self, place: Reference) -> bytes:
@@ -262,7 +274,7 @@ class ImageAuditor:
         self, reference: Reference, failure: Failure, *, listed: bool = False
     ) -> FailureRecord:
         """The record of a reference that could not be audited."""
-        kind, detail = failure.kind, failure.detail
+        kind, detail = failure.kind, _hinted(reference, failure)
         if listed and kind is FailureKind.NOT_FOUND and failure.stage is Stage.MANIFEST:
             kind = FailureKind.VANISHED
             detail = "the registry listed this tag and no longer has it (404)"
@@ -279,6 +291,17 @@ class ImageAuditor:
             attempts=failure.attempts,
             audited_at=self._now(),
         )
+
+
+def _hinted(reference: Reference, failure: Failure) -> str:
+    """What went wrong, and what may have been meant."""
+    host = registry_alone(reference) if failure.kind in _OF_A_NAME else None
+    if host is None:
+        return failure.detail
+    return (
+        f"{failure.detail}; {host} alone names an image of Docker Hub with a tag: if a"
+        f" registry is meant, write {host}/REPOSITORY:TAG"
+    )
 
 
 def _or_stop(found: Value | Failure) -> Value:
