@@ -11,12 +11,12 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 AN_HOUR = timedelta(hours=1)
 
-_Key = ec.EllipticCurvePrivateKey
+_Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +57,14 @@ class Authority:
         lasts: timedelta = AN_HOUR,
         self_signed: bool = False,
         names_the_key: bool = True,
+        key: _Key | None = None,
     ) -> Pair:
         """A certificate for servers of these names, or for a client of this name.
 
         It began an hour ago and `lasts` from now on. Without the name of its issuer's
         key it is as `openssl x509 -req` makes one, and not as RFC 5280 wants it.
         """
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = key or ec.generate_private_key(ec.SECP256R1())
         subject = _name(hosts[0])
         issuer = key if self_signed else self._key
         builder = (

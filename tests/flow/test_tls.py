@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 from auditor.config import RegistrySettings, Settings
 from auditor.errors import UsageError
@@ -108,6 +110,21 @@ async def test_a_client_certificate_is_shown_to_the_registry_and_whom_one_names(
 # -- mistakes ----------------------------------------------------------------------
 
 
+PEM = serialization.Encoding.PEM
+
+
+def rsa_key(encoding: serialization.Encoding) -> bytes:
+    return rsa.generate_private_key(65537, 2048).private_bytes(
+        encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def written(authority: Authority, key: bytes) -> Path:
+    path = authority.file.with_name("other.key")
+    path.write_bytes(key)
+    return path
+
+
 def _of_another(authority: Authority) -> tuple[Path, Path]:
     return authority.pair("auditor").cert, authority.pair("auditor").key
 
@@ -126,6 +143,33 @@ def _swapped(authority: Authority) -> tuple[Path, Path]:
     return pair.key, pair.cert
 
 
+def _of_another_kind(authority: Authority) -> tuple[Path, Path]:
+    return authority.pair("auditor").cert, written(authority, rsa_key(PEM))
+
+
+def _with_damaged_key(authority: Authority) -> tuple[Path, Path]:
+    pair = authority.pair("auditor")
+    return pair.cert, written(authority, pair.key.read_bytes().replace(b"M", b"N"))
+
+
+def _with_key_of_openssh(authority: Authority) -> tuple[Path, Path]:
+    key = ed25519.Ed25519PrivateKey.generate().private_bytes(
+        PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+    )
+    return authority.pair("auditor").cert, written(authority, key)
+
+
+def _with_key_in_der(authority: Authority) -> tuple[Path, Path]:
+    key = rsa_key(serialization.Encoding.DER)
+    return authority.pair("auditor").cert, written(authority, key)
+
+
+def _too_small(authority: Authority) -> tuple[Path, Path]:
+    weak = rsa.generate_private_key(65537, 1024)  # noqa: S505  (that is the point)
+    pair = authority.pair("auditor", key=weak)
+    return pair.cert, pair.key
+
+
 def _missing(authority: Authority) -> tuple[Path, Path]:
     return authority.pair("auditor").cert, Path("/nowhere/key.pem")
 
@@ -139,7 +183,12 @@ def _missing(authority: Authority) -> tuple[Path, Path]:
         ),
         (_encrypted, "the private key is encrypted"),
         (_without_key, "holds no private key in PEM; key_file .* names the key's file"),
-        (_swapped, "holds no certificate in PEM"),
+        (_swapped, "auditor-.*key: holds no certificate in PEM, but PRIVATE KEY$"),
+        (_of_another_kind, "the private key does not belong to the certificate in"),
+        (_with_damaged_key, "holds a private key that is damaged"),
+        (_with_key_of_openssh, "holds a private key in OpenSSH's own format"),
+        (_with_key_in_der, r"it is DER \(openssl pkey -inform DER"),
+        (_too_small, "the certificate is weaker than OpenSSL takes here"),
         (_missing, "/nowhere/key.pem: cannot be read: No such file or directory"),
     ],
 )
@@ -155,14 +204,54 @@ async def test_a_mistake_is_one_sentence_before_anything_is_asked(
         async with open_registries(settings, clock=SystemClock()):
             pass
     assert len(str(caught.value).splitlines()) == 1
+    assert "ssl" not in str(caught.value).replace("openssl", "").replace("OpenSSL", "")
 
 
-async def test_a_ca_that_is_none_is_said_before_anything_is_asked() -> None:
-    told = RegistrySettings(ca_file="/nowhere/ca.pem")
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        (b" \n", "is empty; a certificate in PEM is wanted"),
+        (
+            b"hello\n",
+            "holds no certificate in PEM: no line -----BEGIN CERTIFICATE-----",
+        ),
+        (
+            b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+            "holds a certificate that is damaged: export or copy it again",
+        ),
+        (
+            b"-----BEGIN CERTIFICATE-----\nMIIB",
+            "holds a certificate that is damaged: export or copy it again",
+        ),
+        (
+            b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n",
+            "holds no certificate in PEM, but X509 CRL",
+        ),
+        (
+            b"\x30\x82\x01\x00\x30\x81\xb0",
+            "holds no certificate in PEM, it is DER (openssl x509 -inform DER -in FILE"
+            " -out FILE.pem converts it)",
+        ),
+        (
+            b"\x30\x82\x0a\x00\x02\x01\x03\x30",
+            "holds no certificate in PEM, it is PKCS #12 (openssl pkcs12 -in FILE"
+            " -nodes -out FILE.pem converts it)",
+        ),
+    ],
+)
+async def test_a_ca_that_is_none_is_said_before_anything_is_asked(
+    tmp_path: Path, content: bytes | None, sentence: str
+) -> None:
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_bytes(content)
+    told = RegistrySettings(ca_file=str(path))
     settings = Settings(default_registry=told, docker_config=False)
-    with pytest.raises(UsageError, match=r"/nowhere/ca\.pem: not a readable PEM file"):
+    with pytest.raises(UsageError) as caught:
         async with open_registries(settings, clock=SystemClock()):
             pass
+    assert str(caught.value) == f"{path}: {sentence}"
 
 
 # -- docker's and podman's folders -------------------------------------------------
@@ -210,5 +299,5 @@ def test_what_is_found_and_cannot_be_used_is_told_and_left_out(
     )
     assert found == TlsFiles()
     (message,) = caplog.messages
-    assert f"{folder}/ca.crt: not a readable PEM file" in message
+    assert f"{folder}/ca.crt: holds no certificate in PEM" in message
     assert "going without what certs.d has for dtr.example.com" in message

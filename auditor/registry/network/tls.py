@@ -21,6 +21,13 @@ log = logging.getLogger("auditor.registry")
 # certificates").
 _SYSTEM_FOLDERS = ("/etc/containers/certs.d", "/etc/docker/certs.d")
 
+# OpenSSL's reasons (x509err.h, sslerr.h): another key, or one of another kind; less
+# than the security level of the system wants (SSL_CTX_set_security_level).
+_MISMATCHES = frozenset(
+    {"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"}
+)
+_TOO_WEAK = frozenset({"EE_KEY_TOO_SMALL", "CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsFiles:
@@ -109,10 +116,8 @@ def tls_context(files: TlsFiles) -> ssl.SSLContext:
     for ca_file in files.ca_files:
         try:
             context.load_verify_locations(cafile=ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise UsageError(
-                f"{ca_file}: not a readable PEM file of CA certificates ({error})"
-            ) from None
+        except (OSError, ssl.SSLError):
+            raise _no_certificates(ca_file) from None
     if files.cert_file is not None:
         _load_certificate(context, files.cert_file, files.key_file)
     return context
@@ -125,29 +130,56 @@ def _load_certificate(
         try:
             Path(path).open("rb").close()
         except OSError as error:
-            raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+            raise _wrong(path, f"cannot be read: {error.strerror}") from None
     key = key_file or cert_file
     try:
         context.load_cert_chain(cert_file, key_file, password=_no_passphrase)
     except _EncryptedKeyError:
-        raise UsageError(
-            f"{key}: the private key is encrypted, and there is nobody to ask for its"
-            " passphrase; give one that is not (openssl pkey -in FILE -out FILE)"
+        raise _wrong(
+            key,
+            "the private key is encrypted, and there is nobody to ask for its"
+            " passphrase; give one that is not (openssl pkey -in FILE -out FILE)",
         ) from None
-    except ssl.SSLError as error:
-        if error.reason == "KEY_VALUES_MISMATCH":
-            raise UsageError(
-                f"{key}: the private key does not belong to the certificate in"
-                f" {cert_file}"
+    except (OSError, ssl.SSLError) as error:
+        reason = getattr(error, "reason", None)
+        if reason in _MISMATCHES:
+            raise _wrong(
+                key,
+                f"the private key does not belong to the certificate in {cert_file}",
             ) from None
-        if _holds_certificate(cert_file):
-            hint = "" if key_file else "; key_file (--key-file) names the key's file"
-            raise UsageError(f"{key}: holds no private key in PEM{hint}") from None
-        raise UsageError(f"{cert_file}: holds no certificate in PEM") from None
+        if reason in _TOO_WEAK:
+            raise _wrong(
+                cert_file, "the certificate is weaker than OpenSSL takes here"
+            ) from None
+        if not _holds_certificates(cert_file):
+            raise _no_certificates(cert_file) from None
+        from auditor.registry.network.pem import (  # noqa: PLC0415  (for mistakes)
+            wrong_with_key,
+        )
+
+        why = wrong_with_key(key, is_certificates=key_file is None)
+        raise _wrong(key, why) from None
 
 
-def _holds_certificate(path: str) -> bool:
-    return b"-----BEGIN CERTIFICATE-----" in Path(path).read_bytes()
+def _no_certificates(path: str) -> UsageError:
+    from auditor.registry.network.pem import (  # noqa: PLC0415  (for mistakes)
+        wrong_with_certificates,
+    )
+
+    return _wrong(path, wrong_with_certificates(path))
+
+
+def _wrong(path: str, why: str) -> UsageError:
+    return UsageError(f"{path}: {why}")
+
+
+def _holds_certificates(path: str) -> bool:
+    """Whether it is the key that was wrong."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
+    except (OSError, ssl.SSLError):
+        return False
+    return True
 
 
 class _EncryptedKeyError(Exception):
