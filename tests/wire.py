@@ -124,8 +124,13 @@ def transport_to(
     timeouts: Timeouts = PATIENT,
     *,
     allowed_hosts: frozenset[str] = frozenset(),
+    direct: bool = True,
 ) -> Transport:
-    """A transport for a registry there."""
+    """A transport for a registry there; not `direct`: all over aiohttp."""
     return Transport(
-        origin=origin, most_at_once=2, timeouts=timeouts, allowed_hosts=allowed_hosts
+        origin=origin,
+        most_at_once=2,
+        timeouts=timeouts,
+        allowed_hosts=allowed_hosts,
+        direct=direct,
     )

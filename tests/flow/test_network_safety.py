@@ -22,7 +22,9 @@ from auditor.errors import Failure, FailureKind
 from auditor.protocol.answer import Answer
 from auditor.protocol.media_types import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from auditor.protocol.url import origin_of
+from auditor.registry.network import transport as network_transport
 from auditor.registry.network.timeouts import Timeouts
+from auditor.registry.network.transport import Transport
 from auditor.sandbox.content import Content
 from auditor.sandbox.fault_actions import Answer as Says
 from auditor.sandbox.products import Routes, dtr_api, harbor_api
@@ -52,6 +54,7 @@ async def _ask(
     said: Said,
     *,
     as_registry: bool,
+    direct: bool = True,
     timeouts: Timeouts = PATIENT,
     max_bytes: int = CAP,
 ) -> Answer | Failure:
@@ -62,6 +65,7 @@ async def _ask(
             transport_to(
                 server.origin if as_registry else replace(server.origin, port=9),
                 timeouts,
+                direct=direct,
             ) as transport,
         ):
             return await transport.request(
@@ -72,10 +76,23 @@ async def _ask(
 Ask = Callable[..., Awaitable[Answer | Failure]]
 
 
-@pytest.fixture(params=[True, False], ids=["the registry", "a host that it names"])
+WAYS = {
+    "the registry": partial(_ask, as_registry=True),
+    "a host that it names": partial(_ask, as_registry=False),
+    "over aiohttp": partial(_ask, as_registry=False, direct=False),
+}
+
+
+@pytest.fixture(params=WAYS)
 def ask(request: pytest.FixtureRequest) -> Ask:
-    """These go different ways: a client of our own, and aiohttp."""
-    return partial(_ask, as_registry=request.param)
+    """These go different ways: a client of our own, that with a guard, and aiohttp."""
+    return WAYS[request.param]
+
+
+@pytest.fixture(params=[True, False], ids=["http1", "aiohttp"])
+def elsewhere(request: pytest.FixtureRequest) -> Callable[..., Transport]:
+    """Makes transports for a registry that is not here, and only names who is."""
+    return partial(transport_to, ELSEWHERE, direct=request.param)
 
 
 # -- where a name leads ------------------------------------------------------------
@@ -114,11 +131,13 @@ def _resolves_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[str]:
 
 @pytest.mark.parametrize("address", HIDDEN)
 async def test_a_name_that_leads_to_a_hidden_address_is_not_connected_to(
-    address: str, monkeypatch: pytest.MonkeyPatch
+    address: str,
+    monkeypatch: pytest.MonkeyPatch,
+    elsewhere: Callable[..., Transport],
 ) -> None:
     asked = _resolves_to(monkeypatch, address)
     async with wire(say(answer_of(b"{}"))) as server:
-        async with transport_to(ELSEWHERE) as transport:
+        async with elsewhere() as transport:
             found = await transport.request(
                 "GET",
                 f"http://tokens.example.net:{server.port}/token",
@@ -135,9 +154,10 @@ async def test_a_name_that_leads_to_a_hidden_address_is_not_connected_to(
 
 async def test_one_hidden_address_among_good_ones_is_enough(
     monkeypatch: pytest.MonkeyPatch,
+    elsewhere: Callable[..., Transport],
 ) -> None:
     _resolves_to(monkeypatch, "203.0.113.7", "127.0.0.1")
-    async with transport_to(ELSEWHERE) as transport:
+    async with elsewhere() as transport:
         found = await transport.request(
             "GET", "http://tokens.example.net/", headers={}, max_bytes=CAP
         )
@@ -148,9 +168,11 @@ async def test_one_hidden_address_among_good_ones_is_enough(
 @pytest.mark.parametrize(
     "host", ["2130706433", "0177.0.0.1", "0x7f.1", "127.1", "localhost", "a.localhost"]
 )
-async def test_a_loopback_address_in_disguise_is_not_connected_to(host: str) -> None:
+async def test_a_loopback_address_in_disguise_is_not_connected_to(
+    host: str, elsewhere: Callable[..., Transport]
+) -> None:
     async with wire(say(answer_of(b"{}"))) as server:
-        async with transport_to(ELSEWHERE) as transport:
+        async with elsewhere() as transport:
             await transport.request(
                 "GET", f"http://{host}:{server.port}/", headers={}, max_bytes=CAP
             )
@@ -159,11 +181,12 @@ async def test_a_loopback_address_in_disguise_is_not_connected_to(host: str) -> 
 
 async def test_a_host_that_the_user_allows_is_connected_to(
     monkeypatch: pytest.MonkeyPatch,
+    elsewhere: Callable[..., Transport],
 ) -> None:
     _resolves_to(monkeypatch, "127.0.0.1")
     async with wire(say(answer_of(b"{}"))) as server:
         allowed = frozenset({"tokens.example.net"})
-        async with transport_to(ELSEWHERE, allowed_hosts=allowed) as transport:
+        async with elsewhere(allowed_hosts=allowed) as transport:
             found = await transport.request(
                 "GET",
                 f"http://tokens.example.net:{server.port}/",
@@ -188,6 +211,23 @@ async def test_a_redirect_to_a_name_that_leads_inside_is_a_refused_redirect(
     assert isinstance(found, Failure)
     assert found.kind is FailureKind.REDIRECT_REFUSED
     assert "169.254.169.254, a cloud metadata address" in found.detail
+
+
+async def test_more_hosts_than_a_registry_ever_names_are_asked_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(network_transport, "MAX_NEIGHBOURS", 1)
+    async with (
+        wire(say(answer_of(b"{}"))) as one,
+        wire(say(answer_of(b"[]"))) as two,
+        transport_to(replace(one.origin, port=9)) as transport,
+    ):
+        for server, content in ((one, b"{}"), (two, b"[]"), (one, b"{}")):
+            found = await transport.request(
+                "GET", f"{server.url}/", headers={}, max_bytes=CAP
+            )
+            assert isinstance(found, Answer)
+            assert found.body == content
 
 
 # -- redirects ---------------------------------------------------------------------

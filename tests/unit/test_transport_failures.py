@@ -17,9 +17,9 @@ from aiohttp import client_exceptions, http_exceptions
 from auditor.errors import Failure, FailureKind
 from auditor.protocol.answer import Answer
 from auditor.protocol.realm import origin_of
+from auditor.registry.network.guard import RefusedAddressError
 from auditor.registry.network.http1 import errors
 from auditor.registry.network.library.failures import failure_of_exception
-from auditor.registry.network.library.resolver import RefusedAddressError
 from auditor.registry.network.timeouts import Timeouts
 from auditor.registry.network.transport import Transport
 from auditor.registry.network.transport_failures import STRICTER

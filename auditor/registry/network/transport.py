@@ -1,8 +1,8 @@
 """Requests to one registry and to the hosts it names: which client takes them, and
 where redirects lead. Every exception on the way is a `Failure`.
 
-The registry's own origin is asked over `http1`; all others, and what has a body or
-goes through a proxy, over aiohttp (docs/adr/0005).
+All are asked over `http1`, but for what has a body or goes through a proxy: that goes
+over aiohttp (docs/adr/0005).
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Self
 from auditor.errors import Failure, FailureKind, ProtocolError
 from auditor.protocol.answer import Answer
 from auditor.protocol.proxy import NO_PROXIES, BrokenProxy, Proxies
-from auditor.protocol.realm import Origin
+from auditor.protocol.realm import Origin, is_loopback_host, origin_of
 from auditor.protocol.redirect import follow
 from auditor.registry.common import DNS_CACHE_S, FIELDS, KEEPALIVE_S
+from auditor.registry.network.guard import Guard
 from auditor.registry.network.http1.client import Client
 from auditor.registry.network.http1.dialer import Dialer
 from auditor.registry.network.line import Line
@@ -46,13 +47,14 @@ log = logging.getLogger("auditor.http")
 # What is left of our header fields when a redirect leaves the registry.
 _GO_ALONG = frozenset({"Accept", "Range"})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+# Token services, CDNs, object stores and their regions: a registry has a handful.
+MAX_NEIGHBOURS = 32
 
 
 class Transport:
     """Connections to one registry and to the hosts it names.
 
-    `direct`: the registry itself is asked over `http1`; else, and where it is behind
-    a proxy, over aiohttp, too.
+    `direct`: asked over `http1` is who is not behind a proxy; else nobody is.
     """
 
     def __init__(
@@ -69,19 +71,24 @@ class Transport:
         self._origin = origin
         self._base = str(origin)
         self._proxies = proxies
-        self._direct = direct and proxies.choose(origin) is None
+        self._direct = direct
         self._most_at_once = most_at_once
         self._timeouts = timeouts
         self._tls = tls
         check_files(tls)  # a file that cannot be used is told at once
         self._allowed_hosts = allowed_hosts
-        self._answered = False
+        self._guard = Guard(
+            registry_is_loopback=is_loopback_host(origin.host),
+            allowed_hosts=allowed_hosts,
+        )
+        self._answered: set[Origin] = set()
         self._client: Client | None = None
+        self._neighbours: dict[Origin, Client] = {}
         self._library: LibraryClient | None = None
 
     async def __aenter__(self) -> Self:
-        if self._direct:
-            self._client = self._http1()
+        if self._direct and self._proxies.choose(self._origin) is None:
+            self._client = self._http1(self._origin, self._tls, guard=None)
         return self
 
     async def __aexit__(
@@ -90,22 +97,25 @@ class Transport:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._client is not None:
-            await self._client.close()
+        own = () if self._client is None else (self._client,)
+        for client in (*own, *self._neighbours.values()):
+            await client.close()
         if self._library is not None:
             await self._library.close()
 
-    def _http1(self) -> Client:
-        tls = tls_context(self._tls) if self._origin.scheme == "https" else None
+    def _http1(self, origin: Origin, files: TlsFiles, guard: Guard | None) -> Client:
+        tls = tls_context(files) if origin.scheme == "https" else None
         return Client(
-            self._origin,
-            self._dialer(self._origin, tls),
+            origin,
+            self._dialer(origin, tls, guard),
             request_s=self._timeouts.request_s,
             most_idle=2 * self._most_at_once,
             fields=FIELDS,
         )
 
-    def _dialer(self, origin: Origin, tls: ssl.SSLContext | None) -> Dialer:
+    def _dialer(
+        self, origin: Origin, tls: ssl.SSLContext | None, guard: Guard | None = None
+    ) -> Dialer:
         return Dialer(
             origin,
             tls=tls,
@@ -113,7 +123,27 @@ class Transport:
             read_s=self._timeouts.read_s,
             keep_s=KEEPALIVE_S,
             dns_s=DNS_CACHE_S,
+            guard=guard,
         )
+
+    def _neighbour(self, origin: Origin) -> Client | None:
+        """Who asks a host that the registry named; null: aiohttp does."""
+        client = self._neighbours.get(origin)
+        if client is not None:
+            return client
+        if (
+            not self._direct
+            or origin == self._origin
+            or len(self._neighbours) >= MAX_NEIGHBOURS
+            or self._proxies.choose(origin) is not None
+        ):
+            return None
+        # Our certificate is for the registry and for whom the user named beside it.
+        known = origin.host in self._allowed_hosts
+        files = self._tls if known else self._tls.without_certificate()
+        client = self._http1(origin, files, self._guard)
+        self._neighbours[origin] = client
+        return client
 
     def line(self) -> Line:
         """The way to the registry, or to the proxy before it, a step at a time."""
@@ -137,7 +167,7 @@ class Transport:
                 timeouts=self._timeouts,
                 tls=self._tls,
                 proxies=self._proxies,
-                allowed_hosts=self._allowed_hosts,
+                guard=self._guard,
             )
         return self._library
 
@@ -159,22 +189,26 @@ class Transport:
         An answer of more than `max_bytes` is `TOO_LARGE`. So many `hops` led here.
         """
         assert body is None or not redirects
-        client, target = self._client, self._target(url)
+        client, origin = self._client, self._origin
+        target = _target(url, self._base)
+        if target is None:
+            try:
+                origin = origin_of(url)
+            except ProtocolError as error:
+                return Failure(kind=error.kind, detail=error.detail)
+            client, target = self._neighbour(origin), _target(url, str(origin))
         answer: Answer | Failure | None
         if client is None or target is None or body is not None:
             library = self._by_library()
-            try:
-                answer = await library.ask(method, url, headers, max_bytes, body)
-            except ProtocolError as error:
-                return Failure(kind=error.kind, detail=error.detail)
+            answer = await library.ask(method, url, headers, max_bytes, body)
         else:
             try:
                 answer = await client.ask(
                     method, url, target, headers=headers, max_bytes=max_bytes
                 )
             except (OSError, ValueError) as error:
-                return self._failed(error, method, url)
-            self._answered = True
+                return self._failed(error, method, url, origin)
+            self._answered.add(origin)
         if answer is None:
             return too_large(max_bytes)
         if isinstance(answer, Failure) or answer.status not in REDIRECTS:
@@ -215,21 +249,15 @@ class Transport:
         )
         return _as_redirect(found) if isinstance(found, Failure) else found
 
-    def _target(self, url: str) -> str | None:
-        """What stands in the request line, if it is the registry that is asked."""
-        base = self._base
-        if not url.startswith(base):
-            return None
-        target = url[len(base) :]
-        if "#" in target:
-            target = target.partition("#")[0]
-        if target.startswith("/"):
-            return target
-        return f"/{target}" if target.startswith("?") else None
-
-    def _failed(self, error: Exception, method: str, url: str) -> Failure:
+    def _failed(
+        self, error: Exception, method: str, url: str, origin: Origin
+    ) -> Failure:
         failure = failure_of(error, safe_url(url), self._timeouts)
-        if not self._answered and is_cut_off(error) and url.startswith("https:"):
+        if (
+            origin.scheme == "https"
+            and origin not in self._answered
+            and is_cut_off(error)
+        ):
             failure = replace(failure, detail=failure.detail + PERHAPS_MTLS)
         log.debug("%s %s %s", method, safe_url(url), failure.detail)
         return failure
@@ -240,3 +268,16 @@ def _as_redirect(failure: Failure) -> Failure:
     if failure.kind is not FailureKind.REALM_REFUSED:
         return failure
     return replace(failure, kind=FailureKind.REDIRECT_REFUSED)
+
+
+def _target(url: str, base: str) -> str | None:
+    """What stands in the request line, if it is the origin of this base that is asked;
+    null also for a URL that spells its origin otherwise."""
+    if not url.startswith(base):
+        return None
+    target = url[len(base) :]
+    if "#" in target:
+        target = target.partition("#")[0]
+    if target.startswith("/"):
+        return target
+    return f"/{target}" if target.startswith("?") else None

@@ -10,6 +10,7 @@ import socket
 import ssl
 
 from auditor.errors import Failure, FailureKind
+from auditor.registry.network.guard import RefusedAddressError
 from auditor.registry.network.http1.errors import (
     BrokenOffError,
     NoConnectionError,
@@ -36,7 +37,9 @@ def failure_of(error: Exception, where: str, timeouts: Timeouts) -> Failure:
     """The failure that an exception means; `where` names who was asked."""
     if type(error) in _OF_HTTP1:
         return _failure_of_http1(error, where, timeouts)
-    if isinstance(error, TimeoutError):
+    if isinstance(error, RefusedAddressError):
+        kind, detail = FailureKind.REALM_REFUSED, f"{where}: {error}"
+    elif isinstance(error, TimeoutError):
         kind = FailureKind.TIMEOUT
         detail = f"{where} took longer than {timeouts.request_s:g} s to answer"
     elif isinstance(error, ssl.SSLError):

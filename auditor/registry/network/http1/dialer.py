@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 import aiohappyeyeballs
 
 from auditor.protocol.url import Origin
+from auditor.registry.network.guard import Guard, RefusedAddressError
 from auditor.registry.network.http1.connection import Connection
 from auditor.registry.network.http1.errors import (
     NoConnectionError,
@@ -24,7 +25,8 @@ _NEXT_ADDRESS_S = 0.25
 class Dialer:
     """Makes connections, over TLS if there is a context for it.
 
-    What the name resolves to is kept for `dns_s` seconds.
+    What the name resolves to is kept for `dns_s` seconds, once the `guard` has let it
+    pass; without one, the user named the host.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Dialer:
         read_s: float,
         keep_s: float,
         dns_s: float,
+        guard: Guard | None = None,
     ) -> None:
         self._origin = origin
         self._tls = tls
@@ -43,6 +46,7 @@ class Dialer:
         self._read_s = read_s
         self._keep_s = keep_s
         self._dns_s = dns_s
+        self._guard = guard
         self._resolving = asyncio.Lock()
         self._addresses: list[aiohappyeyeballs.AddrInfoType] = []
         self._resolved_at = float("-inf")
@@ -56,15 +60,15 @@ class Dialer:
     async def within_time(self) -> AsyncIterator[None]:
         """The time that a connection has, and the errors of its steps.
 
-        Raises `NoConnectionInTimeError`, `NoConnectionError`, `socket.gaierror` or
-        `ssl.SSLError`.
+        Raises `NoConnectionInTimeError`, `NoConnectionError`, `socket.gaierror`,
+        `RefusedAddressError` or `ssl.SSLError`.
         """
         try:
             async with asyncio.timeout(self._connect_s):
                 yield
         except TimeoutError:
             raise NoConnectionInTimeError from None
-        except (ssl.SSLError, socket.gaierror):
+        except (ssl.SSLError, socket.gaierror, RefusedAddressError):
             raise
         except OSError as error:
             self._resolved_at = float("-inf")  # it may have moved
@@ -95,11 +99,16 @@ class Dialer:
         loop = asyncio.get_running_loop()
         async with self._resolving:  # one question for all who need a connection
             if loop.time() - self._resolved_at > self._dns_s:
-                self._addresses[:] = await loop.getaddrinfo(
+                found = await loop.getaddrinfo(
                     self._origin.host,
                     self._origin.port,
                     type=socket.SOCK_STREAM,
                     flags=socket.AI_ADDRCONFIG,
                 )
+                if self._guard is not None:
+                    self._guard.check(
+                        self._origin.host, [str(info[4][0]) for info in found]
+                    )
+                self._addresses[:] = found
                 self._resolved_at = loop.time()
             return self._addresses

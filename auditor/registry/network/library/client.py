@@ -1,5 +1,4 @@
-"""aiohttp, for everything but the registry's own origin: hosts that a registry names,
-proxies, requests with a body.
+"""aiohttp, for what `http1` is too small for: proxies, and requests with a body.
 
 It is imported when it is needed: many an audit never does, and it takes 0.1 s.
 """
@@ -18,17 +17,11 @@ import yarl
 from auditor.errors import Failure, FailureKind
 from auditor.protocol.answer import Answer
 from auditor.protocol.proxy import BrokenProxy, Choice, Proxies, Proxy
-from auditor.protocol.realm import (
-    Origin,
-    is_loopback_host,
-    origin_of,
-)
+from auditor.protocol.realm import Origin, origin_of
 from auditor.registry.common import DNS_CACHE_S, FIELDS, KEEPALIVE_S, MAX_ERROR_BYTES
+from auditor.registry.network.guard import Guard, RefusedAddressError
 from auditor.registry.network.library.failures import failure_of_exception
-from auditor.registry.network.library.resolver import (
-    GuardedResolver,
-    RefusedAddressError,
-)
+from auditor.registry.network.library.resolver import GuardedResolver
 from auditor.registry.network.timeouts import Timeouts
 from auditor.registry.network.tls import TlsFiles, tls_context
 from auditor.registry.network.transport_failures import (
@@ -53,7 +46,7 @@ class LibraryClient:
         timeouts: Timeouts,
         tls: TlsFiles,
         proxies: Proxies,
-        allowed_hosts: frozenset[str],
+        guard: Guard,
     ) -> None:
         self._origin = origin
         self._proxies = proxies
@@ -62,7 +55,7 @@ class LibraryClient:
         self._timeouts = timeouts
         self._tls = tls_context(tls)
         self._tls_elsewhere = tls_context(tls.without_certificate())
-        self._allowed_hosts = allowed_hosts
+        self._guard = guard
         self._answered = False
         self._own: aiohttp.ClientSession | None = None
         self._foreign: aiohttp.ClientSession | None = None
@@ -101,13 +94,13 @@ class LibraryClient:
         if origin == self._origin:
             return _Route(session=self._plain(), tls=self._tls, proxy=self._proxy)
         # Our certificate is for the registry and for whom the user named beside it.
-        known = origin.host in self._allowed_hosts
+        known = origin.host in self._guard.allowed_hosts
         tls = self._tls if known else self._tls_elsewhere
         proxy = self._proxies.choose(origin)
         if proxy is not None:
             return _Route(session=self._plain(), tls=tls, proxy=proxy, foreign=origin)
         if self._foreign is None:
-            self._foreign = self._session(self._guard())
+            self._foreign = self._session(GuardedResolver(self._guard))
         return _Route(session=self._foreign, tls=tls)
 
     def _plain(self) -> aiohttp.ClientSession:
@@ -116,12 +109,6 @@ class LibraryClient:
             self._own = self._session(None)
         return self._own
 
-    def _guard(self) -> GuardedResolver:
-        return GuardedResolver(
-            registry_is_loopback=is_loopback_host(self._origin.host),
-            allowed_hosts=self._allowed_hosts,
-        )
-
     async def _check_behind_proxy(self, origin: Origin) -> None:
         """Refuse what the guarded resolver would, where a proxy resolves the name.
 
@@ -129,19 +116,20 @@ class LibraryClient:
         certificate has to prove the name before anything is sent; over plain HTTP
         nothing does, so that such a host has to be named in `realm_hosts`.
         """
-        guard = self._guard()
+        resolver = GuardedResolver(self._guard)
         try:
-            await guard.resolve(origin.host, origin.port)
+            await resolver.resolve(origin.host, origin.port)
         except RefusedAddressError:
             raise
         except OSError:
-            if origin.scheme != "https" and origin.host not in self._allowed_hosts:
+            allowed = origin.host in self._guard.allowed_hosts
+            if origin.scheme != "https" and not allowed:
                 raise RefusedAddressError(
                     f"{origin.host} does not resolve here, so that its address"
                     " cannot be checked (realm_hosts can allow it)"
                 ) from None
         finally:
-            await guard.close()
+            await resolver.close()
 
     async def ask(
         self,

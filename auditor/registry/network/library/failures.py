@@ -8,7 +8,7 @@ import aiohttp
 
 from auditor.errors import Failure, FailureKind
 from auditor.protocol.proxy import Proxy
-from auditor.registry.network.library.resolver import RefusedAddressError
+from auditor.registry.network.guard import RefusedAddressError
 from auditor.registry.network.timeouts import Timeouts
 from auditor.registry.network.transport_failures import (
     failure_of,
@@ -22,12 +22,10 @@ def failure_of_exception(
     error: Exception, url: str, timeouts: Timeouts, proxy: Proxy | None = None
 ) -> Failure:
     """The failure that an exception of the library, or of what it uses, means."""
-    if isinstance(error, RefusedAddressError):
-        return _refused_address(error, url)
     where = _where(error, url, proxy)
     cause = getattr(error, "os_error", None) or error.__cause__
     if isinstance(cause, RefusedAddressError):
-        return _refused_address(cause, url)
+        return failure_of(cause, safe_url(url), timeouts)
     if not isinstance(error, aiohttp.ClientError):
         return failure_of(error, where, timeouts)
     kind, detail = _meaning(error, where, reason_of(cause or error), timeouts)
@@ -86,7 +84,3 @@ def _where(error: Exception, url: str, proxy: Proxy | None) -> str:
     ):
         return f"the proxy {proxy}"
     return f"{safe_url(url)} through the proxy {proxy}"
-
-
-def _refused_address(error: BaseException, url: str) -> Failure:
-    return Failure(kind=FailureKind.REALM_REFUSED, detail=f"{safe_url(url)}: {error}")

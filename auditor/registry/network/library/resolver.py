@@ -5,38 +5,22 @@ from __future__ import annotations
 import aiohttp
 from aiohttp.abc import ResolveResult
 
-from auditor.protocol.realm import address_refusal
-
-
-class RefusedAddressError(OSError):
-    """A name resolved to an address that no registry may send us to."""
+from auditor.registry.network.guard import Guard
 
 
 class GuardedResolver(aiohttp.abc.AbstractResolver):
-    """Resolves names that a registry named; checked here, after the resolution and
-    before the connection, because a name can mean another address each time."""
+    """Resolves names that a registry named, and checks what they mean."""
 
-    def __init__(
-        self, *, registry_is_loopback: bool, allowed_hosts: frozenset[str]
-    ) -> None:
+    def __init__(self, guard: Guard) -> None:
         self._resolver = aiohttp.DefaultResolver()
-        self._registry_is_loopback = registry_is_loopback
-        self._allowed_hosts = allowed_hosts
+        self._guard = guard
 
     async def resolve(
         self, host: str, port: int = 0, family: int = 0
     ) -> list[ResolveResult]:
         """The addresses of a name; raises `RefusedAddressError`, or `OSError`."""
         found = await self._resolver.resolve(host, port, family)  # type: ignore[arg-type]
-        for result in () if host in self._allowed_hosts else found:
-            refusal = address_refusal(
-                result["host"], registry_is_loopback=self._registry_is_loopback
-            )
-            if refusal:
-                raise RefusedAddressError(
-                    f"{host} resolves to {refusal}"
-                    " (realm_hosts in the configuration allows a host)"
-                )
+        self._guard.check(host, [result["host"] for result in found])
         return found
 
     async def close(self) -> None:
