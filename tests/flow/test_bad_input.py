@@ -102,9 +102,9 @@ async def test_every_mistake_of_a_configuration_is_told_at_once_with_its_place(
     said = "\n".join(done.mistakes)
     assert len(done.mistakes) == 6, said
     for part in (
-        "night.toml: wrokers: unknown key; did you mean workers?",
-        "night.toml: shape: ",
-        'night.toml: registry."r.example.com".password_env: ',
+        "night.toml:1: wrokers: unknown key; did you mean workers?",
+        "night.toml:2: shape: ",
+        'night.toml:5: registry."r.example.com".password_env: ',
         "GONE",
         "--tries: ",
         "AUDITOR_WINDOW=wide: ",
@@ -128,7 +128,7 @@ async def test_a_missing_password_variable_is_named(tmp_path: Path) -> None:
     done = await auditor("audit", "-c", "night.toml", "r.example.com/a", place=tmp_path)
     assert (done.code, done.out) == (2, b"")
     (said,) = done.mistakes
-    assert said.startswith('night.toml: registry."r.example.com".password_env: ')
+    assert said.startswith('night.toml:3: registry."r.example.com".password_env: ')
     assert "GONE" in said
 
 
