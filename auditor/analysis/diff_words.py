@@ -15,6 +15,7 @@ from auditor.analysis.sections import (
     code_columns,
     number_columns,
 )
+from auditor.counted import noun
 from auditor.reports.tree import human_size
 
 Row = tuple[str, ...]
@@ -77,7 +78,10 @@ def head_lines(totals: Totals) -> list[str]:
 
 
 def _side_line(name: str, side: Side) -> str:
-    line = f"{name}: {side.images:,} images, {side.failures:,} failures"
+    line = (
+        f"{name}: {side.images:,} {noun(side.images, 'image')},"
+        f" {side.failures:,} {noun(side.failures, 'failure')}"
+    )
     if side.audited_from is None or side.audited_to is None:
         return line
     if side.audited_from == side.audited_to:

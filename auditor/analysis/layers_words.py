@@ -23,6 +23,7 @@ from auditor.analysis.sections import (
     code_columns,
     number_columns,
 )
+from auditor.counted import noun
 from auditor.reports.tree import human_size
 
 _GROUP_TITLES = {
@@ -73,18 +74,30 @@ def place_lines(
 def _totals_lines(inventory: Inventory) -> list[str]:
     totals = inventory.totals
     line = (
-        f"{totals.images:,} images, {totals.manifests:,} manifests of platforms,"
-        f" {totals.layers:,} distinct layers, {human_size(totals.size)} compressed"
+        f"{totals.images:,} {noun(totals.images, 'image')},"
+        f" {totals.manifests:,} {noun(totals.manifests, 'manifest')} of platforms,"
+        f" {totals.layers:,} distinct {noun(totals.layers, 'layer')},"
+        f" {human_size(totals.size)} compressed"
     )
     if totals.unsized:
-        line += f", and {totals.unsized:,} layers of unknown size (schema 1)"
+        layers = noun(totals.unsized, "layer")
+        line += f", and {totals.unsized:,} {layers} of unknown size (schema 1)"
     return [line, *_blind_spots(totals.failures, totals.missing)]
 
 
 def _blind_spots(failures: int, missing: int) -> Iterator[str]:
     if failures:
-        yield f"{failures:,} references could not be audited: what they hold is unknown"
-    if missing:
+        holder = "it holds" if failures == 1 else "they hold"
+        yield (
+            f"{failures:,} {noun(failures, 'reference')} could not be audited: what"
+            f" {holder} is unknown"
+        )
+    if missing == 1:
+        yield (
+            "1 manifest or image lacks a platform that its index names: what it holds"
+            " is unknown"
+        )
+    elif missing:
         yield (
             f"{missing:,} manifests or images lack a platform that their index names:"
             " what it holds is unknown"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from auditor.config import RegistrySettings, Settings
+from auditor.counted import counted
 from auditor.errors import ExitCode, UsageError
 from auditor.secret import Secret
 
@@ -83,7 +84,7 @@ async def _demo(settings: Settings, port: int) -> int:
         host = url.removeprefix("http://")
         click.echo(
             f"A registry with a token service runs on {host} and holds"
-            f" {len(repositories)} repositories.\n"
+            f" {counted(len(repositories), 'repository', 'repositories')}.\n"
             f"Auditing every tag of them as {ADMIN!r}:\n",
             err=settings.output == "-",  # standard output is the report's then
         )

@@ -11,6 +11,7 @@ from auditor.cli.main import say
 from auditor.cli.options import settings_from, settings_options
 from auditor.cli.printing import print_line
 from auditor.config import Group, Settings
+from auditor.counted import counted
 from auditor.errors import ExitCode, ProtocolError, UsageError
 
 if TYPE_CHECKING:
@@ -88,17 +89,20 @@ async def _ls(
     for told in _told(listed, seen.listings, target):
         say(told)
     if ageless:
-        say(f"of {ageless} tags the list does not tell the age; they are here, too")
+        say(
+            f"of {counted(ageless, 'tag')} the list does not tell the age;"
+            f" {'it is' if ageless == 1 else 'they are'} here, too"
+        )
     gaps = {ListState.DENIED, ListState.INCOMPLETE} & set(seen.listings.states())
     return ExitCode.FAILED if refused or gaps else ExitCode.OK
 
 
 def _told(listed: int, listings: Listings, target: ListTarget) -> Iterator[str]:
     """How much was listed, and whether that is all."""
-    from auditor.reports.listing_words import suspicious_lines
+    from auditor.reports.listing_words import WORDS, suspicious_lines
     from auditor.reports.listings import ListKind, ListState
 
-    what = "repositories" if target.repositories_only else "tags"
+    what = ListKind.REPOSITORIES if target.repositories_only else ListKind.TAGS
     lists = []
     for kind in ListKind:
         count, pages, _ = listings.totals(kind)
@@ -110,9 +114,8 @@ def _told(listed: int, listings: Listings, target: ListTarget) -> Iterator[str]:
         )
         if count:
             number = f"{count} lists" if count > 1 else "list"
-            length = f"{pages} page" + ("" if pages == 1 else "s")
-            lists.append(f"{number} of {kind}, {length}: {ended}")
-    yield "; ".join([f"{listed} {what}", *lists])
+            lists.append(f"{number} of {kind}, {counted(pages, 'page')}: {ended}")
+    yield "; ".join([counted(listed, *WORDS[what]), *lists])
     yield from map(str.strip, suspicious_lines(listings))
 
 

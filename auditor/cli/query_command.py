@@ -9,6 +9,7 @@ import click
 from auditor.cli.extras import needs_extras
 from auditor.cli.main import say
 from auditor.cli.standard_streams import reader_may_leave
+from auditor.counted import counted
 from auditor.errors import ExitCode
 
 _EPILOG = """
@@ -42,7 +43,7 @@ def command(*, reports: tuple[str, ...], question: str, form: str) -> int:
         whole = write_answer(answer, Format(form), sys.stdout)
     if not whole:
         say(
-            f"the answer is longer: a table ends after {MAX_TABLE_ROWS} rows;"
-            " --format csv or jsonl prints all"
+            "the answer is longer: a table ends after"
+            f" {counted(MAX_TABLE_ROWS, 'row')}; --format csv or jsonl prints all"
         )
     return ExitCode.OK

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from auditor.cli.options import settings_from
+from auditor.counted import counted
 from auditor.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -89,9 +90,10 @@ def verify_command(*, store: str | None) -> int:
     with _opened(store) as (connection, path):
         found = verify(connection)
     click.echo(
-        f"{path}: {found.contents} contents, {found.damaged_contents} damaged;"
-        f" {found.tags} tags, {found.damaged_tags} damaged;"
-        f" {found.images} images, {found.damaged_images} damaged"
+        f"{path}: {counted(found.contents, 'content')},"
+        f" {found.damaged_contents} damaged;"
+        f" {counted(found.tags, 'tag')}, {found.damaged_tags} damaged;"
+        f" {counted(found.images, 'image')}, {found.damaged_images} damaged"
         + ("; what was damaged is removed" if found.damaged else "")
     )
     return ExitCode.FAILED if found.damaged else ExitCode.OK
@@ -132,8 +134,8 @@ def _info_lines(found: Info) -> Iterator[str]:
 
     yield found.path
     yield f"  {human_size(found.bytes_used)} in use"
-    yield f"  {found.contents} contents, {found.tags} tags"
-    yield f"  {found.images} images, put together"
+    yield f"  {counted(found.contents, 'content')}, {counted(found.tags, 'tag')}"
+    yield f"  {counted(found.images, 'image')}, put together"
     if found.oldest_use is not None and found.newest_use is not None:
         oldest, newest = (
             datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")
@@ -141,4 +143,5 @@ def _info_lines(found: Info) -> Iterator[str]:
         )
         yield f"  last used between {oldest} and {newest}"
     for name, (contents, tags) in found.registries.items():
-        yield f"  {safe_text(name)}: {contents} contents, {tags} tags"
+        held = f"{counted(contents, 'content')}, {counted(tags, 'tag')}"
+        yield f"  {safe_text(name)}: {held}"

@@ -15,6 +15,7 @@ from typing import Any
 import anyio
 
 from auditor.config import Settings, decisive, decisive_of_shares
+from auditor.counted import counted
 from auditor.engines.join import join
 from auditor.engines.parts import Parts, own_folder, whole_part
 from auditor.engines.plan import Plan
@@ -147,9 +148,10 @@ class SharedRun:
             if head is not None:
                 self._whole.add(share.shard)
                 found = head.summary["references"]
+                asked = counted(found["asked"], "reference")
                 self.tell(
                     f"share {share.shard} is done ({self._ended} of {of}):"
-                    f" {found['audited']} of {found['asked']} references audited"
+                    f" {found['audited']} of {asked} audited"
                 )
                 return
         self.failed.append(share)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 from typing import Any
 
+from auditor.counted import counted
 from auditor.protocol.allowance import Allowance
 from auditor.protocol.duration import duration_words
 from auditor.records import SCHEMA
@@ -132,18 +133,20 @@ class Forecast:
 
 def forecast_lines(forecast: Forecast) -> Iterator[str]:
     """The forecast for a person."""
-    first = f"{forecast.references} references would be audited"
-    if forecast.refused:
+    first = f"{counted(forecast.references, 'reference')} would be audited"
+    if forecast.refused == 1:
+        first += ", 1 entry fails"
+    elif forecast.refused:
         first += f", {forecast.refused} entries fail"
     if forecast.duplicates:
-        first += f", {forecast.duplicates} duplicates skipped"
+        first += f", {counted(forecast.duplicates, 'duplicate')} skipped"
     if not forecast.all_listed:
         first += "; the input was not read to its end"
     yield first
     for host in forecast.hosts:
         yield (
-            f"  {safe_text(host.registry)}: {host.references} references"
-            f" in {host.repositories} repositories"
+            f"  {safe_text(host.registry)}: {counted(host.references, 'reference')}"
+            f" in {counted(host.repositories, 'repository', 'repositories')}"
         )
         yield "      " + ", ".join(_requests_words(host))
         yield from _allowance_words(host)
@@ -154,7 +157,8 @@ def forecast_lines(forecast: Forecast) -> Iterator[str]:
     if listed:
         yield f"  requests for the lists: {listed}, just now and again in the audit"
     yield (
-        f"  at least {forecast.least_requests} requests: images of several platforms,"
+        f"  at least {counted(forecast.least_requests, 'request')}: images of several"
+        " platforms,"
         " and configs where they are wanted, take more"
     )
     if forecast.not_counted:
@@ -171,22 +175,22 @@ def forecast_lines(forecast: Forecast) -> Iterator[str]:
 
 
 def _requests_words(host: HostForecast) -> Iterator[str]:
-    yield f"{host.asks['get']} manifests by GET"
+    yield f"{counted(host.asks['get'], 'manifest')} by GET"
     if host.asks["head"]:
-        yield f"{host.asks['head']} known ones by HEAD"
+        yield f"{counted(host.asks['head'], 'known one')} by HEAD"
     if host.asks["none"]:
-        yield f"{host.asks['none']} known ones without a request"
+        yield f"{counted(host.asks['none'], 'known one')} without a request"
     if host.wants_tokens:
-        yield f"{host.tokens} tokens"
+        yield counted(host.tokens, "token")
     elif host.wants_tokens is None:
-        yield f"up to {host.tokens} tokens"
+        yield f"up to {counted(host.tokens, 'token')}"
 
 
 def _allowance_words(host: HostForecast) -> Iterator[str]:
     seen = host.allowance
     if seen is None:
         return
-    line = f"      allowance: {seen.remaining} requests left"
+    line = f"      allowance: {counted(seen.remaining, 'request')} left"
     beyond_s = host.beyond_allowance_s
     if beyond_s is not None:
         line += f", so the audit takes {duration_words(beyond_s)} at least"

@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from auditor.counted import counted
 from auditor.reports.listings import Listing, ListKind, ListState
 from auditor.safe_text import safe_text
 
+# One entry of a list, and several.
+WORDS = {
+    ListKind.REPOSITORIES: ("repository", "repositories"),
+    ListKind.TAGS: ("tag", "tags"),
+}
 # Lines about lists that a person reads; the file has them all.
 MAX_LINES = 20
 
@@ -27,13 +33,15 @@ def listing_lines(lists: Mapping[str, Any], listings: Sequence[Listing]) -> list
                 if state is not ListState.COMPLETE and counts[state]
             )
             lines.append(
-                f"  lists of {kind}: {counts['lists']}, {counts['pages']} pages,"
-                f" {counts['entries']} {kind}{odd}"
+                f"  lists of {kind}: {counts['lists']},"
+                f" {counted(counts['pages'], 'page')},"
+                f" {counted(counts['entries'], *WORDS[kind])}{odd}"
             )
     if filtered := lists[ListKind.TAGS]["filtered"]:
-        lines.append(f"      {filtered} tags filtered out")
+        lines.append(f"      {counted(filtered, *WORDS[ListKind.TAGS])} filtered out")
     if excluded := sum(listing.excluded for listing in listings):
-        lines.append(f"      {excluded} repositories filtered out")
+        out = counted(excluded, *WORDS[ListKind.REPOSITORIES])
+        lines.append(f"      {out} filtered out")
     lines.extend(suspicious_lines(listings))
     return lines
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from auditor.counted import counted
 from auditor.protocol.image_config import ImageConfig
 from auditor.protocol.media_types import essence
 from auditor.records import AccessState, Attachment, ImageRecord, Layer, Platform
@@ -48,7 +49,11 @@ def image_tree(record: ImageRecord, configs: Mapping[str, ImageConfig]) -> Tree:
     for platform in record.platforms:
         _add_platform(tree, platform, configs.get(platform.config_digest or ""))
     if record.platforms_left_out:
-        _node(tree, f"{record.platforms_left_out} more platforms, not asked for", "dim")
+        _node(
+            tree,
+            f"{counted(record.platforms_left_out, 'more platform')}, not asked for",
+            "dim",
+        )
     for attachment in record.attachments:
         _node(tree, _attachment_line(attachment), "dim")
     for warning in record.warnings:
@@ -72,7 +77,9 @@ def _add_platform(tree: Tree, platform: Platform, config: ImageConfig | None) ->
         _node(branch, "the registry does not have this manifest", "red")
         return
     traits = f" ({', '.join(platform.layer_traits)})" if platform.layer_traits else ""
-    layers = _node(branch, f"{len(platform.layers)} layers, base first{traits}")
+    layers = _node(
+        branch, f"{counted(len(platform.layers), 'layer')}, base first{traits}"
+    )
     for layer in platform.layers:
         _node(layers, _layer_line(layer))
 

@@ -34,7 +34,7 @@ async def _one_failure(
     assert done.code == 1
     (line,) = done.lines
     assert line["kind"] == "failure"
-    assert done.mistakes[0].startswith("0 of 1 references audited in ")
+    assert done.mistakes[0].startswith("0 of 1 reference audited in ")
     assert done.mistakes[0].endswith(", 1 failed")
     _is_told(done, line["detail"])
     return line

@@ -30,7 +30,7 @@ async def test_a_report_that_keeps_the_policy_passes(place: Path) -> None:
         place=place,
     )  # fmt: skip
     assert (done.code, done.said) == (0, [])
-    assert done.out.startswith(b"passed: 1 references")
+    assert done.out.startswith(b"passed: 1 reference")
 
 
 async def test_a_broken_rule_is_exit_code_1(place: Path) -> None:

@@ -256,7 +256,7 @@ def test_an_empty_report_holds_nothing(shell: Shell) -> None:
     _, out, _ = shell.diff([], [app("1")])
     assert out.splitlines()[:3] == [
         "old: 0 images, 0 failures",
-        "new: 1 images, 0 failures, audited 2026-11-24T02:00:00Z",
+        "new: 1 image, 0 failures, audited 2026-11-24T02:00:00Z",
         "1 added",
     ]
 

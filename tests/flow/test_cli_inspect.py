@@ -172,12 +172,12 @@ async def test_the_tree_shows_what_is_attached_and_what_was_left_out() -> None:
     assert done.code == 0
     shown = done.out.decode()
     assert "linux/amd64" not in shown
-    assert "1 more platforms, not asked for" in shown
+    assert "1 more platform, not asked for" in shown
     assert "signed  yes, not verified" in shown
     assert "sbom    no" in shown
     assert "provenance yes, not verified" in shown
     assert "base    docker.io/library/alpine:3" in shown
-    assert "1 layers, base first (zstd)" in shown
+    assert "1 layer, base first (zstd)" in shown
     assert f"signature {signature.root.digest} of {both.root.digest}" in shown
     assert f"of {parts[1].root.digest}  vnd.in-toto+json, {SLSA}" in shown
     assert "warning blob_missing: " in shown

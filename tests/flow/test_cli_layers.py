@@ -131,7 +131,7 @@ def test_the_images_that_contain_a_layer(
     report: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert answer(capsys, report, "--digest", digest("3")) == [
-        "1 references could not be audited: what they hold is unknown",
+        "1 reference could not be audited: what it holds is unknown",
         "",
         f"images that contain the layer {digest('3')} (1)",
         "  reference                 platform     position from the base",

@@ -98,4 +98,4 @@ def test_a_table_that_had_to_end_says_so(
     assert run(["query", report, "SELECT tag FROM images"]) == 0
     printed = capsys.readouterr()
     assert printed.out == "tag\n1\n"
-    assert "a table ends after 1 rows" in printed.err
+    assert "a table ends after 1 row" in printed.err

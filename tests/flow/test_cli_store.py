@@ -70,7 +70,7 @@ def test_verify_finds_what_is_damaged_removes_it_and_says_so(
     said = capsys.readouterr().out
     assert "20 contents, 3 damaged; 2 tags, 1 damaged" in said
     assert run(["store", "verify"]) == 0
-    assert "17 contents, 0 damaged; 1 tags, 0 damaged" in capsys.readouterr().out
+    assert "17 contents, 0 damaged; 1 tag, 0 damaged" in capsys.readouterr().out
 
 
 def test_verify_says_that_the_file_itself_is_damaged(

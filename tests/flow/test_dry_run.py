@@ -137,7 +137,7 @@ async def test_the_command_prints_references_and_touches_no_report(
         here.ref(name) for name in ("app:1.0", "app:1.1", "team/b:1.0", "team/b:2.0")
     ]
     assert done.mistakes[0].startswith(f"{here.ref('team/a:*')}: denied: ")
-    assert done.mistakes[1] == "4 references would be audited, 1 entries fail"
+    assert done.mistakes[1] == "4 references would be audited, 1 entry fails"
     assert report.read_text() == "last night's"
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".partial"] == []
     written = orjson.loads(summary.read_bytes())

@@ -210,7 +210,7 @@ def test_a_table_shows_some_and_counts_the_rest(tmp_path: Path) -> None:
 
 def test_a_passed_check_says_so(tmp_path: Path) -> None:
     text = written(tmp_path, "table", [image()], text="[rules.a]\nmax_layers = 9\n")
-    assert text == "passed: 1 references, 1 rules, 0 errors, 0 warnings, 0 waived\n"
+    assert text == "passed: 1 reference, 1 rule, 0 errors, 0 warnings, 0 waived\n"
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -125,7 +125,7 @@ def test_a_registry_says_that_it_is_its_own_quota() -> None:
     assert one.take() is None
     refused = one.take()
     assert refused is not None
-    assert "the registry a may take 1 requests" in refused.detail
+    assert "the registry a may take 1 request" in refused.detail
 
 
 # -- the allowance -----------------------------------------------------------------

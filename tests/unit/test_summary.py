@@ -172,7 +172,7 @@ def test_a_good_run_takes_few_lines() -> None:
     assert summary_lines(summary(image(), image()).to_json()) == [
         "2 of 2 references audited in 2.0 s (1/s)",
         "  architectures: linux/amd64 2",
-        "  requests: 3 manifest, 1 token (1 retries)",
+        "  requests: 3 manifest, 1 token (1 retry)",
     ]
 
 

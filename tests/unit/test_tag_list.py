@@ -124,7 +124,7 @@ async def test_everything_filtered_out_is_no_failure_and_no_match_is_one() -> No
     asked, refused, listing = await read(page(ListedTag("1")), selection=nothing)
     assert (asked, refused, listing.filtered) == ([], [], 1)
     _, refused, _ = await read(page(ListedTag("1")), pattern="2*", selection=nothing)
-    assert refused == ["none of the 1 tags of app matches 2*"]
+    assert refused == ["the one tag of app does not match 2*"]
 
 
 async def test_names_alone_are_tags_when_they_are_looked_at() -> None:

@@ -9,6 +9,7 @@ from typing import Any, cast
 import duckdb
 
 from auditor.analysis.check.policy import Policy, Rule, Severity, Unknown, Waiver
+from auditor.counted import counted
 from auditor.safe_text import safe_text
 from auditor.values import dataclass
 
@@ -176,7 +177,8 @@ class Findings:
             if rule.check.name == "required_labels":
                 notices += self._nowhere(rule)
         notices += [
-            f"{count.rule.id}: not known for {count.ignored} references, ignored"
+            f"{count.rule.id}: not known for"
+            f" {counted(count.ignored, 'reference')}, ignored"
             for count in self.counts
             if count.ignored
         ]

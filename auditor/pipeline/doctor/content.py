@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any, cast
 
+from auditor.counted import counted
 from auditor.errors import Failure, ProtocolError
 from auditor.pipeline.doctor import advice
 from auditor.pipeline.doctor.case import Case
@@ -268,7 +269,7 @@ def _allowance(case: Case) -> Step:
 
 
 def _allowance_words(seen: Allowance) -> str:
-    words = f"{seen.remaining} manifests left"
+    words = f"{counted(seen.remaining, 'manifest')} left"
     if seen.limit is not None:
         words += f" of {seen.limit}"
     if seen.window_s is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+from auditor.counted import counted
 from auditor.errors import Failure
 from auditor.pipeline.doctor import advice
 from auditor.pipeline.doctor.case import Case
@@ -203,7 +204,7 @@ def _certificate_words(certificate: ServerCertificate | None, case: Case) -> str
         f"certificate of {', '.join(names) or safe_text(certificate.subject, 80)}"
         + (f" and {more} more" if more else "")
         + f" by {safe_text(certificate.issuer, 80)},"
-        f" {certificate.days_left(case.clock.epoch())} days left"
+        f" {counted(certificate.days_left(case.clock.epoch()), 'day')} left"
     )
 
 

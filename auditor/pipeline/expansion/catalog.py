@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import replace
 
+from auditor.counted import counted, noun
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.pipeline.expansion.selection import Selection
 from auditor.pipeline.expansion.steps import CatalogEnds
+from auditor.pipeline.expansion.words import none_matches
 from auditor.protocol.reference import is_repository
 from auditor.protocol.repository_pattern import RepositoryPattern
 from auditor.registry.lists.lister import Page
@@ -108,8 +110,13 @@ def nothing_matches(pattern: RepositoryPattern, listing: Listing) -> Failure:
     """The failure of a pattern whose repositories have no tag that matches."""
     return _failure(
         FailureKind.NOT_FOUND,
-        f"none of the {listing.tags} tags of {listing.chosen} repositories matches"
-        f" {pattern.pattern}",
+        none_matches(
+            listing.tags,
+            "tag",
+            "tags",
+            of=counted(listing.chosen, "repository", "repositories"),
+            pattern=pattern.pattern,
+        ),
     )
 
 
@@ -135,14 +142,19 @@ def mistakes_of_catalog(
     if listing.invalid:
         yield _failure(
             FailureKind.INCOMPLETE_LISTING,
-            f"the catalog of {registry} holds {listing.invalid} names that are no"
-            " repositories",
+            f"the catalog of {registry} holds "
+            + counted(
+                listing.invalid,
+                "name that is no repository",
+                "names that are no repositories",
+            ),
         )
     if listing.missing:
         yield _failure(
             FailureKind.INCOMPLETE_LISTING,
-            f"the catalog of {registry} should have {listing.total} repositories and"
-            f" lists {listing.entries}",
+            f"the catalog of {registry} should have {listing.total}"
+            f" {noun(listing.total or 0, 'repository', 'repositories')} and lists"
+            f" {listing.entries}",
         )
     if failure is not None or listing.invalid or listing.missing:
         return
@@ -155,8 +167,13 @@ def mistakes_of_catalog(
     elif not (listing.chosen or listing.excluded):
         yield _failure(
             FailureKind.NOT_FOUND,
-            f"none of the {listing.repositories} repositories of {registry} matches"
-            f" {pattern.repository}",
+            none_matches(
+                listing.repositories,
+                "repository",
+                "repositories",
+                of=registry,
+                pattern=pattern.repository,
+            ),
         )
 
 

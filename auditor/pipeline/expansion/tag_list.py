@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator
 
+from auditor.counted import counted, noun
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.pipeline.expansion.entries import Asked, Entry, Refused
 from auditor.pipeline.expansion.selection import Selection
 from auditor.pipeline.expansion.steps import TagsOf
+from auditor.pipeline.expansion.words import none_matches
 from auditor.protocol.reference import Reference, TagPattern, is_digest, is_tag
 from auditor.registry.lists.lister import ListedTag, Page
 from auditor.reports.listings import Listing
@@ -86,12 +88,15 @@ class TagList:
         listing.suspicious = listing.looks_cut
         if listing.invalid:
             yield _incomplete(
-                f"the list of {repository} holds {listing.invalid} names that are no"
-                " tags"
+                f"the list of {repository} holds "
+                + counted(
+                    listing.invalid, "name that is no tag", "names that are no tags"
+                )
             )
         if listing.missing:
             yield _incomplete(
-                f"the list of {repository} should have {listing.total} tags and lists"
+                f"the list of {repository} should have {listing.total}"
+                f" {noun(listing.total or 0, 'tag')} and lists"
                 f" {listing.entries}"
             )
         if (
@@ -103,8 +108,13 @@ class TagList:
             yield Failure(
                 kind=FailureKind.NOT_FOUND,
                 stage=Stage.LIST,
-                detail=f"none of the {listing.tags} tags of {repository}"
-                f" matches {self._pattern.pattern}",
+                detail=none_matches(
+                    listing.tags,
+                    "tag",
+                    "tags",
+                    of=repository,
+                    pattern=self._pattern.pattern,
+                ),
             )
 
 

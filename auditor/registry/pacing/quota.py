@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from auditor.counted import counted
 from auditor.errors import Failure, FailureKind
 
 
@@ -28,8 +29,9 @@ class Quota:
             return None
         return Failure(
             kind=FailureKind.INTERRUPTED,
-            detail=f"not asked for: {self._whose} may take {self._most} requests"
-            " (max_requests), and has taken them",
+            detail=f"not asked for: {self._whose} may take"
+            f" {counted(self._most, 'request')} (max_requests), and has taken"
+            f" {'it' if self._most == 1 else 'them'}",
             attempts=0,
         )
 

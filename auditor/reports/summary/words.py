@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
+from auditor.counted import counted, noun
 from auditor.protocol.duration import duration_words
 from auditor.reports.listing_words import listing_lines
 from auditor.reports.listings import Listing
@@ -20,26 +21,42 @@ MAX_ARCHITECTURES = 6
 # nobody sees: what was to write it failed.
 NOTHING_NAMED = "nothing was audited: the lists name no reference"
 
-# What was not fetched, and how a person is told of it.
+# What was not fetched, and how a person is told of it: of one, and of several.
 SAVED = {
-    "not fetched twice": {"manifests": "manifests", "configs": "configs"},
+    "not fetched twice": {
+        "manifests": ("manifest", "manifests"),
+        "configs": ("config", "configs"),
+    },
     "known from earlier runs": {
-        "known_tags": "tags (HEAD was enough)",
-        "known_digests": "digests (HEAD was enough)",
-        "listed_tags": "tags as the list says (no request)",
-        "immutable_tags": "immutable tags (no request)",
-        "stored_manifests": "manifests below them",
-        "stored_configs": "configs",
+        "known_tags": ("tag (HEAD was enough)", "tags (HEAD was enough)"),
+        "known_digests": ("digest (HEAD was enough)", "digests (HEAD was enough)"),
+        "listed_tags": (
+            "tag as the list says (no request)",
+            "tags as the list says (no request)",
+        ),
+        "immutable_tags": (
+            "immutable tag (no request)",
+            "immutable tags (no request)",
+        ),
+        "stored_manifests": ("manifest below them", "manifests below them"),
+        "stored_configs": ("config", "configs"),
     },
 }
+REPEATED = {"retries": ("retry", "retries")}
 BLOBS = {
-    "missing": "missing",
-    "size_differs": "of another size",
-    "unverified": "that could not be checked",
+    "missing": ("missing", "missing"),
+    "size_differs": ("of another size", "of another size"),
+    "unverified": ("that could not be checked", "that could not be checked"),
 }
 STORE = {
-    "damaged": "damaged entries removed; their content was fetched again",
-    "not_stored": "entries not stored: the disk was too slow for them",
+    "damaged": (
+        "damaged entry removed; its content was fetched again",
+        "damaged entries removed; their content was fetched again",
+    ),
+    "not_stored": (
+        "entry not stored: the disk was too slow for it",
+        "entries not stored: the disk was too slow for them",
+    ),
 }
 
 
@@ -73,8 +90,8 @@ def _first_line(whole: Json) -> str:
     done = max(0, references["audited"] - before)
     rate = done / duration_s if duration_s > 0 else 0
     first = (
-        f"{references['audited']} of {references['asked']} references audited"
-        f" in {duration_s:.1f} s ({rate:.0f}/s)"
+        f"{references['audited']} of {counted(references['asked'], 'reference')}"
+        f" audited in {duration_s:.1f} s ({rate:.0f}/s)"
     )
     if references["failed"]:
         first += f", {references['failed']} failed"
@@ -87,7 +104,7 @@ def _first_line(whole: Json) -> str:
     if references["filtered"]:
         first += f", {references['filtered']} too old"
     if references["duplicates"]:
-        first += f", {references['duplicates']} duplicates skipped"
+        first += f", {counted(references['duplicates'], 'duplicate')} skipped"
     if whole["deadline_reached"]:
         first = f"the deadline came: {first}"
     return ("interrupted: " if whole["interrupted"] else "") + first
@@ -130,7 +147,11 @@ def _counted(counts: Iterable[tuple[str, int]]) -> str:
 
 
 def _requests(requests: Mapping[str, int], repeated: Mapping[str, int]) -> str:
-    again = _sent(repeated)
+    again = ", ".join(
+        counted(count, *REPEATED.get(kind, (kind, kind)))
+        for kind, count in repeated.items()
+        if count
+    )
     return f"  requests: {_sent(requests) or 'none'}" + (f" ({again})" if again else "")
 
 
@@ -143,7 +164,8 @@ def _allowances(allowances: Iterable[Json]) -> Iterator[str]:
         line = f"  allowance at {one['registry']}: {one['remaining']}"
         if one["limit"] is not None:
             line += f" of {one['limit']}"
-        line += " requests left"
+        whole = one["remaining"] if one["limit"] is None else one["limit"]
+        line += f" {noun(whole, 'request')} left"
         if one["window_s"] is not None:
             line += f" in {duration_words(one['window_s'])}"
         if one["counted_by"] is not None:
@@ -163,14 +185,16 @@ def _saved(counts: Mapping[str, int]) -> Iterator[str]:
             yield f"  {said}: {spared}"
 
 
-def _told(counts: Mapping[str, int], words: Mapping[str, str]) -> str:
+def _told(counts: Mapping[str, int], words: Mapping[str, tuple[str, str]]) -> str:
     """Those of the counts that are not 0, in words."""
     return ", ".join(
-        f"{count} {word}" for name, word in words.items() if (count := counts.get(name))
+        counted(count, *word)
+        for name, word in words.items()
+        if (count := counts.get(name))
     )
 
 
 def _store(counts: Mapping[str, int]) -> Iterator[str]:
     for name, word in STORE.items():
         if counts[name]:
-            yield f"  the store: {counts[name]} {word}"
+            yield f"  the store: {counted(counts[name], *word)}"

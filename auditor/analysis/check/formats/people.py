@@ -14,6 +14,7 @@ from auditor.analysis.sections import (
     markdown_text,
     text_lines,
 )
+from auditor.counted import counted, noun
 
 _BROKEN = (*code_columns("reference"), Column(title="what is wrong"))
 _WAIVED = (
@@ -39,11 +40,13 @@ def markdown(findings: Findings, limit: int) -> Iterator[str]:
 
 
 def _totals(findings: Findings) -> str:
+    errors, warnings = map(findings.total, (Severity.ERROR, Severity.WARNING))
     return (
         f"{'passed' if findings.passed else 'failed'}:"
-        f" {findings.lines:,} references, {len(findings.policy.rules)} rules,"
-        f" {findings.total(Severity.ERROR):,} errors,"
-        f" {findings.total(Severity.WARNING):,} warnings, {findings.waived:,} waived"
+        f" {findings.lines:,} {noun(findings.lines, 'reference')},"
+        f" {counted(len(findings.policy.rules), 'rule')},"
+        f" {errors:,} {noun(errors, 'error')},"
+        f" {warnings:,} {noun(warnings, 'warning')}, {findings.waived:,} waived"
     )
 
 
