@@ -77,7 +77,7 @@ def prune_command(
     with _opened(store) as (connection, path):
         gone = prune(connection, settings.store_max_size, unused_since=since)
         left = used_bytes(connection)
-    click.echo(f"{path}: {gone} contents removed, {human_size(left)} left")
+    click.echo(f"{path}: {counted(gone, 'content')} removed, {human_size(left)} left")
     return ExitCode.OK
 
 

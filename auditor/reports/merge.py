@@ -100,8 +100,9 @@ def _check_complete(parts: Sequence[Part]) -> None:
     if missing:
         shown = ", ".join(missing[:_SHOWN]) + " ..." * (len(missing) > _SHOWN)
         raise UsageError(
-            f"{len(missing)} of the {of} shares are missing: {shown}; a report without"
-            " them would have gaps"
+            f"{len(missing)} of the {of} shares"
+            f" {'is' if len(missing) == 1 else 'are'} missing: {shown}; a report"
+            f" without {'it' if len(missing) == 1 else 'them'} would have gaps"
         )
 
 

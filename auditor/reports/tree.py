@@ -165,5 +165,5 @@ def _config_lines(config: ImageConfig) -> list[str]:
         for key, value in sorted(config.labels.items())
     ]
     if config.history_length:
-        lines.append(f"history {config.history_length} steps")
+        lines.append(f"history {counted(config.history_length, 'step')}")
     return lines

@@ -217,7 +217,7 @@ def cut(path: str | Path) -> None:
 
 
 REFUSED: dict[str, Callable[[list[str]], Any]] = {
-    "1 of the 4 shares are missing: 2; a report without them would have gaps":
+    "1 of the 4 shares is missing: 2; a report without it would have gaps":
         lambda names: names.pop(1),
     "{0} and {0} are the same share, 1/4":
         lambda names: names.append(names[0]),

@@ -273,7 +273,9 @@ class Assembly:
             if left_out:
                 self._warn(
                     WarningCode.LABELS_LEFT_OUT,
-                    f"{left_out} labels of {document.digest} are too long",
+                    f"1 label of {document.digest} is too long"
+                    if left_out == 1
+                    else f"{left_out} labels of {document.digest} are too long",
                 )
         return [image_platform(document, manifest, spec, config, labels)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection
 
+from auditor.counted import counted
 from auditor.errors import Failure, FailureKind
 from auditor.pipeline.concurrently import concurrently
 from auditor.pipeline.imaging.facts import NamedBlob
@@ -66,7 +67,8 @@ class BlobCheck:
             # One sentence: a host that is down has none of hundreds.
             blob, failure = unknown[0]
             detail = (
-                f"{len(unknown)} of {len(ordered)} blobs could not be checked,"
+                f"{len(unknown)} of {counted(len(ordered), 'blob')} could not be"
+                " checked,"
                 f" for example the {blob.what} {blob.digest}: {failure.detail}"
             )
             warnings.append(Warn(code=WarningCode.BLOB_UNVERIFIED, detail=detail))

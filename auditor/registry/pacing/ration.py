@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 
 from auditor.config import AllowanceUse
+from auditor.counted import counted
 from auditor.errors import Failure, FailureKind
 from auditor.protocol.allowance import Allowance, CountedBy
 from auditor.protocol.backoff import RETRY_AFTER_CAP_S
@@ -74,7 +75,10 @@ class Ration:
                 gap_s = (self._over_at - now) / left
                 at = max(self._next, now)
                 self._next = at + gap_s
-                self._tell(f"{left} requests are left, one in {gap_s:.0f} s")
+                are = "is" if left == 1 else "are"
+                self._tell(
+                    f"{counted(left, 'request')} {are} left, one in {gap_s:.0f} s"
+                )
                 if at > now:
                     await self._clock.sleep(at - now)
             return None
