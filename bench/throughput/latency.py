@@ -12,6 +12,7 @@ import asyncio
 import json
 import multiprocessing
 import os
+import selectors
 import subprocess
 import sys
 import tempfile
@@ -139,7 +140,9 @@ def _serve(answers: dict[bytes, bytes], started: Connection) -> None:
         started.send(server.sockets[0].getsockname()[1])
         await server.serve_forever()
 
-    asyncio.run(serve())
+    # epoll waits for whole milliseconds, select for microseconds: 50 ms are 50 ms.
+    loop = asyncio.SelectorEventLoop(selectors.SelectSelector())
+    loop.run_until_complete(serve())
 
 
 if __name__ == "__main__":
