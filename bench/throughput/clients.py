@@ -107,12 +107,7 @@ def _limit(setting: Setting) -> list[Client]:
 
 def _auditor(setting: Setting) -> list[Client]:
     config = setting.place / "auditor.toml"
-    login = ""
-    if setting.server.tokens is not None:
-        login = f'username = "{USER.name}"\npassword_env = "BENCH_PASSWORD"\n'
-    config.write_text(
-        f'[registry."{setting.server.host}"]\nrequests_at_once = {SLOTS}\n{login}'
-    )
+    setting.server.configure(config, SLOTS)
     store = setting.place / "store"
     # As for whoever has installed it: the sources are compiled once, not at each start.
     compiled = {

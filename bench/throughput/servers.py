@@ -32,6 +32,16 @@ class Server:
     metrics: str
     tokens: TokenService | None
 
+    def configure(self, file: Path, slots: int) -> None:
+        """Write what `auditor --config` needs for it; the password is that of `USER`
+        in the environment's BENCH_PASSWORD."""
+        login = ""
+        if self.tokens is not None:
+            login = f'username = "{USER.name}"\npassword_env = "BENCH_PASSWORD"\n'
+        file.write_text(
+            f'[registry."{self.host}"]\nrequests_at_once = {slots}\n{login}'
+        )
+
     def requests(self) -> Counter[str]:
         """How many requests it has answered, by status."""
         with urllib.request.urlopen(self.metrics) as answer:  # noqa: S310
