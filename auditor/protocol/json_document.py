@@ -31,6 +31,9 @@ STRUCTURAL_KEYS = frozenset(
 # Folded as Go folds them, where U+017F is an "s" and U+212A a "k".
 _FOLDED = {key.casefold(): key for key in STRUCTURAL_KEYS}
 _BLANKS = b" \t\r\n"
+# Larger ones are not indented to be compared: what is nested deep would be 45 times as
+# long. Manifests and indexes have some KB.
+MAX_INDENTED_BYTES = 64 * 1024
 _INDENTED = b'{\n  "'
 
 
@@ -94,7 +97,8 @@ def _round_trips(raw: bytes, document: Any) -> bool:
     comes back byte by byte in one of two forms: indented by two, as BuildKit writes,
     or without blanks.
     """
-    option = orjson.OPT_INDENT_2 if raw.startswith(_INDENTED) else None
+    indented = len(raw) <= MAX_INDENTED_BYTES and raw.startswith(_INDENTED)
+    option = orjson.OPT_INDENT_2 if indented else None
     again = orjson.dumps(document, option=option)
     return again == raw or again.translate(None, _BLANKS) == raw.translate(
         None, _BLANKS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -91,6 +92,18 @@ def test_too_deep_a_document_is_a_violation_and_not_a_crash(
     with pytest.raises(ProtocolError) as caught:
         parse_object(_nested(depth, opening, closing), "manifest")
     assert caught.value.kind is FailureKind.PROTOCOL_VIOLATION
+
+
+def test_a_document_is_not_blown_up_to_be_compared() -> None:
+    raw = b'{\n  "a":' + b"[" * 245 + b"1,         " * 30_000 + b"1" + b"]" * 245 + b"}"
+    tracemalloc.start()
+    try:
+        parse_object(raw, "manifest")
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # orjson's own buffer for a list of 30,000 is 25 times this; indented, 100 times.
+    assert most < 40 * len(raw)
 
 
 def test_depth_does_not_hide_a_duplicate() -> None:
