@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import anyio.lowlevel
 
 from auditor.cli import early_signals
 from auditor.cli.beside import check_beside, write_beside
@@ -52,20 +52,29 @@ async def shared_audit(settings: Settings, flags: dict[str, Any]) -> int:
     if settings.engine is Engine.DASK:
         make = _on_cluster
         _load_dask(settings)
-    with ExitStack() as stack:
-        with early_signals.PutAwayFirst():
-            output = stack.enter_context(output_locked(settings, clock))
-            place = stack.enter_context(_place(settings))
-            run, engine = make(settings, flags_of_shares(flags), place, stack)
-        return await _audited(run, engine, output)
+    with ExitStack() as listening:
+        with ExitStack() as stack:
+            with early_signals.PutAwayFirst():
+                output = stack.enter_context(output_locked(settings, clock))
+                place = stack.enter_context(_place(settings))
+                run, engine = make(settings, flags_of_shares(flags), place, stack)
+                # Until everything is written, and what was made is put away.
+                signals = listening.enter_context(signals_heard())
+            code = await _audited(run, engine, output, signals)
+        return early_signals.decided(code)
 
 
-async def _audited(run: SharedRun, engine: Shares, output: Output) -> int:
+async def _audited(
+    run: SharedRun,
+    engine: Shares,
+    output: Output,
+    signals: AsyncIterator[signal.Signals],
+) -> int:
     interrupted: ExitCode | None = None
 
     async def watch() -> None:
         nonlocal interrupted
-        async for number in signals_heard():
+        async for number in signals:
             more = "" if interrupted else "; once more ends without it"
             interrupted = CODES[number]
             if run.is_joining:
@@ -77,14 +86,12 @@ async def _audited(run: SharedRun, engine: Shares, output: Output) -> int:
     with unwrapped():
         async with anyio.create_task_group() as group:
             group.start_soon(watch)
-            await anyio.lowlevel.checkpoint()  # which begins to listen
             summary = await run.run(engine)
             if summary is None:
                 code = interrupted or _code(run)
             else:
                 failed = summary["references"]["failed"]
                 code = ExitCode.FAILED if failed else ExitCode.OK
-            early_signals.decided(code)
             group.cancel_scope.cancel()
     output.is_whole = summary is not None
     told = run.so_far() if summary is None else summary

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 import anyio
-import anyio.lowlevel
 
 from auditor.cli import early_signals
 from auditor.cli.main import say
@@ -31,19 +31,18 @@ CODES = {
 }
 
 
-async def signals_heard() -> AsyncIterator[signal.Signals]:
-    """The signals that end a run, as they come; who heard them before does so after.
+@contextmanager
+def signals_heard() -> Iterator[AsyncIterator[signal.Signals]]:
+    """The signals that end a run, as they come, from now on and not only when they are
+    waited for; who heard them before does so after.
 
     One that whoever started us had us ignore is left alone.
     """
     before = {one: signal.getsignal(one) for one in CODES}
     heard = [one for one in CODES if before[one] != signal.SIG_IGN]
-    if not heard:
-        return
     try:
         with anyio.open_signal_receiver(*heard) as signals:
-            async for number in signals:
-                yield number
+            yield signals
     finally:
         for one in heard:
             signal.signal(one, before[one])
@@ -68,10 +67,9 @@ class Interruption:
     async def heard(self, work: Callable[[], Awaitable[ExitCode]]) -> ExitCode:
         """The exit code of `work`, or that of the signal which came before it began."""
         code = None
-        with unwrapped():
+        with signals_heard() as signals, unwrapped():
             async with anyio.create_task_group() as group:
-                group.start_soon(self._watch)
-                await anyio.lowlevel.checkpoint()  # which begins to listen
+                group.start_soon(self._watch, signals)
                 try:
                     with self._making:
                         code = await work()
@@ -93,9 +91,9 @@ class Interruption:
         """From now on nothing is."""
         self._is_over = True
 
-    async def _watch(self) -> None:
+    async def _watch(self, signals: AsyncIterator[signal.Signals]) -> None:
         is_second = False
-        async for number in signals_heard():
+        async for number in signals:
             if is_second:
                 self._save()
                 os._exit(CODES[number])

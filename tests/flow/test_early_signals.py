@@ -13,7 +13,8 @@ from tests.flow.commands import auditor
 pytestmark = pytest.mark.anyio
 
 # The program, which sends itself a signal at a moment that is known: when it imports a
-# module, opens its store, copies its standard input.
+# module, opens its store, copies its standard input, begins to listen to signals, tells
+# the summary.
 _AT_IMPORT = """
 import os, sys
 class Finder:
@@ -45,6 +46,26 @@ def copy(source, target):
     os.kill(os.getpid(), {number:d})
     source.read()
 shared_run.shutil.copyfileobj = copy
+from auditor.cli.start import main
+main()
+"""
+_AT_LISTENING = """
+import os
+import anyio
+def receiver(*numbers):
+    os.kill(os.getpid(), {number:d})
+    return original(*numbers)
+original, anyio.open_signal_receiver = anyio.open_signal_receiver, receiver
+from auditor.cli.start import main
+main()
+"""
+_AT_TELLING = """
+import os
+import auditor.cli.shared_audit as shared_audit
+def lines(summary):
+    os.kill(os.getpid(), {number:d})
+    return original(summary)
+original, shared_audit.summary_lines = shared_audit.summary_lines, lines
 from auditor.cli.start import main
 main()
 """
@@ -96,12 +117,13 @@ async def test_a_signal_while_a_run_is_made_takes_away_what_it_has_made(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("script", [_AT_COPYING, _AT_LISTENING])
 async def test_a_signal_while_shares_are_prepared_takes_away_what_was_made(
-    tmp_path: Path,
+    script: str, tmp_path: Path
 ) -> None:
     done = await auditor(
         *("audit", "--processes", "2", "-f", "-"),
-        program=program(_AT_COPYING, signal.SIGTERM),
+        program=program(script, signal.SIGTERM),
         environment={"TMPDIR": str(tmp_path)},
         place=tmp_path,
     )
@@ -110,6 +132,20 @@ async def test_a_signal_while_shares_are_prepared_takes_away_what_was_made(
         ["SIGTERM: ended before anything was audited"],
     )
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_signal_while_a_shared_run_tells_its_summary_loses_nothing(
+    tmp_path: Path,
+) -> None:
+    done = await auditor(
+        *("audit", "--processes", "2", "--tries", "1", "-o", "out"),
+        *("--summary", "s.json", "--metrics", "m.prom", "localhost:1/team/app:1"),
+        program=program(_AT_TELLING, signal.SIGTERM),
+        place=tmp_path,
+    )
+    assert done.code == 1, done.said  # that of the report, which was whole before
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"out", "s.json", "m.prom"}
 
 
 async def test_another_command_keeps_the_signals_of_python() -> None:
