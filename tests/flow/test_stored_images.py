@@ -3,31 +3,23 @@ report says does not depend on it."""
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 
 from auditor.config import AttachmentMode, ImageConfigMode
-from auditor.pipeline.imaging.stored_facts import RULES
-from auditor.records import ImageRecord, WarningCode
+from auditor.records import WarningCode
 from auditor.sandbox.content import Content
 from auditor.sandbox.fault_actions import Edit
 from auditor.sandbox.images import image, index
 from auditor.store.upkeep import info, verify
 from tests.flow.harness import BY_DIGEST, MANIFESTS, Outcome, lab
-from tests.flow.test_audit import KINDS, PLATFORMS, REPOSITORY
+from tests.flow.test_audit import PLATFORMS, REPOSITORY
 from tests.flow.test_warm_nights import DAY_S, _kinds, _night, _said, _sent
 
 pytestmark = pytest.mark.anyio
-
-# sha256 of what is made of the sandbox's kinds of images under RULES. If it changes
-# because the same manifests are now read otherwise, raise RULES in
-# auditor/pipeline/imaging/stored_facts.py, and say here what the new ones give.
-OF_RULES = {1: "e5d521d3faad2e0c92bea493079c81f900c813d0b1c05bb2fb8141e1deb3ae2e"}
 
 
 @pytest.fixture
@@ -212,28 +204,6 @@ async def test_images_are_counted_verified_and_pruned_with_their_content(
     assert (found.damaged, found.damaged_images) == (1, 1)
     assert info(connection, Path(store)).images == 0
     connection.close()
-
-
-async def test_what_is_made_of_the_same_manifests_changes_only_with_the_rules(
-    store: str,
-) -> None:
-    async with lab(_kinds()) as here:
-        outcome = await _night(here, store, image_config=ImageConfigMode.ALWAYS)
-    said = [
-        orjson.dumps(
-            (
-                one.platforms,
-                one.size,
-                one.attachments,
-                dict(one.annotations),
-                one.warnings,
-            )
-        )
-        for one in outcome.records
-        if isinstance(one, ImageRecord)
-    ]
-    assert len(said) == len(KINDS)
-    assert hashlib.sha256(b"".join(sorted(said))).hexdigest() == OF_RULES[RULES]
 
 
 async def test_not_even_the_manifest_of_a_known_image_is_read(store: str) -> None:
