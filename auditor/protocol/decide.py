@@ -1,4 +1,4 @@
-"""What to do with an answer: a decision without side effects.
+"""What to do with an answer that is not good: a decision without side effects.
 
 The client carries it out: it sleeps, fetches tokens and sends again.
 """
@@ -6,7 +6,6 @@ The client carries it out: it sleeps, fetches tokens and sends again.
 from __future__ import annotations
 
 import math
-from collections.abc import Container
 from dataclasses import replace
 
 from auditor.errors import Failure, FailureKind
@@ -52,13 +51,6 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
-    """The answer is what was asked for."""
-
-    answer: Answer
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Authenticate:
     """Get a token for `challenge` (null: the host's known one) and send again."""
 
@@ -85,12 +77,7 @@ class Fail:
     host_wide_s: float | None = None
 
 
-Decision = Done | Authenticate | Wait | Fail
-
-
-def is_good(answer: Answer, wanted: Container[int] = ()) -> bool:
-    """Whether the answer is what was asked for; `wanted` as in `decide`."""
-    return 200 <= answer.status < 300 or answer.status in wanted
+Decision = Authenticate | Wait | Fail
 
 
 def decide(
@@ -101,12 +88,12 @@ def decide(
     sent: Sent,
     now: float,
     random: float,
-    wanted: Container[int] = (),
 ) -> Decision:
     """What to do after attempt number `attempt` (from 1) of at most `tries`.
 
-    `wanted` are statuses outside 2xx that the caller takes as an answer. `now` is
-    epoch seconds, `random` a number in [0, 1) for the jitter.
+    Good answers do not come here: whoever sent the request knows which those are, and
+    has nothing to decide. `now` is epoch seconds, `random` a number in [0, 1) for the
+    jitter.
     """
     if isinstance(outcome, Failure):
         failure = replace(outcome, attempts=attempt)
@@ -117,8 +104,6 @@ def decide(
                 failure=failure,
             )
         return Fail(failure=failure)
-    if is_good(outcome, wanted):
-        return Done(answer=outcome)
     if outcome.status == 401:
         return _unauthorized(outcome, attempt=attempt, sent=sent)
     failure = failure_of(outcome, attempt=attempt)

@@ -164,7 +164,7 @@ class Exchange:
                 if self._unanswered.any and not is_ping:
                     self._unanswered.answered(url)
                 if 200 <= outcome.status < 300 or outcome.status in wanted:
-                    # What `decide` says of nearly every answer, without its detours.
+                    # Nearly every answer: there is nothing to decide.
                     if not self._health.is_well:
                         self._health.good(progress.tries - 1)
                     return outcome

@@ -11,7 +11,6 @@ from auditor.protocol.answer import Answer
 from auditor.protocol.decide import (
     Authenticate,
     Decision,
-    Done,
     Fail,
     Sent,
     Wait,
@@ -74,8 +73,8 @@ class Trouble:
         authorizer: Authorizer | None,
         tries: int,
         is_ping: bool,
-    ) -> Answer | Failure | None:
-        """What the request comes to; null, once it may be sent again.
+    ) -> Failure | None:
+        """The failure it comes to; null, once it may be sent again.
 
         No slot is held while waiting.
         """
@@ -98,8 +97,6 @@ class Trouble:
                 decision, url, sent_at, progress.forgiven, is_ping=is_ping
             )
         match decision:
-            case Done():
-                return decision.answer
             case Fail():
                 if decision.host_wide_s is not None:
                     self._admission.close(decision.failure, decision.host_wide_s)

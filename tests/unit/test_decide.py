@@ -1,4 +1,4 @@
-"""What is done after each answer: a table."""
+"""What is done after each answer that is not good: a table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from auditor.protocol.decide import (
     THROTTLED_TRIES,
     Authenticate,
     Decision,
-    Done,
     Fail,
     Sent,
     Wait,
@@ -36,7 +35,6 @@ def after(
     tries: int = 3,
     sent: Sent = ANONYMOUS,
     random: float = 0.5,
-    wanted: object = (),
 ) -> Decision:
     return decide(
         outcome,  # type: ignore[arg-type]
@@ -45,21 +43,7 @@ def after(
         sent=sent,
         now=NOW,
         random=random,
-        wanted=wanted,  # type: ignore[arg-type]
     )
-
-
-@pytest.mark.parametrize("status", [200, 201, 202, 204, 206, 299])
-@pytest.mark.parametrize("sent", [ANONYMOUS, FRESH, OLD, Sent(fixed=True)])
-def test_a_good_answer_is_done(status: int, sent: Sent) -> None:
-    good = answer(status)
-    assert after(good, sent=sent) == Done(answer=good)
-
-
-@pytest.mark.parametrize("status", [401, 404, 429, 500, 301])
-def test_a_wanted_status_is_done_whatever_else_it_means(status: int) -> None:
-    wanted = answer(status, WWW_Authenticate=BEARER, Retry_After="5")
-    assert after(wanted, wanted={status}) == Done(answer=wanted)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Container
 from typing import Any
 
 import anyio
@@ -102,7 +103,9 @@ class _World:
         self.anonymous = False
         return await self.authorization()
 
-    async def send(self, *, authorized: bool = True) -> Answer | Failure:
+    async def send(
+        self, *, authorized: bool = True, wanted: Container[int] = ()
+    ) -> Answer | Failure:
         return await self.exchange.send(
             RequestKind.MANIFEST,
             "GET",
@@ -110,6 +113,7 @@ class _World:
             headers={"Accept": "*/*"},
             max_bytes=100,
             authorizer=self if authorized else None,
+            wanted=wanted,
         )
 
 
@@ -136,6 +140,46 @@ def test_a_good_answer_takes_one_request_with_its_token() -> None:
     assert isinstance(outcome(world), Answer)
     assert world.sent == ["Bearer t1"]
     assert world.counts.sent == {"manifest": 1}
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 206, 299])
+@pytest.mark.parametrize("authorized", [True, False])
+def test_any_2xx_is_the_answer_at_once(status: int, authorized: bool) -> None:
+    async def main() -> None:
+        good = answer(status, url=URL)
+        world = _World(good)
+        assert await world.send(authorized=authorized) is good
+        assert len(world.sent) == 1
+        assert world.counts.repeated == {}
+
+    anyio.run(main)
+
+
+@pytest.mark.parametrize("status", [401, 404, 429, 500, 301])
+@pytest.mark.parametrize("authorized", [True, False])
+def test_a_wanted_status_is_the_answer_whatever_else_it_means(
+    status: int, authorized: bool
+) -> None:
+    async def main() -> None:
+        fields = {"WWW_Authenticate": BEARER, "Retry_After": "5"}
+        good = answer(status, url=URL, **fields)  # type: ignore[arg-type]
+        world = _World(good)
+        assert await world.send(authorized=authorized, wanted={status}) is good
+        assert len(world.sent) == 1
+        assert (world.challenges, world.counts.repeated) == ([], {})
+
+    anyio.run(main)
+
+
+@pytest.mark.parametrize("status", [199, 300, 416])
+def test_no_other_status_is_an_answer(status: int) -> None:
+    async def main() -> None:
+        world = _World(answer(status, url=URL))
+        found = await world.send(wanted={404})
+        assert isinstance(found, Failure)
+        assert found.status == status
+
+    anyio.run(main)
 
 
 def test_a_challenge_is_answered_once() -> None:
