@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -119,22 +120,31 @@ main()
 async def test_a_reader_that_reads_no_more_does_not_hold_up_the_end() -> None:
     """One signal is all that systemd or `timeout` send for a long while."""
     names = [f"team/app:{number}" for number in range(300)]
-    async with lab(simple(names)) as here:
-        async with running(
-            *("audit", *map(here.ref, names), "--window", "32"),
-            program=(sys.executable, "-W", "error", "-c", _HURRIED),
-        ) as process:
-            # More is done than the pipe, the buffers and the window hold.
-            await here.faults.until(lambda: here.good(MANIFESTS) > 32)
-            while (done := here.good(MANIFESTS)) < 300:
-                await anyio.sleep(0.2)
-                if here.good(MANIFESTS) == done:
-                    break
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with suppress(BlockingIOError):  # full before the first line comes
+        while True:
+            os.write(writer, bytes(4096))
+    os.set_blocking(writer, True)
+    try:
+        async with (
+            lab(simple(names)) as here,
+            running(
+                *("audit", *map(here.ref, names), "--window", "32"),
+                program=(sys.executable, "-W", "error", "-c", _HURRIED),
+                stdout=writer,
+            ) as process,
+        ):
+            # Not one line is read, so that hardly more are done than the window holds.
+            await here.faults.until(lambda: here.good(MANIFESTS) >= 32)
             process.send_signal(signal.SIGTERM)
             assert await process.wait() == 143
             assert process.stderr is not None
             said = b"".join([piece async for piece in process.stderr]).decode()
-        assert done < 300
+            assert here.good(MANIFESTS) < 64
+    finally:
+        os.close(reader)
+        os.close(writer)
     assert said.splitlines()[-1] == (
         "auditor: ended without the last lines: nobody reads them"
     )
