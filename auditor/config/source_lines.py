@@ -12,11 +12,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 # Where a line break may stand within a statement (TOML 1.0, "String", "Array"), and
-# what may hide a bracket. Possessive, so that each is read once.
+# what may hide a bracket. No two ways lead through one, so that each is read once.
 _TOKEN = re.compile(
-    r'"""(?:[^"\\]++|\\[\s\S]|"(?!""))*+"{3,5}'
-    r"|'''(?:[^']++|'(?!''))*+'{3,5}"
-    r'|"(?:[^"\\\n]++|\\.)*+"'
+    r'"""(?:[^"\\]++|\\[\s\S]|"(?!""))*"{3,5}'
+    r"|'''(?:[^']++|'(?!''))*'{3,5}"
+    r'|"(?:[^"\\\n]++|\\.)*"'
     r"|'[^'\n]*+'"
     r"|\#[^\n]*+"
     r"|[\[{]|[\]}]|\n"

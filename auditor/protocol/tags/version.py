@@ -40,7 +40,7 @@ _RELEASE = len(_PRE_RELEASES)
 
 _WORDS = "|".join(sorted(_RANKS, key=len, reverse=True))
 _VERSION = Pattern(
-    r"[vV]?(?P<numbers>[0-9]++(?:\.[0-9]++)*+)"
+    r"[vV]?(?P<numbers>[0-9]++(?:\.[0-9]++)*)(?!\.[0-9])"
     # Directly behind the numbers only a word that is known, with its number: the
     # short hash 7b2 is no version, and 8u292 is none that we could order.
     rf"(?P<rest>(?:(?i:{_WORDS})[0-9]+)?(?:[-_.].*)?)"
