@@ -50,7 +50,9 @@ def test_a_pattern_expands_to_every_tag_over_any_number_of_pages(
     assert (listing.tags, listing.matched, listing.complete) == (6, 6, True)
     logged = tagged.registry.log.auditors(since, at_least=audited.requests)
     lists = [one for one in logged if one.path.endswith("/tags/list")]
-    assert len(lists) == listing.pages
+    # 2.8 lists tags as its file system does. Where these come in another order than
+    # their names, the question whether a list was cut is no page of it.
+    assert len(lists) - listing.pages in {0, int(listing.suspicious)}
     assert lists[0].query == f"n={size}"
 
 
