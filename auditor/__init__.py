@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from auditor.api import audit
     from auditor.config import RegistrySettings, Settings
     from auditor.errors import AuditorError, FailureKind
-    from auditor.records import FailureRecord, ImageRecord, Record
+    from auditor.model import FailureRecord, ImageRecord, Record
     from auditor.secret import Secret
 
 __all__ = [
@@ -42,9 +42,9 @@ __all__ = [
 _HOMES = {
     "AuditorError": "auditor.errors",
     "FailureKind": "auditor.errors",
-    "FailureRecord": "auditor.records",
-    "ImageRecord": "auditor.records",
-    "Record": "auditor.records",
+    "FailureRecord": "auditor.model",
+    "ImageRecord": "auditor.model",
+    "Record": "auditor.model",
     "RegistrySettings": "auditor.config",
     "Secret": "auditor.secret",
     "Settings": "auditor.config",

@@ -9,8 +9,8 @@ from dataclasses import replace
 import anyio
 
 from auditor.config import Settings
+from auditor.model import Record
 from auditor.pipeline.run import Run
-from auditor.records import Record
 from auditor.registry.clock import SystemClock
 from auditor.registry.open import open_registries
 from auditor.sources.inputs import items_of

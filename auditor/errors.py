@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import replace
 from enum import IntEnum, StrEnum
 
-from auditor.values import dataclass
+from auditor.fast_dataclass import dataclass
 
 
 class ExitCode(IntEnum):

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from auditor.config import Shape
 from auditor.errors import FailureKind, Stage
-from auditor.records import (
+from auditor.model import (
     Access,
     AccessState,
     FailureRecord,

@@ -13,7 +13,7 @@ from auditor.analysis.check.policy import Policy
 from auditor.analysis.check.policy_file import read_policy
 from auditor.analysis.check.run import checked
 from auditor.config.source_lines import source_lines
-from auditor.records import Record
+from auditor.model import Record
 from tests.reports import write_report
 
 TODAY = date(2026, 11, 24)

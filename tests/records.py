@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from auditor.errors import FailureKind, Stage
-from auditor.records import (
+from auditor.model import (
     Access,
     AccessState,
     Attachment,

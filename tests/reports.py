@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from auditor.config import Shape
-from auditor.records import Record
+from auditor.model import Record
 from auditor.reports.shapes import encoder
 
 

@@ -7,8 +7,8 @@ from dataclasses import field
 from enum import StrEnum
 
 from auditor.errors import UsageError
-from auditor.records import SCHEMA
-from auditor.values import dataclass
+from auditor.fast_dataclass import dataclass
+from auditor.model import SCHEMA
 
 
 class Change(StrEnum):

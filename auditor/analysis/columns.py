@@ -8,7 +8,7 @@ import typing
 from enum import StrEnum
 from typing import Any
 
-from auditor.records import FailureRecord, ImageRecord
+from auditor.model import FailureRecord, ImageRecord
 
 _SCALARS: dict[Any, str] = {str: "VARCHAR", int: "BIGINT", bool: "BOOLEAN"}
 

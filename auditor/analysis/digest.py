@@ -11,10 +11,10 @@ import duckdb
 from auditor.analysis.expressions import keep_last_lines, platform_name
 from auditor.analysis.report_files import open_reports
 from auditor.errors import UsageError
+from auditor.fast_dataclass import dataclass
+from auditor.model import SCHEMA
 from auditor.protocol.reference import is_digest
-from auditor.records import SCHEMA
 from auditor.safe_text import safe_text
-from auditor.values import dataclass
 
 # Rows that Python holds at once: some megabytes.
 BATCH_ROWS = 2000

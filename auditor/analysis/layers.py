@@ -16,8 +16,8 @@ from auditor.analysis.expressions import keep_last_lines
 from auditor.analysis.layers_sql import Group
 from auditor.analysis.named_bases_sql import NAMED_BASES
 from auditor.analysis.report_files import open_reports
-from auditor.records import SCHEMA
-from auditor.values import dataclass
+from auditor.fast_dataclass import dataclass
+from auditor.model import SCHEMA
 
 if TYPE_CHECKING:
     import duckdb

@@ -11,7 +11,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from auditor.analysis.expressions import keep_last_lines, platform_name
-from auditor.values import dataclass
+from auditor.fast_dataclass import dataclass
 
 # Docker stacks at most 127 layers ("max depth exceeded"), so no base image has more;
 # and a hostile manifest of 28,000 layers costs no more than this.

@@ -27,7 +27,7 @@ from auditor.analysis.report_files import (
     report_paths,
 )
 from auditor.errors import UsageError
-from auditor.values import dataclass
+from auditor.fast_dataclass import dataclass
 
 READING_NODES = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
 ROW_FUNCTIONS = {"unnest", "range", "generate_series", "json_each", "json_tree"}

@@ -14,7 +14,7 @@ from auditor.analysis.columns import (
     report_columns,
 )
 from auditor.analysis.connection import quoted
-from auditor.records import SCHEMA
+from auditor.model import SCHEMA
 
 # A line of an index with the 10,000 children that are followed at most, of seven
 # layers of some 200 bytes each, is 15 MB; this is several times that. DuckDB's buffers

@@ -228,7 +228,7 @@ def _account(check: TokenCheck) -> str:
 
 
 def _verdict(check: TokenCheck) -> str:
-    from auditor.records import AccessState
+    from auditor.model import AccessState
 
     match check.access.state:
         case AccessState.GRANTED:

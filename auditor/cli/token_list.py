@@ -13,10 +13,10 @@ from auditor.cli.main import say
 from auditor.cli.printing import print_line
 from auditor.config import Settings
 from auditor.errors import ExitCode, FailureKind
+from auditor.fast_dataclass import dataclass
+from auditor.model import AccessState
 from auditor.pipeline.token_list import PULL, Granted
-from auditor.records import AccessState
 from auditor.safe_text import safe_text
-from auditor.values import dataclass
 
 _ACTIONS_CHARS = 300
 

@@ -18,8 +18,8 @@ from auditor.config.option import Where
 from auditor.config.options import BY_NAME, OPTIONS
 from auditor.config.taker import Taker, Values
 from auditor.errors import ProtocolError
+from auditor.fast_dataclass import dataclass
 from auditor.protocol.registry_name import namespace_name, registry_name
-from auditor.values import dataclass
 
 _REGISTRY = "registry"
 _SECTION = f'[{_REGISTRY}."HOST"]'

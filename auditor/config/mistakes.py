@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from auditor.errors import ConfigError
+from auditor.fast_dataclass import dataclass
 from auditor.safe_text import safe_text
-from auditor.values import dataclass
 
 _KEY_CHARS = 80
 

@@ -12,7 +12,7 @@ from enum import Enum, StrEnum
 
 from auditor.config.settings import RegistrySettings, Settings
 from auditor.config.values.value import Value
-from auditor.values import dataclass
+from auditor.fast_dataclass import dataclass
 
 ENVIRONMENT_PREFIX = "AUDITOR_"
 

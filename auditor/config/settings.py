@@ -6,10 +6,10 @@ from collections.abc import Hashable, Mapping
 from dataclasses import field
 from enum import StrEnum
 
+from auditor.fast_dataclass import dataclass
 from auditor.protocol.credential import Credential
 from auditor.protocol.shard import Shard
 from auditor.secret import Secret
-from auditor.values import dataclass
 
 
 class Shape(StrEnum):

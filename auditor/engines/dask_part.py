@@ -20,12 +20,12 @@ from auditor.engines.part_store import PartStore
 from auditor.engines.parts import open_part, part_name, whole_part
 from auditor.engines.plan import LEAST_S
 from auditor.errors import AuditorError, ExitCode, UsageError
+from auditor.fast_dataclass import dataclass
 from auditor.pipeline.into_report import run_into
 from auditor.pipeline.job import open_job
 from auditor.protocol.shard import Shard
 from auditor.registry.clock import SystemClock
 from auditor.sources.inputs import items_of
-from auditor.values import dataclass
 
 log = logging.getLogger("auditor.engines")
 

@@ -26,8 +26,8 @@ from auditor.engines.plan import LEAST_S, Plan
 from auditor.engines.share import Share
 from auditor.engines.words import words_of
 from auditor.errors import ExitCode
+from auditor.fast_dataclass import dataclass
 from auditor.protocol.shard import Shard
-from auditor.values import dataclass
 
 # A share whose process is killed (by the kernel, for its memory) is begun again so
 # often: what kills it each time is not an accident.

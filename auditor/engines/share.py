@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 from auditor.engines.plan import Plan
 from auditor.errors import ExitCode
+from auditor.fast_dataclass import dataclass
 from auditor.protocol.shard import Shard
-from auditor.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from auditor.model import FailureRecord
 from auditor.pipeline.expansion.catalog import nothing_matches
 from auditor.protocol.reference import parse_selector
 from auditor.protocol.repository_pattern import RepositoryPattern
-from auditor.records import FailureRecord
 from auditor.reports.listings import Listing, ListKind
 
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, nullcontext
 
 from auditor.config import Settings, decisive_of_shares
+from auditor.fast_dataclass import dataclass
 from auditor.pipeline.input_digest import InputDigest
 from auditor.pipeline.run import Run
 from auditor.registry.clock import Clock, rfc3339
@@ -15,7 +16,6 @@ from auditor.reports.shard_file import ShardFile
 from auditor.sources.inputs import items_of
 from auditor.sources.lists import Item
 from auditor.store.open import open_store
-from auditor.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

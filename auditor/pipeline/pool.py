@@ -19,8 +19,8 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
+from auditor.fast_dataclass import dataclass
 from auditor.registry.pacing.slots import Slots
-from auditor.values import dataclass
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")

@@ -11,6 +11,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from auditor.config import Order, Settings
+from auditor.model import FailureRecord, ImageRecord, Record
 from auditor.pipeline.deadline import (
     Deadline,
     not_finished,
@@ -27,7 +28,6 @@ from auditor.pipeline.imaging.wanted import Wanted
 from auditor.pipeline.pool import Pool, PoolSize
 from auditor.pipeline.unwrap import unwrapped
 from auditor.protocol.reference import Reference
-from auditor.records import FailureRecord, ImageRecord, Record
 from auditor.registry.clock import Clock, rfc3339
 from auditor.registry.registries import Registries
 from auditor.reports.kept import Kept

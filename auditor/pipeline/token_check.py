@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from auditor.errors import Failure
+from auditor.fast_dataclass import dataclass
+from auditor.model import Access, AccessState
 from auditor.protocol.scope import repository_scope
-from auditor.records import Access, AccessState
 from auditor.registry.client import Registry
 from auditor.registry.plan import Scheme
 from auditor.secret import Secret
-from auditor.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

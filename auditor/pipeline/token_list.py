@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from anyio.abc import TaskGroup
 
 from auditor.errors import Failure, FailureKind, Stage
+from auditor.fast_dataclass import dataclass
+from auditor.model import AccessState
 from auditor.pipeline.expansion.catalog import repositories_of
 from auditor.pipeline.expansion.feed import feed
 from auditor.pipeline.expansion.selection import Selection
@@ -19,13 +21,11 @@ from auditor.pipeline.token_check import TokenCheck, check_token
 from auditor.pipeline.unwrap import unwrapped
 from auditor.protocol.repository_pattern import RepositoryPattern
 from auditor.protocol.scope import beyond_pull, pull_scope
-from auditor.records import AccessState
 from auditor.registry.client import Registry
 from auditor.registry.plan import Scheme
 from auditor.registry.registries import Registries
 from auditor.reports.listings import Listings
 from auditor.sources.lists import Item, Malformed
-from auditor.values import dataclass
 
 PULL = ("pull",)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from auditor.values import dataclass
+from auditor.fast_dataclass import dataclass
 
 
 class Headers(Protocol):

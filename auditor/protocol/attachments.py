@@ -14,13 +14,13 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import assert_never
 
+from auditor.fast_dataclass import dataclass
+from auditor.model import Attachment, AttachmentKind
 from auditor.protocol import media_types
 from auditor.protocol.descriptor import Descriptor
 from auditor.protocol.manifest import ImageManifest, Manifest
 from auditor.protocol.media_types import essence
 from auditor.protocol.schema1 import Schema1
-from auditor.records import Attachment, AttachmentKind
-from auditor.values import dataclass
 
 _SIGNATURES = (
     "application/vnd.dev.cosign.simplesigning.",

@@ -8,8 +8,8 @@ RFC 6750), which the registry itself takes.
 
 from __future__ import annotations
 
+from auditor.fast_dataclass import dataclass
 from auditor.secret import Secret
-from auditor.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

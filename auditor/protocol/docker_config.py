@@ -19,6 +19,7 @@ from typing import Any
 import orjson
 
 from auditor.errors import ProtocolError, UsageError
+from auditor.fast_dataclass import dataclass
 from auditor.protocol.credential import (
     Credential,
     IdentityToken,
@@ -33,7 +34,6 @@ from auditor.protocol.registry_name import registry_name
 from auditor.protocol.tokens.token import is_bearer_token
 from auditor.safe_text import safe_text
 from auditor.secret import Secret
-from auditor.values import dataclass
 
 HUB_KEY = "https://index.docker.io/v1/"
 # What may stand after the host of a key without meaning less than the whole host.

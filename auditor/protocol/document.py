@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from auditor.fast_dataclass import dataclass
+from auditor.model import Warn, WarningCode
 from auditor.protocol import media_types
 from auditor.protocol.digest import check_digest, matches_digest, sha256_digest
 from auditor.protocol.manifest import Manifest, parse_manifest
 from auditor.protocol.reference import is_digest
 from auditor.protocol.schema1 import Schema1
-from auditor.records import Warn, WarningCode
-from auditor.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from auditor.fast_dataclass import dataclass
 from auditor.protocol.json_document import parse_object
 from auditor.protocol.platform import PlatformSpec
-from auditor.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

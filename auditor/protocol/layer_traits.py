@@ -10,8 +10,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 
+from auditor.model import LayerTrait
 from auditor.protocol.media_types import essence
-from auditor.records import LayerTrait
 
 _ESTARGZ = "containerd.io/snapshot/stargz/toc.digest"
 _ZSTD_CHUNKED = (

@@ -10,6 +10,7 @@ HOST/path-pattern:pattern    the tags that match, of the repositories that match
 from __future__ import annotations
 
 from auditor.errors import FailureKind, ProtocolError
+from auditor.fast_dataclass import dataclass
 from auditor.protocol.reference import Reference, TagPattern, parse_selector
 from auditor.protocol.registry_name import registry_name
 from auditor.protocol.repository_pattern import (
@@ -17,7 +18,6 @@ from auditor.protocol.repository_pattern import (
     RepositoryPattern,
     is_glob,
 )
-from auditor.values import dataclass
 
 EVERYTHING = "*"
 

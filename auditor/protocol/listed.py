@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Generic, TypeVar, overload
 
 from auditor.errors import Failure
-from auditor.values import dataclass
+from auditor.fast_dataclass import dataclass
 
 # Sizes at which servers are known to cut a list without saying so.
 SUSPICIOUS_COUNTS = frozenset({100, 1000})

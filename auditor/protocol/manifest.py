@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from auditor.errors import FailureKind, ProtocolError
+from auditor.fast_dataclass import dataclass
 from auditor.protocol import media_types
 from auditor.protocol.descriptor import (
     Descriptor,
@@ -20,7 +21,6 @@ from auditor.protocol.descriptor import (
 )
 from auditor.protocol.json_document import check_key_case, parse_object
 from auditor.protocol.schema1 import Schema1, parse_schema1
-from auditor.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from auditor.errors import FailureKind, ProtocolError
+from auditor.fast_dataclass import dataclass
 from auditor.pattern import Pattern
-from auditor.values import dataclass
 
 _PART = r"[A-Za-z0-9_.-]+"
 _TEXT = Pattern(rf"({_PART})/({_PART})(?:/({_PART}))?")

@@ -19,6 +19,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from auditor.errors import FailureKind, ProtocolError
+from auditor.fast_dataclass import dataclass
 from auditor.pattern import Pattern
 from auditor.protocol import reference_grammar as grammar
 from auditor.protocol.masking import mask_userinfo
@@ -29,7 +30,6 @@ from auditor.protocol.repository_pattern import (
     is_glob,
 )
 from auditor.safe_text import safe_text
-from auditor.values import dataclass
 
 DOCKER_HUB = "docker.io"
 # Names under which people know Docker Hub. Its images have one name here.

@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
+from auditor.fast_dataclass import dataclass
 from auditor.protocol import reference_grammar as grammar
-from auditor.values import dataclass
 
 ANY_DEPTH = "**"
 

@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 
 from auditor.errors import ProtocolError
+from auditor.fast_dataclass import dataclass
 from auditor.protocol.json_document import check_key_case, parse_object
 from auditor.protocol.reference import is_digest
 from auditor.protocol.signatures.pretty import (
@@ -24,7 +25,6 @@ from auditor.protocol.signatures.pretty import (
     signed_payload,
 )
 from auditor.protocol.signatures.value import SignatureCheck
-from auditor.values import dataclass
 
 __all__ = [
     "EMPTY_LAYER",

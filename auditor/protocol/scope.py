@@ -15,9 +15,9 @@ import functools
 from collections.abc import Iterable
 
 from auditor.errors import ProtocolError
+from auditor.fast_dataclass import dataclass
 from auditor.pattern import Pattern
 from auditor.safe_text import safe_text
-from auditor.values import dataclass
 
 _SCOPE = Pattern(
     r"(?P<type>[a-z0-9]+)(?:\((?P<class>[a-z0-9]+)\))?"

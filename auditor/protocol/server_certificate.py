@@ -8,7 +8,7 @@ from __future__ import annotations
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from auditor.values import dataclass
+from auditor.fast_dataclass import dataclass
 
 # More names than a person reads; certificates of large hosters have a hundred.
 MAX_NAMES = 100

@@ -11,7 +11,7 @@ import hashlib
 import re
 
 from auditor.errors import ProtocolError
-from auditor.values import dataclass
+from auditor.fast_dataclass import dataclass
 
 # Each share reads the whole input and lists every catalog: beyond this, that alone
 # would be most of the work.

@@ -12,8 +12,8 @@ from typing import NoReturn
 from urllib.parse import urljoin
 
 from auditor.errors import FailureKind, ProtocolError
+from auditor.fast_dataclass import dataclass
 from auditor.safe_text import safe_url
-from auditor.values import dataclass
 
 _ORIGIN = re.compile(
     r"(?P<scheme>https?)://"

@@ -8,6 +8,7 @@ from dataclasses import field, replace
 from enum import StrEnum
 
 from auditor.errors import Failure
+from auditor.fast_dataclass import dataclass
 from auditor.protocol.answer import Answer
 from auditor.protocol.realm import origin_of
 from auditor.registry.access.authorization import Authorizer
@@ -21,7 +22,6 @@ from auditor.registry.pacing.politeness import Politeness
 from auditor.registry.pacing.retry_budget import RetryBudget
 from auditor.registry.pacing.unanswered import Unanswered
 from auditor.registry.trouble import Progress, Trouble
-from auditor.values import dataclass
 
 # What a probe is answered is a few sentences, or a token.
 MAX_PROBE_BYTES = 64 * 1024

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from auditor.errors import Failure, FailureKind
+from auditor.fast_dataclass import dataclass
 from auditor.protocol.decide import Fail, Wait
 from auditor.registry.pacing.breaker import SILENCE, Breaker, Verdict
 from auditor.registry.pacing.politeness import Politeness
 from auditor.registry.pacing.retry_budget import RetryBudget
-from auditor.values import dataclass
 
 _DISTRESS = frozenset(
     {FailureKind.RATE_LIMITED, FailureKind.SERVER_ERROR, FailureKind.TIMEOUT}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from auditor.config import RegistrySettings
+from auditor.fast_dataclass import dataclass
 from auditor.registry.clock import Clock
 from auditor.registry.exchange import Exchange, RequestCounts, Witness, prober
 from auditor.registry.network.transport import Transport
@@ -14,7 +15,6 @@ from auditor.registry.pacing.quota import Quota
 from auditor.registry.pacing.ration import Ration
 from auditor.registry.pacing.retry_budget import RetryBudget
 from auditor.registry.pacing.unanswered import Unanswered
-from auditor.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,13 +12,13 @@ from urllib.parse import urlsplit
 
 from auditor.config import RegistrySettings
 from auditor.errors import Failure
+from auditor.fast_dataclass import dataclass
 from auditor.protocol.challenge import Challenge, parse_challenges, preferred
 from auditor.protocol.decide import RETRYABLE_STATUSES
 from auditor.protocol.url import origin_of
 from auditor.registry.clock import Clock
 from auditor.registry.exchange import Exchange, RequestKind
 from auditor.registry.single_flight import SingleFlight
-from auditor.values import dataclass
 
 # A 401 has a few sentences for a body.
 MAX_PING_BYTES = 64 * 1024

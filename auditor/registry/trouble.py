@@ -7,6 +7,7 @@ from collections import Counter
 from typing import assert_never
 
 from auditor.errors import Failure, FailureKind
+from auditor.fast_dataclass import dataclass
 from auditor.protocol.answer import Answer
 from auditor.protocol.decide import (
     Authenticate,
@@ -24,7 +25,6 @@ from auditor.registry.health import Forgive, Health
 from auditor.registry.pacing.politeness import Politeness
 from auditor.registry.pacing.unanswered import Unanswered
 from auditor.safe_text import safe_url
-from auditor.values import dataclass
 
 log = logging.getLogger("auditor.registry")
 

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, Self
 import orjson
 
 from auditor.errors import LockedError, OutputError
-from auditor.records import SCHEMA
+from auditor.model import SCHEMA
 from auditor.safe_text import safe_text
 
 log = logging.getLogger("auditor.report")

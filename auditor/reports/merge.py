@@ -17,8 +17,8 @@ import orjson
 
 from auditor.config import Order, Shape
 from auditor.errors import UsageError
+from auditor.fast_dataclass import dataclass
 from auditor.reports.shard_file import SUFFIX, ShardHead, Turn, runs
-from auditor.values import dataclass
 
 # As many missing shares as are named one by one.
 _SHOWN = 10

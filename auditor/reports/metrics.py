@@ -13,10 +13,10 @@ from datetime import datetime
 from typing import Any
 
 from auditor.errors import FailureKind
-from auditor.records import WarningCode
+from auditor.fast_dataclass import dataclass
+from auditor.model import WarningCode
 from auditor.reports.listings import ListKind, ListState
 from auditor.safe_text import safe_text
-from auditor.values import dataclass
 from auditor.version import __version__
 
 # Registries decide these names, and each value is a time series for ever: the usual

@@ -17,7 +17,7 @@ import anyio.to_thread
 
 from auditor.config import Order, Settings
 from auditor.errors import OutputError, UsageError
-from auditor.records import Record
+from auditor.model import Record
 from auditor.reports.journal import Journal
 from auditor.reports.jsonl import ReportWriter
 from auditor.reports.kept import Kept

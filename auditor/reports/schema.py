@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-from auditor.records import SCHEMA, FailureRecord, ImageRecord
+from auditor.model import SCHEMA, FailureRecord, ImageRecord
 from auditor.reports.shapes import LayerRow, PlatformRow
 
 _LINES = (ImageRecord, FailureRecord, PlatformRow, LayerRow)

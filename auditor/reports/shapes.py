@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 import orjson
 
 from auditor.config import Shape
-from auditor.records import (
+from auditor.fast_dataclass import dataclass
+from auditor.model import (
     SCHEMA,
     FailureRecord,
     ImageRecord,
@@ -21,7 +22,6 @@ from auditor.records import (
     Platform,
     Record,
 )
-from auditor.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

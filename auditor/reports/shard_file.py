@@ -18,9 +18,9 @@ import orjson
 
 from auditor.config import Order
 from auditor.errors import OutputError, UsageError
+from auditor.fast_dataclass import dataclass
+from auditor.model import SCHEMA
 from auditor.protocol.shard import Shard
-from auditor.records import SCHEMA
-from auditor.values import dataclass
 from auditor.version import __version__
 
 SUFFIX = ".shard"

@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 import orjson
 
-from auditor.values import dataclass
+from auditor.fast_dataclass import dataclass
 
 # Longer than a line of this program: an image has some hundred thousand layers at most
 # (4 MiB of manifest), each told in some 200 bytes.

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from auditor.counted import counted
+from auditor.model import AccessState, Attachment, ImageRecord, Layer, Platform
 from auditor.protocol.image_config import ImageConfig
 from auditor.protocol.media_types import essence
-from auditor.records import AccessState, Attachment, ImageRecord, Layer, Platform
 from auditor.safe_text import safe_text
 
 if TYPE_CHECKING:

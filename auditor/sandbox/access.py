@@ -12,6 +12,7 @@ from typing import Protocol
 from aiohttp import web
 from yarl import URL
 
+from auditor.fast_dataclass import dataclass
 from auditor.sandbox.tokens import (
     Account,
     TokenService,
@@ -19,7 +20,6 @@ from auditor.sandbox.tokens import (
     split_scope,
     unauthorized,
 )
-from auditor.values import dataclass
 
 
 class Access(Protocol):

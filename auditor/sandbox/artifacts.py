@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from auditor.records import Layer, Platform
+from auditor.model import Layer, Platform
 from auditor.sandbox.built import (
     Blob,
     BuiltImage,

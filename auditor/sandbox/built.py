@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 
 import orjson
 
-from auditor.records import Layer
+from auditor.fast_dataclass import dataclass
+from auditor.model import Layer
 from auditor.sandbox.truth import Truth
-from auditor.values import dataclass
 
 
 class Family(Enum):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import field
 
+from auditor.fast_dataclass import dataclass
 from auditor.sandbox.built import Blob, BuiltImage, BuiltManifest, Placed
-from auditor.values import dataclass
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from typing import Protocol, TypeAlias
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from auditor.values import dataclass
+from auditor.fast_dataclass import dataclass
 
 Headers: TypeAlias = Mapping[str, str | None]
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import field
 from typing import TypeAlias
 
+from auditor.fast_dataclass import dataclass
 from auditor.sandbox.fault_actions import (
     Action,
     Answer,
@@ -22,7 +23,6 @@ from auditor.sandbox.fault_actions import (
     Edit,
     Truncate,
 )
-from auditor.values import dataclass
 
 Weighted: TypeAlias = tuple[Action, int]
 

@@ -26,9 +26,9 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from multidict import CIMultiDictProxy
 
+from auditor.fast_dataclass import dataclass
 from auditor.sandbox.fault_actions import Action, Pass
 from auditor.sandbox.fault_mix import Mix
-from auditor.values import dataclass
 
 
 @dataclass(slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from auditor.records import (
+from auditor.model import (
     Attachment,
     AttachmentKind,
     BaseImage,

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 
 import orjson
 
+from auditor.fast_dataclass import dataclass
 from auditor.sandbox.built import BuiltManifest, Family
 from auditor.sandbox.content import Repository
-from auditor.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,10 @@ from importlib.resources import files
 
 import orjson
 
-from auditor.records import Layer
+from auditor.fast_dataclass import dataclass
+from auditor.model import Layer
 from auditor.sandbox.built import BuiltImage, Placed
 from auditor.sandbox.images import image, index, layer
-from auditor.values import dataclass
 
 # What an image is built on, told from the words of its tags. The order is that of
 # the search: `alpine` before `slim`, Windows flavours before all.

@@ -15,11 +15,11 @@ from urllib.parse import quote
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from auditor.fast_dataclass import dataclass
 from auditor.sandbox.access import Access, Open
 from auditor.sandbox.built import BuiltManifest, Family, manifest_descriptor
 from auditor.sandbox.content import Content, Repository
 from auditor.sandbox.negotiate import Refusal, accepted_types, negotiate
-from auditor.values import dataclass
 
 # OCI distribution spec 1.1, "Pulling manifests": <name>, here with upper case let
 # through to be refused by what is stored.

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from auditor.records import Layer, Platform
+from auditor.model import Layer, Platform
 from auditor.sandbox.built import BuiltImage, BuiltManifest, sha256
 from auditor.sandbox.images import CREATED, layer, split_platform
 from auditor.sandbox.signing import SigningKey, base64url

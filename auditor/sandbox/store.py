@@ -19,8 +19,8 @@ from collections.abc import Iterable
 from dataclasses import field
 from pathlib import Path
 
+from auditor.fast_dataclass import dataclass
 from auditor.sandbox.built import Placed
-from auditor.values import dataclass
 
 
 @dataclass(slots=True, kw_only=True)

@@ -22,8 +22,8 @@ from typing import Any
 import jwt
 from aiohttp import web
 
+from auditor.fast_dataclass import dataclass
 from auditor.sandbox.signing import SigningKey
-from auditor.values import dataclass
 
 TOKEN_PATHS = ("/token", "/auth/token", "/auth/v2/token/", "/service/token")
 ANONYMOUS = ""

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import field, replace
 from typing import Literal
 
-from auditor.records import Attachment, Layer, Platform
-from auditor.values import dataclass
+from auditor.fast_dataclass import dataclass
+from auditor.model import Attachment, Layer, Platform
 
 ImageConfig = Literal["auto", "always", "never"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import field
 
+from auditor.fast_dataclass import dataclass
 from auditor.store.coding import image_mark_of, key_of, mark_of, pack, said_to_row
 from auditor.store.prune import prune, used_bytes
-from auditor.values import dataclass
 
 Place = tuple[str, str]  # registry, repository ('': the registry itself)
 

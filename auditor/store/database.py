@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from auditor.fast_dataclass import dataclass
 from auditor.store.schema import APPLICATION_ID, FORMAT, LATER_TABLES, TABLES
-from auditor.values import dataclass
 
 # A transaction takes milliseconds: who waits for so long waits for a stopped process.
 BUSY_S = 30.0

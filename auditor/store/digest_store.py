@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from auditor.fast_dataclass import dataclass
 from auditor.store.batch import Content, Held, HostNotes, Image, SeenTag
 from auditor.store.coding import (
     digest_of,
@@ -26,7 +27,6 @@ from auditor.store.coding import (
     unpack_marked,
 )
 from auditor.store.storage import Storage
-from auditor.values import dataclass
 
 log = logging.getLogger("auditor.store")
 

@@ -19,8 +19,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from auditor.config import RegistrySettings, Settings
+from auditor.model import FailureRecord, ImageRecord, Record
 from auditor.pipeline.run import Run
-from auditor.records import FailureRecord, ImageRecord, Record
 from auditor.registry.open import open_registries
 from auditor.reports.summary.summary import Summary
 from auditor.sandbox.access import Access, Bearer

@@ -9,13 +9,7 @@ import orjson
 import pytest
 
 from auditor.config import ImageConfigMode, Order, Shape
-from auditor.records import (
-    Access,
-    AccessState,
-    ImageRecord,
-    Layer,
-    WarningCode,
-)
+from auditor.model import Access, AccessState, ImageRecord, Layer, WarningCode
 from auditor.reports.schema import report_schema
 from auditor.reports.shapes import encoder
 from auditor.sandbox.artifacts import artifact, helm_chart

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from auditor.errors import FailureKind, Stage
-from auditor.records import AccessState, FailureRecord, ImageRecord
+from auditor.model import AccessState, FailureRecord, ImageRecord
 from auditor.registry.access.login_trial import MAX_REFUSALS
 from auditor.sandbox.access import Basic
 from auditor.sandbox.fault_actions import Answer, Edit, Gate, Hold

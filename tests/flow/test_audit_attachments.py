@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from auditor.config import AttachmentMode, ListerName
-from auditor.records import Attachment, AttachmentKind, ImageRecord, WarningCode
+from auditor.model import Attachment, AttachmentKind, ImageRecord, WarningCode
 from auditor.sandbox.artifacts import artifact
 from auditor.sandbox.attached import (
     SLSA,

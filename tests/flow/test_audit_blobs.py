@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from auditor.records import ImageRecord, WarningCode
+from auditor.model import ImageRecord, WarningCode
 from auditor.reports.summary.words import summary_lines
 from auditor.sandbox.built import (
     BuiltImage,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from auditor.errors import FailureKind, Stage
-from auditor.records import FailureRecord
+from auditor.model import FailureRecord
 from auditor.sandbox.content import Content
 from auditor.sandbox.fault_actions import Answer, Edit
 from auditor.sandbox.images import image

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from auditor.config import ImageConfigMode
-from auditor.records import BaseImage, ConfigFacts, LayerTrait, WarningCode
+from auditor.model import BaseImage, ConfigFacts, LayerTrait, WarningCode
 from auditor.sandbox.artifacts import helm_chart
 from auditor.sandbox.built import BuiltImage
 from auditor.sandbox.content import Content

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from auditor.cli.main import run
-from auditor.records import BaseImage, ImageRecord, Layer, Record
+from auditor.model import BaseImage, ImageRecord, Layer, Record
 from tests.documents import digest
 from tests.records import EVERYTHING, failure, image, layer, platform
 from tests.reports import write_report

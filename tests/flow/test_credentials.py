@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from auditor.model import AccessState, FailureRecord, ImageRecord
 from auditor.protocol.credential import Credential
-from auditor.records import AccessState, FailureRecord, ImageRecord
 from auditor.sandbox.access import Basic
 from auditor.sandbox.fault_actions import Answer
 from auditor.sandbox.tokens import ANONYMOUS, Account

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from auditor.records import FailureRecord
+from auditor.model import FailureRecord
 from auditor.registry.pacing.breaker import DEAD_S, FAILURES_IN_A_ROW, PATIENCE_S
 from auditor.registry.pacing.unanswered import PATIENCE_S as MUTE_S
 from auditor.sandbox.fault_actions import Action, Answer, Close, Hold

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from auditor.errors import FailureKind, Stage
-from auditor.records import FailureRecord
+from auditor.model import FailureRecord
 from auditor.reports.summary.words import summary_lines
 from auditor.sandbox.fault_actions import Hold
 from auditor.sandbox.registry import Behaviour

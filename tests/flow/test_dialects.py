@@ -15,7 +15,7 @@ from aiohttp.typedefs import Middleware
 
 from auditor.config import AttachmentMode, ListerName
 from auditor.errors import FailureKind
-from auditor.records import AccessState, ImageRecord
+from auditor.model import AccessState, ImageRecord
 from auditor.reports.listings import ListState
 from auditor.sandbox import dialects
 from auditor.sandbox.access import Basic, Bearer

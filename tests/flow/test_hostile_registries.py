@@ -6,10 +6,10 @@ import orjson
 import pytest
 
 from auditor.config import ImageConfigMode, Order, Shape
+from auditor.model import Record
 from auditor.pipeline.run import Run
 from auditor.pipeline.token_check import TokenCheck, check_token
 from auditor.protocol.media_types import OCI_CONFIG, OCI_MANIFEST
-from auditor.records import Record
 from auditor.registry.open import open_registries
 from auditor.reports.shapes import encoder
 from auditor.sandbox.fault_actions import Answer, Gate, Hold

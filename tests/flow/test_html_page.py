@@ -13,7 +13,7 @@ import pytest
 
 from auditor.cli.main import run
 from auditor.errors import FailureKind
-from auditor.records import Record, Warn, WarningCode
+from auditor.model import Record, Warn, WarningCode
 from tests.documents import digest
 from tests.flow.browser import chromium, opened
 from tests.records import failure, image, layer, platform

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from auditor.cli.main import run
-from auditor.records import FailureRecord
+from auditor.model import FailureRecord
 from tests.records import failure, image
 
 POLICY = "[rules.all]\nrepositories = ['*']\nforbid_failures = true\n"

@@ -10,7 +10,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from auditor.config import AllowanceUse, RegistrySettings
-from auditor.records import FailureRecord
+from auditor.model import FailureRecord
 from auditor.reports.summary.words import summary_lines
 from auditor.sandbox.fault_actions import Answer
 from tests.flow.harness import MANIFESTS, Lab, Outcome, lab, service, simple

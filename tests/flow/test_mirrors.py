@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from auditor.config import AttachmentMode, RegistrySettings
-from auditor.records import ImageRecord, WarningCode
+from auditor.model import ImageRecord, WarningCode
 from auditor.sandbox.attached import notation_signature
 from auditor.sandbox.content import Content
 from auditor.sandbox.fault_actions import Answer

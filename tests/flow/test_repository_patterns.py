@@ -7,8 +7,8 @@ import json
 import pytest
 
 from auditor.errors import Stage
+from auditor.model import FailureRecord
 from auditor.pipeline.expansion.look_ahead import LOOKAHEAD
-from auditor.records import FailureRecord
 from auditor.reports.listings import ListKind, ListState
 from auditor.sandbox.content import Content
 from auditor.sandbox.fault_actions import Answer, Gate, Hold

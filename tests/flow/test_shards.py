@@ -7,8 +7,8 @@ from itertools import chain
 import pytest
 
 from auditor.errors import FailureKind
+from auditor.model import FailureRecord
 from auditor.protocol.shard import Shard
-from auditor.records import FailureRecord
 from auditor.reports.listings import ListState
 from auditor.sandbox.fault_actions import Answer, Pass
 from tests.flow.harness import Lab, lab, simple

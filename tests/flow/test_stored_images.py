@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from auditor.config import AttachmentMode, ImageConfigMode
-from auditor.records import WarningCode
+from auditor.model import WarningCode
 from auditor.sandbox.content import Content
 from auditor.sandbox.fault_actions import Edit
 from auditor.sandbox.images import image, index

@@ -15,9 +15,9 @@ import orjson
 import pytest
 
 from auditor.config import AttachmentMode, ImageConfigMode
+from auditor.model import LayerTrait, WarningCode
 from auditor.pipeline.imaging.facts import Facts
 from auditor.pipeline.imaging.stored_facts import RULES, encode
-from auditor.records import LayerTrait, WarningCode
 from auditor.sandbox.artifacts import artifact
 from auditor.sandbox.attached import SIMPLE_SIGNING, SLSA, SPDX
 from auditor.sandbox.built import (

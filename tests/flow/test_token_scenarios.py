@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from auditor.errors import Stage
-from auditor.records import FailureRecord
+from auditor.model import FailureRecord
 from auditor.sandbox.access import Basic
 from auditor.sandbox.fault_actions import Action, Answer, Close, Edit, Flood, Truncate
 from auditor.sandbox.tokens import ANONYMOUS, Account, TokenService

@@ -5,14 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from auditor.errors import FailureKind, Stage
-from auditor.records import (
-    BaseImage,
-    FailureRecord,
-    ImageRecord,
-    Layer,
-    Platform,
-    Record,
-)
+from auditor.model import BaseImage, FailureRecord, ImageRecord, Layer, Platform, Record
 from tests.documents import digest
 from tests.records import failure, image, platform
 

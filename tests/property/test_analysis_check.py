@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.analysis.check.values import PATTERNS
-from auditor.records import ImageRecord
+from auditor.model import ImageRecord
 from tests.policies import findings_of
 from tests.records import image
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from auditor.analysis.change import Change, Difference, Facet, Growth, Totals
 from auditor.analysis.diff import compare
-from auditor.records import FailureRecord, ImageRecord, Record
+from auditor.model import FailureRecord, ImageRecord, Record
 from tests.property.report_records import REGISTRIES, last_lines, reports
 from tests.reports import write_report
 

@@ -20,7 +20,7 @@ from auditor.analysis.layers import (
     open_inventory,
 )
 from auditor.analysis.layers_sql import Group
-from auditor.records import ImageRecord, Platform, Record
+from auditor.model import ImageRecord, Platform, Record
 from tests import records
 from tests.documents import digest
 from tests.property.report_records import failures_of, images_of, reports

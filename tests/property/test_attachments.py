@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auditor.model import Attachment, AttachmentKind
 from auditor.pipeline.imaging.answers import answers_of
 from auditor.protocol.attachments import Claim, claims_of, is_vague, of_descriptor
 from auditor.protocol.descriptor import Descriptor
-from auditor.records import Attachment, AttachmentKind
 from tests.documents import digest
 
 _TYPES = (

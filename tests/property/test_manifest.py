@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.errors import FailureKind, ProtocolError
+from auditor.model import Platform
 from auditor.pipeline.imaging.facts import (
     attachment_of,
     image_platform,
@@ -23,7 +24,6 @@ from auditor.protocol.manifest import ImageManifest, Index
 from auditor.protocol.platform import PlatformSpec
 from auditor.protocol.reference import is_digest
 from auditor.protocol.schema1 import Schema1
-from auditor.records import Platform
 from tests import documents, jose
 from tests.property.documents import OBJECTS, TYPES, VALUES, damaged, outcome
 

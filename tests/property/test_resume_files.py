@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from auditor.config import Order, Settings, Shape
 from auditor.errors import FailureKind
-from auditor.records import FailureRecord, Record
+from auditor.model import FailureRecord, Record
 from auditor.reports.report import Report, open_report
 from auditor.reports.shapes import encoder
 from auditor.reports.spans import spans

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from auditor.config import ImageConfigMode
-from auditor.records import Record
+from auditor.model import Record
 from auditor.sandbox.content import Content
 from auditor.sandbox.fault_mix import HOSTILE, TRANSIENT, Mix
 from auditor.sandbox.faults import Faults

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.errors import FailureKind, ProtocolError
+from auditor.model import AccessState
 from auditor.protocol.tokens.token import (
     MAX_LIFETIME_S,
     MIN_LIFETIME_S,
@@ -14,7 +15,6 @@ from auditor.protocol.tokens.token import (
     parse_token_answer,
     read_claims,
 )
-from auditor.records import AccessState
 from tests import jose
 
 JSON = st.recursive(

@@ -14,8 +14,8 @@ from typing import Any
 import orjson
 
 from auditor.config import ImageConfigMode, RegistrySettings, Settings
+from auditor.model import Record
 from auditor.pipeline.run import Run
-from auditor.records import Record
 from auditor.registry.clock import SystemClock
 from auditor.registry.open import open_registries
 from auditor.reports.summary.summary import Summary

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from auditor.config import AttachmentMode
-from auditor.records import Layer
+from auditor.model import Layer
 from auditor.sandbox.attached import (
     SLSA,
     SPDX,

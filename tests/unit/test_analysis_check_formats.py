@@ -12,7 +12,7 @@ import pytest
 
 from auditor.analysis.check.formats import formats
 from auditor.cli.check_command import FORMATS
-from auditor.records import Record
+from auditor.model import Record
 from tests.documents import digest
 from tests.junit_grammar import check_junit
 from tests.policies import findings_of

@@ -10,7 +10,7 @@ import pytest
 
 from auditor.analysis.check.checks import CHECKS
 from auditor.errors import FailureKind
-from auditor.records import (
+from auditor.model import (
     Access,
     AccessState,
     Attachment,

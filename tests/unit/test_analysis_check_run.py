@@ -9,7 +9,7 @@ import pytest
 from auditor.analysis.check.policy_file import load_policy
 from auditor.analysis.check.run import checked
 from auditor.errors import UsageError
-from auditor.records import ImageRecord, Record
+from auditor.model import ImageRecord, Record
 from tests.documents import digest
 from tests.policies import TODAY, findings_of, violations_of
 from tests.records import failure, image, layer, platform

@@ -11,7 +11,7 @@ import pytest
 from auditor.analysis.history.dataset import add
 from auditor.analysis.history.questions import show
 from auditor.errors import FailureKind, OutputError, UsageError
-from auditor.records import FailureRecord, ImageRecord, Record
+from auditor.model import FailureRecord, ImageRecord, Record
 from tests.documents import digest
 from tests.records import REFUSED, failure, image, layer, platform
 from tests.reports import write_report

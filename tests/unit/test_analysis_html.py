@@ -27,7 +27,7 @@ from auditor.analysis.html.template import csp_hash, find_link
 from auditor.analysis.html.trust import read_trust
 from auditor.cli.main import run
 from auditor.errors import OutputError
-from auditor.records import BaseImage, ConfigFacts, ImageRecord, Layer
+from auditor.model import BaseImage, ConfigFacts, ImageRecord, Layer
 from tests.documents import digest
 from tests.records import EVERYTHING, RECORDS, failure, image, layer, platform
 from tests.reports import write_report

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from auditor.model import Attachment, AttachmentKind
 from auditor.protocol.attachments import (
     Claim,
     claims_of,
@@ -16,7 +17,6 @@ from auditor.protocol.attachments import (
 from auditor.protocol.descriptor import Descriptor
 from auditor.protocol.manifest import Index, parse_manifest
 from auditor.protocol.platform import PlatformSpec
-from auditor.records import Attachment, AttachmentKind
 from auditor.sandbox.artifacts import artifact, helm_chart
 from auditor.sandbox.attached import (
     SLSA,

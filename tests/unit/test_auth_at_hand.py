@@ -6,9 +6,9 @@ import asyncio
 from typing import Any, cast
 
 from auditor.config import RegistrySettings
+from auditor.model import Access, AccessState
 from auditor.protocol.challenge import Challenge
 from auditor.protocol.scope import pull_scope
-from auditor.records import Access, AccessState
 from auditor.registry.access.auth import HostAuth
 from auditor.registry.access.authorization import Authorization
 from auditor.registry.access.tokens import RENEW_AFTER, HeldToken, TokenKey

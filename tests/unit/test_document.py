@@ -7,9 +7,9 @@ import hashlib
 import pytest
 
 from auditor.errors import FailureKind, ProtocolError
+from auditor.model import WarningCode
 from auditor.protocol.document import Document, read_document
 from auditor.protocol.schema1 import Schema1
-from auditor.records import WarningCode
 from tests import jose
 from tests.documents import (
     DOCKER_MANIFEST,

@@ -10,9 +10,9 @@ import anyio
 import pytest
 
 from auditor.errors import Failure, FailureKind
+from auditor.model import Access, AccessState
 from auditor.protocol.answer import Answer
 from auditor.protocol.challenge import Challenge
-from auditor.records import Access, AccessState
 from auditor.registry.access.authorization import ANONYMOUS, Authorization
 from auditor.registry.access.tokens import HeldToken
 from auditor.registry.exchange import Exchange, RequestCounts, RequestKind

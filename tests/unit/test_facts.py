@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from auditor.model import AttachmentKind, ConfigFacts, Layer, Platform, WarningCode
 from auditor.pipeline.imaging.facts import (
     Facts,
     attachment_of,
@@ -23,7 +24,6 @@ from auditor.protocol.image_config import parse_image_config
 from auditor.protocol.manifest import ImageManifest, Index
 from auditor.protocol.platform import PlatformSpec
 from auditor.protocol.schema1 import Schema1
-from auditor.records import AttachmentKind, ConfigFacts, Layer, Platform, WarningCode
 from tests import documents, records
 from tests.documents import OCI_LAYER, OCI_MANIFEST, digest, raw
 from tests.records import layer, platform

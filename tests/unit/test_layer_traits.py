@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auditor.model import LayerTrait
 from auditor.protocol.layer_traits import layer_traits
-from auditor.records import LayerTrait
 
 OCI = "application/vnd.oci.image.layer"
 DOCKER = "application/vnd.docker.image.rootfs"

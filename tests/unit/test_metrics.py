@@ -10,8 +10,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from auditor.errors import FailureKind, OutputError
+from auditor.model import Record, WarningCode
 from auditor.protocol.allowance import Allowance
-from auditor.records import Record, WarningCode
 from auditor.reports.listings import Listing, Listings
 from auditor.reports.metrics import (
     MAX_LABEL_VALUES,

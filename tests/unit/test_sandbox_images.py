@@ -10,7 +10,7 @@ from typing import Any
 import jwt
 import pytest
 
-from auditor.records import AttachmentKind
+from auditor.model import AttachmentKind
 from auditor.sandbox.artifacts import HELM_CONFIG, SPDX, artifact, helm_chart
 from auditor.sandbox.built import BuiltImage, Family
 from auditor.sandbox.images import image, index, layer

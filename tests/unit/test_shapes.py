@@ -7,7 +7,7 @@ import json
 import pytest
 
 from auditor.config import Shape
-from auditor.records import Record
+from auditor.model import Record
 from auditor.reports.shapes import encoder
 from tests.documents import digest
 from tests.records import EVERYTHING, RECORDS, REFUSED, failure, image, platform

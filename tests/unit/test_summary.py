@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from auditor.errors import FailureKind
+from auditor.model import FailureRecord, Record, Warn, WarningCode
 from auditor.protocol.allowance import Allowance
-from auditor.records import FailureRecord, Record, Warn, WarningCode
 from auditor.reports.listings import Listing, Listings, ListKind
 from auditor.reports.summary.combined import combined
 from auditor.reports.summary.summary import FIELDS, Resumed, Summary

@@ -7,7 +7,7 @@ import json
 from jsonschema import Draft202012Validator
 
 from auditor.config import Shape
-from auditor.records import FailureRecord, ImageRecord
+from auditor.model import FailureRecord, ImageRecord
 from auditor.reports.schema import report_schema
 from auditor.reports.shapes import encoder
 from bench.synthetic_report import TAGS, records

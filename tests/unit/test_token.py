@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from auditor.errors import FailureKind, ProtocolError
+from auditor.model import Access, AccessState
 from auditor.protocol.tokens.token import (
     Grant,
     access_of,
@@ -16,7 +17,6 @@ from auditor.protocol.tokens.token import (
     parse_token_answer,
     read_claims,
 )
-from auditor.records import Access, AccessState
 from tests import jose
 
 

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from auditor.errors import Failure, FailureKind
-from auditor.records import Access, AccessState
+from auditor.model import Access, AccessState
 from auditor.registry.access import tokens
 from auditor.registry.access.tokens import (
     REFUSAL_HOLD_S,

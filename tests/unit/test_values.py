@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
-from auditor.values import dataclass
+from auditor.fast_dataclass import dataclass
 
 
 def _pair(decorate: Any, **options: Any) -> tuple[type[Any], type[Any], type[Any]]:

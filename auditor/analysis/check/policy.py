@@ -6,7 +6,7 @@ from datetime import date
 from enum import StrEnum
 
 from auditor.analysis.check.check import Check, Subject
-from auditor.values import dataclass
+from auditor.fast_dataclass import dataclass
 
 
 class Severity(StrEnum):

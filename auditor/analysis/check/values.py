@@ -11,8 +11,8 @@ from typing import Any
 from auditor.analysis.check.policy import Severity, Unknown
 from auditor.config.values.value import Value, choice
 from auditor.errors import FailureKind
+from auditor.model import WarningCode
 from auditor.protocol.media_types import SCHEMA1, SIGNED_SCHEMA1
-from auditor.records import WarningCode
 
 # SI prefixes are powers of 1000, IEC prefixes (IEC 80000-13) of 1024.
 _BYTES = {

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import duckdb
 
 from auditor.analysis.formula import neutral_sql
-from auditor.values import dataclass
+from auditor.fast_dataclass import dataclass
 
 SELECTS = {
     "images": "SELECT * EXCLUDE (platforms) FROM images",

@@ -22,7 +22,7 @@ from auditor.analysis.export.destination import whole_files
 from auditor.analysis.export.writers import copy_parquet
 from auditor.analysis.report_files import open_reports
 from auditor.errors import UsageError
-from auditor.values import dataclass
+from auditor.fast_dataclass import dataclass
 
 # Of a reference that is there twice, the latest record counts. In the order of the
 # references, `show` reads a few row groups of each file.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from auditor.analysis.html.lines import Lines
-from auditor.values import dataclass
+from auditor.fast_dataclass import dataclass
 
 # Upper ends in days; the last bucket before "no real date" has none.
 _BUCKETS: tuple[tuple[str, int], ...] = (

@@ -15,7 +15,7 @@ from auditor.analysis.expressions import keep_last_lines
 from auditor.analysis.html.rows import Rows
 from auditor.analysis.report_files import open_reports
 from auditor.errors import Blame, FailureKind
-from auditor.values import dataclass
+from auditor.fast_dataclass import dataclass
 
 if TYPE_CHECKING:
     import duckdb

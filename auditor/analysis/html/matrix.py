@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from auditor.analysis.html.lines import Lines
 from auditor.analysis.html.rows import Rows
-from auditor.values import dataclass
+from auditor.fast_dataclass import dataclass
 
 # 300 rows are some screens of a table that can be searched; with 20 columns they make
 # a few hundred kilobytes. The official images have 144 repositories, 17 platforms.

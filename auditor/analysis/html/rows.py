@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Self, TypeVar
 
-from auditor.values import dataclass
+from auditor.fast_dataclass import dataclass
 
 Row = TypeVar("Row")
 

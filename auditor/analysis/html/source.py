@@ -8,7 +8,7 @@ from pathlib import Path
 
 from auditor.analysis.report_files import report_paths
 from auditor.errors import UsageError
-from auditor.values import dataclass
+from auditor.fast_dataclass import dataclass
 
 # More files than a person compares by eye; the digest over all of them says the rest.
 MAX_FILES_NAMED = 50

@@ -21,8 +21,8 @@ from auditor.analysis.layers import (
     open_inventory,
 )
 from auditor.analysis.layers_sql import Group
+from auditor.fast_dataclass import dataclass
 from auditor.safe_text import safe_text
-from auditor.values import dataclass
 
 MAX_REPOSITORIES = 300
 MAX_LAYERS = 50

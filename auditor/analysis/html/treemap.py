@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from auditor.values import dataclass
+from auditor.fast_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from auditor.analysis.html.lines import Lines
 from auditor.analysis.html.matrix import Cell, cell
 from auditor.analysis.html.rows import Rows
-from auditor.values import dataclass
+from auditor.fast_dataclass import dataclass
 
 MAX_REPOSITORIES = 300
 MAX_LABELS = 50

@@ -10,7 +10,7 @@ from auditor.analysis.check.policy import Severity
 from auditor.analysis.check.policy_file import load_policy
 from auditor.analysis.check.run import checked
 from auditor.analysis.html.rows import Rows
-from auditor.values import dataclass
+from auditor.fast_dataclass import dataclass
 
 # What a person works through in a day; the rules are counted over all.
 MAX_VIOLATIONS = 1000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import StrEnum
 
-from auditor.values import dataclass
+from auditor.fast_dataclass import dataclass
 
 _SWITCH = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),

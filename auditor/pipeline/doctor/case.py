@@ -8,12 +8,12 @@ from email.utils import parsedate_to_datetime
 
 from auditor.config import Settings
 from auditor.errors import Failure
+from auditor.fast_dataclass import dataclass
 from auditor.protocol.answer import Answer
 from auditor.protocol.reference import Reference
 from auditor.registry.client import Registry
 from auditor.registry.clock import Clock
 from auditor.registry.exchange import RequestKind
-from auditor.values import dataclass
 
 
 class Heard:

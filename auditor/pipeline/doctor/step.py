@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import field
 from enum import StrEnum
 
+from auditor.fast_dataclass import dataclass
 from auditor.safe_text import safe_text
-from auditor.values import dataclass
 
 
 class StepName(StrEnum):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from auditor.errors import Failure, FailureKind
+from auditor.model import Access, AccessState
 from auditor.pipeline.doctor import advice
 from auditor.pipeline.doctor.case import Case
 from auditor.pipeline.doctor.step import (
@@ -19,7 +20,6 @@ from auditor.protocol.duration import duration_words
 from auditor.protocol.scope import CATALOG_SCOPE, Scope, beyond_pull, pull_scope
 from auditor.protocol.tokens.token import read_claims
 from auditor.protocol.url import origin_of
-from auditor.records import Access, AccessState
 from auditor.registry.access.accounts import Account
 from auditor.registry.access.tokens import HeldToken, TokenKey
 from auditor.registry.exchange import RequestKind

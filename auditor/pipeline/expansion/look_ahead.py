@@ -15,6 +15,7 @@ from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectSendStream
 
 from auditor.errors import Failure, FailureKind, Stage
+from auditor.fast_dataclass import dataclass
 from auditor.pipeline.deadline import Deadline, not_listed
 from auditor.pipeline.expansion.catalog import Catalog
 from auditor.pipeline.expansion.entries import Refused
@@ -36,7 +37,6 @@ from auditor.registry.lists.lister import Entry, ListedTag, Page
 from auditor.registry.registries import Registries
 from auditor.reports.listings import Listing
 from auditor.sources.lists import Item, Listed
-from auditor.values import dataclass
 
 # Selectors looked at ahead of the workers; as many listings run at once, which is
 # what one registry is sent at once by default.

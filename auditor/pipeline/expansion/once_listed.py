@@ -14,8 +14,8 @@ from typing import Generic, TypeVar
 import anyio
 
 from auditor.errors import Failure
+from auditor.fast_dataclass import dataclass
 from auditor.registry.lists.lister import Page
-from auditor.values import dataclass
 
 Entry = TypeVar("Entry")
 Pages = AsyncIterator[Page[Entry] | Failure]

@@ -6,11 +6,11 @@ from dataclasses import field
 from datetime import datetime
 
 from auditor.config import Settings
+from auditor.fast_dataclass import dataclass
+from auditor.model import ImageRecord
 from auditor.protocol.tags.filter import Newest, TagFilter
 from auditor.protocol.tags.since import is_too_old, parse_since, read_time
-from auditor.records import ImageRecord
 from auditor.registry.lists.lister import ListedTag
-from auditor.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

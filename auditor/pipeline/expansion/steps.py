@@ -5,13 +5,13 @@ from __future__ import annotations
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from auditor.errors import Failure
+from auditor.fast_dataclass import dataclass
 from auditor.pipeline.expansion.entries import Refused
 from auditor.protocol.reference import TagPattern
 from auditor.protocol.repository_pattern import RepositoryPattern
 from auditor.registry.lists.lister import ListedTag, Page
 from auditor.reports.listings import Listing
 from auditor.sources.lists import Item
-from auditor.values import dataclass
 
 TagPage = Page[ListedTag] | Failure
 

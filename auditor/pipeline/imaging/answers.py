@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from auditor.fast_dataclass import dataclass
+from auditor.model import Attachment
 from auditor.protocol.attachments import Claim, claims_of
-from auditor.records import Attachment
-from auditor.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

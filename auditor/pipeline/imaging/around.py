@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from auditor.config import AttachmentMode
+from auditor.fast_dataclass import dataclass
+from auditor.model import Attachment, Warn
 from auditor.pipeline.imaging.answers import UNKNOWN, Answers
 from auditor.pipeline.imaging.attached import Attached
 from auditor.pipeline.imaging.blob_check import BlobCheck
@@ -10,9 +12,7 @@ from auditor.pipeline.imaging.facts import Facts
 from auditor.pipeline.imaging.lookup import Lookup
 from auditor.pipeline.imaging.shared import SharedContent
 from auditor.pipeline.imaging.wanted import Wanted
-from auditor.records import Attachment, Warn
 from auditor.registry.client import Registry
-from auditor.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

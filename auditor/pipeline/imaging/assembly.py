@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 
 from auditor.config import AttachmentMode, ImageConfigMode
 from auditor.errors import Failure, FailureKind
+from auditor.model import Attachment, Platform, Warn, WarningCode
 from auditor.pipeline.concurrently import concurrently
 from auditor.pipeline.imaging.answers import answers_of
 from auditor.pipeline.imaging.facts import (
@@ -30,12 +31,6 @@ from auditor.protocol.image_config import ImageConfig
 from auditor.protocol.manifest import ImageManifest, Index
 from auditor.protocol.platform import PlatformSpec
 from auditor.protocol.schema1 import Schema1
-from auditor.records import (
-    Attachment,
-    Platform,
-    Warn,
-    WarningCode,
-)
 from auditor.registry.client import Registry
 
 # An index of indexes is rare, and nothing in use nests deeper than two.

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from auditor.errors import Failure, FailureKind
+from auditor.fast_dataclass import dataclass
+from auditor.model import Attachment, AttachmentKind, Warn, WarningCode
 from auditor.pipeline.concurrently import concurrently
 from auditor.pipeline.imaging.answers import Answers, answers_of
 from auditor.pipeline.imaging.facts import Facts, present
@@ -18,10 +20,8 @@ from auditor.protocol.listed import SUSPICIOUS_COUNTS
 from auditor.protocol.manifest import Index
 from auditor.protocol.reference import Reference
 from auditor.protocol.tags.digest_tag import is_digest_tag
-from auditor.records import Attachment, AttachmentKind, Warn, WarningCode
 from auditor.registry.client import Registry
 from auditor.registry.single_flight import SingleFlight
-from auditor.values import dataclass
 
 # Subjects of one image that are asked about at once; the host's slots are the limit.
 AT_ONCE = 16

@@ -7,10 +7,10 @@ from collections.abc import Collection
 
 from auditor.counted import counted
 from auditor.errors import Failure, FailureKind
+from auditor.model import Warn, WarningCode
 from auditor.pipeline.concurrently import concurrently
 from auditor.pipeline.imaging.facts import NamedBlob
 from auditor.pipeline.imaging.lru import Lru
-from auditor.records import Warn, WarningCode
 from auditor.registry.blobs import BlobThere
 from auditor.registry.client import Registry
 from auditor.registry.single_flight import SingleFlight

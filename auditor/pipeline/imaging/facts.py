@@ -6,16 +6,8 @@ import functools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
 
-from auditor.pipeline.imaging.answers import UNKNOWN, Answers
-from auditor.protocol.attachments import of_descriptor
-from auditor.protocol.descriptor import MAX_SIZE, Descriptor
-from auditor.protocol.document import Document
-from auditor.protocol.image_config import ImageConfig
-from auditor.protocol.layer_traits import layer_traits
-from auditor.protocol.manifest import ImageManifest
-from auditor.protocol.platform import PlatformSpec
-from auditor.protocol.schema1 import Schema1
-from auditor.records import (
+from auditor.fast_dataclass import dataclass
+from auditor.model import (
     Attachment,
     BaseImage,
     ConfigFacts,
@@ -25,7 +17,15 @@ from auditor.records import (
     Warn,
     WarningCode,
 )
-from auditor.values import dataclass
+from auditor.pipeline.imaging.answers import UNKNOWN, Answers
+from auditor.protocol.attachments import of_descriptor
+from auditor.protocol.descriptor import MAX_SIZE, Descriptor
+from auditor.protocol.document import Document
+from auditor.protocol.image_config import ImageConfig
+from auditor.protocol.layer_traits import layer_traits
+from auditor.protocol.manifest import ImageManifest
+from auditor.protocol.platform import PlatformSpec
+from auditor.protocol.schema1 import Schema1
 
 _BASE_NAME = "org.opencontainers.image.base.name"
 _BASE = "org.opencontainers.image.base.digest"

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from auditor.errors import Failure, FailureKind, Stage
+from auditor.model import Access, FailureRecord, ImageRecord, Record, Warn, WarningCode
 from auditor.pipeline.imaging import answers
 from auditor.pipeline.imaging.around import Around, Surroundings
 from auditor.pipeline.imaging.assembly import Assembly, StoppedError
@@ -21,14 +22,6 @@ from auditor.pipeline.imaging.wanted import Wanted
 from auditor.protocol.document import Document
 from auditor.protocol.image_config import ImageConfig
 from auditor.protocol.reference import Reference, registry_alone
-from auditor.records import (
-    Access,
-    FailureRecord,
-    ImageRecord,
-    Record,
-    Warn,
-    WarningCode,
-)
 from auditor.registry.client import Registry
 from auditor.registry.clock import Clock, rfc3339
 from auditor.registry.registries import Registries

@@ -20,6 +20,7 @@ from functools import cache
 from typing import TypeVar
 
 from auditor.errors import Failure, FailureKind, ProtocolError
+from auditor.model import WarningCode
 from auditor.pipeline.imaging.facts import Facts
 from auditor.pipeline.imaging.lru import Lru
 from auditor.pipeline.imaging.shared import NO_HEAD, SharedContent
@@ -28,7 +29,6 @@ from auditor.protocol.document import Document, read_document
 from auditor.protocol.manifest import Manifest, parse_manifest
 from auditor.protocol.media_types import essence
 from auditor.protocol.reference import Reference, is_digest
-from auditor.records import WarningCode
 from auditor.registry.client import Registry
 from auditor.store.batch import SeenTag
 

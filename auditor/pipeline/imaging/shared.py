@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar, cast
 
 from auditor.errors import Failure, ProtocolError, Stage
+from auditor.fast_dataclass import dataclass
 from auditor.pipeline.imaging.lru import Lru
 from auditor.protocol.document import Document, read_document
 from auditor.protocol.image_config import ImageConfig, parse_image_config
@@ -23,7 +24,6 @@ from auditor.registry.clock import Clock
 from auditor.registry.single_flight import SingleFlight
 from auditor.store.batch import Held
 from auditor.store.digest_store import DigestStore
-from auditor.values import dataclass
 
 # Parsed documents and configs at hand, some 5 KB each with ten layers: 5 MB. What
 # falls out is read from the store again.

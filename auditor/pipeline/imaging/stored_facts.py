@@ -15,12 +15,7 @@ from typing import Any
 
 import orjson
 
-from auditor.pipeline.imaging.answers import Answers
-from auditor.pipeline.imaging.facts import Facts
-from auditor.pipeline.imaging.lru import Lru
-from auditor.pipeline.imaging.shared import SharedContent
-from auditor.pipeline.imaging.wanted import Wanted
-from auditor.records import (
+from auditor.model import (
     Attachment,
     AttachmentKind,
     BaseImage,
@@ -31,6 +26,11 @@ from auditor.records import (
     Warn,
     WarningCode,
 )
+from auditor.pipeline.imaging.answers import Answers
+from auditor.pipeline.imaging.facts import Facts
+from auditor.pipeline.imaging.lru import Lru
+from auditor.pipeline.imaging.shared import SharedContent
+from auditor.pipeline.imaging.wanted import Wanted
 from auditor.version import __version__
 
 # What is made of the same manifests may differ between programs with other rules: a

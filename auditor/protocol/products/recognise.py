@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
+from auditor.fast_dataclass import dataclass
 from auditor.protocol.answer import Headers
 from auditor.protocol.challenge import Challenge
 from auditor.protocol.products.dtr import Dtr
@@ -19,7 +20,6 @@ from auditor.protocol.products.harbor import Harbor
 from auditor.protocol.products.product import Product
 from auditor.protocol.reference import DOCKER_HUB
 from auditor.protocol.url import origin_of
-from auditor.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

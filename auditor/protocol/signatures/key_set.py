@@ -15,6 +15,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from auditor.errors import ProtocolError
+from auditor.fast_dataclass import dataclass
 from auditor.protocol.signatures import certificates, jws
 from auditor.protocol.signatures.jws import (
     JwsError,
@@ -22,7 +23,6 @@ from auditor.protocol.signatures.jws import (
     libtrust_key_id,
     rfc7638_thumbprint,
 )
-from auditor.values import dataclass
 
 # RFC 7468: text between blocks is allowed and says nothing.
 _PEM_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----[^-]*-----END \1-----", re.ASCII)

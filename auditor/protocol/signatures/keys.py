@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from auditor.fast_dataclass import dataclass
 from auditor.protocol import base64url
 from auditor.protocol.signatures import certificates, jws
 from auditor.protocol.signatures.jws import (
@@ -21,7 +22,6 @@ from auditor.protocol.signatures.jws import (
 )
 from auditor.protocol.signatures.key_set import KeySet
 from auditor.protocol.tokens.token import Claims, read_claims
-from auditor.values import dataclass
 
 __all__ = [
     "KeySet",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from auditor.values import dataclass
+from auditor.fast_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,10 +13,10 @@ from dataclasses import field
 from fnmatch import translate
 from typing import Generic, Protocol, TypeVar
 
+from auditor.fast_dataclass import dataclass
 from auditor.protocol.repository_pattern import path_matches
 from auditor.protocol.tags.digest_tag import is_digest_tag
 from auditor.protocol.tags.version import TagOrder, tag_order
-from auditor.values import dataclass
 
 
 class Named(Protocol):

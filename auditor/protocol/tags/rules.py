@@ -6,10 +6,10 @@ from dataclasses import field
 from typing import Any
 
 from auditor.errors import FailureKind, ProtocolError
+from auditor.fast_dataclass import dataclass
 from auditor.protocol.reference import TagPattern
 from auditor.protocol.tags.semver import Constraint, parse_constraint, parse_version
 from auditor.safe_text import safe_text
-from auditor.values import dataclass
 
 # re2's own default is 8 MiB; no tag is longer than 128 characters.
 _REGEX_MEMORY_BYTES = 1024 * 1024

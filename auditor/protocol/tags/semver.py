@@ -17,9 +17,9 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from auditor.errors import FailureKind, ProtocolError
+from auditor.fast_dataclass import dataclass
 from auditor.pattern import Pattern
 from auditor.safe_text import safe_text
-from auditor.values import dataclass
 
 _PRE = r"(?:-(?P<pre>[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?"
 _META = r"(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from auditor.values import dataclass
+from auditor.fast_dataclass import dataclass
 
 _BLANKS = " \t\r\n"
 # What fits into 64 bits; Python refuses to convert integers of 4300 digits and more.

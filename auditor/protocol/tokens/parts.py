@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
+from auditor.fast_dataclass import dataclass
 from auditor.protocol.signatures.keys import Verification
 from auditor.protocol.tokens.token import Claims
-from auditor.values import dataclass
 
 
 class Form(StrEnum):

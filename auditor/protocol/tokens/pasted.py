@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from auditor.fast_dataclass import dataclass
 from auditor.pattern import Pattern
-from auditor.values import dataclass
 
 # What stands before a token in curl commands, shell lines and configuration files.
 _BEFORE = Pattern(

@@ -17,10 +17,10 @@ from urllib.parse import urlencode
 import orjson
 
 from auditor.errors import FailureKind, ProtocolError
+from auditor.fast_dataclass import dataclass
+from auditor.model import Access, AccessState, CredentialSource
 from auditor.protocol import base64url
-from auditor.records import Access, AccessState, CredentialSource
 from auditor.secret import Secret
-from auditor.values import dataclass
 
 # The specification's default, and the least that a server should ever give.
 MIN_LIFETIME_S = 60.0

@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Callable
 import orjson
 
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
+from auditor.model import AccessState
 from auditor.protocol.challenge import Challenge
 from auditor.protocol.credential import Credential
 from auditor.protocol.credential import Login as Kept
 from auditor.protocol.products import Login
-from auditor.records import AccessState
 from auditor.registry.access.authorization import (
     ANONYMOUS,
     Authorization,

@@ -6,11 +6,11 @@ import functools
 from collections.abc import Callable
 
 from auditor.errors import Failure, FailureKind, Stage
+from auditor.model import AccessState
 from auditor.protocol.challenge import Challenge
 from auditor.protocol.credential import Credential, IdentityToken, RegistryToken
 from auditor.protocol.scope import Scope, wider
 from auditor.protocol.tokens.token import access_of
-from auditor.records import AccessState
 from auditor.registry.access.accounts import Account, Accounts
 from auditor.registry.access.authorization import (
     ANONYMOUS,

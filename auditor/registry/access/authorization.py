@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Protocol
 
 from auditor.errors import Failure
+from auditor.fast_dataclass import dataclass
+from auditor.model import Access, AccessState, CredentialSource
 from auditor.protocol.challenge import Challenge
 from auditor.protocol.scope import Scope
-from auditor.records import Access, AccessState, CredentialSource
 from auditor.registry.access.login_trial import LoginTrial
 from auditor.registry.access.tokens import HeldToken, TokenKey
-from auditor.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,8 @@ from typing import Self, assert_never
 
 from auditor.config import RegistrySettings, Settings
 from auditor.errors import Failure, FailureKind, Stage
+from auditor.fast_dataclass import dataclass
+from auditor.model import CredentialSource
 from auditor.protocol.credential import Credential, Login
 from auditor.protocol.docker_config import (
     DockerConfig,
@@ -21,10 +23,8 @@ from auditor.protocol.docker_config import (
     Unusable,
     names_of,
 )
-from auditor.records import CredentialSource
 from auditor.registry.access.auth_files import read_auth_files
 from auditor.registry.access.credential_helper import HelperRunner
-from auditor.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

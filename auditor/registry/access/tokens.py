@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from auditor.errors import Failure
-from auditor.records import Access
+from auditor.fast_dataclass import dataclass
+from auditor.model import Access
 from auditor.registry.clock import Clock
 from auditor.registry.single_flight import SingleFlight
-from auditor.values import dataclass
 
 # The share of its life after which a token is renewed while it is still good.
 RENEW_AFTER = 0.85

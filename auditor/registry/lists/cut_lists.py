@@ -14,9 +14,9 @@ from itertools import pairwise
 from typing import Generic
 
 from auditor.errors import Failure, ProtocolError
+from auditor.fast_dataclass import dataclass
 from auditor.protocol.answer import Answer
 from auditor.protocol.listed import SUSPICIOUS_COUNTS, Entry, Reading
-from auditor.values import dataclass
 
 # Gives the answer that lists what comes after an entry.
 After = Callable[[str], Awaitable[Answer | Failure]]

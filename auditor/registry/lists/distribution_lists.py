@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from auditor.errors import Failure, FailureKind, ProtocolError
+from auditor.fast_dataclass import dataclass
 from auditor.protocol.answer import Answer
 from auditor.protocol.listed import SUSPICIOUS_COUNTS, ListedTag, NamedTags, Reading
 from auditor.protocol.products import fields
@@ -15,7 +16,6 @@ from auditor.registry.access.authorization import Authorizer
 from auditor.registry.exchange import Exchange, RequestKind
 from auditor.registry.lists.lister import Page
 from auditor.registry.lists.paging import pages
-from auditor.values import dataclass
 
 # A page of 1,000 tags of at most 128 characters is 132 KB. Some registries ignore
 # `n` and send a whole list: a million tags fit in this.

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from typing import Generic, Protocol
 
 from auditor.errors import Failure
+from auditor.fast_dataclass import dataclass
 from auditor.protocol.listed import Entry, ListedTag
-from auditor.values import dataclass
 
 __all__ = ["Entry", "ListedTag", "Lister", "Page"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import ip_address
 
+from auditor.fast_dataclass import dataclass
 from auditor.protocol.realm import address_refusal
-from auditor.values import dataclass
 
 
 class RefusedAddressError(OSError):

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from auditor.config import RegistrySettings
 from auditor.errors import UsageError
-from auditor.values import dataclass
+from auditor.fast_dataclass import dataclass
 
 log = logging.getLogger("auditor.registry")
 

@@ -14,9 +14,9 @@ import logging
 from dataclasses import field
 
 from auditor.errors import Failure, FailureKind
+from auditor.fast_dataclass import dataclass
 from auditor.registry.clock import Clock
 from auditor.registry.pacing.breaker import DEAD_S
-from auditor.values import dataclass
 
 log = logging.getLogger("auditor.registry")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from auditor.records import FailureRecord
+from auditor.model import FailureRecord
 from auditor.reports.summary import shares
 from auditor.reports.summary.summary import FIELDS, failure_json
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 
 from auditor.errors import FailureKind, Stage
-from auditor.records import FailureRecord
+from auditor.model import FailureRecord
 from auditor.reports.summary.tally import Tally
 
 

@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, field
 from typing import Any
 
+from auditor.fast_dataclass import dataclass
+from auditor.model import SCHEMA, FailureRecord
 from auditor.protocol.allowance import Allowance
-from auditor.records import SCHEMA, FailureRecord
 from auditor.reports.listings import Listings
 from auditor.reports.summary import shares
 from auditor.reports.summary.tally import Tally
-from auditor.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

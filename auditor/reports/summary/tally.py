@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import field
 
 from auditor.errors import FailureKind
-from auditor.records import FailureRecord, Record
-from auditor.values import dataclass
+from auditor.fast_dataclass import dataclass
+from auditor.model import FailureRecord, Record
 
 # Go knows some fifty platforms. A registry may name what it likes, a new one in each
 # image, and memory must not grow with images.

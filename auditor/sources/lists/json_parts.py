@@ -13,9 +13,9 @@ from typing import Any
 import orjson
 
 from auditor.errors import UsageError
+from auditor.fast_dataclass import dataclass
 from auditor.sources.lists.kubernetes import is_kubernetes
 from auditor.sources.lists.whole_text import WholeText
-from auditor.values import dataclass
 
 _ITEMS = '"items": ['
 _ENDS = " \t\r"

@@ -9,7 +9,7 @@ import orjson
 
 from auditor.analysis.check.findings import Findings, Violation
 from auditor.analysis.check.policy import Severity, Waiver
-from auditor.records import SCHEMA
+from auditor.model import SCHEMA
 
 
 def pieces(findings: Findings) -> Iterator[str]:

@@ -15,6 +15,7 @@ import aiohttp
 import yarl
 
 from auditor.errors import Failure, FailureKind
+from auditor.fast_dataclass import dataclass
 from auditor.protocol.answer import Answer
 from auditor.protocol.proxy import BrokenProxy, Choice, Proxies, Proxy
 from auditor.protocol.realm import Origin, origin_of
@@ -30,7 +31,6 @@ from auditor.registry.network.transport_failures import (
     too_large,
 )
 from auditor.safe_text import safe_url
-from auditor.values import dataclass
 
 log = logging.getLogger("auditor.http")
 

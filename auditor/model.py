@@ -12,7 +12,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from auditor.errors import FailureKind, Stage
-from auditor.values import dataclass
+from auditor.fast_dataclass import dataclass
 
 SCHEMA = 1
 
