@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from auditor.config import RegistrySettings, Settings
     from auditor.errors import AuditorError, FailureKind
     from auditor.model import FailureRecord, ImageRecord, Record
-    from auditor.secret import Secret
+    from auditor.util.secret import Secret
 
 __all__ = [
     "AuditorError",
@@ -46,7 +46,7 @@ _HOMES = {
     "ImageRecord": "auditor.model",
     "Record": "auditor.model",
     "RegistrySettings": "auditor.config",
-    "Secret": "auditor.secret",
+    "Secret": "auditor.util.secret",
     "Settings": "auditor.config",
     "audit": "auditor.api",
 }

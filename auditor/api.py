@@ -11,10 +11,10 @@ import anyio
 from auditor.config import Settings
 from auditor.model import Record
 from auditor.pipeline.run import Run
-from auditor.registry.clock import SystemClock
 from auditor.registry.open import open_registries
 from auditor.sources.inputs import items_of
 from auditor.store.open import open_store
+from auditor.util.clock import SystemClock
 
 
 async def audit(

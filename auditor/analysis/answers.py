@@ -11,7 +11,7 @@ from typing import TextIO
 
 from auditor.analysis.formula import neutral
 from auditor.analysis.query import Answer, Column
-from auditor.safe_text import safe_text
+from auditor.util.text import safe_text
 
 # A table's widths need all of its rows in memory, and nobody reads more.
 MAX_TABLE_ROWS = 10_000

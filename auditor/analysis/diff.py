@@ -20,7 +20,7 @@ from auditor.analysis.change import (
 from auditor.analysis.expressions import keep_last_lines
 from auditor.analysis.report_files import add_reports, open_reports
 from auditor.errors import UsageError
-from auditor.safe_text import safe_text
+from auditor.util.text import safe_text
 
 if TYPE_CHECKING:
     import duckdb

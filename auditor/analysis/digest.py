@@ -14,7 +14,7 @@ from auditor.errors import UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA
 from auditor.protocol.reference import is_digest
-from auditor.safe_text import safe_text
+from auditor.util.text import safe_text
 
 # Rows that Python holds at once: some megabytes.
 BATCH_ROWS = 2000

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import duckdb
 
 from auditor.errors import UsageError
-from auditor.safe_text import safe_text
+from auditor.util.text import safe_text
 
 # Sentences name a file and hold a part of a line.
 SENTENCE_CHARS = 400

@@ -19,7 +19,7 @@ from auditor.analysis.reading_errors import reading_reports
 from auditor.analysis.views import VIEWS, create_views
 from auditor.analysis.zstd_frames import is_whole
 from auditor.errors import UsageError
-from auditor.safe_text import safe_text
+from auditor.util.text import safe_text
 
 __all__ = [
     "VIEWS",

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 
 from auditor.fast_dataclass import dataclass
-from auditor.safe_text import safe_text
+from auditor.util.text import safe_text
 
 # The longest reference that can be one has some 500 characters; it must not be cut.
 MAX_CELL_CHARS = 500

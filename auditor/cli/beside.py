@@ -25,7 +25,7 @@ def check_beside(settings: Settings) -> None:
 
 def check_file(path: str) -> None:
     """Raise `OutputError` if no file can be written there, before anything is done."""
-    from auditor.reports.whole_file import is_written_as_it_is
+    from auditor.util.atomic_file import is_written_as_it_is
 
     file = Path(path)
     folder = file.parent

@@ -15,7 +15,7 @@ import click
 from auditor.config import RegistrySettings, Settings
 from auditor.counted import counted
 from auditor.errors import ExitCode, UsageError
-from auditor.secret import Secret
+from auditor.util.secret import Secret
 
 if TYPE_CHECKING:
     from auditor.sandbox.built import Placed

@@ -62,7 +62,7 @@ async def _doctor(
     from auditor.cli.doctor_words import step_lines, to_json, verdict
     from auditor.pipeline.doctor.doctor import examine, opened, works
     from auditor.pipeline.doctor.step import Step
-    from auditor.registry.clock import SystemClock
+    from auditor.util.clock import SystemClock
 
     colours = sys.stdout.isatty()
     width = shutil.get_terminal_size().columns if colours else None

@@ -11,8 +11,8 @@ import click
 from auditor.pipeline.doctor.case import Case
 from auditor.pipeline.doctor.doctor import works
 from auditor.pipeline.doctor.step import Step, StepState
-from auditor.registry.clock import rfc3339
-from auditor.safe_text import safe_text
+from auditor.util.clock import rfc3339
+from auditor.util.text import safe_text
 
 _COLOURS = {
     StepState.OK: "green",

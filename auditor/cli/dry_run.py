@@ -17,12 +17,12 @@ async def dry_run(settings: Settings) -> int:
     """
     from auditor.pipeline.dry_run import DryRun
     from auditor.pipeline.expansion.entries import Entry, Refused
-    from auditor.registry.clock import SystemClock
     from auditor.registry.open import open_registries
     from auditor.reports.forecast import forecast_lines
     from auditor.reports.summary.file import write_summary
     from auditor.sources.inputs import check_lists, items_of
     from auditor.store.open import open_store
+    from auditor.util.clock import SystemClock
 
     check_lists(settings)
     if settings.summary is not None:

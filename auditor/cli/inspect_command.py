@@ -12,7 +12,7 @@ from auditor.cli.main import say
 from auditor.cli.options import settings_from, settings_options
 from auditor.config import Group, ImageConfigMode, Settings
 from auditor.errors import ExitCode, UsageError
-from auditor.safe_text import safe_text
+from auditor.util.text import safe_text
 
 # A tree is as wide as its lines: a digest cut at the terminal's edge is no digest.
 TREE_CHARS = 300
@@ -38,9 +38,9 @@ async def _inspect(settings: Settings, text: str, as_json: bool, raw: bool) -> i
     from auditor.model import FailureRecord
     from auditor.pipeline.imaging.image import ImageAuditor
     from auditor.pipeline.imaging.wanted import Wanted
-    from auditor.registry.clock import SystemClock
     from auditor.registry.open import open_registries
     from auditor.store.open import open_store
+    from auditor.util.clock import SystemClock
 
     reference = reference_argument(text)
     clock = SystemClock()

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from auditor.cli import main
 from auditor.config import LogFormat, Settings
-from auditor.safe_text import safe_text
+from auditor.util.text import safe_text
 
 # As much of a message as anybody reads.
 _MESSAGE_CHARS = 4000

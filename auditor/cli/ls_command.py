@@ -60,9 +60,9 @@ async def _ls(
     from auditor.pipeline.expansion.entries import Asked, Refused
     from auditor.pipeline.expansion.selection import Selection
     from auditor.pipeline.ls import list_target
-    from auditor.registry.clock import SystemClock
     from auditor.registry.open import open_registries
     from auditor.reports.listings import ListState
+    from auditor.util.clock import SystemClock
 
     clock = SystemClock()
     selection = Selection.of(settings, datetime.fromtimestamp(clock.epoch(), UTC))

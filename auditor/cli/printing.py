@@ -15,7 +15,7 @@ from auditor.cli.standard_streams import (
     reader_may_leave,
 )
 from auditor.errors import OutputError
-from auditor.reports.whole_file import whole_file
+from auditor.util.atomic_file import whole_file
 
 # One system call for so many lines: some 100 KB.
 LINES_AT_ONCE = 500

@@ -29,13 +29,13 @@ from auditor.engines.shared_run import (
 from auditor.engines.words import flags_of_shares
 from auditor.errors import ExitCode, UsageError
 from auditor.pipeline.unwrap import unwrapped
-from auditor.registry.clock import SystemClock
 from auditor.reports.summary.words import (
     NOTHING_NAMED,
     nothing_was_named,
     summary_lines,
 )
 from auditor.sources.inputs import check_lists
+from auditor.util.clock import SystemClock
 
 if TYPE_CHECKING:
     from auditor.engines.share import Engine as Shares

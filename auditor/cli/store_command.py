@@ -130,7 +130,7 @@ def _info_lines(found: Info) -> Iterator[str]:
     from datetime import UTC, datetime
 
     from auditor.reports.tree import human_size
-    from auditor.safe_text import safe_text
+    from auditor.util.text import safe_text
 
     yield found.path
     yield f"  {human_size(found.bytes_used)} in use"

@@ -11,7 +11,7 @@ from auditor.cli.main import say
 from auditor.cli.options import settings_from, settings_options
 from auditor.config import Group, Settings
 from auditor.errors import ExitCode, Failure, ProtocolError, UsageError
-from auditor.safe_text import safe_text, safe_url
+from auditor.util.text import safe_text, safe_url
 
 if TYPE_CHECKING:
     from auditor.pipeline.token_check import TokenCheck
@@ -147,8 +147,8 @@ def _pasted() -> str:
 async def _token(settings: Settings, text: str, as_json: bool, raw: bool) -> int:
     from auditor.cli.reference import reference_argument
     from auditor.pipeline.token_check import check_token
-    from auditor.registry.clock import SystemClock
     from auditor.registry.open import open_registries
+    from auditor.util.clock import SystemClock
 
     reference = reference_argument(text)
     clock = SystemClock()

@@ -16,7 +16,7 @@ from auditor.errors import ExitCode, FailureKind
 from auditor.fast_dataclass import dataclass
 from auditor.model import AccessState
 from auditor.pipeline.token_list import PULL, Granted
-from auditor.safe_text import safe_text
+from auditor.util.text import safe_text
 
 _ACTIONS_CHARS = 300
 
@@ -36,10 +36,10 @@ async def list_tokens(
     from auditor.pipeline.expansion.selection import Selection
     from auditor.pipeline.pool import PoolSize
     from auditor.pipeline.token_list import TokenList
-    from auditor.registry.clock import SystemClock
     from auditor.registry.open import open_registries
     from auditor.reports.listing_words import suspicious_lines
     from auditor.sources.inputs import check_lists, items_of
+    from auditor.util.clock import SystemClock
 
     check_lists(settings)
     actions = tuple(sorted({*actions, *PULL}))

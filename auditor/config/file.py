@@ -14,7 +14,7 @@ from auditor.config.settings import Settings
 from auditor.config.taker import Taker
 from auditor.errors import ConfigError
 from auditor.fast_dataclass import dataclass
-from auditor.pattern import Pattern
+from auditor.util.lazy_regex import Pattern
 
 # A section is some 500 bytes: this is a file with two thousand registries.
 MAX_CONFIG_BYTES = 1024 * 1024

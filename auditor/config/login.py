@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from auditor.config.mistakes import Mistakes, Place
 from auditor.fast_dataclass import dataclass
 from auditor.protocol.credential import Credential, is_password_of, is_username
-from auditor.secret import Secret
+from auditor.util.secret import Secret
 
 # Keys of a section that name an environment variable.
 VARIABLE_KEYS = ("username_env", "password_env")

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from auditor.errors import ConfigError
 from auditor.fast_dataclass import dataclass
-from auditor.safe_text import safe_text
+from auditor.util.text import safe_text
 
 _KEY_CHARS = 80
 

@@ -18,7 +18,7 @@ from auditor.config.table.scale import SCALE
 from auditor.config.table.selection import SELECTION
 from auditor.config.table.store import STORE
 from auditor.config.table.tokens import TOKENS
-from auditor.protocol.shard import Shard
+from auditor.util.shard import Shard
 
 # What changes records beside everything that is said about an image.
 _DECISIVE = frozenset({"shape", "image_config", "shard"})

@@ -8,7 +8,7 @@ from auditor.config.mistakes import unknown
 from auditor.config.option import ENVIRONMENT_PREFIX
 from auditor.config.options import BY_NAME, OPTIONS
 from auditor.config.taker import Taker, Values
-from auditor.safe_text import safe_text
+from auditor.util.text import safe_text
 
 # As much of a value as shows which one was meant.
 _SHOWN_CHARS = 60

@@ -8,8 +8,8 @@ from enum import StrEnum
 
 from auditor.fast_dataclass import dataclass
 from auditor.protocol.credential import Credential
-from auditor.protocol.shard import Shard
-from auditor.secret import Secret
+from auditor.util.secret import Secret
+from auditor.util.shard import Shard
 
 
 class Shape(StrEnum):

@@ -7,7 +7,7 @@ from posixpath import normpath
 from auditor.config.mistakes import Mistakes
 from auditor.config.options import BY_NAME
 from auditor.config.taker import Values
-from auditor.safe_text import safe_text
+from auditor.util.text import safe_text
 
 # What a run writes, and what stands beside it while it is written.
 _WRITTEN = {

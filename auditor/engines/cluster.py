@@ -17,7 +17,7 @@ from auditor.engines.dask_part import PartOrder, audit_part
 from auditor.engines.plan import Plan
 from auditor.engines.share import Share
 from auditor.errors import ExitCode, UsageError
-from auditor.protocol.shard import Shard
+from auditor.util.shard import Shard
 
 _Outcome = tuple[int, tuple[str, ...]]
 

@@ -23,9 +23,9 @@ from auditor.errors import AuditorError, ExitCode, UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.pipeline.into_report import run_into
 from auditor.pipeline.job import open_job
-from auditor.protocol.shard import Shard
-from auditor.registry.clock import SystemClock
 from auditor.sources.inputs import items_of
+from auditor.util.clock import SystemClock
+from auditor.util.shard import Shard
 
 log = logging.getLogger("auditor.engines")
 

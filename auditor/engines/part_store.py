@@ -12,10 +12,10 @@ import fsspec
 
 from auditor.engines.parts import is_ours, is_url, locked_folder, part_name
 from auditor.errors import UsageError
-from auditor.protocol.shard import Shard
 from auditor.reports.shard_file import SUFFIX
 from auditor.sources.lists import open_list
 from auditor.sources.lists.files import STANDARD_INPUT, list_name
+from auditor.util.shard import Shard
 
 _COPY_BYTES = 4 * 1024 * 1024
 

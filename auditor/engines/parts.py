@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
 from auditor.errors import LockedError, OutputError, UsageError
-from auditor.protocol.shard import Shard
 from auditor.reports.shard_file import SUFFIX, ShardHead
+from auditor.util.shard import Shard
 
 # "scheme://", as fsspec has it.
 _SCHEME = "://"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from auditor.config import Settings
 from auditor.fast_dataclass import dataclass
-from auditor.protocol.shard import MAX_SHARDS, Shard
+from auditor.util.shard import MAX_SHARDS, Shard
 
 # Where a share can be lost with its worker, or one worker is slower than others, the
 # shares are smaller: a quarter of a worker's work is done again, or waited for. More

@@ -27,7 +27,7 @@ from auditor.engines.share import Share
 from auditor.engines.words import words_of
 from auditor.errors import ExitCode
 from auditor.fast_dataclass import dataclass
-from auditor.protocol.shard import Shard
+from auditor.util.shard import Shard
 
 # A share whose process is killed (by the kernel, for its memory) is begun again so
 # often: what kills it each time is not an accident.

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from auditor.engines.plan import Plan
 from auditor.errors import ExitCode
 from auditor.fast_dataclass import dataclass
-from auditor.protocol.shard import Shard
+from auditor.util.shard import Shard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,13 +24,13 @@ from auditor.engines.so_far import summary_so_far
 from auditor.errors import UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.pipeline.input_digest import digest_of_input
-from auditor.protocol.shard import Shard
-from auditor.registry.clock import Clock, rfc3339
 from auditor.reports.journal import Journal
 from auditor.reports.jsonl import ReportWriter
 from auditor.reports.shard_file import ShardHead
 from auditor.sources.inputs import items_of
 from auditor.sources.lists.files import STANDARD_INPUT
+from auditor.util.clock import Clock, rfc3339
+from auditor.util.shard import Shard
 from auditor.version import __version__
 
 _SHOWN_WORDS = 5

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 import anyio
 
 from auditor.config import AttachmentMode, Settings
-from auditor.pipeline.deadline import Deadline
 from auditor.pipeline.expansion.entries import Asked, Entry, Expansion
 from auditor.pipeline.expansion.expand import expand
 from auditor.pipeline.expansion.selection import Selection
@@ -16,12 +15,13 @@ from auditor.pipeline.imaging.lookup import Lookup
 from auditor.pipeline.imaging.shared import SharedContent
 from auditor.pipeline.unwrap import unwrapped
 from auditor.protocol.scope import pull_scope
-from auditor.registry.clock import Clock
 from auditor.registry.plan import Scheme
 from auditor.registry.registries import Registries
 from auditor.reports.forecast import MAX_SCOPES, Forecast, HostForecast
 from auditor.sources.lists import Item
 from auditor.store.digest_store import DigestStore
+from auditor.util.clock import Clock
+from auditor.util.deadline import Deadline
 
 
 class DryRun:

@@ -9,13 +9,13 @@ from auditor.config import Settings, decisive_of_shares
 from auditor.fast_dataclass import dataclass
 from auditor.pipeline.input_digest import InputDigest
 from auditor.pipeline.run import Run
-from auditor.registry.clock import Clock, rfc3339
 from auditor.registry.open import open_registries
 from auditor.reports.report import Report, open_report
 from auditor.reports.shard_file import ShardFile
 from auditor.sources.inputs import items_of
 from auditor.sources.lists import Item
 from auditor.store.open import open_store
+from auditor.util.clock import Clock, rfc3339
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

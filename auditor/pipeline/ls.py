@@ -9,7 +9,6 @@ import anyio
 
 from auditor.errors import Failure
 from auditor.fast_dataclass import dataclass
-from auditor.pipeline.deadline import Deadline
 from auditor.pipeline.expansion.catalog import repositories_of
 from auditor.pipeline.expansion.entries import Asked, Expansion, Pattern, Refused
 from auditor.pipeline.expansion.expand import expand
@@ -19,6 +18,7 @@ from auditor.protocol.list_target import ListTarget
 from auditor.protocol.repository_pattern import RepositoryPattern
 from auditor.registry.registries import Registries
 from auditor.sources.lists import Listed
+from auditor.util.deadline import Deadline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from auditor.fast_dataclass import dataclass
-from auditor.registry.pacing.slots import Slots
+from auditor.util.resizable_semaphore import Slots
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")

@@ -12,12 +12,6 @@ from anyio.abc import TaskGroup
 
 from auditor.config import Order, Settings
 from auditor.model import FailureRecord, ImageRecord, Record
-from auditor.pipeline.deadline import (
-    Deadline,
-    not_finished,
-    not_reached,
-    too_slow,
-)
 from auditor.pipeline.expansion.entries import Asked, Dropped, Entry, Expansion, Refused
 from auditor.pipeline.expansion.expand import expand
 from auditor.pipeline.expansion.places import Places
@@ -28,7 +22,6 @@ from auditor.pipeline.imaging.wanted import Wanted
 from auditor.pipeline.pool import Pool, PoolSize
 from auditor.pipeline.unwrap import unwrapped
 from auditor.protocol.reference import Reference
-from auditor.registry.clock import Clock, rfc3339
 from auditor.registry.registries import Registries
 from auditor.reports.kept import Kept
 from auditor.reports.summary.recount import recount
@@ -36,6 +29,8 @@ from auditor.reports.summary.summary import Resumed, Summary
 from auditor.reports.summary.tally import Tally
 from auditor.sources.lists import Item
 from auditor.store.digest_store import DigestStore
+from auditor.util.clock import Clock, rfc3339
+from auditor.util.deadline import Deadline, not_finished, not_reached, too_slow
 
 
 class Run:

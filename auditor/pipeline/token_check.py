@@ -8,7 +8,7 @@ from auditor.model import Access, AccessState
 from auditor.protocol.scope import repository_scope
 from auditor.registry.client import Registry
 from auditor.registry.plan import Scheme
-from auditor.secret import Secret
+from auditor.util.secret import Secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

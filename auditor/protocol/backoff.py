@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from auditor.pattern import Pattern
+from auditor.util.lazy_regex import Pattern
 
 # 0.5, 1, 2, 4, ... at most 30 s: a registry that restarts is back within a minute,
 # and three tries of a request stay well below its total deadline.

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import field
 
 from auditor.fast_dataclass import dataclass
-from auditor.pattern import Pattern
+from auditor.util.lazy_regex import Pattern
 
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # section 5.6.2
 _QUOTED = r'"((?:[\t !#-\[\]-~\x80-\U0010ffff]|\\[\t -~\x80-\U0010ffff])*)"'  # 5.6.4

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from auditor.pattern import Pattern
+from auditor.util.lazy_regex import Pattern
 
 # Nineteen digits hold every int64, the largest size that a descriptor can say.
 _LENGTH = Pattern(r"[0-9]{1,19}")

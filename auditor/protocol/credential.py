@@ -9,7 +9,7 @@ RFC 6750), which the registry itself takes.
 from __future__ import annotations
 
 from auditor.fast_dataclass import dataclass
-from auditor.secret import Secret
+from auditor.util.secret import Secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,8 +32,8 @@ from auditor.protocol.helper_answer import TOKEN_USER, is_helper_name
 from auditor.protocol.reference import DOCKER_HUB
 from auditor.protocol.registry_name import registry_name
 from auditor.protocol.tokens.token import is_bearer_token
-from auditor.safe_text import safe_text
-from auditor.secret import Secret
+from auditor.util.secret import Secret
+from auditor.util.text import safe_text
 
 HUB_KEY = "https://index.docker.io/v1/"
 # What may stand after the host of a key without meaning less than the whole host.

@@ -14,9 +14,9 @@ from typing import Any
 
 import orjson
 
-from auditor.pattern import Pattern
-from auditor.protocol.masking import mask_secrets
-from auditor.safe_text import safe_text
+from auditor.util.lazy_regex import Pattern
+from auditor.util.masking import mask_secrets
+from auditor.util.text import safe_text
 
 MAX_SENTENCE_CHARS = 200
 # As much as the transport reads of an error.

@@ -12,7 +12,6 @@ from typing import TypeGuard
 import orjson
 
 from auditor.errors import FailureKind, ProtocolError
-from auditor.pattern import Pattern
 from auditor.protocol.credential import (
     Credential,
     IdentityToken,
@@ -21,7 +20,8 @@ from auditor.protocol.credential import (
     is_username,
 )
 from auditor.protocol.tokens.token import is_bearer_token
-from auditor.secret import Secret
+from auditor.util.lazy_regex import Pattern
+from auditor.util.secret import Secret
 
 # The user name that says that the secret is an identity token (credentials.go).
 TOKEN_USER = "<token>"

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from auditor.errors import FailureKind, ProtocolError
-from auditor.safe_text import safe_text
+from auditor.util.text import safe_text
 
 # The keys that decide what a manifest, index, descriptor or platform means, and the
 # annotations with which Docker's builder marks attestations.

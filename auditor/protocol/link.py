@@ -15,9 +15,9 @@ from collections.abc import Iterable, Iterator
 from typing import NoReturn
 
 from auditor.errors import FailureKind, ProtocolError
-from auditor.pattern import Pattern
 from auditor.protocol.url import origin_of, resolve
-from auditor.safe_text import safe_url
+from auditor.util.lazy_regex import Pattern
+from auditor.util.text import safe_url
 
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _QUOTED = r'"((?:[^"\\]|\\.)*)"'

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
-from auditor.pattern import Pattern
+from auditor.util.lazy_regex import Pattern
 
 _PART = r"[A-Za-z0-9_.-]+"
 _TEXT = Pattern(rf"({_PART})/({_PART})(?:/({_PART}))?")

@@ -16,10 +16,10 @@ from urllib.parse import unquote
 
 from auditor.errors import ProtocolError
 from auditor.fast_dataclass import dataclass
-from auditor.pattern import Pattern
 from auditor.protocol.address import is_loopback_host
 from auditor.protocol.url import Origin, origin_of
-from auditor.secret import Secret
+from auditor.util.lazy_regex import Pattern
+from auditor.util.secret import Secret
 
 NONE = "none"
 

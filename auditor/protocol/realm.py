@@ -20,7 +20,7 @@ from auditor.protocol.address import (
 )
 from auditor.protocol.scope import Scope
 from auditor.protocol.url import Origin, canonical_scheme, check_url, origin_of
-from auditor.safe_text import safe_url
+from auditor.util.text import safe_url
 
 __all__ = [
     "Origin",

@@ -12,7 +12,7 @@ from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
 from auditor.protocol.address import address_class
 from auditor.protocol.url import origin_of, resolve
-from auditor.safe_text import safe_url
+from auditor.util.text import safe_url
 
 # A registry, its CDN, the CDN's region and its object store are four. RFC 1945
 # section 9.3 recommended five, and a longer chain is a loop in practice.

@@ -20,16 +20,16 @@ from fnmatch import fnmatchcase
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
-from auditor.pattern import Pattern
 from auditor.protocol import reference_grammar as grammar
-from auditor.protocol.masking import mask_userinfo
 from auditor.protocol.reference_mistake import CREDENTIALS, mistake_in
 from auditor.protocol.repository_pattern import (
     ANY_DEPTH,
     RepositoryPattern,
     is_glob,
 )
-from auditor.safe_text import safe_text
+from auditor.util.lazy_regex import Pattern
+from auditor.util.masking import mask_userinfo
+from auditor.util.text import safe_text
 
 DOCKER_HUB = "docker.io"
 # Names under which people know Docker Hub. Its images have one name here.

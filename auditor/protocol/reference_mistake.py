@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from auditor.protocol import reference_grammar as grammar
-from auditor.safe_text import safe_text
+from auditor.util.text import safe_text
 
 _EXAMPLE = "host/repository:tag"
 CREDENTIALS = "credentials do not stand in a reference; leave out what is before the @"

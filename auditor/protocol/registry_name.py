@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.protocol.reference import parse_reference
-from auditor.safe_text import safe_text
+from auditor.util.text import safe_text
 
 
 def registry_name(host: str) -> str:

@@ -16,8 +16,8 @@ from collections.abc import Iterable
 
 from auditor.errors import ProtocolError
 from auditor.fast_dataclass import dataclass
-from auditor.pattern import Pattern
-from auditor.safe_text import safe_text
+from auditor.util.lazy_regex import Pattern
+from auditor.util.text import safe_text
 
 _SCOPE = Pattern(
     r"(?P<type>[a-z0-9]+)(?:\((?P<class>[a-z0-9]+)\))?"

@@ -13,7 +13,7 @@ from urllib.parse import urljoin
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
-from auditor.safe_text import safe_url
+from auditor.util.text import safe_url
 
 _ORIGIN = re.compile(
     r"(?P<scheme>https?)://"

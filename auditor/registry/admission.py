@@ -8,11 +8,11 @@ from auditor.errors import Failure
 from auditor.protocol.answer import Answer
 from auditor.registry.access.authorization import Authorization, Authorizer
 from auditor.registry.access.login_trial import LoginTrial
-from auditor.registry.clock import Clock
 from auditor.registry.pacing.breaker import Breaker
 from auditor.registry.pacing.limits import Limits
 from auditor.registry.pacing.politeness import Politeness
 from auditor.registry.pacing.unanswered import Unanswered
+from auditor.util.clock import Clock
 
 
 class Admission:

@@ -20,7 +20,6 @@ from auditor.registry.access.auth import HostAuth, ListAuth, ScopeAuth
 from auditor.registry.access.credentials import Credentials
 from auditor.registry.access.token_service import TokenService
 from auditor.registry.blobs import Blobs
-from auditor.registry.clock import Clock
 from auditor.registry.exchange import RequestCounts, RequestKind, Witness
 from auditor.registry.host import Host
 from auditor.registry.lists.distribution_lists import DistributionLists
@@ -33,6 +32,7 @@ from auditor.registry.network.transport import Transport
 from auditor.registry.pacing.quota import Quota
 from auditor.registry.plan import HostPlan
 from auditor.registry.referrers import Referrers
+from auditor.util.clock import Clock
 
 if TYPE_CHECKING:
     from auditor.protocol.signatures.keys import KeySet

@@ -13,7 +13,6 @@ from auditor.protocol.answer import Answer
 from auditor.protocol.realm import origin_of
 from auditor.registry.access.authorization import Authorizer
 from auditor.registry.admission import Admission
-from auditor.registry.clock import Clock
 from auditor.registry.health import Health
 from auditor.registry.network.transport import Transport
 from auditor.registry.pacing.breaker import Breaker, Probe
@@ -22,6 +21,7 @@ from auditor.registry.pacing.politeness import Politeness
 from auditor.registry.pacing.retry_budget import RetryBudget
 from auditor.registry.pacing.unanswered import Unanswered
 from auditor.registry.trouble import Progress, Trouble
+from auditor.util.clock import Clock
 
 # What a probe is answered is a few sentences, or a token.
 MAX_PROBE_BYTES = 64 * 1024

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from auditor.config import RegistrySettings
 from auditor.fast_dataclass import dataclass
-from auditor.registry.clock import Clock
 from auditor.registry.exchange import Exchange, RequestCounts, Witness, prober
 from auditor.registry.network.transport import Transport
 from auditor.registry.pacing.breaker import PATIENCE_S, Breaker
@@ -15,6 +14,7 @@ from auditor.registry.pacing.quota import Quota
 from auditor.registry.pacing.ration import Ration
 from auditor.registry.pacing.retry_budget import RetryBudget
 from auditor.registry.pacing.unanswered import Unanswered
+from auditor.util.clock import Clock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 
 from auditor.config import Settings
 from auditor.registry.access.credentials import Credentials
-from auditor.registry.clock import Clock
 from auditor.registry.exchange import Witness
 from auditor.registry.registries import Registries
+from auditor.util.clock import Clock
 
 
 @asynccontextmanager

@@ -16,9 +16,9 @@ from auditor.fast_dataclass import dataclass
 from auditor.protocol.challenge import Challenge, parse_challenges, preferred
 from auditor.protocol.decide import RETRYABLE_STATUSES
 from auditor.protocol.url import origin_of
-from auditor.registry.clock import Clock
 from auditor.registry.exchange import Exchange, RequestKind
-from auditor.registry.single_flight import SingleFlight
+from auditor.util.clock import Clock
+from auditor.util.single_flight import SingleFlight
 
 # A 401 has a few sentences for a body.
 MAX_PING_BYTES = 64 * 1024

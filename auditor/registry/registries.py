@@ -17,10 +17,10 @@ from auditor.protocol.proxy import read_proxies
 from auditor.protocol.reference import Reference, at_mirror
 from auditor.registry.access.credentials import Credentials
 from auditor.registry.client import Registry
-from auditor.registry.clock import Clock
 from auditor.registry.exchange import RequestCounts, Witness
 from auditor.registry.network.tls import TlsFiles, check_files, tls_files
 from auditor.registry.pacing.quota import Quota
+from auditor.util.clock import Clock
 
 if TYPE_CHECKING:
     from auditor.protocol.signatures.keys import KeySet

@@ -20,11 +20,11 @@ from auditor.protocol.decide import (
 from auditor.protocol.realm import origin_of
 from auditor.registry.access.authorization import Authorization, Authorizer
 from auditor.registry.admission import Admission
-from auditor.registry.clock import Clock
 from auditor.registry.health import Forgive, Health
 from auditor.registry.pacing.politeness import Politeness
 from auditor.registry.pacing.unanswered import Unanswered
-from auditor.safe_text import safe_url
+from auditor.util.clock import Clock
+from auditor.util.text import safe_url
 
 log = logging.getLogger("auditor.registry")
 

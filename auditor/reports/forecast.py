@@ -14,7 +14,7 @@ from auditor.protocol.allowance import Allowance
 from auditor.protocol.duration import duration_words
 from auditor.reports.listing_words import listing_lines
 from auditor.reports.listings import Listings
-from auditor.safe_text import safe_text
+from auditor.util.text import safe_text
 
 # Scopes of one registry that are named: more is said by the repositories' number.
 MAX_SCOPES = 100

@@ -24,7 +24,7 @@ import orjson
 
 from auditor.errors import LockedError, OutputError
 from auditor.model import SCHEMA
-from auditor.safe_text import safe_text
+from auditor.util.text import safe_text
 
 log = logging.getLogger("auditor.report")
 

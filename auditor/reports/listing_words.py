@@ -7,7 +7,7 @@ from typing import Any
 
 from auditor.counted import counted
 from auditor.reports.listings import Listing, ListKind, ListState
-from auditor.safe_text import safe_text
+from auditor.util.text import safe_text
 
 # One entry of a list, and several.
 WORDS = {

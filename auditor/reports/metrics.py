@@ -16,7 +16,7 @@ from auditor.errors import FailureKind
 from auditor.fast_dataclass import dataclass
 from auditor.model import WarningCode
 from auditor.reports.listings import ListKind, ListState
-from auditor.safe_text import safe_text
+from auditor.util.text import safe_text
 from auditor.version import __version__
 
 # Registries decide these names, and each value is a time series for ever: the usual

@@ -20,7 +20,7 @@ from auditor.config import Order
 from auditor.errors import OutputError, UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA
-from auditor.protocol.shard import Shard
+from auditor.util.shard import Shard
 from auditor.version import __version__
 
 SUFFIX = ".shard"

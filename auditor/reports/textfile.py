@@ -16,8 +16,8 @@ from prometheus_client.registry import Collector
 
 from auditor.errors import OutputError
 from auditor.reports.metrics import Metric
-from auditor.reports.whole_file import whole_file
-from auditor.safe_text import safe_text
+from auditor.util.atomic_file import whole_file
+from auditor.util.text import safe_text
 
 NAME_LABEL = "audit"
 

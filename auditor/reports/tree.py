@@ -9,7 +9,7 @@ from auditor.counted import counted
 from auditor.model import AccessState, Attachment, ImageRecord, Layer, Platform
 from auditor.protocol.image_config import ImageConfig
 from auditor.protocol.media_types import essence
-from auditor.safe_text import safe_text
+from auditor.util.text import safe_text
 
 if TYPE_CHECKING:
     from rich.text import Text

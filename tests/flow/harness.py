@@ -30,9 +30,9 @@ from auditor.sandbox.images import image
 from auditor.sandbox.registry import Behaviour, registry_app
 from auditor.sandbox.server import serve
 from auditor.sandbox.tokens import Account, TokenService
-from auditor.secret import Secret
 from auditor.sources.inputs import items_of
 from auditor.store.open import open_store
+from auditor.util.secret import Secret
 
 # 2026-11-23T02:00:00Z
 STARTED_AT_EPOCH = 1_795_399_200.0

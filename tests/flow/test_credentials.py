@@ -16,7 +16,7 @@ from auditor.protocol.credential import Credential
 from auditor.sandbox.access import Basic
 from auditor.sandbox.fault_actions import Answer
 from auditor.sandbox.tokens import ANONYMOUS, Account
-from auditor.secret import Secret
+from auditor.util.secret import Secret
 from tests.flow.harness import MANIFESTS, TOKENS, Lab, lab, service, simple
 
 pytestmark = pytest.mark.anyio

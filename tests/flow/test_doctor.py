@@ -19,10 +19,10 @@ from auditor.cli.main import run
 from auditor.pipeline.doctor.doctor import examine, opened, works
 from auditor.pipeline.doctor.step import Step, StepName, StepState
 from auditor.protocol.reference import parse_reference
-from auditor.registry.clock import SystemClock
 from auditor.sandbox.access import Basic
 from auditor.sandbox.fault_actions import Answer, Edit
 from auditor.sandbox.tokens import ANONYMOUS, Account, TokenService
+from auditor.util.clock import SystemClock
 from tests.certificates import STRICT, Authority
 from tests.flow.commands import auditor
 from tests.flow.forward_proxy import forward_proxy

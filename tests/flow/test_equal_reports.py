@@ -9,10 +9,10 @@ import orjson
 import pytest
 
 from auditor.engines.join import join
-from auditor.protocol.shard import Shard
 from auditor.sandbox.content import Content
 from auditor.sandbox.demo import ADMIN, ADMIN_PASSWORD, demo_images, demo_tokens
 from auditor.sandbox.tokens import Account
+from auditor.util.shard import Shard
 from tests.flow.cluster import cluster
 from tests.flow.commands import auditor
 from tests.flow.harness import MANIFESTS, lab

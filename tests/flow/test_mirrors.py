@@ -17,7 +17,7 @@ from auditor.sandbox.content import Content
 from auditor.sandbox.fault_actions import Answer
 from auditor.sandbox.images import image
 from auditor.sandbox.tokens import Account
-from auditor.secret import Secret
+from auditor.util.secret import Secret
 from tests.flow.harness import (
     BLOBS,
     MANIFESTS,

@@ -34,7 +34,7 @@ from auditor.sandbox.products import (
     quay_api,
 )
 from auditor.sandbox.tokens import Account, TokenService
-from auditor.secret import Secret
+from auditor.util.secret import Secret
 from tests.flow.harness import ADMIN, Lab, lab, service, simple
 
 pytestmark = pytest.mark.anyio

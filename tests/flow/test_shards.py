@@ -8,9 +8,9 @@ import pytest
 
 from auditor.errors import FailureKind
 from auditor.model import FailureRecord
-from auditor.protocol.shard import Shard
 from auditor.reports.listings import ListState
 from auditor.sandbox.fault_actions import Answer, Pass
+from auditor.util.shard import Shard
 from tests.flow.harness import Lab, lab, simple
 
 pytestmark = pytest.mark.anyio

@@ -27,7 +27,6 @@ from auditor.engines.share import Share
 from auditor.engines.shared_run import SharedRun, output_locked
 from auditor.errors import ExitCode, UsageError
 from auditor.pipeline.run import Run
-from auditor.protocol.shard import Shard
 from auditor.reports.journal import Journal
 from auditor.reports.merge import merged
 from auditor.reports.metrics import audit_metrics
@@ -37,6 +36,7 @@ from auditor.sandbox.content import Content
 from auditor.sandbox.demo import demo_images, demo_tokens
 from auditor.sandbox.fault_actions import Gate, Hold
 from auditor.sandbox.tokens import Account
+from auditor.util.shard import Shard
 from tests.flow.cluster import cluster
 from tests.flow.commands import auditor, finish, running
 from tests.flow.harness import MANIFESTS, PATIENCE_S, FakeClock, Lab, lab, simple

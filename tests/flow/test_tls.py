@@ -13,12 +13,12 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 from auditor.config import RegistrySettings, Settings
 from auditor.errors import UsageError
-from auditor.registry.clock import SystemClock
 from auditor.registry.network.tls import TlsFiles, tls_context, tls_files
 from auditor.registry.network.transport_failures import STRICTER
 from auditor.registry.open import open_registries
 from auditor.sandbox.server import serve
 from auditor.sandbox.tokens import token_app
+from auditor.util.clock import SystemClock
 from tests.certificates import STRICT, Authority
 from tests.flow.harness import Lab, lab, service, simple
 

@@ -17,7 +17,7 @@ from auditor.sandbox.access import Basic
 from auditor.sandbox.fault_actions import Answer, Gate, Hold
 from auditor.sandbox.signing import SigningKey
 from auditor.sandbox.tokens import Account, TokenService
-from auditor.secret import Secret
+from auditor.util.secret import Secret
 from tests.flow.commands import auditor
 from tests.flow.harness import (
     MANIFESTS,

@@ -38,7 +38,6 @@ from auditor.protocol.image_config import parse_image_config
 from auditor.protocol.link import next_page
 from auditor.protocol.list_target import parse_list_target
 from auditor.protocol.manifest import parse_manifest
-from auditor.protocol.masking import mask_secrets, mask_userinfo
 from auditor.protocol.media_types import MANIFEST_TYPES, SIGNED_SCHEMA1
 from auditor.protocol.platform import read_platform
 from auditor.protocol.products import Product
@@ -55,9 +54,7 @@ from auditor.protocol.reference import parse_reference, parse_selector
 from auditor.protocol.registry_name import namespace_name, registry_name
 from auditor.protocol.repository_pattern import RepositoryPattern
 from auditor.protocol.scope import parse_scope
-from auditor.protocol.shard import parse_shard
 from auditor.protocol.signatures.key_set import KeySet
-from auditor.protocol.tags import since
 from auditor.protocol.tags.semver import parse_constraint, parse_version
 from auditor.protocol.tags.version import tag_order
 from auditor.protocol.tokens.reading import read_token
@@ -72,11 +69,14 @@ from auditor.registry.network.http1.usual_answer import usual_answer
 from auditor.reports.journal import Journal
 from auditor.reports.shard_file import ShardHead, runs
 from auditor.reports.spans import spans
-from auditor.safe_text import safe_text, safe_url
 from auditor.sources.lists.items import Listed
 from auditor.sources.lists.lines import read_lines
 from auditor.sources.lists.reader import read_list
 from auditor.store.coding import unpack
+from auditor.util import time_span
+from auditor.util.masking import mask_secrets, mask_userinfo
+from auditor.util.shard import parse_shard
+from auditor.util.text import safe_text, safe_url
 from tests import documents
 
 HOST = Origin(scheme="https", host="registry.example.com", port=443)
@@ -424,13 +424,13 @@ def configuration(data: bytes) -> None:
 def small_grammars(data: bytes) -> None:
     text = _text(data)
     readers: tuple[Callable[[str], object], ...] = (
-        since.parse_since, read_platform, parse_shard, parse_scope, parse_constraint,
+        time_span.parse_since, read_platform, parse_shard, parse_scope, parse_constraint,
     )  # fmt: skip
     for read in readers:
         with suppress(ProtocolError, ValueError):
             read(text)
     parse_version(text)
-    since.read_time(text)
+    time_span.read_time(text)
     assert tag_order(text) <= tag_order(text)
 
 

@@ -21,7 +21,7 @@ from auditor.protocol.docker_config import (
 )
 from auditor.protocol.helper_answer import is_helper_name, parse_helper_answer
 from auditor.protocol.tokens.token import is_bearer_token
-from auditor.safe_text import safe_text
+from auditor.util.text import safe_text
 
 HOST = "dtr.example.com"
 CHARS = st.characters(exclude_categories=("Cs", "Cc"))

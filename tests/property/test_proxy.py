@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from auditor.protocol.proxy import BrokenProxy, Proxy, parse_proxy, read_proxies
 from auditor.protocol.url import Origin
-from auditor.safe_text import safe_text
+from auditor.util.text import safe_text
 
 LABELS = st.from_regex(r"[a-z][a-z0-9]{0,5}", fullmatch=True)
 HOSTS = st.lists(LABELS, min_size=2, max_size=4).map(".".join)

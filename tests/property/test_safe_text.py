@@ -6,7 +6,7 @@ from urllib.parse import quote
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.safe_text import safe_text, safe_url
+from auditor.util.text import safe_text, safe_url
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
 WORDS = st.text("abcdefXYZ0123456789", min_size=8, max_size=20)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.secret import Secret
+from auditor.util.secret import Secret
 
 
 @given(st.text(), st.text())

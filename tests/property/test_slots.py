@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.registry.pacing.slots import Slots
+from auditor.util.resizable_semaphore import Slots
 
 ACTIONS = st.lists(
     st.one_of(

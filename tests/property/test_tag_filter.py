@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from auditor.protocol.tags.digest_tag import is_digest_tag
 from auditor.protocol.tags.filter import Newest, TagFilter
-from auditor.protocol.tags.since import parse_since
 from auditor.protocol.tags.version import tag_order
 from auditor.registry.lists.lister import ListedTag
+from auditor.util.time_span import parse_since
 
 TAG = st.text("ab1.-", min_size=1, max_size=5)
 PATTERNS = st.lists(st.text("ab1.-*?", min_size=1, max_size=4), max_size=3)

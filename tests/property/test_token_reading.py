@@ -13,7 +13,7 @@ from auditor.protocol.signatures.keys import KeySet
 from auditor.protocol.tokens.damaged_json import read_object
 from auditor.protocol.tokens.pasted import find_token
 from auditor.protocol.tokens.reading import TokenReading, read_token, to_json, to_lines
-from auditor.safe_text import safe_text
+from auditor.util.text import safe_text
 from tests import jose
 
 KEY = jose.key_for("ES256")

@@ -16,13 +16,13 @@ import orjson
 from auditor.config import ImageConfigMode, RegistrySettings, Settings
 from auditor.model import Record
 from auditor.pipeline.run import Run
-from auditor.registry.clock import SystemClock
 from auditor.registry.open import open_registries
 from auditor.reports.summary.summary import Summary
 from auditor.sandbox.tokens import Account
-from auditor.secret import Secret
 from auditor.sources.inputs import items_of
 from auditor.store.open import open_store
+from auditor.util.clock import SystemClock
+from auditor.util.secret import Secret
 from tests.real.images import names
 from tests.real.stocked import Stocked
 from tests.real.token_server import AUDITOR, PUSHER

@@ -13,12 +13,12 @@ from auditor.config import RegistrySettings, Settings
 from auditor.pipeline.doctor.doctor import examine, opened, works
 from auditor.pipeline.doctor.step import Step
 from auditor.protocol.reference import parse_reference
-from auditor.registry.clock import SystemClock
 from auditor.sandbox.built import Placed
 from auditor.sandbox.docker_registry import HtpasswdAuth, docker_registry
 from auditor.sandbox.images import image
 from auditor.sandbox.store import write_store
 from auditor.sandbox.tokens import Account
+from auditor.util.clock import SystemClock
 from tests.real.audits import command, login
 from tests.real.programs import required
 from tests.real.stocked import Stocked

@@ -25,7 +25,7 @@ from auditor.config import (
 )
 from auditor.config.options import BY_NAME
 from auditor.errors import ConfigError
-from auditor.secret import Secret
+from auditor.util.secret import Secret
 
 HOST = "dtr.example.com"
 

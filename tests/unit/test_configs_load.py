@@ -13,7 +13,7 @@ from auditor.config import (
     read_toml,
     resolve,
 )
-from auditor.secret import Secret
+from auditor.util.secret import Secret
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 ENVIRONMENT = {

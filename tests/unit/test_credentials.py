@@ -19,7 +19,7 @@ from auditor.protocol.docker_config import Helper
 from auditor.registry.access.auth_files import auth_file_paths
 from auditor.registry.access.credential_helper import HelperRunner
 from auditor.registry.access.credentials import Credentials, Found
-from auditor.secret import Secret
+from auditor.util.secret import Secret
 
 pytestmark = pytest.mark.anyio
 HOST = "dtr.example.com"

@@ -22,7 +22,7 @@ from auditor.protocol.docker_config import (
     Way,
     parse_docker_config,
 )
-from auditor.secret import Secret
+from auditor.util.secret import Secret
 
 HOST = "dtr.example.com"
 HUB_KEY = "https://index.docker.io/v1/"

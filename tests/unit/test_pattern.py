@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from auditor.pattern import Pattern
+from auditor.util.lazy_regex import Pattern
 
 SOURCE = r"(a+)([0-9]*)"
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from auditor.safe_text import safe_text, safe_url
+from auditor.util.text import safe_text, safe_url
 
 
 @pytest.mark.parametrize(

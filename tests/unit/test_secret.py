@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from auditor.secret import Secret
+from auditor.util.secret import Secret
 
 
 @pytest.mark.parametrize(

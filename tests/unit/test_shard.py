@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from auditor.config import resolve
 from auditor.errors import ConfigError, ProtocolError
-from auditor.protocol.shard import MAX_SHARDS, Shard, parse_shard
+from auditor.util.shard import MAX_SHARDS, Shard, parse_shard
 
 
 @pytest.mark.parametrize(

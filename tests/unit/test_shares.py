@@ -21,7 +21,7 @@ from auditor.engines.processes import Processes
 from auditor.engines.share import Share
 from auditor.engines.shared_run import parts_place, spooled_input
 from auditor.errors import LockedError, OutputError
-from auditor.protocol.shard import Shard
+from auditor.util.shard import Shard
 
 
 def settings(**changes: Any) -> Settings:

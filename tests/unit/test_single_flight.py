@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from auditor.registry.single_flight import SingleFlight
+from auditor.util.single_flight import SingleFlight
 from tests.clock import settle
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from auditor.protocol.tags.digest_tag import is_digest_tag
 from auditor.protocol.tags.filter import Newest, TagFilter
-from auditor.protocol.tags.since import is_too_old, parse_since, read_time
 from auditor.registry.lists.lister import ListedTag
+from auditor.util.time_span import is_too_old, parse_since, read_time
 
 HEX = "0123456789abcdef" * 4
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from auditor.reports.whole_file import whole_file
+from auditor.util.atomic_file import whole_file
 
 
 def test_it_appears_at_the_end_and_nothing_else_is_left(tmp_path: Path) -> None:

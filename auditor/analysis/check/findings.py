@@ -11,7 +11,7 @@ import duckdb
 from auditor.analysis.check.policy import Policy, Rule, Severity, Unknown, Waiver
 from auditor.counted import counted
 from auditor.fast_dataclass import dataclass
-from auditor.safe_text import safe_text
+from auditor.util.text import safe_text
 
 # Rows fetched at once: a few MB of Python objects.
 _BATCH_ROWS = 10_000

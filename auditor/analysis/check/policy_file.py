@@ -12,7 +12,7 @@ from auditor.analysis.check.values import DATE, PATTERNS, REASON, SEVERITY, UNKN
 from auditor.config import read_toml
 from auditor.config.mistakes import Mistakes, toml_key, unknown
 from auditor.config.values.value import Value
-from auditor.safe_text import safe_text
+from auditor.util.text import safe_text
 
 Place = tuple[str | int, ...]
 

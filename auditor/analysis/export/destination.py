@@ -18,7 +18,7 @@ from pathlib import Path
 import duckdb
 
 from auditor.errors import OutputError, UsageError
-from auditor.safe_text import safe_text
+from auditor.util.text import safe_text
 
 
 @contextmanager

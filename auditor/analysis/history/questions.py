@@ -14,7 +14,7 @@ from auditor.analysis.reading_errors import reading_reports
 from auditor.analysis.report_files import duckdb_pattern
 from auditor.errors import ProtocolError, UsageError
 from auditor.protocol.reference import Reference, parse_reference
-from auditor.safe_text import safe_text
+from auditor.util.text import safe_text
 
 # Every run of the data set, oldest first.
 _RUNS = """

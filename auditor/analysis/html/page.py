@@ -17,7 +17,7 @@ from auditor.analysis.html.template import render
 from auditor.analysis.html.trust import read_trust
 from auditor.analysis.html.violations import read_violations
 from auditor.errors import OutputError
-from auditor.reports.whole_file import whole_file
+from auditor.util.atomic_file import whole_file
 from auditor.version import __version__
 
 

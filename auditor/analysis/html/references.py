@@ -15,7 +15,7 @@ from typing import Any
 from auditor.analysis.html.embed import script_json
 from auditor.analysis.html.lines import Lines
 from auditor.fast_dataclass import dataclass
-from auditor.safe_text import safe_text
+from auditor.util.text import safe_text
 
 # What a browser on a phone still sorts at once, and what keeps the page below 5 MB.
 MAX_ROWS = 20_000

@@ -22,7 +22,7 @@ from auditor.analysis.layers import (
 )
 from auditor.analysis.layers_sql import Group
 from auditor.fast_dataclass import dataclass
-from auditor.safe_text import safe_text
+from auditor.util.text import safe_text
 
 MAX_REPOSITORIES = 300
 MAX_LAYERS = 50

@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from auditor.analysis.html.embed import script_json
 from auditor.reports.tree import human_size
-from auditor.safe_text import safe_text
+from auditor.util.text import safe_text
 
 # The longest reference has some 500 characters; it must not be cut.
 MAX_TEXT_CHARS = 500

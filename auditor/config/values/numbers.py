@@ -6,7 +6,7 @@ import math
 import re
 
 from auditor.config.values.value import Value, require
-from auditor.pattern import Pattern
+from auditor.util.lazy_regex import Pattern
 
 _WHOLE = Pattern(r"[+-]?[0-9]+(_[0-9]+)*")
 _SPAN = Pattern(r"(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,6})s)?")

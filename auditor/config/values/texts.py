@@ -6,7 +6,6 @@ import re
 
 from auditor.config.values.value import require, textual
 from auditor.errors import FailureKind, ProtocolError
-from auditor.pattern import Pattern
 from auditor.protocol import reference_grammar as grammar
 from auditor.protocol.credential import is_username
 from auditor.protocol.platform import read_platform
@@ -14,9 +13,10 @@ from auditor.protocol.proxy import NONE, Proxy, parse_proxy
 from auditor.protocol.reference import is_repository
 from auditor.protocol.registry_name import namespace_name, registry_name
 from auditor.protocol.repository_pattern import ANY_DEPTH
-from auditor.protocol.shard import MAX_SHARDS, Shard, parse_shard
-from auditor.protocol.tags.since import parse_since
 from auditor.protocol.url import check_url, origin_of
+from auditor.util.lazy_regex import Pattern
+from auditor.util.shard import MAX_SHARDS, Shard, parse_shard
+from auditor.util.time_span import parse_since
 
 # POSIX.1-2024, Base Definitions 8.1, with the lower case that shells also take.
 _VARIABLE = Pattern(r"[A-Za-z_][A-Za-z0-9_]*")

@@ -25,7 +25,7 @@ from auditor.registry.access.accounts import Account
 from auditor.registry.access.token_service import allowed_realm
 from auditor.registry.exchange import RequestKind
 from auditor.registry.plan import Plan, Scheme
-from auditor.safe_text import safe_text, safe_url
+from auditor.util.text import safe_text, safe_url
 
 VERSION_FIELD = "Docker-Distribution-Api-Version"
 

@@ -9,7 +9,7 @@ from auditor.pipeline.doctor.case import Case
 from auditor.protocol.server_certificate import ServerCertificate
 from auditor.protocol.url import Origin
 from auditor.registry.network.transport_failures import STRICTER
-from auditor.safe_text import safe_text
+from auditor.util.text import safe_text
 
 _NAMES_SHOWN = 5
 

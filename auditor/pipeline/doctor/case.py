@@ -12,8 +12,8 @@ from auditor.fast_dataclass import dataclass
 from auditor.protocol.answer import Answer
 from auditor.protocol.reference import Reference
 from auditor.registry.client import Registry
-from auditor.registry.clock import Clock
 from auditor.registry.exchange import RequestKind
+from auditor.util.clock import Clock
 
 
 class Heard:

@@ -19,7 +19,7 @@ from auditor.protocol.duration import duration_words
 from auditor.protocol.reference import Reference, is_digest, is_tag
 from auditor.registry.lists.lister import Page
 from auditor.registry.plan import Scheme
-from auditor.safe_text import safe_text
+from auditor.util.text import safe_text
 
 LATEST = "latest"
 

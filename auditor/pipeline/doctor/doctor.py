@@ -13,8 +13,8 @@ from auditor.pipeline.doctor.content import content_steps
 from auditor.pipeline.doctor.network import network_steps
 from auditor.pipeline.doctor.step import Step, StepName, StepState, skipped
 from auditor.protocol.reference import Reference
-from auditor.registry.clock import Clock
 from auditor.registry.open import open_registries
+from auditor.util.clock import Clock
 
 _PARTS = (
     (network_steps, (StepName.ROUTE, StepName.NAME, StepName.TCP, StepName.TLS)),

@@ -11,9 +11,9 @@ from auditor.pipeline.doctor.case import Case
 from auditor.pipeline.doctor.step import Step, StepName, StepState, skipped
 from auditor.protocol.address import is_loopback_host
 from auditor.protocol.server_certificate import ServerCertificate, read_certificate
-from auditor.registry.clock import rfc3339
 from auditor.registry.network.line import Address, Line
-from auditor.safe_text import safe_text
+from auditor.util.clock import rfc3339
+from auditor.util.text import safe_text
 
 # Certificates are renewed a month (ACME's, of 90 days) or some weeks before they end.
 SOON_DAYS = 14

@@ -7,7 +7,7 @@ from dataclasses import field
 from enum import StrEnum
 
 from auditor.fast_dataclass import dataclass
-from auditor.safe_text import safe_text
+from auditor.util.text import safe_text
 
 
 class StepName(StrEnum):

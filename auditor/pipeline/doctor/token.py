@@ -24,7 +24,7 @@ from auditor.registry.access.accounts import Account
 from auditor.registry.access.tokens import HeldToken, TokenKey
 from auditor.registry.exchange import RequestKind
 from auditor.registry.plan import Plan, Scheme
-from auditor.safe_text import safe_text, safe_url
+from auditor.util.text import safe_text, safe_url
 
 # distribution's registry forgives a clock this much (registry/auth/token, Leeway).
 MAX_SKEW_S = 60

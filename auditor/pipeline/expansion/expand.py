@@ -14,7 +14,6 @@ from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from auditor.errors import Failure, FailureKind, Stage
-from auditor.pipeline.deadline import Deadline
 from auditor.pipeline.expansion.catalog import end_of_catalog
 from auditor.pipeline.expansion.entries import Asked, Entry, Expansion, Refused
 from auditor.pipeline.expansion.known import Known
@@ -29,9 +28,10 @@ from auditor.pipeline.expansion.steps import (
 )
 from auditor.pipeline.expansion.tag_list import TagList
 from auditor.protocol.reference import Reference
-from auditor.protocol.shard import Shard
 from auditor.registry.registries import Registries
 from auditor.sources.lists import Item, Listed, Malformed
+from auditor.util.deadline import Deadline
+from auditor.util.shard import Shard
 
 
 async def expand(

@@ -16,7 +16,6 @@ from anyio.streams.memory import MemoryObjectSendStream
 
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.fast_dataclass import dataclass
-from auditor.pipeline.deadline import Deadline, not_listed
 from auditor.pipeline.expansion.catalog import Catalog
 from auditor.pipeline.expansion.entries import Refused
 from auditor.pipeline.expansion.feed import feed
@@ -32,11 +31,12 @@ from auditor.pipeline.expansion.steps import (
 )
 from auditor.protocol.reference import Reference, TagPattern
 from auditor.protocol.repository_pattern import RepositoryPattern
-from auditor.protocol.shard import Shard
 from auditor.registry.lists.lister import Entry, ListedTag, Page
 from auditor.registry.registries import Registries
 from auditor.reports.listings import Listing
 from auditor.sources.lists import Item, Listed
+from auditor.util.deadline import Deadline, not_listed
+from auditor.util.shard import Shard
 
 # Selectors looked at ahead of the workers; as many listings run at once, which is
 # what one registry is sent at once by default.

@@ -9,8 +9,8 @@ from auditor.config import Settings
 from auditor.fast_dataclass import dataclass
 from auditor.model import ImageRecord
 from auditor.protocol.tags.filter import Newest, TagFilter
-from auditor.protocol.tags.since import is_too_old, parse_since, read_time
 from auditor.registry.lists.lister import ListedTag
+from auditor.util.time_span import is_too_old, parse_since, read_time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,6 @@ from auditor.pipeline.concurrently import concurrently
 from auditor.pipeline.imaging.answers import Answers, answers_of
 from auditor.pipeline.imaging.facts import Facts, present
 from auditor.pipeline.imaging.lookup import Lookup
-from auditor.pipeline.imaging.lru import Lru
 from auditor.pipeline.imaging.shared import SharedContent
 from auditor.protocol.attachments import is_vague, of_descriptor, of_manifest
 from auditor.protocol.document import Document
@@ -21,7 +20,8 @@ from auditor.protocol.manifest import Index
 from auditor.protocol.reference import Reference
 from auditor.protocol.tags.digest_tag import is_digest_tag
 from auditor.registry.client import Registry
-from auditor.registry.single_flight import SingleFlight
+from auditor.util.lru import Lru
+from auditor.util.single_flight import SingleFlight
 
 # Subjects of one image that are asked about at once; the host's slots are the limit.
 AT_ONCE = 16

@@ -10,10 +10,10 @@ from auditor.errors import Failure, FailureKind
 from auditor.model import Warn, WarningCode
 from auditor.pipeline.concurrently import concurrently
 from auditor.pipeline.imaging.facts import NamedBlob
-from auditor.pipeline.imaging.lru import Lru
 from auditor.registry.blobs import BlobThere
 from auditor.registry.client import Registry
-from auditor.registry.single_flight import SingleFlight
+from auditor.util.lru import Lru
+from auditor.util.single_flight import SingleFlight
 
 # Blobs of one image asked about at once; the host's slots are the real limit.
 AT_ONCE = 16

@@ -14,7 +14,6 @@ from auditor.pipeline.imaging.facts import (
     Facts,
 )
 from auditor.pipeline.imaging.lookup import Lookup
-from auditor.pipeline.imaging.lru import Lru
 from auditor.pipeline.imaging.mirror import at_mirror_first
 from auditor.pipeline.imaging.shared import SharedContent
 from auditor.pipeline.imaging.stored_facts import StoredFacts
@@ -23,10 +22,11 @@ from auditor.protocol.document import Document
 from auditor.protocol.image_config import ImageConfig
 from auditor.protocol.reference import Reference, registry_alone
 from auditor.registry.client import Registry
-from auditor.registry.clock import Clock, rfc3339
 from auditor.registry.registries import Registries
-from auditor.registry.single_flight import SingleFlight
 from auditor.store.digest_store import DigestStore
+from auditor.util.clock import Clock, rfc3339
+from auditor.util.lru import Lru
+from auditor.util.single_flight import SingleFlight
 
 # Assembled images remembered, so that tags of one digest are put together once.
 # Some 10 KiB each for an index of eight platforms: 20 MiB.

@@ -22,7 +22,6 @@ from typing import TypeVar
 from auditor.errors import Failure, FailureKind, ProtocolError
 from auditor.model import WarningCode
 from auditor.pipeline.imaging.facts import Facts
-from auditor.pipeline.imaging.lru import Lru
 from auditor.pipeline.imaging.shared import NO_HEAD, SharedContent
 from auditor.protocol.answer import Answer
 from auditor.protocol.document import Document, read_document
@@ -31,6 +30,7 @@ from auditor.protocol.media_types import essence
 from auditor.protocol.reference import Reference, is_digest
 from auditor.registry.client import Registry
 from auditor.store.batch import SeenTag
+from auditor.util.lru import Lru
 
 DIGEST_HEADER = "Docker-Content-Digest"
 # Manifests of tags, with their bytes: some 10 KB each for an index, 64 KB at most in

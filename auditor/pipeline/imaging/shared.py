@@ -14,16 +14,16 @@ from typing import TypeVar, cast
 
 from auditor.errors import Failure, ProtocolError, Stage
 from auditor.fast_dataclass import dataclass
-from auditor.pipeline.imaging.lru import Lru
 from auditor.protocol.document import Document, read_document
 from auditor.protocol.image_config import ImageConfig, parse_image_config
 from auditor.protocol.media_types import essence
 from auditor.protocol.schema1 import Schema1
 from auditor.registry.client import Registry
-from auditor.registry.clock import Clock
-from auditor.registry.single_flight import SingleFlight
 from auditor.store.batch import Held
 from auditor.store.digest_store import DigestStore
+from auditor.util.clock import Clock
+from auditor.util.lru import Lru
+from auditor.util.single_flight import SingleFlight
 
 # Parsed documents and configs at hand, some 5 KB each with ten layers: 5 MB. What
 # falls out is read from the store again.

@@ -28,9 +28,9 @@ from auditor.model import (
 )
 from auditor.pipeline.imaging.answers import Answers
 from auditor.pipeline.imaging.facts import Facts
-from auditor.pipeline.imaging.lru import Lru
 from auditor.pipeline.imaging.shared import SharedContent
 from auditor.pipeline.imaging.wanted import Wanted
+from auditor.util.lru import Lru
 from auditor.version import __version__
 
 # What is made of the same manifests may differ between programs with other rules: a

@@ -16,7 +16,7 @@ from auditor.protocol.answer import Answer
 from auditor.protocol.json_document import parse_list
 from auditor.protocol.link import next_page, same_origin_page
 from auditor.protocol.reference import is_digest
-from auditor.safe_text import safe_text
+from auditor.util.text import safe_text
 
 Entry = TypeVar("Entry")
 

@@ -9,7 +9,7 @@ from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
 from auditor.protocol.reference import TagPattern
 from auditor.protocol.tags.semver import Constraint, parse_constraint, parse_version
-from auditor.safe_text import safe_text
+from auditor.util.text import safe_text
 
 # re2's own default is 8 MiB; no tag is longer than 128 characters.
 _REGEX_MEMORY_BYTES = 1024 * 1024

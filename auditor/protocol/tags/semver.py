@@ -18,8 +18,8 @@ from typing import TypeAlias
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
-from auditor.pattern import Pattern
-from auditor.safe_text import safe_text
+from auditor.util.lazy_regex import Pattern
+from auditor.util.text import safe_text
 
 _PRE = r"(?:-(?P<pre>[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?"
 _META = r"(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?"

@@ -23,8 +23,8 @@ import re
 from enum import IntEnum
 
 from auditor.fast_dataclass import dataclass
-from auditor.pattern import Pattern
 from auditor.protocol.tags.digest_tag import is_digest_tag
+from auditor.util.lazy_regex import Pattern
 
 # In the order of their release. Single letters as in PEP 440: 2.0a1, 2.0b2.
 _PRE_RELEASES = (

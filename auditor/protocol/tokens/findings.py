@@ -14,7 +14,7 @@ from auditor.protocol.tokens.parts import (
     Part,
 )
 from auditor.protocol.tokens.token import Claims, Grant
-from auditor.safe_text import safe_text
+from auditor.util.text import safe_text
 
 
 def form_finding(form: Form, token: str) -> Finding:

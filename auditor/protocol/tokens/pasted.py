@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from auditor.fast_dataclass import dataclass
-from auditor.pattern import Pattern
+from auditor.util.lazy_regex import Pattern
 
 # What stands before a token in curl commands, shell lines and configuration files.
 _BEFORE = Pattern(

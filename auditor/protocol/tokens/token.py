@@ -20,7 +20,7 @@ from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
 from auditor.model import Access, AccessState, CredentialSource
 from auditor.protocol import base64url
-from auditor.secret import Secret
+from auditor.util.secret import Secret
 
 # The specification's default, and the least that a server should ever give.
 MIN_LIFETIME_S = 60.0

@@ -13,7 +13,7 @@ from auditor.protocol.scope import Scope
 from auditor.registry.access.credentials import Credentials, Found
 from auditor.registry.access.login_trial import LoginTrial
 from auditor.registry.access.token_service import TokenService
-from auditor.registry.clock import Clock
+from auditor.util.clock import Clock
 
 # Helpers of cloud providers give passwords that last an hour, some of which is gone;
 # one that has less than five minutes left is given by none that is known.

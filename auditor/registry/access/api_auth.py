@@ -23,7 +23,7 @@ from auditor.registry.access.authorization import (
 )
 from auditor.registry.access.token_service import MAX_TOKEN_ANSWER_BYTES, basic_header
 from auditor.registry.exchange import Exchange, RequestKind
-from auditor.registry.single_flight import SingleFlight
+from auditor.util.single_flight import SingleFlight
 
 # Quay's name for the user of an OAuth token ("Using robot accounts and access tokens").
 _OAUTH_USER = "$oauthtoken"

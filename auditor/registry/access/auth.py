@@ -20,8 +20,8 @@ from auditor.registry.access.authorization import (
 from auditor.registry.access.credentials import Credentials, Found
 from auditor.registry.access.token_service import TokenService, basic_header
 from auditor.registry.access.tokens import MAX_TOKENS, HeldToken, TokenKey, TokenStore
-from auditor.registry.clock import Clock
 from auditor.registry.plan import HostPlan, Plan, Scheme
+from auditor.util.clock import Clock
 
 
 class HostAuth:

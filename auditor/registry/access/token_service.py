@@ -24,12 +24,12 @@ from auditor.protocol.scope import parse_scope
 from auditor.protocol.tokens.token import access_of, parse_token_answer, refresh_form
 from auditor.registry.access.credentials import Found
 from auditor.registry.access.tokens import HeldToken, TokenKey
-from auditor.registry.clock import Clock
 from auditor.registry.exchange import Exchange, RequestKind
+from auditor.util.clock import Clock
 
 if TYPE_CHECKING:
     from auditor.protocol.signatures.keys import KeySet
-    from auditor.secret import Secret
+    from auditor.util.secret import Secret
 
 # A token answer is a JWT and a few fields; the largest seen hold some dozen grants.
 MAX_TOKEN_ANSWER_BYTES = 64 * 1024

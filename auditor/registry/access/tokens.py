@@ -12,8 +12,8 @@ from dataclasses import replace
 from auditor.errors import Failure
 from auditor.fast_dataclass import dataclass
 from auditor.model import Access
-from auditor.registry.clock import Clock
-from auditor.registry.single_flight import SingleFlight
+from auditor.util.clock import Clock
+from auditor.util.single_flight import SingleFlight
 
 # The share of its life after which a token is renewed while it is still good.
 RENEW_AFTER = 0.85

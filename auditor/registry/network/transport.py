@@ -37,7 +37,7 @@ from auditor.registry.network.transport_failures import (
     is_cut_off,
     too_large,
 )
-from auditor.safe_text import safe_url
+from auditor.util.text import safe_url
 
 if TYPE_CHECKING:
     from auditor.registry.network.library.client import LibraryClient

@@ -20,7 +20,7 @@ from auditor.registry.network.http1.errors import (
     UnansweredError,
 )
 from auditor.registry.network.timeouts import Timeouts
-from auditor.safe_text import safe_text
+from auditor.util.text import safe_text
 
 # What OpenSSL's verification finds (x509_vfy.h, X509_V_ERR_...) that nobody mends by
 # trusting somebody else: not yet valid, expired, another host name, another address.

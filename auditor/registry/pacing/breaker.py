@@ -21,8 +21,8 @@ from auditor.errors import Failure, FailureKind
 from auditor.protocol.answer import Answer
 from auditor.protocol.backoff import retry_after_s
 from auditor.protocol.decide import RETRYABLE_STATUSES, failure_of
-from auditor.registry.clock import Clock
-from auditor.registry.single_flight import SingleFlight
+from auditor.util.clock import Clock
+from auditor.util.single_flight import SingleFlight
 
 log = logging.getLogger("auditor.registry")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from auditor.registry.clock import Clock
+from auditor.util.clock import Clock
 
 
 class Pace:

@@ -7,8 +7,8 @@ everybody on the host and nobody elsewhere.
 
 from __future__ import annotations
 
-from auditor.registry.clock import Clock
-from auditor.registry.pacing.slots import Slots
+from auditor.util.clock import Clock
+from auditor.util.resizable_semaphore import Slots
 
 
 class Politeness:

@@ -14,7 +14,7 @@ from auditor.errors import Failure, FailureKind
 from auditor.protocol.allowance import Allowance, CountedBy
 from auditor.protocol.backoff import RETRY_AFTER_CAP_S
 from auditor.protocol.duration import duration_words
-from auditor.registry.clock import Clock
+from auditor.util.clock import Clock
 
 log = logging.getLogger("auditor.registry")
 

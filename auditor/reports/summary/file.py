@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from auditor.errors import OutputError
-from auditor.reports.whole_file import whole_file
+from auditor.util.atomic_file import whole_file
 
 
 def write_summary(path: str, summary: Mapping[str, Any]) -> None:

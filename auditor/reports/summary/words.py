@@ -10,7 +10,7 @@ from auditor.counted import counted, noun
 from auditor.protocol.duration import duration_words
 from auditor.reports.listing_words import listing_lines
 from auditor.reports.listings import Listing
-from auditor.safe_text import safe_text
+from auditor.util.text import safe_text
 
 Json = Mapping[str, Any]
 

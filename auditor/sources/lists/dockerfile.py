@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from auditor.pattern import Pattern
 from auditor.sources.lists.items import Item, malformed, read_selector
 from auditor.sources.lists.variables import VariableError, substitute
+from auditor.util.lazy_regex import Pattern
 
 _FIRST = Pattern(r"(?:FROM|ARG)\s+\S", re.IGNORECASE)
 _ESCAPE = Pattern(r"#\s*escape\s*=\s*([\\`])\s*", re.IGNORECASE)

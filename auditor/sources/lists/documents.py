@@ -8,7 +8,6 @@ from typing import Any
 import orjson
 
 from auditor.errors import UsageError
-from auditor.pattern import Pattern
 from auditor.sources.lists.compose import is_compose, read_compose
 from auditor.sources.lists.dockerfile import is_dockerfile, read_dockerfile
 from auditor.sources.lists.items import Item
@@ -16,6 +15,7 @@ from auditor.sources.lists.json_parts import Part, parts_of
 from auditor.sources.lists.kubernetes import is_kubernetes, read_kubernetes
 from auditor.sources.lists.whole_text import WholeText
 from auditor.sources.lists.yaml_tree import read_yaml
+from auditor.util.lazy_regex import Pattern
 
 # `key:` or `"key":` with a value or nothing after it; what begins with any other of
 # YAML's indicators is no mapping. No reference has a colon at its end or before a

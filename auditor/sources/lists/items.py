@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from auditor.errors import ProtocolError
 from auditor.fast_dataclass import dataclass
-from auditor.protocol.masking import mask_userinfo
 from auditor.protocol.reference import Selector, parse_selector
-from auditor.safe_text import safe_text
+from auditor.util.masking import mask_userinfo
+from auditor.util.text import safe_text
 
 # As much of a malformed line as shows which one it is: a whole reference (255
 # characters of name, 128 of tag) fits.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from auditor.safe_text import safe_text
 from auditor.sources.lists.yaml_tree import line_of
+from auditor.util.text import safe_text
 
 
 def place_of(name: str, *values: object) -> str:

@@ -22,10 +22,10 @@ from typing import Any, TypeGuard
 from auditor.errors import ProtocolError, UsageError
 from auditor.protocol.reference import TagPattern, parse_selector
 from auditor.protocol.tags.rules import regex_rule, version_rule
-from auditor.safe_text import safe_text
 from auditor.sources.lists.fields import FieldError, check_registry
 from auditor.sources.lists.items import Item, Listed, malformed, read_selector
 from auditor.sources.lists.places import place_of
+from auditor.util.text import safe_text
 
 log = logging.getLogger("auditor.sources")
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from auditor.pattern import Pattern
-from auditor.safe_text import safe_text
+from auditor.util.lazy_regex import Pattern
+from auditor.util.text import safe_text
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _VARIABLE = Pattern(

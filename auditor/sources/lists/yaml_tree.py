@@ -12,7 +12,7 @@ from typing import Any
 
 from auditor.errors import UsageError
 from auditor.fast_dataclass import dataclass
-from auditor.safe_text import safe_text
+from auditor.util.text import safe_text
 
 # Some 100 MB of texts and dictionaries: four thousand pods of 250 values.
 MAX_VALUES = 1_000_000

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from auditor.analysis.check.findings import Findings, RuleCount, Violation
 from auditor.analysis.check.policy import Severity
-from auditor.safe_text import safe_text
+from auditor.util.text import safe_text
 
 # Not characters of XML 1.0 (section 2.2), and not escaped by `safe_text`.
 _NO_XML = re.compile("[\ufffe\uffff]")

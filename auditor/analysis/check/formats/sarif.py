@@ -15,7 +15,7 @@ import orjson
 
 from auditor.analysis.check.findings import Findings, Violation
 from auditor.analysis.check.policy import Policy, Rule
-from auditor.safe_text import safe_text
+from auditor.util.text import safe_text
 from auditor.version import __version__
 
 _SCHEMA = (

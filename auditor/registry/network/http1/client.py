@@ -12,7 +12,7 @@ from auditor.protocol.url import Origin
 from auditor.registry.common import MAX_ERROR_BYTES
 from auditor.registry.network.http1.connection import Connection
 from auditor.registry.network.http1.dialer import Dialer
-from auditor.safe_text import safe_url
+from auditor.util.text import safe_url
 
 log = logging.getLogger("auditor.http")
 

@@ -15,7 +15,7 @@ from auditor.registry.network.transport_failures import (
     reason_of,
     tls_detail,
 )
-from auditor.safe_text import safe_text, safe_url
+from auditor.util.text import safe_text, safe_url
 
 
 def failure_of_exception(

@@ -11,8 +11,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from auditor.fast_dataclass import dataclass
-from auditor.pattern import Pattern
-from auditor.safe_text import safe_text
+from auditor.util.lazy_regex import Pattern
+from auditor.util.text import safe_text
 
 _SPAN = Pattern(r"(?P<count>[0-9]{1,6})(?P<unit>[smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}

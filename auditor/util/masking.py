@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 
-from auditor.pattern import Pattern
-from auditor.safe_text import safe_url
+from auditor.util.lazy_regex import Pattern
+from auditor.util.text import safe_url
 
 _MASK = "***"
 
