@@ -13,7 +13,7 @@ from auditor.analysis.report_files import open_reports
 from auditor.errors import UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA
-from auditor.protocol.reference import is_digest
+from auditor.oci.reference import is_digest
 from auditor.util.text import safe_text
 
 # Rows that Python holds at once: some megabytes.

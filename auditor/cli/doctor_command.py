@@ -15,7 +15,7 @@ from auditor.config import Group, Settings
 from auditor.errors import ExitCode, ProtocolError, UsageError
 
 if TYPE_CHECKING:
-    from auditor.protocol.reference import Reference
+    from auditor.oci.reference import Reference
 
 
 @click.command("doctor")
@@ -39,8 +39,8 @@ def command(*, target: str, as_json: bool, **flags: Any) -> int:
 
 
 def _meant(text: str) -> tuple[str, Reference | None, bool]:
+    from auditor.oci.reference import parse_reference
     from auditor.protocol.list_target import host_alone
-    from auditor.protocol.reference import parse_reference
 
     try:
         if (registry := host_alone(text)) is not None:

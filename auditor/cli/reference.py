@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from auditor.errors import ProtocolError, UsageError
-from auditor.protocol.reference import Reference, parse_reference
+from auditor.oci.reference import Reference, parse_reference
 
 
 def reference_argument(text: str) -> Reference:

@@ -99,7 +99,7 @@ def command(
 
 
 def _is_pattern(text: str) -> bool:
-    from auditor.protocol.reference import Reference, parse_selector
+    from auditor.oci.reference import Reference, parse_selector
 
     try:
         return not isinstance(parse_selector(text), Reference)

@@ -12,6 +12,7 @@ from anyio.abc import TaskGroup
 
 from auditor.config import Order, Settings
 from auditor.model import FailureRecord, ImageRecord, Record
+from auditor.oci.reference import Reference
 from auditor.pipeline.expansion.entries import Asked, Dropped, Entry, Expansion, Refused
 from auditor.pipeline.expansion.expand import expand
 from auditor.pipeline.expansion.places import Places
@@ -21,7 +22,6 @@ from auditor.pipeline.imaging.image import ImageAuditor
 from auditor.pipeline.imaging.wanted import Wanted
 from auditor.pipeline.pool import Pool, PoolSize
 from auditor.pipeline.unwrap import unwrapped
-from auditor.protocol.reference import Reference
 from auditor.registry.registries import Registries
 from auditor.reports.kept import Kept
 from auditor.reports.summary.recount import recount

@@ -20,6 +20,7 @@ import orjson
 
 from auditor.errors import ProtocolError, UsageError
 from auditor.fast_dataclass import dataclass
+from auditor.oci.reference import DOCKER_HUB
 from auditor.protocol.credential import (
     Credential,
     IdentityToken,
@@ -29,7 +30,6 @@ from auditor.protocol.credential import (
     is_username,
 )
 from auditor.protocol.helper_answer import TOKEN_USER, is_helper_name
-from auditor.protocol.reference import DOCKER_HUB
 from auditor.protocol.registry_name import registry_name
 from auditor.protocol.tokens.token import is_bearer_token
 from auditor.util.secret import Secret

@@ -11,11 +11,11 @@ from collections.abc import Callable
 
 from auditor.fast_dataclass import dataclass
 from auditor.model import Warn, WarningCode
+from auditor.oci.manifest import Manifest, parse_manifest
+from auditor.oci.reference import is_digest
+from auditor.oci.schema1 import Schema1
 from auditor.protocol import media_types
 from auditor.protocol.digest import check_digest, matches_digest, sha256_digest
-from auditor.protocol.manifest import Manifest, parse_manifest
-from auditor.protocol.reference import is_digest
-from auditor.protocol.schema1 import Schema1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

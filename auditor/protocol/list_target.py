@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
-from auditor.protocol.reference import Reference, TagPattern, parse_selector
+from auditor.oci.reference import Reference, TagPattern, parse_selector
 from auditor.protocol.registry_name import registry_name
 from auditor.protocol.repository_pattern import (
     ANY_DEPTH,

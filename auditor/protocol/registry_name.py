@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from auditor.errors import FailureKind, ProtocolError
-from auditor.protocol.reference import parse_reference
+from auditor.oci.reference import parse_reference
 from auditor.util.text import safe_text
 
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from auditor.fast_dataclass import dataclass
-from auditor.protocol import reference_grammar as grammar
+from auditor.oci import reference_grammar as grammar
 
 ANY_DEPTH = "**"
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Self
 
 from auditor.config import RegistrySettings
 from auditor.errors import Failure, ProtocolError, Stage, UsageError
+from auditor.oci.reference import api_host
 from auditor.protocol.answer import Answer
 from auditor.protocol.digest import check_digest
 from auditor.protocol.media_types import ACCEPT_MANIFESTS
 from auditor.protocol.proxy import BrokenProxy, Proxies
 from auditor.protocol.realm import is_loopback_host, origin_of
-from auditor.protocol.reference import api_host
 from auditor.protocol.scope import CATALOG_SCOPE, pull_scope
 from auditor.registry.access.auth import HostAuth, ListAuth, ScopeAuth
 from auditor.registry.access.credentials import Credentials

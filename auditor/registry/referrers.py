@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from auditor.errors import Failure, FailureKind, ProtocolError
+from auditor.oci.descriptor import Descriptor
+from auditor.oci.manifest import Index, parse_manifest
 from auditor.protocol import media_types
 from auditor.protocol.answer import Answer
-from auditor.protocol.descriptor import Descriptor
 from auditor.protocol.link import next_page
-from auditor.protocol.manifest import Index, parse_manifest
 from auditor.registry.access.authorization import Authorizer
 from auditor.registry.exchange import Exchange, RequestKind
 

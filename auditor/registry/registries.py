@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Self
 
 from auditor.config import Settings
 from auditor.errors import ProtocolError, UsageError
+from auditor.oci.reference import Reference, at_mirror
 from auditor.protocol.allowance import Allowance
 from auditor.protocol.proxy import read_proxies
-from auditor.protocol.reference import Reference, at_mirror
 from auditor.registry.access.credentials import Credentials
 from auditor.registry.client import Registry
 from auditor.registry.exchange import RequestCounts, Witness

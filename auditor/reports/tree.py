@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from auditor.counted import counted
 from auditor.model import AccessState, Attachment, ImageRecord, Layer, Platform
-from auditor.protocol.image_config import ImageConfig
+from auditor.oci.image_config import ImageConfig
 from auditor.protocol.media_types import essence
 from auditor.util.text import safe_text
 

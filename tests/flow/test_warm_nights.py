@@ -12,9 +12,9 @@ import pytest
 
 from auditor.config import ImageConfigMode
 from auditor.model import FailureRecord, ImageRecord, Record, WarningCode
+from auditor.oci.reference import Reference
 from auditor.pipeline.imaging.image import ImageAuditor
 from auditor.pipeline.imaging.wanted import Wanted
-from auditor.protocol.reference import Reference
 from auditor.registry.open import open_registries
 from auditor.sandbox.content import Content
 from auditor.sandbox.fault_actions import Action, Answer, Close, Edit, Raw

@@ -23,23 +23,24 @@ from multidict import CIMultiDict
 from auditor.analysis.check.policy_file import read_policy
 from auditor.config.resolve import resolve
 from auditor.errors import AuditorError, Failure, ProtocolError, UsageError
+from auditor.oci.attachments import of_manifest
+from auditor.oci.image_config import parse_image_config
+from auditor.oci.manifest import parse_manifest
+from auditor.oci.platform import read_platform
+from auditor.oci.reference import parse_reference, parse_selector
 from auditor.protocol import content_size
 from auditor.protocol.address import address_class
 from auditor.protocol.allowance import allowance_of
 from auditor.protocol.answer import Answer
-from auditor.protocol.attachments import of_manifest
 from auditor.protocol.backoff import RETRY_AFTER_CAP_S, retry_after_s
 from auditor.protocol.challenge import parse_challenges, preferred
 from auditor.protocol.docker_config import parse_docker_config
 from auditor.protocol.document import read_document
 from auditor.protocol.error_body import error_codes, error_sentence
 from auditor.protocol.helper_answer import parse_helper_answer
-from auditor.protocol.image_config import parse_image_config
 from auditor.protocol.link import next_page
 from auditor.protocol.list_target import parse_list_target
-from auditor.protocol.manifest import parse_manifest
 from auditor.protocol.media_types import MANIFEST_TYPES, SIGNED_SCHEMA1
-from auditor.protocol.platform import read_platform
 from auditor.protocol.products import Product
 from auditor.protocol.products.dtr import Dtr
 from auditor.protocol.products.gitea import Gitea
@@ -50,7 +51,6 @@ from auditor.protocol.products.quay import Quay
 from auditor.protocol.proxy import read_proxies
 from auditor.protocol.realm import check_realm, token_url
 from auditor.protocol.redirect import follow
-from auditor.protocol.reference import parse_reference, parse_selector
 from auditor.protocol.registry_name import namespace_name, registry_name
 from auditor.protocol.repository_pattern import RepositoryPattern
 from auditor.protocol.scope import parse_scope

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.model import Attachment, AttachmentKind
+from auditor.oci.attachments import Claim, claims_of, is_vague, of_descriptor
+from auditor.oci.descriptor import Descriptor
 from auditor.pipeline.imaging.answers import answers_of
-from auditor.protocol.attachments import Claim, claims_of, is_vague, of_descriptor
-from auditor.protocol.descriptor import Descriptor
 from tests.documents import digest
 
 _TYPES = (

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.errors import ProtocolError
-from auditor.protocol.image_config import ImageConfig, parse_image_config
+from auditor.oci.image_config import ImageConfig, parse_image_config
 from tests.documents import raw
 from tests.property.documents import OBJECTS, VALUES, damaged, outcome
 from tests.unit.test_image_config import FULL

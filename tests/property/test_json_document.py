@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.errors import FailureKind, ProtocolError
-from auditor.protocol.json_document import STRUCTURAL_KEYS, parse_object
+from auditor.oci.encoding import STRUCTURAL_KEYS, parse_object
 from tests.property.documents import OBJECTS, outcome
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.errors import UsageError
-from auditor.protocol.reference import parse_reference
+from auditor.oci.reference import parse_reference
 from auditor.sources.lists import Listed, read_lines, read_list
 from auditor.sources.lists.lines import read_lines as read_lines_in_blocks
 

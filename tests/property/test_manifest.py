@@ -11,19 +11,19 @@ from hypothesis import strategies as st
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.model import Platform
+from auditor.oci import descriptor
+from auditor.oci.descriptor import MAX_SIZE
+from auditor.oci.manifest import ImageManifest, Index
+from auditor.oci.platform import PlatformSpec
+from auditor.oci.reference import is_digest
+from auditor.oci.schema1 import Schema1
 from auditor.pipeline.imaging.facts import (
     attachment_of,
     image_platform,
     missing_platform,
     schema1_platform,
 )
-from auditor.protocol import descriptor
-from auditor.protocol.descriptor import MAX_SIZE
 from auditor.protocol.document import Document, read_document
-from auditor.protocol.manifest import ImageManifest, Index
-from auditor.protocol.platform import PlatformSpec
-from auditor.protocol.reference import is_digest
-from auditor.protocol.schema1 import Schema1
 from tests import documents, jose
 from tests.property.documents import OBJECTS, TYPES, VALUES, damaged, outcome
 

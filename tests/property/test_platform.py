@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.errors import ProtocolError
-from auditor.protocol.platform import PlatformSpec, is_same, normalised, read_platform
+from auditor.oci.platform import PlatformSpec, is_same, normalised, read_platform
 
 _WORDS = st.sampled_from(
     [

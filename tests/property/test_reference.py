@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.errors import FailureKind, ProtocolError
-from auditor.protocol.reference import (
+from auditor.oci.reference import (
     Reference,
     Selector,
     TagPattern,
@@ -15,7 +15,7 @@ from auditor.protocol.reference import (
     parse_reference,
     parse_selector,
 )
-from auditor.protocol.reference_mistake import mistake_in
+from auditor.oci.reference_errors import mistake_in
 from auditor.protocol.registry_name import namespace_name, registry_name
 from auditor.protocol.repository_pattern import (
     RepositoryPattern,

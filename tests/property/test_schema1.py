@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.errors import ProtocolError
-from auditor.protocol.schema1 import parse_schema1
+from auditor.oci.schema1 import parse_schema1
 from tests import jose
 
 KEY = jose.key_for("ES256")

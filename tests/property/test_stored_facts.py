@@ -18,11 +18,11 @@ from auditor.model import (
     Warn,
     WarningCode,
 )
+from auditor.oci.platform import read_platform
 from auditor.pipeline.imaging.answers import Answers
 from auditor.pipeline.imaging.facts import Facts
 from auditor.pipeline.imaging.stored_facts import decode, encode, variant_of
 from auditor.pipeline.imaging.wanted import LabelPatterns, Wanted
-from auditor.protocol.platform import read_platform
 
 # What JSON can hold: no lone surrogates.
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from auditor.protocol.schema1 import EMPTY_LAYER, parse_schema1
+from auditor.oci.schema1 import EMPTY_LAYER, parse_schema1
 from tests.real.audits import Lines, command, content
 from tests.real.docker_registry import DISTRIBUTION_2
 from tests.real.images import BASE, SIGNED

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 import pytest
 
 from auditor.model import Attachment, AttachmentKind
-from auditor.protocol.attachments import (
+from auditor.oci.attachments import (
     Claim,
     claims_of,
     is_vague,
     of_descriptor,
     of_manifest,
 )
-from auditor.protocol.descriptor import Descriptor
-from auditor.protocol.manifest import Index, parse_manifest
-from auditor.protocol.platform import PlatformSpec
+from auditor.oci.descriptor import Descriptor
+from auditor.oci.manifest import Index, parse_manifest
+from auditor.oci.platform import PlatformSpec
 from auditor.sandbox.artifacts import artifact, helm_chart
 from auditor.sandbox.attached import (
     SLSA,

@@ -7,6 +7,11 @@ from typing import Any
 import pytest
 
 from auditor.model import AttachmentKind, ConfigFacts, Layer, Platform, WarningCode
+from auditor.oci.descriptor import Descriptor
+from auditor.oci.image_config import parse_image_config
+from auditor.oci.manifest import ImageManifest, Index
+from auditor.oci.platform import PlatformSpec
+from auditor.oci.schema1 import Schema1
 from auditor.pipeline.imaging.facts import (
     Facts,
     attachment_of,
@@ -18,12 +23,7 @@ from auditor.pipeline.imaging.facts import (
     platform_warnings,
     schema1_platform,
 )
-from auditor.protocol.descriptor import Descriptor
 from auditor.protocol.document import Document, read_document
-from auditor.protocol.image_config import parse_image_config
-from auditor.protocol.manifest import ImageManifest, Index
-from auditor.protocol.platform import PlatformSpec
-from auditor.protocol.schema1 import Schema1
 from tests import documents, records
 from tests.documents import OCI_LAYER, OCI_MANIFEST, digest, raw
 from tests.records import layer, platform

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from auditor.errors import FailureKind, ProtocolError
-from auditor.protocol.image_config import ImageConfig, parse_image_config
-from auditor.protocol.platform import PlatformSpec
+from auditor.oci.image_config import ImageConfig, parse_image_config
+from auditor.oci.platform import PlatformSpec
 from tests.documents import raw
 
 FULL: dict[str, Any] = {

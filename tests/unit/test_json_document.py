@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from auditor.errors import FailureKind, ProtocolError
-from auditor.protocol.json_document import (
+from auditor.oci.encoding import (
     STRUCTURAL_KEYS,
     check_key_case,
     parse_list,

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from auditor.errors import ProtocolError
-from auditor.protocol.signatures.jws import jwk_of
+from auditor.oci.jws import jwk_of
 from auditor.protocol.signatures.keys import (
     KeySet,
     Verification,

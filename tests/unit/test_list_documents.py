@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from auditor.errors import UsageError
-from auditor.protocol.reference import TagPattern
+from auditor.oci.reference import TagPattern
 from auditor.sources.lists import Listed, read_list, whole_text
 from auditor.sources.lists import yaml_tree as yaml_module
 from auditor.sources.lists.yaml_tree import read_yaml

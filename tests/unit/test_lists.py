@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from auditor.errors import UsageError
-from auditor.protocol.reference import TagPattern
+from auditor.oci.reference import TagPattern
 from auditor.sources.lists import (
     Item,
     Listed,

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from auditor.errors import FailureKind, ProtocolError
-from auditor.protocol.manifest import ImageManifest, Index, Manifest, parse_manifest
-from auditor.protocol.platform import PlatformSpec
-from auditor.protocol.schema1 import Schema1
+from auditor.oci.manifest import ImageManifest, Index, Manifest, parse_manifest
+from auditor.oci.platform import PlatformSpec
+from auditor.oci.schema1 import Schema1
 from tests.documents import (
     DOCKER_CONFIG,
     DOCKER_LIST,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from auditor.errors import ProtocolError
-from auditor.protocol.platform import PlatformSpec, is_same, normalised, read_platform
+from auditor.oci.platform import PlatformSpec, is_same, normalised, read_platform
 
 
 def spec(text: str) -> PlatformSpec:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from auditor.errors import FailureKind, ProtocolError
-from auditor.protocol.reference import (
+from auditor.oci.reference import (
     Reference,
     TagPattern,
     api_host,

@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from auditor.errors import FailureKind, ProtocolError
-from auditor.protocol.schema1 import (
+from auditor.oci.schema1 import (
     EMPTY_LAYER,
     MAX_LAYERS,
     Schema1,

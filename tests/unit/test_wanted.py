@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from auditor.config import Settings
+from auditor.oci.platform import read_platform
 from auditor.pipeline.imaging.wanted import MAX_LABELS_BYTES, LabelPatterns, Wanted
-from auditor.protocol.platform import read_platform
 
 LABELS = {
     "team": "blue",

@@ -13,7 +13,7 @@ from auditor.analysis.query import Answer
 from auditor.analysis.reading_errors import reading_reports
 from auditor.analysis.report_files import duckdb_pattern
 from auditor.errors import ProtocolError, UsageError
-from auditor.protocol.reference import Reference, parse_reference
+from auditor.oci.reference import Reference, parse_reference
 from auditor.util.text import safe_text
 
 # Every run of the data set, oldest first.

@@ -6,11 +6,11 @@ import re
 
 from auditor.config.values.value import require, textual
 from auditor.errors import FailureKind, ProtocolError
-from auditor.protocol import reference_grammar as grammar
+from auditor.oci import reference_grammar as grammar
+from auditor.oci.platform import read_platform
+from auditor.oci.reference import is_repository
 from auditor.protocol.credential import is_username
-from auditor.protocol.platform import read_platform
 from auditor.protocol.proxy import NONE, Proxy, parse_proxy
-from auditor.protocol.reference import is_repository
 from auditor.protocol.registry_name import namespace_name, registry_name
 from auditor.protocol.repository_pattern import ANY_DEPTH
 from auditor.protocol.url import check_url, origin_of

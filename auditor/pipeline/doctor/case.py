@@ -9,8 +9,8 @@ from email.utils import parsedate_to_datetime
 from auditor.config import Settings
 from auditor.errors import Failure
 from auditor.fast_dataclass import dataclass
+from auditor.oci.reference import Reference
 from auditor.protocol.answer import Answer
-from auditor.protocol.reference import Reference
 from auditor.registry.client import Registry
 from auditor.registry.exchange import RequestKind
 from auditor.util.clock import Clock

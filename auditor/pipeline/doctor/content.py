@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from auditor.counted import counted
 from auditor.errors import Failure, ProtocolError
+from auditor.oci.reference import Reference, is_digest, is_tag
 from auditor.pipeline.doctor import advice
 from auditor.pipeline.doctor.case import Case
 from auditor.pipeline.doctor.step import Step, StepName, StepState, skipped
@@ -16,7 +17,6 @@ from auditor.protocol.allowance import Allowance
 from auditor.protocol.answer import Answer
 from auditor.protocol.document import Document, read_document
 from auditor.protocol.duration import duration_words
-from auditor.protocol.reference import Reference, is_digest, is_tag
 from auditor.registry.lists.lister import Page
 from auditor.registry.plan import Scheme
 from auditor.util.text import safe_text

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from auditor.counted import counted, noun
 from auditor.errors import Failure, FailureKind, Stage
+from auditor.oci.reference import is_repository
 from auditor.pipeline.expansion.selection import Selection
 from auditor.pipeline.expansion.steps import CatalogEnds
 from auditor.pipeline.expansion.words import none_matches
-from auditor.protocol.reference import is_repository
 from auditor.protocol.repository_pattern import RepositoryPattern
 from auditor.registry.lists.lister import Page
 from auditor.registry.registries import Registries

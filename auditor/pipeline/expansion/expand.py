@@ -14,6 +14,7 @@ from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from auditor.errors import Failure, FailureKind, Stage
+from auditor.oci.reference import Reference
 from auditor.pipeline.expansion.catalog import end_of_catalog
 from auditor.pipeline.expansion.entries import Asked, Entry, Expansion, Refused
 from auditor.pipeline.expansion.known import Known
@@ -27,7 +28,6 @@ from auditor.pipeline.expansion.steps import (
     Turn,
 )
 from auditor.pipeline.expansion.tag_list import TagList
-from auditor.protocol.reference import Reference
 from auditor.registry.registries import Registries
 from auditor.sources.lists import Item, Listed, Malformed
 from auditor.util.deadline import Deadline

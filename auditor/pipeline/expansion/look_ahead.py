@@ -16,6 +16,7 @@ from anyio.streams.memory import MemoryObjectSendStream
 
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.fast_dataclass import dataclass
+from auditor.oci.reference import Reference, TagPattern
 from auditor.pipeline.expansion.catalog import Catalog
 from auditor.pipeline.expansion.entries import Refused
 from auditor.pipeline.expansion.feed import feed
@@ -29,7 +30,6 @@ from auditor.pipeline.expansion.steps import (
     TagsOf,
     Turn,
 )
-from auditor.protocol.reference import Reference, TagPattern
 from auditor.protocol.repository_pattern import RepositoryPattern
 from auditor.registry.lists.lister import Entry, ListedTag, Page
 from auditor.registry.registries import Registries

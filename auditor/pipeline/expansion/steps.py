@@ -6,8 +6,8 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 
 from auditor.errors import Failure
 from auditor.fast_dataclass import dataclass
+from auditor.oci.reference import TagPattern
 from auditor.pipeline.expansion.entries import Refused
-from auditor.protocol.reference import TagPattern
 from auditor.protocol.repository_pattern import RepositoryPattern
 from auditor.registry.lists.lister import ListedTag, Page
 from auditor.reports.listings import Listing

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from auditor.fast_dataclass import dataclass
 from auditor.model import Attachment
-from auditor.protocol.attachments import Claim, claims_of
+from auditor.oci.attachments import Claim, claims_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

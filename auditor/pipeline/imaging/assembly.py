@@ -7,6 +7,11 @@ from collections.abc import Collection, Sequence
 from auditor.config import AttachmentMode, ImageConfigMode
 from auditor.errors import Failure, FailureKind
 from auditor.model import Attachment, Platform, Warn, WarningCode
+from auditor.oci.descriptor import Descriptor
+from auditor.oci.image_config import ImageConfig
+from auditor.oci.manifest import ImageManifest, Index
+from auditor.oci.platform import PlatformSpec
+from auditor.oci.schema1 import Schema1
 from auditor.pipeline.concurrently import concurrently
 from auditor.pipeline.imaging.answers import answers_of
 from auditor.pipeline.imaging.facts import (
@@ -25,12 +30,7 @@ from auditor.pipeline.imaging.facts import (
 )
 from auditor.pipeline.imaging.shared import SharedContent
 from auditor.pipeline.imaging.wanted import Wanted
-from auditor.protocol.descriptor import Descriptor
 from auditor.protocol.document import Document
-from auditor.protocol.image_config import ImageConfig
-from auditor.protocol.manifest import ImageManifest, Index
-from auditor.protocol.platform import PlatformSpec
-from auditor.protocol.schema1 import Schema1
 from auditor.registry.client import Registry
 
 # An index of indexes is rare, and nothing in use nests deeper than two.

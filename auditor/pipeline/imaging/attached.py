@@ -8,16 +8,16 @@ from dataclasses import replace
 from auditor.errors import Failure, FailureKind
 from auditor.fast_dataclass import dataclass
 from auditor.model import Attachment, AttachmentKind, Warn, WarningCode
+from auditor.oci.attachments import is_vague, of_descriptor, of_manifest
+from auditor.oci.manifest import Index
+from auditor.oci.reference import Reference
 from auditor.pipeline.concurrently import concurrently
 from auditor.pipeline.imaging.answers import Answers, answers_of
 from auditor.pipeline.imaging.facts import Facts, present
 from auditor.pipeline.imaging.lookup import Lookup
 from auditor.pipeline.imaging.shared import SharedContent
-from auditor.protocol.attachments import is_vague, of_descriptor, of_manifest
 from auditor.protocol.document import Document
 from auditor.protocol.listed import SUSPICIOUS_COUNTS
-from auditor.protocol.manifest import Index
-from auditor.protocol.reference import Reference
 from auditor.protocol.tags.digest_tag import is_digest_tag
 from auditor.registry.client import Registry
 from auditor.util.lru import Lru

@@ -17,15 +17,15 @@ from auditor.model import (
     Warn,
     WarningCode,
 )
+from auditor.oci.attachments import of_descriptor
+from auditor.oci.descriptor import MAX_SIZE, Descriptor
+from auditor.oci.image_config import ImageConfig
+from auditor.oci.manifest import ImageManifest
+from auditor.oci.platform import PlatformSpec
+from auditor.oci.schema1 import Schema1
 from auditor.pipeline.imaging.answers import UNKNOWN, Answers
-from auditor.protocol.attachments import of_descriptor
-from auditor.protocol.descriptor import MAX_SIZE, Descriptor
 from auditor.protocol.document import Document
-from auditor.protocol.image_config import ImageConfig
 from auditor.protocol.layer_traits import layer_traits
-from auditor.protocol.manifest import ImageManifest
-from auditor.protocol.platform import PlatformSpec
-from auditor.protocol.schema1 import Schema1
 
 _BASE_NAME = "org.opencontainers.image.base.name"
 _BASE = "org.opencontainers.image.base.digest"

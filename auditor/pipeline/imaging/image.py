@@ -7,6 +7,8 @@ from typing import TypeVar
 
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.model import Access, FailureRecord, ImageRecord, Record, Warn, WarningCode
+from auditor.oci.image_config import ImageConfig
+from auditor.oci.reference import Reference, registry_alone
 from auditor.pipeline.imaging import answers
 from auditor.pipeline.imaging.around import Around, Surroundings
 from auditor.pipeline.imaging.assembly import Assembly, StoppedError
@@ -19,8 +21,6 @@ from auditor.pipeline.imaging.shared import SharedContent
 from auditor.pipeline.imaging.stored_facts import StoredFacts
 from auditor.pipeline.imaging.wanted import Wanted
 from auditor.protocol.document import Document
-from auditor.protocol.image_config import ImageConfig
-from auditor.protocol.reference import Reference, registry_alone
 from auditor.registry.client import Registry
 from auditor.registry.registries import Registries
 from auditor.store.digest_store import DigestStore

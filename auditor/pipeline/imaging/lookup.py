@@ -21,13 +21,13 @@ from typing import TypeVar
 
 from auditor.errors import Failure, FailureKind, ProtocolError
 from auditor.model import WarningCode
+from auditor.oci.manifest import Manifest, parse_manifest
+from auditor.oci.reference import Reference, is_digest
 from auditor.pipeline.imaging.facts import Facts
 from auditor.pipeline.imaging.shared import NO_HEAD, SharedContent
 from auditor.protocol.answer import Answer
 from auditor.protocol.document import Document, read_document
-from auditor.protocol.manifest import Manifest, parse_manifest
 from auditor.protocol.media_types import essence
-from auditor.protocol.reference import Reference, is_digest
 from auditor.registry.client import Registry
 from auditor.store.batch import SeenTag
 from auditor.util.lru import Lru

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TypeVar
 
 from auditor.model import Warn, WarningCode
+from auditor.oci.reference import Reference
 from auditor.pipeline.imaging.assembly import StoppedError
-from auditor.protocol.reference import Reference
 from auditor.registry.registries import Registries
 
 Value = TypeVar("Value")

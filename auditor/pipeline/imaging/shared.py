@@ -14,10 +14,10 @@ from typing import TypeVar, cast
 
 from auditor.errors import Failure, ProtocolError, Stage
 from auditor.fast_dataclass import dataclass
+from auditor.oci.image_config import ImageConfig, parse_image_config
+from auditor.oci.schema1 import Schema1
 from auditor.protocol.document import Document, read_document
-from auditor.protocol.image_config import ImageConfig, parse_image_config
 from auditor.protocol.media_types import essence
-from auditor.protocol.schema1 import Schema1
 from auditor.registry.client import Registry
 from auditor.store.batch import Held
 from auditor.store.digest_store import DigestStore

@@ -8,7 +8,7 @@ from fnmatch import translate
 
 from auditor.config import AttachmentMode, ImageConfigMode, Settings
 from auditor.fast_dataclass import dataclass
-from auditor.protocol.platform import PlatformSpec, is_same, read_platform
+from auditor.oci.platform import PlatformSpec, is_same, read_platform
 
 # Of one platform. A label is a line of text; what holds more is a file in disguise.
 # Kubernetes gives all annotations of an object four times as much.

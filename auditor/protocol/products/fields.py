@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
+from auditor.oci.encoding import parse_list
+from auditor.oci.reference import is_digest
 from auditor.protocol.answer import Answer
-from auditor.protocol.json_document import parse_list
 from auditor.protocol.link import next_page, same_origin_page
-from auditor.protocol.reference import is_digest
 from auditor.util.text import safe_text
 
 Entry = TypeVar("Entry")

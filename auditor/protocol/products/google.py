@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from auditor.oci.reference import is_digest, is_repository
 from auditor.protocol.listed import ListedTag
 from auditor.protocol.products import fields
-from auditor.protocol.reference import is_digest, is_repository
 
 _MILLISECONDS = 1000
 

@@ -12,13 +12,13 @@ from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from auditor.fast_dataclass import dataclass
+from auditor.oci.reference import DOCKER_HUB
 from auditor.protocol.answer import Headers
 from auditor.protocol.challenge import Challenge
 from auditor.protocol.products.dtr import Dtr
 from auditor.protocol.products.gitlab import GitLab
 from auditor.protocol.products.harbor import Harbor
 from auditor.protocol.products.product import Product
-from auditor.protocol.reference import DOCKER_HUB
 from auditor.protocol.url import origin_of
 
 

@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.x509.oid import ExtensionOID
 
-from auditor.protocol.signatures.jws import JwsError, PublicKey, supported_key
+from auditor.oci.jws import JwsError, PublicKey, supported_key
 
 # A leaf, its issuers and a root; public web chains have 3 to 4.
 MAX_CERTIFICATES = 10

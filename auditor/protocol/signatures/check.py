@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from auditor.oci import jws
+from auditor.oci.jws import PublicKey
 from auditor.protocol import base64url
-from auditor.protocol.signatures import certificates, jws
-from auditor.protocol.signatures.jws import PublicKey
+from auditor.protocol.signatures import certificates
 from auditor.protocol.signatures.value import SignatureCheck
 
 

@@ -16,13 +16,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from auditor.errors import ProtocolError
 from auditor.fast_dataclass import dataclass
-from auditor.protocol.signatures import certificates, jws
-from auditor.protocol.signatures.jws import (
-    JwsError,
-    PublicKey,
-    libtrust_key_id,
-    rfc7638_thumbprint,
-)
+from auditor.oci import jws
+from auditor.oci.jws import JwsError, PublicKey, libtrust_key_id, rfc7638_thumbprint
+from auditor.protocol.signatures import certificates
 
 # RFC 7468: text between blocks is allowed and says nothing.
 _PEM_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----[^-]*-----END \1-----", re.ASCII)

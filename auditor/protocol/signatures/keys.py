@@ -12,14 +12,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from auditor.fast_dataclass import dataclass
+from auditor.oci import jws
+from auditor.oci.jws import JwsError, PublicKey, libtrust_key_id, rfc7638_thumbprint
 from auditor.protocol import base64url
-from auditor.protocol.signatures import certificates, jws
-from auditor.protocol.signatures.jws import (
-    JwsError,
-    PublicKey,
-    libtrust_key_id,
-    rfc7638_thumbprint,
-)
+from auditor.protocol.signatures import certificates
 from auditor.protocol.signatures.key_set import KeySet
 from auditor.protocol.tokens.token import Claims, read_claims
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from auditor.protocol import reference_grammar as grammar
+from auditor.oci import reference_grammar as grammar
 
 _DIGEST_TAG = re.compile(
     "(?:"

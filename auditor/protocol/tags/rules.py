@@ -7,7 +7,7 @@ from typing import Any
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
-from auditor.protocol.reference import TagPattern
+from auditor.oci.reference import TagPattern
 from auditor.protocol.tags.semver import Constraint, parse_constraint, parse_version
 from auditor.util.text import safe_text
 

@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from auditor.oci import jws
 from auditor.protocol import base64url
-from auditor.protocol.signatures import jws
 from auditor.protocol.signatures.keys import KeySet, verify_token
 from auditor.protocol.tokens.damaged_json import read_object
 from auditor.protocol.tokens.findings import (

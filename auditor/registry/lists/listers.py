@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 from auditor.config import ListerName, RegistrySettings
 from auditor.errors import Failure
+from auditor.oci.reference import DOCKER_HUB
 from auditor.protocol.credential import Login
 from auditor.protocol.products import Product
 from auditor.protocol.products.dtr import Dtr
@@ -16,7 +17,6 @@ from auditor.protocol.products.hub import HUB_URL, Hub
 from auditor.protocol.products.quay import Quay
 from auditor.protocol.products.recognise import recognised
 from auditor.protocol.realm import origin_of
-from auditor.protocol.reference import DOCKER_HUB
 from auditor.protocol.scope import CATALOG_SCOPE, pull_scope
 from auditor.registry.access.api_auth import ApiLogin
 from auditor.registry.access.auth import HostAuth

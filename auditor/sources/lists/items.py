@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from auditor.errors import ProtocolError
 from auditor.fast_dataclass import dataclass
-from auditor.protocol.reference import Selector, parse_selector
+from auditor.oci.reference import Selector, parse_selector
 from auditor.util.masking import mask_userinfo
 from auditor.util.text import safe_text
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeGuard
 
 from auditor.errors import ProtocolError, UsageError
-from auditor.protocol.reference import TagPattern, parse_selector
+from auditor.oci.reference import TagPattern, parse_selector
 from auditor.protocol.tags.rules import regex_rule, version_rule
 from auditor.sources.lists.fields import FieldError, check_registry
 from auditor.sources.lists.items import Item, Listed, malformed, read_selector

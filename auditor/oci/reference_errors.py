@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from auditor.protocol import reference_grammar as grammar
+from auditor.oci import reference_grammar as grammar
 from auditor.util.text import safe_text
 
 _EXAMPLE = "host/repository:tag"

@@ -16,11 +16,11 @@ from typing import assert_never
 
 from auditor.fast_dataclass import dataclass
 from auditor.model import Attachment, AttachmentKind
+from auditor.oci.descriptor import Descriptor
+from auditor.oci.manifest import ImageManifest, Manifest
+from auditor.oci.schema1 import Schema1
 from auditor.protocol import media_types
-from auditor.protocol.descriptor import Descriptor
-from auditor.protocol.manifest import ImageManifest, Manifest
 from auditor.protocol.media_types import essence
-from auditor.protocol.schema1 import Schema1
 
 _SIGNATURES = (
     "application/vnd.dev.cosign.simplesigning.",

@@ -18,8 +18,8 @@ import orjson
 
 from auditor.errors import ProtocolError
 from auditor.fast_dataclass import dataclass
-from auditor.protocol.json_document import check_key_case, parse_object
-from auditor.protocol.reference import is_digest
+from auditor.oci.encoding import check_key_case, parse_object
+from auditor.oci.reference import is_digest
 from auditor.protocol.signatures.pretty import (
     check_signatures,
     signed_payload,

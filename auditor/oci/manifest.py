@@ -11,16 +11,16 @@ from typing import Any
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
-from auditor.protocol import media_types
-from auditor.protocol.descriptor import (
+from auditor.oci.descriptor import (
     Descriptor,
     annotations_of,
     descriptor_of,
     descriptors_of,
     text_of,
 )
-from auditor.protocol.json_document import check_key_case, parse_object
-from auditor.protocol.schema1 import Schema1, parse_schema1
+from auditor.oci.encoding import check_key_case, parse_object
+from auditor.oci.schema1 import Schema1, parse_schema1
+from auditor.protocol import media_types
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,9 +12,9 @@ from typing import Any
 
 from auditor.errors import ProtocolError
 from auditor.fast_dataclass import dataclass
-from auditor.protocol.json_document import check_key_case
-from auditor.protocol.platform import PlatformSpec
-from auditor.protocol.reference import is_digest
+from auditor.oci.encoding import check_key_case
+from auditor.oci.platform import PlatformSpec
+from auditor.oci.reference import is_digest
 
 MAX_SIZE = 2**63 - 1  # descriptor.md: size is an int64
 # Docker's builder adds these annotations to the attestation manifests of an index.

@@ -20,8 +20,8 @@ from fnmatch import fnmatchcase
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
-from auditor.protocol import reference_grammar as grammar
-from auditor.protocol.reference_mistake import CREDENTIALS, mistake_in
+from auditor.oci import reference_grammar as grammar
+from auditor.oci.reference_errors import CREDENTIALS, mistake_in
 from auditor.protocol.repository_pattern import (
     ANY_DEPTH,
     RepositoryPattern,

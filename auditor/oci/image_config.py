@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from auditor.fast_dataclass import dataclass
-from auditor.protocol.json_document import parse_object
-from auditor.protocol.platform import PlatformSpec
+from auditor.oci.encoding import parse_object
+from auditor.oci.platform import PlatformSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
