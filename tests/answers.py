@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from auditor.protocol.answer import Answer
+from auditor.wire.response import Answer
 
 
 class Fields:

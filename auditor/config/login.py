@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 from auditor.config.mistakes import Mistakes, Place
 from auditor.fast_dataclass import dataclass
-from auditor.protocol.credential import Credential, is_password_of, is_username
 from auditor.util.secret import Secret
+from auditor.wire.login import Credential, is_password_of, is_username
 
 # Keys of a section that name an environment variable.
 VARIABLE_KEYS = ("username_env", "password_env")

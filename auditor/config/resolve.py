@@ -28,8 +28,8 @@ from auditor.config.settings import (
 from auditor.config.shared_out import check_shared_out
 from auditor.config.taker import Taker, Values
 from auditor.config.written import check_written
-from auditor.protocol.credential import Credential
 from auditor.util.shard import Shard
+from auditor.wire.login import Credential
 
 _OF_REGISTRIES = frozenset(
     option.name for option in OPTIONS if option.where is Where.TOP_AND_REGISTRY

@@ -7,9 +7,9 @@ from dataclasses import field
 from enum import StrEnum
 
 from auditor.fast_dataclass import dataclass
-from auditor.protocol.credential import Credential
 from auditor.util.secret import Secret
 from auditor.util.shard import Shard
+from auditor.wire.login import Credential
 
 
 class Shape(StrEnum):

@@ -21,7 +21,11 @@ import orjson
 from auditor.errors import ProtocolError, UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.oci.reference import DOCKER_HUB
-from auditor.protocol.credential import (
+from auditor.protocol.helper_answer import TOKEN_USER, is_helper_name
+from auditor.protocol.registry_name import registry_name
+from auditor.util.secret import Secret
+from auditor.util.text import safe_text
+from auditor.wire.login import (
     Credential,
     IdentityToken,
     Login,
@@ -29,11 +33,7 @@ from auditor.protocol.credential import (
     is_password_of,
     is_username,
 )
-from auditor.protocol.helper_answer import TOKEN_USER, is_helper_name
-from auditor.protocol.registry_name import registry_name
-from auditor.protocol.tokens.token import is_bearer_token
-from auditor.util.secret import Secret
-from auditor.util.text import safe_text
+from auditor.wire.token import is_bearer_token
 
 HUB_KEY = "https://index.docker.io/v1/"
 # What may stand after the host of a key without meaning less than the whole host.

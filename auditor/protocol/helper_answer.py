@@ -12,16 +12,16 @@ from typing import TypeGuard
 import orjson
 
 from auditor.errors import FailureKind, ProtocolError
-from auditor.protocol.credential import (
+from auditor.util.lazy_regex import Pattern
+from auditor.util.secret import Secret
+from auditor.wire.login import (
     Credential,
     IdentityToken,
     Login,
     is_password_of,
     is_username,
 )
-from auditor.protocol.tokens.token import is_bearer_token
-from auditor.util.lazy_regex import Pattern
-from auditor.util.secret import Secret
+from auditor.wire.token import is_bearer_token
 
 # The user name that says that the secret is an identity token (credentials.go).
 TOKEN_USER = "<token>"

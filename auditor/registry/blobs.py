@@ -13,12 +13,12 @@ from collections.abc import Callable
 
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.fast_dataclass import dataclass
-from auditor.protocol.answer import Answer
 from auditor.protocol.content_size import complete_length, content_length
-from auditor.protocol.decide import failure_of
-from auditor.protocol.realm import origin_of
 from auditor.registry.access.authorization import Authorizer
 from auditor.registry.exchange import Exchange, RequestKind
+from auditor.wire.response import Answer
+from auditor.wire.retry_policy import failure_of
+from auditor.wire.url_policy import origin_of
 
 _HEAD = {"Accept": "*/*"}
 _FIRST_BYTE = {"Accept": "*/*", "Range": "bytes=0-0"}

@@ -10,11 +10,8 @@ from typing import TYPE_CHECKING, Self
 from auditor.config import RegistrySettings
 from auditor.errors import Failure, ProtocolError, Stage, UsageError
 from auditor.oci.reference import api_host
-from auditor.protocol.answer import Answer
 from auditor.protocol.digest import check_digest
 from auditor.protocol.media_types import ACCEPT_MANIFESTS
-from auditor.protocol.proxy import BrokenProxy, Proxies
-from auditor.protocol.realm import is_loopback_host, origin_of
 from auditor.protocol.scope import CATALOG_SCOPE, pull_scope
 from auditor.registry.access.auth import HostAuth, ListAuth, ScopeAuth
 from auditor.registry.access.credentials import Credentials
@@ -33,6 +30,9 @@ from auditor.registry.pacing.quota import Quota
 from auditor.registry.plan import HostPlan
 from auditor.registry.referrers import Referrers
 from auditor.util.clock import Clock
+from auditor.wire.proxy import BrokenProxy, Proxies
+from auditor.wire.response import Answer
+from auditor.wire.url_policy import is_loopback_host, origin_of
 
 if TYPE_CHECKING:
     from auditor.protocol.signatures.keys import KeySet

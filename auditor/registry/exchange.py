@@ -9,8 +9,6 @@ from enum import StrEnum
 
 from auditor.errors import Failure
 from auditor.fast_dataclass import dataclass
-from auditor.protocol.answer import Answer
-from auditor.protocol.realm import origin_of
 from auditor.registry.access.authorization import Authorizer
 from auditor.registry.admission import Admission
 from auditor.registry.health import Health
@@ -22,6 +20,8 @@ from auditor.registry.pacing.retry_budget import RetryBudget
 from auditor.registry.pacing.unanswered import Unanswered
 from auditor.registry.trouble import Progress, Trouble
 from auditor.util.clock import Clock
+from auditor.wire.response import Answer
+from auditor.wire.url_policy import origin_of
 
 # What a probe is answered is a few sentences, or a token.
 MAX_PROBE_BYTES = 64 * 1024

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from auditor.errors import Failure, FailureKind
 from auditor.fast_dataclass import dataclass
-from auditor.protocol.decide import Fail, Wait
 from auditor.registry.pacing.breaker import SILENCE, Breaker, Verdict
 from auditor.registry.pacing.politeness import Politeness
 from auditor.registry.pacing.retry_budget import RetryBudget
+from auditor.wire.retry_policy import Fail, Wait
 
 _DISTRESS = frozenset(
     {FailureKind.RATE_LIMITED, FailureKind.SERVER_ERROR, FailureKind.TIMEOUT}

@@ -14,10 +14,10 @@ from auditor.errors import Failure, FailureKind, ProtocolError
 from auditor.oci.descriptor import Descriptor
 from auditor.oci.manifest import Index, parse_manifest
 from auditor.protocol import media_types
-from auditor.protocol.answer import Answer
 from auditor.protocol.link import next_page
 from auditor.registry.access.authorization import Authorizer
 from auditor.registry.exchange import Exchange, RequestKind
+from auditor.wire.response import Answer
 
 # A registry that keeps this many things about one image is not asked for the rest.
 MAX_REFERRERS = 10_000

@@ -8,16 +8,6 @@ from typing import assert_never
 
 from auditor.errors import Failure, FailureKind
 from auditor.fast_dataclass import dataclass
-from auditor.protocol.answer import Answer
-from auditor.protocol.decide import (
-    Authenticate,
-    Decision,
-    Fail,
-    Sent,
-    Wait,
-    decide,
-)
-from auditor.protocol.realm import origin_of
 from auditor.registry.access.authorization import Authorization, Authorizer
 from auditor.registry.admission import Admission
 from auditor.registry.health import Forgive, Health
@@ -25,6 +15,9 @@ from auditor.registry.pacing.politeness import Politeness
 from auditor.registry.pacing.unanswered import Unanswered
 from auditor.util.clock import Clock
 from auditor.util.text import safe_url
+from auditor.wire.response import Answer
+from auditor.wire.retry_policy import Authenticate, Decision, Fail, Sent, Wait, decide
+from auditor.wire.url_policy import origin_of
 
 log = logging.getLogger("auditor.registry")
 

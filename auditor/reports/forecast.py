@@ -10,11 +10,11 @@ from typing import Any
 from auditor.counted import counted
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA
-from auditor.protocol.allowance import Allowance
 from auditor.protocol.duration import duration_words
 from auditor.reports.listing_words import listing_lines
 from auditor.reports.listings import Listings
 from auditor.util.text import safe_text
+from auditor.wire.rate_limit import Allowance
 
 # Scopes of one registry that are named: more is said by the repositories' number.
 MAX_SCOPES = 100

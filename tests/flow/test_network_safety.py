@@ -19,7 +19,6 @@ import pytest
 
 from auditor.config import ListerName
 from auditor.errors import Failure, FailureKind
-from auditor.protocol.answer import Answer
 from auditor.protocol.media_types import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from auditor.protocol.url import origin_of
 from auditor.registry.network import transport as network_transport
@@ -28,6 +27,7 @@ from auditor.registry.network.transport import Transport
 from auditor.sandbox.content import Content
 from auditor.sandbox.fault_actions import Answer as Says
 from auditor.sandbox.products import Routes, dtr_api, harbor_api
+from auditor.wire.response import Answer
 from tests.flow.harness import ADMIN, MANIFESTS, TAGS, TOKENS, lab, service, simple
 from tests.wire import (
     OK,

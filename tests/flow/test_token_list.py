@@ -12,12 +12,12 @@ import pytest
 
 from auditor.cli.main import run
 from auditor.cli.token_list import list_tokens
-from auditor.protocol.credential import Credential
 from auditor.sandbox.access import Basic
 from auditor.sandbox.fault_actions import Answer, Gate, Hold
 from auditor.sandbox.signing import SigningKey
 from auditor.sandbox.tokens import Account, TokenService
 from auditor.util.secret import Secret
+from auditor.wire.login import Credential
 from tests.flow.commands import auditor
 from tests.flow.harness import (
     MANIFESTS,

@@ -30,13 +30,9 @@ from auditor.oci.platform import read_platform
 from auditor.oci.reference import parse_reference, parse_selector
 from auditor.protocol import content_size
 from auditor.protocol.address import address_class
-from auditor.protocol.allowance import allowance_of
-from auditor.protocol.answer import Answer
 from auditor.protocol.backoff import RETRY_AFTER_CAP_S, retry_after_s
-from auditor.protocol.challenge import parse_challenges, preferred
 from auditor.protocol.docker_config import parse_docker_config
 from auditor.protocol.document import read_document
-from auditor.protocol.error_body import error_codes, error_sentence
 from auditor.protocol.helper_answer import parse_helper_answer
 from auditor.protocol.link import next_page
 from auditor.protocol.list_target import parse_list_target
@@ -48,9 +44,6 @@ from auditor.protocol.products.gitlab import GitLab
 from auditor.protocol.products.harbor import Harbor
 from auditor.protocol.products.hub import Hub
 from auditor.protocol.products.quay import Quay
-from auditor.protocol.proxy import read_proxies
-from auditor.protocol.realm import check_realm, token_url
-from auditor.protocol.redirect import follow
 from auditor.protocol.registry_name import namespace_name, registry_name
 from auditor.protocol.repository_pattern import RepositoryPattern
 from auditor.protocol.scope import parse_scope
@@ -58,7 +51,6 @@ from auditor.protocol.signatures.key_set import KeySet
 from auditor.protocol.tags.semver import parse_constraint, parse_version
 from auditor.protocol.tags.version import tag_order
 from auditor.protocol.tokens.reading import read_token
-from auditor.protocol.tokens.token import access_of, parse_token_answer
 from auditor.protocol.tokens.words import to_json, to_lines
 from auditor.protocol.url import Origin, origin_of
 from auditor.registry.access.api_auth import _access_token
@@ -77,6 +69,14 @@ from auditor.util import time_span
 from auditor.util.masking import mask_secrets, mask_userinfo
 from auditor.util.shard import parse_shard
 from auditor.util.text import safe_text, safe_url
+from auditor.wire.challenge import parse_challenges, preferred
+from auditor.wire.error_body import error_codes, error_sentence
+from auditor.wire.proxy import read_proxies
+from auditor.wire.rate_limit import allowance_of
+from auditor.wire.redirect import follow
+from auditor.wire.response import Answer
+from auditor.wire.token import access_of, parse_token_answer
+from auditor.wire.url_policy import check_realm, token_url
 from tests import documents
 
 HOST = Origin(scheme="https", host="registry.example.com", port=443)

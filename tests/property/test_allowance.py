@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.protocol.allowance import MAX_REQUESTS, MAX_WINDOW_S, allowance_of
+from auditor.wire.rate_limit import MAX_REQUESTS, MAX_WINDOW_S, allowance_of
 from tests.answers import Fields
 
 _PIECES = st.lists(

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.protocol.challenge import Challenge, parse_challenges, preferred
+from auditor.wire.challenge import Challenge, parse_challenges, preferred
 
 TOKEN = st.text("abcXYZ019!#$%&'*+-.^_`|~", min_size=1, max_size=8)
 VALUE = st.text(

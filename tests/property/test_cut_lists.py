@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from auditor.errors import Failure
-from auditor.protocol.answer import Answer
 from auditor.protocol.listed import SUSPICIOUS_COUNTS, Reading
 from auditor.registry.lists.lister import Page
 from auditor.registry.lists.paging import pages
+from auditor.wire.response import Answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,12 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.errors import ProtocolError, UsageError
-from auditor.protocol.credential import (
-    Credential,
-    is_password,
-    is_password_of,
-    is_username,
-)
 from auditor.protocol.docker_config import (
     Helper,
     Kept,
@@ -20,8 +14,9 @@ from auditor.protocol.docker_config import (
     parse_docker_config,
 )
 from auditor.protocol.helper_answer import is_helper_name, parse_helper_answer
-from auditor.protocol.tokens.token import is_bearer_token
 from auditor.util.text import safe_text
+from auditor.wire.login import Credential, is_password, is_password_of, is_username
+from auditor.wire.token import is_bearer_token
 
 HOST = "dtr.example.com"
 CHARS = st.characters(exclude_categories=("Cs", "Cc"))

@@ -7,7 +7,7 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.protocol.error_body import error_codes, error_sentence
+from auditor.wire.error_body import error_codes, error_sentence
 
 KEYS = st.sampled_from(["errors", "code", "message", "detail", "error", "x"])
 DOCUMENTS = st.recursive(

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from auditor.config import AllowanceUse
 from auditor.errors import Failure, FailureKind
-from auditor.protocol.answer import Answer
 from auditor.registry.exchange import Exchange, RequestCounts, RequestKind, prober
 from auditor.registry.pacing.breaker import DEAD_S, PATIENCE_S, Breaker
 from auditor.registry.pacing.limits import Limits
@@ -20,6 +19,7 @@ from auditor.registry.pacing.quota import Quota
 from auditor.registry.pacing.ration import Ration
 from auditor.registry.pacing.retry_budget import RetryBudget
 from auditor.registry.pacing.unanswered import Unanswered
+from auditor.wire.response import Answer
 from tests.answers import answer
 from tests.flow.harness import FakeClock
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
-from auditor.protocol.answer import Answer
 from auditor.protocol.listed import Reading
 from auditor.registry.lists.lister import Page
 from auditor.registry.lists.paging import pages
+from auditor.wire.response import Answer
 
 FAILURE = Failure(kind=FailureKind.TIMEOUT, detail="too late")
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.protocol.address import address_class
-from auditor.protocol.realm import check_realm, origin_of, token_url
 from auditor.protocol.scope import pull_scope
+from auditor.wire.url_policy import check_realm, origin_of, token_url
 
 REGISTRY = origin_of("https://registry.example")
 NEARBY = st.lists(

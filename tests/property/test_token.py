@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.model import AccessState
-from auditor.protocol.tokens.token import (
+from auditor.wire.token import (
     MAX_LIFETIME_S,
     MIN_LIFETIME_S,
     access_of,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from auditor.protocol.allowance import Allowance, CountedBy, allowance_of
+from auditor.wire.rate_limit import Allowance, CountedBy, allowance_of
 from tests.answers import Fields
 
 HOUR = 3600

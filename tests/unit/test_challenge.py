@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from auditor.protocol.challenge import Challenge, parse_challenges, preferred
+from auditor.wire.challenge import Challenge, parse_challenges, preferred
 
 
 def challenge(scheme: str, token68: str | None = None, **parameters: str) -> Challenge:

@@ -14,12 +14,12 @@ import pytest
 from auditor.config import RegistrySettings, Settings
 from auditor.errors import Failure, FailureKind, Stage, UsageError
 from auditor.model import CredentialSource
-from auditor.protocol.credential import Credential
 from auditor.protocol.docker_config import Helper
 from auditor.registry.access.auth_files import auth_file_paths
 from auditor.registry.access.credential_helper import HelperRunner
 from auditor.registry.access.credentials import Credentials, Found
 from auditor.util.secret import Secret
+from auditor.wire.login import Credential
 
 pytestmark = pytest.mark.anyio
 HOST = "dtr.example.com"

@@ -6,7 +6,7 @@ import pytest
 
 from auditor.errors import Failure, FailureKind
 from auditor.protocol.backoff import BASE_S, CAP_S, RETRY_AFTER_CAP_S
-from auditor.protocol.decide import (
+from auditor.wire.retry_policy import (
     FRESH_TOKEN_S,
     RETRYABLE_STATUSES,
     THROTTLED_S,

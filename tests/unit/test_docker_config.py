@@ -8,12 +8,6 @@ import json
 import pytest
 
 from auditor.errors import UsageError
-from auditor.protocol.credential import (
-    Credential,
-    IdentityToken,
-    Login,
-    RegistryToken,
-)
 from auditor.protocol.docker_config import (
     DockerConfig,
     Helper,
@@ -23,6 +17,7 @@ from auditor.protocol.docker_config import (
     parse_docker_config,
 )
 from auditor.util.secret import Secret
+from auditor.wire.login import Credential, IdentityToken, Login, RegistryToken
 
 HOST = "dtr.example.com"
 HUB_KEY = "https://index.docker.io/v1/"

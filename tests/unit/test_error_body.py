@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from auditor.protocol.error_body import error_codes, error_sentence
+from auditor.wire.error_body import error_codes, error_sentence
 
 
 @pytest.mark.parametrize(

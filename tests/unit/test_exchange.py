@@ -11,8 +11,6 @@ import pytest
 
 from auditor.errors import Failure, FailureKind
 from auditor.model import Access, AccessState
-from auditor.protocol.answer import Answer
-from auditor.protocol.challenge import Challenge
 from auditor.registry.access.authorization import ANONYMOUS, Authorization
 from auditor.registry.access.tokens import HeldToken
 from auditor.registry.exchange import Exchange, RequestCounts, RequestKind
@@ -21,6 +19,8 @@ from auditor.registry.pacing.limits import Limits
 from auditor.registry.pacing.politeness import Politeness
 from auditor.registry.pacing.retry_budget import RetryBudget
 from auditor.registry.pacing.unanswered import Unanswered
+from auditor.wire.challenge import Challenge
+from auditor.wire.response import Answer
 from tests.answers import answer
 from tests.clock import ManualClock, settle
 

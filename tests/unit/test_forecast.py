@@ -7,9 +7,9 @@ from collections import Counter
 
 import pytest
 
-from auditor.protocol.allowance import Allowance
 from auditor.reports.forecast import Forecast, HostForecast, forecast_lines
 from auditor.reports.listings import Listings
+from auditor.wire.rate_limit import Allowance
 
 HOUR_S = 3600
 

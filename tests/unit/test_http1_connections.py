@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 import pytest
 
 from auditor.errors import Failure, FailureKind
-from auditor.protocol.answer import Answer
-from auditor.protocol.realm import origin_of
 from auditor.registry.network.timeouts import Timeouts
 from auditor.registry.network.transport import Transport
+from auditor.wire.response import Answer
+from auditor.wire.url_policy import origin_of
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 # In a script: the rest is written when the client may have read the first part; and

@@ -11,7 +11,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from auditor.errors import FailureKind, OutputError
 from auditor.model import Record, WarningCode
-from auditor.protocol.allowance import Allowance
 from auditor.reports.listings import Listing, Listings
 from auditor.reports.metrics import (
     MAX_LABEL_VALUES,
@@ -23,6 +22,7 @@ from auditor.reports.metrics import (
 from auditor.reports.summary.summary import Summary
 from auditor.reports.summary.tally import Tally
 from auditor.reports.textfile import textfile, write_textfile
+from auditor.wire.rate_limit import Allowance
 from tests.records import EVERYTHING, REFUSED, failure, image
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]

@@ -10,7 +10,6 @@ import pytest
 from multidict import CIMultiDict
 
 from auditor.errors import Failure
-from auditor.protocol.answer import Answer
 from auditor.protocol.listed import ListedTag
 from auditor.protocol.products import Product
 from auditor.protocol.products.dtr import Dtr
@@ -21,6 +20,7 @@ from auditor.protocol.products.harbor import Harbor
 from auditor.protocol.products.hub import Hub
 from auditor.protocol.products.quay import Quay
 from auditor.protocol.products.recognise import recognised
+from auditor.wire.response import Answer
 
 D1, D2 = (f"sha256:{digit * 64}" for digit in "12")
 URL = "https://registry.example.com/list?page=1&size=2"

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from auditor.errors import FailureKind, ProtocolError
-from auditor.protocol.realm import check_realm, origin_of, token_url
 from auditor.protocol.scope import pull_scope
+from auditor.wire.url_policy import check_realm, origin_of, token_url
 
 REGISTRY = "https://registry.example"
 SCOPE = "scope=repository%3Aa%2Fb%3Apull"

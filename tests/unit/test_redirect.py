@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from auditor.errors import FailureKind, ProtocolError
-from auditor.protocol.redirect import MAX_REDIRECTS, Redirect, follow
+from auditor.wire.redirect import MAX_REDIRECTS, Redirect, follow
 
 BLOB = "https://h.example/v2/a/blobs/sha256:00"
 

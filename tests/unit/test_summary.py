@@ -12,12 +12,12 @@ import pytest
 
 from auditor.errors import FailureKind
 from auditor.model import FailureRecord, Record, Warn, WarningCode
-from auditor.protocol.allowance import Allowance
 from auditor.reports.listings import Listing, Listings, ListKind
 from auditor.reports.summary.combined import combined
 from auditor.reports.summary.summary import FIELDS, Resumed, Summary
 from auditor.reports.summary.tally import Tally
 from auditor.reports.summary.words import summary_lines
+from auditor.wire.rate_limit import Allowance
 from tests.records import EVERYTHING, failure, image
 
 LIMITED = FailureKind.RATE_LIMITED

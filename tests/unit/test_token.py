@@ -9,7 +9,7 @@ import pytest
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.model import Access, AccessState
-from auditor.protocol.tokens.token import (
+from auditor.wire.token import (
     Grant,
     access_of,
     can_pull,

@@ -15,14 +15,14 @@ import yarl
 from aiohttp import client_exceptions, http_exceptions
 
 from auditor.errors import Failure, FailureKind
-from auditor.protocol.answer import Answer
-from auditor.protocol.realm import origin_of
 from auditor.registry.network.guard import RefusedAddressError
 from auditor.registry.network.http1 import errors
 from auditor.registry.network.library.failures import failure_of_exception
 from auditor.registry.network.timeouts import Timeouts
 from auditor.registry.network.transport import Transport
 from auditor.registry.network.transport_failures import STRICTER
+from auditor.wire.response import Answer
+from auditor.wire.url_policy import origin_of
 
 URL = "https://registry.example.com/v2/x?token=s3cret"
 TIMEOUTS = Timeouts(connect_s=10, read_s=30, request_s=120)

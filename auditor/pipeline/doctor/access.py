@@ -16,9 +16,6 @@ from auditor.pipeline.doctor.step import (
     skipped,
 )
 from auditor.pipeline.doctor.token import scope_of, token_steps
-from auditor.protocol.answer import Answer
-from auditor.protocol.challenge import Challenge, parse_challenges, preferred
-from auditor.protocol.credential import Credential, IdentityToken, Login, RegistryToken
 from auditor.protocol.products.recognise import product_hint
 from auditor.protocol.url import origin_of
 from auditor.registry.access.accounts import Account
@@ -26,6 +23,9 @@ from auditor.registry.access.token_service import allowed_realm
 from auditor.registry.exchange import RequestKind
 from auditor.registry.plan import Plan, Scheme
 from auditor.util.text import safe_text, safe_url
+from auditor.wire.challenge import Challenge, parse_challenges, preferred
+from auditor.wire.login import Credential, IdentityToken, Login, RegistryToken
+from auditor.wire.response import Answer
 
 VERSION_FIELD = "Docker-Distribution-Api-Version"
 

@@ -10,10 +10,10 @@ from auditor.config import Settings
 from auditor.errors import Failure
 from auditor.fast_dataclass import dataclass
 from auditor.oci.reference import Reference
-from auditor.protocol.answer import Answer
 from auditor.registry.client import Registry
 from auditor.registry.exchange import RequestKind
 from auditor.util.clock import Clock
+from auditor.wire.response import Answer
 
 
 class Heard:

@@ -15,16 +15,16 @@ from auditor.pipeline.doctor.step import (
     safe_or_null,
     skipped,
 )
-from auditor.protocol.credential import RegistryToken
 from auditor.protocol.duration import duration_words
 from auditor.protocol.scope import CATALOG_SCOPE, Scope, beyond_pull, pull_scope
-from auditor.protocol.tokens.token import read_claims
 from auditor.protocol.url import origin_of
 from auditor.registry.access.accounts import Account
 from auditor.registry.access.tokens import HeldToken, TokenKey
 from auditor.registry.exchange import RequestKind
 from auditor.registry.plan import Plan, Scheme
 from auditor.util.text import safe_text, safe_url
+from auditor.wire.login import RegistryToken
+from auditor.wire.token import read_claims
 
 # distribution's registry forgives a clock this much (registry/auth/token, Leeway).
 MAX_SKEW_S = 60

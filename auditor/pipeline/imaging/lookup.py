@@ -25,12 +25,12 @@ from auditor.oci.manifest import Manifest, parse_manifest
 from auditor.oci.reference import Reference, is_digest
 from auditor.pipeline.imaging.facts import Facts
 from auditor.pipeline.imaging.shared import NO_HEAD, SharedContent
-from auditor.protocol.answer import Answer
 from auditor.protocol.document import Document, read_document
 from auditor.protocol.media_types import essence
 from auditor.registry.client import Registry
 from auditor.store.batch import SeenTag
 from auditor.util.lru import Lru
+from auditor.wire.response import Answer
 
 DIGEST_HEADER = "Docker-Content-Digest"
 # Manifests of tags, with their bytes: some 10 KB each for an index, 64 KB at most in

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from urllib.parse import quote, urlencode
 
-from auditor.protocol.answer import Answer
 from auditor.protocol.listed import Reading
 from auditor.protocol.products import fields
 from auditor.protocol.products.product import Login, RepositoriesOnly
+from auditor.wire.response import Answer
 
 
 class GitLab(RepositoriesOnly):

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from auditor.protocol.answer import Answer
 from auditor.protocol.listed import ListedTag, Reading
 from auditor.protocol.products import fields
 from auditor.protocol.products.product import Login
+from auditor.wire.response import Answer
 
 _COUNT = "X-Total-Count"
 

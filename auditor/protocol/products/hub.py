@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from auditor.protocol.answer import Answer
 from auditor.protocol.listed import ListedTag, Reading
 from auditor.protocol.products import fields
 from auditor.protocol.products.product import Login
+from auditor.wire.response import Answer
 
 Entry = TypeVar("Entry")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import Protocol
 
-from auditor.protocol.answer import Answer
 from auditor.protocol.listed import ListedTag, Reading
+from auditor.wire.response import Answer
 
 
 class Login(Enum):

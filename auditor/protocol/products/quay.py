@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlencode
 
-from auditor.protocol.answer import Answer
 from auditor.protocol.listed import ListedTag, Reading
 from auditor.protocol.products import fields
 from auditor.protocol.products.product import Login
+from auditor.wire.response import Answer
 
 
 class Quay:

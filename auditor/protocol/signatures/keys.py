@@ -17,7 +17,7 @@ from auditor.oci.jws import JwsError, PublicKey, libtrust_key_id, rfc7638_thumbp
 from auditor.protocol import base64url
 from auditor.protocol.signatures import certificates
 from auditor.protocol.signatures.key_set import KeySet
-from auditor.protocol.tokens.token import Claims, read_claims
+from auditor.wire.token import Claims, read_claims
 
 __all__ = [
     "KeySet",

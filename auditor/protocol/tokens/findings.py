@@ -13,8 +13,8 @@ from auditor.protocol.tokens.parts import (
     Form,
     Part,
 )
-from auditor.protocol.tokens.token import Claims, Grant
 from auditor.util.text import safe_text
+from auditor.wire.token import Claims, Grant
 
 
 def form_finding(form: Form, token: str) -> Finding:

@@ -12,7 +12,7 @@ from typing import Any
 
 from auditor.fast_dataclass import dataclass
 from auditor.protocol.signatures.keys import Verification
-from auditor.protocol.tokens.token import Claims
+from auditor.wire.token import Claims
 
 
 class Form(StrEnum):

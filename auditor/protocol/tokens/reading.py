@@ -30,8 +30,8 @@ from auditor.protocol.tokens.parts import (
     TokenReading,
 )
 from auditor.protocol.tokens.pasted import find_token
-from auditor.protocol.tokens.token import claims_of
 from auditor.protocol.tokens.words import to_json, to_lines
+from auditor.wire.token import claims_of
 
 __all__ = [
     "EmbeddedKey",

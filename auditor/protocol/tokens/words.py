@@ -9,8 +9,8 @@ from typing import Any
 from auditor.protocol.duration import expiry_words, time_words
 from auditor.protocol.tokens.findings import grant_words
 from auditor.protocol.tokens.parts import Part, TokenReading
-from auditor.protocol.tokens.token import Claims, Grant
 from auditor.util.text import safe_text
+from auditor.wire.token import Claims, Grant
 
 _LABEL_CHARS = 10
 # Deeper than any claim in use, and less than every JSON writer can write.

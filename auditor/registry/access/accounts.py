@@ -8,12 +8,12 @@ from dataclasses import field, replace
 from auditor.errors import Failure
 from auditor.fast_dataclass import dataclass
 from auditor.model import CredentialSource
-from auditor.protocol.credential import Login
 from auditor.protocol.scope import Scope
 from auditor.registry.access.credentials import Credentials, Found
 from auditor.registry.access.login_trial import LoginTrial
 from auditor.registry.access.token_service import TokenService
 from auditor.util.clock import Clock
+from auditor.wire.login import Login
 
 # Helpers of cloud providers give passwords that last an hour, some of which is gone;
 # one that has less than five minutes left is given by none that is known.

@@ -12,9 +12,6 @@ import orjson
 
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
 from auditor.model import AccessState
-from auditor.protocol.challenge import Challenge
-from auditor.protocol.credential import Credential
-from auditor.protocol.credential import Login as Kept
 from auditor.protocol.products import Login
 from auditor.registry.access.authorization import (
     ANONYMOUS,
@@ -24,6 +21,9 @@ from auditor.registry.access.authorization import (
 from auditor.registry.access.token_service import MAX_TOKEN_ANSWER_BYTES, basic_header
 from auditor.registry.exchange import Exchange, RequestKind
 from auditor.util.single_flight import SingleFlight
+from auditor.wire.challenge import Challenge
+from auditor.wire.login import Credential
+from auditor.wire.login import Login as Kept
 
 # Quay's name for the user of an OAuth token ("Using robot accounts and access tokens").
 _OAUTH_USER = "$oauthtoken"

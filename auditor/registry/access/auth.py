@@ -7,10 +7,7 @@ from collections.abc import Callable
 
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.model import AccessState
-from auditor.protocol.challenge import Challenge
-from auditor.protocol.credential import Credential, IdentityToken, RegistryToken
 from auditor.protocol.scope import Scope, wider
-from auditor.protocol.tokens.token import access_of
 from auditor.registry.access.accounts import Account, Accounts
 from auditor.registry.access.authorization import (
     ANONYMOUS,
@@ -22,6 +19,9 @@ from auditor.registry.access.token_service import TokenService, basic_header
 from auditor.registry.access.tokens import MAX_TOKENS, HeldToken, TokenKey, TokenStore
 from auditor.registry.plan import HostPlan, Plan, Scheme
 from auditor.util.clock import Clock
+from auditor.wire.challenge import Challenge
+from auditor.wire.login import Credential, IdentityToken, RegistryToken
+from auditor.wire.token import access_of
 
 
 class HostAuth:

@@ -18,10 +18,10 @@ import anyio
 from anyio.abc import Process
 
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
-from auditor.protocol.credential import Login
 from auditor.protocol.docker_config import Helper
 from auditor.protocol.helper_answer import NOT_FOUND, parse_helper_answer
 from auditor.util.single_flight import SingleFlight
+from auditor.wire.login import Login
 
 # Helpers of cloud providers ask a service for a token: seconds, behind a slow link
 # ten. One that wants a person to type something waits for ever.

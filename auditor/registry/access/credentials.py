@@ -15,7 +15,6 @@ from auditor.config import RegistrySettings, Settings
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.fast_dataclass import dataclass
 from auditor.model import CredentialSource
-from auditor.protocol.credential import Credential, Login
 from auditor.protocol.docker_config import (
     DockerConfig,
     Helper,
@@ -25,6 +24,7 @@ from auditor.protocol.docker_config import (
 )
 from auditor.registry.access.auth_files import read_auth_files
 from auditor.registry.access.credential_helper import HelperRunner
+from auditor.wire.login import Credential, Login
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

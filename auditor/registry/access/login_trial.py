@@ -11,8 +11,8 @@ from dataclasses import replace
 import anyio
 
 from auditor.errors import Failure
-from auditor.protocol.answer import Answer
-from auditor.protocol.decide import failure_of
+from auditor.wire.response import Answer
+from auditor.wire.retry_policy import failure_of
 
 # One may be refused for what it asks: a proxy before the registry may close a part of
 # it with a 401. Directories lock an account after five, the usual least.

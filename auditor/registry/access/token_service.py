@@ -15,17 +15,17 @@ import anyio
 
 from auditor.config import RegistrySettings
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
-from auditor.protocol.answer import Answer
-from auditor.protocol.credential import Credential, IdentityToken, Login
-from auditor.protocol.decide import failure_of
 from auditor.protocol.helper_answer import TOKEN_USER
-from auditor.protocol.realm import Origin, check_realm, token_url
 from auditor.protocol.scope import parse_scope
-from auditor.protocol.tokens.token import access_of, parse_token_answer, refresh_form
 from auditor.registry.access.credentials import Found
 from auditor.registry.access.tokens import HeldToken, TokenKey
 from auditor.registry.exchange import Exchange, RequestKind
 from auditor.util.clock import Clock
+from auditor.wire.login import Credential, IdentityToken, Login
+from auditor.wire.response import Answer
+from auditor.wire.retry_policy import failure_of
+from auditor.wire.token import access_of, parse_token_answer, refresh_form
+from auditor.wire.url_policy import Origin, check_realm, token_url
 
 if TYPE_CHECKING:
     from auditor.protocol.signatures.keys import KeySet

@@ -15,8 +15,8 @@ from typing import Generic
 
 from auditor.errors import Failure, ProtocolError
 from auditor.fast_dataclass import dataclass
-from auditor.protocol.answer import Answer
 from auditor.protocol.listed import SUSPICIOUS_COUNTS, Entry, Reading
+from auditor.wire.response import Answer
 
 # Gives the answer that lists what comes after an entry.
 After = Callable[[str], Awaitable[Answer | Failure]]

@@ -8,7 +8,6 @@ from urllib.parse import urlencode
 
 from auditor.errors import Failure, FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
-from auditor.protocol.answer import Answer
 from auditor.protocol.listed import SUSPICIOUS_COUNTS, ListedTag, NamedTags, Reading
 from auditor.protocol.products import fields
 from auditor.protocol.products.google import listed_tags
@@ -16,6 +15,7 @@ from auditor.registry.access.authorization import Authorizer
 from auditor.registry.exchange import Exchange, RequestKind
 from auditor.registry.lists.lister import Page
 from auditor.registry.lists.paging import pages
+from auditor.wire.response import Answer
 
 # A page of 1,000 tags of at most 128 characters is 132 KB. Some registries ignore
 # `n` and send a whole list: a million tags fit in this.

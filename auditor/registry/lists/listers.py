@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from auditor.config import ListerName, RegistrySettings
 from auditor.errors import Failure
 from auditor.oci.reference import DOCKER_HUB
-from auditor.protocol.credential import Login
 from auditor.protocol.products import Product
 from auditor.protocol.products.dtr import Dtr
 from auditor.protocol.products.gitea import Gitea
@@ -16,7 +15,6 @@ from auditor.protocol.products.harbor import Harbor
 from auditor.protocol.products.hub import HUB_URL, Hub
 from auditor.protocol.products.quay import Quay
 from auditor.protocol.products.recognise import recognised
-from auditor.protocol.realm import origin_of
 from auditor.protocol.scope import CATALOG_SCOPE, pull_scope
 from auditor.registry.access.api_auth import ApiLogin
 from auditor.registry.access.auth import HostAuth
@@ -27,6 +25,8 @@ from auditor.registry.lists.distribution_lists import DistributionLists
 from auditor.registry.lists.google_lists import GoogleLists
 from auditor.registry.lists.lister import ListedTag, Lister, Page
 from auditor.registry.lists.product_lists import ProductLists
+from auditor.wire.login import Login
+from auditor.wire.url_policy import origin_of
 
 _PRODUCTS: dict[ListerName, type[Product]] = {
     ListerName.DTR: Dtr,

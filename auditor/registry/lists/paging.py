@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import TypeVar
 
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
-from auditor.protocol.answer import Answer
 from auditor.protocol.listed import SUSPICIOUS_COUNTS, Reading
 from auditor.registry.lists.cut_lists import After, End, Ends, counted_of
 from auditor.registry.lists.lister import Page
+from auditor.wire.response import Answer
 
 # A list that is longer than this many pages is a loop that changes its links.
 MAX_PAGES = 100_000

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
 
 from auditor.errors import Failure, FailureKind
-from auditor.protocol.answer import Answer
 from auditor.protocol.listed import ListedTag, Reading
 from auditor.protocol.products import Product
 from auditor.registry.access.api_auth import ApiLogin
@@ -14,6 +13,7 @@ from auditor.registry.access.authorization import Authorizer
 from auditor.registry.exchange import Exchange, RequestKind
 from auditor.registry.lists.lister import Lister, Page
 from auditor.registry.lists.paging import incomplete, pages
+from auditor.wire.response import Answer
 
 # A page of 1,000 tags with digests, platforms and times, at 16 KB each.
 MAX_API_BYTES = 16 * 1024 * 1024

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from ipaddress import ip_address
 
 from auditor.fast_dataclass import dataclass
-from auditor.protocol.realm import address_refusal
+from auditor.wire.url_policy import address_refusal
 
 
 class RefusedAddressError(OSError):

@@ -16,12 +16,12 @@ import aiohappyeyeballs
 
 from auditor.errors import Failure
 from auditor.fast_dataclass import dataclass
-from auditor.protocol.proxy import Proxy
 from auditor.protocol.url import Origin
 from auditor.registry.network.http1.dialer import Dialer
 from auditor.registry.network.timeouts import Timeouts
 from auditor.registry.network.tls import TlsFiles, tls_context
 from auditor.registry.network.transport_failures import failure_of
+from auditor.wire.proxy import Proxy
 
 Result = TypeVar("Result")
 

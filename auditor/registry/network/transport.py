@@ -15,10 +15,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from auditor.errors import Failure, FailureKind, ProtocolError
-from auditor.protocol.answer import Answer
-from auditor.protocol.proxy import NO_PROXIES, BrokenProxy, Proxies
-from auditor.protocol.realm import Origin, is_loopback_host, origin_of
-from auditor.protocol.redirect import follow
 from auditor.registry.common import DNS_CACHE_S, FIELDS, KEEPALIVE_S
 from auditor.registry.network.guard import Guard
 from auditor.registry.network.http1.client import Client
@@ -38,6 +34,10 @@ from auditor.registry.network.transport_failures import (
     too_large,
 )
 from auditor.util.text import safe_url
+from auditor.wire.proxy import NO_PROXIES, BrokenProxy, Proxies
+from auditor.wire.redirect import follow
+from auditor.wire.response import Answer
+from auditor.wire.url_policy import Origin, is_loopback_host, origin_of
 
 if TYPE_CHECKING:
     from auditor.registry.network.library.client import LibraryClient

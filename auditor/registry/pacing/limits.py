@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from auditor.errors import Failure
-from auditor.protocol.allowance import allowance_of
-from auditor.protocol.answer import Answer
 from auditor.registry.pacing.pace import Pace
 from auditor.registry.pacing.quota import Quota
 from auditor.registry.pacing.ration import Ration
+from auditor.wire.rate_limit import allowance_of
+from auditor.wire.response import Answer
 
 
 class Limits:

@@ -11,10 +11,10 @@ import logging
 from auditor.config import AllowanceUse
 from auditor.counted import counted
 from auditor.errors import Failure, FailureKind
-from auditor.protocol.allowance import Allowance, CountedBy
 from auditor.protocol.backoff import RETRY_AFTER_CAP_S
 from auditor.protocol.duration import duration_words
 from auditor.util.clock import Clock
+from auditor.wire.rate_limit import Allowance, CountedBy
 
 log = logging.getLogger("auditor.registry")
 

@@ -13,10 +13,10 @@ from typing import Any
 
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA, FailureRecord
-from auditor.protocol.allowance import Allowance
 from auditor.reports.listings import Listings
 from auditor.reports.summary import shares
 from auditor.reports.summary.tally import Tally
+from auditor.wire.rate_limit import Allowance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,9 +16,6 @@ import yarl
 
 from auditor.errors import Failure, FailureKind
 from auditor.fast_dataclass import dataclass
-from auditor.protocol.answer import Answer
-from auditor.protocol.proxy import BrokenProxy, Choice, Proxies, Proxy
-from auditor.protocol.realm import Origin, origin_of
 from auditor.registry.common import DNS_CACHE_S, FIELDS, KEEPALIVE_S, MAX_ERROR_BYTES
 from auditor.registry.network.guard import Guard, RefusedAddressError
 from auditor.registry.network.library.failures import failure_of_exception
@@ -31,6 +28,9 @@ from auditor.registry.network.transport_failures import (
     too_large,
 )
 from auditor.util.text import safe_url
+from auditor.wire.proxy import BrokenProxy, Choice, Proxies, Proxy
+from auditor.wire.response import Answer
+from auditor.wire.url_policy import Origin, origin_of
 
 log = logging.getLogger("auditor.http")
 

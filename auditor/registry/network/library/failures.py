@@ -7,7 +7,6 @@ import ssl
 import aiohttp
 
 from auditor.errors import Failure, FailureKind
-from auditor.protocol.proxy import Proxy
 from auditor.registry.network.guard import RefusedAddressError
 from auditor.registry.network.timeouts import Timeouts
 from auditor.registry.network.transport_failures import (
@@ -16,6 +15,7 @@ from auditor.registry.network.transport_failures import (
     tls_detail,
 )
 from auditor.util.text import safe_text, safe_url
+from auditor.wire.proxy import Proxy
 
 
 def failure_of_exception(

@@ -10,15 +10,15 @@ from dataclasses import replace
 
 from auditor.errors import Failure, FailureKind
 from auditor.fast_dataclass import dataclass
-from auditor.protocol.answer import Answer
 from auditor.protocol.backoff import (
     RETRY_AFTER_CAP_S,
     full_jitter,
     retry_after_s,
 )
-from auditor.protocol.challenge import Challenge, parse_challenges, preferred
-from auditor.protocol.error_body import error_sentence
 from auditor.protocol.scope import Scope, wider
+from auditor.wire.challenge import Challenge, parse_challenges, preferred
+from auditor.wire.error_body import error_sentence
+from auditor.wire.response import Answer
 
 # RFC 9110 section 15.5.9, RFC 6585 section 4, RFC 9110 section 15.6: a later
 # identical request may succeed.

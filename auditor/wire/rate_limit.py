@@ -19,8 +19,8 @@ from enum import StrEnum
 from ipaddress import ip_address
 
 from auditor.fast_dataclass import dataclass
-from auditor.protocol.answer import Headers
 from auditor.util.lazy_regex import Pattern
+from auditor.wire.response import Headers
 
 # A window of a year and a thousand million requests: more is not meant.
 MAX_REQUESTS = 10**9
