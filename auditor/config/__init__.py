@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from auditor.config.file import load, read_toml
 from auditor.config.option import Group, Option, Where
 from auditor.config.options import OPTIONS, decisive, decisive_of_shares, options_of
 from auditor.config.resolve import resolve
@@ -20,6 +19,7 @@ from auditor.config.settings import (
     Settings,
     Shape,
 )
+from auditor.config.toml_file import load, read_toml
 
 __all__ = [
     "OPTIONS",

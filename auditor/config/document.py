@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from dataclasses import field
 
 from auditor.config.login import LOGIN_KEYS
-from auditor.config.mistakes import Place, unknown
 from auditor.config.option import Where
 from auditor.config.options import BY_NAME, OPTIONS
 from auditor.config.taker import Taker, Values
+from auditor.config.validation_errors import Place, unknown
 from auditor.errors import ProtocolError
 from auditor.fast_dataclass import dataclass
 from auditor.protocol.registry_name import namespace_name, registry_name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from auditor.config.mistakes import Mistakes, Place
+from auditor.config.validation_errors import Mistakes, Place
 from auditor.fast_dataclass import dataclass
 from auditor.util.secret import Secret
 from auditor.wire.login import Credential, is_password_of, is_username

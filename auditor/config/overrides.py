@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from auditor.config.mistakes import unknown
 from auditor.config.option import ENVIRONMENT_PREFIX
 from auditor.config.options import BY_NAME, OPTIONS
 from auditor.config.taker import Taker, Values
+from auditor.config.validation_errors import unknown
 from auditor.util.text import safe_text
 
 # As much of a value as shows which one was meant.

@@ -15,7 +15,6 @@ from typing import Any
 from auditor.config.document import Document, Section, read_document
 from auditor.config.limits import part_of_limits
 from auditor.config.login import LOGIN_KEYS, VARIABLE_KEYS, LoginReader
-from auditor.config.mistakes import Lines, Mistakes, Place
 from auditor.config.option import Where
 from auditor.config.options import BY_NAME, OPTIONS
 from auditor.config.overrides import read_environment, read_flags
@@ -27,6 +26,7 @@ from auditor.config.settings import (
 )
 from auditor.config.shared_out import check_shared_out
 from auditor.config.taker import Taker, Values
+from auditor.config.validation_errors import Lines, Mistakes, Place
 from auditor.config.written import check_written
 from auditor.util.shard import Shard
 from auditor.wire.login import Credential

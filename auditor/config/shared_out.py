@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from auditor.config.mistakes import Mistakes
 from auditor.config.options import BY_NAME
 from auditor.config.settings import Engine
 from auditor.config.taker import Values
+from auditor.config.validation_errors import Mistakes
 
 _PROCESSES, _ENGINE = BY_NAME["processes"], BY_NAME["engine"]
 _DASK = f"{_ENGINE.flag} {Engine.DASK}"

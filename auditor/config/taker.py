@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
-from auditor.config.mistakes import Mistakes, Place
 from auditor.config.option import Option
+from auditor.config.validation_errors import Mistakes, Place
 
 # What one layer says, by option name.
 Values = dict[str, object]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from posixpath import normpath
 
-from auditor.config.mistakes import Mistakes
 from auditor.config.options import BY_NAME
 from auditor.config.taker import Values
+from auditor.config.validation_errors import Mistakes
 from auditor.util.text import safe_text
 
 # What a run writes, and what stands beside it while it is written.

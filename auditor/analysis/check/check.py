@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from auditor.config.values.value import Value
+from auditor.config.values import Value
 from auditor.fast_dataclass import dataclass
 
 # Whether a row of `subject.SUBJECTS` can run: an artifact (a Helm chart, say) has no

@@ -10,8 +10,8 @@ from auditor.analysis.check.checks import CHECKS
 from auditor.analysis.check.policy import Policy, Rule, Section, Waiver
 from auditor.analysis.check.values import DATE, PATTERNS, REASON, SEVERITY, UNKNOWN
 from auditor.config import read_toml
-from auditor.config.mistakes import Mistakes, toml_key, unknown
-from auditor.config.values.value import Value
+from auditor.config.validation_errors import Mistakes, toml_key, unknown
+from auditor.config.values import Value
 from auditor.util.text import safe_text
 
 Place = tuple[str | int, ...]

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from auditor.analysis.check.policy import Severity, Unknown
-from auditor.config.values.value import Value, choice
+from auditor.config.values import Value, choice
 from auditor.errors import FailureKind
 from auditor.model import WarningCode
 from auditor.protocol.media_types import SCHEMA1, SIGNED_SCHEMA1

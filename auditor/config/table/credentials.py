@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from auditor.config.option import Group, Option, Where
+from auditor.config.values import switch
 from auditor.config.values.texts import PATH, USERNAME, VARIABLE
-from auditor.config.values.value import switch
 
 CREDENTIALS: tuple[Option, ...] = (
     Option(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from auditor.config.option import Group, Option, Where
 from auditor.config.settings import AttachmentMode
+from auditor.config.values import choice, several, switch
 from auditor.config.values.texts import LABEL, PLATFORM
-from auditor.config.values.value import choice, several, switch
 
 IMAGE: tuple[Option, ...] = (
     Option(

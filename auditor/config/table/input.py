@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from auditor.config.option import Group, Option, Where
+from auditor.config.values import several
 from auditor.config.values.texts import PATH, REFERENCE
-from auditor.config.values.value import several
 
 INPUT: tuple[Option, ...] = (
     Option(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from auditor.config.option import Group, Option, Where
 from auditor.config.settings import ListerName
+from auditor.config.values import choice, several
 from auditor.config.values.texts import REPOSITORY, URL
-from auditor.config.values.value import choice, several
 
 LISTING: tuple[Option, ...] = (
     Option(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from auditor.config.option import Group, Option, Where
 from auditor.config.settings import AllowanceUse
+from auditor.config.values import choice, switch
 from auditor.config.values.numbers import number, seconds, whole
 from auditor.config.values.texts import MIRROR, PATH, PROXY
-from auditor.config.values.value import choice, switch
 
 NETWORK: tuple[Option, ...] = (
     Option(

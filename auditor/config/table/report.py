@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from auditor.config.option import Group, Option, Where
 from auditor.config.settings import ImageConfigMode, Order, Shape
+from auditor.config.values import choice
 from auditor.config.values.texts import PATH
-from auditor.config.values.value import choice
 
 REPORT: tuple[Option, ...] = (
     Option(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from auditor.config.option import Group, Option, Where
 from auditor.config.settings import LogFormat, LogLevel, Progress
+from auditor.config.values import choice, switch
 from auditor.config.values.numbers import span, whole
-from auditor.config.values.value import choice, switch
 
 RUN: tuple[Option, ...] = (
     Option(

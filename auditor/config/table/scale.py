@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from auditor.config.option import Group, Option, Where
 from auditor.config.settings import Engine
+from auditor.config.values import choice
 from auditor.config.values.numbers import whole
 from auditor.config.values.texts import SHARD, TEXT
-from auditor.config.values.value import choice
 
 SCALE: tuple[Option, ...] = (
     Option(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from auditor.config.option import Group, Option, Where
+from auditor.config.values import several, switch
 from auditor.config.values.numbers import whole
 from auditor.config.values.texts import REPOSITORY_PATTERN, SINCE, TAG_PATTERN
-from auditor.config.values.value import several, switch
 
 SELECTION: tuple[Option, ...] = (
     Option(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from auditor.config.option import Group, Option, Where
+from auditor.config.values import several, switch
 from auditor.config.values.numbers import size, span
 from auditor.config.values.texts import PATH, TEXT
-from auditor.config.values.value import several, switch
 
 STORE: tuple[Option, ...] = (
     Option(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from auditor.config.option import Group, Option, Where
+from auditor.config.values import several
 from auditor.config.values.texts import HOST, PATH, TEXT, URL
-from auditor.config.values.value import several
 
 TOKENS: tuple[Option, ...] = (
     Option(

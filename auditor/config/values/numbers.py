@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from auditor.config.values.value import Value, require
+from auditor.config.values import Value, require
 from auditor.util.lazy_regex import Pattern
 
 _WHOLE = Pattern(r"[+-]?[0-9]+(_[0-9]+)*")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from auditor.config.values.value import require, textual
+from auditor.config.values import require, textual
 from auditor.errors import FailureKind, ProtocolError
 from auditor.oci import reference_grammar as grammar
 from auditor.oci.platform import read_platform

@@ -7,11 +7,11 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
-from auditor.config.mistakes import Mistakes
 from auditor.config.options import BY_NAME
 from auditor.config.resolve import resolve
 from auditor.config.settings import Settings
 from auditor.config.taker import Taker
+from auditor.config.validation_errors import Mistakes
 from auditor.errors import ConfigError
 from auditor.fast_dataclass import dataclass
 from auditor.util.lazy_regex import Pattern
