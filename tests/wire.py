@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from auditor.protocol.url import Origin, origin_of
 from auditor.registry.network.timeouts import Timeouts
-from auditor.registry.network.transport import Transport
+from auditor.registry.transport.transport import Transport
 
 # Longer than anything here takes.
 PATIENT = Timeouts(connect_s=5, read_s=5, request_s=10)

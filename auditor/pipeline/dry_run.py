@@ -15,7 +15,7 @@ from auditor.pipeline.imaging.lookup import Lookup
 from auditor.pipeline.imaging.shared import SharedContent
 from auditor.pipeline.unwrap import unwrapped
 from auditor.protocol.scope import pull_scope
-from auditor.registry.plan import Scheme
+from auditor.registry.host_plan import Scheme
 from auditor.registry.registries import Registries
 from auditor.reports.forecast import MAX_SCOPES, Forecast, HostForecast
 from auditor.sources.lists import Item

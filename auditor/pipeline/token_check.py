@@ -7,7 +7,7 @@ from auditor.fast_dataclass import dataclass
 from auditor.model import Access, AccessState
 from auditor.protocol.scope import repository_scope
 from auditor.registry.client import Registry
-from auditor.registry.plan import Scheme
+from auditor.registry.host_plan import Scheme
 from auditor.util.secret import Secret
 
 

@@ -22,7 +22,7 @@ from auditor.pipeline.unwrap import unwrapped
 from auditor.protocol.repository_pattern import RepositoryPattern
 from auditor.protocol.scope import beyond_pull, pull_scope
 from auditor.registry.client import Registry
-from auditor.registry.plan import Scheme
+from auditor.registry.host_plan import Scheme
 from auditor.registry.registries import Registries
 from auditor.reports.listings import Listings
 from auditor.sources.lists import Item, Malformed

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from auditor.errors import Failure
-from auditor.registry.access.authorization import Authorization, Authorizer
 from auditor.registry.access.login_trial import LoginTrial
-from auditor.registry.pacing.breaker import Breaker
+from auditor.registry.auth.authorization import Authorization, Authorizer
+from auditor.registry.host_health import Breaker
+from auditor.registry.host_limits import Politeness
 from auditor.registry.pacing.limits import Limits
-from auditor.registry.pacing.politeness import Politeness
 from auditor.registry.pacing.unanswered import Unanswered
 from auditor.util.clock import Clock
 from auditor.wire.response import Answer

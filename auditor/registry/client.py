@@ -13,22 +13,22 @@ from auditor.oci.reference import api_host
 from auditor.protocol.digest import check_digest
 from auditor.protocol.media_types import ACCEPT_MANIFESTS
 from auditor.protocol.scope import CATALOG_SCOPE, pull_scope
-from auditor.registry.access.auth import HostAuth, ListAuth, ScopeAuth
-from auditor.registry.access.credentials import Credentials
-from auditor.registry.access.token_service import TokenService
+from auditor.registry.auth.credentials import Credentials
+from auditor.registry.auth.scope_auth import HostAuth, ListAuth, ScopeAuth
+from auditor.registry.auth.token_service import TokenService
 from auditor.registry.blobs import Blobs
-from auditor.registry.exchange import RequestCounts, RequestKind, Witness
 from auditor.registry.host import Host
-from auditor.registry.lists.distribution_lists import DistributionLists
+from auditor.registry.host_plan import HostPlan
+from auditor.registry.listing.choose import lists_of
+from auditor.registry.listing.distribution import DistributionLists
 from auditor.registry.lists.lister import ListedTag, Lister, Page
-from auditor.registry.lists.listers import lists_of
-from auditor.registry.network.line import Line
 from auditor.registry.network.timeouts import Timeouts
-from auditor.registry.network.tls import TlsFiles
-from auditor.registry.network.transport import Transport
 from auditor.registry.pacing.quota import Quota
-from auditor.registry.plan import HostPlan
 from auditor.registry.referrers import Referrers
+from auditor.registry.request import RequestCounts, RequestKind, Witness
+from auditor.registry.transport.connection_probe import Line
+from auditor.registry.transport.tls import TlsFiles
+from auditor.registry.transport.transport import Transport
 from auditor.util.clock import Clock
 from auditor.wire.proxy import BrokenProxy, Proxies
 from auditor.wire.response import Answer

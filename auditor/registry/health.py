@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from auditor.errors import Failure, FailureKind
 from auditor.fast_dataclass import dataclass
-from auditor.registry.pacing.breaker import SILENCE, Breaker, Verdict
-from auditor.registry.pacing.politeness import Politeness
+from auditor.registry.host_health import SILENCE, Breaker, Verdict
+from auditor.registry.host_limits import Politeness
 from auditor.registry.pacing.retry_budget import RetryBudget
 from auditor.wire.retry_policy import Fail, Wait
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from auditor.config import RegistrySettings
 from auditor.fast_dataclass import dataclass
-from auditor.registry.exchange import Exchange, RequestCounts, Witness, prober
-from auditor.registry.network.transport import Transport
-from auditor.registry.pacing.breaker import PATIENCE_S, Breaker
+from auditor.registry.host_health import PATIENCE_S, Breaker
+from auditor.registry.host_limits import Politeness
 from auditor.registry.pacing.limits import Limits
 from auditor.registry.pacing.pace import Pace
-from auditor.registry.pacing.politeness import Politeness
 from auditor.registry.pacing.quota import Quota
 from auditor.registry.pacing.ration import Ration
 from auditor.registry.pacing.retry_budget import RetryBudget
 from auditor.registry.pacing.unanswered import Unanswered
+from auditor.registry.request import Exchange, RequestCounts, Witness, prober
+from auditor.registry.transport.transport import Transport
 from auditor.util.clock import Clock
 
 

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from auditor.config import Settings
-from auditor.registry.access.credentials import Credentials
-from auditor.registry.exchange import Witness
+from auditor.registry.auth.credentials import Credentials
 from auditor.registry.registries import Registries
+from auditor.registry.request import Witness
 from auditor.util.clock import Clock
 
 

@@ -15,8 +15,8 @@ from auditor.oci.descriptor import Descriptor
 from auditor.oci.manifest import Index, parse_manifest
 from auditor.protocol import media_types
 from auditor.protocol.link import next_page
-from auditor.registry.access.authorization import Authorizer
-from auditor.registry.exchange import Exchange, RequestKind
+from auditor.registry.auth.authorization import Authorizer
+from auditor.registry.request import Exchange, RequestKind
 from auditor.wire.response import Answer
 
 # A registry that keeps this many things about one image is not asked for the rest.

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Self
 from auditor.config import Settings
 from auditor.errors import ProtocolError, UsageError
 from auditor.oci.reference import Reference, at_mirror
-from auditor.registry.access.credentials import Credentials
+from auditor.registry.auth.credentials import Credentials
 from auditor.registry.client import Registry
-from auditor.registry.exchange import RequestCounts, Witness
-from auditor.registry.network.tls import TlsFiles, check_files, tls_files
 from auditor.registry.pacing.quota import Quota
+from auditor.registry.request import RequestCounts, Witness
+from auditor.registry.transport.tls import TlsFiles, check_files, tls_files
 from auditor.util.clock import Clock
 from auditor.wire.proxy import read_proxies
 from auditor.wire.rate_limit import Allowance

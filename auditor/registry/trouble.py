@@ -8,10 +8,10 @@ from typing import assert_never
 
 from auditor.errors import Failure, FailureKind
 from auditor.fast_dataclass import dataclass
-from auditor.registry.access.authorization import Authorization, Authorizer
 from auditor.registry.admission import Admission
+from auditor.registry.auth.authorization import Authorization, Authorizer
 from auditor.registry.health import Forgive, Health
-from auditor.registry.pacing.politeness import Politeness
+from auditor.registry.host_limits import Politeness
 from auditor.registry.pacing.unanswered import Unanswered
 from auditor.util.clock import Clock
 from auditor.util.text import safe_url

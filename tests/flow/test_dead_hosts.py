@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from auditor.model import FailureRecord
-from auditor.registry.pacing.breaker import DEAD_S, FAILURES_IN_A_ROW, PATIENCE_S
+from auditor.registry.host_health import DEAD_S, FAILURES_IN_A_ROW, PATIENCE_S
 from auditor.registry.pacing.unanswered import PATIENCE_S as MUTE_S
 from auditor.sandbox.fault_actions import Action, Answer, Close, Hold
 from tests.flow.harness import (

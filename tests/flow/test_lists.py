@@ -7,7 +7,7 @@ import json
 import pytest
 
 from auditor.errors import Failure, FailureKind, Stage
-from auditor.registry.lists import paging
+from auditor.registry.listing import paging
 from auditor.registry.lists.lister import ListedTag, Page
 from auditor.registry.open import open_registries
 from auditor.reports.listings import ListState

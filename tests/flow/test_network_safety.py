@@ -21,9 +21,9 @@ from auditor.config import ListerName
 from auditor.errors import Failure, FailureKind
 from auditor.protocol.media_types import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from auditor.protocol.url import origin_of
-from auditor.registry.network import transport as network_transport
 from auditor.registry.network.timeouts import Timeouts
-from auditor.registry.network.transport import Transport
+from auditor.registry.transport import transport as network_transport
+from auditor.registry.transport.transport import Transport
 from auditor.sandbox.content import Content
 from auditor.sandbox.fault_actions import Answer as Says
 from auditor.sandbox.products import Routes, dtr_api, harbor_api

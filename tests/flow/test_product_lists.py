@@ -15,7 +15,7 @@ from aiohttp import web
 
 from auditor.config import ListerName, RegistrySettings, Settings
 from auditor.errors import Failure, FailureKind, Stage
-from auditor.registry.lists import listers
+from auditor.registry.listing import choose
 from auditor.registry.lists.lister import ListedTag, Page
 from auditor.registry.open import open_registries
 from auditor.reports.listings import ListState
@@ -573,9 +573,9 @@ async def test_apis_are_at_the_registry_unless_they_are_known_elsewhere(
     name: str, api: str
 ) -> None:
     base_url = f"https://{name}"
-    assert listers.api_url_of(name, RegistrySettings(), base_url) == api
+    assert choose.api_url_of(name, RegistrySettings(), base_url) == api
     chosen = RegistrySettings(api_url="https://api.example.com/")
-    assert listers.api_url_of(name, chosen, base_url) == "https://api.example.com"
+    assert choose.api_url_of(name, chosen, base_url) == "https://api.example.com"
     assert Settings().registry(name).lister is ListerName.AUTO
 
 
@@ -595,4 +595,4 @@ async def test_apis_are_at_the_registry_unless_they_are_known_elsewhere(
 def test_registries_whose_catalog_is_known_to_be_closed(
     name: str, lister: ListerName
 ) -> None:
-    assert listers._known(name) is lister
+    assert choose._known(name) is lister

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 from auditor.config import RegistrySettings, Settings
 from auditor.errors import UsageError
-from auditor.registry.network.tls import TlsFiles, tls_context, tls_files
-from auditor.registry.network.transport_failures import STRICTER
 from auditor.registry.open import open_registries
+from auditor.registry.transport.failures import STRICTER
+from auditor.registry.transport.tls import TlsFiles, tls_context, tls_files
 from auditor.sandbox.server import serve
 from auditor.sandbox.tokens import token_app
 from auditor.util.clock import SystemClock

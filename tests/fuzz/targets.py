@@ -31,19 +31,11 @@ from auditor.oci.reference import parse_reference, parse_selector
 from auditor.protocol import content_size
 from auditor.protocol.address import address_class
 from auditor.protocol.backoff import RETRY_AFTER_CAP_S, retry_after_s
-from auditor.protocol.docker_config import parse_docker_config
 from auditor.protocol.document import read_document
 from auditor.protocol.helper_answer import parse_helper_answer
 from auditor.protocol.link import next_page
 from auditor.protocol.list_target import parse_list_target
 from auditor.protocol.media_types import MANIFEST_TYPES, SIGNED_SCHEMA1
-from auditor.protocol.products import Product
-from auditor.protocol.products.dtr import Dtr
-from auditor.protocol.products.gitea import Gitea
-from auditor.protocol.products.gitlab import GitLab
-from auditor.protocol.products.harbor import Harbor
-from auditor.protocol.products.hub import Hub
-from auditor.protocol.products.quay import Quay
 from auditor.protocol.registry_name import namespace_name, registry_name
 from auditor.protocol.repository_pattern import RepositoryPattern
 from auditor.protocol.scope import parse_scope
@@ -53,11 +45,19 @@ from auditor.protocol.tags.version import tag_order
 from auditor.protocol.tokens.reading import read_token
 from auditor.protocol.tokens.words import to_json, to_lines
 from auditor.protocol.url import Origin, origin_of
-from auditor.registry.access.api_auth import _access_token
-from auditor.registry.lists.distribution_lists import _read_catalog, _read_tags
-from auditor.registry.network.http1.answer_reader import AnswerReader
+from auditor.registry.auth.api_login import _access_token
+from auditor.registry.auth.docker_config import parse_docker_config
+from auditor.registry.listing.distribution import _read_catalog, _read_tags
 from auditor.registry.network.http1.errors import BrokenOffError, NotHttpError
 from auditor.registry.network.http1.usual_answer import usual_answer
+from auditor.registry.products import Product
+from auditor.registry.products.dtr import Dtr
+from auditor.registry.products.gitea import Gitea
+from auditor.registry.products.gitlab import GitLab
+from auditor.registry.products.harbor import Harbor
+from auditor.registry.products.hub import Hub
+from auditor.registry.products.quay import Quay
+from auditor.registry.transport.http1_parser import AnswerReader
 from auditor.reports.journal import Journal
 from auditor.reports.shard_file import ShardHead, runs
 from auditor.reports.spans import spans

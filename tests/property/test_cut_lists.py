@@ -12,8 +12,8 @@ from multidict import CIMultiDict
 
 from auditor.errors import Failure
 from auditor.protocol.listed import SUSPICIOUS_COUNTS, Reading
+from auditor.registry.listing.paging import pages
 from auditor.registry.lists.lister import Page
-from auditor.registry.lists.paging import pages
 from auditor.wire.response import Answer
 
 

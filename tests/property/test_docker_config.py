@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.errors import ProtocolError, UsageError
-from auditor.protocol.docker_config import (
+from auditor.protocol.helper_answer import is_helper_name, parse_helper_answer
+from auditor.registry.auth.docker_config import (
     Helper,
     Kept,
     Unusable,
     parse_docker_config,
 )
-from auditor.protocol.helper_answer import is_helper_name, parse_helper_answer
 from auditor.util.text import safe_text
 from auditor.wire.login import Credential, is_password, is_password_of, is_username
 from auditor.wire.token import is_bearer_token

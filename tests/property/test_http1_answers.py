@@ -10,12 +10,8 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.registry.network.http1.answer_reader import (
-    MAX_HEAD_BYTES,
-    AnswerReader,
-    State,
-)
 from auditor.registry.network.http1.errors import BrokenOffError, NotHttpError
+from auditor.registry.transport.http1_parser import MAX_HEAD_BYTES, AnswerReader, State
 
 CAP = 300
 

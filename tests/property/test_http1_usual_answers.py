@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.registry.network.http1.answer_reader import AnswerReader, State
 from auditor.registry.network.http1.usual_answer import usual_answer
+from auditor.registry.transport.http1_parser import AnswerReader, State
 
 CAP = 64
 _PLAIN_NAMES = ("content-type", "X-Two", "x-two", "Content", "X!#$%&'*+.^_`|~-")

@@ -11,8 +11,8 @@ from multidict import CIMultiDict
 
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
 from auditor.protocol.listed import Reading
+from auditor.registry.listing.paging import pages
 from auditor.registry.lists.lister import Page
-from auditor.registry.lists.paging import pages
 from auditor.wire.response import Answer
 
 FAILURE = Failure(kind=FailureKind.TIMEOUT, detail="too late")

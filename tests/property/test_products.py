@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from auditor.errors import Failure, ProtocolError
 from auditor.oci.reference import is_digest, is_repository
 from auditor.protocol.listed import ListedTag, Reading
-from auditor.protocol.products import Product
-from auditor.protocol.products.google import children, listed_tags
+from auditor.registry.products import Product
+from auditor.registry.products.google import children, listed_tags
 from tests.unit.test_products import D1, PRODUCTS, answer
 
 KEYS = [

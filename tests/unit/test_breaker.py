@@ -11,12 +11,7 @@ import anyio
 import pytest
 
 from auditor.errors import Failure, FailureKind
-from auditor.registry.pacing.breaker import (
-    DEAD_S,
-    FAILURES_IN_A_ROW,
-    Breaker,
-    Verdict,
-)
+from auditor.registry.host_health import DEAD_S, FAILURES_IN_A_ROW, Breaker, Verdict
 from auditor.wire.response import Answer
 from tests.answers import answer
 from tests.clock import ManualClock, settle

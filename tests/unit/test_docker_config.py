@@ -8,7 +8,7 @@ import json
 import pytest
 
 from auditor.errors import UsageError
-from auditor.protocol.docker_config import (
+from auditor.registry.auth.docker_config import (
     DockerConfig,
     Helper,
     Kept,

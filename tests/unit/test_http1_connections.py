@@ -13,7 +13,7 @@ import pytest
 
 from auditor.errors import Failure, FailureKind
 from auditor.registry.network.timeouts import Timeouts
-from auditor.registry.network.transport import Transport
+from auditor.registry.transport.transport import Transport
 from auditor.wire.response import Answer
 from auditor.wire.url_policy import origin_of
 

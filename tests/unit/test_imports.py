@@ -194,7 +194,8 @@ def test_only_the_transport_knows_the_http_client(path: Path) -> None:
     if not _name(path).startswith("registry/network/http1/"):
         assert not _top_level(path) & {"httptools", "aiohappyeyeballs"}
         assert not any(
-            name.startswith("auditor.registry.network.http1") for name in _imports(path)
+            name.startswith("auditor.registry.transport.http1")
+            for name in _imports(path)
         )
 
 

@@ -8,7 +8,7 @@ import anyio
 import pytest
 from anyio.abc import TaskGroup
 
-from auditor.registry.pacing.politeness import Politeness
+from auditor.registry.host_limits import Politeness
 from tests.clock import ManualClock, settle
 
 

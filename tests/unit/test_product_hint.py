@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from auditor.protocol.products.recognise import product_hint
+from auditor.registry.products.recognise import product_hint
 from auditor.wire.challenge import Challenge, parse_challenges, preferred
 
 HARBOR = 'Bearer realm="https://h.test/service/token",service="harbor-registry"'

@@ -11,15 +11,15 @@ from multidict import CIMultiDict
 
 from auditor.errors import Failure
 from auditor.protocol.listed import ListedTag
-from auditor.protocol.products import Product
-from auditor.protocol.products.dtr import Dtr
-from auditor.protocol.products.gitea import Gitea
-from auditor.protocol.products.gitlab import GitLab
-from auditor.protocol.products.google import children, has_tags, listed_tags
-from auditor.protocol.products.harbor import Harbor
-from auditor.protocol.products.hub import Hub
-from auditor.protocol.products.quay import Quay
-from auditor.protocol.products.recognise import recognised
+from auditor.registry.products import Product
+from auditor.registry.products.dtr import Dtr
+from auditor.registry.products.gitea import Gitea
+from auditor.registry.products.gitlab import GitLab
+from auditor.registry.products.google import children, has_tags, listed_tags
+from auditor.registry.products.harbor import Harbor
+from auditor.registry.products.hub import Hub
+from auditor.registry.products.quay import Quay
+from auditor.registry.products.recognise import recognised
 from auditor.wire.response import Answer
 
 D1, D2 = (f"sha256:{digit * 64}" for digit in "12")

@@ -15,12 +15,12 @@ import yarl
 from aiohttp import client_exceptions, http_exceptions
 
 from auditor.errors import Failure, FailureKind
-from auditor.registry.network.guard import RefusedAddressError
 from auditor.registry.network.http1 import errors
 from auditor.registry.network.library.failures import failure_of_exception
 from auditor.registry.network.timeouts import Timeouts
-from auditor.registry.network.transport import Transport
-from auditor.registry.network.transport_failures import STRICTER
+from auditor.registry.transport.failures import STRICTER
+from auditor.registry.transport.ssrf_guard import RefusedAddressError
+from auditor.registry.transport.transport import Transport
 from auditor.wire.response import Answer
 from auditor.wire.url_policy import origin_of
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from auditor.errors import Failure, FailureKind
-from auditor.registry.pacing.breaker import DEAD_S
+from auditor.registry.host_health import DEAD_S
 from auditor.registry.pacing.unanswered import PATIENCE_S, Unanswered
 from tests.clock import ManualClock
 

@@ -16,12 +16,12 @@ from auditor.pipeline.doctor.step import (
     skipped,
 )
 from auditor.pipeline.doctor.token import scope_of, token_steps
-from auditor.protocol.products.recognise import product_hint
 from auditor.protocol.url import origin_of
 from auditor.registry.access.accounts import Account
-from auditor.registry.access.token_service import allowed_realm
-from auditor.registry.exchange import RequestKind
-from auditor.registry.plan import Plan, Scheme
+from auditor.registry.auth.token_service import allowed_realm
+from auditor.registry.host_plan import Plan, Scheme
+from auditor.registry.products.recognise import product_hint
+from auditor.registry.request import RequestKind
 from auditor.util.text import safe_text, safe_url
 from auditor.wire.challenge import Challenge, parse_challenges, preferred
 from auditor.wire.login import Credential, IdentityToken, Login, RegistryToken

@@ -8,7 +8,7 @@ from auditor.errors import Failure, FailureKind
 from auditor.pipeline.doctor.case import Case
 from auditor.protocol.server_certificate import ServerCertificate
 from auditor.protocol.url import Origin
-from auditor.registry.network.transport_failures import STRICTER
+from auditor.registry.transport.failures import STRICTER
 from auditor.util.text import safe_text
 
 _NAMES_SHOWN = 5

@@ -11,7 +11,7 @@ from auditor.errors import Failure
 from auditor.fast_dataclass import dataclass
 from auditor.oci.reference import Reference
 from auditor.registry.client import Registry
-from auditor.registry.exchange import RequestKind
+from auditor.registry.request import RequestKind
 from auditor.util.clock import Clock
 from auditor.wire.response import Answer
 

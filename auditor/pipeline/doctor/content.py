@@ -15,8 +15,8 @@ from auditor.pipeline.doctor.step import Step, StepName, StepState, skipped
 from auditor.pipeline.imaging.lookup import DIGEST_HEADER
 from auditor.protocol.document import Document, read_document
 from auditor.protocol.duration import duration_words
+from auditor.registry.host_plan import Scheme
 from auditor.registry.lists.lister import Page
-from auditor.registry.plan import Scheme
 from auditor.util.text import safe_text
 from auditor.wire.rate_limit import Allowance
 from auditor.wire.response import Answer

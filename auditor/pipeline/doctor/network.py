@@ -11,7 +11,7 @@ from auditor.pipeline.doctor.case import Case
 from auditor.pipeline.doctor.step import Step, StepName, StepState, skipped
 from auditor.protocol.address import is_loopback_host
 from auditor.protocol.server_certificate import ServerCertificate, read_certificate
-from auditor.registry.network.line import Address, Line
+from auditor.registry.transport.connection_probe import Address, Line
 from auditor.util.clock import rfc3339
 from auditor.util.text import safe_text
 

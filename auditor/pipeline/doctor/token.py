@@ -20,8 +20,8 @@ from auditor.protocol.scope import CATALOG_SCOPE, Scope, beyond_pull, pull_scope
 from auditor.protocol.url import origin_of
 from auditor.registry.access.accounts import Account
 from auditor.registry.access.tokens import HeldToken, TokenKey
-from auditor.registry.exchange import RequestKind
-from auditor.registry.plan import Plan, Scheme
+from auditor.registry.host_plan import Plan, Scheme
+from auditor.registry.request import RequestKind
 from auditor.util.text import safe_text, safe_url
 from auditor.wire.login import RegistryToken
 from auditor.wire.token import read_claims

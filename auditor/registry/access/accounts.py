@@ -9,9 +9,9 @@ from auditor.errors import Failure
 from auditor.fast_dataclass import dataclass
 from auditor.model import CredentialSource
 from auditor.protocol.scope import Scope
-from auditor.registry.access.credentials import Credentials, Found
 from auditor.registry.access.login_trial import LoginTrial
-from auditor.registry.access.token_service import TokenService
+from auditor.registry.auth.credentials import Credentials, Found
+from auditor.registry.auth.token_service import TokenService
 from auditor.util.clock import Clock
 from auditor.wire.login import Login
 

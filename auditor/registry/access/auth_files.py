@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from auditor.errors import UsageError
-from auditor.protocol.docker_config import DockerConfig, parse_docker_config
+from auditor.registry.auth.docker_config import DockerConfig, parse_docker_config
 
 # A registry is some 200 bytes in such a file: this is room for five thousand.
 MAX_FILE_BYTES = 1024 * 1024

@@ -18,8 +18,8 @@ import anyio
 from anyio.abc import Process
 
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
-from auditor.protocol.docker_config import Helper
 from auditor.protocol.helper_answer import NOT_FOUND, parse_helper_answer
+from auditor.registry.auth.docker_config import Helper
 from auditor.util.single_flight import SingleFlight
 from auditor.wire.login import Login
 

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 from auditor.errors import Failure, Stage
 from auditor.protocol.listed import ListedTag
-from auditor.protocol.products.google import children, has_tags
+from auditor.registry.listing.paging import MAX_PAGES, incomplete
 from auditor.registry.lists.lister import Lister, Page
-from auditor.registry.lists.paging import MAX_PAGES, incomplete
+from auditor.registry.products.google import children, has_tags
 
 
 class _TagLists(Lister, Protocol):

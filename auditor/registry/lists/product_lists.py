@@ -7,12 +7,12 @@ from typing import TypeVar
 
 from auditor.errors import Failure, FailureKind
 from auditor.protocol.listed import ListedTag, Reading
-from auditor.protocol.products import Product
-from auditor.registry.access.api_auth import ApiLogin
-from auditor.registry.access.authorization import Authorizer
-from auditor.registry.exchange import Exchange, RequestKind
+from auditor.registry.auth.api_login import ApiLogin
+from auditor.registry.auth.authorization import Authorizer
+from auditor.registry.listing.paging import incomplete, pages
 from auditor.registry.lists.lister import Lister, Page
-from auditor.registry.lists.paging import incomplete, pages
+from auditor.registry.products import Product
+from auditor.registry.request import Exchange, RequestKind
 from auditor.wire.response import Answer
 
 # A page of 1,000 tags with digests, platforms and times, at 16 KB each.

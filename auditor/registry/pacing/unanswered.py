@@ -15,7 +15,7 @@ from dataclasses import field
 
 from auditor.errors import Failure, FailureKind
 from auditor.fast_dataclass import dataclass
-from auditor.registry.pacing.breaker import DEAD_S
+from auditor.registry.host_health import DEAD_S
 from auditor.util.clock import Clock
 
 log = logging.getLogger("auditor.registry")

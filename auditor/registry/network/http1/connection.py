@@ -7,7 +7,6 @@ import math
 import ssl
 from typing import cast
 
-from auditor.registry.network.http1.answer_reader import AnswerReader, State
 from auditor.registry.network.http1.errors import (
     BrokenOffError,
     NotHttpError,
@@ -16,6 +15,7 @@ from auditor.registry.network.http1.errors import (
 )
 from auditor.registry.network.http1.fields import Fields
 from auditor.registry.network.http1.usual_answer import usual_answer
+from auditor.registry.transport.http1_parser import AnswerReader, State
 
 # Status, fields and content (null: too large).
 Reply = tuple[int, Fields, bytes | None]

@@ -7,13 +7,9 @@ import ssl
 import aiohttp
 
 from auditor.errors import Failure, FailureKind
-from auditor.registry.network.guard import RefusedAddressError
 from auditor.registry.network.timeouts import Timeouts
-from auditor.registry.network.transport_failures import (
-    failure_of,
-    reason_of,
-    tls_detail,
-)
+from auditor.registry.transport.failures import failure_of, reason_of, tls_detail
+from auditor.registry.transport.ssrf_guard import RefusedAddressError
 from auditor.util.text import safe_text, safe_url
 from auditor.wire.proxy import Proxy
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import aiohttp
 from aiohttp.abc import ResolveResult
 
-from auditor.registry.network.guard import Guard
+from auditor.registry.transport.ssrf_guard import Guard
 
 
 class GuardedResolver(aiohttp.abc.AbstractResolver):

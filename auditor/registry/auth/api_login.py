@@ -12,14 +12,10 @@ import orjson
 
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
 from auditor.model import AccessState
-from auditor.protocol.products import Login
-from auditor.registry.access.authorization import (
-    ANONYMOUS,
-    Authorization,
-    access_untold,
-)
-from auditor.registry.access.token_service import MAX_TOKEN_ANSWER_BYTES, basic_header
-from auditor.registry.exchange import Exchange, RequestKind
+from auditor.registry.auth.authorization import ANONYMOUS, Authorization, access_untold
+from auditor.registry.auth.token_service import MAX_TOKEN_ANSWER_BYTES, basic_header
+from auditor.registry.products import Login
+from auditor.registry.request import Exchange, RequestKind
 from auditor.util.single_flight import SingleFlight
 from auditor.wire.challenge import Challenge
 from auditor.wire.login import Credential

@@ -9,15 +9,11 @@ from auditor.errors import Failure, FailureKind, Stage
 from auditor.model import AccessState
 from auditor.protocol.scope import Scope, wider
 from auditor.registry.access.accounts import Account, Accounts
-from auditor.registry.access.authorization import (
-    ANONYMOUS,
-    Authorization,
-    access_untold,
-)
-from auditor.registry.access.credentials import Credentials, Found
-from auditor.registry.access.token_service import TokenService, basic_header
 from auditor.registry.access.tokens import MAX_TOKENS, HeldToken, TokenKey, TokenStore
-from auditor.registry.plan import HostPlan, Plan, Scheme
+from auditor.registry.auth.authorization import ANONYMOUS, Authorization, access_untold
+from auditor.registry.auth.credentials import Credentials, Found
+from auditor.registry.auth.token_service import TokenService, basic_header
+from auditor.registry.host_plan import HostPlan, Plan, Scheme
 from auditor.util.clock import Clock
 from auditor.wire.challenge import Challenge
 from auditor.wire.login import Credential, IdentityToken, RegistryToken

@@ -16,17 +16,18 @@ import yarl
 
 from auditor.errors import Failure, FailureKind
 from auditor.fast_dataclass import dataclass
-from auditor.registry.common import DNS_CACHE_S, FIELDS, KEEPALIVE_S, MAX_ERROR_BYTES
-from auditor.registry.network.guard import Guard, RefusedAddressError
 from auditor.registry.network.library.failures import failure_of_exception
 from auditor.registry.network.library.resolver import GuardedResolver
 from auditor.registry.network.timeouts import Timeouts
-from auditor.registry.network.tls import TlsFiles, tls_context
-from auditor.registry.network.transport_failures import (
-    PERHAPS_MTLS,
-    is_cut_off,
-    too_large,
+from auditor.registry.transport.failures import PERHAPS_MTLS, is_cut_off, too_large
+from auditor.registry.transport.http_defaults import (
+    DNS_CACHE_S,
+    FIELDS,
+    KEEPALIVE_S,
+    MAX_ERROR_BYTES,
 )
+from auditor.registry.transport.ssrf_guard import Guard, RefusedAddressError
+from auditor.registry.transport.tls import TlsFiles, tls_context
 from auditor.util.text import safe_url
 from auditor.wire.proxy import BrokenProxy, Choice, Proxies, Proxy
 from auditor.wire.response import Answer

@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 
 from auditor.fast_dataclass import dataclass
 from auditor.oci.reference import DOCKER_HUB
-from auditor.protocol.products.dtr import Dtr
-from auditor.protocol.products.gitlab import GitLab
-from auditor.protocol.products.harbor import Harbor
-from auditor.protocol.products.product import Product
 from auditor.protocol.url import origin_of
+from auditor.registry.products.api import Product
+from auditor.registry.products.dtr import Dtr
+from auditor.registry.products.gitlab import GitLab
+from auditor.registry.products.harbor import Harbor
 from auditor.wire.challenge import Challenge
 from auditor.wire.response import Headers
 

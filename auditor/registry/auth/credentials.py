@@ -15,15 +15,15 @@ from auditor.config import RegistrySettings, Settings
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.fast_dataclass import dataclass
 from auditor.model import CredentialSource
-from auditor.protocol.docker_config import (
+from auditor.registry.access.auth_files import read_auth_files
+from auditor.registry.access.credential_helper import HelperRunner
+from auditor.registry.auth.docker_config import (
     DockerConfig,
     Helper,
     Kept,
     Unusable,
     names_of,
 )
-from auditor.registry.access.auth_files import read_auth_files
-from auditor.registry.access.credential_helper import HelperRunner
 from auditor.wire.login import Credential, Login
 
 

@@ -15,23 +15,23 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from auditor.errors import Failure, FailureKind, ProtocolError
-from auditor.registry.common import DNS_CACHE_S, FIELDS, KEEPALIVE_S
-from auditor.registry.network.guard import Guard
-from auditor.registry.network.http1.client import Client
 from auditor.registry.network.http1.dialer import Dialer
-from auditor.registry.network.line import Line
 from auditor.registry.network.timeouts import Timeouts
-from auditor.registry.network.tls import (
-    SYSTEM_TRUST,
-    TlsFiles,
-    check_files,
-    tls_context,
-)
-from auditor.registry.network.transport_failures import (
+from auditor.registry.transport.connection_probe import Line
+from auditor.registry.transport.failures import (
     PERHAPS_MTLS,
     failure_of,
     is_cut_off,
     too_large,
+)
+from auditor.registry.transport.http1 import Client
+from auditor.registry.transport.http_defaults import DNS_CACHE_S, FIELDS, KEEPALIVE_S
+from auditor.registry.transport.ssrf_guard import Guard
+from auditor.registry.transport.tls import (
+    SYSTEM_TRUST,
+    TlsFiles,
+    check_files,
+    tls_context,
 )
 from auditor.util.text import safe_url
 from auditor.wire.proxy import NO_PROXIES, BrokenProxy, Proxies
@@ -40,7 +40,7 @@ from auditor.wire.response import Answer
 from auditor.wire.url_policy import Origin, is_loopback_host, origin_of
 
 if TYPE_CHECKING:
-    from auditor.registry.network.library.client import LibraryClient
+    from auditor.registry.transport.aiohttp_client import LibraryClient
 
 log = logging.getLogger("auditor.http")
 
@@ -159,7 +159,7 @@ class Transport:
 
     def _by_library(self) -> LibraryClient:
         if self._library is None:
-            from auditor.registry.network.library.client import LibraryClient  # noqa: PLC0415
+            from auditor.registry.transport.aiohttp_client import LibraryClient  # noqa: PLC0415
 
             self._library = LibraryClient(
                 origin=self._origin,

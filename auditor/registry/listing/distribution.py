@@ -10,11 +10,11 @@ from auditor.errors import Failure, FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
 from auditor.protocol.listed import SUSPICIOUS_COUNTS, ListedTag, NamedTags, Reading
 from auditor.protocol.products import fields
-from auditor.protocol.products.google import listed_tags
-from auditor.registry.access.authorization import Authorizer
-from auditor.registry.exchange import Exchange, RequestKind
+from auditor.registry.auth.authorization import Authorizer
+from auditor.registry.listing.paging import pages
 from auditor.registry.lists.lister import Page
-from auditor.registry.lists.paging import pages
+from auditor.registry.products.google import listed_tags
+from auditor.registry.request import Exchange, RequestKind
 from auditor.wire.response import Answer
 
 # A page of 1,000 tags of at most 128 characters is 132 KB. Some registries ignore

@@ -17,9 +17,9 @@ from auditor.config import RegistrySettings
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
 from auditor.protocol.helper_answer import TOKEN_USER
 from auditor.protocol.scope import parse_scope
-from auditor.registry.access.credentials import Found
 from auditor.registry.access.tokens import HeldToken, TokenKey
-from auditor.registry.exchange import Exchange, RequestKind
+from auditor.registry.auth.credentials import Found
+from auditor.registry.request import Exchange, RequestKind
 from auditor.util.clock import Clock
 from auditor.wire.login import Credential, IdentityToken, Login
 from auditor.wire.response import Answer

@@ -10,7 +10,6 @@ import socket
 import ssl
 
 from auditor.errors import Failure, FailureKind
-from auditor.registry.network.guard import RefusedAddressError
 from auditor.registry.network.http1.errors import (
     BrokenOffError,
     NoConnectionError,
@@ -20,6 +19,7 @@ from auditor.registry.network.http1.errors import (
     UnansweredError,
 )
 from auditor.registry.network.timeouts import Timeouts
+from auditor.registry.transport.ssrf_guard import RefusedAddressError
 from auditor.util.text import safe_text
 
 # What OpenSSL's verification finds (x509_vfy.h, X509_V_ERR_...) that nobody mends by

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 
 from auditor.protocol.listed import Reading
 from auditor.protocol.products import fields
-from auditor.protocol.products.product import Login, RepositoriesOnly
+from auditor.registry.products.api import Login, RepositoriesOnly
 from auditor.wire.response import Answer
 
 

@@ -7,24 +7,24 @@ from collections.abc import AsyncIterator
 from auditor.config import ListerName, RegistrySettings
 from auditor.errors import Failure
 from auditor.oci.reference import DOCKER_HUB
-from auditor.protocol.products import Product
-from auditor.protocol.products.dtr import Dtr
-from auditor.protocol.products.gitea import Gitea
-from auditor.protocol.products.gitlab import GitLab
-from auditor.protocol.products.harbor import Harbor
-from auditor.protocol.products.hub import HUB_URL, Hub
-from auditor.protocol.products.quay import Quay
-from auditor.protocol.products.recognise import recognised
 from auditor.protocol.scope import CATALOG_SCOPE, pull_scope
-from auditor.registry.access.api_auth import ApiLogin
-from auditor.registry.access.auth import HostAuth
-from auditor.registry.exchange import Exchange
+from auditor.registry.auth.api_login import ApiLogin
+from auditor.registry.auth.scope_auth import HostAuth
 from auditor.registry.host import Host
+from auditor.registry.listing.distribution import DistributionLists
 from auditor.registry.lists.catalog_else import CatalogElse
-from auditor.registry.lists.distribution_lists import DistributionLists
 from auditor.registry.lists.google_lists import GoogleLists
 from auditor.registry.lists.lister import ListedTag, Lister, Page
 from auditor.registry.lists.product_lists import ProductLists
+from auditor.registry.products import Product
+from auditor.registry.products.dtr import Dtr
+from auditor.registry.products.gitea import Gitea
+from auditor.registry.products.gitlab import GitLab
+from auditor.registry.products.harbor import Harbor
+from auditor.registry.products.hub import HUB_URL, Hub
+from auditor.registry.products.quay import Quay
+from auditor.registry.products.recognise import recognised
+from auditor.registry.request import Exchange
 from auditor.wire.login import Login
 from auditor.wire.url_policy import origin_of
 

@@ -9,15 +9,15 @@ from enum import StrEnum
 
 from auditor.errors import Failure
 from auditor.fast_dataclass import dataclass
-from auditor.registry.access.authorization import Authorizer
 from auditor.registry.admission import Admission
+from auditor.registry.auth.authorization import Authorizer
 from auditor.registry.health import Health
-from auditor.registry.network.transport import Transport
-from auditor.registry.pacing.breaker import Breaker, Probe
+from auditor.registry.host_health import Breaker, Probe
+from auditor.registry.host_limits import Politeness
 from auditor.registry.pacing.limits import Limits
-from auditor.registry.pacing.politeness import Politeness
 from auditor.registry.pacing.retry_budget import RetryBudget
 from auditor.registry.pacing.unanswered import Unanswered
+from auditor.registry.transport.transport import Transport
 from auditor.registry.trouble import Progress, Trouble
 from auditor.util.clock import Clock
 from auditor.wire.response import Answer

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 from auditor.protocol.listed import ListedTag, Reading
 from auditor.protocol.products import fields
-from auditor.protocol.products.product import Login
+from auditor.registry.products.api import Login
 from auditor.wire.response import Answer
 
 Entry = TypeVar("Entry")

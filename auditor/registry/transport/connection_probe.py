@@ -19,8 +19,8 @@ from auditor.fast_dataclass import dataclass
 from auditor.protocol.url import Origin
 from auditor.registry.network.http1.dialer import Dialer
 from auditor.registry.network.timeouts import Timeouts
-from auditor.registry.network.tls import TlsFiles, tls_context
-from auditor.registry.network.transport_failures import failure_of
+from auditor.registry.transport.failures import failure_of
+from auditor.registry.transport.tls import TlsFiles, tls_context
 from auditor.wire.proxy import Proxy
 
 Result = TypeVar("Result")

@@ -14,7 +14,7 @@ from auditor.config import RegistrySettings
 from auditor.errors import Failure
 from auditor.fast_dataclass import dataclass
 from auditor.protocol.url import origin_of
-from auditor.registry.exchange import Exchange, RequestKind
+from auditor.registry.request import Exchange, RequestKind
 from auditor.util.clock import Clock
 from auditor.util.single_flight import SingleFlight
 from auditor.wire.challenge import Challenge, parse_challenges, preferred

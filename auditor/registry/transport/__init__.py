@@ -1,0 +1,1 @@
+"""Connections: the registry's own client, the library's, TLS, and what can fail."""
