@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from auditor.cache.store import DigestStore
 from auditor.sandbox.built import Placed
 from auditor.sandbox.official import official_images
-from auditor.store.digest_store import DigestStore
 
 HOST = "registry.example.com"
 

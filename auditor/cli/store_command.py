@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import sqlite3
     from pathlib import Path
 
-    from auditor.store.upkeep import Info
+    from auditor.cache.maintenance import Info
 
 _DAY_S = 24 * 3600
 
@@ -38,7 +38,7 @@ _store_option: Callable[[Any], Any] = click.option(
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info_command(*, store: str | None, as_json: bool) -> int:
     """Say where the store is and what it holds."""
-    from auditor.store.upkeep import info
+    from auditor.cache.maintenance import info
 
     with _opened(store) as (connection, path):
         found = info(connection, path)
@@ -85,7 +85,7 @@ def prune_command(
 @_store_option
 def verify_command(*, store: str | None) -> int:
     """Check all that the store holds; remove what is damaged, and exit 1 then."""
-    from auditor.store.upkeep import verify
+    from auditor.cache.maintenance import verify
 
     with _opened(store) as (connection, path):
         found = verify(connection)
@@ -104,7 +104,7 @@ def _opened(store: str | None) -> Iterator[tuple[sqlite3.Connection, Path]]:
     """The store that is meant; what is wrong with it is said as a usage error."""
     import sqlite3
 
-    from auditor.store.database import StoreError, open_existing
+    from auditor.cache.database import StoreError, open_existing
     from auditor.store.open import store_path
 
     settings = settings_from({"store": store})

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import anyio
 
+from auditor.cache.store import DigestStore
 from auditor.config import AttachmentMode, Settings
 from auditor.pipeline.expansion.entries import Asked, Entry, Expansion
 from auditor.pipeline.expansion.expand import expand
@@ -19,7 +20,6 @@ from auditor.registry.host_plan import Scheme
 from auditor.registry.registries import Registries
 from auditor.reports.forecast import MAX_SCOPES, Forecast, HostForecast
 from auditor.sources.lists import Item
-from auditor.store.digest_store import DigestStore
 from auditor.util.clock import Clock
 from auditor.util.deadline import Deadline
 

@@ -10,6 +10,7 @@ from typing import cast
 import anyio
 from anyio.abc import TaskGroup
 
+from auditor.cache.store import DigestStore
 from auditor.config import Order, Settings
 from auditor.model import FailureRecord, ImageRecord, Record
 from auditor.oci.reference import Reference
@@ -28,7 +29,6 @@ from auditor.reports.summary.recount import recount
 from auditor.reports.summary.summary import Resumed, Summary
 from auditor.reports.summary.tally import Tally
 from auditor.sources.lists import Item
-from auditor.store.digest_store import DigestStore
 from auditor.util.clock import Clock, rfc3339
 from auditor.util.deadline import Deadline, not_finished, not_reached, too_slow
 

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from auditor.cache.store import DigestStore
 from auditor.config import Settings
-from auditor.store.digest_store import DigestStore
 
-log = logging.getLogger("auditor.store")
+log = logging.getLogger("auditor.cache")
 
 FILE_NAME = "digests.sqlite"
 

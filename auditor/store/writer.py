@@ -12,8 +12,8 @@ import threading
 from collections import deque
 from typing import Protocol
 
+from auditor.cache.tables import Batch, Tables
 from auditor.fast_dataclass import dataclass
-from auditor.store.batch import Batch, Tables
 
 # After three times `BUSY_S` a batch is given up: content that is not stored is fetched
 # again some day, and that is all.

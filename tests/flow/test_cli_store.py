@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from auditor.cache.store import DigestStore
 from auditor.cli.main import run
-from auditor.store.digest_store import DigestStore
 from tests.unit.test_digest_store import HOST, ask, digest
 
 Printed = pytest.CaptureFixture[str]

@@ -9,6 +9,7 @@ import anyio
 import orjson
 import pytest
 
+from auditor.cache.store import DigestStore
 from auditor.config import AttachmentMode
 from auditor.pipeline.dry_run import DryRun
 from auditor.pipeline.expansion.entries import Entry, Refused
@@ -16,7 +17,6 @@ from auditor.registry.open import open_registries
 from auditor.reports.forecast import Forecast, forecast_lines
 from auditor.sandbox.fault_actions import Answer
 from auditor.sources.inputs import items_of
-from auditor.store.digest_store import DigestStore
 from tests.flow.commands import auditor
 from tests.flow.harness import (
     BLOBS,

@@ -13,11 +13,11 @@ from pathlib import Path
 import orjson
 import pytest
 
+from auditor.cache.database import open_existing
+from auditor.cache.maintenance import verify
+from auditor.cache.store import DigestStore
 from auditor.sandbox.content import Content
 from auditor.sandbox.images import image, index
-from auditor.store.database import open_existing
-from auditor.store.digest_store import DigestStore
-from auditor.store.upkeep import verify
 from tests.flow.commands import BARE, auditor, finish, running
 from tests.flow.harness import MANIFESTS, lab
 

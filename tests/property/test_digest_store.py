@@ -10,8 +10,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.store.batch import SeenTag
-from auditor.store.digest_store import DigestStore
+from auditor.cache.store import DigestStore
+from auditor.cache.tables import SeenTag
 from auditor.store.prune import prune
 
 HOSTS = ("a.example.com", "b.example.com")

@@ -12,11 +12,11 @@ from typing import Any
 import platformdirs
 import pytest
 
+from auditor.cache import database, storage
+from auditor.cache.database import StoreError, open_existing
+from auditor.cache.store import NO_HEAD_S, USED_STEP_S, DigestStore
+from auditor.cache.tables import HostNotes
 from auditor.config import Settings
-from auditor.store import database, storage
-from auditor.store.batch import HostNotes
-from auditor.store.database import StoreError, open_existing
-from auditor.store.digest_store import NO_HEAD_S, USED_STEP_S, DigestStore
 from auditor.store.open import store_path
 from auditor.store.prune import prune, used_bytes
 from auditor.store.schema import FORMAT

@@ -158,7 +158,7 @@ import json, sys
 told = {word.split("=")[0]: word.split("=")[-1] for word in sys.argv}
 open(told["--output"], "w").write(json.dumps(told))
 line = {"at": "2026-11-25T02:00:00.000Z", "level": "warning", "message": "slow"}
-for logger in ("auditor", "auditor.store"):
+for logger in ("auditor", "auditor.cache"):
     print(json.dumps({**line, "logger": logger}), file=sys.stderr)
 print("auditor: words", "{", '{"at": 1}', sep="\\n", file=sys.stderr)
 sys.exit(2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypeVar
 
+from auditor.cache.store import DigestStore
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.model import Access, FailureRecord, ImageRecord, Record, Warn, WarningCode
 from auditor.oci.image_config import ImageConfig
@@ -23,7 +24,6 @@ from auditor.pipeline.imaging.wanted import Wanted
 from auditor.protocol.document import Document
 from auditor.registry.client import Registry
 from auditor.registry.registries import Registries
-from auditor.store.digest_store import DigestStore
 from auditor.util.clock import Clock, rfc3339
 from auditor.util.lru import Lru
 from auditor.util.single_flight import SingleFlight

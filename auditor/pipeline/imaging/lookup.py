@@ -19,6 +19,7 @@ from fnmatch import translate
 from functools import cache
 from typing import TypeVar
 
+from auditor.cache.tables import SeenTag
 from auditor.errors import Failure, FailureKind, ProtocolError
 from auditor.model import WarningCode
 from auditor.oci.manifest import Manifest, parse_manifest
@@ -28,7 +29,6 @@ from auditor.pipeline.imaging.shared import NO_HEAD, SharedContent
 from auditor.protocol.document import Document, read_document
 from auditor.protocol.media_types import essence
 from auditor.registry.client import Registry
-from auditor.store.batch import SeenTag
 from auditor.util.lru import Lru
 from auditor.wire.response import Answer
 

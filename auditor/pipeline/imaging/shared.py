@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar, cast
 
+from auditor.cache.store import DigestStore
+from auditor.cache.tables import Held
 from auditor.errors import Failure, ProtocolError, Stage
 from auditor.fast_dataclass import dataclass
 from auditor.oci.image_config import ImageConfig, parse_image_config
@@ -19,8 +21,6 @@ from auditor.oci.schema1 import Schema1
 from auditor.protocol.document import Document, read_document
 from auditor.protocol.media_types import essence
 from auditor.registry.client import Registry
-from auditor.store.batch import Held
-from auditor.store.digest_store import DigestStore
 from auditor.util.clock import Clock
 from auditor.util.lru import Lru
 from auditor.util.single_flight import SingleFlight

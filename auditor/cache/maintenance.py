@@ -8,9 +8,9 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any
 
+from auditor.cache.database import StoreError, is_corrupt
 from auditor.fast_dataclass import dataclass
 from auditor.store.coding import image_mark_of, mark_of, unpack, unpack_marked
-from auditor.store.database import StoreError, is_corrupt
 from auditor.store.prune import used_bytes
 
 # Rows that are read at a time: a long look would keep SQLite from tidying up what

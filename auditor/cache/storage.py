@@ -9,21 +9,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from auditor.store.batch import MAX_PLACES, Batch, Place, find_place
-from auditor.store.bloom_filter import BloomFilter
-from auditor.store.database import (
+from auditor.cache.database import (
     StoreError,
     is_corrupt,
     open_file,
     open_private,
     remove,
 )
+from auditor.cache.tables import MAX_PLACES, Batch, Place, find_place
+from auditor.store.bloom_filter import BloomFilter
 from auditor.store.writer import InlineWriter, ThreadWriter, Writer, is_busy
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
-log = logging.getLogger("auditor.store")
+log = logging.getLogger("auditor.cache")
 
 # A batch is written when it has so many rows or bytes, or is so old: few transactions,
 # and a kill costs little.

@@ -15,8 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from auditor.cache.storage import Storage
+from auditor.cache.tables import Content, Held, HostNotes, Image, SeenTag
 from auditor.fast_dataclass import dataclass
-from auditor.store.batch import Content, Held, HostNotes, Image, SeenTag
 from auditor.store.coding import (
     digest_of,
     image_mark_of,
@@ -26,9 +27,8 @@ from auditor.store.coding import (
     unpack,
     unpack_marked,
 )
-from auditor.store.storage import Storage
 
-log = logging.getLogger("auditor.store")
+log = logging.getLogger("auditor.cache")
 
 # As the settings have it.
 DEFAULT_MAX_BYTES = 1024**3

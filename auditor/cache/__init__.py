@@ -1,0 +1,1 @@
+"""What is addressed by a digest, kept from one run to the next (SQLite)."""
