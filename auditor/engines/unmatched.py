@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from auditor.input.listings import nothing_matches
 from auditor.model import FailureRecord
 from auditor.oci.reference import parse_selector
-from auditor.pipeline.expansion.catalog import nothing_matches
 from auditor.protocol.repository_pattern import RepositoryPattern
 from auditor.reports.listings import Listing, ListKind
 

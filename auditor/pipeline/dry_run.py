@@ -9,8 +9,8 @@ import anyio
 
 from auditor.cache.store import DigestStore
 from auditor.config import AttachmentMode, Settings
+from auditor.input.expand import expand
 from auditor.pipeline.expansion.entries import Asked, Entry, Expansion
-from auditor.pipeline.expansion.expand import expand
 from auditor.pipeline.expansion.selection import Selection
 from auditor.pipeline.imaging.lookup import Lookup
 from auditor.pipeline.imaging.shared import SharedContent

@@ -9,9 +9,9 @@ import anyio
 
 from auditor.errors import Failure
 from auditor.fast_dataclass import dataclass
-from auditor.pipeline.expansion.catalog import repositories_of
+from auditor.input.expand import expand
+from auditor.input.listings import repositories_of
 from auditor.pipeline.expansion.entries import Asked, Expansion, Pattern, Refused
-from auditor.pipeline.expansion.expand import expand
 from auditor.pipeline.expansion.selection import Selection
 from auditor.pipeline.unwrap import unwrapped
 from auditor.protocol.list_target import ListTarget

@@ -12,13 +12,13 @@ from anyio.abc import TaskGroup
 
 from auditor.cache.store import DigestStore
 from auditor.config import Order, Settings
+from auditor.input.expand import expand
+from auditor.input.steps import Turn
 from auditor.model import FailureRecord, ImageRecord, Record
 from auditor.oci.reference import Reference
 from auditor.pipeline.expansion.entries import Asked, Dropped, Entry, Expansion, Refused
-from auditor.pipeline.expansion.expand import expand
 from auditor.pipeline.expansion.places import Places
 from auditor.pipeline.expansion.selection import Selection
-from auditor.pipeline.expansion.steps import Turn
 from auditor.pipeline.imaging.image import ImageAuditor
 from auditor.pipeline.imaging.wanted import Wanted
 from auditor.pipeline.pool import Pool, PoolSize

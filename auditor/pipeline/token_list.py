@@ -12,8 +12,8 @@ from anyio.abc import TaskGroup
 
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.fast_dataclass import dataclass
+from auditor.input.listings import repositories_of
 from auditor.model import AccessState
-from auditor.pipeline.expansion.catalog import repositories_of
 from auditor.pipeline.expansion.feed import feed
 from auditor.pipeline.expansion.selection import Selection
 from auditor.pipeline.pool import Pool, PoolSize

@@ -1,1 +1,1 @@
-"""Where references come from."""
+"""TODO: theory of operation."""

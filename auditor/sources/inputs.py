@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from auditor.config import Settings
+from auditor.input.items import read_selector
+from auditor.input.lists import is_document
 from auditor.sources.lists import Item, open_list, read_lines, read_list_file
 from auditor.sources.lists.files import STANDARD_INPUT
-from auditor.sources.lists.items import read_selector
-from auditor.sources.lists.reader import is_document
 
 _PATTERN = "*"
 _PIECE_BYTES = 1024 * 1024

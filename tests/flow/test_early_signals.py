@@ -82,8 +82,8 @@ def program(script: str, number: signal.Signals, where: str = "") -> tuple[str, 
         ("click", signal.SIGINT, 130),
         ("auditor.cli.audit_command", signal.SIGTERM, 143),
         # Inside the event loop, which does not listen yet.
-        ("auditor.sources.inputs", signal.SIGHUP, 129),
-        ("auditor.sources.inputs", signal.SIGINT, 130),
+        ("auditor.input.inputs", signal.SIGHUP, 129),
+        ("auditor.input.inputs", signal.SIGINT, 130),
     ],
 )
 async def test_a_signal_while_the_program_is_loaded_is_one_sentence(

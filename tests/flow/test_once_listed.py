@@ -6,8 +6,8 @@ import anyio
 import pytest
 
 from auditor.errors import Failure, FailureKind, Stage
-from auditor.pipeline.expansion import once_listed
-from auditor.pipeline.expansion.once_listed import OnceListed, Pages
+from auditor.input import listing_cache
+from auditor.input.listing_cache import OnceListed, Pages
 from auditor.registry.lists.lister import Page
 from auditor.sandbox.fault_actions import Answer
 from tests.flow.harness import lab, simple
@@ -67,7 +67,7 @@ async def test_a_list_that_broke_off_is_read_again_from_its_beginning() -> None:
 
 
 async def test_a_long_list_is_read_by_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(once_listed, "MAX_ENTRIES", 8)
+    monkeypatch.setattr(listing_cache, "MAX_ENTRIES", 8)
     async with lab(simple(NAMES)) as here:
         outcome = await here.audit(
             here.ref("team/a:v1*"), here.ref("team/a:*-alpine"), page_size=2
@@ -108,7 +108,7 @@ async def test_what_was_read_longest_ago_makes_room(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Each takes six: its entry, and what a list takes that holds nothing.
-    monkeypatch.setattr(once_listed, "MAX_IN_ALL", 12)
+    monkeypatch.setattr(listing_cache, "MAX_IN_ALL", 12)
     lists = OnceListed[str]()
     asked = [("a", True), ("b", True), ("a", False), ("c", True), ("a", False)]
     for key, is_read in [*asked, ("b", True), ("c", True)]:

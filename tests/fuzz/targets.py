@@ -23,6 +23,9 @@ from multidict import CIMultiDict
 from auditor.analysis.check.policy_file import read_policy
 from auditor.config.resolve import resolve
 from auditor.errors import AuditorError, Failure, ProtocolError, UsageError
+from auditor.input.items import Listed
+from auditor.input.lists import read_list
+from auditor.input.tag_order import tag_order
 from auditor.oci.attachments import of_manifest
 from auditor.oci.image_config import parse_image_config
 from auditor.oci.manifest import parse_manifest
@@ -41,7 +44,6 @@ from auditor.protocol.repository_pattern import RepositoryPattern
 from auditor.protocol.scope import parse_scope
 from auditor.protocol.signatures.key_set import KeySet
 from auditor.protocol.tags.semver import parse_constraint, parse_version
-from auditor.protocol.tags.version import tag_order
 from auditor.protocol.tokens.reading import read_token
 from auditor.protocol.tokens.words import to_json, to_lines
 from auditor.protocol.url import Origin, origin_of
@@ -61,9 +63,7 @@ from auditor.registry.transport.http1_parser import AnswerReader
 from auditor.reports.journal import Journal
 from auditor.reports.shard_file import ShardHead, runs
 from auditor.reports.spans import spans
-from auditor.sources.lists.items import Listed
 from auditor.sources.lists.lines import read_lines
-from auditor.sources.lists.reader import read_list
 from auditor.store.coding import unpack
 from auditor.util import time_span
 from auditor.util.masking import mask_secrets, mask_userinfo

@@ -5,11 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auditor.input.listings import Catalog, mistakes_of_catalog
+from auditor.input.tag_filter import TagFilter
 from auditor.oci.reference import is_repository
-from auditor.pipeline.expansion.catalog import Catalog, mistakes_of_catalog
 from auditor.pipeline.expansion.selection import Selection
 from auditor.protocol.repository_pattern import RepositoryPattern, path_matches
-from auditor.protocol.tags.filter import TagFilter
 from auditor.registry.lists.lister import Page
 from auditor.reports.listings import ListState
 

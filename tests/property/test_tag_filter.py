@@ -5,9 +5,9 @@ from fnmatch import fnmatchcase
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auditor.input.tag_filter import Newest, TagFilter
+from auditor.input.tag_order import tag_order
 from auditor.protocol.tags.digest_tag import is_digest_tag
-from auditor.protocol.tags.filter import Newest, TagFilter
-from auditor.protocol.tags.version import tag_order
 from auditor.registry.lists.lister import ListedTag
 from auditor.util.time_span import parse_since
 

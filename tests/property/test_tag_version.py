@@ -3,8 +3,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auditor.input.tag_order import natural, tag_order
 from auditor.protocol.tags.semver import parse_version
-from auditor.protocol.tags.version import natural, tag_order
 
 NUMBER = st.integers(0, 12)
 RELEASE = st.builds("{}.{}.{}".format, NUMBER, NUMBER, NUMBER)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.pipeline.expansion import known
-from auditor.pipeline.expansion.known import Known
+from auditor.input import seen_references
+from auditor.input.seen_references import Known
 
 
 @given(
@@ -43,7 +43,7 @@ def test_without_room_for_the_table_the_memory_has_it_and_that_is_said_once(
     def full() -> sqlite3.Connection:
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(known, "_opened", full)
+    monkeypatch.setattr(seen_references, "_opened", full)
     with Known(10) as table:
         assert all(table.add(str(number)) for number in range(100))
         assert not any(table.add(str(number)) for number in range(100))

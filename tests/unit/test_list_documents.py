@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from auditor.errors import UsageError
+from auditor.input import yaml_tree as yaml_module
+from auditor.input.yaml_tree import read_yaml
 from auditor.oci.reference import TagPattern
 from auditor.sources.lists import Listed, read_list, whole_text
-from auditor.sources.lists import yaml_tree as yaml_module
-from auditor.sources.lists.yaml_tree import read_yaml
 from tests.unit.test_lists import DIGEST, items, told
 
 
@@ -64,7 +64,7 @@ def test_the_example_of_skopeos_manual_page_is_read_as_it_means() -> None:
 def test_how_skopeo_logs_in_is_not_followed_and_said_without_the_password(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with caplog.at_level(logging.WARNING, "auditor.sources"):
+    with caplog.at_level(logging.WARNING, "auditor.input"):
         items(dedented(MANUAL))
     said = [record.getMessage() for record in caplog.records]
     assert [line.partition(" of ")[0] for line in said] == [

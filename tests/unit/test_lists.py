@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from auditor.errors import UsageError
+from auditor.input.items import MAX_TEXT_CHARS
 from auditor.oci.reference import TagPattern
 from auditor.sources.lists import (
     Item,
@@ -23,7 +24,6 @@ from auditor.sources.lists import (
     read_list_file,
 )
 from auditor.sources.lists import lines as lines_module
-from auditor.sources.lists.items import MAX_TEXT_CHARS
 
 DIGEST = "sha256:" + "ab" * 32
 
@@ -227,7 +227,7 @@ def test_a_damaged_line_is_malformed_and_safe_to_print(
 def test_an_overlong_line_is_malformed_in_every_format(
     monkeypatch: pytest.MonkeyPatch, first: bytes
 ) -> None:
-    monkeypatch.setattr("auditor.sources.lists.reader.MAX_LINE_CHARS", 300)
+    monkeypatch.setattr("auditor.input.lists.MAX_LINE_CHARS", 300)
     # What stands before the limit would be a good reference.
     found = items(first + b"a.io/b" + b" " * 1000 + b"# long\n")
     assert isinstance(found[-1], Malformed)

@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 import anyio
 import pytest
 
+from auditor.input.steps import TagPage, TagsOf
+from auditor.input.tag_filter import TagFilter
 from auditor.oci.reference import TagPattern
 from auditor.pipeline.expansion.entries import Asked, Refused
 from auditor.pipeline.expansion.selection import Selection
-from auditor.pipeline.expansion.steps import TagPage, TagsOf
 from auditor.pipeline.expansion.tag_list import TagList
 from auditor.protocol.listed import ListedTag, NamedTags
-from auditor.protocol.tags.filter import TagFilter
 from auditor.registry.lists.lister import Page
 from auditor.reports.listings import Listing, ListState
 

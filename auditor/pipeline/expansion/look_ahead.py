@@ -16,20 +16,13 @@ from anyio.streams.memory import MemoryObjectSendStream
 
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.fast_dataclass import dataclass
+from auditor.input.listing_cache import ListTurn, OnceListed
+from auditor.input.listings import Catalog
+from auditor.input.steps import CatalogBegins, CatalogEnds, Steps, TagPage, TagsOf, Turn
 from auditor.oci.reference import Reference, TagPattern
-from auditor.pipeline.expansion.catalog import Catalog
 from auditor.pipeline.expansion.entries import Refused
 from auditor.pipeline.expansion.feed import feed
-from auditor.pipeline.expansion.once_listed import ListTurn, OnceListed
 from auditor.pipeline.expansion.selection import Selection
-from auditor.pipeline.expansion.steps import (
-    CatalogBegins,
-    CatalogEnds,
-    Steps,
-    TagPage,
-    TagsOf,
-    Turn,
-)
 from auditor.protocol.repository_pattern import RepositoryPattern
 from auditor.registry.lists.lister import Entry, ListedTag, Page
 from auditor.registry.registries import Registries

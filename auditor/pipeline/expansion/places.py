@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from auditor.pipeline.expansion.steps import Turn
+from auditor.input.steps import Turn
 
 
 class Places:

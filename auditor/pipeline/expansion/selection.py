@@ -7,8 +7,8 @@ from datetime import datetime
 
 from auditor.config import Settings
 from auditor.fast_dataclass import dataclass
+from auditor.input.tag_filter import Newest, TagFilter
 from auditor.model import ImageRecord
-from auditor.protocol.tags.filter import Newest, TagFilter
 from auditor.registry.lists.lister import ListedTag
 from auditor.util.time_span import is_too_old, parse_since, read_time
 

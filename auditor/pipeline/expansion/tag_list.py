@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 
 from auditor.counted import counted, noun
 from auditor.errors import Failure, FailureKind, Stage
+from auditor.input.steps import TagsOf
 from auditor.oci.reference import Reference, TagPattern, is_digest, is_tag
 from auditor.pipeline.expansion.entries import Asked, Entry, Refused
 from auditor.pipeline.expansion.selection import Selection
-from auditor.pipeline.expansion.steps import TagsOf
 from auditor.pipeline.expansion.words import none_matches
 from auditor.registry.lists.lister import ListedTag, Page
 from auditor.reports.listings import Listing

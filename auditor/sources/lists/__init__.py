@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from auditor.input.items import Item, Listed, Malformed
+from auditor.input.lists import read_list
 from auditor.sources.lists.files import open_list, read_list_file
-from auditor.sources.lists.items import Item, Listed, Malformed
 from auditor.sources.lists.lines import read_lines
-from auditor.sources.lists.reader import read_list
 
 __all__ = [
     "Item",

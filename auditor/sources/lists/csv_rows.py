@@ -9,8 +9,8 @@ from __future__ import annotations
 import csv
 from typing import Self
 
+from auditor.input.items import Item, malformed
 from auditor.sources.lists.fields import COLUMNS, read_fields
-from auditor.sources.lists.items import Item, malformed
 
 DELIMITERS = (",", ";", "\t")
 

@@ -8,13 +8,13 @@ from typing import Any
 import orjson
 
 from auditor.errors import UsageError
-from auditor.sources.lists.compose import is_compose, read_compose
-from auditor.sources.lists.dockerfile import is_dockerfile, read_dockerfile
-from auditor.sources.lists.items import Item
+from auditor.input.compose import is_compose, read_compose
+from auditor.input.dockerfile import is_dockerfile, read_dockerfile
+from auditor.input.items import Item
+from auditor.input.kubernetes import is_kubernetes, read_kubernetes
+from auditor.input.yaml_tree import read_yaml
 from auditor.sources.lists.json_parts import Part, parts_of
-from auditor.sources.lists.kubernetes import is_kubernetes, read_kubernetes
 from auditor.sources.lists.whole_text import WholeText
-from auditor.sources.lists.yaml_tree import read_yaml
 from auditor.util.lazy_regex import Pattern
 
 # `key:` or `"key":` with a value or nothing after it; what begins with any other of
@@ -63,7 +63,7 @@ def read_object(document: object, name: str) -> Iterator[Item] | None:
     if is_compose(document):
         return read_compose(document, name)
     # Brings rules of tags and versions, which nothing else needs.
-    from auditor.sources.lists.skopeo import is_skopeo, read_skopeo  # noqa: PLC0415
+    from auditor.input.skopeo import is_skopeo, read_skopeo  # noqa: PLC0415
 
     if is_skopeo(document):
         return read_skopeo(document, name)

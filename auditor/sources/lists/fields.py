@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from auditor.sources.lists.items import Item, malformed, read_selector
+from auditor.input.items import Item, malformed, read_selector
 
 COLUMNS = ("reference", "registry", "repository", "tag", "digest")
 

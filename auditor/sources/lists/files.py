@@ -9,9 +9,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from auditor.errors import UsageError
-from auditor.sources.lists.items import Item
+from auditor.input.items import Item
+from auditor.input.lists import read_list
 from auditor.sources.lists.lines import read_lines
-from auditor.sources.lists.reader import read_list
 
 STANDARD_INPUT = "-"
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import orjson
 
+from auditor.input.items import Item, malformed
 from auditor.sources.lists.documents import read_object
 from auditor.sources.lists.fields import COLUMNS, FieldError, read_fields
-from auditor.sources.lists.items import Item, malformed
 
 
 def read_json(line: str, place: str) -> Iterable[Item]:

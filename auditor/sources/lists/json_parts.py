@@ -14,7 +14,7 @@ import orjson
 
 from auditor.errors import UsageError
 from auditor.fast_dataclass import dataclass
-from auditor.sources.lists.kubernetes import is_kubernetes
+from auditor.input.kubernetes import is_kubernetes
 from auditor.sources.lists.whole_text import WholeText
 
 _ITEMS = '"items": ['

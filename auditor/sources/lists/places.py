@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from auditor.sources.lists.yaml_tree import line_of
+from auditor.input.yaml_tree import line_of
 from auditor.util.text import safe_text
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from auditor.sources.lists.items import Item, read_selector
+from auditor.input.items import Item, read_selector
 
 _COMMENT = re.compile(r"\s#")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from auditor.sources.lists.items import Item, malformed, read_selector
+from auditor.input.items import Item, malformed, read_selector
 from auditor.sources.lists.variables import VariableError, substitute
 from auditor.util.lazy_regex import Pattern
 

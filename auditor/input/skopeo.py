@@ -20,14 +20,14 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeGuard
 
 from auditor.errors import ProtocolError, UsageError
+from auditor.input.items import Item, Listed, malformed, read_selector
 from auditor.oci.reference import TagPattern, parse_selector
 from auditor.protocol.tags.rules import regex_rule, version_rule
 from auditor.sources.lists.fields import FieldError, check_registry
-from auditor.sources.lists.items import Item, Listed, malformed, read_selector
 from auditor.sources.lists.places import place_of
 from auditor.util.text import safe_text
 
-log = logging.getLogger("auditor.sources")
+log = logging.getLogger("auditor.input")
 
 _IMAGES = "images"
 _RULES: dict[str, Callable[[TagPattern, str], TagPattern]] = {

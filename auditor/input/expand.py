@@ -14,19 +14,13 @@ from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from auditor.errors import Failure, FailureKind, Stage
+from auditor.input.listings import end_of_catalog
+from auditor.input.seen_references import Known
+from auditor.input.steps import CatalogBegins, CatalogEnds, Steps, TagsOf, Turn
 from auditor.oci.reference import Reference
-from auditor.pipeline.expansion.catalog import end_of_catalog
 from auditor.pipeline.expansion.entries import Asked, Entry, Expansion, Refused
-from auditor.pipeline.expansion.known import Known
 from auditor.pipeline.expansion.look_ahead import LOOKAHEAD, LookAhead
 from auditor.pipeline.expansion.selection import Selection
-from auditor.pipeline.expansion.steps import (
-    CatalogBegins,
-    CatalogEnds,
-    Steps,
-    TagsOf,
-    Turn,
-)
 from auditor.pipeline.expansion.tag_list import TagList
 from auditor.registry.registries import Registries
 from auditor.sources.lists import Item, Listed, Malformed

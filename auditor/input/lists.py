@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, repeat
 
 from auditor.errors import UsageError
+from auditor.input.items import Item, malformed
 from auditor.sources.lists.csv_rows import Rows
 from auditor.sources.lists.documents import document_format
-from auditor.sources.lists.items import Item, malformed
 from auditor.sources.lists.json_lines import read_json
 from auditor.sources.lists.lines import MAX_LINE_CHARS
 from auditor.sources.lists.text import read_text

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, TypeGuard
 
-from auditor.sources.lists.items import Item, malformed, read_selector
+from auditor.input.items import Item, malformed, read_selector
 
 _CONTAINERS = ("initContainers", "containers", "ephemeralContainers")
 _STATUSES = (

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, TypeGuard
 
-from auditor.sources.lists.items import Item, malformed, read_selector
+from auditor.input.items import Item, malformed, read_selector
 from auditor.sources.lists.places import place_of
 from auditor.sources.lists.variables import VariableError, substitute
 

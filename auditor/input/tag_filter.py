@@ -14,9 +14,9 @@ from fnmatch import translate
 from typing import Generic, Protocol, TypeVar
 
 from auditor.fast_dataclass import dataclass
+from auditor.input.tag_order import TagOrder, tag_order
 from auditor.protocol.repository_pattern import path_matches
 from auditor.protocol.tags.digest_tag import is_digest_tag
-from auditor.protocol.tags.version import TagOrder, tag_order
 
 
 class Named(Protocol):

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from auditor.counted import counted, noun
 from auditor.errors import Failure, FailureKind, Stage
+from auditor.input.steps import CatalogEnds
 from auditor.oci.reference import is_repository
 from auditor.pipeline.expansion.selection import Selection
-from auditor.pipeline.expansion.steps import CatalogEnds
 from auditor.pipeline.expansion.words import none_matches
 from auditor.protocol.repository_pattern import RepositoryPattern
 from auditor.registry.lists.lister import Page
