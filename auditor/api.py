@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import anyio
 
+from auditor.audit.run import Run
 from auditor.config import Settings
 from auditor.model import Record
-from auditor.pipeline.run import Run
 from auditor.registry.open import open_registries
 from auditor.sources.inputs import items_of
 from auditor.store.open import open_store

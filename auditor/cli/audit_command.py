@@ -17,8 +17,8 @@ from auditor.config import Engine, Group, Progress, Settings
 from auditor.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
+    from auditor.audit.run import Run
     from auditor.cli.signals import Interruption
-    from auditor.pipeline.run import Run
 
 _EPILOG = """
 A reference is [HOST[:PORT]/]REPOSITORY[:TAG][@DIGEST]. The tag may be a pattern, and

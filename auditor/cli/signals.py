@@ -10,10 +10,10 @@ from contextlib import contextmanager
 
 import anyio
 
+from auditor.audit.run import Run
 from auditor.cli import early_signals
 from auditor.cli.main import say
 from auditor.errors import ExitCode
-from auditor.pipeline.run import Run
 from auditor.pipeline.unwrap import unwrapped
 from auditor.reports.report import Report
 

@@ -33,8 +33,8 @@ async def list_tokens(
     """
     from datetime import UTC, datetime
 
+    from auditor.audit.pool import PoolSize
     from auditor.pipeline.expansion.selection import Selection
-    from auditor.pipeline.pool import PoolSize
     from auditor.pipeline.token_list import TokenList
     from auditor.registry.open import open_registries
     from auditor.reports.listing_words import suspicious_lines

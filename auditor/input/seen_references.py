@@ -13,7 +13,7 @@ from hashlib import blake2b
 from types import TracebackType
 from typing import Self
 
-log = logging.getLogger("auditor.pipeline")
+log = logging.getLogger("auditor.audit")
 
 # Names in the set: some 130 bytes each, 8 MB.
 MOST_AT_HAND = 2**16

@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 
 import anyio
 
+from auditor.audit.content_cache import SharedContent
+from auditor.audit.resolve import Lookup
 from auditor.cache.store import DigestStore
 from auditor.config import AttachmentMode, Settings
 from auditor.input.expand import expand
 from auditor.pipeline.expansion.entries import Asked, Entry, Expansion
 from auditor.pipeline.expansion.selection import Selection
-from auditor.pipeline.imaging.lookup import Lookup
-from auditor.pipeline.imaging.shared import SharedContent
 from auditor.pipeline.unwrap import unwrapped
 from auditor.protocol.scope import pull_scope
 from auditor.registry.host_plan import Scheme

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio
 
-from auditor.pipeline.run import Run
+from auditor.audit.run import Run
 from auditor.pipeline.unwrap import unwrapped
 from auditor.reports.report import Report
 

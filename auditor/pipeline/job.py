@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, nullcontext
 
+from auditor.audit.run import Run
 from auditor.config import Settings, decisive_of_shares
 from auditor.fast_dataclass import dataclass
 from auditor.pipeline.input_digest import InputDigest
-from auditor.pipeline.run import Run
 from auditor.registry.open import open_registries
 from auditor.reports.report import Report, open_report
 from auditor.reports.shard_file import ShardFile

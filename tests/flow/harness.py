@@ -18,9 +18,9 @@ import anyio
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from auditor.audit.run import Run
 from auditor.config import RegistrySettings, Settings
 from auditor.model import FailureRecord, ImageRecord, Record
-from auditor.pipeline.run import Run
 from auditor.registry.open import open_registries
 from auditor.reports.summary.summary import Summary
 from auditor.sandbox.access import Access, Bearer

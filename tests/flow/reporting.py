@@ -11,9 +11,9 @@ from typing import Any
 import anyio
 import orjson
 
+from auditor.audit.run import Run
 from auditor.pipeline.into_report import run_into
 from auditor.pipeline.job import open_job
-from auditor.pipeline.run import Run
 from auditor.reports.report import Report
 from auditor.reports.summary.summary import Summary
 from tests.flow.harness import PATIENCE_S, Lab

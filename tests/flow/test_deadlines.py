@@ -100,7 +100,7 @@ async def test_a_list_that_nobody_began_to_read_is_told_too() -> None:
 async def test_an_input_that_does_not_end_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("auditor.pipeline.expansion.look_ahead.SILENCE_S", 0.01)
+    monkeypatch.setattr("auditor.audit.expansion.look_ahead.SILENCE_S", 0.01)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     ours = os.open(pipe, os.O_RDWR)

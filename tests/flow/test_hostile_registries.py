@@ -5,9 +5,9 @@ from __future__ import annotations
 import orjson
 import pytest
 
+from auditor.audit.run import Run
 from auditor.config import ImageConfigMode, Order, Shape
 from auditor.model import Record
-from auditor.pipeline.run import Run
 from auditor.pipeline.token_check import TokenCheck, check_token
 from auditor.protocol.media_types import OCI_CONFIG, OCI_MANIFEST
 from auditor.registry.open import open_registries

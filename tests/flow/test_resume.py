@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from auditor.audit.run import Run
 from auditor.config import Settings, Shape
 from auditor.errors import OutputError, UsageError
-from auditor.pipeline.run import Run
 from auditor.reports import kept
 from auditor.reports.report import Report, open_report
 from auditor.sandbox.content import Content
@@ -151,7 +151,7 @@ async def test_what_waited_for_its_turn_is_in_the_journal_within_a_second(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first reference hangs; five are finished, and none has had its turn."""
-    monkeypatch.setattr("auditor.pipeline.into_report.KEEP_EVERY_S", 0.01)
+    monkeypatch.setattr("auditor.audit.into_report.KEEP_EVERY_S", 0.01)
     output = tmp_path / "out"
     left: dict[str, bytes] = {}
 
@@ -185,7 +185,7 @@ async def test_when_all_have_had_their_turn_the_journal_is_short_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first reference is late, the last one hangs; in between nothing waits."""
-    monkeypatch.setattr("auditor.pipeline.into_report.KEEP_EVERY_S", 0.01)
+    monkeypatch.setattr("auditor.audit.into_report.KEEP_EVERY_S", 0.01)
     output, gate = tmp_path / "out", Gate()
 
     @asynccontextmanager
@@ -413,7 +413,7 @@ async def test_a_disk_that_fails_ends_the_run_in_one_sentence(
     def fail(fd: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr("auditor.pipeline.into_report.KEEP_EVERY_S", 0.01)
+    monkeypatch.setattr("auditor.audit.into_report.KEEP_EVERY_S", 0.01)
     monkeypatch.setattr("auditor.reports.jsonl.os.fdatasync", fail)
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", HELD, Hold())

@@ -15,6 +15,7 @@ import orjson
 import pytest
 from aiohttp import web
 
+from auditor.audit.run import Run
 from auditor.config import Order, Settings, Shape, decisive_of_shares
 from auditor.engines.cluster import Cluster
 from auditor.engines.dask_part import PartOrder
@@ -26,7 +27,6 @@ from auditor.engines.processes import Processes
 from auditor.engines.share import Share
 from auditor.engines.shared_run import SharedRun, output_locked
 from auditor.errors import ExitCode, UsageError
-from auditor.pipeline.run import Run
 from auditor.reports.journal import Journal
 from auditor.reports.merge import merged
 from auditor.reports.metrics import audit_metrics

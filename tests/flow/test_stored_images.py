@@ -84,9 +84,7 @@ async def test_a_row_that_is_no_image_though_its_mark_is_right_is_removed(
 ) -> None:
     async with lab(_app()) as here:
         with monkeypatch.context() as patch:
-            patch.setattr(
-                "auditor.pipeline.imaging.stored_facts.encode", lambda *_: b'{"a": 1}'
-            )
+            patch.setattr("auditor.audit.image_cache.encode", lambda *_: b'{"a": 1}')
             cold = await _night(here, store, here.ref("app:1"))
         warm = await _night(here, store, here.ref("app:1"))
         after = await _night(here, store, here.ref("app:1"))
@@ -120,11 +118,9 @@ async def test_an_image_of_another_version_is_not_taken(
 ) -> None:
     async with lab(_app()) as here:
         cold = await _night(here, store, here.ref("app:1"))
-        body = "auditor.pipeline.imaging.stored_facts.decode"
+        body = "auditor.audit.image_cache.decode"
         monkeypatch.setattr(body, None)  # would be called
-        monkeypatch.setattr(
-            "auditor.pipeline.imaging.stored_facts.__version__", "999.0"
-        )
+        monkeypatch.setattr("auditor.audit.image_cache.__version__", "999.0")
         warm = await _night(here, store, here.ref("app:1"))
     assert _said(warm) == _said(cold)
 

@@ -14,10 +14,10 @@ from typing import Any
 import orjson
 import pytest
 
+from auditor.audit.image_cache import RULES, encode
+from auditor.audit.image_metadata import Facts
 from auditor.config import AttachmentMode, ImageConfigMode
 from auditor.model import LayerTrait, WarningCode
-from auditor.pipeline.imaging.facts import Facts
-from auditor.pipeline.imaging.stored_facts import RULES, encode
 from auditor.sandbox.artifacts import artifact
 from auditor.sandbox.attached import SIMPLE_SIGNING, SLSA, SPDX
 from auditor.sandbox.built import (
@@ -197,7 +197,7 @@ async def test_what_is_stored_of_the_same_manifests_changes_only_with_the_rules(
         rows.append(body := encode(facts, manifests, configs))
         return body
 
-    monkeypatch.setattr("auditor.pipeline.imaging.stored_facts.encode", recorded)
+    monkeypatch.setattr("auditor.audit.image_cache.encode", recorded)
     content = Content()
     for tag, built in (KINDS | _unusual()).items():
         content.add(REPOSITORY, built, tag)

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from auditor.audit.image import ImageAuditor
 from auditor.config import ImageConfigMode
 from auditor.model import FailureRecord, ImageRecord, Record, WarningCode
 from auditor.oci.reference import Reference
-from auditor.pipeline.imaging.image import ImageAuditor
 from auditor.pipeline.imaging.wanted import Wanted
 from auditor.registry.open import open_registries
 from auditor.sandbox.content import Content

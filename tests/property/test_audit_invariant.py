@@ -12,8 +12,8 @@ import orjson
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from auditor.audit.run import Run
 from auditor.config import AttachmentMode, ImageConfigMode, Order
-from auditor.pipeline.run import Run
 from auditor.registry.open import open_registries
 from auditor.reports.jsonl import ReportWriter
 from auditor.reports.shapes import encoder

@@ -9,6 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from auditor.audit.image_metadata import (
+    attachment_of,
+    image_platform,
+    missing_platform,
+    schema1_platform,
+)
 from auditor.errors import FailureKind, ProtocolError
 from auditor.model import Platform
 from auditor.oci import descriptor
@@ -17,12 +23,6 @@ from auditor.oci.manifest import ImageManifest, Index
 from auditor.oci.platform import PlatformSpec
 from auditor.oci.reference import is_digest
 from auditor.oci.schema1 import Schema1
-from auditor.pipeline.imaging.facts import (
-    attachment_of,
-    image_platform,
-    missing_platform,
-    schema1_platform,
-)
 from auditor.protocol.document import Document, read_document
 from tests import documents, jose
 from tests.property.documents import OBJECTS, TYPES, VALUES, damaged, outcome

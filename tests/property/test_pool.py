@@ -11,7 +11,7 @@ from anyio.abc import TaskGroup
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.pipeline.pool import Pool, PoolSize
+from auditor.audit.pool import Pool, PoolSize
 
 sizes = st.builds(
     lambda workers, window: PoolSize(workers=workers, window=window),

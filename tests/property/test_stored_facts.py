@@ -6,6 +6,8 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auditor.audit.image_cache import decode, encode, variant_of
+from auditor.audit.image_metadata import Facts
 from auditor.config import AttachmentMode, ImageConfigMode
 from auditor.model import (
     Attachment,
@@ -20,8 +22,6 @@ from auditor.model import (
 )
 from auditor.oci.platform import read_platform
 from auditor.pipeline.imaging.answers import Answers
-from auditor.pipeline.imaging.facts import Facts
-from auditor.pipeline.imaging.stored_facts import decode, encode, variant_of
 from auditor.pipeline.imaging.wanted import LabelPatterns, Wanted
 
 # What JSON can hold: no lone surrogates.

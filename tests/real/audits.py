@@ -13,9 +13,9 @@ from typing import Any
 
 import orjson
 
+from auditor.audit.run import Run
 from auditor.config import ImageConfigMode, RegistrySettings, Settings
 from auditor.model import Record
-from auditor.pipeline.run import Run
 from auditor.registry.open import open_registries
 from auditor.reports.summary.summary import Summary
 from auditor.sandbox.tokens import Account

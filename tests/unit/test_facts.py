@@ -6,13 +6,7 @@ from typing import Any
 
 import pytest
 
-from auditor.model import AttachmentKind, ConfigFacts, Layer, Platform, WarningCode
-from auditor.oci.descriptor import Descriptor
-from auditor.oci.image_config import parse_image_config
-from auditor.oci.manifest import ImageManifest, Index
-from auditor.oci.platform import PlatformSpec
-from auditor.oci.schema1 import Schema1
-from auditor.pipeline.imaging.facts import (
+from auditor.audit.image_metadata import (
     Facts,
     attachment_of,
     distinct_size,
@@ -23,6 +17,12 @@ from auditor.pipeline.imaging.facts import (
     platform_warnings,
     schema1_platform,
 )
+from auditor.model import AttachmentKind, ConfigFacts, Layer, Platform, WarningCode
+from auditor.oci.descriptor import Descriptor
+from auditor.oci.image_config import parse_image_config
+from auditor.oci.manifest import ImageManifest, Index
+from auditor.oci.platform import PlatformSpec
+from auditor.oci.schema1 import Schema1
 from auditor.protocol.document import Document, read_document
 from tests import documents, records
 from tests.documents import OCI_LAYER, OCI_MANIFEST, digest, raw

@@ -6,13 +6,13 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any, cast
 
+from auditor.audit.resolve import DIGEST_HEADER
 from auditor.counted import counted
 from auditor.errors import Failure, ProtocolError
 from auditor.oci.reference import Reference, is_digest, is_tag
 from auditor.pipeline.doctor import advice
 from auditor.pipeline.doctor.case import Case
 from auditor.pipeline.doctor.step import Step, StepName, StepState, skipped
-from auditor.pipeline.imaging.lookup import DIGEST_HEADER
 from auditor.protocol.document import Document, read_document
 from auditor.protocol.duration import duration_words
 from auditor.registry.host_plan import Scheme

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from auditor.audit.content_cache import SharedContent
+from auditor.audit.image_attachments import Attached
+from auditor.audit.image_metadata import Facts
+from auditor.audit.resolve import Lookup
 from auditor.config import AttachmentMode
 from auditor.fast_dataclass import dataclass
 from auditor.model import Attachment, Warn
 from auditor.pipeline.imaging.answers import UNKNOWN, Answers
-from auditor.pipeline.imaging.attached import Attached
 from auditor.pipeline.imaging.blob_check import BlobCheck
-from auditor.pipeline.imaging.facts import Facts
-from auditor.pipeline.imaging.lookup import Lookup
-from auditor.pipeline.imaging.shared import SharedContent
 from auditor.pipeline.imaging.wanted import Wanted
 from auditor.registry.client import Registry
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection
 
+from auditor.audit.image_metadata import NamedBlob
 from auditor.counted import counted
 from auditor.errors import Failure, FailureKind
 from auditor.model import Warn, WarningCode
 from auditor.pipeline.concurrently import concurrently
-from auditor.pipeline.imaging.facts import NamedBlob
 from auditor.registry.blobs import BlobThere
 from auditor.registry.client import Registry
 from auditor.util.lru import Lru

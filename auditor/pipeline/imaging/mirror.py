@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TypeVar
 
+from auditor.audit.assemble import StoppedError
 from auditor.model import Warn, WarningCode
 from auditor.oci.reference import Reference
-from auditor.pipeline.imaging.assembly import StoppedError
 from auditor.registry.registries import Registries
 
 Value = TypeVar("Value")

@@ -10,6 +10,8 @@ from typing import cast
 import anyio
 from anyio.abc import TaskGroup
 
+from auditor.audit.image import ImageAuditor
+from auditor.audit.pool import Pool, PoolSize
 from auditor.cache.store import DigestStore
 from auditor.config import Order, Settings
 from auditor.input.expand import expand
@@ -19,9 +21,7 @@ from auditor.oci.reference import Reference
 from auditor.pipeline.expansion.entries import Asked, Dropped, Entry, Expansion, Refused
 from auditor.pipeline.expansion.places import Places
 from auditor.pipeline.expansion.selection import Selection
-from auditor.pipeline.imaging.image import ImageAuditor
 from auditor.pipeline.imaging.wanted import Wanted
-from auditor.pipeline.pool import Pool, PoolSize
 from auditor.pipeline.unwrap import unwrapped
 from auditor.registry.registries import Registries
 from auditor.reports.kept import Kept

@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypeVar
 
+from auditor.audit.assemble import Assembly, StoppedError
+from auditor.audit.content_cache import SharedContent
+from auditor.audit.image_cache import StoredFacts
+from auditor.audit.image_metadata import Facts
+from auditor.audit.resolve import Lookup
 from auditor.cache.store import DigestStore
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.model import Access, FailureRecord, ImageRecord, Record, Warn, WarningCode
@@ -12,14 +17,7 @@ from auditor.oci.image_config import ImageConfig
 from auditor.oci.reference import Reference, registry_alone
 from auditor.pipeline.imaging import answers
 from auditor.pipeline.imaging.around import Around, Surroundings
-from auditor.pipeline.imaging.assembly import Assembly, StoppedError
-from auditor.pipeline.imaging.facts import (
-    Facts,
-)
-from auditor.pipeline.imaging.lookup import Lookup
 from auditor.pipeline.imaging.mirror import at_mirror_first
-from auditor.pipeline.imaging.shared import SharedContent
-from auditor.pipeline.imaging.stored_facts import StoredFacts
 from auditor.pipeline.imaging.wanted import Wanted
 from auditor.protocol.document import Document
 from auditor.registry.client import Registry

@@ -19,13 +19,13 @@ from fnmatch import translate
 from functools import cache
 from typing import TypeVar
 
+from auditor.audit.content_cache import NO_HEAD, SharedContent
+from auditor.audit.image_metadata import Facts
 from auditor.cache.tables import SeenTag
 from auditor.errors import Failure, FailureKind, ProtocolError
 from auditor.model import WarningCode
 from auditor.oci.manifest import Manifest, parse_manifest
 from auditor.oci.reference import Reference, is_digest
-from auditor.pipeline.imaging.facts import Facts
-from auditor.pipeline.imaging.shared import NO_HEAD, SharedContent
 from auditor.protocol.document import Document, read_document
 from auditor.protocol.media_types import essence
 from auditor.registry.client import Registry

@@ -4,17 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from auditor.config import AttachmentMode, ImageConfigMode
-from auditor.errors import Failure, FailureKind
-from auditor.model import Attachment, Platform, Warn, WarningCode
-from auditor.oci.descriptor import Descriptor
-from auditor.oci.image_config import ImageConfig
-from auditor.oci.manifest import ImageManifest, Index
-from auditor.oci.platform import PlatformSpec
-from auditor.oci.schema1 import Schema1
-from auditor.pipeline.concurrently import concurrently
-from auditor.pipeline.imaging.answers import answers_of
-from auditor.pipeline.imaging.facts import (
+from auditor.audit.content_cache import SharedContent
+from auditor.audit.image_metadata import (
     UNKNOWN_PLATFORM,
     Facts,
     NamedBlob,
@@ -28,7 +19,16 @@ from auditor.pipeline.imaging.facts import (
     present,
     schema1_platform,
 )
-from auditor.pipeline.imaging.shared import SharedContent
+from auditor.config import AttachmentMode, ImageConfigMode
+from auditor.errors import Failure, FailureKind
+from auditor.model import Attachment, Platform, Warn, WarningCode
+from auditor.oci.descriptor import Descriptor
+from auditor.oci.image_config import ImageConfig
+from auditor.oci.manifest import ImageManifest, Index
+from auditor.oci.platform import PlatformSpec
+from auditor.oci.schema1 import Schema1
+from auditor.pipeline.concurrently import concurrently
+from auditor.pipeline.imaging.answers import answers_of
 from auditor.pipeline.imaging.wanted import Wanted
 from auditor.protocol.document import Document
 from auditor.registry.client import Registry

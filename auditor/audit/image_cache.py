@@ -15,6 +15,8 @@ from typing import Any
 
 import orjson
 
+from auditor.audit.content_cache import SharedContent
+from auditor.audit.image_metadata import Facts
 from auditor.model import (
     Attachment,
     AttachmentKind,
@@ -27,8 +29,6 @@ from auditor.model import (
     WarningCode,
 )
 from auditor.pipeline.imaging.answers import Answers
-from auditor.pipeline.imaging.facts import Facts
-from auditor.pipeline.imaging.shared import SharedContent
 from auditor.pipeline.imaging.wanted import Wanted
 from auditor.util.lru import Lru
 from auditor.version import __version__

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from auditor.audit.content_cache import SharedContent
+from auditor.audit.image_metadata import Facts, present
+from auditor.audit.resolve import Lookup
 from auditor.errors import Failure, FailureKind
 from auditor.fast_dataclass import dataclass
 from auditor.model import Attachment, AttachmentKind, Warn, WarningCode
@@ -13,9 +16,6 @@ from auditor.oci.manifest import Index
 from auditor.oci.reference import Reference
 from auditor.pipeline.concurrently import concurrently
 from auditor.pipeline.imaging.answers import Answers, answers_of
-from auditor.pipeline.imaging.facts import Facts, present
-from auditor.pipeline.imaging.lookup import Lookup
-from auditor.pipeline.imaging.shared import SharedContent
 from auditor.protocol.document import Document
 from auditor.protocol.listed import SUSPICIOUS_COUNTS
 from auditor.protocol.tags.digest_tag import is_digest_tag

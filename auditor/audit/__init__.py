@@ -1,0 +1,1 @@
+"""The main job: references in, one record each out."""
