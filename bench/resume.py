@@ -22,7 +22,7 @@ from pathlib import Path
 import anyio
 
 from auditor.config import Settings
-from auditor.reports.report import open_report
+from auditor.report.writer import open_report
 from auditor.reports.summary.recount import recount
 from auditor.reports.summary.tally import Tally
 from bench.synthetic_report import records

@@ -33,7 +33,7 @@ from auditor.model import (
     Warn,
     WarningCode,
 )
-from auditor.reports.shapes import encoder
+from auditor.report.shapes import encoder
 
 REGISTRY = "registry.example.com"
 VERSIONS = 49  # of a repository at any time; with two tags each, and two that move

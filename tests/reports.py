@@ -8,7 +8,7 @@ from pathlib import Path
 
 from auditor.config import Shape
 from auditor.model import Record
-from auditor.reports.shapes import encoder
+from auditor.report.shapes import encoder
 
 
 def write_report(path: Path, records: Iterable[Record]) -> str:

@@ -24,9 +24,9 @@ from auditor.pipeline.expansion.selection import Selection
 from auditor.pipeline.imaging.wanted import Wanted
 from auditor.pipeline.unwrap import unwrapped
 from auditor.registry.registries import Registries
-from auditor.reports.kept import Kept
+from auditor.report.resume import Kept
+from auditor.report.summary import Resumed, Summary
 from auditor.reports.summary.recount import recount
-from auditor.reports.summary.summary import Resumed, Summary
 from auditor.reports.summary.tally import Tally
 from auditor.sources.lists import Item
 from auditor.util.clock import Clock, rfc3339

@@ -75,12 +75,12 @@ async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
     from auditor.pipeline.into_report import run_into
     from auditor.pipeline.job import open_job
     from auditor.pipeline.unwrap import unwrapped
-    from auditor.reports.progress import log_progress
-    from auditor.reports.summary.words import (
+    from auditor.report.summary_text import (
         NOTHING_NAMED,
         nothing_was_named,
         summary_lines,
     )
+    from auditor.reports.progress import log_progress
     from auditor.util.clock import SystemClock
 
     async with open_job(settings, clock=SystemClock(), tell=say) as job:

@@ -50,7 +50,7 @@ def write_beside(settings: Settings, summary: Mapping[str, Any]) -> None:
         write_summary(settings.summary, summary)
     if settings.metrics is not None:
         with extras("--metrics"):
-            from auditor.reports.metrics import audit_metrics
+            from auditor.report.metrics import audit_metrics
             from auditor.reports.textfile import write_textfile
 
             write_textfile(settings.metrics, audit_metrics(summary))

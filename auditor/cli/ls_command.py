@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from auditor.pipeline.expansion.entries import Asked
     from auditor.pipeline.ls import Repository
     from auditor.protocol.list_target import ListTarget
-    from auditor.reports.listings import Listings
+    from auditor.report.listing_stats import Listings
 
 
 @click.command("ls")
@@ -61,7 +61,7 @@ async def _ls(
     from auditor.pipeline.expansion.selection import Selection
     from auditor.pipeline.ls import list_target
     from auditor.registry.open import open_registries
-    from auditor.reports.listings import ListState
+    from auditor.report.listing_stats import ListState
     from auditor.util.clock import SystemClock
 
     clock = SystemClock()
@@ -99,8 +99,8 @@ async def _ls(
 
 def _told(listed: int, listings: Listings, target: ListTarget) -> Iterator[str]:
     """How much was listed, and whether that is all."""
+    from auditor.report.listing_stats import ListKind, ListState
     from auditor.reports.listing_words import WORDS, suspicious_lines
-    from auditor.reports.listings import ListKind, ListState
 
     what = ListKind.REPOSITORIES if target.repositories_only else ListKind.TAGS
     lists = []

@@ -29,11 +29,7 @@ from auditor.engines.shared_run import (
 from auditor.engines.words import flags_of_shares
 from auditor.errors import ExitCode, UsageError
 from auditor.pipeline.unwrap import unwrapped
-from auditor.reports.summary.words import (
-    NOTHING_NAMED,
-    nothing_was_named,
-    summary_lines,
-)
+from auditor.report.summary_text import NOTHING_NAMED, nothing_was_named, summary_lines
 from auditor.sources.inputs import check_lists
 from auditor.util.clock import SystemClock
 

@@ -15,7 +15,7 @@ from auditor.cli import early_signals
 from auditor.cli.main import say
 from auditor.errors import ExitCode
 from auditor.pipeline.unwrap import unwrapped
-from auditor.reports.report import Report
+from auditor.report.writer import Report
 
 # Long enough for the requests that are under way on a healthy registry, short enough
 # for a person who pressed Ctrl-C.

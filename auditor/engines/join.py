@@ -11,9 +11,9 @@ from auditor.config import Shape
 from auditor.engines.parts import is_url, open_part
 from auditor.engines.unmatched import unmatched
 from auditor.errors import OutputError, UsageError
+from auditor.report.merge import merged, read_parts
+from auditor.report.shapes import encoder
 from auditor.reports.jsonl import ReportWriter
-from auditor.reports.merge import merged, read_parts
-from auditor.reports.shapes import encoder
 from auditor.reports.summary.combined import combined, with_failures
 
 # Beside the output: its `.partial` may be that of another run, which can be resumed.

@@ -24,7 +24,7 @@ from auditor.engines.so_far import summary_so_far
 from auditor.errors import UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.pipeline.input_digest import digest_of_input
-from auditor.reports.journal import Journal
+from auditor.report.journal import Journal
 from auditor.reports.jsonl import ReportWriter
 from auditor.reports.shard_file import ShardHead
 from auditor.sources.inputs import items_of

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from auditor.reports.listings import Listings
+from auditor.report.listing_stats import Listings
+from auditor.report.summary import Summary
 from auditor.reports.summary.combined import combined
-from auditor.reports.summary.summary import Summary
 from auditor.reports.summary.tally import Tally
 
 

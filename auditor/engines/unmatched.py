@@ -9,7 +9,7 @@ from auditor.input.listings import nothing_matches
 from auditor.model import FailureRecord
 from auditor.oci.reference import parse_selector
 from auditor.protocol.repository_pattern import RepositoryPattern
-from auditor.reports.listings import Listing, ListKind
+from auditor.report.listing_stats import Listing, ListKind
 
 
 def unmatched(summary: Mapping[str, Any]) -> Iterator[FailureRecord]:

@@ -14,7 +14,7 @@ from auditor.pipeline.expansion.words import none_matches
 from auditor.protocol.repository_pattern import RepositoryPattern
 from auditor.registry.lists.lister import Page
 from auditor.registry.registries import Registries
-from auditor.reports.listings import Listing, Listings, ListKind
+from auditor.report.listing_stats import Listing, Listings, ListKind
 
 # Statuses with which products close their catalog: to this account (401, 403), or
 # to everybody (401 on Docker Hub and GitLab; 404 and 405 elsewhere).

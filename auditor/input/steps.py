@@ -10,7 +10,7 @@ from auditor.oci.reference import TagPattern
 from auditor.pipeline.expansion.entries import Refused
 from auditor.protocol.repository_pattern import RepositoryPattern
 from auditor.registry.lists.lister import ListedTag, Page
-from auditor.reports.listings import Listing
+from auditor.report.listing_stats import Listing
 from auditor.sources.lists import Item
 
 TagPage = Page[ListedTag] | Failure

@@ -6,7 +6,7 @@ import anyio
 
 from auditor.audit.run import Run
 from auditor.pipeline.unwrap import unwrapped
-from auditor.reports.report import Report
+from auditor.report.writer import Report
 
 # How much finished work a crash may cost.
 KEEP_EVERY_S = 1.0

@@ -24,7 +24,7 @@ from auditor.protocol.scope import beyond_pull, pull_scope
 from auditor.registry.client import Registry
 from auditor.registry.host_plan import Scheme
 from auditor.registry.registries import Registries
-from auditor.reports.listings import Listings
+from auditor.report.listing_stats import Listings
 from auditor.sources.lists import Item, Malformed
 
 PULL = ("pull",)

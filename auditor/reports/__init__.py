@@ -1,1 +1,1 @@
-"""Records to files and people."""
+"""TODO: theory of operation."""

@@ -11,8 +11,8 @@ from auditor.counted import counted
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA
 from auditor.protocol.duration import duration_words
+from auditor.report.listing_stats import Listings
 from auditor.reports.listing_words import listing_lines
-from auditor.reports.listings import Listings
 from auditor.util.text import safe_text
 from auditor.wire.rate_limit import Allowance
 

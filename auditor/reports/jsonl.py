@@ -15,7 +15,7 @@ from typing import Self
 import anyio.to_thread
 
 from auditor.errors import OutputError
-from auditor.reports.kept import Kept
+from auditor.report.resume import Kept
 
 # Lines are written in pieces of this size: one system call for some dozen records.
 PIECE_BYTES = 64 * 1024

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from auditor.counted import counted
-from auditor.reports.listings import Listing, ListKind, ListState
+from auditor.report.listing_stats import Listing, ListKind, ListState
 from auditor.util.text import safe_text
 
 # One entry of a list, and several.

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from auditor.model import SCHEMA, FailureRecord, ImageRecord
-from auditor.reports.shapes import LayerRow, PlatformRow
+from auditor.report.shapes import LayerRow, PlatformRow
 
 _LINES = (ImageRecord, FailureRecord, PlatformRow, LayerRow)
 _SCALARS: dict[type, dict[str, Any]] = {

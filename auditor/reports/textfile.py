@@ -15,7 +15,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from auditor.errors import OutputError
-from auditor.reports.metrics import Metric
+from auditor.report.metrics import Metric
 from auditor.util.atomic_file import whole_file
 from auditor.util.text import safe_text
 

@@ -14,9 +14,9 @@ from typing import BinaryIO
 
 from auditor.config import Settings, decisive
 from auditor.errors import OutputError, UsageError
-from auditor.reports.journal import Journal
+from auditor.report.journal import Journal
+from auditor.report.resume import Kept
 from auditor.reports.jsonl import write_all
-from auditor.reports.kept import Kept
 from auditor.reports.spans import spans
 from auditor.version import __version__
 

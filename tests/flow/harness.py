@@ -22,7 +22,7 @@ from auditor.audit.run import Run
 from auditor.config import RegistrySettings, Settings
 from auditor.model import FailureRecord, ImageRecord, Record
 from auditor.registry.open import open_registries
-from auditor.reports.summary.summary import Summary
+from auditor.report.summary import Summary
 from auditor.sandbox.access import Access, Bearer
 from auditor.sandbox.content import Content
 from auditor.sandbox.faults import Faults, Seen

@@ -14,8 +14,8 @@ import orjson
 from auditor.audit.run import Run
 from auditor.pipeline.into_report import run_into
 from auditor.pipeline.job import open_job
-from auditor.reports.report import Report
-from auditor.reports.summary.summary import Summary
+from auditor.report.summary import Summary
+from auditor.report.writer import Report
 from tests.flow.harness import PATIENCE_S, Lab
 
 

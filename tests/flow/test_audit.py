@@ -10,8 +10,8 @@ import pytest
 
 from auditor.config import ImageConfigMode, Order, Shape
 from auditor.model import Access, AccessState, ImageRecord, Layer, WarningCode
+from auditor.report.shapes import encoder
 from auditor.reports.schema import report_schema
-from auditor.reports.shapes import encoder
 from auditor.sandbox.artifacts import artifact, helm_chart
 from auditor.sandbox.built import BuiltImage, Family
 from auditor.sandbox.content import Content

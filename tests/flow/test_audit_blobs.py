@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from auditor.model import ImageRecord, WarningCode
-from auditor.reports.summary.words import summary_lines
+from auditor.report.summary_text import summary_lines
 from auditor.sandbox.built import (
     BuiltImage,
     Family,

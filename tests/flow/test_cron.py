@@ -80,7 +80,7 @@ async def test_a_slow_reader_slows_the_run_down_and_loses_nothing(
     """Before a byte is read, no more is done than pipe, buffers and window hold."""
     names = [f"team/app:{number}" for number in range(300)]
     page = 4096
-    monkeypatch.setattr("auditor.reports.jsonl.PIECE_BYTES", page)
+    monkeypatch.setattr("auditor.report.jsonl.PIECE_BYTES", page)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)

@@ -10,7 +10,7 @@ import pytest
 
 from auditor.errors import FailureKind, Stage
 from auditor.model import FailureRecord
-from auditor.reports.summary.words import summary_lines
+from auditor.report.summary_text import summary_lines
 from auditor.sandbox.fault_actions import Hold
 from auditor.sandbox.registry import Behaviour
 from tests.flow.harness import TAGS, TOKENS, Lab, lab, service, simple

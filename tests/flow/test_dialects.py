@@ -16,7 +16,7 @@ from aiohttp.typedefs import Middleware
 from auditor.config import AttachmentMode, ListerName
 from auditor.errors import FailureKind
 from auditor.model import AccessState, ImageRecord
-from auditor.reports.listings import ListState
+from auditor.report.listing_stats import ListState
 from auditor.sandbox import dialects
 from auditor.sandbox.access import Basic, Bearer
 from auditor.sandbox.built import Family

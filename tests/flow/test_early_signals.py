@@ -150,6 +150,6 @@ async def test_a_signal_while_a_shared_run_tells_its_summary_loses_nothing(
 
 async def test_another_command_keeps_the_signals_of_python() -> None:
     done = await auditor(
-        "schema", program=program(_AT_IMPORT, signal.SIGTERM, "auditor.reports.schema")
+        "schema", program=program(_AT_IMPORT, signal.SIGTERM, "auditor.report.schema")
     )
     assert (done.code, done.said) == (-signal.SIGTERM, [])

@@ -11,7 +11,7 @@ from auditor.model import Record
 from auditor.pipeline.token_check import TokenCheck, check_token
 from auditor.protocol.media_types import OCI_CONFIG, OCI_MANIFEST
 from auditor.registry.open import open_registries
-from auditor.reports.shapes import encoder
+from auditor.report.shapes import encoder
 from auditor.sandbox.fault_actions import Answer, Gate, Hold
 from auditor.sources.inputs import items_of
 from tests.flow.harness import lab, simple

@@ -11,7 +11,7 @@ from aiohttp.typedefs import Handler
 
 from auditor.config import AllowanceUse, RegistrySettings
 from auditor.model import FailureRecord
-from auditor.reports.summary.words import summary_lines
+from auditor.report.summary_text import summary_lines
 from auditor.sandbox.fault_actions import Answer
 from tests.flow.harness import MANIFESTS, Lab, Outcome, lab, service, simple
 

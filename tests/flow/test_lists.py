@@ -10,7 +10,7 @@ from auditor.errors import Failure, FailureKind, Stage
 from auditor.registry.listing import paging
 from auditor.registry.lists.lister import ListedTag, Page
 from auditor.registry.open import open_registries
-from auditor.reports.listings import ListState
+from auditor.report.listing_stats import ListState
 from auditor.sandbox.content import Content
 from auditor.sandbox.fault_actions import Answer, Pass
 from auditor.sandbox.images import image

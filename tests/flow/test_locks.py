@@ -13,8 +13,8 @@ import pytest
 
 from auditor.config import Settings
 from auditor.errors import ExitCode, LockedError, OutputError
-from auditor.reports import journal
-from auditor.reports.report import open_report
+from auditor.report import journal
+from auditor.report.writer import open_report
 from tests.flow.commands import auditor
 from tests.flow.harness import lab, simple
 from tests.flow.reporting import beside, lines_of, report_to
@@ -162,7 +162,7 @@ async def test_a_file_system_without_locks_is_told_and_the_run_goes_on(
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr("auditor.reports.journal.fcntl.flock", refuse)
+    monkeypatch.setattr("auditor.report.journal.fcntl.flock", refuse)
     async with lab(simple(NAMES)) as here:
         await report_to(here, tmp_path / "out", here.ref(NAMES[0]))
     assert "no locks here" in caplog.text

@@ -15,7 +15,7 @@ from auditor.pipeline.expansion.selection import Selection
 from auditor.pipeline.ls import Line, Repository, list_target
 from auditor.protocol.list_target import parse_list_target
 from auditor.registry.open import open_registries
-from auditor.reports.listings import ListState
+from auditor.report.listing_stats import ListState
 from auditor.sandbox.fault_actions import Answer, Gate, Hold, Pass
 from tests.flow.commands import auditor, finish, running
 from tests.flow.harness import MANIFESTS, PATIENCE_S, TAGS, Lab, lab, simple

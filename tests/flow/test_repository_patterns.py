@@ -9,7 +9,7 @@ import pytest
 from auditor.errors import Stage
 from auditor.model import FailureRecord
 from auditor.pipeline.expansion.look_ahead import LOOKAHEAD
-from auditor.reports.listings import ListKind, ListState
+from auditor.report.listing_stats import ListKind, ListState
 from auditor.sandbox.content import Content
 from auditor.sandbox.fault_actions import Answer, Gate, Hold
 from auditor.sandbox.images import image

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from auditor.audit.run import Run
 from auditor.config import Settings, Shape
 from auditor.errors import OutputError, UsageError
-from auditor.reports import kept
-from auditor.reports.report import Report, open_report
+from auditor.report import resume
+from auditor.report.writer import Report, open_report
 from auditor.sandbox.content import Content
 from auditor.sandbox.fault_actions import Gate, Hold
 from auditor.sandbox.images import image, index
@@ -288,7 +288,7 @@ async def test_what_another_version_began_is_kept_and_the_run_begins_anew(
     output = tmp_path / "out"
     async with _stopped(output) as here:
         left = beside(output)["out.partial"]
-        monkeypatch.setattr("auditor.reports.unfinished.__version__", "99.0")
+        monkeypatch.setattr("auditor.report.unfinished.__version__", "99.0")
         asked = here.ref("team/app:*")
         settings = here.settings(asked, output=str(output), resume=True)
         said: list[str] = []
@@ -351,9 +351,9 @@ async def test_without_resume_what_was_left_is_kept_until_the_report_is_whole(
             meanwhile=_stop(here),
         )
         assert anew.said[0].startswith(f"{output}.partial: left by a run that did not")
-        kept = beside(output)
-        assert kept["out.partial.old"] == left["out.partial"]
-        assert kept["out.journal.old"] == left["out.journal"]
+        resume = beside(output)
+        assert resume["out.partial.old"] == left["out.partial"]
+        assert resume["out.journal.old"] == left["out.journal"]
         # Brought back, it can be resumed.
         old = {name.removesuffix(".old"): data for name, data in left.items()}
         with restored(output, old):
@@ -387,8 +387,8 @@ async def test_a_disk_that_fills_up_keeps_the_old_report_and_what_was_finished(
     async with lab(_content()) as here:
         await report_to(here, whole, *_asked(here))
         with monkeypatch.context() as patch:
-            patch.setattr("auditor.reports.jsonl.os.write", write)
-            patch.setattr("auditor.reports.jsonl.PIECE_BYTES", 1)
+            patch.setattr("auditor.report.jsonl.os.write", write)
+            patch.setattr("auditor.report.jsonl.PIECE_BYTES", 1)
             said: list[str] = []
             with pytest.raises(OutputError, match="No space left on device"):
                 await report_to(here, output, *_asked(here), said=said)
@@ -414,7 +414,7 @@ async def test_a_disk_that_fails_ends_the_run_in_one_sentence(
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr("auditor.audit.into_report.KEEP_EVERY_S", 0.01)
-    monkeypatch.setattr("auditor.reports.jsonl.os.fdatasync", fail)
+    monkeypatch.setattr("auditor.report.jsonl.os.fdatasync", fail)
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", HELD, Hold())
         with pytest.raises(OutputError, match="cannot be written: Input/output error"):
@@ -426,8 +426,8 @@ async def test_no_room_to_remember_what_is_kept_is_one_sentence(
 ) -> None:
     output = tmp_path / "out"
     async with _stopped(output) as here:
-        small = (*kept._TABLES[:-1], "PRAGMA max_page_count = 1", kept._TABLES[-1])
-        monkeypatch.setattr("auditor.reports.kept._TABLES", small)
+        small = (*resume._TABLES[:-1], "PRAGMA max_page_count = 1", resume._TABLES[-1])
+        monkeypatch.setattr("auditor.report.resume._TABLES", small)
         line = b'{"kind":"image","reference":"r/a:%d","tag":"1"}\n'
         lines = b"".join(line % number for number in range(5000))
         output.with_name("out.partial").write_bytes(lines)

@@ -27,11 +27,11 @@ from auditor.engines.processes import Processes
 from auditor.engines.share import Share
 from auditor.engines.shared_run import SharedRun, output_locked
 from auditor.errors import ExitCode, UsageError
-from auditor.reports.journal import Journal
-from auditor.reports.merge import merged
-from auditor.reports.metrics import audit_metrics
-from auditor.reports.report import Report
-from auditor.reports.summary.words import summary_lines
+from auditor.report.journal import Journal
+from auditor.report.merge import merged
+from auditor.report.metrics import audit_metrics
+from auditor.report.summary_text import summary_lines
+from auditor.report.writer import Report
 from auditor.sandbox.content import Content
 from auditor.sandbox.demo import demo_images, demo_tokens
 from auditor.sandbox.fault_actions import Gate, Hold
@@ -652,7 +652,7 @@ async def test_parts_that_are_being_put_together_stay_parts_at_a_signal(
         monkeypatch.setattr(engine, "stop", stopped.append)
         with monkeypatch.context() as patched:
             patched.setattr("auditor.engines.join.merged", interrupted)
-            patched.setattr("auditor.reports.jsonl.PIECE_BYTES", 1)
+            patched.setattr("auditor.report.jsonl.PIECE_BYTES", 1)
             assert await run.run(engine) is None
         assert stopped == [signal.SIGTERM]
         assert [path.name for path in tmp_path.iterdir()] == ["parts"]

@@ -60,7 +60,7 @@ from auditor.registry.products.harbor import Harbor
 from auditor.registry.products.hub import Hub
 from auditor.registry.products.quay import Quay
 from auditor.registry.transport.http1_parser import AnswerReader
-from auditor.reports.journal import Journal
+from auditor.report.journal import Journal
 from auditor.reports.shard_file import ShardHead, runs
 from auditor.reports.spans import spans
 from auditor.sources.lists.lines import read_lines

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from auditor.audit.run import Run
 from auditor.config import AttachmentMode, ImageConfigMode, Order
 from auditor.registry.open import open_registries
+from auditor.report.shapes import encoder
 from auditor.reports.jsonl import ReportWriter
-from auditor.reports.shapes import encoder
 from auditor.sandbox.attached import notation_signature
 from auditor.sandbox.content import Content
 from auditor.sandbox.fault_mix import HOSTILE, TRANSIENT, Mix

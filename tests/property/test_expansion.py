@@ -11,7 +11,7 @@ from auditor.oci.reference import is_repository
 from auditor.pipeline.expansion.selection import Selection
 from auditor.protocol.repository_pattern import RepositoryPattern, path_matches
 from auditor.registry.lists.lister import Page
-from auditor.reports.listings import ListState
+from auditor.report.listing_stats import ListState
 
 NAME = st.sampled_from(
     [

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from auditor.config import Order, Settings, Shape
 from auditor.errors import FailureKind
 from auditor.model import FailureRecord, Record
-from auditor.reports.report import Report, open_report
-from auditor.reports.shapes import encoder
+from auditor.report.shapes import encoder
+from auditor.report.writer import Report, open_report
 from auditor.reports.spans import spans
 from tests.records import failure, image, layer, platform
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from auditor.reports.listings import ListState
+from auditor.report.listing_stats import ListState
 from tests.real.audits import Audited, audit, login
 from tests.real.docker_registry import running_registry
 from tests.real.stocked import Stocked

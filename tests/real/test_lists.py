@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from auditor.reports.listings import ListKind
+from auditor.report.listing_stats import ListKind
 from tests.real.audits import audit, login
 from tests.real.stocked import Stocked
 from tests.real.token_server import PUSHER

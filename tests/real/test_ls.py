@@ -15,7 +15,7 @@ from auditor.pipeline.expansion.selection import Selection
 from auditor.pipeline.ls import Line, Repository, list_target
 from auditor.protocol.list_target import parse_list_target
 from auditor.registry.open import open_registries
-from auditor.reports.listings import ListState
+from auditor.report.listing_stats import ListState
 from auditor.util.clock import SystemClock
 from tests.real.docker_registry import running_registry
 from tests.real.programs import optional

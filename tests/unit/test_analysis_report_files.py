@@ -18,7 +18,7 @@ from auditor.analysis.report_files import add_reports, open_reports, report_path
 from auditor.cli.main import run
 from auditor.config import Shape
 from auditor.errors import UsageError
-from auditor.reports.shapes import encoder
+from auditor.report.shapes import encoder
 from tests.records import EVERYTHING, RECORDS, REFUSED, failure, image
 
 ENCODE = encoder(Shape.IMAGE)

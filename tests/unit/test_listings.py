@@ -7,7 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from auditor.reports.listings import MAX_KEPT, Listing, Listings, ListKind, ListState
+from auditor.report.listing_stats import (
+    MAX_KEPT,
+    Listing,
+    Listings,
+    ListKind,
+    ListState,
+)
 
 WHOLE = Listing(
     selector="r/a:*", pages=2, entries=150, tags=150, matched=9, complete=True

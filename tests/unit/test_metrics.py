@@ -11,15 +11,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from auditor.errors import FailureKind, OutputError
 from auditor.model import Record, WarningCode
-from auditor.reports.listings import Listing, Listings
-from auditor.reports.metrics import (
+from auditor.report.listing_stats import Listing, Listings
+from auditor.report.metrics import (
     MAX_LABEL_VALUES,
     Metric,
     Sample,
     audit_metrics,
     check_metrics,
 )
-from auditor.reports.summary.summary import Summary
+from auditor.report.summary import Summary
 from auditor.reports.summary.tally import Tally
 from auditor.reports.textfile import textfile, write_textfile
 from auditor.wire.rate_limit import Allowance

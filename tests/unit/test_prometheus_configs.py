@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from auditor.errors import FailureKind
-from auditor.reports.metrics import Metric, audit_metrics, check_metrics
+from auditor.report.metrics import Metric, audit_metrics, check_metrics
 from auditor.wire.rate_limit import Allowance
 from tests.records import EVERYTHING
 from tests.unit.test_metrics import COMPLETE, summary

@@ -8,7 +8,7 @@ import pytest
 
 from auditor.config import Shape
 from auditor.model import Record
-from auditor.reports.shapes import encoder
+from auditor.report.shapes import encoder
 from tests.documents import digest
 from tests.records import EVERYTHING, RECORDS, REFUSED, failure, image, platform
 

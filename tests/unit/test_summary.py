@@ -12,11 +12,11 @@ import pytest
 
 from auditor.errors import FailureKind
 from auditor.model import FailureRecord, Record, Warn, WarningCode
-from auditor.reports.listings import Listing, Listings, ListKind
+from auditor.report.listing_stats import Listing, Listings, ListKind
+from auditor.report.summary import FIELDS, Resumed, Summary
+from auditor.report.summary_text import summary_lines
 from auditor.reports.summary.combined import combined
-from auditor.reports.summary.summary import FIELDS, Resumed, Summary
 from auditor.reports.summary.tally import Tally
-from auditor.reports.summary.words import summary_lines
 from auditor.wire.rate_limit import Allowance
 from tests.records import EVERYTHING, failure, image
 

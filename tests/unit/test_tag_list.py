@@ -15,7 +15,7 @@ from auditor.pipeline.expansion.selection import Selection
 from auditor.pipeline.expansion.tag_list import TagList
 from auditor.protocol.listed import ListedTag, NamedTags
 from auditor.registry.lists.lister import Page
-from auditor.reports.listings import Listing, ListState
+from auditor.report.listing_stats import Listing, ListState
 
 pytestmark = pytest.mark.anyio
 

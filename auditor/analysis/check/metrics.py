@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from auditor.analysis.check.findings import Findings
-from auditor.reports.metrics import Metric, check_metrics
+from auditor.report.metrics import Metric, check_metrics
 
 
 def findings_metrics(findings: Findings, finished: datetime) -> tuple[Metric, ...]:

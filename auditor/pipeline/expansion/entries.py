@@ -9,7 +9,7 @@ from auditor.fast_dataclass import dataclass
 from auditor.oci.reference import Reference, TagPattern
 from auditor.protocol.repository_pattern import RepositoryPattern
 from auditor.registry.lists.lister import ListedTag
-from auditor.reports.listings import Listings
+from auditor.report.listing_stats import Listings
 
 Pattern = TagPattern | RepositoryPattern
 

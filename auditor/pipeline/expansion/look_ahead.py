@@ -26,7 +26,7 @@ from auditor.pipeline.expansion.selection import Selection
 from auditor.protocol.repository_pattern import RepositoryPattern
 from auditor.registry.lists.lister import Entry, ListedTag, Page
 from auditor.registry.registries import Registries
-from auditor.reports.listings import Listing
+from auditor.report.listing_stats import Listing
 from auditor.sources.lists import Item, Listed
 from auditor.util.deadline import Deadline, not_listed
 from auditor.util.shard import Shard

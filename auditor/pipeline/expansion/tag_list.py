@@ -12,7 +12,7 @@ from auditor.pipeline.expansion.entries import Asked, Entry, Refused
 from auditor.pipeline.expansion.selection import Selection
 from auditor.pipeline.expansion.words import none_matches
 from auditor.registry.lists.lister import ListedTag, Page
-from auditor.reports.listings import Listing
+from auditor.report.listing_stats import Listing
 
 
 class TagList:

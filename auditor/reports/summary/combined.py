@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from auditor.model import FailureRecord
+from auditor.report.summary import FIELDS, failure_json
 from auditor.reports.summary import shares
-from auditor.reports.summary.summary import FIELDS, failure_json
 
 Json = Mapping[str, Any]
 

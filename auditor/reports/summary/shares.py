@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from auditor.reports.listings import Listing, ListKind, ListState
+from auditor.report.listing_stats import Listing, ListKind, ListState
 
 Json = Mapping[str, Any]
 

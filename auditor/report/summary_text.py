@@ -8,8 +8,8 @@ from typing import Any
 
 from auditor.counted import counted, noun
 from auditor.protocol.duration import duration_words
+from auditor.report.listing_stats import Listing
 from auditor.reports.listing_words import listing_lines
-from auditor.reports.listings import Listing
 from auditor.util.text import safe_text
 
 Json = Mapping[str, Any]

@@ -13,7 +13,7 @@ from typing import Any
 
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA, FailureRecord
-from auditor.reports.listings import Listings
+from auditor.report.listing_stats import Listings
 from auditor.reports.summary import shares
 from auditor.reports.summary.tally import Tally
 from auditor.wire.rate_limit import Allowance

@@ -18,10 +18,10 @@ import anyio.to_thread
 from auditor.config import Order, Settings
 from auditor.errors import OutputError, UsageError
 from auditor.model import Record
-from auditor.reports.journal import Journal
+from auditor.report.journal import Journal
+from auditor.report.resume import Kept
+from auditor.report.shapes import encoder
 from auditor.reports.jsonl import ReportWriter
-from auditor.reports.kept import Kept
-from auditor.reports.shapes import encoder
 from auditor.reports.unfinished import Tell, begin, holds, set_aside_names
 
 

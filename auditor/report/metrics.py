@@ -15,7 +15,7 @@ from typing import Any
 from auditor.errors import FailureKind
 from auditor.fast_dataclass import dataclass
 from auditor.model import WarningCode
-from auditor.reports.listings import ListKind, ListState
+from auditor.report.listing_stats import ListKind, ListState
 from auditor.util.text import safe_text
 from auditor.version import __version__
 
