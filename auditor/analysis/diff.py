@@ -18,7 +18,7 @@ from auditor.analysis.change import (
     Totals,
 )
 from auditor.analysis.expressions import keep_last_lines
-from auditor.analysis.report_files import add_reports, open_reports
+from auditor.analysis.reports import add_reports, open_reports
 from auditor.errors import UsageError
 from auditor.util.text import safe_text
 

@@ -15,7 +15,7 @@ from auditor.analysis import layers_sql as sql
 from auditor.analysis.expressions import keep_last_lines
 from auditor.analysis.layers_sql import Group
 from auditor.analysis.named_bases_sql import NAMED_BASES
-from auditor.analysis.report_files import open_reports
+from auditor.analysis.reports import open_reports
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA
 

@@ -18,14 +18,9 @@ from typing import Any
 import duckdb
 import orjson
 
-from auditor.analysis.connection import quoted
+from auditor.analysis.duckdb_connection import quoted
 from auditor.analysis.reading_errors import READING_ERRORS, sentence
-from auditor.analysis.report_files import (
-    VIEWS,
-    duckdb_pattern,
-    open_reports,
-    report_paths,
-)
+from auditor.analysis.reports import VIEWS, duckdb_pattern, open_reports, report_paths
 from auditor.errors import UsageError
 from auditor.fast_dataclass import dataclass
 

@@ -13,7 +13,7 @@ from auditor.analysis.columns import (
     columns_of_images,
     report_columns,
 )
-from auditor.analysis.connection import quoted
+from auditor.analysis.duckdb_connection import quoted
 from auditor.model import SCHEMA
 
 # A line of an index with the 10,000 children that are followed at most, of seven

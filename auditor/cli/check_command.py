@@ -64,11 +64,11 @@ def command(
     """
     from datetime import UTC, datetime
 
+    from auditor.analysis.check.evaluate import checked
     from auditor.analysis.check.formats import formats
     from auditor.analysis.check.metrics import findings_metrics
     from auditor.analysis.check.policy_file import load_policy
-    from auditor.analysis.check.run import checked
-    from auditor.analysis.report_files import check_output
+    from auditor.analysis.reports import check_output
     from auditor.cli.printing import print_pieces
 
     for written in (output, metrics or "-"):

@@ -54,7 +54,7 @@ def command(
     """
     from auditor.analysis.change import parse_growth
     from auditor.analysis.diff import compare
-    from auditor.analysis.diff_words import output_lines
+    from auditor.analysis.diff_text import output_lines
     from auditor.cli.printing import print_lines
 
     with compare(

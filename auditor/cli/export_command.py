@@ -50,8 +50,8 @@ def command(
     A report may be a glob, .gz or .zst. CSV is safe to open in a spreadsheet: what
     would be a formula has an apostrophe in front.
     """
-    from auditor.analysis.export.writers import Target, export
-    from auditor.analysis.report_files import check_output
+    from auditor.analysis.export import Target, export
+    from auditor.analysis.reports import check_output
 
     check_output(output, reports)
     export(

@@ -23,7 +23,7 @@ def command() -> None:
 @needs_extras
 def add_command(*, dataset: str, reports: tuple[str, ...]) -> int:
     """Add a run: one report, or those of one night. Adding it again changes nothing."""
-    from auditor.analysis.history.dataset import add
+    from auditor.analysis.history import add
 
     run, new = add(Path(dataset), reports)
     click.echo(f"{run.name} {'added' if new else 'was already there'}")
@@ -43,8 +43,8 @@ def add_command(*, dataset: str, reports: tuple[str, ...]) -> int:
 @needs_extras
 def show_command(*, dataset: str, target: str | None, form: str) -> int:
     """Show the runs; how a repository grew; or, with a tag, when that tag moved."""
-    from auditor.analysis.answers import Format, write_answer
     from auditor.analysis.history.questions import show
+    from auditor.analysis.print_rows import Format, write_answer
 
     with show(Path(dataset), target) as answer, reader_may_leave():
         write_answer(answer, Format(form), sys.stdout)

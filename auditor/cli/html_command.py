@@ -43,7 +43,7 @@ def command(
     from datetime import UTC, datetime
 
     from auditor.analysis.html.page import make_page, write_page
-    from auditor.analysis.report_files import check_output
+    from auditor.analysis.reports import check_output
     from auditor.cli.printing import print_pieces
 
     check_output(output, [*reports, *previous, *([policy] if policy else [])])

@@ -40,9 +40,9 @@ def command(
     REPORT is a report, also a compressed one (.gz, .zst), or a quoted glob of them.
     Bytes are those of compressed layers; a layer counts once for each registry.
     """
-    from auditor.analysis.digest import find_digests
+    from auditor.analysis.find_digest import find_digests
     from auditor.analysis.layers import open_inventory
-    from auditor.analysis.layers_words import inventory_lines, place_lines
+    from auditor.analysis.layers_text import inventory_lines, place_lines
     from auditor.cli.printing import print_lines
 
     if digests:

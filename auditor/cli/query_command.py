@@ -35,7 +35,7 @@ def command(*, reports: tuple[str, ...], question: str, form: str) -> int:
 
     It reads these reports and nothing else, and writes nothing.
     """
-    from auditor.analysis.answers import MAX_TABLE_ROWS, Format, write_answer
+    from auditor.analysis.print_rows import MAX_TABLE_ROWS, Format, write_answer
     from auditor.analysis.query import ask
 
     whole = True

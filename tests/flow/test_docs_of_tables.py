@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from auditor.analysis.report_files import open_reports
+from auditor.analysis.reports import open_reports
 from auditor.cli.main import run
 from tests.records import RECORDS
 from tests.reports import write_report

@@ -10,7 +10,7 @@ import duckdb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.analysis.check.values import PATTERNS
+from auditor.analysis.check.rule_values import PATTERNS
 from auditor.model import ImageRecord
 from tests.policies import findings_of
 from tests.records import image

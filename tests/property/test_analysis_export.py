@@ -13,9 +13,9 @@ import pyarrow as pa  # type: ignore[import-untyped]
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.analysis.answers import Format, write_answer
-from auditor.analysis.export.writers import Target, export
-from auditor.analysis.formula import neutral
+from auditor.analysis.csv_formula_guard import neutral
+from auditor.analysis.export import Target, export
+from auditor.analysis.print_rows import Format, write_answer
 from auditor.analysis.query import ask
 from auditor.analysis.zstd_frames import is_whole
 from tests.records import failure

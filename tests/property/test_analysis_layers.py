@@ -11,7 +11,7 @@ from pathlib import Path
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from auditor.analysis.digest import Place, find_digests
+from auditor.analysis.find_digest import Place, find_digests
 from auditor.analysis.layers import (
     Base,
     NamedBase,

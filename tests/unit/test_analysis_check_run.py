@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from auditor.analysis.check.evaluate import checked
 from auditor.analysis.check.policy_file import load_policy
-from auditor.analysis.check.run import checked
 from auditor.errors import UsageError
 from auditor.model import ImageRecord, Record
 from tests.documents import digest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import duckdb
 import pytest
 
-from auditor.analysis.formula import neutral, neutral_sql
+from auditor.analysis.csv_formula_guard import neutral, neutral_sql
 
 # The starts that OWASP's "CSV Injection" names, and blanks before them.
 FORMULAS = [

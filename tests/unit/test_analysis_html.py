@@ -14,13 +14,13 @@ import orjson
 import pytest
 
 from auditor.analysis.html import lines as lines_module
-from auditor.analysis.html import references as references_module
+from auditor.analysis.html import sections as references_module
 from auditor.analysis.html.ages import read_ages
 from auditor.analysis.html.embed import script_json
 from auditor.analysis.html.lines import open_lines
 from auditor.analysis.html.matrix import Cell, read_matrix
 from auditor.analysis.html.page import make_page, write_page
-from auditor.analysis.html.references import read_references
+from auditor.analysis.html.sections import read_references
 from auditor.analysis.html.source import read_source
 from auditor.analysis.html.space import read_space
 from auditor.analysis.html.template import csp_hash, find_link

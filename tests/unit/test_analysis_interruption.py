@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from auditor.analysis.connection import work_database
+from auditor.analysis.duckdb_connection import work_database
 from auditor.errors import ExitCode
 
 # It would take minutes.

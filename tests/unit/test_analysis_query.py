@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from auditor.analysis import answers
-from auditor.analysis.answers import Format, write_answer
+from auditor.analysis import print_rows
+from auditor.analysis.print_rows import Format, write_answer
 from auditor.analysis.query import ask
 from auditor.errors import UsageError
 from tests.records import EVERYTHING, RECORDS, failure, image
@@ -214,7 +214,7 @@ def test_a_table_shows_hostile_text_harmless(tmp_path: Path) -> None:
 def test_a_table_ends_where_nobody_reads_on(
     report: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answers, "MAX_TABLE_ROWS", 3)
+    monkeypatch.setattr(print_rows, "MAX_TABLE_ROWS", 3)
     out = io.StringIO()
     with ask([report], "SELECT i FROM range(4) AS t(i)") as answer:
         assert not write_answer(answer, Format.TABLE, out)

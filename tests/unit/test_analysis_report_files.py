@@ -13,8 +13,8 @@ import duckdb
 import pyarrow as pa  # type: ignore[import-untyped]
 import pytest
 
-from auditor.analysis.connection import MEMORY_LIMIT_BYTES, work_database
-from auditor.analysis.report_files import add_reports, open_reports, report_paths
+from auditor.analysis.duckdb_connection import MEMORY_LIMIT_BYTES, work_database
+from auditor.analysis.reports import add_reports, open_reports, report_paths
 from auditor.cli.main import run
 from auditor.config import Shape
 from auditor.errors import UsageError

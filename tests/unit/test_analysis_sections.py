@@ -6,7 +6,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from auditor.analysis.change import Growth, parse_growth
-from auditor.analysis.sections import (
+from auditor.analysis.tables import (
     Column,
     Section,
     code_columns,

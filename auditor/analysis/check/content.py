@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from auditor.analysis.check.check import IS_IMAGE, Check
-from auditor.analysis.check.values import DIGESTS, MEDIA_TYPES, PLATFORMS, WARNINGS
+from auditor.analysis.check.rule_values import DIGESTS, MEDIA_TYPES, PLATFORMS, WARNINGS
 
 _ABSENT = f"""
         CASE WHEN {IS_IMAGE} THEN

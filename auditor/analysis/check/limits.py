@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from auditor.analysis.check.check import Check
-from auditor.analysis.check.values import AGE, COUNT, SIZE
+from auditor.analysis.check.rule_values import AGE, COUNT, SIZE
 
 _NO_SIZES = "schema 1 and missing manifests give no sizes"
 

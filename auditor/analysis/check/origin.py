@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from auditor.analysis.check.check import IS_IMAGE, Check
-from auditor.analysis.check.values import PATTERNS, TRUE
+from auditor.analysis.check.rule_values import PATTERNS, TRUE
 
 _MATCHES = "len([w FOR w IN $value IF base GLOB w]) > 0"
 _ALLOWED = f"len([base FOR base IN p.bases IF {_MATCHES}]) > 0"

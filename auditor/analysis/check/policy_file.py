@@ -8,7 +8,7 @@ from typing import Any
 
 from auditor.analysis.check.checks import CHECKS
 from auditor.analysis.check.policy import Policy, Rule, Section, Waiver
-from auditor.analysis.check.values import DATE, PATTERNS, REASON, SEVERITY, UNKNOWN
+from auditor.analysis.check.rule_values import DATE, PATTERNS, REASON, SEVERITY, UNKNOWN
 from auditor.config import read_toml
 from auditor.config.validation_errors import Mistakes, toml_key, unknown
 from auditor.config.values import Value

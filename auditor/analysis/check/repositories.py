@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from auditor.analysis.check.check import Check, Subject
-from auditor.analysis.check.values import FAILURES, PATTERNS, TRUE
+from auditor.analysis.check.rule_values import FAILURES, PATTERNS, TRUE
 
 CHECKS = (
     Check(

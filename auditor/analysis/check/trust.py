@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from auditor.analysis.check.check import IS_IMAGE, Check
-from auditor.analysis.check.values import ACTIONS, ANNOTATIONS, ATTACHED
+from auditor.analysis.check.rule_values import ACTIONS, ANNOTATIONS, ATTACHED
 
 # What is attached counts where it is about the image, or about each of its platforms
 # (BuildKit attests platforms, cosign and notation sign what a tag points at).

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import duckdb
 
-from auditor.analysis.formula import neutral_sql
+from auditor.analysis.csv_formula_guard import neutral_sql
 from auditor.fast_dataclass import dataclass
 
 SELECTS = {

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from auditor.analysis.connection import quoted, work_database
+from auditor.analysis.duckdb_connection import quoted, work_database
 from auditor.analysis.query import Answer
 from auditor.analysis.reading_errors import reading_reports
-from auditor.analysis.report_files import duckdb_pattern
+from auditor.analysis.reports import duckdb_pattern
 from auditor.errors import ProtocolError, UsageError
 from auditor.oci.reference import Reference, parse_reference
 from auditor.util.text import safe_text

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from auditor.analysis.expressions import keep_last_lines
 from auditor.analysis.html.rows import Rows
-from auditor.analysis.report_files import open_reports
+from auditor.analysis.reports import open_reports
 from auditor.errors import Blame, FailureKind
 from auditor.fast_dataclass import dataclass
 

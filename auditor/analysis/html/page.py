@@ -10,7 +10,7 @@ from auditor.analysis.html.ages import read_ages
 from auditor.analysis.html.changes import read_changes
 from auditor.analysis.html.lines import open_lines
 from auditor.analysis.html.matrix import read_matrix
-from auditor.analysis.html.references import read_references
+from auditor.analysis.html.sections import read_references
 from auditor.analysis.html.source import read_source
 from auditor.analysis.html.space import NARROW, WIDE, read_space
 from auditor.analysis.html.template import render

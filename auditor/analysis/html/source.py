@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from auditor.analysis.report_files import report_paths
+from auditor.analysis.reports import report_paths
 from auditor.errors import UsageError
 from auditor.fast_dataclass import dataclass
 

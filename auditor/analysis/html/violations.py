@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
+from auditor.analysis.check.evaluate import checked
 from auditor.analysis.check.policy import Severity
 from auditor.analysis.check.policy_file import load_policy
-from auditor.analysis.check.run import checked
 from auditor.analysis.html.rows import Rows
 from auditor.fast_dataclass import dataclass
 

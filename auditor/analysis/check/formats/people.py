@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from auditor.analysis.check.findings import Findings, RuleCount
 from auditor.analysis.check.policy import Severity
-from auditor.analysis.sections import (
+from auditor.analysis.tables import (
     Column,
     Section,
     code_columns,

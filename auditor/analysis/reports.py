@@ -14,7 +14,7 @@ from pathlib import Path
 
 import duckdb
 
-from auditor.analysis.connection import work_database
+from auditor.analysis.duckdb_connection import work_database
 from auditor.analysis.reading_errors import reading_reports
 from auditor.analysis.views import VIEWS, create_views
 from auditor.analysis.zstd_frames import is_whole

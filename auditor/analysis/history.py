@@ -17,10 +17,10 @@ from pathlib import Path
 
 import duckdb
 
-from auditor.analysis.connection import quoted
+from auditor.analysis.duckdb_connection import quoted
+from auditor.analysis.export import copy_parquet
 from auditor.analysis.export.destination import whole_files
-from auditor.analysis.export.writers import copy_parquet
-from auditor.analysis.report_files import open_reports
+from auditor.analysis.reports import open_reports
 from auditor.errors import UsageError
 from auditor.fast_dataclass import dataclass
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import TextIO
 
-from auditor.analysis.formula import neutral
+from auditor.analysis.csv_formula_guard import neutral
 from auditor.analysis.query import Answer, Column
 from auditor.util.text import safe_text
 

@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 
 from auditor.analysis.expressions import keep_last_lines, platform_name
-from auditor.analysis.report_files import open_reports
+from auditor.analysis.reports import open_reports
 from auditor.errors import UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import duckdb
 
-from auditor.analysis.connection import quoted
+from auditor.analysis.duckdb_connection import quoted
 from auditor.analysis.export.destination import whole_files
 from auditor.analysis.export.tables import Table, flat_tables, nested_tables
-from auditor.analysis.report_files import open_reports
+from auditor.analysis.reports import open_reports
 
 # Rows that are handed from DuckDB to SQLite at once: some MB.
 ROWS_AT_ONCE = 10_000

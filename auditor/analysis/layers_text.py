@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import orjson
 
-from auditor.analysis.digest import ROLES, Place, Places
+from auditor.analysis.find_digest import ROLES, Place, Places
 from auditor.analysis.layers import (
     Answer,
     Base,
@@ -16,7 +16,7 @@ from auditor.analysis.layers import (
     Usage,
 )
 from auditor.analysis.layers_sql import Group
-from auditor.analysis.sections import (
+from auditor.analysis.tables import (
     Column,
     Section,
     answer_lines,

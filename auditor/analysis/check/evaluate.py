@@ -13,7 +13,7 @@ from auditor.analysis.check.findings import Findings
 from auditor.analysis.check.policy import Policy
 from auditor.analysis.check.questions import Questions, by_validity
 from auditor.analysis.expressions import keep_last_lines
-from auditor.analysis.report_files import add_reports, open_reports
+from auditor.analysis.reports import add_reports, open_reports
 from auditor.errors import UsageError
 
 

@@ -8,7 +8,7 @@ import orjson
 
 from auditor.analysis.change import Change, Difference, Facet, Side, State, Totals
 from auditor.analysis.diff import Comparison
-from auditor.analysis.sections import (
+from auditor.analysis.tables import (
     Column,
     Section,
     answer_lines,
