@@ -60,8 +60,8 @@ async def _doctor(
     as_json: bool,
 ) -> int:
     from auditor.cli.doctor_words import step_lines, to_json, verdict
-    from auditor.pipeline.doctor.doctor import examine, opened, works
-    from auditor.pipeline.doctor.step import Step
+    from auditor.diagnose.doctor import examine, opened, works
+    from auditor.diagnose.doctor_step import Step
     from auditor.util.clock import SystemClock
 
     colours = sys.stdout.isatty()

@@ -15,7 +15,7 @@ async def dry_run(settings: Settings) -> int:
     No report is written and none is touched. Exits with 1 if something in the input
     can be no reference, or a list is not whole.
     """
-    from auditor.pipeline.dry_run import DryRun
+    from auditor.diagnose.dry_run import DryRun
     from auditor.pipeline.expansion.entries import Entry, Refused
     from auditor.registry.open import open_registries
     from auditor.reports.forecast import forecast_lines

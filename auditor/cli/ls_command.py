@@ -15,8 +15,8 @@ from auditor.counted import counted
 from auditor.errors import ExitCode, ProtocolError, UsageError
 
 if TYPE_CHECKING:
+    from auditor.diagnose.ls import Repository
     from auditor.pipeline.expansion.entries import Asked
-    from auditor.pipeline.ls import Repository
     from auditor.protocol.list_target import ListTarget
     from auditor.report.listing_stats import Listings
 
@@ -57,9 +57,9 @@ async def _ls(
 ) -> int:
     from datetime import UTC, datetime
 
+    from auditor.diagnose.ls import list_target
     from auditor.pipeline.expansion.entries import Asked, Refused
     from auditor.pipeline.expansion.selection import Selection
-    from auditor.pipeline.ls import list_target
     from auditor.registry.open import open_registries
     from auditor.report.listing_stats import ListState
     from auditor.util.clock import SystemClock
@@ -121,7 +121,7 @@ def _told(listed: int, listings: Listings, target: ListTarget) -> Iterator[str]:
 
 def _name(target: ListTarget, *, full: bool) -> Callable[[Asked | Repository], str]:
     """How a line names something: as short as the target allows, unless `full`."""
-    from auditor.pipeline.ls import Repository
+    from auditor.diagnose.ls import Repository
     from auditor.protocol.repository_pattern import RepositoryPattern
 
     of_many = isinstance(target.pattern, RepositoryPattern)
@@ -140,7 +140,7 @@ def _name(target: ListTarget, *, full: bool) -> Callable[[Asked | Repository], s
 def _json(line: Asked | Repository) -> str:
     import orjson
 
-    from auditor.pipeline.ls import Repository
+    from auditor.diagnose.ls import Repository
 
     if isinstance(line, Repository):
         found = {"registry": line.registry, "repository": line.name}

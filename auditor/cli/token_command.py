@@ -14,7 +14,7 @@ from auditor.errors import ExitCode, Failure, ProtocolError, UsageError
 from auditor.util.text import safe_text, safe_url
 
 if TYPE_CHECKING:
-    from auditor.pipeline.token_check import TokenCheck
+    from auditor.diagnose.token_check import TokenCheck
 
 # Far more than any token; standard input may be anything.
 MAX_PASTED_BYTES = 256 * 1024
@@ -119,7 +119,7 @@ def _actions(flag: str, text: str) -> tuple[str, ...]:
 def _decode(settings: Settings, text: str, *, as_json: bool) -> int:
     import time
 
-    from auditor.protocol.tokens.reading import read_token
+    from auditor.diagnose.token_explain import read_token
     from auditor.protocol.tokens.words import to_json, to_lines
     from auditor.registry.registries import load_keys
 
@@ -146,7 +146,7 @@ def _pasted() -> str:
 
 async def _token(settings: Settings, text: str, as_json: bool, raw: bool) -> int:
     from auditor.cli.reference import reference_argument
-    from auditor.pipeline.token_check import check_token
+    from auditor.diagnose.token_check import check_token
     from auditor.registry.open import open_registries
     from auditor.util.clock import SystemClock
 
@@ -178,7 +178,7 @@ def _verified(check: TokenCheck, keys: object) -> bool:
 
 
 def _check_json(check: TokenCheck, now: float, keys: Any) -> dict[str, Any]:
-    from auditor.protocol.tokens.reading import read_token
+    from auditor.diagnose.token_explain import read_token
     from auditor.protocol.tokens.words import to_json
 
     return {
@@ -201,7 +201,7 @@ def _check_json(check: TokenCheck, now: float, keys: Any) -> dict[str, Any]:
 
 
 def _check_lines(check: TokenCheck, now: float, keys: Any) -> list[str]:
-    from auditor.protocol.tokens.reading import read_token
+    from auditor.diagnose.token_explain import read_token
     from auditor.protocol.tokens.words import to_lines
 
     lines = [f"registry    {check.registry}"]

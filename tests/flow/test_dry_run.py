@@ -11,7 +11,7 @@ import pytest
 
 from auditor.cache.store import DigestStore
 from auditor.config import AttachmentMode
-from auditor.pipeline.dry_run import DryRun
+from auditor.diagnose.dry_run import DryRun
 from auditor.pipeline.expansion.entries import Entry, Refused
 from auditor.registry.open import open_registries
 from auditor.reports.forecast import Forecast, forecast_lines

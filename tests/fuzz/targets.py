@@ -22,6 +22,7 @@ from multidict import CIMultiDict
 
 from auditor.analysis.check.policy_file import read_policy
 from auditor.config.resolve import resolve
+from auditor.diagnose.token_explain import read_token
 from auditor.errors import AuditorError, Failure, ProtocolError, UsageError
 from auditor.input.items import Listed
 from auditor.input.lists import read_list
@@ -44,7 +45,6 @@ from auditor.protocol.repository_pattern import RepositoryPattern
 from auditor.protocol.scope import parse_scope
 from auditor.protocol.signatures.key_set import KeySet
 from auditor.protocol.tags.semver import parse_constraint, parse_version
-from auditor.protocol.tokens.reading import read_token
 from auditor.protocol.tokens.words import to_json, to_lines
 from auditor.protocol.url import Origin, origin_of
 from auditor.registry.auth.api_login import _access_token

@@ -10,9 +10,9 @@ import orjson
 import pytest
 
 from auditor.config import RegistrySettings, Settings
+from auditor.diagnose.doctor import examine, opened, works
+from auditor.diagnose.doctor_step import Step
 from auditor.oci.reference import parse_reference
-from auditor.pipeline.doctor.doctor import examine, opened, works
-from auditor.pipeline.doctor.step import Step
 from auditor.sandbox.built import Placed
 from auditor.sandbox.docker_registry import HtpasswdAuth, docker_registry
 from auditor.sandbox.images import image

@@ -10,7 +10,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.protocol.server_certificate import read_certificate
+from auditor.diagnose.server_certificate import read_certificate
 from tests.certificates import Authority
 
 

@@ -8,8 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from auditor.protocol.signatures.keys import KeySet
-from auditor.protocol.tokens.reading import (
+from auditor.diagnose.token_explain import (
     FindingCode,
     Form,
     TokenReading,
@@ -17,6 +16,7 @@ from auditor.protocol.tokens.reading import (
     to_json,
     to_lines,
 )
+from auditor.protocol.signatures.keys import KeySet
 from tests import jose
 from tests.jose import NOW
 

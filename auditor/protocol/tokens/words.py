@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from auditor.diagnose.token_parts import Part, TokenReading
+from auditor.diagnose.token_text import grant_words
 from auditor.protocol.duration import expiry_words, time_words
-from auditor.protocol.tokens.findings import grant_words
-from auditor.protocol.tokens.parts import Part, TokenReading
 from auditor.util.text import safe_text
 from auditor.wire.token import Claims, Grant
 

@@ -10,18 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from auditor.oci import jws
-from auditor.protocol import base64url
-from auditor.protocol.signatures.keys import KeySet, verify_token
-from auditor.protocol.tokens.damaged_json import read_object
-from auditor.protocol.tokens.findings import (
-    form_finding,
-    header_findings,
-    payload_findings,
-    signature_findings,
-    verification_finding,
-)
-from auditor.protocol.tokens.parts import (
+from auditor.diagnose.token_parts import (
     EmbeddedKey,
     Finding,
     FindingCode,
@@ -29,6 +18,17 @@ from auditor.protocol.tokens.parts import (
     Part,
     TokenReading,
 )
+from auditor.diagnose.token_text import (
+    form_finding,
+    header_findings,
+    payload_findings,
+    signature_findings,
+    verification_finding,
+)
+from auditor.oci import jws
+from auditor.protocol import base64url
+from auditor.protocol.signatures.keys import KeySet, verify_token
+from auditor.protocol.tokens.damaged_json import read_object
 from auditor.protocol.tokens.pasted import find_token
 from auditor.protocol.tokens.words import to_json, to_lines
 from auditor.wire.token import claims_of

@@ -7,12 +7,12 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from auditor.config import Settings
+from auditor.diagnose.doctor_access import access_steps
+from auditor.diagnose.doctor_content import content_steps
+from auditor.diagnose.doctor_network import network_steps
+from auditor.diagnose.doctor_step import Step, StepName, StepState, skipped
 from auditor.oci.reference import Reference
-from auditor.pipeline.doctor.access import access_steps
 from auditor.pipeline.doctor.case import Case, Heard
-from auditor.pipeline.doctor.content import content_steps
-from auditor.pipeline.doctor.network import network_steps
-from auditor.pipeline.doctor.step import Step, StepName, StepState, skipped
 from auditor.registry.open import open_registries
 from auditor.util.clock import Clock
 

@@ -8,11 +8,11 @@ from typing import Any, cast
 
 from auditor.audit.resolve import DIGEST_HEADER
 from auditor.counted import counted
+from auditor.diagnose import doctor_advice
+from auditor.diagnose.doctor_step import Step, StepName, StepState, skipped
 from auditor.errors import Failure, ProtocolError
 from auditor.oci.reference import Reference, is_digest, is_tag
-from auditor.pipeline.doctor import advice
 from auditor.pipeline.doctor.case import Case
-from auditor.pipeline.doctor.step import Step, StepName, StepState, skipped
 from auditor.protocol.document import Document, read_document
 from auditor.protocol.duration import duration_words
 from auditor.registry.host_plan import Scheme
@@ -74,7 +74,7 @@ def _tags(case: Case, page: Page[Any] | Failure | None, ms: float) -> Step:
             state=StepState.FAILED if refused else StepState.WARNING,
             says=detail,
             ms=ms,
-            next=advice.after(page, case),
+            next=doctor_advice.after(page, case),
             facts={"failure": page.kind.value, "status": page.status},
         )
     return _listed(StepName.TAGS, "tag", page, ms)
@@ -130,7 +130,7 @@ async def _manifest(case: Case, reference: Reference) -> tuple[Step, str | None]
             state=StepState.FAILED,
             says=f"{wanted}: {found.detail}",
             ms=watch.ms,
-            next=advice.after(found, case),
+            next=doctor_advice.after(found, case),
             facts={**facts, "failure": found.kind.value, "status": found.status},
         )
         return step, None
@@ -199,7 +199,7 @@ async def _referrers(case: Case, reference: Reference, digest: str | None) -> St
             state=StepState.WARNING,
             says=found.detail,
             ms=watch.ms,
-            next=advice.after(found, case),
+            next=doctor_advice.after(found, case),
             facts={"api": None, "failure": found.kind.value},
         )
     if found is None:
@@ -231,7 +231,7 @@ async def _catalog(case: Case, reference: Reference | None) -> Step:
             state=StepState.FAILED if refused else StepState.WARNING,
             says=page.detail,
             ms=watch.ms,
-            next=advice.after(page, case)
+            next=doctor_advice.after(page, case)
             if refused
             else f"without it, {case.name}/*:* cannot be audited: name repositories in"
             " a list (-f), or have the product's API list them (lister, in"

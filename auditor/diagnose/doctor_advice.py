@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from auditor.diagnose.server_certificate import ServerCertificate
 from auditor.errors import Failure, FailureKind
 from auditor.pipeline.doctor.case import Case
-from auditor.protocol.server_certificate import ServerCertificate
 from auditor.protocol.url import Origin
 from auditor.registry.transport.failures import STRICTER
 from auditor.util.text import safe_text

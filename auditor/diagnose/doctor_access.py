@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import assert_never
 
-from auditor.errors import Failure, ProtocolError
-from auditor.pipeline.doctor import advice
-from auditor.pipeline.doctor.case import Case
-from auditor.pipeline.doctor.step import (
+from auditor.diagnose import doctor_advice
+from auditor.diagnose.doctor_step import (
     Step,
     StepName,
     StepState,
     safe_or_null,
     skipped,
 )
-from auditor.pipeline.doctor.token import scope_of, token_steps
+from auditor.diagnose.doctor_token import scope_of, token_steps
+from auditor.errors import Failure, ProtocolError
+from auditor.pipeline.doctor.case import Case
 from auditor.protocol.url import origin_of
 from auditor.registry.access.accounts import Account
 from auditor.registry.auth.token_service import allowed_realm
@@ -76,7 +76,7 @@ def _ping(case: Case, found: Plan | Failure, ms: float) -> Step:
             state=StepState.FAILED,
             says=found.detail,
             ms=ms,
-            next=advice.after(found, case),
+            next=doctor_advice.after(found, case),
             facts={"failure": found.kind.value, "status": found.status},
         )
     answer = case.heard.answer(RequestKind.PING)
@@ -221,7 +221,7 @@ def _realm(case: Case, plan: Plan) -> Step:
             name=name,
             state=StepState.FAILED,
             says=error.detail,
-            next=advice.after_realm(case, host),
+            next=doctor_advice.after_realm(case, host),
             facts={"realm": url, "allowed": False},
         )
     if plan.realm == settings.token_url:

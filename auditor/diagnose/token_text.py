@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from auditor.diagnose.token_parts import EmbeddedKey, Finding, FindingCode, Form, Part
 from auditor.protocol.duration import expiry_words, time_words
 from auditor.protocol.signatures.keys import Verification
-from auditor.protocol.tokens.parts import (
-    EmbeddedKey,
-    Finding,
-    FindingCode,
-    Form,
-    Part,
-)
 from auditor.util.text import safe_text
 from auditor.wire.token import Claims, Grant
 

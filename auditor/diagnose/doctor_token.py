@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from auditor.errors import Failure, FailureKind
-from auditor.model import Access, AccessState
-from auditor.pipeline.doctor import advice
-from auditor.pipeline.doctor.case import Case
-from auditor.pipeline.doctor.step import (
+from auditor.diagnose import doctor_advice
+from auditor.diagnose.doctor_step import (
     Step,
     StepName,
     StepState,
     safe_or_null,
     skipped,
 )
+from auditor.errors import Failure, FailureKind
+from auditor.model import Access, AccessState
+from auditor.pipeline.doctor.case import Case
 from auditor.protocol.duration import duration_words
 from auditor.protocol.scope import CATALOG_SCOPE, Scope, beyond_pull, pull_scope
 from auditor.protocol.url import origin_of
@@ -88,10 +88,10 @@ async def _login_alone(case: Case, plan: Plan, account: Account) -> AsyncIterato
 def _no_token(case: Case, failure: Failure, ms: float, plan: Plan) -> Step:
     origin = None if plan.realm is None else origin_of(plan.realm)
     if failure.kind is FailureKind.REALM_REFUSED and origin is not None:
-        following = advice.after_realm(case, origin.host)
+        following = doctor_advice.after_realm(case, origin.host)
     else:
         url = safe_url(plan.realm or "")
-        following = advice.after(failure, case, origin=origin, realm=url)
+        following = doctor_advice.after(failure, case, origin=origin, realm=url)
     return Step(
         name=StepName.TOKEN,
         state=StepState.FAILED,

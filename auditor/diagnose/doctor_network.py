@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from auditor.counted import counted
+from auditor.diagnose import doctor_advice
+from auditor.diagnose.doctor_step import Step, StepName, StepState, skipped
+from auditor.diagnose.server_certificate import ServerCertificate, read_certificate
 from auditor.errors import Failure
-from auditor.pipeline.doctor import advice
 from auditor.pipeline.doctor.case import Case
-from auditor.pipeline.doctor.step import Step, StepName, StepState, skipped
 from auditor.protocol.address import is_loopback_host
-from auditor.protocol.server_certificate import ServerCertificate, read_certificate
 from auditor.registry.transport.connection_probe import Address, Line
 from auditor.util.clock import rfc3339
 from auditor.util.text import safe_text
@@ -36,7 +36,7 @@ async def network_steps(case: Case) -> AsyncIterator[Step]:
             StepName.NAME,
             found,
             watch.ms,
-            advice.after(found, case, origin=line.origin),
+            doctor_advice.after(found, case, origin=line.origin),
         )
         yield skipped(StepName.TCP, case.closed)
         yield skipped(StepName.TLS, case.closed)
@@ -118,7 +118,7 @@ async def _tcp(
     if not answering and last is not None:
         state, following = (
             StepState.FAILED,
-            advice.after(last, case, origin=line.origin),
+            doctor_advice.after(last, case, origin=line.origin),
         )
     elif last is not None:
         state = StepState.WARNING
@@ -158,7 +158,7 @@ async def _tls(case: Case, line: Line, address: Address) -> Step:
             StepName.TLS,
             agreed,
             watch.ms,
-            advice.after_tls(agreed, case, certificate),
+            doctor_advice.after_tls(agreed, case, certificate),
             **_certificate_facts(certificate, case),
         )
     certificate = read_certificate(agreed.certificate)
