@@ -16,20 +16,20 @@ from auditor.cli.beside import check_beside, write_beside
 from auditor.cli.main import say
 from auditor.cli.signals import CODES, signals_heard
 from auditor.config import Engine, Settings, decisive_of_shares
-from auditor.engines.parts import PartFolder, Parts, is_url
 from auditor.engines.plan import SHARES_A_WORKER, plan
-from auditor.engines.processes import Processes
-from auditor.engines.shared_run import (
+from auditor.engines.words import flags_of_shares
+from auditor.errors import ExitCode, UsageError
+from auditor.pipeline.unwrap import unwrapped
+from auditor.report.summary_text import NOTHING_NAMED, nothing_was_named, summary_lines
+from auditor.scale.parts import PartFolder, Parts, is_url
+from auditor.scale.processes import Processes
+from auditor.scale.shared_run import (
     Output,
     SharedRun,
     output_locked,
     parts_place,
     spooled_input,
 )
-from auditor.engines.words import flags_of_shares
-from auditor.errors import ExitCode, UsageError
-from auditor.pipeline.unwrap import unwrapped
-from auditor.report.summary_text import NOTHING_NAMED, nothing_was_named, summary_lines
 from auditor.sources.inputs import check_lists
 from auditor.util.clock import SystemClock
 
@@ -191,7 +191,6 @@ def _load_dask(settings: Settings) -> None:
     """Import what takes a second, while a signal still ends that at once."""
     if settings.scheduler is None:
         raise UsageError("--engine dask needs the address of a --scheduler")
-    import auditor.engines.cluster
     import auditor.engines.part_store  # noqa: F401
 
 
@@ -199,9 +198,9 @@ def _on_cluster(
     settings: Settings, flags: dict[str, Any], place: str, stack: ExitStack
 ) -> tuple[SharedRun, Shares]:
     assert settings.scheduler is not None
-    from auditor.engines.cluster import Cluster
     from auditor.engines.dask_part import PartOrder
     from auditor.engines.part_store import PartStore
+    from auditor.scale.dask import Cluster
 
     parts = PartStore(place)
     stack.enter_context(parts.locked())

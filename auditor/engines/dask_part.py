@@ -17,17 +17,17 @@ import anyio
 
 from auditor.config import Settings, decisive_of_shares, load
 from auditor.engines.part_store import PartStore
-from auditor.engines.parts import open_part, part_name, whole_part
 from auditor.engines.plan import LEAST_S
 from auditor.errors import AuditorError, ExitCode, UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.pipeline.into_report import run_into
 from auditor.pipeline.job import open_job
+from auditor.scale.parts import open_part, part_name, whole_part
 from auditor.sources.inputs import items_of
 from auditor.util.clock import SystemClock
 from auditor.util.shard import Shard
 
-log = logging.getLogger("auditor.engines")
+log = logging.getLogger("auditor.scale")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

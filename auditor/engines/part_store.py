@@ -10,9 +10,9 @@ from typing import Any
 
 import fsspec
 
-from auditor.engines.parts import is_ours, is_url, locked_folder, part_name
 from auditor.errors import UsageError
 from auditor.reports.shard_file import SUFFIX
+from auditor.scale.parts import is_ours, is_url, locked_folder, part_name
 from auditor.sources.lists import open_list
 from auditor.sources.lists.files import STANDARD_INPUT, list_name
 from auditor.util.shard import Shard

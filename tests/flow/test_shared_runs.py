@@ -17,15 +17,11 @@ from aiohttp import web
 
 from auditor.audit.run import Run
 from auditor.config import Order, Settings, Shape, decisive_of_shares
-from auditor.engines.cluster import Cluster
 from auditor.engines.dask_part import PartOrder
 from auditor.engines.join import join
 from auditor.engines.part_store import PartStore
-from auditor.engines.parts import PartFolder, whole_part
 from auditor.engines.plan import Plan, plan
-from auditor.engines.processes import Processes
 from auditor.engines.share import Share
-from auditor.engines.shared_run import SharedRun, output_locked
 from auditor.errors import ExitCode, UsageError
 from auditor.report.journal import Journal
 from auditor.report.merge import merged
@@ -36,6 +32,10 @@ from auditor.sandbox.content import Content
 from auditor.sandbox.demo import demo_images, demo_tokens
 from auditor.sandbox.fault_actions import Gate, Hold
 from auditor.sandbox.tokens import Account
+from auditor.scale.dask import Cluster
+from auditor.scale.parts import PartFolder, whole_part
+from auditor.scale.processes import Processes
+from auditor.scale.shared_run import SharedRun, output_locked
 from auditor.util.shard import Shard
 from tests.flow.cluster import cluster
 from tests.flow.commands import auditor, finish, running
@@ -496,7 +496,7 @@ async def test_a_share_that_is_still_locked_is_audited_a_little_later(
             async def it_ends(_: float) -> None:
                 left.close()
 
-            monkeypatch.setattr("auditor.engines.processes.anyio.sleep", it_ends)
+            monkeypatch.setattr("auditor.scale.processes.anyio.sleep", it_ends)
             assert await run.run(engine) is not None
     assert lines_of(tmp_path / "out") == lines_of(tmp_path / "whole")
 
@@ -651,7 +651,7 @@ async def test_parts_that_are_being_put_together_stay_parts_at_a_signal(
         engine = Here(here, run)
         monkeypatch.setattr(engine, "stop", stopped.append)
         with monkeypatch.context() as patched:
-            patched.setattr("auditor.engines.join.merged", interrupted)
+            patched.setattr("auditor.scale.join.merged", interrupted)
             patched.setattr("auditor.report.jsonl.PIECE_BYTES", 1)
             assert await run.run(engine) is None
         assert stopped == [signal.SIGTERM]

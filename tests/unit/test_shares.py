@@ -15,12 +15,12 @@ import pytest
 
 from auditor.config import RegistrySettings, Settings, load
 from auditor.engines.part_store import PartStore
-from auditor.engines.parts import PartFolder
 from auditor.engines.plan import LEAST_S, plan
-from auditor.engines.processes import Processes
 from auditor.engines.share import Share
-from auditor.engines.shared_run import parts_place, spooled_input
 from auditor.errors import LockedError, OutputError
+from auditor.scale.parts import PartFolder
+from auditor.scale.processes import Processes
+from auditor.scale.shared_run import parts_place, spooled_input
 from auditor.util.shard import Shard
 
 
@@ -132,7 +132,7 @@ def test_a_folder_of_another_user_is_not_taken_for_parts(
     asked = settings(output=str(tmp_path / "out"))
     assert parts_place(asked) == str(tmp_path / "out.parts")
     assert parts_place(asked) == str(tmp_path / "out.parts")  # ours, of an earlier run
-    monkeypatch.setattr("auditor.engines.parts.os.geteuid", lambda: -1)
+    monkeypatch.setattr("auditor.scale.parts.os.geteuid", lambda: -1)
     with pytest.raises(OutputError, match=r"somebody else's is in its place"):
         parts_place(asked)
 

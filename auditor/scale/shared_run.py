@@ -17,7 +17,6 @@ import anyio
 from auditor.config import Settings, decisive, decisive_of_shares
 from auditor.counted import counted
 from auditor.engines.join import join
-from auditor.engines.parts import Parts, own_folder, whole_part
 from auditor.engines.plan import Plan
 from auditor.engines.share import Engine, Share
 from auditor.engines.so_far import summary_so_far
@@ -27,6 +26,7 @@ from auditor.pipeline.input_digest import digest_of_input
 from auditor.report.journal import Journal
 from auditor.reports.jsonl import ReportWriter
 from auditor.reports.shard_file import ShardHead
+from auditor.scale.parts import Parts, own_folder, whole_part
 from auditor.sources.inputs import items_of
 from auditor.sources.lists.files import STANDARD_INPUT
 from auditor.util.clock import Clock, rfc3339
