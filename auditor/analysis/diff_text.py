@@ -15,8 +15,8 @@ from auditor.analysis.tables import (
     code_columns,
     number_columns,
 )
+from auditor.cli.image_tree import human_size
 from auditor.counted import noun
-from auditor.reports.tree import human_size
 
 Row = tuple[str, ...]
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from auditor.cli import early_signals
-from auditor.cli.beside import check_beside, write_beside
 from auditor.cli.extras import extras
 from auditor.cli.main import say
 from auditor.cli.options import settings_from, settings_options
+from auditor.cli.side_outputs import check_beside, write_beside
 from auditor.config import Engine, Group, Progress, Settings
 from auditor.errors import ExitCode, UsageError
 
@@ -49,7 +49,7 @@ def command(**flags: Any) -> int:
         early_signals.leave()
         return run_async(dry_run, settings)
     if settings.processes > 1 or settings.engine is not Engine.LOCAL:
-        from auditor.cli.shared_audit import shared_audit
+        from auditor.cli.sharded_audit import shared_audit
 
         with extras():
             return run_async(shared_audit, settings, flags)
@@ -72,6 +72,7 @@ async def audit(settings: Settings) -> int:
 async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
     import anyio
 
+    from auditor.cli.progress import log_progress
     from auditor.pipeline.into_report import run_into
     from auditor.pipeline.job import open_job
     from auditor.pipeline.unwrap import unwrapped
@@ -80,7 +81,6 @@ async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
         nothing_was_named,
         summary_lines,
     )
-    from auditor.reports.progress import log_progress
     from auditor.util.clock import SystemClock
 
     async with open_job(settings, clock=SystemClock(), tell=say) as job:
@@ -113,7 +113,7 @@ def _progress(settings: Settings, run: Run) -> AbstractContextManager[None]:
     )
     if not shown:
         return nullcontext()
-    from auditor.reports.progress import terminal_progress
+    from auditor.cli.progress import terminal_progress
     from auditor.sources.inputs import count_lines
 
     return terminal_progress(run.tally, run.asked, expected=count_lines(settings))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from auditor.cli.extras import needs_extras
-from auditor.cli.printing import MAX_ROWS
+from auditor.cli.output import MAX_ROWS
 from auditor.errors import ExitCode
 
 FORMATS = ("table", "markdown", "jsonl", "sarif", "junit", "github")
@@ -69,7 +69,7 @@ def command(
     from auditor.analysis.check.metrics import findings_metrics
     from auditor.analysis.check.policy_file import load_policy
     from auditor.analysis.reports import check_output
-    from auditor.cli.printing import print_pieces
+    from auditor.cli.output import print_pieces
 
     for written in (output, metrics or "-"):
         check_output(written, (*reports, *previous, policy_file))

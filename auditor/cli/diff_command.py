@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from auditor.cli.extras import needs_extras
-from auditor.cli.printing import MAX_ROWS
+from auditor.cli.output import MAX_ROWS
 from auditor.errors import ExitCode
 
 
@@ -55,7 +55,7 @@ def command(
     from auditor.analysis.change import parse_growth
     from auditor.analysis.diff import compare
     from auditor.analysis.diff_text import output_lines
-    from auditor.cli.printing import print_lines
+    from auditor.cli.output import print_lines
 
     with compare(
         [old], [new], ignore_registry=ignore_registry, growth=parse_growth(growth)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from auditor.cli.options import settings_from, settings_options
-from auditor.cli.printing import print_line
+from auditor.cli.output import print_line
 from auditor.config import Group, Settings
 from auditor.errors import ExitCode, ProtocolError, UsageError
 

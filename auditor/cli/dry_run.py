@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from auditor.cli.beside import check_file
 from auditor.cli.main import say
-from auditor.cli.printing import print_line
+from auditor.cli.output import print_line
+from auditor.cli.side_outputs import check_file
 from auditor.config import Settings
 from auditor.errors import ExitCode
 

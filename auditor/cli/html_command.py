@@ -44,7 +44,7 @@ def command(
 
     from auditor.analysis.html.page import make_page, write_page
     from auditor.analysis.reports import check_output
-    from auditor.cli.printing import print_pieces
+    from auditor.cli.output import print_pieces
 
     check_output(output, [*reports, *previous, *([policy] if policy else [])])
 

@@ -67,7 +67,7 @@ async def _inspect(settings: Settings, text: str, as_json: bool, raw: bool) -> i
             configs = await images.configs_of(record)
             from rich.console import Console
 
-            from auditor.reports.tree import image_tree
+            from auditor.cli.image_tree import image_tree
 
             console = Console(width=TREE_CHARS)
             # rich ends the program itself when nobody reads what it writes.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from auditor.cli.extras import needs_extras
-from auditor.cli.printing import MAX_ROWS
+from auditor.cli.output import MAX_ROWS
 
 
 @click.command("layers")
@@ -43,7 +43,7 @@ def command(
     from auditor.analysis.find_digest import find_digests
     from auditor.analysis.layers import open_inventory
     from auditor.analysis.layers_text import inventory_lines, place_lines
-    from auditor.cli.printing import print_lines
+    from auditor.cli.output import print_lines
 
     if digests:
         wanted = tuple(dict.fromkeys(digests))

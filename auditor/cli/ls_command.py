@@ -9,7 +9,7 @@ import click
 
 from auditor.cli.main import say
 from auditor.cli.options import settings_from, settings_options
-from auditor.cli.printing import print_line
+from auditor.cli.output import print_line
 from auditor.config import Group, Settings
 from auditor.counted import counted
 from auditor.errors import ExitCode, ProtocolError, UsageError

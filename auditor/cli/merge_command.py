@@ -31,8 +31,8 @@ def command(*, parts: tuple[str, ...], output: str, summary: str | None) -> int:
     """
     import anyio
 
-    from auditor.cli.beside import check_file
     from auditor.cli.extras import extras
+    from auditor.cli.side_outputs import check_file
     from auditor.engines.join import join
     from auditor.report.summary_text import summary_lines
     from auditor.reports.summary.file import write_summary

@@ -69,7 +69,7 @@ def prune_command(
     """Make the store smaller: what was not used for the longest time goes first."""
     import time
 
-    from auditor.reports.tree import human_size
+    from auditor.cli.image_tree import human_size
     from auditor.store.prune import prune, used_bytes
 
     settings = settings_from({"store_max_size": store_max_size})
@@ -129,7 +129,7 @@ def _opened(store: str | None) -> Iterator[tuple[sqlite3.Connection, Path]]:
 def _info_lines(found: Info) -> Iterator[str]:
     from datetime import UTC, datetime
 
-    from auditor.reports.tree import human_size
+    from auditor.cli.image_tree import human_size
     from auditor.util.text import safe_text
 
     yield found.path

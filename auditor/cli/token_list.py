@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from auditor.cli.main import say
-from auditor.cli.printing import print_line
+from auditor.cli.output import print_line
 from auditor.config import Settings
 from auditor.errors import ExitCode, FailureKind
 from auditor.fast_dataclass import dataclass

@@ -62,7 +62,7 @@ class Processes:
     stdin: Path | None = None
     deadline_s: float | None = None
     metrics: bool = False
-    program: Sequence[str] = (sys.executable, "-m", "auditor.cli.share_of")
+    program: Sequence[str] = (sys.executable, "-m", "auditor.cli.worker_main")
     running: set[Process] = field(default_factory=set)
     _stopped: bool = False
     _lifeline: int = -1

@@ -12,8 +12,8 @@ import pytest
 
 from auditor.cli import main
 from auditor.cli.logs import start_logging
+from auditor.cli.progress import LOG_EVERY_S, log_progress
 from auditor.config import LogFormat, LogLevel, Settings
-from auditor.reports.progress import LOG_EVERY_S, log_progress
 from auditor.reports.summary.tally import Tally
 from tests.records import failure, image
 

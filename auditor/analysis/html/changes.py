@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from auditor.analysis.change import Change, Difference, State, Totals
 from auditor.analysis.diff import compare
 from auditor.analysis.html.source import Source, read_source
+from auditor.cli.image_tree import human_size
 from auditor.fast_dataclass import dataclass
-from auditor.reports.tree import human_size
 
 # Of each class: together they fill a few screens that can be searched.
 MAX_OF_EACH = 250

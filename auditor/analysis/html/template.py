@@ -16,7 +16,7 @@ import jinja2
 from markupsafe import Markup
 
 from auditor.analysis.html.embed import script_json
-from auditor.reports.tree import human_size
+from auditor.cli.image_tree import human_size
 from auditor.util.text import safe_text
 
 # The longest reference has some 500 characters; it must not be cut.

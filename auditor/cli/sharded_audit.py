@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from auditor.cli import early_signals
-from auditor.cli.beside import check_beside, write_beside
 from auditor.cli.main import say
+from auditor.cli.side_outputs import check_beside, write_beside
 from auditor.cli.signals import CODES, signals_heard
 from auditor.config import Engine, Settings, decisive_of_shares
 from auditor.engines.plan import SHARES_A_WORKER, plan
