@@ -13,10 +13,10 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
+from auditor.demo.registry import registry_app
 from auditor.sandbox.access import Open
 from auditor.sandbox.content import Content
 from auditor.sandbox.official import official_images
-from auditor.sandbox.registry import registry_app
 from auditor.sandbox.server import serve_in_thread
 
 # Of the tags, in order, every so many moves to another image, goes, or gets a twin.

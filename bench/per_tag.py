@@ -17,10 +17,10 @@ from pathlib import Path
 
 import orjson
 
+from auditor.demo.registry import registry_app
 from auditor.sandbox.access import Open
 from auditor.sandbox.content import Content
 from auditor.sandbox.official import official_images
-from auditor.sandbox.registry import registry_app
 from auditor.sandbox.server import serve_in_thread
 
 

@@ -58,7 +58,7 @@ def command(*, output: str, serve: bool, port: int | None) -> int:
 @asynccontextmanager
 async def _serving(images: Iterable[Placed], port: int) -> AsyncIterator[str]:
     """The demo's registry on a port; yields its base URL."""
-    from auditor.sandbox.demo import demo_app
+    from auditor.demo.demo import demo_app
     from auditor.sandbox.server import serve
 
     async with AsyncExitStack() as stack:
@@ -76,7 +76,7 @@ async def _serving(images: Iterable[Placed], port: int) -> AsyncIterator[str]:
 
 async def _demo(settings: Settings, port: int) -> int:
     from auditor.cli.audit_command import audit
-    from auditor.sandbox.demo import ADMIN, ADMIN_PASSWORD, demo_images
+    from auditor.demo.demo import ADMIN, ADMIN_PASSWORD, demo_images
 
     images = demo_images()
     repositories = sorted({image.repository for image in images})
@@ -114,7 +114,7 @@ def _program() -> str:
 
 
 def _tell(output: str) -> None:
-    from auditor.sandbox.demo import ADMIN_PASSWORD
+    from auditor.demo.demo import ADMIN_PASSWORD
 
     if output == "-":
         return
@@ -140,7 +140,7 @@ def _tell(output: str) -> None:
 async def _serve(settings: Settings, port: int) -> int:
     import anyio
 
-    from auditor.sandbox.demo import ADMIN, ADMIN_PASSWORD, demo_images
+    from auditor.demo.demo import ADMIN, ADMIN_PASSWORD, demo_images
 
     del settings
     auditor = _program()

@@ -1,1 +1,1 @@
-"""An embedded registry and token service: for the demo and for tests."""
+"""TODO: theory of operation."""

@@ -12,14 +12,14 @@ from typing import Protocol
 from aiohttp import web
 from yarl import URL
 
-from auditor.fast_dataclass import dataclass
-from auditor.sandbox.tokens import (
+from auditor.demo.tokens import (
     Account,
     TokenService,
     basic_credential,
     split_scope,
     unauthorized,
 )
+from auditor.fast_dataclass import dataclass
 
 
 class Access(Protocol):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from auditor.demo.images import layer
 from auditor.model import Layer, Platform
 from auditor.sandbox.built import (
     Blob,
@@ -20,7 +21,6 @@ from auditor.sandbox.built import (
     layer_descriptor,
     manifest_descriptor,
 )
-from auditor.sandbox.images import layer
 from auditor.sandbox.truth import Truth, total_size
 
 EMPTY_CONFIG = "application/vnd.oci.empty.v1+json"

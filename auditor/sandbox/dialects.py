@@ -16,9 +16,9 @@ from fnmatch import fnmatchcase
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from auditor.demo.registry import error
+from auditor.demo.tokens import TokenService, split_scope
 from auditor.sandbox.fault_actions import body_of, real_answer
-from auditor.sandbox.registry import error
-from auditor.sandbox.tokens import TokenService, split_scope
 
 MANIFESTS = "/v2/*/manifests/*"
 TAGS = "/v2/*/tags/list"

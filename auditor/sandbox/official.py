@@ -12,10 +12,10 @@ from importlib.resources import files
 
 import orjson
 
+from auditor.demo.images import image, index, layer
 from auditor.fast_dataclass import dataclass
 from auditor.model import Layer
 from auditor.sandbox.built import BuiltImage, Placed
-from auditor.sandbox.images import image, index, layer
 
 # What an image is built on, told from the words of its tags. The order is that of
 # the search: `alpine` before `slim`, Windows flavours before all.
@@ -62,7 +62,7 @@ def official_repositories() -> tuple[str, ...]:
 
 
 def _read() -> dict[str, list[_Source]]:
-    data = files("auditor.sandbox").joinpath("data", "official-images.json")
+    data = files("auditor.demo").joinpath("data", "official-images.json")
     return {
         entry["repository"]: [
             _Source(

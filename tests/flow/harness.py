@@ -20,16 +20,16 @@ from aiohttp.typedefs import Handler, Middleware
 
 from auditor.audit.run import Run
 from auditor.config import RegistrySettings, Settings
+from auditor.demo.images import image
+from auditor.demo.registry import Behaviour, registry_app
+from auditor.demo.tokens import Account, TokenService
 from auditor.model import FailureRecord, ImageRecord, Record
 from auditor.registry.open import open_registries
 from auditor.report.summary import Summary
 from auditor.sandbox.access import Access, Bearer
 from auditor.sandbox.content import Content
 from auditor.sandbox.faults import Faults, Seen
-from auditor.sandbox.images import image
-from auditor.sandbox.registry import Behaviour, registry_app
 from auditor.sandbox.server import serve
-from auditor.sandbox.tokens import Account, TokenService
 from auditor.sources.inputs import items_of
 from auditor.store.open import open_store
 from auditor.util.secret import Secret

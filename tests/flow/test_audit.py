@@ -9,6 +9,8 @@ import orjson
 import pytest
 
 from auditor.config import ImageConfigMode, Order, Shape
+from auditor.demo.images import image, index, layer
+from auditor.demo.signed_schema1 import schema1_image
 from auditor.model import Access, AccessState, ImageRecord, Layer, WarningCode
 from auditor.report.shapes import encoder
 from auditor.reports.schema import report_schema
@@ -16,8 +18,6 @@ from auditor.sandbox.artifacts import artifact, helm_chart
 from auditor.sandbox.built import BuiltImage, Family
 from auditor.sandbox.content import Content
 from auditor.sandbox.fault_actions import Answer, Edit, Gate, Hold
-from auditor.sandbox.images import image, index, layer
-from auditor.sandbox.schema1 import schema1_image
 from auditor.sandbox.signing import SigningKey
 from auditor.sandbox.truth import Truth
 from tests.flow.harness import (

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from auditor.demo.tokens import ANONYMOUS, Account
 from auditor.errors import FailureKind, Stage
 from auditor.model import AccessState, FailureRecord, ImageRecord
 from auditor.registry.access.login_trial import MAX_REFUSALS
 from auditor.sandbox.access import Basic
 from auditor.sandbox.fault_actions import Answer, Edit, Gate, Hold
-from auditor.sandbox.tokens import ANONYMOUS, Account
 from tests.flow.harness import (
     ADMIN,
     MANIFESTS,

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from auditor.config import AttachmentMode, ListerName
+from auditor.demo.images import image, index
+from auditor.demo.registry import Behaviour
 from auditor.model import Attachment, AttachmentKind, ImageRecord, WarningCode
 from auditor.sandbox.artifacts import artifact
 from auditor.sandbox.attached import (
@@ -24,9 +26,7 @@ from auditor.sandbox.attached import (
 from auditor.sandbox.built import BuiltImage
 from auditor.sandbox.content import Content
 from auditor.sandbox.fault_actions import Answer
-from auditor.sandbox.images import image, index
 from auditor.sandbox.products import harbor_api
-from auditor.sandbox.registry import Behaviour
 from tests.flow.harness import BY_DIGEST, MANIFESTS, TAGS, Lab, lab
 
 pytestmark = pytest.mark.anyio

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from auditor.demo.images import image, index, layer
+from auditor.demo.signed_schema1 import schema1_image
 from auditor.model import ImageRecord, WarningCode
 from auditor.report.summary_text import summary_lines
 from auditor.sandbox.built import (
@@ -18,8 +20,6 @@ from auditor.sandbox.built import (
 from auditor.sandbox.content import Content
 from auditor.sandbox.fault_actions import Answer
 from auditor.sandbox.faults import Faults
-from auditor.sandbox.images import image, index, layer
-from auditor.sandbox.schema1 import schema1_image
 from auditor.sandbox.server import serve
 from auditor.sandbox.truth import Truth
 from tests.flow.harness import ADMIN, BLOBS, Lab, Outcome, lab, service

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from auditor.demo.images import image
+from auditor.demo.registry import Behaviour
 from auditor.errors import FailureKind, Stage
 from auditor.model import FailureRecord
 from auditor.sandbox.content import Content
 from auditor.sandbox.fault_actions import Answer, Edit
-from auditor.sandbox.images import image
-from auditor.sandbox.registry import Behaviour
 from tests.flow.harness import MANIFESTS, TAGS, lab, simple
 
 pytestmark = pytest.mark.anyio

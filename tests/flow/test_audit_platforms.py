@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from auditor.config import ImageConfigMode
+from auditor.demo.images import image, index, layer
+from auditor.demo.signed_schema1 import schema1_image
 from auditor.model import BaseImage, ConfigFacts, LayerTrait, WarningCode
 from auditor.sandbox.artifacts import helm_chart
 from auditor.sandbox.built import BuiltImage
 from auditor.sandbox.content import Content
-from auditor.sandbox.images import image, index, layer
-from auditor.sandbox.schema1 import schema1_image
 from tests.flow.harness import BLOBS, BY_DIGEST, Lab, lab
 
 pytestmark = pytest.mark.anyio

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from auditor.demo.tokens import Account
 from auditor.sandbox.fault_actions import Action, Answer, Edit, Flood, Raw, Truncate
-from auditor.sandbox.tokens import Account
 from tests.flow.commands import Finished, auditor
 from tests.flow.harness import MANIFESTS, TAGS, Lab, lab, service, simple
 

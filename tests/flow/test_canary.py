@@ -26,8 +26,8 @@ import pytest
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from auditor.demo.tokens import ANONYMOUS, Account, TokenService
 from auditor.sandbox.fault_actions import Answer, Hold
-from auditor.sandbox.tokens import ANONYMOUS, Account, TokenService
 from tests.certificates import Authority
 from tests.flow.commands import PROGRAM, Finished, running
 from tests.flow.forward_proxy import ForwardProxy, forward_proxy

@@ -24,10 +24,10 @@ import pytest
 from anyio.abc import Process
 
 from auditor.config import ImageConfigMode
+from auditor.demo.images import image, index
 from auditor.sandbox.content import Content
 from auditor.sandbox.fault_mix import HOSTILE, TRANSIENT, Mix, Weighted
 from auditor.sandbox.faults import Faults
-from auditor.sandbox.images import image, index
 from tests.flow.commands import auditor, finish, running
 from tests.flow.harness import ADMIN, Lab, lab, service
 from tests.flow.reporting import beside, lines_of, report_to

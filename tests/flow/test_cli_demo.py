@@ -13,10 +13,10 @@ import jsonschema
 import orjson
 import pytest
 
+from auditor.demo.demo import ADMIN, ADMIN_PASSWORD, demo_images
+from auditor.demo.signed_schema1 import SIGNED, UNSIGNED
 from auditor.reports.schema import report_schema
 from auditor.sandbox.built import Family
-from auditor.sandbox.demo import ADMIN, ADMIN_PASSWORD, demo_images
-from auditor.sandbox.schema1 import SIGNED, UNSIGNED
 from tests.flow.commands import auditor, finish, running
 
 pytestmark = pytest.mark.anyio

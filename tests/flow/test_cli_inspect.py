@@ -8,13 +8,13 @@ import jsonschema
 import orjson
 import pytest
 
+from auditor.demo.images import image, index, layer
+from auditor.demo.signed_schema1 import schema1_image
 from auditor.reports.schema import report_schema
 from auditor.sandbox.artifacts import helm_chart
 from auditor.sandbox.attached import SLSA, cosign_signature, digest_tag
 from auditor.sandbox.built import BuiltImage
 from auditor.sandbox.content import Content
-from auditor.sandbox.images import image, index, layer
-from auditor.sandbox.schema1 import schema1_image
 from auditor.sandbox.signing import SigningKey
 from tests.flow.commands import auditor
 from tests.flow.harness import BLOBS, lab

@@ -9,9 +9,9 @@ from typing import Any
 import orjson
 import pytest
 
+from auditor.demo.tokens import ANONYMOUS, Account, TokenService
 from auditor.sandbox.access import Basic
 from auditor.sandbox.signing import SigningKey
-from auditor.sandbox.tokens import ANONYMOUS, Account, TokenService
 from tests.flow.commands import Finished, auditor
 from tests.flow.harness import MANIFESTS, Lab, lab, simple
 

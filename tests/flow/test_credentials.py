@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from auditor.demo.tokens import ANONYMOUS, Account
 from auditor.model import AccessState, FailureRecord, ImageRecord
 from auditor.sandbox.access import Basic
 from auditor.sandbox.fault_actions import Answer
-from auditor.sandbox.tokens import ANONYMOUS, Account
 from auditor.util.secret import Secret
 from auditor.wire.login import Credential
 from tests.flow.harness import MANIFESTS, TOKENS, Lab, lab, service, simple

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from auditor.demo.registry import Behaviour
 from auditor.errors import FailureKind, Stage
 from auditor.model import FailureRecord
 from auditor.report.summary_text import summary_lines
 from auditor.sandbox.fault_actions import Hold
-from auditor.sandbox.registry import Behaviour
 from tests.flow.harness import TAGS, TOKENS, Lab, lab, service, simple
 
 pytestmark = pytest.mark.anyio

@@ -14,6 +14,9 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from auditor.config import AttachmentMode, ListerName
+from auditor.demo.images import image
+from auditor.demo.registry import Behaviour
+from auditor.demo.tokens import Account, token_app
 from auditor.errors import FailureKind
 from auditor.model import AccessState, ImageRecord
 from auditor.report.listing_stats import ListState
@@ -22,7 +25,6 @@ from auditor.sandbox.access import Basic, Bearer
 from auditor.sandbox.built import Family
 from auditor.sandbox.content import Content
 from auditor.sandbox.fault_actions import Answer, Edit
-from auditor.sandbox.images import image
 from auditor.sandbox.products import (
     Routes,
     dtr_api,
@@ -30,9 +32,7 @@ from auditor.sandbox.products import (
     harbor_api,
     hub_api,
 )
-from auditor.sandbox.registry import Behaviour
 from auditor.sandbox.server import serve
-from auditor.sandbox.tokens import Account, token_app
 from tests.flow.harness import (
     ADMIN,
     MANIFESTS,

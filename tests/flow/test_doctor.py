@@ -16,12 +16,12 @@ import pytest
 
 from auditor.cli.doctor_words import step_lines, to_json, verdict
 from auditor.cli.main import run
+from auditor.demo.tokens import ANONYMOUS, Account, TokenService
 from auditor.diagnose.doctor import examine, opened, works
 from auditor.diagnose.doctor_step import Step, StepName, StepState
 from auditor.oci.reference import parse_reference
 from auditor.sandbox.access import Basic
 from auditor.sandbox.fault_actions import Answer, Edit
-from auditor.sandbox.tokens import ANONYMOUS, Account, TokenService
 from auditor.util.clock import SystemClock
 from tests.certificates import STRICT, Authority
 from tests.flow.commands import auditor

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from auditor.config import load
+from auditor.demo.images import image, index
 from auditor.errors import ConfigError
 from auditor.sandbox.content import Content
 from auditor.sandbox.fault_actions import Answer
-from auditor.sandbox.images import image, index
 from tests.flow.harness import BLOBS, MANIFESTS, TAGS, Lab, Outcome, lab, simple
 
 pytestmark = pytest.mark.anyio

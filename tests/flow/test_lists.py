@@ -6,6 +6,9 @@ import json
 
 import pytest
 
+from auditor.demo.images import image
+from auditor.demo.registry import Behaviour
+from auditor.demo.tokens import Account
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.registry.listing import paging
 from auditor.registry.lists.lister import ListedTag, Page
@@ -13,9 +16,6 @@ from auditor.registry.open import open_registries
 from auditor.report.listing_stats import ListState
 from auditor.sandbox.content import Content
 from auditor.sandbox.fault_actions import Answer, Pass
-from auditor.sandbox.images import image
-from auditor.sandbox.registry import Behaviour
-from auditor.sandbox.tokens import Account
 from tests.flow.harness import TAGS, Lab, lab, service, simple
 
 pytestmark = pytest.mark.anyio

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from auditor.config import AttachmentMode, RegistrySettings
+from auditor.demo.images import image
+from auditor.demo.tokens import Account
 from auditor.model import ImageRecord, WarningCode
 from auditor.sandbox.attached import notation_signature
 from auditor.sandbox.content import Content
 from auditor.sandbox.fault_actions import Answer
-from auditor.sandbox.images import image
-from auditor.sandbox.tokens import Account
 from auditor.util.secret import Secret
 from tests.flow.harness import (
     BLOBS,

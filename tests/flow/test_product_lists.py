@@ -14,6 +14,8 @@ import pytest
 from aiohttp import web
 
 from auditor.config import ListerName, RegistrySettings, Settings
+from auditor.demo.images import image
+from auditor.demo.tokens import Account, TokenService
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.registry.listing import choose
 from auditor.registry.lists.lister import ListedTag, Page
@@ -21,7 +23,6 @@ from auditor.registry.open import open_registries
 from auditor.report.listing_stats import ListState
 from auditor.sandbox.content import Content
 from auditor.sandbox.fault_actions import Answer, Edit
-from auditor.sandbox.images import image
 from auditor.sandbox.products import (
     PUSHED_EPOCH,
     Routes,
@@ -33,7 +34,6 @@ from auditor.sandbox.products import (
     hub_api,
     quay_api,
 )
-from auditor.sandbox.tokens import Account, TokenService
 from auditor.util.secret import Secret
 from tests.flow.harness import ADMIN, Lab, lab, service, simple
 

@@ -6,14 +6,14 @@ import json
 
 import pytest
 
+from auditor.demo.images import image
+from auditor.demo.tokens import Account
 from auditor.errors import Stage
 from auditor.model import FailureRecord
 from auditor.pipeline.expansion.look_ahead import LOOKAHEAD
 from auditor.report.listing_stats import ListKind, ListState
 from auditor.sandbox.content import Content
 from auditor.sandbox.fault_actions import Answer, Gate, Hold
-from auditor.sandbox.images import image
-from auditor.sandbox.tokens import Account
 from tests.flow.harness import MANIFESTS, TAGS, Lab, Outcome, lab, service, simple
 
 pytestmark = pytest.mark.anyio

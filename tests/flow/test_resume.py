@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 
 from auditor.audit.run import Run
 from auditor.config import Settings, Shape
+from auditor.demo.images import image, index
 from auditor.errors import OutputError, UsageError
 from auditor.report import resume
 from auditor.report.writer import Report, open_report
 from auditor.sandbox.content import Content
 from auditor.sandbox.fault_actions import Gate, Hold
-from auditor.sandbox.images import image, index
 from auditor.version import __version__
 from tests.flow.commands import auditor, running
 from tests.flow.harness import (

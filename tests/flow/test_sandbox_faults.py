@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
+from auditor.demo.images import image
+from auditor.demo.registry import registry_app
 from auditor.sandbox.content import Content
 from auditor.sandbox.fault_actions import (
     Action,
@@ -26,8 +28,6 @@ from auditor.sandbox.fault_actions import (
 )
 from auditor.sandbox.fault_mix import HOSTILE, TRANSIENT, Mix
 from auditor.sandbox.faults import Faults
-from auditor.sandbox.images import image
-from auditor.sandbox.registry import registry_app
 from auditor.sandbox.server import serve
 
 pytestmark = pytest.mark.anyio

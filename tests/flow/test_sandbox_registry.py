@@ -11,16 +11,10 @@ import aiohttp
 import pytest
 from aiohttp import encode_basic_auth
 
-from auditor.sandbox.access import Access, Basic, Bearer
-from auditor.sandbox.artifacts import SPDX, artifact
-from auditor.sandbox.built import Family
-from auditor.sandbox.content import Content
-from auditor.sandbox.images import image, index
-from auditor.sandbox.registry import Behaviour, registry_app
-from auditor.sandbox.schema1 import SIGNED, UNSIGNED, schema1_image
-from auditor.sandbox.server import serve, serve_in_thread
-from auditor.sandbox.signing import SigningKey
-from auditor.sandbox.tokens import (
+from auditor.demo.images import image, index
+from auditor.demo.registry import Behaviour, registry_app
+from auditor.demo.signed_schema1 import SIGNED, UNSIGNED, schema1_image
+from auditor.demo.tokens import (
     ANONYMOUS,
     TOKEN_PATHS,
     Account,
@@ -28,6 +22,12 @@ from auditor.sandbox.tokens import (
     TokenService,
     token_app,
 )
+from auditor.sandbox.access import Access, Basic, Bearer
+from auditor.sandbox.artifacts import SPDX, artifact
+from auditor.sandbox.built import Family
+from auditor.sandbox.content import Content
+from auditor.sandbox.server import serve, serve_in_thread
+from auditor.sandbox.signing import SigningKey
 
 pytestmark = pytest.mark.anyio
 

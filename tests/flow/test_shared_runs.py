@@ -17,6 +17,8 @@ from aiohttp import web
 
 from auditor.audit.run import Run
 from auditor.config import Order, Settings, Shape, decisive_of_shares
+from auditor.demo.demo import demo_images, demo_tokens
+from auditor.demo.tokens import Account
 from auditor.engines.dask_part import PartOrder
 from auditor.engines.join import join
 from auditor.engines.part_store import PartStore
@@ -29,9 +31,7 @@ from auditor.report.metrics import audit_metrics
 from auditor.report.summary_text import summary_lines
 from auditor.report.writer import Report
 from auditor.sandbox.content import Content
-from auditor.sandbox.demo import demo_images, demo_tokens
 from auditor.sandbox.fault_actions import Gate, Hold
-from auditor.sandbox.tokens import Account
 from auditor.scale.dask import Cluster
 from auditor.scale.parts import PartFolder, whole_part
 from auditor.scale.processes import Processes

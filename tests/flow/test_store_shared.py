@@ -16,8 +16,8 @@ import pytest
 from auditor.cache.database import open_existing
 from auditor.cache.maintenance import verify
 from auditor.cache.store import DigestStore
+from auditor.demo.images import image, index
 from auditor.sandbox.content import Content
-from auditor.sandbox.images import image, index
 from tests.flow.commands import BARE, auditor, finish, running
 from tests.flow.harness import MANIFESTS, lab
 

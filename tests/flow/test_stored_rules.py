@@ -17,6 +17,8 @@ import pytest
 from auditor.audit.image_cache import RULES, encode
 from auditor.audit.image_metadata import Facts
 from auditor.config import AttachmentMode, ImageConfigMode
+from auditor.demo.images import image, layer
+from auditor.demo.signed_schema1 import schema1_image
 from auditor.model import LayerTrait, WarningCode
 from auditor.sandbox.artifacts import artifact
 from auditor.sandbox.attached import SIMPLE_SIGNING, SLSA, SPDX
@@ -32,8 +34,6 @@ from auditor.sandbox.built import (
     sha256,
 )
 from auditor.sandbox.content import Content
-from auditor.sandbox.images import image, layer
-from auditor.sandbox.schema1 import schema1_image
 from auditor.sandbox.truth import Truth
 from tests.flow.harness import lab
 from tests.flow.test_audit import KINDS, REPOSITORY

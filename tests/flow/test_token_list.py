@@ -12,10 +12,10 @@ import pytest
 
 from auditor.cli.main import run
 from auditor.cli.token_list import list_tokens
+from auditor.demo.tokens import Account, TokenService
 from auditor.sandbox.access import Basic
 from auditor.sandbox.fault_actions import Answer, Gate, Hold
 from auditor.sandbox.signing import SigningKey
-from auditor.sandbox.tokens import Account, TokenService
 from auditor.util.secret import Secret
 from auditor.wire.login import Credential
 from tests.flow.commands import auditor

@@ -10,11 +10,11 @@ from typing import Any
 import orjson
 import pytest
 
+from auditor.demo.tokens import ANONYMOUS, Account, TokenService
 from auditor.errors import Stage
 from auditor.model import FailureRecord
 from auditor.sandbox.access import Basic
 from auditor.sandbox.fault_actions import Action, Answer, Close, Edit, Flood, Truncate
-from auditor.sandbox.tokens import ANONYMOUS, Account, TokenService
 from tests.flow.harness import MANIFESTS, TOKENS, Passes, lab, service, simple
 
 pytestmark = pytest.mark.anyio

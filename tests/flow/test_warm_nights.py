@@ -12,14 +12,14 @@ import pytest
 
 from auditor.audit.image import ImageAuditor
 from auditor.config import ImageConfigMode
+from auditor.demo.images import image, index
+from auditor.demo.registry import Behaviour
 from auditor.model import FailureRecord, ImageRecord, Record, WarningCode
 from auditor.oci.reference import Reference
 from auditor.pipeline.imaging.wanted import Wanted
 from auditor.registry.open import open_registries
 from auditor.sandbox.content import Content
 from auditor.sandbox.fault_actions import Action, Answer, Close, Edit, Raw
-from auditor.sandbox.images import image, index
-from auditor.sandbox.registry import Behaviour
 from auditor.store.open import open_store
 from tests.flow.harness import BLOBS, BY_DIGEST, MANIFESTS, Lab, Outcome, lab, service
 from tests.flow.test_audit import KINDS, PLATFORMS, REPOSITORY

@@ -14,6 +14,9 @@ from hypothesis import strategies as st
 
 from auditor.audit.run import Run
 from auditor.config import AttachmentMode, ImageConfigMode, Order
+from auditor.demo.images import image, index
+from auditor.demo.signed_schema1 import schema1_image
+from auditor.demo.tokens import TokenService
 from auditor.registry.open import open_registries
 from auditor.report.shapes import encoder
 from auditor.reports.jsonl import ReportWriter
@@ -21,9 +24,6 @@ from auditor.sandbox.attached import notation_signature
 from auditor.sandbox.content import Content
 from auditor.sandbox.fault_mix import HOSTILE, TRANSIENT, Mix
 from auditor.sandbox.faults import Faults
-from auditor.sandbox.images import image, index
-from auditor.sandbox.schema1 import schema1_image
-from auditor.sandbox.tokens import TokenService
 from auditor.sources.inputs import items_of
 from tests.flow.harness import ADMIN, Lab, lab
 

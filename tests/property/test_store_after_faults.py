@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from auditor.config import ImageConfigMode
+from auditor.demo.images import image, index
+from auditor.demo.signed_schema1 import schema1_image
 from auditor.model import Record
 from auditor.sandbox.content import Content
 from auditor.sandbox.fault_mix import HOSTILE, TRANSIENT, Mix
 from auditor.sandbox.faults import Faults
-from auditor.sandbox.images import image, index
-from auditor.sandbox.schema1 import schema1_image
 from auditor.sandbox.signing import SigningKey
 from tests.flow.harness import lab
 

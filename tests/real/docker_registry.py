@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from auditor.sandbox.tokens import TokenService
+from auditor.demo.tokens import TokenService
 from tests.real.access_log import AccessLog, wait_until
 from tests.real.programs import distribution3, required
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from auditor.sandbox.tokens import TokenService
+from auditor.demo.tokens import TokenService
 from tests.real.docker_registry import Flavour, RunningRegistry
 from tests.real.layouts import INDEX, MANIFEST, Blob, Descriptor, Layout, files
 from tests.real.skopeo import Skopeo

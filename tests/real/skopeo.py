@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from auditor.sandbox.tokens import Account
+from auditor.demo.tokens import Account
 from tests.real.programs import required
 
 # Its pushes and inspections take a tenth of a second here.

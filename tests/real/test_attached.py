@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from auditor.config import AttachmentMode
+from auditor.demo.images import image, index
 from auditor.model import Layer
 from auditor.sandbox.attached import (
     SLSA,
@@ -26,7 +27,6 @@ from auditor.sandbox.attached import (
 )
 from auditor.sandbox.built import Blob, BuiltImage, Family, Placed, sha256
 from auditor.sandbox.docker_registry import docker_registry
-from auditor.sandbox.images import image, index
 from auditor.sandbox.store import write_store
 from tests.real.audits import audit, login, only
 from tests.real.docker_registry import FLAVOURS, RunningRegistry, running_registry

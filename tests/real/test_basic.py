@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from auditor.config import RegistrySettings
+from auditor.demo.images import image
+from auditor.demo.tokens import Account
 from auditor.sandbox.built import Placed
 from auditor.sandbox.docker_registry import HtpasswdAuth, docker_registry
-from auditor.sandbox.images import image
 from auditor.sandbox.store import write_store
-from auditor.sandbox.tokens import Account
 from tests.real.audits import Audited, audit, login, only
 from tests.real.programs import required
 

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from auditor.config import ImageConfigMode, RegistrySettings
+from auditor.demo.images import image, index
 from auditor.sandbox.built import Placed
 from auditor.sandbox.docker_registry import docker_registry
-from auditor.sandbox.images import image, index
 from auditor.sandbox.store import write_store
 from tests.real.access_log import wait_until
 from tests.real.audits import Audited, audit

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from auditor.config import RegistrySettings
+from auditor.demo.images import image, index
+from auditor.demo.tokens import Account
 from auditor.sandbox.built import Placed
 from auditor.sandbox.docker_registry import HtpasswdAuth, docker_registry
-from auditor.sandbox.images import image, index
 from auditor.sandbox.store import write_store
-from auditor.sandbox.tokens import Account
 from tests.real.audits import audit, login
 from tests.real.programs import required
 from tests.real.test_basic import LINE, USER

@@ -7,15 +7,15 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from auditor.demo.images import image, index
+from auditor.demo.signed_schema1 import SIGNED, UNSIGNED, schema1_image
+from auditor.demo.tokens import Account, TokenService, token_app
 from auditor.sandbox.artifacts import helm_chart
 from auditor.sandbox.built import Family, Placed
 from auditor.sandbox.docker_registry import TokenAuth, docker_registry
-from auditor.sandbox.images import image, index
 from auditor.sandbox.official import official_images
-from auditor.sandbox.schema1 import SIGNED, UNSIGNED, schema1_image
 from auditor.sandbox.server import serve
 from auditor.sandbox.store import Stored, write_store
-from auditor.sandbox.tokens import Account, TokenService, token_app
 from tests.real.programs import required
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real]
@@ -122,7 +122,7 @@ async def test_the_registry_trusts_the_token_services_certificate(store: Path) -
 def test_a_registry_that_cannot_start_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("auditor.sandbox.docker_registry.PROGRAM", "false")
+    monkeypatch.setattr("auditor.demo.docker_registry.PROGRAM", "false")
     with (
         pytest.raises(RuntimeError, match="false did not start: it said nothing"),
         docker_registry(tmp_path),

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from auditor.sandbox.server import serve_in_thread
-from auditor.sandbox.tokens import (
+from auditor.demo.tokens import (
     ANONYMOUS,
     Account,
     TokenService,
     basic_credential,
     token_app,
 )
+from auditor.sandbox.server import serve_in_thread
 
 PUSHER = Account("pusher", "a pusher's password", {"*": ("*",)})
 AUDITOR = Account(

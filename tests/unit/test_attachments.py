@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
+from auditor.demo.images import image
+from auditor.demo.signed_schema1 import schema1_image
 from auditor.model import Attachment, AttachmentKind
 from auditor.oci.attachments import (
     Claim,
@@ -30,8 +32,6 @@ from auditor.sandbox.attached import (
     referrers_index,
 )
 from auditor.sandbox.built import BuiltImage
-from auditor.sandbox.images import image
-from auditor.sandbox.schema1 import schema1_image
 from tests.documents import digest
 
 APP = image("app").root

@@ -6,8 +6,8 @@ from functools import cache
 
 import pytest
 
+from auditor.demo.demo import OFFICIAL, demo_images
 from auditor.sandbox.built import Placed
-from auditor.sandbox.demo import OFFICIAL, demo_images
 from auditor.sandbox.official import official_images, official_repositories
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import jwt
 import pytest
 
+from auditor.demo.images import image, index, layer
+from auditor.demo.signed_schema1 import EMPTY_LAYER, SIGNED, UNSIGNED, schema1_image
 from auditor.model import AttachmentKind
 from auditor.sandbox.artifacts import HELM_CONFIG, SPDX, artifact, helm_chart
 from auditor.sandbox.built import BuiltImage, Family
-from auditor.sandbox.images import image, index, layer
-from auditor.sandbox.schema1 import EMPTY_LAYER, SIGNED, UNSIGNED, schema1_image
 from auditor.sandbox.signing import SigningKey
 
 KEY = SigningKey.from_seed("tests")

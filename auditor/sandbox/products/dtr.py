@@ -7,9 +7,9 @@ from typing import Any
 
 from aiohttp import web
 
+from auditor.demo.tokens import Account
 from auditor.sandbox.content import Content
 from auditor.sandbox.products.routes import PUSHED, Routes, basic, below, routes
-from auditor.sandbox.tokens import Account
 
 
 def dtr_api(content: Content, accounts: Iterable[Account] = ()) -> Routes:

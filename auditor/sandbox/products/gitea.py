@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 from aiohttp import web
 
+from auditor.demo.tokens import Account
 from auditor.sandbox.content import Content
 from auditor.sandbox.products.pages import linked
 from auditor.sandbox.products.routes import Routes, basic, below, routes
-from auditor.sandbox.tokens import Account
 
 
 def gitea_api(content: Content, accounts: Iterable[Account] = ()) -> Routes:

@@ -7,10 +7,10 @@ from typing import Any
 
 from aiohttp import web
 
+from auditor.demo.tokens import Account
 from auditor.sandbox.content import Content
 from auditor.sandbox.products.pages import numbered
 from auditor.sandbox.products.routes import PUSHED, Routes, below, routes
-from auditor.sandbox.tokens import Account
 
 
 def hub_api(content: Content, accounts: Iterable[Account] = ()) -> Routes:

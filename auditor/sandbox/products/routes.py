@@ -7,8 +7,8 @@ from typing import Any
 
 from aiohttp import web
 
+from auditor.demo.tokens import Account, basic_credential
 from auditor.sandbox.content import Content
-from auditor.sandbox.tokens import Account, basic_credential
 
 Routes = list[web.AbstractRouteDef]
 Handler = Callable[[web.Request], web.Response]

@@ -12,9 +12,9 @@ from typing import Any
 
 import orjson
 
+from auditor.demo.images import CREATED, layer, split_platform
 from auditor.model import Layer, Platform
 from auditor.sandbox.built import BuiltImage, BuiltManifest, sha256
-from auditor.sandbox.images import CREATED, layer, split_platform
 from auditor.sandbox.signing import SigningKey, base64url
 from auditor.sandbox.truth import Truth
 
