@@ -8,7 +8,7 @@ from pathlib import Path
 
 from auditor.sandbox.built import Placed
 from auditor.sandbox.official import official_images, official_repositories
-from auditor.sandbox.store import write_store
+from tests.support.store import write_store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

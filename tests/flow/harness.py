@@ -28,11 +28,11 @@ from auditor.registry.open import open_registries
 from auditor.report.summary import Summary
 from auditor.sandbox.access import Access, Bearer
 from auditor.sandbox.content import Content
-from auditor.sandbox.faults import Faults, Seen
 from auditor.sandbox.server import serve
 from auditor.sources.inputs import items_of
 from auditor.store.open import open_store
 from auditor.util.secret import Secret
+from tests.support.faults import Faults, Seen
 
 # 2026-11-23T02:00:00Z
 STARTED_AT_EPOCH = 1_795_399_200.0

@@ -14,8 +14,8 @@ import pytest
 
 import auditor
 from auditor.errors import UsageError
-from auditor.sandbox.fault_actions import Answer, Hold
 from tests.flow.harness import ADMIN, PATIENCE_S, lab, service, simple
+from tests.support.fault_actions import Answer, Hold
 
 pytestmark = pytest.mark.anyio
 

@@ -17,7 +17,6 @@ from auditor.reports.schema import report_schema
 from auditor.sandbox.artifacts import artifact, helm_chart
 from auditor.sandbox.built import BuiltImage, Family
 from auditor.sandbox.content import Content
-from auditor.sandbox.fault_actions import Answer, Edit, Gate, Hold
 from auditor.sandbox.signing import SigningKey
 from auditor.sandbox.truth import Truth
 from tests.flow.harness import (
@@ -29,6 +28,7 @@ from tests.flow.harness import (
     lab,
     simple,
 )
+from tests.support.fault_actions import Answer, Edit, Gate, Hold
 
 pytestmark = pytest.mark.anyio
 

@@ -9,7 +9,6 @@ from auditor.errors import FailureKind, Stage
 from auditor.model import AccessState, FailureRecord, ImageRecord
 from auditor.registry.access.login_trial import MAX_REFUSALS
 from auditor.sandbox.access import Basic
-from auditor.sandbox.fault_actions import Answer, Edit, Gate, Hold
 from tests.flow.harness import (
     ADMIN,
     MANIFESTS,
@@ -19,6 +18,7 @@ from tests.flow.harness import (
     simple,
     tokens_sent,
 )
+from tests.support.fault_actions import Answer, Edit, Gate, Hold
 
 pytestmark = pytest.mark.anyio
 

@@ -25,9 +25,9 @@ from auditor.sandbox.attached import (
 )
 from auditor.sandbox.built import BuiltImage
 from auditor.sandbox.content import Content
-from auditor.sandbox.fault_actions import Answer
-from auditor.sandbox.products import harbor_api
 from tests.flow.harness import BY_DIGEST, MANIFESTS, TAGS, Lab, lab
+from tests.support.fault_actions import Answer
+from tests.support.products import harbor_api
 
 pytestmark = pytest.mark.anyio
 

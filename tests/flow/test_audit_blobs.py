@@ -18,11 +18,11 @@ from auditor.sandbox.built import (
     json_manifest,
 )
 from auditor.sandbox.content import Content
-from auditor.sandbox.fault_actions import Answer
-from auditor.sandbox.faults import Faults
 from auditor.sandbox.server import serve
 from auditor.sandbox.truth import Truth
 from tests.flow.harness import ADMIN, BLOBS, Lab, Outcome, lab, service
+from tests.support.fault_actions import Answer
+from tests.support.faults import Faults
 
 pytestmark = pytest.mark.anyio
 

@@ -13,8 +13,8 @@ from auditor.demo.registry import Behaviour
 from auditor.errors import FailureKind, Stage
 from auditor.model import FailureRecord
 from auditor.sandbox.content import Content
-from auditor.sandbox.fault_actions import Answer, Edit
 from tests.flow.harness import MANIFESTS, TAGS, lab, simple
+from tests.support.fault_actions import Answer, Edit
 
 pytestmark = pytest.mark.anyio
 

@@ -6,7 +6,6 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from auditor.sandbox.fault_actions import Answer, Gate, Hold, Pass
 from tests.flow.harness import (
     MANIFESTS,
     TAGS,
@@ -17,6 +16,7 @@ from tests.flow.harness import (
     simple,
     tokens_sent,
 )
+from tests.support.fault_actions import Answer, Gate, Hold, Pass
 
 pytestmark = pytest.mark.anyio
 

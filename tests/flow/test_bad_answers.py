@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from auditor.demo.tokens import Account
-from auditor.sandbox.fault_actions import Action, Answer, Edit, Flood, Raw, Truncate
 from tests.flow.commands import Finished, auditor
 from tests.flow.harness import MANIFESTS, TAGS, Lab, lab, service, simple
+from tests.support.fault_actions import Action, Answer, Edit, Flood, Raw, Truncate
 
 pytestmark = pytest.mark.anyio
 

@@ -27,11 +27,11 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from auditor.demo.tokens import ANONYMOUS, Account, TokenService
-from auditor.sandbox.fault_actions import Answer, Hold
 from tests.certificates import Authority
 from tests.flow.commands import PROGRAM, Finished, running
 from tests.flow.forward_proxy import ForwardProxy, forward_proxy
 from tests.flow.harness import PATIENCE_S, Lab, lab, simple
+from tests.support.fault_actions import Answer, Hold
 
 pytestmark = pytest.mark.anyio
 

@@ -26,11 +26,11 @@ from anyio.abc import Process
 from auditor.config import ImageConfigMode
 from auditor.demo.images import image, index
 from auditor.sandbox.content import Content
-from auditor.sandbox.fault_mix import HOSTILE, TRANSIENT, Mix, Weighted
-from auditor.sandbox.faults import Faults
 from tests.flow.commands import auditor, finish, running
 from tests.flow.harness import ADMIN, Lab, lab, service
 from tests.flow.reporting import beside, lines_of, report_to
+from tests.support.fault_mix import HOSTILE, TRANSIENT, Mix, Weighted
+from tests.support.faults import Faults
 
 pytestmark = pytest.mark.anyio
 

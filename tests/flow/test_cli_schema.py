@@ -10,10 +10,10 @@ import pytest
 
 from auditor.config import Shape
 from auditor.reports.schema import report_schema
-from auditor.sandbox.fault_actions import Answer
 from auditor.version import __version__
 from tests.flow.commands import PROGRAM, auditor
 from tests.flow.harness import lab, simple
+from tests.support.fault_actions import Answer
 
 pytestmark = pytest.mark.anyio
 

@@ -14,10 +14,10 @@ import pytest
 from auditor.demo.tokens import ANONYMOUS, Account
 from auditor.model import AccessState, FailureRecord, ImageRecord
 from auditor.sandbox.access import Basic
-from auditor.sandbox.fault_actions import Answer
 from auditor.util.secret import Secret
 from auditor.wire.login import Credential
 from tests.flow.harness import MANIFESTS, TOKENS, Lab, lab, service, simple
+from tests.support.fault_actions import Answer
 
 pytestmark = pytest.mark.anyio
 

@@ -11,7 +11,6 @@ from aiohttp.typedefs import Handler
 from auditor.model import FailureRecord
 from auditor.registry.host_health import DEAD_S, FAILURES_IN_A_ROW, PATIENCE_S
 from auditor.registry.pacing.unanswered import PATIENCE_S as MUTE_S
-from auditor.sandbox.fault_actions import Action, Answer, Close, Hold
 from tests.flow.harness import (
     MANIFESTS,
     TOKENS,
@@ -21,6 +20,7 @@ from tests.flow.harness import (
     service,
     simple,
 )
+from tests.support.fault_actions import Action, Answer, Close, Hold
 
 pytestmark = pytest.mark.anyio
 NAMES = [f"team/app:{number}" for number in range(60)]

@@ -12,8 +12,8 @@ from auditor.demo.registry import Behaviour
 from auditor.errors import FailureKind, Stage
 from auditor.model import FailureRecord
 from auditor.report.summary_text import summary_lines
-from auditor.sandbox.fault_actions import Hold
 from tests.flow.harness import TAGS, TOKENS, Lab, lab, service, simple
+from tests.support.fault_actions import Hold
 
 pytestmark = pytest.mark.anyio
 

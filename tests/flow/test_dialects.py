@@ -20,18 +20,9 @@ from auditor.demo.tokens import Account, token_app
 from auditor.errors import FailureKind
 from auditor.model import AccessState, ImageRecord
 from auditor.report.listing_stats import ListState
-from auditor.sandbox import dialects
 from auditor.sandbox.access import Basic, Bearer
 from auditor.sandbox.built import Family
 from auditor.sandbox.content import Content
-from auditor.sandbox.fault_actions import Answer, Edit
-from auditor.sandbox.products import (
-    Routes,
-    dtr_api,
-    google_tags,
-    harbor_api,
-    hub_api,
-)
 from auditor.sandbox.server import serve
 from tests.flow.harness import (
     ADMIN,
@@ -44,6 +35,9 @@ from tests.flow.harness import (
     simple,
     tokens_sent,
 )
+from tests.support import dialects
+from tests.support.fault_actions import Answer, Edit
+from tests.support.products import Routes, dtr_api, google_tags, harbor_api, hub_api
 
 pytestmark = pytest.mark.anyio
 

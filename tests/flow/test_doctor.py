@@ -21,7 +21,6 @@ from auditor.diagnose.doctor import examine, opened, works
 from auditor.diagnose.doctor_step import Step, StepName, StepState
 from auditor.oci.reference import parse_reference
 from auditor.sandbox.access import Basic
-from auditor.sandbox.fault_actions import Answer, Edit
 from auditor.util.clock import SystemClock
 from tests.certificates import STRICT, Authority
 from tests.flow.commands import auditor
@@ -37,6 +36,7 @@ from tests.flow.harness import (
     service,
     simple,
 )
+from tests.support.fault_actions import Answer, Edit
 
 pytestmark = pytest.mark.anyio
 

@@ -15,7 +15,6 @@ from auditor.diagnose.dry_run import DryRun
 from auditor.pipeline.expansion.entries import Entry, Refused
 from auditor.registry.open import open_registries
 from auditor.reports.forecast import Forecast, forecast_lines
-from auditor.sandbox.fault_actions import Answer
 from auditor.sources.inputs import items_of
 from tests.flow.commands import auditor
 from tests.flow.harness import (
@@ -29,6 +28,7 @@ from tests.flow.harness import (
     service,
     simple,
 )
+from tests.support.fault_actions import Answer
 
 pytestmark = pytest.mark.anyio
 

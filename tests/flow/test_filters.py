@@ -10,8 +10,8 @@ from auditor.config import load
 from auditor.demo.images import image, index
 from auditor.errors import ConfigError
 from auditor.sandbox.content import Content
-from auditor.sandbox.fault_actions import Answer
 from tests.flow.harness import BLOBS, MANIFESTS, TAGS, Lab, Outcome, lab, simple
+from tests.support.fault_actions import Answer
 
 pytestmark = pytest.mark.anyio
 

@@ -12,9 +12,9 @@ from auditor.model import Record
 from auditor.protocol.media_types import OCI_CONFIG, OCI_MANIFEST
 from auditor.registry.open import open_registries
 from auditor.report.shapes import encoder
-from auditor.sandbox.fault_actions import Answer, Gate, Hold
 from auditor.sources.inputs import items_of
 from tests.flow.harness import lab, simple
+from tests.support.fault_actions import Answer, Gate, Hold
 
 pytestmark = pytest.mark.anyio
 NAMES = [f"team/app:{number}" for number in range(4)]

@@ -12,8 +12,8 @@ from aiohttp.typedefs import Handler
 from auditor.config import AllowanceUse, RegistrySettings
 from auditor.model import FailureRecord
 from auditor.report.summary_text import summary_lines
-from auditor.sandbox.fault_actions import Answer
 from tests.flow.harness import MANIFESTS, Lab, Outcome, lab, service, simple
+from tests.support.fault_actions import Answer
 
 pytestmark = pytest.mark.anyio
 NAMES = [f"team/app:{number}" for number in range(12)]

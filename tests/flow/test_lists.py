@@ -15,8 +15,8 @@ from auditor.registry.lists.lister import ListedTag, Page
 from auditor.registry.open import open_registries
 from auditor.report.listing_stats import ListState
 from auditor.sandbox.content import Content
-from auditor.sandbox.fault_actions import Answer, Pass
 from tests.flow.harness import TAGS, Lab, lab, service, simple
+from tests.support.fault_actions import Answer, Pass
 
 pytestmark = pytest.mark.anyio
 

@@ -16,9 +16,9 @@ from auditor.pipeline.expansion.selection import Selection
 from auditor.protocol.list_target import parse_list_target
 from auditor.registry.open import open_registries
 from auditor.report.listing_stats import ListState
-from auditor.sandbox.fault_actions import Answer, Gate, Hold, Pass
 from tests.flow.commands import auditor, finish, running
 from tests.flow.harness import MANIFESTS, PATIENCE_S, TAGS, Lab, lab, simple
+from tests.support.fault_actions import Answer, Gate, Hold, Pass
 
 pytestmark = pytest.mark.anyio
 

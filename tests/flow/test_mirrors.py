@@ -16,7 +16,6 @@ from auditor.demo.tokens import Account
 from auditor.model import ImageRecord, WarningCode
 from auditor.sandbox.attached import notation_signature
 from auditor.sandbox.content import Content
-from auditor.sandbox.fault_actions import Answer
 from auditor.util.secret import Secret
 from tests.flow.harness import (
     BLOBS,
@@ -29,6 +28,7 @@ from tests.flow.harness import (
     simple,
     tokens_sent,
 )
+from tests.support.fault_actions import Answer
 
 pytestmark = pytest.mark.anyio
 

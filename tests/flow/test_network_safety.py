@@ -25,10 +25,10 @@ from auditor.registry.network.timeouts import Timeouts
 from auditor.registry.transport import transport as network_transport
 from auditor.registry.transport.transport import Transport
 from auditor.sandbox.content import Content
-from auditor.sandbox.fault_actions import Answer as Says
-from auditor.sandbox.products import Routes, dtr_api, harbor_api
 from auditor.wire.response import Answer
 from tests.flow.harness import ADMIN, MANIFESTS, TAGS, TOKENS, lab, service, simple
+from tests.support.fault_actions import Answer as Says
+from tests.support.products import Routes, dtr_api, harbor_api
 from tests.wire import (
     OK,
     PATIENT,

@@ -9,8 +9,8 @@ from auditor.errors import Failure, FailureKind, Stage
 from auditor.input import listing_cache
 from auditor.input.listing_cache import OnceListed, Pages
 from auditor.registry.lists.lister import Page
-from auditor.sandbox.fault_actions import Answer
 from tests.flow.harness import lab, simple
+from tests.support.fault_actions import Answer
 
 pytestmark = pytest.mark.anyio
 

@@ -22,8 +22,10 @@ from auditor.registry.lists.lister import ListedTag, Page
 from auditor.registry.open import open_registries
 from auditor.report.listing_stats import ListState
 from auditor.sandbox.content import Content
-from auditor.sandbox.fault_actions import Answer, Edit
-from auditor.sandbox.products import (
+from auditor.util.secret import Secret
+from tests.flow.harness import ADMIN, Lab, lab, service, simple
+from tests.support.fault_actions import Answer, Edit
+from tests.support.products import (
     PUSHED_EPOCH,
     Routes,
     dtr_api,
@@ -34,8 +36,6 @@ from auditor.sandbox.products import (
     hub_api,
     quay_api,
 )
-from auditor.util.secret import Secret
-from tests.flow.harness import ADMIN, Lab, lab, service, simple
 
 pytestmark = pytest.mark.anyio
 

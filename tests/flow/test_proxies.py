@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from auditor.errors import UsageError
-from auditor.sandbox.fault_actions import Answer
 from tests.certificates import Authority
 from tests.flow.forward_proxy import ForwardProxy, forward_proxy
 from tests.flow.harness import ADMIN, Lab, lab, service, simple
+from tests.support.fault_actions import Answer
 
 pytestmark = pytest.mark.anyio
 

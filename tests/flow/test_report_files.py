@@ -8,9 +8,9 @@ from pathlib import Path
 import orjson
 import pytest
 
-from auditor.sandbox.fault_actions import Answer, Gate, Hold
 from tests.flow.commands import PROGRAM, auditor, finish, running
 from tests.flow.harness import MANIFESTS, Lab, lab, simple
+from tests.support.fault_actions import Answer, Gate, Hold
 
 pytestmark = pytest.mark.anyio
 

@@ -13,8 +13,8 @@ from auditor.model import FailureRecord
 from auditor.pipeline.expansion.look_ahead import LOOKAHEAD
 from auditor.report.listing_stats import ListKind, ListState
 from auditor.sandbox.content import Content
-from auditor.sandbox.fault_actions import Answer, Gate, Hold
 from tests.flow.harness import MANIFESTS, TAGS, Lab, Outcome, lab, service, simple
+from tests.support.fault_actions import Answer, Gate, Hold
 
 pytestmark = pytest.mark.anyio
 

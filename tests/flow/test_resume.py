@@ -23,7 +23,6 @@ from auditor.errors import OutputError, UsageError
 from auditor.report import resume
 from auditor.report.writer import Report, open_report
 from auditor.sandbox.content import Content
-from auditor.sandbox.fault_actions import Gate, Hold
 from auditor.version import __version__
 from tests.flow.commands import auditor, running
 from tests.flow.harness import (
@@ -37,6 +36,7 @@ from tests.flow.harness import (
     simple,
 )
 from tests.flow.reporting import beside, lines_of, report_to, restored
+from tests.support.fault_actions import Gate, Hold
 
 pytestmark = pytest.mark.anyio
 

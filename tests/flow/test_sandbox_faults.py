@@ -12,7 +12,8 @@ import pytest
 from auditor.demo.images import image
 from auditor.demo.registry import registry_app
 from auditor.sandbox.content import Content
-from auditor.sandbox.fault_actions import (
+from auditor.sandbox.server import serve
+from tests.support.fault_actions import (
     Action,
     Answer,
     Close,
@@ -26,9 +27,8 @@ from auditor.sandbox.fault_actions import (
     Raw,
     Truncate,
 )
-from auditor.sandbox.fault_mix import HOSTILE, TRANSIENT, Mix
-from auditor.sandbox.faults import Faults
-from auditor.sandbox.server import serve
+from tests.support.fault_mix import HOSTILE, TRANSIENT, Mix
+from tests.support.faults import Faults
 
 pytestmark = pytest.mark.anyio
 

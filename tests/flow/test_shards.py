@@ -9,9 +9,9 @@ import pytest
 from auditor.errors import FailureKind
 from auditor.model import FailureRecord
 from auditor.report.listing_stats import ListState
-from auditor.sandbox.fault_actions import Answer, Pass
 from auditor.util.shard import Shard
 from tests.flow.harness import Lab, lab, simple
+from tests.support.fault_actions import Answer, Pass
 
 pytestmark = pytest.mark.anyio
 

@@ -31,7 +31,6 @@ from auditor.report.metrics import audit_metrics
 from auditor.report.summary_text import summary_lines
 from auditor.report.writer import Report
 from auditor.sandbox.content import Content
-from auditor.sandbox.fault_actions import Gate, Hold
 from auditor.scale.dask import Cluster
 from auditor.scale.parts import PartFolder, whole_part
 from auditor.scale.processes import Processes
@@ -41,6 +40,7 @@ from tests.flow.cluster import cluster
 from tests.flow.commands import auditor, finish, running
 from tests.flow.harness import MANIFESTS, PATIENCE_S, FakeClock, Lab, lab, simple
 from tests.flow.reporting import lines_of, report_to
+from tests.support.fault_actions import Gate, Hold
 
 pytestmark = pytest.mark.anyio
 

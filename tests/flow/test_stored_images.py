@@ -14,10 +14,10 @@ from auditor.config import AttachmentMode, ImageConfigMode
 from auditor.demo.images import image, index
 from auditor.model import WarningCode
 from auditor.sandbox.content import Content
-from auditor.sandbox.fault_actions import Edit
 from tests.flow.harness import BY_DIGEST, MANIFESTS, Outcome, lab
 from tests.flow.test_audit import PLATFORMS, REPOSITORY
 from tests.flow.test_warm_nights import DAY_S, _kinds, _night, _said, _sent
+from tests.support.fault_actions import Edit
 
 pytestmark = pytest.mark.anyio
 

@@ -14,7 +14,6 @@ from auditor.cli.main import run
 from auditor.cli.token_list import list_tokens
 from auditor.demo.tokens import Account, TokenService
 from auditor.sandbox.access import Basic
-from auditor.sandbox.fault_actions import Answer, Gate, Hold
 from auditor.sandbox.signing import SigningKey
 from auditor.util.secret import Secret
 from auditor.wire.login import Credential
@@ -29,6 +28,7 @@ from tests.flow.harness import (
     service,
     simple,
 )
+from tests.support.fault_actions import Answer, Gate, Hold
 
 pytestmark = pytest.mark.anyio
 

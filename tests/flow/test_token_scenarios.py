@@ -14,8 +14,8 @@ from auditor.demo.tokens import ANONYMOUS, Account, TokenService
 from auditor.errors import Stage
 from auditor.model import FailureRecord
 from auditor.sandbox.access import Basic
-from auditor.sandbox.fault_actions import Action, Answer, Close, Edit, Flood, Truncate
 from tests.flow.harness import MANIFESTS, TOKENS, Passes, lab, service, simple
+from tests.support.fault_actions import Action, Answer, Close, Edit, Flood, Truncate
 
 pytestmark = pytest.mark.anyio
 

@@ -19,10 +19,10 @@ from auditor.oci.reference import Reference
 from auditor.pipeline.imaging.wanted import Wanted
 from auditor.registry.open import open_registries
 from auditor.sandbox.content import Content
-from auditor.sandbox.fault_actions import Action, Answer, Close, Edit, Raw
 from auditor.store.open import open_store
 from tests.flow.harness import BLOBS, BY_DIGEST, MANIFESTS, Lab, Outcome, lab, service
 from tests.flow.test_audit import KINDS, PLATFORMS, REPOSITORY
+from tests.support.fault_actions import Action, Answer, Close, Edit, Raw
 
 pytestmark = pytest.mark.anyio
 

@@ -22,10 +22,10 @@ from auditor.report.shapes import encoder
 from auditor.reports.jsonl import ReportWriter
 from auditor.sandbox.attached import notation_signature
 from auditor.sandbox.content import Content
-from auditor.sandbox.fault_mix import HOSTILE, TRANSIENT, Mix
-from auditor.sandbox.faults import Faults
 from auditor.sources.inputs import items_of
 from tests.flow.harness import ADMIN, Lab, lab
+from tests.support.fault_mix import HOSTILE, TRANSIENT, Mix
+from tests.support.faults import Faults
 
 REPOSITORIES = ("a", "b/c", "d")
 TAGS = ("1", "2", "3", "latest")

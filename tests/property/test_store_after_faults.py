@@ -15,10 +15,10 @@ from auditor.demo.images import image, index
 from auditor.demo.signed_schema1 import schema1_image
 from auditor.model import Record
 from auditor.sandbox.content import Content
-from auditor.sandbox.fault_mix import HOSTILE, TRANSIENT, Mix
-from auditor.sandbox.faults import Faults
 from auditor.sandbox.signing import SigningKey
 from tests.flow.harness import lab
+from tests.support.fault_mix import HOSTILE, TRANSIENT, Mix
+from tests.support.faults import Faults
 
 TAGS = ("1", "2", "3", "4")
 CHILDREN = [image("app", platform=one) for one in ("linux/amd64", "linux/arm64")]

@@ -26,12 +26,12 @@ from auditor.sandbox.attached import (
     referrers_index,
 )
 from auditor.sandbox.built import Blob, BuiltImage, Family, Placed, sha256
-from auditor.sandbox.docker_registry import docker_registry
-from auditor.sandbox.store import write_store
 from tests.real.audits import audit, login, only
 from tests.real.docker_registry import FLAVOURS, RunningRegistry, running_registry
 from tests.real.programs import optional, required
 from tests.real.token_server import TokenServer
+from tests.support.docker_registry import docker_registry
+from tests.support.store import write_store
 
 pytestmark = pytest.mark.real
 

@@ -16,14 +16,14 @@ from auditor.diagnose.doctor import examine, opened, works
 from auditor.diagnose.doctor_step import Step
 from auditor.oci.reference import parse_reference
 from auditor.sandbox.built import Placed
-from auditor.sandbox.docker_registry import HtpasswdAuth, docker_registry
-from auditor.sandbox.store import write_store
 from auditor.util.clock import SystemClock
 from tests.real.audits import command, login
 from tests.real.programs import required
 from tests.real.stocked import Stocked
 from tests.real.test_basic import LINE, USER
 from tests.real.token_server import AUDITOR
+from tests.support.docker_registry import HtpasswdAuth, docker_registry
+from tests.support.store import write_store
 
 pytestmark = pytest.mark.real
 

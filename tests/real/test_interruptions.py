@@ -19,11 +19,11 @@ import pytest
 from auditor.config import ImageConfigMode, RegistrySettings
 from auditor.demo.images import image, index
 from auditor.sandbox.built import Placed
-from auditor.sandbox.docker_registry import docker_registry
-from auditor.sandbox.store import write_store
 from tests.real.access_log import wait_until
 from tests.real.audits import Audited, audit
 from tests.real.programs import optional, required
+from tests.support.docker_registry import docker_registry
+from tests.support.store import write_store
 from tests.tcp_proxy import Trouble, bad_line
 
 pytestmark = pytest.mark.real

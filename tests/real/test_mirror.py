@@ -10,11 +10,11 @@ from auditor.config import RegistrySettings
 from auditor.demo.images import image, index
 from auditor.demo.tokens import Account
 from auditor.sandbox.built import Placed
-from auditor.sandbox.docker_registry import HtpasswdAuth, docker_registry
-from auditor.sandbox.store import write_store
 from tests.real.audits import audit, login
 from tests.real.programs import required
 from tests.real.test_basic import LINE, USER
+from tests.support.docker_registry import HtpasswdAuth, docker_registry
+from tests.support.store import write_store
 
 pytestmark = pytest.mark.real
 

@@ -19,7 +19,6 @@ import orjson
 import pytest
 
 from auditor.sandbox.official import official_images, official_repositories
-from auditor.sandbox.store import write_store
 from auditor.sandbox.truth import ImageConfig, Truth
 from tests.real.access_log import Logged
 from tests.real.audits import audit, command, login
@@ -29,6 +28,7 @@ from tests.real.docker_registry import (
     running_registry,
 )
 from tests.real.token_server import PUSHER, TokenServer
+from tests.support.store import write_store
 
 pytestmark = pytest.mark.real
 REPOSITORIES, TAGS, INDEXES, PLATFORMS = 144, 9_849, 2_496, 7_935

@@ -12,11 +12,11 @@ from auditor.demo.signed_schema1 import SIGNED, UNSIGNED, schema1_image
 from auditor.demo.tokens import Account, TokenService, token_app
 from auditor.sandbox.artifacts import helm_chart
 from auditor.sandbox.built import Family, Placed
-from auditor.sandbox.docker_registry import TokenAuth, docker_registry
 from auditor.sandbox.official import official_images
 from auditor.sandbox.server import serve
-from auditor.sandbox.store import Stored, write_store
 from tests.real.programs import required
+from tests.support.docker_registry import TokenAuth, docker_registry
+from tests.support.store import Stored, write_store
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real]
 

@@ -8,8 +8,8 @@ from aiohttp import web
 
 from auditor.demo.tokens import Account
 from auditor.sandbox.content import Content
-from auditor.sandbox.products.pages import linked
-from auditor.sandbox.products.routes import Routes, basic, below, routes
+from tests.support.products.pages import linked
+from tests.support.products.routes import Routes, basic, below, routes
 
 
 def gitea_api(content: Content, accounts: Iterable[Account] = ()) -> Routes:

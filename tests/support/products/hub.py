@@ -9,8 +9,8 @@ from aiohttp import web
 
 from auditor.demo.tokens import Account
 from auditor.sandbox.content import Content
-from auditor.sandbox.products.pages import numbered
-from auditor.sandbox.products.routes import PUSHED, Routes, below, routes
+from tests.support.products.pages import numbered
+from tests.support.products.routes import PUSHED, Routes, below, routes
 
 
 def hub_api(content: Content, accounts: Iterable[Account] = ()) -> Routes:

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from auditor.demo.tokens import Account
 from auditor.sandbox.content import Content
-from auditor.sandbox.products.routes import PUSHED, Routes, basic, below, routes
+from tests.support.products.routes import PUSHED, Routes, basic, below, routes
 
 
 def dtr_api(content: Content, accounts: Iterable[Account] = ()) -> Routes:

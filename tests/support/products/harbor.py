@@ -11,8 +11,8 @@ from aiohttp import web
 from auditor.demo.tokens import Account
 from auditor.protocol.tags.digest_tag import is_digest_tag
 from auditor.sandbox.content import Content, Repository
-from auditor.sandbox.products.pages import linked
-from auditor.sandbox.products.routes import PUSHED, Routes, basic, below, routes
+from tests.support.products.pages import linked
+from tests.support.products.routes import PUSHED, Routes, basic, below, routes
 
 
 def harbor_api(content: Content, accounts: Iterable[Account] = ()) -> Routes:

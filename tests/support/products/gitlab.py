@@ -8,8 +8,8 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from auditor.sandbox.content import Content
-from auditor.sandbox.products.pages import numbered
-from auditor.sandbox.products.routes import Routes, bearer, below, routes
+from tests.support.products.pages import numbered
+from tests.support.products.routes import Routes, bearer, below, routes
 
 
 def gitlab_api(content: Content, token: str | None = None) -> Routes:

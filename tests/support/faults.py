@@ -27,8 +27,8 @@ from aiohttp.typedefs import Handler
 from multidict import CIMultiDictProxy
 
 from auditor.fast_dataclass import dataclass
-from auditor.sandbox.fault_actions import Action, Pass
-from auditor.sandbox.fault_mix import Mix
+from tests.support.fault_actions import Action, Pass
+from tests.support.fault_mix import Mix
 
 
 @dataclass(slots=True, kw_only=True)

@@ -7,13 +7,7 @@ from typing import Any
 from aiohttp import web
 
 from auditor.sandbox.content import Content
-from auditor.sandbox.products.routes import (
-    PUSHED_EPOCH,
-    Routes,
-    bearer,
-    below,
-    routes,
-)
+from tests.support.products.routes import PUSHED_EPOCH, Routes, bearer, below, routes
 
 
 def quay_api(content: Content, token: str | None = None) -> Routes:

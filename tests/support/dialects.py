@@ -18,7 +18,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from auditor.demo.registry import error
 from auditor.demo.tokens import TokenService, split_scope
-from auditor.sandbox.fault_actions import body_of, real_answer
+from tests.support.fault_actions import body_of, real_answer
 
 MANIFESTS = "/v2/*/manifests/*"
 TAGS = "/v2/*/tags/list"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from auditor.sandbox.content import Content, Repository
-from auditor.sandbox.products.routes import PUSHED_EPOCH, below
+from tests.support.products.routes import PUSHED_EPOCH, below
 
 
 def google_tags(content: Content, name: str) -> dict[str, Any]:

@@ -8,14 +8,14 @@ Routes are added to a registry's own, or make an application by themselves.
 
 from __future__ import annotations
 
-from auditor.sandbox.products.dtr import dtr_api
-from auditor.sandbox.products.gitea import gitea_api
-from auditor.sandbox.products.gitlab import gitlab_api
-from auditor.sandbox.products.google import google_tags
-from auditor.sandbox.products.harbor import harbor_api
-from auditor.sandbox.products.hub import hub_api
-from auditor.sandbox.products.quay import quay_api
-from auditor.sandbox.products.routes import PUSHED_EPOCH, Routes
+from tests.support.products.dtr import dtr_api
+from tests.support.products.gitea import gitea_api
+from tests.support.products.gitlab import gitlab_api
+from tests.support.products.google import google_tags
+from tests.support.products.harbor import harbor_api
+from tests.support.products.hub import hub_api
+from tests.support.products.quay import quay_api
+from tests.support.products.routes import PUSHED_EPOCH, Routes
 
 __all__ = [
     "PUSHED_EPOCH",

@@ -15,14 +15,7 @@ from dataclasses import field
 from typing import TypeAlias
 
 from auditor.fast_dataclass import dataclass
-from auditor.sandbox.fault_actions import (
-    Action,
-    Answer,
-    Close,
-    Delay,
-    Edit,
-    Truncate,
-)
+from tests.support.fault_actions import Action, Answer, Close, Delay, Edit, Truncate
 
 Weighted: TypeAlias = tuple[Action, int]
 
