@@ -12,7 +12,7 @@ import pytest
 
 from auditor.cache.store import DigestStore
 from auditor.cli.main import run
-from tests.unit.test_digest_store import HOST, ask, digest
+from tests.unit.cache.test_store import HOST, ask, digest
 
 Printed = pytest.CaptureFixture[str]
 DAY_S = 24 * 3600

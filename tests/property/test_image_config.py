@@ -12,7 +12,7 @@ from auditor.errors import ProtocolError
 from auditor.oci.image_config import ImageConfig, parse_image_config
 from tests.documents import raw
 from tests.property.documents import OBJECTS, VALUES, damaged, outcome
-from tests.unit.test_image_config import FULL
+from tests.unit.oci.test_image_config import FULL
 
 
 def _read(body: bytes) -> ImageConfig | None:

@@ -11,7 +11,7 @@ from auditor.oci.reference import is_digest, is_repository
 from auditor.protocol.listed import ListedTag, Reading
 from auditor.registry.products import Product
 from auditor.registry.products.google import children, listed_tags
-from tests.unit.test_products import D1, PRODUCTS, answer
+from tests.unit.registry.products.test_api import D1, PRODUCTS, answer
 
 KEYS = [
     "name", "namespace", "digest", "tags", "results", "repositories", "next", "count",

@@ -16,7 +16,7 @@ from auditor.errors import FailureKind
 from auditor.report.metrics import Metric, audit_metrics, check_metrics
 from auditor.wire.rate_limit import Allowance
 from tests.records import EVERYTHING
-from tests.unit.test_metrics import COMPLETE, summary
+from tests.unit.report.test_metrics import COMPLETE, summary
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 # What Prometheus and the textfile add.

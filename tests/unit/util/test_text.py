@@ -12,7 +12,7 @@ from auditor.report.summary_text import BLOBS, SAVED, STORE, summary_lines
 from auditor.reports.forecast import Forecast, HostForecast, forecast_lines
 from auditor.wire.rate_limit import Allowance
 from tests.records import image
-from tests.unit.test_summary import summary
+from tests.unit.report.test_summary import summary
 
 # No plural stands behind a 1 that is no part of a name or of another number.
 _WRONG = re.compile(r"(?<![\w.:/])1 (?:known |immutable |damaged )?(\w+(?:s|ies))\b")

@@ -14,7 +14,7 @@ from auditor.input import yaml_tree as yaml_module
 from auditor.input.yaml_tree import read_yaml
 from auditor.oci.reference import TagPattern
 from auditor.sources.lists import Listed, read_list, whole_text
-from tests.unit.test_lists import DIGEST, items, told
+from tests.unit.input.test_lists import DIGEST, items, told
 
 
 def dedented(text: str) -> bytes:
