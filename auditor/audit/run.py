@@ -14,6 +14,7 @@ from auditor.audit.image import ImageAuditor
 from auditor.audit.pool import Pool, PoolSize
 from auditor.cache.store import DigestStore
 from auditor.config import Order, Settings
+from auditor.errors import unwrapped
 from auditor.input.expand import expand
 from auditor.input.steps import Turn
 from auditor.model import FailureRecord, ImageRecord, Record
@@ -22,7 +23,6 @@ from auditor.pipeline.expansion.entries import Asked, Dropped, Entry, Expansion,
 from auditor.pipeline.expansion.places import Places
 from auditor.pipeline.expansion.selection import Selection
 from auditor.pipeline.imaging.wanted import Wanted
-from auditor.pipeline.unwrap import unwrapped
 from auditor.registry.registries import Registries
 from auditor.report.resume import Kept
 from auditor.report.summary import Resumed, Summary

@@ -18,8 +18,7 @@ from auditor.cli.signals import CODES, signals_heard
 from auditor.config import Engine, Settings, decisive_of_shares
 from auditor.engines.plan import SHARES_A_WORKER, plan
 from auditor.engines.words import flags_of_shares
-from auditor.errors import ExitCode, UsageError
-from auditor.pipeline.unwrap import unwrapped
+from auditor.errors import ExitCode, UsageError, unwrapped
 from auditor.report.summary_text import NOTHING_NAMED, nothing_was_named, summary_lines
 from auditor.scale.parts import PartFolder, Parts, is_url
 from auditor.scale.processes import Processes

@@ -13,8 +13,7 @@ import anyio
 from auditor.audit.run import Run
 from auditor.cli import early_signals
 from auditor.cli.main import say
-from auditor.errors import ExitCode
-from auditor.pipeline.unwrap import unwrapped
+from auditor.errors import ExitCode, unwrapped
 from auditor.report.writer import Report
 
 # Long enough for the requests that are under way on a healthy registry, short enough

@@ -11,10 +11,10 @@ from auditor.audit.content_cache import SharedContent
 from auditor.audit.resolve import Lookup
 from auditor.cache.store import DigestStore
 from auditor.config import AttachmentMode, Settings
+from auditor.errors import unwrapped
 from auditor.input.expand import expand
 from auditor.pipeline.expansion.entries import Asked, Entry, Expansion
 from auditor.pipeline.expansion.selection import Selection
-from auditor.pipeline.unwrap import unwrapped
 from auditor.protocol.scope import pull_scope
 from auditor.registry.host_plan import Scheme
 from auditor.registry.registries import Registries

@@ -7,13 +7,12 @@ from contextlib import aclosing
 
 import anyio
 
-from auditor.errors import Failure
+from auditor.errors import Failure, unwrapped
 from auditor.fast_dataclass import dataclass
 from auditor.input.expand import expand
 from auditor.input.listings import repositories_of
 from auditor.pipeline.expansion.entries import Asked, Expansion, Pattern, Refused
 from auditor.pipeline.expansion.selection import Selection
-from auditor.pipeline.unwrap import unwrapped
 from auditor.protocol.list_target import ListTarget
 from auditor.protocol.repository_pattern import RepositoryPattern
 from auditor.registry.registries import Registries

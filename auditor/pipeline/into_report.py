@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 
 from auditor.audit.run import Run
-from auditor.pipeline.unwrap import unwrapped
+from auditor.errors import unwrapped
 from auditor.report.writer import Report
 
 # How much finished work a crash may cost.

@@ -12,13 +12,12 @@ from anyio.abc import TaskGroup
 
 from auditor.audit.pool import Pool, PoolSize
 from auditor.diagnose.token_check import TokenCheck, check_token
-from auditor.errors import Failure, FailureKind, Stage
+from auditor.errors import Failure, FailureKind, Stage, unwrapped
 from auditor.fast_dataclass import dataclass
 from auditor.input.listings import repositories_of
 from auditor.model import AccessState
 from auditor.pipeline.expansion.feed import feed
 from auditor.pipeline.expansion.selection import Selection
-from auditor.pipeline.unwrap import unwrapped
 from auditor.protocol.repository_pattern import RepositoryPattern
 from auditor.protocol.scope import beyond_pull, pull_scope
 from auditor.registry.client import Registry
