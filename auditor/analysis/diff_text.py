@@ -16,7 +16,7 @@ from auditor.analysis.tables import (
     number_columns,
 )
 from auditor.cli.image_tree import human_size
-from auditor.counted import noun
+from auditor.util.text import noun
 
 Row = tuple[str, ...]
 

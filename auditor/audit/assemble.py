@@ -27,11 +27,11 @@ from auditor.oci.image_config import ImageConfig
 from auditor.oci.manifest import ImageManifest, Index
 from auditor.oci.platform import PlatformSpec
 from auditor.oci.schema1 import Schema1
-from auditor.pipeline.concurrently import concurrently
 from auditor.pipeline.imaging.answers import answers_of
 from auditor.pipeline.imaging.wanted import Wanted
 from auditor.protocol.document import Document
 from auditor.registry.client import Registry
+from auditor.util.single_flight import concurrently
 
 # An index of indexes is rare, and nothing in use nests deeper than two.
 MAX_DEPTH = 4

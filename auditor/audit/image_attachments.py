@@ -14,14 +14,13 @@ from auditor.model import Attachment, AttachmentKind, Warn, WarningCode
 from auditor.oci.attachments import is_vague, of_descriptor, of_manifest
 from auditor.oci.manifest import Index
 from auditor.oci.reference import Reference
-from auditor.pipeline.concurrently import concurrently
 from auditor.pipeline.imaging.answers import Answers, answers_of
 from auditor.protocol.document import Document
 from auditor.protocol.listed import SUSPICIOUS_COUNTS
 from auditor.protocol.tags.digest_tag import is_digest_tag
 from auditor.registry.client import Registry
 from auditor.util.lru import Lru
-from auditor.util.single_flight import SingleFlight
+from auditor.util.single_flight import SingleFlight, concurrently
 
 # Subjects of one image that are asked about at once; the host's slots are the limit.
 AT_ONCE = 16

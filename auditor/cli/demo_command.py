@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import click
 
 from auditor.config import RegistrySettings, Settings
-from auditor.counted import counted
 from auditor.errors import ExitCode, UsageError
 from auditor.util.secret import Secret
+from auditor.util.text import counted
 
 if TYPE_CHECKING:
     from auditor.sandbox.built import Placed

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from auditor.counted import counted
 from auditor.model import AccessState, Attachment, ImageRecord, Layer, Platform
 from auditor.oci.image_config import ImageConfig
 from auditor.protocol.media_types import essence
-from auditor.util.text import safe_text
+from auditor.util.text import counted, safe_text
 
 if TYPE_CHECKING:
     from rich.text import Text

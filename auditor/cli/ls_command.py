@@ -11,8 +11,8 @@ from auditor.cli.main import say
 from auditor.cli.options import settings_from, settings_options
 from auditor.cli.output import print_line
 from auditor.config import Group, Settings
-from auditor.counted import counted
 from auditor.errors import ExitCode, ProtocolError, UsageError
+from auditor.util.text import counted
 
 if TYPE_CHECKING:
     from auditor.diagnose.ls import Repository

@@ -9,8 +9,8 @@ import click
 from auditor.cli.extras import needs_extras
 from auditor.cli.main import say
 from auditor.cli.standard_streams import reader_may_leave
-from auditor.counted import counted
 from auditor.errors import ExitCode
+from auditor.util.text import counted
 
 _EPILOG = """
 The views are images, platforms, layers, attachments, warnings and failures;

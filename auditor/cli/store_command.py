@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from auditor.cli.options import settings_from
-from auditor.counted import counted
 from auditor.errors import ExitCode, UsageError
+from auditor.util.text import counted
 
 if TYPE_CHECKING:
     import sqlite3

@@ -7,17 +7,15 @@ from contextlib import aclosing
 from typing import Any, cast
 
 from auditor.audit.resolve import DIGEST_HEADER
-from auditor.counted import counted
 from auditor.diagnose import doctor_advice
 from auditor.diagnose.doctor_step import Step, StepName, StepState, skipped
 from auditor.errors import Failure, ProtocolError
 from auditor.oci.reference import Reference, is_digest, is_tag
 from auditor.pipeline.doctor.case import Case
 from auditor.protocol.document import Document, read_document
-from auditor.protocol.duration import duration_words
 from auditor.registry.host_plan import Scheme
 from auditor.registry.lists.lister import Page
-from auditor.util.text import safe_text
+from auditor.util.text import counted, duration_words, safe_text
 from auditor.wire.rate_limit import Allowance
 from auditor.wire.response import Answer
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from auditor.counted import counted
 from auditor.diagnose import doctor_advice
 from auditor.diagnose.doctor_step import Step, StepName, StepState, skipped
 from auditor.diagnose.server_certificate import ServerCertificate, read_certificate
@@ -13,7 +12,7 @@ from auditor.pipeline.doctor.case import Case
 from auditor.protocol.address import is_loopback_host
 from auditor.registry.transport.connection_probe import Address, Line
 from auditor.util.clock import rfc3339
-from auditor.util.text import safe_text
+from auditor.util.text import counted, safe_text
 
 # Certificates are renewed a month (ACME's, of 90 days) or some weeks before they end.
 SOON_DAYS = 14

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from auditor.diagnose.token_parts import EmbeddedKey, Finding, FindingCode, Form, Part
-from auditor.protocol.duration import expiry_words, time_words
 from auditor.protocol.signatures.keys import Verification
-from auditor.util.text import safe_text
+from auditor.util.text import expiry_words, safe_text, time_words
 from auditor.wire.token import Claims, Grant
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import replace
 
-from auditor.counted import counted, noun
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.input.steps import CatalogEnds
 from auditor.oci.reference import is_repository
@@ -15,6 +14,7 @@ from auditor.protocol.repository_pattern import RepositoryPattern
 from auditor.registry.lists.lister import Page
 from auditor.registry.registries import Registries
 from auditor.report.listing_stats import Listing, Listings, ListKind
+from auditor.util.text import counted, noun
 
 # Statuses with which products close their catalog: to this account (401, 403), or
 # to everybody (401 on Docker Hub and GitLab; 404 and 405 elsewhere).

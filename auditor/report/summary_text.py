@@ -6,11 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-from auditor.counted import counted, noun
-from auditor.protocol.duration import duration_words
 from auditor.report.listing_stats import Listing
 from auditor.reports.listing_words import listing_lines
-from auditor.util.text import safe_text
+from auditor.util.text import counted, duration_words, noun, safe_text
 
 Json = Mapping[str, Any]
 

@@ -7,13 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 from typing import Any
 
-from auditor.counted import counted
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA
-from auditor.protocol.duration import duration_words
 from auditor.report.listing_stats import Listings
 from auditor.reports.listing_words import listing_lines
-from auditor.util.text import safe_text
+from auditor.util.text import counted, duration_words, safe_text
 from auditor.wire.rate_limit import Allowance
 
 # Scopes of one registry that are named: more is said by the repositories' number.

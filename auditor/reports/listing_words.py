@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from auditor.counted import counted
 from auditor.report.listing_stats import Listing, ListKind, ListState
-from auditor.util.text import safe_text
+from auditor.util.text import counted, safe_text
 
 # One entry of a list, and several.
 WORDS = {

@@ -15,7 +15,6 @@ from typing import Any
 import anyio
 
 from auditor.config import Settings, decisive, decisive_of_shares
-from auditor.counted import counted
 from auditor.engines.join import join
 from auditor.engines.plan import Plan
 from auditor.engines.share import Engine, Share
@@ -31,6 +30,7 @@ from auditor.sources.inputs import items_of
 from auditor.sources.lists.files import STANDARD_INPUT
 from auditor.util.clock import Clock, rfc3339
 from auditor.util.shard import Shard
+from auditor.util.text import counted
 from auditor.version import __version__
 
 _SHOWN_WORDS = 5

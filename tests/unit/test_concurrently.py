@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from auditor.pipeline.concurrently import concurrently
+from auditor.util.single_flight import concurrently
 from tests.clock import settle
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from auditor.protocol.duration import duration_words, expiry_words, time_words
+from auditor.util.text import duration_words, expiry_words, time_words
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,8 @@ from typing import Any, cast
 import duckdb
 
 from auditor.analysis.check.policy import Policy, Rule, Severity, Unknown, Waiver
-from auditor.counted import counted
 from auditor.fast_dataclass import dataclass
-from auditor.util.text import safe_text
+from auditor.util.text import counted, safe_text
 
 # Rows fetched at once: a few MB of Python objects.
 _BATCH_ROWS = 10_000

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator
 
-from auditor.counted import counted, noun
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.input.steps import TagsOf
 from auditor.oci.reference import Reference, TagPattern, is_digest, is_tag
@@ -13,6 +12,7 @@ from auditor.pipeline.expansion.selection import Selection
 from auditor.pipeline.expansion.words import none_matches
 from auditor.registry.lists.lister import ListedTag, Page
 from auditor.report.listing_stats import Listing
+from auditor.util.text import counted, noun
 
 
 class TagList:

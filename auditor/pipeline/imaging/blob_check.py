@@ -6,14 +6,13 @@ from collections import Counter
 from collections.abc import Collection
 
 from auditor.audit.image_metadata import NamedBlob
-from auditor.counted import counted
 from auditor.errors import Failure, FailureKind
 from auditor.model import Warn, WarningCode
-from auditor.pipeline.concurrently import concurrently
 from auditor.registry.blobs import BlobThere
 from auditor.registry.client import Registry
 from auditor.util.lru import Lru
-from auditor.util.single_flight import SingleFlight
+from auditor.util.single_flight import SingleFlight, concurrently
+from auditor.util.text import counted
 
 # Blobs of one image asked about at once; the host's slots are the real limit.
 AT_ONCE = 16

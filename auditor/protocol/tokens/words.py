@@ -8,8 +8,7 @@ from typing import Any
 
 from auditor.diagnose.token_parts import Part, TokenReading
 from auditor.diagnose.token_text import grant_words
-from auditor.protocol.duration import expiry_words, time_words
-from auditor.util.text import safe_text
+from auditor.util.text import expiry_words, safe_text, time_words
 from auditor.wire.token import Claims, Grant
 
 _LABEL_CHARS = 10

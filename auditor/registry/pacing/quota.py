@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from auditor.counted import counted
 from auditor.errors import Failure, FailureKind
+from auditor.util.text import counted
 
 
 class Quota:

@@ -9,11 +9,10 @@ from __future__ import annotations
 import logging
 
 from auditor.config import AllowanceUse
-from auditor.counted import counted
 from auditor.errors import Failure, FailureKind
 from auditor.protocol.backoff import RETRY_AFTER_CAP_S
-from auditor.protocol.duration import duration_words
 from auditor.util.clock import Clock
+from auditor.util.text import counted, duration_words
 from auditor.wire.rate_limit import Allowance, CountedBy
 
 log = logging.getLogger("auditor.registry")

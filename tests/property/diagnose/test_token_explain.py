@@ -9,11 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.diagnose.token_explain import TokenReading, read_token, to_json, to_lines
-from auditor.protocol.duration import duration_words
 from auditor.protocol.signatures.keys import KeySet
 from auditor.protocol.tokens.damaged_json import read_object
 from auditor.protocol.tokens.pasted import find_token
-from auditor.util.text import safe_text
+from auditor.util.text import duration_words, safe_text
 from tests import jose
 
 KEY = jose.key_for("ES256")

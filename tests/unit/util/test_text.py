@@ -5,11 +5,11 @@ from collections import Counter
 
 import pytest
 
-from auditor.counted import counted, noun
 from auditor.pipeline.expansion.words import none_matches
 from auditor.report.listing_stats import Listing, Listings, ListKind
 from auditor.report.summary_text import BLOBS, SAVED, STORE, summary_lines
 from auditor.reports.forecast import Forecast, HostForecast, forecast_lines
+from auditor.util.text import counted, noun
 from auditor.wire.rate_limit import Allowance
 from tests.records import image
 from tests.unit.report.test_summary import summary

@@ -14,7 +14,7 @@ from auditor.analysis.tables import (
     markdown_text,
     text_lines,
 )
-from auditor.counted import counted, noun
+from auditor.util.text import counted, noun
 
 _BROKEN = (*code_columns("reference"), Column(title="what is wrong"))
 _WAIVED = (
