@@ -24,12 +24,11 @@ from auditor.errors import Failure, FailureKind
 from auditor.model import Attachment, Platform, Warn, WarningCode
 from auditor.oci.descriptor import Descriptor
 from auditor.oci.image_config import ImageConfig
-from auditor.oci.manifest import ImageManifest, Index
+from auditor.oci.manifest import Document, ImageManifest, Index
 from auditor.oci.platform import PlatformSpec
 from auditor.oci.schema1 import Schema1
 from auditor.pipeline.imaging.answers import answers_of
 from auditor.pipeline.imaging.wanted import Wanted
-from auditor.protocol.document import Document
 from auditor.registry.client import Registry
 from auditor.util.single_flight import concurrently
 

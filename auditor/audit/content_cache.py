@@ -16,10 +16,10 @@ from auditor.cache.store import DigestStore
 from auditor.cache.tables import Held
 from auditor.errors import Failure, ProtocolError, Stage
 from auditor.fast_dataclass import dataclass
+from auditor.oci.descriptor import essence
 from auditor.oci.image_config import ImageConfig, parse_image_config
+from auditor.oci.manifest import Document, read_document
 from auditor.oci.schema1 import Schema1
-from auditor.protocol.document import Document, read_document
-from auditor.protocol.media_types import essence
 from auditor.registry.client import Registry
 from auditor.util.clock import Clock
 from auditor.util.lru import Lru

@@ -14,12 +14,12 @@ from auditor.cache.store import DigestStore
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.model import Access, FailureRecord, ImageRecord, Record, Warn, WarningCode
 from auditor.oci.image_config import ImageConfig
+from auditor.oci.manifest import Document
 from auditor.oci.reference import Reference, registry_alone
 from auditor.pipeline.imaging import answers
 from auditor.pipeline.imaging.around import Around, Surroundings
 from auditor.pipeline.imaging.mirror import at_mirror_first
 from auditor.pipeline.imaging.wanted import Wanted
-from auditor.protocol.document import Document
 from auditor.registry.client import Registry
 from auditor.registry.registries import Registries
 from auditor.util.clock import Clock, rfc3339

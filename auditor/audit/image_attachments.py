@@ -11,13 +11,11 @@ from auditor.audit.resolve import Lookup
 from auditor.errors import Failure, FailureKind
 from auditor.fast_dataclass import dataclass
 from auditor.model import Attachment, AttachmentKind, Warn, WarningCode
-from auditor.oci.attachments import is_vague, of_descriptor, of_manifest
-from auditor.oci.manifest import Index
+from auditor.oci.attachments import is_digest_tag, is_vague, of_descriptor, of_manifest
+from auditor.oci.manifest import Document, Index
 from auditor.oci.reference import Reference
 from auditor.pipeline.imaging.answers import Answers, answers_of
-from auditor.protocol.document import Document
 from auditor.protocol.listed import SUSPICIOUS_COUNTS
-from auditor.protocol.tags.digest_tag import is_digest_tag
 from auditor.registry.client import Registry
 from auditor.util.lru import Lru
 from auditor.util.single_flight import SingleFlight, concurrently

@@ -19,13 +19,11 @@ from auditor.model import (
 )
 from auditor.oci.attachments import of_descriptor
 from auditor.oci.descriptor import MAX_SIZE, Descriptor
-from auditor.oci.image_config import ImageConfig
-from auditor.oci.manifest import ImageManifest
+from auditor.oci.image_config import ImageConfig, layer_traits
+from auditor.oci.manifest import Document, ImageManifest
 from auditor.oci.platform import PlatformSpec
 from auditor.oci.schema1 import Schema1
 from auditor.pipeline.imaging.answers import UNKNOWN, Answers
-from auditor.protocol.document import Document
-from auditor.protocol.layer_traits import layer_traits
 
 _BASE_NAME = "org.opencontainers.image.base.name"
 _BASE = "org.opencontainers.image.base.digest"

@@ -24,10 +24,9 @@ from auditor.audit.image_metadata import Facts
 from auditor.cache.tables import SeenTag
 from auditor.errors import Failure, FailureKind, ProtocolError
 from auditor.model import WarningCode
-from auditor.oci.manifest import Manifest, parse_manifest
+from auditor.oci.descriptor import essence
+from auditor.oci.manifest import Document, Manifest, parse_manifest, read_document
 from auditor.oci.reference import Reference, is_digest
-from auditor.protocol.document import Document, read_document
-from auditor.protocol.media_types import essence
 from auditor.registry.client import Registry
 from auditor.util.lru import Lru
 from auditor.wire.response import Answer

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from auditor.model import AccessState, Attachment, ImageRecord, Layer, Platform
+from auditor.oci.descriptor import essence
 from auditor.oci.image_config import ImageConfig
-from auditor.protocol.media_types import essence
 from auditor.util.text import counted, safe_text
 
 if TYPE_CHECKING:

@@ -122,7 +122,7 @@ def _told(listed: int, listings: Listings, target: ListTarget) -> Iterator[str]:
 def _name(target: ListTarget, *, full: bool) -> Callable[[Asked | Repository], str]:
     """How a line names something: as short as the target allows, unless `full`."""
     from auditor.diagnose.ls import Repository
-    from auditor.protocol.repository_pattern import RepositoryPattern
+    from auditor.oci.reference_grammar import RepositoryPattern
 
     of_many = isinstance(target.pattern, RepositoryPattern)
 

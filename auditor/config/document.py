@@ -19,7 +19,7 @@ from auditor.config.taker import Taker, Values
 from auditor.config.validation_errors import Place, unknown
 from auditor.errors import ProtocolError
 from auditor.fast_dataclass import dataclass
-from auditor.protocol.registry_name import namespace_name, registry_name
+from auditor.oci.reference import namespace_name, registry_name
 
 _REGISTRY = "registry"
 _SECTION = f'[{_REGISTRY}."HOST"]'

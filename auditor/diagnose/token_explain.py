@@ -25,9 +25,8 @@ from auditor.diagnose.token_text import (
     signature_findings,
     verification_finding,
 )
-from auditor.oci import jws
-from auditor.protocol import base64url
-from auditor.protocol.signatures.keys import KeySet, verify_token
+from auditor.oci import encoding, jws
+from auditor.oci.jws import KeySet, verify_token
 from auditor.protocol.tokens.damaged_json import read_object
 from auditor.protocol.tokens.pasted import find_token
 from auditor.protocol.tokens.words import to_json, to_lines
@@ -125,7 +124,7 @@ def _part(text: str) -> Part:
     usable = digits if damage is None else digits[: damage.start()]
     if len(usable) % 4 == 1:
         usable = usable[:-1]
-    raw = base64url.decode(usable)
+    raw = encoding.decode(usable)
     found = read_object(raw)
     error, error_at = found.error, found.error_at
     if not text:
@@ -146,7 +145,7 @@ def _signature(parts: list[str]) -> bytes | None:
     if len(parts) != 3 or not parts[2]:
         return None
     try:
-        return base64url.decode(parts[2])
+        return encoding.decode(parts[2])
     except ValueError:
         return None
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from auditor.fast_dataclass import dataclass
-from auditor.protocol.signatures.keys import Verification
+from auditor.oci.jws import Verification
 from auditor.wire.token import Claims
 
 

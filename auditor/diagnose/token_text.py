@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from auditor.diagnose.token_parts import EmbeddedKey, Finding, FindingCode, Form, Part
-from auditor.protocol.signatures.keys import Verification
+from auditor.oci.jws import Verification
 from auditor.util.text import expiry_words, safe_text, time_words
 from auditor.wire.token import Claims, Grant
 

@@ -8,7 +8,7 @@ from typing import Any
 from auditor.input.listings import nothing_matches
 from auditor.model import FailureRecord
 from auditor.oci.reference import parse_selector
-from auditor.protocol.repository_pattern import RepositoryPattern
+from auditor.oci.reference_grammar import RepositoryPattern
 from auditor.report.listing_stats import Listing, ListKind
 
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.input.steps import CatalogEnds
 from auditor.oci.reference import is_repository
+from auditor.oci.reference_grammar import RepositoryPattern
 from auditor.pipeline.expansion.selection import Selection
 from auditor.pipeline.expansion.words import none_matches
-from auditor.protocol.repository_pattern import RepositoryPattern
 from auditor.registry.lists.lister import Page
 from auditor.registry.registries import Registries
 from auditor.report.listing_stats import Listing, Listings, ListKind

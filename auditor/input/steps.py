@@ -7,8 +7,8 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 from auditor.errors import Failure
 from auditor.fast_dataclass import dataclass
 from auditor.oci.reference import TagPattern
+from auditor.oci.reference_grammar import RepositoryPattern
 from auditor.pipeline.expansion.entries import Refused
-from auditor.protocol.repository_pattern import RepositoryPattern
 from auditor.registry.lists.lister import ListedTag, Page
 from auditor.report.listing_stats import Listing
 from auditor.sources.lists import Item

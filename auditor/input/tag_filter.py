@@ -15,8 +15,8 @@ from typing import Generic, Protocol, TypeVar
 
 from auditor.fast_dataclass import dataclass
 from auditor.input.tag_order import TagOrder, tag_order
-from auditor.protocol.repository_pattern import path_matches
-from auditor.protocol.tags.digest_tag import is_digest_tag
+from auditor.oci.attachments import is_digest_tag
+from auditor.oci.reference_grammar import path_matches
 
 
 class Named(Protocol):

@@ -23,7 +23,7 @@ import re
 from enum import IntEnum
 
 from auditor.fast_dataclass import dataclass
-from auditor.protocol.tags.digest_tag import is_digest_tag
+from auditor.oci.attachments import is_digest_tag
 from auditor.util.lazy_regex import Pattern
 
 # In the order of their release. Single letters as in PEP 440: 2.0a1, 2.0b2.

@@ -10,17 +10,18 @@ Everything here is what a thing says of itself. Nothing is verified.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import assert_never
 
 from auditor.fast_dataclass import dataclass
 from auditor.model import Attachment, AttachmentKind
-from auditor.oci.descriptor import Descriptor
+from auditor.oci import descriptor as media_types
+from auditor.oci import reference_grammar as grammar
+from auditor.oci.descriptor import Descriptor, essence
 from auditor.oci.manifest import ImageManifest, Manifest
 from auditor.oci.schema1 import Schema1
-from auditor.protocol import media_types
-from auditor.protocol.media_types import essence
 
 _SIGNATURES = (
     "application/vnd.dev.cosign.simplesigning.",
@@ -212,3 +213,21 @@ def _claim(predicate: str) -> Claim | None:
 
 def _is_signing(predicate: str) -> bool:
     return predicate.startswith(_SIGNING_PREDICATE)
+
+
+# -- digest_tag --
+# Tags that stand for another image's digest: `sha256-<hex>`, with or without suffix.
+#
+# What cosign attaches (`.sig`, `.att`, `.sbom`; cosign, specs/SIGNATURE_SPEC.md), and the
+# fallback of the OCI distribution-spec, section "Referrers Tag Schema".
+
+_DIGEST_TAG = re.compile(
+    "(?:"
+    + "|".join(f"{a}-[a-f0-9]{{{n}}}" for a, n in grammar.HEX_CHARS.items())
+    + r")(?:\.[a-z0-9]+)?"
+)
+
+
+def is_digest_tag(tag: str) -> bool:
+    """Whether a tag only says of which digest it holds something."""
+    return _DIGEST_TAG.fullmatch(tag) is not None

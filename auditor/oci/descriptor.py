@@ -6,11 +6,12 @@ Source: OCI image-spec v1.1 (descriptor.md, image-index.md for the platform).
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from auditor.errors import ProtocolError
+from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
 from auditor.oci.encoding import check_key_case
 from auditor.oci.platform import PlatformSpec
@@ -149,3 +150,80 @@ def _platform_spec(
     return PlatformSpec(
         os=os, architecture=architecture, variant=variant, os_version=os_version
     )
+
+
+# -- digest --
+# Digests over raw bytes (OCI image-spec, descriptor.md, "Digests").
+
+# Those of `reference_grammar.HEX_CHARS`; `hashlib.new` looks the name up each time.
+_HASHES = {
+    "sha256": hashlib.sha256,
+    "sha384": hashlib.sha384,
+    "sha512": hashlib.sha512,
+}
+
+
+def sha256_digest(raw: bytes) -> str:
+    """`sha256:<hex>` over the bytes."""
+    return "sha256:" + hashlib.sha256(raw).hexdigest()
+
+
+def matches_digest(raw: bytes, digest: str) -> bool:
+    """Whether the bytes have this digest (sha256, sha384 or sha512)."""
+    algorithm, _, expected = digest.partition(":")
+    return _HASHES[algorithm](raw).hexdigest() == expected
+
+
+def check_digest(raw: bytes, digest: str, what: str) -> None:
+    """Raise `ProtocolError(DIGEST_MISMATCH)` unless the bytes have this digest."""
+    if not matches_digest(raw, digest):
+        algorithm = digest.partition(":")[0]
+        found = f"{algorithm}:{_HASHES[algorithm](raw).hexdigest()}"
+        raise ProtocolError(
+            f"the {what} {digest} was answered with content whose digest is {found}",
+            FailureKind.DIGEST_MISMATCH,
+        )
+
+
+# -- media_types --
+# Media types of manifests, configs and layers.
+#
+# Sources: OCI image-spec (media-types.md), distribution manifest v2 schema 1 and
+# schema 2 specifications.
+
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+SCHEMA1 = "application/vnd.docker.distribution.manifest.v1+json"
+SIGNED_SCHEMA1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+OCI_EMPTY = "application/vnd.oci.empty.v1+json"
+
+INDEX_TYPES = frozenset({OCI_INDEX, DOCKER_LIST})
+IMAGE_TYPES = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
+SCHEMA1_TYPES = frozenset({SCHEMA1, SIGNED_SCHEMA1})
+MANIFEST_TYPES = INDEX_TYPES | IMAGE_TYPES | SCHEMA1_TYPES
+IMAGE_CONFIG_TYPES = frozenset({OCI_CONFIG, DOCKER_CONFIG})
+# What stands for DOCKER_CONFIG in manifests v2 of registries that lost the type, and
+# what docker takes for it (distribution issue 1621, moby issues 22378 and 30083).
+DEFAULTED_CONFIG_TYPES = frozenset(
+    {"application/octet-stream", "application/json", "text/html"}
+)
+
+# All six, always, on GET and HEAD: a registry that is not told of lists answers
+# with one platform's manifest and that child's digest. No q-values: some registries
+# misread them.
+ACCEPT_MANIFESTS = ", ".join(
+    (OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST, SIGNED_SCHEMA1, SCHEMA1)
+)
+
+
+@functools.lru_cache(maxsize=256)  # a registry has a handful; a hostile one, many
+def essence(content_type: str | None) -> str | None:
+    """`type/subtype` in lower case without parameters (RFC 9110 section 8.3.1)."""
+    if not content_type:
+        return None
+    return content_type.partition(";")[0].strip().lower() or None

@@ -6,21 +6,26 @@ schema 2. Schema 1 has a module of its own, and so have descriptors.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
+from auditor.model import Warn, WarningCode
+from auditor.oci import descriptor
 from auditor.oci.descriptor import (
     Descriptor,
     annotations_of,
+    check_digest,
     descriptor_of,
     descriptors_of,
+    matches_digest,
+    sha256_digest,
     text_of,
 )
 from auditor.oci.encoding import check_key_case, parse_object
+from auditor.oci.reference import is_digest
 from auditor.oci.schema1 import Schema1, parse_schema1
-from auditor.protocol import media_types
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +58,7 @@ class ImageManifest:
 
 Manifest = Index | ImageManifest | Schema1
 
-_KNOWN_TYPES = media_types.INDEX_TYPES | media_types.IMAGE_TYPES
+_KNOWN_TYPES = descriptor.INDEX_TYPES | descriptor.IMAGE_TYPES
 
 
 def parse_manifest(raw: bytes, content_type: str | None) -> Manifest:
@@ -64,7 +69,7 @@ def parse_manifest(raw: bytes, content_type: str | None) -> Manifest:
     index and an image, CVE-2021-41190; keys standing twice or in two cases) or
     `UNSUPPORTED_MEDIA_TYPE`.
     """
-    said = media_types.essence(content_type)
+    said = descriptor.essence(content_type)
     first = raw.lstrip()[:1]
     if first == b"<" or (said == "text/html" and first != b"{"):
         raise ProtocolError("the registry answered with an HTML page, not a manifest")
@@ -72,9 +77,9 @@ def parse_manifest(raw: bytes, content_type: str | None) -> Manifest:
     check_key_case((document,), "manifest")
     _refuse_two_kinds(document)
     media_type = _media_type(document, said)
-    if media_type in media_types.INDEX_TYPES:
+    if media_type in descriptor.INDEX_TYPES:
         return _index(document, media_type)
-    if media_type in media_types.IMAGE_TYPES:
+    if media_type in descriptor.IMAGE_TYPES:
         return _image(document, media_type)
     return parse_schema1(raw, document)
 
@@ -105,12 +110,12 @@ def _media_type(document: Mapping[str, Any], said: str | None) -> str:
             f"the document is no manifest: its schemaVersion is {_short(version)}"
         )
     if version == 1:
-        if own and own not in media_types.SCHEMA1_TYPES:
+        if own and own not in descriptor.SCHEMA1_TYPES:
             raise ProtocolError(
                 f"the document says it is {_short(own)} but its schemaVersion is 1",
                 FailureKind.AMBIGUOUS_DOCUMENT,
             )
-        return media_types.SIGNED_SCHEMA1
+        return descriptor.SIGNED_SCHEMA1
     if own:
         if own not in _KNOWN_TYPES:
             raise ProtocolError(
@@ -121,10 +126,10 @@ def _media_type(document: Mapping[str, Any], said: str | None) -> str:
     elif said in _KNOWN_TYPES:
         expected = said
     elif "manifests" in document:
-        expected = media_types.OCI_INDEX
+        expected = descriptor.OCI_INDEX
     else:
-        expected = media_types.OCI_MANIFEST
-    wants_children = expected in media_types.INDEX_TYPES
+        expected = descriptor.OCI_MANIFEST
+    wants_children = expected in descriptor.INDEX_TYPES
     if wants_children != ("manifests" in document):
         raise ProtocolError(
             f"the document says it is {expected} but its keys are of another kind",
@@ -165,11 +170,11 @@ def _image(document: Mapping[str, Any], media_type: str) -> ImageManifest:
 
 
 def _is_image_config(config_type: str | None, manifest_type: str) -> bool:
-    if manifest_type == media_types.DOCKER_MANIFEST and (
-        config_type is None or config_type in media_types.DEFAULTED_CONFIG_TYPES
+    if manifest_type == descriptor.DOCKER_MANIFEST and (
+        config_type is None or config_type in descriptor.DEFAULTED_CONFIG_TYPES
     ):
         return True
-    return config_type in media_types.IMAGE_CONFIG_TYPES
+    return config_type in descriptor.IMAGE_CONFIG_TYPES
 
 
 def _subject(document: Mapping[str, Any]) -> str | None:
@@ -188,3 +193,112 @@ def _list(value: object, where: str) -> list[Any]:
 
 def _short(value: object) -> str:
     return ascii(value)[:80]
+
+
+# -- document --
+# A manifest answer, checked in the order that is safe: size, digest, then parsing.
+#
+# The size was capped while reading. By digest, other content is an error. By tag, the
+# `Docker-Content-Digest` header is advice (distribution-spec, "Pulling manifests"):
+# it can be absent or wrong, and our own hash is the digest.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A manifest with its identity. `size` is bytes as they came."""
+
+    digest: str
+    media_type: str
+    size: int
+    manifest: Manifest
+    warnings: tuple[Warn, ...]
+
+
+def read_document(
+    raw: bytes,
+    *,
+    content_type: str | None,
+    header_digest: str | None,
+    asked_digest: str | None,
+    parse: Callable[[bytes, str | None], Manifest] = parse_manifest,
+) -> Document:
+    """The manifest in `raw`, which was asked for by tag or by `asked_digest`.
+
+    `parse` is what parses it: `parse_manifest`, or what remembers its results.
+
+    Raises `ProtocolError`, with `DIGEST_MISMATCH` when the content is not what the
+    digest names.
+    """
+    matches = asked_digest is None or matches_digest(raw, asked_digest)
+    if asked_digest is not None and not matches and not _may_be_signed(raw):
+        check_digest(raw, asked_digest, "manifest")
+    manifest = parse(raw, content_type)
+    signed = isinstance(manifest, Schema1) and manifest.signed
+    # The digest of a signed schema 1 manifest leaves the signatures out; the bytes
+    # may differ with every fetch.
+    content = manifest.payload if isinstance(manifest, Schema1) and signed else raw
+    if asked_digest is not None:
+        if not matches or (signed and _may_be_signed(raw)):
+            check_digest(content, asked_digest, "manifest")
+        digest = asked_digest
+        warnings = []
+    else:
+        digest = sha256_digest(content)
+        warnings = _header_warnings(content, digest, header_digest)
+    if isinstance(manifest, Schema1):
+        media_type = descriptor.SIGNED_SCHEMA1 if signed else descriptor.SCHEMA1
+        warnings += _signature_warnings(manifest)
+    else:
+        media_type = manifest.media_type
+    said = descriptor.essence(content_type)
+    if said in descriptor.MANIFEST_TYPES and said != media_type:
+        warnings.append(
+            Warn(
+                code=WarningCode.MEDIA_TYPE_DIFFERS,
+                detail=f"Content-Type says {said}, the document {media_type}",
+            )
+        )
+    return Document(
+        digest=digest,
+        media_type=media_type,
+        size=len(raw),
+        manifest=manifest,
+        warnings=tuple(warnings),
+    )
+
+
+def _may_be_signed(raw: bytes) -> bool:
+    return b'"signatures"' in raw
+
+
+def _header_warnings(content: bytes, digest: str, header: str | None) -> list[Warn]:
+    if not header:
+        return [
+            Warn(
+                code=WarningCode.NO_DIGEST_HEADER,
+                detail="the answer had no Docker-Content-Digest",
+            )
+        ]
+    header = header.strip()
+    if header == digest or "sha256:" + header == digest:
+        return []
+    if is_digest(header) and matches_digest(content, header):
+        return []
+    shown = header if is_digest(header) else "no digest at all"
+    return [
+        Warn(
+            code=WarningCode.DIGEST_HEADER_DIFFERS,
+            detail=f"Docker-Content-Digest says {shown}, the content is {digest}",
+        )
+    ]
+
+
+def _signature_warnings(manifest: Schema1) -> list[Warn]:
+    return [
+        Warn(
+            code=WarningCode.SIGNATURE_INVALID,
+            detail=f"signature {number}: {check.reason}",
+        )
+        for number, check in enumerate(manifest.signatures, 1)
+        if not check.valid
+    ]

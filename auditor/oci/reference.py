@@ -22,11 +22,7 @@ from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
 from auditor.oci import reference_grammar as grammar
 from auditor.oci.reference_errors import CREDENTIALS, mistake_in
-from auditor.protocol.repository_pattern import (
-    ANY_DEPTH,
-    RepositoryPattern,
-    is_glob,
-)
+from auditor.oci.reference_grammar import ANY_DEPTH, RepositoryPattern, is_glob
 from auditor.util.lazy_regex import Pattern
 from auditor.util.masking import mask_userinfo
 from auditor.util.text import safe_text
@@ -272,3 +268,57 @@ def _invalid(text: str) -> ProtocolError:
         f'"{safe_text(shown, 100)}" is not a reference: {mistake}',
         FailureKind.INVALID_REFERENCE,
     )
+
+
+# -- registry_name --
+# The name under which a registry is known: that of `Reference.registry`.
+
+
+def registry_name(host: str) -> str:
+    """Canonical form of `host[:port]`: `index.docker.io` is `docker.io`.
+
+    `ProtocolError(INVALID_REFERENCE)` says why it is no registry. As in references
+    (github.com/distribution/reference), a host has a dot or a port, or is
+    `localhost`: anything else is the first part of a repository's name.
+    """
+    if "/" in host:
+        raise _registry_name_invalid(
+            host, "a registry is named by its host or host:port alone"
+        )
+    try:
+        found = parse_reference(f"{host}/a")
+    except ProtocolError:
+        raise _registry_name_invalid(host, "it is not a host or host:port") from None
+    if found.repository not in ("a", "library/a"):
+        raise _registry_name_invalid(host, "it has neither a dot nor a port")
+    return found.registry
+
+
+def _registry_name_invalid(host: str, why: str) -> ProtocolError:
+    return ProtocolError(
+        f'"{safe_text(host, 80)}" is not the name of a registry: {why}',
+        FailureKind.INVALID_REFERENCE,
+    )
+
+
+def namespace_name(text: str) -> str:
+    """Canonical form of `host[:port]/namespace`, a part of a registry.
+
+    The namespace may be a whole repository's name. `ProtocolError(INVALID_REFERENCE)`
+    says why it is none.
+    """
+    host, _, namespace = text.partition("/")
+    registry = registry_name(host)
+    try:
+        # As the beginning of a longer name: "docker.io/team" alone is a repository of
+        # "library".
+        found = parse_reference(f"{host}/{namespace}/a")
+    except ProtocolError:
+        found = None
+    if found is None or found.repository != f"{namespace}/a":
+        raise ProtocolError(
+            f'"{safe_text(text, 80)}" is not a part of a registry: after the host'
+            " stands the beginning of a repository's name",
+            FailureKind.INVALID_REFERENCE,
+        )
+    return f"{registry}/{namespace}"

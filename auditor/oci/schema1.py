@@ -11,20 +11,167 @@ have no say.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from auditor.errors import ProtocolError
 from auditor.fast_dataclass import dataclass
+from auditor.oci import encoding, jws
+from auditor.oci import jws as certificates
 from auditor.oci.encoding import check_key_case, parse_object
+from auditor.oci.jws import PublicKey
 from auditor.oci.reference import is_digest
-from auditor.protocol.signatures.pretty import (
-    check_signatures,
-    signed_payload,
-)
-from auditor.protocol.signatures.value import SignatureCheck
+
+# -- value --
+# What a check of a signature found: apart from the check, which is slow to load.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignatureCheck:
+    """One signature. `valid` says that the key signed it, not who holds the key.
+
+    `key_id` is the libtrust id computed from the key, not the one it claims.
+    """
+
+    valid: bool
+    key_id: str | None
+    algorithm: str | None
+    reason: str
+
+
+# -- check --
+# One signature of a manifest, checked with the key that stands in its header.
+#
+# Sources: docker/libtrust (jsonsign.go, ec_key.go, rsa_key.go), RFC 7515 section 5.2.
+
+
+def check_signature(encoded_payload: str, signature: object) -> SignatureCheck:
+    """Check one entry of `signatures` over the base64url payload. Never raises."""
+    fields = signature if isinstance(signature, dict) else {}
+    header = fields.get("header")
+    header = header if isinstance(header, dict) else {}
+    algorithm = header.get("alg")
+    algorithm = algorithm if isinstance(algorithm, str) else None
+    key_id = None
+    try:
+        key = _key(header)
+        key_id = jws.libtrust_key_id(key)
+        _check_claimed_id(header, key_id)
+        signature_bytes = _decode(fields.get("signature"), "signature")
+        protected = fields.get("protected")
+        _decode(protected, "protected header")
+        signed = f"{protected}.{encoded_payload}".encode("ascii")
+        jws.verify(key, algorithm, signed, signature_bytes)
+    except jws.JwsError as error:
+        return SignatureCheck(
+            valid=False, key_id=key_id, algorithm=algorithm, reason=str(error)
+        )
+    return SignatureCheck(
+        valid=True, key_id=key_id, algorithm=algorithm, reason="the signature is valid"
+    )
+
+
+def _key(header: Mapping[str, Any]) -> PublicKey:
+    # libtrust: a certificate chain takes the place of the key, its leaf first.
+    if header.get("x5c"):
+        return certificates.certificates_public_key(
+            certificates.from_x5c(header["x5c"])[0]
+        )
+    jwk = header.get("jwk")
+    if not isinstance(jwk, dict):
+        raise jws.JwsError("the signature names no key")
+    return jws.public_key(jwk)
+
+
+def _check_claimed_id(header: Mapping[str, Any], key_id: str) -> None:
+    # libtrust refuses a key that stands beside another key's id.
+    jwk = header.get("jwk")
+    claimed = jwk.get("kid") if isinstance(jwk, dict) else None
+    if claimed is not None and claimed != key_id:
+        raise jws.JwsError("the key id is not that of the key it stands beside")
+
+
+def _decode(text: object, what: str) -> bytes:
+    if not isinstance(text, str):
+        raise jws.JwsError(f"the {what} is missing")
+    try:
+        return encoding.decode(text)
+    except ValueError as error:
+        raise jws.JwsError(f"the {what} is damaged: {error}") from None
+
+
+# -- pretty --
+# libtrust's "pretty" signatures: a JWS inside the JSON document that it signs.
+#
+# Source: distribution "Image Manifest Version 2, Schema 1", section "Signed Manifests",
+# and docker/libtrust (jsonsign.go). The payload is the document without `signatures`:
+# `body[:formatLength] + base64url(formatTail)`, both taken from the JWS protected
+# header (RFC 7515). Key and algorithm stand in the unprotected header.
+
+# A registry may keep the signatures of several pushes of the same content. Each check
+# hashes the whole payload: a hundred of them over 4 MiB take about half a second.
+MAX_SIGNATURES = 100
+
+
+def signed_payload(raw: bytes, document: Mapping[str, Any]) -> bytes:
+    """The bytes that are signed in `raw`, which `document` was parsed from.
+
+    Raises `ProtocolError` where they cannot be told, or where two signatures say
+    that they sign different bytes.
+    """
+    payload = None
+    for number, signature in enumerate(_signatures(document.get("signatures"))):
+        where = f"the manifest's signatures[{number}]"
+        length, tail = _format(signature, where)
+        if length > len(raw):
+            raise ProtocolError(
+                f"{where} signs {length} bytes of a document of {len(raw)}"
+            )
+        signed = raw[:length] + tail
+        if payload is not None and signed != payload:
+            raise ProtocolError(f"{where} signs other content than the ones before it")
+        payload = signed
+    if payload is None:
+        raise ProtocolError("the manifest is not signed")
+    return payload
+
+
+def check_signatures(
+    payload: bytes, signatures: Sequence[object]
+) -> tuple[SignatureCheck, ...]:
+    """Each signature checked over the payload, in their order. Never raises."""
+    if not signatures:
+        return ()
+    # Imported here: manifests without signatures need no cryptography.
+    pass  # noqa: PLC0415
+
+    encoded = encoding.encode(payload)
+    return tuple(check_signature(encoded, signature) for signature in signatures)
+
+
+def _signatures(value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise ProtocolError('the manifest\'s "signatures" is not a list')
+    if len(value) > MAX_SIGNATURES:
+        raise ProtocolError(f"the manifest has more than {MAX_SIGNATURES} signatures")
+    return value
+
+
+def _format(signature: object, where: str) -> tuple[int, bytes]:
+    protected = signature.get("protected") if isinstance(signature, dict) else None
+    if not isinstance(protected, str):
+        raise ProtocolError(f"{where} has no protected header")
+    try:
+        header = orjson.loads(encoding.decode(protected))
+        length, tail = header["formatLength"], encoding.decode(header["formatTail"])
+    except (ValueError, TypeError, KeyError):
+        raise ProtocolError(f"{where} has a damaged protected header") from None
+    if isinstance(length, bool) or not isinstance(length, int) or length < 0:
+        raise ProtocolError(f"{where} has a damaged protected header")
+    return length, tail
+
 
 __all__ = [
     "EMPTY_LAYER",

@@ -16,9 +16,9 @@ from auditor.errors import Failure, FailureKind, Stage, unwrapped
 from auditor.fast_dataclass import dataclass
 from auditor.input.listings import repositories_of
 from auditor.model import AccessState
+from auditor.oci.reference_grammar import RepositoryPattern
 from auditor.pipeline.expansion.feed import feed
 from auditor.pipeline.expansion.selection import Selection
-from auditor.protocol.repository_pattern import RepositoryPattern
 from auditor.protocol.scope import beyond_pull, pull_scope
 from auditor.registry.client import Registry
 from auditor.registry.host_plan import Scheme

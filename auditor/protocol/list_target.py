@@ -11,13 +11,8 @@ from __future__ import annotations
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
-from auditor.oci.reference import Reference, TagPattern, parse_selector
-from auditor.protocol.registry_name import registry_name
-from auditor.protocol.repository_pattern import (
-    ANY_DEPTH,
-    RepositoryPattern,
-    is_glob,
-)
+from auditor.oci.reference import Reference, TagPattern, parse_selector, registry_name
+from auditor.oci.reference_grammar import ANY_DEPTH, RepositoryPattern, is_glob
 
 EVERYTHING = "*"
 

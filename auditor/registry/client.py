@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Self
 
 from auditor.config import RegistrySettings
 from auditor.errors import Failure, ProtocolError, Stage, UsageError
+from auditor.oci.descriptor import ACCEPT_MANIFESTS, check_digest
 from auditor.oci.reference import api_host
-from auditor.protocol.digest import check_digest
-from auditor.protocol.media_types import ACCEPT_MANIFESTS
 from auditor.protocol.scope import CATALOG_SCOPE, pull_scope
 from auditor.registry.auth.credentials import Credentials
 from auditor.registry.auth.scope_auth import HostAuth, ListAuth, ScopeAuth
@@ -35,7 +34,7 @@ from auditor.wire.response import Answer
 from auditor.wire.url_policy import is_loopback_host, origin_of
 
 if TYPE_CHECKING:
-    from auditor.protocol.signatures.keys import KeySet
+    from auditor.oci.jws import KeySet
 
 _MANIFEST_HEADERS = {"Accept": ACCEPT_MANIFESTS}
 _BLOB_HEADERS = {"Accept": "*/*"}

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from auditor.errors import Failure, FailureKind, ProtocolError
+from auditor.oci import descriptor
 from auditor.oci.descriptor import Descriptor
 from auditor.oci.manifest import Index, parse_manifest
-from auditor.protocol import media_types
 from auditor.protocol.link import next_page
 from auditor.registry.auth.authorization import Authorizer
 from auditor.registry.request import Exchange, RequestKind
@@ -22,7 +22,7 @@ from auditor.wire.response import Answer
 # A registry that keeps this many things about one image is not asked for the rest.
 MAX_REFERRERS = 10_000
 MAX_PAGES = 100
-_HEADERS = {"Accept": media_types.OCI_INDEX}
+_HEADERS = {"Accept": descriptor.OCI_INDEX}
 _NO_API = frozenset({400, 404, 405, 406, 410, 501})
 # Of these, what may be said of one request: of a digest by another algorithm, say.
 _NOT_FOR_THIS_ONE = frozenset({400, 406})
@@ -105,8 +105,8 @@ def _is_no_api(answer: Answer | Failure) -> bool:
     if isinstance(answer, Failure):
         return answer.kind is FailureKind.REDIRECT_REFUSED
     # Web applications answer 200 to any path.
-    said = media_types.essence(answer.content_type)
-    return answer.status in _NO_API or said != media_types.OCI_INDEX
+    said = descriptor.essence(answer.content_type)
+    return answer.status in _NO_API or said != descriptor.OCI_INDEX
 
 
 def _is_about_this_one(answer: Answer | Failure) -> bool:

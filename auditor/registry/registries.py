@@ -23,7 +23,7 @@ from auditor.wire.proxy import read_proxies
 from auditor.wire.rate_limit import Allowance
 
 if TYPE_CHECKING:
-    from auditor.protocol.signatures.keys import KeySet
+    from auditor.oci.jws import KeySet
 
 
 class Registries:
@@ -125,7 +125,7 @@ class Registries:
 def load_keys(path: str) -> KeySet:
     """The keys of a PEM bundle or JWKS file; `UsageError` names what is wrong."""
     # Loads the cryptography library, which only those with keys need.
-    from auditor.protocol.signatures.keys import KeySet  # noqa: PLC0415
+    from auditor.oci.jws import KeySet  # noqa: PLC0415
 
     try:
         return KeySet.from_bytes(Path(path).read_bytes())

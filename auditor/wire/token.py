@@ -19,7 +19,7 @@ import orjson
 from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
 from auditor.model import Access, AccessState, CredentialSource
-from auditor.protocol import base64url
+from auditor.oci import encoding
 from auditor.util.secret import Secret
 
 # The specification's default, and the least that a server should ever give.
@@ -228,7 +228,7 @@ def _lifetime_s(value: object) -> float:
 
 def _json_object(part: str) -> dict[str, Any] | None:
     try:
-        value = orjson.loads(base64url.decode(part))
+        value = orjson.loads(encoding.decode(part))
     except ValueError:
         return None
     return value if isinstance(value, dict) else None

@@ -9,7 +9,7 @@ from auditor.audit.run import Run
 from auditor.config import ImageConfigMode, Order, Shape
 from auditor.diagnose.token_check import TokenCheck, check_token
 from auditor.model import Record
-from auditor.protocol.media_types import OCI_CONFIG, OCI_MANIFEST
+from auditor.oci.descriptor import OCI_CONFIG, OCI_MANIFEST
 from auditor.registry.open import open_registries
 from auditor.report.shapes import encoder
 from auditor.sources.inputs import items_of

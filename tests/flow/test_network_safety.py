@@ -19,7 +19,7 @@ import pytest
 
 from auditor.config import ListerName
 from auditor.errors import Failure, FailureKind
-from auditor.protocol.media_types import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
+from auditor.oci.descriptor import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from auditor.protocol.url import origin_of
 from auditor.registry.network.timeouts import Timeouts
 from auditor.registry.transport import transport as network_transport

@@ -28,22 +28,25 @@ from auditor.input.items import Listed
 from auditor.input.lists import read_list
 from auditor.input.tag_order import tag_order
 from auditor.oci.attachments import of_manifest
+from auditor.oci.descriptor import MANIFEST_TYPES, SIGNED_SCHEMA1
 from auditor.oci.image_config import parse_image_config
-from auditor.oci.manifest import parse_manifest
+from auditor.oci.jws import KeySet
+from auditor.oci.manifest import parse_manifest, read_document
 from auditor.oci.platform import read_platform
-from auditor.oci.reference import parse_reference, parse_selector
+from auditor.oci.reference import (
+    namespace_name,
+    parse_reference,
+    parse_selector,
+    registry_name,
+)
+from auditor.oci.reference_grammar import RepositoryPattern
 from auditor.protocol import content_size
 from auditor.protocol.address import address_class
 from auditor.protocol.backoff import RETRY_AFTER_CAP_S, retry_after_s
-from auditor.protocol.document import read_document
 from auditor.protocol.helper_answer import parse_helper_answer
 from auditor.protocol.link import next_page
 from auditor.protocol.list_target import parse_list_target
-from auditor.protocol.media_types import MANIFEST_TYPES, SIGNED_SCHEMA1
-from auditor.protocol.registry_name import namespace_name, registry_name
-from auditor.protocol.repository_pattern import RepositoryPattern
 from auditor.protocol.scope import parse_scope
-from auditor.protocol.signatures.key_set import KeySet
 from auditor.protocol.tags.semver import parse_constraint, parse_version
 from auditor.protocol.tokens.words import to_json, to_lines
 from auditor.protocol.url import Origin, origin_of

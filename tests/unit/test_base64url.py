@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from auditor.protocol import base64url
+from auditor.oci import encoding
 
 
 @pytest.mark.parametrize(
@@ -14,7 +14,7 @@ from auditor.protocol import base64url
     ],
 )
 def test_it_decodes(text: str, data: bytes) -> None:
-    assert base64url.decode(text) == data
+    assert encoding.decode(text) == data
 
 
 @pytest.mark.parametrize(
@@ -32,8 +32,8 @@ def test_it_decodes(text: str, data: bytes) -> None:
 )
 def test_it_refuses_what_other_decoders_skip(text: str, clause: str) -> None:
     with pytest.raises(ValueError, match=clause):
-        base64url.decode(text)
+        encoding.decode(text)
 
 
 def test_it_encodes_without_padding() -> None:
-    assert base64url.encode(b"\n}") == "Cn0"
+    assert encoding.encode(b"\n}") == "Cn0"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.model import LayerTrait
-from auditor.protocol.layer_traits import layer_traits
+from auditor.oci.image_config import layer_traits
 
 OCI = "application/vnd.oci.image.layer"
 DOCKER = "application/vnd.docker.image.rootfs"

@@ -12,7 +12,7 @@ from auditor.analysis.check.policy import Severity, Unknown
 from auditor.config.values import Value, choice
 from auditor.errors import FailureKind
 from auditor.model import WarningCode
-from auditor.protocol.media_types import SCHEMA1, SIGNED_SCHEMA1
+from auditor.oci.descriptor import SCHEMA1, SIGNED_SCHEMA1
 
 # SI prefixes are powers of 1000, IEC prefixes (IEC 80000-13) of 1024.
 _BYTES = {

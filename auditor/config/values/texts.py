@@ -8,9 +8,8 @@ from auditor.config.values import require, textual
 from auditor.errors import FailureKind, ProtocolError
 from auditor.oci import reference_grammar as grammar
 from auditor.oci.platform import read_platform
-from auditor.oci.reference import is_repository
-from auditor.protocol.registry_name import namespace_name, registry_name
-from auditor.protocol.repository_pattern import ANY_DEPTH
+from auditor.oci.reference import is_repository, namespace_name, registry_name
+from auditor.oci.reference_grammar import ANY_DEPTH
 from auditor.protocol.url import check_url, origin_of
 from auditor.util.lazy_regex import Pattern
 from auditor.util.shard import MAX_SHARDS, Shard, parse_shard

@@ -7,7 +7,7 @@ from dataclasses import field
 from auditor.errors import Failure
 from auditor.fast_dataclass import dataclass
 from auditor.oci.reference import Reference, TagPattern
-from auditor.protocol.repository_pattern import RepositoryPattern
+from auditor.oci.reference_grammar import RepositoryPattern
 from auditor.registry.lists.lister import ListedTag
 from auditor.report.listing_stats import Listings
 

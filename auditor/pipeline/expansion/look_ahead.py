@@ -20,10 +20,10 @@ from auditor.input.listing_cache import ListTurn, OnceListed
 from auditor.input.listings import Catalog
 from auditor.input.steps import CatalogBegins, CatalogEnds, Steps, TagPage, TagsOf, Turn
 from auditor.oci.reference import Reference, TagPattern
+from auditor.oci.reference_grammar import RepositoryPattern
 from auditor.pipeline.expansion.entries import Refused
 from auditor.pipeline.expansion.feed import feed
 from auditor.pipeline.expansion.selection import Selection
-from auditor.protocol.repository_pattern import RepositoryPattern
 from auditor.registry.lists.lister import Entry, ListedTag, Page
 from auditor.registry.registries import Registries
 from auditor.report.listing_stats import Listing

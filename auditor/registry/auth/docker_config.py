@@ -20,9 +20,8 @@ import orjson
 
 from auditor.errors import ProtocolError, UsageError
 from auditor.fast_dataclass import dataclass
-from auditor.oci.reference import DOCKER_HUB
+from auditor.oci.reference import DOCKER_HUB, registry_name
 from auditor.protocol.helper_answer import TOKEN_USER, is_helper_name
-from auditor.protocol.registry_name import registry_name
 from auditor.util.secret import Secret
 from auditor.util.text import safe_text
 from auditor.wire.login import (

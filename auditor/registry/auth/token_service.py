@@ -28,7 +28,7 @@ from auditor.wire.token import access_of, parse_token_answer, refresh_form
 from auditor.wire.url_policy import Origin, check_realm, token_url
 
 if TYPE_CHECKING:
-    from auditor.protocol.signatures.keys import KeySet
+    from auditor.oci.jws import KeySet
     from auditor.util.secret import Secret
 
 # A token answer is a JWT and a few fields; the largest seen hold some dozen grants.
@@ -205,7 +205,7 @@ class TokenService:
         if self._keys is None:
             return False
         # Loads the cryptography library, which only those with keys need.
-        from auditor.protocol.signatures.keys import verify_token  # noqa: PLC0415
+        from auditor.oci.jws import verify_token  # noqa: PLC0415
 
         return verify_token(
             token,

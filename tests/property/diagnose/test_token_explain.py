@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.diagnose.token_explain import TokenReading, read_token, to_json, to_lines
-from auditor.protocol.signatures.keys import KeySet
+from auditor.oci.jws import KeySet
 from auditor.protocol.tokens.damaged_json import read_object
 from auditor.protocol.tokens.pasted import find_token
 from auditor.util.text import duration_words, safe_text

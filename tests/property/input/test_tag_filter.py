@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from auditor.input.tag_filter import Newest, TagFilter
 from auditor.input.tag_order import tag_order
-from auditor.protocol.tags.digest_tag import is_digest_tag
+from auditor.oci.attachments import is_digest_tag
 from auditor.registry.lists.lister import ListedTag
 from auditor.util.time_span import parse_since
 

@@ -19,11 +19,10 @@ from auditor.errors import FailureKind, ProtocolError
 from auditor.model import Platform
 from auditor.oci import descriptor
 from auditor.oci.descriptor import MAX_SIZE
-from auditor.oci.manifest import ImageManifest, Index
+from auditor.oci.manifest import Document, ImageManifest, Index, read_document
 from auditor.oci.platform import PlatformSpec
 from auditor.oci.reference import is_digest
 from auditor.oci.schema1 import Schema1
-from auditor.protocol.document import Document, read_document
 from tests import documents, jose
 from tests.property.documents import OBJECTS, TYPES, VALUES, damaged, outcome
 

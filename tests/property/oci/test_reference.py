@@ -12,16 +12,13 @@ from auditor.oci.reference import (
     Selector,
     TagPattern,
     at_mirror,
+    namespace_name,
     parse_reference,
     parse_selector,
+    registry_name,
 )
 from auditor.oci.reference_errors import mistake_in
-from auditor.protocol.registry_name import namespace_name, registry_name
-from auditor.protocol.repository_pattern import (
-    RepositoryPattern,
-    is_glob,
-    path_matches,
-)
+from auditor.oci.reference_grammar import RepositoryPattern, is_glob, path_matches
 
 COMPONENT = st.from_regex(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+){0,3}", fullmatch=True)
 PATH = st.lists(COMPONENT, min_size=1, max_size=4).map("/".join)

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from auditor.demo.tokens import Account
-from auditor.protocol.tags.digest_tag import is_digest_tag
+from auditor.oci.attachments import is_digest_tag
 from auditor.sandbox.content import Content, Repository
 from tests.support.products.pages import linked
 from tests.support.products.routes import PUSHED, Routes, basic, below, routes

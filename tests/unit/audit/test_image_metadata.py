@@ -20,10 +20,9 @@ from auditor.audit.image_metadata import (
 from auditor.model import AttachmentKind, ConfigFacts, Layer, Platform, WarningCode
 from auditor.oci.descriptor import Descriptor
 from auditor.oci.image_config import parse_image_config
-from auditor.oci.manifest import ImageManifest, Index
+from auditor.oci.manifest import Document, ImageManifest, Index, read_document
 from auditor.oci.platform import PlatformSpec
 from auditor.oci.schema1 import Schema1
-from auditor.protocol.document import Document, read_document
 from tests import documents, records
 from tests.documents import OCI_LAYER, OCI_MANIFEST, digest, raw
 from tests.records import layer, platform

@@ -16,7 +16,7 @@ from auditor.diagnose.token_explain import (
     to_json,
     to_lines,
 )
-from auditor.protocol.signatures.keys import KeySet
+from auditor.oci.jws import KeySet
 from tests import jose
 from tests.jose import NOW
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from auditor.input.tag_filter import Newest, TagFilter
-from auditor.protocol.tags.digest_tag import is_digest_tag
+from auditor.oci.attachments import is_digest_tag
 from auditor.registry.lists.lister import ListedTag
 from auditor.util.time_span import is_too_old, parse_since, read_time
 

@@ -8,8 +8,8 @@ import pytest
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.model import WarningCode
+from auditor.oci.manifest import Document, read_document
 from auditor.oci.schema1 import Schema1
-from auditor.protocol.document import Document, read_document
 from tests import jose
 from tests.documents import (
     DOCKER_MANIFEST,

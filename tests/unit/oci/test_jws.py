@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from auditor.errors import ProtocolError
-from auditor.oci.jws import jwk_of
-from auditor.protocol.signatures.keys import (
+from auditor.oci.jws import (
     KeySet,
     Verification,
+    jwk_of,
     libtrust_key_id,
     rfc7638_thumbprint,
     verify_token,

@@ -14,7 +14,7 @@ from auditor.oci.reference import (
     parse_selector,
     registry_alone,
 )
-from auditor.protocol.repository_pattern import RepositoryPattern
+from auditor.oci.reference_grammar import RepositoryPattern
 
 HEX = "0123456789abcdef" * 4
 DIGEST = f"sha256:{HEX}"
