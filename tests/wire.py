@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from auditor.protocol.url import Origin, origin_of
 from auditor.registry.network.timeouts import Timeouts
 from auditor.registry.transport.transport import Transport
+from auditor.wire.url_policy import Origin, origin_of
 
 # Longer than anything here takes.
 PATIENT = Timeouts(connect_s=5, read_s=5, request_s=10)

@@ -108,7 +108,7 @@ def _is_pattern(text: str) -> bool:
 
 
 def _actions(flag: str, text: str) -> tuple[str, ...]:
-    from auditor.protocol.scope import parse_actions
+    from auditor.wire.challenge import parse_actions
 
     try:
         return parse_actions(text)

@@ -16,7 +16,6 @@ from auditor.diagnose.doctor_step import (
 from auditor.diagnose.doctor_token import scope_of, token_steps
 from auditor.errors import Failure, ProtocolError
 from auditor.pipeline.doctor.case import Case
-from auditor.protocol.url import origin_of
 from auditor.registry.access.accounts import Account
 from auditor.registry.auth.token_service import allowed_realm
 from auditor.registry.host_plan import Plan, Scheme
@@ -26,6 +25,7 @@ from auditor.util.text import safe_text, safe_url
 from auditor.wire.challenge import Challenge, parse_challenges, preferred
 from auditor.wire.login import Credential, IdentityToken, Login, RegistryToken
 from auditor.wire.response import Answer
+from auditor.wire.url_policy import origin_of
 
 VERSION_FIELD = "Docker-Distribution-Api-Version"
 

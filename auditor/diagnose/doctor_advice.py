@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from auditor.diagnose.server_certificate import ServerCertificate
 from auditor.errors import Failure, FailureKind
 from auditor.pipeline.doctor.case import Case
-from auditor.protocol.url import Origin
 from auditor.registry.transport.failures import STRICTER
 from auditor.util.text import safe_text
+from auditor.wire.url_policy import Origin
 
 _NAMES_SHOWN = 5
 

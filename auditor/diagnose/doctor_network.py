@@ -9,10 +9,10 @@ from auditor.diagnose.doctor_step import Step, StepName, StepState, skipped
 from auditor.diagnose.server_certificate import ServerCertificate, read_certificate
 from auditor.errors import Failure
 from auditor.pipeline.doctor.case import Case
-from auditor.protocol.address import is_loopback_host
 from auditor.registry.transport.connection_probe import Address, Line
 from auditor.util.clock import rfc3339
 from auditor.util.text import counted, safe_text
+from auditor.wire.url_policy import is_loopback_host
 
 # Certificates are renewed a month (ACME's, of 90 days) or some weeks before they end.
 SOON_DAYS = 14

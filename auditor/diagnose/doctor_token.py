@@ -15,15 +15,15 @@ from auditor.diagnose.doctor_step import (
 from auditor.errors import Failure, FailureKind
 from auditor.model import Access, AccessState
 from auditor.pipeline.doctor.case import Case
-from auditor.protocol.scope import CATALOG_SCOPE, Scope, beyond_pull, pull_scope
-from auditor.protocol.url import origin_of
 from auditor.registry.access.accounts import Account
 from auditor.registry.access.tokens import HeldToken, TokenKey
 from auditor.registry.host_plan import Plan, Scheme
 from auditor.registry.request import RequestKind
 from auditor.util.text import duration_words, safe_text, safe_url
+from auditor.wire.challenge import CATALOG_SCOPE, Scope, beyond_pull, pull_scope
 from auditor.wire.login import RegistryToken
 from auditor.wire.token import read_claims
+from auditor.wire.url_policy import origin_of
 
 # distribution's registry forgives a clock this much (registry/auth/token, Leeway).
 MAX_SKEW_S = 60

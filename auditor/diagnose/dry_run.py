@@ -15,13 +15,13 @@ from auditor.errors import unwrapped
 from auditor.input.expand import expand
 from auditor.pipeline.expansion.entries import Asked, Entry, Expansion
 from auditor.pipeline.expansion.selection import Selection
-from auditor.protocol.scope import pull_scope
 from auditor.registry.host_plan import Scheme
 from auditor.registry.registries import Registries
 from auditor.reports.forecast import MAX_SCOPES, Forecast, HostForecast
 from auditor.sources.lists import Item
 from auditor.util.clock import Clock
 from auditor.util.deadline import Deadline
+from auditor.wire.challenge import pull_scope
 
 
 class DryRun:

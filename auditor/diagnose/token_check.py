@@ -5,10 +5,10 @@ from __future__ import annotations
 from auditor.errors import Failure
 from auditor.fast_dataclass import dataclass
 from auditor.model import Access, AccessState
-from auditor.protocol.scope import repository_scope
 from auditor.registry.client import Registry
 from auditor.registry.host_plan import Scheme
 from auditor.util.secret import Secret
+from auditor.wire.challenge import repository_scope
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

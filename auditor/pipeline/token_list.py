@@ -19,12 +19,12 @@ from auditor.model import AccessState
 from auditor.oci.reference_grammar import RepositoryPattern
 from auditor.pipeline.expansion.feed import feed
 from auditor.pipeline.expansion.selection import Selection
-from auditor.protocol.scope import beyond_pull, pull_scope
 from auditor.registry.client import Registry
 from auditor.registry.host_plan import Scheme
 from auditor.registry.registries import Registries
 from auditor.report.listing_stats import Listings
 from auditor.sources.lists import Item, Malformed
+from auditor.wire.challenge import beyond_pull, pull_scope
 
 PULL = ("pull",)
 

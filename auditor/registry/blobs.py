@@ -13,10 +13,9 @@ from collections.abc import Callable
 
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.fast_dataclass import dataclass
-from auditor.protocol.content_size import complete_length, content_length
 from auditor.registry.auth.authorization import Authorizer
 from auditor.registry.request import Exchange, RequestKind
-from auditor.wire.response import Answer
+from auditor.wire.response import Answer, complete_length, content_length
 from auditor.wire.retry_policy import failure_of
 from auditor.wire.url_policy import origin_of
 

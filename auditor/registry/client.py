@@ -11,7 +11,6 @@ from auditor.config import RegistrySettings
 from auditor.errors import Failure, ProtocolError, Stage, UsageError
 from auditor.oci.descriptor import ACCEPT_MANIFESTS, check_digest
 from auditor.oci.reference import api_host
-from auditor.protocol.scope import CATALOG_SCOPE, pull_scope
 from auditor.registry.auth.credentials import Credentials
 from auditor.registry.auth.scope_auth import HostAuth, ListAuth, ScopeAuth
 from auditor.registry.auth.token_service import TokenService
@@ -29,6 +28,7 @@ from auditor.registry.transport.connection_probe import Line
 from auditor.registry.transport.tls import TlsFiles
 from auditor.registry.transport.transport import Transport
 from auditor.util.clock import Clock
+from auditor.wire.challenge import CATALOG_SCOPE, pull_scope
 from auditor.wire.proxy import BrokenProxy, Proxies
 from auditor.wire.response import Answer
 from auditor.wire.url_policy import is_loopback_host, origin_of

@@ -18,11 +18,10 @@ from collections.abc import Awaitable, Callable
 from enum import Enum
 
 from auditor.errors import Failure, FailureKind
-from auditor.protocol.backoff import retry_after_s
 from auditor.util.clock import Clock
 from auditor.util.single_flight import SingleFlight
 from auditor.wire.response import Answer
-from auditor.wire.retry_policy import RETRYABLE_STATUSES, failure_of
+from auditor.wire.retry_policy import RETRYABLE_STATUSES, failure_of, retry_after_s
 
 log = logging.getLogger("auditor.registry")
 

@@ -13,12 +13,12 @@ from urllib.parse import urlsplit
 from auditor.config import RegistrySettings
 from auditor.errors import Failure
 from auditor.fast_dataclass import dataclass
-from auditor.protocol.url import origin_of
 from auditor.registry.request import Exchange, RequestKind
 from auditor.util.clock import Clock
 from auditor.util.single_flight import SingleFlight
 from auditor.wire.challenge import Challenge, parse_challenges, preferred
 from auditor.wire.retry_policy import RETRYABLE_STATUSES
+from auditor.wire.url_policy import origin_of
 
 # A 401 has a few sentences for a body.
 MAX_PING_BYTES = 64 * 1024

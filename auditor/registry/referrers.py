@@ -14,10 +14,9 @@ from auditor.errors import Failure, FailureKind, ProtocolError
 from auditor.oci import descriptor
 from auditor.oci.descriptor import Descriptor
 from auditor.oci.manifest import Index, parse_manifest
-from auditor.protocol.link import next_page
 from auditor.registry.auth.authorization import Authorizer
 from auditor.registry.request import Exchange, RequestKind
-from auditor.wire.response import Answer
+from auditor.wire.response import Answer, next_page
 
 # A registry that keeps this many things about one image is not asked for the rest.
 MAX_REFERRERS = 10_000

@@ -16,10 +16,9 @@ from urllib.parse import unquote
 
 from auditor.errors import ProtocolError
 from auditor.fast_dataclass import dataclass
-from auditor.protocol.address import is_loopback_host
-from auditor.protocol.url import Origin, origin_of
 from auditor.util.lazy_regex import Pattern
 from auditor.util.secret import Secret
+from auditor.wire.url_policy import Origin, is_loopback_host, origin_of
 
 NONE = "none"
 

@@ -10,9 +10,8 @@ from collections.abc import Collection
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
-from auditor.protocol.address import address_class
-from auditor.protocol.url import origin_of, resolve
 from auditor.util.text import safe_url
+from auditor.wire.url_policy import address_class, origin_of, resolve
 
 # A registry, its CDN, the CDN's region and its object store are four. RFC 1945
 # section 9.3 recommended five, and a longer chain is a loop in practice.

@@ -20,12 +20,12 @@ import pytest
 from auditor.config import ListerName
 from auditor.errors import Failure, FailureKind
 from auditor.oci.descriptor import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
-from auditor.protocol.url import origin_of
 from auditor.registry.network.timeouts import Timeouts
 from auditor.registry.transport import transport as network_transport
 from auditor.registry.transport.transport import Transport
 from auditor.sandbox.content import Content
 from auditor.wire.response import Answer
+from auditor.wire.url_policy import origin_of
 from tests.flow.harness import ADMIN, MANIFESTS, TAGS, TOKENS, lab, service, simple
 from tests.support.fault_actions import Answer as Says
 from tests.support.products import Routes, dtr_api, harbor_api

@@ -40,16 +40,10 @@ from auditor.oci.reference import (
     registry_name,
 )
 from auditor.oci.reference_grammar import RepositoryPattern
-from auditor.protocol import content_size
-from auditor.protocol.address import address_class
-from auditor.protocol.backoff import RETRY_AFTER_CAP_S, retry_after_s
 from auditor.protocol.helper_answer import parse_helper_answer
-from auditor.protocol.link import next_page
 from auditor.protocol.list_target import parse_list_target
-from auditor.protocol.scope import parse_scope
 from auditor.protocol.tags.semver import parse_constraint, parse_version
 from auditor.protocol.tokens.words import to_json, to_lines
-from auditor.protocol.url import Origin, origin_of
 from auditor.registry.auth.api_login import _access_token
 from auditor.registry.auth.docker_config import parse_docker_config
 from auditor.registry.listing.distribution import _read_catalog, _read_tags
@@ -72,14 +66,22 @@ from auditor.util import time_span
 from auditor.util.masking import mask_secrets, mask_userinfo
 from auditor.util.shard import parse_shard
 from auditor.util.text import safe_text, safe_url
-from auditor.wire.challenge import parse_challenges, preferred
+from auditor.wire import response
+from auditor.wire.challenge import parse_challenges, parse_scope, preferred
 from auditor.wire.error_body import error_codes, error_sentence
 from auditor.wire.proxy import read_proxies
 from auditor.wire.rate_limit import allowance_of
 from auditor.wire.redirect import follow
-from auditor.wire.response import Answer
+from auditor.wire.response import Answer, next_page
+from auditor.wire.retry_policy import RETRY_AFTER_CAP_S, retry_after_s
 from auditor.wire.token import access_of, parse_token_answer
-from auditor.wire.url_policy import check_realm, token_url
+from auditor.wire.url_policy import (
+    Origin,
+    address_class,
+    check_realm,
+    origin_of,
+    token_url,
+)
 from tests import documents
 
 HOST = Origin(scheme="https", host="registry.example.com", port=443)
@@ -349,7 +351,7 @@ def header_fields(data: bytes) -> None:
     allowance_of(CIMultiDict({"RateLimit-Remaining": text, "RateLimit-Limit": text}))
     wait = retry_after_s(text, response_date=text, now=NOW)
     assert wait is None or 0 <= wait <= RETRY_AFTER_CAP_S
-    for size in (content_size.content_length(text), content_size.complete_length(text)):
+    for size in (response.content_length(text), response.complete_length(text)):
         assert size is None or 0 <= size < 2**63
 
 

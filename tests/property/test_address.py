@@ -5,7 +5,7 @@ from ipaddress import IPv4Address, IPv6Address
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.protocol.address import AddressClass, address_class, address_refusal
+from auditor.wire.url_policy import AddressClass, address_class, address_refusal
 
 IPV4 = st.one_of(
     st.ip_addresses(v=4),

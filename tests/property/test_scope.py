@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.errors import ProtocolError
-from auditor.protocol.scope import Scope, parse_actions, parse_scope, repository_scope
+from auditor.wire.challenge import Scope, parse_actions, parse_scope, repository_scope
 
 SCOPES = st.builds(
     Scope,

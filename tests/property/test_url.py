@@ -6,7 +6,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from auditor.errors import FailureKind, ProtocolError
-from auditor.protocol.url import origin_of, resolve
+from auditor.wire.url_policy import origin_of, resolve
 
 NEARBY = st.lists(
     st.sampled_from(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from auditor.protocol.address import (
+from auditor.wire.url_policy import (
     AddressClass,
     address_class,
     address_refusal,

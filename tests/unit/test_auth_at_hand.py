@@ -7,12 +7,11 @@ from typing import Any, cast
 
 from auditor.config import RegistrySettings
 from auditor.model import Access, AccessState
-from auditor.protocol.scope import pull_scope
 from auditor.registry.access.tokens import RENEW_AFTER, HeldToken, TokenKey
 from auditor.registry.auth.authorization import Authorization
 from auditor.registry.auth.scope_auth import HostAuth
 from auditor.registry.host_plan import HostPlan
-from auditor.wire.challenge import Challenge
+from auditor.wire.challenge import Challenge, pull_scope
 from tests.flow.harness import FakeClock
 
 LIFE_S = 100.0

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from auditor.protocol.backoff import full_jitter, retry_after_s
+from auditor.wire.retry_policy import full_jitter, retry_after_s
 
 NOW = 784111777.0  # Sun, 06 Nov 1994 08:49:37 GMT
 DATE = "Sun, 06 Nov 1994 08:49:37 GMT"

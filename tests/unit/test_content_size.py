@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.protocol.content_size import complete_length, content_length
+from auditor.wire.response import complete_length, content_length
 
 
 @pytest.mark.parametrize(

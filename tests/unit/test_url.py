@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from auditor.errors import FailureKind, ProtocolError
-from auditor.protocol.url import Origin, origin_of, resolve
+from auditor.wire.url_policy import Origin, origin_of, resolve
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ from auditor.oci import reference_grammar as grammar
 from auditor.oci.platform import read_platform
 from auditor.oci.reference import is_repository, namespace_name, registry_name
 from auditor.oci.reference_grammar import ANY_DEPTH
-from auditor.protocol.url import check_url, origin_of
 from auditor.util.lazy_regex import Pattern
 from auditor.util.shard import MAX_SHARDS, Shard, parse_shard
 from auditor.util.time_span import parse_since
 from auditor.wire.login import is_username
 from auditor.wire.proxy import NONE, Proxy, parse_proxy
+from auditor.wire.url_policy import check_url, origin_of
 
 # POSIX.1-2024, Base Definitions 8.1, with the lower case that shells also take.
 _VARIABLE = Pattern(r"[A-Za-z_][A-Za-z0-9_]*")

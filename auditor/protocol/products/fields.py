@@ -14,9 +14,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
 from auditor.oci.encoding import parse_list
 from auditor.oci.reference import is_digest
-from auditor.protocol.link import next_page, same_origin_page
 from auditor.util.text import safe_text
-from auditor.wire.response import Answer
+from auditor.wire.response import Answer, next_page, same_origin_page
 
 Entry = TypeVar("Entry")
 

@@ -8,11 +8,11 @@ from dataclasses import field, replace
 from auditor.errors import Failure
 from auditor.fast_dataclass import dataclass
 from auditor.model import CredentialSource
-from auditor.protocol.scope import Scope
 from auditor.registry.access.login_trial import LoginTrial
 from auditor.registry.auth.credentials import Credentials, Found
 from auditor.registry.auth.token_service import TokenService
 from auditor.util.clock import Clock
+from auditor.wire.challenge import Scope
 from auditor.wire.login import Login
 
 # Helpers of cloud providers give passwords that last an hour, some of which is gone;

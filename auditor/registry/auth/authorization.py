@@ -7,10 +7,9 @@ from typing import Protocol
 from auditor.errors import Failure
 from auditor.fast_dataclass import dataclass
 from auditor.model import Access, AccessState, CredentialSource
-from auditor.protocol.scope import Scope
 from auditor.registry.access.login_trial import LoginTrial
 from auditor.registry.access.tokens import HeldToken, TokenKey
-from auditor.wire.challenge import Challenge
+from auditor.wire.challenge import Challenge, Scope
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.model import AccessState
-from auditor.protocol.scope import Scope, wider
 from auditor.registry.access.accounts import Account, Accounts
 from auditor.registry.access.tokens import MAX_TOKENS, HeldToken, TokenKey, TokenStore
 from auditor.registry.auth.authorization import ANONYMOUS, Authorization, access_untold
@@ -15,7 +14,7 @@ from auditor.registry.auth.credentials import Credentials, Found
 from auditor.registry.auth.token_service import TokenService, basic_header
 from auditor.registry.host_plan import HostPlan, Plan, Scheme
 from auditor.util.clock import Clock
-from auditor.wire.challenge import Challenge
+from auditor.wire.challenge import Challenge, Scope, wider
 from auditor.wire.login import Credential, IdentityToken, RegistryToken
 from auditor.wire.token import access_of
 

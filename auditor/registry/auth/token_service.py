@@ -16,11 +16,11 @@ import anyio
 from auditor.config import RegistrySettings
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
 from auditor.protocol.helper_answer import TOKEN_USER
-from auditor.protocol.scope import parse_scope
 from auditor.registry.access.tokens import HeldToken, TokenKey
 from auditor.registry.auth.credentials import Found
 from auditor.registry.request import Exchange, RequestKind
 from auditor.util.clock import Clock
+from auditor.wire.challenge import parse_scope
 from auditor.wire.login import Credential, IdentityToken, Login
 from auditor.wire.response import Answer
 from auditor.wire.retry_policy import failure_of

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from auditor.config import ListerName, RegistrySettings
 from auditor.errors import Failure
 from auditor.oci.reference import DOCKER_HUB
-from auditor.protocol.scope import CATALOG_SCOPE, pull_scope
 from auditor.registry.auth.api_login import ApiLogin
 from auditor.registry.auth.scope_auth import HostAuth
 from auditor.registry.host import Host
@@ -25,6 +24,7 @@ from auditor.registry.products.hub import HUB_URL, Hub
 from auditor.registry.products.quay import Quay
 from auditor.registry.products.recognise import recognised
 from auditor.registry.request import Exchange
+from auditor.wire.challenge import CATALOG_SCOPE, pull_scope
 from auditor.wire.login import Login
 from auditor.wire.url_policy import origin_of
 

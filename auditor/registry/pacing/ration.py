@@ -10,10 +10,10 @@ import logging
 
 from auditor.config import AllowanceUse
 from auditor.errors import Failure, FailureKind
-from auditor.protocol.backoff import RETRY_AFTER_CAP_S
 from auditor.util.clock import Clock
 from auditor.util.text import counted, duration_words
 from auditor.wire.rate_limit import Allowance, CountedBy
+from auditor.wire.retry_policy import RETRY_AFTER_CAP_S
 
 log = logging.getLogger("auditor.registry")
 

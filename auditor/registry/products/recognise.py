@@ -13,13 +13,13 @@ from urllib.parse import urlsplit
 
 from auditor.fast_dataclass import dataclass
 from auditor.oci.reference import DOCKER_HUB
-from auditor.protocol.url import origin_of
 from auditor.registry.products.api import Product
 from auditor.registry.products.dtr import Dtr
 from auditor.registry.products.gitlab import GitLab
 from auditor.registry.products.harbor import Harbor
 from auditor.wire.challenge import Challenge
 from auditor.wire.response import Headers
+from auditor.wire.url_policy import origin_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

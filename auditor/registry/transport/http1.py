@@ -7,12 +7,12 @@ import functools
 import logging
 from collections.abc import Mapping
 
-from auditor.protocol.url import Origin
 from auditor.registry.network.http1.connection import Connection
 from auditor.registry.network.http1.dialer import Dialer
 from auditor.registry.transport.http_defaults import MAX_ERROR_BYTES
 from auditor.util.text import safe_url
 from auditor.wire.response import Answer
+from auditor.wire.url_policy import Origin
 
 log = logging.getLogger("auditor.http")
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.protocol.url import Origin
 from auditor.util.text import safe_text
 from auditor.wire.proxy import BrokenProxy, Proxy, parse_proxy, read_proxies
+from auditor.wire.url_policy import Origin
 
 LABELS = st.from_regex(r"[a-z][a-z0-9]{0,5}", fullmatch=True)
 HOSTS = st.lists(LABELS, min_size=2, max_size=4).map(".".join)

@@ -4,9 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.errors import FailureKind, ProtocolError
-from auditor.protocol.address import address_class
-from auditor.protocol.url import origin_of
 from auditor.wire.redirect import MAX_REDIRECTS, follow
+from auditor.wire.url_policy import address_class, origin_of
 
 CURRENT = st.sampled_from(["https://h.example/a", "http://h.example:5000/a?b=c"])
 LOCATION = st.lists(

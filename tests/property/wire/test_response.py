@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.errors import FailureKind, ProtocolError
-from auditor.protocol.link import next_page
-from auditor.protocol.url import origin_of
+from auditor.wire.response import next_page
+from auditor.wire.url_policy import origin_of
 
 PAGE = "https://h.example/v2/a/tags/list?n=2"
 CURSOR = st.text("abcXYZ09-._~%,;=:+/", max_size=20)

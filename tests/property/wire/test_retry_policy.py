@@ -6,7 +6,7 @@ from email.utils import format_datetime
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.protocol.backoff import full_jitter, retry_after_s
+from auditor.wire.retry_policy import full_jitter, retry_after_s
 
 DICE = st.floats(0, 1, exclude_max=True)
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -6,9 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.errors import FailureKind, ProtocolError
-from auditor.protocol.address import address_class
-from auditor.protocol.scope import pull_scope
-from auditor.wire.url_policy import check_realm, origin_of, token_url
+from auditor.wire.challenge import pull_scope
+from auditor.wire.url_policy import address_class, check_realm, origin_of, token_url
 
 REGISTRY = origin_of("https://registry.example")
 NEARBY = st.lists(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from auditor.errors import FailureKind, ProtocolError
-from auditor.protocol.scope import (
+from auditor.wire.challenge import (
     CATALOG_SCOPE,
     Scope,
     beyond_pull,

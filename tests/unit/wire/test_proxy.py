@@ -6,8 +6,8 @@ import base64
 
 import pytest
 
-from auditor.protocol.url import origin_of
 from auditor.wire.proxy import BrokenProxy, Proxy, parse_proxy, read_proxies
+from auditor.wire.url_policy import origin_of
 
 PROXY = {"HTTP_PROXY": "http://plain:1", "HTTPS_PROXY": "http://secure:2"}
 

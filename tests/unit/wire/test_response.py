@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from auditor.errors import FailureKind, ProtocolError
-from auditor.protocol.link import next_page
+from auditor.wire.response import next_page
 
 PAGE = "https://h.example/v2/a/tags/list?n=2"
 NEXT = "https://h.example/v2/a/tags/list?last=b&n=2"

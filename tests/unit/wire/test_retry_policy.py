@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from auditor.errors import Failure, FailureKind
-from auditor.protocol.backoff import BASE_S, CAP_S, RETRY_AFTER_CAP_S
 from auditor.wire.retry_policy import (
+    BASE_S,
+    CAP_S,
     FRESH_TOKEN_S,
+    RETRY_AFTER_CAP_S,
     RETRYABLE_STATUSES,
     THROTTLED_S,
     THROTTLED_TRIES,

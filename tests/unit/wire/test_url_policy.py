@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from auditor.errors import FailureKind, ProtocolError
-from auditor.protocol.scope import pull_scope
+from auditor.wire.challenge import pull_scope
 from auditor.wire.url_policy import check_realm, origin_of, token_url
 
 REGISTRY = "https://registry.example"

@@ -10,13 +10,13 @@ from contextlib import asynccontextmanager
 
 import aiohappyeyeballs
 
-from auditor.protocol.url import Origin
 from auditor.registry.network.http1.connection import Connection
 from auditor.registry.network.http1.errors import (
     NoConnectionError,
     NoConnectionInTimeError,
 )
 from auditor.registry.transport.ssrf_guard import Guard, RefusedAddressError
+from auditor.wire.url_policy import Origin
 
 # A second address is tried beside the first after so long (RFC 8305 section 5).
 _NEXT_ADDRESS_S = 0.25
