@@ -12,7 +12,7 @@ from auditor.analysis.check.evaluate import checked
 from auditor.analysis.check.findings import Findings, Violation
 from auditor.analysis.check.policy import Policy
 from auditor.analysis.check.policy_file import read_policy
-from auditor.config.source_lines import source_lines
+from auditor.config.toml_file import source_lines
 from auditor.model import Record
 from tests.reports import write_report
 

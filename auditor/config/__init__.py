@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from auditor.config.option import Group, Option, Where
-from auditor.config.options import OPTIONS, decisive, decisive_of_shares, options_of
+from auditor.config.options import (
+    OPTIONS,
+    Group,
+    Option,
+    Where,
+    decisive,
+    decisive_of_shares,
+    options_of,
+)
 from auditor.config.resolve import resolve
 from auditor.config.settings import (
     AllowanceUse,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
+import re
 import tomllib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from auditor.config.options import BY_NAME
-from auditor.config.resolve import resolve
+from auditor.config.resolve import Taker, resolve
 from auditor.config.settings import Settings
-from auditor.config.taker import Taker
 from auditor.config.validation_errors import Mistakes
 from auditor.errors import ConfigError
 from auditor.fast_dataclass import dataclass
@@ -33,9 +34,7 @@ class TomlFile:
 
     def lines(self) -> dict[tuple[str | int, ...], int]:
         """The lines of its keys, by path: see `source_lines`."""
-        from auditor.config.source_lines import (  # noqa: PLC0415  (for mistakes)
-            source_lines,
-        )
+        pass
 
         return source_lines(self.text)
 
@@ -104,3 +103,97 @@ def _syntax_error(path: str, message: str, data: bytes) -> str:
         lines = data.decode("utf-8-sig").split("\n")
         line, column = len(lines), len(lines[-1]) + 1
     return f"{path}:{line}:{column}: {message[: place.start()]}"
+
+
+# -- source_lines --
+# On which lines of a TOML file its keys stand: `tomllib` does not say.
+#
+# The file is taken apart into statements, each of which `tomllib` reads by itself: so
+# what stands in a text or a list of several lines is never taken for a key.
+
+# Where a line break may stand within a statement (TOML 1.0, "String", "Array"), and
+# what may hide a bracket. No two ways lead through one, so that each is read once.
+_TOKEN = re.compile(
+    r'"""(?:[^"\\]++|\\[\s\S]|"(?!""))*"{3,5}'
+    r"|'''(?:[^']++|'(?!''))*'{3,5}"
+    r'|"(?:[^"\\\n]++|\\.)*"'
+    r"|'[^'\n]*+'"
+    r"|\#[^\n]*+"
+    r"|[\[{]|[\]}]|\n"
+)
+# No file of ours has keys that are deeper: `[[waivers]]` in a section would be three.
+_MOST_PARTS = 8
+
+source_lines_Path = tuple[str | int, ...]
+
+
+def source_lines(text: str) -> dict[source_lines_Path, int]:
+    """Line numbers, from 1, by the path of a section or key; the text is valid TOML.
+
+    `("rules", "production", "max_size")`; `("waivers", 0, "reason")` where the section
+    is one of several. What stands in several places is where it stands first.
+    """
+    lines: dict[source_lines_Path, int] = {}
+    counts: Counter[source_lines_Path] = Counter()
+    section: source_lines_Path = ()
+    for number, statement in _statements(text):
+        table = tomllib.loads(statement)
+        if statement.startswith("["):
+            section = _section(table, counts, several=statement.startswith("[["))
+            paths: Iterator[source_lines_Path] = iter(
+                section[:length] for length in range(1, len(section) + 1)
+            )
+        else:
+            paths = _paths(table, section)
+        for path in paths:
+            lines.setdefault(path, number)
+    return lines
+
+
+def _statements(text: str) -> Iterator[tuple[int, str]]:
+    """Each header and each pair of a key and its value, with its first line."""
+    start = depth = 0
+    number = next_number = 1
+    for token in _TOKEN.finditer(text):
+        found = token[0]
+        next_number += found.count("\n")
+        if found in "[{":
+            depth += 1
+        elif found in "]}":
+            depth -= 1
+        elif found == "\n" and not depth:
+            if statement := text[start : token.start()].strip():
+                yield number, statement
+            start, number = token.end(), next_number
+    if statement := text[start:].strip():
+        yield number, statement
+
+
+def _section(
+    table: Mapping[str, object], counts: Counter[source_lines_Path], *, several: bool
+) -> source_lines_Path:
+    """The path of a header, which belongs to the last one of several above it."""
+    path: source_lines_Path = ()
+    inner: object = table
+    while isinstance(inner, dict) and inner and len(path) < _MOST_PARTS:
+        name, inner = next(iter(inner.items()))
+        path = (*path, name)
+        if several and isinstance(inner, list):
+            counts[path] += 1
+        if counts[path]:
+            path = (*path, counts[path] - 1)
+    return path
+
+
+def _paths(
+    table: Mapping[str, object], section: source_lines_Path
+) -> Iterator[source_lines_Path]:
+    """The paths of a key and of those in its inline table."""
+    above: list[tuple[source_lines_Path, Mapping[str, object]]] = [(section, table)]
+    while above:
+        path, inner = above.pop()
+        for name, value in inner.items():
+            here = (*path, name)
+            yield here
+            if isinstance(value, dict) and len(here) < _MOST_PARTS:
+                above.append((here, value))

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.config.source_lines import source_lines
+from auditor.config.toml_file import source_lines
 
 
 def test_the_lines_of_sections_and_keys_are_found() -> None:

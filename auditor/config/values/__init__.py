@@ -1,1 +1,0 @@
-"""Kinds of option values, for the table of options and for policies."""
