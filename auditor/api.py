@@ -11,7 +11,7 @@ import anyio
 from auditor.audit.run import Run
 from auditor.config import Settings
 from auditor.model import Record
-from auditor.registry.open import open_registries
+from auditor.registry.registries import open_registries
 from auditor.sources.inputs import items_of
 from auditor.store.open import open_store
 from auditor.util.clock import SystemClock

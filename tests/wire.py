@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from auditor.registry.network.timeouts import Timeouts
+from auditor.registry.transport.http_defaults import Timeouts
 from auditor.registry.transport.transport import Transport
 from auditor.wire.url_policy import Origin, origin_of
 

@@ -15,8 +15,8 @@ from auditor.oci.attachments import is_digest_tag, is_vague, of_descriptor, of_m
 from auditor.oci.manifest import Document, Index
 from auditor.oci.reference import Reference
 from auditor.pipeline.imaging.answers import Answers, answers_of
-from auditor.protocol.listed import SUSPICIOUS_COUNTS
 from auditor.registry.client import Registry
+from auditor.registry.listing.paging import SUSPICIOUS_COUNTS
 from auditor.util.lru import Lru
 from auditor.util.single_flight import SingleFlight, concurrently
 

@@ -17,7 +17,7 @@ async def dry_run(settings: Settings) -> int:
     """
     from auditor.diagnose.dry_run import DryRun
     from auditor.pipeline.expansion.entries import Entry, Refused
-    from auditor.registry.open import open_registries
+    from auditor.registry.registries import open_registries
     from auditor.reports.forecast import forecast_lines
     from auditor.reports.summary.file import write_summary
     from auditor.sources.inputs import check_lists, items_of

@@ -38,7 +38,7 @@ async def _inspect(settings: Settings, text: str, as_json: bool, raw: bool) -> i
     from auditor.cli.reference import reference_argument
     from auditor.model import FailureRecord
     from auditor.pipeline.imaging.wanted import Wanted
-    from auditor.registry.open import open_registries
+    from auditor.registry.registries import open_registries
     from auditor.store.open import open_store
     from auditor.util.clock import SystemClock
 

@@ -60,7 +60,7 @@ async def _ls(
     from auditor.diagnose.ls import list_target
     from auditor.pipeline.expansion.entries import Asked, Refused
     from auditor.pipeline.expansion.selection import Selection
-    from auditor.registry.open import open_registries
+    from auditor.registry.registries import open_registries
     from auditor.report.listing_stats import ListState
     from auditor.util.clock import SystemClock
 

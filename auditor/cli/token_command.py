@@ -147,7 +147,7 @@ def _pasted() -> str:
 async def _token(settings: Settings, text: str, as_json: bool, raw: bool) -> int:
     from auditor.cli.reference import reference_argument
     from auditor.diagnose.token_check import check_token
-    from auditor.registry.open import open_registries
+    from auditor.registry.registries import open_registries
     from auditor.util.clock import SystemClock
 
     reference = reference_argument(text)

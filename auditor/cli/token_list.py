@@ -36,7 +36,7 @@ async def list_tokens(
     from auditor.audit.pool import PoolSize
     from auditor.pipeline.expansion.selection import Selection
     from auditor.pipeline.token_list import TokenList
-    from auditor.registry.open import open_registries
+    from auditor.registry.registries import open_registries
     from auditor.reports.listing_words import suspicious_lines
     from auditor.sources.inputs import check_lists, items_of
     from auditor.util.clock import SystemClock

@@ -13,7 +13,7 @@ from auditor.diagnose.doctor_network import network_steps
 from auditor.diagnose.doctor_step import Step, StepName, StepState, skipped
 from auditor.oci.reference import Reference
 from auditor.pipeline.doctor.case import Case, Heard
-from auditor.registry.open import open_registries
+from auditor.registry.registries import open_registries
 from auditor.util.clock import Clock
 
 _PARTS = (

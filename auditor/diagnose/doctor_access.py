@@ -16,7 +16,7 @@ from auditor.diagnose.doctor_step import (
 from auditor.diagnose.doctor_token import scope_of, token_steps
 from auditor.errors import Failure, ProtocolError
 from auditor.pipeline.doctor.case import Case
-from auditor.registry.access.accounts import Account
+from auditor.registry.auth.scope_auth import Account
 from auditor.registry.auth.token_service import allowed_realm
 from auditor.registry.host_plan import Plan, Scheme
 from auditor.registry.products.recognise import product_hint

@@ -14,7 +14,7 @@ from auditor.oci.manifest import Document, read_document
 from auditor.oci.reference import Reference, is_digest, is_tag
 from auditor.pipeline.doctor.case import Case
 from auditor.registry.host_plan import Scheme
-from auditor.registry.lists.lister import Page
+from auditor.registry.listing.paging import Page
 from auditor.util.text import counted, duration_words, safe_text
 from auditor.wire.rate_limit import Allowance
 from auditor.wire.response import Answer

@@ -15,8 +15,8 @@ from auditor.diagnose.doctor_step import (
 from auditor.errors import Failure, FailureKind
 from auditor.model import Access, AccessState
 from auditor.pipeline.doctor.case import Case
-from auditor.registry.access.accounts import Account
-from auditor.registry.access.tokens import HeldToken, TokenKey
+from auditor.registry.auth.authorization import HeldToken, TokenKey
+from auditor.registry.auth.scope_auth import Account
 from auditor.registry.host_plan import Plan, Scheme
 from auditor.registry.request import RequestKind
 from auditor.util.text import duration_words, safe_text, safe_url

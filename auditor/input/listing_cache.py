@@ -15,7 +15,7 @@ import anyio
 
 from auditor.errors import Failure
 from auditor.fast_dataclass import dataclass
-from auditor.registry.lists.lister import Page
+from auditor.registry.listing.paging import Page
 
 Entry = TypeVar("Entry")
 Pages = AsyncIterator[Page[Entry] | Failure]

@@ -11,7 +11,7 @@ from auditor.oci.reference import is_repository
 from auditor.oci.reference_grammar import RepositoryPattern
 from auditor.pipeline.expansion.selection import Selection
 from auditor.pipeline.expansion.words import none_matches
-from auditor.registry.lists.lister import Page
+from auditor.registry.listing.paging import Page
 from auditor.registry.registries import Registries
 from auditor.report.listing_stats import Listing, Listings, ListKind
 from auditor.util.text import counted, noun

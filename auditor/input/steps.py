@@ -9,7 +9,7 @@ from auditor.fast_dataclass import dataclass
 from auditor.oci.reference import TagPattern
 from auditor.oci.reference_grammar import RepositoryPattern
 from auditor.pipeline.expansion.entries import Refused
-from auditor.registry.lists.lister import ListedTag, Page
+from auditor.registry.listing.paging import ListedTag, Page
 from auditor.report.listing_stats import Listing
 from auditor.sources.lists import Item
 

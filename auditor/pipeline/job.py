@@ -9,7 +9,7 @@ from auditor.audit.run import Run
 from auditor.config import Settings, decisive_of_shares
 from auditor.fast_dataclass import dataclass
 from auditor.pipeline.input_digest import InputDigest
-from auditor.registry.open import open_registries
+from auditor.registry.registries import open_registries
 from auditor.report.writer import Report, open_report
 from auditor.reports.shard_file import ShardFile
 from auditor.sources.inputs import items_of

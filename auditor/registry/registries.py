@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -15,7 +15,7 @@ from auditor.errors import ProtocolError, UsageError
 from auditor.oci.reference import Reference, at_mirror
 from auditor.registry.auth.credentials import Credentials
 from auditor.registry.client import Registry
-from auditor.registry.pacing.quota import Quota
+from auditor.registry.host_limits import Quota
 from auditor.registry.request import RequestCounts, Witness
 from auditor.registry.transport.tls import TlsFiles, check_files, tls_files
 from auditor.util.clock import Clock
@@ -133,3 +133,33 @@ def load_keys(path: str) -> KeySet:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
     except ProtocolError as error:
         raise UsageError(f"{path}: {error.detail}") from None
+
+
+# -- open --
+# The registries of a run, from its settings.
+
+
+@asynccontextmanager
+async def open_registries(
+    settings: Settings,
+    *,
+    clock: Clock,
+    environment: Mapping[str, str] = os.environ,
+    witness: Witness | None = None,
+) -> AsyncIterator[Registries]:
+    """Registries with the settings' limits and credentials.
+
+    `witness` is told what came of each request.
+
+    Raises `UsageError` for a key, CA or credential file that cannot be used.
+    """
+    credentials = Credentials.from_settings(settings, environment)
+    async with Registries(
+        settings=settings,
+        credentials=credentials,
+        clock=clock,
+        environment=environment,
+        witness=witness,
+    ) as registries:
+        registries.check_files()
+        yield registries

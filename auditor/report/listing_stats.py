@@ -14,7 +14,7 @@ from typing import Any, Self, overload
 
 from auditor.errors import FailureKind
 from auditor.fast_dataclass import dataclass
-from auditor.protocol.listed import SUSPICIOUS_COUNTS
+from auditor.registry.listing.paging import SUSPICIOUS_COUNTS
 
 # Listings of a kind that are kept one by one, ordinary and remarkable ones: half a
 # megabyte each. A registry of 100,000 repositories can have as many that are denied.

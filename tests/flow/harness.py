@@ -24,7 +24,7 @@ from auditor.demo.images import image
 from auditor.demo.registry import Behaviour, registry_app
 from auditor.demo.tokens import Account, TokenService
 from auditor.model import FailureRecord, ImageRecord, Record
-from auditor.registry.open import open_registries
+from auditor.registry.registries import open_registries
 from auditor.report.summary import Summary
 from auditor.sandbox.access import Access, Bearer
 from auditor.sandbox.content import Content

@@ -7,7 +7,7 @@ import pytest
 from auditor.demo.tokens import ANONYMOUS, Account
 from auditor.errors import FailureKind, Stage
 from auditor.model import AccessState, FailureRecord, ImageRecord
-from auditor.registry.access.login_trial import MAX_REFUSALS
+from auditor.registry.auth.authorization import MAX_REFUSALS
 from auditor.sandbox.access import Basic
 from tests.flow.harness import (
     ADMIN,

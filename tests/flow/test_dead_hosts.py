@@ -10,7 +10,7 @@ from aiohttp.typedefs import Handler
 
 from auditor.model import FailureRecord
 from auditor.registry.host_health import DEAD_S, FAILURES_IN_A_ROW, PATIENCE_S
-from auditor.registry.pacing.unanswered import PATIENCE_S as MUTE_S
+from auditor.registry.host_health import UNANSWERED_PATIENCE_S as MUTE_S
 from tests.flow.harness import (
     MANIFESTS,
     TOKENS,

@@ -10,7 +10,7 @@ from auditor.config import ImageConfigMode, Order, Shape
 from auditor.diagnose.token_check import TokenCheck, check_token
 from auditor.model import Record
 from auditor.oci.descriptor import OCI_CONFIG, OCI_MANIFEST
-from auditor.registry.open import open_registries
+from auditor.registry.registries import open_registries
 from auditor.report.shapes import encoder
 from auditor.sources.inputs import items_of
 from tests.flow.harness import lab, simple

@@ -11,8 +11,8 @@ from auditor.demo.registry import Behaviour
 from auditor.demo.tokens import Account
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.registry.listing import paging
-from auditor.registry.lists.lister import ListedTag, Page
-from auditor.registry.open import open_registries
+from auditor.registry.listing.paging import ListedTag, Page
+from auditor.registry.registries import open_registries
 from auditor.report.listing_stats import ListState
 from auditor.sandbox.content import Content
 from tests.flow.harness import TAGS, Lab, lab, service, simple

@@ -14,7 +14,7 @@ from auditor.input.tag_filter import TagFilter
 from auditor.pipeline.expansion.entries import Asked, Expansion, Refused
 from auditor.pipeline.expansion.selection import Selection
 from auditor.protocol.list_target import parse_list_target
-from auditor.registry.open import open_registries
+from auditor.registry.registries import open_registries
 from auditor.report.listing_stats import ListState
 from tests.flow.commands import auditor, finish, running
 from tests.flow.harness import MANIFESTS, PATIENCE_S, TAGS, Lab, lab, simple

@@ -20,8 +20,8 @@ import pytest
 from auditor.config import ListerName
 from auditor.errors import Failure, FailureKind
 from auditor.oci.descriptor import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
-from auditor.registry.network.timeouts import Timeouts
 from auditor.registry.transport import transport as network_transport
+from auditor.registry.transport.http_defaults import Timeouts
 from auditor.registry.transport.transport import Transport
 from auditor.sandbox.content import Content
 from auditor.wire.response import Answer

@@ -18,8 +18,8 @@ from auditor.demo.images import image
 from auditor.demo.tokens import Account, TokenService
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.registry.listing import choose
-from auditor.registry.lists.lister import ListedTag, Page
-from auditor.registry.open import open_registries
+from auditor.registry.listing.paging import ListedTag, Page
+from auditor.registry.registries import open_registries
 from auditor.report.listing_stats import ListState
 from auditor.sandbox.content import Content
 from auditor.util.secret import Secret

@@ -17,7 +17,7 @@ from auditor.demo.registry import Behaviour
 from auditor.model import FailureRecord, ImageRecord, Record, WarningCode
 from auditor.oci.reference import Reference
 from auditor.pipeline.imaging.wanted import Wanted
-from auditor.registry.open import open_registries
+from auditor.registry.registries import open_registries
 from auditor.sandbox.content import Content
 from auditor.store.open import open_store
 from tests.flow.harness import BLOBS, BY_DIGEST, MANIFESTS, Lab, Outcome, lab, service

@@ -40,15 +40,12 @@ from auditor.oci.reference import (
     registry_name,
 )
 from auditor.oci.reference_grammar import RepositoryPattern
-from auditor.protocol.helper_answer import parse_helper_answer
 from auditor.protocol.list_target import parse_list_target
 from auditor.protocol.tags.semver import parse_constraint, parse_version
 from auditor.protocol.tokens.words import to_json, to_lines
 from auditor.registry.auth.api_login import _access_token
-from auditor.registry.auth.docker_config import parse_docker_config
+from auditor.registry.auth.docker_config import parse_docker_config, parse_helper_answer
 from auditor.registry.listing.distribution import _read_catalog, _read_tags
-from auditor.registry.network.http1.errors import BrokenOffError, NotHttpError
-from auditor.registry.network.http1.usual_answer import usual_answer
 from auditor.registry.products import Product
 from auditor.registry.products.dtr import Dtr
 from auditor.registry.products.gitea import Gitea
@@ -56,7 +53,12 @@ from auditor.registry.products.gitlab import GitLab
 from auditor.registry.products.harbor import Harbor
 from auditor.registry.products.hub import Hub
 from auditor.registry.products.quay import Quay
-from auditor.registry.transport.http1_parser import AnswerReader
+from auditor.registry.transport.http1_parser import (
+    AnswerReader,
+    BrokenOffError,
+    NotHttpError,
+    usual_answer,
+)
 from auditor.report.journal import Journal
 from auditor.reports.shard_file import ShardHead, runs
 from auditor.reports.spans import spans

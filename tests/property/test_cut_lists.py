@@ -11,9 +11,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from auditor.errors import Failure
-from auditor.protocol.listed import SUSPICIOUS_COUNTS, Reading
-from auditor.registry.listing.paging import pages
-from auditor.registry.lists.lister import Page
+from auditor.registry.listing.paging import SUSPICIOUS_COUNTS, Page, Reading, pages
 from auditor.wire.response import Answer
 
 

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.registry.network.http1.usual_answer import usual_answer
-from auditor.registry.transport.http1_parser import AnswerReader, State
+from auditor.registry.transport.http1_parser import AnswerReader, State, usual_answer
 
 CAP = 64
 _PLAIN_NAMES = ("content-type", "X-Two", "x-two", "Content", "X!#$%&'*+.^_`|~-")

@@ -17,7 +17,7 @@ from auditor.audit.run import Run
 from auditor.config import ImageConfigMode, RegistrySettings, Settings
 from auditor.demo.tokens import Account
 from auditor.model import Record
-from auditor.registry.open import open_registries
+from auditor.registry.registries import open_registries
 from auditor.report.summary import Summary
 from auditor.sources.inputs import items_of
 from auditor.store.open import open_store

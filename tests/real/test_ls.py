@@ -14,7 +14,7 @@ from auditor.diagnose.ls import Line, Repository, list_target
 from auditor.pipeline.expansion.entries import Asked
 from auditor.pipeline.expansion.selection import Selection
 from auditor.protocol.list_target import parse_list_target
-from auditor.registry.open import open_registries
+from auditor.registry.registries import open_registries
 from auditor.report.listing_stats import ListState
 from auditor.util.clock import SystemClock
 from tests.real.docker_registry import running_registry

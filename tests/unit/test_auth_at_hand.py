@@ -7,8 +7,12 @@ from typing import Any, cast
 
 from auditor.config import RegistrySettings
 from auditor.model import Access, AccessState
-from auditor.registry.access.tokens import RENEW_AFTER, HeldToken, TokenKey
-from auditor.registry.auth.authorization import Authorization
+from auditor.registry.auth.authorization import (
+    RENEW_AFTER,
+    Authorization,
+    HeldToken,
+    TokenKey,
+)
 from auditor.registry.auth.scope_auth import HostAuth
 from auditor.registry.host_plan import HostPlan
 from auditor.wire.challenge import Challenge, pull_scope

@@ -10,10 +10,7 @@ import pytest
 
 from auditor.config import AllowanceUse
 from auditor.errors import Failure, FailureKind
-from auditor.registry.pacing.limits import Limits
-from auditor.registry.pacing.pace import Pace
-from auditor.registry.pacing.quota import Quota
-from auditor.registry.pacing.ration import Ration
+from auditor.registry.host_limits import Limits, Pace, Quota, Ration
 from tests.answers import answer
 from tests.clock import ManualClock, settle
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.registry.pacing.retry_budget import EARNED, ROUNDS, RetryBudget
+from auditor.registry.host_health import EARNED, ROUNDS, RetryBudget
 
 
 def _taken(budget: RetryBudget, at_most: int = 1000) -> int:

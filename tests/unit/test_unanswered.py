@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from auditor.errors import Failure, FailureKind
-from auditor.registry.host_health import DEAD_S
-from auditor.registry.pacing.unanswered import PATIENCE_S, Unanswered
+from auditor.registry.host_health import DEAD_S, UNANSWERED_PATIENCE_S, Unanswered
 from tests.clock import ManualClock
 
 SILENT = Failure(kind=FailureKind.TIMEOUT, detail="silent for 30 s")
@@ -12,7 +11,7 @@ APP = "https://registry.example.com/v2/team/app/manifests/1"
 SAME = "https://registry.example.com/v2/team/app/tags/list?n=100"
 OTHER = "https://registry.example.com/v2/team/other/manifests/1"
 SILENCE_S = 30.0
-ENOUGH = int(PATIENCE_S / SILENCE_S)
+ENOUGH = int(UNANSWERED_PATIENCE_S / SILENCE_S)
 
 
 class _Host:
@@ -66,7 +65,7 @@ def test_requests_that_waited_together_waited_once() -> None:
 def test_time_in_which_nothing_was_asked_for_does_not_count() -> None:
     host = _Host()
     host.silent(APP)
-    host.clock.now += 10 * PATIENCE_S
+    host.clock.now += 10 * UNANSWERED_PATIENCE_S
     host.silent(APP)
     assert not host.refuses(APP)
 

@@ -8,7 +8,7 @@ from auditor.errors import Failure
 from auditor.fast_dataclass import dataclass
 from auditor.oci.reference import Reference, TagPattern
 from auditor.oci.reference_grammar import RepositoryPattern
-from auditor.registry.lists.lister import ListedTag
+from auditor.registry.listing.paging import ListedTag
 from auditor.report.listing_stats import Listings
 
 Pattern = TagPattern | RepositoryPattern

@@ -24,7 +24,7 @@ from auditor.oci.reference_grammar import RepositoryPattern
 from auditor.pipeline.expansion.entries import Refused
 from auditor.pipeline.expansion.feed import feed
 from auditor.pipeline.expansion.selection import Selection
-from auditor.registry.lists.lister import Entry, ListedTag, Page
+from auditor.registry.listing.paging import Entry, ListedTag, Page
 from auditor.registry.registries import Registries
 from auditor.report.listing_stats import Listing
 from auditor.sources.lists import Item, Listed

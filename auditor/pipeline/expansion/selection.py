@@ -9,7 +9,7 @@ from auditor.config import Settings
 from auditor.fast_dataclass import dataclass
 from auditor.input.tag_filter import Newest, TagFilter
 from auditor.model import ImageRecord
-from auditor.registry.lists.lister import ListedTag
+from auditor.registry.listing.paging import ListedTag
 from auditor.util.time_span import is_too_old, parse_since, read_time
 
 

@@ -10,7 +10,7 @@ from auditor.oci.reference import Reference, TagPattern, is_digest, is_tag
 from auditor.pipeline.expansion.entries import Asked, Entry, Refused
 from auditor.pipeline.expansion.selection import Selection
 from auditor.pipeline.expansion.words import none_matches
-from auditor.registry.lists.lister import ListedTag, Page
+from auditor.registry.listing.paging import ListedTag, Page
 from auditor.report.listing_stats import Listing
 from auditor.util.text import counted, noun
 

@@ -8,8 +8,7 @@ from collections.abc import Collection
 from auditor.audit.image_metadata import NamedBlob
 from auditor.errors import Failure, FailureKind
 from auditor.model import Warn, WarningCode
-from auditor.registry.blobs import BlobThere
-from auditor.registry.client import Registry
+from auditor.registry.client import BlobThere, Registry
 from auditor.util.lru import Lru
 from auditor.util.single_flight import SingleFlight, concurrently
 from auditor.util.text import counted

@@ -15,9 +15,9 @@ import anyio
 
 from auditor.config import RegistrySettings
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
-from auditor.protocol.helper_answer import TOKEN_USER
-from auditor.registry.access.tokens import HeldToken, TokenKey
+from auditor.registry.auth.authorization import HeldToken, TokenKey
 from auditor.registry.auth.credentials import Found
+from auditor.registry.auth.docker_config import TOKEN_USER
 from auditor.registry.request import Exchange, RequestKind
 from auditor.util.clock import Clock
 from auditor.wire.challenge import parse_scope

@@ -8,11 +8,16 @@ from urllib.parse import urlencode
 
 from auditor.errors import Failure, FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
-from auditor.protocol.listed import SUSPICIOUS_COUNTS, ListedTag, NamedTags, Reading
-from auditor.protocol.products import fields
 from auditor.registry.auth.authorization import Authorizer
-from auditor.registry.listing.paging import pages
-from auditor.registry.lists.lister import Page
+from auditor.registry.listing.paging import (
+    SUSPICIOUS_COUNTS,
+    ListedTag,
+    NamedTags,
+    Page,
+    Reading,
+    pages,
+)
+from auditor.registry.products import api
 from auditor.registry.products.google import listed_tags
 from auditor.registry.request import Exchange, RequestKind
 from auditor.wire.response import Answer
@@ -104,7 +109,7 @@ class DistributionLists:
         if isinstance(answer, Failure):
             return answer
         try:
-            document = fields.document_of(answer)
+            document = api.document_of(answer)
         except ProtocolError as error:
             return Failure(kind=error.kind, detail=error.detail)
         return document if isinstance(document, dict) else {}
@@ -156,22 +161,20 @@ class DistributionLists:
 
 
 def _read_tags(answer: Answer) -> Reading[ListedTag]:
-    document = fields.document_of(answer)
+    document = api.document_of(answer)
     names, unreadable = _names(document, "tags")
     told = isinstance(document.get("manifest"), dict)
     return Reading(
         entries=listed_tags(names, document) if told else NamedTags(names),
         counted=names,
-        following=fields.linked(answer),
+        following=api.linked(answer),
         unreadable=unreadable,
     )
 
 
 def _read_catalog(answer: Answer) -> Reading[str]:
-    names, unreadable = _names(fields.document_of(answer), "repositories")
-    return Reading(
-        entries=names, following=fields.linked(answer), unreadable=unreadable
-    )
+    names, unreadable = _names(api.document_of(answer), "repositories")
+    return Reading(entries=names, following=api.linked(answer), unreadable=unreadable)
 
 
 def _names(document: Any, key: str) -> tuple[list[str], int]:
@@ -179,7 +182,7 @@ def _names(document: Any, key: str) -> tuple[list[str], int]:
 
     `null` where a list should be is an empty one (Go writes it so).
     """
-    entries = fields.entries_of(document, key)
+    entries = api.entries_of(document, key)
     names = [name for name in entries if isinstance(name, str)]
     # Some products put a null where a name was deleted.
     nulls = sum(entry is None for entry in entries)

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from auditor.protocol.listed import ListedTag, Reading
-from auditor.protocol.products import fields
+from auditor.registry.listing.paging import ListedTag, Reading
+from auditor.registry.products import api
 from auditor.registry.products.api import Login
 from auditor.wire.response import Answer
 
@@ -36,8 +36,8 @@ class Dtr:
 
     def read_repositories(self, answer: Answer) -> Reading[str]:
         """`{"repositories": [{"namespace": ..., "name": ...}]}`."""
-        entries = fields.entries_of(fields.document_of(answer), "repositories")
-        return _reading(answer, entries, fields.repository)
+        entries = api.entries_of(api.document_of(answer), "repositories")
+        return _reading(answer, entries, api.repository)
 
     def tags_path(self, repository: str, size: int) -> str | None:
         """A repository has a namespace and a name, and no more."""
@@ -48,21 +48,21 @@ class Dtr:
 
     def read_tags(self, answer: Answer) -> Reading[ListedTag]:
         """`[{"name": ..., "digest": ..., "manifest": {...}}]`."""
-        return _reading(answer, fields.entries_of(fields.document_of(answer)), _tag)
+        return _reading(answer, api.entries_of(api.document_of(answer)), _tag)
 
 
 def _tag(entry: dict[str, Any]) -> ListedTag | None:
-    name = fields.text(entry, "name")
+    name = api.text(entry, "name")
     if name is None:
         return None
     manifest = entry.get("manifest")
     manifest = manifest if isinstance(manifest, dict) else {}
     return ListedTag(
         name,
-        digest=fields.digest(entry, "digest"),
-        media_type=fields.text(manifest, "mediaType"),
-        created=fields.moment(manifest, "createdAt"),
-        pushed=fields.moment(entry, "updatedAt"),
+        digest=api.digest(entry, "digest"),
+        media_type=api.text(manifest, "mediaType"),
+        created=api.moment(manifest, "createdAt"),
+        pushed=api.moment(entry, "updatedAt"),
     )
 
 
@@ -71,11 +71,11 @@ def _reading(
     listed: list[Any],
     read: Callable[[dict[str, Any]], Entry | None],
 ) -> Reading[Entry]:
-    entries, unreadable = fields.read_each(listed, read)
+    entries, unreadable = api.read_each(listed, read)
     start = answer.headers.get(_NEXT)
     return Reading(
         entries=entries,
-        following=fields.turned(answer, pageStart=start) if start else None,
+        following=api.turned(answer, pageStart=start) if start else None,
         unreadable=unreadable,
-        total=fields.count_in_header(answer, _COUNT),
+        total=api.count_in_header(answer, _COUNT),
     )

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from urllib.parse import urlencode
 
-from auditor.protocol.listed import Reading
-from auditor.protocol.products import fields
+from auditor.registry.listing.paging import Reading
+from auditor.registry.products import api
 from auditor.registry.products.api import Login, RepositoriesOnly
 from auditor.wire.response import Answer
 
@@ -33,21 +33,21 @@ class Gitea(RepositoriesOnly):
         names: list[str] = []
         counted: list[str] = []
         unreadable = 0
-        for entry in fields.objects_of(fields.entries_of(fields.document_of(answer))):
+        for entry in api.objects_of(api.entries_of(api.document_of(answer))):
             owner = entry.get("owner") if entry else None
-            login = fields.text(owner, "login") if isinstance(owner, dict) else None
-            name = fields.text(entry, "name") if entry else None
+            login = api.text(owner, "login") if isinstance(owner, dict) else None
+            name = api.text(entry, "name") if entry else None
             if entry is None or login is None or name is None:
                 unreadable += 1
                 continue
             # Owners are shown with capitals; in a reference they have none.
             repository = f"{login.lower()}/{name}"
-            counted.append(f"{repository}:{fields.text(entry, 'version')}")
+            counted.append(f"{repository}:{api.text(entry, 'version')}")
             names.append(repository)
         return Reading(
             entries=list(dict.fromkeys(names)),
-            following=fields.linked(answer),
+            following=api.linked(answer),
             unreadable=unreadable,
-            total=fields.count_in_header(answer, "X-Total-Count"),
+            total=api.count_in_header(answer, "X-Total-Count"),
             counted=counted,
         )

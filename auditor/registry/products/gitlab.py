@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from urllib.parse import quote, urlencode
 
-from auditor.protocol.listed import Reading
-from auditor.protocol.products import fields
+from auditor.registry.listing.paging import Reading
+from auditor.registry.products import api
 from auditor.registry.products.api import Login, RepositoriesOnly
 from auditor.wire.response import Answer
 
@@ -34,16 +34,16 @@ class GitLab(RepositoriesOnly):
 
         `x-total` is left out for lists of more than 10,000 entries.
         """
-        names, unreadable = fields.read_each(
-            fields.entries_of(fields.document_of(answer)),
-            lambda entry: fields.text(entry, "path"),
+        names, unreadable = api.read_each(
+            api.entries_of(api.document_of(answer)),
+            lambda entry: api.text(entry, "path"),
         )
-        following = fields.linked(answer)
+        following = api.linked(answer)
         if following is None and (page := answer.headers.get("x-next-page")):
-            following = fields.turned(answer, page=page)
+            following = api.turned(answer, page=page)
         return Reading(
             entries=names,
             following=following,
             unreadable=unreadable,
-            total=fields.count_in_header(answer, "x-total"),
+            total=api.count_in_header(answer, "x-total"),
         )

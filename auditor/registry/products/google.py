@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from auditor.oci.reference import is_digest, is_repository
-from auditor.protocol.listed import ListedTag
-from auditor.protocol.products import fields
+from auditor.registry.listing.paging import ListedTag
+from auditor.registry.products import api
 
 _MILLISECONDS = 1000
 
@@ -59,19 +59,19 @@ def _listed(tag: str, digest: str, manifest: dict[str, Any]) -> ListedTag:
     return ListedTag(
         tag,
         digest=digest,
-        media_type=fields.text(manifest, "mediaType"),
+        media_type=api.text(manifest, "mediaType"),
         size=_number(manifest, "imageSizeBytes"),
-        created=fields.moment_of_epoch(_seconds(manifest, "timeCreatedMs")),
-        pushed=fields.moment_of_epoch(_seconds(manifest, "timeUploadedMs")),
+        created=api.moment_of_epoch(_seconds(manifest, "timeCreatedMs")),
+        pushed=api.moment_of_epoch(_seconds(manifest, "timeUploadedMs")),
     )
 
 
 def _number(manifest: dict[str, Any], key: str) -> int | None:
     """A number, which Google writes as a text."""
-    value = fields.text(manifest, key)
+    value = api.text(manifest, key)
     if value is None:
-        return fields.whole(manifest, key)
-    return fields.number_in(value)
+        return api.whole(manifest, key)
+    return api.number_in(value)
 
 
 def _seconds(manifest: dict[str, Any], key: str) -> float | None:

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from auditor.protocol.listed import ListedTag, Reading
-from auditor.protocol.products import fields
+from auditor.registry.listing.paging import ListedTag, Reading
+from auditor.registry.products import api
 from auditor.registry.products.api import Login
 from auditor.wire.response import Answer
 
@@ -33,15 +33,15 @@ class Harbor:
 
     def read_repositories(self, answer: Answer) -> Reading[str]:
         """`[{"name": "project/repository"}]`."""
-        names, unreadable = fields.read_each(
-            fields.entries_of(fields.document_of(answer)),
-            lambda entry: fields.text(entry, "name"),
+        names, unreadable = api.read_each(
+            api.entries_of(api.document_of(answer)),
+            lambda entry: api.text(entry, "name"),
         )
         return Reading(
             entries=names,
-            following=fields.linked(answer),
+            following=api.linked(answer),
             unreadable=unreadable,
-            total=fields.count_in_header(answer, _COUNT),
+            total=api.count_in_header(answer, _COUNT),
         )
 
     def tags_path(self, repository: str, size: int) -> str | None:
@@ -59,42 +59,40 @@ class Harbor:
         tags: list[ListedTag] = []
         digests: list[str] = []
         unreadable = 0
-        for artifact in fields.objects_of(
-            fields.entries_of(fields.document_of(answer))
-        ):
+        for artifact in api.objects_of(api.entries_of(api.document_of(answer))):
             if artifact is None:
                 unreadable += 1
                 continue
-            if digest := fields.digest(artifact, "digest"):
+            if digest := api.digest(artifact, "digest"):
                 digests.append(digest)
             for tag in _tags(artifact):
-                name = fields.text(tag, "name") if tag else None
+                name = api.text(tag, "name") if tag else None
                 if tag is None or name is None:
                     unreadable += 1
                 else:
                     tags.append(_listed(name, tag, artifact))
         return Reading(
             entries=tags,
-            following=fields.linked(answer),
+            following=api.linked(answer),
             unreadable=unreadable,
-            total=fields.count_in_header(answer, _COUNT),
+            total=api.count_in_header(answer, _COUNT),
             counted=digests,
         )
 
 
 def _tags(artifact: dict[str, Any]) -> Iterator[dict[str, Any] | None]:
     tags = artifact.get("tags")
-    return fields.objects_of(tags if isinstance(tags, list) else [])
+    return api.objects_of(tags if isinstance(tags, list) else [])
 
 
 def _listed(name: str, tag: dict[str, Any], artifact: dict[str, Any]) -> ListedTag:
     more = artifact.get("extra_attrs")
     return ListedTag(
         name,
-        digest=fields.digest(artifact, "digest"),
+        digest=api.digest(artifact, "digest"),
         # `media_type` is that of the config.
-        media_type=fields.text(artifact, "manifest_media_type"),
-        size=fields.whole(artifact, "size"),
-        created=fields.moment(more, "created") if isinstance(more, dict) else None,
-        pushed=fields.moment(tag, "push_time"),
+        media_type=api.text(artifact, "manifest_media_type"),
+        size=api.whole(artifact, "size"),
+        created=api.moment(more, "created") if isinstance(more, dict) else None,
+        pushed=api.moment(tag, "push_time"),
     )

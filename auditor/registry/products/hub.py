@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from auditor.protocol.listed import ListedTag, Reading
-from auditor.protocol.products import fields
+from auditor.registry.listing.paging import ListedTag, Reading
+from auditor.registry.products import api
 from auditor.registry.products.api import Login
 from auditor.wire.response import Answer
 
@@ -37,7 +37,7 @@ class Hub:
 
     def read_repositories(self, answer: Answer) -> Reading[str]:
         """`{"count": 2, "next": ..., "results": [{"namespace": ..., "name": ...}]}`."""
-        return _reading(answer, fields.repository)
+        return _reading(answer, api.repository)
 
     def tags_path(self, repository: str, size: int) -> str | None:
         """A repository has a namespace and a name, and no more."""
@@ -55,19 +55,19 @@ class Hub:
 def _reading(
     answer: Answer, read: Callable[[dict[str, Any]], Entry | None]
 ) -> Reading[Entry]:
-    document = fields.document_of(answer)
-    results = fields.entries_of(document, "results")
-    entries, unreadable = fields.read_each(results, read)
+    document = api.document_of(answer)
+    results = api.entries_of(document, "results")
+    entries, unreadable = api.read_each(results, read)
     return Reading(
         entries=entries,
-        following=fields.named(answer, document.get("next")),
+        following=api.named(answer, document.get("next")),
         unreadable=unreadable,
-        total=fields.whole(document, "count"),
+        total=api.whole(document, "count"),
     )
 
 
 def _tag(entry: dict[str, Any]) -> ListedTag | None:
-    name = fields.text(entry, "name")
+    name = api.text(entry, "name")
     if name is None:
         return None
     images = entry.get("images")
@@ -77,8 +77,8 @@ def _tag(entry: dict[str, Any]) -> ListedTag | None:
         name,
         # Tags that were pushed long ago have none; `images` are then the children of
         # an index, whose digest nobody tells.
-        digest=fields.digest(entry, "digest"),
-        media_type=fields.text(entry, "media_type"),
-        size=fields.whole(only, "size"),
-        pushed=fields.moment(entry, "tag_last_pushed"),
+        digest=api.digest(entry, "digest"),
+        media_type=api.text(entry, "media_type"),
+        size=api.whole(only, "size"),
+        pushed=api.moment(entry, "tag_last_pushed"),
     )

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlencode
 
-from auditor.protocol.listed import ListedTag, Reading
-from auditor.protocol.products import fields
+from auditor.registry.listing.paging import ListedTag, Reading
+from auditor.registry.products import api
 from auditor.registry.products.api import Login
 from auditor.wire.response import Answer
 
@@ -32,13 +32,13 @@ class Quay:
 
     def read_repositories(self, answer: Answer) -> Reading[str]:
         """`{"repositories": [{"namespace": ..., "name": ...}], "next_page": ...}`."""
-        document = fields.document_of(answer)
-        found = fields.entries_of(document, "repositories")
-        names, unreadable = fields.read_each(
-            [entry for entry in found if not _is_application(entry)], fields.repository
+        document = api.document_of(answer)
+        found = api.entries_of(document, "repositories")
+        names, unreadable = api.read_each(
+            [entry for entry in found if not _is_application(entry)], api.repository
         )
-        token = fields.text(document, "next_page")
-        following = fields.turned(answer, next_page=token) if token else None
+        token = api.text(document, "next_page")
+        following = api.turned(answer, next_page=token) if token else None
         return Reading(entries=names, following=following, unreadable=unreadable)
 
     def tags_path(self, repository: str, size: int) -> str | None:
@@ -48,12 +48,12 @@ class Quay:
 
     def read_tags(self, answer: Answer) -> Reading[ListedTag]:
         """`{"tags": [{"name": ..., "manifest_digest": ...}], "page": 1, ...}`."""
-        document = fields.document_of(answer)
-        tags, unreadable = fields.read_each(fields.entries_of(document, "tags"), _tag)
+        document = api.document_of(answer)
+        tags, unreadable = api.read_each(api.entries_of(document, "tags"), _tag)
         following = None
         if document.get("has_additional") is True:
-            page = fields.whole(document, "page") or 1
-            following = fields.turned(answer, page=str(page + 1))
+            page = api.whole(document, "page") or 1
+            following = api.turned(answer, page=str(page + 1))
         return Reading(entries=tags, following=following, unreadable=unreadable)
 
 
@@ -63,13 +63,13 @@ def _is_application(entry: object) -> bool:
 
 
 def _tag(entry: dict[str, Any]) -> ListedTag | None:
-    name = fields.text(entry, "name")
+    name = api.text(entry, "name")
     if name is None:
         return None
     return ListedTag(
         name,
-        digest=fields.digest(entry, "manifest_digest"),
+        digest=api.digest(entry, "manifest_digest"),
         # Of a list it is null, or the size of the list.
-        size=None if entry.get("is_manifest_list") else fields.whole(entry, "size"),
-        pushed=fields.moment_of_epoch(fields.whole(entry, "start_ts")),
+        size=None if entry.get("is_manifest_list") else api.whole(entry, "size"),
+        pushed=api.moment_of_epoch(api.whole(entry, "start_ts")),
     )

@@ -16,9 +16,9 @@ import aiohappyeyeballs
 
 from auditor.errors import Failure
 from auditor.fast_dataclass import dataclass
-from auditor.registry.network.http1.dialer import Dialer
-from auditor.registry.network.timeouts import Timeouts
 from auditor.registry.transport.failures import failure_of
+from auditor.registry.transport.http1 import Dialer
+from auditor.registry.transport.http_defaults import Timeouts
 from auditor.registry.transport.tls import TlsFiles, tls_context
 from auditor.wire.proxy import Proxy
 from auditor.wire.url_policy import Origin

@@ -10,7 +10,7 @@ import socket
 import ssl
 
 from auditor.errors import Failure, FailureKind
-from auditor.registry.network.http1.errors import (
+from auditor.registry.transport.http1_parser import (
     BrokenOffError,
     NoConnectionError,
     NoConnectionInTimeError,
@@ -18,7 +18,7 @@ from auditor.registry.network.http1.errors import (
     SilentError,
     UnansweredError,
 )
-from auditor.registry.network.timeouts import Timeouts
+from auditor.registry.transport.http_defaults import Timeouts
 from auditor.registry.transport.ssrf_guard import RefusedAddressError
 from auditor.util.text import safe_text
 

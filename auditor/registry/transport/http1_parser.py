@@ -5,13 +5,141 @@ RFC 9112. No I/O and no clock: the connection feeds it and looks at `state`.
 
 from __future__ import annotations
 
+import functools
+import re
+import zlib
+from collections.abc import Iterable, Sequence
 from enum import Enum
 
 import httptools
 
-from auditor.registry.network.http1.coding import decoded
-from auditor.registry.network.http1.errors import BrokenOffError, NotHttpError
-from auditor.registry.network.http1.fields import Fields, block_of
+# -- errors --
+# What can go wrong between a request and its whole answer.
+#
+# `transport.failure_of_exception` says what each means for a reference. Besides these,
+# `OSError`, `ssl.SSLError` and `socket.gaierror` come out as the system raises them.
+
+
+class NotHttpError(ValueError):
+    """What came is not an HTTP/1 answer, or breaks the rules of its framing.
+
+    The text never quotes what came: that may hold a secret.
+    """
+
+
+class NoConnectionError(OSError):
+    """No connection could be made. `strerror` is the system's word."""
+
+
+class UnansweredError(ConnectionError):
+    """The connection ended before the answer's first byte."""
+
+
+class BrokenOffError(ConnectionError):
+    """The connection ended within the answer, or its content is damaged."""
+
+
+class NoConnectionInTimeError(TimeoutError):
+    """No connection within `connect_s`."""
+
+
+class SilentError(TimeoutError):
+    """Nothing came for `read_s`."""
+
+
+# -- coding --
+# Content that came compressed though nobody asked for that (RFC 9110 section 8.4).
+
+# Codings that aiohttp would refuse as well without a library for them.
+_UNKNOWN = frozenset({"br", "zstd", "compress", "x-compress"})
+_GZIP_WINDOW = 16 + zlib.MAX_WBITS
+_ZLIB_METHOD = 8  # RFC 1950: the low four bits of the first byte
+
+
+def decoded(content: bytes, coding: str, max_bytes: int) -> bytes | None:
+    """The decompressed content; null as soon as it is more than `max_bytes`.
+
+    What is no coding at all says nothing and changes nothing. Raises `BrokenOffError`
+    for damaged or cut content, `NotHttpError` for a coding that cannot be undone.
+    """
+    coding = coding.lower()
+    if coding in _UNKNOWN or "," in coding:
+        raise NotHttpError("its content coding was not asked for and is not known")
+    if not content:
+        return content
+    if coding in {"gzip", "x-gzip"}:
+        window = _GZIP_WINDOW
+    elif coding == "deflate":
+        # Some servers leave out zlib's wrapping (RFC 9110 section 8.4.1.2).
+        wrapped = content[0] & 0x0F == _ZLIB_METHOD
+        window = zlib.MAX_WBITS if wrapped else -zlib.MAX_WBITS
+    else:
+        return content
+    inflate = zlib.decompressobj(window)
+    try:
+        found = inflate.decompress(content, max_bytes + 1)
+    except zlib.error:
+        raise BrokenOffError from None
+    if len(found) > max_bytes:
+        return None
+    if not inflate.eof:
+        raise BrokenOffError
+    return found
+
+
+# -- fields --
+# Header fields as they came: looked for when they are asked for.
+
+
+class Fields:
+    """Header fields (see `auditor.protocol.answer.Headers`).
+
+    Only a few of an answer's fields are ever looked at, so they stay the bytes that
+    came: a line break before each `Name: value`, and one at the end. Values are text
+    as aiohttp has it: UTF-8, what is none escaped.
+    """
+
+    __slots__ = ("_as_sent", "_small")
+
+    def __init__(self, block: bytes) -> None:
+        self._as_sent = block
+        self._small: bytes | None = None  # in small letters, made once
+
+    def get(self, name: str, /) -> str | None:
+        """The value of the first line of that name."""
+        small = self._small
+        if small is None:
+            small = self._small = self._as_sent.lower()
+        wanted = _key(name)
+        at = small.find(wanted)
+        if at < 0:
+            return None
+        return self._value(at + len(wanted))
+
+    def getall(self, name: str, default: Sequence[str], /) -> Sequence[str]:
+        """The values of every line of that name, in order."""
+        small, wanted, found = self._as_sent.lower(), _key(name), []
+        at = small.find(wanted)
+        while at >= 0:
+            at += len(wanted)
+            found.append(self._value(at))
+            at = small.find(wanted, at)
+        return found or default
+
+    def _value(self, start: int) -> str:
+        value = self._as_sent[start : self._as_sent.index(b"\r\n", start)]
+        return value.strip(b" \t").decode("utf-8", "surrogateescape")
+
+
+def block_of(lines: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Names and values as `Fields` takes them."""
+    return b"".join(b"\r\n%b:%b" % line for line in lines) + b"\r\n"
+
+
+@functools.lru_cache(maxsize=64)  # the names that this program asks for
+def _key(name: str) -> bytes:
+    return f"\r\n{name.lower()}:".encode("ascii")
+
 
 # Status line and fields together, interim answers included. aiohttp takes 8 KiB for a
 # line and 128 lines; real registries send some 0.5 KiB.
@@ -246,3 +374,52 @@ class AnswerReader:
 def _reason(error: Exception) -> str:
     cause = error.__context__ or error.__cause__
     return str(cause if isinstance(cause, NotHttpError) else error)
+
+
+# -- usual_answer --
+# The usual answer, known at a glance; every other one is llhttp's to read.
+#
+# Nearly all that an audit is answered is alike: a 200 with its length, whole in the
+# first piece that comes. llhttp calls back for each of its fields, which costs three
+# times what this does. What is taken here, llhttp takes for the same
+# (`tests/property/test_http1_usual_answers.py`), and of what is not, nothing is said.
+
+# A longer head is left to `answer_reader.MAX_HEAD_BYTES`.
+_MOST_HEAD_BYTES = 8 * 1024
+# RFC 9110 section 5: a field's name is a token, and its value has no control
+# characters but tabs. No two ways lead through a field (`*+`), so that a strange head
+# costs two passes at most. The fields together are without `+`: before 3.11.5 Python
+# takes groups that are possessive for shorter than they are (CPython issue 106052).
+_FIELD = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t -~\x80-\xff]*+"
+# Fields that say nothing of where the answer ends, what coding its content has, or
+# whether the connection stays.
+_OTHERS = (
+    rb"(?:\r\n(?!(?i:con(?:nection|tent-(?:length|encoding))|proxy-connection"
+    rb"|transfer-encoding|upgrade):)" + _FIELD + rb"|\r\n(?i:connection: keep-alive)"
+    rb"(?=\r\n))*"
+)
+_USUAL = re.compile(
+    rb"HTTP/1\.1 200 [ -~]*+(?P<fields>"
+    + _OTHERS
+    + rb"\r\n(?i:content-length): (?P<length>[0-9]{1,9})(?=\r\n)"
+    + _OTHERS
+    + rb"\r\n)\r\n"
+)
+
+
+def usual_answer(
+    piece: bytes, *, head_only: bool, max_bytes: int
+) -> tuple[int, Fields, bytes] | None:
+    """Status, fields and content, if this piece is a usual answer and nothing else.
+
+    `head_only` and `max_bytes` as in `AnswerReader.begin`. Null says nothing: it may
+    be a good answer all the same.
+    """
+    found = _USUAL.match(piece)
+    if found is None:
+        return None
+    fields, length = found.groups()
+    start, size = found.end(), 0 if head_only else int(length)
+    if start + size != len(piece) or size > max_bytes or start > _MOST_HEAD_BYTES:
+        return None
+    return 200, Fields(fields), piece[start:]

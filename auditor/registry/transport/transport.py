@@ -15,8 +15,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from auditor.errors import Failure, FailureKind, ProtocolError
-from auditor.registry.network.http1.dialer import Dialer
-from auditor.registry.network.timeouts import Timeouts
 from auditor.registry.transport.connection_probe import Line
 from auditor.registry.transport.failures import (
     PERHAPS_MTLS,
@@ -24,8 +22,13 @@ from auditor.registry.transport.failures import (
     is_cut_off,
     too_large,
 )
-from auditor.registry.transport.http1 import Client
-from auditor.registry.transport.http_defaults import DNS_CACHE_S, FIELDS, KEEPALIVE_S
+from auditor.registry.transport.http1 import Client, Dialer
+from auditor.registry.transport.http_defaults import (
+    DNS_CACHE_S,
+    FIELDS,
+    KEEPALIVE_S,
+    Timeouts,
+)
 from auditor.registry.transport.ssrf_guard import Guard
 from auditor.registry.transport.tls import (
     SYSTEM_TRUST,

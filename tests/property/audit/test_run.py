@@ -17,7 +17,7 @@ from auditor.config import AttachmentMode, ImageConfigMode, Order
 from auditor.demo.images import image, index
 from auditor.demo.signed_schema1 import schema1_image
 from auditor.demo.tokens import TokenService
-from auditor.registry.open import open_registries
+from auditor.registry.registries import open_registries
 from auditor.report.shapes import encoder
 from auditor.reports.jsonl import ReportWriter
 from auditor.sandbox.attached import notation_signature

@@ -10,7 +10,7 @@ from auditor.input.tag_filter import TagFilter
 from auditor.oci.reference import is_repository
 from auditor.oci.reference_grammar import RepositoryPattern, path_matches
 from auditor.pipeline.expansion.selection import Selection
-from auditor.registry.lists.lister import Page
+from auditor.registry.listing.paging import Page
 from auditor.report.listing_stats import ListState
 
 NAME = st.sampled_from(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from auditor.input.tag_filter import Newest, TagFilter
 from auditor.input.tag_order import tag_order
 from auditor.oci.attachments import is_digest_tag
-from auditor.registry.lists.lister import ListedTag
+from auditor.registry.listing.paging import ListedTag
 from auditor.util.time_span import parse_since
 
 TAG = st.text("ab1.-", min_size=1, max_size=5)

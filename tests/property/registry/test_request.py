@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from auditor.config import AllowanceUse
 from auditor.errors import Failure, FailureKind
-from auditor.registry.host_health import DEAD_S, PATIENCE_S, Breaker
-from auditor.registry.host_limits import Politeness
-from auditor.registry.pacing.limits import Limits
-from auditor.registry.pacing.pace import Pace
-from auditor.registry.pacing.quota import Quota
-from auditor.registry.pacing.ration import Ration
-from auditor.registry.pacing.retry_budget import RetryBudget
-from auditor.registry.pacing.unanswered import Unanswered
+from auditor.registry.host_health import (
+    DEAD_S,
+    PATIENCE_S,
+    Breaker,
+    RetryBudget,
+    Unanswered,
+)
+from auditor.registry.host_limits import Limits, Pace, Politeness, Quota, Ration
 from auditor.registry.request import Exchange, RequestCounts, RequestKind, prober
 from auditor.wire.response import Answer
 from tests.answers import answer

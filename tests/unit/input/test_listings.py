@@ -13,8 +13,7 @@ from auditor.oci.reference import TagPattern
 from auditor.pipeline.expansion.entries import Asked, Refused
 from auditor.pipeline.expansion.selection import Selection
 from auditor.pipeline.expansion.tag_list import TagList
-from auditor.protocol.listed import ListedTag, NamedTags
-from auditor.registry.lists.lister import Page
+from auditor.registry.listing.paging import ListedTag, NamedTags, Page
 from auditor.report.listing_stats import Listing, ListState
 
 pytestmark = pytest.mark.anyio

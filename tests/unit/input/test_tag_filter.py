@@ -8,7 +8,7 @@ import pytest
 
 from auditor.input.tag_filter import Newest, TagFilter
 from auditor.oci.attachments import is_digest_tag
-from auditor.registry.lists.lister import ListedTag
+from auditor.registry.listing.paging import ListedTag
 from auditor.util.time_span import is_too_old, parse_since, read_time
 
 HEX = "0123456789abcdef" * 4

@@ -11,13 +11,9 @@ import pytest
 
 from auditor.errors import Failure, FailureKind
 from auditor.model import Access, AccessState
-from auditor.registry.access.tokens import HeldToken
-from auditor.registry.auth.authorization import ANONYMOUS, Authorization
-from auditor.registry.host_health import Breaker
-from auditor.registry.host_limits import Politeness
-from auditor.registry.pacing.limits import Limits
-from auditor.registry.pacing.retry_budget import RetryBudget
-from auditor.registry.pacing.unanswered import Unanswered
+from auditor.registry.auth.authorization import ANONYMOUS, Authorization, HeldToken
+from auditor.registry.host_health import Breaker, RetryBudget, Unanswered
+from auditor.registry.host_limits import Limits, Politeness
 from auditor.registry.request import Exchange, RequestCounts, RequestKind
 from auditor.wire.challenge import Challenge
 from auditor.wire.response import Answer

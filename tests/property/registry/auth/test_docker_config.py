@@ -7,12 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.errors import ProtocolError, UsageError
-from auditor.protocol.helper_answer import is_helper_name, parse_helper_answer
 from auditor.registry.auth.docker_config import (
     Helper,
     Kept,
     Unusable,
+    is_helper_name,
     parse_docker_config,
+    parse_helper_answer,
 )
 from auditor.util.text import safe_text
 from auditor.wire.login import Credential, is_password, is_password_of, is_username

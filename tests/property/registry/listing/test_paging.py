@@ -10,9 +10,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
-from auditor.protocol.listed import Reading
-from auditor.registry.listing.paging import pages
-from auditor.registry.lists.lister import Page
+from auditor.registry.listing.paging import Page, Reading, pages
 from auditor.wire.response import Answer
 
 FAILURE = Failure(kind=FailureKind.TIMEOUT, detail="too late")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from auditor.errors import Failure, ProtocolError
 from auditor.oci.reference import is_digest, is_repository
-from auditor.protocol.listed import ListedTag, Reading
+from auditor.registry.listing.paging import ListedTag, Reading
 from auditor.registry.products import Product
 from auditor.registry.products.google import children, listed_tags
 from tests.unit.registry.products.test_api import D1, PRODUCTS, answer

@@ -10,8 +10,13 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.registry.network.http1.errors import BrokenOffError, NotHttpError
-from auditor.registry.transport.http1_parser import MAX_HEAD_BYTES, AnswerReader, State
+from auditor.registry.transport.http1_parser import (
+    MAX_HEAD_BYTES,
+    AnswerReader,
+    BrokenOffError,
+    NotHttpError,
+    State,
+)
 
 CAP = 300
 

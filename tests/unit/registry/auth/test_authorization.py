@@ -9,8 +9,8 @@ import pytest
 
 from auditor.errors import Failure, FailureKind
 from auditor.model import Access, AccessState
-from auditor.registry.access import tokens
-from auditor.registry.access.tokens import (
+from auditor.registry.auth import authorization
+from auditor.registry.auth.authorization import (
     REFUSAL_HOLD_S,
     RENEW_AFTER,
     HeldToken,
@@ -326,7 +326,7 @@ def test_a_discarded_token_does_not_serve_on_after_a_refused_renewal() -> None:
 
 
 def test_no_more_than_so_many_tokens_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "MAX_TOKENS", 10)
+    monkeypatch.setattr(authorization, "MAX_TOKENS", 10)
 
     async def test(service: _Service) -> None:
         names = [key(str(number)) for number in range(25)]

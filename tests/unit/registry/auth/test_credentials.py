@@ -14,9 +14,12 @@ import pytest
 from auditor.config import RegistrySettings, Settings
 from auditor.errors import Failure, FailureKind, Stage, UsageError
 from auditor.model import CredentialSource
-from auditor.registry.access.auth_files import auth_file_paths
-from auditor.registry.access.credential_helper import HelperRunner
-from auditor.registry.auth.credentials import Credentials, Found
+from auditor.registry.auth.credentials import (
+    Credentials,
+    Found,
+    HelperRunner,
+    auth_file_paths,
+)
 from auditor.registry.auth.docker_config import Helper
 from auditor.util.secret import Secret
 from auditor.wire.login import Credential

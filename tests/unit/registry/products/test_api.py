@@ -10,7 +10,7 @@ import pytest
 from multidict import CIMultiDict
 
 from auditor.errors import Failure
-from auditor.protocol.listed import ListedTag
+from auditor.registry.listing.paging import ListedTag
 from auditor.registry.products import Product
 from auditor.registry.products.dtr import Dtr
 from auditor.registry.products.gitea import Gitea

@@ -15,10 +15,10 @@ import yarl
 from aiohttp import client_exceptions, http_exceptions
 
 from auditor.errors import Failure, FailureKind
-from auditor.registry.network.http1 import errors
-from auditor.registry.network.library.failures import failure_of_exception
-from auditor.registry.network.timeouts import Timeouts
+from auditor.registry.transport import http1_parser
+from auditor.registry.transport.aiohttp_client import failure_of_exception
 from auditor.registry.transport.failures import STRICTER
+from auditor.registry.transport.http_defaults import Timeouts
 from auditor.registry.transport.ssrf_guard import RefusedAddressError
 from auditor.registry.transport.transport import Transport
 from auditor.wire.response import Answer
@@ -127,13 +127,13 @@ def test_every_one_of_them_is_caught_by_the_transport() -> None:
     ("error", "kind", "said"),
     [
         (TimeoutError(), TIMEOUT, "took longer than 120 s"),
-        (errors.SilentError(), TIMEOUT, "silent for 30 s"),
-        (errors.NoConnectionInTimeError(), TIMEOUT, "within 10 s"),
-        (errors.NoConnectionError(111, "Connection refused"), CONNECT,
+        (http1_parser.SilentError(), TIMEOUT, "silent for 30 s"),
+        (http1_parser.NoConnectionInTimeError(), TIMEOUT, "within 10 s"),
+        (http1_parser.NoConnectionError(111, "Connection refused"), CONNECT,
          "no connection to https://registry.example.com/v2/x: Connection refused"),
-        (errors.UnansweredError(), CONNECT, "closed the connection unanswered"),
-        (errors.BrokenOffError(), CONNECT, "broke off before its end"),
-        (errors.NotHttpError("Invalid\x1b"), VIOLATION, "did not answer in HTTP"),
+        (http1_parser.UnansweredError(), CONNECT, "closed the connection unanswered"),
+        (http1_parser.BrokenOffError(), CONNECT, "broke off before its end"),
+        (http1_parser.NotHttpError("Invalid\x1b"), VIOLATION, "did not answer in HTTP"),
         (socket.gaierror(-2, "Name unknown"), DNS, "does not resolve: Name unknown"),
         (_CERTIFICATE, TLS, "ca_file"),
         (aiohttp.SocketTimeoutError(), TIMEOUT, "silent for 30 s"),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from auditor.errors import Failure, FailureKind
-from auditor.registry.network.timeouts import Timeouts
+from auditor.registry.transport.http_defaults import Timeouts
 from auditor.registry.transport.transport import Transport
 from auditor.wire.response import Answer
 from auditor.wire.url_policy import origin_of
