@@ -9,9 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from auditor.cache.database import StoreError, is_corrupt
+from auditor.cache.tables import (
+    image_mark_of,
+    mark_of,
+    unpack,
+    unpack_marked,
+    used_bytes,
+)
 from auditor.fast_dataclass import dataclass
-from auditor.store.coding import image_mark_of, mark_of, unpack, unpack_marked
-from auditor.store.prune import used_bytes
 
 # Rows that are read at a time: a long look would keep SQLite from tidying up what
 # other processes write meanwhile.

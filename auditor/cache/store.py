@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from auditor.cache.storage import Storage
-from auditor.cache.tables import Content, Held, HostNotes, Image, SeenTag
-from auditor.fast_dataclass import dataclass
-from auditor.store.coding import (
+from auditor.cache.tables import (
+    Content,
+    Held,
+    HostNotes,
+    Image,
+    SeenTag,
     digest_of,
     image_mark_of,
     key_of,
@@ -27,6 +31,8 @@ from auditor.store.coding import (
     unpack,
     unpack_marked,
 )
+from auditor.config import Settings
+from auditor.fast_dataclass import dataclass
 
 log = logging.getLogger("auditor.cache")
 
@@ -365,3 +371,37 @@ class DigestStore:
     def _note(self, registry: str, notes: HostNotes) -> None:
         self._rows.batch.hosts[registry] = self._rows.fresh.hosts[registry] = notes
         self._rows.added()
+
+
+# -- open --
+# The store of a run, from its settings.
+
+log = logging.getLogger("auditor.cache")
+
+FILE_NAME = "digests.sqlite"
+
+
+def store_path(settings: Settings) -> Path | None:
+    """Where the store is; null for a private one."""
+    if settings.no_store:
+        return None
+    if settings.store is not None:
+        return Path(settings.store)
+    # Only who has not said where the store is needs to know where caches are.
+    import platformdirs  # noqa: PLC0415
+
+    folder = platformdirs.user_cache_path("auditor", appauthor=False)
+    if not folder.is_absolute():  # of a user without a home directory: ~/.cache
+        log.warning("there is no cache directory for the store; going on without")
+        return None
+    return folder / FILE_NAME
+
+
+@asynccontextmanager
+async def open_store(
+    settings: Settings, *, now: Callable[[], float]
+) -> AsyncIterator[DigestStore]:
+    """The store that the settings name; `now` is epoch seconds."""
+    path = store_path(settings)
+    with DigestStore(path, now=now, max_bytes=settings.store_max_size) as store:
+        yield store

@@ -15,13 +15,13 @@ async def dry_run(settings: Settings) -> int:
     No report is written and none is touched. Exits with 1 if something in the input
     can be no reference, or a list is not whole.
     """
+    from auditor.cache.store import open_store
     from auditor.diagnose.dry_run import DryRun
     from auditor.pipeline.expansion.entries import Entry, Refused
     from auditor.registry.registries import open_registries
     from auditor.reports.forecast import forecast_lines
     from auditor.reports.summary.file import write_summary
     from auditor.sources.inputs import check_lists, items_of
-    from auditor.store.open import open_store
     from auditor.util.clock import SystemClock
 
     check_lists(settings)

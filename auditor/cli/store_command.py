@@ -69,8 +69,8 @@ def prune_command(
     """Make the store smaller: what was not used for the longest time goes first."""
     import time
 
+    from auditor.cache.tables import prune, used_bytes
     from auditor.cli.image_tree import human_size
-    from auditor.store.prune import prune, used_bytes
 
     settings = settings_from({"store_max_size": store_max_size})
     since = 0 if unused_days is None else int(time.time()) - unused_days * _DAY_S
@@ -105,7 +105,7 @@ def _opened(store: str | None) -> Iterator[tuple[sqlite3.Connection, Path]]:
     import sqlite3
 
     from auditor.cache.database import StoreError, open_existing
-    from auditor.store.open import store_path
+    from auditor.cache.store import store_path
 
     settings = settings_from({"store": store})
     path = store_path(settings)

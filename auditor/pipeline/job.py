@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, nullcontext
 
 from auditor.audit.run import Run
+from auditor.cache.store import open_store
 from auditor.config import Settings, decisive_of_shares
 from auditor.fast_dataclass import dataclass
 from auditor.pipeline.input_digest import InputDigest
@@ -14,7 +15,6 @@ from auditor.report.writer import Report, open_report
 from auditor.reports.shard_file import ShardFile
 from auditor.sources.inputs import items_of
 from auditor.sources.lists import Item
-from auditor.store.open import open_store
 from auditor.util.clock import Clock, rfc3339
 
 

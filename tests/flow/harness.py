@@ -19,6 +19,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from auditor.audit.run import Run
+from auditor.cache.store import open_store
 from auditor.config import RegistrySettings, Settings
 from auditor.demo.images import image
 from auditor.demo.registry import Behaviour, registry_app
@@ -30,7 +31,6 @@ from auditor.sandbox.access import Access, Bearer
 from auditor.sandbox.content import Content
 from auditor.sandbox.server import serve
 from auditor.sources.inputs import items_of
-from auditor.store.open import open_store
 from auditor.util.secret import Secret
 from tests.support.faults import Faults, Seen
 

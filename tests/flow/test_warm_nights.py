@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from auditor.audit.image import ImageAuditor
+from auditor.cache.store import open_store
 from auditor.config import ImageConfigMode
 from auditor.demo.images import image, index
 from auditor.demo.registry import Behaviour
@@ -19,7 +20,6 @@ from auditor.oci.reference import Reference
 from auditor.pipeline.imaging.wanted import Wanted
 from auditor.registry.registries import open_registries
 from auditor.sandbox.content import Content
-from auditor.store.open import open_store
 from tests.flow.harness import BLOBS, BY_DIGEST, MANIFESTS, Lab, Outcome, lab, service
 from tests.flow.test_audit import KINDS, PLATFORMS, REPOSITORY
 from tests.support.fault_actions import Action, Answer, Close, Edit, Raw

@@ -21,6 +21,7 @@ from pathlib import Path
 from multidict import CIMultiDict
 
 from auditor.analysis.check.policy_file import read_policy
+from auditor.cache.tables import unpack
 from auditor.config.resolve import resolve
 from auditor.diagnose.token_explain import read_token
 from auditor.errors import AuditorError, Failure, ProtocolError, UsageError
@@ -63,7 +64,6 @@ from auditor.report.journal import Journal
 from auditor.reports.shard_file import ShardHead, runs
 from auditor.reports.spans import spans
 from auditor.sources.lists.lines import read_lines
-from auditor.store.coding import unpack
 from auditor.util import time_span
 from auditor.util.masking import mask_secrets, mask_userinfo
 from auditor.util.shard import parse_shard

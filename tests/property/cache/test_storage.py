@@ -7,7 +7,7 @@ import hashlib
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.store.bloom_filter import BloomFilter
+from auditor.cache.storage import BloomFilter
 
 
 @settings(max_examples=20, deadline=None)

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.cache.store import DigestStore
-from auditor.cache.tables import SeenTag
-from auditor.store.prune import prune
+from auditor.cache.tables import SeenTag, prune
 
 HOSTS = ("a.example.com", "b.example.com")
 

@@ -13,13 +13,10 @@ import platformdirs
 import pytest
 
 from auditor.cache import database, storage
-from auditor.cache.database import StoreError, open_existing
-from auditor.cache.store import NO_HEAD_S, USED_STEP_S, DigestStore
-from auditor.cache.tables import HostNotes
+from auditor.cache.database import FORMAT, StoreError, open_existing
+from auditor.cache.store import NO_HEAD_S, USED_STEP_S, DigestStore, store_path
+from auditor.cache.tables import HostNotes, prune, used_bytes
 from auditor.config import Settings
-from auditor.store.open import store_path
-from auditor.store.prune import prune, used_bytes
-from auditor.store.schema import FORMAT
 
 NOW = 1_795_399_200.0
 HOST = "registry.example.com"

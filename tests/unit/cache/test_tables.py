@@ -9,7 +9,7 @@ import zlib
 
 import pytest
 
-from auditor.store.coding import MAX_PACKED_BODY_BYTES, _deflate, pack, unpack
+from auditor.cache.tables import MAX_PACKED_BODY_BYTES, _deflate, pack, unpack
 
 
 def _key(body: bytes) -> bytes:
