@@ -11,9 +11,9 @@ import anyio
 from auditor.audit.run import Run
 from auditor.cache.store import open_store
 from auditor.config import Settings
+from auditor.input.lists import items_of
 from auditor.model import Record
 from auditor.registry.registries import open_registries
-from auditor.sources.inputs import items_of
 from auditor.util.clock import SystemClock
 
 

@@ -16,19 +16,18 @@ from auditor.cache.store import DigestStore
 from auditor.config import Order, Settings
 from auditor.errors import unwrapped
 from auditor.input.expand import expand
-from auditor.input.steps import Turn
+from auditor.input.lists import Item
+from auditor.input.steps import Asked, Dropped, Entry, Expansion, Refused, Turn
+from auditor.input.tag_filter import Selection
 from auditor.model import FailureRecord, ImageRecord, Record
 from auditor.oci.reference import Reference
-from auditor.pipeline.expansion.entries import Asked, Dropped, Entry, Expansion, Refused
 from auditor.pipeline.expansion.places import Places
-from auditor.pipeline.expansion.selection import Selection
 from auditor.pipeline.imaging.wanted import Wanted
 from auditor.registry.registries import Registries
 from auditor.report.resume import Kept
 from auditor.report.summary import Resumed, Summary
 from auditor.reports.summary.recount import recount
 from auditor.reports.summary.tally import Tally
-from auditor.sources.lists import Item
 from auditor.util.clock import Clock, rfc3339
 from auditor.util.deadline import Deadline, not_finished, not_reached, too_slow
 

@@ -61,7 +61,7 @@ async def audit(settings: Settings) -> int:
     import functools
 
     from auditor.cli.signals import Interruption
-    from auditor.sources.inputs import check_lists
+    from auditor.input.lists import check_lists
 
     check_lists(settings)
     check_beside(settings)
@@ -114,6 +114,6 @@ def _progress(settings: Settings, run: Run) -> AbstractContextManager[None]:
     if not shown:
         return nullcontext()
     from auditor.cli.progress import terminal_progress
-    from auditor.sources.inputs import count_lines
+    from auditor.input.lists import count_lines
 
     return terminal_progress(run.tally, run.asked, expected=count_lines(settings))

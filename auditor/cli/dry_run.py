@@ -17,11 +17,11 @@ async def dry_run(settings: Settings) -> int:
     """
     from auditor.cache.store import open_store
     from auditor.diagnose.dry_run import DryRun
-    from auditor.pipeline.expansion.entries import Entry, Refused
+    from auditor.input.lists import check_lists, items_of
+    from auditor.input.steps import Entry, Refused
     from auditor.registry.registries import open_registries
     from auditor.reports.forecast import forecast_lines
     from auditor.reports.summary.file import write_summary
-    from auditor.sources.inputs import check_lists, items_of
     from auditor.util.clock import SystemClock
 
     check_lists(settings)

@@ -16,7 +16,7 @@ from auditor.util.text import counted
 
 if TYPE_CHECKING:
     from auditor.diagnose.ls import Repository
-    from auditor.pipeline.expansion.entries import Asked
+    from auditor.input.steps import Asked
     from auditor.protocol.list_target import ListTarget
     from auditor.report.listing_stats import Listings
 
@@ -58,8 +58,8 @@ async def _ls(
     from datetime import UTC, datetime
 
     from auditor.diagnose.ls import list_target
-    from auditor.pipeline.expansion.entries import Asked, Refused
-    from auditor.pipeline.expansion.selection import Selection
+    from auditor.input.steps import Asked, Refused
+    from auditor.input.tag_filter import Selection
     from auditor.registry.registries import open_registries
     from auditor.report.listing_stats import ListState
     from auditor.util.clock import SystemClock

@@ -19,6 +19,7 @@ from auditor.config import Engine, Settings, decisive_of_shares
 from auditor.engines.plan import SHARES_A_WORKER, plan
 from auditor.engines.words import flags_of_shares
 from auditor.errors import ExitCode, UsageError, unwrapped
+from auditor.input.lists import check_lists
 from auditor.report.summary_text import NOTHING_NAMED, nothing_was_named, summary_lines
 from auditor.scale.parts import PartFolder, Parts, is_url
 from auditor.scale.processes import Processes
@@ -29,7 +30,6 @@ from auditor.scale.shared_run import (
     parts_place,
     spooled_input,
 )
-from auditor.sources.inputs import check_lists
 from auditor.util.clock import SystemClock
 
 if TYPE_CHECKING:

@@ -34,11 +34,11 @@ async def list_tokens(
     from datetime import UTC, datetime
 
     from auditor.audit.pool import PoolSize
-    from auditor.pipeline.expansion.selection import Selection
+    from auditor.input.lists import check_lists, items_of
+    from auditor.input.tag_filter import Selection
     from auditor.pipeline.token_list import TokenList
     from auditor.registry.registries import open_registries
     from auditor.reports.listing_words import suspicious_lines
-    from auditor.sources.inputs import check_lists, items_of
     from auditor.util.clock import SystemClock
 
     check_lists(settings)

@@ -13,12 +13,12 @@ from auditor.cache.store import DigestStore
 from auditor.config import AttachmentMode, Settings
 from auditor.errors import unwrapped
 from auditor.input.expand import expand
-from auditor.pipeline.expansion.entries import Asked, Entry, Expansion
-from auditor.pipeline.expansion.selection import Selection
+from auditor.input.lists import Item
+from auditor.input.steps import Asked, Entry, Expansion
+from auditor.input.tag_filter import Selection
 from auditor.registry.host_plan import Scheme
 from auditor.registry.registries import Registries
 from auditor.reports.forecast import MAX_SCOPES, Forecast, HostForecast
-from auditor.sources.lists import Item
 from auditor.util.clock import Clock
 from auditor.util.deadline import Deadline
 from auditor.wire.challenge import pull_scope

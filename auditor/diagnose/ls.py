@@ -11,12 +11,12 @@ from auditor.errors import Failure, unwrapped
 from auditor.fast_dataclass import dataclass
 from auditor.input.expand import expand
 from auditor.input.listings import repositories_of
+from auditor.input.lists import Listed
+from auditor.input.steps import Asked, Expansion, Pattern, Refused
+from auditor.input.tag_filter import Selection
 from auditor.oci.reference_grammar import RepositoryPattern
-from auditor.pipeline.expansion.entries import Asked, Expansion, Pattern, Refused
-from auditor.pipeline.expansion.selection import Selection
 from auditor.protocol.list_target import ListTarget
 from auditor.registry.registries import Registries
-from auditor.sources.lists import Listed
 from auditor.util.deadline import Deadline
 
 

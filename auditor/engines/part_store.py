@@ -11,10 +11,9 @@ from typing import Any
 import fsspec
 
 from auditor.errors import UsageError
+from auditor.input.lists import STANDARD_INPUT, list_name, open_list
 from auditor.reports.shard_file import SUFFIX
 from auditor.scale.parts import is_ours, is_url, locked_folder, part_name
-from auditor.sources.lists import open_list
-from auditor.sources.lists.files import STANDARD_INPUT, list_name
 from auditor.util.shard import Shard
 
 _COPY_BYTES = 4 * 1024 * 1024

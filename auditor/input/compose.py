@@ -7,12 +7,60 @@ which is the same format.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
 from auditor.input.items import Item, malformed, read_selector
-from auditor.sources.lists.places import place_of
-from auditor.sources.lists.variables import VariableError, substitute
+from auditor.input.yaml_tree import place_of
+from auditor.util.lazy_regex import Pattern
+from auditor.util.text import safe_text
+
+# -- variables --
+# Variables in the images of compose files and Dockerfiles.
+#
+# Sources: the Compose specification, "Interpolation"; the Dockerfile reference,
+# "Environment replacement". Both write `$NAME`, `${NAME}`, `${NAME:-default}`,
+# `${NAME-default}`, `${NAME:+other}` and `${NAME+other}`.
+
+_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+_VARIABLE = Pattern(
+    r"\$(?:(?P<escaped>\$)"
+    rf"|(?P<short>{_NAME})"
+    rf"|\{{(?P<name>{_NAME})(?:(?P<operator>:?[-+])(?P<word>[^${{}}]*))?\}}"
+    r"|(?P<other>\{[^}]*\}?|))"
+)
+
+
+class VariableError(ValueError):
+    """A variable whose value cannot be known: one sentence."""
+
+
+def substitute(text: str, values: Mapping[str, str]) -> str:
+    """The text with the values of its variables, or their defaults.
+
+    Raises `VariableError` for a variable that has neither.
+    """
+
+    def value(found: re.Match[str]) -> str:
+        if found["escaped"]:
+            return "$"
+        if found["other"] is not None:
+            shown = safe_text("$" + found["other"], 40)
+            raise VariableError(f"{shown} is more than a variable and its default")
+        name, operator = found["short"] or found["name"], found["operator"] or ""
+        known = values.get(name)
+        is_set = bool(known) if operator.startswith(":") else known is not None
+        if operator.endswith("+"):
+            return (found["word"] or "") if is_set else ""
+        if is_set:
+            return known or ""
+        if operator.endswith("-"):
+            return found["word"] or ""
+        raise VariableError(f"the variable {name} has no default here")
+
+    return _VARIABLE.sub(value, text)
+
 
 _RESOLVED = "; `docker compose config` prints the file with everything filled in"
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from auditor.input.compose import VariableError, substitute
 from auditor.input.items import Item, malformed, read_selector
-from auditor.sources.lists.variables import VariableError, substitute
 from auditor.util.lazy_regex import Pattern
 
 _FIRST = Pattern(r"(?:FROM|ARG)\s+\S", re.IGNORECASE)

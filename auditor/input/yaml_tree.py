@@ -6,12 +6,16 @@ counted as often as it is meant, so that a few lines cannot mean a billion value
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from dataclasses import field
-from typing import Any
+from typing import Any, Self
+
+import orjson
 
 from auditor.errors import UsageError
 from auditor.fast_dataclass import dataclass
+from auditor.input.kubernetes import is_kubernetes
 from auditor.util.text import safe_text
 
 # Some 100 MB of texts and dictionaries: four thousand pods of 250 values.
@@ -171,3 +175,178 @@ class _Tree:
 
     def _wrong(self, why: str) -> UsageError:
         return UsageError(f"{self._name}:{self.line}: {why}")
+
+
+# -- places --
+# Where in a document something stands.
+
+
+def place_of(name: str, *values: object) -> str:
+    """`name:line` of the first value whose line is known, else `name:` and the last.
+
+    JSON documents have no lines that are worth telling.
+    """
+    for value in values:
+        if (line := line_of(value)) is not None:
+            return f"{name}:{line}"
+    return f"{name}:{safe_text(str(values[-1]), 80)}"
+
+
+# -- whole_text --
+# The text of a document that means something only as a whole.
+
+# As JSON some five hundred megabytes in memory. A single object has a few kilobytes.
+MAX_DOCUMENT_CHARS = 64 * 1024 * 1024
+
+
+class WholeText:
+    """Lines of a list that are put together. `first` is the number of the first."""
+
+    def __init__(self, name: str, first: int = 1) -> None:
+        self.name = name
+        self.lines: list[str] = []
+        self._first = first
+        self._size = 0
+        # Lines that were left out: before which of these, and how many in all.
+        self._left_out: list[tuple[int, int]] = []
+
+    def add(self, line: str) -> None:
+        """Add a line. Raises `UsageError` where it becomes too large."""
+        self._size += len(line) + 1
+        if self._size > MAX_DOCUMENT_CHARS:
+            raise UsageError(
+                f"{self.name}: the document is larger than {MAX_DOCUMENT_CHARS:,}"
+                " characters; JSON with an object a line is read without a limit, as"
+                " `jq -c '.items[]'` makes of what kubectl prints"
+            )
+        self.lines.append(line)
+
+    def extend(self, lines: Iterable[str]) -> None:
+        """Add several lines."""
+        for line in lines:
+            self.add(line)
+
+    def leave_out(self, count: int) -> None:
+        """Count lines that are not held."""
+        here, before = len(self.lines), 0
+        if self._left_out:
+            before = self._left_out[-1][1]
+            if self._left_out[-1][0] == here:
+                self._left_out.pop()
+        self._left_out.append((here, before + count))
+
+    def number(self, index: int) -> int:
+        """The number in the list of the line at this index (from 0)."""
+        place = bisect_right(self._left_out, index, key=lambda entry: entry[0])
+        return self._first + index + (self._left_out[place - 1][1] if place else 0)
+
+    def text(self) -> str:
+        """The lines as one text. Raises `UsageError` for what is not UTF-8."""
+        text = "\n".join(self.lines)
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            number = self.number(text.count("\n", 0, error.start))
+            raise UsageError(
+                f"{self.name}:{number}: the line is not UTF-8 text"
+            ) from None
+        return text
+
+    @classmethod
+    def of(cls, lines: Iterable[str], name: str) -> Self:
+        """All of these lines."""
+        whole = cls(name)
+        whole.extend(lines)
+        return whole
+
+
+# -- json_parts --
+# Pretty-printed JSON, with the objects of its `items` one by one.
+#
+# A Kubernetes list may have a hundred thousand pods of ten kilobytes. As kubectl and jq
+# print it, it comes apart at its lines: a JSON text has no line break inside a string,
+# so that a brace alone on a line, as deep as the items are, begins or ends one of them.
+
+_ITEMS = '"items": ['
+_ENDS = " \t\r"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """An object of `items` that says that it is one of the Kubernetes API."""
+
+    document: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """The document without its `Part`s; the last that comes."""
+
+    document: Any
+
+
+def parts_of(lines: Iterable[str], name: str) -> Iterator[Part | Rest]:
+    """The objects of `items` that say what they are, then the document without them.
+
+    What is printed in another way is a `Rest` and nothing else. Raises `UsageError`
+    for what is not JSON, and for a part or a rest that is too large.
+    """
+    rest = WholeText(name)
+    indent: str | None = None  # of the keys of the document
+    inside = False  # of its items
+    item: WholeText | None = None
+    for number, line in enumerate(lines, 1):
+        bare = line.rstrip(_ENDS)
+        if item is not None:
+            item.add(line)
+            if bare.removesuffix(",") == f"{indent}{indent}}}":
+                document = _parsed(item)
+                if is_kubernetes(document):
+                    yield Part(document)
+                    rest.leave_out(len(item.lines))
+                else:
+                    rest.extend(item.lines)
+                item = None
+            continue
+        if inside and bare == f"{indent}{indent}{{":
+            item = WholeText(name, number)
+            item.add(line)
+            continue
+        if inside and bare.removesuffix(",") == f"{indent}]":
+            inside = False
+            _end_list(rest.lines)
+        elif indent is None and bare.lstrip(_ENDS) not in {"", "{"}:
+            indent = line[: len(line) - len(line.lstrip(_ENDS))]
+        inside |= bool(indent) and bare == f"{indent}{_ITEMS}"
+        rest.add(line)
+    if item is not None:
+        rest.extend(item.lines)  # it does not end; that is told of the whole
+    yield Rest(_parsed(rest))
+
+
+def _end_list(lines: list[str]) -> None:
+    """Take away the comma after an entry that was not the last before."""
+    for index in range(len(lines) - 1, -1, -1):
+        if bare := lines[index].rstrip(_ENDS):
+            lines[index] = bare.removesuffix(",")
+            return
+
+
+def _parsed(whole: WholeText) -> Any:
+    try:
+        return orjson.loads(_without_comma(whole))
+    except orjson.JSONDecodeError as error:
+        place = f"{whole.name}:{whole.number(error.lineno - 1)}:{error.colno}"
+        hint = (
+            "; give an object a line, as `jq -c` prints it" if _is_more(error) else ""
+        )
+        raise UsageError(f"{place}: not JSON: {error.msg}{hint}") from None
+
+
+def _is_more(error: orjson.JSONDecodeError) -> bool:
+    """Whether another document follows, as when reports are printed with `jq .`."""
+    return error.msg.startswith("unexpected content after")
+
+
+def _without_comma(whole: WholeText) -> str:
+    return whole.text().rstrip(_ENDS).removesuffix(",")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 
-from auditor.sources.lists import Item, Listed
+from auditor.input.lists import Item, Listed
 
 
 class InputDigest:

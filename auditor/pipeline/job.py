@@ -9,12 +9,11 @@ from auditor.audit.run import Run
 from auditor.cache.store import open_store
 from auditor.config import Settings, decisive_of_shares
 from auditor.fast_dataclass import dataclass
+from auditor.input.lists import Item, items_of
 from auditor.pipeline.input_digest import InputDigest
 from auditor.registry.registries import open_registries
 from auditor.report.writer import Report, open_report
 from auditor.reports.shard_file import ShardFile
-from auditor.sources.inputs import items_of
-from auditor.sources.lists import Item
 from auditor.util.clock import Clock, rfc3339
 
 

@@ -14,16 +14,16 @@ from auditor.audit.pool import Pool, PoolSize
 from auditor.diagnose.token_check import TokenCheck, check_token
 from auditor.errors import Failure, FailureKind, Stage, unwrapped
 from auditor.fast_dataclass import dataclass
+from auditor.input.expand import feed
 from auditor.input.listings import repositories_of
+from auditor.input.lists import Item, Malformed
+from auditor.input.tag_filter import Selection
 from auditor.model import AccessState
 from auditor.oci.reference_grammar import RepositoryPattern
-from auditor.pipeline.expansion.feed import feed
-from auditor.pipeline.expansion.selection import Selection
 from auditor.registry.client import Registry
 from auditor.registry.host_plan import Scheme
 from auditor.registry.registries import Registries
 from auditor.report.listing_stats import Listings
-from auditor.sources.lists import Item, Malformed
 from auditor.wire.challenge import beyond_pull, pull_scope
 
 PULL = ("pull",)

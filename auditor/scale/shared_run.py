@@ -21,13 +21,12 @@ from auditor.engines.share import Engine, Share
 from auditor.engines.so_far import summary_so_far
 from auditor.errors import UsageError
 from auditor.fast_dataclass import dataclass
+from auditor.input.lists import STANDARD_INPUT, items_of
 from auditor.pipeline.input_digest import digest_of_input
 from auditor.report.journal import Journal
 from auditor.reports.jsonl import ReportWriter
 from auditor.reports.shard_file import ShardHead
 from auditor.scale.parts import Parts, own_folder, whole_part
-from auditor.sources.inputs import items_of
-from auditor.sources.lists.files import STANDARD_INPUT
 from auditor.util.clock import Clock, rfc3339
 from auditor.util.shard import Shard
 from auditor.util.text import counted

@@ -8,11 +8,11 @@ import pytest
 from auditor.audit.run import Run
 from auditor.config import ImageConfigMode, Order, Shape
 from auditor.diagnose.token_check import TokenCheck, check_token
+from auditor.input.lists import items_of
 from auditor.model import Record
 from auditor.oci.descriptor import OCI_CONFIG, OCI_MANIFEST
 from auditor.registry.registries import open_registries
 from auditor.report.shapes import encoder
-from auditor.sources.inputs import items_of
 from tests.flow.harness import lab, simple
 from tests.support.fault_actions import Answer, Gate, Hold
 

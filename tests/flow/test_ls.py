@@ -10,9 +10,8 @@ import anyio
 import pytest
 
 from auditor.diagnose.ls import Line, Repository, list_target
-from auditor.input.tag_filter import TagFilter
-from auditor.pipeline.expansion.entries import Asked, Expansion, Refused
-from auditor.pipeline.expansion.selection import Selection
+from auditor.input.steps import Asked, Expansion, Refused
+from auditor.input.tag_filter import Selection, TagFilter
 from auditor.protocol.list_target import parse_list_target
 from auditor.registry.registries import open_registries
 from auditor.report.listing_stats import ListState

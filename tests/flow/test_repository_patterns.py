@@ -9,8 +9,8 @@ import pytest
 from auditor.demo.images import image
 from auditor.demo.tokens import Account
 from auditor.errors import Stage
+from auditor.input.expand import LOOKAHEAD
 from auditor.model import FailureRecord
-from auditor.pipeline.expansion.look_ahead import LOOKAHEAD
 from auditor.report.listing_stats import ListKind, ListState
 from auditor.sandbox.content import Content
 from tests.flow.harness import MANIFESTS, TAGS, Lab, Outcome, lab, service, simple

@@ -25,8 +25,9 @@ from auditor.cache.tables import unpack
 from auditor.config.resolve import resolve
 from auditor.diagnose.token_explain import read_token
 from auditor.errors import AuditorError, Failure, ProtocolError, UsageError
-from auditor.input.items import Listed
+from auditor.input.items import Listed, read_lines
 from auditor.input.lists import read_list
+from auditor.input.skopeo import parse_constraint, parse_version
 from auditor.input.tag_order import tag_order
 from auditor.oci.attachments import of_manifest
 from auditor.oci.descriptor import MANIFEST_TYPES, SIGNED_SCHEMA1
@@ -42,7 +43,6 @@ from auditor.oci.reference import (
 )
 from auditor.oci.reference_grammar import RepositoryPattern
 from auditor.protocol.list_target import parse_list_target
-from auditor.protocol.tags.semver import parse_constraint, parse_version
 from auditor.protocol.tokens.words import to_json, to_lines
 from auditor.registry.auth.api_login import _access_token
 from auditor.registry.auth.docker_config import parse_docker_config, parse_helper_answer
@@ -63,7 +63,6 @@ from auditor.registry.transport.http1_parser import (
 from auditor.report.journal import Journal
 from auditor.reports.shard_file import ShardHead, runs
 from auditor.reports.spans import spans
-from auditor.sources.lists.lines import read_lines
 from auditor.util import time_span
 from auditor.util.masking import mask_secrets, mask_userinfo
 from auditor.util.shard import parse_shard

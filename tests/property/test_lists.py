@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.errors import UsageError
+from auditor.input.items import read_lines as read_lines_in_blocks
+from auditor.input.lists import Listed, read_lines, read_list
 from auditor.oci.reference import parse_reference
-from auditor.sources.lists import Listed, read_lines, read_list
-from auditor.sources.lists.lines import read_lines as read_lines_in_blocks
 
 PART = st.from_regex(r"[a-z0-9]{1,8}", fullmatch=True)
 TAG = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,10}", fullmatch=True)

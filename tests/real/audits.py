@@ -17,10 +17,10 @@ from auditor.audit.run import Run
 from auditor.cache.store import open_store
 from auditor.config import ImageConfigMode, RegistrySettings, Settings
 from auditor.demo.tokens import Account
+from auditor.input.lists import items_of
 from auditor.model import Record
 from auditor.registry.registries import open_registries
 from auditor.report.summary import Summary
-from auditor.sources.inputs import items_of
 from auditor.util.clock import SystemClock
 from auditor.util.secret import Secret
 from tests.real.images import names

@@ -6,10 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.input.listings import Catalog, mistakes_of_catalog
-from auditor.input.tag_filter import TagFilter
+from auditor.input.tag_filter import Selection, TagFilter
 from auditor.oci.reference import is_repository
 from auditor.oci.reference_grammar import RepositoryPattern, path_matches
-from auditor.pipeline.expansion.selection import Selection
 from auditor.registry.listing.paging import Page
 from auditor.report.listing_stats import ListState
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.errors import ProtocolError, UsageError
-from auditor.protocol.tags.semver import parse_constraint, parse_version
-from auditor.sources.lists import Item, Listed, read_lines, read_list
+from auditor.input.lists import Item, Listed, read_lines, read_list
+from auditor.input.skopeo import parse_constraint, parse_version
 
 # What a hostile or clumsy document may hold where something else is expected.
 VALUES: st.SearchStrategy[Any] = st.recursive(

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from auditor.config import Settings
+from auditor.input.lists import items_of
 from auditor.pipeline.input_digest import InputDigest, digest_of_input
-from auditor.sources.inputs import items_of
 
 
 def digest(folder: Path, *lists: str, references: tuple[str, ...] = ()) -> str | None:

@@ -9,7 +9,7 @@ from contextlib import aclosing
 import anyio
 import pytest
 
-from auditor.pipeline.expansion.feed import BUFFER, feed
+from auditor.input.expand import BUFFER, feed
 
 
 async def _all(items: Iterable[int]) -> list[int]:

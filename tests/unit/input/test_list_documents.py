@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from auditor.errors import UsageError
+from auditor.input import yaml_tree
 from auditor.input import yaml_tree as yaml_module
+from auditor.input.lists import Listed, read_list
 from auditor.input.yaml_tree import read_yaml
 from auditor.oci.reference import TagPattern
-from auditor.sources.lists import Listed, read_list, whole_text
 from tests.unit.input.test_lists import DIGEST, items, told
 
 
@@ -275,7 +276,7 @@ def test_an_item_that_is_no_object_is_said() -> None:
 def test_a_list_of_any_length_is_read_an_object_at_a_time(
     monkeypatch: pytest.MonkeyPatch, indent: int | str, end: str
 ) -> None:
-    monkeypatch.setattr(whole_text, "MAX_DOCUMENT_CHARS", 3000)
+    monkeypatch.setattr(yaml_tree, "MAX_DOCUMENT_CHARS", 3000)
     pods = [
         pod(f"web-{number}", spec={"containers": [{"image": f"a.io/x:{number}"}]})
         for number in range(200)
@@ -522,7 +523,7 @@ def test_merged_mappings_count_as_often_as_they_are_meant(
 def test_a_document_larger_than_the_limit_is_refused_with_a_way_round(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(whole_text, "MAX_DOCUMENT_CHARS", 10)
+    monkeypatch.setattr(yaml_tree, "MAX_DOCUMENT_CHARS", 10)
 
     def endless() -> Any:
         yield "{"

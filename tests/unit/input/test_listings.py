@@ -7,12 +7,10 @@ from datetime import UTC, datetime
 import anyio
 import pytest
 
-from auditor.input.steps import TagPage, TagsOf
-from auditor.input.tag_filter import TagFilter
+from auditor.input.listings import TagList
+from auditor.input.steps import Asked, Refused, TagPage, TagsOf
+from auditor.input.tag_filter import Selection, TagFilter
 from auditor.oci.reference import TagPattern
-from auditor.pipeline.expansion.entries import Asked, Refused
-from auditor.pipeline.expansion.selection import Selection
-from auditor.pipeline.expansion.tag_list import TagList
 from auditor.registry.listing.paging import ListedTag, NamedTags, Page
 from auditor.report.listing_stats import Listing, ListState
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from auditor.errors import UsageError
+from auditor.input import items as lines_module
 from auditor.input.items import MAX_TEXT_CHARS
-from auditor.oci.reference import TagPattern
-from auditor.sources.lists import (
+from auditor.input.lists import (
     Item,
     Listed,
     Malformed,
@@ -23,7 +23,7 @@ from auditor.sources.lists import (
     read_list,
     read_list_file,
 )
-from auditor.sources.lists import lines as lines_module
+from auditor.oci.reference import TagPattern
 
 DIGEST = "sha256:" + "ab" * 32
 

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from auditor.pipeline.expansion.words import none_matches
+from auditor.input.listings import none_matches
 from auditor.report.listing_stats import Listing, Listings, ListKind
 from auditor.report.summary_text import BLOBS, SAVED, STORE, summary_lines
 from auditor.reports.forecast import Forecast, HostForecast, forecast_lines

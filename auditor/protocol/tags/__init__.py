@@ -1,1 +1,0 @@
-"""Tags: which are wanted, which are the newest, which stand for a digest only."""
