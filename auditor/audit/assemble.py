@@ -9,6 +9,8 @@ from auditor.audit.image_metadata import (
     UNKNOWN_PLATFORM,
     Facts,
     NamedBlob,
+    Wanted,
+    answers_of,
     attachment_of,
     blobs_of,
     image_platform,
@@ -27,8 +29,6 @@ from auditor.oci.image_config import ImageConfig
 from auditor.oci.manifest import Document, ImageManifest, Index
 from auditor.oci.platform import PlatformSpec
 from auditor.oci.schema1 import Schema1
-from auditor.pipeline.imaging.answers import answers_of
-from auditor.pipeline.imaging.wanted import Wanted
 from auditor.registry.client import Registry
 from auditor.util.single_flight import concurrently
 

@@ -2,29 +2,115 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TypeVar
 
+from auditor.audit import image_metadata
 from auditor.audit.assemble import Assembly, StoppedError
 from auditor.audit.content_cache import SharedContent
+from auditor.audit.image_attachments import Attached, BlobCheck
 from auditor.audit.image_cache import StoredFacts
-from auditor.audit.image_metadata import Facts
+from auditor.audit.image_metadata import UNKNOWN, Answers, Facts, Wanted
 from auditor.audit.resolve import Lookup
 from auditor.cache.store import DigestStore
+from auditor.config import AttachmentMode
 from auditor.errors import Failure, FailureKind, Stage
-from auditor.model import Access, FailureRecord, ImageRecord, Record, Warn, WarningCode
+from auditor.fast_dataclass import dataclass
+from auditor.model import (
+    Access,
+    Attachment,
+    FailureRecord,
+    ImageRecord,
+    Record,
+    Warn,
+    WarningCode,
+)
 from auditor.oci.image_config import ImageConfig
 from auditor.oci.manifest import Document
 from auditor.oci.reference import Reference, registry_alone
-from auditor.pipeline.imaging import answers
-from auditor.pipeline.imaging.around import Around, Surroundings
-from auditor.pipeline.imaging.mirror import at_mirror_first
-from auditor.pipeline.imaging.wanted import Wanted
 from auditor.registry.client import Registry
 from auditor.registry.registries import Registries
 from auditor.util.clock import Clock, rfc3339
 from auditor.util.lru import Lru
 from auditor.util.single_flight import SingleFlight
+
+# -- around --
+# What a place holds around an image: it is of the repository, not of the digest.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What is attached to an image, what follows from it, and what is amiss."""
+
+    attachments: tuple[Attachment, ...] = ()
+    answers: Answers = UNKNOWN
+    warnings: tuple[Warn, ...] = ()
+
+
+NOTHING = Surroundings()
+
+
+class Around:
+    """Looks around images as far as is wanted; without options, asks nobody."""
+
+    def __init__(self, content: SharedContent, wanted: Wanted, lookup: Lookup) -> None:
+        self._everywhere = wanted.attachments is AttachmentMode.ALL
+        self._attached = Attached(content, lookup)
+        self.blobs = BlobCheck()
+
+    async def image(
+        self, registry: Registry, repository: str, facts: Facts
+    ) -> Surroundings:
+        """The surroundings of one image of a repository."""
+        warnings: tuple[Warn, ...] = ()
+        if facts.blobs:
+            warnings = await self.blobs.warnings(registry, repository, facts.blobs)
+        if self._everywhere:
+            found = await self._attached.to(registry, repository, facts)
+            return Surroundings(
+                attachments=found.attachments,
+                answers=found.answers,
+                warnings=(*found.warnings, *warnings),
+            )
+        if not facts.attachments and not warnings:
+            return NOTHING
+        return Surroundings(
+            attachments=facts.attachments, answers=facts.answers, warnings=warnings
+        )
+
+
+# -- mirror --
+# A registry's mirror is asked for an image before the registry itself.
+
+Value = TypeVar("Value")
+
+
+async def at_mirror_first(
+    registries: Registries,
+    reference: Reference,
+    look: Callable[[Reference], Awaitable[Value]],
+) -> tuple[Value, tuple[Warn, ...]]:
+    """What `look` finds at the registry's mirror, or else at the registry.
+
+    As containers-registries.conf(5) has it: any failure of the mirror leads to the
+    registry itself, and an image comes from one of the two as a whole. A warning says
+    where it came from the registry; `StoppedError` says what both said.
+    """
+    mirrored = registries.at_mirror(reference)
+    if mirrored is None:
+        return await look(reference), ()
+    try:
+        return await look(mirrored), ()
+    except StoppedError as stop:
+        missed = f"the mirror {mirrored.registry}: {stop.failure.detail}"
+    try:
+        found = await look(reference)
+    except StoppedError as stop:
+        detail = f"{stop.failure.detail}; before that, {missed}"
+        raise StoppedError(replace(stop.failure, detail=detail)) from None
+    return found, (Warn(code=WarningCode.NOT_AT_MIRROR, detail=missed),)
+
 
 # Assembled images remembered, so that tags of one digest are put together once.
 # Some 10 KiB each for an index of eight platforms: 20 MiB.
@@ -134,7 +220,7 @@ class ImageAuditor:
             warnings = found.warnings
         around = await self.around.image(registry, place.repository, facts)
         if at_mirror:
-            around = replace(around, answers=answers.at_mirror(around.answers))
+            around = replace(around, answers=image_metadata.at_mirror(around.answers))
         return facts, around, warnings, granted.access
 
     async def raw_manifest(self, reference: Reference) -> bytes | Failure:

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from auditor.audit.content_cache import SharedContent
-from auditor.audit.image_metadata import Facts
+from auditor.audit.image_metadata import Answers, Facts, Wanted
 from auditor.model import (
     Attachment,
     AttachmentKind,
@@ -28,8 +28,6 @@ from auditor.model import (
     Warn,
     WarningCode,
 )
-from auditor.pipeline.imaging.answers import Answers
-from auditor.pipeline.imaging.wanted import Wanted
 from auditor.util.lru import Lru
 from auditor.version import __version__
 

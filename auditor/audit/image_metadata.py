@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
+from fnmatch import translate
 
+from auditor.config import AttachmentMode, ImageConfigMode, Settings
 from auditor.fast_dataclass import dataclass
 from auditor.model import (
     Attachment,
@@ -17,13 +20,85 @@ from auditor.model import (
     Warn,
     WarningCode,
 )
-from auditor.oci.attachments import of_descriptor
+from auditor.oci.attachments import Claim, claims_of, of_descriptor
 from auditor.oci.descriptor import MAX_SIZE, Descriptor
 from auditor.oci.image_config import ImageConfig, layer_traits
 from auditor.oci.manifest import Document, ImageManifest
-from auditor.oci.platform import PlatformSpec
+from auditor.oci.platform import PlatformSpec, is_same, read_platform
 from auditor.oci.schema1 import Schema1
-from auditor.pipeline.imaging.answers import UNKNOWN, Answers
+
+# -- answers --
+# Signed, has an SBOM, has provenance: asked of what is attached. Pure.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """True or false where it is known; null where it was not looked everywhere."""
+
+    signed: bool | None = None
+    has_sbom: bool | None = None
+    has_provenance: bool | None = None
+
+
+UNKNOWN = Answers()
+
+
+def at_mirror(answers: Answers) -> Answers:
+    """The answers where the image came from a mirror: what is there, is there.
+
+    A cache holds what was pulled through it, and many have no referrers: what is not
+    there may well be at the registry.
+    """
+    return Answers(
+        signed=answers.signed or None,
+        has_sbom=answers.has_sbom or None,
+        has_provenance=answers.has_provenance or None,
+    )
+
+
+def answers_of(
+    digest: str,
+    platforms: Collection[str],
+    attachments: Sequence[Attachment],
+    *,
+    everywhere: bool,
+) -> Answers:
+    """The answers for the image `digest` with the platforms of these digests.
+
+    An image has what is attached to itself, or to each of its platforms: cosign and
+    notation sign what a tag names, BuildKit attests each platform. `everywhere`: all
+    that is attached is among `attachments`.
+    """
+    if not attachments and not everywhere:
+        return UNKNOWN
+    sure: dict[Claim, set[str]] = {claim: set() for claim in Claim}
+    possible: dict[Claim, set[str]] = {claim: set() for claim in Claim}
+    for attachment in attachments:
+        # What an index holds without saying of what is about all of it.
+        subject = attachment.subject or digest
+        claims = claims_of(attachment)
+        for claim in claims.sure:
+            sure[claim].add(subject)
+        for claim in claims.possible:
+            possible[claim].add(subject)
+
+    def answer(claim: Claim) -> bool | None:
+        if _covers(sure[claim], digest, platforms):
+            return True
+        if not everywhere or _covers(sure[claim] | possible[claim], digest, platforms):
+            return None
+        return False
+
+    return Answers(
+        signed=answer(Claim.SIGNATURE),
+        has_sbom=answer(Claim.SBOM),
+        has_provenance=answer(Claim.PROVENANCE),
+    )
+
+
+def _covers(subjects: set[str], digest: str, platforms: Collection[str]) -> bool:
+    return digest in subjects or (bool(platforms) and subjects.issuperset(platforms))
+
 
 _BASE_NAME = "org.opencontainers.image.base.name"
 _BASE = "org.opencontainers.image.base.digest"
@@ -285,3 +360,65 @@ def platform_warnings(
             f" {platform_name(own)}",
         )
     ]
+
+
+# -- wanted --
+# What a run wants to know of each image: the options, ready for use.
+
+# Of one platform. A label is a line of text; what holds more is a file in disguise.
+# Kubernetes gives all annotations of an object four times as much.
+MAX_LABELS_BYTES = 64 * 1024
+
+
+class LabelPatterns:
+    """Labels whose name matches a pattern: `*`, `?`, `[a-z]`, case counts."""
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        self.patterns = tuple(patterns)
+        self._wanted = re.compile("|".join(map(translate, patterns)))
+
+    def of(self, labels: Mapping[str, str]) -> tuple[dict[str, str], int]:
+        """The wanted labels by name, and how many of them do not fit."""
+        chosen: dict[str, str] = {}
+        left_bytes, left_out = MAX_LABELS_BYTES, 0
+        for name in sorted(filter(self._wanted.match, labels)):
+            size = len(name.encode()) + len(labels[name].encode())
+            if size > left_bytes:
+                left_out += 1
+                continue
+            left_bytes -= size
+            chosen[name] = labels[name]
+        return chosen, left_out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What is wanted of an image. `platforms` are normalised; none means all.
+
+    `labels` is null where none are wanted.
+    """
+
+    image_config: ImageConfigMode = ImageConfigMode.AUTO
+    platforms: tuple[PlatformSpec, ...] = ()
+    labels: LabelPatterns | None = None
+    attachments: AttachmentMode = AttachmentMode.INDEX
+    verify_blobs: bool = False
+
+    @classmethod
+    def of(cls, settings: Settings) -> Wanted:
+        """What the settings say. The time of every image decides with `since`."""
+        return cls(
+            image_config=ImageConfigMode.ALWAYS
+            if settings.since is not None
+            else settings.image_config,
+            platforms=tuple(map(read_platform, settings.platforms)),
+            labels=LabelPatterns(settings.labels) if settings.labels else None,
+            attachments=settings.attachments,
+            verify_blobs=settings.verify_blobs,
+        )
+
+    def platform(self, platform: PlatformSpec) -> bool:
+        """Whether a platform is wanted."""
+        return not self.platforms or any(
+            is_same(platform, wanted) for wanted in self.platforms
+        )

@@ -2,34 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import nullcontext
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime
+from hashlib import blake2b
 from typing import cast
 
 import anyio
 from anyio.abc import TaskGroup
 
 from auditor.audit.image import ImageAuditor
+from auditor.audit.image_metadata import Wanted
 from auditor.audit.pool import Pool, PoolSize
-from auditor.cache.store import DigestStore
-from auditor.config import Order, Settings
+from auditor.cache.store import DigestStore, open_store
+from auditor.config import Order, Settings, decisive_of_shares
 from auditor.errors import unwrapped
+from auditor.fast_dataclass import dataclass
 from auditor.input.expand import expand
-from auditor.input.lists import Item
+from auditor.input.lists import Item, Listed, items_of
 from auditor.input.steps import Asked, Dropped, Entry, Expansion, Refused, Turn
 from auditor.input.tag_filter import Selection
 from auditor.model import FailureRecord, ImageRecord, Record
 from auditor.oci.reference import Reference
-from auditor.pipeline.expansion.places import Places
-from auditor.pipeline.imaging.wanted import Wanted
-from auditor.registry.registries import Registries
+from auditor.registry.registries import Registries, open_registries
 from auditor.report.resume import Kept
 from auditor.report.summary import Resumed, Summary
+from auditor.report.writer import Report, open_report
+from auditor.reports.shard_file import ShardFile
 from auditor.reports.summary.recount import recount
 from auditor.reports.summary.tally import Tally
 from auditor.util.clock import Clock, rfc3339
 from auditor.util.deadline import Deadline, not_finished, not_reached, too_slow
+
+# -- places --
+# Where the records of a share stand in the whole input, in the records' order.
+
+
+class Places:
+    """Knows the turns of the entries that have no record yet, and tells those of the
+    records as they are written. What an earlier run has kept has its record already.
+    """
+
+    def __init__(self, tell: Callable[[Turn], None]) -> None:
+        self._tell = tell
+        self._waiting: deque[tuple[Turn, bool]] = deque()
+
+    def entry(self, turn: Turn, *, kept: bool) -> None:
+        """The next entry of the input."""
+        self._waiting.append((turn, kept))
+        self._pass_kept()
+
+    def made(self, *, written: bool) -> None:
+        """The next entry that was not kept has come to its end, with a record or
+        without."""
+        turn, _ = self._waiting.popleft()
+        if written:
+            self._tell(turn)
+        self._pass_kept()
+
+    def _pass_kept(self) -> None:
+        while self._waiting and self._waiting[0][1]:
+            self._tell(self._waiting.popleft()[0])
 
 
 class Run:
@@ -262,3 +296,138 @@ class Run:
 
 def _host(entry: Entry) -> str | None:
     return entry.reference.registry if isinstance(entry, Asked) else None
+
+
+# -- input_digest --
+# Whether two runs were asked the same: a digest over what their input says.
+
+
+class InputDigest:
+    """Passes items on, once; `value` is over all of them, in their order.
+
+    Where an item stands is not part of it: a copy of a list says the same.
+    """
+
+    def __init__(self, items: Iterable[Item]) -> None:
+        self._items = items
+        self._digest = blake2b(digest_size=16)
+        self._is_whole = False
+
+    def __iter__(self) -> Iterator[Item]:
+        for item in self._items:
+            text = str(item.selector) if isinstance(item, Listed) else item.text
+            self._digest.update(text.encode("utf-8", "surrogatepass") + b"\n")
+            yield item
+        self._is_whole = True
+
+    @property
+    def value(self) -> str | None:
+        """In hexadecimal; null for an input that was not read to its end."""
+        return self._digest.hexdigest() if self._is_whole else None
+
+
+def digest_of_input(items: Iterable[Item]) -> str | None:
+    """The digest of an input that is read for this only."""
+    digest = InputDigest(items)
+    for _ in digest:
+        pass
+    return digest.value
+
+
+# -- into_report --
+# A run into its report, with what is finished safe from a crash.
+
+# How much finished work a crash may cost.
+KEEP_EVERY_S = 1.0
+
+
+async def run_into(run: Run, report: Report) -> None:
+    """Run; every second what is finished is made safe, in its turn or not."""
+    with unwrapped():
+        async with anyio.create_task_group() as group:
+            group.start_soon(_keep_safe, run, report)
+            await run.run()
+            group.cancel_scope.cancel()
+
+
+async def _keep_safe(run: Run, report: Report) -> None:
+    while True:
+        await anyio.sleep(KEEP_EVERY_S)
+        await report.keep(run.early(), waits=run.waits)
+
+
+# -- job --
+# A run with everything that it needs: registries, store, report, shard file.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A run and where its records go; after it, `commit` makes the report whole."""
+
+    run: Run
+    report: Report
+    shard_file: ShardFile | None
+    input_digest: InputDigest | None
+
+    async def commit(self) -> None:
+        """Give the report its name, and then the shard file that belongs to it."""
+        await self.report.commit()
+        if self.shard_file is not None:
+            digest = self.input_digest.value if self.input_digest else None
+            self.shard_file.commit(self.run.summary().to_json(), input_digest=digest)
+
+
+@asynccontextmanager
+async def open_job(
+    settings: Settings,
+    *,
+    clock: Clock,
+    tell: Callable[[str], None],
+    items: Iterable[Item] | None = None,
+) -> AsyncIterator[Job]:
+    """The job that the settings describe; `tell` is given sentences for a person, and
+    `items` stand for the settings' references and lists.
+
+    Raises the `AuditorError`s of what it opens.
+    """
+    async with (
+        open_registries(settings, clock=clock) as registries,
+        open_store(settings, now=clock.epoch) as store,
+        open_report(settings, now=rfc3339(clock.epoch()), tell=tell) as report,
+    ):
+        with _shard_file(settings, report, tell) or nullcontext() as shard_file:
+            items = items_of(settings) if items is None else items
+            digest = InputDigest(items) if shard_file else None
+            run = Run(
+                settings,
+                digest or items,
+                registries=registries,
+                clock=clock,
+                write=report.put,
+                placed=shard_file.place if shard_file else None,
+                kept=report.kept,
+                store=store,
+            )
+            yield Job(
+                run=run, report=report, shard_file=shard_file, input_digest=digest
+            )
+
+
+def _shard_file(
+    settings: Settings, report: Report, tell: Callable[[str], None]
+) -> ShardFile | None:
+    if settings.shard is None:
+        return None
+    if report.final is None:
+        # Of use to whoever wants a part of the work and nothing put together.
+        tell(
+            f"share {settings.shard} goes where no shard file can stand beside it:"
+            " auditor merge cannot take it (-o FILE leaves both)"
+        )
+        return None
+    return ShardFile(
+        report.final,
+        settings.shard,
+        settings=decisive_of_shares(settings),
+        order=settings.order,
+    )

@@ -72,10 +72,9 @@ async def audit(settings: Settings) -> int:
 async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
     import anyio
 
+    from auditor.audit.run import open_job, run_into
     from auditor.cli.progress import log_progress
     from auditor.errors import unwrapped
-    from auditor.pipeline.into_report import run_into
-    from auditor.pipeline.job import open_job
     from auditor.report.summary_text import (
         NOTHING_NAMED,
         nothing_was_named,

@@ -35,10 +35,10 @@ def command(*, reference: str, as_json: bool, raw: bool, **flags: Any) -> int:
 
 async def _inspect(settings: Settings, text: str, as_json: bool, raw: bool) -> int:
     from auditor.audit.image import ImageAuditor
+    from auditor.audit.image_metadata import Wanted
     from auditor.cache.store import open_store
     from auditor.cli.reference import reference_argument
     from auditor.model import FailureRecord
-    from auditor.pipeline.imaging.wanted import Wanted
     from auditor.registry.registries import open_registries
     from auditor.util.clock import SystemClock
 

@@ -15,14 +15,13 @@ from typing import Any
 
 import anyio
 
+from auditor.audit.run import open_job, run_into
 from auditor.config import Settings, decisive_of_shares, load
 from auditor.engines.part_store import PartStore
 from auditor.engines.plan import LEAST_S
 from auditor.errors import AuditorError, ExitCode, UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.input.lists import items_of
-from auditor.pipeline.into_report import run_into
-from auditor.pipeline.job import open_job
 from auditor.scale.parts import open_part, part_name, whole_part
 from auditor.util.clock import SystemClock
 from auditor.util.shard import Shard

@@ -14,6 +14,7 @@ from typing import Any
 
 import anyio
 
+from auditor.audit.run import digest_of_input
 from auditor.config import Settings, decisive, decisive_of_shares
 from auditor.engines.join import join
 from auditor.engines.plan import Plan
@@ -22,7 +23,6 @@ from auditor.engines.so_far import summary_so_far
 from auditor.errors import UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.input.lists import STANDARD_INPUT, items_of
-from auditor.pipeline.input_digest import digest_of_input
 from auditor.report.journal import Journal
 from auditor.reports.jsonl import ReportWriter
 from auditor.reports.shard_file import ShardHead

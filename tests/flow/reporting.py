@@ -11,9 +11,7 @@ from typing import Any
 import anyio
 import orjson
 
-from auditor.audit.run import Run
-from auditor.pipeline.into_report import run_into
-from auditor.pipeline.job import open_job
+from auditor.audit.run import Run, open_job, run_into
 from auditor.report.summary import Summary
 from auditor.report.writer import Report
 from tests.flow.harness import PATIENCE_S, Lab

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from auditor.audit.image import ImageAuditor
+from auditor.audit.image_metadata import Wanted
 from auditor.cache.store import open_store
 from auditor.config import ImageConfigMode
 from auditor.demo.images import image, index
 from auditor.demo.registry import Behaviour
 from auditor.model import FailureRecord, ImageRecord, Record, WarningCode
 from auditor.oci.reference import Reference
-from auditor.pipeline.imaging.wanted import Wanted
 from auditor.registry.registries import open_registries
 from auditor.sandbox.content import Content
 from tests.flow.harness import BLOBS, BY_DIGEST, MANIFESTS, Lab, Outcome, lab, service

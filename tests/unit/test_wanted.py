@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from auditor.audit.image_metadata import MAX_LABELS_BYTES, LabelPatterns, Wanted
 from auditor.config import Settings
 from auditor.oci.platform import read_platform
-from auditor.pipeline.imaging.wanted import MAX_LABELS_BYTES, LabelPatterns, Wanted
 
 LABELS = {
     "team": "blue",

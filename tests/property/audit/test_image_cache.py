@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.audit.image_cache import decode, encode, variant_of
-from auditor.audit.image_metadata import Facts
+from auditor.audit.image_metadata import Answers, Facts, LabelPatterns, Wanted
 from auditor.config import AttachmentMode, ImageConfigMode
 from auditor.model import (
     Attachment,
@@ -21,8 +21,6 @@ from auditor.model import (
     WarningCode,
 )
 from auditor.oci.platform import read_platform
-from auditor.pipeline.imaging.answers import Answers
-from auditor.pipeline.imaging.wanted import LabelPatterns, Wanted
 
 # What JSON can hold: no lone surrogates.
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auditor.audit.image_metadata import answers_of
 from auditor.model import Attachment, AttachmentKind
 from auditor.oci.attachments import Claim, claims_of, is_vague, of_descriptor
 from auditor.oci.descriptor import Descriptor
-from auditor.pipeline.imaging.answers import answers_of
 from tests.documents import digest
 
 _TYPES = (

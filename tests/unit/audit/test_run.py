@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from auditor.audit.run import InputDigest, digest_of_input
 from auditor.config import Settings
 from auditor.input.lists import items_of
-from auditor.pipeline.input_digest import InputDigest, digest_of_input
 
 
 def digest(folder: Path, *lists: str, references: tuple[str, ...] = ()) -> str | None:

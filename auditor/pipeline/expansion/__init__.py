@@ -1,1 +1,0 @@
-"""Selectors to references: listings, filters, each reference once."""

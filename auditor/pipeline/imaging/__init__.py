@@ -1,1 +1,0 @@
-"""One reference to one record: manifests, children, configs, what is attached."""
