@@ -22,9 +22,8 @@ from pathlib import Path
 import anyio
 
 from auditor.config import Settings
+from auditor.report.summary import Tally, recount
 from auditor.report.writer import open_report
-from auditor.reports.summary.recount import recount
-from auditor.reports.summary.tally import Tally
 from bench.synthetic_report import records
 
 NOW = "2026-11-25T02:00:00Z"

@@ -26,12 +26,10 @@ from auditor.input.tag_filter import Selection
 from auditor.model import FailureRecord, ImageRecord, Record
 from auditor.oci.reference import Reference
 from auditor.registry.registries import Registries, open_registries
+from auditor.report.merge import ShardFile
 from auditor.report.resume import Kept
-from auditor.report.summary import Resumed, Summary
+from auditor.report.summary import Resumed, Summary, Tally, recount
 from auditor.report.writer import Report, open_report
-from auditor.reports.shard_file import ShardFile
-from auditor.reports.summary.recount import recount
-from auditor.reports.summary.tally import Tally
 from auditor.util.clock import Clock, rfc3339
 from auditor.util.deadline import Deadline, not_finished, not_reached, too_slow
 

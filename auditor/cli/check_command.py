@@ -78,7 +78,7 @@ def command(
     with checked(reports, policy, today=now.date(), earlier=previous) as findings:
         print_pieces(formats(limit)[form](findings), output)
         if metrics is not None:
-            from auditor.reports.textfile import write_textfile
+            from auditor.report.metrics import write_textfile
 
             write_textfile(metrics, findings_metrics(findings, now))
         passed = findings.passed

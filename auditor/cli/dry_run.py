@@ -20,8 +20,8 @@ async def dry_run(settings: Settings) -> int:
     from auditor.input.lists import check_lists, items_of
     from auditor.input.steps import Entry, Refused
     from auditor.registry.registries import open_registries
+    from auditor.report.summary import write_summary
     from auditor.reports.forecast import forecast_lines
-    from auditor.reports.summary.file import write_summary
     from auditor.util.clock import SystemClock
 
     check_lists(settings)

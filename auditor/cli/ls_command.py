@@ -99,8 +99,12 @@ async def _ls(
 
 def _told(listed: int, listings: Listings, target: ListTarget) -> Iterator[str]:
     """How much was listed, and whether that is all."""
-    from auditor.report.listing_stats import ListKind, ListState
-    from auditor.reports.listing_words import WORDS, suspicious_lines
+    from auditor.report.listing_stats import (
+        WORDS,
+        ListKind,
+        ListState,
+        suspicious_lines,
+    )
 
     what = ListKind.REPOSITORIES if target.repositories_only else ListKind.TAGS
     lists = []

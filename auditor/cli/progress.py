@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import anyio
 
-from auditor.reports.summary.tally import Tally
+from auditor.report.summary import Tally
 
 log = logging.getLogger("auditor.progress")
 

@@ -10,6 +10,6 @@ def command() -> None:
     """Print the JSON Schema (draft 2020-12) of report lines."""
     import orjson
 
-    from auditor.reports.schema import report_schema
+    from auditor.report.shapes import report_schema
 
     click.echo(orjson.dumps(report_schema(), option=orjson.OPT_INDENT_2).decode())

@@ -45,12 +45,11 @@ def check_file(path: str) -> None:
 def write_beside(settings: Settings, summary: Mapping[str, Any]) -> None:
     """Write what the settings name."""
     if settings.summary is not None:
-        from auditor.reports.summary.file import write_summary
+        from auditor.report.summary import write_summary
 
         write_summary(settings.summary, summary)
     if settings.metrics is not None:
         with extras("--metrics"):
-            from auditor.report.metrics import audit_metrics
-            from auditor.reports.textfile import write_textfile
+            from auditor.report.metrics import audit_metrics, write_textfile
 
             write_textfile(settings.metrics, audit_metrics(summary))

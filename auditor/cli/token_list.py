@@ -38,7 +38,7 @@ async def list_tokens(
     from auditor.input.tag_filter import Selection
     from auditor.pipeline.token_list import TokenList
     from auditor.registry.registries import open_registries
-    from auditor.reports.listing_words import suspicious_lines
+    from auditor.report.listing_stats import suspicious_lines
     from auditor.util.clock import SystemClock
 
     check_lists(settings)

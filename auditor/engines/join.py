@@ -12,8 +12,8 @@ from auditor.engines.unmatched import unmatched
 from auditor.errors import OutputError, UsageError
 from auditor.report.merge import merged, read_parts
 from auditor.report.shapes import encoder
-from auditor.reports.jsonl import ReportWriter
-from auditor.reports.summary.combined import combined, with_failures
+from auditor.report.summary import combined, with_failures
+from auditor.report.writer import ReportWriter
 from auditor.scale.parts import is_url, open_part
 
 # Beside the output: its `.partial` may be that of another run, which can be resumed.

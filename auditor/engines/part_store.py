@@ -12,7 +12,7 @@ import fsspec
 
 from auditor.errors import UsageError
 from auditor.input.lists import STANDARD_INPUT, list_name, open_list
-from auditor.reports.shard_file import SUFFIX
+from auditor.report.merge import SUFFIX
 from auditor.scale.parts import is_ours, is_url, locked_folder, part_name
 from auditor.util.shard import Shard
 

@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from auditor.report.listing_stats import Listings
-from auditor.report.summary import Summary
-from auditor.reports.summary.combined import combined
-from auditor.reports.summary.tally import Tally
+from auditor.report.summary import Summary, Tally, combined
 
 
 def summary_so_far(

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-from auditor.report.listing_stats import Listing
-from auditor.reports.listing_words import listing_lines
+from auditor.report.listing_stats import Listing, listing_lines
 from auditor.util.text import counted, duration_words, noun, safe_text
 
 Json = Mapping[str, Any]

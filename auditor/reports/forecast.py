@@ -9,8 +9,7 @@ from typing import Any
 
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA
-from auditor.report.listing_stats import Listings
-from auditor.reports.listing_words import listing_lines
+from auditor.report.listing_stats import Listings, listing_lines
 from auditor.util.text import counted, duration_words, safe_text
 from auditor.wire.rate_limit import Allowance
 

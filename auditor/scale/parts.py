@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
 from auditor.errors import LockedError, OutputError, UsageError
-from auditor.reports.shard_file import SUFFIX, ShardHead
+from auditor.report.merge import SUFFIX, ShardHead
 from auditor.util.shard import Shard
 
 # "scheme://", as fsspec has it.

@@ -24,8 +24,8 @@ from auditor.errors import UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.input.lists import STANDARD_INPUT, items_of
 from auditor.report.journal import Journal
-from auditor.reports.jsonl import ReportWriter
-from auditor.reports.shard_file import ShardHead
+from auditor.report.merge import ShardHead
+from auditor.report.writer import ReportWriter
 from auditor.scale.parts import Parts, own_folder, whole_part
 from auditor.util.clock import Clock, rfc3339
 from auditor.util.shard import Shard

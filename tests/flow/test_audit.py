@@ -12,8 +12,7 @@ from auditor.config import ImageConfigMode, Order, Shape
 from auditor.demo.images import image, index, layer
 from auditor.demo.signed_schema1 import schema1_image
 from auditor.model import Access, AccessState, ImageRecord, Layer, WarningCode
-from auditor.report.shapes import encoder
-from auditor.reports.schema import report_schema
+from auditor.report.shapes import encoder, report_schema
 from auditor.sandbox.artifacts import artifact, helm_chart
 from auditor.sandbox.built import BuiltImage, Family
 from auditor.sandbox.content import Content

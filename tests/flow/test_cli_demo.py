@@ -15,7 +15,7 @@ import pytest
 
 from auditor.demo.demo import ADMIN, ADMIN_PASSWORD, demo_images
 from auditor.demo.signed_schema1 import SIGNED, UNSIGNED
-from auditor.reports.schema import report_schema
+from auditor.report.shapes import report_schema
 from auditor.sandbox.built import Family
 from tests.flow.commands import auditor, finish, running
 

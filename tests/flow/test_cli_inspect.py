@@ -10,7 +10,7 @@ import pytest
 
 from auditor.demo.images import image, index, layer
 from auditor.demo.signed_schema1 import schema1_image
-from auditor.reports.schema import report_schema
+from auditor.report.shapes import report_schema
 from auditor.sandbox.artifacts import helm_chart
 from auditor.sandbox.attached import SLSA, cosign_signature, digest_tag
 from auditor.sandbox.built import BuiltImage

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from auditor.config import Shape
-from auditor.reports.schema import report_schema
+from auditor.report.shapes import report_schema
 from auditor.version import __version__
 from tests.flow.commands import PROGRAM, auditor
 from tests.flow.harness import lab, simple

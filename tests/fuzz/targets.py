@@ -61,8 +61,8 @@ from auditor.registry.transport.http1_parser import (
     usual_answer,
 )
 from auditor.report.journal import Journal
-from auditor.reports.shard_file import ShardHead, runs
-from auditor.reports.spans import spans
+from auditor.report.merge import ShardHead, runs
+from auditor.report.resume import spans
 from auditor.util import time_span
 from auditor.util.masking import mask_secrets, mask_userinfo
 from auditor.util.shard import parse_shard

@@ -13,8 +13,7 @@ from jsonschema import Draft202012Validator
 
 from auditor.config import Shape
 from auditor.errors import FailureKind, Stage
-from auditor.report.shapes import encoder
-from auditor.reports.schema import report_schema
+from auditor.report.shapes import encoder, report_schema
 from tests.records import EVERYTHING, RECORDS, failure, image
 
 SCHEMA = report_schema()

@@ -8,8 +8,7 @@ from jsonschema import Draft202012Validator
 
 from auditor.config import Shape
 from auditor.model import FailureRecord, ImageRecord
-from auditor.report.shapes import encoder
-from auditor.reports.schema import report_schema
+from auditor.report.shapes import encoder, report_schema
 from bench.synthetic_report import TAGS, records
 
 COUNT = 50 * TAGS + 7

@@ -20,7 +20,7 @@ from auditor.demo.tokens import TokenService
 from auditor.input.lists import items_of
 from auditor.registry.registries import open_registries
 from auditor.report.shapes import encoder
-from auditor.reports.jsonl import ReportWriter
+from auditor.report.writer import ReportWriter
 from auditor.sandbox.attached import notation_signature
 from auditor.sandbox.content import Content
 from tests.flow.harness import ADMIN, Lab, lab

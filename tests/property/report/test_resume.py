@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from auditor.config import Order, Settings, Shape
 from auditor.errors import FailureKind
 from auditor.model import FailureRecord, Record
+from auditor.report.resume import spans
 from auditor.report.shapes import encoder
 from auditor.report.writer import Report, open_report
-from auditor.reports.spans import spans
 from tests.records import failure, image, layer, platform
 
 NOW = "2026-11-25T02:00:00Z"

@@ -14,7 +14,7 @@ from auditor.cli import main
 from auditor.cli.logs import start_logging
 from auditor.cli.progress import LOG_EVERY_S, log_progress
 from auditor.config import LogFormat, LogLevel, Settings
-from auditor.reports.summary.tally import Tally
+from auditor.report.summary import Tally
 from tests.records import failure, image
 
 log = logging.getLogger("auditor.tests")

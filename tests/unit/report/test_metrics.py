@@ -18,10 +18,10 @@ from auditor.report.metrics import (
     Sample,
     audit_metrics,
     check_metrics,
+    textfile,
+    write_textfile,
 )
-from auditor.report.summary import Summary
-from auditor.reports.summary.tally import Tally
-from auditor.reports.textfile import textfile, write_textfile
+from auditor.report.summary import Summary, Tally
 from auditor.wire.rate_limit import Allowance
 from tests.records import EVERYTHING, REFUSED, failure, image
 

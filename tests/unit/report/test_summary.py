@@ -13,10 +13,8 @@ import pytest
 from auditor.errors import FailureKind
 from auditor.model import FailureRecord, Record, Warn, WarningCode
 from auditor.report.listing_stats import Listing, Listings, ListKind
-from auditor.report.summary import FIELDS, Resumed, Summary
+from auditor.report.summary import FIELDS, Resumed, Summary, Tally, combined
 from auditor.report.summary_text import summary_lines
-from auditor.reports.summary.combined import combined
-from auditor.reports.summary.tally import Tally
 from auditor.wire.rate_limit import Allowance
 from tests.records import EVERYTHING, failure, image
 

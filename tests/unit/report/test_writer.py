@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from auditor.errors import ExitCode, OutputError
-from auditor.reports.jsonl import PIECE_BYTES, ReportWriter
+from auditor.report.writer import PIECE_BYTES, ReportWriter
 
 LINE = b'{"kind":"image"}\n'
 

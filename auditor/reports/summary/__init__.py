@@ -1,1 +1,0 @@
-"""What a run came to, or the shares of one together."""
