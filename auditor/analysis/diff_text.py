@@ -6,8 +6,15 @@ from collections.abc import Callable, Iterator
 
 import orjson
 
-from auditor.analysis.change import Change, Difference, Facet, Side, State, Totals
-from auditor.analysis.diff import Comparison
+from auditor.analysis.diff import (
+    Change,
+    Comparison,
+    Difference,
+    Facet,
+    Side,
+    State,
+    Totals,
+)
 from auditor.analysis.tables import (
     Column,
     Section,

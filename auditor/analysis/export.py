@@ -1,21 +1,190 @@
 """Tables written in four formats."""
 
-# ruff: noqa: S608  (SQL is made of this program's own texts, values are quoted)
-
 from __future__ import annotations
 
+import errno
+import os
+import re
 import sqlite3
-from collections.abc import Callable, Sequence
-from contextlib import closing
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from enum import StrEnum
 from pathlib import Path
 
 import duckdb
 
+from auditor.analysis.csv_formula_guard import neutral_sql
 from auditor.analysis.duckdb_connection import quoted
-from auditor.analysis.export.destination import whole_files
-from auditor.analysis.export.tables import Table, flat_tables, nested_tables
 from auditor.analysis.reports import open_reports
+from auditor.errors import OutputError, UsageError
+from auditor.fast_dataclass import dataclass
+from auditor.util.text import safe_text
+
+# -- destination --
+# Files that appear under their names only when they are whole.
+#
+# DuckDB and SQLite open files by their names, so what `reports.whole_file` does with a
+# stream is not enough: a name beside the file could be a link of somebody else. They
+# write into a folder that nobody else can enter.
+
+
+@contextmanager
+def whole_files(files: list[Path], *, force: bool) -> Iterator[list[Path]]:
+    """Names to write to, renamed to `files` at the end, or removed after an error.
+
+    Each is new: nothing is there. `UsageError` where a file exists, unless `force`
+    lets it be replaced; `OutputError` for what cannot be written.
+    """
+    for file in files:
+        if file.is_dir() or (file.exists() and not force):
+            raise UsageError(f"{safe_text(str(file))}: exists; --force replaces it")
+    partials: dict[Path, Path] = {}
+    with _cannot_be_written(partials), ExitStack() as folders:
+        for file in files:
+            partials[folders.enter_context(_private_folder(file.parent)) / "new"] = file
+        yield list(partials)
+        for partial in partials:
+            _make_durable(partial)
+        for partial, file in partials.items():
+            partial.replace(file)
+        for folder in {file.parent for file in files}:
+            _make_durable(folder)
+
+
+@contextmanager
+def _private_folder(parent: Path) -> Iterator[Path]:
+    """A folder of this user's only, in the file system of the file, removed at the end.
+
+    What is killed leaves it behind; its name begins with a dot.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder = tempfile.TemporaryDirectory(prefix=".auditor-", dir=parent)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(parent)) from None
+    with folder as name:
+        yield Path(name)
+
+
+def _make_durable(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _cannot_be_written(partials: dict[Path, Path]) -> Iterator[None]:
+    """Names the file that a person knows, not where it was written to."""
+    try:
+        yield
+    except OSError as error:
+        name = error.filename or next(iter(partials.values()), "")
+        file = partials.get(Path(os.fsdecode(name)), name)
+        raise _error(file, error.strerror or str(error)) from None
+    except sqlite3.Error as error:
+        raise _error(next(iter(partials.values())), str(error)) from None
+    except duckdb.IOException as error:
+        # DuckDB raises the same for reports that it cannot read.
+        for partial, file in partials.items():
+            if str(partial) in str(error):
+                raise _error(file, _reason(str(error))) from None
+        raise
+
+
+def _error(file: object, reason: str) -> OutputError:
+    return OutputError(
+        f"{safe_text(str(file))}: cannot be written: {safe_text(reason)}"
+    )
+
+
+def _reason(text: str) -> str:
+    likely = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOENT)
+    known = [os.strerror(number) for number in likely]
+    return next((reason for reason in known if reason in text), text)
+
+
+# -- tables --
+# What the exported tables hold: the columns of the views, each row once.
+#
+# `images` leaves its platforms, and `platforms` its layers, to the tables of these
+# names. Formats without lists and structures get text for them: a list of texts with
+# blanks between, anything else as JSON.
+
+# ruff: noqa: S608  (SQL is made of this program's own texts, values are quoted)
+
+
+SELECTS = {
+    "images": "SELECT * EXCLUDE (platforms) FROM images",
+    "platforms": "SELECT * EXCLUDE (layers) FROM platforms",
+    "layers": "SELECT * FROM layers",
+    "attachments": "SELECT * FROM attachments",
+    "warnings": "SELECT * FROM warnings",
+    "failures": "SELECT * FROM failures",
+}
+TABLES = tuple(SELECTS)
+
+_LIST_OF_TEXT = "VARCHAR[]"
+_NESTED = re.compile(r"(STRUCT|MAP)\(|.*\]$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table to be written. `select` yields `columns`: name and DuckDB's type."""
+
+    name: str
+    select: str
+    columns: tuple[tuple[str, str], ...]
+
+
+def nested_tables(
+    connection: duckdb.DuckDBPyConnection, names: Sequence[str]
+) -> list[Table]:
+    """The tables with their lists and structures."""
+    return [_table(connection, name, SELECTS[name]) for name in names]
+
+
+def flat_tables(
+    connection: duckdb.DuckDBPyConnection,
+    names: Sequence[str],
+    *,
+    neutralised: bool = False,
+) -> list[Table]:
+    """The tables with scalars only; if asked for, with no text that is a formula."""
+    found = []
+    for table in nested_tables(connection, names):
+        expressions = ", ".join(
+            f'{_scalar(name, kind, neutralised=neutralised)} AS "{name}"'
+            for name, kind in table.columns
+        )
+        select = f"SELECT {expressions} FROM ({table.select})"
+        found.append(_table(connection, table.name, select))
+    return found
+
+
+def _table(connection: duckdb.DuckDBPyConnection, name: str, select: str) -> Table:
+    described = connection.execute(f"DESCRIBE {select}").fetchall()
+    return Table(
+        name=name, select=select, columns=tuple((row[0], row[1]) for row in described)
+    )
+
+
+def _scalar(name: str, kind: str, *, neutralised: bool) -> str:
+    if kind == _LIST_OF_TEXT:
+        text = f"array_to_string(\"{name}\", ' ')"
+    elif _NESTED.match(kind):
+        return f'to_json("{name}")::VARCHAR'  # begins with a bracket: no formula
+    elif kind == "VARCHAR":
+        text = f'"{name}"'
+    else:
+        return f'"{name}"'
+    return neutral_sql(text) if neutralised else text
+
+
+# ruff: noqa: S608  (SQL is made of this program's own texts, values are quoted)
+
 
 # Rows that are handed from DuckDB to SQLite at once: some MB.
 ROWS_AT_ONCE = 10_000

@@ -8,8 +8,7 @@ from typing import Any
 
 import duckdb
 
-from auditor.analysis.expressions import keep_last_lines, platform_name
-from auditor.analysis.reports import open_reports
+from auditor.analysis.reports import keep_last_lines, open_reports, platform_name
 from auditor.errors import UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA

@@ -10,12 +10,12 @@ from auditor.analysis.find_digest import ROLES, Place, Places
 from auditor.analysis.layers import (
     Answer,
     Base,
+    Group,
     Inventory,
     NamedBase,
     SharedLayer,
     Usage,
 )
-from auditor.analysis.layers_sql import Group
 from auditor.analysis.tables import (
     Column,
     Section,

@@ -19,8 +19,14 @@ import duckdb
 import orjson
 
 from auditor.analysis.duckdb_connection import quoted
-from auditor.analysis.reading_errors import READING_ERRORS, sentence
-from auditor.analysis.reports import VIEWS, duckdb_pattern, open_reports, report_paths
+from auditor.analysis.reports import (
+    READING_ERRORS,
+    VIEWS,
+    duckdb_pattern,
+    open_reports,
+    report_paths,
+    sentence,
+)
 from auditor.errors import UsageError
 from auditor.fast_dataclass import dataclass
 

@@ -65,8 +65,8 @@ def command(
     from datetime import UTC, datetime
 
     from auditor.analysis.check.evaluate import checked
+    from auditor.analysis.check.findings import findings_metrics
     from auditor.analysis.check.formats import formats
-    from auditor.analysis.check.metrics import findings_metrics
     from auditor.analysis.check.policy_file import load_policy
     from auditor.analysis.reports import check_output
     from auditor.cli.output import print_pieces

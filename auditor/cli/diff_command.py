@@ -52,8 +52,7 @@ def command(
 
     OLD and NEW are reports, also compressed ones (.gz, .zst), or quoted globs of them.
     """
-    from auditor.analysis.change import parse_growth
-    from auditor.analysis.diff import compare
+    from auditor.analysis.diff import compare, parse_growth
     from auditor.analysis.diff_text import output_lines
     from auditor.cli.output import print_lines
 

@@ -43,7 +43,7 @@ def add_command(*, dataset: str, reports: tuple[str, ...]) -> int:
 @needs_extras
 def show_command(*, dataset: str, target: str | None, form: str) -> int:
     """Show the runs; how a repository grew; or, with a tag, when that tag moved."""
-    from auditor.analysis.history.questions import show
+    from auditor.analysis.history import show
     from auditor.analysis.print_rows import Format, write_answer
 
     with show(Path(dataset), target) as answer, reader_may_leave():

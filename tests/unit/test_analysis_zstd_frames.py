@@ -7,7 +7,7 @@ import io
 import pyarrow as pa  # type: ignore[import-untyped]
 import pytest
 
-from auditor.analysis.zstd_frames import is_whole
+from auditor.analysis.reports import is_whole
 
 TEXT = b'{"schema": 1}\n' * 40_000
 ZST = bytes(pa.compress(TEXT, codec="zstd", asbytes=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from functools import cached_property
 from typing import Any, cast
 
@@ -10,6 +11,7 @@ import duckdb
 
 from auditor.analysis.check.policy import Policy, Rule, Severity, Unknown, Waiver
 from auditor.fast_dataclass import dataclass
+from auditor.report.metrics import Metric, check_metrics
 from auditor.util.text import counted, safe_text
 
 # Rows fetched at once: a few MB of Python objects.
@@ -225,3 +227,17 @@ class Findings:
             waiver=waiver,
             expired=expired,
         )
+
+
+# -- metrics --
+# A check as Prometheus metrics: how often each rule is broken, and waived.
+
+
+def findings_metrics(findings: Findings, finished: datetime) -> tuple[Metric, ...]:
+    """The metrics, with a 0 for each rule that is kept."""
+    counts = findings.counts
+    return check_metrics(
+        violations={count.rule.id: count.violations for count in counts},
+        waived={count.rule.id: count.waived for count in counts},
+        finished_at=finished.isoformat(timespec="seconds"),
+    )

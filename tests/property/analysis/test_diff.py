@@ -10,8 +10,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.analysis.change import Change, Difference, Facet, Growth, Totals
-from auditor.analysis.diff import compare
+from auditor.analysis.diff import Change, Difference, Facet, Growth, Totals, compare
 from auditor.model import FailureRecord, ImageRecord, Record
 from tests.property.report_records import REGISTRIES, last_lines, reports
 from tests.reports import write_report

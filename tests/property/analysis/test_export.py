@@ -17,7 +17,7 @@ from auditor.analysis.csv_formula_guard import neutral
 from auditor.analysis.export import Target, export
 from auditor.analysis.print_rows import Format, write_answer
 from auditor.analysis.query import ask
-from auditor.analysis.zstd_frames import is_whole
+from auditor.analysis.reports import is_whole
 from tests.records import failure
 from tests.reports import write_report
 

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from auditor.analysis.find_digest import Place, find_digests
 from auditor.analysis.layers import (
     Base,
+    Group,
     NamedBase,
     SharedLayer,
     Usage,
     open_inventory,
 )
-from auditor.analysis.layers_sql import Group
 from auditor.model import ImageRecord, Platform, Record
 from tests import records
 from tests.documents import digest

@@ -13,8 +13,7 @@ import duckdb
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import pytest
 
-from auditor.analysis.export import Target, export
-from auditor.analysis.export.tables import TABLES
+from auditor.analysis.export import TABLES, Target, export
 from auditor.errors import OutputError, UsageError
 from tests.records import EVERYTHING, RECORDS, failure, image
 from tests.reports import write_report

@@ -8,8 +8,7 @@ from typing import Any
 import pyarrow.dataset as ds  # type: ignore[import-untyped]
 import pytest
 
-from auditor.analysis.history import add
-from auditor.analysis.history.questions import show
+from auditor.analysis.history import add, show
 from auditor.errors import FailureKind, OutputError, UsageError
 from auditor.model import FailureRecord, ImageRecord, Record
 from tests.documents import digest

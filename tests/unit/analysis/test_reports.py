@@ -171,7 +171,7 @@ def test_a_long_line_is_read(put: Callable[..., str]) -> None:
 def test_a_line_over_the_limit_is_told(
     put: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("auditor.analysis.views.MAX_LINE_BYTES", 16 * 1024**2)
+    monkeypatch.setattr("auditor.analysis.reports.MAX_LINE_BYTES", 16 * 1024**2)
     long = ENCODE(image(annotations={"note": "x" * 40 * 1024**2}))
     path = put(LINE + long + LINE)
     with pytest.raises(UsageError) as caught:

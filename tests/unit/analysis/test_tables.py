@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from markdown_it import MarkdownIt
 
-from auditor.analysis.change import Growth, parse_growth
+from auditor.analysis.diff import Growth, parse_growth
 from auditor.analysis.tables import (
     Column,
     Section,

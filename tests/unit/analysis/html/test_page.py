@@ -15,16 +15,22 @@ import pytest
 
 from auditor.analysis.html import lines as lines_module
 from auditor.analysis.html import sections as references_module
-from auditor.analysis.html.ages import read_ages
-from auditor.analysis.html.embed import script_json
-from auditor.analysis.html.lines import open_lines
-from auditor.analysis.html.matrix import Cell, read_matrix
-from auditor.analysis.html.page import make_page, write_page
-from auditor.analysis.html.sections import read_references
-from auditor.analysis.html.source import read_source
+from auditor.analysis.html.lines import (
+    Cell,
+    open_lines,
+    read_ages,
+    read_matrix,
+    read_source,
+)
+from auditor.analysis.html.page import (
+    csp_hash,
+    find_link,
+    make_page,
+    script_json,
+    write_page,
+)
+from auditor.analysis.html.sections import read_references, read_trust
 from auditor.analysis.html.space import read_space
-from auditor.analysis.html.template import csp_hash, find_link
-from auditor.analysis.html.trust import read_trust
 from auditor.cli.main import run
 from auditor.errors import OutputError
 from auditor.model import BaseImage, ConfigFacts, ImageRecord, Layer

@@ -1,1 +1,0 @@
-"""Reports as tables for other programs: CSV, Parquet, DuckDB, SQLite."""

@@ -1,1 +1,0 @@
-"""Nightly reports, kept: a data set of Parquet files, partitioned by date."""
