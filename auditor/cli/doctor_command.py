@@ -39,8 +39,8 @@ def command(*, target: str, as_json: bool, **flags: Any) -> int:
 
 
 def _meant(text: str) -> tuple[str, Reference | None, bool]:
+    from auditor.diagnose.ls import host_alone
     from auditor.oci.reference import parse_reference
-    from auditor.protocol.list_target import host_alone
 
     try:
         if (registry := host_alone(text)) is not None:

@@ -9,8 +9,7 @@ from typing import Any
 import click
 
 from auditor.diagnose.doctor import works
-from auditor.diagnose.doctor_step import Step, StepState
-from auditor.pipeline.doctor.case import Case
+from auditor.diagnose.doctor_step import Case, Step, StepState
 from auditor.util.clock import rfc3339
 from auditor.util.text import safe_text
 

@@ -16,12 +16,11 @@ async def dry_run(settings: Settings) -> int:
     can be no reference, or a list is not whole.
     """
     from auditor.cache.store import open_store
-    from auditor.diagnose.dry_run import DryRun
+    from auditor.diagnose.dry_run import DryRun, forecast_lines
     from auditor.input.lists import check_lists, items_of
     from auditor.input.steps import Entry, Refused
     from auditor.registry.registries import open_registries
     from auditor.report.summary import write_summary
-    from auditor.reports.forecast import forecast_lines
     from auditor.util.clock import SystemClock
 
     check_lists(settings)

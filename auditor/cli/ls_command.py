@@ -15,9 +15,8 @@ from auditor.errors import ExitCode, ProtocolError, UsageError
 from auditor.util.text import counted
 
 if TYPE_CHECKING:
-    from auditor.diagnose.ls import Repository
+    from auditor.diagnose.ls import ListTarget, Repository
     from auditor.input.steps import Asked
-    from auditor.protocol.list_target import ListTarget
     from auditor.report.listing_stats import Listings
 
 
@@ -39,7 +38,7 @@ def command(*, target: str, as_json: bool, full_ref: bool, **flags: Any) -> int:
     is said on standard error; exits with 1 if one was denied or is incomplete.
     """
     settings = settings_from(flags)
-    from auditor.protocol.list_target import parse_list_target
+    from auditor.diagnose.ls import parse_list_target
 
     try:
         meant = parse_list_target(target)

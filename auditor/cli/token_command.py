@@ -120,7 +120,7 @@ def _decode(settings: Settings, text: str, *, as_json: bool) -> int:
     import time
 
     from auditor.diagnose.token_explain import read_token
-    from auditor.protocol.tokens.words import to_json, to_lines
+    from auditor.diagnose.token_text import to_json, to_lines
     from auditor.registry.registries import load_keys
 
     if text == "-":
@@ -179,7 +179,7 @@ def _verified(check: TokenCheck, keys: object) -> bool:
 
 def _check_json(check: TokenCheck, now: float, keys: Any) -> dict[str, Any]:
     from auditor.diagnose.token_explain import read_token
-    from auditor.protocol.tokens.words import to_json
+    from auditor.diagnose.token_text import to_json
 
     return {
         "registry": check.registry,
@@ -202,7 +202,7 @@ def _check_json(check: TokenCheck, now: float, keys: Any) -> dict[str, Any]:
 
 def _check_lines(check: TokenCheck, now: float, keys: Any) -> list[str]:
     from auditor.diagnose.token_explain import read_token
-    from auditor.protocol.tokens.words import to_lines
+    from auditor.diagnose.token_text import to_lines
 
     lines = [f"registry    {check.registry}"]
     if check.realm:

@@ -12,10 +12,10 @@ import orjson
 from auditor.cli.main import say
 from auditor.cli.output import print_line
 from auditor.config import Settings
+from auditor.diagnose.token_check import PULL, Granted
 from auditor.errors import ExitCode, FailureKind
 from auditor.fast_dataclass import dataclass
 from auditor.model import AccessState
-from auditor.pipeline.token_list import PULL, Granted
 from auditor.util.text import safe_text
 
 _ACTIONS_CHARS = 300
@@ -34,9 +34,9 @@ async def list_tokens(
     from datetime import UTC, datetime
 
     from auditor.audit.pool import PoolSize
+    from auditor.diagnose.token_check import TokenList
     from auditor.input.lists import check_lists, items_of
     from auditor.input.tag_filter import Selection
-    from auditor.pipeline.token_list import TokenList
     from auditor.registry.registries import open_registries
     from auditor.report.listing_stats import suspicious_lines
     from auditor.util.clock import SystemClock

@@ -10,9 +10,8 @@ from auditor.config import Settings
 from auditor.diagnose.doctor_access import access_steps
 from auditor.diagnose.doctor_content import content_steps
 from auditor.diagnose.doctor_network import network_steps
-from auditor.diagnose.doctor_step import Step, StepName, StepState, skipped
+from auditor.diagnose.doctor_step import Case, Heard, Step, StepName, StepState, skipped
 from auditor.oci.reference import Reference
-from auditor.pipeline.doctor.case import Case, Heard
 from auditor.registry.registries import open_registries
 from auditor.util.clock import Clock
 

@@ -7,6 +7,7 @@ from typing import assert_never
 
 from auditor.diagnose import doctor_advice
 from auditor.diagnose.doctor_step import (
+    Case,
     Step,
     StepName,
     StepState,
@@ -15,7 +16,6 @@ from auditor.diagnose.doctor_step import (
 )
 from auditor.diagnose.doctor_token import scope_of, token_steps
 from auditor.errors import Failure, ProtocolError
-from auditor.pipeline.doctor.case import Case
 from auditor.registry.auth.scope_auth import Account
 from auditor.registry.auth.token_service import allowed_realm
 from auditor.registry.host_plan import Plan, Scheme

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from auditor.diagnose.doctor_step import Case
 from auditor.diagnose.server_certificate import ServerCertificate
 from auditor.errors import Failure, FailureKind
-from auditor.pipeline.doctor.case import Case
 from auditor.registry.transport.failures import STRICTER
 from auditor.util.text import safe_text
 from auditor.wire.url_policy import Origin

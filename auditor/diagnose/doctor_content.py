@@ -8,11 +8,10 @@ from typing import Any, cast
 
 from auditor.audit.resolve import DIGEST_HEADER
 from auditor.diagnose import doctor_advice
-from auditor.diagnose.doctor_step import Step, StepName, StepState, skipped
+from auditor.diagnose.doctor_step import Case, Step, StepName, StepState, skipped
 from auditor.errors import Failure, ProtocolError
 from auditor.oci.manifest import Document, read_document
 from auditor.oci.reference import Reference, is_digest, is_tag
-from auditor.pipeline.doctor.case import Case
 from auditor.registry.host_plan import Scheme
 from auditor.registry.listing.paging import Page
 from auditor.util.text import counted, duration_words, safe_text

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from auditor.diagnose import doctor_advice
-from auditor.diagnose.doctor_step import Step, StepName, StepState, skipped
+from auditor.diagnose.doctor_step import Case, Step, StepName, StepState, skipped
 from auditor.diagnose.server_certificate import ServerCertificate, read_certificate
 from auditor.errors import Failure
-from auditor.pipeline.doctor.case import Case
 from auditor.registry.transport.connection_probe import Address, Line
 from auditor.util.clock import rfc3339
 from auditor.util.text import counted, safe_text

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 from auditor.diagnose import doctor_advice
 from auditor.diagnose.doctor_step import (
+    Case,
     Step,
     StepName,
     StepState,
@@ -14,7 +15,6 @@ from auditor.diagnose.doctor_step import (
 )
 from auditor.errors import Failure, FailureKind
 from auditor.model import Access, AccessState
-from auditor.pipeline.doctor.case import Case
 from auditor.registry.auth.authorization import HeldToken, TokenKey
 from auditor.registry.auth.scope_auth import Account
 from auditor.registry.host_plan import Plan, Scheme

@@ -11,11 +11,10 @@ import pytest
 
 from auditor.cache.store import DigestStore
 from auditor.config import AttachmentMode
-from auditor.diagnose.dry_run import DryRun
+from auditor.diagnose.dry_run import DryRun, Forecast, forecast_lines
 from auditor.input.lists import items_of
 from auditor.input.steps import Entry, Refused
 from auditor.registry.registries import open_registries
-from auditor.reports.forecast import Forecast, forecast_lines
 from tests.flow.commands import auditor
 from tests.flow.harness import (
     BLOBS,

@@ -9,10 +9,9 @@ from typing import Any
 import anyio
 import pytest
 
-from auditor.diagnose.ls import Line, Repository, list_target
+from auditor.diagnose.ls import Line, Repository, list_target, parse_list_target
 from auditor.input.steps import Asked, Expansion, Refused
 from auditor.input.tag_filter import Selection, TagFilter
-from auditor.protocol.list_target import parse_list_target
 from auditor.registry.registries import open_registries
 from auditor.report.listing_stats import ListState
 from tests.flow.commands import auditor, finish, running

@@ -23,7 +23,9 @@ from multidict import CIMultiDict
 from auditor.analysis.check.policy_file import read_policy
 from auditor.cache.tables import unpack
 from auditor.config.resolve import resolve
+from auditor.diagnose.ls import parse_list_target
 from auditor.diagnose.token_explain import read_token
+from auditor.diagnose.token_text import to_json, to_lines
 from auditor.errors import AuditorError, Failure, ProtocolError, UsageError
 from auditor.input.items import Listed, read_lines
 from auditor.input.lists import read_list
@@ -42,8 +44,6 @@ from auditor.oci.reference import (
     registry_name,
 )
 from auditor.oci.reference_grammar import RepositoryPattern
-from auditor.protocol.list_target import parse_list_target
-from auditor.protocol.tokens.words import to_json, to_lines
 from auditor.registry.auth.api_login import _access_token
 from auditor.registry.auth.docker_config import parse_docker_config, parse_helper_answer
 from auditor.registry.listing.distribution import _read_catalog, _read_tags

@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from auditor.config import Settings
-from auditor.diagnose.ls import Line, Repository, list_target
+from auditor.diagnose.ls import Line, Repository, list_target, parse_list_target
 from auditor.input.steps import Asked
 from auditor.input.tag_filter import Selection
-from auditor.protocol.list_target import parse_list_target
 from auditor.registry.registries import open_registries
 from auditor.report.listing_stats import ListState
 from auditor.util.clock import SystemClock

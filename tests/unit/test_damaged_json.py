@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from auditor.protocol.tokens.damaged_json import read_object
+from auditor.diagnose.token_explain import read_object
 
 
 @pytest.mark.parametrize(

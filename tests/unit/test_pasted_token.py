@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from auditor.protocol.tokens.pasted import find_token
+from auditor.diagnose.token_explain import find_token
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,15 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.diagnose.token_explain import TokenReading, read_token, to_json, to_lines
+from auditor.diagnose.token_explain import (
+    TokenReading,
+    find_token,
+    read_object,
+    read_token,
+    to_json,
+    to_lines,
+)
 from auditor.oci.jws import KeySet
-from auditor.protocol.tokens.damaged_json import read_object
-from auditor.protocol.tokens.pasted import find_token
 from auditor.util.text import duration_words, safe_text
 from tests import jose
 

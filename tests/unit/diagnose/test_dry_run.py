@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
+from auditor.diagnose.dry_run import Forecast, HostForecast, forecast_lines
 from auditor.report.listing_stats import Listings
-from auditor.reports.forecast import Forecast, HostForecast, forecast_lines
 from auditor.wire.rate_limit import Allowance
 
 HOUR_S = 3600

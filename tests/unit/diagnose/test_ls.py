@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from auditor.diagnose.ls import parse_list_target
 from auditor.errors import FailureKind, ProtocolError
-from auditor.protocol.list_target import parse_list_target
 
 DIGEST = "sha256:" + "ab" * 32
 

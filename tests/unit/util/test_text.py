@@ -5,10 +5,10 @@ from collections import Counter
 
 import pytest
 
+from auditor.diagnose.dry_run import Forecast, HostForecast, forecast_lines
 from auditor.input.listings import none_matches
 from auditor.report.listing_stats import Listing, Listings, ListKind
 from auditor.report.summary_text import BLOBS, SAVED, STORE, summary_lines
-from auditor.reports.forecast import Forecast, HostForecast, forecast_lines
 from auditor.util.text import counted, noun
 from auditor.wire.rate_limit import Allowance
 from tests.records import image

@@ -1,1 +1,0 @@
-"""Tokens: what a service answers, and what a pasted one says, damaged or not."""
