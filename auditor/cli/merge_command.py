@@ -33,9 +33,9 @@ def command(*, parts: tuple[str, ...], output: str, summary: str | None) -> int:
 
     from auditor.cli.extras import extras
     from auditor.cli.side_outputs import check_file
-    from auditor.engines.join import join
     from auditor.report.summary import write_summary
     from auditor.report.summary_text import summary_lines
+    from auditor.scale.shared_run import join
 
     if summary is not None:
         check_file(summary)

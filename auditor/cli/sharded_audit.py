@@ -16,13 +16,11 @@ from auditor.cli.main import say
 from auditor.cli.side_outputs import check_beside, write_beside
 from auditor.cli.signals import CODES, signals_heard
 from auditor.config import Engine, Settings, decisive_of_shares
-from auditor.engines.plan import SHARES_A_WORKER, plan
-from auditor.engines.words import flags_of_shares
 from auditor.errors import ExitCode, UsageError, unwrapped
 from auditor.input.lists import check_lists
 from auditor.report.summary_text import NOTHING_NAMED, nothing_was_named, summary_lines
 from auditor.scale.parts import PartFolder, Parts, is_url
-from auditor.scale.processes import Processes
+from auditor.scale.processes import SHARES_A_WORKER, Processes, flags_of_shares, plan
 from auditor.scale.shared_run import (
     Output,
     SharedRun,
@@ -33,7 +31,7 @@ from auditor.scale.shared_run import (
 from auditor.util.clock import SystemClock
 
 if TYPE_CHECKING:
-    from auditor.engines.share import Engine as Shares
+    from auditor.scale.processes import Engine as Shares
 
 
 async def shared_audit(settings: Settings, flags: dict[str, Any]) -> int:
@@ -190,16 +188,15 @@ def _load_dask(settings: Settings) -> None:
     """Import what takes a second, while a signal still ends that at once."""
     if settings.scheduler is None:
         raise UsageError("--engine dask needs the address of a --scheduler")
-    import auditor.engines.part_store  # noqa: F401
+    import auditor.scale.parts  # noqa: F401
 
 
 def _on_cluster(
     settings: Settings, flags: dict[str, Any], place: str, stack: ExitStack
 ) -> tuple[SharedRun, Shares]:
     assert settings.scheduler is not None
-    from auditor.engines.dask_part import PartOrder
-    from auditor.engines.part_store import PartStore
-    from auditor.scale.dask import Cluster
+    from auditor.scale.dask import Cluster, PartOrder
+    from auditor.scale.parts import PartStore
 
     parts = PartStore(place)
     stack.enter_context(parts.locked())

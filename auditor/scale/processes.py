@@ -15,19 +15,137 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import anyio
 import orjson
 from anyio.abc import Process
 from anyio.streams.text import TextReceiveStream
 
-from auditor.engines.plan import LEAST_S, Plan
-from auditor.engines.share import Share
-from auditor.engines.words import words_of
+from auditor.config import OPTIONS, Option, Settings
 from auditor.errors import ExitCode
 from auditor.fast_dataclass import dataclass
-from auditor.util.shard import Shard
+from auditor.util.shard import MAX_SHARDS, Shard
+
+# -- plan --
+# How a run is cut into shares, and how many of them are audited at once.
+
+# Where a share can be lost with its worker, or one worker is slower than others, the
+# shares are smaller: a quarter of a worker's work is done again, or waited for. More
+# would cost more than it saves, because every share reads the catalogs.
+SHARES_A_WORKER = 4
+# As the option has it.
+MAX_RUNS = 10_000
+# The shortest deadline that there is: what a share has that begins after the run's.
+LEAST_S = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The shares of a run. `at_once` of them ask the registries at the same time, as
+    `others` runs like this one may."""
+
+    shards: Sequence[Shard]
+    at_once: int
+    others: int = 1
+
+    @property
+    def runs_at_once(self) -> int:
+        """How many runs share the limits, as `--runs-at-once` says it to each."""
+        return min(self.at_once * self.others, MAX_RUNS)
+
+
+def plan(settings: Settings, *, workers: int, shares_a_worker: int = 1) -> Plan:
+    """A plan for so many workers.
+
+    No registry is ever sent more requests than its limits say, so no more shares are
+    audited at once than the lowest has room for, and in all no more than --max-requests
+    leaves a request each.
+    """
+    limits = [settings.default_registry, *settings.registries.values()]
+    room = min(one.requests_at_once for one in limits)
+    most = [one.max_requests for one in limits if one.max_requests is not None]
+    at_once = max(1, min(workers, room, *most))
+    of = min(at_once * shares_a_worker, MAX_SHARDS, *most)
+    shards = tuple(Shard(number=number, of=of) for number in range(1, of + 1))
+    return Plan(shards=shards, at_once=at_once, others=settings.runs_at_once)
+
+
+# -- share --
+# How the audit of one share ended, and who audits shares.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """One share whose audit has ended. `code` is the exit code of `auditor audit`;
+    `last_words` are the sentences that explain a bad one, and `summary` is what it came
+    to, if it said so without a whole report."""
+
+    shard: Shard
+    code: int
+    last_words: Sequence[str] = ()
+    summary: Mapping[str, Any] | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether there is a whole report of it."""
+        return self.code in {ExitCode.OK, ExitCode.FAILED}
+
+
+class Engine(Protocol):
+    """Audits shares, each into its part."""
+
+    async def run(self, plan: Plan, ended: Callable[[Share], None]) -> None:
+        """Audit the shares of a plan; `ended` is told of each as it ends."""
+
+    def stop(self, number: signal.Signals) -> None:
+        """End early: a signal has come. `run` returns soon after."""
+
+
+# -- words --
+# What a command line gave, as a command line again: for the runs that share a run.
+
+# What is said of the whole run and not of a share, or said of each share anew.
+_OF_THE_WHOLE = frozenset(
+    {"output", "summary", "metrics", "progress", "resume", "dry_run"}
+    | {"shard", "runs_at_once", "processes", "engine", "scheduler", "parts"}
+)
+
+
+def flags_of_shares(flags: Mapping[str, object]) -> dict[str, object]:
+    """Those of the flags that hold for every share, by option name."""
+    return {
+        name: value
+        for name, value in flags.items()
+        if name not in _OF_THE_WHOLE and value not in (None, ())
+    }
+
+
+def words_of(flags: Mapping[str, object]) -> list[str]:
+    """The words that say so, for `auditor audit`."""
+    words: list[str] = []
+    behind: list[str] = []
+    for option in OPTIONS:
+        value = flags.get(option.name)
+        if value is None:
+            continue
+        values = value if isinstance(value, tuple | list) else (value,)
+        if option.positional:
+            behind.extend(map(str, values))
+        elif isinstance(value, bool):
+            words.append(_switch(option, value))
+        else:
+            # One word each: a value may begin with a dash.
+            words.extend(f"{option.flag}={one}" for one in values)
+    return [*words, "--", *behind] if behind else words
+
+
+def _switch(option: Option, value: bool) -> str:
+    yes, _, no = option.flags[-1].partition("/")
+    if not value and not no:
+        raise ValueError(f"{option.name} cannot be switched off by a flag")
+    return yes if value else no
+
 
 # A share whose process is killed (by the kernel, for its memory) is begun again so
 # often: what kills it each time is not an accident.

@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import field, replace
 from pathlib import Path
@@ -15,22 +15,151 @@ from typing import Any
 import anyio
 
 from auditor.audit.run import digest_of_input
-from auditor.config import Settings, decisive, decisive_of_shares
-from auditor.engines.join import join
-from auditor.engines.plan import Plan
-from auditor.engines.share import Engine, Share
-from auditor.engines.so_far import summary_so_far
-from auditor.errors import UsageError
+from auditor.config import Settings, Shape, decisive, decisive_of_shares
+from auditor.errors import OutputError, UsageError
 from auditor.fast_dataclass import dataclass
+from auditor.input.listings import nothing_matches
 from auditor.input.lists import STANDARD_INPUT, items_of
+from auditor.model import FailureRecord
+from auditor.oci.reference import parse_selector
+from auditor.oci.reference_grammar import RepositoryPattern
 from auditor.report.journal import Journal
-from auditor.report.merge import ShardHead
+from auditor.report.listing_stats import Listing, Listings, ListKind
+from auditor.report.merge import ShardHead, merged, read_parts
+from auditor.report.shapes import encoder
+from auditor.report.summary import Summary, Tally, combined, with_failures
 from auditor.report.writer import ReportWriter
-from auditor.scale.parts import Parts, own_folder, whole_part
+from auditor.scale.parts import Parts, is_url, open_part, own_folder, whole_part
+from auditor.scale.processes import Engine, Plan, Share
 from auditor.util.clock import Clock, rfc3339
 from auditor.util.shard import Shard
 from auditor.util.text import counted
 from auditor.version import __version__
+
+# -- so_far --
+# What a run that is shared out has come to where its report is not whole.
+
+
+def summary_so_far(
+    summaries: Sequence[Mapping[str, Any]],
+    *,
+    output: str,
+    started_at: str,
+    now: str,
+    duration_s: float,
+) -> dict[str, Any]:
+    """The summary of the shares that have one, as that of an interrupted run.
+
+    There may be none of them. Times are RFC 3339 UTC, those of the run.
+    """
+    # A share that nothing is known of: whatever the input holds may be in it.
+    unknown = Summary(
+        started_at=started_at,
+        finished_at=now,
+        duration_s=duration_s,
+        interrupted=True,
+        output=output,
+        asked=0,
+        all_listed=False,
+        duplicates=0,
+        tally=Tally(),
+        requests={},
+        repeated={},
+        saved={},
+        listings=Listings(),
+    )
+    return combined([unknown.to_json(), *summaries], output=output)
+
+
+# -- unmatched --
+# Patterns for which no share has a tag: none of them alone could say so.
+
+
+def unmatched(summary: Mapping[str, Any]) -> Iterator[FailureRecord]:
+    """The records of such patterns, from the summary of the whole audit."""
+    for found in summary["listings"]:
+        listing = Listing.from_json(found)
+        if listing.kind is not ListKind.REPOSITORIES or not listing.matches_nothing:
+            continue
+        pattern = parse_selector(listing.selector)
+        assert isinstance(pattern, RepositoryPattern)
+        failure = nothing_matches(pattern, listing)
+        yield FailureRecord(
+            reference=listing.selector,
+            registry=pattern.registry,
+            repository=pattern.repository,
+            tag=None,
+            digest=None,
+            stage=failure.stage,
+            failure=failure.kind,
+            status=failure.status,
+            detail=failure.detail,
+            attempts=failure.attempts,
+            audited_at=summary["finished_at"],
+        )
+
+
+# -- join --
+# The parts of a run put together: one report, one summary.
+
+# Beside the output: its `.partial` may be that of another run, which can be resumed.
+_SUFFIX = ".merged"
+
+
+async def join(names: Sequence[str], output: str) -> dict[str, Any]:
+    """Write the report of all parts to `output`; the summary of the whole.
+
+    Patterns that matched nothing in any share are its last records.
+
+    Raises `UsageError` for parts that are not all the shares of one audit, and
+    `OutputError` for what cannot be written.
+    """
+    _check_output(names, output)
+    parts = read_parts(names, open_part)
+    whole = combined([part.head.summary for part in parts], output=output)
+    nothing = list(unmatched(whole))
+    encode = encoder(Shape(parts[0].head.settings["shape"]))
+    writer = ReportWriter(output)
+    final = writer.final
+    if final is not None:
+        writer = ReportWriter(f"{final}{_SUFFIX}")
+    async with writer:
+        try:
+            for record in merged(parts, open_part):
+                await writer.write(record)
+            for failure in nothing:
+                await writer.write(encode(failure))
+            await writer.commit()
+        except BaseException:
+            # All that it holds is in the parts.
+            if writer.partial is not None:
+                writer.partial.unlink(missing_ok=True)
+            raise
+    if final is not None and writer.final is not None:
+        _rename(writer.final, final)
+    return with_failures(whole, nothing)
+
+
+def _check_output(names: Sequence[str], output: str) -> None:
+    final = ReportWriter(output).final
+    ours = {Path(name).resolve() for name in names if not is_url(name)}
+    if final is not None and final.resolve() in ours:
+        raise UsageError(f"--output: {output} is one of the parts")
+
+
+def _rename(source: Path, target: Path) -> None:
+    try:
+        source.replace(target)
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise OutputError(
+            f"{target}: the report cannot be written: {error.strerror}"
+        ) from None
+
 
 _SHOWN_WORDS = 5
 

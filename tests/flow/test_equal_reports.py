@@ -10,8 +10,8 @@ import pytest
 
 from auditor.demo.demo import ADMIN, ADMIN_PASSWORD, demo_images, demo_tokens
 from auditor.demo.tokens import Account
-from auditor.engines.join import join
 from auditor.sandbox.content import Content
+from auditor.scale.shared_run import join
 from auditor.util.shard import Shard
 from tests.flow.cluster import cluster
 from tests.flow.commands import auditor

@@ -19,11 +19,6 @@ from auditor.audit.run import Run
 from auditor.config import Order, Settings, Shape, decisive_of_shares
 from auditor.demo.demo import demo_images, demo_tokens
 from auditor.demo.tokens import Account
-from auditor.engines.dask_part import PartOrder
-from auditor.engines.join import join
-from auditor.engines.part_store import PartStore
-from auditor.engines.plan import Plan, plan
-from auditor.engines.share import Share
 from auditor.errors import ExitCode, UsageError
 from auditor.report.journal import Journal
 from auditor.report.merge import merged
@@ -31,10 +26,10 @@ from auditor.report.metrics import audit_metrics
 from auditor.report.summary_text import summary_lines
 from auditor.report.writer import Report
 from auditor.sandbox.content import Content
-from auditor.scale.dask import Cluster
-from auditor.scale.parts import PartFolder, whole_part
-from auditor.scale.processes import Processes
-from auditor.scale.shared_run import SharedRun, output_locked
+from auditor.scale.dask import Cluster, PartOrder
+from auditor.scale.parts import PartFolder, PartStore, whole_part
+from auditor.scale.processes import Plan, Processes, Share, plan
+from auditor.scale.shared_run import SharedRun, join, output_locked
 from auditor.util.shard import Shard
 from tests.flow.cluster import cluster
 from tests.flow.commands import auditor, finish, running

@@ -14,12 +14,9 @@ import orjson
 import pytest
 
 from auditor.config import RegistrySettings, Settings, load
-from auditor.engines.part_store import PartStore
-from auditor.engines.plan import LEAST_S, plan
-from auditor.engines.share import Share
 from auditor.errors import LockedError, OutputError
-from auditor.scale.parts import PartFolder
-from auditor.scale.processes import Processes
+from auditor.scale.parts import PartFolder, PartStore
+from auditor.scale.processes import LEAST_S, Processes, Share, plan
 from auditor.scale.shared_run import parts_place, spooled_input
 from auditor.util.shard import Shard
 
