@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from auditor.cli.extras import needs_extras
-from auditor.cli.standard_streams import reader_may_leave
+from auditor.cli.output import reader_may_leave
 from auditor.errors import ExitCode
 
 

@@ -37,7 +37,7 @@ async def _inspect(settings: Settings, text: str, as_json: bool, raw: bool) -> i
     from auditor.audit.image import ImageAuditor
     from auditor.audit.image_metadata import Wanted
     from auditor.cache.store import open_store
-    from auditor.cli.reference import reference_argument
+    from auditor.cli.options import reference_argument
     from auditor.model import FailureRecord
     from auditor.registry.registries import open_registries
     from auditor.util.clock import SystemClock

@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from auditor.cli import early_signals
-from auditor.cli.standard_streams import occupy_closed, output_is_told
+from auditor.cli.output import occupy_closed, output_is_told
 from auditor.errors import AuditorError, ExitCode
 from auditor.version import __version__
 

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import click
 
 from auditor.config import Group, Option, Settings, load, options_of
+from auditor.errors import ProtocolError, UsageError
+from auditor.oci.reference import Reference, parse_reference
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -64,3 +66,15 @@ def settings_from(flags: dict[str, Any]) -> Settings:
     """
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     return load(environment=os.environ, flags=given)
+
+
+# -- reference --
+# A reference given as an argument.
+
+
+def reference_argument(text: str) -> Reference:
+    """The reference, or a `UsageError` that says what is wrong with it."""
+    try:
+        return parse_reference(text)
+    except ProtocolError as error:
+        raise UsageError(error.detail) from None

@@ -8,7 +8,7 @@ import click
 
 from auditor.cli.extras import needs_extras
 from auditor.cli.main import say
-from auditor.cli.standard_streams import reader_may_leave
+from auditor.cli.output import reader_may_leave
 from auditor.errors import ExitCode
 from auditor.util.text import counted
 

@@ -14,7 +14,7 @@ import anyio
 import orjson
 import pytest
 
-from auditor.cli.doctor_words import step_lines, to_json, verdict
+from auditor.cli.doctor_command import step_lines, to_json, verdict
 from auditor.cli.main import run
 from auditor.demo.tokens import ANONYMOUS, Account, TokenService
 from auditor.diagnose.doctor import examine, opened, works

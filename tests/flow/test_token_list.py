@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from auditor.cli.main import run
-from auditor.cli.token_list import list_tokens
+from auditor.cli.token_command import list_tokens
 from auditor.demo.tokens import Account, TokenService
 from auditor.sandbox.access import Basic
 from auditor.sandbox.signing import SigningKey
