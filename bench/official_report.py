@@ -13,11 +13,8 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
-from auditor.demo.registry import registry_app
-from auditor.sandbox.access import Open
-from auditor.sandbox.content import Content
-from auditor.sandbox.official import official_images
-from auditor.sandbox.server import serve_in_thread
+from auditor.demo.images import official_images
+from auditor.demo.registry import Content, Open, registry_app, serve_in_thread
 
 # Of the tags, in order, every so many moves to another image, goes, or gets a twin.
 MOVES, GOES, COMES = 50, 499, 397

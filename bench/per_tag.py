@@ -17,11 +17,8 @@ from pathlib import Path
 
 import orjson
 
-from auditor.demo.registry import registry_app
-from auditor.sandbox.access import Open
-from auditor.sandbox.content import Content
-from auditor.sandbox.official import official_images
-from auditor.sandbox.server import serve_in_thread
+from auditor.demo.images import official_images
+from auditor.demo.registry import Content, Open, registry_app, serve_in_thread
 
 
 def main() -> None:

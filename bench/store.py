@@ -11,8 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from auditor.cache.store import DigestStore
-from auditor.sandbox.built import Placed
-from auditor.sandbox.official import official_images
+from auditor.demo.images import Placed, official_images
 
 HOST = "registry.example.com"
 

@@ -18,7 +18,7 @@ from auditor.util.secret import Secret
 from auditor.util.text import counted
 
 if TYPE_CHECKING:
-    from auditor.sandbox.built import Placed
+    from auditor.demo.images import Placed
 
 DEFAULT_PORT = 5050
 ARTICLE = "admin/java-hello-world:latest"
@@ -59,7 +59,7 @@ def command(*, output: str, serve: bool, port: int | None) -> int:
 async def _serving(images: Iterable[Placed], port: int) -> AsyncIterator[str]:
     """The demo's registry on a port; yields its base URL."""
     from auditor.demo.demo import demo_app
-    from auditor.sandbox.server import serve
+    from auditor.demo.registry import serve
 
     async with AsyncExitStack() as stack:
         try:

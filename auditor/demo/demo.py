@@ -16,16 +16,18 @@ from collections.abc import Iterable
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from auditor.demo.images import image, index
-from auditor.demo.registry import registry_app
+from auditor.demo.images import (
+    Family,
+    Placed,
+    artifact,
+    helm_chart,
+    image,
+    index,
+    official_images,
+)
+from auditor.demo.registry import Bearer, Content, registry_app
 from auditor.demo.signed_schema1 import schema1_image
-from auditor.demo.tokens import ANONYMOUS, Account, TokenService
-from auditor.sandbox.access import Bearer
-from auditor.sandbox.artifacts import artifact, helm_chart
-from auditor.sandbox.built import Family, Placed
-from auditor.sandbox.content import Content
-from auditor.sandbox.official import official_images
-from auditor.sandbox.signing import SigningKey
+from auditor.demo.tokens import ANONYMOUS, Account, SigningKey, TokenService
 
 ADMIN = "admin"
 ADMIN_PASSWORD = "sandbox"  # it guards made-up images only

@@ -8,18 +8,291 @@ answered with its linux/amd64 child and that child's digest.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import asyncio
+import ssl
+import threading
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import field
+from typing import Any, Protocol
 from urllib.parse import quote
 
+import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
+from yarl import URL
 
+from auditor.demo.images import (
+    Blob,
+    BuiltImage,
+    BuiltManifest,
+    Family,
+    Placed,
+    manifest_descriptor,
+)
+from auditor.demo.tokens import (
+    Account,
+    TokenService,
+    basic_credential,
+    split_scope,
+    unauthorized,
+)
 from auditor.fast_dataclass import dataclass
-from auditor.sandbox.access import Access, Open
-from auditor.sandbox.built import BuiltManifest, Family, manifest_descriptor
-from auditor.sandbox.content import Content, Repository
-from auditor.sandbox.negotiate import Refusal, accepted_types, negotiate
+
+# -- access --
+# How a sandbox registry decides whether a request may pass.
+#
+# Distribution docs, "Configuring a registry: auth", and the challenges of its
+# `silly`, `htpasswd` and `token` access controllers (RFC 6750, RFC 7617).
+
+
+class Access(Protocol):
+    """An access controller."""
+
+    def refusal(self, request: web.Request, scope: str | None) -> web.Response | None:
+        """The answer to a request that may not have this scope; None lets it pass.
+
+        The scope is None for `/v2/`, which anyone with a valid credential may ask.
+        """
+
+    def routes(self) -> Iterable[web.AbstractRouteDef]:
+        """The routes that this controller adds to the registry's own."""
+
+
+class Open:
+    """Everyone may read everything."""
+
+    def refusal(self, request: web.Request, scope: str | None) -> web.Response | None:
+        """Never."""
+        del request, scope
+        return None
+
+    def routes(self) -> Iterable[web.AbstractRouteDef]:
+        """None."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Basic:
+    """Basic authentication at the registry itself."""
+
+    accounts: Iterable[Account]
+    challenge: str = 'Basic realm="sandbox registry"'
+
+    def refusal(self, request: web.Request, scope: str | None) -> web.Response | None:
+        """401 for an unknown user; 403 for a user without the grant."""
+        credential = basic_credential(request)
+        for one in self.accounts:
+            if (one.name, one.password) == credential:
+                break
+        else:
+            return unauthorized(self.challenge)
+        if scope is None:
+            return None
+        _, name, actions = split_scope(scope)
+        if one.granted(name, actions):
+            return None
+        error = {"code": "DENIED", "message": "requested access is denied"}
+        return web.json_response({"errors": [error]}, status=403)
+
+    def routes(self) -> Iterable[web.AbstractRouteDef]:
+        """None."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """Tokens of a token service, which is served at the registry's own origin.
+
+    Where the service's `realm` is a whole URL, the challenge names that.
+    """
+
+    tokens: TokenService
+
+    def refusal(self, request: web.Request, scope: str | None) -> web.Response | None:
+        """401 with a Bearer challenge, as distribution's token controller says it."""
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        error = None
+        if scheme.lower() == "bearer":
+            if scope is None:
+                allowed = None if self.tokens.claims(token) is None else True
+            else:
+                allowed = self.tokens.allows(token, scope)
+            if allowed:
+                return None
+            error = "invalid_token" if allowed is None else "insufficient_scope"
+        return unauthorized(self._challenge(request, scope, error), _detail(scope))
+
+    def _challenge(
+        self, request: web.Request, scope: str | None, error: str | None
+    ) -> str:
+        # Under the name that the client used, as a proxy in front would have it.
+        origin = URL(f"{request.scheme}://{request.host}")
+        parameters = {
+            "realm": str(origin.join(URL(self.tokens.realm))),
+            "service": self.tokens.service,
+            "scope": scope,
+            "error": error,
+        }
+        return "Bearer " + ",".join(
+            f'{name}="{value}"' for name, value in parameters.items() if value
+        )
+
+    def routes(self) -> Iterable[web.AbstractRouteDef]:
+        """The token service's routes."""
+        return self.tokens.routes()
+
+
+def _detail(scope: str | None) -> object:
+    if scope is None:
+        return None
+    kind, name, actions = split_scope(scope)
+    return [
+        {"Type": kind, "Class": "", "Name": name, "Action": action}
+        for action in actions
+    ]
+
+
+# -- content --
+# What an in-memory registry holds: repositories of manifests, tags and blobs.
+
+
+@dataclass(slots=True)
+class Repository:
+    """One repository. Change its dictionaries freely: every request reads them."""
+
+    manifests: dict[str, BuiltManifest] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    blobs: dict[str, Blob] = field(default_factory=dict)
+    # Layers have sizes here and no bytes.
+    layer_sizes: dict[str, int] = field(default_factory=dict)
+
+    def add(self, image: BuiltImage, tags: Iterable[str] = ()) -> BuiltImage:
+        """Put an image here, under these tags; returns it."""
+        self.manifests.update((one.digest, one) for one in image.manifests)
+        self.blobs.update((one.digest, one) for one in image.blobs)
+        self.tags.update(dict.fromkeys(tags, image.root.digest))
+        self.layer_sizes.update(
+            (layer.digest, layer.size or 0)
+            for platform in image.truth.platforms
+            for layer in platform.layers or ()
+        )
+        return image
+
+    def find(self, reference: str) -> BuiltManifest | None:
+        """The manifest of a tag or a digest."""
+        return self.manifests.get(self.tags.get(reference, reference))
+
+    def referrers(self, digest: str) -> list[BuiltManifest]:
+        """The manifests whose subject is this digest, in the order they were added."""
+        return [one for one in self.manifests.values() if one.subject == digest]
+
+
+@dataclass(slots=True)
+class Content:
+    """Everything that one registry holds, by repository name."""
+
+    repositories: dict[str, Repository] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, *sets: Iterable[Placed]) -> Content:
+        """A registry that holds these images."""
+        content = cls()
+        for placed in sets:
+            content.place(placed)
+        return content
+
+    def repository(self, name: str) -> Repository:
+        """The repository of this name, made if it is new."""
+        return self.repositories.setdefault(name, Repository())
+
+    def add(self, repository: str, image: BuiltImage, *tags: str) -> BuiltImage:
+        """Put an image into a repository, under tags; returns it."""
+        return self.repository(repository).add(image, tags)
+
+    def place(self, images: Iterable[Placed]) -> None:
+        """Put many images into their repositories."""
+        for one in images:
+            self.add(one.repository, one.image, *one.tags)
+
+
+# -- negotiate --
+# Which manifest a registry answers, given what the client accepts.
+#
+# As distribution 2.8 decides it (`registry/handlers/manifests.go`). It converts a
+# Docker manifest to schema 1 for a client that accepts nothing newer, where it has the
+# layers; there are none here, and what it answers then is MANIFEST_INVALID.
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A manifest that is there, but not for this client."""
+
+    status: int
+    code: str
+    message: str
+
+
+_NO_OCI_MANIFESTS = Refusal(
+    404,
+    "MANIFEST_UNKNOWN",
+    "OCI manifest found, but accept header does not support OCI manifests",
+)
+_NO_OCI_INDEXES = Refusal(
+    404,
+    "MANIFEST_UNKNOWN",
+    "OCI index found, but accept header does not support OCI indexes",
+)
+_NO_CHILD = Refusal(404, "MANIFEST_UNKNOWN", "manifest unknown")
+_NOT_CONVERTED = Refusal(400, "MANIFEST_INVALID", "manifest invalid")
+
+
+def accepted_types(accept: Iterable[str]) -> set[str]:
+    """The media types of all `Accept` lines, without parameters (RFC 9110 12.5.1)."""
+    return {
+        item.partition(";")[0].strip().lower()
+        for line in accept
+        for item in line.split(",")
+    }
+
+
+def negotiate(
+    repository: Repository, found: BuiltManifest, *, accepts: set[str], by_tag: bool
+) -> BuiltManifest | Refusal:
+    """The manifest to answer.
+
+    OCI types must be accepted. Docker types are rewritten, for tags only: a list
+    becomes its linux/amd64 child.
+    """
+    if found.media_type in accepts:
+        return found
+    if found.media_type == Family.OCI.manifest:
+        return _NO_OCI_MANIFESTS
+    if found.media_type == Family.OCI.index:
+        return _NO_OCI_INDEXES
+    if not by_tag:
+        return found
+    if found.media_type == Family.DOCKER.manifest:
+        return _NOT_CONVERTED
+    if found.media_type != Family.DOCKER.index:
+        return found
+    child = _default_child(repository, found)
+    # Distribution does not ask whether the client accepts an OCI child.
+    if child is None or child.media_type != Family.DOCKER.manifest:
+        return child or _NO_CHILD
+    return child if child.media_type in accepts else _NOT_CONVERTED
+
+
+def _default_child(
+    repository: Repository, manifest_list: BuiltManifest
+) -> BuiltManifest | None:
+    """The linux/amd64 entry of a Docker manifest list, if the registry has it."""
+    for entry in orjson.loads(manifest_list.raw)["manifests"]:
+        platform = entry.get("platform", {})
+        if (platform.get("os"), platform.get("architecture")) == ("linux", "amd64"):
+            return repository.manifests.get(entry["digest"])
+    return None
+
 
 # OCI distribution spec 1.1, "Pulling manifests": <name>, here with upper case let
 # through to be refused by what is stored.
@@ -259,3 +532,96 @@ def _referrer(manifest: BuiltManifest) -> dict[str, Any]:
     if manifest.annotations:
         entry["annotations"] = dict(manifest.annotations)
     return entry
+
+
+# -- server --
+# Runs a sandbox application on the loopback interface.
+#
+#     content = Content()
+#     content.add("team/app", index([image("app"), image("app", platform="linux/arm64")]),
+#                 "latest")
+#     accounts = [Account("admin", "secret", {"*": ("*",)})]
+#     app = registry_app(content, access=Bearer(TokenService(accounts=accounts)))
+#     async with serve(app) as base_url:          # "http://127.0.0.1:40123"
+#         ...
+#
+# Tests without an event loop of their own use `serve_in_thread` the same way.
+
+HOST = "127.0.0.1"
+# At the end nobody is waited for: a handler that still runs is held by a fault.
+_SHUTDOWN_TIMEOUT_S = 0.1
+
+
+@asynccontextmanager
+async def serve(
+    app: web.Application,
+    *,
+    host: str = HOST,
+    port: int = 0,
+    tls: ssl.SSLContext | None = None,
+) -> AsyncIterator[str]:
+    """Serve `app` in this event loop; yields its base URL. Port 0 is any free one.
+
+    Handlers are cancelled when their client goes away. Raises OSError for a port
+    that is taken.
+    """
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        handle_signals=False,
+        handler_cancellation=True,
+        shutdown_timeout=_SHUTDOWN_TIMEOUT_S,
+    )
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port, ssl_context=tls)
+        await site.start()
+        bound = runner.addresses[0][1]
+        yield f"{'https' if tls else 'http'}://{host}:{bound}"
+    finally:
+        await runner.cleanup()
+
+
+@contextmanager
+def serve_in_thread(
+    app: web.Application,
+    *,
+    host: str = HOST,
+    port: int = 0,
+    tls: ssl.SSLContext | None = None,
+) -> Iterator[str]:
+    """Serve `app` from an event loop in a thread of its own; yields its base URL."""
+    url = ""
+    failure: BaseException | None = None
+    loop = asyncio.new_event_loop()
+    stop = asyncio.Event()
+    ready = threading.Event()
+
+    async def run() -> None:
+        nonlocal url
+        async with serve(app, host=host, port=port, tls=tls) as base_url:
+            url = base_url
+            ready.set()
+            await stop.wait()
+
+    def main() -> None:
+        nonlocal failure
+        try:
+            with asyncio.Runner(loop_factory=lambda: loop) as runner:
+                runner.run(run())
+        except BaseException as exc:  # noqa: BLE001
+            failure = exc
+        finally:
+            ready.set()
+
+    thread = threading.Thread(target=main, name="sandbox", daemon=True)
+    thread.start()
+    ready.wait()
+    if failure is not None:
+        thread.join()
+        raise failure
+    try:
+        yield url
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()

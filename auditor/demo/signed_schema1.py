@@ -12,11 +12,17 @@ from typing import Any
 
 import orjson
 
-from auditor.demo.images import CREATED, layer, split_platform
+from auditor.demo.images import (
+    CREATED,
+    BuiltImage,
+    BuiltManifest,
+    Truth,
+    layer,
+    sha256,
+    split_platform,
+)
+from auditor.demo.tokens import SigningKey, base64url
 from auditor.model import Layer, Platform
-from auditor.sandbox.built import BuiltImage, BuiltManifest, sha256
-from auditor.sandbox.signing import SigningKey, base64url
-from auditor.sandbox.truth import Truth
 
 UNSIGNED = "application/vnd.docker.distribution.manifest.v1+json"
 SIGNED = "application/vnd.docker.distribution.manifest.v1+prettyjws"

@@ -12,18 +12,129 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Any
 
 import jwt
+import orjson
 from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from auditor.fast_dataclass import dataclass
-from auditor.sandbox.signing import SigningKey
+
+# -- signing --
+# ES256 keys as registries use them: libtrust key ids, JWKs, certificates.
+#
+# RFC 7515 (JWS), RFC 7517 (JWK), RFC 7638 (thumbprint); the key id of libtrust is
+# `base32(sha256(DER SubjectPublicKeyInfo)[:30])` in 12 groups of 4.
+
+# FIPS 186-5, P-256: the order of the base point.
+_P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+_COORDINATE_BYTES = 32
+_LIBTRUST_ID_BYTES = 30
+_LIBTRUST_GROUP_CHARS = 4
+
+
+def base64url(data: bytes) -> str:
+    """Base64url without padding (RFC 7515 2)."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+@dataclass(frozen=True, eq=False)
+class SigningKey:
+    """A P-256 private key that signs tokens and schema 1 manifests."""
+
+    private: ec.EllipticCurvePrivateKey
+
+    @classmethod
+    def generate(cls) -> SigningKey:
+        """A new random key."""
+        return cls(ec.generate_private_key(ec.SECP256R1()))
+
+    @classmethod
+    def from_seed(cls, seed: str) -> SigningKey:
+        """The same key for the same seed: for reproducible images, not for secrets."""
+        number = int.from_bytes(hashlib.sha512(seed.encode()).digest())
+        return cls(
+            ec.derive_private_key(number % (_P256_ORDER - 1) + 1, ec.SECP256R1())
+        )
+
+    @cached_property
+    def key_id(self) -> str:
+        """The libtrust key id: `ABCD:EFGH:...`, 12 groups."""
+        spki = self.private.public_key().public_bytes(
+            Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+        )
+        digest = hashlib.sha256(spki).digest()[:_LIBTRUST_ID_BYTES]
+        text = base64.b32encode(digest).decode()
+        return ":".join(
+            text[start : start + _LIBTRUST_GROUP_CHARS]
+            for start in range(0, len(text), _LIBTRUST_GROUP_CHARS)
+        )
+
+    @cached_property
+    def jwk(self) -> dict[str, str]:
+        """The public key as libtrust embeds it: its `kid` is the libtrust id."""
+        return {"crv": "P-256", "kid": self.key_id, "kty": "EC", **self._coordinates}
+
+    @cached_property
+    def thumbprint(self) -> str:
+        """The RFC 7638 thumbprint: the key id of distribution 3.x."""
+        members = {"crv": "P-256", "kty": "EC", **self._coordinates}
+        canonical = orjson.dumps(members, option=orjson.OPT_SORT_KEYS)
+        return base64url(hashlib.sha256(canonical).digest())
+
+    @property
+    def _coordinates(self) -> dict[str, str]:
+        numbers = self.private.public_key().public_numbers()
+        return {
+            "x": base64url(numbers.x.to_bytes(_COORDINATE_BYTES)),
+            "y": base64url(numbers.y.to_bytes(_COORDINATE_BYTES)),
+        }
+
+    def sign(self, data: bytes) -> bytes:
+        """An ES256 signature as JWS wants it: `r || s`, 64 bytes (RFC 7518 3.4)."""
+        r, s = decode_dss_signature(self.private.sign(data, ec.ECDSA(hashes.SHA256())))
+        return r.to_bytes(_COORDINATE_BYTES) + s.to_bytes(_COORDINATE_BYTES)
+
+    def certificate_pem(self, common_name: str = "sandbox token service") -> bytes:
+        """A self-signed certificate: distribution's `rootcertbundle`."""
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(self.private.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
+            .not_valid_after(datetime(2099, 1, 1, tzinfo=UTC))
+            .add_extension(
+                x509.BasicConstraints(ca=True, path_length=None), critical=True
+            )
+            .sign(self.private, hashes.SHA256())
+        )
+        return certificate.public_bytes(Encoding.PEM)
+
+    def public_pem(self) -> bytes:
+        """The bare public key as PEM."""
+        return self.private.public_key().public_bytes(
+            Encoding.PEM, PublicFormat.SubjectPublicKeyInfo
+        )
+
+    def jwks(self) -> bytes:
+        """A JWK set for distribution 3.x (`auth: token: jwks`), by libtrust id."""
+        return orjson.dumps({"keys": [{**self.jwk, "alg": "ES256", "use": "sig"}]})
+
 
 TOKEN_PATHS = ("/token", "/auth/token", "/auth/v2/token/", "/service/token")
 ANONYMOUS = ""

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from auditor.demo.registry import serve_in_thread
 from auditor.demo.tokens import Account, TokenService, token_app
-from auditor.sandbox.server import serve_in_thread
 
 USER = Account("bench", "password of the bench", {"*": ("*",)})
 _START_S = 20.0

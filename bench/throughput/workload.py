@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from auditor.sandbox.built import Placed
-from auditor.sandbox.official import official_images, official_repositories
+from auditor.demo.images import Placed, official_images, official_repositories
 from tests.support.store import write_store
 
 

@@ -22,15 +22,19 @@ from auditor.audit.run import Run
 from auditor.cache.store import open_store
 from auditor.config import RegistrySettings, Settings
 from auditor.demo.images import image
-from auditor.demo.registry import Behaviour, registry_app
+from auditor.demo.registry import (
+    Access,
+    Bearer,
+    Behaviour,
+    Content,
+    registry_app,
+    serve,
+)
 from auditor.demo.tokens import Account, TokenService
 from auditor.input.lists import items_of
 from auditor.model import FailureRecord, ImageRecord, Record
 from auditor.registry.registries import open_registries
 from auditor.report.summary import Summary
-from auditor.sandbox.access import Access, Bearer
-from auditor.sandbox.content import Content
-from auditor.sandbox.server import serve
 from auditor.util.secret import Secret
 from tests.support.faults import Faults, Seen
 

@@ -9,15 +9,21 @@ import orjson
 import pytest
 
 from auditor.config import ImageConfigMode, Order, Shape
-from auditor.demo.images import image, index, layer
+from auditor.demo.images import (
+    BuiltImage,
+    Family,
+    Truth,
+    artifact,
+    helm_chart,
+    image,
+    index,
+    layer,
+)
+from auditor.demo.registry import Content
 from auditor.demo.signed_schema1 import schema1_image
+from auditor.demo.tokens import SigningKey
 from auditor.model import Access, AccessState, ImageRecord, Layer, WarningCode
 from auditor.report.shapes import encoder, report_schema
-from auditor.sandbox.artifacts import artifact, helm_chart
-from auditor.sandbox.built import BuiltImage, Family
-from auditor.sandbox.content import Content
-from auditor.sandbox.signing import SigningKey
-from auditor.sandbox.truth import Truth
 from tests.flow.harness import (
     BLOBS,
     BY_DIGEST,

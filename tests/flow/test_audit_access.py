@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from auditor.demo.registry import Basic
 from auditor.demo.tokens import ANONYMOUS, Account
 from auditor.errors import FailureKind, Stage
 from auditor.model import AccessState, FailureRecord, ImageRecord
 from auditor.registry.auth.authorization import MAX_REFUSALS
-from auditor.sandbox.access import Basic
 from tests.flow.harness import (
     ADMIN,
     MANIFESTS,

@@ -8,23 +8,23 @@ from pathlib import Path
 import pytest
 
 from auditor.config import AttachmentMode, ListerName
-from auditor.demo.images import image, index
-from auditor.demo.registry import Behaviour
-from auditor.model import Attachment, AttachmentKind, ImageRecord, WarningCode
-from auditor.sandbox.artifacts import artifact
-from auditor.sandbox.attached import (
+from auditor.demo.images import (
     SLSA,
     SPDX,
+    BuiltImage,
+    artifact,
     bundle,
     cosign_attestation,
     cosign_sbom,
     cosign_signature,
     digest_tag,
+    image,
+    index,
     notation_signature,
     referrers_index,
 )
-from auditor.sandbox.built import BuiltImage
-from auditor.sandbox.content import Content
+from auditor.demo.registry import Behaviour, Content
+from auditor.model import Attachment, AttachmentKind, ImageRecord, WarningCode
 from tests.flow.harness import BY_DIGEST, MANIFESTS, TAGS, Lab, lab
 from tests.support.fault_actions import Answer
 from tests.support.products import harbor_api

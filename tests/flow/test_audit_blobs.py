@@ -6,20 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from auditor.demo.images import image, index, layer
+from auditor.demo.images import (
+    BuiltImage,
+    Family,
+    Truth,
+    blob_descriptor,
+    image,
+    index,
+    json_blob,
+    json_manifest,
+    layer,
+)
+from auditor.demo.registry import Content, serve
 from auditor.demo.signed_schema1 import schema1_image
 from auditor.model import ImageRecord, WarningCode
 from auditor.report.summary_text import summary_lines
-from auditor.sandbox.built import (
-    BuiltImage,
-    Family,
-    blob_descriptor,
-    json_blob,
-    json_manifest,
-)
-from auditor.sandbox.content import Content
-from auditor.sandbox.server import serve
-from auditor.sandbox.truth import Truth
 from tests.flow.harness import ADMIN, BLOBS, Lab, Outcome, lab, service
 from tests.support.fault_actions import Answer
 from tests.support.faults import Faults

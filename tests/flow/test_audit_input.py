@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from auditor.demo.images import image
-from auditor.demo.registry import Behaviour
+from auditor.demo.registry import Behaviour, Content
 from auditor.errors import FailureKind, Stage
 from auditor.model import FailureRecord
-from auditor.sandbox.content import Content
 from tests.flow.harness import MANIFESTS, TAGS, lab, simple
 from tests.support.fault_actions import Answer, Edit
 

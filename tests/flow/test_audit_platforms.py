@@ -5,12 +5,10 @@ from __future__ import annotations
 import pytest
 
 from auditor.config import ImageConfigMode
-from auditor.demo.images import image, index, layer
+from auditor.demo.images import BuiltImage, helm_chart, image, index, layer
+from auditor.demo.registry import Content
 from auditor.demo.signed_schema1 import schema1_image
 from auditor.model import BaseImage, ConfigFacts, LayerTrait, WarningCode
-from auditor.sandbox.artifacts import helm_chart
-from auditor.sandbox.built import BuiltImage
-from auditor.sandbox.content import Content
 from tests.flow.harness import BLOBS, BY_DIGEST, Lab, lab
 
 pytestmark = pytest.mark.anyio

@@ -25,7 +25,7 @@ from anyio.abc import Process
 
 from auditor.config import ImageConfigMode
 from auditor.demo.images import image, index
-from auditor.sandbox.content import Content
+from auditor.demo.registry import Content
 from tests.flow.commands import auditor, finish, running
 from tests.flow.harness import ADMIN, Lab, lab, service
 from tests.flow.reporting import beside, lines_of, report_to

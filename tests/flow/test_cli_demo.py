@@ -14,9 +14,9 @@ import orjson
 import pytest
 
 from auditor.demo.demo import ADMIN, ADMIN_PASSWORD, demo_images
+from auditor.demo.images import Family
 from auditor.demo.signed_schema1 import SIGNED, UNSIGNED
 from auditor.report.shapes import report_schema
-from auditor.sandbox.built import Family
 from tests.flow.commands import auditor, finish, running
 
 pytestmark = pytest.mark.anyio

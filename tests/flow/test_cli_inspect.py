@@ -8,14 +8,20 @@ import jsonschema
 import orjson
 import pytest
 
-from auditor.demo.images import image, index, layer
+from auditor.demo.images import (
+    SLSA,
+    BuiltImage,
+    cosign_signature,
+    digest_tag,
+    helm_chart,
+    image,
+    index,
+    layer,
+)
+from auditor.demo.registry import Content
 from auditor.demo.signed_schema1 import schema1_image
+from auditor.demo.tokens import SigningKey
 from auditor.report.shapes import report_schema
-from auditor.sandbox.artifacts import helm_chart
-from auditor.sandbox.attached import SLSA, cosign_signature, digest_tag
-from auditor.sandbox.built import BuiltImage
-from auditor.sandbox.content import Content
-from auditor.sandbox.signing import SigningKey
 from tests.flow.commands import auditor
 from tests.flow.harness import BLOBS, lab
 

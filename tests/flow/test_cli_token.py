@@ -9,9 +9,8 @@ from typing import Any
 import orjson
 import pytest
 
-from auditor.demo.tokens import ANONYMOUS, Account, TokenService
-from auditor.sandbox.access import Basic
-from auditor.sandbox.signing import SigningKey
+from auditor.demo.registry import Basic
+from auditor.demo.tokens import ANONYMOUS, Account, SigningKey, TokenService
 from tests.flow.commands import Finished, auditor
 from tests.flow.harness import MANIFESTS, Lab, lab, simple
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from auditor.demo.registry import Basic
 from auditor.demo.tokens import ANONYMOUS, Account
 from auditor.model import AccessState, FailureRecord, ImageRecord
-from auditor.sandbox.access import Basic
 from auditor.util.secret import Secret
 from auditor.wire.login import Credential
 from tests.flow.harness import MANIFESTS, TOKENS, Lab, lab, service, simple

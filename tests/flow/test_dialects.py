@@ -14,16 +14,12 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from auditor.config import AttachmentMode, ListerName
-from auditor.demo.images import image
-from auditor.demo.registry import Behaviour
+from auditor.demo.images import Family, image
+from auditor.demo.registry import Basic, Bearer, Behaviour, Content, serve
 from auditor.demo.tokens import Account, token_app
 from auditor.errors import FailureKind
 from auditor.model import AccessState, ImageRecord
 from auditor.report.listing_stats import ListState
-from auditor.sandbox.access import Basic, Bearer
-from auditor.sandbox.built import Family
-from auditor.sandbox.content import Content
-from auditor.sandbox.server import serve
 from tests.flow.harness import (
     ADMIN,
     MANIFESTS,

@@ -16,11 +16,11 @@ import pytest
 
 from auditor.cli.doctor_command import step_lines, to_json, verdict
 from auditor.cli.main import run
+from auditor.demo.registry import Basic
 from auditor.demo.tokens import ANONYMOUS, Account, TokenService
 from auditor.diagnose.doctor import examine, opened, works
 from auditor.diagnose.doctor_step import Step, StepName, StepState
 from auditor.oci.reference import parse_reference
-from auditor.sandbox.access import Basic
 from auditor.util.clock import SystemClock
 from tests.certificates import STRICT, Authority
 from tests.flow.commands import auditor

@@ -9,8 +9,8 @@ import orjson
 import pytest
 
 from auditor.demo.demo import ADMIN, ADMIN_PASSWORD, demo_images, demo_tokens
+from auditor.demo.registry import Content
 from auditor.demo.tokens import Account
-from auditor.sandbox.content import Content
 from auditor.scale.shared_run import join
 from auditor.util.shard import Shard
 from tests.flow.cluster import cluster

@@ -8,8 +8,8 @@ import pytest
 
 from auditor.config import load
 from auditor.demo.images import image, index
+from auditor.demo.registry import Content
 from auditor.errors import ConfigError
-from auditor.sandbox.content import Content
 from tests.flow.harness import BLOBS, MANIFESTS, TAGS, Lab, Outcome, lab, simple
 from tests.support.fault_actions import Answer
 

@@ -7,14 +7,13 @@ import json
 import pytest
 
 from auditor.demo.images import image
-from auditor.demo.registry import Behaviour
+from auditor.demo.registry import Behaviour, Content
 from auditor.demo.tokens import Account
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.registry.listing import paging
 from auditor.registry.listing.paging import ListedTag, Page
 from auditor.registry.registries import open_registries
 from auditor.report.listing_stats import ListState
-from auditor.sandbox.content import Content
 from tests.flow.harness import TAGS, Lab, lab, service, simple
 from tests.support.fault_actions import Answer, Pass
 

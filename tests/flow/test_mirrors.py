@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 
 from auditor.config import AttachmentMode, RegistrySettings
-from auditor.demo.images import image
+from auditor.demo.images import image, notation_signature
+from auditor.demo.registry import Content
 from auditor.demo.tokens import Account
 from auditor.model import ImageRecord, WarningCode
-from auditor.sandbox.attached import notation_signature
-from auditor.sandbox.content import Content
 from auditor.util.secret import Secret
 from tests.flow.harness import (
     BLOBS,

@@ -18,12 +18,12 @@ import orjson
 import pytest
 
 from auditor.config import ListerName
+from auditor.demo.registry import Content
 from auditor.errors import Failure, FailureKind
 from auditor.oci.descriptor import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from auditor.registry.transport import transport as network_transport
 from auditor.registry.transport.http_defaults import Timeouts
 from auditor.registry.transport.transport import Transport
-from auditor.sandbox.content import Content
 from auditor.wire.response import Answer
 from auditor.wire.url_policy import origin_of
 from tests.flow.harness import ADMIN, MANIFESTS, TAGS, TOKENS, lab, service, simple

@@ -15,13 +15,13 @@ from aiohttp import web
 
 from auditor.config import ListerName, RegistrySettings, Settings
 from auditor.demo.images import image
+from auditor.demo.registry import Content
 from auditor.demo.tokens import Account, TokenService
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.registry.listing import choose
 from auditor.registry.listing.paging import ListedTag, Page
 from auditor.registry.registries import open_registries
 from auditor.report.listing_stats import ListState
-from auditor.sandbox.content import Content
 from auditor.util.secret import Secret
 from tests.flow.harness import ADMIN, Lab, lab, service, simple
 from tests.support.fault_actions import Answer, Edit

@@ -7,12 +7,12 @@ import json
 import pytest
 
 from auditor.demo.images import image
+from auditor.demo.registry import Content
 from auditor.demo.tokens import Account
 from auditor.errors import Stage
 from auditor.input.expand import LOOKAHEAD
 from auditor.model import FailureRecord
 from auditor.report.listing_stats import ListKind, ListState
-from auditor.sandbox.content import Content
 from tests.flow.harness import MANIFESTS, TAGS, Lab, Outcome, lab, service, simple
 from tests.support.fault_actions import Answer, Gate, Hold
 

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from auditor.audit.run import Run
 from auditor.config import Settings, Shape
 from auditor.demo.images import image, index
+from auditor.demo.registry import Content
 from auditor.errors import OutputError, UsageError
 from auditor.report import resume
 from auditor.report.writer import Report, open_report
-from auditor.sandbox.content import Content
 from auditor.version import __version__
 from tests.flow.commands import auditor, running
 from tests.flow.harness import (

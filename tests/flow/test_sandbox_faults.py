@@ -10,9 +10,7 @@ import aiohttp
 import pytest
 
 from auditor.demo.images import image
-from auditor.demo.registry import registry_app
-from auditor.sandbox.content import Content
-from auditor.sandbox.server import serve
+from auditor.demo.registry import Content, registry_app, serve
 from tests.support.fault_actions import (
     Action,
     Answer,

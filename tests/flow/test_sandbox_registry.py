@@ -11,23 +11,27 @@ import aiohttp
 import pytest
 from aiohttp import encode_basic_auth
 
-from auditor.demo.images import image, index
-from auditor.demo.registry import Behaviour, registry_app
+from auditor.demo.images import ARTIFACTS_SPDX, Family, artifact, image, index
+from auditor.demo.registry import (
+    Access,
+    Basic,
+    Bearer,
+    Behaviour,
+    Content,
+    registry_app,
+    serve,
+    serve_in_thread,
+)
 from auditor.demo.signed_schema1 import SIGNED, UNSIGNED, schema1_image
 from auditor.demo.tokens import (
     ANONYMOUS,
     TOKEN_PATHS,
     Account,
     Claims,
+    SigningKey,
     TokenService,
     token_app,
 )
-from auditor.sandbox.access import Access, Basic, Bearer
-from auditor.sandbox.artifacts import SPDX, artifact
-from auditor.sandbox.built import Family
-from auditor.sandbox.content import Content
-from auditor.sandbox.server import serve, serve_in_thread
-from auditor.sandbox.signing import SigningKey
 
 pytestmark = pytest.mark.anyio
 
@@ -199,7 +203,10 @@ async def test_referrers_are_listed_and_filtered_by_type() -> None:
         every = await client.ask(path)
         none = await client.ask(path, params={"artifactType": "other"})
     (entry,) = every.json["manifests"]
-    assert (entry["digest"], entry["artifactType"]) == (SBOM.root.digest, SPDX)
+    assert (entry["digest"], entry["artifactType"]) == (
+        SBOM.root.digest,
+        ARTIFACTS_SPDX,
+    )
     assert every.headers["Content-Type"].startswith(Family.OCI.index)
     assert none.json["manifests"] == []
     assert none.headers["OCI-Filters-Applied"] == "artifactType"

@@ -18,6 +18,7 @@ from aiohttp import web
 from auditor.audit.run import Run
 from auditor.config import Order, Settings, Shape, decisive_of_shares
 from auditor.demo.demo import demo_images, demo_tokens
+from auditor.demo.registry import Content
 from auditor.demo.tokens import Account
 from auditor.errors import ExitCode, UsageError
 from auditor.report.journal import Journal
@@ -25,7 +26,6 @@ from auditor.report.merge import merged
 from auditor.report.metrics import audit_metrics
 from auditor.report.summary_text import summary_lines
 from auditor.report.writer import Report
-from auditor.sandbox.content import Content
 from auditor.scale.dask import Cluster, PartOrder
 from auditor.scale.parts import PartFolder, PartStore, whole_part
 from auditor.scale.processes import Plan, Processes, Share, plan

@@ -17,7 +17,7 @@ from auditor.cache.database import open_existing
 from auditor.cache.maintenance import verify
 from auditor.cache.store import DigestStore
 from auditor.demo.images import image, index
-from auditor.sandbox.content import Content
+from auditor.demo.registry import Content
 from tests.flow.commands import BARE, auditor, finish, running
 from tests.flow.harness import MANIFESTS, lab
 

@@ -12,8 +12,8 @@ import pytest
 from auditor.cache.maintenance import info, verify
 from auditor.config import AttachmentMode, ImageConfigMode
 from auditor.demo.images import image, index
+from auditor.demo.registry import Content
 from auditor.model import WarningCode
-from auditor.sandbox.content import Content
 from tests.flow.harness import BY_DIGEST, MANIFESTS, Outcome, lab
 from tests.flow.test_audit import PLATFORMS, REPOSITORY
 from tests.flow.test_warm_nights import DAY_S, _kinds, _night, _said, _sent

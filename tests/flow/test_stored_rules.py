@@ -17,24 +17,27 @@ import pytest
 from auditor.audit.image_cache import RULES, encode
 from auditor.audit.image_metadata import Facts
 from auditor.config import AttachmentMode, ImageConfigMode
-from auditor.demo.images import image, layer
-from auditor.demo.signed_schema1 import schema1_image
-from auditor.model import LayerTrait, WarningCode
-from auditor.sandbox.artifacts import artifact
-from auditor.sandbox.attached import SIMPLE_SIGNING, SLSA, SPDX
-from auditor.sandbox.built import (
+from auditor.demo.images import (
+    SIMPLE_SIGNING,
+    SLSA,
+    SPDX,
     BuiltImage,
     Family,
+    Truth,
+    artifact,
     blob_descriptor,
     distinct,
+    image,
     json_blob,
     json_manifest,
+    layer,
     layer_descriptor,
     manifest_descriptor,
     sha256,
 )
-from auditor.sandbox.content import Content
-from auditor.sandbox.truth import Truth
+from auditor.demo.registry import Content
+from auditor.demo.signed_schema1 import schema1_image
+from auditor.model import LayerTrait, WarningCode
 from tests.flow.harness import lab
 from tests.flow.test_audit import KINDS, REPOSITORY
 from tests.flow.test_warm_nights import _night, _said

@@ -12,12 +12,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 from auditor.config import RegistrySettings, Settings
+from auditor.demo.registry import serve
 from auditor.demo.tokens import token_app
 from auditor.errors import UsageError
 from auditor.registry.registries import open_registries
 from auditor.registry.transport.failures import STRICTER
 from auditor.registry.transport.tls import TlsFiles, tls_context, tls_files
-from auditor.sandbox.server import serve
 from auditor.util.clock import SystemClock
 from tests.certificates import STRICT, Authority
 from tests.flow.harness import Lab, lab, service, simple

@@ -12,9 +12,8 @@ import pytest
 
 from auditor.cli.main import run
 from auditor.cli.token_command import list_tokens
-from auditor.demo.tokens import Account, TokenService
-from auditor.sandbox.access import Basic
-from auditor.sandbox.signing import SigningKey
+from auditor.demo.registry import Basic
+from auditor.demo.tokens import Account, SigningKey, TokenService
 from auditor.util.secret import Secret
 from auditor.wire.login import Credential
 from tests.flow.commands import auditor

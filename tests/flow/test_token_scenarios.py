@@ -10,10 +10,10 @@ from typing import Any
 import orjson
 import pytest
 
+from auditor.demo.registry import Basic
 from auditor.demo.tokens import ANONYMOUS, Account, TokenService
 from auditor.errors import Stage
 from auditor.model import FailureRecord
-from auditor.sandbox.access import Basic
 from tests.flow.harness import MANIFESTS, TOKENS, Passes, lab, service, simple
 from tests.support.fault_actions import Action, Answer, Close, Edit, Flood, Truncate
 

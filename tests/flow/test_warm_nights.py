@@ -15,11 +15,10 @@ from auditor.audit.image_metadata import Wanted
 from auditor.cache.store import open_store
 from auditor.config import ImageConfigMode
 from auditor.demo.images import image, index
-from auditor.demo.registry import Behaviour
+from auditor.demo.registry import Behaviour, Content
 from auditor.model import FailureRecord, ImageRecord, Record, WarningCode
 from auditor.oci.reference import Reference
 from auditor.registry.registries import open_registries
-from auditor.sandbox.content import Content
 from tests.flow.harness import BLOBS, BY_DIGEST, MANIFESTS, Lab, Outcome, lab, service
 from tests.flow.test_audit import KINDS, PLATFORMS, REPOSITORY
 from tests.support.fault_actions import Action, Answer, Close, Edit, Raw

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from auditor.config import ImageConfigMode
 from auditor.demo.images import image, index
+from auditor.demo.registry import Content
 from auditor.demo.signed_schema1 import schema1_image
+from auditor.demo.tokens import SigningKey
 from auditor.model import Record
-from auditor.sandbox.content import Content
-from auditor.sandbox.signing import SigningKey
 from tests.flow.harness import lab
 from tests.support.fault_mix import HOSTILE, TRANSIENT, Mix
 from tests.support.faults import Faults

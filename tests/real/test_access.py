@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from auditor.demo.tokens import Account
-from auditor.sandbox.signing import SigningKey
+from auditor.demo.tokens import Account, SigningKey
 from tests.real.audits import audit, content, login, only
 from tests.real.stocked import Stocked
 from tests.real.token_server import AUDITOR, DTR_PATH

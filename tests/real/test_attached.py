@@ -14,18 +14,23 @@ from typing import Any
 import pytest
 
 from auditor.config import AttachmentMode
-from auditor.demo.images import image, index
-from auditor.model import Layer
-from auditor.sandbox.attached import (
+from auditor.demo.images import (
     SLSA,
     SPDX,
+    Blob,
+    BuiltImage,
+    Family,
+    Placed,
     cosign_attestation,
     cosign_signature,
     digest_tag,
+    image,
+    index,
     notation_signature,
     referrers_index,
+    sha256,
 )
-from auditor.sandbox.built import Blob, BuiltImage, Family, Placed, sha256
+from auditor.model import Layer
 from tests.real.audits import audit, login, only
 from tests.real.docker_registry import FLAVOURS, RunningRegistry, running_registry
 from tests.real.programs import optional, required

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from auditor.config import RegistrySettings
-from auditor.demo.images import image
+from auditor.demo.images import Placed, image
 from auditor.demo.tokens import Account
-from auditor.sandbox.built import Placed
 from tests.real.audits import Audited, audit, login, only
 from tests.real.programs import required
 from tests.support.docker_registry import HtpasswdAuth, docker_registry

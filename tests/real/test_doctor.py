@@ -10,12 +10,11 @@ import orjson
 import pytest
 
 from auditor.config import RegistrySettings, Settings
-from auditor.demo.images import image
+from auditor.demo.images import Placed, image
 from auditor.demo.tokens import Account
 from auditor.diagnose.doctor import examine, opened, works
 from auditor.diagnose.doctor_step import Step
 from auditor.oci.reference import parse_reference
-from auditor.sandbox.built import Placed
 from auditor.util.clock import SystemClock
 from tests.real.audits import command, login
 from tests.real.programs import required

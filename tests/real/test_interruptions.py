@@ -17,8 +17,7 @@ from typing import Any
 import pytest
 
 from auditor.config import ImageConfigMode, RegistrySettings
-from auditor.demo.images import image, index
-from auditor.sandbox.built import Placed
+from auditor.demo.images import Placed, image, index
 from tests.real.access_log import wait_until
 from tests.real.audits import Audited, audit
 from tests.real.programs import optional, required

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from auditor.config import RegistrySettings
-from auditor.demo.images import image, index
+from auditor.demo.images import Placed, image, index
 from auditor.demo.tokens import Account
-from auditor.sandbox.built import Placed
 from tests.real.audits import audit, login
 from tests.real.programs import required
 from tests.real.test_basic import LINE, USER

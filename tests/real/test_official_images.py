@@ -18,8 +18,12 @@ from typing import Any
 import orjson
 import pytest
 
-from auditor.sandbox.official import official_images, official_repositories
-from auditor.sandbox.truth import ImageConfig, Truth
+from auditor.demo.images import (
+    ImageConfig,
+    Truth,
+    official_images,
+    official_repositories,
+)
 from tests.real.access_log import Logged
 from tests.real.audits import audit, command, login
 from tests.real.docker_registry import (

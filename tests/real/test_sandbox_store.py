@@ -7,13 +7,17 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from auditor.demo.images import image, index
+from auditor.demo.images import (
+    Family,
+    Placed,
+    helm_chart,
+    image,
+    index,
+    official_images,
+)
+from auditor.demo.registry import serve
 from auditor.demo.signed_schema1 import SIGNED, UNSIGNED, schema1_image
 from auditor.demo.tokens import Account, TokenService, token_app
-from auditor.sandbox.artifacts import helm_chart
-from auditor.sandbox.built import Family, Placed
-from auditor.sandbox.official import official_images
-from auditor.sandbox.server import serve
 from tests.real.programs import required
 from tests.support.docker_registry import TokenAuth, docker_registry
 from tests.support.store import Stored, write_store

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from auditor.demo.registry import serve_in_thread
 from auditor.demo.tokens import (
     ANONYMOUS,
     Account,
@@ -16,7 +17,6 @@ from auditor.demo.tokens import (
     basic_credential,
     token_app,
 )
-from auditor.sandbox.server import serve_in_thread
 
 PUSHER = Account("pusher", "a pusher's password", {"*": ("*",)})
 AUDITOR = Account(

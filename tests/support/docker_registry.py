@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from auditor.demo.registry import HOST
 from auditor.demo.tokens import TokenService
 from auditor.fast_dataclass import dataclass
-from auditor.sandbox.server import HOST
 
 PROGRAM = "docker-registry"
 # It listens some 50 ms after its start; a loaded machine may take a hundred times that.

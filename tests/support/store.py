@@ -19,8 +19,8 @@ from collections.abc import Iterable
 from dataclasses import field
 from pathlib import Path
 
+from auditor.demo.images import Placed
 from auditor.fast_dataclass import dataclass
-from auditor.sandbox.built import Placed
 
 
 @dataclass(slots=True, kw_only=True)

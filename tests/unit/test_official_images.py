@@ -7,8 +7,7 @@ from functools import cache
 import pytest
 
 from auditor.demo.demo import OFFICIAL, demo_images
-from auditor.sandbox.built import Placed
-from auditor.sandbox.official import official_images, official_repositories
+from auditor.demo.images import Placed, official_images, official_repositories
 
 
 @cache

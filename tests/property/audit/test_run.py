@@ -14,15 +14,14 @@ from hypothesis import strategies as st
 
 from auditor.audit.run import Run
 from auditor.config import AttachmentMode, ImageConfigMode, Order
-from auditor.demo.images import image, index
+from auditor.demo.images import image, index, notation_signature
+from auditor.demo.registry import Content
 from auditor.demo.signed_schema1 import schema1_image
 from auditor.demo.tokens import TokenService
 from auditor.input.lists import items_of
 from auditor.registry.registries import open_registries
 from auditor.report.shapes import encoder
 from auditor.report.writer import ReportWriter
-from auditor.sandbox.attached import notation_signature
-from auditor.sandbox.content import Content
 from tests.flow.harness import ADMIN, Lab, lab
 from tests.support.fault_mix import HOSTILE, TRANSIENT, Mix
 from tests.support.faults import Faults

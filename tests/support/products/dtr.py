@@ -7,8 +7,8 @@ from typing import Any
 
 from aiohttp import web
 
+from auditor.demo.registry import Content
 from auditor.demo.tokens import Account
-from auditor.sandbox.content import Content
 from tests.support.products.routes import PUSHED, Routes, basic, below, routes
 
 

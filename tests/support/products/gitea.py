@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from aiohttp import web
 
+from auditor.demo.registry import Content
 from auditor.demo.tokens import Account
-from auditor.sandbox.content import Content
 from tests.support.products.pages import linked
 from tests.support.products.routes import Routes, basic, below, routes
 

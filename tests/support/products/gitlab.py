@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from auditor.sandbox.content import Content
+from auditor.demo.registry import Content
 from tests.support.products.pages import numbered
 from tests.support.products.routes import Routes, bearer, below, routes
 

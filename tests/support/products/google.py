@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from auditor.sandbox.content import Content, Repository
+from auditor.demo.registry import Content, Repository
 from tests.support.products.routes import PUSHED_EPOCH, below
 
 

@@ -8,9 +8,9 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
+from auditor.demo.registry import Content, Repository
 from auditor.demo.tokens import Account
 from auditor.oci.attachments import is_digest_tag
-from auditor.sandbox.content import Content, Repository
 from tests.support.products.pages import linked
 from tests.support.products.routes import PUSHED, Routes, basic, below, routes
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
-from auditor.sandbox.content import Content
+from auditor.demo.registry import Content
 from tests.support.products.routes import PUSHED_EPOCH, Routes, bearer, below, routes
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from aiohttp import web
 
+from auditor.demo.registry import Content
 from auditor.demo.tokens import Account, basic_credential
-from auditor.sandbox.content import Content
 
 Routes = list[web.AbstractRouteDef]
 Handler = Callable[[web.Request], web.Response]

@@ -10,12 +10,20 @@ from typing import Any
 import jwt
 import pytest
 
-from auditor.demo.images import image, index, layer
+from auditor.demo.images import (
+    ARTIFACTS_SPDX,
+    HELM_CONFIG,
+    BuiltImage,
+    Family,
+    artifact,
+    helm_chart,
+    image,
+    index,
+    layer,
+)
 from auditor.demo.signed_schema1 import EMPTY_LAYER, SIGNED, UNSIGNED, schema1_image
+from auditor.demo.tokens import SigningKey
 from auditor.model import AttachmentKind
-from auditor.sandbox.artifacts import HELM_CONFIG, SPDX, artifact, helm_chart
-from auditor.sandbox.built import BuiltImage, Family
-from auditor.sandbox.signing import SigningKey
 
 KEY = SigningKey.from_seed("tests")
 AMD64 = image("app", platform="linux/amd64")
@@ -133,7 +141,8 @@ def test_attestations_are_attachments_and_no_platforms() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "artifact_type"), [("helm chart", HELM_CONFIG), ("artifact", SPDX)]
+    ("kind", "artifact_type"),
+    [("helm chart", HELM_CONFIG), ("artifact", ARTIFACTS_SPDX)],
 )
 def test_an_artifact_has_layers_and_no_architecture(
     kind: str, artifact_type: str

@@ -6,7 +6,21 @@ from collections.abc import Sequence
 
 import pytest
 
-from auditor.demo.images import image
+from auditor.demo.images import (
+    SLSA,
+    SPDX,
+    BuiltImage,
+    artifact,
+    attestation,
+    bundle,
+    cosign_attestation,
+    cosign_sbom,
+    cosign_signature,
+    helm_chart,
+    image,
+    notation_signature,
+    referrers_index,
+)
 from auditor.demo.signed_schema1 import schema1_image
 from auditor.model import Attachment, AttachmentKind
 from auditor.oci.attachments import (
@@ -19,19 +33,6 @@ from auditor.oci.attachments import (
 from auditor.oci.descriptor import Descriptor
 from auditor.oci.manifest import Index, parse_manifest
 from auditor.oci.platform import PlatformSpec
-from auditor.sandbox.artifacts import artifact, helm_chart
-from auditor.sandbox.attached import (
-    SLSA,
-    SPDX,
-    attestation,
-    bundle,
-    cosign_attestation,
-    cosign_sbom,
-    cosign_signature,
-    notation_signature,
-    referrers_index,
-)
-from auditor.sandbox.built import BuiltImage
 from tests.documents import digest
 
 APP = image("app").root
