@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 from auditor.audit.image_metadata import (
+    MAX_LABELS_BYTES,
     Facts,
+    LabelPatterns,
+    Wanted,
     attachment_of,
     distinct_size,
     image_platform,
@@ -17,11 +20,12 @@ from auditor.audit.image_metadata import (
     platform_warnings,
     schema1_platform,
 )
+from auditor.config import Settings
 from auditor.model import AttachmentKind, ConfigFacts, Layer, Platform, WarningCode
 from auditor.oci.descriptor import Descriptor
 from auditor.oci.image_config import parse_image_config
 from auditor.oci.manifest import Document, ImageManifest, Index, read_document
-from auditor.oci.platform import PlatformSpec
+from auditor.oci.platform import PlatformSpec, read_platform
 from auditor.oci.schema1 import Schema1
 from tests import documents, records
 from tests.documents import OCI_LAYER, OCI_MANIFEST, digest, raw
@@ -266,3 +270,52 @@ def test_the_records_of_these_tests_agree_with_the_facts() -> None:
     everything = records.EVERYTHING
     assert facts(*everything.platforms).architectures == everything.architectures
     assert facts(*everything.platforms).size == everything.size
+
+
+# -- test_wanted --
+# The options about images, ready for use.
+
+LABELS = {
+    "team": "blue",
+    "org.example.team": "red",
+    "org.example.owner": "",
+    "Team": "x",
+}
+
+
+@pytest.mark.parametrize(
+    ("patterns", "names"),
+    [
+        (["team"], ["team"]),
+        (["*"], ["Team", "org.example.owner", "org.example.team", "team"]),
+        (["org.example.*"], ["org.example.owner", "org.example.team"]),
+        (["?eam", "nothing"], ["Team", "team"]),
+        (["[t]eam"], ["team"]),
+        (["eam"], []),
+    ],
+)
+def test_labels_are_chosen_by_pattern_and_sorted(
+    patterns: list[str], names: list[str]
+) -> None:
+    chosen, left_out = LabelPatterns(patterns).of(LABELS)
+    assert list(chosen) == names
+    assert chosen == {name: LABELS[name] for name in names}
+    assert left_out == 0
+
+
+def test_labels_that_are_too_long_are_left_out_and_counted() -> None:
+    labels = {
+        "a": "x" * (MAX_LABELS_BYTES - 1),  # fits to the last byte
+        "b": "",
+        "c": "ü" * MAX_LABELS_BYTES,
+    }
+    chosen, left_out = LabelPatterns(["*"]).of(labels)
+    assert list(chosen) == ["a"]
+    assert left_out == 2
+
+
+def test_without_platforms_every_one_is_wanted() -> None:
+    arm = read_platform("linux/arm64")
+    assert Wanted.of(Settings()).platform(arm)
+    assert Wanted.of(Settings(platforms=("linux/amd64", "linux/aarch64"))).platform(arm)
+    assert not Wanted.of(Settings(platforms=("linux/amd64",))).platform(arm)

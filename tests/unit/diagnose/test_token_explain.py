@@ -12,6 +12,8 @@ from auditor.diagnose.token_explain import (
     FindingCode,
     Form,
     TokenReading,
+    find_token,
+    read_object,
     read_token,
     to_json,
     to_lines,
@@ -369,3 +371,106 @@ def test_the_json_has_the_same_keys_for_every_token(token: str) -> None:
 def test_the_json_can_be_written_whatever_the_token_holds(payload: bytes) -> None:
     shown = to_json(read(f"{HEADER}.{jose.b64(payload)}.{SIGNATURE}"))
     assert orjson.loads(orjson.dumps(shown)) == shown
+
+
+@pytest.mark.parametrize(
+    ("raw", "members"),
+    [
+        (b"{}", {}),
+        (b" { } \n", {}),
+        (b'{"a":1}', {"a": 1}),
+        (b'{ "a" : [1, {"b": null}] , "c" : "d" }', {"a": [1, {"b": None}], "c": "d"}),
+        (b'{"a":' + b"9" * 5000 + b"}", {"a": float("inf")}),
+        (b'{"a":123456789012345678,"b":-1}', {"a": 123456789012345678, "b": -1}),
+        ('{"\u00e4":"\u20ac"}'.encode(), {"\u00e4": "\u20ac"}),
+    ],
+)
+def test_an_intact_object_has_no_error(raw: bytes, members: Any) -> None:
+    found = read_object(raw)
+    assert (found.members, found.error, found.error_at) == (members, None, None)
+
+
+@pytest.mark.parametrize(
+    ("raw", "members", "error", "error_at"),
+    [
+        (b'{"a":1P"b":2}', {}, "byte 6 ('P' stands where ',' or '}' should)", 6),
+        (b'{"a":1,"b":2P"c":3}', {"a": 1}, "'P' stands where ',' or '}'", 12),
+        (b'{"a":1,b:2}', {"a": 1}, "'b' stands where '\"' should", 7),
+        (b'{"a":1,}', {"a": 1}, "'}' stands where '\"' should", 7),
+        (b'{"a":1,"b"=2}', {"a": 1}, "'=' stands where ':' should", 10),
+        (b'{"a":1,"b":x}', {"a": 1}, "Expecting value", 11),
+        (b'{"a":1}x', {"a": 1}, "nothing should stand after the object", 7),
+        (b"[1]", {}, "'[' stands where '{' should", 0),
+        (b"", {}, "it is cut off after 0 bytes", 0),
+        (b'{"a":1,"b":"cd', {"a": 1}, "it is cut off after 14 bytes", 14),
+        (b'{"a":1,"b":', {"a": 1}, "it is cut off after 11 bytes", 11),
+        (b'{"a":1', {}, "it is cut off after 6 bytes", 6),
+        ('{"\u00e4":1x'.encode(), {}, "at byte 7", 7),
+        (b'{"a":1,"b":"\xff"}', {"a": 1}, "it stops being UTF-8 at byte 12", 12),
+        (b"\xff", {}, "it stops being UTF-8 at byte 0", 0),
+        (b'{"a":x\xff', {}, "it stops being JSON at byte 5", 5),
+        (b'{"a":' + b"[" * 100_000, {}, "it nests too deeply", None),
+    ],
+)
+def test_what_stands_before_a_damage_is_read(
+    raw: bytes, members: Any, error: str, error_at: int | None
+) -> None:
+    found = read_object(raw)
+    assert found.members == members
+    assert found.error is not None
+    assert error in found.error
+    assert found.error_at == error_at
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "eyJh.eyJi.c2ln",
+        "  eyJh.eyJi.c2ln\n",
+        "\ufeffeyJh.eyJi.c2ln\r\n",
+        "Bearer eyJh.eyJi.c2ln",
+        "bearer  eyJh.eyJi.c2ln",
+        "Authorization: Bearer eyJh.eyJi.c2ln",
+        '-H "Authorization: Bearer eyJh.eyJi.c2ln"',
+        "token=eyJh.eyJi.c2ln",
+        "export TOKEN='eyJh.eyJi.c2ln';",
+        "access_token: eyJh.eyJi.c2ln",
+        '"eyJh.eyJi.c2ln",',
+        "`eyJh.eyJi.c2ln`",
+        "eyJh.ey\nJi.c2\r\n  ln",
+        "eyJh.\u200beyJi.c2\u00adln",
+        '{"token":"eyJh.eyJi.c2ln"}',
+        '{"expires_in":300,"access_token" : "eyJh.eyJi.c2ln"}',
+        '{"token":"eyJh.eyJi.c2ln","expires',
+        '{"token":"eyJh.eyJi.c2ln',
+    ],
+)
+def test_a_token_is_found_in_what_stands_around_it(text: str) -> None:
+    assert find_token(text).token == "eyJh.eyJi.c2ln"
+
+
+@pytest.mark.parametrize("text", ["", " \n", '""', "Bearer ", "token="])
+def test_nothing_is_found_where_there_is_none(text: str) -> None:
+    assert find_token(text).token == ""
+
+
+@pytest.mark.parametrize("text", ["djE6b3BhcXVl", "tokenish", "bearerless", "{"])
+def test_opaque_tokens_stay_as_they_are(text: str) -> None:
+    assert find_token(text).token == text
+
+
+def test_slashes_of_a_json_answer_are_unescaped() -> None:
+    assert find_token('{"token":"a\\/b=="}').token == "a/b=="
+
+
+@pytest.mark.parametrize(
+    ("text", "notes"),
+    [
+        ("abc", ()),
+        ("Bearer abc", ("What stood around the token was left out.",)),
+        ("a\nbc", ("Blanks and line breaks inside the token were left out.",)),
+        ('{"token":"abc"}', ("The token was taken out of a JSON answer.",)),
+    ],
+)
+def test_it_says_what_it_left_out(text: str, notes: tuple[str, ...]) -> None:
+    assert find_token(text).notes == notes

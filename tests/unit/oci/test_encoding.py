@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from auditor.errors import FailureKind, ProtocolError
+from auditor.oci import encoding
 from auditor.oci.encoding import (
     STRUCTURAL_KEYS,
     check_key_case,
@@ -203,3 +204,37 @@ def test_in_a_list_no_key_may_stand_twice(raw: bytes) -> None:
 def test_a_list_may_be_any_json() -> None:
     for raw in (b"[]", b'[{"name":"a"},{"name":"b"}]', b"null", b'{"a":{"a":1}}\n'):
         assert parse_list(raw, "list") == json.loads(raw)
+
+
+@pytest.mark.parametrize(
+    ("text", "data"),
+    [
+        ("", b""),
+        ("Cn0", b"\n}"),
+        ("-_-_", b"\xfb\xff\xbf"),
+    ],
+)
+def test_it_decodes(text: str, data: bytes) -> None:
+    assert encoding.decode(text) == data
+
+
+@pytest.mark.parametrize(
+    ("text", "clause"),
+    [
+        ("Cn0\n", "not base64url"),
+        ("Cn 0", "not base64url"),
+        ("+/+/", "not base64url"),
+        ("Cn0=", "not base64url"),
+        ("C=n0", "not base64url"),
+        ("Ã¤Ã¤", "not base64url"),
+        ("C", "1 base64url characters cannot be whole bytes"),
+        ("CnABC", "5 base64url characters cannot be whole bytes"),
+    ],
+)
+def test_it_refuses_what_other_decoders_skip(text: str, clause: str) -> None:
+    with pytest.raises(ValueError, match=clause):
+        encoding.decode(text)
+
+
+def test_it_encodes_without_padding() -> None:
+    assert encoding.encode(b"\n}") == "Cn0"

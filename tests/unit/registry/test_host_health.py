@@ -9,9 +9,21 @@ from typing import Any
 
 import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from auditor.errors import Failure, FailureKind
-from auditor.registry.host_health import DEAD_S, FAILURES_IN_A_ROW, Breaker, Verdict
+from auditor.registry.host_health import (
+    DEAD_S,
+    EARNED,
+    FAILURES_IN_A_ROW,
+    ROUNDS,
+    UNANSWERED_PATIENCE_S,
+    Breaker,
+    RetryBudget,
+    Unanswered,
+    Verdict,
+)
 from auditor.wire.response import Answer
 from tests.answers import answer
 from tests.clock import ManualClock, settle
@@ -225,3 +237,163 @@ def test_a_prober_that_is_cancelled_hands_over() -> None:
     run(host, *[host.fail] * (DOUBTED - 1), leader, host.fail, cancel)
     assert host.verdicts[DOUBTED - 1 :] == [Verdict.ALIVE]
     assert len(host.probed) == 2
+
+
+# -- test_retry_budget --
+# How many retries one host is worth.
+
+
+def _taken(budget: RetryBudget, at_most: int = 1000) -> int:
+    taken = 0
+    while taken < at_most and budget.take():
+        taken += 1
+    return taken
+
+
+@pytest.mark.parametrize(
+    ("most_at_once", "tries", "retries"), [(8, 3, 64), (1, 2, 4), (1, 1, 4)]
+)
+def test_the_reserve_is_some_rounds_of_all_slots(
+    most_at_once: int, tries: int, retries: int
+) -> None:
+    assert _taken(RetryBudget(most_at_once=most_at_once, tries=tries)) == retries
+
+
+def test_retries_that_worked_cost_nothing() -> None:
+    budget = RetryBudget(most_at_once=1, tries=3)
+    for _ in range(100):
+        assert budget.take()
+        assert budget.take()
+        budget.good(2)
+    assert _taken(budget) == 2 * ROUNDS
+
+
+def test_good_requests_earn_one_retry_in_five() -> None:
+    budget = RetryBudget(most_at_once=1, tries=3)
+    _taken(budget)
+    for _ in range(5):
+        assert not budget.take()
+        budget.good(0)
+    assert budget.take()
+    assert not budget.take()
+
+
+def test_what_is_earned_is_not_saved_up_beyond_the_reserve() -> None:
+    budget = RetryBudget(most_at_once=2, tries=2)
+    for _ in range(1000):
+        budget.good(0)
+    assert _taken(budget) == 2 * ROUNDS
+
+
+@given(st.lists(st.booleans(), max_size=300))
+def test_retries_in_vain_are_at_most_the_reserve_and_a_share(
+    good: list[bool],
+) -> None:
+    """However good and failing requests are mixed, and each retried twice."""
+    budget = RetryBudget(most_at_once=1, tries=3)
+    in_vain = 0
+    for one in good:
+        if one:
+            budget.good(0)
+        else:
+            in_vain += budget.take() + budget.take()
+    assert in_vain <= 2 * ROUNDS + EARNED * sum(good) + 1e-6
+
+
+# -- test_unanswered --
+# What becomes of requests that a host lets run into their time, though it is there.
+
+SILENT = Failure(kind=FailureKind.TIMEOUT, detail="silent for 30 s")
+APP = "https://registry.example.com/v2/team/app/manifests/1"
+SAME = "https://registry.example.com/v2/team/app/tags/list?n=100"
+OTHER = "https://registry.example.com/v2/team/other/manifests/1"
+SILENCE_S = 30.0
+ENOUGH = int(UNANSWERED_PATIENCE_S / SILENCE_S)
+
+
+class _TestUnansweredHost:
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.unanswered = Unanswered(host="registry.example.com", clock=self.clock)
+
+    def silent(self, url: str, times: int = 1, *, together: int = 1) -> None:
+        for _ in range(times):
+            sent_at = self.clock.now
+            self.clock.now += SILENCE_S
+            for _ in range(together):
+                self.unanswered.timed_out(url, SILENT, sent_at=sent_at)
+
+    def refuses(self, url: str) -> bool:
+        return self.unanswered.refusal(url) is not None
+
+
+def test_a_repository_without_an_answer_is_given_up_and_no_other_one() -> None:
+    host = _TestUnansweredHost()
+    host.silent(APP, ENOUGH - 1)
+    assert not host.refuses(APP)
+    host.silent(APP)
+    assert host.refuses(APP)
+    assert host.refuses(SAME)
+    assert not host.refuses(OTHER)
+    refusal = host.unanswered.refusal(APP)
+    assert refusal is not None
+    assert refusal.kind is FailureKind.TIMEOUT
+    assert refusal.attempts == 0
+    assert refusal.detail == (
+        "registry.example.com was given up for this repository: it is there, but 10"
+        " requests in a row had no answer, for 300 s: silent for 30 s"
+    )
+
+
+def test_where_no_repository_is_answered_the_host_is_given_up() -> None:
+    host = _TestUnansweredHost()
+    host.silent(APP, ENOUGH // 2)
+    host.silent(OTHER, ENOUGH // 2)
+    assert host.refuses(APP)
+    assert host.refuses("https://registry.example.com/v2/new/manifests/1")
+
+
+def test_requests_that_waited_together_waited_once() -> None:
+    host = _TestUnansweredHost()
+    host.silent(APP, ENOUGH - 1, together=8)
+    assert not host.refuses(APP)
+
+
+def test_time_in_which_nothing_was_asked_for_does_not_count() -> None:
+    host = _TestUnansweredHost()
+    host.silent(APP)
+    host.clock.now += 10 * UNANSWERED_PATIENCE_S
+    host.silent(APP)
+    assert not host.refuses(APP)
+
+
+def test_an_answer_is_the_end_of_it() -> None:
+    host = _TestUnansweredHost()
+    host.silent(APP, ENOUGH - 1)
+    host.unanswered.answered(SAME)
+    assert not host.unanswered.any
+    host.silent(APP, ENOUGH - 1)
+    assert not host.refuses(APP)
+
+
+def test_an_answer_elsewhere_is_a_sign_of_the_host_and_not_of_the_repository() -> None:
+    host = _TestUnansweredHost()
+    for _ in range(ENOUGH):
+        host.silent(APP)
+        host.unanswered.answered(OTHER)
+    assert host.refuses(APP)
+    assert not host.refuses(OTHER)
+
+
+def test_after_a_pause_it_is_asked_again_and_one_silence_is_enough() -> None:
+    host = _TestUnansweredHost()
+    host.silent(APP, ENOUGH)
+    host.clock.now += DEAD_S
+    assert not host.refuses(APP)
+    host.silent(APP)
+    assert host.refuses(APP)
+    host.clock.now += DEAD_S
+    host.unanswered.answered(APP)
+    assert not host.refuses(APP)
+    host.silent(APP, ENOUGH - 1)
+    assert not host.refuses(APP)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 import anyio
 import pytest
 from anyio.abc import TaskGroup
 
-from auditor.registry.host_limits import Politeness
+from auditor.config import AllowanceUse
+from auditor.errors import Failure, FailureKind
+from auditor.registry.host_limits import Limits, Pace, Politeness, Quota, Ration
+from tests.answers import answer
 from tests.clock import ManualClock, settle
 
 
@@ -286,3 +290,268 @@ def test_who_is_cancelled_while_waiting_takes_no_slot_along() -> None:
         assert host.busy == 1
 
     with_host(1, test)
+
+
+# -- test_limits --
+# What one host's requests have to keep to beside its slots.
+
+HOUR = 3600
+
+
+class _TestLimitsHost:
+    """Requests that are asked leave for; what they got and when."""
+
+    def __init__(self, limits: Callable[[ManualClock], Limits]) -> None:
+        self.clock = ManualClock()
+        self.limits = limits(self.clock)
+        self.got: list[tuple[float, Failure | None]] = []
+
+    async def ask(self, *, manifest: bool = True) -> None:
+        found = await self.limits.leave(manifest=manifest)
+        found = found or self.limits.take(manifest=manifest)
+        self.got.append((self.clock.now - 1000, found))
+
+    def hear(self, remaining: str, limit: str = "100;w=21600") -> None:
+        said = answer(
+            200,
+            RateLimit_Remaining=remaining,
+            RateLimit_Limit=limit,
+            Docker_RateLimit_Source="192.0.2.7",
+        )
+        self.limits.learn(said)
+
+    @property
+    def times(self) -> list[float]:
+        return [round(time, 3) for time, found in self.got if found is None]
+
+    @property
+    def refusals(self) -> list[Failure]:
+        return [found for _, found in self.got if found is not None]
+
+
+def run(
+    host: _TestLimitsHost, *steps: Callable[[], Coroutine[Any, Any, None]] | float
+) -> None:
+    """Requests that begin one after the other, and seconds that pass."""
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            for step in steps:
+                if isinstance(step, int | float):
+                    await host.clock.advance(step)
+                else:
+                    group.start_soon(step)
+                    await settle()
+            group.cancel_scope.cancel()
+
+    anyio.run(main)
+
+
+# -- requests per second -----------------------------------------------------------
+
+
+def _paced(per_second: float) -> _TestLimitsHost:
+    return _TestLimitsHost(
+        lambda clock: Limits(pace=Pace(per_second=per_second, clock=clock))
+    )
+
+
+def test_turns_are_evenly_spaced_whoever_asks() -> None:
+    host = _paced(4)
+    run(host, *[host.ask] * 6, *[0.25] * 10)
+    assert host.times == [0, 0.25, 0.5, 0.75, 1, 1.25]
+
+
+def test_turns_that_were_not_used_are_not_saved_up() -> None:
+    host = _paced(1)
+    run(host, host.ask, 60, *[host.ask] * 3, 1, 1, 1)
+    assert host.times == [0, 60, 61, 62]
+
+
+def test_a_request_every_hundred_seconds_is_a_pace_too() -> None:
+    host = _paced(0.01)
+    run(host, host.ask, host.ask, 99, 1)
+    assert host.times == [0, 100]
+
+
+# -- the most requests -------------------------------------------------------------
+
+
+def test_what_is_over_the_quota_is_refused_and_says_so() -> None:
+    host = _TestLimitsHost(lambda _: Limits(quota=Quota(2, whose="this run")))
+    run(host, *[host.ask] * 4)
+    assert host.times == [0, 0]
+    first, second = host.refusals
+    assert first == second
+    assert first.kind is FailureKind.INTERRUPTED
+    assert first.attempts == 0
+    assert first.detail == (
+        "not asked for: this run may take 2 requests (max_requests), and has taken them"
+    )
+
+
+def test_the_quota_of_a_registry_is_taken_from_the_runs() -> None:
+    whole = Quota(5, whose="this run")
+    one, other = (Quota(3, whose=f"the registry {name}", run=whole) for name in "ab")
+    assert [one.take() is None for _ in range(4)] == [True] * 3 + [False]
+    assert [other.take() is None for _ in range(3)] == [True] * 2 + [False]
+    refused_by_itself, refused_by_the_run = one.take(), other.take()
+    assert refused_by_itself is not None
+    assert refused_by_the_run is not None
+    assert refused_by_the_run.detail.startswith("not asked for: this run may take 5")
+    assert (whole.sent, one.sent, other.sent) == (5, 3, 2)
+
+
+def test_a_registry_says_that_it_is_its_own_quota() -> None:
+    one = Quota(1, whose="the registry a", run=Quota(9, whose="this run"))
+    assert one.take() is None
+    refused = one.take()
+    assert refused is not None
+    assert "the registry a may take 1 request" in refused.detail
+
+
+# -- the allowance -----------------------------------------------------------------
+
+
+def _rationed(use: AllowanceUse) -> _TestLimitsHost:
+    return _TestLimitsHost(
+        lambda clock: Limits(
+            ration=Ration(host="docker.io", use=use, most_at_once=4, clock=clock)
+        )
+    )
+
+
+@pytest.mark.parametrize("use", AllowanceUse)
+def test_without_a_word_from_the_registry_nothing_is_asked(use: AllowanceUse) -> None:
+    host = _rationed(use)
+    host.limits.learn(answer(200))
+    host.limits.learn(Failure(kind=FailureKind.CONNECT, detail="x"))
+    assert not host.limits.active
+    run(host, *[host.ask] * 50)
+    assert host.times == [0] * 50
+
+
+def test_an_allowance_that_is_used_up_ends_the_asking() -> None:
+    host = _rationed(AllowanceUse.STOP)
+    host.hear("2;w=21600")
+    assert host.limits.active
+    run(host, *[host.ask] * 4)
+    assert host.times == [0, 0]
+    failure = host.refusals[0]
+    assert (failure.kind, failure.attempts) == (FailureKind.RATE_LIMITED, 0)
+    assert failure.detail == (
+        "not asked for: the allowance of 100 in 6 hours for this address at docker.io"
+        " is used up (allowance = spread waits for the next one)"
+    )
+
+
+def test_what_is_no_manifest_costs_nothing() -> None:
+    host = _rationed(AllowanceUse.STOP)
+    host.hear("0;w=21600")
+
+    async def other() -> None:
+        await host.ask(manifest=False)
+
+    run(host, *[other] * 5)
+    assert host.times == [0] * 5
+
+
+def test_a_window_later_there_is_more() -> None:
+    host = _rationed(AllowanceUse.STOP)
+    host.hear("0;w=21600")
+    run(host, host.ask, 6 * HOUR, host.ask)
+    assert host.times == [6 * HOUR]
+
+
+def test_an_answer_that_says_more_is_believed() -> None:
+    host = _rationed(AllowanceUse.STOP)
+    host.hear("0;w=21600")
+    host.hear("100;w=21600")
+    run(host, host.ask)
+    assert host.refusals == []
+
+
+def test_answers_that_come_out_of_order_do_not_add_to_what_is_left() -> None:
+    host = _rationed(AllowanceUse.STOP)
+    for said in ("3", "1", "2", "4"):
+        host.hear(f"{said};w=21600")
+    run(host, *[host.ask] * 4)
+    assert host.times == [0]
+
+
+def test_a_short_window_is_waited_for() -> None:
+    host = _rationed(AllowanceUse.STOP)
+    host.hear("1;w=60", "10;w=60")
+    run(host, *[host.ask] * 3, 59, 1)
+    assert host.times == [0, 60, 60]
+    assert host.refusals == []
+
+
+@pytest.mark.parametrize("use", [AllowanceUse.STOP, AllowanceUse.SPREAD])
+def test_without_a_window_nothing_follows_from_a_number(use: AllowanceUse) -> None:
+    host = _rationed(use)
+    host.hear("0", "60")
+    run(host, *[host.ask] * 3)
+    assert host.times == [0, 0, 0]
+    assert host.limits.ration is not None
+    assert host.limits.ration.seen is not None
+    assert host.limits.ration.seen.remaining == 0
+
+
+def test_who_ignores_the_allowance_only_sees_it() -> None:
+    host = _rationed(AllowanceUse.IGNORE)
+    host.hear("0;w=21600")
+    run(host, *[host.ask] * 3)
+    assert host.times == [0, 0, 0]
+
+
+def test_spreading_leaves_the_first_half_alone() -> None:
+    host = _rationed(AllowanceUse.SPREAD)
+    host.hear("90;w=21600")
+    run(host, *[host.ask] * 40)
+    assert host.times == [0] * 40
+
+
+def test_spreading_makes_the_other_half_last_for_the_window() -> None:
+    host = _rationed(AllowanceUse.SPREAD)
+    host.hear("10;w=1000", "100;w=1000")
+    run(host, *[host.ask] * 10, *[1.0] * 1000)
+    gaps = [b - a for a, b in zip(host.times, host.times[1:], strict=False)]
+    assert len(host.times) == 10
+    assert min(gaps) >= 100
+    assert host.times[-1] <= 1000
+
+
+def test_spreading_waits_for_the_next_window_instead_of_failing() -> None:
+    host = _rationed(AllowanceUse.SPREAD)
+    host.hear("0;w=21600")
+    run(host, *[host.ask] * 3, 6 * HOUR)
+    assert host.times == [6 * HOUR] * 3
+    assert host.refusals == []
+
+
+@pytest.mark.parametrize(
+    ("use", "said", "words"),
+    [
+        (AllowanceUse.STOP, "0;w=21600", "it is used up"),
+        (
+            AllowanceUse.SPREAD,
+            "0;w=21600",
+            "it is used up; 21600 s until there is more",
+        ),
+        (AllowanceUse.SPREAD, "10;w=21600", "10 requests are left, one in 2160 s"),
+    ],
+)
+def test_what_becomes_of_an_allowance_is_told_once(
+    use: AllowanceUse, said: str, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    host = _rationed(use)
+    host.hear(said)
+    run(host, *[host.ask] * 5)
+    assert caplog.messages == [f"docker.io: the allowance: {words}"]
+
+
+def test_an_allowance_of_nonsense_is_none() -> None:
+    host = _rationed(AllowanceUse.STOP)
+    host.limits.learn(answer(200, RateLimit_Remaining="none"))
+    assert not host.limits.active

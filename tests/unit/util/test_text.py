@@ -9,7 +9,15 @@ from auditor.diagnose.dry_run import Forecast, HostForecast, forecast_lines
 from auditor.input.listings import none_matches
 from auditor.report.listing_stats import Listing, Listings, ListKind
 from auditor.report.summary_text import BLOBS, SAVED, STORE, summary_lines
-from auditor.util.text import counted, noun
+from auditor.util.text import (
+    counted,
+    duration_words,
+    expiry_words,
+    noun,
+    safe_text,
+    safe_url,
+    time_words,
+)
 from auditor.wire.rate_limit import Allowance
 from tests.records import image
 from tests.unit.report.test_summary import summary
@@ -89,3 +97,111 @@ def test_one_that_does_not_match_is_no_several() -> None:
     assert none_matches(3, "tag", "tags", of="app", pattern="2*") == (
         "none of the 3 tags of app matches 2*"
     )
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "words"),
+    [
+        (-5, "0 seconds"),
+        (0, "0 seconds"),
+        (0.9, "0 seconds"),
+        (1, "1 second"),
+        (59, "59 seconds"),
+        (60, "1 minute"),
+        (298, "4 minutes 58 seconds"),
+        (3_600, "1 hour"),
+        (3_601, "1 hour"),
+        (7_260, "2 hours 1 minute"),
+        (86_400 * 3 + 7_200, "3 days 2 hours"),
+        (86_400 * 40, "1 month 9 days"),
+        (335_496_348, "10 years 7 months"),
+        (31_556_952, "1 year"),
+        (1e300, "more than 10000 years"),
+    ],
+)
+def test_a_duration_is_said_in_its_two_largest_units(
+    duration_s: float, words: str
+) -> None:
+    assert duration_words(duration_s) == words
+
+
+@pytest.mark.parametrize(
+    ("expires_at", "words"),
+    [
+        (1_298, "expires in 4 minutes 58 seconds"),
+        (1_000, "expired 0 seconds ago"),
+        (940, "expired 1 minute ago"),
+    ],
+)
+def test_expiry_is_said_from_now(expires_at: float, words: str) -> None:
+    assert expiry_words(expires_at, now=1_000) == words
+
+
+@pytest.mark.parametrize(
+    ("epoch_s", "words"),
+    [
+        (1_459_983_252, "2016-04-06 22:54:12 UTC"),
+        (0, "1970-01-01 00:00:00 UTC"),
+        (1e300, "a time outside of the calendar"),
+        (-1e18, "a time outside of the calendar"),
+    ],
+)
+def test_a_time_is_said_in_utc(epoch_s: float, words: str) -> None:
+    assert time_words(epoch_s) == words
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("", ""),
+        ("plain text, with accents: é, 日本", "plain text, with accents: é, 日本"),
+        ("two\nlines\r\n", r"two\nlines\r\n"),
+        ("tab\there", r"tab\there"),
+        ("\x1b[31mred\x1b[0m", r"\x1b[31mred\x1b[0m"),
+        ("\x00\x7f\x80\x9b", r"\x00\x7f\x80\x9b"),
+        ("a\u202eb\u2066c\u2069", r"a\u202eb\u2066c\u2069"),
+        ("\u200e\u200f\u200b\ufeff\u2060", r"\u200e\u200f\u200b\ufeff\u2060"),
+        ("\u2028\u2029", r"\u2028\u2029"),
+        ("\ud800 alone", r"\ud800 alone"),
+        ("\U000e0041", r"\U000e0041"),
+    ],
+)
+def test_what_cannot_be_seen_becomes_visible(text: str, shown: str) -> None:
+    assert safe_text(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "limit", "shown"),
+    [
+        ("12345", 5, "12345"),
+        ("123456", 5, "1234…"),
+        ("\x1b\x1b", 5, r"\x1b…"),
+        ("123456", 1, "…"),
+        ("x" * 10_000_000, 3, "xx…"),
+    ],
+)
+def test_long_text_is_cut_with_an_ellipsis(text: str, limit: int, shown: str) -> None:
+    assert safe_text(text, limit) == shown
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://h.example/v2/", "https://h.example/v2/"),
+        ("https://h.example:5000/a?token=x#y", "https://h.example:5000/a"),
+        ("https://user:pw@h.example/a", "https://h.example/a"),
+        ("https://user:p@w@h.example/a", "https://h.example/a"),
+        ("https://[::1]:5000/v2/?x=1", "https://[::1]:5000/v2/"),
+        ("//user:pw@h.example/a", "//h.example/a"),
+        ("/v2/a/tags/list?last=b", "/v2/a/tags/list"),
+        ("https:user:pw@h.example/a", "https:h.example/a"),
+        ("https:////user:pw@h.example/a", "https:h.example/a"),
+        ("https://user:p/w@h.example/a", "(unreadable URL)"),
+        ("https://user:p?w@h.example/a", "(unreadable URL)"),
+        ("https://[::1/a", "(unreadable URL)"),
+        ("https://h.example/\x1b[2J", r"https://h.example/\x1b[2J"),
+        ("", ""),
+    ],
+)
+def test_a_url_is_shown_without_what_may_be_secret(url: str, shown: str) -> None:
+    assert safe_url(url) == shown

@@ -4,7 +4,17 @@ import pytest
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.wire.challenge import pull_scope
-from auditor.wire.url_policy import check_realm, origin_of, token_url
+from auditor.wire.url_policy import (
+    AddressClass,
+    Origin,
+    address_class,
+    address_refusal,
+    check_realm,
+    is_loopback_host,
+    origin_of,
+    resolve,
+    token_url,
+)
 
 REGISTRY = "https://registry.example"
 SCOPE = "scope=repository%3Aa%2Fb%3Apull"
@@ -123,3 +133,188 @@ def test_a_service_that_is_not_utf8_is_asked_for_nothing() -> None:
     with pytest.raises(ProtocolError) as caught:
         token_url("https://a.example/token", service="\udcff", scope=None)
     assert caught.value.kind is FailureKind.REALM_REFUSED
+
+
+LOOPBACK = AddressClass.LOOPBACK
+METADATA = AddressClass.METADATA
+UNSPECIFIED = AddressClass.UNSPECIFIED
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("registry.example", None),
+        ("10.0.0.1", None),
+        ("172.16.0.1", None),
+        ("192.168.1.1", None),
+        ("100.64.0.1", None),
+        ("8.8.8.8", None),
+        ("fd00::1", None),
+        ("2606:4700::1", None),
+        ("localhost", LOOPBACK),
+        ("LocalHost.", LOOPBACK),
+        ("a.localhost", LOOPBACK),
+        ("localhost.example", None),
+        ("127.0.0.1", LOOPBACK),
+        ("127.255.255.254", LOOPBACK),
+        ("127.0.0.1.", LOOPBACK),
+        ("127.1", LOOPBACK),
+        ("127.0.1", LOOPBACK),
+        ("2130706433", LOOPBACK),
+        ("0x7f000001", LOOPBACK),
+        ("0x7F.1", LOOPBACK),
+        ("0177.0.0.1", LOOPBACK),
+        ("017700000001", LOOPBACK),
+        ("00000000000000000177.1", LOOPBACK),
+        ("::1", LOOPBACK),
+        ("[::1]", LOOPBACK),
+        ("0:0:0:0:0:0:0:1", LOOPBACK),
+        ("::ffff:127.0.0.1", LOOPBACK),
+        ("::ffff:7f00:1", LOOPBACK),
+        ("::127.0.0.1", LOOPBACK),
+        ("64:ff9b::7f00:1", LOOPBACK),
+        ("2002:7f00:1::", LOOPBACK),
+        ("::ffff:10.0.0.1", None),
+        ("169.254.169.254", METADATA),
+        ("0xa9fea9fe", METADATA),
+        ("::ffff:169.254.169.254", METADATA),
+        ("100.100.100.200", METADATA),
+        ("168.63.129.16", METADATA),
+        ("fd00:ec2::254", METADATA),
+        ("169.254.1.1", AddressClass.LINK_LOCAL),
+        ("fe80::1", AddressClass.LINK_LOCAL),
+        ("fe80::1%eth0", AddressClass.LINK_LOCAL),
+        ("0.0.0.0", UNSPECIFIED),  # noqa: S104 - an address to refuse
+        ("0", UNSPECIFIED),
+        ("0.1.2.3", UNSPECIFIED),
+        ("::", UNSPECIFIED),
+        ("::ffff:0.0.0.0", UNSPECIFIED),
+        ("224.0.0.1", AddressClass.MULTICAST),
+        ("ff02::1", AddressClass.MULTICAST),
+        ("255.255.255.255", AddressClass.RESERVED),
+        ("240.0.0.1", AddressClass.RESERVED),
+        ("127.0.0.1.1", None),
+        ("256.0.0.1", None),
+        ("127.0.0.256", None),
+        ("4294967296", None),
+        ("1" * 5000, None),
+        ("1::2::3", None),
+        ("0x7f.example", None),
+        ("", None),
+        (".", None),
+    ],
+)
+def test_the_class_of_a_host_in_every_spelling(
+    host: str, expected: AddressClass | None
+) -> None:
+    assert address_class(host) is expected
+    assert is_loopback_host(host) is (expected is LOOPBACK)
+
+
+@pytest.mark.parametrize(
+    ("address", "registry_is_loopback", "refused"),
+    [
+        ("10.0.0.1", False, False),
+        ("93.184.216.34", False, False),
+        ("127.0.0.1", False, True),
+        ("127.0.0.1", True, False),
+        ("::1", True, False),
+        ("169.254.169.254", True, True),
+        ("0.0.0.0", True, True),  # noqa: S104 - an address to refuse
+        ("fe80::1%2", False, True),
+        ("not an address", True, True),
+    ],
+)
+def test_resolved_addresses_are_refused_but_loopback_for_loopback(
+    address: str, registry_is_loopback: bool, refused: bool
+) -> None:
+    refusal = address_refusal(address, registry_is_loopback=registry_is_loopback)
+    assert (refusal is not None) is refused
+
+
+@pytest.mark.parametrize(
+    ("url", "scheme", "host", "port", "shown"),
+    [
+        ("https://H.Example", "https", "h.example", 443, "https://h.example"),
+        ("HTTP://h.example/a:b@c", "http", "h.example", 80, "http://h.example"),
+        ("https://h.example:/x", "https", "h.example", 443, "https://h.example"),
+        ("https://h:5000?x", "https", "h", 5000, "https://h:5000"),
+        ("http://[::1]:5000/", "http", "::1", 5000, "http://[::1]:5000"),
+        (
+            "https://[2001:DB8::1]#f",
+            "https",
+            "2001:db8::1",
+            443,
+            "https://[2001:db8::1]",
+        ),
+        ("https://a_b.example", "https", "a_b.example", 443, "https://a_b.example"),
+    ],
+)
+def test_an_origin_is_scheme_host_and_port(
+    url: str, scheme: str, host: str, port: int, shown: str
+) -> None:
+    origin = origin_of(url)
+    assert origin == Origin(scheme=scheme, host=host, port=port)
+    assert str(origin) == shown
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("", "not an absolute URL"),
+        ("/v2/", "not an absolute URL"),
+        ("//h.example/", "not an absolute URL"),
+        ("https:///v2/", "not an absolute URL"),
+        ("https:h.example", "not an absolute URL"),
+        ("ftp://h.example/", "neither https nor http"),
+        ("https://user@h.example/", "user name or password"),
+        ("https://h.example@evil.example/", "user name or password"),
+        ("https://h.example\\@evil.example/", "user name or password"),
+        ("https://h.example:65536/", "port that does not exist"),
+        ("https://h.example:0/", "port that does not exist"),
+        ("https://h.example:443443/", "cannot be read"),
+        ("https://h.example:x/", "cannot be read"),
+        ("https://h%2eexample/", "cannot be read"),
+        ("https://h.ex ample/", "cannot be read"),
+        ("https://\uff11\uff12\uff17.0.0.1/", "cannot be read"),
+        ("https://[::1/", "cannot be read"),
+        ("https://[::1]x/", "cannot be read"),
+        ("\thttps://h.example/", "not an absolute URL"),
+    ],
+)
+def test_a_url_whose_host_is_not_plain_is_refused(url: str, words: str) -> None:
+    with pytest.raises(ProtocolError, match=words) as caught:
+        origin_of(url)
+    assert caught.value.kind is FailureKind.REALM_REFUSED
+
+
+@pytest.mark.parametrize(
+    ("reference", "resolved"),
+    [
+        ("https://other.example/x?y=%2F&z=", "https://other.example/x?y=%2F&z="),
+        ("https://other.example/a/../b", "https://other.example/a/../b"),
+        ("//other.example/x", "https://other.example/x"),
+        (
+            "/v2/_catalog?last=a%2Fb+c&n=2",
+            "https://h.example/v2/_catalog?last=a%2Fb+c&n=2",
+        ),
+        ("?last=b", "https://h.example/v2/a/list?last=b"),
+        ("more", "https://h.example/v2/a/more"),
+        ("", "https://h.example/v2/a/list?n=2"),
+        ("/x#fragment", "https://h.example/x"),
+    ],
+)
+def test_references_are_resolved_and_nothing_in_them_is_encoded_anew(
+    reference: str, resolved: str
+) -> None:
+    base = "https://h.example/v2/a/list?n=2"
+    assert resolve(base, reference, kind=FailureKind.DENIED) == resolved
+
+
+@pytest.mark.parametrize("reference", ["/a b", "/a\r\nX: y", "/\\x", "/é", "//[x"])
+def test_references_that_are_no_urls_are_refused_as_the_caller_says(
+    reference: str,
+) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        resolve("https://h.example/", reference, kind=FailureKind.DENIED)
+    assert caught.value.kind is FailureKind.DENIED
