@@ -193,7 +193,7 @@ def load(side: str, *, ignore_registry: bool) -> str:
                signed, has_sbom, has_provenance,
                [{{platform: {platform_name("p")},
                   size: p.size}} FOR p IN platforms] AS sizes
-        FROM {side}_report.lines"""  # noqa: S608
+        FROM {side}_report.lines"""
 
 
 def two_registries(side: str) -> str:
@@ -201,7 +201,7 @@ def two_registries(side: str) -> str:
     return f"""
         SELECT key, min(registry), max(registry) FROM {side}
         GROUP BY key HAVING min(registry) <> max(registry) ORDER BY key LIMIT 1
-        """  # noqa: S608
+        """
 
 
 def failed_listings(side: str) -> str:
@@ -216,7 +216,7 @@ def failed_listings(side: str) -> str:
         FROM {side}
         WHERE kind = 'failure' AND repository IS NOT NULL
               AND tag IS NULL AND digest IS NULL
-              AND NOT (failure = 'not_found' AND status IS NULL)"""  # noqa: S608
+              AND NOT (failure = 'not_found' AND status IS NULL)"""
 
 
 def hidden_by_listing(side: str, other: str, *, ignore_registry: bool) -> str:
@@ -229,7 +229,7 @@ def hidden_by_listing(side: str, other: str, *, ignore_registry: bool) -> str:
         UNION
         SELECT one.key FROM {side} AS one JOIN {other}_listings AS listing
         ON {_in_catalog("one", ignore_registry=ignore_registry)}
-           AND one.tag GLOB listing.pattern"""  # noqa: S608
+           AND one.tag GLOB listing.pattern"""
 
 
 def listed_again(*, ignore_registry: bool) -> str:
@@ -242,7 +242,7 @@ def listed_again(*, ignore_registry: bool) -> str:
         UNION
         SELECT listing.key FROM old_listings AS listing JOIN new AS one
         ON {_in_catalog("one", ignore_registry=ignore_registry)}
-           AND one.tag GLOB listing.pattern"""  # noqa: S608
+           AND one.tag GLOB listing.pattern"""
 
 
 def _path_glob(repository: str) -> str:
@@ -308,10 +308,10 @@ CLASSIFIED = f"""
     FROM old FULL OUTER JOIN new ON old.key = new.key
          LEFT JOIN hidden_old ON hidden_old.key = old.key
          LEFT JOIN hidden_new ON hidden_new.key = new.key
-         LEFT JOIN listed_again ON listed_again.key = old.key"""  # noqa: S608
+         LEFT JOIN listed_again ON listed_again.key = old.key"""
 
 
-def growth(threshold: Growth) -> str:
+def growth_table(threshold: Growth) -> str:
     """Platforms of moved images that grew; of equal names (Windows) the largest."""
 
     def sizes(side: str) -> str:
@@ -319,7 +319,7 @@ def growth(threshold: Growth) -> str:
             SELECT key, one.platform, max(one.size) AS size
             FROM (SELECT key, unnest(sizes) AS one FROM {side}
                   SEMI JOIN moved ON moved.key = {side}.key)
-            GROUP BY ALL"""  # noqa: S608
+            GROUP BY ALL"""
 
     return f"""
         CREATE TABLE growth AS
@@ -335,7 +335,7 @@ def growth(threshold: Growth) -> str:
               AND is_now.size::DOUBLE - was.size >= {threshold.minimum_bytes!r}::DOUBLE
               AND (is_now.size::DOUBLE - was.size) * 100
                   >= {threshold.percent!r}::DOUBLE * was.size
-        GROUP BY key"""  # noqa: S608
+        GROUP BY key"""
 
 
 def _without(one: str, other: str) -> str:
@@ -371,7 +371,7 @@ DIFFERENCES = f"""
            coalesce(grown, []) AS grown
     FROM classified LEFT JOIN growth USING (key)
     WHERE change NOT IN ('{Change.UNCHANGED}', '{Change.STILL_FAILING}')
-    """  # noqa: S608
+    """
 
 CLASS_COUNTS = "SELECT change, count(*) FROM classified GROUP BY change"
 
@@ -383,7 +383,7 @@ _FACETS = {
     Facet.GROWN: "len(grown) > 0",
 }
 _FACET_COUNTS = ", ".join(f"count(*) FILTER ({_FACETS[facet]})" for facet in Facet)
-FACET_COUNTS = f"SELECT {_FACET_COUNTS} FROM differences"  # noqa: S608
+FACET_COUNTS = f"SELECT {_FACET_COUNTS} FROM differences"
 # Strings are quoted as in a Python list.
 _CLASSES = [change.value for change in Change]
 
@@ -392,7 +392,7 @@ def side_totals(side: str) -> str:
     """Images, failures, first and last time of one report."""
     return f"""
         SELECT count(*) FILTER (kind = 'image'), count(*) FILTER (kind = 'failure'),
-               min(audited_at), max(audited_at) FROM {side}"""  # noqa: S608
+               min(audited_at), max(audited_at) FROM {side}"""
 
 
 def differences(only: Change | Facet | None, limit: int) -> str:
@@ -416,7 +416,7 @@ def differences(only: Change | Facet | None, limit: int) -> str:
                grown
         FROM differences WHERE {where}
         ORDER BY {order}, key
-        {f"LIMIT {limit}" if limit else ""}"""  # noqa: S608
+        {f"LIMIT {limit}" if limit else ""}"""
 
 
 # Rows that Python holds at once: some megabytes.
@@ -473,7 +473,7 @@ def compare(
             )
         connection.execute(listed_again(ignore_registry=ignore_registry))
         connection.execute(CLASSIFIED)
-        connection.execute(growth(growth or Growth(percent=10.0)))
+        connection.execute(growth_table(growth or Growth(percent=10.0)))
         connection.execute(DIFFERENCES)
         yield Comparison(connection)
 

@@ -113,7 +113,7 @@ def _reason(text: str) -> str:
 # names. Formats without lists and structures get text for them: a list of texts with
 # blanks between, anything else as JSON.
 
-# ruff: noqa: S608  (SQL is made of this program's own texts, values are quoted)
+
 
 
 SELECTS = {
@@ -183,7 +183,7 @@ def _scalar(name: str, kind: str, *, neutralised: bool) -> str:
     return neutral_sql(text) if neutralised else text
 
 
-# ruff: noqa: S608  (SQL is made of this program's own texts, values are quoted)
+
 
 
 # Rows that are handed from DuckDB to SQLite at once: some MB.

@@ -119,7 +119,7 @@ def _run(connection: duckdb.DuckDBPyConnection) -> Run:
 # -- questions --
 # What the data set is asked: when did a tag move, how did a repository grow.
 
-# ruff: noqa: S608  (SQL is made of this program's own texts, values are quoted)
+
 
 
 # Every run of the data set, oldest first.

@@ -59,11 +59,11 @@ class Query:
     @property
     def count(self) -> str:
         """Its number of rows."""
-        return f"SELECT count(*) FROM {self.table}"  # noqa: S608
+        return f"SELECT count(*) FROM {self.table}"
 
     def rows(self, limit: int) -> str:
         """Its first rows; a limit of 0 means all."""
-        query = f"SELECT * FROM {self.table} ORDER BY {self.order}"  # noqa: S608
+        query = f"SELECT * FROM {self.table} ORDER BY {self.order}"
         return f"{query} LIMIT {limit}" if limit else query
 
 
@@ -73,7 +73,7 @@ REFERENCES = f"""
            [{{platform: {platform_name("p")},
               manifest: p.digest, there: p.layers IS NOT NULL, base: p.base}}
             FOR p IN platforms] AS platforms
-    FROM report.lines"""  # noqa: S608
+    FROM report.lines"""
 
 TABLES = (
     f"CREATE MACRO bytes(n) AS least(coalesce(n, 0), {MAX_BYTES})::BIGINT",
@@ -160,7 +160,7 @@ def usage(group: Group) -> Query:
         FROM groups LEFT JOIN sums USING (registry, name)
              LEFT JOIN (SELECT registry, name, count(*) AS manifests
                         FROM members GROUP BY ALL) USING (registry, name)
-        """  # noqa: S608
+        """
     order = "\"unique\" DESC, size DESC, registry, coalesce(name, '')"
     return Query(table=f"usage_{group}", body=body, order=order)
 
@@ -179,7 +179,7 @@ SHARED_LAYERS = Query(
             GROUP BY digest)
         SELECT digest, size, manifests, repositories
         FROM by_manifest JOIN by_repository USING (digest) JOIN sizes USING (digest)
-        WHERE manifests > 1 OR repositories > 1""",  # noqa: S608
+        WHERE manifests > 1 OR repositories > 1""",
     order="repositories DESC, manifests DESC, coalesce(size, 0) DESC, digest",
 )
 
@@ -241,7 +241,7 @@ BASES = Query(
         FROM found JOIN builders USING (prefix) JOIN weights USING (prefix)
              JOIN examples USING (prefix) JOIN platforms USING (example)
              JOIN manifests ON manifests.manifest = example
-             LEFT JOIN itself USING (prefix)""",  # noqa: S608
+             LEFT JOIN itself USING (prefix)""",
     order="repositories DESC, manifests DESC, layers DESC, top",
 )
 
@@ -300,7 +300,7 @@ NAMED_BASES = Query(
              LEFT JOIN begun ON begun.name IS NOT DISTINCT FROM counts.name
                    AND begun.digest = counts.digest
              LEFT JOIN now ON now.name = counts.name AND now.digest = counts.digest
-        """,  # noqa: S608
+        """,
     order="repositories DESC, manifests DESC, name, digest",
 )
 

@@ -130,9 +130,6 @@ _OF_A_NAME = frozenset(
 _OF_THE_PLACE = frozenset({WarningCode.CHILD_MISSING, WarningCode.CONFIG_MISSING})
 
 
-Value = TypeVar("Value")
-
-
 class ImageAuditor:
     """Turns references into records; holds what a run shares."""
 

@@ -242,8 +242,6 @@ AT_ONCE = 16
 # one after the other, so that what is forgotten is seldom met again.
 MAX_KNOWN = 131_072
 
-_Place = tuple[str, str, str]  # registry, repository, digest
-
 
 class BlobCheck:
     """Asks for each blob once in each repository, and counts what it hears.

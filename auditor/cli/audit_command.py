@@ -45,7 +45,6 @@ def command(**flags: Any) -> int:
     from auditor.cli.run_async import run_async
 
     if settings.dry_run:
-        pass
 
         early_signals.leave()
         return run_async(dry_run, settings)

@@ -65,7 +65,6 @@ async def _doctor(
     tag_named: bool,
     as_json: bool,
 ) -> int:
-    pass
     from auditor.diagnose.doctor import examine, opened, works
     from auditor.util.clock import SystemClock
 

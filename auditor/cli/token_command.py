@@ -95,7 +95,6 @@ def command(
         raise UsageError("give either a REFERENCE or --decode TOKEN")
     if raw:
         raise UsageError("--raw prints the token of one REFERENCE")
-    pass
 
     return run_async(
         list_tokens,

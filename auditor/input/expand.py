@@ -40,7 +40,7 @@ from auditor.input.steps import (
 from auditor.input.tag_filter import Selection
 from auditor.oci.reference import Reference, TagPattern
 from auditor.oci.reference_grammar import RepositoryPattern
-from auditor.registry.listing.paging import Entry, ListedTag, Page
+from auditor.registry.listing.paging import ListedTag, Page
 from auditor.registry.registries import Registries
 from auditor.report.listing_stats import Listing
 from auditor.util.deadline import Deadline, not_listed
@@ -53,16 +53,18 @@ from auditor.util.shard import Shard
 # that is under way. The thread is a daemon: a read that never returns does not keep the
 # program from ending.
 
-feed_Item = TypeVar("Item")
+FeedItem = TypeVar("FeedItem")
+# What a listing holds: tags or names of repositories.
+ListEntry = TypeVar("ListEntry")
 
 # Items that may wait for the consumer: some 100 KB, and few enough switches.
 BUFFER = 1024
 
 
-class _Feed(Generic[feed_Item]):
-    def __init__(self, items: Iterable[feed_Item]) -> None:
+class _Feed(Generic[FeedItem]):
+    def __init__(self, items: Iterable[FeedItem]) -> None:
         self._items = items
-        self._ready: list[feed_Item] = []
+        self._ready: list[FeedItem] = []
         self._changed = threading.Condition()
         self._loop = asyncio.get_running_loop()
         self._wakeup = asyncio.Event()
@@ -82,7 +84,7 @@ class _Feed(Generic[feed_Item]):
                     self._ready.append(item)
                 if was_empty:
                     self._wake()
-        except BaseException as error:  # noqa: BLE001  (raised again where it is awaited)
+        except BaseException as error:
             self._error = error
         finally:
             self._ended = True
@@ -92,7 +94,7 @@ class _Feed(Generic[feed_Item]):
         with contextlib.suppress(RuntimeError):  # nobody waits: the loop is closed
             self._loop.call_soon_threadsafe(self._wakeup.set)
 
-    async def batches(self) -> AsyncIterator[list[feed_Item]]:
+    async def batches(self) -> AsyncIterator[list[FeedItem]]:
         try:
             while True:
                 ended = self._ended  # before looking: what came last is seen
@@ -114,7 +116,7 @@ class _Feed(Generic[feed_Item]):
                 self._changed.notify()
 
 
-async def feed(items: Iterable[feed_Item]) -> AsyncIterator[list[feed_Item]]:
+async def feed(items: Iterable[FeedItem]) -> AsyncIterator[list[FeedItem]]:
     """The items, in batches of what is there; exceptions of the iterable come out."""
     source = _Feed(items)
     threading.Thread(target=source.run, name="auditor-list", daemon=True).start()
@@ -281,8 +283,8 @@ class LookAhead:
         await self.send.send([((item, number + 1), ends)])
 
     async def _in_time(
-        self, pages: AsyncIterator[Page[Entry] | Failure], called: str
-    ) -> AsyncIterator[Page[Entry] | Failure]:
+        self, pages: AsyncIterator[Page[ListEntry] | Failure], called: str
+    ) -> AsyncIterator[Page[ListEntry] | Failure]:
         """The pages that come before the deadline, and then, if it came, a failure."""
         while True:
             with self.deadline.scope() as waiting:

@@ -294,7 +294,7 @@ def regex_rule(name: TagPattern, text: str) -> RegexRule:
     takes linear time, whatever tags a registry makes up. Raises `ProtocolError` for
     what is none, `ModuleNotFoundError` without the extra `regex`.
     """
-    import re2  # noqa: PLC0415  (only who has such a list needs it)
+    import re2
 
     options = re2.Options()
     options.log_errors = False

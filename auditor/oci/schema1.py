@@ -145,7 +145,6 @@ def check_signatures(
     if not signatures:
         return ()
     # Imported here: manifests without signatures need no cryptography.
-    pass  # noqa: PLC0415
 
     encoded = encoding.encode(payload)
     return tuple(check_signature(encoded, signature) for signature in signatures)

@@ -125,7 +125,7 @@ class Registries:
 def load_keys(path: str) -> KeySet:
     """The keys of a PEM bundle or JWKS file; `UsageError` names what is wrong."""
     # Loads the cryptography library, which only those with keys need.
-    from auditor.oci.jws import KeySet  # noqa: PLC0415
+    from auditor.oci.jws import KeySet
 
     try:
         return KeySet.from_bytes(Path(path).read_bytes())

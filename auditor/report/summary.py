@@ -377,8 +377,6 @@ FIELDS: tuple[Field, ...] = (
 # -- combined --
 # The summaries of all shares as one: what the whole audit came to.
 
-Json = Mapping[str, Any]
-
 
 def combined(summaries: Sequence[Json], *, output: str) -> dict[str, Any]:
     """One summary file's content out of those of the shares, as `FIELDS` says.

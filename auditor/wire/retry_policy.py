@@ -76,7 +76,7 @@ def _epoch(text: str) -> float | None:
     if not _DATE.fullmatch(text):
         return None
     # 2 ms of a start, and hardly anybody is told a date.
-    from email.utils import parsedate_to_datetime  # noqa: PLC0415
+    from email.utils import parsedate_to_datetime
 
     try:
         date = parsedate_to_datetime(text)

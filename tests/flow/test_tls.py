@@ -165,7 +165,7 @@ def _with_key_in_der(authority: Authority) -> tuple[Path, Path]:
 
 
 def _too_small(authority: Authority) -> tuple[Path, Path]:
-    weak = rsa.generate_private_key(65537, 1024)  # noqa: S505  (that is the point)
+    weak = rsa.generate_private_key(65537, 1024)
     pair = authority.pair("auditor", key=weak)
     return pair.cert, pair.key
 

@@ -21,17 +21,17 @@ LIMITS = ("-timeout=10", "-rss_limit_mb=2048", "-max_len=65536")
 
 def main(arguments: list[str]) -> int:
     """Fuzz a target; the exit code is that of libFuzzer."""
-    import atheris  # noqa: PLC0415  (an extra of its own)
+    import atheris
 
     with atheris.instrument_imports(include=["auditor", "yaml", "tomllib"]):
-        from tests.fuzz.targets import TARGETS  # noqa: PLC0415
+        from tests.fuzz.targets import TARGETS
     if not arguments or arguments[0] not in {*TARGETS, "all"}:
-        print("\n".join(TARGETS))  # noqa: T201
+        print("\n".join(TARGETS))
         return 2 if arguments else 0
     name, *options = arguments
     if name == "all":
         for each in TARGETS:
-            print(f"== {each}", flush=True)  # noqa: T201
+            print(f"== {each}", flush=True)
             done = subprocess.run(
                 [sys.executable, "-m", "tests.fuzz", each, *options], check=False
             )

@@ -71,7 +71,7 @@ def docker_registry(
             content["proxy"] = {"remoteurl": upstream}
         config.write_text(json.dumps(content))
         with log.open("wb") as errors:
-            process = subprocess.Popen(  # noqa: S603 - a fixed program and our own file
+            process = subprocess.Popen(
                 [shutil.which(PROGRAM) or PROGRAM, "serve", str(config)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

@@ -278,14 +278,14 @@ def _changed(one: Difference) -> Changed:
 
 def _what(one: Difference) -> str:
     if one.change is Change.FAILING and one.new is not None:
-        return f"{_state(one.new)}: {one.new.detail}"
+        return f"{_changes_state(one.new)}: {one.new.detail}"
     if one.old is None:
         return _changes_state(one.new)
     if one.new is None:
-        return f"was {_state(one.old)}"
+        return f"was {_changes_state(one.old)}"
     if one.change is Change.ALTERED:
         return _changes_state(one.new)
-    return f"{_state(one.old)} \u2192 {_state(one.new)}"
+    return f"{_changes_state(one.old)} \u2192 {_changes_state(one.new)}"
 
 
 def _changes_state(state: State | None) -> str:
@@ -318,14 +318,14 @@ _COUNTS = ", ".join(
     f" count(*) FILTER (NOT {field}) AS {field}_no"
     for _, field, _, _ in _QUESTIONS
 )
-_COVERAGE = f"SELECT {_COUNTS} FROM line WHERE kind = 'image'"  # noqa: S608
+_COVERAGE = f"SELECT {_COUNTS} FROM line WHERE kind = 'image'"
 # Those that lack most first.
 _LACKING = " + ".join(f"{field}_no" for _, field, _, _ in _QUESTIONS)
 _REPOSITORIES = f"""
     SELECT registry, repository, count(*) AS images, {_COUNTS},
            count(*) OVER () AS total
     FROM line WHERE kind = 'image' GROUP BY registry, repository
-    ORDER BY {_LACKING} DESC, registry, repository LIMIT {{limit}}"""  # noqa: S608
+    ORDER BY {_LACKING} DESC, registry, repository LIMIT {{limit}}"""
 _LABELS = """
     WITH one AS (SELECT label.key AS name, label.value AS value, count(*) AS images
                  FROM (SELECT unnest(labels) AS label FROM line) GROUP BY ALL),

@@ -205,7 +205,7 @@ class TokenService:
         if self._keys is None:
             return False
         # Loads the cryptography library, which only those with keys need.
-        from auditor.oci.jws import verify_token  # noqa: PLC0415
+        from auditor.oci.jws import verify_token
 
         return verify_token(
             token,

@@ -222,8 +222,6 @@ MAX_PAGES = 100_000
 # Entries handed on at once: of a list that comes whole, no more is unpacked.
 PAGE_ENTRIES = 1000
 
-Entry = TypeVar("Entry")
-
 
 async def pages(
     first: Answer | Failure,

@@ -154,14 +154,12 @@ def _load_certificate(
             ) from None
         if not _holds_certificates(cert_file):
             raise _no_certificates(cert_file) from None
-        pass
 
         why = wrong_with_key(key, is_certificates=key_file is None)
         raise _wrong(key, why) from None
 
 
 def _no_certificates(path: str) -> UsageError:
-    pass
 
     return _wrong(path, wrong_with_certificates(path))
 

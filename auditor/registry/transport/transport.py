@@ -162,7 +162,7 @@ class Transport:
 
     def _by_library(self) -> LibraryClient:
         if self._library is None:
-            from auditor.registry.transport.aiohttp_client import LibraryClient  # noqa: PLC0415
+            from auditor.registry.transport.aiohttp_client import LibraryClient
 
             self._library = LibraryClient(
                 origin=self._origin,

@@ -47,7 +47,7 @@ def _digest(body: bytes) -> str:
 
 @settings(max_examples=40, deadline=None)
 @given(script=st.lists(steps, max_size=40), private=st.booleans())
-def test_the_store_agrees_with_a_dictionary(  # noqa: C901  (a script's steps)
+def test_the_store_agrees_with_a_dictionary(
     script: list[Any], private: bool
 ) -> None:
     now = 1_000_000.0

@@ -146,11 +146,6 @@ TEST_URL_NEARBY = st.lists(
 ).map("".join)  # fmt: skip
 
 
-def check_refusal(error: ProtocolError, kind: FailureKind) -> None:
-    assert error.kind is kind
-    assert error.detail.isprintable()
-
-
 @settings(max_examples=500)
 @given(TEST_URL_NEARBY | st.builds("https://{}".format, TEST_URL_NEARBY) | st.text())
 def test_other_readers_see_the_same_host(url: str) -> None:

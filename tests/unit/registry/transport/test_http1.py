@@ -67,7 +67,7 @@ class Server:
             await writer.wait_closed()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        while not condition():  # noqa: ASYNC110  (the kernel is waited for)
+        while not condition():
             await asyncio.sleep(0)
 
     @property
