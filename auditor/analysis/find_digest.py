@@ -69,7 +69,7 @@ class Places:
                     WHERE digest = $digest AND role = coalesce($role, role)
                     ORDER BY list_position({list(ROLES)}, role), reference,
                              coalesce(platform, ''), coalesce(position, -1)
-                    {f"LIMIT {limit}" if limit else ""}"""
+                    {f"LIMIT {limit}" if limit else ""}"""  # noqa: S608
         rows = self._connection.cursor().execute(
             query, {"digest": digest, "role": role}
         )
@@ -155,13 +155,13 @@ _SOURCES = f"""
         FROM (SELECT *, unnest(platforms) AS p FROM hit)),
     layer AS (SELECT *, unnest(range(1, len(p.layers) + 1)) AS i FROM platform),
     attachment AS (SELECT *, unnest(attachments) AS a FROM hit)
-    """
+    """  # noqa: S608
 
 _UNION = " UNION ALL ".join(
     f"""SELECT {found} AS digest, '{role}' AS role, reference, registry, repository,
                tag, image_digest, {platform}::VARCHAR AS platform,
                ({position})::INTEGER AS position
-        FROM {source} WHERE {found} IN (SELECT digest FROM wanted)"""
+        FROM {source} WHERE {found} IN (SELECT digest FROM wanted)"""  # noqa: S608
     for role, (found, platform, position, source) in _LOOK_UPS.items()
 )
 _PLACES = f"CREATE TABLE places AS {_SOURCES} {_UNION}"

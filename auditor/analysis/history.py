@@ -10,6 +10,8 @@ each repository, and one without a name for what could not become a reference; e
 program that reads Hive partitions can read them.
 """
 
+# ruff: noqa: S608  (SQL is made of this program's own texts, values are quoted)
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -118,8 +120,6 @@ def _run(connection: duckdb.DuckDBPyConnection) -> Run:
 
 # -- questions --
 # What the data set is asked: when did a tag move, how did a repository grow.
-
-
 
 
 # Every run of the data set, oldest first.

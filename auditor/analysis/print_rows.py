@@ -93,9 +93,9 @@ def _write_rich(
     columns: tuple[Column, ...], heading: list[str], cells: list[list[str]]
 ) -> None:
     # Slow to import, and only for terminals.
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
     table = Table(box=None, pad_edge=False)
     for column, name in zip(columns, heading, strict=True):

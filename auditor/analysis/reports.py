@@ -4,6 +4,8 @@ DuckDB reads them, compressed ones too (`.gz`, `.zst`), and works out of core, s
 ten million lines fit on a small machine.
 """
 
+# ruff: noqa: S608  (SQL is made of this program's own texts, values are quoted)
+
 from __future__ import annotations
 
 import dataclasses
@@ -182,8 +184,6 @@ def _first_paragraph(text: str) -> str:
 
 # -- views --
 # The lines of reports as tables: images, platforms, layers and so on (`VIEWS`).
-
-
 
 
 # A line of an index with the 10,000 children that are followed at most, of seven
@@ -383,7 +383,7 @@ def report_paths(paths: Sequence[str]) -> list[str]:
     found: dict[Path, str] = {}
     for path in paths:
         # Path.glob knows no absolute pattern.
-        matches = [path] if Path(path).exists() else glob.glob(path, recursive=True)
+        matches = [path] if Path(path).exists() else glob.glob(path, recursive=True)  # noqa: PTH207
         if not matches and path == "-":
             raise UsageError("-: a report is read more than once: name a file")
         if not matches:
@@ -402,7 +402,7 @@ def check_output(output: str, inputs: Sequence[str]) -> None:
         return
     target = Path(output).resolve()
     for name in inputs:
-        if any(Path(file).resolve() == target for file in (name, *glob.glob(name))):
+        if any(Path(file).resolve() == target for file in (name, *glob.glob(name))):  # noqa: PTH207
             raise UsageError(
                 f"{safe_text(output)}: is read by this command, so it cannot be"
                 " written by it; name another file"

@@ -40,7 +40,7 @@ from auditor.util.single_flight import SingleFlight
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class RepositoryData:
     """What is attached to an image, what follows from it, and what is amiss."""
 
     attachments: tuple[Attachment, ...] = ()
@@ -48,7 +48,7 @@ class Surroundings:
     warnings: tuple[Warn, ...] = ()
 
 
-NOTHING = Surroundings()
+NOTHING = RepositoryData()
 
 
 class Around:
@@ -61,21 +61,21 @@ class Around:
 
     async def image(
         self, registry: Registry, repository: str, facts: Facts
-    ) -> Surroundings:
+    ) -> RepositoryData:
         """The surroundings of one image of a repository."""
         warnings: tuple[Warn, ...] = ()
         if facts.blobs:
             warnings = await self.blobs.warnings(registry, repository, facts.blobs)
         if self._everywhere:
             found = await self._attached.to(registry, repository, facts)
-            return Surroundings(
+            return RepositoryData(
                 attachments=found.attachments,
                 answers=found.answers,
                 warnings=(*found.warnings, *warnings),
             )
         if not facts.attachments and not warnings:
             return NOTHING
-        return Surroundings(
+        return RepositoryData(
             attachments=facts.attachments, answers=facts.answers, warnings=warnings
         )
 
@@ -195,7 +195,7 @@ class ImageAuditor:
 
     async def _look(
         self, place: Reference, digest: str | None, *, at_mirror: bool
-    ) -> tuple[Facts, Surroundings, tuple[Warn, ...], Access]:
+    ) -> tuple[Facts, RepositoryData, tuple[Warn, ...], Access]:
         known = self._registries.known(place.registry)
         registry = known or await self._registries.get(place.registry)
         auth = registry.pull_auth(place.repository)
@@ -312,7 +312,7 @@ class ImageAuditor:
     def _image_record(
         self,
         reference: Reference,
-        found: tuple[Facts, Surroundings, tuple[Warn, ...], Access],
+        found: tuple[Facts, RepositoryData, tuple[Warn, ...], Access],
         warnings: tuple[Warn, ...],
     ) -> ImageRecord:
         facts, around, of_manifest, access = found

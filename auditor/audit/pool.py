@@ -20,7 +20,7 @@ import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from auditor.fast_dataclass import dataclass
-from auditor.util.resizable_semaphore import Slots
+from auditor.util.resizable_semaphore import ResizableSemaphore
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -82,7 +82,7 @@ class Pool(Generic[Job, Result]):
         self._write = write
         self._lane = lane
         self._prepare = prepare
-        self._window = Slots(size.window)
+        self._window = ResizableSemaphore(size.window)
         self._finished: deque[tuple[int, Result]] = deque()
         self._ended = False
         self._reading = anyio.CancelScope()

@@ -29,7 +29,7 @@ from auditor.oci.manifest import Document, Manifest, parse_manifest, read_docume
 from auditor.oci.reference import Reference, is_digest
 from auditor.registry.client import Registry
 from auditor.util.lru import Lru
-from auditor.wire.response import Answer
+from auditor.wire.response import Response
 
 DIGEST_HEADER = "Docker-Content-Digest"
 # Manifests of tags, with their bytes: some 10 KB each for an index, 64 KB at most in
@@ -147,7 +147,7 @@ class Lookup:
 
     async def answer(
         self, registry: Registry, reference: Reference
-    ) -> tuple[Answer, Document] | Failure:
+    ) -> tuple[Response, Document] | Failure:
         """The registry's answer and the manifest in it."""
         answer = await registry.get_manifest(
             reference.repository, reference.manifest_reference

@@ -21,7 +21,7 @@ from auditor.errors import unwrapped
 from auditor.fast_dataclass import dataclass
 from auditor.input.expand import expand
 from auditor.input.lists import Item, Listed, items_of
-from auditor.input.steps import Asked, Dropped, Entry, Expansion, Refused, Turn
+from auditor.input.steps import Asked, Dropped, Entry, Expansion, InputPosition, Refused
 from auditor.input.tag_filter import Selection
 from auditor.model import FailureRecord, ImageRecord, Record
 from auditor.oci.reference import Reference
@@ -42,11 +42,11 @@ class Places:
     records as they are written. What an earlier run has kept has its record already.
     """
 
-    def __init__(self, tell: Callable[[Turn], None]) -> None:
+    def __init__(self, tell: Callable[[InputPosition], None]) -> None:
         self._tell = tell
-        self._waiting: deque[tuple[Turn, bool]] = deque()
+        self._waiting: deque[tuple[InputPosition, bool]] = deque()
 
-    def entry(self, turn: Turn, *, kept: bool) -> None:
+    def entry(self, turn: InputPosition, *, kept: bool) -> None:
         """The next entry of the input."""
         self._waiting.append((turn, kept))
         self._pass_kept()
@@ -79,13 +79,13 @@ class Run:
         registries: Registries,
         clock: Clock,
         write: Callable[[Record], Awaitable[None]],
-        placed: Callable[[Turn], None] | None = None,
+        placed: Callable[[InputPosition], None] | None = None,
         store: DigestStore | None = None,
         kept: Kept | None = None,
     ) -> None:
         """`store` null: a private one, closed with the run."""
         self._places = Places(placed) if placed else None
-        self._turn: Turn = (0, 0)
+        self._turn: InputPosition = (0, 0)
         self._settings = settings
         self._items = items
         self._registries = registries
@@ -214,7 +214,7 @@ class Run:
                 yield entry
         self._expanded = True
 
-    def _place(self, turn: Turn) -> None:
+    def _place(self, turn: InputPosition) -> None:
         self._turn = turn
 
     def _is_kept(self, entry: Entry) -> bool:

@@ -388,7 +388,7 @@ def store_path(settings: Settings) -> Path | None:
     if settings.store is not None:
         return Path(settings.store)
     # Only who has not said where the store is needs to know where caches are.
-    import platformdirs
+    import platformdirs  # noqa: PLC0415
 
     folder = platformdirs.user_cache_path("auditor", appauthor=False)
     if not folder.is_absolute():  # of a user without a home directory: ~/.cache

@@ -71,7 +71,7 @@ def _deflate() -> Callable[[bytes, int], bytes]:
     makes is inflated by any zlib."""
     try:
         # Only who writes a file needs it.
-        from isal import isal_zlib
+        from isal import isal_zlib  # noqa: PLC0415
     except ImportError:
         return zlib.compress
     return isal_zlib.compress
@@ -170,7 +170,7 @@ def prune(
         # A tag whose content is gone has to be fetched anyway.
         for table in ("tags", "images"):
             connection.execute(
-                f"DELETE FROM {table} WHERE digest NOT IN (SELECT digest FROM content)"
+                f"DELETE FROM {table} WHERE digest NOT IN (SELECT digest FROM content)"  # noqa: S608
             )
     if used_bytes(connection) > max_bytes:
         connection.execute("DELETE FROM tags")
@@ -184,7 +184,7 @@ def _remove(
     connection: sqlite3.Connection, condition: str, values: tuple[int, ...]
 ) -> int:
     rows = connection.execute(
-        f"SELECT id, digest FROM content {condition} ORDER BY used LIMIT {STEP_ROWS}",
+        f"SELECT id, digest FROM content {condition} ORDER BY used LIMIT {STEP_ROWS}",  # noqa: S608
         values,
     ).fetchall()
     numbers = [(number,) for number, _ in rows]

@@ -45,7 +45,6 @@ def command(**flags: Any) -> int:
     from auditor.cli.run_async import run_async
 
     if settings.dry_run:
-
         early_signals.leave()
         return run_async(dry_run, settings)
     if settings.processes > 1 or settings.engine is not Engine.LOCAL:

@@ -57,7 +57,7 @@ def leave() -> None:
 
 def decided(code: int) -> int:
     """The same code: from now on a signal changes nothing about it."""
-    global _code
+    global _code  # noqa: PLW0603  (one process, one end)
     _code = code
     return code
 
@@ -69,7 +69,7 @@ class PutAwayFirst:
     """
 
     def __enter__(self) -> None:
-        global _raises
+        global _raises  # noqa: PLW0603
         _raises = True
 
     def __exit__(
@@ -78,7 +78,7 @@ class PutAwayFirst:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        global _raises
+        global _raises  # noqa: PLW0603
         _raises = False
 
 
@@ -88,7 +88,7 @@ def _end(number: int, _: FrameType | None) -> None:
     if _raises:
         raise Ended(number)
     # Whatever is loaded by now may be half made: `say` and standard error, too.
-    try:
+    try:  # noqa: SIM105  (contextlib is not loaded)
         os.write(2, f"auditor: {_sentence(number)}\n".encode())
     except OSError:
         pass

@@ -24,7 +24,7 @@ class _Text(logging.Formatter):
     default_time_format = "%Y-%m-%dT%H:%M:%S"
     default_msec_format = "%s.%03dZ"
 
-    def formatMessage(self, record: logging.LogRecord) -> str:
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         record.message = safe_text(record.message, _MESSAGE_CHARS)
         return super().formatMessage(record)
 

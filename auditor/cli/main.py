@@ -132,7 +132,7 @@ def run(arguments: list[str]) -> int:
         for line in str(error).splitlines():
             say(line)
         return error.exit_code
-    except Exception:
+    except Exception:  # noqa: BLE001  (the last resort: a bug is shown whole)
         traceback.print_exc()
         say("this is a bug in auditor; please report the lines above")
         return ExitCode.BUG
@@ -147,7 +147,7 @@ def say(sentence: str) -> None:
 
 def say_as(line_of: Callable[[str], str]) -> None:
     """From now on, `say` prints what this makes of a sentence."""
-    global _line_of
+    global _line_of  # noqa: PLW0603  (one standard error, one way to speak)
     _line_of = line_of
 
 

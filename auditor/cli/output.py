@@ -43,7 +43,7 @@ def occupy_closed() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, flags)  # gets the lowest number that is free
-            stream = open(number, mode, encoding="utf-8", closefd=False)
+            stream = open(number, mode, encoding="utf-8", closefd=False)  # noqa: SIM115  (for good)
             setattr(sys, name, stream)
 
 

@@ -188,7 +188,7 @@ def _load_dask(settings: Settings) -> None:
     """Import what takes a second, while a signal still ends that at once."""
     if settings.scheduler is None:
         raise UsageError("--engine dask needs the address of a --scheduler")
-    import auditor.scale.parts
+    import auditor.scale.parts  # noqa: F401
 
 
 def _on_cluster(

@@ -20,7 +20,7 @@ def check_beside(settings: Settings) -> None:
             check_file(path)
     if settings.metrics is not None:
         with extras("--metrics"):
-            import prometheus_client
+            import prometheus_client  # noqa: F401
 
 
 def check_file(path: str) -> None:
@@ -31,9 +31,9 @@ def check_file(path: str) -> None:
     folder = file.parent
     if is_written_as_it_is(file):
         return
-    if os.path.isdir(file):
+    if os.path.isdir(file):  # noqa: PTH112
         reason = "it is a folder; name a file in it"
-    elif not os.path.isdir(folder):
+    elif not os.path.isdir(folder):  # noqa: PTH112  (what cannot be a name is none)
         reason = "there is no such folder"
     elif not os.access(folder, os.W_OK | os.X_OK):
         reason = "nothing can be written in its folder"

@@ -13,7 +13,6 @@ from auditor.config.options import (
 )
 from auditor.config.resolve import resolve
 from auditor.config.settings import (
-    AllowanceUse,
     AttachmentMode,
     Engine,
     ImageConfigMode,
@@ -22,6 +21,7 @@ from auditor.config.settings import (
     LogLevel,
     Order,
     Progress,
+    RateLimitPolicy,
     RegistrySettings,
     Settings,
     Shape,
@@ -30,7 +30,6 @@ from auditor.config.toml_file import load, read_toml
 
 __all__ = [
     "OPTIONS",
-    "AllowanceUse",
     "AttachmentMode",
     "Engine",
     "Group",
@@ -41,6 +40,7 @@ __all__ = [
     "Option",
     "Order",
     "Progress",
+    "RateLimitPolicy",
     "RegistrySettings",
     "Settings",
     "Shape",

@@ -7,7 +7,6 @@ from enum import Enum, StrEnum
 from typing import Any
 
 from auditor.config.settings import (
-    AllowanceUse,
     AttachmentMode,
     Engine,
     ImageConfigMode,
@@ -16,6 +15,7 @@ from auditor.config.settings import (
     LogLevel,
     Order,
     Progress,
+    RateLimitPolicy,
     RegistrySettings,
     Settings,
     Shape,
@@ -297,7 +297,7 @@ LISTING: tuple[Option, ...] = (
 
 NETWORK: tuple[Option, ...] = (
     Option(
-        name="insecure_http",
+        name="plain_http",
         value=switch(),
         help="Talk plain HTTP to the registries.",
         where=Where.TOP_AND_REGISTRY,
@@ -373,7 +373,7 @@ NETWORK: tuple[Option, ...] = (
     ),
     Option(
         name="allowance",
-        value=choice(AllowanceUse),
+        value=choice(RateLimitPolicy),
         help="As a registry's allowance (ratelimit headers) ends: stop there,"
         " spread requests until there is more, or ignore it.",
         where=Where.TOP_AND_REGISTRY,

@@ -15,9 +15,9 @@ from typing import Any
 
 from auditor.config.options import BY_NAME, ENVIRONMENT_PREFIX, OPTIONS, Option, Where
 from auditor.config.settings import (
-    AllowanceUse,
     Engine,
     ImageConfigMode,
+    RateLimitPolicy,
     RegistrySettings,
     Settings,
 )
@@ -640,7 +640,7 @@ def _check_waiting(
 ) -> None:
     # A reference waits for hours where an allowance is spread over its window.
     told = [run.get("allowance"), *(registry.allowance for registry in registries)]
-    if AllowanceUse.SPREAD in told and run.get("reference_timeout_s"):
+    if RateLimitPolicy.SPREAD in told and run.get("reference_timeout_s"):
         timeout = BY_NAME["reference_timeout_s"]
         mistakes.add(
             timeout.flag,

@@ -81,7 +81,7 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
-class AllowanceUse(StrEnum):
+class RateLimitPolicy(StrEnum):
     """What to do as the allowance that a registry grants comes to its end."""
 
     STOP = "stop"  # what is left to do fails, without a request
@@ -100,7 +100,7 @@ class LogFormat(StrEnum):
 class RegistrySettings:
     """How one registry is asked. A password never comes without a username.
 
-    `insecure_http` is null where nobody has said which scheme to use. `proxy` is a
+    `plain_http` is null where nobody has said which scheme to use. `proxy` is a
     URL or `none`; null leaves it to the environment. `mirror` is a registry, or a
     part of one (`host/namespace`), that has this one's repositories.
     """
@@ -111,7 +111,7 @@ class RegistrySettings:
     service: str | None = None
     token_keys: str | None = None
     realm_hosts: tuple[str, ...] = ()
-    insecure_http: bool | None = None
+    plain_http: bool | None = None
     ca_file: str | None = None
     cert_file: str | None = None
     key_file: str | None = None
@@ -124,7 +124,7 @@ class RegistrySettings:
     requests_per_second: float | None = None
     max_requests: int | None = None
     # Hours of waiting are somebody's choice; that a report is not whole is told.
-    allowance: AllowanceUse = AllowanceUse.STOP
+    allowance: RateLimitPolicy = RateLimitPolicy.STOP
     tries: int = 3
     # A SYN is sent again after 1, 3 and 7 s: ten seconds outlast three losses.
     connect_timeout_s: float = 10.0

@@ -34,7 +34,6 @@ class TomlFile:
 
     def lines(self) -> dict[tuple[str | int, ...], int]:
         """The lines of its keys, by path: see `source_lines`."""
-
         return source_lines(self.text)
 
 

@@ -61,7 +61,7 @@ class Mistakes:
 
 def unknown(what: str, name: str, known: Collection[str]) -> str:
     """Say that nothing has this name, and what nearly has it."""
-    from difflib import get_close_matches
+    from difflib import get_close_matches  # noqa: PLC0415  (for mistakes only)
 
     near = get_close_matches(name, sorted(known), n=1)
     return f"unknown {what}" + (f"; did you mean {near[0]}?" if near else "")

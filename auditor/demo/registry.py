@@ -609,7 +609,7 @@ def serve_in_thread(
         try:
             with asyncio.Runner(loop_factory=lambda: loop) as runner:
                 runner.run(run())
-        except BaseException as exc:
+        except BaseException as exc:  # noqa: BLE001
             failure = exc
         finally:
             ready.set()

@@ -10,7 +10,14 @@ from auditor.config import Settings
 from auditor.diagnose.doctor_access import access_steps
 from auditor.diagnose.doctor_content import content_steps
 from auditor.diagnose.doctor_network import network_steps
-from auditor.diagnose.doctor_step import Case, Heard, Step, StepName, StepState, skipped
+from auditor.diagnose.doctor_step import (
+    Case,
+    ResponseLog,
+    Step,
+    StepName,
+    StepState,
+    skipped,
+)
 from auditor.oci.reference import Reference
 from auditor.registry.registries import open_registries
 from auditor.util.clock import Clock
@@ -55,7 +62,7 @@ async def opened(
     Nothing is tried again, so that what fails now and then is seen to. Raises
     `UsageError` as `open_registries`.
     """
-    heard = Heard(clock)
+    heard = ResponseLog(clock)
     own = replace(settings.registry(name), tries=1)
     once = replace(settings, registries={**settings.registries, name: own})
     async with open_registries(once, clock=clock, witness=heard.witness) as registries:

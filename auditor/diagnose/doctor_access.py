@@ -24,7 +24,7 @@ from auditor.registry.request import RequestKind
 from auditor.util.text import safe_text, safe_url
 from auditor.wire.challenge import Challenge, parse_challenges, preferred
 from auditor.wire.login import Credential, IdentityToken, Login, RegistryToken
-from auditor.wire.response import Answer
+from auditor.wire.response import Response
 from auditor.wire.url_policy import origin_of
 
 VERSION_FIELD = "Docker-Distribution-Api-Version"
@@ -110,13 +110,13 @@ def _ping(case: Case, found: Plan | Failure, ms: float) -> Step:
     )
 
 
-def _challenges(answer: Answer | None) -> tuple[Challenge, ...]:
+def _challenges(answer: Response | None) -> tuple[Challenge, ...]:
     if answer is None:
         return ()
     return parse_challenges(answer.headers.getall("WWW-Authenticate", ()))
 
 
-def _asked(answer: Answer | None) -> Challenge | None:
+def _asked(answer: Response | None) -> Challenge | None:
     return preferred(_challenges(answer))
 
 

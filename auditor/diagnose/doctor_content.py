@@ -16,7 +16,7 @@ from auditor.registry.host_plan import Scheme
 from auditor.registry.listing.paging import Page
 from auditor.util.text import counted, duration_words, safe_text
 from auditor.wire.rate_limit import Allowance
-from auditor.wire.response import Answer
+from auditor.wire.response import Response
 
 LATEST = "latest"
 
@@ -131,7 +131,7 @@ async def _manifest(case: Case, reference: Reference) -> tuple[Step, str | None]
             facts={**facts, "failure": found.kind.value, "status": found.status},
         )
         return step, None
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, Response)
     told = answer.headers.get(DIGEST_HEADER) is not None
     says = [f"{wanted}: {found.media_type}, {found.size} bytes, {found.digest}"]
     state, following = StepState.OK, None
@@ -173,7 +173,7 @@ async def _manifest(case: Case, reference: Reference) -> tuple[Step, str | None]
     return step, found.digest
 
 
-def _document(answer: Answer, reference: Reference) -> Document | Failure:
+def _document(answer: Response, reference: Reference) -> Document | Failure:
     try:
         return read_document(
             answer.body,

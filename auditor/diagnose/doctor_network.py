@@ -8,7 +8,7 @@ from auditor.diagnose import doctor_advice
 from auditor.diagnose.doctor_step import Case, Step, StepName, StepState, skipped
 from auditor.diagnose.server_certificate import ServerCertificate, read_certificate
 from auditor.errors import Failure
-from auditor.registry.transport.connection_probe import Address, Line
+from auditor.registry.transport.connection_probe import Address, ConnectionProbe
 from auditor.util.clock import rfc3339
 from auditor.util.text import counted, safe_text
 from auditor.wire.url_policy import is_loopback_host
@@ -56,7 +56,7 @@ async def network_steps(case: Case) -> AsyncIterator[Step]:
     yield await _tls(case, line, answering[0])
 
 
-def _route(case: Case, line: Line) -> Step:
+def _route(case: Case, line: ConnectionProbe) -> Step:
     registry, mirror = case.registry, case.registry.settings.mirror
     says = [registry.base_url, "directly" if line.proxy is None else ""]
     if line.proxy is not None:
@@ -82,16 +82,19 @@ def _route(case: Case, line: Line) -> Step:
 
 
 def _why_plain(case: Case) -> str:
-    if case.registry.settings.insecure_http:
-        return "plain HTTP because the settings say so (insecure_http, --plain-http)"
+    if case.registry.settings.plain_http:
+        return "plain HTTP because the settings say so (plain_http, --plain-http)"
     return (
         "plain HTTP because it is a loopback address of which the settings say nothing;"
-        " --ca-file FILE, or insecure_http = false, asks it over TLS"
+        " --ca-file FILE, or plain_http = false, asks it over TLS"
     )
 
 
 async def _tcp(
-    case: Case, line: Line, addresses: list[Address], answering: list[Address]
+    case: Case,
+    line: ConnectionProbe,
+    addresses: list[Address],
+    answering: list[Address],
 ) -> Step:
     port = line.origin.port
     tried: list[dict[str, object]] = []
@@ -134,7 +137,7 @@ async def _tcp(
     )
 
 
-async def _tls(case: Case, line: Line, address: Address) -> Step:
+async def _tls(case: Case, line: ConnectionProbe, address: Address) -> Step:
     if line.origin.scheme == "http":
         if line.proxy is not None:
             why = (

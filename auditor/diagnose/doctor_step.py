@@ -16,7 +16,7 @@ from auditor.registry.client import Registry
 from auditor.registry.request import RequestKind
 from auditor.util.clock import Clock
 from auditor.util.text import safe_text
-from auditor.wire.response import Answer
+from auditor.wire.response import Response
 
 
 class StepName(StrEnum):
@@ -78,7 +78,7 @@ def safe_or_null(text: str | None) -> str | None:
 # What the steps share: who is examined, and what was heard so far.
 
 
-class Heard:
+class ResponseLog:
     """The first and the last answer to each kind of request.
 
     Of the last one also when it came (epoch seconds).
@@ -86,22 +86,22 @@ class Heard:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._first: dict[RequestKind, Answer] = {}
-        self._last: dict[RequestKind, tuple[Answer, float]] = {}
+        self._first: dict[RequestKind, Response] = {}
+        self._last: dict[RequestKind, tuple[Response, float]] = {}
 
-    def witness(self, kind: RequestKind, outcome: Answer | Failure) -> None:
-        """Take over what came of a request (`exchange.Witness`)."""
-        if isinstance(outcome, Answer):
+    def witness(self, kind: RequestKind, outcome: Response | Failure) -> None:
+        """Take over what came of a request (`exchange.RequestObserver`)."""
+        if isinstance(outcome, Response):
             self._first.setdefault(kind, outcome)
             self._last[kind] = outcome, self._clock.epoch()
         else:
             self._last.pop(kind, None)
 
-    def answer(self, kind: RequestKind) -> Answer | None:
+    def answer(self, kind: RequestKind) -> Response | None:
         """The last answer, whatever its status; null where none came."""
         return self._last[kind][0] if kind in self._last else None
 
-    def first(self, kind: RequestKind) -> Answer | None:
+    def first(self, kind: RequestKind) -> Response | None:
         """The first answer: to a request without a credential, if nobody had asked for
         one. Later ones may say back what they were sent."""
         return self._first.get(kind)
@@ -138,7 +138,7 @@ class Case:
     reference: Reference | None
     tag_named: bool
     clock: Clock
-    heard: Heard
+    heard: ResponseLog
     closed: str | None = None
     denied: str | None = None
 

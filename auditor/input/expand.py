@@ -24,18 +24,18 @@ from auditor.fast_dataclass import dataclass
 from auditor.input.listing_cache import ListTurn, OnceListed
 from auditor.input.listings import Catalog, TagList, end_of_catalog
 from auditor.input.lists import Item, Listed, Malformed
-from auditor.input.seen_references import Known
+from auditor.input.seen_references import SeenReferences
 from auditor.input.steps import (
     Asked,
     CatalogBegins,
     CatalogEnds,
     Entry,
     Expansion,
+    InputPosition,
     Refused,
     Steps,
     TagPage,
     TagsOf,
-    Turn,
 )
 from auditor.input.tag_filter import Selection
 from auditor.oci.reference import Reference, TagPattern
@@ -84,7 +84,7 @@ class _Feed(Generic[FeedItem]):
                     self._ready.append(item)
                 if was_empty:
                     self._wake()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  (raised again where it is awaited)
             self._error = error
         finally:
             self._ended = True
@@ -221,7 +221,11 @@ class LookAhead:
         return self.shard.takes(selector.registry, selector.repository)
 
     async def _tags(
-        self, pattern: TagPattern, place: str, among: Listing | None, turn: Turn
+        self,
+        pattern: TagPattern,
+        place: str,
+        among: Listing | None,
+        turn: InputPosition,
     ) -> None:
         give, pages = anyio.create_memory_object_stream[TagPage](1)
         mine = self.tag_lists.turn((pattern.registry, pattern.repository))
@@ -306,7 +310,7 @@ async def expand(
     deadline: Deadline,
     selection: Selection,
     shard: Shard | None = None,
-    placed: Callable[[Turn], None] | None = None,
+    placed: Callable[[InputPosition], None] | None = None,
 ) -> AsyncIterator[Entry]:
     """The entries that the items stand for, each reference once.
 
@@ -324,9 +328,9 @@ async def expand(
         shard=shard,
     )
     group.start_soon(look.run, items)
-    known = Known()
+    known = SeenReferences()
 
-    def is_new(entry: Entry, turn: Turn) -> bool:
+    def is_new(entry: Entry, turn: InputPosition) -> bool:
         new = _is_new(entry, known, seen)
         if new and placed is not None:
             placed(turn)
@@ -375,7 +379,7 @@ async def _entries(
             yield step
 
 
-def _is_new(entry: Entry, known: Known, seen: Expansion) -> bool:
+def _is_new(entry: Entry, known: SeenReferences, seen: Expansion) -> bool:
     if isinstance(entry, Asked) and not known.add(str(entry.reference)):
         seen.duplicates += 1
         return False
@@ -385,7 +389,7 @@ def _is_new(entry: Entry, known: Known, seen: Expansion) -> bool:
 
 @asynccontextmanager
 async def _none_left_open(
-    ahead: MemoryObjectReceiveStream[Steps], known: Known
+    ahead: MemoryObjectReceiveStream[Steps], known: SeenReferences
 ) -> AsyncIterator[None]:
     """Close the lists that nobody came to read, when the run is stopped."""
     try:

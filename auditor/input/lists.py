@@ -139,7 +139,7 @@ def read_object(document: object, name: str) -> Iterator[Item] | None:
     if is_compose(document):
         return read_compose(document, name)
     # Brings rules of tags and versions, which nothing else needs.
-    from auditor.input.skopeo import is_skopeo, read_skopeo
+    from auditor.input.skopeo import is_skopeo, read_skopeo  # noqa: PLC0415
 
     if is_skopeo(document):
         return read_skopeo(document, name)

@@ -22,7 +22,7 @@ MOST_AT_HAND = 2**16
 CACHE_KIB = 1024
 
 
-class Known:
+class SeenReferences:
     """Names that were seen. Use it as a context manager."""
 
     def __init__(self, most_at_hand: int = MOST_AT_HAND) -> None:

@@ -294,7 +294,7 @@ def regex_rule(name: TagPattern, text: str) -> RegexRule:
     takes linear time, whatever tags a registry makes up. Raises `ProtocolError` for
     what is none, `ModuleNotFoundError` without the extra `regex`.
     """
-    import re2
+    import re2  # noqa: PLC0415  (only who has such a list needs it)
 
     options = re2.Options()
     options.log_errors = False
@@ -335,7 +335,7 @@ _RULES: dict[str, Callable[[TagPattern, str], TagPattern]] = {
 # Keys that are not followed, and what says the same to auditor.
 _ELSEWHERE = {
     "credentials": "username and password_env, or a login of docker or podman",
-    "tls-verify": "ca_file for a private CA, or insecure_http for plain HTTP",
+    "tls-verify": "ca_file for a private CA, or plain_http for plain HTTP",
     "cert-dir": "ca_file",
 }
 _KEYS = frozenset({_IMAGES, *_RULES, *_ELSEWHERE})

@@ -103,6 +103,6 @@ class CatalogEnds:
 Step = Item | Refused | TagsOf | CatalogBegins | CatalogEnds
 # Where a step stands in the whole input, whoever takes what of it: the number of its
 # item, and that of its repository in the item's catalog (0: the item itself).
-Turn = tuple[int, int]
+InputPosition = tuple[int, int]
 # Handed on together, in their order.
-Steps = list[tuple[Turn, Step]]
+Steps = list[tuple[InputPosition, Step]]

@@ -46,7 +46,7 @@ def read_yaml(text: str, name: str) -> Iterator[Any]:
     Merge keys (`<<`) are carried out. Raises `UsageError`, with the line, for what is
     not YAML, a key that stands twice, and what is beyond the limits.
     """
-    import yaml
+    import yaml  # noqa: PLC0415  (only who has such a list needs it)
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     tree = _Tree(name)

@@ -23,15 +23,21 @@ from auditor.registry.host_plan import HostPlan
 from auditor.registry.listing.choose import lists_of
 from auditor.registry.listing.distribution import DistributionLists
 from auditor.registry.listing.paging import ListedTag, Lister, Page
-from auditor.registry.request import Exchange, Host, RequestCounts, RequestKind, Witness
-from auditor.registry.transport.connection_probe import Line
+from auditor.registry.request import (
+    Exchange,
+    Host,
+    RequestCounts,
+    RequestKind,
+    RequestObserver,
+)
+from auditor.registry.transport.connection_probe import ConnectionProbe
 from auditor.registry.transport.http_defaults import Timeouts
 from auditor.registry.transport.tls import TlsFiles
 from auditor.registry.transport.transport import Transport
 from auditor.util.clock import Clock
 from auditor.wire.challenge import CATALOG_SCOPE, pull_scope
 from auditor.wire.proxy import BrokenProxy, Proxies
-from auditor.wire.response import Answer, complete_length, content_length, next_page
+from auditor.wire.response import Response, complete_length, content_length, next_page
 from auditor.wire.retry_policy import failure_of
 from auditor.wire.url_policy import is_loopback_host, origin_of
 
@@ -123,7 +129,7 @@ class Blobs:
         return BlobThere(size=complete_length(answer.headers.get("Content-Range")))
 
 
-def _length(answer: Answer) -> int | None:
+def _length(answer: Response) -> int | None:
     """What GET would have sent; what is encoded has another length."""
     if (answer.headers.get("Content-Encoding") or "identity") != "identity":
         return None
@@ -213,14 +219,14 @@ class Referrers:
         return tuple(found)
 
 
-def _children(answer: Answer) -> tuple[Descriptor, ...]:
+def _children(answer: Response) -> tuple[Descriptor, ...]:
     manifest = parse_manifest(answer.body, answer.content_type)
     if not isinstance(manifest, Index):
         raise ProtocolError("the list of referrers is not an index")
     return manifest.children
 
 
-def _is_no_api(answer: Answer | Failure) -> bool:
+def _is_no_api(answer: Response | Failure) -> bool:
     if isinstance(answer, Failure):
         return answer.kind is FailureKind.REDIRECT_REFUSED
     # Web applications answer 200 to any path.
@@ -228,7 +234,7 @@ def _is_no_api(answer: Answer | Failure) -> bool:
     return answer.status in _NO_API or said != descriptor.OCI_INDEX
 
 
-def _is_about_this_one(answer: Answer | Failure) -> bool:
+def _is_about_this_one(answer: Response | Failure) -> bool:
     return not isinstance(answer, Failure) and answer.status in _NOT_FOR_THIS_ONE
 
 
@@ -251,7 +257,7 @@ class Registry:
         clock: Clock,
         counts: RequestCounts,
         run_quota: Quota | None = None,
-        witness: Witness | None = None,
+        witness: RequestObserver | None = None,
     ) -> None:
         self.name = name
         self.settings = settings
@@ -355,7 +361,7 @@ class Registry:
     def _pull_auth(self, repository: str) -> ScopeAuth:
         return self.auth.for_scope(pull_scope(repository))
 
-    def line(self) -> Line:
+    def line(self) -> ConnectionProbe:
         """The way to it, to be gone a step at a time."""
         return self._transport.line()
 
@@ -363,7 +369,7 @@ class Registry:
 
     def get_manifest(
         self, repository: str, reference: str
-    ) -> Awaitable[Answer | Failure]:
+    ) -> Awaitable[Response | Failure]:
         """The raw answer for a tag or a digest (spec: "Pulling manifests")."""
         return self._exchange.send(
             RequestKind.MANIFEST,
@@ -376,7 +382,7 @@ class Registry:
 
     def head_manifest(
         self, repository: str, reference: str
-    ) -> Awaitable[Answer | Failure]:
+    ) -> Awaitable[Response | Failure]:
         """The answer without its body: whether it is there, and its digest."""
         return self._exchange.send(
             RequestKind.HEAD,
@@ -439,8 +445,8 @@ def _quota(name: str, settings: RegistrySettings, run: Quota | None) -> Quota | 
 def _scheme(host: str, settings: RegistrySettings) -> str:
     """Plain HTTP where the user says so, and, as container tools have it, on a
     loopback address of which the user says nothing."""
-    if settings.insecure_http is not None:
-        return "http" if settings.insecure_http else "https"
+    if settings.plain_http is not None:
+        return "http" if settings.plain_http else "https"
     local = is_loopback_host(origin_of(f"https://{host}").host)
     over_tls = settings.ca_file is not None or settings.cert_file is not None
     return "http" if local and not over_tls else "https"

@@ -22,7 +22,7 @@ from auditor.errors import Failure, FailureKind
 from auditor.fast_dataclass import dataclass
 from auditor.util.clock import Clock
 from auditor.util.single_flight import SingleFlight
-from auditor.wire.response import Answer
+from auditor.wire.response import Response
 from auditor.wire.retry_policy import RETRYABLE_STATUSES, failure_of, retry_after_s
 
 log = logging.getLogger("auditor.registry")
@@ -47,7 +47,7 @@ SILENCE = frozenset(
     }
 )
 
-Probe = Callable[[str], Awaitable[Answer | Failure]]
+Probe = Callable[[str], Awaitable[Response | Failure]]
 
 
 class Verdict(Enum):
@@ -155,7 +155,7 @@ class Breaker:
         )
         return self._dead
 
-    def _retry_after_s(self, outcome: Answer | Failure) -> float:
+    def _retry_after_s(self, outcome: Response | Failure) -> float:
         if isinstance(outcome, Failure):
             return 0.0
         asked = retry_after_s(
@@ -166,7 +166,7 @@ class Breaker:
         return asked or 0.0
 
 
-def _silence(outcome: Answer | Failure) -> Failure | None:
+def _silence(outcome: Response | Failure) -> Failure | None:
     """Why this is no sign of life; None if it is one: any answer but a 5xx."""
     if isinstance(outcome, Failure):
         return outcome if outcome.kind in SILENCE else None

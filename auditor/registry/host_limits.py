@@ -9,23 +9,23 @@ from __future__ import annotations
 
 import logging
 
-from auditor.config import AllowanceUse
+from auditor.config import RateLimitPolicy
 from auditor.errors import Failure, FailureKind
 from auditor.util.clock import Clock
-from auditor.util.resizable_semaphore import Slots
+from auditor.util.resizable_semaphore import ResizableSemaphore
 from auditor.util.text import counted, duration_words
 from auditor.wire.rate_limit import Allowance, CountedBy, allowance_of
-from auditor.wire.response import Answer
+from auditor.wire.response import Response
 from auditor.wire.retry_policy import RETRY_AFTER_CAP_S
 
 
-class Politeness:
+class ConcurrencyLimiter:
     """The slots of one host."""
 
     def __init__(self, *, most_at_once: int, clock: Clock) -> None:
         self._most = most_at_once
         self._clock = clock
-        self._slots = Slots(most_at_once)
+        self._slots = ResizableSemaphore(most_at_once)
         self._not_before = 0.0
         self._halved_at = float("-inf")
         self._successes = 0
@@ -176,7 +176,7 @@ class Ration:
     """
 
     def __init__(
-        self, *, host: str, use: AllowanceUse, most_at_once: int, clock: Clock
+        self, *, host: str, use: RateLimitPolicy, most_at_once: int, clock: Clock
     ) -> None:
         self._host = host
         self._use = use
@@ -192,7 +192,7 @@ class Ration:
     def learn(self, seen: Allowance) -> None:
         """Take over what an answer says."""
         self.seen = seen
-        if seen.window_s is None or self._use is AllowanceUse.IGNORE:
+        if seen.window_s is None or self._use is RateLimitPolicy.IGNORE:
             return
         now = self._clock.monotonic()
         begun = self._left is None or seen.remaining > self._left + self._slack
@@ -215,7 +215,7 @@ class Ration:
                 self._tell(f"it is used up; {wait_s:.0f} s until there is more")
                 await self._clock.sleep(wait_s)
                 continue
-            if self._use is AllowanceUse.SPREAD and self._is_low(left):
+            if self._use is RateLimitPolicy.SPREAD and self._is_low(left):
                 now = self._clock.monotonic()
                 gap_s = (self._over_at - now) / left
                 at = max(self._next, now)
@@ -263,7 +263,7 @@ class Ration:
         seen = self.seen
         if seen is None or seen.window_s is None:
             return None
-        if self._use is AllowanceUse.SPREAD or seen.window_s <= RETRY_AFTER_CAP_S:
+        if self._use is RateLimitPolicy.SPREAD or seen.window_s <= RETRY_AFTER_CAP_S:
             return None
         limit = "" if seen.limit is None else f" of {seen.limit}"
         return Failure(
@@ -329,7 +329,7 @@ class Limits:
                 return refusal
         return None if self._quota is None else self._quota.take()
 
-    def learn(self, outcome: Answer | Failure) -> None:
+    def learn(self, outcome: Response | Failure) -> None:
         """Take over what an answer says of the allowance."""
         if self.ration is None or isinstance(outcome, Failure):
             return

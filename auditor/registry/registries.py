@@ -16,7 +16,7 @@ from auditor.oci.reference import Reference, at_mirror
 from auditor.registry.auth.credentials import Credentials
 from auditor.registry.client import Registry
 from auditor.registry.host_limits import Quota
-from auditor.registry.request import RequestCounts, Witness
+from auditor.registry.request import RequestCounts, RequestObserver
 from auditor.registry.transport.tls import TlsFiles, check_files, tls_files
 from auditor.util.clock import Clock
 from auditor.wire.proxy import read_proxies
@@ -36,7 +36,7 @@ class Registries:
         credentials: Credentials,
         clock: Clock,
         environment: Mapping[str, str] = os.environ,
-        witness: Witness | None = None,
+        witness: RequestObserver | None = None,
     ) -> None:
         self._settings = settings
         self._credentials = credentials
@@ -125,7 +125,7 @@ class Registries:
 def load_keys(path: str) -> KeySet:
     """The keys of a PEM bundle or JWKS file; `UsageError` names what is wrong."""
     # Loads the cryptography library, which only those with keys need.
-    from auditor.oci.jws import KeySet
+    from auditor.oci.jws import KeySet  # noqa: PLC0415
 
     try:
         return KeySet.from_bytes(Path(path).read_bytes())
@@ -145,7 +145,7 @@ async def open_registries(
     *,
     clock: Clock,
     environment: Mapping[str, str] = os.environ,
-    witness: Witness | None = None,
+    witness: RequestObserver | None = None,
 ) -> AsyncIterator[Registries]:
     """Registries with the settings' limits and credentials.
 

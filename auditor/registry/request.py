@@ -22,11 +22,11 @@ from auditor.registry.host_health import (
     Unanswered,
     Verdict,
 )
-from auditor.registry.host_limits import Limits, Pace, Politeness, Quota, Ration
+from auditor.registry.host_limits import ConcurrencyLimiter, Limits, Pace, Quota, Ration
 from auditor.registry.transport.transport import Transport
 from auditor.util.clock import Clock
 from auditor.util.text import safe_url
-from auditor.wire.response import Answer
+from auditor.wire.response import Response
 from auditor.wire.retry_policy import Authenticate, Decision, Fail, Sent, Wait, decide
 from auditor.wire.url_policy import origin_of
 
@@ -43,7 +43,7 @@ class Admission:
     def __init__(
         self,
         *,
-        politeness: Politeness,
+        politeness: ConcurrencyLimiter,
         breaker: Breaker,
         unanswered: Unanswered,
         limits: Limits,
@@ -124,7 +124,7 @@ class Admission:
                 return authorization, had_at
 
     def leave(
-        self, authorization: Authorization | None, outcome: Answer | Failure | None
+        self, authorization: Authorization | None, outcome: Response | Failure | None
     ) -> None:
         """Give the slot back; `outcome` is null where nothing is known of it."""
         self._politeness.release()
@@ -173,7 +173,7 @@ class Health:
     def __init__(
         self,
         *,
-        politeness: Politeness,
+        politeness: ConcurrencyLimiter,
         breaker: Breaker,
         budget: RetryBudget,
         tries: int,
@@ -260,7 +260,7 @@ class Trouble:
         *,
         admission: Admission,
         health: Health,
-        politeness: Politeness,
+        politeness: ConcurrencyLimiter,
         unanswered: Unanswered,
         clock: Clock,
         repeated: Counter[str],
@@ -274,7 +274,7 @@ class Trouble:
 
     async def after(
         self,
-        outcome: Answer | Failure,
+        outcome: Response | Failure,
         url: str,
         sent_at: float,
         progress: Progress,
@@ -366,7 +366,7 @@ def _sent(progress: Progress, sent_at: float, *, elsewhere: bool) -> Sent:
     )
 
 
-def _is_elsewhere(outcome: Answer | Failure, url: str) -> bool:
+def _is_elsewhere(outcome: Response | Failure, url: str) -> bool:
     """Whether the answer came from another origin, after redirects."""
     if isinstance(outcome, Failure) or outcome.url == url:
         return False
@@ -399,7 +399,7 @@ class RequestCounts:
 
 
 # Is told what came of each request, for who wants to see more than the result.
-Witness = Callable[[RequestKind, Answer | Failure], None]
+RequestObserver = Callable[[RequestKind, Response | Failure], None]
 
 
 class Exchange:
@@ -413,7 +413,7 @@ class Exchange:
         self,
         *,
         transport: Transport,
-        politeness: Politeness,
+        politeness: ConcurrencyLimiter,
         breaker: Breaker,
         unanswered: Unanswered,
         budget: RetryBudget,
@@ -421,7 +421,7 @@ class Exchange:
         clock: Clock,
         tries: int,
         counts: RequestCounts,
-        witness: Witness | None = None,
+        witness: RequestObserver | None = None,
         credentials_to: str | None = None,
     ) -> None:
         self._transport = transport
@@ -465,7 +465,7 @@ class Exchange:
         redirects: bool = True,
         wanted: Container[int] = (),
         tries: int | None = None,
-    ) -> Answer | Failure:
+    ) -> Response | Failure:
         """The good answer (2xx or `wanted`), or the failure after the last try.
 
         No slot is held while waiting.
@@ -490,7 +490,7 @@ class Exchange:
             authorization, sent_at = ready
             progress.authorization = authorization
             progress.tries += 1
-            outcome: Answer | Failure | None = None
+            outcome: Response | Failure | None = None
             try:
                 self._counts.sent[kind] += 1
                 outcome = await self._transport.request(
@@ -509,7 +509,7 @@ class Exchange:
                 self._admission.leave(authorization, outcome)
             if self._witness is not None:
                 self._witness(kind, outcome)
-            if isinstance(outcome, Answer):
+            if isinstance(outcome, Response):
                 self._limits.learn(outcome)
                 if self._unanswered.any and not is_ping:
                     self._unanswered.answered(url)
@@ -534,7 +534,7 @@ class Exchange:
 def prober(transport: Transport, counts: RequestCounts, limits: Limits) -> Probe:
     """What a `Breaker` probes with: one small request without a credential."""
 
-    async def probe(url: str) -> Answer | Failure:
+    async def probe(url: str) -> Response | Failure:
         if refusal := limits.take(manifest=False):
             return refusal
         counts.sent[RequestKind.PING] += 1
@@ -563,7 +563,7 @@ class Host:
     quota: Quota | None
     clock: Clock
     counts: RequestCounts
-    witness: Witness | None = None
+    witness: RequestObserver | None = None
 
     def exchange(
         self,
@@ -585,7 +585,9 @@ class Host:
         limits = Limits(pace=pace, quota=self.quota, ration=ration)
         return Exchange(
             transport=self.transport,
-            politeness=Politeness(most_at_once=settings.requests_at_once, clock=clock),
+            politeness=ConcurrencyLimiter(
+                most_at_once=settings.requests_at_once, clock=clock
+            ),
             breaker=Breaker(
                 host=who,
                 probe=prober(self.transport, self.counts, limits),

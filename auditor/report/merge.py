@@ -35,7 +35,7 @@ from auditor.version import __version__
 
 SUFFIX = ".shard"
 
-Turn = tuple[int, int]
+InputPosition = tuple[int, int]
 
 # Runs are written in pieces of some hundred lines.
 _PIECE_BYTES = 16 * 1024
@@ -59,7 +59,7 @@ class ShardFile:
         self._path = report.with_name(report.name + SUFFIX)
         self._partial = report.with_name(report.name + SUFFIX + ".partial")
         self._buffer = bytearray()
-        self._turn: Turn = (0, 0)
+        self._turn: InputPosition = (0, 0)
         self._count = 0
         try:
             # One of an earlier report says nothing of the one that is coming.
@@ -91,7 +91,7 @@ class ShardFile:
     ) -> None:
         self._file.close()
 
-    def place(self, turn: Turn) -> None:
+    def place(self, turn: InputPosition) -> None:
         """Say where in the whole input the next record stands."""
         if turn == self._turn:
             self._count += 1
@@ -195,7 +195,7 @@ def _line(line: bytes, kind: str) -> Mapping[str, Any] | None:
     return found if isinstance(found, dict) and found.get("kind") == kind else None
 
 
-def runs(stream: BinaryIO, name: str) -> Iterator[tuple[Turn, int]]:
+def runs(stream: BinaryIO, name: str) -> Iterator[tuple[InputPosition, int]]:
     """The runs of a shard file: where they stand, and how many records each has."""
     stream.readline(_MAX_LINE_BYTES)
     for line in stream:
@@ -343,7 +343,7 @@ class _Source:
         self._read_bytes = 0
         self._next = self._line()
 
-    def runs(self) -> Iterator[tuple[Turn, int, int]]:
+    def runs(self) -> Iterator[tuple[InputPosition, int, int]]:
         """Where its records stand: the turn, which part this is, how many they are."""
         for turn, count in runs(self._shard_file, self._part.name + SUFFIX):
             yield turn, self._number, count

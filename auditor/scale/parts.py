@@ -94,7 +94,7 @@ def open_part(name: str) -> Iterator[BinaryIO]:
     """A file by path or URL, for reading; `UsageError` where that cannot be."""
     try:
         if _SCHEME in name:
-            import fsspec
+            import fsspec  # noqa: PLC0415  (an extra)
 
             with fsspec.open(name, "rb") as stream:
                 yield cast("BinaryIO", stream)

@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 
 
-class Slots:
+class ResizableSemaphore:
     """Slots to be acquired and released. Needs asyncio, as the transport does."""
 
     __slots__ = ("_limit", "_taken", "_waiting")

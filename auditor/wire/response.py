@@ -24,7 +24,7 @@ class Headers(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Response:
     """A whole answer. `url` is where it came from, after redirects."""
 
     status: int

@@ -14,7 +14,7 @@ from auditor.fast_dataclass import dataclass
 from auditor.util.lazy_regex import Pattern
 from auditor.wire.challenge import Challenge, Scope, parse_challenges, preferred, wider
 from auditor.wire.error_body import error_sentence
-from auditor.wire.response import Answer
+from auditor.wire.response import Response
 
 # -- backoff --
 # How long to wait before asking again. Pure: the clock and the dice are arguments.
@@ -76,7 +76,7 @@ def _epoch(text: str) -> float | None:
     if not _DATE.fullmatch(text):
         return None
     # 2 ms of a start, and hardly anybody is told a date.
-    from email.utils import parsedate_to_datetime
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415
 
     try:
         date = parsedate_to_datetime(text)
@@ -148,7 +148,7 @@ Decision = Authenticate | Wait | Fail
 
 
 def decide(
-    outcome: Answer | Failure,
+    outcome: Response | Failure,
     *,
     attempt: int,
     tries: int,
@@ -197,7 +197,7 @@ def decide(
     return Fail(failure=failure)
 
 
-def _unauthorized(answer: Answer, *, attempt: int, sent: Sent) -> Decision:
+def _unauthorized(answer: Response, *, attempt: int, sent: Sent) -> Decision:
     values = answer.headers.getall("WWW-Authenticate", ())
     challenge = preferred(parse_challenges(values))
     fresh = sent.token_age_s is not None and sent.token_age_s < FRESH_TOKEN_S
@@ -209,7 +209,7 @@ def _unauthorized(answer: Answer, *, attempt: int, sent: Sent) -> Decision:
     return Authenticate(challenge=challenge)
 
 
-def failure_of(answer: Answer, *, attempt: int = 1) -> Failure:
+def failure_of(answer: Response, *, attempt: int = 1) -> Failure:
     """The failure that an unsuccessful answer stands for, by its status."""
     said = error_sentence(
         answer.body, content_type=answer.content_type, status=answer.status

@@ -42,7 +42,7 @@ def chromium() -> Iterator[Browser]:
         if os.environ.get(NO_SKIPS) == "1":
             pytest.fail(f"{reason} ({NO_SKIPS}=1: it must be there)")
         pytest.skip(reason)
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415  (may be missing)
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(

@@ -103,7 +103,7 @@ async def forward_proxy(
     """A proxy on a free port of the loopback interface; with `tls`, an https one."""
     proxy = ForwardProxy(names=names, authorization=authorization, refuses=refuses)
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    port = listener.extra(SocketAttribute.local_port)
+    port = listener.extra(SocketAttribute.local_port)  # noqa: S610
     proxy.address = f"127.0.0.1:{port}"
     serving: Listener[Any] = listener
     if tls is not None:

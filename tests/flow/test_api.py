@@ -164,7 +164,7 @@ async def test_an_endless_list_is_read_as_far_as_it_is_needed(
 
         endless = threading.Thread(target=write)
         endless.start()
-        with open(reader) as stdin:
+        with open(reader) as stdin:  # noqa: PTH123  (a descriptor)
             monkeypatch.setattr(sys, "stdin", stdin)
             settings = auditor.Settings(lists=("-",), docker_config=False)
             records = auditor.audit(settings=settings)

@@ -71,7 +71,7 @@ async def test_a_registry_that_does_not_speak_tls() -> None:
     async with lab(simple(NAMES)) as here:
         done = await auditor(
             *("audit", here.ref(NAMES[0])),
-            environment={"AUDITOR_INSECURE_HTTP": "false"},
+            environment={"AUDITOR_PLAIN_HTTP": "false"},
         )
     assert done.code == 1
     (line,) = done.lines

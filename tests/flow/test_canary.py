@@ -181,7 +181,7 @@ def _contents(store: Path) -> list[bytes]:
     with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as database:
         tables = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
         for (table,) in tables.fetchall():
-            for row in database.execute(f'SELECT * FROM "{table}"'):
+            for row in database.execute(f'SELECT * FROM "{table}"'):  # noqa: S608
                 for cell in row:
                     data = cell if isinstance(cell, bytes) else str(cell).encode()
                     found.append(data)
@@ -432,7 +432,7 @@ async def _killed(here: Nest, *listed: str) -> None:
     ) as process:
         with anyio.fail_after(PATIENCE_S):
             partial = output.with_name(output.name + ".partial")
-            while not partial.exists() or partial.stat().st_size == 0:
+            while not partial.exists() or partial.stat().st_size == 0:  # noqa: ASYNC110
                 await anyio.sleep(0.05)
         process.send_signal(signal.SIGKILL)
         assert await process.wait() == -signal.SIGKILL

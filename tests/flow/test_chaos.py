@@ -132,7 +132,7 @@ async def _killed_and_resumed(
             enough = len(log) + chance.choice([0, 1, 30, 200, 400, 600])
             with anyio.move_on_after(PATIENCE_S):
                 # What it sends is what is to be waited for, or its own end.
-                while process.returncode is None and len(log) < enough:
+                while process.returncode is None and len(log) < enough:  # noqa: ASYNC110
                     await anyio.sleep(0.01)
                 await anyio.sleep(chance.random() / 10)
             if process.returncode is None:
@@ -148,7 +148,7 @@ async def _killed_and_resumed(
 
 
 async def _run(place: Path, chaos: Chaos) -> None:
-    print(f"CHAOS_SEED={SEED}")
+    print(f"CHAOS_SEED={SEED}")  # noqa: T201  (shown where the test fails)
     chance = random.Random(f"{SEED} {chaos}")
     faults = Faults(Mix(seed=SEED, rate=0.0, faults=chaos.faults))
     assert faults.mix is not None

@@ -173,7 +173,7 @@ async def test_without_a_tag_one_of_the_list_is_taken() -> None:
 async def test_plain_http_on_a_loopback_address_is_explained() -> None:
     async with lab(simple(NAMES)) as here:
         found = await examined(here)
-        said = await examined(here, insecure_http=True)
+        said = await examined(here, plain_http=True)
     assert "because it is a loopback address" in found["route"].says
     assert "because the settings say so" in said["route"].says
     assert found["challenge"].says == "none: it asks for no credential"
@@ -218,7 +218,7 @@ async def test_each_address_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     async with lab(simple(NAMES)) as here:
         here.host = f"registry.test:{here.host.rpartition(':')[2]}"
         monkeypatch.setattr(socket, "getaddrinfo", two)
-        found = await examined(here, insecure_http=True)
+        found = await examined(here, plain_http=True)
     assert found.named("warning") == ["tcp"]
     tried: Any = found["tcp"].facts["tried"]
     assert [(one["address"], one["failure"]) for one in tried] == [
@@ -307,7 +307,7 @@ async def test_a_client_certificate_that_is_wanted_and_the_one_that_is_shown(
 
 async def test_plain_http_where_tls_is_expected() -> None:
     async with lab(simple(NAMES)) as here:
-        found = await examined(here, insecure_http=False)
+        found = await examined(here, plain_http=False)
     assert found.named("failed") == ["tls"]
     assert "--plain-http" in (found["tls"].next or "")
 
@@ -318,7 +318,7 @@ async def test_a_proxy_is_examined_in_the_place_of_the_host() -> None:
         here.host = "registry.test"
         async with forward_proxy(names) as through:
             proxy = f"http://me:hunter2@{through.address}"
-            found = await examined(here, proxy=proxy, insecure_http=True)
+            found = await examined(here, proxy=proxy, plain_http=True)
     assert found.named("failed") == []
     assert f"through the proxy http://{through.address}" in found["route"].says
     assert found["tcp"].facts["port"] == int(through.address.rpartition(":")[2])

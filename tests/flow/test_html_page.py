@@ -127,7 +127,7 @@ def first_column(page: Page, name: str) -> list[str]:
 
 def leads_to(page: Page, references: list[str]) -> None:
     """What a link leads to, as soon as the page has followed it."""
-    from playwright.sync_api import expect
+    from playwright.sync_api import expect  # noqa: PLC0415  (skipped without it)
 
     expect(table(page, "references").locator("tbody tr th")).to_have_text(references)
 

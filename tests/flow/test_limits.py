@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from auditor.config import AllowanceUse, RegistrySettings
+from auditor.config import RateLimitPolicy, RegistrySettings
 from auditor.model import FailureRecord
 from auditor.report.summary_text import summary_lines
 from tests.flow.harness import MANIFESTS, Lab, Outcome, lab, service, simple
@@ -91,7 +91,7 @@ async def test_an_allowance_that_is_spread_lasts_for_all_references() -> None:
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", MANIFESTS, _Hub(here, 8, 1000), forever=True)
         outcome = await here.audit(
-            *map(here.ref, NAMES), workers=1, allowance=AllowanceUse.SPREAD, **PULLS
+            *map(here.ref, NAMES), workers=1, allowance=RateLimitPolicy.SPREAD, **PULLS
         )
         assert here.answered(429) == []
         assert here.clock.now - 1000 >= 1000 * 3 / 8

@@ -47,7 +47,7 @@ async def behind_proxy(
 async def test_plain_http_is_sent_to_the_proxy_itself() -> None:
     async with behind_proxy(tokens=service()) as (here, through):
         outcome = await here.audit(
-            *map(here.ref, NAMES), proxy=f"http://{through.address}", insecure_http=True
+            *map(here.ref, NAMES), proxy=f"http://{through.address}", plain_http=True
         )
         assert here.faults.count() == len(through.seen)
     assert outcome.kinds == ["image", "image"]
@@ -87,7 +87,7 @@ async def test_the_proxy_itself_may_be_asked_over_https(
             *map(here.ref, NAMES),
             proxy=f"https://{through.address}",
             ca_file=str(authority.file),
-            insecure_http=not over_tls,
+            plain_http=not over_tls,
         )
         assert through.seen
     assert outcome.kinds == ["image", "image"]
@@ -98,7 +98,7 @@ async def test_the_proxy_s_own_password_goes_to_the_proxy_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, over_tls: bool
 ) -> None:
     authority = Authority(tmp_path)
-    settings: dict[str, Any] = {"insecure_http": True}
+    settings: dict[str, Any] = {"plain_http": True}
     tls = None
     if over_tls:
         tls = authority.server(REGISTRY)
@@ -139,7 +139,7 @@ async def test_a_scheme_in_capitals_does_not_lead_the_proxy_s_password_to_a_host
 
 @pytest.mark.parametrize("over_tls", [False, True])
 async def test_a_proxy_that_wants_a_password_says_so(over_tls: bool) -> None:
-    settings: dict[str, Any] = {} if over_tls else {"insecure_http": True}
+    settings: dict[str, Any] = {} if over_tls else {"plain_http": True}
     async with behind_proxy(authorization=f"Basic {PAIR}") as (here, through):
         url = f"http://{through.address}"
         failure = (await here.audit(here.ref(NAMES[0]), proxy=url, **settings)).failure
@@ -233,7 +233,7 @@ async def test_a_plain_token_service_that_only_the_proxy_can_find_is_refused() -
     async with behind_proxy(tokens=tokens) as (here, through):
         settings: dict[str, Any] = {
             "proxy": f"http://{through.address}",
-            "insecure_http": True,
+            "plain_http": True,
         }
         failure = (await here.audit(here.ref(NAMES[0]), **settings)).failure
         assert here.faults.count("GET", "/token") == 0
@@ -253,7 +253,7 @@ async def test_no_proxy_is_asked_for_an_address_that_is_refused(realm: str) -> N
         here.faults.on("GET", "/v2/", Answer(401, challenge), forever=True)
         settings: dict[str, Any] = {
             "proxy": f"http://{through.address}",
-            "insecure_http": True,
+            "plain_http": True,
         }
         failure = (await here.audit(here.ref(NAMES[0]), **settings)).failure
         assert len(through.seen) == 1

@@ -439,7 +439,7 @@ async def test_no_room_to_remember_what_is_kept_is_one_sentence(
 async def _flushed(partial: Path, *, lines: int) -> None:
     with anyio.fail_after(PATIENCE_S):
         # Another process writes: there is no event to wait for.
-        while not partial.exists() or partial.read_bytes().count(b"\n") < lines:
+        while not partial.exists() or partial.read_bytes().count(b"\n") < lines:  # noqa: ASYNC110
             await anyio.sleep(0.02)
 
 

@@ -40,7 +40,7 @@ async def audited(here: Lab, **settings: Any) -> str:
 async def test_a_private_ca_is_trusted_where_it_is_named(authority: Authority) -> None:
     async with lab(simple([NAME]), tls=authority.server("127.0.0.1")) as here:
         assert await audited(here, ca_file=str(authority.file)) == "image"
-        assert await audited(here, insecure_http=False) == "tls"
+        assert await audited(here, plain_http=False) == "tls"
 
 
 async def test_a_certificate_that_older_pythons_take_is_told_to_be_one(
@@ -165,7 +165,7 @@ def _with_key_in_der(authority: Authority) -> tuple[Path, Path]:
 
 
 def _too_small(authority: Authority) -> tuple[Path, Path]:
-    weak = rsa.generate_private_key(65537, 1024)
+    weak = rsa.generate_private_key(65537, 1024)  # noqa: S505  (that is the point)
     pair = authority.pair("auditor", key=weak)
     return pair.cert, pair.key
 

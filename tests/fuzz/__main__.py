@@ -21,17 +21,17 @@ LIMITS = ("-timeout=10", "-rss_limit_mb=2048", "-max_len=65536")
 
 def main(arguments: list[str]) -> int:
     """Fuzz a target; the exit code is that of libFuzzer."""
-    import atheris
+    import atheris  # noqa: PLC0415  (an extra of its own)
 
     with atheris.instrument_imports(include=["auditor", "yaml", "tomllib"]):
-        from tests.fuzz.targets import TARGETS
+        from tests.fuzz.targets import TARGETS  # noqa: PLC0415
     if not arguments or arguments[0] not in {*TARGETS, "all"}:
-        print("\n".join(TARGETS))
+        print("\n".join(TARGETS))  # noqa: T201
         return 2 if arguments else 0
     name, *options = arguments
     if name == "all":
         for each in TARGETS:
-            print(f"== {each}", flush=True)
+            print(f"== {each}", flush=True)  # noqa: T201
             done = subprocess.run(
                 [sys.executable, "-m", "tests.fuzz", each, *options], check=False
             )

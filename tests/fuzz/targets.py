@@ -73,7 +73,7 @@ from auditor.wire.error_body import error_codes, error_sentence
 from auditor.wire.proxy import read_proxies
 from auditor.wire.rate_limit import allowance_of
 from auditor.wire.redirect import follow
-from auditor.wire.response import Answer, next_page
+from auditor.wire.response import Response, next_page
 from auditor.wire.retry_policy import RETRY_AFTER_CAP_S, retry_after_s
 from auditor.wire.token import access_of, parse_token_answer
 from auditor.wire.url_policy import (
@@ -124,8 +124,8 @@ def _text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
-def _answer(body: bytes, **fields: str) -> Answer:
-    return Answer(status=200, headers=CIMultiDict(fields), body=body, url=URL)
+def _answer(body: bytes, **fields: str) -> Response:
+    return Response(status=200, headers=CIMultiDict(fields), body=body, url=URL)
 
 
 def _is_safe(sentence: str) -> None:
@@ -365,7 +365,7 @@ def header_fields(data: bytes) -> None:
 )
 def list_answer(data: bytes) -> None:
     answer = _answer(data, Link='</x?y>; rel="next"', X_Next_Page_Start="2")
-    readers: list[Callable[[Answer], object]] = [_read_tags, _read_catalog]
+    readers: list[Callable[[Response], object]] = [_read_tags, _read_catalog]
     readers += [one.read_tags for one in PRODUCTS]
     readers += [one.read_repositories for one in PRODUCTS]
     for read in readers:

@@ -9,7 +9,7 @@ import pytest
 
 # What an example leaves on disk at most is some MB.
 ROOM_BYTES = 1024**3
-MEMORY = Path("/dev/shm")
+MEMORY = Path("/dev/shm")  # noqa: S108 - folders with random names are made in it
 
 
 @pytest.fixture(autouse=True, scope="module")

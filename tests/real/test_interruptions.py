@@ -196,9 +196,9 @@ def _listens(port: int) -> bool:
 
 
 def _post(url: str, document: dict[str, Any]) -> dict[str, Any]:
-    request = urllib.request.Request(
+    request = urllib.request.Request(  # noqa: S310
         url, json.dumps(document).encode(), {"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=20) as answer:
+    with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310
         found: dict[str, Any] = json.load(answer)
     return found

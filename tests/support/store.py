@@ -58,7 +58,7 @@ class _Writer:
             self._repositories.add(placed.repository)
             self.stored.repositories += 1
             # The catalog of 2.8 lists directories that have this one, even empty.
-            os.makedirs(f"{repository}/_layers", exist_ok=True)
+            os.makedirs(f"{repository}/_layers", exist_ok=True)  # noqa: PTH103
         for manifest in placed.image.manifests:
             self.stored.manifests += self._blob(manifest.digest, manifest.payload)
             revision = f"{repository}/_manifests/revisions/{_path(manifest.digest)}"
@@ -92,6 +92,6 @@ def _link(directory: str, digest: str) -> None:
 
 def _write(path: str, content: bytes) -> None:
     # Strings, not Path: the whole workload is some 70,000 files.
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "wb") as file:
+    os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
+    with open(path, "wb") as file:  # noqa: PTH123
         file.write(content)

@@ -48,7 +48,7 @@ def one(settings: Settings) -> RegistrySettings:
 
 def says_demo(settings: Settings) -> bool:
     return (
-        one(settings).insecure_http is True
+        one(settings).plain_http is True
         and one(settings).password == Secret("demo")
         and not settings.docker_config
     )

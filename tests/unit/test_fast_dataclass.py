@@ -91,7 +91,7 @@ class Point:
 
 def test_values_are_copied_and_pickled_and_have_no_other_names() -> None:
     point = Point(x=1, y=[2])
-    assert copy.deepcopy(point) == pickle.loads(pickle.dumps(point)) == point
+    assert copy.deepcopy(point) == pickle.loads(pickle.dumps(point)) == point  # noqa: S301
     with pytest.raises(AttributeError):
         point.z = 3  # type: ignore[attr-defined]
     with pytest.raises(TypeError):

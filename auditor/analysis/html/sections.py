@@ -318,14 +318,14 @@ _COUNTS = ", ".join(
     f" count(*) FILTER (NOT {field}) AS {field}_no"
     for _, field, _, _ in _QUESTIONS
 )
-_COVERAGE = f"SELECT {_COUNTS} FROM line WHERE kind = 'image'"
+_COVERAGE = f"SELECT {_COUNTS} FROM line WHERE kind = 'image'"  # noqa: S608
 # Those that lack most first.
 _LACKING = " + ".join(f"{field}_no" for _, field, _, _ in _QUESTIONS)
 _REPOSITORIES = f"""
     SELECT registry, repository, count(*) AS images, {_COUNTS},
            count(*) OVER () AS total
     FROM line WHERE kind = 'image' GROUP BY registry, repository
-    ORDER BY {_LACKING} DESC, registry, repository LIMIT {{limit}}"""
+    ORDER BY {_LACKING} DESC, registry, repository LIMIT {{limit}}"""  # noqa: S608
 _LABELS = """
     WITH one AS (SELECT label.key AS name, label.value AS value, count(*) AS images
                  FROM (SELECT unnest(labels) AS label FROM line) GROUP BY ALL),

@@ -15,7 +15,7 @@ from auditor.model import Access, AccessState, CredentialSource
 from auditor.util.clock import Clock
 from auditor.util.single_flight import SingleFlight
 from auditor.wire.challenge import Challenge, Scope
-from auditor.wire.response import Answer
+from auditor.wire.response import Response
 from auditor.wire.retry_policy import failure_of
 
 # -- login_trial --
@@ -48,10 +48,10 @@ class LoginTrial:
             self._turn.release()
         return self._rejected
 
-    def end(self, outcome: Answer | Failure | None) -> None:
+    def end(self, outcome: Response | Failure | None) -> None:
         """Say what the request came to; null: nothing is known."""
         self._turn.release()
-        if not isinstance(outcome, Answer) or outcome.status >= 500:
+        if not isinstance(outcome, Response) or outcome.status >= 500:
             return
         if outcome.status != 401:
             self.accepted = True

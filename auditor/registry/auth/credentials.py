@@ -161,7 +161,7 @@ class HelperRunner:
         return self._known[key]
 
     async def _ask(self, helper: Helper) -> Login | Failure | None:
-        from shutil import which
+        from shutil import which  # noqa: PLC0415  (brings every compression)
 
         program = f"docker-credential-{helper.name}"
         path = which(program, path=self._environment.get("PATH"))

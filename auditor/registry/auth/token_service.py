@@ -22,7 +22,7 @@ from auditor.registry.request import Exchange, RequestKind
 from auditor.util.clock import Clock
 from auditor.wire.challenge import parse_scope
 from auditor.wire.login import Credential, IdentityToken, Login
-from auditor.wire.response import Answer
+from auditor.wire.response import Response
 from auditor.wire.retry_policy import failure_of
 from auditor.wire.token import access_of, parse_token_answer, refresh_form
 from auditor.wire.url_policy import Origin, check_realm, token_url
@@ -124,7 +124,7 @@ class TokenService:
             expires_at=sent_at + given.expires_in_s,
         )
 
-    async def _ask(self, realm: str, url: str, key: TokenKey) -> Answer | Failure:
+    async def _ask(self, realm: str, url: str, key: TokenKey) -> Response | Failure:
         login = self._login
         if isinstance(login, IdentityToken) and self._posts:
             tried = self._accepted
@@ -149,7 +149,7 @@ class TokenService:
         wanted: Container[int],
         login: Login | None = None,
         body: bytes | None = None,
-    ) -> Answer | Failure:
+    ) -> Response | Failure:
         headers = {}
         if body is not None:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
@@ -166,7 +166,7 @@ class TokenService:
             wanted=wanted,
         )
 
-    def _refusal(self, answer: Answer) -> Failure:
+    def _refusal(self, answer: Response) -> Failure:
         refusal = failure_of(answer)
         login = self._login
         if login is None:
@@ -205,7 +205,7 @@ class TokenService:
         if self._keys is None:
             return False
         # Loads the cryptography library, which only those with keys need.
-        from auditor.oci.jws import verify_token
+        from auditor.oci.jws import verify_token  # noqa: PLC0415
 
         return verify_token(
             token,

@@ -35,7 +35,7 @@ from auditor.registry.products.recognise import recognised
 from auditor.registry.request import Exchange, Host, RequestKind
 from auditor.wire.challenge import CATALOG_SCOPE, pull_scope
 from auditor.wire.login import Login
-from auditor.wire.response import Answer
+from auditor.wire.response import Response
 from auditor.wire.url_policy import origin_of
 
 # -- catalog_else --
@@ -253,12 +253,12 @@ class ProductLists:
     async def _pages(
         self,
         path: str,
-        read: Callable[[Answer], Reading[Entry]],
+        read: Callable[[Response], Reading[Entry]],
         *,
         auth: Authorizer,
         called: str,
     ) -> AsyncIterator[Page[Entry] | Failure]:
-        async def get(url: str) -> Answer | Failure:
+        async def get(url: str) -> Response | Failure:
             answer = await self._exchange.send(
                 RequestKind.LIST,
                 "GET",

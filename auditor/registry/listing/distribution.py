@@ -20,7 +20,7 @@ from auditor.registry.listing.paging import (
 from auditor.registry.products import api
 from auditor.registry.products.google import listed_tags
 from auditor.registry.request import Exchange, RequestKind
-from auditor.wire.response import Answer
+from auditor.wire.response import Response
 
 # A page of 1,000 tags of at most 128 characters is 132 KB. Some registries ignore
 # `n` and send a whole list: a million tags fit in this.
@@ -120,7 +120,7 @@ class DistributionLists:
             authorizer=self._pull_auth(repository),
         )
 
-    async def _first(self, want: _Want) -> Answer | Failure:
+    async def _first(self, want: _Want) -> Response | Failure:
         """The answer for the first page, of a size that the registry grants.
 
         distribution's catalog and ECR refuse more than 1,000 (400), others any size
@@ -140,7 +140,7 @@ class DistributionLists:
             else:
                 return answer
 
-    async def _after(self, want: _Want, name: str) -> Answer | Failure:
+    async def _after(self, want: _Want, name: str) -> Response | Failure:
         """The answer for what comes after a name, which its registry did not link."""
         size = min(self._page_size, LARGE_PAGE)
         query = urlencode({"n": size, "last": name}, safe="/")
@@ -148,7 +148,7 @@ class DistributionLists:
 
     async def _get(
         self, want: _Want, url: str, *, wanted: frozenset[int] | tuple[()] = ()
-    ) -> Answer | Failure:
+    ) -> Response | Failure:
         return await self._exchange.send(
             RequestKind.LIST,
             "GET",
@@ -160,7 +160,7 @@ class DistributionLists:
         )
 
 
-def _read_tags(answer: Answer) -> Reading[ListedTag]:
+def _read_tags(answer: Response) -> Reading[ListedTag]:
     document = api.document_of(answer)
     names, unreadable = _names(document, "tags")
     told = isinstance(document.get("manifest"), dict)
@@ -172,7 +172,7 @@ def _read_tags(answer: Answer) -> Reading[ListedTag]:
     )
 
 
-def _read_catalog(answer: Answer) -> Reading[str]:
+def _read_catalog(answer: Response) -> Reading[str]:
     names, unreadable = _names(api.document_of(answer), "repositories")
     return Reading(entries=names, following=api.linked(answer), unreadable=unreadable)
 

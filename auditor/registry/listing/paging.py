@@ -10,7 +10,7 @@ from typing import Generic, Protocol, TypeVar, overload
 
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
 from auditor.fast_dataclass import dataclass
-from auditor.wire.response import Answer
+from auditor.wire.response import Response
 
 # -- listed --
 # What lists say: tags, and what one answer of a list holds.
@@ -91,7 +91,7 @@ class Reading(Generic[Entry]):
 # that does not know the parameter begins again, and it stays unknown.
 
 # Gives the answer that lists what comes after an entry.
-After = Callable[[str], Awaitable[Answer | Failure]]
+After = Callable[[str], Awaitable[Response | Failure]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +103,7 @@ class End:
     and how this part goes on is not told.
     """
 
-    rest: Answer | None = None
+    rest: Response | None = None
     checked: bool = False
     lost: bool = False
     in_doubt: bool = False
@@ -119,7 +119,7 @@ class Ends(Generic[Entry]):
         self,
         *,
         after: After | None,
-        read: Callable[[Answer], Reading[Entry]],
+        read: Callable[[Response], Reading[Entry]],
         sizes: frozenset[int] = SUSPICIOUS_COUNTS,
     ) -> None:
         self._sizes = sizes
@@ -224,10 +224,10 @@ PAGE_ENTRIES = 1000
 
 
 async def pages(
-    first: Answer | Failure,
+    first: Response | Failure,
     *,
-    get: Callable[[str], Awaitable[Answer | Failure]],
-    read: Callable[[Answer], Reading[Entry]],
+    get: Callable[[str], Awaitable[Response | Failure]],
+    read: Callable[[Response], Reading[Entry]],
     called: str,
     after: After | None = None,
     sizes: frozenset[int] = SUSPICIOUS_COUNTS,

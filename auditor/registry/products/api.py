@@ -13,7 +13,7 @@ from auditor.oci.encoding import parse_list
 from auditor.oci.reference import is_digest
 from auditor.registry.listing.paging import ListedTag, Reading
 from auditor.util.text import safe_text
-from auditor.wire.response import Answer, next_page, same_origin_page
+from auditor.wire.response import Response, next_page, same_origin_page
 
 
 class Login(Enum):
@@ -39,7 +39,7 @@ class Product(Protocol):
         Null where the API has no such list: it then wants a namespace.
         """
 
-    def read_repositories(self, answer: Answer) -> Reading[str]:
+    def read_repositories(self, answer: Response) -> Reading[str]:
         """The repositories of an answer, with their whole names.
 
         Raises `ProtocolError` for what is no such list.
@@ -48,7 +48,7 @@ class Product(Protocol):
     def tags_path(self, repository: str, size: int) -> str | None:
         """Where the list of tags begins; null: the registry's own says as much."""
 
-    def read_tags(self, answer: Answer) -> Reading[ListedTag]:
+    def read_tags(self, answer: Response) -> Reading[ListedTag]:
         """The tags of an answer; errors as `read_repositories`."""
 
 
@@ -60,7 +60,7 @@ class RepositoriesOnly:
         del repository, size
         return None
 
-    def read_tags(self, answer: Answer) -> Reading[ListedTag]:
+    def read_tags(self, answer: Response) -> Reading[ListedTag]:
         """Nothing: it is not asked."""
         del answer
         return Reading(entries=(), following=None)
@@ -80,7 +80,7 @@ _MAX_DIGITS = 19
 _FIRST_YEAR = 1970
 
 
-def document_of(answer: Answer) -> Any:
+def document_of(answer: Response) -> Any:
     """The JSON of an answer, in which no key stands twice."""
     return parse_list(answer.body, "list")
 
@@ -181,7 +181,7 @@ def moment_of_epoch(seconds: float | None) -> datetime | None:
         return None
 
 
-def count_in_header(answer: Answer, name: str) -> int | None:
+def count_in_header(answer: Response, name: str) -> int | None:
     """A count that a header tells."""
     return number_in(answer.headers.get(name) or "")
 
@@ -192,7 +192,7 @@ def number_in(value: str) -> int | None:
     return int(value) if is_number else None
 
 
-def linked(answer: Answer) -> str | Failure | None:
+def linked(answer: Response) -> str | Failure | None:
     """The next page of the Link header."""
     try:
         return next_page(answer.headers.getall("Link", ()), answer.url)
@@ -200,7 +200,7 @@ def linked(answer: Answer) -> str | Failure | None:
         return _not_known(error)
 
 
-def named(answer: Answer, target: object) -> str | Failure | None:
+def named(answer: Response, target: object) -> str | Failure | None:
     """The next page that a field names; what is no text names none."""
     if not isinstance(target, str) or not target:
         return None
@@ -210,7 +210,7 @@ def named(answer: Answer, target: object) -> str | Failure | None:
         return _not_known(error)
 
 
-def turned(answer: Answer, **parameters: str) -> str:
+def turned(answer: Response, **parameters: str) -> str:
     """The URL of the answer with other values of some parameters."""
     parts = urlsplit(answer.url)
     query = {**dict(parse_qsl(parts.query, keep_blank_values=True)), **parameters}

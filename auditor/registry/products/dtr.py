@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from auditor.registry.listing.paging import ListedTag, Reading
 from auditor.registry.products import api
 from auditor.registry.products.api import Login
-from auditor.wire.response import Answer
+from auditor.wire.response import Response
 
 _NEXT = "X-Next-Page-Start"
 _COUNT = "X-Resource-Count"
@@ -34,7 +34,7 @@ class Dtr:
         query = urlencode({"pageSize": size, "count": "true"})
         return f"/api/v0/repositories{namespace}?{query}"
 
-    def read_repositories(self, answer: Answer) -> Reading[str]:
+    def read_repositories(self, answer: Response) -> Reading[str]:
         """`{"repositories": [{"namespace": ..., "name": ...}]}`."""
         entries = api.entries_of(api.document_of(answer), "repositories")
         return _reading(answer, entries, api.repository)
@@ -46,7 +46,7 @@ class Dtr:
         query = urlencode({"pageSize": size, "count": "true"})
         return f"/api/v0/repositories/{repository}/tags?{query}"
 
-    def read_tags(self, answer: Answer) -> Reading[ListedTag]:
+    def read_tags(self, answer: Response) -> Reading[ListedTag]:
         """`[{"name": ..., "digest": ..., "manifest": {...}}]`."""
         return _reading(answer, api.entries_of(api.document_of(answer)), _tag)
 
@@ -67,7 +67,7 @@ def _tag(entry: dict[str, Any]) -> ListedTag | None:
 
 
 def _reading(
-    answer: Answer,
+    answer: Response,
     listed: list[Any],
     read: Callable[[dict[str, Any]], Entry | None],
 ) -> Reading[Entry]:

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from auditor.registry.listing.paging import Reading
 from auditor.registry.products import api
 from auditor.registry.products.api import Login, RepositoriesOnly
-from auditor.wire.response import Answer
+from auditor.wire.response import Response
 
 
 class Gitea(RepositoriesOnly):
@@ -28,7 +28,7 @@ class Gitea(RepositoriesOnly):
         query = urlencode({"type": "container", "page": 1, "limit": size})
         return f"/api/v1/packages/{below.partition('/')[0]}?{query}"
 
-    def read_repositories(self, answer: Answer) -> Reading[str]:
+    def read_repositories(self, answer: Response) -> Reading[str]:
         """`[{"owner": {"login": ...}, "name": ..., "version": ...}]`, by version."""
         names: list[str] = []
         counted: list[str] = []

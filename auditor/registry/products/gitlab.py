@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 from auditor.registry.listing.paging import Reading
 from auditor.registry.products import api
 from auditor.registry.products.api import Login, RepositoriesOnly
-from auditor.wire.response import Answer
+from auditor.wire.response import Response
 
 
 class GitLab(RepositoriesOnly):
@@ -29,7 +29,7 @@ class GitLab(RepositoriesOnly):
         group = quote(below, safe="")
         return f"/api/v4/groups/{group}/registry/repositories?{query}"
 
-    def read_repositories(self, answer: Answer) -> Reading[str]:
+    def read_repositories(self, answer: Response) -> Reading[str]:
         """`[{"path": "group/project/image"}]`.
 
         `x-total` is left out for lists of more than 10,000 entries.

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 from auditor.registry.listing.paging import ListedTag, Reading
 from auditor.registry.products import api
 from auditor.registry.products.api import Login
-from auditor.wire.response import Answer
+from auditor.wire.response import Response
 
 _COUNT = "X-Total-Count"
 
@@ -31,7 +31,7 @@ class Harbor:
         query = urlencode({"page": 1, "page_size": size})
         return f"/api/v2.0{project}/repositories?{query}"
 
-    def read_repositories(self, answer: Answer) -> Reading[str]:
+    def read_repositories(self, answer: Response) -> Reading[str]:
         """`[{"name": "project/repository"}]`."""
         names, unreadable = api.read_each(
             api.entries_of(api.document_of(answer)),
@@ -54,7 +54,7 @@ class Harbor:
         query = urlencode({"page": 1, "page_size": size, "with_tag": "true"})
         return f"/api/v2.0/projects/{project}/repositories/{part}/artifacts?{query}"
 
-    def read_tags(self, answer: Answer) -> Reading[ListedTag]:
+    def read_tags(self, answer: Response) -> Reading[ListedTag]:
         """`[{"digest": ..., "tags": [{"name": ...}] or null}]`: no tag, no entry."""
         tags: list[ListedTag] = []
         digests: list[str] = []

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from auditor.registry.listing.paging import ListedTag, Reading
 from auditor.registry.products import api
 from auditor.registry.products.api import Login
-from auditor.wire.response import Answer
+from auditor.wire.response import Response
 
 Entry = TypeVar("Entry")
 
@@ -35,7 +35,7 @@ class Hub:
         query = urlencode({"page_size": size})
         return f"/v2/namespaces/{namespace}/repositories?{query}"
 
-    def read_repositories(self, answer: Answer) -> Reading[str]:
+    def read_repositories(self, answer: Response) -> Reading[str]:
         """`{"count": 2, "next": ..., "results": [{"namespace": ..., "name": ...}]}`."""
         return _reading(answer, api.repository)
 
@@ -47,13 +47,13 @@ class Hub:
         query = urlencode({"page_size": size})
         return f"/v2/namespaces/{namespace}/repositories/{name}/tags?{query}"
 
-    def read_tags(self, answer: Answer) -> Reading[ListedTag]:
+    def read_tags(self, answer: Response) -> Reading[ListedTag]:
         """`{..., "results": [{"name": ..., "digest": ..., "images": [...]}]}`."""
         return _reading(answer, _tag)
 
 
 def _reading(
-    answer: Answer, read: Callable[[dict[str, Any]], Entry | None]
+    answer: Response, read: Callable[[dict[str, Any]], Entry | None]
 ) -> Reading[Entry]:
     document = api.document_of(answer)
     results = api.entries_of(document, "results")

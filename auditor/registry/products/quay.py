@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from auditor.registry.listing.paging import ListedTag, Reading
 from auditor.registry.products import api
 from auditor.registry.products.api import Login
-from auditor.wire.response import Answer
+from auditor.wire.response import Response
 
 
 class Quay:
@@ -30,7 +30,7 @@ class Quay:
         query = urlencode({"namespace": below.partition("/")[0]})
         return f"/api/v1/repository?{query}"
 
-    def read_repositories(self, answer: Answer) -> Reading[str]:
+    def read_repositories(self, answer: Response) -> Reading[str]:
         """`{"repositories": [{"namespace": ..., "name": ...}], "next_page": ...}`."""
         document = api.document_of(answer)
         found = api.entries_of(document, "repositories")
@@ -46,7 +46,7 @@ class Quay:
         query = urlencode({"limit": size, "page": 1, "onlyActiveTags": "true"})
         return f"/api/v1/repository/{repository}/tag/?{query}"
 
-    def read_tags(self, answer: Answer) -> Reading[ListedTag]:
+    def read_tags(self, answer: Response) -> Reading[ListedTag]:
         """`{"tags": [{"name": ..., "manifest_digest": ...}], "page": 1, ...}`."""
         document = api.document_of(answer)
         tags, unreadable = api.read_each(api.entries_of(document, "tags"), _tag)

@@ -36,7 +36,7 @@ from auditor.registry.transport.ssrf_guard import Guard, RefusedAddressError
 from auditor.registry.transport.tls import TlsFiles, tls_context
 from auditor.util.text import safe_text, safe_url
 from auditor.wire.proxy import BrokenProxy, Choice, Proxies, Proxy
-from auditor.wire.response import Answer
+from auditor.wire.response import Response
 from auditor.wire.url_policy import Origin, origin_of
 
 # -- failures --
@@ -174,7 +174,7 @@ class LibraryClient:
     ) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                # The slots of `Politeness` are the limit; this is a second fence.
+                # The slots of `ConcurrencyLimiter` are the limit; this is a second fence.
                 limit=2 * self._most_at_once,
                 limit_per_host=2 * self._most_at_once,
                 keepalive_timeout=KEEPALIVE_S,
@@ -241,7 +241,7 @@ class LibraryClient:
         headers: Mapping[str, str],
         max_bytes: int,
         body: bytes | None,
-    ) -> Answer | Failure:
+    ) -> Response | Failure:
         """The answer to one request, a redirect too, or why there is none."""
         route = self._route(url)
         proxy = route.proxy
@@ -274,7 +274,7 @@ class LibraryClient:
                     if good:
                         return too_large(max_bytes)
                     read = b""
-                return Answer(
+                return Response(
                     status=response.status,
                     headers=response.headers,
                     body=read,

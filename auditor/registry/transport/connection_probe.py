@@ -46,7 +46,7 @@ class Secured:
     certificate: bytes
 
 
-class Line:
+class ConnectionProbe:
     """The way to `origin`: to the registry's, or to that of the `proxy` before it."""
 
     def __init__(

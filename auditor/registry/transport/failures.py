@@ -131,7 +131,7 @@ def tls_detail(where: str, error: Exception) -> str:
     if "WRONG_VERSION_NUMBER" in text or "wrong version number" in text:
         return (
             f"{where} does not speak TLS; if it is meant to be plain HTTP,"
-            " use --plain-http or insecure_http = true"
+            " use --plain-http or plain_http = true"
         )
     certificate = getattr(error, "certificate_error", error)
     if isinstance(certificate, ssl.SSLCertVerificationError):

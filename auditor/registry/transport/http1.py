@@ -29,7 +29,7 @@ from auditor.registry.transport.http1_parser import (
 from auditor.registry.transport.http_defaults import MAX_ERROR_BYTES
 from auditor.registry.transport.ssrf_guard import Guard, RefusedAddressError
 from auditor.util.text import safe_url
-from auditor.wire.response import Answer
+from auditor.wire.response import Response
 from auditor.wire.url_policy import Origin
 
 # -- connection --
@@ -371,7 +371,7 @@ class Client:
         *,
         headers: Mapping[str, str],
         max_bytes: int,
-    ) -> Answer | None:
+    ) -> Response | None:
         """The answer, null if it is too large; `target` is path and query of `url`.
 
         A kept connection that ends unanswered was being closed while we wrote: the
@@ -413,7 +413,7 @@ class Client:
             if status < 300:
                 return None
             content = b""
-        return Answer(status=status, headers=said, body=content, url=url)
+        return Response(status=status, headers=said, body=content, url=url)
 
     async def close(self) -> None:
         """End every connection."""

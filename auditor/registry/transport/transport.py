@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from auditor.errors import Failure, FailureKind, ProtocolError
-from auditor.registry.transport.connection_probe import Line
+from auditor.registry.transport.connection_probe import ConnectionProbe
 from auditor.registry.transport.failures import (
     PERHAPS_MTLS,
     failure_of,
@@ -39,7 +39,7 @@ from auditor.registry.transport.tls import (
 from auditor.util.text import safe_url
 from auditor.wire.proxy import NO_PROXIES, BrokenProxy, Proxies
 from auditor.wire.redirect import follow
-from auditor.wire.response import Answer
+from auditor.wire.response import Response
 from auditor.wire.url_policy import Origin, is_loopback_host, origin_of
 
 if TYPE_CHECKING:
@@ -148,11 +148,11 @@ class Transport:
         self._neighbours[origin] = client
         return client
 
-    def line(self) -> Line:
+    def line(self) -> ConnectionProbe:
         """The way to the registry, or to the proxy before it, a step at a time."""
         proxy = self._proxies.choose(self._origin)
         assert not isinstance(proxy, BrokenProxy), "nobody made a transport with it"
-        return Line(
+        return ConnectionProbe(
             self._origin if proxy is None else proxy.origin,
             proxy=proxy,
             dialer=self._dialer,
@@ -162,7 +162,7 @@ class Transport:
 
     def _by_library(self) -> LibraryClient:
         if self._library is None:
-            from auditor.registry.transport.aiohttp_client import LibraryClient
+            from auditor.registry.transport.aiohttp_client import LibraryClient  # noqa: PLC0415
 
             self._library = LibraryClient(
                 origin=self._origin,
@@ -184,7 +184,7 @@ class Transport:
         body: bytes | None = None,
         redirects: bool = True,
         hops: int = 0,
-    ) -> Answer | Failure:
+    ) -> Response | Failure:
         """The answer to one request, after redirects, or why there is none.
 
         `headers` go to the origin of `url` only: what leaves it, leaves them behind
@@ -200,7 +200,7 @@ class Transport:
             except ProtocolError as error:
                 return Failure(kind=error.kind, detail=error.detail)
             client, target = self._neighbour(origin), _target(url, str(origin))
-        answer: Answer | Failure | None
+        answer: Response | Failure | None
         if client is None or target is None or body is not None:
             library = self._by_library()
             answer = await library.ask(method, url, headers, max_bytes, body)
@@ -228,11 +228,11 @@ class Transport:
     async def _follow(
         self,
         method: str,
-        answer: Answer,
+        answer: Response,
         headers: Mapping[str, str],
         max_bytes: int,
         hops: int,
-    ) -> Answer | Failure:
+    ) -> Response | Failure:
         """What stands where this redirect leads, which is hop number `hops`."""
         try:
             hop = follow(

@@ -47,9 +47,7 @@ def _digest(body: bytes) -> str:
 
 @settings(max_examples=40, deadline=None)
 @given(script=st.lists(steps, max_size=40), private=st.booleans())
-def test_the_store_agrees_with_a_dictionary(
-    script: list[Any], private: bool
-) -> None:
+def test_the_store_agrees_with_a_dictionary(script: list[Any], private: bool) -> None:
     now = 1_000_000.0
     known: dict[str, bytes] = {}
     held: set[tuple[str, str]] = set()

@@ -8,7 +8,7 @@ import anyio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.config import AllowanceUse
+from auditor.config import RateLimitPolicy
 from auditor.errors import Failure, FailureKind
 from auditor.registry.host_health import (
     DEAD_S,
@@ -17,9 +17,9 @@ from auditor.registry.host_health import (
     RetryBudget,
     Unanswered,
 )
-from auditor.registry.host_limits import Limits, Pace, Politeness, Quota, Ration
+from auditor.registry.host_limits import ConcurrencyLimiter, Limits, Pace, Quota, Ration
 from auditor.registry.request import Exchange, RequestCounts, RequestKind, prober
-from auditor.wire.response import Answer
+from auditor.wire.response import Response
 from tests.answers import answer
 from tests.flow.harness import FakeClock
 
@@ -50,12 +50,12 @@ _OUTCOMES = st.sampled_from(
 class _Host:
     """A host that says these things, and then only good ones."""
 
-    def __init__(self, outcomes: list[Answer | Failure], limits: Limits) -> None:
+    def __init__(self, outcomes: list[Response | Failure], limits: Limits) -> None:
         self.outcomes = list(outcomes)
         self.asked = 0
         self.at_once = self.most_at_once = 0
         self.clock = FakeClock()
-        self.politeness = Politeness(most_at_once=SLOTS, clock=self.clock)
+        self.politeness = ConcurrencyLimiter(most_at_once=SLOTS, clock=self.clock)
         self.counts = RequestCounts()
         transport: Any = self
         self.exchange = Exchange(
@@ -76,7 +76,7 @@ class _Host:
             credentials_to="https://registry.example.com",
         )
 
-    async def request(self, method: str, url: str, **more: Any) -> Answer | Failure:
+    async def request(self, method: str, url: str, **more: Any) -> Response | Failure:
         del method, more
         self.asked += 1
         self.at_once += url != PING
@@ -85,8 +85,8 @@ class _Host:
         self.at_once -= url != PING
         return self.outcomes.pop(0) if self.outcomes else _GOOD
 
-    async def ask(self, count: int) -> list[Answer | Failure]:
-        got: list[Answer | Failure] = []
+    async def ask(self, count: int) -> list[Response | Failure]:
+        got: list[Response | Failure] = []
 
         async def send() -> None:
             got.append(
@@ -105,7 +105,7 @@ class _Host:
 @settings(max_examples=150)
 @given(st.lists(_OUTCOMES, max_size=40), st.integers(1, 12))
 def test_every_request_ends_and_no_slot_is_lost(
-    outcomes: list[Answer | Failure], count: int
+    outcomes: list[Response | Failure], count: int
 ) -> None:
     host = _Host(outcomes, Limits())
 
@@ -125,10 +125,10 @@ def test_every_request_ends_and_no_slot_is_lost(
     st.lists(_OUTCOMES, max_size=30),
     st.integers(1, 10),
     st.integers(1, 12),
-    st.sampled_from(AllowanceUse),
+    st.sampled_from(RateLimitPolicy),
 )
 def test_limits_hold_whatever_fails(
-    outcomes: list[Answer | Failure], most: int, count: int, use: AllowanceUse
+    outcomes: list[Response | Failure], most: int, count: int, use: RateLimitPolicy
 ) -> None:
     clock = FakeClock()
     ration = Ration(host="x", use=use, most_at_once=SLOTS, clock=clock)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.util.resizable_semaphore import Slots
+from auditor.util.resizable_semaphore import ResizableSemaphore
 
 ACTIONS = st.lists(
     st.one_of(
@@ -25,7 +25,7 @@ ACTIONS = st.lists(
 class World:
     """Tasks that ask for a slot and hold it until they are told to give it back."""
 
-    slots: Slots
+    slots: ResizableSemaphore
     asked: list[asyncio.Task[None]] = field(default_factory=list)
     had: list[int] = field(default_factory=list)
     back: dict[int, asyncio.Event] = field(default_factory=dict)
@@ -58,7 +58,7 @@ def test_slots_are_kept_whoever_comes_and_goes(
     limit: int, actions: list[tuple[str, int]]
 ) -> None:
     async def main() -> None:
-        world = World(Slots(limit))
+        world = World(ResizableSemaphore(limit))
         most = limit
         for action, number in actions:
             if action == "ask":

@@ -197,10 +197,10 @@ def test_a_section_wins_over_the_top_and_loses_to_environment_and_flags() -> Non
 
 
 def test_plain_http_on_the_command_line_is_said_of_every_registry() -> None:
-    found = settings(section(insecure_http=False), flags={"insecure_http": True})
-    assert found.registry(HOST).insecure_http is True
-    assert found.registry("ghcr.io").insecure_http is True
-    assert settings().default_registry.insecure_http is None
+    found = settings(section(plain_http=False), flags={"plain_http": True})
+    assert found.registry(HOST).plain_http is True
+    assert found.registry("ghcr.io").plain_http is True
+    assert settings().default_registry.plain_http is None
 
 
 @pytest.mark.parametrize(
@@ -574,7 +574,7 @@ def test_a_mistake_in_a_file_says_its_place_and_what_is_right(
         ("DOCKER_CONFIG", "ja", "=ja: true or false is wanted"),
         ("READ_TIMEOUT_S", "inf", "=inf: a number of seconds from 0.1 to 3600"),
         ("WORKER", "3", ": unknown variable; did you mean AUDITOR_WORKERS?"),
-        ("PLAIN_HTTP", "1", ": unknown variable; did you mean AUDITOR_INSECURE_HTTP?"),
+        ("PLAIN_HTTP", "1", ": unknown variable; did you mean AUDITOR_PLAIN_HTTP?"),
         ("USERNAME", "me", ": unknown variable"),
     ],
 )
@@ -646,7 +646,7 @@ def test_bounds_are_said_in_digits() -> None:
 
 
 def test_a_mistake_in_a_flag_names_the_flag() -> None:
-    assert mistakes(flags={"workers": "0", "insecure_http": "x"}) == [
+    assert mistakes(flags={"workers": "0", "plain_http": "x"}) == [
         "--workers: a whole number from 1 to 1024 is wanted",
         "--plain-http: true or false is wanted",
     ]

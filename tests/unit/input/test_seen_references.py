@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.input import seen_references
-from auditor.input.seen_references import Known
+from auditor.input.seen_references import SeenReferences
 
 
 @given(
@@ -20,7 +20,7 @@ def test_a_name_is_new_once_however_few_are_at_hand(
     names: list[str], most: int
 ) -> None:
     seen: set[str] = set()
-    with Known(most) as table:
+    with SeenReferences(most) as table:
         for name in names:
             assert table.add(name) == (name not in seen)
             seen.add(name)
@@ -31,7 +31,7 @@ def test_nothing_is_left_in_the_folder_for_temporary_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SQLITE_TMPDIR", str(tmp_path))
-    with Known(100) as table:
+    with SeenReferences(100) as table:
         assert all(table.add(str(number)) for number in range(5000))
         assert not any(table.add(str(number)) for number in range(5000))
         assert list(tmp_path.iterdir()) == []
@@ -44,7 +44,7 @@ def test_without_room_for_the_table_the_memory_has_it_and_that_is_said_once(
         raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr(seen_references, "_opened", full)
-    with Known(10) as table:
+    with SeenReferences(10) as table:
         assert all(table.add(str(number)) for number in range(100))
         assert not any(table.add(str(number)) for number in range(100))
     assert len(caplog.messages) == 1
@@ -54,7 +54,7 @@ def test_without_room_for_the_table_the_memory_has_it_and_that_is_said_once(
 def test_a_table_that_fills_up_makes_nothing_known_that_is_new(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with Known(1000) as table:
+    with SeenReferences(1000) as table:
         assert all(table.add(str(number)) for number in range(1000))
         assert table._table is not None
         table._table.execute("PRAGMA max_page_count = 12")

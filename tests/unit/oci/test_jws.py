@@ -116,7 +116,7 @@ def test_keys_are_read_from_bundles_and_sets(data: bytes) -> None:
 
 
 PRIVATE = KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-DSA = dsa.generate_private_key(1024)
+DSA = dsa.generate_private_key(1024)  # noqa: S505 - of a type that is refused
 KOBLITZ = ec.generate_private_key(ec.SECP256K1())
 
 

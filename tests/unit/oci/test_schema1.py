@@ -177,7 +177,7 @@ def test_a_signature_over_other_content_does_not_hold() -> None:
 
 
 def test_an_rsa_key_below_2048_bits_is_refused() -> None:
-    weak = rsa.generate_private_key(65537, 1024)
+    weak = rsa.generate_private_key(65537, 1024)  # noqa: S505 - what is tested
     raw = jose.sign_schema1(pretty(jose.schema1_document()), weak, algorithm="RS256")
     (check,) = parse(raw).signatures
     assert (check.valid, check.reason) == (False, "an RSA key of 1024 bits is too weak")

@@ -24,7 +24,7 @@ from auditor.registry.host_health import (
     Unanswered,
     Verdict,
 )
-from auditor.wire.response import Answer
+from auditor.wire.response import Response
 from tests.answers import answer
 from tests.clock import ManualClock, settle
 
@@ -37,7 +37,9 @@ DOUBTED = FAILURES_IN_A_ROW
 class _Host:
     """A host that answers probes by script, the last answer for ever."""
 
-    def __init__(self, *script: Answer | Failure, probe_url: str | None = PING) -> None:
+    def __init__(
+        self, *script: Response | Failure, probe_url: str | None = PING
+    ) -> None:
         self.clock = ManualClock(random=1.0)
         self.script = list(script)
         self.probed: list[tuple[str, float]] = []
@@ -49,7 +51,7 @@ class _Host:
         )
         self.verdicts: list[Verdict | Failure] = []
 
-    async def probe(self, url: str) -> Answer | Failure:
+    async def probe(self, url: str) -> Response | Failure:
         self.probed.append((url, self.clock.now - 1000))
         return self.script.pop(0) if len(self.script) > 1 else self.script[0]
 
@@ -126,7 +128,7 @@ def test_a_failure_that_takes_an_answer_is_a_sign_of_life() -> None:
     ],
 )
 def test_a_host_that_comes_back_was_down_for_all_who_waited(
-    silence: Answer | Failure,
+    silence: Response | Failure,
 ) -> None:
     host = _Host(silence, silence, answer(401))
     run(host, *[host.fail] * (DOUBTED + 4), 0.5, 1)

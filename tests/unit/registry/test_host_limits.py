@@ -9,9 +9,9 @@ import anyio
 import pytest
 from anyio.abc import TaskGroup
 
-from auditor.config import AllowanceUse
+from auditor.config import RateLimitPolicy
 from auditor.errors import Failure, FailureKind
-from auditor.registry.host_limits import Limits, Pace, Politeness, Quota, Ration
+from auditor.registry.host_limits import ConcurrencyLimiter, Limits, Pace, Quota, Ration
 from tests.answers import answer
 from tests.clock import ManualClock, settle
 
@@ -21,7 +21,7 @@ class _Host:
 
     def __init__(self, group: TaskGroup, most_at_once: int) -> None:
         self.clock = ManualClock()
-        self.slots = Politeness(most_at_once=most_at_once, clock=self.clock)
+        self.slots = ConcurrencyLimiter(most_at_once=most_at_once, clock=self.clock)
         self.had_at: list[float] = []
         self._group = group
         self._back: list[anyio.Event] = []
@@ -413,7 +413,7 @@ def test_a_registry_says_that_it_is_its_own_quota() -> None:
 # -- the allowance -----------------------------------------------------------------
 
 
-def _rationed(use: AllowanceUse) -> _TestLimitsHost:
+def _rationed(use: RateLimitPolicy) -> _TestLimitsHost:
     return _TestLimitsHost(
         lambda clock: Limits(
             ration=Ration(host="docker.io", use=use, most_at_once=4, clock=clock)
@@ -421,8 +421,10 @@ def _rationed(use: AllowanceUse) -> _TestLimitsHost:
     )
 
 
-@pytest.mark.parametrize("use", AllowanceUse)
-def test_without_a_word_from_the_registry_nothing_is_asked(use: AllowanceUse) -> None:
+@pytest.mark.parametrize("use", RateLimitPolicy)
+def test_without_a_word_from_the_registry_nothing_is_asked(
+    use: RateLimitPolicy,
+) -> None:
     host = _rationed(use)
     host.limits.learn(answer(200))
     host.limits.learn(Failure(kind=FailureKind.CONNECT, detail="x"))
@@ -432,7 +434,7 @@ def test_without_a_word_from_the_registry_nothing_is_asked(use: AllowanceUse) ->
 
 
 def test_an_allowance_that_is_used_up_ends_the_asking() -> None:
-    host = _rationed(AllowanceUse.STOP)
+    host = _rationed(RateLimitPolicy.STOP)
     host.hear("2;w=21600")
     assert host.limits.active
     run(host, *[host.ask] * 4)
@@ -446,7 +448,7 @@ def test_an_allowance_that_is_used_up_ends_the_asking() -> None:
 
 
 def test_what_is_no_manifest_costs_nothing() -> None:
-    host = _rationed(AllowanceUse.STOP)
+    host = _rationed(RateLimitPolicy.STOP)
     host.hear("0;w=21600")
 
     async def other() -> None:
@@ -457,14 +459,14 @@ def test_what_is_no_manifest_costs_nothing() -> None:
 
 
 def test_a_window_later_there_is_more() -> None:
-    host = _rationed(AllowanceUse.STOP)
+    host = _rationed(RateLimitPolicy.STOP)
     host.hear("0;w=21600")
     run(host, host.ask, 6 * HOUR, host.ask)
     assert host.times == [6 * HOUR]
 
 
 def test_an_answer_that_says_more_is_believed() -> None:
-    host = _rationed(AllowanceUse.STOP)
+    host = _rationed(RateLimitPolicy.STOP)
     host.hear("0;w=21600")
     host.hear("100;w=21600")
     run(host, host.ask)
@@ -472,7 +474,7 @@ def test_an_answer_that_says_more_is_believed() -> None:
 
 
 def test_answers_that_come_out_of_order_do_not_add_to_what_is_left() -> None:
-    host = _rationed(AllowanceUse.STOP)
+    host = _rationed(RateLimitPolicy.STOP)
     for said in ("3", "1", "2", "4"):
         host.hear(f"{said};w=21600")
     run(host, *[host.ask] * 4)
@@ -480,15 +482,15 @@ def test_answers_that_come_out_of_order_do_not_add_to_what_is_left() -> None:
 
 
 def test_a_short_window_is_waited_for() -> None:
-    host = _rationed(AllowanceUse.STOP)
+    host = _rationed(RateLimitPolicy.STOP)
     host.hear("1;w=60", "10;w=60")
     run(host, *[host.ask] * 3, 59, 1)
     assert host.times == [0, 60, 60]
     assert host.refusals == []
 
 
-@pytest.mark.parametrize("use", [AllowanceUse.STOP, AllowanceUse.SPREAD])
-def test_without_a_window_nothing_follows_from_a_number(use: AllowanceUse) -> None:
+@pytest.mark.parametrize("use", [RateLimitPolicy.STOP, RateLimitPolicy.SPREAD])
+def test_without_a_window_nothing_follows_from_a_number(use: RateLimitPolicy) -> None:
     host = _rationed(use)
     host.hear("0", "60")
     run(host, *[host.ask] * 3)
@@ -499,21 +501,21 @@ def test_without_a_window_nothing_follows_from_a_number(use: AllowanceUse) -> No
 
 
 def test_who_ignores_the_allowance_only_sees_it() -> None:
-    host = _rationed(AllowanceUse.IGNORE)
+    host = _rationed(RateLimitPolicy.IGNORE)
     host.hear("0;w=21600")
     run(host, *[host.ask] * 3)
     assert host.times == [0, 0, 0]
 
 
 def test_spreading_leaves_the_first_half_alone() -> None:
-    host = _rationed(AllowanceUse.SPREAD)
+    host = _rationed(RateLimitPolicy.SPREAD)
     host.hear("90;w=21600")
     run(host, *[host.ask] * 40)
     assert host.times == [0] * 40
 
 
 def test_spreading_makes_the_other_half_last_for_the_window() -> None:
-    host = _rationed(AllowanceUse.SPREAD)
+    host = _rationed(RateLimitPolicy.SPREAD)
     host.hear("10;w=1000", "100;w=1000")
     run(host, *[host.ask] * 10, *[1.0] * 1000)
     gaps = [b - a for a, b in zip(host.times, host.times[1:], strict=False)]
@@ -523,7 +525,7 @@ def test_spreading_makes_the_other_half_last_for_the_window() -> None:
 
 
 def test_spreading_waits_for_the_next_window_instead_of_failing() -> None:
-    host = _rationed(AllowanceUse.SPREAD)
+    host = _rationed(RateLimitPolicy.SPREAD)
     host.hear("0;w=21600")
     run(host, *[host.ask] * 3, 6 * HOUR)
     assert host.times == [6 * HOUR] * 3
@@ -533,17 +535,17 @@ def test_spreading_waits_for_the_next_window_instead_of_failing() -> None:
 @pytest.mark.parametrize(
     ("use", "said", "words"),
     [
-        (AllowanceUse.STOP, "0;w=21600", "it is used up"),
+        (RateLimitPolicy.STOP, "0;w=21600", "it is used up"),
         (
-            AllowanceUse.SPREAD,
+            RateLimitPolicy.SPREAD,
             "0;w=21600",
             "it is used up; 21600 s until there is more",
         ),
-        (AllowanceUse.SPREAD, "10;w=21600", "10 requests are left, one in 2160 s"),
+        (RateLimitPolicy.SPREAD, "10;w=21600", "10 requests are left, one in 2160 s"),
     ],
 )
 def test_what_becomes_of_an_allowance_is_told_once(
-    use: AllowanceUse, said: str, words: str, caplog: pytest.LogCaptureFixture
+    use: RateLimitPolicy, said: str, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     host = _rationed(use)
     host.hear(said)
@@ -552,6 +554,6 @@ def test_what_becomes_of_an_allowance_is_told_once(
 
 
 def test_an_allowance_of_nonsense_is_none() -> None:
-    host = _rationed(AllowanceUse.STOP)
+    host = _rationed(RateLimitPolicy.STOP)
     host.limits.learn(answer(200, RateLimit_Remaining="none"))
     assert not host.limits.active

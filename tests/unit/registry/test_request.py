@@ -13,10 +13,10 @@ from auditor.errors import Failure, FailureKind
 from auditor.model import Access, AccessState
 from auditor.registry.auth.authorization import ANONYMOUS, Authorization, HeldToken
 from auditor.registry.host_health import Breaker, RetryBudget, Unanswered
-from auditor.registry.host_limits import Limits, Politeness
+from auditor.registry.host_limits import ConcurrencyLimiter, Limits
 from auditor.registry.request import Exchange, RequestCounts, RequestKind
 from auditor.wire.challenge import Challenge
-from auditor.wire.response import Answer
+from auditor.wire.response import Response
 from tests.answers import answer
 from tests.clock import ManualClock, settle
 
@@ -37,16 +37,16 @@ ACCESS = Access(
 class _World:
     """A host that answers by script, and an authorizer that makes tokens t1, t2, ..."""
 
-    def __init__(self, *script: Answer | Failure, anonymous: bool = False) -> None:
+    def __init__(self, *script: Response | Failure, anonymous: bool = False) -> None:
         self.clock = ManualClock(random=0.0)
         self.script = list(script)
         self.sent: list[str | None] = []
         self.challenges: list[Challenge | None] = []
         self.tokens = 0
-        self.probes: list[Answer | Failure] = []
+        self.probes: list[Response | Failure] = []
         self.probed: list[str] = []
         self.anonymous = anonymous
-        self.politeness = Politeness(most_at_once=2, clock=self.clock)
+        self.politeness = ConcurrencyLimiter(most_at_once=2, clock=self.clock)
         self.counts = RequestCounts()
         transport: Any = self
         self.exchange = Exchange(
@@ -67,11 +67,11 @@ class _World:
             credentials_to="https://registry.example.com",
         )
 
-    async def request(self, method: str, url: str, **more: Any) -> Answer | Failure:
+    async def request(self, method: str, url: str, **more: Any) -> Response | Failure:
         self.sent.append(more["headers"].get("Authorization"))
         return self.script.pop(0)
 
-    async def probe(self, url: str) -> Answer | Failure:
+    async def probe(self, url: str) -> Response | Failure:
         self.probed.append(url)
         return self.probes.pop(0) if self.probes else answer(401, url=url)
 
@@ -101,7 +101,7 @@ class _World:
 
     async def send(
         self, *, authorized: bool = True, wanted: Container[int] = ()
-    ) -> Answer | Failure:
+    ) -> Response | Failure:
         return await self.exchange.send(
             RequestKind.MANIFEST,
             "GET",
@@ -113,9 +113,9 @@ class _World:
         )
 
 
-def outcome(world: _World, *advances_s: float) -> Answer | Failure:
+def outcome(world: _World, *advances_s: float) -> Response | Failure:
     """What one request comes to while time goes on in these steps."""
-    got: list[Answer | Failure] = []
+    got: list[Response | Failure] = []
 
     async def ask() -> None:
         got.append(await world.send())
@@ -133,7 +133,7 @@ def outcome(world: _World, *advances_s: float) -> Answer | Failure:
 
 def test_a_good_answer_takes_one_request_with_its_token() -> None:
     world = _World(answer(200, url=URL))
-    assert isinstance(outcome(world), Answer)
+    assert isinstance(outcome(world), Response)
     assert world.sent == ["Bearer t1"]
     assert world.counts.sent == {"manifest": 1}
 
@@ -207,7 +207,7 @@ def test_a_token_that_expired_while_the_host_held_us_back_is_not_sent(
     wait_s: int, sent: list[str]
 ) -> None:
     world = _World(answer(429, url=URL, Retry_After=str(wait_s)), answer(200, url=URL))
-    assert isinstance(outcome(world, wait_s), Answer)
+    assert isinstance(outcome(world, wait_s), Response)
     assert world.sent == sent
     assert world.counts == RequestCounts(Counter(manifest=2), Counter(retries=1))
 
@@ -216,7 +216,7 @@ def test_a_token_that_grew_old_in_the_queue_is_worth_a_renewal() -> None:
     refused = answer(401, url=URL, WWW_Authenticate=BEARER)
     world = _World(refused, answer(200, url=URL))
     world.politeness.hold_back(30)
-    assert isinstance(outcome(world, 30), Answer)
+    assert isinstance(outcome(world, 30), Response)
     assert world.sent == ["Bearer t1", "Bearer t2"]
 
 
@@ -238,7 +238,7 @@ def test_no_slot_is_held_while_waiting() -> None:
 
 
 def test_without_an_authorizer_a_401_is_final() -> None:
-    async def main() -> Answer | Failure:
+    async def main() -> Response | Failure:
         world = _World(answer(401, url=URL, WWW_Authenticate=BEARER))
         return await world.send(authorized=False)
 
@@ -256,7 +256,7 @@ def test_a_request_that_fails_while_its_host_is_down_keeps_its_tries() -> None:
     world = _World(*[REFUSED] * 5, answer(200, url=URL))
     # Down for three failures and one probe; the two after that are its own.
     world.probes = [REFUSED, answer(401)]
-    assert isinstance(outcome(world, *[1] * 10), Answer)
+    assert isinstance(outcome(world, *[1] * 10), Response)
     assert world.probed == [PING, PING]
     assert len(world.sent) == 6
     assert world.counts.repeated["retries"] == 5
@@ -284,7 +284,7 @@ def test_who_waits_for_a_slot_of_a_host_that_was_given_up_sends_nothing() -> Non
     async def main() -> None:
         world = _World(*[REFUSED] * 6)
         world.probes = [REFUSED] * 99
-        got: list[Answer | Failure] = []
+        got: list[Response | Failure] = []
 
         async def ask() -> None:
             got.append(await world.send())

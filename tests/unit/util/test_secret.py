@@ -16,7 +16,7 @@ from auditor.util.secret import Secret
         f"{Secret('hunter2')}",
         f"{Secret('hunter2')!r:>20}",
         f"{Secret('hunter2'):>20}",
-        "%s" % Secret("hunter2"),
+        "%s" % Secret("hunter2"),  # noqa: UP031 - logging formats like this
         repr([Secret("hunter2")]),
     ],
 )

@@ -184,7 +184,7 @@ UNSPECIFIED = AddressClass.UNSPECIFIED
         ("169.254.1.1", AddressClass.LINK_LOCAL),
         ("fe80::1", AddressClass.LINK_LOCAL),
         ("fe80::1%eth0", AddressClass.LINK_LOCAL),
-        ("0.0.0.0", UNSPECIFIED),
+        ("0.0.0.0", UNSPECIFIED),  # noqa: S104 - an address to refuse
         ("0", UNSPECIFIED),
         ("0.1.2.3", UNSPECIFIED),
         ("::", UNSPECIFIED),
@@ -220,7 +220,7 @@ def test_the_class_of_a_host_in_every_spelling(
         ("127.0.0.1", True, False),
         ("::1", True, False),
         ("169.254.169.254", True, True),
-        ("0.0.0.0", True, True),
+        ("0.0.0.0", True, True),  # noqa: S104 - an address to refuse
         ("fe80::1%2", False, True),
         ("not an address", True, True),
     ],

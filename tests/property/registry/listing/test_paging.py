@@ -13,7 +13,7 @@ from multidict import CIMultiDict
 
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
 from auditor.registry.listing.paging import SUSPICIOUS_COUNTS, Page, Reading, pages
-from auditor.wire.response import Answer
+from auditor.wire.response import Response
 
 FAILURE = Failure(kind=FailureKind.TIMEOUT, detail="too late")
 
@@ -47,15 +47,15 @@ def walk(nodes: list[Node]) -> tuple[list[Page[str] | Failure], int]:
     """What the loop gives, and how many answers it took."""
     asked = 0
 
-    async def get(url: str) -> Answer | Failure:
+    async def get(url: str) -> Response | Failure:
         nonlocal asked
         asked += 1
         node = nodes[int(url) % len(nodes)]
         if node.wrong == "answer":
             return FAILURE
-        return Answer(status=200, headers=CIMultiDict(), body=b"", url=url)
+        return Response(status=200, headers=CIMultiDict(), body=b"", url=url)
 
-    def read(answer: Answer) -> Reading[str]:
+    def read(answer: Response) -> Reading[str]:
         node = nodes[int(answer.url) % len(nodes)]
         if node.wrong == "document":
             raise ProtocolError("not a list")
@@ -119,25 +119,25 @@ class Server:
     links: bool
     knows_last: bool
 
-    def answer(self, first: int) -> Answer:
+    def answer(self, first: int) -> Response:
         names = self.names[first : first + self.size]
         following = first + self.size if self.links else None
         if following is not None and following >= len(self.names):
             following = None
-        return Answer(
+        return Response(
             status=200,
             headers=CIMultiDict(),
             body=orjson.dumps([names, following]),
             url=f"http://r/{first}",
         )
 
-    async def get(self, url: str) -> Answer | Failure:
+    async def get(self, url: str) -> Response | Failure:
         return self.answer(int(url.rpartition("/")[2]))
 
-    async def after(self, name: str) -> Answer | Failure:
+    async def after(self, name: str) -> Response | Failure:
         return self.answer(self.names.index(name) + 1 if self.knows_last else 0)
 
-    def read(self, answer: Answer) -> Reading[str]:
+    def read(self, answer: Response) -> Reading[str]:
         names, following = orjson.loads(answer.body)
         url = None if following is None else f"http://r/{following}"
         return Reading(entries=names, following=url)

@@ -20,7 +20,7 @@ from auditor.registry.products.harbor import Harbor
 from auditor.registry.products.hub import Hub
 from auditor.registry.products.quay import Quay
 from auditor.registry.products.recognise import recognised
-from auditor.wire.response import Answer
+from auditor.wire.response import Response
 
 D1, D2 = (f"sha256:{digit * 64}" for digit in "12")
 URL = "https://registry.example.com/list?page=1&size=2"
@@ -29,9 +29,9 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 PRODUCTS: list[Product] = [Dtr(), Gitea(), GitLab(), Harbor(), Hub(), Quay()]
 
 
-def answer(body: object, url: str = URL, **headers: str) -> Answer:
+def answer(body: object, url: str = URL, **headers: str) -> Response:
     fields = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Answer(
+    return Response(
         status=200,
         headers=CIMultiDict(fields),
         body=json.dumps(body).encode(),

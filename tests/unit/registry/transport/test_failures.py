@@ -21,7 +21,7 @@ from auditor.registry.transport.failures import STRICTER
 from auditor.registry.transport.http_defaults import Timeouts
 from auditor.registry.transport.ssrf_guard import RefusedAddressError
 from auditor.registry.transport.transport import Transport
-from auditor.wire.response import Answer
+from auditor.wire.response import Response
 from auditor.wire.url_policy import origin_of
 
 URL = "https://registry.example.com/v2/x?token=s3cret"
@@ -195,7 +195,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
-async def _ask(said: bytes, *, direct: bool) -> Answer | Failure:
+async def _ask(said: bytes, *, direct: bool) -> Response | Failure:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(said)
@@ -214,12 +214,12 @@ async def _ask(said: bytes, *, direct: bool) -> Answer | Failure:
 
 
 @pytest.fixture(params=[True, False], ids=["http1", "aiohttp"])
-def ask(request: pytest.FixtureRequest) -> Callable[[bytes], Answer | Failure]:
+def ask(request: pytest.FixtureRequest) -> Callable[[bytes], Response | Failure]:
     """Asks a server that says this, over our own client and over the library's."""
     return lambda said: asyncio.run(_ask(said, direct=request.param))
 
 
-Ask = Callable[[bytes], Answer | Failure]
+Ask = Callable[[bytes], Response | Failure]
 
 
 @pytest.mark.parametrize(
@@ -271,17 +271,17 @@ def test_no_exception_of_the_parser_escapes(ask: Ask) -> None:
     assert not issubclass(http_exceptions.HttpProcessingError, aiohttp.ClientError)
     for cut in range(0, 60, 3):
         found = ask((CHUNKED + b"5\r\nhello\r\n0\r\n\r\n")[:cut])
-        assert isinstance(found, Failure | Answer)
+        assert isinstance(found, Failure | Response)
 
 
 @pytest.mark.parametrize("status", [204, 304, 404, 500, 599])
 def test_an_answer_with_a_status_is_an_answer(ask: Ask, status: int) -> None:
     found = ask(b"HTTP/1.1 %d x\r\nContent-Length: 0\r\n\r\n" % status)
-    assert isinstance(found, Answer)
+    assert isinstance(found, Response)
     assert found.status == status
 
 
 def test_the_body_of_an_error_is_read_no_further_than_it_is_worth(ask: Ask) -> None:
     found = ask(b"HTTP/1.1 500 x\r\nContent-Length: 200000\r\n\r\n" + b"a" * 200_000)
-    assert isinstance(found, Answer)
+    assert isinstance(found, Response)
     assert (found.status, found.body) == (500, b"")

@@ -14,7 +14,7 @@ import pytest
 from auditor.errors import Failure, FailureKind
 from auditor.registry.transport.http_defaults import Timeouts
 from auditor.registry.transport.transport import Transport
-from auditor.wire.response import Answer
+from auditor.wire.response import Response
 from auditor.wire.url_policy import origin_of
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -67,7 +67,7 @@ class Server:
             await writer.wait_closed()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        while not condition():
+        while not condition():  # noqa: ASYNC110  (the kernel is waited for)
             await asyncio.sleep(0)
 
     @property
@@ -291,7 +291,7 @@ def test_a_request_that_is_cancelled_takes_its_connection_along() -> None:
 def _asked_at(scheme: str, timeouts: Timeouts, *, closed: bool) -> Failure:
     """What becomes of a request to a port where nobody speaks, or listens."""
 
-    async def main() -> Answer | Failure:
+    async def main() -> Response | Failure:
         served: list[asyncio.Task[None] | None] = []
 
         async def mute(

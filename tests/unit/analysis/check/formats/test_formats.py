@@ -67,7 +67,7 @@ def sarif(text: str) -> dict[str, Any]:
 
 
 def junit(text: str) -> ET.Element:
-    root = ET.fromstring(text)
+    root = ET.fromstring(text)  # noqa: S314  (what was written here)
     check_junit(root)
     return root
 
