@@ -22,8 +22,7 @@ from auditor.analysis.tables import (
     code_columns,
     number_columns,
 )
-from auditor.cli.image_tree import human_size
-from auditor.util.text import noun
+from auditor.util.text import format_size, noun
 
 Row = tuple[str, ...]
 
@@ -158,7 +157,7 @@ def _removed(one: Difference) -> Row:
 def _image(state: State | None) -> tuple[str, str]:
     if state is None or state.digest is None:
         return "-", "-"
-    size = "-" if state.size is None else human_size(state.size)
+    size = "-" if state.size is None else format_size(state.size)
     return short_digest(state.digest), size
 
 
@@ -192,7 +191,7 @@ def _grown(one: Difference) -> Row:
         if most.old_size
         else "from nothing"
     )
-    sizes = human_size(most.old_size), human_size(most.new_size)
+    sizes = format_size(most.old_size), format_size(most.new_size)
     return one.reference, most.platform or "-", *sizes, share, str(len(one.grown))
 
 

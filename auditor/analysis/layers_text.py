@@ -23,8 +23,7 @@ from auditor.analysis.tables import (
     code_columns,
     number_columns,
 )
-from auditor.cli.image_tree import human_size
-from auditor.util.text import noun
+from auditor.util.text import format_size, noun
 
 _GROUP_TITLES = {
     Group.REPOSITORY: "repositories",
@@ -77,7 +76,7 @@ def _totals_lines(inventory: Inventory) -> list[str]:
         f"{totals.images:,} {noun(totals.images, 'image')},"
         f" {totals.manifests:,} {noun(totals.manifests, 'manifest')} of platforms,"
         f" {totals.layers:,} distinct {noun(totals.layers, 'layer')},"
-        f" {human_size(totals.size)} compressed"
+        f" {format_size(totals.size)} compressed"
     )
     if totals.unsized:
         layers = noun(totals.unsized, "layer")
@@ -167,19 +166,19 @@ def _sections(inventory: Inventory, limit: int) -> Iterator[Section]:
 
 
 def _usage(usage: Usage) -> tuple[str, ...]:
-    sizes = map(human_size, (usage.unique, usage.shared, usage.size))
+    sizes = map(format_size, (usage.unique, usage.shared, usage.size))
     counts = (f"{count:,}" for count in (usage.layers, usage.manifests, usage.images))
     return usage.name or "(none)", usage.registry, *sizes, *counts
 
 
 def _shared_layer(layer: SharedLayer) -> tuple[str, ...]:
-    size = "-" if layer.size is None else human_size(layer.size)
+    size = "-" if layer.size is None else format_size(layer.size)
     return layer.digest, size, f"{layer.repositories:,}", f"{layer.manifests:,}"
 
 
 def _base(base: Base) -> tuple[str, ...]:
     counts = f"{base.repositories:,}", f"{base.manifests:,}"
-    size = "-" if base.unsized == base.layers else human_size(base.size)
+    size = "-" if base.unsized == base.layers else format_size(base.size)
     image, platform = base.image or "(not in the report)", base.platform or "-"
     return image, platform, f"{base.layers}", size, *counts, base.top
 

@@ -8,25 +8,11 @@ from typing import TYPE_CHECKING
 from auditor.model import AccessState, Attachment, ImageRecord, Layer, Platform
 from auditor.oci.descriptor import essence
 from auditor.oci.image_config import ImageConfig
-from auditor.util.text import counted, safe_text
+from auditor.util.text import counted, format_size, safe_text
 
 if TYPE_CHECKING:
     from rich.text import Text
     from rich.tree import Tree
-
-_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
-
-
-def human_size(size: int | None) -> str:
-    """Bytes in powers of 1,000, as registries and their web pages show them."""
-    if size is None:
-        return "size unknown"
-    value = float(size)
-    for unit in _UNITS:
-        if value < 999.95 or unit == _UNITS[-1]:  # 1000.0 is the next unit's 1.0
-            break
-        value /= 1000
-    return f"{size} B" if unit == "B" else f"{value:.1f} {unit}"
 
 
 def image_tree(record: ImageRecord, configs: Mapping[str, ImageConfig]) -> Tree:
@@ -39,7 +25,7 @@ def image_tree(record: ImageRecord, configs: Mapping[str, ImageConfig]) -> Tree:
     tree = Tree(_line(record.reference, "bold"))
     _node(tree, f"digest  {record.digest}")
     _node(tree, f"type    {_type_name(record)}")
-    _node(tree, f"size    {human_size(record.size)} of distinct layers, compressed")
+    _node(tree, f"size    {format_size(record.size)} of distinct layers, compressed")
     _node(tree, f"access  {_access(record)}")
     for line in _answers(record):
         _node(tree, line)
@@ -97,12 +83,12 @@ def _platform_line(platform: Platform) -> str:
     parts = (platform.os, platform.architecture, platform.variant)
     name = "/".join(safe_text(part) for part in parts if part) or "no platform"
     version = f" {safe_text(platform.os_version)}" if platform.os_version else ""
-    return f"{name}{version}  {human_size(platform.size)}"
+    return f"{name}{version}  {format_size(platform.size)}"
 
 
 def _layer_line(layer: Layer) -> str:
     kind = f"  {_short_type(layer.media_type)}" if layer.media_type else ""
-    return f"{layer.digest}  {human_size(layer.size)}{kind}"
+    return f"{layer.digest}  {format_size(layer.size)}{kind}"
 
 
 def _short_type(media_type: str) -> str:

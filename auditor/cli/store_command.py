@@ -70,14 +70,14 @@ def prune_command(
     import time
 
     from auditor.cache.tables import prune, used_bytes
-    from auditor.cli.image_tree import human_size
+    from auditor.util.text import format_size
 
     settings = settings_from({"store_max_size": store_max_size})
     since = 0 if unused_days is None else int(time.time()) - unused_days * _DAY_S
     with _opened(store) as (connection, path):
         gone = prune(connection, settings.store_max_size, unused_since=since)
         left = used_bytes(connection)
-    click.echo(f"{path}: {counted(gone, 'content')} removed, {human_size(left)} left")
+    click.echo(f"{path}: {counted(gone, 'content')} removed, {format_size(left)} left")
     return ExitCode.OK
 
 
@@ -129,11 +129,10 @@ def _opened(store: str | None) -> Iterator[tuple[sqlite3.Connection, Path]]:
 def _info_lines(found: Info) -> Iterator[str]:
     from datetime import UTC, datetime
 
-    from auditor.cli.image_tree import human_size
-    from auditor.util.text import safe_text
+    from auditor.util.text import format_size, safe_text
 
     yield found.path
-    yield f"  {human_size(found.bytes_used)} in use"
+    yield f"  {format_size(found.bytes_used)} in use"
     yield f"  {counted(found.contents, 'content')}, {counted(found.tags, 'tag')}"
     yield f"  {counted(found.images, 'image')}, put together"
     if found.oldest_use is not None and found.newest_use is not None:

@@ -65,6 +65,23 @@ def noun(count: int, one: str, many: str | None = None) -> str:
     return one if count == 1 else many or f"{one}s"
 
 
+# -- sizes --
+
+_SIZE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+
+
+def format_size(size: int | None) -> str:
+    """A number of bytes in powers of 1,000, as registries show it: `28.2 MB`."""
+    if size is None:
+        return "size unknown"
+    value = float(size)
+    for unit in _SIZE_UNITS:
+        if value < 999.95 or unit == _SIZE_UNITS[-1]:  # 1000.0 is the next unit's 1.0
+            break
+        value /= 1000
+    return f"{size} B" if unit == "B" else f"{value:.1f} {unit}"
+
+
 # -- duration --
 # Times and durations in words.
 

@@ -22,10 +22,9 @@ from auditor.analysis.html.sections import (
     read_violations,
 )
 from auditor.analysis.html.space import NARROW, WIDE, read_space
-from auditor.cli.image_tree import human_size
 from auditor.errors import OutputError
 from auditor.util.atomic_file import whole_file
-from auditor.util.text import safe_text
+from auditor.util.text import format_size, safe_text
 from auditor.version import __version__
 
 # -- embed --
@@ -87,7 +86,7 @@ def render(**parts: Any) -> str:
     )
     environment.filters |= {
         "json": lambda value: Markup(script_json(value)),  # noqa: S704  (made safe)
-        "size": human_size,
+        "size": format_size,
         "count": lambda number: f"{number:,}",
         "moment": _moment,
         "px": lambda number: f"{number:.1f}".removesuffix(".0"),

@@ -21,9 +21,8 @@ from auditor.analysis.check.policy_file import load_policy
 from auditor.analysis.diff import Change, Difference, State, Totals, compare
 from auditor.analysis.html.lines import Cell, Lines, Rows, Source, cell, read_source
 from auditor.analysis.html.page import script_json
-from auditor.cli.image_tree import human_size
 from auditor.fast_dataclass import dataclass
-from auditor.util.text import safe_text
+from auditor.util.text import format_size, safe_text
 
 # What a browser on a phone still sorts at once, and what keeps the page below 5 MB.
 MAX_ROWS = 20_000
@@ -294,7 +293,7 @@ def _changes_state(state: State | None) -> str:
     if state.digest is None or state.failure is not None:
         return (state.failure or "unknown").replace("_", " ")
     short = state.digest.rpartition(":")[2][:12]
-    return short if state.size is None else f"{short} ({human_size(state.size)})"
+    return short if state.size is None else f"{short} ({format_size(state.size)})"
 
 
 # -- trust --
