@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from graphlib import TopologicalSorter
@@ -15,84 +16,47 @@ import pytest
 import auditor
 
 ROOT = Path(auditor.__file__).parent
-LEAVES = frozenset(
-    {
-        "counted",
-        "errors",
-        "pattern",
-        "records",
-        "safe_text",
-        "secret",
-        "values",
-        "version",
-    }
-)
-# What each part may import of the others; itself and the leaves always.
-ALLOWED: dict[str, frozenset[str]] = {
-    **dict.fromkeys(LEAVES, frozenset()),
-    "protocol": frozenset(),
-    "config": frozenset({"protocol"}),
-    "sources": frozenset({"protocol", "config"}),
-    "reports": frozenset({"protocol", "config"}),
-    "analysis": frozenset({"protocol", "config", "reports"}),
-    "registry": frozenset({"protocol", "config"}),
-    "store": frozenset({"protocol", "config"}),
-    "pipeline": frozenset(
-        {"protocol", "config", "registry", "store", "sources", "reports"}
+# What each package (or file at the top of the package) may import of the others. This
+# is the table of docs/development/architecture.md.
+BASE = ("version", "fast_dataclass", "errors", "util", "model")
+PURE = (*BASE, "oci", "wire")
+READS = (*PURE, "config")
+LAYERS: dict[str, tuple[str, ...]] = {
+    "version": (),
+    "fast_dataclass": (),
+    "errors": ("fast_dataclass",),
+    "util": ("fast_dataclass", "errors"),
+    "model": ("fast_dataclass", "errors", "util"),
+    "oci": BASE,
+    "wire": (*BASE, "oci"),
+    "config": PURE,
+    "registry": READS,
+    "cache": READS,
+    "report": READS,
+    "analysis": (*READS, "report"),
+    "input": (*READS, "registry", "report"),
+    "audit": (*READS, "registry", "cache", "input", "report"),
+    "diagnose": (*READS, "registry", "cache", "input", "report", "audit"),
+    "scale": (*READS, "registry", "cache", "input", "report", "audit"),
+    "demo": (*READS,),
+    "api": (*READS, "registry", "cache", "input", "report", "audit"),
+    "cli": (
+        *READS, "registry", "cache", "input", "report", "audit", "analysis",
+        "diagnose", "scale", "demo",
     ),
-    "engines": frozenset(
-        {"protocol", "config", "registry", "sources", "reports", "pipeline"}
-    ),
-    "sandbox": frozenset({"protocol", "config"}),
-    "cli": frozenset(
-        {
-            "protocol",
-            "config",
-            "registry",
-            "store",
-            "sources",
-            "reports",
-            "analysis",
-            "pipeline",
-            "engines",
-            "sandbox",
-        }
-    ),
-    # the public face: what `import auditor` and `python -m auditor` offer
-    "__init__": frozenset(
-        {
-            "protocol",
-            "config",
-            "registry",
-            "store",
-            "sources",
-            "reports",
-            "pipeline",
-            "api",
-        }
-    ),
-    "api": frozenset(
-        {"protocol", "config", "registry", "store", "sources", "reports", "pipeline"}
-    ),
-    "__main__": frozenset({"cli"}),
-}
-# A leaf sees leaves only where it has to.
-ALLOWED_LEAVES = {
-    "values": frozenset[str](),
-    "errors": frozenset({"values"}),
-    "secret": frozenset[str](),
-    "counted": frozenset[str](),
-    "safe_text": frozenset[str](),
-    "version": frozenset[str](),
-    "pattern": frozenset[str](),
-    "records": frozenset({"errors", "values"}),
-}
+    "__main__": ("cli",),
+    "__init__": ("api", *READS),
+}  # fmt: skip
 IMPURE = frozenset(
     {
         "aiohttp", "anyio", "asyncio", "os", "pathlib", "random", "secrets", "shutil",
         "socket", "subprocess", "tempfile", "threading", "time", "trio", "yarl",
     }
 )  # fmt: skip
+SHORT_FILE_LINES = 40
+MAX_SHORT_FILES = 11
+# One file of each family may have the family's name for such a file.
+SHARED_FILE_NAMES = frozenset({"__init__.py", "interface.py", "text.py"})
 
 
 def _files() -> list[Path]:
@@ -103,19 +67,24 @@ def _name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def _part(path: Path) -> str:
+def _package(path: Path) -> str:
     """The package below `auditor` that a file is in, or its own name at the top."""
     return path.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
 @cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
 def _imports(path: Path) -> frozenset[str]:
     """The absolute names that a file imports, inside functions too."""
-    return frozenset(_walk(path))
+    return frozenset(_imported_names(path))
 
 
-def _walk(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def _imported_names(path: Path) -> Iterator[str]:
+    for node in ast.walk(_tree(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -129,26 +98,29 @@ def _top_level(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("path", _files(), ids=_name)
-def test_imports_point_one_way(path: Path) -> None:
-    part = _part(path)
-    assert part in ALLOWED, f"say in this test what {part} may import"
-    seen = {
+def test_imports_follow_the_table_of_layers(path: Path) -> None:
+    package = _package(path)
+    assert package in LAYERS, f"add {package} to the table in this test"
+    imported = {
         name.split(".")[1] for name in _imports(path) if name.startswith("auditor.")
     }
-    leaves = ALLOWED_LEAVES.get(part, LEAVES)
-    assert seen - {part} <= ALLOWED[part] | leaves
+    assert imported - {package} <= set(LAYERS[package])
+
+
+def test_the_table_of_layers_has_no_cycle() -> None:
+    TopologicalSorter(LAYERS).prepare()  # raises `CycleError`, which names the cycle
 
 
 @pytest.mark.parametrize("path", _files(), ids=_name)
-def test_dataclasses_are_those_that_are_quick_to_define(path: Path) -> None:
-    if _part(path) != "values":
-        assert "dataclasses.dataclass" not in _imports(path), "see auditor/values.py"
+def test_dataclasses_are_made_by_the_fast_decorator(path: Path) -> None:
+    if _package(path) != "fast_dataclass":
+        assert "dataclasses.dataclass" not in _imports(path), "see fast_dataclass.py"
 
 
 def _imported_files(path: Path) -> set[Path]:
-    """The files of this package that a file imports: a module, or what is in it.
+    """The files of this package that a file imports: a module, or a name in it.
 
-    Packages are left out: they hand on what their files hold.
+    Packages are left out: they re-export what their files define.
     """
     found = set()
     for name in _imports(path):
@@ -160,18 +132,61 @@ def _imported_files(path: Path) -> set[Path]:
     return found - {path}
 
 
-def test_no_files_import_each_other_in_a_circle() -> None:
+def test_no_files_import_each_other_in_a_cycle() -> None:
     """Not inside functions either, and not for types."""
     graph = {path: _imported_files(path) for path in _files()}
     assert sum(map(len, graph.values())) > len(graph)
-    TopologicalSorter(graph).prepare()  # raises `CycleError`, which names the circle
+    TopologicalSorter(graph).prepare()
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "protocol").rglob("*.py")), ids=_name)
-def test_the_protocol_has_no_clock_no_dice_and_no_network(path: Path) -> None:
+def test_public_class_names_are_unique() -> None:
+    counts = Counter(
+        node.name
+        for path in _files()
+        for node in _tree(path).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert [name for name, count in counts.items() if count > 1] == []
+
+
+def test_file_names_are_unique() -> None:
+    counts = Counter(path.name for path in _files())
+    repeated = {name for name, count in counts.items() if count > 1}
+    assert repeated - SHARED_FILE_NAMES == set()
+
+
+def test_few_files_are_short() -> None:
+    """A short file is usually a part of a subject whose other parts are elsewhere."""
+    short = [
+        _name(path)
+        for path in _files()
+        if path.name != "__init__.py"
+        and len(path.read_text(encoding="utf-8").splitlines()) < SHORT_FILE_LINES
+    ]
+    assert len(short) <= MAX_SHORT_FILES, short
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in _files() if path.name == "__init__.py" and path.parent != ROOT],
+    ids=_name,
+)
+def test_every_package_has_a_theory_of_operation(path: Path) -> None:
+    docstring = ast.get_docstring(_tree(path)) or ""
+    assert len(docstring.splitlines()) >= 5
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in _files() if _package(path) in {"oci", "wire"}],
+    ids=_name,
+)
+def test_documents_and_http_rules_use_no_clock_no_randomness_and_no_network(
+    path: Path,
+) -> None:
     assert not _top_level(path) & IMPURE
     # `datetime.now` is a clock too
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(_tree(path)):
         if isinstance(node, ast.Attribute):
             assert node.attr not in {"now", "utcnow", "today", "urandom"}, node.lineno
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
@@ -179,19 +194,12 @@ def test_the_protocol_has_no_clock_no_dice_and_no_network(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", _files(), ids=_name)
-def test_only_the_transport_knows_the_http_client(path: Path) -> None:
-    """aiohttp, and the client of our own for the registry itself."""
-    if _part(path) == "sandbox":
+def test_only_the_transport_imports_http_clients(path: Path) -> None:
+    if _package(path) == "demo":
         return
-    if not _name(path).startswith("registry/network/library/"):
+    if _name(path) != "registry/transport/aiohttp_client.py":
         assert not _top_level(path) & {"aiohttp", "yarl"}
-    if _name(path) in {
-        "registry/network/line.py",
-        "registry/network/transport.py",
-        "registry/network/transport_failures.py",
-    }:
-        return
-    if not _name(path).startswith("registry/network/http1/"):
+    if not _name(path).startswith("registry/transport/"):
         assert not _top_level(path) & {"httptools", "aiohappyeyeballs"}
         assert not any(
             name.startswith("auditor.registry.transport.http1")
@@ -200,21 +208,18 @@ def test_only_the_transport_knows_the_http_client(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", _files(), ids=_name)
-def test_the_network_and_the_pool_do_not_know_the_terminal(path: Path) -> None:
-    if _part(path) in {"cli", "reports", "analysis"}:
+def test_only_commands_reports_and_analyses_use_the_terminal(path: Path) -> None:
+    if _package(path) in {"cli", "report", "analysis"}:
         return
     assert not _top_level(path) & {"rich", "click"}
 
 
 @pytest.mark.parametrize("path", _files(), ids=_name)
-def test_signatures_and_terminals_are_imported_where_they_are_needed(
-    path: Path,
-) -> None:
-    """rich takes tenths of a second: never at the top of a module."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+def test_rich_is_imported_where_it_is_needed(path: Path) -> None:
+    """It takes tenths of a second: never at the top of a module."""
     at_the_top = {
         name.partition(".")[0]
-        for node in tree.body
+        for node in _tree(path).body
         if isinstance(node, ast.Import | ast.ImportFrom)
         for name in (
             [alias.name for alias in node.names]
@@ -236,7 +241,7 @@ def _modules_after(program: str) -> set[str]:
     return set(done.stderr.split())
 
 
-def test_the_version_is_told_without_the_network_or_the_terminal() -> None:
+def test_the_version_is_printed_without_the_network_or_the_terminal() -> None:
     loaded = _modules_after(
         "from auditor.cli.main import run\nassert run(['--version']) == 0"
     )
@@ -248,9 +253,13 @@ def test_the_version_is_told_without_the_network_or_the_terminal() -> None:
     assert not loaded & heavy
 
 
-def test_asking_the_registry_itself_does_not_load_aiohttp() -> None:
-    assert "aiohttp" not in _modules_after("import auditor.registry.network.transport")
-    assert "aiohttp" not in _modules_after("import auditor.pipeline.run")
+@pytest.mark.parametrize(
+    "module", ["auditor.registry.transport.transport", "auditor.audit.run"]
+)
+def test_requests_to_a_registry_need_neither_aiohttp_nor_cryptography(
+    module: str,
+) -> None:
+    assert not _modules_after(f"import {module}") & {"aiohttp", "cryptography"}
 
 
 def test_importing_the_package_loads_neither_network_nor_terminal() -> None:
@@ -258,7 +267,7 @@ def test_importing_the_package_loads_neither_network_nor_terminal() -> None:
 
 
 @pytest.mark.parametrize("command", ["--help", "schema"])
-def test_commands_that_ask_nobody_do_not_load_the_network(command: str) -> None:
+def test_commands_without_requests_do_not_load_the_network(command: str) -> None:
     loaded = _modules_after(
         f"from auditor.cli.main import run\nassert run([{command!r}]) == 0"
     )
