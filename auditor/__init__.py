@@ -1,6 +1,6 @@
 """Audit what container registries hold.
 
-    async for record in auditor.audit(["registry.example.com/team/app:1.*"]):
+    async for record in auditor.audit_references(["registry.example.com/team/app:1.*"]):
         print(record.reference, record.kind)
 
 The names below are the public interface; they are imported when they are first used,
@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from auditor.api import audit
+    from auditor.api import audit_references
     from auditor.config import RegistrySettings, Settings
     from auditor.errors import AuditorError, FailureKind
     from auditor.model import FailureRecord, ImageRecord, Record
@@ -36,7 +36,7 @@ __all__ = [
     "Secret",
     "Settings",
     "__version__",
-    "audit",
+    "audit_references",
 ]
 
 _HOMES = {
@@ -48,7 +48,7 @@ _HOMES = {
     "RegistrySettings": "auditor.config",
     "Secret": "auditor.util.secret",
     "Settings": "auditor.config",
-    "audit": "auditor.api",
+    "audit_references": "auditor.api",
 }
 
 

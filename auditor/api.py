@@ -17,7 +17,7 @@ from auditor.registry.registries import open_registries
 from auditor.util.clock import SystemClock
 
 
-async def audit(
+async def audit_references(
     references: Iterable[str] = (), *, settings: Settings | None = None
 ) -> AsyncIterator[Record]:
     """Audit references and yield one record for each, as `auditor audit` writes them.

@@ -1,4 +1,4 @@
-"""`auditor.audit(...)`: the records for programs."""
+"""`auditor.audit_references(...)`: the records for programs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _of_the_audit(tasks: set[asyncio.Task[object]]) -> set[asyncio.Task[object]]
 async def test_it_yields_one_record_for_each_reference_in_order() -> None:
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", "*/manifests/7", Answer(404))
-        found = [record async for record in auditor.audit(map(here.ref, NAMES))]
+        found = [record async for record in auditor.audit_references(map(here.ref, NAMES))]
     assert [record.reference for record in found] == list(map(here.ref, NAMES))
     kinds = [record.kind for record in found]
     assert kinds.count("failure") == 1
@@ -60,7 +60,7 @@ async def test_settings_say_everything_else(tmp_path: Path) -> None:
         )
         found = [
             record
-            async for record in auditor.audit([here.ref(NAMES[0])], settings=settings)
+            async for record in auditor.audit_references([here.ref(NAMES[0])], settings=settings)
         ]
     assert [record.reference for record in found] == list(map(here.ref, NAMES[:3]))
     assert {record.kind for record in found} == {"image"}
@@ -70,7 +70,7 @@ async def test_closing_it_early_leaves_no_task_and_no_connection() -> None:
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", "*/manifests/9", Hold())  # for ever
         before = _tasks()
-        records = auditor.audit(map(here.ref, NAMES))
+        records = auditor.audit_references(map(here.ref, NAMES))
         first = await anext(records)
         assert first.reference == here.ref(NAMES[0])
         with anyio.fail_after(PATIENCE_S):
@@ -85,7 +85,7 @@ async def test_closing_it_early_leaves_no_task_and_no_connection() -> None:
 async def test_leaving_the_loop_and_closing_by_another_task_is_fine() -> None:
     async with lab(simple(NAMES)) as here:
         before = _tasks()
-        records = auditor.audit(map(here.ref, NAMES))
+        records = auditor.audit_references(map(here.ref, NAMES))
         async for _ in records:
             break
         await asyncio.create_task(records.aclose())  # type: ignore[attr-defined]
@@ -97,7 +97,7 @@ async def test_a_consumer_that_is_cancelled_ends_the_audit() -> None:
         here.faults.on("GET", "*/manifests/0", Hold())
 
         async def consume() -> None:
-            async for _ in auditor.audit(map(here.ref, NAMES)):
+            async for _ in auditor.audit_references(map(here.ref, NAMES)):
                 pass
 
         consumer = asyncio.create_task(consume())
@@ -111,7 +111,7 @@ async def test_it_runs_no_further_ahead_than_a_slow_consumer_lets_it() -> None:
     async with lab(simple(f"app:{number}" for number in range(200))) as here:
         settings = auditor.Settings(workers=2, window=4, docker_config=False)
         references = [here.ref(f"app:{number}") for number in range(200)]
-        records = auditor.audit(references, settings=settings)
+        records = auditor.audit_references(references, settings=settings)
         await anext(records)
         # A consumer that does nothing: the audit comes to a stop by itself.
         seen = -1
@@ -127,7 +127,7 @@ async def test_it_runs_no_further_ahead_than_a_slow_consumer_lets_it() -> None:
 async def test_an_error_that_stops_everything_comes_out() -> None:
     settings = auditor.Settings(lists=("/nonexistent/list.txt",), docker_config=False)
     with pytest.raises(UsageError, match="list cannot be read"):
-        async for _ in auditor.audit(settings=settings):
+        async for _ in auditor.audit_references(settings=settings):
             pass
 
 
@@ -136,13 +136,13 @@ async def test_an_error_comes_out_though_there_are_good_records() -> None:
         settings = auditor.Settings(
             lists=("/nonexistent/list.txt",), docker_config=False
         )
-        records = auditor.audit([here.ref(NAMES[0])], settings=settings)
+        records = auditor.audit_references([here.ref(NAMES[0])], settings=settings)
         with pytest.raises(UsageError):
             [record async for record in records]
 
 
 async def test_nothing_asked_is_nothing_answered() -> None:
-    assert [record async for record in auditor.audit()] == []
+    assert [record async for record in auditor.audit_references()] == []
 
 
 async def test_an_endless_list_is_read_as_far_as_it_is_needed(
@@ -167,7 +167,7 @@ async def test_an_endless_list_is_read_as_far_as_it_is_needed(
         with open(reader) as stdin:  # noqa: PTH123  (a descriptor)
             monkeypatch.setattr(sys, "stdin", stdin)
             settings = auditor.Settings(lists=("-",), docker_config=False)
-            records = auditor.audit(settings=settings)
+            records = auditor.audit_references(settings=settings)
             for _ in range(50):
                 await anext(records)
             # The kernel's pipe, a block, and what waits between the steps: not more.
