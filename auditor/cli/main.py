@@ -46,7 +46,7 @@ _HEEDS_SIGNALS = frozenset({"audit"})
 # Objects that are made before Python looks for cycles among them: some 12 MB of
 # documents and records. Its own default is 700 objects. An audit makes many, hardly any
 # in cycles, and keeps a bounded number: looking for cycles took a tenth of its time,
-# and 3 % of a start (docs/performance.md).
+# and 3 % of a start (docs/development/performance.md).
 _YOUNG = 50_000
 
 

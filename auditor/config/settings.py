@@ -221,7 +221,7 @@ class Settings:
         """How many references of a registry are worked on at once.
 
         A worker whose image somebody else is just putting together sends nothing:
-        with twice as many as slots, the slots are always busy (docs/performance.md).
+        with twice as many as slots, the slots are always busy (docs/development/performance.md).
         """
         known = self.default_registry
         if isinstance(registry, str):

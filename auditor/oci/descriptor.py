@@ -78,7 +78,7 @@ def _usual(value: object) -> Descriptor | None:
     and nothing else; null for anything that needs a closer look.
 
     Nearly every descriptor is such a one, and a third of an audit's own work was in
-    the other's checks: see docs/performance.md.
+    the other's checks: see docs/development/performance.md.
     """
     if type(value) is not dict:
         return None

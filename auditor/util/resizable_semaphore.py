@@ -1,7 +1,7 @@
 """At most so many at once, first come, first served; the number may change.
 
 `anyio.CapacityLimiter` does the same and remembers who holds what: that costs as much
-as the rest of a request's bookkeeping together (docs/performance.md).
+as the rest of a request's bookkeeping together (docs/development/performance.md).
 """
 
 from __future__ import annotations

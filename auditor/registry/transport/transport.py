@@ -2,7 +2,7 @@
 where redirects lead. Every exception on the way is a `Failure`.
 
 All are asked over `http1`, but for what has a body or goes through a proxy: that goes
-over aiohttp (docs/adr/0005).
+over aiohttp (docs/development/adr/0005).
 """
 
 from __future__ import annotations
