@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from auditor.audit.content_cache import SharedContent
+from auditor.audit.content_cache import ContentCache
 from auditor.audit.image_metadata import (
     UNKNOWN_PLATFORM,
-    Facts,
+    ImageMetadata,
+    ImageOptions,
     NamedBlob,
-    Wanted,
-    answers_of,
     attachment_of,
     blobs_of,
     image_platform,
@@ -20,6 +19,7 @@ from auditor.audit.image_metadata import (
     platform_warnings,
     present,
     schema1_platform,
+    supply_chain_status,
 )
 from auditor.config import AttachmentMode, ImageConfigMode
 from auditor.errors import Failure, FailureKind
@@ -56,8 +56,8 @@ class Assembly:
         self,
         registry: Registry,
         repository: str,
-        content: SharedContent,
-        wanted: Wanted,
+        content: ContentCache,
+        wanted: ImageOptions,
     ) -> None:
         self._registry = registry
         self._repository = repository
@@ -66,9 +66,6 @@ class Assembly:
         self._attachments: list[Attachment] = []
         self._warnings: list[Warn] = []
         self._blobs: set[NamedBlob] = set()
-        # The manifests and configs that the facts were made of, beside the image's own.
-        self.manifests: set[str] = set()
-        self.configs: set[str] = set()
         # Platforms that are there and not wanted: their manifests' digests and names.
         self._left_out: dict[tuple[str, PlatformSpec], str] = {}
         self._count = 0
@@ -81,7 +78,7 @@ class Assembly:
         )
         self._config_of_others = mode != ImageConfigMode.NEVER
 
-    async def facts(self, document: Document) -> Facts:
+    async def facts(self, document: Document) -> ImageMetadata:
         """What `document` says of an image; raises `StoppedError`."""
         manifest = document.manifest
         platforms: tuple[Platform, ...]
@@ -104,7 +101,7 @@ class Assembly:
             )
         )
         schema1 = isinstance(manifest, Schema1)
-        return Facts(
+        return ImageMetadata(
             digest=document.digest,
             media_type=document.media_type,
             schema_version=1 if schema1 else 2,
@@ -119,7 +116,7 @@ class Assembly:
                 sorted(set(self._warnings), key=lambda warn: (warn.code, warn.detail))
             ),
             blobs=frozenset(self._blobs),
-            answers=answers_of(
+            answers=supply_chain_status(
                 document.digest, present(platforms), attachments, everywhere=False
             ),
         )
@@ -217,7 +214,6 @@ class Assembly:
         self, child: Descriptor, document: Document, *, depth: int
     ) -> list[Platform] | Failure:
         self._warnings.extend(document.warnings)
-        self.manifests.add(document.digest)
         if isinstance(document.manifest, Index):
             try:
                 return await self._children(document.manifest, depth=depth + 1)
@@ -293,7 +289,6 @@ class Assembly:
                 f"the manifest names the config {digest} and the registry has it not",
             )
             return None
-        self.configs.add(digest)
         return config
 
     def _warn(self, code: WarningCode, detail: str) -> None:

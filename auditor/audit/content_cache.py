@@ -7,9 +7,8 @@ nothing of another one, and that it held it says nothing for ever: see docs/stor
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar, cast
 
 from auditor.cache.store import DigestStore
@@ -48,7 +47,7 @@ class Known:
     held: Held
 
 
-class SharedContent:
+class ContentCache:
     """Manifests and image configs by digest.
 
     `recheck_s`: what is in the store is trusted to be in the registry for so long
@@ -68,10 +67,6 @@ class SharedContent:
             SingleFlight()
         )
         self.saved: Counter[str] = Counter()
-
-    def is_at_hand(self, registry: str, digest: str) -> bool:
-        """Whether this run has read the manifest, and remembers it."""
-        return self._manifests.get((registry, digest)) is not None
 
     def at_hand(self, registry: str, digest: str) -> Document | None:
         """What `manifest` would give without asking anybody: what this run has at
@@ -228,27 +223,6 @@ class SharedContent:
         held = Held(said, int(self._clock.epoch()))
         self._manifests.put((registry.name, digest), Known(known.document, held))
         return True
-
-    def trusted_span(
-        self, registry: str, manifests: Iterable[str], configs: Iterable[str]
-    ) -> tuple[int, int] | None:
-        """From when until when (epoch seconds) all of these are taken to be there; null
-        if one of them is not known to have been."""
-        since, until = 0.0, math.inf
-        for digest in manifests:
-            known = self._manifests.get((registry, digest))
-            held = known.held if known else self.store.held(registry, digest)
-            if held is None or held.content_type == BLOB:
-                return None
-            since = max(since, held.confirmed - self._recheck_s)
-            until = min(until, held.confirmed + self._recheck_s * _spread(digest))
-        for digest in configs:
-            held = self.store.held(registry, digest)
-            if held is None or held.content_type != BLOB:
-                return None
-            since = max(since, held.confirmed - self._recheck_s)
-            until = min(until, held.confirmed + self._recheck_s * _spread(digest))
-        return None if until is math.inf else (math.ceil(since), math.floor(until))
 
     def _is_fresh(self, held: Held, digest: str) -> bool:
         """Whether it was there lately."""

@@ -8,11 +8,15 @@ from typing import TypeVar
 
 from auditor.audit import image_metadata
 from auditor.audit.assemble import Assembly, StoppedError
-from auditor.audit.content_cache import SharedContent
+from auditor.audit.content_cache import ContentCache
 from auditor.audit.image_attachments import Attached, BlobCheck
-from auditor.audit.image_cache import StoredFacts
-from auditor.audit.image_metadata import UNKNOWN, Answers, Facts, Wanted
-from auditor.audit.resolve import Lookup
+from auditor.audit.image_metadata import (
+    UNKNOWN,
+    ImageMetadata,
+    ImageOptions,
+    SupplyChainStatus,
+)
+from auditor.audit.resolve import Resolver
 from auditor.cache.store import DigestStore
 from auditor.config import AttachmentMode
 from auditor.errors import Failure, FailureKind, Stage
@@ -44,7 +48,7 @@ class RepositoryData:
     """What is attached to an image, what follows from it, and what is amiss."""
 
     attachments: tuple[Attachment, ...] = ()
-    answers: Answers = UNKNOWN
+    answers: SupplyChainStatus = UNKNOWN
     warnings: tuple[Warn, ...] = ()
 
 
@@ -54,13 +58,15 @@ NOTHING = RepositoryData()
 class Around:
     """Looks around images as far as is wanted; without options, asks nobody."""
 
-    def __init__(self, content: SharedContent, wanted: Wanted, lookup: Lookup) -> None:
+    def __init__(
+        self, content: ContentCache, wanted: ImageOptions, lookup: Resolver
+    ) -> None:
         self._everywhere = wanted.attachments is AttachmentMode.ALL
         self._attached = Attached(content, lookup)
         self.blobs = BlobCheck()
 
     async def image(
-        self, registry: Registry, repository: str, facts: Facts
+        self, registry: Registry, repository: str, facts: ImageMetadata
     ) -> RepositoryData:
         """The surroundings of one image of a repository."""
         warnings: tuple[Warn, ...] = ()
@@ -137,7 +143,7 @@ class ImageAuditor:
         self,
         registries: Registries,
         *,
-        wanted: Wanted,
+        wanted: ImageOptions,
         clock: Clock,
         store: DigestStore,
         recheck_s: float,
@@ -145,17 +151,14 @@ class ImageAuditor:
         self._registries = registries
         self._wanted = wanted
         self._clock = clock
-        self.content = SharedContent(store, clock=clock, recheck_s=recheck_s)
-        self._lookup = Lookup(self.content, recognise=self._recognised)
+        self.content = ContentCache(store, clock=clock, recheck_s=recheck_s)
+        self._lookup = Resolver(self.content)
         self.around = Around(self.content, wanted, self._lookup)
-        self._stored = StoredFacts(self.content, wanted, recheck_s=recheck_s)
-        self._facts: Lru[tuple[str, str, str], Facts] = Lru(MAX_FACTS)
-        # Those of them that the store knew, so that their manifests were not read.
-        self._unread: Lru[tuple[str, str, str], Facts] = Lru(MAX_FACTS)
+        self._facts: Lru[tuple[str, str, str], ImageMetadata] = Lru(MAX_FACTS)
         # Tags of one image stand together: one assembly for those under way together.
-        self._flights: SingleFlight[tuple[str, str, str, str], Facts | Failure] = (
-            SingleFlight()
-        )
+        self._flights: SingleFlight[
+            tuple[str, str, str, str], ImageMetadata | Failure
+        ] = SingleFlight()
 
     async def prefetch(self, reference: Reference) -> None:
         """Get the token that `audit` will need."""
@@ -195,7 +198,7 @@ class ImageAuditor:
 
     async def _look(
         self, place: Reference, digest: str | None, *, at_mirror: bool
-    ) -> tuple[Facts, RepositoryData, tuple[Warn, ...], Access]:
+    ) -> tuple[ImageMetadata, RepositoryData, tuple[Warn, ...], Access]:
         known = self._registries.known(place.registry)
         registry = known or await self._registries.get(place.registry)
         auth = registry.pull_auth(place.repository)
@@ -207,18 +210,13 @@ class ImageAuditor:
         # Asked again, at no cost: a registry may have let us know only by its answer
         # to the manifest request that it wants a token.
         granted = auth.at_hand() or _or_stop(await auth.authorization())
-        warnings: tuple[Warn, ...] = ()
-        if isinstance(found, Facts):
-            facts = found
-        else:
-            facts = self._known_facts(registry, found) or await self._facts_of(
-                registry, place.repository, found
-            )
-            warnings = found.warnings
+        facts = self._known_facts(registry, found) or await self._facts_of(
+            registry, place.repository, found
+        )
         around = await self.around.image(registry, place.repository, facts)
         if at_mirror:
             around = replace(around, answers=image_metadata.at_mirror(around.answers))
-        return facts, around, warnings, granted.access
+        return facts, around, found.warnings, granted.access
 
     async def raw_manifest(self, reference: Reference) -> bytes | Failure:
         """The exact bytes of a reference's manifest, after the same checks."""
@@ -250,33 +248,14 @@ class ImageAuditor:
 
     # -- fetching --------------------------------------------------------------
 
-    def _known_facts(self, registry: Registry, document: Document) -> Facts | None:
+    def _known_facts(
+        self, registry: Registry, document: Document
+    ) -> ImageMetadata | None:
         return self._facts.get((registry.name, document.digest, document.media_type))
-
-    def _recognised(self, registry: str, digest: str, said: str | None) -> Facts | None:
-        """What the store knows of an image of which the registry has just said that it
-        has it, as `said`: if it said the same to a GET, its manifest need not be read.
-
-        Not of schema 1: what is found of its signatures is not among the facts.
-        """
-        if said is None or self.content.is_at_hand(registry, digest):
-            return None
-        name = registry, digest, said
-        facts = self._unread.get(name)
-        if facts is None:
-            held = self.content.store.held(registry, digest)
-            if held is None or held.content_type != said:
-                return None
-            facts = self._stored.get(*name)
-            if facts is None or facts.schema_version == 1:
-                return None
-            self._facts.put(name, facts)
-            self._unread.put(name, facts)
-        return facts
 
     async def _facts_of(
         self, registry: Registry, repository: str, document: Document
-    ) -> Facts:
+    ) -> ImageMetadata:
         name = (registry.name, document.digest, document.media_type)
         # For one repository: another may have what this one has not.
         return _or_stop(
@@ -288,20 +267,15 @@ class ImageAuditor:
 
     async def _assembled(
         self, registry: Registry, repository: str, document: Document
-    ) -> Facts | Failure:
-        name = (registry.name, document.digest, document.media_type)
-        stored = self._stored.get(*name)
-        if stored is not None:
-            self._facts.put(name, stored)
-            return stored
+    ) -> ImageMetadata | Failure:
         assembly = Assembly(registry, repository, self.content, self._wanted)
         try:
             facts = await assembly.facts(document)
         except StoppedError as stop:
             return stop.failure
         if not any(warn.code in _OF_THE_PLACE for warn in facts.warnings):
+            name = (registry.name, document.digest, document.media_type)
             self._facts.put(name, facts)
-            self._stored.put(registry.name, facts, assembly.manifests, assembly.configs)
         return facts
 
     # -- records ---------------------------------------------------------------
@@ -312,7 +286,7 @@ class ImageAuditor:
     def _image_record(
         self,
         reference: Reference,
-        found: tuple[Facts, RepositoryData, tuple[Warn, ...], Access],
+        found: tuple[ImageMetadata, RepositoryData, tuple[Warn, ...], Access],
         warnings: tuple[Warn, ...],
     ) -> ImageRecord:
         facts, around, of_manifest, access = found

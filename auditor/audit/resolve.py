@@ -13,14 +13,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
 from enum import StrEnum
 from fnmatch import translate
 from functools import cache
-from typing import TypeVar
 
-from auditor.audit.content_cache import NO_HEAD, SharedContent
-from auditor.audit.image_metadata import Facts
+from auditor.audit.content_cache import NO_HEAD, ContentCache
 from auditor.cache.tables import SeenTag
 from auditor.errors import Failure, FailureKind, ProtocolError
 from auditor.model import WarningCode
@@ -60,35 +57,22 @@ class Ask(StrEnum):
     NONE = "none"
 
 
-# Registry, digest, and what type it says that it is, to what is known of the image, if
-# its manifest need not be read for that.
-Recognise = Callable[[str, str, str | None], Facts | None]
-Image = TypeVar("Image")
-
-
-def _nobody(registry: str, digest: str, said: str | None) -> None:
-    """No image is known."""
-
-
-class Lookup:
+class Resolver:
     """Finds the manifests of references. `saved` of the content counts what was not
     fetched: `known_tags` and `known_digests`, for which HEAD was enough, `listed_tags`
     and `immutable_tags`, which cost no request."""
 
-    def __init__(
-        self, content: SharedContent, *, recognise: Recognise = _nobody
-    ) -> None:
+    def __init__(self, content: ContentCache) -> None:
         self._content = content
-        self._recognise = recognise
         self._store = content.store
         self._parsed: Lru[tuple[bytes, str | None], Manifest] = Lru(MAX_PARSED)
         self._accidents: Counter[str] = Counter()
 
     async def document(
         self, registry: Registry, reference: Reference, *, listed: str | None
-    ) -> Document | Facts | Failure:
-        """The manifest of a reference, or what is known of its image. `listed` is the
-        digest that the listing of its tag has just said, if it did."""
+    ) -> Document | Failure:
+        """The manifest of a reference. `listed` is the digest that the listing of its
+        tag has just said, if it did."""
         if reference.digest is not None:
             return await self._by_digest(registry, reference, reference.digest)
         assert reference.tag is not None
@@ -100,7 +84,7 @@ class Lookup:
             what, document = found
             self._content.saved[what] += 1
             return document
-        return await self._asked(registry, reference, seen, self._recognise)
+        return await self._asked(registry, reference, seen)
 
     async def of_moving_tag(
         self, registry: Registry, reference: Reference
@@ -110,18 +94,14 @@ class Lookup:
         seen = self._store.tag(registry.name, reference.repository, reference.tag)
         if seen is None:
             return await self.get(registry, reference)
-        return await self._asked(registry, reference, seen, _nobody)
+        return await self._asked(registry, reference, seen)
 
     async def _asked(
-        self,
-        registry: Registry,
-        reference: Reference,
-        seen: SeenTag,
-        recognise: Callable[[str, str, str | None], Image | None],
-    ) -> Document | Image | Failure:
+        self, registry: Registry, reference: Reference, seen: SeenTag
+    ) -> Document | Failure:
         if not _is_trusted(seen) or not self._store.head_pays(registry.name):
             return await self.get(registry, reference)
-        return await self._by_head(registry, reference, seen, recognise)
+        return await self._by_head(registry, reference, seen)
 
     def least(
         self, registry: Registry, reference: Reference, *, listed: str | None
@@ -233,12 +213,8 @@ class Lookup:
         return document if document.digest == seen.digest else None
 
     async def _by_head(
-        self,
-        registry: Registry,
-        reference: Reference,
-        seen: SeenTag,
-        recognise: Callable[[str, str, str | None], Image | None],
-    ) -> Document | Image | Failure:
+        self, registry: Registry, reference: Reference, seen: SeenTag
+    ) -> Document | Failure:
         assert reference.tag is not None
         answer = await registry.head_manifest(reference.repository, reference.tag)
         if isinstance(answer, Failure):
@@ -253,18 +229,15 @@ class Lookup:
         if digest is None:
             self._store.no_head(registry.name)
             return await self.get(registry, reference)
-        image: Document | Image | None = recognise(registry.name, digest, said)
-        if image is None:
-            known = self._content.known(registry.name, digest)
-            if known is None:
-                return await self.get(registry, reference)
-            if known.held.content_type != said:
-                found = await self.get(registry, reference)
-                if isinstance(found, Document) and found.digest == digest:
-                    # GET says of the same content something else than HEAD does.
-                    self._store.no_head(registry.name)
-                return found
-            image = known.document
+        known = self._content.known(registry.name, digest)
+        if known is None:
+            return await self.get(registry, reference)
+        if known.held.content_type != said:
+            found = await self.get(registry, reference)
+            if isinstance(found, Document) and found.digest == digest:
+                # GET says of the same content something else than HEAD does.
+                self._store.no_head(registry.name)
+            return found
         if (digest, said) != (seen.digest, seen.content_type):
             self._store.put_tag(
                 registry.name,
@@ -275,7 +248,7 @@ class Lookup:
                 content_type=said,
             )
         self._content.saved["known_tags"] += 1
-        return image
+        return known.document
 
     def _head_failed(self, registry: Registry, failure: Failure) -> None:
         """Ask no HEAD any more, unless it was an accident that GET did not have."""

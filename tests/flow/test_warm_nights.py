@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from auditor.audit.image import ImageAuditor
-from auditor.audit.image_metadata import Wanted
+from auditor.audit.image_metadata import ImageOptions
 from auditor.cache.store import open_store
-from auditor.config import ImageConfigMode
+from auditor.config import AttachmentMode, ImageConfigMode
 from auditor.demo.images import image, index
 from auditor.demo.registry import Behaviour, Content
 from auditor.model import FailureRecord, ImageRecord, Record, WarningCode
@@ -414,7 +414,7 @@ async def _listed(here: Lab, store: str, digest: str) -> tuple[Record, list[str]
     ):
         images = ImageAuditor(
             registries,
-            wanted=Wanted.of(settings),
+            wanted=ImageOptions.of(settings),
             clock=here.clock,
             store=opened,
             recheck_s=settings.store_recheck_s,
@@ -474,3 +474,38 @@ async def test_damaged_rows_are_fetched_again_and_counted(store: str) -> None:
     assert warm.summary.damaged >= _sent(cold)["manifest"]
     assert after.summary.damaged == 0
     assert _sent(after)["manifest"] == 0
+
+
+CHANGES: list[dict[str, Any]] = [
+    {"image_config": ImageConfigMode.ALWAYS},
+    {"platforms": ("linux/arm64",)},
+    {"labels": ("*",)},
+    {"attachments": AttachmentMode.NONE},
+    {"verify_blobs": True},
+]
+
+
+@pytest.mark.parametrize("changes", CHANGES, ids=str)
+async def test_a_warm_run_with_other_options_reports_what_a_cold_one_reports(
+    store: str, changes: dict[str, Any]
+) -> None:
+    async with lab(_kinds()) as here:
+        await _night(here, store)
+        warm = await _night(here, store, **changes)
+        again = await _night(here, store, **changes)
+        plain = await here.audit(here.ref(f"{REPOSITORY}:*"), **changes)
+    assert _said(warm) == _said(again) == _said(plain)
+
+
+async def test_the_warning_of_a_content_type_is_kept_on_a_warm_run(store: str) -> None:
+    content = Content()
+    content.add("app", index([image("app", platform=one) for one in PLATFORMS]), "1")
+    async with lab(content) as here:
+        media_type = "application/vnd.docker.distribution.manifest.list.v2+json"
+        here.faults.on("*", MANIFESTS, Edit(headers={"Content-Type": media_type}),
+                       forever=True)  # fmt: skip
+        cold = await _night(here, store, here.ref("app:1"))
+        warm = await _night(here, store, here.ref("app:1"))
+    assert _said(warm) == _said(cold)
+    assert WarningCode.MEDIA_TYPE_DIFFERS in {one.code for one in warm.image.warnings}
+    assert _sent(warm)["head"] == 1
