@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import anyio
 
-from auditor.audit.run import Run
-from auditor.cache.store import open_store
+from auditor.audit.run import AuditRun
+from auditor.cache.digest_cache import open_cache
 from auditor.config import Settings
 from auditor.input.lists import items_of
 from auditor.model import Record
@@ -38,15 +38,15 @@ async def audit_references(
         async with (
             send,
             open_registries(settings, clock=clock) as registries,
-            open_store(settings, now=clock.epoch) as store,
+            open_cache(settings, now=clock.epoch) as cache,
         ):
-            await Run(
+            await AuditRun(
                 settings,
                 items_of(settings),
                 registries=registries,
                 clock=clock,
                 write=send.send,
-                store=store,
+                cache=cache,
             ).run()
 
     # A task of its own rather than a task group: a generator may be closed by another

@@ -15,6 +15,23 @@ from auditor.errors import FailureKind, Stage
 from auditor.fast_dataclass import dataclass
 
 SCHEMA = 1
+# Numbers of entries at which registries are known to truncate a listing silently.
+SUSPICIOUS_COUNTS = frozenset({100, 1000})
+
+
+class Shape(StrEnum):
+    """What one report line describes."""
+
+    IMAGE = "image"
+    PLATFORM = "platform"
+    LAYER = "layer"
+
+
+class Order(StrEnum):
+    """The order of the report's lines."""
+
+    INPUT = "input"
+    COMPLETION = "completion"
 
 
 class AccessState(StrEnum):
@@ -93,7 +110,7 @@ class Layer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConfigFacts:
+class ConfigDetails:
     """What an image's config says beside its platform and creation.
 
     `user` is null where the config names none: the image runs as root. `history` is
@@ -115,7 +132,7 @@ class BaseImage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Platform:
+class PlatformRecord:
     """One platform of an image. Layers stand base first.
 
     `layers` is null where the manifest could not be had (a sparse index).
@@ -132,7 +149,7 @@ class Platform:
     media_type: str | None
     config_digest: str | None
     created: str | None
-    config: ConfigFacts | None
+    config: ConfigDetails | None
     base: BaseImage | None
     size: int | None
     layers: tuple[Layer, ...] | None
@@ -191,7 +208,7 @@ class ImageRecord:
     schema_version: int
     artifact_type: str | None
     architectures: tuple[str, ...]
-    platforms: tuple[Platform, ...]
+    platforms: tuple[PlatformRecord, ...]
     platforms_left_out: int
     attachments: tuple[Attachment, ...]
     signed: bool | None

@@ -22,7 +22,7 @@ from pathlib import Path
 import anyio
 
 from auditor.config import Settings
-from auditor.report.summary import Tally, recount
+from auditor.report.summary import Tally, count_lines
 from auditor.report.writer import open_report
 from bench.synthetic_report import records
 
@@ -58,7 +58,7 @@ async def resumed(output: str, count: int) -> None:
                 await report.put(record)
                 tally.add(record)
             else:
-                recount(tally, lines)
+                count_lines(tally, lines)
         step("looked up")
         await report.commit()
         step("in order")

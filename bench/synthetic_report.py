@@ -20,7 +20,6 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 
-from auditor.config import Shape
 from auditor.errors import FailureKind, Stage
 from auditor.model import (
     Access,
@@ -28,8 +27,9 @@ from auditor.model import (
     FailureRecord,
     ImageRecord,
     Layer,
-    Platform,
+    PlatformRecord,
     Record,
+    Shape,
     Warn,
     WarningCode,
 )
@@ -178,7 +178,7 @@ def _image(
 
 
 @lru_cache(maxsize=8)  # the tags of one version are neighbours
-def _platform(repository: _Repository, version: int, number: int) -> Platform:
+def _platform(repository: _Repository, version: int, number: int) -> PlatformRecord:
     os, architecture, variant = PLATFORMS[number]
     where = f"{repository.seed}/{architecture}"
     name, base, schema1 = repository.name, repository.base, repository.schema1
@@ -188,7 +188,7 @@ def _platform(repository: _Repository, version: int, number: int) -> Platform:
         _layer(f"{where}/{name}/{version // 7}/dependencies", 40_000_000, schema1),
         _layer(f"{where}/{name}/{version}/program", 2_000_000, schema1),
     )
-    return Platform(
+    return PlatformRecord(
         os=os,
         architecture=architecture,
         variant=variant,

@@ -6,8 +6,7 @@ import gzip
 from collections.abc import Iterable
 from pathlib import Path
 
-from auditor.config import Shape
-from auditor.model import Record
+from auditor.model import Record, Shape
 from auditor.report.shapes import encoder
 
 

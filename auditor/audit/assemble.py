@@ -23,14 +23,14 @@ from auditor.audit.image_metadata import (
 )
 from auditor.config import AttachmentMode, ImageConfigMode
 from auditor.errors import Failure, FailureKind
-from auditor.model import Attachment, Platform, Warn, WarningCode
+from auditor.model import Attachment, PlatformRecord, Warn, WarningCode
 from auditor.oci.descriptor import Descriptor
 from auditor.oci.image_config import ImageConfig
-from auditor.oci.manifest import Document, ImageManifest, Index
-from auditor.oci.platform import PlatformSpec
-from auditor.oci.schema1 import Schema1
+from auditor.oci.manifest import ImageIndex, ImageManifest, VerifiedManifest
+from auditor.oci.platform import Platform
+from auditor.oci.schema1 import Schema1Manifest
 from auditor.registry.client import Registry
-from auditor.util.single_flight import concurrently
+from auditor.util.single_flight import bounded_gather
 
 # An index of indexes is rare, and nothing in use nests deeper than two.
 MAX_DEPTH = 4
@@ -67,7 +67,7 @@ class Assembly:
         self._warnings: list[Warn] = []
         self._blobs: set[NamedBlob] = set()
         # Platforms that are there and not wanted: their manifests' digests and names.
-        self._left_out: dict[tuple[str, PlatformSpec], str] = {}
+        self._left_out: dict[tuple[str, Platform], str] = {}
         self._count = 0
         # Whether configs are fetched: of manifests whose index says the platform, and
         # of others.
@@ -78,11 +78,11 @@ class Assembly:
         )
         self._config_of_others = mode != ImageConfigMode.NEVER
 
-    async def facts(self, document: Document) -> ImageMetadata:
+    async def facts(self, document: VerifiedManifest) -> ImageMetadata:
         """What `document` says of an image; raises `StoppedError`."""
         manifest = document.manifest
-        platforms: tuple[Platform, ...]
-        if isinstance(manifest, Index):
+        platforms: tuple[PlatformRecord, ...]
+        if isinstance(manifest, ImageIndex):
             platforms = tuple(await self._children(manifest, depth=1))
         else:
             platforms = tuple(await self._platform(document, None))
@@ -100,18 +100,20 @@ class Assembly:
                 key=lambda found: (found.digest, found.kind, found.subject or ""),
             )
         )
-        schema1 = isinstance(manifest, Schema1)
+        schema1 = isinstance(manifest, Schema1Manifest)
         return ImageMetadata(
             digest=document.digest,
             media_type=document.media_type,
             schema_version=1 if schema1 else 2,
             artifact_type=None
-            if isinstance(manifest, Schema1)
+            if isinstance(manifest, Schema1Manifest)
             else manifest.artifact_type,
             platforms=platforms,
             platforms_left_out=len(self._left_out),
             attachments=attachments,
-            annotations={} if isinstance(manifest, Schema1) else manifest.annotations,
+            annotations={}
+            if isinstance(manifest, Schema1Manifest)
+            else manifest.annotations,
             warnings=tuple(
                 sorted(set(self._warnings), key=lambda warn: (warn.code, warn.detail))
             ),
@@ -121,7 +123,7 @@ class Assembly:
             ),
         )
 
-    async def _children(self, index: Index, *, depth: int) -> list[Platform]:
+    async def _children(self, index: ImageIndex, *, depth: int) -> list[PlatformRecord]:
         if depth > MAX_DEPTH:
             raise StoppedError(
                 _too_much(f"indexes are nested more than {MAX_DEPTH} deep")
@@ -141,7 +143,7 @@ class Assembly:
             elif child.platform is None or self._wants(child.digest, child.platform):
                 wanted.append(child)
         found = await self._assembled(wanted, depth=depth)
-        platforms: list[Platform] = []
+        platforms: list[PlatformRecord] = []
         for result in found:
             if isinstance(result, Failure):
                 raise StoppedError(result)
@@ -149,13 +151,13 @@ class Assembly:
         if len({one.digest for one in platforms}) == len(platforms):
             return platforms  # as nearly always: none stands twice
         # Digest and platform decide everything else.
-        kept: dict[object, Platform] = {}
+        kept: dict[object, PlatformRecord] = {}
         for one in platforms:
             key = (one.digest, one.os, one.architecture, one.variant, one.os_version)
             kept.setdefault(key, one)
         return list(kept.values())
 
-    def _wants(self, digest: str, platform: PlatformSpec) -> bool:
+    def _wants(self, digest: str, platform: Platform) -> bool:
         """Whether a platform goes into the record; keeps in mind what does not.
 
         What has no platform that is known, an artifact for example, does.
@@ -170,10 +172,10 @@ class Assembly:
 
     async def _assembled(
         self, children: list[Descriptor], *, depth: int
-    ) -> list[list[Platform] | Failure]:
+    ) -> list[list[PlatformRecord] | Failure]:
         """The platforms of each child. Those that are at hand come first: for them
         there is nothing to wait for, and no task to be made."""
-        found: list[list[Platform] | Failure] = []
+        found: list[list[PlatformRecord] | Failure] = []
         for child in children:
             document = self._at_hand(child)
             if document is None:
@@ -181,14 +183,14 @@ class Assembly:
             found.append(await self._described(child, document, depth=depth))
         missing = children[len(found) :]
         if missing:
-            found += await concurrently(
+            found += await bounded_gather(
                 lambda child: self._child(child, depth=depth),
                 missing,
                 at_once=CHILDREN_AT_ONCE,
             )
         return found
 
-    def _at_hand(self, child: Descriptor) -> Document | None:
+    def _at_hand(self, child: Descriptor) -> VerifiedManifest | None:
         """The manifest of a child, if it is known and no config is asked for."""
         if self._config_is_wanted(child.platform):
             return None
@@ -196,7 +198,7 @@ class Assembly:
 
     async def _child(
         self, child: Descriptor, *, depth: int
-    ) -> list[Platform] | Failure:
+    ) -> list[PlatformRecord] | Failure:
         document = await self._content.manifest(
             self._registry, self._repository, child.digest
         )
@@ -211,10 +213,10 @@ class Assembly:
         return await self._described(child, document, depth=depth)
 
     async def _described(
-        self, child: Descriptor, document: Document, *, depth: int
-    ) -> list[Platform] | Failure:
+        self, child: Descriptor, document: VerifiedManifest, *, depth: int
+    ) -> list[PlatformRecord] | Failure:
         self._warnings.extend(document.warnings)
-        if isinstance(document.manifest, Index):
+        if isinstance(document.manifest, ImageIndex):
             try:
                 return await self._children(document.manifest, depth=depth + 1)
             except StoppedError as stop:
@@ -225,13 +227,13 @@ class Assembly:
             return _said_of(child.digest, stop.failure)
 
     async def _platform(
-        self, document: Document, described: PlatformSpec | None
-    ) -> list[Platform]:
+        self, document: VerifiedManifest, described: Platform | None
+    ) -> list[PlatformRecord]:
         """The platform of a manifest; none if it turns out not to be wanted."""
         manifest = document.manifest
-        if isinstance(manifest, Schema1):
+        if isinstance(manifest, Schema1Manifest):
             schema1 = schema1_platform(document, manifest)
-            spec = PlatformSpec(
+            spec = Platform(
                 os=schema1.os,
                 architecture=schema1.architecture,
                 variant=schema1.variant,
@@ -269,11 +271,11 @@ class Assembly:
                 )
         return [image_platform(document, manifest, spec, config, labels)]
 
-    def _name_blobs(self, manifest: ImageManifest | Schema1) -> None:
+    def _name_blobs(self, manifest: ImageManifest | Schema1Manifest) -> None:
         if self._wanted.verify_blobs:
             self._blobs.update(blobs_of(manifest))
 
-    def _config_is_wanted(self, described: PlatformSpec | None) -> bool:
+    def _config_is_wanted(self, described: Platform | None) -> bool:
         if described is None:
             return self._config_of_others
         return self._config_of_described

@@ -2,7 +2,7 @@
 store for the runs to come.
 
 Content is shared by all repositories of a registry. That one registry holds it says
-nothing of another one, and that it held it says nothing for ever: see docs/store.md.
+nothing of another one, and that it held it says nothing for ever: see docs/cache.md.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, cast
 
-from auditor.cache.store import DigestStore
+from auditor.cache.digest_cache import DigestCache
 from auditor.cache.tables import Held
 from auditor.errors import Failure, ProtocolError, Stage
 from auditor.fast_dataclass import dataclass
 from auditor.oci.descriptor import essence
 from auditor.oci.image_config import ImageConfig, parse_image_config
-from auditor.oci.manifest import Document, read_document
-from auditor.oci.schema1 import Schema1
+from auditor.oci.manifest import VerifiedManifest, verify_manifest
+from auditor.oci.schema1 import Schema1Manifest
 from auditor.registry.client import Registry
 from auditor.util.clock import Clock
 from auditor.util.lru import Lru
@@ -34,7 +34,7 @@ NO_HEAD = frozenset({405, 501})
 # Stands in the store for the Content-Type of what came from the blobs' address.
 BLOB = "#blob"
 
-Value = TypeVar("Value", Document, ImageConfig)
+Value = TypeVar("Value", VerifiedManifest, ImageConfig)
 _Name = tuple[str, str]  # registry, digest
 _Place = tuple[str, str, str, str]  # what, registry, repository, digest
 
@@ -43,7 +43,7 @@ _Place = tuple[str, str, str, str]  # what, registry, repository, digest
 class Known:
     """A manifest, and when and as what its registry gave it."""
 
-    document: Document
+    document: VerifiedManifest
     held: Held
 
 
@@ -56,8 +56,8 @@ class ContentCache:
     an earlier one had.
     """
 
-    def __init__(self, store: DigestStore, *, clock: Clock, recheck_s: float) -> None:
-        self.store = store
+    def __init__(self, cache: DigestCache, *, clock: Clock, recheck_s: float) -> None:
+        self.cache = cache
         self._clock = clock
         self._recheck_s = recheck_s
         self._manifests: Lru[_Name, Known] = Lru(MAX_PARSED)
@@ -68,7 +68,7 @@ class ContentCache:
         )
         self.saved: Counter[str] = Counter()
 
-    def at_hand(self, registry: str, digest: str) -> Document | None:
+    def at_hand(self, registry: str, digest: str) -> VerifiedManifest | None:
         """What `manifest` would give without asking anybody: what this run has at
         hand, or an earlier one left in the store not too long ago."""
         known = self._manifests.get((registry, digest))
@@ -86,15 +86,15 @@ class ContentCache:
 
     async def manifest(
         self, registry: Registry, repository: str, digest: str
-    ) -> Document | Failure:
+    ) -> VerifiedManifest | Failure:
         """The manifest with this digest."""
         name = (registry.name, digest)
 
-        def at_hand() -> Document | None:
+        def at_hand() -> VerifiedManifest | None:
             known = self._manifests.get(name)
             return None if known is None else known.document
 
-        async def fetch() -> Document | Failure:
+        async def fetch() -> VerifiedManifest | Failure:
             known = self.known(registry.name, digest)
             if known is not None and (
                 self._is_fresh(known.held, digest)
@@ -107,7 +107,7 @@ class ContentCache:
                 return answer
             content_type = answer.content_type
             try:
-                document = read_document(
+                document = verify_manifest(
                     answer.body,
                     content_type=content_type,
                     header_digest=None,
@@ -131,7 +131,7 @@ class ContentCache:
         name = (registry.name, digest)
 
         async def fetch() -> ImageConfig | Failure:
-            stored = self.store.get(registry.name, digest)
+            stored = self.cache.get(registry.name, digest)
             if (
                 stored is not None
                 and stored.held is not None
@@ -145,7 +145,7 @@ class ContentCache:
                 if isinstance(answer, Failure):
                     return answer
                 raw = answer
-                self.store.put(registry.name, digest, raw, content_type=BLOB)
+                self.cache.put(registry.name, digest, raw, content_type=BLOB)
             try:
                 config = parse_image_config(raw)
             except ProtocolError as error:
@@ -161,11 +161,11 @@ class ContentCache:
         known = self._manifests.get((registry, digest))
         if known is not None:
             return known
-        stored = self.store.get(registry, digest)
+        stored = self.cache.get(registry, digest)
         if stored is None or stored.held is None or stored.held.content_type == BLOB:
             return None
         try:
-            document = read_document(
+            document = verify_manifest(
                 stored.body,
                 content_type=stored.held.content_type,
                 header_digest=None,
@@ -173,14 +173,19 @@ class ContentCache:
             )
         except ProtocolError:
             # Written by a version that read it otherwise: the registry decides.
-            self.store.drop(digest)
+            self.cache.drop(digest)
             return None
         known = Known(document, stored.held)
         self._manifests.put((registry, digest), known)
         return known
 
     def put(
-        self, registry: str, body: bytes, document: Document, *, said: str | None
+        self,
+        registry: str,
+        body: bytes,
+        document: VerifiedManifest,
+        *,
+        said: str | None,
     ) -> Held:
         """Remember a manifest that this registry gave just now; `said` is what type
         (`essence`) it said that it is."""
@@ -190,12 +195,12 @@ class ContentCache:
         if known is not None and known.held == held:
             return known.held  # another tag has just brought the same
         manifest = document.manifest
-        self.store.put(
+        self.cache.put(
             registry,
             document.digest,
             body,
             content_type=said,
-            partly=isinstance(manifest, Schema1) and manifest.signed,
+            partly=isinstance(manifest, Schema1Manifest) and manifest.signed,
         )
         if document.warnings:
             # They are of this answer; and what is at hand may be of another type.
@@ -209,17 +214,17 @@ class ContentCache:
     ) -> bool:
         """Whether HEAD says that the repository holds what is known. If it does not,
         GET decides, and gives the words for why not."""
-        if not self.store.head_pays(registry.name):
+        if not self.cache.head_pays(registry.name):
             return False
         answer = await registry.head_manifest(repository, digest)
         if isinstance(answer, Failure):
             if answer.status in NO_HEAD:
-                self.store.no_head(registry.name)
+                self.cache.no_head(registry.name)
             return False
         said = essence(answer.content_type)
         if said != known.held.content_type:
             return False
-        self.store.confirm(registry.name, digest, said)
+        self.cache.confirm(registry.name, digest, said)
         held = Held(said, int(self._clock.epoch()))
         self._manifests.put((registry.name, digest), Known(known.document, held))
         return True

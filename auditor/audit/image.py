@@ -17,7 +17,7 @@ from auditor.audit.image_metadata import (
     SupplyChainStatus,
 )
 from auditor.audit.resolve import Resolver
-from auditor.cache.store import DigestStore
+from auditor.cache.digest_cache import DigestCache
 from auditor.config import AttachmentMode
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.fast_dataclass import dataclass
@@ -31,8 +31,8 @@ from auditor.model import (
     WarningCode,
 )
 from auditor.oci.image_config import ImageConfig
-from auditor.oci.manifest import Document
-from auditor.oci.reference import Reference, registry_alone
+from auditor.oci.manifest import VerifiedManifest
+from auditor.oci.reference import Reference, likely_registry
 from auditor.registry.client import Registry
 from auditor.registry.registries import Registries
 from auditor.util.clock import Clock, rfc3339
@@ -145,13 +145,13 @@ class ImageAuditor:
         *,
         wanted: ImageOptions,
         clock: Clock,
-        store: DigestStore,
+        cache: DigestCache,
         recheck_s: float,
     ) -> None:
         self._registries = registries
         self._wanted = wanted
         self._clock = clock
-        self.content = ContentCache(store, clock=clock, recheck_s=recheck_s)
+        self.content = ContentCache(cache, clock=clock, recheck_s=recheck_s)
         self._lookup = Resolver(self.content)
         self.around = Around(self.content, wanted, self._lookup)
         self._facts: Lru[tuple[str, str, str], ImageMetadata] = Lru(MAX_FACTS)
@@ -169,8 +169,8 @@ class ImageAuditor:
     def wants_prefetch(self, reference: Reference) -> bool:
         """Whether `prefetch` has anything to do."""
         place = self._first_place(reference)
-        registry = self._registries.known(place.registry)
-        return registry is None or registry.pull_auth(place.repository).wanted()
+        registry = self._registries.opened(place.registry)
+        return registry is None or registry.pull_auth(place.repository).needs_fetch()
 
     def _first_place(self, reference: Reference) -> Reference:
         return self._registries.at_mirror(reference) or reference
@@ -199,17 +199,17 @@ class ImageAuditor:
     async def _look(
         self, place: Reference, digest: str | None, *, at_mirror: bool
     ) -> tuple[ImageMetadata, RepositoryData, tuple[Warn, ...], Access]:
-        known = self._registries.known(place.registry)
+        known = self._registries.opened(place.registry)
         registry = known or await self._registries.get(place.registry)
         auth = registry.pull_auth(place.repository)
-        if auth.at_hand() is None:
+        if auth.cached() is None:
             _or_stop(await auth.authorization())
         found = await self._lookup.document(registry, place, listed=digest)
         if isinstance(found, Failure):
             raise StoppedError(found)
         # Asked again, at no cost: a registry may have let us know only by its answer
         # to the manifest request that it wants a token.
-        granted = auth.at_hand() or _or_stop(await auth.authorization())
+        granted = auth.cached() or _or_stop(await auth.authorization())
         facts = self._known_facts(registry, found) or await self._facts_of(
             registry, place.repository, found
         )
@@ -249,12 +249,12 @@ class ImageAuditor:
     # -- fetching --------------------------------------------------------------
 
     def _known_facts(
-        self, registry: Registry, document: Document
+        self, registry: Registry, document: VerifiedManifest
     ) -> ImageMetadata | None:
         return self._facts.get((registry.name, document.digest, document.media_type))
 
     async def _facts_of(
-        self, registry: Registry, repository: str, document: Document
+        self, registry: Registry, repository: str, document: VerifiedManifest
     ) -> ImageMetadata:
         name = (registry.name, document.digest, document.media_type)
         # For one repository: another may have what this one has not.
@@ -266,7 +266,7 @@ class ImageAuditor:
         )
 
     async def _assembled(
-        self, registry: Registry, repository: str, document: Document
+        self, registry: Registry, repository: str, document: VerifiedManifest
     ) -> ImageMetadata | Failure:
         assembly = Assembly(registry, repository, self.content, self._wanted)
         try:
@@ -343,7 +343,7 @@ class ImageAuditor:
 
 def _hinted(reference: Reference, failure: Failure) -> str:
     """What went wrong, and what may have been meant."""
-    host = registry_alone(reference) if failure.kind in _OF_A_NAME else None
+    host = likely_registry(reference) if failure.kind in _OF_A_NAME else None
     if host is None:
         return failure.detail
     return (

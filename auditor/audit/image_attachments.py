@@ -6,20 +6,36 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from auditor.audit.content_cache import SharedContent
-from auditor.audit.image_metadata import Answers, Facts, NamedBlob, answers_of, present
-from auditor.audit.resolve import Lookup
+from auditor.audit.content_cache import ContentCache
+from auditor.audit.image_metadata import (
+    ImageMetadata,
+    NamedBlob,
+    SupplyChainStatus,
+    present,
+    supply_chain_status,
+)
+from auditor.audit.resolve import Resolver
 from auditor.errors import Failure, FailureKind
 from auditor.fast_dataclass import dataclass
-from auditor.model import Attachment, AttachmentKind, Warn, WarningCode
-from auditor.oci.attachments import is_digest_tag, is_vague, of_descriptor, of_manifest
-from auditor.oci.manifest import Document, Index
+from auditor.model import (
+    SUSPICIOUS_COUNTS,
+    Attachment,
+    AttachmentKind,
+    Warn,
+    WarningCode,
+)
+from auditor.oci.attachments import (
+    attachment_from_descriptor,
+    attachment_from_manifest,
+    is_digest_tag,
+    needs_manifest,
+)
+from auditor.oci.manifest import ImageIndex, VerifiedManifest
 from auditor.oci.reference import Reference
-from auditor.registry.client import BlobThere, Registry
-from auditor.registry.listing.paging import SUSPICIOUS_COUNTS
+from auditor.registry.client import BlobStat, Registry
 from auditor.util.lru import Lru
-from auditor.util.single_flight import SingleFlight, concurrently
-from auditor.util.text import counted
+from auditor.util.single_flight import SingleFlight, bounded_gather
+from auditor.util.text import format_count
 
 # Subjects of one image that are asked about at once; the host's slots are the limit.
 AT_ONCE = 16
@@ -42,7 +58,7 @@ class Found:
     """Everything that is attached; with `warnings`, not everything was seen."""
 
     attachments: tuple[Attachment, ...]
-    answers: Answers
+    answers: SupplyChainStatus
     warnings: tuple[Warn, ...]
 
 
@@ -56,7 +72,7 @@ class _DigestTags:
 class Attached:
     """Finds what is attached to the images of a run, once for each image."""
 
-    def __init__(self, content: SharedContent, lookup: Lookup) -> None:
+    def __init__(self, content: ContentCache, lookup: Resolver) -> None:
         self._content = content
         self._lookup = lookup
         self._images: Lru[_Place, Found] = Lru(MAX_IMAGES)
@@ -64,7 +80,9 @@ class Attached:
         self._tags: Lru[tuple[str, str], _DigestTags] = Lru(MAX_REPOSITORIES)
         self._listings: SingleFlight[tuple[str, str], _DigestTags] = SingleFlight()
 
-    async def to(self, registry: Registry, repository: str, facts: Facts) -> Found:
+    async def to(
+        self, registry: Registry, repository: str, facts: ImageMetadata
+    ) -> Found:
         """What is attached to an image and to each of its platforms.
 
         Failures are warnings: an image is what it is, whoever signed it.
@@ -97,13 +115,13 @@ class Attached:
 
     async def manifest(
         self, registry: Registry, repository: str, digest: str
-    ) -> Document | Failure:
+    ) -> VerifiedManifest | Failure:
         """The manifest with this digest, fetched once per run."""
         return await self._content.manifest(registry, repository, digest)
 
     async def by_tag(
         self, registry: Registry, repository: str, tag: str
-    ) -> Document | Failure:
+    ) -> VerifiedManifest | Failure:
         """What one of these tags names: HEAD is enough if it is known. Who signs again
         moves it, also where the tags of images are declared immutable."""
         reference = Reference(
@@ -135,7 +153,11 @@ class _Search:
     """The search for one image's attachments."""
 
     def __init__(
-        self, attached: Attached, registry: Registry, repository: str, facts: Facts
+        self,
+        attached: Attached,
+        registry: Registry,
+        repository: str,
+        facts: ImageMetadata,
     ) -> None:
         self._attached = attached
         self._registry = registry
@@ -151,9 +173,9 @@ class _Search:
         # The first answer tells whether the host has the API: one request, not many.
         await self._about(root)
         others = present(self._facts.platforms) - {root}
-        await concurrently(self._about, sorted(others), at_once=AT_ONCE)
-        vague = [one for one in self._found.values() if is_vague(one)]
-        await concurrently(self._look_into, vague, at_once=AT_ONCE)
+        await bounded_gather(self._about, sorted(others), at_once=AT_ONCE)
+        vague = [one for one in self._found.values() if needs_manifest(one)]
+        await bounded_gather(self._look_into, vague, at_once=AT_ONCE)
         attachments = tuple(
             sorted(
                 self._found.values(),
@@ -162,7 +184,7 @@ class _Search:
         )
         return Found(
             attachments=attachments,
-            answers=answers_of(
+            answers=supply_chain_status(
                 root,
                 present(self._facts.platforms),
                 attachments,
@@ -180,16 +202,16 @@ class _Search:
     async def _about(self, subject: str) -> None:
         tag = subject.replace(":", "-")
         names = [tag + suffix for suffix in _SUFFIXES]
-        listed = await self._registry.referrers.of(self._repository, subject)
+        listed = await self._registry.referrers.list(self._repository, subject)
         if isinstance(listed, Failure):
             self._unknown(f"the referrers of {subject}", listed)
         elif listed is None:
             names.append(tag)  # spec, "Referrers Tag Schema"
         else:
-            self._keep(of_descriptor(one, subject) for one in listed)
+            self._keep(attachment_from_descriptor(one, subject) for one in listed)
         tags = await self._attached.digest_tags(self._registry, self._repository)
         wanted = [name for name in names if tags is None or name in tags]
-        await concurrently(
+        await bounded_gather(
             lambda name: self._tagged(name, subject), wanted, at_once=len(names)
         )
 
@@ -198,11 +220,14 @@ class _Search:
         if isinstance(document, Failure):
             if document.kind is not FailureKind.NOT_FOUND:
                 self._unknown(f"tag {tag}", document)
-        elif not isinstance(document.manifest, Index) or tag.endswith(_SUFFIXES):
-            self._keep([of_manifest(document.digest, subject, document.manifest)])
+        elif not isinstance(document.manifest, ImageIndex) or tag.endswith(_SUFFIXES):
+            self._keep(
+                [attachment_from_manifest(document.digest, subject, document.manifest)]
+            )
         else:
             self._keep(
-                of_descriptor(one, subject) for one in document.manifest.children
+                attachment_from_descriptor(one, subject)
+                for one in document.manifest.children
             )
 
     async def _look_into(self, vague: Attachment) -> None:
@@ -212,7 +237,7 @@ class _Search:
         if isinstance(document, Failure):
             self._unknown(f"attachment {vague.digest}", document)
             return
-        said = of_manifest(
+        said = attachment_from_manifest(
             vague.digest,
             vague.subject,
             document.manifest,
@@ -252,15 +277,15 @@ class BlobCheck:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        self._known: Lru[_Place, BlobThere | Failure] = Lru(MAX_KNOWN)
-        self._flights: SingleFlight[_Place, BlobThere | Failure] = SingleFlight()
+        self._known: Lru[_Place, BlobStat | Failure] = Lru(MAX_KNOWN)
+        self._flights: SingleFlight[_Place, BlobStat | Failure] = SingleFlight()
 
     async def warnings(
         self, registry: Registry, repository: str, blobs: Collection[NamedBlob]
     ) -> tuple[Warn, ...]:
         """What is wrong with these blobs of one image of a repository."""
         ordered = sorted(blobs, key=lambda blob: (blob.digest, blob.size or 0))
-        found = await concurrently(
+        found = await bounded_gather(
             lambda blob: self._look(registry, repository, blob.digest),
             ordered,
             at_once=AT_ONCE,
@@ -269,7 +294,7 @@ class BlobCheck:
         unknown: list[tuple[NamedBlob, Failure]] = []
         for blob, said in zip(ordered, found, strict=True):
             name = f"the {blob.what} {blob.digest}"
-            if isinstance(said, BlobThere):
+            if isinstance(said, BlobStat):
                 if None not in {said.size, blob.size} and said.size != blob.size:
                     detail = (
                         f"{name} has {said.size} bytes, the manifest says {blob.size}"
@@ -286,7 +311,7 @@ class BlobCheck:
             # One sentence: a host that is down has none of hundreds.
             blob, failure = unknown[0]
             detail = (
-                f"{len(unknown)} of {counted(len(ordered), 'blob')} could not be"
+                f"{len(unknown)} of {format_count(len(ordered), 'blob')} could not be"
                 " checked,"
                 f" for example the {blob.what} {blob.digest}: {failure.detail}"
             )
@@ -298,25 +323,25 @@ class BlobCheck:
 
     async def _look(
         self, registry: Registry, repository: str, digest: str
-    ) -> BlobThere | Failure:
+    ) -> BlobStat | Failure:
         place = (registry.name, repository, digest)
         known = self._known.get(place)
         if known is not None:
             return known
 
-        async def look() -> BlobThere | Failure:
-            said = await registry.blobs.look(repository, digest)
+        async def look() -> BlobStat | Failure:
+            said = await registry.blobs.stat(repository, digest)
             self._count(said)
             return said
 
         said = await self._flights.run(place, look)
-        if isinstance(said, BlobThere) or not said.kind.retryable:
+        if isinstance(said, BlobStat) or not said.kind.retryable:
             self._known.put(place, said)
         return said
 
-    def _count(self, said: BlobThere | Failure) -> None:
+    def _count(self, said: BlobStat | Failure) -> None:
         self.counts["checked"] += 1
-        if isinstance(said, BlobThere):
+        if isinstance(said, BlobStat):
             self.counts["there"] += 1
         elif said.kind is FailureKind.NOT_FOUND:
             self.counts["missing"] += 1

@@ -13,26 +13,26 @@ from auditor.fast_dataclass import dataclass
 from auditor.model import (
     Attachment,
     BaseImage,
-    ConfigFacts,
+    ConfigDetails,
     Layer,
     LayerTrait,
-    Platform,
+    PlatformRecord,
     Warn,
     WarningCode,
 )
-from auditor.oci.attachments import Claim, claims_of, of_descriptor
+from auditor.oci.attachments import Evidence, attachment_from_descriptor, evidence_of
 from auditor.oci.descriptor import MAX_SIZE, Descriptor
 from auditor.oci.image_config import ImageConfig, layer_traits
-from auditor.oci.manifest import Document, ImageManifest
-from auditor.oci.platform import PlatformSpec, is_same, read_platform
-from auditor.oci.schema1 import Schema1
+from auditor.oci.manifest import ImageManifest, VerifiedManifest
+from auditor.oci.platform import Platform, parse_platform, same_platform
+from auditor.oci.schema1 import Schema1Manifest
 
 # -- answers --
 # Signed, has an SBOM, has provenance: asked of what is attached. Pure.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answers:
+class SupplyChainStatus:
     """True or false where it is known; null where it was not looked everywhere."""
 
     signed: bool | None = None
@@ -40,29 +40,29 @@ class Answers:
     has_provenance: bool | None = None
 
 
-UNKNOWN = Answers()
+UNKNOWN = SupplyChainStatus()
 
 
-def at_mirror(answers: Answers) -> Answers:
+def at_mirror(answers: SupplyChainStatus) -> SupplyChainStatus:
     """The answers where the image came from a mirror: what is there, is there.
 
     A cache holds what was pulled through it, and many have no referrers: what is not
     there may well be at the registry.
     """
-    return Answers(
+    return SupplyChainStatus(
         signed=answers.signed or None,
         has_sbom=answers.has_sbom or None,
         has_provenance=answers.has_provenance or None,
     )
 
 
-def answers_of(
+def supply_chain_status(
     digest: str,
     platforms: Collection[str],
     attachments: Sequence[Attachment],
     *,
     everywhere: bool,
-) -> Answers:
+) -> SupplyChainStatus:
     """The answers for the image `digest` with the platforms of these digests.
 
     An image has what is attached to itself, or to each of its platforms: cosign and
@@ -71,28 +71,28 @@ def answers_of(
     """
     if not attachments and not everywhere:
         return UNKNOWN
-    sure: dict[Claim, set[str]] = {claim: set() for claim in Claim}
-    possible: dict[Claim, set[str]] = {claim: set() for claim in Claim}
+    sure: dict[Evidence, set[str]] = {claim: set() for claim in Evidence}
+    possible: dict[Evidence, set[str]] = {claim: set() for claim in Evidence}
     for attachment in attachments:
         # What an index holds without saying of what is about all of it.
         subject = attachment.subject or digest
-        claims = claims_of(attachment)
+        claims = evidence_of(attachment)
         for claim in claims.sure:
             sure[claim].add(subject)
         for claim in claims.possible:
             possible[claim].add(subject)
 
-    def answer(claim: Claim) -> bool | None:
+    def answer(claim: Evidence) -> bool | None:
         if _covers(sure[claim], digest, platforms):
             return True
         if not everywhere or _covers(sure[claim] | possible[claim], digest, platforms):
             return None
         return False
 
-    return Answers(
-        signed=answer(Claim.SIGNATURE),
-        has_sbom=answer(Claim.SBOM),
-        has_provenance=answer(Claim.PROVENANCE),
+    return SupplyChainStatus(
+        signed=answer(Evidence.SIGNATURE),
+        has_sbom=answer(Evidence.SBOM),
+        has_provenance=answer(Evidence.PROVENANCE),
     )
 
 
@@ -102,9 +102,7 @@ def _covers(subjects: set[str], digest: str, platforms: Collection[str]) -> bool
 
 _BASE_NAME = "org.opencontainers.image.base.name"
 _BASE = "org.opencontainers.image.base.digest"
-UNKNOWN_PLATFORM = PlatformSpec(
-    os=None, architecture=None, variant=None, os_version=None
-)
+UNKNOWN_PLATFORM = Platform(os=None, architecture=None, variant=None, os_version=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +115,7 @@ class NamedBlob:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class ImageMetadata:
     """Everything of an image record that its digest alone decides.
 
     Every tag of the digest asks for all of it, so what is computed is computed once.
@@ -130,14 +128,14 @@ class Facts:
     media_type: str
     schema_version: int
     artifact_type: str | None
-    platforms: tuple[Platform, ...]
+    platforms: tuple[PlatformRecord, ...]
     platforms_left_out: int
     attachments: tuple[Attachment, ...]
     annotations: Mapping[str, str]
     warnings: tuple[Warn, ...]
     blobs: frozenset[NamedBlob] = frozenset()
     # What the attachments above answer, as far as they do.
-    answers: Answers = UNKNOWN
+    answers: SupplyChainStatus = UNKNOWN
 
     # `os/architecture[/variant]` of what is really there, sorted, unique.
     architectures: tuple[str, ...] = field(init=False, compare=False)
@@ -149,7 +147,7 @@ class Facts:
         object.__setattr__(self, "size", _size(self.platforms))
 
 
-def _architectures(platforms: Iterable[Platform]) -> tuple[str, ...]:
+def _architectures(platforms: Iterable[PlatformRecord]) -> tuple[str, ...]:
     names = {
         platform_name(platform)
         for platform in platforms
@@ -158,7 +156,7 @@ def _architectures(platforms: Iterable[Platform]) -> tuple[str, ...]:
     return tuple(sorted(name for name in names if name is not None))
 
 
-def _size(platforms: Iterable[Platform]) -> int | None:
+def _size(platforms: Iterable[PlatformRecord]) -> int | None:
     layers: list[Layer] = []
     for platform in platforms:
         if platform.layers is None:
@@ -167,12 +165,12 @@ def _size(platforms: Iterable[Platform]) -> int | None:
     return distinct_size(layers)
 
 
-def present(platforms: Iterable[Platform]) -> set[str]:
+def present(platforms: Iterable[PlatformRecord]) -> set[str]:
     """The digests of those that are there."""
     return {one.digest for one in platforms if one.layers is not None}
 
 
-def platform_name(platform: Platform | PlatformSpec) -> str | None:
+def platform_name(platform: PlatformRecord | Platform) -> str | None:
     """`os/architecture[/variant]`, or null where one of the two is not known."""
     if not platform.os or not platform.architecture:
         return None
@@ -193,12 +191,12 @@ def distinct_size(layers: Iterable[Layer]) -> int | None:
 
 
 def image_platform(
-    document: Document,
+    document: VerifiedManifest,
     manifest: ImageManifest,
-    spec: PlatformSpec,
+    spec: Platform,
     config: ImageConfig | None,
     labels: Mapping[str, str] | None = None,
-) -> Platform:
+) -> PlatformRecord:
     """The platform entry of an OCI or Docker v2 manifest.
 
     `labels` are those of its config that were asked for, null where none were.
@@ -209,7 +207,7 @@ def image_platform(
             for layer in manifest.layers
         ]
     )
-    return Platform(
+    return PlatformRecord(
         os=spec.os,
         architecture=spec.architecture,
         variant=spec.variant,
@@ -218,7 +216,7 @@ def image_platform(
         media_type=document.media_type,
         config_digest=manifest.config.digest,
         created=config.created if config else None,
-        config=ConfigFacts(
+        config=ConfigDetails(
             user=config.user,
             history=config.history_length,
             labels=None if labels is None else dict(labels),
@@ -268,9 +266,11 @@ def base_image(
     return BaseImage(name=name, digest=digest)
 
 
-def schema1_platform(document: Document, manifest: Schema1) -> Platform:
+def schema1_platform(
+    document: VerifiedManifest, manifest: Schema1Manifest
+) -> PlatformRecord:
     """The platform entry of a schema 1 manifest: no sizes, no config."""
-    return Platform(
+    return PlatformRecord(
         os=manifest.os,
         architecture=manifest.architecture,
         variant=manifest.variant,
@@ -290,10 +290,10 @@ def schema1_platform(document: Document, manifest: Schema1) -> Platform:
     )
 
 
-def missing_platform(child: Descriptor) -> Platform:
+def missing_platform(child: Descriptor) -> PlatformRecord:
     """The entry of a platform that an index names and the registry does not have."""
     spec = child.platform or UNKNOWN_PLATFORM
-    return Platform(
+    return PlatformRecord(
         os=spec.os,
         architecture=spec.architecture,
         variant=spec.variant,
@@ -319,12 +319,12 @@ def attachment_of(child: Descriptor) -> Attachment | None:
     subject = child.attests if child.annotations else None
     if subject is None and (child.platform is None or child.platform.is_real):
         return None
-    return of_descriptor(child, subject or None)
+    return attachment_from_descriptor(child, subject or None)
 
 
-def blobs_of(manifest: ImageManifest | Schema1) -> Iterator[NamedBlob]:
+def blobs_of(manifest: ImageManifest | Schema1Manifest) -> Iterator[NamedBlob]:
     """The blobs that the registry itself should have."""
-    if isinstance(manifest, Schema1):
+    if isinstance(manifest, Schema1Manifest):
         for digest in manifest.layers:
             yield NamedBlob(digest, None, "layer")
         return
@@ -346,9 +346,7 @@ def layer_warnings(manifest: ImageManifest) -> list[Warn]:
     ]
 
 
-def platform_warnings(
-    digest: str, spec: PlatformSpec, config: ImageConfig
-) -> list[Warn]:
+def platform_warnings(digest: str, spec: Platform, config: ImageConfig) -> list[Warn]:
     """An index that describes a child otherwise than the child's own config."""
     own = config.platform
     if (spec.os, spec.architecture) == (own.os, own.architecture):
@@ -392,33 +390,33 @@ class LabelPatterns:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class ImageOptions:
     """What is wanted of an image. `platforms` are normalised; none means all.
 
     `labels` is null where none are wanted.
     """
 
     image_config: ImageConfigMode = ImageConfigMode.AUTO
-    platforms: tuple[PlatformSpec, ...] = ()
+    platforms: tuple[Platform, ...] = ()
     labels: LabelPatterns | None = None
     attachments: AttachmentMode = AttachmentMode.INDEX
     verify_blobs: bool = False
 
     @classmethod
-    def of(cls, settings: Settings) -> Wanted:
+    def of(cls, settings: Settings) -> ImageOptions:
         """What the settings say. The time of every image decides with `since`."""
         return cls(
             image_config=ImageConfigMode.ALWAYS
             if settings.since is not None
             else settings.image_config,
-            platforms=tuple(map(read_platform, settings.platforms)),
+            platforms=tuple(map(parse_platform, settings.platforms)),
             labels=LabelPatterns(settings.labels) if settings.labels else None,
             attachments=settings.attachments,
             verify_blobs=settings.verify_blobs,
         )
 
-    def platform(self, platform: PlatformSpec) -> bool:
+    def platform(self, platform: Platform) -> bool:
         """Whether a platform is wanted."""
         return not self.platforms or any(
-            is_same(platform, wanted) for wanted in self.platforms
+            same_platform(platform, wanted) for wanted in self.platforms
         )

@@ -22,7 +22,12 @@ from auditor.cache.tables import SeenTag
 from auditor.errors import Failure, FailureKind, ProtocolError
 from auditor.model import WarningCode
 from auditor.oci.descriptor import essence
-from auditor.oci.manifest import Document, Manifest, parse_manifest, read_document
+from auditor.oci.manifest import (
+    Manifest,
+    VerifiedManifest,
+    parse_manifest,
+    verify_manifest,
+)
 from auditor.oci.reference import Reference, is_digest
 from auditor.registry.client import Registry
 from auditor.util.lru import Lru
@@ -64,19 +69,19 @@ class Resolver:
 
     def __init__(self, content: ContentCache) -> None:
         self._content = content
-        self._store = content.store
+        self._cache = content.cache
         self._parsed: Lru[tuple[bytes, str | None], Manifest] = Lru(MAX_PARSED)
         self._accidents: Counter[str] = Counter()
 
     async def document(
         self, registry: Registry, reference: Reference, *, listed: str | None
-    ) -> Document | Failure:
+    ) -> VerifiedManifest | Failure:
         """The manifest of a reference. `listed` is the digest that the listing of its
         tag has just said, if it did."""
         if reference.digest is not None:
             return await self._by_digest(registry, reference, reference.digest)
         assert reference.tag is not None
-        seen = self._store.tag(registry.name, reference.repository, reference.tag)
+        seen = self._cache.tag(registry.name, reference.repository, reference.tag)
         if seen is None:
             return await self.get(registry, reference)
         found = self._without_a_request(registry, reference.tag, seen, listed)
@@ -88,18 +93,18 @@ class Resolver:
 
     async def of_moving_tag(
         self, registry: Registry, reference: Reference
-    ) -> Document | Failure:
+    ) -> VerifiedManifest | Failure:
         """The same for a tag that moves whatever was said of tags like it."""
         assert reference.tag is not None
-        seen = self._store.tag(registry.name, reference.repository, reference.tag)
+        seen = self._cache.tag(registry.name, reference.repository, reference.tag)
         if seen is None:
             return await self.get(registry, reference)
         return await self._asked(registry, reference, seen)
 
     async def _asked(
         self, registry: Registry, reference: Reference, seen: SeenTag
-    ) -> Document | Failure:
-        if not _is_trusted(seen) or not self._store.head_pays(registry.name):
+    ) -> VerifiedManifest | Failure:
+        if not _is_trusted(seen) or not self._cache.head_pays(registry.name):
             return await self.get(registry, reference)
         return await self._by_head(registry, reference, seen)
 
@@ -109,25 +114,27 @@ class Resolver:
         """The request that `document` would begin with."""
         if reference.digest is not None:
             known = self._content.known(registry.name, reference.digest)
-            pays = known is not None and self._store.head_pays(registry.name)
+            pays = known is not None and self._cache.head_pays(registry.name)
             return Ask.HEAD if pays else Ask.GET
         assert reference.tag is not None
-        seen = self._store.tag(registry.name, reference.repository, reference.tag)
+        seen = self._cache.tag(registry.name, reference.repository, reference.tag)
         if seen is None:
             return Ask.GET
         if self._without_a_request(registry, reference.tag, seen, listed) is not None:
             return Ask.NONE
-        pays = _is_trusted(seen) and self._store.head_pays(registry.name)
+        pays = _is_trusted(seen) and self._cache.head_pays(registry.name)
         return Ask.HEAD if pays else Ask.GET
 
-    async def get(self, registry: Registry, reference: Reference) -> Document | Failure:
+    async def get(
+        self, registry: Registry, reference: Reference
+    ) -> VerifiedManifest | Failure:
         """The manifest of a reference, fetched."""
         answer = await self.answer(registry, reference)
         return answer if isinstance(answer, Failure) else answer[1]
 
     async def answer(
         self, registry: Registry, reference: Reference
-    ) -> tuple[Response, Document] | Failure:
+    ) -> tuple[Response, VerifiedManifest] | Failure:
         """The registry's answer and the manifest in it."""
         answer = await registry.get_manifest(
             reference.repository, reference.manifest_reference
@@ -137,7 +144,7 @@ class Resolver:
         header = answer.headers.get(DIGEST_HEADER)
         content_type = answer.content_type
         try:
-            document = read_document(
+            document = verify_manifest(
                 answer.body,
                 content_type=content_type,
                 header_digest=header,
@@ -149,7 +156,7 @@ class Resolver:
         said = essence(content_type)
         self._content.put(registry.name, answer.body, document, said=said)
         if reference.digest is None and reference.tag is not None:
-            self._store.put_tag(
+            self._cache.put_tag(
                 registry.name,
                 reference.repository,
                 reference.tag,
@@ -161,7 +168,7 @@ class Resolver:
                 warn.code is WarningCode.DIGEST_HEADER_DIFFERS
                 for warn in document.warnings
             ):
-                self._store.distrust(registry.name)
+                self._cache.distrust(registry.name)
         return answer, document
 
     def _parse(self, raw: bytes, content_type: str | None) -> Manifest:
@@ -175,7 +182,7 @@ class Resolver:
 
     def _without_a_request(
         self, registry: Registry, tag: str, seen: SeenTag, listed: str | None
-    ) -> tuple[str, Document] | None:
+    ) -> tuple[str, VerifiedManifest] | None:
         """What is known of a tag that need not be asked for, and why not."""
         immutable = registry.settings.immutable_tags
         if immutable and _matcher(immutable).match(tag):
@@ -183,7 +190,7 @@ class Resolver:
         elif (
             listed == seen.digest
             and _is_trusted(seen)
-            and not self._store.host(registry.name).distrusted
+            and not self._cache.host(registry.name).distrusted
         ):
             what = "listed_tags"
         else:
@@ -191,18 +198,18 @@ class Resolver:
         document = self._known(registry, seen)
         return None if document is None else (what, document)
 
-    def _known(self, registry: Registry, seen: SeenTag) -> Document | None:
+    def _known(self, registry: Registry, seen: SeenTag) -> VerifiedManifest | None:
         """The manifest that a tag named, as it was read then."""
         if _is_trusted(seen):
             known = self._content.known(registry.name, seen.digest)
             if known is None or known.held.content_type != seen.content_type:
                 return None
             return known.document
-        stored = self._store.get(registry.name, seen.digest)
+        stored = self._cache.get(registry.name, seen.digest)
         if stored is None:
             return None
         try:
-            document = read_document(
+            document = verify_manifest(
                 stored.body,
                 content_type=seen.content_type,
                 header_digest=seen.header,
@@ -214,7 +221,7 @@ class Resolver:
 
     async def _by_head(
         self, registry: Registry, reference: Reference, seen: SeenTag
-    ) -> Document | Failure:
+    ) -> VerifiedManifest | Failure:
         assert reference.tag is not None
         answer = await registry.head_manifest(reference.repository, reference.tag)
         if isinstance(answer, Failure):
@@ -227,19 +234,19 @@ class Resolver:
         header, said = answer.headers.get(DIGEST_HEADER), essence(answer.content_type)
         digest = _named(header, seen.digest)
         if digest is None:
-            self._store.no_head(registry.name)
+            self._cache.no_head(registry.name)
             return await self.get(registry, reference)
         known = self._content.known(registry.name, digest)
         if known is None:
             return await self.get(registry, reference)
         if known.held.content_type != said:
             found = await self.get(registry, reference)
-            if isinstance(found, Document) and found.digest == digest:
+            if isinstance(found, VerifiedManifest) and found.digest == digest:
                 # GET says of the same content something else than HEAD does.
-                self._store.no_head(registry.name)
+                self._cache.no_head(registry.name)
             return found
         if (digest, said) != (seen.digest, seen.content_type):
-            self._store.put_tag(
+            self._cache.put_tag(
                 registry.name,
                 reference.repository,
                 reference.tag,
@@ -256,11 +263,11 @@ class Resolver:
             self._accidents[registry.name] += 1
             if self._accidents[registry.name] < MAX_ACCIDENTS:
                 return
-        self._store.no_head(registry.name)
+        self._cache.no_head(registry.name)
 
     async def _by_digest(
         self, registry: Registry, reference: Reference, digest: str
-    ) -> Document | Failure:
+    ) -> VerifiedManifest | Failure:
         known = self._content.known(registry.name, digest)
         if known is not None and await self._content.is_there(
             registry, reference.repository, digest, known

@@ -13,22 +13,22 @@ import anyio
 from anyio.abc import TaskGroup
 
 from auditor.audit.image import ImageAuditor
-from auditor.audit.image_metadata import Wanted
+from auditor.audit.image_metadata import ImageOptions
 from auditor.audit.pool import Pool, PoolSize
-from auditor.cache.store import DigestStore, open_store
-from auditor.config import Order, Settings, decisive_of_shares
-from auditor.errors import unwrapped
+from auditor.cache.digest_cache import DigestCache, open_cache
+from auditor.config import Settings, decisive_of_shares
+from auditor.errors import unwrap_exception_group
 from auditor.fast_dataclass import dataclass
 from auditor.input.expand import expand
 from auditor.input.lists import Item, Listed, items_of
 from auditor.input.steps import Asked, Dropped, Entry, Expansion, InputPosition, Refused
 from auditor.input.tag_filter import Selection
-from auditor.model import FailureRecord, ImageRecord, Record
+from auditor.model import FailureRecord, ImageRecord, Order, Record
 from auditor.oci.reference import Reference
 from auditor.registry.registries import Registries, open_registries
 from auditor.report.merge import ShardFile
-from auditor.report.resume import Kept
-from auditor.report.summary import Resumed, Summary, Tally, recount
+from auditor.report.resume import ResumeIndex
+from auditor.report.summary import Resumed, Summary, Tally, count_lines
 from auditor.report.writer import Report, open_report
 from auditor.util.clock import Clock, rfc3339
 from auditor.util.deadline import Deadline, not_finished, not_reached, too_slow
@@ -37,7 +37,7 @@ from auditor.util.deadline import Deadline, not_finished, not_reached, too_slow
 # Where the records of a share stand in the whole input, in the records' order.
 
 
-class Places:
+class PositionTracker:
     """Knows the turns of the entries that have no record yet, and tells those of the
     records as they are written. What an earlier run has kept has its record already.
     """
@@ -64,7 +64,7 @@ class Places:
             self._tell(self._waiting.popleft()[0])
 
 
-class Run:
+class AuditRun:
     """One audit. Make it, `run` it, then ask for its `summary`.
 
     `placed` is told where in the whole input each record stands, in the records' order.
@@ -80,11 +80,11 @@ class Run:
         clock: Clock,
         write: Callable[[Record], Awaitable[None]],
         placed: Callable[[InputPosition], None] | None = None,
-        store: DigestStore | None = None,
-        kept: Kept | None = None,
+        cache: DigestCache | None = None,
+        kept: ResumeIndex | None = None,
     ) -> None:
-        """`store` null: a private one, closed with the run."""
-        self._places = Places(placed) if placed else None
+        """`cache` null: a private one, closed with the run."""
+        self._places = PositionTracker(placed) if placed else None
         self._turn: InputPosition = (0, 0)
         self._settings = settings
         self._items = items
@@ -92,14 +92,14 @@ class Run:
         self._clock = clock
         self._write = write
         self._kept = kept
-        self._private = None if store else DigestStore(None, now=clock.epoch)
+        self._private = None if cache else DigestCache(None, now=clock.epoch)
         self._images = ImageAuditor(
             registries,
-            wanted=Wanted.of(settings),
+            wanted=ImageOptions.of(settings),
             clock=clock,
-            store=store or cast("DigestStore", self._private),
+            cache=cache or cast("DigestCache", self._private),
             # Who asks whether blobs are still there asks that of manifests, too.
-            recheck_s=0 if settings.verify_blobs else settings.store_recheck_s,
+            recheck_s=0 if settings.verify_blobs else settings.cache_recheck_s,
         )
         self._selection = Selection.of(
             settings, datetime.fromtimestamp(clock.epoch(), UTC)
@@ -126,7 +126,7 @@ class Run:
 
     async def run(self) -> None:
         """Audit everything. Raises an `AuditorError` that stops the whole run."""
-        with unwrapped(), self._private or nullcontext():
+        with unwrap_exception_group(), self._private or nullcontext():
             async with anyio.create_task_group() as group:
                 if self._settings.deadline_s is not None:
                     group.start_soon(self._expire_after, self._settings.deadline_s)
@@ -178,11 +178,11 @@ class Run:
             requests=self._registries.counts.sent,
             repeated=self._registries.counts.repeated,
             saved=self._images.content.saved,
-            damaged=self._images.content.store.damaged,
-            not_stored=self._images.content.store.not_stored,
+            damaged=self._images.content.cache.damaged,
+            not_stored=self._images.content.cache.not_stored,
             listings=self._expansion.listings,
             max_requests=self._settings.max_requests,
-            allowances=self._registries.allowances(),
+            allowances=self._registries.rate_limits(),
             blobs=self._images.around.blobs.counts,
             resumed=self._resumed(),
         )
@@ -223,7 +223,7 @@ class Run:
         name = str(entry.reference) if isinstance(entry, Asked) else None
         lines = self._kept.take(name)
         if lines is not None:
-            recount(self.tally, lines)
+            count_lines(self.tally, lines)
         return lines is not None
 
     def _prepare(self, entry: Entry, group: TaskGroup) -> None:
@@ -339,16 +339,16 @@ def digest_of_input(items: Iterable[Item]) -> str | None:
 KEEP_EVERY_S = 1.0
 
 
-async def run_into(run: Run, report: Report) -> None:
+async def run_into_report(run: AuditRun, report: Report) -> None:
     """Run; every second what is finished is made safe, in its turn or not."""
-    with unwrapped():
+    with unwrap_exception_group():
         async with anyio.create_task_group() as group:
             group.start_soon(_keep_safe, run, report)
             await run.run()
             group.cancel_scope.cancel()
 
 
-async def _keep_safe(run: Run, report: Report) -> None:
+async def _keep_safe(run: AuditRun, report: Report) -> None:
     while True:
         await anyio.sleep(KEEP_EVERY_S)
         await report.keep(run.early(), waits=run.waits)
@@ -359,10 +359,10 @@ async def _keep_safe(run: Run, report: Report) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class AuditJob:
     """A run and where its records go; after it, `commit` makes the report whole."""
 
-    run: Run
+    run: AuditRun
     report: Report
     shard_file: ShardFile | None
     input_digest: InputDigest | None
@@ -382,7 +382,7 @@ async def open_job(
     clock: Clock,
     tell: Callable[[str], None],
     items: Iterable[Item] | None = None,
-) -> AsyncIterator[Job]:
+) -> AsyncIterator[AuditJob]:
     """The job that the settings describe; `tell` is given sentences for a person, and
     `items` stand for the settings' references and lists.
 
@@ -390,13 +390,13 @@ async def open_job(
     """
     async with (
         open_registries(settings, clock=clock) as registries,
-        open_store(settings, now=clock.epoch) as store,
+        open_cache(settings, now=clock.epoch) as cache,
         open_report(settings, now=rfc3339(clock.epoch()), tell=tell) as report,
     ):
         with _shard_file(settings, report, tell) or nullcontext() as shard_file:
             items = items_of(settings) if items is None else items
             digest = InputDigest(items) if shard_file else None
-            run = Run(
+            run = AuditRun(
                 settings,
                 digest or items,
                 registries=registries,
@@ -404,9 +404,9 @@ async def open_job(
                 write=report.put,
                 placed=shard_file.place if shard_file else None,
                 kept=report.kept,
-                store=store,
+                cache=cache,
             )
-            yield Job(
+            yield AuditJob(
                 run=run, report=report, shard_file=shard_file, input_digest=digest
             )
 

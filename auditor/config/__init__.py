@@ -19,12 +19,10 @@ from auditor.config.settings import (
     ListerName,
     LogFormat,
     LogLevel,
-    Order,
     Progress,
     RateLimitPolicy,
     RegistrySettings,
     Settings,
-    Shape,
 )
 from auditor.config.toml_file import load, read_toml
 
@@ -38,12 +36,10 @@ __all__ = [
     "LogFormat",
     "LogLevel",
     "Option",
-    "Order",
     "Progress",
     "RateLimitPolicy",
     "RegistrySettings",
     "Settings",
-    "Shape",
     "Where",
     "decisive",
     "decisive_of_shares",

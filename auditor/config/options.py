@@ -13,12 +13,10 @@ from auditor.config.settings import (
     ListerName,
     LogFormat,
     LogLevel,
-    Order,
     Progress,
     RateLimitPolicy,
     RegistrySettings,
     Settings,
-    Shape,
 )
 from auditor.config.values import (
     HOST,
@@ -48,6 +46,7 @@ from auditor.config.values import (
     whole,
 )
 from auditor.fast_dataclass import dataclass
+from auditor.model import Order, Shape
 from auditor.util.shard import Shard
 
 # -- option --
@@ -77,7 +76,7 @@ class Group(StrEnum):
     IMAGE = "Image"
     REPORT = "Report"
     RUN = "Run"
-    STORE = "Store"
+    CACHE = "Digest cache"
     SCALE = "Scale"
     CREDENTIALS = "Credentials"
     NETWORK = "Network"
@@ -687,50 +686,50 @@ SELECTION: tuple[Option, ...] = (
 )
 
 
-# -- store --
-# What is remembered from one run to the next.
+# -- digest cache --
 
-STORE: tuple[Option, ...] = (
+CACHE: tuple[Option, ...] = (
     Option(
-        name="store",
+        name="cache",
         value=PATH,
-        help="The digest store's file, instead of the one in the cache directory.",
+        help="File of the digest cache (default: in the user's cache directory).",
         where=Where.TOP,
-        group=Group.STORE,
-        flags=("--store",),
+        group=Group.CACHE,
+        flags=("--cache",),
     ),
     Option(
-        name="no_store",
+        name="no_cache",
         value=switch(),
-        help="Remember nothing of other runs, and nothing for them.",
+        help="Use a temporary digest cache that is deleted at the end of the run.",
         where=Where.TOP,
-        group=Group.STORE,
-        flags=("--no-store",),
+        group=Group.CACHE,
+        flags=("--no-cache",),
     ),
     Option(
-        name="store_max_size",
+        name="cache_max_size",
         # Below a megabyte SQLite's own pages are most of it; no disk is larger.
         value=size(1024**2, 1024**5),
-        help="How large the store may grow, in bytes or as in 500M or 2G.",
+        help="Maximum size of the digest cache: bytes, 500M or 2G.",
         where=Where.TOP,
-        group=Group.STORE,
-        flags=("--store-max-size",),
+        group=Group.CACHE,
+        flags=("--cache-max-size",),
     ),
     Option(
-        name="store_recheck_s",
+        name="cache_recheck_s",
         # Ten years: never, in effect.
         value=span(0, 10 * 365 * 24 * 3600),
-        help="How long parts of images are taken to be still there, unasked.",
+        help="How long children and configs are used from the cache without asking"
+        " the registry again.",
         where=Where.TOP,
-        group=Group.STORE,
-        flags=("--store-recheck",),
+        group=Group.CACHE,
+        flags=("--cache-recheck",),
     ),
     Option(
         name="immutable_tags",
         value=several(TEXT),
         help="Tags (name or pattern) that never move: asked for once, ever.",
         where=Where.TOP_AND_REGISTRY,
-        group=Group.STORE,
+        group=Group.CACHE,
         flags=("--immutable-tag",),
     ),
 )
@@ -782,7 +781,7 @@ OPTIONS: tuple[Option, ...] = (
     *REPORT,
     *RUN,
     *SCALE,
-    *STORE,
+    *CACHE,
     *CREDENTIALS,
     *TOKENS,
     *NETWORK,

@@ -7,17 +7,10 @@ from dataclasses import field
 from enum import StrEnum
 
 from auditor.fast_dataclass import dataclass
+from auditor.model import Order, Shape
 from auditor.util.secret import Secret
 from auditor.util.shard import Shard
-from auditor.wire.login import Credential
-
-
-class Shape(StrEnum):
-    """What one report line is about."""
-
-    IMAGE = "image"
-    PLATFORM = "platform"
-    LAYER = "layer"
+from auditor.wire.credential import Credential
 
 
 class ImageConfigMode(StrEnum):
@@ -34,13 +27,6 @@ class AttachmentMode(StrEnum):
     NONE = "none"
     INDEX = "index"  # what the image's own index says: costs nothing
     ALL = "all"  # referrers, cosign's tags, and what attestations are about, too
-
-
-class Order(StrEnum):
-    """The order of the report's lines."""
-
-    INPUT = "input"
-    COMPLETION = "completion"
 
 
 class Engine(StrEnum):
@@ -154,9 +140,9 @@ class Settings:
     their turn; `workers` are those of one registry, null: twice as many as it is sent
     requests at once. `deadline_s` is the time that the whole run has,
     `reference_timeout_s` what one reference may take; null: no limit.
-    `store` is a path (null: in the cache directory) of at most `store_max_size` bytes;
+    `cache` is a path (null: in the cache directory) of at most `cache_max_size` bytes;
     a part of an image that is in it is taken to be in the registry, too, until
-    `store_recheck_s` after the registry last gave it.
+    `cache_recheck_s` after the registry last gave it.
     `shard` is the share of the repositories that is audited (null: all), while
     `runs_at_once` runs ask the same registries: the limits of `registries` are what is
     left for this one. `processes`, `engine`, `scheduler` and `parts` share a run out.
@@ -186,14 +172,14 @@ class Settings:
     order: Order = Order.INPUT
     workers: int | None = None
     window: int = 1024
-    store: str | None = None
-    no_store: bool = False
+    cache: str | None = None
+    no_cache: bool = False
     # An index of the Docker Official Images takes 3.3 KB in it, with all below it and
-    # its tags (python -m bench.store): 300,000 of them.
-    store_max_size: int = 1024**3
+    # its tags (python -m bench.digest_cache): 300,000 of them.
+    cache_max_size: int = 1024**3
     # A week: what a registry has lost is known after that, for a seventh of the
     # requests of asking every night.
-    store_recheck_s: float = 7 * 24 * 3600.0
+    cache_recheck_s: float = 7 * 24 * 3600.0
     resume: bool = False
     deadline_s: float | None = None
     reference_timeout_s: float | None = None

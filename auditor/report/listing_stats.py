@@ -14,8 +14,8 @@ from typing import Any, Self, overload
 
 from auditor.errors import FailureKind
 from auditor.fast_dataclass import dataclass
-from auditor.registry.listing.paging import SUSPICIOUS_COUNTS
-from auditor.util.text import counted, safe_text
+from auditor.model import SUSPICIOUS_COUNTS
+from auditor.util.text import format_count, safe_text
 
 # Listings of a kind that are kept one by one, ordinary and remarkable ones: half a
 # megabyte each. A registry of 100,000 repositories can have as many that are denied.
@@ -111,7 +111,7 @@ class Listing:
         return max(0, self.total - self.entries)
 
     @property
-    def looks_cut(self) -> bool:
+    def looks_truncated(self) -> bool:
         """Whether it has a size at which servers cut, and nothing says it is whole."""
         return self.suspicious or (
             self.pages == 1
@@ -130,7 +130,7 @@ class Listing:
         )
         return cls(**told)
 
-    def take_share(self, other: Listing) -> None:
+    def add_shard(self, other: Listing) -> None:
         """Add what another share says of the same catalog.
 
         Each has read it, and only the lists of tags that it led to are their own.
@@ -285,7 +285,7 @@ class Listings(Sequence[Listing]):
 # What was listed, for a person, and the lists that may not be whole.
 
 # One entry of a list, and several.
-WORDS = {
+ENTRY_NOUNS = {
     ListKind.REPOSITORIES: ("repository", "repositories"),
     ListKind.TAGS: ("tag", "tags"),
 }
@@ -309,13 +309,15 @@ def listing_lines(lists: Mapping[str, Any], listings: Sequence[Listing]) -> list
             )
             lines.append(
                 f"  lists of {kind}: {counts['lists']},"
-                f" {counted(counts['pages'], 'page')},"
-                f" {counted(counts['entries'], *WORDS[kind])}{odd}"
+                f" {format_count(counts['pages'], 'page')},"
+                f" {format_count(counts['entries'], *ENTRY_NOUNS[kind])}{odd}"
             )
     if filtered := lists[ListKind.TAGS]["filtered"]:
-        lines.append(f"      {counted(filtered, *WORDS[ListKind.TAGS])} filtered out")
+        lines.append(
+            f"      {format_count(filtered, *ENTRY_NOUNS[ListKind.TAGS])} filtered out"
+        )
     if excluded := sum(listing.excluded for listing in listings):
-        out = counted(excluded, *WORDS[ListKind.REPOSITORIES])
+        out = format_count(excluded, *ENTRY_NOUNS[ListKind.REPOSITORIES])
         lines.append(f"      {out} filtered out")
     lines.extend(suspicious_lines(listings))
     return lines

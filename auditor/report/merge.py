@@ -18,10 +18,9 @@ from typing import Any, BinaryIO, Self
 
 import orjson
 
-from auditor.config import Order, Shape
 from auditor.errors import OutputError, UsageError
 from auditor.fast_dataclass import dataclass
-from auditor.model import SCHEMA
+from auditor.model import SCHEMA, Order, Shape
 from auditor.util.shard import Shard
 from auditor.version import __version__
 
@@ -33,7 +32,7 @@ from auditor.version import __version__
 # there when the report is whole, says how long it is and holds the summary. Without all
 # the shares of one audit there is no whole, so nothing here is ever guessed.
 
-SUFFIX = ".shard"
+SHARD_SUFFIX = ".shard"
 
 InputPosition = tuple[int, int]
 
@@ -45,7 +44,7 @@ _MAX_LINE_BYTES = 16 * 1024 * 1024
 
 
 class ShardFile:
-    """Written beside a report while it is made. `place` is called for each record."""
+    """Written beside a report while it is made. `position` is called for each record."""
 
     def __init__(
         self,
@@ -56,8 +55,8 @@ class ShardFile:
         order: Order,
     ) -> None:
         self._report = report
-        self._path = report.with_name(report.name + SUFFIX)
-        self._partial = report.with_name(report.name + SUFFIX + ".partial")
+        self._path = report.with_name(report.name + SHARD_SUFFIX)
+        self._partial = report.with_name(report.name + SHARD_SUFFIX + ".partial")
         self._buffer = bytearray()
         self._turn: InputPosition = (0, 0)
         self._count = 0
@@ -91,7 +90,7 @@ class ShardFile:
     ) -> None:
         self._file.close()
 
-    def place(self, turn: InputPosition) -> None:
+    def position(self, turn: InputPosition) -> None:
         """Say where in the whole input the next record stands."""
         if turn == self._turn:
             self._count += 1
@@ -147,7 +146,7 @@ class ShardFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShardHead:
+class ShardInfo:
     """The first and the last line. `bytes` is the length of the report, `input` the
     digest of the whole input (null: it was not read to its end)."""
 
@@ -195,7 +194,7 @@ def _line(line: bytes, kind: str) -> Mapping[str, Any] | None:
     return found if isinstance(found, dict) and found.get("kind") == kind else None
 
 
-def runs(stream: BinaryIO, name: str) -> Iterator[tuple[InputPosition, int]]:
+def record_runs(stream: BinaryIO, name: str) -> Iterator[tuple[InputPosition, int]]:
     """The runs of a shard file: where they stand, and how many records each has."""
     stream.readline(_MAX_LINE_BYTES)
     for line in stream:
@@ -219,29 +218,31 @@ Opener = Callable[[str], AbstractContextManager[BinaryIO]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class ShardReport:
     """The report of one share, by name, and what its shard file says."""
 
     name: str
-    head: ShardHead
+    head: ShardInfo
 
 
-def read_parts(names: Sequence[str], open_file: Opener) -> list[Part]:
+def read_shard_reports(names: Sequence[str], open_file: Opener) -> list[ShardReport]:
     """The parts of one audit, by number.
 
     Raises `UsageError` where one is missing, is there twice or is of another audit.
     """
     parts = []
     for name in names:
-        with open_file(name + SUFFIX) as stream:
-            parts.append(Part(name=name, head=ShardHead.read(stream, name + SUFFIX)))
+        with open_file(name + SHARD_SUFFIX) as stream:
+            parts.append(
+                ShardReport(name=name, head=ShardInfo.read(stream, name + SHARD_SUFFIX))
+            )
     parts.sort(key=lambda part: part.head.shard.number or 0)
     _check_one_audit(parts)
     _check_complete(parts)
     return parts
 
 
-def _check_one_audit(parts: Sequence[Part]) -> None:
+def _check_one_audit(parts: Sequence[ShardReport]) -> None:
     first = parts[0]
     asked = first
     for part in parts[1:]:
@@ -275,7 +276,7 @@ def _check_one_audit(parts: Sequence[Part]) -> None:
             )
 
 
-def _check_complete(parts: Sequence[Part]) -> None:
+def _check_complete(parts: Sequence[ShardReport]) -> None:
     of = parts[0].head.shard.of
     numbers = [part.head.shard.number for part in parts]
     for part, following in pairwise(parts):
@@ -294,7 +295,7 @@ def _check_complete(parts: Sequence[Part]) -> None:
         )
 
 
-def merged(parts: Sequence[Part], open_file: Opener) -> Iterator[bytes]:
+def merge_records(parts: Sequence[ShardReport], open_file: Opener) -> Iterator[bytes]:
     """The records of all parts, a record at a time.
 
     Raises `UsageError` for a part that is not what its shard file says.
@@ -307,13 +308,13 @@ def merged(parts: Sequence[Part], open_file: Opener) -> Iterator[bytes]:
                 part,
                 number,
                 report=stack.enter_context(open_file(part.name)),
-                shard_file=stack.enter_context(open_file(part.name + SUFFIX)),
+                shard_file=stack.enter_context(open_file(part.name + SHARD_SUFFIX)),
             )
             for number, part in enumerate(parts)
         ]
         # Records that are in no order have no turn: one part after the other.
         join = heapq.merge if in_order else chain
-        for _, number, count in join(*(source.runs() for source in sources)):
+        for _, number, count in join(*(source.record_runs() for source in sources)):
             yield from sources[number].take(count)
         for source in sources:
             source.check_end()
@@ -333,7 +334,7 @@ class _Source:
     """The records of one part, in their order."""
 
     def __init__(
-        self, part: Part, number: int, *, report: BinaryIO, shard_file: BinaryIO
+        self, part: ShardReport, number: int, *, report: BinaryIO, shard_file: BinaryIO
     ) -> None:
         self._part = part
         self._number = number
@@ -343,9 +344,11 @@ class _Source:
         self._read_bytes = 0
         self._next = self._line()
 
-    def runs(self) -> Iterator[tuple[InputPosition, int, int]]:
+    def record_runs(self) -> Iterator[tuple[InputPosition, int, int]]:
         """Where its records stand: the turn, which part this is, how many they are."""
-        for turn, count in runs(self._shard_file, self._part.name + SUFFIX):
+        for turn, count in record_runs(
+            self._shard_file, self._part.name + SHARD_SUFFIX
+        ):
             yield turn, self._number, count
 
     def take(self, count: int) -> Iterator[bytes]:

@@ -21,7 +21,7 @@ from auditor.errors import FailureKind, OutputError
 from auditor.fast_dataclass import dataclass
 from auditor.model import WarningCode
 from auditor.report.listing_stats import ListKind, ListState
-from auditor.util.atomic_file import whole_file
+from auditor.util.atomic_file import atomic_file
 from auditor.util.text import safe_text
 from auditor.version import __version__
 
@@ -243,7 +243,7 @@ class _Given(Collector):
         yield from self._families
 
 
-def textfile(metrics: Iterable[Metric], *, name: str) -> bytes:
+def render_textfile(metrics: Iterable[Metric], *, name: str) -> bytes:
     """The text of metrics that all get `audit=name`."""
     registry = CollectorRegistry()
     registry.register(_Given([_family(metric, name) for metric in metrics]))
@@ -256,10 +256,10 @@ def write_textfile(path: str, metrics: Iterable[Metric]) -> None:
     Raises `OutputError`.
     """
     final = Path(path)
-    text = textfile(metrics, name=final.name.removesuffix(".prom"))
+    text = render_textfile(metrics, name=final.name.removesuffix(".prom"))
     try:
         # The collector skips what does not end in `.prom`.
-        with whole_file(final) as stream:
+        with atomic_file(final) as stream:
             stream.write(text)
     except OSError as error:
         raise OutputError(

@@ -29,7 +29,7 @@ _ROWS = frozenset({"platform", "layer"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
+class RecordOffset:
     """One record: the bytes from `start`, `size` of them.
 
     `reference` is null where the record is of something in the input that stands for
@@ -43,21 +43,23 @@ class Span:
     interrupted: bool = False
 
 
-def spans(stream: BinaryIO, start: int, *, ended: bool) -> Iterator[Span]:
+def record_offsets(
+    stream: BinaryIO, start: int, *, ended: bool
+) -> Iterator[RecordOffset]:
     """The records from `start` on, up to the first line that is damaged or torn.
 
     In the flat shapes the lines of the last record may not be all: it is left out
     unless the file has `ended` as it should.
     """
     stream.seek(start)
-    rows: Span | None = None
+    rows: RecordOffset | None = None
     while (line := stream.readline(MAX_LINE_BYTES)) and line.endswith(b"\n"):
         found = _read(line, start)
         if found is None:
             break
         span, is_row = found
         if rows is not None and is_row and rows.reference == span.reference:
-            rows = Span(
+            rows = RecordOffset(
                 start=rows.start,
                 size=rows.size + span.size,
                 reference=rows.reference,
@@ -73,7 +75,7 @@ def spans(stream: BinaryIO, start: int, *, ended: bool) -> Iterator[Span]:
         yield rows
 
 
-def _read(line: bytes, start: int) -> tuple[Span, bool] | None:
+def _read(line: bytes, start: int) -> tuple[RecordOffset, bool] | None:
     try:
         read = orjson.loads(line)
         kind, reference = read["kind"], read["reference"]
@@ -84,7 +86,7 @@ def _read(line: bytes, start: int) -> tuple[Span, bool] | None:
     if kind not in _ONE_LINE | _ROWS:
         return None
     names_one = read.get("tag") is not None or read.get("digest") is not None
-    span = Span(
+    span = RecordOffset(
         start=start,
         size=len(line),
         reference=reference if names_one else None,
@@ -120,7 +122,7 @@ def _in_a_temporary_file() -> Iterator[None]:
         ) from None
 
 
-class Kept:
+class ResumeIndex:
     """Records in a file, by reference, each to be taken once when its turn comes.
 
     Everything raises `OutputError` where there is no room to remember it.
@@ -151,7 +153,7 @@ class Kept:
         with _in_a_temporary_file():
             return self._database.execute(statement, values)
 
-    def add(self, span: Span) -> bool:
+    def add(self, span: RecordOffset) -> bool:
         """Remember a record; false where it is to be made again, or known."""
         if span.reference is None or span.interrupted:
             return False
@@ -201,7 +203,7 @@ class Kept:
             yield from _joined(ranges)
 
     def _in_input_order(self) -> Iterator[tuple[int, int]]:
-        new = spans(self._stream, self.end, ended=True)
+        new = record_offsets(self._stream, self.end, ended=True)
         absent = self._database.execute("SELECT number FROM absent ORDER BY number")
         next_absent, worked_on = absent.fetchone(), 0
         placed = self._database.execute(

@@ -17,7 +17,6 @@ from typing import Any
 
 import orjson
 
-from auditor.config import Shape
 from auditor.fast_dataclass import dataclass
 from auditor.model import (
     SCHEMA,
@@ -25,8 +24,9 @@ from auditor.model import (
     ImageRecord,
     Layer,
     LayerTrait,
-    Platform,
+    PlatformRecord,
     Record,
+    Shape,
 )
 
 
@@ -97,7 +97,7 @@ Line = Record | PlatformRow | LayerRow
 
 # What stands in a row where there is nothing.
 _NO_LAYER = Layer(digest="", size=None, media_type=None)
-_NO_PLATFORM = Platform(
+_NO_PLATFORM = PlatformRecord(
     os=None,
     architecture=None,
     variant=None,
@@ -114,7 +114,7 @@ _NO_PLATFORM = Platform(
 )
 
 
-def _name(platform: Platform) -> str | None:
+def _name(platform: PlatformRecord) -> str | None:
     if not platform.os or not platform.architecture:
         return None
     return "/".join(
@@ -149,7 +149,7 @@ def layers(record: Record) -> Iterator[Line]:
             yield _layer_row(record, platform, position, layer)
 
 
-def _platform_row(record: ImageRecord, platform: Platform) -> PlatformRow:
+def _platform_row(record: ImageRecord, platform: PlatformRecord) -> PlatformRow:
     config, base = platform.config, platform.base
     return PlatformRow(
         reference=record.reference,
@@ -183,7 +183,7 @@ def _platform_row(record: ImageRecord, platform: Platform) -> PlatformRow:
 
 def _layer_row(
     record: ImageRecord,
-    platform: Platform,
+    platform: PlatformRecord,
     position: int | None,
     layer: Layer,
 ) -> LayerRow:
@@ -219,7 +219,9 @@ class _ImageEncoder:
     of a line are its platforms, and those are the same object then."""
 
     def __init__(self) -> None:
-        self._platforms: dict[int, tuple[tuple[Platform, ...], orjson.Fragment]] = {}
+        self._platforms: dict[
+            int, tuple[tuple[PlatformRecord, ...], orjson.Fragment]
+        ] = {}
 
     def __call__(self, record: Record) -> bytes:
         line: object = record
@@ -227,7 +229,7 @@ class _ImageEncoder:
             line = vars(record) | {"platforms": self._encoded(record.platforms)}
         return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 
-    def _encoded(self, platforms: tuple[Platform, ...]) -> orjson.Fragment:
+    def _encoded(self, platforms: tuple[PlatformRecord, ...]) -> orjson.Fragment:
         known = self._platforms.get(id(platforms))
         if known is not None and known[0] is platforms:
             return known[1]

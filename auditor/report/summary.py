@@ -1,7 +1,7 @@
 """The summary of a run: proves that it is complete, and says what to act on.
 
-`FIELDS` is what a summary holds as JSON: where each field comes from, and what those
-of several shares come to. The file, the summary of merged shares (`combined.py`), the
+`SUMMARY_FIELDS` is what a summary holds as JSON: where each field comes from, and what those
+of several shares come to. The file, the summary of merged shares (`merge_summaries.py`), the
 lines for a person (`words.py`) and the metrics follow it.
 """
 
@@ -19,8 +19,8 @@ from auditor.errors import FailureKind, OutputError, Stage
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA, FailureRecord, Record
 from auditor.report.listing_stats import Listing, Listings, ListKind, ListState
-from auditor.util.atomic_file import whole_file
-from auditor.wire.rate_limit import Allowance
+from auditor.util.atomic_file import atomic_file
+from auditor.wire.rate_limit import RateLimit
 
 # -- file --
 # The summary of a run, or the forecast of one, as a file.
@@ -30,7 +30,7 @@ def write_summary(path: str, summary: Mapping[str, Any]) -> None:
     """Write what the summary says as JSON. Raises `OutputError`."""
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
     try:
-        with whole_file(Path(path)) as stream:
+        with atomic_file(Path(path)) as stream:
             stream.write(orjson.dumps(summary, option=options))
     except OSError as error:
         raise OutputError(
@@ -138,7 +138,7 @@ def listings(values: Sequence[Sequence[Json]]) -> list[Json]:
         is_catalog = listing.kind is ListKind.REPOSITORIES
         key = listing.selector if is_catalog else number
         if key in found:
-            found[key].take_share(listing)
+            found[key].add_shard(listing)
         else:
             found[key] = listing
     return [listing.to_json() for listing in found.values()]
@@ -252,7 +252,7 @@ class Summary:
     listings: Listings
     resumed: Resumed | None = None
     max_requests: int | None = None
-    allowances: Sequence[tuple[str, Allowance]] = ()
+    allowances: Sequence[tuple[str, RateLimit]] = ()
     blobs: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -263,11 +263,11 @@ class Summary:
 
     def to_json(self) -> dict[str, Any]:
         """The summary file."""
-        return {one.name: one.of_run(self) for one in FIELDS}
+        return {one.name: one.of_run(self) for one in SUMMARY_FIELDS}
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class SummaryField:
     """A field of the file: what a run says in it, and what several shares, each with
     a summary of its own, come to."""
 
@@ -291,7 +291,7 @@ def _failures(tally: Tally) -> dict[str, Any]:
     }
 
 
-def _allowance(registry: str, seen: Allowance) -> dict[str, Any]:
+def _allowance(registry: str, seen: RateLimit) -> dict[str, Any]:
     return {
         "registry": registry,
         "limit": seen.limit,
@@ -301,9 +301,9 @@ def _allowance(registry: str, seen: Allowance) -> dict[str, Any]:
     }
 
 
-def _object(name: str, *fields: Field) -> Field:
+def _object(name: str, *fields: SummaryField) -> SummaryField:
     """A field that is an object of fields."""
-    return Field(
+    return SummaryField(
         name,
         lambda run: {one.name: one.of_run(run) for one in fields},
         lambda told: {
@@ -313,63 +313,63 @@ def _object(name: str, *fields: Field) -> Field:
     )
 
 
-FIELDS: tuple[Field, ...] = (
-    Field("schema", lambda _: SCHEMA, first),
-    Field("kind", lambda _: "summary", first),
-    Field("started_at", lambda run: run.started_at, min),
-    Field("finished_at", lambda run: run.finished_at, max),
-    Field("duration_s", lambda run: round(run.duration_s, 3), max),
-    Field("interrupted", lambda run: run.interrupted, any),
-    Field("deadline_reached", lambda run: run.deadline_reached, any),
-    Field(
+SUMMARY_FIELDS: tuple[SummaryField, ...] = (
+    SummaryField("schema", lambda _: SCHEMA, first),
+    SummaryField("kind", lambda _: "summary", first),
+    SummaryField("started_at", lambda run: run.started_at, min),
+    SummaryField("finished_at", lambda run: run.finished_at, max),
+    SummaryField("duration_s", lambda run: round(run.duration_s, 3), max),
+    SummaryField("interrupted", lambda run: run.interrupted, any),
+    SummaryField("deadline_reached", lambda run: run.deadline_reached, any),
+    SummaryField(
         "resumed",
         lambda run: asdict(run.resumed) if run.resumed else None,
         counts_if_any,
     ),
-    Field("output", lambda run: run.output, first),
+    SummaryField("output", lambda run: run.output, first),
     _object(
         "references",
-        Field("asked", lambda run: run.asked, sum),
-        Field("all_listed", lambda run: run.all_listed, all),
-        Field("duplicates", lambda run: run.duplicates, sum),
-        Field("audited", lambda run: run.tally.audited, sum),
-        Field("failed", lambda run: run.tally.failed, sum),
-        Field("filtered", lambda run: run.tally.filtered, sum),
-        Field("to_do", lambda run: run.to_do, sum),
-        Field("not_asked", lambda run: run.tally.not_asked, sum),
+        SummaryField("asked", lambda run: run.asked, sum),
+        SummaryField("all_listed", lambda run: run.all_listed, all),
+        SummaryField("duplicates", lambda run: run.duplicates, sum),
+        SummaryField("audited", lambda run: run.tally.audited, sum),
+        SummaryField("failed", lambda run: run.tally.failed, sum),
+        SummaryField("filtered", lambda run: run.tally.filtered, sum),
+        SummaryField("to_do", lambda run: run.to_do, sum),
+        SummaryField("not_asked", lambda run: run.tally.not_asked, sum),
     ),
-    Field("failures", lambda run: _failures(run.tally), failures),
-    Field("warnings", lambda run: ranked(run.tally.warnings), ranked_counts),
-    Field(
+    SummaryField("failures", lambda run: _failures(run.tally), failures),
+    SummaryField("warnings", lambda run: ranked(run.tally.warnings), ranked_counts),
+    SummaryField(
         "architectures",
         lambda run: ranked(run.tally.architectures),
         ranked_counts,
     ),
-    Field(
+    SummaryField(
         "media_types",
         lambda run: ranked(run.tally.media_types),
         ranked_counts,
     ),
-    Field("lists", lambda run: run.listings.to_json(), lists),
-    Field(
+    SummaryField("lists", lambda run: run.listings.to_json(), lists),
+    SummaryField(
         "listings",
         lambda run: [listing.to_json() for listing in run.listings],
         listings,
     ),
-    Field("requests", lambda run: by_name(run.requests), counts),
-    Field("max_requests", lambda run: run.max_requests, sum_if_any),
-    Field(
+    SummaryField("requests", lambda run: by_name(run.requests), counts),
+    SummaryField("max_requests", lambda run: run.max_requests, sum_if_any),
+    SummaryField(
         "allowances",
         lambda run: [_allowance(*one) for one in run.allowances],
         allowances,
     ),
-    Field("repeated", lambda run: by_name(run.repeated), counts),
-    Field("saved", lambda run: by_name(run.saved), counts),
-    Field("blobs", lambda run: by_name(run.blobs), counts),
+    SummaryField("repeated", lambda run: by_name(run.repeated), counts),
+    SummaryField("saved", lambda run: by_name(run.saved), counts),
+    SummaryField("blobs", lambda run: by_name(run.blobs), counts),
     _object(
         "store",
-        Field("damaged", lambda run: run.damaged, sum),
-        Field("not_stored", lambda run: run.not_stored, sum),
+        SummaryField("damaged", lambda run: run.damaged, sum),
+        SummaryField("not_stored", lambda run: run.not_stored, sum),
     ),
 )
 
@@ -378,8 +378,8 @@ FIELDS: tuple[Field, ...] = (
 # The summaries of all shares as one: what the whole audit came to.
 
 
-def combined(summaries: Sequence[Json], *, output: str) -> dict[str, Any]:
-    """One summary file's content out of those of the shares, as `FIELDS` says.
+def merge_summaries(summaries: Sequence[Json], *, output: str) -> dict[str, Any]:
+    """One summary file's content out of those of the shares, as `SUMMARY_FIELDS` says.
 
     It begins with the first share and ends with the last; `duration_s` is that of the
     slowest. Requests for a catalog count for every share that read it; the catalog
@@ -387,12 +387,12 @@ def combined(summaries: Sequence[Json], *, output: str) -> dict[str, Any]:
     """
     whole = {
         one.name: one.of_shares([share[one.name] for share in summaries])
-        for one in FIELDS
+        for one in SUMMARY_FIELDS
     }
     return whole | {"output": output}
 
 
-def with_failures(whole: Json, records: Sequence[FailureRecord]) -> dict[str, Any]:
+def add_failures(whole: Json, records: Sequence[FailureRecord]) -> dict[str, Any]:
     """The summary with failures that only show where all shares are together."""
     more = len(records)
     references = whole["references"]
@@ -417,7 +417,7 @@ def with_failures(whole: Json, records: Sequence[FailureRecord]) -> dict[str, An
 # Counting records that were written by an earlier run, from their lines.
 
 
-def recount(tally: Tally, lines: bytes) -> None:
+def count_lines(tally: Tally, lines: bytes) -> None:
     """Count one record. Rows of the flat shapes do not say all that a record does:
     their warnings are not counted, and no media type but a platform's."""
     rows = [orjson.loads(line) for line in lines.splitlines()]

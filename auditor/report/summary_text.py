@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from auditor.report.listing_stats import Listing, listing_lines
-from auditor.util.text import counted, duration_words, noun, safe_text
+from auditor.util.text import format_count, format_duration, pluralize, safe_text
 
 Json = Mapping[str, Any]
 
@@ -16,7 +16,7 @@ MAX_ARCHITECTURES = 6
 
 # An empty list is right where there is nothing to try again, and else a mistake that
 # nobody sees: what was to write it failed.
-NOTHING_NAMED = "nothing was audited: the lists name no reference"
+EMPTY_INPUT = "nothing was audited: the lists name no reference"
 
 # What was not fetched, and how a person is told of it: of one, and of several.
 SAVED = {
@@ -75,7 +75,7 @@ def summary_lines(whole: Json) -> list[str]:
     ]
 
 
-def nothing_was_named(whole: Json) -> bool:
+def is_empty_input(whole: Json) -> bool:
     """Whether a run came to the end of its lists, and nothing stood in them."""
     references = whole["references"]
     return bool(references["all_listed"] and not references["asked"])
@@ -87,7 +87,7 @@ def _first_line(whole: Json) -> str:
     done = max(0, references["audited"] - before)
     rate = done / duration_s if duration_s > 0 else 0
     first = (
-        f"{references['audited']} of {counted(references['asked'], 'reference')}"
+        f"{references['audited']} of {format_count(references['asked'], 'reference')}"
         f" audited in {duration_s:.1f} s ({rate:.0f}/s)"
     )
     if references["failed"]:
@@ -101,7 +101,7 @@ def _first_line(whole: Json) -> str:
     if references["filtered"]:
         first += f", {references['filtered']} too old"
     if references["duplicates"]:
-        first += f", {counted(references['duplicates'], 'duplicate')} skipped"
+        first += f", {format_count(references['duplicates'], 'duplicate')} skipped"
     if whole["deadline_reached"]:
         first = f"the deadline came: {first}"
     return ("interrupted: " if whole["interrupted"] else "") + first
@@ -145,7 +145,7 @@ def _counted(counts: Iterable[tuple[str, int]]) -> str:
 
 def _requests(requests: Mapping[str, int], repeated: Mapping[str, int]) -> str:
     again = ", ".join(
-        counted(count, *REPEATED.get(kind, (kind, kind)))
+        format_count(count, *REPEATED.get(kind, (kind, kind)))
         for kind, count in repeated.items()
         if count
     )
@@ -162,9 +162,9 @@ def _allowances(allowances: Iterable[Json]) -> Iterator[str]:
         if one["limit"] is not None:
             line += f" of {one['limit']}"
         whole = one["remaining"] if one["limit"] is None else one["limit"]
-        line += f" {noun(whole, 'request')} left"
+        line += f" {pluralize(whole, 'request')} left"
         if one["window_s"] is not None:
-            line += f" in {duration_words(one['window_s'])}"
+            line += f" in {format_duration(one['window_s'])}"
         if one["counted_by"] is not None:
             line += f", counted by {one['counted_by']}"
         yield line
@@ -185,7 +185,7 @@ def _saved(counts: Mapping[str, int]) -> Iterator[str]:
 def _told(counts: Mapping[str, int], words: Mapping[str, tuple[str, str]]) -> str:
     """Those of the counts that are not 0, in words."""
     return ", ".join(
-        counted(count, *word)
+        format_count(count, *word)
         for name, word in words.items()
         if (count := counts.get(name))
     )
@@ -194,4 +194,4 @@ def _told(counts: Mapping[str, int], words: Mapping[str, tuple[str, str]]) -> st
 def _store(counts: Mapping[str, int]) -> Iterator[str]:
     for name, word in STORE.items():
         if counts[name]:
-            yield f"  the store: {counted(counts[name], *word)}"
+            yield f"  the store: {format_count(counts[name], *word)}"

@@ -25,11 +25,11 @@ from typing import BinaryIO, Self
 
 import anyio.to_thread
 
-from auditor.config import Order, Settings, decisive
+from auditor.config import Settings, decisive
 from auditor.errors import OutputError, UsageError
-from auditor.model import Record
+from auditor.model import Order, Record
 from auditor.report.journal import Journal
-from auditor.report.resume import Kept, spans
+from auditor.report.resume import ResumeIndex, record_offsets
 from auditor.report.shapes import encoder
 from auditor.version import __version__
 
@@ -165,7 +165,7 @@ class ReportWriter:
             self.written += len(piece)
 
     async def commit(
-        self, kept: Kept | None = None, *, in_input_order: bool = True
+        self, kept: ResumeIndex | None = None, *, in_input_order: bool = True
     ) -> None:
         """Make it durable and give it its final name.
 
@@ -200,7 +200,7 @@ class ReportWriter:
         return OutputError(f"{self._name}: the report cannot be written: {reason}")
 
 
-def _arranged(partial: Path, kept: Kept, in_input_order: bool) -> Path:
+def _arranged(partial: Path, kept: ResumeIndex, in_input_order: bool) -> Path:
     """The file that is the whole report: `partial`, or a copy in the right order."""
     pieces = kept.pieces(in_input_order=in_input_order)
     first = next(pieces, (0, 0))
@@ -231,7 +231,7 @@ Tell = Callable[[str], None]
 
 def begin(
     settings: Settings, partial: Path, journal: Journal, *, now: str, tell: Tell
-) -> Kept | None:
+) -> ResumeIndex | None:
     """Begin the journal of a run, or go on with that of an earlier one: then what is
     kept of it. `now` is RFC 3339; `tell` is given a sentence for whoever should know.
 
@@ -293,7 +293,7 @@ def _shown(begun: object, name: str) -> str:
     return repr(begun.get(name)) if isinstance(begun, dict) else "unknown"
 
 
-def _resumed(partial: Path, journal: Journal) -> Kept:
+def _resumed(partial: Path, journal: Journal) -> ResumeIndex:
     """The finished records of `partial`, with the early ones of the journal behind.
 
     A torn last line is cut off, and with it, in the flat shapes, the last record.
@@ -301,7 +301,7 @@ def _resumed(partial: Path, journal: Journal) -> Kept:
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
     fd = os.open(partial, flags, 0o644)
     with os.fdopen(fd, "r+b", buffering=0) as file:
-        kept = Kept(_opened(partial))
+        kept = ResumeIndex(_opened(partial))
         try:
             _read(partial, kept)
             file.truncate(kept.end)
@@ -318,17 +318,17 @@ def _opened(partial: Path) -> BinaryIO:
     return os.fdopen(os.open(partial, os.O_RDONLY | os.O_NOFOLLOW), "rb")
 
 
-def _read(partial: Path, kept: Kept) -> None:
+def _read(partial: Path, kept: ResumeIndex) -> None:
     with _opened(partial) as stream:
-        for span in spans(stream, 0, ended=False):
+        for span in record_offsets(stream, 0, ended=False):
             kept.add(span)
             kept.end = span.start + span.size
 
 
-def _append_early(journal: Journal, kept: Kept, file: FileIO) -> None:
+def _append_early(journal: Journal, kept: ResumeIndex, file: FileIO) -> None:
     early, start = journal.records()
     with early:
-        for span in spans(early, start, ended=False):
+        for span in record_offsets(early, start, ended=False):
             if kept.add(replace(span, start=kept.end)):
                 lines = os.pread(early.fileno(), span.size, span.start)
                 write_all(file.fileno(), lines)
@@ -379,7 +379,7 @@ class Report:
         settings: Settings,
         *,
         journal: Journal | None = None,
-        kept: Kept | None = None,
+        kept: ResumeIndex | None = None,
     ) -> None:
         self._writer = writer
         self._encode = encoder(settings.shape)
@@ -399,15 +399,17 @@ class Report:
         return self._writer.written
 
     @property
-    def leftover(self) -> Path | None:
+    def unfinished_path(self) -> Path | None:
         """The file that holds what was finished, if the report is not whole."""
         partial = self._writer.partial
         return None if self.committed or not holds(partial) else partial
 
     @property
-    def way_on(self) -> str:
+    def resume_hint(self) -> str:
         """What to tell of a report that is not whole."""
-        return f"what was finished is in {self.leftover}; --resume goes on with it"
+        return (
+            f"what was finished is in {self.unfinished_path}; --resume goes on with it"
+        )
 
     async def put(self, record: Record) -> None:
         """Add the next record."""
@@ -489,8 +491,8 @@ async def open_report(
             async with writer:
                 yield report
         except Exception:
-            if report is not None and report.leftover is not None:
-                tell(report.way_on)
+            if report is not None and report.unfinished_path is not None:
+                tell(report.resume_hint)
             raise
         finally:
             if report is not None and report.kept is not None:
@@ -518,7 +520,7 @@ def _begin(
     journal: Journal,
     now: str,
     tell: Tell,
-) -> Kept | None:
+) -> ResumeIndex | None:
     """What is kept of an earlier run, if this one goes on with it."""
     assert writer.partial is not None
     try:

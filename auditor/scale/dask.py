@@ -23,7 +23,7 @@ import anyio
 import anyio.to_thread
 from distributed import Client, Future, as_completed
 
-from auditor.audit.run import open_job, run_into
+from auditor.audit.run import open_job, run_into_report
 from auditor.config import Settings, decisive_of_shares, load
 from auditor.errors import AuditorError, ExitCode, UsageError
 from auditor.fast_dataclass import dataclass
@@ -135,7 +135,7 @@ async def _run(settings: Settings, names: Mapping[str, str]) -> int:
     async with open_job(
         settings, clock=SystemClock(), tell=log.info, items=items
     ) as job:
-        await run_into(job.run, job.report)
+        await run_into_report(job.run, job.report)
         await job.commit()
     return job.run.tally.failed
 

@@ -20,7 +20,7 @@ import fsspec
 
 from auditor.errors import LockedError, OutputError, UsageError
 from auditor.input.lists import STANDARD_INPUT, list_name, open_list
-from auditor.report.merge import SUFFIX, ShardHead
+from auditor.report.merge import SHARD_SUFFIX, ShardInfo
 from auditor.util.shard import Shard
 
 # "scheme://", as fsspec has it.
@@ -109,8 +109,8 @@ def open_part(name: str) -> Iterator[BinaryIO]:
 
 
 def _missing(name: str) -> UsageError:
-    if name.endswith(SUFFIX):
-        report = name.removesuffix(SUFFIX)
+    if name.endswith(SHARD_SUFFIX):
+        report = name.removesuffix(SHARD_SUFFIX)
         return UsageError(
             f"{name}: no such file: {report} is not the whole report of a share"
             " (audit --shard leaves one beside it)"
@@ -139,14 +139,14 @@ def is_url(place: str) -> bool:
     return _SCHEME in place
 
 
-def whole_part(parts: Parts, shard: Shard) -> ShardHead | None:
+def whole_part(parts: Parts, shard: Shard) -> ShardInfo | None:
     """What the shard file of a share says; null where there is no whole one, or where
     the report is not the one that it was made for."""
     report = parts.name(shard)
-    name = report + SUFFIX
+    name = report + SHARD_SUFFIX
     with suppress(UsageError):
         with open_part(name) as stream:
-            head = ShardHead.read(stream, name)
+            head = ShardInfo.read(stream, name)
         with open_part(report) as stream:
             if stream.seek(0, os.SEEK_END) == head.bytes:
                 return head
@@ -214,7 +214,7 @@ class PartStore:
 
     def put(self, report: Path, shard: Shard) -> None:
         """Leave the report of a share, and then its shard file."""
-        for suffix in ("", SUFFIX):
+        for suffix in ("", SHARD_SUFFIX):
             target = f"{self._folder}/{part_name(shard)}{suffix}"
             # Two workers may do the same share, of which one was thought lost, and
             # nobody may see half a file under its final name.

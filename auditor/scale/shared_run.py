@@ -15,25 +15,25 @@ from typing import Any
 import anyio
 
 from auditor.audit.run import digest_of_input
-from auditor.config import Settings, Shape, decisive, decisive_of_shares
+from auditor.config import Settings, decisive, decisive_of_shares
 from auditor.errors import OutputError, UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.input.listings import nothing_matches
 from auditor.input.lists import STANDARD_INPUT, items_of
-from auditor.model import FailureRecord
+from auditor.model import FailureRecord, Shape
 from auditor.oci.reference import parse_selector
 from auditor.oci.reference_grammar import RepositoryPattern
 from auditor.report.journal import Journal
 from auditor.report.listing_stats import Listing, Listings, ListKind
-from auditor.report.merge import ShardHead, merged, read_parts
+from auditor.report.merge import ShardInfo, merge_records, read_shard_reports
 from auditor.report.shapes import encoder
-from auditor.report.summary import Summary, Tally, combined, with_failures
+from auditor.report.summary import Summary, Tally, add_failures, merge_summaries
 from auditor.report.writer import ReportWriter
 from auditor.scale.parts import Parts, is_url, open_part, own_folder, whole_part
 from auditor.scale.processes import Engine, Plan, Share
 from auditor.util.clock import Clock, rfc3339
 from auditor.util.shard import Shard
-from auditor.util.text import counted
+from auditor.util.text import format_count
 from auditor.version import __version__
 
 # -- so_far --
@@ -68,7 +68,7 @@ def summary_so_far(
         saved={},
         listings=Listings(),
     )
-    return combined([unknown.to_json(), *summaries], output=output)
+    return merge_summaries([unknown.to_json(), *summaries], output=output)
 
 
 # -- unmatched --
@@ -115,8 +115,8 @@ async def join(names: Sequence[str], output: str) -> dict[str, Any]:
     `OutputError` for what cannot be written.
     """
     _check_output(names, output)
-    parts = read_parts(names, open_part)
-    whole = combined([part.head.summary for part in parts], output=output)
+    parts = read_shard_reports(names, open_part)
+    whole = merge_summaries([part.head.summary for part in parts], output=output)
     nothing = list(unmatched(whole))
     encode = encoder(Shape(parts[0].head.settings["shape"]))
     writer = ReportWriter(output)
@@ -125,7 +125,7 @@ async def join(names: Sequence[str], output: str) -> dict[str, Any]:
         writer = ReportWriter(f"{final}{_SUFFIX}")
     async with writer:
         try:
-            for record in merged(parts, open_part):
+            for record in merge_records(parts, open_part):
                 await writer.write(record)
             for failure in nothing:
                 await writer.write(encode(failure))
@@ -137,7 +137,7 @@ async def join(names: Sequence[str], output: str) -> dict[str, Any]:
             raise
     if final is not None and writer.final is not None:
         _rename(writer.final, final)
-    return with_failures(whole, nothing)
+    return add_failures(whole, nothing)
 
 
 def _check_output(names: Sequence[str], output: str) -> None:
@@ -258,7 +258,7 @@ class SharedRun:
             self.tell(f"resuming: {done} of {len(self.plan.shards)} shares are whole")
         return todo
 
-    def _input(self, heads: Iterable[ShardHead | None]) -> str | None:
+    def _input(self, heads: Iterable[ShardInfo | None]) -> str | None:
         """The digest of the input, where there is one to compare it with."""
         if not any(heads):
             return None
@@ -276,7 +276,7 @@ class SharedRun:
             if head is not None:
                 self._whole.add(share.shard)
                 found = head.summary["references"]
-                asked = counted(found["asked"], "reference")
+                asked = format_count(found["asked"], "reference")
                 self.tell(
                     f"share {share.shard} is done ({self._ended} of {of}):"
                     f" {found['audited']} of {asked} audited"

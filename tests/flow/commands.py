@@ -25,7 +25,7 @@ from tests.flow.harness import PATIENCE_S
 PROGRAM = (sys.executable, "-W", "error", "-m", "auditor")
 # The project is found from any folder; nothing else of the caller's is.
 BARE = {
-    "AUDITOR_NO_STORE": "1",
+    "AUDITOR_NO_CACHE": "1",
     "HOME": "/nonexistent",
     "PATH": os.defpath,
     "PYTHONPATH": str(Path(__file__).parents[2]),

@@ -18,8 +18,8 @@ import anyio
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from auditor.audit.run import Run
-from auditor.cache.store import open_store
+from auditor.audit.run import AuditRun
+from auditor.cache.digest_cache import open_cache
 from auditor.config import RegistrySettings, Settings
 from auditor.demo.images import image
 from auditor.demo.registry import (
@@ -152,7 +152,7 @@ class Lab:
                 self.host: replace(self.login, **told),
                 **changes.pop("registries", {}),
             },
-            **{"docker_config": False, "no_store": "store" not in changes, **changes},
+            **{"docker_config": False, "no_cache": "cache" not in changes, **changes},
         )
 
     async def audit(
@@ -173,15 +173,15 @@ class Lab:
         with anyio.fail_after(PATIENCE_S):
             async with (
                 open_registries(settings, clock=self.clock) as registries,
-                open_store(settings, now=self.clock.epoch) as store,
+                open_cache(settings, now=self.clock.epoch) as cache,
             ):
-                run = Run(
+                run = AuditRun(
                     settings,
                     items_of(settings),
                     registries=registries,
                     clock=self.clock,
                     write=write,
-                    store=store,
+                    cache=cache,
                 )
                 async with self.when(expire_when or (lambda: False), run.expire):
                     await run.run()

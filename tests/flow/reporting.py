@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import orjson
 
-from auditor.audit.run import Run, open_job, run_into
+from auditor.audit.run import AuditRun, open_job, run_into_report
 from auditor.report.summary import Summary
 from auditor.report.writer import Report
 from tests.flow.harness import PATIENCE_S, Lab
@@ -30,21 +30,22 @@ async def report_to(
     output: Path,
     *references: str,
     said: list[str] | None = None,
-    meanwhile: Callable[[Run, Report], AbstractAsyncContextManager[None]] | None = None,
+    meanwhile: Callable[[AuditRun, Report], AbstractAsyncContextManager[None]]
+    | None = None,
     **changes: Any,
 ) -> Reported:
     """Audit these references into `output`; commit unless the run was stopped."""
-    changes.setdefault("no_store", True)
+    changes.setdefault("no_cache", True)
     settings = here.settings(*references, output=str(output), **changes)
     said = [] if said is None else said
     with anyio.fail_after(PATIENCE_S):
         async with open_job(settings, clock=here.clock, tell=said.append) as job:
             run, report = job.run, job.report
             if meanwhile is None:
-                await run_into(run, report)
+                await run_into_report(run, report)
             else:
                 async with meanwhile(run, report):
-                    await run_into(run, report)
+                    await run_into_report(run, report)
             if not run.summary().interrupted:
                 await job.commit()
     return Reported(summary=run.summary(), said=said)

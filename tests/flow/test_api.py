@@ -34,7 +34,9 @@ def _of_the_audit(tasks: set[asyncio.Task[object]]) -> set[asyncio.Task[object]]
 async def test_it_yields_one_record_for_each_reference_in_order() -> None:
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", "*/manifests/7", Answer(404))
-        found = [record async for record in auditor.audit_references(map(here.ref, NAMES))]
+        found = [
+            record async for record in auditor.audit_references(map(here.ref, NAMES))
+        ]
     assert [record.reference for record in found] == list(map(here.ref, NAMES))
     kinds = [record.kind for record in found]
     assert kinds.count("failure") == 1
@@ -60,7 +62,9 @@ async def test_settings_say_everything_else(tmp_path: Path) -> None:
         )
         found = [
             record
-            async for record in auditor.audit_references([here.ref(NAMES[0])], settings=settings)
+            async for record in auditor.audit_references(
+                [here.ref(NAMES[0])], settings=settings
+            )
         ]
     assert [record.reference for record in found] == list(map(here.ref, NAMES[:3]))
     assert {record.kind for record in found} == {"image"}

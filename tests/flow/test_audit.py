@@ -8,7 +8,7 @@ import jsonschema
 import orjson
 import pytest
 
-from auditor.config import ImageConfigMode, Order, Shape
+from auditor.config import ImageConfigMode
 from auditor.demo.images import (
     BuiltImage,
     Family,
@@ -22,7 +22,15 @@ from auditor.demo.images import (
 from auditor.demo.registry import Content
 from auditor.demo.signed_schema1 import schema1_image
 from auditor.demo.tokens import SigningKey
-from auditor.model import Access, AccessState, ImageRecord, Layer, WarningCode
+from auditor.model import (
+    Access,
+    AccessState,
+    ImageRecord,
+    Layer,
+    Order,
+    Shape,
+    WarningCode,
+)
 from auditor.report.shapes import encoder, report_schema
 from tests.flow.harness import (
     BLOBS,

@@ -244,7 +244,7 @@ async def test_cosigns_tags_are_asked_for_by_head_once_they_are_known(
             outcome = await here.audit(
                 here.ref("team/app:1"),
                 attachments=ALL,
-                store=str(tmp_path / "store"),
+                cache=str(tmp_path / "store"),
                 immutable_tags=("sha256-*",),
             )
             asked = [

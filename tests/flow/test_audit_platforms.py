@@ -8,7 +8,7 @@ from auditor.config import ImageConfigMode
 from auditor.demo.images import BuiltImage, helm_chart, image, index, layer
 from auditor.demo.registry import Content
 from auditor.demo.signed_schema1 import schema1_image
-from auditor.model import BaseImage, ConfigFacts, LayerTrait, WarningCode
+from auditor.model import BaseImage, ConfigDetails, LayerTrait, WarningCode
 from tests.flow.harness import BLOBS, BY_DIGEST, Lab, lab
 
 pytestmark = pytest.mark.anyio
@@ -116,10 +116,10 @@ async def test_labels_are_those_asked_for_and_need_the_config() -> None:
     assert [one.config for one in plain.image.platforms] == [None, None]
     chosen = {"org.example.cost": "7", "org.example.team": "blue"}
     assert [one.config for one in outcome.image.platforms] == [
-        ConfigFacts(user="1000", history=5, labels=chosen)
+        ConfigDetails(user="1000", history=5, labels=chosen)
     ] * 2
     assert [one.config for one in always.image.platforms] == [
-        ConfigFacts(user="1000", history=5, labels=None)
+        ConfigDetails(user="1000", history=5, labels=None)
     ] * 2
 
 

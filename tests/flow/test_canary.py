@@ -2,7 +2,7 @@
 
 Runs that succeed, fail, meet a bug and are killed are looked through: both standard
 streams at the most talkative, the report, what is left of one, the summary, metrics,
-the digest store, and what other commands print.
+the digest cache, and what other commands print.
 """
 
 from __future__ import annotations
@@ -258,9 +258,9 @@ async def nest(folder: Path) -> AsyncIterator[Nest]:
                 "CANARY_PASSWORD": passwords["env"],
                 "AUDITOR_AUTHFILE": str(folder / "auth.json"),
                 "AUDITOR_LOG_LEVEL": "debug",
-                "AUDITOR_NO_STORE": "",
+                "AUDITOR_NO_CACHE": "",
                 "AUDITOR_TRIES": "1",
-                "AUDITOR_STORE": str(folder / "work/store"),
+                "AUDITOR_CACHE": str(folder / "work/store"),
                 "HTTPS_PROXY": f"http://{proxy_login}@{proxy.address}",
                 "PATH": f"{folder}:/usr/bin:/bin",
             },

@@ -48,7 +48,7 @@ OPTIONS = ("--tries", "4", "--image-config", "always", "--requests-at-once", "16
 class Chaos:
     """What goes wrong: faults by weight and rate, and so many kills.
 
-    Where faults are `lasting`, a digest store is kept through them.
+    Where faults are `lasting`, a digest cache is kept through them.
     """
 
     faults: Sequence[Weighted]
@@ -62,7 +62,7 @@ class Chaos:
     def environment(self) -> dict[str, str]:
         return {
             "SECRET": ADMIN.password,
-            "AUDITOR_NO_STORE": "" if self.lasting else "1",
+            "AUDITOR_NO_CACHE": "" if self.lasting else "1",
         }
 
 
@@ -224,7 +224,7 @@ async def test_wrong_answers_and_kills_leave_one_record_for_each(
     await _run(
         tmp_path,
         Chaos(
-            options=("--store", "store"),
+            options=("--cache", "store"),
             faults=(*TRANSIENT, *HOSTILE),
             rate=0.05,
             kills=3,

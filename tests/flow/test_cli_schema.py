@@ -8,7 +8,7 @@ import jsonschema
 import orjson
 import pytest
 
-from auditor.config import Shape
+from auditor.model import Shape
 from auditor.report.shapes import report_schema
 from auditor.version import __version__
 from tests.flow.commands import PROGRAM, auditor

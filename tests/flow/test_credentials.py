@@ -15,7 +15,7 @@ from auditor.demo.registry import Basic
 from auditor.demo.tokens import ANONYMOUS, Account
 from auditor.model import AccessState, FailureRecord, ImageRecord
 from auditor.util.secret import Secret
-from auditor.wire.login import Credential
+from auditor.wire.credential import Credential
 from tests.flow.harness import MANIFESTS, TOKENS, Lab, lab, service, simple
 from tests.support.fault_actions import Answer
 

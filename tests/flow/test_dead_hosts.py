@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from auditor.model import FailureRecord
-from auditor.registry.host_health import DEAD_S, FAILURES_IN_A_ROW, PATIENCE_S
+from auditor.registry.host_health import DEAD_HOST_S, FAILURES_IN_A_ROW, PATIENCE_S
 from auditor.registry.host_health import UNANSWERED_PATIENCE_S as MUTE_S
 from tests.flow.harness import (
     MANIFESTS,
@@ -99,7 +99,7 @@ async def test_a_registry_that_was_given_up_is_tried_again_after_a_while() -> No
         # Nobody waits for those 30 s: they pass for the next audit only.
         failed = outcome.kinds.count("connect")
         assert 0 < failed < 60
-        here.clock.now += DEAD_S
+        here.clock.now += DEAD_HOST_S
         again = await here.audit(*map(here.ref, NAMES))
     assert again.kinds == ["image"] * 60
 

@@ -117,7 +117,7 @@ async def test_a_registry_without_head_is_asked_with_get(tmp_path: Path) -> None
     async with lab(simple(NAMES), dialect=[dialects.no_head()]) as here:
         for _ in range(2):
             outcome = await here.audit(
-                *map(here.ref, NAMES), store=str(tmp_path / "store"), workers=1
+                *map(here.ref, NAMES), cache=str(tmp_path / "store"), workers=1
             )
             assert outcome.kinds == ["image"] * 5
         assert here.faults.count("HEAD", MANIFESTS) <= 1

@@ -609,7 +609,7 @@ async def test_head_and_the_digest_are_tried() -> None:
     for found in (no_head, no_digest, differs):
         assert found.named("warning") == ["manifest"]
     assert "HEAD says sha256:000" in differs["manifest"].says
-    assert "--no-store" in (differs["manifest"].next or "")
+    assert "--no-cache" in (differs["manifest"].next or "")
     assert no_head["manifest"].facts["head"] is False
     assert no_digest["manifest"].facts["digest_header"] is False
 

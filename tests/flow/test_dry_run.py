@@ -9,7 +9,7 @@ import anyio
 import orjson
 import pytest
 
-from auditor.cache.store import DigestStore
+from auditor.cache.digest_cache import DigestCache
 from auditor.config import AttachmentMode
 from auditor.diagnose.dry_run import DryRun, Forecast, forecast_lines
 from auditor.input.lists import items_of
@@ -35,7 +35,7 @@ NAMES = ["app:1.0", "app:1.1", "app:2.0", "team/a:1.0", "team/b:1.0", "team/b:2.
 
 
 async def dry_run(
-    here: Lab, *names: str, store: Path | None = None, **changes: object
+    here: Lab, *names: str, cache: Path | None = None, **changes: object
 ) -> tuple[list[str], Forecast]:
     entries: list[str] = []
 
@@ -47,14 +47,14 @@ async def dry_run(
         return True
 
     settings = here.settings(*map(here.ref, names), **changes)
-    with anyio.fail_after(PATIENCE_S), DigestStore(store, now=here.clock.epoch) as kept:
+    with anyio.fail_after(PATIENCE_S), DigestCache(cache, now=here.clock.epoch) as kept:
         async with open_registries(settings, clock=here.clock) as registries:
             run = DryRun(
                 settings,
                 items_of(settings),
                 registries=registries,
                 clock=here.clock,
-                store=kept,
+                cache=kept,
             )
             await run.run(put)
             return entries, await run.forecast()
@@ -85,9 +85,9 @@ async def test_what_is_said_is_what_the_audit_then_asks(tmp_path: Path) -> None:
     path = tmp_path / "digests.sqlite"
     names = ("app:*", "team/b:2.0")
     async with lab(simple(NAMES)) as here:
-        kept: dict[str, Any] = {"store": str(path), "no_store": False}
+        kept: dict[str, Any] = {"cache": str(path), "no_cache": False}
         await here.audit(here.ref("app:1.*"), **kept)
-        _, found = await dry_run(here, *names, store=path)
+        _, found = await dry_run(here, *names, cache=path)
         (host,) = found.hosts
         assert dict(host.asks) == {"get": 2, "head": 2}
         assert host.wants_tokens is False
@@ -95,9 +95,9 @@ async def test_what_is_said_is_what_the_audit_then_asks(tmp_path: Path) -> None:
         await here.audit(*map(here.ref, names), **kept)
         assert here.faults.count("GET", MANIFESTS) - gets == 2
         assert here.faults.count("HEAD", MANIFESTS) - heads == 2
-        _, found = await dry_run(here, *names, store=path)
+        _, found = await dry_run(here, *names, cache=path)
         assert dict(found.hosts[0].asks) == {"head": 4}
-        _, found = await dry_run(here, *names, store=path, immutable_tags=("1.*",))
+        _, found = await dry_run(here, *names, cache=path, immutable_tags=("1.*",))
         assert dict(found.hosts[0].asks) == {"head": 2, "none": 2}
 
 
@@ -127,7 +127,7 @@ async def test_the_command_prints_references_and_touches_no_report(
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", "/v2/team/a/tags/list", Answer(403))
         done = await auditor(
-            *("audit", "--dry-run", "--no-store", here.ref("app:1.*")),
+            *("audit", "--dry-run", "--no-cache", here.ref("app:1.*")),
             *(here.ref("team/*:*"), "-o", str(report), "--summary", str(summary)),
         )
         assert not here.targets(MANIFESTS)

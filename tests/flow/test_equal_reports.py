@@ -47,7 +47,7 @@ async def test_cold_warm_processes_dask_and_merged_shares_are_equal_sets_of_reco
 ) -> None:
     path = tmp_path / "list.txt"
     lists = (str(path),)
-    store = str(tmp_path / "store")
+    cache = str(tmp_path / "store")
     async with lab(
         Content.of(demo_images()), tokens=demo_tokens(), login=LOGIN
     ) as here:
@@ -59,11 +59,11 @@ async def test_cold_warm_processes_dask_and_merged_shares_are_equal_sets_of_reco
             'password_env = "PASSWORD"\n'
         )
         cold = await report_to(
-            here, tmp_path / "cold", lists=lists, no_store=False, store=store
+            here, tmp_path / "cold", lists=lists, no_cache=False, cache=cache
         )
         fetched = here.faults.count("GET", MANIFESTS)
-        await report_to(here, tmp_path / "warm", lists=lists, no_store=False,
-                        store=store)  # fmt: skip
+        await report_to(here, tmp_path / "warm", lists=lists, no_cache=False,
+                        cache=cache)  # fmt: skip
         failed_again = here.faults.count("GET", MANIFESTS) - fetched
         assert failed_again <= cold.summary.tally.failed, "the night was not warm"
         for number in range(1, SHARES + 1):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from auditor.audit.run import Run
-from auditor.config import ImageConfigMode, Order, Shape
+from auditor.audit.run import AuditRun
+from auditor.config import ImageConfigMode
 from auditor.diagnose.token_check import TokenCheck, check_token
 from auditor.input.lists import items_of
-from auditor.model import Record
+from auditor.model import Order, Record, Shape
 from auditor.oci.descriptor import OCI_CONFIG, OCI_MANIFEST
 from auditor.registry.registries import open_registries
 from auditor.report.shapes import encoder
@@ -124,7 +124,7 @@ async def test_a_host_that_does_not_answer_holds_up_no_other() -> None:
         references = (*map(slow.ref, NAMES), *map(quick.ref, NAMES))
         settings = slow.settings(*references, workers=2, order=Order.COMPLETION)
         async with open_registries(settings, clock=slow.clock) as registries:
-            await Run(
+            await AuditRun(
                 settings,
                 items_of(settings),
                 registries=registries,

@@ -99,15 +99,15 @@ async def test_an_allowance_that_is_spread_lasts_for_all_references() -> None:
 
 
 async def test_what_is_known_costs_nothing_of_the_allowance(tmp_path: Path) -> None:
-    store = str(tmp_path / "store")
+    cache = str(tmp_path / "store")
     async with lab(simple(NAMES)) as here:
-        await here.audit(*map(here.ref, NAMES[:6]), store=store, **PULLS)
+        await here.audit(*map(here.ref, NAMES[:6]), cache=cache, **PULLS)
         here.faults.log.clear()
         here.faults.on("*", MANIFESTS, _Hub(here, 2), forever=True)
         outcome = await here.audit(
             *map(here.ref, NAMES[6:]),
             *map(here.ref, NAMES[:6]),
-            store=store,
+            cache=cache,
             workers=1,
             **PULLS,
         )

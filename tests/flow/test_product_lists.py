@@ -474,7 +474,7 @@ async def test_digests_of_a_list_save_every_request_for_what_the_store_knows(
 ) -> None:
     async with product(CASES[0]) as here:
         nights = [
-            await here.audit(here.ref("team/**:*"), store=str(tmp_path / "store"))
+            await here.audit(here.ref("team/**:*"), cache=str(tmp_path / "store"))
             for _ in range(2)
         ]
     first, second = nights
@@ -573,9 +573,9 @@ async def test_apis_are_at_the_registry_unless_they_are_known_elsewhere(
     name: str, api: str
 ) -> None:
     base_url = f"https://{name}"
-    assert choose.api_url_of(name, RegistrySettings(), base_url) == api
+    assert choose.product_api_url(name, RegistrySettings(), base_url) == api
     chosen = RegistrySettings(api_url="https://api.example.com/")
-    assert choose.api_url_of(name, chosen, base_url) == "https://api.example.com"
+    assert choose.product_api_url(name, chosen, base_url) == "https://api.example.com"
     assert Settings().registry(name).lister is ListerName.AUTO
 
 

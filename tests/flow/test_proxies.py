@@ -146,7 +146,7 @@ async def test_a_proxy_that_wants_a_password_says_so(over_tls: bool) -> None:
     assert (failure.failure, failure.status) == ("denied", 407)
     assert failure.detail == (
         f"the proxy http://{through.address} (proxy) refuses to connect (407);"
-        " it wants a user name and password, which HTTPS_PROXY can hold"
+        " put the proxy's user name and password into HTTPS_PROXY"
         " (http://USER:PASSWORD@HOST:PORT)"
     )
 

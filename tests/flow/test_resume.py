@@ -16,11 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.audit.run import Run
-from auditor.config import Settings, Shape
+from auditor.audit.run import AuditRun
+from auditor.config import Settings
 from auditor.demo.images import image, index
 from auditor.demo.registry import Content
 from auditor.errors import OutputError, UsageError
+from auditor.model import Shape
 from auditor.report import resume
 from auditor.report.writer import Report, open_report
 from auditor.version import __version__
@@ -72,7 +73,7 @@ def _stop(here: Lab, path: str = HELD) -> Any:
     before = here.faults.count("GET", path)
 
     @asynccontextmanager
-    async def meanwhile(run: Run, report: Report) -> AsyncIterator[None]:
+    async def meanwhile(run: AuditRun, report: Report) -> AsyncIterator[None]:
         async with here.when(
             lambda: here.faults.count("GET", path) > before, lambda: run.stop(0.0)
         ):
@@ -158,7 +159,7 @@ async def test_what_waited_for_its_turn_is_in_the_journal_within_a_second(
     async with lab(simple(NAMES)) as here:
 
         @asynccontextmanager
-        async def meanwhile(run: Run, report: Report) -> AsyncIterator[None]:
+        async def meanwhile(run: AuditRun, report: Report) -> AsyncIterator[None]:
             async def watch() -> None:
                 while left.get("out.journal", b"").count(b'"kind":"image"') < 5:
                     await anyio.sleep(0.005)
@@ -189,7 +190,7 @@ async def test_when_all_have_had_their_turn_the_journal_is_short_again(
     output, gate = tmp_path / "out", Gate()
 
     @asynccontextmanager
-    async def meanwhile(run: Run, report: Report) -> AsyncIterator[None]:
+    async def meanwhile(run: AuditRun, report: Report) -> AsyncIterator[None]:
         async def until(records: int, lines: int) -> None:
             found = (-1, -1)
             while found != (records, lines):

@@ -15,14 +15,15 @@ import orjson
 import pytest
 from aiohttp import web
 
-from auditor.audit.run import Run
-from auditor.config import Order, Settings, Shape, decisive_of_shares
+from auditor.audit.run import AuditRun
+from auditor.config import Settings, decisive_of_shares
 from auditor.demo.demo import demo_images, demo_tokens
 from auditor.demo.registry import Content
 from auditor.demo.tokens import Account
 from auditor.errors import ExitCode, UsageError
+from auditor.model import Order, Shape
 from auditor.report.journal import Journal
-from auditor.report.merge import merged
+from auditor.report.merge import merge_records
 from auditor.report.metrics import audit_metrics
 from auditor.report.summary_text import summary_lines
 from auditor.report.writer import Report
@@ -40,7 +41,7 @@ from tests.support.fault_actions import Gate, Hold
 pytestmark = pytest.mark.anyio
 
 NOBODY = Account("", "")
-FLAGS: dict[str, Any] = {"no_store": True, "docker_config": False}
+FLAGS: dict[str, Any] = {"no_cache": True, "docker_config": False}
 SHARES = 4
 NAMES = [f"team/{name}:{tag}" for name in ("a-1", "a-2", "b-1") for tag in "123"]
 
@@ -171,7 +172,7 @@ async def test_a_share_that_was_resumed_merges_as_if_nothing_had_been(
     tmp_path: Path,
 ) -> None:
     @asynccontextmanager
-    async def stopped(run: Run, report: Report) -> AsyncIterator[None]:
+    async def stopped(run: AuditRun, report: Report) -> AsyncIterator[None]:
         asked = here.faults.count("GET", MANIFESTS)
         async with here.when(
             lambda: here.faults.count("GET", MANIFESTS) >= asked + 3,
@@ -292,7 +293,7 @@ async def test_shares_of_another_selection_are_no_audit(
 
 async def test_shares_that_a_deadline_cut_short_are_merged(tmp_path: Path) -> None:
     @asynccontextmanager
-    async def over(run: Run, report: Report) -> AsyncIterator[None]:
+    async def over(run: AuditRun, report: Report) -> AsyncIterator[None]:
         run.expire()
         yield
 
@@ -312,10 +313,10 @@ async def test_shares_that_a_deadline_cut_short_are_merged(tmp_path: Path) -> No
 async def test_the_commands_make_and_merge_shares(tmp_path: Path) -> None:
     async with lab(Content.of(demo_images())) as here:
         asked = (here.ref("library/mysql:*"), here.ref("library/ubuntu:*"))
-        whole = await auditor("audit", "--no-store", *asked)
+        whole = await auditor("audit", "--no-cache", *asked)
         for number in ("1", "2"):
             done = await auditor(
-                *("audit", "--no-store", "--shard", "auto/2", "-o", number, *asked),
+                *("audit", "--no-cache", "--shard", "auto/2", "-o", number, *asked),
                 environment={"JOB_COMPLETION_INDEX": str(int(number) - 1)},
                 place=tmp_path,
             )
@@ -338,7 +339,7 @@ def shared(
     here: Lab, output: Path, parts: PartFolder | PartStore, *asked: str, of: int
 ) -> SharedRun:
     settings = Settings(
-        references=asked, output=str(output), docker_config=False, no_store=True
+        references=asked, output=str(output), docker_config=False, no_cache=True
     )
     said: list[str] = []
     return SharedRun(
@@ -637,7 +638,7 @@ async def test_parts_that_are_being_put_together_stay_parts_at_a_signal(
         stopped: list[signal.Signals] = []
 
         def interrupted(*arguments: Any) -> Iterator[bytes]:
-            for number, record in enumerate(merged(*arguments)):
+            for number, record in enumerate(merge_records(*arguments)):
                 if number == 2:
                     assert run.is_joining
                     run.stop(engine, signal.SIGTERM)
@@ -665,7 +666,7 @@ async def test_the_command_shares_a_run_out_over_processes(tmp_path: Path) -> No
         asked = here.ref("library/mysql:*"), here.ref("library/ubuntu:*")
         await report_to(here, tmp_path / "whole", *asked, "-bad-")
         done = await auditor(
-            *("audit", "--no-store", "--processes", "2", "-o", "out"),
+            *("audit", "--no-cache", "--processes", "2", "-o", "out"),
             *("--summary", "sum.json", "-f", "-"),
             stdin="\n".join([*asked, "-bad-"]).encode(),
             place=tmp_path,

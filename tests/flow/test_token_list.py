@@ -15,7 +15,7 @@ from auditor.cli.token_command import list_tokens
 from auditor.demo.registry import Basic
 from auditor.demo.tokens import Account, SigningKey, TokenService
 from auditor.util.secret import Secret
-from auditor.wire.login import Credential
+from auditor.wire.credential import Credential
 from tests.flow.commands import auditor
 from tests.flow.harness import (
     MANIFESTS,

@@ -12,7 +12,7 @@ import pytest
 
 from auditor.audit.image import ImageAuditor
 from auditor.audit.image_metadata import ImageOptions
-from auditor.cache.store import open_store
+from auditor.cache.digest_cache import open_cache
 from auditor.config import AttachmentMode, ImageConfigMode
 from auditor.demo.images import image, index
 from auditor.demo.registry import Behaviour, Content
@@ -30,7 +30,7 @@ HEADER = "Docker-Content-Digest"
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> str:
+def cache(tmp_path: Path) -> str:
     return str(tmp_path / "cache" / "store")
 
 
@@ -45,12 +45,12 @@ def _said(outcome: Outcome) -> list[Record]:
     return [replace(record, audited_at="") for record in outcome.records]
 
 
-async def _night(here: Lab, store: str, *references: str, **changes: Any) -> Outcome:
+async def _night(here: Lab, cache: str, *references: str, **changes: Any) -> Outcome:
     """An audit with the store, a day later; afterwards the log is of this one."""
     here.clock.now += DAY_S / 24
     here.faults.log.clear()
     wanted = references or (here.ref(f"{REPOSITORY}:*"),)
-    return await here.audit(*wanted, store=store, **changes)
+    return await here.audit(*wanted, cache=cache, **changes)
 
 
 def _sent(outcome: Outcome) -> Mapping[str, int]:
@@ -62,11 +62,11 @@ def _sent(outcome: Outcome) -> Mapping[str, int]:
 
 @pytest.mark.parametrize("mode", ImageConfigMode)
 async def test_a_warm_night_says_what_a_cold_one_says_at_one_head_for_each_tag(
-    store: str, mode: ImageConfigMode
+    cache: str, mode: ImageConfigMode
 ) -> None:
     async with lab(_kinds(), tokens=service()) as here:
-        cold = await _night(here, store, image_config=mode)
-        warm = await _night(here, store, image_config=mode)
+        cold = await _night(here, cache, image_config=mode)
+        warm = await _night(here, cache, image_config=mode)
         assert here.faults.repeated() == []
         again = await here.audit(here.ref(f"{REPOSITORY}:*"), image_config=mode)
     assert _said(warm) == _said(cold) == _said(again)
@@ -80,7 +80,7 @@ async def test_a_warm_night_says_what_a_cold_one_says_at_one_head_for_each_tag(
 
 
 async def test_a_cold_run_costs_one_request_for_each_tag_child_and_config(
-    store: str,
+    cache: str,
 ) -> None:
     children = [image("app", platform=one) for one in PLATFORMS]
     content = Content()
@@ -92,7 +92,7 @@ async def test_a_cold_run_costs_one_request_for_each_tag_child_and_config(
         )
     content.add("app0", image("lone"), "lone")
     async with lab(content, tokens=service()) as here:
-        outcome = await _night(here, store, here.ref("app0:*"), here.ref("app1:*"))
+        outcome = await _night(here, cache, here.ref("app0:*"), here.ref("app1:*"))
         assert here.faults.repeated() == []
         assert here.answered(401) == ["GET /v2/"]
     assert _sent(outcome) == {
@@ -102,18 +102,18 @@ async def test_a_cold_run_costs_one_request_for_each_tag_child_and_config(
 
 
 async def test_a_tag_that_moved_costs_one_get_and_what_is_new_below_it(
-    store: str,
+    cache: str,
 ) -> None:
     children = [image("app", platform=one) for one in PLATFORMS]
     content = Content()
     content.add("app", index(children), "latest", "1")
     content.add("app", index(children, annotations={"n": "2"}), "2")
     async with lab(content) as here:
-        await _night(here, store, here.ref("app:*"))
+        await _night(here, cache, here.ref("app:*"))
         # To what is new, and to what is known.
         content.add("app", index([*children[1:], image("new")]), "latest")
         content.add("app", index(children), "2")
-        warm = await _night(here, store, here.ref("app:*"))
+        warm = await _night(here, cache, here.ref("app:*"))
         cold = await here.audit(here.ref("app:*"))
     assert _said(warm) == _said(cold)
     assert _sent(warm)["head"] == 3
@@ -140,13 +140,13 @@ HEAD_FAULTS: dict[str, Action] = {
 
 @pytest.mark.parametrize("fault", HEAD_FAULTS)
 async def test_where_head_does_not_do_get_does_and_head_is_not_asked_again(
-    store: str, fault: str
+    cache: str, fault: str
 ) -> None:
     async with lab(_kinds()) as here:
-        cold = await _night(here, store)
+        cold = await _night(here, cache)
         here.faults.on("HEAD", MANIFESTS, HEAD_FAULTS[fault], forever=True)
-        first = await _night(here, store, workers=1)
-        second = await _night(here, store, workers=1)
+        first = await _night(here, cache, workers=1)
+        second = await _night(here, cache, workers=1)
     assert _said(first) == _said(second) == _said(cold)
     assert first.summary.requests["manifest"] == len(KINDS)
     # 500 is tried again before it is believed, and what may be an accident, thrice.
@@ -154,25 +154,25 @@ async def test_where_head_does_not_do_get_does_and_head_is_not_asked_again(
     assert _sent(second) == {**_sent(second), "head": 0, "manifest": len(KINDS)}
 
 
-async def test_an_accident_of_one_head_does_not_cost_the_others(store: str) -> None:
+async def test_an_accident_of_one_head_does_not_cost_the_others(cache: str) -> None:
     async with lab(_kinds()) as here:
-        cold = await _night(here, store)
+        cold = await _night(here, cache)
         here.faults.on("HEAD", MANIFESTS, *[Answer(503)] * 3)
-        first = await _night(here, store, workers=1)
+        first = await _night(here, cache, workers=1)
     assert _said(first) == _said(cold)
     assert _sent(first)["manifest"] == 1
     assert _sent(first)["head"] == len(KINDS) + 2
 
 
-async def test_head_is_tried_again_after_a_week(store: str) -> None:
+async def test_head_is_tried_again_after_a_week(cache: str) -> None:
     async with lab(_kinds()) as here:
-        await _night(here, store)
+        await _night(here, cache)
         rule = here.faults.on("HEAD", MANIFESTS, Answer(405), forever=True)
-        await _night(here, store, workers=1)
+        await _night(here, cache, workers=1)
         here.faults.rules.remove(rule)
-        assert _sent(await _night(here, store))["head"] == 0
+        assert _sent(await _night(here, cache))["head"] == 0
         here.clock.now += 8 * DAY_S
-        assert _sent(await _night(here, store))["head"] >= len(KINDS)
+        assert _sent(await _night(here, cache))["head"] >= len(KINDS)
 
 
 @pytest.mark.parametrize(
@@ -184,12 +184,12 @@ async def test_head_is_tried_again_after_a_week(store: str) -> None:
     ],
 )
 async def test_a_digest_header_that_is_not_to_be_trusted_is_warned_of_every_night(
-    store: str, header: str | None, code: WarningCode
+    cache: str, header: str | None, code: WarningCode
 ) -> None:
     async with lab(_kinds()) as here:
         here.faults.on("GET", MANIFESTS, Edit(headers={HEADER: header}), forever=True)
-        cold = await _night(here, store)
-        warm = await _night(here, store)
+        cold = await _night(here, cache)
+        warm = await _night(here, cache)
     assert _said(warm) == _said(cold)
     assert _sent(warm) == {**_sent(warm), "head": 0, "manifest": len(KINDS)}
     for record in warm.records:
@@ -198,34 +198,34 @@ async def test_a_digest_header_that_is_not_to_be_trusted_is_warned_of_every_nigh
 
 
 async def test_one_header_that_differed_makes_a_registry_no_longer_trusted(
-    store: str,
+    cache: str,
 ) -> None:
     async with lab(_kinds()) as here:
         wrong = Edit(headers={HEADER: "sha256:" + "0" * 64})
         here.faults.on("GET", f"/v2/{REPOSITORY}/manifests/artifact", wrong)
-        await _night(here, store)
-        warm = await _night(here, store)
+        await _night(here, cache)
+        warm = await _night(here, cache)
     assert _sent(warm) == {**_sent(warm), "head": 0, "manifest": len(KINDS)}
 
 
-async def test_a_content_type_that_differs_is_warned_of_every_night(store: str) -> None:
+async def test_a_content_type_that_differs_is_warned_of_every_night(cache: str) -> None:
     other = "application/vnd.docker.distribution.manifest.v2+json"
     async with lab(_kinds()) as here:
         for method in ("GET", "HEAD"):
             here.faults.on(
                 method, MANIFESTS, Edit(headers={"Content-Type": other}), forever=True
             )
-        cold = await _night(here, store)
-        warm = await _night(here, store)
+        cold = await _night(here, cache)
+        warm = await _night(here, cache)
     assert _said(warm) == _said(cold)
     assert _sent(warm) == {**_sent(warm), "head": len(KINDS), "manifest": 0}
     assert cold.summary.tally.warnings[WarningCode.MEDIA_TYPE_DIFFERS] > 10
 
 
-async def test_a_content_type_that_changes_is_noticed(store: str) -> None:
+async def test_a_content_type_that_changes_is_noticed(cache: str) -> None:
     other = "application/vnd.docker.distribution.manifest.v2+json"
     async with lab(_kinds()) as here:
-        await _night(here, store)
+        await _night(here, cache)
         for method in ("GET", "HEAD"):
             here.faults.on(
                 method,
@@ -233,7 +233,7 @@ async def test_a_content_type_that_changes_is_noticed(store: str) -> None:
                 Edit(headers={"Content-Type": other}),
                 forever=True,
             )
-        warm = await _night(here, store)
+        warm = await _night(here, cache)
         cold = await here.audit(here.ref(f"{REPOSITORY}:*"))
         assert _said(warm) == _said(cold)
     assert warm.summary.tally.warnings[WarningCode.MEDIA_TYPE_DIFFERS] == 1
@@ -241,25 +241,25 @@ async def test_a_content_type_that_changes_is_noticed(store: str) -> None:
 
 @pytest.mark.parametrize("status", [401, 403, 404, 500])
 async def test_a_tag_that_is_gone_or_denied_fails_as_it_does_without_a_store(
-    store: str, status: int
+    cache: str, status: int
 ) -> None:
     reference = f"{REPOSITORY}:oci-index"
     async with lab(_kinds()) as here:
-        await _night(here, store, here.ref(reference))
+        await _night(here, cache, here.ref(reference))
         here.faults.on(
             "*",
             f"/v2/{REPOSITORY}/manifests/oci-index",
             Answer(status, body=b'{"errors": [{"code": "X", "message": "because"}]}'),
             forever=True,
         )
-        warm = await _night(here, store, here.ref(reference))
+        warm = await _night(here, cache, here.ref(reference))
         cold = await here.audit(here.ref(reference))
     assert _said(warm) == _said(cold)
     assert ("because" in warm.failure.detail) == (status != 401)
 
 
 async def test_of_a_reference_by_digest_only_its_being_there_is_asked(
-    store: str,
+    cache: str,
 ) -> None:
     digest = KINDS["attested-index"].root.digest
     async with lab(_kinds()) as here:
@@ -267,25 +267,25 @@ async def test_of_a_reference_by_digest_only_its_being_there_is_asked(
             f"{here.host}/{REPOSITORY}@{digest}",
             here.ref(f"{REPOSITORY}:attested-index@{digest}"),
         ]
-        cold = await _night(here, store, *references, workers=1)
-        warm = await _night(here, store, *references)
+        cold = await _night(here, cache, *references, workers=1)
+        warm = await _night(here, cache, *references)
         assert _said(warm) == _said(cold)
         assert _sent(warm) == {**_sent(warm), "head": 2, "manifest": 0}
         del here.content.repository(REPOSITORY).manifests[digest]
-        gone = await _night(here, store, *references)
+        gone = await _night(here, cache, *references)
     assert gone.kinds == ["not_found", "not_found"]
 
 
 async def test_a_tag_that_is_declared_immutable_costs_nothing_once_seen(
-    store: str,
+    cache: str,
 ) -> None:
     content = Content()
     for tag in ("v1", "v2", "latest"):
         content.add("app", image(tag), tag)
     async with lab(content, tokens=service()) as here:
         asked = [here.ref(f"app:{tag}") for tag in ("v1", "v2", "latest")]
-        cold = await _night(here, store, *asked, immutable_tags=("v*",))
-        warm = await _night(here, store, *asked, immutable_tags=("v*",))
+        cold = await _night(here, cache, *asked, immutable_tags=("v*",))
+        warm = await _night(here, cache, *asked, immutable_tags=("v*",))
         assert here.targets(BLOBS) == []
         assert [one.path for one in here.faults.requests("HEAD")] == [
             "/v2/app/manifests/latest"
@@ -298,21 +298,21 @@ async def test_a_tag_that_is_declared_immutable_costs_nothing_once_seen(
 
 @pytest.mark.parametrize("header", [None, "sha256:" + "1" * 64])
 async def test_an_immutable_tag_keeps_the_warnings_of_its_header(
-    store: str, header: str | None
+    cache: str, header: str | None
 ) -> None:
     content = Content()
     content.add("app", image("v1"), "v1")
     async with lab(content) as here:
         here.faults.on("GET", MANIFESTS, Edit(headers={HEADER: header}), forever=True)
-        cold = await _night(here, store, here.ref("app:v1"), immutable_tags=("v?",))
-        warm = await _night(here, store, here.ref("app:v1"), immutable_tags=("v?",))
+        cold = await _night(here, cache, here.ref("app:v1"), immutable_tags=("v?",))
+        warm = await _night(here, cache, here.ref("app:v1"), immutable_tags=("v?",))
     assert _said(warm) == _said(cold)
     assert len(warm.image.warnings) == 1
     assert _sent(warm)["manifest"] == 0
 
 
 async def test_a_child_that_another_registry_holds_is_not_taken_to_be_here(
-    store: str,
+    cache: str,
 ) -> None:
     built = index([image("app", platform=one) for one in PLATFORMS])
     whole, sparse = Content(), Content()
@@ -321,15 +321,15 @@ async def test_a_child_that_another_registry_holds_is_not_taken_to_be_here(
     missing = built.truth.platforms[2].digest
     del sparse.repository("app").manifests[missing]
     async with lab(whole) as first, lab(sparse) as second:
-        await _night(first, store, first.ref("app:1"))
-        warm = await _night(second, store, second.ref("app:1"))
+        await _night(first, cache, first.ref("app:1"))
+        warm = await _night(second, cache, second.ref("app:1"))
         cold = await second.audit(second.ref("app:1"))
     assert _said(warm) == _said(cold)
     assert [one.code for one in warm.image.warnings] == [WarningCode.CHILD_MISSING]
 
 
 async def test_a_child_that_gets_lost_is_noticed_within_the_time_of_the_recheck(
-    store: str,
+    cache: str,
 ) -> None:
     built = index([image("app", platform=one) for one in PLATFORMS])
     content = Content()
@@ -338,7 +338,7 @@ async def test_a_child_that_gets_lost_is_noticed_within_the_time_of_the_recheck(
 
         async def night(**changes: Any) -> Outcome:
             return await _night(
-                here, store, here.ref("app:1"), store_recheck_s=7 * DAY_S, **changes
+                here, cache, here.ref("app:1"), cache_recheck_s=7 * DAY_S, **changes
             )
 
         await night()
@@ -353,26 +353,26 @@ async def test_a_child_that_gets_lost_is_noticed_within_the_time_of_the_recheck(
         assert [one.code for one in last.image.warnings] == [WarningCode.CHILD_MISSING]
         # Each child that is there once, the lost one every night since.
         assert heads >= len(PLATFORMS)
-        zero = await _night(here, store, here.ref("app:1"), store_recheck_s=0)
+        zero = await _night(here, cache, here.ref("app:1"), cache_recheck_s=0)
         assert here.faults.count("HEAD", BY_DIGEST) == len(PLATFORMS)
     assert _said(zero) == _said(last)
 
 
 async def test_configs_are_asked_for_again_after_the_time_of_the_recheck(
-    store: str,
+    cache: str,
 ) -> None:
     content = Content()
     content.add("app", image("app"), "1")
     async with lab(content) as here:
-        await _night(here, store, here.ref("app:1"))
-        assert _sent(await _night(here, store, here.ref("app:1")))["blob"] == 0
+        await _night(here, cache, here.ref("app:1"))
+        assert _sent(await _night(here, cache, here.ref("app:1")))["blob"] == 0
         here.clock.now += 8 * DAY_S
         content.repository("app").blobs.clear()
-        late = await _night(here, store, here.ref("app:1"))
+        late = await _night(here, cache, here.ref("app:1"))
     assert WarningCode.CONFIG_MISSING in {one.code for one in late.image.warnings}
 
 
-async def test_a_blob_is_no_manifest_and_a_manifest_no_config(store: str) -> None:
+async def test_a_blob_is_no_manifest_and_a_manifest_no_config(cache: str) -> None:
     """A digest that was had from one address says nothing of the other."""
     one = image("one")
     config = one.truth.platforms[0].config_digest
@@ -380,8 +380,8 @@ async def test_a_blob_is_no_manifest_and_a_manifest_no_config(store: str) -> Non
     content = Content()
     content.add("app", one, "1")
     async with lab(content) as here:
-        await _night(here, store, here.ref("app:1"))
-        outcome = await _night(here, store, f"{here.host}/app@{config}")
+        await _night(here, cache, here.ref("app:1"))
+        outcome = await _night(here, cache, f"{here.host}/app@{config}")
     assert isinstance(outcome.records[0], FailureRecord)
     assert outcome.kinds == ["not_found"]
 
@@ -395,29 +395,29 @@ async def test_without_a_store_the_next_night_is_as_cold_as_the_first() -> None:
 
 
 async def test_a_registry_without_digest_headers_is_never_asked_head(
-    store: str,
+    cache: str,
 ) -> None:
     async with lab(_kinds(), behaviour=Behaviour(digest_header=False)) as here:
-        await _night(here, store)
-        warm = await _night(here, store)
+        await _night(here, cache)
+        warm = await _night(here, cache)
     assert _sent(warm)["head"] == 0
     assert _sent(warm)["manifest"] == len(KINDS)
 
 
-async def _listed(here: Lab, store: str, digest: str) -> tuple[Record, list[str]]:
+async def _listed(here: Lab, cache: str, digest: str) -> tuple[Record, list[str]]:
     """The record of `app:1` whose listing said this digest, and what was sent."""
     here.faults.log.clear()
-    settings = here.settings(store=store)
+    settings = here.settings(cache=cache)
     async with (
         open_registries(settings, clock=here.clock) as registries,
-        open_store(settings, now=here.clock.epoch) as opened,
+        open_cache(settings, now=here.clock.epoch) as opened,
     ):
         images = ImageAuditor(
             registries,
             wanted=ImageOptions.of(settings),
             clock=here.clock,
-            store=opened,
-            recheck_s=settings.store_recheck_s,
+            cache=opened,
+            recheck_s=settings.cache_recheck_s,
         )
         reference = Reference(
             registry=here.host, repository="app", tag="1", digest=None
@@ -428,25 +428,25 @@ async def _listed(here: Lab, store: str, digest: str) -> tuple[Record, list[str]
 
 
 async def test_a_tag_whose_listing_says_the_known_digest_costs_nothing(
-    store: str,
+    cache: str,
 ) -> None:
     content = Content()
     first = content.add("app", index([image("one"), image("two")]), "1").root.digest
     async with lab(content) as here:
-        cold, _ = await _listed(here, store, first)
-        warm, asked = await _listed(here, store, first)
+        cold, _ = await _listed(here, cache, first)
+        warm, asked = await _listed(here, cache, first)
         assert asked == []
         assert replace(warm, audited_at="") == replace(cold, audited_at="")
         # It moved, and the listing knows; or the listing is behind.
         second = content.add("app", image("new"), "1").root.digest
-        moved, asked = await _listed(here, store, second)
+        moved, asked = await _listed(here, cache, second)
         assert (moved.digest, asked) == (second, ["HEAD", "GET"])
-        behind, asked = await _listed(here, store, first)
+        behind, asked = await _listed(here, cache, first)
         assert (behind.digest, asked) == (second, ["HEAD"])
 
 
 async def test_a_registry_whose_header_once_differed_is_asked_though_it_lists_digests(
-    store: str,
+    cache: str,
 ) -> None:
     content = Content()
     digest = content.add("app", image("one"), "1").root.digest
@@ -454,21 +454,21 @@ async def test_a_registry_whose_header_once_differed_is_asked_though_it_lists_di
     async with lab(content) as here:
         wrong = Edit(headers={HEADER: "sha256:" + "0" * 64})
         here.faults.on("GET", "/v2/app/manifests/2", wrong)
-        await _night(here, store, here.ref("app:1"), here.ref("app:2"))
-        _, asked = await _listed(here, store, digest)
+        await _night(here, cache, here.ref("app:1"), here.ref("app:2"))
+        _, asked = await _listed(here, cache, digest)
     assert asked == ["GET"]
 
 
-async def test_damaged_rows_are_fetched_again_and_counted(store: str) -> None:
+async def test_damaged_rows_are_fetched_again_and_counted(cache: str) -> None:
     async with lab(_kinds()) as here:
-        cold = await _night(here, store)
-        connection = sqlite3.connect(store)
+        cold = await _night(here, cache)
+        connection = sqlite3.connect(cache)
         with connection:
             connection.execute("UPDATE content SET body = X'7B7D', packed = 0")
             connection.execute("UPDATE images SET body = X'7B7D', packed = 0")
         connection.close()
-        warm = await _night(here, store)
-        after = await _night(here, store)
+        warm = await _night(here, cache)
+        after = await _night(here, cache)
     assert _said(warm) == _said(after) == _said(cold)
     assert _sent(warm)["manifest"] == _sent(cold)["manifest"]
     assert warm.summary.damaged >= _sent(cold)["manifest"]
@@ -487,25 +487,25 @@ CHANGES: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("changes", CHANGES, ids=str)
 async def test_a_warm_run_with_other_options_reports_what_a_cold_one_reports(
-    store: str, changes: dict[str, Any]
+    cache: str, changes: dict[str, Any]
 ) -> None:
     async with lab(_kinds()) as here:
-        await _night(here, store)
-        warm = await _night(here, store, **changes)
-        again = await _night(here, store, **changes)
+        await _night(here, cache)
+        warm = await _night(here, cache, **changes)
+        again = await _night(here, cache, **changes)
         plain = await here.audit(here.ref(f"{REPOSITORY}:*"), **changes)
     assert _said(warm) == _said(again) == _said(plain)
 
 
-async def test_the_warning_of_a_content_type_is_kept_on_a_warm_run(store: str) -> None:
+async def test_the_warning_of_a_content_type_is_kept_on_a_warm_run(cache: str) -> None:
     content = Content()
     content.add("app", index([image("app", platform=one) for one in PLATFORMS]), "1")
     async with lab(content) as here:
         media_type = "application/vnd.docker.distribution.manifest.list.v2+json"
         here.faults.on("*", MANIFESTS, Edit(headers={"Content-Type": media_type}),
                        forever=True)  # fmt: skip
-        cold = await _night(here, store, here.ref("app:1"))
-        warm = await _night(here, store, here.ref("app:1"))
+        cold = await _night(here, cache, here.ref("app:1"))
+        warm = await _night(here, cache, here.ref("app:1"))
     assert _said(warm) == _said(cold)
     assert WarningCode.MEDIA_TYPE_DIFFERS in {one.code for one in warm.image.warnings}
     assert _sent(warm)["head"] == 1

@@ -31,17 +31,17 @@ from auditor.input.items import Listed, read_lines
 from auditor.input.lists import read_list
 from auditor.input.skopeo import parse_constraint, parse_version
 from auditor.input.tag_order import tag_order
-from auditor.oci.attachments import of_manifest
+from auditor.oci.attachments import attachment_from_manifest
 from auditor.oci.descriptor import MANIFEST_TYPES, SIGNED_SCHEMA1
 from auditor.oci.image_config import parse_image_config
 from auditor.oci.jws import KeySet
-from auditor.oci.manifest import parse_manifest, read_document
-from auditor.oci.platform import read_platform
+from auditor.oci.manifest import parse_manifest, verify_manifest
+from auditor.oci.platform import parse_platform
 from auditor.oci.reference import (
-    namespace_name,
+    parse_namespace,
     parse_reference,
+    parse_registry,
     parse_selector,
-    registry_name,
 )
 from auditor.oci.reference_grammar import RepositoryPattern
 from auditor.registry.auth.api_login import _access_token
@@ -55,27 +55,27 @@ from auditor.registry.products.harbor import Harbor
 from auditor.registry.products.hub import Hub
 from auditor.registry.products.quay import Quay
 from auditor.registry.transport.http1_parser import (
-    AnswerReader,
     BrokenOffError,
     NotHttpError,
+    ResponseParser,
     usual_answer,
 )
 from auditor.report.journal import Journal
-from auditor.report.merge import ShardHead, runs
-from auditor.report.resume import spans
+from auditor.report.merge import ShardInfo, record_runs
+from auditor.report.resume import record_offsets
 from auditor.util import time_span
 from auditor.util.masking import mask_secrets, mask_userinfo
 from auditor.util.shard import parse_shard
 from auditor.util.text import safe_text, safe_url
 from auditor.wire import response
-from auditor.wire.challenge import parse_challenges, parse_scope, preferred
+from auditor.wire.challenge import parse_challenges, parse_scope, preferred_challenge
 from auditor.wire.error_body import error_codes, error_sentence
-from auditor.wire.proxy import read_proxies
-from auditor.wire.rate_limit import allowance_of
-from auditor.wire.redirect import follow
+from auditor.wire.proxy import proxies_from_environment
+from auditor.wire.rate_limit import parse_rate_limit
+from auditor.wire.redirect import follow_redirect
 from auditor.wire.response import Response, next_page
 from auditor.wire.retry_policy import RETRY_AFTER_CAP_S, retry_after_s
-from auditor.wire.token import access_of, parse_token_answer
+from auditor.wire.token import access_of, parse_token_response
 from auditor.wire.url_policy import (
     Origin,
     address_class,
@@ -140,7 +140,7 @@ def _is_safe(sentence: str) -> None:
 )
 def challenge(data: bytes) -> None:
     lines = _text(data).split("\n")
-    preferred(parse_challenges(lines))
+    preferred_challenge(parse_challenges(lines))
 
 
 @_target(
@@ -161,7 +161,7 @@ def reference(data: bytes) -> None:
         _is_safe(str(found))
         if isinstance(found, RepositoryPattern):
             found.matches_repository("team/app")
-    for read in (parse_list_target, registry_name, namespace_name):
+    for read in (parse_list_target, parse_registry, parse_namespace):
         with suppress(ProtocolError):
             read(text)
 
@@ -179,7 +179,7 @@ def link(data: bytes) -> None:
 def redirect(data: bytes) -> None:
     text = _text(data)
     with suppress(ProtocolError):
-        found = follow(URL, text, 1)
+        found = follow_redirect(URL, text, 1)
         assert origin_of(found.url).scheme == "https"
         assert found.url.isprintable()
     safe_url(text)
@@ -199,7 +199,11 @@ def realm(data: bytes) -> None:
 def proxy(data: bytes) -> None:
     text = _text(data)
     for name in ("https_proxy", "HTTPS_PROXY", "NO_PROXY"):
-        repr(read_proxies({"HTTP_PROXY": "http://p:1", name: text}).choose(HOST))
+        repr(
+            proxies_from_environment({"HTTP_PROXY": "http://p:1", name: text}).choose(
+                HOST
+            )
+        )
 
 
 @_target(
@@ -215,14 +219,14 @@ def manifest(data: bytes) -> None:
         except ProtocolError as error:
             _is_safe(error.detail)
             continue
-        of_manifest("sha256:" + "a" * 64, None, found)
+        attachment_from_manifest("sha256:" + "a" * 64, None, found)
 
 
 @_target(documents.schema1(), documents.image())
 def document(data: bytes) -> None:
     for asked in (None, "sha256:" + "a" * 64):
         with suppress(ProtocolError):
-            read_document(
+            verify_manifest(
                 data,
                 content_type=SIGNED_SCHEMA1,
                 header_digest="sha256:x",
@@ -248,7 +252,7 @@ def token_answer(data: bytes) -> None:
     with suppress(ProtocolError):
         assert _access_token(data).isascii()
     with suppress(ProtocolError):
-        found = parse_token_answer(data)
+        found = parse_token_response(data)
         assert 60 <= found.expires_in_s <= 86_400
         assert found.token.reveal().isascii()
 
@@ -349,7 +353,9 @@ def error_body(data: bytes) -> None:
 )
 def header_fields(data: bytes) -> None:
     text = _text(data)
-    allowance_of(CIMultiDict({"RateLimit-Remaining": text, "RateLimit-Limit": text}))
+    parse_rate_limit(
+        CIMultiDict({"RateLimit-Remaining": text, "RateLimit-Limit": text})
+    )
     wait = retry_after_s(text, response_date=text, now=NOW)
     assert wait is None or 0 <= wait <= RETRY_AFTER_CAP_S
     for size in (response.content_length(text), response.complete_length(text)):
@@ -385,7 +391,7 @@ def http_answer(data: bytes) -> None:
     for head_only in (False, True):
         usual = usual_answer(data, head_only=head_only, max_bytes=CAP_BYTES)
         for size in (len(data) or 1, 7):
-            reader = AnswerReader()
+            reader = ResponseParser()
             reader.begin(
                 head_only=head_only, max_bytes=CAP_BYTES, max_error_bytes=CAP_BYTES
             )
@@ -430,13 +436,13 @@ def configuration(data: bytes) -> None:
 def small_grammars(data: bytes) -> None:
     text = _text(data)
     readers: tuple[Callable[[str], object], ...] = (
-        time_span.parse_since, read_platform, parse_shard, parse_scope, parse_constraint,
+        time_span.parse_since, parse_platform, parse_shard, parse_scope, parse_constraint,
     )  # fmt: skip
     for read in readers:
         with suppress(ProtocolError, ValueError):
             read(text)
     parse_version(text)
-    time_span.read_time(text)
+    time_span.parse_image_time(text)
     assert tag_order(text) <= tag_order(text)
 
 
@@ -465,7 +471,7 @@ REPORT_LINES = (
 @_target(REPORT_LINES.partition(b"\n")[2], b'{"kind":[],"reference":"x"}\n')
 def report_left_over(data: bytes) -> None:
     for ended in (False, True):
-        for span in spans(io.BytesIO(data), 0, ended=ended):
+        for span in record_offsets(io.BytesIO(data), 0, ended=ended):
             assert 0 < span.size <= len(data)
 
 
@@ -478,7 +484,7 @@ def journal(data: bytes) -> None:
             assert found.run is None or isinstance(found.run, dict)
             stream, start = found.records()
             with stream:
-                list(spans(stream, start, ended=False))
+                list(record_offsets(stream, start, ended=False))
 
 
 @_target(
@@ -487,9 +493,9 @@ def journal(data: bytes) -> None:
 )
 def shard_file(data: bytes) -> None:
     with suppress(UsageError):
-        ShardHead.read(io.BytesIO(data), "a.shard")
+        ShardInfo.read(io.BytesIO(data), "a.shard")
     with suppress(UsageError):
-        list(runs(io.BytesIO(data), "a.shard"))
+        list(record_runs(io.BytesIO(data), "a.shard"))
 
 
 @_target(b"\x01x\x9c\x03\x00\x00\x00\x00\x01", b"\x00{}")

@@ -10,13 +10,11 @@ from typing import Generic, Protocol, TypeVar, overload
 
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
 from auditor.fast_dataclass import dataclass
+from auditor.model import SUSPICIOUS_COUNTS
 from auditor.wire.response import Response
 
 # -- listed --
 # What lists say: tags, and what one answer of a list holds.
-
-# Sizes at which servers are known to cut a list without saying so.
-SUSPICIOUS_COUNTS = frozenset({100, 1000})
 
 Entry = TypeVar("Entry")
 
@@ -39,7 +37,7 @@ class ListedTag:
     pushed: datetime | None = None
 
 
-class NamedTags(Sequence[ListedTag]):
+class LazyTags(Sequence[ListedTag]):
     """Tags of which only the names are known, made when they are looked at.
 
     A list that comes whole may have a million, which are looked at page by page.
@@ -66,7 +64,7 @@ class NamedTags(Sequence[ListedTag]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading(Generic[Entry]):
+class ParsedPage(Generic[Entry]):
     """What one answer of a list holds.
 
     `following` is the URL of the next one, null on the last, or why it is not known.
@@ -119,7 +117,7 @@ class Ends(Generic[Entry]):
         self,
         *,
         after: After | None,
-        read: Callable[[Response], Reading[Entry]],
+        read: Callable[[Response], ParsedPage[Entry]],
         sizes: frozenset[int] = SUSPICIOUS_COUNTS,
     ) -> None:
         self._sizes = sizes
@@ -128,7 +126,7 @@ class Ends(Generic[Entry]):
         self._has_links = False
         self._was_cut = False
 
-    async def of(self, found: Reading[Entry]) -> End:
+    async def of(self, found: ParsedPage[Entry]) -> End:
         """Whether the list ends with this answer, of which each is asked about once."""
         if found.following is not None:
             self._has_links = True  # so a missing one has a meaning
@@ -141,7 +139,7 @@ class Ends(Generic[Entry]):
             return End(lost=True)
         return replace(end, in_doubt=end.rest is None and not end.checked)
 
-    def _may_be_cut(self, found: Reading[Entry]) -> bool:
+    def _may_be_cut(self, found: ParsedPage[Entry]) -> bool:
         """Whether an answer has a size at which servers cut, and no count to prove
         it."""
         return found.total is None and len(counted_of(found)) in self._sizes
@@ -162,12 +160,12 @@ class Ends(Generic[Entry]):
         return End(rest=answer if min(more) > names[-1] else None)
 
 
-def names_of(found: Reading[Entry]) -> Sequence[str]:
+def names_of(found: ParsedPage[Entry]) -> Sequence[str]:
     """The entries of an answer that are names, or what it says of their names."""
     return [name for name in counted_of(found) if isinstance(name, str)]
 
 
-def counted_of(found: Reading[Entry]) -> Sequence[object]:
+def counted_of(found: ParsedPage[Entry]) -> Sequence[object]:
     """What the product counts of an answer."""
     return found.entries if found.counted is None else found.counted
 
@@ -227,7 +225,7 @@ async def pages(
     first: Response | Failure,
     *,
     get: Callable[[str], Awaitable[Response | Failure]],
-    read: Callable[[Response], Reading[Entry]],
+    read: Callable[[Response], ParsedPage[Entry]],
     called: str,
     after: After | None = None,
     sizes: frozenset[int] = SUSPICIOUS_COUNTS,
@@ -308,7 +306,7 @@ class _Tally:
         self._unnamed = 0
         self._entries = 0
 
-    def add(self, found: Reading[Entry]) -> None:
+    def add(self, found: ParsedPage[Entry]) -> None:
         counted = counted_of(found)
         # What came and could not be read is there, too, if it is entries that count.
         unreadable = found.unreadable if found.counted is None else 0
@@ -334,7 +332,7 @@ class _Tally:
             f" {came} came"
         )
 
-    def total_of_entries(self, found: Reading[Entry], *, ended: bool) -> int | None:
+    def total_of_entries(self, found: ParsedPage[Entry], *, ended: bool) -> int | None:
         """How many entries there are by the product's account, where it counts them,
         or counts what they come from and all of that has come."""
         if found.total is None or found.counted is None:
@@ -343,7 +341,7 @@ class _Tally:
 
 
 def _parts(
-    found: Reading[Entry],
+    found: ParsedPage[Entry],
     number: int,
     *,
     last: bool,

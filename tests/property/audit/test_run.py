@@ -12,13 +12,14 @@ import orjson
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from auditor.audit.run import Run
-from auditor.config import AttachmentMode, ImageConfigMode, Order
+from auditor.audit.run import AuditRun
+from auditor.config import AttachmentMode, ImageConfigMode
 from auditor.demo.images import image, index, notation_signature
 from auditor.demo.registry import Content
 from auditor.demo.signed_schema1 import schema1_image
 from auditor.demo.tokens import TokenService
 from auditor.input.lists import items_of
+from auditor.model import Order
 from auditor.registry.registries import open_registries
 from auditor.report.shapes import encoder
 from auditor.report.writer import ReportWriter
@@ -236,7 +237,7 @@ def test_what_a_stopped_run_leaves_is_whole_lines_each_reference_once(
                 open_registries(told, clock=here.clock) as registries,
                 ReportWriter(str(report)) as writer,
             ):
-                run = Run(
+                run = AuditRun(
                     told,
                     items_of(told),
                     registries=registries,

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.config import Order, Settings, Shape
+from auditor.config import Settings
 from auditor.errors import FailureKind
-from auditor.model import FailureRecord, Record
-from auditor.report.resume import spans
+from auditor.model import FailureRecord, Order, Record, Shape
+from auditor.report.resume import record_offsets
 from auditor.report.shapes import encoder
 from auditor.report.writer import Report, open_report
 from tests.records import failure, image, layer, platform
@@ -188,7 +188,7 @@ def test_cut_at_every_byte_what_is_kept_is_whole_and_was_there(shape: Shape) -> 
     data = b"".join(written)
     ends = [len(b"".join(written[: count + 1])) for count in range(len(written))]
     for cut in range(len(data) + 1):
-        found = list(spans(io.BytesIO(data[:cut]), 0, ended=False))
+        found = list(record_offsets(io.BytesIO(data[:cut]), 0, ended=False))
         whole = [
             record for record, end in zip(records, ends, strict=True) if end <= cut
         ]
@@ -207,7 +207,9 @@ def test_after_damage_nothing_more_is_read(damage: bytes, at: float) -> None:
     written = _written([_image(3), _image(6), _image(9)], Shape.IMAGE)
     data = b"".join(written)
     where = int(len(data) * at)
-    found = list(spans(io.BytesIO(data[:where] + b"\0" + damage), 0, ended=False))
+    found = list(
+        record_offsets(io.BytesIO(data[:where] + b"\0" + damage), 0, ended=False)
+    )
     assert len(found) == sum(
         len(b"".join(written[: count + 1])) <= where for count in range(3)
     )

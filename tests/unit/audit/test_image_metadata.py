@@ -8,9 +8,9 @@ import pytest
 
 from auditor.audit.image_metadata import (
     MAX_LABELS_BYTES,
-    Facts,
+    ImageMetadata,
+    ImageOptions,
     LabelPatterns,
-    Wanted,
     attachment_of,
     distinct_size,
     image_platform,
@@ -21,33 +21,44 @@ from auditor.audit.image_metadata import (
     schema1_platform,
 )
 from auditor.config import Settings
-from auditor.model import AttachmentKind, ConfigFacts, Layer, Platform, WarningCode
+from auditor.model import (
+    AttachmentKind,
+    ConfigDetails,
+    Layer,
+    PlatformRecord,
+    WarningCode,
+)
 from auditor.oci.descriptor import Descriptor
 from auditor.oci.image_config import parse_image_config
-from auditor.oci.manifest import Document, ImageManifest, Index, read_document
-from auditor.oci.platform import PlatformSpec, read_platform
-from auditor.oci.schema1 import Schema1
+from auditor.oci.manifest import (
+    ImageIndex,
+    ImageManifest,
+    VerifiedManifest,
+    verify_manifest,
+)
+from auditor.oci.platform import Platform, parse_platform
+from auditor.oci.schema1 import Schema1Manifest
 from tests import documents, records
 from tests.documents import OCI_LAYER, OCI_MANIFEST, digest, raw
 from tests.records import layer, platform
 
-ARM = PlatformSpec(os="linux", architecture="arm64", variant="v8", os_version=None)
+ARM = Platform(os="linux", architecture="arm64", variant="v8", os_version=None)
 
 
-def read(document: object) -> Document:
-    return read_document(
+def read(document: object) -> VerifiedManifest:
+    return verify_manifest(
         raw(document), content_type=None, header_digest=None, asked_digest=None
     )
 
 
 def child(**more: Any) -> Descriptor:
     found = read(documents.index(manifests=[documents.child("1", **more)])).manifest
-    assert isinstance(found, Index)
+    assert isinstance(found, ImageIndex)
     return found.children[0]
 
 
-def facts(*platforms: Platform) -> Facts:
-    return Facts(
+def facts(*platforms: PlatformRecord) -> ImageMetadata:
+    return ImageMetadata(
         digest=digest("e"),
         media_type=OCI_MANIFEST,
         schema_version=2,
@@ -89,7 +100,7 @@ def test_a_size_counts_every_layer_once(layers: list[Layer], size: int | None) -
     ],
 )
 def test_the_size_of_an_image_is_that_of_all_its_platforms(
-    platforms: list[Platform], size: int | None
+    platforms: list[PlatformRecord], size: int | None
 ) -> None:
     assert facts(*platforms).size == size
 
@@ -116,7 +127,7 @@ def test_the_size_of_an_image_is_that_of_all_its_platforms(
     ],
 )
 def test_architectures_are_those_that_are_really_there_sorted_and_unique(
-    platforms: list[Platform], architectures: tuple[str, ...]
+    platforms: list[PlatformRecord], architectures: tuple[str, ...]
 ) -> None:
     assert facts(*platforms).architectures == architectures
 
@@ -131,7 +142,7 @@ def test_architectures_are_those_that_are_really_there_sorted_and_unique(
     ],
 )
 def test_a_platform_has_the_name_people_know(
-    spec: PlatformSpec | Platform, name: str | None
+    spec: Platform | PlatformRecord, name: str | None
 ) -> None:
     assert platform_name(spec) == name
 
@@ -141,7 +152,7 @@ def test_the_platform_of_an_image_manifest(created: str | None) -> None:
     document = read(documents.image())
     assert isinstance(document.manifest, ImageManifest)
     config = parse_image_config(raw({"created": created})) if created else None
-    assert image_platform(document, document.manifest, ARM, config) == Platform(
+    assert image_platform(document, document.manifest, ARM, config) == PlatformRecord(
         os="linux",
         architecture="arm64",
         variant="v8",
@@ -150,7 +161,7 @@ def test_the_platform_of_an_image_manifest(created: str | None) -> None:
         media_type=OCI_MANIFEST,
         config_digest=digest("c"),
         created=created,
-        config=ConfigFacts(user=None, history=0, labels=None) if created else None,
+        config=ConfigDetails(user=None, history=0, labels=None) if created else None,
         base=None,
         size=300,
         layers=(
@@ -163,7 +174,7 @@ def test_the_platform_of_an_image_manifest(created: str | None) -> None:
 
 def test_the_platform_of_a_schema_1_manifest_has_no_sizes() -> None:
     document = read(documents.schema1())
-    assert isinstance(document.manifest, Schema1)
+    assert isinstance(document.manifest, Schema1Manifest)
     found = schema1_platform(document, document.manifest)
     assert (found.os, found.architecture) == ("linux", "amd64")
     assert found.size is None
@@ -315,7 +326,9 @@ def test_labels_that_are_too_long_are_left_out_and_counted() -> None:
 
 
 def test_without_platforms_every_one_is_wanted() -> None:
-    arm = read_platform("linux/arm64")
-    assert Wanted.of(Settings()).platform(arm)
-    assert Wanted.of(Settings(platforms=("linux/amd64", "linux/aarch64"))).platform(arm)
-    assert not Wanted.of(Settings(platforms=("linux/amd64",))).platform(arm)
+    arm = parse_platform("linux/arm64")
+    assert ImageOptions.of(Settings()).platform(arm)
+    assert ImageOptions.of(
+        Settings(platforms=("linux/amd64", "linux/aarch64"))
+    ).platform(arm)
+    assert not ImageOptions.of(Settings(platforms=("linux/amd64",))).platform(arm)

@@ -59,7 +59,7 @@ def test_what_looks_cut_and_what_is_missing(
 ) -> None:
     listing = Listing(selector="r/a:*")
     listing.count(pages=pages, entries=entries, total=total, last=True)
-    assert (listing.looks_cut, listing.missing) == (cut, missing)
+    assert (listing.looks_truncated, listing.missing) == (cut, missing)
 
 
 def test_a_catalog_adds_up_the_lists_that_it_led_to() -> None:

@@ -18,11 +18,11 @@ from auditor.report.metrics import (
     Sample,
     audit_metrics,
     check_metrics,
-    textfile,
+    render_textfile,
     write_textfile,
 )
 from auditor.report.summary import Summary, Tally
-from auditor.wire.rate_limit import Allowance
+from auditor.wire.rate_limit import RateLimit
 from tests.records import EVERYTHING, REFUSED, failure, image
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -70,7 +70,7 @@ def parsed(text: bytes) -> Samples:
 
 
 def read(found: Summary) -> Samples:
-    return parsed(textfile(audit_metrics(found.to_json()), name="nightly"))
+    return parsed(render_textfile(audit_metrics(found.to_json()), name="nightly"))
 
 
 def value(samples: Samples, name: str, **labels: str) -> float:
@@ -136,7 +136,7 @@ def test_a_run_is_complete_if_it_saw_everything(found: Summary, complete: int) -
 def test_what_was_left_to_do_and_what_is_still_granted_are_told() -> None:
     found = replace(
         summary(image(), failure(attempts=0), failure()),
-        allowances=[("docker.io", Allowance(remaining=7, limit=100))],
+        allowances=[("docker.io", RateLimit(remaining=7, limit=100))],
     )
     samples = read(found)
     assert value(samples, "auditor_references_not_asked") == 1
@@ -173,7 +173,7 @@ def test_a_check_is_told_by_rule() -> None:
         waived={"no-schema1": 1},
         finished_at="2026-11-24T02:00:00Z",
     )
-    samples = parsed(textfile(metrics, name="nightly"))
+    samples = parsed(render_textfile(metrics, name="nightly"))
     assert value(samples, "auditor_check_violations", rule="no-schema1") == 2
     assert value(samples, "auditor_check_violations", rule="platforms") == 0
     assert value(samples, "auditor_check_waived", rule="no-schema1") == 1
@@ -196,7 +196,7 @@ def test_the_file_is_replaced_whole(tmp_path: Path) -> None:
     path = tmp_path / "nightly.prom"
     path.write_text("what was there before\n")
     write_textfile(str(path), ONE)
-    assert path.read_bytes() == textfile(ONE, name="nightly")
+    assert path.read_bytes() == render_textfile(ONE, name="nightly")
     assert list(tmp_path.iterdir()) == [path]
 
 

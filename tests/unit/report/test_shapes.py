@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from auditor.config import Shape
 from auditor.errors import FailureKind, Stage
-from auditor.model import Record
+from auditor.model import Record, Shape
 from auditor.report.shapes import encoder, report_schema
 from tests.documents import digest
 from tests.records import EVERYTHING, RECORDS, REFUSED, failure, image, platform

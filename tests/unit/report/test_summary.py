@@ -13,9 +13,15 @@ import pytest
 from auditor.errors import FailureKind
 from auditor.model import FailureRecord, Record, Warn, WarningCode
 from auditor.report.listing_stats import Listing, Listings, ListKind
-from auditor.report.summary import FIELDS, Resumed, Summary, Tally, combined
+from auditor.report.summary import (
+    SUMMARY_FIELDS,
+    Resumed,
+    Summary,
+    Tally,
+    merge_summaries,
+)
 from auditor.report.summary_text import summary_lines
-from auditor.wire.rate_limit import Allowance
+from auditor.wire.rate_limit import RateLimit
 from tests.records import EVERYTHING, failure, image
 
 LIMITED = FailureKind.RATE_LIMITED
@@ -117,14 +123,14 @@ def full() -> Summary:
             for kind in ListKind
         ),
         max_requests=7, resumed=Resumed(kept=1, left_out=2), damaged=1,
-        allowances=[("r.example.com", Allowance(limit=100, remaining=7))],
+        allowances=[("r.example.com", RateLimit(limit=100, remaining=7))],
     )  # fmt: skip
 
 
 def test_one_share_together_with_none_is_what_it_was() -> None:
     told = full().to_json()
-    assert all(told[one.name] for one in FIELDS if one.name not in NO_OR_FALSE)
-    assert combined([told], output=told["output"]) == told
+    assert all(told[one.name] for one in SUMMARY_FIELDS if one.name not in NO_OR_FALSE)
+    assert merge_summaries([told], output=told["output"]) == told
 
 
 def test_two_shares_are_added_field_by_field() -> None:
@@ -137,7 +143,7 @@ def test_two_shares_are_added_field_by_field() -> None:
         "resumed": None,
         "references": told["references"] | {"all_listed": False},
     }
-    both = combined([told, later], output="all.jsonl")
+    both = merge_summaries([told, later], output="all.jsonl")
     assert list(both) == list(told)
     assert (both["started_at"], both["finished_at"]) == (
         "2026-11-24T01:00:00Z", told["finished_at"],
@@ -163,7 +169,9 @@ def test_two_shares_are_added_field_by_field() -> None:
 def test_every_field_has_its_row_in_the_documentation() -> None:
     page = Path(__file__).parents[2].joinpath("docs/report.md").read_text("utf-8")
     rows = re.findall(r"^\| (`.+?) \|", page.partition("## Summary")[2], re.MULTILINE)
-    assert re.findall(r"`(\w+)`", " ".join(rows)) == [one.name for one in FIELDS]
+    assert re.findall(r"`(\w+)`", " ".join(rows)) == [
+        one.name for one in SUMMARY_FIELDS
+    ]
 
 
 def test_a_good_run_takes_few_lines() -> None:

@@ -14,8 +14,8 @@ import orjson
 import pytest
 
 from auditor.cache.database import open_existing
+from auditor.cache.digest_cache import DigestCache
 from auditor.cache.maintenance import verify
-from auditor.cache.store import DigestStore
 from auditor.demo.images import image, index
 from auditor.demo.registry import Content
 from tests.flow.commands import BARE, auditor, finish, running
@@ -25,8 +25,8 @@ from tests.flow.harness import MANIFESTS, lab
 _BUSY = """
 import hashlib, sys, time
 from pathlib import Path
-from auditor.store.digest_store import DigestStore
-with DigestStore(Path(sys.argv[1]), now=time.time, max_bytes=1_500_000) as store:
+from auditor.cache.digest_cache import DigestCache
+with DigestCache(Path(sys.argv[1]), now=time.time, max_bytes=1_500_000) as store:
     for number in range(int(sys.argv[2]), 10**9):
         body = b"%d " % number * 200
         name = "sha256:" + hashlib.sha256(body).hexdigest()
@@ -84,10 +84,10 @@ def test_processes_that_write_prune_and_are_killed_leave_a_good_store(
             if number < 2:
                 busy.append(start(number * 1000))
             # Never locked out: another one opens it, reads and writes at once.
-            with DigestStore(path, now=time.time) as store:
-                store.put("r", "sha256:" + "0" * 64, b"", content_type=None)
-                assert store.path == path
-                store.drop("sha256:" + "0" * 64)
+            with DigestCache(path, now=time.time) as cache:
+                cache.put("r", "sha256:" + "0" * 64, b"", content_type=None)
+                assert cache.path == path
+                cache.drop("sha256:" + "0" * 64)
     finally:
         for one in busy:
             one.kill()
@@ -113,8 +113,8 @@ def _many() -> Content:
 async def test_of_two_audits_one_is_killed_and_no_report_is_the_poorer_for_it(
     tmp_path: Path,
 ) -> None:
-    store = str(tmp_path / "store")
-    changes = {"AUDITOR_NO_STORE": "0", "AUDITOR_STORE": store}
+    cache = str(tmp_path / "store")
+    changes = {"AUDITOR_NO_CACHE": "0", "AUDITOR_CACHE": cache}
     async with lab(_many()) as here:
         command = ("audit", here.ref("app:*"), "--log-level", "info")
         report = str(tmp_path / "killed.jsonl")
@@ -128,7 +128,7 @@ async def test_of_two_audits_one_is_killed_and_no_report_is_the_poorer_for_it(
             assert await killed.wait() == -signal.SIGKILL
         cold = await here.audit(here.ref("app:*"))
         here.faults.log.clear()
-        warm = await here.audit(here.ref("app:*"), store=store)
+        warm = await here.audit(here.ref("app:*"), cache=cache)
         assert here.faults.count("GET", MANIFESTS) == 0
         assert here.faults.count("HEAD", MANIFESTS) == 700
     assert done.code == 0
@@ -149,7 +149,7 @@ async def test_a_store_that_cannot_be_used_is_told_once_and_the_audit_goes_on(
 ) -> None:
     place = tmp_path / "file"
     place.write_bytes(b"no folder")
-    changes = {"AUDITOR_NO_STORE": "0", "AUDITOR_STORE": str(place / "store")}
+    changes = {"AUDITOR_NO_CACHE": "0", "AUDITOR_CACHE": str(place / "store")}
     async with lab(_many()) as here:
         done = await auditor("audit", here.ref("app:1"), environment=changes)
     assert done.code == 0

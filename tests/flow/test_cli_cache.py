@@ -1,4 +1,4 @@
-"""`auditor store` as people run it."""
+"""`auditor cache` as people run it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from auditor.cache.store import DigestStore
+from auditor.cache.digest_cache import DigestCache
 from auditor.cli.main import run
 from tests.unit.cache.test_store import HOST, ask, digest
 
@@ -19,13 +19,13 @@ DAY_S = 24 * 3600
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Ten contents that were used today, and ten that were used ten days ago."""
     path = tmp_path / "store"
-    monkeypatch.setenv("AUDITOR_STORE", str(path))
+    monkeypatch.setenv("AUDITOR_CACHE", str(path))
     for days in (10, 0):
         at = time.time() - days * DAY_S
-        with DigestStore(path, now=lambda at=at: at) as opened:  # type: ignore[misc]
+        with DigestCache(path, now=lambda at=at: at) as opened:  # type: ignore[misc]
             for _ in range(10):
                 body = os.urandom(300_000)
                 opened.put(HOST, digest(body), body, content_type=None)
@@ -34,13 +34,13 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_info_says_where_it_is_and_what_it_holds(store: Path, capsys: Printed) -> None:
-    assert run(["store", "info"]) == 0
+def test_info_says_where_it_is_and_what_it_holds(cache: Path, capsys: Printed) -> None:
+    assert run(["cache", "info"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == str(store)
+    assert lines[0] == str(cache)
     assert "  20 contents, 2 tags" in lines
     assert lines[-1] == f"  {HOST}: 20 contents, 2 tags"
-    assert run(["store", "info", "--json"]) == 0
+    assert run(["cache", "info", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["contents"] == 20
     assert found["bytes_used"] > 20 * 300_000
@@ -49,40 +49,40 @@ def test_info_says_where_it_is_and_what_it_holds(store: Path, capsys: Printed) -
 
 
 def test_prune_removes_what_is_unused_and_what_is_too_much(
-    store: Path, capsys: Printed
+    cache: Path, capsys: Printed
 ) -> None:
-    assert run(["store", "prune", "--unused-days", "5"]) == 0
+    assert run(["cache", "prune", "--unused-days", "5"]) == 0
     assert "10 contents removed" in capsys.readouterr().out
-    assert store.stat().st_size < 12 * 300_000
-    assert run(["store", "prune", "--store-max-size", "1M"]) == 0
-    assert store.stat().st_size <= 1024**2
-    assert run(["store", "verify"]) == 0
+    assert cache.stat().st_size < 12 * 300_000
+    assert run(["cache", "prune", "--cache-max-size", "1M"]) == 0
+    assert cache.stat().st_size <= 1024**2
+    assert run(["cache", "verify"]) == 0
 
 
 def test_verify_finds_what_is_damaged_removes_it_and_says_so(
-    store: Path, capsys: Printed
+    cache: Path, capsys: Printed
 ) -> None:
-    assert run(["store", "verify"]) == 0
+    assert run(["cache", "verify"]) == 0
     capsys.readouterr()
-    ask(store, "UPDATE content SET body = X'00' WHERE id < 4")
-    ask(store, "UPDATE tags SET tag = 'x' WHERE tag = '0'")
-    assert run(["store", "verify"]) == 1
+    ask(cache, "UPDATE content SET body = X'00' WHERE id < 4")
+    ask(cache, "UPDATE tags SET tag = 'x' WHERE tag = '0'")
+    assert run(["cache", "verify"]) == 1
     said = capsys.readouterr().out
     assert "20 contents, 3 damaged; 2 tags, 1 damaged" in said
-    assert run(["store", "verify"]) == 0
+    assert run(["cache", "verify"]) == 0
     assert "17 contents, 0 damaged; 1 tag, 0 damaged" in capsys.readouterr().out
 
 
 def test_verify_says_that_the_file_itself_is_damaged(
-    store: Path, capsys: Printed
+    cache: Path, capsys: Printed
 ) -> None:
-    (page,) = ask(store, "SELECT rootpage FROM sqlite_master WHERE name = 'tags'")
-    data = bytearray(store.read_bytes())
+    (page,) = ask(cache, "SELECT rootpage FROM sqlite_master WHERE name = 'tags'")
+    data = bytearray(cache.read_bytes())
     start = (int(str(page[0])) - 1) * 4096
     data[start : start + 100] = b"\xff" * 100
-    store.write_bytes(data)
-    assert run(["store", "verify"]) == 2
-    assert f"{store}: the file is damaged: " in capsys.readouterr().err
+    cache.write_bytes(data)
+    assert run(["cache", "verify"]) == 2
+    assert f"{cache}: the file is damaged: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["info", "prune", "verify"])
@@ -93,7 +93,7 @@ def test_what_is_no_store_is_not_touched(
     path = tmp_path / "other"
     if content is not None:
         path.write_bytes(content)
-    assert run(["store", command, "--store", str(path)]) == 2
+    assert run(["cache", command, "--cache", str(path)]) == 2
     assert str(path) in capsys.readouterr().err
     assert (path.read_bytes() if content is not None else path.exists()) == (
         content or False
@@ -105,13 +105,13 @@ def test_another_programs_database_is_no_store(tmp_path: Path, capsys: Printed) 
     connection = sqlite3.connect(path)
     connection.execute("CREATE TABLE content (id, digest, used)")
     connection.close()
-    assert run(["store", "prune", "--store", str(path)]) == 2
+    assert run(["cache", "prune", "--cache", str(path)]) == 2
     assert f"{path}: not a store" in capsys.readouterr().err
 
 
 def test_without_a_store_there_is_nothing_to_look_at(
     monkeypatch: pytest.MonkeyPatch, capsys: Printed
 ) -> None:
-    monkeypatch.setenv("AUDITOR_NO_STORE", "1")
-    assert run(["store", "info"]) == 2
-    assert "no_store" in capsys.readouterr().err
+    monkeypatch.setenv("AUDITOR_NO_CACHE", "1")
+    assert run(["cache", "info"]) == 2
+    assert "no_cache" in capsys.readouterr().err
