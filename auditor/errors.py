@@ -122,12 +122,60 @@ _FAILURES: dict[FailureKind, tuple[bool, Blame]] = {
 }
 
 
+class FailureReason(StrEnum):
+    """Why a connection failed, more exactly than `FailureKind` says.
+
+    It decides what the user is advised to do (`advice`, and `auditor doctor`). It is
+    not part of the report. Certificate reasons are OpenSSL's verification errors.
+    """
+
+    UNKNOWN_HOST = "unknown_host"
+    CONNECTION_REFUSED = "connection_refused"
+    CONNECT_TIMEOUT = "connect_timeout"
+    READ_TIMEOUT = "read_timeout"
+    NOT_TLS = "not_tls"
+    UNTRUSTED_CA = "untrusted_ca"
+    CERTIFICATE_EXPIRED = "certificate_expired"
+    CERTIFICATE_NOT_YET_VALID = "certificate_not_yet_valid"
+    CERTIFICATE_WRONG_NAME = "certificate_wrong_name"
+    CERTIFICATE_NOT_RFC5280 = "certificate_not_rfc5280"
+    CLIENT_CERTIFICATE_REQUIRED = "client_certificate_required"
+    CLIENT_CERTIFICATE_REJECTED = "client_certificate_rejected"
+    PROXY_UNREACHABLE = "proxy_unreachable"
+    PROXY_LOGIN_REQUIRED = "proxy_login_required"
+    PROXY_REFUSED = "proxy_refused"
+
+    @property
+    def advice(self) -> str | None:
+        """One sentence on what to do next, which ends the failure's `detail`."""
+        return _ADVICE.get(self)
+
+
+_CLIENT_CERTIFICATE = (
+    "the server may require a client certificate, or another one: --cert-file,"
+    " --key-file (cert_file, key_file in the configuration)"
+)
+_ADVICE = {
+    FailureReason.NOT_TLS: "if the server speaks plain HTTP, use --plain-http"
+    " (plain_http = true in the configuration)",
+    FailureReason.UNTRUSTED_CA: "for a private CA, give its certificate with --ca-file"
+    " (ca_file in the configuration)",
+    FailureReason.CERTIFICATE_NOT_RFC5280: "RFC 5280 requires it, and Python 3.13 and"
+    " newer insist: issue a new certificate, or run auditor with Python 3.12",
+    FailureReason.CLIENT_CERTIFICATE_REQUIRED: _CLIENT_CERTIFICATE,
+    FailureReason.CLIENT_CERTIFICATE_REJECTED: _CLIENT_CERTIFICATE,
+    FailureReason.PROXY_LOGIN_REQUIRED: "put the proxy's user name and password into"
+    " HTTPS_PROXY (http://USER:PASSWORD@HOST:PORT)",
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """Why one step did not work: a value that travels to the report.
 
     `detail` is one sentence that is safe to print: no secret, no query string,
-    no raw error body. `status` is the HTTP status where there was one.
+    no raw error body. `status` is the HTTP status where there was one. `reason` is
+    set for failed connections.
     """
 
     kind: FailureKind
@@ -135,6 +183,7 @@ class Failure:
     stage: Stage = Stage.MANIFEST
     status: int | None = None
     attempts: int = 1
+    reason: FailureReason | None = None
 
     def at(self, stage: Stage) -> Failure:
         """The same failure, said of another stage."""
@@ -189,7 +238,7 @@ class ProtocolError(AuditorError):
 
 
 @contextmanager
-def unwrapped() -> Iterator[None]:
+def unwrap_exception_group() -> Iterator[None]:
     """Let the first `AuditorError` out of an exception group; leave other groups whole.
 
     Of several things that went wrong at once, ours says what to do; the rest are its

@@ -65,7 +65,9 @@ async def opened(
     heard = ResponseLog(clock)
     own = replace(settings.registry(name), tries=1)
     once = replace(settings, registries={**settings.registries, name: own})
-    async with open_registries(once, clock=clock, witness=heard.witness) as registries:
+    async with open_registries(
+        once, clock=clock, observer=heard.observer
+    ) as registries:
         yield Case(
             registry=await registries.get(name),
             settings=settings,

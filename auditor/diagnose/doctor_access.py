@@ -22,8 +22,8 @@ from auditor.registry.host_plan import Plan, Scheme
 from auditor.registry.products.recognise import product_hint
 from auditor.registry.request import RequestKind
 from auditor.util.text import safe_text, safe_url
-from auditor.wire.challenge import Challenge, parse_challenges, preferred
-from auditor.wire.login import Credential, IdentityToken, Login, RegistryToken
+from auditor.wire.challenge import Challenge, parse_challenges, preferred_challenge
+from auditor.wire.credential import Credential, IdentityToken, Login, RegistryToken
 from auditor.wire.response import Response
 from auditor.wire.url_policy import origin_of
 
@@ -76,7 +76,7 @@ def _ping(case: Case, found: Plan | Failure, ms: float) -> Step:
             state=StepState.FAILED,
             says=found.detail,
             ms=ms,
-            next=doctor_advice.after(found, case),
+            next=doctor_advice.advise(found, case),
             facts={"failure": found.kind.value, "status": found.status},
         )
     answer = case.heard.answer(RequestKind.PING)
@@ -117,7 +117,7 @@ def _challenges(answer: Response | None) -> tuple[Challenge, ...]:
 
 
 def _asked(answer: Response | None) -> Challenge | None:
-    return preferred(_challenges(answer))
+    return preferred_challenge(_challenges(answer))
 
 
 async def _by_manifest(case: Case, plan: Plan) -> Plan:
@@ -221,7 +221,7 @@ def _realm(case: Case, plan: Plan) -> Step:
             name=name,
             state=StepState.FAILED,
             says=error.detail,
-            next=doctor_advice.after_realm(case, host),
+            next=doctor_advice.advise_on_realm(case, host),
             facts={"realm": url, "allowed": False},
         )
     if plan.realm == settings.token_url:
@@ -279,9 +279,9 @@ def _credential(case: Case, account: Account | Failure, ms: float) -> Step:
     )
 
 
-def _kind(login: Login) -> str:
+def _kind(login: Credential) -> str:
     match login:
-        case Credential():
+        case Login():
             return "password"
         case IdentityToken():
             return "identity token"

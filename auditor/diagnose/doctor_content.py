@@ -10,12 +10,12 @@ from auditor.audit.resolve import DIGEST_HEADER
 from auditor.diagnose import doctor_advice
 from auditor.diagnose.doctor_step import Case, Step, StepName, StepState, skipped
 from auditor.errors import Failure, ProtocolError
-from auditor.oci.manifest import Document, read_document
+from auditor.oci.manifest import VerifiedManifest, verify_manifest
 from auditor.oci.reference import Reference, is_digest, is_tag
 from auditor.registry.host_plan import Scheme
 from auditor.registry.listing.paging import Page
-from auditor.util.text import counted, duration_words, safe_text
-from auditor.wire.rate_limit import Allowance
+from auditor.util.text import format_count, format_duration, safe_text
+from auditor.wire.rate_limit import RateLimit
 from auditor.wire.response import Response
 
 LATEST = "latest"
@@ -71,7 +71,7 @@ def _tags(case: Case, page: Page[Any] | Failure | None, ms: float) -> Step:
             state=StepState.FAILED if refused else StepState.WARNING,
             says=detail,
             ms=ms,
-            next=doctor_advice.after(page, case),
+            next=doctor_advice.advise(page, case),
             facts={"failure": page.kind.value, "status": page.status},
         )
     return _listed(StepName.TAGS, "tag", page, ms)
@@ -127,7 +127,7 @@ async def _manifest(case: Case, reference: Reference) -> tuple[Step, str | None]
             state=StepState.FAILED,
             says=f"{wanted}: {found.detail}",
             ms=watch.ms,
-            next=doctor_advice.after(found, case),
+            next=doctor_advice.advise(found, case),
             facts={**facts, "failure": found.kind.value, "status": found.status},
         )
         return step, None
@@ -148,7 +148,7 @@ async def _manifest(case: Case, reference: Reference) -> tuple[Step, str | None]
         says.append(f"HEAD says {safe_text(other or '', 80)}")
         following = (
             "look again, the tag may just have moved; if it stays so, the registry's"
-            " HEAD is of no use: audit with --no-store"
+            " HEAD is of no use: audit with --no-cache"
         )
     elif not found.warnings:
         says.append(f"HEAD and {DIGEST_HEADER} work")
@@ -173,9 +173,9 @@ async def _manifest(case: Case, reference: Reference) -> tuple[Step, str | None]
     return step, found.digest
 
 
-def _document(answer: Response, reference: Reference) -> Document | Failure:
+def _document(answer: Response, reference: Reference) -> VerifiedManifest | Failure:
     try:
-        return read_document(
+        return verify_manifest(
             answer.body,
             content_type=answer.content_type,
             header_digest=answer.headers.get(DIGEST_HEADER),
@@ -189,14 +189,14 @@ async def _referrers(case: Case, reference: Reference, digest: str | None) -> St
     if digest is None or not is_digest(digest):
         return skipped(StepName.REFERRERS, "there is no manifest to ask about")
     with case.timed() as watch:
-        found = await case.registry.referrers.of(reference.repository, digest)
+        found = await case.registry.referrers.list(reference.repository, digest)
     if isinstance(found, Failure):
         return Step(
             name=StepName.REFERRERS,
             state=StepState.WARNING,
             says=found.detail,
             ms=watch.ms,
-            next=doctor_advice.after(found, case),
+            next=doctor_advice.advise(found, case),
             facts={"api": None, "failure": found.kind.value},
         )
     if found is None:
@@ -228,7 +228,7 @@ async def _catalog(case: Case, reference: Reference | None) -> Step:
             state=StepState.FAILED if refused else StepState.WARNING,
             says=page.detail,
             ms=watch.ms,
-            next=doctor_advice.after(page, case)
+            next=doctor_advice.advise(page, case)
             if refused
             else f"without it, {case.name}/*:* cannot be audited: name repositories in"
             " a list (-f), or have the product's API list them (lister, in"
@@ -239,7 +239,7 @@ async def _catalog(case: Case, reference: Reference | None) -> Step:
 
 
 def _allowance(case: Case) -> Step:
-    seen = case.registry.ration.seen
+    seen = case.registry.rate_limiter.latest
     if seen is None:
         return Step(
             name=StepName.ALLOWANCE,
@@ -265,12 +265,12 @@ def _allowance(case: Case) -> Step:
     )
 
 
-def _allowance_words(seen: Allowance) -> str:
-    words = f"{counted(seen.remaining, 'manifest')} left"
+def _allowance_words(seen: RateLimit) -> str:
+    words = f"{format_count(seen.remaining, 'manifest')} left"
     if seen.limit is not None:
         words += f" of {seen.limit}"
     if seen.window_s is not None:
-        words += f" in {duration_words(seen.window_s)}"
+        words += f" in {format_duration(seen.window_s)}"
     if seen.counted_by is not None:
         words += f", counted by {seen.counted_by}"
     return words

@@ -10,7 +10,7 @@ from auditor.diagnose.server_certificate import ServerCertificate, read_certific
 from auditor.errors import Failure
 from auditor.registry.transport.connection_probe import Address, ConnectionProbe
 from auditor.util.clock import rfc3339
-from auditor.util.text import counted, safe_text
+from auditor.util.text import format_count, safe_text
 from auditor.wire.url_policy import is_loopback_host
 
 # Certificates are renewed a month (ACME's, of 90 days) or some weeks before they end.
@@ -22,7 +22,7 @@ _NAMES_SHOWN = 3
 
 async def network_steps(case: Case) -> AsyncIterator[Step]:
     """The steps up to a connection. One that fails closes the case."""
-    line = case.registry.line()
+    line = case.registry.connection_probe()
     yield _route(case, line)
     with case.timed() as watch:
         found = await line.addresses()
@@ -34,7 +34,7 @@ async def network_steps(case: Case) -> AsyncIterator[Step]:
             StepName.NAME,
             found,
             watch.ms,
-            doctor_advice.after(found, case, origin=line.origin),
+            doctor_advice.advise(found, case, origin=line.origin),
         )
         yield skipped(StepName.TCP, case.closed)
         yield skipped(StepName.TLS, case.closed)
@@ -119,7 +119,7 @@ async def _tcp(
     if not answering and last is not None:
         state, following = (
             StepState.FAILED,
-            doctor_advice.after(last, case, origin=line.origin),
+            doctor_advice.advise(last, case, origin=line.origin),
         )
     elif last is not None:
         state = StepState.WARNING
@@ -159,7 +159,7 @@ async def _tls(case: Case, line: ConnectionProbe, address: Address) -> Step:
             StepName.TLS,
             agreed,
             watch.ms,
-            doctor_advice.after_tls(agreed, case, certificate),
+            doctor_advice.advise_on_certificate(agreed, case, certificate),
             **_certificate_facts(certificate, case),
         )
     certificate = read_certificate(agreed.certificate)
@@ -205,7 +205,7 @@ def _certificate_words(certificate: ServerCertificate | None, case: Case) -> str
         f"certificate of {', '.join(names) or safe_text(certificate.subject, 80)}"
         + (f" and {more} more" if more else "")
         + f" by {safe_text(certificate.issuer, 80)},"
-        f" {counted(certificate.days_left(case.clock.epoch()), 'day')} left"
+        f" {format_count(certificate.days_left(case.clock.epoch()), 'day')} left"
     )
 
 

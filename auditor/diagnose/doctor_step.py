@@ -89,7 +89,7 @@ class ResponseLog:
         self._first: dict[RequestKind, Response] = {}
         self._last: dict[RequestKind, tuple[Response, float]] = {}
 
-    def witness(self, kind: RequestKind, outcome: Response | Failure) -> None:
+    def observer(self, kind: RequestKind, outcome: Response | Failure) -> None:
         """Take over what came of a request (`exchange.RequestObserver`)."""
         if isinstance(outcome, Response):
             self._first.setdefault(kind, outcome)

@@ -15,13 +15,13 @@ from auditor.diagnose.doctor_step import (
 )
 from auditor.errors import Failure, FailureKind
 from auditor.model import Access, AccessState
-from auditor.registry.auth.authorization import HeldToken, TokenKey
+from auditor.registry.auth.authorization import CachedToken, TokenKey
 from auditor.registry.auth.scope_auth import Account
 from auditor.registry.host_plan import Plan, Scheme
 from auditor.registry.request import RequestKind
-from auditor.util.text import duration_words, safe_text, safe_url
+from auditor.util.text import format_duration, safe_text, safe_url
 from auditor.wire.challenge import CATALOG_SCOPE, Scope, beyond_pull, pull_scope
-from auditor.wire.login import RegistryToken
+from auditor.wire.credential import RegistryToken
 from auditor.wire.token import read_claims
 from auditor.wire.url_policy import origin_of
 
@@ -87,10 +87,10 @@ async def _login_alone(case: Case, plan: Plan, account: Account) -> AsyncIterato
 def _no_token(case: Case, failure: Failure, ms: float, plan: Plan) -> Step:
     origin = None if plan.realm is None else origin_of(plan.realm)
     if failure.kind is FailureKind.REALM_REFUSED and origin is not None:
-        following = doctor_advice.after_realm(case, origin.host)
+        following = doctor_advice.advise_on_realm(case, origin.host)
     else:
         url = safe_url(plan.realm or "")
-        following = doctor_advice.after(failure, case, origin=origin, realm=url)
+        following = doctor_advice.advise(failure, case, origin=origin, realm=url)
     return Step(
         name=StepName.TOKEN,
         state=StepState.FAILED,
@@ -101,7 +101,7 @@ def _no_token(case: Case, failure: Failure, ms: float, plan: Plan) -> Step:
     )
 
 
-def _token(case: Case, text: str, held: HeldToken | None, ms: float) -> Step:
+def _token(case: Case, text: str, held: CachedToken | None, ms: float) -> Step:
     claims = read_claims(text)
     kind = "opaque" if claims is None else "jwt"
     says = ["an opaque token" if claims is None else "a JWT"]
@@ -113,7 +113,7 @@ def _token(case: Case, text: str, held: HeldToken | None, ms: float) -> Step:
     else:
         lifetime_s = held.expires_at - held.obtained_at
     if lifetime_s is not None:
-        says.append(f"good for {duration_words(lifetime_s)}")
+        says.append(f"good for {format_duration(lifetime_s)}")
     skew_s = case.heard.skew_s(RequestKind.TOKEN)
     if skew_s is None:
         skew_s = case.heard.skew_s(RequestKind.PING)
@@ -122,7 +122,7 @@ def _token(case: Case, text: str, held: HeldToken | None, ms: float) -> Step:
         state = StepState.WARNING
         ahead = "ahead of" if skew_s > 0 else "behind"
         says.append(
-            f"this machine's clock is {duration_words(abs(skew_s))} {ahead} the"
+            f"this machine's clock is {format_duration(abs(skew_s))} {ahead} the"
             " service's"
         )
         following = (

@@ -10,11 +10,11 @@ from typing import Any
 
 import anyio
 
-from auditor.audit.content_cache import SharedContent
-from auditor.audit.resolve import Lookup
-from auditor.cache.store import DigestStore
+from auditor.audit.content_cache import ContentCache
+from auditor.audit.resolve import Resolver
+from auditor.cache.digest_cache import DigestCache
 from auditor.config import AttachmentMode, Settings
-from auditor.errors import unwrapped
+from auditor.errors import unwrap_exception_group
 from auditor.fast_dataclass import dataclass
 from auditor.input.expand import expand
 from auditor.input.lists import Item
@@ -26,9 +26,9 @@ from auditor.registry.registries import Registries
 from auditor.report.listing_stats import Listings, listing_lines
 from auditor.util.clock import Clock
 from auditor.util.deadline import Deadline
-from auditor.util.text import counted, duration_words, safe_text
+from auditor.util.text import format_count, format_duration, safe_text
 from auditor.wire.challenge import pull_scope
-from auditor.wire.rate_limit import Allowance
+from auditor.wire.rate_limit import RateLimit
 
 # -- forecast --
 # What an audit would ask for: the answer of `--dry-run`.
@@ -52,7 +52,7 @@ class HostForecast:
     scopes: list[str] = field(default_factory=list)
     asks: Counter[str] = field(default_factory=Counter)
     wants_tokens: bool | None = None
-    allowance: Allowance | None = None
+    allowance: RateLimit | None = None
 
     @property
     def tokens(self) -> int:
@@ -150,20 +150,20 @@ class Forecast:
 
 def forecast_lines(forecast: Forecast) -> Iterator[str]:
     """The forecast for a person."""
-    first = f"{counted(forecast.references, 'reference')} would be audited"
+    first = f"{format_count(forecast.references, 'reference')} would be audited"
     if forecast.refused == 1:
         first += ", 1 entry fails"
     elif forecast.refused:
         first += f", {forecast.refused} entries fail"
     if forecast.duplicates:
-        first += f", {counted(forecast.duplicates, 'duplicate')} skipped"
+        first += f", {format_count(forecast.duplicates, 'duplicate')} skipped"
     if not forecast.all_listed:
         first += "; the input was not read to its end"
     yield first
     for host in forecast.hosts:
         yield (
-            f"  {safe_text(host.registry)}: {counted(host.references, 'reference')}"
-            f" in {counted(host.repositories, 'repository', 'repositories')}"
+            f"  {safe_text(host.registry)}: {format_count(host.references, 'reference')}"
+            f" in {format_count(host.repositories, 'repository', 'repositories')}"
         )
         yield "      " + ", ".join(_requests_words(host))
         yield from _allowance_words(host)
@@ -174,7 +174,7 @@ def forecast_lines(forecast: Forecast) -> Iterator[str]:
     if listed:
         yield f"  requests for the lists: {listed}, just now and again in the audit"
     yield (
-        f"  at least {counted(forecast.least_requests, 'request')}: images of several"
+        f"  at least {format_count(forecast.least_requests, 'request')}: images of several"
         " platforms,"
         " and configs where they are wanted, take more"
     )
@@ -192,25 +192,25 @@ def forecast_lines(forecast: Forecast) -> Iterator[str]:
 
 
 def _requests_words(host: HostForecast) -> Iterator[str]:
-    yield f"{counted(host.asks['get'], 'manifest')} by GET"
+    yield f"{format_count(host.asks['get'], 'manifest')} by GET"
     if host.asks["head"]:
-        yield f"{counted(host.asks['head'], 'known one')} by HEAD"
+        yield f"{format_count(host.asks['head'], 'known one')} by HEAD"
     if host.asks["none"]:
-        yield f"{counted(host.asks['none'], 'known one')} without a request"
+        yield f"{format_count(host.asks['none'], 'known one')} without a request"
     if host.wants_tokens:
-        yield counted(host.tokens, "token")
+        yield format_count(host.tokens, "token")
     elif host.wants_tokens is None:
-        yield f"up to {counted(host.tokens, 'token')}"
+        yield f"up to {format_count(host.tokens, 'token')}"
 
 
 def _allowance_words(host: HostForecast) -> Iterator[str]:
     seen = host.allowance
     if seen is None:
         return
-    line = f"      allowance: {counted(seen.remaining, 'request')} left"
+    line = f"      allowance: {format_count(seen.remaining, 'request')} left"
     beyond_s = host.beyond_allowance_s
     if beyond_s is not None:
-        line += f", so the audit takes {duration_words(beyond_s)} at least"
+        line += f", so the audit takes {format_duration(beyond_s)} at least"
     elif host.asks["get"] > seen.remaining:
         line += ", which is not enough"
     else:
@@ -228,7 +228,7 @@ class DryRun:
         *,
         registries: Registries,
         clock: Clock,
-        store: DigestStore,
+        cache: DigestCache,
     ) -> None:
         self._settings = settings
         self._items = items
@@ -236,8 +236,8 @@ class DryRun:
         self._selection = Selection.of(
             settings, datetime.fromtimestamp(clock.epoch(), UTC)
         )
-        self._lookup = Lookup(
-            SharedContent(store, clock=clock, recheck_s=settings.store_recheck_s)
+        self._lookup = Resolver(
+            ContentCache(cache, clock=clock, recheck_s=settings.cache_recheck_s)
         )
         self._hosts: dict[str, HostForecast] = {}
         self._repositories: dict[str, set[int]] = {}
@@ -247,7 +247,7 @@ class DryRun:
 
     async def run(self, put: Callable[[Entry], bool]) -> None:
         """Give every entry to `put`, until it says false."""
-        with unwrapped():
+        with unwrap_exception_group():
             async with anyio.create_task_group() as group:
                 async for entry in expand(
                     self._items,
@@ -284,7 +284,7 @@ class DryRun:
 
     async def forecast(self) -> Forecast:
         """What the audit would ask for."""
-        allowances = dict(self._registries.allowances())
+        allowances = dict(self._registries.rate_limits())
         for name, host in self._hosts.items():
             registry = await self._registries.get(name)
             plan = registry.auth.plan.known

@@ -7,14 +7,14 @@ from contextlib import aclosing
 
 import anyio
 
-from auditor.errors import Failure, FailureKind, ProtocolError, unwrapped
+from auditor.errors import Failure, FailureKind, ProtocolError, unwrap_exception_group
 from auditor.fast_dataclass import dataclass
 from auditor.input.expand import expand
 from auditor.input.listings import repositories_of
 from auditor.input.lists import Listed
 from auditor.input.steps import Asked, Expansion, Pattern, Refused
 from auditor.input.tag_filter import Selection
-from auditor.oci.reference import Reference, TagPattern, parse_selector, registry_name
+from auditor.oci.reference import Reference, TagPattern, parse_registry, parse_selector
 from auditor.oci.reference_grammar import ANY_DEPTH, RepositoryPattern, is_glob
 from auditor.registry.registries import Registries
 from auditor.util.deadline import Deadline
@@ -80,13 +80,13 @@ def host_alone(text: str) -> str | None:
     host, slash, path = text.removeprefix("docker://").partition("/")
     if path or not (slash or _is_host(host)):
         return None
-    return registry_name(host)
+    return parse_registry(host)
 
 
 def _is_host(text: str) -> bool:
     """Whether a name alone is a registry's: as in a reference, but for its path."""
     try:
-        registry_name(text)
+        parse_registry(text)
     except ProtocolError:
         return False
     return True
@@ -116,7 +116,7 @@ async def list_target(
     """
     seen = Expansion()
     pattern = target.pattern
-    with unwrapped():
+    with unwrap_exception_group():
         if target.repositories_only:
             assert isinstance(pattern, RepositoryPattern)
             await _repositories(pattern, registries, selection, seen, put)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from anyio.abc import TaskGroup
 
 from auditor.audit.pool import Pool, PoolSize
-from auditor.errors import Failure, FailureKind, Stage, unwrapped
+from auditor.errors import Failure, FailureKind, Stage, unwrap_exception_group
 from auditor.fast_dataclass import dataclass
 from auditor.input.expand import feed
 from auditor.input.listings import repositories_of
@@ -171,7 +171,7 @@ class TokenList:
 
     async def run(self) -> None:
         """Give every repository's answer to `write`, in the order of the items."""
-        with unwrapped():
+        with unwrap_exception_group():
             await self._pool.run(self._jobs)
 
     def stop(self) -> None:

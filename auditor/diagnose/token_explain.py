@@ -31,7 +31,7 @@ from auditor.diagnose.token_text import (
 from auditor.fast_dataclass import dataclass
 from auditor.oci import encoding, jws
 from auditor.oci.jws import KeySet, verify_token
-from auditor.util.lazy_regex import Pattern
+from auditor.util.lazy_regex import LazyPattern
 from auditor.wire.token import claims_of
 
 # -- damaged_json --
@@ -145,15 +145,15 @@ def _cut_off(error: json.JSONDecodeError) -> bool:
 # The token in what somebody pasted: a header field, a shell line, a JSON answer.
 
 # What stands before a token in curl commands, shell lines and configuration files.
-_BEFORE = Pattern(
+_BEFORE = LazyPattern(
     r"""\s*(?:-H\s+|authorization\s*:|bearer(?:\s|$)|(?:export\s+)?\w*token\s*[:=]|["'`]+)\s*""",
     re.IGNORECASE,
 )
 _AFTER = "\"'`;,"
-_IN_JSON = Pattern(r'"(?:access_)?token"\s*:\s*"([^"]*)"?')
+_IN_JSON = LazyPattern(r'"(?:access_)?token"\s*:\s*"([^"]*)"?')
 # Blanks, and what web pages and word processors put into long words without showing
 # it: soft hyphen, zero-width space and joiners, byte order mark.
-_INVISIBLE = Pattern("[\\s\u00ad\u200b-\u200d\u2060\ufeff]+")
+_INVISIBLE = LazyPattern("[\\s\u00ad\u200b-\u200d\u2060\ufeff]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,7 +280,7 @@ def _part(text: str) -> Part:
     usable = digits if damage is None else digits[: damage.start()]
     if len(usable) % 4 == 1:
         usable = usable[:-1]
-    raw = encoding.decode(usable)
+    raw = encoding.decode_base64url(usable)
     found = read_object(raw)
     error, error_at = found.error, found.error_at
     if not text:
@@ -301,7 +301,7 @@ def _signature(parts: list[str]) -> bytes | None:
     if len(parts) != 3 or not parts[2]:
         return None
     try:
-        return encoding.decode(parts[2])
+        return encoding.decode_base64url(parts[2])
     except ValueError:
         return None
 
@@ -328,7 +328,7 @@ def _embedded_key(
         matches = False
     try:
         signed = ".".join(parts[:2]).encode("utf-8", "surrogatepass")
-        jws.verify(key, header.get("alg"), signed, signature or b"")
+        jws.verify_signature(key, header.get("alg"), signed, signature or b"")
     except jws.JwsError:
         made = False
     else:

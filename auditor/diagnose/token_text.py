@@ -15,7 +15,7 @@ from auditor.diagnose.token_parts import (
     TokenReading,
 )
 from auditor.oci.jws import Verification
-from auditor.util.text import expiry_words, safe_text, time_words
+from auditor.util.text import format_expiry, format_time, safe_text
 from auditor.wire.token import Claims, Grant
 
 
@@ -111,7 +111,7 @@ def payload_findings(
     for sentence in _grant_sentences(claims, damaged=payload.error is not None):
         yield Finding(code=FindingCode.GRANTS, sentence=_capital(so_far + sentence))
     if claims.expires_at is not None:
-        words = expiry_words(claims.expires_at, now=now)
+        words = format_expiry(claims.expires_at, now=now)
         yield Finding(code=FindingCode.EXPIRY, sentence=f"The token {words}.")
     else:
         said = "says nothing of" if payload.error is None else "can no longer tell"
@@ -121,7 +121,7 @@ def payload_findings(
     if claims.not_before is not None and claims.not_before > now:
         yield Finding(
             code=FindingCode.NOT_YET_VALID,
-            sentence=f"It is not valid before {time_words(claims.not_before)}.",
+            sentence=f"It is not valid before {format_time(claims.not_before)}.",
         )
 
 
@@ -269,13 +269,13 @@ def _facts(reading: TokenReading, claims: Claims) -> Iterator[str]:
     for grant in claims.grants or ():
         yield _fact("grants", grant_words(grant))
     for label, at in (("issued", claims.issued_at), ("not before", claims.not_before)):
-        yield _fact(label, None if at is None else time_words(at))
+        yield _fact(label, None if at is None else format_time(at))
     expires = claims.expires_at
     yield _fact(
         "expires",
         None
         if expires is None
-        else f"{time_words(expires)} ({expiry_words(expires, now=reading.read_at)})",
+        else f"{format_time(expires)} ({format_expiry(expires, now=reading.read_at)})",
     )
     yield _fact("token id", claims.token_id)
 

@@ -8,22 +8,22 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Mapping
-from dataclasses import replace
+from errno import ECONNREFUSED
 from typing import Any
 
 import aiohttp
 import yarl
 from aiohttp.abc import ResolveResult
 
-from auditor.errors import Failure, FailureKind
+from auditor.errors import Failure, FailureKind, FailureReason
 from auditor.fast_dataclass import dataclass
 from auditor.registry.transport.failures import (
-    PERHAPS_MTLS,
     failure_of,
     is_cut_off,
     reason_of,
-    tls_detail,
+    tls_failure,
     too_large,
+    with_reason,
 )
 from auditor.registry.transport.http_defaults import (
     DNS_CACHE_S,
@@ -32,10 +32,10 @@ from auditor.registry.transport.http_defaults import (
     MAX_ERROR_BYTES,
     Timeouts,
 )
-from auditor.registry.transport.ssrf_guard import Guard, RefusedAddressError
+from auditor.registry.transport.ssrf_guard import RefusedAddressError, SsrfGuard
 from auditor.registry.transport.tls import TlsFiles, tls_context
 from auditor.util.text import safe_text, safe_url
-from auditor.wire.proxy import BrokenProxy, Choice, Proxies, Proxy
+from auditor.wire.proxy import InvalidProxy, Proxies, Proxy, ProxyChoice
 from auditor.wire.response import Response
 from auditor.wire.url_policy import Origin, origin_of
 
@@ -53,33 +53,39 @@ def failure_of_exception(
         return failure_of(cause, safe_url(url), timeouts)
     if not isinstance(error, aiohttp.ClientError):
         return failure_of(error, where, timeouts)
-    kind, detail = _meaning(error, where, reason_of(cause or error), timeouts)
-    return Failure(kind=kind, detail=detail)
+    failure = _failure_of_client_error(
+        error, where, reason_of(cause or error), timeouts
+    )
+    if failure.reason is None and proxy is not None and _is_proxy_unreachable(error):
+        return with_reason(failure, FailureReason.PROXY_UNREACHABLE)
+    return failure
 
 
-def _meaning(
-    error: aiohttp.ClientError, where: str, reason: str, timeouts: Timeouts
-) -> tuple[FailureKind, str]:
+def _failure_of_client_error(
+    error: aiohttp.ClientError, where: str, cause: str, timeouts: Timeouts
+) -> Failure:
+    reason = None
     # Order matters: aiohttp's classes inherit from several of the others.
     match error:
         case aiohttp.ConnectionTimeoutError():
-            kind = FailureKind.TIMEOUT
+            kind, reason = FailureKind.TIMEOUT, FailureReason.CONNECT_TIMEOUT
             detail = f"no connection to {where} within {timeouts.connect_s:g} s"
         case aiohttp.SocketTimeoutError():
-            kind, detail = (
-                FailureKind.TIMEOUT,
-                f"{where} was silent for {timeouts.read_s:g} s",
-            )
+            kind, reason = FailureKind.TIMEOUT, FailureReason.READ_TIMEOUT
+            detail = f"{where} was silent for {timeouts.read_s:g} s"
         case TimeoutError():
             kind = FailureKind.TIMEOUT
             detail = f"{where} took longer than {timeouts.request_s:g} s to answer"
         case aiohttp.ClientConnectorDNSError():
-            kind = FailureKind.DNS
-            detail = f"the name in {where} does not resolve: {reason}"
+            kind, reason = FailureKind.DNS, FailureReason.UNKNOWN_HOST
+            detail = f"the name in {where} does not resolve: {cause}"
         case aiohttp.ClientSSLError() | ssl.SSLError():
-            kind, detail = FailureKind.TLS, tls_detail(where, error)
+            return tls_failure(where, error)
         case aiohttp.ClientConnectorError():
-            kind, detail = FailureKind.CONNECT, f"no connection to {where}: {reason}"
+            kind = FailureKind.CONNECT
+            if error.errno == ECONNREFUSED:
+                reason = FailureReason.CONNECTION_REFUSED
+            detail = f"no connection to {where}: {cause}"
         case aiohttp.ClientPayloadError():
             kind = FailureKind.CONNECT
             detail = f"the answer of {where} broke off before its end"
@@ -89,24 +95,28 @@ def _meaning(
         case aiohttp.ClientResponseError():
             kind = FailureKind.PROTOCOL_VIOLATION
             # What follows the colon quotes the answer, which may hold a secret.
-            reason = safe_text(error.message.partition(":")[0], 80)
-            detail = f"{where} did not answer in HTTP: {reason}"
+            message = safe_text(error.message.partition(":")[0], 80)
+            detail = f"{where} did not answer in HTTP: {message}"
         case OSError() | aiohttp.ClientConnectionError():
             kind = FailureKind.CONNECT
-            detail = f"the connection to {where} broke: {reason}"
+            detail = f"the connection to {where} broke: {cause}"
         case _:
             kind = FailureKind.PROTOCOL_VIOLATION
             detail = f"{where} cannot be asked: {type(error).__name__}"
-    return kind, detail
+    return Failure(kind=kind, detail=detail, reason=reason)
+
+
+def _is_proxy_unreachable(error: Exception) -> bool:
+    return isinstance(
+        error, (aiohttp.ClientConnectorDNSError, aiohttp.ClientProxyConnectionError)
+    )
 
 
 def _where(error: Exception, url: str, proxy: Proxy | None) -> str:
     """Who was not reached, or did not answer."""
     if proxy is None:
         return safe_url(url)
-    if isinstance(
-        error, (aiohttp.ClientConnectorDNSError, aiohttp.ClientProxyConnectionError)
-    ):
+    if _is_proxy_unreachable(error):
         return f"the proxy {proxy}"
     return f"{safe_url(url)} through the proxy {proxy}"
 
@@ -118,7 +128,7 @@ def _where(error: Exception, url: str, proxy: Proxy | None) -> str:
 class GuardedResolver(aiohttp.abc.AbstractResolver):
     """Resolves names that a registry named, and checks what they mean."""
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: SsrfGuard) -> None:
         self._resolver = aiohttp.DefaultResolver()
         self._guard = guard
 
@@ -138,7 +148,7 @@ class GuardedResolver(aiohttp.abc.AbstractResolver):
 log = logging.getLogger("auditor.http")
 
 
-class LibraryClient:
+class AiohttpClient:
     """Asks over aiohttp, each host as it has to be asked."""
 
     def __init__(
@@ -149,7 +159,7 @@ class LibraryClient:
         timeouts: Timeouts,
         tls: TlsFiles,
         proxies: Proxies,
-        guard: Guard,
+        guard: SsrfGuard,
     ) -> None:
         self._origin = origin
         self._proxies = proxies
@@ -245,7 +255,7 @@ class LibraryClient:
         """The answer to one request, a redirect too, or why there is none."""
         route = self._route(url)
         proxy = route.proxy
-        if isinstance(proxy, BrokenProxy):
+        if isinstance(proxy, InvalidProxy):
             return Failure(kind=FailureKind.CONNECT, detail=proxy.detail)
         through: dict[str, Any] = {}
         if proxy is not None:
@@ -290,7 +300,7 @@ class LibraryClient:
     ) -> Failure:
         failure = failure_of_exception(error, url, self._timeouts, proxy)
         if not self._answered and _is_cut_off(error) and url.startswith("https:"):
-            failure = replace(failure, detail=failure.detail + PERHAPS_MTLS)
+            failure = with_reason(failure, FailureReason.CLIENT_CERTIFICATE_REQUIRED)
         log.debug("%s %s %s", method, safe_url(url), failure.detail)
         return failure
 
@@ -305,7 +315,7 @@ class _Route:
 
     session: aiohttp.ClientSession
     tls: ssl.SSLContext
-    proxy: Choice = None
+    proxy: ProxyChoice = None
     foreign: Origin | None = None
 
 
@@ -329,16 +339,16 @@ def _through(
 
 
 def _proxy_refuses(proxy: Proxy, status: int) -> Failure:
-    why = (
-        "; it wants a user name and password, which HTTPS_PROXY can hold"
-        " (http://USER:PASSWORD@HOST:PORT)"
-        if status == 407
-        else ""
-    )
-    return Failure(
+    failure = Failure(
         kind=FailureKind.SERVER_ERROR if status >= 500 else FailureKind.DENIED,
-        detail=f"the proxy {proxy} refuses to connect ({status}){why}",
+        detail=f"the proxy {proxy} refuses to connect ({status})",
         status=status,
+    )
+    return with_reason(
+        failure,
+        FailureReason.PROXY_LOGIN_REQUIRED
+        if status == 407
+        else FailureReason.PROXY_REFUSED,
     )
 
 

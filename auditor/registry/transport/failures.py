@@ -1,6 +1,8 @@
-"""What an exception between a request and its answer means for a reference.
+"""Failures of connections: which exception of a request means which `Failure`.
 
-Those of http1, of asyncio and of sockets; `library/failures.py` says it of aiohttp's.
+Covers the exceptions of http1, asyncio, sockets and TLS; `aiohttp_client` maps those
+of aiohttp. Every failure of a connection has a `FailureReason` where one is known, and
+its advice ends the `detail`.
 """
 
 from __future__ import annotations
@@ -8,8 +10,10 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+from dataclasses import replace
+from errno import ECONNREFUSED
 
-from auditor.errors import Failure, FailureKind
+from auditor.errors import Failure, FailureKind, FailureReason
 from auditor.registry.transport.http1_parser import (
     BrokenOffError,
     NoConnectionError,
@@ -22,28 +26,30 @@ from auditor.registry.transport.http_defaults import Timeouts
 from auditor.registry.transport.ssrf_guard import RefusedAddressError
 from auditor.util.text import safe_text
 
-# What OpenSSL's verification finds (x509_vfy.h, X509_V_ERR_...) that nobody mends by
-# trusting somebody else: not yet valid, expired, another host name, another address.
-_NOT_OF_TRUST = frozenset({9, 10, 62, 64})
-# What it finds with X509_V_FLAG_X509_STRICT only, which Python sets from 3.13 on
-# (docs.python.org, ssl.create_default_context): CAs of one's own are often so.
-_STRICT = range(80, 94)
-STRICTER = "RFC 5280 wants that of certificates, and Python 3.13 and newer insist"
-
-PERHAPS_MTLS = "; it may want another client certificate (cert_file), or one at all"
+# OpenSSL's verification errors (x509_vfy.h, X509_V_ERR_...). Any other one means that
+# the chain does not end at a trusted CA.
+_CERTIFICATE_REASONS = {
+    9: FailureReason.CERTIFICATE_NOT_YET_VALID,
+    10: FailureReason.CERTIFICATE_EXPIRED,
+    62: FailureReason.CERTIFICATE_WRONG_NAME,
+    64: FailureReason.CERTIFICATE_WRONG_NAME,
+    # Only found with X509_V_FLAG_X509_STRICT, which Python sets from 3.13 on
+    # (ssl.create_default_context); certificates of private CAs often fail it.
+    **dict.fromkeys(range(80, 94), FailureReason.CERTIFICATE_NOT_RFC5280),
+}
 
 
 def failure_of(error: Exception, where: str, timeouts: Timeouts) -> Failure:
-    """The failure that an exception means; `where` names who was asked."""
-    if type(error) in _OF_HTTP1:
+    """The failure that an exception means; `where` is the URL or host of the request."""
+    if type(error) in _HTTP1_FAILURES:
         return _failure_of_http1(error, where, timeouts)
+    if isinstance(error, ssl.SSLError):
+        return tls_failure(where, error)
     if isinstance(error, RefusedAddressError):
         kind, detail = FailureKind.REALM_REFUSED, f"{where}: {error}"
     elif isinstance(error, TimeoutError):
         kind = FailureKind.TIMEOUT
         detail = f"{where} took longer than {timeouts.request_s:g} s to answer"
-    elif isinstance(error, ssl.SSLError):
-        kind, detail = FailureKind.TLS, tls_detail(where, error)
     elif isinstance(error, OSError):
         kind = FailureKind.CONNECT
         detail = f"the connection to {where} broke: {reason_of(error)}"
@@ -53,10 +59,17 @@ def failure_of(error: Exception, where: str, timeouts: Timeouts) -> Failure:
     return Failure(kind=kind, detail=detail)
 
 
-def is_cut_off(error: Exception) -> bool:
-    """Whether this is how a server that wants a certificate of ours says no.
+def with_reason(failure: Failure, reason: FailureReason) -> Failure:
+    """The failure with this reason, and the reason's advice at the end of `detail`."""
+    advice = "" if reason.advice is None else f"; {reason.advice}"
+    return replace(failure, reason=reason, detail=failure.detail + advice)
 
-    asyncio does not pass the alert on; with TLS 1.3 it comes after our handshake.
+
+def is_cut_off(error: Exception) -> bool:
+    """Whether the server closed the connection before it answered.
+
+    That is how a missing client certificate shows: asyncio does not pass on the TLS
+    alert, which with TLS 1.3 arrives after the handshake.
     """
     if isinstance(error, UnansweredError):
         return True
@@ -65,7 +78,7 @@ def is_cut_off(error: Exception) -> bool:
 
 
 def too_large(max_bytes: int) -> Failure:
-    """An answer that is larger than it may be."""
+    """The failure of a response body above `max_bytes`."""
     return Failure(
         kind=FailureKind.TOO_LARGE,
         detail=f"the answer is larger than the limit of {max_bytes} bytes"
@@ -73,36 +86,54 @@ def too_large(max_bytes: int) -> Failure:
     )
 
 
-_OF_HTTP1: dict[type[Exception], tuple[FailureKind, str]] = {
+_HTTP1_FAILURES: dict[
+    type[Exception], tuple[FailureKind, FailureReason | None, str]
+] = {
     NoConnectionInTimeError: (
         FailureKind.TIMEOUT,
+        FailureReason.CONNECT_TIMEOUT,
         "no connection to {where} within {connect_s:g} s",
     ),
     socket.gaierror: (
         FailureKind.DNS,
+        FailureReason.UNKNOWN_HOST,
         "the name in {where} does not resolve: {reason}",
     ),
-    SilentError: (FailureKind.TIMEOUT, "{where} was silent for {read_s:g} s"),
-    NoConnectionError: (FailureKind.CONNECT, "no connection to {where}: {reason}"),
+    SilentError: (
+        FailureKind.TIMEOUT,
+        FailureReason.READ_TIMEOUT,
+        "{where} was silent for {read_s:g} s",
+    ),
+    NoConnectionError: (
+        FailureKind.CONNECT,
+        None,
+        "no connection to {where}: {reason}",
+    ),
     UnansweredError: (
         FailureKind.CONNECT,
+        None,
         "{where} closed the connection unanswered",
     ),
     BrokenOffError: (
         FailureKind.CONNECT,
+        None,
         "the answer of {where} broke off before its end",
     ),
     NotHttpError: (
         FailureKind.PROTOCOL_VIOLATION,
+        None,
         "{where} did not answer in HTTP: {reason}",
     ),
 }
 
 
 def _failure_of_http1(error: Exception, where: str, timeouts: Timeouts) -> Failure:
-    kind, detail = _OF_HTTP1[type(error)]
+    kind, reason, detail = _HTTP1_FAILURES[type(error)]
+    if getattr(error, "errno", None) == ECONNREFUSED:
+        reason = FailureReason.CONNECTION_REFUSED
     return Failure(
         kind=kind,
+        reason=reason,
         detail=detail.format(
             where=where,
             reason=reason_of(error),
@@ -113,7 +144,7 @@ def _failure_of_http1(error: Exception, where: str, timeouts: Timeouts) -> Failu
 
 
 def reason_of(error: BaseException) -> str:
-    """The system's own words where there are any: event loops put theirs before."""
+    """The operating system's message, without what an event loop puts before it."""
     number = getattr(error, "errno", None)
     if (
         isinstance(number, int)
@@ -121,33 +152,35 @@ def reason_of(error: BaseException) -> str:
         and not isinstance(error, socket.gaierror)
     ):
         return os.strerror(number)
-    words = str(getattr(error, "strerror", None) or error)
-    return safe_text(words) if words else "it was broken off"
+    message = str(getattr(error, "strerror", None) or error)
+    return safe_text(message) if message else "it was broken off"
 
 
-def tls_detail(where: str, error: Exception) -> str:
-    """What to say of a TLS connection that did not come about."""
-    text = str(error)
-    if "WRONG_VERSION_NUMBER" in text or "wrong version number" in text:
-        return (
-            f"{where} does not speak TLS; if it is meant to be plain HTTP,"
-            " use --plain-http or plain_http = true"
-        )
+def tls_failure(where: str, error: Exception) -> Failure:
+    """The failure of a TLS handshake; `error` is from ssl, or aiohttp's around it."""
     certificate = getattr(error, "certificate_error", error)
     if isinstance(certificate, ssl.SSLCertVerificationError):
-        return (
-            f"the certificate of {where} is not trusted: "
-            f"{safe_text(certificate.verify_message)}{_what_then(certificate)}"
+        reason = _CERTIFICATE_REASONS.get(
+            getattr(certificate, "verify_code", 0), FailureReason.UNTRUSTED_CA
         )
-    reason = str(getattr(getattr(error, "os_error", error), "reason", None) or text)
-    hint = PERHAPS_MTLS if "ALERT" in reason and "CERT" in reason else ""
-    return f"no TLS connection to {where}: {safe_text(reason)}{hint}"
+        message = safe_text(certificate.verify_message)
+        return with_reason(
+            _tls(f"the certificate of {where} is not trusted: {message}"), reason
+        )
+    cause = getattr(error, "os_error", error)
+    code = str(getattr(cause, "reason", None) or cause)
+    if "WRONG_VERSION_NUMBER" in code:
+        return with_reason(_tls(f"{where} does not speak TLS"), FailureReason.NOT_TLS)
+    failure = _tls(f"no TLS connection to {where}: {safe_text(code)}")
+    if "ALERT" in code and "CERT" in code:
+        return with_reason(
+            failure,
+            FailureReason.CLIENT_CERTIFICATE_REQUIRED
+            if code.endswith("CERTIFICATE_REQUIRED")
+            else FailureReason.CLIENT_CERTIFICATE_REJECTED,
+        )
+    return failure
 
 
-def _what_then(certificate: ssl.SSLCertVerificationError) -> str:
-    code = getattr(certificate, "verify_code", 0)
-    if code in _NOT_OF_TRUST:
-        return ""
-    if code in _STRICT:
-        return f" ({STRICTER})"
-    return " (ca_file in the configuration names a private CA)"
+def _tls(detail: str) -> Failure:
+    return Failure(kind=FailureKind.TLS, detail=detail)

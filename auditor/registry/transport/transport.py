@@ -14,13 +14,13 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from auditor.errors import Failure, FailureKind, ProtocolError
+from auditor.errors import Failure, FailureKind, FailureReason, ProtocolError
 from auditor.registry.transport.connection_probe import ConnectionProbe
 from auditor.registry.transport.failures import (
-    PERHAPS_MTLS,
     failure_of,
     is_cut_off,
     too_large,
+    with_reason,
 )
 from auditor.registry.transport.http1 import Client, Dialer
 from auditor.registry.transport.http_defaults import (
@@ -29,7 +29,7 @@ from auditor.registry.transport.http_defaults import (
     KEEPALIVE_S,
     Timeouts,
 )
-from auditor.registry.transport.ssrf_guard import Guard
+from auditor.registry.transport.ssrf_guard import SsrfGuard
 from auditor.registry.transport.tls import (
     SYSTEM_TRUST,
     TlsFiles,
@@ -37,13 +37,13 @@ from auditor.registry.transport.tls import (
     tls_context,
 )
 from auditor.util.text import safe_url
-from auditor.wire.proxy import NO_PROXIES, BrokenProxy, Proxies
-from auditor.wire.redirect import follow
+from auditor.wire.proxy import NO_PROXIES, InvalidProxy, Proxies
+from auditor.wire.redirect import follow_redirect
 from auditor.wire.response import Response
 from auditor.wire.url_policy import Origin, is_loopback_host, origin_of
 
 if TYPE_CHECKING:
-    from auditor.registry.transport.aiohttp_client import LibraryClient
+    from auditor.registry.transport.aiohttp_client import AiohttpClient
 
 log = logging.getLogger("auditor.http")
 
@@ -80,14 +80,14 @@ class Transport:
         self._tls = tls
         check_files(tls)  # a file that cannot be used is told at once
         self._allowed_hosts = allowed_hosts
-        self._guard = Guard(
+        self._guard = SsrfGuard(
             registry_is_loopback=is_loopback_host(origin.host),
             allowed_hosts=allowed_hosts,
         )
         self._answered: set[Origin] = set()
         self._client: Client | None = None
         self._neighbours: dict[Origin, Client] = {}
-        self._library: LibraryClient | None = None
+        self._library: AiohttpClient | None = None
 
     async def __aenter__(self) -> Self:
         if self._direct and self._proxies.choose(self._origin) is None:
@@ -106,7 +106,9 @@ class Transport:
         if self._library is not None:
             await self._library.close()
 
-    def _http1(self, origin: Origin, files: TlsFiles, guard: Guard | None) -> Client:
+    def _http1(
+        self, origin: Origin, files: TlsFiles, guard: SsrfGuard | None
+    ) -> Client:
         tls = tls_context(files) if origin.scheme == "https" else None
         return Client(
             origin,
@@ -117,7 +119,7 @@ class Transport:
         )
 
     def _dialer(
-        self, origin: Origin, tls: ssl.SSLContext | None, guard: Guard | None = None
+        self, origin: Origin, tls: ssl.SSLContext | None, guard: SsrfGuard | None = None
     ) -> Dialer:
         return Dialer(
             origin,
@@ -148,10 +150,10 @@ class Transport:
         self._neighbours[origin] = client
         return client
 
-    def line(self) -> ConnectionProbe:
+    def connection_probe(self) -> ConnectionProbe:
         """The way to the registry, or to the proxy before it, a step at a time."""
         proxy = self._proxies.choose(self._origin)
-        assert not isinstance(proxy, BrokenProxy), "nobody made a transport with it"
+        assert not isinstance(proxy, InvalidProxy), "nobody made a transport with it"
         return ConnectionProbe(
             self._origin if proxy is None else proxy.origin,
             proxy=proxy,
@@ -160,11 +162,11 @@ class Transport:
             timeouts=self._timeouts,
         )
 
-    def _by_library(self) -> LibraryClient:
+    def _by_library(self) -> AiohttpClient:
         if self._library is None:
-            from auditor.registry.transport.aiohttp_client import LibraryClient  # noqa: PLC0415
+            from auditor.registry.transport.aiohttp_client import AiohttpClient  # noqa: PLC0415
 
-            self._library = LibraryClient(
+            self._library = AiohttpClient(
                 origin=self._origin,
                 most_at_once=self._most_at_once,
                 timeouts=self._timeouts,
@@ -235,7 +237,7 @@ class Transport:
     ) -> Response | Failure:
         """What stands where this redirect leads, which is hop number `hops`."""
         try:
-            hop = follow(
+            hop = follow_redirect(
                 answer.url,
                 answer.headers.get("Location"),
                 hops,
@@ -261,7 +263,7 @@ class Transport:
             and origin not in self._answered
             and is_cut_off(error)
         ):
-            failure = replace(failure, detail=failure.detail + PERHAPS_MTLS)
+            failure = with_reason(failure, FailureReason.CLIENT_CERTIFICATE_REQUIRED)
         log.debug("%s %s %s", method, safe_url(url), failure.detail)
         return failure
 

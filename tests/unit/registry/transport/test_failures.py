@@ -14,10 +14,9 @@ import pytest
 import yarl
 from aiohttp import client_exceptions, http_exceptions
 
-from auditor.errors import Failure, FailureKind
+from auditor.errors import Failure, FailureKind, FailureReason
 from auditor.registry.transport import http1_parser
 from auditor.registry.transport.aiohttp_client import failure_of_exception
-from auditor.registry.transport.failures import STRICTER
 from auditor.registry.transport.http_defaults import Timeouts
 from auditor.registry.transport.ssrf_guard import RefusedAddressError
 from auditor.registry.transport.transport import Transport
@@ -43,6 +42,12 @@ _CERTIFICATE.verify_message = "self-signed certificate\x1b"
 def _refused(code: int, message: str) -> ssl.SSLCertVerificationError:
     error = ssl.SSLCertVerificationError(1, "certificate verify failed")
     error.verify_code, error.verify_message = code, message
+    return error
+
+
+def _alert(code: str) -> ssl.SSLError:
+    error = ssl.SSLError(1, f"[SSL: {code}] {code}")
+    error.reason = code
     return error
 
 
@@ -158,21 +163,42 @@ def test_a_failure_says_what_a_person_can_act_on(
 
 
 @pytest.mark.parametrize(
-    ("error", "end"),
+    ("error", "reason"),
     [
-        (_refused(10, "certificate has expired"), "certificate has expired"),
-        (_refused(62, "Hostname mismatch"), "Hostname mismatch"),
-        (_refused(85, "Missing Authority Key Identifier"), f"Identifier ({STRICTER})"),
+        (_refused(9, "not yet valid"), FailureReason.CERTIFICATE_NOT_YET_VALID),
+        (_refused(10, "has expired"), FailureReason.CERTIFICATE_EXPIRED),
+        (_refused(62, "Hostname mismatch"), FailureReason.CERTIFICATE_WRONG_NAME),
+        (_refused(64, "IP mismatch"), FailureReason.CERTIFICATE_WRONG_NAME),
+        (_refused(85, "Missing Key Id"), FailureReason.CERTIFICATE_NOT_RFC5280),
+        (_refused(18, "self-signed"), FailureReason.UNTRUSTED_CA),
+        (_alert("WRONG_VERSION_NUMBER"), FailureReason.NOT_TLS),
         (
-            _refused(18, "self-signed"),
-            "(ca_file in the configuration names a private CA)",
+            _alert("TLSV13_ALERT_CERTIFICATE_REQUIRED"),
+            FailureReason.CLIENT_CERTIFICATE_REQUIRED,
         ),
+        (
+            _alert("SSLV3_ALERT_BAD_CERTIFICATE"),
+            FailureReason.CLIENT_CERTIFICATE_REJECTED,
+        ),
+        (_alert("UNEXPECTED_EOF"), None),
+        (socket.gaierror(-2, "Name unknown"), FailureReason.UNKNOWN_HOST),
+        (
+            http1_parser.NoConnectionError(111, "refused"),
+            FailureReason.CONNECTION_REFUSED,
+        ),
+        (http1_parser.NoConnectionInTimeError(), FailureReason.CONNECT_TIMEOUT),
+        (http1_parser.SilentError(), FailureReason.READ_TIMEOUT),
+        (aiohttp.ClientConnectorError(_KEY, _OS), FailureReason.CONNECTION_REFUSED),
+        (aiohttp.ConnectionTimeoutError("x"), FailureReason.CONNECT_TIMEOUT),
     ],
 )
-def test_a_ca_is_asked_for_only_where_one_is_missing(
-    error: Exception, end: str
+def test_the_reason_of_a_failure_comes_from_the_exception_and_brings_its_advice(
+    error: Exception, reason: FailureReason | None
 ) -> None:
-    assert meaning(error).detail.endswith(end)
+    failure = meaning(error)
+    assert failure.reason is reason
+    if reason is not None and reason.advice is not None:
+        assert failure.detail.endswith(f"; {reason.advice}")
 
 
 def test_a_name_that_resolves_to_a_forbidden_address_is_refused() -> None:
