@@ -21,7 +21,7 @@ from auditor.oci import descriptor as media_types
 from auditor.oci import reference_grammar as grammar
 from auditor.oci.descriptor import Descriptor, essence
 from auditor.oci.manifest import ImageManifest, Manifest
-from auditor.oci.schema1 import Schema1
+from auditor.oci.schema1 import Schema1Manifest
 
 _SIGNATURES = (
     "application/vnd.dev.cosign.simplesigning.",
@@ -47,7 +47,7 @@ _SIGNING_PREDICATE = "https://sigstore.dev/cosign/sign/"
 MAX_PREDICATES = 16
 
 
-class Claim(StrEnum):
+class Evidence(StrEnum):
     """What an attachment can say that an image has."""
 
     SIGNATURE = "signature"
@@ -56,14 +56,16 @@ class Claim(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claims:
+class AttachmentEvidence:
     """What is surely there, and what may be: nothing that was fetched says."""
 
-    sure: frozenset[Claim] = frozenset()
-    possible: frozenset[Claim] = frozenset()
+    sure: frozenset[Evidence] = frozenset()
+    possible: frozenset[Evidence] = frozenset()
 
 
-def of_descriptor(descriptor: Descriptor, subject: str | None) -> Attachment:
+def attachment_from_descriptor(
+    descriptor: Descriptor, subject: str | None
+) -> Attachment:
     """What the list of referrers (or an index) says of an attachment of `subject`."""
     return _attachment(
         descriptor.digest,
@@ -75,14 +77,14 @@ def of_descriptor(descriptor: Descriptor, subject: str | None) -> Attachment:
     )
 
 
-def of_manifest(
+def attachment_from_manifest(
     digest: str, subject: str | None, manifest: Manifest, *, attested: bool = False
 ) -> Attachment:
     """What an attachment's own manifest says.
 
     `attested`: the index that names it says that it is an attestation.
     """
-    if isinstance(manifest, Schema1):
+    if isinstance(manifest, Schema1Manifest):
         return _attachment(
             digest, subject, artifact_type=None, types=(), annotations=(),
             attested=attested, looked=True,
@@ -107,7 +109,7 @@ def of_manifest(
     )
 
 
-def is_vague(attachment: Attachment) -> bool:
+def needs_manifest(attachment: Attachment) -> bool:
     """Whether its manifest, which was not looked into, tells more than is known.
 
     Some registries (go-containerregistry's) list the type of the config, which is the
@@ -120,11 +122,11 @@ def is_vague(attachment: Attachment) -> bool:
     )
 
 
-def claims_of(attachment: Attachment) -> Claims:
+def evidence_of(attachment: Attachment) -> AttachmentEvidence:
     """What an attachment says that its subject has."""
     artifact_type = essence(attachment.artifact_type)
     if attachment.predicates:
-        return Claims(
+        return AttachmentEvidence(
             sure=frozenset(
                 claim
                 for predicate in attachment.predicates
@@ -133,16 +135,20 @@ def claims_of(attachment: Attachment) -> Claims:
         )
     match attachment.kind:
         case AttachmentKind.SIGNATURE:
-            return Claims(sure=frozenset({Claim.SIGNATURE}))
+            return AttachmentEvidence(sure=frozenset({Evidence.SIGNATURE}))
         case AttachmentKind.SBOM:
-            return Claims(sure=frozenset({Claim.SBOM}))
+            return AttachmentEvidence(sure=frozenset({Evidence.SBOM}))
         case AttachmentKind.ATTESTATION:
             if artifact_type is not None and artifact_type.startswith(_BUNDLE):
-                return Claims(possible=frozenset(Claim))
-            return Claims(possible=frozenset({Claim.SBOM, Claim.PROVENANCE}))
+                return AttachmentEvidence(possible=frozenset(Evidence))
+            return AttachmentEvidence(
+                possible=frozenset({Evidence.SBOM, Evidence.PROVENANCE})
+            )
         case AttachmentKind.ARTIFACT:
             unclear = artifact_type in _NO_TYPES and attachment.predicates is None
-            return Claims(possible=frozenset(Claim) if unclear else frozenset())
+            return AttachmentEvidence(
+                possible=frozenset(Evidence) if unclear else frozenset()
+            )
         case _:
             assert_never(attachment.kind)
 
@@ -200,14 +206,14 @@ def _kind(
     return AttachmentKind.ARTIFACT
 
 
-def _claim(predicate: str) -> Claim | None:
+def _claim(predicate: str) -> Evidence | None:
     if _is_signing(predicate):
-        return Claim.SIGNATURE
+        return Evidence.SIGNATURE
     name = predicate.lower()
     if any(word in name for word in _PROVENANCE_WORDS):
-        return Claim.PROVENANCE
+        return Evidence.PROVENANCE
     if any(word in name for word in _SBOM_WORDS):
-        return Claim.SBOM
+        return Evidence.SBOM
     return None
 
 

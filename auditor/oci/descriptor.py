@@ -14,7 +14,7 @@ from typing import Any
 from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
 from auditor.oci.encoding import check_key_case
-from auditor.oci.platform import PlatformSpec
+from auditor.oci.platform import Platform
 from auditor.oci.reference import is_digest
 
 MAX_SIZE = 2**63 - 1  # descriptor.md: size is an int64
@@ -33,7 +33,7 @@ class Descriptor:
     media_type: str | None
     digest: str
     size: int
-    platform: PlatformSpec | None
+    platform: Platform | None
     annotations: Mapping[str, str]
     artifact_type: str | None
     has_urls: bool
@@ -129,7 +129,7 @@ def _any(value: object, where: str) -> Descriptor:
     )
 
 
-def _platform(value: Mapping[str, Any]) -> PlatformSpec | None:
+def _platform(value: Mapping[str, Any]) -> Platform | None:
     os, architecture = text_of(value.get("os")), text_of(value.get("architecture"))
     if os is None or architecture is None:
         # Both are REQUIRED (image-index.md). Half a platform is none, so that the
@@ -146,8 +146,8 @@ def _platform(value: Mapping[str, Any]) -> PlatformSpec | None:
 @functools.lru_cache(maxsize=256)  # there are some dozen
 def _platform_spec(
     os: str, architecture: str, variant: str | None, os_version: str | None
-) -> PlatformSpec:
-    return PlatformSpec(
+) -> Platform:
+    return Platform(
         os=os, architecture=architecture, variant=variant, os_version=os_version
     )
 

@@ -39,7 +39,7 @@ MAX_INDENTED_BYTES = 64 * 1024
 _INDENTED = b'{\n  "'
 
 
-def parse_object(raw: bytes, what: str) -> dict[str, Any]:
+def parse_json_object(raw: bytes, what: str) -> dict[str, Any]:
     """The JSON object in `raw`, or `ProtocolError`.
 
     `PROTOCOL_VIOLATION`: not JSON, or not an object. `AMBIGUOUS_DOCUMENT`: a
@@ -52,7 +52,7 @@ def parse_object(raw: bytes, what: str) -> dict[str, Any]:
     return document
 
 
-def parse_list(raw: bytes, what: str) -> Any:
+def parse_json(raw: bytes, what: str) -> Any:
     """The JSON of a list that an API answers, or `ProtocolError`.
 
     `AMBIGUOUS_DOCUMENT`: any key stands twice in one object. Whichever of two lists
@@ -132,7 +132,7 @@ def _refuse_duplicates(raw: bytes, what: str, once: Container[str] | None) -> No
 _TEXT = re.compile(r"[A-Za-z0-9_-]*")
 
 
-def decode(text: str) -> bytes:
+def decode_base64url(text: str) -> bytes:
     """The bytes, or `ValueError` with a clause that says what is wrong."""
     if _TEXT.fullmatch(text) is None:
         raise ValueError("it holds characters that are not base64url")
@@ -141,6 +141,6 @@ def decode(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
-def encode(data: bytes) -> str:
+def encode_base64url(data: bytes) -> str:
     """The text, without padding."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")

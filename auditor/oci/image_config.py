@@ -9,8 +9,8 @@ from typing import Any
 from auditor.fast_dataclass import dataclass
 from auditor.model import LayerTrait
 from auditor.oci.descriptor import essence
-from auditor.oci.encoding import parse_object
-from auditor.oci.platform import PlatformSpec
+from auditor.oci.encoding import parse_json_object
+from auditor.oci.platform import Platform
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +18,7 @@ class ImageConfig:
     """What an inventory needs of a config; the environment is left out on purpose,
     it often holds secrets. `created` is RFC 3339 as it stands there."""
 
-    platform: PlatformSpec
+    platform: Platform
     created: str | None
     author: str | None
     user: str | None
@@ -32,14 +32,14 @@ class ImageConfig:
 
 def parse_image_config(raw: bytes) -> ImageConfig:
     """The facts of a config blob, or `ProtocolError` where it is not a JSON object."""
-    document = parse_object(raw, "image config")
+    document = parse_json_object(raw, "image config")
     inner = document.get("config")
     runtime: Mapping[str, Any] = inner if isinstance(inner, dict) else {}
     ports = runtime.get("ExposedPorts")
     labels = runtime.get("Labels")
     history = document.get("history")
     return ImageConfig(
-        platform=PlatformSpec(
+        platform=Platform(
             os=_text(document.get("os")),
             architecture=_text(document.get("architecture")),
             variant=_text(document.get("variant")),

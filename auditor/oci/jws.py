@@ -75,7 +75,7 @@ def supported_key(key: object) -> PublicKey:
     return key
 
 
-def verify(
+def verify_signature(
     key: PublicKey, algorithm: str | None, signed: bytes, signature: bytes
 ) -> None:
     """Raise `JwsError` with a clause unless `key` made `signature` over `signed`.
@@ -113,7 +113,7 @@ def libtrust_key_id(key: PublicKey) -> str:
 def rfc7638_thumbprint(jwk: Mapping[str, Any]) -> str:
     """The base64url sha256 of the members that make the key. `JwsError` as above."""
     canonical = orjson.dumps(_members(jwk), option=orjson.OPT_SORT_KEYS)
-    return encoding.encode(hashlib.sha256(canonical).digest())
+    return encoding.encode_base64url(hashlib.sha256(canonical).digest())
 
 
 def jwk_of(key: PublicKey) -> dict[str, str]:
@@ -151,7 +151,7 @@ _UNDERSTOOD = {
 }
 
 
-def from_x5c(value: object) -> tuple[x509.Certificate, ...]:
+def parse_x5c(value: object) -> tuple[x509.Certificate, ...]:
     """The certificates of an `x5c` member, leaf first, never none. `JwsError`."""
     if not isinstance(value, list) or not 1 <= len(value) <= MAX_CERTIFICATES:
         raise JwsError(f"x5c is not a list of 1 to {MAX_CERTIFICATES} certificates")
@@ -165,7 +165,7 @@ def from_x5c(value: object) -> tuple[x509.Certificate, ...]:
         raise JwsError("x5c holds something that is not a certificate") from None
 
 
-def certificates_public_key(certificate: x509.Certificate) -> PublicKey:
+def certificate_public_key(certificate: x509.Certificate) -> PublicKey:
     """The key that a certificate is about. `JwsError` if it is of an unknown type."""
     try:
         return supported_key(certificate.public_key())
@@ -313,7 +313,7 @@ def _from_pem(data: bytes) -> KeySet:
         try:
             if block[1] == b"CERTIFICATE":
                 anchors.append(x509.load_pem_x509_certificate(block[0]))
-                key = certificates_public_key(anchors[-1])
+                key = certificate_public_key(anchors[-1])
             elif block[1].endswith(b"PUBLIC KEY"):
                 key = supported_key(load_pem_public_key(block[0]))
             else:
@@ -404,9 +404,9 @@ def _candidates(
 ) -> tuple[PublicKey, ...]:
     """The trusted keys that the header chooses, never none (distribution's order)."""
     if header.get("x5c") is not None:
-        chain = from_x5c(header["x5c"])
+        chain = parse_x5c(header["x5c"])
         check_chain(chain, keys.certificates, now=now)
-        return (certificates_public_key(chain[0]),)
+        return (certificate_public_key(chain[0]),)
     name: object
     if isinstance(jwk := header.get("jwk"), dict):
         # The JWK's own words for its id are not asked: the id is computed.
@@ -428,13 +428,13 @@ def _signer(
     if "crit" in header:  # RFC 7515 section 4.1.11: not understood is not valid
         raise JwsError("the token needs extensions that are not supported (crit)")
     try:
-        raw = encoding.decode(signature)
+        raw = encoding.decode_base64url(signature)
     except ValueError as error:
         raise JwsError(f"the signature is damaged: {error}") from None
     refusal = JwsError("no key")
     for key in candidates:
         try:
-            verify(key, header.get("alg"), signed, raw)
+            verify_signature(key, header.get("alg"), signed, raw)
         except JwsError as error:
             refusal = error
         else:

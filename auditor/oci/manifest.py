@@ -23,13 +23,13 @@ from auditor.oci.descriptor import (
     sha256_digest,
     text_of,
 )
-from auditor.oci.encoding import check_key_case, parse_object
+from auditor.oci.encoding import check_key_case, parse_json_object
 from auditor.oci.reference import is_digest
-from auditor.oci.schema1 import Schema1, parse_schema1
+from auditor.oci.schema1 import Schema1Manifest, parse_schema1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Index:
+class ImageIndex:
     """An OCI index or a Docker manifest list."""
 
     media_type: str
@@ -56,7 +56,7 @@ class ImageManifest:
         return _is_image_config(self.config.media_type, self.media_type)
 
 
-Manifest = Index | ImageManifest | Schema1
+Manifest = ImageIndex | ImageManifest | Schema1Manifest
 
 _KNOWN_TYPES = descriptor.INDEX_TYPES | descriptor.IMAGE_TYPES
 
@@ -73,7 +73,7 @@ def parse_manifest(raw: bytes, content_type: str | None) -> Manifest:
     first = raw.lstrip()[:1]
     if first == b"<" or (said == "text/html" and first != b"{"):
         raise ProtocolError("the registry answered with an HTML page, not a manifest")
-    document = parse_object(raw, "manifest")
+    document = parse_json_object(raw, "manifest")
     check_key_case((document,), "manifest")
     _refuse_two_kinds(document)
     media_type = _media_type(document, said)
@@ -140,9 +140,9 @@ def _media_type(document: Mapping[str, Any], said: str | None) -> str:
     return expected
 
 
-def _index(document: Mapping[str, Any], media_type: str) -> Index:
+def _index(document: Mapping[str, Any], media_type: str) -> ImageIndex:
     children = _list(document.get("manifests"), "manifests")
-    return Index(
+    return ImageIndex(
         media_type=media_type,
         children=descriptors_of(children, "manifests"),
         annotations=annotations_of(document.get("annotations")),
@@ -204,7 +204,7 @@ def _short(value: object) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Document:
+class VerifiedManifest:
     """A manifest with its identity. `size` is bytes as they came."""
 
     digest: str
@@ -214,14 +214,14 @@ class Document:
     warnings: tuple[Warn, ...]
 
 
-def read_document(
+def verify_manifest(
     raw: bytes,
     *,
     content_type: str | None,
     header_digest: str | None,
     asked_digest: str | None,
     parse: Callable[[bytes, str | None], Manifest] = parse_manifest,
-) -> Document:
+) -> VerifiedManifest:
     """The manifest in `raw`, which was asked for by tag or by `asked_digest`.
 
     `parse` is what parses it: `parse_manifest`, or what remembers its results.
@@ -233,10 +233,12 @@ def read_document(
     if asked_digest is not None and not matches and not _may_be_signed(raw):
         check_digest(raw, asked_digest, "manifest")
     manifest = parse(raw, content_type)
-    signed = isinstance(manifest, Schema1) and manifest.signed
+    signed = isinstance(manifest, Schema1Manifest) and manifest.signed
     # The digest of a signed schema 1 manifest leaves the signatures out; the bytes
     # may differ with every fetch.
-    content = manifest.payload if isinstance(manifest, Schema1) and signed else raw
+    content = (
+        manifest.payload if isinstance(manifest, Schema1Manifest) and signed else raw
+    )
     if asked_digest is not None:
         if not matches or (signed and _may_be_signed(raw)):
             check_digest(content, asked_digest, "manifest")
@@ -245,7 +247,7 @@ def read_document(
     else:
         digest = sha256_digest(content)
         warnings = _header_warnings(content, digest, header_digest)
-    if isinstance(manifest, Schema1):
+    if isinstance(manifest, Schema1Manifest):
         media_type = descriptor.SIGNED_SCHEMA1 if signed else descriptor.SCHEMA1
         warnings += _signature_warnings(manifest)
     else:
@@ -258,7 +260,7 @@ def read_document(
                 detail=f"Content-Type says {said}, the document {media_type}",
             )
         )
-    return Document(
+    return VerifiedManifest(
         digest=digest,
         media_type=media_type,
         size=len(raw),
@@ -293,7 +295,7 @@ def _header_warnings(content: bytes, digest: str, header: str | None) -> list[Wa
     ]
 
 
-def _signature_warnings(manifest: Schema1) -> list[Warn]:
+def _signature_warnings(manifest: Schema1Manifest) -> list[Warn]:
     return [
         Warn(
             code=WarningCode.SIGNATURE_INVALID,

@@ -10,10 +10,10 @@ from dataclasses import replace
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
-from auditor.util.lazy_regex import Pattern
+from auditor.util.lazy_regex import LazyPattern
 
 _PART = r"[A-Za-z0-9_.-]+"
-_TEXT = Pattern(rf"({_PART})/({_PART})(?:/({_PART}))?")
+_TEXT = LazyPattern(rf"({_PART})/({_PART})(?:/({_PART}))?")
 _OS = {"macos": "darwin"}
 _ARCHITECTURES: dict[str, tuple[str, str | None]] = {
     "i386": ("386", None),
@@ -28,7 +28,7 @@ _PLAIN = frozenset({("amd64", "v1"), ("arm64", "v8")})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlatformSpec:
+class Platform:
     """The `platform` of a descriptor, or the same facts from an image config."""
 
     os: str | None
@@ -45,7 +45,7 @@ class PlatformSpec:
         )  # fmt: skip
 
 
-def read_platform(text: str) -> PlatformSpec:
+def parse_platform(text: str) -> Platform:
     """`os/architecture[/variant]`, normalised, or `ProtocolError`."""
     match = _TEXT.fullmatch(text)
     if match is None:
@@ -53,14 +53,12 @@ def read_platform(text: str) -> PlatformSpec:
             "a platform is os/architecture or os/architecture/variant",
             FailureKind.INVALID_REFERENCE,
         )
-    return normalised(
-        PlatformSpec(
-            os=match[1], architecture=match[2], variant=match[3], os_version=None
-        )
+    return normalize(
+        Platform(os=match[1], architecture=match[2], variant=match[3], os_version=None)
     )
 
 
-def normalised(platform: PlatformSpec) -> PlatformSpec:
+def normalize(platform: Platform) -> Platform:
     """The same platform under the names and variants that all tools understand.
 
     `linux/aarch64` and `linux/arm64/v8` are `linux/arm64`, `linux/arm` is
@@ -84,10 +82,10 @@ def normalised(platform: PlatformSpec) -> PlatformSpec:
     )
 
 
-def is_same(platform: PlatformSpec, wanted: PlatformSpec) -> bool:
+def same_platform(platform: Platform, wanted: Platform) -> bool:
     """Whether a platform is the wanted one (normalised); versions of an OS do not
     count."""
-    found = normalised(platform)
+    found = normalize(platform)
     return (found.os, found.architecture, found.variant) == (
         wanted.os,
         wanted.architecture,

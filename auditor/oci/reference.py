@@ -21,9 +21,9 @@ from fnmatch import fnmatchcase
 from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
 from auditor.oci import reference_grammar as grammar
-from auditor.oci.reference_errors import CREDENTIALS, mistake_in
+from auditor.oci.reference_errors import CREDENTIALS, explain_invalid_reference
 from auditor.oci.reference_grammar import ANY_DEPTH, RepositoryPattern, is_glob
-from auditor.util.lazy_regex import Pattern
+from auditor.util.lazy_regex import LazyPattern
 from auditor.util.masking import mask_userinfo
 from auditor.util.text import safe_text
 
@@ -48,19 +48,19 @@ _NAME = (
 _REFERENCE = re.compile(
     rf"{_NAME}(?::(?P<tag>{grammar.TAG}))?(?:@(?P<digest>{grammar.DIGEST}))?"
 )
-_PATTERN = Pattern(rf"{_NAME}:(?P<pattern>{grammar.TAG_PATTERN})")
+_PATTERN = LazyPattern(rf"{_NAME}:(?P<pattern>{grammar.TAG_PATTERN})")
 # A registry is named before repositories are chosen from it: nobody should list
 # Docker Hub because a host was forgotten.
-_PATH_PATTERN = Pattern(
+_PATH_PATTERN = LazyPattern(
     rf"(?:docker://)?(?P<host>(?=[^/]*[.:]|(?i:localhost)/){grammar.DOMAIN})/"
     rf"(?P<path>{grammar.PATH_PATTERN}):(?P<pattern>{grammar.TAG_PATTERN})"
 )
-_PATH = Pattern(grammar.PATH)
+_PATH = LazyPattern(grammar.PATH)
 _TAG = re.compile(grammar.TAG)
-_PORT = Pattern(grammar.PORT)
+_PORT = LazyPattern(grammar.PORT)
 _digest = re.compile(grammar.DIGEST).fullmatch
 # `docker.io/library/<64 hex>` would be an image ID; the grammar's home refuses it too.
-_IMAGE_ID = Pattern(r"[a-f0-9]{64}")
+_IMAGE_ID = LazyPattern(r"[a-f0-9]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +123,7 @@ def parse_selector(text: str) -> Selector:
     return selector
 
 
-def at_mirror(reference: Reference, mirror: str) -> Reference:
+def mirror_reference(reference: Reference, mirror: str) -> Reference:
     """The same image at a mirror, which is a registry or `host/namespace` in one.
 
     As in containers-registries.conf(5): what stands for the registry is replaced.
@@ -136,7 +136,7 @@ def at_mirror(reference: Reference, mirror: str) -> Reference:
     )
 
 
-def registry_alone(reference: Reference) -> str | None:
+def likely_registry(reference: Reference) -> str | None:
     """The `host:port` that somebody may have named who got this image, or null.
 
     `localhost:5000` is an image of Docker Hub with a tag, as for docker; Docker's own
@@ -176,7 +176,7 @@ def is_digest(text: str) -> bool:
     return _digest(text) is not None
 
 
-def check_digest_grammar(text: str) -> str:
+def validate_digest(text: str) -> str:
     """The text, if it is a digest; else `ProtocolError(PROTOCOL_VIOLATION)`."""
     if not is_digest(text):
         raise ProtocolError(f'"{safe_text(text, 80)}" is not a digest')
@@ -263,7 +263,7 @@ def _is_reachable(registry: str) -> bool:
 def _invalid(text: str) -> ProtocolError:
     shown = mask_userinfo(text)
     # Its parts are not quoted either where they are a password's.
-    mistake = mistake_in(text) if shown == text else CREDENTIALS
+    mistake = explain_invalid_reference(text) if shown == text else CREDENTIALS
     return ProtocolError(
         f'"{safe_text(shown, 100)}" is not a reference: {mistake}',
         FailureKind.INVALID_REFERENCE,
@@ -274,7 +274,7 @@ def _invalid(text: str) -> ProtocolError:
 # The name under which a registry is known: that of `Reference.registry`.
 
 
-def registry_name(host: str) -> str:
+def parse_registry(host: str) -> str:
     """Canonical form of `host[:port]`: `index.docker.io` is `docker.io`.
 
     `ProtocolError(INVALID_REFERENCE)` says why it is no registry. As in references
@@ -301,14 +301,14 @@ def _registry_name_invalid(host: str, why: str) -> ProtocolError:
     )
 
 
-def namespace_name(text: str) -> str:
+def parse_namespace(text: str) -> str:
     """Canonical form of `host[:port]/namespace`, a part of a registry.
 
     The namespace may be a whole repository's name. `ProtocolError(INVALID_REFERENCE)`
     says why it is none.
     """
     host, _, namespace = text.partition("/")
-    registry = registry_name(host)
+    registry = parse_registry(host)
     try:
         # As the beginning of a longer name: "docker.io/team" alone is a repository of
         # "library".

@@ -14,7 +14,7 @@ _EXAMPLE = "host/repository:tag"
 CREDENTIALS = "credentials do not stand in a reference; leave out what is before the @"
 
 
-def mistake_in(text: str) -> str:
+def explain_invalid_reference(text: str) -> str:
     """The first mistake from the left, and what would be right."""
     if mistake := _mistake_in_characters(text):
         return mistake

@@ -20,7 +20,7 @@ from auditor.errors import ProtocolError
 from auditor.fast_dataclass import dataclass
 from auditor.oci import encoding, jws
 from auditor.oci import jws as certificates
-from auditor.oci.encoding import check_key_case, parse_object
+from auditor.oci.encoding import check_key_case, parse_json_object
 from auditor.oci.jws import PublicKey
 from auditor.oci.reference import is_digest
 
@@ -63,7 +63,7 @@ def check_signature(encoded_payload: str, signature: object) -> SignatureCheck:
         protected = fields.get("protected")
         _decode(protected, "protected header")
         signed = f"{protected}.{encoded_payload}".encode("ascii")
-        jws.verify(key, algorithm, signed, signature_bytes)
+        jws.verify_signature(key, algorithm, signed, signature_bytes)
     except jws.JwsError as error:
         return SignatureCheck(
             valid=False, key_id=key_id, algorithm=algorithm, reason=str(error)
@@ -76,8 +76,8 @@ def check_signature(encoded_payload: str, signature: object) -> SignatureCheck:
 def _key(header: Mapping[str, Any]) -> PublicKey:
     # libtrust: a certificate chain takes the place of the key, its leaf first.
     if header.get("x5c"):
-        return certificates.certificates_public_key(
-            certificates.from_x5c(header["x5c"])[0]
+        return certificates.certificate_public_key(
+            certificates.parse_x5c(header["x5c"])[0]
         )
     jwk = header.get("jwk")
     if not isinstance(jwk, dict):
@@ -97,7 +97,7 @@ def _decode(text: object, what: str) -> bytes:
     if not isinstance(text, str):
         raise jws.JwsError(f"the {what} is missing")
     try:
-        return encoding.decode(text)
+        return encoding.decode_base64url(text)
     except ValueError as error:
         raise jws.JwsError(f"the {what} is damaged: {error}") from None
 
@@ -146,7 +146,7 @@ def check_signatures(
         return ()
     # Imported here: manifests without signatures need no cryptography.
 
-    encoded = encoding.encode(payload)
+    encoded = encoding.encode_base64url(payload)
     return tuple(check_signature(encoded, signature) for signature in signatures)
 
 
@@ -163,8 +163,11 @@ def _format(signature: object, where: str) -> tuple[int, bytes]:
     if not isinstance(protected, str):
         raise ProtocolError(f"{where} has no protected header")
     try:
-        header = orjson.loads(encoding.decode(protected))
-        length, tail = header["formatLength"], encoding.decode(header["formatTail"])
+        header = orjson.loads(encoding.decode_base64url(protected))
+        length, tail = (
+            header["formatLength"],
+            encoding.decode_base64url(header["formatTail"]),
+        )
     except (ValueError, TypeError, KeyError):
         raise ProtocolError(f"{where} has a damaged protected header") from None
     if isinstance(length, bool) or not isinstance(length, int) or length < 0:
@@ -174,7 +177,7 @@ def _format(signature: object, where: str) -> tuple[int, bytes]:
 
 __all__ = [
     "EMPTY_LAYER",
-    "Schema1",
+    "Schema1Manifest",
     "SignatureCheck",
     "parse_schema1",
     "signed_payload",
@@ -190,7 +193,7 @@ MAX_LAYERS = 4 * 1024 * 1024 // 111
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Schema1:
+class Schema1Manifest:
     """A schema 1 manifest. `layers` are blob digests, base first, as many as it lists.
 
     `throwaway[i]` is the flag of the history entry for `layers[i]`: the step changed
@@ -210,7 +213,7 @@ class Schema1:
     signatures: tuple[SignatureCheck, ...]
 
 
-def parse_schema1(raw: bytes, document: Mapping[str, Any]) -> Schema1:
+def parse_schema1(raw: bytes, document: Mapping[str, Any]) -> Schema1Manifest:
     """The manifest in `raw`, which `document` was parsed from.
 
     An invalid signature is a value in `signatures`. Raises `ProtocolError` for a
@@ -221,14 +224,14 @@ def parse_schema1(raw: bytes, document: Mapping[str, Any]) -> Schema1:
     payload = raw
     if signed:
         payload = signed_payload(raw, document)
-        document = parse_object(payload, "signed manifest")
+        document = parse_json_object(payload, "signed manifest")
         check_key_case((document,), "signed manifest")
     if document.get("schemaVersion") != 1:
         raise ProtocolError("the manifest's schemaVersion is not 1")
     layers = _layers(document)
     history = _history(document, expected=len(layers))
     newest = history[0]
-    return Schema1(
+    return Schema1Manifest(
         name=_text(document.get("name")),
         tag=_text(document.get("tag")),
         # The image's own word goes before the manifest's copy of it.

@@ -15,7 +15,7 @@ _OPEN_FILES = "/proc/"
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """A stream into `PATH.partial`, which gets its name when the body ends well.
 
     Otherwise it is removed, and an earlier file stays as it was. Nobody else's link
@@ -23,7 +23,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     (`/dev/null`, `/dev/stdout`) are written as they are: a file in the place of
     `/dev/null` would harm the whole machine. Raises `OSError`.
     """
-    if is_written_as_it_is(path):
+    if is_special_file(path):
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND), "wb") as stream:
             yield stream
         return
@@ -43,7 +43,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def is_written_as_it_is(path: Path) -> bool:
+def is_special_file(path: Path) -> bool:
     """Whether a path names no file that another could take the place of."""
     place = path.parent.resolve() / path.name
     with suppress(OSError):

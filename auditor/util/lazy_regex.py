@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-class Pattern:
+class LazyPattern:
     """As `re.compile` gives it, for text, with the methods that are needed here."""
 
     __slots__ = ("_compiled", "_flags", "_source")

@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import re
 
-from auditor.util.lazy_regex import Pattern
+from auditor.util.lazy_regex import LazyPattern
 from auditor.util.text import safe_url
 
 _MASK = "***"
 
-_URL = Pattern(r"[A-Za-z][A-Za-z0-9+.-]{0,20}://[^\s\"'<>]+")
+_URL = LazyPattern(r"[A-Za-z][A-Za-z0-9+.-]{0,20}://[^\s\"'<>]+")
 # RFC 9110 section 11.4, but not the sentences that speak of the schemes themselves.
-_CREDENTIALS = Pattern(
+_CREDENTIALS = LazyPattern(
     r"\b(bearer|basic|negotiate)(\s+)"
     r"(?!(?:auth\w*|token|tokens|realm|challenge|scheme|credentials?|is|was|not|or|and"
     r"|required)\b(?![=.]))"
     r"[\"']?[^\s\"',;]+",
     re.IGNORECASE,
 )
-_NAMED = Pattern(
+_NAMED = LazyPattern(
     r"(?P<name>(?:"
     r"passwd|password|passphrase|pwd|secret|api[_-]?key|access[_-]?key|authorization"
     r"|cookie|(?:access|refresh|identity|id|registry|auth)[_-]?token"
@@ -34,16 +34,16 @@ _NAMED = Pattern(
     r"(?:\"[^\"]*\"?|'[^']*'?|[^\s,;&\"'}]+)",
     re.IGNORECASE,
 )
-_JWT = Pattern(r"eyJ[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_=-]*){0,4}")
-_DIGEST_OR_RUN = Pattern(
+_JWT = LazyPattern(r"eyJ[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_=-]*){0,4}")
+_DIGEST_OR_RUN = LazyPattern(
     r"\bsha(?:256|384|512):[a-f0-9]{64,128}(?![A-Za-z0-9])|[A-Za-z0-9_+=-]{20,}"
 )
 # What may stand behind the @ of a reference: a digest, a damaged one, or nothing.
-_DIGESTS_PLACE = Pattern(
+_DIGESTS_PLACE = LazyPattern(
     r"sha[0-9-]*:|\w{2,10}:[0-9a-f]{32}|[0-9a-f]*(?:\s|$)", re.IGNORECASE
 )
-_QUOTED = Pattern(r"[^\"']+")
-_SCHEME = Pattern(r"\s*[A-Za-z][A-Za-z0-9+.-]{0,20}://")
+_QUOTED = LazyPattern(r"[^\"']+")
+_SCHEME = LazyPattern(r"\s*[A-Za-z][A-Za-z0-9+.-]{0,20}://")
 # A run of 20 characters with both cases and digits, or of 32 with two of these, is
 # base64, hexadecimal or a product's own token: 20 characters of base64 are 120 bits.
 _MIXED_RUN_CHARS = 20

@@ -57,7 +57,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-async def concurrently(
+async def bounded_gather(
     work: Callable[[Item], Awaitable[Result]],
     items: Sequence[Item],
     *,

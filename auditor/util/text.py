@@ -55,12 +55,12 @@ def _visible(char: str) -> str:
 # Numbers of things in sentences: `1 page`, `2 pages`.
 
 
-def counted(count: int, one: str, many: str | None = None) -> str:
+def format_count(count: int, one: str, many: str | None = None) -> str:
     """So many of something; `many` is its plural, if that does not end in another s."""
-    return f"{count} {noun(count, one, many)}"
+    return f"{count} {pluralize(count, one, many)}"
 
 
-def noun(count: int, one: str, many: str | None = None) -> str:
+def pluralize(count: int, one: str, many: str | None = None) -> str:
     """What stands behind a number, where that is written in its own way."""
     return one if count == 1 else many or f"{one}s"
 
@@ -98,7 +98,7 @@ _UNITS_S = (
 _MAX_DURATION_S = 10_000 * 31_556_952
 
 
-def duration_words(duration_s: float) -> str:
+def format_duration(duration_s: float) -> str:
     """`4 minutes 58 seconds`: whole numbers of the two largest units, none negative."""
     if duration_s >= _MAX_DURATION_S:
         return "more than 10000 years"
@@ -114,14 +114,14 @@ def duration_words(duration_s: float) -> str:
     return " ".join(words)
 
 
-def expiry_words(expires_at: float, *, now: float) -> str:
+def format_expiry(expires_at: float, *, now: float) -> str:
     """`expires in 5 minutes` or `expired 3 days ago`; both are epoch seconds."""
     if expires_at > now:
-        return f"expires in {duration_words(expires_at - now)}"
-    return f"expired {duration_words(now - expires_at)} ago"
+        return f"expires in {format_duration(expires_at - now)}"
+    return f"expired {format_duration(now - expires_at)} ago"
 
 
-def time_words(epoch_s: float) -> str:
+def format_time(epoch_s: float) -> str:
     """`2016-04-06 22:49:12 UTC`, or a phrase for what no calendar holds."""
     try:
         return f"{datetime.fromtimestamp(epoch_s, UTC):%Y-%m-%d %H:%M:%S} UTC"

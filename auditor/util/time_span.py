@@ -11,12 +11,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from auditor.fast_dataclass import dataclass
-from auditor.util.lazy_regex import Pattern
+from auditor.util.lazy_regex import LazyPattern
 from auditor.util.text import safe_text
 
-_SPAN = Pattern(r"(?P<count>[0-9]{1,6})(?P<unit>[smhdw])")
+_SPAN = LazyPattern(r"(?P<count>[0-9]{1,6})(?P<unit>[smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_DATE = Pattern(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt ].+)?")
+_DATE = LazyPattern(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt ].+)?")
 # Reproducible builds write a time that says nothing: 0001-01-01 (Go's zero), 1970-01-01
 # (SOURCE_DATE_EPOCH=0, Bazel, Jib), 1980-01-01 (Cloud Native Buildpacks). There was no
 # image before docker's first release.
@@ -67,7 +67,7 @@ def _moment(text: str) -> datetime | None:
     return moment.replace(tzinfo=UTC) if len(text) == len("2026-01-31") else None
 
 
-def read_time(text: str | None) -> datetime | None:
+def parse_image_time(text: str | None) -> datetime | None:
     """A time that an image or a product tells (RFC 3339); null if it says nothing."""
     try:
         moment = datetime.fromisoformat(text) if text else None
@@ -79,7 +79,7 @@ def read_time(text: str | None) -> datetime | None:
     return moment if moment >= _FIRST_IMAGE else None
 
 
-def is_too_old(
+def is_older_than(
     since: datetime, *, created: datetime | None, pushed: datetime | None = None
 ) -> bool | None:
     """Whether an image is older than `since`; null if what is known does not tell.

@@ -17,18 +17,18 @@ from dataclasses import field
 
 from auditor.errors import ProtocolError
 from auditor.fast_dataclass import dataclass
-from auditor.util.lazy_regex import Pattern
+from auditor.util.lazy_regex import LazyPattern
 from auditor.util.text import safe_text
 
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # section 5.6.2
 _QUOTED = r'"((?:[\t !#-\[\]-~\x80-\U0010ffff]|\\[\t -~\x80-\U0010ffff])*)"'  # 5.6.4
 _NEXT = r"(?=[ \t,]|\Z)"
 
-_SEPARATOR = Pattern(r"[ \t,]*")  # section 5.6.1: empty list elements are skipped
-_PARAMETER = Pattern(rf"({_TOKEN})[ \t]*=[ \t]*(?:{_QUOTED}|({_TOKEN})){_NEXT}")
-_SCHEME = Pattern(rf"({_TOKEN}){_NEXT}(?![ \t]*=)")
-_TOKEN68 = Pattern(r"[ \t]+([A-Za-z0-9\-._~+/]+=*)(?=[ \t]*(?:,|\Z))")
-_QUOTED_PAIR = Pattern(r"\\(.)", re.DOTALL)
+_SEPARATOR = LazyPattern(r"[ \t,]*")  # section 5.6.1: empty list elements are skipped
+_PARAMETER = LazyPattern(rf"({_TOKEN})[ \t]*=[ \t]*(?:{_QUOTED}|({_TOKEN})){_NEXT}")
+_SCHEME = LazyPattern(rf"({_TOKEN}){_NEXT}(?![ \t]*=)")
+_TOKEN68 = LazyPattern(r"[ \t]+([A-Za-z0-9\-._~+/]+=*)(?=[ \t]*(?:,|\Z))")
+_QUOTED_PAIR = LazyPattern(r"\\(.)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ def parse_challenges(values: Iterable[str]) -> tuple[Challenge, ...]:
     return tuple(challenge for line in values for challenge in _parse_line(line))
 
 
-def preferred(challenges: Iterable[Challenge]) -> Challenge | None:
+def preferred_challenge(challenges: Iterable[Challenge]) -> Challenge | None:
     """The challenge to answer: Bearer with a realm, else Basic, else None."""
     basic = None
     for challenge in challenges:
@@ -100,12 +100,12 @@ def _skip(line: str, position: int) -> int:
 #
 # A name may hold a colon (the port of a host), a type and an action never do.
 
-_SCOPE = Pattern(
+_SCOPE = LazyPattern(
     r"(?P<type>[a-z0-9]+)(?:\((?P<class>[a-z0-9]+)\))?"
     r":(?P<name>[!#-\[\]-~]+)"
     r":(?P<actions>[A-Za-z_*,-]*)"
 )
-_ACTION = Pattern(r"[A-Za-z_-]+|\*")
+_ACTION = LazyPattern(r"[A-Za-z_-]+|\*")
 
 # Actions that change nothing: distribution's, and ACR's
 # (learn.microsoft.com, "Create a token with repository-scoped permissions").
@@ -190,7 +190,7 @@ def parse_scope(text: str) -> Scope:
     )
 
 
-def wider(asked: Scope, said: str | None) -> Scope | None:
+def wider_scope(asked: Scope, said: str | None) -> Scope | None:
     """The scope that a 401 asks for beyond the one its token was asked for.
 
     ACR wants `metadata_read` for a list of tags. Null where nothing is wanted beyond

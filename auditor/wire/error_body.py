@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from auditor.util.lazy_regex import Pattern
+from auditor.util.lazy_regex import LazyPattern
 from auditor.util.masking import mask_secrets
 from auditor.util.text import safe_text
 
@@ -39,9 +39,9 @@ _MESSAGE_KEYS = (
     "error",
     "msg",
 )
-_CODE = Pattern(r"[A-Z0-9_]{1,64}")
-_TITLE = Pattern(r"<title[^<>]{0,200}>([^<]{0,200})", re.IGNORECASE)
-_XML_FIELD = Pattern(r"<(Code|Message)>([^<]*)</\1>")
+_CODE = LazyPattern(r"[A-Z0-9_]{1,64}")
+_TITLE = LazyPattern(r"<title[^<>]{0,200}>([^<]{0,200})", re.IGNORECASE)
+_XML_FIELD = LazyPattern(r"<(Code|Message)>([^<]*)</\1>")
 
 
 def error_sentence(body: bytes, *, content_type: str | None, status: int) -> str:

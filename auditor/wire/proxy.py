@@ -16,14 +16,14 @@ from urllib.parse import unquote
 
 from auditor.errors import ProtocolError
 from auditor.fast_dataclass import dataclass
-from auditor.util.lazy_regex import Pattern
+from auditor.util.lazy_regex import LazyPattern
 from auditor.util.secret import Secret
 from auditor.wire.url_policy import Origin, is_loopback_host, origin_of
 
-NONE = "none"
+NO_PROXY = "none"
 
-_SCHEME = Pattern(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>.*)", re.DOTALL)
-_PORT = Pattern(r"(?P<host>\[[^\]]*\]|[^:]*):(?P<port>[0-9]{0,5})")
+_SCHEME = LazyPattern(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>.*)", re.DOTALL)
+_PORT = LazyPattern(r"(?P<host>\[[^\]]*\]|[^:]*):(?P<port>[0-9]{0,5})")
 
 _Address = IPv4Address | IPv6Address
 _Made = TypeVar("_Made")
@@ -45,13 +45,13 @@ class Proxy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BrokenProxy:
+class InvalidProxy:
     """What names a proxy and cannot be used: one sentence, without the value."""
 
     detail: str
 
 
-Choice = Proxy | BrokenProxy | None
+ProxyChoice = Proxy | InvalidProxy | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +66,11 @@ class _Exception:
 class Proxies:
     """What to go through for http and for https, and for whom not to."""
 
-    http: Choice = None
-    https: Choice = None
+    http: ProxyChoice = None
+    https: ProxyChoice = None
     exceptions: tuple[_Exception, ...] = ()
 
-    def choose(self, origin: Origin) -> Choice:
+    def choose(self, origin: Origin) -> ProxyChoice:
         """The proxy for requests to an origin; None: they go there directly.
 
         Nothing on this machine is asked through a proxy, which would find itself.
@@ -90,12 +90,14 @@ class Proxies:
 NO_PROXIES = Proxies()
 
 
-def read_proxies(environment: Mapping[str, str], said: str | None = None) -> Proxies:
+def proxies_from_environment(
+    environment: Mapping[str, str], said: str | None = None
+) -> Proxies:
     """The proxies of the environment; of `said`, a URL or `none`, where that is given.
 
     `NO_PROXY` holds for both.
     """
-    if said == NONE:
+    if said == NO_PROXY:
         return NO_PROXIES
     exceptions = _exceptions(_first(environment, "NO_PROXY")[1])
     if said is not None:
@@ -113,12 +115,12 @@ def read_proxies(environment: Mapping[str, str], said: str | None = None) -> Pro
     )
 
 
-def parse_proxy(text: str, named_by: str) -> Proxy | BrokenProxy:
+def parse_proxy(text: str, named_by: str) -> Proxy | InvalidProxy:
     """A proxy from its URL; without a scheme it is http, as everywhere."""
     found = _SCHEME.fullmatch(text)
     scheme, rest = (found["scheme"].lower(), found["rest"]) if found else ("http", text)
     if scheme not in {"http", "https"}:
-        return BrokenProxy(
+        return InvalidProxy(
             detail=f"{named_by} names a proxy that is neither http nor https, and"
             " others are not supported; NO_PROXY says who needs none"
         )
@@ -127,7 +129,7 @@ def parse_proxy(text: str, named_by: str) -> Proxy | BrokenProxy:
         origin = origin_of(f"{scheme}://{place}")
         authorization = _authorization(user) if at else None
     except (ProtocolError, UnicodeEncodeError):
-        return BrokenProxy(detail=f"{named_by} is not the URL of a proxy")
+        return InvalidProxy(detail=f"{named_by} is not the URL of a proxy")
     return Proxy(origin=origin, named_by=named_by, authorization=authorization)
 
 
@@ -145,7 +147,7 @@ def _first(environment: Mapping[str, str], name: str) -> tuple[str, str]:
     return name.lower(), environment.get(name.lower(), "").strip()
 
 
-def _proxy(own: tuple[str, str], everything: tuple[str, str]) -> Choice:
+def _proxy(own: tuple[str, str], everything: tuple[str, str]) -> ProxyChoice:
     for name, text in (own, everything):
         if text:
             return parse_proxy(text, name)

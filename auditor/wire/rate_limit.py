@@ -19,7 +19,7 @@ from enum import StrEnum
 from ipaddress import ip_address
 
 from auditor.fast_dataclass import dataclass
-from auditor.util.lazy_regex import Pattern
+from auditor.util.lazy_regex import LazyPattern
 from auditor.wire.response import Headers
 
 # A window of a year and a thousand million requests: more is not meant.
@@ -28,8 +28,8 @@ MAX_WINDOW_S = 366 * 86_400
 # Nine items of a list are more than any product sends.
 _MAX_CHARS = 200
 # An item: a number, then parameters; what else stands there is not looked at.
-_ITEM = Pattern(r"[ \t]*([0-9]{1,18})[ \t]*(?:;([^,]*))?")
-_WINDOW = Pattern(r"(?:\A|;)[ \t]*w[ \t]*=[ \t]*([0-9]{1,18})[ \t]*(?:;|\Z)")
+_ITEM = LazyPattern(r"[ \t]*([0-9]{1,18})[ \t]*(?:;([^,]*))?")
+_WINDOW = LazyPattern(r"(?:\A|;)[ \t]*w[ \t]*=[ \t]*([0-9]{1,18})[ \t]*(?:;|\Z)")
 
 
 class CountedBy(StrEnum):
@@ -40,7 +40,7 @@ class CountedBy(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Allowance:
+class RateLimit:
     """What an answer says; null where it says nothing. The window is in seconds."""
 
     remaining: int
@@ -49,7 +49,7 @@ class Allowance:
     counted_by: CountedBy | None = None
 
 
-def allowance_of(headers: Headers) -> Allowance | None:
+def parse_rate_limit(headers: Headers) -> RateLimit | None:
     """The allowance in these header fields, or None: no field, or not such a one."""
     said = headers.get("RateLimit-Remaining")
     if said is None:
@@ -61,7 +61,7 @@ def allowance_of(headers: Headers) -> Allowance | None:
     limits = _items(headers.get("RateLimit-Limit") or "")
     limit = limits[0][0] if limits else None
     windows = [window_s, *(w for number, w in limits if number == limit)]
-    return Allowance(
+    return RateLimit(
         remaining=left,
         limit=limit,
         window_s=next((w for w in windows if w is not None), None),

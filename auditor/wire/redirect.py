@@ -11,7 +11,7 @@ from collections.abc import Collection
 from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
 from auditor.util.text import safe_url
-from auditor.wire.url_policy import address_class, origin_of, resolve
+from auditor.wire.url_policy import address_class, origin_of, resolve_url
 
 # A registry, its CDN, the CDN's region and its object store are four. RFC 1945
 # section 9.3 recommended five, and a longer chain is a loop in practice.
@@ -30,7 +30,7 @@ class Redirect:
     same_origin: bool
 
 
-def follow(
+def follow_redirect(
     current_url: str,
     location: str | None,
     hops: int,
@@ -50,7 +50,7 @@ def follow(
         )
     if not location:
         raise ProtocolError(f"{here} redirects without saying where to", _REFUSED)
-    url = resolve(current_url, location, kind=_REFUSED)
+    url = resolve_url(current_url, location, kind=_REFUSED)
     current = origin_of(current_url, kind=_REFUSED)
     target = origin_of(url, kind=_REFUSED)
     if current.scheme == "https" and target.scheme != "https":

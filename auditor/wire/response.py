@@ -8,9 +8,9 @@ from typing import NoReturn, Protocol
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
-from auditor.util.lazy_regex import Pattern
+from auditor.util.lazy_regex import LazyPattern
 from auditor.util.text import safe_url
-from auditor.wire.url_policy import origin_of, resolve
+from auditor.wire.url_policy import origin_of, resolve_url
 
 
 class Headers(Protocol):
@@ -46,8 +46,8 @@ class Response:
 # (RFC 9110 section 14.4)
 
 # Nineteen digits hold every int64, the largest size that a descriptor can say.
-_LENGTH = Pattern(r"[0-9]{1,19}")
-_RANGE = Pattern(r"bytes +(?:\*|[0-9]+-[0-9]+)/([0-9]{1,19})", re.IGNORECASE)
+_LENGTH = LazyPattern(r"[0-9]{1,19}")
+_RANGE = LazyPattern(r"bytes +(?:\*|[0-9]+-[0-9]+)/([0-9]{1,19})", re.IGNORECASE)
 
 
 def content_length(value: str | None) -> int | None:
@@ -74,13 +74,13 @@ def complete_length(content_range: str | None) -> int | None:
 
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _QUOTED = r'"((?:[^"\\]|\\.)*)"'
-_SEPARATOR = Pattern(r"[ \t,]*")
-_TARGET = Pattern(r"<([^<>]*)>")
-_PARAMETER = Pattern(
+_SEPARATOR = LazyPattern(r"[ \t,]*")
+_TARGET = LazyPattern(r"<([^<>]*)>")
+_PARAMETER = LazyPattern(
     rf"[ \t]*;[ \t]*(?:({_TOKEN})(?:[ \t]*=[ \t]*(?:{_QUOTED}|({_TOKEN})))?)?"
 )
-_END = Pattern(r"[ \t]*(?:,|\Z)")
-_QUOTED_PAIR = Pattern(r"\\(.)", re.DOTALL)
+_END = LazyPattern(r"[ \t]*(?:,|\Z)")
+_QUOTED_PAIR = LazyPattern(r"\\(.)", re.DOTALL)
 _KIND = FailureKind.INCOMPLETE_LISTING
 
 
@@ -92,7 +92,7 @@ def next_page(link_values: Iterable[str], page_url: str) -> str | None:
     pages, and for one at another scheme, host or port than `page_url`.
     """
     targets = {
-        resolve(page_url, target, kind=_KIND)
+        resolve_url(page_url, target, kind=_KIND)
         for line in link_values
         for target, relations in _links(line, page_url)
         if "next" in relations
@@ -110,7 +110,7 @@ def same_origin_page(target: str, page_url: str) -> str:
 
     Followed and refused as one of a Link header.
     """
-    url = resolve(page_url, target, kind=_KIND)
+    url = resolve_url(page_url, target, kind=_KIND)
     if origin_of(url, kind=_KIND) != origin_of(page_url, kind=_KIND):
         _incomplete(page_url, f"has its next page elsewhere, at {safe_url(url)}")
     return url

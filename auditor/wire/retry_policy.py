@@ -11,8 +11,14 @@ from datetime import UTC, datetime
 
 from auditor.errors import Failure, FailureKind
 from auditor.fast_dataclass import dataclass
-from auditor.util.lazy_regex import Pattern
-from auditor.wire.challenge import Challenge, Scope, parse_challenges, preferred, wider
+from auditor.util.lazy_regex import LazyPattern
+from auditor.wire.challenge import (
+    Challenge,
+    Scope,
+    parse_challenges,
+    preferred_challenge,
+    wider_scope,
+)
 from auditor.wire.error_body import error_sentence
 from auditor.wire.response import Response
 
@@ -29,10 +35,10 @@ RETRY_AFTER_CAP_S = 300.0
 # 2**63 times anything is beyond every cap, and still a float.
 _MAX_DOUBLINGS = 63
 
-_SECONDS = Pattern(r"[+-]?[0-9]{1,300}(?:\.[0-9]{0,300})?")
+_SECONDS = LazyPattern(r"[+-]?[0-9]{1,300}(?:\.[0-9]{0,300})?")
 # IMF-fixdate, RFC 850 and asctime dates (RFC 9110 section 5.6.7) begin with a day
 # name; the longest, of RFC 850, has 33 characters.
-_DATE = Pattern(r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[A-Za-z]*,? [A-Za-z0-9: -]{15,30}")
+_DATE = LazyPattern(r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[A-Za-z]*,? [A-Za-z0-9: -]{15,30}")
 
 
 def full_jitter(
@@ -101,7 +107,7 @@ FRESH_TOKEN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sent:
+class SentRequest:
     """What the request carried. `token_age_s` is null when it carried no token.
 
     `scope` is what that token was asked for.
@@ -152,7 +158,7 @@ def decide(
     *,
     attempt: int,
     tries: int,
-    sent: Sent,
+    sent: SentRequest,
     now: float,
     random: float,
 ) -> Decision:
@@ -173,7 +179,7 @@ def decide(
         return Fail(failure=failure)
     if outcome.status == 401:
         return _unauthorized(outcome, attempt=attempt, sent=sent)
-    failure = failure_of(outcome, attempt=attempt)
+    failure = failure_from_response(outcome, attempt=attempt)
     if outcome.status in RETRYABLE_STATUSES:
         throttled = outcome.status == 429
         limit = max(tries, THROTTLED_TRIES) if throttled and tries > 1 else tries
@@ -197,19 +203,19 @@ def decide(
     return Fail(failure=failure)
 
 
-def _unauthorized(answer: Response, *, attempt: int, sent: Sent) -> Decision:
+def _unauthorized(answer: Response, *, attempt: int, sent: SentRequest) -> Decision:
     values = answer.headers.getall("WWW-Authenticate", ())
-    challenge = preferred(parse_challenges(values))
+    challenge = preferred_challenge(parse_challenges(values))
     fresh = sent.token_age_s is not None and sent.token_age_s < FRESH_TOKEN_S
     if fresh and sent.scope is not None and challenge is not None:
         # What it was made for does not do: one for more may.
-        fresh = wider(sent.scope, challenge.parameters.get("scope")) is None
+        fresh = wider_scope(sent.scope, challenge.parameters.get("scope")) is None
     if sent.fixed or sent.authenticated_again or sent.elsewhere or fresh:
-        return Fail(failure=failure_of(answer, attempt=attempt))
+        return Fail(failure=failure_from_response(answer, attempt=attempt))
     return Authenticate(challenge=challenge)
 
 
-def failure_of(answer: Response, *, attempt: int = 1) -> Failure:
+def failure_from_response(answer: Response, *, attempt: int = 1) -> Failure:
     """The failure that an unsuccessful answer stands for, by its status."""
     said = error_sentence(
         answer.body, content_type=answer.content_type, status=answer.status

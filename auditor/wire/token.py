@@ -32,7 +32,7 @@ MAX_LIFETIME_S = 24 * 60 * 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TokenAnswer:
+class TokenResponse:
     """A token as it was given. `expires_in_s` counts from the request's sending."""
 
     token: Secret
@@ -71,7 +71,7 @@ class Claims:
     token_id: str | None
 
 
-def parse_token_answer(body: bytes) -> TokenAnswer:
+def parse_token_response(body: bytes) -> TokenResponse:
     """The token in a token service's answer; `ProtocolError(TOKEN_REJECTED)` if none.
 
     `token` and `access_token` mean the same (OAuth 2.0 compatibility), some servers
@@ -89,7 +89,7 @@ def parse_token_answer(body: bytes) -> TokenAnswer:
     if not is_bearer_token(token):
         raise _rejected("the token service's token is not one line of visible ASCII")
     refresh_token = answer.get("refresh_token")
-    return TokenAnswer(
+    return TokenResponse(
         token=Secret(token),
         expires_in_s=_lifetime_s(answer.get("expires_in")),
         refresh_token=Secret(refresh_token) if is_bearer_token(refresh_token) else None,
@@ -140,13 +140,13 @@ def claims_of(header: Mapping[str, Any], payload: Mapping[str, Any]) -> Claims:
         header=header,
         payload=payload,
         grants=_grants(payload["access"]) if "access" in payload else None,
-        subject=_text(payload.get("sub")),
-        issuer=_text(payload.get("iss")),
+        subject=_string(payload.get("sub")),
+        issuer=_string(payload.get("iss")),
         audience=_audience(payload.get("aud")),
         issued_at=_time(payload.get("iat")),
         not_before=_time(payload.get("nbf")),
         expires_at=_time(payload.get("exp")),
-        token_id=_text(payload.get("jti")),
+        token_id=_string(payload.get("jti")),
     )
 
 
@@ -228,7 +228,7 @@ def _lifetime_s(value: object) -> float:
 
 def _json_object(part: str) -> dict[str, Any] | None:
     try:
-        value = orjson.loads(encoding.decode(part))
+        value = orjson.loads(encoding.decode_base64url(part))
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
@@ -256,7 +256,7 @@ def _grant(entry: object) -> Grant | None:
     return Grant(
         type=kind,
         name=name,
-        resource_class=_text(entry.get("class")) or in_brackets.rstrip(")") or None,
+        resource_class=_string(entry.get("class")) or in_brackets.rstrip(")") or None,
         actions=_sorted_unique(
             action
             for action in (actions if isinstance(actions, list) else ())
@@ -278,7 +278,7 @@ def _time(value: object) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _text(value: object) -> str | None:
+def _string(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 

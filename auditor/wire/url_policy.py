@@ -234,7 +234,7 @@ def check_url(url: str, *, kind: FailureKind) -> None:
         )
 
 
-def resolve(base: str, reference: str, *, kind: FailureKind) -> str:
+def resolve_url(base: str, reference: str, *, kind: FailureKind) -> str:
     """The absolute URL that `reference` means on the page `base` (section 5.2).
 
     An absolute one is returned as it stands but for its scheme (`canonical_scheme`):

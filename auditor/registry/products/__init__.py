@@ -7,6 +7,6 @@ request: `registry/lists/product_lists.py` does.
 
 from __future__ import annotations
 
-from auditor.registry.products.api import Login, Product
+from auditor.registry.products.api import LoginMethod, Product
 
-__all__ = ["Login", "Product"]
+__all__ = ["LoginMethod", "Product"]

@@ -9,14 +9,14 @@ from typing import Any, Protocol, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
-from auditor.oci.encoding import parse_list
+from auditor.oci.encoding import parse_json
 from auditor.oci.reference import is_digest
-from auditor.registry.listing.paging import ListedTag, Reading
+from auditor.registry.listing.paging import ListedTag, ParsedPage
 from auditor.util.text import safe_text
 from auditor.wire.response import Response, next_page, same_origin_page
 
 
-class Login(Enum):
+class LoginMethod(Enum):
     """What becomes of a user name and a password at an API."""
 
     BASIC = "basic"
@@ -29,7 +29,7 @@ class Product(Protocol):
     """One product. Paths begin with `/` and hold a query; a size is at most `most`."""
 
     name: str
-    login: Login
+    login: LoginMethod
     most: int
     """The largest page that the API grants."""
 
@@ -39,7 +39,7 @@ class Product(Protocol):
         Null where the API has no such list: it then wants a namespace.
         """
 
-    def read_repositories(self, answer: Response) -> Reading[str]:
+    def read_repositories(self, answer: Response) -> ParsedPage[str]:
         """The repositories of an answer, with their whole names.
 
         Raises `ProtocolError` for what is no such list.
@@ -48,7 +48,7 @@ class Product(Protocol):
     def tags_path(self, repository: str, size: int) -> str | None:
         """Where the list of tags begins; null: the registry's own says as much."""
 
-    def read_tags(self, answer: Response) -> Reading[ListedTag]:
+    def read_tags(self, answer: Response) -> ParsedPage[ListedTag]:
         """The tags of an answer; errors as `read_repositories`."""
 
 
@@ -60,10 +60,10 @@ class RepositoriesOnly:
         del repository, size
         return None
 
-    def read_tags(self, answer: Response) -> Reading[ListedTag]:
+    def read_tags(self, answer: Response) -> ParsedPage[ListedTag]:
         """Nothing: it is not asked."""
         del answer
-        return Reading(entries=(), following=None)
+        return ParsedPage(entries=(), following=None)
 
 
 # -- fields --
@@ -82,7 +82,7 @@ _FIRST_YEAR = 1970
 
 def document_of(answer: Response) -> Any:
     """The JSON of an answer, in which no key stands twice."""
-    return parse_list(answer.body, "list")
+    return parse_json(answer.body, "list")
 
 
 def entries_of(document: Any, key: str | None = None) -> list[Any]:

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from auditor.registry.listing.paging import ListedTag, Reading
+from auditor.registry.listing.paging import ListedTag, ParsedPage
 from auditor.registry.products import api
-from auditor.registry.products.api import Login
+from auditor.registry.products.api import LoginMethod
 from auditor.wire.response import Response
 
 _NEXT = "X-Next-Page-Start"
@@ -25,7 +25,7 @@ class Dtr:
     """DTR and MSR: repositories of all namespaces, and tags with their digests."""
 
     name = "DTR"
-    login = Login.BASIC
+    login = LoginMethod.BASIC
     most = 1000
 
     def repositories_path(self, below: str | None, size: int) -> str | None:
@@ -34,7 +34,7 @@ class Dtr:
         query = urlencode({"pageSize": size, "count": "true"})
         return f"/api/v0/repositories{namespace}?{query}"
 
-    def read_repositories(self, answer: Response) -> Reading[str]:
+    def read_repositories(self, answer: Response) -> ParsedPage[str]:
         """`{"repositories": [{"namespace": ..., "name": ...}]}`."""
         entries = api.entries_of(api.document_of(answer), "repositories")
         return _reading(answer, entries, api.repository)
@@ -46,7 +46,7 @@ class Dtr:
         query = urlencode({"pageSize": size, "count": "true"})
         return f"/api/v0/repositories/{repository}/tags?{query}"
 
-    def read_tags(self, answer: Response) -> Reading[ListedTag]:
+    def read_tags(self, answer: Response) -> ParsedPage[ListedTag]:
         """`[{"name": ..., "digest": ..., "manifest": {...}}]`."""
         return _reading(answer, api.entries_of(api.document_of(answer)), _tag)
 
@@ -70,10 +70,10 @@ def _reading(
     answer: Response,
     listed: list[Any],
     read: Callable[[dict[str, Any]], Entry | None],
-) -> Reading[Entry]:
+) -> ParsedPage[Entry]:
     entries, unreadable = api.read_each(listed, read)
     start = answer.headers.get(_NEXT)
-    return Reading(
+    return ParsedPage(
         entries=entries,
         following=api.turned(answer, pageStart=start) if start else None,
         unreadable=unreadable,

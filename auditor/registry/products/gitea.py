@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from urllib.parse import urlencode
 
-from auditor.registry.listing.paging import Reading
+from auditor.registry.listing.paging import ParsedPage
 from auditor.registry.products import api
-from auditor.registry.products.api import Login, RepositoriesOnly
+from auditor.registry.products.api import LoginMethod, RepositoriesOnly
 from auditor.wire.response import Response
 
 
@@ -18,7 +18,7 @@ class Gitea(RepositoriesOnly):
     """Gitea and Forgejo: the repositories of an owner."""
 
     name = "Gitea"
-    login = Login.BASIC
+    login = LoginMethod.BASIC
     most = 50
 
     def repositories_path(self, below: str | None, size: int) -> str | None:
@@ -28,7 +28,7 @@ class Gitea(RepositoriesOnly):
         query = urlencode({"type": "container", "page": 1, "limit": size})
         return f"/api/v1/packages/{below.partition('/')[0]}?{query}"
 
-    def read_repositories(self, answer: Response) -> Reading[str]:
+    def read_repositories(self, answer: Response) -> ParsedPage[str]:
         """`[{"owner": {"login": ...}, "name": ..., "version": ...}]`, by version."""
         names: list[str] = []
         counted: list[str] = []
@@ -44,7 +44,7 @@ class Gitea(RepositoriesOnly):
             repository = f"{login.lower()}/{name}"
             counted.append(f"{repository}:{api.text(entry, 'version')}")
             names.append(repository)
-        return Reading(
+        return ParsedPage(
             entries=list(dict.fromkeys(names)),
             following=api.linked(answer),
             unreadable=unreadable,

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from urllib.parse import quote, urlencode
 
-from auditor.registry.listing.paging import Reading
+from auditor.registry.listing.paging import ParsedPage
 from auditor.registry.products import api
-from auditor.registry.products.api import Login, RepositoriesOnly
+from auditor.registry.products.api import LoginMethod, RepositoriesOnly
 from auditor.wire.response import Response
 
 
@@ -18,7 +18,7 @@ class GitLab(RepositoriesOnly):
     """GitLab: the repositories of a group and of its subgroups."""
 
     name = "GitLab"
-    login = Login.BEARER
+    login = LoginMethod.BEARER
     most = 100
 
     def repositories_path(self, below: str | None, size: int) -> str | None:
@@ -29,7 +29,7 @@ class GitLab(RepositoriesOnly):
         group = quote(below, safe="")
         return f"/api/v4/groups/{group}/registry/repositories?{query}"
 
-    def read_repositories(self, answer: Response) -> Reading[str]:
+    def read_repositories(self, answer: Response) -> ParsedPage[str]:
         """`[{"path": "group/project/image"}]`.
 
         `x-total` is left out for lists of more than 10,000 entries.
@@ -41,7 +41,7 @@ class GitLab(RepositoriesOnly):
         following = api.linked(answer)
         if following is None and (page := answer.headers.get("x-next-page")):
             following = api.turned(answer, page=page)
-        return Reading(
+        return ParsedPage(
             entries=names,
             following=following,
             unreadable=unreadable,

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from auditor.registry.listing.paging import ListedTag, Reading
+from auditor.registry.listing.paging import ListedTag, ParsedPage
 from auditor.registry.products import api
-from auditor.registry.products.api import Login
+from auditor.registry.products.api import LoginMethod
 from auditor.wire.response import Response
 
 _COUNT = "X-Total-Count"
@@ -22,7 +22,7 @@ class Harbor:
     """Harbor: repositories of all projects, and artifacts with digest and tags."""
 
     name = "Harbor"
-    login = Login.BASIC
+    login = LoginMethod.BASIC
     most = 100
 
     def repositories_path(self, below: str | None, size: int) -> str | None:
@@ -31,13 +31,13 @@ class Harbor:
         query = urlencode({"page": 1, "page_size": size})
         return f"/api/v2.0{project}/repositories?{query}"
 
-    def read_repositories(self, answer: Response) -> Reading[str]:
+    def read_repositories(self, answer: Response) -> ParsedPage[str]:
         """`[{"name": "project/repository"}]`."""
         names, unreadable = api.read_each(
             api.entries_of(api.document_of(answer)),
             lambda entry: api.text(entry, "name"),
         )
-        return Reading(
+        return ParsedPage(
             entries=names,
             following=api.linked(answer),
             unreadable=unreadable,
@@ -54,7 +54,7 @@ class Harbor:
         query = urlencode({"page": 1, "page_size": size, "with_tag": "true"})
         return f"/api/v2.0/projects/{project}/repositories/{part}/artifacts?{query}"
 
-    def read_tags(self, answer: Response) -> Reading[ListedTag]:
+    def read_tags(self, answer: Response) -> ParsedPage[ListedTag]:
         """`[{"digest": ..., "tags": [{"name": ...}] or null}]`: no tag, no entry."""
         tags: list[ListedTag] = []
         digests: list[str] = []
@@ -71,7 +71,7 @@ class Harbor:
                     unreadable += 1
                 else:
                     tags.append(_listed(name, tag, artifact))
-        return Reading(
+        return ParsedPage(
             entries=tags,
             following=api.linked(answer),
             unreadable=unreadable,

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from auditor.registry.listing.paging import ListedTag, Reading
+from auditor.registry.listing.paging import ListedTag, ParsedPage
 from auditor.registry.products import api
-from auditor.registry.products.api import Login
+from auditor.registry.products.api import LoginMethod
 from auditor.wire.response import Response
 
 Entry = TypeVar("Entry")
@@ -24,7 +24,7 @@ class Hub:
     """Docker Hub: the repositories of a namespace, and tags with their digests."""
 
     name = "Docker Hub"
-    login = Login.EXCHANGE
+    login = LoginMethod.EXCHANGE
     most = 100
 
     def repositories_path(self, below: str | None, size: int) -> str | None:
@@ -35,7 +35,7 @@ class Hub:
         query = urlencode({"page_size": size})
         return f"/v2/namespaces/{namespace}/repositories?{query}"
 
-    def read_repositories(self, answer: Response) -> Reading[str]:
+    def read_repositories(self, answer: Response) -> ParsedPage[str]:
         """`{"count": 2, "next": ..., "results": [{"namespace": ..., "name": ...}]}`."""
         return _reading(answer, api.repository)
 
@@ -47,18 +47,18 @@ class Hub:
         query = urlencode({"page_size": size})
         return f"/v2/namespaces/{namespace}/repositories/{name}/tags?{query}"
 
-    def read_tags(self, answer: Response) -> Reading[ListedTag]:
+    def read_tags(self, answer: Response) -> ParsedPage[ListedTag]:
         """`{..., "results": [{"name": ..., "digest": ..., "images": [...]}]}`."""
         return _reading(answer, _tag)
 
 
 def _reading(
     answer: Response, read: Callable[[dict[str, Any]], Entry | None]
-) -> Reading[Entry]:
+) -> ParsedPage[Entry]:
     document = api.document_of(answer)
     results = api.entries_of(document, "results")
     entries, unreadable = api.read_each(results, read)
-    return Reading(
+    return ParsedPage(
         entries=entries,
         following=api.named(answer, document.get("next")),
         unreadable=unreadable,

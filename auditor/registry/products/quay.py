@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlencode
 
-from auditor.registry.listing.paging import ListedTag, Reading
+from auditor.registry.listing.paging import ListedTag, ParsedPage
 from auditor.registry.products import api
-from auditor.registry.products.api import Login
+from auditor.registry.products.api import LoginMethod
 from auditor.wire.response import Response
 
 
@@ -19,7 +19,7 @@ class Quay:
     """Quay: the repositories of a namespace, and tags with their digests."""
 
     name = "Quay"
-    login = Login.OAUTH_TOKEN
+    login = LoginMethod.OAUTH_TOKEN
     most = 100
 
     def repositories_path(self, below: str | None, size: int) -> str | None:
@@ -30,7 +30,7 @@ class Quay:
         query = urlencode({"namespace": below.partition("/")[0]})
         return f"/api/v1/repository?{query}"
 
-    def read_repositories(self, answer: Response) -> Reading[str]:
+    def read_repositories(self, answer: Response) -> ParsedPage[str]:
         """`{"repositories": [{"namespace": ..., "name": ...}], "next_page": ...}`."""
         document = api.document_of(answer)
         found = api.entries_of(document, "repositories")
@@ -39,14 +39,14 @@ class Quay:
         )
         token = api.text(document, "next_page")
         following = api.turned(answer, next_page=token) if token else None
-        return Reading(entries=names, following=following, unreadable=unreadable)
+        return ParsedPage(entries=names, following=following, unreadable=unreadable)
 
     def tags_path(self, repository: str, size: int) -> str | None:
         """What a tag meant before is told, too, unless it is left out."""
         query = urlencode({"limit": size, "page": 1, "onlyActiveTags": "true"})
         return f"/api/v1/repository/{repository}/tag/?{query}"
 
-    def read_tags(self, answer: Response) -> Reading[ListedTag]:
+    def read_tags(self, answer: Response) -> ParsedPage[ListedTag]:
         """`{"tags": [{"name": ..., "manifest_digest": ...}], "page": 1, ...}`."""
         document = api.document_of(answer)
         tags, unreadable = api.read_each(api.entries_of(document, "tags"), _tag)
@@ -54,7 +54,7 @@ class Quay:
         if document.get("has_additional") is True:
             page = api.whole(document, "page") or 1
             following = api.turned(answer, page=str(page + 1))
-        return Reading(entries=tags, following=following, unreadable=unreadable)
+        return ParsedPage(entries=tags, following=following, unreadable=unreadable)
 
 
 def _is_application(entry: object) -> bool:

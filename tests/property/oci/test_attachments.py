@@ -5,9 +5,14 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.audit.image_metadata import answers_of
+from auditor.audit.image_metadata import supply_chain_status
 from auditor.model import Attachment, AttachmentKind
-from auditor.oci.attachments import Claim, claims_of, is_vague, of_descriptor
+from auditor.oci.attachments import (
+    Evidence,
+    attachment_from_descriptor,
+    evidence_of,
+    needs_manifest,
+)
 from auditor.oci.descriptor import Descriptor
 from tests.documents import digest
 
@@ -79,21 +84,21 @@ _PLATFORMS = st.sets(st.sampled_from([*map(digest, "abc")]))
 def test_any_descriptor_is_an_attachment(
     descriptor: Descriptor, subject: str | None
 ) -> None:
-    found = of_descriptor(descriptor, subject)
-    claims = claims_of(found)
+    found = attachment_from_descriptor(descriptor, subject)
+    claims = evidence_of(found)
     assert not claims.sure & claims.possible
     # What is not known is worth a look; what is known says everything.
-    assert bool(claims.possible) <= is_vague(found)
+    assert bool(claims.possible) <= needs_manifest(found)
     if found.kind is AttachmentKind.SIGNATURE:
-        assert claims.sure == {Claim.SIGNATURE}
+        assert claims.sure == {Evidence.SIGNATURE}
 
 
 @given(_PLATFORMS, st.lists(_ATTACHMENTS, max_size=5), st.booleans())
 def test_an_answer_is_kept_when_more_is_seen(
     platforms: set[str], attachments: list[Attachment], everywhere: bool
 ) -> None:
-    known = answers_of(_IMAGE, platforms, attachments, everywhere=everywhere)
-    part = answers_of(_IMAGE, platforms, attachments[:-1], everywhere=False)
+    known = supply_chain_status(_IMAGE, platforms, attachments, everywhere=everywhere)
+    part = supply_chain_status(_IMAGE, platforms, attachments[:-1], everywhere=False)
     for name in ("signed", "has_sbom", "has_provenance"):
         # From a part of what is attached nothing is denied, and what it shows stays.
         assert getattr(part, name) is not False
@@ -107,7 +112,7 @@ def test_an_answer_is_kept_when_more_is_seen(
 def test_nothing_attached_is_no_if_it_was_looked_everywhere(
     platforms: set[str],
 ) -> None:
-    looked = answers_of(_IMAGE, platforms, [], everywhere=True)
+    looked = supply_chain_status(_IMAGE, platforms, [], everywhere=True)
     assert (looked.signed, looked.has_sbom, looked.has_provenance) == (False,) * 3
-    not_looked = answers_of(_IMAGE, platforms, [], everywhere=False)
+    not_looked = supply_chain_status(_IMAGE, platforms, [], everywhere=False)
     assert not_looked.signed is not_looked.has_sbom is None

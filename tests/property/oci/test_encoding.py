@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.errors import FailureKind, ProtocolError
-from auditor.oci.encoding import STRUCTURAL_KEYS, parse_object
+from auditor.oci.encoding import STRUCTURAL_KEYS, parse_json_object
 from tests.property.documents import OBJECTS, outcome
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=60))
 def test_any_bytes_are_an_object_or_a_protocol_error(raw: bytes) -> None:
-    found = outcome(lambda: parse_object(raw, "manifest"))
+    found = outcome(lambda: parse_json_object(raw, "manifest"))
     assert isinstance(found, dict | ProtocolError)
 
 
@@ -26,7 +26,7 @@ def test_an_object_is_read_as_it_was_written(
     document: dict[str, Any], indent: int | None, ascii_only: bool
 ) -> None:
     raw = json.dumps(document, indent=indent, ensure_ascii=ascii_only).encode()
-    assert parse_object(raw, "manifest") == document
+    assert parse_json_object(raw, "manifest") == document
 
 
 @settings(max_examples=200, deadline=None)
@@ -41,7 +41,7 @@ def test_damaged_json_is_an_object_or_a_protocol_error(
             raw[at : at + data.draw(st.integers(0, 2))] = data.draw(
                 st.binary(max_size=2)
             )
-    found = outcome(lambda: parse_object(bytes(raw), "manifest"))
+    found = outcome(lambda: parse_json_object(bytes(raw), "manifest"))
     assert isinstance(found, dict | ProtocolError)
 
 
@@ -82,7 +82,7 @@ def test_a_document_is_refused_exactly_if_a_structural_key_stands_twice(
     ambiguous = any(
         keys.count(key) > 1 for keys in _pairs(text) for key in STRUCTURAL_KEYS
     )
-    found = outcome(lambda: parse_object(text.encode(), "manifest"))
+    found = outcome(lambda: parse_json_object(text.encode(), "manifest"))
     assert isinstance(found, ProtocolError) is ambiguous
     if isinstance(found, ProtocolError):
         assert found.kind is FailureKind.AMBIGUOUS_DOCUMENT

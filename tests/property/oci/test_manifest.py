@@ -16,19 +16,24 @@ from auditor.audit.image_metadata import (
     schema1_platform,
 )
 from auditor.errors import FailureKind, ProtocolError
-from auditor.model import Platform
+from auditor.model import PlatformRecord
 from auditor.oci import descriptor
 from auditor.oci.descriptor import MAX_SIZE
-from auditor.oci.manifest import Document, ImageManifest, Index, read_document
-from auditor.oci.platform import PlatformSpec
+from auditor.oci.manifest import (
+    ImageIndex,
+    ImageManifest,
+    VerifiedManifest,
+    verify_manifest,
+)
+from auditor.oci.platform import Platform
 from auditor.oci.reference import is_digest
-from auditor.oci.schema1 import Schema1
+from auditor.oci.schema1 import Schema1Manifest
 from tests import documents, jose
 from tests.property.documents import OBJECTS, TYPES, VALUES, damaged, outcome
 
 CONTENT_TYPES = st.none() | TYPES | st.text(max_size=20)
 HEADERS = st.none() | st.text(max_size=20)
-LINUX = PlatformSpec(os="linux", architecture="amd64", variant=None, os_version=None)
+LINUX = Platform(os="linux", architecture="amd64", variant=None, os_version=None)
 SOUND: list[dict[str, Any]] = [
     documents.image(annotations={"a": "b"}, subject=documents.descriptor("d")),
     documents.image(mediaType=documents.DOCKER_MANIFEST),
@@ -38,13 +43,13 @@ SOUND: list[dict[str, Any]] = [
 ]
 
 
-def _check(document: Document, raw: bytes) -> None:
+def _check(document: VerifiedManifest, raw: bytes) -> None:
     """What every reader relies on."""
     assert is_digest(document.digest)
     assert document.size == len(raw)
     manifest = document.manifest
-    platforms: list[Platform] = []
-    if isinstance(manifest, Index):
+    platforms: list[PlatformRecord] = []
+    if isinstance(manifest, ImageIndex):
         platforms = [missing_platform(child) for child in manifest.children]
         for attachment in filter(None, map(attachment_of, manifest.children)):
             assert is_digest(attachment.digest)
@@ -53,7 +58,7 @@ def _check(document: Document, raw: bytes) -> None:
         for layer in (manifest.config, *manifest.layers):
             assert 0 <= layer.size <= MAX_SIZE
     else:
-        assert isinstance(manifest, Schema1)
+        assert isinstance(manifest, Schema1Manifest)
         platforms = [schema1_platform(document, manifest)]
     for platform in platforms:
         assert is_digest(platform.digest)
@@ -63,11 +68,11 @@ def _check(document: Document, raw: bytes) -> None:
 
 def _read(raw: bytes, content_type: str | None, header: str | None = None) -> None:
     document = outcome(
-        lambda: read_document(
+        lambda: verify_manifest(
             raw, content_type=content_type, header_digest=header, asked_digest=None
         )
     )
-    if isinstance(document, Document):
+    if isinstance(document, VerifiedManifest):
         _check(document, raw)
 
 
@@ -112,7 +117,7 @@ def test_by_digest_no_change_of_the_bytes_goes_unnoticed(
     at = data.draw(st.integers(0, len(raw) - 1))
     raw[at] ^= data.draw(st.integers(1, 255))
     with pytest.raises(ProtocolError) as caught:
-        read_document(
+        verify_manifest(
             bytes(raw), content_type=None, header_digest=asked, asked_digest=asked
         )
     assert caught.value.kind is FailureKind.DIGEST_MISMATCH

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.errors import ProtocolError
-from auditor.oci.platform import PlatformSpec, is_same, normalised, read_platform
+from auditor.oci.platform import Platform, normalize, parse_platform, same_platform
 
 _WORDS = st.sampled_from(
     [
@@ -31,7 +31,7 @@ _WORDS = st.sampled_from(
     ]
 ) | st.text("aA1v./_-", max_size=4)
 _PLATFORMS = st.builds(
-    PlatformSpec,
+    Platform,
     os=st.none() | _WORDS,
     architecture=st.none() | _WORDS,
     variant=st.none() | _WORDS,
@@ -40,25 +40,25 @@ _PLATFORMS = st.builds(
 
 
 @given(_PLATFORMS)
-def test_normalising_again_changes_nothing(platform: PlatformSpec) -> None:
-    once = normalised(platform)
-    assert normalised(once) == once
-    assert is_same(platform, once)
+def test_normalising_again_changes_nothing(platform: Platform) -> None:
+    once = normalize(platform)
+    assert normalize(once) == once
+    assert same_platform(platform, once)
 
 
 @given(_PLATFORMS, _PLATFORMS)
 def test_being_the_same_does_not_depend_on_the_order(
-    one: PlatformSpec, other: PlatformSpec
+    one: Platform, other: Platform
 ) -> None:
-    assert is_same(one, normalised(other)) == is_same(other, normalised(one))
+    assert same_platform(one, normalize(other)) == same_platform(other, normalize(one))
 
 
 @given(st.text("abv7/_-. \n", max_size=12))
 def test_a_text_is_a_platform_or_an_error(text: str) -> None:
     try:
-        found = read_platform(text)
+        found = parse_platform(text)
     except ProtocolError:
         return
     assert found.os
     assert found.architecture
-    assert normalised(found) == found
+    assert normalize(found) == found

@@ -11,13 +11,13 @@ from auditor.oci.reference import (
     Reference,
     Selector,
     TagPattern,
-    at_mirror,
-    namespace_name,
+    mirror_reference,
+    parse_namespace,
     parse_reference,
+    parse_registry,
     parse_selector,
-    registry_name,
 )
-from auditor.oci.reference_errors import mistake_in
+from auditor.oci.reference_errors import explain_invalid_reference
 from auditor.oci.reference_grammar import RepositoryPattern, is_glob, path_matches
 
 COMPONENT = st.from_regex(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+){0,3}", fullmatch=True)
@@ -105,7 +105,7 @@ def test_any_text_is_parsed_into_a_safe_value_or_refused_with_a_sentence(
 
 @given(NEARBY)
 def test_the_mistake_is_always_one_sentence(text: str) -> None:
-    assert mistake_in(text).isprintable()
+    assert explain_invalid_reference(text).isprintable()
 
 
 @given(PATTERNS, TAG)
@@ -155,15 +155,15 @@ def test_what_matches_is_below_what_the_pattern_says(
 def test_a_part_of_a_registry_has_one_name_and_can_be_a_mirror(
     host: str, path: str, reference: Reference
 ) -> None:
-    name = namespace_name(f"{host}/{path}")
-    assert namespace_name(name) == name
-    assert name == f"{registry_name(host)}/{path}"
+    name = parse_namespace(f"{host}/{path}")
+    assert parse_namespace(name) == name
+    assert name == f"{parse_registry(host)}/{path}"
     for mirror, repository in (
         (name, f"{path}/{reference.repository}"),
-        (registry_name(host), reference.repository),
+        (parse_registry(host), reference.repository),
     ):
-        found = at_mirror(reference, mirror)
-        assert (found.registry, found.repository) == (registry_name(host), repository)
+        found = mirror_reference(reference, mirror)
+        assert (found.registry, found.repository) == (parse_registry(host), repository)
         assert (found.tag, found.digest) == (reference.tag, reference.digest)
 
 
@@ -172,7 +172,7 @@ def test_a_part_of_a_registry_has_one_name_and_can_be_a_mirror(
 def test_any_text_is_a_part_of_a_registry_or_is_refused_as_one(text: str) -> None:
     name, kind = None, FailureKind.INVALID_REFERENCE
     try:
-        name = namespace_name(text)
+        name = parse_namespace(text)
     except ProtocolError as error:
         kind = error.kind
     assert kind is FailureKind.INVALID_REFERENCE

@@ -10,7 +10,7 @@ from auditor.wire.challenge import (
     parse_actions,
     parse_challenges,
     parse_scope,
-    preferred,
+    preferred_challenge,
     repository_scope,
 )
 
@@ -67,7 +67,7 @@ def test_a_cut_line_keeps_a_beginning_of_its_challenges(
 @settings(max_examples=300)
 @given(st.lists(st.text() | st.text('Bearer=", \\\t/realm'), max_size=3))
 def test_no_line_raises(lines: list[str]) -> None:
-    chosen = preferred(parse_challenges(lines))
+    chosen = preferred_challenge(parse_challenges(lines))
     assert chosen is None or chosen.scheme in {"basic", "bearer"}
 
 

@@ -4,7 +4,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.util.text import safe_text
-from auditor.wire.proxy import BrokenProxy, Proxy, parse_proxy, read_proxies
+from auditor.wire.proxy import (
+    InvalidProxy,
+    Proxy,
+    parse_proxy,
+    proxies_from_environment,
+)
 from auditor.wire.url_policy import Origin
 
 LABELS = st.from_regex(r"[a-z][a-z0-9]{0,5}", fullmatch=True)
@@ -22,10 +27,10 @@ def https(host: str, port: int) -> Origin:
 def test_any_environment_gives_a_choice_and_no_exception(
     proxy: str, no_proxy: str, host: str, port: int
 ) -> None:
-    proxies = read_proxies({"HTTPS_PROXY": proxy, "NO_PROXY": no_proxy})
+    proxies = proxies_from_environment({"HTTPS_PROXY": proxy, "NO_PROXY": no_proxy})
     found = proxies.choose(https(host, port))
-    assert found is None or isinstance(found, Proxy | BrokenProxy)
-    if isinstance(found, BrokenProxy):
+    assert found is None or isinstance(found, Proxy | InvalidProxy)
+    if isinstance(found, InvalidProxy):
         assert safe_text(found.detail, 1000) == found.detail
 
 
@@ -44,7 +49,9 @@ def test_an_exception_is_for_a_name_and_what_is_below_it(
 ) -> None:
     asked = f"{host}.{named}" if below else host
     entry = prefix + named
-    proxies = read_proxies({"HTTPS_PROXY": "proxy:1", "NO_PROXY": f"x.y,{entry}"})
+    proxies = proxies_from_environment(
+        {"HTTPS_PROXY": "proxy:1", "NO_PROXY": f"x.y,{entry}"}
+    )
     direct = asked.endswith(f".{named}") or (asked == named and not prefix)
     if not asked.endswith(".y"):
         assert (proxies.choose(https(asked, port)) is None) == direct
@@ -55,5 +62,7 @@ def test_an_exception_is_for_a_name_and_what_is_below_it(
 def test_an_exception_with_a_port_is_for_that_port(
     host: str, port: int, other: int
 ) -> None:
-    proxies = read_proxies({"HTTPS_PROXY": "proxy:1", "NO_PROXY": f"{host}:{port}"})
+    proxies = proxies_from_environment(
+        {"HTTPS_PROXY": "proxy:1", "NO_PROXY": f"{host}:{port}"}
+    )
     assert (proxies.choose(https(host, other)) is None) == (port == other)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.wire.rate_limit import MAX_REQUESTS, MAX_WINDOW_S, allowance_of
+from auditor.wire.rate_limit import MAX_REQUESTS, MAX_WINDOW_S, parse_rate_limit
 from tests.answers import Fields
 
 _PIECES = st.lists(
@@ -20,7 +20,7 @@ _BLANKS = st.text(" \t", max_size=3)
 def test_any_text_is_an_allowance_within_bounds_or_none(
     remaining: str, limit: str, source: str
 ) -> None:
-    found = allowance_of(
+    found = parse_rate_limit(
         Fields(
             {
                 "RateLimit-Remaining": remaining,
@@ -45,7 +45,7 @@ def test_any_text_is_an_allowance_within_bounds_or_none(
 def test_what_docker_hub_writes_is_read_back(
     remaining: int, limit: int, window_s: int, blanks: str
 ) -> None:
-    found = allowance_of(
+    found = parse_rate_limit(
         Fields(
             {
                 "ratelimit-remaining": f"{blanks}{remaining}{blanks};w={window_s}",

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.errors import FailureKind, ProtocolError
-from auditor.wire.redirect import MAX_REDIRECTS, follow
+from auditor.wire.redirect import MAX_REDIRECTS, follow_redirect
 from auditor.wire.url_policy import address_class, origin_of
 
 CURRENT = st.sampled_from(["https://h.example/a", "http://h.example:5000/a?b=c"])
@@ -27,7 +27,7 @@ def check_refusal(error: ProtocolError, kind: FailureKind) -> None:
 @given(CURRENT, LOCATION | st.text(), st.integers(1, 7))
 def test_a_followed_redirect_is_safe(current: str, location: str, hops: int) -> None:
     try:
-        hop = follow(current, location, hops)
+        hop = follow_redirect(current, location, hops)
     except ProtocolError as error:
         check_refusal(error, FailureKind.REDIRECT_REFUSED)
         return

@@ -12,7 +12,7 @@ from auditor.wire.token import (
     MAX_LIFETIME_S,
     MIN_LIFETIME_S,
     access_of,
-    parse_token_answer,
+    parse_token_response,
     read_claims,
 )
 from tests import jose
@@ -47,7 +47,7 @@ CLAIMS = st.dictionaries(
 @given(st.binary() | JSON.map(lambda value: json.dumps(value).encode()))
 def test_an_answer_is_read_or_rejected(body: bytes) -> None:
     try:
-        shown, kind = parse_token_answer(body).token.reveal(), None
+        shown, kind = parse_token_response(body).token.reveal(), None
     except ProtocolError as error:
         shown, kind = error.detail, error.kind
     assert shown.isprintable()
@@ -59,7 +59,7 @@ def test_an_answer_is_read_or_rejected(body: bytes) -> None:
 def test_every_lifetime_is_within_its_bounds(expires_in: Any) -> None:
     body = json.dumps({"token": "t", "expires_in": expires_in}).encode()
     try:
-        lifetime_s = parse_token_answer(body).expires_in_s
+        lifetime_s = parse_token_response(body).expires_in_s
     except ProtocolError:
         return  # Python wrote NaN or a lone surrogate: that is not JSON
     assert MIN_LIFETIME_S <= lifetime_s <= MAX_LIFETIME_S

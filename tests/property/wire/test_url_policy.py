@@ -14,7 +14,7 @@ from auditor.wire.url_policy import (
     address_refusal,
     check_realm,
     origin_of,
-    resolve,
+    resolve_url,
     token_url,
 )
 
@@ -168,7 +168,7 @@ def test_what_is_resolved_holds_nothing_that_breaks_a_request_line(
     reference: str,
 ) -> None:
     try:
-        url = resolve("https://h.example/a/b?c", reference, kind=FailureKind.DENIED)
+        url = resolve_url("https://h.example/a/b?c", reference, kind=FailureKind.DENIED)
     except ProtocolError as error:
         check_refusal(error, FailureKind.DENIED)
         return
@@ -181,7 +181,7 @@ def test_a_relative_reference_is_resolved_as_rfc_3986_says(reference: str) -> No
     assume(":" not in reference.partition("/")[0])
     base = "https://h.example/v2/a/list?n=2"
     try:
-        found = resolve(base, reference, kind=FailureKind.DENIED)
+        found = resolve_url(base, reference, kind=FailureKind.DENIED)
     except ProtocolError:
         return
     assert found == urljoin(base, reference)

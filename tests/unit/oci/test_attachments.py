@@ -24,15 +24,15 @@ from auditor.demo.images import (
 from auditor.demo.signed_schema1 import schema1_image
 from auditor.model import Attachment, AttachmentKind
 from auditor.oci.attachments import (
-    Claim,
-    claims_of,
-    is_vague,
-    of_descriptor,
-    of_manifest,
+    Evidence,
+    attachment_from_descriptor,
+    attachment_from_manifest,
+    evidence_of,
+    needs_manifest,
 )
 from auditor.oci.descriptor import Descriptor
-from auditor.oci.manifest import Index, parse_manifest
-from auditor.oci.platform import PlatformSpec
+from auditor.oci.manifest import ImageIndex, parse_manifest
+from auditor.oci.platform import Platform
 from tests.documents import digest
 
 APP = image("app").root
@@ -42,7 +42,7 @@ SIGNATURE, SBOM, ATTESTATION, ARTIFACT = (
     AttachmentKind.ATTESTATION,
     AttachmentKind.ARTIFACT,
 )
-SIGNED, HAS_SBOM, PROVENANCE = Claim.SIGNATURE, Claim.SBOM, Claim.PROVENANCE
+SIGNED, HAS_SBOM, PROVENANCE = Evidence.SIGNATURE, Evidence.SBOM, Evidence.PROVENANCE
 SIGN_PREDICATE = "https://sigstore.dev/cosign/sign/v1"
 VULNERABILITIES = "https://cosign.sigstore.dev/attestation/vuln/v1"
 
@@ -50,7 +50,7 @@ VULNERABILITIES = "https://cosign.sigstore.dev/attestation/vuln/v1"
 def listed(
     artifact_type: str | None,
     annotations: dict[str, str] | None = None,
-    platform: PlatformSpec | None = None,
+    platform: Platform | None = None,
 ) -> Attachment:
     descriptor = Descriptor(
         media_type="application/vnd.oci.image.manifest.v1+json",
@@ -61,7 +61,7 @@ def listed(
         artifact_type=artifact_type,
         has_urls=False,
     )
-    return of_descriptor(descriptor, digest("a"))
+    return attachment_from_descriptor(descriptor, digest("a"))
 
 
 @pytest.mark.parametrize(
@@ -82,14 +82,14 @@ def listed(
     ],
 )
 def test_an_artifact_type_says_what_it_is(
-    artifact_type: str, kind: AttachmentKind, claims: set[Claim]
+    artifact_type: str, kind: AttachmentKind, claims: set[Evidence]
 ) -> None:
     found = listed(artifact_type)
     assert (found.kind, found.artifact_type) == (kind, artifact_type)
     assert found.subject == digest("a")
-    assert claims_of(found).sure == claims
-    assert not claims_of(found).possible
-    assert not is_vague(found)
+    assert evidence_of(found).sure == claims
+    assert not evidence_of(found).possible
+    assert not needs_manifest(found)
 
 
 @pytest.mark.parametrize(
@@ -102,19 +102,19 @@ def test_an_artifact_type_says_what_it_is(
             {HAS_SBOM, PROVENANCE},
         ),
         ("application/vnd.dsse.envelope.v1+json", ATTESTATION, {HAS_SBOM, PROVENANCE}),
-        ("application/vnd.dev.sigstore.bundle.v0.3+json", ATTESTATION, set(Claim)),
-        (None, ARTIFACT, set(Claim)),
+        ("application/vnd.dev.sigstore.bundle.v0.3+json", ATTESTATION, set(Evidence)),
+        (None, ARTIFACT, set(Evidence)),
     ],
 )
 def test_some_have_to_be_looked_into(
-    artifact_type: str | None, kind: AttachmentKind, possible: set[Claim]
+    artifact_type: str | None, kind: AttachmentKind, possible: set[Evidence]
 ) -> None:
     found = listed(artifact_type)
     assert found.kind is kind
     assert found.predicates is None
-    assert is_vague(found)
-    assert not claims_of(found).sure
-    assert claims_of(found).possible == possible
+    assert needs_manifest(found)
+    assert not evidence_of(found).sure
+    assert evidence_of(found).possible == possible
 
 
 @pytest.mark.parametrize(
@@ -132,11 +132,11 @@ def test_some_have_to_be_looked_into(
     ],
 )  # fmt: skip
 def test_annotations_say_what_a_bundle_is_about(
-    annotations: dict[str, str], kind: AttachmentKind, claims: set[Claim]
+    annotations: dict[str, str], kind: AttachmentKind, claims: set[Evidence]
 ) -> None:
     found = listed("application/vnd.dev.sigstore.bundle.v0.3+json", annotations)
     assert found.kind is kind
-    assert claims_of(found).sure == claims
+    assert evidence_of(found).sure == claims
 
 
 @pytest.mark.parametrize(
@@ -166,10 +166,10 @@ def test_its_manifest_says_what_an_attachment_is(
     kind: AttachmentKind,
     artifact_type: str,
     predicates: Sequence[str],
-    claims: set[Claim],
+    claims: set[Evidence],
 ) -> None:
     manifest = parse_manifest(built.root.raw, None)
-    found = of_manifest(digest("9"), digest("a"), manifest)
+    found = attachment_from_manifest(digest("9"), digest("a"), manifest)
     assert found == Attachment(
         kind=kind,
         artifact_type=artifact_type,
@@ -177,31 +177,31 @@ def test_its_manifest_says_what_an_attachment_is(
         subject=digest("a"),
         predicates=tuple(predicates),
     )
-    assert claims_of(found).sure == claims
-    assert not is_vague(found)
+    assert evidence_of(found).sure == claims
+    assert not needs_manifest(found)
 
 
 def test_the_type_of_an_empty_config_is_no_type() -> None:
     empty = "application/vnd.oci.empty.v1+json"
-    assert is_vague(listed(empty))
-    assert claims_of(listed(empty)).possible == set(Claim)
+    assert needs_manifest(listed(empty))
+    assert evidence_of(listed(empty)).possible == set(Evidence)
     told = listed(empty, {"dev.sigstore.bundle.predicateType": SLSA})
-    assert is_vague(told)
-    assert claims_of(told).sure == {PROVENANCE}
+    assert needs_manifest(told)
+    assert evidence_of(told).sure == {PROVENANCE}
 
 
 def test_what_does_not_say_what_it_attests_may_attest_anything() -> None:
     for built in (image("x"), schema1_image("x", "1")):
         manifest = parse_manifest(built.root.raw, None)
-        found = of_manifest(digest("9"), None, manifest, attested=True)
+        found = attachment_from_manifest(digest("9"), None, manifest, attested=True)
         assert (found.kind, found.predicates) == (ATTESTATION, ())
-        assert claims_of(found).possible == {HAS_SBOM, PROVENANCE}
-        assert not is_vague(found)  # it has been looked into
+        assert evidence_of(found).possible == {HAS_SBOM, PROVENANCE}
+        assert not needs_manifest(found)  # it has been looked into
 
 
 def test_an_index_is_looked_into_as_well() -> None:
     manifest = parse_manifest(referrers_index([APP]).root.raw, None)
-    assert isinstance(manifest, Index)
-    found = of_manifest(digest("9"), None, manifest)
+    assert isinstance(manifest, ImageIndex)
+    found = attachment_from_manifest(digest("9"), None, manifest)
     assert (found.kind, found.artifact_type) == (ARTIFACT, None)
-    assert not claims_of(found).possible
+    assert not evidence_of(found).possible

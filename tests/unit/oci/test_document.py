@@ -8,8 +8,8 @@ import pytest
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.model import WarningCode
-from auditor.oci.manifest import Document, read_document
-from auditor.oci.schema1 import Schema1
+from auditor.oci.manifest import VerifiedManifest, verify_manifest
+from auditor.oci.schema1 import Schema1Manifest
 from tests import jose
 from tests.documents import (
     DOCKER_MANIFEST,
@@ -35,13 +35,13 @@ def read(
     content_type: str | None = OCI_MANIFEST,
     header: str | None = None,
     asked: str | None = None,
-) -> Document:
-    return read_document(
+) -> VerifiedManifest:
+    return verify_manifest(
         body, content_type=content_type, header_digest=header, asked_digest=asked
     )
 
 
-def codes(document: Document) -> list[WarningCode]:
+def codes(document: VerifiedManifest) -> list[WarningCode]:
     return [warning.code for warning in document.warnings]
 
 
@@ -167,7 +167,7 @@ def test_a_signed_schema_1_manifest_is_its_payload() -> None:
         assert document.media_type == SIGNED_SCHEMA1
         assert document.size == len(body)
         assert document.warnings == ()
-        assert isinstance(document.manifest, Schema1)
+        assert isinstance(document.manifest, Schema1Manifest)
         assert document.manifest.signed
 
 

@@ -13,8 +13,8 @@ from auditor.oci import encoding
 from auditor.oci.encoding import (
     STRUCTURAL_KEYS,
     check_key_case,
-    parse_list,
-    parse_object,
+    parse_json,
+    parse_json_object,
 )
 
 
@@ -44,7 +44,7 @@ def _nested(depth: int, opening: bytes = b'{"a":', closing: bytes = b"}") -> byt
     ],
 )  # fmt: skip
 def test_an_object_is_what_it_says(raw: bytes, expected: dict[str, Any]) -> None:
-    assert parse_object(raw, "manifest") == expected
+    assert parse_json_object(raw, "manifest") == expected
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_an_object_is_what_it_says(raw: bytes, expected: dict[str, Any]) -> None
 )
 def test_what_is_no_json_object_is_a_violation(raw: bytes) -> None:
     with pytest.raises(ProtocolError) as caught:
-        parse_object(raw, "manifest")
+        parse_json_object(raw, "manifest")
     assert caught.value.kind is FailureKind.PROTOCOL_VIOLATION
     assert caught.value.detail.startswith("the manifest is ")
     assert caught.value.detail.isprintable()
@@ -91,7 +91,7 @@ def test_too_deep_a_document_is_a_violation_and_not_a_crash(
     depth: int, opening: bytes, closing: bytes
 ) -> None:
     with pytest.raises(ProtocolError) as caught:
-        parse_object(_nested(depth, opening, closing), "manifest")
+        parse_json_object(_nested(depth, opening, closing), "manifest")
     assert caught.value.kind is FailureKind.PROTOCOL_VIOLATION
 
 
@@ -99,7 +99,7 @@ def test_a_document_is_not_blown_up_to_be_compared() -> None:
     raw = b'{\n  "a":' + b"[" * 245 + b"1,         " * 30_000 + b"1" + b"]" * 245 + b"}"
     tracemalloc.start()
     try:
-        parse_object(raw, "manifest")
+        parse_json_object(raw, "manifest")
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -110,7 +110,7 @@ def test_a_document_is_not_blown_up_to_be_compared() -> None:
 def test_depth_does_not_hide_a_duplicate() -> None:
     raw = b'{"a":' * 200 + b'{"digest":1,"digest":1}' + b"}" * 200
     with pytest.raises(ProtocolError) as caught:
-        parse_object(raw, "manifest")
+        parse_json_object(raw, "manifest")
     assert caught.value.kind is FailureKind.AMBIGUOUS_DOCUMENT
 
 
@@ -128,7 +128,7 @@ def test_depth_does_not_hide_a_duplicate() -> None:
 def test_a_structural_key_may_stand_once_at_any_depth(key: str, frame: str) -> None:
     twice = f'{{"{key}":1,"x":2,"{key}":1}}'
     with pytest.raises(ProtocolError) as caught:
-        parse_object((frame % twice).encode(), "manifest")
+        parse_json_object((frame % twice).encode(), "manifest")
     assert caught.value.kind is FailureKind.AMBIGUOUS_DOCUMENT
     assert (
         caught.value.detail == f'the manifest holds the key "{key}" twice in one object'
@@ -148,7 +148,7 @@ def test_a_structural_key_may_stand_once_at_any_depth(key: str, frame: str) -> N
 )
 def test_escapes_and_blanks_do_not_hide_a_duplicate(raw: bytes) -> None:
     with pytest.raises(ProtocolError) as caught:
-        parse_object(raw, "manifest")
+        parse_json_object(raw, "manifest")
     assert caught.value.kind is FailureKind.AMBIGUOUS_DOCUMENT
 
 
@@ -182,7 +182,7 @@ def test_the_structural_keys_themselves_and_others_are_not_ambiguous() -> None:
 
 
 def test_two_keys_of_which_one_differs_in_case_are_found_by_the_case_check() -> None:
-    document = parse_object(b'{"layers":[],"Layers":[]}', "manifest")
+    document = parse_json_object(b'{"layers":[],"Layers":[]}', "manifest")
     with pytest.raises(ProtocolError):
         check_key_case([document], "manifest")
 
@@ -197,13 +197,13 @@ def test_two_keys_of_which_one_differs_in_case_are_found_by_the_case_check() -> 
 )
 def test_in_a_list_no_key_may_stand_twice(raw: bytes) -> None:
     with pytest.raises(ProtocolError) as caught:
-        parse_list(raw, "list")
+        parse_json(raw, "list")
     assert caught.value.kind is FailureKind.AMBIGUOUS_DOCUMENT
 
 
 def test_a_list_may_be_any_json() -> None:
     for raw in (b"[]", b'[{"name":"a"},{"name":"b"}]', b"null", b'{"a":{"a":1}}\n'):
-        assert parse_list(raw, "list") == json.loads(raw)
+        assert parse_json(raw, "list") == json.loads(raw)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_a_list_may_be_any_json() -> None:
     ],
 )
 def test_it_decodes(text: str, data: bytes) -> None:
-    assert encoding.decode(text) == data
+    assert encoding.decode_base64url(text) == data
 
 
 @pytest.mark.parametrize(
@@ -233,8 +233,8 @@ def test_it_decodes(text: str, data: bytes) -> None:
 )
 def test_it_refuses_what_other_decoders_skip(text: str, clause: str) -> None:
     with pytest.raises(ValueError, match=clause):
-        encoding.decode(text)
+        encoding.decode_base64url(text)
 
 
 def test_it_encodes_without_padding() -> None:
-    assert encoding.encode(b"\n}") == "Cn0"
+    assert encoding.encode_base64url(b"\n}") == "Cn0"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from auditor.errors import FailureKind, ProtocolError
 from auditor.model import LayerTrait
 from auditor.oci.image_config import ImageConfig, layer_traits, parse_image_config
-from auditor.oci.platform import PlatformSpec
+from auditor.oci.platform import Platform
 from tests.documents import raw
 
 FULL: dict[str, Any] = {
@@ -38,7 +38,7 @@ FULL: dict[str, Any] = {
 
 def test_the_facts_of_a_config() -> None:
     assert parse_image_config(raw(FULL)) == ImageConfig(
-        platform=PlatformSpec(
+        platform=Platform(
             os="linux", architecture="arm64", variant="v8", os_version="1.2"
         ),
         created="2026-08-05T10:00:00Z",
@@ -63,7 +63,7 @@ NOTHING = parse_image_config(b"{}")
 def test_an_empty_config_says_nothing() -> None:
     assert (
         ImageConfig(
-            platform=PlatformSpec(
+            platform=Platform(
                 os=None, architecture=None, variant=None, os_version=None
             ),
             created=None,

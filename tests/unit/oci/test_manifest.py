@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from auditor.errors import FailureKind, ProtocolError
-from auditor.oci.manifest import ImageManifest, Index, Manifest, parse_manifest
-from auditor.oci.platform import PlatformSpec
-from auditor.oci.schema1 import Schema1
+from auditor.oci.manifest import ImageIndex, ImageManifest, Manifest, parse_manifest
+from auditor.oci.platform import Platform
+from auditor.oci.schema1 import Schema1Manifest
 from tests.documents import (
     DOCKER_CONFIG,
     DOCKER_LIST,
@@ -45,9 +45,9 @@ def read_image(**more: Any) -> ImageManifest:
     return found
 
 
-def read_index(**more: Any) -> Index:
+def read_index(**more: Any) -> ImageIndex:
     found = read(index(**more))
-    assert isinstance(found, Index)
+    assert isinstance(found, ImageIndex)
     return found
 
 
@@ -86,19 +86,19 @@ def refusal(document: object, content_type: str | None = None) -> ProtocolError:
         ),
         (image(mediaType=""), DOCKER_MANIFEST, ImageManifest, DOCKER_MANIFEST),
         (image(mediaType=None), "application/json", ImageManifest, OCI_MANIFEST),
-        (index(), OCI_INDEX, Index, OCI_INDEX),
-        (index(mediaType=DOCKER_LIST), OCI_MANIFEST, Index, DOCKER_LIST),
-        (without(index(), "mediaType"), None, Index, OCI_INDEX),
-        (without(index(), "mediaType"), DOCKER_LIST, Index, DOCKER_LIST),
-        (index(manifests=None), None, Index, OCI_INDEX),
-        (index(manifests=[]), None, Index, OCI_INDEX),
-        (index(layers=None, config=None), None, Index, OCI_INDEX),
+        (index(), OCI_INDEX, ImageIndex, OCI_INDEX),
+        (index(mediaType=DOCKER_LIST), OCI_MANIFEST, ImageIndex, DOCKER_LIST),
+        (without(index(), "mediaType"), None, ImageIndex, OCI_INDEX),
+        (without(index(), "mediaType"), DOCKER_LIST, ImageIndex, DOCKER_LIST),
+        (index(manifests=None), None, ImageIndex, OCI_INDEX),
+        (index(manifests=[]), None, ImageIndex, OCI_INDEX),
+        (index(layers=None, config=None), None, ImageIndex, OCI_INDEX),
         (image(fsLayers=None), None, ImageManifest, OCI_MANIFEST),
-        (schema1(), SCHEMA1, Schema1, None),
-        (schema1(), SIGNED_SCHEMA1, Schema1, None),
-        (schema1(), "application/json", Schema1, None),
-        (schema1(mediaType=SCHEMA1), None, Schema1, None),
-        (schema1(signatures=[]), None, Schema1, None),
+        (schema1(), SCHEMA1, Schema1Manifest, None),
+        (schema1(), SIGNED_SCHEMA1, Schema1Manifest, None),
+        (schema1(), "application/json", Schema1Manifest, None),
+        (schema1(mediaType=SCHEMA1), None, Schema1Manifest, None),
+        (schema1(signatures=[]), None, Schema1Manifest, None),
     ],
 )
 def test_the_kind_is_what_the_document_says_and_else_the_header(
@@ -438,7 +438,7 @@ def test_a_platform_may_be_absent() -> None:
 def test_unknown_is_no_real_platform(
     os: str | None, architecture: str | None, real: bool
 ) -> None:
-    spec = PlatformSpec(os=os, architecture=architecture, variant=None, os_version=None)
+    spec = Platform(os=os, architecture=architecture, variant=None, os_version=None)
     assert spec.is_real is real
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from auditor.errors import ProtocolError
-from auditor.oci.platform import PlatformSpec, is_same, normalised, read_platform
+from auditor.oci.platform import Platform, normalize, parse_platform, same_platform
 
 
-def spec(text: str) -> PlatformSpec:
+def spec(text: str) -> Platform:
     os, architecture, *rest = text.split("/")
-    return PlatformSpec(
+    return Platform(
         os=os,
         architecture=architecture,
         variant=rest[0] if rest else None,
@@ -48,10 +48,10 @@ def spec(text: str) -> PlatformSpec:
     ],
 )
 def test_names_are_normalised_as_containerd_does(text: str, expected: str) -> None:
-    found = read_platform(text)
+    found = parse_platform(text)
     parts = (found.os, found.architecture, found.variant)
     assert "/".join(part for part in parts if part) == expected
-    assert is_same(spec(text), read_platform(expected))
+    assert same_platform(spec(text), parse_platform(expected))
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_names_are_normalised_as_containerd_does(text: str, expected: str) -> No
     ],
 )
 def test_another_variant_is_another_platform(found: str, wanted: str) -> None:
-    assert not is_same(spec(found), read_platform(wanted))
+    assert not same_platform(spec(found), parse_platform(wanted))
 
 
 @pytest.mark.parametrize(
@@ -73,9 +73,9 @@ def test_another_variant_is_another_platform(found: str, wanted: str) -> None:
 )
 def test_what_is_no_platform_is_an_error(text: str) -> None:
     with pytest.raises(ProtocolError, match="a platform is os/architecture"):
-        read_platform(text)
+        parse_platform(text)
 
 
 def test_nothing_stays_nothing() -> None:
-    nothing = PlatformSpec(os=None, architecture=None, variant=None, os_version=None)
-    assert normalised(nothing) == nothing
+    nothing = Platform(os=None, architecture=None, variant=None, os_version=None)
+    assert normalize(nothing) == nothing

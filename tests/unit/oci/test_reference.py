@@ -7,12 +7,12 @@ from auditor.oci.reference import (
     Reference,
     TagPattern,
     api_host,
-    check_digest_grammar,
     is_digest,
     is_tag,
+    likely_registry,
     parse_reference,
     parse_selector,
-    registry_alone,
+    validate_digest,
 )
 from auditor.oci.reference_grammar import RepositoryPattern
 
@@ -318,10 +318,10 @@ def test_tags(text: str, good: bool) -> None:
 def test_digests(text: str, good: bool) -> None:
     assert is_digest(text) is good
     if good:
-        assert check_digest_grammar(text) == text
+        assert validate_digest(text) == text
     else:
         with pytest.raises(ProtocolError) as caught:
-            check_digest_grammar(text)
+            validate_digest(text)
         assert caught.value.kind is FailureKind.PROTOCOL_VIOLATION
 
 
@@ -329,7 +329,7 @@ def test_digests(text: str, good: bool) -> None:
     "text", ["localhost:5000", "127.0.0.1:80", "registry.example.com:8443"]
 )
 def test_a_registry_alone_is_an_image_and_perhaps_not_meant_as_one(text: str) -> None:
-    assert registry_alone(parse_reference(text)) == text
+    assert likely_registry(parse_reference(text)) == text
 
 
 @pytest.mark.parametrize(
@@ -347,4 +347,4 @@ def test_a_registry_alone_is_an_image_and_perhaps_not_meant_as_one(text: str) ->
     ],
 )
 def test_what_is_more_than_a_host_with_a_port_is_taken_as_meant(text: str) -> None:
-    assert registry_alone(parse_reference(text)) is None
+    assert likely_registry(parse_reference(text)) is None

@@ -13,7 +13,7 @@ from auditor.errors import FailureKind, ProtocolError
 from auditor.oci.schema1 import (
     EMPTY_LAYER,
     MAX_LAYERS,
-    Schema1,
+    Schema1Manifest,
     parse_schema1,
     signed_payload,
 )
@@ -23,7 +23,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 A, B, C = ("sha256:" + digit * 64 for digit in "abc")
 
 
-def parse(raw: bytes) -> Schema1:
+def parse(raw: bytes) -> Schema1Manifest:
     return parse_schema1(raw, orjson.loads(raw))
 
 

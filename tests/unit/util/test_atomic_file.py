@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from auditor.util.atomic_file import whole_file
+from auditor.util.atomic_file import atomic_file
 
 
 def test_it_appears_at_the_end_and_nothing_else_is_left(tmp_path: Path) -> None:
     path = tmp_path / "summary.json"
     path.write_bytes(b"old")
-    with whole_file(path) as stream:
+    with atomic_file(path) as stream:
         stream.write(b"new")
         assert path.read_bytes() == b"old"
     assert path.read_bytes() == b"new"
@@ -23,7 +23,7 @@ def test_it_appears_at_the_end_and_nothing_else_is_left(tmp_path: Path) -> None:
 def test_after_an_exception_the_old_one_stays(tmp_path: Path) -> None:
     path = tmp_path / "summary.json"
     path.write_bytes(b"old")
-    with pytest.raises(TypeError), whole_file(path) as stream:
+    with pytest.raises(TypeError), atomic_file(path) as stream:
         stream.writelines([b"ne", None])  # type: ignore[list-item]
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
@@ -35,7 +35,7 @@ def test_a_link_in_the_place_of_the_unfinished_file_is_not_followed(
     victim = tmp_path / "victim"
     victim.write_bytes(b"precious")
     (tmp_path / "out.partial").symlink_to(victim)
-    with whole_file(tmp_path / "out") as stream:
+    with atomic_file(tmp_path / "out") as stream:
         stream.write(b"new")
     assert victim.read_bytes() == b"precious"
     assert not (tmp_path / "out").is_symlink()
@@ -44,7 +44,7 @@ def test_a_link_in_the_place_of_the_unfinished_file_is_not_followed(
 def test_a_folder_that_is_not_there_is_an_os_error(tmp_path: Path) -> None:
     with (
         pytest.raises(FileNotFoundError),
-        whole_file(tmp_path / "gone" / "out") as stream,
+        atomic_file(tmp_path / "gone" / "out") as stream,
     ):
         stream.write(b"")
 
@@ -55,7 +55,7 @@ def test_what_is_no_file_is_written_as_it_is(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        with whole_file(pipe) as stream:
+        with atomic_file(pipe) as stream:
             stream.write(b"new")
         assert os.read(reader, 100) == b"new"
     finally:
@@ -73,7 +73,7 @@ def test_what_is_open_already_is_written_on(tmp_path: Path, name: str) -> None:
         opened.flush()
         # As /dev/stdout is one.
         (tmp_path / "link").symlink_to(f"/proc/self/fd/{opened.fileno()}")
-        with whole_file(Path(name.format(opened.fileno(), folder=tmp_path))) as stream:
+        with atomic_file(Path(name.format(opened.fileno(), folder=tmp_path))) as stream:
             stream.write(b"after")
     assert file.read_bytes() == b"before, after"
     assert len(list(tmp_path.iterdir())) == 2
@@ -83,7 +83,7 @@ def test_any_other_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
     victim, link = tmp_path / "victim", tmp_path / "out"
     victim.write_bytes(b"precious")
     link.symlink_to(victim)
-    with whole_file(link) as stream:
+    with atomic_file(link) as stream:
         stream.write(b"new")
     assert (victim.read_bytes(), link.read_bytes()) == (b"precious", b"new")
     assert not link.is_symlink()

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from auditor.util.lazy_regex import Pattern
+from auditor.util.lazy_regex import LazyPattern
 
 SOURCE = r"(a+)([0-9]*)"
 
@@ -14,7 +14,7 @@ SOURCE = r"(a+)([0-9]*)"
 @pytest.mark.parametrize("text", ["", "a1", "aa", "b aa12 a", "A7"])
 @pytest.mark.parametrize("flags", [0, re.IGNORECASE])
 def test_it_finds_what_the_compiled_expression_finds(text: str, flags: int) -> None:
-    lazy, compiled = Pattern(SOURCE, flags), re.compile(SOURCE, flags)
+    lazy, compiled = LazyPattern(SOURCE, flags), re.compile(SOURCE, flags)
 
     def seen(found: re.Match[str] | None) -> object:
         return found and (found.span(), found.groups())

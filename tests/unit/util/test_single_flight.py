@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from auditor.util.single_flight import SingleFlight, concurrently
+from auditor.util.single_flight import SingleFlight, bounded_gather
 from tests.clock import settle
 
 
@@ -222,7 +222,7 @@ def test_results_stand_in_the_order_of_the_items() -> None:
                 await anyio.lowlevel.checkpoint()
             return item * 10
 
-        return await concurrently(work, range(5), at_once=3)
+        return await bounded_gather(work, range(5), at_once=3)
 
     assert anyio.run(main) == [0, 10, 20, 30, 40]
 
@@ -238,7 +238,7 @@ def test_no_more_than_allowed_are_under_way() -> None:
             await anyio.lowlevel.checkpoint()
             busy.remove(item)
 
-        await concurrently(work, range(20), at_once=4)
+        await bounded_gather(work, range(20), at_once=4)
 
     anyio.run(main)
     assert max(most) == 4
@@ -258,7 +258,7 @@ def test_who_is_cancelled_leaves_nobody_behind(count: int) -> None:
 
         with anyio.CancelScope() as scope:
             async with anyio.create_task_group() as group:
-                group.start_soon(lambda: concurrently(work, range(count), at_once=9))
+                group.start_soon(lambda: bounded_gather(work, range(count), at_once=9))
                 await settle()
                 scope.cancel()
         assert scope.cancelled_caught
@@ -282,7 +282,7 @@ def test_a_bug_in_one_ends_the_others_and_comes_out() -> None:
             finally:
                 ended.append(item)
 
-        await concurrently(work, range(4), at_once=9)
+        await bounded_gather(work, range(4), at_once=9)
 
     with pytest.raises(ExceptionGroup) as caught:
         anyio.run(main)

@@ -10,15 +10,15 @@ from auditor.input.listings import none_matches
 from auditor.report.listing_stats import Listing, Listings, ListKind
 from auditor.report.summary_text import BLOBS, SAVED, STORE, summary_lines
 from auditor.util.text import (
-    counted,
-    duration_words,
-    expiry_words,
-    noun,
+    format_count,
+    format_duration,
+    format_expiry,
+    format_time,
+    pluralize,
     safe_text,
     safe_url,
-    time_words,
 )
-from auditor.wire.rate_limit import Allowance
+from auditor.wire.rate_limit import RateLimit
 from tests.records import image
 from tests.unit.report.test_summary import summary
 
@@ -31,9 +31,9 @@ _WRONG = re.compile(r"(?<![\w.:/])1 (?:known |immutable |damaged )?(\w+(?:s|ies)
     [(0, "0 repositories"), (1, "1 repository"), (2, "2 repositories")],
 )
 def test_one_is_one(count: int, said: str) -> None:
-    assert counted(count, "repository", "repositories") == said
-    assert said.endswith(noun(count, "repository", "repositories"))
-    assert counted(count, "page") == f"{count} page" + ("" if count == 1 else "s")
+    assert format_count(count, "repository", "repositories") == said
+    assert said.endswith(pluralize(count, "repository", "repositories"))
+    assert format_count(count, "page") == f"{count} page" + ("" if count == 1 else "s")
 
 
 def ones() -> Listings:
@@ -75,7 +75,7 @@ def test_a_forecast_of_one_of_each_says_no_plural() -> None:
         scopes=["repository:a:pull"],
         asks=Counter(get=1, head=1, none=1),
         wants_tokens=True,
-        allowance=Allowance(remaining=1),
+        allowance=RateLimit(remaining=1),
     )
     forecast = Forecast(
         hosts=[host],
@@ -122,7 +122,7 @@ def test_one_that_does_not_match_is_no_several() -> None:
 def test_a_duration_is_said_in_its_two_largest_units(
     duration_s: float, words: str
 ) -> None:
-    assert duration_words(duration_s) == words
+    assert format_duration(duration_s) == words
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_a_duration_is_said_in_its_two_largest_units(
     ],
 )
 def test_expiry_is_said_from_now(expires_at: float, words: str) -> None:
-    assert expiry_words(expires_at, now=1_000) == words
+    assert format_expiry(expires_at, now=1_000) == words
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_expiry_is_said_from_now(expires_at: float, words: str) -> None:
     ],
 )
 def test_a_time_is_said_in_utc(epoch_s: float, words: str) -> None:
-    assert time_words(epoch_s) == words
+    assert format_time(epoch_s) == words
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from auditor.wire.challenge import (
     parse_actions,
     parse_challenges,
     parse_scope,
-    preferred,
+    preferred_challenge,
     pull_scope,
     repository_scope,
-    wider,
+    wider_scope,
 )
 
 
@@ -107,7 +107,7 @@ def test_the_scope_for_pulling() -> None:
 def test_a_401_may_ask_for_more_of_the_same_but_only_to_read(
     said: str | None, expected: str | None
 ) -> None:
-    found = wider(pull_scope("a/b"), said)
+    found = wider_scope(pull_scope("a/b"), said)
     assert (None if found is None else str(found)) == expected
 
 
@@ -215,7 +215,7 @@ def test_challenges_are_read_up_to_the_damage(
 def test_bearer_with_a_realm_comes_before_basic(
     lines: list[str], scheme: str | None
 ) -> None:
-    chosen = preferred(parse_challenges(lines))
+    chosen = preferred_challenge(parse_challenges(lines))
     assert (chosen.scheme if chosen else None) == scheme
 
 

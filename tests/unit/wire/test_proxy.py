@@ -6,7 +6,12 @@ import base64
 
 import pytest
 
-from auditor.wire.proxy import BrokenProxy, Proxy, parse_proxy, read_proxies
+from auditor.wire.proxy import (
+    InvalidProxy,
+    Proxy,
+    parse_proxy,
+    proxies_from_environment,
+)
 from auditor.wire.url_policy import origin_of
 
 PROXY = {"HTTP_PROXY": "http://plain:1", "HTTPS_PROXY": "http://secure:2"}
@@ -14,8 +19,8 @@ PROXY = {"HTTP_PROXY": "http://plain:1", "HTTPS_PROXY": "http://secure:2"}
 
 def chosen(url: str, said: str | None = None, **environment: str) -> str | None:
     """The proxy's host for a URL; None: it is asked directly."""
-    proxy = read_proxies(environment, said).choose(origin_of(url))
-    assert not isinstance(proxy, BrokenProxy), proxy
+    proxy = proxies_from_environment(environment, said).choose(origin_of(url))
+    assert not isinstance(proxy, InvalidProxy), proxy
     return None if proxy is None else proxy.origin.host
 
 
@@ -168,7 +173,7 @@ def test_what_is_no_proxy_is_one_sentence_without_the_value(
     text: str, sentence: str
 ) -> None:
     found = parse_proxy(text, "ALL_PROXY")
-    assert isinstance(found, BrokenProxy)
+    assert isinstance(found, InvalidProxy)
     assert found.detail.startswith("ALL_PROXY ")
     assert sentence in found.detail
     assert "hunter2" not in found.detail

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from auditor.errors import FailureKind, ProtocolError
-from auditor.wire.redirect import MAX_REDIRECTS, Redirect, follow
+from auditor.wire.redirect import MAX_REDIRECTS, Redirect, follow_redirect
 
 BLOB = "https://h.example/v2/a/blobs/sha256:00"
 
@@ -33,9 +33,9 @@ def test_a_redirect_leads_on_and_says_whether_it_stays(
 ) -> None:
     if url is None:
         with pytest.raises(ProtocolError):  # "sha256:" reads as a scheme, RFC 3986 4.2
-            follow(current, location, 1)
+            follow_redirect(current, location, 1)
     else:
-        assert follow(current, location, 1) == Redirect(
+        assert follow_redirect(current, location, 1) == Redirect(
             url=url, same_origin=same_origin
         )
 
@@ -62,25 +62,25 @@ def test_a_redirect_leads_on_and_says_whether_it_stays(
 )
 def test_a_dangerous_redirect_is_refused(location: str | None, words: str) -> None:
     with pytest.raises(ProtocolError, match=words) as caught:
-        follow(BLOB, location, 1)
+        follow_redirect(BLOB, location, 1)
     assert caught.value.kind is FailureKind.REDIRECT_REFUSED
     assert "pw" not in caught.value.detail
 
 
 def test_the_user_can_allow_an_address() -> None:
     location = "https://127.0.0.1/x"
-    allowed = follow(BLOB, location, 1, allowed_hosts=["127.0.0.1"])
+    allowed = follow_redirect(BLOB, location, 1, allowed_hosts=["127.0.0.1"])
     assert allowed == Redirect(url=location, same_origin=False)
 
 
 def test_no_more_than_five_hops() -> None:
     assert MAX_REDIRECTS == 5
-    assert follow(BLOB, "/x", 5).same_origin
+    assert follow_redirect(BLOB, "/x", 5).same_origin
     with pytest.raises(ProtocolError, match="after 5 redirects"):
-        follow(BLOB, "/x", 6)
+        follow_redirect(BLOB, "/x", 6)
 
 
 def test_a_presigned_url_is_not_quoted_in_an_error() -> None:
     with pytest.raises(ProtocolError) as caught:
-        follow(BLOB, "http://cdn.example/x?X-Amz-Signature=abc", 1)
+        follow_redirect(BLOB, "http://cdn.example/x?X-Amz-Signature=abc", 1)
     assert "abc" not in caught.value.detail

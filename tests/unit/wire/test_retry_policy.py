@@ -16,10 +16,10 @@ from auditor.wire.retry_policy import (
     Authenticate,
     Decision,
     Fail,
-    Sent,
+    SentRequest,
     Wait,
     decide,
-    failure_of,
+    failure_from_response,
     full_jitter,
     retry_after_s,
 )
@@ -27,9 +27,9 @@ from tests.answers import answer
 
 NOW = 1_795_479_600.0  # Tue, 24 Nov 2026 00:20:00 GMT
 BEARER = 'Bearer realm="https://auth.example.com/token",service="registry"'
-ANONYMOUS = Sent()
-FRESH = Sent(token_age_s=FRESH_TOKEN_S - 0.001)
-OLD = Sent(token_age_s=FRESH_TOKEN_S)
+ANONYMOUS = SentRequest()
+FRESH = SentRequest(token_age_s=FRESH_TOKEN_S - 0.001)
+OLD = SentRequest(token_age_s=FRESH_TOKEN_S)
 
 
 def after(
@@ -37,7 +37,7 @@ def after(
     *,
     attempt: int = 1,
     tries: int = 3,
-    sent: Sent = ANONYMOUS,
+    sent: SentRequest = ANONYMOUS,
     random: float = 0.5,
 ) -> Decision:
     return decide(
@@ -72,7 +72,7 @@ def after(
 )
 @pytest.mark.parametrize("sent", [ANONYMOUS, OLD])
 def test_a_final_answer_is_a_failure_at_once(
-    status: int, kind: FailureKind, sent: Sent
+    status: int, kind: FailureKind, sent: SentRequest
 ) -> None:
     decision = after(answer(status, WWW_Authenticate=BEARER), sent=sent)
     assert isinstance(decision, Fail)
@@ -90,19 +90,21 @@ def test_a_final_answer_is_a_failure_at_once(
     [
         (ANONYMOUS, True),  # nothing was sent: the challenge is news
         (OLD, True),  # an old token is worth exactly one renewal
-        (Sent(token_age_s=3600.0), True),
+        (SentRequest(token_age_s=3600.0), True),
         (FRESH, False),  # a fresh token that is refused is an answer
-        (Sent(token_age_s=0.0), False),
-        (Sent(fixed=True), False),
-        (Sent(authenticated_again=True), False),
-        (Sent(token_age_s=3600.0, authenticated_again=True), False),
+        (SentRequest(token_age_s=0.0), False),
+        (SentRequest(fixed=True), False),
+        (SentRequest(authenticated_again=True), False),
+        (SentRequest(token_age_s=3600.0, authenticated_again=True), False),
         # a CDN's challenge is not the registry's: no token may be asked for by it
-        (Sent(elsewhere=True), False),
-        (Sent(token_age_s=3600.0, elsewhere=True), False),
+        (SentRequest(elsewhere=True), False),
+        (SentRequest(token_age_s=3600.0, elsewhere=True), False),
     ],
 )
 @pytest.mark.parametrize("attempt", [1, 3, 9])
-def test_a_401_is_worth_one_renewal(sent: Sent, again: bool, attempt: int) -> None:
+def test_a_401_is_worth_one_renewal(
+    sent: SentRequest, again: bool, attempt: int
+) -> None:
     decision = after(answer(401, WWW_Authenticate=BEARER), sent=sent, attempt=attempt)
     if again:
         assert isinstance(decision, Authenticate)
@@ -256,7 +258,7 @@ def test_jitter_goes_down_to_nothing_and_up_to_the_cap(attempt: int) -> None:
 
 def test_a_failure_quotes_one_safe_sentence_of_the_body() -> None:
     body = b'{"errors":[{"code":"NAME_UNKNOWN","message":"no \\u001b[31m such"}]}'
-    failure = failure_of(answer(404, body, Content_Type="application/json"))
+    failure = failure_from_response(answer(404, body, Content_Type="application/json"))
     assert failure.detail.startswith("not there, or not visible to this account (404")
     assert "\x1b" not in failure.detail
 

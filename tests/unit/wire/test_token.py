@@ -14,7 +14,7 @@ from auditor.wire.token import (
     access_of,
     can_pull,
     granted_actions,
-    parse_token_answer,
+    parse_token_response,
     read_claims,
 )
 from tests import jose
@@ -37,7 +37,7 @@ def answer(**fields: Any) -> bytes:
     ],
 )
 def test_the_token_is_found_under_both_names(fields: Any, token: str) -> None:
-    assert parse_token_answer(answer(**fields)).token.reveal() == token
+    assert parse_token_response(answer(**fields)).token.reveal() == token
 
 
 @pytest.mark.parametrize(
@@ -69,12 +69,12 @@ def test_the_token_is_found_under_both_names(fields: Any, token: str) -> None:
 def test_the_lifetime_is_at_least_a_minute_and_at_most_a_day(
     expires_in: object, seconds: float
 ) -> None:
-    given = parse_token_answer(answer(token="t", expires_in=expires_in))
+    given = parse_token_response(answer(token="t", expires_in=expires_in))
     assert given.expires_in_s == seconds
 
 
 def test_a_missing_lifetime_is_a_minute() -> None:
-    assert parse_token_answer(answer(token="t")).expires_in_s == 60
+    assert parse_token_response(answer(token="t")).expires_in_s == 60
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_missing_lifetime_is_a_minute() -> None:
 def test_a_refresh_token_is_kept_if_it_can_be_one(
     refresh_token: object, kept: str | None
 ) -> None:
-    given = parse_token_answer(answer(token="t", refresh_token=refresh_token))
+    given = parse_token_response(answer(token="t", refresh_token=refresh_token))
     found = None if given.refresh_token is None else given.refresh_token.reveal()
     assert found == kept
 
@@ -122,13 +122,13 @@ def test_a_refresh_token_is_kept_if_it_can_be_one(
 )
 def test_an_answer_without_a_token_is_rejected(body: bytes, sentence: str) -> None:
     with pytest.raises(ProtocolError) as caught:
-        parse_token_answer(body)
+        parse_token_response(body)
     assert caught.value.kind is FailureKind.TOKEN_REJECTED
     assert caught.value.detail.startswith(sentence)
 
 
 def test_a_token_answer_does_not_show_its_secrets() -> None:
-    shown = repr(parse_token_answer(answer(token="hush", refresh_token="psst")))
+    shown = repr(parse_token_response(answer(token="hush", refresh_token="psst")))
     assert "hush" not in shown
     assert "psst" not in shown
 

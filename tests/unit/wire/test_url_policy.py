@@ -12,7 +12,7 @@ from auditor.wire.url_policy import (
     check_realm,
     is_loopback_host,
     origin_of,
-    resolve,
+    resolve_url,
     token_url,
 )
 
@@ -308,7 +308,7 @@ def test_references_are_resolved_and_nothing_in_them_is_encoded_anew(
     reference: str, resolved: str
 ) -> None:
     base = "https://h.example/v2/a/list?n=2"
-    assert resolve(base, reference, kind=FailureKind.DENIED) == resolved
+    assert resolve_url(base, reference, kind=FailureKind.DENIED) == resolved
 
 
 @pytest.mark.parametrize("reference", ["/a b", "/a\r\nX: y", "/\\x", "/é", "//[x"])
@@ -316,5 +316,5 @@ def test_references_that_are_no_urls_are_refused_as_the_caller_says(
     reference: str,
 ) -> None:
     with pytest.raises(ProtocolError) as caught:
-        resolve("https://h.example/", reference, kind=FailureKind.DENIED)
+        resolve_url("https://h.example/", reference, kind=FailureKind.DENIED)
     assert caught.value.kind is FailureKind.DENIED

@@ -13,7 +13,7 @@ from auditor.util.secret import Secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Credential:
+class Login:
     """Who asks. `username` holds no colon (RFC 7617 section 2)."""
 
     username: str
@@ -40,7 +40,7 @@ class RegistryToken:
 _JSON_KEY_USER = "_json_key"
 _LINE_BREAKS = str.maketrans("", "", "\r\n\t")
 
-Login = Credential | IdentityToken | RegistryToken
+Credential = Login | IdentityToken | RegistryToken
 
 
 def is_username(text: str) -> bool:
