@@ -36,7 +36,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        partial.replace(path)
+        replace_durably(partial, path)
     except BaseException:
         with suppress(OSError):
             partial.unlink()
@@ -55,3 +55,18 @@ def is_special_file(path: Path) -> bool:
         mode = place.stat().st_mode
         return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
     return False
+
+
+def replace_durably(source: Path, target: Path) -> None:
+    """Rename `source` to `target` and sync the folder, so that a crash keeps it."""
+    source.replace(target)
+    sync_directory(target.parent)
+
+
+def sync_directory(folder: Path) -> None:
+    """Make renames and new files in `folder` durable. Raises `OSError`."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
