@@ -21,9 +21,8 @@ from pathlib import Path
 
 import anyio
 
-from auditor.config import Settings
 from auditor.report.summary import Tally, count_lines
-from auditor.report.writer import open_report
+from auditor.report.writer import ReportOptions, open_report
 from bench.synthetic_report import records
 
 NOW = "2026-11-25T02:00:00Z"
@@ -31,10 +30,10 @@ NOW = "2026-11-25T02:00:00Z"
 
 async def unfinished(output: str, count: int) -> None:
     """Leave what a run leaves that was killed."""
-    told = Settings(output=output)
-    async with open_report(told, now=NOW, tell=print) as report:
+    told = ReportOptions(output=output)
+    async with open_report(told, now=NOW, notify=print) as report:
         for record in records(count):
-            await report.put(record)
+            await report.write(record)
 
 
 async def resumed(output: str, count: int) -> None:
@@ -46,16 +45,16 @@ async def resumed(output: str, count: int) -> None:
         taken_s = time.perf_counter() - began
         print(f"  {name:12} after {taken_s:6.1f} s, {peak_mib:5.0f} MiB at most")
 
-    told = Settings(output=output, resume=True)
-    async with open_report(told, now=NOW, tell=lambda _: None) as report:
-        assert report.kept is not None
+    told = ReportOptions(output=output, resume=True)
+    async with open_report(told, now=NOW, notify=lambda _: None) as report:
+        assert report.resume_index is not None
         step("read")
         tally = Tally()
         first = replace(next(iter(records(1))), reference="a/first:1")
         for record in chain([first], records(count)):
-            lines = report.kept.take(record.reference)
+            lines = report.resume_index.take(record.reference)
             if lines is None:
-                await report.put(record)
+                await report.write(record)
                 tally.add(record)
             else:
                 count_lines(tally, lines)

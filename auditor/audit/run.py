@@ -16,7 +16,7 @@ from auditor.audit.image import ImageAuditor
 from auditor.audit.image_metadata import ImageOptions
 from auditor.audit.pool import Pool, PoolSize
 from auditor.cache.digest_cache import DigestCache, open_cache
-from auditor.config import Settings, decisive_of_shares
+from auditor.config import Settings, decisive, decisive_of_shares
 from auditor.errors import unwrap_exception_group
 from auditor.fast_dataclass import dataclass
 from auditor.input.expand import expand
@@ -29,9 +29,14 @@ from auditor.registry.registries import Registries, open_registries
 from auditor.report.merge import ShardFile
 from auditor.report.resume import ResumeIndex
 from auditor.report.summary import Resumed, Summary, Tally, count_lines
-from auditor.report.writer import Report, open_report
+from auditor.report.writer import Report, ReportOptions, open_report
 from auditor.util.clock import Clock, rfc3339
-from auditor.util.deadline import Deadline, not_finished, not_reached, too_slow
+from auditor.util.deadline import (
+    Deadline,
+    not_finished,
+    not_started,
+    reference_timed_out,
+)
 
 # -- places --
 # Where the records of a share stand in the whole input, in the records' order.
@@ -243,13 +248,17 @@ class AuditRun:
         if isinstance(entry, Refused):
             return self._refused(entry)
         if self._deadline.reached:
-            return self._images.failure_record(entry.reference, not_reached())
+            return self._images.failure_record(entry.reference, not_started())
         if not self._limited:
             return await self._audited(entry)
         limit_s = self._settings.reference_timeout_s
         with self._deadline.scope(limit_s=limit_s):
             return await self._audited(entry)
-        why = not_finished() if self._deadline.reached else too_slow(limit_s or 0)
+        why = (
+            not_finished()
+            if self._deadline.reached
+            else reference_timed_out(limit_s or 0)
+        )
         return self._images.failure_record(entry.reference, why)
 
     async def _audited(self, entry: Asked) -> Record | Dropped:
@@ -282,7 +291,7 @@ class AuditRun:
 
     async def _put(self, result: Record | Dropped) -> None:
         if self._kept is not None:
-            self._kept.made(written=not isinstance(result, Dropped))
+            self._kept.entry_finished(has_record=not isinstance(result, Dropped))
         if self._places is not None:
             self._places.made(written=not isinstance(result, Dropped))
         if isinstance(result, Dropped):
@@ -351,7 +360,7 @@ async def run_into_report(run: AuditRun, report: Report) -> None:
 async def _keep_safe(run: AuditRun, report: Report) -> None:
     while True:
         await anyio.sleep(KEEP_EVERY_S)
-        await report.keep(run.early(), waits=run.waits)
+        await report.checkpoint(run.early(), has_waiting=run.waits)
 
 
 # -- job --
@@ -380,10 +389,10 @@ async def open_job(
     settings: Settings,
     *,
     clock: Clock,
-    tell: Callable[[str], None],
+    notify: Callable[[str], None],
     items: Iterable[Item] | None = None,
 ) -> AsyncIterator[AuditJob]:
-    """The job that the settings describe; `tell` is given sentences for a person, and
+    """The job that the settings describe; `notify` gets sentences for the user, and
     `items` stand for the settings' references and lists.
 
     Raises the `AuditorError`s of what it opens.
@@ -391,9 +400,11 @@ async def open_job(
     async with (
         open_registries(settings, clock=clock) as registries,
         open_cache(settings, now=clock.epoch) as cache,
-        open_report(settings, now=rfc3339(clock.epoch()), tell=tell) as report,
+        open_report(
+            report_options(settings), now=rfc3339(clock.epoch()), notify=notify
+        ) as report,
     ):
-        with _shard_file(settings, report, tell) or nullcontext() as shard_file:
+        with _shard_file(settings, report, notify) or nullcontext() as shard_file:
             items = items_of(settings) if items is None else items
             digest = InputDigest(items) if shard_file else None
             run = AuditRun(
@@ -401,9 +412,9 @@ async def open_job(
                 digest or items,
                 registries=registries,
                 clock=clock,
-                write=report.put,
+                write=report.write,
                 placed=shard_file.place if shard_file else None,
-                kept=report.kept,
+                kept=report.resume_index,
                 cache=cache,
             )
             yield AuditJob(
@@ -411,14 +422,25 @@ async def open_job(
             )
 
 
+def report_options(settings: Settings) -> ReportOptions:
+    """How the report of a run with these settings is written."""
+    return ReportOptions(
+        output=settings.output,
+        shape=settings.shape,
+        order=settings.order,
+        resume=settings.resume,
+        settings=decisive(settings),
+    )
+
+
 def _shard_file(
-    settings: Settings, report: Report, tell: Callable[[str], None]
+    settings: Settings, report: Report, notify: Callable[[str], None]
 ) -> ShardFile | None:
     if settings.shard is None:
         return None
     if report.final is None:
         # Of use to whoever wants a part of the work and nothing put together.
-        tell(
+        notify(
             f"share {settings.shard} goes where no shard file can stand beside it:"
             " auditor merge cannot take it (-o FILE leaves both)"
         )

@@ -18,7 +18,7 @@ from auditor.config import Engine, Group, Progress, Settings
 from auditor.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from auditor.audit.run import Run
+    from auditor.audit.run import AuditRun
     from auditor.cli.signals import Interruption
 
 _EPILOG = """
@@ -71,23 +71,23 @@ async def audit(settings: Settings) -> int:
 async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
     import anyio
 
-    from auditor.audit.run import open_job, run_into
+    from auditor.audit.run import open_job, run_into_report
     from auditor.cli.progress import log_progress
-    from auditor.errors import unwrapped
+    from auditor.errors import unwrap_exception_group
     from auditor.report.summary_text import (
-        NOTHING_NAMED,
-        nothing_was_named,
+        EMPTY_INPUT,
+        is_empty_input,
         summary_lines,
     )
     from auditor.util.clock import SystemClock
 
-    async with open_job(settings, clock=SystemClock(), tell=say) as job:
+    async with open_job(settings, clock=SystemClock(), notify=say) as job:
         run, report = job.run, job.report
         interruption.under_way(run, report)
-        with _progress(settings, run), unwrapped():
+        with _progress(settings, run), unwrap_exception_group():
             async with anyio.create_task_group() as group:
                 group.start_soon(log_progress, run.tally, run.asked)
-                await run_into(run, report)
+                await run_into_report(run, report)
                 group.cancel_scope.cancel()
         interruption.is_over()
         if interruption.code is None:
@@ -95,17 +95,17 @@ async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
     summary = run.summary().to_json()
     for line in summary_lines(summary):
         say(line)
-    if report.leftover is not None:
-        say(report.way_on)
-    elif settings.shard is None and nothing_was_named(summary):
-        say(NOTHING_NAMED)
+    if report.unfinished_path is not None:
+        say(report.resume_hint)
+    elif settings.shard is None and is_empty_input(summary):
+        say(EMPTY_INPUT)
     write_beside(settings, summary)
     if interruption.code is not None:
         return interruption.code
     return ExitCode.FAILED if summary["references"]["failed"] else ExitCode.OK
 
 
-def _progress(settings: Settings, run: Run) -> AbstractContextManager[None]:
+def _progress(settings: Settings, run: AuditRun) -> AbstractContextManager[None]:
     shown = settings.progress is Progress.ALWAYS or (
         settings.progress is Progress.AUTO and sys.stderr.isatty()
     )
@@ -127,7 +127,7 @@ async def dry_run(settings: Settings) -> int:
     No report is written and none is touched. Exits with 1 if something in the input
     can be no reference, or a list is not whole.
     """
-    from auditor.cache.store import open_store
+    from auditor.cache.digest_cache import open_cache
     from auditor.diagnose.dry_run import DryRun, forecast_lines
     from auditor.input.lists import check_lists, items_of
     from auditor.input.steps import Entry, Refused
@@ -151,14 +151,14 @@ async def dry_run(settings: Settings) -> int:
 
     async with (
         open_registries(settings, clock=clock) as registries,
-        open_store(settings, now=clock.epoch) as store,
+        open_cache(settings, now=clock.epoch) as cache,
     ):
         run = DryRun(
             settings,
             items_of(settings),
             registries=registries,
             clock=clock,
-            store=store,
+            cache=cache,
         )
         await run.run(put)
         forecast = await run.forecast()

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 
 import anyio
 
-from auditor.audit.run import Run
+from auditor.audit.run import AuditRun
 from auditor.cli import early_signals
 from auditor.cli.main import say
-from auditor.errors import ExitCode, unwrapped
+from auditor.errors import ExitCode, unwrap_exception_group
 from auditor.report.writer import Report
 
 # Long enough for the requests that are under way on a healthy registry, short enough
@@ -58,7 +58,7 @@ class Interruption:
     def __init__(self) -> None:
         self.code: ExitCode | None = None
         self._making = anyio.CancelScope()
-        self._run: Run | None = None
+        self._run: AuditRun | None = None
         self._report: Report | None = None
         self._is_over = False
         self._ended = threading.Event()
@@ -66,7 +66,7 @@ class Interruption:
     async def heard(self, work: Callable[[], Awaitable[ExitCode]]) -> ExitCode:
         """The exit code of `work`, or that of the signal which came before it began."""
         code = None
-        with signals_heard() as signals, unwrapped():
+        with signals_heard() as signals, unwrap_exception_group():
             async with anyio.create_task_group() as group:
                 group.start_soon(self._watch, signals)
                 try:
@@ -82,7 +82,7 @@ class Interruption:
         assert code is not None
         return code
 
-    def under_way(self, run: Run, report: Report) -> None:
+    def under_way(self, run: AuditRun, report: Report) -> None:
         """From now on there is something to be stopped."""
         self._run, self._report = run, report
 
@@ -119,7 +119,7 @@ class Interruption:
 
     def _save(self) -> None:
         if self._run is not None and self._report is not None and not self._is_over:
-            self._report.save(self._run.early(last=True))
+            self._report.save_now(self._run.early(last=True))
 
     def _end_unread(self, report: Report, code: ExitCode) -> None:
         """End the program where the reader of a stream does not read any more.
@@ -127,9 +127,9 @@ class Interruption:
         A thread of its own: wherever the run waits for the reader, shielded or not.
         """
         self._ended.wait(GRACE_S)
-        before = report.written
+        before = report.bytes_written
         while not self._ended.wait(READER_S):
-            if report.written == before:
+            if report.bytes_written == before:
                 say("ended without the last lines: nobody reads them")
                 os._exit(code)
-            before = report.written
+            before = report.bytes_written

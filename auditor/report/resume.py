@@ -1,40 +1,194 @@
-"""The records that an unfinished run left: which there are, and where they belong.
+"""Resuming a report: continue the records of an unfinished run, or set them aside.
 
-They are remembered in a temporary SQLite database, which is exact and does not grow
-in memory: at a million references it is some 100 MB of a temporary file.
+`begin_or_resume` decides which. On a resume it reads the old `OUT.partial` and the
+records of `OUT.journal` into a `ResumeIndex`: reference -> record offset. The run then
+asks the index for every entry of its input (`take`) and audits only what is missing;
+`ranges` finally says which bytes of the partial file, in which order, are the report.
+
+The index is a temporary SQLite database: exact, and some 100 MB of a temporary file
+(not of memory) for a million references.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import BinaryIO
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import orjson
 
-from auditor.errors import OutputError
+from auditor.errors import OutputError, UsageError
 from auditor.fast_dataclass import dataclass
+from auditor.report.journal import Journal, write_all
+from auditor.version import __version__
 
-# -- spans --
-# Where each record of a report stands: a line, or several in the flat shapes.
-
-# Longer than a line of this program: an image has some hundred thousand layers at most
-# (4 MiB of manifest), each told in some 200 bytes.
+# More than any line of this program: an image has some hundred thousand layers at most
+# (4 MiB of manifest), each some 200 bytes of a record.
 MAX_LINE_BYTES = 64 * 1024 * 1024
+_COPY_BYTES = 1024 * 1024
+# SQLite's page cache. References come nearly in the order in which they were written,
+# so that few pages are read twice.
+_CACHE_KIB = 16 * 1024
 
-_ONE_LINE = frozenset({"image", "failure"})
-_ROWS = frozenset({"platform", "layer"})
+
+def begin_or_resume(
+    partial: Path,
+    journal: Journal,
+    *,
+    resume: bool,
+    settings: Mapping[str, Any],
+    now: str,
+    notify: Callable[[str], None],
+) -> ResumeIndex | None:
+    """Start the journal of a new report (None), or index the records of the old one.
+
+    `settings` are those that the records depend on, `now` is RFC 3339; `notify` gets
+    a sentence for the user. Raises `UsageError` for what cannot be resumed, `OSError`,
+    and `OutputError` if `partial` is not a regular file.
+    """
+    unfinished = has_content(partial) or journal.holds_records
+    other_version = _other_version(journal)
+    if resume and unfinished and other_version is None:
+        _check_same_settings(settings, partial, journal)
+        index = _index_records(partial, journal)
+        journal.resume(now=now)
+        notify(f"resuming: {index.count} finished records are in {partial}")
+        return index
+    if unfinished:
+        old = _set_aside(partial, journal)
+        # An upgrade between two nightly runs must not need a person: no error.
+        notify(
+            f"{partial}: written by auditor {other_version}, this is {__version__};"
+            f" starting a new report (the old one is kept as {old.name} until the new"
+            " one is complete)"
+            if resume
+            else f"{partial}: left by an unfinished run, kept as {old.name} until this"
+            " report is complete; --resume would have continued it"
+        )
+    elif resume:
+        notify("nothing to resume; starting a new report")
+    journal.begin(settings, version=__version__, now=now)
+    return None
+
+
+def set_aside_names(journal: Path) -> tuple[Path, Path]:
+    """The names under which an unfinished report and its journal are kept."""
+    name = journal.name.removesuffix(".journal")
+    return (
+        journal.with_name(name + ".partial.old"),
+        journal.with_name(name + ".journal.old"),
+    )
+
+
+def has_content(partial: Path) -> bool:
+    """Whether the file exists and is not empty.
+
+    Raises `OutputError` if something else than a regular file has its name.
+    """
+    try:
+        status = partial.lstat()
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISREG(status.st_mode):
+        raise OutputError(f"{partial}: cannot be written: not a regular file")
+    return status.st_size > 0
+
+
+def _other_version(journal: Journal) -> str | None:
+    """The version of auditor that began the run, if it is not this one."""
+    version = None if journal.header is None else journal.header.get("auditor")
+    return version if isinstance(version, str) and version != __version__ else None
+
+
+def _check_same_settings(
+    settings: Mapping[str, Any], partial: Path, journal: Journal
+) -> None:
+    def refused(why: str) -> UsageError:
+        return UsageError(
+            f"--resume: {partial} {why}; run without --resume to start a new report"
+        )
+
+    if journal.header is None:
+        raise refused(f"has no readable journal ({journal.path.name})")
+    before = journal.header.get("settings")
+    if before == settings:
+        return
+    if not isinstance(before, dict):
+        raise refused("was started with unknown settings")
+    differences = [
+        f"{name} was {before.get(name)!r} and is {value!r}"
+        for name, value in settings.items()
+        if before.get(name) != value
+    ]
+    detail = ", ".join(differences) or "unknown ones"
+    raise refused(f"was started with other settings ({detail})")
+
+
+def _index_records(partial: Path, journal: Journal) -> ResumeIndex:
+    """Index `partial`, after appending the journal's records to it.
+
+    A torn last line is cut off, and with it, in the flat shapes, the last record.
+    """
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+    with os.fdopen(os.open(partial, flags, 0o644), "r+b", buffering=0) as file:
+        index = ResumeIndex(_open_no_follow(partial))
+        try:
+            with _open_no_follow(partial) as stream:
+                for record in record_offsets(stream, 0, complete=False):
+                    index.add(record)
+                    index.end = record.start + record.size
+            file.truncate(index.end)
+            early, start = journal.open_records()
+            with early:
+                for record in record_offsets(early, start, complete=False):
+                    if index.add(replace(record, start=index.end)):
+                        lines = os.pread(early.fileno(), record.size, record.start)
+                        write_all(file.fileno(), lines)
+                        index.end += record.size
+            os.fsync(file.fileno())
+        except BaseException:
+            index.close()
+            raise
+    return index
+
+
+def _open_no_follow(path: Path) -> BinaryIO:
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb")
+
+
+def _set_aside(partial: Path, journal: Journal) -> Path:
+    """Copy the journal, which stays locked, and rename the partial file."""
+    old_partial, old_journal = set_aside_names(journal.path)
+    old_journal.unlink(missing_ok=True)
+    stream, _ = journal.open_records()
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    with stream, os.fdopen(os.open(old_journal, flags, 0o600), "wb") as copy:
+        stream.seek(0)
+        shutil.copyfileobj(stream, copy)
+    with suppress(FileNotFoundError):
+        partial.replace(old_partial)
+    return old_partial
+
+
+# -- Record offsets ----------------------------------------------------------------
+
+_ONE_LINE_KINDS = frozenset({"image", "failure"})
+_ROW_KINDS = frozenset({"platform", "layer"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordOffset:
-    """One record: the bytes from `start`, `size` of them.
+    """Where a record is in a file: `size` bytes from `start`.
 
-    `reference` is null where the record is of something in the input that stands for
-    no reference, such as a malformed line or a list that could not be read.
-    `interrupted`: it says only that there was no time for it.
+    A record is one line, or several rows in the flat shapes. `reference` is None for
+    a failure of the input that is no reference: a malformed line, or a list that could
+    not be read. `interrupted`: the run had no time for it, so it is audited again.
     """
 
     start: int
@@ -44,223 +198,224 @@ class RecordOffset:
 
 
 def record_offsets(
-    stream: BinaryIO, start: int, *, ended: bool
+    stream: BinaryIO, start: int, *, complete: bool
 ) -> Iterator[RecordOffset]:
     """The records from `start` on, up to the first line that is damaged or torn.
 
-    In the flat shapes the lines of the last record may not be all: it is left out
-    unless the file has `ended` as it should.
+    In the flat shapes the last record may miss some of its rows: it is left out unless
+    the file is `complete`.
     """
     stream.seek(start)
     rows: RecordOffset | None = None
     while (line := stream.readline(MAX_LINE_BYTES)) and line.endswith(b"\n"):
-        found = _read(line, start)
-        if found is None:
+        parsed = _parse_line(line, start)
+        if parsed is None:
             break
-        span, is_row = found
-        if rows is not None and is_row and rows.reference == span.reference:
+        record, is_row = parsed
+        if rows is not None and is_row and rows.reference == record.reference:
             rows = RecordOffset(
                 start=rows.start,
-                size=rows.size + span.size,
+                size=rows.size + record.size,
                 reference=rows.reference,
             )
         else:
             if rows is not None:
                 yield rows
-            rows = span if is_row else None
+            rows = record if is_row else None
             if not is_row:
-                yield span
+                yield record
         start += len(line)
-    if rows is not None and ended:
+    if rows is not None and complete:
         yield rows
 
 
-def _read(line: bytes, start: int) -> tuple[RecordOffset, bool] | None:
+def _parse_line(line: bytes, start: int) -> tuple[RecordOffset, bool] | None:
+    """The record of a line and whether it is a row; None for a damaged line."""
     try:
-        read = orjson.loads(line)
-        kind, reference = read["kind"], read["reference"]
+        fields = orjson.loads(line)
+        kind, reference = fields["kind"], fields["reference"]
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return None
     if not isinstance(kind, str) or not isinstance(reference, str):
         return None
-    if kind not in _ONE_LINE | _ROWS:
+    if kind not in _ONE_LINE_KINDS | _ROW_KINDS:
         return None
-    names_one = read.get("tag") is not None or read.get("digest") is not None
-    span = RecordOffset(
+    is_reference = fields.get("tag") is not None or fields.get("digest") is not None
+    record = RecordOffset(
         start=start,
         size=len(line),
-        reference=reference if names_one else None,
-        interrupted=kind == "failure" and read.get("failure") == "interrupted",
+        reference=reference if is_reference else None,
+        interrupted=kind == "failure" and fields.get("failure") == "interrupted",
     )
-    return span, kind in _ROWS
+    return record, kind in _ROW_KINDS
 
 
-# Pages that stay in memory. References come in the order in which they were written,
-# nearly, so that few are read twice.
-_CACHE_KIB = 16 * 1024
-_COPY_BYTES = 1024 * 1024
+# -- Resume index ------------------------------------------------------------------
 
 _TABLES = (
     f"PRAGMA cache_size = -{_CACHE_KIB}",
     "PRAGMA journal_mode = OFF",
     "PRAGMA synchronous = OFF",
-    "CREATE TABLE kept (reference TEXT PRIMARY KEY, start, size) WITHOUT ROWID",
-    "CREATE TABLE placed (position INTEGER PRIMARY KEY, start, size)",
-    "CREATE TABLE absent (number INTEGER PRIMARY KEY)",
+    # Records of the earlier run.
+    "CREATE TABLE records (reference TEXT PRIMARY KEY, start, size) WITHOUT ROWID",
+    # Those that the input asked for: the input position and the record's offset.
+    "CREATE TABLE taken (position INTEGER PRIMARY KEY, start, size)",
+    # Entries that were audited now and have no record, by their number among those.
+    "CREATE TABLE dropped (number INTEGER PRIMARY KEY)",
     "BEGIN",
 )
 
 
-@contextmanager
-def _in_a_temporary_file() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise OutputError(
-            f"what is kept of the earlier run cannot be noted in a temporary file:"
-            f" {error} (TMPDIR says where it is)"
-        ) from None
-
-
 class ResumeIndex:
-    """Records in a file, by reference, each to be taken once when its turn comes.
+    """The records of an unfinished run in `stream`, the partial file.
 
-    Everything raises `OutputError` where there is no room to remember it.
-
-    `count` is how many there are, `taken` how many of them the input asked for.
-    `end` is where in the file the records of the new run begin.
+    `count`: records of the earlier run; `taken`: those that the input asked for;
+    `end`: size of the file in bytes when the run was resumed.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
-        # Made in one thread, asked in another, never by two at once.
+        # "" is a temporary database, on disk only as far as the cache does not hold it.
         self._database = sqlite3.connect(
             "", isolation_level=None, check_same_thread=False
         )
         try:
             for statement in _TABLES:
-                self._do(statement)
+                self._execute(statement)
         except OutputError:
             self.close()
             raise
         self._position = 0
-        self._made = 0
+        self._audited = 0
         self.count = 0
         self.taken = 0
         self.end = 0
 
-    def _do(self, statement: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
-        with _in_a_temporary_file():
+    def _execute(
+        self, statement: str, values: tuple[object, ...] = ()
+    ) -> sqlite3.Cursor:
+        with _database_errors():
             return self._database.execute(statement, values)
 
-    def add(self, span: RecordOffset) -> bool:
-        """Remember a record; false where it is to be made again, or known."""
-        if span.reference is None or span.interrupted:
+    def add(self, record: RecordOffset) -> bool:
+        """Index a record. False if it must be audited again, or is already indexed."""
+        if record.reference is None or record.interrupted:
             return False
-        known = self._do(
-            "INSERT OR IGNORE INTO kept VALUES (?, ?, ?)",
-            (span.reference, span.start, span.size),
-        )
-        self.count += known.rowcount
-        return known.rowcount == 1
+        added = self._execute(
+            "INSERT OR IGNORE INTO records VALUES (?, ?, ?)",
+            (record.reference, record.start, record.size),
+        ).rowcount
+        self.count += added
+        return added == 1
 
     def take(self, reference: str | None) -> bytes | None:
-        """The lines of the next entry's record, if they are kept.
+        """The lines of the record of the next input entry, or None if there is none.
 
-        To be called for every entry of the input, in its order: that is where its
-        record belongs. `reference` is null for what stands for none.
+        Must be called for every entry, in input order: that fixes the record's place.
+        `reference` is None for an entry that is no reference.
         """
         position = self._position
         self._position += 1
         if reference is None:
             return None
-        row = self._do(
-            "SELECT start, size FROM kept WHERE reference = ?", (reference,)
+        row = self._execute(
+            "SELECT start, size FROM records WHERE reference = ?", (reference,)
         ).fetchone()
         if row is None:
             return None
-        self._do("INSERT INTO placed VALUES (?, ?, ?)", (position, *row))
+        self._execute("INSERT INTO taken VALUES (?, ?, ?)", (position, *row))
         self.taken += 1
         start, size = row
         return os.pread(self._stream.fileno(), size, start)
 
-    def made(self, *, written: bool) -> None:
-        """Say that an entry that is not kept was worked on, in the input's order.
+    def entry_finished(self, *, has_record: bool) -> None:
+        """Count an entry that was audited now; to be called in input order.
 
-        Not `written`: it has no record, because a filter dropped it.
+        Without a record, a filter dropped it.
         """
-        if not written:
-            self._do("INSERT INTO absent VALUES (?)", (self._made,))
-        self._made += 1
+        if not has_record:
+            self._execute("INSERT INTO dropped VALUES (?)", (self._audited,))
+        self._audited += 1
 
-    def pieces(self, *, in_input_order: bool) -> Iterator[tuple[int, int]]:
-        """What the whole report is made of: (start, size) of pieces of the file.
+    def ranges(self, *, in_input_order: bool) -> Iterator[tuple[int, int]]:
+        """The byte ranges (start, size) of the partial file that are the report.
 
-        What the input no longer asked for, and what was made again, is left out.
+        Records that the input no longer names, or that were replaced, are left out.
         """
-        ranges = self._in_input_order() if in_input_order else self._as_they_stand()
-        with _in_a_temporary_file():
-            yield from _joined(ranges)
+        ranges = self._input_order() if in_input_order else self._file_order()
+        with _database_errors():
+            yield from _join_adjacent(ranges)
 
-    def _in_input_order(self) -> Iterator[tuple[int, int]]:
-        new = record_offsets(self._stream, self.end, ended=True)
-        absent = self._database.execute("SELECT number FROM absent ORDER BY number")
-        next_absent, worked_on = absent.fetchone(), 0
-        placed = self._database.execute(
-            "SELECT position, start, size FROM placed ORDER BY position"
+    def _input_order(self) -> Iterator[tuple[int, int]]:
+        new_records = record_offsets(self._stream, self.end, complete=True)
+        dropped = self._database.execute("SELECT number FROM dropped ORDER BY number")
+        next_dropped, number = dropped.fetchone(), 0
+        taken = self._database.execute(
+            "SELECT position, start, size FROM taken ORDER BY position"
         )
-        following = placed.fetchone()
+        next_taken = taken.fetchone()
         for position in range(self._position):
-            if following is not None and following[0] == position:
-                yield following[1], following[2]
-                following = placed.fetchone()
+            if next_taken is not None and next_taken[0] == position:
+                yield next_taken[1], next_taken[2]
+                next_taken = taken.fetchone()
                 continue
-            worked_on += 1
-            if next_absent == (worked_on - 1,):
-                next_absent = absent.fetchone()
+            number += 1
+            if next_dropped == (number - 1,):
+                next_dropped = dropped.fetchone()
                 continue
-            made = next(new, None)
-            if made is None:
-                raise RuntimeError(f"entry {position} has no record")
-            yield made.start, made.size
-        if next(new, None) is not None:
-            raise RuntimeError("there are more records than entries")
+            record = next(new_records, None)
+            if record is None:
+                raise RuntimeError(f"input entry {position} has no record")
+            yield record.start, record.size
+        if next(new_records, None) is not None:
+            raise RuntimeError("the report has more records than the input has entries")
 
-    def _as_they_stand(self) -> Iterator[tuple[int, int]]:
+    def _file_order(self) -> Iterator[tuple[int, int]]:
         yield from self._database.execute(
-            "SELECT start, size FROM placed ORDER BY start"
+            "SELECT start, size FROM taken ORDER BY start"
         )
         size = os.fstat(self._stream.fileno()).st_size
         if size > self.end:
             yield self.end, size - self.end
 
-    def copy(self, pieces: Iterator[tuple[int, int]], into: BinaryIO) -> None:
-        """Write these pieces of the file one after the other."""
+    def copy(self, ranges: Iterator[tuple[int, int]], target: BinaryIO) -> None:
+        """Write these byte ranges of the partial file to `target`, one by one."""
         source = self._stream.fileno()
-        for start, size in pieces:
-            at, end = start, start + size
-            while at < end:
-                data = os.pread(source, min(_COPY_BYTES, end - at), at)
+        for start, size in ranges:
+            offset, end = start, start + size
+            while offset < end:
+                data = os.pread(source, min(_COPY_BYTES, end - offset), offset)
                 if not data:
-                    raise RuntimeError("the file is shorter than it was")
-                into.write(data)
-                at += len(data)
+                    raise RuntimeError("the partial report is shorter than it was")
+                target.write(data)
+                offset += len(data)
 
     def close(self) -> None:
-        """Forget everything."""
+        """Delete the index and close the partial file."""
         self._database.close()
         self._stream.close()
 
 
-def _joined(ranges: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """The same bytes in as few pieces as can be."""
+@contextmanager
+def _database_errors() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise OutputError(
+            f"the resume index cannot be written to a temporary file: {error};"
+            " set TMPDIR to a folder with free space"
+        ) from None
+
+
+def _join_adjacent(ranges: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """The same bytes in as few ranges as possible."""
     start = size = 0
-    for at, length in ranges:
-        if at == start + size:
-            size += length
+    for next_start, next_size in ranges:
+        if next_start == start + size:
+            size += next_size
             continue
         if size:
             yield start, size
-        start, size = at, length
+        start, size = next_start, next_size
     if size:
         yield start, size

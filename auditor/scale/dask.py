@@ -133,7 +133,7 @@ def _fetched(name: str, folder: Path) -> str:
 async def _run(settings: Settings, names: Mapping[str, str]) -> int:
     items = items_of(settings, names=names)
     async with open_job(
-        settings, clock=SystemClock(), tell=log.info, items=items
+        settings, clock=SystemClock(), notify=log.info, items=items
     ) as job:
         await run_into_report(job.run, job.report)
         await job.commit()

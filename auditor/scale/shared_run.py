@@ -308,9 +308,9 @@ def output_locked(settings: Settings, clock: Clock) -> Iterator[Output]:
         yield output
         return
     path = final.with_name(final.name + ".journal")
-    with Journal.locked(path, output=settings.output) as lock:
+    with Journal(path, output=settings.output) as lock:
         # What a run of one process left there is not ours to take away.
-        fresh = lock.run is None and not lock.holds_records
+        fresh = lock.header is None and not lock.holds_records
         if settings.resume and (lock.holds_records or _holds(final)):
             raise UsageError(
                 f"--resume: {_partial(final)} was left by a run of one process: go on"

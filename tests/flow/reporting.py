@@ -39,7 +39,7 @@ async def report_to(
     settings = here.settings(*references, output=str(output), **changes)
     said = [] if said is None else said
     with anyio.fail_after(PATIENCE_S):
-        async with open_job(settings, clock=here.clock, tell=said.append) as job:
+        async with open_job(settings, clock=here.clock, notify=said.append) as job:
             run, report = job.run, job.report
             if meanwhile is None:
                 await run_into_report(run, report)

@@ -181,7 +181,7 @@ async def test_html_instead_of_a_list() -> None:
 @pytest.mark.parametrize(
     ("output", "reason"),
     [
-        ("gone/report.jsonl", "there is no such folder"),
+        ("gone/report.jsonl", "no such folder"),
         ("", "is a directory; name a file in it"),
         ("list.txt/report.jsonl", "Not a directory"),
         ("r" * 300, "File name too long"),

@@ -28,7 +28,7 @@ main()
 _AT_OPENING = """
 import contextlib, os, sys
 import anyio
-import auditor.pipeline.job as job
+import auditor.audit.run as job
 @contextlib.asynccontextmanager
 async def open_report(settings, **more):
     async with original(settings, **more) as report:
@@ -41,7 +41,7 @@ main()
 """
 _AT_COPYING = """
 import os, sys
-import auditor.engines.shared_run as shared_run
+import auditor.scale.shared_run as shared_run
 def copy(source, target):
     os.kill(os.getpid(), {number:d})
     source.read()
@@ -150,6 +150,6 @@ async def test_a_signal_while_a_shared_run_tells_its_summary_loses_nothing(
 
 async def test_another_command_keeps_the_signals_of_python() -> None:
     done = await auditor(
-        "schema", program=program(_AT_IMPORT, signal.SIGTERM, "auditor.report.schema")
+        "schema", program=program(_AT_IMPORT, signal.SIGTERM, "auditor.report.shapes")
     )
     assert (done.code, done.said) == (-signal.SIGTERM, [])

@@ -11,10 +11,10 @@ from pathlib import Path
 import orjson
 import pytest
 
-from auditor.config import Settings
 from auditor.errors import ExitCode, LockedError, OutputError
-from auditor.report import journal
-from auditor.report.writer import open_report
+from auditor.report import lock
+from auditor.report.journal import Journal
+from auditor.report.writer import ReportOptions, open_report
 from tests.flow.commands import auditor
 from tests.flow.harness import lab, simple
 from tests.flow.reporting import beside, lines_of, report_to
@@ -35,28 +35,29 @@ async def test_a_second_run_is_told_who_writes_the_report_and_exits_with_5(
     output = tmp_path / "out"
     async with (
         lab(simple(NAMES)) as here,
-        open_report(Settings(output=str(output)), now=NOW, tell=silent),
+        open_report(ReportOptions(output=str(output)), now=NOW, notify=silent),
     ):
         done = await auditor("audit", here.ref(NAMES[0]), "-o", "out", place=tmp_path)
         assert here.faults.count("GET") == 0
     assert (done.code, ExitCode.LOCKED) == (5, 5)
     host = socket.gethostname()
     assert done.mistakes == [
-        f"out: another run writes it: process {os.getpid()} on {host}, since {NOW}"
+        f"out: another run is writing this report: process {os.getpid()} on {host},"
+        f" since {NOW}"
     ]
 
 
 async def test_after_a_resumption_the_lock_names_who_resumed(tmp_path: Path) -> None:
     output = tmp_path / "out"
-    told = Settings(output=str(output), resume=True)
-    async with open_report(Settings(output=str(output)), now=NOW, tell=silent):
+    told = ReportOptions(output=str(output), resume=True)
+    async with open_report(ReportOptions(output=str(output)), now=NOW, notify=silent):
         output.with_name("out.partial").write_bytes(
             b'{"kind":"image","reference":"r/a:1","tag":"1"}\n'
         )
     later = "2026-11-25T03:00:00Z"
-    async with open_report(told, now=later, tell=[].append):  # type: ignore[arg-type]
+    async with open_report(told, now=later, notify=[].append):  # type: ignore[arg-type]
         with pytest.raises(LockedError, match=f"since {later}$"):
-            async with open_report(told, now=NOW, tell=silent):
+            async with open_report(told, now=NOW, notify=silent):
                 pass
 
 
@@ -76,20 +77,22 @@ async def test_a_report_is_the_same_through_a_link(tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(tmp_path / "out")
     async with open_report(
-        Settings(output=str(tmp_path / "out")), now=NOW, tell=silent
+        ReportOptions(output=str(tmp_path / "out")), now=NOW, notify=silent
     ):
-        with pytest.raises(LockedError, match=r"link: another run writes it"):
-            async with open_report(Settings(output=str(link)), now=NOW, tell=silent):
+        with pytest.raises(LockedError, match=r"link: another run is writing"):
+            async with open_report(
+                ReportOptions(output=str(link)), now=NOW, notify=silent
+            ):
                 pass
 
 
 async def test_reports_of_different_names_do_not_wait_for_each_other(
     tmp_path: Path,
 ) -> None:
-    one, other = (Settings(output=str(tmp_path / name)) for name in ("a", "b"))
+    one, other = (ReportOptions(output=str(tmp_path / name)) for name in ("a", "b"))
     async with (
-        open_report(one, now=NOW, tell=silent),
-        open_report(other, now=NOW, tell=silent),
+        open_report(one, now=NOW, notify=silent),
+        open_report(other, now=NOW, notify=silent),
     ):
         pass
     assert list(tmp_path.iterdir()) == []
@@ -100,8 +103,8 @@ async def test_standard_output_has_no_lock(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     async with (
-        open_report(Settings(), now=NOW, tell=silent),
-        open_report(Settings(), now=NOW, tell=silent),
+        open_report(ReportOptions(), now=NOW, notify=silent),
+        open_report(ReportOptions(), now=NOW, notify=silent),
     ):
         assert list(tmp_path.iterdir()) == []
 
@@ -109,7 +112,7 @@ async def test_standard_output_has_no_lock(
 async def test_only_the_owner_may_open_the_journal(tmp_path: Path) -> None:
     """Who can open a file can lock it."""
     async with open_report(
-        Settings(output=str(tmp_path / "out")), now=NOW, tell=silent
+        ReportOptions(output=str(tmp_path / "out")), now=NOW, notify=silent
     ):
         mode = (tmp_path / "out.journal").stat().st_mode
         assert stat.S_IMODE(mode) == 0o600
@@ -132,9 +135,9 @@ async def test_what_is_no_file_of_ours_is_refused_and_left_as_it_is(
     for resume in (False, True):
         with pytest.raises(OutputError, match=name) as refused:
             async with open_report(
-                Settings(output=str(tmp_path / "out"), resume=resume),
+                ReportOptions(output=str(tmp_path / "out"), resume=resume),
                 now=NOW,
-                tell=silent,
+                notify=silent,
             ):
                 pass
         assert "\n" not in str(refused.value)
@@ -162,17 +165,17 @@ async def test_a_file_system_without_locks_is_told_and_the_run_goes_on(
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr("auditor.report.journal.fcntl.flock", refuse)
+    monkeypatch.setattr("auditor.report.lock.fcntl.flock", refuse)
     async with lab(simple(NAMES)) as here:
         await report_to(here, tmp_path / "out", here.ref(NAMES[0]))
-    assert "no locks here" in caplog.text
+    assert "no file locks" in caplog.text
     assert len(lines_of(tmp_path / "out")) == 1
 
 
 async def test_a_folder_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"gone/out: the report cannot be written"):
         async with open_report(
-            Settings(output=str(tmp_path / "gone" / "out")), now=NOW, tell=silent
+            ReportOptions(output=str(tmp_path / "gone" / "out")), now=NOW, notify=silent
         ):
             pass
 
@@ -182,17 +185,17 @@ def test_the_journal_of_a_run_that_has_just_ended_is_not_taken_for_the_lock(
 ) -> None:
     """It ends between our opening and our locking: a third run would lock a new one."""
     path = tmp_path / "out.journal"
-    lock, locked = journal._lock, list[int]()
+    real_lock, locked = lock.lock, list[int]()
 
     def late(fd: int, output: str) -> None:
         if not locked:
             path.unlink()
         locked.append(fd)
-        lock(fd, output)
+        real_lock(fd, output)
 
-    monkeypatch.setattr(journal, "_lock", late)
-    with journal.Journal.locked(path, output="out"):
+    monkeypatch.setattr(lock, "lock", late)
+    with Journal(path, output="out"):
         assert len(locked) == 2
         assert os.path.samestat(path.stat(), os.fstat(locked[-1]))
         with pytest.raises(LockedError):
-            journal.Journal.locked(path, output="out")
+            Journal(path, output="out")

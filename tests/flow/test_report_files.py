@@ -48,7 +48,7 @@ async def test_a_report_appears_under_its_name_when_it_is_whole(
     assert _tags(report.read_bytes()) == list("012345")
     assert [one.name for one in tmp_path.iterdir()] == ["report.jsonl"]
     left, told = done.mistakes[:2]
-    assert left.startswith(f"{partial}: left by a run that did not finish, kept as ")
+    assert left.startswith(f"{partial}: left by an unfinished run, kept as ")
     assert told.startswith("6 of 6 references audited in ")
 
 
@@ -99,7 +99,7 @@ async def test_a_signal_lets_what_is_under_way_finish_and_begins_nothing(
     assert _tags(partial.read_bytes()) == list("0123")
     assert done.mistakes[0].startswith("interrupted: 4 of ")
     assert done.mistakes[-1] == (
-        f"what was finished is in {partial}; --resume goes on with it"
+        f"progress saved in {partial}; continue with --resume"
     )
     told = orjson.loads(summary.read_bytes())
     assert told["interrupted"] is True

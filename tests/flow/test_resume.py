@@ -16,14 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.audit.run import AuditRun
-from auditor.config import Settings
+from auditor.audit.run import AuditRun, report_options
 from auditor.demo.images import image, index
 from auditor.demo.registry import Content
 from auditor.errors import OutputError, UsageError
 from auditor.model import Shape
 from auditor.report import resume
-from auditor.report.writer import Report, open_report
+from auditor.report.writer import Report, ReportOptions, open_report
 from auditor.version import __version__
 from tests.flow.commands import auditor, running
 from tests.flow.harness import (
@@ -277,8 +276,8 @@ async def test_other_settings_are_refused_in_one_sentence(tmp_path: Path) -> Non
             await report_to(here, output, "x", shape=Shape.LAYER, resume=True)
         assert beside(output) == left
     assert str(refused.value) == (
-        f"--resume: {output}.partial was begun with other settings (shape was 'image'"
-        " and is 'layer'); without --resume, the run begins anew"
+        f"--resume: {output}.partial was started with other settings (shape was 'image'"
+        " and is 'layer'); run without --resume to start a new report"
     )
 
 
@@ -289,16 +288,19 @@ async def test_what_another_version_began_is_kept_and_the_run_begins_anew(
     output = tmp_path / "out"
     async with _stopped(output) as here:
         left = beside(output)["out.partial"]
-        monkeypatch.setattr("auditor.report.unfinished.__version__", "99.0")
+        monkeypatch.setattr("auditor.report.resume.__version__", "99.0")
         asked = here.ref("team/app:*")
         settings = here.settings(asked, output=str(output), resume=True)
         said: list[str] = []
-        async with open_report(settings, now=STARTED_AT, tell=said.append) as report:
-            assert report.kept is None
+        async with open_report(
+            report_options(settings), now=STARTED_AT, notify=said.append
+        ) as report:
+            assert report.resume_index is None
             assert output.with_name("out.partial.old").read_bytes() == left
         assert said == [
-            f"{output}.partial: was begun by auditor {__version__}, and this is 99.0:"
-            " beginning anew; kept as out.partial.old until this report is whole"
+            f"{output}.partial: written by auditor {__version__}, this is 99.0; starting"
+            " a new report (the old one is kept as out.partial.old until the new one is"
+            " complete)"
         ]
         done = await report_to(here, output, asked, resume=True)
     assert done.summary.resumed is None
@@ -316,7 +318,7 @@ async def test_without_a_journal_that_can_be_read_nothing_is_resumed(
             path.unlink()
         else:
             path.write_bytes(journal)
-        with pytest.raises(UsageError, match="has no journal that can be read"):
+        with pytest.raises(UsageError, match="has no readable journal"):
             await report_to(here, output, "x", resume=True)
         assert output.with_name("out.partial").exists()
 
@@ -325,16 +327,16 @@ async def test_nothing_to_resume_is_said_and_the_run_begins(tmp_path: Path) -> N
     output = tmp_path / "out"
     async with lab(simple(NAMES)) as here:
         done = await report_to(here, output, here.ref(NAMES[0]), resume=True)
-    assert done.said == [f"nothing to resume beside {output}: beginning anew"]
+    assert done.said == ["nothing to resume; starting a new report"]
     assert len(lines_of(output)) == 1
     assert done.summary.resumed is None
 
 
 @pytest.mark.parametrize("output", ["-", "/dev/null"])
 async def test_a_stream_cannot_be_resumed(output: str) -> None:
-    told = Settings(output=output, resume=True)
-    with pytest.raises(UsageError, match="can be resumed that goes to a file"):
-        async with open_report(told, now="2026-11-25T02:00:00Z", tell=pytest.fail):
+    told = ReportOptions(output=output, resume=True)
+    with pytest.raises(UsageError, match="needs a report in a file"):
+        async with open_report(told, now="2026-11-25T02:00:00Z", notify=pytest.fail):
             pass
 
 
@@ -351,7 +353,7 @@ async def test_without_resume_what_was_left_is_kept_until_the_report_is_whole(
             workers=1,
             meanwhile=_stop(here),
         )
-        assert anew.said[0].startswith(f"{output}.partial: left by a run that did not")
+        assert anew.said[0].startswith(f"{output}.partial: left by an unfinished")
         resume = beside(output)
         assert resume["out.partial.old"] == left["out.partial"]
         assert resume["out.journal.old"] == left["out.journal"]
@@ -388,13 +390,13 @@ async def test_a_disk_that_fills_up_keeps_the_old_report_and_what_was_finished(
     async with lab(_content()) as here:
         await report_to(here, whole, *_asked(here))
         with monkeypatch.context() as patch:
-            patch.setattr("auditor.report.jsonl.os.write", write)
-            patch.setattr("auditor.report.jsonl.PIECE_BYTES", 1)
+            patch.setattr("auditor.report.writer.os.write", write)
+            patch.setattr("auditor.report.writer.PIECE_BYTES", 1)
             said: list[str] = []
             with pytest.raises(OutputError, match="No space left on device"):
                 await report_to(here, output, *_asked(here), said=said)
         assert said == [
-            f"what was finished is in {output}.partial; --resume goes on with it"
+            f"progress saved in {output}.partial; continue with --resume"
         ]
         assert output.read_bytes() == b"yesterday's\n"
         torn = output.with_name("out.partial").read_bytes()
@@ -415,7 +417,7 @@ async def test_a_disk_that_fails_ends_the_run_in_one_sentence(
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr("auditor.audit.into_report.KEEP_EVERY_S", 0.01)
-    monkeypatch.setattr("auditor.report.jsonl.os.fdatasync", fail)
+    monkeypatch.setattr("auditor.report.writer.os.fdatasync", fail)
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", HELD, Hold())
         with pytest.raises(OutputError, match="cannot be written: Input/output error"):

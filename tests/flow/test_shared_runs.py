@@ -487,7 +487,7 @@ async def test_a_share_that_is_still_locked_is_audited_a_little_later(
         part = parts.path(run.plan.shards[0])
         with ExitStack() as left:
             journal = part.with_name(part.name + ".journal")
-            left.enter_context(Journal.locked(journal, output=part.name))
+            left.enter_context(Journal(journal, output=part.name))
 
             async def it_ends(_: float) -> None:
                 left.close()

@@ -21,7 +21,7 @@ from pathlib import Path
 from multidict import CIMultiDict
 
 from auditor.analysis.check.policy_file import read_policy
-from auditor.cache.tables import unpack
+from auditor.cache.row_encoding import decode_body
 from auditor.config.resolve import resolve
 from auditor.diagnose.ls import parse_list_target
 from auditor.diagnose.token_explain import read_token
@@ -45,7 +45,8 @@ from auditor.oci.reference import (
 )
 from auditor.oci.reference_grammar import RepositoryPattern
 from auditor.registry.auth.api_login import _access_token
-from auditor.registry.auth.docker_config import parse_docker_config, parse_helper_answer
+from auditor.registry.auth.credential_helper import parse_helper_output
+from auditor.registry.auth.docker_config import parse_docker_config
 from auditor.registry.listing.distribution import _read_catalog, _read_tags
 from auditor.registry.products import Product
 from auditor.registry.products.dtr import Dtr
@@ -311,7 +312,7 @@ def docker_config(data: bytes) -> None:
 @_target({"Username": "u", "Secret": "s"}, {"Username": "<token>", "Secret": "t"})
 def helper_answer(data: bytes) -> None:
     with suppress(ProtocolError):
-        repr(parse_helper_answer(data))
+        repr(parse_helper_output(data))
 
 
 @_target(
@@ -471,7 +472,7 @@ REPORT_LINES = (
 @_target(REPORT_LINES.partition(b"\n")[2], b'{"kind":[],"reference":"x"}\n')
 def report_left_over(data: bytes) -> None:
     for ended in (False, True):
-        for span in record_offsets(io.BytesIO(data), 0, ended=ended):
+        for span in record_offsets(io.BytesIO(data), 0, complete=ended):
             assert 0 < span.size <= len(data)
 
 
@@ -480,11 +481,11 @@ def journal(data: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "out.journal")
         path.write_bytes(data)
-        with suppress(AuditorError), Journal.locked(path, output="out") as found:
-            assert found.run is None or isinstance(found.run, dict)
-            stream, start = found.records()
+        with suppress(AuditorError), Journal(path, output="out") as found:
+            assert found.header is None or isinstance(found.header, dict)
+            stream, start = found.open_records()
             with stream:
-                list(record_offsets(stream, start, ended=False))
+                list(record_offsets(stream, start, complete=False))
 
 
 @_target(

@@ -18,7 +18,7 @@ from auditor.errors import FailureKind
 from auditor.model import FailureRecord, Order, Record, Shape
 from auditor.report.resume import record_offsets
 from auditor.report.shapes import encoder
-from auditor.report.writer import Report, open_report
+from auditor.report.writer import Report, ReportOptions, open_report
 from tests.records import failure, image, layer, platform
 
 NOW = "2026-11-25T02:00:00Z"
@@ -118,10 +118,10 @@ def crashes(draw: st.DrawFn) -> Crash:
 async def _crash(crash: Crash, told: Settings) -> None:
     """Leave the files of a run that was killed."""
     output = Path(told.output)
-    async with open_report(told, now=NOW, tell=pytest.fail) as report:
+    async with open_report(told, now=NOW, notify=pytest.fail) as report:
         for record in crash.order:
-            await report.put(record)
-        await report.keep(crash.early, waits=True)
+            await report.write(record)
+        await report.checkpoint(crash.early, has_waiting=True)
         # as they are at this moment
         partial = output.with_name("out.partial").read_bytes()
         journal = output.with_name("out.journal").read_bytes()
@@ -136,12 +136,12 @@ async def _crash(crash: Crash, told: Settings) -> None:
 async def _go_on(report: Report, crash: Crash, many: int) -> None:
     """What a run does: pass over what is there, make the rest."""
     for number, record in enumerate(crash.records[:many]):
-        kept = report.kept
-        if kept is None or kept.take(_name(record)) is None:
-            if kept is not None:
-                kept.made(written=number not in crash.dropped)
+        index = report.resume_index
+        if index is None or index.take(_name(record)) is None:
+            if index is not None:
+                index.entry_finished(has_record=number not in crash.dropped)
             if number not in crash.dropped:
-                await report.put(record)
+                await report.write(record)
 
 
 @settings(max_examples=60, deadline=None)
@@ -151,19 +151,21 @@ def test_a_resumed_report_is_the_undisturbed_one(
 ) -> None:
     async def main(folder: str) -> None:
         output = Path(folder, "out")
-        told = Settings(output=str(output), shape=crash.shape, order=order, resume=True)
+        told = ReportOptions(
+            output=str(output), shape=crash.shape, order=order, resume=True
+        )
         written = [
             record
             for number, record in enumerate(crash.records)
             if number not in crash.dropped
         ]
         whole = _written(written, crash.shape)
-        await _crash(crash, Settings(output=str(output), shape=crash.shape))
+        await _crash(crash, ReportOptions(output=str(output), shape=crash.shape))
         said: list[str] = []
         # The resumed run crashes, too, after a part of what was left to do.
-        async with open_report(told, now=NOW, tell=said.append) as report:
+        async with open_report(told, now=NOW, notify=said.append) as report:
             await _go_on(report, crash, int(len(crash.records) * again))
-        async with open_report(told, now=NOW, tell=said.append) as report:
+        async with open_report(told, now=NOW, notify=said.append) as report:
             await _go_on(report, crash, len(crash.records))
             await report.commit()
         assert [path.name for path in Path(folder).iterdir()] == ["out"]
@@ -188,7 +190,7 @@ def test_cut_at_every_byte_what_is_kept_is_whole_and_was_there(shape: Shape) -> 
     data = b"".join(written)
     ends = [len(b"".join(written[: count + 1])) for count in range(len(written))]
     for cut in range(len(data) + 1):
-        found = list(record_offsets(io.BytesIO(data[:cut]), 0, ended=False))
+        found = list(record_offsets(io.BytesIO(data[:cut]), 0, complete=False))
         whole = [
             record for record, end in zip(records, ends, strict=True) if end <= cut
         ]
@@ -208,7 +210,7 @@ def test_after_damage_nothing_more_is_read(damage: bytes, at: float) -> None:
     data = b"".join(written)
     where = int(len(data) * at)
     found = list(
-        record_offsets(io.BytesIO(data[:where] + b"\0" + damage), 0, ended=False)
+        record_offsets(io.BytesIO(data[:where] + b"\0" + damage), 0, complete=False)
     )
     assert len(found) == sum(
         len(b"".join(written[: count + 1])) <= where for count in range(3)

@@ -172,7 +172,7 @@ def test_a_folder_without_the_right_to_write_is_one_sentence(
     def refuse(*_: object) -> int:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    monkeypatch.setattr("auditor.report.jsonl.os.open", refuse)  # root may do it
+    monkeypatch.setattr("auditor.report.writer.os.open", refuse)  # root may do it
     assert "Permission denied" in refusal(tmp_path / "out")
 
 
@@ -271,7 +271,7 @@ def test_lines_are_on_the_disk_before_the_name_and_the_name_before_the_end(
         synced.append((stat.S_ISDIR(os.fstat(fd).st_mode), final.exists()))
         fsync(fd)
 
-    monkeypatch.setattr("auditor.report.jsonl.os.fsync", noted)
+    monkeypatch.setattr("auditor.report.writer.os.fsync", noted)
     write(final, LINE)
     is_folder, has_name = True, True
     assert synced == [(not is_folder, not has_name), (is_folder, has_name)]
