@@ -1,10 +1,10 @@
-"""Audit what container registries hold.
+"""Audit the images of container registries.
 
     async for record in auditor.audit_references(["registry.example.com/team/app:1.*"]):
         print(record.reference, record.kind)
 
-The names below are the public interface; they are imported when they are first used,
-so that importing the package costs nothing.
+The names in `__all__` are the public interface. They are imported on first use, so that
+`import auditor` is quick.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import importlib
 
 from auditor.version import __version__
 
-# Of `typing`, which is half of what comes before the first statement of a command:
-# until then a signal meets Python's own traceback.
+# Not imported from `typing`, which would double the time before the command installs
+# its signal handlers; until then an interrupt prints a traceback.
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ __all__ = [
     "audit_references",
 ]
 
-_HOMES = {
+_MODULES = {
     "AuditorError": "auditor.errors",
     "FailureKind": "auditor.errors",
     "FailureRecord": "auditor.model",
@@ -53,9 +53,9 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
+    module = _MODULES.get(name)
+    if module is None:
         raise AttributeError(f"module 'auditor' has no attribute {name!r}")
-    value = getattr(importlib.import_module(home), name)
+    value = getattr(importlib.import_module(module), name)
     globals()[name] = value
     return value

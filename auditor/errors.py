@@ -1,18 +1,18 @@
-"""What can go wrong, as values and as exceptions.
+"""Failures as values, errors as exceptions, and the exit codes.
 
-A reference that cannot be audited is a value: a `Failure`, which ends up in the
-report as a record. Exceptions are only for what stops a command:
+A reference that cannot be audited yields a `Failure`, a value that becomes a record of
+the report. Exceptions are for errors that stop a command:
 
-    AuditorError                 (never raised itself)
-     ├─ UsageError               the command line or configuration is wrong   exit 2
-     │   └─ ConfigError          every mistake of a configuration at once     exit 2
-     ├─ OutputError              the report could not be written              exit 3
-     ├─ LockedError              another run writes the report                exit 5
-     └─ ProtocolError            a header or document that breaks its grammar;
-                                 raised by `auditor.protocol`, turned into a
-                                 `Failure` at the edge of `auditor.registry`
+    AuditorError                 (base class, not raised itself)
+     ├─ UsageError               wrong command line or input                  exit 2
+     │   └─ ConfigError          all errors of a configuration at once        exit 2
+     ├─ OutputError              the report cannot be written                 exit 3
+     ├─ LockedError              another run is writing the report            exit 5
+     └─ ProtocolError            a header or document violates its grammar;
+                                 raised by `auditor.oci` and `auditor.wire`,
+                                 turned into a `Failure` by `auditor.registry`
 
-Anything else that escapes is a bug (exit 70).
+Any other exception that escapes is a bug (exit 70).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class ExitCode(IntEnum):
 
 
 class Stage(StrEnum):
-    """The step of one reference's way at which a failure happened."""
+    """The step in the audit of a reference at which it failed."""
 
     INPUT = "input"
     LIST = "list"
@@ -51,7 +51,7 @@ class Stage(StrEnum):
 
 
 class Blame(StrEnum):
-    """Who has to act on a failure."""
+    """Which side has to act on a failure; `NOBODY`: another run may succeed."""
 
     USER = "user"
     REGISTRY = "registry"
@@ -60,7 +60,7 @@ class Blame(StrEnum):
 
 
 class FailureKind(StrEnum):
-    """Why a reference has no image record. The names are part of the report."""
+    """Why a reference has no image record. The values are part of the report."""
 
     INVALID_REFERENCE = "invalid_reference"
     DNS = "dns"
@@ -92,7 +92,7 @@ class FailureKind(StrEnum):
 
     @property
     def blame(self) -> Blame:
-        """Who has to act so that the next run succeeds."""
+        """Which side has to act so that the next run succeeds."""
         return _FAILURES[self][1]
 
 
@@ -123,7 +123,7 @@ _FAILURES: dict[FailureKind, tuple[bool, Blame]] = {
 
 
 class FailureReason(StrEnum):
-    """Why a connection failed, more exactly than `FailureKind` says.
+    """Why a connection failed, in more detail than `FailureKind`.
 
     It decides what the user is advised to do (`advice`, and `auditor doctor`). It is
     not part of the report. Certificate reasons are OpenSSL's verification errors.
@@ -171,11 +171,11 @@ _ADVICE = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why one step did not work: a value that travels to the report.
+    """Why a step failed; becomes a failure record of the report.
 
-    `detail` is one sentence that is safe to print: no secret, no query string,
-    no raw error body. `status` is the HTTP status where there was one. `reason` is
-    set for failed connections.
+    `detail` is one sentence that is safe to print: no secret, no query string, no raw
+    error body. `status` is the HTTP status of the response, if there was one. `reason`
+    is set for failed connections.
     """
 
     kind: FailureKind
@@ -186,24 +186,24 @@ class Failure:
     reason: FailureReason | None = None
 
     def at(self, stage: Stage) -> Failure:
-        """The same failure, said of another stage."""
+        """The same failure at another stage."""
         return replace(self, stage=stage)
 
 
 class AuditorError(Exception):
-    """Base of everything this package raises on purpose."""
+    """Base class of the errors that this package raises on purpose."""
 
     exit_code = ExitCode.BUG
 
 
 class UsageError(AuditorError):
-    """The command line, a list or a file it names cannot be used as given."""
+    """The command line, or a file that it names, cannot be used."""
 
     exit_code = ExitCode.USAGE
 
 
 class ConfigError(UsageError):
-    """A configuration with mistakes: all of them, each with its place."""
+    """All errors of a configuration, each with its file and line, flag or variable."""
 
     def __init__(self, mistakes: tuple[str, ...]) -> None:
         super().__init__("\n".join(mistakes))
@@ -211,19 +211,19 @@ class ConfigError(UsageError):
 
 
 class OutputError(AuditorError):
-    """The report could not be written."""
+    """The report cannot be written."""
 
     exit_code = ExitCode.OUTPUT
 
 
 class LockedError(AuditorError):
-    """Another run writes the same report."""
+    """Another run is writing the same report."""
 
     exit_code = ExitCode.LOCKED
 
 
 class ProtocolError(AuditorError):
-    """A header, token or document that breaks its grammar or a limit."""
+    """A header, token or document that violates its grammar or a limit."""
 
     def __init__(
         self, detail: str, kind: FailureKind = FailureKind.PROTOCOL_VIOLATION
@@ -233,24 +233,20 @@ class ProtocolError(AuditorError):
         self.kind = kind
 
 
-# -- unwrap --
-# Exception groups, as the person at the command line should see them.
-
-
 @contextmanager
 def unwrap_exception_group() -> Iterator[None]:
-    """Let the first `AuditorError` out of an exception group; leave other groups whole.
+    """Raise the first `AuditorError` of an exception group in place of the group.
 
-    Of several things that went wrong at once, ours says what to do; the rest are its
-    consequences. A group without one is a bug, and is shown with all it holds.
+    It has a message for the user; the other exceptions are its consequences. A group
+    without an `AuditorError` is a bug and is raised unchanged.
     """
     try:
         yield
     except BaseExceptionGroup as group:
-        ours, _ = group.split(AuditorError)
-        if ours is None:
+        matching, _ = group.split(AuditorError)
+        if matching is None:
             raise
-        error: BaseException = ours
+        error: BaseException = matching
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         raise error from group

@@ -1,13 +1,12 @@
-"""Dataclasses that cost little to define and little to make.
+"""Dataclasses that are cheap to define and cheap to create.
 
-The standard library compiles six functions for each frozen dataclass (before Python
-3.13, one by one), which took a third of the start of an audit, and its frozen
-`__init__` sets each field through `object.__setattr__`, which took a tenth of the
-interpreter's time of a request. Here only `__init__` is compiled, equality and hash
-are those of an `attrgetter`, and what is `frozen` is frozen by the type checker:
-mypy sees the standard library's own `dataclass` and refuses every assignment;
-slots refuse names that there are not, as ever. `dataclasses.fields`, `replace` and the
-rest work on these classes as on all others.
+The standard library compiles six functions for each frozen dataclass, which was a third
+of the start-up time of an audit, and its frozen `__init__` sets each field through
+`object.__setattr__`, which was a tenth of the interpreter time of a request. Here only
+`__init__` is compiled; equality and hash compare the values of an `attrgetter`.
+
+`frozen` is enforced by the type checker, not at run time: mypy sees the standard
+`dataclass` and rejects assignments. `dataclasses.fields` and `replace` work as usual.
 """
 
 from __future__ import annotations
@@ -21,18 +20,15 @@ else:
     from operator import attrgetter
 
     def dataclass(cls=None, /, *, frozen=False, eq=True, order=False, **options):
-        """The standard library's decorator, as far as it is used here."""
+        """The standard decorator with the options that this package uses."""
 
         def decorate(cls):
-            own = cls.__dict__
-            written = {
-                name for name in ("__eq__", "__hash__", "__repr__") if name in own
-            }
-            # A set of slots makes a new class.
+            # With slots=True `dataclass` returns a new class: look before it is called.
+            defined = {"__eq__", "__hash__", "__repr__"} & cls.__dict__.keys()
             cls = dataclasses.dataclass(cls, eq=False, repr=False, **options)
-            if eq and "__eq__" not in written:
-                _compare(cls, hashable=frozen, written=written)
-            if "__repr__" not in written:
+            if eq and "__eq__" not in defined:
+                _add_comparison(cls, hashable=frozen, defined=defined)
+            if "__repr__" not in defined:
                 cls.__repr__ = _repr
             return cls
 
@@ -42,7 +38,7 @@ else:
             )
         return decorate if cls is None else decorate(cls)
 
-    def _compare(cls, *, hashable, written):
+    def _add_comparison(cls, *, hashable, defined):
         names = [field.name for field in dataclasses.fields(cls) if field.compare]
         values = attrgetter(*names) if names else _nothing
 
@@ -55,7 +51,7 @@ else:
             return hash(values(self))
 
         cls.__eq__ = equal
-        if "__hash__" not in written:
+        if "__hash__" not in defined:
             cls.__hash__ = hashed if hashable else None
 
     def _nothing(_):

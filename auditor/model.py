@@ -1,10 +1,9 @@
-"""What a report line is.
+"""The records of a report, and the values in them.
 
-Field order is key order in the report. Within one `SCHEMA` number a field is never
-renamed or dropped; what is not known is `null`, never absent.
+One record is one line of the report; field order is key order. Within a `SCHEMA` number
+no field is renamed or removed, and unknown values are None (JSON `null`), not absent.
 
-The records have no slots: orjson writes the dictionary of an instance three times as
-fast as it looks up slots one by one.
+Records have no slots: orjson serialises an instance's dictionary three times as fast.
 """
 
 from __future__ import annotations
@@ -35,24 +34,24 @@ class Order(StrEnum):
 
 
 class AccessState(StrEnum):
-    """What is known of the right to pull."""
+    """What is known about the right to pull."""
 
     GRANTED = "granted"  # the token lists `pull` for the repository
     DENIED = "denied"  # the token does not
-    UNVERIFIABLE = "unverifiable"  # an opaque token, or Basic: cannot be seen
-    ANONYMOUS = "anonymous"  # the registry asked for no credential at all
+    UNVERIFIABLE = "unverifiable"  # an opaque token or Basic authentication
+    ANONYMOUS = "anonymous"  # the registry requires no authentication
 
 
 class CredentialSource(StrEnum):
-    """Where the credential that was used stood."""
+    """Where the credential that was used comes from."""
 
-    CONFIG = "config"  # the configuration of auditor names it
-    FILE = "file"  # docker's config.json or podman's auth.json holds it
-    HELPER = "helper"  # a credential helper gave it
+    CONFIG = "config"  # the configuration of auditor
+    FILE = "file"  # docker's config.json or podman's auth.json
+    HELPER = "helper"  # a credential helper
 
 
 class AttachmentKind(StrEnum):
-    """What hangs on an image beside its platforms."""
+    """Kinds of manifests that are attached to an image."""
 
     ATTESTATION = "attestation"
     SIGNATURE = "signature"
@@ -61,18 +60,18 @@ class AttachmentKind(StrEnum):
 
 
 class LayerTrait(StrEnum):
-    """What sets a layer apart from the usual one, a tar archive in gzip."""
+    """How a layer differs from the usual gzip-compressed tar archive."""
 
     UNCOMPRESSED = "uncompressed"
     ZSTD = "zstd"
-    ZSTD_CHUNKED = "zstd_chunked"  # can be read in parts
-    ESTARGZ = "estargz"  # gzip that can be read in parts
+    ZSTD_CHUNKED = "zstd_chunked"  # supports partial reads
+    ESTARGZ = "estargz"  # gzip with partial reads
     ENCRYPTED = "encrypted"
     NON_DISTRIBUTABLE = "non_distributable"  # also called foreign
 
 
 class WarningCode(StrEnum):
-    """What a reader should know that did not stop the record."""
+    """Findings that did not prevent the record."""
 
     DIGEST_HEADER_DIFFERS = "digest_header_differs"
     NO_DIGEST_HEADER = "no_digest_header"
@@ -94,7 +93,7 @@ class WarningCode(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Warn:
-    """One warning: a code for programs, a sentence for people."""
+    """A warning: a code for programs and a sentence for people."""
 
     code: WarningCode
     detail: str
@@ -102,7 +101,7 @@ class Warn:
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """A layer as its manifest describes it. `size` is compressed bytes."""
+    """A layer as described by its manifest. `size` is in compressed bytes."""
 
     digest: str
     size: int | None
@@ -111,11 +110,10 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class ConfigDetails:
-    """What an image's config says beside its platform and creation.
+    """Fields of an image config besides its platform and creation time.
 
-    `user` is null where the config names none: the image runs as root. `history` is
-    the number of build steps. `labels` are those that were asked for, or null where
-    none were.
+    `user` is None if the config sets none: the image runs as root. `history` is the
+    number of build steps. `labels` are the requested ones, None if none were requested.
     """
 
     user: str | None
@@ -125,7 +123,7 @@ class ConfigDetails:
 
 @dataclass(frozen=True, kw_only=True)
 class BaseImage:
-    """The image that this one was built on, as it says itself (annotations.md)."""
+    """The base image, from the annotations (OCI image-spec annotations.md)."""
 
     name: str | None
     digest: str | None
@@ -133,12 +131,12 @@ class BaseImage:
 
 @dataclass(frozen=True, kw_only=True)
 class PlatformRecord:
-    """One platform of an image. Layers stand base first.
+    """One platform of an image.
 
-    `layers` is null where the manifest could not be had (a sparse index).
-    `size` is the sum of the distinct layers' compressed bytes. `config` is null where
-    no config was fetched, `base` where nothing that was fetched names one.
-    `layer_traits` are those of any of its layers, sorted.
+    `layers` are base first, or None if the manifest is missing (a sparse index). `size`
+    is the compressed bytes of the distinct layers. `config` is None if no config was
+    fetched, `base` if no base image is named. `layer_traits` are sorted. `variant` is
+    what the registry returned; `architectures` of the record is normalised.
     """
 
     os: str | None
@@ -158,10 +156,10 @@ class PlatformRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Attachment:
-    """A manifest about an image. `subject` is the digest of what it is about.
+    """A manifest attached to an image. `subject` is the digest it is attached to.
 
-    `predicates` are the types of in-toto statements that it holds, sorted; null where
-    nothing that was fetched says them.
+    `predicates` are the predicate types of its in-toto statements, sorted; None if they
+    are not known.
     """
 
     kind: AttachmentKind
@@ -173,11 +171,11 @@ class Attachment:
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """What the token that was used says of the right to pull.
+    """The right to pull, as stated by the token that was used.
 
-    `actions` are those granted for the repository. `verified` says whether the
-    token's signature was checked against keys the user gave. `credential` says where
-    the login stood that was used; null: nobody's, the anonymous user's.
+    `actions` are those granted for the repository. `verified` is True if the signature
+    of the token was checked with the user's keys. `credential` is where the credential
+    comes from; None for anonymous access.
     """
 
     state: AccessState
@@ -190,11 +188,12 @@ class Access:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageRecord:
-    """A reference that was audited. `audited_at` is RFC 3339, UTC, seconds.
+    """An audited reference. `audited_at` is RFC 3339 in UTC, to the second.
 
-    `platforms_left_out` counts those that a platform filter kept out of the record.
-    `signed`, `has_sbom` and `has_provenance` say what is attached, not whether it is
-    valid; null where it was not looked for, or not everywhere.
+    `architectures` are normalised (`auditor.oci.platform.platform_text`) and sorted.
+    `platforms_left_out` is the number of platforms removed by the platform filter.
+    `signed`, `has_sbom` and `has_provenance` state what is attached, not whether it is
+    valid; None if attachments were not, or not completely, fetched.
     """
 
     schema: int = SCHEMA

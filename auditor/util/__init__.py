@@ -1,1 +1,15 @@
-"""TODO: theory of operation."""
+"""Helpers without knowledge of registries, used by every other package.
+
+Text and secrets: `text` prints what came from elsewhere (terminal-safe, sizes, counts,
+durations), `secret` holds a password or token that does not print itself, `masking`
+removes credentials from sentences of others, `time_span` reads `30d` or a date.
+
+Concurrency: `single_flight` makes concurrent requests for the same thing one, and maps
+a function over items with bounded concurrency; `resizable_semaphore` limits concurrent
+requests to a host; `deadline` ends a run on time; `clock` supplies time and randomness,
+so that tests control both.
+
+Data: `lru` is a bounded cache, `shard` assigns repositories to the parts of a sharded
+run, `atomic_file` replaces files durably, `lazy_regex` compiles a regular expression
+when it is first used.
+"""

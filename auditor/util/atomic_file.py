@@ -1,4 +1,9 @@
-"""A file that appears only when it is whole."""
+"""Files that are replaced atomically: complete and durable, or not at all.
+
+Every file that is replaced goes the same way: write a temporary file beside it, sync
+the file, rename it, sync the directory. Without the last step a power failure can
+undo the rename (fsync(2), NOTES).
+"""
 
 from __future__ import annotations
 
@@ -9,26 +14,25 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-# Where the system keeps the names of a process's open files: /dev/stdout, and what a
-# shell makes of `>(...)`, are links to there (proc(5), "/proc/pid/fd").
+# Symbolic links to the open files of a process: /dev/stdout, and what a shell makes of
+# `>(...)`, lead there (proc(5), "/proc/pid/fd").
 _OPEN_FILES = "/proc/"
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """A stream into `PATH.partial`, which gets its name when the body ends well.
+    """Open a stream to `PATH.partial`, which replaces PATH when the body succeeds.
 
-    Otherwise it is removed, and an earlier file stays as it was. Nobody else's link
-    or file in its place is written through. A device, a pipe and what is open already
-    (`/dev/null`, `/dev/stdout`) are written as they are: a file in the place of
-    `/dev/null` would harm the whole machine. Raises `OSError`.
+    On an exception the temporary file is removed and PATH keeps its content. A
+    symbolic link is replaced, not followed. Devices, pipes and files that are already
+    open (`/dev/null`, `/dev/stdout`) are written directly. Raises `OSError`.
     """
     if is_special_file(path):
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND), "wb") as stream:
             yield stream
         return
     partial = path.with_name(f"{path.name}.partial")
-    partial.unlink(missing_ok=True)  # what an earlier program left
+    partial.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     stream = os.fdopen(os.open(partial, flags, 0o644), "wb")
     try:
@@ -43,30 +47,30 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def is_special_file(path: Path) -> bool:
-    """Whether a path names no file that another could take the place of."""
-    place = path.parent.resolve() / path.name
-    with suppress(OSError):
-        if place.is_symlink() and (
-            str(place).startswith(_OPEN_FILES)
-            or str(place.readlink()).startswith(_OPEN_FILES)
-        ):
-            return True
-        mode = place.stat().st_mode
-        return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
-    return False
-
-
 def replace_durably(source: Path, target: Path) -> None:
-    """Rename `source` to `target` and sync the folder, so that a crash keeps it."""
+    """Rename a file that is already synced, and sync the directory. `OSError`."""
     source.replace(target)
     sync_directory(target.parent)
 
 
-def sync_directory(folder: Path) -> None:
-    """Make renames and new files in `folder` durable. Raises `OSError`."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def sync_directory(directory: Path) -> None:
+    """Make created, renamed and removed entries of a directory durable. `OSError`."""
+    descriptor = os.open(directory, os.O_RDONLY)
     try:
-        os.fsync(fd)
+        os.fsync(descriptor)
     finally:
-        os.close(fd)
+        os.close(descriptor)
+
+
+def is_special_file(path: Path) -> bool:
+    """Whether a path is a device, a pipe or an open file, which must not be replaced."""
+    path = path.parent.resolve() / path.name
+    with suppress(OSError):
+        if path.is_symlink() and (
+            str(path).startswith(_OPEN_FILES)
+            or str(path.readlink()).startswith(_OPEN_FILES)
+        ):
+            return True
+        mode = path.stat().st_mode
+        return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+    return False

@@ -1,4 +1,4 @@
-"""Time and chance, handed in so that tests can own them."""
+"""Time and randomness as an object, so that tests control them."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ import anyio
 
 
 class Clock(Protocol):
-    """What the network code needs of time."""
+    """Time and randomness for code that talks to the network."""
 
     def monotonic(self) -> float:
         """Seconds that never go back."""
 
     def epoch(self) -> float:
-        """Seconds since 1970-01-01 UTC, as the wall clock has them."""
+        """Seconds since 1970-01-01 UTC by the wall clock."""
 
     def random(self) -> float:
-        """A number in [0, 1)."""
+        """A random number in [0, 1)."""
 
     async def sleep(self, seconds: float) -> None:
         """Return after `seconds`."""
 
 
 class SystemClock:
-    """The machine's own time."""
+    """The operating system's time."""
 
     monotonic = staticmethod(time.monotonic)
     epoch = staticmethod(time.time)
@@ -45,6 +45,6 @@ def rfc3339(epoch_s: float) -> str:
     return _rfc3339(math.floor(epoch_s))
 
 
-@functools.lru_cache(maxsize=4)  # every record of a second says the same
+@functools.lru_cache(maxsize=4)  # all records of one second have the same time
 def _rfc3339(epoch_s: int) -> str:
     return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,4 +1,4 @@
-"""The end of the time that a run has: what waits is cut short, and told so."""
+"""The deadline of a run: what still waits is cancelled and reported as a failure."""
 
 from __future__ import annotations
 
@@ -11,46 +11,43 @@ from auditor.errors import Failure, FailureKind, Stage
 
 
 class Deadline:
-    """Whether the time is up; cancels what waits when it is.
-
-    Nothing here looks at a clock: whoever owns the time calls `reach`.
-    """
+    """Cancels its scopes when the owner of the clock calls `reach()`."""
 
     def __init__(self) -> None:
         self.reached = False
-        self._scopes: dict[anyio.CancelScope, float] = {}
+        self._grace_s: dict[anyio.CancelScope, float] = {}
 
     def reach(self) -> None:
-        """Say that the time is up."""
+        """End the run: cancel every open scope after its grace period."""
         self.reached = True
-        for scope, patience_s in self._scopes.items():
-            _end(scope, patience_s)
+        for scope, grace_s in self._grace_s.items():
+            _cancel(scope, grace_s)
 
     def scope(
-        self, patience_s: float = 0.0, *, limit_s: float | None = None
-    ) -> TimeLeft:
-        """A scope that is cancelled `patience_s` after the time is up.
+        self, grace_s: float = 0.0, *, limit_s: float | None = None
+    ) -> DeadlineScope:
+        """A scope that is cancelled `grace_s` after the deadline is reached.
 
-        And `limit_s` from now, if that comes first.
+        It is also cancelled `limit_s` after it is entered, if that comes first.
         """
-        return TimeLeft(self._scopes, self, patience_s, limit_s)
+        return DeadlineScope(self._grace_s, self, grace_s, limit_s)
 
 
-class TimeLeft:
-    """A cancel scope that its deadline knows while it is open."""
+class DeadlineScope:
+    """A cancel scope that is registered with its deadline while it is open."""
 
-    __slots__ = ("_deadline", "_limit_s", "_open", "_patience_s", "_scope")
+    __slots__ = ("_deadline", "_grace_s", "_limit_s", "_open", "_scope")
 
     def __init__(
         self,
-        among: dict[anyio.CancelScope, float],
+        open_scopes: dict[anyio.CancelScope, float],
         deadline: Deadline,
-        patience_s: float,
+        grace_s: float,
         limit_s: float | None,
     ) -> None:
-        self._open = among
+        self._open = open_scopes
         self._deadline = deadline
-        self._patience_s = patience_s
+        self._grace_s = grace_s
         self._limit_s = limit_s
 
     def __enter__(self) -> anyio.CancelScope:
@@ -58,9 +55,9 @@ class TimeLeft:
         until = math.inf if limit_s is None else anyio.current_time() + limit_s
         self._scope = anyio.CancelScope(deadline=until)
         self._scope.__enter__()
-        self._open[self._scope] = self._patience_s
+        self._open[self._scope] = self._grace_s
         if self._deadline.reached:
-            _end(self._scope, self._patience_s)
+            _cancel(self._scope, self._grace_s)
         return self._scope
 
     def __exit__(
@@ -73,42 +70,42 @@ class TimeLeft:
         return bool(self._scope.__exit__(exc_type, exc, traceback))
 
 
-def _end(scope: anyio.CancelScope, patience_s: float) -> None:
-    if patience_s:
-        scope.deadline = anyio.current_time() + patience_s
+def _cancel(scope: anyio.CancelScope, grace_s: float) -> None:
+    if grace_s:
+        scope.deadline = anyio.current_time() + grace_s
     else:
         scope.cancel()
 
 
-def not_reached() -> Failure:
-    """Why a reference was not begun."""
+def not_started() -> Failure:
+    """The failure of a reference that the run did not get to."""
     return Failure(
         kind=FailureKind.INTERRUPTED,
-        detail="not begun when the deadline of the run came",
+        detail="not started: the run's deadline was reached",
         attempts=0,
     )
 
 
 def not_finished() -> Failure:
-    """Why a reference that was begun has no image record."""
+    """The failure of a reference that was in progress."""
     return Failure(
         kind=FailureKind.INTERRUPTED,
-        detail="not finished when the deadline of the run came",
+        detail="not finished: the run's deadline was reached",
     )
 
 
-def not_listed(called: str) -> Failure:
-    """Why a list has an end that its registry did not give it."""
+def listing_not_finished(listing: str) -> Failure:
+    """The failure of a listing that was not read completely."""
     return Failure(
         kind=FailureKind.INTERRUPTED,
         stage=Stage.LIST,
-        detail=f"{called} was not read to its end when the deadline of the run came",
+        detail=f"{listing} was not read completely: the run's deadline was reached",
     )
 
 
-def too_slow(limit_s: float) -> Failure:
-    """Why a reference was given up that took longer than one may."""
+def reference_timed_out(limit_s: float) -> Failure:
+    """The failure of a reference that took longer than its time limit."""
     return Failure(
         kind=FailureKind.TIMEOUT,
-        detail=f"not audited within {limit_s:g} s, the time that a reference may take",
+        detail=f"not audited within {limit_s:g} s, the time limit of a reference",
     )

@@ -1,4 +1,4 @@
-"""The most recently used values by key, and no more of them than fit."""
+"""A cache that keeps a bounded number of values and evicts the least recently used."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ Value = TypeVar("Value")
 
 
 class Lru(Generic[Key, Value]):
-    """At most `most` values; the one that was not used for the longest time goes."""
+    """Values by key, at most `max_size` of them."""
 
-    __slots__ = ("_most", "_values")
+    __slots__ = ("_max_size", "_values")
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, max_size: int) -> None:
+        self._max_size = max_size
         self._values: OrderedDict[Key, Value] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._values)
 
     def get(self, key: Key) -> Value | None:
-        """The value of a key, which is then the last to go."""
+        """The value of a key, which becomes the most recently used one."""
         value = self._values.get(key)
         if value is not None:
             self._values.move_to_end(key)
         return value
 
     def put(self, key: Key, value: Value) -> None:
-        """Keep a value."""
+        """Add or replace a value; evict one if there are too many."""
         self._values[key] = value
         self._values.move_to_end(key)
-        if len(self._values) > self._most:
+        if len(self._values) > self._max_size:
             self._values.popitem(last=False)
 
     def drop(self, key: Key) -> None:
-        """Forget a value, if it is there."""
+        """Remove a value, if it is there."""
         self._values.pop(key, None)

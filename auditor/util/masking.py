@@ -1,8 +1,8 @@
-"""Secrets in a sentence that somebody else wrote, masked before it is shown.
+"""Masks secrets in text from other programs before it is printed.
 
-Error bodies echo what was sent: tokens, passwords, presigned URLs. What looks like
-one is replaced; a word too many is the price. Digests stay: they are what a reader of
-such a sentence needs.
+Error bodies echo requests: tokens, passwords, presigned URLs. Everything that looks
+like one is masked, at the price of an occasional harmless word. Digests stay, because
+the reader needs them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from auditor.util.text import safe_url
 _MASK = "***"
 
 _URL = LazyPattern(r"[A-Za-z][A-Za-z0-9+.-]{0,20}://[^\s\"'<>]+")
-# RFC 9110 section 11.4, but not the sentences that speak of the schemes themselves.
+# RFC 9110 section 11.4, except in sentences about the schemes: "bearer token", ...
 _CREDENTIALS = LazyPattern(
     r"\b(bearer|basic|negotiate)(\s+)"
     r"(?!(?:auth\w*|token|tokens|realm|challenge|scheme|credentials?|is|was|not|or|and"
@@ -38,8 +38,8 @@ _JWT = LazyPattern(r"eyJ[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_=-]*){0,4}")
 _DIGEST_OR_RUN = LazyPattern(
     r"\bsha(?:256|384|512):[a-f0-9]{64,128}(?![A-Za-z0-9])|[A-Za-z0-9_+=-]{20,}"
 )
-# What may stand behind the @ of a reference: a digest, a damaged one, or nothing.
-_DIGESTS_PLACE = LazyPattern(
+# After the @ of a reference: a digest, possibly damaged, or nothing.
+_DIGEST_POSITION = LazyPattern(
     r"sha[0-9-]*:|\w{2,10}:[0-9a-f]{32}|[0-9a-f]*(?:\s|$)", re.IGNORECASE
 )
 _QUOTED = LazyPattern(r"[^\"']+")
@@ -51,31 +51,31 @@ _PLAIN_RUN_CHARS = 32
 
 
 def mask_secrets(text: str) -> str:
-    """The text with everything masked that looks like a credential.
+    """Mask everything that looks like a credential.
 
     URLs keep scheme, host and path (see `safe_url`).
     """
-    text = _URL.sub(lambda found: safe_url(found[0]), text)
-    text = _NAMED.sub(lambda found: found["name"] + _MASK, text)
+    text = _URL.sub(lambda match: safe_url(match[0]), text)
+    text = _NAMED.sub(lambda match: match["name"] + _MASK, text)
     text = _CREDENTIALS.sub(rf"\1\2{_MASK}", text)
     text = _JWT.sub(_MASK, text)
     return _DIGEST_OR_RUN.sub(_mask_run, text)
 
 
 def mask_userinfo(text: str) -> str:
-    """The text without user and password before an @, where no digest follows it.
+    """Mask user and password before an @ that no digest follows.
 
-    For what somebody wrote in the place of a reference. A password may hold slashes,
-    blanks and further @; in a line of JSON, a text ends with its quotes.
+    For input that should be a reference. A password may contain slashes, spaces and
+    further @; in a line of JSON, each quoted string is masked separately.
     """
     if text.lstrip().startswith(("{", "[")):
-        return _QUOTED.sub(lambda found: _without_userinfo(found[0]), text)
+        return _QUOTED.sub(lambda match: _without_userinfo(match[0]), text)
     return _without_userinfo(text)
 
 
 def _without_userinfo(text: str) -> str:
     at = text.rfind("@")
-    while at >= 0 and _DIGESTS_PLACE.match(text, at + 1):
+    while at >= 0 and _DIGEST_POSITION.match(text, at + 1):
         at = text.rfind("@", 0, at)
     scheme = _SCHEME.match(text)
     start = scheme.end() if scheme else 0
@@ -84,10 +84,10 @@ def _without_userinfo(text: str) -> str:
     return f"{text[:start]}{_MASK}{text[at:]}"
 
 
-def _mask_run(found: re.Match[str]) -> str:
-    run = found[0]
+def _mask_run(match: re.Match[str]) -> str:
+    run = match[0]
     if ":" in run:
         return run  # a digest
     kinds = sum(bool(re.search(kind, run)) for kind in ("[A-Z]", "[a-z]", "[0-9]"))
-    enough = _MIXED_RUN_CHARS if kinds == 3 else _PLAIN_RUN_CHARS
-    return _MASK if kinds > 1 and len(run) >= enough else run
+    min_chars = _MIXED_RUN_CHARS if kinds == 3 else _PLAIN_RUN_CHARS
+    return _MASK if kinds > 1 and len(run) >= min_chars else run

@@ -1,7 +1,7 @@
-"""At most so many at once, first come, first served; the number may change.
+"""A first-come, first-served semaphore whose limit can change while it is used.
 
-`anyio.CapacityLimiter` does the same and remembers who holds what: that costs as much
-as the rest of a request's bookkeeping together (docs/development/performance.md).
+`anyio.CapacityLimiter` does the same and also records the owner of each slot, which
+costs as much as the rest of a request's bookkeeping together (docs/performance.md).
 """
 
 from __future__ import annotations
@@ -11,62 +11,63 @@ from collections import deque
 
 
 class ResizableSemaphore:
-    """Slots to be acquired and released. Needs asyncio, as the transport does."""
+    """At most `limit` slots are held at a time. Needs asyncio, as the transport does."""
 
-    __slots__ = ("_limit", "_taken", "_waiting")
+    __slots__ = ("_held", "_limit", "_waiters")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._taken = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._held = 0
+        self._waiters: deque[asyncio.Future[None]] = deque()
 
     @property
     def limit(self) -> int:
-        """How many may be taken. A lower limit takes effect as they come back."""
+        """Maximum number of slots. A lower limit takes effect as slots are released."""
         return self._limit
 
     @limit.setter
     def limit(self, limit: int) -> None:
         self._limit = limit
-        self._admit()
+        while self._waiters and self._held < self._limit:
+            if _wake(self._waiters.popleft()):
+                self._held += 1
 
     @property
     def free(self) -> int:
-        """How many could be taken at once; negative after the limit was lowered."""
-        return self._limit - self._taken
+        """Number of free slots; negative after the limit was lowered below those held."""
+        return self._limit - self._held
 
     def take(self) -> bool:
-        """Take one if one is free."""
-        if self._taken < self._limit:  # then nobody waits, but who was cancelled
-            self._taken += 1
+        """Take a slot if one is free, without waiting."""
+        if self._held < self._limit:  # then only cancelled tasks can be in the queue
+            self._held += 1
             return True
         return False
 
     async def acquire(self) -> None:
-        """Take one, after all who asked before."""
+        """Take a slot, after all callers that came before."""
         if self.take():
             return
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
         try:
-            await turn
+            await waiter
         except asyncio.CancelledError:
-            if not turn.cancelled():
-                self.release()  # it was given just now
+            if not waiter.cancelled():
+                self.release()  # the slot was passed on before the cancellation
             raise
 
     def release(self) -> None:
-        """Give one back, to who waits longest if somebody does."""
-        while self._waiting and self._taken <= self._limit:
-            turn = self._waiting.popleft()
-            if not turn.done():  # or whoever waited was cancelled
-                turn.set_result(None)
+        """Release a slot, or pass it on to the caller that waits longest."""
+        while self._waiters and self._held <= self._limit:
+            if _wake(self._waiters.popleft()):
                 return
-        self._taken -= 1
+        self._held -= 1
 
-    def _admit(self) -> None:
-        while self._waiting and self._taken < self._limit:
-            turn = self._waiting.popleft()
-            if not turn.done():  # or whoever waited was cancelled
-                self._taken += 1
-                turn.set_result(None)
+
+def _wake(waiter: asyncio.Future[None]) -> bool:
+    """Whether the waiter got the slot; a cancelled one does not."""
+    if waiter.done():
+        return False
+    waiter.set_result(None)
+    return True

@@ -1,4 +1,4 @@
-"""A string that does not show itself."""
+"""A string that does not print itself."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _MASK = "***"
 
 @final
 class Secret:
-    """A password or token. Whoever wants the text has to say `reveal()`.
+    """A password or token; only `reveal()` returns the text.
 
-    `repr`, `str` and `format` give a mask of fixed length, and it cannot be pickled,
-    so that it reaches no log, report or cache by accident. Equal by value.
+    `repr`, `str` and `format` return a mask of fixed length, and pickling fails, so
+    that a secret does not reach a log, report or cache by accident. Equal by value.
     """
 
     __slots__ = ("_text",)
@@ -46,7 +46,7 @@ class Secret:
         return format(_MASK, format_spec)
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError("a Secret is not pickled or copied")
+        raise TypeError("a Secret cannot be pickled or copied")
 
     def __copy__(self) -> Secret:
         return self

@@ -1,7 +1,8 @@
-"""One flight for everybody who asks for the same thing at the same time.
+"""One call for all tasks that ask for the same thing at the same time.
 
-A flight ends in a value that all who wait for it get. When its leader is cancelled,
-one of those who wait takes over, so cancellation costs at most one more flight.
+The task that asks first leads: it makes the call, and the others get its result. If
+the leader is cancelled or fails, one of the waiting tasks leads the next call, so a
+cancellation costs at most one more call. Results are not kept afterwards.
 """
 
 from __future__ import annotations
@@ -12,69 +13,65 @@ from typing import Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class SingleFlight(Generic[Key, Value]):
-    """Flights under way, by key. Nothing is remembered after the landing."""
+    """Calls in flight by key. `shared` counts results that were reused."""
 
     def __init__(self) -> None:
-        # Who waits for each: told the value, in a tuple; null if the leader was lost.
+        # Waiting tasks get the value in a tuple, or None if the leader has none.
         self._flights: dict[Key, list[asyncio.Future[tuple[Value] | None]]] = {}
         self.shared = 0
 
-    def under_way(self, key: Key) -> bool:
-        """Whether somebody is fetching it right now."""
+    def in_flight(self, key: Key) -> bool:
+        """Whether a call for this key is in flight."""
         return key in self._flights
 
     async def run(self, key: Key, fetch: Callable[[], Awaitable[Value]]) -> Value:
-        """What `fetch` gives, called by one of all that ask at the same time."""
-        landed: asyncio.Future[tuple[Value] | None]
-        while (waiting := self._flights.get(key)) is not None:
-            landed = asyncio.get_running_loop().create_future()
-            waiting.append(landed)
-            if (found := await landed) is not None:
+        """The result of `fetch`, which is called once for all concurrent callers."""
+        future: asyncio.Future[tuple[Value] | None]
+        while (waiters := self._flights.get(key)) is not None:
+            future = asyncio.get_running_loop().create_future()
+            waiters.append(future)
+            if (shared := await future) is not None:
                 self.shared += 1
-                return found[0]
-        waiting = self._flights[key] = []
+                return shared[0]
+        waiters = self._flights[key] = []
         result = None
         try:
             result = (await fetch(),)
             return result[0]
         finally:
             del self._flights[key]
-            for landed in waiting:
-                if not landed.done():  # or who waited was cancelled
-                    landed.set_result(result)
-
-
-# -- concurrently --
-# Do several things at once, in their order.
-#
-# Tasks of asyncio itself: those of an anyio task group cost several times as much, and
-# there is one for each child of each index. A cancellation of whoever waits ends them.
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+            for future in waiters:
+                if not future.done():  # its task was cancelled
+                    future.set_result(result)
 
 
 async def bounded_gather(
     work: Callable[[Item], Awaitable[Result]],
     items: Sequence[Item],
     *,
-    at_once: int,
+    limit: int,
 ) -> list[Result]:
-    """The results of `work` on each item, in the items' order."""
+    """The results of `work` for each item, in order, with at most `limit` running.
+
+    asyncio's own tasks: an index has one per child, and those of an anyio task group
+    cost several times as much. Cancelling the caller cancels them.
+    """
     if len(items) == 1:
         return [await work(items[0])]
     results: dict[int, Result] = {}
-    todo = iter(enumerate(items))
+    queue = iter(enumerate(items))
 
     async def worker() -> None:
-        for number, item in todo:
-            results[number] = await work(item)
+        for index, item in queue:
+            results[index] = await work(item)
 
     async with asyncio.TaskGroup() as group:
-        for _ in range(min(at_once, len(items)) - 1):
+        for _ in range(min(limit, len(items)) - 1):
             group.create_task(worker())
-        await worker()  # whoever waits would do nothing else
-    return [results[number] for number in range(len(items))]
+        await worker()  # the calling task would only wait
+    return [results[index] for index in range(len(items))]

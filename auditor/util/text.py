@@ -1,8 +1,9 @@
-r"""Text from elsewhere, made fit for a terminal, a log or a report.
+r"""Text for people: terminal-safe strings, URLs, counts, sizes, durations and times.
 
-What moves the cursor, changes the direction of writing or cannot be seen becomes a
-visible escape (`\x1b`, `\u202e`): everything that is "other" or "separator" in the
-Unicode database but the space. See Unicode TR 36, "Bidirectional Text Spoofing".
+Text from a registry is not trusted. Characters that move the cursor, change the
+writing direction or are invisible are printed as escapes (`\x1b`, `\u202e`): these are
+all characters of the Unicode categories "other" and "separator" except the space. See
+Unicode TR 36, "Bidirectional Text Spoofing".
 """
 
 from __future__ import annotations
@@ -12,16 +13,29 @@ from urllib.parse import urlsplit
 
 _ELLIPSIS = "…"
 _UNREADABLE_URL = "(unreadable URL)"
+_SIZE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+# Mean year and month of the Gregorian calendar: precise enough for a duration.
+_DURATION_UNITS_S = (
+    ("year", 31_556_952),
+    ("month", 2_629_746),
+    ("day", 86_400),
+    ("hour", 3_600),
+    ("minute", 60),
+    ("second", 1),
+)
+# `datetime` ends with the year 9999.
+_MAX_DURATION_S = 10_000 * 31_556_952
 
 
 def safe_text(text: str, limit_chars: int = 200) -> str:
     """One printable line of at most `limit_chars` (>= 1) characters.
 
-    A longer text ends in an ellipsis. Encodable as UTF-8; safe to apply twice.
+    Longer text is cut off and ends in an ellipsis. The result can be encoded as UTF-8
+    and does not change when it is passed through again.
     """
     shown = text[: limit_chars + 1]
     if not shown.isprintable():
-        shown = "".join(map(_visible, shown))
+        shown = "".join(map(_printable, shown))
     if len(shown) <= limit_chars:
         return shown
     return shown[: limit_chars - 1] + _ELLIPSIS
@@ -30,44 +44,29 @@ def safe_text(text: str, limit_chars: int = 200) -> str:
 def safe_url(url: str) -> str:
     """`scheme://host[:port]/path` of a URL, through `safe_text`.
 
-    No userinfo, query or fragment: they hold passwords, tokens and the signatures of
-    presigned URLs. A URL in which these parts cannot be told apart is not shown.
+    Userinfo, query and fragment are left out: they can hold passwords, tokens and the
+    signatures of presigned URLs. A URL that cannot be split reliably is not shown.
     """
     try:
         parts = urlsplit(url)
-        _ = parts.port  # a password with a slash in it looks like a bad port
+        _ = parts.port  # raises for a password that contains a slash
     except ValueError:
         return _UNREADABLE_URL
     host = parts.netloc.rpartition("@")[2]
-    # Without an authority, userinfo can stand in what looks like the path.
+    # Without an authority, userinfo is parsed as part of the path.
     path = parts.path if host else parts.path.rpartition("@")[2]
     prefix = f"{parts.scheme}:" if parts.scheme else ""
     return safe_text(f"{prefix}//{host}{path}" if host else f"{prefix}{path}")
 
 
-def _visible(char: str) -> str:
-    if char.isprintable():
-        return char
-    return char.encode("unicode_escape").decode("ascii")
+def format_count(count: int, singular: str, plural: str | None = None) -> str:
+    """`1 page`, `2 pages`. `plural` defaults to the singular with an s."""
+    return f"{count} {pluralize(count, singular, plural)}"
 
 
-# -- counted --
-# Numbers of things in sentences: `1 page`, `2 pages`.
-
-
-def format_count(count: int, one: str, many: str | None = None) -> str:
-    """So many of something; `many` is its plural, if that does not end in another s."""
-    return f"{count} {pluralize(count, one, many)}"
-
-
-def pluralize(count: int, one: str, many: str | None = None) -> str:
-    """What stands behind a number, where that is written in its own way."""
-    return one if count == 1 else many or f"{one}s"
-
-
-# -- sizes --
-
-_SIZE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+def pluralize(count: int, singular: str, plural: str | None = None) -> str:
+    """The noun for a count, without the number."""
+    return singular if count == 1 else plural or f"{singular}s"
 
 
 def format_size(size: int | None) -> str:
@@ -76,42 +75,26 @@ def format_size(size: int | None) -> str:
         return "size unknown"
     value = float(size)
     for unit in _SIZE_UNITS:
-        if value < 999.95 or unit == _SIZE_UNITS[-1]:  # 1000.0 is the next unit's 1.0
+        if value < 999.95 or unit == _SIZE_UNITS[-1]:  # 999.95 is printed as 1000.0
             break
         value /= 1000
     return f"{size} B" if unit == "B" else f"{value:.1f} {unit}"
 
 
-# -- duration --
-# Times and durations in words.
-
-# The Gregorian calendar's mean year and month: good for words, not for dates.
-_UNITS_S = (
-    ("year", 31_556_952),
-    ("month", 2_629_746),
-    ("day", 86_400),
-    ("hour", 3_600),
-    ("minute", 60),
-    ("second", 1),
-)
-# Beyond the calendar of `datetime` a number of years says nothing.
-_MAX_DURATION_S = 10_000 * 31_556_952
-
-
 def format_duration(duration_s: float) -> str:
-    """`4 minutes 58 seconds`: whole numbers of the two largest units, none negative."""
+    """`4 minutes 58 seconds`: the two largest units. Negative durations are 0."""
     if duration_s >= _MAX_DURATION_S:
         return "more than 10000 years"
     rest = max(0, int(duration_s))
-    words: list[str] = []
+    parts: list[str] = []
     units = 0
-    for name, unit_s in _UNITS_S:
+    for name, unit_s in _DURATION_UNITS_S:
         units += bool(units or rest >= unit_s or unit_s == 1)
         if 1 <= units <= 2:
             count, rest = divmod(rest, unit_s)
-            if count or not words:
-                words.append(f"{count} {name}" + ("" if count == 1 else "s"))
-    return " ".join(words)
+            if count or not parts:
+                parts.append(format_count(count, name))
+    return " ".join(parts)
 
 
 def format_expiry(expires_at: float, *, now: float) -> str:
@@ -122,8 +105,14 @@ def format_expiry(expires_at: float, *, now: float) -> str:
 
 
 def format_time(epoch_s: float) -> str:
-    """`2016-04-06 22:49:12 UTC`, or a phrase for what no calendar holds."""
+    """`2016-04-06 22:49:12 UTC`, or a phrase for times outside the years 1 to 9999."""
     try:
         return f"{datetime.fromtimestamp(epoch_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
     except (OverflowError, ValueError, OSError):
-        return "a time outside of the calendar"
+        return "a time outside the calendar"
+
+
+def _printable(char: str) -> str:
+    if char.isprintable():
+        return char
+    return char.encode("unicode_escape").decode("ascii")

@@ -1,7 +1,7 @@
-"""How far back: a span of time before now, or a date.
+"""A point in the past, given as a duration before now or as a date.
 
-since    := span | date | time
-span     := whole number, then s, m, h, d or w:  30d, 12h, 2w
+since    := duration | date | time
+duration := whole number, then s, m, h, d or w:  30d, 12h, 2w
 date     := RFC 3339 full-date, midnight UTC:    2026-01-31
 time     := RFC 3339 date-time:                  2026-01-31T12:00:00Z
 """
@@ -14,30 +14,30 @@ from auditor.fast_dataclass import dataclass
 from auditor.util.lazy_regex import LazyPattern
 from auditor.util.text import safe_text
 
-_SPAN = LazyPattern(r"(?P<count>[0-9]{1,6})(?P<unit>[smhdw])")
+_DURATION = LazyPattern(r"(?P<count>[0-9]{1,6})(?P<unit>[smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _DATE = LazyPattern(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt ].+)?")
-# Reproducible builds write a time that says nothing: 0001-01-01 (Go's zero), 1970-01-01
-# (SOURCE_DATE_EPOCH=0, Bazel, Jib), 1980-01-01 (Cloud Native Buildpacks). There was no
-# image before docker's first release.
+# Docker's first release. Reproducible builds write earlier times as placeholders:
+# 0001-01-01 (Go's zero time), 1970-01-01 (SOURCE_DATE_EPOCH=0, Bazel, Jib), 1980-01-01
+# (Cloud Native Buildpacks).
 _FIRST_IMAGE = datetime(2013, 3, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Since:
-    """Exactly one of `span` and `moment` is given. `text` is how it was written."""
+    """A duration or a moment; the other one is None. `text` is the user's input."""
 
     text: str
-    span: timedelta | None = None
+    duration: timedelta | None = None
     moment: datetime | None = None
 
     def before(self, now: datetime) -> datetime:
-        """The moment that is meant, as seen from `now`."""
+        """The point in time, relative to `now`."""
         if self.moment is not None:
             return self.moment
-        assert self.span is not None
+        assert self.duration is not None
         try:
-            return now - self.span
+            return now - self.duration
         except OverflowError:
             return datetime.min.replace(tzinfo=UTC)
 
@@ -46,13 +46,16 @@ class Since:
 
 
 def parse_since(text: str) -> Since:
-    """A span or a date; `ValueError` with a sentence for anything else."""
-    if found := _SPAN.fullmatch(text):
-        span = timedelta(**{_UNITS[found["unit"]]: int(found["count"])})
-        return Since(text, span=span)
+    """Parse a duration or a date. Raises `ValueError` with a sentence."""
+    if match := _DURATION.fullmatch(text):
+        duration = timedelta(**{_UNITS[match["unit"]]: int(match["count"])})
+        return Since(text, duration=duration)
     moment = _moment(text) if _DATE.fullmatch(text) else None
     if moment is None:
-        raise ValueError(f'"{safe_text(text, 40)}" is neither a span nor a date')
+        raise ValueError(
+            "expected a duration (30d, 12h) or a date (2026-01-31),"
+            f' got "{safe_text(text, 40)}"'
+        )
     return Since(text, moment=moment)
 
 
@@ -63,12 +66,12 @@ def _moment(text: str) -> datetime | None:
         return None
     if moment.tzinfo is not None:
         return moment
-    # A day's midnight is UTC's; a time of day without its zone could be anybody's.
+    # A date alone means midnight UTC; a time of day needs a time zone.
     return moment.replace(tzinfo=UTC) if len(text) == len("2026-01-31") else None
 
 
 def parse_image_time(text: str | None) -> datetime | None:
-    """A time that an image or a product tells (RFC 3339); null if it says nothing."""
+    """An RFC 3339 time from an image or a product's API; None for a placeholder."""
     try:
         moment = datetime.fromisoformat(text) if text else None
     except ValueError:
@@ -82,9 +85,10 @@ def parse_image_time(text: str | None) -> datetime | None:
 def is_older_than(
     since: datetime, *, created: datetime | None, pushed: datetime | None = None
 ) -> bool | None:
-    """Whether an image is older than `since`; null if what is known does not tell.
+    """Whether an image was built before `since`; None if that is unknown.
 
-    What was put there before was made before; what was put there later may be old.
+    An image was built before it was pushed, so an early push is enough to be old; a
+    late one proves nothing.
     """
     if created is not None and created >= _FIRST_IMAGE:
         return created < since

@@ -36,7 +36,7 @@ async def test_at_the_deadline_every_reference_has_its_record_in_its_place() -> 
     assert outcome.kinds[3] == INTERRUPTED
     cut = outcome.records[3]
     assert isinstance(cut, FailureRecord)
-    assert cut.detail == "not finished when the deadline of the run came"
+    assert cut.detail == "not finished: the run's deadline was reached"
     summary = outcome.summary
     assert (summary.deadline_reached, summary.interrupted) == (True, False)
     assert (summary.asked, summary.to_do, summary.all_listed) == (6, 0, True)
@@ -52,7 +52,7 @@ async def test_what_waits_for_a_worker_is_not_begun_after_the_deadline() -> None
     assert outcome.kinds == ["image"] * 3 + [INTERRUPTED] * 3
     rest = outcome.records[-1]
     assert isinstance(rest, FailureRecord)
-    assert rest.detail == "not begun when the deadline of the run came"
+    assert rest.detail == "not started: the run's deadline was reached"
     assert (rest.stage, rest.attempts, rest.tag) == (Stage.MANIFEST, 0, "5")
 
 
@@ -84,7 +84,7 @@ async def test_a_list_that_was_not_read_to_its_end_is_a_failure_of_its_pattern()
     last = outcome.records[-1]
     assert isinstance(last, FailureRecord)
     assert last.stage is Stage.LIST
-    assert last.detail.startswith("the list of team/other was not read to its end")
+    assert last.detail.startswith("the list of team/other was not read completely")
 
 
 async def test_a_list_that_nobody_began_to_read_is_told_too() -> None:

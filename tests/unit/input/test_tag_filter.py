@@ -9,7 +9,7 @@ import pytest
 from auditor.input.tag_filter import Newest, TagFilter
 from auditor.oci.attachments import is_digest_tag
 from auditor.registry.listing.paging import ListedTag
-from auditor.util.time_span import is_too_old, parse_since, read_time
+from auditor.util.time_span import is_older_than, parse_image_time, parse_since
 
 HEX = "0123456789abcdef" * 4
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -109,7 +109,7 @@ def test_since_is_a_span_or_a_date(text: str, moment: datetime) -> None:
      "2026-01-31T12:00:00", "20260131", "2026-W05", "٣d", "2026-01-31T", "1d1h"],
 )  # fmt: skip
 def test_what_is_neither_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="neither a span nor a date"):
+    with pytest.raises(ValueError, match="expected a duration"):
         parse_since(text)
 
 
@@ -132,7 +132,7 @@ def test_what_is_neither_is_refused(text: str) -> None:
 def test_times_that_say_nothing_are_none(
     text: str | None, moment: datetime | None
 ) -> None:
-    assert read_time(text) == moment
+    assert parse_image_time(text) == moment
 
 
 OLD, NEW = NOW - timedelta(days=40), NOW - timedelta(days=10)
@@ -157,4 +157,4 @@ def test_what_a_listing_tells_of_an_age(
     created: datetime | None, pushed: datetime | None, too_old: bool | None
 ) -> None:
     since = NOW - timedelta(days=30)
-    assert is_too_old(since, created=created, pushed=pushed) is too_old
+    assert is_older_than(since, created=created, pushed=pushed) is too_old

@@ -38,12 +38,12 @@ def test_all_who_ask_while_it_flies_get_the_one_value() -> None:
             for _ in range(500):
                 group.start_soon(ask)
             await settle()
-            assert flights.under_way("key")
+            assert flights.in_flight("key")
             fetch.gate.set()
         assert got == [1] * 500
         assert fetch.started == 1
         assert flights.shared == 499
-        assert not flights.under_way("key")
+        assert not flights.in_flight("key")
 
     anyio.run(main)
 
@@ -166,7 +166,7 @@ def test_everybody_can_be_cancelled_and_the_key_is_free_again() -> None:
                 group.start_soon(flights.run, "key", fetch)
             await settle()
             group.cancel_scope.cancel()
-        assert not flights.under_way("key")
+        assert not flights.in_flight("key")
         fetch.gate.set()
         assert await flights.run("key", fetch) == fetch.started
 
@@ -222,7 +222,7 @@ def test_results_stand_in_the_order_of_the_items() -> None:
                 await anyio.lowlevel.checkpoint()
             return item * 10
 
-        return await bounded_gather(work, range(5), at_once=3)
+        return await bounded_gather(work, range(5), limit=3)
 
     assert anyio.run(main) == [0, 10, 20, 30, 40]
 
@@ -238,7 +238,7 @@ def test_no_more_than_allowed_are_under_way() -> None:
             await anyio.lowlevel.checkpoint()
             busy.remove(item)
 
-        await bounded_gather(work, range(20), at_once=4)
+        await bounded_gather(work, range(20), limit=4)
 
     anyio.run(main)
     assert max(most) == 4
@@ -258,7 +258,7 @@ def test_who_is_cancelled_leaves_nobody_behind(count: int) -> None:
 
         with anyio.CancelScope() as scope:
             async with anyio.create_task_group() as group:
-                group.start_soon(lambda: bounded_gather(work, range(count), at_once=9))
+                group.start_soon(lambda: bounded_gather(work, range(count), limit=9))
                 await settle()
                 scope.cancel()
         assert scope.cancelled_caught
@@ -282,7 +282,7 @@ def test_a_bug_in_one_ends_the_others_and_comes_out() -> None:
             finally:
                 ended.append(item)
 
-        await bounded_gather(work, range(4), at_once=9)
+        await bounded_gather(work, range(4), limit=9)
 
     with pytest.raises(ExceptionGroup) as caught:
         anyio.run(main)
