@@ -91,3 +91,18 @@ def same_platform(platform: Platform, wanted: Platform) -> bool:
         wanted.architecture,
         wanted.variant,
     )
+
+
+def platform_name(
+    os: str | None, architecture: str | None, variant: str | None
+) -> str | None:
+    """`os/architecture[/variant]` as reports print it; None without one of the two.
+
+    A variant that means the same as none is left out: `linux/arm64/v8` is
+    `linux/arm64`.
+    """
+    if not os or not architecture:
+        return None
+    if not variant or (architecture, variant) in _PLAIN:
+        return f"{os}/{architecture}"
+    return f"{os}/{architecture}/{variant}"
