@@ -22,12 +22,12 @@ async def audit_references(
 ) -> AsyncIterator[Record]:
     """Audit references and yield one record for each, as `auditor audit` writes them.
 
-    `references` are texts such as `registry.example.com/team/app:1.*`; those of the
-    settings come after them. Order, limits, credentials and the store of what never
-    changes are the settings'. What cannot be audited is a `FailureRecord`; an
-    `AuditorError` is raised only for what stops everything, such as an unreadable list.
-    The audit runs as far ahead of the consumer as one registry has workers, and ends
-    when the iterator is closed. Needs asyncio (aiohttp does).
+    `references` are strings such as `registry.example.com/team/app:1.*`; those of the
+    settings follow. The settings also give order, limits, credentials and the digest
+    cache. A reference that cannot be audited yields a `FailureRecord`; an `AuditorError`
+    is raised only for errors that stop the audit, such as an unreadable list. The audit
+    is ahead of the consumer by at most the number of workers per registry, and is
+    cancelled when the iterator is closed. Needs asyncio, as aiohttp does.
     """
     settings = settings or Settings()
     settings = replace(settings, references=(*references, *settings.references))
@@ -49,8 +49,8 @@ async def audit_references(
                 cache=cache,
             ).run()
 
-    # A task of its own rather than a task group: a generator may be closed by another
-    # task than the one that iterated, and a cancel scope must not be.
+    # A task and not a task group: another task may close the generator, but a cancel
+    # scope must be left by the task that entered it.
     running = asyncio.create_task(run())
     try:
         async with receive:
@@ -61,4 +61,4 @@ async def audit_references(
         running.cancel()
         await asyncio.wait([running])
         if not running.cancelled():
-            running.exception()  # seen: raised above, or of no interest after a close
+            running.exception()  # retrieved: asyncio logs it otherwise

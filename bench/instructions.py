@@ -53,17 +53,17 @@ def main() -> None:
                 (place / "all").write_text("".join(names))
                 kind = "with tokens" if auth else "open"
                 for night, store in (
-                    ("no store", "--no-store"),
-                    ("cold store", "--store"),
-                    ("warm store", "--store"),
+                    ("no store", "--no-cache"),
+                    ("cold store", "--cache"),
+                    ("warm store", "--cache"),
                 ):
                     _print(valgrind, place, f"{kind}, {night}", store)
 
 
 def _print(valgrind: str, place: Path, name: str, store: str) -> None:
     """One row: what one reference takes is the start, what others add the rest."""
-    used = [] if store == "--no-store" else [str(place / "store" / "digests")]
-    apart = [] if store == "--no-store" else [str(place / "apart" / "digests")]
+    used = [] if store == "--no-cache" else [str(place / "store" / "digests")]
+    apart = [] if store == "--no-cache" else [str(place / "apart" / "digests")]
     _audit([], place, "one", [store, *apart])  # compiles
     start, few = _audit([valgrind], place, "one", [store, *apart])
     whole, many = _audit([valgrind], place, "all", [store, *used])

@@ -72,7 +72,7 @@ def main() -> None:
         ):
             assert registry.stdout is not None
             port = int(registry.stdout.readline())
-            store = ("--store", str(Path(folder, "store")))
+            store = ("--cache", str(Path(folder, "store")))
             for night in ("cold", "warm") if arguments.warm else ("cold",):
                 resident, wall, cpu = measured(port, references, *store)
                 print(

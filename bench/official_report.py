@@ -45,7 +45,7 @@ def make(first: Path, second: Path | None = None) -> None:
 def _audit(output: Path, references: list[str]) -> None:
     subprocess.run(
         [
-            *(sys.executable, "-m", "auditor", "audit", "--no-store"),
+            *(sys.executable, "-m", "auditor", "audit", "--no-cache"),
             *("--output", str(output), *references),
         ],
         check=True,

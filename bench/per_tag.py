@@ -3,7 +3,7 @@
     python -m bench.per_tag
 
 All Docker Official Images (9,849 tags) from the sandbox's registry in this process; the
-audits are processes of their own, with a digest store that is new in the first night.
+audits are processes of their own, with a digest cache that is new in the first night.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _row(night: str, pattern: str, folder: Path) -> str:
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "auditor", "audit", pattern, "-o", str(report)),
-            *("--summary", str(summary), "--store", str(store)),
+            *("--summary", str(summary), "--cache", str(store)),
         ],
         stderr=subprocess.DEVNULL,
     )

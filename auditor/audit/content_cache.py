@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, cast
 
+from auditor.cache.batch import Confirmation
 from auditor.cache.digest_cache import DigestCache
-from auditor.cache.tables import Held
 from auditor.errors import Failure, ProtocolError, Stage
 from auditor.fast_dataclass import dataclass
 from auditor.oci.descriptor import essence
@@ -44,7 +44,7 @@ class Known:
     """A manifest, and when and as what its registry gave it."""
 
     document: VerifiedManifest
-    held: Held
+    confirmation: Confirmation
 
 
 class ContentCache:
@@ -78,7 +78,7 @@ class ContentCache:
         known = self.known(registry, digest)
         if known is None:
             return None
-        if not self._is_fresh(known.held, digest):
+        if not self._is_fresh(known.confirmation, digest):
             self._manifests.drop((registry, digest))  # to be asked for again
             return None
         self.saved["stored_manifests"] += 1
@@ -97,7 +97,7 @@ class ContentCache:
         async def fetch() -> VerifiedManifest | Failure:
             known = self.known(registry.name, digest)
             if known is not None and (
-                self._is_fresh(known.held, digest)
+                self._is_fresh(known.confirmation, digest)
                 or await self.is_there(registry, repository, digest, known)
             ):
                 self.saved["stored_manifests"] += 1
@@ -116,9 +116,9 @@ class ContentCache:
             except ProtocolError as error:
                 return Failure(kind=error.kind, detail=error.detail)
             said = essence(content_type)
-            held = self.put(registry.name, answer.body, document, said=said)
+            confirmation = self.put(registry.name, answer.body, document, said=said)
             if document.warnings:
-                self._manifests.put(name, Known(document, held))
+                self._manifests.put(name, Known(document, confirmation))
             return document
 
         place = ("manifests", registry.name, repository, digest)
@@ -134,9 +134,9 @@ class ContentCache:
             stored = self.cache.get(registry.name, digest)
             if (
                 stored is not None
-                and stored.held is not None
-                and stored.held.content_type == BLOB
-                and self._is_fresh(stored.held, digest)
+                and stored.confirmation is not None
+                and stored.confirmation.content_type == BLOB
+                and self._is_fresh(stored.confirmation, digest)
             ):
                 self.saved["stored_configs"] += 1
                 raw = stored.body
@@ -162,20 +162,24 @@ class ContentCache:
         if known is not None:
             return known
         stored = self.cache.get(registry, digest)
-        if stored is None or stored.held is None or stored.held.content_type == BLOB:
+        if (
+            stored is None
+            or stored.confirmation is None
+            or stored.confirmation.content_type == BLOB
+        ):
             return None
         try:
             document = verify_manifest(
                 stored.body,
-                content_type=stored.held.content_type,
+                content_type=stored.confirmation.content_type,
                 header_digest=None,
                 asked_digest=digest,
             )
         except ProtocolError:
             # Written by a version that read it otherwise: the registry decides.
-            self.cache.drop(digest)
+            self.cache.discard(digest)
             return None
-        known = Known(document, stored.held)
+        known = Known(document, stored.confirmation)
         self._manifests.put((registry, digest), known)
         return known
 
@@ -186,52 +190,54 @@ class ContentCache:
         document: VerifiedManifest,
         *,
         said: str | None,
-    ) -> Held:
+    ) -> Confirmation:
         """Remember a manifest that this registry gave just now; `said` is what type
         (`essence`) it said that it is."""
         name = registry, document.digest
-        held = Held(said, int(self._clock.epoch()))
+        confirmation = Confirmation(said, int(self._clock.epoch()))
         known = self._manifests.get(name)
-        if known is not None and known.held == held:
-            return known.held  # another tag has just brought the same
+        if known is not None and known.confirmation == confirmation:
+            return known.confirmation  # another tag has just brought the same
         manifest = document.manifest
         self.cache.put(
             registry,
             document.digest,
             body,
             content_type=said,
-            partly=isinstance(manifest, Schema1Manifest) and manifest.signed,
+            is_partial_digest=isinstance(manifest, Schema1Manifest) and manifest.signed,
         )
         if document.warnings:
             # They are of this answer; and what is at hand may be of another type.
             self._manifests.drop(name)
         else:
-            self._manifests.put(name, Known(document, held))
-        return held
+            self._manifests.put(name, Known(document, confirmation))
+        return confirmation
 
     async def is_there(
         self, registry: Registry, repository: str, digest: str, known: Known
     ) -> bool:
         """Whether HEAD says that the repository holds what is known. If it does not,
         GET decides, and gives the words for why not."""
-        if not self.cache.head_pays(registry.name):
+        if not self.cache.head_is_reliable(registry.name):
             return False
         answer = await registry.head_manifest(repository, digest)
         if isinstance(answer, Failure):
             if answer.status in NO_HEAD:
-                self.cache.no_head(registry.name)
+                self.cache.disable_head(registry.name)
             return False
         said = essence(answer.content_type)
-        if said != known.held.content_type:
+        if said != known.confirmation.content_type:
             return False
         self.cache.confirm(registry.name, digest, said)
-        held = Held(said, int(self._clock.epoch()))
-        self._manifests.put((registry.name, digest), Known(known.document, held))
+        confirmation = Confirmation(said, int(self._clock.epoch()))
+        self._manifests.put(
+            (registry.name, digest), Known(known.document, confirmation)
+        )
         return True
 
-    def _is_fresh(self, held: Held, digest: str) -> bool:
+    def _is_fresh(self, confirmation: Confirmation, digest: str) -> bool:
         """Whether it was there lately."""
-        age_s = self._clock.epoch() - held.confirmed
+        age_s = self._clock.epoch() - confirmation.confirmed_at
         return -self._recheck_s <= age_s < self._recheck_s * _spread(digest)
 
     async def _once(

@@ -18,7 +18,7 @@ from fnmatch import translate
 from functools import cache
 
 from auditor.audit.content_cache import NO_HEAD, ContentCache
-from auditor.cache.tables import SeenTag
+from auditor.cache.batch import CachedTag
 from auditor.errors import Failure, FailureKind, ProtocolError
 from auditor.model import WarningCode
 from auditor.oci.descriptor import essence
@@ -102,9 +102,9 @@ class Resolver:
         return await self._asked(registry, reference, seen)
 
     async def _asked(
-        self, registry: Registry, reference: Reference, seen: SeenTag
+        self, registry: Registry, reference: Reference, seen: CachedTag
     ) -> VerifiedManifest | Failure:
-        if not _is_trusted(seen) or not self._cache.head_pays(registry.name):
+        if not _is_trusted(seen) or not self._cache.head_is_reliable(registry.name):
             return await self.get(registry, reference)
         return await self._by_head(registry, reference, seen)
 
@@ -114,7 +114,7 @@ class Resolver:
         """The request that `document` would begin with."""
         if reference.digest is not None:
             known = self._content.known(registry.name, reference.digest)
-            pays = known is not None and self._cache.head_pays(registry.name)
+            pays = known is not None and self._cache.head_is_reliable(registry.name)
             return Ask.HEAD if pays else Ask.GET
         assert reference.tag is not None
         seen = self._cache.tag(registry.name, reference.repository, reference.tag)
@@ -122,7 +122,7 @@ class Resolver:
             return Ask.GET
         if self._without_a_request(registry, reference.tag, seen, listed) is not None:
             return Ask.NONE
-        pays = _is_trusted(seen) and self._cache.head_pays(registry.name)
+        pays = _is_trusted(seen) and self._cache.head_is_reliable(registry.name)
         return Ask.HEAD if pays else Ask.GET
 
     async def get(
@@ -168,7 +168,7 @@ class Resolver:
                 warn.code is WarningCode.DIGEST_HEADER_DIFFERS
                 for warn in document.warnings
             ):
-                self._cache.distrust(registry.name)
+                self._cache.distrust_digest_headers(registry.name)
         return answer, document
 
     def _parse(self, raw: bytes, content_type: str | None) -> Manifest:
@@ -181,7 +181,7 @@ class Resolver:
         return known
 
     def _without_a_request(
-        self, registry: Registry, tag: str, seen: SeenTag, listed: str | None
+        self, registry: Registry, tag: str, seen: CachedTag, listed: str | None
     ) -> tuple[str, VerifiedManifest] | None:
         """What is known of a tag that need not be asked for, and why not."""
         immutable = registry.settings.immutable_tags
@@ -190,7 +190,7 @@ class Resolver:
         elif (
             listed == seen.digest
             and _is_trusted(seen)
-            and not self._cache.host(registry.name).distrusted
+            and not self._cache.host_notes(registry.name).distrusted
         ):
             what = "listed_tags"
         else:
@@ -198,11 +198,11 @@ class Resolver:
         document = self._known(registry, seen)
         return None if document is None else (what, document)
 
-    def _known(self, registry: Registry, seen: SeenTag) -> VerifiedManifest | None:
+    def _known(self, registry: Registry, seen: CachedTag) -> VerifiedManifest | None:
         """The manifest that a tag named, as it was read then."""
         if _is_trusted(seen):
             known = self._content.known(registry.name, seen.digest)
-            if known is None or known.held.content_type != seen.content_type:
+            if known is None or known.confirmation.content_type != seen.content_type:
                 return None
             return known.document
         stored = self._cache.get(registry.name, seen.digest)
@@ -220,7 +220,7 @@ class Resolver:
         return document if document.digest == seen.digest else None
 
     async def _by_head(
-        self, registry: Registry, reference: Reference, seen: SeenTag
+        self, registry: Registry, reference: Reference, seen: CachedTag
     ) -> VerifiedManifest | Failure:
         assert reference.tag is not None
         answer = await registry.head_manifest(reference.repository, reference.tag)
@@ -234,16 +234,16 @@ class Resolver:
         header, said = answer.headers.get(DIGEST_HEADER), essence(answer.content_type)
         digest = _named(header, seen.digest)
         if digest is None:
-            self._cache.no_head(registry.name)
+            self._cache.disable_head(registry.name)
             return await self.get(registry, reference)
         known = self._content.known(registry.name, digest)
         if known is None:
             return await self.get(registry, reference)
-        if known.held.content_type != said:
+        if known.confirmation.content_type != said:
             found = await self.get(registry, reference)
             if isinstance(found, VerifiedManifest) and found.digest == digest:
                 # GET says of the same content something else than HEAD does.
-                self._cache.no_head(registry.name)
+                self._cache.disable_head(registry.name)
             return found
         if (digest, said) != (seen.digest, seen.content_type):
             self._cache.put_tag(
@@ -263,7 +263,7 @@ class Resolver:
             self._accidents[registry.name] += 1
             if self._accidents[registry.name] < MAX_ACCIDENTS:
                 return
-        self._cache.no_head(registry.name)
+        self._cache.disable_head(registry.name)
 
     async def _by_digest(
         self, registry: Registry, reference: Reference, digest: str
@@ -290,7 +290,7 @@ def _named(header: str | None, likely: str) -> str | None:
     return None
 
 
-def _is_trusted(seen: SeenTag) -> bool:
+def _is_trusted(seen: CachedTag) -> bool:
     """Whether the header of the tag's answer named its content."""
     return _named(seen.header, seen.digest) == seen.digest
 

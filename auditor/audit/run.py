@@ -16,7 +16,7 @@ from auditor.audit.image import ImageAuditor
 from auditor.audit.image_metadata import ImageOptions
 from auditor.audit.pool import Pool, PoolSize
 from auditor.cache.digest_cache import DigestCache, open_cache
-from auditor.config import Settings, decisive, decisive_of_shares
+from auditor.config import Settings, record_settings, sharded_run_settings
 from auditor.errors import unwrap_exception_group
 from auditor.fast_dataclass import dataclass
 from auditor.input.expand import expand
@@ -429,7 +429,7 @@ def report_options(settings: Settings) -> ReportOptions:
         shape=settings.shape,
         order=settings.order,
         resume=settings.resume,
-        settings=decisive(settings),
+        settings=record_settings(settings),
     )
 
 
@@ -448,6 +448,6 @@ def _shard_file(
     return ShardFile(
         report.final,
         settings.shard,
-        settings=decisive_of_shares(settings),
+        settings=sharded_run_settings(settings),
         order=settings.order,
     )

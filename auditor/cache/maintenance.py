@@ -1,4 +1,4 @@
-"""Looking into a store, and finding what is damaged in it."""
+"""Size, pruning and verification of the digest cache (`auditor cache`)."""
 
 from __future__ import annotations
 
@@ -6,176 +6,196 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import field
 from pathlib import Path
-from typing import Any
 
-from auditor.cache.database import StoreError, is_corrupt
-from auditor.cache.tables import (
-    image_mark_of,
-    mark_of,
-    unpack,
-    unpack_marked,
-    used_bytes,
-)
+from auditor.cache.database import CacheError, is_corrupt
+from auditor.cache.row_encoding import decode_body, tag_checksum
 from auditor.fast_dataclass import dataclass
 
-# Rows that are read at a time: a long look would keep SQLite from tidying up what
-# other processes write meanwhile.
-ROWS_AT_ONCE = 500
+# Rows removed in one transaction, some 200 KB: about a millisecond.
+PRUNE_ROWS = 100
+# Rows read at a time: a long read would keep SQLite from checkpointing what other
+# processes write meanwhile.
+VERIFY_ROWS = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Info:
-    """What a store holds. Sizes are bytes, times epoch seconds (null: nothing is
-    there); `registries` is how many contents and tags of each are known."""
+class CacheInfo:
+    """What the cache contains. Sizes are bytes, times epoch seconds (`None` if it is
+    empty); `registries` has the numbers of contents and tags of each registry."""
 
     path: str
     bytes_used: int
     contents: int
     tags: int
-    images: int
     oldest_use: int | None
     newest_use: int | None
     registries: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Verified:
-    """What was looked at, and how much of it was damaged (and is removed)."""
+class CacheVerification:
+    """How many rows were checked, and how many were damaged and removed."""
 
     contents: int
     damaged_contents: int
     tags: int
     damaged_tags: int
-    images: int
-    damaged_images: int
 
     @property
     def damaged(self) -> int:
-        """All that was damaged."""
-        return self.damaged_contents + self.damaged_tags + self.damaged_images
+        """The number of damaged rows of all tables."""
+        return self.damaged_contents + self.damaged_tags
 
 
-def info(connection: sqlite3.Connection, path: Path) -> Info:
-    """What the store holds."""
+def used_bytes(connection: sqlite3.Connection) -> int:
+    """Bytes that the tables take, without free pages."""
+    pages, free, size = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("page_count", "freelist_count", "page_size")
+    )
+    return int((pages - free) * size)
+
+
+def prune(
+    connection: sqlite3.Connection, max_bytes: int, *, unused_since: int = 0
+) -> int:
+    """Remove contents not used since `unused_since` (epoch seconds), then the least
+    recently used ones until the tables take at most `max_bytes`.
+
+    Returns the number of contents removed.
+    """
+    removed = 0
+    while count := _remove(connection, "WHERE used_at < ?", (unused_since,)):
+        removed += count
+    while used_bytes(connection) > max_bytes and (count := _remove(connection, "", ())):
+        removed += count
+    if removed or unused_since:
+        # A tag whose content is gone has to be fetched anyway.
+        connection.execute(
+            "DELETE FROM tags WHERE digest NOT IN (SELECT digest FROM content)"
+        )
+    if used_bytes(connection) > max_bytes:
+        connection.execute("DELETE FROM tags")
+    # Each step returns one page; only `executescript` runs all steps.
+    connection.executescript("PRAGMA incremental_vacuum")
+    return removed
+
+
+def info(connection: sqlite3.Connection, path: Path) -> CacheInfo:
+    """Count what the cache contains."""
     contents, oldest, newest = connection.execute(
-        "SELECT count(*), min(used), max(used) FROM content"
+        "SELECT count(*), min(used_at), max(used_at) FROM content"
     ).fetchone()
     (tags,) = connection.execute("SELECT count(*) FROM tags").fetchone()
-    (images,) = connection.execute("SELECT count(*) FROM images").fetchone()
-    held: dict[str, int] = dict(
+    contents_by_registry: dict[str, int] = dict(
         connection.execute(
-            "SELECT places.registry, count(*) FROM held"
-            " JOIN places ON places.id = held.registry GROUP BY places.registry"
+            "SELECT repositories.registry, count(*) FROM confirmed JOIN repositories"
+            " ON repositories.id = confirmed.registry GROUP BY repositories.registry"
         ).fetchall()
     )
-    tagged: dict[str, int] = dict(
+    tags_by_registry: dict[str, int] = dict(
         connection.execute(
-            "SELECT places.registry, count(*) FROM tags"
-            " JOIN places ON places.id = tags.place GROUP BY places.registry"
+            "SELECT registry, count(*) FROM tags JOIN repositories"
+            " ON repositories.id = tags.repository GROUP BY registry"
         ).fetchall()
     )
-    return Info(
+    return CacheInfo(
         path=str(path),
         bytes_used=used_bytes(connection),
         contents=contents,
         tags=tags,
-        images=images,
         oldest_use=oldest,
         newest_use=newest,
         registries={
-            name: (held.get(name, 0), tagged.get(name, 0))
-            for name in sorted(held.keys() | tagged.keys())
+            name: (contents_by_registry.get(name, 0), tags_by_registry.get(name, 0))
+            for name in sorted(contents_by_registry.keys() | tags_by_registry.keys())
         },
     )
 
 
-def verify(connection: sqlite3.Connection) -> Verified:
-    """Read everything, and remove what is not what it should be.
+def verify(connection: sqlite3.Connection) -> CacheVerification:
+    """Read every row, and remove those that do not match their digest or checksum.
 
-    Raises `StoreError` where the tables themselves cannot be read.
+    Raises `CacheError` if the tables themselves cannot be read.
     """
     try:
-        (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-        if answer != "ok":
-            raise StoreError(f"the file is damaged: {answer}")
-        contents, damaged = _contents(connection)
-        tags, damaged_tags = _tags(connection)
-        images, damaged_images = _images(connection)
+        (result,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if result != "ok":
+            raise CacheError(f"the file is damaged: {result}")
+        contents, damaged_contents = _verify_contents(connection)
+        tags, damaged_tags = _verify_tags(connection)
     except sqlite3.Error as error:
         if is_corrupt(error):
-            raise StoreError(f"the file is damaged: {error}") from None
+            raise CacheError(f"the file is damaged: {error}") from None
         raise
-    return Verified(contents, damaged, tags, damaged_tags, images, damaged_images)
+    return CacheVerification(contents, damaged_contents, tags, damaged_tags)
 
 
-def _contents(connection: sqlite3.Connection) -> tuple[int, int]:
-    seen, damaged = 0, []
-    for number, digest, outer, packed, body in _rows(
-        connection,
-        "SELECT id, digest, outer_digest, packed, body FROM content WHERE id > ?"
-        " ORDER BY id LIMIT ?",
-    ):
-        seen += 1
-        if not isinstance(digest, bytes) or unpack(packed, body, digest, outer) is None:
+def _remove(
+    connection: sqlite3.Connection, condition: str, values: tuple[int, ...]
+) -> int:
+    numbers = connection.execute(
+        f"SELECT id FROM content {condition} ORDER BY used_at LIMIT {PRUNE_ROWS}",  # noqa: S608
+        values,
+    ).fetchall()
+    if not numbers:
+        return 0
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        connection.executemany("DELETE FROM confirmed WHERE content = ?", numbers)
+        connection.executemany("DELETE FROM content WHERE id = ?", numbers)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return len(numbers)
+
+
+def _verify_contents(connection: sqlite3.Connection) -> tuple[int, int]:
+    checked, damaged = 0, []
+    for number, key, sha256, deflated, body in _contents(connection):
+        checked += 1
+        if not isinstance(key, bytes) or (
+            decode_body(deflated, body, key, sha256) is None
+        ):
             damaged.append((number,))
-    for table, column in (("held", "content"), ("content", "id")):
-        connection.executemany(f"DELETE FROM {table} WHERE {column} = ?", damaged)  # noqa: S608
-    return seen, len(damaged)
+    connection.executemany("DELETE FROM confirmed WHERE content = ?", damaged)
+    connection.executemany("DELETE FROM content WHERE id = ?", damaged)
+    return checked, len(damaged)
 
 
-def _rows(connection: sqlite3.Connection, sql: str) -> Iterator[tuple[object, ...]]:
-    """Rows in the order of their number, which stands first."""
+def _contents(connection: sqlite3.Connection) -> Iterator[tuple[object, ...]]:
     last: object = 0
-    while rows := connection.execute(sql, (last, ROWS_AT_ONCE)).fetchall():
+    while rows := connection.execute(
+        "SELECT id, digest, sha256, deflated, body FROM content WHERE id > ?"
+        " ORDER BY id LIMIT ?",
+        (last, VERIFY_ROWS),
+    ).fetchall():
         yield from rows
         last = rows[-1][0]
 
 
-def _tags(connection: sqlite3.Connection) -> tuple[int, int]:
-    seen, damaged = 0, []
-    after: tuple[object, ...] = (0, "")
+def _verify_tags(connection: sqlite3.Connection) -> tuple[int, int]:
+    checked, damaged = 0, []
+    last: tuple[object, ...] = (0, "")
     while rows := connection.execute(
-        "SELECT place, tag, digest, header, said, mark, registry, repository"
-        " FROM tags LEFT JOIN places ON places.id = place"
-        " WHERE (place, tag) > (?, ?) ORDER BY place, tag LIMIT ?",
-        (*after, ROWS_AT_ONCE),
+        "SELECT tags.repository, tag, digest, header, content_type, checksum,"
+        " repositories.registry, repositories.repository"
+        " FROM tags LEFT JOIN repositories ON repositories.id = tags.repository"
+        " WHERE (tags.repository, tag) > (?, ?) ORDER BY tags.repository, tag LIMIT ?",
+        (*last, VERIFY_ROWS),
     ).fetchall():
-        for place, tag, key, header, said, mark, registry, repository in rows:
-            seen += 1
+        for number, tag, key, header, content_type, checksum, *name in rows:
+            checked += 1
             try:
-                good = mark == mark_of(
-                    registry, repository, tag, key=key, header=header, said=said
+                is_good = checksum == tag_checksum(
+                    *name, tag, key=key, header=header, content_type=content_type
                 )
-            except TypeError:
-                good = False
-            if not good:
-                damaged.append((place, tag))
-        after = rows[-1][:2]
-    connection.executemany("DELETE FROM tags WHERE place = ? AND tag = ?", damaged)
-    return seen, len(damaged)
-
-
-def _images(connection: sqlite3.Connection) -> tuple[int, int]:
-    seen, damaged = 0, []
-    for row in _rows(
-        connection,
-        "SELECT images.id, places.registry, digest, variant, since, until, packed,"
-        " body, mark FROM images LEFT JOIN places ON places.id = images.registry"
-        " WHERE images.id > ? ORDER BY images.id LIMIT ?",
-    ):
-        seen += 1
-        if not _is_image(*row[1:]):
-            damaged.append((row[0],))
-    connection.executemany("DELETE FROM images WHERE id = ?", damaged)
-    return seen, len(damaged)
-
-
-def _is_image(*row: Any) -> bool:
-    registry, key, variant, since, until, packed, body, mark = row
-    try:
-        good = mark == image_mark_of(
-            registry, key, variant=variant, span=(since, until), body=body
-        )
-        return good and unpack_marked(packed, body) is not None
-    except TypeError:
-        return False  # a row of other types than ours
+            except TypeError:  # a value of another type
+                is_good = False
+            if not is_good:
+                damaged.append((number, tag))
+        last = rows[-1][:2]
+    connection.executemany("DELETE FROM tags WHERE repository = ? AND tag = ?", damaged)
+    return checked, len(damaged)

@@ -1,5 +1,10 @@
-"""The connections of one process: single reads, gathered writes, and what to do when
-the file cannot be used any more: warn once, and go on with a private store."""
+"""The connections of one process to the cache: single reads and batched writes.
+
+Reads run in the calling thread. Writes are gathered into batches; those of a file go to
+a thread, because several processes may share the file and the disk may be slow, and
+neither may hold up the event loop. If the file fails during a run, one warning is
+logged and the run continues with a temporary database.
+"""
 
 from __future__ import annotations
 
@@ -12,254 +17,111 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from auditor.cache.database import (
-    StoreError,
-    is_corrupt,
-    open_file,
-    open_private,
-    remove,
+from auditor.cache.batch import (
+    MAX_REPOSITORIES,
+    BatchWriter,
+    CacheBatch,
+    RepositoryName,
+    repository_number,
 )
-from auditor.cache.tables import MAX_PLACES, Batch, Place, Tables, find_place
+from auditor.cache.database import (
+    CacheError,
+    is_busy,
+    is_corrupt,
+    open_database,
+    open_temporary_database,
+    remove_database,
+)
 from auditor.fast_dataclass import dataclass
 
-# -- bloom_filter --
-# Which digests may have been written: a Bloom filter, for a store that began empty.
-#
-# Most of what an audit asks a private store for is not there: the filter says so in a
-# fifteenth of the time that SQLite takes.
+log = logging.getLogger("auditor.cache")
 
-# For a million digests and three bits each, one question in 200 is asked in vain
-# (1 - e^(-3/16))^3. 2 MiB.
-_BITS = 2**24
-_MASK = _BITS - 1
-
-
-class BloomFilter:
-    """Keys that were added, and by accident some others.
-
-    Keys are digests: their bytes are as good as random, and need no hashing.
-    """
-
-    __slots__ = ("_bits",)
-
-    def __init__(self) -> None:
-        self._bits = bytearray(_BITS // 8)
-
-    def add(self, key: bytes) -> None:
-        """Remember a key of at least nine bytes."""
-        bits = self._bits
-        number = int.from_bytes(key[:9], "big")
-        for _ in range(3):
-            place = number & _MASK
-            bits[place >> 3] |= 1 << (place & 7)
-            number >>= 24
-
-    def __contains__(self, key: bytes) -> bool:
-        bits = self._bits
-        number = int.from_bytes(key[:9], "big")
-        for _ in range(3):
-            place = number & _MASK
-            if not bits[place >> 3] & (1 << (place & 7)):
-                return False
-            number >>= 24
-        return True
-
-
-# -- writer --
-# Who writes batches: a thread for a file, at once for a private database.
-#
-# A file may be written by several processes, which take turns, and a disk may be slow:
-# neither holds up the event loop.
-
-# After three times `BUSY_S` a batch is given up: content that is not stored is fetched
-# again some day, and that is all.
-BUSY_TRIES = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A batch that is done with. `error`: nothing more can be written, and why."""
-
-    batch: Batch
-    error: Exception | None = None
-
-
-class Writer(Protocol):
-    """Takes batches and says which are done with."""
-
-    def give(self, batch: Batch) -> None:
-        """Have a batch written."""
-
-    def done(self) -> list[Written]:
-        """What was finished since this was last asked."""
-
-    def close(self, wait_s: float | None = None) -> None:
-        """Write what was given, at most for so long, and close the connection."""
-
-
-class InlineWriter:
-    """Writes at once, and so without deflating. The connection stays its owner's."""
-
-    def __init__(self, connection: sqlite3.Connection, max_bytes: int) -> None:
-        self._tables = Tables(connection, max_bytes, deflate=False)
-        self._done: list[Written] = []
-
-    def give(self, batch: Batch) -> None:
-        """Write a batch."""
-        self._done.append(_written(self._tables, batch))
-
-    def done(self) -> list[Written]:
-        """What was finished since this was last asked."""
-        done, self._done = self._done, []
-        return done
-
-    def close(self, wait_s: float | None = None) -> None:
-        """Nothing is left to do."""
-
-
-class ThreadWriter:
-    """Writes in a thread of its own, with a connection of its own."""
-
-    def __init__(self, connection: sqlite3.Connection, max_bytes: int) -> None:
-        self._connection = connection
-        self._tables = Tables(connection, max_bytes)
-        self._todo: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
-        self._done: deque[Written] = deque()
-        self._thread = threading.Thread(
-            target=self._run, name="auditor-store", daemon=True
-        )
-        self._thread.start()
-
-    def give(self, batch: Batch) -> None:
-        """Have a batch written."""
-        self._todo.put(batch)
-
-    def done(self) -> list[Written]:
-        """What was finished since this was last asked."""
-        found = []
-        while self._done:
-            found.append(self._done.popleft())
-        return found
-
-    def close(self, wait_s: float | None = None) -> None:
-        """Write what was given, at most for so long, and close the connection."""
-        self._todo.put(None)
-        self._thread.join(wait_s)
-
-    def _run(self) -> None:
-        try:
-            while (batch := self._todo.get()) is not None:
-                self._done.append(_written(self._tables, batch))
-        finally:
-            self._connection.close()
-
-
-def _written(tables: Tables, batch: Batch) -> Written:
-    for _ in range(BUSY_TRIES):
-        try:
-            tables.write(batch)
-        except sqlite3.Error as error:
-            if not is_busy(error):
-                return Written(batch, error)
-        else:
-            break
-    return Written(batch)
-
-
-def is_busy(error: sqlite3.Error) -> bool:
-    """Whether it only says that somebody else is at it."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-
+# A batch is written when it has this many rows or bytes, or is this old: few
+# transactions, and a kill loses little.
+BATCH_ROWS = 512
+BATCH_BYTES = 1024 * 1024
+BATCH_S = 2.0
+# Batches that may wait for a slow disk; entries that arrive while so many wait are not
+# stored. A fast registry on a busy machine is some 30 batches ahead. 64 batches take
+# 30 MB with usual manifests and 64 MiB with the largest.
+MAX_WAITING_BATCHES = 64
+# Attempts to write a batch while other processes hold the lock, each of `BUSY_S`.
+BUSY_ATTEMPTS = 3
+# How long the end of a run waits for the last batches: enough for another process that
+# is writing, not for one that was stopped in a transaction.
+CLOSE_S = 10.0
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
-log = logging.getLogger("auditor.cache")
 
-# A batch is written when it has so many rows or bytes, or is so old: few transactions,
-# and a kill costs little.
-BATCH_ROWS = 512
-BATCH_BYTES = 1024 * 1024
-BATCH_S = 2.0
-# Batches that may wait for a slow disk; what comes while they do is not stored. A fast
-# registry on a busy machine is some 30 ahead; with the usual manifests all of them
-# take 30 MB, with the largest 64 MiB.
-MAX_WAITING = 64
-# How long the end of a run waits for the last batches: for a writer of another run,
-# which takes milliseconds, not for one that was stopped in the middle of it.
-CLOSE_S = 10.0
+class CacheStorage:
+    """Reads rows and gathers writes.
 
-
-class Storage:
-    """Rows in and out. `batch` is what is gathered, `fresh` what was gathered or given
-    to the writer and cannot be read yet."""
+    `batch` holds what is gathered; `pending` also what was handed to the writer and
+    cannot be read from the database yet.
+    """
 
     def __init__(
         self, path: Path | None, *, now: Callable[[], float], max_bytes: int
     ) -> None:
-        """`path` null: a private store, gone at the end. `now` is epoch seconds."""
+        """Without `path` the database is temporary. `now` returns epoch seconds."""
         self.path = path
-        self.batch = Batch()
-        self.fresh = Batch()
+        self.batch = CacheBatch()
+        self.pending = CacheBatch()
         self.not_stored = 0
         self._now = now
         self._max_bytes = max_bytes
         self._waiting = 0
-        self._places: dict[Place, int] = {}
+        self._repositories: dict[RepositoryName, int] = {}
         self._reader: sqlite3.Connection | None = None
-        self._writer: Writer | None = None
-        self._written: BloomFilter | None = None  # a file may hold what others wrote
+        self._writer: _Writer | None = None
         self._open()
 
     def _open(self) -> None:
         if self.path is not None:
             try:
-                opened = open_file(self.path)
-            except StoreError as error:
-                log.warning("the store cannot be used: %s; going on without", error)
+                opened = open_database(self.path)
+            except CacheError as error:
+                log.warning(
+                    "cannot use the digest cache: %s; continuing without it", error
+                )
                 self.path = None
             else:
-                if opened.said is not None:
-                    log.warning("the store %s", opened.said)
+                if opened.notice is not None:
+                    log.warning("digest cache %s", opened.notice)
                 self._reader = opened.reader
-                self._writer = ThreadWriter(opened.writer, self._max_bytes)
+                self._writer = _ThreadWriter(opened.writer, self._max_bytes)
                 return
-        self._written = BloomFilter()
         try:
-            self._reader = open_private()
+            self._reader = open_temporary_database()
         except sqlite3.Error as error:
-            log.warning("nothing can be remembered in this run: %s", error)
+            log.warning("cannot cache anything in this run: %s", error)
             return
-        self._writer = InlineWriter(self._reader, self._max_bytes)
+        self._writer = _InlineWriter(self._reader, self._max_bytes)
 
     def close(self) -> None:
-        """Write what is left, and close."""
+        """Write the last batch and close the connections."""
         self.flush()
-        # Twice where the last batch found that the file cannot be used.
+        # Closed twice if the last batch shows that the file cannot be used.
         while self._writer is not None:
             writer = self._writer
             writer.close(CLOSE_S)
-            self._collect()
+            self._collect_written()
             if self._writer is writer:
                 break
         if self._waiting:
             log.warning(
-                "another process holds the store %s; what came last is not in it",
+                "the digest cache %s is locked by another process; the last entries of"
+                " this run are not in it",
                 self.path,
             )
         if self._reader is not None:
             self._reader.close()
         self._reader = self._writer = None
 
-    # -- reading ---------------------------------------------------------------
-
-    def may_hold(self, key: bytes) -> bool:
-        """Whether it is worth asking for the content of this key."""
-        return self._written is None or key in self._written
-
-    def one(self, sql: str, values: tuple[object, ...]) -> tuple[Any, ...] | None:
-        """The first row of a question, if there is one and it can be had."""
+    def read_row(self, sql: str, values: tuple[object, ...]) -> tuple[Any, ...] | None:
+        """The first row of a query; `None` if there is none or the cache fails."""
         if self._reader is None:
             return None
         try:
@@ -270,41 +132,34 @@ class Storage:
             return None
         return row
 
-    def place(self, registry: str, repository: str = "") -> int | None:
-        """The number of a place, if it has one."""
+    def repository_number(self, registry: str, repository: str = "") -> int | None:
+        """The row number of a repository; `None` if nothing is cached for it."""
         name = registry, repository
-        number = self._places.get(name)
+        number = self._repositories.get(name)
         if number is None and self._reader is not None:
             try:
-                number = find_place(self._reader, name)
+                number = repository_number(self._reader, name)
             except sqlite3.Error as error:
                 if not is_busy(error):
                     self._give_up(error)
                 return None
             if number is not None:
-                if len(self._places) >= MAX_PLACES:
-                    self._places.clear()
-                self._places[name] = number
+                if len(self._repositories) >= MAX_REPOSITORIES:
+                    self._repositories.clear()
+                self._repositories[name] = number
         return number
 
-    # -- writing ---------------------------------------------------------------
-
-    def will_hold(self, key: bytes) -> None:
-        """Say that the content of this key is being written."""
-        if self._written is not None:
-            self._written.add(key)
-
     def has_room(self) -> bool:
-        """Whether more can be gathered; what finds no room is counted."""
-        if self._waiting >= MAX_WAITING:
-            self._collect()
-            if self._waiting >= MAX_WAITING:
+        """Whether another entry can be gathered; refused entries are counted."""
+        if self._waiting >= MAX_WAITING_BATCHES:
+            self._collect_written()
+            if self._waiting >= MAX_WAITING_BATCHES:
                 self.not_stored += 1
                 return False
         return self._writer is not None
 
-    def added(self) -> None:
-        """A row was added to the batch: see whether it is to be written."""
+    def row_added(self) -> None:
+        """Count a row that was added to `batch`, and write the batch if it is due."""
         batch, now = self.batch, self._now()
         batch.rows += 1
         batch.began = batch.began or now
@@ -316,58 +171,147 @@ class Storage:
             self.flush()
 
     def flush(self) -> None:
-        """Have written what was gathered."""
+        """Hand the batch to the writer."""
         if self._writer is not None and self.batch.rows:
-            batch, self.batch = self.batch, Batch()
+            batch, self.batch = self.batch, CacheBatch()
             self._waiting += 1
-            self._writer.give(batch)
-        self._collect()
+            self._writer.submit(batch)
+        self._collect_written()
 
-    def _collect(self) -> None:
-        """Forget of the fresh what can be read now."""
-        for written in self._writer.done() if self._writer is not None else ():
+    def _collect_written(self) -> None:
+        """Remove from `pending` what the database now returns."""
+        for written in self._writer.finished() if self._writer is not None else ():
             self._waiting -= 1
             if written.error is not None:
                 self._give_up(written.error)
                 return
-            _forget(self.fresh.contents, written.batch.contents)
-            _forget(self.fresh.held, written.batch.held)
-            _forget(self.fresh.tags, written.batch.tags)
+            _remove_written(self.pending.contents, written.batch.contents)
+            _remove_written(self.pending.confirmed, written.batch.confirmed)
+            _remove_written(self.pending.tags, written.batch.tags)
 
     def _give_up(self, error: Exception) -> None:
-        """Go on with a private store, and with what was not written yet."""
+        """Continue with a temporary database and what was not written yet."""
         if self.path is None:
-            log.warning("nothing more can be remembered in this run: %s", error)
+            log.warning("cannot cache anything more in this run: %s", error)
         else:
             log.warning(
-                "the store cannot be used: %s: %s; going on without", self.path, error
+                "cannot use the digest cache: %s: %s; continuing without it",
+                self.path,
+                error,
             )
         if self._writer is not None:
             self._writer.close(1.0)
         if self._reader is not None:
             self._reader.close()
         self._reader = self._writer = None
-        self._places.clear()
+        self._repositories.clear()
         self._waiting = 0
-        fresh, self.fresh, self.batch = self.fresh, Batch(), Batch()
+        unwritten = self.pending
+        self.pending, self.batch = CacheBatch(), CacheBatch()
         if self.path is None:
             return
         if is_corrupt(error):
-            remove(self.path)  # so that the next run has a store again
+            remove_database(self.path)  # the next run creates a new one
         self.path = None
         self._open()
-        for gathered in (self.batch, self.fresh):
-            gathered.contents.update(fresh.contents)
-            for key in fresh.contents:
-                self.will_hold(key)
-            gathered.held.update(fresh.held)
-            gathered.tags.update(fresh.tags)
-            gathered.hosts.update(fresh.hosts)
-        self.batch.used.update(dict.fromkeys(fresh.contents, int(self._now())))
-        self.added()
+        for gathered in (self.batch, self.pending):
+            gathered.contents.update(unwritten.contents)
+            gathered.confirmed.update(unwritten.confirmed)
+            gathered.tags.update(unwritten.tags)
+            gathered.hosts.update(unwritten.hosts)
+        self.batch.used_at.update(dict.fromkeys(unwritten.contents, int(self._now())))
+        self.row_added()
 
 
-def _forget(fresh: dict[Key, Value], written: dict[Key, Value]) -> None:
+@dataclass(frozen=True, slots=True)
+class _WrittenBatch:
+    """A batch that is finished; with an `error` nothing more can be written."""
+
+    batch: CacheBatch
+    error: Exception | None = None
+
+
+class _Writer(Protocol):
+    """Writes batches in the order in which they are submitted."""
+
+    def submit(self, batch: CacheBatch) -> None:
+        """Write a batch, now or later."""
+
+    def finished(self) -> list[_WrittenBatch]:
+        """The batches finished since the last call."""
+
+    def close(self, wait_s: float) -> None:
+        """Write what was submitted, waiting up to `wait_s`; close the connection."""
+
+
+class _InlineWriter:
+    """Writes at once and does not deflate, for a temporary database; the connection
+    stays open."""
+
+    def __init__(self, connection: sqlite3.Connection, max_bytes: int) -> None:
+        self._batches = BatchWriter(connection, max_bytes, deflate=False)
+        self._finished: list[_WrittenBatch] = []
+
+    def submit(self, batch: CacheBatch) -> None:
+        self._finished.append(_write(self._batches, batch))
+
+    def finished(self) -> list[_WrittenBatch]:
+        finished, self._finished = self._finished, []
+        return finished
+
+    def close(self, wait_s: float) -> None:
+        pass
+
+
+class _ThreadWriter:
+    """Writes in a thread, which owns and closes the connection."""
+
+    def __init__(self, connection: sqlite3.Connection, max_bytes: int) -> None:
+        self._connection = connection
+        self._batches = BatchWriter(connection, max_bytes)
+        self._submitted: queue.SimpleQueue[CacheBatch | None] = queue.SimpleQueue()
+        self._finished: deque[_WrittenBatch] = deque()
+        self._thread = threading.Thread(
+            target=self._run, name="auditor-cache", daemon=True
+        )
+        self._thread.start()
+
+    def submit(self, batch: CacheBatch) -> None:
+        self._submitted.put(batch)
+
+    def finished(self) -> list[_WrittenBatch]:
+        finished = []
+        while self._finished:
+            finished.append(self._finished.popleft())
+        return finished
+
+    def close(self, wait_s: float) -> None:
+        self._submitted.put(None)
+        self._thread.join(wait_s)
+
+    def _run(self) -> None:
+        try:
+            while (batch := self._submitted.get()) is not None:
+                self._finished.append(_write(self._batches, batch))
+        finally:
+            self._connection.close()
+
+
+def _write(batches: BatchWriter, batch: CacheBatch) -> _WrittenBatch:
+    """Write a batch. One that stays locked out is dropped: its contents are fetched
+    again by a later run."""
+    for _ in range(BUSY_ATTEMPTS):
+        try:
+            batches.write(batch)
+        except sqlite3.Error as error:
+            if not is_busy(error):
+                return _WrittenBatch(batch, error)
+        else:
+            break
+    return _WrittenBatch(batch)
+
+
+def _remove_written(pending: dict[Key, Value], written: dict[Key, Value]) -> None:
     for name, value in written.items():
-        if fresh.get(name) is value:
-            del fresh[name]
+        if pending.get(name) is value:
+            del pending[name]

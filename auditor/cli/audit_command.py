@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from auditor.cli import early_signals
+from auditor.cli.click_options import settings_from, settings_options
 from auditor.cli.extras import extras
 from auditor.cli.main import say
-from auditor.cli.options import settings_from, settings_options
 from auditor.cli.output import print_line
 from auditor.cli.side_outputs import check_beside, check_file, write_beside
-from auditor.config import Engine, Group, Progress, Settings
+from auditor.config import EngineName, OptionGroup, ProgressMode, Settings
 from auditor.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ report goes to standard output or -o FILE, progress and summary to standard erro
 
 
 @click.command("audit", epilog=_EPILOG)
-@settings_options(*Group)
+@settings_options(*OptionGroup)
 def command(**flags: Any) -> int:
     """Audit references and write one JSON line for each.
 
@@ -47,7 +47,7 @@ def command(**flags: Any) -> int:
     if settings.dry_run:
         early_signals.leave()
         return run_async(dry_run, settings)
-    if settings.processes > 1 or settings.engine is not Engine.LOCAL:
+    if settings.processes > 1 or settings.engine is not EngineName.LOCAL:
         from auditor.cli.sharded_audit import shared_audit
 
         with extras():
@@ -106,8 +106,8 @@ async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
 
 
 def _progress(settings: Settings, run: AuditRun) -> AbstractContextManager[None]:
-    shown = settings.progress is Progress.ALWAYS or (
-        settings.progress is Progress.AUTO and sys.stderr.isatty()
+    shown = settings.progress is ProgressMode.ALWAYS or (
+        settings.progress is ProgressMode.AUTO and sys.stderr.isatty()
     )
     if not shown:
         return nullcontext()

@@ -15,7 +15,7 @@ import click
 from auditor.config import RegistrySettings, Settings
 from auditor.errors import ExitCode, UsageError
 from auditor.util.secret import Secret
-from auditor.util.text import counted
+from auditor.util.text import format_count
 
 if TYPE_CHECKING:
     from auditor.demo.images import Placed
@@ -84,7 +84,7 @@ async def _demo(settings: Settings, port: int) -> int:
         host = url.removeprefix("http://")
         click.echo(
             f"A registry with a token service runs on {host} and holds"
-            f" {counted(len(repositories), 'repository', 'repositories')}.\n"
+            f" {format_count(len(repositories), 'repository', 'repositories')}.\n"
             f"Auditing every tag of them as {ADMIN!r}:\n",
             err=settings.output == "-",  # standard output is the report's then
         )
@@ -93,7 +93,7 @@ async def _demo(settings: Settings, port: int) -> int:
                 references=tuple(f"{host}/{name}:*" for name in repositories),
                 output=settings.output,
                 docker_config=False,
-                no_store=True,
+                no_cache=True,
                 registries={
                     host: RegistrySettings(
                         username=ADMIN,

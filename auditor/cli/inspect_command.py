@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
+from auditor.cli.click_options import settings_from, settings_options
 from auditor.cli.main import say
-from auditor.cli.options import settings_from, settings_options
-from auditor.config import Group, ImageConfigMode, Settings
+from auditor.config import ImageConfigMode, OptionGroup, Settings
 from auditor.errors import ExitCode, UsageError
 from auditor.util.text import safe_text
 
@@ -22,7 +22,7 @@ TREE_CHARS = 300
 @click.argument("reference", metavar="REFERENCE")
 @click.option("--json", "as_json", is_flag=True, help="Print the record of the report.")
 @click.option("--raw", is_flag=True, help="Print the manifest's exact bytes.")
-@settings_options(Group.IMAGE, Group.CREDENTIALS, Group.NETWORK)
+@settings_options(OptionGroup.IMAGE, OptionGroup.CREDENTIALS, OptionGroup.NETWORK)
 def command(*, reference: str, as_json: bool, raw: bool, **flags: Any) -> int:
     """Show one image: its platforms, layers and configuration as a tree."""
     if as_json and raw:
@@ -35,9 +35,9 @@ def command(*, reference: str, as_json: bool, raw: bool, **flags: Any) -> int:
 
 async def _inspect(settings: Settings, text: str, as_json: bool, raw: bool) -> int:
     from auditor.audit.image import ImageAuditor
-    from auditor.audit.image_metadata import Wanted
-    from auditor.cache.store import open_store
-    from auditor.cli.options import reference_argument
+    from auditor.audit.image_metadata import ImageOptions
+    from auditor.cache.digest_cache import open_cache
+    from auditor.cli.click_options import reference_argument
     from auditor.model import FailureRecord
     from auditor.registry.registries import open_registries
     from auditor.util.clock import SystemClock
@@ -47,12 +47,12 @@ async def _inspect(settings: Settings, text: str, as_json: bool, raw: bool) -> i
     async with (
         open_registries(settings, clock=clock) as registries,
         # A person who looks at one image wants to see what is there now.
-        open_store(replace(settings, no_store=True), now=clock.epoch) as store,
+        open_cache(replace(settings, no_cache=True), now=clock.epoch) as cache,
     ):
         # A person looks at everything that one image says.
-        wanted = replace(Wanted.of(settings), image_config=ImageConfigMode.ALWAYS)
+        wanted = replace(ImageOptions.of(settings), image_config=ImageConfigMode.ALWAYS)
         images = ImageAuditor(
-            registries, wanted=wanted, clock=clock, store=store, recheck_s=0
+            registries, wanted=wanted, clock=clock, cache=cache, recheck_s=0
         )
         if raw:
             return await _raw(images, reference)

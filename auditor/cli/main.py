@@ -36,7 +36,7 @@ COMMANDS = {
     "export": "Make tables of reports: CSV, Parquet, DuckDB or SQLite.",
     "history": "Keep nightly reports; tell when a tag moved, what grew.",
     "html": "Make one self-contained page of a report.",
-    "store": "Look after what audits remember: info, prune, verify.",
+    "cache": "Manage the digest cache: info, prune, verify.",
     "schema": "Print the JSON Schema of report lines.",
 }
 

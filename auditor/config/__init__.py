@@ -1,50 +1,61 @@
-"""The configuration of a run: a table of options, and what is resolved from it."""
+"""Configuration: from a file, the environment and flags to the settings of a run.
+
+`OPTIONS` (option_table.py) describes each option once: name, type, help, group, and
+where it may be set. `Settings` and `RegistrySettings` (settings.py) hold the values and
+all defaults; a flag, a key and a variable have the name of their option.
+
+`load_settings` reads the configuration file (toml_file.py), then each source into
+values by option name (sources.py), merges them in the order of precedence, reads logins
+from where the file says they are (login_reader.py), checks for conflicts between
+options (conflicts.py) and makes the settings (resolve_settings.py). Errors of all steps
+are collected and raised as one `ConfigError` (validation_errors.py).
+
+`auditor.cli.click_options` makes the command line from the same table.
+"""
 
 from __future__ import annotations
 
-from auditor.config.options import (
+from auditor.config.option_table import (
     OPTIONS,
-    Group,
-    Option,
-    Where,
-    decisive,
-    decisive_of_shares,
     options_of,
+    record_settings,
+    sharded_run_settings,
 )
-from auditor.config.resolve import resolve
+from auditor.config.options import Option, OptionGroup, OptionScope
+from auditor.config.resolve_settings import load_settings, resolve_settings
 from auditor.config.settings import (
     AttachmentMode,
-    Engine,
+    EngineName,
     ImageConfigMode,
     ListerName,
     LogFormat,
     LogLevel,
-    Progress,
+    ProgressMode,
     RateLimitPolicy,
     RegistrySettings,
     Settings,
 )
-from auditor.config.toml_file import load, read_toml
+from auditor.config.toml_file import read_toml
 
 __all__ = [
     "OPTIONS",
     "AttachmentMode",
-    "Engine",
-    "Group",
+    "EngineName",
     "ImageConfigMode",
     "ListerName",
     "LogFormat",
     "LogLevel",
     "Option",
-    "Progress",
+    "OptionGroup",
+    "OptionScope",
+    "ProgressMode",
     "RateLimitPolicy",
     "RegistrySettings",
     "Settings",
-    "Where",
-    "decisive",
-    "decisive_of_shares",
-    "load",
+    "load_settings",
     "options_of",
     "read_toml",
-    "resolve",
+    "record_settings",
+    "resolve_settings",
+    "sharded_run_settings",
 ]

@@ -1,4 +1,7 @@
-"""What a run is told to do, resolved: the defaults stand here and nowhere else."""
+"""The settings of a run, resolved. Every default is here and nowhere else.
+
+The option of each field, with its flag, value type and help, is in `option_table.py`.
+"""
 
 from __future__ import annotations
 
@@ -9,45 +12,48 @@ from enum import StrEnum
 from auditor.fast_dataclass import dataclass
 from auditor.model import Order, Shape
 from auditor.util.secret import Secret
-from auditor.util.shard import Shard
-from auditor.wire.credential import Credential
+from auditor.util.shard import MAX_SHARDS, Shard
+from auditor.wire.credential import Login
+
+# No more shards than this exist, so no more runs share an audit.
+MAX_RUNS_AT_ONCE = MAX_SHARDS
 
 
 class ImageConfigMode(StrEnum):
-    """When an image's config blob is fetched."""
+    """When to fetch an image's config blob."""
 
-    AUTO = "auto"  # where the platform cannot be known without it
+    AUTO = "auto"  # if the platform is unknown without it
     ALWAYS = "always"
     NEVER = "never"
 
 
 class AttachmentMode(StrEnum):
-    """Where it is looked for what is attached to an image."""
+    """Where to look for what is attached to an image."""
 
     NONE = "none"
-    INDEX = "index"  # what the image's own index says: costs nothing
-    ALL = "all"  # referrers, cosign's tags, and what attestations are about, too
+    INDEX = "index"  # in the image's own index: takes no request
+    ALL = "all"  # also referrers, cosign tags, and the predicates of attestations
 
 
-class Engine(StrEnum):
-    """Where the shares of a run are audited."""
+class EngineName(StrEnum):
+    """Where the shards of a run are audited."""
 
     LOCAL = "local"
     DASK = "dask"
 
 
-class Progress(StrEnum):
+class ProgressMode(StrEnum):
     """When progress is shown on standard error."""
 
-    AUTO = "auto"  # where that is a terminal
+    AUTO = "auto"  # if it is a terminal
     ALWAYS = "always"
     NEVER = "never"
 
 
 class ListerName(StrEnum):
-    """Who lists what a registry holds: its catalog, or its product's API."""
+    """How the repositories and tags of a registry are listed."""
 
-    AUTO = "auto"  # the catalog, but where it is known to be closed
+    AUTO = "auto"  # the catalog, except where it is known to be closed
     CATALOG = "catalog"
     DTR = "dtr"
     HARBOR = "harbor"
@@ -59,7 +65,7 @@ class ListerName(StrEnum):
 
 
 class LogLevel(StrEnum):
-    """The least severe message that is logged on standard error."""
+    """The minimum severity of messages logged on standard error."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -68,15 +74,15 @@ class LogLevel(StrEnum):
 
 
 class RateLimitPolicy(StrEnum):
-    """What to do as the allowance that a registry grants comes to its end."""
+    """What to do when the rate limit of a registry is nearly used up."""
 
-    STOP = "stop"  # what is left to do fails, without a request
-    SPREAD = "spread"  # what is left of it over the time until there is more
+    STOP = "stop"  # the remaining references fail without a request
+    SPREAD = "spread"  # spread the remaining requests over the rest of the window
     IGNORE = "ignore"
 
 
 class LogFormat(StrEnum):
-    """What a line on standard error is."""
+    """The format of a line on standard error."""
 
     TEXT = "text"
     JSON = "json"
@@ -84,11 +90,11 @@ class LogFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistrySettings:
-    """How one registry is asked. A password never comes without a username.
+    """How to send requests to one registry.
 
-    `plain_http` is null where nobody has said which scheme to use. `proxy` is a
-    URL or `none`; null leaves it to the environment. `mirror` is a registry, or a
-    part of one (`host/namespace`), that has this one's repositories.
+    A password never comes without a username. `plain_http` is None if the scheme is not
+    configured. `proxy` is a URL or `none`; None means the proxy of the environment.
+    `mirror` is a registry, or `host/namespace`, with the same repositories.
     """
 
     username: str | None = None
@@ -103,25 +109,24 @@ class RegistrySettings:
     key_file: str | None = None
     proxy: str | None = None
     mirror: str | None = None
-    # Browsers open six connections to a host. At 50 ms an answer, eight at once are
-    # 160 a second, below the request limits that hosted registries publish.
+    # Browsers open six connections to a host. At 50 ms per response, eight at once are
+    # 160 requests a second, below the limits that hosted registries publish.
     requests_at_once: int = 8
-    # As quick as the slots and the registry allow.
     requests_per_second: float | None = None
     max_requests: int | None = None
-    # Hours of waiting are somebody's choice; that a report is not whole is told.
-    allowance: RateLimitPolicy = RateLimitPolicy.STOP
+    # Waiting for hours must be chosen; an incomplete report says that it is one.
+    rate_limit_policy: RateLimitPolicy = RateLimitPolicy.STOP
     tries: int = 3
-    # A SYN is sent again after 1, 3 and 7 s: ten seconds outlast three losses.
+    # TCP repeats a SYN after 1, 3 and 7 s: ten seconds survive three lost packets.
     connect_timeout_s: float = 10.0
-    # Registries behind object storage take seconds for their first byte, not tens.
+    # Registries with object storage take seconds to the first byte, but not tens.
     read_timeout_s: float = 30.0
-    # The largest manifest (4 MiB) within this is 35 KB/s: slower is a slow drip.
+    # The largest manifest (4 MiB) in this time is 35 KB/s.
     request_timeout_s: float = 120.0
     # distribution refuses to store a larger manifest (distribution/distribution,
     # registry/handlers/manifests.go: maxManifestBodySize).
     max_manifest_bytes: int = 4 * 1024 * 1024
-    # The largest page that distribution and ECR grant.
+    # The largest page that distribution and ECR allow.
     page_size: int = 1000
     immutable_tags: tuple[str, ...] = ()
     lister: ListerName = ListerName.AUTO
@@ -131,24 +136,19 @@ class RegistrySettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything a command needs to know beside its own arguments.
+    """The settings of a run.
 
-    `lists` are paths, or "-" for standard input. From `include` to `since` it is about
-    listed tags only (`TagFilter`, `parse_since`). `output` is a path, or "-" for
-    standard output. `platforms` (none: all) and `labels` (patterns; none: no labels)
-    are what is said of an image. `window` is how many finished records may wait for
-    their turn; `workers` are those of one registry, null: twice as many as it is sent
-    requests at once. `deadline_s` is the time that the whole run has,
-    `reference_timeout_s` what one reference may take; null: no limit.
-    `cache` is a path (null: in the cache directory) of at most `cache_max_size` bytes;
-    a part of an image that is in it is taken to be in the registry, too, until
-    `cache_recheck_s` after the registry last gave it.
-    `shard` is the share of the repositories that is audited (null: all), while
-    `runs_at_once` runs ask the same registries: the limits of `registries` are what is
-    left for this one. `processes`, `engine`, `scheduler` and `parts` share a run out.
-    `registries` is keyed by `Reference.registry`; a registry that is not in it
-    is asked as `default_registry` says. `namespaces` are the logins of parts of
-    registries, by `registry/namespace`.
+    Input: `lists` and `output` are paths, or "-" for standard input and output.
+    `include` to `since` apply to listed tags only (`TagFilter`, `parse_since`).
+    Records: `platforms` empty means all of them, `labels` (patterns) empty means none.
+    Limits: `workers` is per registry, None means `2 * requests_at_once`; `deadline_s`
+    is for the run, `reference_timeout_s` for one reference, None means no limit.
+    Cache: `cache` is a path, None means the user's cache directory. A cached part of an
+    image is assumed to exist until `cache_recheck_s` after the registry last sent it.
+    Scale: `shard` selects repositories, None means all. `runs_at_once` runs share the
+    limits of the registries; those in `registries` are already this run's part.
+    `registries` is keyed by `Reference.registry`; `default_registry` applies to all
+    others. `namespaces` has the logins of parts of registries, by `registry/namespace`.
     """
 
     references: tuple[str, ...] = ()
@@ -174,11 +174,11 @@ class Settings:
     window: int = 1024
     cache: str | None = None
     no_cache: bool = False
-    # An index of the Docker Official Images takes 3.3 KB in it, with all below it and
-    # its tags (python -m bench.digest_cache): 300,000 of them.
+    # Enough for 300,000 indexes of Docker Official Images: each takes 3.3 KB with its
+    # manifests, configs and tags (python -m bench.digest_cache).
     cache_max_size: int = 1024**3
-    # A week: what a registry has lost is known after that, for a seventh of the
-    # requests of asking every night.
+    # A lost blob is found after a week at most, for a seventh of the requests of
+    # checking every night.
     cache_recheck_s: float = 7 * 24 * 3600.0
     resume: bool = False
     deadline_s: float | None = None
@@ -188,31 +188,32 @@ class Settings:
     shard: Shard | None = None
     runs_at_once: int = 1
     processes: int = 1
-    engine: Engine = Engine.LOCAL
+    engine: EngineName = EngineName.LOCAL
     scheduler: str | None = None
-    parts: str | None = None
-    progress: Progress = Progress.AUTO
+    shard_dir: str | None = None
+    progress: ProgressMode = ProgressMode.AUTO
     log_level: LogLevel = LogLevel.WARNING
     log_format: LogFormat = LogFormat.TEXT
     registries: Mapping[str, RegistrySettings] = field(default_factory=dict)
     default_registry: RegistrySettings = field(default_factory=RegistrySettings)
-    namespaces: Mapping[str, Credential] = field(default_factory=dict)
+    namespaces: Mapping[str, Login] = field(default_factory=dict)
 
     @property
     def max_requests(self) -> int | None:
-        """The most requests of the whole run: what is said for every registry."""
+        """The maximum number of requests of the whole run."""
         return self.default_registry.max_requests
 
     def workers_of(self, registry: Hashable) -> int:
-        """How many references of a registry are worked on at once.
+        """The number of references of a registry to process concurrently.
 
-        A worker whose image somebody else is just putting together sends nothing:
-        with twice as many as slots, the slots are always busy (docs/development/performance.md).
+        A worker that waits for another one's response sends no request: with twice as
+        many workers as slots, the slots are always in use
+        (docs/development/performance.md).
         """
-        known = self.default_registry
+        settings = self.default_registry
         if isinstance(registry, str):
-            known = self.registry(registry)
-        return self.workers or 2 * known.requests_at_once
+            settings = self.registry(registry)
+        return self.workers or 2 * settings.requests_at_once
 
     def registry(self, name: str) -> RegistrySettings:
         """The settings of the registry of that name."""

@@ -1,4 +1,4 @@
-"""Mistakes of a configuration, collected so that all of them are told at once."""
+"""Errors in a configuration, collected so that all of them are reported at once."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from auditor.util.text import safe_text
 
 _KEY_CHARS = 80
 
-
-# Gives the lines of a file's keys by their path, as `source_lines` does.
+# Returns the line numbers of a file's keys by their path, as `source_lines` does.
 Lines = Callable[[], Mapping[tuple[str | int, ...], int]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """The place of a key in a file: as a text, `nightly.toml:3: workers`.
+class KeyLocation:
+    """Where a key is in a file; as text `nightly.toml:3: workers`.
 
-    The lines are asked for by the text only, which only a mistake needs.
+    `lines` is only called for the text, which only an error needs.
     """
 
     file_name: str | None = None
@@ -28,8 +27,8 @@ class Place:
     path: tuple[str, ...] = ()
     shown: tuple[str, ...] = ()
 
-    def at(self, key: str, *, quoted: bool = False) -> Place:
-        """The place of a key in what this is the place of."""
+    def at(self, key: str, *, quoted: bool = False) -> KeyLocation:
+        """The location of a key below this one."""
         return replace(
             self,
             path=(*self.path, key),
@@ -43,31 +42,31 @@ class Place:
         return f"{where}: {'.'.join(self.shown)}"
 
 
-class Mistakes:
-    """Sentences in the order they were found, each after its place."""
+class ValidationErrors:
+    """Sentences in the order in which they were found, each after its location."""
 
     def __init__(self) -> None:
         self._sentences: list[str] = []
 
-    def add(self, place: Place | str, sentence: object) -> None:
-        """Note one mistake."""
-        self._sentences.append(f"{place}: {sentence}")
+    def add(self, location: KeyLocation | str, sentence: object) -> None:
+        """Add one error; `location` is a key in a file, a flag or a variable."""
+        self._sentences.append(f"{location}: {sentence}")
 
-    def stop_if_any(self) -> None:
-        """Raise `ConfigError` with everything noted so far."""
+    def raise_if_any(self) -> None:
+        """Raise `ConfigError` with all errors added so far."""
         if self._sentences:
             raise ConfigError(tuple(self._sentences))
 
 
-def unknown(what: str, name: str, known: Collection[str]) -> str:
-    """Say that nothing has this name, and what nearly has it."""
-    from difflib import get_close_matches  # noqa: PLC0415  (for mistakes only)
+def unknown(what: str, name: str, valid: Collection[str]) -> str:
+    """The sentence for an unknown name, with the most similar valid one."""
+    from difflib import get_close_matches  # noqa: PLC0415  (for errors only)
 
-    near = get_close_matches(name, sorted(known), n=1)
+    near = get_close_matches(name, sorted(valid), n=1)
     return f"unknown {what}" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def toml_key(key: str, *, quoted: bool = False) -> str:
-    """A key as TOML writes it (TOML 1.0, "Keys": what is not bare is quoted)."""
+    """A key as TOML writes it (TOML 1.0, "Keys": one that is not bare is quoted)."""
     bare = key.isascii() and key.replace("-", "").replace("_", "").isalnum()
     return key if bare and not quoted else f'"{safe_text(key, _KEY_CHARS)}"'

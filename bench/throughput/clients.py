@@ -130,15 +130,15 @@ def _auditor(setting: Setting) -> list[Client]:
     def cold() -> Measured:
         shutil.rmtree(store, ignore_errors=True)
         store.mkdir()
-        return audit("--store", str(store / "digests"))
+        return audit("--cache", str(store / "digests"))
 
-    audit("--no-store", names=1)  # compiles
+    audit("--no-cache", names=1)  # compiles
     return [
-        Client(name="auditor, no store", run=lambda: audit("--no-store")),
+        Client(name="auditor, no store", run=lambda: audit("--no-cache")),
         Client(name="auditor, cold store", run=cold),
         Client(
             name="auditor, warm store",
-            run=lambda: audit("--store", str(store / "digests")),
+            run=lambda: audit("--cache", str(store / "digests")),
         ),
     ]
 

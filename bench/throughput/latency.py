@@ -85,7 +85,7 @@ def _audit(todo: Workload, host: str, slots: int, place: Path) -> tuple[float, i
         [
             *(sys.executable, "-m", "auditor", "audit", "--config", str(config)),
             *("-f", str(names), "--output", str(place / "report.jsonl")),
-            *("--summary", str(summary), "--store", str(place / "store")),
+            *("--summary", str(summary), "--cache", str(place / "store")),
         ],
         check=True,
         capture_output=True,

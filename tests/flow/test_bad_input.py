@@ -50,7 +50,7 @@ NAMES = ["team/app:1", "team/app:2"]
         (["inspect", "--json", "--raw", "alpine"], "--json and --raw exclude"),
         (["inspect", "team/App"], "repository names are lower case"),
         (["inspect", "team/app:1.*"], "a tag pattern stands for many images"),
-        (["token", "--keys", "gone.pem", "--decode", "x"], "gone.pem"),
+        (["token", "--token-keys", "gone.pem", "--decode", "x"], "gone.pem"),
         (["audit", "--ca-file", "gone.pem", "127.0.0.1:1/a"], "gone.pem"),
         (["audit", "--authfile", "gone.json", "127.0.0.1:1/a"], "gone.json"),
     ],

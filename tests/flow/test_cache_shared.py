@@ -13,7 +13,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from auditor.cache.database import open_existing
+from auditor.cache.database import open_existing_database
 from auditor.cache.digest_cache import DigestCache
 from auditor.cache.maintenance import verify
 from auditor.demo.images import image, index
@@ -46,7 +46,7 @@ with DigestCache(Path(sys.argv[1]), now=time.time, max_bytes=1_500_000) as store
 
 def _contents(path: Path) -> int:
     """How many there are in the store."""
-    connection = open_existing(path)
+    connection = open_existing_database(path)
     try:
         (count,) = connection.execute("SELECT count(*) FROM content").fetchone()
     finally:
@@ -87,12 +87,12 @@ def test_processes_that_write_prune_and_are_killed_leave_a_good_store(
             with DigestCache(path, now=time.time) as cache:
                 cache.put("r", "sha256:" + "0" * 64, b"", content_type=None)
                 assert cache.path == path
-                cache.drop("sha256:" + "0" * 64)
+                cache.discard("sha256:" + "0" * 64)
     finally:
         for one in busy:
             one.kill()
             one.communicate()
-    connection = open_existing(path)
+    connection = open_existing_database(path)
     assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     found = verify(connection)
     connection.close()

@@ -12,7 +12,7 @@ import pytest
 
 from auditor.cache.digest_cache import DigestCache
 from auditor.cli.main import run
-from tests.unit.cache.test_store import HOST, ask, digest
+from tests.unit.cache.test_digest_cache import HOST, ask, digest
 
 Printed = pytest.CaptureFixture[str]
 DAY_S = 24 * 3600

@@ -143,7 +143,7 @@ async def test_keys_verify_the_signature(
     (tmp_path / form).write_bytes(content)
     async with lab(tokens=tokens) as here:
         done = await _token(
-            *(here, "team/app", "--json", "--keys", str(tmp_path / form)),
+            *(here, "team/app", "--json", "--token-keys", str(tmp_path / form)),
             place=tmp_path,
             tokens=tokens,
         )
@@ -225,7 +225,7 @@ async def test_a_pasted_token_is_verified_with_keys(tmp_path: Path) -> None:
     ):
         (tmp_path / name).write_bytes(key.public_pem())
         keys = str(tmp_path / name)
-        done = await auditor("token", "--decode", token, "--keys", keys, "--json")
+        done = await auditor("token", "--decode", token, "--token-keys", keys, "--json")
         assert done.code == code
         assert orjson.loads(done.out)["verification"]["verified"] is (code == 0)
 

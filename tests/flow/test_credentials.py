@@ -15,7 +15,7 @@ from auditor.demo.registry import Basic
 from auditor.demo.tokens import ANONYMOUS, Account
 from auditor.model import AccessState, FailureRecord, ImageRecord
 from auditor.util.secret import Secret
-from auditor.wire.credential import Credential
+from auditor.wire.credential import Login
 from tests.flow.harness import MANIFESTS, TOKENS, Lab, lab, service, simple
 from tests.support.fault_actions import Answer
 
@@ -76,7 +76,7 @@ async def test_basic_is_sent_by_the_part_too() -> None:
         outcome = await here.audit(
             *map(here.ref, NAMES),
             namespaces={
-                f"{here.host}/{one.name}": Credential(
+                f"{here.host}/{one.name}": Login(
                     username=one.name, password=Secret(one.password)
                 )
                 for one in (TEAM, OTHER)
@@ -377,7 +377,7 @@ async def test_no_login_shows_in_records_logs_or_reprs(
                 answer = json.dumps({"Username": account.name, "Secret": CANARY})
                 told = helper(tmp_path, monkeypatch, f"echo '{answer}'")
             case "namespaces":
-                login = Credential(username=account.name, password=Secret(CANARY))
+                login = Login(username=account.name, password=Secret(CANARY))
                 told = {"namespaces": {f"{here.host}/team": login}}
             case "auth":
                 told = authfile(tmp_path, auths={here.host: auth(account)})

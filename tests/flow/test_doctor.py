@@ -568,7 +568,7 @@ async def test_a_registry_that_throttles() -> None:
         found = await examined(here)
         assert here.faults.count("GET", MANIFESTS) == 1
     assert "manifest" in found.named("failed")
-    assert "--allowance spread" in (found["manifest"].next or "")
+    assert "--rate-limit-policy spread" in (found["manifest"].next or "")
 
 
 async def test_an_allowance_is_told() -> None:

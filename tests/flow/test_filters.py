@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from auditor.config import load
+from auditor.config import load_settings
 from auditor.demo.images import image, index
 from auditor.demo.registry import Content
 from auditor.errors import ConfigError
@@ -152,4 +152,4 @@ async def test_the_latest_are_chosen_before_their_age_is_asked() -> None:
 )
 def test_a_filter_that_is_none_is_refused(flags: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        load(environment={}, flags=flags)
+        load_settings(environment={}, flags=flags)

@@ -1,4 +1,4 @@
-"""`auditor html`: the page as a person uses it, in a browser."""
+"""`auditor html`: the page in a browser."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def images() -> list[Record]:
     )  # fmt: skip
     both = {
         "platforms": (platform(), arm),
-        "architectures": ("linux/amd64", "linux/arm64/v8"),
+        "architectures": ("linux/amd64", "linux/arm64"),
         "size": 5200,
     }
     many = [app("team/web", f"1.{minor}") for minor in range(150)]
@@ -69,7 +69,7 @@ def images() -> list[Record]:
 
 
 def reports(folder: Path) -> tuple[str, str]:
-    """An old report and a new one, of the same names."""
+    """An old and a new report of the same references."""
     old = images()
     new = [
         replace(record, digest=digest("8")) if number == 0 else record
@@ -125,8 +125,8 @@ def first_column(page: Page, name: str) -> list[str]:
     return table(page, name).locator("tbody tr th").all_inner_texts()
 
 
-def leads_to(page: Page, references: list[str]) -> None:
-    """What a link leads to, as soon as the page has followed it."""
+def expect_references(page: Page, references: list[str]) -> None:
+    """Wait until the table shows exactly these references."""
     from playwright.sync_api import expect  # noqa: PLC0415  (skipped without it)
 
     expect(table(page, "references").locator("tbody tr th")).to_have_text(references)
@@ -148,7 +148,7 @@ def background(page: Page) -> str:
     return str(page.evaluate("getComputedStyle(document.body).backgroundColor"))
 
 
-def test_it_says_first_what_a_person_has_to_know(page: Page) -> None:
+def test_the_heading_gives_the_result(page: Page) -> None:
     title = page.get_by_role("heading", level=1).inner_text()
     assert title == "2 of 155 references could not be audited"
     lead = page.locator(".lead").inner_text()
@@ -156,7 +156,7 @@ def test_it_says_first_what_a_person_has_to_know(page: Page) -> None:
     assert "152 violations of the policy" in lead
 
 
-def test_a_table_of_the_report_is_sorted_by_a_click(page: Page) -> None:
+def test_a_click_sorts_the_table_of_references(page: Page) -> None:
     assert sort(page, "references", "Size") == "descending"
     assert first_column(page, "references")[0] == "team/app:big"
     assert sort(page, "references", "Size") == "ascending"
@@ -166,7 +166,7 @@ def test_a_table_of_the_report_is_sorted_by_a_click(page: Page) -> None:
     assert shown.index("team/web:1.9") < shown.index("team/web:1.10")
 
 
-def test_a_table_of_the_page_is_sorted_by_a_click(page: Page) -> None:
+def test_a_click_sorts_a_table_in_the_html(page: Page) -> None:
     assert first_column(page, "sizes")[0] == "team/app"
     assert sort(page, "sizes", "Images") == "descending"
     assert first_column(page, "sizes")[0] == "team/web"
@@ -180,7 +180,7 @@ def test_a_table_of_the_page_is_sorted_by_a_click(page: Page) -> None:
         ("BIG", "1 of 155 references", "team/app:big"),
         ("team/web 1.149", "1 of 155 references", "team/web:1.149"),
         (digest("9"), "1 of 155 references", "team/new:1"),
-        ("platform:linux/arm64/v8", "1 of 155 references", "team/app:big"),
+        ("platform:linux/arm64", "1 of 155 references", "team/app:big"),
         ("repo:team/app", "1 of 155 references", "team/app:big"),
         ("is:failed", "2 of 155 references", "team/gone:1"),
         ("is:warned", "1 of 155 references", "team/db:1"),
@@ -199,30 +199,30 @@ def test_a_layer_is_found_by_its_whole_digest(page: Page) -> None:
     assert search(page, "layers", digest("1")) == "1 of 2 layers"
 
 
-def test_a_search_that_finds_nothing_says_so(page: Page) -> None:
+def test_a_search_without_results_shows_zero(page: Page) -> None:
     assert search(page, "references", "nothing-of-this") == "0 of 155 references"
     assert first_column(page, "references") == []
 
 
-def test_a_hundred_rows_are_shown_until_more_are_wanted(page: Page) -> None:
+def test_a_button_shows_more_than_a_hundred_rows(page: Page) -> None:
     assert len(first_column(page, "references")) == 100
     page.get_by_role("button", name="Show 55 more of 55").click()
     assert len(first_column(page, "references")) == 155
 
 
-def test_a_cell_of_the_matrix_leads_to_its_images(page: Page) -> None:
+def test_a_cell_of_the_platform_matrix_links_to_its_images(page: Page) -> None:
     row = table(page, "matrix").locator("tr", has_text="team/app")
     row.get_by_role("cell").nth(2).click()
-    leads_to(page, ["team/app:big"])
+    expect_references(page, ["team/app:big"])
     box = page.get_by_role("searchbox", name="Search references")
-    assert box.input_value() == "repo:team/app platform:linux/arm64/v8"
-    # And the way back works as for any link.
+    assert box.input_value() == "repo:team/app platform:linux/arm64"
+    # The back button works as for any link.
     page.go_back()
     page.go_forward()
-    leads_to(page, ["team/app:big"])
+    expect_references(page, ["team/app:big"])
 
 
-def test_a_count_of_what_is_not_attached_leads_to_these_images(page: Page) -> None:
+def test_a_count_of_missing_attachments_links_to_these_images(page: Page) -> None:
     rows = page.locator("#trust table").first.locator("tbody tr")
     assert [row.split() for row in rows.all_inner_texts()] == [
         ["Signature", "1", "1", "151"],
@@ -231,15 +231,15 @@ def test_a_count_of_what_is_not_attached_leads_to_these_images(page: Page) -> No
     ]
     assert first_column(page, "trust")[:2] == ["team/db", "team/app"]
     rows.nth(1).get_by_role("link").click()
-    leads_to(page, ["team/app:big", "team/db:1"])
+    expect_references(page, ["team/app:big", "team/db:1"])
 
 
-def test_a_tile_of_the_treemap_leads_to_its_repository(page: Page) -> None:
+def test_a_tile_of_the_treemap_links_to_its_repository(page: Page) -> None:
     page.locator(".wide-map a", has_text="app").click()
-    leads_to(page, ["team/app:big"])
+    expect_references(page, ["team/app:big"])
 
 
-def test_a_class_of_changes_filters_and_lets_go_again(page: Page) -> None:
+def test_a_kind_of_change_filters_the_changes_until_clicked_again(page: Page) -> None:
     chip = page.get_by_role("button", name="removed")
     chip.click()
     assert chip.get_attribute("aria-pressed") == "true"
@@ -248,7 +248,7 @@ def test_a_class_of_changes_filters_and_lets_go_again(page: Page) -> None:
     assert len(first_column(page, "changes")) == 5
 
 
-def test_a_digest_opens_to_its_whole_length(page: Page) -> None:
+def test_a_digest_expands_to_its_full_length(page: Page) -> None:
     search(page, "references", "team/new:1")
     row = table(page, "references").locator("tbody tr")
     row.locator("summary", has_text="sha256").click()
@@ -256,7 +256,7 @@ def test_a_digest_opens_to_its_whole_length(page: Page) -> None:
 
 
 @pytest.mark.parametrize(("scheme", "other"), [("light", "dark"), ("dark", "light")])
-def test_both_colour_schemes(
+def test_light_and_dark_colour_schemes(
     browser: Browser, file: Path, scheme: Any, other: Any
 ) -> None:
     with opened(browser, file, color_scheme=other) as page:
@@ -276,7 +276,7 @@ def test_both_colour_schemes(
         assert background(page) == of_system
 
 
-def test_it_is_used_with_the_keyboard_alone(page: Page) -> None:
+def test_the_page_works_with_the_keyboard_alone(page: Page) -> None:
     page.keyboard.press("Tab")
     focused = page.locator(":focus")
     assert focused.inner_text() == "Skip to the content"
@@ -286,13 +286,13 @@ def test_it_is_used_with_the_keyboard_alone(page: Page) -> None:
     page.keyboard.press("Enter")
     head = table(page, "sizes").get_by_role("columnheader", name="Images")
     assert head.get_attribute("aria-sort") == "descending"
-    # What scrolls can be reached, and has a name.
+    # Scrollable regions can be focused and have a name.
     for region in page.locator(".scroll").all():
         assert region.get_attribute("tabindex") == "0"
         assert region.get_attribute("aria-label")
 
 
-def test_everything_has_a_name_for_a_screen_reader(page: Page) -> None:
+def test_every_control_has_a_name_for_a_screen_reader(page: Page) -> None:
     nameless = """() => [...document.querySelectorAll('button, a, input, summary')]
         .filter((one) => !one.closest('[aria-hidden]') && !one.textContent.trim()
                 && !one.labels?.[0]?.textContent)
@@ -308,21 +308,21 @@ def test_everything_has_a_name_for_a_screen_reader(page: Page) -> None:
     assert all(b - a <= 1 for a, b in pairwise(levels))
 
 
-def test_it_fits_on_a_phone(browser: Browser, file: Path) -> None:
+def test_the_page_fits_on_a_phone(browser: Browser, file: Path) -> None:
     with opened(browser, file, viewport={"width": 360, "height": 740}) as page:
         assert page.evaluate("document.documentElement.scrollWidth") == 360
         assert page.locator(".narrow-map").is_visible()
         assert not page.locator(".wide-map").is_visible()
 
 
-def test_without_javascript_it_is_still_a_page(browser: Browser, file: Path) -> None:
+def test_the_page_is_readable_without_javascript(browser: Browser, file: Path) -> None:
     with opened(browser, file, java_script_enabled=False) as page:
         assert len(first_column(page, "changes")) == 5
         assert "needs JavaScript" in page.locator("#references").inner_text()
 
 
 def hostile_report(folder: Path) -> str:
-    """A report in which every text that a registry gives is hostile."""
+    """A report in which every text from the registry is hostile."""
     lines = []
     for text in HOSTILE:
         one = orjson.loads(orjson.dumps(images()[0]))
@@ -357,7 +357,7 @@ def hostile_report(folder: Path) -> str:
     return str(path)
 
 
-def test_hostile_names_are_text(browser: Browser, tmp_path: Path) -> None:
+def test_hostile_names_are_shown_as_text(browser: Browser, tmp_path: Path) -> None:
     report = hostile_report(tmp_path)
     _, earlier = reports(tmp_path)
     policy = tmp_path / f"{ARMED}.toml"
@@ -385,7 +385,9 @@ def test_hostile_names_are_text(browser: Browser, tmp_path: Path) -> None:
             assert first_column(page, "references"), link.inner_text()
 
 
-def test_its_policy_stops_a_script_that_got_in(browser: Browser, file: Path) -> None:
+def test_the_content_security_policy_blocks_an_injected_script(
+    browser: Browser, file: Path
+) -> None:
     text = file.read_text()
     broken = file.with_name("broken.html")
     broken.write_text(
@@ -393,8 +395,8 @@ def test_its_policy_stops_a_script_that_got_in(browser: Browser, file: Path) -> 
     )
     with browser.new_context() as window:
         page = window.new_page()
-        said: list[str] = []
-        page.on("console", lambda message: said.append(message.text))
+        messages: list[str] = []
+        page.on("console", lambda message: messages.append(message.text))
         page.goto(broken.as_uri())
         assert page.title() != "broken"
-        assert any("Content Security Policy" in line for line in said)
+        assert any("Content Security Policy" in text for text in messages)

@@ -23,9 +23,9 @@ PULLS: dict[str, Any] = {"image_config": "never"}
 class _Hub:
     """The real answer, with an allowance that each manifest is taken from."""
 
-    def __init__(self, here: Lab, allowance: int, window_s: int = 21600) -> None:
+    def __init__(self, here: Lab, rate_limit_policy: int, window_s: int = 21600) -> None:
         self.here = here
-        self.limit = self.left = allowance
+        self.limit = self.left = rate_limit_policy
         self.window_s = window_s
         self.until = here.clock.now + window_s
 
@@ -91,7 +91,7 @@ async def test_an_allowance_that_is_spread_lasts_for_all_references() -> None:
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", MANIFESTS, _Hub(here, 8, 1000), forever=True)
         outcome = await here.audit(
-            *map(here.ref, NAMES), workers=1, allowance=RateLimitPolicy.SPREAD, **PULLS
+            *map(here.ref, NAMES), workers=1, rate_limit_policy=RateLimitPolicy.SPREAD, **PULLS
         )
         assert here.answered(429) == []
         assert here.clock.now - 1000 >= 1000 * 3 / 8

@@ -98,9 +98,7 @@ async def test_a_signal_lets_what_is_under_way_finish_and_begins_nothing(
     partial = tmp_path / "report.jsonl.partial"
     assert _tags(partial.read_bytes()) == list("0123")
     assert done.mistakes[0].startswith("interrupted: 4 of ")
-    assert done.mistakes[-1] == (
-        f"progress saved in {partial}; continue with --resume"
-    )
+    assert done.mistakes[-1] == (f"progress saved in {partial}; continue with --resume")
     told = orjson.loads(summary.read_bytes())
     assert told["interrupted"] is True
     references = told["references"]

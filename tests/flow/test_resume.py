@@ -395,9 +395,7 @@ async def test_a_disk_that_fills_up_keeps_the_old_report_and_what_was_finished(
             said: list[str] = []
             with pytest.raises(OutputError, match="No space left on device"):
                 await report_to(here, output, *_asked(here), said=said)
-        assert said == [
-            f"progress saved in {output}.partial; continue with --resume"
-        ]
+        assert said == [f"progress saved in {output}.partial; continue with --resume"]
         assert output.read_bytes() == b"yesterday's\n"
         torn = output.with_name("out.partial").read_bytes()
         assert len(torn) == 2500

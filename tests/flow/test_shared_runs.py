@@ -16,7 +16,7 @@ import pytest
 from aiohttp import web
 
 from auditor.audit.run import AuditRun
-from auditor.config import Settings, decisive_of_shares
+from auditor.config import Settings, sharded_run_settings
 from auditor.demo.demo import demo_images, demo_tokens
 from auditor.demo.registry import Content
 from auditor.demo.tokens import Account
@@ -730,7 +730,7 @@ async def test_a_cluster_that_loses_a_worker_writes_the_whole_report(
                     flags=FLAGS,
                     references=asked,
                     lists=(),
-                    decisive=decisive_of_shares(run.settings),
+                    record_settings=sharded_run_settings(run.settings),
                     parts=parts.url,
                     runs_at_once=2,
                 )
@@ -758,7 +758,7 @@ async def test_a_second_signal_does_not_wait_for_what_workers_have_begun(
                 flags=FLAGS,
                 references=asked,
                 lists=(),
-                decisive=decisive_of_shares(run.settings),
+                record_settings=sharded_run_settings(run.settings),
                 parts=parts.url,
                 runs_at_once=1,
             )

@@ -15,7 +15,7 @@ from auditor.cli.token_command import list_tokens
 from auditor.demo.registry import Basic
 from auditor.demo.tokens import Account, SigningKey, TokenService
 from auditor.util.secret import Secret
-from auditor.wire.credential import Credential
+from auditor.wire.credential import Login
 from tests.flow.commands import auditor
 from tests.flow.harness import (
     MANIFESTS,
@@ -225,7 +225,7 @@ async def test_each_part_of_a_registry_has_its_own_account(ask: Any) -> None:
     second = Account("second", "hunter3", {"other/*": ("pull", "push")})
     tokens = service(ROBOT, second)
     async with lab(simple(NAMES), tokens=tokens, login=ROBOT) as here:
-        login = Credential(username="second", password=Secret("hunter3"))
+        login = Login(username="second", password=Secret("hunter3"))
         said = await ask(
             *(here, "team/app", "other/app"),
             tokens=tokens,

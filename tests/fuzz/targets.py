@@ -22,10 +22,10 @@ from multidict import CIMultiDict
 
 from auditor.analysis.check.policy_file import read_policy
 from auditor.cache.row_encoding import decode_body
-from auditor.config.resolve import resolve
+from auditor.config.resolve_settings import resolve_settings
 from auditor.diagnose.ls import parse_list_target
-from auditor.diagnose.token_explain import read_token
-from auditor.diagnose.token_text import to_json, to_lines
+from auditor.diagnose.token_explain import explain_token
+from auditor.diagnose.token_text import explanation_lines, explanation_to_json
 from auditor.errors import AuditorError, Failure, ProtocolError, UsageError
 from auditor.input.items import Listed, read_lines
 from auditor.input.lists import read_list
@@ -275,9 +275,9 @@ CLAIMS = {
 def token(data: bytes) -> None:
     text = _text(data)
     access_of(text, "a/b")
-    reading = read_token(text, now=NOW)
-    json.dumps(to_json(reading)).encode()
-    for line in to_lines(reading):
+    reading = explain_token(text, now=NOW)
+    json.dumps(explanation_to_json(reading)).encode()
+    for line in explanation_lines(reading):
         _is_safe(line)
 
 
@@ -288,7 +288,7 @@ def claims(data: bytes) -> None:
         for part in (b'{"alg":"ES256"}', data, b"sig")
     )
     access_of(token, "a/b")
-    to_lines(read_token(token, now=NOW))
+    explanation_lines(explain_token(token, now=NOW))
 
 
 @_target({"keys": [{"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"}]}, "-----BEGIN ")
@@ -420,7 +420,7 @@ def configuration(data: bytes) -> None:
     told: list[Mapping[str, object]] = [file, {"registry": {"h.io": file}}]
     for one in told:
         try:
-            found = resolve(file=one, file_name="a.toml", environment={"P": SECRET},
+            found = resolve_settings(file=one, file_name="a.toml", environment={"P": SECRET},
                             flags={}, read_file=lambda _: SECRET)  # fmt: skip
             said = repr(found)
         except AuditorError as error:
@@ -500,7 +500,7 @@ def shard_file(data: bytes) -> None:
 
 
 @_target(b"\x01x\x9c\x03\x00\x00\x00\x00\x01", b"\x00{}")
-def store_row(data: bytes) -> None:
+def cache_row(data: bytes) -> None:
     for key in (b"", b"k" * 32, data[:32]):
-        assert unpack(data[:1] == b"\x01", data[1:], key, None) in {None, data[1:]}
-        unpack(data[:1], None, key, data)
+        assert decode_body(data[:1] == b"\x01", data[1:], key, None) in {None, data[1:]}
+        decode_body(data[:1], None, key, data)

@@ -13,8 +13,8 @@ from typing import Any
 
 import orjson
 
-from auditor.audit.run import Run
-from auditor.cache.store import open_store
+from auditor.audit.run import AuditRun
+from auditor.cache.digest_cache import open_cache
 from auditor.config import ImageConfigMode, RegistrySettings, Settings
 from auditor.demo.tokens import Account
 from auditor.input.lists import items_of
@@ -82,20 +82,20 @@ def audit(
                 host: registry or login(),
                 **settings.pop("registries", {}),
             },
-            **{"docker_config": False, "no_store": "store" not in settings, **settings},
+            **{"docker_config": False, "no_cache": "cache" not in settings, **settings},
         )
         clock = SystemClock()
         async with (
             open_registries(chosen, clock=clock) as registries,
-            open_store(chosen, now=clock.epoch) as store,
+            open_cache(chosen, now=clock.epoch) as cache,
         ):
-            running = Run(
+            running = AuditRun(
                 chosen,
                 items_of(chosen),
                 registries=registries,
                 clock=clock,
                 write=write,
-                store=store,
+                cache=cache,
             )
             await running.run()
         return running.summary()
@@ -127,7 +127,7 @@ def command(
         env={
             **kept,
             "HOME": str(place),
-            "AUDITOR_NO_STORE": "1",
+            "AUDITOR_NO_CACHE": "1",
             "DOCKER_CONFIG": str(place),
             **(environment or {}),
         },

@@ -26,7 +26,7 @@ def test_a_warm_night_says_the_same_and_fetches_nothing(
             *wanted,
             registry=login(PUSHER),
             image_config=mode,
-            store=str(tmp_path / "store"),
+            cache=str(tmp_path / "store"),
         )
         for _ in range(2)
     ]

@@ -5,14 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from auditor.config import (
-    ListerName,
-    RegistrySettings,
-    Settings,
-    Shape,
-    read_toml,
-    resolve,
-)
+from auditor.config import ListerName, RegistrySettings, Settings, read_toml, resolve_settings
+from auditor.model import Shape
 from auditor.util.secret import Secret
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -32,7 +26,7 @@ ENVIRONMENT = {
 
 def load_example(name: str) -> Settings:
     path = str(CONFIGS / name)
-    return resolve(
+    return resolve_settings(
         file=read_toml(path).document,
         file_name=path,
         environment=ENVIRONMENT,
@@ -62,7 +56,7 @@ def says_nightly(settings: Settings) -> bool:
     harbor = settings.registries["harbor.example.com:8443"]
     return (
         settings.lists == (str(CONFIGS / "nightly.txt"),)
-        and settings.store == str(CONFIGS / "digests.sqlite")
+        and settings.cache == str(CONFIGS / "digests.sqlite")
         and harbor.immutable_tags == ("v[0-9]*",)
         and harbor.password == Secret("from a file")
         and harbor.tries == 5

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 import pytest
 
-from auditor.config import RegistrySettings, Settings, load
+from auditor.config import RegistrySettings, Settings, load_settings
 from auditor.errors import LockedError, OutputError
 from auditor.scale.parts import PartFolder, PartStore
 from auditor.scale.processes import LEAST_S, Processes, Share, plan
@@ -22,7 +22,7 @@ from auditor.util.shard import Shard
 
 
 def settings(**changes: Any) -> Settings:
-    return load(environment={}, flags=changes)
+    return load_settings(environment={}, flags=changes)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_place_for_parts_is_for_one_run_at_a_time(store: Any, tmp_path: Path) 
             pass
         assert str(caught.value) == (
             f"{tmp_path}: another run leaves its parts there; name another place with"
-            " --parts"
+            " --shard-dir"
         )
     with store(place).locked():
         pass
@@ -202,7 +202,7 @@ async def test_what_processes_say_is_understood_in_both_formats(tmp_path: Path) 
     assert (share.shard, share.code) == (Shard(number=1, of=1), 2)
     assert share.last_words == ("slow", "words")
     assert said == [
-        "1/1: WARNING auditor.store: slow",
+        "1/1: WARNING auditor.cache: slow",
         "1/1: {",
         '1/1: {"at": 1}',
     ]

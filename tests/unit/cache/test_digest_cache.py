@@ -1,3 +1,5 @@
+"""The digest cache: contents, tags and host notes survive a run, damage does not."""
+
 from __future__ import annotations
 
 import hashlib
@@ -13,9 +15,10 @@ import platformdirs
 import pytest
 
 from auditor.cache import database, storage
-from auditor.cache.database import FORMAT, StoreError, open_existing
-from auditor.cache.store import NO_HEAD_S, USED_STEP_S, DigestStore, store_path
-from auditor.cache.tables import HostNotes, prune, used_bytes
+from auditor.cache.batch import HostNotes
+from auditor.cache.database import SCHEMA_VERSION, CacheError, open_existing_database
+from auditor.cache.digest_cache import NO_HEAD_S, USED_STEP_S, DigestCache, cache_path
+from auditor.cache.maintenance import prune, used_bytes
 from auditor.config import Settings
 
 NOW = 1_795_399_200.0
@@ -41,37 +44,37 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "cache" / "digests.sqlite"
 
 
-Opener = Callable[..., DigestStore]
+Opener = Callable[..., DigestCache]
 
 
 @pytest.fixture
 def opened(path: Path, time: Time) -> Iterator[Opener]:
-    """Opens the store of the test, again and again."""
-    stores: list[DigestStore] = []
+    """Opens the cache of the test, closing the one opened before."""
+    caches: list[DigestCache] = []
 
-    def opener(**changes: int) -> DigestStore:
-        while stores:
-            stores.pop().close()
-        stores.append(DigestStore(path, now=time, **changes))
-        return stores[0]
+    def opener(**changes: int) -> DigestCache:
+        while caches:
+            caches.pop().close()
+        caches.append(DigestCache(path, now=time, **changes))
+        return caches[0]
 
     yield opener
-    for store in stores:
-        store.close()
+    for cache in caches:
+        cache.close()
 
 
 def digest(body: bytes) -> str:
     return "sha256:" + hashlib.sha256(body).hexdigest()
 
 
-def put(store: DigestStore, body: bytes, registry: str = HOST) -> str:
+def put(cache: DigestCache, body: bytes, registry: str = HOST) -> str:
     name = digest(body)
-    store.put(registry, name, body, content_type=INDEX)
+    cache.put(registry, name, body, content_type=INDEX)
     return name
 
 
 def ask(path: Path, sql: str, *values: object) -> list[tuple[object, ...]]:
-    """Ask the file itself."""
+    """Query the file directly."""
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         return connection.execute(sql, values).fetchall()
@@ -79,13 +82,13 @@ def ask(path: Path, sql: str, *values: object) -> list[tuple[object, ...]]:
         connection.close()
 
 
-def body_of(store: DigestStore, name: str, registry: str = HOST) -> bytes | None:
-    found = store.get(registry, name)
+def body_of(cache: DigestCache, name: str, registry: str = HOST) -> bytes | None:
+    found = cache.get(registry, name)
     return None if found is None else found.body
 
 
-def _before_and_after(store: DigestStore, opened: Opener) -> Iterator[DigestStore]:
-    yield store
+def _before_and_after(cache: DigestCache, opened: Opener) -> Iterator[DigestCache]:
+    yield cache
     yield opened()
 
 
@@ -94,76 +97,76 @@ SMALL, LARGE = b"{}", b'{"layers": [' + b'"sha256:00", ' * 200 + b"]}"
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha384", "sha512"])
 @pytest.mark.parametrize("body", [b"", SMALL, LARGE, os.urandom(5000)])
-def test_what_was_put_is_there_at_once_and_in_the_next_run(
+def test_a_content_is_returned_at_once_and_in_the_next_run(
     opened: Opener, body: bytes, algorithm: str
 ) -> None:
     name = f"{algorithm}:{hashlib.new(algorithm, body).hexdigest()}"
-    store = opened()
-    store.put(HOST, name, body, content_type=INDEX)
-    for reader in _before_and_after(store, opened):
+    cache = opened()
+    cache.put(HOST, name, body, content_type=INDEX)
+    for reader in _before_and_after(cache, opened):
         found = reader.get(HOST, name)
         assert found is not None
-        assert found.held is not None
-        assert (found.body, found.held.content_type) == (body, INDEX)
-        assert found.held.confirmed == int(NOW)
+        assert found.confirmation is not None
+        assert (found.body, found.confirmation.content_type) == (body, INDEX)
+        assert found.confirmation.confirmed_at == int(NOW)
 
 
-def test_what_repeats_itself_is_stored_deflated(opened: Opener, path: Path) -> None:
+def test_a_repetitive_body_is_stored_deflated(opened: Opener, path: Path) -> None:
     put(opened(), LARGE)
     opened()
-    ((packed, stored),) = ask(path, "SELECT packed, body FROM content")
+    ((deflated, stored),) = ask(path, "SELECT deflated, body FROM content")
     assert isinstance(stored, bytes)
-    assert packed == 1
+    assert deflated == 1
     assert len(stored) < len(LARGE) / 4
 
 
-def test_that_one_registry_holds_it_is_not_said_of_another(opened: Opener) -> None:
+def test_a_confirmation_of_one_registry_does_not_hold_for_another(
+    opened: Opener,
+) -> None:
     name = put(opened(), SMALL)
     found = opened().get(OTHER, name)
     assert found is not None
-    assert (found.body, found.held) == (SMALL, None)
+    assert (found.body, found.confirmation) == (SMALL, None)
 
 
-def test_a_tag_is_remembered_with_what_the_headers_said(opened: Opener) -> None:
-    store = opened()
+def test_a_tag_is_stored_with_its_headers(opened: Opener) -> None:
+    cache = opened()
     names = {"a": (INDEX, digest(b"")), "b": (None, None), "c": ("text/plain", "x")}
-    for tag, (said, header) in names.items():
-        store.put_tag(HOST, "team/app", tag, digest=digest(b"1"), header=header,
-                      content_type=said)  # fmt: skip
-    for reader in _before_and_after(store, opened):
-        for tag, (said, header) in names.items():
+    for tag, (content_type, header) in names.items():
+        cache.put_tag(HOST, "team/app", tag, digest=digest(b"1"), header=header,
+                      content_type=content_type)  # fmt: skip
+    for reader in _before_and_after(cache, opened):
+        for tag, (content_type, header) in names.items():
             seen = reader.tag(HOST, "team/app", tag)
             assert seen is not None
             assert (seen.digest, seen.header, seen.content_type) == (
-                digest(b"1"), header, said,
+                digest(b"1"), header, content_type,
             )  # fmt: skip
     assert opened().tag(HOST, "team/other", "a") is None
     assert opened().tag(OTHER, "team/app", "a") is None
 
 
-def test_what_is_learned_of_a_host_holds_in_the_next_run(
-    opened: Opener, time: Time
-) -> None:
-    store = opened()
-    assert store.head_pays(HOST)
-    store.no_head(HOST)
-    store.distrust(OTHER)
-    assert not store.head_pays(HOST)
-    store = opened()
-    assert not store.head_pays(HOST)
-    assert not store.head_pays(OTHER)
+def test_host_notes_hold_in_the_next_run(opened: Opener, time: Time) -> None:
+    cache = opened()
+    assert cache.head_is_reliable(HOST)
+    cache.disable_head(HOST)
+    cache.distrust_digest_headers(OTHER)
+    assert not cache.head_is_reliable(HOST)
+    cache = opened()
+    assert not cache.head_is_reliable(HOST)
+    assert not cache.head_is_reliable(OTHER)
     time.now += NO_HEAD_S + 1
-    assert store.head_pays(HOST)
-    assert not store.head_pays(OTHER)
-    assert store.host(OTHER) == HostNotes(distrusted=True)
+    assert cache.head_is_reliable(HOST)
+    assert not cache.head_is_reliable(OTHER)
+    assert cache.host_notes(OTHER) == HostNotes(distrusted=True)
 
 
-def test_a_refusal_of_head_that_lies_far_ahead_is_of_a_clock_that_went_wrong(
+def test_disabled_head_is_ignored_if_the_clock_was_wrong(
     opened: Opener, time: Time
 ) -> None:
-    opened().no_head(HOST)
+    opened().disable_head(HOST)
     time.now -= 10 * NO_HEAD_S
-    assert opened().head_pays(HOST)
+    assert opened().head_is_reliable(HOST)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +174,7 @@ def test_a_refusal_of_head_that_lies_far_ahead_is_of_a_clock_that_went_wrong(
     [
         "UPDATE content SET body = X'00'",
         "UPDATE content SET body = 'text'",
-        "UPDATE content SET packed = 7",
+        "UPDATE content SET deflated = 7",
         "UPDATE content SET digest = X'00'",
     ],
 )
@@ -181,20 +184,22 @@ def test_a_damaged_content_is_absent_counted_and_removed(
     name = put(opened(), SMALL)
     opened().close()
     ask(path, damage)
-    store = opened()
-    assert store.get(HOST, name) is None
+    cache = opened()
+    assert cache.get(HOST, name) is None
     gone = "digest" in damage  # found under another name: simply not there
-    assert store.damaged == (0 if gone else 1)
+    assert cache.damaged == (0 if gone else 1)
     opened().close()
-    store = opened()
+    cache = opened()
     assert len(ask(path, "SELECT 1 FROM content")) == (1 if gone else 0)
-    assert body_of(store, put(store, SMALL)) == SMALL
+    assert body_of(cache, put(cache, SMALL)) == SMALL
 
 
-def test_of_signed_schema_1_all_bytes_are_checked(opened: Opener, path: Path) -> None:
+def test_all_bytes_of_a_signed_schema_1_manifest_are_verified(
+    opened: Opener, path: Path
+) -> None:
     name = digest(b"payload")
     signed = b'{"payload": "payload", "signatures": [1]}'
-    opened().put(HOST, name, signed, content_type=None, partly=True)
+    opened().put(HOST, name, signed, content_type=None, is_partial_digest=True)
     assert body_of(opened(), name) == signed
     opened().close()
     ask(path, "UPDATE content SET body = ?", signed.replace(b"1", b"2"))
@@ -207,8 +212,8 @@ def test_of_signed_schema_1_all_bytes_are_checked(opened: Opener, path: Path) ->
         "UPDATE tags SET tag = '2'",
         "UPDATE tags SET header = 'x'",
         "UPDATE tags SET digest = X'00'",
-        "UPDATE tags SET said = 3",
-        "UPDATE tags SET seen = 'x'",
+        "UPDATE tags SET content_type = 3",
+        "UPDATE tags SET seen_at = 'x'",
     ],
 )
 def test_a_damaged_tag_is_absent_and_removed(
@@ -218,15 +223,15 @@ def test_a_damaged_tag_is_absent_and_removed(
                      content_type=INDEX)  # fmt: skip
     opened().close()
     ask(path, damage)
-    store = opened()
-    assert store.tag(HOST, "app", "1") is None
-    assert store.tag(HOST, "app", "2") is None
-    assert store.damaged == 1
+    cache = opened()
+    assert cache.tag(HOST, "app", "1") is None
+    assert cache.tag(HOST, "app", "2") is None
+    assert cache.damaged == 1
     opened().close()
     assert ask(path, "SELECT * FROM tags") == []
 
 
-def test_the_file_is_its_owners_alone(opened: Opener, path: Path) -> None:
+def test_the_file_is_readable_by_its_owner_only(opened: Opener, path: Path) -> None:
     put(opened(), SMALL)
     path.chmod(0o644)
     put(opened(), LARGE)
@@ -236,34 +241,34 @@ def test_the_file_is_its_owners_alone(opened: Opener, path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["", "-wal", "-shm", "-journal"])
-def test_links_are_not_followed(
+def test_symbolic_links_are_not_followed(
     opened: Opener, path: Path, suffix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     path.parent.mkdir()
     target = path.parent / "target"
     Path(f"{path}{suffix}").symlink_to(target)
-    store = opened()
-    assert store.path is None
-    name = put(store, SMALL)
-    assert body_of(store, name) == SMALL
-    store.close()
+    cache = opened()
+    assert cache.path is None
+    name = put(cache, SMALL)
+    assert body_of(cache, name) == SMALL
+    cache.close()
     assert not target.exists()
     assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message_part"),
     [
-        (b"references\n" * 50, "not a store"),
-        (b"x", "not a store"),
+        (b"references\n" * 50, "not a digest cache"),
+        (b"x", "not a digest cache"),
         (None, "not a regular file"),
     ],
 )
-def test_what_is_no_store_is_left_as_it_is_and_the_run_goes_on(
+def test_a_file_that_is_not_a_cache_is_not_changed_and_the_run_continues(
     opened: Opener,
     path: Path,
     content: bytes | None,
-    said: str,
+    message_part: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     path.parent.mkdir()
@@ -271,18 +276,20 @@ def test_what_is_no_store_is_left_as_it_is_and_the_run_goes_on(
         path.mkdir()
     else:
         path.write_bytes(content)
-    store = opened()
-    name = put(store, SMALL)
-    assert body_of(store, name) == SMALL
-    store.close()
+    cache = opened()
+    name = put(cache, SMALL)
+    assert body_of(cache, name) == SMALL
+    cache.close()
     (message,) = caplog.messages
-    assert said in message
+    assert message_part in message
     assert str(path) in message
     if content is not None:
         assert path.read_bytes() == content
 
 
-def test_another_programs_database_is_left_as_it_is(opened: Opener, path: Path) -> None:
+def test_the_database_of_another_program_is_not_changed(
+    opened: Opener, path: Path
+) -> None:
     path.parent.mkdir()
     ask(path, "CREATE TABLE theirs (x)")
     before = path.read_bytes()
@@ -290,16 +297,16 @@ def test_another_programs_database_is_left_as_it_is(opened: Opener, path: Path) 
     assert path.read_bytes() == before
 
 
-def test_a_store_of_another_format_is_made_anew_and_that_is_said_once(
+def test_a_cache_of_another_schema_version_is_recreated_with_one_warning(
     opened: Opener, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     name = put(opened(), SMALL)
     opened().close()
-    ask(path, f"PRAGMA user_version = {FORMAT + 1}")
+    ask(path, f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     ask(path, "CREATE TABLE of_the_future (x)")
     assert body_of(opened(), name) is None
     (message,) = caplog.messages
-    assert f"was of format {FORMAT + 1}" in message
+    assert f"had schema version {SCHEMA_VERSION + 1}" in message
     put(opened(), SMALL)
     assert body_of(opened(), name) == SMALL
     assert len(caplog.messages) == 1
@@ -312,40 +319,40 @@ def _overwrite(path: Path, start: int) -> None:
 
 
 @pytest.mark.parametrize("start", [100, 4096, 2 * 4096 + 50])
-def test_a_damaged_file_costs_a_warning_and_never_a_wrong_answer(
+def test_a_damaged_file_never_returns_a_wrong_body(
     opened: Opener, path: Path, start: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store = opened()
+    cache = opened()
     bodies = [os.urandom(300) for _ in range(200)]
-    names = [put(store, body) for body in bodies]
+    names = [put(cache, body) for body in bodies]
     opened().close()
     _overwrite(path, start)
-    store = opened()
+    cache = opened()
     for name, body in zip(names, bodies, strict=True):
-        assert body_of(store, name) in {None, body}
-    again = [put(store, body) for body in bodies]
-    assert [body_of(store, name) for name in again] == bodies
-    store.close()
+        assert body_of(cache, name) in {None, body}
+    again = [put(cache, body) for body in bodies]
+    assert [body_of(cache, name) for name in again] == bodies
+    cache.close()
     assert len(caplog.messages) <= 2
-    # The next run, or the one after it, has a store again.
+    # The next run, or the one after it, has a cache file again.
     for _ in range(2):
         put(opened(), SMALL)
     assert body_of(opened(), digest(SMALL)) == SMALL
 
 
-def test_a_file_cut_short_is_no_obstacle(opened: Opener, path: Path) -> None:
-    store = opened()
-    names = [put(store, os.urandom(300)) for _ in range(200)]
+def test_a_truncated_file_is_recreated(opened: Opener, path: Path) -> None:
+    cache = opened()
+    names = [put(cache, os.urandom(300)) for _ in range(200)]
     opened().close()
     os.truncate(path, path.stat().st_size // 2)
-    store = opened()
-    assert {body_of(store, name) is None for name in names} >= {True}
-    name = put(store, SMALL)
-    assert body_of(store, name) == SMALL
+    cache = opened()
+    assert {body_of(cache, name) is None for name in names} >= {True}
+    name = put(cache, SMALL)
+    assert body_of(cache, name) == SMALL
 
 
 @pytest.mark.parametrize(
-    ("limit", "said"),
+    ("limit", "message_part"),
     [
         # SQLite answers SQLITE_FULL, as it does for ENOSPC, and SQLITE_READONLY, as it
         # does on a file system that is mounted so.
@@ -353,154 +360,154 @@ def test_a_file_cut_short_is_no_obstacle(opened: Opener, path: Path) -> None:
         ("PRAGMA query_only = 1", "readonly"),
     ],
 )
-def test_a_disk_that_takes_no_more_costs_a_warning_and_nothing_of_this_run(
+def test_a_full_or_read_only_disk_costs_one_warning(
     opened: Opener,
     limit: str,
-    said: str,
+    message_part: str,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    real = database.open_file
+    real = database.open_database
 
-    def on_such_a_disk(path: Path) -> database.Opened:
+    def with_limit(path: Path) -> database.OpenedDatabase:
         found = real(path)
         found.writer.execute(limit)
         return found
 
-    monkeypatch.setattr(storage, "open_file", on_such_a_disk)
-    store = opened()
+    monkeypatch.setattr(storage, "open_database", with_limit)
+    cache = opened()
     bodies = [os.urandom(1000) for _ in range(1500)]
-    names = [put(store, body) for body in bodies]
-    store._rows.flush()
-    assert [body_of(store, name) for name in names] == bodies
-    store.close()
+    names = [put(cache, body) for body in bodies]
+    cache._storage.flush()
+    assert [body_of(cache, name) for name in names] == bodies
+    cache.close()
     assert len(caplog.messages) == 1
-    assert said in caplog.messages[0]
+    assert message_part in caplog.messages[0]
 
 
-def test_what_others_hold_locked_is_waited_for_off_the_loop(
+def test_reads_do_not_wait_for_the_lock_of_another_process(
     opened: Opener, path: Path
 ) -> None:
     name = put(opened(), SMALL)
-    store = opened()
+    cache = opened()
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    names = [put(store, os.urandom(100)) for _ in range(storage.BATCH_ROWS + 10)]
+    names = [put(cache, os.urandom(100)) for _ in range(storage.BATCH_ROWS + 10)]
     # Reads do not wait, and what was put is there though it is not written.
-    assert body_of(store, name) == SMALL
-    assert all(body_of(store, one) for one in names)
+    assert body_of(cache, name) == SMALL
+    assert all(body_of(cache, one) for one in names)
     other.execute("COMMIT")
     other.close()
     assert all(body_of(opened(), one) for one in names)
 
 
-def test_a_disk_too_slow_costs_memory_for_a_few_batches_only(
+def test_memory_is_bounded_when_the_disk_is_too_slow(
     opened: Opener, path: Path
 ) -> None:
-    store = opened()
+    cache = opened()
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    for number in range((storage.MAX_WAITING + 2) * storage.BATCH_ROWS):
-        put(store, str(number).encode())
-    assert store.not_stored > 0
-    assert len(store._rows.fresh.contents) <= (
-        (storage.MAX_WAITING + 1) * storage.BATCH_ROWS
+    for number in range((storage.MAX_WAITING_BATCHES + 2) * storage.BATCH_ROWS):
+        put(cache, str(number).encode())
+    assert cache.not_stored > 0
+    assert len(cache._storage.pending.contents) <= (
+        (storage.MAX_WAITING_BATCHES + 1) * storage.BATCH_ROWS
     )
     other.execute("ROLLBACK")
     other.close()
 
 
-def test_the_end_of_a_run_does_not_wait_for_a_process_that_was_stopped(
+def test_closing_does_not_wait_for_a_stopped_process(
     opened: Opener,
     path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(storage, "CLOSE_S", 0.05)
-    store = opened()
+    cache = opened()
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    put(store, SMALL)
-    store.close()
+    put(cache, SMALL)
+    cache.close()
     assert len(caplog.messages) == 1
-    assert f"another process holds the store {path}" in caplog.messages[0]
+    assert f"the digest cache {path} is locked by another process" in caplog.messages[0]
     other.execute("ROLLBACK")
     other.close()
 
 
-def test_two_that_make_the_file_at_the_same_time_both_get_it(
+def test_threads_that_create_the_file_at_the_same_time_all_open_it(
     path: Path, time: Time
 ) -> None:
-    stores: list[DigestStore] = []
+    caches: list[DigestCache] = []
     start = threading.Barrier(4)
 
     def make() -> None:
         start.wait()
-        stores.append(DigestStore(path, now=time))
+        caches.append(DigestCache(path, now=time))
 
     threads = [threading.Thread(target=make) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [store.path for store in stores] == [path] * 4
-    names = [put(store, str(n).encode()) for n, store in enumerate(stores)]
-    for store in stores:
-        store.close()
-    with DigestStore(path, now=time) as store:
-        assert all(body_of(store, name) for name in names)
+    assert [cache.path for cache in caches] == [path] * 4
+    names = [put(cache, str(n).encode()) for n, cache in enumerate(caches)]
+    for cache in caches:
+        cache.close()
+    with DigestCache(path, now=time) as cache:
+        assert all(body_of(cache, name) for name in names)
 
 
-def test_the_least_recently_used_go_first(
+def test_the_least_recently_used_contents_are_pruned_first(
     opened: Opener, time: Time, path: Path
 ) -> None:
-    store = opened()
-    old = [put(store, os.urandom(1000)) for _ in range(300)]
-    kept = put(store, SMALL)
+    cache = opened()
+    old = [put(cache, os.urandom(1000)) for _ in range(300)]
+    kept = put(cache, SMALL)
     for tag, name in (("old", old[0]), ("kept", kept)):
-        store.put_tag(HOST, "app", tag, digest=name, header=name, content_type=INDEX)
+        cache.put_tag(HOST, "app", tag, digest=name, header=name, content_type=INDEX)
     time.now += 2 * USED_STEP_S
-    store = opened(max_bytes=400_000)
-    assert body_of(store, kept) == SMALL
-    new = [put(store, os.urandom(1000)) for _ in range(100)]
-    store = opened(max_bytes=400_000)
-    assert all(body_of(store, name) for name in new)
-    assert body_of(store, kept) == SMALL
-    assert not all(body_of(store, name) for name in old)
-    assert store.tag(HOST, "app", "kept") is not None
-    store.close()
+    cache = opened(max_bytes=400_000)
+    assert body_of(cache, kept) == SMALL
+    new = [put(cache, os.urandom(1000)) for _ in range(100)]
+    cache = opened(max_bytes=400_000)
+    assert all(body_of(cache, name) for name in new)
+    assert body_of(cache, kept) == SMALL
+    assert not all(body_of(cache, name) for name in old)
+    assert cache.tag(HOST, "app", "kept") is not None
+    cache.close()
     assert path.stat().st_size < 450_000
 
 
-def test_pruning_what_is_unused_leaves_what_is_used(
+def test_pruning_unused_contents_keeps_used_ones(
     opened: Opener, time: Time, path: Path
 ) -> None:
-    store = opened()
-    unused, used = put(store, SMALL), put(store, LARGE)
-    store.put_tag(HOST, "app", "1", digest=unused, header=None, content_type=None)
+    cache = opened()
+    unused, used = put(cache, SMALL), put(cache, LARGE)
+    cache.put_tag(HOST, "app", "1", digest=unused, header=None, content_type=None)
     time.now += 3 * USED_STEP_S
     assert body_of(opened(), used) == LARGE
     opened().close()
-    connection = open_existing(path)
+    connection = open_existing_database(path)
     assert prune(connection, 2**40, unused_since=int(time.now) - USED_STEP_S) == 1
     assert used_bytes(connection) > 0
     connection.close()
-    store = opened()
-    assert body_of(store, unused) is None
-    assert body_of(store, used) == LARGE
-    assert store.tag(HOST, "app", "1") is None
+    cache = opened()
+    assert body_of(cache, unused) is None
+    assert body_of(cache, used) == LARGE
+    assert cache.tag(HOST, "app", "1") is None
 
 
 @pytest.mark.parametrize("content", [None, b"", b"x" * 5000])
-def test_only_a_store_is_opened_as_one(path: Path, content: bytes | None) -> None:
+def test_only_an_existing_cache_is_opened(path: Path, content: bytes | None) -> None:
     path.parent.mkdir()
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(StoreError, match=str(path)):
-        open_existing(path)
+    with pytest.raises(CacheError, match=str(path)):
+        open_existing_database(path)
 
 
-def test_what_turns_out_to_be_no_store_is_closed_again(
+def test_the_connection_to_a_file_that_is_not_a_cache_is_closed(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path.parent.mkdir()
@@ -513,39 +520,40 @@ def test_what_turns_out_to_be_no_store_is_closed_again(
         return made[-1]
 
     monkeypatch.setattr(sqlite3, "connect", noted)
-    with pytest.raises(StoreError, match=str(path)):
-        open_existing(path)
+    with pytest.raises(CacheError, match=str(path)):
+        open_existing_database(path)
     (connection,) = made
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         connection.execute("SELECT 1")
 
 
-def test_a_private_store_leaves_nothing_behind(
+def test_a_temporary_cache_leaves_no_file(
     time: Time, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SQLITE_TMPDIR", str(tmp_path))
-    with DigestStore(None, now=time) as store:
-        names = [put(store, os.urandom(3000)) for _ in range(3000)]
-        assert all(body_of(store, name) for name in names)
+    with DigestCache(None, now=time) as cache:
+        names = [put(cache, os.urandom(3000)) for _ in range(3000)]
+        assert all(body_of(cache, name) for name in names)
         assert list(tmp_path.iterdir()) == []
 
 
-def test_the_store_is_in_the_cache_directory_unless_it_is_said_where(
+def test_the_default_file_is_in_the_user_cache_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert store_path(Settings()) == tmp_path / "auditor" / "digests.sqlite"
-    assert store_path(Settings(store="here/it.is")) == Path("here/it.is")
-    assert store_path(Settings(store="here/it.is", no_store=True)) is None
+    assert cache_path(Settings()) == tmp_path / "auditor" / "digests.sqlite"
+    assert cache_path(Settings(cache="here/it.is")) == Path("here/it.is")
+    assert cache_path(Settings(cache="here/it.is", no_cache=True)) is None
 
 
-def test_nothing_is_made_in_a_folder_that_is_named_tilde(
+def test_a_user_without_a_home_directory_has_no_cache_file(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(
         platformdirs, "user_cache_path", lambda *_, **__: Path("~/.cache/auditor")
     )
-    assert store_path(Settings()) is None
+    assert cache_path(Settings()) is None
     assert caplog.messages == [
-        "there is no cache directory for the store; going on without"
+        "no cache directory: the user has no home directory; continuing without the"
+        " digest cache (set --cache)"
     ]

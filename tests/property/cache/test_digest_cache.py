@@ -1,4 +1,4 @@
-"""Whatever is put, pruned and reopened: the store gives what was put, or nothing."""
+"""Whatever is put, pruned and reopened: the cache returns what was put, or nothing."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from auditor.cache.store import DigestStore
-from auditor.cache.tables import SeenTag, prune
+from auditor.cache.batch import CachedTag
+from auditor.cache.digest_cache import DigestCache
+from auditor.cache.maintenance import prune
 from auditor.config import ImageConfigMode
 from auditor.demo.images import image, index
 from auditor.demo.registry import Content
@@ -47,66 +48,69 @@ def _digest(body: bytes) -> str:
 
 @settings(max_examples=40, deadline=None)
 @given(script=st.lists(steps, max_size=40), private=st.booleans())
-def test_the_store_agrees_with_a_dictionary(script: list[Any], private: bool) -> None:
+def test_the_cache_agrees_with_a_dictionary(script: list[Any], private: bool) -> None:
     now = 1_000_000.0
     known: dict[str, bytes] = {}
-    held: set[tuple[str, str]] = set()
+    confirmed: set[tuple[str, str]] = set()
     tags: dict[str, str] = {}
     forgets = False  # after a prune, what is missing is no mistake
 
     with tempfile.TemporaryDirectory() as folder:
         path = None if private else Path(folder, "store")
 
-        def opened() -> DigestStore:
-            return DigestStore(path, now=lambda: now)
+        def opened() -> DigestCache:
+            return DigestCache(path, now=lambda: now)
 
-        store = opened()
+        cache = opened()
         for step, where, body in script:
             match step:
                 case "put":
                     known[_digest(body)] = body
-                    held.add((where, _digest(body)))
-                    store.put(where, _digest(body), body, content_type=None)
+                    confirmed.add((where, _digest(body)))
+                    cache.put(where, _digest(body), body, content_type=None)
                 case "get":
-                    found = store.get(where, _digest(body))
+                    found = cache.get(where, _digest(body))
                     if found is None:
                         assert forgets or _digest(body) not in known
                     else:
                         assert found.body == known[_digest(body)] == body
-                        is_held = (where, _digest(body)) in held
-                        assert is_held if found.held else forgets or not is_held
+                        is_confirmed = (where, _digest(body)) in confirmed
+                        assert (
+                            is_confirmed
+                            if found.confirmation
+                            else forgets or not is_confirmed
+                        )
                 case "tag":
                     tags[where] = _digest(body)
-                    store.put_tag(HOSTS[0], "app", where, digest=_digest(body),
+                    cache.put_tag(HOSTS[0], "app", where, digest=_digest(body),
                                   header=None, content_type="text/plain")  # fmt: skip
                 case "seen":
-                    seen = store.tag(HOSTS[0], "app", where)
-                    if seen is None:
+                    seen_at = cache.tag(HOSTS[0], "app", where)
+                    if seen_at is None:
                         assert forgets or private or where not in tags
                     else:
-                        assert seen == SeenTag(digest=tags[where], header=None,
+                        assert seen_at == CachedTag(digest=tags[where], header=None,
                                                content_type="text/plain",
-                                               seen=seen.seen)  # fmt: skip
+                                               seen_at=seen_at.seen_at)  # fmt: skip
                 case "flush":
-                    store._rows.flush()
+                    cache._storage.flush()
                 case "later":
                     now += 100_000
                 case "prune" if path is not None:
-                    store.close()
+                    cache.close()
                     forgets = True
-                    store = opened()
-                    connection = store._rows._reader
+                    cache = opened()
+                    connection = cache._storage._reader
                     assert connection is not None
                     prune(connection, 0)
                 case "reopen" if path is not None:
-                    store.close()
-                    store = opened()
-        assert store.damaged == 0
-        store.close()
+                    cache.close()
+                    cache = opened()
+        assert cache.damaged == 0
+        cache.close()
 
 
-# -- test_store_after_faults --
-# Whatever went wrong on earlier nights, the store makes no later report differ.
+# Faults in earlier runs never change a later report through the cache.
 
 TAGS = ("1", "2", "3", "4")
 CHILDREN = [image("app", platform=one) for one in ("linux/amd64", "linux/arm64")]
@@ -133,7 +137,7 @@ nights = st.lists(
 )
 
 
-def _said(records: list[Record]) -> list[Record]:
+def _without_time(records: list[Record]) -> list[Record]:
     return [replace(record, audited_at="") for record in records]
 
 
@@ -143,10 +147,10 @@ def _said(records: list[Record]) -> list[Record]:
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(before=nights, mode=st.sampled_from(ImageConfigMode))
-def test_a_night_without_faults_says_what_a_cold_one_says(
+def test_a_warm_run_without_faults_reports_what_a_cold_run_reports(
     before: list[tuple[Mix, list[int]]], mode: ImageConfigMode
 ) -> None:
-    async def main(store: str) -> None:
+    async def main(cache: str) -> None:
         content = Content()
         faults = Faults()
         async with lab(content, faults=faults) as here:
@@ -156,14 +160,14 @@ def test_a_night_without_faults_says_what_a_cold_one_says(
                     content.add("app", IMAGES[number], tag)
                 faults.mix = mix
                 await here.audit(
-                    *references, store=store, image_config=mode, tries=2, workers=2
+                    *references, cache=cache, image_config=mode, tries=2, workers=2
                 )
             faults.mix = None
             cold = await here.audit(*references, image_config=mode)
             # Twice: the first of them may still have to find out what to rely on.
             for _ in range(2):
-                warm = await here.audit(*references, store=store, image_config=mode)
-                assert _said(warm.records) == _said(cold.records)
+                warm = await here.audit(*references, cache=cache, image_config=mode)
+                assert _without_time(warm.records) == _without_time(cold.records)
 
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(main(str(Path(folder, "store"))))

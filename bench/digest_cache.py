@@ -1,6 +1,6 @@
-"""What the digest store takes: bytes for the Docker Official Images, CPU for each row.
+"""What the digest cache takes: bytes for the Docker Official Images, CPU for each row.
 
-python -m bench.store
+python -m bench.digest_cache
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from auditor.cache.store import DigestStore
+from auditor.cache.digest_cache import DigestCache
 from auditor.demo.images import Placed, official_images
 
 HOST = "registry.example.com"
@@ -34,29 +34,29 @@ def main() -> None:
         path = Path(folder, "store")
 
         def fill() -> None:
-            with DigestStore(path, now=time.time) as store:
+            with DigestCache(path, now=time.time) as cache:
                 for number, one in enumerate(manifests):
-                    store.put(HOST, one.digest, one.raw, content_type=one.media_type)
+                    cache.put(HOST, one.digest, one.raw, content_type=one.media_type)
                     if number % 64 == 0:  # an audit waits for the network meanwhile
                         time.sleep(0.005)
-                assert not store.not_stored
+                assert not cache.not_stored
 
         def name() -> None:
-            with DigestStore(path, now=time.time) as store:
+            with DigestCache(path, now=time.time) as cache:
                 for placed, tag in tags:
-                    _put_tag(store, placed, tag)
+                    _put_tag(cache, placed, tag)
 
         print(f"content put   {_timed(fill, len(manifests))}")
         print(f"tag put       {_timed(name, len(tags))}")
-        with DigestStore(path, now=time.time) as store:
+        with DigestCache(path, now=time.time) as cache:
 
             def read() -> None:
                 for one in manifests:
-                    assert store.get(HOST, one.digest) is not None
+                    assert cache.get(HOST, one.digest) is not None
 
             def look() -> None:
                 for placed, tag in tags:
-                    assert store.tag(HOST, placed.repository, tag) is not None
+                    assert cache.tag(HOST, placed.repository, tag) is not None
 
             print(f"content read  {_timed(read, len(manifests))}")
             print(f"tag read      {_timed(look, len(tags))}")
@@ -68,9 +68,9 @@ def main() -> None:
         )
 
 
-def _put_tag(store: DigestStore, placed: Placed, tag: str) -> None:
+def _put_tag(cache: DigestCache, placed: Placed, tag: str) -> None:
     root = placed.image.root
-    store.put_tag(
+    cache.put_tag(
         HOST,
         placed.repository,
         tag,

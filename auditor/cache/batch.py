@@ -1,0 +1,207 @@
+"""The entries of the digest cache; a batch of them is written in one transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import field
+
+from auditor.cache.maintenance import prune, used_bytes
+from auditor.cache.row_encoding import (
+    encode_body,
+    encode_content_type,
+    encode_digest,
+    tag_checksum,
+)
+from auditor.fast_dataclass import dataclass
+
+RepositoryName = tuple[str, str]  # registry, repository ('': the registry itself)
+
+# Numbers of repositories kept in memory, some 150 bytes each.
+MAX_REPOSITORIES = 10_000
+# A cache that is too large is pruned to this share of its limit, so that it is not
+# pruned with every batch.
+PRUNED_SHARE = 0.9
+
+_PUT_CONTENT = (
+    "INSERT INTO content (digest, sha256, deflated, body, used_at)"
+    " VALUES (?, ?, ?, ?, ?) ON CONFLICT (digest) DO UPDATE SET"
+    " sha256 = excluded.sha256, deflated = excluded.deflated,"
+    " body = excluded.body, used_at = excluded.used_at"
+)
+_PUT_CONFIRMED = (
+    "INSERT INTO confirmed (content, registry, content_type, confirmed_at)"
+    " SELECT id, ?, ?, ? FROM content WHERE digest = ?"
+    " ON CONFLICT (content, registry) DO UPDATE SET"
+    " content_type = excluded.content_type, confirmed_at = excluded.confirmed_at"
+)
+_PUT_TAG = (
+    "INSERT OR REPLACE INTO tags"
+    " (repository, tag, digest, header, content_type, seen_at, checksum)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+_PUT_HOST = (
+    "INSERT OR REPLACE INTO hosts (registry, distrusted, no_head_until)"
+    " VALUES (?, ?, ?)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ContentEntry:
+    """Raw bytes; `sha256` is their hash if the digest covers only a part of them."""
+
+    body: bytes
+    sha256: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """A registry answered with a content: as which media type, and when (epoch
+    seconds)."""
+
+    content_type: str | None
+    confirmed_at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CachedTag:
+    """The digest of a tag at the last request. `header` is Docker-Content-Digest as the
+    registry sent it, `content_type` the media type without parameters."""
+
+    digest: str
+    header: str | None
+    content_type: str | None
+    seen_at: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostNotes:
+    """What earlier requests showed about a registry.
+
+    `distrusted`: a digest header did not match its content. `no_head_until`: HEAD does
+    not work there; it is tried again after this time (epoch seconds).
+    """
+
+    distrusted: bool = False
+    no_head_until: int = 0
+
+
+@dataclass(slots=True)
+class CacheBatch:
+    """Entries and removals that are written together; contents are keyed by the bytes
+    of their digest. `rows`, `size` (bytes) and `began` (epoch seconds) decide when."""
+
+    contents: dict[bytes, ContentEntry] = field(default_factory=dict)
+    confirmed: dict[tuple[str, bytes], Confirmation] = field(default_factory=dict)
+    tags: dict[tuple[str, str, str], CachedTag] = field(default_factory=dict)
+    hosts: dict[str, HostNotes] = field(default_factory=dict)
+    used_at: dict[bytes, int] = field(default_factory=dict)
+    damaged_contents: set[bytes] = field(default_factory=set)
+    damaged_tags: set[tuple[str, str, str]] = field(default_factory=set)
+    rows: int = 0
+    size: int = 0
+    began: float = 0.0
+
+
+class BatchWriter:
+    """Writes batches and prunes the cache when it takes more than `max_bytes`."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, max_bytes: int, *, deflate: bool = True
+    ) -> None:
+        self._encode_body = encode_body if deflate else _encode_plain
+        self._connection = connection
+        self._max_bytes = max_bytes
+        self._repositories: dict[RepositoryName, int] = {}
+
+    def write(self, batch: CacheBatch) -> None:
+        """Write a batch completely or not at all; then prune if needed."""
+        # Deflated before the transaction begins: other processes wait for its end.
+        contents = [
+            (key, entry.sha256, *self._encode_body(entry.body),
+             batch.used_at.get(key, 0))
+            for key, entry in batch.contents.items()
+        ]  # fmt: skip
+        write_rows = self._connection.executemany
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            damaged = [(key,) for key in batch.damaged_contents]
+            write_rows(
+                "DELETE FROM confirmed WHERE content IN"
+                " (SELECT id FROM content WHERE digest = ?)",
+                damaged,
+            )
+            write_rows("DELETE FROM content WHERE digest = ?", damaged)
+            write_rows("DELETE FROM tags WHERE repository = ? AND tag = ?", [
+                (self._number((registry, repository)), tag)
+                for registry, repository, tag in batch.damaged_tags
+            ])  # fmt: skip
+            write_rows(_PUT_CONTENT, contents)
+            write_rows("UPDATE content SET used_at = ? WHERE digest = ?", [
+                (used_at, key)
+                for key, used_at in batch.used_at.items()
+                if key not in batch.contents
+            ])  # fmt: skip
+            write_rows(_PUT_CONFIRMED, [
+                (self._number((registry, "")),
+                 encode_content_type(confirmation.content_type),
+                 confirmation.confirmed_at, key)
+                for (registry, key), confirmation in batch.confirmed.items()
+            ])  # fmt: skip
+            write_rows(
+                _PUT_TAG,
+                [self._tag_row(*name, tag) for name, tag in batch.tags.items()],
+            )
+            write_rows(_PUT_HOST, [
+                (self._number((registry, "")), int(notes.distrusted),
+                 notes.no_head_until)
+                for registry, notes in batch.hosts.items()
+            ])  # fmt: skip
+            self._connection.execute("COMMIT")
+        except BaseException:
+            self._repositories.clear()  # new numbers are rolled back
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+        if used_bytes(self._connection) > self._max_bytes:
+            prune(self._connection, int(self._max_bytes * PRUNED_SHARE))
+
+    def _tag_row(
+        self, registry: str, repository: str, tag: str, cached: CachedTag
+    ) -> tuple[object, ...]:
+        key = encode_digest(cached.digest)
+        content_type = encode_content_type(cached.content_type)
+        checksum = tag_checksum(
+            registry, repository, tag,
+            key=key, header=cached.header, content_type=content_type,
+        )  # fmt: skip
+        number = self._number((registry, repository))
+        return number, tag, key, cached.header, content_type, cached.seen_at, checksum
+
+    def _number(self, name: RepositoryName) -> int:
+        number = self._repositories.get(name)
+        if number is None:
+            self._connection.execute(
+                "INSERT OR IGNORE INTO repositories (registry, repository)"
+                " VALUES (?, ?)",
+                name,
+            )
+            number = repository_number(self._connection, name)
+            assert number is not None
+            if len(self._repositories) >= MAX_REPOSITORIES:
+                self._repositories.clear()
+            self._repositories[name] = number
+        return number
+
+
+def repository_number(
+    connection: sqlite3.Connection, name: RepositoryName
+) -> int | None:
+    """The row number of a repository; `None` if nothing is cached for it."""
+    row = connection.execute(
+        "SELECT id FROM repositories WHERE registry = ? AND repository = ?", name
+    ).fetchone()
+    return None if row is None else int(row[0])
+
+
+def _encode_plain(body: bytes) -> tuple[int, bytes]:
+    return 0, body

@@ -1,0 +1,156 @@
+"""`auditor cache info|prune|verify`: manage the digest cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from auditor.cli.click_options import settings_from
+from auditor.errors import ExitCode, UsageError
+from auditor.util.text import format_count
+
+if TYPE_CHECKING:
+    import sqlite3
+    from pathlib import Path
+
+    from auditor.cache.maintenance import CacheInfo
+
+_DAY_S = 24 * 3600
+
+
+@click.group("cache")
+def command() -> None:
+    """Manage the digest cache: manifests and configs kept for later audits."""
+
+
+_cache_option: Callable[[Any], Any] = click.option(
+    "--cache",
+    metavar="PATH",
+    help="File of the digest cache (default: in the user's cache directory).",
+)
+
+
+@command.command("info")
+@_cache_option
+@click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Output format.",
+)
+def info_command(*, cache: str | None, output_format: str) -> int:
+    """Show where the cache is and what it contains."""
+    from auditor.cache.maintenance import info
+
+    with _open_existing(cache) as (connection, path):
+        cache_info = info(connection, path)
+    if output_format == "json":
+        import orjson
+
+        click.echo(orjson.dumps(cache_info, option=orjson.OPT_INDENT_2).decode())
+    else:
+        click.echo("\n".join(_info_lines(cache_info)))
+    return ExitCode.OK
+
+
+@command.command("prune")
+@_cache_option
+@click.option(
+    "--cache-max-size",
+    metavar="SIZE",
+    help="Maximum size after pruning: bytes, 500M or 2G.",
+)
+@click.option(
+    "--unused-days",
+    type=click.IntRange(0, 36_500),
+    help="Also remove contents not used for this many days.",
+)
+def prune_command(
+    *, cache: str | None, cache_max_size: str | None, unused_days: int | None
+) -> int:
+    """Remove the least recently used contents until the cache fits its maximum size."""
+    import time
+
+    from auditor.cache.maintenance import prune, used_bytes
+    from auditor.util.text import format_size
+
+    settings = settings_from({"cache_max_size": cache_max_size})
+    since = 0 if unused_days is None else int(time.time()) - unused_days * _DAY_S
+    with _open_existing(cache) as (connection, path):
+        removed = prune(connection, settings.cache_max_size, unused_since=since)
+        left = used_bytes(connection)
+    click.echo(
+        f"{path}: removed {format_count(removed, 'content')},"
+        f" {format_size(left)} remaining"
+    )
+    return ExitCode.OK
+
+
+@command.command("verify")
+@_cache_option
+def verify_command(*, cache: str | None) -> int:
+    """Check every entry and remove damaged ones; exit 1 if there were any."""
+    from auditor.cache.maintenance import verify
+
+    with _open_existing(cache) as (connection, path):
+        verified = verify(connection)
+    click.echo(
+        f"{path}: {format_count(verified.contents, 'content')},"
+        f" {verified.damaged_contents} damaged;"
+        f" {format_count(verified.tags, 'tag')}, {verified.damaged_tags} damaged"
+        + ("; the damaged entries were removed" if verified.damaged else "")
+    )
+    return ExitCode.FAILED if verified.damaged else ExitCode.OK
+
+
+@contextmanager
+def _open_existing(cache: str | None) -> Iterator[tuple[sqlite3.Connection, Path]]:
+    """The cache file of the settings; raises `UsageError` if it cannot be used."""
+    import sqlite3
+
+    from auditor.cache.database import CacheError, open_existing_database
+    from auditor.cache.digest_cache import cache_path
+
+    path = cache_path(settings_from({"cache": cache}))
+    if path is None:
+        raise UsageError(
+            "no cache file: no_cache is set or there is no cache directory; name a"
+            " file with --cache"
+        )
+    try:
+        connection = open_existing_database(path)
+        try:
+            yield connection, path
+        finally:
+            connection.close()
+    except CacheError as error:
+        text = str(error)
+        raise UsageError(text if str(path) in text else f"{path}: {text}") from None
+    except sqlite3.Error as error:
+        raise UsageError(f"{path}: {error}") from None
+
+
+def _info_lines(cache_info: CacheInfo) -> Iterator[str]:
+    from datetime import UTC, datetime
+
+    from auditor.util.text import format_size, safe_text
+
+    def counts(contents: int, tags: int) -> str:
+        return f"{format_count(contents, 'content')}, {format_count(tags, 'tag')}"
+
+    yield cache_info.path
+    yield f"  {format_size(cache_info.bytes_used)} in use"
+    yield f"  {counts(cache_info.contents, cache_info.tags)}"
+    if cache_info.oldest_use is not None and cache_info.newest_use is not None:
+        oldest, newest = (
+            datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")
+            for at in (cache_info.oldest_use, cache_info.newest_use)
+        )
+        yield f"  last used between {oldest} and {newest}"
+    for registry, (contents, tags) in cache_info.registries.items():
+        yield f"  {safe_text(registry)}: {counts(contents, tags)}"

@@ -1,0 +1,260 @@
+"""Settings from defaults < file < environment < flags.
+
+The environment and the flags apply to every registry, also to one that has a section
+in the file. The input, `reference` and `list`, adds up: first the values of the flags,
+then those of the environment, then those of the file.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import PurePath
+from typing import Any
+
+from auditor.config.conflicts import (
+    check_client_key,
+    check_files,
+    check_scale_flags,
+    check_since,
+    check_waiting,
+)
+from auditor.config.login_reader import LOGIN_KEYS, VARIABLE_KEYS, LoginReader
+from auditor.config.option_table import OPTION_BY_NAME, OPTIONS
+from auditor.config.options import OptionScope
+from auditor.config.settings import RegistrySettings, Settings
+from auditor.config.sources import (
+    ConfigDocument,
+    OptionReader,
+    OptionValues,
+    RegistrySection,
+    read_document,
+    read_environment,
+    read_flags,
+)
+from auditor.config.toml_file import read_password, read_toml
+from auditor.config.validation_errors import KeyLocation, Lines, ValidationErrors
+from auditor.util.shard import Shard
+from auditor.wire.credential import Login
+
+_INPUT_NAMES = frozenset({"reference", "list"})
+# Set by Kubernetes in the pods of an indexed Job (kubernetes.io, "Completion mode").
+_JOB_INDEX = "JOB_COMPLETION_INDEX"
+
+
+def load_settings(
+    environment: Mapping[str, str], flags: Mapping[str, object]
+) -> Settings:
+    """Resolve the settings of a run, with the file that a flag or variable names.
+
+    `flags` are by option name. Raises `ConfigError` with every error; an unreadable
+    file is one.
+    """
+    path = _config_path(environment, flags)
+    file = read_toml(path) if path else None
+    return resolve_settings(
+        file=file.document if file else None,
+        file_name=path,
+        environment=environment,
+        flags=flags,
+        read_file=read_password,
+        lines=functools.cache(file.lines) if file else dict,
+    )
+
+
+def _config_path(
+    environment: Mapping[str, str], flags: Mapping[str, object]
+) -> str | None:
+    option = OPTION_BY_NAME["config"]
+    path = flags.get(option.name) or environment.get(option.variable or "")
+    if not path:
+        return None
+    reader = OptionReader(ValidationErrors(), home=environment.get("HOME"))
+    return reader.absolute(str(path))
+
+
+def resolve_settings(
+    *,
+    file: Mapping[str, object] | None,
+    file_name: str | None,
+    environment: Mapping[str, str],
+    flags: Mapping[str, object],
+    read_file: Callable[[str], str],
+    lines: Lines = dict,
+) -> Settings:
+    """Resolve the settings of a run, or raise `ConfigError` with every error.
+
+    `file` is a parsed TOML document. `flags` are values by option name, typed or as
+    text; None means not given. `read_file` returns the text of a password file, or
+    raises `OSError` or `UnicodeDecodeError`. `lines` returns the line numbers of the
+    document's keys, for error messages.
+    """
+    errors = ValidationErrors()
+    home = environment.get("HOME")
+    folder = str(PurePath(file_name).parent) if file_name else None
+    document = read_document(
+        file or {},
+        location=KeyLocation(file_name=file_name, lines=lines),
+        reader=OptionReader(errors, base=folder, home=home),
+    )
+    reader = OptionReader(errors, home=home)
+    environment_values = read_environment(
+        environment, others=_variables_in(document), reader=reader
+    )
+    flag_values = read_flags(flags, reader=reader)
+    overrides = _merge(environment_values, flag_values)
+    values = _merge(document.top, overrides)
+    check_files(values, errors)
+    _number_shard(values, environment, errors)
+    check_since(values, errors)
+    logins = LoginReader(environment=environment, read_file=read_file, errors=errors)
+    registries = {
+        name: _registry(section, values, overrides, logins)
+        for name, section in document.registries.items()
+    }
+    for name, registry in registries.items():
+        if registry.mirror == name:
+            location = document.registries[name].location.at("mirror")
+            errors.add(location, "must not be the registry itself")
+    check_waiting(values, registries.values(), errors)
+    check_client_key(_registry_values(values), "--key-file", errors)
+    namespaces = {
+        name: login
+        for name, section in document.namespaces.items()
+        if (login := _namespace_login(section, logins)) is not None
+    }
+    errors.raise_if_any()
+    # Only valid values decide whether flags have an effect.
+    check_scale_flags(flag_values, values, errors)
+    errors.raise_if_any()
+    settings = Settings(
+        **_fields(values, OptionScope.RUN),
+        namespaces=namespaces,
+        registries=registries,
+        default_registry=RegistrySettings(**_registry_fields(values)),
+    )
+    return _with_divided_limits(settings, one_audit="runs_at_once" in values)
+
+
+def _with_divided_limits(settings: Settings, *, one_audit: bool) -> Settings:
+    runs_at_once = runs = settings.runs_at_once
+    if settings.shard is not None and one_audit:
+        # Shards may run one after the other; together they are one audit.
+        runs = max(runs, settings.shard.of)
+    divided = functools.partial(divide_limits, runs_at_once=runs_at_once, runs=runs)
+    return replace(
+        settings,
+        registries={
+            name: divided(registry) for name, registry in settings.registries.items()
+        },
+        default_registry=divided(settings.default_registry),
+    )
+
+
+def divide_limits(
+    settings: RegistrySettings, *, runs_at_once: int, runs: int
+) -> RegistrySettings:
+    """The limits of one of `runs` runs, of which `runs_at_once` run at a time.
+
+    Rates are divided by `runs_at_once`, the number of requests by `runs`. Each run has
+    at least one request: no more runs than requests may be started.
+    """
+    if runs == 1:
+        return settings
+    rate, most = settings.requests_per_second, settings.max_requests
+    return replace(
+        settings,
+        requests_at_once=max(1, settings.requests_at_once // runs_at_once),
+        requests_per_second=None if rate is None else rate / runs_at_once,
+        max_requests=None if most is None else max(1, most // runs),
+    )
+
+
+def _variables_in(document: ConfigDocument) -> frozenset[str]:
+    return frozenset(
+        str(section.values[key])
+        for sections in (document.registries, document.namespaces)
+        for section in sections.values()
+        for key in VARIABLE_KEYS
+        if key in section.values
+    )
+
+
+def _merge(lower: OptionValues, upper: OptionValues) -> OptionValues:
+    merged = {**lower, **upper}
+    for name in _INPUT_NAMES & lower.keys() & upper.keys():
+        first, last = upper[name], lower[name]
+        assert isinstance(first, tuple)
+        assert isinstance(last, tuple)
+        merged[name] = first + last
+    return merged
+
+
+def _fields(values: OptionValues, *scopes: OptionScope) -> dict[str, Any]:
+    """The values of options in these scopes, by the field's name."""
+    return {
+        option.field: values[option.name]
+        for option in OPTIONS
+        if option.name in values and option.scope in scopes
+    }
+
+
+def _registry_values(values: OptionValues) -> OptionValues:
+    return {
+        name: value
+        for name, value in values.items()
+        if OPTION_BY_NAME[name].scope is OptionScope.RUN_AND_REGISTRY
+    }
+
+
+def _registry_fields(values: OptionValues) -> dict[str, Any]:
+    return _fields(values, OptionScope.RUN_AND_REGISTRY, OptionScope.REGISTRY)
+
+
+def _registry(
+    section: RegistrySection,
+    run: OptionValues,
+    overrides: OptionValues,
+    logins: LoginReader,
+) -> RegistrySettings:
+    values = {
+        **_registry_values(run),
+        **{k: v for k, v in section.values.items() if k not in LOGIN_KEYS},
+        **_registry_values(overrides),
+    }
+    fields = _registry_fields(values)
+    if not section.ambiguous:
+        login = logins.read(section.values, section.location)
+        if login is not None:
+            fields |= {"username": login.username, "password": login.password}
+    check_client_key(values, section.location, logins.errors)
+    return RegistrySettings(**fields)
+
+
+def _namespace_login(section: RegistrySection, logins: LoginReader) -> Login | None:
+    if section.ambiguous:
+        return None
+    if not section.values:
+        logins.errors.add(section.location, "needs a login: username and password_env")
+    return logins.read(section.values, section.location)
+
+
+def _number_shard(
+    values: OptionValues, environment: Mapping[str, str], errors: ValidationErrors
+) -> None:
+    """Replace shard `auto/N` by the number of the pod, which counts from 0."""
+    shard = values.get("shard")
+    if not isinstance(shard, Shard) or shard.number is not None:
+        return
+    index = environment.get(_JOB_INDEX, "")
+    if not index.isascii() or not index.isdecimal():
+        errors.add("--shard", f"auto/{shard.of}: {_JOB_INDEX} is not a number")
+    elif int(index) >= shard.of:
+        errors.add(
+            "--shard",
+            f"auto/{shard.of}: {_JOB_INDEX} is {int(index)}, counted from 0: there are"
+            " more pods than shards",
+        )
+    else:
+        values["shard"] = Shard(number=int(index) + 1, of=shard.of)

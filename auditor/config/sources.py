@@ -1,0 +1,242 @@
+"""The sources of option values: a configuration file, the environment, the flags.
+
+Each is read into values by option name. Errors are collected: an invalid value is left
+out, and the rest is validated, too.
+
+    workers = 32                          # for the run
+    [registry."dtr.example.com"]
+    username = "admin"                    # for one registry
+    [registry."dtr.example.com/team"]     # for a part of one: its login, nothing else
+    username = "robot"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import field
+from pathlib import PurePath
+
+from auditor.config.login_reader import LOGIN_KEYS
+from auditor.config.option_table import OPTION_BY_NAME, OPTIONS
+from auditor.config.options import ENVIRONMENT_PREFIX, Option, OptionScope
+from auditor.config.validation_errors import KeyLocation, ValidationErrors, unknown
+from auditor.errors import ProtocolError
+from auditor.fast_dataclass import dataclass
+from auditor.oci.reference import parse_namespace, parse_registry
+from auditor.util.text import safe_text
+
+# The values of one source, by option name.
+OptionValues = dict[str, object]
+
+
+class OptionReader:
+    """Reads the values of one source. Paths are relative to `base`; `~` is `home`."""
+
+    def __init__(
+        self,
+        errors: ValidationErrors,
+        *,
+        base: str | None = None,
+        home: str | None = None,
+    ) -> None:
+        self.errors = errors
+        self._base = base
+        self._home = home
+
+    def read(
+        self,
+        values: OptionValues,
+        option: Option,
+        value: object,
+        *,
+        location: KeyLocation | str,
+        as_text: bool = False,
+    ) -> bool:
+        """Put a value into `values`; return false, and add an error, if it is invalid."""
+        try:
+            converted = option.value.read(value, as_text=as_text)
+        except ValueError as error:
+            self.errors.add(location, error)
+            return False
+        if option.value.is_path:
+            converted = (
+                tuple(map(self.absolute, converted))
+                if isinstance(converted, tuple)
+                else self.absolute(str(converted))
+            )
+        values[option.name] = converted
+        return True
+
+    def absolute(self, path: str) -> str:
+        """The path to open; "-" stays as it is, a standard stream."""
+        if path == "-":
+            return path
+        if self._home and (path == "~" or path.startswith("~/")):
+            return self._home + path[1:]
+        return str(PurePath(self._base, path)) if self._base else path
+
+
+# -- configuration file ----------------------------------------------------------
+
+_REGISTRY = "registry"
+_SECTION = f'[{_REGISTRY}."HOST"]'
+_PASSWORD = "password"
+
+_TOP_KEYS = frozenset(
+    option.name
+    for option in OPTIONS
+    if option.scope in (OptionScope.RUN, OptionScope.RUN_AND_REGISTRY)
+)
+_SECTION_KEYS = frozenset(
+    option.name
+    for option in OPTIONS
+    if option.scope in (OptionScope.REGISTRY, OptionScope.RUN_AND_REGISTRY)
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistrySection:
+    """The section of one registry.
+
+    `ambiguous` is true if an invalid key may have been meant as a part of the login:
+    then a missing part of it is no further error.
+    """
+
+    location: KeyLocation
+    values: OptionValues = field(default_factory=dict)
+    ambiguous: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigDocument:
+    """The values of a file. `registries` is keyed by the registry's canonical name,
+    `namespaces` by that of a part of a registry."""
+
+    top: OptionValues = field(default_factory=dict)
+    registries: dict[str, RegistrySection] = field(default_factory=dict)
+    namespaces: dict[str, RegistrySection] = field(default_factory=dict)
+
+
+def read_document(
+    toml: Mapping[str, object], *, location: KeyLocation, reader: OptionReader
+) -> ConfigDocument:
+    """Read a parsed TOML document; `location` is its file."""
+    document = ConfigDocument()
+    for key, value in toml.items():
+        here = location.at(key)
+        if key == _REGISTRY:
+            _read_sections(value, document, here, reader)
+        elif key in _TOP_KEYS:
+            reader.read(document.top, OPTION_BY_NAME[key], value, location=here)
+        elif key in _SECTION_KEYS or key == _PASSWORD:
+            reader.errors.add(here, f"only valid in a section {_SECTION}")
+        elif key in OPTION_BY_NAME:
+            reader.errors.add(here, "not valid in a file; use the flag or variable")
+        else:
+            reader.errors.add(here, unknown("key", key, _TOP_KEYS | {_REGISTRY}))
+    return document
+
+
+def _read_sections(
+    value: object,
+    document: ConfigDocument,
+    location: KeyLocation,
+    reader: OptionReader,
+) -> None:
+    if not isinstance(value, Mapping):
+        reader.errors.add(location, f"must be a section: {_SECTION}")
+        return
+    for host, table in value.items():
+        here = location.at(host, quoted=True)
+        is_namespace = "/" in host and "://" not in host
+        sections = document.namespaces if is_namespace else document.registries
+        try:
+            name = parse_namespace(host) if is_namespace else parse_registry(host)
+        except ProtocolError as error:
+            reader.errors.add(here, f"{error.detail}; a section is {_SECTION}")
+            continue
+        if not isinstance(table, Mapping):
+            reader.errors.add(here, f"must be a section: {_SECTION}")
+        elif name in sections:
+            reader.errors.add(here, f"the same registry as {sections[name].location}")
+        else:
+            sections[name] = _read_section(
+                table, here, reader, is_namespace=is_namespace
+            )
+
+
+def _read_section(
+    toml: Mapping[str, object],
+    location: KeyLocation,
+    reader: OptionReader,
+    *,
+    is_namespace: bool,
+) -> RegistrySection:
+    values: OptionValues = {}
+    ambiguous = False
+    for key, value in toml.items():
+        here = location.at(key)
+        if is_namespace and key in _SECTION_KEYS and key not in LOGIN_KEYS:
+            ambiguous = True
+            reader.errors.add(
+                here,
+                f"applies to a whole registry: move it to {_SECTION}; the section of a"
+                " namespace only has a login",
+            )
+        elif key in _SECTION_KEYS:
+            valid = reader.read(values, OPTION_BY_NAME[key], value, location=here)
+            ambiguous |= not valid and key in LOGIN_KEYS
+        elif key in _TOP_KEYS:
+            reader.errors.add(here, "only valid at the top, before every section")
+        else:
+            ambiguous = True
+            reader.errors.add(
+                here,
+                "a password does not belong in this file; name its source:"
+                " password_env = VARIABLE or password_file = FILE"
+                if key == _PASSWORD
+                else unknown("key", key, _SECTION_KEYS),
+            )
+    return RegistrySection(location=location, values=values, ambiguous=ambiguous)
+
+
+# -- environment and flags -------------------------------------------------------
+
+# Characters of a value in an error: enough to recognise it.
+_SHOWN_CHARS = 60
+
+_BY_VARIABLE = {option.variable: option for option in OPTIONS if option.variable}
+
+
+def read_environment(
+    environment: Mapping[str, str], *, others: Collection[str], reader: OptionReader
+) -> OptionValues:
+    """Read the `AUDITOR_...` variables; an empty one is ignored.
+
+    `others` are variables that the configuration uses for something else.
+    """
+    values: OptionValues = {}
+    for name in sorted(environment):
+        if not name.startswith(ENVIRONMENT_PREFIX) or name in others:
+            continue
+        option, text = _BY_VARIABLE.get(name), environment[name]
+        if option is None:
+            # Without its value, which may be a secret.
+            sentence = unknown("variable", name, _BY_VARIABLE.keys())
+            reader.errors.add(safe_text(name), sentence)
+        elif text:
+            location = f"{name}={safe_text(text, _SHOWN_CHARS)}"
+            reader.read(values, option, text, location=location, as_text=True)
+    return values
+
+
+def read_flags(flags: Mapping[str, object], *, reader: OptionReader) -> OptionValues:
+    """Read flags by option name, typed or as text; None and () mean not given."""
+    values: OptionValues = {}
+    for name, value in flags.items():
+        if value is None or value == ():
+            continue
+        option = OPTION_BY_NAME[name]
+        as_text = isinstance(value, str)
+        reader.read(values, option, value, location=option.flag, as_text=as_text)
+    return values
