@@ -1,21 +1,22 @@
 # The two commands of the README: `make demo` and `make test`.
-# Everything is installed into .venv with the versions of constraints.txt. Another Python gets
-# a folder of its own: make unit PYTHON=python3.13 VENV=.venv-3.13
+# Packages are installed into .venv with the versions of constraints.txt. Use a separate folder for
+# another Python: make unit PYTHON=python3.13 VENV=.venv-3.13
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint types unit fuzz lowest format bench clean
+.PHONY: help demo test lint types unit real fuzz lowest format bench clean
 
 help:
 	@echo "make demo   run a local registry and audit it"
 	@echo "make test   lint, type check and all tests"
-	@echo "make unit   the tests that need no other program"
-	@echo "make fuzz   let coverage lead random inputs into every parser"
-	@echo "make lowest the same with the oldest versions of the dependencies"
-	@echo "make bench  measure auditor and its peers on a registry here (takes minutes)"
-	@echo "make clean  remove what make has made"
+	@echo "make unit   the tests that need no other program (unit, property, flow)"
+	@echo "make real   the tests against real registries, skopeo and a browser"
+	@echo "make fuzz   coverage-guided fuzzing of every parser, one minute each"
+	@echo "make lowest make unit with the lowest supported versions of the dependencies"
+	@echo "make bench  measure auditor and other tools on a local registry (takes minutes)"
+	@echo "make clean  remove everything that make created"
 
 demo: $(VENV)/.demo
 	$(BIN)/auditor demo
@@ -25,6 +26,9 @@ test: lint types
 
 unit: $(VENV)/.dev
 	$(BIN)/pytest tests/unit tests/property tests/flow
+
+real: $(VENV)/.dev
+	$(BIN)/pytest tests/real
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -40,7 +44,7 @@ format: $(VENV)/.dev
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "auditor needs Python 3.11 or newer; name one: make PYTHON=python3.12"; exit 2; }
+	  { echo "auditor needs Python 3.11 or newer; choose one: make PYTHON=python3.12"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
@@ -51,19 +55,19 @@ $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@ $(VENV)/.demo
 
-# Coverage-guided, a minute for each parser: what it finds is in a file crash-...
+# Coverage-guided, one minute for each parser; a finding is written to a file crash-...
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
 	$(BIN)/python -m tests.fuzz all -max_total_time=60
 
-# The tests that need no other program, with the oldest versions that pyproject.toml allows.
+# The tests that need no other program, with the lowest versions that pyproject.toml allows.
 lowest:
 	$(PYTHON) -m venv $(VENV)-lowest
 	$(VENV)-lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable '.[dev]'
 	$(VENV)-lowest/bin/pytest tests/unit tests/property tests/flow
 
-# wrk, skopeo and docker-registry come from the system, the rest is built by Go; what is
-# missing is named and left out. bench/README.md tells more.
+# wrk, skopeo and docker-registry come from the system, the rest is built by Go; missing programs
+# are named and skipped. See bench/README.md.
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench.throughput --install
 
