@@ -64,7 +64,7 @@ def command(
     """
     from datetime import UTC, datetime
 
-    from auditor.analysis.check.evaluate import checked
+    from auditor.analysis.check.evaluate import check_reports
     from auditor.analysis.check.findings import findings_metrics
     from auditor.analysis.check.formats import formats
     from auditor.analysis.check.policy_file import load_policy
@@ -75,7 +75,7 @@ def command(
         check_output(written, (*reports, *previous, policy_file))
     policy = load_policy(policy_file)
     now = datetime.now(UTC)
-    with checked(reports, policy, today=now.date(), earlier=previous) as findings:
+    with check_reports(reports, policy, today=now.date(), earlier=previous) as findings:
         print_pieces(formats(limit)[form](findings), output)
         if metrics is not None:
             from auditor.report.metrics import write_textfile

@@ -52,12 +52,15 @@ def command(
 
     OLD and NEW are reports, also compressed ones (.gz, .zst), or quoted globs of them.
     """
-    from auditor.analysis.diff import compare, parse_growth
+    from auditor.analysis.diff import compare, parse_growth_threshold
     from auditor.analysis.diff_text import output_lines
     from auditor.cli.output import print_lines
 
     with compare(
-        [old], [new], ignore_registry=ignore_registry, growth=parse_growth(growth)
+        [old],
+        [new],
+        ignore_registry=ignore_registry,
+        growth=parse_growth_threshold(growth),
     ) as comparison:
         print_lines(output_lines(comparison, form, limit))
         differs = exit_code and comparison.totals.differences > 0

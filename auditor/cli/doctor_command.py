@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from auditor.cli.options import settings_from, settings_options
+from auditor.cli.click_options import settings_from, settings_options
 from auditor.cli.output import print_line
-from auditor.config import Group, Settings
+from auditor.config import OptionGroup, Settings
 from auditor.diagnose.doctor import works
 from auditor.diagnose.doctor_step import Case, Step, StepState
 from auditor.errors import ExitCode, ProtocolError, UsageError
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.command("doctor")
 @click.argument("target", metavar="HOST|[HOST/]REPOSITORY[:TAG]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@settings_options(Group.CREDENTIALS, Group.NETWORK)
+@settings_options(OptionGroup.CREDENTIALS, OptionGroup.NETWORK)
 def command(*, target: str, as_json: bool, **flags: Any) -> int:
     """Tell step by step what works at a registry, and what to try where it does not.
 

@@ -50,13 +50,13 @@ def command(
     A report may be a glob, .gz or .zst. CSV is safe to open in a spreadsheet: what
     would be a formula has an apostrophe in front.
     """
-    from auditor.analysis.export import Target, export
+    from auditor.analysis.export import ExportFormat, export
     from auditor.analysis.reports import check_output
 
     check_output(output, reports)
     export(
         reports,
-        target=Target(target),
+        target=ExportFormat(target),
         output=Path(output),
         tables=[name for name in _TABLES if not tables or name in tables],
         force=force,

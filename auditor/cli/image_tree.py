@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from auditor.model import AccessState, Attachment, ImageRecord, Layer, Platform
-from auditor.oci.descriptor import essence
+from auditor.model import AccessState, Attachment, ImageRecord, Layer, PlatformRecord
 from auditor.oci.image_config import ImageConfig
-from auditor.util.text import counted, format_size, safe_text
+from auditor.oci.media_types import essence
+from auditor.util.text import format_count, format_size, safe_text
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -36,7 +36,7 @@ def image_tree(record: ImageRecord, configs: Mapping[str, ImageConfig]) -> Tree:
     if record.platforms_left_out:
         _node(
             tree,
-            f"{counted(record.platforms_left_out, 'more platform')}, not asked for",
+            f"{format_count(record.platforms_left_out, 'more platform')}, not asked for",
             "dim",
         )
     for attachment in record.attachments:
@@ -46,7 +46,9 @@ def image_tree(record: ImageRecord, configs: Mapping[str, ImageConfig]) -> Tree:
     return tree
 
 
-def _add_platform(tree: Tree, platform: Platform, config: ImageConfig | None) -> None:
+def _add_platform(
+    tree: Tree, platform: PlatformRecord, config: ImageConfig | None
+) -> None:
     branch = _node(tree, _platform_line(platform), "bold")
     _node(branch, f"digest  {platform.digest}")
     if platform.config_digest:
@@ -63,7 +65,7 @@ def _add_platform(tree: Tree, platform: Platform, config: ImageConfig | None) ->
         return
     traits = f" ({', '.join(platform.layer_traits)})" if platform.layer_traits else ""
     layers = _node(
-        branch, f"{counted(len(platform.layers), 'layer')}, base first{traits}"
+        branch, f"{format_count(len(platform.layers), 'layer')}, base first{traits}"
     )
     for layer in platform.layers:
         _node(layers, _layer_line(layer))
@@ -79,7 +81,7 @@ def _line(text: str, style: str) -> Text:
     return Text(text, style=style, no_wrap=True, overflow="ignore")
 
 
-def _platform_line(platform: Platform) -> str:
+def _platform_line(platform: PlatformRecord) -> str:
     parts = (platform.os, platform.architecture, platform.variant)
     name = "/".join(safe_text(part) for part in parts if part) or "no platform"
     version = f" {safe_text(platform.os_version)}" if platform.os_version else ""
@@ -150,5 +152,5 @@ def _config_lines(config: ImageConfig) -> list[str]:
         for key, value in sorted(config.labels.items())
     ]
     if config.history_length:
-        lines.append(f"history {counted(config.history_length, 'step')}")
+        lines.append(f"history {format_count(config.history_length, 'step')}")
     return lines

@@ -40,15 +40,15 @@ def command(
     REPORT is a report, also a compressed one (.gz, .zst), or a quoted glob of them.
     Bytes are those of compressed layers; a layer counts once for each registry.
     """
-    from auditor.analysis.find_digest import find_digests
-    from auditor.analysis.layers import open_inventory
+    from auditor.analysis.find_digest import search_digests
+    from auditor.analysis.layers import open_layer_inventory
     from auditor.analysis.layers_text import inventory_lines, place_lines
     from auditor.cli.output import print_lines
 
     if digests:
         wanted = tuple(dict.fromkeys(digests))
-        with find_digests(reports, wanted) as places:
+        with search_digests(reports, wanted) as places:
             print_lines(place_lines(places, wanted, form, limit))
         return
-    with open_inventory(reports) as inventory:
+    with open_layer_inventory(reports) as inventory:
         print_lines(inventory_lines(inventory, form, limit))

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from auditor.cli.click_options import settings_from, settings_options
 from auditor.cli.main import say
-from auditor.cli.options import settings_from, settings_options
 from auditor.cli.output import print_line
-from auditor.config import Group, Settings
+from auditor.config import OptionGroup, Settings
 from auditor.errors import ExitCode, ProtocolError, UsageError
-from auditor.util.text import counted
+from auditor.util.text import format_count
 
 if TYPE_CHECKING:
     from auditor.diagnose.ls import ListTarget, Repository
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     help="A JSON object a line, with digest, size and times where the list has them.",
 )
 @click.option("--full-ref", is_flag=True, help="Print whole references: HOST/REPO:TAG.")
-@settings_options(Group.SELECTION, Group.CREDENTIALS, Group.NETWORK)
+@settings_options(OptionGroup.SELECTION, OptionGroup.CREDENTIALS, OptionGroup.NETWORK)
 def command(*, target: str, as_json: bool, full_ref: bool, **flags: Any) -> int:
     """List the repositories of a registry, or the tags of a repository.
 
@@ -89,7 +89,7 @@ async def _ls(
         say(told)
     if ageless:
         say(
-            f"of {counted(ageless, 'tag')} the list does not tell the age;"
+            f"of {format_count(ageless, 'tag')} the list does not tell the age;"
             f" {'it is' if ageless == 1 else 'they are'} here, too"
         )
     gaps = {ListState.DENIED, ListState.INCOMPLETE} & set(seen.listings.states())
@@ -99,7 +99,7 @@ async def _ls(
 def _told(listed: int, listings: Listings, target: ListTarget) -> Iterator[str]:
     """How much was listed, and whether that is all."""
     from auditor.report.listing_stats import (
-        WORDS,
+        ENTRY_NOUNS,
         ListKind,
         ListState,
         suspicious_lines,
@@ -117,15 +117,15 @@ def _told(listed: int, listings: Listings, target: ListTarget) -> Iterator[str]:
         )
         if count:
             number = f"{count} lists" if count > 1 else "list"
-            lists.append(f"{number} of {kind}, {counted(pages, 'page')}: {ended}")
-    yield "; ".join([counted(listed, *WORDS[what]), *lists])
+            lists.append(f"{number} of {kind}, {format_count(pages, 'page')}: {ended}")
+    yield "; ".join([format_count(listed, *ENTRY_NOUNS[what]), *lists])
     yield from map(str.strip, suspicious_lines(listings))
 
 
 def _name(target: ListTarget, *, full: bool) -> Callable[[Asked | Repository], str]:
     """How a line names something: as short as the target allows, unless `full`."""
     from auditor.diagnose.ls import Repository
-    from auditor.oci.reference_grammar import RepositoryPattern
+    from auditor.oci.reference import RepositoryPattern
 
     of_many = isinstance(target.pattern, RepositoryPattern)
 

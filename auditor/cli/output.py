@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from auditor.errors import OutputError
-from auditor.util.atomic_file import whole_file
+from auditor.util.atomic_file import atomic_file
 
 # -- standard_streams --
 # Standard input, output and error, as bad as the caller may have left them.
@@ -115,7 +115,7 @@ def print_pieces(pieces: Iterable[str], output: str) -> None:
                 click.echo("".join(batch), nl=False)
         return
     try:
-        with whole_file(Path(output)) as stream:
+        with atomic_file(Path(output)) as stream:
             stream.writelines(piece.encode() for piece in pieces)
     except OSError as error:
         reason = error.strerror or str(error)

@@ -10,7 +10,7 @@ from auditor.cli.extras import needs_extras
 from auditor.cli.main import say
 from auditor.cli.output import reader_may_leave
 from auditor.errors import ExitCode
-from auditor.util.text import counted
+from auditor.util.text import format_count
 
 _EPILOG = """
 The views are images, platforms, layers, attachments, warnings and failures;
@@ -35,15 +35,15 @@ def command(*, reports: tuple[str, ...], question: str, form: str) -> int:
 
     It reads these reports and nothing else, and writes nothing.
     """
-    from auditor.analysis.print_rows import MAX_TABLE_ROWS, Format, write_answer
+    from auditor.analysis.print_rows import MAX_TABLE_ROWS, RowFormat, write_answer
     from auditor.analysis.query import ask
 
     whole = True
     with ask(reports, question) as answer, reader_may_leave():
-        whole = write_answer(answer, Format(form), sys.stdout)
+        whole = write_answer(answer, RowFormat(form), sys.stdout)
     if not whole:
         say(
             "the answer is longer: a table ends after"
-            f" {counted(MAX_TABLE_ROWS, 'row')}; --format csv or jsonl prints all"
+            f" {format_count(MAX_TABLE_ROWS, 'row')}; --format csv or jsonl prints all"
         )
     return ExitCode.OK

@@ -15,10 +15,10 @@ from auditor.cli import early_signals
 from auditor.cli.main import say
 from auditor.cli.side_outputs import check_beside, write_beside
 from auditor.cli.signals import CODES, signals_heard
-from auditor.config import Engine, Settings, decisive_of_shares
-from auditor.errors import ExitCode, UsageError, unwrapped
+from auditor.config import EngineName, Settings, sharded_run_settings
+from auditor.errors import ExitCode, UsageError, unwrap_exception_group
 from auditor.input.lists import check_lists
-from auditor.report.summary_text import NOTHING_NAMED, nothing_was_named, summary_lines
+from auditor.report.summary_text import EMPTY_INPUT, is_empty_input, summary_lines
 from auditor.scale.parts import PartFolder, Parts, is_url
 from auditor.scale.processes import SHARES_A_WORKER, Processes, flags_of_shares, plan
 from auditor.scale.shared_run import (
@@ -42,7 +42,7 @@ async def shared_audit(settings: Settings, flags: dict[str, Any]) -> int:
     check_beside(settings)
     clock = SystemClock()
     make = _by_processes
-    if settings.engine is Engine.DASK:
+    if settings.engine is EngineName.DASK:
         make = _on_cluster
         _load_dask(settings)
     with ExitStack() as listening:
@@ -76,7 +76,7 @@ async def _audited(
                 say(f"{number.name}: the shares finish what is under way{more}")
             run.stop(engine, number)
 
-    with unwrapped():
+    with unwrap_exception_group():
         async with anyio.create_task_group() as group:
             group.start_soon(watch)
             summary = await run.run(engine)
@@ -92,8 +92,8 @@ async def _audited(
         say(line)
     if summary is None:
         _tell_way_on(run)
-    elif nothing_was_named(summary):
-        say(NOTHING_NAMED)
+    elif is_empty_input(summary):
+        say(EMPTY_INPUT)
     write_beside(run.settings, told)
     return code
 
@@ -105,10 +105,10 @@ def _tell_way_on(run: SharedRun) -> None:
             f"  {run.uncounted} of {len(run.plan.shards)} shares ended before they"
             " could say what they came to"
         )
-    if settings.output == "-" and settings.parts is None:
+    if settings.output == "-" and settings.shard_dir is None:
         say(
             "nothing of it is kept: standard output has no place for parts"
-            " (-o FILE or --parts has)"
+            " (-o FILE or --shard-dir has)"
         )
         return
     say(
@@ -126,7 +126,7 @@ def _code(run: SharedRun) -> int:
 
 @contextmanager
 def _place(settings: Settings) -> Iterator[str]:
-    if settings.output == "-" and settings.parts is None:
+    if settings.output == "-" and settings.shard_dir is None:
         # Nobody can resume a run that writes to standard output.
         with tempfile.TemporaryDirectory(prefix="auditor-parts-") as folder:
             yield folder
@@ -135,7 +135,7 @@ def _place(settings: Settings) -> Iterator[str]:
     try:
         yield place
     finally:
-        if settings.parts is None:  # a folder of ours: gone, but for what is in it
+        if settings.shard_dir is None:  # a folder of ours: gone, but for what is in it
             with suppress(OSError):
                 Path(place).rmdir()
 
@@ -154,7 +154,7 @@ def _by_processes(
     settings: Settings, flags: dict[str, Any], place: str, stack: ExitStack
 ) -> tuple[SharedRun, Shares]:
     if is_url(place):
-        raise UsageError("--parts: a folder is wanted where processes share a run")
+        raise UsageError("--shard-dir: a folder is wanted where processes share a run")
     parts = PartFolder(Path(place))
     stack.enter_context(parts.locked())
     if not settings.resume:
@@ -210,7 +210,7 @@ def _on_cluster(
         flags=flags,
         references=settings.references,
         lists=parts.put_lists(settings.lists, stdin=run.stdin),
-        decisive=decisive_of_shares(settings),
+        record_settings=sharded_run_settings(settings),
         parts=parts.url,
         runs_at_once=run.plan.runs_at_once,
         deadline_at=_deadline_at(settings),

@@ -25,11 +25,11 @@ def check_beside(settings: Settings) -> None:
 
 def check_file(path: str) -> None:
     """Raise `OutputError` if no file can be written there, before anything is done."""
-    from auditor.util.atomic_file import is_written_as_it_is
+    from auditor.util.atomic_file import is_special_file
 
     file = Path(path)
     folder = file.parent
-    if is_written_as_it_is(file):
+    if is_special_file(file):
         return
     if os.path.isdir(file):  # noqa: PTH112
         reason = "it is a folder; name a file in it"

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 import orjson
 
+from auditor.cli.click_options import settings_from, settings_options
 from auditor.cli.main import say
-from auditor.cli.options import settings_from, settings_options
 from auditor.cli.output import print_line
-from auditor.config import Group, Settings
+from auditor.config import OptionGroup, Settings
 from auditor.diagnose.token_check import PULL, Granted
 from auditor.errors import ExitCode, Failure, FailureKind, ProtocolError, UsageError
 from auditor.fast_dataclass import dataclass
@@ -56,7 +56,7 @@ _ALL = "pull,push,delete"
     help="Exit with 1 if a grant holds more than these, such as pull; asks for"
     " pull,push,delete where --actions says nothing else.",
 )
-@settings_options(Group.INPUT, Group.CREDENTIALS, Group.NETWORK)
+@settings_options(OptionGroup.INPUT, OptionGroup.CREDENTIALS, OptionGroup.NETWORK)
 def command(
     *,
     decode: str | None,
@@ -68,14 +68,14 @@ def command(
 ) -> int:
     """Show what the token for pulling from a repository grants.
 
-    Exits with 0 if pull is granted and with 1 if not. With --keys FILE (a PEM bundle
+    Exits with 0 if pull is granted and with 1 if not. With --token-keys FILE (a PEM bundle
     or a JWKS) the token's signature is verified, too.
 
     Of several references, a list (-f) or a pattern such as 'host/*:*' each repository
     gets a line: whether this account may pull from it, and what it is granted beyond.
     Then 0 means that it may pull from all of them.
     """
-    references = flags["references"]
+    references = flags["reference"]
     if decode is not None and references:
         raise UsageError("give either a REFERENCE or --decode TOKEN")
     if as_json and raw:
@@ -88,7 +88,7 @@ def command(
     from auditor.cli.run_async import run_async
 
     asks_more = actions is not None or fail_beyond is not None
-    if len(references) == 1 and not (flags["lists"] or asks_more):
+    if len(references) == 1 and not (flags["list"] or asks_more):
         if not _is_pattern(references[0]):
             return run_async(_token, settings, references[0], as_json, raw)
     elif not (settings.references or settings.lists):
@@ -126,19 +126,19 @@ def _actions(flag: str, text: str) -> tuple[str, ...]:
 def _decode(settings: Settings, text: str, *, as_json: bool) -> int:
     import time
 
-    from auditor.diagnose.token_explain import read_token
-    from auditor.diagnose.token_text import to_json, to_lines
+    from auditor.diagnose.token_explain import explain_token
+    from auditor.diagnose.token_text import explanation_lines, explanation_to_json
     from auditor.registry.registries import load_keys
 
     if text == "-":
         text = _pasted()
     key_file = settings.default_registry.token_keys
     keys = load_keys(key_file) if key_file else None
-    reading = read_token(text, now=time.time(), keys=keys)
+    reading = explain_token(text, now=time.time(), keys=keys)
     if as_json:
-        _print_json(to_json(reading))
+        _print_json(explanation_to_json(reading))
     else:
-        click.echo("\n".join(to_lines(reading)))
+        click.echo("\n".join(explanation_lines(reading)))
     verified = reading.verification is None or reading.verification.verified
     return ExitCode.OK if reading.intact and verified else ExitCode.FAILED
 
@@ -152,7 +152,7 @@ def _pasted() -> str:
 
 
 async def _token(settings: Settings, text: str, as_json: bool, raw: bool) -> int:
-    from auditor.cli.options import reference_argument
+    from auditor.cli.click_options import reference_argument
     from auditor.diagnose.token_check import check_token
     from auditor.registry.registries import open_registries
     from auditor.util.clock import SystemClock
@@ -185,8 +185,8 @@ def _verified(check: TokenCheck, keys: object) -> bool:
 
 
 def _check_json(check: TokenCheck, now: float, keys: Any) -> dict[str, Any]:
-    from auditor.diagnose.token_explain import read_token
-    from auditor.diagnose.token_text import to_json
+    from auditor.diagnose.token_explain import explain_token
+    from auditor.diagnose.token_text import explanation_to_json
 
     return {
         "registry": check.registry,
@@ -199,8 +199,10 @@ def _check_json(check: TokenCheck, now: float, keys: Any) -> dict[str, Any]:
         "credential": check.credential,
         "pull": check.pull,
         "access": check.access,
-        "token": to_json(
-            read_token(check.token.reveal(), now=now, keys=keys, audience=check.service)
+        "token": explanation_to_json(
+            explain_token(
+                check.token.reveal(), now=now, keys=keys, audience=check.service
+            )
         )
         if check.token
         else None,
@@ -208,8 +210,8 @@ def _check_json(check: TokenCheck, now: float, keys: Any) -> dict[str, Any]:
 
 
 def _check_lines(check: TokenCheck, now: float, keys: Any) -> list[str]:
-    from auditor.diagnose.token_explain import read_token
-    from auditor.diagnose.token_text import to_lines
+    from auditor.diagnose.token_explain import explain_token
+    from auditor.diagnose.token_text import explanation_lines
 
     lines = [f"registry    {check.registry}"]
     if check.realm:
@@ -220,10 +222,10 @@ def _check_lines(check: TokenCheck, now: float, keys: Any) -> list[str]:
     if check.credential is not None:
         lines.append(f"credential  {safe_text(check.credential, 300)}")
     if check.token is not None:
-        reading = read_token(
+        reading = explain_token(
             check.token.reveal(), now=now, keys=keys, audience=check.service
         )
-        lines += to_lines(reading)
+        lines += explanation_lines(reading)
     lines += ["", _verdict(check)]
     return lines
 

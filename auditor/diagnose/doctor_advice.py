@@ -61,7 +61,7 @@ _BY_KIND = {
     FailureKind.SERVER_ERROR: "try again in a minute (an audit retries by itself,"
     " --tries); if it persists, look into the registry's log",
     FailureKind.REDIRECT_REFUSED: "look at the redirect, curl -I {url}/v2/, and use"
-    " that host instead, or allow it with realm_hosts in the configuration",
+    " that host instead, or allow it with realm_host in the configuration",
     FailureKind.TOKEN_REJECTED: "look at the response of the token service: curl -u"
     " USER '{realm}?service=SERVICE&scope=repository:NAME:pull'; token_url in the"
     " configuration sets another token service",
@@ -101,7 +101,7 @@ def advise_on_realm(case: Case, host: str) -> str:
     """What to do if the password may not be sent to the token service at `host`."""
     return (
         f"if {host} is the registry's token service, allow it in the configuration:"
-        f' realm_hosts = ["{host}"] in [registry."{case.name}"]; otherwise ask the'
+        f' realm_host = ["{host}"] in [registry."{case.name}"]; otherwise ask the'
         " operator of the registry why it names that host"
     )
 

@@ -24,7 +24,7 @@ import anyio.to_thread
 from distributed import Client, Future, as_completed
 
 from auditor.audit.run import open_job, run_into_report
-from auditor.config import Settings, decisive_of_shares, load
+from auditor.config import Settings, load_settings, sharded_run_settings
 from auditor.errors import AuditorError, ExitCode, UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.input.lists import items_of
@@ -44,7 +44,7 @@ class PartOrder:
     """What a worker is told: nothing of it is a secret.
 
     `flags` are those of the command line, `references` and `lists` (what `put_lists`
-    gave) the whole input, and `decisive` what the settings have to come to: the worker
+    gave) the whole input, and `record_settings` what the settings have to come to: the worker
     reads its own environment, files and credentials. `deadline_at`: when the time of
     the whole run is up, in epoch seconds.
     """
@@ -52,7 +52,7 @@ class PartOrder:
     flags: Mapping[str, Any]
     references: Sequence[str]
     lists: Sequence[tuple[str, str]]
-    decisive: Mapping[str, Any]
+    record_settings: Mapping[str, Any]
     parts: str
     runs_at_once: int
     deadline_at: float | None = None
@@ -97,8 +97,8 @@ def _settings(order: PartOrder, shard: Shard) -> Settings:
         "runs_at_once": str(order.runs_at_once),
         "shard": str(shard),
     }
-    settings = load(environment=os.environ, flags=flags)
-    own, wanted = decisive_of_shares(settings), order.decisive
+    settings = load_settings(environment=os.environ, flags=flags)
+    own, wanted = sharded_run_settings(settings), order.record_settings
     differs = sorted(name for name in wanted if own.get(name) != wanted[name])
     if differs:
         raise UsageError(

@@ -55,7 +55,7 @@ def locked_folder(folder: Path) -> Iterator[None]:
         os.close(fd)
         raise LockedError(
             f"{folder}: another run leaves its parts there; name another place with"
-            " --parts"
+            " --shard-dir"
         ) from None
     except OSError:
         pass
@@ -85,7 +85,7 @@ def own_folder(folder: Path) -> None:
 def _no_folder(folder: Path, why: object) -> OutputError:
     return OutputError(
         f"{folder}: cannot be made, for the reports of shares: {why}"
-        " (--parts names another place)"
+        " (--shard-dir names another place)"
     )
 
 
@@ -206,7 +206,7 @@ class PartStore:
             self._files, self._folder = found
             self._files.makedirs(self._folder, exist_ok=True)
         except (ImportError, OSError, ValueError) as error:
-            raise UsageError(f"--parts: {url}: cannot be used: {error}") from None
+            raise UsageError(f"--shard-dir: {url}: cannot be used: {error}") from None
 
     def name(self, shard: Shard) -> str:
         """The report of a share, as `open_part` takes it."""

@@ -23,6 +23,7 @@ from anyio.abc import Process
 from anyio.streams.text import TextReceiveStream
 
 from auditor.config import OPTIONS, Option, Settings
+from auditor.config.settings import MAX_RUNS_AT_ONCE
 from auditor.errors import ExitCode
 from auditor.fast_dataclass import dataclass
 from auditor.util.shard import MAX_SHARDS, Shard
@@ -34,8 +35,6 @@ from auditor.util.shard import MAX_SHARDS, Shard
 # shares are smaller: a quarter of a worker's work is done again, or waited for. More
 # would cost more than it saves, because every share reads the catalogs.
 SHARES_A_WORKER = 4
-# As the option has it.
-MAX_RUNS = 10_000
 # The shortest deadline that there is: what a share has that begins after the run's.
 LEAST_S = 0.1
 
@@ -52,7 +51,7 @@ class Plan:
     @property
     def runs_at_once(self) -> int:
         """How many runs share the limits, as `--runs-at-once` says it to each."""
-        return min(self.at_once * self.others, MAX_RUNS)
+        return min(self.at_once * self.others, MAX_RUNS_AT_ONCE)
 
 
 def plan(settings: Settings, *, workers: int, shares_a_worker: int = 1) -> Plan:
@@ -108,7 +107,7 @@ class Engine(Protocol):
 # What is said of the whole run and not of a share, or said of each share anew.
 _OF_THE_WHOLE = frozenset(
     {"output", "summary", "metrics", "progress", "resume", "dry_run"}
-    | {"shard", "runs_at_once", "processes", "engine", "scheduler", "parts"}
+    | {"shard", "runs_at_once", "processes", "engine", "scheduler", "shard_dir"}
 )
 
 
@@ -252,7 +251,7 @@ class Processes:
             flags["metrics"] = str(report.with_suffix(".metrics"))
         if self.deadline_s is not None:
             gone_s = time.monotonic() - self._began_s
-            flags["deadline_s"] = max(LEAST_S, self.deadline_s - gone_s)
+            flags["deadline"] = max(LEAST_S, self.deadline_s - gone_s)
         if resume or report.with_name(report.name + ".journal").exists():
             flags["resume"] = True
         with _opened(self.stdin or Path(os.devnull)) as stdin:

@@ -15,14 +15,13 @@ from typing import Any
 import anyio
 
 from auditor.audit.run import digest_of_input
-from auditor.config import Settings, decisive, decisive_of_shares
+from auditor.config import Settings, record_settings, sharded_run_settings
 from auditor.errors import OutputError, UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.input.listings import nothing_matches
 from auditor.input.lists import STANDARD_INPUT, items_of
 from auditor.model import FailureRecord, Shape
-from auditor.oci.reference import parse_selector
-from auditor.oci.reference_grammar import RepositoryPattern
+from auditor.oci.reference import RepositoryPattern, parse_selector
 from auditor.report.journal import Journal
 from auditor.report.listing_stats import Listing, Listings, ListKind
 from auditor.report.merge import ShardInfo, merge_records, read_shard_reports
@@ -243,7 +242,7 @@ class SharedRun:
         if not self.settings.resume:
             return list(self.plan.shards)
         heads = [whole_part(self.parts, shard) for shard in self.plan.shards]
-        wanted = (__version__, decisive_of_shares(self.settings), self._input(heads))
+        wanted = (__version__, sharded_run_settings(self.settings), self._input(heads))
         todo = [
             shard
             for shard, head in zip(self.plan.shards, heads, strict=True)
@@ -320,7 +319,7 @@ def output_locked(settings: Settings, clock: Clock) -> Iterator[Output]:
         try:
             if fresh:
                 now = rfc3339(clock.epoch())
-                lock.begin(decisive(settings), version=__version__, now=now)
+                lock.begin(record_settings(settings), version=__version__, now=now)
             yield output
         finally:
             if output.is_whole:
@@ -343,14 +342,14 @@ def _partial(final: Path) -> Path:
 
 def parts_place(settings: Settings) -> str:
     """Where the parts of a run are: a place that is named, or a folder of ours."""
-    if settings.parts is not None:
-        return settings.parts
+    if settings.shard_dir is not None:
+        return settings.shard_dir
     final = ReportWriter(settings.output).final
     if final is None:
         raise UsageError(
-            "a run that is shared out needs a place for its parts: -o FILE, or --parts"
+            "a run that is shared out needs a place for its parts: -o FILE, or --shard-dir"
         )
-    folder = final.with_name(f"{final.name}.parts")
+    folder = final.with_name(f"{final.name}.shards")
     own_folder(folder)
     return str(folder)
 

@@ -402,7 +402,7 @@ async def test_a_realm_that_is_refused() -> None:
         found = await examined(here, tokens=tokens)
     assert found.named("failed") == ["realm"]
     assert found.named("skipped") == ["tls", *after("realm")]
-    assert 'realm_hosts = ["169.254.169.254"]' in (found["realm"].next or "")
+    assert 'realm_host = ["169.254.169.254"]' in (found["realm"].next or "")
 
 
 def _helper(

@@ -178,7 +178,7 @@ async def test_repositories_are_listed_over_all_pages(case: Case, size: int) -> 
     (failure,) = everything
     assert isinstance(failure, Failure)
     assert "has no list of all repositories" in failure.detail
-    assert "list_namespaces" in failure.detail
+    assert "list_namespace" in failure.detail
 
 
 @every_product

@@ -578,14 +578,14 @@ async def test_a_run_that_is_interrupted_says_what_it_has_and_leaves_nothing_beh
     assert references["failed"] == 0
     first, last = (
         f"interrupted: {finished} of {references['asked']} references audited",
-        f"what was finished is in {tmp_path}/out.parts; --resume goes on with the"
+        f"what was finished is in {tmp_path}/out.shards; --resume goes on with the"
         " shares that are not whole",
     )
     assert any(line.startswith(first) for line in done.mistakes)
     assert done.mistakes[-1] == last
     assert again.code == 0, again.said
     assert lines_of(tmp_path / "out") == lines_of(tmp_path / "whole")
-    assert not (tmp_path / "out.parts").exists()
+    assert not (tmp_path / "out.shards").exists()
 
 
 async def test_a_run_of_which_a_share_failed_says_what_the_others_have(

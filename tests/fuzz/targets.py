@@ -32,18 +32,18 @@ from auditor.input.lists import read_list
 from auditor.input.skopeo import parse_constraint, parse_version
 from auditor.input.tag_order import tag_order
 from auditor.oci.attachments import attachment_from_manifest
-from auditor.oci.descriptor import MANIFEST_TYPES, SIGNED_SCHEMA1
 from auditor.oci.image_config import parse_image_config
 from auditor.oci.jws import KeySet
 from auditor.oci.manifest import parse_manifest, verify_manifest
+from auditor.oci.media_types import MANIFEST_TYPES, SIGNED_SCHEMA1
 from auditor.oci.platform import parse_platform
 from auditor.oci.reference import (
+    RepositoryPattern,
     parse_namespace,
     parse_reference,
     parse_registry,
     parse_selector,
 )
-from auditor.oci.reference_grammar import RepositoryPattern
 from auditor.registry.auth.api_login import _access_token
 from auditor.registry.auth.credential_helper import parse_helper_output
 from auditor.registry.auth.docker_config import parse_docker_config

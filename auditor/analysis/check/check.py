@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from auditor.config.values import Value
+from auditor.config.values import ValueType
 from auditor.fast_dataclass import dataclass
 
 # Whether a row of `subject.SUBJECTS` can run: an artifact (a Helm chart, say) has no
@@ -22,7 +22,7 @@ class Subject(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class RuleDefinition:
     """One row of the table of checks.
 
     `found` is an SQL expression over a row of `subject.SUBJECTS` (an aggregate for
@@ -33,7 +33,7 @@ class Check:
     """
 
     name: str
-    value: Value
+    value: ValueType
     summary: str
     sentence: str
     found: str

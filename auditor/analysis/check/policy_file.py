@@ -7,25 +7,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from auditor.analysis.check.checks import CHECKS
-from auditor.analysis.check.policy import Policy, Rule, Section, Waiver
+from auditor.analysis.check.policy import Policy, PolicySection, Rule, Waiver
 from auditor.analysis.check.rule_values import DATE, PATTERNS, REASON, SEVERITY, UNKNOWN
 from auditor.config import read_toml
-from auditor.config.validation_errors import Mistakes, toml_key, unknown
-from auditor.config.values import Value
+from auditor.config.validation_errors import ValidationErrors, toml_key, unknown
+from auditor.config.values import ValueType
 from auditor.util.text import safe_text
 
 Place = tuple[str | int, ...]
 
 _TOP = ("rules", "waivers")
 # What a section may say beside its rules, and what a waiver has to say.
-_SCOPE: dict[str, Value] = {
+_SCOPE: dict[str, ValueType] = {
     "repositories": PATTERNS,
     "except": PATTERNS,
     "tags": PATTERNS,
     "severity": SEVERITY,
     "unknown": UNKNOWN,
 }
-_WAIVER: dict[str, Value] = {
+_WAIVER: dict[str, ValueType] = {
     "rules": PATTERNS,
     "references": PATTERNS,
     "reason": REASON,
@@ -59,13 +59,13 @@ def read_policy(
     """
     reader = _Reader(file_name, lines)
     policy = reader.policy(document)
-    reader.mistakes.stop_if_any()
+    reader.mistakes.raise_if_any()
     return policy
 
 
 class _Reader:
     def __init__(self, file_name: str, lines: Mapping[Place, int]) -> None:
-        self.mistakes = Mistakes()
+        self.mistakes = ValidationErrors()
         self._file_name = file_name
         self._lines = lines
 
@@ -111,7 +111,7 @@ class _Reader:
             self._mistake((*path, "tags"), "not in one section with forbid_latest_only")
         scope = {key: values.pop(key) for key in _SCOPE if key in values}
         scope["excluded"] = scope.pop("except", ())
-        section = Section(name=name, **scope)
+        section = PolicySection(name=name, **scope)
         return [
             Rule(
                 section=section,
@@ -145,7 +145,7 @@ class _Reader:
         self,
         path: Place,
         keys: Mapping[str, object],
-        kinds: Mapping[str, Value],
+        kinds: Mapping[str, ValueType],
         what: str,
     ) -> dict[str, Any]:
         """The values of the keys that are right, in the order of the file."""

@@ -8,11 +8,11 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
-from auditor.analysis.check.policy import Severity, Unknown
-from auditor.config.values import Value, choice
+from auditor.analysis.check.policy import Severity, WhenUnknown
+from auditor.config.values import ValueType, member_of
 from auditor.errors import FailureKind
 from auditor.model import WarningCode
-from auditor.oci.descriptor import SCHEMA1, SIGNED_SCHEMA1
+from auditor.oci.media_types import SCHEMA1, SIGNED_SCHEMA1
 
 # SI prefixes are powers of 1000, IEC prefixes (IEC 80000-13) of 1024.
 _BYTES = {
@@ -34,8 +34,10 @@ _MEDIA_TYPES = {"schema1": (SCHEMA1, SIGNED_SCHEMA1)}
 ATTACHMENTS = ("signature", "sbom", "provenance", "attestation")
 
 
-def _value(wanted: str, typed: Callable[[Any], object]) -> Value:
-    return Value(metavar="", wanted=wanted, typed=typed, text=typed)
+def _value(expected: str, from_toml: Callable[[Any], object]) -> ValueType:
+    return ValueType(
+        metavar="", expected=expected, from_toml=from_toml, from_text=from_toml
+    )
 
 
 def _text(value: object, form: re.Pattern[str]) -> str:
@@ -46,13 +48,13 @@ def _text(value: object, form: re.Pattern[str]) -> str:
     return value
 
 
-def _texts(wanted: str, form: re.Pattern[str]) -> Value:
-    def typed(value: object) -> tuple[str, ...]:
+def _texts(expected: str, form: re.Pattern[str]) -> ValueType:
+    def from_toml(value: object) -> tuple[str, ...]:
         if not isinstance(value, list) or not value:
             raise ValueError
         return tuple(dict.fromkeys(_text(one, form) for one in value))
 
-    return _value(f"a list of {wanted}", typed)
+    return _value(f"a list of {expected}", from_toml)
 
 
 def _size(value: object) -> int:
@@ -96,7 +98,7 @@ def _true(value: object) -> bool:
 
 
 def _media_types(value: object) -> tuple[str, ...]:
-    names: Any = PATTERNS.typed(value)
+    names: Any = PATTERNS.from_toml(value)
     return tuple(each for name in names for each in _MEDIA_TYPES.get(name, (name,)))
 
 
@@ -113,21 +115,21 @@ def _annotations(value: object) -> tuple[dict[str, str], ...]:
 
 
 def _any_or(kinds: type[StrEnum]) -> Callable[[object], tuple[str, ...]]:
-    def typed(value: object) -> tuple[str, ...]:
+    def from_toml(value: object) -> tuple[str, ...]:
         if value is True:
             return (ANY,)  # also a kind that only a later version knows
         if not isinstance(value, list) or not value:
             raise ValueError
         return tuple(kinds(kind) for kind in value)
 
-    return typed
+    return from_toml
 
 
 ANY = "*"
 _NAME = re.compile(r"\S+")
 _REASON = re.compile(r".*\S.*")
-SEVERITY = choice(Severity)
-UNKNOWN = choice(Unknown)
+SEVERITY = member_of(Severity)
+UNKNOWN = member_of(WhenUnknown)
 DATE = _value("a date such as 2027-01-31, without quotes,", _date)
 REASON = _value("a sentence on one line", _reason)
 PATTERNS = _texts("names or patterns (*, ?, [a-z])", _PATTERN)
@@ -135,7 +137,7 @@ PLATFORMS = _texts("platforms such as linux/arm64", _PLATFORM)
 DIGESTS = _texts("digests (sha256:...)", _DIGEST)
 ATTACHED = _texts(f"{', '.join(ATTACHMENTS)}", re.compile("|".join(ATTACHMENTS)))
 ACTIONS = _texts("actions such as pull", re.compile(r"[a-z]+|\*"))
-MEDIA_TYPES = _value(PATTERNS.wanted + " of media types, or schema1", _media_types)
+MEDIA_TYPES = _value(PATTERNS.expected + " of media types, or schema1", _media_types)
 ANNOTATIONS = _value("a list of names, or a table of names and patterns", _annotations)
 FAILURES = _value("true, or a list of kinds of failures", _any_or(FailureKind))
 WARNINGS = _value("true, or a list of codes of warnings", _any_or(WarningCode))

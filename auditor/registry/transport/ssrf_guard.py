@@ -14,7 +14,7 @@ class RefusedAddressError(OSError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Guard:
+class SsrfGuard:
     """Checks what a name resolved to: after the resolution and before the connection,
     because a name can mean another address each time.
 
@@ -39,7 +39,7 @@ class Guard:
             if refusal:
                 raise RefusedAddressError(
                     f"{host} resolves to {refusal}"
-                    " (realm_hosts in the configuration allows a host)"
+                    " (realm_host in the configuration allows a host)"
                 )
 
 

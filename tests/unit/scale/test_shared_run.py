@@ -113,22 +113,22 @@ def test_a_link_in_the_place_of_the_parts_is_refused_and_not_followed(
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "1-of-2.jsonl").write_text("precious")
-    (tmp_path / "out.parts").symlink_to("elsewhere")
+    (tmp_path / "out.shards").symlink_to("elsewhere")
     asked = settings(output=str(tmp_path / "out"))
-    with pytest.raises(OutputError, match=r"out\.parts: .*: a link is in its place"):
+    with pytest.raises(OutputError, match=r"out\.shards: .*: a link is in its place"):
         parts_place(asked)
     assert (tmp_path / "elsewhere" / "1-of-2.jsonl").read_text() == "precious"
     # A place that somebody names may be a link.
-    named = replace(asked, parts=str(tmp_path / "out.parts"))
-    assert parts_place(named) == str(tmp_path / "out.parts")
+    named = replace(asked, shard_dir=str(tmp_path / "out.shards"))
+    assert parts_place(named) == str(tmp_path / "out.shards")
 
 
 def test_a_folder_of_another_user_is_not_taken_for_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = settings(output=str(tmp_path / "out"))
-    assert parts_place(asked) == str(tmp_path / "out.parts")
-    assert parts_place(asked) == str(tmp_path / "out.parts")  # ours, of an earlier run
+    assert parts_place(asked) == str(tmp_path / "out.shards")
+    assert parts_place(asked) == str(tmp_path / "out.shards")  # ours, of an earlier run
     monkeypatch.setattr("auditor.scale.parts.os.geteuid", lambda: -1)
     with pytest.raises(OutputError, match=r"somebody else's is in its place"):
         parts_place(asked)

@@ -11,20 +11,20 @@ import pytest
 
 from auditor.config import (
     OPTIONS,
-    Group,
-    Order,
+    Option,
+    OptionGroup,
+    OptionScope,
     RegistrySettings,
     Settings,
-    Shape,
-    Where,
-    decisive,
-    load,
+    load_settings,
     options_of,
     read_toml,
-    resolve,
+    record_settings,
+    resolve_settings,
 )
-from auditor.config.options import BY_NAME
+from auditor.config.option_table import OPTION_BY_NAME
 from auditor.errors import ConfigError
+from auditor.model import Order, Shape
 from auditor.util.secret import Secret
 
 HOST = "dtr.example.com"
@@ -41,7 +41,7 @@ def settings(
     flags: Mapping[str, object] | None = None,
     files: Mapping[str, str] | None = None,
 ) -> Settings:
-    return resolve(
+    return resolve_settings(
         file=file,
         file_name="/etc/auditor/nightly.toml" if file is not None else None,
         environment=environment or {},
@@ -50,7 +50,7 @@ def settings(
     )
 
 
-def mistakes(
+def errors(
     file: Mapping[str, object] | None = None,
     *,
     environment: Mapping[str, str] | None = None,
@@ -60,8 +60,8 @@ def mistakes(
     with pytest.raises(ConfigError) as caught:
         settings(file, environment=environment, flags=flags, files=files)
     return [
-        mistake.replace("/etc/auditor/nightly.toml", "nightly.toml")
-        for mistake in caught.value.mistakes
+        error.replace("/etc/auditor/nightly.toml", "nightly.toml")
+        for error in caught.value.mistakes
     ]
 
 
@@ -69,7 +69,7 @@ def section(**values: object) -> dict[str, object]:
     return {"registry": {HOST: values}}
 
 
-def test_a_section_for_a_part_of_a_registry_is_its_login() -> None:
+def test_the_section_of_a_namespace_is_its_login() -> None:
     found = settings(
         {
             "tries": 5,
@@ -93,8 +93,8 @@ def test_a_section_for_a_part_of_a_registry_is_its_login() -> None:
 # -- the table -------------------------------------------------------------------
 
 
-def test_each_setting_is_an_option_or_made_from_options() -> None:
-    names = {option.name for option in OPTIONS}
+def test_each_setting_belongs_to_an_option_or_is_made_from_options() -> None:
+    names = {option.field for option in OPTIONS}
     run = {field.name for field in fields(Settings)}
     registry = {field.name for field in fields(RegistrySettings)}
     assert run - names == {"registries", "default_registry", "namespaces"}
@@ -105,6 +105,19 @@ def test_each_setting_is_an_option_or_made_from_options() -> None:
         "password_env",
         "password_file",
     }
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+def test_flag_key_and_variable_have_one_name(option: Option) -> None:
+    if option.variable is not None:
+        assert option.variable == f"AUDITOR_{option.name.upper()}"
+    for flag in option.flags:
+        if flag.startswith("--"):
+            name, _, negative = flag.partition("/")
+            assert name == f"--{option.name.replace('_', '-')}"
+            assert negative in {"", f"--no-{option.name.replace('_', '-')}"}
+    assert option.field in {option.name, f"{option.name}_s", option.plural}
+    assert (option.plural is None) or option.value.is_list
 
 
 def test_names_variables_and_flags_are_unique() -> None:
@@ -120,12 +133,12 @@ def test_an_option_explains_itself_in_one_sentence(option: object) -> None:
     (found,) = (one for one in OPTIONS if one is option)
     assert found.help.endswith(".")
     assert found.help[0].isupper()
-    assert found.metavar
+    assert found.value.metavar
 
 
-def test_what_is_said_of_one_registry_only_has_neither_flag_nor_variable() -> None:
+def test_an_option_of_a_section_has_neither_flag_nor_variable() -> None:
     for option in OPTIONS:
-        alone = option.where is Where.REGISTRY
+        alone = option.scope is OptionScope.REGISTRY
         assert (option.variable is None) is alone
         assert (not option.flags and not option.positional) is alone
 
@@ -137,7 +150,7 @@ def test_a_default_is_a_value_that_the_option_itself_accepts() -> None:
 
 
 def test_the_command_line_takes_whole_groups_in_table_order() -> None:
-    assert [option.name for option in options_of(Group.CREDENTIALS)] == [
+    assert [option.name for option in options_of(OptionGroup.CREDENTIALS)] == [
         "config",
         "docker_config",
         "authfile",
@@ -147,7 +160,7 @@ def test_the_command_line_takes_whole_groups_in_table_order() -> None:
 # -- precedence ------------------------------------------------------------------
 
 
-def test_nothing_said_gives_the_defaults() -> None:
+def test_without_values_the_settings_are_the_defaults() -> None:
     assert settings() == Settings()
 
 
@@ -171,7 +184,7 @@ def test_flags_win_over_environment_over_file_over_defaults(
     assert settings(file, environment=environment, flags=flags).workers == workers
 
 
-def test_a_registry_has_twice_as_many_workers_as_it_is_sent_requests_at_once() -> None:
+def test_workers_default_to_twice_the_concurrent_requests() -> None:
     said = settings(
         {"requests_at_once": 3, "registry": {"a.example.com": {"requests_at_once": 20}}}
     )
@@ -196,7 +209,7 @@ def test_a_section_wins_over_the_top_and_loses_to_environment_and_flags() -> Non
     assert settings(file).registry("ghcr.io").tries == 2
 
 
-def test_plain_http_on_the_command_line_is_said_of_every_registry() -> None:
+def test_a_flag_applies_to_every_registry() -> None:
     found = settings(section(plain_http=False), flags={"plain_http": True})
     assert found.registry(HOST).plain_http is True
     assert found.registry("ghcr.io").plain_http is True
@@ -207,20 +220,20 @@ def test_plain_http_on_the_command_line_is_said_of_every_registry() -> None:
     ("flags", "references", "lists"),
     [
         ({}, ("a",), ("/etc/auditor/b.txt",)),
-        ({"references": ("c",)}, ("c", "a"), ("/etc/auditor/b.txt",)),
-        ({"lists": ("-",)}, ("a",), ("-", "/etc/auditor/b.txt")),
+        ({"reference": ("c",)}, ("c", "a"), ("/etc/auditor/b.txt",)),
+        ({"list": ("-",)}, ("a",), ("-", "/etc/auditor/b.txt")),
         (
-            {"references": ("c",), "lists": ("d",)},
+            {"reference": ("c",), "list": ("d",)},
             ("c", "a"),
             ("d", "/etc/auditor/b.txt"),
         ),
-        ({"references": (), "lists": ()}, ("a",), ("/etc/auditor/b.txt",)),
+        ({"reference": (), "list": ()}, ("a",), ("/etc/auditor/b.txt",)),
     ],
 )
-def test_what_to_audit_adds_up_the_nearest_first(
+def test_input_adds_up_with_flags_first(
     flags: dict[str, object], references: tuple[str, ...], lists: tuple[str, ...]
 ) -> None:
-    found = settings({"references": ["a"], "lists": ["b.txt"]}, flags=flags)
+    found = settings({"reference": ["a"], "list": ["b.txt"]}, flags=flags)
     assert (found.references, found.lists) == (references, lists)
 
 
@@ -236,16 +249,17 @@ def test_what_to_audit_adds_up_the_nearest_first(
         ("DOCKER_CONFIG", "No", False),
         ("DOCKER_CONFIG", "1", True),
         ("DOCKER_CONFIG", "off", False),
-        ("REFERENCES", "alpine, debian:12", ("alpine", "debian:12")),
+        ("REFERENCE", "alpine, debian:12", ("alpine", "debian:12")),
         ("OUTPUT", "~/report.jsonl", "/home/me/report.jsonl"),
         ("OUTPUT", "report.jsonl", "report.jsonl"),
     ],
 )
-def test_a_variable_is_read_as_its_option_s_type(
+def test_a_variable_is_converted_to_the_type_of_its_option(
     name: str, text: str, value: object
 ) -> None:
     environment = {f"AUDITOR_{name}": text, "HOME": "/home/me"}
-    assert getattr(settings(environment=environment), name.lower()) == value
+    field = OPTION_BY_NAME[name.lower()].field
+    assert getattr(settings(environment=environment), field) == value
 
 
 @pytest.mark.parametrize(
@@ -256,32 +270,38 @@ def test_a_variable_is_read_as_its_option_s_type(
     ],
 )  # fmt: skip
 def test_a_duration_is_seconds_or_has_units(said: object, seconds: float) -> None:
-    option = BY_NAME["deadline_s"]
+    option = OPTION_BY_NAME["deadline"]
     assert option.value.read(said, as_text=isinstance(said, str)) == seconds
     assert option.value.read(said, as_text=False) == seconds
 
 
 @pytest.mark.parametrize("said", ["", "0", "m", "30m1h", "1d", "-1", "nan", "9000h"])
-def test_what_is_no_duration_is_told_with_examples(said: str) -> None:
-    with pytest.raises(ValueError, match="or a time such as 90m or 1h30m, is wanted"):
-        BY_NAME["deadline_s"].value.read(said, as_text=True)
+def test_an_invalid_duration_is_refused_with_examples(said: str) -> None:
+    with pytest.raises(ValueError, match="or a duration such as 90m or 1h30m"):
+        OPTION_BY_NAME["deadline"].value.read(said, as_text=True)
 
 
-def test_a_resumed_run_is_compared_in_all_that_decides_what_a_record_says() -> None:
-    """A new option about reports or images has to be put on one side or the other."""
-    about = {option.name for option in options_of(Group.IMAGE, Group.REPORT)}
-    assert about - set(decisive(Settings())) == {
+def test_the_settings_of_records_are_every_image_and_report_option_but_the_files() -> (
+    None
+):
+    """A new option about reports or images must be added to one of the two."""
+    about = {
+        option.name for option in options_of(OptionGroup.IMAGE, OptionGroup.REPORT)
+    }
+    assert about - set(record_settings(Settings())) == {
         "output",
         "summary",
         "metrics",
         "order",
     }
-    assert orjson.loads(orjson.dumps(decisive(Settings()))) == decisive(Settings())
+    assert orjson.loads(orjson.dumps(record_settings(Settings()))) == record_settings(
+        Settings()
+    )
 
 
-def test_a_span_of_time_may_be_whole_or_not() -> None:
-    assert settings({"connect_timeout_s": 3}).default_registry.connect_timeout_s == 3.0
-    found = settings(environment={"AUDITOR_CONNECT_TIMEOUT_S": "2.5"})
+def test_a_duration_may_be_an_integer_or_not() -> None:
+    assert settings({"connect_timeout": 3}).default_registry.connect_timeout_s == 3.0
+    found = settings(environment={"AUDITOR_CONNECT_TIMEOUT": "2.5"})
     assert found.default_registry.connect_timeout_s == 2.5
 
 
@@ -309,9 +329,7 @@ def test_paths_in_a_file_are_relative_to_it(path: str, whole: str) -> None:
         ("[::1]:5000", "[::1]:5000"),
     ],
 )
-def test_a_section_is_found_by_the_name_that_references_have(
-    written: str, name: str
-) -> None:
+def test_a_section_is_keyed_by_the_canonical_name(written: str, name: str) -> None:
     assert settings({"registry": {written: {}}}).registries.keys() == {name}
 
 
@@ -353,7 +371,7 @@ LOGIN = f'nightly.toml: registry."{HOST}"'
         ),
         (
             {"username": "a", "password_env": "BROKEN"},
-            ".password_env: the password holds a control or line break character",
+            ".password_env: the password contains a control character or a line break",
         ),
         (
             {"username": "a", "password_file": "gone"},
@@ -364,65 +382,65 @@ LOGIN = f'nightly.toml: registry."{HOST}"'
         ),
         (
             {"username_env": "COLON", "password_env": "GOOD"},
-            ".username_env: COLON holds a colon or a control character",
+            ".username_env: COLON contains a colon or a control character",
         ),
         (
             {"username": "a", "username_env": "GOOD", "password_env": "GOOD"},
-            ".username_env: username is given, too; one is enough",
+            ".username_env: username is set, too; remove one of them",
         ),
         (
             {"username": "a", "password_env": "GOOD", "password_file": "gone"},
-            ".password_file: password_env is given, too; one is enough",
+            ".password_file: password_env is set, too; remove one of them",
         ),
         (
             {"username": "a"},
-            ": a username without password_env or password_file",
+            ": a user without a password; add password_env or password_file",
         ),
         (
             {"password_env": "GOOD"},
-            ": a password without username or username_env",
+            ": a password without a user; add username or username_env",
         ),
         (
             {"username": "a:b", "password_env": "GOOD"},
-            ".username: a name without colons and control characters is wanted",
+            ".username: must be a name without colons and control characters",
         ),
         (
             {"username": "a", "password_env": "hunter 2"},
-            ".password_env: the name of an environment variable is wanted",
+            ".password_env: must be the name of an environment variable",
         ),
         (
             {"username": "a", "password": "hunter2"},
             (
                 ".password: a password does not belong in this file;"
-                " name what holds it: password_env = VARIABLE or password_file = FILE"
+                " name its source: password_env = VARIABLE or password_file = FILE"
             ),
         ),
     ],
 )
-def test_a_wrong_login_is_one_mistake_with_its_place(
+def test_an_invalid_login_is_one_error_with_its_location(
     values: dict[str, object], sentence: str
 ) -> None:
     environment = {"EMPTY": "", "COLON": "a:b", "BROKEN": "a\nb", "GOOD": "good"}
-    assert mistakes(section(**values), environment=environment) == [LOGIN + sentence]
+    assert errors(section(**values), environment=environment) == [LOGIN + sentence]
 
 
-def test_an_unreadable_password_file_is_told_by_its_reason() -> None:
+def test_an_unreadable_password_file_is_an_error_with_the_reason() -> None:
     with pytest.raises(ConfigError, match="secret is not UTF-8 text"):
-        resolve(
+        resolve_settings(
             file=section(username="a", password_file="secret"),
             file_name=None,
             environment={},
             flags={},
             read_file=lambda _: b"\xff".decode(),
         )
-    sentences = mistakes(
+    sentences = errors(
         section(username="a", password_file="secret"),
         files={"/etc/auditor/secret": "\n"},
     )
     assert sentences == [f"{LOGIN}.password_file: /etc/auditor/secret is empty"]
 
 
-# -- mistakes --------------------------------------------------------------------
+# -- errors --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -432,34 +450,37 @@ def test_an_unreadable_password_file_is_told_by_its_reason() -> None:
         ({"zzz": 3}, "zzz: unknown key"),
         ({"a b\x1b": 3}, r'"a b\x1b": unknown key'),
         ({"registries": {}}, "registries: unknown key; did you mean registry?"),
-        ({"workers": True}, "workers: a whole number from 1 to 1024 is wanted"),
-        ({"workers": "16"}, "workers: a whole number from 1 to 1024 is wanted"),
-        ({"workers": 1025}, "workers: a whole number from 1 to 1024 is wanted"),
-        ({"shape": "leyer"}, "shape: image, platform or layer is wanted"),
-        ({"docker_config": 1}, "docker_config: true or false is wanted"),
-        ({"output": ""}, "output: a path is wanted"),
-        ({"lists": "a.txt"}, "lists: a list, with a path in each place, is wanted"),
+        ({"workers": True}, "workers: must be a whole number from 1 to 1024"),
+        ({"workers": "16"}, "workers: must be a whole number from 1 to 1024"),
+        ({"workers": 1025}, "workers: must be a whole number from 1 to 1024"),
+        ({"shape": "leyer"}, "shape: must be image, platform or layer"),
+        ({"docker_config": 1}, "docker_config: must be true or false"),
+        ({"output": ""}, "output: must be a path"),
+        ({"list": "a.txt"}, "list: must be a list; each item must be a path"),
         (
-            {"references": ["a", 1]},
-            "references: a list, with a reference in each place, is wanted",
+            {"reference": ["a", 1]},
+            "reference: must be a list; each item must be a reference",
         ),
         (
-            {"read_timeout_s": float("nan")},
-            "read_timeout_s: a number of seconds from 0.1 to 3600 is wanted",
+            {"read_timeout": float("nan")},
+            (
+                "read_timeout: must be a number of seconds from 0.1 to 3600, or a"
+                " duration such as 90m or 1h30m"
+            ),
         ),
         (
             {"username": "admin"},
-            'username: stands in a [registry."HOST"] section only',
+            'username: only valid in a section [registry."HOST"]',
         ),
         (
             {"password": "hunter2"},
-            'password: stands in a [registry."HOST"] section only',
+            'password: only valid in a section [registry."HOST"]',
         ),
-        ({"config": "x"}, "config: is not said in a file"),
-        ({"registry": 1}, 'registry: a section is wanted: [registry."HOST"]'),
+        ({"config": "x"}, "config: not valid in a file; use the flag or variable"),
+        ({"registry": 1}, 'registry: must be a section: [registry."HOST"]'),
         (
             {"registry": {HOST: 1}},
-            f'registry."{HOST}": a section is wanted: [registry."HOST"]',
+            f'registry."{HOST}": must be a section: [registry."HOST"]',
         ),
         (
             {"registry": {"dtr": {"example": {"com": {}}}}},
@@ -494,13 +515,13 @@ def test_an_unreadable_password_file_is_told_by_its_reason() -> None:
         (
             {"registry": {f"{HOST}/team": {"ca_file": "x"}}},
             (
-                f'registry."{HOST}/team".ca_file: is said of a whole registry, in its'
-                ' [registry."HOST"]; a part of one has a login only'
+                f'registry."{HOST}/team".ca_file: applies to a whole registry: move it to'
+                ' [registry."HOST"]; the section of a namespace only has a login'
             ),
         ),
         (
             {"registry": {f"{HOST}/team": {}}},
-            f'registry."{HOST}/team": a login is wanted: username and password',
+            f'registry."{HOST}/team": needs a login: username and password_env',
         ),
         (
             section(pasword="x"),
@@ -508,128 +529,126 @@ def test_an_unreadable_password_file_is_told_by_its_reason() -> None:
         ),
         (
             section(workers=3),
-            f'registry."{HOST}".workers: stands at the top only, before every section',
+            f'registry."{HOST}".workers: only valid at the top, before every section',
         ),
         (
             section(token_url="https://user:hunter2@dtr.example.com/token"),
             (
-                f'registry."{HOST}".token_url: an http or https URL without user and'
-                " fragment is wanted"
+                f'registry."{HOST}".token_url: must be an http or https URL without user and'
+                " fragment"
             ),
         ),
         (
             section(token_url="dtr.example.com/auth/token"),
             (
-                f'registry."{HOST}".token_url: an http or https URL without user and'
-                " fragment is wanted"
+                f'registry."{HOST}".token_url: must be an http or https URL without user and'
+                " fragment"
             ),
         ),
         (
             section(proxy="http://me:hunter2@proxy:3128"),
             (
-                f'registry."{HOST}".proxy: an http or https URL without user and'
-                " password, or none, is wanted"
+                f'registry."{HOST}".proxy: must be an http or https URL without user and'
+                " password, or none"
             ),
         ),
         (
             {"proxy": "socks5://proxy:1080"},
-            "proxy: an http or https URL without user and password, or none, is wanted",
+            "proxy: must be an http or https URL without user and password, or none",
         ),
         (
             section(mirror="https://mirror.example.com"),
-            (
-                f'registry."{HOST}".mirror: HOST[:PORT] or HOST[:PORT]/NAMESPACE'
-                " is wanted"
-            ),
+            (f'registry."{HOST}".mirror: must be HOST[:PORT] or HOST[:PORT]/NAMESPACE'),
         ),
-        (section(mirror=HOST), f'registry."{HOST}".mirror: it is itself'),
+        (
+            section(mirror=HOST),
+            f'registry."{HOST}".mirror: must not be the registry itself',
+        ),
         (
             section(key_file="key.pem"),
-            (
-                f'registry."{HOST}": a key_file without the cert_file that it belongs'
-                " to (key_file, --key-file)"
-            ),
+            f'registry."{HOST}": key_file needs cert_file, the certificate of this key',
         ),
         (
-            section(realm_hosts=["https://a.example"]),
+            section(realm_host=["https://a.example"]),
             (
-                f'registry."{HOST}".realm_hosts: a list, with a host name or address'
-                " without scheme and port in each place, is wanted"
+                f'registry."{HOST}".realm_host: must be a list; each item must be a host name or address'
+                " without scheme and port"
             ),
         ),
     ],
 )
-def test_a_mistake_in_a_file_says_its_place_and_what_is_right(
+def test_an_error_in_a_file_has_its_location_and_the_valid_values(
     file: dict[str, object], sentence: str
 ) -> None:
-    assert mistakes(file) == [f"nightly.toml: {sentence}"]
+    assert errors(file) == [f"nightly.toml: {sentence}"]
 
 
 @pytest.mark.parametrize(
     ("name", "text", "sentence"),
     [
-        ("WORKERS", "abc", "=abc: a whole number from 1 to 1024 is wanted"),
-        ("WORKERS", "0x10", "=0x10: a whole number from 1 to 1024 is wanted"),
-        ("WORKERS", "9" * 5000, f"={'9' * 59}…: a whole number from 1 to 1024"),
-        ("DOCKER_CONFIG", "ja", "=ja: true or false is wanted"),
-        ("READ_TIMEOUT_S", "inf", "=inf: a number of seconds from 0.1 to 3600"),
+        ("WORKERS", "abc", "=abc: must be a whole number from 1 to 1024"),
+        ("WORKERS", "0x10", "=0x10: must be a whole number from 1 to 1024"),
+        ("WORKERS", "9" * 5000, f"={'9' * 59}…: must be a whole number from 1 to 1024"),
+        ("DOCKER_CONFIG", "ja", "=ja: must be true or false"),
+        ("READ_TIMEOUT", "inf", "=inf: must be a number of seconds from 0.1 to 3600"),
         ("WORKER", "3", ": unknown variable; did you mean AUDITOR_WORKERS?"),
-        ("PLAIN_HTTP", "1", ": unknown variable; did you mean AUDITOR_PLAIN_HTTP?"),
+        ("PLAINHTTP", "1", ": unknown variable; did you mean AUDITOR_PLAIN_HTTP?"),
         ("USERNAME", "me", ": unknown variable"),
     ],
 )
-def test_a_mistake_in_the_environment_names_the_variable(
+def test_an_error_in_the_environment_names_the_variable(
     name: str, text: str, sentence: str
 ) -> None:
-    (mistake,) = mistakes(environment={f"AUDITOR_{name}": text})
-    assert mistake.startswith(f"AUDITOR_{name}{sentence}")
+    (error,) = errors(environment={f"AUDITOR_{name}": text})
+    assert error.startswith(f"AUDITOR_{name}{sentence}")
 
 
 def test_the_value_of_an_unknown_variable_is_not_shown() -> None:
-    (mistake,) = mistakes(environment={"AUDITOR_PASSWORD": "hunter2"})
-    assert "hunter2" not in mistake
+    (error,) = errors(environment={"AUDITOR_PASSWORD": "hunter2"})
+    assert "hunter2" not in error
 
 
-def test_a_flag_that_can_be_repeated_says_what_one_of_it_is() -> None:
+def test_an_error_in_a_repeated_flag_describes_one_value() -> None:
     # As for docker buildx, in one flag with a comma.
-    assert mistakes(flags={"platforms": ("linux/amd64,linux/arm64",)}) == [
-        "--platform: a platform such as linux/arm64 or linux/arm/v7 is wanted each time"
+    assert errors(flags={"platform": ("linux/amd64,linux/arm64",)}) == [
+        "--platform: each value must be a platform such as linux/arm64 or linux/arm/v7"
     ]
 
 
 @pytest.mark.parametrize(
     ("name", "wrong", "right"),
     [
-        ("labels", "[", "org.*"),
-        ("labels", "a[b", "a[!b-d]?"),
-        ("labels", "a]", "[.-_]"),
-        ("labels", "[z-a]", "[a-]"),
-        ("labels", "a[]", "Ä b/c"),
+        ("label", "[", "org.*"),
+        ("label", "a[b", "a[!b-d]?"),
+        ("label", "a]", "[.-_]"),
+        ("label", "[z-a]", "[a-]"),
+        ("label", "a[]", "Ä b/c"),
         ("include", "1.[9-0]", "1.[0-9-]"),
         ("exclude", "v[_-.]", "v[._-]"),
-        ("exclude_repositories", "team/[z-a]", "team/[a-z]"),
-        ("realm_hosts", ":", "::1"),
-        ("realm_hosts", "fe80::1%eth0", "fe80::1"),
-        ("realm_hosts", "a.bc:443", "a.bc"),
+        ("exclude_repository", "team/[z-a]", "team/[a-z]"),
+        ("realm_host", ":", "::1"),
+        ("realm_host", "fe80::1%eth0", "fe80::1"),
+        ("realm_host", "a.bc:443", "a.bc"),
     ],
 )
-def test_what_can_match_nothing_or_be_nowhere_is_a_mistake(
+def test_a_pattern_that_cannot_match_is_an_error(
     name: str, wrong: str, right: str
 ) -> None:
-    if name == "realm_hosts":
-        assert settings(section(realm_hosts=[right])).registry(HOST)
-        assert len(mistakes(section(realm_hosts=[wrong]))) == 1
+    if name == "realm_host":
+        assert settings(section(realm_host=[right])).registry(HOST)
+        assert len(errors(section(realm_host=[wrong]))) == 1
         return
-    assert getattr(settings(flags={name: (right,)}), name) == (right,)
-    (mistake,) = mistakes(flags={name: (right, wrong)})
-    assert mistake.startswith(f"{BY_NAME[name].flag}: ")
-    assert mistake.endswith(" is wanted each time")
+    assert getattr(settings(flags={name: (right,)}), OPTION_BY_NAME[name].field) == (
+        right,
+    )
+    (error,) = errors(flags={name: (right, wrong)})
+    assert error.startswith(f"{OPTION_BY_NAME[name].flag}: each value must be ")
 
 
 @pytest.mark.parametrize("wrong", ["foo", "off", "NONE", "foo.example.com", "foo:"])
-def test_a_word_alone_is_no_proxy(wrong: str) -> None:
-    assert mistakes(flags={"proxy": wrong}) == [
-        "--proxy: an http or https URL without user and password, or none, is wanted"
+def test_a_single_word_is_not_a_proxy(wrong: str) -> None:
+    assert errors(flags={"proxy": wrong}) == [
+        "--proxy: must be an http or https URL without user and password, or none"
     ]
 
 
@@ -638,22 +657,22 @@ def test_a_proxy_has_a_scheme_or_a_port(right: str) -> None:
     assert settings(flags={"proxy": right}).default_registry.proxy == right
 
 
-def test_bounds_are_said_in_digits() -> None:
-    assert mistakes(flags={"deadline_s": "5x"}) == [
-        "--deadline: a number of seconds from 0.1 to 2678400, or a time such as 90m or"
-        " 1h30m, is wanted"
+def test_bounds_are_printed_in_digits() -> None:
+    assert errors(flags={"deadline": "5x"}) == [
+        "--deadline: must be a number of seconds from 0.1 to 2678400, or a duration such"
+        " as 90m or 1h30m"
     ]
 
 
-def test_a_mistake_in_a_flag_names_the_flag() -> None:
-    assert mistakes(flags={"workers": "0", "plain_http": "x"}) == [
-        "--workers: a whole number from 1 to 1024 is wanted",
-        "--plain-http: true or false is wanted",
+def test_an_error_in_a_flag_names_the_flag() -> None:
+    assert errors(flags={"workers": "0", "plain_http": "x"}) == [
+        "--workers: must be a whole number from 1 to 1024",
+        "--plain-http: must be true or false",
     ]
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "expected"),
     [
         ({"output": "a", "summary": "a"}, "--summary: the same file as --output"),
         ({"output": "a", "metrics": "./a"}, "--metrics: the same file as --output"),
@@ -661,102 +680,99 @@ def test_a_mistake_in_a_flag_names_the_flag() -> None:
         ({"output": "a", "summary": "a.journal"},
             "--summary: the same file as --output"),
         ({"summary": "-"},
-            "--summary: a file is wanted; standard output is the report's"),
+            "--summary: must be a file; standard output is for the report"),
         ({"metrics": "-"},
-            "--metrics: a file is wanted; standard output is the report's"),
-        ({"output": "a", "lists": ("b", "./a")},
-            "--output: it would take the place of the list ./a; name another"),
-        ({"output": "a", "lists": ("a.partial",)},
-            "--output: it would take the place of the list a.partial; name another"),
-        ({"summary": "a", "lists": ("a",)},
-            "--summary: it would take the place of the list a; name another"),
+            "--metrics: must be a file; standard output is for the report"),
+        ({"output": "a", "list": ("b", "./a")},
+            "--output: would overwrite the input list ./a; choose another file"),
+        ({"output": "a", "list": ("a.partial",)},
+            "--output: would overwrite the input list a.partial; choose another file"),
+        ({"summary": "a", "list": ("a",)},
+            "--summary: would overwrite the input list a; choose another file"),
     ],
 )  # fmt: skip
-def test_a_file_that_is_read_or_written_already_is_a_mistake(
-    flags: Mapping[str, object], told: str
+def test_writing_over_an_input_or_another_output_is_an_error(
+    flags: Mapping[str, object], expected: str
 ) -> None:
-    assert mistakes(flags=flags) == [told]
+    assert errors(flags=flags) == [expected]
 
 
-def test_what_is_read_and_written_may_be_a_stream() -> None:
-    assert settings(flags={"output": "-", "lists": ("-",)}).lists == ("-",)
+def test_input_and_output_may_be_standard_streams() -> None:
+    assert settings(flags={"output": "-", "list": ("-",)}).lists == ("-",)
 
 
 CLUSTER = "tcp://dask.example.com:8786"
-NO_CLUSTER = (
-    "--scheduler: a cluster audits nothing without --engine dask; give both or neither"
-)
-NO_PARTS = (
-    "--parts: one process leaves no parts; share the run out with --processes N or"
-    " --engine dask, or leave it away"
+NO_CLUSTER = "--scheduler: has no effect without --engine dask; add it"
+NO_SHARDS = (
+    "--shard-dir: has no effect without shards; add --processes N or --engine dask"
 )
 TWO_ENGINES = (
-    "--processes: with --engine dask the workers of the cluster audit; give one of the"
-    " two"
+    "--processes: has no effect with --engine dask, whose workers audit; remove one of"
+    " the two"
 )
 
 
 @pytest.mark.parametrize(
-    ("file", "flags", "told"),
+    ("file", "flags", "expected"),
     [
         ({}, {"scheduler": CLUSTER}, [NO_CLUSTER]),
         ({}, {"scheduler": CLUSTER, "processes": "2"}, [NO_CLUSTER]),
         ({"engine": "dask"}, {"scheduler": CLUSTER, "engine": "local"}, [NO_CLUSTER]),
-        ({}, {"parts": "parts"}, [NO_PARTS]),
-        ({}, {"parts": "parts", "processes": "1"}, [NO_PARTS]),
-        ({}, {"parts": "p", "scheduler": CLUSTER}, [NO_CLUSTER, NO_PARTS]),
+        ({}, {"shard_dir": "parts"}, [NO_SHARDS]),
+        ({}, {"shard_dir": "parts", "processes": "1"}, [NO_SHARDS]),
+        ({}, {"shard_dir": "p", "scheduler": CLUSTER}, [NO_CLUSTER, NO_SHARDS]),
         ({}, {"processes": "2", "engine": "dask"}, [TWO_ENGINES]),
         ({"engine": "dask"}, {"processes": 2}, [TWO_ENGINES]),
         # What decides was not understood: nothing more is concluded of it.
         ({}, {"scheduler": CLUSTER, "engine": "desk"}, [
-            "--engine: local or dask is wanted"]),
+            "--engine: must be local or dask"]),
     ],
 )  # fmt: skip
-def test_a_flag_that_the_run_would_not_heed_is_a_mistake(
-    file: dict[str, object], flags: dict[str, object], told: list[str]
+def test_a_flag_without_effect_is_an_error(
+    file: dict[str, object], flags: dict[str, object], expected: list[str]
 ) -> None:
-    assert mistakes(file, flags=flags) == told
+    assert errors(file, flags=flags) == expected
 
 
 @pytest.mark.parametrize(
     ("file", "flags"),
     [
         # Other nights use them: a file is that of many runs.
-        ({"scheduler": CLUSTER, "parts": "parts"}, {}),
-        ({"scheduler": CLUSTER, "parts": "parts"}, {"engine": "local"}),
-        ({"scheduler": CLUSTER, "parts": "parts"}, {"engine": "dask"}),
+        ({"scheduler": CLUSTER, "shard_dir": "parts"}, {}),
+        ({"scheduler": CLUSTER, "shard_dir": "parts"}, {"engine": "local"}),
+        ({"scheduler": CLUSTER, "shard_dir": "parts"}, {"engine": "dask"}),
         ({"processes": 2}, {"engine": "dask", "scheduler": CLUSTER}),
-        ({"engine": "dask"}, {"scheduler": CLUSTER, "parts": "parts"}),
+        ({"engine": "dask"}, {"scheduler": CLUSTER, "shard_dir": "parts"}),
         ({"engine": "dask"}, {"processes": "1", "engine": "local"}),
-        ({}, {"processes": "2", "parts": "parts"}),
-        ({"processes": 2}, {"parts": "parts"}),
+        ({}, {"processes": "2", "shard_dir": "parts"}),
+        ({"processes": 2}, {"shard_dir": "parts"}),
     ],
 )
-def test_what_is_said_once_for_many_runs_need_not_be_of_use_to_each(
+def test_a_file_may_have_options_without_effect(
     file: dict[str, object], flags: dict[str, object]
 ) -> None:
     assert settings(file, flags=flags)
 
 
 @pytest.mark.parametrize("where", ["flag", "registry"])
-def test_a_time_for_a_reference_and_hours_of_waiting_are_a_mistake(where: str) -> None:
-    flags = {"reference_timeout_s": "15m"}
-    sections = {HOST: {"allowance": "spread"}} if where == "registry" else {}
+def test_a_reference_timeout_conflicts_with_spreading_requests(where: str) -> None:
+    flags = {"reference_timeout": "15m"}
+    sections = {HOST: {"rate_limit_policy": "spread"}} if where == "registry" else {}
     if where == "flag":
-        flags["allowance"] = "spread"
-    assert mistakes({"registry": sections}, flags=flags) == [
-        "--reference-timeout: a reference may wait for hours where an allowance is"
-        " spread (--allowance spread); say one of the two"
+        flags["rate_limit_policy"] = "spread"
+    assert errors({"registry": sections}, flags=flags) == [
+        "--reference-timeout: a reference may wait for hours with --rate-limit-policy"
+        " spread; remove one of the two"
     ]
 
 
-def test_every_mistake_of_every_layer_is_told_at_once() -> None:
-    found = mistakes(
+def test_errors_of_all_sources_are_reported_at_once() -> None:
+    found = errors(
         {"worker": 1, "registry": {HOST: {"username": "a", "tries": 0}}},
         environment={"AUDITOR_WINDOW": "x"},
         flags={"workers": "y"},
     )
-    assert [mistake.split(": ")[0] for mistake in found] == [
+    assert [error.split(": ")[0] for error in found] == [
         "nightly.toml",
         "nightly.toml",
         "AUDITOR_WINDOW=x",
@@ -776,7 +792,7 @@ def test_every_mistake_of_every_layer_is_told_at_once() -> None:
         (b"a = 1\nb = '\xff'", ":2: not UTF-8 text"),
     ],
 )
-def test_a_syntax_error_is_told_with_line_and_column(
+def test_a_syntax_error_has_line_and_column(
     tmp_path: Path, content: bytes, sentence: str
 ) -> None:
     path = tmp_path / "broken.toml"
@@ -786,18 +802,18 @@ def test_a_syntax_error_is_told_with_line_and_column(
     assert caught.value.mistakes == (f"{path}{sentence}",)
 
 
-def test_a_mistake_in_a_file_names_its_line(tmp_path: Path) -> None:
+def test_an_error_in_a_file_has_its_line(tmp_path: Path) -> None:
     path = tmp_path / "nightly.toml"
     path.write_text(
-        'references = [\n  "alpine",\n]\nworkers = 0   # tries = 0\n\n'
+        'reference = [\n  "alpine",\n]\nworkers = 0   # tries = 0\n\n'
         '[registry."a.example"]\ntires = 2\nusername = "me"\n'
         '[registry."b.example"]\npassword_env = "NOT_SET"\nusername = "me"\n'
         '[registry."B.EXAMPLE"]\n[registry."c.example"]\nusername = "me"\n'
     )
     with pytest.raises(ConfigError) as caught:
-        load({}, {"config": str(path)})
+        load_settings({}, {"config": str(path)})
     assert [one.removeprefix(str(path)) for one in caught.value.mistakes] == [
-        ":4: workers: a whole number from 1 to 1024 is wanted",
+        ":4: workers: must be a whole number from 1 to 1024",
         ':7: registry."a.example".tires: unknown key; did you mean tries?',
         (
             ':12: registry."B.EXAMPLE": the same registry as'
@@ -807,19 +823,21 @@ def test_a_mistake_in_a_file_names_its_line(tmp_path: Path) -> None:
             ':10: registry."b.example".password_env: the environment variable NOT_SET'
             " is not set"
         ),
-        (':13: registry."c.example": a username without password_env or password_file'),
+        (
+            ':13: registry."c.example": a user without a password; add password_env or password_file'
+        ),
     ]
 
 
-def test_a_file_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "gone.toml"
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
-        load({}, {"config": str(path)})
+        load_settings({}, {"config": str(path)})
 
 
-def test_a_file_that_does_not_end_is_not_read_whole() -> None:
+def test_reading_a_file_stops_at_the_size_limit() -> None:
     with pytest.raises(ConfigError, match="larger than 1048576 bytes"):
-        load({}, {"config": "/dev/zero"})
+        load_settings({}, {"config": "/dev/zero"})
 
 
 @pytest.mark.parametrize("by_flag", [True, False])
@@ -833,16 +851,18 @@ def test_flag_or_variable_names_the_file_and_its_password_file(
     )
     (tmp_path / "secret").write_text("pässword\n")
     found = (
-        load({}, {"config": str(path)})
+        load_settings({}, {"config": str(path)})
         if by_flag
-        else load({"AUDITOR_CONFIG": "~/auditor.toml", "HOME": str(tmp_path)}, {})
+        else load_settings(
+            {"AUDITOR_CONFIG": "~/auditor.toml", "HOME": str(tmp_path)}, {}
+        )
     )
     assert found.workers == 3
     assert found.registry(HOST).password == Secret("pässword")
 
 
 def test_without_a_file_environment_and_flags_are_enough() -> None:
-    assert load({"AUDITOR_TRIES": "2"}, {"workers": "4"}) == Settings(
+    assert load_settings({"AUDITOR_TRIES": "2"}, {"workers": "4"}) == Settings(
         workers=4, default_registry=RegistrySettings(tries=2)
     )
 

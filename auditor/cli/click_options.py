@@ -1,4 +1,4 @@
-"""click options made from the table of options."""
+"""What commands share: click options from the table of options, and the settings."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any, TypeVar
 
 import click
 
-from auditor.config import Group, Option, Settings, load, options_of
+from auditor.config import Option, OptionGroup, Settings, load_settings, options_of
 from auditor.errors import ProtocolError, UsageError
 from auditor.oci.reference import Reference, parse_reference
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def settings_options(*groups: Group) -> Callable[[Command], Command]:
+def settings_options(*groups: OptionGroup) -> Callable[[Command], Command]:
     """A decorator that adds the options of these groups to a command.
 
-    Only what was given on the command line reaches the command, as text: the
-    resolver checks and converts it together with the file and the environment.
+    The command gets the flags that were given, as text: `settings_from` reads them
+    together with the file and the environment.
     """
 
     def decorate(command: Command) -> Command:
@@ -31,21 +31,18 @@ def settings_options(*groups: Group) -> Callable[[Command], Command]:
 
 
 def _click_option(option: Option) -> Callable[[Command], Command]:
+    value = option.value
     if option.positional:
-        return click.argument(option.name, nargs=-1, metavar=f"[{option.metavar}]...")
+        return click.argument(option.name, nargs=-1, metavar=f"[{value.metavar}]...")
     return click.option(
         *option.flags,
         option.name,
         help=_help(option),
         default=None,
-        multiple=option.multiple,
-        metavar=None if option.is_switch else _metavar(option),
-        is_flag=option.is_switch,
+        multiple=value.is_list,
+        metavar=None if value.is_switch else "|".join(value.choices) or value.metavar,
+        is_flag=value.is_switch,
     )
-
-
-def _metavar(option: Option) -> str:
-    return "|".join(option.choices) or option.metavar
 
 
 def _help(option: Option) -> str:
@@ -59,21 +56,29 @@ def _help(option: Option) -> str:
     )
 
 
-def settings_from(flags: dict[str, Any]) -> Settings:
-    """The settings: defaults < file < environment < these flags.
+def format_option(*formats: str) -> Callable[[Command], Command]:
+    """The option `--format`, whose first choice is the default."""
+    return click.option(
+        "--format",
+        "output_format",
+        type=click.Choice(formats),
+        default=formats[0],
+        show_default=True,
+        help="The format of the output.",
+    )
 
-    Raises `ConfigError` with every mistake.
+
+def settings_from(flags: dict[str, Any]) -> Settings:
+    """The settings: defaults < file < environment < these flags, by option name.
+
+    Raises `ConfigError` with every error.
     """
     given = {name: value for name, value in flags.items() if value not in (None, ())}
-    return load(environment=os.environ, flags=given)
-
-
-# -- reference --
-# A reference given as an argument.
+    return load_settings(environment=os.environ, flags=given)
 
 
 def reference_argument(text: str) -> Reference:
-    """The reference, or a `UsageError` that says what is wrong with it."""
+    """Parse a reference; a `UsageError` says why it is invalid."""
     try:
         return parse_reference(text)
     except ProtocolError as error:
