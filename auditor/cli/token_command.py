@@ -283,7 +283,7 @@ async def list_tokens(
     from auditor.input.lists import check_lists, items_of
     from auditor.input.tag_filter import Selection
     from auditor.registry.registries import open_registries
-    from auditor.report.listing_stats import suspicious_lines
+    from auditor.report.summary_text import suspicious_lines
     from auditor.util.clock import SystemClock
 
     check_lists(settings)

@@ -1,338 +1,225 @@
-"""A token explained as far as it can be read, damaged ones included.
+"""What a registry token contains, also of a damaged one.
 
-Sources: RFC 7515, RFC 7519, distribution "Token Authentication Implementation".
-`to_json` and `to_lines` show a reading to programs and to people.
+`explain_token` splits a token (RFC 7515: header, payload, signature), decodes each part
+as far as possible, and checks the signature with the key in the header. Claims are
+those of RFC 7519, key ids of distribution's "Token Authentication Implementation".
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
+from enum import StrEnum
 from typing import Any
 
-from auditor.diagnose.token_parts import (
-    EmbeddedKey,
-    Finding,
-    FindingCode,
-    Form,
-    Part,
-    TokenReading,
-)
-from auditor.diagnose.token_text import (
-    form_finding,
-    header_findings,
-    payload_findings,
-    signature_findings,
-    to_json,
-    to_lines,
-    verification_finding,
-)
+import orjson
+
 from auditor.fast_dataclass import dataclass
-from auditor.oci import encoding, jws
-from auditor.oci.jws import KeySet, verify_token
+from auditor.oci import jws
+from auditor.oci.encoding import decode_base64url
+from auditor.oci.jws import KeySet, Verification, verify_token
 from auditor.util.lazy_regex import LazyPattern
-from auditor.wire.token import claims_of
-
-# -- damaged_json --
-# A JSON object read as far as it can be (RFC 8259), to find its damage.
-
-_BLANKS = " \t\r\n"
-# What fits into 64 bits; Python refuses to convert integers of 4300 digits and more.
-_MAX_INTEGER_CHARS = 18
+from auditor.wire.token import Claims, claims_of
 
 
-def _integer(text: str) -> int | float:
-    return int(text) if len(text) <= _MAX_INTEGER_CHARS else float(text)
+class TokenForm(StrEnum):
+    """What kind of text a token is."""
 
-
-_DECODER = json.JSONDecoder(parse_int=_integer)
+    JWT = "jwt"
+    OPAQUE = "opaque"
+    EMPTY = "empty"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DamagedObject:
-    """`members` are the complete ones before the damage; all of them without one.
+class TokenPart:
+    """A header or payload, with the members that could be read.
 
-    `error` is a clause, `error_at` the offset of the first wrong byte; both are None
-    for an intact object.
+    `size_bytes` is the decoded length. `error` is a clause, None if the part is intact;
+    `error_at` is the byte at which the damage begins, None if that is not known.
     """
 
-    members: dict[str, Any]
+    members: Mapping[str, Any]
+    size_bytes: int
     error: str | None
     error_at: int | None
 
 
-def read_object(raw: bytes) -> DamagedObject:
-    """The members at the start of `raw`. Never raises."""
-    try:
-        text, broken_at = raw.decode("utf-8"), None
-    except UnicodeDecodeError as error:
-        text, broken_at = raw[: error.start].decode("utf-8"), error.start
-    members: dict[str, Any] = {}
-    try:
-        _read_members(text, members)
-    except RecursionError:
-        return DamagedObject(
-            members=members, error="it nests too deeply", error_at=None
-        )
-    except json.JSONDecodeError as error:
-        at = len(text[: error.pos].encode("utf-8"))
-        if broken_at is not None and _cut_off(error):
-            return DamagedObject(
-                members=members,
-                error=f"it stops being UTF-8 at byte {broken_at}",
-                error_at=broken_at,
-            )
-        if _cut_off(error):
-            clause = f"it is cut off after {len(raw)} bytes"
-            return DamagedObject(members=members, error=clause, error_at=len(raw))
-        return DamagedObject(
-            members=members,
-            error=f"it stops being JSON at byte {at} ({error.msg})",
-            error_at=at,
-        )
-    return DamagedObject(members=members, error=None, error_at=None)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddedKey:
+    """The public key in a token's header, put there by the author of the token.
 
+    `computed_id` is its libtrust key id, None for a damaged key. `matches` is whether
+    `claimed_id` is that id or the RFC 7638 thumbprint. `signed` is whether the
+    signature verifies with this key; that does not prove who issued the token.
+    """
 
-def _read_members(text: str, members: dict[str, Any]) -> None:
-    """Fill `members`; a member counts once the comma or brace after it was seen."""
-    at = _expect(text, 0, "{")
-    at = _skip(text, at)
-    if text[at : at + 1] == "}":
-        at += 1
-    else:
-        more = True
-        while more:
-            at = _skip(text, at)
-            if text[at : at + 1] != '"':
-                raise _wrong(text, at, '"')
-            key, at = _DECODER.raw_decode(text, at)
-            at = _expect(text, at, ":")
-            value, at = _DECODER.raw_decode(text, _skip(text, at))
-            at = _expect(text, at, ",}")
-            more = text[at - 1] == ","
-            members[key] = value
-    at = _skip(text, at)
-    if at < len(text):
-        raise json.JSONDecodeError("nothing should stand after the object", text, at)
-
-
-def _expect(text: str, at: int, characters: str) -> int:
-    """The offset after the next character, which has to be one of these."""
-    at = _skip(text, at)
-    if at >= len(text) or text[at] not in characters:
-        raise _wrong(text, at, characters)
-    return at + 1
-
-
-def _skip(text: str, at: int) -> int:
-    while at < len(text) and text[at] in _BLANKS:
-        at += 1
-    return at
-
-
-def _wrong(text: str, at: int, characters: str) -> json.JSONDecodeError:
-    wanted = " or ".join(f"'{character}'" for character in characters)
-    found = ascii(text[at : at + 1])
-    return json.JSONDecodeError(f"{found} stands where {wanted} should", text, at)
-
-
-def _cut_off(error: json.JSONDecodeError) -> bool:
-    return error.pos >= len(error.doc) or error.msg.startswith("Unterminated string")
-
-
-# -- pasted --
-# The token in what somebody pasted: a header field, a shell line, a JSON answer.
-
-# What stands before a token in curl commands, shell lines and configuration files.
-_BEFORE = LazyPattern(
-    r"""\s*(?:-H\s+|authorization\s*:|bearer(?:\s|$)|(?:export\s+)?\w*token\s*[:=]|["'`]+)\s*""",
-    re.IGNORECASE,
-)
-_AFTER = "\"'`;,"
-_IN_JSON = LazyPattern(r'"(?:access_)?token"\s*:\s*"([^"]*)"?')
-# Blanks, and what web pages and word processors put into long words without showing
-# it: soft hyphen, zero-width space and joiners, byte order mark.
-_INVISIBLE = LazyPattern("[\\s\u00ad\u200b-\u200d\u2060\ufeff]+")
+    claimed_id: str | None
+    computed_id: str | None
+    matches: bool
+    signed: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pasted:
-    """A token without its surroundings. `notes` say what was left out, as sentences."""
+class TokenExplanation:
+    """A token taken apart at `explained_at` (epoch s); missing parts are None."""
 
-    token: str
-    notes: tuple[str, ...]
+    form: TokenForm
+    explained_at: float
+    header: TokenPart | None = None
+    payload: TokenPart | None = None
+    signature_bytes: int | None = None
+    embedded_key: EmbeddedKey | None = None
+    claims: Claims | None = None
+    verification: Verification | None = None
 
-
-def find_token(text: str) -> Pasted:
-    """The token in `text`, empty if there is none. Never raises."""
-    notes = []
-    found = text.strip("\ufeff \t\r\n")
-    if found.startswith("{") and (match := _IN_JSON.search(found)):
-        found = match[1].replace("\\/", "/")
-        notes.append("The token was taken out of a JSON answer.")
-    else:
-        bare = _without_surroundings(found)
-        if bare != found:
-            notes.append("What stood around the token was left out.")
-        found = bare
-    token = _INVISIBLE.sub("", found)
-    if token != found:
-        notes.append("Blanks and line breaks inside the token were left out.")
-    return Pasted(token=token, notes=tuple(notes))
+    @property
+    def intact(self) -> bool:
+        """Whether it is a JWT whose three parts can be read."""
+        parts = (self.header, self.payload)
+        return self.signature_bytes is not None and all(
+            part is not None and part.error is None for part in parts
+        )
 
 
-def _without_surroundings(text: str) -> str:
-    while match := _BEFORE.match(text):
-        text = text[match.end() :]
-    return text.rstrip().rstrip(_AFTER).rstrip()
-
-
-__all__ = [
-    "EmbeddedKey",
-    "Finding",
-    "FindingCode",
-    "Form",
-    "Part",
-    "TokenReading",
-    "read_token",
-    "to_json",
-    "to_lines",
-]
-
-_LIBTRUST_ID = re.compile(r"(?:[A-Z2-7]{4}:){11}[A-Z2-7]{4}")
-_BASE64_TO_BASE64URL = str.maketrans("+/", "-_")
-_NOT_BASE64URL = re.compile(r"[^A-Za-z0-9_-]")
-
-
-def read_token(
-    text: str,
-    *,
-    now: float,
-    keys: KeySet | None = None,
-    audience: str | None = None,
-    issuer: str | None = None,
-) -> TokenReading:
+def explain_token(
+    text: str, *, now: float, keys: KeySet | None = None, audience: str | None = None
+) -> TokenExplanation:
     """Explain the token in `text` at the time `now` (epoch s). Never raises.
 
-    With `keys` the token is verified too, for `audience` and `issuer` if given.
+    With `keys`, its signature is verified too, and its `audience` if one is given.
     """
-    pasted = find_token(text)
-    findings = [
-        Finding(code=FindingCode.PASTED, sentence=note) for note in pasted.notes
-    ]
-    parts = pasted.token.split(".")
-    form = _form(parts)
-    if form is not Form.JWT:
-        findings.append(form_finding(form, pasted.token))
-        return TokenReading(
-            form=form,
-            header=_part(parts[0]) if form is Form.ENCRYPTED else None,
-            payload=None,
-            signature_bytes=None,
-            embedded_key=None,
-            claims=None,
-            verification=None,
-            findings=tuple(findings),
-            read_at=now,
-        )
-    header = _part(parts[0])
-    payload = _part(parts[1]) if len(parts) > 1 else None
-    signature = _signature(parts)
-    embedded = _embedded_key(header.members, parts, signature)
-    claims = None if payload is None else claims_of(header.members, payload.members)
-    verification = None
-    if keys is not None:
-        verification = verify_token(
-            pasted.token, keys, audience=audience, issuer=issuer, now=now
-        )
-    findings += header_findings(header, embedded)
-    findings += payload_findings(payload, claims, now)
-    findings += signature_findings(parts, signature, embedded)
-    if verification is not None:
-        findings.append(verification_finding(verification))
-    return TokenReading(
-        form=form,
+    token = find_token(text)
+    parts = token.split(".")
+    header = _read_part(parts[0])
+    # A JWT's header begins with "ey", which is {" in base64url. An encrypted token
+    # (RFC 7516) has five parts.
+    if len(parts) == 5 or not (parts[0].startswith("ey") or header.members):
+        form = TokenForm.OPAQUE if token else TokenForm.EMPTY
+        return TokenExplanation(form=form, explained_at=now)
+    payload = _read_part(parts[1]) if len(parts) > 1 else None
+    signature = None
+    if len(parts) == 3 and parts[2]:
+        with suppress(ValueError):
+            signature = decode_base64url(parts[2])
+    return TokenExplanation(
+        form=TokenForm.JWT,
+        explained_at=now,
         header=header,
         payload=payload,
         signature_bytes=None if signature is None else len(signature),
-        embedded_key=embedded,
-        claims=claims,
-        verification=verification,
-        findings=tuple(findings),
-        read_at=now,
+        embedded_key=_embedded_key(header.members, parts, signature or b""),
+        claims=None if payload is None else claims_of(header.members, payload.members),
+        verification=None
+        if keys is None
+        else verify_token(token, keys, audience=audience, issuer=None, now=now),
     )
 
 
-def _form(parts: list[str]) -> Form:
-    if parts == [""]:
-        return Form.EMPTY
-    # The JSON object of every header begins with {" in base64url.
-    if not parts[0].startswith("ey") and not _part(parts[0]).members:
-        return Form.OPAQUE
-    return Form.ENCRYPTED if len(parts) == 5 else Form.JWT
+_JSON_TOKEN = LazyPattern(r'"(?:access_)?token"\s*:\s*"([^"]*)"?')
+_BEARER = LazyPattern(r"\bbearer\s+", re.IGNORECASE)
+# Blanks, and the invisible characters that web pages and word processors put into long
+# words: soft hyphen, zero-width space and joiners, byte order mark.
+_INVISIBLE = LazyPattern("[\\s\u00ad\u200b-\u200d\u2060\ufeff]+")
 
 
-def _part(text: str) -> Part:
-    """Decode and parse as far as possible, with the slips of other base64 encoders."""
-    digits = text.rstrip("=").translate(_BASE64_TO_BASE64URL)
-    damage = _NOT_BASE64URL.search(digits)
-    usable = digits if damage is None else digits[: damage.start()]
-    if len(usable) % 4 == 1:
-        usable = usable[:-1]
-    raw = encoding.decode_base64url(usable)
-    found = read_object(raw)
-    error, error_at = found.error, found.error_at
+def find_token(text: str) -> str:
+    """The token in a JSON response, a header field, or a quoted or wrapped line."""
+    text = text.strip("\ufeff \t\r\n\"'`;,")
+    if text.startswith("{") and (match := _JSON_TOKEN.search(text)):
+        text = match[1].replace("\\/", "/")
+    elif match := _BEARER.search(text):
+        text = text[match.end() :]
+    return _INVISIBLE.sub("", text)
+
+
+_NOT_BASE64URL = LazyPattern(r"[^A-Za-z0-9_-]")
+
+
+def _read_part(text: str) -> TokenPart:
+    wrong = _NOT_BASE64URL.search(text)
+    digits = text if wrong is None else text[: wrong.start()]
+    # One character more than a multiple of four does not make a byte.
+    raw = decode_base64url(digits[:-1] if len(digits) % 4 == 1 else digits)
+    members, error, error_at = read_object(raw)
     if not text:
         error, error_at = "it is empty", 0
-    elif damage is not None:
-        error = f"it stops being base64url at character {damage.start()}"
+    elif wrong is not None:
+        error = f"it stops being base64url at character {wrong.start()}"
         error_at = len(raw)
-    elif error is None and len(usable) != len(digits):
-        error, error_at = f"a character is left over after byte {len(raw)}", len(raw)
-    elif error is None and digits != text:
-        error = "it is base64 with padding or another alphabet, not base64url"
-    return Part(
-        size_bytes=len(raw), members=found.members, error=error, error_at=error_at
+    elif error is None and len(digits) % 4 == 1:
+        error, error_at = "it has one character too many", len(raw)
+    return TokenPart(
+        members=members, size_bytes=len(raw), error=error, error_at=error_at
     )
 
 
-def _signature(parts: list[str]) -> bytes | None:
-    if len(parts) != 3 or not parts[2]:
-        return None
+def read_object(raw: bytes) -> tuple[dict[str, Any], str | None, int | None]:
+    """A JSON object, the error in it and the byte of the error (None: intact).
+
+    Of a damaged object, the members that are complete before the damage.
+    """
+    error = error_at = None
     try:
-        return encoding.decode_base64url(parts[2])
-    except ValueError:
-        return None
+        text = raw.decode()
+    except UnicodeDecodeError as wrong:
+        text, error_at = raw[: wrong.start].decode(), wrong.start
+        error = f"it stops being UTF-8 at byte {error_at}"
+    try:
+        members = orjson.loads(text)
+    except orjson.JSONDecodeError as wrong:
+        members = _members_before(text[: wrong.pos])
+        if wrong.pos < len(text):
+            error_at = len(text[: wrong.pos].encode())
+            damage = ascii(text[wrong.pos])
+            error = f"it stops being JSON at byte {error_at}, {damage}: {wrong.msg}"
+        elif error is None:
+            error, error_at = f"it is cut off after {len(raw)} bytes", len(raw)
+    if not isinstance(members, dict):
+        return {}, "it is not a JSON object", 0
+    try:
+        orjson.dumps(members)
+    except orjson.JSONEncodeError:
+        return {}, "it nests too deeply", None
+    return members, error, error_at
+
+
+# More commas than the claims of a token have; each one costs a parse.
+_MAX_COMMAS = 64
+
+
+def _members_before(text: str) -> dict[str, Any]:
+    """The members of the object that `text` begins, cut back comma by comma."""
+    candidate = text
+    for _ in range(_MAX_COMMAS):
+        try:
+            members = orjson.loads(candidate)
+        except orjson.JSONDecodeError:
+            text, _, _ = text.rpartition(",")
+            candidate = text + "}"
+        else:
+            return members if isinstance(members, dict) else {}
+    return {}
 
 
 def _embedded_key(
-    header: Mapping[str, Any], parts: list[str], signature: bytes | None
+    header: Mapping[str, Any], parts: list[str], signature: bytes
 ) -> EmbeddedKey | None:
     jwk = header.get("jwk")
     if not isinstance(jwk, dict):
         return None
     claimed = jwk.get("kid", header.get("kid"))
-    claimed = claimed if isinstance(claimed, str) else None
-    try:
+    computed, matches, signed = None, False, False
+    with suppress(jws.JwsError):
         key = jws.public_key(jwk)
-    except jws.JwsError:
-        return EmbeddedKey(
-            claimed_id=claimed, computed_id=None, matches=None, signed=False
-        )
-    computed = jws.libtrust_key_id(key)
-    matches = None
-    if claimed in {computed, jws.rfc7638_thumbprint(jwk)}:
-        matches = True
-    elif claimed is not None and _LIBTRUST_ID.fullmatch(claimed):
-        matches = False
-    try:
-        signed = ".".join(parts[:2]).encode("utf-8", "surrogatepass")
-        jws.verify_signature(key, header.get("alg"), signed, signature or b"")
-    except jws.JwsError:
-        made = False
-    else:
-        made = True
+        computed = jws.libtrust_key_id(key)
+        matches = claimed in (computed, jws.rfc7638_thumbprint(jwk))
+        signed_text = ".".join(parts[:2]).encode("utf-8", "surrogatepass")
+        jws.verify_signature(key, header.get("alg"), signed_text, signature)
+        signed = True
     return EmbeddedKey(
-        claimed_id=claimed, computed_id=computed, matches=matches, signed=made
+        claimed_id=claimed if isinstance(claimed, str) else None,
+        computed_id=computed,
+        matches=matches,
+        signed=signed,
     )

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -9,20 +8,22 @@ import orjson
 import pytest
 
 from auditor.diagnose.token_explain import (
-    FindingCode,
-    Form,
-    TokenReading,
+    TokenExplanation,
+    TokenForm,
+    explain_token,
     find_token,
     read_object,
-    read_token,
-    to_json,
-    to_lines,
+)
+from auditor.diagnose.token_text import (
+    explanation_lines,
+    explanation_to_json,
+    findings,
 )
 from auditor.oci.jws import KeySet
 from tests import jose
 from tests.jose import NOW
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 # The token in Docker's knowledge base article "How do I use API V2 with DTR?" (2016).
 # One of its characters was changed before it was published.
 ARTICLE = (GOLDEN / "article-token.txt").read_text()
@@ -30,54 +31,44 @@ KEY, OTHER = jose.key_for("ES256"), jose.key_for("ES256", 1)
 LIBTRUST_ID = jose.libtrust_id(KEY)
 
 
-def codes(reading: TokenReading) -> list[str]:
-    return [finding.code.value for finding in reading.findings]
+def explain(text: str, **options: Any) -> TokenExplanation:
+    return explain_token(text, now=NOW, **options)
 
 
-def sentence(reading: TokenReading, code: str) -> str:
-    found = [one.sentence for one in reading.findings if one.code == FindingCode(code)]
-    assert len(found) == 1
-    return found[0]
-
-
-def read(text: str, **options: Any) -> TokenReading:
-    return read_token(text, now=NOW, **options)
+def lines(token: str) -> str:
+    return "\n".join(explanation_lines(explain(token)))
 
 
 # -- the article's token -------------------------------------------------------
 
 
 def test_the_articles_token_is_explained_as_far_as_it_can_be_read() -> None:
-    explained = "\n".join(to_lines(read(ARTICLE))) + "\n"
-    assert explained == (GOLDEN / "article-token.explained.txt").read_text()
+    expected = (GOLDEN / "article-token.explained.txt").read_text()
+    assert lines(ARTICLE) + "\n" == expected
 
 
-def test_the_articles_token_is_explained_to_programs() -> None:
-    explained = json.dumps(to_json(read(ARTICLE)), indent=2) + "\n"
+def test_the_articles_token_is_explained_in_json() -> None:
+    explained = json.dumps(explanation_to_json(explain(ARTICLE)), indent=2) + "\n"
     assert explained == (GOLDEN / "article-token.explained.json").read_text()
 
 
-def test_all_four_facts_of_the_articles_token_are_said() -> None:
-    reading = read(ARTICLE)
-    assert not reading.intact
-    assert sentence(reading, "header").startswith("The header can be read")
-    assert sentence(reading, "key_id_matches") == (
-        "The libtrust key id"
-        " NNZX:KH7V:FBJT:4BAH:WEYL:F2V4:RHWJ:ADF3:UAAE:7JEP:6TAU:FCAO"
-        " matches the key in the header."
-    )
-    assert "it stops being JSON at byte 129 ('P' stands where ',' or '}' should)" in (
-        sentence(reading, "payload_damaged")
-    )
-    assert sentence(reading, "signature_differs").startswith(
-        "The signature does not verify with the key in the header"
-    )
+def test_the_four_findings_of_the_articles_token() -> None:
+    assert not explain(ARTICLE).intact
+    assert findings(explain(ARTICLE)) == [
+        "The header is intact.",
+        "The key id NNZX:KH7V:FBJT:4BAH:WEYL:F2V4:RHWJ:ADF3:UAAE:7JEP:6TAU:FCAO"
+        " matches the key in the header.",
+        "The payload is damaged: it stops being JSON at byte 129, 'P': unexpected"
+        " character, expected ',' or '}'. Readable before that: access, aud.",
+        "The signature does not verify with the key in the header.",
+    ]
 
 
 def test_the_articles_token_is_not_verified_by_its_own_key() -> None:
-    own = json.dumps(read(ARTICLE).header.members["jwk"])  # type: ignore[union-attr]
-    reading = read(ARTICLE, keys=KeySet.from_bytes(own.encode()))
-    assert sentence(reading, "not_verified") == (
+    header = explain(ARTICLE).header
+    assert header is not None
+    own = json.dumps(header.members["jwk"]).encode()
+    assert findings(explain(ARTICLE, keys=KeySet.from_bytes(own)))[-1] == (
         "The token is not verified: the token is not a readable JWT."
     )
 
@@ -85,275 +76,243 @@ def test_the_articles_token_is_not_verified_by_its_own_key() -> None:
 # -- intact tokens -------------------------------------------------------------
 
 
-def good(**header: Any) -> str:
+def signed_token(**header: Any) -> str:
     return jose.token(jose.claims(), KEY, **header)
 
 
+UNCHECKED = "The signature is unchecked"
+VERIFIES = "The signature verifies with the key in the header, which does not prove"
+DIFFERS = "The signature does not verify with the key in the header."
+
+
 @pytest.mark.parametrize(
-    ("header", "of_the_key", "of_the_signature"),
+    ("header", "key", "signature"),
     [
-        ({}, [], "signature_unchecked"),
-        ({"kid": "k"}, ["key_named"], "signature_unchecked"),
+        ({}, None, UNCHECKED),
+        ({"kid": "k"}, None, UNCHECKED),
         (
             {"jwk": jose.jwk(KEY, kid=LIBTRUST_ID)},
-            ["key_id_matches"],
-            "signature_matches",
+            f"The key id {LIBTRUST_ID} matches the key in the header.",
+            VERIFIES,
         ),
         (
             {"jwk": jose.jwk(KEY), "kid": LIBTRUST_ID},
-            ["key_id_matches"],
-            "signature_matches",
+            f"The key id {LIBTRUST_ID} matches the key in the header.",
+            VERIFIES,
+        ),
+        (
+            {"jwk": jose.jwk(KEY, kid=jose.thumbprint(KEY))},
+            f"The key id {jose.thumbprint(KEY)} matches the key in the header.",
+            VERIFIES,
         ),
         (
             {"jwk": jose.jwk(OTHER, kid=LIBTRUST_ID)},
-            ["key_id_differs"],
-            "signature_differs",
+            f"The key id {LIBTRUST_ID} is not that of the key in the header.",
+            DIFFERS,
         ),
-        ({"jwk": jose.jwk(KEY, kid="mine")}, ["key_named"], "signature_matches"),
-        ({"jwk": {"kty": "EC"}}, ["key_damaged"], "signature_unchecked"),
+        (
+            {"jwk": jose.jwk(KEY, kid="mine")},
+            "The key id mine is not that of the key in the header.",
+            VERIFIES,
+        ),
+        (
+            {"jwk": {"kty": "EC"}},
+            "The key in the header is damaged or of an unknown type.",
+            UNCHECKED,
+        ),
     ],
 )
-def test_findings_come_in_the_order_of_the_token(
-    header: dict[str, Any], of_the_key: list[str], of_the_signature: str
+def test_findings_are_in_the_order_of_the_token(
+    header: dict[str, Any], key: str | None, signature: str
 ) -> None:
-    reading = read(good(**header))
-    assert reading.intact
-    assert codes(reading) == [
-        "header",
-        *of_the_key,
-        "payload",
-        "grants",
-        "expiry",
-        of_the_signature,
+    explanation = explain(signed_token(**header))
+    assert explanation.intact
+    *before, last = findings(explanation)
+    assert before == [
+        "The header is intact.",
+        *([] if key is None else [key]),
+        "The payload is intact.",
     ]
+    assert last.startswith(signature)
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "words"),
+    ("trusted", "finding"),
     [
-        ("ES256", "The header can be read: signed with ES256."),
-        ("none", "The header can be read: it says that the token is not signed."),
-        (None, "The header can be read: it names no algorithm."),
+        (KEY, f"The token is verified: signed by the trusted key {LIBTRUST_ID}."),
+        (OTHER, "The token is not verified: the signature does not"),
     ],
 )
-def test_the_algorithm_is_named(algorithm: str | None, words: str) -> None:
-    token = jose.unsigned_token({"alg": algorithm}, jose.claims())
-    assert sentence(read(token), "header") == words
+def test_with_keys_the_token_is_verified(
+    trusted: jose.PrivateKey, finding: str
+) -> None:
+    explanation = explain(signed_token(), keys=KeySet.from_bytes(jose.pem(trusted)))
+    assert findings(explanation)[-1].startswith(finding)
 
 
-def test_a_thumbprint_is_recognised_as_the_keys_name() -> None:
-    reading = read(good(jwk=jose.jwk(KEY, kid=jose.thumbprint(KEY))))
-    assert sentence(reading, "key_id_matches").startswith("The thumbprint ")
+def test_the_audience_is_verified_if_it_is_given() -> None:
+    keys = KeySet.from_bytes(jose.pem(KEY))
+    verification = explain(signed_token(), keys=keys, audience="x").verification
+    assert verification is not None
+    assert not verification.verified
 
 
 @pytest.mark.parametrize(
-    ("keys", "code", "words"),
+    ("changes", "line"),
     [
         (
-            KEY,
-            "verified",
-            f"The token is verified: signed by the trusted key {LIBTRUST_ID}.",
+            {"exp": NOW + 298},
+            "expires     2026-11-24 00:24:58 UTC (expires in 4 minutes 58 seconds)",
         ),
-        (OTHER, "not_verified", "The token is not verified: the signature does not"),
-    ],
-)
-def test_with_keys_it_says_whether_the_token_is_verified(
-    keys: jose.PrivateKey, code: str, words: str
-) -> None:
-    reading = read(good(), keys=KeySet.from_bytes(jose.pem(keys)))
-    assert sentence(reading, code).startswith(words)
-    assert codes(reading)[-1] == code
-
-
-def test_audience_and_issuer_are_checked_when_they_are_given() -> None:
-    keys = KeySet.from_bytes(jose.pem(KEY))
-    assert not read(good(), keys=keys, audience="x").verification.verified  # type: ignore[union-attr]
-    assert not read(good(), keys=keys, issuer="x").verification.verified  # type: ignore[union-attr]
-
-
-@pytest.mark.parametrize(
-    ("changes", "code", "words"),
-    [
-        ({"exp": NOW + 298}, "expiry", "The token expires in 4 minutes 58 seconds."),
         (
             {"exp": NOW - 335_496_348},
-            "expiry",
-            "The token expired 10 years 7 months ago.",
+            "expires     2016-04-06 22:54:12 UTC (expired 10 years 7 months ago)",
         ),
-        ({"exp": "-"}, "expiry", "The payload says nothing of when it expires."),
-        ({"exp": "soon"}, "expiry", "The payload says nothing of when it expires."),
-        (
-            {"nbf": NOW + 60},
-            "not_yet_valid",
-            "It is not valid before 2026-11-24 00:21:00 UTC.",
-        ),
-        ({"access": []}, "grants", "It grants nothing."),
-        ({"access": None}, "grants", "It grants nothing."),
-        (
-            {"access": "-"},
-            "grants",
-            "It has no access claim: what it grants cannot be seen.",
-        ),
-        (
-            {"access": "x"},
-            "grants",
-            "The access claim is of a kind that cannot be understood.",
-        ),
-        ({}, "grants", "It grants pull on repository a/b."),
+        ({"exp": "-"}, "expires     unknown: no readable exp claim"),
+        ({"exp": "soon"}, "expires     unknown: no readable exp claim"),
+        ({"nbf": NOW + 60}, "not before  2026-11-24 00:21:00 UTC"),
+        ({"access": []}, "grants      nothing"),
+        ({"access": None}, "grants      nothing"),
+        ({"access": "-"}, "grants      unknown: no readable access claim"),
+        ({"access": "x"}, "grants      unknown: no readable access claim"),
+        ({}, "grants      pull on repository a/b"),
         (
             {"access": [{"type": "registry", "name": "catalog", "actions": ["*"]}]},
-            "grants",
-            "It grants * on registry catalog.",
+            "grants      * on registry catalog",
         ),
         (
             {"access": [{"type": "repository", "name": "a", "class": "plugin"}]},
-            "grants",
-            "It grants no action on repository(plugin) a.",
+            "grants      no action on repository(plugin) a",
         ),
     ],
 )
-def test_times_and_grants_are_said_in_words(
-    changes: dict[str, Any], code: str, words: str
-) -> None:
+def test_times_and_grants_have_a_line_each(changes: dict[str, Any], line: str) -> None:
     token = jose.unsigned_token({"alg": "ES256"}, jose.claims(**changes))
-    assert sentence(read(token), code) == words
+    assert line in lines(token).splitlines()
 
 
-# -- tokens that are pasted, opaque or damaged ---------------------------------
+# -- tokens that are not readable JWTs -----------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("text", "form", "words"),
+    ("text", "form", "finding"),
     [
-        ("", Form.EMPTY, "There is no token."),
-        ("djE6b3BhcXVl", Form.OPAQUE, "The token is opaque: 12 characters that only"),
-        ("a.b.c", Form.OPAQUE, "The token is opaque: 5 characters that only"),
+        ("", TokenForm.EMPTY, "There is no token."),
+        ("djE6b3BhcXVl", TokenForm.OPAQUE, "The token is opaque or encrypted"),
+        ("a.b.c", TokenForm.OPAQUE, "The token is opaque or encrypted"),
         (
             jose.b64(b'{"alg":"RSA-OAEP","enc":"A256GCM"}') + ".a.b.c.d",
-            Form.ENCRYPTED,
-            "The token is encrypted (JWE): only its header can be read.",
+            TokenForm.OPAQUE,
+            "The token is opaque or encrypted",
         ),
     ],
 )
-def test_a_token_that_is_no_jwt_is_named(text: str, form: Form, words: str) -> None:
-    reading = read(text, keys=KeySet.from_bytes(jose.pem(KEY)))
-    assert reading.form is form
-    assert sentence(reading, "form").startswith(words)
-    assert not reading.intact
+def test_a_token_that_is_not_a_jwt_is_recognised(
+    text: str, form: TokenForm, finding: str
+) -> None:
+    explanation = explain(text, keys=KeySet.from_bytes(jose.pem(KEY)))
+    assert explanation.form is form
+    (only,) = findings(explanation)
+    assert only.startswith(finding)
+    assert not explanation.intact
 
 
-def test_what_stands_around_a_token_makes_no_difference() -> None:
-    plain = read(good())
-    wrapped = read('{"token": "' + good()[:50] + "\n" + good()[50:] + '"}')
-    assert wrapped.claims == plain.claims
-    assert codes(wrapped) == ["pasted", "pasted", *codes(plain)]
-
-
-HEADER, PAYLOAD, SIGNATURE = good().split(".")
+HEADER, PAYLOAD, SIGNATURE = signed_token().split(".")
 CUT = PAYLOAD[: len(PAYLOAD) // 2]
+NO_SIGNATURE = "The signature is missing or damaged."
 
 
 @pytest.mark.parametrize(
-    ("token", "code", "words"),
+    ("token", "finding"),
     [
-        (HEADER, "payload_damaged", "The payload is missing: the token ends after its"),
-        (HEADER + "." + PAYLOAD, "signature_damaged", "The signature is missing."),
-        (f"{HEADER}.{PAYLOAD}.", "signature_damaged", "The signature is missing."),
-        (f"{HEADER}.{PAYLOAD}.a", "signature_damaged", "The signature is damaged"),
-        (f"{HEADER}.{PAYLOAD}.a!", "signature_damaged", "The signature is damaged"),
-        (
-            f"{HEADER}.{PAYLOAD}.{SIGNATURE}.x",
-            "signature_damaged",
-            "The signature cannot be told: there are 4 parts instead of 3.",
-        ),
-        (f"{HEADER}.{CUT}", "payload_damaged", "The payload is damaged: it is cut off"),
-        (f"{HEADER}..x", "payload_damaged", "The payload is damaged: it is empty."),
+        (HEADER, "The payload is missing."),
+        (HEADER + "." + PAYLOAD, NO_SIGNATURE),
+        (f"{HEADER}.{PAYLOAD}.", NO_SIGNATURE),
+        (f"{HEADER}.{PAYLOAD}.a", NO_SIGNATURE),
+        (f"{HEADER}.{PAYLOAD}.a!", NO_SIGNATURE),
+        (f"{HEADER}.{PAYLOAD}.{SIGNATURE}.x", NO_SIGNATURE),
+        (f"{HEADER}.{CUT}", "The payload is damaged: it is cut off"),
+        (f"{HEADER}..x", "The payload is damaged: it is empty."),
         (
             f"{HEADER}.{PAYLOAD[:8]}%{PAYLOAD[9:]}.{SIGNATURE}",
-            "payload_damaged",
             "The payload is damaged: it stops being base64url at character 8.",
         ),
         (
             f"{HEADER[:-8]}.{PAYLOAD}.{SIGNATURE}",
-            "header_damaged",
             "The header is damaged: it is cut off after",
         ),
         (
             f"{HEADER}.{jose.b64(b'[]')}.{SIGNATURE}",
-            "payload_damaged",
-            "The payload is damaged: it stops being JSON at byte 0",
+            "The payload is damaged: it is not a JSON object",
         ),
         (
-            f"{HEADER}.{base64.b64encode(b'{}').decode()}.{SIGNATURE}",
-            "payload_damaged",
-            "The payload is damaged: it is base64 with padding or another alphabet",
+            f"{HEADER}.{jose.b64(b'{}')}=.{SIGNATURE}",
+            "The payload is damaged: it stops being base64url at character 3.",
         ),
         (
-            f"{HEADER}.{jose.b64(b'{}')}AA.{SIGNATURE}",
-            "payload_damaged",
-            "The payload is damaged: ",
+            f"{HEADER}.{jose.b64(b'{   }    ')}A.{SIGNATURE}",
+            "The payload is damaged: it has one character too many",
         ),
     ],
 )
-def test_a_damaged_token_is_read_as_far_as_it_goes(
-    token: str, code: str, words: str
-) -> None:
-    reading = read(token)
-    assert sentence(reading, code).startswith(words)
-    assert not reading.intact
+def test_a_damaged_token_is_read_as_far_as_possible(token: str, finding: str) -> None:
+    explanation = explain(token)
+    assert any(one.startswith(finding) for one in findings(explanation))
+    assert not explanation.intact
 
 
-def test_grants_before_a_damage_are_said_with_a_reservation() -> None:
+def test_grants_before_the_damage_are_shown() -> None:
     payload = json.dumps(jose.claims()).replace('"aud"', "aud").encode()
-    reading = read(f"{HEADER}.{jose.b64(payload)}.{SIGNATURE}")
-    assert sentence(reading, "grants") == (
-        "As far as it can be read, it grants pull on repository a/b."
-    )
-    assert sentence(reading, "expiry") == (
-        "The payload can no longer tell when it expires."
-    )
+    shown = lines(f"{HEADER}.{jose.b64(payload)}.{SIGNATURE}").splitlines()
+    assert "grants      pull on repository a/b" in shown
+    assert "expires     unknown: no readable exp claim" in shown
 
 
-# -- showing it ----------------------------------------------------------------
+# -- output --------------------------------------------------------------------
 
 
 def test_lines_are_safe_for_terminals() -> None:
-    nasty = "\x1b[2J\u202e\n"
+    unsafe = "\x1b[2J\u202e\n"
     token = jose.unsigned_token(
-        {"alg": nasty, "kid": nasty, nasty: 1},
+        {"alg": unsafe, "kid": unsafe, unsafe: 1},
         jose.claims(
-            sub=nasty,
-            iss=nasty,
-            aud=[nasty],
-            jti=nasty,
-            access=[{"type": nasty, "name": nasty, "class": nasty, "actions": [nasty]}],
+            sub=unsafe,
+            iss=unsafe,
+            aud=[unsafe],
+            jti=unsafe,
+            access=[
+                {"type": unsafe, "name": unsafe, "class": unsafe, "actions": [unsafe]}
+            ],
         ),
     )
     for text in (token, token.replace(".", "x.", 1)):
-        lines = to_lines(read(text))
-        assert all(line.isprintable() for line in lines), lines
+        shown = explanation_lines(explain(text))
+        assert all(line.isprintable() for line in shown), shown
 
 
 def test_neither_token_nor_signature_are_shown() -> None:
-    reading = read(good(), keys=KeySet.from_bytes(jose.pem(KEY)))
-    for shown in (json.dumps(to_json(reading)), "\n".join(to_lines(reading))):
+    explanation = explain(signed_token(), keys=KeySet.from_bytes(jose.pem(KEY)))
+    for shown in (
+        json.dumps(explanation_to_json(explanation)),
+        "\n".join(explanation_lines(explanation)),
+    ):
         assert SIGNATURE not in shown
         assert PAYLOAD not in shown
-    assert "hush" not in "\n".join(to_lines(read("hush"))) + repr(to_json(read("hush")))
+    assert "hush" not in lines("hush") + repr(explanation_to_json(explain("hush")))
 
 
-@pytest.mark.parametrize("token", ["", "opaque", HEADER, good(), ARTICLE])
+@pytest.mark.parametrize("token", ["", "opaque", HEADER, signed_token(), ARTICLE])
 def test_the_json_has_the_same_keys_for_every_token(token: str) -> None:
-    assert list(to_json(read(token))) == [
+    assert list(explanation_to_json(explain(token))) == [
         "form",
-        "intact",
+        "explained_at",
         "header",
         "payload",
         "signature_bytes",
         "embedded_key",
         "claims",
         "verification",
-        "read_at",
+        "intact",
         "findings",
     ]
 
@@ -368,9 +327,14 @@ def test_the_json_has_the_same_keys_for_every_token(token: str) -> None:
         b'{"a":' + b"[" * 100_000,
     ],
 )
-def test_the_json_can_be_written_whatever_the_token_holds(payload: bytes) -> None:
-    shown = to_json(read(f"{HEADER}.{jose.b64(payload)}.{SIGNATURE}"))
-    assert orjson.loads(orjson.dumps(shown)) == shown
+def test_the_json_can_be_written_for_any_payload(payload: bytes) -> None:
+    shown = explanation_to_json(explain(f"{HEADER}.{jose.b64(payload)}.{SIGNATURE}"))
+    assert orjson.loads(orjson.dumps(shown)) == json.loads(
+        json.dumps(shown, allow_nan=False)
+    )
+
+
+# -- damaged JSON --------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -380,27 +344,26 @@ def test_the_json_can_be_written_whatever_the_token_holds(payload: bytes) -> Non
         (b" { } \n", {}),
         (b'{"a":1}', {"a": 1}),
         (b'{ "a" : [1, {"b": null}] , "c" : "d" }', {"a": [1, {"b": None}], "c": "d"}),
-        (b'{"a":' + b"9" * 5000 + b"}", {"a": float("inf")}),
         (b'{"a":123456789012345678,"b":-1}', {"a": 123456789012345678, "b": -1}),
         ('{"\u00e4":"\u20ac"}'.encode(), {"\u00e4": "\u20ac"}),
     ],
 )
 def test_an_intact_object_has_no_error(raw: bytes, members: Any) -> None:
-    found = read_object(raw)
-    assert (found.members, found.error, found.error_at) == (members, None, None)
+    assert read_object(raw) == (members, None, None)
 
 
 @pytest.mark.parametrize(
     ("raw", "members", "error", "error_at"),
     [
-        (b'{"a":1P"b":2}', {}, "byte 6 ('P' stands where ',' or '}' should)", 6),
-        (b'{"a":1,"b":2P"c":3}', {"a": 1}, "'P' stands where ',' or '}'", 12),
-        (b'{"a":1,b:2}', {"a": 1}, "'b' stands where '\"' should", 7),
-        (b'{"a":1,}', {"a": 1}, "'}' stands where '\"' should", 7),
-        (b'{"a":1,"b"=2}', {"a": 1}, "'=' stands where ':' should", 10),
-        (b'{"a":1,"b":x}', {"a": 1}, "Expecting value", 11),
-        (b'{"a":1}x', {"a": 1}, "nothing should stand after the object", 7),
-        (b"[1]", {}, "'[' stands where '{' should", 0),
+        (b'{"a":1P"b":2}', {}, "byte 6, 'P': unexpected character", 6),
+        (b'{"a":1,"b":2P"c":3}', {"a": 1}, "byte 12, 'P': unexpected character", 12),
+        (b'{"a":1,b:2}', {"a": 1}, "byte 7, 'b': unexpected character", 7),
+        (b'{"a":1,}', {}, "byte 6, ',': trailing comma is not allowed", 6),
+        (b'{"a":1,"b"=2}', {"a": 1}, "byte 10, '='", 10),
+        (b'{"a":1,"b":x}', {"a": 1}, "byte 11, 'x'", 11),
+        (b'{"a":1,"b":[1,{"c":"d,"},x', {"a": 1}, "byte 25, 'x'", 25),
+        (b'{"a":1}x', {"a": 1}, "byte 7, 'x': unexpected content after", 7),
+        (b"[1]", {}, "it is not a JSON object", 0),
         (b"", {}, "it is cut off after 0 bytes", 0),
         (b'{"a":1,"b":"cd', {"a": 1}, "it is cut off after 14 bytes", 14),
         (b'{"a":1,"b":', {"a": 1}, "it is cut off after 11 bytes", 11),
@@ -409,17 +372,20 @@ def test_an_intact_object_has_no_error(raw: bytes, members: Any) -> None:
         (b'{"a":1,"b":"\xff"}', {"a": 1}, "it stops being UTF-8 at byte 12", 12),
         (b"\xff", {}, "it stops being UTF-8 at byte 0", 0),
         (b'{"a":x\xff', {}, "it stops being JSON at byte 5", 5),
-        (b'{"a":' + b"[" * 100_000, {}, "it nests too deeply", None),
+        (b'{"a":' + b"[" * 300 + b"]" * 300 + b"}", {}, "it nests too deeply", None),
     ],
 )
-def test_what_stands_before_a_damage_is_read(
+def test_members_before_the_damage_are_read(
     raw: bytes, members: Any, error: str, error_at: int | None
 ) -> None:
-    found = read_object(raw)
-    assert found.members == members
-    assert found.error is not None
-    assert error in found.error
-    assert found.error_at == error_at
+    found, message, at = read_object(raw)
+    assert found == members
+    assert message is not None
+    assert error in message
+    assert at == error_at
+
+
+# -- pasted text ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -432,9 +398,6 @@ def test_what_stands_before_a_damage_is_read(
         "bearer  eyJh.eyJi.c2ln",
         "Authorization: Bearer eyJh.eyJi.c2ln",
         '-H "Authorization: Bearer eyJh.eyJi.c2ln"',
-        "token=eyJh.eyJi.c2ln",
-        "export TOKEN='eyJh.eyJi.c2ln';",
-        "access_token: eyJh.eyJi.c2ln",
         '"eyJh.eyJi.c2ln",',
         "`eyJh.eyJi.c2ln`",
         "eyJh.ey\nJi.c2\r\n  ln",
@@ -445,32 +408,19 @@ def test_what_stands_before_a_damage_is_read(
         '{"token":"eyJh.eyJi.c2ln',
     ],
 )
-def test_a_token_is_found_in_what_stands_around_it(text: str) -> None:
-    assert find_token(text).token == "eyJh.eyJi.c2ln"
+def test_a_token_is_found_in_a_header_field_or_a_json_response(text: str) -> None:
+    assert find_token(text) == "eyJh.eyJi.c2ln"
 
 
-@pytest.mark.parametrize("text", ["", " \n", '""', "Bearer ", "token="])
-def test_nothing_is_found_where_there_is_none(text: str) -> None:
-    assert find_token(text).token == ""
+@pytest.mark.parametrize("text", ["", " \n", '""'])
+def test_no_token_is_found_in_blank_text(text: str) -> None:
+    assert find_token(text) == ""
 
 
 @pytest.mark.parametrize("text", ["djE6b3BhcXVl", "tokenish", "bearerless", "{"])
-def test_opaque_tokens_stay_as_they_are(text: str) -> None:
-    assert find_token(text).token == text
+def test_an_opaque_token_is_not_changed(text: str) -> None:
+    assert find_token(text) == text
 
 
-def test_slashes_of_a_json_answer_are_unescaped() -> None:
-    assert find_token('{"token":"a\\/b=="}').token == "a/b=="
-
-
-@pytest.mark.parametrize(
-    ("text", "notes"),
-    [
-        ("abc", ()),
-        ("Bearer abc", ("What stood around the token was left out.",)),
-        ("a\nbc", ("Blanks and line breaks inside the token were left out.",)),
-        ('{"token":"abc"}', ("The token was taken out of a JSON answer.",)),
-    ],
-)
-def test_it_says_what_it_left_out(text: str, notes: tuple[str, ...]) -> None:
-    assert find_token(text).notes == notes
+def test_escaped_slashes_of_a_json_response_are_unescaped() -> None:
+    assert find_token('{"token":"a\\/b=="}') == "a/b=="
