@@ -1,18 +1,15 @@
-"""The three shapes of a report: an image, a platform or a layer a line.
+"""The three shapes of a report, one line for each image, platform or layer.
 
-The flat shapes are for loading into tables: every line of one shape has the same
-keys. Failures are the same lines in every shape, and an image without a platform, or
-a platform without a layer, still has a line with nulls, so that no reference is lost.
+The flat shapes are for loading into tables: all lines of one shape have the same keys.
+Failures are the same lines in every shape. An image without platforms and a platform
+without layers still have one line, with nulls, so that no reference is lost.
+
+`report_schema` derives the JSON Schema from the same classes.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
-import types
-import typing
-from collections.abc import Callable, Iterator, Mapping
-from enum import StrEnum
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
@@ -28,15 +25,20 @@ from auditor.model import (
     Record,
     Shape,
 )
+from auditor.oci.platform import platform_text
+from auditor.util.json_schema import json_schema
+
+# Encoded platforms to keep, some 10 KiB each: tags of one image follow each other.
+MAX_ENCODED = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlatformRow:
-    """One platform of one reference. `layers` counts them.
+    """One platform of one reference. `layers` is their number.
 
-    `signed`, `has_sbom` and `has_provenance` are those of the whole image.
+    `signed`, `has_sbom` and `has_provenance` are about the whole image.
 
-    `platform_digest` is null where the image has no platform at all.
+    `platform_digest` is null if the image has no platform.
     """
 
     schema: int = SCHEMA
@@ -73,8 +75,8 @@ class PlatformRow:
 class LayerRow:
     """One layer of one platform of one reference.
 
-    `position` counts from the base, from 0; it is null where the platform has no
-    layer or its layers are not known, and `platform_digest` where there is none.
+    `position` counts from 0, the base; it is null if the platform has no layers or
+    they are unknown. `platform_digest` is null if the image has no platform.
     """
 
     schema: int = SCHEMA
@@ -93,9 +95,52 @@ class LayerRow:
     audited_at: str
 
 
-Line = Record | PlatformRow | LayerRow
+def encoder(shape: Shape) -> Callable[[Record], bytes]:
+    """A function from a record to its lines: UTF-8 JSON, each ending in a newline."""
+    if shape is Shape.IMAGE:
+        return _ImageEncoder()
+    rows = _platform_rows if shape is Shape.PLATFORM else _layer_rows
 
-# What stands in a row where there is nothing.
+    def encode(record: Record) -> bytes:
+        lines = (record,) if isinstance(record, FailureRecord) else rows(record)
+        return b"".join(
+            orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines
+        )
+
+    return encode
+
+
+class _ImageEncoder:
+    """Encodes a record as one line.
+
+    Nine tenths of a line are its platforms. Tags of one image share them as the same
+    object, which is encoded once.
+    """
+
+    def __init__(self) -> None:
+        self._platforms: dict[
+            int, tuple[tuple[PlatformRecord, ...], orjson.Fragment]
+        ] = {}
+
+    def __call__(self, record: Record) -> bytes:
+        line: object = record
+        if isinstance(record, ImageRecord) and record.platforms:
+            line = vars(record) | {"platforms": self._encoded(record.platforms)}
+        return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+
+    def _encoded(self, platforms: tuple[PlatformRecord, ...]) -> orjson.Fragment:
+        cached = self._platforms.get(id(platforms))
+        if cached is not None and cached[0] is platforms:
+            return cached[1]
+        encoded = orjson.Fragment(orjson.dumps(platforms))
+        if len(self._platforms) >= MAX_ENCODED:
+            self._platforms.pop(next(iter(self._platforms)))
+        # Keeps the object alive, so that no other object can get its id.
+        self._platforms[id(platforms)] = platforms, encoded
+        return encoded
+
+
+# The values of a row for an image without platforms and a platform without layers.
 _NO_LAYER = Layer(digest="", size=None, media_type=None)
 _NO_PLATFORM = PlatformRecord(
     os=None,
@@ -114,33 +159,12 @@ _NO_PLATFORM = PlatformRecord(
 )
 
 
-def _name(platform: PlatformRecord) -> str | None:
-    if not platform.os or not platform.architecture:
-        return None
-    return "/".join(
-        part for part in (platform.os, platform.architecture, platform.variant) if part
-    )
-
-
-def images(record: Record) -> Iterator[Line]:
-    """The record itself."""
-    yield record
-
-
-def platforms(record: Record) -> Iterator[Line]:
-    """A line for each platform."""
-    if isinstance(record, FailureRecord):
-        yield record
-        return
+def _platform_rows(record: ImageRecord) -> Iterator[PlatformRow]:
     for platform in record.platforms or (_NO_PLATFORM,):
         yield _platform_row(record, platform)
 
 
-def layers(record: Record) -> Iterator[Line]:
-    """A line for each layer of each platform."""
-    if isinstance(record, FailureRecord):
-        yield record
-        return
+def _layer_rows(record: ImageRecord) -> Iterator[LayerRow]:
     for platform in record.platforms or (_NO_PLATFORM,):
         if not platform.layers:
             yield _layer_row(record, platform, None, _NO_LAYER)
@@ -203,123 +227,17 @@ def _layer_row(
     )
 
 
-_SHAPES: dict[Shape, Callable[[Record], Iterator[Line]]] = {
-    Shape.IMAGE: images,
-    Shape.PLATFORM: platforms,
-    Shape.LAYER: layers,
-}
+def _name(platform: PlatformRecord) -> str | None:
+    return platform_text(platform.os, platform.architecture, platform.variant)
 
-
-# Encoded platforms at hand: tags of one image stand together. Some 10 KiB each.
-MAX_ENCODED = 64
-
-
-class _ImageEncoder:
-    """A record as its line. What tags of one image share is encoded once: nine tenths
-    of a line are its platforms, and those are the same object then."""
-
-    def __init__(self) -> None:
-        self._platforms: dict[
-            int, tuple[tuple[PlatformRecord, ...], orjson.Fragment]
-        ] = {}
-
-    def __call__(self, record: Record) -> bytes:
-        line: object = record
-        if isinstance(record, ImageRecord) and record.platforms:
-            line = vars(record) | {"platforms": self._encoded(record.platforms)}
-        return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
-
-    def _encoded(self, platforms: tuple[PlatformRecord, ...]) -> orjson.Fragment:
-        known = self._platforms.get(id(platforms))
-        if known is not None and known[0] is platforms:
-            return known[1]
-        encoded = orjson.Fragment(orjson.dumps(platforms))
-        if len(self._platforms) >= MAX_ENCODED:
-            self._platforms.pop(next(iter(self._platforms)))
-        # Held with its object, so that no other can have the same id meanwhile.
-        self._platforms[id(platforms)] = platforms, encoded
-        return encoded
-
-
-def encoder(shape: Shape) -> Callable[[Record], bytes]:
-    """A function from a record to its lines: UTF-8 JSON, each ending in a newline."""
-    if shape is Shape.IMAGE:
-        return _ImageEncoder()
-    lines = _SHAPES[shape]
-
-    def encode(record: Record) -> bytes:
-        return b"".join(
-            orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
-            for line in lines(record)
-        )
-
-    return encode
-
-
-# -- schema --
-# The JSON Schema (draft 2020-12) of report lines, derived from the records.
 
 _LINES = (ImageRecord, FailureRecord, PlatformRow, LayerRow)
-_SCALARS: dict[type, dict[str, Any]] = {
-    str: {"type": "string"},
-    bool: {"type": "boolean"},
-    int: {"type": "integer", "minimum": 0},
-    types.NoneType: {"type": "null"},
-}
 
 
 def report_schema() -> dict[str, Any]:
-    """What every line of a report of any shape is valid against."""
-    definitions: dict[str, Any] = {}
-    lines = [_reference(line, definitions) for line in _LINES]
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"urn:auditor:report:{SCHEMA}",
-        "title": f"A line of an auditor report, schema {SCHEMA}",
-        "oneOf": lines,
-        "$defs": definitions,
-    }
-
-
-def _reference(record: type, definitions: dict[str, Any]) -> dict[str, str]:
-    name = record.__name__
-    if name not in definitions:
-        definitions[name] = {}  # holds the place while its fields are described
-        definitions[name] = _object(record, definitions)
-    return {"$ref": f"#/$defs/{name}"}
-
-
-def _object(record: type, definitions: dict[str, Any]) -> dict[str, Any]:
-    hints = typing.get_type_hints(record)
-    properties = {}
-    for field in dataclasses.fields(record):
-        if field.default is not dataclasses.MISSING:
-            properties[field.name] = {"const": field.default}
-        else:
-            properties[field.name] = _type(hints[field.name], definitions)
-    return {
-        "description": inspect.cleandoc(record.__doc__ or ""),
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-
-
-def _type(hint: Any, definitions: dict[str, Any]) -> dict[str, Any]:
-    if hint in _SCALARS:
-        return dict(_SCALARS[hint])
-    origin = typing.get_origin(hint)
-    arguments = typing.get_args(hint)
-    if origin in {types.UnionType, typing.Union}:
-        return {"anyOf": [_type(option, definitions) for option in arguments]}
-    if origin is tuple:
-        return {"type": "array", "items": _type(arguments[0], definitions)}
-    if origin in {dict, Mapping}:
-        values = _type(arguments[1], definitions)
-        return {"type": "object", "additionalProperties": values}
-    if isinstance(hint, type) and issubclass(hint, StrEnum):
-        return {"enum": [member.value for member in hint]}
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return dict(_reference(hint, definitions))
-    raise TypeError(f"no JSON Schema for {hint!r}")
+    """The JSON Schema that every line of a report of any shape conforms to."""
+    return json_schema(
+        *_LINES,
+        title=f"A line of an auditor report, schema {SCHEMA}",
+        urn=f"urn:auditor:report:{SCHEMA}",
+    )

@@ -1,0 +1,87 @@
+"""JSON Schema (draft 2020-12) of documents that are written from dataclasses.
+
+A schema is derived from the fields and their types, so that it cannot differ from what
+`orjson` writes. A field with a constant default (`schema`, `kind`) has that value.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import types
+import typing
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+_SCALARS: dict[object, dict[str, Any]] = {
+    str: {"type": "string"},
+    bool: {"type": "boolean"},
+    int: {"type": "integer", "minimum": 0},
+    float: {"type": "number", "minimum": 0},
+    types.NoneType: {"type": "null"},
+    object: {},
+    Any: {},
+}
+
+
+def json_schema(*documents: type, title: str, urn: str) -> dict[str, Any]:
+    """The schema that each of these dataclasses conforms to as JSON."""
+    definitions: dict[str, Any] = {}
+    references = [_reference(document, definitions) for document in documents]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": urn,
+        "title": title,
+        "oneOf": references,
+        "$defs": definitions,
+    }
+
+
+def _reference(document: type, definitions: dict[str, Any]) -> dict[str, str]:
+    name = document.__name__
+    if name not in definitions:
+        definitions[name] = {}  # keeps its place while its fields are described
+        definitions[name] = _object(document, definitions)
+    return {"$ref": f"#/$defs/{name}"}
+
+
+def _object(document: type, definitions: dict[str, Any]) -> dict[str, Any]:
+    hints = typing.get_type_hints(document)
+    properties = {}
+    for field in dataclasses.fields(document):
+        if field.default is not dataclasses.MISSING:
+            properties[field.name] = {"const": field.default}
+        else:
+            properties[field.name] = _type(hints[field.name], definitions)
+    return {
+        "description": inspect.cleandoc(document.__doc__ or ""),
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _type(hint: Any, definitions: dict[str, Any]) -> dict[str, Any]:
+    if hint in _SCALARS:
+        return dict(_SCALARS[hint])
+    origin = typing.get_origin(hint)
+    arguments = typing.get_args(hint)
+    if origin in {types.UnionType, typing.Union}:
+        return {"anyOf": [_type(option, definitions) for option in arguments]}
+    if origin is typing.Literal:
+        return {"enum": list(arguments)}
+    if origin is tuple and arguments[-1] is not Ellipsis:
+        items = [_type(item, definitions) for item in arguments]
+        return {"type": "array", "prefixItems": items, "minItems": len(items)}
+    if origin is tuple:
+        return {"type": "array", "items": _type(arguments[0], definitions)}
+    if origin in {dict, Mapping}:
+        values = _type(arguments[1], definitions)
+        return {"type": "object", "additionalProperties": values}
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return {"enum": [member.value for member in hint]}
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return dict(_reference(hint, definitions))
+    raise TypeError(f"no JSON Schema for {hint!r}")
