@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import duckdb
 
@@ -12,7 +11,7 @@ from auditor.analysis.reports import keep_last_lines, open_reports, platform_nam
 from auditor.errors import UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA
-from auditor.oci.reference import is_digest
+from auditor.oci.digest import is_digest
 from auditor.util.text import safe_text
 
 # Rows that Python holds at once: some megabytes.
@@ -20,7 +19,7 @@ BATCH_ROWS = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class DigestUse:
     """A reference that leads to a digest.
 
     `role` says as what: `image` (the tag points at it), `platform` (a manifest of the
@@ -41,7 +40,20 @@ class Place:
     position: int | None
 
 
-class Places:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DigestSearchTotals:
+    """Numbers of references that could not be searched.
+
+    `failures` were not audited; of `missing` ones the registry lacks a platform.
+    """
+
+    schema: int = SCHEMA
+    kind: str = "totals"
+    failures: int
+    missing: int
+
+
+class DigestSearch:
     """The answer for some digests.
 
     `failures` counts references that were not audited and `missing` ones of which a
@@ -63,7 +75,7 @@ class Places:
 
     def places(
         self, digest: str, role: str | None = None, *, limit: int = 0
-    ) -> Iterator[Place]:
+    ) -> Iterator[DigestUse]:
         """The places of a digest, by role and reference; a limit of 0 means all."""
         query = f"""SELECT * FROM places
                     WHERE digest = $digest AND role = coalesce($role, role)
@@ -76,20 +88,17 @@ class Places:
         names = [column[0] for column in rows.description or ()]
         while batch := rows.fetchmany(BATCH_ROWS):
             for row in batch:
-                yield Place(**dict(zip(names, row, strict=True)))
+                yield DigestUse(**dict(zip(names, row, strict=True)))
 
-    def totals(self) -> dict[str, Any]:
+    def totals(self) -> DigestSearchTotals:
         """The last line of `--format jsonl`."""
-        return {
-            "schema": SCHEMA,
-            "kind": "totals",
-            "failures": self.failures,
-            "missing": self.missing,
-        }
+        return DigestSearchTotals(failures=self.failures, missing=self.missing)
 
 
 @contextmanager
-def find_digests(paths: Sequence[str], digests: Sequence[str]) -> Iterator[Places]:
+def search_digests(
+    paths: Sequence[str], digests: Sequence[str]
+) -> Iterator[DigestSearch]:
     """Look for digests in a report: a file, several or globs.
 
     Where it has several lines of a reference, its last one counts. `UsageError` for
@@ -110,7 +119,7 @@ def find_digests(paths: Sequence[str], digests: Sequence[str]) -> Iterator[Place
         connection.execute(_HITS)
         connection.execute(keep_last_lines("hits", "reference"))
         connection.execute(_PLACES)
-        yield Places(connection)
+        yield DigestSearch(connection)
 
 
 # Every line stays as long as it may be the last one of its reference; what it holds
