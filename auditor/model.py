@@ -17,6 +17,10 @@ SCHEMA = 1
 # Numbers of entries at which registries are known to truncate a listing silently.
 SUSPICIOUS_COUNTS = frozenset({100, 1000})
 
+# Where a reference comes from: the number of an input item, and of a repository in the
+# catalog that the item stands for (0 for the item itself).
+InputPosition = tuple[int, int]
+
 
 class Shape(StrEnum):
     """What one report line describes."""

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import anyio
 
-from auditor.report.summary import Tally, count_lines
+from auditor.report.summary import Tally
 from auditor.report.writer import ReportOptions, open_report
 from bench.synthetic_report import records
 
@@ -57,7 +57,7 @@ async def resumed(output: str, count: int) -> None:
                 await report.write(record)
                 tally.add(record)
             else:
-                count_lines(tally, lines)
+                tally.add_lines(lines)
         step("looked up")
         await report.commit()
         step("in order")

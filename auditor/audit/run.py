@@ -21,14 +21,14 @@ from auditor.errors import unwrap_exception_group
 from auditor.fast_dataclass import dataclass
 from auditor.input.expand import expand
 from auditor.input.lists import Item, Listed, items_of
-from auditor.input.steps import Asked, Dropped, Entry, Expansion, InputPosition, Refused
+from auditor.input.steps import Asked, Dropped, Entry, Expansion, Refused
 from auditor.input.tag_filter import Selection
-from auditor.model import FailureRecord, ImageRecord, Order, Record
+from auditor.model import FailureRecord, ImageRecord, InputPosition, Order, Record
 from auditor.oci.reference import Reference
 from auditor.registry.registries import Registries, open_registries
-from auditor.report.merge import ShardFile
 from auditor.report.resume import ResumeIndex
-from auditor.report.summary import Resumed, Summary, Tally, count_lines
+from auditor.report.shard_file import ShardFile
+from auditor.report.summary import Resumed, Summary, Tally
 from auditor.report.writer import Report, ReportOptions, open_report
 from auditor.util.clock import Clock, rfc3339
 from auditor.util.deadline import (
@@ -187,7 +187,7 @@ class AuditRun:
             not_stored=self._images.content.cache.not_stored,
             listings=self._expansion.listings,
             max_requests=self._settings.max_requests,
-            allowances=self._registries.rate_limits(),
+            rate_limits=self._registries.rate_limits(),
             blobs=self._images.around.blobs.counts,
             resumed=self._resumed(),
         )
@@ -228,7 +228,7 @@ class AuditRun:
         name = str(entry.reference) if isinstance(entry, Asked) else None
         lines = self._kept.take(name)
         if lines is not None:
-            count_lines(self.tally, lines)
+            self.tally.add_lines(lines)
         return lines is not None
 
     def _prepare(self, entry: Entry, group: TaskGroup) -> None:
@@ -413,7 +413,7 @@ async def open_job(
                 registries=registries,
                 clock=clock,
                 write=report.write,
-                placed=shard_file.place if shard_file else None,
+                placed=shard_file.add if shard_file else None,
                 kept=report.resume_index,
                 cache=cache,
             )

@@ -98,12 +98,8 @@ async def _ls(
 
 def _told(listed: int, listings: Listings, target: ListTarget) -> Iterator[str]:
     """How much was listed, and whether that is all."""
-    from auditor.report.listing_stats import (
-        ENTRY_NOUNS,
-        ListKind,
-        ListState,
-        suspicious_lines,
-    )
+    from auditor.report.listing_stats import ListKind, ListState
+    from auditor.report.summary_text import ENTRY_NOUNS, suspicious_lines
 
     what = ListKind.REPOSITORIES if target.repositories_only else ListKind.TAGS
     lists = []

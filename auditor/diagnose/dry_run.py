@@ -23,7 +23,8 @@ from auditor.input.tag_filter import Selection
 from auditor.model import SCHEMA
 from auditor.registry.host_plan import Scheme
 from auditor.registry.registries import Registries
-from auditor.report.listing_stats import Listings, listing_lines
+from auditor.report.listing_stats import Listings
+from auditor.report.summary_text import listing_lines
 from auditor.util.clock import Clock
 from auditor.util.deadline import Deadline
 from auditor.util.text import format_count, format_duration, safe_text
@@ -268,7 +269,7 @@ class DryRun:
                 self._expanded = True
 
     async def _count(self, entry: Asked) -> None:
-        place = self._registries.at_mirror(entry.reference) or entry.reference
+        place = self._registries.mirror_of(entry.reference) or entry.reference
         name = place.registry
         registry = await self._registries.get(name)
         host = self._hosts.setdefault(name, HostForecast(registry=name))

@@ -31,19 +31,18 @@ from auditor.input.steps import (
     CatalogEnds,
     Entry,
     Expansion,
-    InputPosition,
     Refused,
     Steps,
     TagPage,
     TagsOf,
 )
 from auditor.input.tag_filter import Selection
-from auditor.oci.reference import Reference, TagPattern
-from auditor.oci.reference_grammar import RepositoryPattern
-from auditor.registry.listing.paging import ListedTag, Page
+from auditor.model import InputPosition
+from auditor.oci.reference import Reference, RepositoryPattern, TagPattern
+from auditor.registry.listing.interface import ListedTag, Page
 from auditor.registry.registries import Registries
 from auditor.report.listing_stats import Listing
-from auditor.util.deadline import Deadline, not_listed
+from auditor.util.deadline import Deadline, listing_not_finished
 from auditor.util.shard import Shard
 
 # -- feed --
@@ -294,7 +293,7 @@ class LookAhead:
             with self.deadline.scope() as waiting:
                 page = await anext(pages, None)
             if waiting.cancelled_caught:
-                yield not_listed(called)
+                yield listing_not_finished(called)
                 return
             if page is None:
                 return

@@ -9,9 +9,9 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 from auditor.errors import Failure
 from auditor.fast_dataclass import dataclass
 from auditor.input.lists import Item
-from auditor.oci.reference import Reference, TagPattern
-from auditor.oci.reference_grammar import RepositoryPattern
-from auditor.registry.listing.paging import ListedTag, Page
+from auditor.model import InputPosition
+from auditor.oci.reference import Reference, RepositoryPattern, TagPattern
+from auditor.registry.listing.interface import ListedTag, Page
 from auditor.report.listing_stats import Listing, Listings
 
 # -- entries --
@@ -101,8 +101,5 @@ class CatalogEnds:
 
 
 Step = Item | Refused | TagsOf | CatalogBegins | CatalogEnds
-# Where a step stands in the whole input, whoever takes what of it: the number of its
-# item, and that of its repository in the item's catalog (0: the item itself).
-InputPosition = tuple[int, int]
 # Handed on together, in their order.
 Steps = list[tuple[InputPosition, Step]]

@@ -1,13 +1,14 @@
-"""What is known of a run's listings: whether each was read whole, and what it held.
+"""Statistics of the listings of a run: was each read to its end, what did it contain.
 
-A silent gap is the worst bug that an audit can have, so that a list was read to its
-end, was empty, was denied or looks cut are four different things here.
+A listing is a list of tags or repositories that a registry returns page by page. A
+silent gap is the worst bug an audit can have, so that `ListState` keeps apart a listing
+that was read to its end, is empty, was denied, or looks truncated.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, field, fields, replace
 from enum import StrEnum
 from typing import Any, Self, overload
@@ -15,17 +16,15 @@ from typing import Any, Self, overload
 from auditor.errors import FailureKind
 from auditor.fast_dataclass import dataclass
 from auditor.model import SUSPICIOUS_COUNTS
-from auditor.util.text import format_count, safe_text
 
-# Listings of a kind that are kept one by one, ordinary and remarkable ones: half a
-# megabyte each. A registry of 100,000 repositories can have as many that are denied.
-MAX_KEPT = 1000
-# Nobody let us see the list: it may hold anything.
+# Listings shown one by one for each kind, those without a problem and those with one:
+# half a megabyte each. A registry of 100,000 repositories can deny all its tag lists.
+MAX_SHOWN = 1000
 _DENIALS = frozenset({FailureKind.DENIED, FailureKind.NO_PULL_GRANT})
 
 
 class ListKind(StrEnum):
-    """What a list is of."""
+    """What the entries of a listing are."""
 
     REPOSITORIES = "repositories"
     TAGS = "tags"
@@ -35,24 +34,24 @@ class ListState(StrEnum):
     """How a listing ended."""
 
     COMPLETE = "complete"
-    EMPTY = "empty"  # complete, and there is nothing in it
-    SUSPICIOUS = "suspicious"  # complete, by what the registry says
+    EMPTY = "empty"  # complete, without entries
+    SUSPICIOUS = "suspicious"  # complete by the protocol, but looks truncated
     DENIED = "denied"
-    INCOMPLETE = "incomplete"  # it broke off, or was not finished
+    INCOMPLETE = "incomplete"  # it failed midway, or was not finished
 
 
 @dataclass(slots=True, kw_only=True)
 class Listing:
-    """One listing: of a repository's tags, or of a registry's repositories.
+    """One listing: the tags of a repository, or the repositories of a registry.
 
-    `entries` counts everything that the pages held, `total` what the product says is
-    in the whole list, `tags` or `repositories` what can be one, `invalid` the rest.
-    Of repositories `chosen` are those that match the selector and are not `excluded`;
-    what is said of tags are then the sums over their lists, and `tag_lists` says how
-    these ended.
-    `checked`: the registry was asked for what comes after the last entry, and it is
-    nothing. `matched` are the tags that became references, but for duplicates,
-    `filtered` those that match the selector and are left out by a filter.
+    `entries`: all entries of its pages, of which `tags` or `repositories` have a valid
+    name and `invalid` have not. `total`: the size that the registry's API reports.
+    `matched`: tags that became references, duplicates included; `filtered`: tags that
+    match the selector and were left out by a filter. `checked`: a request for entries
+    after the last one returned none.
+
+    For repositories, `chosen` match the selector and are not `excluded`; the tag
+    counts are sums over their tag lists, and `tag_lists` counts how those ended.
     """
 
     selector: str
@@ -75,10 +74,10 @@ class Listing:
 
     @property
     def state(self) -> ListState:
-        """How it ended, or, while it goes on, `INCOMPLETE`."""
+        """How it ended; `INCOMPLETE` while it is being read."""
         if self.failure in _DENIALS:
             return ListState.DENIED
-        # What matches nothing has a failure, too, but its list was read whole.
+        # `NOT_FOUND` is about the selector: the listing itself was read to its end.
         if not self.complete or self.failure not in {None, FailureKind.NOT_FOUND}:
             return ListState.INCOMPLETE
         if self.suspicious:
@@ -95,7 +94,7 @@ class Listing:
         checked: bool = False,
         in_doubt: bool = False,
     ) -> None:
-        """Count what a page held: `entries` of it, on answer number `pages`."""
+        """Count a page with `entries` entries, the `pages`-th of the listing."""
         self.checked = checked
         self.suspicious = in_doubt
         self.pages = pages
@@ -105,14 +104,14 @@ class Listing:
 
     @property
     def missing(self) -> int:
-        """How many entries the product counts beyond those that it listed."""
+        """Entries that the registry's API counts and did not list."""
         if self.total is None or not self.complete:
             return 0
         return max(0, self.total - self.entries)
 
     @property
     def looks_truncated(self) -> bool:
-        """Whether it has a size at which servers cut, and nothing says it is whole."""
+        """Whether it ends at a size at which registries truncate, unconfirmed."""
         return self.suspicious or (
             self.pages == 1
             and self.entries in SUSPICIOUS_COUNTS
@@ -121,19 +120,19 @@ class Listing:
         )
 
     @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> Self:
-        """What `to_json` made."""
-        told = {one.name: found[one.name] for one in fields(cls)}
-        told["kind"] = ListKind(told["kind"])
-        told["tag_lists"] = Counter(
-            {ListState(key): count for key, count in told["tag_lists"].items()}
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """The listing that `to_json` returned."""
+        arguments = {field.name: values[field.name] for field in fields(cls)}
+        arguments["kind"] = ListKind(arguments["kind"])
+        arguments["tag_lists"] = Counter(
+            {ListState(key): count for key, count in arguments["tag_lists"].items()}
         )
-        return cls(**told)
+        return cls(**arguments)
 
     def add_shard(self, other: Listing) -> None:
-        """Add what another share says of the same catalog.
+        """Merge the same catalog as another shard listed it.
 
-        Each has read it, and only the lists of tags that it led to are their own.
+        Every shard reads the whole catalog; only its tag lists are divided.
         """
         self.tags += other.tags
         self.matched += other.matched
@@ -145,25 +144,25 @@ class Listing:
 
     @property
     def matches_nothing(self) -> bool:
-        """Of a list of repositories: whether it is known that no tag is meant in any
-        of those that are chosen."""
-        fine = {ListState.COMPLETE, ListState.EMPTY, ListState.SUSPICIOUS}
+        """Whether a catalog was read to its end and no tag of it matches."""
+        read_to_end = {ListState.COMPLETE, ListState.EMPTY, ListState.SUSPICIOUS}
         return (
-            self.state in fine
+            self.state in read_to_end
             and self.chosen > 0
             and not (self.matched or self.filtered)
-            and not any(n for state, n in self.tag_lists.items() if state not in fine)
+            and not any(
+                n for state, n in self.tag_lists.items() if state not in read_to_end
+            )
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The listing in the summary file."""
-        found = asdict(self)
-        found["tag_lists"] = {str(key): n for key, n in sorted(self.tag_lists.items())}
-        return {**found, "state": self.state}
+        """The listing as the summary file has it."""
+        tag_lists = {str(key): n for key, n in sorted(self.tag_lists.items())}
+        return {**asdict(self), "tag_lists": tag_lists, "state": self.state}
 
 
 @dataclass(slots=True)
-class _Totals:
+class _ListTotals:
     lists: int = 0
     pages: int = 0
     entries: int = 0
@@ -188,79 +187,74 @@ class _Totals:
 
 
 class Listings(Sequence[Listing]):
-    """All listings of a run, counted; those that are worth it one by one.
+    """All listings of a run: totals, and a sequence of those that are shown.
 
-    As a sequence: what is kept, in the order in which they ended. The lists of tags
-    that a list of repositories led to are kept if there is something to say of them.
+    The sequence is in the order in which they ended. A tag list that a catalog led to
+    is shown only if it did not end as `COMPLETE` or `EMPTY`.
     """
 
     def __init__(self, listings: Iterable[Listing] = ()) -> None:
-        self._kept: list[Listing] = []
+        self._shown: list[Listing] = []
+        # How many more of a kind, without and with a problem, can be shown.
         self._room = Counter(
-            {(kind, plain): MAX_KEPT for kind in ListKind for plain in (True, False)}
+            {(kind, good): MAX_SHOWN for kind in ListKind for good in (True, False)}
         )
         self._open: list[Listing] = []
-        self._totals = {kind: _Totals() for kind in ListKind}
+        self._totals = {kind: _ListTotals() for kind in ListKind}
         for listing in listings:
             self.begin(listing)
             self.end(listing)
 
     def begin(self, listing: Listing) -> None:
-        """Take in a listing that is going to be read."""
+        """Add a listing that is going to be read."""
         self._open.append(listing)
 
-    def end(self, listing: Listing, among: Listing | None = None) -> None:
-        """Count a listing that has ended; `among`: the one that led to it."""
+    def end(self, listing: Listing, catalog: Listing | None = None) -> None:
+        """Count a listing that has ended; `catalog`: the one that led to it."""
         self._open.remove(listing)
         self._totals[listing.kind].add(listing)
-        plain = listing.state in {ListState.COMPLETE, ListState.EMPTY}
-        if among is not None:
-            among.tag_lists[listing.state] += 1
-            among.tags += listing.tags
-            among.matched += listing.matched
-            among.filtered += listing.filtered
-        if (among is None or not plain) and self._room[listing.kind, plain] > 0:
-            self._room[listing.kind, plain] -= 1
-            self._kept.append(listing)
+        good = listing.state in {ListState.COMPLETE, ListState.EMPTY}
+        if catalog is not None:
+            catalog.tag_lists[listing.state] += 1
+            catalog.tags += listing.tags
+            catalog.matched += listing.matched
+            catalog.filtered += listing.filtered
+        if (catalog is None or not good) and self._room[listing.kind, good] > 0:
+            self._room[listing.kind, good] -= 1
+            self._shown.append(listing)
 
     @property
-    def not_kept(self) -> int:
-        """How many are only counted."""
+    def not_shown(self) -> int:
+        """Listings that are only part of the totals."""
         ended = sum(totals.lists for totals in self._totals.values())
-        return ended - len(self._kept)
+        return ended - len(self._shown)
 
     def states(self, *kinds: ListKind) -> Counter[ListState]:
-        """How many ended how; those that go on are incomplete."""
-        found: Counter[ListState] = Counter()
+        """Listings by state; those that are being read are incomplete."""
+        states: Counter[ListState] = Counter()
         for kind in kinds or ListKind:
-            found.update(self._totals[kind].states)
-        found.update(one.state for one in self._open if one.kind in (kinds or ListKind))
-        return found
+            states.update(self._with_open(kind).states)
+        return states
 
     def totals(self, kind: ListKind) -> tuple[int, int, int]:
-        """Of the lists of a kind: how many, their pages and their entries."""
-        found = self._totals[kind]
-        going_on = [one for one in self._open if one.kind is kind]
-        return (
-            found.lists + len(going_on),
-            found.pages + sum(one.pages for one in going_on),
-            found.entries + sum(one.entries for one in going_on),
-        )
+        """The number of listings of a kind, of their pages and of their entries."""
+        totals = self._with_open(kind)
+        return totals.lists, totals.pages, totals.entries
 
     @property
     def filtered(self) -> int:
-        """Tags that a selector meant and a filter left out."""
+        """Tags that match a selector and were left out by a filter."""
         return self._totals[ListKind.TAGS].filtered
 
     def to_json(self) -> dict[str, Any]:
-        """The counts in the summary file."""
+        """The totals as the summary file has them."""
         return {
             **{str(kind): self._with_open(kind).to_json() for kind in ListKind},
-            "not_shown": self.not_kept,
+            "not_shown": self.not_shown,
         }
 
-    def _with_open(self, kind: ListKind) -> _Totals:
-        """The totals of a kind, with what is not read to its end yet."""
+    def _with_open(self, kind: ListKind) -> _ListTotals:
+        """The totals of a kind, with the listings that are being read."""
         ended = self._totals[kind]
         totals = replace(ended, states=Counter(ended.states))
         for listing in self._open:
@@ -269,7 +263,7 @@ class Listings(Sequence[Listing]):
         return totals
 
     def __len__(self) -> int:
-        return len(self._kept) + len(self._open)
+        return len(self._shown) + len(self._open)
 
     @overload
     def __getitem__(self, index: int) -> Listing: ...
@@ -278,58 +272,4 @@ class Listings(Sequence[Listing]):
     def __getitem__(self, index: slice) -> Sequence[Listing]: ...
 
     def __getitem__(self, index: int | slice) -> Listing | Sequence[Listing]:
-        return [*self._kept, *self._open][index]
-
-
-# -- listing_words --
-# What was listed, for a person, and the lists that may not be whole.
-
-# One entry of a list, and several.
-ENTRY_NOUNS = {
-    ListKind.REPOSITORIES: ("repository", "repositories"),
-    ListKind.TAGS: ("tag", "tags"),
-}
-# Lines about lists that a person reads; the file has them all.
-MAX_LINES = 20
-
-
-def listing_lines(lists: Mapping[str, Any], listings: Sequence[Listing]) -> list[str]:
-    """What was listed, and the lists that may not be whole.
-
-    `lists` are the counts of all, as the summary file has them.
-    """
-    lines = []
-    for kind in ListKind:
-        counts = lists[kind]
-        if counts["lists"]:
-            odd = "".join(
-                f", {counts[state]} {state}"
-                for state in ListState
-                if state is not ListState.COMPLETE and counts[state]
-            )
-            lines.append(
-                f"  lists of {kind}: {counts['lists']},"
-                f" {format_count(counts['pages'], 'page')},"
-                f" {format_count(counts['entries'], *ENTRY_NOUNS[kind])}{odd}"
-            )
-    if filtered := lists[ListKind.TAGS]["filtered"]:
-        lines.append(
-            f"      {format_count(filtered, *ENTRY_NOUNS[ListKind.TAGS])} filtered out"
-        )
-    if excluded := sum(listing.excluded for listing in listings):
-        out = format_count(excluded, *ENTRY_NOUNS[ListKind.REPOSITORIES])
-        lines.append(f"      {out} filtered out")
-    lines.extend(suspicious_lines(listings))
-    return lines
-
-
-def suspicious_lines(listings: Sequence[Listing]) -> Iterator[str]:
-    """The lists that their registry may have cut."""
-    suspicious = [one for one in listings if one.state is ListState.SUSPICIOUS]
-    for listing in suspicious[:MAX_LINES]:
-        yield (
-            f"      {safe_text(listing.selector, 500)}: exactly {listing.entries}"
-            f" {listing.kind} and no next page: the registry may have cut the list"
-        )
-    if len(suspicious) > MAX_LINES:
-        yield f"      and {len(suspicious) - MAX_LINES} more like these"
+        return [*self._shown, *self._open][index]

@@ -1,7 +1,11 @@
-"""What a run came to, as Prometheus metrics.
+"""Metrics of a run or a policy check, as a file for Prometheus.
 
-They are gauges: each run replaces what the last one said. Every state, failure and
-warning has a sample, 0 where there is none, so that alerts see it come and go.
+All metrics are gauges: each run replaces the values of the last one. Every state,
+failure and warning has a sample, 0 if it did not occur, so that alerts can resolve.
+
+The file is for node_exporter's textfile collector (Prometheus text format 0.0.4). The
+collector reads all `*.prom` files of a folder as one exposition, in which no sample may
+occur twice: so each sample has the label `audit`, the file's name without `.prom`.
 """
 
 from __future__ import annotations
@@ -25,12 +29,13 @@ from auditor.util.atomic_file import atomic_file
 from auditor.util.text import safe_text
 from auditor.version import __version__
 
-# Registries decide these names, and each value is a time series for ever: the usual
+# Registries choose these names, and each value is a time series that stays: the usual
 # platforms and manifest types are two dozen.
 MAX_LABEL_VALUES = 40
 OTHER = "other"
-# How a list ended of which nothing is missing.
-_WHOLE = frozenset({ListState.COMPLETE, ListState.EMPTY})
+NAME_LABEL = "audit"
+# States of a listing from which nothing is missing.
+_COMPLETE = frozenset({ListState.COMPLETE, ListState.EMPTY})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +48,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """A gauge: its name with its unit, what it says, and its samples."""
+    """A gauge: name with unit, help text, and samples."""
 
     name: str
     help: str
@@ -51,7 +56,7 @@ class Metric:
 
 
 def audit_metrics(summary: Mapping[str, Any]) -> tuple[Metric, ...]:
-    """The metrics of an audit, from what its summary file says."""
+    """The metrics of an audit, from the JSON form of its summary."""
     references = summary["references"]
     failures = {kind: one["count"] for kind, one in summary["failures"].items()}
     states = Counter(
@@ -66,7 +71,7 @@ def audit_metrics(summary: Mapping[str, Any]) -> tuple[Metric, ...]:
         and not summary["interrupted"]
         and FailureKind.INTERRUPTED not in failures
         and not references["not_asked"]
-        and not any(states[state] for state in set(ListState) - _WHOLE)
+        and not any(states[state] for state in set(ListState) - _COMPLETE)
     )
     return (
         _gauge(
@@ -91,23 +96,23 @@ def audit_metrics(summary: Mapping[str, Any]) -> tuple[Metric, ...]:
         ),
         _one(
             "auditor_run_complete",
-            "1 if everything asked for was listed whole and looked for, else 0.",
+            "1 if all listings were read to the end and all references requested, else 0.",
             complete,
         ),
         _counts(
             "auditor_references",
-            "References of the last run by what became of them.",
+            "References of the last run by outcome.",
             "state",
             {state: references[state] for state in ("audited", "failed", "to_do")},
         ),
         _one(
             "auditor_references_not_asked",
-            "References that a limit or a dead registry left to do.",
+            "References not requested because of a limit or a registry that is down.",
             references["not_asked"],
         ),
         _gauge(
             "auditor_allowance_remaining",
-            "Requests that a registry said last it still grants.",
+            "Requests left in the rate limit of a registry.",
             [
                 Sample(labels={"registry": one["registry"]}, value=one["remaining"])
                 for one in summary["allowances"]
@@ -115,7 +120,7 @@ def audit_metrics(summary: Mapping[str, Any]) -> tuple[Metric, ...]:
         ),
         _gauge(
             "auditor_failures",
-            "References that failed, by failure and by who has to act on it.",
+            "References that failed, by failure and by who can fix it.",
             [
                 Sample(
                     labels={"failure": kind.value, "blame": kind.blame.value},
@@ -132,13 +137,13 @@ def audit_metrics(summary: Mapping[str, Any]) -> tuple[Metric, ...]:
         ),
         _counts(
             "auditor_listings",
-            "Lists of repositories and tags that were read, by how they ended.",
+            "Listings of repositories and tags by how they ended.",
             "state",
             {str(state): states[state] for state in ListState},
         ),
         _counts(
             "auditor_architectures",
-            "References that hold an architecture.",
+            "References that have an image for an architecture.",
             "architecture",
             _capped(summary["architectures"]),
         ),
@@ -156,7 +161,7 @@ def audit_metrics(summary: Mapping[str, Any]) -> tuple[Metric, ...]:
         ),
         _counts(
             "auditor_saved_requests",
-            "Requests that were not sent because the content was known.",
+            "Requests that were not needed, by reason.",
             "what",
             summary["saved"],
         ),
@@ -169,7 +174,7 @@ def check_metrics(
     waived: Mapping[str, int],
     finished_at: str,
 ) -> tuple[Metric, ...]:
-    """The metrics of a policy check: counts by rule, with a 0 for each that is met.
+    """The metrics of a policy check: counts by rule, 0 for a rule that is met.
 
     `finished_at` is RFC 3339.
     """
@@ -195,11 +200,11 @@ def check_metrics(
 
 
 def _capped(counts: Mapping[str, int]) -> dict[str, int]:
-    """The most frequent values by name; all others together are `other`."""
+    """The most frequent names; all others are added up as `OTHER`."""
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    found = {safe_text(name): count for name, count in ranked[:MAX_LABEL_VALUES]}
-    rest = sum(counts.values()) - sum(found.values())
-    return found | ({OTHER: rest + found.get(OTHER, 0)} if rest else {})
+    top = {safe_text(name): count for name, count in ranked[:MAX_LABEL_VALUES]}
+    rest = sum(counts.values()) - sum(top.values())
+    return top | ({OTHER: rest + top.get(OTHER, 0)} if rest else {})
 
 
 def _counts(name: str, help_: str, label: str, counts: Mapping[str, int]) -> Metric:
@@ -225,17 +230,7 @@ def _epoch(rfc3339: str) -> float:
     return datetime.fromisoformat(rfc3339).timestamp()
 
 
-# -- textfile --
-# Metrics as a file for node_exporter's textfile collector.
-#
-# Prometheus text format 0.0.4. The collector reads every `*.prom` of a folder as one
-# exposition, in which no sample may come twice: so each has the label `audit`, the file's
-# name without `.prom`, and audits of one machine write into one folder.
-
-NAME_LABEL = "audit"
-
-
-class _Given(Collector):
+class _Families(Collector):
     def __init__(self, families: list[GaugeMetricFamily]) -> None:
         self._families = families
 
@@ -244,21 +239,18 @@ class _Given(Collector):
 
 
 def render_textfile(metrics: Iterable[Metric], *, name: str) -> bytes:
-    """The text of metrics that all get `audit=name`."""
+    """The exposition of metrics, each with the label `audit=name`."""
     registry = CollectorRegistry()
-    registry.register(_Given([_family(metric, name) for metric in metrics]))
+    registry.register(_Families([_family(metric, name) for metric in metrics]))
     return generate_latest(registry)
 
 
 def write_textfile(path: str, metrics: Iterable[Metric]) -> None:
-    """Write the file at once: a collector never reads a part of it.
-
-    Raises `OutputError`.
-    """
+    """Write the metrics file atomically. Raises `OutputError`."""
     final = Path(path)
     text = render_textfile(metrics, name=final.name.removesuffix(".prom"))
     try:
-        # The collector skips what does not end in `.prom`.
+        # The collector ignores the temporary file, which does not end in `.prom`.
         with atomic_file(final) as stream:
             stream.write(text)
     except OSError as error:

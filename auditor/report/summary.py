@@ -1,8 +1,9 @@
-"""The summary of a run: proves that it is complete, and says what to act on.
+"""The summary of a run: the proof that it is complete, and what needs action.
 
-`SUMMARY_FIELDS` is what a summary holds as JSON: where each field comes from, and what those
-of several shares come to. The file, the summary of merged shares (`merge_summaries.py`), the
-lines for a person (`words.py`) and the metrics follow it.
+`Tally` counts records as they are written. `Summary` holds the tally with the counts
+of the rest of the run. `SUMMARY_FIELDS` lists every field of the JSON form: its value
+for one run, and how the values of several shards are merged. `merge_summaries` follows
+that table; the text (summary_text.py) and the metrics (metrics.py) read the JSON form.
 """
 
 from __future__ import annotations
@@ -22,12 +23,16 @@ from auditor.report.listing_stats import Listing, Listings, ListKind, ListState
 from auditor.util.atomic_file import atomic_file
 from auditor.wire.rate_limit import RateLimit
 
-# -- file --
-# The summary of a run, or the forecast of one, as a file.
+Json = Mapping[str, Any]
+
+# Different names that a tally counts one by one. Go knows some fifty platforms, but a
+# registry can serve a new name with every image, and memory must not grow with images.
+MAX_NAMES = 1000
+OTHER = "other"
 
 
-def write_summary(path: str, summary: Mapping[str, Any]) -> None:
-    """Write what the summary says as JSON. Raises `OutputError`."""
+def write_summary(path: str, summary: Json) -> None:
+    """Write a summary or a forecast as a JSON file. Raises `OutputError`."""
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
     try:
         with atomic_file(Path(path)) as stream:
@@ -38,133 +43,12 @@ def write_summary(path: str, summary: Mapping[str, Any]) -> None:
         ) from None
 
 
-# -- shares --
-# What the values of a summary's field come to, each of which is that of one share.
-
-Json = Mapping[str, Any]
-
-# Of how one list ended in several shares, the worst is told.
-_WORST_FIRST = (
-    ListState.DENIED, ListState.INCOMPLETE, ListState.SUSPICIOUS, ListState.EMPTY
-)  # fmt: skip
-
-
-def first(values: Sequence[Any]) -> Any:
-    """What is the same in all."""
-    return values[0]
-
-
-def sum_if_any(values: Sequence[int | None]) -> int | None:
-    """The sum of those that there are; null for none."""
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
-
-
-def by_name(counts: Mapping[str, int]) -> dict[str, int]:
-    """Counts in the order of their names."""
-    return {str(name): count for name, count in sorted(counts.items())}
-
-
-def ranked(counts: Counter[str]) -> dict[str, int]:
-    """Counts, the greatest first."""
-    return {str(name): count for name, count in counts.most_common()}
-
-
-def counts(values: Sequence[Mapping[str, int]]) -> dict[str, int]:
-    """Counts by name, added."""
-    return by_name(_added(values))
-
-
-def ranked_counts(values: Sequence[Mapping[str, int]]) -> dict[str, int]:
-    """Counts, added, the greatest first."""
-    return ranked(_added(values))
-
-
-def counts_if_any(values: Sequence[Mapping[str, int] | None]) -> dict[str, int] | None:
-    """Those that there are, added; null for none."""
-    known = [value for value in values if value is not None]
-    return dict(_added(known)) if known else None
-
-
-def _added(values: Sequence[Mapping[str, int]]) -> Counter[str]:
-    # A zero is told, too: `+` of counters would leave it out.
-    added: Counter[str] = Counter()
-    for value in values:
-        added.update(value)
-    return added
-
-
-def failures(values: Sequence[Json]) -> dict[str, Json]:
-    """Failures by kind, each with its first example."""
-    number = _added([{kind: one[kind]["count"] for kind in one} for one in values])
-    example = {
-        kind: failure["example"]
-        for one in reversed(values)
-        for kind, failure in one.items()
-    }
-    return {
-        kind: {"count": count, "example": example[kind]}
-        for kind, count in number.most_common()
-    }
-
-
-def lists(values: Sequence[Json]) -> dict[str, Any]:
-    """The counts of lists; a catalog that every share has read is one."""
-    return {
-        str(ListKind.REPOSITORIES): _catalogs(
-            [one[ListKind.REPOSITORIES] for one in values]
-        ),
-        str(ListKind.TAGS): dict(_added([one[ListKind.TAGS] for one in values])),
-        "not_shown": sum(one["not_shown"] for one in values),
-    }
-
-
-def _catalogs(totals: Sequence[Json]) -> dict[str, Any]:
-    """The counts of lists that every share has read, each once."""
-    found = {key: max(one[key] for one in totals) for key in totals[0]}
-    left = found["lists"]
-    for state in _WORST_FIRST:
-        found[state] = min(found[state], left)
-        left -= found[state]
-    found[ListState.COMPLETE] = left
-    return {**found, "filtered": sum(one["filtered"] for one in totals)}
-
-
-def listings(values: Sequence[Sequence[Json]]) -> list[Json]:
-    """The listings one by one; a catalog that every share has read is one."""
-    found: dict[object, Listing] = {}
-    for number, told in enumerate(one for share in values for one in share):
-        listing = Listing.from_json(told)
-        is_catalog = listing.kind is ListKind.REPOSITORIES
-        key = listing.selector if is_catalog else number
-        if key in found:
-            found[key].add_shard(listing)
-        else:
-            found[key] = listing
-    return [listing.to_json() for listing in found.values()]
-
-
-def allowances(values: Sequence[Sequence[Json]]) -> list[Json]:
-    """What the share was told that heard last of each registry's: the least left."""
-    least: dict[str, Json] = {}
-    told = (one for share in values for one in share)
-    for one in sorted(told, key=lambda one: int(one["remaining"])):
-        least.setdefault(one["registry"], one)
-    return [least[registry] for registry in sorted(least)]
-
-
-# -- tally --
-# What the records of a run add up to.
-
-# Go knows some fifty platforms. A registry may name what it likes, a new one in each
-# image, and memory must not grow with images.
-MAX_NAMES = 1000
-OTHER = "other"
+# -- Counting records --------------------------------------------------------------
 
 
 @dataclass(slots=True)
 class Tally:
-    """What the records of a run add up to."""
+    """Counts over the records of a run."""
 
     audited: int = 0
     failed: int = 0
@@ -177,7 +61,7 @@ class Tally:
     media_types: Counter[str] = field(default_factory=Counter)
 
     def add(self, record: Record) -> None:
-        """Count one record."""
+        """Count a record."""
         if isinstance(record, FailureRecord):
             self.failed += 1
             self.not_asked += not record.attempts
@@ -186,25 +70,52 @@ class Tally:
             return
         self.audited += 1
         for architecture in record.architectures:
-            _count(self.architectures, architecture)
+            _count_name(self.architectures, architecture)
         if record.media_type:
-            _count(self.media_types, record.media_type)
+            _count_name(self.media_types, record.media_type)
         for warning in record.warnings:
             self.warnings[warning.code] += 1
 
+    def add_lines(self, lines: bytes) -> None:
+        """Count a record of an earlier run by its report lines.
 
-def _count(counts: Counter[str], name: str) -> None:
-    """Count a name that a registry chose: new ones only as long as there are few."""
+        The rows of the flat shapes have no warnings, and only the media types of
+        platforms: these are not counted.
+        """
+        rows = [orjson.loads(line) for line in lines.splitlines()]
+        first = rows[0]
+        if first["kind"] == "failure":
+            first |= {
+                "failure": FailureKind(first["failure"]),
+                "stage": Stage(first["stage"]),
+            }
+            self.add(FailureRecord(**first))
+            return
+        self.audited += 1
+        if first["kind"] == "image":
+            self.architectures.update(first["architectures"])
+            self.warnings.update(warning["code"] for warning in first["warnings"])
+            if first["media_type"]:
+                self.media_types[first["media_type"]] += 1
+            return
+        self.architectures.update({row["platform"] for row in rows if row["platform"]})
+
+
+def _count_name(counts: Counter[str], name: str) -> None:
+    """Count a name that a registry chose; further new ones count as `OTHER`."""
     if name not in counts and len(counts) >= MAX_NAMES:
         name = OTHER
     counts[name] += 1
 
 
+# -- The summary of one run --------------------------------------------------------
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resumed:
-    """What an earlier run had finished: `kept` records, counted with the others.
+    """Records of the unfinished report that was resumed.
 
-    `left_out` are those that the input no longer names.
+    `kept` are part of the new report; `left_out` are no longer in the input.
     """
 
     kept: int
@@ -215,23 +126,21 @@ class Resumed:
 class Summary:
     """A finished or stopped run. Times are RFC 3339 UTC, durations seconds.
 
-    `interrupted`: by a signal, or by shares of it that failed, and the report is not
-    whole. `deadline_reached`: the run's time was up, and what it had not reached are
-    failures.
+    `interrupted`: stopped by a signal, or by failed shards; the report is incomplete.
+    `deadline_reached`: references not audited by then are failures.
 
-    `asked` counts distinct references and what could not become one; it is
-    `audited + failed + filtered + to_do`, or the run lost something; `filtered` were
-    fetched and found to be too old. `all_listed` says whether
-    the input and its listings were read to their end: if not, more is to do.
-    `requests` counts everything that was sent, by kind; `repeated` how many of these
-    were sent again, and why. `not_asked` are failures that cost no request: what a
-    limit, a deadline or a host that was given up left to do. `allowances` are what
-    registries said last of the requests that they grant. `saved` counts what was not
-    fetched, by what it is and who had it (see `words.py`); `damaged` is what the store
-    held and could not be used, `not_stored` what a slow disk left no time to store.
-    `blobs` counts those that were verified, each once in its repository: `checked` are
-    `there`, `missing` or `unverified`; `size_differs` counts what manifests say of
-    them.
+    `asked`: distinct references, and input entries that are none. It is always
+    `audited + failed + filtered + to_do`, or the run has lost something; `filtered`
+    were fetched and are too old. `all_listed`: the input and its listings were read to
+    their end; otherwise more than `to_do` is left. `not_asked`: failures that cost no
+    request, because of a limit, a deadline or a host that is down.
+
+    `requests`: everything sent, by kind; `repeated`: how many of these were sent
+    again, by reason; `rate_limits`: the last rate limit of each registry. `saved`: what
+    was not fetched, by reason (`SAVED` in summary_text.py). `damaged`: unusable
+    cache entries; `not_stored`: entries that a slow disk left no time for. `blobs`:
+    verified blobs, each once per repository: `checked` is the sum of `there`,
+    `missing` and `unverified`; `size_differs` counts manifests with a wrong size.
     """
 
     started_at: str
@@ -252,70 +161,179 @@ class Summary:
     listings: Listings
     resumed: Resumed | None = None
     max_requests: int | None = None
-    allowances: Sequence[tuple[str, RateLimit]] = ()
+    rate_limits: Sequence[tuple[str, RateLimit]] = ()
     blobs: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def to_do(self) -> int:
-        """References asked for that have no record."""
+        """References without a record."""
         tally = self.tally
         return self.asked - tally.audited - tally.failed - tally.filtered
 
     def to_json(self) -> dict[str, Any]:
-        """The summary file."""
-        return {one.name: one.of_run(self) for one in SUMMARY_FIELDS}
+        """The summary as its file has it."""
+        return {field.name: field.of_run(self) for field in SUMMARY_FIELDS}
 
 
-@dataclass(frozen=True, slots=True)
-class SummaryField:
-    """A field of the file: what a run says in it, and what several shares, each with
-    a summary of its own, come to."""
-
-    name: str
-    of_run: Callable[[Summary], Any]
-    of_shares: Callable[[Sequence[Any]], Any]
-
-
-def failure_json(count: int, example: FailureRecord) -> dict[str, Any]:
-    """What is said of the failures of one kind."""
+def _failure_count(count: int, example: FailureRecord) -> dict[str, Any]:
     return {
         "count": count,
         "example": {"reference": example.reference, "detail": example.detail},
     }
 
 
-def _failures(tally: Tally) -> dict[str, Any]:
+def _failure_counts(tally: Tally) -> dict[str, Any]:
     return {
-        kind.value: failure_json(count, tally.examples[kind])
+        kind.value: _failure_count(count, tally.examples[kind])
         for kind, count in tally.failures.most_common()
     }
 
 
-def _allowance(registry: str, seen: RateLimit) -> dict[str, Any]:
+def _rate_limit(registry: str, rate_limit: RateLimit) -> dict[str, Any]:
     return {
         "registry": registry,
-        "limit": seen.limit,
-        "remaining": seen.remaining,
-        "window_s": seen.window_s,
-        "counted_by": seen.counted_by,
+        "limit": rate_limit.limit,
+        "remaining": rate_limit.remaining,
+        "window_s": rate_limit.window_s,
+        "counted_by": rate_limit.counted_by,
     }
 
 
-def _object(name: str, *fields: SummaryField) -> SummaryField:
-    """A field that is an object of fields."""
+def _by_name(counts: Mapping[str, int]) -> dict[str, int]:
+    return {str(name): count for name, count in sorted(counts.items())}
+
+
+def _by_count(counts: Counter[str]) -> dict[str, int]:
+    return {str(name): count for name, count in counts.most_common()}
+
+
+# -- Merging the values of shards --------------------------------------------------
+
+# A listing that ended differently in several shards counts as the worst of these.
+_WORST_FIRST = (
+    ListState.DENIED, ListState.INCOMPLETE, ListState.SUSPICIOUS, ListState.EMPTY
+)  # fmt: skip
+
+
+def _first(values: Sequence[Any]) -> Any:
+    """A value that is the same in all shards."""
+    return values[0]
+
+
+def _sum_or_none(values: Sequence[int | None]) -> int | None:
+    present = [value for value in values if value is not None]
+    return sum(present) if present else None
+
+
+def _sum_counts(values: Sequence[Mapping[str, int]]) -> Counter[str]:
+    # `+` of counters would drop names with a count of 0.
+    total: Counter[str] = Counter()
+    for value in values:
+        total.update(value)
+    return total
+
+
+def _sum_by_name(values: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    return _by_name(_sum_counts(values))
+
+
+def _sum_by_count(values: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    return _by_count(_sum_counts(values))
+
+
+def _sum_counts_or_none(
+    values: Sequence[Mapping[str, int] | None],
+) -> dict[str, int] | None:
+    present = [value for value in values if value is not None]
+    return dict(_sum_counts(present)) if present else None
+
+
+def _merge_failures(values: Sequence[Json]) -> dict[str, Json]:
+    """Failure counts by kind, each with its first example."""
+    total = _sum_counts(
+        [{kind: shard[kind]["count"] for kind in shard} for shard in values]
+    )
+    example = {
+        kind: failure["example"]
+        for shard in reversed(values)
+        for kind, failure in shard.items()
+    }
+    return {
+        kind: {"count": count, "example": example[kind]}
+        for kind, count in total.most_common()
+    }
+
+
+def _merge_lists(values: Sequence[Json]) -> dict[str, Any]:
+    """Totals of listings; a catalog, which every shard reads, counts once."""
+    return {
+        str(ListKind.REPOSITORIES): _merge_catalogs(
+            [shard[ListKind.REPOSITORIES] for shard in values]
+        ),
+        str(ListKind.TAGS): dict(
+            _sum_counts([shard[ListKind.TAGS] for shard in values])
+        ),
+        "not_shown": sum(shard["not_shown"] for shard in values),
+    }
+
+
+def _merge_catalogs(totals: Sequence[Json]) -> dict[str, Any]:
+    merged = {key: max(one[key] for one in totals) for key in totals[0]}
+    left = merged["lists"]
+    for state in _WORST_FIRST:
+        merged[state] = min(merged[state], left)
+        left -= merged[state]
+    merged[ListState.COMPLETE] = left
+    return {**merged, "filtered": sum(one["filtered"] for one in totals)}
+
+
+def _merge_listings(values: Sequence[Sequence[Json]]) -> list[Json]:
+    """The listings one by one; a catalog, which every shard reads, is shown once."""
+    merged: dict[object, Listing] = {}
+    for number, entry in enumerate(entry for shard in values for entry in shard):
+        listing = Listing.from_json(entry)
+        is_catalog = listing.kind is ListKind.REPOSITORIES
+        key = listing.selector if is_catalog else number
+        if key in merged:
+            merged[key].add_shard(listing)
+        else:
+            merged[key] = listing
+    return [listing.to_json() for listing in merged.values()]
+
+
+def _merge_rate_limits(values: Sequence[Sequence[Json]]) -> list[Json]:
+    """The last rate limit of each registry: the one with the least remaining."""
+    least: dict[str, Json] = {}
+    rate_limits = (one for shard in values for one in shard)
+    for one in sorted(rate_limits, key=lambda one: int(one["remaining"])):
+        least.setdefault(one["registry"], one)
+    return [least[registry] for registry in sorted(least)]
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryField:
+    """A field of the JSON form: its value for a run, and the merge of shards'."""
+
+    name: str
+    of_run: Callable[[Summary], Any]
+    merge: Callable[[Sequence[Any]], Any]
+
+
+def _object(name: str, *members: SummaryField) -> SummaryField:
+    """A field that is an object with these members."""
     return SummaryField(
         name,
-        lambda run: {one.name: one.of_run(run) for one in fields},
-        lambda told: {
-            one.name: one.of_shares([share[one.name] for share in told])
-            for one in fields
+        lambda run: {member.name: member.of_run(run) for member in members},
+        lambda values: {
+            member.name: member.merge([value[member.name] for value in values])
+            for member in members
         },
     )
 
 
 SUMMARY_FIELDS: tuple[SummaryField, ...] = (
-    SummaryField("schema", lambda _: SCHEMA, first),
-    SummaryField("kind", lambda _: "summary", first),
+    SummaryField("schema", lambda _: SCHEMA, _first),
+    SummaryField("kind", lambda _: "summary", _first),
     SummaryField("started_at", lambda run: run.started_at, min),
     SummaryField("finished_at", lambda run: run.finished_at, max),
     SummaryField("duration_s", lambda run: round(run.duration_s, 3), max),
@@ -324,9 +342,9 @@ SUMMARY_FIELDS: tuple[SummaryField, ...] = (
     SummaryField(
         "resumed",
         lambda run: asdict(run.resumed) if run.resumed else None,
-        counts_if_any,
+        _sum_counts_or_none,
     ),
-    SummaryField("output", lambda run: run.output, first),
+    SummaryField("output", lambda run: run.output, _first),
     _object(
         "references",
         SummaryField("asked", lambda run: run.asked, sum),
@@ -338,34 +356,30 @@ SUMMARY_FIELDS: tuple[SummaryField, ...] = (
         SummaryField("to_do", lambda run: run.to_do, sum),
         SummaryField("not_asked", lambda run: run.tally.not_asked, sum),
     ),
-    SummaryField("failures", lambda run: _failures(run.tally), failures),
-    SummaryField("warnings", lambda run: ranked(run.tally.warnings), ranked_counts),
+    SummaryField("failures", lambda run: _failure_counts(run.tally), _merge_failures),
+    SummaryField("warnings", lambda run: _by_count(run.tally.warnings), _sum_by_count),
     SummaryField(
-        "architectures",
-        lambda run: ranked(run.tally.architectures),
-        ranked_counts,
+        "architectures", lambda run: _by_count(run.tally.architectures), _sum_by_count
     ),
     SummaryField(
-        "media_types",
-        lambda run: ranked(run.tally.media_types),
-        ranked_counts,
+        "media_types", lambda run: _by_count(run.tally.media_types), _sum_by_count
     ),
-    SummaryField("lists", lambda run: run.listings.to_json(), lists),
+    SummaryField("lists", lambda run: run.listings.to_json(), _merge_lists),
     SummaryField(
         "listings",
         lambda run: [listing.to_json() for listing in run.listings],
-        listings,
+        _merge_listings,
     ),
-    SummaryField("requests", lambda run: by_name(run.requests), counts),
-    SummaryField("max_requests", lambda run: run.max_requests, sum_if_any),
+    SummaryField("requests", lambda run: _by_name(run.requests), _sum_by_name),
+    SummaryField("max_requests", lambda run: run.max_requests, _sum_or_none),
     SummaryField(
         "allowances",
-        lambda run: [_allowance(*one) for one in run.allowances],
-        allowances,
+        lambda run: [_rate_limit(*one) for one in run.rate_limits],
+        _merge_rate_limits,
     ),
-    SummaryField("repeated", lambda run: by_name(run.repeated), counts),
-    SummaryField("saved", lambda run: by_name(run.saved), counts),
-    SummaryField("blobs", lambda run: by_name(run.blobs), counts),
+    SummaryField("repeated", lambda run: _by_name(run.repeated), _sum_by_name),
+    SummaryField("saved", lambda run: _by_name(run.saved), _sum_by_name),
+    SummaryField("blobs", lambda run: _by_name(run.blobs), _sum_by_name),
     _object(
         "store",
         SummaryField("damaged", lambda run: run.damaged, sum),
@@ -374,66 +388,36 @@ SUMMARY_FIELDS: tuple[SummaryField, ...] = (
 )
 
 
-# -- combined --
-# The summaries of all shares as one: what the whole audit came to.
-
-
 def merge_summaries(summaries: Sequence[Json], *, output: str) -> dict[str, Any]:
-    """One summary file's content out of those of the shares, as `SUMMARY_FIELDS` says.
+    """The JSON form of a sharded audit's summary.
 
-    It begins with the first share and ends with the last; `duration_s` is that of the
-    slowest. Requests for a catalog count for every share that read it; the catalog
-    itself is shown once.
+    It lasts from the start of the first shard to the end of the last; `duration_s` is
+    that of the slowest. Requests for a catalog count for each shard that read it; the
+    catalog itself is shown once.
     """
-    whole = {
-        one.name: one.of_shares([share[one.name] for share in summaries])
-        for one in SUMMARY_FIELDS
+    merged = {
+        field.name: field.merge([shard[field.name] for shard in summaries])
+        for field in SUMMARY_FIELDS
     }
-    return whole | {"output": output}
+    return merged | {"output": output}
 
 
-def add_failures(whole: Json, records: Sequence[FailureRecord]) -> dict[str, Any]:
-    """The summary with failures that only show where all shares are together."""
-    more = len(records)
-    references = whole["references"]
-    told = [{record.failure.value: failure_json(1, record)} for record in records]
+def add_failures(summary: Json, records: Sequence[FailureRecord]) -> dict[str, Any]:
+    """A merged summary with failures that only the merge of all shards shows."""
+    count = len(records)
+    references = summary["references"]
+    failures = [{record.failure.value: _failure_count(1, record)} for record in records]
     kinds = {record.reference: record.failure.value for record in records}
     return {
-        **whole,
+        **summary,
         "references": {
             **references,
-            "asked": references["asked"] + more,
-            "failed": references["failed"] + more,
+            "asked": references["asked"] + count,
+            "failed": references["failed"] + count,
         },
-        "failures": failures([whole["failures"], *told]),
+        "failures": _merge_failures([summary["failures"], *failures]),
         "listings": [
             {**one, "failure": kinds.get(one["selector"], one["failure"])}
-            for one in whole["listings"]
+            for one in summary["listings"]
         ],
     }
-
-
-# -- recount --
-# Counting records that were written by an earlier run, from their lines.
-
-
-def count_lines(tally: Tally, lines: bytes) -> None:
-    """Count one record. Rows of the flat shapes do not say all that a record does:
-    their warnings are not counted, and no media type but a platform's."""
-    rows = [orjson.loads(line) for line in lines.splitlines()]
-    first = rows[0]
-    if first["kind"] == "failure":
-        first |= {
-            "failure": FailureKind(first["failure"]),
-            "stage": Stage(first["stage"]),
-        }
-        tally.add(FailureRecord(**first))
-        return
-    tally.audited += 1
-    if first["kind"] == "image":
-        tally.architectures.update(first["architectures"])
-        tally.warnings.update(warning["code"] for warning in first["warnings"])
-        if first["media_type"]:
-            tally.media_types[first["media_type"]] += 1
-        return
-    tally.architectures.update({row["platform"] for row in rows if row["platform"]})

@@ -1,168 +1,222 @@
-"""A summary for a person: what was done, what failed, what to do about it."""
+"""The summary as text for people: what was audited, what failed, what was saved.
+
+Every function reads the JSON form of a summary, so that the text is the same for one
+run and for merged shards.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from auditor.report.listing_stats import Listing, listing_lines
+from auditor.report.listing_stats import Listing, ListKind, ListState
 from auditor.util.text import format_count, format_duration, pluralize, safe_text
 
 Json = Mapping[str, Any]
 
-# Most images are for few of them; the file has them all.
+# Architectures shown: most images are for few. The summary file has all.
 MAX_ARCHITECTURES = 6
+# Suspicious listings shown. The summary file has all.
+MAX_LISTINGS = 20
+# Longer than any valid reference.
+MAX_REFERENCE_CHARS = 500
 
-# An empty list is right where there is nothing to try again, and else a mistake that
-# nobody sees: what was to write it failed.
-EMPTY_INPUT = "nothing was audited: the lists name no reference"
+EMPTY_INPUT = "nothing was audited: the input names no reference; check the lists"
 
-# What was not fetched, and how a person is told of it: of one, and of several.
+# Names of what is counted: singular and plural.
+ENTRY_NOUNS = {
+    ListKind.REPOSITORIES: ("repository", "repositories"),
+    ListKind.TAGS: ("tag", "tags"),
+}
 SAVED = {
-    "not fetched twice": {
+    "fetched only once in this run": {
         "manifests": ("manifest", "manifests"),
         "configs": ("config", "configs"),
     },
-    "known from earlier runs": {
-        "known_tags": ("tag (HEAD was enough)", "tags (HEAD was enough)"),
-        "known_digests": ("digest (HEAD was enough)", "digests (HEAD was enough)"),
+    "from the cache": {
+        "known_tags": (
+            "tag, unchanged (checked with HEAD)",
+            "tags, unchanged (checked with HEAD)",
+        ),
+        "known_digests": (
+            "digest (checked with HEAD)",
+            "digests (checked with HEAD)",
+        ),
         "listed_tags": (
-            "tag as the list says (no request)",
-            "tags as the list says (no request)",
+            "tag, unchanged (by its digest in the listing)",
+            "tags, unchanged (by their digests in the listing)",
         ),
         "immutable_tags": (
             "immutable tag (no request)",
             "immutable tags (no request)",
         ),
-        "stored_manifests": ("manifest below them", "manifests below them"),
+        "stored_manifests": ("child manifest", "child manifests"),
         "stored_configs": ("config", "configs"),
     },
 }
 REPEATED = {"retries": ("retry", "retries")}
 BLOBS = {
     "missing": ("missing", "missing"),
-    "size_differs": ("of another size", "of another size"),
-    "unverified": ("that could not be checked", "that could not be checked"),
+    "size_differs": ("with a different size", "with a different size"),
+    "unverified": ("not verified", "not verified"),
 }
-STORE = {
+CACHE = {
     "damaged": (
         "damaged entry removed; its content was fetched again",
         "damaged entries removed; their content was fetched again",
     ),
     "not_stored": (
-        "entry not stored: the disk was too slow for it",
-        "entries not stored: the disk was too slow for them",
+        "entry not stored: the disk is too slow",
+        "entries not stored: the disk is too slow",
     ),
 }
 
 
-def summary_lines(whole: Json) -> list[str]:
-    """The lines of what a summary file holds, of one run or of shares together."""
-    listings = [Listing.from_json(one) for one in whole["listings"]]
+def summary_lines(summary: Json) -> list[str]:
+    """The lines of a summary, of one run or of merged shards."""
+    listings = [Listing.from_json(one) for one in summary["listings"]]
     return [
-        _first_line(whole),
-        *_resumed(whole["resumed"]),
-        *_architectures(whole["architectures"]),
-        *_failures(whole["failures"]),
-        *_warnings(whole["warnings"]),
-        *listing_lines(whole["lists"], listings),
-        _requests(whole["requests"], whole["repeated"]),
-        *_allowances(whole["allowances"]),
-        *_blobs(whole["blobs"]),
-        *_saved(whole["saved"]),
-        *_store(whole["store"]),
+        _first_line(summary),
+        *_resumed(summary["resumed"]),
+        *_architectures(summary["architectures"]),
+        *_failures(summary["failures"]),
+        *_warnings(summary["warnings"]),
+        *listing_lines(summary["lists"], listings),
+        _requests(summary["requests"], summary["repeated"]),
+        *_rate_limits(summary["allowances"]),
+        *_blobs(summary["blobs"]),
+        *_saved(summary["saved"]),
+        *_cache(summary["store"]),
     ]
 
 
-def is_empty_input(whole: Json) -> bool:
-    """Whether a run came to the end of its lists, and nothing stood in them."""
-    references = whole["references"]
+def is_empty_input(summary: Json) -> bool:
+    """Whether the run read all of its input and found no reference in it."""
+    references = summary["references"]
     return bool(references["all_listed"] and not references["asked"])
 
 
-def _first_line(whole: Json) -> str:
-    references, duration_s = whole["references"], whole["duration_s"]
-    before = whole["resumed"]["kept"] if whole["resumed"] else 0
-    done = max(0, references["audited"] - before)
-    rate = done / duration_s if duration_s > 0 else 0
-    first = (
+def listing_lines(lists: Json, listings: Sequence[Listing]) -> list[str]:
+    """The totals of all listings, and those that may be truncated.
+
+    `lists` are the totals as the summary file has them.
+    """
+    lines = []
+    for kind in ListKind:
+        totals = lists[kind]
+        if totals["lists"]:
+            problems = "".join(
+                f", {totals[state]} {state}"
+                for state in ListState
+                if state is not ListState.COMPLETE and totals[state]
+            )
+            lines.append(
+                f"  listings of {kind}: {totals['lists']},"
+                f" {format_count(totals['pages'], 'page')},"
+                f" {format_count(totals['entries'], *ENTRY_NOUNS[kind])}{problems}"
+            )
+    if filtered := lists[ListKind.TAGS]["filtered"]:
+        tags = format_count(filtered, *ENTRY_NOUNS[ListKind.TAGS])
+        lines.append(f"      {tags} filtered out")
+    if excluded := sum(listing.excluded for listing in listings):
+        repositories = format_count(excluded, *ENTRY_NOUNS[ListKind.REPOSITORIES])
+        lines.append(f"      {repositories} filtered out")
+    lines.extend(suspicious_lines(listings))
+    return lines
+
+
+def suspicious_lines(listings: Sequence[Listing]) -> Iterator[str]:
+    """The listings that their registry may have truncated."""
+    suspicious = [one for one in listings if one.state is ListState.SUSPICIOUS]
+    for listing in suspicious[:MAX_LISTINGS]:
+        selector = safe_text(listing.selector, MAX_REFERENCE_CHARS)
+        yield (
+            f"      {selector}: exactly {listing.entries} {listing.kind} and no next"
+            " page: the registry may have truncated the listing"
+        )
+    if len(suspicious) > MAX_LISTINGS:
+        yield f"      and {len(suspicious) - MAX_LISTINGS} more listings like these"
+
+
+def _first_line(summary: Json) -> str:
+    references, duration_s = summary["references"], summary["duration_s"]
+    before = summary["resumed"]["kept"] if summary["resumed"] else 0
+    audited_now = max(0, references["audited"] - before)
+    rate = audited_now / duration_s if duration_s > 0 else 0
+    line = (
         f"{references['audited']} of {format_count(references['asked'], 'reference')}"
         f" audited in {duration_s:.1f} s ({rate:.0f}/s)"
     )
     if references["failed"]:
-        first += f", {references['failed']} failed"
+        line += f", {references['failed']} failed"
         if references["not_asked"]:
-            first += f" ({references['not_asked']} of them not asked for)"
+            line += f" ({references['not_asked']} of them not requested)"
     if not references["all_listed"]:
-        first += f", {references['to_do']} and what was not listed yet still to do"
+        line += f", at least {references['to_do']} still to do (listing not finished)"
     elif references["to_do"]:
-        first += f", {references['to_do']} still to do"
+        line += f", {references['to_do']} still to do"
     if references["filtered"]:
-        first += f", {references['filtered']} too old"
+        line += f", {references['filtered']} too old"
     if references["duplicates"]:
-        first += f", {format_count(references['duplicates'], 'duplicate')} skipped"
-    if whole["deadline_reached"]:
-        first = f"the deadline came: {first}"
-    return ("interrupted: " if whole["interrupted"] else "") + first
+        line += f", {format_count(references['duplicates'], 'duplicate')} skipped"
+    if summary["deadline_reached"]:
+        line = f"deadline reached: {line}"
+    return f"interrupted: {line}" if summary["interrupted"] else line
 
 
 def _resumed(resumed: Json | None) -> Iterator[str]:
     if resumed is not None:
-        line = f"  resumed: {resumed['kept']} of them were finished before"
-        if gone := resumed["left_out"]:
-            line += f"; {gone} left out that the input and its lists do not name"
+        line = f"  resumed: {resumed['kept']} of them from the unfinished report"
+        if left_out := resumed["left_out"]:
+            line += f"; {left_out} of its records left out: not in the input any more"
         yield line
 
 
 def _architectures(counts: Mapping[str, int]) -> Iterator[str]:
     if counts:
-        common = _counted(
+        shown = _ranking(
             (safe_text(name, 60), count)
             for name, count in islice(counts.items(), MAX_ARCHITECTURES)
         )
         more = len(counts) - MAX_ARCHITECTURES
-        yield f"  architectures: {common}" + (f" and {more} more" if more > 0 else "")
+        yield f"  architectures: {shown}" + (f" and {more} more" if more > 0 else "")
 
 
 def _failures(failures: Json) -> Iterator[str]:
     for kind, failure in failures.items():
         example = failure["example"]
-        # Some 500 characters are the longest reference that can be one.
-        reference = safe_text(example["reference"], 500)
+        reference = safe_text(example["reference"], MAX_REFERENCE_CHARS)
         yield f"  {failure['count']} {kind}, for example {reference}"
         yield f"      {safe_text(example['detail'], 500)}"
 
 
 def _warnings(counts: Mapping[str, int]) -> Iterator[str]:
     if counts:
-        yield f"  warnings: {_counted(counts.items())}"
+        yield f"  warnings: {_ranking(counts.items())}"
 
 
-def _counted(counts: Iterable[tuple[str, int]]) -> str:
+def _ranking(counts: Iterable[tuple[str, int]]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts)
 
 
 def _requests(requests: Mapping[str, int], repeated: Mapping[str, int]) -> str:
+    sent = ", ".join(f"{count} {kind}" for kind, count in requests.items() if count)
     again = ", ".join(
         format_count(count, *REPEATED.get(kind, (kind, kind)))
         for kind, count in repeated.items()
         if count
     )
-    return f"  requests: {_sent(requests) or 'none'}" + (f" ({again})" if again else "")
+    return f"  requests: {sent or 'none'}" + (f" ({again})" if again else "")
 
 
-def _sent(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
-
-
-def _allowances(allowances: Iterable[Json]) -> Iterator[str]:
-    for one in allowances:
-        line = f"  allowance at {one['registry']}: {one['remaining']}"
+def _rate_limits(rate_limits: Iterable[Json]) -> Iterator[str]:
+    for one in rate_limits:
+        line = f"  rate limit of {one['registry']}: {one['remaining']}"
         if one["limit"] is not None:
             line += f" of {one['limit']}"
-        whole = one["remaining"] if one["limit"] is None else one["limit"]
-        line += f" {pluralize(whole, 'request')} left"
+        count = one["remaining"] if one["limit"] is None else one["limit"]
+        line += f" {pluralize(count, 'request')} left"
         if one["window_s"] is not None:
             line += f" in {format_duration(one['window_s'])}"
         if one["counted_by"] is not None:
@@ -172,26 +226,27 @@ def _allowances(allowances: Iterable[Json]) -> Iterator[str]:
 
 def _blobs(counts: Mapping[str, int]) -> Iterator[str]:
     if counts:
-        found = _told(counts, BLOBS) or "all there"
-        yield f"  blobs: {counts.get('checked', 0)} checked, {found}"
+        problems = ", ".join(_named_counts(counts, BLOBS))
+        checked = counts.get("checked", 0)
+        yield f"  blobs: {checked} checked, {problems or 'all present'}"
 
 
 def _saved(counts: Mapping[str, int]) -> Iterator[str]:
-    for said, names in SAVED.items():
-        if spared := _told(counts, names):
-            yield f"  {said}: {spared}"
+    for title, names in SAVED.items():
+        if saved := "; ".join(_named_counts(counts, names)):
+            yield f"  {title}: {saved}"
 
 
-def _told(counts: Mapping[str, int], words: Mapping[str, tuple[str, str]]) -> str:
-    """Those of the counts that are not 0, in words."""
-    return ", ".join(
-        format_count(count, *word)
-        for name, word in words.items()
-        if (count := counts.get(name))
-    )
+def _named_counts(
+    counts: Mapping[str, int], names: Mapping[str, tuple[str, str]]
+) -> Iterator[str]:
+    """The counts that are not zero, with their names."""
+    for key, nouns in names.items():
+        if count := counts.get(key):
+            yield format_count(count, *nouns)
 
 
-def _store(counts: Mapping[str, int]) -> Iterator[str]:
-    for name, word in STORE.items():
-        if counts[name]:
-            yield f"  the store: {format_count(counts[name], *word)}"
+def _cache(counts: Mapping[str, int]) -> Iterator[str]:
+    for key, nouns in CACHE.items():
+        if counts[key]:
+            yield f"  cache: {format_count(counts[key], *nouns)}"

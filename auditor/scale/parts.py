@@ -20,7 +20,7 @@ import fsspec
 
 from auditor.errors import LockedError, OutputError, UsageError
 from auditor.input.lists import STANDARD_INPUT, list_name, open_list
-from auditor.report.merge import SHARD_SUFFIX, ShardInfo
+from auditor.report.shard_file import SHARD_SUFFIX, ShardInfo
 from auditor.util.shard import Shard
 
 # "scheme://", as fsspec has it.

@@ -24,8 +24,9 @@ from auditor.model import FailureRecord, Shape
 from auditor.oci.reference import RepositoryPattern, parse_selector
 from auditor.report.journal import Journal
 from auditor.report.listing_stats import Listing, Listings, ListKind
-from auditor.report.merge import ShardInfo, merge_records, read_shard_reports
+from auditor.report.merge import merge_records, read_shard_reports
 from auditor.report.shapes import encoder
+from auditor.report.shard_file import ShardInfo
 from auditor.report.summary import Summary, Tally, add_failures, merge_summaries
 from auditor.report.writer import ReportWriter
 from auditor.scale.parts import Parts, is_url, open_part, own_folder, whole_part
@@ -115,9 +116,9 @@ async def join(names: Sequence[str], output: str) -> dict[str, Any]:
     """
     _check_output(names, output)
     parts = read_shard_reports(names, open_part)
-    whole = merge_summaries([part.head.summary for part in parts], output=output)
+    whole = merge_summaries([part.info.summary for part in parts], output=output)
     nothing = list(unmatched(whole))
-    encode = encoder(Shape(parts[0].head.settings["shape"]))
+    encode = encoder(Shape(parts[0].info.settings["shape"]))
     writer = ReportWriter(output)
     final = writer.final
     if final is not None:

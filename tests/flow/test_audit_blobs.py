@@ -85,7 +85,7 @@ async def test_each_blob_is_asked_for_once_in_each_repository() -> None:
         "there": 2 * BLOB_COUNT,
     }
     assert summary.requests["blob_check"] == 2 * BLOB_COUNT
-    assert "  blobs: 10 checked, all there" in summary_lines(summary.to_json())
+    assert "  blobs: 10 checked, all present" in summary_lines(summary.to_json())
 
 
 async def test_what_is_missing_in_one_repository_is_missing_there() -> None:

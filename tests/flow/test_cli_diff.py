@@ -1,4 +1,4 @@
-"""`auditor diff` as people run it."""
+"""The command `auditor diff`."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def listing(kind: FailureKind, status: int | None) -> Record:
 MOVED = app(
     "moved",
     digest=digest("d"),
-    architectures=("linux/arm64/v8",),
+    architectures=("linux/arm64",),
     platforms=(platform("b", size=301), platform("9", architecture="arm64")),
     size=601,
 )
@@ -62,7 +62,7 @@ NEW = [app("new"), MOVED, failed(app("broken")), app("healed"), app("same")]
 
 
 class Shell:
-    """Reports in a folder, and the command's answer about two of them."""
+    """Writes two reports and runs `auditor diff` on them."""
 
     def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.folder = folder
@@ -91,13 +91,13 @@ def changes(out: str) -> list[tuple[str, str]]:
     return [(line["change"], line["tag"]) for line in lines]
 
 
-def test_a_person_reads_what_changed(shell: Shell) -> None:
+def test_text_output_matches_the_golden_file(shell: Shell) -> None:
     code, out, err = shell.diff([*OLD], [*NEW], "--growth", "1B")
     assert (code, err) == (0, "")
     assert out == (GOLDEN / "diff.txt").read_text(encoding="utf-8")
 
 
-def test_json_lines_hold_every_difference_and_then_the_totals(shell: Shell) -> None:
+def test_json_lines_have_every_difference_and_then_the_totals(shell: Shell) -> None:
     code, out, _ = shell.diff([*OLD], [*NEW], "--format", "jsonl", "--limit", "1")
     assert code == 0
     assert changes(out) == [
@@ -122,7 +122,7 @@ def test_json_lines_hold_every_difference_and_then_the_totals(shell: Shell) -> N
     }
 
 
-def test_markdown_has_a_table_for_each_kind_of_change(shell: Shell) -> None:
+def test_markdown_output_matches_the_golden_file(shell: Shell) -> None:
     _, out, _ = shell.diff([*OLD], [*NEW], "--format", "markdown")
     assert out == (GOLDEN / "diff.md").read_text(encoding="utf-8")
 
@@ -142,12 +142,12 @@ def test_the_exit_code_says_whether_anything_differs(
     assert shell.diff([*OLD], [*new], *flags)[0] == code
 
 
-def test_what_is_the_same_is_said_to_be(shell: Shell) -> None:
+def test_equal_reports_have_no_differences(shell: Shell) -> None:
     _, out, _ = shell.diff([*OLD], [*OLD])
     assert out.splitlines()[2:] == ["no differences: 1 still failing, 4 unchanged"]
 
 
-def test_a_signature_that_is_gone_is_no_unchanged_image(shell: Shell) -> None:
+def test_a_lost_signature_is_a_difference(shell: Shell) -> None:
     old = [app("1", signed=True, has_sbom=False), app("2", signed=True)]
     new = [app("1", signed=False, has_sbom=True), app("2", signed=None)]
     code, out, _ = shell.diff([*old], [*new], "--exit-code")
@@ -159,10 +159,10 @@ def test_a_signature_that_is_gone_is_no_unchanged_image(shell: Shell) -> None:
     assert "  r.example.com/team/app:1  +sbom -signature" in shown
 
 
-def test_what_a_run_did_not_come_to_is_not_failing(shell: Shell) -> None:
+def test_an_interrupted_reference_is_unreached_not_failing(shell: Shell) -> None:
     ended = failed(app("1"), FailureKind.INTERRUPTED)
     _, out, _ = shell.diff([app("1")], [ended])
-    assert "unknown: the new run was ended before it came to them (1)" in out
+    assert "unknown: the new run was interrupted before it reached them (1)" in out
     _, out, _ = shell.diff([ended], [failed(app("1"))], "--format", "jsonl")
     assert changes(out) == [("failing", "1")]
     _, out, _ = shell.diff([ended], [app("1")], "--format", "jsonl")
@@ -176,11 +176,11 @@ def test_what_a_run_did_not_come_to_is_not_failing(shell: Shell) -> None:
     [
         (FailureKind.TIMEOUT, None, "unlisted"),
         (FailureKind.NOT_FOUND, 404, "unlisted"),
-        # the list was read whole, and no tag in it matched
+        # the listing succeeded, and no tag matched
         (FailureKind.NOT_FOUND, None, "removed"),
     ],
 )
-def test_what_could_not_be_listed_is_not_removed(
+def test_a_tag_whose_listing_failed_is_not_removed(
     shell: Shell, kind: FailureKind, status: int | None, change: str
 ) -> None:
     old = [app("1.0"), app("2.0")]
@@ -200,10 +200,10 @@ def test_what_could_not_be_listed_is_not_removed(
         ("other/**", "removed"),
     ],
 )
-def test_what_a_closed_catalog_would_have_named_is_not_removed(
+def test_a_tag_whose_catalog_was_denied_is_not_removed(
     shell: Shell, path: str, change: str
 ) -> None:
-    closed = failure(
+    denied = failure(
         reference=f"r.example.com/{path}:1*",
         repository=path,
         tag=None,
@@ -212,20 +212,20 @@ def test_what_a_closed_catalog_would_have_named_is_not_removed(
         status=403,
     )
     old = [app("1.0"), app("2.0")]
-    _, out, _ = shell.diff([*old], [closed], "--format", "jsonl")
+    _, out, _ = shell.diff([*old], [denied], "--format", "jsonl")
     assert sorted(changes(out)[1:]) == sorted([("removed", "2.0"), (change, "1.0")])
-    _, out, _ = shell.diff([closed], [*old], "--format", "jsonl")
+    _, out, _ = shell.diff([denied], [*old], "--format", "jsonl")
     relisted = ("relisted" if change == "unlisted" else "added", "1.0")
     assert relisted in changes(out)
 
 
-def test_a_person_is_told_what_is_unknown(shell: Shell) -> None:
+def test_text_output_lists_unlisted_tags_as_unknown(shell: Shell) -> None:
     _, out, _ = shell.diff([app("1")], [listing(FailureKind.TIMEOUT, None)])
-    assert "unknown: the new report could not list them (1)" in out
+    assert "unknown: the new run could not list them (1)" in out
     assert "removed" not in out
 
 
-def test_a_listing_that_works_again_is_healed_and_its_tags_are_not_new(
+def test_the_tags_of_a_healed_listing_are_not_new(
     shell: Shell,
 ) -> None:
     old = [listing(FailureKind.TIMEOUT, None)]
@@ -241,18 +241,18 @@ def test_a_mirror_is_compared_with_its_origin(shell: Shell) -> None:
     assert "no differences: 1 still failing, 4 unchanged" in out
 
 
-def test_one_name_from_two_registries_cannot_be_compared(shell: Shell) -> None:
+def test_ignore_registry_refuses_one_name_from_two_registries(shell: Shell) -> None:
     both = [app("1"), on("mirror.example:5000", app("1"))]
     code, out, err = shell.diff(both, [app("1")], "--ignore-registry")
     assert (code, out) == (2, "")
     assert err == (
-        "auditor: --ignore-registry: the old report holds team/app:1 from"
+        "auditor: --ignore-registry: the old report has team/app:1 from"
         " mirror.example:5000 and from r.example.com; compare reports of one registry"
         " each\n"
     )
 
 
-def test_an_empty_report_holds_nothing(shell: Shell) -> None:
+def test_everything_is_added_to_an_empty_report(shell: Shell) -> None:
     _, out, _ = shell.diff([], [app("1")])
     assert out.splitlines()[:3] == [
         "old: 0 images, 0 failures",
@@ -261,7 +261,7 @@ def test_an_empty_report_holds_nothing(shell: Shell) -> None:
     ]
 
 
-def test_a_report_may_be_several_files(
+def test_a_report_can_be_several_files(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for number in range(2):
@@ -271,7 +271,7 @@ def test_a_report_may_be_several_files(
     assert "no differences: 2 unchanged" in capsys.readouterr().out
 
 
-def test_hostile_text_reaches_no_terminal(shell: Shell) -> None:
+def test_control_characters_are_escaped(shell: Shell) -> None:
     hostile = failure(
         reference="\x1b[2J\u202eevil|`", registry=None, repository=None, tag=None
     )
@@ -283,15 +283,18 @@ def test_hostile_text_reaches_no_terminal(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["none.jsonl", "none.jsonl"], "none.jsonl: no such report"),
-        (["none.jsonl", "none.jsonl", "--growth", "ten"], "--growth ten: give a"),
+        (
+            ["none.jsonl", "none.jsonl", "--growth", "ten"],
+            '--growth: expected a percentage or a size (10%, 50MB), got "ten"',
+        ),
     ],
 )
-def test_a_mistake_is_one_sentence(
-    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+def test_a_usage_error_is_one_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["diff", *arguments]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert said in line
+    assert message in line

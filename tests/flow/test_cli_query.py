@@ -94,7 +94,7 @@ def test_a_query_that_cannot_be_is_one_sentence(
 def test_a_table_that_had_to_end_says_so(
     report: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("auditor.analysis.print_rows.MAX_TABLE_ROWS", 1)
+    monkeypatch.setattr("auditor.analysis.query_output.MAX_TABLE_ROWS", 1)
     assert run(["query", report, "SELECT tag FROM images"]) == 0
     printed = capsys.readouterr()
     assert printed.out == "tag\n1\n"

@@ -40,7 +40,7 @@ async def test_at_the_deadline_every_reference_has_its_record_in_its_place() -> 
     summary = outcome.summary
     assert (summary.deadline_reached, summary.interrupted) == (True, False)
     assert (summary.asked, summary.to_do, summary.all_listed) == (6, 0, True)
-    assert summary_lines(summary.to_json())[0].startswith("the deadline came: ")
+    assert summary_lines(summary.to_json())[0].startswith("deadline reached: ")
 
 
 async def test_what_waits_for_a_worker_is_not_begun_after_the_deadline() -> None:

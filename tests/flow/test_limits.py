@@ -23,7 +23,9 @@ PULLS: dict[str, Any] = {"image_config": "never"}
 class _Hub:
     """The real answer, with an allowance that each manifest is taken from."""
 
-    def __init__(self, here: Lab, rate_limit_policy: int, window_s: int = 21600) -> None:
+    def __init__(
+        self, here: Lab, rate_limit_policy: int, window_s: int = 21600
+    ) -> None:
         self.here = here
         self.limit = self.left = rate_limit_policy
         self.window_s = window_s
@@ -71,10 +73,10 @@ async def test_an_allowance_that_ends_costs_no_429_and_leaves_a_whole_report() -
     ]
     assert document["references"]["not_asked"] == 5
     text = "\n".join(summary_lines(outcome.summary.to_json()))
-    assert "5 failed (5 of them not asked for)" in text
+    assert "5 failed (5 of them not requested)" in text
     assert (
-        f"allowance at {here.host}: 0 of 7 requests left in 6 hours, counted by address"
-        in text
+        f"rate limit of {here.host}: 0 of 7 requests left in 6 hours,"
+        " counted by address" in text
     )
 
 
@@ -91,7 +93,10 @@ async def test_an_allowance_that_is_spread_lasts_for_all_references() -> None:
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", MANIFESTS, _Hub(here, 8, 1000), forever=True)
         outcome = await here.audit(
-            *map(here.ref, NAMES), workers=1, rate_limit_policy=RateLimitPolicy.SPREAD, **PULLS
+            *map(here.ref, NAMES),
+            workers=1,
+            rate_limit_policy=RateLimitPolicy.SPREAD,
+            **PULLS,
         )
         assert here.answered(429) == []
         assert here.clock.now - 1000 >= 1000 * 3 / 8

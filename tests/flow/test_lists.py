@@ -11,7 +11,7 @@ from auditor.demo.registry import Behaviour, Content
 from auditor.demo.tokens import Account
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.registry.listing import paging
-from auditor.registry.listing.paging import ListedTag, Page
+from auditor.registry.listing.interface import ListedTag, Page
 from auditor.registry.registries import open_registries
 from auditor.report.listing_stats import ListState
 from tests.flow.harness import TAGS, Lab, lab, service, simple
@@ -180,7 +180,7 @@ async def test_what_was_cut_is_asked_for(count: int, size: int, asked: int) -> N
     assert [tag.name for page in pages for tag in page.entries] == names
     assert [page.last for page in pages] == [False] * (len(pages) - 1) + [True]
     ends_on_a_round_number = len(pages[-1].entries) in {100, 1000}
-    assert pages[-1].checked is ends_on_a_round_number
+    assert pages[-1].end_verified is ends_on_a_round_number
 
 
 async def test_a_catalog_that_was_cut_is_read_on() -> None:
@@ -211,7 +211,7 @@ async def test_a_server_that_cannot_go_on_leaves_a_list_as_it_is(then: Answer) -
         here.faults.on("GET", TAGS, Pass(), then)
         (page,) = await tags(here, "app")
     assert isinstance(page, Page)
-    assert (page.last, page.checked, len(page.entries)) == (True, False, 100)
+    assert (page.last, page.end_verified, len(page.entries)) == (True, False, 100)
 
 
 async def test_a_list_without_order_is_not_asked_how_it_goes_on() -> None:
@@ -222,7 +222,7 @@ async def test_a_list_without_order_is_not_asked_how_it_goes_on() -> None:
         (page,) = await tags(here, "app")
         assert len(here.targets(TAGS)) == 1
     assert isinstance(page, Page)
-    assert not page.checked
+    assert not page.end_verified
 
 
 @pytest.mark.parametrize("then", [Answer(403), Answer(body=b'{"tags":["a0000"]}')])
@@ -274,5 +274,5 @@ async def test_a_list_that_ends_with_a_full_page_and_no_link_is_read_on() -> Non
         outcome = await here.audit(here.ref("*:*"), page_size=3)
     assert not more
     assert isinstance(first, Page)
-    assert (first.last, first.checked, first.in_doubt) == (True, False, True)
+    assert (first.last, first.end_verified, first.end_unknown) == (True, False, True)
     assert outcome.summary.listings[0].state is ListState.SUSPICIOUS

@@ -20,7 +20,7 @@ import pytest
 from auditor.config import ListerName
 from auditor.demo.registry import Content
 from auditor.errors import Failure, FailureKind
-from auditor.oci.descriptor import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
+from auditor.oci.media_types import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from auditor.registry.transport import transport as network_transport
 from auditor.registry.transport.http_defaults import Timeouts
 from auditor.registry.transport.transport import Transport

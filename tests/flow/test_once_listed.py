@@ -8,7 +8,7 @@ import pytest
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.input import listing_cache
 from auditor.input.listing_cache import OnceListed, Pages
-from auditor.registry.listing.paging import Page
+from auditor.registry.listing.interface import Page
 from tests.flow.harness import lab, simple
 from tests.support.fault_actions import Answer
 

@@ -19,7 +19,7 @@ from auditor.demo.registry import Content
 from auditor.demo.tokens import Account, TokenService
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.registry.listing import choose
-from auditor.registry.listing.paging import ListedTag, Page
+from auditor.registry.listing.interface import ListedTag, Page
 from auditor.registry.registries import open_registries
 from auditor.report.listing_stats import ListState
 from auditor.util.secret import Secret
@@ -595,4 +595,4 @@ async def test_apis_are_at_the_registry_unless_they_are_known_elsewhere(
 def test_registries_whose_catalog_is_known_to_be_closed(
     name: str, lister: ListerName
 ) -> None:
-    assert choose._known(name) is lister
+    assert choose._known_lister(name) is lister

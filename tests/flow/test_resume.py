@@ -298,7 +298,8 @@ async def test_what_another_version_began_is_kept_and_the_run_begins_anew(
             assert report.resume_index is None
             assert output.with_name("out.partial.old").read_bytes() == left
         assert said == [
-            f"{output}.partial: written by auditor {__version__}, this is 99.0; starting"
+            f"{output}.partial: written by auditor {__version__}, this is 99.0;"
+            " starting"
             " a new report (the old one is kept as out.partial.old until the new one is"
             " complete)"
         ]
@@ -463,7 +464,7 @@ async def test_killed_the_command_is_resumed_to_the_same_report(tmp_path: Path) 
     assert [line["tag"] for line in lines_of(output)] == list("012345")
     assert done.mistakes[0] == f"resuming: 5 finished records are in {output}.partial"
     assert done.mistakes[1].startswith("6 of 6 references audited in ")
-    assert "  resumed: 5 of them were finished before" in done.mistakes
+    assert "  resumed: 5 of them from the unfinished report" in done.mistakes
     assert beside(output) == {}
 
 

@@ -148,7 +148,7 @@ async def test_what_was_listed_is_told_as_by_one_process(tmp_path: Path) -> None
     assert summary["lists"]["repositories"] == told["lists"]["repositories"]
     told_of_lists = [
         line for line in summary_lines(told)
-        if "lists of" in line or "filtered out" in line
+        if "listings of" in line or "filtered out" in line
     ]  # fmt: skip
     assert len(told_of_lists) == 4
     assert [one for one in summary_lines(summary) if one in told_of_lists] == (
@@ -213,11 +213,12 @@ def cut(path: str | Path) -> None:
 
 
 REFUSED: dict[str, Callable[[list[str]], Any]] = {
-    "1 of the 4 shares is missing: 2; a report without it would have gaps":
+    "1 of the 4 shards is missing: 2; give the reports of all shards":
         lambda names: names.pop(1),
-    "{0} and {0} are the same share, 1/4":
+    "{0} and {0} are the same shard, 1/4":
         lambda names: names.append(names[0]),
-    "{3}.shard: not a whole shard file: the audit of this share did not end":
+    "{3}.shard: incomplete shard file: the audit of this shard did not finish; audit it"
+    " again":
         lambda names: cut(names[3] + ".shard"),
     "{0}.shard: no such file: {0} is not the whole report of a share (audit --shard"
     " leaves one beside it)":
@@ -250,7 +251,7 @@ async def test_a_part_that_was_changed_is_not_merged(
         Path(full).write_bytes(Path(full).read_bytes() + add)
     else:
         cut(full)
-    with pytest.raises(UsageError, match="not what its shard file says"):
+    with pytest.raises(UsageError, match="does not match its shard file"):
         await join(names, str(tmp_path / "out"))
 
 
@@ -613,7 +614,7 @@ async def test_a_run_of_which_a_share_failed_says_what_the_others_have(
     assert told["references"]["asked"] <= whole.summary.asked - missing
     first = summary_lines(told)[0]
     assert first.startswith("interrupted: ")
-    assert "and what was not listed yet still to do" in first
+    assert "still to do (listing not finished)" in first
 
 
 async def test_a_run_that_is_interrupted_before_anything_has_a_summary(

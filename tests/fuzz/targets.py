@@ -33,7 +33,6 @@ from auditor.input.skopeo import parse_constraint, parse_version
 from auditor.input.tag_order import tag_order
 from auditor.oci.attachments import attachment_from_manifest
 from auditor.oci.image_config import parse_image_config
-from auditor.oci.jws import KeySet
 from auditor.oci.manifest import parse_manifest, verify_manifest
 from auditor.oci.media_types import MANIFEST_TYPES, SIGNED_SCHEMA1
 from auditor.oci.platform import parse_platform
@@ -44,16 +43,16 @@ from auditor.oci.reference import (
     parse_registry,
     parse_selector,
 )
-from auditor.registry.auth.api_login import _access_token
+from auditor.registry.auth.api_login import parse_access_token
 from auditor.registry.auth.credential_helper import parse_helper_output
 from auditor.registry.auth.docker_config import parse_docker_config
-from auditor.registry.listing.distribution import _read_catalog, _read_tags
-from auditor.registry.products import Product
+from auditor.registry.listing.distribution import _parse_catalog, _parse_tags
 from auditor.registry.products.dtr import Dtr
 from auditor.registry.products.gitea import Gitea
 from auditor.registry.products.gitlab import GitLab
 from auditor.registry.products.harbor import Harbor
 from auditor.registry.products.hub import Hub
+from auditor.registry.products.product_api import Product
 from auditor.registry.products.quay import Quay
 from auditor.registry.transport.http1_parser import (
     BrokenOffError,
@@ -62,8 +61,8 @@ from auditor.registry.transport.http1_parser import (
     usual_answer,
 )
 from auditor.report.journal import Journal
-from auditor.report.merge import ShardInfo, record_runs
 from auditor.report.resume import record_offsets
+from auditor.report.shard_file import ShardInfo, read_positions
 from auditor.util import time_span
 from auditor.util.masking import mask_secrets, mask_userinfo
 from auditor.util.shard import parse_shard
@@ -77,6 +76,7 @@ from auditor.wire.redirect import follow_redirect
 from auditor.wire.response import Response, next_page
 from auditor.wire.retry_policy import RETRY_AFTER_CAP_S, retry_after_s
 from auditor.wire.token import access_of, parse_token_response
+from auditor.wire.token_keys import KeySet
 from auditor.wire.url_policy import (
     Origin,
     address_class,
@@ -231,7 +231,7 @@ def document(data: bytes) -> None:
                 data,
                 content_type=SIGNED_SCHEMA1,
                 header_digest="sha256:x",
-                asked_digest=asked,
+                requested_digest=asked,
             )
 
 
@@ -251,7 +251,7 @@ def image_config(data: bytes) -> None:
 )
 def token_answer(data: bytes) -> None:
     with suppress(ProtocolError):
-        assert _access_token(data).isascii()
+        assert parse_access_token(data).isascii()
     with suppress(ProtocolError):
         found = parse_token_response(data)
         assert 60 <= found.expires_in_s <= 86_400
@@ -372,12 +372,12 @@ def header_fields(data: bytes) -> None:
 )
 def list_answer(data: bytes) -> None:
     answer = _answer(data, Link='</x?y>; rel="next"', X_Next_Page_Start="2")
-    readers: list[Callable[[Response], object]] = [_read_tags, _read_catalog]
-    readers += [one.read_tags for one in PRODUCTS]
-    readers += [one.read_repositories for one in PRODUCTS]
+    readers: list[Callable[[Response], object]] = [_parse_tags, _parse_catalog]
+    readers += [one.parse_tags for one in PRODUCTS]
+    readers += [one.parse_repositories for one in PRODUCTS]
     for read in readers:
         with suppress(ProtocolError):
-            following = getattr(read(answer), "following", None)
+            following = getattr(read(answer), "next_url", None)
             assert following is None or isinstance(following, str | Failure)
 
 
@@ -496,7 +496,7 @@ def shard_file(data: bytes) -> None:
     with suppress(UsageError):
         ShardInfo.read(io.BytesIO(data), "a.shard")
     with suppress(UsageError):
-        list(record_runs(io.BytesIO(data), "a.shard"))
+        list(read_positions(io.BytesIO(data), "a.shard"))
 
 
 @_target(b"\x01x\x9c\x03\x00\x00\x00\x00\x01", b"\x00{}")

@@ -14,7 +14,7 @@ import yaml
 
 from auditor.errors import FailureKind
 from auditor.report.metrics import Metric, audit_metrics, check_metrics
-from auditor.wire.rate_limit import Allowance
+from auditor.wire.rate_limit import RateLimit
 from tests.records import EVERYTHING
 from tests.unit.report.test_metrics import COMPLETE, summary
 
@@ -23,7 +23,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 ADDED_LABELS = frozenset({"instance", "audit"})
 _RUN = replace(
     summary(EVERYTHING, listings=(COMPLETE,)),
-    allowances=[("docker.io", Allowance(remaining=7))],
+    rate_limits=[("docker.io", RateLimit(remaining=7))],
 )
 METRICS: tuple[Metric, ...] = (
     *audit_metrics(_RUN.to_json()),

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from auditor.report.listing_stats import (
-    MAX_KEPT,
+    MAX_SHOWN,
     Listing,
     Listings,
     ListKind,
@@ -77,7 +77,7 @@ def test_a_catalog_adds_up_the_lists_that_it_led_to() -> None:
     assert catalog.tag_lists == {ListState.COMPLETE: 2, ListState.DENIED: 1}
     assert (catalog.tags, catalog.matched) == (300, 18)
     assert found.totals(ListKind.TAGS) == (3, 4, 300)
-    assert found.not_kept == 2
+    assert found.not_shown == 2
     counts = json.loads(json.dumps(found.to_json()))
     assert counts["tags"]["complete"] == 2
     assert counts["repositories"]["lists"] == 1
@@ -86,8 +86,8 @@ def test_a_catalog_adds_up_the_lists_that_it_led_to() -> None:
 
 def test_of_very_many_listings_only_so_many_are_kept_and_all_are_counted() -> None:
     denied = replace(WHOLE, complete=False, failure="denied")
-    many = MAX_KEPT + 500
+    many = MAX_SHOWN + 500
     found = Listings(replace(one) for one in (WHOLE, denied) for _ in range(many))
-    assert len(found) == 2 * MAX_KEPT
+    assert len(found) == 2 * MAX_SHOWN
     assert found.states() == {ListState.COMPLETE: many, ListState.DENIED: many}
-    assert found.not_kept == 1000
+    assert found.not_shown == 1000

@@ -136,7 +136,7 @@ def test_a_run_is_complete_if_it_saw_everything(found: Summary, complete: int) -
 def test_what_was_left_to_do_and_what_is_still_granted_are_told() -> None:
     found = replace(
         summary(image(), failure(attempts=0), failure()),
-        allowances=[("docker.io", RateLimit(remaining=7, limit=100))],
+        rate_limits=[("docker.io", RateLimit(remaining=7, limit=100))],
     )
     samples = read(found)
     assert value(samples, "auditor_references_not_asked") == 1

@@ -62,7 +62,7 @@ def text(found: Summary) -> str:
 def test_a_tally_counts_what_records_say() -> None:
     tally = summary(image(), image(), EVERYTHING, numbered(1), numbered(2)).tally
     assert (tally.audited, tally.failed) == (3, 2)
-    assert tally.architectures == {"linux/amd64": 3, "linux/arm64/v8": 1}
+    assert tally.architectures == {"linux/amd64": 3, "linux/arm64": 1}
     assert tally.warnings == {"child_missing": 1}
     assert tally.failures == {LIMITED: 2}
     assert sum(tally.media_types.values()) == 3
@@ -90,7 +90,7 @@ def test_what_was_asked_and_has_no_record_is_still_to_do(
 def test_a_run_that_was_stopped_while_listing_says_that_more_is_to_do() -> None:
     found = summary(image(), asked=3, all_listed=False, interrupted=True)
     assert found.to_json()["references"]["all_listed"] is False
-    assert "2 and what was not listed yet still to do" in text(found)
+    assert "at least 2 still to do (listing not finished)" in text(found)
 
 
 def test_the_file_is_json_with_everything_in_it() -> None:
@@ -123,7 +123,7 @@ def full() -> Summary:
             for kind in ListKind
         ),
         max_requests=7, resumed=Resumed(kept=1, left_out=2), damaged=1,
-        allowances=[("r.example.com", RateLimit(limit=100, remaining=7))],
+        rate_limits=[("r.example.com", RateLimit(limit=100, remaining=7))],
     )  # fmt: skip
 
 
@@ -157,7 +157,7 @@ def test_two_shares_are_added_field_by_field() -> None:
     assert both["failures"]["rate_limited"] == {
         "count": 4, "example": told["failures"]["rate_limited"]["example"],
     }  # fmt: skip
-    assert both["architectures"] == {"linux/amd64": 4, "linux/arm64/v8": 2}
+    assert both["architectures"] == {"linux/amd64": 4, "linux/arm64": 2}
     assert both["lists"]["repositories"] == told["lists"]["repositories"]
     assert both["lists"]["tags"]["lists"] == 2
     assert [one["kind"] for one in both["listings"]] == ["repositories", "tags", "tags"]
@@ -193,7 +193,7 @@ def test_a_run_with_trouble_says_what_to_act_on() -> None:
     assert "2 failed, 5 still to do, 2 duplicates skipped" in found
     assert "2 rate_limited, for example r.example.com/app:1" in found
     assert "warnings: child_missing 1" in found
-    assert "not fetched twice: 7 manifests" in found
+    assert "fetched only once in this run: 7 manifests" in found
 
 
 def test_a_list_that_may_have_been_cut_is_named() -> None:
@@ -208,7 +208,7 @@ def test_a_list_that_may_have_been_cut_is_named() -> None:
         selector="r.example.com/whole:*", pages=2, entries=150, complete=True
     )
     found = text(summary(listings=Listings([whole, cut])))
-    assert "lists of tags: 2, 3 pages, 250 tags, 1 suspicious" in found
+    assert "listings of tags: 2, 3 pages, 250 tags, 1 suspicious" in found
     assert "r.example.com/cut:*: exactly 100 tags and no next page" in found
     assert "whole" not in found
 
@@ -245,14 +245,14 @@ def test_what_was_not_fetched_is_said_by_who_had_it() -> None:
             not_stored=4,
         )
     )
-    assert "  not fetched twice: 7 manifests\n" in found
+    assert "  fetched only once in this run: 7 manifests\n" in found
     assert (
-        "  known from earlier runs: 5 tags (HEAD was enough),"
+        "  from the cache: 5 tags, unchanged (checked with HEAD);"
         " 2 immutable tags (no request)\n" in found
     )
     assert found.endswith(
-        "  the store: 3 damaged entries removed; their content was fetched again\n"
-        "  the store: 4 entries not stored: the disk was too slow for them"
+        "  cache: 3 damaged entries removed; their content was fetched again\n"
+        "  cache: 4 entries not stored: the disk is too slow"
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 from auditor.diagnose.dry_run import Forecast, HostForecast, forecast_lines
 from auditor.input.listings import none_matches
 from auditor.report.listing_stats import Listing, Listings, ListKind
-from auditor.report.summary_text import BLOBS, SAVED, STORE, summary_lines
+from auditor.report.summary_text import BLOBS, CACHE, SAVED, summary_lines
 from auditor.util.text import (
     format_count,
     format_duration,
@@ -61,7 +61,7 @@ def test_a_summary_of_one_of_each_says_no_plural() -> None:
         saved=dict.fromkeys(names, 1),
         blobs={"checked": 1, **dict.fromkeys(BLOBS, 1)},
     ).to_json()
-    whole["store"] |= dict.fromkeys(STORE, 1)
+    whole["store"] |= dict.fromkeys(CACHE, 1)
     lines = summary_lines(whole)
     assert len(lines) >= 10
     assert [found for line in lines for found in _WRONG.findall(line)] == []
