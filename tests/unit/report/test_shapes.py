@@ -49,7 +49,7 @@ FAILURE_LINE = (
 PLATFORM_LINE = (
     '{"schema":1,"kind":"platform","reference":"r.example.com/team/app:1",'
     '"registry":"r.example.com","repository":"team/app","tag":"1",'
-    f'"digest":"{E}","platform":"linux/arm64/v8","os":"linux",'
+    f'"digest":"{E}","platform":"linux/arm64","os":"linux",'
     '"architecture":"arm64","variant":"v8","os_version":null,'
     f'"platform_digest":"{B}",'
     '"media_type":"application/vnd.oci.image.manifest.v1+json",'
@@ -94,7 +94,7 @@ def test_platforms_that_are_missing_or_unknown_have_their_lines() -> None:
     shown = [(row["platform"], row["layers"], row["size"]) for row in rows]
     assert shown == [
         ("linux/amd64", 2, 300),
-        ("linux/arm64/v8", 1, 7),
+        ("linux/arm64", 1, 7),
         ("windows/amd64", None, None),
         (None, 0, 300),
     ]

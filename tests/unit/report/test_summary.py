@@ -167,7 +167,7 @@ def test_two_shares_are_added_field_by_field() -> None:
 
 
 def test_every_field_has_its_row_in_the_documentation() -> None:
-    page = Path(__file__).parents[2].joinpath("docs/report.md").read_text("utf-8")
+    page = Path(__file__).parents[3].joinpath("docs/report.md").read_text("utf-8")
     rows = re.findall(r"^\| (`.+?) \|", page.partition("## Summary")[2], re.MULTILINE)
     assert re.findall(r"`(\w+)`", " ".join(rows)) == [
         one.name for one in SUMMARY_FIELDS

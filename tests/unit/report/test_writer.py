@@ -151,7 +151,7 @@ def test_a_relative_name_stays_where_it_was_when_the_folder_changes(
 
 
 def test_a_directory_is_refused_before_anything_is_done(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="is a directory"):
+    with pytest.raises(OutputError, match="is a folder"):
         ReportWriter(str(tmp_path))
 
 
@@ -239,7 +239,7 @@ def test_a_reader_of_standard_output_that_leaves_is_one_sentence() -> None:
     program = (
         "import anyio, sys\n"
         "from auditor.errors import OutputError\n"
-        "from auditor.reports.jsonl import ReportWriter\n"
+        "from auditor.report.writer import ReportWriter\n"
         "async def main():\n"
         "    async with ReportWriter('-') as writer:\n"
         "        for _ in range(100):\n"
