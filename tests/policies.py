@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
-from auditor.analysis.check.evaluate import checked
+from auditor.analysis.check.evaluate import check_reports
 from auditor.analysis.check.findings import Findings, Violation
 from auditor.analysis.check.policy import Policy
 from auditor.analysis.check.policy_file import read_policy
@@ -37,7 +37,7 @@ def findings_of(
     before: Sequence[str] = ()
     if earlier is not None:
         before = (write_report(folder / "earlier.jsonl", earlier),)
-    with checked([report], policy(text), today=TODAY, earlier=before) as findings:
+    with check_reports([report], policy(text), today=TODAY, earlier=before) as findings:
         yield findings
 
 

@@ -11,12 +11,12 @@ from auditor.model import (
     Attachment,
     AttachmentKind,
     BaseImage,
-    ConfigFacts,
+    ConfigDetails,
     FailureRecord,
     ImageRecord,
     Layer,
     LayerTrait,
-    Platform,
+    PlatformRecord,
     Warn,
     WarningCode,
 )
@@ -37,7 +37,7 @@ def layer(digit: str = "1", size: int | None = 100) -> Layer:
     return Layer(digest=digest(digit), size=size, media_type=OCI_LAYER)
 
 
-def platform(digit: str = "a", **more: Any) -> Platform:
+def platform(digit: str = "a", **more: Any) -> PlatformRecord:
     fields: dict[str, Any] = {
         "os": "linux",
         "architecture": "amd64",
@@ -53,7 +53,7 @@ def platform(digit: str = "a", **more: Any) -> Platform:
         "layers": (layer("1", 100), layer("2", 200)),
         "layer_traits": (),
     }
-    return Platform(**(fields | more))
+    return PlatformRecord(**(fields | more))
 
 
 def image(**more: Any) -> ImageRecord:
@@ -102,10 +102,10 @@ def failure(**more: Any) -> FailureRecord:
 # One of everything that a record can hold.
 EVERYTHING = image(
     artifact_type="application/x",
-    architectures=("linux/amd64", "linux/arm64/v8"),
+    architectures=("linux/amd64", "linux/arm64"),
     platforms=(
         platform("a", created="2026-08-05T10:00:00Z",
-                 config=ConfigFacts(user="app", history=7, labels={"a": "\u202eb"}),
+                 config=ConfigDetails(user="app", history=7, labels={"a": "\u202eb"}),
                  base=BaseImage(name="docker.io/library/alpine:3", digest=digest("7")),
                  layer_traits=(LayerTrait.ESTARGZ, LayerTrait.ZSTD)),
         platform("b", architecture="arm64", variant="v8", size=7,

@@ -15,13 +15,13 @@ _FORMULA = "^[\\x00-\\x20\u00a0\u3000]*[=+@\uff1d\uff0b\uff0d\uff20-]|^[\\t\\r\\
 _PATTERN = re.compile(_FORMULA)
 
 
-def neutral(text: str) -> str:
+def escape_formula(text: str) -> str:
     """The text, with an apostrophe before what would be a formula."""
     return f"'{text}" if _PATTERN.match(text) else text
 
 
-def neutral_sql(expression: str) -> str:
-    """`neutral` of a text, as an SQL expression; null stays null."""
+def escape_formula_sql(expression: str) -> str:
+    """`escape_formula` of a text, as an SQL expression; null stays null."""
     return (
         f"CASE WHEN regexp_matches({expression}, '{_FORMULA}')"
         f" THEN '''' || {expression} ELSE {expression} END"

@@ -1,13 +1,18 @@
-"""What changed between two reports: DuckDB joins them, Python sees the differences."""
+"""What changed between two reports.
 
-# ruff: noqa: S608  (SQL is made of this program's own texts, values are quoted)
+`compare` loads both reports into the tables `old` and `new`, one row per reference
+named by `key`, classifies each key as one `Change` in SQL, and yields a `Comparison`
+that streams the differences. A reference that is missing because a run was interrupted
+or a listing failed is classified as unknown, not as removed.
+"""
+
+# ruff: noqa: S608  (the SQL is made of constants and quoted values)
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -25,37 +30,37 @@ from auditor.util.text import safe_text
 if TYPE_CHECKING:
     import duckdb
 
-# -- change --
-# What can have become of a reference between two reports.
+# Result rows in memory at once: some megabytes.
+BATCH_ROWS = 2000
 
 
 class Change(StrEnum):
-    """The one class that a reference of either report is in.
+    """What happened to a reference of either report; each is in exactly one class.
 
-    The order is that in which people want to read them.
+    The order is that of the output.
     """
 
-    FAILING = "failing"  # fails now; was an image, or was not there
-    UNREACHED = "unreached"  # the new run was ended before it came to it
+    FAILING = "failing"  # fails now; before, an image or not in the report
+    UNREACHED = "unreached"  # the new run was interrupted before this reference
     REMOVED = "removed"  # was an image; is not in the new report
-    UNLISTED = "unlisted"  # not in the new report, whose listing of it failed
+    UNLISTED = "unlisted"  # not in the new report, whose listing failed
     MOVED = "moved"  # an image in both, with another digest
-    ALTERED = "altered"  # the same digest; other architectures or attachments
+    ALTERED = "altered"  # the same digest, other architectures or attachments
     ADDED = "added"  # an image that was not in the old report
     RELISTED = "relisted"  # an image that the old report could not list or reach
-    HEALED = "healed"  # failed, is an image now
-    DROPPED = "dropped"  # failed, is not in the new report
+    HEALED = "healed"  # failed before, is an image now
+    DROPPED = "dropped"  # failed before, is not in the new report
     STILL_FAILING = "still_failing"
     UNCHANGED = "unchanged"
 
     @property
     def is_difference(self) -> bool:
-        """Whether it is worth a line."""
+        """Whether references of this class are listed."""
         return self not in {Change.STILL_FAILING, Change.UNCHANGED}
 
 
 class Facet(StrEnum):
-    """What else may be said of an image that is in both reports."""
+    """A further property of a difference between two images."""
 
     LOST = "architectures_lost"
     GAINED = "architectures_gained"
@@ -65,7 +70,7 @@ class Facet(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class State:
+class ReferenceState:
     """A reference in one report: an image (`digest`) or a failure (`failure`)."""
 
     reference: str
@@ -77,8 +82,8 @@ class State:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Grown:
-    """A platform whose compressed layers grew, in bytes; null is an artifact's."""
+class PlatformGrowth:
+    """The compressed size of a grown platform in bytes; artifacts have no platform."""
 
     platform: str | None
     old_size: int
@@ -87,11 +92,11 @@ class Grown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """A reference that is not as it was; one line of `--format jsonl`.
+    """A reference that changed; a line of `--format jsonl`.
 
-    `reference` and its parts are the new report's where it is there. `old` or `new`
-    is null where that report has no line of it. Attachments are `signature`, `sbom`
-    and `provenance`, where both reports say whether there is one.
+    `reference` and its parts are those of the new report if it has them. `old` or `new`
+    is None if that report has no line for it. Attachments are `signature`, `sbom` and
+    `provenance`, and only count where both audits looked for them.
     """
 
     schema: int = SCHEMA
@@ -101,17 +106,17 @@ class Difference:
     registry: str | None
     repository: str | None
     tag: str | None
-    old: State | None
-    new: State | None
+    old: ReferenceState | None
+    new: ReferenceState | None
     architectures_gained: tuple[str, ...]
     architectures_lost: tuple[str, ...]
     attachments_gained: tuple[str, ...]
     attachments_lost: tuple[str, ...]
-    grown: tuple[Grown, ...]
+    grown: tuple[PlatformGrowth, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Side:
+class ReportSide:
     """One of the two reports. Times are the first and the last `audited_at`."""
 
     images: int
@@ -121,22 +126,22 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Totals:
-    """How many references are in each class, and with each facet.
+class DiffTotals:
+    """The last line of `--format jsonl`: references by change and by facet.
 
-    The classes add up to the references of both reports: none is lost.
+    The changes add up to the number of references in either report.
     """
 
     schema: int = SCHEMA
     kind: str = "totals"
-    old: Side
-    new: Side
+    old: ReportSide
+    new: ReportSide
     changes: dict[Change, int]
     facets: dict[Facet, int]
 
     @property
     def differences(self) -> int:
-        """References that are not as they were."""
+        """The number of references that changed."""
         return sum(
             count for change, count in self.changes.items() if change.is_difference
         )
@@ -147,46 +152,147 @@ _UNIT_BYTES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Growth:
-    """When a platform counts as grown: by at least both of these.
-
-    The default of a tenth is more than what package updates usually bring.
-    """
+class GrowthThreshold:
+    """A platform counts as grown if it grew by at least both values."""
 
     percent: float = 0.0
     minimum_bytes: float = 0.0
-    text: str = field(default="", compare=False)
 
 
-def parse_growth(text: str) -> Growth:
+# More than package updates usually add.
+DEFAULT_GROWTH = GrowthThreshold(percent=10.0)
+
+
+def parse_growth_threshold(text: str) -> GrowthThreshold:
     """`10%` or `50MB` (powers of 1,000); raises `UsageError`."""
-    found = _GROWTH.fullmatch(text.strip())
-    if found is None:
-        raise UsageError(f"--growth {text}: give a percentage or a size: 10%, 50MB")
-    number, unit = float(found[1]), found[2]
+    match = _GROWTH.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(
+            f'--growth: expected a percentage or a size (10%, 50MB), got "{text}"'
+        )
+    number, unit = float(match[1]), match[2]
     if unit == "%":
-        return Growth(percent=number, text=text.strip())
-    return Growth(minimum_bytes=number * _UNIT_BYTES[unit], text=text.strip())
+        return GrowthThreshold(percent=number)
+    return GrowthThreshold(minimum_bytes=number * _UNIT_BYTES[unit])
 
 
-# -- diff_sql --
-# The statements behind `diff`.
-#
-# `old` and `new` hold a row for each reference, named by `key`. Listings that failed are
-# failures of a whole repository: they name neither tag nor digest, and their reference is
-# `registry/repository:pattern`. DuckDB's GLOB reads tag patterns as `fnmatchcase` does.
+class Comparison:
+    """The result of a comparison; usable while its connection is open."""
 
-# What a run says of references that it did not come to.
-_ENDED = FailureKind.INTERRUPTED.value
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+        changes = dict(connection.execute(_COUNT_CHANGES).fetchall())
+        facets = connection.execute(_COUNT_FACETS).fetchone()
+        assert facets is not None
+        self.totals = DiffTotals(
+            old=_read_side(connection, "old"),
+            new=_read_side(connection, "new"),
+            changes={change: changes.get(change.value, 0) for change in Change},
+            facets=dict(zip(Facet, facets, strict=True)),
+        )
 
-_STATE = "reference, digest, size, failure, detail, audited_at"
+    def differences(
+        self, only: Change | Facet | None = None, *, limit: int = 0
+    ) -> Iterator[Difference]:
+        """Differences of one change or facet, or all, by change and then by reference.
+
+        Facet.GROWN puts the largest growth first. A `limit` of 0 means no limit.
+        """
+        # Each iteration has a cursor of its own, so that several can run at once.
+        rows = self._connection.cursor().execute(_select_differences(only, limit))
+        while batch := rows.fetchmany(BATCH_ROWS):
+            yield from map(_difference, batch)
 
 
-def load(side: str, *, ignore_registry: bool) -> str:
-    """The table `side` from the report's lines: what a comparison needs of them."""
+@contextmanager
+def compare(
+    old: Sequence[str],
+    new: Sequence[str],
+    *,
+    ignore_registry: bool = False,
+    growth: GrowthThreshold = DEFAULT_GROWTH,
+) -> Iterator[Comparison]:
+    """Compare two reports, each given as files or globs.
+
+    If a report has several lines of a reference, its last one counts. With
+    `ignore_registry` references are compared without their registry; raises
+    `UsageError` if a report has the same name from two registries.
+    """
+    with open_reports(old, schema="old_report") as connection:
+        add_reports(connection, new, schema="new_report")
+        connection.execute("USE main")
+        for side in ("old", "new"):
+            connection.execute(_load(side, ignore_registry=ignore_registry))
+            if ignore_registry:
+                _check_one_registry(connection, side)
+            connection.execute(keep_last_lines(side, "key"))
+            connection.execute(_failed_listings(side))
+        for statement in (
+            _hidden("old", by="new", ignore_registry=ignore_registry),
+            _hidden("new", by="old", ignore_registry=ignore_registry),
+            _listed_again(ignore_registry=ignore_registry),
+            _CLASSIFIED,
+            _growth_table(growth),
+            _DIFFERENCES,
+        ):
+            connection.execute(statement)
+        yield Comparison(connection)
+
+
+def _check_one_registry(connection: duckdb.DuckDBPyConnection, side: str) -> None:
+    clash = connection.execute(f"""
+        SELECT key, min(registry), max(registry) FROM {side}
+        GROUP BY key HAVING min(registry) <> max(registry) ORDER BY key LIMIT 1
+        """).fetchone()
+    if clash is not None:
+        name, registry, other = (safe_text(part, 500) for part in clash)
+        raise UsageError(
+            f"--ignore-registry: the {side} report has {name} from {registry} and from"
+            f" {other}; compare reports of one registry each"
+        )
+
+
+def _read_side(connection: duckdb.DuckDBPyConnection, side: str) -> ReportSide:
+    row = connection.execute(f"""
+        SELECT count(*) FILTER (kind = 'image'), count(*) FILTER (kind = 'failure'),
+               min(audited_at), max(audited_at) FROM {side}""").fetchone()
+    assert row is not None
+    images, failures, first, last = row
+    return ReportSide(
+        images=images, failures=failures, audited_from=first, audited_to=last
+    )
+
+
+def _difference(row: tuple[Any, ...]) -> Difference:
+    change, reference, registry, repository, tag, old, new, *lists, grown = row
+    gained, lost, attached, unattached = map(tuple, lists)
+    return Difference(
+        change=Change(change),
+        reference=reference,
+        registry=registry,
+        repository=repository,
+        tag=tag,
+        old=ReferenceState(**old) if old else None,
+        new=ReferenceState(**new) if new else None,
+        architectures_gained=gained,
+        architectures_lost=lost,
+        attachments_gained=attached,
+        attachments_lost=unattached,
+        grown=tuple(PlatformGrowth(**platform) for platform in grown),
+    )
+
+
+# -- SQL --
+# A listing that failed is a failure of a whole repository: it has neither tag nor
+# digest, and its reference is `registry/repository:pattern`. DuckDB's GLOB reads tag
+# patterns as `fnmatch.fnmatchcase` does.
+
+
+def _load(side: str, *, ignore_registry: bool) -> str:
+    """The table `old` or `new`, from the lines of that report."""
     key = "reference"
     if ignore_registry:
-        # What is no reference has no registry; no name begins with a colon.
+        # A malformed reference has no registry. No name begins with a colon.
         key = "coalesce(substr(reference, length(registry) + 2), ':' || reference)"
     return f"""
         CREATE TABLE {side} AS
@@ -198,18 +304,11 @@ def load(side: str, *, ignore_registry: bool) -> str:
         FROM {side}_report.lines"""
 
 
-def two_registries(side: str) -> str:
-    """A key that comes from two registries, and these."""
-    return f"""
-        SELECT key, min(registry), max(registry) FROM {side}
-        GROUP BY key HAVING min(registry) <> max(registry) ORDER BY key LIMIT 1
-        """
-
-
-def failed_listings(side: str) -> str:
+def _failed_listings(side: str) -> str:
     """Patterns whose tags this report cannot know.
 
-    "None of the tags matches" (not found, without a status) is what a whole list said.
+    A pattern that matches no tag ("not found" without an HTTP status) is not among
+    them: its listing succeeded.
     """
     return f"""
         CREATE TABLE {side}_listings AS
@@ -221,67 +320,57 @@ def failed_listings(side: str) -> str:
               AND NOT (failure = 'not_found' AND status IS NULL)"""
 
 
-def hidden_by_listing(side: str, other: str, *, ignore_registry: bool) -> str:
-    """Keys of `side` that `other` would not hold even if they were there."""
-    return f"""
-        CREATE TABLE hidden_{side} AS
-        SELECT one.key FROM {side} AS one JOIN {other}_listings AS listing
-        ON {_same_repository("one", ignore_registry=ignore_registry)}
-           AND one.tag GLOB listing.pattern
-        UNION
-        SELECT one.key FROM {side} AS one JOIN {other}_listings AS listing
-        ON {_in_catalog("one", ignore_registry=ignore_registry)}
-           AND one.tag GLOB listing.pattern"""
-
-
-def listed_again(*, ignore_registry: bool) -> str:
-    """Listings that failed and of whose tags the new report holds some."""
-    return f"""
-        CREATE TABLE listed_again AS
-        SELECT listing.key FROM old_listings AS listing JOIN new AS one
-        ON {_same_repository("one", ignore_registry=ignore_registry)}
-           AND one.tag GLOB listing.pattern
-        UNION
-        SELECT listing.key FROM old_listings AS listing JOIN new AS one
-        ON {_in_catalog("one", ignore_registry=ignore_registry)}
-           AND one.tag GLOB listing.pattern"""
-
-
 def _path_glob(repository: str) -> str:
-    """A glob that matches what a repository pattern does, and more: `*` crosses /."""
+    """A glob for what a repository pattern matches, and more: `*` also matches `/`."""
     glob = repository
     for stars in ("/**/", "**/", "**"):
         glob = f"replace({glob}, '{stars}', '*')"
     return f"CASE WHEN regexp_matches({repository}, '[*?[]') THEN {glob} END"
 
 
-def _in_catalog(one: str, *, ignore_registry: bool) -> str:
-    """Whether a catalog that could not be read might have named its repository."""
-    same = f"{one}.repository GLOB listing.path_glob"
-    if ignore_registry:
-        return same
-    return f"{same} AND {one}.registry = listing.registry"
+def _listing_covers(line: str, *, ignore_registry: bool) -> tuple[str, str]:
+    """Whether `listing` would have given `line`: by repository, or from the catalog."""
+    registry = "" if ignore_registry else f" AND {line}.registry = listing.registry"
+    tag = f" AND {line}.tag GLOB listing.pattern"
+    return (
+        f"{line}.repository = listing.repository{registry}{tag}",
+        f"{line}.repository GLOB listing.path_glob{registry}{tag}",
+    )
 
 
-def _same_repository(one: str, *, ignore_registry: bool) -> str:
-    same = f"{one}.repository = listing.repository"
-    if ignore_registry:
-        return same
-    return f"{same} AND {one}.registry = listing.registry"
+def _hidden(side: str, *, by: str, ignore_registry: bool) -> str:
+    """Keys of `side` that a failed listing would hide from the other report."""
+    one, other = _listing_covers("line", ignore_registry=ignore_registry)
+    return f"""
+        CREATE TABLE hidden_{side} AS
+        SELECT line.key FROM {side} AS line JOIN {by}_listings AS listing ON {one}
+        UNION
+        SELECT line.key FROM {side} AS line JOIN {by}_listings AS listing ON {other}"""
 
 
-# What an audit says to be attached, or not; null where it did not look everywhere.
+def _listed_again(*, ignore_registry: bool) -> str:
+    """Old failed listings for which the new report has tags."""
+    one, other = _listing_covers("line", ignore_registry=ignore_registry)
+    return f"""
+        CREATE TABLE listed_again AS
+        SELECT listing.key FROM old_listings AS listing JOIN new AS line ON {one}
+        UNION
+        SELECT listing.key FROM old_listings AS listing JOIN new AS line ON {other}"""
+
+
+_INTERRUPTED = FailureKind.INTERRUPTED.value
+# Fields that say whether something is attached; NULL if the audit did not look.
 _ATTACHED = {
     "signature": "signed",
     "sbom": "has_sbom",
     "provenance": "has_provenance",
 }
 _OTHER_ATTACHMENTS = " OR ".join(
-    f"coalesce(old.{one} <> new.{one}, false)" for one in _ATTACHED.values()
+    f"coalesce(old.{name} <> new.{name}, false)" for name in _ATTACHED.values()
 )
 
-# Every reference of either report with the one class that it is in.
-CLASSIFIED = f"""
+# The change of every key of either report.
+_CLASSIFIED = f"""
     CREATE VIEW classified AS
     SELECT coalesce(new.key, old.key) AS key,
            CASE
@@ -292,11 +381,12 @@ CLASSIFIED = f"""
                THEN '{Change.HEALED}'
              WHEN new.key IS NULL THEN '{Change.DROPPED}'
              WHEN new.kind = 'failure' AND old.kind = 'failure'
-                  AND (old.failure <> '{_ENDED}' OR new.failure = '{_ENDED}')
+                  AND (old.failure <> '{_INTERRUPTED}'
+                       OR new.failure = '{_INTERRUPTED}')
                THEN '{Change.STILL_FAILING}'
-             WHEN new.failure = '{_ENDED}' THEN '{Change.UNREACHED}'
+             WHEN new.failure = '{_INTERRUPTED}' THEN '{Change.UNREACHED}'
              WHEN new.kind = 'failure' THEN '{Change.FAILING}'
-             WHEN old.failure = '{_ENDED}' THEN '{Change.RELISTED}'
+             WHEN old.failure = '{_INTERRUPTED}' THEN '{Change.RELISTED}'
              WHEN old.kind = 'failure' THEN '{Change.HEALED}'
              WHEN old.key IS NULL AND hidden_new.key IS NOT NULL
                THEN '{Change.RELISTED}'
@@ -313,8 +403,8 @@ CLASSIFIED = f"""
          LEFT JOIN listed_again ON listed_again.key = old.key"""
 
 
-def growth_table(threshold: Growth) -> str:
-    """Platforms of moved images that grew; of equal names (Windows) the largest."""
+def _growth_table(threshold: GrowthThreshold) -> str:
+    """Grown platforms of moved images; of equal names (Windows) the largest."""
 
     def sizes(side: str) -> str:
         return f"""
@@ -340,25 +430,25 @@ def growth_table(threshold: Growth) -> str:
         GROUP BY key"""
 
 
-def _without(one: str, other: str) -> str:
-    """The architectures of one that the other lacks; none unless both are images."""
+def _missing_architectures(of: str, other: str) -> str:
+    """Architectures of one report that the other lacks, if both have an image."""
     return f"""
         CASE WHEN old.kind = 'image' AND new.kind = 'image'
-             THEN list_sort([a FOR a IN {one}.architectures
+             THEN list_sort([a FOR a IN {of}.architectures
                              IF NOT list_contains({other}.architectures, a)])
              ELSE [] END"""
 
 
-def _detached(one: str, other: str) -> str:
-    """What is attached in one and is not in the other, where both say so."""
-    words = ", ".join(
-        f"CASE WHEN {one}.{field} AND NOT {other}.{field} THEN '{word}' END"
-        for word, field in _ATTACHED.items()
+def _missing_attachments(of: str, other: str) -> str:
+    """Attachments in one report but not in the other, if both audits looked."""
+    names = ", ".join(
+        f"CASE WHEN {of}.{field} AND NOT {other}.{field} THEN '{name}' END"
+        for name, field in _ATTACHED.items()
     )
-    return f"[word FOR word IN [{words}] IF word IS NOT NULL]"
+    return f"[name FOR name IN [{names}] IF name IS NOT NULL]"
 
 
-DIFFERENCES = f"""
+_DIFFERENCES = f"""
     CREATE TABLE differences AS
     SELECT key, change,
            coalesce(new.reference, old.reference) AS reference,
@@ -366,17 +456,15 @@ DIFFERENCES = f"""
            coalesce(new.repository, old.repository) AS repository,
            coalesce(new.tag, old.tag) AS tag,
            old, new,
-           {_without("new", "old")} AS gained,
-           {_without("old", "new")} AS lost,
-           {_detached("new", "old")} AS attached,
-           {_detached("old", "new")} AS unattached,
+           {_missing_architectures("new", "old")} AS gained,
+           {_missing_architectures("old", "new")} AS lost,
+           {_missing_attachments("new", "old")} AS attached,
+           {_missing_attachments("old", "new")} AS unattached,
            coalesce(grown, []) AS grown
     FROM classified LEFT JOIN growth USING (key)
     WHERE change NOT IN ('{Change.UNCHANGED}', '{Change.STILL_FAILING}')
     """
-
-CLASS_COUNTS = "SELECT change, count(*) FROM classified GROUP BY change"
-
+_COUNT_CHANGES = "SELECT change, count(*) FROM classified GROUP BY change"
 _FACETS = {
     Facet.LOST: "len(lost) > 0",
     Facet.GAINED: "len(gained) > 0",
@@ -384,145 +472,31 @@ _FACETS = {
     Facet.ATTACHED: "len(attached) > 0",
     Facet.GROWN: "len(grown) > 0",
 }
-_FACET_COUNTS = ", ".join(f"count(*) FILTER ({_FACETS[facet]})" for facet in Facet)
-FACET_COUNTS = f"SELECT {_FACET_COUNTS} FROM differences"
-# Strings are quoted as in a Python list.
-_CLASSES = [change.value for change in Change]
+_COUNT_FACETS = "SELECT {} FROM differences".format(
+    ", ".join(f"count(*) FILTER ({_FACETS[facet]})" for facet in Facet)
+)
+# A Python list of strings is written as DuckDB writes one.
+_CHANGES = [change.value for change in Change]
+_STATE = ("reference", "digest", "size", "failure", "detail", "audited_at")
 
 
-def side_totals(side: str) -> str:
-    """Images, failures, first and last time of one report."""
-    return f"""
-        SELECT count(*) FILTER (kind = 'image'), count(*) FILTER (kind = 'failure'),
-               min(audited_at), max(audited_at) FROM {side}"""
-
-
-def differences(only: Change | Facet | None, limit: int) -> str:
-    """Differences by class, or those that grew most first; then by key."""
-
+def _select_differences(only: Change | Facet | None, limit: int) -> str:
     def state(side: str) -> str:
-        fields = ", ".join(f"{name}: {side}.{name}" for name in _STATE.split(", "))
+        fields = ", ".join(f"{name}: {side}.{name}" for name in _STATE)
         return f"CASE WHEN {side}.key IS NOT NULL THEN {{{fields}}} END"
 
-    where = "true"
+    condition = "true"
     if isinstance(only, Change):
-        where = f"change = '{only}'"
+        condition = f"change = '{only}'"
     elif isinstance(only, Facet):
-        where = _FACETS[only]
-    order = f"list_position({_CLASSES}, change)"
+        condition = _FACETS[only]
+    order = f"list_position({_CHANGES}, change)"
     if only is Facet.GROWN:
-        order = "-list_max([one.new_size - one.old_size FOR one IN grown])"
+        order = "-list_max([p.new_size - p.old_size FOR p IN grown])"
     return f"""
         SELECT change, reference, registry, repository, tag,
                {state("old")}, {state("new")}, gained, lost, attached, unattached,
                grown
-        FROM differences WHERE {where}
+        FROM differences WHERE {condition}
         ORDER BY {order}, key
         {f"LIMIT {limit}" if limit else ""}"""
-
-
-# Rows that Python holds at once: some megabytes.
-BATCH_ROWS = 2000
-
-
-class Comparison:
-    """Two reports that were compared; ask it as often as you like."""
-
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        self._connection = connection
-        self.totals = _totals(connection)
-
-    def differences(
-        self, only: Change | Facet | None = None, *, limit: int = 0
-    ) -> Iterator[Difference]:
-        """Those of a class or facet, or all, by class and then by reference.
-
-        A `limit` of 0 means all of them.
-        """
-        query = differences(only, limit)
-        # A cursor of its own: several iterations may go on at once.
-        rows = self._connection.cursor().execute(query)
-        while batch := rows.fetchmany(BATCH_ROWS):
-            yield from map(_difference, batch)
-
-
-@contextmanager
-def compare(
-    old: Sequence[str],
-    new: Sequence[str],
-    *,
-    ignore_registry: bool = False,
-    growth: Growth | None = None,
-) -> Iterator[Comparison]:
-    """Compare two reports, each a file, several or globs.
-
-    Where a report has several lines of a reference, its last one counts. With
-    `ignore_registry` a reference is named without its registry; `UsageError` where a
-    report holds one name from two registries.
-    """
-    with open_reports(old, schema="old_report") as connection:
-        add_reports(connection, new, schema="new_report")
-        connection.execute("USE main")
-        for side in ("old", "new"):
-            connection.execute(load(side, ignore_registry=ignore_registry))
-            if ignore_registry:
-                _check_one_registry(connection, side)
-            connection.execute(keep_last_lines(side, "key"))
-            connection.execute(failed_listings(side))
-        for side, other in (("old", "new"), ("new", "old")):
-            connection.execute(
-                hidden_by_listing(side, other, ignore_registry=ignore_registry)
-            )
-        connection.execute(listed_again(ignore_registry=ignore_registry))
-        connection.execute(CLASSIFIED)
-        connection.execute(growth_table(growth or Growth(percent=10.0)))
-        connection.execute(DIFFERENCES)
-        yield Comparison(connection)
-
-
-def _check_one_registry(connection: duckdb.DuckDBPyConnection, side: str) -> None:
-    found = connection.execute(two_registries(side)).fetchone()
-    if found is not None:
-        name, one, other = (safe_text(part, 500) for part in found)
-        raise UsageError(
-            f"--ignore-registry: the {side} report holds {name} from {one} and from"
-            f" {other}; compare reports of one registry each"
-        )
-
-
-def _totals(connection: duckdb.DuckDBPyConnection) -> Totals:
-    counts = dict(connection.execute(CLASS_COUNTS).fetchall())
-    facets = connection.execute(FACET_COUNTS).fetchone()
-    assert facets is not None
-    return Totals(
-        old=_side(connection, "old"),
-        new=_side(connection, "new"),
-        changes={change: counts.get(change.value, 0) for change in Change},
-        facets=dict(zip(Facet, facets, strict=True)),
-    )
-
-
-def _side(connection: duckdb.DuckDBPyConnection, side: str) -> Side:
-    found = connection.execute(side_totals(side)).fetchone()
-    assert found is not None
-    images, failures, first, last = found
-    return Side(images=images, failures=failures, audited_from=first, audited_to=last)
-
-
-def _difference(row: tuple[Any, ...]) -> Difference:
-    change, reference, registry, repository, tag, old, new, *lists, grown = row
-    gained, lost, attached, unattached = map(tuple, lists)
-    return Difference(
-        change=Change(change),
-        reference=reference,
-        registry=registry,
-        repository=repository,
-        tag=tag,
-        old=State(**old) if old else None,
-        new=State(**new) if new else None,
-        architectures_gained=gained,
-        architectures_lost=lost,
-        attachments_gained=attached,
-        attachments_lost=unattached,
-        grown=tuple(Grown(**one) for one in grown),
-    )

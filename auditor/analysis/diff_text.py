@@ -1,4 +1,4 @@
-"""A comparison for a person, or as JSON lines."""
+"""A comparison as text, Markdown or JSON lines."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from auditor.analysis.diff import (
     Change,
     Comparison,
     Difference,
+    DiffTotals,
     Facet,
-    Side,
-    State,
-    Totals,
+    ReferenceState,
+    ReportSide,
 )
-from auditor.analysis.tables import (
-    Column,
-    Section,
-    answer_lines,
+from auditor.analysis.text_tables import (
+    TableColumn,
+    TitledTable,
     code_columns,
     number_columns,
+    render_tables,
 )
-from auditor.util.text import format_size, noun
+from auditor.util.text import format_size, pluralize
 
 Row = tuple[str, ...]
 
 _TITLES: dict[Change | Facet, str] = {
     Change.FAILING: "failing now",
-    Change.UNREACHED: "unknown: the new run was ended before it came to them",
+    Change.UNREACHED: "unknown: the new run was interrupted before it reached them",
     Change.REMOVED: "removed",
-    Change.UNLISTED: "unknown: the new report could not list them",
+    Change.UNLISTED: "unknown: the new run could not list them",
     Change.MOVED: "moved to another digest",
     Change.ALTERED: "same digest, other architectures or attachments",
     Change.ADDED: "added",
-    Change.RELISTED: "there again: the old report could not list or reach them",
+    Change.RELISTED: "listed again: the old run could not list or reach them",
     Change.HEALED: "healed",
     Change.DROPPED: "failed before, not in the new report",
     Change.STILL_FAILING: "still failing",
@@ -46,47 +46,46 @@ _TITLES: dict[Change | Facet, str] = {
     Facet.GROWN: "grown",
 }
 _NOTES: dict[Change | Facet, str] = {
-    Change.UNREACHED: "audit --resume goes on where a run was ended",
-    Change.UNLISTED: "they may still be there: see the listings that failed",
-    Change.RELISTED: "they may have been there before",
+    Change.UNREACHED: "to complete the new report, audit again with --resume",
+    Change.UNLISTED: "they may still exist: see the failed listings",
+    Change.RELISTED: "they may have existed before",
 }
 
 
-def output_lines(comparison: Comparison, form: str, limit: int) -> Iterator[str]:
-    """The lines of `--format text|jsonl|markdown`; JSON lines hold everything."""
-    if form == "jsonl":
-        yield from json_lines(comparison)
+def diff_lines(comparison: Comparison, form: str, limit: int) -> Iterator[str]:
+    """The lines of `--format text|jsonl|markdown`.
+
+    JSON lines have every difference, then the totals; `limit` is the maximum number of
+    rows per table in the other formats, 0 for all.
+    """
+    if form != "jsonl":
+        tables = _tables(comparison, limit)
+        yield from render_tables(summary_lines(comparison.totals), tables, form)
         return
-    heads = head_lines(comparison.totals)
-    yield from answer_lines(heads, sections(comparison, limit), form)
-
-
-def json_lines(comparison: Comparison) -> Iterator[str]:
-    """A line for each difference, then the totals."""
     for difference in comparison.differences():
         yield orjson.dumps(difference).decode()
     yield orjson.dumps(comparison.totals, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
-def head_lines(totals: Totals) -> list[str]:
-    """Both reports in a line each, and all classes in one."""
+def summary_lines(totals: DiffTotals) -> list[str]:
+    """A line for each report, and one with the number of references by change."""
     counts = [
         f"{count:,} {change.value.replace('_', ' ')}"
         for change, count in totals.changes.items()
         if count
     ]
-    same = "" if totals.differences else "no differences: "
+    prefix = "" if totals.differences else "no differences: "
     return [
         _side_line("old", totals.old),
         _side_line("new", totals.new),
-        same + (", ".join(counts) or "both reports are empty"),
+        prefix + (", ".join(counts) or "both reports are empty"),
     ]
 
 
-def _side_line(name: str, side: Side) -> str:
+def _side_line(name: str, side: ReportSide) -> str:
     line = (
-        f"{name}: {side.images:,} {noun(side.images, 'image')},"
-        f" {side.failures:,} {noun(side.failures, 'failure')}"
+        f"{name}: {side.images:,} {pluralize(side.images, 'image')},"
+        f" {side.failures:,} {pluralize(side.failures, 'failure')}"
     )
     if side.audited_from is None or side.audited_to is None:
         return line
@@ -95,14 +94,13 @@ def _side_line(name: str, side: Side) -> str:
     return f"{line}, audited {side.audited_from} to {side.audited_to}"
 
 
-def sections(comparison: Comparison, limit: int) -> Iterator[Section]:
-    """A table for each class and facet that is not empty, at most `limit` rows each."""
+def _tables(comparison: Comparison, limit: int) -> Iterator[TitledTable]:
     totals = comparison.totals
     counts: dict[Change | Facet, int] = dict(totals.changes.items())
     counts.update(totals.facets.items())
     for kind, (columns, row_of) in _TABLES.items():
         if counts[kind]:
-            yield Section(
+            yield TitledTable(
                 title=_TITLES[kind],
                 columns=columns,
                 rows=tuple(map(row_of, comparison.differences(kind, limit=limit))),
@@ -116,110 +114,110 @@ def short_digest(digest: str | None) -> str:
     return (digest or "-").rpartition(":")[2][:12]
 
 
-def _failing(one: Difference) -> Row:
-    state = one.new
-    assert state is not None
-    return one.reference, _before(one.old), state.failure or "", state.detail or ""
+def _failing(difference: Difference) -> Row:
+    new = difference.new
+    assert new is not None
+    before = _before(difference.old)
+    return difference.reference, before, new.failure or "", new.detail or ""
 
 
-def _before(old: State | None) -> str:
+def _before(old: ReferenceState | None) -> str:
     if old is None:
-        return "not there"
+        return "not in report"
     return "not reached" if old.digest is None else "an image"
 
 
-def _unreached(one: Difference) -> Row:
-    return one.reference, _before(one.old)
+def _unreached(difference: Difference) -> Row:
+    return difference.reference, _before(difference.old)
 
 
-def _healed(one: Difference) -> Row:
-    return one.reference, (one.old and one.old.failure) or "", _image(one.new)[0]
+def _healed(difference: Difference) -> Row:
+    old = difference.old
+    failure = (old and old.failure) or ""
+    return difference.reference, failure, _digest_and_size(difference.new)[0]
 
 
-def _dropped(one: Difference) -> Row:
-    assert one.old is not None
-    return one.reference, one.old.failure or "", one.old.detail or ""
+def _dropped(difference: Difference) -> Row:
+    assert difference.old is not None
+    return (
+        difference.reference,
+        difference.old.failure or "",
+        difference.old.detail or "",
+    )
 
 
-def _moved(one: Difference) -> Row:
-    (old, old_size), (new, new_size) = _image(one.old), _image(one.new)
-    return one.reference, old, new, old_size, new_size
+def _moved(difference: Difference) -> Row:
+    old, old_size = _digest_and_size(difference.old)
+    new, new_size = _digest_and_size(difference.new)
+    return difference.reference, old, new, old_size, new_size
 
 
-def _added(one: Difference) -> Row:
-    return (one.reference, *_image(one.new))
+def _added(difference: Difference) -> Row:
+    return (difference.reference, *_digest_and_size(difference.new))
 
 
-def _removed(one: Difference) -> Row:
-    return (one.reference, *_image(one.old))
+def _removed(difference: Difference) -> Row:
+    return (difference.reference, *_digest_and_size(difference.old))
 
 
-def _image(state: State | None) -> tuple[str, str]:
+def _digest_and_size(state: ReferenceState | None) -> tuple[str, str]:
     if state is None or state.digest is None:
         return "-", "-"
     size = "-" if state.size is None else format_size(state.size)
     return short_digest(state.digest), size
 
 
-def _altered(one: Difference) -> Row:
-    gained = (*one.architectures_gained, *one.attachments_gained)
-    lost = (*one.architectures_lost, *one.attachments_lost)
-    signed = [f"+{name}" for name in gained] + [f"-{name}" for name in lost]
-    return one.reference, " ".join(signed)
+def _altered(difference: Difference) -> Row:
+    gained = (*difference.architectures_gained, *difference.attachments_gained)
+    lost = (*difference.architectures_lost, *difference.attachments_lost)
+    changes = [f"+{name}" for name in gained] + [f"-{name}" for name in lost]
+    return difference.reference, " ".join(changes)
 
 
-def _unattached(one: Difference) -> Row:
-    return one.reference, " ".join(one.attachments_lost)
+def _names(field: str) -> Callable[[Difference], Row]:
+    def row(difference: Difference) -> Row:
+        return difference.reference, " ".join(getattr(difference, field))
+
+    return row
 
 
-def _attached(one: Difference) -> Row:
-    return one.reference, " ".join(one.attachments_gained)
-
-
-def _lost(one: Difference) -> Row:
-    return one.reference, " ".join(one.architectures_lost)
-
-
-def _gained(one: Difference) -> Row:
-    return one.reference, " ".join(one.architectures_gained)
-
-
-def _grown(one: Difference) -> Row:
-    most = max(one.grown, key=lambda grown: grown.new_size - grown.old_size)
-    share = (
+def _grown(difference: Difference) -> Row:
+    most = max(difference.grown, key=lambda grown: grown.new_size - grown.old_size)
+    growth = (
         f"+{100 * (most.new_size - most.old_size) / most.old_size:.0f} %"
         if most.old_size
         else "from nothing"
     )
     sizes = format_size(most.old_size), format_size(most.new_size)
-    return one.reference, most.platform or "-", *sizes, share, str(len(one.grown))
+    count = str(len(difference.grown))
+    return difference.reference, most.platform or "-", *sizes, growth, count
 
 
 _IMAGE = (*code_columns("reference", "digest"), *number_columns("size"))
-_CHANGED = code_columns("reference", "architectures")
-_ATTACHED = code_columns("reference", "attached")
-_FAILED = (*code_columns("reference", "failure"), Column(title="what it said"))
+_ARCHITECTURES = code_columns("reference", "architectures")
+_ATTACHMENTS = code_columns("reference", "attachments")
 
+# Columns and the function that makes a row, in the order of the output.
 _TABLES: dict[
-    Change | Facet, tuple[tuple[Column, ...], Callable[[Difference], Row]]
+    Change | Facet, tuple[tuple[TableColumn, ...], Callable[[Difference], Row]]
 ] = {
     Change.FAILING: (
         (
             *code_columns("reference"),
-            Column(title="before"),
+            TableColumn(title="before"),
             *code_columns("failure"),
-            Column(title="what it says"),
+            TableColumn(title="detail"),
         ),
         _failing,
     ),
     Change.UNREACHED: (
-        (*code_columns("reference"), Column(title="before")),
+        (*code_columns("reference"), TableColumn(title="before")),
         _unreached,
     ),
     Change.REMOVED: (_IMAGE, _removed),
     Change.UNLISTED: (_IMAGE, _removed),
-    Facet.LOST: (_CHANGED, _lost),
-    Facet.UNATTACHED: (_ATTACHED, _unattached),
+    Facet.LOST: (_ARCHITECTURES, _names("architectures_lost")),
+    Facet.UNATTACHED: (_ATTACHMENTS, _names("attachments_lost")),
     Change.MOVED: (
         (
             *code_columns("reference", "old digest", "new digest"),
@@ -227,12 +225,12 @@ _TABLES: dict[
         ),
         _moved,
     ),
-    Change.ALTERED: (code_columns("reference", "what is there"), _altered),
-    Facet.GAINED: (_CHANGED, _gained),
-    Facet.ATTACHED: (_ATTACHED, _attached),
+    Change.ALTERED: (code_columns("reference", "changes"), _altered),
+    Facet.GAINED: (_ARCHITECTURES, _names("architectures_gained")),
+    Facet.ATTACHED: (_ATTACHMENTS, _names("attachments_gained")),
     Facet.GROWN: (
         (
-            *code_columns("reference", "platform that grew most"),
+            *code_columns("reference", "largest growth"),
             *number_columns("old size", "new size", "growth", "platforms grown"),
         ),
         _grown,
@@ -240,5 +238,8 @@ _TABLES: dict[
     Change.ADDED: (_IMAGE, _added),
     Change.RELISTED: (_IMAGE, _added),
     Change.HEALED: (code_columns("reference", "failed with", "digest now"), _healed),
-    Change.DROPPED: (_FAILED, _dropped),
+    Change.DROPPED: (
+        (*code_columns("reference", "failure"), TableColumn(title="detail")),
+        _dropped,
+    ),
 }

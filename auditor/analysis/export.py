@@ -16,7 +16,7 @@ from pathlib import Path
 
 import duckdb
 
-from auditor.analysis.csv_formula_guard import neutral_sql
+from auditor.analysis.csv_formula_guard import escape_formula_sql
 from auditor.analysis.duckdb_connection import quoted
 from auditor.analysis.reports import open_reports
 from auditor.errors import OutputError, UsageError
@@ -32,7 +32,7 @@ from auditor.util.text import safe_text
 
 
 @contextmanager
-def whole_files(files: list[Path], *, force: bool) -> Iterator[list[Path]]:
+def atomic_files(files: list[Path], *, force: bool) -> Iterator[list[Path]]:
     """Names to write to, renamed to `files` at the end, or removed after an error.
 
     Each is new: nothing is there. `UsageError` where a file exists, unless `force`
@@ -131,7 +131,7 @@ _NESTED = re.compile(r"(STRUCT|MAP)\(|.*\]$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
+class ExportTable:
     """A table to be written. `select` yields `columns`: name and DuckDB's type."""
 
     name: str
@@ -141,7 +141,7 @@ class Table:
 
 def nested_tables(
     connection: duckdb.DuckDBPyConnection, names: Sequence[str]
-) -> list[Table]:
+) -> list[ExportTable]:
     """The tables with their lists and structures."""
     return [_table(connection, name, SELECTS[name]) for name in names]
 
@@ -151,7 +151,7 @@ def flat_tables(
     names: Sequence[str],
     *,
     neutralised: bool = False,
-) -> list[Table]:
+) -> list[ExportTable]:
     """The tables with scalars only; if asked for, with no text that is a formula."""
     found = []
     for table in nested_tables(connection, names):
@@ -164,9 +164,11 @@ def flat_tables(
     return found
 
 
-def _table(connection: duckdb.DuckDBPyConnection, name: str, select: str) -> Table:
+def _table(
+    connection: duckdb.DuckDBPyConnection, name: str, select: str
+) -> ExportTable:
     described = connection.execute(f"DESCRIBE {select}").fetchall()
-    return Table(
+    return ExportTable(
         name=name, select=select, columns=tuple((row[0], row[1]) for row in described)
     )
 
@@ -180,7 +182,7 @@ def _scalar(name: str, kind: str, *, neutralised: bool) -> str:
         text = f'"{name}"'
     else:
         return f'"{name}"'
-    return neutral_sql(text) if neutralised else text
+    return escape_formula_sql(text) if neutralised else text
 
 
 # Rows that are handed from DuckDB to SQLite at once: some MB.
@@ -191,7 +193,7 @@ _SQLITE_TYPES = {"BIGINT": "INTEGER", "BOOLEAN": "INTEGER"}
 Connection = duckdb.DuckDBPyConnection
 
 
-class Target(StrEnum):
+class ExportFormat(StrEnum):
     """Formats. The first two make a folder with a file for each table."""
 
     CSV = "csv"
@@ -203,7 +205,7 @@ class Target(StrEnum):
 def export(
     reports: Sequence[str],
     *,
-    target: Target,
+    target: ExportFormat,
     output: Path,
     tables: Sequence[str],
     force: bool = False,
@@ -214,11 +216,11 @@ def export(
     `UsageError` for reports that cannot be read, or an output that exists;
     `OutputError` where it cannot be written.
     """
-    in_folder = target in {Target.CSV, Target.PARQUET}
+    in_folder = target in {ExportFormat.CSV, ExportFormat.PARQUET}
     files = [output / f"{name}.{target}" for name in tables] if in_folder else [output]
     with (
         open_reports(reports) as connection,
-        whole_files(files, force=force) as partials,
+        atomic_files(files, force=force) as partials,
     ):
         _WRITERS[target](connection, tables, partials)
 
@@ -267,7 +269,7 @@ def _sqlite(connection: Connection, names: Sequence[str], files: list[Path]) -> 
         database.execute("COMMIT")
 
 
-def _fill(database: sqlite3.Connection, source: Connection, table: Table) -> None:
+def _fill(database: sqlite3.Connection, source: Connection, table: ExportTable) -> None:
     columns = ", ".join(
         f'"{name}" {_SQLITE_TYPES.get(kind, "TEXT")}' for name, kind in table.columns
     )
@@ -279,9 +281,11 @@ def _fill(database: sqlite3.Connection, source: Connection, table: Table) -> Non
         database.executemany(insert, some)
 
 
-_WRITERS: dict[Target, Callable[[Connection, Sequence[str], list[Path]], None]] = {
-    Target.CSV: _csv,
-    Target.PARQUET: _parquet,
-    Target.DUCKDB: _duckdb,
-    Target.SQLITE: _sqlite,
+_WRITERS: dict[
+    ExportFormat, Callable[[Connection, Sequence[str], list[Path]], None]
+] = {
+    ExportFormat.CSV: _csv,
+    ExportFormat.PARQUET: _parquet,
+    ExportFormat.DUCKDB: _duckdb,
+    ExportFormat.SQLITE: _sqlite,
 }

@@ -21,8 +21,8 @@ from pathlib import Path
 import duckdb
 
 from auditor.analysis.duckdb_connection import quoted, work_database
-from auditor.analysis.export import copy_parquet, whole_files
-from auditor.analysis.query import Answer
+from auditor.analysis.export import atomic_files, copy_parquet
+from auditor.analysis.query import QueryResult
 from auditor.analysis.reports import duckdb_pattern, open_reports, reading_reports
 from auditor.errors import ProtocolError, UsageError
 from auditor.fast_dataclass import dataclass
@@ -69,7 +69,7 @@ _REPOSITORIES = """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class HistoryRun:
     """A run of the data set. `date` is that of its first record, UTC."""
 
     name: str
@@ -83,7 +83,7 @@ class Run:
         ]
 
 
-def add(dataset: Path, reports: Sequence[str]) -> tuple[Run, bool]:
+def add(dataset: Path, reports: Sequence[str]) -> tuple[HistoryRun, bool]:
     """The run that the reports make, and whether it is new to the data set.
 
     `UsageError` for reports that are none, or hold no record with a time;
@@ -94,13 +94,13 @@ def add(dataset: Path, reports: Sequence[str]) -> tuple[Run, bool]:
         files = run.files(dataset)
         if all(file.exists() for file in files):
             return run, False
-        with whole_files(files, force=True) as partials:
+        with atomic_files(files, force=True) as partials:
             for select, partial in zip((_IMAGES, _REPOSITORIES), partials, strict=True):
                 copy_parquet(connection, select.format(run=quoted(run.name)), partial)
     return run, True
 
 
-def _run(connection: duckdb.DuckDBPyConnection) -> Run:
+def _run(connection: duckdb.DuckDBPyConnection) -> HistoryRun:
     found = connection.execute("""
         SELECT strftime(try_cast(min(audited_at) AS TIMESTAMP), '%Y%m%dT%H%M%SZ'),
                strftime(try_cast(min(audited_at) AS TIMESTAMP), '%Y-%m-%d'),
@@ -115,7 +115,7 @@ def _run(connection: duckdb.DuckDBPyConnection) -> Run:
         raise UsageError("the report holds no record")
     if started is None:
         raise UsageError("the report's records do not say when they were made")
-    return Run(name=f"{started}-{int(fingerprint):016x}", date=date)
+    return HistoryRun(name=f"{started}-{int(fingerprint):016x}", date=date)
 
 
 # -- questions --
@@ -162,7 +162,7 @@ _REPOSITORY = """
 
 
 @contextmanager
-def show(dataset: Path, target: str | None) -> Iterator[Answer]:
+def show(dataset: Path, target: str | None) -> Iterator[QueryResult]:
     """The runs of a data set; or a repository's growth, run by run; or, where the
     target has a tag or digest, what it was, from when until when.
 
@@ -191,7 +191,7 @@ def show(dataset: Path, target: str | None) -> Iterator[Answer]:
             raise UsageError(
                 f"{safe_text(str(dataset))}: knows nothing of {safe_text(target)}"
             )
-        yield Answer(connection, select)
+        yield QueryResult(connection, select)
 
 
 def _table(dataset: Path, kind: str) -> str:

@@ -37,7 +37,7 @@ MAX_BASE_LAYERS = 127
 MAX_BYTES = 2**63 - 1
 
 
-class Group(StrEnum):
+class UsageGroup(StrEnum):
     """By what bytes are summed. A namespace is a repository's first component."""
 
     REPOSITORY = "repository"
@@ -46,7 +46,7 @@ class Group(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
+class RankedTable:
     """A table that is made when it is first asked for, and its order."""
 
     table: str
@@ -123,17 +123,17 @@ TOTALS = """
 
 _NAMESPACE = "CASE WHEN contains(repository, '/') THEN split_part(repository, '/', 1)"
 _NAMES = {
-    Group.REPOSITORY: "repository",
-    Group.NAMESPACE: f"{_NAMESPACE} ELSE '' END",
-    Group.ARCHITECTURE: "platform",
+    UsageGroup.REPOSITORY: "repository",
+    UsageGroup.NAMESPACE: f"{_NAMESPACE} ELSE '' END",
+    UsageGroup.ARCHITECTURE: "platform",
 }
 
 
-def usage(group: Group) -> Query:
+def usage(group: UsageGroup) -> RankedTable:
     """Bytes by group: its layers, those of no other group, and those of others too."""
     name = _NAMES[group]
     images = "SELECT * FROM line WHERE kind = 'image'"
-    if group is Group.ARCHITECTURE:
+    if group is UsageGroup.ARCHITECTURE:
         images = """SELECT DISTINCT registry, reference, p.platform
                     FROM (SELECT *, unnest(platforms) AS p FROM line) WHERE p.there"""
     body = f"""
@@ -164,12 +164,12 @@ def usage(group: Group) -> Query:
                         FROM members GROUP BY ALL) USING (registry, name)
         """
     order = "\"unique\" DESC, size DESC, registry, coalesce(name, '')"
-    return Query(table=f"usage_{group}", body=body, order=order)
+    return RankedTable(table=f"usage_{group}", body=body, order=order)
 
 
 _HOLDERS = "SELECT DISTINCT registry, repository, manifest FROM holds WHERE there"
 
-SHARED_LAYERS = Query(
+SHARED_LAYERS = RankedTable(
     table="shared_layers",
     body=f"""
         WITH by_manifest AS (
@@ -187,7 +187,7 @@ SHARED_LAYERS = Query(
 
 # A prefix is a base where manifests part ways: some end there or go on differently,
 # which is to say that no longer prefix has as many manifests.
-BASES = Query(
+BASES = RankedTable(
     table="bases",
     body=f"""
         WITH prefixes AS MATERIALIZED (
@@ -257,7 +257,7 @@ BASES = Query(
 # What docker leaves out of a name, and the report's references do not.
 _SPELLINGS = "[name, 'docker.io/' || name, 'docker.io/library/' || name]"
 
-NAMED_BASES = Query(
+NAMED_BASES = RankedTable(
     table="named_bases",
     body=f"""
         WITH named AS MATERIALIZED (
@@ -321,7 +321,7 @@ class Usage:
     """
 
     schema: int = SCHEMA
-    kind: Group
+    kind: UsageGroup
     registry: str
     name: str | None
     images: int
@@ -390,7 +390,7 @@ Row = TypeVar("Row", Usage, SharedLayer, Base, NamedBase)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Totals:
+class LayerTotals:
     """What was looked at. `size` is what the registries store, layers only.
 
     `failures` were not audited and `missing` manifests are not in their registry:
@@ -409,14 +409,14 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer(Generic[Row]):
+class RankedRows(Generic[Row]):
     """The rows that were asked for, to be read once, and how many there are in all."""
 
     total: int
     rows: Iterator[Row]
 
 
-class Inventory:
+class LayerInventory:
     """The layers of a report; ask it as often as you like.
 
     A `limit` of 0 means no limit.
@@ -425,29 +425,31 @@ class Inventory:
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
         (row,) = self._rows(TOTALS)
-        self.totals = Totals(**row)
+        self.totals = LayerTotals(**row)
 
-    def usage(self, group: Group, *, limit: int = 0) -> Answer[Usage]:
+    def usage(self, group: UsageGroup, *, limit: int = 0) -> RankedRows[Usage]:
         """Those whose deletion frees most first."""
         return self._answer(usage(group), Usage, limit)
 
-    def shared_layers(self, *, limit: int = 0) -> Answer[SharedLayer]:
+    def shared_layers(self, *, limit: int = 0) -> RankedRows[SharedLayer]:
         """Those in most repositories first, then in most manifests."""
         return self._answer(SHARED_LAYERS, SharedLayer, limit)
 
-    def bases(self, *, limit: int = 0) -> Answer[Base]:
+    def bases(self, *, limit: int = 0) -> RankedRows[Base]:
         """Those that most repositories build on first, then most manifests."""
         return self._answer(BASES, Base, limit)
 
-    def named_bases(self, *, limit: int = 0) -> Answer[NamedBase]:
+    def named_bases(self, *, limit: int = 0) -> RankedRows[NamedBase]:
         """Those that most repositories name first, then most manifests."""
         return self._answer(NAMED_BASES, NamedBase, limit)
 
-    def _answer(self, query: Query, row: type[Row], limit: int) -> Answer[Row]:
+    def _answer(
+        self, query: RankedTable, row: type[Row], limit: int
+    ) -> RankedRows[Row]:
         self._connection.execute(query.make)
         ((total,),) = self._connection.execute(query.count).fetchall()
         rows = (row(**fields) for fields in self._rows(query.rows(limit)))
-        return Answer(total=total, rows=rows)
+        return RankedRows(total=total, rows=rows)
 
     def _rows(self, query: str) -> Iterator[dict[str, Any]]:
         # A cursor of its own: several iterations may go on at once.
@@ -459,7 +461,7 @@ class Inventory:
 
 
 @contextmanager
-def open_inventory(paths: Sequence[str]) -> Iterator[Inventory]:
+def open_layer_inventory(paths: Sequence[str]) -> Iterator[LayerInventory]:
     """The layers of a report: a file, several or globs.
 
     Where it has several lines of a reference, its last one counts.
@@ -470,4 +472,4 @@ def open_inventory(paths: Sequence[str]) -> Iterator[Inventory]:
         connection.execute(keep_last_lines("line", "reference"))
         for statement in TABLES:
             connection.execute(statement)
-        yield Inventory(connection)
+        yield LayerInventory(connection)

@@ -6,29 +6,29 @@ from collections.abc import Callable, Iterator, Sequence
 
 import orjson
 
-from auditor.analysis.find_digest import ROLES, Place, Places
+from auditor.analysis.find_digest import ROLES, DigestSearch, DigestUse
 from auditor.analysis.layers import (
-    Answer,
     Base,
-    Group,
-    Inventory,
+    LayerInventory,
     NamedBase,
+    RankedRows,
     SharedLayer,
     Usage,
+    UsageGroup,
 )
-from auditor.analysis.tables import (
-    Column,
-    Section,
-    answer_lines,
+from auditor.analysis.text_tables import (
+    TableColumn,
+    TitledTable,
     code_columns,
     number_columns,
+    render_tables,
 )
-from auditor.util.text import format_size, noun
+from auditor.util.text import format_size, pluralize
 
 _GROUP_TITLES = {
-    Group.REPOSITORY: "repositories",
-    Group.NAMESPACE: "namespaces",
-    Group.ARCHITECTURE: "architectures",
+    UsageGroup.REPOSITORY: "repositories",
+    UsageGroup.NAMESPACE: "namespaces",
+    UsageGroup.ARCHITECTURE: "architectures",
 }
 _USAGE_NOTE = "unique bytes are in no other of them: deleting it frees them"
 _ROLE_TITLES = {
@@ -40,7 +40,7 @@ _ROLE_TITLES = {
 }
 
 
-def inventory_lines(inventory: Inventory, form: str, limit: int) -> Iterator[str]:
+def inventory_lines(inventory: LayerInventory, form: str, limit: int) -> Iterator[str]:
     """The lines of `layers` as text, jsonl or markdown; JSON lines hold everything."""
     if form == "jsonl":
         for answer in _answers(inventory, 0):
@@ -48,11 +48,13 @@ def inventory_lines(inventory: Inventory, form: str, limit: int) -> Iterator[str
                 yield orjson.dumps(row).decode()
         yield orjson.dumps(inventory.totals).decode()
         return
-    yield from answer_lines(_totals_lines(inventory), _sections(inventory, limit), form)
+    yield from render_tables(
+        _totals_lines(inventory), _sections(inventory, limit), form
+    )
 
 
 def place_lines(
-    places: Places, digests: Sequence[str], form: str, limit: int
+    places: DigestSearch, digests: Sequence[str], form: str, limit: int
 ) -> Iterator[str]:
     """The lines of `layers --digest` as text, jsonl or markdown."""
     if form == "jsonl":
@@ -67,19 +69,19 @@ def place_lines(
         if not any(places.count(digest, role) for role in ROLES)
     ]
     heads += _blind_spots(places.failures, places.missing)
-    yield from answer_lines(heads, _place_sections(places, digests, limit), form)
+    yield from render_tables(heads, _place_sections(places, digests, limit), form)
 
 
-def _totals_lines(inventory: Inventory) -> list[str]:
+def _totals_lines(inventory: LayerInventory) -> list[str]:
     totals = inventory.totals
     line = (
-        f"{totals.images:,} {noun(totals.images, 'image')},"
-        f" {totals.manifests:,} {noun(totals.manifests, 'manifest')} of platforms,"
-        f" {totals.layers:,} distinct {noun(totals.layers, 'layer')},"
+        f"{totals.images:,} {pluralize(totals.images, 'image')},"
+        f" {totals.manifests:,} {pluralize(totals.manifests, 'manifest')} of platforms,"
+        f" {totals.layers:,} distinct {pluralize(totals.layers, 'layer')},"
         f" {format_size(totals.size)} compressed"
     )
     if totals.unsized:
-        layers = noun(totals.unsized, "layer")
+        layers = pluralize(totals.unsized, "layer")
         line += f", and {totals.unsized:,} {layers} of unknown size (schema 1)"
     return [line, *_blind_spots(totals.failures, totals.missing)]
 
@@ -88,7 +90,7 @@ def _blind_spots(failures: int, missing: int) -> Iterator[str]:
     if failures:
         holder = "it holds" if failures == 1 else "they hold"
         yield (
-            f"{failures:,} {noun(failures, 'reference')} could not be audited: what"
+            f"{failures:,} {pluralize(failures, 'reference')} could not be audited: what"
             f" {holder} is unknown"
         )
     if missing == 1:
@@ -104,19 +106,24 @@ def _blind_spots(failures: int, missing: int) -> Iterator[str]:
 
 
 def _answers(
-    inventory: Inventory, limit: int
-) -> Iterator[Answer[Usage] | Answer[SharedLayer] | Answer[Base] | Answer[NamedBase]]:
-    for group in Group:
+    inventory: LayerInventory, limit: int
+) -> Iterator[
+    RankedRows[Usage]
+    | RankedRows[SharedLayer]
+    | RankedRows[Base]
+    | RankedRows[NamedBase]
+]:
+    for group in UsageGroup:
         yield inventory.usage(group, limit=limit)
     yield inventory.shared_layers(limit=limit)
     yield inventory.bases(limit=limit)
     yield inventory.named_bases(limit=limit)
 
 
-def _sections(inventory: Inventory, limit: int) -> Iterator[Section]:
-    for group in Group:
+def _sections(inventory: LayerInventory, limit: int) -> Iterator[TitledTable]:
+    for group in UsageGroup:
         usages = inventory.usage(group, limit=limit)
-        yield Section(
+        yield TitledTable(
             title=_GROUP_TITLES[group],
             columns=(
                 *code_columns(group.value, "registry"),
@@ -129,7 +136,7 @@ def _sections(inventory: Inventory, limit: int) -> Iterator[Section]:
             note=_USAGE_NOTE,
         )
     layers = inventory.shared_layers(limit=limit)
-    yield Section(
+    yield TitledTable(
         title="shared layers",
         columns=(
             *code_columns("layer"),
@@ -139,7 +146,7 @@ def _sections(inventory: Inventory, limit: int) -> Iterator[Section]:
         total=layers.total,
     )
     bases = inventory.bases(limit=limit)
-    yield Section(
+    yield TitledTable(
         title="probable base images",
         columns=(
             *code_columns("image", "platform"),
@@ -152,12 +159,12 @@ def _sections(inventory: Inventory, limit: int) -> Iterator[Section]:
     )
     named = inventory.named_bases(limit=limit)
     if named.total:
-        yield Section(
+        yield TitledTable(
             title="bases that images name",
             columns=(
                 *code_columns("base", "digest"),
                 *number_columns("repositories", "manifests", "confirmed", "denied"),
-                Column(title="the name now"),
+                TableColumn(title="the name now"),
             ),
             rows=tuple(map(_named_base, named.rows)),
             total=named.total,
@@ -194,13 +201,13 @@ def _named_base(base: NamedBase) -> tuple[str, ...]:
 
 
 def _place_sections(
-    places: Places, digests: Sequence[str], limit: int
-) -> Iterator[Section]:
+    places: DigestSearch, digests: Sequence[str], limit: int
+) -> Iterator[TitledTable]:
     for digest in digests:
         for role, (columns, row_of) in _PLACE_TABLES.items():
             total = places.count(digest, role)
             if total:
-                yield Section(
+                yield TitledTable(
                     title=f"{_ROLE_TITLES[role]} {digest}",
                     columns=columns,
                     rows=tuple(map(row_of, places.places(digest, role, limit=limit))),
@@ -208,21 +215,21 @@ def _place_sections(
                 )
 
 
-def _image_row(place: Place) -> tuple[str, ...]:
+def _image_row(place: DigestUse) -> tuple[str, ...]:
     return (place.reference,)
 
 
-def _platform_row(place: Place) -> tuple[str, ...]:
+def _platform_row(place: DigestUse) -> tuple[str, ...]:
     return place.reference, place.platform or "-"
 
 
-def _layer_row(place: Place) -> tuple[str, ...]:
+def _layer_row(place: DigestUse) -> tuple[str, ...]:
     return *_platform_row(place), str(place.position)
 
 
 _PLATFORM = code_columns("reference", "platform")
 _PLACE_TABLES: dict[
-    str, tuple[tuple[Column, ...], Callable[[Place], tuple[str, ...]]]
+    str, tuple[tuple[TableColumn, ...], Callable[[DigestUse], tuple[str, ...]]]
 ] = {
     "image": (code_columns("reference"), _image_row),
     "platform": (_PLATFORM, _platform_row),

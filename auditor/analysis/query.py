@@ -23,9 +23,9 @@ from auditor.analysis.reports import (
     READING_ERRORS,
     VIEWS,
     duckdb_pattern,
+    error_text,
     open_reports,
     report_paths,
-    sentence,
 )
 from auditor.errors import UsageError
 from auditor.fast_dataclass import dataclass
@@ -42,7 +42,7 @@ _NESTED = re.compile(r"(STRUCT|MAP|UNION)\(|.*\]$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
+class ResultColumn:
     """A column of an answer. `type` is DuckDB's name of it."""
 
     name: str
@@ -54,14 +54,16 @@ class Column:
         return bool(_NUMBERS.match(self.type))
 
 
-class Answer:
+class QueryResult:
     """What a question yields. Rows are computed when they are read, piece by piece."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, select: str) -> None:
         self._connection = connection
         self._select = select
         described = connection.execute(f"DESCRIBE SELECT * FROM ({select})").fetchall()
-        self.columns = tuple(Column(name=row[0], type=row[1]) for row in described)
+        self.columns = tuple(
+            ResultColumn(name=row[0], type=row[1]) for row in described
+        )
 
     def rows(self) -> Iterator[tuple[str | None, ...]]:
         """Every row as texts; what is nested is JSON."""
@@ -97,7 +99,7 @@ class Answer:
 
 
 @contextmanager
-def ask(paths: Sequence[str], question: str) -> Iterator[Answer]:
+def ask(paths: Sequence[str], question: str) -> Iterator[QueryResult]:
     """The answer to one SELECT over the views of reports.
 
     `UsageError` for a question that is no SELECT, reaches for something else than the
@@ -108,7 +110,7 @@ def ask(paths: Sequence[str], question: str) -> Iterator[Answer]:
         _lock(connection, files)
         with _wrong_question():
             select = _checked(connection, question)
-            answer = Answer(connection, select)
+            answer = QueryResult(connection, select)
         yield answer
 
 
@@ -170,7 +172,7 @@ def _wrong_question() -> Iterator[None]:
     except READING_ERRORS:
         raise
     except duckdb.Error as error:
-        raise UsageError(f"the query: {sentence(error)}") from None
+        raise UsageError(f"the query: {error_text(error)}") from None
 
 
 def _name(text: str) -> str:

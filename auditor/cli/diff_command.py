@@ -53,7 +53,7 @@ def command(
     OLD and NEW are reports, also compressed ones (.gz, .zst), or quoted globs of them.
     """
     from auditor.analysis.diff import compare, parse_growth_threshold
-    from auditor.analysis.diff_text import output_lines
+    from auditor.analysis.diff_text import diff_lines
     from auditor.cli.output import print_lines
 
     with compare(
@@ -62,6 +62,6 @@ def command(
         ignore_registry=ignore_registry,
         growth=parse_growth_threshold(growth),
     ) as comparison:
-        print_lines(output_lines(comparison, form, limit))
+        print_lines(diff_lines(comparison, form, limit))
         differs = exit_code and comparison.totals.differences > 0
     return ExitCode.FAILED if differs else ExitCode.OK

@@ -44,7 +44,7 @@ def add_command(*, dataset: str, reports: tuple[str, ...]) -> int:
 def show_command(*, dataset: str, target: str | None, form: str) -> int:
     """Show the runs; how a repository grew; or, with a tag, when that tag moved."""
     from auditor.analysis.history import show
-    from auditor.analysis.print_rows import RowFormat, write_answer
+    from auditor.analysis.query_output import RowFormat, write_answer
 
     with show(Path(dataset), target) as answer, reader_may_leave():
         write_answer(answer, RowFormat(form), sys.stdout)

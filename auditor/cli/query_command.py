@@ -35,8 +35,8 @@ def command(*, reports: tuple[str, ...], question: str, form: str) -> int:
 
     It reads these reports and nothing else, and writes nothing.
     """
-    from auditor.analysis.print_rows import MAX_TABLE_ROWS, RowFormat, write_answer
     from auditor.analysis.query import ask
+    from auditor.analysis.query_output import MAX_TABLE_ROWS, RowFormat, write_answer
 
     whole = True
     with ask(reports, question) as answer, reader_may_leave():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from auditor.analysis.check.check import IS_IMAGE, Check, Subject
+from auditor.analysis.check.check import IS_IMAGE, RuleDefinition, Subject
 from auditor.analysis.check.rule_values import (
     ACTIONS,
     AGE,
@@ -31,7 +31,7 @@ _ABSENT = f"""
         END"""
 
 CONTENT_CHECKS = (
-    Check(
+    RuleDefinition(
         name="required_platforms",
         value=PLATFORMS,
         summary="Every image is there for these platforms.",
@@ -41,7 +41,7 @@ CONTENT_CHECKS = (
         unknown=f"CASE WHEN platforms_left_out > 0 THEN {_ABSENT} END",
         hint="the audit was told to leave platforms out",
     ),
-    Check(
+    RuleDefinition(
         name="forbidden_media_types",
         value=MEDIA_TYPES,
         summary="No manifest and no layer has one of these media types.",
@@ -50,7 +50,7 @@ CONTENT_CHECKS = (
         [found FOR found IN media_types
          IF len([p FOR p IN $value IF found GLOB p]) > 0]""",
     ),
-    Check(
+    RuleDefinition(
         name="forbidden_layers",
         value=DIGESTS,
         summary="No image contains one of these layers.",
@@ -61,7 +61,7 @@ CONTENT_CHECKS = (
         unknown="[p.name FOR p IN parts IF p.layers IS NULL]",
         hint="the registry does not have this platform's manifest",
     ),
-    Check(
+    RuleDefinition(
         name="forbid_warnings",
         value=WARNINGS,
         summary="No image has one of these warnings.",
@@ -79,7 +79,7 @@ CONTENT_CHECKS = (
 _NO_SIZES = "schema 1 and missing manifests give no sizes"
 
 LIMITS_CHECKS = (
-    Check(
+    RuleDefinition(
         name="max_size",
         value=SIZE,
         summary="All platforms of an image together have at most these bytes,"
@@ -89,7 +89,7 @@ LIMITS_CHECKS = (
         unknown="CASE WHEN size IS NULL THEN ['its size'] END",
         hint=_NO_SIZES,
     ),
-    Check(
+    RuleDefinition(
         name="max_platform_size",
         value=SIZE,
         summary="Each platform of an image, what one machine pulls, has at most these"
@@ -101,7 +101,7 @@ LIMITS_CHECKS = (
         unknown="['the size of ' || p.name FOR p IN parts IF p.size IS NULL]",
         hint=_NO_SIZES,
     ),
-    Check(
+    RuleDefinition(
         name="max_layers",
         value=COUNT,
         summary="Each platform of an image has at most this many layers.",
@@ -111,7 +111,7 @@ LIMITS_CHECKS = (
         unknown="['the layers of ' || p.name FOR p IN parts IF p.layers IS NULL]",
         hint="the registry does not have this platform's manifest",
     ),
-    Check(
+    RuleDefinition(
         name="max_age",
         value=AGE,
         summary="Each platform was created at most this long before the audit.",
@@ -145,7 +145,7 @@ _HINT = (
 _ROOT = "coalesce(p.user, '') IN ('', '0', 'root') OR p.user GLOB '0:*'"
 
 ORIGIN_CHECKS = (
-    Check(
+    RuleDefinition(
         name="forbidden_bases",
         value=PATTERNS,
         summary="No platform says that it was built on one of these base images.",
@@ -156,7 +156,7 @@ ORIGIN_CHECKS = (
         unknown=_NOT_NAMED,
         hint=_HINT,
     ),
-    Check(
+    RuleDefinition(
         name="allowed_bases",
         value=PATTERNS,
         summary="Every platform says that it was built on one of these base images.",
@@ -167,7 +167,7 @@ ORIGIN_CHECKS = (
         unknown=_NOT_NAMED,
         hint=_HINT,
     ),
-    Check(
+    RuleDefinition(
         name="forbid_root",
         value=TRUE,
         summary="No platform but those of Windows runs as root unless it is told to.",
@@ -192,7 +192,7 @@ ORIGIN_CHECKS = (
 # Checks of more than one image: failures, lone `latest`, tags that must not move.
 
 REPOSITORIES_CHECKS = (
-    Check(
+    RuleDefinition(
         name="forbid_failures",
         value=FAILURES,
         subject=Subject.FAILURE,
@@ -202,7 +202,7 @@ REPOSITORIES_CHECKS = (
         CASE WHEN list_contains($value, '*') OR list_contains($value, failure)
              THEN [failure || ': ' || coalesce(detail, '')] END""",
     ),
-    Check(
+    RuleDefinition(
         name="forbid_latest_only",
         value=TRUE,
         subject=Subject.REPOSITORY,
@@ -215,7 +215,7 @@ REPOSITORIES_CHECKS = (
                     OR failure NOT IN ('not_found', 'vanished', 'invalid_reference')))
              THEN ['latest'] END""",
     ),
-    Check(
+    RuleDefinition(
         name="immutable_tags",
         value=PATTERNS,
         subject=Subject.EARLIER,
@@ -255,7 +255,7 @@ _EITHER = f"""
      AND ({_COVERED.format(word="'unclear'")}))"""
 
 TRUST_CHECKS = (
-    Check(
+    RuleDefinition(
         name="required_annotations",
         value=ANNOTATIONS,
         summary="Every image has these annotations on what its tag points at.",
@@ -264,7 +264,7 @@ TRUST_CHECKS = (
         [wanted.name FOR wanted IN $value IF NOT coalesce(
            map_extract(annotations, wanted.name)[1] GLOB wanted.pattern, false)]""",
     ),
-    Check(
+    RuleDefinition(
         name="required_labels",
         value=ANNOTATIONS,
         summary="Every platform has these labels in its image config.",
@@ -283,7 +283,7 @@ TRUST_CHECKS = (
         END""",
         hint="audit with --label for these names",
     ),
-    Check(
+    RuleDefinition(
         name="required_attachments",
         value=ATTACHED,
         summary="Every image, or each of its platforms, has these attached.",
@@ -295,7 +295,7 @@ TRUST_CHECKS = (
          FOR word IN {_MISSING} IF {_EITHER}]""",
         hint="audit with --attachments all, or ask for attestation",
     ),
-    Check(
+    RuleDefinition(
         name="allowed_grants",
         value=ACTIONS,
         summary="The token that was used grants nothing but these actions.",
@@ -309,7 +309,7 @@ TRUST_CHECKS = (
 )
 
 
-CHECKS: dict[str, Check] = {
+CHECKS: dict[str, RuleDefinition] = {
     check.name: check
     for check in (
         *CONTENT_CHECKS,

@@ -10,7 +10,7 @@ import duckdb
 
 from auditor.analysis.check.check import Subject
 from auditor.analysis.check.findings import Findings
-from auditor.analysis.check.policy import Policy, Rule, Section, Waiver
+from auditor.analysis.check.policy import Policy, PolicySection, Rule, Waiver
 from auditor.analysis.reports import (
     add_reports,
     keep_last_lines,
@@ -104,14 +104,14 @@ _NAMES = (
 )
 
 
-class Questions:
+class PolicyQueries:
     """Builds queries; `parameters` are theirs, all of them, by name."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self.parameters: dict[str, object] = {}
 
-    def checked(self) -> str:
+    def check_reports(self) -> str:
         """Every line with its outcomes: the only query that reads the report.
 
         `applies_N` says whether section N is about the line.
@@ -196,7 +196,7 @@ class Questions:
             )
         return expression.replace("$value", f"$value_{number}")
 
-    def _applies(self, section: Section) -> str:
+    def _applies(self, section: PolicySection) -> str:
         of = ("name", "repository")
         applies = self._matches(section.repositories, of)
         if section.excluded:
@@ -227,7 +227,7 @@ def by_validity(
 
 
 @contextmanager
-def checked(
+def check_reports(
     reports: Sequence[str],
     policy: Policy,
     *,
@@ -253,14 +253,14 @@ def checked(
 def _ask(
     connection: duckdb.DuckDBPyConnection, policy: Policy, earlier: Sequence[str]
 ) -> None:
-    """Make `checked`, a row a line, and `outcomes`, a row a rule broken or unknown."""
-    questions = Questions(policy)
-    text = questions.checked()
+    """Make `check_reports`, a row a line, and `outcomes`, a row a rule broken or unknown."""
+    questions = PolicyQueries(policy)
+    text = questions.check_reports()
     connection.execute(f"CREATE TABLE checked AS {text}", questions.parameters)
     connection.execute(keep_last_lines("checked", "reference"))
     connection.execute(f"CREATE TABLE outcomes AS {questions.of_lines()}")
     for number, rule in enumerate(policy.rules):
-        questions = Questions(policy)
+        questions = PolicyQueries(policy)
         if rule.check.subject is Subject.REPOSITORY:
             text = questions.of_repositories(number, rule)
         elif rule.check.subject is Subject.EARLIER:
@@ -284,7 +284,7 @@ def _remember(connection: duckdb.DuckDBPyConnection, earlier: Sequence[str]) -> 
 
 def _judge(connection: duckdb.DuckDBPyConnection, policy: Policy, today: date) -> None:
     """Make `judged`: the outcomes with the waiver that holds, or has expired."""
-    questions = Questions(policy)
+    questions = PolicyQueries(policy)
     holding, over = by_validity(policy, today)
     text = (
         f"SELECT *, coalesce(len(found), 0) > 0 AS known,"  # noqa: S608

@@ -9,10 +9,10 @@ from typing import Any, cast
 
 import duckdb
 
-from auditor.analysis.check.policy import Policy, Rule, Severity, Unknown, Waiver
+from auditor.analysis.check.policy import Policy, Rule, Severity, Waiver, WhenUnknown
 from auditor.fast_dataclass import dataclass
 from auditor.report.metrics import Metric, check_metrics
-from auditor.util.text import counted, safe_text
+from auditor.util.text import format_count, safe_text
 
 # Rows fetched at once: a few MB of Python objects.
 _BATCH_ROWS = 10_000
@@ -83,7 +83,7 @@ class Findings:
         ignoring = [
             str(number)
             for number, rule in enumerate(policy.rules)
-            if rule.section.unknown is Unknown.IGNORE
+            if rule.section.unknown is WhenUnknown.IGNORE
         ]
         self._counts = f"(known OR rule NOT IN ({', '.join(ignoring) or -1}))"
 
@@ -100,11 +100,11 @@ class Findings:
             f" count(*) FILTER ({self._counts} AND waiver IS NOT NULL),"
             f" count(*) FILTER (NOT {self._counts}) FROM judged GROUP BY rule"
         ).fetchall()
-        counted = {rule: counts for rule, *counts in rows}
+        format_count = {rule: counts for rule, *counts in rows}
         return tuple(
             RuleCount(rule=rule, violations=broken, waived=waived, ignored=ignored)
             for number, rule in enumerate(self.policy.rules)
-            for broken, waived, ignored in [counted.get(number, (0, 0, 0))]
+            for broken, waived, ignored in [format_count.get(number, (0, 0, 0))]
         )
 
     def total(self, severity: Severity) -> int:
@@ -179,7 +179,7 @@ class Findings:
                 notices += self._nowhere(rule)
         notices += [
             f"{count.rule.id}: not known for"
-            f" {counted(count.ignored, 'reference')}, ignored"
+            f" {format_count(count.ignored, 'reference')}, ignored"
             for count in self.counts
             if count.ignored
         ]

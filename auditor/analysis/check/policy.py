@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from enum import StrEnum
 
-from auditor.analysis.check.check import Check, Subject
+from auditor.analysis.check.check import RuleDefinition, Subject
 from auditor.fast_dataclass import dataclass
 
 
@@ -16,7 +16,7 @@ class Severity(StrEnum):
     WARNING = "warning"
 
 
-class Unknown(StrEnum):
+class WhenUnknown(StrEnum):
     """What follows where the report does not hold what a rule asks for."""
 
     FAIL = "fail"
@@ -24,7 +24,7 @@ class Unknown(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
+class PolicySection:
     """`[rules.NAME]`: which lines its rules are asked of.
 
     Patterns of repositories match the repository with or without its registry.
@@ -35,15 +35,15 @@ class Section:
     excluded: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     severity: Severity = Severity.ERROR
-    unknown: Unknown = Unknown.FAIL
+    unknown: WhenUnknown = WhenUnknown.FAIL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """One check with its value, in one section. `limit` is the value as written."""
 
-    section: Section
-    check: Check
+    section: PolicySection
+    check: RuleDefinition
     value: object
     limit: str
     line: int
@@ -91,7 +91,7 @@ class Policy:
     waivers: tuple[Waiver, ...]
 
     @property
-    def sections(self) -> tuple[Section, ...]:
+    def sections(self) -> tuple[PolicySection, ...]:
         """The sections that have rules, each once."""
         return tuple(dict.fromkeys(rule.section for rule in self.rules))
 

@@ -1,6 +1,18 @@
-"""`auditor html`: a report as one page that needs no network.
+"""`auditor html`: a report as one HTML page to share, which loads nothing.
 
-`page` asks every part for its answer (`source`, `lines`, `matrix`, `trust`, `ages`,
-`space`, `changes`, `violations`) and `template` makes the page of them. A page holds at
-most so many rows of everything, and says what was cut.
+`page.make_page` reads the report section by section, so that only one section's tables
+are in memory, and renders them:
+
+1. `report_lines` loads the report into the table `line` (`ReportLines`) and answers
+   totals, failures and warnings; `ReportSource` identifies the files by their digest.
+2. `image_sections` (architectures, attachments, ages) and `reference_data` (the
+   searchable table of references) query `ReportLines`.
+3. `storage_section` asks `analysis.layers` what repositories take up.
+4. `optional_sections` runs `analysis.diff` against an earlier report and
+   `analysis.check` with a policy, where they are given.
+5. `template.render` makes the page of these with Jinja (`assets/page.html.j2`).
+
+Every table is truncated to a fixed number of rows, and the page says where it is. The
+page depends on the report, the earlier report, the policy and the date for its waivers
+only: the same input gives the same bytes.
 """

@@ -10,7 +10,14 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.analysis.diff import Change, Difference, Facet, Growth, Totals, compare
+from auditor.analysis.diff import (
+    Change,
+    Difference,
+    DiffTotals,
+    Facet,
+    GrowthThreshold,
+    compare,
+)
 from auditor.model import FailureRecord, ImageRecord, Record
 from tests.property.report_records import REGISTRIES, last_lines, reports
 from tests.reports import write_report
@@ -126,7 +133,7 @@ def sizes_of(record: ImageRecord) -> dict[str, int]:
 
 
 def grown(
-    old: Record | None, new: Record | None, growth: Growth
+    old: Record | None, new: Record | None, growth: GrowthThreshold
 ) -> list[tuple[str, int, int]]:
     if not isinstance(old, ImageRecord) or not isinstance(new, ImageRecord):
         return []
@@ -143,9 +150,14 @@ def grown(
 
 
 def check(
-    found: list[Difference], totals: Totals, old: Report, new: Report, growth: Growth,
-    *, ignore_registry: bool,
-) -> None:  # fmt: skip
+    found: list[Difference],
+    totals: DiffTotals,
+    old: Report,
+    new: Report,
+    growth: GrowthThreshold,
+    *,
+    ignore_registry: bool,
+) -> None:
     changes = {
         name: change_of(name, old, new, ignore_registry=ignore_registry)
         for name in old.keys() | new.keys()
@@ -191,12 +203,21 @@ def check(
 
 
 growths = st.sampled_from(
-    [Growth(), Growth(percent=10.0), Growth(percent=100.0), Growth(minimum_bytes=21.0)]
+    [
+        GrowthThreshold(),
+        GrowthThreshold(percent=10.0),
+        GrowthThreshold(percent=100.0),
+        GrowthThreshold(minimum_bytes=21.0),
+    ]
 )
 
 
 def run(
-    old: list[Record], new: list[Record], growth: Growth, *, ignore_registry: bool
+    old: list[Record],
+    new: list[Record],
+    growth: GrowthThreshold,
+    *,
+    ignore_registry: bool,
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         paths = [
@@ -224,7 +245,7 @@ def run(
 @settings(max_examples=40, deadline=None)
 @given(reports(), reports(), growths)
 def test_differences_are_those_of_the_obvious_implementation(
-    old: list[Record], new: list[Record], growth: Growth
+    old: list[Record], new: list[Record], growth: GrowthThreshold
 ) -> None:
     run(old, new, growth, ignore_registry=False)
 
@@ -232,7 +253,7 @@ def test_differences_are_those_of_the_obvious_implementation(
 @settings(max_examples=20, deadline=None)
 @given(reports(ONE), reports(OTHER), growths)
 def test_a_mirror_is_compared_with_its_origin_by_the_same_rules(
-    old: list[Record], new: list[Record], growth: Growth
+    old: list[Record], new: list[Record], growth: GrowthThreshold
 ) -> None:
     run(old, new, growth, ignore_registry=True)
 

@@ -13,10 +13,10 @@ import pyarrow as pa  # type: ignore[import-untyped]
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.analysis.csv_formula_guard import neutral
-from auditor.analysis.export import Target, export
-from auditor.analysis.print_rows import Format, write_answer
+from auditor.analysis.csv_formula_guard import escape_formula
+from auditor.analysis.export import ExportFormat, export
 from auditor.analysis.query import ask
+from auditor.analysis.query_output import Format, write_answer
 from auditor.analysis.reports import is_whole
 from tests.records import failure
 from tests.reports import write_report
@@ -35,10 +35,10 @@ def test_csv_gives_back_every_text_and_no_formula(texts: list[str]) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         report = write_report(folder / "r", [failure(detail=text) for text in texts])
-        export([report], target=Target.CSV, output=folder, tables=["failures"])
+        export([report], target=ExportFormat.CSV, output=folder, tables=["failures"])
         with (folder / "failures.csv").open(newline="", encoding="utf-8") as lines:
             found = [row["detail"] for row in csv.DictReader(lines, strict=True)]
-        assert found == [neutral(text) for text in texts]
+        assert found == [escape_formula(text) for text in texts]
         assert not [text for text in found if text.lstrip()[:1] in tuple("=+-@")]
 
         out = io.StringIO(newline="")
@@ -54,7 +54,7 @@ def test_sqlite_gives_back_every_text_as_it_is(texts: list[str]) -> None:
     with tempfile.TemporaryDirectory() as name:
         report = write_report(Path(name, "r"), [failure(detail=text) for text in texts])
         out = Path(name, "out")
-        export([report], target=Target.SQLITE, output=out, tables=["failures"])
+        export([report], target=ExportFormat.SQLITE, output=out, tables=["failures"])
         with closing(sqlite3.connect(out)) as database:
             found = database.execute("SELECT detail FROM failures").fetchall()
         assert found == [(text,) for text in texts]

@@ -11,16 +11,16 @@ from pathlib import Path
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from auditor.analysis.find_digest import Place, find_digests
+from auditor.analysis.find_digest import DigestUse, search_digests
 from auditor.analysis.layers import (
     Base,
-    Group,
     NamedBase,
     SharedLayer,
     Usage,
-    open_inventory,
+    UsageGroup,
+    open_layer_inventory,
 )
-from auditor.model import ImageRecord, Platform, Record
+from auditor.model import ImageRecord, PlatformRecord, Record
 from tests import records
 from tests.documents import digest
 from tests.property.report_records import failures_of, images_of, reports
@@ -29,12 +29,12 @@ from tests.reports import write_report
 Chain = tuple[str, ...]
 
 
-def name_of(one: Platform) -> str | None:
+def name_of(one: PlatformRecord) -> str | None:
     parts = (one.os, one.architecture, one.variant)
     return "/".join(part for part in parts if part) or None
 
 
-def held(images: Iterable[ImageRecord]) -> list[tuple[ImageRecord, Platform]]:
+def held(images: Iterable[ImageRecord]) -> list[tuple[ImageRecord, PlatformRecord]]:
     """Every platform whose layers are known."""
     return [
         (image, one)
@@ -53,20 +53,20 @@ def sizes_of(images: list[ImageRecord]) -> dict[str, int | None]:
     return sizes
 
 
-def digests_of(one: Platform) -> Chain:
+def digests_of(one: PlatformRecord) -> Chain:
     return tuple(layer.digest for layer in one.layers or ())
 
 
-GROUPS: dict[Group, Callable[[ImageRecord, Platform | None], str | None]] = {
-    Group.REPOSITORY: lambda image, _: image.repository,
-    Group.NAMESPACE: lambda image, _: (
+GROUPS: dict[UsageGroup, Callable[[ImageRecord, PlatformRecord | None], str | None]] = {
+    UsageGroup.REPOSITORY: lambda image, _: image.repository,
+    UsageGroup.NAMESPACE: lambda image, _: (
         image.repository.split("/")[0] if "/" in image.repository else None
     ),
-    Group.ARCHITECTURE: lambda _, one: name_of(one) if one else None,
+    UsageGroup.ARCHITECTURE: lambda _, one: name_of(one) if one else None,
 }
 
 
-def usage_of(images: list[ImageRecord], group: Group) -> list[Usage]:
+def usage_of(images: list[ImageRecord], group: UsageGroup) -> list[Usage]:
     name, sizes = GROUPS[group], sizes_of(images)
     references, manifests, layers = (
         defaultdict[tuple[str, str | None], set[str]](set) for _ in range(3)
@@ -76,7 +76,7 @@ def usage_of(images: list[ImageRecord], group: Group) -> list[Usage]:
         references[key].add(image.reference)
         manifests[key].add(one.digest)
         layers[key].update(digests_of(one))
-    if group is not Group.ARCHITECTURE:
+    if group is not UsageGroup.ARCHITECTURE:
         for image in images:
             references[image.registry, name(image, None)].add(image.reference)
     found = []
@@ -250,9 +250,11 @@ def test_layers_are_those_of_the_obvious_implementation(report: list[Record]) ->
     images = images_of(report)
     with (
         tempfile.TemporaryDirectory() as folder,
-        open_inventory([write_report(Path(folder, "r.jsonl"), report)]) as inventory,
+        open_layer_inventory(
+            [write_report(Path(folder, "r.jsonl"), report)]
+        ) as inventory,
     ):
-        for group in Group:
+        for group in UsageGroup:
             usage = inventory.usage(group)
             assert list(usage.rows) == usage_of(images, group)
             assert usage.total == len(usage_of(images, group))
@@ -282,7 +284,7 @@ def test_layers_are_those_of_the_obvious_implementation(report: list[Record]) ->
         )
 
 
-def places_of(images: list[ImageRecord], wanted: str) -> list[Place]:
+def places_of(images: list[ImageRecord], wanted: str) -> list[DigestUse]:
     found = []
     for image in images:
 
@@ -293,7 +295,7 @@ def places_of(images: list[ImageRecord], wanted: str) -> list[Place]:
             image: ImageRecord = image,
         ) -> None:
             found.append(
-                Place(
+                DigestUse(
                     digest=wanted,
                     role=role,
                     reference=image.reference,
@@ -334,7 +336,7 @@ def test_every_place_of_a_digest_is_found(
     images = images_of(report)
     with (
         tempfile.TemporaryDirectory() as folder,
-        find_digests(
+        search_digests(
             [write_report(Path(folder, "r.jsonl"), report)], digests
         ) as places,
     ):

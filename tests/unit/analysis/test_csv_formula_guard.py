@@ -5,7 +5,7 @@ from __future__ import annotations
 import duckdb
 import pytest
 
-from auditor.analysis.csv_formula_guard import neutral, neutral_sql
+from auditor.analysis.csv_formula_guard import escape_formula, escape_formula_sql
 
 # The starts that OWASP's "CSV Injection" names, and blanks before them.
 FORMULAS = [
@@ -33,21 +33,23 @@ TEXTS = ["", "a", "1.0", "sha256:00", "a=1", "team/app", "'=1", "_-", "\u2014", 
 
 @pytest.mark.parametrize("text", FORMULAS)
 def test_a_formula_gets_an_apostrophe(text: str) -> None:
-    assert neutral(text) == f"'{text}"
+    assert escape_formula(text) == f"'{text}"
 
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_any_other_text_stays_as_it_is(text: str) -> None:
-    assert neutral(text) == text
+    assert escape_formula(text) == text
 
 
 def test_sql_says_the_same() -> None:
     with duckdb.connect() as connection:
         for text in [*FORMULAS, *TEXTS]:
             found = connection.execute(
-                f"SELECT {neutral_sql('t')} FROM (SELECT ?::VARCHAR AS t)",  # noqa: S608
+                f"SELECT {escape_formula_sql('t')} FROM (SELECT ?::VARCHAR AS t)",  # noqa: S608
                 [text],
             ).fetchall()
-            assert found == [(neutral(text),)]
-        null = connection.execute(f"SELECT {neutral_sql('NULL::VARCHAR')}").fetchall()
+            assert found == [(escape_formula(text),)]
+        null = connection.execute(
+            f"SELECT {escape_formula_sql('NULL::VARCHAR')}"
+        ).fetchall()
         assert null == [(None,)]

@@ -1,4 +1,4 @@
-"""Report files as tables, whatever state they are in."""
+"""Report files as SQL views: formats, damage, versions."""
 
 from __future__ import annotations
 
@@ -15,10 +15,15 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pytest
 
 from auditor.analysis.duckdb_connection import MEMORY_LIMIT_BYTES, work_database
-from auditor.analysis.reports import add_reports, is_whole, open_reports, report_paths
+from auditor.analysis.reports import (
+    add_reports,
+    is_complete_zstd,
+    open_reports,
+    report_paths,
+)
 from auditor.cli.main import run
-from auditor.config import Shape
 from auditor.errors import UsageError
+from auditor.model import Shape
 from auditor.report.shapes import encoder
 from tests.records import EVERYTHING, RECORDS, REFUSED, failure, image
 
@@ -45,7 +50,7 @@ def rows(paths: str | list[str], select: str) -> list[tuple[Any, ...]]:
 
 
 def counts(paths: str | list[str]) -> tuple[int, ...]:
-    """How many images, platforms, layers and failures there are."""
+    """The number of images, platforms, layers and failures."""
     (found,) = rows(
         paths,
         "SELECT (SELECT count(*) FROM images), (SELECT count(*) FROM platforms),"
@@ -72,17 +77,17 @@ def test_every_record_is_in_the_views(put: Callable[..., str]) -> None:
         ("SELECT to_json(one)::VARCHAR FROM failures AS one", "failure"),
     ],
 )
-def test_images_and_failures_hold_what_the_lines_say(
+def test_images_and_failures_have_the_fields_of_the_lines(
     select: str, kind: str, put: Callable[..., str]
 ) -> None:
     expected = [line for line in map(json.loads, LINES) if line["kind"] == kind]
     assert [json.loads(text) for (text,) in rows(put(REPORT), select)] == expected
 
 
-def test_platforms_and_layers_hold_what_the_flat_shapes_say(
+def test_platforms_and_layers_agree_with_the_flat_shapes(
     put: Callable[..., str],
 ) -> None:
-    """The same facts; `digest` is the row's own, the image's is `image_digest`."""
+    """`digest` is that of the row; that of the image is `image_digest`."""
     platform_rows = [json.loads(line) for line in lines_of(Shape.PLATFORM)]
     assert rows(
         put(REPORT),
@@ -111,7 +116,7 @@ def test_platforms_and_layers_hold_what_the_flat_shapes_say(
             )
         )
         for row in layer_rows
-        if row["position"] is not None  # a line that says: the layers are not known
+        if row["position"] is not None  # a line for unknown layers
     ]  # fmt: skip
 
 
@@ -139,7 +144,7 @@ def lines_of(shape: Shape) -> list[bytes]:
         pytest.param("it's [1] a*b?.jsonl", REPORT, id="a name with quotes and globs"),
     ],
 )
-def test_a_report_is_read_in_every_dress(
+def test_compressed_and_unusual_files_are_read(
     name: str, content: bytes, put: Callable[..., str]
 ) -> None:
     assert counts(put(content, name)) == ALL
@@ -169,7 +174,7 @@ def test_a_long_line_is_read(put: Callable[..., str]) -> None:
     assert counts(put(LINE + long + LINE)) == (3, 3, 6, 0)
 
 
-def test_a_line_over_the_limit_is_told(
+def test_a_line_over_the_limit_is_an_error(
     put: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("auditor.analysis.reports.MAX_LINE_BYTES", 16 * 1024**2)
@@ -181,10 +186,10 @@ def test_a_line_over_the_limit_is_told(
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         pytest.param(
-            "a", LINE + LINE[:-50], "line 2, byte *: the line is cut off", id="torn"
+            "a", LINE + LINE[:-50], "line 2, byte *: the line is truncated", id="torn"
         ),
         pytest.param(
             "a", LINE + b"oops\n" + LINE, "line 2, byte 1: unexpected character",
@@ -223,34 +228,34 @@ def test_a_line_over_the_limit_is_told(
             "a", encoder(Shape.LAYER)(image()),
             "a report of shape layer; one of shape image is needed",
         ),
-        pytest.param("a.gz", GZIPPED[:-9], "the file is cut off"),
+        pytest.param("a.gz", GZIPPED[:-9], "the file is truncated"),
         pytest.param("a.gz", REPORT, "not a gzip file"),
         pytest.param("a.gz", b"", "not a gzip file"),
         pytest.param(
-            "a.zst", zst(REPORT)[:-1], "the file is cut off or not a zstd file"
+            "a.zst", zst(REPORT)[:-1], "the file is truncated or not a zstd file"
         ),
-        pytest.param("a.zst", REPORT, "the file is cut off or not a zstd file"),
+        pytest.param("a.zst", REPORT, "the file is truncated or not a zstd file"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_with_a_report_is_one_sentence(
-    name: str, content: bytes, said: str, put: Callable[..., str]
+def test_a_damaged_report_is_an_error_with_file_and_line(
+    name: str, content: bytes, message: str, put: Callable[..., str]
 ) -> None:
     path = put(content, name)
     with pytest.raises(UsageError) as caught:
         rows(path, "SELECT kind, tag FROM lines")
-    before, _, after = f"{path}: {said}".partition("*")
+    before, _, after = f"{path}: {message}".partition("*")
     assert str(caught.value).startswith(before)
     assert str(caught.value).endswith(after)
 
 
-def test_an_image_without_platforms_is_no_image(put: Callable[..., str]) -> None:
+def test_an_image_without_platforms_is_an_error(put: Callable[..., str]) -> None:
     line = json.loads(LINE) | {"platforms": None}
     path = put(json.dumps(line).encode())
     with pytest.raises(UsageError, match="not a report: an image without platforms"):
         rows(path, "SELECT * FROM platforms")
 
 
-def test_a_damage_in_the_middle_of_a_large_report_is_found_and_placed(
+def test_damage_in_the_middle_of_a_large_report_is_located(
     put: Callable[..., str],
 ) -> None:
     path = put(LINE * 20_000 + b"oops\n" + LINE * 20_000)
@@ -258,17 +263,17 @@ def test_a_damage_in_the_middle_of_a_large_report_is_found_and_placed(
         counts(path)
 
 
-def test_a_missing_report_is_told() -> None:
+def test_a_missing_report_is_an_error() -> None:
     with pytest.raises(UsageError, match=r"^/no/such/\*: no such report$"):
         report_paths(["/no/such/*"])
 
 
-def test_a_folder_is_no_report(tmp_path: Path) -> None:
+def test_a_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="Is a directory"):
         report_paths([str(tmp_path)])
 
 
-def test_a_pipe_is_no_report() -> None:
+def test_a_pipe_is_an_error() -> None:
     read, write = os.pipe()
     try:
         with pytest.raises(UsageError, match="is read more than once"):
@@ -278,7 +283,7 @@ def test_a_pipe_is_no_report() -> None:
         os.close(write)
 
 
-def test_each_file_counts_once_however_it_is_named(
+def test_a_file_named_twice_is_read_once(
     put: Callable[..., str], tmp_path: Path
 ) -> None:
     one, two = put(LINE, "one.jsonl"), put(LINE, "two.jsonl")
@@ -288,11 +293,11 @@ def test_each_file_counts_once_however_it_is_named(
     assert counts(named) == (2, 2, 4, 0)
 
 
-def test_a_reference_that_is_there_twice_is_two_rows(put: Callable[..., str]) -> None:
+def test_a_repeated_reference_is_two_rows(put: Callable[..., str]) -> None:
     assert counts(put(LINE + LINE)) == (2, 2, 4, 0)
 
 
-def test_two_reports_stand_beside_each_other(put: Callable[..., str]) -> None:
+def test_two_reports_can_be_open_at_once(put: Callable[..., str]) -> None:
     old, new = put(LINE, "old"), put(LINE * 2 + ENCODE(failure()), "new")
     with open_reports([old], schema="old") as connection:
         add_reports(connection, [new], schema="new")
@@ -307,12 +312,14 @@ def test_a_malformed_reference_has_no_registry(put: Callable[..., str]) -> None:
     ]
 
 
-def test_a_question_that_is_wrong_in_itself_is_a_bug(put: Callable[..., str]) -> None:
+def test_an_invalid_query_of_our_own_is_not_a_usage_error(
+    put: Callable[..., str],
+) -> None:
     with pytest.raises(duckdb.BinderException):
         rows(put(REPORT), "SELECT nothing FROM images")
 
 
-def test_the_database_asks_no_network_and_keeps_its_limit() -> None:
+def test_the_database_uses_no_network_and_limits_its_memory() -> None:
     with work_database() as connection:
         setting = "SELECT current_setting(?)"
         for name in ("autoinstall_known_extensions", "autoload_known_extensions"):
@@ -328,7 +335,7 @@ def test_the_database_asks_no_network_and_keeps_its_limit() -> None:
         assert {("json",), ("parquet",)} <= set(loaded)
 
 
-def test_the_database_is_removed_with_all_that_was_spilled(
+def test_the_database_and_spilled_data_are_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -345,14 +352,14 @@ def test_the_database_is_removed_with_all_that_was_spilled(
     assert not any(tmp_path.iterdir())
 
 
-# What was added to the lines of schema 1 since its first report.
+# Fields that were added to schema 1 after its first version.
 ADDED = {
     "platforms_left_out", "signed", "has_sbom", "has_provenance", "config", "base",
     "layer_traits", "predicates",
 }  # fmt: skip
 
 
-def test_a_report_from_before_a_field_was_added_does_not_say_it(
+def test_a_field_missing_from_an_older_report_is_null(
     put: Callable[..., str],
 ) -> None:
     def older(value: object) -> object:
@@ -370,6 +377,15 @@ def test_a_report_from_before_a_field_was_added_does_not_say_it(
     assert set(map(str, rows(path, asked))) == {"(None, None, None, None, None)"}
 
 
+def test_arm64_v8_in_an_older_report_is_read_as_arm64(put: Callable[..., str]) -> None:
+    line = ENCODE(EVERYTHING).replace(b'"linux/arm64"', b'"linux/arm64/v8"')
+    assert b'"linux/arm64/v8"' in line
+    path = put(line)
+    ((names,),) = rows(path, "SELECT architectures FROM images")
+    assert names == ["linux/amd64", "linux/arm64"]
+    assert ("linux/arm64",) in rows(path, "SELECT platform FROM platforms")
+
+
 def earlier(line: bytes) -> bytes:
     """The line as the first version of the schema wrote it."""
     record = json.loads(line)
@@ -385,7 +401,7 @@ def earlier(line: bytes) -> bytes:
     return json.dumps(record).encode() + b"\n"
 
 
-def test_a_report_of_an_earlier_version_is_read_as_one_that_does_not_know(
+def test_every_command_reads_a_report_of_the_first_version(
     put: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     old = put(b"".join(map(earlier, LINES)), "old.jsonl")
@@ -411,8 +427,7 @@ def test_a_report_of_an_earlier_version_is_read_as_one_that_does_not_know(
         assert (run(arguments), capsys.readouterr().err) == (code, "")
 
 
-# -- test_analysis_zstd_frames --
-# A .zst file is whole, or it is not.
+# -- zstd --
 
 TEXT = b'{"schema": 1}\n' * 40_000
 ZST = bytes(pa.compress(TEXT, codec="zstd", asbytes=True))
@@ -427,33 +442,33 @@ RUN_LENGTH = bytes.fromhex("28b52ffd 20 05 2b0000 61")  # five times "a"
     "content",
     [
         pytest.param(ZST, id="what a compressor writes"),
-        pytest.param(EMPTY_FRAME, id="nothing, compressed"),
+        pytest.param(EMPTY_FRAME, id="empty, compressed"),
         pytest.param(ZST + ZST, id="two frames"),
-        pytest.param(SKIPPABLE + ZST + SKIPPABLE, id="frames to be skipped"),
+        pytest.param(SKIPPABLE + ZST + SKIPPABLE, id="skippable frames"),
         pytest.param(WITH_CHECKSUM, id="a checksum"),
         pytest.param(RUN_LENGTH, id="a block of one byte, repeated"),
     ],
 )
-def test_whole_frames_are_whole(content: bytes) -> None:
-    assert is_whole(io.BytesIO(content))
+def test_complete_zstd_frames_are_accepted(content: bytes) -> None:
+    assert is_complete_zstd(io.BytesIO(content))
 
 
 @pytest.mark.parametrize(
     "content",
     [
         pytest.param(b"", id="nothing"),
-        pytest.param(TEXT, id="no zstd"),
-        pytest.param(ZST + b"\n", id="something behind"),
-        pytest.param(ZST + ZST[:-1], id="a torn second frame"),
-        pytest.param(SKIPPABLE[:-1], id="a torn frame to be skipped"),
-        pytest.param(WITH_CHECKSUM[:-1], id="a torn checksum"),
-        pytest.param(EMPTY_FRAME[:6] + b"\x07\x00\x00", id="a reserved kind of block"),
+        pytest.param(TEXT, id="not zstd"),
+        pytest.param(ZST + b"\n", id="trailing bytes"),
+        pytest.param(ZST + ZST[:-1], id="a truncated second frame"),
+        pytest.param(SKIPPABLE[:-1], id="a truncated skippable frame"),
+        pytest.param(WITH_CHECKSUM[:-1], id="a truncated checksum"),
+        pytest.param(EMPTY_FRAME[:6] + b"\x07\x00\x00", id="a reserved block type"),
     ],
 )
-def test_anything_else_is_not(content: bytes) -> None:
-    assert not is_whole(io.BytesIO(content))
+def test_anything_else_is_not_complete_zstd(content: bytes) -> None:
+    assert not is_complete_zstd(io.BytesIO(content))
 
 
 @pytest.mark.parametrize("cut", [1, 2, 3, 4, 7, len(ZST) // 2, len(ZST) - 4])
-def test_a_file_that_is_cut_anywhere_is_not(cut: int) -> None:
-    assert not is_whole(io.BytesIO(ZST[:-cut]))
+def test_a_zstd_file_truncated_anywhere_is_not_complete(cut: int) -> None:
+    assert not is_complete_zstd(io.BytesIO(ZST[:-cut]))

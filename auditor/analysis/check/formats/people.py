@@ -6,21 +6,21 @@ from collections.abc import Iterator
 
 from auditor.analysis.check.findings import Findings, RuleCount
 from auditor.analysis.check.policy import Severity
-from auditor.analysis.tables import (
-    Column,
-    Section,
+from auditor.analysis.text_tables import (
+    TableColumn,
+    TitledTable,
     code_columns,
     markdown_lines,
     markdown_text,
     text_lines,
 )
-from auditor.util.text import counted, noun
+from auditor.util.text import format_count, pluralize
 
-_BROKEN = (*code_columns("reference"), Column(title="what is wrong"))
+_BROKEN = (*code_columns("reference"), TableColumn(title="what is wrong"))
 _WAIVED = (
     *code_columns("reference", "rule"),
-    Column(title="until"),
-    Column(title="reason"),
+    TableColumn(title="until"),
+    TableColumn(title="reason"),
 )
 
 
@@ -43,14 +43,14 @@ def _totals(findings: Findings) -> str:
     errors, warnings = map(findings.total, (Severity.ERROR, Severity.WARNING))
     return (
         f"{'passed' if findings.passed else 'failed'}:"
-        f" {findings.lines:,} {noun(findings.lines, 'reference')},"
-        f" {counted(len(findings.policy.rules), 'rule')},"
-        f" {errors:,} {noun(errors, 'error')},"
-        f" {warnings:,} {noun(warnings, 'warning')}, {findings.waived:,} waived"
+        f" {findings.lines:,} {pluralize(findings.lines, 'reference')},"
+        f" {format_count(len(findings.policy.rules), 'rule')},"
+        f" {errors:,} {pluralize(errors, 'error')},"
+        f" {warnings:,} {pluralize(warnings, 'warning')}, {findings.waived:,} waived"
     )
 
 
-def _sections(findings: Findings, limit: int) -> Iterator[Section]:
+def _sections(findings: Findings, limit: int) -> Iterator[TitledTable]:
     for count in findings.counts:
         if count.violations:
             yield _broken(findings, count, limit)
@@ -58,10 +58,10 @@ def _sections(findings: Findings, limit: int) -> Iterator[Section]:
         yield _excused(findings, limit)
 
 
-def _broken(findings: Findings, count: RuleCount, limit: int) -> Section:
+def _broken(findings: Findings, count: RuleCount, limit: int) -> TitledTable:
     rule = count.rule
     found = findings.violations(rule=rule, waived=False, limit=limit)
-    return Section(
+    return TitledTable(
         title=f"{rule.section.severity} {rule.id}",
         columns=_BROKEN,
         rows=tuple((violation.reference, violation.detail) for violation in found),
@@ -70,8 +70,8 @@ def _broken(findings: Findings, count: RuleCount, limit: int) -> Section:
     )
 
 
-def _excused(findings: Findings, limit: int) -> Section:
-    return Section(
+def _excused(findings: Findings, limit: int) -> TitledTable:
+    return TitledTable(
         title="waived",
         columns=_WAIVED,
         rows=tuple(

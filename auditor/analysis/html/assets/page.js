@@ -22,7 +22,7 @@
     return unit === 0 ? `${size} B` : `${value.toFixed(1)} ${units[unit]}`;
   };
 
-  // The colours: those of the system, or light or dark where somebody said so.
+  // Colours: those of the system, or the light or dark theme that the user chose.
   const themes = ["system", "light", "dark"];
   const theme = byId("theme");
   const setTheme = (name) => {
@@ -34,7 +34,7 @@
   let kept = null;
   try {
     kept = localStorage.getItem("auditor-theme");
-  } catch { /* storage is off: the choice holds for this visit */ }
+  } catch { /* no storage: the choice applies to this visit only */ }
   setTheme(themes.includes(kept) ? kept : "system");
   theme.hidden = false;
   theme.addEventListener("click", () => {
@@ -45,7 +45,7 @@
     } catch { /* as above */ }
   });
 
-  // What is searched for: every term must be found; `repo:`, `platform:`, `is:` exactly.
+  // Search: every term must match; `repo:`, `platform:` and `is:` match exactly.
   const matcher = (query) => {
     const terms = query.toLowerCase().split(/\s+/).filter(Boolean).map((term) => {
       const found = /^(repo|platform|is):(.+)$/.exec(term);
@@ -56,7 +56,7 @@
     return (row) => terms.every((matches) => matches(row));
   };
 
-  // A row of a table that is in the page.
+  // A row of a table that is part of the HTML.
   const rowOf = (element) => {
     const cells = [...element.cells];
     return {
@@ -75,7 +75,7 @@
 
   const ATTACHED = ["signed", "unsigned", "sbom", "no-sbom", "provenance", "no-provenance"];
 
-  // A row of the table of references, made when it is shown.
+  // A row of the table of references; its element is made when it is shown.
   const rowsOfData = (data) => data.rows.map((one) => {
     const [repository, tag, digest, platforms, size, created, state, known] = one;
     const name = data.repositories[repository];
@@ -121,7 +121,7 @@
     };
   });
 
-  // Sorting, searching and filtering one table. Returns how to search it from elsewhere.
+  // Makes a table sortable and searchable. Returns a function that searches it.
   const enhance = (table) => {
     const { what, source } = table.dataset;
     const body = table.tBodies[0];
@@ -173,7 +173,7 @@
       const button = make("button", head.textContent, { type: "button" });
       head.replaceChildren(button);
       button.addEventListener("click", () => {
-        // Numbers are asked for largest first.
+        // Numbers are sorted largest first.
         const first = head.classList.contains("n") ? -1 : 1;
         direction = sortColumn === column ? -direction : first;
         sortColumn = column;
@@ -215,12 +215,12 @@
     search[table.dataset.table] = enhance(table);
   }
 
-  // Links to the references: `#find=` and what to search for.
+  // Links that search the references: `#find=` and a query.
   const follow = () => {
     if (!location.hash.startsWith("#find=")) return;
     try {
       search.references(decodeURIComponent(location.hash.slice(6)));
-    } catch { /* not a link of ours */ }
+    } catch { /* not a link made by this page */ }
   };
   addEventListener("hashchange", follow);
   document.querySelector(".matrix").addEventListener("click", (event) => {

@@ -16,7 +16,7 @@ from auditor.model import (
     Attachment,
     AttachmentKind,
     BaseImage,
-    ConfigFacts,
+    ConfigDetails,
     ImageRecord,
     Record,
     Warn,
@@ -92,7 +92,7 @@ def labelled(*labels: dict[str, str] | None, **more: Any) -> ImageRecord:
         platform(
             f"{n}",
             architecture=f"a{n}",
-            config=ConfigFacts(user=None, history=0, labels=one),
+            config=ConfigDetails(user=None, history=0, labels=one),
         )
         for n, one in enumerate(labels)
     )
@@ -256,7 +256,7 @@ def run_as(*users: str | None, **more: Any) -> Record:
         platform(
             f"{n}",
             architecture=f"a{n}",
-            config=ConfigFacts(user=user, history=0, labels=None),
+            config=ConfigDetails(user=user, history=0, labels=None),
         )
         for n, user in enumerate(users)
     )
@@ -268,7 +268,9 @@ def warned(*codes: WarningCode) -> Record:
 
 
 DEBIAN, ALPINE = "docker.io/library/debian:12", "docker.io/library/alpine:3"
-WINDOWS = platform(os="windows", config=ConfigFacts(user=None, history=0, labels=None))
+WINDOWS = platform(
+    os="windows", config=ConfigDetails(user=None, history=0, labels=None)
+)
 BROKEN += [
     ('forbidden_bases = ["*/debian:1?"]', based((ALPINE, None)), []),
     ('forbidden_bases = ["*/debian:1?"]', based((DEBIAN, None)), [DEBIAN]),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from auditor.analysis.check.evaluate import checked
+from auditor.analysis.check.evaluate import check_reports
 from auditor.analysis.check.policy_file import load_policy
 from auditor.errors import UsageError
 from auditor.model import ImageRecord, Record
@@ -229,7 +229,7 @@ def test_an_example_policy_finds_what_its_comments_say(
     reports = [write_report(tmp_path / "report.jsonl", [LEGACY, failure()])]
     earlier = [write_report(tmp_path / "earlier.jsonl", [LEGACY])]
     example = load_policy(str(CONFIGS / name))
-    with checked(reports, example, today=TODAY, earlier=earlier) as findings:
+    with check_reports(reports, example, today=TODAY, earlier=earlier) as findings:
         found = list(findings.violations())
     broken, waived = EXAMPLES[name]
     assert sorted(one.rule.id for one in found if not one.waiver) == broken

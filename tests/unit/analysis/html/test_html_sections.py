@@ -1,4 +1,4 @@
-"""The parts of the page of `auditor html`, without a browser."""
+"""The sections of the page of `auditor html`, without a browser."""
 
 from __future__ import annotations
 
@@ -13,27 +13,21 @@ from typing import Any
 import orjson
 import pytest
 
-from auditor.analysis.html import lines as lines_module
-from auditor.analysis.html import sections as references_module
-from auditor.analysis.html.lines import (
-    Cell,
-    open_lines,
+from auditor.analysis.html import reference_data, report_lines
+from auditor.analysis.html.image_sections import (
+    ImageShare,
     read_ages,
-    read_matrix,
-    read_source,
+    read_attachments,
+    read_platforms,
 )
-from auditor.analysis.html.page import (
-    csp_hash,
-    find_link,
-    make_page,
-    script_json,
-    write_page,
-)
-from auditor.analysis.html.sections import read_references, read_trust
-from auditor.analysis.html.space import read_space
+from auditor.analysis.html.page import make_page, write_page
+from auditor.analysis.html.reference_data import read_references
+from auditor.analysis.html.report_lines import load_lines, read_source
+from auditor.analysis.html.storage_section import read_storage
+from auditor.analysis.html.template import csp_hash, script_json, search_link
 from auditor.cli.main import run
 from auditor.errors import OutputError
-from auditor.model import BaseImage, ConfigFacts, ImageRecord, Layer
+from auditor.model import BaseImage, ConfigDetails, ImageRecord, Layer
 from tests.documents import digest
 from tests.records import EVERYTHING, RECORDS, failure, image, layer, platform
 from tests.reports import write_report
@@ -54,7 +48,7 @@ def page_of(tmp_path: Path, *records: Any, name: str = "r.jsonl", **more: Any) -
 @pytest.mark.parametrize(
     "text", ["</script>", "<!--<script>", "a&b", "\u2028\u2029", '"\\', "<\\/"]
 )
-def test_json_cannot_end_its_script_element_and_means_the_same(text: str) -> None:
+def test_json_cannot_end_its_script_element(text: str) -> None:
     embedded = script_json({"key": [text]})
     assert not set("<>&\u2028\u2029") & set(embedded)
     assert orjson.loads(embedded) == {"key": [text]}
@@ -70,13 +64,15 @@ def test_json_cannot_end_its_script_element_and_means_the_same(text: str) -> Non
         ({"repo": None}, "#find="),
     ],
 )
-def test_a_link_searches_for_a_name_whatever_it_holds(
+def test_a_search_link_escapes_hostile_names(
     terms: dict[str, str | None], link: str
 ) -> None:
-    assert find_link(**terms) == link
+    assert search_link(**terms) == link
 
 
-def test_the_page_runs_the_script_that_its_policy_names(tmp_path: Path) -> None:
+def test_the_content_security_policy_allows_only_the_script_of_the_page(
+    tmp_path: Path,
+) -> None:
     page = page_of(tmp_path, *RECORDS)
     found = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
     assert found
@@ -87,7 +83,7 @@ def test_the_page_runs_the_script_that_its_policy_names(tmp_path: Path) -> None:
     assert f"style-src {csp_hash(style)};" in policy
     assert policy.startswith("default-src 'none';")
     assert "unsafe" not in policy
-    # Nothing that the policy would stop.
+    # Nothing that the policy would block.
     assert not re.search(r"\s(style|on\w+)=", page.replace(script, ""))
     assert not re.search(r"(src|href)=.?(https?:)?//", page)
 
@@ -109,7 +105,7 @@ def test_several_files_have_the_digest_of_their_sha256sum(tmp_path: Path) -> Non
     assert source.name == "a.jsonl and 1 more"
 
 
-def test_the_same_report_makes_the_same_page(tmp_path: Path) -> None:
+def test_the_same_report_gives_the_same_page(tmp_path: Path) -> None:
     assert page_of(tmp_path, *RECORDS) == page_of(tmp_path, *RECORDS)
 
 
@@ -123,18 +119,18 @@ def test_every_report_has_a_page(tmp_path: Path, records: Any) -> None:
         assert "What changed" in page_of(tmp_path, *records, previous=[old])
 
 
-def test_a_cell_counts_the_images_of_a_repository(tmp_path: Path) -> None:
-    arm = ("linux/amd64", "linux/arm64/v8")
+def test_the_platform_matrix_counts_the_images_of_a_repository(tmp_path: Path) -> None:
+    arm = ("linux/amd64", "linux/arm64")
     records = [
         app("team/app", "1", architectures=arm),
         app("team/app", "2", architectures=arm),
         app("team/app", "3"),
         app("team/one", "1", architectures=("windows/amd64",)),
     ]
-    with open_lines([write_report(tmp_path / "r.jsonl", records)]) as lines:
-        matrix = read_matrix(lines)
+    with load_lines([write_report(tmp_path / "r.jsonl", records)]) as lines:
+        matrix = read_platforms(lines)
     names = [platform.name for platform in matrix.platforms.rows]
-    assert names == ["linux/amd64", "linux/arm64/v8", "windows/amd64"]
+    assert names == ["linux/amd64", "linux/arm64", "windows/amd64"]
     assert matrix.systems == (("linux", 2), ("windows", 1))
     cells = {
         row.name: [(cell.images, cell.level) for cell in row.cells]
@@ -165,21 +161,21 @@ def test_an_image_is_as_old_as_its_youngest_platform(
     tmp_path: Path, created: str | None, age: str | None
 ) -> None:
     record = image(platforms=(platform("a", created=created), platform("b")))
-    with open_lines([write_report(tmp_path / "r.jsonl", [record])]) as lines:
+    with load_lines([write_report(tmp_path / "r.jsonl", [record])]) as lines:
         ages = read_ages(lines)
     counted = [one.name for one in ages.ages if one.images]
     assert [name.partition(":")[0] for name in counted] == ([age] if age else [])
     assert ages.undated == (0 if age else 1)
 
 
-def test_the_tiles_are_what_is_stored(tmp_path: Path) -> None:
+def test_the_tiles_of_the_treemap_add_up_to_what_is_stored(tmp_path: Path) -> None:
     records = [
         app("team/a", "1", platforms=(
             platform("a", layers=(layer("1", 100), layer("2", 900))),)),
         app("team/b", "1", platforms=(
             platform("b", layers=(layer("1", 100), layer("3", 500))),)),
     ]  # fmt: skip
-    space = read_space([write_report(tmp_path / "r.jsonl", records)])
+    space = read_storage([write_report(tmp_path / "r.jsonl", records)])
     shares = [(tile.share.label, tile.share.size) for tile in space.wide]
     assert shares == [("a", 900), ("b", 500), ("shared layers", 100)]
     assert space.totals.size == 1500
@@ -195,26 +191,28 @@ def test_many_small_repositories_are_shown_by_their_namespaces(tmp_path: Path) -
         ))
         for number, name in enumerate(digests)
     ]  # fmt: skip
-    space = read_space([write_report(tmp_path / "r.jsonl", records)])
+    space = read_storage([write_report(tmp_path / "r.jsonl", records)])
     shares = [(tile.share.label, tile.share.size) for tile in space.wide]
     assert shares == [(f"team-{number}", 500) for number in range(4)]
 
 
 def test_the_last_line_of_a_reference_counts(tmp_path: Path) -> None:
     page = page_of(tmp_path, failure(reference=image().reference), image())
-    assert "The one reference was audited" in page
+    assert "1 reference audited" in page
 
 
-def test_what_is_cut_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lines_module, "MAX_FAILURES", 3)
-    monkeypatch.setattr(references_module, "MAX_ROWS", 4)
+def test_truncated_tables_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report_lines, "MAX_FAILURES", 3)
+    monkeypatch.setattr(reference_data, "MAX_ROWS", 4)
     records = [failure(reference=f"r.example.com/a:{n}", tag=str(n)) for n in range(5)]
     page = page_of(tmp_path, *records, app("team/app", "1"))
-    assert "this page shows 3 of 5 failures, by cause; 2 are left out" in page
-    assert "this page holds 4 of 6 references" in page
+    assert "showing 3 of 5 failures (ordered by cause)." in page
+    assert "showing 4 of 6 references (failures first" in page
 
 
-def test_ten_thousand_images_make_less_than_5_mb(tmp_path: Path) -> None:
+def test_a_page_of_ten_thousand_images_is_below_5_mb(tmp_path: Path) -> None:
     names = [f"linux/arch{number}" for number in range(8)]
     records = [
         app(
@@ -228,23 +226,23 @@ def test_ten_thousand_images_make_less_than_5_mb(tmp_path: Path) -> None:
     page = page_of(tmp_path, *records)
     assert "10,000 references" in page
     assert len(page.encode()) < FIVE_MB
-    assert "Cut:" not in page
+    assert "Truncated:" not in page
 
 
-def test_long_hostile_names_do_not_make_it_larger(tmp_path: Path) -> None:
+def test_long_hostile_names_do_not_exceed_the_limit(tmp_path: Path) -> None:
     records = [
         failure(reference=f"{'<' * 400}{number}", repository=None, registry=None)
         for number in range(5000)
     ]
-    with open_lines([write_report(tmp_path / "r.jsonl", records)]) as lines:
+    with load_lines([write_report(tmp_path / "r.jsonl", records)]) as lines:
         references = read_references(lines)
     assert 0 < references.shown < references.total == 5000
-    # One row may be over.
-    most = references_module.MAX_DATA_BYTES + len(script_json(records[0].reference))
+    # One row may exceed it.
+    most = reference_data.MAX_DATA_BYTES + len(script_json(records[0].reference))
     assert len(script_json(references.data)) <= most + 100
 
 
-def test_a_page_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_the_page_is_written_atomically(tmp_path: Path) -> None:
     write_page(str(tmp_path / "page.html"), "<p>")
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
     with pytest.raises(OutputError, match="No such file or directory"):
@@ -264,10 +262,10 @@ def test_the_command_writes_a_page(
     assert digest("e")[:19] in (page_of(tmp_path, *RECORDS))
 
 
-def test_labels_bases_and_what_is_attached_are_counted(tmp_path: Path) -> None:
+def test_labels_bases_and_attachments_are_counted(tmp_path: Path) -> None:
     def one(tag: str, team: str | None, base: str, **more: Any) -> ImageRecord:
         labels = None if team is None else {"team": team}
-        config = ConfigFacts(user=None, history=0, labels=labels)
+        config = ConfigDetails(user=None, history=0, labels=labels)
         part = platform(config=config, base=BaseImage(name=base, digest=None))
         arm = replace(part, architecture="arm64")
         reference = f"r.example.com/team/app:{tag}"
@@ -280,8 +278,8 @@ def test_labels_bases_and_what_is_attached_are_counted(tmp_path: Path) -> None:
         one("4", None, "alpine:3"),
         replace(one("5", "red", "debian:12"), repository="team/db"),
     ]
-    with open_lines([write_report(tmp_path / "r.jsonl", records)]) as lines:
-        trust = read_trust(lines)
+    with load_lines([write_report(tmp_path / "r.jsonl", records)]) as lines:
+        trust = read_attachments(lines)
     assert [(one.name, one.yes, one.no, one.unknown) for one in trust.coverage] == [
         ("Signature", 1, 1, 3),
         ("SBOM", 1, 0, 4),
@@ -291,7 +289,7 @@ def test_labels_bases_and_what_is_attached_are_counted(tmp_path: Path) -> None:
     (app, db) = trust.repositories.rows
     assert (app.name, app.cells) == (
         "team/app",
-        (Cell(images=1, level=2), Cell(images=1, level=4), None),
+        (ImageShare(images=1, level=2), ImageShare(images=1, level=4), None),
     )
     assert db.cells == (None, None, None)
     (label,) = trust.labels.rows
@@ -303,6 +301,6 @@ def test_labels_bases_and_what_is_attached_are_counted(tmp_path: Path) -> None:
     ]
 
 
-def test_a_report_of_an_audit_that_did_not_look_says_so(tmp_path: Path) -> None:
+def test_the_page_says_that_the_report_has_no_attachment_data(tmp_path: Path) -> None:
     page = page_of(tmp_path, image())
-    assert "does not say what is attached to images" in page
+    assert "The report has no data about attachments" in page

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.analysis.html.space import Box, squarify
+from auditor.analysis.html.storage_section import Box, squarify
 
 SIZES = st.lists(st.integers(1, 10**15), min_size=1, max_size=60)
 SIDES = st.integers(10, 2000)

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import TextIO
 
-from auditor.analysis.csv_formula_guard import neutral
-from auditor.analysis.query import Answer, Column
+from auditor.analysis.csv_formula_guard import escape_formula
+from auditor.analysis.query import QueryResult, ResultColumn
 from auditor.util.text import safe_text
 
 # A table's widths need all of its rows in memory, and nobody reads more.
@@ -20,7 +20,7 @@ _GAP = "  "
 _SPECIAL = re.compile(r'[",\r\n]')
 
 
-class Format(StrEnum):
+class RowFormat(StrEnum):
     """How rows are printed."""
 
     TABLE = "table"
@@ -28,29 +28,31 @@ class Format(StrEnum):
     CSV = "csv"
 
 
-def write_answer(answer: Answer, form: Format, out: TextIO) -> bool:
+def write_answer(answer: QueryResult, form: RowFormat, out: TextIO) -> bool:
     """Print all rows; false where a table had to stop at `MAX_TABLE_ROWS`."""
     match form:
-        case Format.TABLE:
+        case RowFormat.TABLE:
             rows = list(itertools.islice(answer.rows(), MAX_TABLE_ROWS + 1))
             write_table(answer.columns, rows[:MAX_TABLE_ROWS], out)
             return len(rows) <= MAX_TABLE_ROWS
-        case Format.JSONL:
+        case RowFormat.JSONL:
             out.writelines(f"{_shown(line, out)}\n" for line in answer.json_lines())
-        case Format.CSV:
+        case RowFormat.CSV:
             write_csv(answer.columns, answer.rows(), out)
     return True
 
 
 def write_csv(
-    columns: tuple[Column, ...], rows: Iterator[tuple[str | None, ...]], out: TextIO
+    columns: tuple[ResultColumn, ...],
+    rows: Iterator[tuple[str | None, ...]],
+    out: TextIO,
 ) -> None:
     """RFC 4180 with a header; null is an empty cell, and formulas are text."""
-    out.write(_csv_line(_shown(neutral(column.name), out) for column in columns))
+    out.write(_csv_line(_shown(escape_formula(column.name), out) for column in columns))
     numbers = [column.is_number for column in columns]
     out.writelines(
         _csv_line(
-            (cell or "") if number else _shown(neutral(cell or ""), out)
+            (cell or "") if number else _shown(escape_formula(cell or ""), out)
             for cell, number in zip(row, numbers, strict=True)
         )
         for row in rows
@@ -72,7 +74,7 @@ def _csv_line(cells: Iterable[str]) -> str:
 
 
 def write_table(
-    columns: tuple[Column, ...], rows: list[tuple[str | None, ...]], out: TextIO
+    columns: tuple[ResultColumn, ...], rows: list[tuple[str | None, ...]], out: TextIO
 ) -> None:
     """Aligned columns; on a terminal with a heading that stands out."""
     cells = [[safe_text(cell or "", CELL_CHARS) for cell in row] for row in rows]
@@ -90,7 +92,7 @@ def write_table(
 
 
 def _write_rich(
-    columns: tuple[Column, ...], heading: list[str], cells: list[list[str]]
+    columns: tuple[ResultColumn, ...], heading: list[str], cells: list[list[str]]
 ) -> None:
     # Slow to import, and only for terminals.
     from rich.console import Console  # noqa: PLC0415

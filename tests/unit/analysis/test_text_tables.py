@@ -1,14 +1,14 @@
-"""Tables for people: aligned text and Markdown in which every cell is only text."""
+"""Tables as aligned text and Markdown, in which no cell is markup."""
 
 from __future__ import annotations
 
 import pytest
 from markdown_it import MarkdownIt
 
-from auditor.analysis.diff import Growth, parse_growth
-from auditor.analysis.tables import (
-    Column,
-    Section,
+from auditor.analysis.diff import GrowthThreshold, parse_growth_threshold
+from auditor.analysis.text_tables import (
+    TableColumn,
+    TitledTable,
     code_columns,
     code_span,
     markdown_lines,
@@ -18,9 +18,13 @@ from auditor.analysis.tables import (
 )
 from auditor.errors import UsageError
 
-SECTION = Section(
+TABLE = TitledTable(
     title="moved",
-    columns=(*code_columns("reference"), *number_columns("size"), Column(title="why")),
+    columns=(
+        *code_columns("reference"),
+        *number_columns("size"),
+        TableColumn(title="why"),
+    ),
     rows=(("a", "12.0 MB", "one"), ("long/name:1", "7 B", "two")),
     total=5,
     note="a note",
@@ -33,8 +37,8 @@ HOSTILE = [
 ]  # fmt: skip
 
 
-def test_text_is_aligned_and_says_what_is_left_out() -> None:
-    assert list(text_lines([SECTION])) == [
+def test_text_is_aligned_and_says_how_many_rows_are_left_out() -> None:
+    assert list(text_lines([TABLE])) == [
         "",
         "moved (5)",
         "  a note",
@@ -46,7 +50,7 @@ def test_text_is_aligned_and_says_what_is_left_out() -> None:
 
 
 def test_markdown_is_a_heading_and_a_table() -> None:
-    assert list(markdown_lines([SECTION])) == [
+    assert list(markdown_lines([TABLE])) == [
         "",
         "### moved (5)",
         "",
@@ -75,18 +79,20 @@ def cells(markdown: str) -> list[str]:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_a_hostile_cell_is_only_text(text: str) -> None:
-    section = Section(
+def test_markup_in_a_cell_is_escaped(text: str) -> None:
+    table = TitledTable(
         title="t",
-        columns=(*code_columns("code"), Column(title="text")),
+        columns=(*code_columns("code"), TableColumn(title="text")),
         rows=((text, text),),
         total=1,
     )
-    shown = text.encode("unicode_escape").decode() if not text.isprintable() else text
-    found = cells("\n".join(markdown_lines([section])))
-    # cmark and GitHub take the backslash of an escaped pipe away, inside code too
+    expected = (
+        text.encode("unicode_escape").decode() if not text.isprintable() else text
+    )
+    found = cells("\n".join(markdown_lines([table])))
+    # cmark and GitHub remove the backslash of an escaped pipe, inside code too
     assert found[0] == "t (1)"
-    assert [one.strip() for one in found[-2:]] == [shown.strip()] * 2
+    assert [one.strip() for one in found[-2:]] == [expected.strip()] * 2
 
 
 def test_an_empty_code_cell_is_an_empty_cell() -> None:
@@ -94,27 +100,29 @@ def test_an_empty_code_cell_is_an_empty_cell() -> None:
     assert code_span("  ") == ""
 
 
-def test_a_mention_is_no_mention() -> None:
+def test_a_mention_is_escaped() -> None:
     assert markdown_text("@team") == "\\@team"
 
 
 @pytest.mark.parametrize(
     ("text", "growth"),
     [
-        ("10%", Growth(percent=10.0)),
-        ("0%", Growth()),
-        ("12.5 %", Growth(percent=12.5)),
-        ("50MB", Growth(minimum_bytes=50e6)),
-        ("1 GB", Growth(minimum_bytes=1e9)),
-        ("1.5kB", Growth(minimum_bytes=1500.0)),
-        ("7B", Growth(minimum_bytes=7.0)),
+        ("10%", GrowthThreshold(percent=10.0)),
+        ("0%", GrowthThreshold()),
+        ("12.5 %", GrowthThreshold(percent=12.5)),
+        ("50MB", GrowthThreshold(minimum_bytes=50e6)),
+        ("1 GB", GrowthThreshold(minimum_bytes=1e9)),
+        ("1.5kB", GrowthThreshold(minimum_bytes=1500.0)),
+        ("7B", GrowthThreshold(minimum_bytes=7.0)),
     ],
 )
-def test_growth_is_a_percentage_or_a_size(text: str, growth: Growth) -> None:
-    assert parse_growth(text) == growth
+def test_growth_is_a_percentage_or_a_size(text: str, growth: GrowthThreshold) -> None:
+    assert parse_growth_threshold(text) == growth
 
 
 @pytest.mark.parametrize("text", ["", "10", "-1%", "MB", "10 MiB", "nan%", "1e9B"])
-def test_other_growth_is_one_sentence(text: str) -> None:
-    with pytest.raises(UsageError, match="give a percentage or a size: 10%, 50MB"):
-        parse_growth(text)
+def test_an_invalid_growth_is_a_usage_error(text: str) -> None:
+    with pytest.raises(
+        UsageError, match=r"expected a percentage or a size \(10%, 50MB\)"
+    ):
+        parse_growth_threshold(text)

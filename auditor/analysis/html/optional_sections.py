@@ -1,0 +1,249 @@
+"""Sections that need more than the report: changes (`--previous`) and the policy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+from auditor.analysis.check.evaluate import check_reports
+from auditor.analysis.check.policy import Severity
+from auditor.analysis.check.policy_file import load_policy
+from auditor.analysis.diff import (
+    Change,
+    Difference,
+    DiffTotals,
+    ReferenceState,
+    compare,
+)
+from auditor.analysis.html.report_lines import ReportSource, ShownRows, read_source
+from auditor.fast_dataclass import dataclass
+from auditor.util.text import format_size
+
+# Rows of each kind of change; together they are a few screens that can be searched.
+MAX_CHANGES_OF_A_KIND = 250
+# Violations listed one by one; rules are counted over all of them.
+MAX_VIOLATIONS = 1000
+
+# -- changes --
+
+# Label, explanation and colour of each kind of change.
+_CHANGES = {
+    Change.FAILING: (
+        "failing now", "an image or not in the earlier report, a failure now", "bad",
+    ),
+    Change.UNREACHED: (
+        "not reached", "unknown: the run was interrupted before this reference", "warn",
+    ),
+    Change.REMOVED: ("removed", "an image before, not in this report", "bad"),
+    Change.UNLISTED: ("not listed", "unknown: the list of tags failed", "warn"),
+    Change.MOVED: ("moved", "the same tag has another digest", "accent"),
+    Change.ALTERED: (
+        "altered", "the same digest, but other architectures or attachments", "warn",
+    ),
+    Change.ADDED: ("added", "an image that was not in the earlier report", "good"),
+    Change.RELISTED: (
+        "listed again", "the earlier report could not list it, or did not reach it",
+        "good",
+    ),
+    Change.HEALED: ("healed", "a failure before, an image now", "good"),
+    Change.DROPPED: ("dropped", "a failure before, not in this report", "plain"),
+    Change.STILL_FAILING: ("still failing", "a failure in both reports", "plain"),
+    Change.UNCHANGED: ("unchanged", "the same digest in both reports", "plain"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeCount:
+    """A kind of change: its name in JSON, its label and colour, and its frequency."""
+
+    name: str
+    label: str
+    meaning: str
+    tone: str
+    count: int
+    shown: int
+
+    @property
+    def left_out(self) -> int:
+        """The number of rows that are not shown."""
+        return self.count - self.shown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeRow:
+    """A reference that changed. `growth` is in bytes, None where unknown.
+
+    `gains` are architectures and attachments, with a plus if gained, a minus if lost.
+    """
+
+    reference: str
+    change: Change
+    label: str
+    tone: str
+    detail: str
+    growth: int | None
+    gains: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeSection:
+    """What changed since an earlier report; `same` counts what is no difference."""
+
+    source: ReportSource
+    totals: DiffTotals
+    counts: tuple[ChangeCount, ...]
+    same: tuple[ChangeCount, ...]
+    rows: tuple[ChangeRow, ...]
+
+
+def read_changes(old: Sequence[str], new: Sequence[str]) -> ChangeSection:
+    """Compare two reports, each given as files or globs."""
+    source = read_source(old)
+    with compare(old, new) as comparison:
+        totals = comparison.totals
+        rows = tuple(
+            _change_row(difference)
+            for change in Change
+            if change.is_difference and totals.changes[change]
+            for difference in comparison.differences(
+                change, limit=MAX_CHANGES_OF_A_KIND
+            )
+        )
+    counted = [change for change in Change if totals.changes[change]]
+    return ChangeSection(
+        source=source,
+        totals=totals,
+        counts=tuple(_count(c, totals) for c in counted if c.is_difference),
+        same=tuple(_count(c, totals) for c in counted if not c.is_difference),
+        rows=rows,
+    )
+
+
+def _count(change: Change, totals: DiffTotals) -> ChangeCount:
+    label, meaning, tone = _CHANGES[change]
+    count = totals.changes[change]
+    return ChangeCount(
+        name=change.value,
+        label=label,
+        meaning=meaning,
+        tone=tone,
+        count=count,
+        shown=min(count, MAX_CHANGES_OF_A_KIND),
+    )
+
+
+def _change_row(difference: Difference) -> ChangeRow:
+    old, new = difference.old, difference.new
+    growth = None
+    if old and new and old.size is not None and new.size is not None:
+        growth = new.size - old.size
+    gained = (*difference.architectures_gained, *difference.attachments_gained)
+    lost = (*difference.architectures_lost, *difference.attachments_lost)
+    label, _, tone = _CHANGES[difference.change]
+    return ChangeRow(
+        reference=difference.reference,
+        change=difference.change,
+        label=label,
+        tone=tone,
+        detail=_change_detail(difference),
+        growth=growth,
+        gains=(*(f"+{name}" for name in gained), *(f"\u2212{name}" for name in lost)),
+    )
+
+
+def _change_detail(difference: Difference) -> str:
+    old, new = difference.old, difference.new
+    if difference.change is Change.FAILING and new is not None:
+        return f"{_state_text(new)}: {new.detail}"
+    if old is None or difference.change is Change.ALTERED:
+        return _state_text(new)
+    if new is None:
+        return f"was {_state_text(old)}"
+    return f"{_state_text(old)} \u2192 {_state_text(new)}"
+
+
+def _state_text(state: ReferenceState | None) -> str:
+    if state is None:
+        return "not in the report"
+    if state.digest is None or state.failure is not None:
+        return (state.failure or "unknown").replace("_", " ")
+    digest = state.digest.rpartition(":")[2][:12]
+    return digest if state.size is None else f"{digest} ({format_size(state.size)})"
+
+
+# -- policy --
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleRow:
+    """A rule and how often it is violated."""
+
+    id: str
+    severity: str
+    violations: int
+    waived: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViolationRow:
+    """A reference that violates a rule without a waiver."""
+
+    rule: str
+    severity: str
+    reference: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyFindings:
+    """The result of a policy. `errors` make `auditor check` fail, `warnings` do not."""
+
+    policy: str
+    today: date
+    passed: bool
+    errors: int
+    warnings: int
+    waived: int
+    rules: tuple[RuleRow, ...]
+    rows: ShownRows[ViolationRow]
+    notices: tuple[str, ...]
+
+
+def read_policy_findings(
+    paths: Sequence[str], policy_file: str, *, today: date, earlier: Sequence[str]
+) -> PolicyFindings:
+    """Check a report; raises `ConfigError` and `UsageError` as `auditor check` does."""
+    policy = load_policy(policy_file)
+    with check_reports(paths, policy, today=today, earlier=earlier) as findings:
+        errors = findings.total(Severity.ERROR)
+        warnings = findings.total(Severity.WARNING)
+        rows = tuple(
+            ViolationRow(
+                rule=violation.rule.id,
+                severity=violation.rule.section.severity.value,
+                reference=violation.reference,
+                detail=violation.detail,
+            )
+            for violation in findings.violations(waived=False, limit=MAX_VIOLATIONS)
+        )
+        rules = [
+            RuleRow(
+                id=count.rule.id,
+                severity=count.rule.section.severity.value,
+                violations=count.violations,
+                waived=count.waived,
+            )
+            for count in findings.counts
+        ]
+        return PolicyFindings(
+            policy=Path(policy_file).name,
+            today=today,
+            passed=findings.passed,
+            errors=errors,
+            warnings=warnings,
+            waived=findings.waived,
+            rules=tuple(sorted(rules, key=lambda rule: -rule.violations)),
+            rows=ShownRows(rows=rows, total=errors + warnings),
+            notices=tuple(findings.notices()),
+        )

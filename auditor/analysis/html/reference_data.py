@@ -1,0 +1,129 @@
+"""All references of a report as JSON for the page's searchable table.
+
+    {"repositories": [NAME...], "digests": [DIGEST...], "platforms": [[NAME...]...],
+     "rows": [[repository, tag, digest, platforms, size, created, state, known]...]}
+
+`repository`, `digest` and `platforms` are indexes into the lists of these names, so
+that repeated values are stored once; -1 means none. `created` is a date; `state` is the
+kind of failure or the warnings; `known` has two bits each for signature, SBOM and
+provenance: attached, and checked but not attached.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from auditor.analysis.html.report_lines import ReportLines
+from auditor.analysis.html.template import MAX_TEXT_CHARS, script_json
+from auditor.fast_dataclass import dataclass
+from auditor.util.text import safe_text
+
+# A phone's browser sorts this many rows without delay.
+MAX_ROWS = 20_000
+# Keeps the page below 5 MB.
+MAX_DATA_BYTES = 3_000_000
+
+# If truncated, the table keeps failures, then images with warnings, then large images.
+_REFERENCES = """
+    WITH shown AS (
+        SELECT * FROM line
+        ORDER BY kind = 'failure' DESC, coalesce(len(warnings), 0) > 0 DESC,
+                 size DESC NULLS LAST, reference
+        LIMIT {limit})
+    SELECT reference, registry, repository, tag, digest, architectures, size,
+           strftime(created, '%Y-%m-%d') AS created, kind, failure, warnings,
+           signed, has_sbom, has_provenance
+    FROM shown"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceData:
+    """The JSON data, its number of rows, and the number of references in all."""
+
+    data: dict[str, list[Any]]
+    shown: int
+    total: int
+
+    @property
+    def left_out(self) -> int:
+        """The number of references that are not shown."""
+        return self.total - self.shown
+
+
+def read_references(lines: ReportLines) -> ReferenceData:
+    """As many rows as fit into the page."""
+    repositories, digests, platforms = _Index(), _Index(), _Index()
+    rows: list[list[Any]] = []
+    bytes_left = MAX_DATA_BYTES
+    for line in lines.rows(_REFERENCES.format(limit=MAX_ROWS)):
+        name, tag = _repository_and_tag(line, with_registry=lines.several_registries)
+        row = [
+            repositories.number(name),
+            tag,
+            digests.number(_text(line["digest"])) if line["digest"] else -1,
+            platforms.number(tuple(map(_text, line["architectures"] or ()))),
+            line["size"],
+            line["created"],
+            _state(line),
+            _attachment_bits(line),
+        ]
+        bytes_left -= len(script_json(row)) + 1
+        if bytes_left < repositories.size + digests.size + platforms.size:
+            break
+        rows.append(row)
+    data = {
+        "repositories": list(repositories.numbers),
+        "digests": list(digests.numbers),
+        "platforms": list(platforms.numbers),
+        "rows": rows,
+    }
+    return ReferenceData(data=data, shown=len(rows), total=lines.totals.lines)
+
+
+def _repository_and_tag(
+    line: dict[str, Any], *, with_registry: bool
+) -> tuple[str, str]:
+    """For text that could not be parsed as a reference, the text and no tag."""
+    if line["repository"] is None:
+        return _text(line["reference"]), ""
+    name = line["repository"]
+    if with_registry:
+        name = f"{line['registry']}/{name}"
+    if line["tag"] is None and line["kind"] == "failure":
+        # A failed listing is named by its pattern, a digest by itself.
+        prefix = f"{line['registry']}/{line['repository']}"
+        return _text(name), _text(line["reference"].removeprefix(prefix).lstrip(":@"))
+    return _text(name), _text(line["tag"] or line["digest"] or "")
+
+
+def _state(line: dict[str, Any]) -> str:
+    if line["kind"] == "failure":
+        return "failed: " + _text(line["failure"] or "unknown").replace("_", " ")
+    return ", ".join(_text(code).replace("_", " ") for code in line["warnings"] or ())
+
+
+def _attachment_bits(line: dict[str, Any]) -> int:
+    fields = (line["signed"], line["has_sbom"], line["has_provenance"])
+    return sum(
+        (1 if attached else 2) << 2 * position
+        for position, attached in enumerate(fields)
+        if attached is not None
+    )
+
+
+def _text(text: str) -> str:
+    return safe_text(text, MAX_TEXT_CHARS)
+
+
+class _Index:
+    """Numbers values in the order they first occur. `size` is that of their JSON."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[Any, int] = {}
+        self.size = 0
+
+    def number(self, value: Any) -> int:
+        if value not in self.numbers:
+            self.numbers[value] = len(self.numbers)
+            self.size += len(script_json(value)) + 1
+        return self.numbers[value]
