@@ -24,7 +24,7 @@ async def audit_references(
 
     `references` are strings such as `registry.example.com/team/app:1.*`; those of the
     settings follow. The settings also give order, limits, credentials and the digest
-    cache. A reference that cannot be audited yields a `FailureRecord`; an `AuditorError`
+    cache. A reference that cannot be audited yields a `FailureRecord`; `AuditorError`
     is raised only for errors that stop the audit, such as an unreadable list. The audit
     is ahead of the consumer by at most the number of workers per registry, and is
     cancelled when the iterator is closed. Needs asyncio, as aiohttp does.

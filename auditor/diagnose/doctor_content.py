@@ -1,4 +1,4 @@
-"""What the account gets to see: tags, manifest, referrers, catalog, allowance."""
+"""The doctor's steps with the login: tags, manifest, referrers, catalog, rate limit."""
 
 from __future__ import annotations
 
@@ -7,44 +7,48 @@ from contextlib import aclosing
 from typing import Any, cast
 
 from auditor.audit.resolve import DIGEST_HEADER
-from auditor.diagnose import doctor_advice
-from auditor.diagnose.doctor_step import Case, Step, StepName, StepState, skipped
+from auditor.diagnose.doctor_advice import advise
+from auditor.diagnose.doctor_step import (
+    DoctorSession,
+    DoctorStep,
+    StepName,
+    StepState,
+    failed_step,
+    skipped_step,
+)
 from auditor.errors import Failure, ProtocolError
+from auditor.oci.digest import is_digest
 from auditor.oci.manifest import VerifiedManifest, verify_manifest
-from auditor.oci.reference import Reference, is_digest, is_tag
+from auditor.oci.reference import Reference, is_tag
 from auditor.registry.host_plan import Scheme
-from auditor.registry.listing.paging import Page
+from auditor.registry.listing.interface import Page
 from auditor.util.text import format_count, format_duration, safe_text
 from auditor.wire.rate_limit import RateLimit
 from auditor.wire.response import Response
 
-LATEST = "latest"
 
-
-async def content_steps(case: Case) -> AsyncIterator[Step]:
-    """The steps from the list of tags on; one request each, two for the manifest."""
-    reference = case.reference
-    if reference is None or case.denied:
-        why = case.denied or "that takes a repository"
+async def content_steps(session: DoctorSession) -> AsyncIterator[DoctorStep]:
+    """The steps from the tags on; one request each, two for the manifest."""
+    reference = session.reference
+    if reference is None or session.denied:
+        reason = session.denied or "no repository was given"
         for name in (StepName.TAGS, StepName.MANIFEST, StepName.REFERRERS):
-            yield skipped(name, why)
-        yield await _catalog(case, reference)
-        yield _allowance(case)
-        return
-    with case.timed() as watch:
-        page = await _first_page(case.registry.list_tags(reference.repository))
-    yield _tags(case, page, watch.ms)
-    if isinstance(page, Failure) and _is_refused(case, page):
-        # Asking on with a wrong password locks accounts.
-        case.closed = "the registry refuses the credential"
-        return
-    if not case.tag_named and isinstance(page, Page):
-        reference = _one_of(reference, page)
-    step, digest = await _manifest(case, reference)
-    yield step
-    yield await _referrers(case, reference, digest)
-    yield await _catalog(case, reference)
-    yield _allowance(case)
+            yield skipped_step(name, reason)
+    else:
+        with session.timed() as watch:
+            page = await _first_page(session.registry.list_tags(reference.repository))
+        yield _tags(session, page, watch.ms)
+        if isinstance(page, Failure) and _is_login_rejected(session, page):
+            # More requests with a wrong password can lock the account.
+            session.stopped = "the registry rejected the login"
+            return
+        if not session.has_tag and isinstance(page, Page):
+            reference = _choose_tag(reference, page)
+        step, digest = await _manifest(session, reference)
+        yield step
+        yield await _referrers(session, reference, digest)
+    yield await _catalog(session, reference)
+    yield _rate_limit(session.registry.rate_limiter.latest)
 
 
 async def _first_page(pages: AsyncIterator[Any]) -> Page[Any] | Failure | None:
@@ -54,223 +58,228 @@ async def _first_page(pages: AsyncIterator[Any]) -> Page[Any] | Failure | None:
     return None
 
 
-def _is_refused(case: Case, failure: Failure) -> bool:
-    """Whether it is the password itself that is refused, and not what was asked."""
-    plan = case.registry.auth.plan.known
+def _is_login_rejected(session: DoctorSession, failure: Failure) -> bool:
+    """Whether a 401 means the password itself, as with Basic, and not the request."""
+    plan = session.registry.auth.plan.known
     return failure.status == 401 and plan is not None and plan.scheme is Scheme.BASIC
 
 
-def _tags(case: Case, page: Page[Any] | Failure | None, ms: float) -> Step:
-    if isinstance(page, Failure):
-        refused = _is_refused(case, page)
-        detail = page.detail
-        if not refused:
-            detail += "; references with a tag need no list"
-        return Step(
-            name=StepName.TAGS,
-            state=StepState.FAILED if refused else StepState.WARNING,
-            says=detail,
-            ms=ms,
-            next=doctor_advice.advise(page, case),
-            facts={"failure": page.kind.value, "status": page.status},
-        )
-    return _listed(StepName.TAGS, "tag", page, ms)
-
-
-def _listed(name: StepName, what: str, page: Page[Any] | None, ms: float) -> Step:
-    count = 0 if page is None else len(page.entries)
-    more = page is not None and not page.last
-    words = f"{count} {_plural(what, count)}"
-    return Step(
-        name=name,
-        state=StepState.OK,
-        says=f"the first page has {words}" if more else words,
+def _tags(
+    session: DoctorSession, page: Page[Any] | Failure | None, ms: float
+) -> DoctorStep:
+    if not isinstance(page, Failure):
+        return _listing(StepName.TAGS, "tag", page, ms)
+    advice = advise(page, session)
+    if _is_login_rejected(session, page):
+        return failed_step(StepName.TAGS, page, advice, ms=ms)
+    return failed_step(
+        StepName.TAGS,
+        page,
+        f"{advice}; references with a tag need no listing",
         ms=ms,
-        facts={"listed": count, "whole": not more},
+        state=StepState.WARNING,
     )
 
 
-def _plural(what: str, count: int) -> str:
-    if count == 1:
-        return what
-    return f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
+def _listing(
+    name: StepName, entry: str, page: Page[Any] | None, ms: float
+) -> DoctorStep:
+    count = 0 if page is None else len(page.entries)
+    complete = page is None or page.last
+    plural = "repositories" if entry == "repository" else None
+    counted = format_count(count, entry, plural)
+    return DoctorStep(
+        name=name,
+        state=StepState.OK,
+        message=counted if complete else f"{counted} on the first page",
+        ms=ms,
+        details={"listed": count, "complete": complete},
+    )
 
 
-def _one_of(reference: Reference, page: Page[Any]) -> Reference:
-    """`latest` if it is there, else the first tag of the list."""
-    names = [tag.name for tag in page.entries if is_tag(tag.name)]
-    if LATEST in names or not names:
+def _choose_tag(reference: Reference, page: Page[Any]) -> Reference:
+    """The reference with `latest` if that tag exists, else with the first tag."""
+    tags = [tag.name for tag in page.entries if is_tag(tag.name)]
+    if not tags or reference.tag in tags:
         return reference
     return Reference(
         registry=reference.registry,
         repository=reference.repository,
-        tag=names[0],
+        tag=tags[0],
         digest=None,
     )
 
 
-async def _manifest(case: Case, reference: Reference) -> tuple[Step, str | None]:
-    repository, wanted = reference.repository, reference.manifest_reference
-    with case.timed() as head_watch:
-        head = await case.registry.head_manifest(repository, wanted)
-    with case.timed() as watch:
-        answer = await case.registry.get_manifest(repository, wanted)
-    facts: dict[str, object] = {
+async def _manifest(
+    session: DoctorSession, reference: Reference
+) -> tuple[DoctorStep, str | None]:
+    """The manifest step, and the digest of the manifest."""
+    repository, tag = reference.repository, reference.manifest_reference
+    with session.timed() as head_watch:
+        head = await session.registry.head_manifest(repository, tag)
+    with session.timed() as watch:
+        response = await session.registry.get_manifest(repository, tag)
+    details: dict[str, object] = {
         "reference": str(reference),
         "head": not isinstance(head, Failure),
         "head_ms": head_watch.ms,
     }
-    found = answer if isinstance(answer, Failure) else _document(answer, reference)
-    if isinstance(found, Failure):
-        step = Step(
-            name=StepName.MANIFEST,
-            state=StepState.FAILED,
-            says=f"{wanted}: {found.detail}",
+    document = _document(response, reference)
+    if isinstance(response, Failure) or isinstance(document, Failure):
+        failure = response if isinstance(response, Failure) else document
+        assert isinstance(failure, Failure)
+        step = failed_step(
+            StepName.MANIFEST,
+            failure,
+            advise(failure, session),
             ms=watch.ms,
-            next=doctor_advice.advise(found, case),
-            facts={**facts, "failure": found.kind.value, "status": found.status},
+            details=details,
         )
         return step, None
-    assert isinstance(answer, Response)
-    told = answer.headers.get(DIGEST_HEADER) is not None
-    says = [f"{wanted}: {found.media_type}, {found.size} bytes, {found.digest}"]
-    state, following = StepState.OK, None
-    if isinstance(head, Failure):
-        state = StepState.WARNING
-        says.append(
-            f"HEAD does not work ({head.detail}): each audit fetches this again"
-        )
-    elif not told:
-        state = StepState.WARNING
-        says.append(f"no {DIGEST_HEADER}: HEAD cannot tell whether the tag moved")
-    elif (other := head.headers.get(DIGEST_HEADER)) not in {None, found.digest}:
-        state = StepState.WARNING
-        says.append(f"HEAD says {safe_text(other or '', 80)}")
-        following = (
-            "look again, the tag may just have moved; if it stays so, the registry's"
-            " HEAD is of no use: audit with --no-cache"
-        )
-    elif not found.warnings:
-        says.append(f"HEAD and {DIGEST_HEADER} work")
-    says += [safe_text(warning.detail, 300) for warning in found.warnings if told]
-    if found.warnings and state is StepState.OK:
-        state = StepState.WARNING
-        following = f"look at all of it: auditor inspect {reference}"
-    step = Step(
+    has_digest_header = DIGEST_HEADER in response.headers
+    warning, advice = _head_warning(head, document, has_digest_header)
+    messages = [
+        f"{tag}: {document.media_type}, {document.size} bytes, {document.digest}"
+    ]
+    if warning is not None:
+        messages.append(warning)
+    elif not document.warnings:
+        messages.append(f"HEAD and {DIGEST_HEADER} work")
+    if document.warnings:
+        if has_digest_header:
+            messages += [safe_text(warn.detail, 300) for warn in document.warnings]
+        if warning is None:
+            advice = f"see all of it with: auditor inspect {reference}"
+    is_good = warning is None and not document.warnings
+    step = DoctorStep(
         name=StepName.MANIFEST,
-        state=state,
-        says="; ".join(says),
+        state=StepState.OK if is_good else StepState.WARNING,
+        message="; ".join(messages),
         ms=watch.ms,
-        next=following,
-        facts={
-            **facts,
-            "media_type": found.media_type,
-            "digest": found.digest,
-            "digest_header": told,
-            "size": found.size,
+        next=advice,
+        details={
+            **details,
+            "media_type": document.media_type,
+            "digest": document.digest,
+            "digest_header": has_digest_header,
+            "size": document.size,
         },
     )
-    return step, found.digest
+    return step, document.digest
 
 
-def _document(answer: Response, reference: Reference) -> VerifiedManifest | Failure:
+def _head_warning(
+    head: Response | Failure, document: VerifiedManifest, has_digest_header: bool
+) -> tuple[str | None, str | None]:
+    """What makes HEAD unusable for the digest cache, and what to do about it."""
+    if isinstance(head, Failure):
+        return (
+            f"HEAD fails ({head.detail}): each audit fetches the manifest again",
+            None,
+        )
+    if not has_digest_header:
+        return f"no {DIGEST_HEADER}: HEAD cannot show whether a tag has moved", None
+    digest = head.headers.get(DIGEST_HEADER)
+    if digest in {None, document.digest}:
+        return None, None
+    return (
+        f"HEAD returns another digest, {safe_text(digest or '', 80)}",
+        "run the doctor again, as the tag may just have moved; if the digests still"
+        " differ, the registry's HEAD is wrong: audit with --no-cache",
+    )
+
+
+def _document(response: Response | Failure, reference: Reference) -> VerifiedManifest | Failure:
+    if isinstance(response, Failure):
+        return response
     try:
         return verify_manifest(
-            answer.body,
-            content_type=answer.content_type,
-            header_digest=answer.headers.get(DIGEST_HEADER),
+            response.body,
+            content_type=response.content_type,
+            header_digest=response.headers.get(DIGEST_HEADER),
             asked_digest=reference.digest,
         )
     except ProtocolError as error:
-        return Failure(kind=error.kind, detail=error.detail, status=answer.status)
+        return Failure(kind=error.kind, detail=error.detail, status=response.status)
 
 
-async def _referrers(case: Case, reference: Reference, digest: str | None) -> Step:
+async def _referrers(
+    session: DoctorSession, reference: Reference, digest: str | None
+) -> DoctorStep:
     if digest is None or not is_digest(digest):
-        return skipped(StepName.REFERRERS, "there is no manifest to ask about")
-    with case.timed() as watch:
-        found = await case.registry.referrers.list(reference.repository, digest)
-    if isinstance(found, Failure):
-        return Step(
-            name=StepName.REFERRERS,
-            state=StepState.WARNING,
-            says=found.detail,
+        return skipped_step(StepName.REFERRERS, "there is no manifest")
+    with session.timed() as watch:
+        referrers = await session.registry.referrers.list(reference.repository, digest)
+    if isinstance(referrers, Failure):
+        return failed_step(
+            StepName.REFERRERS,
+            referrers,
+            advise(referrers, session),
             ms=watch.ms,
-            next=doctor_advice.advise(found, case),
-            facts={"api": None, "failure": found.kind.value},
+            state=StepState.WARNING,
+            details={"api": None},
         )
-    if found is None:
-        says = "no API for them: --attachments looks for fallback tags"
-    else:
-        says = f"{len(found)} attached"
-    return Step(
+    count = None if referrers is None else len(referrers)
+    message = "no referrers API: --attachments uses the fallback tags"
+    if count is not None:
+        message = format_count(count, "referrer")
+    return DoctorStep(
         name=StepName.REFERRERS,
         state=StepState.OK,
-        says=says,
+        message=message,
         ms=watch.ms,
-        facts={
-            "api": found is not None,
-            "found": None if found is None else len(found),
-        },
+        details={"api": referrers is not None, "found": count},
     )
 
 
-async def _catalog(case: Case, reference: Reference | None) -> Step:
-    below = None
+async def _catalog(session: DoctorSession, reference: Reference | None) -> DoctorStep:
+    namespace = None
     if reference is not None and "/" in reference.repository:
-        below = reference.repository.partition("/")[0]
-    with case.timed() as watch:
-        page = await _first_page(case.registry.list_repositories(below))
-    if isinstance(page, Failure):
-        refused = _is_refused(case, page)
-        return Step(
-            name=StepName.CATALOG,
-            state=StepState.FAILED if refused else StepState.WARNING,
-            says=page.detail,
-            ms=watch.ms,
-            next=doctor_advice.advise(page, case)
-            if refused
-            else f"without it, {case.name}/*:* cannot be audited: name repositories in"
-            " a list (-f), or have the product's API list them (lister, in"
-            f' [registry."{case.name}"])',
-            facts={"failure": page.kind.value, "status": page.status},
-        )
-    return _listed(StepName.CATALOG, "repository", page, watch.ms)
-
-
-def _allowance(case: Case) -> Step:
-    seen = case.registry.rate_limiter.latest
-    if seen is None:
-        return Step(
-            name=StepName.ALLOWANCE,
-            state=StepState.OK,
-            says="none is told (no RateLimit fields)",
-            facts={"remaining": None, "limit": None, "window_s": None},
-        )
-    used_up = seen.remaining == 0
-    return Step(
-        name=StepName.ALLOWANCE,
-        state=StepState.WARNING if used_up else StepState.OK,
-        says=_allowance_words(seen),
-        next="wait for the next window, log in with an account that has more, or have"
-        " an audit wait by itself: --allowance spread"
-        if used_up
-        else None,
-        facts={
-            "remaining": seen.remaining,
-            "limit": seen.limit,
-            "window_s": seen.window_s,
-            "counted_by": seen.counted_by,
-        },
+        namespace = reference.repository.partition("/")[0]
+    with session.timed() as watch:
+        page = await _first_page(session.registry.list_repositories(namespace))
+    if not isinstance(page, Failure):
+        return _listing(StepName.CATALOG, "repository", page, watch.ms)
+    if _is_login_rejected(session, page):
+        return failed_step(StepName.CATALOG, page, advise(page, session), ms=watch.ms)
+    advice = (
+        f"without a catalog, {session.name}/*:* cannot be audited: list the"
+        " repositories in a file (-f), or list them with the product's API (lister, in"
+        f' [registry."{session.name}"])'
+    )
+    return failed_step(
+        StepName.CATALOG, page, advice, ms=watch.ms, state=StepState.WARNING
     )
 
 
-def _allowance_words(seen: RateLimit) -> str:
-    words = f"{format_count(seen.remaining, 'manifest')} left"
-    if seen.limit is not None:
-        words += f" of {seen.limit}"
-    if seen.window_s is not None:
-        words += f" in {format_duration(seen.window_s)}"
-    if seen.counted_by is not None:
-        words += f", counted by {seen.counted_by}"
-    return words
+def _rate_limit(rate_limit: RateLimit | None) -> DoctorStep:
+    if rate_limit is None:
+        return DoctorStep(
+            name=StepName.RATE_LIMIT,
+            state=StepState.OK,
+            message="none announced (no RateLimit headers)",
+            details={"remaining": None, "limit": None, "window_s": None},
+        )
+    message = f"{format_count(rate_limit.remaining, 'manifest')} left"
+    if rate_limit.limit is not None:
+        message += f" of {rate_limit.limit}"
+    if rate_limit.window_s is not None:
+        message += f" in {format_duration(rate_limit.window_s)}"
+    if rate_limit.counted_by is not None:
+        message += f", counted by {rate_limit.counted_by}"
+    advice = (
+        "wait for the next window, log in with an account that has a higher limit, or"
+        " let audits wait: --rate-limit-policy spread"
+    )
+    return DoctorStep(
+        name=StepName.RATE_LIMIT,
+        state=StepState.WARNING if rate_limit.remaining == 0 else StepState.OK,
+        message=message,
+        next=advice if rate_limit.remaining == 0 else None,
+        details={
+            "remaining": rate_limit.remaining,
+            "limit": rate_limit.limit,
+            "window_s": rate_limit.window_s,
+            "counted_by": rate_limit.counted_by,
+        },
+    )

@@ -18,9 +18,9 @@ import orjson
 from auditor.fast_dataclass import dataclass
 from auditor.oci import jws
 from auditor.oci.encoding import decode_base64url
-from auditor.oci.jws import KeySet, Verification, verify_token
 from auditor.util.lazy_regex import LazyPattern
 from auditor.wire.token import Claims, claims_of
+from auditor.wire.token_keys import KeySet, Verification, verify_token
 
 
 class TokenForm(StrEnum):

@@ -1,11 +1,12 @@
-"""What hangs on an image, told by media types and annotations.
+"""Attachments: signatures, SBOMs, attestations and other artifacts of an image.
+
+Their kind is derived from media types and annotations. Nothing is verified here.
 
 Sources: OCI image-spec 1.1 manifest.md ("Guidelines for Artifact Usage"); cosign
 specs/SIGNATURE_SPEC.md, ATTESTATION_SPEC.md, SBOM_SPEC.md and BUNDLE_SPEC.md; notation
 specs/signature-specification.md; in-toto attestation spec (predicates); BuildKit
-docs/attestations/attestation-storage.md; the IANA types of SPDX and CycloneDX.
-
-Everything here is what a thing says of itself. Nothing is verified.
+docs/attestations/attestation-storage.md; the IANA types of SPDX and CycloneDX; OCI
+distribution-spec, "Referrers Tag Schema".
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from typing import assert_never
 
 from auditor.fast_dataclass import dataclass
 from auditor.model import Attachment, AttachmentKind
-from auditor.oci import descriptor as media_types
 from auditor.oci import reference_grammar as grammar
-from auditor.oci.descriptor import Descriptor, essence
+from auditor.oci.descriptor import Descriptor
 from auditor.oci.manifest import ImageManifest, Manifest
+from auditor.oci.media_types import OCI_EMPTY, essence
 from auditor.oci.schema1 import Schema1Manifest
 
 _SIGNATURES = (
@@ -32,23 +33,30 @@ _BUNDLE = "application/vnd.dev.sigstore.bundle"
 _STATEMENTS = ("in-toto", "dsse.envelope", "cosign.artifact.att.", ".attestation.")
 _SBOM_WORDS = ("spdx", "cyclonedx", "syft", "cosign.artifact.sbom.")
 _PROVENANCE_WORDS = ("provenance",)
-# Where an artifact says nothing of its type.
-_NO_TYPES = frozenset({None, media_types.OCI_EMPTY})
-# Under which a manifest, a layer or a descriptor says what a statement is about.
+# Types of artifacts that state no type.
+_NO_TYPES = frozenset({None, OCI_EMPTY})
+# Annotations of manifests, layers and descriptors with the predicate of a statement.
 _PREDICATE_KEYS = (
     "in-toto.io/predicate-type",  # BuildKit
     "predicateType",  # cosign, on layers
     "dev.sigstore.bundle.predicateType",  # cosign, on manifests
 )
 _BUNDLE_CONTENT = "dev.sigstore.bundle.content"
-# What cosign signs since bundles are its format: a statement that says "signed".
+# The predicate of cosign's signatures in bundle format.
 _SIGNING_PREDICATE = "https://sigstore.dev/cosign/sign/"
-# One attachment with more says nothing that an inventory needs.
+# More predicates of one attachment would be of no use in a report.
 MAX_PREDICATES = 16
+# `sha256-<hex>[.suffix]`: cosign's `.sig`, `.att` and `.sbom`, and the fallback tag of
+# the referrers API.
+_DIGEST_TAG = re.compile(
+    "(?:"
+    + "|".join(f"{a}-[a-f0-9]{{{n}}}" for a, n in grammar.HEX_CHARS.items())
+    + r")(?:\.[a-z0-9]+)?"
+)
 
 
 class Evidence(StrEnum):
-    """What an attachment can say that an image has."""
+    """What an attachment can be evidence of."""
 
     SIGNATURE = "signature"
     SBOM = "sbom"
@@ -57,16 +65,16 @@ class Evidence(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttachmentEvidence:
-    """What is surely there, and what may be: nothing that was fetched says."""
+    """What an attachment is certainly, and what it may be, without fetching more."""
 
-    sure: frozenset[Evidence] = frozenset()
+    certain: frozenset[Evidence] = frozenset()
     possible: frozenset[Evidence] = frozenset()
 
 
 def attachment_from_descriptor(
     descriptor: Descriptor, subject: str | None
 ) -> Attachment:
-    """What the list of referrers (or an index) says of an attachment of `subject`."""
+    """The attachment that a referrers list or an index describes."""
     return _attachment(
         descriptor.digest,
         subject,
@@ -80,14 +88,14 @@ def attachment_from_descriptor(
 def attachment_from_manifest(
     digest: str, subject: str | None, manifest: Manifest, *, attested: bool = False
 ) -> Attachment:
-    """What an attachment's own manifest says.
+    """The attachment that its own manifest describes.
 
-    `attested`: the index that names it says that it is an attestation.
+    `attested`: the index of the image marks it as an attestation.
     """
     if isinstance(manifest, Schema1Manifest):
         return _attachment(
             digest, subject, artifact_type=None, types=(), annotations=(),
-            attested=attested, looked=True,
+            attested=attested, has_manifest=True,
         )  # fmt: skip
     types: tuple[str, ...] = ()
     annotations = [manifest.annotations]
@@ -96,7 +104,7 @@ def attachment_from_manifest(
         annotations += [layer.annotations for layer in manifest.layers]
     artifact_type = manifest.artifact_type
     if essence(artifact_type) in _NO_TYPES and len(set(types)) == 1:
-        # cosign's tags and BuildKit's attestations have the config of an image.
+        # cosign's tags and BuildKit's attestations have an image's config.
         artifact_type = types[0] or None
     return _attachment(
         digest,
@@ -105,15 +113,15 @@ def attachment_from_manifest(
         types=types,
         annotations=annotations,
         attested=attested,
-        looked=True,
+        has_manifest=True,
     )
 
 
 def needs_manifest(attachment: Attachment) -> bool:
-    """Whether its manifest, which was not looked into, tells more than is known.
+    """Whether the manifest has to be fetched to know more about the attachment.
 
-    Some registries (go-containerregistry's) list the type of the config, which is the
-    empty one, where the manifest has an artifactType.
+    Some registries (go-containerregistry's) list the config's media type, which is the
+    empty one, in place of the manifest's artifactType.
     """
     if attachment.predicates == ():
         return False
@@ -123,21 +131,21 @@ def needs_manifest(attachment: Attachment) -> bool:
 
 
 def evidence_of(attachment: Attachment) -> AttachmentEvidence:
-    """What an attachment says that its subject has."""
+    """What an attachment is evidence of."""
     artifact_type = essence(attachment.artifact_type)
     if attachment.predicates:
         return AttachmentEvidence(
-            sure=frozenset(
-                claim
+            certain=frozenset(
+                evidence
                 for predicate in attachment.predicates
-                if (claim := _claim(predicate)) is not None
+                if (evidence := _predicate_evidence(predicate)) is not None
             )
         )
     match attachment.kind:
         case AttachmentKind.SIGNATURE:
-            return AttachmentEvidence(sure=frozenset({Evidence.SIGNATURE}))
+            return AttachmentEvidence(certain=frozenset({Evidence.SIGNATURE}))
         case AttachmentKind.SBOM:
-            return AttachmentEvidence(sure=frozenset({Evidence.SBOM}))
+            return AttachmentEvidence(certain=frozenset({Evidence.SBOM}))
         case AttachmentKind.ATTESTATION:
             if artifact_type is not None and artifact_type.startswith(_BUNDLE):
                 return AttachmentEvidence(possible=frozenset(Evidence))
@@ -153,6 +161,11 @@ def evidence_of(attachment: Attachment) -> AttachmentEvidence:
             assert_never(attachment.kind)
 
 
+def is_digest_tag(tag: str) -> bool:
+    """Whether a tag is named after the digest of the image it is attached to."""
+    return _DIGEST_TAG.fullmatch(tag) is not None
+
+
 def _attachment(
     digest: str,
     subject: str | None,
@@ -161,24 +174,24 @@ def _attachment(
     types: Iterable[str],
     annotations: Iterable[Mapping[str, str]],
     attested: bool,
-    looked: bool = False,
+    has_manifest: bool = False,
 ) -> Attachment:
     annotations = tuple(annotations)
-    found = {
+    predicate_types = {
         predicate
-        for one in annotations
+        for each in annotations
         for key in _PREDICATE_KEYS
-        if (predicate := one.get(key))
+        if (predicate := each.get(key))
     }
-    predicates = tuple(sorted(found))[:MAX_PREDICATES]
+    predicates = tuple(sorted(predicate_types))[:MAX_PREDICATES]
     names = {essence(name) or "" for name in (artifact_type, *types)}
-    contents = {one.get(_BUNDLE_CONTENT) for one in annotations}
+    contents = {each.get(_BUNDLE_CONTENT) for each in annotations}
     return Attachment(
         kind=_kind(names, predicates, contents, attested=attested),
         artifact_type=artifact_type,
         digest=digest,
         subject=subject,
-        predicates=predicates if predicates or looked else None,
+        predicates=predicates if predicates or has_manifest else None,
     )
 
 
@@ -206,7 +219,7 @@ def _kind(
     return AttachmentKind.ARTIFACT
 
 
-def _claim(predicate: str) -> Evidence | None:
+def _predicate_evidence(predicate: str) -> Evidence | None:
     if _is_signing(predicate):
         return Evidence.SIGNATURE
     name = predicate.lower()
@@ -219,21 +232,3 @@ def _claim(predicate: str) -> Evidence | None:
 
 def _is_signing(predicate: str) -> bool:
     return predicate.startswith(_SIGNING_PREDICATE)
-
-
-# -- digest_tag --
-# Tags that stand for another image's digest: `sha256-<hex>`, with or without suffix.
-#
-# What cosign attaches (`.sig`, `.att`, `.sbom`; cosign, specs/SIGNATURE_SPEC.md), and the
-# fallback of the OCI distribution-spec, section "Referrers Tag Schema".
-
-_DIGEST_TAG = re.compile(
-    "(?:"
-    + "|".join(f"{a}-[a-f0-9]{{{n}}}" for a, n in grammar.HEX_CHARS.items())
-    + r")(?:\.[a-z0-9]+)?"
-)
-
-
-def is_digest_tag(tag: str) -> bool:
-    """Whether a tag only says of which digest it holds something."""
-    return _DIGEST_TAG.fullmatch(tag) is not None

@@ -1,9 +1,11 @@
-"""JSON from a registry, read so that nobody can read it differently.
+"""Strict JSON and base64url: text that two parsers would read differently is refused.
 
-Readers written in Go match keys without regard to case, some parsers keep the first
-of two equal keys and others the last. A document in which that makes a difference
-for a key of the manifest formats is refused (RFC 8259 section 4 calls the behaviour
-unpredictable; CVE-2021-41190 is the same mistake one level up).
+JSON parsers in Go match keys case-insensitively, and parsers differ on which of two equal
+keys counts (RFC 8259 section 4). A document in which this matters for a key of the
+manifest formats is refused; CVE-2021-41190 is a case of such ambiguity.
+
+Python's base64 decoder skips characters outside the alphabet, so that different texts
+decode to the same bytes; here they are an error.
 """
 
 from __future__ import annotations
@@ -30,21 +32,21 @@ STRUCTURAL_KEYS = frozenset(
         "vnd.docker.reference.digest", "vnd.docker.reference.type",
     }
 )  # fmt: skip
-# Folded as Go folds them, where U+017F is an "s" and U+212A a "k".
+# Case-folded as in Go, where U+017F is an "s" and U+212A a "k".
 _FOLDED = {key.casefold(): key for key in STRUCTURAL_KEYS}
 _BLANKS = b" \t\r\n"
-# Larger ones are not indented to be compared: what is nested deep would be 45 times as
-# long. Manifests and indexes have some KB.
+# Larger documents are compared without indentation, which could make a deeply nested one
+# 45 times as long. Manifests and indexes have a few kB.
 MAX_INDENTED_BYTES = 64 * 1024
 _INDENTED = b'{\n  "'
+_BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
 
 
 def parse_json_object(raw: bytes, what: str) -> dict[str, Any]:
-    """The JSON object in `raw`, or `ProtocolError`.
+    """Parse a JSON object. Raises `ProtocolError`, with `what` in its message.
 
-    `PROTOCOL_VIOLATION`: not JSON, or not an object. `AMBIGUOUS_DOCUMENT`: a
-    structural key stands twice in one object. Objects and arrays may be nested some
-    250 deep, which is as far as orjson writes them; no manifest needs ten.
+    `PROTOCOL_VIOLATION`: not JSON or not an object, or nested more than about 250 deep,
+    which orjson cannot serialise. `AMBIGUOUS_DOCUMENT`: a duplicate structural key.
     """
     document = _parse(raw, what, STRUCTURAL_KEYS)
     if not isinstance(document, dict):
@@ -53,16 +55,15 @@ def parse_json_object(raw: bytes, what: str) -> dict[str, Any]:
 
 
 def parse_json(raw: bytes, what: str) -> Any:
-    """The JSON of a list that an API answers, or `ProtocolError`.
+    """Parse the JSON of a listing API. Raises `ProtocolError`.
 
-    `AMBIGUOUS_DOCUMENT`: any key stands twice in one object. Whichever of two lists
-    a reader takes, it would leave out the other without a word; and what a product's
-    entries are made of is no fixed set of keys.
+    `AMBIGUOUS_DOCUMENT`: any duplicate key. With two lists under one key a parser would
+    silently drop one of them, and the keys of products' APIs are not a fixed set.
     """
     return _parse(raw, what, None)
 
 
-def _parse(raw: bytes, what: str, once: Container[str] | None) -> Any:
+def _parse(raw: bytes, what: str, unique: Container[str] | None) -> Any:
     try:
         document = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -71,33 +72,32 @@ def _parse(raw: bytes, what: str, once: Container[str] | None) -> Any:
         ) from None
     try:
         if not _round_trips(raw, document):
-            _refuse_duplicates(raw, what, once)
+            _refuse_duplicates(raw, what, unique)
     except (orjson.JSONEncodeError, RecursionError):
         raise ProtocolError(f"the {what} is nested too deeply") from None
     return document
 
 
 def check_key_case(objects: Iterable[dict[str, Any]], what: str) -> None:
-    """Refuse keys that only differ in case from a structural key."""
-    for found in objects:
-        if STRUCTURAL_KEYS.issuperset(found):
+    """Refuse keys that differ from a structural key only in case."""
+    for fields in objects:
+        if STRUCTURAL_KEYS.issuperset(fields):
             continue
-        for key in found.keys() - STRUCTURAL_KEYS:
-            meant = _FOLDED.get(key.casefold())
-            if meant is not None:
+        for key in fields.keys() - STRUCTURAL_KEYS:
+            structural = _FOLDED.get(key.casefold())
+            if structural is not None:
                 raise ProtocolError(
-                    f'the {what} has a key "{key}", which some readers take for '
-                    f'"{meant}"',
+                    f'the {what} has the key "{key}", which some parsers read as'
+                    f' "{structural}"',
                     FailureKind.AMBIGUOUS_DOCUMENT,
                 )
 
 
 def _round_trips(raw: bytes, document: Any) -> bool:
-    """Whether the document, written again, is `raw` but for blanks.
+    """Whether the serialised document equals `raw` apart from whitespace.
 
-    A duplicate key is lost in parsing, so such a document has none. Nearly every one
-    comes back byte by byte in one of two forms: indented by two, as BuildKit writes,
-    or without blanks.
+    A duplicate key would be lost in parsing, so this proves that there is none. Nearly
+    all documents are equal byte by byte, compact or with BuildKit's indentation.
     """
     indented = len(raw) <= MAX_INDENTED_BYTES and raw.startswith(_INDENTED)
     option = orjson.OPT_INDENT_2 if indented else None
@@ -107,15 +107,15 @@ def _round_trips(raw: bytes, document: Any) -> bool:
     )
 
 
-def _refuse_duplicates(raw: bytes, what: str, once: Container[str] | None) -> None:
-    """Refuse a key that stands twice, one of `once` or, if that is None, any."""
+def _refuse_duplicates(raw: bytes, what: str, unique: Container[str] | None) -> None:
+    """Refuse duplicates of the keys in `unique`; None stands for all keys."""
 
     def check(pairs: list[tuple[str, Any]]) -> None:
         seen = set()
         for key, _ in pairs:
-            if key in seen and (once is None or key in once):
+            if key in seen and (unique is None or key in unique):
                 raise ProtocolError(
-                    f'the {what} holds the key "{safe_text(key)}" twice in one object',
+                    f'the {what} has the key "{safe_text(key)}" twice in one object',
                     FailureKind.AMBIGUOUS_DOCUMENT,
                 )
             seen.add(key)
@@ -123,24 +123,15 @@ def _refuse_duplicates(raw: bytes, what: str, once: Container[str] | None) -> No
     json.loads(raw, object_pairs_hook=check)
 
 
-# -- base64url --
-# Base64url without padding (RFC 7515 section 2), decoded strictly.
-#
-# Python's decoder skips characters outside the alphabet, so that different texts would
-# decode to the same bytes.
-
-_TEXT = re.compile(r"[A-Za-z0-9_-]*")
-
-
 def decode_base64url(text: str) -> bytes:
-    """The bytes, or `ValueError` with a clause that says what is wrong."""
-    if _TEXT.fullmatch(text) is None:
-        raise ValueError("it holds characters that are not base64url")
+    """Decode base64url without padding (RFC 7515 section 2). Raises `ValueError`."""
+    if _BASE64URL.fullmatch(text) is None:
+        raise ValueError("it contains characters that are not base64url")
     if len(text) % 4 == 1:
-        raise ValueError(f"{len(text)} base64url characters cannot be whole bytes")
+        raise ValueError(f"{len(text)} base64url characters are not whole bytes")
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 def encode_base64url(data: bytes) -> str:
-    """The text, without padding."""
+    """Encode as base64url without padding."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")

@@ -1,7 +1,12 @@
-"""Manifests of every kind, from raw bytes to values.
+"""Manifests of all kinds: parsed and, when they come from a registry, verified.
 
 Sources: OCI image-spec v1.1 (manifest.md, image-index.md), distribution manifest v2
-schema 2. Schema 1 has a module of its own, and so have descriptors.
+schema 2. Schema 1 is in `schema1.py`.
+
+A response is verified in the order that is safe: size (while it is read), digest,
+parsing. Requested by digest, other content is an error. Requested by tag, the
+`Docker-Content-Digest` header is advisory (distribution-spec, "Pulling manifests"): it
+can be absent or wrong, and the digest is that of the content.
 """
 
 from __future__ import annotations
@@ -12,19 +17,16 @@ from typing import Any
 from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
 from auditor.model import Warn, WarningCode
-from auditor.oci import descriptor
+from auditor.oci import media_types
 from auditor.oci.descriptor import (
     Descriptor,
-    annotations_of,
-    check_digest,
-    descriptor_of,
-    descriptors_of,
-    matches_digest,
-    sha256_digest,
-    text_of,
+    parse_annotations,
+    parse_descriptor,
+    parse_descriptors,
+    string_or_none,
 )
+from auditor.oci.digest import check_digest, is_digest, matches_digest, sha256_digest
 from auditor.oci.encoding import check_key_case, parse_json_object
-from auditor.oci.reference import is_digest
 from auditor.oci.schema1 import Schema1Manifest, parse_schema1
 
 
@@ -52,45 +54,45 @@ class ImageManifest:
 
     @property
     def has_image_config(self) -> bool:
-        """Whether the config says os and architecture (an artifact's does not)."""
+        """Whether the config is one of an image, not of an artifact."""
         return _is_image_config(self.config.media_type, self.media_type)
 
 
 Manifest = ImageIndex | ImageManifest | Schema1Manifest
 
-_KNOWN_TYPES = descriptor.INDEX_TYPES | descriptor.IMAGE_TYPES
+_SUPPORTED_TYPES = media_types.INDEX_TYPES | media_types.IMAGE_TYPES
 
 
 def parse_manifest(raw: bytes, content_type: str | None) -> Manifest:
-    """The manifest in `raw`.
+    """Parse a manifest.
 
-    `content_type` is the header's value; the document's own `mediaType` wins over it.
+    `content_type` is the value of the header; the document's `mediaType` overrides it.
     Raises `ProtocolError` with `PROTOCOL_VIOLATION`, `AMBIGUOUS_DOCUMENT` (both an
-    index and an image, CVE-2021-41190; keys standing twice or in two cases) or
+    index and an image, CVE-2021-41190; duplicate keys, or keys in two cases) or
     `UNSUPPORTED_MEDIA_TYPE`.
     """
-    said = descriptor.essence(content_type)
+    header_type = media_types.essence(content_type)
     first = raw.lstrip()[:1]
-    if first == b"<" or (said == "text/html" and first != b"{"):
-        raise ProtocolError("the registry answered with an HTML page, not a manifest")
+    if first == b"<" or (header_type == "text/html" and first != b"{"):
+        raise ProtocolError("the registry returned an HTML page, not a manifest")
     document = parse_json_object(raw, "manifest")
     check_key_case((document,), "manifest")
     _refuse_two_kinds(document)
-    media_type = _media_type(document, said)
-    if media_type in descriptor.INDEX_TYPES:
+    media_type = _media_type(document, header_type)
+    if media_type in media_types.INDEX_TYPES:
         return _index(document, media_type)
-    if media_type in descriptor.IMAGE_TYPES:
+    if media_type in media_types.IMAGE_TYPES:
         return _image(document, media_type)
     return parse_schema1(raw, document)
 
 
 def _refuse_two_kinds(document: Mapping[str, Any]) -> None:
     if document.get("manifests") is None and document.get("fsLayers") is None:
-        return  # an image, if anything, as most are
+        return  # most documents
     kinds = [
-        found[0]
+        present[0]
         for keys in (("manifests",), ("layers", "config"), ("fsLayers",))
-        if (found := [key for key in keys if document.get(key) is not None])
+        if (present := [key for key in keys if document.get(key) is not None])
     ]
     if len(kinds) > 1:
         raise ProtocolError(
@@ -99,91 +101,91 @@ def _refuse_two_kinds(document: Mapping[str, Any]) -> None:
         )
 
 
-def _media_type(document: Mapping[str, Any], said: str | None) -> str:
-    """The document's own type, else the header's, else what its keys tell."""
-    own = document.get("mediaType")
-    if own is not None and not isinstance(own, str):
+def _media_type(document: Mapping[str, Any], header_type: str | None) -> str:
+    """The type in the document, else in the header, else the one that fits its keys."""
+    declared = document.get("mediaType")
+    if declared is not None and not isinstance(declared, str):
         raise ProtocolError("the manifest's mediaType is not a string")
     version = document.get("schemaVersion")
     if type(version) is not int or version not in {1, 2}:
         raise ProtocolError(
-            f"the document is no manifest: its schemaVersion is {_short(version)}"
+            f"the document is not a manifest: its schemaVersion is {_short(version)}"
         )
     if version == 1:
-        if own and own not in descriptor.SCHEMA1_TYPES:
+        if declared and declared not in media_types.SCHEMA1_TYPES:
             raise ProtocolError(
-                f"the document says it is {_short(own)} but its schemaVersion is 1",
+                f"the manifest's mediaType is {_short(declared)}, but its schemaVersion"
+                " is 1",
                 FailureKind.AMBIGUOUS_DOCUMENT,
             )
-        return descriptor.SIGNED_SCHEMA1
-    if own:
-        if own not in _KNOWN_TYPES:
+        return media_types.SIGNED_SCHEMA1
+    if declared:
+        if declared not in _SUPPORTED_TYPES:
             raise ProtocolError(
-                f"manifests of type {_short(own)} are not known",
+                f"manifests of type {_short(declared)} are not supported",
                 FailureKind.UNSUPPORTED_MEDIA_TYPE,
             )
-        expected = own
-    elif said in _KNOWN_TYPES:
-        expected = said
+        media_type = declared
+    elif header_type in _SUPPORTED_TYPES:
+        media_type = header_type
     elif "manifests" in document:
-        expected = descriptor.OCI_INDEX
+        media_type = media_types.OCI_INDEX
     else:
-        expected = descriptor.OCI_MANIFEST
-    wants_children = expected in descriptor.INDEX_TYPES
-    if wants_children != ("manifests" in document):
+        media_type = media_types.OCI_MANIFEST
+    if (media_type in media_types.INDEX_TYPES) != ("manifests" in document):
         raise ProtocolError(
-            f"the document says it is {expected} but its keys are of another kind",
+            f"the manifest's type is {media_type}, but its keys are of another type",
             FailureKind.AMBIGUOUS_DOCUMENT
             if "manifests" in document or "config" in document
             else FailureKind.PROTOCOL_VIOLATION,
         )
-    return expected
+    return media_type
 
 
 def _index(document: Mapping[str, Any], media_type: str) -> ImageIndex:
     children = _list(document.get("manifests"), "manifests")
     return ImageIndex(
         media_type=media_type,
-        children=descriptors_of(children, "manifests"),
-        annotations=annotations_of(document.get("annotations")),
-        artifact_type=text_of(document.get("artifactType")),
+        children=parse_descriptors(children, "manifests"),
+        annotations=parse_annotations(document.get("annotations")),
+        artifact_type=string_or_none(document.get("artifactType")),
         subject=_subject(document),
     )
 
 
 def _image(document: Mapping[str, Any], media_type: str) -> ImageManifest:
     layers = _list(document.get("layers"), "layers")
-    config = descriptor_of(document.get("config"), "config")
-    artifact_type = text_of(document.get("artifactType"))
+    config = parse_descriptor(document.get("config"), "config")
+    artifact_type = string_or_none(document.get("artifactType"))
     if artifact_type is None and not _is_image_config(config.media_type, media_type):
-        # image-spec manifest.md, "Guidelines for Artifact Usage": without an
-        # artifactType the config's media type names the artifact.
+        # image-spec manifest.md, "Guidelines for Artifact Usage": without artifactType
+        # the media type of the config is the type of the artifact.
         artifact_type = config.media_type
     return ImageManifest(
         media_type=media_type,
         config=config,
-        layers=descriptors_of(layers, "layers"),
-        annotations=annotations_of(document.get("annotations")),
+        layers=parse_descriptors(layers, "layers"),
+        annotations=parse_annotations(document.get("annotations")),
         artifact_type=artifact_type,
         subject=_subject(document),
     )
 
 
 def _is_image_config(config_type: str | None, manifest_type: str) -> bool:
-    if manifest_type == descriptor.DOCKER_MANIFEST and (
-        config_type is None or config_type in descriptor.DEFAULTED_CONFIG_TYPES
+    if manifest_type == media_types.DOCKER_MANIFEST and (
+        config_type is None or config_type in media_types.DEFAULTED_CONFIG_TYPES
     ):
         return True
-    return config_type in descriptor.IMAGE_CONFIG_TYPES
+    return config_type in media_types.IMAGE_CONFIG_TYPES
 
 
 def _subject(document: Mapping[str, Any]) -> str | None:
     subject = document.get("subject")
-    return None if subject is None else descriptor_of(subject, "subject").digest
+    return None if subject is None else parse_descriptor(subject, "subject").digest
 
 
 def _list(value: object, where: str) -> list[Any]:
-    # Go writes an empty list as null.
+    # Go serialises an empty list as null.
     if value is None:
         return []
     if not isinstance(value, list):
@@ -195,17 +197,9 @@ def _short(value: object) -> str:
     return ascii(value)[:80]
 
 
-# -- document --
-# A manifest answer, checked in the order that is safe: size, digest, then parsing.
-#
-# The size was capped while reading. By digest, other content is an error. By tag, the
-# `Docker-Content-Digest` header is advice (distribution-spec, "Pulling manifests"):
-# it can be absent or wrong, and our own hash is the digest.
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifiedManifest:
-    """A manifest with its identity. `size` is bytes as they came."""
+    """A manifest whose digest was computed or checked. `size` is bytes on the wire."""
 
     digest: str
     media_type: str
@@ -219,45 +213,43 @@ def verify_manifest(
     *,
     content_type: str | None,
     header_digest: str | None,
-    asked_digest: str | None,
+    requested_digest: str | None,
     parse: Callable[[bytes, str | None], Manifest] = parse_manifest,
 ) -> VerifiedManifest:
-    """The manifest in `raw`, which was asked for by tag or by `asked_digest`.
+    """Verify and parse a manifest response, requested by tag or `requested_digest`.
 
-    `parse` is what parses it: `parse_manifest`, or what remembers its results.
-
-    Raises `ProtocolError`, with `DIGEST_MISMATCH` when the content is not what the
-    digest names.
+    `parse` is `parse_manifest` or a caching version of it. Raises `ProtocolError`, with
+    `DIGEST_MISMATCH` if the content does not have the requested digest.
     """
-    matches = asked_digest is None or matches_digest(raw, asked_digest)
-    if asked_digest is not None and not matches and not _may_be_signed(raw):
-        check_digest(raw, asked_digest, "manifest")
+    matches = requested_digest is None or matches_digest(raw, requested_digest)
+    if requested_digest is not None and not matches and not _may_be_signed(raw):
+        check_digest(raw, requested_digest, "manifest")
     manifest = parse(raw, content_type)
     signed = isinstance(manifest, Schema1Manifest) and manifest.signed
-    # The digest of a signed schema 1 manifest leaves the signatures out; the bytes
-    # may differ with every fetch.
+    # The digest of a signed schema 1 manifest excludes the signatures, which can differ
+    # between two fetches.
     content = (
         manifest.payload if isinstance(manifest, Schema1Manifest) and signed else raw
     )
-    if asked_digest is not None:
+    if requested_digest is not None:
         if not matches or (signed and _may_be_signed(raw)):
-            check_digest(content, asked_digest, "manifest")
-        digest = asked_digest
+            check_digest(content, requested_digest, "manifest")
+        digest = requested_digest
         warnings = []
     else:
         digest = sha256_digest(content)
         warnings = _header_warnings(content, digest, header_digest)
     if isinstance(manifest, Schema1Manifest):
-        media_type = descriptor.SIGNED_SCHEMA1 if signed else descriptor.SCHEMA1
+        media_type = media_types.SIGNED_SCHEMA1 if signed else media_types.SCHEMA1
         warnings += _signature_warnings(manifest)
     else:
         media_type = manifest.media_type
-    said = descriptor.essence(content_type)
-    if said in descriptor.MANIFEST_TYPES and said != media_type:
+    header_type = media_types.essence(content_type)
+    if header_type in media_types.MANIFEST_TYPES and header_type != media_type:
         warnings.append(
             Warn(
                 code=WarningCode.MEDIA_TYPE_DIFFERS,
-                detail=f"Content-Type says {said}, the document {media_type}",
+                detail=f"Content-Type is {header_type}, the manifest is {media_type}",
             )
         )
     return VerifiedManifest(
@@ -278,7 +270,7 @@ def _header_warnings(content: bytes, digest: str, header: str | None) -> list[Wa
         return [
             Warn(
                 code=WarningCode.NO_DIGEST_HEADER,
-                detail="the answer had no Docker-Content-Digest",
+                detail="the response has no Docker-Content-Digest",
             )
         ]
     header = header.strip()
@@ -286,11 +278,11 @@ def _header_warnings(content: bytes, digest: str, header: str | None) -> list[Wa
         return []
     if is_digest(header) and matches_digest(content, header):
         return []
-    shown = header if is_digest(header) else "no digest at all"
+    shown = header if is_digest(header) else "not a digest"
     return [
         Warn(
             code=WarningCode.DIGEST_HEADER_DIFFERS,
-            detail=f"Docker-Content-Digest says {shown}, the content is {digest}",
+            detail=f"Docker-Content-Digest is {shown}, the content is {digest}",
         )
     ]
 

@@ -1,7 +1,7 @@
-"""Platforms as texts, and which of them are the same.
+"""Platforms: their text `os/architecture[/variant]`, and when two are the same.
 
-Source: containerd/platforms, `database.go` (normalizeOS, normalizeArch): the names
-that uname and Debian use, and the variants that are understood where none is said.
+Sources: OCI image-spec v1.1 (image-index.md); containerd/platforms, `database.go`
+(normalizeOS, normalizeArch) for the names of uname and Debian and default variants.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from auditor.util.lazy_regex import LazyPattern
 
 _PART = r"[A-Za-z0-9_.-]+"
 _TEXT = LazyPattern(rf"({_PART})/({_PART})(?:/({_PART}))?")
-_OS = {"macos": "darwin"}
-_ARCHITECTURES: dict[str, tuple[str, str | None]] = {
+_OS_NAMES = {"macos": "darwin"}
+# Architecture and implied variant.
+_ARCHITECTURE_NAMES: dict[str, tuple[str, str | None]] = {
     "i386": ("386", None),
     "x86_64": ("amd64", None),
     "x86-64": ("amd64", None),
@@ -23,13 +24,13 @@ _ARCHITECTURES: dict[str, tuple[str, str | None]] = {
     "armhf": ("arm", "v7"),
     "armel": ("arm", "v6"),
 }
-# The variants that mean the same as none.
-_PLAIN = frozenset({("amd64", "v1"), ("arm64", "v8")})
+# Variants that are the default of their architecture.
+_DEFAULT_VARIANTS = frozenset({("amd64", "v1"), ("arm64", "v8")})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Platform:
-    """The `platform` of a descriptor, or the same facts from an image config."""
+    """The `platform` of a descriptor, or the same fields of an image config."""
 
     os: str | None
     architecture: str | None
@@ -38,15 +39,30 @@ class Platform:
 
     @property
     def is_real(self) -> bool:
-        """Whether it names a platform (`unknown/unknown` marks attestations)."""
+        """Whether it is a platform; `unknown/unknown` marks attestations."""
         return (
             self.os not in {None, "", "unknown"}
             and self.architecture not in {None, "", "unknown"}
         )  # fmt: skip
 
 
+def platform_text(
+    os: str | None, architecture: str | None, variant: str | None
+) -> str | None:
+    """`os/architecture[/variant]` as reports write it, or None without one of the two.
+
+    Registries mix `arm64` and `arm64/v8`, which are the same platform: both are written
+    `arm64`. Nothing else is normalised.
+    """
+    if not os or not architecture:
+        return None
+    if not variant or (variant == "v8" and architecture == "arm64"):
+        return f"{os}/{architecture}"
+    return f"{os}/{architecture}/{variant}"
+
+
 def parse_platform(text: str) -> Platform:
-    """`os/architecture[/variant]`, normalised, or `ProtocolError`."""
+    """Parse and normalise `os/architecture[/variant]`. Raises `ProtocolError`."""
     match = _TEXT.fullmatch(text)
     if match is None:
         raise ProtocolError(
@@ -59,50 +75,34 @@ def parse_platform(text: str) -> Platform:
 
 
 def normalize(platform: Platform) -> Platform:
-    """The same platform under the names and variants that all tools understand.
+    """The same platform under the names that Go uses, for comparison.
 
-    `linux/aarch64` and `linux/arm64/v8` are `linux/arm64`, `linux/arm` is
-    `linux/arm/v7`, `linux/amd64/v1` is `linux/amd64`.
+    `linux/aarch64` and `linux/arm64/v8` become `linux/arm64`, `linux/arm` becomes
+    `linux/arm/v7`, `linux/amd64/v1` becomes `linux/amd64`.
     """
     os = (platform.os or "").lower()
-    os = _OS.get(os, os)
+    os = _OS_NAMES.get(os, os)
     architecture = (platform.architecture or "").lower()
     variant = (platform.variant or "").lower() or None
-    if architecture in _ARCHITECTURES:
-        architecture, implied = _ARCHITECTURES[architecture]
+    if architecture in _ARCHITECTURE_NAMES:
+        architecture, implied = _ARCHITECTURE_NAMES[architecture]
         variant = implied or variant
     if variant is not None and variant.isdecimal():
         variant = f"v{variant}"
     if architecture == "arm":
         variant = variant or "v7"
-    elif (architecture, variant) in _PLAIN or architecture == "386":
+    elif (architecture, variant) in _DEFAULT_VARIANTS or architecture == "386":
         variant = None
     return replace(
         platform, os=os or None, architecture=architecture or None, variant=variant
     )
 
 
-def same_platform(platform: Platform, wanted: Platform) -> bool:
-    """Whether a platform is the wanted one (normalised); versions of an OS do not
-    count."""
-    found = normalize(platform)
-    return (found.os, found.architecture, found.variant) == (
-        wanted.os,
-        wanted.architecture,
-        wanted.variant,
+def same_platform(platform: Platform, normalized: Platform) -> bool:
+    """Whether a platform equals a normalised one; OS versions are ignored."""
+    candidate = normalize(platform)
+    return (candidate.os, candidate.architecture, candidate.variant) == (
+        normalized.os,
+        normalized.architecture,
+        normalized.variant,
     )
-
-
-def platform_name(
-    os: str | None, architecture: str | None, variant: str | None
-) -> str | None:
-    """`os/architecture[/variant]` as reports print it; None without one of the two.
-
-    A variant that means the same as none is left out: `linux/arm64/v8` is
-    `linux/arm64`.
-    """
-    if not os or not architecture:
-        return None
-    if not variant or (architecture, variant) in _PLAIN:
-        return f"{os}/{architecture}"
-    return f"{os}/{architecture}/{variant}"

@@ -1,20 +1,24 @@
-"""References: which image of which registry (github.com/distribution/reference).
+"""References to images, and patterns that select many of them.
 
-    [docker://] [host[:port]/] repository [:tag] [@digest]
+    reference := [docker://] [host[:port]/] repository [:tag] [@digest]
+    pattern   := [docker://] [host[:port]/] repository :tag-pattern
+               | [docker://] host[:port]/ path-pattern :tag-pattern
 
-and selectors, which may stand for many of them:
+The grammar is that of github.com/distribution/reference: `alpine` means
+`docker.io/library/alpine:latest`, and the first component is a host if it contains a
+dot or a colon or is `localhost`. Accepted text is safe in URLs: no component can be
+`..`, and nothing needs percent-encoding.
 
-    [docker://] [host[:port]/] repository :tag-pattern
-    [docker://] host[:port]/ path-pattern :tag-pattern
-
-`alpine` means `docker.io/library/alpine:latest`. The first component is a host if it
-holds a dot or a colon or is `localhost`. Whatever is let through here goes into URLs
-as it stands: no component can be `..`, and nothing needs percent-encoding.
+In patterns `*`, `?`, `[0-9]` and `[!a]` match as in a shell. In a path-pattern they stay
+within one component, and `**` is any number of components. As in gitignore(5), `**` at
+the start and in the middle may match nothing, and at the end it matches everything
+below: `team/**` matches `team/app` but not `team`.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
@@ -22,13 +26,13 @@ from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
 from auditor.oci import reference_grammar as grammar
 from auditor.oci.reference_errors import CREDENTIALS, explain_invalid_reference
-from auditor.oci.reference_grammar import ANY_DEPTH, RepositoryPattern, is_glob
+from auditor.oci.reference_grammar import is_glob
 from auditor.util.lazy_regex import LazyPattern
 from auditor.util.masking import mask_userinfo
 from auditor.util.text import safe_text
 
 DOCKER_HUB = "docker.io"
-# Names under which people know Docker Hub. Its images have one name here.
+# Other names of Docker Hub, which all become DOCKER_HUB.
 _DOCKER_HUB_NAMES = frozenset(
     {
         DOCKER_HUB,
@@ -38,6 +42,7 @@ _DOCKER_HUB_NAMES = frozenset(
     }
 )
 _DOCKER_HUB_API = "registry-1.docker.io"
+ANY_DEPTH = "**"
 
 _NAME = (
     r"(?:docker://)?"
@@ -48,26 +53,24 @@ _NAME = (
 _REFERENCE = re.compile(
     rf"{_NAME}(?::(?P<tag>{grammar.TAG}))?(?:@(?P<digest>{grammar.DIGEST}))?"
 )
-_PATTERN = LazyPattern(rf"{_NAME}:(?P<pattern>{grammar.TAG_PATTERN})")
-# A registry is named before repositories are chosen from it: nobody should list
-# Docker Hub because a host was forgotten.
-_PATH_PATTERN = LazyPattern(
+_TAG_PATTERN = LazyPattern(rf"{_NAME}:(?P<pattern>{grammar.TAG_PATTERN})")
+# The host is required: a forgotten host must not list all of Docker Hub.
+_REPOSITORY_PATTERN = LazyPattern(
     rf"(?:docker://)?(?P<host>(?=[^/]*[.:]|(?i:localhost)/){grammar.DOMAIN})/"
     rf"(?P<path>{grammar.PATH_PATTERN}):(?P<pattern>{grammar.TAG_PATTERN})"
 )
 _PATH = LazyPattern(grammar.PATH)
 _TAG = re.compile(grammar.TAG)
 _PORT = LazyPattern(grammar.PORT)
-_digest = re.compile(grammar.DIGEST).fullmatch
-# `docker.io/library/<64 hex>` would be an image ID; the grammar's home refuses it too.
+# An image ID, which distribution/reference refuses as a repository, too.
 _IMAGE_ID = LazyPattern(r"[a-f0-9]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """One image by tag, by digest, or both (then the digest decides).
+    """One image by tag, by digest, or both; then the digest decides.
 
-    `str` gives the canonical text, which parses to an equal value.
+    `str` returns the canonical text, which parses to an equal value.
     """
 
     registry: str
@@ -77,7 +80,7 @@ class Reference:
 
     @property
     def manifest_reference(self) -> str:
-        """What stands in the manifest's URL: the digest if there is one."""
+        """The last part of the manifest's URL: the digest if there is one."""
         reference = self.digest or self.tag
         assert reference is not None, "a reference has a tag or a digest"
         return reference
@@ -90,15 +93,40 @@ class Reference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TagPattern:
-    """The tags of a repository that match a pattern: `*`, `?`, `[0-9]`, `[!a]`."""
+    """The tags of one repository that match a pattern."""
 
     registry: str
     repository: str
     pattern: str
 
     def matches(self, tag: str) -> bool:
-        """Whether the whole tag matches. Case counts."""
+        """Whether the whole tag matches; case-sensitive."""
         return fnmatchcase(tag, self.pattern)
+
+    def __str__(self) -> str:
+        return f"{self.registry}/{self.repository}:{self.pattern}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepositoryPattern:
+    """The tags that match `pattern` in the repositories that match `repository`."""
+
+    registry: str
+    repository: str
+    pattern: str
+
+    def matches_repository(self, repository: str) -> bool:
+        """Whether the whole path matches; case-sensitive."""
+        return path_matches(self.repository, repository)
+
+    @property
+    def below(self) -> str | None:
+        """The longest path that is a prefix of every match, or None."""
+        parts = self.repository.split("/")
+        literal = 0
+        while literal < len(parts) - 1 and not is_glob(parts[literal]):
+            literal += 1
+        return "/".join(parts[:literal]) or None
 
     def __str__(self) -> str:
         return f"{self.registry}/{self.repository}:{self.pattern}"
@@ -108,7 +136,7 @@ Selector = Reference | TagPattern | RepositoryPattern
 
 
 def parse_reference(text: str) -> Reference:
-    """One reference, or `ProtocolError(INVALID_REFERENCE)` that says what is wrong."""
+    """Parse a reference. Raises `ProtocolError(INVALID_REFERENCE)` with an explanation."""
     reference = _reference(text)
     if reference is None:
         raise _invalid(text)
@@ -116,17 +144,55 @@ def parse_reference(text: str) -> Reference:
 
 
 def parse_selector(text: str) -> Selector:
-    """A reference or a pattern; errors as `parse_reference`."""
-    selector = _reference(text) or _pattern(text) or _repository_pattern(text)
+    """Parse a reference or a pattern; raises like `parse_reference`."""
+    selector = _reference(text) or _tag_pattern(text) or _repository_pattern(text)
     if selector is None:
         raise _invalid(text)
     return selector
 
 
-def mirror_reference(reference: Reference, mirror: str) -> Reference:
-    """The same image at a mirror, which is a registry or `host/namespace` in one.
+def parse_registry(host: str) -> str:
+    """The canonical name of `host[:port]`: `index.docker.io` becomes `docker.io`.
 
-    As in containers-registries.conf(5): what stands for the registry is replaced.
+    A host has a dot or a port, or is `localhost`; anything else would be the first
+    component of a repository. Raises `ProtocolError(INVALID_REFERENCE)`.
+    """
+    if "/" in host:
+        raise _invalid_registry(host, "expected host or host:port without a path")
+    try:
+        reference = parse_reference(f"{host}/a")
+    except ProtocolError:
+        raise _invalid_registry(host, "expected host or host:port") from None
+    if reference.repository not in ("a", "library/a"):
+        raise _invalid_registry(host, "it has neither a dot nor a port")
+    return reference.registry
+
+
+def parse_namespace(text: str) -> str:
+    """The canonical name of `host[:port]/namespace`, the repositories below a path.
+
+    The namespace can also be a repository. Raises `ProtocolError(INVALID_REFERENCE)`.
+    """
+    host, _, namespace = text.partition("/")
+    registry = parse_registry(host)
+    try:
+        # With a component after it: "docker.io/team" alone means "library/team".
+        reference = parse_reference(f"{host}/{namespace}/a")
+    except ProtocolError:
+        reference = None
+    if reference is None or reference.repository != f"{namespace}/a":
+        raise ProtocolError(
+            f'"{safe_text(text, 80)}" is not a namespace of a registry:'
+            " expected host/path of repositories",
+            FailureKind.INVALID_REFERENCE,
+        )
+    return f"{registry}/{namespace}"
+
+
+def mirror_reference(reference: Reference, mirror: str) -> Reference:
+    """The same image at a mirror: a registry, or `host/namespace` in one.
+
+    As in containers-registries.conf(5), the mirror replaces the registry.
     """
     registry, slash, namespace = mirror.partition("/")
     return replace(
@@ -137,14 +203,14 @@ def mirror_reference(reference: Reference, mirror: str) -> Reference:
 
 
 def likely_registry(reference: Reference) -> str | None:
-    """The `host:port` that somebody may have named who got this image, or null.
+    """The `host:port` that the user probably meant by this reference, or None.
 
-    `localhost:5000` is an image of Docker Hub with a tag, as for docker; Docker's own
-    images, which are named without a `/`, have no dots in their names.
+    `localhost:5000` parses as an image of Docker Hub with a tag, as in docker. Docker's
+    official images, which are named without a slash, have no dot in their names.
     """
     name = reference.repository.removeprefix("library/")
     tag = reference.tag or ""
-    is_meant = (
+    is_host_and_port = (
         reference.registry == DOCKER_HUB
         and reference.digest is None
         and name != reference.repository
@@ -153,64 +219,83 @@ def likely_registry(reference: Reference) -> str | None:
         and _PORT.fullmatch(tag)
         and int(tag) <= grammar.MAX_PORT
     )
-    return f"{name}:{tag}" if is_meant else None
+    return f"{name}:{tag}" if is_host_and_port else None
 
 
 def api_host(registry: str) -> str:
-    """The `host[:port]` that serves a registry's API: Docker Hub's differs."""
+    """The `host[:port]` of a registry's API: Docker Hub's has another name."""
     return _DOCKER_HUB_API if registry == DOCKER_HUB else registry
 
 
 def is_tag(text: str) -> bool:
-    """Whether it is a tag (OCI distribution-spec, "Pulling manifests")."""
+    """Whether the text is a tag (OCI distribution-spec, "Pulling manifests")."""
     return _TAG.fullmatch(text) is not None
 
 
 def is_repository(text: str) -> bool:
-    """Whether it is a repository's path (distribution/reference: `path`)."""
+    """Whether the text is the path of a repository (distribution/reference: `path`)."""
     return len(text) <= grammar.MAX_PATH_CHARS and _PATH.fullmatch(text) is not None
 
 
-def is_digest(text: str) -> bool:
-    """Whether it is a sha256, sha384 or sha512 digest: `algorithm:lower-case hex`."""
-    return _digest(text) is not None
+def path_matches(path_pattern: str, repository: str) -> bool:
+    """Whether a path-pattern matches a whole path."""
+    parts = path_pattern.split("/")
+    if parts[-1] == ANY_DEPTH:
+        parts.append("*")
+    return _components_match(parts, repository.split("/"))
 
 
-def validate_digest(text: str) -> str:
-    """The text, if it is a digest; else `ProtocolError(PROTOCOL_VIOLATION)`."""
-    if not is_digest(text):
-        raise ProtocolError(f'"{safe_text(text, 80)}" is not a digest')
-    return text
+def _components_match(parts: Sequence[str], components: Sequence[str]) -> bool:
+    """Whether the components match; each part matches one, `**` any number.
+
+    The last `**` first matches nothing, and one component more each time the rest does
+    not match. Backtracking to an earlier `**` cannot help, so the time is at most the
+    product of both lengths (the usual algorithm for `*` in strings).
+    """
+    part = component = 0
+    retry: tuple[int, int] | None = None  # part and component after the last `**`
+    while component < len(components):
+        if part < len(parts) and parts[part] == ANY_DEPTH:
+            part += 1
+            retry = (part, component)
+        elif part < len(parts) and fnmatchcase(components[component], parts[part]):
+            part, component = part + 1, component + 1
+        elif retry is not None:
+            retry = (retry[0], retry[1] + 1)
+            part, component = retry
+        else:
+            return False
+    return all(rest == ANY_DEPTH for rest in parts[part:])
 
 
 def _reference(text: str) -> Reference | None:
-    found = _REFERENCE.fullmatch(text)
-    name = _name(found) if found else None
-    if found is None or name is None:
+    match = _REFERENCE.fullmatch(text)
+    name = _name(match) if match else None
+    if match is None or name is None:
         return None
-    tag, digest = found["tag"], found["digest"]
+    tag, digest = match["tag"], match["digest"]
     if tag is None and digest is None:
         tag = "latest"
     return Reference(registry=name[0], repository=name[1], tag=tag, digest=digest)
 
 
-def _pattern(text: str) -> TagPattern | None:
-    found = _PATTERN.fullmatch(text)
-    name = _name(found) if found else None
-    if found is None or name is None:
+def _tag_pattern(text: str) -> TagPattern | None:
+    match = _TAG_PATTERN.fullmatch(text)
+    name = _name(match) if match else None
+    if match is None or name is None:
         return None
-    pattern = found["pattern"]
+    pattern = match["pattern"]
     if not is_glob(pattern) or len(pattern) > grammar.MAX_PATTERN_CHARS:
         return None
     return TagPattern(registry=name[0], repository=name[1], pattern=pattern)
 
 
 def _repository_pattern(text: str) -> RepositoryPattern | None:
-    found = _PATH_PATTERN.fullmatch(text)
-    if found is None or not is_glob(found["path"]):
+    match = _REPOSITORY_PATTERN.fullmatch(text)
+    if match is None or not is_glob(match["path"]):
         return None
-    registry = _registry(found["host"])
-    path, pattern = found["path"], found["pattern"]
+    registry = _registry(match["host"])
+    path, pattern = match["path"], match["pattern"]
     if (
         registry is None
         or len(path) > grammar.MAX_PATH_PATTERN_CHARS
@@ -219,23 +304,23 @@ def _repository_pattern(text: str) -> RepositoryPattern | None:
     ):
         return None
     if path == "*":
-        # Everything: names have one component on some products and several on
-        # others, and nobody who writes this means only the short ones.
+        # All repositories. Whether their names have one component or several depends
+        # on the product, and a user who writes this does not mean only the short ones.
         path = ANY_DEPTH
     elif registry == DOCKER_HUB and "/" not in path and path != ANY_DEPTH:
         path = f"library/{path}"
     return RepositoryPattern(registry=registry, repository=path, pattern=pattern)
 
 
-def _name(found: re.Match[str]) -> tuple[str, str] | None:
-    """Registry and repository, or None where a limit of the grammar is exceeded."""
-    host, path = found["host"], found["path"]
+def _name(match: re.Match[str]) -> tuple[str, str] | None:
+    """Registry and repository, or None if a limit of the grammar is exceeded."""
+    host, path = match["host"], match["path"]
     if host is None:
         registry = DOCKER_HUB
         if _IMAGE_ID.fullmatch(path):
             return None
-    elif (named := _registry(host)) is not None:
-        registry = named
+    elif (canonical := _registry(host)) is not None:
+        registry = canonical
     else:
         return None
     if registry == DOCKER_HUB and "/" not in path:
@@ -244,14 +329,14 @@ def _name(found: re.Match[str]) -> tuple[str, str] | None:
 
 
 def _registry(host: str) -> str | None:
-    """The registry's canonical name, or None where a limit is exceeded."""
+    """The registry's canonical name, or None if a limit is exceeded."""
     registry = host.lower()
     if registry in _DOCKER_HUB_NAMES:
         return DOCKER_HUB
-    return registry if _is_reachable(registry) else None
+    return registry if _is_within_limits(registry) else None
 
 
-def _is_reachable(registry: str) -> bool:
+def _is_within_limits(registry: str) -> bool:
     host, port = grammar.split_port(registry)
     if port is not None and int(port) > grammar.MAX_PORT:
         return False
@@ -261,64 +346,17 @@ def _is_reachable(registry: str) -> bool:
 
 
 def _invalid(text: str) -> ProtocolError:
-    shown = mask_userinfo(text)
-    # Its parts are not quoted either where they are a password's.
-    mistake = explain_invalid_reference(text) if shown == text else CREDENTIALS
+    masked = mask_userinfo(text)
+    # The explanation quotes parts of the text, which may be those of a password.
+    reason = explain_invalid_reference(text) if masked == text else CREDENTIALS
     return ProtocolError(
-        f'"{safe_text(shown, 100)}" is not a reference: {mistake}',
+        f'"{safe_text(masked, 100)}" is not a reference: {reason}',
         FailureKind.INVALID_REFERENCE,
     )
 
 
-# -- registry_name --
-# The name under which a registry is known: that of `Reference.registry`.
-
-
-def parse_registry(host: str) -> str:
-    """Canonical form of `host[:port]`: `index.docker.io` is `docker.io`.
-
-    `ProtocolError(INVALID_REFERENCE)` says why it is no registry. As in references
-    (github.com/distribution/reference), a host has a dot or a port, or is
-    `localhost`: anything else is the first part of a repository's name.
-    """
-    if "/" in host:
-        raise _registry_name_invalid(
-            host, "a registry is named by its host or host:port alone"
-        )
-    try:
-        found = parse_reference(f"{host}/a")
-    except ProtocolError:
-        raise _registry_name_invalid(host, "it is not a host or host:port") from None
-    if found.repository not in ("a", "library/a"):
-        raise _registry_name_invalid(host, "it has neither a dot nor a port")
-    return found.registry
-
-
-def _registry_name_invalid(host: str, why: str) -> ProtocolError:
+def _invalid_registry(host: str, reason: str) -> ProtocolError:
     return ProtocolError(
-        f'"{safe_text(host, 80)}" is not the name of a registry: {why}',
+        f'"{safe_text(host, 80)}" is not the name of a registry: {reason}',
         FailureKind.INVALID_REFERENCE,
     )
-
-
-def parse_namespace(text: str) -> str:
-    """Canonical form of `host[:port]/namespace`, a part of a registry.
-
-    The namespace may be a whole repository's name. `ProtocolError(INVALID_REFERENCE)`
-    says why it is none.
-    """
-    host, _, namespace = text.partition("/")
-    registry = parse_registry(host)
-    try:
-        # As the beginning of a longer name: "docker.io/team" alone is a repository of
-        # "library".
-        found = parse_reference(f"{host}/{namespace}/a")
-    except ProtocolError:
-        found = None
-    if found is None or found.repository != f"{namespace}/a":
-        raise ProtocolError(
-            f'"{safe_text(text, 80)}" is not a part of a registry: after the host'
-            " stands the beginning of a repository's name",
-            FailureKind.INVALID_REFERENCE,
-        )
-    return f"{registry}/{namespace}"

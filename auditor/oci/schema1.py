@@ -1,12 +1,14 @@
 """Docker image manifests version 2, schema 1 ("Image Manifest Version 2, Schema 1").
 
-Layers stand newest first in the document, base first in the value. There are no
-sizes. Platform and creation time are those of `history[0].v1Compatibility`, a JSON
-document inside a JSON string.
+Layers are newest first in the document and base first in `Schema1Manifest`; there are
+no sizes. Platform and creation time come from `history[0].v1Compatibility`, a JSON
+document in a JSON string.
 
-A signed manifest is its payload: that is what is signed, what the digest is over, and
-so it is also what is read. Keys that stand in the document but not in the payload
-have no say.
+A signed manifest contains libtrust's "pretty" signatures: a JWS inside the document
+that it signs (section "Signed Manifests"; docker/libtrust, jsonsign.go). The signed
+payload is the document without `signatures`, `body[:formatLength] +
+base64url(formatTail)`, with both values from the JWS protected header. The digest is
+computed over the payload, and only the payload is parsed: other keys are ignored.
 """
 
 from __future__ import annotations
@@ -18,21 +20,30 @@ import orjson
 
 from auditor.errors import ProtocolError
 from auditor.fast_dataclass import dataclass
-from auditor.oci import encoding, jws
-from auditor.oci import jws as certificates
-from auditor.oci.encoding import check_key_case, parse_json_object
-from auditor.oci.jws import PublicKey
-from auditor.oci.reference import is_digest
+from auditor.oci.descriptor import string_or_none
+from auditor.oci.digest import is_digest
+from auditor.oci.encoding import (
+    check_key_case,
+    decode_base64url,
+    encode_base64url,
+    parse_json_object,
+)
 
-# -- value --
-# What a check of a signature found: apart from the check, which is slow to load.
+# An empty gzipped tar archive, which docker lists for build steps that change no file.
+EMPTY_LAYER = "sha256:a3ed95caeb02ffe68cdd9fd84406680ae93d633cb16422d00e8a7c22955b46d4"
+# A layer takes at least 111 bytes: `{"blobSum":"sha256:<64 hex>"},` in fsLayers and
+# `{"v1Compatibility":"{}"},` in history. 4 MiB is distribution's limit for a manifest.
+MAX_LAYERS = 4 * 1024 * 1024 // 111
+# A registry can keep the signatures of several pushes. Each check hashes the whole
+# payload: a hundred of 4 MiB take about half a second.
+MAX_SIGNATURES = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignatureCheck:
-    """One signature. `valid` says that the key signed it, not who holds the key.
+    """The result for one signature. Valid means signed by this key, whoever owns it.
 
-    `key_id` is the libtrust id computed from the key, not the one it claims.
+    `key_id` is the libtrust id computed from the key, not the claimed one.
     """
 
     valid: bool
@@ -41,163 +52,12 @@ class SignatureCheck:
     reason: str
 
 
-# -- check --
-# One signature of a manifest, checked with the key that stands in its header.
-#
-# Sources: docker/libtrust (jsonsign.go, ec_key.go, rsa_key.go), RFC 7515 section 5.2.
-
-
-def check_signature(encoded_payload: str, signature: object) -> SignatureCheck:
-    """Check one entry of `signatures` over the base64url payload. Never raises."""
-    fields = signature if isinstance(signature, dict) else {}
-    header = fields.get("header")
-    header = header if isinstance(header, dict) else {}
-    algorithm = header.get("alg")
-    algorithm = algorithm if isinstance(algorithm, str) else None
-    key_id = None
-    try:
-        key = _key(header)
-        key_id = jws.libtrust_key_id(key)
-        _check_claimed_id(header, key_id)
-        signature_bytes = _decode(fields.get("signature"), "signature")
-        protected = fields.get("protected")
-        _decode(protected, "protected header")
-        signed = f"{protected}.{encoded_payload}".encode("ascii")
-        jws.verify_signature(key, algorithm, signed, signature_bytes)
-    except jws.JwsError as error:
-        return SignatureCheck(
-            valid=False, key_id=key_id, algorithm=algorithm, reason=str(error)
-        )
-    return SignatureCheck(
-        valid=True, key_id=key_id, algorithm=algorithm, reason="the signature is valid"
-    )
-
-
-def _key(header: Mapping[str, Any]) -> PublicKey:
-    # libtrust: a certificate chain takes the place of the key, its leaf first.
-    if header.get("x5c"):
-        return certificates.certificate_public_key(
-            certificates.parse_x5c(header["x5c"])[0]
-        )
-    jwk = header.get("jwk")
-    if not isinstance(jwk, dict):
-        raise jws.JwsError("the signature names no key")
-    return jws.public_key(jwk)
-
-
-def _check_claimed_id(header: Mapping[str, Any], key_id: str) -> None:
-    # libtrust refuses a key that stands beside another key's id.
-    jwk = header.get("jwk")
-    claimed = jwk.get("kid") if isinstance(jwk, dict) else None
-    if claimed is not None and claimed != key_id:
-        raise jws.JwsError("the key id is not that of the key it stands beside")
-
-
-def _decode(text: object, what: str) -> bytes:
-    if not isinstance(text, str):
-        raise jws.JwsError(f"the {what} is missing")
-    try:
-        return encoding.decode_base64url(text)
-    except ValueError as error:
-        raise jws.JwsError(f"the {what} is damaged: {error}") from None
-
-
-# -- pretty --
-# libtrust's "pretty" signatures: a JWS inside the JSON document that it signs.
-#
-# Source: distribution "Image Manifest Version 2, Schema 1", section "Signed Manifests",
-# and docker/libtrust (jsonsign.go). The payload is the document without `signatures`:
-# `body[:formatLength] + base64url(formatTail)`, both taken from the JWS protected
-# header (RFC 7515). Key and algorithm stand in the unprotected header.
-
-# A registry may keep the signatures of several pushes of the same content. Each check
-# hashes the whole payload: a hundred of them over 4 MiB take about half a second.
-MAX_SIGNATURES = 100
-
-
-def signed_payload(raw: bytes, document: Mapping[str, Any]) -> bytes:
-    """The bytes that are signed in `raw`, which `document` was parsed from.
-
-    Raises `ProtocolError` where they cannot be told, or where two signatures say
-    that they sign different bytes.
-    """
-    payload = None
-    for number, signature in enumerate(_signatures(document.get("signatures"))):
-        where = f"the manifest's signatures[{number}]"
-        length, tail = _format(signature, where)
-        if length > len(raw):
-            raise ProtocolError(
-                f"{where} signs {length} bytes of a document of {len(raw)}"
-            )
-        signed = raw[:length] + tail
-        if payload is not None and signed != payload:
-            raise ProtocolError(f"{where} signs other content than the ones before it")
-        payload = signed
-    if payload is None:
-        raise ProtocolError("the manifest is not signed")
-    return payload
-
-
-def check_signatures(
-    payload: bytes, signatures: Sequence[object]
-) -> tuple[SignatureCheck, ...]:
-    """Each signature checked over the payload, in their order. Never raises."""
-    if not signatures:
-        return ()
-    # Imported here: manifests without signatures need no cryptography.
-
-    encoded = encoding.encode_base64url(payload)
-    return tuple(check_signature(encoded, signature) for signature in signatures)
-
-
-def _signatures(value: object) -> list[Any]:
-    if not isinstance(value, list):
-        raise ProtocolError('the manifest\'s "signatures" is not a list')
-    if len(value) > MAX_SIGNATURES:
-        raise ProtocolError(f"the manifest has more than {MAX_SIGNATURES} signatures")
-    return value
-
-
-def _format(signature: object, where: str) -> tuple[int, bytes]:
-    protected = signature.get("protected") if isinstance(signature, dict) else None
-    if not isinstance(protected, str):
-        raise ProtocolError(f"{where} has no protected header")
-    try:
-        header = orjson.loads(encoding.decode_base64url(protected))
-        length, tail = (
-            header["formatLength"],
-            encoding.decode_base64url(header["formatTail"]),
-        )
-    except (ValueError, TypeError, KeyError):
-        raise ProtocolError(f"{where} has a damaged protected header") from None
-    if isinstance(length, bool) or not isinstance(length, int) or length < 0:
-        raise ProtocolError(f"{where} has a damaged protected header")
-    return length, tail
-
-
-__all__ = [
-    "EMPTY_LAYER",
-    "Schema1Manifest",
-    "SignatureCheck",
-    "parse_schema1",
-    "signed_payload",
-]
-
-# The gzipped tar file of nothing, which docker lists for steps without a file system.
-EMPTY_LAYER = "sha256:a3ed95caeb02ffe68cdd9fd84406680ae93d633cb16422d00e8a7c22955b46d4"
-# A layer takes at least 111 bytes of the document, 86 in fsLayers and 25 in history:
-# `{"blobSum":"sha256:<64 hex>"},` and `{"v1Compatibility":"{}"},`. More than fit into
-# 4 MiB, what distribution accepts as a manifest, are refused even where the
-# configuration allows larger documents.
-MAX_LAYERS = 4 * 1024 * 1024 // 111
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schema1Manifest:
-    """A schema 1 manifest. `layers` are blob digests, base first, as many as it lists.
+    """A schema 1 manifest. `layers` are blob digests, base first.
 
-    `throwaway[i]` is the flag of the history entry for `layers[i]`: the step changed
-    no file. `payload` is what the digest is over: all bytes of an unsigned manifest.
+    `throwaway[i]` is true if the build step of `layers[i]` changed no file. `payload`
+    is the content of the digest: all bytes of an unsigned manifest.
     """
 
     name: str | None
@@ -214,10 +74,10 @@ class Schema1Manifest:
 
 
 def parse_schema1(raw: bytes, document: Mapping[str, Any]) -> Schema1Manifest:
-    """The manifest in `raw`, which `document` was parsed from.
+    """Parse a manifest from `raw` and the JSON `document` in it.
 
-    An invalid signature is a value in `signatures`. Raises `ProtocolError` for a
-    document that breaks the format or whose payload cannot be cut out.
+    Signatures are checked; an invalid one is a value in `signatures`. Raises
+    `ProtocolError` for an invalid document or a payload that cannot be determined.
     """
     signatures = document.get("signatures") or ()
     signed = bool(signatures)
@@ -232,20 +92,42 @@ def parse_schema1(raw: bytes, document: Mapping[str, Any]) -> Schema1Manifest:
     history = _history(document, expected=len(layers))
     newest = history[0]
     return Schema1Manifest(
-        name=_text(document.get("name")),
-        tag=_text(document.get("tag")),
-        # The image's own word goes before the manifest's copy of it.
-        architecture=_text(newest.get("architecture"))
-        or _text(document.get("architecture")),
-        os=_text(newest.get("os")),
-        variant=_text(newest.get("variant")),
-        created=_text(newest.get("created")),
+        name=string_or_none(document.get("name")),
+        tag=string_or_none(document.get("tag")),
+        # The image's value takes precedence over the manifest's copy.
+        architecture=string_or_none(newest.get("architecture"))
+        or string_or_none(document.get("architecture")),
+        os=string_or_none(newest.get("os")),
+        variant=string_or_none(newest.get("variant")),
+        created=string_or_none(newest.get("created")),
         layers=tuple(reversed(layers)),
         throwaway=tuple(entry.get("throwaway") is True for entry in reversed(history)),
         signed=signed,
         payload=payload,
-        signatures=check_signatures(payload, signatures),
+        signatures=_check_signatures(payload, signatures),
     )
+
+
+def signed_payload(raw: bytes, document: Mapping[str, Any]) -> bytes:
+    """The signed bytes of `raw`, from the signatures in its JSON `document`.
+
+    Raises `ProtocolError` if they cannot be determined or two signatures disagree.
+    """
+    payload = None
+    for index, signature in enumerate(_signatures(document.get("signatures"))):
+        where = f"the manifest's signatures[{index}]"
+        length, tail = _format(signature, where)
+        if length > len(raw):
+            raise ProtocolError(
+                f"{where} signs {length} bytes of a document of {len(raw)}"
+            )
+        signed = raw[:length] + tail
+        if payload is not None and signed != payload:
+            raise ProtocolError(f"{where} signs other content than the previous ones")
+        payload = signed
+    if payload is None:
+        raise ProtocolError("the manifest is not signed")
+    return payload
 
 
 def _layers(document: Mapping[str, Any]) -> list[str]:
@@ -254,11 +136,11 @@ def _layers(document: Mapping[str, Any]) -> list[str]:
     if len(entries) > MAX_LAYERS:
         raise ProtocolError(f"the manifest lists more than {MAX_LAYERS} layers")
     layers = []
-    for number, entry in enumerate(entries):
+    for index, entry in enumerate(entries):
         layer = entry.get("blobSum")
         if not isinstance(layer, str) or not is_digest(layer):
             raise ProtocolError(
-                f"the manifest's fsLayers[{number}] has no valid blobSum"
+                f"the manifest's fsLayers[{index}] has no valid blobSum"
             )
         layers.append(layer)
     return layers
@@ -271,13 +153,13 @@ def _history(document: Mapping[str, Any], *, expected: int) -> list[dict[str, An
             f"the manifest has {expected} fsLayers but {len(entries)} history entries"
         )
     return [
-        _compatibility(entry.get("v1Compatibility"), number)
-        for number, entry in enumerate(entries)
+        _compatibility(entry.get("v1Compatibility"), index)
+        for index, entry in enumerate(entries)
     ]
 
 
-def _compatibility(text: object, number: int) -> dict[str, Any]:
-    where = f"the manifest's history[{number}].v1Compatibility"
+def _compatibility(text: object, index: int) -> dict[str, Any]:
+    where = f"the manifest's history[{index}].v1Compatibility"
     if not isinstance(text, str):
         raise ProtocolError(f"{where} is not a string")
     try:
@@ -293,11 +175,54 @@ def _objects(document: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
     value = document.get(key)
     if not isinstance(value, list) or not value:
         raise ProtocolError(f'the manifest\'s "{key}" is not a list with entries')
-    for number, entry in enumerate(value):
+    for index, entry in enumerate(value):
         if not isinstance(entry, dict):
-            raise ProtocolError(f"the manifest's {key}[{number}] is not an object")
+            raise ProtocolError(f"the manifest's {key}[{index}] is not an object")
     return value
 
 
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
+def _check_signatures(
+    payload: bytes, signatures: Sequence[object]
+) -> tuple[SignatureCheck, ...]:
+    if not signatures:
+        return ()
+    from auditor.oci.schema1_signature import check_signature  # noqa: PLC0415  (slow)
+
+    encoded = encode_base64url(payload)
+    checks = []
+    for signature in signatures:
+        key_id, algorithm, error = check_signature(encoded, signature)
+        checks.append(
+            SignatureCheck(
+                valid=error is None,
+                key_id=key_id,
+                algorithm=algorithm,
+                reason=error or "the signature is valid",
+            )
+        )
+    return tuple(checks)
+
+
+def _signatures(value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise ProtocolError('the manifest\'s "signatures" is not a list')
+    if len(value) > MAX_SIGNATURES:
+        raise ProtocolError(f"the manifest has more than {MAX_SIGNATURES} signatures")
+    return value
+
+
+def _format(signature: object, where: str) -> tuple[int, bytes]:
+    protected = signature.get("protected") if isinstance(signature, dict) else None
+    if not isinstance(protected, str):
+        raise ProtocolError(f"{where} has no protected header")
+    try:
+        header = orjson.loads(decode_base64url(protected))
+        length, tail = (
+            header["formatLength"],
+            decode_base64url(header["formatTail"]),
+        )
+    except (ValueError, TypeError, KeyError):
+        raise ProtocolError(f"{where} has an invalid protected header") from None
+    if isinstance(length, bool) or not isinstance(length, int) or length < 0:
+        raise ProtocolError(f"{where} has an invalid protected header")
+    return length, tail

@@ -1,149 +1,160 @@
-"""How a product's API is asked with the login that its registry has.
+"""Authorizations for a product's API, from the login of its registry.
 
-The login goes to the registry's own origin, to the `api_url` of the configuration,
-which is the user's own word, or to the API that is known to belong to a registry.
+The login is sent to the registry's own origin, to the configured `api_url`, or to the
+API that is known to belong to a registry (Docker Hub).
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from enum import Enum
 
 import orjson
 
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
 from auditor.model import AccessState
-from auditor.registry.auth.authorization import ANONYMOUS, Authorization, access_untold
-from auditor.registry.auth.token_service import MAX_TOKEN_ANSWER_BYTES, basic_header
-from auditor.registry.products import Login
-from auditor.registry.request import Exchange, RequestKind
+from auditor.registry.auth.authorization import (
+    ANONYMOUS,
+    Authorization,
+    access_without_token,
+)
+from auditor.registry.auth.token_service import MAX_TOKEN_RESPONSE_BYTES, basic_header
+from auditor.registry.request import RequestKind, RequestSender
 from auditor.util.single_flight import SingleFlight
 from auditor.wire.challenge import Challenge
-from auditor.wire.login import Credential
-from auditor.wire.login import Login as Kept
+from auditor.wire.credential import Credential, Login
 
-# Quay's name for the user of an OAuth token ("Using robot accounts and access tokens").
+# Quay's user name for an OAuth token ("Using robot accounts and access tokens").
 _OAUTH_USER = "$oauthtoken"
 
 
+class LoginMethod(Enum):
+    """How an API takes a login."""
+
+    BASIC = "basic"
+    BEARER = "bearer"  # the password is a token
+    OAUTH_TOKEN = "oauth token"  # the same, if the user name is `$oauthtoken`
+    EXCHANGE = "exchange"  # the API exchanges the login for a token
+
+
 class ApiLogin:
-    """Authorizations for one API. `account` gives the login for a repository."""
+    """Authorizations for one API. `credential` gives the credential of a repository."""
 
     def __init__(
         self,
-        way: Login,
+        method: LoginMethod,
         *,
         api_url: str,
-        exchange: Exchange,
-        account: Callable[[str], Awaitable[Kept | Failure | None]],
+        sender: RequestSender,
+        credential: Callable[[str], Awaitable[Credential | Failure | None]],
     ) -> None:
-        self._way = way
+        self._method = method
         self._token_url = f"{api_url}/v2/auth/token"
-        self._exchange = exchange
-        self._account = account
-        self._rejected: dict[str, Failure] = {}
-        self._exchanged: dict[tuple[str, str], Authorization] = {}
-        self._exchanges: SingleFlight[tuple[str, str], Authorization | Failure] = (
-            SingleFlight()
-        )
+        self._sender = sender
+        self._credential = credential
+        self._rejected_headers: dict[str, Failure] = {}
+        self._rejected_logins: dict[Login, Failure] = {}
+        self._tokens: dict[Login, Authorization] = {}
+        self._flights: SingleFlight[Login, Authorization | Failure] = SingleFlight()
 
-    def for_repository(self, name: str) -> ApiAuth:
-        """The authorizer for what is asked of a repository or a namespace."""
-        return ApiAuth(self, name)
+    def for_repository(self, name: str) -> ApiAuthorizer:
+        """The authorizer for requests about a repository or a namespace."""
+        return ApiAuthorizer(self, name)
 
     async def authorization(self, name: str) -> Authorization | Failure:
-        """What to ask for that repository with; anonymous without a login for it."""
-        login = await self._account(name)
+        """An authorization for a repository; anonymous without a usable login."""
+        login = await self._credential(name)
         if isinstance(login, Failure):
             return login
-        if self._wants_else(login) is not None:
+        if not isinstance(login, Login) or self._expected_instead(login) is not None:
             return ANONYMOUS
-        assert isinstance(login, Credential)
-        password = login.password.reveal()
-        match self._way:
-            case Login.BASIC:
-                return self._fixed(basic_header(login), login)
-            case Login.BEARER | Login.OAUTH_TOKEN:
-                return self._fixed(f"Bearer {password}", login)
-            case Login.EXCHANGE:
-                return await self._exchanges.run(
-                    (login.username, password), lambda: self._exchanged_for(login)
-                )
+        match self._method:
+            case LoginMethod.BASIC:
+                return self._static(basic_header(login), login)
+            case LoginMethod.BEARER | LoginMethod.OAUTH_TOKEN:
+                return self._static(f"Bearer {login.password.reveal()}", login)
+            case LoginMethod.EXCHANGE:
+                return await self._flights.run(login, lambda: self._token(login))
 
-    async def passed_over(self, name: str) -> str | None:
-        """Why there is a login for that repository and it was asked for as anybody;
-        null: there is none, or it was used."""
-        login = await self._account(name)
-        if login is None or isinstance(login, Failure):
-            return None
-        wants = self._wants_else(login)
-        if wants is None:
-            return None
-        whose = f" of {login.username!r}" if login.username else ""
-        return f"the login{whose} was not used: the API takes {wants}"
+    async def unused_login(self, name: str) -> str | None:
+        """Why a configured credential is not sent for a repository.
 
-    def _wants_else(self, login: Kept | None) -> str | None:
-        """What the API takes, where this is not it."""
-        if not isinstance(login, Credential):
-            return "a user name and a password"  # a registry's tokens say nothing to it
-        if self._way is Login.OAUTH_TOKEN and login.username != _OAUTH_USER:
+        None if there is no credential, or if it is sent.
+        """
+        credential = await self._credential(name)
+        if credential is None or isinstance(credential, Failure):
+            return None
+        expected = self._expected_instead(credential)
+        if expected is None:
+            return None
+        account = f" of {credential.username!r}" if credential.username else ""
+        return f"the login{account} was not used, because the API expects {expected}"
+
+    def _expected_instead(self, credential: Credential) -> str | None:
+        """What the API expects, if it does not take this kind of credential."""
+        if not isinstance(credential, Login):
+            return "a user name and a password"
+        if (
+            self._method is LoginMethod.OAUTH_TOKEN
+            and credential.username != _OAUTH_USER
+        ):
             return f"an OAuth token, with the user name {_OAUTH_USER}"
         return None
 
-    def _fixed(self, header: str, login: Credential) -> Authorization | Failure:
-        return self._rejected.get(header) or _authorization(header, login.username)
+    def _static(self, header: str, login: Login) -> Authorization | Failure:
+        return self._rejected_headers.get(header) or _authorization(header, login)
 
-    async def again(self, refused: Authorization, name: str) -> Authorization | Failure:
-        """Another one, after one was refused: only an exchanged one can be renewed.
+    async def after_401(
+        self, refused: Authorization, name: str
+    ) -> Authorization | Failure:
+        """Another authorization, if the refused one was an exchanged token.
 
         A password that was refused is not sent again: that locks accounts.
         """
         header = refused.header
         if header is None:
-            return _denied(
-                "it asks for a login, and the registry has none that it would take"
-            )
-        kept = [key for key, held in self._exchanged.items() if held.header == header]
-        for key in kept:
-            del self._exchanged[key]
-        if kept:
+            return _denied("the API requires a login, and none that fits is configured")
+        expired = [
+            login for login, token in self._tokens.items() if token.header == header
+        ]
+        for login in expired:
+            del self._tokens[login]
+        if expired:
             return await self.authorization(name)
-        who = refused.access.subject
-        failure = _denied(f"it refuses the login of {who!r}")
-        return self._rejected.setdefault(header, failure)
+        failure = _denied(f"the API rejected the login of {refused.access.subject!r}")
+        return self._rejected_headers.setdefault(header, failure)
 
-    async def _exchanged_for(self, login: Credential) -> Authorization | Failure:
-        key = (login.username, login.password.reveal())
-        known = self._exchanged.get(key) or self._rejected.get(key[1])
-        return known or await self._exchange_for(login)
+    async def _token(self, login: Login) -> Authorization | Failure:
+        known = self._tokens.get(login) or self._rejected_logins.get(login)
+        return known or await self._exchange(login)
 
-    async def _exchange_for(self, login: Credential) -> Authorization | Failure:
-        """Docker Hub API, "Create access token": good for minutes, renewed by a 401."""
+    async def _exchange(self, login: Login) -> Authorization | Failure:
+        """Docker Hub API, "Create access token": valid for minutes."""
         body = {"identifier": login.username, "secret": login.password.reveal()}
-        answer = await self._exchange.send(
+        response = await self._sender.send(
             RequestKind.TOKEN,
             "POST",
             self._token_url,
             headers={"Content-Type": "application/json"},
             body=orjson.dumps(body),
-            max_bytes=MAX_TOKEN_ANSWER_BYTES,
+            max_bytes=MAX_TOKEN_RESPONSE_BYTES,
             redirects=False,
         )
-        password = login.password.reveal()
-        if isinstance(answer, Failure):
-            failure = answer.at(Stage.TOKEN)
-            if answer.status == 401:
-                self._rejected[password] = failure
+        if isinstance(response, Failure):
+            failure = response.at(Stage.TOKEN)
+            if response.status == 401:
+                self._rejected_logins[login] = failure
             return failure
         try:
-            token = _access_token(answer.body)
+            token = parse_access_token(response.body)
         except ProtocolError as error:
             return Failure(kind=error.kind, detail=error.detail, stage=Stage.TOKEN)
-        made = _authorization(f"Bearer {token}", login.username)
-        self._exchanged[login.username, password] = made
-        return made
+        authorization = _authorization(f"Bearer {token}", login)
+        self._tokens[login] = authorization
+        return authorization
 
 
-class ApiAuth:
+class ApiAuthorizer:
     """The authorizer of one repository (see `authorization.Authorizer`)."""
 
     __slots__ = ("_login", "_name")
@@ -152,33 +163,40 @@ class ApiAuth:
         self._login = login
         self._name = name
 
-    def at_hand(self) -> Authorization | None:
-        """Nothing: lists are few, and are asked for anew."""
+    def cached(self) -> Authorization | None:
+        """Always None: listings are too few to need it."""
         return None
 
     async def authorization(self) -> Authorization | Failure:
-        """One that is good now."""
+        """A valid one, fetched if needed."""
         return await self._login.authorization(self._name)
 
-    async def again(
+    async def after_401(
         self, refused: Authorization, challenge: Challenge | None
     ) -> Authorization | Failure:
-        """Another one, after `refused` was answered 401."""
+        """Another one, after `refused` was answered with a 401."""
         del challenge
-        return await self._login.again(refused, self._name)
+        return await self._login.after_401(refused, self._name)
 
 
-def _access_token(body: bytes) -> str:
+def parse_access_token(body: bytes) -> str:
+    """The `access_token` of a response; raises `ProtocolError` if there is none.
+
+    It may contain what RFC 6750 section 2.1 allows in the Authorization field.
+    """
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise ProtocolError(f"the token answer is not JSON: {error.msg}") from None
+        raise ProtocolError(f"the token response is not JSON: {error.msg}") from None
     token = document.get("access_token") if isinstance(document, dict) else None
-    # RFC 6750 section 2.1: what may stand in the field, and nothing else.
-    if not isinstance(token, str) or not token or not token.isascii() or " " in token:
-        raise ProtocolError("the token answer holds no token")
-    if not token.isprintable():
-        raise ProtocolError("the token answer holds no token")
+    if (
+        not isinstance(token, str)
+        or not token
+        or not token.isascii()
+        or not token.isprintable()
+        or " " in token
+    ):
+        raise ProtocolError("the token response contains no token")
     return token
 
 
@@ -188,9 +206,9 @@ def _denied(detail: str) -> Failure:
     )
 
 
-def _authorization(header: str, username: str | None) -> Authorization:
+def _authorization(header: str, login: Login) -> Authorization:
     return Authorization(
         header=header,
-        # Of a list: no record says where the credential stands.
-        access=access_untold(AccessState.UNVERIFIABLE, subject=username),
+        # Not of an image: no record shows the source of the credential.
+        access=access_without_token(AccessState.UNVERIFIABLE, subject=login.username),
     )

@@ -1,4 +1,7 @@
-"""What one request carries to be let in."""
+"""What a request is authorized with, and the cache of bearer tokens.
+
+Source: distribution, "Token Authentication Specification" (token.md, jwt.md).
+"""
 
 from __future__ import annotations
 
@@ -16,202 +19,39 @@ from auditor.util.clock import Clock
 from auditor.util.single_flight import SingleFlight
 from auditor.wire.challenge import Challenge, Scope
 from auditor.wire.response import Response
-from auditor.wire.retry_policy import failure_of
+from auditor.wire.retry_policy import failure_from_response
 
-# -- login_trial --
-# A password that no answer has accepted yet.
-#
-# Registries lock accounts after some wrong passwords in a row. So until one request was
-# let in, requests with this password go one at a time, and after a few refusals no more.
-
-# One may be refused for what it asks: a proxy before the registry may close a part of
-# it with a 401. Directories lock an account after five, the usual least.
+# Wrong passwords in a row after which a login is no longer sent. Directories lock an
+# account after five; a proxy may also answer 401 for one path only.
 MAX_REFUSALS = 3
-
-
-class LoginTrial:
-    """The trial of one password at one registry."""
-
-    def __init__(self) -> None:
-        self.accepted = False
-        self._turn = anyio.Lock()
-        self._refusals = 0
-        self._rejected: Failure | None = None
-
-    async def begin(self) -> Failure | None:
-        """Wait for the turn to try it; a failure where it is not tried any more.
-
-        Whoever got null calls `end`, unless it is `accepted` by then.
-        """
-        await self._turn.acquire()
-        if self.accepted or self._rejected is not None:
-            self._turn.release()
-        return self._rejected
-
-    def end(self, outcome: Response | Failure | None) -> None:
-        """Say what the request came to; null: nothing is known."""
-        self._turn.release()
-        if not isinstance(outcome, Response) or outcome.status >= 500:
-            return
-        if outcome.status != 401:
-            self.accepted = True
-            return
-        self._refusals += 1
-        if self._refusals >= MAX_REFUSALS:
-            failure = failure_of(outcome)
-            detail = (
-                f"{failure.detail}; {self._refusals} requests with this login were"
-                " refused and none was let in, so it is not sent any more"
-            )
-            self._rejected = replace(failure, attempts=0, detail=detail)
-
-
-# -- tokens --
-# Bearer tokens: one request per scope in flight, renewed before they expire.
-#
-# Source: distribution, "Token Authentication Specification" (jwt.md, token.md).
-
-# The share of its life after which a token is renewed while it is still good.
+# Fraction of its lifetime after which a token is renewed while it is still valid.
 RENEW_AFTER = 0.85
-# A service that said no is not asked again for the same thing so soon.
+# How long a refusal of the token service is remembered.
 REFUSAL_HOLD_S = 60.0
-# About 4 KiB each (a long JWT and its claims): 16 MiB at most. Work comes grouped by
-# repository, so what is dropped first has long been used.
+# About 4 KiB each (a long JWT and its claims), 16 MiB in all. References come grouped
+# by repository, so the least recently fetched token is no longer needed.
 MAX_TOKENS = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TokenKey:
-    """What tells tokens apart.
-
-    `part` is the part of the registry whose login asks for it; "" is the whole.
-    """
-
-    part: str
-    realm: str
-    service: str | None
-    scope: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeldToken:
-    """A token ready to be sent. Times are monotonic seconds."""
-
-    authorization: str
-    access: Access
-    obtained_at: float
-    expires_at: float
-
-    @property
-    def renew_at(self) -> float:
-        """When to fetch the next one."""
-        return self.obtained_at + RENEW_AFTER * (self.expires_at - self.obtained_at)
-
-    def __repr__(self) -> str:
-        return f"HeldToken(***, expires_at={self.expires_at})"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Refusal:
-    """A failure held until then. `old` is the token that was to be renewed."""
-
-    failure: Failure
-    until: float
-    old: HeldToken | None
-
-
-class TokenStore:
-    """Tokens by key; what is missing or old is fetched, once for all who ask."""
-
-    def __init__(
-        self,
-        fetch: Callable[[TokenKey], Awaitable[HeldToken | Failure]],
-        *,
-        clock: Clock,
-    ) -> None:
-        self._fetch = fetch
-        self._clock = clock
-        self._held: OrderedDict[TokenKey, HeldToken | _Refusal] = OrderedDict()
-        self._flights: SingleFlight[TokenKey, HeldToken | Failure] = SingleFlight()
-
-    def wanted(self, key: TokenKey) -> bool:
-        """Whether a token would have to be fetched and nobody is fetching it."""
-        held = self._held.get(key)
-        now = self._clock.monotonic()
-        if isinstance(held, HeldToken) and now < held.renew_at:
-            return False
-        if isinstance(held, _Refusal) and now < held.until:
-            return False
-        return not self._flights.under_way(key)
-
-    async def get(self, key: TokenKey) -> HeldToken | Failure:
-        """A token that is good now, or why there is none."""
-        held = self._held.get(key)
-        now = self._clock.monotonic()
-        if isinstance(held, _Refusal):
-            if now < held.until:
-                return self._good(held.old) or held.failure
-            held = held.old
-        if held is not None:
-            if now < held.renew_at:
-                return held
-            if now < held.expires_at and self._flights.under_way(key):
-                return held  # still good, and its successor is on the way
-        fetched = await self._flights.run(key, lambda: self._renew(key))
-        if isinstance(fetched, Failure):
-            return self._good(held) or fetched
-        return fetched
-
-    async def _renew(self, key: TokenKey) -> HeldToken | Failure:
-        fetched = await self._fetch(key)
-        if isinstance(fetched, HeldToken):
-            self._hold(key, fetched)
-        elif not fetched.kind.retryable:
-            until = self._clock.monotonic() + REFUSAL_HOLD_S
-            held = self._held.get(key)
-            old = self._good(held.old if isinstance(held, _Refusal) else held)
-            self._hold(key, _Refusal(failure=fetched, until=until, old=old))
-        return fetched
-
-    def _good(self, token: HeldToken | None) -> HeldToken | None:
-        if token is None or self._clock.monotonic() >= token.expires_at:
-            return None
-        return token
-
-    def _hold(self, key: TokenKey, value: HeldToken | _Refusal) -> None:
-        self._held[key] = value
-        self._held.move_to_end(key)
-        if len(self._held) > MAX_TOKENS:
-            self._held.popitem(last=False)
-
-    def discard(self, key: TokenKey, token: HeldToken) -> None:
-        """Forget this token, and only this one: it was refused."""
-        held = self._held.get(key)
-        if held is token:
-            del self._held[key]
-        elif isinstance(held, _Refusal) and held.old is token:
-            self._held[key] = replace(held, old=None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Authorization:
-    """`header` is the Authorization field; null sends none.
+    """What one request is authorized with.
 
-    `token`, `key` and `scope` are those of a token that can be renewed; `fixed` says
-    that there is no other than this: a password, or a token that was given as it is.
-    `trial` is that of a password which was not accepted yet.
+    `header` is the value of the Authorization field; None sends none. `token` and
+    `scope` belong to a token that can be renewed. `fixed` marks a password or a
+    registry token, for which there is no other. `trial` is set while the registry has
+    not accepted the password yet.
     """
 
     header: str | None
     access: Access
     fixed: bool = False
-    key: TokenKey | None = None
     scope: Scope | None = None
-    token: HeldToken | None = None
+    token: CachedToken | None = None
     trial: LoginTrial | None = None
 
     def age_s(self, now: float) -> float | None:
-        """Seconds since its token was asked for; null without a token."""
+        """Seconds since its token was requested; None without a token."""
         return None if self.token is None else now - self.token.obtained_at
 
     def is_old(self, now: float) -> bool:
@@ -223,27 +63,27 @@ class Authorization:
 
 
 class Authorizer(Protocol):
-    """Where authorizations for one repository or catalog come from."""
+    """Authorizations for the requests that need one scope."""
 
-    def at_hand(self) -> Authorization | None:
-        """One that is good now, if it is known without asking or waiting."""
+    def cached(self) -> Authorization | None:
+        """A valid one, if it is known without a request; None otherwise."""
 
     async def authorization(self) -> Authorization | Failure:
-        """One that is good now."""
+        """A valid one, fetched if needed."""
 
-    async def again(
+    async def after_401(
         self, refused: Authorization, challenge: Challenge | None
     ) -> Authorization | Failure:
-        """Another one, after `refused` was answered 401 with `challenge`."""
+        """Another one, after `refused` was answered with a 401 and `challenge`."""
 
 
-def access_untold(
+def access_without_token(
     state: AccessState,
     *,
     subject: str | None = None,
     credential: CredentialSource | None = None,
 ) -> Access:
-    """The access of somebody whom no token tells what is granted."""
+    """The access of a request that carries no token whose grant could be read."""
     return Access(
         state=state,
         actions=(),
@@ -254,4 +94,170 @@ def access_untold(
     )
 
 
-ANONYMOUS = Authorization(header=None, access=access_untold(AccessState.ANONYMOUS))
+ANONYMOUS = Authorization(
+    header=None, access=access_without_token(AccessState.ANONYMOUS)
+)
+
+
+class LoginTrial:
+    """The trial of a password that the registry has not accepted yet.
+
+    Registries lock accounts after some wrong passwords in a row. Until one request
+    succeeds, requests with this password are therefore sent one at a time, and after
+    `MAX_REFUSALS` refusals none is sent.
+    """
+
+    def __init__(self) -> None:
+        self.accepted = False
+        self._turn = anyio.Lock()
+        self._refusals = 0
+        self._rejected: Failure | None = None
+
+    async def begin(self) -> Failure | None:
+        """Wait for the turn to send the password; a `Failure` if it was rejected.
+
+        After None, `end` must be called, unless `accepted` is set by then.
+        """
+        await self._turn.acquire()
+        if self.accepted or self._rejected is not None:
+            self._turn.release()
+        return self._rejected
+
+    def end(self, outcome: Response | Failure | None) -> None:
+        """Record the outcome of the request; None if it is unknown."""
+        self._turn.release()
+        if not isinstance(outcome, Response) or outcome.status >= 500:
+            return
+        if outcome.status != 401:
+            self.accepted = True
+            return
+        self._refusals += 1
+        if self._refusals >= MAX_REFUSALS:
+            failure = failure_from_response(outcome)
+            detail = (
+                f"{failure.detail}; the login is not sent again: the registry refused"
+                f" all {self._refusals} requests with it"
+            )
+            self._rejected = replace(failure, attempts=0, detail=detail)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenKey:
+    """What a token was requested for.
+
+    `namespace` is the part of the registry that has a login of its own; "" is the
+    whole registry.
+    """
+
+    namespace: str
+    realm: str
+    service: str | None
+    scope: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CachedToken:
+    """A token and its lifetime, in monotonic seconds.
+
+    `authorization` is the value of the Authorization field.
+    """
+
+    key: TokenKey
+    authorization: str
+    access: Access
+    obtained_at: float
+    expires_at: float
+
+    @property
+    def renew_at(self) -> float:
+        """When its successor should be fetched."""
+        return self.obtained_at + RENEW_AFTER * (self.expires_at - self.obtained_at)
+
+    def __repr__(self) -> str:
+        return f"CachedToken(***, expires_at={self.expires_at})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Refusal:
+    """A failure remembered until then. `old` is the token that was to be renewed."""
+
+    failure: Failure
+    until: float
+    old: CachedToken | None
+
+
+class TokenCache:
+    """Tokens by key, fetched when missing or old, with one request per key in flight.
+
+    A token is renewed before it expires; while its successor is being fetched, and
+    where that fails, the old one is used until it expires.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[TokenKey], Awaitable[CachedToken | Failure]],
+        *,
+        clock: Clock,
+    ) -> None:
+        self._fetch = fetch
+        self._clock = clock
+        self._entries: OrderedDict[TokenKey, CachedToken | _Refusal] = OrderedDict()
+        self._flights: SingleFlight[TokenKey, CachedToken | Failure] = SingleFlight()
+
+    def needs_fetch(self, key: TokenKey) -> bool:
+        """Whether a token must be fetched and no request for it is in flight."""
+        entry = self._entries.get(key)
+        now = self._clock.monotonic()
+        if isinstance(entry, CachedToken) and now < entry.renew_at:
+            return False
+        if isinstance(entry, _Refusal) and now < entry.until:
+            return False
+        return not self._flights.in_flight(key)
+
+    async def get(self, key: TokenKey) -> CachedToken | Failure:
+        """A token that is valid now."""
+        entry = self._entries.get(key)
+        now = self._clock.monotonic()
+        if isinstance(entry, _Refusal):
+            if now < entry.until:
+                return self._if_valid(entry.old) or entry.failure
+            entry = entry.old
+        if entry is not None:
+            if now < entry.renew_at:
+                return entry
+            if now < entry.expires_at and self._flights.in_flight(key):
+                return entry
+        fetched = await self._flights.run(key, lambda: self._renew(key))
+        if isinstance(fetched, Failure):
+            return self._if_valid(entry) or fetched
+        return fetched
+
+    def discard(self, token: CachedToken) -> None:
+        """Forget exactly this token, after the registry refused it."""
+        entry = self._entries.get(token.key)
+        if entry is token:
+            del self._entries[token.key]
+        elif isinstance(entry, _Refusal) and entry.old is token:
+            self._entries[token.key] = replace(entry, old=None)
+
+    async def _renew(self, key: TokenKey) -> CachedToken | Failure:
+        fetched = await self._fetch(key)
+        if isinstance(fetched, CachedToken):
+            self._store(key, fetched)
+        elif not fetched.kind.retryable:
+            until = self._clock.monotonic() + REFUSAL_HOLD_S
+            entry = self._entries.get(key)
+            old = self._if_valid(entry.old if isinstance(entry, _Refusal) else entry)
+            self._store(key, _Refusal(failure=fetched, until=until, old=old))
+        return fetched
+
+    def _if_valid(self, token: CachedToken | None) -> CachedToken | None:
+        if token is None or self._clock.monotonic() >= token.expires_at:
+            return None
+        return token
+
+    def _store(self, key: TokenKey, entry: CachedToken | _Refusal) -> None:
+        self._entries[key] = entry
+        self._entries.move_to_end(key)
+        if len(self._entries) > MAX_TOKENS:
+            self._entries.popitem(last=False)

@@ -1,11 +1,10 @@
-"""Docker's config.json and podman's auth.json: which login they hold for what.
+"""Docker's config.json and podman's auth.json: the credentials they hold.
 
 The format is that of docker/cli, cli/config/configfile (`auths`, `credsStore`,
-`credHelpers`) and of containers-auth.json(5), in which a key may name a part of a
-registry. Keys that are URLs mean their host, as docker/cli's
-`credentials.ConvertToHostname` has it.
-
-Helpers are named here and run elsewhere (`auditor.registry.access.credential_helper`).
+`credHelpers`) and of containers-auth.json(5), where a key may name a namespace of a
+registry. A key that is a URL stands for its host (docker/cli,
+`credentials.ConvertToHostname`). This module only parses: `credentials.py` reads the
+files, `credential_helper.py` runs the helpers they name.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from typing import Any, TypeGuard
 
 import orjson
 
-from auditor.errors import FailureKind, ProtocolError, UsageError
+from auditor.errors import ProtocolError, UsageError
 from auditor.fast_dataclass import dataclass
-from auditor.oci.reference import DOCKER_HUB, registry_name
-from auditor.util.lazy_regex import Pattern
+from auditor.oci.reference import DOCKER_HUB, parse_registry
+from auditor.util.lazy_regex import LazyPattern
 from auditor.util.secret import Secret
 from auditor.util.text import safe_text
-from auditor.wire.login import (
+from auditor.wire.credential import (
     Credential,
     IdentityToken,
     Login,
@@ -34,258 +33,217 @@ from auditor.wire.login import (
 )
 from auditor.wire.token import is_bearer_token
 
-# -- helper_answer --
-# What a credential helper answers.
-#
-# Source: docker/docker-credential-helpers, "Credential helper protocol", and its
-# `client.Get`. A helper is a program `docker-credential-NAME`; `get` takes a server's
-# name on standard input and prints `{"ServerURL", "Username", "Secret"}`.
-
-# The user name that says that the secret is an identity token (credentials.go).
+# The user name that marks a secret as an identity token
+# (docker/docker-credential-helpers, credentials.go).
 TOKEN_USER = "<token>"
-# What a helper prints, with a failing exit code, for a server it does not know
-# (credentials/error.go: errCredentialsNotFoundMessage).
-NOT_FOUND = b"credentials not found in native keychain"
-
-# What is a file name of its own, and nothing that a shell or a path reads differently.
-_NAME = Pattern(r"[A-Za-z0-9._-]+")
-
-
-def is_helper_name(name: object) -> TypeGuard[str]:
-    """Whether `docker-credential-NAME` is the name of one program."""
-    return isinstance(name, str) and _NAME.fullmatch(name) is not None
-
-
-def parse_helper_answer(output: bytes) -> Login | None:
-    """The login in a helper's answer; None where it says that it has none.
-
-    `ProtocolError(DENIED)` with a sentence that goes after the helper's name, and
-    that repeats nothing of the answer.
-    """
-    try:
-        answer = orjson.loads(output)
-    except orjson.JSONDecodeError:
-        raise _wrong("did not answer with JSON") from None
-    if not isinstance(answer, dict):
-        raise _wrong("answered with JSON that is not an object")
-    username, secret = answer.get("Username", ""), answer.get("Secret", "")
-    if not isinstance(username, str) or not isinstance(secret, str):
-        raise _wrong("answered with a Username or a Secret that is not a text")
-    if not username and not secret:
-        return None
-    if not secret:
-        raise _wrong("answered with an empty Secret")
-    if username == TOKEN_USER:
-        if not is_bearer_token(secret):
-            raise _wrong("answered with an identity token that is not visible ASCII")
-        return IdentityToken(token=Secret(secret))
-    if not is_username(username) or not is_password_of(username, secret):
-        raise _wrong(
-            "answered with a Username or Secret that is empty or has control characters"
-        )
-    return Credential(username=username, password=Secret(secret))
-
-
-def _wrong(sentence: str) -> ProtocolError:
-    return ProtocolError(sentence, FailureKind.DENIED)
-
-
+# Docker's key for Docker Hub.
 HUB_KEY = "https://index.docker.io/v1/"
-# What may stand after the host of a key without meaning less than the whole host.
+
+# A file name without a path, and without characters that are special to a shell.
+_HELPER_NAME = LazyPattern(r"[A-Za-z0-9._-]+")
+# Paths after the host of a key that stand for the whole host.
 _API_PATHS = frozenset({"", "/", "/v1", "/v1/", "/v2", "/v2/"})
-# How well a key names its registry; the better one wins, then the first.
-_EXACT, _LOOSE, _NOTHING = range(3)
+# How exactly a key names its registry. The most exact one wins, then the first.
+_EXACT, _LOOSE, _NO_MATCH = range(3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unusable:
-    """What the file names in a way that cannot be used: one sentence."""
+class StoredCredential:
+    """A credential in the file itself. `location` is the file and the key."""
+
+    credential: Credential
+    location: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CredentialHelper:
+    """A program `docker-credential-NAME`, and the server name to ask it about."""
+
+    name: str
+    server: str
+    location: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvalidEntry:
+    """An entry that cannot be used. `detail` is one sentence with its location."""
 
     detail: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
-    """A login that the file itself holds, and where in it."""
-
-    login: Login
-    place: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Helper:
-    """A program `docker-credential-NAME` that is asked for a server's login.
-
-    `place` is where the file names it.
-    """
-
-    name: str
-    server: str
-    place: str
-
-
-# What a file says of a repository: a login, whom to ask for one, or why neither.
-Way = Kept | Helper | Unusable
+Candidate = StoredCredential | CredentialHelper | InvalidEntry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DockerConfig:
-    """What the file says, by `host` or `host/namespace`.
+    """One file, by `host` or `host/namespace`.
 
-    `store` is the helper for everything that the file says nothing else about.
+    `store` is the name of the helper for registries without an entry (`credsStore`).
     """
 
-    place: str
-    entries: Mapping[str, Kept | Unusable] = field(default_factory=dict)
-    helpers: Mapping[str, Helper | Unusable] = field(default_factory=dict)
+    location: str
+    entries: Mapping[str, StoredCredential | InvalidEntry] = field(default_factory=dict)
+    helpers: Mapping[str, CredentialHelper | InvalidEntry] = field(default_factory=dict)
     store: str | None = None
 
     @property
     def names(self) -> frozenset[str]:
-        """Every `host` and `host/namespace` that the file names."""
+        """Every `host` and `host/namespace` in the file."""
         return frozenset(self.entries) | frozenset(self.helpers)
 
-    def ways(self, registry: str, repository: str = "") -> Iterator[Way]:
-        """The ways to a login for a repository, the best first; none if there is none.
+    def candidates(self, registry: str, repository: str = "") -> Iterator[Candidate]:
+        """The sources of a credential for a repository, best first.
 
-        Whoever walks them stops at the first that has one. The order is that of
-        containers/image (pkg/docker/config, `findCredentialsInFile`): a helper of this
-        registry, then the entry with the longest matching name. `credsStore`, which
-        only docker knows, comes last.
+        The order is that of containers/image (pkg/docker/config,
+        `findCredentialsInFile`): a helper of this registry, then the entry with the
+        longest matching name. Docker's `credsStore` comes last.
         """
-        names = tuple(names_of(registry, repository))
+        names = tuple(enclosing_names(registry, repository))
         for table in (self.helpers, self.entries):
             for name in names:
-                if (found := table.get(name)) is not None:
-                    yield found
+                if (candidate := table.get(name)) is not None:
+                    yield candidate
         if self.store:
-            place = f"{self.place}: credsStore"
-            yield _helper(self.store, server_of(registry), place)
+            server = HUB_KEY if registry == DOCKER_HUB else registry
+            yield _helper(self.store, server, f"{self.location}: credsStore")
 
 
-def names_of(registry: str, repository: str) -> Iterator[str]:
-    """`host/a/b`, `host/a`, `host`: what may be named for `host` and `a/b`."""
+def enclosing_names(registry: str, repository: str) -> Iterator[str]:
+    """`host/a/b`, `host/a`, `host` for the repository `a/b` of `host`."""
     while repository:
         yield f"{registry}/{repository}"
         repository = repository.rpartition("/")[0]
     yield registry
 
 
-def server_of(registry: str) -> str:
-    """The name under which docker's helpers know a registry."""
-    return HUB_KEY if registry == DOCKER_HUB else registry
+def is_helper_name(name: object) -> TypeGuard[str]:
+    """Whether `docker-credential-NAME` is the plain name of a program."""
+    return isinstance(name, str) and _HELPER_NAME.fullmatch(name) is not None
 
 
-def parse_docker_config(data: bytes, place: str) -> DockerConfig:
-    """The content of a config.json. `place` is the file's name in messages.
+def parse_docker_config(data: bytes, location: str) -> DockerConfig:
+    """Parse a config.json or auth.json. `location` is the file's name in messages.
 
-    Raises `UsageError` for a file that is not of this format. A damaged entry is
-    `Unusable` for what it names and harms no other.
+    Raises `UsageError` for a file that is not of this format. A damaged entry becomes
+    an `InvalidEntry` and does not affect the others.
     """
-    document = _document(data, place)
-    entries: dict[str, tuple[int, Kept | Unusable]] = {}
-    for key, value in _object(document, "auths", place).items():
-        named = _named(key)
-        if named is None:
+    document = _document(data, location)
+    entries: dict[str, tuple[int, StoredCredential | InvalidEntry]] = {}
+    for key, value in _object(document, "auths", location).items():
+        parsed_key = _parse_key(key)
+        if parsed_key is None:
             continue
-        name, rank = named
-        entry = _entry(value, f'{place}: auths."{safe_text(key, 80)}"')
-        if entry is not None and rank < entries.get(name, (_NOTHING,))[0]:
+        name, rank = parsed_key
+        entry = _entry(value, f'{location}: auths."{safe_text(key, 80)}"')
+        if entry is not None and rank < entries.get(name, (_NO_MATCH,))[0]:
             entries[name] = rank, entry
-    helpers: dict[str, tuple[int, Helper | Unusable]] = {}
-    for key, value in _object(document, "credHelpers", place).items():
-        named = _named(key)
-        if named is None or not value:
+    helpers: dict[str, tuple[int, CredentialHelper | InvalidEntry]] = {}
+    for key, value in _object(document, "credHelpers", location).items():
+        parsed_key = _parse_key(key)
+        if parsed_key is None or not value:
             continue
-        name, rank = named
-        if rank < helpers.get(name, (_NOTHING,))[0]:
-            here = f'{place}: credHelpers."{safe_text(key, 80)}"'
-            # docker sends its own name of the Hub, podman the one it was given.
+        name, rank = parsed_key
+        if rank < helpers.get(name, (_NO_MATCH,))[0]:
+            key_location = f'{location}: credHelpers."{safe_text(key, 80)}"'
+            # Docker Hub's key is passed on: HUB_KEY by docker, docker.io by podman.
             server = key if rank == _EXACT or name == DOCKER_HUB else name
-            helpers[name] = rank, _helper(value, server, here)
+            helpers[name] = rank, _helper(value, server, key_location)
     return DockerConfig(
-        place=place,
+        location=location,
         entries={name: entry for name, (_, entry) in entries.items()},
         helpers={name: helper for name, (_, helper) in helpers.items()},
-        store=_store(document, place),
+        store=_store(document, location),
     )
 
 
-def _named(key: str) -> tuple[str, int] | None:
-    """What a key of `auths` or `credHelpers` names, and how well; None: nothing."""
+def _parse_key(key: str) -> tuple[str, int] | None:
+    """The name that a key of `auths` or `credHelpers` stands for, and how exactly.
+
+    None for keys to ignore.
+    """
     address = key.removeprefix("https://").removeprefix("http://")
     host, slash, rest = address.partition("/")
     try:
-        registry = registry_name(host)
+        registry = parse_registry(host)
     except ProtocolError:
-        registry = host  # of no reference, so nobody will look it up
+        registry = host  # matches no reference
     if slash + rest in _API_PATHS:
-        own_key = HUB_KEY if registry == DOCKER_HUB else registry
-        return registry, _EXACT if key == own_key else _LOOSE
+        canonical = HUB_KEY if registry == DOCKER_HUB else registry
+        return registry, _EXACT if key == canonical else _LOOSE
     if address == key:
         return f"{registry}/{rest.rstrip('/')}", _EXACT
     if registry == DOCKER_HUB:
-        return None  # docker desktop keeps its own tokens beside /v1/
+        return None  # Docker Desktop keeps tokens of its own next to /v1/
     return registry, _LOOSE
 
 
-def _helper(name: Any, server: str, place: str) -> Helper | Unusable:
+def _helper(name: Any, server: str, location: str) -> CredentialHelper | InvalidEntry:
     if not is_helper_name(name):
-        return Unusable(
-            detail=f"{place} does not name a credential helper"
+        return InvalidEntry(
+            detail=f"{location}: not the name of a credential helper"
             " (letters, digits, dots, dashes and underscores)"
         )
-    return Helper(name=name, server=server, place=place)
+    return CredentialHelper(name=name, server=server, location=location)
 
 
-def _entry(value: Any, place: str) -> Kept | Unusable | None:
-    """None for an empty entry, which is how docker marks what a helper keeps."""
+def _entry(value: Any, location: str) -> StoredCredential | InvalidEntry | None:
+    """The credential of one entry of `auths`.
+
+    None for an empty entry: docker writes one where a helper has the credential.
+    """
     if not isinstance(value, dict):
-        return Unusable(detail=f"{place} is not an object")
+        return InvalidEntry(detail=f"{location}: not an object")
     username, password = value.get("username"), value.get("password")
     if value.get("auth"):
-        pair = _decoded(value["auth"])
+        pair = _decode_auth(value["auth"])
         if pair is None:
-            return Unusable(detail=f"{place}.auth is not the base64 of user:password")
+            return InvalidEntry(
+                detail=f"{location}.auth: not the base64 of user:password"
+            )
         username, password = pair
-    for key in ("registrytoken", "identitytoken"):
-        token = value.get(key)
-        # docker sends a registry token whatever stands beside it, and an identity
-        # token where there is no password.
-        if not token or (password and key == "identitytoken"):
-            continue
+    # Docker prefers a registry token to everything else in the entry, and uses an
+    # identity token if there is no password.
+    if token := value.get("registrytoken"):
         if not is_bearer_token(token):
-            return Unusable(detail=f"{place}.{key} is not one line of visible ASCII")
-        if key == "registrytoken":
-            return Kept(login=RegistryToken(token=Secret(token)), place=place)
-        whose = (
-            username if isinstance(username, str) and is_username(username) else None
+            return _invalid_token(location, "registrytoken")
+        return StoredCredential(
+            credential=RegistryToken(token=Secret(token)), location=location
         )
-        return Kept(
-            login=IdentityToken(
-                token=Secret(token), username=None if whose == TOKEN_USER else whose
+    if (token := value.get("identitytoken")) and not password:
+        if not is_bearer_token(token):
+            return _invalid_token(location, "identitytoken")
+        has_name = isinstance(username, str) and is_username(username)
+        return StoredCredential(
+            credential=IdentityToken(
+                token=Secret(token),
+                username=username if has_name and username != TOKEN_USER else None,
             ),
-            place=place,
+            location=location,
         )
     if not username and not password:
         return None
     if not isinstance(username, str) or not isinstance(password, str):
-        return Unusable(detail=f"{place} holds half of a username and password")
+        return InvalidEntry(detail=f"{location}: only one of username and password")
     if (
         not is_username(username)
         or not password
         or not is_password_of(username, password)
     ):
-        return Unusable(
-            detail=f"{place} holds a username or password that is empty"
-            " or has control characters"
+        return InvalidEntry(
+            detail=f"{location}: username or password is empty or has control"
+            " characters"
         )
-    return Kept(
-        login=Credential(username=username, password=Secret(password)), place=place
+    return StoredCredential(
+        credential=Login(username=username, password=Secret(password)),
+        location=location,
     )
 
 
-def _decoded(auth: Any) -> tuple[str, str] | None:
+def _invalid_token(location: str, key: str) -> InvalidEntry:
+    return InvalidEntry(detail=f"{location}.{key}: not one line of visible ASCII")
+
+
+def _decode_auth(auth: Any) -> tuple[str, str] | None:
     if not isinstance(auth, str):
         return None
     text = auth.strip().rstrip("=")
@@ -294,32 +252,32 @@ def _decoded(auth: Any) -> tuple[str, str] | None:
         username, colon, password = raw.decode().partition(":")
     except (binascii.Error, ValueError):
         return None
-    # docker/cli, configfile.decodeAuth: NULs at the ends are no part of a password.
+    # docker/cli, configfile.decodeAuth: NULs around the password are padding.
     return (username, password.strip("\0")) if colon else None
 
 
-def _document(data: bytes, place: str) -> dict[str, Any]:
+def _document(data: bytes, location: str) -> dict[str, Any]:
     try:
         document = orjson.loads(data.removeprefix(b"\xef\xbb\xbf"))
     except orjson.JSONDecodeError as error:
-        where = f"{place}:{error.lineno}:{error.colno}"
+        where = f"{location}:{error.lineno}:{error.colno}"
         raise UsageError(f"{where}: not JSON: {error.msg}") from None
     if not isinstance(document, dict):
-        raise UsageError(f"{place}: JSON but not an object")
+        raise UsageError(f"{location}: not a JSON object")
     return document
 
 
-def _object(document: dict[str, Any], key: str, place: str) -> dict[str, Any]:
+def _object(document: dict[str, Any], key: str, location: str) -> dict[str, Any]:
     value = document.get(key)
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise UsageError(f"{place}: {key} is not an object")
+        raise UsageError(f"{location}: {key}: not an object")
     return value
 
 
-def _store(document: dict[str, Any], place: str) -> str | None:
+def _store(document: dict[str, Any], location: str) -> str | None:
     store = document.get("credsStore")
     if store is not None and not isinstance(store, str):
-        raise UsageError(f"{place}: credsStore is not a text")
+        raise UsageError(f"{location}: credsStore: not a string")
     return store or None

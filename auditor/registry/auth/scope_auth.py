@@ -1,4 +1,9 @@
-"""The authorization for each scope of one registry."""
+"""Authorizations for each scope of one registry.
+
+`HostAuth` belongs to a registry and `ScopeAuth` to one scope of it. The registry's plan
+(`host_plan.py`) decides between no credential, Basic and a bearer token; the `Account`
+of the repository's namespace has the credential.
+"""
 
 from __future__ import annotations
 
@@ -13,146 +18,37 @@ from auditor.registry.auth.authorization import (
     ANONYMOUS,
     MAX_TOKENS,
     Authorization,
-    HeldToken,
+    CachedToken,
     LoginTrial,
+    TokenCache,
     TokenKey,
-    TokenStore,
-    access_untold,
+    access_without_token,
 )
-from auditor.registry.auth.credentials import Credentials, Found
+from auditor.registry.auth.credentials import CredentialStore, FoundCredential
 from auditor.registry.auth.token_service import TokenService, basic_header
 from auditor.registry.host_plan import HostPlan, Plan, Scheme
 from auditor.util.clock import Clock
-from auditor.wire.challenge import Challenge, Scope, wider
-from auditor.wire.login import Credential, IdentityToken, Login, RegistryToken
+from auditor.wire.challenge import Challenge, Scope, wider_scope
+from auditor.wire.credential import Credential, IdentityToken, Login, RegistryToken
 from auditor.wire.token import access_of
 
-# -- accounts --
-# Who asks a registry: an account for each part of it, with its newest login.
-
-# Helpers of cloud providers give passwords that last an hour, some of which is gone;
-# one that has less than five minutes left is given by none that is known.
+# Age at which a login from a credential helper is asked for again. Helpers of cloud
+# providers give passwords for an hour, of which at least five minutes are left.
 HELPER_LOGIN_S = 300.0
-# One that is refused may have been replaced; or it is the scope that is refused.
+# The same, after a login was refused: the helper may have a newer one by then.
 REFUSED_LOGIN_S = 60.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
-    """Somebody who asks: a login, or nobody (null), and the tokens' source for them.
-
-    `asked_at` (monotonic seconds) is when the helper was, if there is one; `trial` is
-    that of a password that is sent to the registry itself.
-    """
-
-    found: Found | None
-    service: TokenService
-    asked_at: float
-    trial: LoginTrial = field(default_factory=LoginTrial)
-
-    @property
-    def login(self) -> Login | None:
-        """What is sent; null: the anonymous user."""
-        return None if self.found is None else self.found.login
-
-    @property
-    def source(self) -> CredentialSource | None:
-        """Where it stands."""
-        return None if self.found is None else self.found.source
-
-    @property
-    def username(self) -> str | None:
-        """The name that goes with it, where there is one."""
-        return None if self.login is None else self.login.username
-
-
-class Accounts:
-    """The accounts of one registry, each made when it is first wanted.
-
-    A login that exists and cannot be used is a `Failure`: helpers are only asked when
-    the host asks for one.
-    """
-
-    def __init__(
-        self,
-        *,
-        registry: str,
-        credentials: Credentials,
-        service: Callable[[Found | None], TokenService],
-        clock: Clock,
-    ) -> None:
-        self._registry = registry
-        self._credentials = credentials
-        self._service = service
-        self._clock = clock
-        self._known: dict[str, Account] = {}  # as many as are configured
-
-    def part(self, scope: Scope) -> str:
-        """The part of the registry whose login asks for a scope; "" is the whole."""
-        if scope.type != "repository":
-            return ""
-        return self._credentials.part_of(self._registry, scope.name)
-
-    async def of(self, part: str) -> Account | Failure:
-        """Who asks for a part."""
-        known = self._known.get(part)
-        if known is not None:
-            return await self._renewed(part, known)
-        found = await self._credentials.find(self._registry, part)
-        if isinstance(found, Failure):
-            return found
-        # Others may have waited for the same helper: all of them are one account,
-        # which tries its password once.
-        return self._known.setdefault(part, self._made(found))
-
-    async def after_refusal(self, part: str, refused: Account) -> Account:
-        """Who asks for a part after a login was refused: a helper may know another."""
-        return await self._renewed(part, refused, after_s=REFUSED_LOGIN_S)
-
-    async def _renewed(
-        self, part: str, old: Account, *, after_s: float = HELPER_LOGIN_S
-    ) -> Account:
-        """What the helper says that was last asked so long ago; the old account if
-        that is nothing new.
-
-        A helper that fails this time is no reason to stop: the old login may be good.
-        """
-        old, now = self._known.get(part, old), self._clock.monotonic()
-        if old.source is not CredentialSource.HELPER or now < old.asked_at + after_s:
-            return old
-        found = await self._credentials.find(self._registry, part, anew=True)
-        current = self._known.get(part, old)
-        if current is not old:
-            return current  # somebody else has waited for the same answer
-        if isinstance(found, Found) and found != old.found:
-            made = self._made(found)
-        else:
-            made = replace(old, asked_at=now)
-        self._known[part] = made
-        return made
-
-    def _made(self, found: Found | None) -> Account:
-        return Account(
-            found=found,
-            service=self._service(found),
-            asked_at=self._clock.monotonic(),
-        )
-
-
 class HostAuth:
-    """Authorizations for one registry, with a login for each part of it.
-
-    A login that exists and cannot be used is a `Failure`: it is only missed where
-    the host asks for one, and helpers are only asked then.
-    """
+    """Authorizations for one registry, which may have a login for each namespace."""
 
     def __init__(
         self,
         *,
         registry: str,
         plan: HostPlan,
-        credentials: Credentials,
-        service: Callable[[Found | None], TokenService],
+        credentials: CredentialStore,
+        service: Callable[[FoundCredential | None], TokenService],
         clock: Clock,
     ) -> None:
         self.plan = plan
@@ -160,110 +56,40 @@ class HostAuth:
             registry=registry, credentials=credentials, service=service, clock=clock
         )
         self._clock = clock
-        self.tokens = TokenStore(self._fetch, clock=clock)
-        # The authorizer for requests that need a scope: one for all that are like it.
+        self.tokens = TokenCache(self._fetch, clock=clock)
+        # The one authorizer of a scope.
         self.for_scope = functools.lru_cache(maxsize=MAX_TOKENS)(self._for_scope)
 
     def _for_scope(self, scope: Scope) -> ScopeAuth:
         return ScopeAuth(self, scope, clock=self._clock)
 
     async def account(self, scope: Scope) -> Account | Failure:
-        """Who asks for `scope`."""
-        return await self.accounts.of(self.accounts.part(scope))
-
-    async def _fetch(self, key: TokenKey) -> HeldToken | Failure:
-        account = await self.accounts.of(key.part)
-        if isinstance(account, Failure):
-            return account
-        token = await account.service.fetch(key)
-        if isinstance(token, Failure) and token.kind is FailureKind.DENIED:
-            newer = await self.accounts.after_refusal(key.part, account)
-            if newer.found != account.found:
-                return await newer.service.fetch(key)
-        return token
-
-    def discard(self, refused: Authorization) -> None:
-        """Forget the token of an authorization that was refused."""
-        if refused.key is not None and refused.token is not None:
-            self.tokens.discard(refused.key, refused.token)
+        """The account that `scope` is requested with."""
+        return await self.accounts.get(self.accounts.namespace_of(scope))
 
     async def grant(self, scope: Scope) -> Authorization | Failure:
-        """An authorization for `scope`."""
+        """An authorization for `scope`, even if its token does not grant all of it."""
         return await self.for_scope(scope).granted()
 
-    async def look_up(self, auth: ScopeAuth, scope: Scope) -> Authorization | Failure:
-        """An authorization for `scope`, which `auth` keeps if it may be given again."""
-        plan = await self.plan.get()
-        if isinstance(plan, Failure):
-            return plan
-        if plan.scheme in {Scheme.NONE, Scheme.UNKNOWN}:
-            auth.keep(plan, ANONYMOUS)
-            return ANONYMOUS
-        account = await self.account(scope)
-        if isinstance(account, Failure):
-            return account
-        if plan.scheme is Scheme.BASIC:
-            return _basic(account)
-        if isinstance(account.login, RegistryToken):
-            token = account.login.token.reveal()
-            return Authorization(
-                header=f"Bearer {token}",
-                fixed=True,
-                access=access_of(
-                    token,
-                    scope.name,
-                    resource=scope.type,
-                    credential=account.source,
-                ),
-            )
-        key = self.key(plan, scope)
-        held = await self.tokens.get(key)
-        if isinstance(held, Failure):
-            return held
-        granted = Authorization(
-            header=held.authorization,
-            access=held.access,
-            key=key,
-            scope=scope,
-            token=held,
-        )
-        if held.access.state is not AccessState.DENIED:
-            auth.keep(plan, granted)
-        return granted
-
-    def key(self, plan: Plan, scope: Scope) -> TokenKey:
-        """What the token for `scope` is held under."""
+    def token_key(self, plan: Plan, scope: Scope) -> TokenKey:
+        """The key of the token for `scope` in the cache."""
         return TokenKey(
-            part=self.accounts.part(scope),
+            namespace=self.accounts.namespace_of(scope),
             realm=plan.realm or "",
             service=plan.service,
             scope=str(scope),
         )
 
-
-def _basic(account: Account) -> Authorization | Failure:
-    login = account.login
-    if isinstance(login, Credential):
-        return Authorization(
-            header=basic_header(login),
-            fixed=True,
-            trial=None if account.trial.accepted else account.trial,
-            access=access_untold(
-                AccessState.UNVERIFIABLE,
-                subject=login.username,
-                credential=account.source,
-            ),
-        )
-    has = "none is configured for it"
-    if login is not None:
-        what = "an identity" if isinstance(login, IdentityToken) else "a registry"
-        has = f"what is configured for it is {what} token"
-    return Failure(
-        kind=FailureKind.DENIED,
-        stage=Stage.TOKEN,
-        status=401,
-        detail=f"the registry asks for a user name and a password, and {has}",
-    )
+    async def _fetch(self, key: TokenKey) -> CachedToken | Failure:
+        account = await self.accounts.get(key.namespace)
+        if isinstance(account, Failure):
+            return account
+        token = await account.service.fetch(key)
+        if isinstance(token, Failure) and token.kind is FailureKind.DENIED:
+            newer = await self.accounts.after_refusal(key.namespace, account)
+            if newer.found != account.found:
+                return await newer.service.fetch(key)
+        return token
 
 
 class ScopeAuth:
@@ -275,21 +101,19 @@ class ScopeAuth:
         self._host = host
         self._scope = scope
         self._clock = clock
-        self.keep(None, None)
+        self._keep(None, None)
 
-    def keep(self, plan: Plan | None, granted: Authorization | None) -> None:
-        """Have at hand what was granted under a plan; null: nothing any more."""
+    def _keep(self, plan: Plan | None, granted: Authorization | None) -> None:
         self._plan = plan
         self._granted = granted
         token = None if granted is None else granted.token
-        # Null: what carries no token is good until the plan changes.
+        # None without a token: then it is valid until the plan changes.
         self._renew_at = None if token is None else token.renew_at
 
-    def at_hand(self) -> Authorization | None:
-        """One that is good now, if it is known without asking or waiting.
+    def cached(self) -> Authorization | None:
+        """The last one granted, if it is still valid under the current plan.
 
-        It is what was granted and would be granted again. A request asks for it
-        several times; looking it up again costs as much as reading a manifest.
+        Every request calls this, several times: it must stay cheap.
         """
         if self._plan is not self._host.plan.known:
             return None
@@ -298,15 +122,11 @@ class ScopeAuth:
             return None
         return self._granted
 
-    async def granted(self) -> Authorization | Failure:
-        """One that is good now, whatever it grants."""
-        return await self._host.look_up(self, self._scope)
-
     async def authorization(self) -> Authorization | Failure:
-        """One that is good now.
+        """A valid one, fetched if needed.
 
-        A token that does not grant what the scope asks for is the failure
-        `NO_PULL_GRANT`: asking with it would only be answered 401 or 403.
+        A token without the grant that the scope asks for is a `NO_PULL_GRANT` failure:
+        the registry would only answer 401 or 403.
         """
         granted = await self.granted()
         if (
@@ -315,54 +135,97 @@ class ScopeAuth:
         ):
             return granted
         subject = granted.access.subject
-        who = f"{subject!r}" if subject else "the anonymous user"
-        has = ", ".join(granted.access.actions) or "nothing"
-        lacks = "pull" if self._scope.type == "repository" else str(self._scope)
+        account = f"{subject!r}" if subject else "the anonymous user"
+        actions = ", ".join(granted.access.actions) or "nothing"
+        missing = "pull" if self._scope.type == "repository" else str(self._scope)
         return Failure(
             kind=FailureKind.NO_PULL_GRANT,
             stage=Stage.TOKEN,
-            detail=f"the token grants {who} {has} on {self._scope.name}, not {lacks}",
+            detail=f"the token grants {account} {actions} on {self._scope.name},"
+            f" not {missing}",
         )
 
-    async def again(
+    async def granted(self) -> Authorization | Failure:
+        """A valid one, whatever its token grants."""
+        plan = await self._host.plan.get()
+        if isinstance(plan, Failure):
+            return plan
+        if plan.scheme in {Scheme.NONE, Scheme.UNKNOWN}:
+            self._keep(plan, ANONYMOUS)
+            return ANONYMOUS
+        account = await self._host.account(self._scope)
+        if isinstance(account, Failure):
+            return account
+        if plan.scheme is Scheme.BASIC:
+            return _basic(account)
+        if isinstance(account.credential, RegistryToken):
+            return self._with_registry_token(account.credential, account.source)
+        token = await self._host.tokens.get(self._host.token_key(plan, self._scope))
+        if isinstance(token, Failure):
+            return token
+        granted = Authorization(
+            header=token.authorization,
+            access=token.access,
+            scope=self._scope,
+            token=token,
+        )
+        if token.access.state is not AccessState.DENIED:
+            self._keep(plan, granted)
+        return granted
+
+    def _with_registry_token(
+        self, credential: RegistryToken, source: CredentialSource | None
+    ) -> Authorization:
+        token = credential.token.reveal()
+        return Authorization(
+            header=f"Bearer {token}",
+            fixed=True,
+            access=access_of(
+                token, self._scope.name, resource=self._scope.type, credential=source
+            ),
+        )
+
+    async def after_401(
         self, refused: Authorization, challenge: Challenge | None
     ) -> Authorization | Failure:
-        """Another one, after `refused` was answered 401 with `challenge`."""
-        self._host.discard(refused)
-        self.keep(None, None)
+        """Another one, after `refused` was answered with a 401 and `challenge`."""
+        if refused.token is not None:
+            self._host.tokens.discard(refused.token)
+        self._keep(None, None)
         if challenge is not None:
-            self._host.plan.learn(challenge)
+            self._host.plan.update(challenge)
         renewed = await self.widened(challenge).authorization()
         if isinstance(renewed, Authorization) and renewed.header is None:
             return Failure(
                 kind=FailureKind.DENIED,
                 status=401,
-                detail="the registry asks for a credential and does not say how (401)",
+                detail="the registry requires a login, but its 401 has no usable"
+                " WWW-Authenticate (401)",
             )
         return renewed
 
     def widened(self, challenge: Challenge | None) -> ScopeAuth:
-        """The authorizer of what a 401 asks for; this one, if that is nothing more."""
-        said = None if challenge is None else challenge.parameters.get("scope")
-        more = wider(self._scope, said)
-        return self if more is None else self._host.for_scope(more)
+        """The authorizer of the scope in a challenge, if it asks for more than this."""
+        named = None if challenge is None else challenge.parameters.get("scope")
+        wider = wider_scope(self._scope, named)
+        return self if wider is None else self._host.for_scope(wider)
 
-    def wanted(self) -> bool:
-        """Whether it would pay to fetch the token ahead of its use."""
-        if self.at_hand() is not None:
+    def needs_fetch(self) -> bool:
+        """Whether fetching the token ahead of its use saves time."""
+        if self.cached() is not None:
             return False
         plan = self._host.plan.known
         if plan is None:
             return True
         if plan.scheme is not Scheme.BEARER:
             return False
-        return self._host.tokens.wanted(self._host.key(plan, self._scope))
+        return self._host.tokens.needs_fetch(self._host.token_key(plan, self._scope))
 
 
-class ListAuth:
-    """The authorizer of the pages of one list.
+class ListingAuth:
+    """The authorizer of all pages of one listing.
 
-    What a 401 to one of them asks for beyond the scope, the next ones are asked with.
+    Where a 401 to one page asks for a wider scope, the following pages use it too.
     """
 
     __slots__ = ("_auth",)
@@ -370,18 +233,145 @@ class ListAuth:
     def __init__(self, auth: ScopeAuth) -> None:
         self._auth = auth
 
-    def at_hand(self) -> Authorization | None:
-        """As `ScopeAuth`."""
-        return self._auth.at_hand()
+    def cached(self) -> Authorization | None:
+        """See `ScopeAuth.cached`."""
+        return self._auth.cached()
 
     async def authorization(self) -> Authorization | Failure:
-        """As `ScopeAuth`."""
+        """See `ScopeAuth.authorization`."""
         return await self._auth.authorization()
 
-    async def again(
+    async def after_401(
         self, refused: Authorization, challenge: Challenge | None
     ) -> Authorization | Failure:
-        """As `ScopeAuth`."""
-        renewed = await self._auth.again(refused, challenge)
+        """See `ScopeAuth.after_401`."""
+        renewed = await self._auth.after_401(refused, challenge)
         self._auth = self._auth.widened(challenge)
         return renewed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """The credential for one namespace of a registry, and its token service.
+
+    `found` is None for anonymous requests. `asked_at` (monotonic seconds) is when the
+    credential store was asked. `trial` is that of a password sent with Basic.
+    """
+
+    found: FoundCredential | None
+    service: TokenService
+    asked_at: float
+    trial: LoginTrial = field(default_factory=LoginTrial)
+
+    @property
+    def credential(self) -> Credential | None:
+        """The credential; None: anonymous."""
+        return None if self.found is None else self.found.credential
+
+    @property
+    def source(self) -> CredentialSource | None:
+        """Where the credential is configured."""
+        return None if self.found is None else self.found.source
+
+    @property
+    def username(self) -> str | None:
+        """The user name, if the credential has one."""
+        return None if self.credential is None else self.credential.username
+
+
+class Accounts:
+    """The accounts of one registry by namespace, looked up when first needed.
+
+    A credential that exists and cannot be used is a `Failure`. Looking it up late
+    matters: only a registry that requires a login runs credential helpers.
+    """
+
+    def __init__(
+        self,
+        *,
+        registry: str,
+        credentials: CredentialStore,
+        service: Callable[[FoundCredential | None], TokenService],
+        clock: Clock,
+    ) -> None:
+        self._registry = registry
+        self._credentials = credentials
+        self._service = service
+        self._clock = clock
+        self._accounts: dict[str, Account] = {}  # bounded by the configuration
+
+    def namespace_of(self, scope: Scope) -> str:
+        """The namespace whose credential `scope` uses; "" is the whole registry."""
+        if scope.type != "repository":
+            return ""
+        return self._credentials.namespace_of(self._registry, scope.name)
+
+    async def get(self, namespace: str) -> Account | Failure:
+        """The account of a namespace."""
+        account = self._accounts.get(namespace)
+        if account is not None:
+            return await self._refreshed(namespace, account)
+        found = await self._credentials.find(self._registry, namespace)
+        if isinstance(found, Failure):
+            return found
+        # Of several callers that waited for the same helper, the first made the
+        # account: a password is tried by one account only.
+        return self._accounts.setdefault(namespace, self._account(found))
+
+    async def after_refusal(self, namespace: str, refused: Account) -> Account:
+        """The account after a login was refused: a helper may have a newer login."""
+        return await self._refreshed(namespace, refused, max_age_s=REFUSED_LOGIN_S)
+
+    async def _refreshed(
+        self, namespace: str, old: Account, *, max_age_s: float = HELPER_LOGIN_S
+    ) -> Account:
+        """The account with what its helper gives now, if it was asked too long ago.
+
+        A helper that fails this time changes nothing: the old login may still be good.
+        """
+        old, now = self._accounts.get(namespace, old), self._clock.monotonic()
+        if old.source is not CredentialSource.HELPER or now < old.asked_at + max_age_s:
+            return old
+        found = await self._credentials.find(self._registry, namespace, refresh=True)
+        current = self._accounts.get(namespace, old)
+        if current is not old:
+            return current  # replaced by another caller while the helper ran
+        if isinstance(found, FoundCredential) and found != old.found:
+            account = self._account(found)
+        else:
+            account = replace(old, asked_at=now)
+        self._accounts[namespace] = account
+        return account
+
+    def _account(self, found: FoundCredential | None) -> Account:
+        return Account(
+            found=found,
+            service=self._service(found),
+            asked_at=self._clock.monotonic(),
+        )
+
+
+def _basic(account: Account) -> Authorization | Failure:
+    credential = account.credential
+    if isinstance(credential, Login):
+        return Authorization(
+            header=basic_header(credential),
+            fixed=True,
+            trial=None if account.trial.accepted else account.trial,
+            access=access_without_token(
+                AccessState.UNVERIFIABLE,
+                subject=credential.username,
+                credential=account.source,
+            ),
+        )
+    configured = "no login is configured for it"
+    if credential is not None:
+        kind = "an identity" if isinstance(credential, IdentityToken) else "a registry"
+        configured = f"the configured credential is {kind} token"
+    return Failure(
+        kind=FailureKind.DENIED,
+        stage=Stage.TOKEN,
+        status=401,
+        detail="the registry requires a user name and password (Basic), and"
+        f" {configured}",
+    )

@@ -1,4 +1,12 @@
-"""The token service of one registry, asked for one scope at a time.
+"""The token service of one registry: requests a token for one scope.
+
+This is the exchange of the article "How do I use API V2 with DTR?":
+
+    GET https://$host/auth/v2/token/?service=$host&scope=repository:$reponame:pull
+    Authorization: Basic $username:$password
+
+The realm (the URL) and the service come from the registry's challenge, the scope from
+the repository; the `access` claim of the token in the response holds the grant.
 
 Sources: distribution, "Token Authentication Specification" (GET with Basic) and
 "OAuth2 Token Authentication" (POST with a refresh token).
@@ -15,36 +23,37 @@ import anyio
 
 from auditor.config import RegistrySettings
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
-from auditor.registry.auth.authorization import HeldToken, TokenKey
-from auditor.registry.auth.credentials import Found
+from auditor.registry.auth.authorization import CachedToken, TokenKey
+from auditor.registry.auth.credentials import FoundCredential
 from auditor.registry.auth.docker_config import TOKEN_USER
-from auditor.registry.request import Exchange, RequestKind
+from auditor.registry.request import RequestKind, RequestSender
 from auditor.util.clock import Clock
 from auditor.wire.challenge import parse_scope
-from auditor.wire.login import Credential, IdentityToken, Login
+from auditor.wire.credential import Credential, IdentityToken, Login
 from auditor.wire.response import Response
-from auditor.wire.retry_policy import failure_of
-from auditor.wire.token import access_of, parse_token_answer, refresh_form
+from auditor.wire.retry_policy import failure_from_response
+from auditor.wire.token import access_of, parse_token_response, refresh_form
 from auditor.wire.url_policy import Origin, check_realm, token_url
 
 if TYPE_CHECKING:
-    from auditor.oci.jws import KeySet
     from auditor.util.secret import Secret
+    from auditor.wire.token_keys import KeySet
 
-# A token answer is a JWT and a few fields; the largest seen hold some dozen grants.
-MAX_TOKEN_ANSWER_BYTES = 64 * 1024
-# What says no to a login: 401, and 400 from ECR's public service when it has expired.
-_REFUSALS = frozenset({400, 401})
-# What services without POST answer to one: GCR 404, Artifactory 401, ACR 400 where
-# it does not know the grant, others 405 (containerd, remotes/docker/authorizer.go).
+# A token response is a JWT and a few fields; the largest seen hold some dozen grants.
+MAX_TOKEN_RESPONSE_BYTES = 64 * 1024
+# Statuses that reject a credential: 401, and 400 from ECR's public service when the
+# password has expired.
+_REJECTED = frozenset({400, 401})
+# Statuses that may mean that POST is not supported: GCR 404, Artifactory 401, ACR 400
+# for an unknown grant type, others 405 (containerd, remotes/docker/authorizer.go).
 _NO_POST = frozenset({400, 401, 404, 405})
 
 
 class TokenService:
-    """Fetches tokens with one login, or anonymously without one.
+    """Requests tokens with one credential, or anonymously.
 
-    A user and a password are sent by GET with Basic. An identity token is sent by
-    POST, and where a service does not take that, by GET as a password is.
+    A login is sent by GET with Basic. An identity token is sent by POST, or, if the
+    service does not support that, by GET in place of a password.
     """
 
     def __init__(
@@ -52,44 +61,45 @@ class TokenService:
         *,
         origin: Origin,
         settings: RegistrySettings,
-        found: Found | None,
+        found: FoundCredential | None,
         keys: KeySet | None,
-        exchange: Exchange,
+        sender: RequestSender,
         clock: Clock,
     ) -> None:
         self._origin = origin
         self._settings = settings
-        self._login = None if found is None else found.login
+        self._credential = None if found is None else found.credential
         self._source = None if found is None else found.source
         self._keys = keys
-        self._exchange = exchange
+        self._sender = sender
         self._clock = clock
         self._rejected: Failure | None = None
         self._accepted = False
-        self._first_login = anyio.Lock()
-        self._posts = isinstance(self._login, IdentityToken)
+        self._one_at_a_time = anyio.Lock()
+        self._use_post = isinstance(self._credential, IdentityToken)
         self._rotates = False
 
-    async def fetch(self, key: TokenKey) -> HeldToken | Failure:
-        """The token for the one scope of `key`.
+    async def fetch(self, key: TokenKey) -> CachedToken | Failure:
+        """Request the token for the one scope of `key`.
 
-        A login is tried by one request before others follow, and one that was
-        refused is not sent again: asking on with a wrong password locks accounts.
+        The first request with a credential runs alone, and a credential that was
+        rejected is not sent again: repeated wrong passwords lock accounts.
         """
         outcome = await self._fetch_once_accepted(key)
         return outcome.at(Stage.TOKEN) if isinstance(outcome, Failure) else outcome
 
-    async def _fetch_once_accepted(self, key: TokenKey) -> HeldToken | Failure:
-        if self._login is not None and (self._rotates or not self._accepted):
-            async with self._first_login:
+    async def _fetch_once_accepted(self, key: TokenKey) -> CachedToken | Failure:
+        if self._credential is not None and (self._rotates or not self._accepted):
+            async with self._one_at_a_time:
+                # A service that replaces the identity token with each response
+                # accepts it once: then all requests run one at a time.
                 if self._rotates or (not self._accepted and self._rejected is None):
-                    # A token that is replaced with each use is used by one at a time.
-                    return await self._request_token(key)
+                    return await self._fetch(key)
         if self._rejected is not None:
             return self._rejected
-        return await self._request_token(key)
+        return await self._fetch(key)
 
-    async def _request_token(self, key: TokenKey) -> HeldToken | Failure:
+    async def _fetch(self, key: TokenKey) -> CachedToken | Failure:
         try:
             realm = allowed_realm(
                 key.realm, registry=self._origin, settings=self._settings
@@ -99,46 +109,56 @@ class TokenService:
         except ProtocolError as error:
             return Failure(kind=error.kind, detail=error.detail)
         sent_at = self._clock.monotonic()
-        answer = await self._ask(realm, url, key)
-        if isinstance(answer, Failure):
-            return answer
-        if answer.status in _REFUSALS:
-            return self._refusal(answer)
+        response = await self._request(realm, url, key)
+        if isinstance(response, Failure):
+            return response
+        if response.status in _REJECTED:
+            return self._rejection(response)
         self._accepted = True
         try:
-            given = parse_token_answer(answer.body)
+            parsed = parse_token_response(response.body)
         except ProtocolError as error:
-            return Failure(kind=error.kind, detail=error.detail, status=answer.status)
-        self._take_over(given.refresh_token)
-        value = given.token.reveal()
-        return HeldToken(
-            authorization="Bearer " + value,
+            return Failure(kind=error.kind, detail=error.detail, status=response.status)
+        self._adopt(parsed.refresh_token)
+        token = parsed.token.reveal()
+        return CachedToken(
+            key=key,
+            authorization="Bearer " + token,
             access=access_of(
-                value,
+                token,
                 scope.name if scope else "",
                 resource=scope.type if scope else "repository",
-                verified=self._verified(value, key.service),
+                verified=self._is_verified(token, key.service),
                 credential=self._source,
             ),
             obtained_at=sent_at,
-            expires_at=sent_at + given.expires_in_s,
+            expires_at=sent_at + parsed.expires_in_s,
         )
 
-    async def _ask(self, realm: str, url: str, key: TokenKey) -> Response | Failure:
-        login = self._login
-        if isinstance(login, IdentityToken) and self._posts:
-            tried = self._accepted
-            answer = await self._send(
+    async def _request(self, realm: str, url: str, key: TokenKey) -> Response | Failure:
+        credential = self._credential
+        if isinstance(credential, IdentityToken) and self._use_post:
+            supported = self._accepted
+            response = await self._send(
                 "POST",
                 realm,
-                body=refresh_form(login.token, service=key.service, scope=key.scope),
-                wanted=_REFUSALS if tried else _NO_POST,
+                body=refresh_form(
+                    credential.token, service=key.service, scope=key.scope
+                ),
+                accepted_statuses=_REJECTED if supported else _NO_POST,
             )
-            if isinstance(answer, Failure) or tried or answer.status not in _NO_POST:
-                return answer
-            self._posts = False
+            if (
+                isinstance(response, Failure)
+                or supported
+                or response.status not in _NO_POST
+            ):
+                return response
+            self._use_post = False
         return await self._send(
-            "GET", url, login=login, wanted=_REFUSALS if login else {401}
+            "GET",
+            url,
+            credential=credential,
+            accepted_statuses=_REJECTED if credential else {401},
         )
 
     async def _send(
@@ -146,66 +166,69 @@ class TokenService:
         method: str,
         url: str,
         *,
-        wanted: Container[int],
-        login: Login | None = None,
+        accepted_statuses: Container[int],
+        credential: Credential | None = None,
         body: bytes | None = None,
     ) -> Response | Failure:
         headers = {}
         if body is not None:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
-        if login is not None:
-            headers["Authorization"] = basic_header(login)
-        return await self._exchange.send(
+        if credential is not None:
+            headers["Authorization"] = basic_header(credential)
+        return await self._sender.send(
             RequestKind.TOKEN,
             method,
             url,
             headers=headers,
-            max_bytes=MAX_TOKEN_ANSWER_BYTES,
+            max_bytes=MAX_TOKEN_RESPONSE_BYTES,
             body=body,
             redirects=False,
-            wanted=wanted,
+            accepted_statuses=accepted_statuses,
         )
 
-    def _refusal(self, answer: Response) -> Failure:
-        refusal = failure_of(answer)
-        login = self._login
-        if login is None:
-            return _said(refusal, "the token service wants a credential")
-        if isinstance(login, Credential):
-            what = f"the user name and password of {login.username!r}"
-        else:
-            whose = f" of {login.username!r}" if login.username else ""
-            what = f"the identity token{whose}"
-        if answer.status == 400:
-            # ECR's public token service; or it is the scope that it does not like.
+    def _rejection(self, response: Response) -> Failure:
+        failure = failure_from_response(response)
+        credential = self._credential
+        if credential is None:
+            detail = f"the token service requires a login ({failure.status})"
+            return replace(failure, detail=detail)
+        kind = "login" if isinstance(credential, Login) else "identity token"
+        name = (
+            f"the {kind} of {credential.username!r}"
+            if credential.username
+            else f"the {kind}"
+        )
+        if response.status == 400:
+            # ECR's public service; or the scope is what it does not accept.
             return replace(
-                refusal,
+                failure,
                 kind=FailureKind.DENIED,
-                detail=f"the token service refuses to answer {what}, which may have"
-                f" expired ({refusal.detail})",
+                detail=f"the token service refused a request with {name}, which may"
+                f" have expired ({failure.detail})",
             )
-        refused = _said(refusal, f"the token service refuses {what}")
-        if not self._accepted:  # else it is this scope that is refused
-            self._rejected = refused
-        return refused
+        detail = f"the token service rejected {name} ({failure.status})"
+        rejected = replace(failure, detail=detail)
+        if not self._accepted:  # otherwise it is this scope that is refused
+            self._rejected = rejected
+        return rejected
 
-    def _take_over(self, refresh_token: Secret | None) -> None:
-        """Use the identity token that came in place of ours (RFC 6749 section 6)."""
-        login = self._login
+    def _adopt(self, refresh_token: Secret | None) -> None:
+        """Use the identity token that replaces the one sent (RFC 6749 section 6)."""
+        credential = self._credential
         if (
-            isinstance(login, IdentityToken)
-            and self._posts
+            isinstance(credential, IdentityToken)
+            and self._use_post
             and refresh_token is not None
-            and refresh_token != login.token
+            and refresh_token != credential.token
         ):
-            self._login = replace(login, token=refresh_token)
+            self._credential = replace(credential, token=refresh_token)
             self._rotates = True
 
-    def _verified(self, token: str, service: str | None) -> bool:
+    def _is_verified(self, token: str, service: str | None) -> bool:
         if self._keys is None:
             return False
-        # Loads the cryptography library, which only those with keys need.
-        from auditor.oci.jws import verify_token  # noqa: PLC0415
+        # Loads the cryptography library, which only runs with keys need.
+        from auditor.wire.token_keys import verify_token  # noqa: PLC0415
 
         return verify_token(
             token,
@@ -217,27 +240,21 @@ class TokenService:
 
 
 def allowed_realm(realm: str, *, registry: Origin, settings: RegistrySettings) -> str:
-    """The realm, if a login may be sent there; else `ProtocolError(REALM_REFUSED)`."""
+    """The realm, if a credential may be sent to it.
+
+    Raises `ProtocolError(REALM_REFUSED)` otherwise.
+    """
     if realm == settings.token_url:
-        return realm  # the user's own word
+        return realm  # configured by the user
     return check_realm(realm, registry=registry, allowed_hosts=settings.realm_hosts)
 
 
-def basic_header(login: Login) -> str:
+def basic_header(credential: Credential) -> str:
     """The Authorization field for Basic (RFC 7617, UTF-8).
 
-    A token takes the place of the password; docker's name for such a user stands for
-    one that is not known.
+    A token takes the place of the password; without a user name, docker's name for
+    identity tokens is sent.
     """
-    secret = login.password if isinstance(login, Credential) else login.token
-    pair = f"{login.username or TOKEN_USER}:{secret.reveal()}"
+    secret = credential.password if isinstance(credential, Login) else credential.token
+    pair = f"{credential.username or TOKEN_USER}:{secret.reveal()}"
     return "Basic " + base64.b64encode(pair.encode()).decode("ascii")
-
-
-def _said(failure: Failure, meaning: str) -> Failure:
-    return Failure(
-        kind=failure.kind,
-        detail=f"{meaning} ({failure.status})",
-        status=failure.status,
-        attempts=failure.attempts,
-    )

@@ -86,11 +86,11 @@ def test_any_descriptor_is_an_attachment(
 ) -> None:
     found = attachment_from_descriptor(descriptor, subject)
     claims = evidence_of(found)
-    assert not claims.sure & claims.possible
+    assert not claims.certain & claims.possible
     # What is not known is worth a look; what is known says everything.
     assert bool(claims.possible) <= needs_manifest(found)
     if found.kind is AttachmentKind.SIGNATURE:
-        assert claims.sure == {Evidence.SIGNATURE}
+        assert claims.certain == {Evidence.SIGNATURE}
 
 
 @given(_PLATFORMS, st.lists(_ATTACHMENTS, max_size=5), st.booleans())

@@ -7,7 +7,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from auditor.errors import ProtocolError
-from auditor.oci.jws import JwsError, KeySet, jwk_of, public_key, verify_token
+from auditor.oci.jws import JwsError, jwk_of, public_key
+from auditor.wire.token_keys import KeySet, verify_token
 from tests import jose
 
 KEY = jose.key_for("ES256")

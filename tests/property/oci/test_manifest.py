@@ -19,6 +19,7 @@ from auditor.errors import FailureKind, ProtocolError
 from auditor.model import PlatformRecord
 from auditor.oci import descriptor
 from auditor.oci.descriptor import MAX_SIZE
+from auditor.oci.digest import is_digest
 from auditor.oci.manifest import (
     ImageIndex,
     ImageManifest,
@@ -26,7 +27,6 @@ from auditor.oci.manifest import (
     verify_manifest,
 )
 from auditor.oci.platform import Platform
-from auditor.oci.reference import is_digest
 from auditor.oci.schema1 import Schema1Manifest
 from tests import documents, jose
 from tests.property.documents import OBJECTS, TYPES, VALUES, damaged, outcome
@@ -69,7 +69,7 @@ def _check(document: VerifiedManifest, raw: bytes) -> None:
 def _read(raw: bytes, content_type: str | None, header: str | None = None) -> None:
     document = outcome(
         lambda: verify_manifest(
-            raw, content_type=content_type, header_digest=header, asked_digest=None
+            raw, content_type=content_type, header_digest=header, requested_digest=None
         )
     )
     if isinstance(document, VerifiedManifest):
@@ -118,7 +118,7 @@ def test_by_digest_no_change_of_the_bytes_goes_unnoticed(
     raw[at] ^= data.draw(st.integers(1, 255))
     with pytest.raises(ProtocolError) as caught:
         verify_manifest(
-            bytes(raw), content_type=None, header_digest=asked, asked_digest=asked
+            bytes(raw), content_type=None, header_digest=asked, requested_digest=asked
         )
     assert caught.value.kind is FailureKind.DIGEST_MISMATCH
 
@@ -145,14 +145,14 @@ _DESCRIPTOR_PARTS = st.fixed_dictionaries(
 @settings(max_examples=300, deadline=None)
 @given(_DESCRIPTOR_PARTS | VALUES)
 def test_the_short_way_to_a_descriptor_leads_to_the_same(value: object) -> None:
-    short = descriptor._usual(value)
+    short = descriptor._parse_plain(value)
     if short is not None:
-        assert short == descriptor._any(value, "layers[0]")
+        assert short == descriptor._parse(value, "layers[0]")
 
 
 def test_the_short_way_is_taken_for_what_registries_hold() -> None:
     layer = {"mediaType": "a/b", "digest": "sha256:" + "a" * 64, "size": 1}
     platform = {"os": "linux", "architecture": "arm", "variant": "v7"}
-    assert descriptor._usual(layer) is not None
-    assert descriptor._usual({**layer, "platform": platform}) is not None
-    assert descriptor._usual({**layer, "platform": {**platform, "OS": "x"}}) is None
+    assert descriptor._parse_plain(layer) is not None
+    assert descriptor._parse_plain({**layer, "platform": platform}) is not None
+    assert descriptor._parse_plain({**layer, "platform": {**platform, "OS": "x"}}) is None

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from auditor.errors import FailureKind, ProtocolError
 from auditor.oci.reference import (
     Reference,
+    RepositoryPattern,
     Selector,
     TagPattern,
     mirror_reference,
@@ -16,9 +17,10 @@ from auditor.oci.reference import (
     parse_reference,
     parse_registry,
     parse_selector,
+    path_matches,
 )
 from auditor.oci.reference_errors import explain_invalid_reference
-from auditor.oci.reference_grammar import RepositoryPattern, is_glob, path_matches
+from auditor.oci.reference_grammar import is_glob
 
 COMPONENT = st.from_regex(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+){0,3}", fullmatch=True)
 PATH = st.lists(COMPONENT, min_size=1, max_size=4).map("/".join)

@@ -50,8 +50,8 @@ def test_what_is_meant(text: str, pattern: str, repositories_only: bool) -> None
         (f"h.example/app@{DIGEST}", "name a repository to list its tags"),
         (f"h.example/team/*@{DIGEST}", "nothing for a pattern to choose"),
         ("team/", "it has neither a dot nor a port"),
-        ("h.example//a", "a / too many"),
-        ("https://h.example", "leave out https://"),
+        ("h.example//a", "it has an empty part"),
+        ("https://h.example", "remove https://"),
     ],
 )
 def test_what_is_no_target_is_refused_with_its_reason(text: str, words: str) -> None:

@@ -87,7 +87,7 @@ def test_an_artifact_type_says_what_it_is(
     found = listed(artifact_type)
     assert (found.kind, found.artifact_type) == (kind, artifact_type)
     assert found.subject == digest("a")
-    assert evidence_of(found).sure == claims
+    assert evidence_of(found).certain == claims
     assert not evidence_of(found).possible
     assert not needs_manifest(found)
 
@@ -113,7 +113,7 @@ def test_some_have_to_be_looked_into(
     assert found.kind is kind
     assert found.predicates is None
     assert needs_manifest(found)
-    assert not evidence_of(found).sure
+    assert not evidence_of(found).certain
     assert evidence_of(found).possible == possible
 
 
@@ -136,7 +136,7 @@ def test_annotations_say_what_a_bundle_is_about(
 ) -> None:
     found = listed("application/vnd.dev.sigstore.bundle.v0.3+json", annotations)
     assert found.kind is kind
-    assert evidence_of(found).sure == claims
+    assert evidence_of(found).certain == claims
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_its_manifest_says_what_an_attachment_is(
         subject=digest("a"),
         predicates=tuple(predicates),
     )
-    assert evidence_of(found).sure == claims
+    assert evidence_of(found).certain == claims
     assert not needs_manifest(found)
 
 
@@ -187,7 +187,7 @@ def test_the_type_of_an_empty_config_is_no_type() -> None:
     assert evidence_of(listed(empty)).possible == set(Evidence)
     told = listed(empty, {"dev.sigstore.bundle.predicateType": SLSA})
     assert needs_manifest(told)
-    assert evidence_of(told).sure == {PROVENANCE}
+    assert evidence_of(told).certain == {PROVENANCE}
 
 
 def test_what_does_not_say_what_it_attests_may_attest_anything() -> None:

@@ -37,7 +37,7 @@ def read(
     asked: str | None = None,
 ) -> VerifiedManifest:
     return verify_manifest(
-        body, content_type=content_type, header_digest=header, asked_digest=asked
+        body, content_type=content_type, header_digest=header, requested_digest=asked
     )
 
 

@@ -131,7 +131,7 @@ def test_a_structural_key_may_stand_once_at_any_depth(key: str, frame: str) -> N
         parse_json_object((frame % twice).encode(), "manifest")
     assert caught.value.kind is FailureKind.AMBIGUOUS_DOCUMENT
     assert (
-        caught.value.detail == f'the manifest holds the key "{key}" twice in one object'
+        caught.value.detail == f'the manifest has the key "{key}" twice in one object'
     )
 
 
@@ -227,8 +227,8 @@ def test_it_decodes(text: str, data: bytes) -> None:
         ("Cn0=", "not base64url"),
         ("C=n0", "not base64url"),
         ("Ã¤Ã¤", "not base64url"),
-        ("C", "1 base64url characters cannot be whole bytes"),
-        ("CnABC", "5 base64url characters cannot be whole bytes"),
+        ("C", "1 base64url characters are not whole bytes"),
+        ("CnABC", "5 base64url characters are not whole bytes"),
     ],
 )
 def test_it_refuses_what_other_decoders_skip(text: str, clause: str) -> None:

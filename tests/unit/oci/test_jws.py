@@ -16,14 +16,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from auditor.errors import ProtocolError
-from auditor.oci.jws import (
-    KeySet,
-    Verification,
-    jwk_of,
-    libtrust_key_id,
-    rfc7638_thumbprint,
-    verify_token,
-)
+from auditor.oci.jws import jwk_of, libtrust_key_id, rfc7638_thumbprint
+from auditor.wire.token_keys import KeySet, Verification, verify_token
 from tests import jose
 from tests.jose import NOW
 
@@ -87,8 +81,8 @@ def test_a_key_is_known_by_every_name(algorithm: str) -> None:
     keys = KeySet.from_bytes(jwks(own | {"kid": "mine"}))
     assert [jwk_of(one.key) for one in keys.keys] == [jwk_of(key.public_key())]
     for name in (jose.libtrust_id(key), rfc7638_thumbprint(own), "mine"):
-        assert keys.named(name) == keys.keys
-    assert keys.named("other") == ()
+        assert keys.find(name) == keys.keys
+    assert keys.find("other") == ()
 
 
 # -- reading keys --------------------------------------------------------------
@@ -111,7 +105,7 @@ def test_a_key_is_known_by_every_name(algorithm: str) -> None:
 )
 def test_keys_are_read_from_bundles_and_sets(data: bytes) -> None:
     keys = KeySet.from_bytes(data)
-    assert len(keys.named(jose.libtrust_id(KEY))) == 1
+    assert len(keys.find(jose.libtrust_id(KEY))) == 1
     assert verify(jose.token(jose.claims(), KEY), keys).verified
 
 
@@ -127,8 +121,8 @@ KOBLITZ = ec.generate_private_key(ec.SECP256K1())
         (b"\x30\x59\x00", "it is neither PEM"),
         (b"ssh-ed25519 AAAA", "it is neither PEM"),
         (b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----", "it is neither"),
-        (PRIVATE, "it holds a private key"),
-        (jose.pem(KEY) + PRIVATE, "it holds a private key"),
+        (PRIVATE, "it contains a private key"),
+        (jose.pem(KEY) + PRIVATE, "it contains a private key"),
         (jose.pem(KEY)[:40], "it is neither PEM"),
         (
             b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n",
@@ -141,14 +135,14 @@ KOBLITZ = ec.generate_private_key(ec.SECP256K1())
         (jose.pem(DSA), "its PUBLIC KEY at byte 0: keys of this type are not supp"),  # type: ignore[arg-type]
         (jose.pem(KOBLITZ), "keys on the curve secp256k1 are not supported"),
         (b'{"keys":', "it is not JSON"),
-        (b"{}", "it holds no public key that signs"),
-        (jwks(), "it holds no public key that signs"),
+        (b"{}", "it contains no public key for signatures"),
+        (jwks(), "it contains no public key for signatures"),
         (b'{"keys":{}}', 'its "keys" is not a list'),
-        (jwks({"kty": "oct", "k": "AAAA"}), "it holds no public key that signs"),
-        (jwks({"kty": ["EC"]}), "it holds no public key that signs"),
-        (jwks({"kty": "EC", "crv": "P-256", "x": "AA"}), "the JWK is damaged"),
-        (jwks({"kty": "RSA", "n": "AA", "e": "!"}), "the JWK is damaged"),
-        (jwks(jose.jwk(KEY, d="AAAA")), "it holds a private key"),
+        (jwks({"kty": "oct", "k": "AAAA"}), "it contains no public key for signatures"),
+        (jwks({"kty": ["EC"]}), "it contains no public key for signatures"),
+        (jwks({"kty": "EC", "crv": "P-256", "x": "AA"}), "the JWK is invalid"),
+        (jwks({"kty": "RSA", "n": "AA", "e": "!"}), "the JWK is invalid"),
+        (jwks(jose.jwk(KEY, d="AAAA")), "it contains a private key"),
     ],
 )
 def test_a_file_without_usable_keys_is_refused(data: bytes, detail: str) -> None:
@@ -209,7 +203,7 @@ GOOD = jose.token(jose.claims(), KEY)
         (jose.token(jose.claims(), OTHER), "the signature does not match"),
         (GOOD[:-2] + ("AA" if GOOD[-2:] != "AA" else "BB"), "the signature does not"),
         (GOOD.rpartition(".")[0] + ".", "the signature does not match"),
-        (GOOD + "!", "the signature is damaged: it holds characters"),
+        (GOOD + "!", "the signature is not base64url: it contains characters"),
         (GOOD + "=", "the signature"),
         (jose.token(jose.claims(), RSA, algorithm="RS256"), "the algorithm 'RS256'"),
         (jose.unsigned_token({"alg": "none"}, jose.claims(), ""), "the algorithm 'no"),
@@ -409,9 +403,9 @@ def test_a_chain_that_proves_nothing_is_not_verified(
         ([], "x5c is not a list of 1 to 10 certificates"),
         ("AAAA", "x5c is not a list of 1 to 10 certificates"),
         (["AAAA"] * 11, "x5c is not a list of 1 to 10 certificates"),
-        ([7], "x5c holds something that is not a certificate"),
-        (["****"], "x5c holds something that is not a certificate"),
-        ([base64.b64encode(b"x").decode()], "x5c holds something that is not a cert"),
+        ([7], "x5c contains something that is not a certificate"),
+        (["****"], "x5c contains something that is not a certificate"),
+        ([base64.b64encode(b"x").decode()], "x5c contains something that is not a cert"),
     ],
 )
 def test_a_damaged_chain_is_not_verified(x5c: object, reason: str) -> None:

@@ -19,7 +19,7 @@ from auditor.oci.schema1 import (
 )
 from tests import jose
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 A, B, C = ("sha256:" + digit * 64 for digit in "abc")
 
 
@@ -137,7 +137,7 @@ OTHER = jose.key_for("ES256", 1)
     [
         ({"signature": jose.b64(bytes(64))}, "the signature does not match"),
         ({"signature": "AAAA"}, "the signature does not match"),
-        ({"signature": "no base64!"}, "the signature is damaged"),
+        ({"signature": "no base64!"}, "the signature is not base64url"),
         ({"signature": None}, "the signature is missing"),
         ({"header": {"alg": "none"}}, "the algorithm 'none' does not fit the key"),
         ({"header": {"alg": "HS256"}}, "the algorithm 'HS256' does not fit"),
@@ -146,16 +146,16 @@ OTHER = jose.key_for("ES256", 1)
         ({"header": {"jwk": jose.jwk(OTHER)}}, "the signature does not match"),
         (
             {"header": {"jwk": jose.jwk(OTHER, kid="AAAA")}},
-            "the key id is not that of the key it stands beside",
+            "the key id in the JWK is not the id of its key",
         ),
-        ({"header": {"jwk": None}}, "the signature names no key"),
+        ({"header": {"jwk": None}}, "the signature has no key"),
         ({"header": {"jwk": {"kty": "oct", "k": "AAAA"}}}, "keys of type 'oct'"),
-        ({"header": {"jwk": {"kty": "EC", "crv": "P-256"}}}, "the JWK is damaged"),
+        ({"header": {"jwk": {"kty": "EC", "crv": "P-256"}}}, "the JWK is invalid"),
         (
             {"header": {"jwk": {"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"}}},
-            "the JWK is damaged",
+            "the JWK is invalid",
         ),
-        ({"header": {"x5c": ["AAAA"]}}, "x5c holds something that is not a cert"),
+        ({"header": {"x5c": ["AAAA"]}}, "x5c contains something that is not a cert"),
         ({"header": {"x5c": "AAAA"}}, "x5c is not a list"),
         ({"header": {"x5c": ["A"] * 11}}, "x5c is not a list of 1 to 10"),
     ],
@@ -205,25 +205,25 @@ def protected(**values: Any) -> str:
     [
         ({}, "has no protected header"),
         (None, "has no protected header"),
-        ({"protected": "!"}, "has a damaged protected header"),
-        ({"protected": jose.b64(b"[1]")}, "has a damaged protected header"),
-        ({"protected": jose.b64(b"{")}, "has a damaged protected header"),
-        ({"protected": protected(formatLength=3)}, "has a damaged protected header"),
+        ({"protected": "!"}, "has an invalid protected header"),
+        ({"protected": jose.b64(b"[1]")}, "has an invalid protected header"),
+        ({"protected": jose.b64(b"{")}, "has an invalid protected header"),
+        ({"protected": protected(formatLength=3)}, "has an invalid protected header"),
         (
             {"protected": protected(formatLength=-1, formatTail="fQ")},
-            "has a damaged protected header",
+            "has an invalid protected header",
         ),
         (
             {"protected": protected(formatLength=True, formatTail="fQ")},
-            "has a damaged protected header",
+            "has an invalid protected header",
         ),
         (
             {"protected": protected(formatLength="3", formatTail="fQ")},
-            "has a damaged protected header",
+            "has an invalid protected header",
         ),
         (
             {"protected": protected(formatLength=3, formatTail=7)},
-            "has a damaged protected header",
+            "has an invalid protected header",
         ),
         (
             {"protected": protected(formatLength=10**6, formatTail="fQ")},
@@ -231,7 +231,7 @@ def protected(**values: Any) -> str:
         ),
         (
             {"protected": protected(formatLength=3, formatTail="fQ")},
-            "signs other content than the ones before it",
+            "signs other content than the previous ones",
         ),
     ],
 )

@@ -299,7 +299,7 @@ def test_pull_or_everything_is_needed_to_pull(actions: list[str], can: bool) -> 
 
 def test_reading_tokens_and_manifests_needs_no_cryptography() -> None:
     program = (
-        "import auditor.protocol.tokens.token, auditor.protocol.schema1, sys;"
+        "import auditor.wire.token, auditor.oci.schema1, sys;"
         "print(sorted({'cryptography', 'jwt', 'aiohttp', 'anyio'} & set(sys.modules)))"
     )
     done = subprocess.run(

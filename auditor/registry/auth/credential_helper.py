@@ -1,0 +1,191 @@
+"""Credential helpers: programs that keep logins for docker and podman.
+
+Source: docker/docker-credential-helpers, "Credential helper protocol", and its
+`client.Get`. A helper is a program `docker-credential-NAME`. `get` reads a server's
+name from standard input and prints `{"ServerURL", "Username", "Secret"}`.
+
+A helper runs without a shell, in a process group of its own, with this program's
+environment and without a terminal. Messages never repeat its output, which may contain
+a secret.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping
+from contextlib import suppress
+
+import anyio
+import orjson
+from anyio.abc import Process
+
+from auditor.errors import Failure, FailureKind, ProtocolError, Stage
+from auditor.registry.auth.docker_config import TOKEN_USER, CredentialHelper
+from auditor.util.secret import Secret
+from auditor.util.single_flight import SingleFlight
+from auditor.wire.credential import (
+    Credential,
+    IdentityToken,
+    Login,
+    is_password_of,
+    is_username,
+)
+from auditor.wire.token import is_bearer_token
+
+# Helpers of cloud providers request a token: seconds, up to ten on a slow network. A
+# helper that prompts for input never ends.
+TIMEOUT_S = 60.0
+# The longest tokens in use have some 4 KiB; this is sixteen times as much.
+MAX_OUTPUT_BYTES = 64 * 1024
+
+# The output, with a non-zero exit code, for a server without a login
+# (credentials/error.go: errCredentialsNotFoundMessage).
+_NOT_FOUND = b"credentials not found in native keychain"
+
+
+class HelperRunner:
+    """Runs each helper once per server and remembers the result for the whole run.
+
+    Concurrent callers share one process.
+    """
+
+    def __init__(
+        self, environment: Mapping[str, str], *, timeout_s: float = TIMEOUT_S
+    ) -> None:
+        self._environment = environment
+        self._timeout_s = timeout_s
+        self._results: dict[tuple[str, str], Credential | Failure | None] = {}
+        self._flights: SingleFlight[tuple[str, str], Credential | Failure | None] = (
+            SingleFlight()
+        )
+
+    async def get(
+        self, helper: CredentialHelper, *, refresh: bool = False
+    ) -> Credential | Failure | None:
+        """The credential a helper has for its server; None if it has none.
+
+        A failure is remembered too: an anonymous request in its place would fail in a
+        misleading way, and another attempt per reference would take the whole night.
+        `refresh` runs the helper again; if that fails, the earlier result is kept.
+        """
+        key = helper.name, helper.server
+        if refresh or key not in self._results:
+            result = await self._flights.run(key, lambda: self._run(helper))
+            if refresh and isinstance(result, Failure):
+                return result
+            self._results[key] = result
+        return self._results[key]
+
+    async def _run(self, helper: CredentialHelper) -> Credential | Failure | None:
+        from shutil import which  # noqa: PLC0415  (brings every compression)
+
+        program = f"docker-credential-{helper.name}"
+        path = which(program, path=self._environment.get("PATH"))
+        if path is None:
+            return _failed(helper, f"{program} is not on the PATH")
+        try:
+            with anyio.fail_after(self._timeout_s):
+                status, output = await self._process(path, helper.server)
+        except TimeoutError:
+            return _failed(
+                helper, f"{program} did not answer within {self._timeout_s:g} s"
+            )
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else "unknown error"
+            return _failed(helper, f"{program} cannot be run: {reason}")
+        if status is None:
+            return _failed(
+                helper, f"{program} printed more than {MAX_OUTPUT_BYTES} bytes"
+            )
+        if status != 0:
+            if output.strip() == _NOT_FOUND:
+                return None
+            reason = f"exit code {status}" if status > 0 else f"signal {-status}"
+            return _failed(
+                helper,
+                f"{program} failed with {reason}; to see why, run:"
+                f" echo {helper.server} | {program} get",
+            )
+        try:
+            return parse_helper_output(output)
+        except ProtocolError as error:
+            return _failed(helper, f"{program} {error.detail}")
+
+    async def _process(self, path: str, server: str) -> tuple[int | None, bytes]:
+        """Exit status and standard output; status None if the output is too long."""
+        process = await anyio.open_process(
+            [path, "get"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=dict(self._environment),  # uvloop accepts nothing but a dict
+            start_new_session=True,
+        )
+        try:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            with suppress(anyio.BrokenResourceError, BrokenPipeError, ConnectionError):
+                await process.stdin.send(server.encode())  # without a line break
+            await process.stdin.aclose()
+            output = b""
+            async for chunk in process.stdout:
+                output += chunk
+                if len(output) > MAX_OUTPUT_BYTES:
+                    return None, b""
+            return await process.wait(), output
+        finally:
+            with anyio.CancelScope(shield=True):
+                await _end(process)
+
+
+def parse_helper_output(output: bytes) -> Credential | None:
+    """Parse what `get` prints; None if the helper has no login.
+
+    Raises `ProtocolError(DENIED)`. Its detail continues a sentence that begins with
+    the helper's name, and repeats nothing of the output.
+    """
+    try:
+        document = orjson.loads(output)
+    except orjson.JSONDecodeError:
+        raise _invalid("did not print JSON") from None
+    if not isinstance(document, dict):
+        raise _invalid("did not print a JSON object")
+    username, secret = document.get("Username", ""), document.get("Secret", "")
+    if not isinstance(username, str) or not isinstance(secret, str):
+        raise _invalid("printed a Username or Secret that is not a string")
+    if not username and not secret:
+        return None
+    if not secret:
+        raise _invalid("printed an empty Secret")
+    if username == TOKEN_USER:
+        if not is_bearer_token(secret):
+            raise _invalid("printed an identity token that is not visible ASCII")
+        return IdentityToken(token=Secret(secret))
+    if not is_username(username) or not is_password_of(username, secret):
+        raise _invalid(
+            "printed a Username or Secret that is empty or has control characters"
+        )
+    return Login(username=username, password=Secret(secret))
+
+
+def _invalid(detail: str) -> ProtocolError:
+    return ProtocolError(detail, FailureKind.DENIED)
+
+
+async def _end(process: Process) -> None:
+    """Kill the helper's process group if it still runs, and wait for the helper."""
+    if process.returncode is None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()
+    await process.aclose()
+
+
+def _failed(helper: CredentialHelper, reason: str) -> Failure:
+    return Failure(
+        kind=FailureKind.DENIED,
+        stage=Stage.TOKEN,
+        detail=f"credential helper: {reason} ({helper.location})",
+    )

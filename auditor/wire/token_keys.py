@@ -1,0 +1,257 @@
+"""Verifies registry tokens with the keys that the user trusts (`--token-keys`).
+
+A `KeySet` is read from a file: PEM (RFC 7468) or JWKS (RFC 7517 section 5).
+`verify_token` finds the signing key in it, then checks signature and claims, as
+distribution's access controller does (RFC 7515, RFC 7519, RFC 8725).
+
+A token proves nothing by what it contains: `jku` and `x5u` are never fetched, `jwk` and
+`kid` only select a key of the set, and `x5c` must lead to a certificate of the set.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import orjson
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from auditor.errors import ProtocolError
+from auditor.fast_dataclass import dataclass
+from auditor.oci.encoding import decode_base64url
+from auditor.oci.jws import (
+    KEY_TYPES,
+    JwsError,
+    PublicKey,
+    certificate_public_key,
+    check_chain,
+    jwk_of,
+    libtrust_key_id,
+    parse_x5c,
+    public_key,
+    rfc7638_thumbprint,
+    supported_key,
+    verify_signature,
+)
+from auditor.wire.token import Claims, read_claims
+
+# Allowed difference between the clocks of token service and registry, in seconds; the
+# same as distribution's.
+LEEWAY_S = 60.0
+# RFC 7468: text between blocks is ignored.
+_PEM_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----[^-]*-----END \1-----", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustedKey:
+    """A key of the set with all its ids, libtrust's first."""
+
+    key: PublicKey
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeySet:
+    """The trusted keys, and the trust anchors of `x5c` chains."""
+
+    keys: tuple[TrustedKey, ...]
+    certificates: tuple[x509.Certificate, ...] = ()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> KeySet:
+        """Read a PEM bundle of public keys and certificates, a JWKS or a single JWK.
+
+        Raises `ProtocolError` if there is no usable key, a block is invalid, or there is
+        a private key, which is not needed to verify tokens.
+        """
+        try:
+            if data.lstrip()[:1] == b"{":
+                return cls(keys=tuple(_from_json(data)))
+            return _from_pem(data)
+        except JwsError as error:
+            raise ProtocolError(f"the token keys cannot be used: {error}") from None
+
+    def find(self, key_id: object) -> tuple[TrustedKey, ...]:
+        """The keys with this libtrust id, RFC 7638 thumbprint or `kid`."""
+        return tuple(trusted for trusted in self.keys if key_id in trusted.ids)
+
+
+def _from_json(data: bytes) -> Iterator[TrustedKey]:
+    try:
+        document = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise JwsError(f"it is not JSON: {error.msg} at byte {error.pos}") from None
+    jwks = document.get("keys", [document])
+    if not isinstance(jwks, list):
+        raise JwsError('its "keys" is not a list')
+    # RFC 7517 section 5: keys of unknown types and keys that do not sign are ignored.
+    usable = [
+        jwk
+        for jwk in jwks
+        if isinstance(jwk, dict)
+        and jwk.get("kty") in KEY_TYPES
+        and jwk.get("use", "sig") == "sig"
+    ]
+    if not usable:
+        raise JwsError("it contains no public key for signatures")
+    for jwk in usable:
+        if "d" in jwk:
+            raise JwsError(
+                "it contains a private key; remove it: only public keys are needed"
+            )
+        yield _trusted(public_key(jwk), jwk.get("kid"))
+
+
+def _from_pem(data: bytes) -> KeySet:
+    keys: dict[str, TrustedKey] = {}
+    certificates = []
+    for block in _PEM_BLOCK.finditer(data):
+        if block[1].endswith(b"PRIVATE KEY"):
+            raise JwsError(
+                "it contains a private key; remove it: only public keys are needed"
+            )
+        try:
+            if block[1] == b"CERTIFICATE":
+                certificates.append(x509.load_pem_x509_certificate(block[0]))
+                key = certificate_public_key(certificates[-1])
+            elif block[1].endswith(b"PUBLIC KEY"):
+                key = supported_key(load_pem_public_key(block[0]))
+            else:
+                continue
+        except (ValueError, UnsupportedAlgorithm) as error:
+            reason = error if isinstance(error, JwsError) else "it cannot be read"
+            label = block[1].decode("ascii")
+            raise JwsError(f"its {label} at byte {block.start()}: {reason}") from None
+        trusted = _trusted(key)
+        keys[trusted.ids[0]] = trusted
+    if not keys:
+        raise JwsError("it is neither PEM with public keys or certificates nor a JWKS")
+    return KeySet(keys=tuple(keys.values()), certificates=tuple(certificates))
+
+
+def _trusted(key: PublicKey, kid: object = None) -> TrustedKey:
+    ids = [libtrust_key_id(key), rfc7638_thumbprint(jwk_of(key))]
+    if isinstance(kid, str) and kid and kid not in ids:
+        ids.append(kid)
+    return TrustedKey(key=key, ids=tuple(ids))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """The result for one token, with the reason in a sentence. `key_id` is libtrust's."""
+
+    verified: bool
+    reason: str
+    key_id: str | None
+
+
+def verify_token(
+    token: str,
+    keys: KeySet,
+    *,
+    audience: str | None,
+    issuer: str | None,
+    now: float,
+    leeway_s: float = LEEWAY_S,
+) -> Verification:
+    """Check signature, times, audience and issuer at `now` (epoch seconds).
+
+    An audience or issuer of None is not checked. Never raises.
+    """
+    claims = read_claims(token)
+    if claims is None:
+        return Verification(
+            verified=False, reason="the token is not a readable JWT", key_id=None
+        )
+    signed, _, signature = token.rpartition(".")
+    key_id = None
+    try:
+        candidates = _candidates(claims.header, keys, now)
+        key_id = libtrust_key_id(candidates[0])
+        key_id = _signer(candidates, claims.header, signed.encode(), signature)
+        _check_claims(
+            claims, audience=audience, issuer=issuer, now=now, leeway_s=leeway_s
+        )
+    except JwsError as error:
+        return Verification(verified=False, reason=str(error), key_id=key_id)
+    return Verification(
+        verified=True, reason=f"signed by the trusted key {key_id}", key_id=key_id
+    )
+
+
+def _candidates(
+    header: Mapping[str, Any], keys: KeySet, now: float
+) -> tuple[PublicKey, ...]:
+    """The trusted keys that the header selects, at least one.
+
+    The order x5c, jwk, kid is that of distribution.
+    """
+    if header.get("x5c") is not None:
+        chain = parse_x5c(header["x5c"])
+        check_chain(chain, keys.certificates, now=now)
+        return (certificate_public_key(chain[0]),)
+    key_id: object
+    if isinstance(jwk := header.get("jwk"), dict):
+        # Computed: the `kid` in the JWK is only claimed.
+        key_id = libtrust_key_id(public_key(jwk))
+    else:
+        key_id = header.get("kid")
+    candidates = keys.keys if key_id is None else keys.find(key_id)
+    if not candidates:
+        raise JwsError(f"the token's key {key_id!a} is not among the trusted keys")
+    return tuple(trusted.key for trusted in candidates)
+
+
+def _signer(
+    candidates: tuple[PublicKey, ...],
+    header: Mapping[str, Any],
+    signed: bytes,
+    signature: str,
+) -> str:
+    if "crit" in header:  # RFC 7515 section 4.1.11: unsupported means invalid
+        raise JwsError("the token needs extensions that are not supported (crit)")
+    try:
+        raw = decode_base64url(signature)
+    except ValueError as error:
+        raise JwsError(f"the signature is not base64url: {error}") from None
+    refusal = JwsError("no key")
+    for key in candidates:
+        try:
+            verify_signature(key, header.get("alg"), signed, raw)
+        except JwsError as error:
+            refusal = error
+        else:
+            return libtrust_key_id(key)
+    raise refusal
+
+
+def _check_claims(
+    claims: Claims,
+    *,
+    audience: str | None,
+    issuer: str | None,
+    now: float,
+    leeway_s: float,
+) -> None:
+    # PyJWT checks them too, but with the system's time.
+    times = {
+        "exp": claims.expires_at,
+        "nbf": claims.not_before,
+        "iat": claims.issued_at,
+    }
+    for name, value in times.items():
+        if value is None and claims.payload.get(name) is not None:
+            raise JwsError(f"the token's {name} is not a time")
+    if claims.expires_at is not None and now >= claims.expires_at + leeway_s:
+        raise JwsError("the token has expired")
+    if claims.not_before is not None and now < claims.not_before - leeway_s:
+        raise JwsError("the token is not valid yet")
+    if claims.issued_at is not None and now < claims.issued_at - leeway_s:
+        raise JwsError("the token was issued in the future")
+    if audience is not None and audience not in claims.audience:
+        raise JwsError(f"the token is not for the service {audience!a}")
+    if issuer is not None and issuer != claims.issuer:
+        raise JwsError(f"the token is not from the issuer {issuer!a}")
