@@ -1,4 +1,6 @@
-"""Where a digest is: every reference that leads to it, and as what."""
+"""Finds the images of a report that contain a digest, and in which role."""
+
+# ruff: noqa: S608  (the SQL is made of constants)
 
 from __future__ import annotations
 
@@ -14,21 +16,20 @@ from auditor.model import SCHEMA
 from auditor.oci.digest import is_digest
 from auditor.util.text import safe_text
 
-# Rows that Python holds at once: some megabytes.
+# Result rows in memory at once: some megabytes.
 BATCH_ROWS = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DigestUse:
-    """A reference that leads to a digest.
+    """A reference that contains a digest; a line of `--format jsonl`.
 
-    `role` says as what: `image` (the tag points at it), `platform` (a manifest of the
-    tag's index), `config`, `layer` or `attachment`. `position` counts a platform's
-    layers from 0 at the base.
+    `role` is `image` (the tag points at it), `platform` (a manifest in the index),
+    `config`, `layer` or `attachment`. `position` is that of a layer, 0 at the base.
     """
 
     schema: int = SCHEMA
-    kind: str = "place"
+    kind: str = "digest_use"
     digest: str
     role: str
     reference: str
@@ -41,10 +42,11 @@ class DigestUse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DigestSearchTotals:
-    """Numbers of references that could not be searched.
+class DigestTotals:
+    """The last line of `--format jsonl`: what could contain the digests unseen.
 
-    `failures` were not audited; of `missing` ones the registry lacks a platform.
+    `failures` references were not audited; of `missing` references a platform manifest
+    is not in the registry.
     """
 
     schema: int = SCHEMA
@@ -54,34 +56,31 @@ class DigestSearchTotals:
 
 
 class DigestSearch:
-    """The answer for some digests.
-
-    `failures` counts references that were not audited and `missing` ones of which a
-    platform is not in the registry: they may hold the digests, too.
-    """
+    """The result of a search; usable while its connection is open."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
         counts = connection.execute(_COUNTS).fetchone()
         assert counts is not None
-        self.failures, self.missing = counts
+        failures, missing = counts
+        self.totals = DigestTotals(failures=failures, missing=missing)
 
     def count(self, digest: str, role: str) -> int:
-        """Places where the digest has this role."""
-        found = self._connection.execute(
-            "SELECT count(*) FROM places WHERE digest = ? AND role = ?", [digest, role]
+        """The number of uses of a digest in a role."""
+        row = self._connection.execute(
+            "SELECT count(*) FROM uses WHERE digest = ? AND role = ?", [digest, role]
         ).fetchone()
-        return int(found[0]) if found else 0
+        return int(row[0]) if row else 0
 
-    def places(
+    def uses(
         self, digest: str, role: str | None = None, *, limit: int = 0
     ) -> Iterator[DigestUse]:
-        """The places of a digest, by role and reference; a limit of 0 means all."""
-        query = f"""SELECT * FROM places
+        """The uses of a digest by role and reference; a limit of 0 means no limit."""
+        query = f"""SELECT * FROM uses
                     WHERE digest = $digest AND role = coalesce($role, role)
                     ORDER BY list_position({list(ROLES)}, role), reference,
                              coalesce(platform, ''), coalesce(position, -1)
-                    {f"LIMIT {limit}" if limit else ""}"""  # noqa: S608
+                    {f"LIMIT {limit}" if limit else ""}"""
         rows = self._connection.cursor().execute(
             query, {"digest": digest, "role": role}
         )
@@ -90,40 +89,39 @@ class DigestSearch:
             for row in batch:
                 yield DigestUse(**dict(zip(names, row, strict=True)))
 
-    def totals(self) -> DigestSearchTotals:
-        """The last line of `--format jsonl`."""
-        return DigestSearchTotals(failures=self.failures, missing=self.missing)
-
 
 @contextmanager
 def search_digests(
     paths: Sequence[str], digests: Sequence[str]
 ) -> Iterator[DigestSearch]:
-    """Look for digests in a report: a file, several or globs.
+    """Search a report, given as files or globs, for digests.
 
-    Where it has several lines of a reference, its last one counts. `UsageError` for
-    what is no digest.
+    If it has several lines of a reference, the last one counts. Raises `UsageError` for
+    an invalid digest.
     """
     for digest in digests:
         if not is_digest(digest):
             raise UsageError(
-                f"--digest {safe_text(digest)}: not a digest; give the whole of it,"
-                " as in sha256: and 64 hexadecimal digits"
+                f"--digest {safe_text(digest)}: not a digest; give it in full:"
+                " sha256: and 64 hexadecimal digits"
             )
     with open_reports(paths, schema="report") as connection:
         connection.execute("USE main")
         connection.execute("CREATE TABLE wanted (digest VARCHAR)")
         connection.executemany(
-            "INSERT INTO wanted VALUES (?)", [[one] for one in dict.fromkeys(digests)]
+            "INSERT INTO wanted VALUES (?)",
+            [[digest] for digest in dict.fromkeys(digests)],
         )
         connection.execute(_HITS)
         connection.execute(keep_last_lines("hits", "reference"))
-        connection.execute(_PLACES)
+        connection.execute(_USES)
         yield DigestSearch(connection)
 
 
-# Every line stays as long as it may be the last one of its reference; what it holds
-# is kept only where a digest is among it.
+# -- SQL --
+
+# Every line has a row, as it can be the last one of its reference; its content is kept
+# only if it contains one of the digests.
 _HITS = """
     CREATE TABLE hits AS
     WITH wanted_list AS MATERIALIZED (SELECT list(digest) AS digests FROM wanted)
@@ -142,16 +140,16 @@ _HITS = """
 _COUNTS = """
     SELECT count(*) FILTER (kind = 'failure'), count(*) FILTER (missing) FROM hits"""
 
-# role: what it is looked up in, platform, position
-_LOOK_UPS = {
+# role: (column, platform, position, subquery of _SOURCES)
+_LOOKUPS = {
     "image": ("image_digest", "NULL", "NULL", "hit"),
-    # the manifest that a tag itself names is said once, as the image
+    # a manifest that the tag itself points at is listed once, as the image
     "platform": ("nullif(p.digest, image_digest)", "p.platform", "NULL", "platform"),
     "config": ("p.config_digest", "p.platform", "NULL", "platform"),
     "layer": ("p.layers[i].digest", "p.platform", "i - 1", "layer"),
     "attachment": ("a.digest", "NULL", "NULL", "attachment"),
 }
-ROLES = tuple(_LOOK_UPS)
+ROLES = tuple(_LOOKUPS)
 
 _SOURCES = f"""
     WITH hit AS (
@@ -164,13 +162,13 @@ _SOURCES = f"""
         FROM (SELECT *, unnest(platforms) AS p FROM hit)),
     layer AS (SELECT *, unnest(range(1, len(p.layers) + 1)) AS i FROM platform),
     attachment AS (SELECT *, unnest(attachments) AS a FROM hit)
-    """  # noqa: S608
+    """
 
 _UNION = " UNION ALL ".join(
-    f"""SELECT {found} AS digest, '{role}' AS role, reference, registry, repository,
+    f"""SELECT {column} AS digest, '{role}' AS role, reference, registry, repository,
                tag, image_digest, {platform}::VARCHAR AS platform,
                ({position})::INTEGER AS position
-        FROM {source} WHERE {found} IN (SELECT digest FROM wanted)"""  # noqa: S608
-    for role, (found, platform, position, source) in _LOOK_UPS.items()
+        FROM {source} WHERE {column} IN (SELECT digest FROM wanted)"""
+    for role, (column, platform, position, source) in _LOOKUPS.items()
 )
-_PLACES = f"CREATE TABLE places AS {_SOURCES} {_UNION}"
+_USES = f"CREATE TABLE uses AS {_SOURCES} {_UNION}"

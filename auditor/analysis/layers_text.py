@@ -1,8 +1,9 @@
-"""The layers of a report for a person, or as JSON lines."""
+"""The layers of a report as text, Markdown or JSON lines."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 
 import orjson
 
@@ -11,7 +12,6 @@ from auditor.analysis.layers import (
     Base,
     LayerInventory,
     NamedBase,
-    RankedRows,
     SharedLayer,
     Usage,
     UsageGroup,
@@ -25,15 +25,16 @@ from auditor.analysis.text_tables import (
 )
 from auditor.util.text import format_size, pluralize
 
+Row = tuple[str, ...]
+
 _GROUP_TITLES = {
     UsageGroup.REPOSITORY: "repositories",
     UsageGroup.NAMESPACE: "namespaces",
     UsageGroup.ARCHITECTURE: "architectures",
 }
-_USAGE_NOTE = "unique bytes are in no other of them: deleting it frees them"
 _ROLE_TITLES = {
     "image": "tags that point at",
-    "platform": "images whose index holds",
+    "platform": "images whose index contains",
     "config": "images with the config",
     "layer": "images that contain the layer",
     "attachment": "images with the attachment",
@@ -41,86 +42,69 @@ _ROLE_TITLES = {
 
 
 def inventory_lines(inventory: LayerInventory, form: str, limit: int) -> Iterator[str]:
-    """The lines of `layers` as text, jsonl or markdown; JSON lines hold everything."""
-    if form == "jsonl":
-        for answer in _answers(inventory, 0):
-            for row in answer.rows:
-                yield orjson.dumps(row).decode()
-        yield orjson.dumps(inventory.totals).decode()
+    """The lines of `--format text|jsonl|markdown`.
+
+    JSON lines have every row, then the totals; `limit` is the maximum number of rows
+    per table in the other formats, 0 for all.
+    """
+    if form != "jsonl":
+        summary = _summary_lines(inventory)
+        yield from render_tables(summary, _tables(inventory, limit), form)
         return
-    yield from render_tables(
-        _totals_lines(inventory), _sections(inventory, limit), form
-    )
+    for row in chain(
+        *(inventory.usage(group).rows for group in UsageGroup),
+        inventory.shared_layers().rows,
+        inventory.bases().rows,
+        inventory.named_bases().rows,
+    ):
+        yield orjson.dumps(row).decode()
+    yield orjson.dumps(inventory.totals).decode()
 
 
-def place_lines(
-    places: DigestSearch, digests: Sequence[str], form: str, limit: int
+def digest_use_lines(
+    search: DigestSearch, digests: Sequence[str], form: str, limit: int
 ) -> Iterator[str]:
-    """The lines of `layers --digest` as text, jsonl or markdown."""
-    if form == "jsonl":
-        for digest in digests:
-            for place in places.places(digest):
-                yield orjson.dumps(place).decode()
-        yield orjson.dumps(places.totals()).decode()
+    """The lines of `layers --digest`, in the same formats."""
+    if form != "jsonl":
+        summary = [
+            f"no image in this report contains {digest}"
+            for digest in digests
+            if not any(search.count(digest, role) for role in ROLES)
+        ]
+        summary += _unknown_layers(search.totals.failures, search.totals.missing)
+        tables = _digest_tables(search, digests, limit)
+        yield from render_tables(summary, tables, form)
         return
-    heads = [
-        f"nothing holds {digest}"
-        for digest in digests
-        if not any(places.count(digest, role) for role in ROLES)
-    ]
-    heads += _blind_spots(places.failures, places.missing)
-    yield from render_tables(heads, _place_sections(places, digests, limit), form)
+    for digest in digests:
+        for use in search.uses(digest):
+            yield orjson.dumps(use).decode()
+    yield orjson.dumps(search.totals).decode()
 
 
-def _totals_lines(inventory: LayerInventory) -> list[str]:
+def _summary_lines(inventory: LayerInventory) -> list[str]:
     totals = inventory.totals
     line = (
         f"{totals.images:,} {pluralize(totals.images, 'image')},"
-        f" {totals.manifests:,} {pluralize(totals.manifests, 'manifest')} of platforms,"
+        f" {totals.manifests:,} platform {pluralize(totals.manifests, 'manifest')},"
         f" {totals.layers:,} distinct {pluralize(totals.layers, 'layer')},"
         f" {format_size(totals.size)} compressed"
     )
     if totals.unsized:
         layers = pluralize(totals.unsized, "layer")
         line += f", and {totals.unsized:,} {layers} of unknown size (schema 1)"
-    return [line, *_blind_spots(totals.failures, totals.missing)]
+    return [line, *_unknown_layers(totals.failures, totals.missing)]
 
 
-def _blind_spots(failures: int, missing: int) -> Iterator[str]:
+def _unknown_layers(failures: int, missing: int) -> Iterator[str]:
     if failures:
-        holder = "it holds" if failures == 1 else "they hold"
-        yield (
-            f"{failures:,} {pluralize(failures, 'reference')} could not be audited: what"
-            f" {holder} is unknown"
-        )
-    if missing == 1:
-        yield (
-            "1 manifest or image lacks a platform that its index names: what it holds"
-            " is unknown"
-        )
-    elif missing:
-        yield (
-            f"{missing:,} manifests or images lack a platform that their index names:"
-            " what it holds is unknown"
-        )
+        references = pluralize(failures, "reference")
+        yield f"{failures:,} {references} could not be audited; layers unknown"
+    if missing:
+        manifests = pluralize(missing, "platform manifest")
+        yield f"{missing:,} {manifests} missing from the registry; layers unknown"
 
 
-def _answers(
-    inventory: LayerInventory, limit: int
-) -> Iterator[
-    RankedRows[Usage]
-    | RankedRows[SharedLayer]
-    | RankedRows[Base]
-    | RankedRows[NamedBase]
-]:
-    for group in UsageGroup:
-        yield inventory.usage(group, limit=limit)
-    yield inventory.shared_layers(limit=limit)
-    yield inventory.bases(limit=limit)
-    yield inventory.named_bases(limit=limit)
-
-
-def _sections(inventory: LayerInventory, limit: int) -> Iterator[TitledTable]:
+def _tables(inventory: LayerInventory, limit: int) -> Iterator[TitledTable]:
     for group in UsageGroup:
         usages = inventory.usage(group, limit=limit)
         yield TitledTable(
@@ -133,7 +117,7 @@ def _sections(inventory: LayerInventory, limit: int) -> Iterator[TitledTable]:
             ),
             rows=tuple(map(_usage, usages.rows)),
             total=usages.total,
-            note=_USAGE_NOTE,
+            note=f"unique bytes are in no other {group.value}: deleting it frees them",
         )
     layers = inventory.shared_layers(limit=limit)
     yield TitledTable(
@@ -155,85 +139,84 @@ def _sections(inventory: LayerInventory, limit: int) -> Iterator[TitledTable]:
         ),
         rows=tuple(map(_base, bases.rows)),
         total=bases.total,
-        note="so many manifests begin with the same layers and go on with more",
+        note="manifests: number of manifests that start with the same layers",
     )
     named = inventory.named_bases(limit=limit)
     if named.total:
         yield TitledTable(
-            title="bases that images name",
+            title="declared base images",
             columns=(
                 *code_columns("base", "digest"),
                 *number_columns("repositories", "manifests", "confirmed", "denied"),
-                TableColumn(title="the name now"),
+                TableColumn(title="name today"),
             ),
             rows=tuple(map(_named_base, named.rows)),
             total=named.total,
-            note="confirmed ones begin with the base's layers, denied ones do not",
+            note="confirmed: manifests that start with the layers of the base",
         )
 
 
-def _usage(usage: Usage) -> tuple[str, ...]:
+def _usage(usage: Usage) -> Row:
     sizes = map(format_size, (usage.unique, usage.shared, usage.size))
     counts = (f"{count:,}" for count in (usage.layers, usage.manifests, usage.images))
     return usage.name or "(none)", usage.registry, *sizes, *counts
 
 
-def _shared_layer(layer: SharedLayer) -> tuple[str, ...]:
+def _shared_layer(layer: SharedLayer) -> Row:
     size = "-" if layer.size is None else format_size(layer.size)
     return layer.digest, size, f"{layer.repositories:,}", f"{layer.manifests:,}"
 
 
-def _base(base: Base) -> tuple[str, ...]:
+def _base(base: Base) -> Row:
     counts = f"{base.repositories:,}", f"{base.manifests:,}"
     size = "-" if base.unsized == base.layers else format_size(base.size)
     image, platform = base.image or "(not in the report)", base.platform or "-"
     return image, platform, f"{base.layers}", size, *counts, base.top
 
 
-_CURRENT = {True: "the same", False: "has moved", None: "not in the report"}
+_CURRENT = {True: "same digest", False: "moved", None: "not in the report"}
 
 
-def _named_base(base: NamedBase) -> tuple[str, ...]:
+def _named_base(base: NamedBase) -> Row:
     counts = (base.repositories, base.manifests, base.confirmed, base.denied)
     names = base.name or "(no name)", base.digest or "(no digest)"
-    shown = (f"{count:,}" for count in counts)
-    return *names, *shown, _CURRENT[base.current] if base.digest else "-"
+    cells = (f"{count:,}" for count in counts)
+    return *names, *cells, _CURRENT[base.current] if base.digest else "-"
 
 
-def _place_sections(
-    places: DigestSearch, digests: Sequence[str], limit: int
+def _digest_tables(
+    search: DigestSearch, digests: Sequence[str], limit: int
 ) -> Iterator[TitledTable]:
     for digest in digests:
-        for role, (columns, row_of) in _PLACE_TABLES.items():
-            total = places.count(digest, role)
+        for role in ROLES:
+            total = search.count(digest, role)
             if total:
+                columns, row_of = _USE_TABLES[role]
                 yield TitledTable(
                     title=f"{_ROLE_TITLES[role]} {digest}",
                     columns=columns,
-                    rows=tuple(map(row_of, places.places(digest, role, limit=limit))),
+                    rows=tuple(map(row_of, search.uses(digest, role, limit=limit))),
                     total=total,
                 )
 
 
-def _image_row(place: DigestUse) -> tuple[str, ...]:
-    return (place.reference,)
+def _image_row(use: DigestUse) -> Row:
+    return (use.reference,)
 
 
-def _platform_row(place: DigestUse) -> tuple[str, ...]:
-    return place.reference, place.platform or "-"
+def _platform_row(use: DigestUse) -> Row:
+    return use.reference, use.platform or "-"
 
 
-def _layer_row(place: DigestUse) -> tuple[str, ...]:
-    return *_platform_row(place), str(place.position)
+def _layer_row(use: DigestUse) -> Row:
+    return *_platform_row(use), str(use.position)
 
 
 _PLATFORM = code_columns("reference", "platform")
-_PLACE_TABLES: dict[
-    str, tuple[tuple[TableColumn, ...], Callable[[DigestUse], tuple[str, ...]]]
-] = {
+_USE_TABLES: dict[str, tuple[tuple[TableColumn, ...], Callable[[DigestUse], Row]]] = {
     "image": (code_columns("reference"), _image_row),
     "platform": (_PLATFORM, _platform_row),
     "config": (_PLATFORM, _platform_row),
-    "layer": ((*_PLATFORM, *number_columns("position from the base")), _layer_row),
+    "layer": ((*_PLATFORM, *number_columns("layer from the base")), _layer_row),
     "attachment": (code_columns("reference"), _image_row),
 }

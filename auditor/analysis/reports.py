@@ -138,7 +138,7 @@ def _normalized(name: str) -> str:
 
     Reports of earlier versions have `linux/arm64/v8` in `architectures`.
     """
-    return rf"regexp_replace({name}, '/(?:(amd64)/v1|(arm64)/v8)$', '/\1\2')"
+    return f"regexp_replace({name}, '/arm64/v8$', '/arm64')"
 
 
 _ARCHITECTURES = f"""

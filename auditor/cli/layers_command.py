@@ -42,13 +42,13 @@ def command(
     """
     from auditor.analysis.find_digest import search_digests
     from auditor.analysis.layers import open_layer_inventory
-    from auditor.analysis.layers_text import inventory_lines, place_lines
+    from auditor.analysis.layers_text import digest_use_lines, inventory_lines
     from auditor.cli.output import print_lines
 
     if digests:
-        wanted = tuple(dict.fromkeys(digests))
-        with search_digests(reports, wanted) as places:
-            print_lines(place_lines(places, wanted, form, limit))
+        distinct = tuple(dict.fromkeys(digests))
+        with search_digests(reports, distinct) as search:
+            print_lines(digest_use_lines(search, distinct, form, limit))
         return
     with open_layer_inventory(reports) as inventory:
         print_lines(inventory_lines(inventory, form, limit))

@@ -1,4 +1,4 @@
-"""`auditor layers` as people run it."""
+"""The command `auditor layers`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def one(repository: str, digit: str, *more: Any) -> ImageRecord:
-    """An image of one platform: the base and more layers."""
+    """An image of one platform: the base layers and more."""
     return image(
         reference=f"r.example.com/{repository}:1",
         repository=repository,
@@ -43,18 +43,18 @@ def report(tmp_path: Path) -> str:
     return write_report(tmp_path / "report.jsonl", REPORT)
 
 
-def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
+def run_layers(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
     assert run(["layers", *arguments]) == 0
     out, err = capsys.readouterr()
     assert err == ""
     return out.splitlines()
 
 
-def test_a_person_reads_what_is_shared(
+def test_text_output_matches_the_golden_file(
     report: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     golden = (GOLDEN / "layers.txt").read_text(encoding="utf-8")
-    assert answer(capsys, report) == golden.splitlines()
+    assert run_layers(capsys, report) == golden.splitlines()
 
 
 def test_several_reports_are_one_inventory(
@@ -64,14 +64,14 @@ def test_several_reports_are_one_inventory(
         write_report(tmp_path / f"{number}.jsonl", [record])
         for number, record in enumerate(REPORT)
     ]
-    totals = json.loads(answer(capsys, *parts, "--format", "jsonl")[-1])
+    totals = json.loads(run_layers(capsys, *parts, "--format", "jsonl")[-1])
     assert (totals["images"], totals["failures"]) == (3, 1)
 
 
-def test_json_lines_hold_every_row_and_then_the_totals(
+def test_json_lines_have_every_row_and_then_the_totals(
     report: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = answer(capsys, report, "--format", "jsonl", "--limit", "1")
+    found = run_layers(capsys, report, "--format", "jsonl", "--limit", "1")
     lines = [json.loads(line) for line in found]
     kinds = [line["kind"] for line in lines]
     assert kinds == [
@@ -93,7 +93,7 @@ def test_json_lines_hold_every_row_and_then_the_totals(
     assert lines[-1]["size"] == 1234
 
 
-def test_bases_that_images_name_are_held_against_the_report(
+def test_declared_base_images_are_compared_with_their_layers(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def built(repository: str, digit: str, base: str, *layers: Layer) -> ImageRecord:
@@ -109,43 +109,43 @@ def test_bases_that_images_name_are_held_against_the_report(
         built("team/db", "c", digest("a"), layer("3")),
         built("team/old", "d", digest("9"), layer("3")),
     ]
-    shown = answer(capsys, write_report(tmp_path / "r", report))
+    shown = run_layers(capsys, write_report(tmp_path / "r", report))
     rows = [
-        line.split("  ") for line in shown[shown.index("bases that images name (2)") :]
+        line.split("  ") for line in shown[shown.index("declared base images (2)") :]
     ]
     texts = [[cell.strip() for cell in row if cell.strip()] for row in rows[3:]]
     assert texts == [
-        ["library/base:1", digest("a"), "2", "2", "1", "1", "the same"],
-        ["library/base:1", digest("9"), "1", "1", "0", "0", "has moved"],
+        ["library/base:1", digest("a"), "2", "2", "1", "1", "same digest"],
+        ["library/base:1", digest("9"), "1", "1", "0", "0", "moved"],
     ]
 
 
-def test_tables_are_limited_and_say_so(
+def test_tables_say_how_many_rows_are_left_out(
     report: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = answer(capsys, report, "--limit", "1")
+    found = run_layers(capsys, report, "--limit", "1")
     assert "  and 2 more; --limit 0 shows all" in found
 
 
-def test_the_images_that_contain_a_layer(
+def test_a_layer_is_found_in_its_images(
     report: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert answer(capsys, report, "--digest", digest("3")) == [
-        "1 reference could not be audited: what it holds is unknown",
+    assert run_layers(capsys, report, "--digest", digest("3")) == [
+        "1 reference could not be audited; layers unknown",
         "",
         f"images that contain the layer {digest('3')} (1)",
-        "  reference                 platform     position from the base",
-        "  r.example.com/team/app:1  linux/amd64                       2",
+        "  reference                 platform     layer from the base",
+        "  r.example.com/team/app:1  linux/amd64                    2",
     ]
 
 
-def test_the_tags_that_point_at_a_manifest(
+def test_a_manifest_is_found_in_its_tags(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     latest = image(reference="r.example.com/team/app:latest", tag="latest")
     path = write_report(tmp_path / "r.jsonl.gz", [image(), latest, EVERYTHING])
     flags = ("--format", "jsonl", "--digest", digest("e"), "--digest", digest("b"))
-    *found, totals = map(json.loads, answer(capsys, path, *flags))
+    *found, totals = map(json.loads, run_layers(capsys, path, *flags))
     assert [(line["role"], line["digest"], line["tag"]) for line in found] == [
         ("image", digest("e"), "1"),
         ("image", digest("e"), "latest"),
@@ -166,42 +166,44 @@ def test_every_role_of_a_digest_is_found(
         digest("9"): "attachment",
     }
     flags = [flag for one in roles for flag in ("--digest", one)]
-    *found, totals = map(json.loads, answer(capsys, path, "--format", "jsonl", *flags))
+    *found, totals = map(
+        json.loads, run_layers(capsys, path, "--format", "jsonl", *flags)
+    )
     assert {line["digest"]: line["role"] for line in found} == roles
     assert totals["missing"] == 1
-    markdown = answer(capsys, path, "--format", "markdown", *flags)
+    markdown = run_layers(capsys, path, "--format", "markdown", *flags)
     assert f"### tags that point at {digest('e')} (1)" in markdown
 
 
-def test_what_nothing_holds_is_said(
+def test_a_digest_in_no_image_is_reported(
     report: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = answer(capsys, report, "--digest", digest("7"))
-    assert found[0] == f"nothing holds {digest('7')}"
+    found = run_layers(capsys, report, "--digest", digest("7"))
+    assert found[0] == f"no image in this report contains {digest('7')}"
 
 
-def test_the_digest_of_a_failure_is_not_a_place(
+def test_the_digest_of_a_failure_is_not_found(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write_report(tmp_path / "r.jsonl", [failure(digest=digest("7"), tag=None)])
-    found = answer(capsys, path, "--digest", digest("7"))
-    assert found[0] == f"nothing holds {digest('7')}"
+    found = run_layers(capsys, path, "--digest", digest("7"))
+    assert found[0] == f"no image in this report contains {digest('7')}"
 
 
-def test_sums_beyond_64_bits_are_cut_off_and_not_an_error(
+def test_sums_beyond_64_bits_are_capped(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     huge = (layer("8", 2**63 - 1), layer("9", 2**63 - 1))
     hostile = image(size=None, platforms=(platform(layers=huge, size=None),))
     path = write_report(tmp_path / "r.jsonl", [hostile])
-    *_, totals = answer(capsys, path, "--format", "jsonl")
+    *_, totals = run_layers(capsys, path, "--format", "jsonl")
     assert json.loads(totals)["size"] == 2**63 - 1
 
 
 @pytest.mark.parametrize("text", ["sha256:12", "latest", "1" * 64, "\x1b"])
-def test_what_is_no_digest_is_one_sentence(
+def test_an_invalid_digest_is_a_usage_error(
     text: str, report: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["layers", report, "--digest", text]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "not a digest; give the whole of it" in line
+    assert "not a digest; give it in full" in line

@@ -35,7 +35,7 @@ def name_of(one: PlatformRecord) -> str | None:
 
 
 def held(images: Iterable[ImageRecord]) -> list[tuple[ImageRecord, PlatformRecord]]:
-    """Every platform whose layers are known."""
+    """Every platform with known layers."""
     return [
         (image, one)
         for image in images
@@ -246,7 +246,7 @@ BARE = replace(WHOLE, reference="r.example.com/team/app:2", platforms=())
 @settings(max_examples=60, deadline=None)
 @given(reports())
 @example([BARE, WHOLE])
-def test_layers_are_those_of_the_obvious_implementation(report: list[Record]) -> None:
+def test_the_inventory_agrees_with_a_plain_implementation(report: list[Record]) -> None:
     images = images_of(report)
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -284,7 +284,7 @@ def test_layers_are_those_of_the_obvious_implementation(report: list[Record]) ->
         )
 
 
-def places_of(images: list[ImageRecord], wanted: str) -> list[DigestUse]:
+def uses_of(images: list[ImageRecord], wanted: str) -> list[DigestUse]:
     found = []
     for image in images:
 
@@ -330,7 +330,7 @@ wanted = st.one_of(
 
 @settings(max_examples=40, deadline=None)
 @given(reports(), st.lists(wanted, min_size=1, max_size=3, unique=True))
-def test_every_place_of_a_digest_is_found(
+def test_every_use_of_a_digest_is_found(
     report: list[Record], digests: list[str]
 ) -> None:
     images = images_of(report)
@@ -338,15 +338,15 @@ def test_every_place_of_a_digest_is_found(
         tempfile.TemporaryDirectory() as folder,
         search_digests(
             [write_report(Path(folder, "r.jsonl"), report)], digests
-        ) as places,
+        ) as search,
     ):
         for one in digests:
-            found = list(places.places(one))
-            assert sorted(found, key=repr) == sorted(places_of(images, one), key=repr)
-            layers = [place for place in found if place.role == "layer"]
-            assert places.count(one, "layer") == len(layers)
-            assert list(places.places(one, "layer", limit=1)) == layers[:1]
-        assert places.failures == len(failures_of(report))
-        assert places.missing == sum(
+            found = list(search.uses(one))
+            assert sorted(found, key=repr) == sorted(uses_of(images, one), key=repr)
+            layers = [use for use in found if use.role == "layer"]
+            assert search.count(one, "layer") == len(layers)
+            assert list(search.uses(one, "layer", limit=1)) == layers[:1]
+        assert search.totals.failures == len(failures_of(report))
+        assert search.totals.missing == sum(
             any(one.layers is None for one in image.platforms) for image in images
         )
