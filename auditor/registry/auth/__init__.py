@@ -4,9 +4,9 @@ Theory of operation
 -------------------
 1. `HostPlan` (`registry/host_plan.py`) knows what a host requires: no credential,
    Basic, or a bearer token from a realm.
-2. `HostAuth.for_scope` returns the `ScopeAuth` of a scope, the authorizer that is
-   passed with a request. `cached()` gives the authorization of the last request; otherwise
-   `authorization()` gets one.
+2. `HostAuth.for_scope` returns the `ScopeAuth` of a scope, which authorizes requests.
+   `cached()` gives the authorization of the last request; otherwise `authorization()`
+   gets one.
 3. `Accounts` finds the account for the repository's namespace. The `CredentialStore`
    looks in the configuration, then in docker's and podman's files (`docker_config`),
    and runs credential helpers (`credential_helper`).

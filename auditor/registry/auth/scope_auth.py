@@ -26,7 +26,7 @@ from auditor.registry.auth.authorization import (
 )
 from auditor.registry.auth.credentials import CredentialStore, FoundCredential
 from auditor.registry.auth.token_service import TokenService, basic_header
-from auditor.registry.host_plan import HostPlan, Plan, Scheme
+from auditor.registry.host_plan import AuthPlan, HostPlan, Scheme
 from auditor.util.clock import Clock
 from auditor.wire.challenge import Challenge, Scope, wider_scope
 from auditor.wire.credential import Credential, IdentityToken, Login, RegistryToken
@@ -71,7 +71,7 @@ class HostAuth:
         """An authorization for `scope`, even if its token does not grant all of it."""
         return await self.for_scope(scope).granted()
 
-    def token_key(self, plan: Plan, scope: Scope) -> TokenKey:
+    def token_key(self, plan: AuthPlan, scope: Scope) -> TokenKey:
         """The key of the token for `scope` in the cache."""
         return TokenKey(
             namespace=self.accounts.namespace_of(scope),
@@ -103,7 +103,7 @@ class ScopeAuth:
         self._clock = clock
         self._keep(None, None)
 
-    def _keep(self, plan: Plan | None, granted: Authorization | None) -> None:
+    def _keep(self, plan: AuthPlan | None, granted: Authorization | None) -> None:
         self._plan = plan
         self._granted = granted
         token = None if granted is None else granted.token

@@ -1,12 +1,14 @@
-"""Registry products: which one it is, and the API that tells what it holds.
+"""The APIs of registry products, for listings that the registry API does not give.
 
-`recognise.py` knows them by what they show; each API has a file of its own.
-A product says where a list begins and what an answer means. Nothing here sends a
-request: `registry/lists/product_lists.py` does.
+Theory of operation
+-------------------
+Each product has one file with a class that implements `Product` (`product_api.py`): it
+builds the paths of the first pages and parses the responses, without any I/O.
+`ProductLister` sends the requests, with the login of the registry in the form that the
+API takes (`LoginMethod`). Google's registries have no API of their own: `GoogleLister`
+reads what they add to the listing of tags. `recognise.py` tells which product a
+registry is. `listing/choose.py` decides which of them is used.
+
+To add a product: write its file, add it to `ListerName` and to `_PRODUCTS` in
+`listing/choose.py`, and describe it in docs/registries.md.
 """
-
-from __future__ import annotations
-
-from auditor.registry.products.api import LoginMethod, Product
-
-__all__ = ["LoginMethod", "Product"]

@@ -1,81 +1,78 @@
-"""Docker Trusted Registry, today Mirantis Secure Registry: `/api/v0`.
+"""Docker Trusted Registry, now Mirantis Secure Registry (MSR): `/api/v0`.
 
-Source: the API reference that each MSR serves at `/api/v0/docs/`. Pages are linked by
-the header `X-Next-Page-Start`; `X-Resource-Count` counts the whole list.
+Source: the API reference that each MSR serves at `/api/v0/docs/`. The header
+`X-Next-Page-Start` leads to the next page, `X-Resource-Count` counts the whole listing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlencode
 
-from auditor.registry.listing.paging import ListedTag, ParsedPage
-from auditor.registry.products import api
-from auditor.registry.products.api import LoginMethod
+from auditor.registry.auth.api_login import LoginMethod
+from auditor.registry.listing import json_fields
+from auditor.registry.listing.interface import Entry, ListedTag, ParsedPage
 from auditor.wire.response import Response
-
-_NEXT = "X-Next-Page-Start"
-_COUNT = "X-Resource-Count"
-
-Entry = TypeVar("Entry")
 
 
 class Dtr:
-    """DTR and MSR: repositories of all namespaces, and tags with their digests."""
+    """DTR and MSR: the repositories of all namespaces, and tags with digests."""
 
     name = "DTR"
-    login = LoginMethod.BASIC
-    most = 1000
+    login_method = LoginMethod.BASIC
+    max_page_size = 1000
 
-    def repositories_path(self, below: str | None, size: int) -> str | None:
-        """A list of everything, or of one namespace."""
-        namespace = f"/{below.partition('/')[0]}" if below else ""
+    def repositories_path(self, prefix: str | None, size: int) -> str | None:
+        """The listing of all repositories, or of one namespace."""
+        namespace = f"/{prefix.partition('/')[0]}" if prefix else ""
         query = urlencode({"pageSize": size, "count": "true"})
         return f"/api/v0/repositories{namespace}?{query}"
 
-    def read_repositories(self, answer: Response) -> ParsedPage[str]:
+    def parse_repositories(self, response: Response) -> ParsedPage[str]:
         """`{"repositories": [{"namespace": ..., "name": ...}]}`."""
-        entries = api.entries_of(api.document_of(answer), "repositories")
-        return _reading(answer, entries, api.repository)
+        document = json_fields.document_of(response)
+        entries = json_fields.entries_of(document, "repositories")
+        return _page(response, entries, json_fields.repository)
 
     def tags_path(self, repository: str, size: int) -> str | None:
-        """A repository has a namespace and a name, and no more."""
+        """The listing of tags; a repository of DTR has exactly one namespace."""
         if repository.count("/") != 1:
             return None
         query = urlencode({"pageSize": size, "count": "true"})
         return f"/api/v0/repositories/{repository}/tags?{query}"
 
-    def read_tags(self, answer: Response) -> ParsedPage[ListedTag]:
+    def parse_tags(self, response: Response) -> ParsedPage[ListedTag]:
         """`[{"name": ..., "digest": ..., "manifest": {...}}]`."""
-        return _reading(answer, api.entries_of(api.document_of(answer)), _tag)
+        document = json_fields.document_of(response)
+        return _page(response, json_fields.entries_of(document), _tag)
 
 
 def _tag(entry: dict[str, Any]) -> ListedTag | None:
-    name = api.text(entry, "name")
+    name = json_fields.text(entry, "name")
     if name is None:
         return None
     manifest = entry.get("manifest")
     manifest = manifest if isinstance(manifest, dict) else {}
     return ListedTag(
         name,
-        digest=api.digest(entry, "digest"),
-        media_type=api.text(manifest, "mediaType"),
-        created=api.moment(manifest, "createdAt"),
-        pushed=api.moment(entry, "updatedAt"),
+        digest=json_fields.digest(entry, "digest"),
+        media_type=json_fields.text(manifest, "mediaType"),
+        created=json_fields.time(manifest, "createdAt"),
+        pushed=json_fields.time(entry, "updatedAt"),
     )
 
 
-def _reading(
-    answer: Response,
-    listed: list[Any],
-    read: Callable[[dict[str, Any]], Entry | None],
+def _page(
+    response: Response,
+    entries: list[Any],
+    parse: Callable[[dict[str, Any]], Entry | None],
 ) -> ParsedPage[Entry]:
-    entries, unreadable = api.read_each(listed, read)
-    start = answer.headers.get(_NEXT)
+    parsed, unreadable = json_fields.parse_entries(entries, parse)
+    start = response.headers.get("X-Next-Page-Start")
     return ParsedPage(
-        entries=entries,
-        following=api.turned(answer, pageStart=start) if start else None,
+        entries=parsed,
+        next_url=json_fields.url_with(response, pageStart=start) if start else None,
         unreadable=unreadable,
-        total=api.count_in_header(answer, _COUNT),
+        total=json_fields.header_count(response, "X-Resource-Count"),
     )

@@ -1,16 +1,17 @@
 """Gitea and Forgejo: `/api/v1/packages`.
 
-Source: Gitea's API reference, "Gets all packages of an owner". A package is a version
-of an image: a tag, or the digest of something that no tag names.
+Source: Gitea's API reference, "Gets all packages of an owner". A package is one version
+of an image: a tag, or the digest of a manifest without a tag.
 """
 
 from __future__ import annotations
 
 from urllib.parse import urlencode
 
-from auditor.registry.listing.paging import ParsedPage
-from auditor.registry.products import api
-from auditor.registry.products.api import LoginMethod, RepositoriesOnly
+from auditor.registry.auth.api_login import LoginMethod
+from auditor.registry.listing import json_fields
+from auditor.registry.listing.interface import ParsedPage
+from auditor.registry.products.product_api import RepositoriesOnly
 from auditor.wire.response import Response
 
 
@@ -18,36 +19,39 @@ class Gitea(RepositoriesOnly):
     """Gitea and Forgejo: the repositories of an owner."""
 
     name = "Gitea"
-    login = LoginMethod.BASIC
-    most = 50
+    login_method = LoginMethod.BASIC
+    max_page_size = 50
 
-    def repositories_path(self, below: str | None, size: int) -> str | None:
-        """A user or an organisation."""
-        if below is None:
+    def repositories_path(self, prefix: str | None, size: int) -> str | None:
+        """The listing of a user or an organisation."""
+        if prefix is None:
             return None
         query = urlencode({"type": "container", "page": 1, "limit": size})
-        return f"/api/v1/packages/{below.partition('/')[0]}?{query}"
+        return f"/api/v1/packages/{prefix.partition('/')[0]}?{query}"
 
-    def read_repositories(self, answer: Response) -> ParsedPage[str]:
+    def parse_repositories(self, response: Response) -> ParsedPage[str]:
         """`[{"owner": {"login": ...}, "name": ..., "version": ...}]`, by version."""
         names: list[str] = []
-        counted: list[str] = []
+        versions: list[str] = []
         unreadable = 0
-        for entry in api.objects_of(api.entries_of(api.document_of(answer))):
+        entries = json_fields.entries_of(json_fields.document_of(response))
+        for entry in json_fields.objects_of(entries):
             owner = entry.get("owner") if entry else None
-            login = api.text(owner, "login") if isinstance(owner, dict) else None
-            name = api.text(entry, "name") if entry else None
+            login = (
+                json_fields.text(owner, "login") if isinstance(owner, dict) else None
+            )
+            name = json_fields.text(entry, "name") if entry else None
             if entry is None or login is None or name is None:
                 unreadable += 1
                 continue
-            # Owners are shown with capitals; in a reference they have none.
+            # The owner may have capitals, a reference may not.
             repository = f"{login.lower()}/{name}"
-            counted.append(f"{repository}:{api.text(entry, 'version')}")
+            versions.append(f"{repository}:{json_fields.text(entry, 'version')}")
             names.append(repository)
         return ParsedPage(
             entries=list(dict.fromkeys(names)),
-            following=api.linked(answer),
+            next_url=json_fields.linked_page(response),
             unreadable=unreadable,
-            total=api.count_in_header(answer, "X-Total-Count"),
-            counted=counted,
+            total=json_fields.header_count(response, "X-Total-Count"),
+            counted=versions,
         )

@@ -1,16 +1,17 @@
 """GitLab's container registry: `/api/v4`.
 
-Source: GitLab's API reference, "Container registry API". Its lists of tags tell no
-digest, so tags come from the registry itself.
+Source: GitLab's API reference, "Container registry API". Its listings of tags have no
+digests, so tags are listed by the registry itself.
 """
 
 from __future__ import annotations
 
 from urllib.parse import quote, urlencode
 
-from auditor.registry.listing.paging import ParsedPage
-from auditor.registry.products import api
-from auditor.registry.products.api import LoginMethod, RepositoriesOnly
+from auditor.registry.auth.api_login import LoginMethod
+from auditor.registry.listing import json_fields
+from auditor.registry.listing.interface import ParsedPage
+from auditor.registry.products.product_api import RepositoriesOnly
 from auditor.wire.response import Response
 
 
@@ -18,32 +19,31 @@ class GitLab(RepositoriesOnly):
     """GitLab: the repositories of a group and of its subgroups."""
 
     name = "GitLab"
-    login = LoginMethod.BEARER
-    most = 100
+    login_method = LoginMethod.BEARER
+    max_page_size = 100
 
-    def repositories_path(self, below: str | None, size: int) -> str | None:
-        """A group, by its whole path."""
-        if below is None:
+    def repositories_path(self, prefix: str | None, size: int) -> str | None:
+        """The listing of a group, by its full path."""
+        if prefix is None:
             return None
         query = urlencode({"page": 1, "per_page": size})
-        group = quote(below, safe="")
-        return f"/api/v4/groups/{group}/registry/repositories?{query}"
+        return f"/api/v4/groups/{quote(prefix, safe='')}/registry/repositories?{query}"
 
-    def read_repositories(self, answer: Response) -> ParsedPage[str]:
+    def parse_repositories(self, response: Response) -> ParsedPage[str]:
         """`[{"path": "group/project/image"}]`.
 
-        `x-total` is left out for lists of more than 10,000 entries.
+        `x-total` is omitted from listings of more than 10,000 entries.
         """
-        names, unreadable = api.read_each(
-            api.entries_of(api.document_of(answer)),
-            lambda entry: api.text(entry, "path"),
+        names, unreadable = json_fields.parse_entries(
+            json_fields.entries_of(json_fields.document_of(response)),
+            lambda entry: json_fields.text(entry, "path"),
         )
-        following = api.linked(answer)
-        if following is None and (page := answer.headers.get("x-next-page")):
-            following = api.turned(answer, page=page)
+        next_url = json_fields.linked_page(response)
+        if next_url is None and (page := response.headers.get("x-next-page")):
+            next_url = json_fields.url_with(response, page=page)
         return ParsedPage(
             entries=names,
-            following=following,
+            next_url=next_url,
             unreadable=unreadable,
-            total=api.count_in_header(answer, "x-total"),
+            total=json_fields.header_count(response, "x-total"),
         )

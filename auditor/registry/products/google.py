@@ -1,77 +1,137 @@
-"""What Google's registries add to the list of tags.
+"""Google's registries: gcr.io and Artifact Registry.
 
-Source: github.com/google/go-containerregistry, pkg/v1/google (list.go). `manifest`
-maps each digest to its tags and what else is known of it, so that one request says
-what a whole repository holds; `child` names the repositories below this one.
+Their listing of tags has two more fields. `manifest` maps each digest to its tags,
+size and times; `child` names the repositories one level below, which replaces a
+catalog.
+
+Source: github.com/google/go-containerregistry, pkg/v1/google (list.go).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections import deque
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, Protocol
 
-from auditor.oci.reference import is_digest, is_repository
-from auditor.registry.listing.paging import ListedTag
-from auditor.registry.products import api
+from auditor.errors import Failure, Stage
+from auditor.oci.digest import is_digest
+from auditor.oci.reference import is_repository
+from auditor.registry.listing import json_fields
+from auditor.registry.listing.interface import (
+    MAX_PAGES,
+    ListedTag,
+    Lister,
+    Page,
+    incomplete,
+)
 
 _MILLISECONDS = 1000
 
 
-def listed_tags(names: Iterable[str], document: dict[str, Any]) -> list[ListedTag]:
-    """The tags of these names, with what a `manifest` map says of them, if any.
+class _TagsLister(Lister, Protocol):
+    async def tags_document(self, repository: str) -> dict[str, Any] | Failure: ...
 
-    A tag to which the map gives two digests has none.
+
+class GoogleLister:
+    """Walks down from a prefix by `child`; without a prefix the catalog is listed."""
+
+    def __init__(self, registry: _TagsLister) -> None:
+        self._registry = registry
+
+    def tags(self, repository: str) -> AsyncIterator[Page[ListedTag] | Failure]:
+        """The tags of a repository, with their digests."""
+        return self._registry.tags(repository)
+
+    async def repositories(
+        self, prefix: str | None
+    ) -> AsyncIterator[Page[str] | Failure]:
+        """One page for each path at and below the prefix, in breadth-first order."""
+        if prefix is None:
+            async for page in self._registry.repositories(None):
+                yield page
+            return
+        waiting = deque([prefix])
+        number = 0
+        failed = False
+        while waiting:
+            name = waiting.popleft()
+            number += 1
+            document = await self._registry.tags_document(name)
+            if isinstance(document, Failure):
+                if number == 1:
+                    yield document.at(Stage.LIST)
+                    return
+                failed = True
+                yield incomplete(f"repositories below {name}: {document.detail}")
+                continue
+            found, unreadable = children(document, name)
+            waiting += found
+            if number + len(waiting) > MAX_PAGES:
+                yield incomplete(f"repositories below {prefix}: more than {MAX_PAGES}")
+                return
+            yield Page(
+                entries=(name,) if has_tags(document) else (),
+                number=number,
+                last=not waiting and not failed,
+                unreadable=unreadable,
+            )
+
+
+def parse_tags(names: Iterable[str], document: dict[str, Any]) -> list[ListedTag]:
+    """The tags of these names, with the fields that the `manifest` map adds.
+
+    A tag that the map gives to two manifests gets no digest.
     """
     manifests = document.get("manifest")
     if not isinstance(manifests, dict):
         return [ListedTag(name) for name in names]
-    known: dict[str, ListedTag] = {}
+    listed: dict[str, ListedTag] = {}
     for digest, manifest in manifests.items():
         tags = manifest.get("tag") if isinstance(manifest, dict) else None
         if not is_digest(digest) or not isinstance(tags, list):
             continue
         for tag in tags:
             if isinstance(tag, str):
-                known[tag] = (
-                    ListedTag(tag) if tag in known else _listed(tag, digest, manifest)
+                listed[tag] = (
+                    ListedTag(tag) if tag in listed else _tag(tag, digest, manifest)
                 )
-    return [known.get(name) or ListedTag(name) for name in names]
+    return [listed.get(name) or ListedTag(name) for name in names]
 
 
 def has_tags(document: dict[str, Any]) -> bool:
-    """Whether the list is that of a repository with something to pull by a tag."""
+    """Whether the path is a repository with tags."""
     return bool(document.get("tags"))
 
 
 def children(document: dict[str, Any], name: str) -> tuple[list[str], int]:
-    """The whole names of the repositories right below, and how many are none."""
-    found = document.get("child")
-    entries = found if isinstance(found, list) else []
+    """The full names of the paths one level below, and the number of invalid ones."""
+    child = document.get("child")
+    entries = child if isinstance(child, list) else []
     names = [
-        whole
+        path
         for entry in entries
-        if isinstance(entry, str) and is_repository(whole := f"{name}/{entry}")
+        if isinstance(entry, str) and is_repository(path := f"{name}/{entry}")
     ]
     return names, sum(entry is not None for entry in entries) - len(names)
 
 
-def _listed(tag: str, digest: str, manifest: dict[str, Any]) -> ListedTag:
+def _tag(name: str, digest: str, manifest: dict[str, Any]) -> ListedTag:
     return ListedTag(
-        tag,
+        name,
         digest=digest,
-        media_type=api.text(manifest, "mediaType"),
+        media_type=json_fields.text(manifest, "mediaType"),
         size=_number(manifest, "imageSizeBytes"),
-        created=api.moment_of_epoch(_seconds(manifest, "timeCreatedMs")),
-        pushed=api.moment_of_epoch(_seconds(manifest, "timeUploadedMs")),
+        created=json_fields.time_from_epoch(_seconds(manifest, "timeCreatedMs")),
+        pushed=json_fields.time_from_epoch(_seconds(manifest, "timeUploadedMs")),
     )
 
 
 def _number(manifest: dict[str, Any], key: str) -> int | None:
-    """A number, which Google writes as a text."""
-    value = api.text(manifest, key)
+    """A number; Google writes most as strings."""
+    value = json_fields.text(manifest, key)
     if value is None:
-        return api.whole(manifest, key)
-    return api.number_in(value)
+        return json_fields.integer(manifest, key)
+    return json_fields.parse_number(value)
 
 
 def _seconds(manifest: dict[str, Any], key: str) -> float | None:

@@ -10,89 +10,91 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from auditor.registry.listing.paging import ListedTag, ParsedPage
-from auditor.registry.products import api
-from auditor.registry.products.api import LoginMethod
+from auditor.registry.auth.api_login import LoginMethod
+from auditor.registry.listing import json_fields
+from auditor.registry.listing.interface import ListedTag, ParsedPage
 from auditor.wire.response import Response
 
 _COUNT = "X-Total-Count"
 
 
 class Harbor:
-    """Harbor: repositories of all projects, and artifacts with digest and tags."""
+    """Harbor: the repositories of all projects, and tags with digests."""
 
     name = "Harbor"
-    login = LoginMethod.BASIC
-    most = 100
+    login_method = LoginMethod.BASIC
+    max_page_size = 100
 
-    def repositories_path(self, below: str | None, size: int) -> str | None:
-        """A list of everything that the account sees, or of one project."""
-        project = f"/projects/{below.partition('/')[0]}" if below else ""
+    def repositories_path(self, prefix: str | None, size: int) -> str | None:
+        """The listing of all repositories that the account sees, or of one project."""
+        project = f"/projects/{prefix.partition('/')[0]}" if prefix else ""
         query = urlencode({"page": 1, "page_size": size})
         return f"/api/v2.0{project}/repositories?{query}"
 
-    def read_repositories(self, answer: Response) -> ParsedPage[str]:
+    def parse_repositories(self, response: Response) -> ParsedPage[str]:
         """`[{"name": "project/repository"}]`."""
-        names, unreadable = api.read_each(
-            api.entries_of(api.document_of(answer)),
-            lambda entry: api.text(entry, "name"),
+        names, unreadable = json_fields.parse_entries(
+            json_fields.entries_of(json_fields.document_of(response)),
+            lambda entry: json_fields.text(entry, "name"),
         )
         return ParsedPage(
             entries=names,
-            following=api.linked(answer),
+            next_url=json_fields.linked_page(response),
             unreadable=unreadable,
-            total=api.count_in_header(answer, _COUNT),
+            total=json_fields.header_count(response, _COUNT),
         )
 
     def tags_path(self, repository: str, size: int) -> str | None:
-        """The artifacts of a repository, whose name is one part of the path."""
+        """The listing of a repository's artifacts."""
         project, _, name = repository.partition("/")
         if not name:
             return None
-        # Encoded twice: a proxy in front decodes once ("%2F" would become "/").
-        part = quote(quote(name, safe=""), safe="")
+        # The name is one path segment, encoded twice, because a proxy in front
+        # decodes once ("%2F" would become "/").
+        segment = quote(quote(name, safe=""), safe="")
         query = urlencode({"page": 1, "page_size": size, "with_tag": "true"})
-        return f"/api/v2.0/projects/{project}/repositories/{part}/artifacts?{query}"
+        return f"/api/v2.0/projects/{project}/repositories/{segment}/artifacts?{query}"
 
-    def read_tags(self, answer: Response) -> ParsedPage[ListedTag]:
-        """`[{"digest": ..., "tags": [{"name": ...}] or null}]`: no tag, no entry."""
+    def parse_tags(self, response: Response) -> ParsedPage[ListedTag]:
+        """`[{"digest": ..., "tags": [{"name": ...}] or null}]`."""
         tags: list[ListedTag] = []
         digests: list[str] = []
         unreadable = 0
-        for artifact in api.objects_of(api.entries_of(api.document_of(answer))):
+        entries = json_fields.entries_of(json_fields.document_of(response))
+        for artifact in json_fields.objects_of(entries):
             if artifact is None:
                 unreadable += 1
                 continue
-            if digest := api.digest(artifact, "digest"):
+            if digest := json_fields.digest(artifact, "digest"):
                 digests.append(digest)
             for tag in _tags(artifact):
-                name = api.text(tag, "name") if tag else None
+                name = json_fields.text(tag, "name") if tag else None
                 if tag is None or name is None:
                     unreadable += 1
                 else:
-                    tags.append(_listed(name, tag, artifact))
+                    tags.append(_tag(name, tag, artifact))
         return ParsedPage(
             entries=tags,
-            following=api.linked(answer),
+            next_url=json_fields.linked_page(response),
             unreadable=unreadable,
-            total=api.count_in_header(answer, _COUNT),
+            total=json_fields.header_count(response, _COUNT),
             counted=digests,
         )
 
 
 def _tags(artifact: dict[str, Any]) -> Iterator[dict[str, Any] | None]:
     tags = artifact.get("tags")
-    return api.objects_of(tags if isinstance(tags, list) else [])
+    return json_fields.objects_of(tags if isinstance(tags, list) else [])
 
 
-def _listed(name: str, tag: dict[str, Any], artifact: dict[str, Any]) -> ListedTag:
-    more = artifact.get("extra_attrs")
+def _tag(name: str, tag: dict[str, Any], artifact: dict[str, Any]) -> ListedTag:
+    extra = artifact.get("extra_attrs")
     return ListedTag(
         name,
-        digest=api.digest(artifact, "digest"),
-        # `media_type` is that of the config.
-        media_type=api.text(artifact, "manifest_media_type"),
-        size=api.whole(artifact, "size"),
-        created=api.moment(more, "created") if isinstance(more, dict) else None,
-        pushed=api.moment(tag, "push_time"),
+        digest=json_fields.digest(artifact, "digest"),
+        # `media_type` would be that of the config.
+        media_type=json_fields.text(artifact, "manifest_media_type"),
+        size=json_fields.integer(artifact, "size"),
+        created=json_fields.time(extra, "created") if isinstance(extra, dict) else None,
+        pushed=json_fields.time(tag, "push_time"),
     )

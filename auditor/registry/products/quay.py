@@ -1,7 +1,7 @@
 """Quay: `/api/v1`.
 
 Source: Quay's API reference (listRepos, listRepoTags). Repositories are paged by an
-opaque `next_page`, tags by `page` and `has_additional`. Nothing is counted.
+opaque `next_page`, tags by `page` and `has_additional`. Listings have no counts.
 """
 
 from __future__ import annotations
@@ -9,67 +9,73 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlencode
 
-from auditor.registry.listing.paging import ListedTag, ParsedPage
-from auditor.registry.products import api
-from auditor.registry.products.api import LoginMethod
+from auditor.registry.auth.api_login import LoginMethod
+from auditor.registry.listing import json_fields
+from auditor.registry.listing.interface import ListedTag, ParsedPage
 from auditor.wire.response import Response
 
 
 class Quay:
-    """Quay: the repositories of a namespace, and tags with their digests."""
+    """Quay: the repositories of a namespace, and tags with digests."""
 
     name = "Quay"
-    login = LoginMethod.OAUTH_TOKEN
-    most = 100
+    login_method = LoginMethod.OAUTH_TOKEN
+    max_page_size = 100
 
-    def repositories_path(self, below: str | None, size: int) -> str | None:
-        """A namespace; the size of a page cannot be chosen."""
+    def repositories_path(self, prefix: str | None, size: int) -> str | None:
+        """The listing of a namespace; the page size is fixed."""
         del size
-        if below is None:
+        if prefix is None:
             return None
-        query = urlencode({"namespace": below.partition("/")[0]})
+        query = urlencode({"namespace": prefix.partition("/")[0]})
         return f"/api/v1/repository?{query}"
 
-    def read_repositories(self, answer: Response) -> ParsedPage[str]:
+    def parse_repositories(self, response: Response) -> ParsedPage[str]:
         """`{"repositories": [{"namespace": ..., "name": ...}], "next_page": ...}`."""
-        document = api.document_of(answer)
-        found = api.entries_of(document, "repositories")
-        names, unreadable = api.read_each(
-            [entry for entry in found if not _is_application(entry)], api.repository
+        document = json_fields.document_of(response)
+        entries = json_fields.entries_of(document, "repositories")
+        names, unreadable = json_fields.parse_entries(
+            [entry for entry in entries if not _is_helm_chart(entry)],
+            json_fields.repository,
         )
-        token = api.text(document, "next_page")
-        following = api.turned(answer, next_page=token) if token else None
-        return ParsedPage(entries=names, following=following, unreadable=unreadable)
+        token = json_fields.text(document, "next_page")
+        next_url = json_fields.url_with(response, next_page=token) if token else None
+        return ParsedPage(entries=names, next_url=next_url, unreadable=unreadable)
 
     def tags_path(self, repository: str, size: int) -> str | None:
-        """What a tag meant before is told, too, unless it is left out."""
+        """The listing of current tags; without the filter it has former ones too."""
         query = urlencode({"limit": size, "page": 1, "onlyActiveTags": "true"})
         return f"/api/v1/repository/{repository}/tag/?{query}"
 
-    def read_tags(self, answer: Response) -> ParsedPage[ListedTag]:
+    def parse_tags(self, response: Response) -> ParsedPage[ListedTag]:
         """`{"tags": [{"name": ..., "manifest_digest": ...}], "page": 1, ...}`."""
-        document = api.document_of(answer)
-        tags, unreadable = api.read_each(api.entries_of(document, "tags"), _tag)
-        following = None
+        document = json_fields.document_of(response)
+        entries = json_fields.entries_of(document, "tags")
+        tags, unreadable = json_fields.parse_entries(entries, _tag)
+        next_url = None
         if document.get("has_additional") is True:
-            page = api.whole(document, "page") or 1
-            following = api.turned(answer, page=str(page + 1))
-        return ParsedPage(entries=tags, following=following, unreadable=unreadable)
+            page = json_fields.integer(document, "page") or 1
+            next_url = json_fields.url_with(response, page=str(page + 1))
+        return ParsedPage(entries=tags, next_url=next_url, unreadable=unreadable)
 
 
-def _is_application(entry: object) -> bool:
-    """Whether it is a Helm chart of old, which has no manifests."""
+def _is_helm_chart(entry: object) -> bool:
+    """Whether an entry is a Helm chart in the old format, which has no manifests."""
     return isinstance(entry, dict) and entry.get("kind") == "application"
 
 
 def _tag(entry: dict[str, Any]) -> ListedTag | None:
-    name = api.text(entry, "name")
+    name = json_fields.text(entry, "name")
     if name is None:
         return None
     return ListedTag(
         name,
-        digest=api.digest(entry, "manifest_digest"),
-        # Of a list it is null, or the size of the list.
-        size=None if entry.get("is_manifest_list") else api.whole(entry, "size"),
-        pushed=api.moment_of_epoch(api.whole(entry, "start_ts")),
+        digest=json_fields.digest(entry, "manifest_digest"),
+        # For an index it is null, or the size of the index itself.
+        size=(
+            None
+            if entry.get("is_manifest_list")
+            else json_fields.integer(entry, "size")
+        ),
+        pushed=json_fields.time_from_epoch(json_fields.integer(entry, "start_ts")),
     )

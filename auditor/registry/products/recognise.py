@@ -1,9 +1,9 @@
-"""Which product a registry is, by what it shows: its name, its ping, its challenge.
+"""Which product a registry is: by its name, its ping and its challenge.
 
-No product is bound to say who it is. For people any one sign is enough for a guess,
-and nothing in an audit follows from it (`product_hint`). A login is sent to a
-product's API only where the challenge says so beyond doubt (`recognised`). Sources:
-the products' documentation, and the challenges that docs/registries.md has tests for.
+No product has to identify itself. `product_hint` accepts any sign, because its hint is
+only shown. `recognised_api` decides where a login is sent, and accepts only a challenge
+that is unambiguous. Sources: the products' documentation, and the challenges in
+docs/registries.md, which have tests.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 
 from auditor.fast_dataclass import dataclass
 from auditor.oci.reference import DOCKER_HUB
-from auditor.registry.products.api import Product
 from auditor.registry.products.dtr import Dtr
 from auditor.registry.products.gitlab import GitLab
 from auditor.registry.products.harbor import Harbor
+from auditor.registry.products.product_api import Product
 from auditor.wire.challenge import Challenge
 from auditor.wire.response import Headers
 from auditor.wire.url_policy import origin_of
@@ -24,7 +24,7 @@ from auditor.wire.url_policy import origin_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProductHint:
-    """A product's name, and one sentence on what is special about auditing it."""
+    """A product's name, and one sentence about auditing it."""
 
     product: str
     sentence: str
@@ -32,12 +32,12 @@ class ProductHint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Signs:
-    """Where a product shows.
+    """By what a product is recognised.
 
-    `services` and `realm_paths` stand in its challenge, the paths without a slash at
-    their end; `hosts` are names of registries, `realm_hosts` of token services, whole
-    or, from a dot on, how they end. `fields` are header fields of the ping, and how
-    their values begin.
+    `services` and `realm_paths` (without a slash at the end) are those of its
+    challenge. `hosts` are registries and `realm_hosts` token services; a name with a
+    leading dot matches its subdomains. `fields` are header fields of the ping and the
+    beginnings of their values.
     """
 
     hint: ProductHint
@@ -53,9 +53,9 @@ _HUB = _Signs(
     hosts=(DOCKER_HUB,),
     hint=ProductHint(
         product="Docker Hub",
-        sentence="official images are docker.io/library/NAME; pulls are counted,"
-        " HEAD is not; the catalog is closed, so that repository patterns are listed"
-        " by a namespace's API (docker.io/NAMESPACE/*:*)",
+        sentence="official images are docker.io/library/NAME; GET of a manifest counts"
+        " as a pull, HEAD does not; without a catalog, patterns need a namespace"
+        " (docker.io/NAMESPACE/*:*)",
     ),
 )
 _HARBOR = _Signs(
@@ -64,16 +64,16 @@ _HARBOR = _Signs(
     realm_paths=("/service/token",),
     hint=ProductHint(
         product="Harbor",
-        sentence='the catalog is for administrators; lister = "harbor" lists the'
-        " projects of any account. Robot accounts are named robot$NAME",
+        sentence='only administrators can list the catalog; lister = "harbor" lists'
+        " the projects of any account; robot accounts are named robot$NAME",
     ),
 )
 _DTR = _Signs(
-    realm_paths=("/auth/token", "/auth/v2/token"),  # of old and new releases
+    realm_paths=("/auth/token", "/auth/v2/token"),  # old and new releases
     hint=ProductHint(
         product="Docker Trusted Registry (MSR)",
-        sentence='lister = "dtr" lists the repositories and tags that the account'
-        " may see; configs/dtr.toml is a configuration to start from",
+        sentence='lister = "dtr" lists the repositories and tags that the account can'
+        " see; start from configs/dtr.toml",
     ),
 )
 _GITLAB = _Signs(
@@ -82,8 +82,8 @@ _GITLAB = _Signs(
     realm_paths=("/jwt/auth",),
     hint=ProductHint(
         product="GitLab",
-        sentence='the catalog is closed; lister = "gitlab" lists a group\'s'
-        " repositories. Tokens come from GitLab's own host and live for minutes",
+        sentence='there is no catalog; lister = "gitlab" lists the repositories of a'
+        " group; tokens come from GitLab's own host and expire after minutes",
     ),
 )
 _GITHUB = _Signs(
@@ -91,8 +91,8 @@ _GITHUB = _Signs(
     hosts=("ghcr.io",),
     hint=ProductHint(
         product="GitHub Container Registry",
-        sentence="tokens are opaque, so that what they grant cannot be seen; there"
-        " is no catalog",
+        sentence="tokens are opaque, so their grants cannot be read; there is no"
+        " catalog",
     ),
 )
 _ECR = _Signs(
@@ -101,7 +101,8 @@ _ECR = _Signs(
     realm_hosts=(".amazonaws.com",),
     hint=ProductHint(
         product="Amazon ECR",
-        sentence="passwords last for 12 hours; credHelpers with ecr-login renews them",
+        sentence="passwords expire after 12 hours; the credential helper ecr-login"
+        " (credHelpers) renews them",
     ),
 )
 _AZURE = _Signs(
@@ -109,14 +110,15 @@ _AZURE = _Signs(
     realm_hosts=(".azurecr.io",),
     hint=ProductHint(
         product="Azure Container Registry",
-        sentence="az acr login leaves an identity token in docker's file",
+        sentence="az acr login stores an identity token in docker's config.json",
     ),
 )
 _GOOGLE = _Signs(
     hosts=("gcr.io", ".gcr.io", ".pkg.dev"),
     hint=ProductHint(
         product="Google Artifact Registry",
-        sentence="a list of tags holds every digest; credHelpers with gcloud logs in",
+        sentence="the listing of tags includes digests; the credential helper gcloud"
+        " (credHelpers) logs in",
     ),
 )
 _QUAY = _Signs(
@@ -124,7 +126,7 @@ _QUAY = _Signs(
     realm_paths=("/v2/auth",),
     hint=ProductHint(
         product="Quay",
-        sentence="a robot account (NAMESPACE+NAME) reads one namespace; each can"
+        sentence="a robot account (NAMESPACE+NAME) can read one namespace; each can"
         ' have its own section: [registry."HOST/NAMESPACE"]',
     ),
 )
@@ -139,10 +141,10 @@ _NEXUS = _Signs(
     fields=(("Server", "Nexus/"),),
     hint=ProductHint(
         product="Nexus",
-        sentence="each docker repository has a port or a host of its own",
+        sentence="each docker repository has its own port or host",
     ),
 )
-# Where two would do, the first is told.
+# If several match, the first one is reported.
 _PRODUCTS = (
     _HUB, _HARBOR, _DTR, _GITLAB, _GITHUB, _ECR, _AZURE, _GOOGLE, _QUAY, _ARTIFACTORY,
     _NEXUS,
@@ -152,34 +154,35 @@ _PRODUCTS = (
 def product_hint(
     registry: str, headers: Headers | None, challenge: Challenge | None
 ) -> ProductHint | None:
-    """The product behind `registry`, by its name, ping and challenge; None: unknown."""
+    """The product of a registry by its name, its ping's headers and its challenge."""
     host = registry.partition(":")[0]
     parameters = {} if challenge is None else challenge.parameters
     service, realm = parameters.get("service"), _realm(parameters.get("realm"))
     for signs in _PRODUCTS:
         if (
             service in signs.services
-            or _is_one_of(host, signs.hosts)
-            or (realm is not None and _shows_in_realm(signs, realm))
-            or (headers is not None and _shows_in_fields(signs, headers))
+            or _matches(host, signs.hosts)
+            or (realm is not None and _matches_realm(signs, realm))
+            or (headers is not None and _matches_fields(signs, headers))
         ):
             return signs.hint
     return None
 
 
-def recognised(
+def recognised_api(
     realm: str | None, service: str | None, *, base_url: str
 ) -> tuple[Product, str] | None:
-    """The product that names this realm and service, and where its API is.
+    """The product with this realm and service, and the URL of its API.
 
-    Null for a product that does not show so. The realm has passed the realm policy.
+    None if the product cannot be told for certain. The realm must have passed the
+    realm policy (`check_realm`).
     """
     if realm is None:
         return None
     if service in _HARBOR.services:
         return Harbor(), base_url
     url = realm.partition("?")[0].rstrip("/")
-    # The service alone is also that of others, and the path may be below another.
+    # Neither is enough: others use this service name, and a path may have a prefix.
     if service in _GITLAB.services and url.endswith(_GITLAB.realm_paths):
         return GitLab(), str(origin_of(realm))
     if url in {base_url + path for path in _DTR.realm_paths}:
@@ -188,7 +191,7 @@ def recognised(
 
 
 def _realm(text: str | None) -> tuple[str, str] | None:
-    """Host and path of a challenge's realm; null where it is no whole URL."""
+    """Host and path of a realm; None if it is not an absolute URL."""
     try:
         realm = urlsplit(text or "")
         return (realm.hostname or "", realm.path.rstrip("/")) if realm.netloc else None
@@ -196,17 +199,17 @@ def _realm(text: str | None) -> tuple[str, str] | None:
         return None
 
 
-def _shows_in_realm(signs: _Signs, realm: tuple[str, str]) -> bool:
+def _matches_realm(signs: _Signs, realm: tuple[str, str]) -> bool:
     host, path = realm
-    return path in signs.realm_paths or _is_one_of(host, signs.realm_hosts)
+    return path in signs.realm_paths or _matches(host, signs.realm_hosts)
 
 
-def _shows_in_fields(signs: _Signs, headers: Headers) -> bool:
-    found = ((headers.get(name), start) for name, start in signs.fields)
-    return any(value and value.startswith(start) for value, start in found)
+def _matches_fields(signs: _Signs, headers: Headers) -> bool:
+    values = ((headers.get(name), start) for name, start in signs.fields)
+    return any(value and value.startswith(start) for value, start in values)
 
 
-def _is_one_of(host: str, names: Iterable[str]) -> bool:
+def _matches(host: str, names: Iterable[str]) -> bool:
     return any(
         host.endswith(name) if name.startswith(".") else host == name for name in names
     )

@@ -1,1 +1,1 @@
-"""TODO: theory of operation."""
+"""Tests of `auditor.registry.products`."""

@@ -1,31 +1,23 @@
-"""Tokens are shared, renewed in time, and refused only as often as is decent."""
+"""The token cache: one request per key, renewal, refusals and the bound."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
 
 import anyio
 import pytest
 
-from auditor.config import RegistrySettings
 from auditor.errors import Failure, FailureKind
 from auditor.model import Access, AccessState
 from auditor.registry.auth import authorization
 from auditor.registry.auth.authorization import (
     REFUSAL_HOLD_S,
     RENEW_AFTER,
-    Authorization,
-    HeldToken,
+    CachedToken,
+    TokenCache,
     TokenKey,
-    TokenStore,
 )
-from auditor.registry.auth.scope_auth import HostAuth
-from auditor.registry.host_plan import HostPlan
-from auditor.wire.challenge import Challenge, pull_scope
 from tests.clock import ManualClock, settle
-from tests.flow.harness import FakeClock
 
 ACCESS = Access(
     state=AccessState.GRANTED,
@@ -41,9 +33,9 @@ LIFE_S = 100.0
 RENEW_S = RENEW_AFTER * LIFE_S
 
 
-def key(name: str = "app", part: str = "") -> TokenKey:
+def key(name: str = "app", namespace: str = "") -> TokenKey:
     return TokenKey(
-        part=part,
+        namespace=namespace,
         realm="https://auth.example.com/token",
         service="registry",
         scope=f"repository:{name}:pull",
@@ -51,31 +43,32 @@ def key(name: str = "app", part: str = "") -> TokenKey:
 
 
 class _Service:
-    """A token service: each request gives what `answers` says next, or a token."""
+    """A token service: each request gives the next of `failures`, or a token."""
 
     def __init__(self) -> None:
         self.clock = ManualClock()
-        self.asked: list[TokenKey] = []
-        self.answers: list[Failure] = []
+        self.requests: list[TokenKey] = []
+        self.failures: list[Failure] = []
         self.gate = anyio.Event()
         self.gate.set()
-        self.store = TokenStore(self._fetch, clock=self.clock)
+        self.cache = TokenCache(self._fetch, clock=self.clock)
 
-    async def _fetch(self, wanted: TokenKey) -> HeldToken | Failure:
-        self.asked.append(wanted)
-        number = len(self.asked)
+    async def _fetch(self, key: TokenKey) -> CachedToken | Failure:
+        self.requests.append(key)
+        number = len(self.requests)
         sent_at = self.clock.monotonic()
-        failure = self.answers.pop(0) if self.answers else None
+        failure = self.failures.pop(0) if self.failures else None
         await self.gate.wait()
-        return failure or HeldToken(
+        return failure or CachedToken(
+            key=key,
             authorization=f"Bearer {number}",
             access=ACCESS,
             obtained_at=sent_at,
             expires_at=sent_at + LIFE_S,
         )
 
-    async def get(self, wanted: TokenKey | None = None) -> str | FailureKind:
-        found = await self.store.get(wanted or key())
+    async def get(self, token_key: TokenKey | None = None) -> str | FailureKind:
+        found = await self.cache.get(token_key or key())
         if isinstance(found, Failure):
             return found.kind
         return found.authorization.removeprefix("Bearer ")
@@ -91,7 +84,7 @@ def with_service(test: Callable[[_Service], Awaitable[None]]) -> None:
 # -- sharing -------------------------------------------------------------------
 
 
-def test_a_token_is_asked_for_once_by_all_who_want_it_at_once() -> None:
+def test_concurrent_callers_share_one_token_request() -> None:
     async def test(service: _Service) -> None:
         service.gate = anyio.Event()
         got: list[object] = []
@@ -103,15 +96,15 @@ def test_a_token_is_asked_for_once_by_all_who_want_it_at_once() -> None:
             for _ in range(500):
                 group.start_soon(ask)
             await settle()
-            assert not service.store.wanted(key())
+            assert not service.cache.needs_fetch(key())
             service.gate.set()
         assert got == ["1"] * 500
-        assert len(service.asked) == 1
+        assert len(service.requests) == 1
 
     with_service(test)
 
 
-def test_a_cancelled_request_is_taken_over() -> None:
+def test_a_waiting_caller_takes_over_a_cancelled_token_request() -> None:
     async def test(service: _Service) -> None:
         service.gate = anyio.Event()
         leader = anyio.CancelScope()
@@ -134,14 +127,14 @@ def test_a_cancelled_request_is_taken_over() -> None:
             await settle()
             service.gate.set()
         assert got == ["2"] * 500
-        assert len(service.asked) == 2
+        assert len(service.requests) == 2
 
     with_service(test)
 
 
-def test_tokens_differ_by_everything_that_makes_them_differ() -> None:
+def test_each_key_has_its_own_token() -> None:
     async def test(service: _Service) -> None:
-        keys = [key(), key("other"), key(part="team")]
+        keys = [key(), key("other"), key(namespace="team")]
         assert [await service.get(one) for one in keys] == ["1", "2", "3"]
         assert [await service.get(one) for one in keys] == ["1", "2", "3"]
 
@@ -152,7 +145,7 @@ def test_tokens_differ_by_everything_that_makes_them_differ() -> None:
 
 
 @pytest.mark.parametrize(
-    ("age_s", "got", "wanted"),
+    ("age_s", "token", "needs_fetch"),
     [
         (0, "1", False),
         (RENEW_S - 0.01, "1", False),
@@ -163,20 +156,20 @@ def test_tokens_differ_by_everything_that_makes_them_differ() -> None:
     ],
 )
 def test_a_token_is_renewed_before_it_expires(
-    age_s: float, got: str, wanted: bool
+    age_s: float, token: str, needs_fetch: bool
 ) -> None:
     async def test(service: _Service) -> None:
-        assert service.store.wanted(key())
+        assert service.cache.needs_fetch(key())
         await service.get()
         await service.clock.advance(age_s)
-        assert service.store.wanted(key()) is wanted
-        assert await service.get() == got
-        assert not service.store.wanted(key())
+        assert service.cache.needs_fetch(key()) is needs_fetch
+        assert await service.get() == token
+        assert not service.cache.needs_fetch(key())
 
     with_service(test)
 
 
-def test_the_old_token_serves_while_its_successor_is_on_the_way() -> None:
+def test_the_old_token_is_used_while_it_is_renewed() -> None:
     async def test(service: _Service) -> None:
         await service.get()
         await service.clock.advance(RENEW_S)
@@ -192,22 +185,24 @@ def test_the_old_token_serves_while_its_successor_is_on_the_way() -> None:
             for _ in range(10):
                 assert await service.get() == "1"
             await service.clock.advance(LIFE_S - RENEW_S)
-            group.start_soon(ask)  # now the old one is no good any more
+            group.start_soon(ask)  # the old one has expired
             await settle()
             assert got == []
             service.gate.set()
         assert got == ["2", "2"]
-        assert len(service.asked) == 2
+        assert len(service.requests) == 2
 
     with_service(test)
 
 
 @pytest.mark.parametrize("failure", [REFUSED, BROKEN])
-def test_a_renewal_that_fails_leaves_the_old_token_to_its_end(failure: Failure) -> None:
+def test_after_a_failed_renewal_the_old_token_is_used_until_it_expires(
+    failure: Failure,
+) -> None:
     async def test(service: _Service) -> None:
         await service.get()
         await service.clock.advance(RENEW_S)
-        service.answers = [failure] * 10
+        service.failures = [failure] * 10
         for _ in range(5):
             assert await service.get() == "1"
         await service.clock.advance(LIFE_S - RENEW_S)
@@ -216,15 +211,15 @@ def test_a_renewal_that_fails_leaves_the_old_token_to_its_end(failure: Failure) 
     with_service(test)
 
 
-def test_a_renewal_that_was_refused_is_not_asked_for_again_so_soon() -> None:
+def test_a_refused_renewal_is_not_retried_for_a_minute() -> None:
     async def test(service: _Service) -> None:
         await service.get()
         await service.clock.advance(RENEW_S)
-        service.answers = [REFUSED]
+        service.failures = [REFUSED]
         for _ in range(5):
             assert await service.get() == "1"
-            assert not service.store.wanted(key())
-        assert len(service.asked) == 2
+            assert not service.cache.needs_fetch(key())
+        assert len(service.requests) == 2
         await service.clock.advance(REFUSAL_HOLD_S)
         assert await service.get() == "3"
 
@@ -234,43 +229,43 @@ def test_a_renewal_that_was_refused_is_not_asked_for_again_so_soon() -> None:
 # -- refusals ------------------------------------------------------------------
 
 
-def test_a_refusal_is_held_and_then_asked_again() -> None:
+def test_a_refusal_is_remembered_for_a_minute() -> None:
     async def test(service: _Service) -> None:
-        service.answers = [REFUSED]
+        service.failures = [REFUSED]
         for _ in range(5):
             assert await service.get() is FailureKind.DENIED
-        assert not service.store.wanted(key())
+        assert not service.cache.needs_fetch(key())
         await service.clock.advance(REFUSAL_HOLD_S - 0.01)
         assert await service.get() is FailureKind.DENIED
-        assert len(service.asked) == 1
+        assert len(service.requests) == 1
         await service.clock.advance(0.01)
-        assert service.store.wanted(key())
+        assert service.cache.needs_fetch(key())
         assert await service.get() == "2"
 
     with_service(test)
 
 
-def test_a_refusal_holds_for_its_own_key_only() -> None:
+def test_a_refusal_applies_to_its_key_only() -> None:
     async def test(service: _Service) -> None:
-        service.answers = [REFUSED]
+        service.failures = [REFUSED]
         assert await service.get() is FailureKind.DENIED
         assert await service.get(key("other")) == "2"
 
     with_service(test)
 
 
-def test_a_failure_that_may_pass_is_not_held() -> None:
+def test_a_retryable_failure_is_not_remembered() -> None:
     async def test(service: _Service) -> None:
-        service.answers = [BROKEN]
+        service.failures = [BROKEN]
         assert await service.get() is FailureKind.SERVER_ERROR
         assert await service.get() == "2"
 
     with_service(test)
 
 
-def test_everybody_who_waited_gets_the_failure() -> None:
+def test_all_waiting_callers_get_the_failure() -> None:
     async def test(service: _Service) -> None:
-        service.answers = [BROKEN]
+        service.failures = [BROKEN]
         service.gate = anyio.Event()
         got: list[object] = []
 
@@ -283,7 +278,7 @@ def test_everybody_who_waited_gets_the_failure() -> None:
             await settle()
             service.gate.set()
         assert got == [FailureKind.SERVER_ERROR] * 20
-        assert len(service.asked) == 1
+        assert len(service.requests) == 1
 
     with_service(test)
 
@@ -291,40 +286,40 @@ def test_everybody_who_waited_gets_the_failure() -> None:
 # -- discarding ----------------------------------------------------------------
 
 
-async def _held(service: _Service) -> HeldToken:
-    found = await service.store.get(key())
-    assert isinstance(found, HeldToken)
+async def _token(service: _Service) -> CachedToken:
+    found = await service.cache.get(key())
+    assert isinstance(found, CachedToken)
     return found
 
 
 def test_a_discarded_token_is_not_used_again() -> None:
     async def test(service: _Service) -> None:
-        service.store.discard(key(), await _held(service))
-        assert service.store.wanted(key())
+        service.cache.discard(await _token(service))
+        assert service.cache.needs_fetch(key())
         assert await service.get() == "2"
 
     with_service(test)
 
 
-def test_only_the_token_that_was_sent_is_discarded() -> None:
+def test_a_newer_token_is_not_discarded() -> None:
     async def test(service: _Service) -> None:
-        old = await _held(service)
+        old = await _token(service)
         await service.clock.advance(LIFE_S)
         assert await service.get() == "2"
-        service.store.discard(key(), old)
+        service.cache.discard(old)
         assert await service.get() == "2"
-        service.store.discard(key("unknown"), old)
+        service.cache.discard(old)
 
     with_service(test)
 
 
-def test_a_discarded_token_does_not_serve_on_after_a_refused_renewal() -> None:
+def test_a_discarded_token_is_not_used_after_a_refused_renewal() -> None:
     async def test(service: _Service) -> None:
-        old = await _held(service)
+        old = await _token(service)
         await service.clock.advance(RENEW_S)
-        service.answers = [REFUSED]
+        service.failures = [REFUSED]
         assert await service.get() == "1"
-        service.store.discard(key(), old)
+        service.cache.discard(old)
         assert await service.get() is FailureKind.DENIED
 
     with_service(test)
@@ -333,152 +328,27 @@ def test_a_discarded_token_does_not_serve_on_after_a_refused_renewal() -> None:
 # -- bounds and secrecy --------------------------------------------------------
 
 
-def test_no_more_than_so_many_tokens_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_least_recently_fetched_token_is_dropped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(authorization, "MAX_TOKENS", 10)
 
     async def test(service: _Service) -> None:
         names = [key(str(number)) for number in range(25)]
         for name in names:
             await service.get(name)
-        held = [name for name in names if not service.store.wanted(name)]
+        held = [name for name in names if not service.cache.needs_fetch(name)]
         assert held == names[-10:]
 
     with_service(test)
 
 
-def test_a_token_does_not_show_itself() -> None:
-    token = HeldToken(
-        authorization="Bearer s3cret", access=ACCESS, obtained_at=0, expires_at=1
+def test_the_repr_of_a_token_hides_it() -> None:
+    token = CachedToken(
+        key=key(),
+        authorization="Bearer s3cret",
+        access=ACCESS,
+        obtained_at=0,
+        expires_at=1,
     )
     assert "s3cret" not in f"{token} {token!r}"
-
-
-# -- test_auth_at_hand --
-# An authorization is at hand exactly as long as asking for it would give the same.
-
-LIFE_S = 100.0
-SCOPE = pull_scope("team/app")
-
-
-class _Host:
-    """A host whose configuration names its token service."""
-
-    def __init__(
-        self, state: AccessState = AccessState.GRANTED, token_url: str | None = ""
-    ) -> None:
-        self.clock = FakeClock()
-        self.state = state
-        self.fetched: list[str | None] = []
-        settings = RegistrySettings(
-            token_url=None if token_url is None else "https://r.example.com/token"
-        )
-        self.plan = HostPlan(
-            ping_url="https://r.example.com/v2/",
-            settings=settings,
-            exchange=cast("Any", None),
-            clock=self.clock,
-        )
-        self.auth = HostAuth(
-            registry="r.example.com",
-            plan=self.plan,
-            credentials=cast("Any", self),
-            service=lambda _: cast("Any", self),
-            clock=self.clock,
-        )
-
-    def part_of(self, registry: str, repository: str) -> str:
-        return ""
-
-    async def find(self, registry: str, part: str, *, anew: bool = False) -> None:
-        return None
-
-    async def fetch(self, key: TokenKey) -> HeldToken:
-        self.fetched.append(key.scope)
-        now = self.clock.monotonic()
-        return HeldToken(
-            authorization=f"Bearer {len(self.fetched)}",
-            access=Access(
-                state=self.state,
-                actions=("pull",),
-                subject=None,
-                issuer=None,
-                verified=False,
-                credential=None,
-            ),
-            obtained_at=now,
-            expires_at=now + LIFE_S,
-        )
-
-    async def given(self) -> Authorization:
-        found = await self.auth.for_scope(SCOPE).authorization()
-        assert isinstance(found, Authorization)
-        return found
-
-    def at_hand(self) -> Authorization | None:
-        return self.auth.for_scope(SCOPE).at_hand()
-
-
-async def _until_its_renewal(host: _Host) -> None:
-    assert host.at_hand() is None
-    given = await host.given()
-    host.clock.now += RENEW_AFTER * LIFE_S - 1
-    assert host.at_hand() is given
-    assert not host.auth.for_scope(SCOPE).wanted()
-    host.clock.now += 1
-    assert host.at_hand() is None
-    renewed = await host.given()
-    assert renewed.header == "Bearer 2"
-    assert host.at_hand() is renewed
-
-
-def test_a_token_is_at_hand_until_it_is_to_be_renewed() -> None:
-    asyncio.run(_until_its_renewal(_Host()))
-
-
-async def _of_one_scope(host: _Host) -> None:
-    await host.given()
-    other = host.auth.for_scope(pull_scope("team/other"))
-    assert other.at_hand() is None
-    assert other.wanted()
-
-
-def test_a_token_is_at_hand_for_its_scope_only() -> None:
-    asyncio.run(_of_one_scope(_Host()))
-
-
-async def _until_it_is_refused(host: _Host) -> None:
-    refused = await host.given()
-    again = await host.auth.for_scope(SCOPE).again(refused, None)
-    assert isinstance(again, Authorization)
-    assert again.header == "Bearer 2"
-    assert host.at_hand() is again
-
-
-def test_a_token_that_was_refused_is_not_at_hand() -> None:
-    asyncio.run(_until_it_is_refused(_Host()))
-
-
-async def _not_without_a_right(host: _Host) -> None:
-    assert not isinstance(
-        await host.auth.for_scope(SCOPE).authorization(), Authorization
-    )
-    assert host.at_hand() is None
-
-
-def test_a_token_that_grants_nothing_is_not_at_hand() -> None:
-    asyncio.run(_not_without_a_right(_Host(AccessState.DENIED)))
-
-
-async def _until_the_plan_changes(host: _Host) -> None:
-    def challenge(realm: str) -> Challenge:
-        return Challenge(scheme="bearer", parameters={"realm": realm})
-
-    host.plan.learn(challenge("https://r.example.com/token"))
-    await host.given()
-    assert host.at_hand() is not None
-    host.plan.learn(challenge("https://r.example.com/elsewhere"))
-    assert host.at_hand() is None
-
-
-def test_nothing_is_at_hand_once_the_host_asks_otherwise() -> None:
-    asyncio.run(_until_the_plan_changes(_Host(token_url=None)))

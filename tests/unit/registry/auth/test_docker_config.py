@@ -1,4 +1,4 @@
-"""What docker's config.json and podman's auth.json say of a repository."""
+"""Parsing of docker's config.json and podman's auth.json."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import pytest
 
 from auditor.errors import UsageError
 from auditor.registry.auth.docker_config import (
+    Candidate,
+    CredentialHelper,
     DockerConfig,
-    Helper,
-    Kept,
-    Unusable,
-    Way,
+    InvalidEntry,
+    StoredCredential,
     parse_docker_config,
 )
 from auditor.util.secret import Secret
-from auditor.wire.login import Credential, IdentityToken, Login, RegistryToken
+from auditor.wire.credential import Credential, IdentityToken, Login, RegistryToken
 
 HOST = "dtr.example.com"
 HUB_KEY = "https://index.docker.io/v1/"
@@ -31,26 +31,34 @@ def parsed(**document: object) -> DockerConfig:
     return parse_docker_config(json.dumps(document).encode(), "config.json")
 
 
-def ways(config: DockerConfig, registry: str, repository: str = "") -> list[Way]:
-    return list(config.ways(registry, repository))
+def candidates(
+    config: DockerConfig, registry: str, repository: str = ""
+) -> list[Candidate]:
+    return list(config.candidates(registry, repository))
 
 
-def kept(config: DockerConfig, registry: str, repository: str = "") -> Login | None:
-    """The login that the best way leads to; None where there is no way."""
-    for way in config.ways(registry, repository):
-        assert isinstance(way, Kept), way
-        return way.login
+def stored(
+    config: DockerConfig, registry: str, repository: str = ""
+) -> Credential | None:
+    """The credential of the best candidate; None without a candidate."""
+    for way in config.candidates(registry, repository):
+        assert isinstance(way, StoredCredential), way
+        return way.credential
     return None
 
 
-def asked(config: DockerConfig, registry: str, repository: str = "") -> list[str]:
-    """The helpers that may be asked, as `NAME get SERVER`."""
-    found = config.ways(registry, repository)
-    return [f"{way.name} get {way.server}" for way in found if isinstance(way, Helper)]
+def helpers(config: DockerConfig, registry: str, repository: str = "") -> list[str]:
+    """The helpers among the candidates, as `NAME get SERVER`."""
+    found = config.candidates(registry, repository)
+    return [
+        f"{way.name} get {way.server}"
+        for way in found
+        if isinstance(way, CredentialHelper)
+    ]
 
 
-def login(username: str, password: str) -> Credential:
-    return Credential(username=username, password=Secret(password))
+def login(username: str, password: str) -> Login:
+    return Login(username=username, password=Secret(password))
 
 
 @pytest.mark.parametrize(
@@ -71,10 +79,10 @@ def login(username: str, password: str) -> Credential:
         ("[::1]:5000", "[::1]:5000"),
     ],
 )
-def test_a_key_is_found_by_the_registry_it_means(key: str, registry: str) -> None:
+def test_a_key_stands_for_its_registry(key: str, registry: str) -> None:
     config = parsed(auths={key: {"auth": auth("me:pass")}})
-    assert kept(config, registry) == login("me", "pass")
-    assert ways(config, "elsewhere.example.com") == []
+    assert stored(config, registry) == login("me", "pass")
+    assert candidates(config, "elsewhere.example.com") == []
 
 
 @pytest.mark.parametrize(
@@ -110,47 +118,47 @@ def test_a_key_is_found_by_the_registry_it_means(key: str, registry: str) -> Non
         ({"email": "me@example.com"}, None),
     ],
 )
-def test_an_entry_gives_its_credential(
-    entry: dict[str, object], expected: Login | None
+def test_an_entry_has_a_login_a_token_or_nothing(
+    entry: dict[str, object], expected: Credential | None
 ) -> None:
-    assert kept(parsed(auths={HOST: entry}), HOST) == expected
+    assert stored(parsed(auths={HOST: entry}), HOST) == expected
 
 
 @pytest.mark.parametrize(
     ("entry", "sentence"),
     [
-        ({"auth": "%%%"}, ".auth is not the base64 of user:password"),
-        ({"auth": auth("nocolon")}, ".auth is not the base64 of user:password"),
-        ({"auth": 1}, ".auth is not the base64 of user:password"),
+        ({"auth": "%%%"}, ".auth: not the base64 of user:password"),
+        ({"auth": auth("nocolon")}, ".auth: not the base64 of user:password"),
+        ({"auth": 1}, ".auth: not the base64 of user:password"),
         (
             {"auth": base64.b64encode(b"me:\xff").decode()},
-            ".auth is not the base64 of user:password",
+            ".auth: not the base64 of user:password",
         ),
         (
             {"auth": auth("<token>:"), "identitytoken": "s3\ncret"},
-            ".identitytoken is not one line of visible ASCII",
+            ".identitytoken: not one line of visible ASCII",
         ),
-        ({"registrytoken": 7}, ".registrytoken is not one line of visible ASCII"),
-        ({"username": "me"}, " holds half of a username and password"),
+        ({"registrytoken": 7}, ".registrytoken: not one line of visible ASCII"),
+        ({"username": "me"}, ": only one of username and password"),
         (
             {"auth": auth("me:")},
-            " holds a username or password that is empty or has control characters",
+            ": username or password is empty or has control characters",
         ),
         (
             {"auth": auth("me:s3\ncret")},
-            " holds a username or password that is empty or has control characters",
+            ": username or password is empty or has control characters",
         ),
-        ("s3cret", " is not an object"),
+        ("s3cret", ": not an object"),
     ],
 )
-def test_an_entry_that_cannot_be_used_harms_its_registry_only(
+def test_an_invalid_entry_affects_its_registry_only(
     entry: object, sentence: str
 ) -> None:
     config = parsed(auths={HOST: entry, "ghcr.io": {"auth": auth("me:pass")}})
-    assert ways(config, HOST) == [
-        Unusable(detail=f'config.json: auths."{HOST}"{sentence}')
+    assert candidates(config, HOST) == [
+        InvalidEntry(detail=f'config.json: auths."{HOST}"{sentence}')
     ]
-    assert kept(config, "ghcr.io") == login("me", "pass")
+    assert stored(config, "ghcr.io") == login("me", "pass")
 
 
 @pytest.mark.parametrize(
@@ -171,12 +179,12 @@ def test_an_entry_that_cannot_be_used_harms_its_registry_only(
         ({"credHelpers": {HOST: ""}}, []),
     ],
 )
-def test_a_helper_is_asked_about_its_server(
+def test_a_helper_is_a_candidate_for_its_server(
     document: dict[str, object], expected: list[str]
 ) -> None:
     config = parsed(**document)
-    assert asked(config, HOST, "team/app") == expected
-    assert len(ways(config, HOST, "team/app")) == len(expected)
+    assert helpers(config, HOST, "team/app") == expected
+    assert len(candidates(config, HOST, "team/app")) == len(expected)
 
 
 @pytest.mark.parametrize(
@@ -187,30 +195,32 @@ def test_a_helper_is_asked_about_its_server(
         ({"credHelpers": {"docker.io": "desktop"}}, "docker.io"),
     ],
 )
-def test_a_helper_knows_docker_hub_by_the_name_that_its_owner_gave_it(
+def test_a_helper_is_asked_for_docker_hub_by_the_key_in_the_file(
     document: dict[str, object], server: str
 ) -> None:
-    assert asked(parsed(**document), "docker.io") == [f"desktop get {server}"]
+    assert helpers(parsed(**document), "docker.io") == [f"desktop get {server}"]
 
 
 @pytest.mark.parametrize("name", ["../x", "a b", "a;b", "", 7, "a/b", "$(id)", "a\n"])
 @pytest.mark.parametrize("key", ["credsStore", "credHelpers"])
-def test_what_is_no_file_name_is_no_helper(key: str, name: object) -> None:
+def test_a_helper_name_that_is_no_plain_file_name_is_invalid(
+    key: str, name: object
+) -> None:
     if name == "" or (key == "credsStore" and name == 7):
-        return  # an empty one is none; a number is refused with the whole file
+        return  # an empty name is no helper; a number makes the file invalid
     document = {key: {HOST: name} if key == "credHelpers" else name}
-    (found,) = ways(parsed(**document), HOST)
-    assert isinstance(found, Unusable)
+    (found,) = candidates(parsed(**document), HOST)
+    assert isinstance(found, InvalidEntry)
     assert found.detail.startswith(f"config.json: {key}")
-    assert "does not name a credential helper" in found.detail
+    assert "not the name of a credential helper" in found.detail
 
 
-def test_an_entry_of_the_file_needs_no_helper_of_all_registries() -> None:
+def test_an_entry_comes_before_the_creds_store() -> None:
     config = parsed(auths={HOST: {"auth": auth("me:pass")}}, credsStore="desktop")
-    first, last = ways(config, HOST)
-    assert isinstance(first, Kept)
-    assert first.login == login("me", "pass")
-    assert isinstance(last, Helper)
+    first, last = candidates(config, HOST)
+    assert isinstance(first, StoredCredential)
+    assert first.credential == login("me", "pass")
+    assert isinstance(last, CredentialHelper)
 
 
 def test_a_helper_of_this_registry_comes_before_every_entry() -> None:
@@ -222,10 +232,10 @@ def test_a_helper_of_this_registry_comes_before_every_entry() -> None:
         },
         credHelpers={HOST: "ecr-login"},
     )
-    assert isinstance(ways(config, HOST, "team/app")[0], Helper)
+    assert isinstance(candidates(config, HOST, "team/app")[0], CredentialHelper)
 
 
-def test_of_two_keys_for_a_registry_docker_s_own_wins() -> None:
+def test_of_two_keys_for_a_registry_docker_s_own_key_wins() -> None:
     config = parsed(
         auths={
             "docker.io": {"auth": auth("loose:1")},
@@ -235,13 +245,13 @@ def test_of_two_keys_for_a_registry_docker_s_own_wins() -> None:
             HOST: {"auth": auth("own:2")},
         }
     )
-    assert kept(config, "docker.io") == login("own", "2")
-    assert kept(config, HOST) == login("own", "2")
+    assert stored(config, "docker.io") == login("own", "2")
+    assert stored(config, HOST) == login("own", "2")
 
 
-# -- parts of a registry (containers-auth.json(5)) -------------------------------
+# -- namespaces of a registry (containers-auth.json(5)) --------------------------
 
-DIVIDED = {
+WITH_NAMESPACES = {
     HOST: {"auth": auth("all:1")},
     f"{HOST}/team": {"auth": auth("team:2")},
     f"{HOST}/team/app/db/": {"auth": auth("db:3")},
@@ -267,17 +277,17 @@ DIVIDED = {
         ("elsewhere.example.com", "team/app", None),
     ],
 )
-def test_the_longest_name_around_a_repository_wins(
+def test_the_longest_matching_namespace_wins(
     registry: str, repository: str, username: str | None
 ) -> None:
-    found = kept(parsed(auths=DIVIDED), registry, repository)
+    found = stored(parsed(auths=WITH_NAMESPACES), registry, repository)
     assert (found and found.username) == username
 
 
-def test_a_damaged_entry_of_a_part_is_not_passed_over() -> None:
-    """The shorter name's login may be somebody else's."""
-    config = parsed(auths={**DIVIDED, f"{HOST}/team/app": {"auth": "%%%"}})
-    assert isinstance(ways(config, HOST, "team/app")[0], Unusable)
+def test_an_invalid_entry_of_a_namespace_is_not_skipped() -> None:
+    """The login of the shorter name may be another account."""
+    config = parsed(auths={**WITH_NAMESPACES, f"{HOST}/team/app": {"auth": "%%%"}})
+    assert isinstance(candidates(config, HOST, "team/app")[0], InvalidEntry)
 
 
 @pytest.mark.parametrize(
@@ -285,18 +295,20 @@ def test_a_damaged_entry_of_a_part_is_not_passed_over() -> None:
     [
         (b"", "config.json:1:1: not JSON"),
         (b'{"auths":\n {x}}', "config.json:2:3: not JSON"),
-        (b"[]", "config.json: JSON but not an object"),
-        (b'{"auths":[]}', "config.json: auths is not an object"),
-        (b'{"credHelpers":"x"}', "config.json: credHelpers is not an object"),
-        (b'{"credsStore":1}', "config.json: credsStore is not a text"),
+        (b"[]", "config.json: not a JSON object"),
+        (b'{"auths":[]}', "config.json: auths: not an object"),
+        (b'{"credHelpers":"x"}', "config.json: credHelpers: not an object"),
+        (b'{"credsStore":1}', "config.json: credsStore: not a string"),
     ],
 )
-def test_a_damaged_file_is_refused_with_its_place(data: bytes, sentence: str) -> None:
+def test_a_damaged_file_is_refused_with_its_location(
+    data: bytes, sentence: str
+) -> None:
     with pytest.raises(UsageError) as caught:
         parse_docker_config(data, "config.json")
     assert str(caught.value).startswith(sentence)
 
 
-def test_a_byte_order_mark_and_null_sections_are_no_damage() -> None:
+def test_a_byte_order_mark_and_null_sections_are_accepted() -> None:
     data = b'\xef\xbb\xbf{"auths":null,"credHelpers":null,"credsStore":null}'
-    assert ways(parse_docker_config(data, "config.json"), HOST) == []
+    assert candidates(parse_docker_config(data, "config.json"), HOST) == []

@@ -1,4 +1,4 @@
-"""Guesses at a registry's product, from its name, ping and challenge."""
+"""Recognition of products by name, ping and challenge."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from auditor.registry.products.recognise import product_hint
-from auditor.wire.challenge import Challenge, parse_challenges, preferred
+from auditor.registry.products.recognise import product_hint, recognised_api
+from auditor.wire.challenge import Challenge, parse_challenges, preferred_challenge
 
 HARBOR = 'Bearer realm="https://h.test/service/token",service="harbor-registry"'
 
@@ -45,27 +45,55 @@ HARBOR = 'Bearer realm="https://h.test/service/token",service="harbor-registry"'
         ("quay.io", "", {}, "Quay"),
         ("a.test", "", {"X-JFrog-Version": "Artifactory/7.90"}, "Artifactory"),
         ("n.test", 'Basic realm="Sonatype"', {"Server": "Nexus/3.70 (OSS)"}, "Nexus"),
-        # a path alone is no realm, and a plain registry is nobody
+        # a path alone is no realm, and distribution itself has no hint
         ("r.test", 'Bearer realm="/service/token",service="x"', {}, None),
         ("r.test", 'Bearer realm="http://[::1/token"', {}, None),
         ("notgcr.io", "", {}, None),
         ("r.test", "", {"Server": "nginx"}, None),
     ],
 )  # fmt: skip
-def test_products_are_guessed(
+def test_a_hint_names_the_product(
     registry: str, challenge: str, headers: dict[str, str], product: str | None
 ) -> None:
-    found = product_hint(
-        registry, CIMultiDict(headers), preferred(parse_challenges([challenge]))
+    hint = product_hint(
+        registry,
+        CIMultiDict(headers),
+        preferred_challenge(parse_challenges([challenge])),
     )
-    assert (None if found is None else found.product) == product
+    assert (None if hint is None else hint.product) == product
 
 
 @given(st.text(max_size=40), st.text(max_size=9), st.text(max_size=9))
-def test_nothing_that_a_registry_says_breaks_a_guess(
+def test_any_challenge_and_header_is_accepted_for_a_hint(
     realm: str, service: str, field: str
 ) -> None:
     challenge = Challenge(
         scheme="bearer", parameters={"realm": realm, "service": service}
     )
     product_hint("registry.test", CIMultiDict({"Server": field}), challenge)
+
+
+@pytest.mark.parametrize(
+    ("realm", "service", "name", "api"),
+    [
+        ("https://h.example.com/service/token", "harbor-registry", "Harbor", "h"),
+        ("https://gl.example.com/jwt/auth", "container_registry", "GitLab", "gl"),
+        ("https://gl.example.com/jwt/auth?x", "container_registry", "GitLab", "gl"),
+        ("https://h.example.com/auth/v2/token/", "h.example.com", "DTR", "h"),
+        ("https://h.example.com/auth/token", None, "DTR", "h"),
+        ("https://other.example.com/auth/token", None, None, ""),
+        ("https://gitea.example.com/v2/token", "container_registry", None, ""),
+        ("https://h.example.com/token", "h.example.com", None, ""),
+        ("https://h.example.com/token", None, None, ""),
+        (None, "harbor-registry", None, ""),
+    ],
+)
+def test_the_api_is_recognised_by_an_unambiguous_challenge_only(
+    realm: str | None, service: str | None, name: str | None, api: str
+) -> None:
+    found = recognised_api(realm, service, base_url="https://h.example.com")
+    if name is None:
+        assert found is None
+        return
+    assert found is not None
+    assert (found[0].name, found[1]) == (name, f"https://{api}.example.com")

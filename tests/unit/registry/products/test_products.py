@@ -1,4 +1,4 @@
-"""Each product's answers, in the shapes that were captured of them."""
+"""Paths and responses of each product's API, in the shapes that were captured."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ import pytest
 from multidict import CIMultiDict
 
 from auditor.errors import Failure
-from auditor.registry.listing.paging import ListedTag
-from auditor.registry.products import Product
+from auditor.registry.listing.interface import ListedTag
 from auditor.registry.products.dtr import Dtr
 from auditor.registry.products.gitea import Gitea
 from auditor.registry.products.gitlab import GitLab
-from auditor.registry.products.google import children, has_tags, listed_tags
+from auditor.registry.products.google import children, has_tags, parse_tags
 from auditor.registry.products.harbor import Harbor
 from auditor.registry.products.hub import Hub
+from auditor.registry.products.product_api import Product
 from auditor.registry.products.quay import Quay
-from auditor.registry.products.recognise import recognised
 from auditor.wire.response import Response
 
 D1, D2 = (f"sha256:{digit * 64}" for digit in "12")
@@ -29,7 +28,7 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 PRODUCTS: list[Product] = [Dtr(), Gitea(), GitLab(), Harbor(), Hub(), Quay()]
 
 
-def answer(body: object, url: str = URL, **headers: str) -> Response:
+def response(body: object, url: str = URL, **headers: str) -> Response:
     fields = {name.replace("_", "-"): value for name, value in headers.items()}
     return Response(
         status=200,
@@ -40,7 +39,7 @@ def answer(body: object, url: str = URL, **headers: str) -> Response:
 
 
 @pytest.mark.parametrize(
-    ("product", "below", "path"),
+    ("product", "prefix", "path"),
     [
         (Dtr(), None, "/api/v0/repositories?pageSize=50&count=true"),
         (Dtr(), "team/x", "/api/v0/repositories/team?pageSize=50&count=true"),
@@ -60,10 +59,10 @@ def answer(body: object, url: str = URL, **headers: str) -> Response:
         (Gitea(), "me", "/api/v1/packages/me?type=container&page=1&limit=50"),
     ],
 )
-def test_where_a_list_of_repositories_begins(
-    product: Product, below: str | None, path: str | None
+def test_the_path_of_the_repositories(
+    product: Product, prefix: str | None, path: str | None
 ) -> None:
-    assert product.repositories_path(below, 50) == path
+    assert product.repositories_path(prefix, 50) == path
 
 
 @pytest.mark.parametrize(
@@ -94,7 +93,7 @@ def test_where_a_list_of_repositories_begins(
         (Gitea(), "a/b", None),
     ],
 )
-def test_where_a_list_of_tags_begins(
+def test_the_path_of_a_repository_s_tags(
     product: Product, repository: str, path: str | None
 ) -> None:
     assert product.tags_path(repository, 9) == path
@@ -215,17 +214,17 @@ TAGS: list[tuple[Product, object, dict[str, str], list[ListedTag], int]] = [
 
 
 @pytest.mark.parametrize(("product", "body", "headers", "expected", "unreadable"), TAGS)
-def test_tags_with_what_is_known_of_them(
+def test_tags_are_parsed_with_digests_sizes_and_times(
     product: Product,
     body: object,
     headers: dict[str, str],
     expected: list[ListedTag],
     unreadable: int,
 ) -> None:
-    found = product.read_tags(answer(body, **headers))
-    assert list(found.entries) == expected
-    assert found.unreadable == unreadable
-    assert found.following is None
+    page = product.parse_tags(response(body, **headers))
+    assert list(page.entries) == expected
+    assert page.unreadable == unreadable
+    assert page.next_url is None
 
 
 @pytest.mark.parametrize(
@@ -269,15 +268,15 @@ def test_tags_with_what_is_known_of_them(
         ),
     ],
 )
-def test_repositories_and_what_is_none(
+def test_repositories_are_parsed_and_other_entries_counted(
     product: Product, body: object, expected: list[str], unreadable: int
 ) -> None:
-    found = product.read_repositories(answer(body))
-    assert (list(found.entries), found.unreadable) == (expected, unreadable)
+    page = product.parse_repositories(response(body))
+    assert (list(page.entries), page.unreadable) == (expected, unreadable)
 
 
 @pytest.mark.parametrize(
-    ("product", "body", "headers", "following"),
+    ("product", "body", "headers", "next_url"),
     [
         (Dtr(), [], {"X_Next_Page_Start": "a b"}, f"{URL}&pageStart=a+b"),
         (Dtr(), [], {"X_Next_Page_Start": ""}, None),
@@ -298,22 +297,22 @@ def test_repositories_and_what_is_none(
         (Quay(), {"tags": [], "has_additional": "yes"}, {}, None),
     ],
 )
-def test_where_a_list_goes_on(
-    product: Product, body: object, headers: dict[str, str], following: str | None
+def test_the_next_page_of_tags(
+    product: Product, body: object, headers: dict[str, str], next_url: str | None
 ) -> None:
-    assert product.read_tags(answer(body, **headers)).following == following
+    assert product.parse_tags(response(body, **headers)).next_url == next_url
 
 
-def test_gitlab_and_quay_link_their_repositories_each_in_its_way() -> None:
-    gitlab = GitLab().read_repositories(answer([], x_next_page="2", x_total="3"))
-    assert gitlab.following == URL.replace("page=1", "page=2")
+def test_the_next_page_of_repositories_of_gitlab_and_quay() -> None:
+    gitlab = GitLab().parse_repositories(response([], x_next_page="2", x_total="3"))
+    assert gitlab.next_url == URL.replace("page=1", "page=2")
     assert gitlab.total == 3
-    quay = Quay().read_repositories(answer({"repositories": [], "next_page": "g=="}))
-    assert quay.following == f"{URL}&next_page=g%3D%3D"
+    quay = Quay().parse_repositories(response({"repositories": [], "next_page": "g=="}))
+    assert quay.next_url == f"{URL}&next_page=g%3D%3D"
 
 
 @pytest.mark.parametrize("product", PRODUCTS)
-def test_a_next_page_elsewhere_is_a_failure_beside_what_was_read(
+def test_a_next_page_on_another_host_is_a_failure(
     product: Product,
 ) -> None:
     link = '<https://evil.example.com/>; rel="next"'
@@ -321,19 +320,19 @@ def test_a_next_page_elsewhere_is_a_failure_beside_what_was_read(
     if isinstance(product, Hub):
         body = {"results": [], "next": "https://evil.example.com/"}
     if isinstance(product, Dtr | Quay):
-        return  # neither ever names a URL
-    found = product.read_repositories(answer(body, Link=link))
-    assert isinstance(found.following, Failure)
-    assert "has its next page elsewhere" in found.following.detail
+        return  # their links are no URLs
+    page = product.parse_repositories(response(body, Link=link))
+    assert isinstance(page.next_url, Failure)
+    assert "has its next page elsewhere" in page.next_url.detail
 
 
 @pytest.mark.parametrize("count", ["", "-1", "1.0", "x", "٣", "9" * 5000])
-def test_a_count_that_is_no_number_counts_nothing(count: str) -> None:
-    found = Harbor().read_repositories(answer([], X_Total_Count=count))
-    assert found.total is None
+def test_a_count_that_is_no_number_is_ignored(count: str) -> None:
+    page = Harbor().parse_repositories(response([], X_Total_Count=count))
+    assert page.total is None
 
 
-def test_googles_map_of_manifests_tells_of_each_tag() -> None:
+def test_google_s_manifest_map_gives_each_tag_its_digest() -> None:
     document: dict[str, Any] = {
         "child": ["a", None, 7, "../b", ""],
         "manifest": {
@@ -349,7 +348,7 @@ def test_googles_map_of_manifests_tells_of_each_tag() -> None:
             "x": None,
         },
     }
-    assert listed_tags(["1", "both", "2", "3", "4"], document) == [
+    assert parse_tags(["1", "both", "2", "3", "4"], document) == [
         ListedTag("1", digest=D1, media_type=MANIFEST, size=12, pushed=TIME),
         ListedTag("both"),
         ListedTag("2", digest=D2),
@@ -359,29 +358,3 @@ def test_googles_map_of_manifests_tells_of_each_tag() -> None:
     assert children(document, "p/q") == (["p/q/a"], 3)
     assert not has_tags(document)
     assert has_tags({"tags": ["1"]})
-
-
-@pytest.mark.parametrize(
-    ("realm", "service", "name", "api"),
-    [
-        ("https://h.example.com/service/token", "harbor-registry", "Harbor", "h"),
-        ("https://gl.example.com/jwt/auth", "container_registry", "GitLab", "gl"),
-        ("https://gl.example.com/jwt/auth?x", "container_registry", "GitLab", "gl"),
-        ("https://h.example.com/auth/v2/token/", "h.example.com", "DTR", "h"),
-        ("https://h.example.com/auth/token", None, "DTR", "h"),
-        ("https://other.example.com/auth/token", None, None, ""),
-        ("https://gitea.example.com/v2/token", "container_registry", None, ""),
-        ("https://h.example.com/token", "h.example.com", None, ""),
-        ("https://h.example.com/token", None, None, ""),
-        (None, "harbor-registry", None, ""),
-    ],
-)
-def test_products_that_show_in_their_challenge(
-    realm: str | None, service: str | None, name: str | None, api: str
-) -> None:
-    found = recognised(realm, service, base_url="https://h.example.com")
-    if name is None:
-        assert found is None
-        return
-    assert found is not None
-    assert (found[0].name, found[1]) == (name, f"https://{api}.example.com")

@@ -1,3 +1,5 @@
+"""Properties of the parsers of product APIs."""
+
 from __future__ import annotations
 
 from datetime import datetime
@@ -7,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.errors import Failure, ProtocolError
-from auditor.oci.reference import is_digest, is_repository
-from auditor.registry.listing.paging import ListedTag, Reading
-from auditor.registry.products import Product
-from auditor.registry.products.google import children, listed_tags
-from tests.unit.registry.products.test_api import D1, PRODUCTS, answer
+from auditor.oci.digest import is_digest
+from auditor.oci.reference import is_repository
+from auditor.registry.listing.interface import ListedTag, ParsedPage
+from auditor.registry.products.google import children, parse_tags
+from auditor.registry.products.product_api import Product
+from tests.unit.registry.products.test_products import D1, PRODUCTS, response
 
 KEYS = [
     "name", "namespace", "digest", "tags", "results", "repositories", "next", "count",
@@ -44,13 +47,13 @@ HEADERS = st.fixed_dictionaries(
 )  # fmt: skip
 
 
-def check(reading: Reading[Any]) -> None:
-    assert reading.unreadable >= 0
-    if isinstance(reading.following, str):
-        assert reading.following.startswith("https://registry.example.com/")
+def check(page: ParsedPage[Any]) -> None:
+    assert page.unreadable >= 0
+    if isinstance(page.next_url, str):
+        assert page.next_url.startswith("https://registry.example.com/")
     else:
-        assert reading.following is None or isinstance(reading.following, Failure)
-    for entry in reading.entries:
+        assert page.next_url is None or isinstance(page.next_url, Failure)
+    for entry in page.entries:
         if not isinstance(entry, ListedTag):
             assert isinstance(entry, str)
             continue
@@ -67,15 +70,15 @@ def check_tag(tag: ListedTag) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(PRODUCTS), JSON, HEADERS)
-def test_whatever_an_api_answers_is_a_reading_or_a_protocol_error(
+def test_any_response_of_an_api_is_a_page_or_a_protocol_error(
     product: Product, body: Any, headers: dict[str, str]
 ) -> None:
-    for read in (product.read_repositories, product.read_tags):
+    for parse in (product.parse_repositories, product.parse_tags):
         try:
-            reading: Reading[Any] = read(answer(body, **headers))
+            page: ParsedPage[Any] = parse(response(body, **headers))
         except ProtocolError:
             continue
-        check(reading)
+        check(page)
 
 
 @settings(max_examples=200, deadline=None)
@@ -83,13 +86,13 @@ def test_whatever_an_api_answers_is_a_reading_or_a_protocol_error(
     st.dictionaries(st.sampled_from(["manifest", "child", "tags"]), JSON),
     st.lists(st.text(min_size=1, max_size=3), max_size=4),
 )
-def test_whatever_google_adds_to_a_list_no_tag_is_lost_or_made_up(
+def test_whatever_google_s_listing_contains_no_tag_is_lost_or_invented(
     document: dict[str, Any], names: list[str]
 ) -> None:
-    found = listed_tags(names, document)
-    assert [tag.name for tag in found] == names
-    for tag in found:
+    tags = parse_tags(names, document)
+    assert [tag.name for tag in tags] == names
+    for tag in tags:
         check_tag(tag)
-    below, unreadable = children(document, "a")
-    assert all(is_repository(name) and name.startswith("a/") for name in below)
+    paths, unreadable = children(document, "a")
+    assert all(is_repository(name) and name.startswith("a/") for name in paths)
     assert unreadable >= 0

@@ -1,0 +1,122 @@
+"""What every lister returns: pages of tags or of repository names."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import KW_ONLY
+from datetime import datetime
+from typing import Generic, Protocol, TypeVar, overload
+
+from auditor.errors import Failure, FailureKind, Stage
+from auditor.fast_dataclass import dataclass
+
+# A listing with more pages than this never ends: its links change all the time.
+MAX_PAGES = 100_000
+
+Entry = TypeVar("Entry")
+
+
+@dataclass(frozen=True, slots=True)
+class ListedTag:
+    """A tag, and what the listing says about it; most listings only give the name.
+
+    `digest` and `media_type` are those of the manifest. `size` is in compressed bytes,
+    `created` is when the image was built and `pushed` when the tag was last pushed,
+    both with a time zone.
+    """
+
+    name: str
+    _: KW_ONLY
+    digest: str | None = None
+    media_type: str | None = None
+    size: int | None = None
+    created: datetime | None = None
+    pushed: datetime | None = None
+
+
+class LazyTags(Sequence[ListedTag]):
+    """Tags made from their names on access: a response may have a million."""
+
+    __slots__ = ("_names",)
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @overload
+    def __getitem__(self, index: int) -> ListedTag: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[ListedTag]: ...
+
+    def __getitem__(self, index: int | slice) -> ListedTag | Sequence[ListedTag]:
+        if isinstance(index, slice):
+            return [ListedTag(name) for name in self._names[index]]
+        return ListedTag(self._names[index])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParsedPage(Generic[Entry]):
+    """What one response of a listing contains.
+
+    `next_url` is None on the last page, and a `Failure` if the link is not usable.
+    `unreadable` counts entries that are neither readable nor null. `total` is the size
+    of the whole listing by the product's own count. It counts the entries, or, where
+    an entry may have several names or none, the items in `counted`.
+    """
+
+    entries: Sequence[Entry]
+    next_url: str | Failure | None
+    unreadable: int = 0
+    total: int | None = None
+    counted: Sequence[str] | None = None
+
+    @property
+    def items(self) -> Sequence[object]:
+        """What `total` counts."""
+        return self.entries if self.counted is None else self.counted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page(Generic[Entry]):
+    """Some of the entries of a listing, in its order.
+
+    `number` is that of the response, from 1; a large response gives several pages.
+    `unreadable` and `total` are as in `ParsedPage`. `last` marks the end of the
+    listing. At the end, `end_verified` means that the registry was asked for entries
+    after the last one and has none, `end_unknown` that it could not answer this though
+    the listing ends at a suspicious count.
+    """
+
+    entries: tuple[Entry, ...]
+    number: int
+    last: bool
+    unreadable: int = 0
+    total: int | None = None
+    end_verified: bool = False
+    end_unknown: bool = False
+
+
+class Lister(Protocol):
+    """Listings of one registry, page by page.
+
+    Names are as the registry gives them; the caller validates them. A listing that
+    fails, at once or after some pages, ends with one `Failure`.
+    """
+
+    def tags(self, repository: str) -> AsyncIterator[Page[ListedTag] | Failure]:
+        """The tags of a repository."""
+
+    def repositories(self, prefix: str | None) -> AsyncIterator[Page[str] | Failure]:
+        """The registry's repositories; with `prefix`, those below this path.
+
+        `prefix` is made of whole components (`team`, `team/sub`). A lister that cannot
+        select may return others too.
+        """
+
+
+def incomplete(detail: str) -> Failure:
+    """The failure of a listing that could not be read to its end."""
+    return Failure(kind=FailureKind.INCOMPLETE_LISTING, detail=detail, stage=Stage.LIST)

@@ -1,0 +1,170 @@
+"""Fields of the JSON in listing responses, and links to the next page.
+
+An optional field of the wrong type counts as absent. What a listing must have raises
+`ProtocolError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from auditor.errors import Failure, FailureKind, ProtocolError, Stage
+from auditor.oci.digest import is_digest
+from auditor.oci.encoding import parse_json
+from auditor.registry.listing.interface import Entry
+from auditor.util.text import safe_text
+from auditor.wire.response import Response, next_page, same_origin_page
+
+_MAX_SIZE = 2**63 - 1
+_MAX_DIGITS = 19
+# Earlier times, such as Go's zero time, stand for "unknown".
+_FIRST_YEAR = 1970
+
+
+def document_of(response: Response) -> Any:
+    """The JSON of a response; raises `ProtocolError` for a repeated key."""
+    return parse_json(response.body, "listing")
+
+
+def entries_of(document: Any, key: str | None = None) -> list[Any]:
+    """The entries of an array, or of the array under `key` of an object.
+
+    `null` in place of the array is an empty one, as Go encodes a nil slice.
+    """
+    if key is not None:
+        if not isinstance(document, dict):
+            raise ProtocolError("the listing is not a JSON object")
+        if key not in document:
+            raise ProtocolError(f'the listing has no "{key}"')
+        _refuse_other_case(document, key)
+        document = document[key]
+    if document is None:
+        return []
+    if not isinstance(document, list):
+        name = f'"{key}" in the listing' if key else "the listing"
+        raise ProtocolError(f"{name} is not a JSON array")
+    return document
+
+
+def _refuse_other_case(document: dict[str, Any], key: str) -> None:
+    """Refuse a second key that a reader written in Go takes for the same."""
+    folded = key.casefold()
+    for other in document:
+        if other != key and other.casefold() == folded:
+            raise ProtocolError(
+                f'the listing has both "{key}" and "{safe_text(other)}"',
+                FailureKind.AMBIGUOUS_DOCUMENT,
+            )
+
+
+def objects_of(entries: Sequence[Any]) -> Iterator[dict[str, Any] | None]:
+    """The objects among the entries, and None for each entry of another type.
+
+    null entries are skipped: some products put one where a name was deleted.
+    """
+    for entry in entries:
+        if entry is not None:
+            yield entry if isinstance(entry, dict) else None
+
+
+def parse_entries(
+    entries: Sequence[Any], parse: Callable[[dict[str, Any]], Entry | None]
+) -> tuple[list[Entry], int]:
+    """The parsed entries, and the number of entries that cannot be parsed."""
+    parsed: list[Entry] = []
+    unreadable = 0
+    for entry in objects_of(entries):
+        value = None if entry is None else parse(entry)
+        if value is None:
+            unreadable += 1
+        else:
+            parsed.append(value)
+    return parsed, unreadable
+
+
+def repository(entry: dict[str, Any]) -> str | None:
+    """The repository that an entry names by `namespace` and `name`."""
+    namespace, name = text(entry, "namespace"), text(entry, "name")
+    return f"{namespace}/{name}" if namespace and name else None
+
+
+def text(entry: dict[str, Any], key: str) -> str | None:
+    """A string that is not empty."""
+    value = entry.get(key)
+    return value if isinstance(value, str) and value else None
+
+
+def integer(entry: dict[str, Any], key: str) -> int | None:
+    """A size or a count."""
+    value = entry.get(key)
+    is_valid = type(value) is int and 0 <= value <= _MAX_SIZE
+    return value if is_valid else None
+
+
+def digest(entry: dict[str, Any], key: str) -> str | None:
+    """A digest."""
+    value = text(entry, key)
+    return value if value is not None and is_digest(value) else None
+
+
+def time(entry: dict[str, Any], key: str) -> datetime | None:
+    """A time with its zone (RFC 3339)."""
+    value = text(entry, key)
+    try:
+        parsed = datetime.fromisoformat(value or "")
+    except ValueError:
+        return None
+    return parsed if parsed.tzinfo is not None and parsed.year >= _FIRST_YEAR else None
+
+
+def time_from_epoch(seconds: float | None) -> datetime | None:
+    """A time from seconds since 1970; 0 stands for "unknown"."""
+    if not seconds:
+        return None
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def header_count(response: Response, name: str) -> int | None:
+    """A count in a header field."""
+    return parse_number(response.headers.get(name) or "")
+
+
+def parse_number(value: str) -> int | None:
+    """A decimal number of at most 18 digits."""
+    is_number = value.isascii() and value.isdecimal() and len(value) < _MAX_DIGITS
+    return int(value) if is_number else None
+
+
+def linked_page(response: Response) -> str | Failure | None:
+    """The next page by the `Link` header."""
+    try:
+        return next_page(response.headers.getall("Link", ()), response.url)
+    except ProtocolError as error:
+        return _bad_link(error)
+
+
+def named_page(response: Response, target: object) -> str | Failure | None:
+    """The next page by the value of a field; a value that is no string names none."""
+    if not isinstance(target, str) or not target:
+        return None
+    try:
+        return same_origin_page(target, response.url)
+    except ProtocolError as error:
+        return _bad_link(error)
+
+
+def url_with(response: Response, **parameters: str) -> str:
+    """The URL of the response with other values of some query parameters."""
+    parts = urlsplit(response.url)
+    query = {**dict(parse_qsl(parts.query, keep_blank_values=True)), **parameters}
+    return urlunsplit(parts._replace(query=urlencode(query)))
+
+
+def _bad_link(error: ProtocolError) -> Failure:
+    return Failure(kind=error.kind, detail=error.detail, stage=Stage.LIST)

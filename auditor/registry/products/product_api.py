@@ -1,0 +1,205 @@
+"""The API of a product, and the lister that requests its listings.
+
+A `Product` is pure: it builds paths and parses responses. `ProductLister` sends the
+requests, with the login of the registry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import Protocol
+
+from auditor.errors import Failure, FailureKind
+from auditor.registry.auth.api_login import ApiLogin, LoginMethod
+from auditor.registry.auth.authorization import Authorizer
+from auditor.registry.listing.interface import (
+    Entry,
+    ListedTag,
+    Lister,
+    Page,
+    ParsedPage,
+    incomplete,
+)
+from auditor.registry.listing.paging import read_pages
+from auditor.registry.request import RequestKind, RequestSender
+from auditor.wire.response import Response
+
+# A page of 1,000 tags with digests, platforms and times, at 16 KB each.
+MAX_API_BYTES = 16 * 1024 * 1024
+
+_HEADERS = {"Accept": "application/json"}
+
+
+class Product(Protocol):
+    """One product's API. Paths begin with `/` and include the query.
+
+    `max_page_size` is the largest page that the API grants.
+    """
+
+    name: str
+    login_method: LoginMethod
+    max_page_size: int
+
+    def repositories_path(self, prefix: str | None, size: int) -> str | None:
+        """The first page of the repositories below a prefix, or of all repositories.
+
+        None if the API cannot list all repositories and needs a prefix.
+        """
+
+    def parse_repositories(self, response: Response) -> ParsedPage[str]:
+        """The full names of the repositories in a response.
+
+        Raises `ProtocolError` if it is not a listing.
+        """
+
+    def tags_path(self, repository: str, size: int) -> str | None:
+        """The first page of a repository's tags; None: use the registry's listing."""
+
+    def parse_tags(self, response: Response) -> ParsedPage[ListedTag]:
+        """The tags in a response; raises as `parse_repositories`."""
+
+
+class RepositoriesOnly:
+    """A product whose listing of tags adds nothing to that of the registry."""
+
+    def tags_path(self, repository: str, size: int) -> str | None:
+        """None: use the registry's listing."""
+        del repository, size
+        return None
+
+    def parse_tags(self, response: Response) -> ParsedPage[ListedTag]:
+        """Empty: not called."""
+        del response
+        return ParsedPage(entries=(), next_url=None)
+
+
+class ProductLister:
+    """The listings of one registry by the API of its product.
+
+    `namespaces` are listed when no prefix is given. `registry` lists the tags that the
+    API does not list. If the configured login does not fit the API, repositories are
+    listed anonymously and end with a failure, because private ones are missing.
+    """
+
+    def __init__(
+        self,
+        product: Product,
+        *,
+        api_url: str,
+        page_size: int,
+        namespaces: tuple[str, ...],
+        sender: RequestSender,
+        login: ApiLogin,
+        registry: Lister,
+    ) -> None:
+        self._product = product
+        self._api_url = api_url
+        self._page_size = min(page_size, product.max_page_size)
+        self._namespaces = namespaces
+        self._sender = sender
+        self._login = login
+        self._registry = registry
+
+    async def tags(self, repository: str) -> AsyncIterator[Page[ListedTag] | Failure]:
+        """The tags of a repository, from the registry if the API answers 404.
+
+        A proxy that decodes `%2F` in paths makes the API answer 404 for all names
+        with a slash.
+        """
+        path = self._product.tags_path(repository, self._page_size)
+        is_listed = path is not None
+        if path is not None:
+            async for page in self._pages(
+                path,
+                self._product.parse_tags,
+                auth=self._login.for_repository(repository),
+                listing=f"tags of {repository}",
+            ):
+                # On later pages this is another kind of failure.
+                is_listed = not (
+                    isinstance(page, Failure) and page.kind is FailureKind.NOT_FOUND
+                )
+                if is_listed:
+                    yield page
+        if not is_listed:
+            async for page in self._registry.tags(repository):
+                yield page
+
+    async def repositories(
+        self, prefix: str | None
+    ) -> AsyncIterator[Page[str] | Failure]:
+        """The repositories below a prefix, or in the configured namespaces.
+
+        The pages of several namespaces are numbered as one listing. After a namespace
+        that cannot be listed, it continues with the next one.
+        """
+        prefixes = (prefix,) if prefix is not None else self._namespaces or (None,)
+        number = 0
+        for index, namespace in enumerate(prefixes):
+            is_last = index == len(prefixes) - 1
+            count = 0
+            async for page in self._namespace(namespace):
+                if isinstance(page, Failure):
+                    yield page
+                    continue
+                count = page.number
+                yield Page(
+                    entries=page.entries,
+                    number=number + page.number,
+                    last=page.last and is_last,
+                    unreadable=page.unreadable,
+                    total=page.total if len(prefixes) == 1 else None,
+                )
+            number += count
+
+    async def _namespace(
+        self, namespace: str | None
+    ) -> AsyncIterator[Page[str] | Failure]:
+        path = self._product.repositories_path(namespace, self._page_size)
+        if path is None:
+            yield incomplete(
+                f"{self._product.name} cannot list all repositories; put a namespace"
+                " before the first * or into list_namespaces"
+            )
+            return
+        listing = "repositories" + (f" of {namespace}" if namespace else "")
+        failed = False
+        async for page in self._pages(
+            path,
+            self._product.parse_repositories,
+            auth=self._login.for_repository(namespace or ""),
+            listing=listing,
+        ):
+            failed = failed or isinstance(page, Failure)
+            yield page
+        reason = None if failed else await self._login.unused_login(namespace or "")
+        if reason is not None:
+            yield incomplete(f"{listing}: only public ones are listed: {reason}")
+
+    async def _pages(
+        self,
+        path: str,
+        parse: Callable[[Response], ParsedPage[Entry]],
+        *,
+        auth: Authorizer,
+        listing: str,
+    ) -> AsyncIterator[Page[Entry] | Failure]:
+        async def get(url: str) -> Response | Failure:
+            response = await self._sender.send(
+                RequestKind.LIST,
+                "GET",
+                url,
+                headers=_HEADERS,
+                max_bytes=MAX_API_BYTES,
+                authorizer=auth,
+            )
+            if not isinstance(response, Failure):
+                return response
+            # So that a denied API is not mistaken for a denied catalog.
+            detail = f"the API of {self._product.name}: {response.detail}"
+            return replace(response, detail=detail)
+
+        first = await get(self._api_url + path)
+        async for page in read_pages(first, get=get, parse=parse, listing=listing):
+            yield page

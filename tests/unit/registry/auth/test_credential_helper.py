@@ -1,0 +1,180 @@
+"""Credential helpers: what is run, what is accepted, and what is left behind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import anyio
+import pytest
+
+from auditor.config import Settings
+from auditor.errors import Failure, FailureKind, Stage
+from auditor.model import CredentialSource
+from auditor.registry.auth.credential_helper import HelperRunner
+from auditor.registry.auth.credentials import CredentialStore, FoundCredential
+from auditor.registry.auth.docker_config import CredentialHelper
+from auditor.util.secret import Secret
+from auditor.wire.credential import Login
+from tests.unit.registry.auth.test_credentials import HOST, auth, docker
+
+pytestmark = pytest.mark.anyio
+
+KNOWN = '{"ServerURL": "x", "Username": "helped", "Secret": "hunter2"}'
+NOT_FOUND = "credentials not found in native keychain"
+
+
+def helper(folder: Path, name: str, script: str) -> None:
+    """A program `docker-credential-NAME` that logs its arguments and its input."""
+    path = folder / f"docker-credential-{name}"
+    path.write_text(f'#!/bin/sh\necho "$0 $1 [$(cat)]" >> "{folder}/asked"\n{script}\n')
+    path.chmod(0o755)
+
+
+def with_helpers(folder: Path, **document: object) -> dict[str, str]:
+    return {**docker(folder, **document), "PATH": f"{folder}:/usr/bin:/bin"}
+
+
+async def found_by(environment: Mapping[str, str]) -> FoundCredential | Failure | None:
+    return await CredentialStore.from_settings(Settings(), environment).find(HOST)
+
+
+async def test_a_helper_is_run_with_get_and_the_server_name(tmp_path: Path) -> None:
+    helper(tmp_path, "keeper", f"echo '{KNOWN}'")
+    environment = with_helpers(tmp_path, credHelpers={HOST: "keeper"})
+    found = await found_by(environment)
+    assert isinstance(found, FoundCredential)
+    assert found.credential == Login(username="helped", password=Secret("hunter2"))
+    assert found.source is CredentialSource.HELPER
+    assert "docker-credential-keeper" in found.location
+    asked = (tmp_path / "asked").read_text()
+    assert asked == f"{tmp_path}/docker-credential-keeper get [{HOST}]\n"
+
+
+async def test_after_a_helper_without_a_login_the_next_source_is_used(
+    tmp_path: Path,
+) -> None:
+    helper(tmp_path, "empty", f"echo {NOT_FOUND}; exit 1")
+    helper(tmp_path, "keeper", f"echo '{KNOWN}'")
+    document = {"credHelpers": {HOST: "empty"}, "credsStore": "keeper"}
+    found = await found_by(with_helpers(tmp_path, **document))
+    assert isinstance(found, FoundCredential)
+    assert found.credential.username == "helped"
+    document = {"credHelpers": {HOST: "empty"}, "auths": {HOST: auth("kept:1")}}
+    found = await found_by(with_helpers(tmp_path, **document))
+    assert isinstance(found, FoundCredential)
+    assert (found.credential.username, found.source) == ("kept", CredentialSource.FILE)
+    assert await found_by(with_helpers(tmp_path, credsStore="empty")) is None
+
+
+async def test_a_helper_runs_with_this_program_s_environment(
+    tmp_path: Path,
+) -> None:
+    helper(
+        tmp_path, "cloud", 'echo "{\\"Username\\":\\"$PROFILE\\",\\"Secret\\":\\"s\\"}"'
+    )
+    environment = {**with_helpers(tmp_path, credsStore="cloud"), "PROFILE": "audit"}
+    found = await found_by(environment)
+    assert isinstance(found, FoundCredential)
+    assert found.credential.username == "audit"
+
+
+@pytest.mark.parametrize(
+    ("script", "sentence"),
+    [
+        (
+            "echo hunter2; echo hunter2 >&2; exit 3",
+            f"failed with exit code 3; to see why, run: echo {HOST} |"
+            " docker-credential-bad get",
+        ),
+        ("kill -9 $$", "failed with signal 9"),
+        ("echo hunter2", "did not print JSON"),
+        ("true", "did not print JSON"),
+        ("echo '[]'", "did not print a JSON object"),
+        ("""echo '{"Username":7,"Secret":"hunter2"}'""", "that is not a string"),
+        ("""echo '{"Username":"a","Secret":""}'""", "an empty Secret"),
+        ("""echo '{"Username":"a:b","Secret":"hunter2"}'""", "control characters"),
+        ("""echo '{"Username":"<token>","Secret":"hunter 2"}'""", "visible ASCII"),
+        ("head -c 100000 /dev/zero; sleep 60", "more than 65536 bytes"),
+    ],
+)
+async def test_a_failing_helper_is_a_failure_and_not_an_anonymous_request(
+    tmp_path: Path, script: str, sentence: str
+) -> None:
+    helper(tmp_path, "bad", script)
+    document = {"credHelpers": {HOST: "bad"}, "auths": {HOST: auth("kept:1")}}
+    found = await found_by(with_helpers(tmp_path, **document))
+    assert isinstance(found, Failure)
+    assert (found.kind, found.stage) == (FailureKind.DENIED, Stage.TOKEN)
+    assert sentence in found.detail
+    assert "config.json: credHelpers" in found.detail
+    assert "hunter2" not in found.detail
+
+
+async def test_a_missing_helper_is_a_failure(tmp_path: Path) -> None:
+    found = await found_by(with_helpers(tmp_path, credsStore="nowhere"))
+    assert isinstance(found, Failure)
+    assert "docker-credential-nowhere is not on the PATH" in found.detail
+
+
+async def test_a_helper_that_cannot_be_executed_is_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "docker-credential-text").write_text("#!/nowhere/at/all\n")
+    (tmp_path / "docker-credential-text").chmod(0o755)
+    found = await found_by(with_helpers(tmp_path, credsStore="text"))
+    assert isinstance(found, Failure)
+    assert "cannot be run: No such file or directory" in found.detail
+
+
+async def test_a_helper_that_hangs_is_killed_with_its_children(
+    tmp_path: Path,
+) -> None:
+    child = tmp_path / "child"
+    helper(tmp_path, "slow", f"sleep 60 & echo $! > {child}; wait")
+    runner = HelperRunner(with_helpers(tmp_path), timeout_s=0.3)
+    found = await runner.get(
+        CredentialHelper(name="slow", server=HOST, location="config.json")
+    )
+    assert isinstance(found, Failure)
+    assert "did not answer within 0.3 s" in found.detail
+    pid = int(child.read_text())
+    # Killed; the parent of orphans may not have collected it yet.
+    assert not Path(f"/proc/{pid}").exists() or (
+        Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    )
+
+
+async def test_concurrent_callers_share_one_run_of_a_helper(tmp_path: Path) -> None:
+    helper(tmp_path, "keeper", f"echo '{KNOWN}'")
+    helper(tmp_path, "bad", "exit 1")
+    document = {"credsStore": "keeper", "credHelpers": {"ghcr.io": "bad"}}
+    credentials = CredentialStore.from_settings(
+        Settings(), with_helpers(tmp_path, **document)
+    )
+    for registry in (HOST, "ghcr.io"):
+        async with anyio.create_task_group() as group:
+            for _ in range(20):
+                group.start_soon(credentials.find, registry)
+        await credentials.find(registry)
+    assert (tmp_path / "asked").read_text().count("\n") == 2
+
+
+async def test_cancellation_leaves_no_helper_running(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pid")
+    helper(tmp_path, "slow", f"echo $$ > {tmp_path}/pid; exec sleep 60")
+    credentials = CredentialStore.from_settings(
+        Settings(), with_helpers(tmp_path, credsStore="slow")
+    )
+    async with anyio.create_task_group() as group:
+        group.start_soon(credentials.find, HOST)
+        pid = await anyio.to_thread.run_sync((tmp_path / "pid").read_text)
+        group.cancel_scope.cancel()
+    assert not Path("/proc", pid.strip()).exists()
+
+
+async def test_the_repr_of_a_helper_s_login_hides_the_password(tmp_path: Path) -> None:
+    helper(tmp_path, "keeper", f"echo '{KNOWN}'")
+    found = await found_by(with_helpers(tmp_path, credsStore="keeper"))
+    assert isinstance(found, FoundCredential)
+    assert "helped" in repr(found)
+    assert "hunter2" not in repr(found)
