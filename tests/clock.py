@@ -1,22 +1,29 @@
-"""A clock that only moves when a test says so."""
+"""Clocks without real time."""
 
 from __future__ import annotations
 
+import random
+
 import anyio
 
-# Each round lets every task run up to where it waits again; what one event sets off
-# takes a handful of rounds.
+# Each round lets every task run until it waits again; what one event sets off takes a
+# handful of rounds.
 _ROUNDS = 50
+# 2026-11-23T02:00:00Z
+STARTED_AT_EPOCH = 1_795_399_200.0
+STARTED_AT = "2026-11-23T02:00:00Z"
+# A deadline that `FakeClock` never reaches by itself.
+LATE_S = 1_000_000.0
 
 
 async def settle() -> None:
-    """Let everybody run until they wait for something the test has to do."""
+    """Let all tasks run until they wait for something the test has to do."""
     for _ in range(_ROUNDS):
         await anyio.lowlevel.checkpoint()
 
 
 class ManualClock:
-    """`auditor.registry.clock.Clock` without time. `slept` lists what was asked for."""
+    """A clock that only moves when a test says so. `slept` lists the sleeps."""
 
     def __init__(self, *, random: float = 0.5, epoch: float = 1_795_479_600.0) -> None:
         self.now = 1000.0
@@ -41,7 +48,7 @@ class ManualClock:
         await woken.wait()
 
     async def advance(self, seconds: float) -> None:
-        """Move on, wake who is due, and let everybody run until they wait again."""
+        """Move on, wake the sleepers that are due, and let all tasks run."""
         self.now += seconds
         due = [woken for until, woken in self._sleepers if until <= self.now]
         self._sleepers = [
@@ -50,3 +57,29 @@ class ManualClock:
         for woken in due:
             woken.set()
         await settle()
+
+
+class FakeClock:
+    """A clock that moves on with each sleep, and when a test says so."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.now = 1000.0
+        self.slept: list[float] = []
+        self._began = self.now
+        self._random = random.Random(seed)
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def epoch(self) -> float:
+        return STARTED_AT_EPOCH + self.now - self._began
+
+    def random(self) -> float:
+        return self._random.random()
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds == LATE_S:
+            await anyio.sleep_forever()
+        self.slept.append(seconds)
+        self.now += seconds
+        await anyio.lowlevel.checkpoint()

@@ -124,13 +124,13 @@ def transport_to(
     timeouts: Timeouts = PATIENT,
     *,
     allowed_hosts: frozenset[str] = frozenset(),
-    direct: bool = True,
+    use_http1: bool = True,
 ) -> Transport:
-    """A transport for a registry there; not `direct`: all over aiohttp."""
+    """A transport for a registry there; without `use_http1`, all over aiohttp."""
     return Transport(
         origin=origin,
-        most_at_once=2,
+        max_in_flight=2,
         timeouts=timeouts,
         allowed_hosts=allowed_hosts,
-        direct=direct,
+        use_http1=use_http1,
     )

@@ -1,21 +1,28 @@
-"""What becomes of requests when a whole host falls silent.
+"""Whether one host may be asked: a circuit breaker.
 
-Each request has its tries for what goes wrong with it alone. When several in a row
-get no proper answer, it is asked whether the host is there at all, by one small
-request (the probe) in the place of all others, which wait for its verdict without a
-slot. A host that comes back within `PATIENCE_S`, such as one that is restarted, costs
-no reference: what failed meanwhile was the host. One that does not is given up, and
-its references fail at once, with one sentence; after `DEAD_S` one probe tries again.
+`HostHealth` has one dead-until time for the host, with the failure that every request
+gets until then. Four observations set it:
 
-A host that answers the probe is alive, whatever else it fails at: then the tries and
-the retry budget decide, so that a damaged repository takes no other one with it.
+- Probes. After `FAILURES_IN_A_ROW` failures that suggest an outage the host is
+  suspected: requests wait, without a slot, while one small request at a time (the
+  probe) finds out. A host that responds within `PATIENCE_S` costs no reference; the
+  requests that failed meanwhile get all their attempts again. One that does not is
+  left alone for `DEAD_HOST_S`, then probed again.
+- Silence. A host that answers its probe can still let every request time out (its
+  storage hangs). After `SILENCE_PATIENCE_S` of waiting without a response the
+  repository, or the host if several repositories are silent, is left alone.
+- A failed ping (`host_plan`): no request can be authorized without its result.
+- A Retry-After longer than any request waits, or 429 up to the last attempt.
+
+A host that answers the probe but fails otherwise is left to the retries of each
+request, which the `RetryBudget` bounds.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import field
+from dataclasses import field, replace
 from enum import Enum
 
 from auditor.errors import Failure, FailureKind
@@ -23,22 +30,28 @@ from auditor.fast_dataclass import dataclass
 from auditor.util.clock import Clock
 from auditor.util.single_flight import SingleFlight
 from auditor.wire.response import Response
-from auditor.wire.retry_policy import RETRYABLE_STATUSES, failure_of, retry_after_s
+from auditor.wire.retry_policy import (
+    RETRYABLE_STATUSES,
+    failure_from_response,
+    retry_after_s,
+)
 
 log = logging.getLogger("auditor.registry")
 
-# Failures in a row, over all requests to the host, after which it is probed: as many
-# as one request has tries by default. A mistaken suspicion costs one small request.
+# How long a dead host, or a silent repository, is left alone.
+DEAD_HOST_S = 30.0
+# Failures in a row, over all requests to the host, before it is probed: as many as
+# one request has attempts by default. A false alarm costs one small request.
 FAILURES_IN_A_ROW = 3
-# Registries restart within some 15 s (see `plan.PING_TRIES_FACTOR`): twice that.
+# Registries restart within some 15 s (see `host_plan.PING_TRIES_FACTOR`); twice that.
 PATIENCE_S = 30.0
-# Between two probes; nine of them fit into the patience.
+# The pause after the first probe; it doubles. Nine probes fit into `PATIENCE_S`.
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 5.0
-# A host that was given up is left alone for so long.
-DEAD_S = 30.0
-# Failures that say of the host, rather than of the request, that something is wrong.
-SILENCE = frozenset(
+# Ten times the default read timeout, and longer than storage takes to fail over.
+SILENCE_PATIENCE_S = 300.0
+# Failures that suggest that the host is down, not that one request is refused.
+OUTAGE_KINDS = frozenset(
     {
         FailureKind.CONNECT,
         FailureKind.DNS,
@@ -46,213 +59,54 @@ SILENCE = frozenset(
         FailureKind.SERVER_ERROR,
     }
 )
+# A good request earns this part of a retry: a host of which one request in five fails
+# is still useful, and gets at most a fifth more requests than it can answer.
+RETRY_EARNED = 0.2
+# The retry budget is this many rounds of all slots with all their retries: one for
+# what was in flight when the host began to fail, the others while it recovers.
+BUDGET_ROUNDS = 4
 
+# Sends one request without credentials to a URL.
 Probe = Callable[[str], Awaitable[Response | Failure]]
 
 
-class Verdict(Enum):
-    """What a host that is not given up turned out to be."""
+class HostState(Enum):
+    """What probing found out about a host that may be asked."""
 
-    ALIVE = "alive"  # all the time
-    BACK = "back"  # it was down meanwhile
-
-
-class Breaker:
-    """Whether one host is there. `open`: that is doubted, so ask `verdict` first.
-
-    `probe` sends one request, without a credential, to the URL it is given, which is
-    `probe_url` or else that of the request that failed last.
-    """
-
-    def __init__(
-        self,
-        *,
-        host: str,
-        probe: Probe,
-        probe_url: str | None,
-        clock: Clock,
-        patience_s: float = PATIENCE_S,
-    ) -> None:
-        self._host = host
-        self._probe = probe
-        self._probe_url = probe_url
-        self._clock = clock
-        self._patience_s = patience_s
-        self._flights: SingleFlight[None, Verdict | Failure] = SingleFlight()
-        self._url = probe_url or ""
-        self._since = 0.0
-        self._not_before = 0.0
-        self._dead: Failure | None = None
-        self.in_a_row = 0
-        self.open = False
-
-    def answered(self) -> None:
-        """The host gave a sign of life."""
-        self.in_a_row = 0
-        self.open = False
-        self._dead = None
-
-    async def failed(
-        self, failure: Failure, *, url: str, wait_s: float
-    ) -> Verdict | Failure:
-        """A request to `url` failed by the host's `SILENCE`: is it the host?
-
-        `wait_s` is what the host asked everybody to wait. A `Failure` is for
-        everybody who asks the host for anything.
-        """
-        self.in_a_row += 1
-        if not self.open:
-            if self.in_a_row < FAILURES_IN_A_ROW:
-                return Verdict.ALIVE
-            self.open = True
-            self._since = self._clock.monotonic()
-            self._not_before = self._since + wait_s
-            self._url = self._probe_url or url
-            log.info("%s: is it there? %s", self._host, failure.detail)
-        return await self.verdict()
-
-    async def verdict(self) -> Verdict | Failure:
-        """What the host turns out to be; waits until that is known."""
-        if self._dead is not None and self._clock.monotonic() < self._not_before:
-            return self._dead
-        return await self._flights.run(None, self._find_out)
-
-    async def _find_out(self) -> Verdict | Failure:
-        verdict = Verdict.ALIVE
-        pause_s = FIRST_PAUSE_S
-        held_s = self._not_before - self._clock.monotonic()
-        if held_s > 0:
-            await self._clock.sleep(held_s)
-        while self.open:  # an answer that was under way may close it
-            outcome = await self._probe(self._url)
-            failure = _silence(outcome)
-            if failure is None:
-                self.answered()
-                break
-            verdict = Verdict.BACK
-            asked_s = self._retry_after_s(outcome)
-            down_s = self._clock.monotonic() - self._since
-            if down_s + asked_s >= self._patience_s:
-                return self._give_up(failure, down_s, asked_s)
-            # At least half of it, so that a host is not asked again at once.
-            jitter = 0.5 + self._clock.random() / 2
-            await self._clock.sleep(max(asked_s, pause_s * jitter))
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-        if verdict is Verdict.BACK:
-            log.warning("%s: answers again", self._host)
-        return verdict
-
-    def _give_up(self, failure: Failure, down_s: float, asked_s: float) -> Failure:
-        if self._dead is None:
-            log.warning("%s: given up: %s", self._host, failure.detail)
-        self._not_before = self._clock.monotonic() + max(DEAD_S, asked_s)
-        self._dead = Failure(
-            kind=failure.kind,
-            status=failure.status,
-            detail=f"{self._host} was given up after {down_s:.0f} s without"
-            f" a sign of life: {failure.detail}",
-            attempts=0,
-        )
-        return self._dead
-
-    def _retry_after_s(self, outcome: Response | Failure) -> float:
-        if isinstance(outcome, Failure):
-            return 0.0
-        asked = retry_after_s(
-            outcome.headers.get("Retry-After"),
-            response_date=outcome.headers.get("Date"),
-            now=self._clock.epoch(),
-        )
-        return asked or 0.0
+    UP = "up"
+    RECOVERED = "recovered"  # it was down meanwhile
 
 
-def _silence(outcome: Response | Failure) -> Failure | None:
-    """Why this is no sign of life; None if it is one: any answer but a 5xx."""
-    if isinstance(outcome, Failure):
-        return outcome if outcome.kind in SILENCE else None
-    if outcome.status >= 500 and outcome.status in RETRYABLE_STATUSES:
-        return failure_of(outcome)
-    return None
+class OutageReason(Enum):
+    """Why a host is left alone; it decides what ends the outage early."""
+
+    DOWN = "down"  # probes failed: ended by any response below 500
+    SILENT = "silent"  # requests timed out: ended by any response
+    HOST_WIDE = "host-wide"  # the host asked for it, or its ping failed: only by time
 
 
-# -- retry_budget --
-# How many retries one host is worth.
-#
-# A retry helps where a request failed by accident. Where most fail, retries are load on
-# a host that is already failing, and time. So retries are taken from a reserve: a
-# request that gets through in the end gives back all that it took, and every good
-# request adds a little, so that only retries that came to nothing use the reserve up.
-# The idea is the token bucket of Finagle's and gRPC's retry throttling (gRFC A6); what
-# is given back follows AWS's "standard" retry mode.
+@dataclass(frozen=True, slots=True)
+class _Outage:
+    """`failure` is returned for every request before `until` (monotonic seconds)."""
 
-# One retry in vain for five good requests: a host that fails so much is still useful,
-# and gets no more than a fifth on top of what it can answer.
-EARNED = 0.2
-# Rounds of all slots that may be given up, each after its last try, before retries
-# end: one for what was under way when the host began to fail, the others for it to
-# recover in. By default 4 rounds of 8 requests with 2 retries each: 64.
-ROUNDS = 4
-
-
-class RetryBudget:
-    """The reserve of one host."""
-
-    __slots__ = ("_left", "_most")
-
-    def __init__(self, *, most_at_once: int, tries: int) -> None:
-        self._most = float(ROUNDS * most_at_once * max(1, tries - 1))
-        self._left = self._most
-
-    @property
-    def is_full(self) -> bool:
-        """Whether nothing is missing from it."""
-        return self._left >= self._most
-
-    def take(self) -> bool:
-        """Whether one more retry may be sent."""
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
-
-    def good(self, retries: int) -> None:
-        """A request got through after it had taken so many retries."""
-        if self._left < self._most:
-            self._left = min(self._most, self._left + retries + EARNED)
-
-
-# -- unanswered --
-# What becomes of requests that a host lets run into their time, though it is there.
-#
-# A registry whose storage hangs answers its ping and no manifest: the breaker finds it
-# alive, and each reference would take its whole time, one after the other, for days. So
-# the time is summed up in which something was asked for and nothing was answered. When
-# it is as long as `PATIENCE_S`, that repository is given up; and the whole host, where
-# no other one was answered either. References fail at once then, with one sentence;
-# after `DEAD_S` they are asked for again, and the first answer is the end of it.
-
-log = logging.getLogger("auditor.registry")
-
-# Ten times the silence that one request bears by default, and longer than storage
-# takes to fail over: what comes back meanwhile costs the references that had their
-# tries, and no other.
-UNANSWERED_PATIENCE_S = 300.0
+    reason: OutageReason
+    failure: Failure
+    until: float
 
 
 @dataclass(slots=True)
-class _Streak:
-    """Requests in a row without an answer.
+class _Silence:
+    """Requests in a row that timed out.
 
-    `waited_s`: how long something was waited for; those that waited together count
-    once, and pauses do not. `until`: how long it is given up, and `why`.
+    `waited_s` is the time spent waiting: requests in flight together count once, and
+    pauses between requests do not count.
     """
 
     waited_s: float = 0.0
     last_at: float = float("-inf")
     requests: int = 0
-    until: float = float("-inf")
-    why: Failure | None = None
-    places: set[str] = field(default_factory=set)
+    repositories: set[str] = field(default_factory=set)
+    outage: _Outage | None = None
 
     def add(self, sent_at: float, now: float) -> None:
         self.waited_s += now - max(sent_at, self.last_at)
@@ -260,60 +114,298 @@ class _Streak:
         self.requests += 1
 
 
-class Unanswered:
-    """What one host leaves unanswered. `any`: there is something, so tell answers."""
+class HostHealth:
+    """The circuit breaker of one host.
 
-    __slots__ = ("_all", "_clock", "_host", "_places", "any")
+    `is_well`: nothing speaks against the host. Only while it is false must `refusal`
+    be called before a request, and `responded` and `succeeded` after a response.
+    `is_suspected`: call `wait_for_probe` before a request.
 
-    def __init__(self, *, host: str, clock: Clock) -> None:
-        self._host = host
+    `name` stands in messages. `probe_url` is probed, or without one the URL of the
+    request that failed last.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        probe: Probe,
+        probe_url: str | None,
+        max_in_flight: int,
+        tries: int,
+        clock: Clock,
+    ) -> None:
+        self._name = name
+        self._probe = probe
+        self._probe_url = probe_url
         self._clock = clock
-        self._all = _Streak()
-        self._places: dict[str, _Streak] = {}
-        self.any = False
+        # A user who wants no retry does not want to wait for a restart either.
+        self._patience_s = PATIENCE_S if tries > 1 else 0.0
+        self._budget = RetryBudget(max_in_flight=max_in_flight, tries=tries)
+        self._outage: _Outage | None = None
+        self._failures_in_a_row = 0
+        self._suspected_at = 0.0
+        self._suspected_url = ""
+        self._probe_at = 0.0
+        self._probes: SingleFlight[None, HostState | Failure] = SingleFlight()
+        self._silence = _Silence()
+        self._silent_repositories: dict[str, _Silence] = {}
+        self.is_suspected = False
+        self.is_well = True
 
-    def answered(self, url: str) -> None:
-        """A request to `url` was answered, however."""
-        self._all = _Streak()
-        self._places.pop(_place(url), None)
-        self.any = bool(self._places)
+    # -- before a request ------------------------------------------------------
+
+    def refusal(self, url: str, *, is_retry: bool = False) -> Failure | None:
+        """The failure of a request to `url` while the host is left alone, else None.
+
+        A request that was sent before (`is_retry`) keeps its attempts when the host
+        asked others to wait.
+        """
+        now = self._clock.monotonic()
+        outage = self._outage
+        if (
+            outage is not None
+            and now < outage.until
+            and not (is_retry and outage.reason is OutageReason.HOST_WIDE)
+        ):
+            return outage.failure
+        silence = self._silent_repositories.get(_repository(url))
+        outage = None if silence is None else silence.outage
+        return outage.failure if outage is not None and now < outage.until else None
+
+    async def wait_for_probe(self) -> HostState | Failure:
+        """Wait until it is known whether a suspected host is up.
+
+        A `Failure` is for every request to the host. Must be called without a slot.
+        """
+        outage = self._outage
+        if outage is not None and self._clock.monotonic() < outage.until:
+            return outage.failure
+        return await self._probes.run(None, self._probe_until_decided)
+
+    def take_retry(self) -> bool:
+        """Take one retry from the budget; false if it is used up."""
+        self.is_well = False
+        return self._budget.take()
+
+    # -- after a request -------------------------------------------------------
+
+    def responded(self, url: str) -> None:
+        """A request to `url` was answered, with whatever status: no silence."""
+        if self._silence.requests:
+            self._silence = _Silence()
+        self._silent_repositories.pop(_repository(url), None)
+        self._end_outage(OutageReason.SILENT)
+        self._update()
+
+    def succeeded(self, retries: int) -> None:
+        """A request got a good response after this many retries."""
+        self._alive()
+        self._budget.refund(retries)
+        if self._outage is not None and self._clock.monotonic() >= self._outage.until:
+            self._outage = None
+        self._update()
+
+    def excused(self, retries: int) -> None:
+        """This many retries were spent on an outage that is over."""
+        self._budget.refund(retries)
+
+    async def failed(
+        self, failure: Failure, url: str, *, wait_s: float
+    ) -> HostState | Failure:
+        """A request to `url` failed: whether it may be retried.
+
+        Waits while the host is probed; the first probe is sent after `wait_s`, the
+        host's Retry-After. A `Failure` is for every request to the host.
+        """
+        if failure.kind not in OUTAGE_KINDS:
+            self._alive()
+            self._update()
+            return HostState.UP
+        self.is_well = False
+        self._failures_in_a_row += 1
+        if not self.is_suspected:
+            if self._failures_in_a_row < FAILURES_IN_A_ROW:
+                return HostState.UP
+            self.is_suspected = True
+            self._suspected_at = self._clock.monotonic()
+            self._suspected_url = self._probe_url or url
+            self._probe_at = self._suspected_at + wait_s
+            log.info(
+                "%s: %d requests in a row failed, probing the host: %s",
+                self._name,
+                self._failures_in_a_row,
+                failure.detail,
+            )
+        return await self.wait_for_probe()
 
     def timed_out(self, url: str, failure: Failure, *, sent_at: float) -> None:
-        """A request to `url`, sent at `sent_at`, was not answered in its time."""
+        """A request to `url`, sent at `sent_at`, got no response in time."""
         now = self._clock.monotonic()
-        place = _place(url)
-        here = self._places.setdefault(place, _Streak())
+        repository = _repository(url)
+        here = self._silent_repositories.setdefault(repository, _Silence())
+        everywhere = self._silence
         here.add(sent_at, now)
-        self._all.add(sent_at, now)
-        self._all.places.add(place)
-        self.any = True
-        if self._all.waited_s >= UNANSWERED_PATIENCE_S and len(self._all.places) > 1:
-            self._give_up(self._all, "", failure, now)
-        elif here.waited_s >= UNANSWERED_PATIENCE_S:
-            self._give_up(here, " for this repository", failure, now)
+        everywhere.add(sent_at, now)
+        everywhere.repositories.add(repository)
+        self.is_well = False
+        several = len(everywhere.repositories) > 1
+        if several and everywhere.waited_s >= SILENCE_PATIENCE_S:
+            outage = self._silent_outage(everywhere, "", failure, now)
+            everywhere.outage = outage
+            self._leave_alone(outage)
+        elif here.waited_s >= SILENCE_PATIENCE_S:
+            here.outage = self._silent_outage(
+                here, " for this repository", failure, now
+            )
 
-    def refusal(self, url: str) -> Failure | None:
-        """Why `url` is not asked for; None if it is."""
-        now = self._clock.monotonic()
-        if now < self._all.until:
-            return self._all.why
-        here = self._places.get(_place(url))
-        return here.why if here is not None and now < here.until else None
+    def leave_alone(self, failure: Failure, seconds: float) -> None:
+        """Every request would fail like this for so long: send none meanwhile."""
+        self._leave_alone(self._outage_of(OutageReason.HOST_WIDE, failure, seconds))
 
-    def _give_up(
-        self, streak: _Streak, what: str, failure: Failure, now: float
-    ) -> None:
+    # -- probing ---------------------------------------------------------------
+
+    async def _probe_until_decided(self) -> HostState | Failure:
+        state = HostState.UP
+        pause_s = FIRST_PAUSE_S
+        wait_s = self._probe_at - self._clock.monotonic()
+        if wait_s > 0:
+            await self._clock.sleep(wait_s)
+        while self.is_suspected:  # a request in flight may end the suspicion
+            outcome = await self._probe(self._suspected_url)
+            failure = _outage_failure(outcome)
+            if failure is None:
+                self._alive()
+                self._update()
+                break
+            state = HostState.RECOVERED
+            asked_s = self._retry_after_s(outcome)
+            down_s = self._clock.monotonic() - self._suspected_at
+            if down_s + asked_s >= self._patience_s:
+                return self._give_up(failure, down_s, asked_s)
+            # Half of the pause is fixed, so that probes never follow at once.
+            jitter = 0.5 + self._clock.random() / 2
+            await self._clock.sleep(max(asked_s, pause_s * jitter))
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        if state is HostState.RECOVERED:
+            log.warning("%s: responds again", self._name)
+        return state
+
+    def _give_up(self, failure: Failure, down_s: float, asked_s: float) -> Failure:
+        if self._outage is None:
+            log.warning("%s: given up: %s", self._name, failure.detail)
         detail = (
-            f"{self._host} was given up{what}: it is there, but {streak.requests}"
-            f" requests in a row had no answer, for {streak.waited_s:.0f} s:"
+            f"{self._name} was given up: no response for {down_s:.0f} s:"
             f" {failure.detail}"
         )
-        if streak.why is None:
+        outage = self._outage_of(
+            OutageReason.DOWN,
+            replace(failure, detail=detail),
+            max(DEAD_HOST_S, asked_s),
+        )
+        self._leave_alone(outage)
+        return outage.failure
+
+    def _retry_after_s(self, outcome: Response | Failure) -> float:
+        if isinstance(outcome, Failure):
+            return 0.0
+        asked_s = retry_after_s(
+            outcome.headers.get("Retry-After"),
+            response_date=outcome.headers.get("Date"),
+            now=self._clock.epoch(),
+        )
+        return asked_s or 0.0
+
+    # -- state -----------------------------------------------------------------
+
+    def _alive(self) -> None:
+        """The host gave a sign of life."""
+        self._failures_in_a_row = 0
+        self.is_suspected = False
+        self._end_outage(OutageReason.DOWN)
+
+    def _end_outage(self, reason: OutageReason) -> None:
+        if self._outage is not None and self._outage.reason is reason:
+            self._outage = None
+
+    def _update(self) -> None:
+        self.is_well = (
+            not self._failures_in_a_row
+            and self._outage is None
+            and not self._silence.requests
+            and not self._silent_repositories
+            and self._budget.is_full
+        )
+
+    def _outage_of(
+        self, reason: OutageReason, failure: Failure, seconds: float
+    ) -> _Outage:
+        until = self._clock.monotonic() + seconds
+        return _Outage(reason, replace(failure, attempts=0), until)
+
+    def _silent_outage(
+        self, silence: _Silence, where: str, failure: Failure, now: float
+    ) -> _Outage:
+        detail = (
+            f"{self._name} was given up{where}: it is up, but {silence.requests}"
+            f" requests in a row timed out ({silence.waited_s:.0f} s in all):"
+            f" {failure.detail}"
+        )
+        if silence.outage is None:
             log.warning("%s", detail)
-        streak.until = now + DEAD_S
-        streak.why = Failure(kind=FailureKind.TIMEOUT, detail=detail, attempts=0)
+        failure = Failure(kind=FailureKind.TIMEOUT, detail=detail, attempts=0)
+        return _Outage(OutageReason.SILENT, failure, now + DEAD_HOST_S)
+
+    def _leave_alone(self, outage: _Outage) -> None:
+        """Of two outages the one that ends later counts."""
+        if self._outage is None or self._outage.until <= outage.until:
+            self._outage = outage
+        self.is_well = False
 
 
-def _place(url: str) -> str:
-    """The repository, in the URL of something in it; .../manifests/1 and the like."""
+def _outage_failure(outcome: Response | Failure) -> Failure | None:
+    """The failure of a probe; None for a sign of life: any response but a 5xx."""
+    if isinstance(outcome, Failure):
+        return outcome if outcome.kind in OUTAGE_KINDS else None
+    if outcome.status >= 500 and outcome.status in RETRYABLE_STATUSES:
+        return failure_from_response(outcome)
+    return None
+
+
+def _repository(url: str) -> str:
+    """The repository of .../NAME/manifests/TAG, .../NAME/tags/list and the like."""
     return url.partition("?")[0].rsplit("/", 2)[0]
+
+
+class RetryBudget:
+    """Bounds the retries of one host.
+
+    A retry helps where a request failed by accident. Where most requests fail,
+    retries only add load. So each retry takes one from the budget, a request that
+    succeeds in the end refunds all its retries, and every good request adds
+    `RETRY_EARNED`: only retries that led to nothing use the budget up. It is the token
+    bucket of gRPC's retry throttling (gRFC A6); refunds follow AWS's "standard" mode.
+    """
+
+    __slots__ = ("_left", "_max")
+
+    def __init__(self, *, max_in_flight: int, tries: int) -> None:
+        self._max = float(BUDGET_ROUNDS * max_in_flight * max(1, tries - 1))
+        self._left = self._max
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no retry was taken that was not earned back."""
+        return self._left >= self._max
+
+    def take(self) -> bool:
+        """Take one retry; false if none is left."""
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+    def refund(self, retries: int) -> None:
+        """A request succeeded after this many retries."""
+        if self._left < self._max:
+            self._left = min(self._max, self._left + retries + RETRY_EARNED)

@@ -1,8 +1,14 @@
-"""How many requests one host gets at once, and how soon the next one.
+"""How many requests one host gets: at once, per second, per window, per run.
 
-The limit halves when the host shows distress and grows by one only while it is in
-full use (additive increase, multiplicative decrease). A `Retry-After` holds back
-everybody on the host and nobody elsewhere.
+Four limits apply, each optional except the first:
+
+- `ConcurrencyLimiter`: requests in flight. It adapts: halved when the host shows
+  distress, one more after each round of good responses.
+- `Pacer`: requests per second (`requests_per_second`).
+- `RateLimiter`: manifests per window, as the registry's RateLimit headers say.
+- `RequestQuota`: requests per run and per registry (`max_requests`).
+
+`HostLimits` combines them for `request.RequestSender`.
 """
 
 from __future__ import annotations
@@ -13,41 +19,110 @@ from auditor.config import RateLimitPolicy
 from auditor.errors import Failure, FailureKind
 from auditor.util.clock import Clock
 from auditor.util.resizable_semaphore import ResizableSemaphore
-from auditor.util.text import counted, duration_words
-from auditor.wire.rate_limit import Allowance, CountedBy, allowance_of
+from auditor.util.text import format_count, format_duration
+from auditor.wire.rate_limit import CountedBy, RateLimit, parse_rate_limit
 from auditor.wire.response import Response
 from auditor.wire.retry_policy import RETRY_AFTER_CAP_S
 
+log = logging.getLogger("auditor.registry")
+
+# RateLimitPolicy.SPREAD slows down below this share of the limit. A run that needs
+# less than half of the window's requests runs at full speed.
+SPREAD_BELOW = 0.5
+
+_COUNTED_BY = {
+    None: "",
+    CountedBy.ADDRESS: " for this address",
+    CountedBy.ACCOUNT: " for this account",
+}
+
+
+class HostLimits:
+    """All limits of one host.
+
+    `is_limited` is false while neither a pace, a quota nor a rate limit applies;
+    then `wait_turn` and `count` need not be called.
+    """
+
+    __slots__ = ("_pacer", "_quota", "concurrency", "is_limited", "rate_limiter")
+
+    def __init__(
+        self,
+        concurrency: ConcurrencyLimiter,
+        *,
+        pacer: Pacer | None = None,
+        quota: RequestQuota | None = None,
+        rate_limiter: RateLimiter | None = None,
+    ) -> None:
+        self.concurrency = concurrency
+        self._pacer = pacer
+        self._quota = quota
+        self.rate_limiter = rate_limiter
+        self.is_limited = pacer is not None or quota is not None
+
+    async def wait_turn(self, *, is_manifest: bool) -> Failure | None:
+        """Wait until one more request may be sent; the failure if none may be.
+
+        `is_manifest`: a GET of a manifest, the only request that rate limits count.
+        Must be called without holding a slot.
+        """
+        if self._quota is not None and (failure := self._quota.exhausted()):
+            return failure
+        if is_manifest and self.rate_limiter is not None:
+            failure = await self.rate_limiter.wait()
+            if failure is not None:
+                return failure
+        if self._pacer is not None:
+            await self._pacer.wait()
+        return None
+
+    def count(self, *, is_manifest: bool) -> Failure | None:
+        """Count the request about to be sent; the failure if it may not be sent."""
+        if is_manifest and self.rate_limiter is not None:
+            failure = self.rate_limiter.count()
+            if failure is not None:
+                return failure
+        return None if self._quota is None else self._quota.count()
+
+    def observe(self, response: Response) -> None:
+        """Update the rate limit from the headers of a response."""
+        if self.rate_limiter is None:
+            return
+        rate_limit = parse_rate_limit(response.headers)
+        if rate_limit is not None:
+            self.rate_limiter.observe(rate_limit)
+            self.is_limited = True
+
 
 class ConcurrencyLimiter:
-    """The slots of one host."""
+    """Slots for requests in flight: additive increase, multiplicative decrease.
 
-    def __init__(self, *, most_at_once: int, clock: Clock) -> None:
-        self._most = most_at_once
+    `is_reduced`: the limit is below `max_in_flight`; only then must `succeeded` be
+    called. `hold_back` pauses the whole host, as a Retry-After demands.
+    """
+
+    def __init__(self, *, max_in_flight: int, clock: Clock) -> None:
+        self._max = max_in_flight
         self._clock = clock
-        self._slots = ResizableSemaphore(most_at_once)
+        self._slots = ResizableSemaphore(max_in_flight)
         self._not_before = 0.0
         self._halved_at = float("-inf")
         self._successes = 0
+        self.is_reduced = False
         self.release = self._slots.release
 
     @property
     def limit(self) -> int:
-        """Requests at once, as learned so far."""
+        """The current number of slots."""
         return self._slots.limit
 
-    @property
-    def is_easy(self) -> bool:
-        """Whether the limit is what it was at first: nothing has to ease it."""
-        return self._slots.limit >= self._most
-
-    def take(self) -> float | None:
-        """A slot that is to be had at once: the monotonic time; else null."""
+    def try_acquire(self) -> float | None:
+        """Take a slot without waiting: the monotonic time, None if none is free."""
         now = self._clock.monotonic()
         return now if now >= self._not_before and self._slots.take() else None
 
     async def acquire(self) -> float:
-        """Wait for a slot; the monotonic time at which it was had."""
+        """Wait for a slot. Returns the monotonic time at which it was taken."""
         while True:
             wait_s = self._not_before - self._clock.monotonic()
             if wait_s > 0:
@@ -60,280 +135,210 @@ class ConcurrencyLimiter:
             self._slots.release()
 
     def hold_back(self, seconds: float) -> None:
-        """Nobody asks this host for so long."""
+        """Give out no slot for this long."""
         self._not_before = max(self._not_before, self._clock.monotonic() + seconds)
 
-    def distress(self, sent_at: float) -> None:
-        """A request sent at `sent_at` met a throttled, failing or mute host.
+    def distressed(self, sent_at: float) -> None:
+        """Halve the limit: a request was throttled, timed out or met a server error.
 
-        Requests that were under way together are one sign of distress, not many.
+        Requests that were in flight together count as one sign: only one sent after
+        the last halving halves again.
         """
         if sent_at > self._halved_at:
             self._halved_at = self._clock.monotonic()
-            self._slots.limit = max(1, self.limit // 2)
-            self._successes = 0
+            self._set_limit(max(1, self.limit // 2))
 
-    def ease(self) -> None:
-        """A request went well."""
-        if self.is_easy:
+    def succeeded(self) -> None:
+        """Grow by one slot after as many good responses as there are slots.
+
+        Responses count only while nearly all slots are in use.
+        """
+        if not self.is_reduced or self._slots.free > 1:
             return
-        if self._slots.free > 1:
-            return  # the limit is not what holds us back
         self._successes += 1
         if self._successes >= self.limit:
-            self._successes = 0
-            self._slots.limit = self.limit + 1
+            self._set_limit(self.limit + 1)
+
+    def _set_limit(self, limit: int) -> None:
+        self._successes = 0
+        self._slots.limit = limit
+        self.is_reduced = limit < self._max
 
 
-# -- pace --
-# So many requests a second and no more, where the user says so.
+class Pacer:
+    """Spaces requests evenly, `per_second` of them, without bursts.
 
-
-class Pace:
-    """Turns, evenly spaced. What was not used is not saved up: there are no bursts.
-
-    The spacing is that of the turns. Who had its turn may still wait for a slot, so
-    after a pause as many requests go out together as there are slots.
+    Turns that nobody took are lost. The spacing is that of turns, not of requests: a
+    request that waits for a slot after its turn may go out together with the next.
     """
 
-    __slots__ = ("_clock", "_gap_s", "_next")
+    __slots__ = ("_clock", "_gap_s", "_next_at")
 
     def __init__(self, *, per_second: float, clock: Clock) -> None:
         self._gap_s = 1 / per_second
         self._clock = clock
-        self._next = 0.0
+        self._next_at = 0.0
 
-    async def turn(self) -> None:
+    async def wait(self) -> None:
         """Wait for the next turn."""
         now = self._clock.monotonic()
-        at = max(self._next, now)
-        self._next = at + self._gap_s
+        at = max(self._next_at, now)
+        self._next_at = at + self._gap_s
         if at > now:
             await self._clock.sleep(at - now)
 
 
-# -- quota --
-# The most requests that a run, or a registry within it, may be sent.
+class RequestQuota:
+    """The maximum number of requests of a run, or of one registry within the run.
 
-
-class Quota:
-    """A number of requests; those of a registry are those of the run as well.
-
-    Every try of every request counts, tokens and pings included. A hop of a redirect
-    does not, nor what is sent once more because a kept connection was just closed.
+    Every attempt counts, token requests and pings included. Hops of a redirect do
+    not, nor a request repeated because an idle connection was just closed. `owner`
+    names the run or the registry in messages.
     """
 
-    __slots__ = ("_most", "_run", "_whose", "sent")
+    __slots__ = ("_max", "_owner", "_run", "sent")
 
-    def __init__(self, most: int, *, whose: str, run: Quota | None = None) -> None:
-        self._most = most
-        self._whose = whose
+    def __init__(
+        self, max_requests: int, *, owner: str, run: RequestQuota | None = None
+    ) -> None:
+        self._max = max_requests
+        self._owner = owner
         self._run = run
         self.sent = 0
 
-    def refusal(self) -> Failure | None:
-        """Why no other request may be sent; None while there is one left."""
-        if self._run is not None and (refused := self._run.refusal()) is not None:
-            return refused
-        if self.sent < self._most:
+    def exhausted(self) -> Failure | None:
+        """The failure of every further request; None while one may be sent."""
+        if self._run is not None and (failure := self._run.exhausted()) is not None:
+            return failure
+        if self.sent < self._max:
             return None
         return Failure(
             kind=FailureKind.INTERRUPTED,
-            detail=f"not asked for: {self._whose} may take"
-            f" {counted(self._most, 'request')} (max_requests), and has taken"
-            f" {'it' if self._most == 1 else 'them'}",
+            detail=f"not requested: {self._owner} has used its"
+            f" {format_count(self._max, 'request')} (max_requests)",
             attempts=0,
         )
 
-    def take(self) -> Failure | None:
-        """Count one request, or say why it may not be sent."""
-        refused = self.refusal()
-        if refused is None:
+    def count(self) -> Failure | None:
+        """Count one request; the failure if it may not be sent."""
+        failure = self.exhausted()
+        if failure is None:
             self.sent += 1
             if self._run is not None:
                 self._run.sent += 1
-        return refused
+        return failure
 
 
-# -- ration --
-# What becomes of requests as the allowance that a registry grants comes to its end.
-#
-# Only manifests that are fetched count, as on Docker Hub: HEAD is free there, and so
-# are tokens, lists and blobs.
+class RateLimiter:
+    """Keeps to the rate limit that a registry announces in its RateLimit headers.
 
-log = logging.getLogger("auditor.registry")
-
-# The part of the allowance that is used at full speed before the rest is spread: a
-# run that takes less than half of it is not slowed down.
-SPREAD_BELOW = 0.5
-
-
-class Ration:
-    """The allowance at one registry, as its answers tell it.
-
-    `seen` is what the last answer said. When the window began is not told; it was
-    before the first answer of it, so by a window later it is over.
+    Only GETs of manifests count, as on Docker Hub: HEAD, tokens, lists and blobs are
+    free there. `latest` is the rate limit of the last response. When the window began
+    is not announced; it is over at the latest one window after its first response.
     """
 
     def __init__(
-        self, *, host: str, use: RateLimitPolicy, most_at_once: int, clock: Clock
+        self, *, host: str, policy: RateLimitPolicy, max_in_flight: int, clock: Clock
     ) -> None:
         self._host = host
-        self._use = use
-        # Answers come out of order by so many.
-        self._slack = most_at_once
+        self._policy = policy
+        # Responses arrive out of order by at most this many requests.
+        self._slack = max_in_flight
         self._clock = clock
-        self._left: int | None = None
-        self._over_at = 0.0
-        self._next = 0.0
-        self._told = False
-        self.seen: Allowance | None = None
+        self._remaining: int | None = None
+        self._window_ends_at = 0.0
+        self._next_at = 0.0
+        self._logged = False
+        self.latest: RateLimit | None = None
 
-    def learn(self, seen: Allowance) -> None:
-        """Take over what an answer says."""
-        self.seen = seen
-        if seen.window_s is None or self._use is RateLimitPolicy.IGNORE:
+    def observe(self, rate_limit: RateLimit) -> None:
+        """Take over what a response announces."""
+        self.latest = rate_limit
+        if rate_limit.window_s is None or self._policy is RateLimitPolicy.IGNORE:
             return
-        now = self._clock.monotonic()
-        begun = self._left is None or seen.remaining > self._left + self._slack
-        if begun:
-            self._over_at = now + seen.window_s
-            self._told = False
-        if begun or self._left is None or seen.remaining < self._left:
-            self._left = seen.remaining
+        remaining = rate_limit.remaining
+        if self._remaining is None or remaining > self._remaining + self._slack:
+            self._window_ends_at = self._clock.monotonic() + rate_limit.window_s
+            self._logged = False
+            self._remaining = remaining
+        elif remaining < self._remaining:
+            self._remaining = remaining
 
-    async def leave(self) -> Failure | None:
-        """Wait until one more manifest may be fetched, or say why it may not."""
-        while True:
-            if (left := self._known_left()) is None:
+    async def wait(self) -> Failure | None:
+        """Wait until one more manifest may be fetched; the failure if none may be."""
+        while (remaining := self._current()) is not None:
+            if remaining > 0:
+                if self._policy is RateLimitPolicy.SPREAD and self._is_low(remaining):
+                    await self._spread(remaining)
                 return None
-            if left <= 0:
-                if (refusal := self._refusal()) is not None:
-                    self._tell("it is used up")
-                    return refusal
-                wait_s = self._over_at - self._clock.monotonic()
-                self._tell(f"it is used up; {wait_s:.0f} s until there is more")
-                await self._clock.sleep(wait_s)
-                continue
-            if self._use is RateLimitPolicy.SPREAD and self._is_low(left):
-                now = self._clock.monotonic()
-                gap_s = (self._over_at - now) / left
-                at = max(self._next, now)
-                self._next = at + gap_s
-                are = "is" if left == 1 else "are"
-                self._tell(
-                    f"{counted(left, 'request')} {are} left, one in {gap_s:.0f} s"
-                )
-                if at > now:
-                    await self._clock.sleep(at - now)
-            return None
-
-    def take(self) -> Failure | None:
-        """Count one manifest that is fetched, or say why it may not be."""
-        left = self._known_left()
-        if left is None:
-            return None
-        if left <= 0 and (refusal := self._refusal()) is not None:
-            return refusal
-        self._left = left - 1
+            if (failure := self._exhausted()) is not None:
+                self._log_once("rate limit used up")
+                return failure
+            wait_s = self._window_ends_at - self._clock.monotonic()
+            self._log_once(
+                f"rate limit used up; waiting {wait_s:.0f} s for the next window"
+            )
+            await self._clock.sleep(wait_s)
         return None
 
-    def _tell(self, words: str) -> None:
-        """Say once in a window what has become of the allowance."""
-        if not self._told:
-            self._told = True
-            log.warning("%s: the allowance: %s", self._host, words)
+    async def _spread(self, remaining: int) -> None:
+        now = self._clock.monotonic()
+        gap_s = (self._window_ends_at - now) / remaining
+        at = max(self._next_at, now)
+        self._next_at = at + gap_s
+        self._log_once(
+            f"{format_count(remaining, 'request')} left of the rate limit;"
+            f" sending one every {gap_s:.0f} s"
+        )
+        if at > now:
+            await self._clock.sleep(at - now)
 
-    def _known_left(self) -> int | None:
-        """How much is left; null where that is not known, or not any more."""
-        if self._left is not None and self._clock.monotonic() >= self._over_at:
-            self._left = None
-        return self._left
+    def count(self) -> Failure | None:
+        """Count one manifest; the failure if it may not be fetched."""
+        remaining = self._current()
+        if remaining is None:
+            return None
+        if remaining <= 0 and (failure := self._exhausted()) is not None:
+            return failure
+        self._remaining = remaining - 1
+        return None
 
-    def _is_low(self, left: int) -> bool:
-        limit = self.seen.limit if self.seen is not None else None
-        return limit is None or left < SPREAD_BELOW * limit
+    def _log_once(self, message: str) -> None:
+        """Log a warning, once per window."""
+        if not self._logged:
+            self._logged = True
+            log.warning("%s: %s", self._host, message)
 
-    def _refusal(self) -> Failure | None:
-        """Why nothing is left to wait for; None where waiting is worth it.
+    def _current(self) -> int | None:
+        """The manifests left; None if unknown or if the window is over."""
+        is_over = self._clock.monotonic() >= self._window_ends_at
+        if self._remaining is not None and is_over:
+            self._remaining = None
+        return self._remaining
 
-        A window that is no longer than a Retry-After that is waited for is waited
-        for, too.
+    def _is_low(self, remaining: int) -> bool:
+        limit = self.latest.limit if self.latest is not None else None
+        return limit is None or remaining < SPREAD_BELOW * limit
+
+    def _exhausted(self) -> Failure | None:
+        """The failure once nothing is left; None where the next window is awaited.
+
+        It is awaited by RateLimitPolicy.SPREAD, and by every policy if it is no
+        longer than the longest Retry-After that is waited for.
         """
-        seen = self.seen
-        if seen is None or seen.window_s is None:
+        rate_limit = self.latest
+        if rate_limit is None or rate_limit.window_s is None:
             return None
-        if self._use is RateLimitPolicy.SPREAD or seen.window_s <= RETRY_AFTER_CAP_S:
+        if self._policy is RateLimitPolicy.SPREAD:
             return None
-        limit = "" if seen.limit is None else f" of {seen.limit}"
+        if rate_limit.window_s <= RETRY_AFTER_CAP_S:
+            return None
+        limit = "" if rate_limit.limit is None else f" of {rate_limit.limit}"
         return Failure(
             kind=FailureKind.RATE_LIMITED,
-            detail=f"not asked for: the allowance{limit} in"
-            f" {duration_words(seen.window_s)}{_whose(seen)} at {self._host} is used up"
-            " (allowance = spread waits for the next one)",
+            detail=f"not requested: the rate limit{limit} in"
+            f" {format_duration(rate_limit.window_s)}"
+            f"{_COUNTED_BY[rate_limit.counted_by]} at {self._host} is used up;"
+            " --rate-limit-policy spread waits for the next window",
             attempts=0,
         )
-
-
-def _whose(seen: Allowance) -> str:
-    if seen.counted_by is None:
-        return ""
-    who = {CountedBy.ADDRESS: "for this address", CountedBy.ACCOUNT: "for this account"}
-    return " " + who[seen.counted_by]
-
-
-# -- limits --
-# What one host's requests have to keep to beside its slots.
-
-
-class Limits:
-    """The pace, the registry's allowance and the quota of one host, where it has them.
-
-    `active`: a request needs leave. Without, there is nothing to ask for.
-    """
-
-    __slots__ = ("_pace", "_quota", "active", "ration")
-
-    def __init__(
-        self,
-        *,
-        pace: Pace | None = None,
-        quota: Quota | None = None,
-        ration: Ration | None = None,
-    ) -> None:
-        self._pace = pace
-        self._quota = quota
-        self.ration = ration
-        self.active = pace is not None or quota is not None
-
-    async def leave(self, *, manifest: bool) -> Failure | None:
-        """Wait until one more request may be sent, or say why it may not.
-
-        `manifest`: it fetches one. No slot may be held meanwhile.
-        """
-        if self._quota is not None and (refused := self._quota.refusal()) is not None:
-            return refused
-        if manifest and self.ration is not None:
-            refusal = await self.ration.leave()
-            if refusal is not None:
-                return refusal
-        if self._pace is not None:
-            await self._pace.turn()
-        return None
-
-    def take(self, *, manifest: bool) -> Failure | None:
-        """Count the request that is about to be sent, or say why it may not be."""
-        if manifest and self.ration is not None:
-            refusal = self.ration.take()
-            if refusal is not None:
-                return refusal
-        return None if self._quota is None else self._quota.take()
-
-    def learn(self, outcome: Response | Failure) -> None:
-        """Take over what an answer says of the allowance."""
-        if self.ration is None or isinstance(outcome, Failure):
-            return
-        seen = allowance_of(outcome.headers)
-        if seen is not None:
-            self.ration.learn(seen)
-            self.active = True

@@ -1,49 +1,46 @@
-"""How one host wants to be asked.
+"""How one host wants requests to be authorized.
 
-One `/v2/` ping per host tells it (distribution-spec, "API version check"), or the
-configuration does. After that no request is sent that is known to be answered 401.
+One `/v2/` ping per host finds it out (distribution-spec, "API version check"), or the
+configuration says it. After that no request is sent that is bound to be answered 401.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from enum import StrEnum
 from urllib.parse import urlsplit
 
 from auditor.config import RegistrySettings
 from auditor.errors import Failure
 from auditor.fast_dataclass import dataclass
-from auditor.registry.request import Exchange, RequestKind
-from auditor.util.clock import Clock
+from auditor.registry.request import RequestKind, RequestSender
 from auditor.util.single_flight import SingleFlight
-from auditor.wire.challenge import Challenge, parse_challenges, preferred
+from auditor.wire.challenge import Challenge, parse_challenges, preferred_challenge
+from auditor.wire.response import Response
 from auditor.wire.retry_policy import RETRYABLE_STATUSES
 from auditor.wire.url_policy import origin_of
 
-# A 401 has a few sentences for a body.
+# The body of a 401 is an error message of a few sentences.
 MAX_PING_BYTES = 64 * 1024
-# Every reference of the host hangs on its ping, so it is tried twice as often as other
-# requests: by default for up to 16 s, about what a registry takes to restart.
+# All references of the host depend on its ping, so it has twice as many attempts as
+# other requests: by default up to 16 s, about the time a registry takes to restart.
 PING_TRIES_FACTOR = 2
-# A host whose ping failed is given this long before somebody tries again.
-DEAD_HOST_S = 30.0
-# Everything final but 2xx that a ping may say: 401 is the usual answer, and some
-# products answer 403 or 404 there and serve manifests all the same.
+# Every final status is an answer: 401 is the usual one, and some products answer 403
+# or 404 and serve manifests all the same.
 _PING_STATUSES = frozenset(range(300, 500)) - RETRYABLE_STATUSES
 
 
 class Scheme(StrEnum):
-    """How the host wants to be asked."""
+    """The authentication scheme of a host."""
 
     NONE = "none"
-    UNKNOWN = "unknown"  # asked without a credential until a challenge comes
+    UNKNOWN = "unknown"  # requests go without credentials until a challenge comes
     BASIC = "basic"
     BEARER = "bearer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What the challenge or the configuration says."""
+class AuthPlan:
+    """The scheme, and for `BEARER` the realm and service of the challenge."""
 
     scheme: Scheme
     realm: str | None = None
@@ -51,80 +48,72 @@ class Plan:
 
 
 class HostPlan:
-    """The plan of one host: found out once, and corrected by later challenges.
+    """The plan of one host, found out once and updated by later challenges.
 
-    `known`: the plan, if it is known without asking.
+    `known` is the plan if it is known without a request, else None.
     """
 
     def __init__(
-        self,
-        *,
-        ping_url: str,
-        settings: RegistrySettings,
-        exchange: Exchange,
-        clock: Clock,
+        self, *, ping_url: str, settings: RegistrySettings, sender: RequestSender
     ) -> None:
         self._ping_url = ping_url
         self._settings = settings
-        self._exchange = exchange
-        self._clock = clock
-        self.known: Plan | None = None
+        self._sender = sender
+        self.known: AuthPlan | None = None
         if settings.token_url:
-            self.known = Plan(
+            self.known = AuthPlan(
                 scheme=Scheme.BEARER,
                 realm=settings.token_url,
                 service=settings.service or urlsplit(ping_url).netloc,
             )
-        self._dead: tuple[Failure, float] | None = None
-        self._pings: SingleFlight[str, Plan | Failure] = SingleFlight()
+        self._pings: SingleFlight[None, AuthPlan | Failure] = SingleFlight()
 
-    async def get(self) -> Plan | Failure:
-        """How the host wants to be asked; a ping where that is not known."""
+    async def get(self) -> AuthPlan | Failure:
+        """The plan; sends a ping if it is not known yet."""
         if self.known is not None:
             return self.known
-        if self._dead is not None and self._clock.monotonic() < self._dead[1]:
-            return replace(self._dead[0], attempts=0)
-        return await self._pings.run("ping", self._ping)
+        return await self._pings.run(None, self._ping)
 
-    async def _ping(self) -> Plan | Failure:
-        answer = await self._exchange.send(
+    async def _ping(self) -> AuthPlan | Failure:
+        response = await self._sender.send(
             RequestKind.PING,
             "GET",
             self._ping_url,
             headers={},
             max_bytes=MAX_PING_BYTES,
-            wanted=_PING_STATUSES,
-            tries=PING_TRIES_FACTOR * self._settings.tries,
+            accepted_statuses=_PING_STATUSES,
+            max_attempts=PING_TRIES_FACTOR * self._settings.tries,
         )
-        if isinstance(answer, Failure):
-            self._dead = (answer, self._clock.monotonic() + DEAD_HOST_S)
-            return answer
-        plan = Plan(scheme=Scheme.UNKNOWN)
-        if 200 <= answer.status < 300:
-            plan = Plan(scheme=Scheme.NONE)
-        # What another host asks for, to which the ping was redirected, is not what
-        # this one asks for: its password is not for them.
-        elif answer.status == 401 and _same_origin(answer.url, self._ping_url):
-            values = answer.headers.getall("WWW-Authenticate", ())
-            challenge = preferred(parse_challenges(values))
-            if challenge is not None:
-                plan = self._plan_of(challenge)
-        self.known = plan
-        return plan
+        if isinstance(response, Failure):
+            return response
+        self.known = self._plan_from_ping(response)
+        return self.known
 
-    def _plan_of(self, challenge: Challenge) -> Plan:
+    def _plan_from_ping(self, response: Response) -> AuthPlan:
+        if 200 <= response.status < 300:
+            return AuthPlan(scheme=Scheme.NONE)
+        # The challenge of a host that the ping was redirected to is not this host's:
+        # it must not get this host's password.
+        if response.status == 401 and _same_origin(response.url, self._ping_url):
+            values = response.headers.getall("WWW-Authenticate", ())
+            challenge = preferred_challenge(parse_challenges(values))
+            if challenge is not None:
+                return self._plan_from_challenge(challenge)
+        return AuthPlan(scheme=Scheme.UNKNOWN)
+
+    def _plan_from_challenge(self, challenge: Challenge) -> AuthPlan:
         if challenge.scheme == "basic":
-            return Plan(scheme=Scheme.BASIC)
-        return Plan(
+            return AuthPlan(scheme=Scheme.BASIC)
+        return AuthPlan(
             scheme=Scheme.BEARER,
             realm=challenge.parameters["realm"],
             service=self._settings.service or challenge.parameters.get("service"),
         )
 
-    def learn(self, challenge: Challenge) -> None:
-        """Take over what a 401 says, unless the configuration has said it."""
+    def update(self, challenge: Challenge) -> None:
+        """Take over the challenge of a 401, unless the plan is configured."""
         if not self._settings.token_url:
-            self.known = self._plan_of(challenge)
+            self.known = self._plan_from_challenge(challenge)
 
 
 def _same_origin(url: str, other: str) -> bool:

@@ -1,4 +1,4 @@
-"""All registries of a run, made when they are first needed, closed together."""
+"""The registries of a run: opened on first use, closed together."""
 
 from __future__ import annotations
 
@@ -12,42 +12,71 @@ from typing import TYPE_CHECKING, Self
 
 from auditor.config import Settings
 from auditor.errors import ProtocolError, UsageError
-from auditor.oci.reference import Reference, at_mirror
-from auditor.registry.auth.credentials import Credentials
-from auditor.registry.client import Registry
-from auditor.registry.host_limits import Quota
+from auditor.oci.reference import Reference, mirror_reference
+from auditor.registry.auth.credentials import CredentialStore
+from auditor.registry.client import Registry, make_registry
+from auditor.registry.host_limits import RequestQuota
 from auditor.registry.request import RequestCounts, RequestObserver
 from auditor.registry.transport.tls import TlsFiles, check_files, tls_files
 from auditor.util.clock import Clock
-from auditor.wire.proxy import read_proxies
-from auditor.wire.rate_limit import Allowance
+from auditor.wire.proxy import proxies_from_environment
+from auditor.wire.rate_limit import RateLimit
 
 if TYPE_CHECKING:
-    from auditor.oci.jws import KeySet
+    from auditor.wire.token_keys import KeySet
+
+
+@asynccontextmanager
+async def open_registries(
+    settings: Settings,
+    *,
+    clock: Clock,
+    environment: Mapping[str, str] = os.environ,
+    observer: RequestObserver | None = None,
+) -> AsyncIterator[Registries]:
+    """The registries of a run, with the limits and credentials of its settings.
+
+    `observer` is called with the outcome of each request. Raises `UsageError` for a
+    key, CA or credential file that cannot be used.
+    """
+    credentials = CredentialStore.from_settings(settings, environment)
+    async with Registries(
+        settings=settings,
+        credentials=credentials,
+        clock=clock,
+        environment=environment,
+        observer=observer,
+    ) as registries:
+        registries.check_files()
+        yield registries
 
 
 class Registries:
-    """Registries by name, with what the user configured for each."""
+    """Registries by name, each with the settings that apply to it.
+
+    `counts` and `quota` (None without `max_requests`) cover all of them.
+    """
 
     def __init__(
         self,
         *,
         settings: Settings,
-        credentials: Credentials,
+        credentials: CredentialStore,
         clock: Clock,
         environment: Mapping[str, str] = os.environ,
-        witness: RequestObserver | None = None,
+        observer: RequestObserver | None = None,
     ) -> None:
         self._settings = settings
         self._credentials = credentials
         self._clock = clock
         self._environment = environment
-        self._witness = witness
+        self._observer = observer
         self._open: dict[str, Registry] = {}
         self._stack = AsyncExitStack()
         self.counts = RequestCounts()
-        most = settings.max_requests
-        self.quota = None if most is None else Quota(most, whose="this run")
+        self.quota: RequestQuota | None = None
+        if settings.max_requests is not None:
+            self.quota = RequestQuota(settings.max_requests, owner="this run")
 
     async def __aenter__(self) -> Self:
         return self
@@ -60,38 +89,38 @@ class Registries:
     ) -> None:
         await self._stack.aclose()
 
-    def known(self, name: str) -> Registry | None:
-        """The registry of that name, if somebody got it before."""
+    def opened(self, name: str) -> Registry | None:
+        """The registry of that name, None if it is not open yet."""
         return self._open.get(name)
 
     async def get(self, name: str) -> Registry:
-        """The registry of that name."""
-        found = self._open.get(name)
-        if found is None:
+        """The registry of that name, opened if needed."""
+        registry = self._open.get(name)
+        if registry is None:
             settings = self._settings.registry(name)
-            made = Registry(
+            registry = make_registry(
                 name,
                 settings=settings,
                 credentials=self._credentials,
                 tls=self._tls(name),
-                proxies=read_proxies(self._environment, settings.proxy),
+                proxies=proxies_from_environment(self._environment, settings.proxy),
                 keys=self.keys(name),
                 clock=self._clock,
                 counts=self.counts,
                 run_quota=self.quota,
-                witness=self._witness,
+                observer=self._observer,
             )
-            # No waiting between the look-up above and this line: no second one.
-            found = self._open[name] = made
-            await self._stack.enter_async_context(made)
-        return found
+            # No await between the look-up and this line, so there is one of each.
+            self._open[name] = registry
+            await self._stack.enter_async_context(registry)
+        return registry
 
-    def allowances(self) -> list[tuple[str, Allowance]]:
-        """What each registry granted that says so, by its last answer."""
+    def rate_limits(self) -> list[tuple[str, RateLimit]]:
+        """The rate limit that each registry announced last, by registry name."""
         return [
-            (name, registry.ration.seen)
+            (name, registry.rate_limiter.latest)
             for name, registry in sorted(self._open.items())
-            if registry.ration.seen is not None
+            if registry.rate_limiter.latest is not None
         ]
 
     def check_files(self) -> None:
@@ -101,65 +130,35 @@ class Registries:
         check_files(self._tls(None))
 
     def _tls(self, name: str | None) -> TlsFiles:
-        """What TLS with a registry, or with any other, needs."""
-        known = self._settings
+        """The TLS files for one registry, or for those without settings (None)."""
+        settings = self._settings
         return tls_files(
             name,
-            known.default_registry if name is None else known.registry(name),
+            settings.default_registry if name is None else settings.registry(name),
             self._environment,
-            found=known.docker_config,
+            use_certs_d=settings.docker_config,
         )
 
-    def at_mirror(self, reference: Reference) -> Reference | None:
-        """Where to look for an image first, if its registry has a mirror."""
+    def mirror_of(self, reference: Reference) -> Reference | None:
+        """The reference at the mirror of its registry, None without a mirror."""
         mirror = self._settings.registry(reference.registry).mirror
-        return None if mirror is None else at_mirror(reference, mirror)
+        return None if mirror is None else mirror_reference(reference, mirror)
 
     def keys(self, name: str) -> KeySet | None:
-        """The keys that verify this registry's tokens, if the user gave any."""
+        """The keys that verify this registry's tokens, None if none are configured."""
         path = self._settings.registry(name).token_keys
         return load_keys(path) if path else None
 
 
-@functools.cache  # the same file serves many registries
+@functools.cache  # several registries may share a file
 def load_keys(path: str) -> KeySet:
-    """The keys of a PEM bundle or JWKS file; `UsageError` names what is wrong."""
-    # Loads the cryptography library, which only those with keys need.
-    from auditor.oci.jws import KeySet  # noqa: PLC0415
+    """The keys of a PEM bundle or JWKS file. Raises `UsageError`."""
+    # Imports cryptography, which runs without keys do not need.
+    from auditor.wire.token_keys import KeySet  # noqa: PLC0415
 
     try:
         return KeySet.from_bytes(Path(path).read_bytes())
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     except ProtocolError as error:
         raise UsageError(f"{path}: {error.detail}") from None
-
-
-# -- open --
-# The registries of a run, from its settings.
-
-
-@asynccontextmanager
-async def open_registries(
-    settings: Settings,
-    *,
-    clock: Clock,
-    environment: Mapping[str, str] = os.environ,
-    witness: RequestObserver | None = None,
-) -> AsyncIterator[Registries]:
-    """Registries with the settings' limits and credentials.
-
-    `witness` is told what came of each request.
-
-    Raises `UsageError` for a key, CA or credential file that cannot be used.
-    """
-    credentials = Credentials.from_settings(settings, environment)
-    async with Registries(
-        settings=settings,
-        credentials=credentials,
-        clock=clock,
-        environment=environment,
-        witness=witness,
-    ) as registries:
-        registries.check_files()
-        yield registries

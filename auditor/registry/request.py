@@ -1,4 +1,18 @@
-"""One request until it is decided: slots, authorization, waiting, sending again."""
+"""The request loop: one request to one host until it is decided.
+
+`RequestSender.send` repeats these steps until there is a response or a final failure:
+
+1. admit: check that the host is up (`host_health`), wait for its limits
+   (`host_limits`), get the authorization (`auth`), take a slot;
+2. send over the transport, give the slot back, report to the observer;
+3. record the outcome in the limits and the health of the host; a good response (2xx
+   or a status that the caller accepts) is returned;
+4. decide what else happens (`wire.retry_policy.decide`, a pure function): authenticate
+   again, wait and retry, or fail.
+
+A slot is held only while a request is in flight: never while waiting for a token, a
+probe, a turn or a retry.
+"""
 
 from __future__ import annotations
 
@@ -6,375 +20,41 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Container, Mapping
 from dataclasses import field, replace
-from enum import StrEnum
-from typing import assert_never
+from enum import Enum, StrEnum
 
 from auditor.config import RegistrySettings
 from auditor.errors import Failure, FailureKind
 from auditor.fast_dataclass import dataclass
-from auditor.registry.auth.authorization import Authorization, Authorizer, LoginTrial
+from auditor.registry.auth.authorization import Authorization, Authorizer
 from auditor.registry.host_health import (
-    PATIENCE_S,
-    SILENCE,
-    Breaker,
+    DEAD_HOST_S,
+    OUTAGE_KINDS,
+    HostHealth,
+    HostState,
     Probe,
-    RetryBudget,
-    Unanswered,
-    Verdict,
 )
-from auditor.registry.host_limits import ConcurrencyLimiter, Limits, Pace, Quota, Ration
+from auditor.registry.host_limits import (
+    ConcurrencyLimiter,
+    HostLimits,
+    Pacer,
+    RateLimiter,
+    RequestQuota,
+)
 from auditor.registry.transport.transport import Transport
 from auditor.util.clock import Clock
 from auditor.util.text import safe_url
 from auditor.wire.response import Response
-from auditor.wire.retry_policy import Authenticate, Decision, Fail, Sent, Wait, decide
+from auditor.wire.retry_policy import Authenticate, Fail, SentRequest, Wait, decide
 from auditor.wire.url_policy import origin_of
-
-# -- admission --
-# Whether one request may be sent to a host, when, and what it is authorized with.
-
-
-class Admission:
-    """The way to one request: what limits the host, a login or token, a slot.
-
-    `is_closed`: perhaps nobody need ask; see `refusal`.
-    """
-
-    def __init__(
-        self,
-        *,
-        politeness: ConcurrencyLimiter,
-        breaker: Breaker,
-        unanswered: Unanswered,
-        limits: Limits,
-        clock: Clock,
-        tries: int,
-    ) -> None:
-        self._politeness = politeness
-        self._breaker = breaker
-        self._unanswered = unanswered
-        self._limits = limits
-        self._clock = clock
-        self._tries = tries
-        # A quota that is used up: until when nobody need ask, and why.
-        self._closed: tuple[Failure, float] | None = None
-        self.is_closed = False
-
-    def close(self, failure: Failure, seconds: float) -> None:
-        """Nobody need ask for so long, as everybody would be told this."""
-        self._closed = failure, self._clock.monotonic() + seconds
-        self.is_closed = True
-
-    def refusal(self) -> Failure | None:
-        """Why nobody need ask."""
-        if self._closed is None or self._clock.monotonic() >= self._closed[1]:
-            self.is_closed = False
-            return None
-        return replace(self._closed[0], attempts=0)
-
-    async def enter(
-        self,
-        url: str,
-        authorizer: Authorizer | None,
-        authorization: Authorization | None,
-        *,
-        is_ping: bool,
-        is_manifest: bool,
-    ) -> tuple[Authorization | None, float] | Failure:
-        """A slot, to be left, with what to authorize with; and when it was had.
-
-        No slot is held while a token is fetched, or while the host is in doubt.
-        """
-        limits, politeness, late = self._limits, self._politeness, 0
-        while True:
-            if limits.active and (refused := await limits.leave(manifest=is_manifest)):
-                return refused
-            if authorizer is not None and authorization is None:
-                found = authorizer.at_hand() or await authorizer.authorization()
-                if isinstance(found, Failure):
-                    return found
-                authorization = found
-            had_at = politeness.take()
-            if had_at is None:
-                had_at = await politeness.acquire()
-            if self._breaker.open and not is_ping:
-                politeness.release()
-                verdict = await self._breaker.verdict()
-                if isinstance(verdict, Failure):
-                    return verdict
-                authorization = None  # it may have expired meanwhile
-            elif (
-                self._unanswered.any
-                and not is_ping
-                and (refused := self._unanswered.refusal(url))
-            ):
-                politeness.release()
-                return refused
-            elif authorization and late < self._tries and authorization.is_old(had_at):
-                # It waited for its slot for longer than its token lives.
-                politeness.release()
-                authorization, late = None, late + 1
-            elif limits.active and (refused := limits.take(manifest=is_manifest)):
-                politeness.release()
-                return refused
-            elif authorization is not None and authorization.trial is not None:
-                politeness.release()
-                return await self._on_trial(authorization, authorization.trial)
-            else:
-                return authorization, had_at
-
-    def leave(
-        self, authorization: Authorization | None, outcome: Response | Failure | None
-    ) -> None:
-        """Give the slot back; `outcome` is null where nothing is known of it."""
-        self._politeness.release()
-        if authorization is not None and authorization.trial is not None:
-            authorization.trial.end(outcome)
-
-    async def _on_trial(
-        self, authorization: Authorization, trial: LoginTrial
-    ) -> tuple[Authorization, float] | Failure:
-        """A slot for a login that is on trial, when it is its turn."""
-        refused = await trial.begin()
-        if refused is not None:
-            return refused
-        if trial.accepted:
-            authorization = replace(authorization, trial=None)
-        try:
-            return authorization, await self._politeness.acquire()
-        except BaseException:
-            if authorization.trial is not None:
-                authorization.trial.end(None)
-            raise
-
-
-# -- health --
-# What the outcomes of requests say of the whole host, and what follows for each.
-
-_DISTRESS = frozenset(
-    {FailureKind.RATE_LIMITED, FailureKind.SERVER_ERROR, FailureKind.TIMEOUT}
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Forgive:
-    """Send again, with all its tries: it was the whole host that was down."""
-
-
-class Health:
-    """How one host is doing.
-
-    `is_well`: nothing was wrong since everything was well, so that a good answer has
-    nothing to make up for. Else tell `good`.
-    """
-
-    __slots__ = ("_breaker", "_budget", "_politeness", "_tries", "is_well")
-
-    def __init__(
-        self,
-        *,
-        politeness: ConcurrencyLimiter,
-        breaker: Breaker,
-        budget: RetryBudget,
-        tries: int,
-    ) -> None:
-        self._politeness = politeness
-        self._breaker = breaker
-        self._budget = budget
-        self._tries = tries
-        self.is_well = True
-
-    def good(self, retries: int) -> None:
-        """A request was answered well after so many retries."""
-        self._politeness.ease()
-        self._breaker.answered()
-        self._budget.good(retries)
-        self.is_well = self._politeness.is_easy and self._budget.is_full
-
-    def forgiven(self, retries: int) -> None:
-        """So many retries are not held against anybody."""
-        self._budget.good(retries)
-
-    async def weigh(
-        self,
-        decision: Wait | Fail,
-        url: str,
-        sent_at: float,
-        forgiven: int,
-        *,
-        is_ping: bool,
-    ) -> Wait | Fail | Forgive:
-        """The decision on a request that was forgiven so often, in view of the host."""
-        self.is_well = False
-        failure = decision.failure
-        if failure.kind in _DISTRESS:
-            self._politeness.distress(sent_at)
-        if is_ping:  # a probe itself, planned by itself
-            return decision
-        if failure.kind not in SILENCE:
-            # A throttled request takes nothing from the budget: the host asks for
-            # patience, and everybody waits together.
-            self._breaker.answered()
-            return decision
-        wait_s = 0.0
-        if isinstance(decision, Wait) and decision.host_wide:
-            wait_s = decision.seconds
-        verdict = await self._breaker.failed(failure, url=url, wait_s=wait_s)
-        self.is_well = False  # others may have been answered well meanwhile
-        if isinstance(verdict, Failure):
-            return Fail(failure=replace(verdict, attempts=failure.attempts))
-        if verdict is Verdict.BACK and forgiven < self._tries:
-            return Forgive()
-        if isinstance(decision, Fail) or self._budget.take():
-            return decision
-        self._politeness.hold_back(wait_s)
-        detail = f"{failure.detail}; not tried again, as too much of this host fails"
-        return Fail(failure=replace(failure, detail=detail))
-
-
-# -- trouble --
-# What follows where a request was not simply answered: its next try, or its end.
 
 log = logging.getLogger("auditor.registry")
 
-
-@dataclass(slots=True)
-class Progress:
-    """How far one request has come.
-
-    It was sent `tries` times since the host was last forgiven for being down, which it
-    was `forgiven` times. `authorization` is that of the last try, or for the next one.
-    """
-
-    tries: int = 0
-    forgiven: int = 0
-    asked_again: bool = False
-    authorization: Authorization | None = None
-
-
-class Trouble:
-    """Carries out what `decide` says of what is no good answer."""
-
-    def __init__(
-        self,
-        *,
-        admission: Admission,
-        health: Health,
-        politeness: ConcurrencyLimiter,
-        unanswered: Unanswered,
-        clock: Clock,
-        repeated: Counter[str],
-    ) -> None:
-        self._admission = admission
-        self._health = health
-        self._politeness = politeness
-        self._unanswered = unanswered
-        self._clock = clock
-        self._repeated = repeated
-
-    async def after(
-        self,
-        outcome: Response | Failure,
-        url: str,
-        sent_at: float,
-        progress: Progress,
-        *,
-        authorizer: Authorizer | None,
-        tries: int,
-        is_ping: bool,
-    ) -> Failure | None:
-        """The failure it comes to; null, once it may be sent again.
-
-        No slot is held while waiting.
-        """
-        if (
-            isinstance(outcome, Failure)
-            and outcome.kind is FailureKind.TIMEOUT
-            and not is_ping
-        ):
-            self._unanswered.timed_out(url, outcome, sent_at=sent_at)
-        decision: Decision | Forgive = decide(
-            outcome,
-            attempt=progress.tries,
-            tries=tries,
-            sent=_sent(progress, sent_at, elsewhere=_is_elsewhere(outcome, url)),
-            now=self._clock.epoch(),
-            random=self._clock.random(),
-        )
-        if isinstance(decision, Wait | Fail):
-            decision = await self._health.weigh(
-                decision, url, sent_at, progress.forgiven, is_ping=is_ping
-            )
-        match decision:
-            case Fail():
-                if decision.host_wide_s is not None:
-                    self._admission.close(decision.failure, decision.host_wide_s)
-                return decision.failure
-            case Authenticate():
-                return await self._authenticate(decision, progress, authorizer)
-            case Wait():
-                self._repeated["retries"] += 1
-                await self._wait(decision, url)
-            case Forgive():
-                self._repeated["retries"] += 1
-                self._health.forgiven(progress.tries - 1)
-                progress.tries = 0
-                progress.forgiven += 1
-            case _:
-                assert_never(decision)
-        progress.authorization = None  # it may have expired meanwhile
-        return None
-
-    async def _authenticate(
-        self, decision: Authenticate, progress: Progress, authorizer: Authorizer | None
-    ) -> Failure | None:
-        assert authorizer is not None
-        assert progress.authorization is not None
-        self._repeated["unauthorized"] += 1
-        progress.asked_again = True
-        found = await authorizer.again(progress.authorization, decision.challenge)
-        if isinstance(found, Failure):
-            return found
-        progress.authorization = found
-        return None
-
-    async def _wait(self, decision: Wait, url: str) -> None:
-        log.info(
-            "%s: again in %.1f s: %s",
-            safe_url(url),
-            decision.seconds,
-            decision.failure.detail,
-        )
-        if decision.host_wide:
-            self._politeness.hold_back(decision.seconds)  # the next slot waits
-        else:
-            await self._clock.sleep(decision.seconds)
-
-
-def _sent(progress: Progress, sent_at: float, *, elsewhere: bool) -> Sent:
-    """What the request carried."""
-    authorization = progress.authorization
-    if authorization is None:
-        # With nothing to authenticate with, a 401 is final.
-        return Sent(authenticated_again=True, elsewhere=elsewhere)
-    return Sent(
-        token_age_s=authorization.age_s(sent_at),
-        scope=authorization.scope,
-        fixed=authorization.fixed,
-        authenticated_again=progress.asked_again,
-        elsewhere=elsewhere,
-    )
-
-
-def _is_elsewhere(outcome: Response | Failure, url: str) -> bool:
-    """Whether the answer came from another origin, after redirects."""
-    if isinstance(outcome, Failure) or outcome.url == url:
-        return False
-    return origin_of(outcome.url) != origin_of(url)
-
-
-# What a probe is answered is a few sentences, or a token.
+# The response to a probe is an error message of a few sentences, or a token.
 MAX_PROBE_BYTES = 64 * 1024
+# Failures after which fewer requests are sent at once.
+_DISTRESS = frozenset(
+    {FailureKind.RATE_LIMITED, FailureKind.SERVER_ERROR, FailureKind.TIMEOUT}
+)
 
 
 class RequestKind(StrEnum):
@@ -382,7 +62,7 @@ class RequestKind(StrEnum):
 
     PING = "ping"
     TOKEN = "token"
-    HEAD = "head"  # of a manifest: is it there, and which is it
+    HEAD = "head"  # of a manifest
     MANIFEST = "manifest"
     BLOB = "blob"
     BLOB_CHECK = "blob_check"
@@ -392,65 +72,76 @@ class RequestKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RequestCounts:
-    """What was sent, by kind, and how much of it was sent again, by the reason."""
+    """Requests sent, by kind, and requests repeated, by reason."""
 
     sent: Counter[str] = field(default_factory=Counter)
     repeated: Counter[str] = field(default_factory=Counter)
 
 
-# Is told what came of each request, for who wants to see more than the result.
+# Called with the outcome of every attempt.
 RequestObserver = Callable[[RequestKind, Response | Failure], None]
 
 
-class Exchange:
-    """Requests to one host. Counts what it sends.
+@dataclass(slots=True)
+class _Request:
+    """The state of one request in the loop.
 
-    What an authorizer gives goes to the origin of `credentials_to` and nowhere else:
-    a list that was redirected may go on at another host.
+    `attempts` counts since the last restart; a request restarts when its failures
+    turn out to be an outage of the host that is over. `authorization` is that of the
+    last attempt, or for the next one. `renewals` counts tokens that expired in the
+    queue; after `max_attempts` of them the token is sent anyway.
+    """
+
+    url: str
+    authorizer: Authorizer | None
+    max_attempts: int
+    is_ping: bool
+    is_manifest: bool
+    attempts: int = 0
+    restarts: int = 0
+    renewals: int = 0
+    authenticated_again: bool = False
+    authorization: Authorization | None = None
+    sent_at: float = 0.0
+
+
+class _Obstacle(Enum):
+    """Why a request gives its slot back before it is sent."""
+
+    HOST_SUSPECTED = "the host is probed"
+    TOKEN_EXPIRED = "its token expired in the queue"
+    LOGIN_ON_TRIAL = "another request tries the same login"
+
+
+class RequestSender:
+    """Sends requests to one host and counts them.
+
+    `credential_base` is the origin that authorizations may be sent to; requests to
+    another one, such as the next page of a redirected list, go without.
     """
 
     def __init__(
         self,
         *,
         transport: Transport,
-        politeness: ConcurrencyLimiter,
-        breaker: Breaker,
-        unanswered: Unanswered,
-        budget: RetryBudget,
-        limits: Limits,
+        health: HostHealth,
+        limits: HostLimits,
+        max_attempts: int,
         clock: Clock,
-        tries: int,
         counts: RequestCounts,
-        witness: RequestObserver | None = None,
-        credentials_to: str | None = None,
+        observer: RequestObserver | None = None,
+        credential_base: str | None = None,
     ) -> None:
         self._transport = transport
-        # What only begins like the host of a login has another slash before it.
-        self._own = None if credentials_to is None else f"{credentials_to}/"
-        self._unanswered = unanswered
+        self._health = health
         self._limits = limits
-        self._tries = tries
+        self._concurrency = limits.concurrency
+        self._max_attempts = max_attempts
+        self._clock = clock
         self._counts = counts
-        self._witness = witness
-        self._admission = Admission(
-            politeness=politeness,
-            breaker=breaker,
-            unanswered=unanswered,
-            limits=limits,
-            clock=clock,
-            tries=tries,
-        )
-        self._health = Health(
-            politeness=politeness, breaker=breaker, budget=budget, tries=tries
-        )
-        self._trouble = Trouble(
-            admission=self._admission,
-            health=self._health,
-            politeness=politeness,
-            unanswered=unanswered,
-            clock=clock,
-            repeated=counts.repeated,
-        )
+        self._observer = observer
+        # The slash keeps out hosts whose names only begin alike.
+        self._credential_base = credential_base and f"{credential_base}/"
 
     async def send(
         self,
@@ -463,33 +154,29 @@ class Exchange:
         body: bytes | None = None,
         authorizer: Authorizer | None = None,
         redirects: bool = True,
-        wanted: Container[int] = (),
-        tries: int | None = None,
+        accepted_statuses: Container[int] = (),
+        max_attempts: int | None = None,
     ) -> Response | Failure:
-        """The good answer (2xx or `wanted`), or the failure after the last try.
+        """The response (2xx or one of `accepted_statuses`), or the final failure.
 
-        No slot is held while waiting.
+        `redirects`: follow them. `max_attempts` defaults to the setting `tries`.
         """
-        own = self._own
-        if own is None or not (url.startswith(own) or _same_origin(url, own)):
+        health, concurrency = self._health, self._concurrency
+        if authorizer is not None and not self._may_authorize(url):
             authorizer = None
-        if self._admission.is_closed and (closed := self._admission.refusal()):
-            return closed
-        is_ping = kind is RequestKind.PING
-        progress = Progress()
+        request = _Request(
+            url,
+            authorizer,
+            self._max_attempts if max_attempts is None else max_attempts,
+            is_ping=kind is RequestKind.PING,
+            is_manifest=kind is RequestKind.MANIFEST and method == "GET",
+        )
         while True:
-            ready = await self._admission.enter(
-                url,
-                authorizer,
-                progress.authorization,
-                is_ping=is_ping,
-                is_manifest=kind is RequestKind.MANIFEST and method == "GET",
-            )
-            if isinstance(ready, Failure):
-                return replace(ready, attempts=ready.attempts or progress.tries)
-            authorization, sent_at = ready
-            progress.authorization = authorization
-            progress.tries += 1
+            failure = await self._admit(request)
+            if failure is not None:
+                return replace(failure, attempts=failure.attempts or request.attempts)
+            request.attempts += 1
+            authorization = request.authorization
             outcome: Response | Failure | None = None
             try:
                 self._counts.sent[kind] += 1
@@ -506,113 +193,305 @@ class Exchange:
                     redirects=redirects,
                 )
             finally:
-                self._admission.leave(authorization, outcome)
-            if self._witness is not None:
-                self._witness(kind, outcome)
+                concurrency.release()
+                if authorization is not None and authorization.trial is not None:
+                    authorization.trial.end(outcome)
+            if self._observer is not None:
+                self._observer(kind, outcome)
             if isinstance(outcome, Response):
-                self._limits.learn(outcome)
-                if self._unanswered.any and not is_ping:
-                    self._unanswered.answered(url)
-                if 200 <= outcome.status < 300 or outcome.status in wanted:
-                    # Nearly every answer: there is nothing to decide.
-                    if not self._health.is_well:
-                        self._health.good(progress.tries - 1)
+                self._limits.observe(outcome)
+                if not health.is_well and not request.is_ping:
+                    health.responded(url)
+                if 200 <= outcome.status < 300 or outcome.status in accepted_statuses:
+                    if concurrency.is_reduced:
+                        concurrency.succeeded()
+                    if not health.is_well:
+                        health.succeeded(request.attempts - 1)
                     return outcome
-            ended = await self._trouble.after(
-                outcome,
-                url,
-                sent_at,
-                progress,
-                authorizer=authorizer,
-                tries=self._tries if tries is None else tries,
-                is_ping=is_ping,
-            )
-            if ended is not None:
-                return ended
+            failure = await self._handle_failure(outcome, request)
+            if failure is not None:
+                return failure
+
+    def _may_authorize(self, url: str) -> bool:
+        base = self._credential_base
+        return base is not None and (
+            url.startswith(base) or origin_of(url) == origin_of(base)
+        )
+
+    # -- before an attempt -----------------------------------------------------
+
+    async def _admit(self, request: _Request) -> Failure | None:
+        """Wait until the request may be sent, then hold a slot for it.
+
+        Sets its authorization. No slot is held if a failure is returned.
+        """
+        limits, health, concurrency = self._limits, self._health, self._concurrency
+        while True:
+            if not health.is_well and (
+                failure := health.refusal(request.url, is_retry=request.attempts > 0)
+            ):
+                return failure
+            if limits.is_limited and (
+                failure := await limits.wait_turn(is_manifest=request.is_manifest)
+            ):
+                return failure
+            authorizer = request.authorizer
+            if authorizer is not None and request.authorization is None:
+                authorized = authorizer.cached() or await authorizer.authorization()
+                if isinstance(authorized, Failure):
+                    return authorized
+                request.authorization = authorized
+            sent_at = concurrency.try_acquire()
+            if sent_at is None:
+                sent_at = await concurrency.acquire()
+            request.sent_at = sent_at
+            obstacle = self._check_slot(request)
+            if obstacle is None:
+                return None
+            concurrency.release()
+            if isinstance(obstacle, Failure):
+                return obstacle
+            if obstacle is _Obstacle.LOGIN_ON_TRIAL:
+                return await self._begin_trial(request)
+            if obstacle is _Obstacle.HOST_SUSPECTED:
+                state = await health.wait_for_probe()
+                if isinstance(state, Failure):
+                    return state
+            request.authorization = None  # it may have expired meanwhile
+
+    def _check_slot(self, request: _Request) -> Failure | _Obstacle | None:
+        """Why a request with a slot cannot be sent yet: much may have changed while
+        it waited. Counts the request if it can be sent."""
+        health, limits = self._health, self._limits
+        if not health.is_well and not request.is_ping:
+            is_retry = request.attempts > 0
+            if failure := health.refusal(request.url, is_retry=is_retry):
+                return failure
+            if health.is_suspected:
+                return _Obstacle.HOST_SUSPECTED
+        authorization = request.authorization
+        if (
+            authorization is not None
+            and authorization.is_old(request.sent_at)
+            and request.renewals < self._max_attempts
+        ):
+            request.renewals += 1
+            return _Obstacle.TOKEN_EXPIRED
+        if limits.is_limited and (
+            failure := limits.count(is_manifest=request.is_manifest)
+        ):
+            return failure
+        if authorization is not None and authorization.trial is not None:
+            return _Obstacle.LOGIN_ON_TRIAL
+        return None
+
+    async def _begin_trial(self, request: _Request) -> Failure | None:
+        """Wait for the turn to try the login, and then for a slot."""
+        authorization = request.authorization
+        assert authorization is not None
+        trial = authorization.trial
+        assert trial is not None
+        failure = await trial.begin()
+        if failure is not None:
+            return failure
+        if trial.accepted:
+            request.authorization = replace(authorization, trial=None)
+        try:
+            request.sent_at = await self._concurrency.acquire()
+        except BaseException:
+            if not trial.accepted:
+                trial.end(None)
+            raise
+        return None
+
+    # -- after a failed attempt ------------------------------------------------
+
+    async def _handle_failure(
+        self, outcome: Response | Failure, request: _Request
+    ) -> Failure | None:
+        """Carry out the decision on a failed attempt.
+
+        Returns the final failure, or None once the request may be sent again.
+        """
+        if (
+            isinstance(outcome, Failure)
+            and outcome.kind is FailureKind.TIMEOUT
+            and not request.is_ping
+        ):
+            self._health.timed_out(request.url, outcome, sent_at=request.sent_at)
+        decision = decide(
+            outcome,
+            attempt=request.attempts,
+            tries=request.max_attempts,
+            sent=_sent_request(request, outcome),
+            now=self._clock.epoch(),
+            random=self._clock.random(),
+        )
+        if isinstance(decision, Authenticate):
+            return await self._authenticate(decision, request)
+        if decision.failure.kind in _DISTRESS:
+            self._concurrency.distressed(request.sent_at)
+        if request.is_ping:
+            if isinstance(decision, Fail):
+                self._health.leave_alone(decision.failure, DEAD_HOST_S)
+        else:
+            state = await self._consider_host(decision, request)
+            if isinstance(state, Failure):
+                return state
+            if state is HostState.RECOVERED and request.restarts < request.max_attempts:
+                self._restart(request)
+                return None
+        if isinstance(decision, Fail):
+            if decision.host_wide_s is not None:
+                self._health.leave_alone(decision.failure, decision.host_wide_s)
+            return decision.failure
+        # A throttled request takes no retry: all requests to the host wait together.
+        takes_retry = not request.is_ping and decision.failure.kind in OUTAGE_KINDS
+        if takes_retry and not self._health.take_retry():
+            return self._not_retried(decision)
+        await self._wait(decision, request)
+        return None
+
+    async def _authenticate(
+        self, decision: Authenticate, request: _Request
+    ) -> Failure | None:
+        assert request.authorizer is not None
+        assert request.authorization is not None
+        self._counts.repeated["unauthorized"] += 1
+        request.authenticated_again = True
+        renewed = await request.authorizer.after_401(
+            request.authorization, decision.challenge
+        )
+        if isinstance(renewed, Failure):
+            return renewed
+        request.authorization = renewed
+        return None
+
+    async def _consider_host(
+        self, decision: Wait | Fail, request: _Request
+    ) -> HostState | Failure:
+        """Record the failure; a `Failure` if the host turns out to be down."""
+        failure = decision.failure
+        state = await self._health.failed(
+            failure, request.url, wait_s=_host_wide_wait_s(decision)
+        )
+        if isinstance(state, Failure):
+            return replace(state, attempts=failure.attempts)
+        return state
+
+    def _restart(self, request: _Request) -> None:
+        """Give the request all its attempts again: the host was down meanwhile."""
+        self._counts.repeated["retries"] += 1
+        self._health.excused(request.attempts - 1)
+        request.attempts = 0
+        request.restarts += 1
+        request.authorization = None  # it may have expired meanwhile
+
+    def _not_retried(self, decision: Wait) -> Failure:
+        self._concurrency.hold_back(_host_wide_wait_s(decision))
+        detail = (
+            f"{decision.failure.detail}; not retried: too many requests to this host"
+            " fail"
+        )
+        return replace(decision.failure, detail=detail)
+
+    async def _wait(self, decision: Wait, request: _Request) -> None:
+        self._counts.repeated["retries"] += 1
+        log.info(
+            "%s: retry in %.1f s: %s",
+            safe_url(request.url),
+            decision.seconds,
+            decision.failure.detail,
+        )
+        if decision.host_wide:
+            self._concurrency.hold_back(decision.seconds)  # waits for its next slot
+        else:
+            await self._clock.sleep(decision.seconds)
+        request.authorization = None  # it may have expired meanwhile
 
 
-def prober(transport: Transport, counts: RequestCounts, limits: Limits) -> Probe:
-    """What a `Breaker` probes with: one small request without a credential."""
+def _host_wide_wait_s(decision: Wait | Fail) -> float:
+    return decision.seconds if isinstance(decision, Wait) and decision.host_wide else 0
+
+
+def _sent_request(request: _Request, outcome: Response | Failure) -> SentRequest:
+    """What the request carried, and whether another origin answered it."""
+    elsewhere = (
+        isinstance(outcome, Response)
+        and outcome.url != request.url
+        and origin_of(outcome.url) != origin_of(request.url)
+    )
+    authorization = request.authorization
+    if authorization is None:
+        # Nothing can authenticate the request, so that a 401 is final.
+        return SentRequest(authenticated_again=True, elsewhere=elsewhere)
+    return SentRequest(
+        token_age_s=authorization.age_s(request.sent_at),
+        scope=authorization.scope,
+        fixed=authorization.fixed,
+        authenticated_again=request.authenticated_again,
+        elsewhere=elsewhere,
+    )
+
+
+def make_sender(
+    service: str,
+    *,
+    settings: RegistrySettings,
+    transport: Transport,
+    clock: Clock,
+    counts: RequestCounts,
+    quota: RequestQuota | None = None,
+    rate_limiter: RateLimiter | None = None,
+    observer: RequestObserver | None = None,
+    credential_base: str | None = None,
+    probe_url: str | None = None,
+) -> RequestSender:
+    """A sender to one service, with slots and health of its own.
+
+    `service` names it in messages. `probe_url` is a URL that responds while the
+    service is up; without one, the URL of a failed request is probed.
+    """
+    pacer = None
+    if settings.requests_per_second is not None:
+        pacer = Pacer(per_second=settings.requests_per_second, clock=clock)
+    limits = HostLimits(
+        ConcurrencyLimiter(max_in_flight=settings.requests_at_once, clock=clock),
+        pacer=pacer,
+        quota=quota,
+        rate_limiter=rate_limiter,
+    )
+    health = HostHealth(
+        service,
+        probe=make_probe(transport, counts, limits),
+        probe_url=probe_url,
+        max_in_flight=settings.requests_at_once,
+        tries=settings.tries,
+        clock=clock,
+    )
+    return RequestSender(
+        transport=transport,
+        health=health,
+        limits=limits,
+        max_attempts=settings.tries,
+        clock=clock,
+        counts=counts,
+        observer=observer,
+        credential_base=credential_base,
+    )
+
+
+def make_probe(
+    transport: Transport, counts: RequestCounts, limits: HostLimits
+) -> Probe:
+    """What `HostHealth` probes with: one small request without credentials."""
 
     async def probe(url: str) -> Response | Failure:
-        if refusal := limits.take(manifest=False):
-            return refusal
+        if failure := limits.count(is_manifest=False):
+            return failure
         counts.sent[RequestKind.PING] += 1
         return await transport.request(
             "GET", url, headers={}, max_bytes=MAX_PROBE_BYTES, redirects=False
         )
 
     return probe
-
-
-def _same_origin(url: str, own: str) -> bool:
-    return origin_of(url) == origin_of(own)
-
-
-# -- host --
-# What the requests to one host share: slots, limits, and how the host is doing.
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Host:
-    """How a host is asked for anything. `quota` is the run's and the registry's."""
-
-    name: str
-    settings: RegistrySettings
-    transport: Transport
-    quota: Quota | None
-    clock: Clock
-    counts: RequestCounts
-    witness: RequestObserver | None = None
-
-    def exchange(
-        self,
-        who: str,
-        *,
-        credentials_to: str | None = None,
-        probe_url: str | None = None,
-        ration: Ration | None = None,
-    ) -> Exchange:
-        """Requests to `who`, which is doing well or badly on its own.
-
-        `credentials_to`: see `Exchange`; null where there is no authorizer.
-        `probe_url` answers while it lives; null where only its requests tell.
-        """
-        settings, clock = self.settings, self.clock
-        pace = None
-        if settings.requests_per_second is not None:
-            pace = Pace(per_second=settings.requests_per_second, clock=clock)
-        limits = Limits(pace=pace, quota=self.quota, ration=ration)
-        return Exchange(
-            transport=self.transport,
-            politeness=ConcurrencyLimiter(
-                most_at_once=settings.requests_at_once, clock=clock
-            ),
-            breaker=Breaker(
-                host=who,
-                probe=prober(self.transport, self.counts, limits),
-                probe_url=probe_url,
-                clock=clock,
-                # Who wants no second try does not want to wait either.
-                patience_s=PATIENCE_S if settings.tries > 1 else 0,
-            ),
-            unanswered=Unanswered(host=who, clock=clock),
-            budget=RetryBudget(
-                most_at_once=settings.requests_at_once, tries=settings.tries
-            ),
-            limits=limits,
-            clock=clock,
-            tries=settings.tries,
-            counts=self.counts,
-            witness=self.witness,
-            credentials_to=credentials_to,
-        )
-
-    def ration(self) -> Ration:
-        """What the host grants us."""
-        return Ration(
-            host=self.name,
-            use=self.settings.allowance,
-            most_at_once=self.settings.requests_at_once,
-            clock=self.clock,
-        )

@@ -7,7 +7,6 @@ async with lab(content, tokens=service) as here:
 
 from __future__ import annotations
 
-import random
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -36,15 +35,11 @@ from auditor.model import FailureRecord, ImageRecord, Record
 from auditor.registry.registries import open_registries
 from auditor.report.summary import Summary
 from auditor.util.secret import Secret
+from tests.clock import LATE_S, FakeClock
 from tests.support.faults import Faults, Seen
 
-# 2026-11-23T02:00:00Z
-STARTED_AT_EPOCH = 1_795_399_200.0
-STARTED_AT = "2026-11-23T02:00:00Z"
 # Longer than anything here takes, so that what hangs fails.
 PATIENCE_S = 30.0
-# A deadline that comes only when a test says so.
-LATE_S = 1_000_000.0
 
 ADMIN = Account("admin", "secret", {"*": ("*",)})
 TAGS = "/v2/*/tags/list"
@@ -52,32 +47,6 @@ MANIFESTS = "/v2/*/manifests/*"
 BY_DIGEST = "/v2/*/manifests/sha256:*"
 BLOBS = "/v2/*/blobs/*"
 TOKENS = "/token"
-
-
-class FakeClock:
-    """Time that passes when somebody sleeps, and when a test says so."""
-
-    def __init__(self, seed: int = 0) -> None:
-        self.now = 1000.0
-        self.slept: list[float] = []
-        self._began = self.now
-        self._chance = random.Random(seed)
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def epoch(self) -> float:
-        return STARTED_AT_EPOCH + self.now - self._began
-
-    def random(self) -> float:
-        return self._chance.random()
-
-    async def sleep(self, seconds: float) -> None:
-        if seconds == LATE_S:
-            await anyio.sleep_forever()
-        self.slept.append(seconds)
-        self.now += seconds
-        await anyio.lowlevel.checkpoint()
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,7 @@ HTML = Answer(200, {"Content-Type": "text/html"}, b"<html><title>Log in</title><
         (Answer(200), "protocol_violation", "not JSON"),
         (Edit(body=b"[]"), "protocol_violation", "not an object"),
         (Edit(body=b'{"schemaVersion":2}'), "protocol_violation", ""),
-        (Truncate(at_bytes=100), "connect", "broke off before its end"),
+        (Truncate(at_bytes=100), "connect", "is incomplete or damaged"),
         (Truncate(at_bytes=100, reset=True), "connect", ""),
         (Raw(b"SSH-2.0-OpenSSH_9.2\r\n"), "protocol_violation", "in HTTP"),
         (Flood(5 * 1024 * 1024), "too_large", "4194304 bytes"),

@@ -10,16 +10,9 @@ from aiohttp.typedefs import Handler
 
 from auditor.model import FailureRecord
 from auditor.registry.host_health import DEAD_HOST_S, FAILURES_IN_A_ROW, PATIENCE_S
-from auditor.registry.host_health import UNANSWERED_PATIENCE_S as MUTE_S
-from tests.flow.harness import (
-    MANIFESTS,
-    TOKENS,
-    FakeClock,
-    Outcome,
-    lab,
-    service,
-    simple,
-)
+from auditor.registry.host_health import SILENCE_PATIENCE_S as MUTE_S
+from tests.clock import FakeClock
+from tests.flow.harness import MANIFESTS, TOKENS, Outcome, lab, service, simple
 from tests.support.fault_actions import Action, Answer, Close, Hold
 
 pytestmark = pytest.mark.anyio

@@ -24,7 +24,7 @@ from auditor.oci.media_types import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from auditor.registry.transport import transport as network_transport
 from auditor.registry.transport.http_defaults import Timeouts
 from auditor.registry.transport.transport import Transport
-from auditor.wire.response import Answer
+from auditor.wire.response import Response
 from auditor.wire.url_policy import origin_of
 from tests.flow.harness import ADMIN, MANIFESTS, TAGS, TOKENS, lab, service, simple
 from tests.support.fault_actions import Answer as Says
@@ -54,10 +54,10 @@ async def _ask(
     said: Said,
     *,
     as_registry: bool,
-    direct: bool = True,
+    use_http1: bool = True,
     timeouts: Timeouts = PATIENT,
     max_bytes: int = CAP,
-) -> Answer | Failure:
+) -> Response | Failure:
     """The answer to one request, of the registry or of a host that it names."""
     with anyio.fail_after(20):
         async with (
@@ -65,7 +65,7 @@ async def _ask(
             transport_to(
                 server.origin if as_registry else replace(server.origin, port=9),
                 timeouts,
-                direct=direct,
+                use_http1=use_http1,
             ) as transport,
         ):
             return await transport.request(
@@ -73,13 +73,13 @@ async def _ask(
             )
 
 
-Ask = Callable[..., Awaitable[Answer | Failure]]
+Ask = Callable[..., Awaitable[Response | Failure]]
 
 
 WAYS = {
     "the registry": partial(_ask, as_registry=True),
     "a host that it names": partial(_ask, as_registry=False),
-    "over aiohttp": partial(_ask, as_registry=False, direct=False),
+    "over aiohttp": partial(_ask, as_registry=False, use_http1=False),
 }
 
 
@@ -92,7 +92,7 @@ def ask(request: pytest.FixtureRequest) -> Ask:
 @pytest.fixture(params=[True, False], ids=["http1", "aiohttp"])
 def elsewhere(request: pytest.FixtureRequest) -> Callable[..., Transport]:
     """Makes transports for a registry that is not here, and only names who is."""
-    return partial(transport_to, ELSEWHERE, direct=request.param)
+    return partial(transport_to, ELSEWHERE, use_http1=request.param)
 
 
 # -- where a name leads ------------------------------------------------------------
@@ -216,7 +216,7 @@ async def test_a_redirect_to_a_name_that_leads_inside_is_a_refused_redirect(
 async def test_more_hosts_than_a_registry_ever_names_are_asked_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(network_transport, "MAX_NEIGHBOURS", 1)
+    monkeypatch.setattr(network_transport, "MAX_OTHER_ORIGINS", 1)
     async with (
         wire(say(answer_of(b"{}"))) as one,
         wire(say(answer_of(b"[]"))) as two,

@@ -145,7 +145,7 @@ async def test_a_proxy_that_wants_a_password_says_so(over_tls: bool) -> None:
         failure = (await here.audit(here.ref(NAMES[0]), proxy=url, **settings)).failure
     assert (failure.failure, failure.status) == ("denied", 407)
     assert failure.detail == (
-        f"the proxy http://{through.address} (proxy) refuses to connect (407);"
+        f"the proxy http://{through.address} (proxy) refused to connect (407);"
         " put the proxy's user name and password into HTTPS_PROXY"
         " (http://USER:PASSWORD@HOST:PORT)"
     )
@@ -159,7 +159,7 @@ async def test_a_proxy_that_cannot_reach_the_registry_says_so() -> None:
             )
         ).failure
     assert (failure.failure, failure.status) == ("server_error", 504)
-    assert "refuses to connect (504)" in failure.detail
+    assert "refused to connect (504)" in failure.detail
 
 
 async def test_a_proxy_that_is_not_there_is_named() -> None:

@@ -184,13 +184,13 @@ def _missing(authority: Authority) -> tuple[Path, Path]:
             "the private key does not belong to the certificate in",
         ),
         (_encrypted, "the private key is encrypted"),
-        (_without_key, "holds no private key in PEM; key_file .* names the key's file"),
-        (_swapped, "auditor-.*key: holds no certificate in PEM, but PRIVATE KEY$"),
+        (_without_key, "contains no private key in PEM; give its file with --key-file"),
+        (_swapped, "auditor-.*key: contains no certificate in PEM, but PRIVATE KEY$"),
         (_of_another_kind, "the private key does not belong to the certificate in"),
-        (_with_damaged_key, "holds a private key that is damaged"),
-        (_with_key_of_openssh, "holds a private key in OpenSSH's own format"),
-        (_with_key_in_der, r"it is DER \(openssl pkey -inform DER"),
-        (_too_small, "the certificate is weaker than OpenSSL takes here"),
+        (_with_damaged_key, "contains a damaged private key"),
+        (_with_key_of_openssh, "contains a private key in OpenSSH's format"),
+        (_with_key_in_der, r"but DER \(openssl pkey -inform DER"),
+        (_too_small, "the certificate is too weak for OpenSSL's security level"),
         (_missing, "/nowhere/key.pem: cannot be read: No such file or directory"),
     ],
 )
@@ -213,31 +213,31 @@ async def test_a_mistake_is_one_sentence_before_anything_is_asked(
     ("content", "sentence"),
     [
         (None, "cannot be read: No such file or directory"),
-        (b" \n", "is empty; a certificate in PEM is wanted"),
+        (b" \n", "is empty; it must contain a certificate in PEM"),
         (
             b"hello\n",
-            "holds no certificate in PEM: no line -----BEGIN CERTIFICATE-----",
+            "contains no certificate in PEM: no line -----BEGIN CERTIFICATE-----",
         ),
         (
             b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
-            "holds a certificate that is damaged: export or copy it again",
+            "contains a damaged certificate: export or copy it again",
         ),
         (
             b"-----BEGIN CERTIFICATE-----\nMIIB",
-            "holds a certificate that is damaged: export or copy it again",
+            "contains a damaged certificate: export or copy it again",
         ),
         (
             b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n",
-            "holds no certificate in PEM, but X509 CRL",
+            "contains no certificate in PEM, but X509 CRL",
         ),
         (
             b"\x30\x82\x01\x00\x30\x81\xb0",
-            "holds no certificate in PEM, it is DER (openssl x509 -inform DER -in FILE"
+            "contains no certificate in PEM, but DER (openssl x509 -inform DER -in FILE"
             " -out FILE.pem converts it)",
         ),
         (
             b"\x30\x82\x0a\x00\x02\x01\x03\x30",
-            "holds no certificate in PEM, it is PKCS #12 (openssl pkcs12 -in FILE"
+            "contains no certificate in PEM, but PKCS #12 (openssl pkcs12 -in FILE"
             " -nodes -out FILE.pem converts it)",
         ),
     ],
@@ -268,8 +268,10 @@ def test_the_folder_of_a_registry_is_used(authority: Authority, tmp_path: Path) 
     (folder / "client.key").write_bytes(pair.key.read_bytes())
     environment = {"HOME": str(tmp_path)}
 
-    def files(host: str, found: bool = True, **told: Any) -> TlsFiles:
-        return tls_files(host, RegistrySettings(**told), environment, found=found)
+    def files(host: str, use_certs_d: bool = True, **told: Any) -> TlsFiles:
+        return tls_files(
+            host, RegistrySettings(**told), environment, use_certs_d=use_certs_d
+        )
 
     host = "dtr.example.com:8443"
     expected = TlsFiles(
@@ -279,7 +281,7 @@ def test_the_folder_of_a_registry_is_used(authority: Authority, tmp_path: Path) 
     )
     assert files(host) == expected
     assert files("dtr.example.com") == TlsFiles()
-    assert files(host, found=False) == TlsFiles()
+    assert files(host, use_certs_d=False) == TlsFiles()
     own: dict[str, Any] = {"ca_file": str(authority.file), "cert_file": str(pair.cert)}
     assert files(host, **own, key_file=str(pair.key)) == TlsFiles(
         ca_files=(str(authority.file), str(folder / "ca.crt")),
@@ -297,9 +299,9 @@ def test_what_is_found_and_cannot_be_used_is_told_and_left_out(
     folder.mkdir(parents=True)
     (folder / "ca.crt").write_text("no certificate")
     found = tls_files(
-        "dtr.example.com", RegistrySettings(), {"HOME": str(tmp_path)}, found=True
+        "dtr.example.com", RegistrySettings(), {"HOME": str(tmp_path)}, use_certs_d=True
     )
     assert found == TlsFiles()
     (message,) = caplog.messages
-    assert f"{folder}/ca.crt: holds no certificate in PEM" in message
-    assert "going without what certs.d has for dtr.example.com" in message
+    assert f"{folder}/ca.crt: contains no certificate in PEM" in message
+    assert "ignoring the files of dtr.example.com in certs.d" in message

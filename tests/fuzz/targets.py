@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from auditor.input.items import Listed, read_lines
 from multidict import CIMultiDict
 
 from auditor.analysis.check.policy_file import read_policy
@@ -27,7 +28,6 @@ from auditor.diagnose.ls import parse_list_target
 from auditor.diagnose.token_explain import explain_token
 from auditor.diagnose.token_text import explanation_lines, explanation_to_json
 from auditor.errors import AuditorError, Failure, ProtocolError, UsageError
-from auditor.input.items import Listed, read_lines
 from auditor.input.lists import read_list
 from auditor.input.skopeo import parse_constraint, parse_version
 from auditor.input.tag_order import tag_order
@@ -58,7 +58,6 @@ from auditor.registry.transport.http1_parser import (
     BrokenOffError,
     NotHttpError,
     ResponseParser,
-    usual_answer,
 )
 from auditor.report.journal import Journal
 from auditor.report.resume import record_offsets
@@ -388,23 +387,20 @@ def list_answer(data: bytes) -> None:
     b"HTTP/1.1 100 Continue\r\n\r\n"
     b"HTTP/1.1 404 No\r\nContent-Encoding: gzip\r\n\r\n\x1f\x8b",
 )
-def http_answer(data: bytes) -> None:
+def http_response(data: bytes) -> None:
     for head_only in (False, True):
-        usual = usual_answer(data, head_only=head_only, max_bytes=CAP_BYTES)
         for size in (len(data) or 1, 7):
-            reader = ResponseParser()
-            reader.begin(
+            parser = ResponseParser()
+            parser.begin(
                 head_only=head_only, max_bytes=CAP_BYTES, max_error_bytes=CAP_BYTES
             )
             with suppress(NotHttpError, BrokenOffError):
                 for start in range(0, len(data), size):
-                    reader.feed(data[start : start + size])
-                reader.end()
-                body = reader.body()
+                    parser.feed(data[start : start + size])
+                parser.end()
+                body = parser.body()
                 assert body is None or len(body) <= CAP_BYTES
-                reader.fields.getall("Link", ())
-            if usual is not None:
-                assert (reader.status, reader.body()) == (usual[0], usual[2])
+                parser.headers.getall("Link", ())
 
 
 @_target(

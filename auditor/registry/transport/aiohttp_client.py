@@ -1,11 +1,13 @@
-"""aiohttp, for what `http1` is too small for: proxies, and requests with a body.
+"""The aiohttp client: for proxies and for requests with a body.
 
-It is imported when it is needed: many an audit never does, and it takes 0.1 s.
+Imported on first use: it takes 0.1 s, and most audits need neither
+(docs/development/adr/0005).
 """
 
 from __future__ import annotations
 
 import logging
+import socket
 import ssl
 from collections.abc import Mapping
 from errno import ECONNREFUSED
@@ -19,15 +21,24 @@ from auditor.errors import Failure, FailureKind, FailureReason
 from auditor.fast_dataclass import dataclass
 from auditor.registry.transport.failures import (
     failure_of,
+    failure_of_type,
     is_cut_off,
-    reason_of,
+    system_message,
     tls_failure,
     too_large,
     with_reason,
 )
+from auditor.registry.transport.http1_parser import (
+    BrokenOffError,
+    NoConnectionError,
+    NoConnectionInTimeError,
+    NotHttpError,
+    SilentError,
+    UnansweredError,
+)
 from auditor.registry.transport.http_defaults import (
     DNS_CACHE_S,
-    FIELDS,
+    HEADERS,
     KEEPALIVE_S,
     MAX_ERROR_BYTES,
     Timeouts,
@@ -39,123 +50,17 @@ from auditor.wire.proxy import InvalidProxy, Proxies, Proxy, ProxyChoice
 from auditor.wire.response import Response
 from auditor.wire.url_policy import Origin, origin_of
 
-# -- failures --
-# What aiohttp's exceptions mean, as failures.
-
-
-def failure_of_exception(
-    error: Exception, url: str, timeouts: Timeouts, proxy: Proxy | None = None
-) -> Failure:
-    """The failure that an exception of the library, or of what it uses, means."""
-    where = _where(error, url, proxy)
-    cause = getattr(error, "os_error", None) or error.__cause__
-    if isinstance(cause, RefusedAddressError):
-        return failure_of(cause, safe_url(url), timeouts)
-    if not isinstance(error, aiohttp.ClientError):
-        return failure_of(error, where, timeouts)
-    failure = _failure_of_client_error(
-        error, where, reason_of(cause or error), timeouts
-    )
-    if failure.reason is None and proxy is not None and _is_proxy_unreachable(error):
-        return with_reason(failure, FailureReason.PROXY_UNREACHABLE)
-    return failure
-
-
-def _failure_of_client_error(
-    error: aiohttp.ClientError, where: str, cause: str, timeouts: Timeouts
-) -> Failure:
-    reason = None
-    # Order matters: aiohttp's classes inherit from several of the others.
-    match error:
-        case aiohttp.ConnectionTimeoutError():
-            kind, reason = FailureKind.TIMEOUT, FailureReason.CONNECT_TIMEOUT
-            detail = f"no connection to {where} within {timeouts.connect_s:g} s"
-        case aiohttp.SocketTimeoutError():
-            kind, reason = FailureKind.TIMEOUT, FailureReason.READ_TIMEOUT
-            detail = f"{where} was silent for {timeouts.read_s:g} s"
-        case TimeoutError():
-            kind = FailureKind.TIMEOUT
-            detail = f"{where} took longer than {timeouts.request_s:g} s to answer"
-        case aiohttp.ClientConnectorDNSError():
-            kind, reason = FailureKind.DNS, FailureReason.UNKNOWN_HOST
-            detail = f"the name in {where} does not resolve: {cause}"
-        case aiohttp.ClientSSLError() | ssl.SSLError():
-            return tls_failure(where, error)
-        case aiohttp.ClientConnectorError():
-            kind = FailureKind.CONNECT
-            if error.errno == ECONNREFUSED:
-                reason = FailureReason.CONNECTION_REFUSED
-            detail = f"no connection to {where}: {cause}"
-        case aiohttp.ClientPayloadError():
-            kind = FailureKind.CONNECT
-            detail = f"the answer of {where} broke off before its end"
-        case aiohttp.ServerDisconnectedError():
-            kind = FailureKind.CONNECT
-            detail = f"{where} closed the connection unanswered"
-        case aiohttp.ClientResponseError():
-            kind = FailureKind.PROTOCOL_VIOLATION
-            # What follows the colon quotes the answer, which may hold a secret.
-            message = safe_text(error.message.partition(":")[0], 80)
-            detail = f"{where} did not answer in HTTP: {message}"
-        case OSError() | aiohttp.ClientConnectionError():
-            kind = FailureKind.CONNECT
-            detail = f"the connection to {where} broke: {cause}"
-        case _:
-            kind = FailureKind.PROTOCOL_VIOLATION
-            detail = f"{where} cannot be asked: {type(error).__name__}"
-    return Failure(kind=kind, detail=detail, reason=reason)
-
-
-def _is_proxy_unreachable(error: Exception) -> bool:
-    return isinstance(
-        error, (aiohttp.ClientConnectorDNSError, aiohttp.ClientProxyConnectionError)
-    )
-
-
-def _where(error: Exception, url: str, proxy: Proxy | None) -> str:
-    """Who was not reached, or did not answer."""
-    if proxy is None:
-        return safe_url(url)
-    if _is_proxy_unreachable(error):
-        return f"the proxy {proxy}"
-    return f"{safe_url(url)} through the proxy {proxy}"
-
-
-# -- resolver --
-# aiohttp's resolver of names, for hosts that a registry names and nobody else did.
-
-
-class GuardedResolver(aiohttp.abc.AbstractResolver):
-    """Resolves names that a registry named, and checks what they mean."""
-
-    def __init__(self, guard: SsrfGuard) -> None:
-        self._resolver = aiohttp.DefaultResolver()
-        self._guard = guard
-
-    async def resolve(
-        self, host: str, port: int = 0, family: int = 0
-    ) -> list[ResolveResult]:
-        """The addresses of a name; raises `RefusedAddressError`, or `OSError`."""
-        found = await self._resolver.resolve(host, port, family)  # type: ignore[arg-type]
-        self._guard.check(host, [result["host"] for result in found])
-        return found
-
-    async def close(self) -> None:
-        """End what it has open."""
-        await self._resolver.close()
-
-
 log = logging.getLogger("auditor.http")
 
 
 class AiohttpClient:
-    """Asks over aiohttp, each host as it has to be asked."""
+    """Sends requests over aiohttp, each over the route of its host."""
 
     def __init__(
         self,
         *,
         origin: Origin,
-        most_at_once: int,
+        max_in_flight: int,
         timeouts: Timeouts,
         tls: TlsFiles,
         proxies: Proxies,
@@ -164,29 +69,119 @@ class AiohttpClient:
         self._origin = origin
         self._proxies = proxies
         self._proxy = proxies.choose(origin)
-        self._most_at_once = most_at_once
+        self._max_connections = 2 * max_in_flight
         self._timeouts = timeouts
         self._tls = tls_context(tls)
-        self._tls_elsewhere = tls_context(tls.without_certificate())
+        self._tls_without_certificate = tls_context(tls.without_certificate())
         self._guard = guard
-        self._answered = False
-        self._own: aiohttp.ClientSession | None = None
-        self._foreign: aiohttp.ClientSession | None = None
+        self._has_answered = False
+        self._session: aiohttp.ClientSession | None = None
+        self._guarded_session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
-        """End every connection."""
-        for session in (self._own, self._foreign):
+        """Close all connections."""
+        for session in (self._session, self._guarded_session):
             if session is not None:
                 await session.close()
 
-    def _session(
+    async def request(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        max_bytes: int,
+        body: bytes | None,
+    ) -> Response | Failure:
+        """The response to one request; redirects are returned, not followed."""
+        route = self._route(url)
+        proxy = route.proxy
+        if isinstance(proxy, InvalidProxy):
+            return Failure(kind=FailureKind.CONNECT, detail=proxy.detail)
+        proxy_arguments: dict[str, Any] = {}
+        if proxy is not None:
+            proxy_arguments, headers = _proxy_arguments(proxy, url, headers)
+        try:
+            if route.unchecked is not None:
+                await self._check_behind_proxy(route.unchecked)
+            async with route.session.request(
+                method,
+                yarl.URL(url, encoded=True),
+                headers=headers,
+                data=body,
+                allow_redirects=False,
+                ssl=route.tls,
+                **proxy_arguments,
+            ) as response:
+                if log.isEnabledFor(logging.DEBUG):
+                    log.debug("%s %s %d", method, safe_url(url), response.status)
+                if proxy is not None and response.status == 407:
+                    return _proxy_failure(proxy, 407)
+                is_good = response.status < 300
+                self._has_answered = True
+                content = await _read(
+                    response, max_bytes if is_good else MAX_ERROR_BYTES
+                )
+                if content is None:
+                    response.close()
+                    if is_good:
+                        return too_large(max_bytes)
+                    content = b""
+                return Response(
+                    status=response.status,
+                    headers=response.headers,
+                    body=content,
+                    url=url,
+                )
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            if proxy is not None and isinstance(error, aiohttp.ClientHttpProxyError):
+                return _proxy_failure(proxy, error.status)
+            return self._failure(error, method, url, proxy)
+
+    def _failure(
+        self, error: Exception, method: str, url: str, proxy: Proxy | None
+    ) -> Failure:
+        failure = failure_of_aiohttp(error, url, self._timeouts, proxy)
+        is_tls = url.startswith("https:")
+        if is_tls and not self._has_answered and _is_cut_off(error):
+            failure = with_reason(failure, FailureReason.CLIENT_CERTIFICATE_REQUIRED)
+        log.debug("%s %s %s", method, safe_url(url), failure.detail)
+        return failure
+
+    # -- routes ----------------------------------------------------------------
+
+    def _route(self, url: str) -> _Route:
+        origin = origin_of(url)
+        if origin == self._origin:
+            return _Route(
+                session=self._plain_session(), tls=self._tls, proxy=self._proxy
+            )
+        # The client certificate is shown to the registry and to hosts that the user
+        # named.
+        is_allowed = origin.host in self._guard.allowed_hosts
+        tls = self._tls if is_allowed else self._tls_without_certificate
+        proxy = self._proxies.choose(origin)
+        if proxy is not None:
+            return _Route(
+                session=self._plain_session(), tls=tls, proxy=proxy, unchecked=origin
+            )
+        if self._guarded_session is None:
+            self._guarded_session = self._new_session(GuardedResolver(self._guard))
+        return _Route(session=self._guarded_session, tls=tls)
+
+    def _plain_session(self) -> aiohttp.ClientSession:
+        """The session for hosts that the user named."""
+        if self._session is None:
+            self._session = self._new_session(None)
+        return self._session
+
+    def _new_session(
         self, resolver: aiohttp.abc.AbstractResolver | None
     ) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                # The slots of `ConcurrencyLimiter` are the limit; this is a second fence.
-                limit=2 * self._most_at_once,
-                limit_per_host=2 * self._most_at_once,
+                # `ConcurrencyLimiter` limits the requests; this is a second fence.
+                limit=self._max_connections,
+                limit_per_host=self._max_connections,
                 keepalive_timeout=KEEPALIVE_S,
                 ttl_dns_cache=DNS_CACHE_S,
                 resolver=resolver,
@@ -197,37 +192,16 @@ class AiohttpClient:
                 sock_read=self._timeouts.read_s,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
-            headers=FIELDS,
+            headers=HEADERS,
             trust_env=False,  # no netrc
         )
 
-    def _route(self, url: str) -> _Route:
-        """How a request for this URL travels."""
-        origin = origin_of(url)
-        if origin == self._origin:
-            return _Route(session=self._plain(), tls=self._tls, proxy=self._proxy)
-        # Our certificate is for the registry and for whom the user named beside it.
-        known = origin.host in self._guard.allowed_hosts
-        tls = self._tls if known else self._tls_elsewhere
-        proxy = self._proxies.choose(origin)
-        if proxy is not None:
-            return _Route(session=self._plain(), tls=tls, proxy=proxy, foreign=origin)
-        if self._foreign is None:
-            self._foreign = self._session(GuardedResolver(self._guard))
-        return _Route(session=self._foreign, tls=tls)
-
-    def _plain(self) -> aiohttp.ClientSession:
-        """The session for hosts that the user named."""
-        if self._own is None:
-            self._own = self._session(None)
-        return self._own
-
     async def _check_behind_proxy(self, origin: Origin) -> None:
-        """Refuse what the guarded resolver would, where a proxy resolves the name.
+        """Check the address of a host that the proxy will resolve.
 
         A name that only the proxy can resolve may be any address there. Over TLS its
-        certificate has to prove the name before anything is sent; over plain HTTP
-        nothing does, so that such a host has to be named in `realm_hosts`.
+        certificate must match the name before anything is sent; for plain HTTP the
+        host must be named in `realm_hosts`.
         """
         resolver = GuardedResolver(self._guard)
         try:
@@ -235,125 +209,68 @@ class AiohttpClient:
         except RefusedAddressError:
             raise
         except OSError:
-            allowed = origin.host in self._guard.allowed_hosts
-            if origin.scheme != "https" and not allowed:
+            is_allowed = origin.host in self._guard.allowed_hosts
+            if origin.scheme != "https" and not is_allowed:
                 raise RefusedAddressError(
                     f"{origin.host} does not resolve here, so that its address"
-                    " cannot be checked (realm_hosts can allow it)"
+                    " cannot be checked (realm_host allows it)"
                 ) from None
         finally:
             await resolver.close()
 
-    async def ask(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        max_bytes: int,
-        body: bytes | None,
-    ) -> Response | Failure:
-        """The answer to one request, a redirect too, or why there is none."""
-        route = self._route(url)
-        proxy = route.proxy
-        if isinstance(proxy, InvalidProxy):
-            return Failure(kind=FailureKind.CONNECT, detail=proxy.detail)
-        through: dict[str, Any] = {}
-        if proxy is not None:
-            through, headers = _through(proxy, url, headers)
-        try:
-            if route.foreign is not None:
-                await self._check_behind_proxy(route.foreign)
-            async with route.session.request(
-                method,
-                yarl.URL(url, encoded=True),
-                headers=headers,
-                data=body,
-                allow_redirects=False,
-                ssl=route.tls,
-                **through,
-            ) as response:
-                if log.isEnabledFor(logging.DEBUG):
-                    log.debug("%s %s %d", method, safe_url(url), response.status)
-                if proxy is not None and response.status == 407:
-                    return _proxy_refuses(proxy, 407)
-                good = response.status < 300
-                self._answered = True
-                read = await _read(response, max_bytes if good else MAX_ERROR_BYTES)
-                if read is None:
-                    response.close()
-                    if good:
-                        return too_large(max_bytes)
-                    read = b""
-                return Response(
-                    status=response.status,
-                    headers=response.headers,
-                    body=read,
-                    url=url,
-                )
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            if proxy is not None and isinstance(error, aiohttp.ClientHttpProxyError):
-                return _proxy_refuses(proxy, error.status)
-            return self._failed(error, method, url, proxy)
-
-    def _failed(
-        self, error: Exception, method: str, url: str, proxy: Proxy | None
-    ) -> Failure:
-        failure = failure_of_exception(error, url, self._timeouts, proxy)
-        if not self._answered and _is_cut_off(error) and url.startswith("https:"):
-            failure = with_reason(failure, FailureReason.CLIENT_CERTIFICATE_REQUIRED)
-        log.debug("%s %s %s", method, safe_url(url), failure.detail)
-        return failure
-
-
-def _is_cut_off(error: Exception) -> bool:
-    return isinstance(error, aiohttp.ServerDisconnectedError) or is_cut_off(error)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Route:
-    """`foreign` is an origin of which only the proxy will know the address."""
+    """How a request travels. `unchecked`: an origin whose name the proxy resolves,
+    and whose address must be checked before."""
 
     session: aiohttp.ClientSession
     tls: ssl.SSLContext
     proxy: ProxyChoice = None
-    foreign: Origin | None = None
+    unchecked: Origin | None = None
 
 
-def _through(
+class GuardedResolver(aiohttp.abc.AbstractResolver):
+    """Resolves the names of hosts that a registry named, and checks the addresses."""
+
+    def __init__(self, guard: SsrfGuard) -> None:
+        self._resolver = aiohttp.DefaultResolver()
+        self._guard = guard
+
+    async def resolve(
+        self, host: str, port: int = 0, family: int = 0
+    ) -> list[ResolveResult]:
+        """The addresses of a name. Raises `RefusedAddressError` or `OSError`."""
+        results = await self._resolver.resolve(host, port, family)  # type: ignore[arg-type]
+        self._guard.check(host, [result["host"] for result in results])
+        return results
+
+    async def close(self) -> None:
+        """`AbstractResolver`"""
+        await self._resolver.close()
+
+
+def _proxy_arguments(
     proxy: Proxy, url: str, headers: Mapping[str, str]
 ) -> tuple[dict[str, Any], Mapping[str, str]]:
-    """What aiohttp needs to know of a proxy, and the headers with its password.
+    """The arguments of aiohttp for a proxy, and the headers of the request.
 
-    That stands in the CONNECT request for a tunnel, and in the request itself where
-    the proxy reads that, which is plain HTTP only.
+    The proxy's password is sent in the CONNECT request of a tunnel, and, for plain
+    HTTP, in the request itself, which the proxy reads.
     """
-    through: dict[str, Any] = {"proxy": str(proxy.origin)}
+    arguments: dict[str, Any] = {"proxy": str(proxy.origin)}
     if proxy.authorization is not None:
         field = {"Proxy-Authorization": proxy.authorization.reveal()}
-        # In any letters: in a tunnel, the other host reads the request's own fields.
+        # In any case of letters: in a tunnel the registry reads the request's fields.
         if url[:6].lower() == "https:":
-            through["proxy_headers"] = field
+            arguments["proxy_headers"] = field
         else:
             headers = {**headers, **field}
-    return through, headers
-
-
-def _proxy_refuses(proxy: Proxy, status: int) -> Failure:
-    failure = Failure(
-        kind=FailureKind.SERVER_ERROR if status >= 500 else FailureKind.DENIED,
-        detail=f"the proxy {proxy} refuses to connect ({status})",
-        status=status,
-    )
-    return with_reason(
-        failure,
-        FailureReason.PROXY_LOGIN_REQUIRED
-        if status == 407
-        else FailureReason.PROXY_REFUSED,
-    )
+    return arguments, headers
 
 
 async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes | None:
-    """The body, decompressed; None as soon as it is more than `max_bytes`."""
+    """The decoded body; None as soon as it is larger than `max_bytes`."""
     declared = response.content_length
     if declared is not None and declared > max_bytes and response.method != "HEAD":
         return None
@@ -365,3 +282,86 @@ async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes | Non
             return None
         chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+# -- failures ------------------------------------------------------------------
+
+# The exceptions of `http1_parser` and the system that aiohttp's correspond to. The
+# order matters: aiohttp's classes inherit from several of the others.
+_EQUIVALENTS: tuple[tuple[type[Exception], type[Exception]], ...] = (
+    (aiohttp.ConnectionTimeoutError, NoConnectionInTimeError),
+    (aiohttp.SocketTimeoutError, SilentError),
+    (TimeoutError, TimeoutError),
+    (aiohttp.ClientConnectorDNSError, socket.gaierror),
+    (aiohttp.ClientConnectorError, NoConnectionError),
+    (aiohttp.ClientPayloadError, BrokenOffError),
+    (aiohttp.ServerDisconnectedError, UnansweredError),
+    (aiohttp.ClientResponseError, NotHttpError),
+    (OSError, OSError),
+    (aiohttp.ClientConnectionError, OSError),
+)
+
+
+def failure_of_aiohttp(
+    error: Exception, url: str, timeouts: Timeouts, proxy: Proxy | None = None
+) -> Failure:
+    """The failure that an exception of aiohttp, or of what it uses, means."""
+    where = _where(error, url, proxy)
+    cause = getattr(error, "os_error", None) or error.__cause__
+    if isinstance(cause, RefusedAddressError):
+        return failure_of(cause, safe_url(url), timeouts)
+    if not isinstance(error, aiohttp.ClientError):
+        return failure_of(error, where, timeouts)
+    if isinstance(error, (aiohttp.ClientSSLError, ssl.SSLError)):
+        return tls_failure(where, error)
+    message = system_message(cause or error)
+    if isinstance(error, aiohttp.ClientResponseError):
+        # After the colon it quotes the response, which may hold a secret.
+        message = safe_text(error.message.partition(":")[0], 80)
+    equivalent = next(
+        (ours for theirs, ours in _EQUIVALENTS if isinstance(error, theirs)),
+        type(error),
+    )
+    failure = failure_of_type(
+        equivalent,
+        where,
+        timeouts,
+        cause=message,
+        is_refused=getattr(error, "errno", None) == ECONNREFUSED,
+    )
+    if failure.reason is None and proxy is not None and _is_proxy_unreachable(error):
+        return with_reason(failure, FailureReason.PROXY_UNREACHABLE)
+    return failure
+
+
+def _where(error: Exception, url: str, proxy: Proxy | None) -> str:
+    """The URL, and the proxy it was requested through."""
+    if proxy is None:
+        return safe_url(url)
+    if _is_proxy_unreachable(error):
+        return f"the proxy {proxy}"
+    return f"{safe_url(url)} through the proxy {proxy}"
+
+
+def _is_proxy_unreachable(error: Exception) -> bool:
+    return isinstance(
+        error, (aiohttp.ClientConnectorDNSError, aiohttp.ClientProxyConnectionError)
+    )
+
+
+def _is_cut_off(error: Exception) -> bool:
+    return isinstance(error, aiohttp.ServerDisconnectedError) or is_cut_off(error)
+
+
+def _proxy_failure(proxy: Proxy, status: int) -> Failure:
+    failure = Failure(
+        kind=FailureKind.SERVER_ERROR if status >= 500 else FailureKind.DENIED,
+        detail=f"the proxy {proxy} refused to connect ({status})",
+        status=status,
+    )
+    return with_reason(
+        failure,
+        FailureReason.PROXY_LOGIN_REQUIRED
+        if status == 407
+        else FailureReason.PROXY_REFUSED,
+    )

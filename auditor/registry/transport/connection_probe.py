@@ -1,7 +1,8 @@
-"""The way to a registry gone a step at a time, for who wants to see where it ends.
+"""Connects to a registry one step at a time: DNS, TCP, TLS.
 
-The steps are those that every connection is made of (`http1.dialer`); what goes wrong
-is told in the words that a report has for it.
+For `auditor doctor`, which reports where a connection fails. The steps are those of
+`http1.Dialer`, so that every connection of an audit is made of them; failures have the
+same messages as in a report.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from auditor.registry.transport.tls import TlsFiles, tls_context
 from auditor.wire.proxy import Proxy
 from auditor.wire.url_policy import Origin
 
-Result = TypeVar("Result")
+StepResult = TypeVar("StepResult")
 
 _FAMILIES = {socket.AF_INET: "IPv4", socket.AF_INET6: "IPv6"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """One of the addresses of a name. `family` is IPv4 or IPv6."""
+    """One address of a host. `family` is IPv4 or IPv6."""
 
     text: str
     family: str
@@ -38,8 +39,8 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Secured:
-    """What a handshake agreed on. `certificate` is the server's, DER."""
+class TlsSession:
+    """The result of a handshake. `certificate` is the server's, in DER."""
 
     version: str
     cipher: str
@@ -47,90 +48,97 @@ class Secured:
 
 
 class ConnectionProbe:
-    """The way to `origin`: to the registry's, or to that of the `proxy` before it."""
+    """Runs the steps of a connection to `origin`.
+
+    `origin` is that of the registry, or of the `proxy` before it.
+    """
 
     def __init__(
         self,
         origin: Origin,
         *,
         proxy: Proxy | None,
-        dialer: Callable[[Origin, ssl.SSLContext | None], Dialer],
+        make_dialer: Callable[[Origin, ssl.SSLContext | None], Dialer],
         tls: TlsFiles,
         timeouts: Timeouts,
     ) -> None:
         self.origin = origin
         self.proxy = proxy
         self.tls = tls
-        self._make = dialer
-        self._plain = dialer(origin, None)
+        self._make_dialer = make_dialer
+        self._tcp_dialer = make_dialer(origin, None)
         self._timeouts = timeouts
 
     async def addresses(self) -> list[Address] | Failure:
-        """What the name resolves to, in the system's order."""
-        found = await self._step(self._plain, self._plain.addresses())
-        if isinstance(found, Failure):
-            return found
+        """The addresses of the host, in the system's order."""
+        infos = await self._step(self._tcp_dialer, self._tcp_dialer.addresses())
+        if isinstance(infos, Failure):
+            return infos
         return [
             Address(
                 text=str(info[4][0]),
                 family=_FAMILIES.get(socket.AddressFamily(info[0]), str(info[0])),
                 info=info,
             )
-            for info in found
+            for info in infos
         ]
 
     async def connect(self, address: Address) -> socket.socket | Failure:
-        """TCP with this address and no other."""
-        return await self._step(self._plain, self._plain.connect([address.info]))
+        """A TCP connection to this address only."""
+        return await self._step(
+            self._tcp_dialer, self._tcp_dialer.connect([address.info])
+        )
 
     async def secure(
         self, address: Address, *, system_only: bool = False
-    ) -> Secured | Failure:
-        """TLS with this address, as an audit has it.
+    ) -> TlsSession | Failure:
+        """A TLS handshake with this address, as an audit makes it.
 
-        With `system_only` it trusts the system's CAs and no file.
+        `system_only`: trust only the system's CAs, not `ca_files`.
         """
         files = replace(self.tls, ca_files=()) if system_only else self.tls
         return await self._handshake(address, tls_context(files))
 
-    async def look(self, address: Address) -> bytes | None:
-        """The certificate that is shown there, trusted or not; null if none is.
+    async def peer_certificate(self, address: Address) -> bytes | None:
+        """The certificate of the server in DER, trusted or not; None without one.
 
-        Nothing is sent over this connection but what a handshake needs.
+        Nothing but the handshake is sent over this connection.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        found = await self._handshake(address, context)
-        return None if isinstance(found, Failure) else found.certificate
+        session = await self._handshake(address, context)
+        return None if isinstance(session, Failure) else session.certificate
 
     async def _handshake(
         self, address: Address, context: ssl.SSLContext
-    ) -> Secured | Failure:
+    ) -> TlsSession | Failure:
         connected = await self.connect(address)
         if isinstance(connected, Failure):
             return connected
-        dialer = self._make(self.origin, context)
+        dialer = self._make_dialer(self.origin, context)
         connection = await self._step(dialer, dialer.secure(connected))
         if isinstance(connection, Failure):
             connected.close()
             return connection
-        agreed = connection.tls
-        assert agreed is not None, "there was a handshake"
-        cipher = agreed.cipher()
+        session = connection.tls
+        assert session is not None, "the handshake has succeeded"
+        cipher = session.cipher()
         try:
-            return Secured(
-                version=agreed.version() or "",
+            return TlsSession(
+                version=session.version() or "",
                 cipher=cipher[0] if cipher else "",
-                certificate=agreed.getpeercert(binary_form=True) or b"",
+                certificate=session.getpeercert(binary_form=True) or b"",
             )
         finally:
             connection.abort()
-            await connection.lost
+            await connection.closed
 
-    async def _step(self, dialer: Dialer, step: Awaitable[Result]) -> Result | Failure:
+    async def _step(
+        self, dialer: Dialer, step: Awaitable[StepResult]
+    ) -> StepResult | Failure:
         try:
-            async with dialer.within_time():
+            async with dialer.connect_timeout():
                 return await step
         except (OSError, ValueError) as error:
             return failure_of(error, str(self.origin), self._timeouts)

@@ -40,23 +40,49 @@ _CERTIFICATE_REASONS = {
 
 
 def failure_of(error: Exception, where: str, timeouts: Timeouts) -> Failure:
-    """The failure that an exception means; `where` is the URL or host of the request."""
-    if type(error) in _HTTP1_FAILURES:
-        return _failure_of_http1(error, where, timeouts)
+    """The failure that an exception means; `where` is the URL or host of the request.
+
+    Takes the exceptions of http1, asyncio, sockets and TLS.
+    """
     if isinstance(error, ssl.SSLError):
         return tls_failure(where, error)
-    if isinstance(error, RefusedAddressError):
-        kind, detail = FailureKind.REALM_REFUSED, f"{where}: {error}"
-    elif isinstance(error, TimeoutError):
-        kind = FailureKind.TIMEOUT
-        detail = f"{where} took longer than {timeouts.request_s:g} s to answer"
-    elif isinstance(error, OSError):
-        kind = FailureKind.CONNECT
-        detail = f"the connection to {where} broke: {reason_of(error)}"
-    else:
-        kind = FailureKind.PROTOCOL_VIOLATION
-        detail = f"{where} cannot be asked: {type(error).__name__}"
-    return Failure(kind=kind, detail=detail)
+    return failure_of_type(
+        type(error),
+        where,
+        timeouts,
+        cause=system_message(error),
+        is_refused=getattr(error, "errno", None) == ECONNREFUSED,
+    )
+
+
+def failure_of_type(
+    error_type: type[Exception],
+    where: str,
+    timeouts: Timeouts,
+    *,
+    cause: str,
+    is_refused: bool = False,
+) -> Failure:
+    """The failure of an exception of this type, which must not be one of TLS.
+
+    `cause` is the system's message, `is_refused` whether it is ECONNREFUSED.
+    """
+    known = next(one for one in error_type.__mro__ if one in _FAILURES)
+    kind, reason, detail = _FAILURES[known]
+    if is_refused and known is NoConnectionError:
+        reason = FailureReason.CONNECTION_REFUSED
+    return Failure(
+        kind=kind,
+        reason=reason,
+        detail=detail.format(
+            where=where,
+            cause=cause,
+            type=error_type.__name__,
+            connect_s=timeouts.connect_s,
+            read_s=timeouts.read_s,
+            request_s=timeouts.request_s,
+        ),
+    )
 
 
 def with_reason(failure: Failure, reason: FailureReason) -> Failure:
@@ -81,69 +107,60 @@ def too_large(max_bytes: int) -> Failure:
     """The failure of a response body above `max_bytes`."""
     return Failure(
         kind=FailureKind.TOO_LARGE,
-        detail=f"the answer is larger than the limit of {max_bytes} bytes"
-        " (for manifests and configs max_manifest_bytes is that limit)",
+        detail=f"the response is larger than {max_bytes} bytes (max_manifest_bytes"
+        " is the limit of manifests and configs)",
     )
 
 
-_HTTP1_FAILURES: dict[
-    type[Exception], tuple[FailureKind, FailureReason | None, str]
-] = {
+# By exception; the nearest base class counts.
+_FAILURES: dict[type, tuple[FailureKind, FailureReason | None, str]] = {
     NoConnectionInTimeError: (
         FailureKind.TIMEOUT,
         FailureReason.CONNECT_TIMEOUT,
         "no connection to {where} within {connect_s:g} s",
     ),
-    socket.gaierror: (
-        FailureKind.DNS,
-        FailureReason.UNKNOWN_HOST,
-        "the name in {where} does not resolve: {reason}",
-    ),
     SilentError: (
         FailureKind.TIMEOUT,
         FailureReason.READ_TIMEOUT,
-        "{where} was silent for {read_s:g} s",
+        "{where} sent nothing for {read_s:g} s",
     ),
-    NoConnectionError: (
-        FailureKind.CONNECT,
+    TimeoutError: (
+        FailureKind.TIMEOUT,
         None,
-        "no connection to {where}: {reason}",
+        "{where} took longer than {request_s:g} s to respond",
     ),
+    socket.gaierror: (
+        FailureKind.DNS,
+        FailureReason.UNKNOWN_HOST,
+        "the host name in {where} does not resolve: {cause}",
+    ),
+    RefusedAddressError: (FailureKind.REALM_REFUSED, None, "{where}: {cause}"),
+    NoConnectionError: (FailureKind.CONNECT, None, "no connection to {where}: {cause}"),
     UnansweredError: (
         FailureKind.CONNECT,
         None,
-        "{where} closed the connection unanswered",
+        "{where} closed the connection without a response",
     ),
     BrokenOffError: (
         FailureKind.CONNECT,
         None,
-        "the answer of {where} broke off before its end",
+        "the response of {where} is incomplete or damaged",
     ),
+    OSError: (FailureKind.CONNECT, None, "the connection to {where} broke: {cause}"),
     NotHttpError: (
         FailureKind.PROTOCOL_VIOLATION,
         None,
-        "{where} did not answer in HTTP: {reason}",
+        "the response of {where} is not HTTP/1.1: {cause}",
+    ),
+    Exception: (
+        FailureKind.PROTOCOL_VIOLATION,
+        None,
+        "the request to {where} cannot be sent: {type}",
     ),
 }
 
 
-def _failure_of_http1(error: Exception, where: str, timeouts: Timeouts) -> Failure:
-    kind, reason, detail = _HTTP1_FAILURES[type(error)]
-    if getattr(error, "errno", None) == ECONNREFUSED:
-        reason = FailureReason.CONNECTION_REFUSED
-    return Failure(
-        kind=kind,
-        reason=reason,
-        detail=detail.format(
-            where=where,
-            reason=reason_of(error),
-            connect_s=timeouts.connect_s,
-            read_s=timeouts.read_s,
-        ),
-    )
-
-
-def reason_of(error: BaseException) -> str:
+def system_message(error: BaseException) -> str:
     """The operating system's message, without what an event loop puts before it."""
     number = getattr(error, "errno", None)
     if (
@@ -153,7 +170,7 @@ def reason_of(error: BaseException) -> str:
     ):
         return os.strerror(number)
     message = str(getattr(error, "strerror", None) or error)
-    return safe_text(message) if message else "it was broken off"
+    return safe_text(message) if message else "the connection was closed"
 
 
 def tls_failure(where: str, error: Exception) -> Failure:

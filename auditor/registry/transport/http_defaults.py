@@ -1,4 +1,8 @@
-"""What is the same for every request, over whichever client it goes."""
+"""What both HTTP clients (`http1` and `aiohttp_client`) send and keep to.
+
+A file of its own because both clients, which do not know each other, import it: the
+User-Agent, the other fields of every request, timeouts and caps.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +10,25 @@ from auditor.fast_dataclass import dataclass
 from auditor.version import __version__
 
 USER_AGENT = f"auditor/{__version__}"
-FIELDS = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
-# What is read of an answer that is an error: sentences, not pages.
+# Fields of every request. Compression would cost more CPU than it saves for small
+# documents, and hides the size of the body until it is decoded.
+HEADERS = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
+# The cap of an error response, of which only a sentence or two are reported.
 MAX_ERROR_BYTES = 64 * 1024
-# How long an unused connection is kept: below the 60 s after which common proxies
-# close theirs, so that we do not write into a connection that is just being closed.
+# How long an idle connection is kept: below the 60 s after which common proxies close
+# theirs, so that requests are rarely written into a connection that is being closed.
 KEEPALIVE_S = 30.0
+# How long the addresses of a host are cached.
 DNS_CACHE_S = 60
-
-
-# -- timeouts --
-# How long a request may take.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """Seconds for connecting, for each silence while reading, and for the whole."""
+    """Timeouts of one request, in seconds.
+
+    `connect_s`: name resolution, TCP and TLS. `read_s`: each pause between bytes of
+    the response. `request_s`: the whole request.
+    """
 
     connect_s: float
     read_s: float

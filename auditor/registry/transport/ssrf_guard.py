@@ -1,4 +1,8 @@
-"""Hosts that a registry names and nobody else did: where their names may lead."""
+"""The SSRF guard: checks the addresses of hosts that only a registry named.
+
+Realms, redirects and next pages name hosts. A hostile registry could name one that
+resolves to an address inside the user's network (server-side request forgery).
+"""
 
 from __future__ import annotations
 
@@ -10,25 +14,25 @@ from auditor.wire.url_policy import address_refusal
 
 
 class RefusedAddressError(OSError):
-    """A name resolved to an address that no registry may send us to."""
+    """A host name resolved to an address that a registry may not name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SsrfGuard:
-    """Checks what a name resolved to: after the resolution and before the connection,
-    because a name can mean another address each time.
+    """Checks addresses after the resolution and before the connection.
 
-    `allowed_hosts` are those that the user named.
+    Not earlier, because a name can resolve to another address each time.
+    `allowed_hosts` are those named by the user, which are not checked.
     """
 
     registry_is_loopback: bool
     allowed_hosts: frozenset[str]
 
     def check(self, host: str, addresses: Iterable[str]) -> None:
-        """Raise `RefusedAddressError` if one of the addresses is not to be asked.
+        """Raise `RefusedAddressError` if one of the addresses is refused.
 
-        A host that is an address itself was looked at where it was named
-        (`check_realm`, `follow`).
+        A literal address was checked where it was named (`check_realm`,
+        `follow_redirect`).
         """
         if host in self.allowed_hosts or _is_address(host):
             return

@@ -1,4 +1,9 @@
-"""Whom we trust, and with which certificate we show ourselves."""
+"""TLS: the CAs to trust and the client certificate to present.
+
+`tls_files` collects the files of a registry, `tls_context` loads them. OpenSSL's
+errors say little (`[X509] PEM lib (_ssl.c:4154)`), so `certificate_problem` and
+`key_problem` look at a file that was refused and describe what is wrong with it.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +22,13 @@ from auditor.fast_dataclass import dataclass
 
 log = logging.getLogger("auditor.registry")
 
-# Where docker and containers/image look, the nearest first: a folder for each
+# Where containers/image and docker look after the user's folder: one folder per
 # `host[:port]` (containers-certs.d(5); docs.docker.com, "Verify repository client with
 # certificates").
 _SYSTEM_FOLDERS = ("/etc/containers/certs.d", "/etc/docker/certs.d")
 
-# OpenSSL's reasons (x509err.h, sslerr.h): another key, or one of another kind; less
-# than the security level of the system wants (SSL_CTX_set_security_level).
+# OpenSSL's reasons (x509err.h, sslerr.h): a key of another certificate or type; a
+# certificate below the system's security level (SSL_CTX_set_security_level).
 _MISMATCHES = frozenset(
     {"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"}
 )
@@ -32,9 +37,9 @@ _TOO_WEAK = frozenset({"EE_KEY_TOO_SMALL", "CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsFiles:
-    """PEM files: CAs to trust beside the system's, and a certificate with its key.
+    """PEM files: CAs to trust beside the system's, and a client certificate.
 
-    Where `key_file` is null, the key stands in `cert_file`.
+    Without a `key_file`, the key is in `cert_file`.
     """
 
     ca_files: tuple[str, ...] = ()
@@ -42,7 +47,7 @@ class TlsFiles:
     key_file: str | None = None
 
     def without_certificate(self) -> TlsFiles:
-        """The same for hosts that have no business with our certificate."""
+        """The same for hosts that the client certificate is not presented to."""
         return replace(self, cert_file=None, key_file=None)
 
 
@@ -54,71 +59,72 @@ def tls_files(
     settings: RegistrySettings,
     environment: Mapping[str, str],
     *,
-    found: bool,
+    use_certs_d: bool,
 ) -> TlsFiles:
-    """What the settings say of a registry and, where `found`, docker's folders hold.
+    """The files of the settings and, with `use_certs_d`, of docker's certs.d folders.
 
-    A certificate of the settings takes the place of one that is found; CAs add up.
-    Nobody asked for what is found: what of it cannot be used is told and left out.
+    A certificate of the settings replaces one of certs.d; CAs add up. Files of certs.d
+    that cannot be used are ignored with a warning: the user did not name them.
     """
-    said = TlsFiles(
+    configured = TlsFiles(
         ca_files=() if settings.ca_file is None else (settings.ca_file,),
         cert_file=settings.cert_file,
         key_file=settings.key_file,
     )
-    if name is None or not found:
-        return said
-    beside = _in_folder(name, environment)
+    if name is None or not use_certs_d:
+        return configured
+    certs_d = _certs_d_files(name, environment)
     files = replace(
-        said if said.cert_file is not None else beside,
-        ca_files=(*said.ca_files, *beside.ca_files),
+        configured if configured.cert_file is not None else certs_d,
+        ca_files=(*configured.ca_files, *certs_d.ca_files),
     )
     try:
         check_files(files)
     except UsageError as error:
-        if files != said:
-            log.warning("%s; going without what certs.d has for %s", error, name)
-        return said
+        if files != configured:
+            log.warning("%s; ignoring the files of %s in certs.d", error, name)
+        return configured
     return files
 
 
-def _in_folder(name: str, environment: Mapping[str, str]) -> TlsFiles:
+def _certs_d_files(name: str, environment: Mapping[str, str]) -> TlsFiles:
+    """The files in the first certs.d folder of a registry that can be read."""
     folders = [Path(folder, name) for folder in _SYSTEM_FOLDERS]
     if home := environment.get("HOME"):
         folders.insert(0, Path(home, ".config", "containers", "certs.d", name))
     for folder in folders:
         try:
-            held = sorted(folder.iterdir())
+            paths = sorted(folder.iterdir())
         except OSError:
             continue
-        pairs = [
-            (path, path.with_suffix(".key")) for path in held if path.suffix == ".cert"
-        ]
-        cert_file, key_file = map(str, pairs[0]) if pairs else (None, None)
+        cert = next((path for path in paths if path.suffix == ".cert"), None)
         return TlsFiles(
-            ca_files=tuple(str(path) for path in held if path.suffix == ".crt"),
-            cert_file=cert_file,
-            key_file=key_file,
+            ca_files=tuple(str(path) for path in paths if path.suffix == ".crt"),
+            cert_file=None if cert is None else str(cert),
+            key_file=None if cert is None else str(cert.with_suffix(".key")),
         )
     return SYSTEM_TRUST
 
 
 def check_files(files: TlsFiles) -> None:
-    """Raise the `UsageError` of what cannot be used. Without files there is nothing to
-    check, and the system's certificates are not read for who only speaks HTTP."""
+    """Raise the `UsageError` of files that cannot be used.
+
+    Without files the system's certificates are not loaded: runs over plain HTTP do
+    not need them.
+    """
     if files != SYSTEM_TRUST:
         tls_context(files)
 
 
-@functools.cache  # reading the system's certificates takes tens of milliseconds
+@functools.cache  # loading the system's certificates takes tens of milliseconds
 def tls_context(files: TlsFiles) -> ssl.SSLContext:
-    """What connections are made with; `UsageError` names the file that is wrong."""
+    """The context for connections. Raises `UsageError`, which names the file."""
     context = ssl.create_default_context()
     for ca_file in files.ca_files:
         try:
             context.load_verify_locations(cafile=ca_file)
         except (OSError, ssl.SSLError):
-            raise _no_certificates(ca_file) from None
+            raise _unusable(ca_file, certificate_problem(ca_file)) from None
     if files.cert_file is not None:
         _load_certificate(context, files.cert_file, files.key_file)
     return context
@@ -131,45 +137,40 @@ def _load_certificate(
         try:
             Path(path).open("rb").close()
         except OSError as error:
-            raise _wrong(path, f"cannot be read: {error.strerror}") from None
+            raise _unusable(path, f"cannot be read: {error.strerror}") from None
     key = key_file or cert_file
     try:
         context.load_cert_chain(cert_file, key_file, password=_no_passphrase)
     except _EncryptedKeyError:
-        raise _wrong(
+        raise _unusable(
             key,
-            "the private key is encrypted, and there is nobody to ask for its"
-            " passphrase; give one that is not (openssl pkey -in FILE -out FILE)",
+            "the private key is encrypted; give one without a passphrase"
+            " (openssl pkey -in FILE -out FILE)",
         ) from None
     except (OSError, ssl.SSLError) as error:
         reason = getattr(error, "reason", None)
         if reason in _MISMATCHES:
-            raise _wrong(
+            raise _unusable(
                 key,
                 f"the private key does not belong to the certificate in {cert_file}",
             ) from None
         if reason in _TOO_WEAK:
-            raise _wrong(
-                cert_file, "the certificate is weaker than OpenSSL takes here"
+            raise _unusable(
+                cert_file,
+                "the certificate is too weak for OpenSSL's security level on this"
+                " system",
             ) from None
         if not _holds_certificates(cert_file):
-            raise _no_certificates(cert_file) from None
-
-        why = wrong_with_key(key, is_certificates=key_file is None)
-        raise _wrong(key, why) from None
-
-
-def _no_certificates(path: str) -> UsageError:
-
-    return _wrong(path, wrong_with_certificates(path))
+            raise _unusable(cert_file, certificate_problem(cert_file)) from None
+        problem = key_problem(key, in_cert_file=key_file is None)
+        raise _unusable(key, problem) from None
 
 
-def _wrong(path: str, why: str) -> UsageError:
-    return UsageError(f"{path}: {why}")
+def _unusable(path: str, problem: str) -> UsageError:
+    return UsageError(f"{path}: {problem}")
 
 
 def _holds_certificates(path: str) -> bool:
-    """Whether it is the key that was wrong."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
     except (OSError, ssl.SSLError):
@@ -182,14 +183,10 @@ class _EncryptedKeyError(Exception):
 
 
 def _no_passphrase() -> NoReturn:
-    raise _EncryptedKeyError  # else OpenSSL asks on the terminal
+    raise _EncryptedKeyError  # without it OpenSSL asks on the terminal
 
 
-# -- pem --
-# What is wrong with a PEM file that OpenSSL does not take, in words.
-#
-# Only asked after that, so it need not be fast and never decides. OpenSSL's own words
-# are for its authors: `[X509] PEM lib (_ssl.c:4154)`.
+# -- what is wrong with a file that OpenSSL refused ------------------------------
 
 # Some ten times the CA certificates of a system.
 _MAX_READ_BYTES = 4 * 1024 * 1024
@@ -199,29 +196,29 @@ _CERTIFICATES = frozenset({"CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICA
 _PRIVATE_KEY = "PRIVATE KEY"
 # OpenSSH's own format, which OpenSSL does not read.
 _OPENSSH = "OPENSSH PRIVATE KEY"
-# X.690: a SEQUENCE, as certificates and keys begin in DER; with the INTEGER 3 first
-# it is PKCS #12 (RFC 7292 section 4, "version").
+# X.690: certificates and keys in DER begin with a SEQUENCE; PKCS #12 with a SEQUENCE
+# and the INTEGER 3 (RFC 7292 section 4, "version").
 _SEQUENCE = b"\x30"
 _PKCS12 = re.compile(
     rb"\x30(?:[\x00-\x7f]|\x80|[\x81-\x84].{1,4})\x02\x01\x03", re.DOTALL
 )
 
 
-def wrong_with_certificates(path: str) -> str:
-    """Why no certificate can be read out of a file: a clause about it."""
+def certificate_problem(path: str) -> str:
+    """Why no certificate can be read from a file, as the end of "FILE: ..."."""
     data = _read(path)
     if isinstance(data, str):
         return data
     labels = _labels(data)
     if _CERTIFICATES.intersection(labels):
-        return "holds a certificate that is damaged: export or copy it again"
-    return _other_than("certificate", "openssl x509", data, labels)
+        return "contains a damaged certificate: export or copy it again"
+    return _other_content("certificate", "openssl x509", data, labels)
 
 
-def wrong_with_key(path: str, *, is_certificates: bool) -> str:
-    """Why no private key can be read out of a file: a clause about it.
+def key_problem(path: str, *, in_cert_file: bool) -> str:
+    """Why no private key can be read from a file, as the end of "FILE: ...".
 
-    `is_certificates`: it is the file of the certificate, and no other was named.
+    `in_cert_file`: it is the `cert_file`, and there is no `key_file`.
     """
     data = _read(path)
     if isinstance(data, str):
@@ -229,14 +226,16 @@ def wrong_with_key(path: str, *, is_certificates: bool) -> str:
     labels = _labels(data)
     if _OPENSSH in labels:
         return (
-            "holds a private key in OpenSSH's own format; one in PEM is wanted"
-            " (ssh-keygen -p -m PEM -f FILE rewrites it)"
+            "contains a private key in OpenSSH's format; PEM is required"
+            " (ssh-keygen -p -m PEM -f FILE converts it)"
         )
     if any(label.endswith(_PRIVATE_KEY) for label in labels):
-        return "holds a private key that is damaged: export or copy it again"
-    if is_certificates:
-        return "holds no private key in PEM; key_file (--key-file) names the key's file"
-    return _other_than("private key", "openssl pkey", data, labels)
+        return "contains a damaged private key: export or copy it again"
+    if in_cert_file:
+        return (
+            "contains no private key in PEM; give its file with --key-file (key_file)"
+        )
+    return _other_content("private key", "openssl pkey", data, labels)
 
 
 def _read(path: str) -> bytes | str:
@@ -248,25 +247,25 @@ def _read(path: str) -> bytes | str:
 
 
 def _labels(data: bytes) -> list[str]:
-    """What the file says that it holds, each once."""
+    """The labels of the file's PEM blocks, each once."""
     return list(dict.fromkeys(label.decode() for label in _LABEL.findall(data)))
 
 
-def _other_than(wanted: str, program: str, data: bytes, labels: list[str]) -> str:
+def _other_content(expected: str, program: str, data: bytes, labels: list[str]) -> str:
     if not data.strip():
-        return f"is empty; a {wanted} in PEM is wanted"
+        return f"is empty; it must contain a {expected} in PEM"
     if labels:
-        # The names of labels are the letters, digits and blanks of the expression.
-        return f"holds no {wanted} in PEM, but {' and '.join(labels[:3])}"
+        # `_LABEL` only matches printable characters.
+        return f"contains no {expected} in PEM, but {' and '.join(labels[:3])}"
     if _PKCS12.match(data):
         return (
-            f"holds no {wanted} in PEM, it is PKCS #12"
+            f"contains no {expected} in PEM, but PKCS #12"
             " (openssl pkcs12 -in FILE -nodes -out FILE.pem converts it)"
         )
     if data.startswith(_SEQUENCE):
         return (
-            f"holds no {wanted} in PEM, it is DER"
+            f"contains no {expected} in PEM, but DER"
             f" ({program} -inform DER -in FILE -out FILE.pem converts it)"
         )
-    label = wanted.upper()
-    return f"holds no {wanted} in PEM: no line -----BEGIN {label}-----"
+    label = expected.upper()
+    return f"contains no {expected} in PEM: no line -----BEGIN {label}-----"

@@ -1,8 +1,8 @@
-"""Requests to one registry and to the hosts it names: which client takes them, and
-where redirects lead. Every exception on the way is a `Failure`.
+"""Requests to one registry and to the hosts it names, with redirects.
 
-All are asked over `http1`, but for what has a body or goes through a proxy: that goes
-over aiohttp (docs/development/adr/0005).
+`Transport` picks the client of each request: `http1` for everything but request bodies
+and proxies, which go over `aiohttp_client` (docs/development/adr/0005). Every
+exception becomes a `Failure`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,8 @@ from auditor.registry.transport.failures import (
     too_large,
     with_reason,
 )
-from auditor.registry.transport.http1 import Client, Dialer
-from auditor.registry.transport.http_defaults import (
-    DNS_CACHE_S,
-    FIELDS,
-    KEEPALIVE_S,
-    Timeouts,
-)
+from auditor.registry.transport.http1 import Dialer, Http1Client
+from auditor.registry.transport.http_defaults import Timeouts
 from auditor.registry.transport.ssrf_guard import SsrfGuard
 from auditor.registry.transport.tls import (
     SYSTEM_TRUST,
@@ -47,51 +42,52 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("auditor.http")
 
-# What is left of our header fields when a redirect leaves the registry.
-_GO_ALONG = frozenset({"Accept", "Range"})
+# The header fields that are kept when a redirect leaves the origin.
+_KEPT_ON_REDIRECT = frozenset({"Accept", "Range"})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-# Token services, CDNs, object stores and their regions: a registry has a handful.
-MAX_NEIGHBOURS = 32
+# Other origins with an `Http1Client`: token services, CDNs, object stores and their
+# regions. A registry has a handful; requests to further ones go over aiohttp.
+MAX_OTHER_ORIGINS = 32
 
 
 class Transport:
-    """Connections to one registry and to the hosts it names.
+    """Sends requests to one registry and to the hosts it names.
 
-    `direct`: asked over `http1` is who is not behind a proxy; else nobody is.
+    `allowed_hosts` are those named by the user. `use_http1` is false where every
+    request must go over aiohttp.
     """
 
     def __init__(
         self,
         *,
         origin: Origin,
-        most_at_once: int,
+        max_in_flight: int,
         timeouts: Timeouts,
         tls: TlsFiles = SYSTEM_TRUST,
         proxies: Proxies = NO_PROXIES,
         allowed_hosts: frozenset[str] = frozenset(),
-        direct: bool = True,
+        use_http1: bool = True,
     ) -> None:
         self._origin = origin
         self._base = str(origin)
         self._proxies = proxies
-        self._direct = direct
-        self._most_at_once = most_at_once
+        self._use_http1 = use_http1
+        self._max_in_flight = max_in_flight
         self._timeouts = timeouts
         self._tls = tls
-        check_files(tls)  # a file that cannot be used is told at once
+        check_files(tls)  # so that an unusable file is reported before any request
         self._allowed_hosts = allowed_hosts
         self._guard = SsrfGuard(
             registry_is_loopback=is_loopback_host(origin.host),
             allowed_hosts=allowed_hosts,
         )
-        self._answered: set[Origin] = set()
-        self._client: Client | None = None
-        self._neighbours: dict[Origin, Client] = {}
-        self._library: AiohttpClient | None = None
+        self._client: Http1Client | None = None
+        self._other_clients: dict[Origin, Http1Client] = {}
+        self._aiohttp: AiohttpClient | None = None
 
     async def __aenter__(self) -> Self:
-        if self._direct and self._proxies.choose(self._origin) is None:
-            self._client = self._http1(self._origin, self._tls, guard=None)
+        if self._use_http1 and self._proxies.choose(self._origin) is None:
+            self._client = self._new_client(self._origin, self._tls, guard=None)
         return self
 
     async def __aexit__(
@@ -100,81 +96,9 @@ class Transport:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        own = () if self._client is None else (self._client,)
-        for client in (*own, *self._neighbours.values()):
-            await client.close()
-        if self._library is not None:
-            await self._library.close()
-
-    def _http1(
-        self, origin: Origin, files: TlsFiles, guard: SsrfGuard | None
-    ) -> Client:
-        tls = tls_context(files) if origin.scheme == "https" else None
-        return Client(
-            origin,
-            self._dialer(origin, tls, guard),
-            request_s=self._timeouts.request_s,
-            most_idle=2 * self._most_at_once,
-            fields=FIELDS,
-        )
-
-    def _dialer(
-        self, origin: Origin, tls: ssl.SSLContext | None, guard: SsrfGuard | None = None
-    ) -> Dialer:
-        return Dialer(
-            origin,
-            tls=tls,
-            connect_s=self._timeouts.connect_s,
-            read_s=self._timeouts.read_s,
-            keep_s=KEEPALIVE_S,
-            dns_s=DNS_CACHE_S,
-            guard=guard,
-        )
-
-    def _neighbour(self, origin: Origin) -> Client | None:
-        """Who asks a host that the registry named; null: aiohttp does."""
-        client = self._neighbours.get(origin)
-        if client is not None:
-            return client
-        if (
-            not self._direct
-            or origin == self._origin
-            or len(self._neighbours) >= MAX_NEIGHBOURS
-            or self._proxies.choose(origin) is not None
-        ):
-            return None
-        # Our certificate is for the registry and for whom the user named beside it.
-        known = origin.host in self._allowed_hosts
-        files = self._tls if known else self._tls.without_certificate()
-        client = self._http1(origin, files, self._guard)
-        self._neighbours[origin] = client
-        return client
-
-    def connection_probe(self) -> ConnectionProbe:
-        """The way to the registry, or to the proxy before it, a step at a time."""
-        proxy = self._proxies.choose(self._origin)
-        assert not isinstance(proxy, InvalidProxy), "nobody made a transport with it"
-        return ConnectionProbe(
-            self._origin if proxy is None else proxy.origin,
-            proxy=proxy,
-            dialer=self._dialer,
-            tls=self._tls,
-            timeouts=self._timeouts,
-        )
-
-    def _by_library(self) -> AiohttpClient:
-        if self._library is None:
-            from auditor.registry.transport.aiohttp_client import AiohttpClient  # noqa: PLC0415
-
-            self._library = AiohttpClient(
-                origin=self._origin,
-                most_at_once=self._most_at_once,
-                timeouts=self._timeouts,
-                tls=self._tls,
-                proxies=self._proxies,
-                guard=self._guard,
-            )
-        return self._library
+        for client in (self._client, *self._other_clients.values(), self._aiohttp):
+            if client is not None:
+                await client.close()
 
     async def request(
         self,
@@ -187,59 +111,59 @@ class Transport:
         redirects: bool = True,
         hops: int = 0,
     ) -> Response | Failure:
-        """The answer to one request, after redirects, or why there is none.
+        """The response to one request, after redirects unless `redirects` is false.
 
-        `headers` go to the origin of `url` only: what leaves it, leaves them behind
-        except `Accept` and `Range`. `body` is only sent where no redirect is followed.
-        An answer of more than `max_bytes` is `TOO_LARGE`. So many `hops` led here.
+        `headers` go to the origin of `url` only; after a redirect to another origin
+        only `Accept` and `Range` are sent. A `body` cannot be redirected. A response
+        above `max_bytes` is the failure `TOO_LARGE`. `hops` is the number of redirects
+        so far.
         """
         assert body is None or not redirects
-        client, origin = self._client, self._origin
-        target = _target(url, self._base)
+        client, target = self._client, _target(url, self._base)
         if target is None:
             try:
                 origin = origin_of(url)
             except ProtocolError as error:
                 return Failure(kind=error.kind, detail=error.detail)
-            client, target = self._neighbour(origin), _target(url, str(origin))
-        answer: Response | Failure | None
+            client, target = self._other_client(origin), _target(url, str(origin))
+        response: Response | Failure | None
         if client is None or target is None or body is not None:
-            library = self._by_library()
-            answer = await library.ask(method, url, headers, max_bytes, body)
+            response = await self._aiohttp_client().request(
+                method, url, headers, max_bytes, body
+            )
         else:
             try:
-                answer = await client.ask(
+                response = await client.request(
                     method, url, target, headers=headers, max_bytes=max_bytes
                 )
             except (OSError, ValueError) as error:
-                return self._failed(error, method, url, origin)
-            self._answered.add(origin)
-        if answer is None:
+                return self._failure(error, method, url, client)
+        if response is None:
             return too_large(max_bytes)
-        if isinstance(answer, Failure) or answer.status not in REDIRECTS:
-            return answer
+        if isinstance(response, Failure) or response.status not in REDIRECTS:
+            return response
         if redirects:
-            return await self._follow(method, answer, headers, max_bytes, hops + 1)
+            return await self._follow(method, response, headers, max_bytes, hops + 1)
         return Failure(
             kind=FailureKind.REDIRECT_REFUSED,
-            status=answer.status,
-            detail=f"{safe_url(url)} answered with a redirect,"
-            " which is not followed with a credential",
+            status=response.status,
+            detail=f"{safe_url(url)} redirects; a request that may carry a credential"
+            " is not redirected",
         )
 
     async def _follow(
         self,
         method: str,
-        answer: Response,
+        redirect: Response,
         headers: Mapping[str, str],
         max_bytes: int,
         hops: int,
     ) -> Response | Failure:
-        """What stands where this redirect leads, which is hop number `hops`."""
+        """The response that redirect number `hops` leads to."""
         try:
             hop = follow_redirect(
-                answer.url,
-                answer.headers.get("Location"),
+                redirect.url,
+                redirect.headers.get("Location"),
                 hops,
                 allowed_hosts=self._allowed_hosts,
             )
@@ -247,37 +171,98 @@ class Transport:
             return Failure(kind=error.kind, detail=error.detail)
         if not hop.same_origin:
             headers = {
-                name: value for name, value in headers.items() if name in _GO_ALONG
+                name: value
+                for name, value in headers.items()
+                if name in _KEPT_ON_REDIRECT
             }
-        found = await self.request(
+        outcome = await self.request(
             method, hop.url, headers=headers, max_bytes=max_bytes, hops=hops
         )
-        return _as_redirect(found) if isinstance(found, Failure) else found
+        if isinstance(outcome, Failure) and outcome.kind is FailureKind.REALM_REFUSED:
+            # The SSRF guard refused the target of a redirect, not a realm.
+            return replace(outcome, kind=FailureKind.REDIRECT_REFUSED)
+        return outcome
 
-    def _failed(
-        self, error: Exception, method: str, url: str, origin: Origin
+    def _failure(
+        self, error: Exception, method: str, url: str, client: Http1Client
     ) -> Failure:
         failure = failure_of(error, safe_url(url), self._timeouts)
-        if (
-            origin.scheme == "https"
-            and origin not in self._answered
-            and is_cut_off(error)
-        ):
+        if client.is_tls and not client.has_answered and is_cut_off(error):
             failure = with_reason(failure, FailureReason.CLIENT_CERTIFICATE_REQUIRED)
         log.debug("%s %s %s", method, safe_url(url), failure.detail)
         return failure
 
+    # -- clients ---------------------------------------------------------------
 
-def _as_redirect(failure: Failure) -> Failure:
-    """A failure after a redirect: what is refused there is the redirect."""
-    if failure.kind is not FailureKind.REALM_REFUSED:
-        return failure
-    return replace(failure, kind=FailureKind.REDIRECT_REFUSED)
+    def _new_client(
+        self, origin: Origin, files: TlsFiles, guard: SsrfGuard | None
+    ) -> Http1Client:
+        tls = tls_context(files) if origin.scheme == "https" else None
+        return Http1Client(
+            origin,
+            self._dialer(origin, tls, guard),
+            request_s=self._timeouts.request_s,
+            max_idle=2 * self._max_in_flight,
+        )
+
+    def _dialer(
+        self, origin: Origin, tls: ssl.SSLContext | None, guard: SsrfGuard | None = None
+    ) -> Dialer:
+        return Dialer(origin, tls=tls, timeouts=self._timeouts, guard=guard)
+
+    def _other_client(self, origin: Origin) -> Http1Client | None:
+        """The client for a host that the registry named; None: aiohttp."""
+        client = self._other_clients.get(origin)
+        if client is not None:
+            return client
+        if (
+            not self._use_http1
+            or origin == self._origin
+            or len(self._other_clients) >= MAX_OTHER_ORIGINS
+            or self._proxies.choose(origin) is not None
+        ):
+            return None
+        # The client certificate is shown to the registry and to hosts that the user
+        # named.
+        is_allowed = origin.host in self._allowed_hosts
+        files = self._tls if is_allowed else self._tls.without_certificate()
+        client = self._new_client(origin, files, self._guard)
+        self._other_clients[origin] = client
+        return client
+
+    def _aiohttp_client(self) -> AiohttpClient:
+        if self._aiohttp is None:
+            # Imports aiohttp (0.1 s), which most audits do not need.
+            from auditor.registry.transport.aiohttp_client import AiohttpClient  # noqa: PLC0415
+
+            self._aiohttp = AiohttpClient(
+                origin=self._origin,
+                max_in_flight=self._max_in_flight,
+                timeouts=self._timeouts,
+                tls=self._tls,
+                proxies=self._proxies,
+                guard=self._guard,
+            )
+        return self._aiohttp
+
+    def connection_probe(self) -> ConnectionProbe:
+        """A probe of the registry, or of the proxy before it."""
+        proxy = self._proxies.choose(self._origin)
+        assert not isinstance(proxy, InvalidProxy), "make_registry refuses it"
+        return ConnectionProbe(
+            self._origin if proxy is None else proxy.origin,
+            proxy=proxy,
+            make_dialer=self._dialer,
+            tls=self._tls,
+            timeouts=self._timeouts,
+        )
 
 
 def _target(url: str, base: str) -> str | None:
-    """What stands in the request line, if it is the origin of this base that is asked;
-    null also for a URL that spells its origin otherwise."""
+    """Path and query of `url` if it begins with the origin `base`, else None.
+
+    None also for a URL that spells the origin in another way.
+    """
     if not url.startswith(base):
         return None
     target = url[len(base) :]

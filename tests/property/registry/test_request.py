@@ -10,18 +10,23 @@ from hypothesis import strategies as st
 
 from auditor.config import RateLimitPolicy
 from auditor.errors import Failure, FailureKind
-from auditor.registry.host_health import (
-    DEAD_S,
-    PATIENCE_S,
-    Breaker,
-    RetryBudget,
-    Unanswered,
+from auditor.registry.host_health import DEAD_HOST_S, PATIENCE_S, HostHealth
+from auditor.registry.host_limits import (
+    ConcurrencyLimiter,
+    HostLimits,
+    Pacer,
+    RateLimiter,
+    RequestQuota,
 )
-from auditor.registry.host_limits import ConcurrencyLimiter, Limits, Pace, Quota, Ration
-from auditor.registry.request import Exchange, RequestCounts, RequestKind, prober
+from auditor.registry.request import (
+    RequestCounts,
+    RequestKind,
+    RequestSender,
+    make_probe,
+)
 from auditor.wire.response import Response
 from tests.answers import answer
-from tests.flow.harness import FakeClock
+from tests.clock import FakeClock
 
 URL = "https://registry.example.com/v2/app/manifests/1"
 PING = "https://registry.example.com/v2/"
@@ -50,30 +55,30 @@ _OUTCOMES = st.sampled_from(
 class _Host:
     """A host that says these things, and then only good ones."""
 
-    def __init__(self, outcomes: list[Response | Failure], limits: Limits) -> None:
+    def __init__(self, outcomes: list[Response | Failure], **limits: Any) -> None:
         self.outcomes = list(outcomes)
         self.asked = 0
         self.at_once = self.most_at_once = 0
         self.clock = FakeClock()
-        self.politeness = ConcurrencyLimiter(most_at_once=SLOTS, clock=self.clock)
+        self.concurrency = ConcurrencyLimiter(max_in_flight=SLOTS, clock=self.clock)
         self.counts = RequestCounts()
         transport: Any = self
-        self.exchange = Exchange(
+        host_limits = HostLimits(self.concurrency, **limits)
+        self.sender = RequestSender(
             transport=transport,
-            politeness=self.politeness,
-            breaker=Breaker(
-                host="registry.example.com",
-                probe=prober(transport, self.counts, limits),
+            health=HostHealth(
+                "registry.example.com",
+                probe=make_probe(transport, self.counts, host_limits),
                 probe_url=PING,
+                max_in_flight=SLOTS,
+                tries=TRIES,
                 clock=self.clock,
             ),
-            unanswered=Unanswered(host="registry.example.com", clock=self.clock),
-            budget=RetryBudget(most_at_once=SLOTS, tries=TRIES),
-            limits=limits,
+            limits=host_limits,
             clock=self.clock,
-            tries=TRIES,
+            max_attempts=TRIES,
             counts=self.counts,
-            credentials_to="https://registry.example.com",
+            credential_base="https://registry.example.com",
         )
 
     async def request(self, method: str, url: str, **more: Any) -> Response | Failure:
@@ -90,7 +95,7 @@ class _Host:
 
         async def send() -> None:
             got.append(
-                await self.exchange.send(
+                await self.sender.send(
                     RequestKind.MANIFEST, "GET", URL, headers={}, max_bytes=100
                 )
             )
@@ -107,15 +112,15 @@ class _Host:
 def test_every_request_ends_and_no_slot_is_lost(
     outcomes: list[Response | Failure], count: int
 ) -> None:
-    host = _Host(outcomes, Limits())
+    host = _Host(outcomes)
 
     async def main() -> None:
         assert len(await host.ask(count)) == count
         assert host.most_at_once <= SLOTS
         host.clock.now += 10_000  # whatever held it back is over
-        for _ in range(host.politeness.limit):
+        for _ in range(host.concurrency.limit):
             with anyio.fail_after(1):
-                await host.politeness.acquire()
+                await host.concurrency.acquire()
 
     anyio.run(main)
 
@@ -131,10 +136,10 @@ def test_limits_hold_whatever_fails(
     outcomes: list[Response | Failure], most: int, count: int, use: RateLimitPolicy
 ) -> None:
     clock = FakeClock()
-    ration = Ration(host="x", use=use, most_at_once=SLOTS, clock=clock)
-    pace = Pace(per_second=5, clock=clock)
-    quota = Quota(most, whose="this run")
-    host = _Host(outcomes, Limits(pace=pace, quota=quota, ration=ration))
+    rate_limiter = RateLimiter(host="x", policy=use, max_in_flight=SLOTS, clock=clock)
+    pace = Pacer(per_second=5, clock=clock)
+    quota = RequestQuota(most, owner="this run")
+    host = _Host(outcomes, pacer=pace, quota=quota, rate_limiter=rate_limiter)
 
     async def main() -> None:
         got = await host.ask(count)
@@ -152,13 +157,13 @@ def test_a_host_that_is_silent_for_ever_costs_all_its_requests_little(
     count: int,
 ) -> None:
     silence = Failure(kind=FailureKind.CONNECT, detail="refused")
-    host = _Host([silence] * 1000, Limits())
+    host = _Host([silence] * 1000)
 
     async def main() -> None:
         got = await host.ask(count)
         assert all(isinstance(one, Failure) for one in got)
         # Full slots, and the probes of the patience.
         assert host.asked <= 2 * SLOTS + 12
-        assert host.clock.now - 1000 <= PATIENCE_S + DEAD_S
+        assert host.clock.now - 1000 <= PATIENCE_S + DEAD_HOST_S
 
     anyio.run(main)

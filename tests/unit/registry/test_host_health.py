@@ -14,15 +14,14 @@ from hypothesis import strategies as st
 
 from auditor.errors import Failure, FailureKind
 from auditor.registry.host_health import (
-    DEAD_S,
-    EARNED,
+    BUDGET_ROUNDS,
+    DEAD_HOST_S,
     FAILURES_IN_A_ROW,
-    ROUNDS,
-    UNANSWERED_PATIENCE_S,
-    Breaker,
+    RETRY_EARNED,
+    SILENCE_PATIENCE_S,
+    HostHealth,
+    HostState,
     RetryBudget,
-    Unanswered,
-    Verdict,
 )
 from auditor.wire.response import Response
 from tests.answers import answer
@@ -43,30 +42,35 @@ class _Host:
         self.clock = ManualClock(random=1.0)
         self.script = list(script)
         self.probed: list[tuple[str, float]] = []
-        self.breaker = Breaker(
-            host="registry.example.com",
+        self.health = self.new_health(probe_url=probe_url)
+        self.states: list[HostState | Failure] = []
+
+    def new_health(self, *, probe_url: str | None = PING, tries: int = 3) -> HostHealth:
+        return HostHealth(
+            "registry.example.com",
             probe=self.probe,
             probe_url=probe_url,
+            max_in_flight=2,
+            tries=tries,
             clock=self.clock,
         )
-        self.verdicts: list[Verdict | Failure] = []
 
     async def probe(self, url: str) -> Response | Failure:
         self.probed.append((url, self.clock.now - 1000))
         return self.script.pop(0) if len(self.script) > 1 else self.script[0]
 
     async def fail(self, wait_s: float = 0.0, failure: Failure = REFUSED) -> None:
-        self.verdicts.append(await self.breaker.failed(failure, url=URL, wait_s=wait_s))
+        self.states.append(await self.health.failed(failure, URL, wait_s=wait_s))
 
     async def ask(self) -> None:
-        self.verdicts.append(await self.breaker.verdict())
+        self.states.append(await self.health.wait_for_probe())
 
 
 Step = Callable[[], Coroutine[Any, Any, None]] | Callable[[], None] | float
 
 
-def run(host: _Host, *steps: Step) -> list[Verdict | Failure]:
-    """The verdicts after these steps: seconds that pass, what is done, and requests,
+def run(host: _Host, *steps: Step) -> list[HostState | Failure]:
+    """The states after these steps: seconds that pass, what is done, and requests,
     each begun when those before it wait."""
 
     async def main() -> None:
@@ -82,20 +86,22 @@ def run(host: _Host, *steps: Step) -> list[Verdict | Failure]:
             group.cancel_scope.cancel()
 
     anyio.run(main)
-    return host.verdicts
+    return host.states
 
 
 def test_a_few_failures_are_the_requests_own() -> None:
     host = _Host(answer(401))
     run(host, *[host.fail] * (DOUBTED - 1))
-    assert host.verdicts == [Verdict.ALIVE] * (DOUBTED - 1)
+    assert host.states == [HostState.UP] * (DOUBTED - 1)
     assert host.probed == []
-    assert not host.breaker.open
+    assert not host.health.is_suspected
 
 
 def test_an_answer_between_them_starts_the_count_again() -> None:
     host = _Host(answer(401))
-    run(host, *[host.fail] * (DOUBTED - 1), host.breaker.answered, host.fail)
+    run(
+        host, *[host.fail] * (DOUBTED - 1), partial(host.health.succeeded, 0), host.fail
+    )
     assert host.probed == []
 
 
@@ -103,16 +109,16 @@ def test_an_answer_between_them_starts_the_count_again() -> None:
 def test_a_host_that_answers_the_probe_is_alive(status: int) -> None:
     host = _Host(answer(status))
     run(host, *[host.fail] * DOUBTED)
-    assert host.verdicts == [Verdict.ALIVE] * DOUBTED
+    assert host.states == [HostState.UP] * DOUBTED
     assert host.probed == [(PING, 0)]
-    assert not host.breaker.open
-    assert host.breaker.in_a_row == 0
+    assert not host.health.is_suspected
+    assert host.health.is_well
 
 
 def test_a_failure_that_takes_an_answer_is_a_sign_of_life() -> None:
     host = _Host(Failure(kind=FailureKind.REDIRECT_REFUSED, detail="x", status=302))
     run(host, *[host.fail] * DOUBTED)
-    assert host.verdicts == [Verdict.ALIVE] * DOUBTED
+    assert host.states == [HostState.UP] * DOUBTED
 
 
 @pytest.mark.parametrize(
@@ -132,9 +138,9 @@ def test_a_host_that_comes_back_was_down_for_all_who_waited(
 ) -> None:
     host = _Host(silence, silence, answer(401))
     run(host, *[host.fail] * (DOUBTED + 4), 0.5, 1)
-    assert host.verdicts == [Verdict.ALIVE] * (DOUBTED - 1) + [Verdict.BACK] * 5
+    assert host.states == [HostState.UP] * (DOUBTED - 1) + [HostState.RECOVERED] * 5
     assert host.probed == [(PING, 0), (PING, 0.5), (PING, 1.5)]
-    assert not host.breaker.open
+    assert not host.health.is_suspected
 
 
 def test_probes_slow_down_and_end_with_the_patience() -> None:
@@ -142,12 +148,11 @@ def test_probes_slow_down_and_end_with_the_patience() -> None:
     run(host, *[host.fail] * DOUBTED, *[0.5] * 100)
     times = [time for _, time in host.probed]
     assert times == [0, 0.5, 1.5, 3.5, 7.5, 12.5, 17.5, 22.5, 27.5, 32.5]
-    given_up = host.verdicts[-1]
+    given_up = host.states[-1]
     assert isinstance(given_up, Failure)
     assert given_up.kind is FailureKind.CONNECT
     assert given_up.detail == (
-        "registry.example.com was given up after 32 s without a sign of life:"
-        " connection refused"
+        "registry.example.com was given up: no response for 32 s: connection refused"
     )
 
 
@@ -158,28 +163,28 @@ DEATH: tuple[float, ...] = (0.5,) * 65
 def test_a_host_that_was_given_up_costs_the_others_no_request_and_no_time() -> None:
     host = _Host(REFUSED)
     run(host, *[host.fail] * DOUBTED, *DEATH, *[host.ask] * 50, *[host.fail] * 5)
-    assert all(isinstance(one, Failure) for one in host.verdicts[-55:])
+    assert all(isinstance(one, Failure) for one in host.states[-55:])
     assert len(host.probed) == 10
 
 
 def test_after_a_pause_one_probe_for_all_tries_again() -> None:
     host = _Host(REFUSED)
-    run(host, *[host.fail] * DOUBTED, *DEATH, DEAD_S, *[host.ask] * 20)
+    run(host, *[host.fail] * DOUBTED, *DEATH, DEAD_HOST_S, *[host.ask] * 20)
     assert len(host.probed) == 11
-    assert all(isinstance(one, Failure) for one in host.verdicts[-20:])
+    assert all(isinstance(one, Failure) for one in host.states[-20:])
 
 
 def test_a_host_that_was_given_up_and_answers_a_probe_is_asked_again() -> None:
     host = _Host(*[REFUSED] * 10, answer(401))
-    run(host, *[host.fail] * DOUBTED, *DEATH, DEAD_S, host.ask)
-    assert host.verdicts[-1] is Verdict.ALIVE
-    assert not host.breaker.open
+    run(host, *[host.fail] * DOUBTED, *DEATH, DEAD_HOST_S, host.ask)
+    assert host.states[-1] is HostState.UP
+    assert not host.health.is_suspected
 
 
 def test_an_answer_that_was_under_way_ends_the_doubt() -> None:
     host = _Host(REFUSED)
-    run(host, *[host.fail] * DOUBTED, host.breaker.answered, 0.5)
-    assert host.verdicts[-1] is Verdict.BACK
+    run(host, *[host.fail] * DOUBTED, partial(host.health.succeeded, 0), 0.5)
+    assert host.states[-1] is HostState.RECOVERED
     assert len(host.probed) == 1
 
 
@@ -193,13 +198,13 @@ def test_a_probe_that_is_asked_to_wait_waits() -> None:
     host = _Host(answer(503, Retry_After="12"), answer(401))
     run(host, *[host.fail] * DOUBTED, 11, 1)
     assert [time for _, time in host.probed] == [0, 12]
-    assert host.verdicts[-1] is Verdict.BACK
+    assert host.states[-1] is HostState.RECOVERED
 
 
 def test_a_host_that_asks_for_more_than_the_patience_is_given_up_for_so_long() -> None:
     host = _Host(answer(503, Retry_After="120"))
     run(host, *[host.fail] * DOUBTED)
-    given_up = host.verdicts[-1]
+    given_up = host.states[-1]
     assert isinstance(given_up, Failure)
     assert given_up.status == 503
     run(host, 119, host.ask)
@@ -216,11 +221,9 @@ def test_a_host_without_a_ping_is_probed_with_what_failed() -> None:
 
 def test_without_patience_the_first_probe_decides() -> None:
     host = _Host(REFUSED)
-    host.breaker = Breaker(
-        host="x", probe=host.probe, probe_url=PING, clock=host.clock, patience_s=0
-    )
+    host.health = host.new_health(tries=1)
     run(host, *[host.fail] * DOUBTED)
-    assert isinstance(host.verdicts[-1], Failure)
+    assert isinstance(host.states[-1], Failure)
     assert len(host.probed) == 1
 
 
@@ -237,7 +240,7 @@ def test_a_prober_that_is_cancelled_hands_over() -> None:
         scopes[0].cancel()
 
     run(host, *[host.fail] * (DOUBTED - 1), leader, host.fail, cancel)
-    assert host.verdicts[DOUBTED - 1 :] == [Verdict.ALIVE]
+    assert host.states[DOUBTED - 1 :] == [HostState.UP]
     assert len(host.probed) == 2
 
 
@@ -253,38 +256,38 @@ def _taken(budget: RetryBudget, at_most: int = 1000) -> int:
 
 
 @pytest.mark.parametrize(
-    ("most_at_once", "tries", "retries"), [(8, 3, 64), (1, 2, 4), (1, 1, 4)]
+    ("max_in_flight", "tries", "retries"), [(8, 3, 64), (1, 2, 4), (1, 1, 4)]
 )
 def test_the_reserve_is_some_rounds_of_all_slots(
-    most_at_once: int, tries: int, retries: int
+    max_in_flight: int, tries: int, retries: int
 ) -> None:
-    assert _taken(RetryBudget(most_at_once=most_at_once, tries=tries)) == retries
+    assert _taken(RetryBudget(max_in_flight=max_in_flight, tries=tries)) == retries
 
 
 def test_retries_that_worked_cost_nothing() -> None:
-    budget = RetryBudget(most_at_once=1, tries=3)
+    budget = RetryBudget(max_in_flight=1, tries=3)
     for _ in range(100):
         assert budget.take()
         assert budget.take()
-        budget.good(2)
-    assert _taken(budget) == 2 * ROUNDS
+        budget.refund(2)
+    assert _taken(budget) == 2 * BUDGET_ROUNDS
 
 
 def test_good_requests_earn_one_retry_in_five() -> None:
-    budget = RetryBudget(most_at_once=1, tries=3)
+    budget = RetryBudget(max_in_flight=1, tries=3)
     _taken(budget)
     for _ in range(5):
         assert not budget.take()
-        budget.good(0)
+        budget.refund(0)
     assert budget.take()
     assert not budget.take()
 
 
 def test_what_is_earned_is_not_saved_up_beyond_the_reserve() -> None:
-    budget = RetryBudget(most_at_once=2, tries=2)
+    budget = RetryBudget(max_in_flight=2, tries=2)
     for _ in range(1000):
-        budget.good(0)
-    assert _taken(budget) == 2 * ROUNDS
+        budget.refund(0)
+    assert _taken(budget) == 2 * BUDGET_ROUNDS
 
 
 @given(st.lists(st.booleans(), max_size=300))
@@ -292,14 +295,14 @@ def test_retries_in_vain_are_at_most_the_reserve_and_a_share(
     good: list[bool],
 ) -> None:
     """However good and failing requests are mixed, and each retried twice."""
-    budget = RetryBudget(most_at_once=1, tries=3)
+    budget = RetryBudget(max_in_flight=1, tries=3)
     in_vain = 0
     for one in good:
         if one:
-            budget.good(0)
+            budget.refund(0)
         else:
             in_vain += budget.take() + budget.take()
-    assert in_vain <= 2 * ROUNDS + EARNED * sum(good) + 1e-6
+    assert in_vain <= 2 * BUDGET_ROUNDS + RETRY_EARNED * sum(good) + 1e-6
 
 
 # -- test_unanswered --
@@ -310,45 +313,44 @@ APP = "https://registry.example.com/v2/team/app/manifests/1"
 SAME = "https://registry.example.com/v2/team/app/tags/list?n=100"
 OTHER = "https://registry.example.com/v2/team/other/manifests/1"
 SILENCE_S = 30.0
-ENOUGH = int(UNANSWERED_PATIENCE_S / SILENCE_S)
+ENOUGH = int(SILENCE_PATIENCE_S / SILENCE_S)
 
 
-class _TestUnansweredHost:
+class _SilentHost(_Host):
     def __init__(self) -> None:
-        self.clock = ManualClock()
-        self.unanswered = Unanswered(host="registry.example.com", clock=self.clock)
+        super().__init__(answer(401))
 
     def silent(self, url: str, times: int = 1, *, together: int = 1) -> None:
         for _ in range(times):
             sent_at = self.clock.now
             self.clock.now += SILENCE_S
             for _ in range(together):
-                self.unanswered.timed_out(url, SILENT, sent_at=sent_at)
+                self.health.timed_out(url, SILENT, sent_at=sent_at)
 
     def refuses(self, url: str) -> bool:
-        return self.unanswered.refusal(url) is not None
+        return self.health.refusal(url) is not None
 
 
 def test_a_repository_without_an_answer_is_given_up_and_no_other_one() -> None:
-    host = _TestUnansweredHost()
+    host = _SilentHost()
     host.silent(APP, ENOUGH - 1)
     assert not host.refuses(APP)
     host.silent(APP)
     assert host.refuses(APP)
     assert host.refuses(SAME)
     assert not host.refuses(OTHER)
-    refusal = host.unanswered.refusal(APP)
+    refusal = host.health.refusal(APP)
     assert refusal is not None
     assert refusal.kind is FailureKind.TIMEOUT
     assert refusal.attempts == 0
     assert refusal.detail == (
-        "registry.example.com was given up for this repository: it is there, but 10"
-        " requests in a row had no answer, for 300 s: silent for 30 s"
+        "registry.example.com was given up for this repository: it is up, but 10"
+        " requests in a row timed out (300 s in all): silent for 30 s"
     )
 
 
 def test_where_no_repository_is_answered_the_host_is_given_up() -> None:
-    host = _TestUnansweredHost()
+    host = _SilentHost()
     host.silent(APP, ENOUGH // 2)
     host.silent(OTHER, ENOUGH // 2)
     assert host.refuses(APP)
@@ -356,46 +358,46 @@ def test_where_no_repository_is_answered_the_host_is_given_up() -> None:
 
 
 def test_requests_that_waited_together_waited_once() -> None:
-    host = _TestUnansweredHost()
+    host = _SilentHost()
     host.silent(APP, ENOUGH - 1, together=8)
     assert not host.refuses(APP)
 
 
 def test_time_in_which_nothing_was_asked_for_does_not_count() -> None:
-    host = _TestUnansweredHost()
+    host = _SilentHost()
     host.silent(APP)
-    host.clock.now += 10 * UNANSWERED_PATIENCE_S
+    host.clock.now += 10 * SILENCE_PATIENCE_S
     host.silent(APP)
     assert not host.refuses(APP)
 
 
 def test_an_answer_is_the_end_of_it() -> None:
-    host = _TestUnansweredHost()
+    host = _SilentHost()
     host.silent(APP, ENOUGH - 1)
-    host.unanswered.answered(SAME)
-    assert not host.unanswered.any
+    host.health.responded(SAME)
+    assert host.health.is_well
     host.silent(APP, ENOUGH - 1)
     assert not host.refuses(APP)
 
 
 def test_an_answer_elsewhere_is_a_sign_of_the_host_and_not_of_the_repository() -> None:
-    host = _TestUnansweredHost()
+    host = _SilentHost()
     for _ in range(ENOUGH):
         host.silent(APP)
-        host.unanswered.answered(OTHER)
+        host.health.responded(OTHER)
     assert host.refuses(APP)
     assert not host.refuses(OTHER)
 
 
 def test_after_a_pause_it_is_asked_again_and_one_silence_is_enough() -> None:
-    host = _TestUnansweredHost()
+    host = _SilentHost()
     host.silent(APP, ENOUGH)
-    host.clock.now += DEAD_S
+    host.clock.now += DEAD_HOST_S
     assert not host.refuses(APP)
     host.silent(APP)
     assert host.refuses(APP)
-    host.clock.now += DEAD_S
-    host.unanswered.answered(APP)
+    host.clock.now += DEAD_HOST_S
+    host.health.responded(APP)
     assert not host.refuses(APP)
     host.silent(APP, ENOUGH - 1)
     assert not host.refuses(APP)

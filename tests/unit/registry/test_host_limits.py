@@ -11,7 +11,13 @@ from anyio.abc import TaskGroup
 
 from auditor.config import RateLimitPolicy
 from auditor.errors import Failure, FailureKind
-from auditor.registry.host_limits import ConcurrencyLimiter, Limits, Pace, Quota, Ration
+from auditor.registry.host_limits import (
+    ConcurrencyLimiter,
+    HostLimits,
+    Pacer,
+    RateLimiter,
+    RequestQuota,
+)
 from tests.answers import answer
 from tests.clock import ManualClock, settle
 
@@ -19,9 +25,9 @@ from tests.clock import ManualClock, settle
 class _Host:
     """Tasks that hold slots until they are told to give them back."""
 
-    def __init__(self, group: TaskGroup, most_at_once: int) -> None:
+    def __init__(self, group: TaskGroup, max_in_flight: int) -> None:
         self.clock = ManualClock()
-        self.slots = ConcurrencyLimiter(most_at_once=most_at_once, clock=self.clock)
+        self.slots = ConcurrencyLimiter(max_in_flight=max_in_flight, clock=self.clock)
         self.had_at: list[float] = []
         self._group = group
         self._back: list[anyio.Event] = []
@@ -50,10 +56,10 @@ class _Host:
         await settle()
 
 
-def with_host(most_at_once: int, test: Callable[[_Host], Awaitable[None]]) -> None:
+def with_host(max_in_flight: int, test: Callable[[_Host], Awaitable[None]]) -> None:
     async def main() -> None:
         async with anyio.create_task_group() as group:
-            await test(_Host(group, most_at_once))
+            await test(_Host(group, max_in_flight))
             group.cancel_scope.cancel()
 
     anyio.run(main)
@@ -170,9 +176,9 @@ def test_requests_that_were_under_way_together_are_one_sign_of_distress() -> Non
         sent_at = host.clock.now
         await host.clock.advance(1)
         for _ in range(8):
-            host.slots.distress(sent_at)
+            host.slots.distressed(sent_at)
         assert host.slots.limit == 4
-        host.slots.distress(host.clock.now)  # sent in the moment of the halving
+        host.slots.distressed(host.clock.now)  # sent in the moment of the halving
         assert host.slots.limit == 4
 
     with_host(8, test)
@@ -185,7 +191,7 @@ def test_each_round_of_distress_halves_down_to_one() -> None:
             await host.clock.advance(1)
             sent_at = host.clock.now
             await host.clock.advance(1)
-            host.slots.distress(sent_at)
+            host.slots.distressed(sent_at)
             limits.append(host.slots.limit)
         assert limits == [4, 2, 1, 1, 1]
 
@@ -195,7 +201,7 @@ def test_each_round_of_distress_halves_down_to_one() -> None:
 def test_a_halved_limit_takes_effect_as_slots_come_back() -> None:
     async def test(host: _Host) -> None:
         await host.ask(20)
-        host.slots.distress(host.clock.now)
+        host.slots.distressed(host.clock.now)
         assert host.busy == 8  # what is under way stays under way
         await host.give_back(4)
         assert host.busy == 4
@@ -209,13 +215,13 @@ async def _succeed(host: _Host, count: int) -> None:
     """So many requests end well, one after the other."""
     for _ in range(count):
         await host.give_back(1)
-        host.slots.ease()
+        host.slots.succeeded()
 
 
 def test_the_limit_grows_by_one_for_a_round_of_successes_in_full_use() -> None:
     async def test(host: _Host) -> None:
         await host.ask(200)
-        host.slots.distress(host.clock.now)
+        host.slots.distressed(host.clock.now)
         await host.give_back(6)
         assert (host.slots.limit, host.busy) == (4, 4)
         await _succeed(host, 3)
@@ -235,7 +241,7 @@ def test_the_limit_never_grows_above_what_is_configured() -> None:
         await host.ask(200)
         await _succeed(host, 50)
         assert host.slots.limit == 3
-        host.slots.distress(host.clock.now)
+        host.slots.distressed(host.clock.now)
         await _succeed(host, 50)
         assert host.slots.limit == 3
 
@@ -244,7 +250,7 @@ def test_the_limit_never_grows_above_what_is_configured() -> None:
 
 def test_the_limit_does_not_grow_while_it_is_not_used() -> None:
     async def test(host: _Host) -> None:
-        host.slots.distress(host.clock.now)
+        host.slots.distressed(host.clock.now)
         assert host.slots.limit == 4
         for _ in range(50):
             await host.ask(1)
@@ -257,11 +263,11 @@ def test_the_limit_does_not_grow_while_it_is_not_used() -> None:
 def test_distress_starts_the_count_of_successes_again() -> None:
     async def test(host: _Host) -> None:
         await host.ask(200)
-        host.slots.distress(host.clock.now)
+        host.slots.distressed(host.clock.now)
         await host.give_back(6)
         await _succeed(host, 3)
         await host.clock.advance(1)
-        host.slots.distress(host.clock.now)
+        host.slots.distressed(host.clock.now)
         assert host.slots.limit == 2
         await host.give_back(2)
         await _succeed(host, 1)
@@ -298,17 +304,21 @@ def test_who_is_cancelled_while_waiting_takes_no_slot_along() -> None:
 HOUR = 3600
 
 
+def _limits(clock: ManualClock, **limits: Any) -> HostLimits:
+    return HostLimits(ConcurrencyLimiter(max_in_flight=4, clock=clock), **limits)
+
+
 class _TestLimitsHost:
     """Requests that are asked leave for; what they got and when."""
 
-    def __init__(self, limits: Callable[[ManualClock], Limits]) -> None:
+    def __init__(self, limits: Callable[[ManualClock], HostLimits]) -> None:
         self.clock = ManualClock()
         self.limits = limits(self.clock)
         self.got: list[tuple[float, Failure | None]] = []
 
     async def ask(self, *, manifest: bool = True) -> None:
-        found = await self.limits.leave(manifest=manifest)
-        found = found or self.limits.take(manifest=manifest)
+        found = await self.limits.wait_turn(is_manifest=manifest)
+        found = found or self.limits.count(is_manifest=manifest)
         self.got.append((self.clock.now - 1000, found))
 
     def hear(self, remaining: str, limit: str = "100;w=21600") -> None:
@@ -318,7 +328,7 @@ class _TestLimitsHost:
             RateLimit_Limit=limit,
             Docker_RateLimit_Source="192.0.2.7",
         )
-        self.limits.learn(said)
+        self.limits.observe(said)
 
     @property
     def times(self) -> list[float]:
@@ -352,7 +362,7 @@ def run(
 
 def _paced(per_second: float) -> _TestLimitsHost:
     return _TestLimitsHost(
-        lambda clock: Limits(pace=Pace(per_second=per_second, clock=clock))
+        lambda clock: _limits(clock, pacer=Pacer(per_second=per_second, clock=clock))
     )
 
 
@@ -378,7 +388,9 @@ def test_a_request_every_hundred_seconds_is_a_pace_too() -> None:
 
 
 def test_what_is_over_the_quota_is_refused_and_says_so() -> None:
-    host = _TestLimitsHost(lambda _: Limits(quota=Quota(2, whose="this run")))
+    host = _TestLimitsHost(
+        lambda clock: _limits(clock, quota=RequestQuota(2, owner="this run"))
+    )
     run(host, *[host.ask] * 4)
     assert host.times == [0, 0]
     first, second = host.refusals
@@ -386,28 +398,32 @@ def test_what_is_over_the_quota_is_refused_and_says_so() -> None:
     assert first.kind is FailureKind.INTERRUPTED
     assert first.attempts == 0
     assert first.detail == (
-        "not asked for: this run may take 2 requests (max_requests), and has taken them"
+        "not requested: this run has used its 2 requests (max_requests)"
     )
 
 
 def test_the_quota_of_a_registry_is_taken_from_the_runs() -> None:
-    whole = Quota(5, whose="this run")
-    one, other = (Quota(3, whose=f"the registry {name}", run=whole) for name in "ab")
-    assert [one.take() is None for _ in range(4)] == [True] * 3 + [False]
-    assert [other.take() is None for _ in range(3)] == [True] * 2 + [False]
-    refused_by_itself, refused_by_the_run = one.take(), other.take()
+    whole = RequestQuota(5, owner="this run")
+    one, other = (
+        RequestQuota(3, owner=f"the registry {name}", run=whole) for name in "ab"
+    )
+    assert [one.count() is None for _ in range(4)] == [True] * 3 + [False]
+    assert [other.count() is None for _ in range(3)] == [True] * 2 + [False]
+    refused_by_itself, refused_by_the_run = one.count(), other.count()
     assert refused_by_itself is not None
     assert refused_by_the_run is not None
-    assert refused_by_the_run.detail.startswith("not asked for: this run may take 5")
+    assert refused_by_the_run.detail.startswith(
+        "not requested: this run has used its 5"
+    )
     assert (whole.sent, one.sent, other.sent) == (5, 3, 2)
 
 
 def test_a_registry_says_that_it_is_its_own_quota() -> None:
-    one = Quota(1, whose="the registry a", run=Quota(9, whose="this run"))
-    assert one.take() is None
-    refused = one.take()
+    one = RequestQuota(1, owner="the registry a", run=RequestQuota(9, owner="this run"))
+    assert one.count() is None
+    refused = one.count()
     assert refused is not None
-    assert "the registry a may take 1 request" in refused.detail
+    assert "the registry a has used its 1 request" in refused.detail
 
 
 # -- the allowance -----------------------------------------------------------------
@@ -415,8 +431,11 @@ def test_a_registry_says_that_it_is_its_own_quota() -> None:
 
 def _rationed(use: RateLimitPolicy) -> _TestLimitsHost:
     return _TestLimitsHost(
-        lambda clock: Limits(
-            ration=Ration(host="docker.io", use=use, most_at_once=4, clock=clock)
+        lambda clock: _limits(
+            clock,
+            rate_limiter=RateLimiter(
+                host="docker.io", policy=use, max_in_flight=4, clock=clock
+            ),
         )
     )
 
@@ -426,9 +445,8 @@ def test_without_a_word_from_the_registry_nothing_is_asked(
     use: RateLimitPolicy,
 ) -> None:
     host = _rationed(use)
-    host.limits.learn(answer(200))
-    host.limits.learn(Failure(kind=FailureKind.CONNECT, detail="x"))
-    assert not host.limits.active
+    host.limits.observe(answer(200))
+    assert not host.limits.is_limited
     run(host, *[host.ask] * 50)
     assert host.times == [0] * 50
 
@@ -436,14 +454,14 @@ def test_without_a_word_from_the_registry_nothing_is_asked(
 def test_an_allowance_that_is_used_up_ends_the_asking() -> None:
     host = _rationed(RateLimitPolicy.STOP)
     host.hear("2;w=21600")
-    assert host.limits.active
+    assert host.limits.is_limited
     run(host, *[host.ask] * 4)
     assert host.times == [0, 0]
     failure = host.refusals[0]
     assert (failure.kind, failure.attempts) == (FailureKind.RATE_LIMITED, 0)
     assert failure.detail == (
-        "not asked for: the allowance of 100 in 6 hours for this address at docker.io"
-        " is used up (allowance = spread waits for the next one)"
+        "not requested: the rate limit of 100 in 6 hours for this address at docker.io"
+        " is used up; --rate-limit-policy spread waits for the next window"
     )
 
 
@@ -495,9 +513,9 @@ def test_without_a_window_nothing_follows_from_a_number(use: RateLimitPolicy) ->
     host.hear("0", "60")
     run(host, *[host.ask] * 3)
     assert host.times == [0, 0, 0]
-    assert host.limits.ration is not None
-    assert host.limits.ration.seen is not None
-    assert host.limits.ration.seen.remaining == 0
+    assert host.limits.rate_limiter is not None
+    assert host.limits.rate_limiter.latest is not None
+    assert host.limits.rate_limiter.latest.remaining == 0
 
 
 def test_who_ignores_the_allowance_only_sees_it() -> None:
@@ -535,13 +553,17 @@ def test_spreading_waits_for_the_next_window_instead_of_failing() -> None:
 @pytest.mark.parametrize(
     ("use", "said", "words"),
     [
-        (RateLimitPolicy.STOP, "0;w=21600", "it is used up"),
+        (RateLimitPolicy.STOP, "0;w=21600", "rate limit used up"),
         (
             RateLimitPolicy.SPREAD,
             "0;w=21600",
-            "it is used up; 21600 s until there is more",
+            "rate limit used up; waiting 21600 s for the next window",
         ),
-        (RateLimitPolicy.SPREAD, "10;w=21600", "10 requests are left, one in 2160 s"),
+        (
+            RateLimitPolicy.SPREAD,
+            "10;w=21600",
+            "10 requests left of the rate limit; sending one every 2160 s",
+        ),
     ],
 )
 def test_what_becomes_of_an_allowance_is_told_once(
@@ -550,10 +572,10 @@ def test_what_becomes_of_an_allowance_is_told_once(
     host = _rationed(use)
     host.hear(said)
     run(host, *[host.ask] * 5)
-    assert caplog.messages == [f"docker.io: the allowance: {words}"]
+    assert caplog.messages == [f"docker.io: {words}"]
 
 
 def test_an_allowance_of_nonsense_is_none() -> None:
     host = _rationed(RateLimitPolicy.STOP)
-    host.limits.learn(answer(200, RateLimit_Remaining="none"))
-    assert not host.limits.active
+    host.limits.observe(answer(200, RateLimit_Remaining="none"))
+    assert not host.limits.is_limited

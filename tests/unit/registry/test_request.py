@@ -11,10 +11,15 @@ import pytest
 
 from auditor.errors import Failure, FailureKind
 from auditor.model import Access, AccessState
-from auditor.registry.auth.authorization import ANONYMOUS, Authorization, HeldToken
-from auditor.registry.host_health import Breaker, RetryBudget, Unanswered
-from auditor.registry.host_limits import ConcurrencyLimiter, Limits
-from auditor.registry.request import Exchange, RequestCounts, RequestKind
+from auditor.registry.auth.authorization import (
+    ANONYMOUS,
+    Authorization,
+    CachedToken,
+    TokenKey,
+)
+from auditor.registry.host_health import HostHealth
+from auditor.registry.host_limits import ConcurrencyLimiter, HostLimits
+from auditor.registry.request import RequestCounts, RequestKind, RequestSender
 from auditor.wire.challenge import Challenge
 from auditor.wire.response import Response
 from tests.answers import answer
@@ -23,6 +28,7 @@ from tests.clock import ManualClock, settle
 URL = "https://registry.example.com/v2/app/manifests/1"
 PING = "https://registry.example.com/v2/"
 BEARER = 'Bearer realm="https://auth.example.com/token"'
+KEY = TokenKey(namespace="", realm="", service=None, scope=None)
 LIFE_S = 60.0
 ACCESS = Access(
     state=AccessState.GRANTED,
@@ -46,25 +52,24 @@ class _World:
         self.probes: list[Response | Failure] = []
         self.probed: list[str] = []
         self.anonymous = anonymous
-        self.politeness = ConcurrencyLimiter(most_at_once=2, clock=self.clock)
+        self.concurrency = ConcurrencyLimiter(max_in_flight=2, clock=self.clock)
         self.counts = RequestCounts()
         transport: Any = self
-        self.exchange = Exchange(
+        self.sender = RequestSender(
             transport=transport,
-            politeness=self.politeness,
-            breaker=Breaker(
-                host="registry.example.com",
+            health=HostHealth(
+                "registry.example.com",
                 probe=self.probe,
                 probe_url=PING,
+                max_in_flight=2,
+                tries=3,
                 clock=self.clock,
             ),
-            unanswered=Unanswered(host="registry.example.com", clock=self.clock),
-            budget=RetryBudget(most_at_once=2, tries=3),
-            limits=Limits(),
+            limits=HostLimits(self.concurrency),
             clock=self.clock,
-            tries=3,
+            max_attempts=3,
             counts=self.counts,
-            credentials_to="https://registry.example.com",
+            credential_base="https://registry.example.com",
         )
 
     async def request(self, method: str, url: str, **more: Any) -> Response | Failure:
@@ -75,7 +80,7 @@ class _World:
         self.probed.append(url)
         return self.probes.pop(0) if self.probes else answer(401, url=url)
 
-    def at_hand(self) -> Authorization | None:
+    def cached(self) -> Authorization | None:
         return None
 
     async def authorization(self) -> Authorization | Failure:
@@ -84,7 +89,8 @@ class _World:
         self.tokens += 1
         now = self.clock.monotonic()
         header = f"Bearer t{self.tokens}"
-        token = HeldToken(
+        token = CachedToken(
+            key=KEY,
             authorization=header,
             access=ACCESS,
             obtained_at=now,
@@ -92,7 +98,7 @@ class _World:
         )
         return Authorization(header=header, access=ACCESS, token=token)
 
-    async def again(
+    async def after_401(
         self, refused: Authorization, challenge: Challenge | None
     ) -> Authorization | Failure:
         self.challenges.append(challenge)
@@ -100,16 +106,16 @@ class _World:
         return await self.authorization()
 
     async def send(
-        self, *, authorized: bool = True, wanted: Container[int] = ()
+        self, *, authorized: bool = True, accepted_statuses: Container[int] = ()
     ) -> Response | Failure:
-        return await self.exchange.send(
+        return await self.sender.send(
             RequestKind.MANIFEST,
             "GET",
             URL,
             headers={"Accept": "*/*"},
             max_bytes=100,
             authorizer=self if authorized else None,
-            wanted=wanted,
+            accepted_statuses=accepted_statuses,
         )
 
 
@@ -160,7 +166,9 @@ def test_a_wanted_status_is_the_answer_whatever_else_it_means(
         fields = {"WWW_Authenticate": BEARER, "Retry_After": "5"}
         good = answer(status, url=URL, **fields)  # type: ignore[arg-type]
         world = _World(good)
-        assert await world.send(authorized=authorized, wanted={status}) is good
+        assert (
+            await world.send(authorized=authorized, accepted_statuses={status}) is good
+        )
         assert len(world.sent) == 1
         assert (world.challenges, world.counts.repeated) == ([], {})
 
@@ -171,7 +179,7 @@ def test_a_wanted_status_is_the_answer_whatever_else_it_means(
 def test_no_other_status_is_an_answer(status: int) -> None:
     async def main() -> None:
         world = _World(answer(status, url=URL))
-        found = await world.send(wanted={404})
+        found = await world.send(accepted_statuses={404})
         assert isinstance(found, Failure)
         assert found.status == status
 
@@ -215,7 +223,7 @@ def test_a_token_that_expired_while_the_host_held_us_back_is_not_sent(
 def test_a_token_that_grew_old_in_the_queue_is_worth_a_renewal() -> None:
     refused = answer(401, url=URL, WWW_Authenticate=BEARER)
     world = _World(refused, answer(200, url=URL))
-    world.politeness.hold_back(30)
+    world.concurrency.hold_back(30)
     assert isinstance(outcome(world, 30), Response)
     assert world.sent == ["Bearer t1", "Bearer t2"]
 
@@ -230,8 +238,8 @@ def test_no_slot_is_held_while_waiting() -> None:
             await settle()
             assert len(world.sent) == 2
             for _ in range(2):
-                await world.politeness.acquire()
-                world.politeness.release()
+                await world.concurrency.acquire()
+                world.concurrency.release()
             await world.clock.advance(60)
 
     anyio.run(main)
@@ -298,7 +306,7 @@ def test_who_waits_for_a_slot_of_a_host_that_was_given_up_sends_nothing() -> Non
         assert len(got) == 20
         details = {one.detail for one in got if isinstance(one, Failure)}
         assert len(details) == 1
-        assert "registry.example.com was given up after" in details.pop()
+        assert "registry.example.com was given up: no response for" in details.pop()
         # Two slots: what was sent before the third failure, and nothing after it.
         assert len(world.sent) <= 4
         never_sent = [
@@ -320,7 +328,7 @@ def test_retries_end_when_too_many_came_to_nothing() -> None:
                     await world.clock.advance(1)
         found = await world.send()
         assert isinstance(found, Failure)
-        assert found.detail.endswith("not tried again, as too much of this host fails")
+        assert found.detail.endswith("not retried: too many requests to this host fail")
         return [len(world.sent), world.counts.repeated["retries"]]
 
     # 31 requests, and the reserve of 4 rounds of 2 slots with 2 retries each.

@@ -1,4 +1,4 @@
-"""An answer means the same however its bytes are cut, and what follows it is seen."""
+"""Responses are parsed the same however their bytes are cut; extra bytes are noticed."""
 
 from __future__ import annotations
 
@@ -7,25 +7,23 @@ import itertools
 import zlib
 from dataclasses import dataclass
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.registry.transport.http1_parser import (
     MAX_HEAD_BYTES,
-    AnswerReader,
     BrokenOffError,
     NotHttpError,
+    ResponseParser,
     State,
-    usual_answer,
 )
 
 CAP = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
-    """An answer as bytes, and what must be read from them."""
+class RawResponse:
+    """A response as bytes, and what must be parsed from them."""
 
     raw: bytes
     status: int
@@ -41,7 +39,7 @@ def _cut(raw: bytes, places: list[int]) -> list[bytes]:
 
 
 @st.composite
-def answers(draw: st.DrawFn) -> Said:
+def responses(draw: st.DrawFn) -> RawResponse:
     status = draw(st.sampled_from([200, 200, 200, 204, 304, 401, 404, 500]))
     head_only = draw(st.booleans())
     content = draw(st.binary(max_size=CAP))
@@ -71,9 +69,9 @@ def answers(draw: st.DrawFn) -> Said:
         body = sent
     interim = draw(st.integers(0, 2)) * b"HTTP/1.1 103 Early\r\nX-Two: no\r\n\r\n"
     head = "".join(f"{field}\r\n" for field in fields)
-    raw = interim + f"HTTP/{version} {status} Said\r\n{head}\r\n".encode()
+    raw = interim + f"HTTP/{version} {status} Reason\r\n{head}\r\n".encode()
     ends = framing == "end" and not without_body
-    return Said(
+    return RawResponse(
         raw=raw if without_body else raw + body,
         status=status,
         content=b"" if without_body else content,
@@ -83,71 +81,79 @@ def answers(draw: st.DrawFn) -> Said:
     )
 
 
-def read(said: Said, pieces: list[bytes], reader: AnswerReader) -> None:
-    reader.begin(head_only=said.head_only, max_bytes=CAP, max_error_bytes=CAP)
+def read(
+    raw_response: RawResponse, pieces: list[bytes], parser: ResponseParser
+) -> None:
+    parser.begin(head_only=raw_response.head_only, max_bytes=CAP, max_error_bytes=CAP)
     for number, piece in enumerate(pieces):
-        assert reader.state in {State.HEAD, State.BODY}, number
-        reader.feed(piece)
-    if said.ends_with_connection:
-        assert reader.state is State.BODY
-        reader.end()
+        assert parser.state in {State.HEAD, State.BODY}, number
+        parser.feed(piece)
+    if raw_response.ends_with_connection:
+        assert parser.state is State.BODY
+        parser.end()
 
 
-def check(said: Said, reader: AnswerReader) -> None:
-    assert reader.state is State.WHOLE
-    assert (reader.status, reader.body()) == (said.status, said.content)
-    assert reader.reusable == said.reusable
-    assert list(reader.fields.getall("X-TWO", ())) == ["a", "b"]
-    assert reader.fields.get("content-type") == "application/json"
+def check(raw_response: RawResponse, parser: ResponseParser) -> None:
+    assert parser.state is State.COMPLETE
+    assert (parser.status, parser.body()) == (raw_response.status, raw_response.content)
+    assert parser.reusable == raw_response.reusable
+    assert list(parser.headers.getall("X-TWO", ())) == ["a", "b"]
+    assert parser.headers.get("content-type") == "application/json"
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(answers(), min_size=1, max_size=3), st.data())
-def test_answers_are_read_whole_however_their_bytes_are_cut(
-    many: list[Said], data: st.DataObject
+@given(st.lists(responses(), min_size=1, max_size=3), st.data())
+def test_responses_are_parsed_the_same_however_their_bytes_are_cut(
+    raw_responses: list[RawResponse], data: st.DataObject
 ) -> None:
-    reader = AnswerReader()
-    for said in many:
+    parser = ResponseParser()
+    for raw_response in raw_responses:
         places = st.lists(st.integers(0, 10_000), max_size=6)
-        read(said, _cut(said.raw, data.draw(places)), reader)
-        check(said, reader)
-        if not reader.reusable:
-            reader = AnswerReader()
-    byte_by_byte = AnswerReader()
-    read(many[0], [bytes([byte]) for byte in many[0].raw], byte_by_byte)
-    check(many[0], byte_by_byte)
+        read(raw_response, _cut(raw_response.raw, data.draw(places)), parser)
+        check(raw_response, parser)
+        if not parser.reusable:
+            parser = ResponseParser()
+    byte_by_byte = ResponseParser()
+    read(
+        raw_responses[0], [bytes([byte]) for byte in raw_responses[0].raw], byte_by_byte
+    )
+    check(raw_responses[0], byte_by_byte)
 
 
 @settings(max_examples=150, deadline=None)
-@given(answers(), st.binary(min_size=1, max_size=20), st.booleans())
-def test_what_follows_an_answer_ends_the_use_of_its_connection(
-    said: Said, more: bytes, second: bool
+@given(responses(), st.binary(min_size=1, max_size=20), st.booleans())
+def test_bytes_after_a_response_end_the_reuse_of_the_connection(
+    raw_response: RawResponse, more: bytes, second: bool
 ) -> None:
-    if said.ends_with_connection:
+    if raw_response.ends_with_connection:
         return
-    # Line ends between answers say nothing (RFC 9112 section 2.2).
-    more = said.raw if second else b"x" + more
-    reader = AnswerReader()
-    read(said, [said.raw + more], reader)
-    assert reader.state is State.WHOLE
-    assert not reader.reusable
-    assert (reader.status, reader.body()) == (said.status, said.content)
+    # Line ends between responses say nothing (RFC 9112 section 2.2).
+    more = raw_response.raw if second else b"x" + more
+    parser = ResponseParser()
+    read(raw_response, [raw_response.raw + more], parser)
+    assert parser.state is State.COMPLETE
+    assert not parser.reusable
+    assert (parser.status, parser.body()) == (raw_response.status, raw_response.content)
 
 
 @settings(max_examples=100, deadline=None)
-@given(answers(), st.data())
-def test_an_answer_that_is_cut_is_not_taken_for_a_whole_one(
-    said: Said, data: st.DataObject
+@given(responses(), st.data())
+def test_an_incomplete_response_is_an_error(
+    raw_response: RawResponse, data: st.DataObject
 ) -> None:
-    if said.ends_with_connection:
+    if raw_response.ends_with_connection:
         return
-    reader = AnswerReader()
-    read(said, [said.raw[: data.draw(st.integers(0, len(said.raw) - 1))]], reader)
+    parser = ResponseParser()
+    read(
+        raw_response,
+        [raw_response.raw[: data.draw(st.integers(0, len(raw_response.raw) - 1))]],
+        parser,
+    )
     try:
-        reader.end()
+        parser.end()
     except BrokenOffError:
         return
-    raise AssertionError("it was taken for a whole one")
+    raise AssertionError("the parser took it for a complete response")
 
 
 @settings(max_examples=300, deadline=None)
@@ -168,139 +174,17 @@ def test_an_answer_that_is_cut_is_not_taken_for_a_whole_one(
     ),
     st.booleans(),
 )  # fmt: skip
-def test_no_bytes_raise_anything_but_what_is_named(
+def test_only_the_documented_errors_are_raised(
     pieces: list[bytes], head_only: bool
 ) -> None:
-    reader = AnswerReader()
-    reader.begin(head_only=head_only, max_bytes=CAP, max_error_bytes=CAP)
+    parser = ResponseParser()
+    parser.begin(head_only=head_only, max_bytes=CAP, max_error_bytes=CAP)
     try:
         for piece in pieces:
-            reader.feed(piece)
-        reader.end()
-        content = reader.body()
+            parser.feed(piece)
+        parser.end()
+        content = parser.body()
     except (NotHttpError, BrokenOffError):
         return
     assert content is None or len(content) <= CAP
-    assert sum(len(name) for name, _ in reader._lines) <= MAX_HEAD_BYTES
-
-
-# -- test_http1_usual_answers --
-# What is taken for a usual answer, llhttp would have read just so.
-
-TEST_HTTP1_USUAL_ANSWERS_CAP = 64
-_PLAIN_NAMES = ("content-type", "X-Two", "x-two", "Content", "X!#$%&'*+.^_`|~-")
-_TELLING = (
-    "Content-Length: 5", "content-length: 05", "Connection: close",
-    "connection: keep-alive", "Connection: Keep-Alive, x", "Upgrade: x",
-    "Proxy-Connection: close", "Content-Encoding: gzip", "content-encoding: identity",
-    "Transfer-Encoding: chunked", "transfer-encoding: identity", "Trailer: X-Two",
-)  # fmt: skip
-_ODD_NAMES = ("", "X Y", " Content-Length", "X\t", "X\x00", "\xe9")
-_PLAIN_VALUES = ("", "5", "a:b", " a b ", "\tb\t", "\xe9", "\xff")
-_ODD_VALUES = ("a\x01b", "a\x7fb", "a\x00b", "a\rb", "a\nb", "a\r\n b", "a\r\n\tb")
-
-
-def _lines(names: tuple[str, ...], values: tuple[str, ...]) -> st.SearchStrategy[str]:
-    return st.builds(
-        "{}: {}\r\n".format, st.sampled_from(names), st.sampled_from(values)
-    )
-
-
-_PLAIN = st.lists(_lines(_PLAIN_NAMES, _PLAIN_VALUES), max_size=2)
-_LENGTH = "Content-Length: 5\r\n"
-_START = "HTTP/1.1 200 OK\r\n"
-# What may be odd about an answer, and is then in its place or added.
-_ODD = {
-    "nothing": st.just(""),
-    "a telling field": st.sampled_from([f"{line}\r\n" for line in _TELLING]),
-    "an odd name": _lines(_ODD_NAMES, _PLAIN_VALUES),
-    "an odd value": _lines(_PLAIN_NAMES, _ODD_VALUES),
-    "an odd line": st.sampled_from(
-        ["X:a\r\n", "X: a\n", "X : a\r\n", "X\r\n", " X: a\r\n"]
-    ),
-    "start": st.sampled_from(
-        [
-            "HTTP/1.1 200 \r\n", "HTTP/1.1 200\r\n", "HTTP/1.0 200 OK\r\n",
-            "HTTP/1.1 204 x\r\n", "HTTP/1.1 200 a\x01\r\n", "HTTP/1.1 200 OK\n",
-            "HTTP/1.1 2000 OK\r\n", "\r\nHTTP/1.1 200 OK\r\n", "HTTP/1.1 404 x\r\n",
-            "HTTP/1.1 103 x\r\n\r\nHTTP/1.1 200 OK\r\n",
-        ]
-    ),
-    "length": st.sampled_from(["content-length:5\r\n", "Content-Length: +5\r\n", ""]),
-    "rest": st.sampled_from(["", "hell", "hello", "hello!", f"hello{_START}\r\n"]),
-}  # fmt: skip
-
-
-@st.composite
-def _answers(draw: st.DrawFn) -> tuple[bytes, bool]:
-    """An answer, with one thing that is odd about it, and whether it is to HEAD."""
-    what = draw(st.sampled_from([*_ODD, "a telling field"]))
-    odd, head_only = draw(_ODD[what]), draw(st.booleans())
-    length = odd if what == "length" else _LENGTH
-    rest = odd if what == "rest" else "" if head_only else "hello"
-    lines = [*draw(_PLAIN), length, *draw(_PLAIN)]
-    if what not in {"start", "length", "rest"}:
-        lines.insert(draw(st.integers(0, len(lines))), odd)
-    start = odd if what == "start" else _START
-    return "".join([start, *lines, "\r\n", rest]).encode("latin-1"), head_only
-
-
-@settings(max_examples=800, deadline=None)
-@given(_answers())
-def test_llhttp_reads_a_usual_answer_just_so(said: tuple[bytes, bool]) -> None:
-    raw, head_only = said
-    usual = usual_answer(
-        raw, head_only=head_only, max_bytes=TEST_HTTP1_USUAL_ANSWERS_CAP
-    )
-    if usual is None:
-        return
-    reader = AnswerReader()
-    reader.begin(
-        head_only=head_only, max_bytes=TEST_HTTP1_USUAL_ANSWERS_CAP, max_error_bytes=0
-    )
-    reader.feed(raw)
-    assert reader.state is State.WHOLE
-    assert reader.reusable
-    status, fields, content = usual
-    assert (status, content) == (reader.status, reader.body())
-    for name in ("Content-Length", "Connection", *_PLAIN_NAMES):
-        assert fields.get(name) == reader.fields.get(name)
-        assert fields.getall(name, ()) == reader.fields.getall(name, ())
-
-
-@pytest.mark.parametrize(
-    "lines",
-    [
-        # distribution; behind nginx; Docker Hub
-        'Content-Length: 5\r\nContent-Type: a/b\r\nEtag: "x"\r\nDate: now\r\n',
-        "Server: nginx\r\nContent-Length: 5\r\nConnection: keep-alive\r\nA: \xff\r\n",
-        "content-type: a/b\r\ncontent-length: 5\r\nratelimit-limit: 100;w=21600\r\n",
-    ],
-)  # fmt: skip
-def test_what_registries_say_is_usual(lines: str) -> None:
-    head = f"HTTP/1.1 200 OK\r\n{lines}\r\n".encode("latin-1")
-    found = usual_answer(head + b"hello", head_only=False, max_bytes=5)
-    assert found is not None
-    assert (found[0], found[2]) == (200, b"hello")
-    assert found[1].get("CONTENT-LENGTH") == "5"
-    assert usual_answer(head, head_only=True, max_bytes=0) is not None
-
-
-@pytest.mark.parametrize(
-    "raw",
-    [
-        "HTTP/1.1 404 OK\r\nContent-Length: 5\r\n\r\nhello",
-        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhell",
-        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello!",
-        "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello!",  # more than the cap
-        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
-        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello",
-        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Encoding: gzip\r\n\r\nhello",
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nContent-Length : 5\r\n\r\nhello",
-        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n X: folded\r\n\r\nhello",
-        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX: " + "y" * 9000 + "\r\n\r\nhello",
-    ],
-)
-def test_everything_else_is_left_to_llhttp(raw: str) -> None:
-    assert usual_answer(raw.encode(), head_only=False, max_bytes=5) is None
+    assert sum(len(name) for name, _ in parser._fields) <= MAX_HEAD_BYTES

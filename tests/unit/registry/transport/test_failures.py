@@ -16,7 +16,7 @@ from aiohttp import client_exceptions, http_exceptions
 
 from auditor.errors import Failure, FailureKind, FailureReason
 from auditor.registry.transport import http1_parser
-from auditor.registry.transport.aiohttp_client import failure_of_exception
+from auditor.registry.transport.aiohttp_client import failure_of_aiohttp
 from auditor.registry.transport.http_defaults import Timeouts
 from auditor.registry.transport.ssrf_guard import RefusedAddressError
 from auditor.registry.transport.transport import Transport
@@ -104,7 +104,7 @@ def _library_classes() -> dict[str, type]:
 
 
 def meaning(error: Exception) -> Failure:
-    return failure_of_exception(error, URL, TIMEOUTS)
+    return failure_of_aiohttp(error, URL, TIMEOUTS)
 
 
 def test_every_exception_of_the_library_is_in_the_table() -> None:
@@ -131,17 +131,17 @@ def test_every_one_of_them_is_caught_by_the_transport() -> None:
 @pytest.mark.parametrize(
     ("error", "kind", "said"),
     [
-        (TimeoutError(), TIMEOUT, "took longer than 120 s"),
-        (http1_parser.SilentError(), TIMEOUT, "silent for 30 s"),
+        (TimeoutError(), TIMEOUT, "took longer than 120 s to respond"),
+        (http1_parser.SilentError(), TIMEOUT, "sent nothing for 30 s"),
         (http1_parser.NoConnectionInTimeError(), TIMEOUT, "within 10 s"),
         (http1_parser.NoConnectionError(111, "Connection refused"), CONNECT,
          "no connection to https://registry.example.com/v2/x: Connection refused"),
-        (http1_parser.UnansweredError(), CONNECT, "closed the connection unanswered"),
-        (http1_parser.BrokenOffError(), CONNECT, "broke off before its end"),
-        (http1_parser.NotHttpError("Invalid\x1b"), VIOLATION, "did not answer in HTTP"),
+        (http1_parser.UnansweredError(), CONNECT, "closed the connection without a response"),
+        (http1_parser.BrokenOffError(), CONNECT, "is incomplete or damaged"),
+        (http1_parser.NotHttpError("Invalid\x1b"), VIOLATION, "is not HTTP/1.1"),
         (socket.gaierror(-2, "Name unknown"), DNS, "does not resolve: Name unknown"),
         (_CERTIFICATE, TLS, "ca_file"),
-        (aiohttp.SocketTimeoutError(), TIMEOUT, "silent for 30 s"),
+        (aiohttp.SocketTimeoutError(), TIMEOUT, "sent nothing for 30 s"),
         (aiohttp.ConnectionTimeoutError("x"), TIMEOUT, "within 10 s"),
         (ConnectionResetError(104, "Connection reset by peer"), CONNECT, "reset"),
         (OSError(24, "Too many open files"), CONNECT, "Too many open files"),
@@ -221,7 +221,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
-async def _ask(said: bytes, *, direct: bool) -> Response | Failure:
+async def _ask(said: bytes, *, use_http1: bool) -> Response | Failure:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(said)
@@ -234,7 +234,10 @@ async def _ask(said: bytes, *, direct: bool) -> Response | Failure:
         url = f"http://{host}:{port}/v2/"
         timeouts = Timeouts(connect_s=5, read_s=5, request_s=10)
         async with Transport(
-            origin=origin_of(url), most_at_once=2, timeouts=timeouts, direct=direct
+            origin=origin_of(url),
+            max_in_flight=2,
+            timeouts=timeouts,
+            use_http1=use_http1,
         ) as transport:
             return await transport.request("GET", url, headers={}, max_bytes=1000)
 
@@ -242,7 +245,7 @@ async def _ask(said: bytes, *, direct: bool) -> Response | Failure:
 @pytest.fixture(params=[True, False], ids=["http1", "aiohttp"])
 def ask(request: pytest.FixtureRequest) -> Callable[[bytes], Response | Failure]:
     """Asks a server that says this, over our own client and over the library's."""
-    return lambda said: asyncio.run(_ask(said, direct=request.param))
+    return lambda said: asyncio.run(_ask(said, use_http1=request.param))
 
 
 Ask = Callable[[bytes], Response | Failure]

@@ -90,7 +90,7 @@ def with_server(
             host, port = listening.sockets[0].getsockname()
             server.url = f"http://{host}:{port}"
             async with Transport(
-                origin=origin_of(server.url), most_at_once=2, timeouts=timeouts
+                origin=origin_of(server.url), max_in_flight=2, timeouts=timeouts
             ) as transport:
                 await test(server, transport)
             await asyncio.gather(*server.serving)
@@ -256,7 +256,7 @@ def test_what_is_under_way_together_has_connections_of_its_own() -> None:
 
 @pytest.mark.parametrize(
     ("read_s", "request_s", "words"),
-    [(0.05, 10.0, "silent for 0.05 s"), (10.0, 0.05, "longer than 0.05 s")],
+    [(0.05, 10.0, "sent nothing for 0.05 s"), (10.0, 0.05, "longer than 0.05 s")],
 )
 def test_an_answer_that_does_not_come_is_given_up(
     read_s: float, request_s: float, words: str
@@ -308,7 +308,7 @@ def _asked_at(scheme: str, timeouts: Timeouts, *, closed: bool) -> Failure:
         if closed:
             listening.close()
         async with Transport(
-            origin=origin_of(url), most_at_once=2, timeouts=timeouts
+            origin=origin_of(url), max_in_flight=2, timeouts=timeouts
         ) as transport:
             found = await transport.request("GET", url, headers={}, max_bytes=9)
         listening.close()
