@@ -1,20 +1,30 @@
-"""What is attached to images: referrers, their fallback tag, and cosign's tags."""
+"""Data about an image that belongs to its repository, not its digest.
+
+`RepositoryDataCollector` collects attachments (signatures, SBOMs, attestations and
+other artifacts) and warnings about missing blobs (blob_check.py). With `--attachments
+all` it looks in three places for each digest of an image: the referrers API, or without
+it the fallback tag `sha256-<hex>` (OCI distribution-spec, "Referrers Tag Schema"), and
+cosign's tags `sha256-<hex>.sig`, `.att` and `.sbom`. One listing of the repository's
+tags saves the requests for tags that do not exist.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 
+from auditor.audit.blob_check import BlobChecker
 from auditor.audit.content_cache import ContentCache
 from auditor.audit.image_metadata import (
+    UNKNOWN_STATUS,
     ImageMetadata,
-    NamedBlob,
+    ImageOptions,
     SupplyChainStatus,
-    present,
+    present_digests,
     supply_chain_status,
 )
 from auditor.audit.resolve import Resolver
+from auditor.config import AttachmentMode
 from auditor.errors import Failure, FailureKind
 from auditor.fast_dataclass import dataclass
 from auditor.model import (
@@ -30,320 +40,260 @@ from auditor.oci.attachments import (
     is_digest_tag,
     needs_manifest,
 )
-from auditor.oci.manifest import ImageIndex, VerifiedManifest
+from auditor.oci.manifest import ImageIndex
 from auditor.oci.reference import Reference
-from auditor.registry.client import BlobStat, Registry
+from auditor.registry.client import Registry
 from auditor.util.lru import Lru
 from auditor.util.single_flight import SingleFlight, bounded_gather
-from auditor.util.text import format_count
 
-# Subjects of one image that are asked about at once; the host's slots are the limit.
-AT_ONCE = 16
-# A repository's list of tags saves up to four requests for each subject. Beyond ten
-# pages of a thousand it costs more than most runs save by it.
+# Subjects of one image searched concurrently; the host's limit is the effective one.
+CONCURRENT_SUBJECTS = 16
+# Pages of a repository's tags. The listing saves up to four requests per subject;
+# beyond ten pages of a thousand it costs more than most runs save.
 MAX_LIST_PAGES = 10
-# Images whose attachments are remembered, some 2 KiB each, and repositories whose
-# tags of this kind are, some 100 bytes for each signed image.
+# Images whose attachments are kept, some 2 KiB each.
 MAX_IMAGES = 2048
+# Repositories whose digest tags are kept, some 100 bytes for each signed image.
 MAX_REPOSITORIES = 256
 
 # cosign: specs/SIGNATURE_SPEC.md, ATTESTATION_SPEC.md, SBOM_SPEC.md.
-_SUFFIXES = (".sig", ".att", ".sbom")
+_COSIGN_SUFFIXES = (".sig", ".att", ".sbom")
 
-_Place = tuple[str, str, str]  # registry, repository, digest
+_ImageKey = tuple[str, str, str]  # registry, repository, digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """Everything that is attached; with `warnings`, not everything was seen."""
+class RepositoryData:
+    """Attachments of an image, the status that follows from them, and warnings."""
 
-    attachments: tuple[Attachment, ...]
-    answers: SupplyChainStatus
-    warnings: tuple[Warn, ...]
+    attachments: tuple[Attachment, ...] = ()
+    status: SupplyChainStatus = UNKNOWN_STATUS
+    warnings: tuple[Warn, ...] = ()
+
+
+NO_DATA = RepositoryData()
+
+
+class RepositoryDataCollector:
+    """Collects the data of images that the options ask for.
+
+    Without `--attachments all` and `--verify-blobs` it sends no request.
+    """
+
+    def __init__(
+        self, content: ContentCache, options: ImageOptions, resolver: Resolver
+    ) -> None:
+        self._all_attachments = options.attachments is AttachmentMode.ALL
+        self._finder = AttachmentFinder(content, resolver)
+        self.blobs = BlobChecker()
+
+    async def collect(
+        self, registry: Registry, repository: str, metadata: ImageMetadata
+    ) -> RepositoryData:
+        """The data of one image."""
+        warnings: tuple[Warn, ...] = ()
+        if metadata.blobs:
+            warnings = await self.blobs.warnings(registry, repository, metadata.blobs)
+        if self._all_attachments:
+            data = await self._finder.find(registry, repository, metadata)
+            return (
+                replace(data, warnings=data.warnings + warnings) if warnings else data
+            )
+        if not metadata.attachments and not warnings:
+            return NO_DATA
+        return RepositoryData(
+            attachments=metadata.attachments, status=metadata.status, warnings=warnings
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _DigestTags:
-    """Null where the list does not prove what is not there."""
+    """The tags of a repository that name a digest; None if they are not known.
+
+    Only a listing that was read to its end shows which tags do not exist.
+    """
 
     names: frozenset[str] | None
 
 
-class Attached:
-    """Finds what is attached to the images of a run, once for each image."""
+class AttachmentFinder:
+    """Finds the attachments of the images of a run, once for each image."""
 
-    def __init__(self, content: ContentCache, lookup: Resolver) -> None:
-        self._content = content
-        self._lookup = lookup
-        self._images: Lru[_Place, Found] = Lru(MAX_IMAGES)
-        self._flights: SingleFlight[_Place, Found] = SingleFlight()
+    def __init__(self, content: ContentCache, resolver: Resolver) -> None:
+        self.content = content
+        self.resolver = resolver
+        self._images: Lru[_ImageKey, RepositoryData] = Lru(MAX_IMAGES)
+        self._flights: SingleFlight[_ImageKey, RepositoryData] = SingleFlight()
         self._tags: Lru[tuple[str, str], _DigestTags] = Lru(MAX_REPOSITORIES)
         self._listings: SingleFlight[tuple[str, str], _DigestTags] = SingleFlight()
 
-    async def to(
-        self, registry: Registry, repository: str, facts: ImageMetadata
-    ) -> Found:
+    async def find(
+        self, registry: Registry, repository: str, metadata: ImageMetadata
+    ) -> RepositoryData:
         """What is attached to an image and to each of its platforms.
 
-        Failures are warnings: an image is what it is, whoever signed it.
+        Failures are warnings: then some attachments may be missing.
         """
-        place = (registry.name, repository, facts.digest)
-        known = self._images.get(place)
-        if known is not None:
-            return known
-
-        async def find() -> Found:
-            return await _Search(self, registry, repository, facts).found()
-
-        found = await self._flights.run(place, find)
-        if not found.warnings:  # what failed may work for the next tag
-            self._images.put(place, found)
-        return found
+        key = (registry.name, repository, metadata.digest)
+        cached = self._images.get(key)
+        if cached is not None:
+            return cached
+        data = await self._flights.run(
+            key, _AttachmentSearch(self, registry, repository, metadata).run
+        )
+        if not data.warnings:  # a failed request may succeed for the next tag
+            self._images.put(key, data)
+        return data
 
     async def digest_tags(
         self, registry: Registry, repository: str
     ) -> frozenset[str] | None:
-        """The repository's tags that are about a digest; null: not known."""
-        place = (registry.name, repository)
-        known = self._tags.get(place)
-        if known is None:
-            known = await self._listings.run(
-                place, lambda: _listed(registry, repository)
+        """The tags of a repository that name a digest; None if they are not known."""
+        key = (registry.name, repository)
+        tags = self._tags.get(key)
+        if tags is None:
+            tags = await self._listings.run(
+                key, lambda: _list_digest_tags(registry, repository)
             )
-            self._tags.put(place, known)
-        return known.names
-
-    async def manifest(
-        self, registry: Registry, repository: str, digest: str
-    ) -> VerifiedManifest | Failure:
-        """The manifest with this digest, fetched once per run."""
-        return await self._content.manifest(registry, repository, digest)
-
-    async def by_tag(
-        self, registry: Registry, repository: str, tag: str
-    ) -> VerifiedManifest | Failure:
-        """What one of these tags names: HEAD is enough if it is known. Who signs again
-        moves it, also where the tags of images are declared immutable."""
-        reference = Reference(
-            registry=registry.name, repository=repository, tag=tag, digest=None
-        )
-        return await self._lookup.of_moving_tag(registry, reference)
+            self._tags.put(key, tags)
+        return tags.names
 
 
-async def _listed(registry: Registry, repository: str) -> _DigestTags:
-    """Only a list that was read to its end proves that a tag is not there."""
+async def _list_digest_tags(registry: Registry, repository: str) -> _DigestTags:
     unknown = _DigestTags(names=None)
-    found: set[str] = set()
+    names: set[str] = set()
     count = 0
     async for page in registry.list_every_tag(repository):
         if isinstance(page, Failure):
             return unknown
         count += len(page.entries) + page.unreadable
-        found.update(entry.name for entry in page.entries if is_digest_tag(entry.name))
+        names.update(entry.name for entry in page.entries if is_digest_tag(entry.name))
         if page.last:
-            cut = page.number == 1 and count in SUSPICIOUS_COUNTS and not page.checked
-            cut = cut or page.in_doubt
-            return unknown if cut else _DigestTags(names=frozenset(found))
+            is_suspicious = page.number == 1 and count in SUSPICIOUS_COUNTS
+            if page.end_unknown or (is_suspicious and not page.end_verified):
+                return unknown
+            return _DigestTags(names=frozenset(names))
         if page.number >= MAX_LIST_PAGES:
             return unknown
     return unknown
 
 
-class _Search:
+class _AttachmentSearch:
     """The search for one image's attachments."""
 
     def __init__(
         self,
-        attached: Attached,
+        finder: AttachmentFinder,
         registry: Registry,
         repository: str,
-        facts: ImageMetadata,
+        metadata: ImageMetadata,
     ) -> None:
-        self._attached = attached
+        self._finder = finder
         self._registry = registry
         self._repository = repository
-        self._facts = facts
+        self._metadata = metadata
         self._warnings: set[Warn] = set()
-        # By digest and subject; of two reports of one thing the one that says more.
+        # By digest and subject.
         self._found: dict[tuple[str, str | None], Attachment] = {}
 
-    async def found(self) -> Found:
-        root = self._facts.digest
-        self._keep(self._facts.attachments)
-        # The first answer tells whether the host has the API: one request, not many.
-        await self._about(root)
-        others = present(self._facts.platforms) - {root}
-        await bounded_gather(self._about, sorted(others), at_once=AT_ONCE)
-        vague = [one for one in self._found.values() if needs_manifest(one)]
-        await bounded_gather(self._look_into, vague, at_once=AT_ONCE)
+    async def run(self) -> RepositoryData:
+        root = self._metadata.digest
+        platforms = present_digests(self._metadata.platforms)
+        self._add(self._metadata.attachments)
+        # The root first: its response shows whether the registry has the referrers API.
+        await self._search_subject(root)
+        await bounded_gather(
+            self._search_subject, sorted(platforms - {root}), limit=CONCURRENT_SUBJECTS
+        )
+        incomplete = [one for one in self._found.values() if needs_manifest(one)]
+        await bounded_gather(self._read_manifest, incomplete, limit=CONCURRENT_SUBJECTS)
         attachments = tuple(
             sorted(
                 self._found.values(),
                 key=lambda one: (one.digest, one.kind, one.subject or ""),
             )
         )
-        return Found(
+        return RepositoryData(
             attachments=attachments,
-            answers=supply_chain_status(
-                root,
-                present(self._facts.platforms),
-                attachments,
-                everywhere=not self._warnings,
+            status=supply_chain_status(
+                root, platforms, attachments, is_complete=not self._warnings
             ),
             warnings=tuple(sorted(self._warnings, key=lambda warn: warn.detail)),
         )
 
-    def _keep(self, attachments: Iterable[Attachment]) -> None:
+    def _add(self, attachments: Iterable[Attachment]) -> None:
+        """Add attachments; of two reports of one, that with predicates is kept."""
         for one in attachments:
             before = self._found.get((one.digest, one.subject))
             if before is None or before.predicates is None:
                 self._found[one.digest, one.subject] = one
 
-    async def _about(self, subject: str) -> None:
-        tag = subject.replace(":", "-")
-        names = [tag + suffix for suffix in _SUFFIXES]
-        listed = await self._registry.referrers.list(self._repository, subject)
-        if isinstance(listed, Failure):
-            self._unknown(f"the referrers of {subject}", listed)
-        elif listed is None:
-            names.append(tag)  # spec, "Referrers Tag Schema"
+    async def _search_subject(self, subject: str) -> None:
+        fallback_tag = subject.replace(":", "-")
+        names = [fallback_tag + suffix for suffix in _COSIGN_SUFFIXES]
+        referrers = await self._registry.referrers.list(self._repository, subject)
+        if isinstance(referrers, Failure):
+            self._warn(f"the referrers of {subject}", referrers)
+        elif referrers is None:
+            names.append(fallback_tag)
         else:
-            self._keep(attachment_from_descriptor(one, subject) for one in listed)
-        tags = await self._attached.digest_tags(self._registry, self._repository)
-        wanted = [name for name in names if tags is None or name in tags]
+            self._add(attachment_from_descriptor(one, subject) for one in referrers)
+        tags = await self._finder.digest_tags(self._registry, self._repository)
+        existing = [name for name in names if tags is None or name in tags]
         await bounded_gather(
-            lambda name: self._tagged(name, subject), wanted, at_once=len(names)
+            lambda tag: self._read_tag(tag, subject), existing, limit=len(names)
         )
 
-    async def _tagged(self, tag: str, subject: str) -> None:
-        document = await self._attached.by_tag(self._registry, self._repository, tag)
-        if isinstance(document, Failure):
-            if document.kind is not FailureKind.NOT_FOUND:
-                self._unknown(f"tag {tag}", document)
-        elif not isinstance(document.manifest, ImageIndex) or tag.endswith(_SUFFIXES):
-            self._keep(
-                [attachment_from_manifest(document.digest, subject, document.manifest)]
+    async def _read_tag(self, tag: str, subject: str) -> None:
+        reference = Reference(
+            registry=self._registry.name,
+            repository=self._repository,
+            tag=tag,
+            digest=None,
+        )
+        # Signing again moves the tag, even if the tags of images are immutable.
+        verified = await self._finder.resolver.resolve_mutable_tag(
+            self._registry, reference
+        )
+        if isinstance(verified, Failure):
+            if verified.kind is not FailureKind.NOT_FOUND:
+                self._warn(f"tag {tag}", verified)
+        elif not isinstance(verified.manifest, ImageIndex) or tag.endswith(
+            _COSIGN_SUFFIXES
+        ):
+            self._add(
+                [attachment_from_manifest(verified.digest, subject, verified.manifest)]
             )
         else:
-            self._keep(
-                attachment_from_descriptor(one, subject)
-                for one in document.manifest.children
+            self._add(
+                attachment_from_descriptor(child, subject)
+                for child in verified.manifest.children
             )
 
-    async def _look_into(self, vague: Attachment) -> None:
-        document = await self._attached.manifest(
-            self._registry, self._repository, vague.digest
+    async def _read_manifest(self, attachment: Attachment) -> None:
+        """Complete an attachment from its own manifest."""
+        verified = await self._finder.content.manifest(
+            self._registry, self._repository, attachment.digest
         )
-        if isinstance(document, Failure):
-            self._unknown(f"attachment {vague.digest}", document)
+        if isinstance(verified, Failure):
+            self._warn(f"attachment {attachment.digest}", verified)
             return
-        said = attachment_from_manifest(
-            vague.digest,
-            vague.subject,
-            document.manifest,
-            # So the index said: nothing else names it so without a type.
-            attested=vague.kind is AttachmentKind.ATTESTATION
-            and vague.artifact_type is None,
+        complete = attachment_from_manifest(
+            attachment.digest,
+            attachment.subject,
+            verified.manifest,
+            # Without an artifact type, only the index can have marked it so.
+            attested=attachment.kind is AttachmentKind.ATTESTATION
+            and attachment.artifact_type is None,
         )
-        if said.artifact_type is None:
-            said = replace(said, artifact_type=vague.artifact_type)
-        self._found[vague.digest, vague.subject] = said
+        if complete.artifact_type is None:
+            complete = replace(complete, artifact_type=attachment.artifact_type)
+        self._found[attachment.digest, attachment.subject] = complete
 
-    def _unknown(self, what: str, failure: Failure) -> None:
+    def _warn(self, what: str, failure: Failure) -> None:
         self._warnings.add(
             Warn(
                 code=WarningCode.ATTACHMENTS_UNKNOWN,
                 detail=f"{what}: {failure.detail}",
             )
         )
-
-
-# -- blob_check --
-# Whether the blobs that manifests name are there, and as large as they say.
-
-# Blobs of one image asked about at once; the host's slots are the real limit.
-AT_ONCE = 16
-# Blobs remembered, some 300 bytes each: 40 MB. Lists name the tags of a repository
-# one after the other, so that what is forgotten is seldom met again.
-MAX_KNOWN = 131_072
-
-
-class BlobCheck:
-    """Asks for each blob once in each repository, and counts what it hears.
-
-    A registry has a blob for a repository, not as such: a layer that one repository
-    has may be missing in the next.
-    """
-
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self._known: Lru[_Place, BlobStat | Failure] = Lru(MAX_KNOWN)
-        self._flights: SingleFlight[_Place, BlobStat | Failure] = SingleFlight()
-
-    async def warnings(
-        self, registry: Registry, repository: str, blobs: Collection[NamedBlob]
-    ) -> tuple[Warn, ...]:
-        """What is wrong with these blobs of one image of a repository."""
-        ordered = sorted(blobs, key=lambda blob: (blob.digest, blob.size or 0))
-        found = await bounded_gather(
-            lambda blob: self._look(registry, repository, blob.digest),
-            ordered,
-            at_once=AT_ONCE,
-        )
-        warnings: list[Warn] = []
-        unknown: list[tuple[NamedBlob, Failure]] = []
-        for blob, said in zip(ordered, found, strict=True):
-            name = f"the {blob.what} {blob.digest}"
-            if isinstance(said, BlobStat):
-                if None not in {said.size, blob.size} and said.size != blob.size:
-                    detail = (
-                        f"{name} has {said.size} bytes, the manifest says {blob.size}"
-                    )
-                    warnings.append(
-                        Warn(code=WarningCode.BLOB_SIZE_DIFFERS, detail=detail)
-                    )
-            elif said.kind is FailureKind.NOT_FOUND:
-                detail = f"the manifest names {name} and the registry has it not"
-                warnings.append(Warn(code=WarningCode.BLOB_MISSING, detail=detail))
-            else:
-                unknown.append((blob, said))
-        if unknown:
-            # One sentence: a host that is down has none of hundreds.
-            blob, failure = unknown[0]
-            detail = (
-                f"{len(unknown)} of {format_count(len(ordered), 'blob')} could not be"
-                " checked,"
-                f" for example the {blob.what} {blob.digest}: {failure.detail}"
-            )
-            warnings.append(Warn(code=WarningCode.BLOB_UNVERIFIED, detail=detail))
-        self.counts["size_differs"] += sum(
-            warning.code is WarningCode.BLOB_SIZE_DIFFERS for warning in warnings
-        )
-        return tuple(warnings)
-
-    async def _look(
-        self, registry: Registry, repository: str, digest: str
-    ) -> BlobStat | Failure:
-        place = (registry.name, repository, digest)
-        known = self._known.get(place)
-        if known is not None:
-            return known
-
-        async def look() -> BlobStat | Failure:
-            said = await registry.blobs.stat(repository, digest)
-            self._count(said)
-            return said
-
-        said = await self._flights.run(place, look)
-        if isinstance(said, BlobStat) or not said.kind.retryable:
-            self._known.put(place, said)
-        return said
-
-    def _count(self, said: BlobStat | Failure) -> None:
-        self.counts["checked"] += 1
-        if isinstance(said, BlobStat):
-            self.counts["there"] += 1
-        elif said.kind is FailureKind.NOT_FOUND:
-            self.counts["missing"] += 1
-        else:
-            self.counts["unverified"] += 1

@@ -1,95 +1,285 @@
-"""A repository pattern's repositories, out of the pages of a registry's catalog."""
+"""The listings of a registry: which of their entries match, and how they ended.
+
+A listing that breaks off, has invalid names or has fewer entries than the registry
+counts is reported with a failure, so that no gap is silent.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from dataclasses import replace
 
+from anyio.streams.memory import MemoryObjectReceiveStream
+
 from auditor.errors import Failure, FailureKind, Stage
-from auditor.input.steps import Asked, CatalogEnds, Entry, Refused, TagsOf
+from auditor.fast_dataclass import dataclass
+from auditor.input.entries import InputEntry, ReferenceEntry, RejectedEntry
 from auditor.input.tag_filter import Selection
+from auditor.oci.digest import is_digest
 from auditor.oci.reference import (
     Reference,
+    RepositoryPattern,
     TagPattern,
-    is_digest,
     is_repository,
     is_tag,
 )
-from auditor.oci.reference_grammar import RepositoryPattern
-from auditor.registry.listing.paging import ListedTag, Page
+from auditor.registry.listing.interface import ListedTag, Page
 from auditor.registry.registries import Registries
 from auditor.report.listing_stats import Listing, Listings, ListKind
-from auditor.util.text import counted, noun
+from auditor.util.text import format_count, pluralize
 
-# -- words --
-# What is said of a list out of which nothing comes.
+TagPage = Page[ListedTag] | Failure
 
-
-def none_matches(count: int, one: str, many: str, *, of: str, pattern: str) -> str:
-    """That none of so many entries of a list is what was asked for."""
-    if count == 1:
-        return f"the one {one} of {of} does not match {pattern}"
-    return f"none of the {count} {many} of {of} matches {pattern}"
+# Statuses of a catalog that is not available: to this account (401, 403), or to all
+# accounts (401 on Docker Hub and GitLab; 404 and 405 elsewhere).
+_UNAVAILABLE = frozenset({401, 403, 404, 405})
 
 
-# Statuses with which products close their catalog: to this account (401, 403), or
-# to everybody (401 on Docker Hub and GitLab; 404 and 405 elsewhere).
-_CLOSED = frozenset({401, 403, 404, 405})
-
-
-class Catalog:
-    """Chooses from the pages of a catalog, and counts what they hold."""
+class CatalogListing:
+    """The catalog of a registry, read for one repository pattern."""
 
     def __init__(self, pattern: RepositoryPattern, selection: Selection) -> None:
-        self._pattern = pattern
+        self.pattern = pattern
+        self.listing = Listing(selector=str(pattern), kind=ListKind.REPOSITORIES)
         self._selection = selection
         self._seen: set[int] = set()
-        self.listing = Listing(selector=str(pattern), kind=ListKind.REPOSITORIES)
 
-    def chosen(self, page: Page[str]) -> Iterator[str]:
-        """The repositories of a page that match, each once, as it is listed."""
+    def matching(self, page: Page[str]) -> Iterator[str]:
+        """The repositories of a page that match the pattern, each once."""
         listing = self.listing
-        listing.count(
-            pages=page.number,
-            entries=len(page.entries) + page.unreadable,
-            total=page.total,
-            last=page.last,
-            checked=page.checked,
-            in_doubt=page.in_doubt,
-        )
+        _count_page(page, listing)
         listing.invalid += page.unreadable
         for repository in page.entries:
             if not is_repository(repository):
                 listing.invalid += 1
                 continue
             listing.repositories += 1
-            if not self._pattern.matches_repository(repository):
+            if not self.pattern.matches_repository(repository):
                 continue
-            if not self._selection.tags.wants_repository(repository):
+            if not self._selection.tags.allows_repository(repository):
                 listing.excluded += 1
             elif self._is_new(repository):
                 listing.chosen += 1
                 yield repository
 
+    def errors(self, failure: Failure | None) -> Iterator[Failure]:
+        """The errors of the catalog, to be called at its end; `failure` ended it."""
+        listing, registry = self.listing, self.pattern.registry
+        listing.suspicious = listing.looks_truncated
+        if failure is not None:
+            yield _with_advice(failure, registry) if listing.pages == 0 else failure
+        if listing.invalid:
+            names = format_count(
+                listing.invalid, "invalid repository name", "invalid repository names"
+            )
+            yield _incomplete(f"the catalog of {registry} has {names}")
+        if listing.missing:
+            yield _incomplete(
+                f"the catalog of {registry} should have {listing.total}"
+                f" {pluralize(listing.total or 0, 'repository', 'repositories')} and"
+                f" lists {listing.entries}"
+            )
+        if failure is not None or listing.invalid or listing.missing:
+            return
+        if not listing.repositories:
+            yield _not_found(
+                f"the catalog of {registry} is empty: the registry has no repositories,"
+                " or none that this account may see"
+            )
+        elif not (listing.chosen or listing.excluded):
+            yield _not_found(
+                no_match_detail(
+                    listing.repositories,
+                    "repository",
+                    "repositories",
+                    of=registry,
+                    pattern=self.pattern.repository,
+                )
+            )
+
     def _is_new(self, repository: str) -> bool:
-        # 64 bits each: among a million names two of one hash are a chance in 10^7.
+        # 64 bits each: the chance that two of a million names collide is 1 in 10^7.
         size = len(self._seen)
         self._seen.add(hash(repository))
         return len(self._seen) > size
 
 
-async def repositories_of(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogEnd:
+    """The end of a catalog and of the tag lists of its repositories.
+
+    `failure` ended the catalog early. `is_sharded`: other shards audit some of the
+    repositories. `reports_errors`: this shard reports the errors of the catalog, which
+    every shard reads.
+    """
+
+    catalog: CatalogListing
+    place: str
+    failure: Failure | None
+    is_sharded: bool = False
+    reports_errors: bool = True
+
+    def rejected(self) -> Iterator[RejectedEntry]:
+        """An entry for each error of the catalog and its tag lists."""
+        for failure in self._failures():
+            self.catalog.listing.failure = failure.kind
+            yield RejectedEntry(
+                text=str(self.catalog.pattern),
+                place=self.place,
+                failure=failure,
+                pattern=self.catalog.pattern,
+            )
+
+    def _failures(self) -> Iterator[Failure]:
+        listing = self.catalog.listing
+        if not self.reports_errors:
+            listing.suspicious = listing.looks_truncated
+            if self.failure is not None and self._is_specific(self.failure):
+                yield self.failure
+            return
+        has_errors = False
+        for failure in self.catalog.errors(self.failure):
+            has_errors = True
+            yield failure
+        if not has_errors and not self.is_sharded and listing.matches_nothing:
+            yield no_tag_matches(self.catalog.pattern, listing)
+
+    def _is_specific(self, failure: Failure) -> bool:
+        """Whether the other shards may not have met this failure. A catalog that is not
+        available fails for all of them."""
+        return (
+            self.catalog.listing.pages > 0
+            or failure.kind.retryable
+            or failure.kind is FailureKind.INTERRUPTED
+        )
+
+
+class TagListing:
+    """The tag list of a repository, read for one tag pattern.
+
+    `catalog` is the listing in which the repository was found. `entries()` must be read
+    once, to its end.
+    """
+
+    def __init__(
+        self,
+        pattern: TagPattern,
+        place: str,
+        pages: MemoryObjectReceiveStream[TagPage],
+        *,
+        selection: Selection,
+        catalog: Listing | None = None,
+    ) -> None:
+        self.pages = pages
+        self.catalog = catalog
+        self.listing = Listing(selector=str(pattern))
+        self._pattern = pattern
+        self._place = place
+        self._selection = selection
+        self._failed = False
+
+    async def entries(self) -> AsyncIterator[InputEntry]:
+        """A reference for each tag that matches, then the errors of the list.
+
+        With `--latest`, the references come at the end of the list, newest first.
+        """
+        newest = self._selection.newest_tags()
+        async for page in self.pages:
+            if isinstance(page, Failure):
+                for failure in self._early_end(page):
+                    yield self._rejected(failure)
+                continue
+            tags = self._matching(page)
+            if newest is not None:
+                newest.add(tags)
+                continue
+            for entry in self._references(tags):
+                yield entry
+        if newest is not None:
+            for entry in self._references(newest.newest_first()):
+                yield entry
+        for failure in self._errors():
+            yield self._rejected(failure)
+
+    def _matching(self, page: Page[ListedTag]) -> list[ListedTag]:
+        """The tags of a page that match and that no filter leaves out by name."""
+        listing = self.listing
+        _count_page(page, listing)
+        # Some products list digests among the tags.
+        names = [tag for tag in page.entries if not is_digest(tag.name)]
+        tags = [tag for tag in names if is_tag(tag.name)]
+        listing.tags += len(names)
+        listing.invalid += page.unreadable + len(names) - len(tags)
+        tags = [tag for tag in tags if self._pattern.matches(tag.name)]
+        listing.filtered += len(tags)  # `_references` subtracts those that are left
+        return [tag for tag in tags if self._selection.tags.allows(tag.name)]
+
+    def _references(self, tags: Iterable[ListedTag]) -> Iterator[ReferenceEntry]:
+        for tag in tags:
+            too_old = self._selection.is_tag_too_old(tag)
+            if not too_old:
+                self.listing.matched += 1
+                self.listing.filtered -= 1
+                yield _reference_entry(self._pattern, tag, age_unknown=too_old is None)
+
+    def _rejected(self, failure: Failure) -> RejectedEntry:
+        self.listing.failure = failure.kind
+        return RejectedEntry(
+            text=str(self._pattern),
+            place=self._place,
+            failure=failure,
+            pattern=self._pattern,
+        )
+
+    def _early_end(self, failure: Failure) -> Iterator[Failure]:
+        self._failed = True
+        is_missing = failure.kind is FailureKind.NOT_FOUND and self.listing.pages == 0
+        if self.catalog is not None and is_missing:
+            # The catalog of distribution lists repositories that have no tags left.
+            self.listing.complete = True
+        else:
+            yield failure
+
+    def _errors(self) -> Iterator[Failure]:
+        listing, repository = self.listing, self._pattern.repository
+        listing.suspicious = listing.looks_truncated
+        if listing.invalid:
+            names = format_count(listing.invalid, "invalid tag name")
+            yield _incomplete(f"the tag list of {repository} has {names}")
+        if listing.missing:
+            yield _incomplete(
+                f"the tag list of {repository} should have {listing.total}"
+                f" {pluralize(listing.total or 0, 'tag')} and lists {listing.entries}"
+            )
+        if (
+            not (self._failed or listing.invalid or listing.missing)
+            and not (listing.matched or listing.filtered)
+            and self.catalog is None  # `CatalogEnd` reports it for all repositories
+            and (listing.tags or self._pattern.pattern != "*")
+        ):
+            yield _not_found(
+                no_match_detail(
+                    listing.tags,
+                    "tag",
+                    "tags",
+                    of=repository,
+                    pattern=self._pattern.pattern,
+                )
+            )
+
+
+async def list_repositories(
     pattern: RepositoryPattern,
     *,
     registries: Registries,
     selection: Selection,
     listings: Listings,
 ) -> AsyncGenerator[str | Failure, None]:
-    """The repositories that a pattern means, as they are listed, then what is wrong.
+    """The repositories that match a pattern, then the errors of the catalog.
 
-    `listings` has the account of it.
+    `listings` receives the catalog's listing.
     """
-    catalog = Catalog(pattern, selection)
+    catalog = CatalogListing(pattern, selection)
     listings.begin(catalog.listing)
     registry = await registries.get(pattern.registry)
     failure: Failure | None = None
@@ -97,244 +287,50 @@ async def repositories_of(
         if isinstance(page, Failure):
             failure = page
             continue
-        for name in catalog.chosen(page):
-            yield name
-    catalog.listing.suspicious = catalog.listing.looks_cut
-    for mistake in mistakes_of_catalog(pattern, catalog.listing, failure):
-        catalog.listing.failure = mistake.kind
-        yield mistake
+        for repository in catalog.matching(page):
+            yield repository
+    for error in catalog.errors(failure):
+        catalog.listing.failure = error.kind
+        yield error
     listings.end(catalog.listing)
 
 
-def end_of_catalog(end: CatalogEnds) -> Iterator[Failure]:
-    """What is wrong with a catalog and its lists of tags: nothing, or some failures."""
-    listing = end.listing
-    listing.suspicious = listing.looks_cut
-    if not end.told_here:
-        if end.failure is not None and _is_own(end.failure, listing):
-            yield end.failure
-        return
-    fine = True
-    for failure in mistakes_of_catalog(end.pattern, listing, end.failure):
-        fine = False
-        yield failure
-    if fine and not end.shared and listing.matches_nothing:
-        yield nothing_matches(end.pattern, listing)
-
-
-def nothing_matches(pattern: RepositoryPattern, listing: Listing) -> Failure:
+def no_tag_matches(pattern: RepositoryPattern, listing: Listing) -> Failure:
     """The failure of a pattern whose repositories have no tag that matches."""
-    return _failure(
-        FailureKind.NOT_FOUND,
-        none_matches(
+    return _not_found(
+        no_match_detail(
             listing.tags,
             "tag",
             "tags",
-            of=counted(listing.chosen, "repository", "repositories"),
+            of=format_count(listing.chosen, "repository", "repositories"),
             pattern=pattern.pattern,
-        ),
+        )
     )
 
 
-def _is_own(failure: Failure, listing: Listing) -> bool:
-    """Whether a catalog broke off for this share and may not have for the others.
-
-    One that is closed is closed to all of them, and one share says so.
-    """
-    return (
-        listing.pages > 0
-        or failure.kind.retryable
-        or failure.kind is FailureKind.INTERRUPTED
-    )
+def no_match_detail(
+    count: int, singular: str, plural: str, *, of: str, pattern: str
+) -> str:
+    """The sentence that none of `count` entries matches `pattern`."""
+    if count == 1:
+        return f"the only {singular} of {of} does not match {pattern}"
+    return f"none of the {count} {plural} of {of} matches {pattern}"
 
 
-def mistakes_of_catalog(
-    pattern: RepositoryPattern, listing: Listing, failure: Failure | None
-) -> Iterator[Failure]:
-    """What is wrong with a catalog; `failure`: why it broke off."""
-    registry = pattern.registry
-    if failure is not None:
-        yield _explained(failure, registry) if listing.pages == 0 else failure
-    if listing.invalid:
-        yield _failure(
-            FailureKind.INCOMPLETE_LISTING,
-            f"the catalog of {registry} holds "
-            + counted(
-                listing.invalid,
-                "name that is no repository",
-                "names that are no repositories",
-            ),
-        )
-    if listing.missing:
-        yield _failure(
-            FailureKind.INCOMPLETE_LISTING,
-            f"the catalog of {registry} should have {listing.total}"
-            f" {noun(listing.total or 0, 'repository', 'repositories')} and lists"
-            f" {listing.entries}",
-        )
-    if failure is not None or listing.invalid or listing.missing:
-        return
-    if not listing.repositories:
-        yield _failure(
-            FailureKind.NOT_FOUND,
-            f"the catalog of {registry} is empty: there are no repositories, or none"
-            " that this account may see",
-        )
-    elif not (listing.chosen or listing.excluded):
-        yield _failure(
-            FailureKind.NOT_FOUND,
-            none_matches(
-                listing.repositories,
-                "repository",
-                "repositories",
-                of=registry,
-                pattern=pattern.repository,
-            ),
-        )
-
-
-def _explained(failure: Failure, registry: str) -> Failure:
-    """A catalog that cannot be had at all, with what to do instead."""
-    if failure.kind is FailureKind.NO_PULL_GRANT or failure.status in _CLOSED:
-        detail = (
-            f"{failure.detail}; without the catalog of {registry}, name its"
-            " repositories in a list (-f), let its product's API list them (lister), or"
-            " use an account that may read it"
-        )
-        return replace(failure, stage=Stage.LIST, detail=detail)
-    return failure.at(Stage.LIST)
-
-
-def _failure(kind: FailureKind, detail: str) -> Failure:
-    return Failure(kind=kind, stage=Stage.LIST, detail=detail)
-
-
-# -- tag_list --
-# A repository's references, out of the pages of its list of tags.
-
-
-class TagList:
-    """One list of tags. Its `entries` are to be read once, to the end."""
-
-    def __init__(self, step: TagsOf, selection: Selection) -> None:
-        self._step = step
-        self._pattern = step.pattern
-        self._selection = selection
-        self._failed = False
-        self.listing = Listing(selector=str(step.pattern))
-
-    async def entries(self) -> AsyncIterator[Entry]:
-        """The references, and then what is wrong with the list.
-
-        With only the newest wanted, these come first, at the end of the list.
-        """
-        newest = self._selection.newest()
-        async for page in self._step.pages:
-            if isinstance(page, Failure):
-                for failure in self._broken(page):
-                    yield self._refused(failure)
-                continue
-            tags = self._wanted(page)
-            if newest is not None:
-                newest.put(tags)
-                continue
-            for asked in self._asked(tags):
-                yield asked
-        if newest is not None:
-            for asked in self._asked(newest.newest_first()):
-                yield asked
-        for failure in self._mistakes():
-            yield self._refused(failure)
-
-    def _wanted(self, page: Page[ListedTag]) -> list[ListedTag]:
-        """The tags of a page that are meant and not filtered out by their name."""
-        tags = [
-            tag for tag in _tags(page, self.listing) if self._pattern.matches(tag.name)
-        ]
-        self.listing.filtered += len(tags)  # until they are asked for
-        return [tag for tag in tags if self._selection.tags.wants(tag.name)]
-
-    def _asked(self, tags: Iterable[ListedTag]) -> Iterator[Asked]:
-        for tag in tags:
-            too_old = self._selection.is_too_old(tag)
-            if not too_old:
-                self.listing.matched += 1
-                self.listing.filtered -= 1
-                yield _asked(self._pattern, tag, age_unknown=too_old is None)
-
-    def _refused(self, failure: Failure) -> Refused:
-        self.listing.failure = failure.kind
-        return Refused(
-            text=str(self._pattern),
-            place=self._step.place,
-            failure=failure,
-            pattern=self._pattern,
-        )
-
-    def _broken(self, failure: Failure) -> Iterator[Failure]:
-        self._failed = True
-        is_gone = failure.kind is FailureKind.NOT_FOUND and self.listing.pages == 0
-        if self._step.among is not None and is_gone:
-            # distribution's catalog names repositories that have nothing left.
-            self.listing.complete = True
-        else:
-            yield failure
-
-    def _mistakes(self) -> Iterator[Failure]:
-        """What is wrong with a list that was read, and whether it was for nothing."""
-        listing, repository = self.listing, self._pattern.repository
-        listing.suspicious = listing.looks_cut
-        if listing.invalid:
-            yield _incomplete(
-                f"the list of {repository} holds "
-                + counted(
-                    listing.invalid, "name that is no tag", "names that are no tags"
-                )
-            )
-        if listing.missing:
-            yield _incomplete(
-                f"the list of {repository} should have {listing.total}"
-                f" {noun(listing.total or 0, 'tag')} and lists"
-                f" {listing.entries}"
-            )
-        if (
-            not (self._failed or listing.invalid or listing.missing)
-            and not (listing.matched or listing.filtered)
-            and self._step.among is None  # else the catalog says whether any was
-            and (listing.tags or self._pattern.pattern != "*")
-        ):
-            yield Failure(
-                kind=FailureKind.NOT_FOUND,
-                stage=Stage.LIST,
-                detail=none_matches(
-                    listing.tags,
-                    "tag",
-                    "tags",
-                    of=repository,
-                    pattern=self._pattern.pattern,
-                ),
-            )
-
-
-def _tags(page: Page[ListedTag], listing: Listing) -> list[ListedTag]:
-    """The tags of a page, and what else it holds counted."""
+def _count_page(page: Page[str] | Page[ListedTag], listing: Listing) -> None:
     listing.count(
         pages=page.number,
         entries=len(page.entries) + page.unreadable,
         total=page.total,
         last=page.last,
-        checked=page.checked,
-        in_doubt=page.in_doubt,
+        checked=page.end_verified,
+        in_doubt=page.end_unknown,
     )
-    # Some products list digests among the tags.
-    names = [tag for tag in page.entries if not is_digest(tag.name)]
-    tags = [tag for tag in names if is_tag(tag.name)]
-    listing.tags += len(names)
-    listing.invalid += page.unreadable + len(names) - len(tags)
-    return tags
 
 
-def _asked(pattern: TagPattern, tag: ListedTag, *, age_unknown: bool) -> Asked:
+def _reference_entry(
+    pattern: TagPattern, tag: ListedTag, *, age_unknown: bool
+) -> ReferenceEntry:
     reference = Reference(
         registry=pattern.registry,
         repository=pattern.repository,
@@ -342,14 +338,26 @@ def _asked(pattern: TagPattern, tag: ListedTag, *, age_unknown: bool) -> Asked:
         digest=None,
     )
     digest = tag.digest if tag.digest is not None and is_digest(tag.digest) else None
-    return Asked(
-        reference=reference,
-        listed=True,
-        digest=digest,
-        age_unknown=age_unknown,
-        told=tag,
+    return ReferenceEntry(
+        reference=reference, listed_tag=tag, digest=digest, age_unknown=age_unknown
     )
+
+
+def _with_advice(failure: Failure, registry: str) -> Failure:
+    """The failure of a catalog that has no page, with what to do instead."""
+    if failure.kind is FailureKind.NO_PULL_GRANT or failure.status in _UNAVAILABLE:
+        detail = (
+            f"{failure.detail}; the catalog of {registry} is not available: name the"
+            " repositories in a list (-f), set `lister` to its product's API, or use an"
+            " account that may read the catalog"
+        )
+        return replace(failure, stage=Stage.LIST, detail=detail)
+    return failure.at(Stage.LIST)
 
 
 def _incomplete(detail: str) -> Failure:
     return Failure(kind=FailureKind.INCOMPLETE_LISTING, stage=Stage.LIST, detail=detail)
+
+
+def _not_found(detail: str) -> Failure:
+    return Failure(kind=FailureKind.NOT_FOUND, stage=Stage.LIST, detail=detail)

@@ -1,4 +1,4 @@
-"""Being let in: every scheme, and what it costs to be refused."""
+"""Authentication: every scheme, and the number of requests after a refusal."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NAMES = ["team/app:1", "team/app:2", "team/web:1", "other/app:1"]
 TEAM = Account("robot", "secret", {"team/*": ("pull",)})
 
 
-async def test_a_registry_that_asks_for_nothing_is_asked_with_nothing() -> None:
+async def test_a_registry_without_login_gets_no_authorization() -> None:
     async with lab(simple(NAMES)) as here:
         outcome = await here.audit(*map(here.ref, NAMES))
         assert tokens_sent(here.faults.log) == [""]
@@ -36,7 +36,7 @@ async def test_a_registry_that_asks_for_nothing_is_asked_with_nothing() -> None:
         assert record.access.state is AccessState.ANONYMOUS
 
 
-async def test_a_token_says_who_may_do_what() -> None:
+async def test_the_record_has_the_subject_and_actions_of_the_token() -> None:
     async with lab(simple(NAMES), tokens=service(TEAM), login=TEAM) as here:
         access = (await here.audit(here.ref("team/app:1"))).image.access
     assert (access.state, access.actions) == (AccessState.GRANTED, ("pull",))
@@ -44,7 +44,7 @@ async def test_a_token_says_who_may_do_what() -> None:
     assert not access.verified
 
 
-async def test_anyone_may_pull_with_an_anonymous_token() -> None:
+async def test_without_a_login_an_anonymous_token_is_used() -> None:
     anyone = Account(ANONYMOUS, "", {"team/*": ("pull",)})
     async with lab(simple(NAMES), tokens=service(anyone), login=anyone) as here:
         outcome = await here.audit(*map(here.ref, NAMES))
@@ -56,7 +56,7 @@ async def test_anyone_may_pull_with_an_anonymous_token() -> None:
     assert "the anonymous user" in refused.detail
 
 
-async def test_a_token_without_pull_costs_no_manifest_request() -> None:
+async def test_without_a_pull_grant_no_manifest_is_requested() -> None:
     async with lab(simple(NAMES), tokens=service(TEAM), login=TEAM) as here:
         outcome = await here.audit(here.ref("other/app:1"))
         assert here.faults.count("GET", MANIFESTS) == 0
@@ -67,7 +67,7 @@ async def test_a_token_without_pull_costs_no_manifest_request() -> None:
     assert failure.detail == ("the token grants 'robot' nothing on other/app, not pull")
 
 
-async def test_a_token_for_pushing_only_says_so() -> None:
+async def test_a_push_grant_without_pull_is_named_in_the_failure() -> None:
     pusher = Account("pusher", "secret", {"*": ("push",)})
     tokens = service(pusher)
     tokens.edit = lambda claims: {
@@ -80,14 +80,14 @@ async def test_a_token_for_pushing_only_says_so() -> None:
     assert "grants 'pusher' push on team/app, not pull" in failure.detail
 
 
-async def test_a_glob_without_the_grant_costs_no_list_request() -> None:
+async def test_without_a_pull_grant_no_listing_is_requested() -> None:
     async with lab(simple(NAMES), tokens=service(TEAM), login=TEAM) as here:
         outcome = await here.audit(here.ref("other/app:*"))
         assert here.faults.count("GET", "*/tags/list") == 0
     assert outcome.kinds == ["no_pull_grant"]
 
 
-async def test_an_opaque_token_cannot_be_read_and_is_tried() -> None:
+async def test_an_opaque_token_is_used_without_reading_its_grant() -> None:
     tokens = service(TEAM, opaque=True)
     async with lab(simple(NAMES), tokens=tokens, login=TEAM) as here:
         outcome = await here.audit(here.ref("team/app:1"), here.ref("other/app:1"))
@@ -99,7 +99,7 @@ async def test_an_opaque_token_cannot_be_read_and_is_tried() -> None:
     assert (denied.failure, denied.status) == (FailureKind.DENIED, 401)
 
 
-async def test_a_signature_is_verified_with_the_keys_of_a_file(
+async def test_token_signatures_are_verified_with_the_configured_keys(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     tokens, folder = service(), tmp_path_factory.mktemp("keys")
@@ -112,7 +112,7 @@ async def test_a_signature_is_verified_with_the_keys_of_a_file(
             assert outcome.image.access.verified is verified
 
 
-async def test_a_wrong_password_is_tried_once_for_all_repositories() -> None:
+async def test_a_wrong_password_is_sent_to_the_token_service_once() -> None:
     wrong = Account("admin", "guess")
     async with lab(simple(NAMES), tokens=service(), login=wrong) as here:
         outcome = await here.audit(*map(here.ref, NAMES), workers=1)
@@ -122,20 +122,18 @@ async def test_a_wrong_password_is_tried_once_for_all_repositories() -> None:
     first = outcome.records[0]
     assert isinstance(first, FailureRecord)
     assert (first.stage, first.status) == (Stage.TOKEN, 401)
-    assert first.detail == (
-        "the token service refuses the user name and password of 'admin' (401)"
-    )
+    assert first.detail == ("the token service rejected the login of 'admin' (401)")
 
 
-async def test_a_token_service_that_wants_a_credential_is_told_as_that() -> None:
+async def test_a_token_service_that_requires_a_login_is_named_in_the_failure() -> None:
     nobody = Account(ANONYMOUS)
     async with lab(simple(NAMES), tokens=service(), login=nobody) as here:
         failure = (await here.audit(here.ref("team/app:1"))).failure
     assert failure.failure is FailureKind.DENIED
-    assert failure.detail == "the token service wants a credential (401)"
+    assert failure.detail == "the token service requires a login (401)"
 
 
-async def test_basic_is_sent_with_every_request_but_the_ping() -> None:
+async def test_basic_is_sent_with_every_request_except_the_ping() -> None:
     async with lab(simple(NAMES), access=Basic([TEAM]), login=TEAM) as here:
         outcome = await here.audit(*map(here.ref, NAMES))
         ping, *others = here.faults.log
@@ -151,7 +149,7 @@ async def test_basic_is_sent_with_every_request_but_the_ping() -> None:
     assert denied.status == 403
 
 
-async def test_basic_with_a_wrong_password_is_not_tried_again() -> None:
+async def test_a_wrong_password_is_not_retried_with_basic() -> None:
     wrong = Account("robot", "guess")
     async with lab(simple(NAMES), access=Basic([TEAM]), login=wrong) as here:
         failure = (await here.audit(here.ref("team/app:1"))).failure
@@ -159,7 +157,7 @@ async def test_basic_with_a_wrong_password_is_not_tried_again() -> None:
     assert (failure.failure, failure.status) == (FailureKind.DENIED, 401)
 
 
-async def test_a_wrong_password_for_basic_does_not_lock_the_account() -> None:
+async def test_a_wrong_password_with_basic_does_not_lock_the_account() -> None:
     names = [f"team/app-{number}:1" for number in range(20)]
     wrong = Account("robot", "guess")
     async with lab(simple(names), access=Basic([TEAM]), login=wrong) as here:
@@ -171,16 +169,15 @@ async def test_a_wrong_password_for_basic_does_not_lock_the_account() -> None:
     assert isinstance(last, FailureRecord)
     assert (last.attempts, last.status) == (0, 401)
     assert last.detail.endswith(
-        "; 3 requests with this login were refused and none was let in, so it is not"
-        " sent any more"
+        "; the login is not sent again: the registry refused all 3 requests with it"
     )
 
 
-async def test_a_password_that_was_let_in_once_is_not_held_back() -> None:
+async def test_an_accepted_password_is_sent_concurrently() -> None:
     names = [f"team/app-{number}:1" for number in range(20)]
     closed = "/v2/team/app-7/manifests/*"
     async with lab(simple(names), access=Basic([TEAM]), login=TEAM) as here:
-        # A proxy that answers 401 for a part of the registry.
+        # As a proxy that protects a part of the registry.
         here.faults.on("GET", closed, Answer(401), forever=True)
         gate = Gate()
         here.faults.on("GET", MANIFESTS, Hold(gate), skip=1, forever=True)
@@ -192,21 +189,21 @@ async def test_a_password_that_was_let_in_once_is_not_held_back() -> None:
     assert outcome.kinds.count("image") == 19
 
 
-async def test_basic_without_a_password_sends_nothing() -> None:
+async def test_without_a_login_nothing_is_requested_with_basic() -> None:
     async with lab(simple(NAMES), access=Basic([TEAM])) as here:
         failure = (await here.audit(here.ref("team/app:1"))).failure
         assert here.faults.count("GET", MANIFESTS) == 0
     assert failure.detail == (
-        "the registry asks for a user name and a password,"
-        " and none is configured for it"
+        "the registry requires a user name and password (Basic), and no login is"
+        " configured for it"
     )
 
 
-async def test_a_ping_that_lets_everybody_in_is_not_the_last_word() -> None:
+async def test_the_challenge_of_a_manifest_replaces_that_of_an_open_ping() -> None:
     async with lab(simple(NAMES), tokens=service()) as here:
         here.faults.on("GET", "/v2/", Answer(200, body=b"{}"), forever=True)
         outcome = await here.audit(*map(here.ref, NAMES), workers=1)
-        # What the first 401 says holds for all that follow.
+        # The challenge of the first 401 applies to all following requests.
         assert here.answered(401) == ["GET /v2/team/app/manifests/1"]
     assert outcome.kinds == ["image"] * 4
     for record in outcome.records:
@@ -214,7 +211,7 @@ async def test_a_ping_that_lets_everybody_in_is_not_the_last_word() -> None:
         assert record.access.state is AccessState.GRANTED
 
 
-async def test_a_401_without_a_challenge_falls_back_to_that_of_the_ping() -> None:
+async def test_a_401_without_a_challenge_uses_the_challenge_of_the_ping() -> None:
     async with lab(simple(NAMES), tokens=service(lifetime_s=300)) as here:
         bare = Edit(headers={"WWW-Authenticate": None})
         here.faults.on("GET", MANIFESTS, bare, forever=True)
@@ -222,7 +219,7 @@ async def test_a_401_without_a_challenge_falls_back_to_that_of_the_ping() -> Non
     assert outcome.kinds == ["image"]
 
 
-async def test_a_401_without_any_challenge_is_a_refusal() -> None:
+async def test_a_401_without_any_challenge_is_a_denial() -> None:
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", MANIFESTS, Answer(401), forever=True)
         failure = (await here.audit(here.ref("team/app:1"))).failure
@@ -231,14 +228,14 @@ async def test_a_401_without_any_challenge_is_a_refusal() -> None:
 
 
 @pytest.mark.parametrize("status", [403, 404])
-async def test_a_product_that_has_no_ping_is_audited_all_the_same(status: int) -> None:
+async def test_a_registry_without_a_ping_is_audited(status: int) -> None:
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", "/v2/", Answer(status), forever=True)
         outcome = await here.audit(here.ref("team/app:1"))
     assert outcome.kinds == ["image"]
 
 
-async def test_a_host_that_is_down_costs_the_tries_of_one_reference() -> None:
+async def test_a_host_that_is_down_gets_the_requests_of_one_reference() -> None:
     requests = set()
     for names in (NAMES[:1], NAMES):
         async with lab(simple(NAMES)) as here:
@@ -258,9 +255,7 @@ async def test_a_host_that_is_down_costs_the_tries_of_one_reference() -> None:
         ("/token", "realm_refused"),
     ],
 )
-async def test_a_password_goes_to_no_realm_that_may_not_have_it(
-    realm: str, kind: str
-) -> None:
+async def test_no_password_is_sent_to_a_refused_realm(realm: str, kind: str) -> None:
     async with lab(simple(NAMES), tokens=service()) as here:
         challenge = {"WWW-Authenticate": f'Bearer realm="{realm}",service="sandbox"'}
         here.faults.on("GET", "/v2/", Answer(401, challenge), forever=True)
@@ -296,7 +291,7 @@ async def test_a_redirected_blob_is_fetched_without_the_token() -> None:
     "body",
     [b"<html>", b"{}", b'{"token":""}', b'{"token":"a b"}', b"[]", b'{"token":7}'],
 )
-async def test_a_token_answer_that_is_none_is_a_rejected_token(body: bytes) -> None:
+async def test_a_token_response_without_a_token_is_rejected(body: bytes) -> None:
     async with lab(simple(NAMES), tokens=service()) as here:
         here.faults.on("GET", TOKENS, Answer(body=body), forever=True)
         failure = (await here.audit(here.ref("team/app:1"))).failure
@@ -304,12 +299,12 @@ async def test_a_token_answer_that_is_none_is_a_rejected_token(body: bytes) -> N
     assert failure.stage is Stage.TOKEN
 
 
-async def test_no_secret_is_in_a_record_or_in_a_message() -> None:
+async def test_no_secret_is_in_a_record_or_message() -> None:
     async with lab(simple(NAMES), tokens=service(), login=ADMIN) as here:
         here.faults.on("GET", "*/manifests/2", Answer(403), forever=True)
         outcome = await here.audit(*map(here.ref, NAMES))
-        said = repr(outcome) + repr(here.settings())
+        written = repr(outcome) + repr(here.settings())
         for sent in tokens_sent(here.faults.log):
             secret = sent.partition(" ")[2]
-            assert not secret or secret not in said
-    assert ADMIN.password not in said
+            assert not secret or secret not in written
+    assert ADMIN.password not in written

@@ -1,4 +1,4 @@
-"""Tokens: one for each scope, ahead of their use, at the same time, in good time."""
+"""Token requests of an audit: one per scope, ahead of their use, renewed in time."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ pytestmark = pytest.mark.anyio
 
 REPOSITORIES = [f"team/app{number}" for number in range(6)]
 ONE_EACH = [f"{name}:1" for name in REPOSITORIES]
-# What the audit asks a service for (distribution: token specification, scope).
+# The scopes of the token requests (distribution, token specification).
 SCOPES = [f"repository:{name}:pull" for name in REPOSITORIES]
 
 
-async def test_one_ping_one_token_for_each_scope_and_no_other_401() -> None:
+async def test_a_registry_gets_one_ping_and_one_token_request_per_scope() -> None:
     names = [f"{name}:{tag}" for name in REPOSITORIES for tag in range(5)]
     async with lab(simple(names), tokens=service()) as here:
         outcome = await here.audit(*map(here.ref, names))
@@ -69,7 +69,7 @@ async def test_tokens_of_several_scopes_are_asked_for_at_the_same_time() -> None
     assert outcome.kinds == ["image"] * len(REPOSITORIES)
 
 
-async def test_no_second_password_is_sent_before_the_first_was_taken() -> None:
+async def test_a_password_is_sent_once_until_it_is_accepted() -> None:
     gate = Gate()
     async with lab(simple(ONE_EACH), tokens=service()) as here:
         here.faults.on("GET", TOKENS, Hold(gate, Answer(401)))
@@ -79,17 +79,17 @@ async def test_no_second_password_is_sent_before_the_first_was_taken() -> None:
     assert outcome.kinds == ["denied"] * len(REPOSITORIES)
 
 
-async def test_tokens_are_asked_for_ahead_of_the_workers() -> None:
+async def test_tokens_are_requested_ahead_of_the_workers() -> None:
     gate = Gate()
     async with lab(simple(ONE_EACH), tokens=service()) as here:
         here.faults.on("GET", "/v2/team/app0/manifests/1", Hold(gate))
-        # The only worker is held in the first image; those behind it have tokens.
+        # The only worker is blocked by the first image; the next ones have tokens.
         async with here.when(lambda: here.good(TOKENS) >= 3, gate.open):
             outcome = await here.audit(*map(here.ref, ONE_EACH), workers=1)
     assert outcome.kinds == ["image"] * len(ONE_EACH)
 
 
-async def test_many_who_want_the_same_token_ask_for_it_once() -> None:
+async def test_concurrent_workers_share_one_token_request() -> None:
     names = [f"team/app:{tag}" for tag in range(40)]
     gate = Gate()
     async with lab(simple(names), tokens=service()) as here:
@@ -105,7 +105,7 @@ async def test_many_who_want_the_same_token_ask_for_it_once() -> None:
 async def test_under_load_a_token_is_renewed_before_it_expires(workers: int) -> None:
     names = [f"team/app:{tag}" for tag in range(200)]
     async with lab(simple(names), tokens=service(lifetime_s=300)) as here:
-        # Every image takes five seconds: the run, more than three lives of a token.
+        # Every image takes five seconds, so the run takes more than three lifetimes.
         here.faults.on("GET", MANIFESTS, Passes(here.clock, 5.0), forever=True)
         outcome = await here.audit(*map(here.ref, names), workers=workers)
         assert here.answered(401) == ["GET /v2/"]
@@ -116,7 +116,7 @@ async def test_under_load_a_token_is_renewed_before_it_expires(workers: int) -> 
     assert asked == 4
 
 
-async def test_while_a_token_is_renewed_the_old_one_serves() -> None:
+async def test_while_a_token_is_renewed_the_old_one_is_used() -> None:
     names = [f"team/app:{tag}" for tag in range(20)]
     gate = Gate()
     async with lab(simple(names), tokens=service(lifetime_s=60)) as here:
@@ -131,7 +131,7 @@ async def test_while_a_token_is_renewed_the_old_one_serves() -> None:
     assert outcome.kinds == ["image"] * 20
 
 
-async def test_a_renewal_that_fails_does_not_spoil_a_token_that_is_good() -> None:
+async def test_after_a_failed_renewal_a_valid_token_is_still_used() -> None:
     names = [f"team/app:{tag}" for tag in range(3)]
     async with lab(simple(names), tokens=service(lifetime_s=60)) as here:
         here.faults.on("GET", TOKENS, Answer(403), skip=1, forever=True)
@@ -140,7 +140,7 @@ async def test_a_renewal_that_fails_does_not_spoil_a_token_that_is_good() -> Non
     assert outcome.kinds == ["image"] * 3
 
 
-async def test_a_token_that_expires_while_its_request_waits_is_renewed() -> None:
+async def test_a_token_that_expires_while_a_request_waits_is_renewed() -> None:
     names = ["team/app:1"]
     async with lab(simple(names), tokens=service(lifetime_s=60)) as here:
         busy = Answer(429, {"Retry-After": "120"})
@@ -164,9 +164,7 @@ async def test_a_401_on_a_fresh_token_is_final() -> None:
 @pytest.mark.parametrize(
     ("refusals", "kind"), [(1, "image"), (2, "denied"), (9, "denied")]
 )
-async def test_a_401_on_an_older_token_is_worth_one_renewal(
-    refusals: int, kind: str
-) -> None:
+async def test_a_401_on_an_older_token_renews_it_once(refusals: int, kind: str) -> None:
     names = ["team/app:1", "team/app:2"]
     second = "/v2/team/app/manifests/2"
     async with lab(simple(names), tokens=service()) as here:
@@ -180,7 +178,7 @@ async def test_a_401_on_an_older_token_is_worth_one_renewal(
     assert outcome.kinds == ["image", kind]
 
 
-async def test_one_refused_token_is_renewed_once_for_all_who_hold_it() -> None:
+async def test_a_refused_token_is_renewed_once_for_all_requests() -> None:
     names = [f"team/app:{tag}" for tag in range(8)]
     gate = Gate()
     async with lab(simple(names), tokens=service()) as here:
@@ -198,7 +196,7 @@ async def test_one_refused_token_is_renewed_once_for_all_who_hold_it() -> None:
     assert outcome.kinds == ["image"] * 8
 
 
-async def test_a_token_url_of_the_configuration_means_no_ping() -> None:
+async def test_with_a_configured_token_url_no_ping_is_sent() -> None:
     async with lab(simple(ONE_EACH), tokens=service()) as here:
         outcome = await here.audit(
             *map(here.ref, ONE_EACH),
@@ -213,8 +211,8 @@ async def test_a_token_url_of_the_configuration_means_no_ping() -> None:
     assert outcome.summary.requests["ping"] == 0
 
 
-async def test_a_token_url_alone_asks_for_the_host_as_the_service() -> None:
-    """The article's case: `service=$host`."""
+async def test_with_a_configured_token_url_the_service_is_the_host() -> None:
+    """As in the article on DTR: `service=$host`."""
     tokens = service()
     async with lab(simple(ONE_EACH), tokens=tokens) as here:
         tokens.service = here.host
@@ -229,7 +227,7 @@ async def test_a_token_url_alone_asks_for_the_host_as_the_service() -> None:
     assert outcome.kinds == ["image"]
 
 
-async def test_the_configured_service_wins_over_the_challenge() -> None:
+async def test_the_configured_service_overrides_the_challenge() -> None:
     async with lab(simple(ONE_EACH), tokens=service()) as here:
         await here.audit(here.ref("team/app0:1"), service="another")
         (asked,) = here.faults.requests("GET", TOKENS)
@@ -237,13 +235,13 @@ async def test_the_configured_service_wins_over_the_challenge() -> None:
 
 
 @pytest.mark.parametrize("field", ["token", "access_token"])
-async def test_either_name_of_the_token_will_do(field: str) -> None:
+async def test_both_names_of_the_token_field_are_accepted(field: str) -> None:
     tokens = service(answer_fields=(field,))
     async with lab(simple(ONE_EACH), tokens=tokens) as here:
         assert (await here.audit(here.ref("team/app0:1"))).kinds == ["image"]
 
 
-async def test_a_service_that_said_no_is_not_asked_again_for_the_same() -> None:
+async def test_a_refused_token_request_is_not_repeated() -> None:
     names = [f"team/app:{tag}" for tag in range(5)]
     async with lab(simple(names), tokens=service()) as here:
         here.faults.on("GET", TOKENS, Answer(403), forever=True)
@@ -252,7 +250,7 @@ async def test_a_service_that_said_no_is_not_asked_again_for_the_same() -> None:
     assert outcome.kinds == ["denied"] * 5
 
 
-async def test_a_token_service_that_stumbles_is_asked_again() -> None:
+async def test_a_token_request_is_retried_after_a_server_error() -> None:
     async with lab(simple(ONE_EACH), tokens=service()) as here:
         here.faults.on("GET", TOKENS, Answer(503), Answer(429))
         outcome = await here.audit(here.ref("team/app0:1"))

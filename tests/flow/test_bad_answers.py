@@ -95,7 +95,7 @@ async def test_a_wrong_password(tmp_path: Path) -> None:
     (line,) = done.lines
     assert (line["failure"], line["stage"], line["status"]) == ("denied", "token", 401)
     assert line["detail"] == (
-        "the token service refuses the user name and password of 'admin' (401)"
+        "the token service rejected the login of 'admin' (401)"
     )
     _is_told(done, line["detail"])
     assert "guess" not in "\n".join(done.said)
@@ -105,7 +105,7 @@ async def test_a_tag_that_is_not_there() -> None:
     async with lab(simple(NAMES)) as here:
         line = await _one_failure(here, here.ref("team/app:3"))
     assert (line["failure"], line["status"], line["tag"]) == ("not_found", 404, "3")
-    assert str(line["detail"]).startswith("not there, or not visible to this account")
+    assert str(line["detail"]).startswith("not found, or not visible to this account")
 
 
 HTML = Answer(200, {"Content-Type": "text/html"}, b"<html><title>Log in</title></html>")

@@ -1,8 +1,8 @@
-"""A secret of its own in every place where one can stand; none comes out anywhere.
+"""A distinct secret in every place that can have one; no output contains any of them.
 
-Runs that succeed, fail, meet a bug and are killed are looked through: both standard
-streams at the most talkative, the report, what is left of one, the summary, metrics,
-the digest cache, and what other commands print.
+Searched are both standard streams with debug logs, the report, a partial report, the
+summary, metrics, the digest cache and the output of other commands, for runs that
+succeed, fail, hit a bug and are killed.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from tests.support.fault_actions import Answer, Hold
 
 pytestmark = pytest.mark.anyio
 
-# Where a secret stands, and what it is: no word of it is found anywhere else, and
-# none has a form that somebody could know for a token's.
+# Each place and its secret. No secret contains words of other texts, or looks like a
+# token that masking would recognise by its form.
 SECRETS = {
     "password of an environment variable": "Waldkauz:läuft!",
     "password file": 'Uhu "sitzt" \\still',
     "auth in docker's file": "Sperber%2fruft",
     "identity token": "Habicht-kreist",
-    "identity token that took its place": "Falke-ruettelt",
-    "helper's answer": "Milan'segelt",
+    "identity token that replaces it": "Falke-ruettelt",
+    "output of a credential helper": "Milan'segelt",
     "password of the proxy": "Bussard-jagt",
     "password in a mistyped reference": "Adler/thront",
     "password in a mistyped entry": "Kauz-wacht",
@@ -55,17 +55,17 @@ USERS = {part: f"{part}-user" for part in PARTS}
 
 
 class Rotating(TokenService):
-    """Gives a new identity token for each old one."""
+    """Replaces the identity token with each response."""
 
     def refresh_token(self, account: Account) -> str:
-        token = SECRETS["identity token that took its place"]
+        token = SECRETS["identity token that replaces it"]
         self.give_refresh_token(token, account)
         return token
 
 
 @dataclass(frozen=True, slots=True)
 class Echo:
-    """Says back whatever it was sent, in each place that an answer has."""
+    """Returns the Authorization that it got, in every part of the response."""
 
     status: int
 
@@ -84,7 +84,7 @@ class Echo:
 
 @dataclass(kw_only=True)
 class Nest:
-    """A folder with every secret in its place, and hosts that want to have them."""
+    """A folder with every secret in its place, and the hosts that they are sent to."""
 
     folder: Path
     here: Lab
@@ -95,11 +95,11 @@ class Nest:
     environment: Mapping[str, str]
     key_lines: list[str]
     given: str
-    said: list[bytes] = field(default_factory=list)
+    printed: list[bytes] = field(default_factory=list)
 
     @property
     def work(self) -> Path:
-        """Where runs write; nothing that holds a secret stands there."""
+        """Where runs write; it contains no input with a secret."""
         return self.folder / "work"
 
     def arguments(self, *more: str) -> list[str]:
@@ -108,7 +108,7 @@ class Nest:
     async def run(
         self, command: str, *more: str, program: tuple[str, ...] = PROGRAM
     ) -> Finished:
-        """A command to its end; what it says is kept."""
+        """Run a command to its end; its output is kept."""
         async with running(
             *(command, *self.arguments(*more)),
             environment=self.environment,
@@ -126,12 +126,12 @@ class Nest:
                 group.start_soon(read, "out", process.stdout)
                 group.start_soon(read, "err", process.stderr)
             code = await process.wait()
-        self.said += pieces.values()
+        self.printed += pieces.values()
         said = pieces["err"].decode().splitlines()
         return Finished(code=code, out=pieces["out"], said=said)
 
     def secrets(self) -> Iterator[tuple[str, str]]:
-        """Every secret by where it stands, tokens and headers that were sent, too."""
+        """Every secret by its place, with the tokens and headers that were sent."""
         yield from SECRETS.items()
         for line in self.key_lines:
             yield "client key", line
@@ -142,14 +142,13 @@ class Nest:
                 yield "Authorization field", secret
 
     def assert_nothing_shows(self) -> None:
-        """Look through all that was written and said so far."""
-        found = dict(enumerate(self.said))
+        """Search everything that was written and printed so far."""
+        found = dict(enumerate(self.printed))
         texts = [("a standard stream", text) for text in found.values()]
         files = [path for path in self.work.rglob("*") if path.is_file()]
         texts += [(path.name, path.read_bytes()) for path in files]
-        texts += [("the store", text) for text in _contents(self.work / "store")]
-        # Standard streams, report or partial, and store hold this; so it is looked
-        # through what was really written.
+        texts += [("the cache", text) for text in _contents(self.work / "store")]
+        # This is in the streams, the report and the cache: they were really searched.
         assert sum(b"docker/app" in text for _, text in texts) >= 2
         for place, secret in dict(self.secrets()).items():
             for form in _forms(secret):
@@ -158,15 +157,15 @@ class Nest:
 
 
 def _forms(secret: str) -> set[bytes]:
-    """A secret as it is, and as it is often written."""
+    """A secret in plain text and in its usual encodings."""
     plain = secret.encode()
     in_json = json.dumps(secret)[1:-1]
     forms = {plain, quote(secret, safe="").encode(), in_json.encode()}
-    forms.add(json.dumps(in_json)[1:-1].encode())  # an answer, in a log line of JSON
+    forms.add(json.dumps(in_json)[1:-1].encode())  # a response, in a log line of JSON
     forms.add(json.dumps(secret, ensure_ascii=False)[1:-1].encode())
     for shift in range(3):
-        # In base64, what stands before it decides about its digits: without those
-        # that depend on neighbours.
+        # The base64 digits depend on the bytes before: all three alignments, without
+        # the digits at the ends, which depend on neighbours.
         coded = base64.b64encode(b"\0" * shift + plain)
         forms.add(coded[-(-shift * 8 // 6) : len(coded) - 4])
         forms.add(base64.urlsafe_b64encode(b"\0" * shift + plain)[4:-4])
@@ -174,7 +173,7 @@ def _forms(secret: str) -> set[bytes]:
 
 
 def _contents(store: Path) -> list[bytes]:
-    """What a store's tables hold, decompressed; its bytes are looked at, too."""
+    """The cells of the cache's tables, also decompressed."""
     if not store.exists():
         return []
     found = []
@@ -202,7 +201,7 @@ async def nest(folder: Path) -> AsyncIterator[Nest]:
         "docker": SECRETS["auth in docker's file"],
         "identity": "",
         "bearer": "",
-        "helper": SECRETS["helper's answer"],
+        "helper": SECRETS["output of a credential helper"],
     }
     accounts = [
         Account(USERS[part], passwords[part], {f"{part}/*": ("pull",)})
@@ -297,7 +296,7 @@ def _write_list(folder: Path, here: Lab, names: list[str]) -> None:
 
 
 def _send_blobs_elsewhere(here: Lab, store: Lab) -> None:
-    """Configs are at a store that wants a signature; one it refuses, and says so."""
+    """Configs are redirected to presigned URLs; the storage refuses one of them."""
     query = f"X-Amz-Signature={SECRETS['query of a presigned URL']}"
     for part in ("env", "file"):
         for digest, blob in here.content.repository(f"{part}/app").blobs.items():
@@ -311,7 +310,7 @@ def _send_blobs_elsewhere(here: Lab, store: Lab) -> None:
             store.faults.on("GET", path, answer, forever=True)
 
 
-async def test_after_runs_of_every_end_no_secret_shows_anywhere(tmp_path: Path) -> None:
+async def test_no_audit_writes_a_secret_however_it_ends(tmp_path: Path) -> None:
     async with nest(tmp_path) as here:
         listed = ("-f", str(tmp_path / "list.txt"))
         files = ("--summary", "summary.json", "--metrics", "metrics.prom")
@@ -344,10 +343,10 @@ async def test_after_runs_of_every_end_no_secret_shows_anywhere(tmp_path: Path) 
         here.assert_nothing_shows()
 
 
-async def test_no_other_command_shows_a_secret(tmp_path: Path) -> None:
+async def test_no_other_command_prints_a_secret(tmp_path: Path) -> None:
     async with nest(tmp_path) as here:
         listed = ("-f", str(tmp_path / "list.txt"))
-        # A name of the registry for the looking through, which wants two of them.
+        # The search expects this name in two places.
         (here.work / "note").write_text("docker/app")
         mistyped = (
             f"user:{SECRETS['password in a mistyped reference']}@{here.here.host}"
@@ -367,7 +366,7 @@ async def test_no_other_command_shows_a_secret(tmp_path: Path) -> None:
             is_mistyped = any(mistyped in word for word in command)
             assert done.code in ({2} if is_mistyped else {0, 1}), done.said
             here.assert_nothing_shows()
-        # It is printed where somebody asks for it.
+        # --raw prints the token on purpose.
         raw = await here.run("token", here.here.ref("env/app"), "--raw")
         sent = here.here.faults.requests("GET", "/token")
         assert raw.code == 0
@@ -377,7 +376,7 @@ async def test_no_other_command_shows_a_secret(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("before", ["", "a", "ab", "abc", "user:"])
 @pytest.mark.parametrize("secret", SECRETS.values())
-def test_a_secret_is_found_in_whatever_form(secret: str, before: str) -> None:
+def test_a_secret_is_found_in_every_encoding(secret: str, before: str) -> None:
     forms = _forms(secret)
     text = f"{before}{secret} and more".encode()
     for coded in (
@@ -391,16 +390,16 @@ def test_a_secret_is_found_in_whatever_form(secret: str, before: str) -> None:
 
 
 _BUG = """
-import auditor.registry.access.token_service as place
+import auditor.registry.auth.token_service as module
 def planted(body): raise RuntimeError("planted")
-place.parse_token_answer = planted
+module.parse_token_response = planted
 from auditor.cli.main import main
 main()
 """
 
 
 def _every_secret_was_sent(here: Nest) -> None:
-    """Or this test would show nothing."""
+    """Otherwise the test would prove nothing."""
     fields = {one.headers.get("Authorization", "") for one in here.here.faults.log}
     for name in ("env", "file", "docker", "helper"):
         (account,) = (one for one in here.tokens.accounts if one.name == USERS[name])
@@ -410,18 +409,18 @@ def _every_secret_was_sent(here: Nest) -> None:
     refresh = {form.get("refresh_token") for form in here.tokens.forms}
     assert SECRETS["identity token"] in refresh
     assert any("X-Amz-Signature" in one.query for one in here.store.faults.log)
-    assert here.mutual.faults.count() > 0  # which wants the client's certificate
+    assert here.mutual.faults.count() > 0  # it requires the client certificate
     assert "CONNECT mtls.test:443" in here.proxy.seen
     echoes = [one.status for one in here.here.faults.requests("GET", "*echo*")]
     assert {401, 403, 500} <= set(echoes)
 
 
 async def _killed(here: Nest, *listed: str) -> None:
-    """A run is killed when some records are on the disk."""
+    """Kill a run after it has written some records."""
     output = here.work / "killed.jsonl"
     gate = here.here.faults.on("GET", "/v2/helper/app/manifests/1", Hold())
     here.here.faults.rules.insert(0, here.here.faults.rules.pop())
-    # What the store knows is not asked for.
+    # Images in the cache would not be requested.
     shutil.rmtree(here.work / "store", ignore_errors=True)
     for path in here.work.glob("store*"):
         path.unlink()

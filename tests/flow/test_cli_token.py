@@ -183,8 +183,8 @@ async def test_a_wrong_password_is_one_sentence(tmp_path: Path) -> None:
         plain = await _token(here, "team/app", place=tmp_path, tokens=other)
         json = await _token(here, "team/app", "--json", place=tmp_path, tokens=other)
     sentence = (
-        f"{here.ref('team/app:latest')}: denied: the token service refuses the user"
-        " name and password of 'robot' (401)"
+        f"{here.ref('team/app:latest')}: denied: the token service rejected the"
+        " login of 'robot' (401)"
     )
     assert (plain.code, json.code) == (1, 1)
     assert plain.out == b""

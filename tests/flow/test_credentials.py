@@ -1,4 +1,4 @@
-"""Logins of every kind, and several of them on one host, against a registry."""
+"""Credentials of every kind, and several of them on one host, in an audit."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def auth(account: Account) -> dict[str, str]:
 
 
 def authfile(folder: Path, **document: object) -> dict[str, Any]:
-    """What to tell an audit so that it reads a file with this content."""
+    """The settings for an auth file with this content."""
     path = folder / "auth.json"
     path.write_text(json.dumps(document))
     return {"docker_config": True, "authfile": str(path)}
 
 
 def users(here: Lab) -> set[str]:
-    """Who asked the token service or, with Basic, the registry."""
+    """The user names sent with Basic, to the token service or to the registry."""
     found = set()
     for one in here.faults.log:
         scheme, _, encoded = one.headers.get("Authorization", "").partition(" ")
@@ -52,7 +52,7 @@ def users(here: Lab) -> set[str]:
 # -- several logins on one host (google/go-containerregistry#1329) -----------------
 
 
-async def test_each_part_of_a_registry_is_asked_with_its_own_login(
+async def test_each_namespace_is_requested_with_its_own_login(
     tmp_path: Path,
 ) -> None:
     tokens = service(TEAM, OTHER)
@@ -70,7 +70,7 @@ async def test_each_part_of_a_registry_is_asked_with_its_own_login(
         assert record.access.credential == "file"
 
 
-async def test_basic_is_sent_by_the_part_too() -> None:
+async def test_basic_uses_the_login_of_the_namespace_too() -> None:
     both = Basic([TEAM, OTHER])
     async with lab(simple(NAMES), access=both) as here:
         outcome = await here.audit(
@@ -89,7 +89,9 @@ async def test_basic_is_sent_by_the_part_too() -> None:
     assert first.access.credential == "config"
 
 
-async def test_a_wrong_password_of_one_part_harms_no_other(tmp_path: Path) -> None:
+async def test_a_wrong_password_of_one_namespace_does_not_affect_another(
+    tmp_path: Path,
+) -> None:
     wrong = Account("team", "guess")
     tokens = service(TEAM, OTHER)
     async with lab(simple(NAMES), tokens=tokens, login=NOBODY) as here:
@@ -118,7 +120,7 @@ def helper(
 @pytest.mark.parametrize(
     "anyio_backend", ["asyncio", ("asyncio", {"use_uvloop": True})], ids=["", "uvloop"]
 )
-async def test_a_helper_is_asked_once_and_its_login_is_used_for_all(
+async def test_a_helper_runs_once_and_its_login_is_used_for_all_references(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer = json.dumps({"Username": TEAM.name, "Secret": TEAM.password})
@@ -132,10 +134,10 @@ async def test_a_helper_is_asked_once_and_its_login_is_used_for_all(
     assert (tmp_path / "asked").read_text() == "asked\n"
 
 
-async def test_a_long_run_asks_its_helper_again(
+async def test_in_a_long_run_the_helper_is_run_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Passwords of cloud providers' helpers last an hour."""
+    """Passwords from the helpers of cloud providers expire after an hour."""
     later = Account("later", "hunter2-later", {"*": ("pull",)})
     for one in (TEAM, later):
         answer = json.dumps({"Username": one.name, "Secret": one.password})
@@ -162,12 +164,12 @@ async def test_a_long_run_asks_its_helper_again(
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """A fault: a handler of the test's own."""
+    """A fault that runs the given handler."""
 
     run: Callable[[Any, Any], Any]
 
 
-async def test_a_failing_helper_fails_every_reference_and_none_is_anonymous(
+async def test_after_a_failing_helper_no_request_is_anonymous(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = helper(tmp_path, monkeypatch, "echo hunter2; exit 1")
@@ -176,12 +178,12 @@ async def test_a_failing_helper_fails_every_reference_and_none_is_anonymous(
         outcome = await here.audit(*map(here.ref, NAMES), **settings)
         assert here.faults.count("GET", TOKENS) == 0
     assert outcome.kinds == ["denied"] * 3
-    assert "docker-credential-test failed with code 1" in str(outcome.records[0])
+    assert "docker-credential-test failed with exit code 1" in str(outcome.records[0])
     assert "hunter2" not in repr(outcome)
     assert (tmp_path / "asked").read_text() == "asked\n"
 
 
-async def test_a_registry_that_asks_for_nothing_asks_no_helper(
+async def test_for_a_registry_without_login_no_helper_is_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = helper(tmp_path, monkeypatch, "exit 1")
@@ -226,8 +228,10 @@ async def test_an_identity_token_is_sent_by_post_for_each_scope(tmp_path: Path) 
     assert token not in repr(outcome)
 
 
-async def test_an_answer_with_an_access_token_only_will_do(tmp_path: Path) -> None:
-    """ACR's."""
+async def test_a_token_response_with_only_an_access_token_is_accepted(
+    tmp_path: Path,
+) -> None:
+    """As ACR sends it."""
     tokens = service(TEAM, answer_fields=("access_token",))
     async with lab(simple(NAMES[:1]), tokens=tokens, login=NOBODY) as here:
         outcome = await here.audit(
@@ -239,7 +243,7 @@ async def test_an_answer_with_an_access_token_only_will_do(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("status", [400, 401, 404, 405])
 @pytest.mark.parametrize("user", [None, "<token>", "0000-0000"])
-async def test_a_service_without_post_is_asked_by_get(
+async def test_a_token_service_without_post_gets_the_identity_token_by_get(
     tmp_path: Path, status: int, user: str | None
 ) -> None:
     name = user or "<token>"
@@ -248,14 +252,16 @@ async def test_a_service_without_post_is_asked_by_get(
         here.faults.on("POST", TOKENS, Answer(status), forever=True)
         settings = identity(here, tmp_path, by_get.password, user)
         outcome = await here.audit(*map(here.ref, NAMES), **settings)
-        # It is tried once, not for each scope.
+        # POST is tried once, not for each scope.
         assert here.faults.count("POST", TOKENS) == 1
         assert here.faults.count("GET", TOKENS) == 3
         assert users(here) == {name}
     assert outcome.kinds == ["image"] * 3
 
 
-async def test_a_refused_identity_token_is_tried_once_each_way(tmp_path: Path) -> None:
+async def test_a_rejected_identity_token_is_sent_once_by_post_and_once_by_get(
+    tmp_path: Path,
+) -> None:
     async with lab(simple(NAMES), tokens=service(TEAM), login=NOBODY) as here:
         settings = identity(here, tmp_path, "hunter2-revoked")
         outcome = await here.audit(*map(here.ref, NAMES), workers=1, **settings)
@@ -264,11 +270,11 @@ async def test_a_refused_identity_token_is_tried_once_each_way(tmp_path: Path) -
     assert outcome.kinds == ["denied"] * 3
     record = outcome.records[0]
     assert isinstance(record, FailureRecord)
-    assert record.detail == "the token service refuses the identity token (401)"
+    assert record.detail == "the token service rejected the identity token (401)"
     assert "hunter2" not in repr(outcome)
 
 
-async def test_a_new_identity_token_takes_the_place_of_the_old_one(
+async def test_a_new_identity_token_replaces_the_old_one(
     tmp_path: Path,
 ) -> None:
     """RFC 6749 section 6: the client must discard the old one."""
@@ -284,7 +290,7 @@ async def test_a_new_identity_token_takes_the_place_of_the_old_one(
         assert token not in repr(outcome)
 
 
-async def test_an_identity_token_is_nothing_for_a_registry_that_wants_a_password(
+async def test_an_identity_token_is_not_sent_to_a_registry_with_basic(
     tmp_path: Path,
 ) -> None:
     async with lab(simple(NAMES[:1]), access=Basic([TEAM])) as here:
@@ -292,8 +298,8 @@ async def test_an_identity_token_is_nothing_for_a_registry_that_wants_a_password
         failure = (await here.audit(here.ref(NAMES[0]), **settings)).failure
         assert here.faults.count("GET", MANIFESTS) == 0
     assert failure.detail == (
-        "the registry asks for a user name and a password,"
-        " and what is configured for it is an identity token"
+        "the registry requires a user name and password (Basic), and the configured"
+        " credential is an identity token"
     )
 
 
@@ -301,7 +307,7 @@ async def test_an_identity_token_is_nothing_for_a_registry_that_wants_a_password
 
 
 @pytest.mark.parametrize("opaque", [False, True])
-async def test_a_registry_token_is_sent_as_it_is(tmp_path: Path, opaque: bool) -> None:
+async def test_a_registry_token_is_sent_unchanged(tmp_path: Path, opaque: bool) -> None:
     tokens = service(TEAM, opaque=opaque)
     async with lab(simple(NAMES), tokens=tokens, login=NOBODY) as here:
         token = tokens.issue(TEAM, ["repository:team/app:pull"])
@@ -313,7 +319,7 @@ async def test_a_registry_token_is_sent_as_it_is(tmp_path: Path, opaque: bool) -
             for one in here.faults.requests("GET", MANIFESTS)
         }
         assert sent == {f"Bearer {token}"}
-        # Its 401 is final: there is no other one to try.
+        # Its 401 is final: it cannot be renewed.
         refused = [one for one in here.answered(401) if "/v2/other/" in one]
         assert len(refused) == (1 if opaque else 0)
     first, _, last = outcome.records
@@ -329,29 +335,33 @@ async def test_a_registry_token_is_sent_as_it_is(tmp_path: Path, opaque: bool) -
 # -- refusals ----------------------------------------------------------------------
 
 
-async def test_a_400_to_a_password_says_that_it_may_have_expired() -> None:
-    """public.ecr.aws answers so to an expired one."""
+async def test_a_400_of_the_token_service_says_that_the_login_may_have_expired() -> (
+    None
+):
+    """As public.ecr.aws does for an expired password."""
     async with lab(simple(NAMES[:1]), tokens=service(TEAM), login=TEAM) as here:
         here.faults.on("GET", TOKENS, Answer(400), forever=True)
         failure = (await here.audit(here.ref(NAMES[0]))).failure
     assert (failure.failure, failure.status) == ("denied", 400)
     assert failure.detail.startswith(
-        "the token service refuses to answer the user name and password of 'team',"
-        " which may have expired"
+        "the token service refused a request with the login of 'team', which may have"
+        " expired"
     )
 
 
-async def test_an_entry_without_its_password_is_one_sentence(tmp_path: Path) -> None:
+async def test_an_auth_entry_without_a_password_is_named_in_the_failure(
+    tmp_path: Path,
+) -> None:
     async with lab(simple(NAMES), tokens=service(TEAM), login=NOBODY) as here:
         entry = auth(Account("team", ""))
         settings = authfile(tmp_path, auths={here.host: entry})
         outcome = await here.audit(*map(here.ref, NAMES), **settings)
         assert here.faults.count("GET", TOKENS) == 0
     assert outcome.kinds == ["denied"] * 3
-    assert "holds a username or password that is empty" in str(outcome.records[0])
+    assert "username or password is empty" in str(outcome.records[0])
 
 
-# -- nothing of it shows -----------------------------------------------------------
+# -- secrets -----------------------------------------------------------------------
 
 CANARY = "c4n4ryC4N4RY"
 
@@ -360,7 +370,7 @@ CANARY = "c4n4ryC4N4RY"
 @pytest.mark.parametrize(
     "kind", ["auth", "identitytoken", "registrytoken", "helper", "namespaces"]
 )
-async def test_no_login_shows_in_records_logs_or_reprs(
+async def test_no_credential_is_in_records_logs_or_reprs(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -375,22 +385,22 @@ async def test_no_login_shows_in_records_logs_or_reprs(
         match kind:
             case "helper":
                 answer = json.dumps({"Username": account.name, "Secret": CANARY})
-                told = helper(tmp_path, monkeypatch, f"echo '{answer}'")
+                settings = helper(tmp_path, monkeypatch, f"echo '{answer}'")
             case "namespaces":
                 login = Login(username=account.name, password=Secret(CANARY))
-                told = {"namespaces": {f"{here.host}/team": login}}
+                settings = {"namespaces": {f"{here.host}/team": login}}
             case "auth":
-                told = authfile(tmp_path, auths={here.host: auth(account)})
+                settings = authfile(tmp_path, auths={here.host: auth(account)})
             case _:
-                told = authfile(tmp_path, auths={here.host: {kind: CANARY}})
-        outcome = await here.audit(*map(here.ref, NAMES), **told)
-        settings = here.settings(**told)
+                settings = authfile(tmp_path, auths={here.host: {kind: CANARY}})
+        outcome = await here.audit(*map(here.ref, NAMES), **settings)
+        used = here.settings(**settings)
         sent = [one.headers.get("Authorization", "") for one in here.faults.log]
-    # It was sent, or this test would show nothing.
+    # The secret was sent; otherwise this test would prove nothing.
     encoded = base64.b64encode(f"{account.name}:{CANARY}".encode()).decode()
     forms = [form.get("refresh_token") for form in tokens.forms]
     assert CANARY in forms or {f"Basic {encoded}", f"Bearer {CANARY}"} & set(sent)
-    said = repr(outcome) + caplog.text + repr(settings)
-    assert said.count("team/app") > 0
+    written = repr(outcome) + caplog.text + repr(used)
+    assert written.count("team/app") > 0
     for secret in (CANARY, encoded, *(one.partition(" ")[2] for one in sent if one)):
-        assert secret not in said
+        assert secret not in written

@@ -1,4 +1,4 @@
-"""Images are looked for at a registry's mirror first."""
+"""Images are requested from a registry's mirror first."""
 
 from __future__ import annotations
 
@@ -40,25 +40,25 @@ READER = Account("reader", "hunter2", {"cache/*": ("pull",)})
 async def mirrored(
     names: list[str] = MIRRORED, **mirror: Any
 ) -> AsyncIterator[tuple[Lab, Lab]]:
-    """A registry that has `NAMES`, and a mirror that has these."""
+    """A registry with `NAMES`, and a mirror with the given names."""
     async with lab(simple(NAMES)) as here, lab(simple(names), **mirror) as there:
         yield here, there
 
 
-async def audit(here: Lab, there: Lab, *names: str, **told: Any) -> Outcome:
+async def audit(here: Lab, there: Lab, *names: str, **settings: Any) -> Outcome:
     mirror = f"{there.host}/cache/hub"
-    registries = {there.host: replace(there.login, tries=told.get("tries", 3))}
+    registries = {there.host: replace(there.login, tries=settings.get("tries", 3))}
     return await here.audit(
-        *map(here.ref, names or NAMES), mirror=mirror, registries=registries, **told
+        *map(here.ref, names or NAMES), mirror=mirror, registries=registries, **settings
     )
 
 
-async def test_an_image_is_looked_for_at_the_mirror_with_its_own_login() -> None:
+async def test_images_come_from_the_mirror_with_the_login_of_the_mirror() -> None:
     async with mirrored(tokens=service(READER), login=READER) as (here, there):
         outcome = await audit(here, there)
         assert here.faults.count() == 0
         assert len(there.targets(MANIFESTS)) == 3
-    # Records keep the references as they were asked for.
+    # Records keep the references of the input.
     assert outcome.references == [f"{here.host}/{name}" for name in NAMES]
     for record in outcome.records:
         assert isinstance(record, ImageRecord)
@@ -68,7 +68,7 @@ async def test_an_image_is_looked_for_at_the_mirror_with_its_own_login() -> None
         assert record.warnings == ()
 
 
-async def test_what_a_mirror_lacks_comes_from_the_registry_with_a_warning() -> None:
+async def test_an_image_missing_at_the_mirror_comes_from_the_registry() -> None:
     async with mirrored(MIRRORED[:2]) as (here, there):
         outcome = await audit(here, there)
         assert here.targets(MANIFESTS) == ["/v2/team/web/manifests/1"]
@@ -85,7 +85,7 @@ async def test_what_a_mirror_lacks_comes_from_the_registry_with_a_warning() -> N
 
 
 @pytest.mark.parametrize("status", [401, 403, 500])
-async def test_a_mirror_that_fails_is_passed_over(status: int) -> None:
+async def test_a_failing_mirror_is_skipped(status: int) -> None:
     async with mirrored() as (here, there):
         there.faults.on("GET", MANIFESTS, Answer(status), forever=True)
         outcome = await audit(here, there, tries=1)
@@ -100,19 +100,19 @@ def codes(record: object) -> list[str]:
     return [warning.code for warning in record.warnings]
 
 
-async def test_a_failure_says_what_both_said() -> None:
+async def test_a_failure_names_the_reasons_of_mirror_and_registry() -> None:
     async with mirrored() as (here, there):
         here.faults.on("GET", MANIFESTS, Answer(403), forever=True)
         there.faults.on("GET", MANIFESTS, Answer(404), forever=True)
         failure = (await audit(here, there, NAMES[0])).failure
     assert (failure.failure, failure.status) == ("denied", 403)
     assert failure.detail == (
-        "the registry denies access (403); before that,"
-        f" the mirror {there.host}: not there, or not visible to this account (404)"
+        "the registry denied access (403); before that,"
+        f" the mirror {there.host}: not found, or not visible to this account (404)"
     )
 
 
-async def test_what_a_mirror_does_not_have_attached_may_be_at_the_registry() -> None:
+async def test_attachments_missing_at_the_mirror_are_unknown() -> None:
     images = {name: image(name) for name in ("bare", "signed")}
     upstream, cache = Content(), Content()
     for name, built in images.items():
@@ -130,8 +130,8 @@ async def test_what_a_mirror_does_not_have_attached_may_be_at_the_registry() -> 
     assert found == [None, True]
 
 
-async def test_lists_are_the_registry_s_own() -> None:
-    """A cache lists what was pulled through it: the rest would be a silent gap."""
+async def test_listings_come_from_the_registry_and_not_from_the_mirror() -> None:
+    """A cache lists only what was pulled through it: the rest would be missing."""
     async with mirrored(MIRRORED[:1]) as (here, there):
         outcome = await audit(here, there, "team/app:*")
         assert there.faults.count("GET", TAGS) == 0

@@ -10,7 +10,7 @@ from auditor.demo.images import image
 from auditor.demo.registry import Content
 from auditor.demo.tokens import Account
 from auditor.errors import Stage
-from auditor.input.expand import LOOKAHEAD
+from auditor.input.look_ahead import MAX_AHEAD
 from auditor.model import FailureRecord
 from auditor.report.listing_stats import ListKind, ListState
 from tests.flow.harness import MANIFESTS, TAGS, Lab, Outcome, lab, service, simple
@@ -216,8 +216,11 @@ async def test_a_catalog_that_breaks_off_is_incomplete_the_rest_is_audited() -> 
 @pytest.mark.parametrize(
     ("link", "words"),
     [
-        ("</v2/_catalog?n=1000>", "goes round in circles"),
-        ("<http://other.example/v2/_catalog?last=a>", "has its next page elsewhere"),
+        ("</v2/_catalog?n=1000>", "the pages repeat without an end"),
+        (
+            "<http://other.example/v2/_catalog?last=a>",
+            "has its next page at another host",
+        ),
     ],
 )
 async def test_a_catalog_that_leads_astray_is_not_followed(
@@ -239,7 +242,7 @@ async def test_listings_run_ahead_of_the_workers_and_no_further_than_they_may() 
     gate = Gate()
     # Read: the window and the one that waits for it. Ahead: a full buffer of steps
     # and the one that waits for room in it.
-    most = 4 + 1 + LOOKAHEAD + 1
+    most = 4 + 1 + MAX_AHEAD + 1
     asked: list[int] = []
     async with lab(content) as here:
         here.faults.on("GET", MANIFESTS, Hold(gate), forever=True)

@@ -1,4 +1,4 @@
-"""What token services answer, and with which clocks; which passwords get through."""
+"""Unusual token responses, clocks of token services, and unusual passwords."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tests.support.fault_actions import Action, Answer, Close, Edit, Flood, Trun
 
 pytestmark = pytest.mark.anyio
 
-# 40 images of five seconds each: longer than a token lives that says nothing of it.
+# 40 images of five seconds each: longer than the default lifetime of a token.
 NAMES = [f"team/app:{number}" for number in range(40)]
 SLOW_S = 5.0
 
 
-def _saying(**changes: object) -> Edit:
-    """The service's own answer with other fields; None takes one out."""
+def _with_fields(**changes: object) -> Edit:
+    """The service's own response with other fields; None removes one."""
 
     def changed(body: bytes) -> bytes:
         answer = {**orjson.loads(body), **changes}
@@ -41,22 +41,22 @@ def _saying(**changes: object) -> Edit:
     "lifetime",
     [None, 0, -300, "300", "soon", 1e30, 10**40, True, [], {"seconds": 300}, 0.001],
 )
-async def test_whatever_a_token_says_of_its_lifetime_the_run_goes_on(
+async def test_any_expires_in_is_survived(
     lifetime: object,
 ) -> None:
     async with lab(simple(NAMES), tokens=service(lifetime_s=300)) as here:
-        here.faults.on("GET", TOKENS, _saying(expires_in=lifetime), forever=True)
+        here.faults.on("GET", TOKENS, _with_fields(expires_in=lifetime), forever=True)
         here.faults.on("GET", MANIFESTS, Passes(here.clock, SLOW_S), forever=True)
         outcome = await here.audit(*map(here.ref, NAMES), workers=1)
         asked = here.faults.count("GET", TOKENS)
     assert outcome.kinds == ["image"] * len(NAMES)
-    # 200 seconds: nobody asks for each image, nor more often than once in 51 s.
+    # 200 seconds: a request every 51 s at most, not one per image.
     assert asked <= 4
 
 
-async def test_a_token_that_ends_before_it_said_is_renewed_when_refused() -> None:
+async def test_a_token_that_expires_early_is_renewed_after_a_401() -> None:
     async with lab(simple(NAMES), tokens=service(lifetime_s=60)) as here:
-        here.faults.on("GET", TOKENS, _saying(expires_in=10**9), forever=True)
+        here.faults.on("GET", TOKENS, _with_fields(expires_in=10**9), forever=True)
         here.faults.on("GET", MANIFESTS, Passes(here.clock, SLOW_S), forever=True)
         outcome = await here.audit(*map(here.ref, NAMES), workers=1)
         refused = len(here.answered(401)) - 1  # without the ping
@@ -66,7 +66,7 @@ async def test_a_token_that_ends_before_it_said_is_renewed_when_refused() -> Non
 
 
 @pytest.mark.parametrize("ahead_s", [-86_400.0, -300.0, 300.0, 86_400.0])
-async def test_a_clock_that_differs_from_ours_changes_nothing(ahead_s: float) -> None:
+async def test_clock_skew_of_the_token_service_does_not_matter(ahead_s: float) -> None:
     tokens = service(lifetime_s=300)
     async with lab(simple(NAMES), tokens=tokens) as here:
         tokens.clock = lambda: here.clock.epoch() + ahead_s
@@ -94,7 +94,7 @@ HTML = {"Content-Type": "text/html"}
         (Close(reset=True), "connect"),
     ],
 )  # fmt: skip
-async def test_a_token_service_that_answers_nothing_of_use_is_one_failure_each(
+async def test_a_useless_token_response_is_a_failure_of_the_token_stage(
     answer: Action, kind: str
 ) -> None:
     async with lab(simple(NAMES[:3]), tokens=service()) as here:
@@ -107,39 +107,41 @@ async def test_a_token_service_that_answers_nothing_of_use_is_one_failure_each(
         assert record.stage is Stage.TOKEN
 
 
-# -- passwords with odd characters --------------------------------------------------
+# -- passwords with special characters ----------------------------------------------
 
-ODD = {
+SPECIAL = {
     "colons": "a:b::c:",
     "quotes": '"it\'s" `\\"',
     "spaces": "  a  b ",
     "unicode": "pässwörd→密码🔑",
     "percent": "%41%00%0d%0a+&=?#/",
     "shell": "$(id);${HOME}|<>*~!",
-    # As long as a line of a head may be for most servers (8 KiB), in base64.
+    # In base64 as long as a header line may be for most servers (8 KiB).
     "long": "p" * 5_000,
     "base64": "YTpi==",
 }
 
 
-@pytest.mark.parametrize("odd", ODD)
-@pytest.mark.parametrize("way", ["token", "basic", "docker"])
-async def test_a_password_arrives_as_it_is(odd: str, way: str, tmp_path: Path) -> None:
-    user = "rôbot$team+x" if odd == "unicode" else "robot$team+x"
-    account = Account(user, ODD[odd], {"*": ("*",)})
-    tokens = None if way == "basic" else TokenService(accounts=[account])
-    access = Basic([account]) if way == "basic" else None
-    login = Account(ANONYMOUS) if way == "docker" else account
-    told: dict[str, Any] = {}
-    if way == "docker":
-        pair = base64.b64encode(f"{user}:{ODD[odd]}".encode()).decode()
+@pytest.mark.parametrize("kind", SPECIAL)
+@pytest.mark.parametrize("scheme", ["token", "basic", "docker"])
+async def test_a_password_with_special_characters_arrives_unchanged(
+    kind: str, scheme: str, tmp_path: Path
+) -> None:
+    user = "rôbot$team+x" if kind == "unicode" else "robot$team+x"
+    account = Account(user, SPECIAL[kind], {"*": ("*",)})
+    tokens = None if scheme == "basic" else TokenService(accounts=[account])
+    access = Basic([account]) if scheme == "basic" else None
+    login = Account(ANONYMOUS) if scheme == "docker" else account
+    settings: dict[str, Any] = {}
+    if scheme == "docker":
+        pair = base64.b64encode(f"{user}:{SPECIAL[kind]}".encode()).decode()
     async with lab(
         simple(NAMES[:2]), tokens=tokens, access=access, login=login
     ) as here:
-        if way == "docker":
+        if scheme == "docker":
             path = tmp_path / "auth.json"
             path.write_text(json.dumps({"auths": {here.host: {"auth": pair}}}))
-            told = {"docker_config": True, "authfile": str(path)}
-        outcome = await here.audit(*map(here.ref, NAMES[:2]), **told)
+            settings = {"docker_config": True, "authfile": str(path)}
+        outcome = await here.audit(*map(here.ref, NAMES[:2]), **settings)
     assert outcome.kinds == ["image"] * 2
-    assert ODD[odd] not in repr(outcome)
+    assert SPECIAL[kind] not in repr(outcome)

@@ -61,8 +61,8 @@ def test_the_password_is_sent_with_basic(host: str) -> None:
 @pytest.mark.parametrize(
     ("account", "said"),
     [
-        (None, "the registry asks for a user name and a password"),
-        (Account("auditor", "guess"), "the registry asks for other credentials (401"),
+        (None, "the registry requires a user name and password"),
+        (Account("auditor", "guess"), "the registry rejected the login or requires one (401"),
     ],
 )
 def test_without_the_password_nothing_is_told(

@@ -188,6 +188,6 @@ def test_a_wrong_password_is_one_sentence_and_exit_1(
     )
     assert (done.returncode, done.stdout) == (1, b"")
     assert done.stderr.decode() == (
-        f"auditor: {stocked.host}/team/oci:latest: denied: the token service refuses"
-        " the user name and password of 'auditor' (401)\n"
+        f"auditor: {stocked.host}/team/oci:latest: denied: the token service rejected"
+        " the login of 'auditor' (401)\n"
     )

@@ -1,0 +1,596 @@
+"""Listings by the APIs of products, with the login that each of them takes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from auditor.config import ListerName, RegistrySettings, Settings
+from auditor.demo.images import image
+from auditor.demo.registry import Content
+from auditor.demo.tokens import Account, TokenService
+from auditor.errors import Failure, FailureKind, Stage
+from auditor.registry.listing import choose
+from auditor.registry.listing.interface import ListedTag, Page
+from auditor.registry.registries import open_registries
+from auditor.report.listing_stats import ListState
+from auditor.util.secret import Secret
+from tests.flow.harness import ADMIN, Lab, lab, service, simple
+from tests.support.fault_actions import Answer, Edit
+from tests.support.products import (
+    PUSHED_EPOCH,
+    Routes,
+    dtr_api,
+    gitea_api,
+    gitlab_api,
+    google_tags,
+    harbor_api,
+    hub_api,
+    quay_api,
+)
+
+pytestmark = pytest.mark.anyio
+
+NAMES = ["other/x:1", "team/a:1", "team/a:2", "team/a:3", "team/b:1", "team/c:latest"]
+REPOSITORIES = ["other/x", "team/a", "team/b", "team/c"]
+PUSHED = datetime.fromtimestamp(PUSHED_EPOCH, UTC)
+TEAM = Account("team", "secret", {"team/*": ("pull",)})
+TOKEN = Account("$oauthtoken", "a-token", {"*": ("*",)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A product, its login, and the paths of its API."""
+
+    lister: ListerName
+    routes: Callable[[Content], Routes]
+    api: str
+    login: Account = ADMIN
+    lists_all: bool = True
+    lists_tags: bool = True
+    counts: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.lister.value
+
+
+CASES = [
+    Case(
+        lister=ListerName.DTR,
+        routes=lambda content: dtr_api(content, [ADMIN]),
+        api="/api/v0/*",
+        counts="X-Resource-Count",
+    ),
+    Case(
+        lister=ListerName.HARBOR,
+        routes=lambda content: harbor_api(content, [ADMIN]),
+        api="/api/v2.0/*",
+        counts="X-Total-Count",
+    ),
+    Case(
+        lister=ListerName.HUB,
+        routes=lambda content: hub_api(content, [ADMIN]),
+        api="/v2/namespaces/*",
+        lists_all=False,
+    ),
+    Case(
+        lister=ListerName.QUAY,
+        routes=lambda content: quay_api(content, TOKEN.password),
+        api="/api/v1/*",
+        login=TOKEN,
+        lists_all=False,
+    ),
+    Case(
+        lister=ListerName.GITLAB,
+        routes=lambda content: gitlab_api(content, TOKEN.password),
+        api="/api/v4/*",
+        login=TOKEN,
+        lists_all=False,
+        lists_tags=False,
+        counts="x-total",
+    ),
+    Case(
+        lister=ListerName.GITEA,
+        routes=lambda content: gitea_api(content, [ADMIN]),
+        api="/api/v1/packages/*",
+        lists_all=False,
+        lists_tags=False,
+        counts="X-Total-Count",
+    ),
+]
+COUNTING = [case for case in CASES if case.counts is not None]
+every_product = pytest.mark.parametrize("case", CASES, ids=str)
+
+
+@asynccontextmanager
+async def product(case: Case, content: Content | None = None) -> AsyncIterator[Lab]:
+    """A registry of the product with a closed catalog, and its API."""
+    content = content or simple(NAMES)
+    tokens = service(replace(case.login, grants={"*[!g]": ("pull",), "*/*": ("pull",)}))
+    async with lab(
+        content, tokens=tokens, login=case.login, routes=case.routes(content)
+    ) as here:
+        here.login = replace(here.login, lister=case.lister)
+        yield here
+
+
+async def repositories(
+    here: Lab, below: str | None = None, **changes: Any
+) -> list[Page[str] | Failure]:
+    async with open_registries(
+        here.settings(**changes), clock=here.clock
+    ) as registries:
+        registry = await registries.get(here.host)
+        return [page async for page in registry.list_repositories(below)]
+
+
+async def tags(
+    here: Lab, repository: str, **changes: Any
+) -> list[Page[ListedTag] | Failure]:
+    async with open_registries(
+        here.settings(**changes), clock=here.clock
+    ) as registries:
+        registry = await registries.get(here.host)
+        return [page async for page in registry.list_tags(repository)]
+
+
+def entries(pages: list[Page[Any] | Failure]) -> list[Any]:
+    assert not [page for page in pages if isinstance(page, Failure)], pages
+    return [entry for page in pages if isinstance(page, Page) for entry in page.entries]
+
+
+def tokens_at(tokens: TokenService, path: str = "/jwt/auth") -> Routes:
+    """The token service at another path."""
+    (first, *_) = tokens.routes()
+    assert isinstance(first, web.RouteDef)
+    return [web.get(path, first.handler)]
+
+
+# -- every product ----------------------------------------------------------------
+
+
+@every_product
+@pytest.mark.parametrize("size", [1, 2, 1000])
+async def test_repositories_are_listed_over_all_pages(case: Case, size: int) -> None:
+    async with product(case) as here:
+        below = await repositories(here, "team", page_size=size)
+        both = await repositories(
+            here, page_size=size, list_namespaces=("team", "other")
+        )
+        everything = await repositories(here, page_size=size)
+    assert list(dict.fromkeys(entries(below))) == REPOSITORIES[1:]
+    assert [page.last for page in below if isinstance(page, Page)].count(True) == 1
+    assert list(dict.fromkeys(entries(both))) == [*REPOSITORIES[1:], "other/x"]
+    numbers = [page.number for page in both if isinstance(page, Page)]
+    assert numbers == list(range(1, len(numbers) + 1))
+    if case.lists_all:
+        assert entries(everything) == REPOSITORIES
+        return
+    (failure,) = everything
+    assert isinstance(failure, Failure)
+    assert "cannot list all repositories" in failure.detail
+    assert "list_namespace" in failure.detail
+
+
+@every_product
+@pytest.mark.parametrize("size", [1, 2, 1000])
+async def test_tags_come_with_what_the_product_knows_of_them(
+    case: Case, size: int
+) -> None:
+    async with product(case) as here:
+        digests = here.content.repositories["team/a"].tags
+        found = entries(await tags(here, "team/a", page_size=size))
+        assert (here.faults.count("GET", "/v2/*/tags/list") == 0) is case.lists_tags
+    assert {tag.name for tag in found} == digests.keys()
+    if case.lists_tags:
+        assert {tag.name: tag.digest for tag in found} == digests
+        assert {tag.pushed for tag in found} == {PUSHED}
+
+
+@every_product
+async def test_a_pattern_is_audited_through_the_api_though_the_catalog_is_closed(
+    case: Case,
+) -> None:
+    async with product(case) as here:
+        outcome = await here.audit(here.ref("team/**:*"))
+        assert here.faults.count("GET", "/v2/_catalog") == 0
+        asked = here.faults.requests("GET", case.api)
+        assert here.faults.repeated("GET", case.api) == []
+    assert sorted(one.partition("/")[2] for one in outcome.references) == NAMES[1:]
+    assert outcome.kinds == ["image"] * 5
+    (listing,) = outcome.summary.listings
+    assert listing.state is ListState.COMPLETE
+    # Nothing but the login that the API wants went there, from the first request on.
+    assert {one.status for one in asked} == {200}
+
+
+@every_product
+async def test_a_denied_api_says_that_it_is_the_api(case: Case) -> None:
+    async with product(case) as here:
+        here.faults.on("GET", case.api, Answer(403), forever=True)
+        (failure,) = await repositories(here, "team")
+        outcome = await here.audit(here.ref("team/**:*"))
+    assert isinstance(failure, Failure)
+    assert (failure.kind, failure.stage, failure.status) == (
+        FailureKind.DENIED,
+        Stage.LIST,
+        403,
+    )
+    assert failure.detail.startswith("the API of ")
+    assert outcome.kinds == ["denied"]
+    assert outcome.summary.listings[0].state is ListState.DENIED
+
+
+@every_product
+async def test_a_refused_login_is_not_sent_again(case: Case) -> None:
+    async with product(case) as here:
+        here.login = replace(here.login, password=Secret("wrong"))
+        async with open_registries(here.settings(), clock=here.clock) as registries:
+            registry = await registries.get(here.host)
+            for _ in range(3):
+                (failure,) = [page async for page in registry.list_repositories("team")]
+                assert isinstance(failure, Failure)
+                assert failure.kind is FailureKind.DENIED
+                assert "wrong" not in failure.detail
+        sent = here.faults.count("GET", case.api)
+        sent += here.faults.count("POST", "/v2/auth/token")
+        assert sent == 1
+
+
+@every_product
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"<html>", b"null", b"1", b"[", b'{"results": 1}', b'{"tags": {}}', b"{}"],
+)
+async def test_a_response_that_is_no_listing_is_a_failure(
+    case: Case, body: bytes
+) -> None:
+    async with product(case) as here:
+        here.faults.on("GET", case.api, Answer(body=body), forever=True)
+        found = await repositories(here, "team")
+        found_tags = await tags(here, "team/a") if case.lists_tags else []
+    for page in [*found, *found_tags]:
+        # Go encodes an empty slice as null.
+        is_empty = isinstance(page, Page) and body == b"null" and page.entries == ()
+        assert is_empty or (
+            isinstance(page, Failure) and page.kind is FailureKind.PROTOCOL_VIOLATION
+        )
+
+
+@pytest.mark.parametrize("case", COUNTING, ids=str)
+async def test_fewer_entries_than_the_product_counts_are_an_incomplete_listing(
+    case: Case,
+) -> None:
+    async with product(case) as here:
+        edit = Edit(headers={str(case.counts): "17"})
+        here.faults.on("GET", case.api, edit, forever=True)
+        *pages, failure = await repositories(here, "team")
+    assert isinstance(failure, Failure)
+    assert failure.kind is FailureKind.INCOMPLETE_LISTING
+    assert "the registry counts 17 entries, but returned only " in failure.detail
+    assert all(isinstance(page, Page) and not page.last for page in pages)
+
+
+# -- one product ------------------------------------------------------------------
+
+
+async def test_the_count_of_docker_hub_is_compared_with_the_entries() -> None:
+    async with product(CASES[2]) as here:
+        body = json.dumps({"count": 2, "next": None, "results": []}).encode()
+        here.faults.on("GET", "/v2/namespaces/*", Answer(body=body))
+        _, failure = await tags(here, "team/a")
+    assert isinstance(failure, Failure)
+    assert failure.detail == (
+        "tags of team/a: the registry counts 2 entries, but returned only 0"
+    )
+
+
+async def test_a_count_on_the_first_page_applies_to_all_pages() -> None:
+    async with product(CASES[0]) as here:
+        later = Edit(headers={"X-Resource-Count": None})
+        here.faults.on("GET", "/api/v0/*", later, skip=1, forever=True)
+        assert entries(await repositories(here, page_size=1)) == REPOSITORIES
+
+
+async def test_docker_hub_s_api_token_is_requested_once_and_renewed_after_a_401() -> (
+    None
+):
+    async with product(CASES[2]) as here:
+        here.faults.on("GET", "/v2/namespaces/*", Answer(401), skip=2)
+        outcome = await here.audit(here.ref("team/**:*"))
+        assert here.faults.count("POST", "/v2/auth/token") == 2
+    assert outcome.kinds == ["image"] * 5
+
+
+async def test_a_next_page_on_another_host_is_not_requested() -> None:
+    async with product(CASES[2]) as here, lab() as elsewhere:
+        body = {"count": 1, "next": f"http://{elsewhere.host}/x", "results": []}
+        here.faults.on(
+            "GET", "/v2/namespaces/*", Answer(body=json.dumps(body).encode())
+        )
+        page, failure = await repositories(here, "team")
+        assert elsewhere.faults.count() == 0
+    assert isinstance(page, Page)
+    assert not page.last
+    assert isinstance(failure, Failure)
+    assert "has its next page at another host" in failure.detail
+
+
+async def test_repeating_pages_end_in_a_failure() -> None:
+    async with product(CASES[0]) as here:
+        edit = Edit(headers={"X-Next-Page-Start": "team/a"})
+        here.faults.on("GET", "/api/v0/*", edit, forever=True)
+        *_, failure = await repositories(here)
+        assert here.faults.count("GET", "/api/v0/*") <= 3
+    assert isinstance(failure, Failure)
+    assert failure.detail.endswith("the pages repeat without an end")
+
+
+async def test_artifacts_of_harbor_may_have_several_tags_or_none() -> None:
+    content = Content()
+    content.add("team/a/deep", image("one"), "1", "1.0", "latest")
+    content.add("team/a/deep", image("two"))
+    async with product(CASES[1], content) as here:
+        (page,) = await tags(here, "team/a/deep")
+        (target,) = here.targets("/api/v2.0/*")
+        # The log decodes once: the name was encoded twice.
+        assert "/projects/team/repositories/a%2Fdeep/artifacts?" in target
+    assert isinstance(page, Page)
+    assert [tag.name for tag in page.entries] == ["1", "1.0", "latest"]
+    assert len({tag.digest for tag in page.entries}) == 1
+    assert page.last
+    assert page.total == 3
+
+
+async def test_tags_of_a_repository_unknown_to_the_api_come_from_the_registry() -> None:
+    content = simple(["team/a/deep:1", "team/a/deep:2", "team/b:1"])
+    async with product(CASES[1], content) as here:
+        # As behind a proxy that decodes %2F to a slash.
+        here.faults.on("GET", "*/repositories/a*/artifacts", Answer(404), forever=True)
+        outcome = await here.audit(here.ref("team/**:*"))
+        nowhere = (await here.audit(here.ref("team/a:*"))).failure
+    names = ("team/a/deep:1", "team/a/deep:2", "team/b:1")
+    assert outcome.references == [here.ref(name) for name in names]
+    assert outcome.kinds == ["image"] * 3
+    assert nowhere.failure is FailureKind.NOT_FOUND
+
+
+async def test_a_robot_account_of_quay_is_not_sent_and_the_listing_is_incomplete() -> (
+    None
+):
+    robot = replace(CASES[3], login=Account("team+robot", "robot-password"))
+    async with product(replace(robot, routes=quay_api)) as here:
+        *pages, failure = await repositories(here, "team")
+        assert entries(pages) == REPOSITORIES[1:]
+        assert {
+            one.headers.get("Authorization")
+            for one in here.faults.requests("GET", "/api/v1/*")
+        } == {None}
+        outcome = await here.audit(here.ref("team/*:*"))
+    assert isinstance(failure, Failure)
+    assert failure.kind is FailureKind.INCOMPLETE_LISTING
+    assert failure.detail == (
+        "repositories of team: only public ones are listed: the login of 'team+robot'"
+        " was not used, because the API expects an OAuth token, with the user name"
+        " $oauthtoken"
+    )
+    assert [one.state for one in outcome.summary.listings] == [ListState.INCOMPLETE]
+
+
+async def test_without_a_login_an_anonymous_listing_is_complete() -> None:
+    content = simple(NAMES)
+    async with lab(content, routes=quay_api(content)) as here:
+        here.login = replace(here.login, lister=ListerName.QUAY)
+        assert entries(await repositories(here, "team")) == REPOSITORIES[1:]
+
+
+async def test_the_api_is_requested_at_the_configured_url() -> None:
+    content = simple(NAMES)
+    routes = gitlab_api(content, TOKEN.password)
+    async with (
+        lab(content, tokens=service(TOKEN), login=TOKEN) as here,
+        lab(routes=routes) as api,
+    ):
+        outcome = await here.audit(
+            here.ref("team/**:*"),
+            lister=ListerName.GITLAB,
+            api_url=f"http://{api.host}/",
+        )
+        assert api.targets("*") == [
+            "/api/v4/groups/team/registry/repositories?page=1&per_page=100"
+        ]
+    assert outcome.kinds == ["image"] * 5
+
+
+async def test_a_subgroup_of_gitlab_is_listed_by_its_full_path() -> None:
+    content = simple(["team/sub/a:1", "team/b:1"])
+    async with product(CASES[4], content) as here:
+        # The imitation knows a group by a single path segment only, as GitLab does.
+        assert entries(await repositories(here, "team/sub")) == ["team/sub/a"]
+
+
+# -- Google -----------------------------------------------------------------------
+
+
+def google(content: Content, here: Lab) -> None:
+    for name in ["project", "project/team", *content.repositories]:
+        body = json.dumps(google_tags(content, name)).encode()
+        here.faults.on("GET", f"/v2/{name}/tags/list", Answer(body=body), forever=True)
+
+
+async def test_the_listing_of_google_has_the_digest_of_every_tag() -> None:
+    content = simple(["project/team/a:1", "project/team/a:2"])
+    async with lab(content) as here:
+        google(content, here)
+        found = entries(await tags(here, "project/team/a"))
+    digests = content.repositories["project/team/a"].tags
+    assert {tag.name: tag.digest for tag in found} == digests
+    assert {(tag.size, tag.created, tag.pushed) for tag in found} == {
+        (1234, None, PUSHED)
+    }
+
+
+async def test_repositories_of_google_are_listed_by_child() -> None:
+    content = simple(
+        ["project/team/a:1", "project/team/a/deep:1", "project/team/b:2", "else/c:1"]
+    )
+    async with lab(content) as here:
+        google(content, here)
+        outcome = await here.audit(
+            here.ref("project/team/**:*"), lister=ListerName.GOOGLE
+        )
+        assert here.faults.count("GET", "/v2/_catalog") == 0
+    assert sorted(one.partition("/")[2] for one in outcome.references) == [
+        "project/team/a/deep:1",
+        "project/team/a:1",
+        "project/team/b:2",
+    ]
+
+
+async def test_a_path_that_cannot_be_listed_does_not_stop_the_others() -> None:
+    content = simple(["project/team/a:1", "project/team/b:2"])
+    async with lab(content) as here:
+        here.faults.on("GET", "/v2/project/team/a/tags/list", Answer(403), forever=True)
+        google(content, here)
+        found = await repositories(here, "project", lister=ListerName.GOOGLE)
+    assert [
+        one for page in found if isinstance(page, Page) for one in page.entries
+    ] == ["project/team/b"]
+    (failure,) = [page for page in found if isinstance(page, Failure)]
+    assert failure.detail.startswith("repositories below project/team/a: ")
+
+
+async def test_digests_in_a_listing_save_requests_for_cached_images(
+    tmp_path: Path,
+) -> None:
+    async with product(CASES[0]) as here:
+        nights = [
+            await here.audit(here.ref("team/**:*"), cache=str(tmp_path / "store"))
+            for _ in range(2)
+        ]
+    first, second = nights
+    assert first.summary.requests["manifest"] == 5
+    assert second.summary.requests.get("manifest", 0) == 0
+    assert second.summary.requests.get("head", 0) == 0
+    assert second.summary.saved["listed_tags"] == 5
+    assert [one.digest for one in second.records] == [
+        one.digest for one in first.records
+    ]
+
+
+# -- recognised products ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("api", "shown"),
+    [
+        (harbor_api, {"service": "harbor-registry", "realm": "/service/token"}),
+        (dtr_api, {"realm": "/auth/v2/token/"}),
+    ],
+)
+async def test_a_closed_catalog_is_replaced_by_the_api_of_the_recognised_product(
+    api: Callable[[Content, list[Account]], Routes], shown: dict[str, str]
+) -> None:
+    content = simple(NAMES)
+    tokens = service(TEAM, **shown)
+    async with lab(
+        content, tokens=tokens, login=TEAM, routes=api(content, [TEAM])
+    ) as here:
+        outcome = await here.audit(here.ref("team/**:*"))
+        asked = here.targets("/api/*")
+        assert len(asked) == 1
+        # Tags come from the registry, unless a lister is configured.
+        assert here.faults.count("GET", "/v2/*/tags/list") == 3
+    assert outcome.kinds == ["image"] * 5
+    assert outcome.summary.listings[0].state is ListState.COMPLETE
+
+
+async def test_the_api_of_gitlab_is_at_the_host_of_its_realm() -> None:
+    content = simple(NAMES)
+    tokens = service(TEAM, service="container_registry")
+    api = lab(routes=[*gitlab_api(content, TEAM.password), *tokens_at(tokens)])
+    async with api as gitlab:
+        tokens.realm = f"http://{gitlab.host}/jwt/auth"
+        async with lab(content, tokens=tokens, login=TEAM) as here:
+            outcome = await here.audit(here.ref("team/**:*"))
+        assert gitlab.targets("/api/*") == [
+            "/api/v4/groups/team/registry/repositories?page=1&per_page=100"
+        ]
+    assert outcome.kinds == ["image"] * 5
+
+
+async def test_if_the_api_is_closed_too_the_failure_names_both() -> None:
+    content = simple(NAMES)
+    tokens = service(TEAM, service="harbor-registry")
+    async with lab(
+        content, tokens=tokens, login=TEAM, routes=harbor_api(content, [TEAM])
+    ) as here:
+        here.faults.on("GET", "/api/v2.0/*", Answer(403), forever=True)
+        failure = (await here.audit(here.ref("team/**:*"))).failure
+    assert failure.failure is FailureKind.NO_PULL_GRANT
+    assert "not registry:catalog:*; the API of Harbor: " in failure.detail
+
+
+@pytest.mark.parametrize("lister", [ListerName.CATALOG, ListerName.AUTO])
+async def test_no_api_is_requested_after_a_wrong_password_or_with_a_configured_catalog(
+    lister: ListerName,
+) -> None:
+    content = simple(NAMES)
+    password = "wrong" if lister is ListerName.AUTO else TEAM.password
+    tokens = service(TEAM, service="harbor-registry")
+    async with lab(
+        content,
+        tokens=tokens,
+        login=Account(TEAM.name, password),
+        routes=harbor_api(content, [TEAM]),
+    ) as here:
+        (failure,) = await repositories(here, "team", lister=lister)
+        assert here.faults.count("GET", "/api/*") == 0
+    assert isinstance(failure, Failure)
+
+
+# -- the choice of a lister -------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "api"),
+    [
+        ("docker.io", "https://hub.docker.com"),
+        ("registry.gitlab.com", "https://gitlab.com"),
+        ("harbor.example.com:8443", "https://harbor.example.com:8443"),
+    ],
+)
+async def test_the_url_of_an_api_is_configured_known_or_the_registry_s(
+    name: str, api: str
+) -> None:
+    base_url = f"https://{name}"
+    assert choose.product_api_url(name, RegistrySettings(), base_url) == api
+    chosen = RegistrySettings(api_url="https://api.example.com/")
+    assert choose.product_api_url(name, chosen, base_url) == "https://api.example.com"
+    assert Settings().registry(name).lister is ListerName.AUTO
+
+
+@pytest.mark.parametrize(
+    ("name", "lister"),
+    [
+        ("docker.io", ListerName.HUB),
+        ("registry.gitlab.com", ListerName.GITLAB),
+        ("gcr.io", ListerName.GOOGLE),
+        ("eu.gcr.io", ListerName.GOOGLE),
+        ("europe-docker.pkg.dev", ListerName.GOOGLE),
+        ("notgcr.io", ListerName.CATALOG),
+        ("quay.io", ListerName.CATALOG),
+        ("gcr.io.example.com", ListerName.CATALOG),
+    ],
+)
+def test_the_lister_of_well_known_registries(name: str, lister: ListerName) -> None:
+    assert choose._known_lister(name) is lister
