@@ -1,23 +1,30 @@
-"""One image, put together from its manifest, children and configs."""
+"""Assembling an image from its manifest, the manifests of its children and configs.
+
+`MetadataAssembler.assemble` is called for every reference and does the work once per
+digest. An `_Assembly` walks one image: an index leads to its children, a manifest to
+its config where the options need one. Missing children and configs become warnings;
+any other failure fails the image.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from auditor.audit.content_cache import ContentCache
 from auditor.audit.image_metadata import (
+    MAX_LABELS_BYTES,
     UNKNOWN_PLATFORM,
     ImageMetadata,
     ImageOptions,
     NamedBlob,
-    attachment_of,
     blobs_of,
+    child_attachment,
     image_platform,
     layer_warnings,
     missing_platform,
-    platform_name,
     platform_warnings,
-    present,
+    present_digests,
     schema1_platform,
     supply_chain_status,
 )
@@ -27,29 +34,83 @@ from auditor.model import Attachment, PlatformRecord, Warn, WarningCode
 from auditor.oci.descriptor import Descriptor
 from auditor.oci.image_config import ImageConfig
 from auditor.oci.manifest import ImageIndex, ImageManifest, VerifiedManifest
-from auditor.oci.platform import Platform
+from auditor.oci.platform import Platform, platform_text
 from auditor.oci.schema1 import Schema1Manifest
 from auditor.registry.client import Registry
-from auditor.util.single_flight import bounded_gather
+from auditor.util.lru import Lru
+from auditor.util.single_flight import SingleFlight, bounded_gather
+from auditor.util.text import format_count
 
+# Assembled images kept, so that the tags of one digest are assembled once. Some 10 KiB
+# each for an index of eight platforms: 20 MiB.
+MAX_IMAGES = 2048
 # An index of indexes is rare, and nothing in use nests deeper than two.
 MAX_DEPTH = 4
-# 4 MiB, the size cap of a manifest, over some 400 bytes, the usual size of a
+# 4 MiB, the size limit of a manifest, over some 400 bytes, the usual size of a
 # descriptor with a platform and annotations.
 MAX_CHILDREN = 10_000
-# Children of one index asked for at once; the host's slots are the real limit.
-CHILDREN_AT_ONCE = 16
+# Children of one index fetched concurrently; the host's limit is the effective one.
+CONCURRENT_CHILDREN = 16
+
+# Warnings about the repository, not about the digest.
+_REPOSITORY_WARNINGS = frozenset(
+    {WarningCode.CHILD_MISSING, WarningCode.CONFIG_MISSING}
+)
+
+_ImageKey = tuple[str, str, str]  # registry, digest, media type
 
 
-class StoppedError(Exception):
-    """Ends the assembly of an image with a failure."""
+class MetadataAssembler:
+    """Assembles the metadata of images, once per registry and digest."""
+
+    def __init__(self, content: ContentCache, options: ImageOptions) -> None:
+        self._content = content
+        self._options = options
+        self._images: Lru[_ImageKey, ImageMetadata] = Lru(MAX_IMAGES)
+        # Tags of one image follow each other, so that several arrive concurrently. By
+        # repository: it may lack children that another repository has.
+        self._flights: SingleFlight[tuple[_ImageKey, str], ImageMetadata | Failure] = (
+            SingleFlight()
+        )
+
+    def cached(
+        self, registry: Registry, verified: VerifiedManifest
+    ) -> ImageMetadata | None:
+        """The metadata of an image that was assembled before."""
+        return self._images.get(_key(registry, verified))
+
+    async def assemble(
+        self, registry: Registry, repository: str, verified: VerifiedManifest
+    ) -> ImageMetadata | Failure:
+        """The metadata of the image with this manifest, which is not `cached`."""
+        key = _key(registry, verified)
+
+        async def assemble() -> ImageMetadata | Failure:
+            assembly = _Assembly(registry, repository, self._content, self._options)
+            try:
+                metadata = await assembly.metadata(verified)
+            except _AssemblyError as error:
+                return error.failure
+            if not any(one.code in _REPOSITORY_WARNINGS for one in metadata.warnings):
+                self._images.put(key, metadata)
+            return metadata
+
+        return await self._flights.run((key, repository), assemble)
+
+
+def _key(registry: Registry, verified: VerifiedManifest) -> _ImageKey:
+    return registry.name, verified.digest, verified.media_type
+
+
+class _AssemblyError(Exception):
+    """Ends an assembly with a failure."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.detail)
         self.failure = failure
 
 
-class Assembly:
+class _Assembly:
     """The assembly of one image of one repository; used once."""
 
     def __init__(
@@ -57,54 +118,52 @@ class Assembly:
         registry: Registry,
         repository: str,
         content: ContentCache,
-        wanted: ImageOptions,
+        options: ImageOptions,
     ) -> None:
         self._registry = registry
         self._repository = repository
         self._content = content
-        self._wanted = wanted
+        self._options = options
         self._attachments: list[Attachment] = []
         self._warnings: list[Warn] = []
         self._blobs: set[NamedBlob] = set()
-        # Platforms that are there and not wanted: their manifests' digests and names.
+        # Platforms that the options leave out: digest and platform, to its text.
         self._left_out: dict[tuple[str, Platform], str] = {}
-        self._count = 0
-        # Whether configs are fetched: of manifests whose index says the platform, and
-        # of others.
-        mode = wanted.image_config
-        always = mode == ImageConfigMode.ALWAYS  # equal, as a program may say a text
-        self._config_of_described = always or (
-            mode == ImageConfigMode.AUTO and wanted.labels is not None
+        self._child_count = 0
+        # Whether to fetch the configs of children whose platform the index states, and
+        # all other configs. Compared with `==`: callers of the API may pass strings.
+        mode = options.image_config
+        self._config_of_described = mode == ImageConfigMode.ALWAYS or (
+            mode == ImageConfigMode.AUTO and options.labels is not None
         )
         self._config_of_others = mode != ImageConfigMode.NEVER
 
-    async def facts(self, document: VerifiedManifest) -> ImageMetadata:
-        """What `document` says of an image; raises `StoppedError`."""
-        manifest = document.manifest
-        platforms: tuple[PlatformRecord, ...]
+    async def metadata(self, verified: VerifiedManifest) -> ImageMetadata:
+        """The metadata of the image; raises `_AssemblyError`."""
+        manifest = verified.manifest
         if isinstance(manifest, ImageIndex):
             platforms = tuple(await self._children(manifest, depth=1))
         else:
-            platforms = tuple(await self._platform(document, None))
+            platforms = tuple(await self._platform(verified, None))
         if self._left_out and not platforms:
             names = ", ".join(sorted(set(self._left_out.values())))
             self._warn(
                 WarningCode.NO_WANTED_PLATFORM,
-                f"it is there for {names}, which was not asked for",
+                f"has no image for the requested platforms, only for {names}",
             )
         left_out = {digest for digest, _ in self._left_out}
-        # Children are fetched at the same time: sorted, so that two runs agree.
+        # Sorted: children are fetched concurrently, and two runs must agree.
         attachments = tuple(
             sorted(
                 {one for one in self._attachments if one.subject not in left_out},
-                key=lambda found: (found.digest, found.kind, found.subject or ""),
+                key=lambda one: (one.digest, one.kind, one.subject or ""),
             )
         )
-        schema1 = isinstance(manifest, Schema1Manifest)
+        is_schema1 = isinstance(manifest, Schema1Manifest)
         return ImageMetadata(
-            digest=document.digest,
-            media_type=document.media_type,
-            schema_version=1 if schema1 else 2,
+            digest=verified.digest,
+            media_type=verified.media_type,
+            schema_version=1 if is_schema1 else 2,
             artifact_type=None
             if isinstance(manifest, Schema1Manifest)
             else manifest.artifact_type,
@@ -118,164 +177,164 @@ class Assembly:
                 sorted(set(self._warnings), key=lambda warn: (warn.code, warn.detail))
             ),
             blobs=frozenset(self._blobs),
-            answers=supply_chain_status(
-                document.digest, present(platforms), attachments, everywhere=False
+            status=supply_chain_status(
+                verified.digest,
+                present_digests(platforms),
+                attachments,
+                is_complete=False,
             ),
         )
 
     async def _children(self, index: ImageIndex, *, depth: int) -> list[PlatformRecord]:
         if depth > MAX_DEPTH:
-            raise StoppedError(
-                _too_much(f"indexes are nested more than {MAX_DEPTH} deep")
-            )
+            raise _too_large(f"indexes are nested more than {MAX_DEPTH} levels deep")
         children = _distinct(index.children)
-        self._count += len(children)
-        if self._count > MAX_CHILDREN:
-            raise StoppedError(
-                _too_much(f"the index has more than {MAX_CHILDREN} children")
-            )
-        wanted = []
+        self._child_count += len(children)
+        if self._child_count > MAX_CHILDREN:
+            raise _too_large(f"the index has more than {MAX_CHILDREN} children")
+        included = []
         for child in children:
-            attachment = attachment_of(child)
+            attachment = child_attachment(child)
             if attachment is not None:
-                if self._wanted.attachments is not AttachmentMode.NONE:
+                if self._options.attachments is not AttachmentMode.NONE:
                     self._attachments.append(attachment)
-            elif child.platform is None or self._wants(child.digest, child.platform):
-                wanted.append(child)
-        found = await self._assembled(wanted, depth=depth)
+            elif child.platform is None or self._includes(child.digest, child.platform):
+                included.append(child)
         platforms: list[PlatformRecord] = []
-        for result in found:
+        for result in await self._assemble_children(included, depth=depth):
             if isinstance(result, Failure):
-                raise StoppedError(result)
+                raise _AssemblyError(result)
             platforms += result
-        if len({one.digest for one in platforms}) == len(platforms):
-            return platforms  # as nearly always: none stands twice
-        # Digest and platform decide everything else.
-        kept: dict[object, PlatformRecord] = {}
+        if len({platform.digest for platform in platforms}) == len(platforms):
+            return platforms  # the usual case: no duplicates
+        # Digest and platform determine all other fields.
+        distinct: dict[object, PlatformRecord] = {}
         for one in platforms:
             key = (one.digest, one.os, one.architecture, one.variant, one.os_version)
-            kept.setdefault(key, one)
-        return list(kept.values())
+            distinct.setdefault(key, one)
+        return list(distinct.values())
 
-    def _wants(self, digest: str, platform: Platform) -> bool:
-        """Whether a platform goes into the record; keeps in mind what does not.
+    def _includes(self, digest: str, platform: Platform) -> bool:
+        """Whether a platform goes into the record; notes those that do not.
 
-        What has no platform that is known, an artifact for example, does.
+        A manifest without a known platform, such as an artifact, always does.
         """
-        if self._wanted.platform(platform) or not platform.is_real:
+        if self._options.includes(platform) or not platform.is_real:
             return True
-        name = platform_name(platform)
-        if name is None:
+        text = platform_text(platform.os, platform.architecture, platform.variant)
+        if text is None:
             return True
-        self._left_out[digest, platform] = name
+        self._left_out[digest, platform] = text
         return False
 
-    async def _assembled(
+    async def _assemble_children(
         self, children: list[Descriptor], *, depth: int
     ) -> list[list[PlatformRecord] | Failure]:
-        """The platforms of each child. Those that are at hand come first: for them
-        there is nothing to wait for, and no task to be made."""
-        found: list[list[PlatformRecord] | Failure] = []
+        """The platforms of each child. Cached children need no tasks."""
+        results: list[list[PlatformRecord] | Failure] = []
         for child in children:
-            document = self._at_hand(child)
-            if document is None:
+            verified = self._cached(child)
+            if verified is None:
                 break
-            found.append(await self._described(child, document, depth=depth))
-        missing = children[len(found) :]
+            results.append(await self._assemble(child, verified, depth=depth))
+        missing = children[len(results) :]
         if missing:
-            found += await bounded_gather(
-                lambda child: self._child(child, depth=depth),
+            results += await bounded_gather(
+                lambda child: self._fetch_child(child, depth=depth),
                 missing,
-                at_once=CHILDREN_AT_ONCE,
+                limit=CONCURRENT_CHILDREN,
             )
-        return found
+        return results
 
-    def _at_hand(self, child: Descriptor) -> VerifiedManifest | None:
-        """The manifest of a child, if it is known and no config is asked for."""
-        if self._config_is_wanted(child.platform):
+    def _cached(self, child: Descriptor) -> VerifiedManifest | None:
+        """The manifest of a child, if that and its config need no request."""
+        if self._wants_config(child.platform):
             return None
-        return self._content.at_hand(self._registry.name, child.digest)
+        return self._content.fresh_manifest(self._registry.name, child.digest)
 
-    async def _child(
+    async def _fetch_child(
         self, child: Descriptor, *, depth: int
     ) -> list[PlatformRecord] | Failure:
-        document = await self._content.manifest(
+        verified = await self._content.manifest(
             self._registry, self._repository, child.digest
         )
-        if isinstance(document, Failure):
-            if document.kind is FailureKind.NOT_FOUND:
+        if isinstance(verified, Failure):
+            if verified.kind is FailureKind.NOT_FOUND:
                 self._warn(
                     WarningCode.CHILD_MISSING,
-                    f"the index names {child.digest} and the registry has it not",
+                    f"the registry does not have {child.digest}, which the index lists",
                 )
                 return [missing_platform(child)]
-            return _said_of(child.digest, document)
-        return await self._described(child, document, depth=depth)
+            return _of_child(child, verified)
+        return await self._assemble(child, verified, depth=depth)
 
-    async def _described(
-        self, child: Descriptor, document: VerifiedManifest, *, depth: int
+    async def _assemble(
+        self, child: Descriptor, verified: VerifiedManifest, *, depth: int
     ) -> list[PlatformRecord] | Failure:
-        self._warnings.extend(document.warnings)
-        if isinstance(document.manifest, ImageIndex):
+        self._warnings.extend(verified.warnings)
+        if isinstance(verified.manifest, ImageIndex):
             try:
-                return await self._children(document.manifest, depth=depth + 1)
-            except StoppedError as stop:
-                return stop.failure
+                return await self._children(verified.manifest, depth=depth + 1)
+            except _AssemblyError as error:
+                return error.failure
         try:
-            return await self._platform(document, child.platform)
-        except StoppedError as stop:
-            return _said_of(child.digest, stop.failure)
+            return await self._platform(verified, child.platform)
+        except _AssemblyError as error:
+            return _of_child(child, error.failure)
 
     async def _platform(
-        self, document: VerifiedManifest, described: Platform | None
+        self, verified: VerifiedManifest, described: Platform | None
     ) -> list[PlatformRecord]:
-        """The platform of a manifest; none if it turns out not to be wanted."""
-        manifest = document.manifest
+        """The platform of a manifest, or none if the options leave it out.
+
+        `described`: its platform as the index states it.
+        """
+        manifest = verified.manifest
         if isinstance(manifest, Schema1Manifest):
-            schema1 = schema1_platform(document, manifest)
-            spec = Platform(
+            schema1 = schema1_platform(verified, manifest)
+            platform = Platform(
                 os=schema1.os,
                 architecture=schema1.architecture,
                 variant=schema1.variant,
                 os_version=None,
             )
-            if not self._wants(document.digest, spec):
+            if not self._includes(verified.digest, platform):
                 return []
-            self._name_blobs(manifest)
+            self._add_blobs(manifest)
             return [schema1]
         assert isinstance(manifest, ImageManifest)
         config = None
-        if manifest.has_image_config and self._config_is_wanted(described):
+        if manifest.has_image_config and self._wants_config(described):
             config = await self._config(manifest)
-        spec = described or (config.platform if config else UNKNOWN_PLATFORM)
-        if described is None and not self._wants(document.digest, spec):
+        platform = described or (config.platform if config else UNKNOWN_PLATFORM)
+        if described is None and not self._includes(verified.digest, platform):
             return []
         self._warnings.extend(layer_warnings(manifest))
-        self._name_blobs(manifest)
+        self._add_blobs(manifest)
         if described is not None and config is not None:
-            self._warnings.extend(platform_warnings(document.digest, described, config))
+            self._warnings.extend(platform_warnings(verified.digest, described, config))
         if described is None and config is None and manifest.has_image_config:
             self._warn(
                 WarningCode.PLATFORM_UNKNOWN,
-                f"nothing that was fetched says the platform of {document.digest}",
+                f"the platform of {verified.digest} is unknown: no index states it and"
+                " no config was fetched",
             )
         labels = None
-        if config is not None and self._wanted.labels is not None:
-            labels, left_out = self._wanted.labels.of(config.labels)
-            if left_out:
+        if config is not None and self._options.labels is not None:
+            labels, too_long = self._options.labels.select(config.labels)
+            if too_long:
                 self._warn(
                     WarningCode.LABELS_LEFT_OUT,
-                    f"1 label of {document.digest} is too long"
-                    if left_out == 1
-                    else f"{left_out} labels of {document.digest} are too long",
+                    f"{format_count(too_long, 'label')} of {verified.digest} left out:"
+                    f" more than {MAX_LABELS_BYTES // 1024} KiB of labels",
                 )
-        return [image_platform(document, manifest, spec, config, labels)]
+        return [image_platform(verified, manifest, platform, config, labels)]
 
-    def _name_blobs(self, manifest: ImageManifest | Schema1Manifest) -> None:
-        if self._wanted.verify_blobs:
+    def _add_blobs(self, manifest: ImageManifest | Schema1Manifest) -> None:
+        if self._options.verify_blobs:
             self._blobs.update(blobs_of(manifest))
 
-    def _config_is_wanted(self, described: Platform | None) -> bool:
+    def _wants_config(self, described: Platform | None) -> bool:
         if described is None:
             return self._config_of_others
         return self._config_of_described
@@ -285,10 +344,10 @@ class Assembly:
         config = await self._content.config(self._registry, self._repository, digest)
         if isinstance(config, Failure):
             if config.kind is not FailureKind.NOT_FOUND:
-                raise StoppedError(config)
+                raise _AssemblyError(config)
             self._warn(
                 WarningCode.CONFIG_MISSING,
-                f"the manifest names the config {digest} and the registry has it not",
+                f"the registry does not have the config {digest} of the manifest",
             )
             return None
         return config
@@ -298,21 +357,15 @@ class Assembly:
 
 
 def _distinct(children: Sequence[Descriptor]) -> Collection[Descriptor]:
-    """Children by digest and platform; of those that stand twice, the last."""
+    """Children by digest and platform; of duplicates, the last."""
     if len({child.digest for child in children}) == len(children):
-        return children  # as nearly always
+        return children  # the usual case
     return {(child.digest, child.platform): child for child in children}.values()
 
 
-def _too_much(detail: str) -> Failure:
-    return Failure(kind=FailureKind.TOO_LARGE, detail=detail)
+def _too_large(detail: str) -> _AssemblyError:
+    return _AssemblyError(Failure(kind=FailureKind.TOO_LARGE, detail=detail))
 
 
-def _said_of(digest: str, failure: Failure) -> Failure:
-    return Failure(
-        kind=failure.kind,
-        stage=failure.stage,
-        status=failure.status,
-        attempts=failure.attempts,
-        detail=f"child {digest}: {failure.detail}",
-    )
+def _of_child(child: Descriptor, failure: Failure) -> Failure:
+    return replace(failure, detail=f"child {child.digest}: {failure.detail}")

@@ -1,8 +1,11 @@
-"""What is addressed by a digest: fetched once, whoever asks first, and kept in the
-store for the runs to come.
+"""Manifests and configs by digest, fetched once per run and kept between runs.
 
-Content is shared by all repositories of a registry. That one registry holds it says
-nothing of another one, and that it held it says nothing for ever: see docs/cache.md.
+Two caches lie behind each other: parsed content in memory, for this run, and the digest
+cache on disk (auditor.cache), for later runs. What a digest names never changes, but
+whether a registry still has it does: each content is kept with a `Confirmation`, when
+the registry last answered with it. It is fresh for `recheck_s` after that; then a HEAD
+request confirms it again. All repositories of a registry share its content. A failure
+concerns one repository only.
 """
 
 from __future__ import annotations
@@ -15,264 +18,283 @@ from auditor.cache.batch import Confirmation
 from auditor.cache.digest_cache import DigestCache
 from auditor.errors import Failure, ProtocolError, Stage
 from auditor.fast_dataclass import dataclass
-from auditor.oci.descriptor import essence
 from auditor.oci.image_config import ImageConfig, parse_image_config
 from auditor.oci.manifest import VerifiedManifest, verify_manifest
+from auditor.oci.media_types import essence
 from auditor.oci.schema1 import Schema1Manifest
 from auditor.registry.client import Registry
 from auditor.util.clock import Clock
 from auditor.util.lru import Lru
 from auditor.util.single_flight import SingleFlight
 
-# Parsed documents and configs at hand, some 5 KB each with ten layers: 5 MB. What
-# falls out is read from the store again.
+# Parsed manifests and configs in memory, some 5 KB each with ten layers: 5 MB.
 MAX_PARSED = 1024
 # Failures of digests that a repository does not have, some 500 bytes each.
 MAX_FAILURES = 4096
-# Statuses that say of HEAD that it is not known at all.
-NO_HEAD = frozenset({405, 501})
-# Stands in the store for the Content-Type of what came from the blobs' address.
+# Statuses of registries that do not support HEAD.
+HEAD_NOT_SUPPORTED = frozenset({405, 501})
+# The content type under which the digest cache keeps blobs, which are not manifests.
 BLOB = "#blob"
 
 Value = TypeVar("Value", VerifiedManifest, ImageConfig)
-_Name = tuple[str, str]  # registry, digest
-_Place = tuple[str, str, str, str]  # what, registry, repository, digest
+_ContentKey = tuple[str, str]  # registry, digest
+_FetchKey = tuple[str, str, str, str]  # kind, registry, repository, digest
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """A manifest, and when and as what its registry gave it."""
+class ConfirmedManifest:
+    """A manifest, and when and as which media type the registry answered with it."""
 
-    document: VerifiedManifest
+    verified: VerifiedManifest
     confirmation: Confirmation
 
 
 class ContentCache:
-    """Manifests and image configs by digest.
+    """Manifests and configs by registry and digest.
 
-    `recheck_s`: what is in the store is trusted to be in the registry for so long
-    after the registry has last said so. `saved` counts what was not fetched:
-    `manifests` and `configs` because this run had them already, `stored_...` because
-    an earlier one had.
+    `recheck_s`: for how many seconds content is fresh after its confirmation. `saved`
+    counts what was not fetched: `manifests` and `configs` were fetched earlier in this
+    run, `stored_manifests` and `stored_configs` in an earlier run.
     """
 
-    def __init__(self, cache: DigestCache, *, clock: Clock, recheck_s: float) -> None:
-        self.cache = cache
+    def __init__(
+        self, digest_cache: DigestCache, *, clock: Clock, recheck_s: float
+    ) -> None:
+        self.digest_cache = digest_cache
         self._clock = clock
         self._recheck_s = recheck_s
-        self._manifests: Lru[_Name, Known] = Lru(MAX_PARSED)
-        self._configs: Lru[_Name, ImageConfig] = Lru(MAX_PARSED)
-        self._failures: Lru[_Place, Failure] = Lru(MAX_FAILURES)
-        self._flights: SingleFlight[tuple[str, str, str], tuple[_Place, object]] = (
+        self._manifests: Lru[_ContentKey, ConfirmedManifest] = Lru(MAX_PARSED)
+        self._configs: Lru[_ContentKey, ImageConfig] = Lru(MAX_PARSED)
+        self._failures: Lru[_FetchKey, Failure] = Lru(MAX_FAILURES)
+        self._flights: SingleFlight[tuple[str, str, str], tuple[_FetchKey, object]] = (
             SingleFlight()
         )
         self.saved: Counter[str] = Counter()
 
-    def at_hand(self, registry: str, digest: str) -> VerifiedManifest | None:
-        """What `manifest` would give without asking anybody: what this run has at
-        hand, or an earlier one left in the store not too long ago."""
-        known = self._manifests.get((registry, digest))
-        if known is not None:
+    def fresh_manifest(self, registry: str, digest: str) -> VerifiedManifest | None:
+        """The manifest, if this run has it or the digest cache has it fresh."""
+        confirmed = self._manifests.get((registry, digest))
+        if confirmed is not None:
             self.saved["manifests"] += 1
-            return known.document
-        known = self.known(registry, digest)
-        if known is None:
+            return confirmed.verified
+        confirmed = self.confirmed_manifest(registry, digest)
+        if confirmed is None:
             return None
-        if not self._is_fresh(known.confirmation, digest):
-            self._manifests.drop((registry, digest))  # to be asked for again
+        if not self._is_fresh(confirmed.confirmation, digest):
+            self._manifests.drop((registry, digest))  # not confirmed in this run
             return None
         self.saved["stored_manifests"] += 1
-        return known.document
+        return confirmed.verified
+
+    def confirmed_manifest(
+        self, registry: str, digest: str
+    ) -> ConfirmedManifest | None:
+        """The manifest, if the registry ever answered with it, fresh or not."""
+        confirmed = self._manifests.get((registry, digest))
+        if confirmed is not None:
+            return confirmed
+        content = self.digest_cache.get(registry, digest)
+        if (
+            content is None
+            or content.confirmation is None
+            or content.confirmation.content_type == BLOB
+        ):
+            return None
+        try:
+            verified = verify_manifest(
+                content.body,
+                content_type=content.confirmation.content_type,
+                header_digest=None,
+                requested_digest=digest,
+            )
+        except ProtocolError:
+            # Another version accepted it: fetch it again.
+            self.digest_cache.discard(digest)
+            return None
+        confirmed = ConfirmedManifest(verified, content.confirmation)
+        self._manifests.put((registry, digest), confirmed)
+        return confirmed
 
     async def manifest(
         self, registry: Registry, repository: str, digest: str
     ) -> VerifiedManifest | Failure:
-        """The manifest with this digest."""
-        name = (registry.name, digest)
+        """The manifest with this digest: fresh from a cache, confirmed or fetched."""
+        key = (registry.name, digest)
 
-        def at_hand() -> VerifiedManifest | None:
-            known = self._manifests.get(name)
-            return None if known is None else known.document
+        def cached() -> VerifiedManifest | None:
+            confirmed = self._manifests.get(key)
+            return None if confirmed is None else confirmed.verified
 
         async def fetch() -> VerifiedManifest | Failure:
-            known = self.known(registry.name, digest)
-            if known is not None and (
-                self._is_fresh(known.confirmation, digest)
-                or await self.is_there(registry, repository, digest, known)
+            confirmed = self.confirmed_manifest(registry.name, digest)
+            if confirmed is not None and (
+                self._is_fresh(confirmed.confirmation, digest)
+                or await self.confirm(registry, repository, digest, confirmed)
             ):
                 self.saved["stored_manifests"] += 1
-                return known.document
-            answer = await registry.get_manifest(repository, digest)
-            if isinstance(answer, Failure):
-                return answer
-            content_type = answer.content_type
+                return confirmed.verified
+            response = await registry.get_manifest(repository, digest)
+            if isinstance(response, Failure):
+                return response
             try:
-                document = verify_manifest(
-                    answer.body,
-                    content_type=content_type,
+                verified = verify_manifest(
+                    response.body,
+                    content_type=response.content_type,
                     header_digest=None,
-                    asked_digest=digest,
+                    requested_digest=digest,
                 )
             except ProtocolError as error:
                 return Failure(kind=error.kind, detail=error.detail)
-            said = essence(content_type)
-            confirmation = self.put(registry.name, answer.body, document, said=said)
-            if document.warnings:
-                self._manifests.put(name, Known(document, confirmation))
-            return document
+            confirmation = self.put(
+                registry.name,
+                response.body,
+                verified,
+                content_type=essence(response.content_type),
+            )
+            if verified.warnings:
+                self._manifests.put(key, ConfirmedManifest(verified, confirmation))
+            return verified
 
-        place = ("manifests", registry.name, repository, digest)
-        return await self._once(place, at_hand, fetch)
+        return await self._fetch_once(
+            ("manifests", registry.name, repository, digest), cached, fetch
+        )
 
     async def config(
         self, registry: Registry, repository: str, digest: str
     ) -> ImageConfig | Failure:
-        """The image config with this digest."""
-        name = (registry.name, digest)
+        """The image config with this digest: fresh from a cache, or fetched."""
+        key = (registry.name, digest)
 
         async def fetch() -> ImageConfig | Failure:
-            stored = self.cache.get(registry.name, digest)
+            content = self.digest_cache.get(registry.name, digest)
             if (
-                stored is not None
-                and stored.confirmation is not None
-                and stored.confirmation.content_type == BLOB
-                and self._is_fresh(stored.confirmation, digest)
+                content is not None
+                and content.confirmation is not None
+                and content.confirmation.content_type == BLOB
+                and self._is_fresh(content.confirmation, digest)
             ):
                 self.saved["stored_configs"] += 1
-                raw = stored.body
+                raw = content.body
             else:
-                answer = await registry.get_blob(repository, digest)
-                if isinstance(answer, Failure):
-                    return answer
-                raw = answer
-                self.cache.put(registry.name, digest, raw, content_type=BLOB)
+                blob = await registry.get_blob(repository, digest)
+                if isinstance(blob, Failure):
+                    return blob
+                raw = blob
+                self.digest_cache.put(registry.name, digest, raw, content_type=BLOB)
             try:
                 config = parse_image_config(raw)
             except ProtocolError as error:
                 return Failure(kind=error.kind, detail=error.detail, stage=Stage.CONFIG)
-            self._configs.put(name, config)
+            self._configs.put(key, config)
             return config
 
-        place = ("configs", registry.name, repository, digest)
-        return await self._once(place, lambda: self._configs.get(name), fetch)
-
-    def known(self, registry: str, digest: str) -> Known | None:
-        """The manifest, if this registry gave it before: in this run or another."""
-        known = self._manifests.get((registry, digest))
-        if known is not None:
-            return known
-        stored = self.cache.get(registry, digest)
-        if (
-            stored is None
-            or stored.confirmation is None
-            or stored.confirmation.content_type == BLOB
-        ):
-            return None
-        try:
-            document = verify_manifest(
-                stored.body,
-                content_type=stored.confirmation.content_type,
-                header_digest=None,
-                asked_digest=digest,
-            )
-        except ProtocolError:
-            # Written by a version that read it otherwise: the registry decides.
-            self.cache.discard(digest)
-            return None
-        known = Known(document, stored.confirmation)
-        self._manifests.put((registry, digest), known)
-        return known
+        return await self._fetch_once(
+            ("configs", registry.name, repository, digest),
+            lambda: self._configs.get(key),
+            fetch,
+        )
 
     def put(
         self,
         registry: str,
         body: bytes,
-        document: VerifiedManifest,
+        verified: VerifiedManifest,
         *,
-        said: str | None,
+        content_type: str | None,
     ) -> Confirmation:
-        """Remember a manifest that this registry gave just now; `said` is what type
-        (`essence`) it said that it is."""
-        name = registry, document.digest
-        confirmation = Confirmation(said, int(self._clock.epoch()))
-        known = self._manifests.get(name)
-        if known is not None and known.confirmation == confirmation:
-            return known.confirmation  # another tag has just brought the same
-        manifest = document.manifest
-        self.cache.put(
+        """Keep a manifest that the registry has just answered with.
+
+        `content_type` is the media type of the response without parameters.
+        """
+        key = registry, verified.digest
+        confirmation = Confirmation(content_type, int(self._clock.epoch()))
+        before = self._manifests.get(key)
+        if before is not None and before.confirmation == confirmation:
+            return before.confirmation  # another tag with the same digest
+        manifest = verified.manifest
+        self.digest_cache.put(
             registry,
-            document.digest,
+            verified.digest,
             body,
-            content_type=said,
+            content_type=content_type,
             is_partial_digest=isinstance(manifest, Schema1Manifest) and manifest.signed,
         )
-        if document.warnings:
-            # They are of this answer; and what is at hand may be of another type.
-            self._manifests.drop(name)
+        if verified.warnings:
+            # They are about this response only, and so is its media type.
+            self._manifests.drop(key)
         else:
-            self._manifests.put(name, Known(document, confirmation))
+            self._manifests.put(key, ConfirmedManifest(verified, confirmation))
         return confirmation
 
-    async def is_there(
-        self, registry: Registry, repository: str, digest: str, known: Known
+    async def confirm(
+        self,
+        registry: Registry,
+        repository: str,
+        digest: str,
+        confirmed: ConfirmedManifest,
     ) -> bool:
-        """Whether HEAD says that the repository holds what is known. If it does not,
-        GET decides, and gives the words for why not."""
-        if not self.cache.head_is_reliable(registry.name):
+        """Whether HEAD confirms that the repository has the manifest.
+
+        If it does not, the caller fetches: GET decides, and explains a failure.
+        """
+        if not self.digest_cache.head_is_reliable(registry.name):
             return False
-        answer = await registry.head_manifest(repository, digest)
-        if isinstance(answer, Failure):
-            if answer.status in NO_HEAD:
-                self.cache.disable_head(registry.name)
+        response = await registry.head_manifest(repository, digest)
+        if isinstance(response, Failure):
+            if response.status in HEAD_NOT_SUPPORTED:
+                self.digest_cache.disable_head(registry.name)
             return False
-        said = essence(answer.content_type)
-        if said != known.confirmation.content_type:
+        content_type = essence(response.content_type)
+        if content_type != confirmed.confirmation.content_type:
             return False
-        self.cache.confirm(registry.name, digest, said)
-        confirmation = Confirmation(said, int(self._clock.epoch()))
+        self.digest_cache.confirm(registry.name, digest, content_type)
+        confirmation = Confirmation(content_type, int(self._clock.epoch()))
         self._manifests.put(
-            (registry.name, digest), Known(known.document, confirmation)
+            (registry.name, digest),
+            ConfirmedManifest(confirmed.verified, confirmation),
         )
         return True
 
     def _is_fresh(self, confirmation: Confirmation, digest: str) -> bool:
-        """Whether it was there lately."""
         age_s = self._clock.epoch() - confirmation.confirmed_at
-        return -self._recheck_s <= age_s < self._recheck_s * _spread(digest)
+        return -self._recheck_s <= age_s < self._recheck_s * _recheck_share(digest)
 
-    async def _once(
+    async def _fetch_once(
         self,
-        place: _Place,
-        at_hand: Callable[[], Value | None],
+        key: _FetchKey,
+        cached: Callable[[], Value | None],
         fetch: Callable[[], Awaitable[Value | Failure]],
     ) -> Value | Failure:
-        what, registry, _, digest = place
+        """The cached value, or that of one fetch for all concurrent callers."""
+        kind, registry, _, digest = key
         fetched_here = False
 
-        async def fetch_here() -> tuple[_Place, object]:
+        async def fetch_here() -> tuple[_FetchKey, object]:
             nonlocal fetched_here
             fetched_here = True
-            return place, await fetch()
+            return key, await fetch()
 
         while True:
-            known: Value | Failure | None = at_hand() or self._failures.get(place)
-            if known is None:
-                where, found = await self._flights.run(
-                    (what, registry, digest), fetch_here
+            value: Value | Failure | None = cached() or self._failures.get(key)
+            if value is None:
+                fetched_key, result = await self._flights.run(
+                    (kind, registry, digest), fetch_here
                 )
-                known = cast("Value | Failure", found)
-                if isinstance(known, Failure):
-                    if where != place:
-                        continue  # another repository's failure is not ours
-                    if not known.kind.retryable:
-                        self._failures.put(place, known)
-                    return known
+                value = cast("Value | Failure", result)
+                if isinstance(value, Failure):
+                    if fetched_key != key:
+                        continue  # the failure of another repository
+                    if not value.kind.retryable:
+                        self._failures.put(key, value)
+                    return value
             if not fetched_here:
-                self.saved[what] += 1
-            return known
+                self.saved[kind] += 1
+            return value
 
 
-def _spread(digest: str) -> float:
-    """The share of the time until a recheck that passes for this one: for what came on
-    one day, the asking again is spread over the second half of it."""
+def _recheck_share(digest: str) -> float:
+    """The share of `recheck_s`, 0.5 to 1, after which a digest is rechecked.
+
+    It spreads the rechecks of content that was fetched on the same day.
+    """
     return 0.5 + int(digest.rpartition(":")[2][:2], 16) / 510

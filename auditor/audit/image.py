@@ -1,4 +1,13 @@
-"""One reference to one record."""
+"""Auditing one reference: from a reference to its record.
+
+`ImageAuditor.audit` gets the token, resolves the reference to a manifest (resolve.py),
+assembles the metadata of the image (assemble.py), collects the data of its repository
+(image_attachments.py), and puts the results together as a record. Each step returns a
+value or a `Failure`, which becomes a failure record.
+
+With a mirror (containers-registries.conf(5)) all steps run at the mirror first. After
+any failure there they run at the registry: an image comes from one of the two entirely.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +15,20 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TypeVar
 
-from auditor.audit import image_metadata
-from auditor.audit.assemble import Assembly, StoppedError
+from auditor.audit.assemble import MetadataAssembler
 from auditor.audit.content_cache import ContentCache
-from auditor.audit.image_attachments import Attached, BlobCheck
+from auditor.audit.image_attachments import RepositoryData, RepositoryDataCollector
 from auditor.audit.image_metadata import (
-    UNKNOWN,
     ImageMetadata,
     ImageOptions,
-    SupplyChainStatus,
+    status_at_mirror,
 )
 from auditor.audit.resolve import Resolver
 from auditor.cache.digest_cache import DigestCache
-from auditor.config import AttachmentMode
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.fast_dataclass import dataclass
 from auditor.model import (
     Access,
-    Attachment,
     FailureRecord,
     ImageRecord,
     Record,
@@ -31,98 +36,15 @@ from auditor.model import (
     WarningCode,
 )
 from auditor.oci.image_config import ImageConfig
-from auditor.oci.manifest import VerifiedManifest
 from auditor.oci.reference import Reference, likely_registry
-from auditor.registry.client import Registry
 from auditor.registry.registries import Registries
 from auditor.util.clock import Clock, rfc3339
-from auditor.util.lru import Lru
-from auditor.util.single_flight import SingleFlight
-
-# -- around --
-# What a place holds around an image: it is of the repository, not of the digest.
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RepositoryData:
-    """What is attached to an image, what follows from it, and what is amiss."""
-
-    attachments: tuple[Attachment, ...] = ()
-    answers: SupplyChainStatus = UNKNOWN
-    warnings: tuple[Warn, ...] = ()
-
-
-NOTHING = RepositoryData()
-
-
-class Around:
-    """Looks around images as far as is wanted; without options, asks nobody."""
-
-    def __init__(
-        self, content: ContentCache, wanted: ImageOptions, lookup: Resolver
-    ) -> None:
-        self._everywhere = wanted.attachments is AttachmentMode.ALL
-        self._attached = Attached(content, lookup)
-        self.blobs = BlobCheck()
-
-    async def image(
-        self, registry: Registry, repository: str, facts: ImageMetadata
-    ) -> RepositoryData:
-        """The surroundings of one image of a repository."""
-        warnings: tuple[Warn, ...] = ()
-        if facts.blobs:
-            warnings = await self.blobs.warnings(registry, repository, facts.blobs)
-        if self._everywhere:
-            found = await self._attached.to(registry, repository, facts)
-            return RepositoryData(
-                attachments=found.attachments,
-                answers=found.answers,
-                warnings=(*found.warnings, *warnings),
-            )
-        if not facts.attachments and not warnings:
-            return NOTHING
-        return RepositoryData(
-            attachments=facts.attachments, answers=facts.answers, warnings=warnings
-        )
-
-
-# -- mirror --
-# A registry's mirror is asked for an image before the registry itself.
 
 Value = TypeVar("Value")
 
-
-async def at_mirror_first(
-    registries: Registries,
-    reference: Reference,
-    look: Callable[[Reference], Awaitable[Value]],
-) -> tuple[Value, tuple[Warn, ...]]:
-    """What `look` finds at the registry's mirror, or else at the registry.
-
-    As containers-registries.conf(5) has it: any failure of the mirror leads to the
-    registry itself, and an image comes from one of the two as a whole. A warning says
-    where it came from the registry; `StoppedError` says what both said.
-    """
-    mirrored = registries.at_mirror(reference)
-    if mirrored is None:
-        return await look(reference), ()
-    try:
-        return await look(mirrored), ()
-    except StoppedError as stop:
-        missed = f"the mirror {mirrored.registry}: {stop.failure.detail}"
-    try:
-        found = await look(reference)
-    except StoppedError as stop:
-        detail = f"{stop.failure.detail}; before that, {missed}"
-        raise StoppedError(replace(stop.failure, detail=detail)) from None
-    return found, (Warn(code=WarningCode.NOT_AT_MIRROR, detail=missed),)
-
-
-# Assembled images remembered, so that tags of one digest are put together once.
-# Some 10 KiB each for an index of eight platforms: 20 MiB.
-MAX_FACTS = 2048
-# What a wrong name comes to, also where Docker Hub is out of reach.
-_OF_A_NAME = frozenset(
+# Failures of a reference that names a registry where an image of Docker Hub is
+# expected, with or without access to Docker Hub.
+_WRONG_NAME = frozenset(
     {
         FailureKind.NOT_FOUND,
         FailureKind.DENIED,
@@ -132,200 +54,184 @@ _OF_A_NAME = frozenset(
         FailureKind.TIMEOUT,
     }
 )
-# Warnings that say something of the repository, not of the digest.
-_OF_THE_PLACE = frozenset({WarningCode.CHILD_MISSING, WarningCode.CONFIG_MISSING})
+
+
+@dataclass(slots=True)
+class _AuditedImage:
+    metadata: ImageMetadata
+    manifest_warnings: tuple[Warn, ...]
+    repository_data: RepositoryData
+    access: Access
 
 
 class ImageAuditor:
-    """Turns references into records; holds what a run shares."""
+    """Audits references; owns the caches that the references of a run share."""
 
     def __init__(
         self,
         registries: Registries,
         *,
-        wanted: ImageOptions,
+        options: ImageOptions,
         clock: Clock,
         cache: DigestCache,
         recheck_s: float,
     ) -> None:
         self._registries = registries
-        self._wanted = wanted
         self._clock = clock
         self.content = ContentCache(cache, clock=clock, recheck_s=recheck_s)
-        self._lookup = Resolver(self.content)
-        self.around = Around(self.content, wanted, self._lookup)
-        self._facts: Lru[tuple[str, str, str], ImageMetadata] = Lru(MAX_FACTS)
-        # Tags of one image stand together: one assembly for those under way together.
-        self._flights: SingleFlight[
-            tuple[str, str, str, str], ImageMetadata | Failure
-        ] = SingleFlight()
+        self._resolver = Resolver(self.content)
+        self._assembler = MetadataAssembler(self.content, options)
+        self.repository_data = RepositoryDataCollector(
+            self.content, options, self._resolver
+        )
 
-    async def prefetch(self, reference: Reference) -> None:
-        """Get the token that `audit` will need."""
-        place = self._first_place(reference)
-        registry = await self._registries.get(place.registry)
-        await registry.pull_auth(place.repository).authorization()
+    def needs_token(self, reference: Reference) -> bool:
+        """Whether `fetch_token` has anything to do."""
+        reference = self._registries.mirror_of(reference) or reference
+        registry = self._registries.opened(reference.registry)
+        return (
+            registry is None or registry.pull_auth(reference.repository).needs_fetch()
+        )
 
-    def wants_prefetch(self, reference: Reference) -> bool:
-        """Whether `prefetch` has anything to do."""
-        place = self._first_place(reference)
-        registry = self._registries.opened(place.registry)
-        return registry is None or registry.pull_auth(place.repository).needs_fetch()
-
-    def _first_place(self, reference: Reference) -> Reference:
-        return self._registries.at_mirror(reference) or reference
+    async def fetch_token(self, reference: Reference) -> None:
+        """Fetch the token that `audit` will need, ahead of it."""
+        reference = self._registries.mirror_of(reference) or reference
+        registry = await self._registries.get(reference.registry)
+        await registry.pull_auth(reference.repository).authorization()
 
     async def audit(
-        self, reference: Reference, *, listed: bool = False, digest: str | None = None
+        self,
+        reference: Reference,
+        *,
+        is_listed: bool = False,
+        listed_digest: str | None = None,
     ) -> Record:
-        """The record of a reference; `listed`: the registry itself named the tag, and
-        `digest`, if not null, is what it said that the tag names."""
-        try:
-            if self._registries.at_mirror(reference) is None:
-                # A coroutine less between the socket and here.
-                found = await self._look(reference, digest, at_mirror=False)
-                return self._image_record(reference, found, ())
-            found, warnings = await at_mirror_first(
-                self._registries,
-                reference,
-                lambda place: self._look(
-                    place, digest, at_mirror=place is not reference
-                ),
-            )
-        except StoppedError as stop:
-            return self.failure_record(reference, stop.failure, listed=listed)
-        return self._image_record(reference, found, warnings)
+        """The record of a reference.
 
-    async def _look(
-        self, place: Reference, digest: str | None, *, at_mirror: bool
-    ) -> tuple[ImageMetadata, RepositoryData, tuple[Warn, ...], Access]:
-        known = self._registries.opened(place.registry)
-        registry = known or await self._registries.get(place.registry)
-        auth = registry.pull_auth(place.repository)
+        `is_listed`: the registry listed the tag; `listed_digest`: its digest there.
+        """
+        mirrored = self._registries.mirror_of(reference)
+        warnings: tuple[Warn, ...] = ()
+        if mirrored is None:
+            image = await self._audit(reference, listed_digest)
+        else:
+            image, warnings = await _mirror_first(
+                mirrored, reference, lambda one: self._audit(one, listed_digest)
+            )
+        if isinstance(image, Failure):
+            return self.failure_record(reference, image, is_listed=is_listed)
+        if mirrored is not None and not warnings:
+            data = image.repository_data
+            image.repository_data = replace(data, status=status_at_mirror(data.status))
+        return self._image_record(reference, image, warnings)
+
+    async def _audit(
+        self, reference: Reference, listed_digest: str | None
+    ) -> _AuditedImage | Failure:
+        """Audit an image at the registry of the reference, which may be a mirror."""
+        registry = self._registries.opened(
+            reference.registry
+        ) or await self._registries.get(reference.registry)
+        repository = reference.repository
+        auth = registry.pull_auth(repository)
         if auth.cached() is None:
-            _or_stop(await auth.authorization())
-        found = await self._lookup.document(registry, place, listed=digest)
-        if isinstance(found, Failure):
-            raise StoppedError(found)
-        # Asked again, at no cost: a registry may have let us know only by its answer
-        # to the manifest request that it wants a token.
-        granted = auth.cached() or _or_stop(await auth.authorization())
-        facts = self._known_facts(registry, found) or await self._facts_of(
-            registry, place.repository, found
+            authorization = await auth.authorization()
+            if isinstance(authorization, Failure):
+                return authorization
+        verified = await self._resolver.resolve(
+            registry, reference, listed_digest=listed_digest
         )
-        around = await self.around.image(registry, place.repository, facts)
-        if at_mirror:
-            around = replace(around, answers=image_metadata.at_mirror(around.answers))
-        return facts, around, found.warnings, granted.access
+        if isinstance(verified, Failure):
+            return verified
+        # Again, mostly from memory: some registries ask for a token only in response
+        # to the manifest request.
+        authorization = auth.cached() or await auth.authorization()
+        if isinstance(authorization, Failure):
+            return authorization
+        metadata = self._assembler.cached(
+            registry, verified
+        ) or await self._assembler.assemble(registry, repository, verified)
+        if isinstance(metadata, Failure):
+            return metadata
+        data = await self.repository_data.collect(registry, repository, metadata)
+        return _AuditedImage(metadata, verified.warnings, data, authorization.access)
 
     async def raw_manifest(self, reference: Reference) -> bytes | Failure:
         """The exact bytes of a reference's manifest, after the same checks."""
-        try:
-            body, _ = await at_mirror_first(self._registries, reference, self._raw)
-        except StoppedError as stop:
-            detail = _hinted(reference, stop.failure)
-            return replace(stop.failure, detail=detail)
+        mirrored = self._registries.mirror_of(reference)
+        if mirrored is None:
+            body = await self._raw_manifest(reference)
+        else:
+            body, _ = await _mirror_first(mirrored, reference, self._raw_manifest)
+        if isinstance(body, Failure):
+            return replace(body, detail=_detail(reference, body))
         return body
 
-    async def _raw(self, place: Reference) -> bytes:
-        registry = await self._registries.get(place.registry)
-        _or_stop(await registry.pull_auth(place.repository).authorization())
-        answer, _ = _or_stop(await self._lookup.answer(registry, place))
-        return answer.body
+    async def _raw_manifest(self, reference: Reference) -> bytes | Failure:
+        registry = await self._registries.get(reference.registry)
+        authorization = await registry.pull_auth(reference.repository).authorization()
+        if isinstance(authorization, Failure):
+            return authorization
+        fetched = await self._resolver.fetch(registry, reference)
+        return fetched if isinstance(fetched, Failure) else fetched[0].body
 
     async def configs_of(self, record: ImageRecord) -> dict[str, ImageConfig]:
-        """The configs that `record` was made with, by digest; none is fetched twice."""
+        """The configs that `record` was made from, by digest, from the cache."""
         registry = await self._registries.get(record.registry)
-        found = {}
+        configs = {}
         for platform in record.platforms:
             if platform.config is not None and platform.config_digest is not None:
                 config = await self.content.config(
                     registry, record.repository, platform.config_digest
                 )
                 if isinstance(config, ImageConfig):
-                    found[platform.config_digest] = config
-        return found
-
-    # -- fetching --------------------------------------------------------------
-
-    def _known_facts(
-        self, registry: Registry, document: VerifiedManifest
-    ) -> ImageMetadata | None:
-        return self._facts.get((registry.name, document.digest, document.media_type))
-
-    async def _facts_of(
-        self, registry: Registry, repository: str, document: VerifiedManifest
-    ) -> ImageMetadata:
-        name = (registry.name, document.digest, document.media_type)
-        # For one repository: another may have what this one has not.
-        return _or_stop(
-            await self._flights.run(
-                (*name, repository),
-                lambda: self._assembled(registry, repository, document),
-            )
-        )
-
-    async def _assembled(
-        self, registry: Registry, repository: str, document: VerifiedManifest
-    ) -> ImageMetadata | Failure:
-        assembly = Assembly(registry, repository, self.content, self._wanted)
-        try:
-            facts = await assembly.facts(document)
-        except StoppedError as stop:
-            return stop.failure
-        if not any(warn.code in _OF_THE_PLACE for warn in facts.warnings):
-            name = (registry.name, document.digest, document.media_type)
-            self._facts.put(name, facts)
-        return facts
-
-    # -- records ---------------------------------------------------------------
-
-    def _now(self) -> str:
-        return rfc3339(self._clock.epoch())
+                    configs[platform.config_digest] = config
+        return configs
 
     def _image_record(
-        self,
-        reference: Reference,
-        found: tuple[ImageMetadata, RepositoryData, tuple[Warn, ...], Access],
-        warnings: tuple[Warn, ...],
+        self, reference: Reference, image: _AuditedImage, warnings: tuple[Warn, ...]
     ) -> ImageRecord:
-        facts, around, of_manifest, access = found
+        metadata, data = image.metadata, image.repository_data
         return ImageRecord(
             reference=str(reference),
             registry=reference.registry,
             repository=reference.repository,
             tag=reference.tag,
-            digest=facts.digest,
-            media_type=facts.media_type,
-            schema_version=facts.schema_version,
-            artifact_type=facts.artifact_type,
-            architectures=facts.architectures,
-            platforms=facts.platforms,
-            platforms_left_out=facts.platforms_left_out,
-            attachments=around.attachments,
-            signed=around.answers.signed,
-            has_sbom=around.answers.has_sbom,
-            has_provenance=around.answers.has_provenance,
-            size=facts.size,
-            annotations=dict(facts.annotations) if facts.annotations else {},
-            access=access,
+            digest=metadata.digest,
+            media_type=metadata.media_type,
+            schema_version=metadata.schema_version,
+            artifact_type=metadata.artifact_type,
+            architectures=metadata.architectures,
+            platforms=metadata.platforms,
+            platforms_left_out=metadata.platforms_left_out,
+            attachments=data.attachments,
+            signed=data.status.signed,
+            has_sbom=data.status.has_sbom,
+            has_provenance=data.status.has_provenance,
+            size=metadata.size,
+            annotations=dict(metadata.annotations) if metadata.annotations else {},
+            access=image.access,
             warnings=(
                 *warnings,
-                *of_manifest,
-                *facts.warnings,
-                *around.warnings,
+                *image.manifest_warnings,
+                *metadata.warnings,
+                *data.warnings,
             ),
-            audited_at=self._now(),
+            audited_at=rfc3339(self._clock.epoch()),
         )
 
     def failure_record(
-        self, reference: Reference, failure: Failure, *, listed: bool = False
+        self, reference: Reference, failure: Failure, *, is_listed: bool = False
     ) -> FailureRecord:
         """The record of a reference that could not be audited."""
-        kind, detail = failure.kind, _hinted(reference, failure)
-        if listed and kind is FailureKind.NOT_FOUND and failure.stage is Stage.MANIFEST:
+        kind, detail = failure.kind, _detail(reference, failure)
+        if (
+            is_listed
+            and kind is FailureKind.NOT_FOUND
+            and failure.stage is Stage.MANIFEST
+        ):
             kind = FailureKind.VANISHED
-            detail = "the registry listed this tag and no longer has it (404)"
+            detail = "the registry listed this tag but no longer has it (404)"
         return FailureRecord(
             reference=str(reference),
             registry=reference.registry,
@@ -337,22 +243,35 @@ class ImageAuditor:
             status=failure.status,
             detail=detail,
             attempts=failure.attempts,
-            audited_at=self._now(),
+            audited_at=rfc3339(self._clock.epoch()),
         )
 
 
-def _hinted(reference: Reference, failure: Failure) -> str:
-    """What went wrong, and what may have been meant."""
-    host = likely_registry(reference) if failure.kind in _OF_A_NAME else None
+async def _mirror_first(
+    mirrored: Reference,
+    reference: Reference,
+    fetch: Callable[[Reference], Awaitable[Value | Failure]],
+) -> tuple[Value | Failure, tuple[Warn, ...]]:
+    """The result of `fetch` at the mirror, or after a failure at the registry.
+
+    A warning tells that it is from the registry; a failure has both details.
+    """
+    result = await fetch(mirrored)
+    if not isinstance(result, Failure):
+        return result, ()
+    at_mirror = f"the mirror {mirrored.registry}: {result.detail}"
+    result = await fetch(reference)
+    if isinstance(result, Failure):
+        return replace(result, detail=f"{result.detail}; before that, {at_mirror}"), ()
+    return result, (Warn(code=WarningCode.NOT_AT_MIRROR, detail=at_mirror),)
+
+
+def _detail(reference: Reference, failure: Failure) -> str:
+    """The detail of a failure, with a hint if a registry was probably meant."""
+    host = likely_registry(reference) if failure.kind in _WRONG_NAME else None
     if host is None:
         return failure.detail
     return (
-        f"{failure.detail}; {host} alone names an image of Docker Hub with a tag: if a"
-        f" registry is meant, write {host}/REPOSITORY:TAG"
+        f"{failure.detail}; {host} was read as an image of Docker Hub with a tag: for a"
+        f" registry write {host}/REPOSITORY:TAG"
     )
-
-
-def _or_stop(found: Value | Failure) -> Value:
-    if isinstance(found, Failure):
-        raise StoppedError(found)
-    return found

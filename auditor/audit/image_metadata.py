@@ -1,4 +1,11 @@
-"""What a manifest says of an image, put together from its parts. Pure."""
+"""What the manifests and configs of an image say, as parts of its record. Pure.
+
+`ImageOptions` says what a run wants of each image. `ImageMetadata` is everything in an
+image record that the digest alone decides: it is the same for every tag of the digest.
+assemble.py builds it from the functions here: platforms, warnings and blobs of one
+manifest. `supply_chain_status` concludes from attachments whether the image is signed
+and has an SBOM and provenance.
+"""
 
 from __future__ import annotations
 
@@ -24,35 +31,104 @@ from auditor.oci.attachments import Evidence, attachment_from_descriptor, eviden
 from auditor.oci.descriptor import MAX_SIZE, Descriptor
 from auditor.oci.image_config import ImageConfig, layer_traits
 from auditor.oci.manifest import ImageManifest, VerifiedManifest
-from auditor.oci.platform import Platform, parse_platform, same_platform
+from auditor.oci.platform import (
+    Platform,
+    parse_platform,
+    platform_text,
+    same_platform,
+)
 from auditor.oci.schema1 import Schema1Manifest
 
-# -- answers --
-# Signed, has an SBOM, has provenance: asked of what is attached. Pure.
+# Bytes of the names and values of one platform's labels in a record. A label is a line
+# of text; Kubernetes allows all annotations of an object four times as much.
+MAX_LABELS_BYTES = 64 * 1024
+UNKNOWN_PLATFORM = Platform(os=None, architecture=None, variant=None, os_version=None)
+# OCI image-spec, annotations.md: the base image.
+_BASE_NAME = "org.opencontainers.image.base.name"
+_BASE_DIGEST = "org.opencontainers.image.base.digest"
+
+
+# -- Options -----------------------------------------------------------------------
+
+
+class LabelPatterns:
+    """Selects labels by patterns of their names: `*`, `?`, `[a-z]`, case-sensitive."""
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        self._matches = re.compile("|".join(map(translate, patterns))).match
+
+    def select(self, labels: Mapping[str, str]) -> tuple[dict[str, str], int]:
+        """The selected labels by name, and the number of those that are too long."""
+        selected: dict[str, str] = {}
+        left_bytes, too_long = MAX_LABELS_BYTES, 0
+        for name in sorted(filter(self._matches, labels)):
+            size = len(name.encode()) + len(labels[name].encode())
+            if size > left_bytes:
+                too_long += 1
+                continue
+            left_bytes -= size
+            selected[name] = labels[name]
+        return selected, too_long
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageOptions:
+    """What a run wants of each image.
+
+    `platforms` are normalised; empty means all. `labels` is None if none are wanted.
+    """
+
+    image_config: ImageConfigMode = ImageConfigMode.AUTO
+    platforms: tuple[Platform, ...] = ()
+    labels: LabelPatterns | None = None
+    attachments: AttachmentMode = AttachmentMode.INDEX
+    verify_blobs: bool = False
+
+    @classmethod
+    def of(cls, settings: Settings) -> ImageOptions:
+        """The options of a run; `since` needs creation times, so all configs."""
+        return cls(
+            image_config=ImageConfigMode.ALWAYS
+            if settings.since is not None
+            else settings.image_config,
+            platforms=tuple(map(parse_platform, settings.platforms)),
+            labels=LabelPatterns(settings.labels) if settings.labels else None,
+            attachments=settings.attachments,
+            verify_blobs=settings.verify_blobs,
+        )
+
+    def includes(self, platform: Platform) -> bool:
+        """Whether a platform goes into the record."""
+        return not self.platforms or any(
+            same_platform(platform, wanted) for wanted in self.platforms
+        )
+
+
+# -- Supply chain ------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupplyChainStatus:
-    """True or false where it is known; null where it was not looked everywhere."""
+    """Whether an image is signed, has an SBOM, has provenance; None if unknown."""
 
     signed: bool | None = None
     has_sbom: bool | None = None
     has_provenance: bool | None = None
 
 
-UNKNOWN = SupplyChainStatus()
+UNKNOWN_STATUS = SupplyChainStatus()
 
 
-def at_mirror(answers: SupplyChainStatus) -> SupplyChainStatus:
-    """The answers where the image came from a mirror: what is there, is there.
+def status_at_mirror(status: SupplyChainStatus) -> SupplyChainStatus:
+    """The status of an image from a mirror: False becomes None.
 
-    A cache holds what was pulled through it, and many have no referrers: what is not
-    there may well be at the registry.
+    A pull-through cache has what was pulled through it, and many have no referrers:
+    what is missing there may exist at the registry.
     """
     return SupplyChainStatus(
-        signed=answers.signed or None,
-        has_sbom=answers.has_sbom or None,
-        has_provenance=answers.has_provenance or None,
+        signed=status.signed or None,
+        has_sbom=status.has_sbom or None,
+        has_provenance=status.has_provenance or None,
     )
 
 
@@ -61,38 +137,39 @@ def supply_chain_status(
     platforms: Collection[str],
     attachments: Sequence[Attachment],
     *,
-    everywhere: bool,
+    is_complete: bool,
 ) -> SupplyChainStatus:
-    """The answers for the image `digest` with the platforms of these digests.
+    """The status of the image `digest`, whose platforms have these digests.
 
     An image has what is attached to itself, or to each of its platforms: cosign and
-    notation sign what a tag names, BuildKit attests each platform. `everywhere`: all
+    notation sign what a tag names, BuildKit attests each platform. `is_complete`: all
     that is attached is among `attachments`.
     """
-    if not attachments and not everywhere:
-        return UNKNOWN
-    sure: dict[Evidence, set[str]] = {claim: set() for claim in Evidence}
-    possible: dict[Evidence, set[str]] = {claim: set() for claim in Evidence}
+    if not attachments and not is_complete:
+        return UNKNOWN_STATUS
+    certain: dict[Evidence, set[str]] = {evidence: set() for evidence in Evidence}
+    possible: dict[Evidence, set[str]] = {evidence: set() for evidence in Evidence}
     for attachment in attachments:
-        # What an index holds without saying of what is about all of it.
+        # An attachment in an index without a subject is about the whole index.
         subject = attachment.subject or digest
-        claims = evidence_of(attachment)
-        for claim in claims.sure:
-            sure[claim].add(subject)
-        for claim in claims.possible:
-            possible[claim].add(subject)
+        found = evidence_of(attachment)
+        for evidence in found.certain:
+            certain[evidence].add(subject)
+        for evidence in found.possible:
+            possible[evidence].add(subject)
 
-    def answer(claim: Evidence) -> bool | None:
-        if _covers(sure[claim], digest, platforms):
+    def status(evidence: Evidence) -> bool | None:
+        if _covers(certain[evidence], digest, platforms):
             return True
-        if not everywhere or _covers(sure[claim] | possible[claim], digest, platforms):
+        subjects = certain[evidence] | possible[evidence]
+        if not is_complete or _covers(subjects, digest, platforms):
             return None
         return False
 
     return SupplyChainStatus(
-        signed=answer(Evidence.SIGNATURE),
-        has_sbom=answer(Evidence.SBOM),
-        has_provenance=answer(Evidence.PROVENANCE),
+        signed=status(Evidence.SIGNATURE),
+        has_sbom=status(Evidence.SBOM),
+        has_provenance=status(Evidence.PROVENANCE),
     )
 
 
@@ -100,28 +177,26 @@ def _covers(subjects: set[str], digest: str, platforms: Collection[str]) -> bool
     return digest in subjects or (bool(platforms) and subjects.issuperset(platforms))
 
 
-_BASE_NAME = "org.opencontainers.image.base.name"
-_BASE = "org.opencontainers.image.base.digest"
-UNKNOWN_PLATFORM = Platform(os=None, architecture=None, variant=None, os_version=None)
+# -- Image -------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class NamedBlob:
-    """A layer or config as a manifest names it; `size` is bytes, null if unsaid."""
+    """A layer or config in a manifest; `size` is bytes, None if not stated."""
 
     digest: str
     size: int | None
-    what: str
+    kind: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageMetadata:
     """Everything of an image record that its digest alone decides.
 
-    Every tag of the digest asks for all of it, so what is computed is computed once.
-
-    `blobs` are what the registry should have, if they are to be verified; layers to
-    be had from URLs of their own are not among them.
+    `blobs` are those to verify: what the registry itself should have, and not layers
+    with URLs of their own. `status` follows from `attachments`, which are only those
+    of the image's own index. `architectures` are sorted and unique. `size` is the
+    compressed bytes of the distinct layers of all platforms.
     """
 
     digest: str
@@ -134,12 +209,10 @@ class ImageMetadata:
     annotations: Mapping[str, str]
     warnings: tuple[Warn, ...]
     blobs: frozenset[NamedBlob] = frozenset()
-    # What the attachments above answer, as far as they do.
-    answers: SupplyChainStatus = UNKNOWN
+    status: SupplyChainStatus = UNKNOWN_STATUS
 
-    # `os/architecture[/variant]` of what is really there, sorted, unique.
+    # Computed once: every tag of the digest reads them.
     architectures: tuple[str, ...] = field(init=False, compare=False)
-    # Compressed bytes of the distinct layers of all platforms.
     size: int | None = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -149,7 +222,7 @@ class ImageMetadata:
 
 def _architectures(platforms: Iterable[PlatformRecord]) -> tuple[str, ...]:
     names = {
-        platform_name(platform)
+        platform_text(platform.os, platform.architecture, platform.variant)
         for platform in platforms
         if platform.layers is not None and platform.architecture != "unknown"
     }
@@ -165,22 +238,16 @@ def _size(platforms: Iterable[PlatformRecord]) -> int | None:
     return distinct_size(layers)
 
 
-def present(platforms: Iterable[PlatformRecord]) -> set[str]:
-    """The digests of those that are there."""
-    return {one.digest for one in platforms if one.layers is not None}
-
-
-def platform_name(platform: PlatformRecord | Platform) -> str | None:
-    """`os/architecture[/variant]`, or null where one of the two is not known."""
-    if not platform.os or not platform.architecture:
-        return None
-    name = f"{platform.os}/{platform.architecture}"
-    return f"{name}/{platform.variant}" if platform.variant else name
+def present_digests(platforms: Iterable[PlatformRecord]) -> set[str]:
+    """The digests of the platforms that the registry has."""
+    return {platform.digest for platform in platforms if platform.layers is not None}
 
 
 def distinct_size(layers: Iterable[Layer]) -> int | None:
-    """The sum over distinct digests; null as soon as one size is not known, and where
-    the sizes add up to more than an int64: then they are not true."""
+    """The sum of the sizes of distinct layers in bytes.
+
+    None if a size is unknown, or if the sum exceeds an int64, which no real size does.
+    """
     sizes: dict[str, int] = {}
     for layer in layers:
         if layer.size is None:
@@ -190,16 +257,19 @@ def distinct_size(layers: Iterable[Layer]) -> int | None:
     return total if total <= MAX_SIZE else None
 
 
+# -- One manifest ------------------------------------------------------------------
+
+
 def image_platform(
-    document: VerifiedManifest,
+    verified: VerifiedManifest,
     manifest: ImageManifest,
-    spec: Platform,
+    platform: Platform,
     config: ImageConfig | None,
     labels: Mapping[str, str] | None = None,
 ) -> PlatformRecord:
-    """The platform entry of an OCI or Docker v2 manifest.
+    """The platform of an OCI or Docker v2 manifest.
 
-    `labels` are those of its config that were asked for, null where none were.
+    `labels` are the selected labels of its config, None if none are wanted.
     """
     layers = tuple(
         [
@@ -208,12 +278,12 @@ def image_platform(
         ]
     )
     return PlatformRecord(
-        os=spec.os,
-        architecture=spec.architecture,
-        variant=spec.variant,
-        os_version=spec.os_version,
-        digest=document.digest,
-        media_type=document.media_type,
+        os=platform.os,
+        architecture=platform.architecture,
+        variant=platform.variant,
+        os_version=platform.os_version,
+        digest=verified.digest,
+        media_type=verified.media_type,
         config_digest=manifest.config.digest,
         created=config.created if config else None,
         config=ConfigDetails(
@@ -230,7 +300,7 @@ def image_platform(
     )
 
 
-# Images built on the same base share its layers: made once, some 300 bytes each.
+# Images built on the same base share its layers: one object each, some 300 bytes.
 @functools.lru_cache(maxsize=4096)
 def _layer(digest: str, size: int, media_type: str | None) -> Layer:
     return Layer(digest=digest, size=size, media_type=media_type)
@@ -238,28 +308,29 @@ def _layer(digest: str, size: int, media_type: str | None) -> Layer:
 
 def _traits(manifest: ImageManifest) -> tuple[LayerTrait, ...]:
     found: set[LayerTrait] = set()
-    plain: str | None = ""
+    plain_type: str | None = ""
     for layer in manifest.layers:
-        if layer.media_type == plain and not layer.annotations:
-            continue  # as the layer before it: in most images all are alike
+        if layer.media_type == plain_type and not layer.annotations:
+            continue  # in most images all layers have the same type
         if traits := layer_traits(layer.media_type, layer.annotations):
             found |= traits
         else:
-            plain = layer.media_type
+            plain_type = layer.media_type
     return tuple(sorted(found)) if found else ()
 
 
 def base_image(
     annotations: Mapping[str, str], labels: Mapping[str, str]
 ) -> BaseImage | None:
-    """What an image says it was built on (OCI image-spec annotations.md).
+    """The image that this one was built on, as its builder recorded it.
 
     Builders write it as annotations of the manifest, or as labels of the config.
     """
     if not annotations and not labels:
         return None
     name, digest = (
-        annotations.get(key) or labels.get(key) or None for key in (_BASE_NAME, _BASE)
+        annotations.get(key) or labels.get(key) or None
+        for key in (_BASE_NAME, _BASE_DIGEST)
     )
     if name is None and digest is None:
         return None
@@ -267,16 +338,16 @@ def base_image(
 
 
 def schema1_platform(
-    document: VerifiedManifest, manifest: Schema1Manifest
+    verified: VerifiedManifest, manifest: Schema1Manifest
 ) -> PlatformRecord:
-    """The platform entry of a schema 1 manifest: no sizes, no config."""
+    """The platform of a schema 1 manifest, which has no sizes and no config."""
     return PlatformRecord(
         os=manifest.os,
         architecture=manifest.architecture,
         variant=manifest.variant,
         os_version=None,
-        digest=document.digest,
-        media_type=document.media_type,
+        digest=verified.digest,
+        media_type=verified.media_type,
         config_digest=None,
         created=manifest.created,
         config=None,
@@ -291,13 +362,13 @@ def schema1_platform(
 
 
 def missing_platform(child: Descriptor) -> PlatformRecord:
-    """The entry of a platform that an index names and the registry does not have."""
-    spec = child.platform or UNKNOWN_PLATFORM
+    """The platform of a child that the index lists and the registry does not have."""
+    platform = child.platform or UNKNOWN_PLATFORM
     return PlatformRecord(
-        os=spec.os,
-        architecture=spec.architecture,
-        variant=spec.variant,
-        os_version=spec.os_version,
+        os=platform.os,
+        architecture=platform.architecture,
+        variant=platform.variant,
+        os_version=platform.os_version,
         digest=child.digest,
         media_type=child.media_type,
         config_digest=None,
@@ -310,11 +381,10 @@ def missing_platform(child: Descriptor) -> PlatformRecord:
     )
 
 
-def attachment_of(child: Descriptor) -> Attachment | None:
-    """The attachment that a child of an index is, if it is no platform.
+def child_attachment(child: Descriptor) -> Attachment | None:
+    """The attachment that a child of an index is; None if it is a platform.
 
-    BuildKit marks attestations by annotations; `unknown/unknown` is never a
-    platform to run on.
+    BuildKit marks attestations by annotations; `unknown/unknown` is never a platform.
     """
     subject = child.attests if child.annotations else None
     if subject is None and (child.platform is None or child.platform.is_real):
@@ -335,88 +405,32 @@ def blobs_of(manifest: ImageManifest | Schema1Manifest) -> Iterator[NamedBlob]:
 
 
 def layer_warnings(manifest: ImageManifest) -> list[Warn]:
-    """Layers that point elsewhere: reported, never fetched."""
+    """Warnings about layers with URLs of their own, which are never fetched."""
     return [
         Warn(
             code=WarningCode.FOREIGN_LAYER,
-            detail=f"layer {layer.digest} is to be had from URLs of its own",
+            detail=f"layer {layer.digest} is stored elsewhere: it has URLs of its own",
         )
         for layer in manifest.layers
         if layer.has_urls
     ]
 
 
-def platform_warnings(digest: str, spec: Platform, config: ImageConfig) -> list[Warn]:
-    """An index that describes a child otherwise than the child's own config."""
-    own = config.platform
-    if (spec.os, spec.architecture) == (own.os, own.architecture):
+def platform_warnings(
+    digest: str, in_index: Platform, config: ImageConfig
+) -> list[Warn]:
+    """A warning if the index describes a child differently than the child's config."""
+    in_config = config.platform
+    if (in_index.os, in_index.architecture) == (in_config.os, in_config.architecture):
         return []
     return [
         Warn(
             code=WarningCode.PLATFORM_DIFFERS,
-            detail=f"the index says {platform_name(spec)} of {digest}, its config"
-            f" {platform_name(own)}",
+            detail=f"{digest} is {_text(in_index)} in the index and"
+            f" {_text(in_config)} in its config",
         )
     ]
 
 
-# -- wanted --
-# What a run wants to know of each image: the options, ready for use.
-
-# Of one platform. A label is a line of text; what holds more is a file in disguise.
-# Kubernetes gives all annotations of an object four times as much.
-MAX_LABELS_BYTES = 64 * 1024
-
-
-class LabelPatterns:
-    """Labels whose name matches a pattern: `*`, `?`, `[a-z]`, case counts."""
-
-    def __init__(self, patterns: Sequence[str]) -> None:
-        self.patterns = tuple(patterns)
-        self._wanted = re.compile("|".join(map(translate, patterns)))
-
-    def of(self, labels: Mapping[str, str]) -> tuple[dict[str, str], int]:
-        """The wanted labels by name, and how many of them do not fit."""
-        chosen: dict[str, str] = {}
-        left_bytes, left_out = MAX_LABELS_BYTES, 0
-        for name in sorted(filter(self._wanted.match, labels)):
-            size = len(name.encode()) + len(labels[name].encode())
-            if size > left_bytes:
-                left_out += 1
-                continue
-            left_bytes -= size
-            chosen[name] = labels[name]
-        return chosen, left_out
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageOptions:
-    """What is wanted of an image. `platforms` are normalised; none means all.
-
-    `labels` is null where none are wanted.
-    """
-
-    image_config: ImageConfigMode = ImageConfigMode.AUTO
-    platforms: tuple[Platform, ...] = ()
-    labels: LabelPatterns | None = None
-    attachments: AttachmentMode = AttachmentMode.INDEX
-    verify_blobs: bool = False
-
-    @classmethod
-    def of(cls, settings: Settings) -> ImageOptions:
-        """What the settings say. The time of every image decides with `since`."""
-        return cls(
-            image_config=ImageConfigMode.ALWAYS
-            if settings.since is not None
-            else settings.image_config,
-            platforms=tuple(map(parse_platform, settings.platforms)),
-            labels=LabelPatterns(settings.labels) if settings.labels else None,
-            attachments=settings.attachments,
-            verify_blobs=settings.verify_blobs,
-        )
-
-    def platform(self, platform: Platform) -> bool:
-        """Whether a platform is wanted."""
-        return not self.platforms or any(
-            same_platform(platform, wanted) for wanted in self.platforms
-        )
+def _text(platform: Platform) -> str | None:
+    return platform_text(platform.os, platform.architecture, platform.variant)

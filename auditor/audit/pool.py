@@ -1,11 +1,11 @@
-"""The pool: one reader, workers for each lane, one writer. It owns the task groups.
+"""The worker pool: one reader, workers for each lane, one writer.
 
-    reader --> lanes: jobs, workers --> finished --> writer
+    reader --> lanes (jobs, workers) --> finished --> writer
 
-A lane holds the jobs of one host and has workers of its own, so that a host that is
-slow holds up no other. A window bounds how far the reader may be ahead of the writer,
-and so everything that waits: jobs in lanes, and records for their turn. What a worker
-has finished always reaches the writer, even when the run is stopped.
+A lane has the jobs of one host and its own workers, so that a slow host delays no
+other. The window limits how far the reader is ahead of the writer, and so the jobs that
+wait in lanes and the results that wait for their turn. The result of every job that a
+worker has finished reaches the writer, even if the pool is stopped.
 """
 
 from __future__ import annotations
@@ -28,42 +28,43 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolSize:
-    """How much goes on at once.
+    """Limits of concurrency.
 
-    `workers`: jobs of one lane at once, the same for all or as its name tells.
-    `window`: jobs that were read and whose results are not written yet.
+    `workers`: workers of a lane, the same for all or by its name. `window`: jobs that
+    were read and whose results are not written yet.
     """
 
     workers: int | Callable[[Hashable], int]
     window: int
 
     def workers_of(self, lane: Hashable) -> int:
-        """The workers of the lane of that name."""
+        """The number of workers of a lane."""
         return self.workers if isinstance(self.workers, int) else self.workers(lane)
 
 
 class _Lane(Generic[Job]):
-    """Jobs that wait for the same host, how many workers it has, and may have.
+    """The jobs that wait for one host.
 
-    `ahead`: jobs that are prepared before a worker takes them. Tokens are fetched for
-    these, so they are few: a token must not expire before its job has its turn.
+    `workers` are running, `max_workers` may run. The first `prepare_ahead` jobs are
+    prepared before a worker takes them. Their tokens are fetched then, so they are
+    few: a token must not expire before its job's turn.
     """
 
-    __slots__ = ("ahead", "jobs", "most", "workers")
+    __slots__ = ("jobs", "max_workers", "prepare_ahead", "workers")
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, max_workers: int) -> None:
         self.jobs: deque[tuple[int, Job]] = deque()
         self.workers = 0
-        self.most = most
-        self.ahead = 2 * most
+        self.max_workers = max_workers
+        self.prepare_ahead = 2 * max_workers
 
 
 class Pool(Generic[Job, Result]):
-    """Runs `work` on every job and gives every result to `write`, once.
+    """Calls `work` for every job and `write` for every result, once.
 
-    `lane` names what a job may have to wait for, such as its host. `prepare` is
-    called for a job when only a few others of its lane are before it; it may start
-    tasks in the group that it is given.
+    `in_order`: results are written in the order of the jobs. `lane` gives the name of
+    a job's lane. `prepare` is called when a job is one of the next in its lane; it may
+    start tasks in the task group that it gets.
     """
 
     def __init__(
@@ -88,8 +89,9 @@ class Pool(Generic[Job, Result]):
         self._reading = anyio.CancelScope()
         self._working = anyio.CancelScope()
         self._stopped = False
+        # Finished results by job number, until those before them are written.
         self._waiting: dict[int, Result] = {}
-        self._told: frozenset[int] = frozenset()
+        self._returned_early: frozenset[int] = frozenset()
 
     @property
     def stopped(self) -> bool:
@@ -97,34 +99,34 @@ class Pool(Generic[Job, Result]):
         return self._stopped
 
     def stop(self, grace_s: float) -> None:
-        """Take no more work; what is under way has `grace_s` seconds to finish."""
+        """Start no more jobs; those in progress have `grace_s` seconds to finish."""
         self._stopped = True
         self._reading.cancel()
         self._working.deadline = anyio.current_time() + grace_s
 
     @property
-    def waits(self) -> bool:
+    def has_waiting(self) -> bool:
         """Whether a finished result waits for its turn."""
         return bool(self._waiting)
 
-    def early(self, *, last: bool = False) -> list[Result]:
-        """Results that are finished and wait for their turn, each given once.
+    def early_results(self, *, last: bool = False) -> list[Result]:
+        """Finished results that wait for their turn, each returned once.
 
-        At the `last` call those are among them that are on their way to the writer,
-        in any order: it must be the end of the program.
+        `last`: include those on their way to the writer, in any order; the program
+        must end then.
         """
         if last:
             self._waiting.update(self._finished)
             self._finished.clear()
-        new = [self._waiting[n] for n in sorted(self._waiting.keys() - self._told)]
-        self._told = frozenset(self._waiting)
-        return new
+        new = self._waiting.keys() - self._returned_early
+        self._returned_early = frozenset(self._waiting)
+        return [self._waiting[number] for number in sorted(new)]
 
     async def run(self, jobs: Callable[[TaskGroup], AsyncIterator[Job]]) -> None:
-        """Take all jobs, do them, write their results.
+        """Read all jobs, work on them, write their results.
 
-        `jobs` is given the task group in which it may run what it needs. Exceptions
-        of `jobs`, `work` and `write` end the run and come out as they are.
+        `jobs` gets a task group in which it may run what it needs. Exceptions of
+        `jobs`, `work` and `write` end the run and are raised unchanged.
         """
         news = asyncio.Event()
         async with anyio.create_task_group() as writing:
@@ -149,16 +151,16 @@ class Pool(Generic[Job, Result]):
                     if not self._window.take():
                         await self._window.acquire()
                     if self._stopped:
-                        await anyio.lowlevel.checkpoint()  # the end
+                        await anyio.lowlevel.checkpoint()  # raises the cancellation
                     name = self._lane(job) if self._lane else None
                     lane = lanes.get(name)
                     if lane is None:
                         lane = lanes[name] = _Lane(self._size.workers_of(name))
                     lane.jobs.append((number, job))
                     number += 1
-                    if self._prepare and len(lane.jobs) <= lane.ahead:
+                    if self._prepare and len(lane.jobs) <= lane.prepare_ahead:
                         self._prepare(job, working)
-                    if lane.workers < lane.most:
+                    if lane.workers < lane.max_workers:
                         lane.workers += 1
                         working.start_soon(self._worker, lane, working, news)
 
@@ -170,17 +172,17 @@ class Pool(Generic[Job, Result]):
     ) -> None:
         while lane.jobs and not self._stopped:
             number, job = lane.jobs.popleft()
-            if self._prepare and len(lane.jobs) >= lane.ahead:
-                self._prepare(lane.jobs[lane.ahead - 1][1], working)
-            # Nothing is awaited between the work and this line: what is finished
-            # is never lost to a cancellation. The window bounds how much there is.
+            if self._prepare and len(lane.jobs) >= lane.prepare_ahead:
+                self._prepare(lane.jobs[lane.prepare_ahead - 1][1], working)
+            # No await between the work and the append: a cancellation loses no result.
+            # The window limits the length of `_finished`.
             self._finished.append((number, await self._work(job)))
             news.set()
         lane.workers -= 1
 
     async def _writer(self, news: asyncio.Event) -> None:
         waiting = self._waiting
-        turn = 0
+        next_number = 0
         while self._finished or not self._ended:
             if not self._finished:
                 await news.wait()
@@ -191,10 +193,10 @@ class Pool(Generic[Job, Result]):
                 await self._put(result)
                 continue
             waiting[number] = result
-            while turn in waiting:
-                await self._put(waiting.pop(turn))
-                turn += 1
-        # Only after a stop: what lies behind a job that was not finished.
+            while next_number in waiting:
+                await self._put(waiting.pop(next_number))
+                next_number += 1
+        # Only after a stop: results behind a job that was not finished.
         for number in sorted(waiting):
             await self._put(waiting.pop(number))
 

@@ -1,12 +1,14 @@
-"""The manifest that a reference names, with the fewest requests.
+"""Resolving a reference to its manifest with as few requests as possible.
 
-A tag that was never asked for costs a GET. One that was costs a HEAD, if that names a
-digest whose content is known; none at all, if it is declared immutable or if the
-listing has just said that digest. A reference by digest costs a HEAD if the content is
-known: the record claims that the registry holds it.
+    a tag seen for the first time                                       GET
+    a tag seen before, if its digest's content is in the cache          HEAD
+    the same, declared immutable or with its digest in the listing      no request
+    a digest in the cache                                               HEAD
+    any other digest                                                    GET
 
-What comes out is what a GET would give, warnings included: where a registry's HEAD
-could say something else than its GET, it is not relied on.
+A record by digest states that the registry has it, so that one HEAD is always sent.
+The result is the same as that of a GET, including warnings: a HEAD is not relied on
+where the registry has shown that its HEAD and GET can differ.
 """
 
 from __future__ import annotations
@@ -17,29 +19,29 @@ from enum import StrEnum
 from fnmatch import translate
 from functools import cache
 
-from auditor.audit.content_cache import NO_HEAD, ContentCache
+from auditor.audit.content_cache import HEAD_NOT_SUPPORTED, ContentCache
 from auditor.cache.batch import CachedTag
 from auditor.errors import Failure, FailureKind, ProtocolError
 from auditor.model import WarningCode
-from auditor.oci.descriptor import essence
+from auditor.oci.digest import is_digest
 from auditor.oci.manifest import (
     Manifest,
     VerifiedManifest,
     parse_manifest,
     verify_manifest,
 )
-from auditor.oci.reference import Reference, is_digest
+from auditor.oci.media_types import essence
+from auditor.oci.reference import Reference
 from auditor.registry.client import Registry
 from auditor.util.lru import Lru
 from auditor.wire.response import Response
 
 DIGEST_HEADER = "Docker-Content-Digest"
-# Manifests of tags, with their bytes: some 10 KB each for an index, 64 KB at most in
-# practice.
+# Parsed manifests by their bytes: 10 KB each for an index, in practice 64 KB at most.
 MAX_PARSED = 64
-# Failures of a HEAD that a GET meets as well. After others it is worth a request: it
-# says why, or works, as where a proxy knows no HEAD and says so in words of its own.
-_OF_ANY_METHOD = frozenset(
+# Failures of a HEAD that a GET would repeat. After any other failure a GET is sent: it
+# may work, as behind a proxy that does not know HEAD, and its body explains a failure.
+_SAME_FOR_GET = frozenset(
     {
         FailureKind.DNS,
         FailureKind.TLS,
@@ -50,12 +52,13 @@ _OF_ANY_METHOD = frozenset(
         FailureKind.NO_PULL_GRANT,
     }
 )
-# What may be an accident is one of HEAD's when it has happened so often in a run.
-MAX_ACCIDENTS = 3
+# Temporary failures of HEAD, each followed by a GET that worked, after which a run
+# stops sending HEAD to the registry.
+MAX_HEAD_FAILURES = 3
 
 
-class Ask(StrEnum):
-    """What a reference costs at least."""
+class FirstRequest(StrEnum):
+    """The request with which `Resolver.resolve` begins."""
 
     GET = "get"
     HEAD = "head"
@@ -63,225 +66,251 @@ class Ask(StrEnum):
 
 
 class Resolver:
-    """Finds the manifests of references. `saved` of the content counts what was not
-    fetched: `known_tags` and `known_digests`, for which HEAD was enough, `listed_tags`
-    and `immutable_tags`, which cost no request."""
+    """Resolves references to manifests.
+
+    Counts in `ContentCache.saved` what was not fetched: `known_tags` and
+    `known_digests` (HEAD only), `listed_tags` and `immutable_tags` (no request).
+    """
 
     def __init__(self, content: ContentCache) -> None:
         self._content = content
-        self._cache = content.cache
+        self._digest_cache = content.digest_cache
         self._parsed: Lru[tuple[bytes, str | None], Manifest] = Lru(MAX_PARSED)
-        self._accidents: Counter[str] = Counter()
+        self._head_failures: Counter[str] = Counter()
 
-    async def document(
-        self, registry: Registry, reference: Reference, *, listed: str | None
+    async def resolve(
+        self, registry: Registry, reference: Reference, *, listed_digest: str | None
     ) -> VerifiedManifest | Failure:
-        """The manifest of a reference. `listed` is the digest that the listing of its
-        tag has just said, if it did."""
-        if reference.digest is not None:
-            return await self._by_digest(registry, reference, reference.digest)
-        assert reference.tag is not None
-        seen = self._cache.tag(registry.name, reference.repository, reference.tag)
-        if seen is None:
-            return await self.get(registry, reference)
-        found = self._without_a_request(registry, reference.tag, seen, listed)
-        if found is not None:
-            what, document = found
-            self._content.saved[what] += 1
-            return document
-        return await self._asked(registry, reference, seen)
+        """The manifest of a reference.
 
-    async def of_moving_tag(
+        `listed_digest` is the digest of the tag in a listing of this run, if it had it.
+        """
+        if reference.digest is not None:
+            return await self._resolve_digest(registry, reference, reference.digest)
+        cached = self._cached_tag(registry, reference)
+        if cached is None:
+            return await self._get(registry, reference)
+        known = self._without_request(registry, reference, cached, listed_digest)
+        if known is not None:
+            reason, verified = known
+            self._content.saved[reason] += 1
+            return verified
+        return await self._resolve_cached_tag(registry, reference, cached)
+
+    async def resolve_mutable_tag(
         self, registry: Registry, reference: Reference
     ) -> VerifiedManifest | Failure:
-        """The same for a tag that moves whatever was said of tags like it."""
-        assert reference.tag is not None
-        seen = self._cache.tag(registry.name, reference.repository, reference.tag)
-        if seen is None:
-            return await self.get(registry, reference)
-        return await self._asked(registry, reference, seen)
+        """The manifest of a tag, even if tags like it are declared immutable."""
+        cached = self._cached_tag(registry, reference)
+        if cached is None:
+            return await self._get(registry, reference)
+        return await self._resolve_cached_tag(registry, reference, cached)
 
-    async def _asked(
-        self, registry: Registry, reference: Reference, seen: CachedTag
-    ) -> VerifiedManifest | Failure:
-        if not _is_trusted(seen) or not self._cache.head_is_reliable(registry.name):
-            return await self.get(registry, reference)
-        return await self._by_head(registry, reference, seen)
-
-    def least(
-        self, registry: Registry, reference: Reference, *, listed: str | None
-    ) -> Ask:
-        """The request that `document` would begin with."""
+    def first_request(
+        self, registry: Registry, reference: Reference, *, listed_digest: str | None
+    ) -> FirstRequest:
+        """The request with which `resolve` would begin."""
         if reference.digest is not None:
-            known = self._content.known(registry.name, reference.digest)
-            pays = known is not None and self._cache.head_is_reliable(registry.name)
-            return Ask.HEAD if pays else Ask.GET
-        assert reference.tag is not None
-        seen = self._cache.tag(registry.name, reference.repository, reference.tag)
-        if seen is None:
-            return Ask.GET
-        if self._without_a_request(registry, reference.tag, seen, listed) is not None:
-            return Ask.NONE
-        pays = _is_trusted(seen) and self._cache.head_is_reliable(registry.name)
-        return Ask.HEAD if pays else Ask.GET
+            is_cached = self._content.confirmed_manifest(
+                registry.name, reference.digest
+            )
+            use_head = is_cached and self._digest_cache.head_is_reliable(registry.name)
+            return FirstRequest.HEAD if use_head else FirstRequest.GET
+        cached = self._cached_tag(registry, reference)
+        if cached is None:
+            return FirstRequest.GET
+        if self._without_request(registry, reference, cached, listed_digest):
+            return FirstRequest.NONE
+        return (
+            FirstRequest.HEAD if self._can_head(registry, cached) else FirstRequest.GET
+        )
 
-    async def get(
-        self, registry: Registry, reference: Reference
-    ) -> VerifiedManifest | Failure:
-        """The manifest of a reference, fetched."""
-        answer = await self.answer(registry, reference)
-        return answer if isinstance(answer, Failure) else answer[1]
-
-    async def answer(
+    async def fetch(
         self, registry: Registry, reference: Reference
     ) -> tuple[Response, VerifiedManifest] | Failure:
-        """The registry's answer and the manifest in it."""
-        answer = await registry.get_manifest(
+        """GET the manifest; the response and the verified manifest, which is cached."""
+        response = await registry.get_manifest(
             reference.repository, reference.manifest_reference
         )
-        if isinstance(answer, Failure):
-            return answer
-        header = answer.headers.get(DIGEST_HEADER)
-        content_type = answer.content_type
+        if isinstance(response, Failure):
+            return response
+        header = response.headers.get(DIGEST_HEADER)
         try:
-            document = verify_manifest(
-                answer.body,
-                content_type=content_type,
+            verified = verify_manifest(
+                response.body,
+                content_type=response.content_type,
                 header_digest=header,
-                asked_digest=reference.digest,
+                requested_digest=reference.digest,
                 parse=self._parse,
             )
         except ProtocolError as error:
-            return Failure(kind=error.kind, detail=error.detail, status=answer.status)
-        said = essence(content_type)
-        self._content.put(registry.name, answer.body, document, said=said)
-        if reference.digest is None and reference.tag is not None:
-            self._cache.put_tag(
-                registry.name,
-                reference.repository,
-                reference.tag,
-                digest=document.digest,
-                header=header,
-                content_type=said,
-            )
+            return Failure(kind=error.kind, detail=error.detail, status=response.status)
+        content_type = essence(response.content_type)
+        self._content.put(
+            registry.name, response.body, verified, content_type=content_type
+        )
+        if reference.digest is None:
+            self._put_tag(registry, reference, verified.digest, header, content_type)
             if any(
                 warn.code is WarningCode.DIGEST_HEADER_DIFFERS
-                for warn in document.warnings
+                for warn in verified.warnings
             ):
-                self._cache.distrust_digest_headers(registry.name)
-        return answer, document
+                self._digest_cache.distrust_digest_headers(registry.name)
+        return response, verified
+
+    async def _get(
+        self, registry: Registry, reference: Reference
+    ) -> VerifiedManifest | Failure:
+        fetched = await self.fetch(registry, reference)
+        return fetched if isinstance(fetched, Failure) else fetched[1]
 
     def _parse(self, raw: bytes, content_type: str | None) -> Manifest:
-        """Tags of one image stand together: their manifest is parsed once."""
+        # Tags of one image follow each other: their manifest is parsed once.
         key = raw, content_type
-        known = self._parsed.get(key)
-        if known is None:
-            known = parse_manifest(raw, content_type)
-            self._parsed.put(key, known)
-        return known
+        manifest = self._parsed.get(key)
+        if manifest is None:
+            manifest = parse_manifest(raw, content_type)
+            self._parsed.put(key, manifest)
+        return manifest
 
-    def _without_a_request(
-        self, registry: Registry, tag: str, seen: CachedTag, listed: str | None
-    ) -> tuple[str, VerifiedManifest] | None:
-        """What is known of a tag that need not be asked for, and why not."""
-        immutable = registry.settings.immutable_tags
-        if immutable and _matcher(immutable).match(tag):
-            what = "immutable_tags"
-        elif (
-            listed == seen.digest
-            and _is_trusted(seen)
-            and not self._cache.host_notes(registry.name).distrusted
-        ):
-            what = "listed_tags"
-        else:
-            return None
-        document = self._known(registry, seen)
-        return None if document is None else (what, document)
-
-    def _known(self, registry: Registry, seen: CachedTag) -> VerifiedManifest | None:
-        """The manifest that a tag named, as it was read then."""
-        if _is_trusted(seen):
-            known = self._content.known(registry.name, seen.digest)
-            if known is None or known.confirmation.content_type != seen.content_type:
-                return None
-            return known.document
-        stored = self._cache.get(registry.name, seen.digest)
-        if stored is None:
-            return None
-        try:
-            document = verify_manifest(
-                stored.body,
-                content_type=seen.content_type,
-                header_digest=seen.header,
-                asked_digest=None,
-            )
-        except ProtocolError:
-            return None
-        return document if document.digest == seen.digest else None
-
-    async def _by_head(
-        self, registry: Registry, reference: Reference, seen: CachedTag
+    async def _resolve_digest(
+        self, registry: Registry, reference: Reference, digest: str
     ) -> VerifiedManifest | Failure:
+        confirmed = self._content.confirmed_manifest(registry.name, digest)
+        if confirmed is not None and await self._content.confirm(
+            registry, reference.repository, digest, confirmed
+        ):
+            self._content.saved["known_digests"] += 1
+            return confirmed.verified
+        return await self._get(registry, reference)
+
+    def _cached_tag(self, registry: Registry, reference: Reference) -> CachedTag | None:
         assert reference.tag is not None
-        answer = await registry.head_manifest(reference.repository, reference.tag)
-        if isinstance(answer, Failure):
-            if answer.kind in _OF_ANY_METHOD:
-                return answer
-            found = await self.get(registry, reference)
-            if not isinstance(found, Failure):
-                self._head_failed(registry, answer)
-            return found
-        header, said = answer.headers.get(DIGEST_HEADER), essence(answer.content_type)
-        digest = _named(header, seen.digest)
-        if digest is None:
-            self._cache.disable_head(registry.name)
-            return await self.get(registry, reference)
-        known = self._content.known(registry.name, digest)
-        if known is None:
-            return await self.get(registry, reference)
-        if known.confirmation.content_type != said:
-            found = await self.get(registry, reference)
-            if isinstance(found, VerifiedManifest) and found.digest == digest:
-                # GET says of the same content something else than HEAD does.
-                self._cache.disable_head(registry.name)
-            return found
-        if (digest, said) != (seen.digest, seen.content_type):
-            self._cache.put_tag(
+        return self._digest_cache.tag(
+            registry.name, reference.repository, reference.tag
+        )
+
+    def _put_tag(
+        self,
+        registry: Registry,
+        reference: Reference,
+        digest: str,
+        header: str | None,
+        content_type: str | None,
+    ) -> None:
+        if reference.tag is not None:
+            self._digest_cache.put_tag(
                 registry.name,
                 reference.repository,
                 reference.tag,
                 digest=digest,
                 header=header,
-                content_type=said,
+                content_type=content_type,
             )
+
+    def _without_request(
+        self,
+        registry: Registry,
+        reference: Reference,
+        cached: CachedTag,
+        listed_digest: str | None,
+    ) -> tuple[str, VerifiedManifest] | None:
+        """Why a tag needs no request, and its manifest; None if it needs one."""
+        immutable = registry.settings.immutable_tags
+        if immutable and _matcher(immutable).match(reference.tag or ""):
+            reason = "immutable_tags"
+        elif (
+            listed_digest == cached.digest
+            and _has_true_header(cached)
+            and not self._digest_cache.host_notes(registry.name).distrusted
+        ):
+            reason = "listed_tags"
+        else:
+            return None
+        verified = self._cached_manifest(registry, cached)
+        return None if verified is None else (reason, verified)
+
+    def _cached_manifest(
+        self, registry: Registry, cached: CachedTag
+    ) -> VerifiedManifest | None:
+        """The manifest of a tag as its last GET returned it, with the same warnings."""
+        if _has_true_header(cached):
+            confirmed = self._content.confirmed_manifest(registry.name, cached.digest)
+            if (
+                confirmed is None
+                or confirmed.confirmation.content_type != cached.content_type
+            ):
+                return None
+            return confirmed.verified
+        content = self._digest_cache.get(registry.name, cached.digest)
+        if content is None:
+            return None
+        try:
+            verified = verify_manifest(
+                content.body,
+                content_type=cached.content_type,
+                header_digest=cached.header,
+                requested_digest=None,
+            )
+        except ProtocolError:
+            return None
+        return verified if verified.digest == cached.digest else None
+
+    def _can_head(self, registry: Registry, cached: CachedTag) -> bool:
+        return _has_true_header(cached) and self._digest_cache.head_is_reliable(
+            registry.name
+        )
+
+    async def _resolve_cached_tag(
+        self, registry: Registry, reference: Reference, cached: CachedTag
+    ) -> VerifiedManifest | Failure:
+        """HEAD for the digest of a tag; GET only if its content is not in the cache."""
+        if not self._can_head(registry, cached):
+            return await self._get(registry, reference)
+        assert reference.tag is not None
+        response = await registry.head_manifest(reference.repository, reference.tag)
+        if isinstance(response, Failure):
+            if response.kind in _SAME_FOR_GET:
+                return response
+            verified = await self._get(registry, reference)
+            if not isinstance(verified, Failure):
+                self._head_failed(registry, response)
+            return verified
+        header = response.headers.get(DIGEST_HEADER)
+        content_type = essence(response.content_type)
+        digest = _header_digest(header, cached.digest)
+        if digest is None:
+            self._digest_cache.disable_head(registry.name)
+            return await self._get(registry, reference)
+        confirmed = self._content.confirmed_manifest(registry.name, digest)
+        if confirmed is None:
+            return await self._get(registry, reference)
+        if confirmed.confirmation.content_type != content_type:
+            verified = await self._get(registry, reference)
+            if isinstance(verified, VerifiedManifest) and verified.digest == digest:
+                # HEAD and GET return different media types for the same content.
+                self._digest_cache.disable_head(registry.name)
+            return verified
+        if (digest, content_type) != (cached.digest, cached.content_type):
+            self._put_tag(registry, reference, digest, header, content_type)
         self._content.saved["known_tags"] += 1
-        return known.document
+        return confirmed.verified
 
     def _head_failed(self, registry: Registry, failure: Failure) -> None:
-        """Ask no HEAD any more, unless it was an accident that GET did not have."""
-        if failure.kind.retryable and failure.status not in {500, *NO_HEAD}:
-            self._accidents[registry.name] += 1
-            if self._accidents[registry.name] < MAX_ACCIDENTS:
+        """Note a failed HEAD whose GET worked; decide whether to stop sending HEAD."""
+        if failure.kind.retryable and failure.status not in {500, *HEAD_NOT_SUPPORTED}:
+            self._head_failures[registry.name] += 1
+            if self._head_failures[registry.name] < MAX_HEAD_FAILURES:
                 return
-        self._cache.disable_head(registry.name)
-
-    async def _by_digest(
-        self, registry: Registry, reference: Reference, digest: str
-    ) -> VerifiedManifest | Failure:
-        known = self._content.known(registry.name, digest)
-        if known is not None and await self._content.is_there(
-            registry, reference.repository, digest, known
-        ):
-            self._content.saved["known_digests"] += 1
-            return known.document
-        return await self.get(registry, reference)
+        self._digest_cache.disable_head(registry.name)
 
 
-def _named(header: str | None, likely: str) -> str | None:
-    """The digest that a Docker-Content-Digest names; some leave its algorithm out.
+def _header_digest(header: str | None, expected: str) -> str | None:
+    """The digest in a Docker-Content-Digest; some registries omit the algorithm.
 
-    `likely` is a digest, and mostly the one."""
-    if header == likely:
+    `expected`: the likely value, a digest.
+    """
+    if header == expected:
         return header
     header = (header or "").strip()
     for digest in (header, "sha256:" + header):
@@ -290,9 +319,9 @@ def _named(header: str | None, likely: str) -> str | None:
     return None
 
 
-def _is_trusted(seen: CachedTag) -> bool:
-    """Whether the header of the tag's answer named its content."""
-    return _named(seen.header, seen.digest) == seen.digest
+def _has_true_header(cached: CachedTag) -> bool:
+    """Whether the digest header of the tag's last GET matched its content."""
+    return _header_digest(cached.header, cached.digest) == cached.digest
 
 
 @cache

@@ -1,12 +1,18 @@
-"""A whole run: settings in, a report and its summary out."""
+"""A whole audit: from the items of its input to one record for each entry.
+
+    expand (auditor.input) -> Pool (pool.py) -> ImageAuditor (image.py) -> write
+
+`expand` yields the entries of the input. Entries whose record an unfinished report
+already has are passed over. The pool audits the others concurrently, with workers for
+each registry, and passes their records to `write` in input order.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import nullcontext
 from datetime import UTC, datetime
-from hashlib import blake2b
 from typing import cast
 
 import anyio
@@ -15,21 +21,24 @@ from anyio.abc import TaskGroup
 from auditor.audit.image import ImageAuditor
 from auditor.audit.image_metadata import ImageOptions
 from auditor.audit.pool import Pool, PoolSize
-from auditor.cache.digest_cache import DigestCache, open_cache
-from auditor.config import Settings, record_settings, sharded_run_settings
+from auditor.cache.digest_cache import DigestCache
+from auditor.config import Settings
 from auditor.errors import unwrap_exception_group
 from auditor.fast_dataclass import dataclass
+from auditor.input.entries import (
+    ExpansionCounts,
+    InputEntry,
+    ReferenceEntry,
+    RejectedEntry,
+)
 from auditor.input.expand import expand
-from auditor.input.lists import Item, Listed, items_of
-from auditor.input.steps import Asked, Dropped, Entry, Expansion, Refused
+from auditor.input.input_items import InputItem
 from auditor.input.tag_filter import Selection
 from auditor.model import FailureRecord, ImageRecord, InputPosition, Order, Record
 from auditor.oci.reference import Reference
-from auditor.registry.registries import Registries, open_registries
+from auditor.registry.registries import Registries
 from auditor.report.resume import ResumeIndex
-from auditor.report.shard_file import ShardFile
 from auditor.report.summary import Resumed, Summary, Tally
-from auditor.report.writer import Report, ReportOptions, open_report
 from auditor.util.clock import Clock, rfc3339
 from auditor.util.deadline import (
     Deadline,
@@ -38,114 +47,88 @@ from auditor.util.deadline import (
     reference_timed_out,
 )
 
-# -- places --
-# Where the records of a share stand in the whole input, in the records' order.
 
-
-class PositionTracker:
-    """Knows the turns of the entries that have no record yet, and tells those of the
-    records as they are written. What an earlier run has kept has its record already.
-    """
-
-    def __init__(self, tell: Callable[[InputPosition], None]) -> None:
-        self._tell = tell
-        self._waiting: deque[tuple[InputPosition, bool]] = deque()
-
-    def entry(self, turn: InputPosition, *, kept: bool) -> None:
-        """The next entry of the input."""
-        self._waiting.append((turn, kept))
-        self._pass_kept()
-
-    def made(self, *, written: bool) -> None:
-        """The next entry that was not kept has come to its end, with a record or
-        without."""
-        turn, _ = self._waiting.popleft()
-        if written:
-            self._tell(turn)
-        self._pass_kept()
-
-    def _pass_kept(self) -> None:
-        while self._waiting and self._waiting[0][1]:
-            self._tell(self._waiting.popleft()[0])
+@dataclass(frozen=True, slots=True)
+class _FilteredOut:
+    """The result for an image that is too old: it has no record."""
 
 
 class AuditRun:
-    """One audit. Make it, `run` it, then ask for its `summary`.
-
-    `placed` is told where in the whole input each record stands, in the records' order.
-    What an earlier run has `kept` is passed over.
-    """
+    """One audit: make it, `run` it, then ask for its `summary`."""
 
     def __init__(
         self,
         settings: Settings,
-        items: Iterable[Item],
+        items: Iterable[InputItem],
         *,
         registries: Registries,
         clock: Clock,
         write: Callable[[Record], Awaitable[None]],
-        placed: Callable[[InputPosition], None] | None = None,
+        on_position: Callable[[InputPosition], None] | None = None,
         cache: DigestCache | None = None,
-        kept: ResumeIndex | None = None,
+        resume_index: ResumeIndex | None = None,
     ) -> None:
-        """`cache` null: a private one, closed with the run."""
-        self._places = PositionTracker(placed) if placed else None
-        self._turn: InputPosition = (0, 0)
+        """`write` gets each record, `on_position` its input position before.
+
+        Without a `cache` the run has one of its own, in memory. Entries with a record
+        in `resume_index` are not audited.
+        """
+        self._positions = _PositionTracker(on_position) if on_position else None
+        self._position: InputPosition = (0, 0)
         self._settings = settings
         self._items = items
         self._registries = registries
         self._clock = clock
         self._write = write
-        self._kept = kept
-        self._private = None if cache else DigestCache(None, now=clock.epoch)
+        self._resume_index = resume_index
+        self._own_cache = None if cache else DigestCache(None, now=clock.epoch)
         self._images = ImageAuditor(
             registries,
-            wanted=ImageOptions.of(settings),
+            options=ImageOptions.of(settings),
             clock=clock,
-            cache=cache or cast("DigestCache", self._private),
-            # Who asks whether blobs are still there asks that of manifests, too.
+            cache=cache or cast("DigestCache", self._own_cache),
+            # `verify_blobs` asks what exists now: manifests are rechecked as well.
             recheck_s=0 if settings.verify_blobs else settings.cache_recheck_s,
         )
         self._selection = Selection.of(
             settings, datetime.fromtimestamp(clock.epoch(), UTC)
         )
-        self._expansion = Expansion()
-        self._expanded = False
+        self._counts = ExpansionCounts()
+        self._is_expanded = False
         self._deadline = Deadline()
-        # A scope around each reference costs some 20 us: only where something may
-        # end it.
-        self._limited = (
+        # A cancel scope costs some 20 us for each reference.
+        self._needs_scope = (
             settings.deadline_s is not None or settings.reference_timeout_s is not None
         )
-        self._started = clock.monotonic()
+        self._started_s = clock.monotonic()
         self._started_at = clock.epoch()
         self.tally = Tally()
-        self._pool: Pool[Entry, Record | Dropped] = Pool(
+        self._pool: Pool[InputEntry, Record | _FilteredOut] = Pool(
             size=PoolSize(workers=settings.workers_of, window=settings.window),
             in_order=settings.order is Order.INPUT,
-            work=self._work,
-            write=self._put,
-            lane=_host,
-            prepare=self._prepare,
+            work=self._audit,
+            write=self._write_result,
+            lane=_registry_name,
+            prepare=self._prefetch_token,
         )
 
     async def run(self) -> None:
         """Audit everything. Raises an `AuditorError` that stops the whole run."""
-        with unwrap_exception_group(), self._private or nullcontext():
+        with unwrap_exception_group(), self._own_cache or nullcontext():
             async with anyio.create_task_group() as group:
                 if self._settings.deadline_s is not None:
                     group.start_soon(self._expire_after, self._settings.deadline_s)
-                await self._pool.run(self._jobs)
+                await self._pool.run(self._entries)
                 group.cancel_scope.cancel()
 
     def stop(self, grace_s: float) -> None:
-        """End early: what is under way has `grace_s` seconds to finish."""
+        """Start nothing more; what is in progress has `grace_s` seconds to finish."""
         self._pool.stop(grace_s)
 
     def expire(self) -> None:
-        """Say that the run's time is up: what has no record yet gets one that says so.
+        """Reach the deadline: entries without a record become failures.
 
-        What is under way is cut short if the settings limit the time.
+        Requests in flight are cancelled if the settings have a time limit.
         """
         self._deadline.reach()
 
@@ -154,126 +137,131 @@ class AuditRun:
         self.expire()
 
     @property
-    def waits(self) -> bool:
+    def has_waiting(self) -> bool:
         """Whether a finished record waits for its turn."""
-        return self._pool.waits
+        return self._pool.has_waiting
 
-    def early(self, *, last: bool = False) -> list[Record]:
-        """Finished records that wait for their turn: see `Pool.early`."""
-        results = self._pool.early(last=last)
-        return [one for one in results if not isinstance(one, Dropped)]
+    def early_records(self, *, last: bool = False) -> list[Record]:
+        """Finished records that wait for their turn: see `Pool.early_results`."""
+        results = self._pool.early_results(last=last)
+        return [result for result in results if not isinstance(result, _FilteredOut)]
 
-    def asked(self) -> tuple[int, bool]:
-        """References known so far, and whether these are all."""
-        return self._expansion.asked, self._expanded
+    def known_references(self) -> tuple[int, bool]:
+        """The number of references found so far, and whether these are all."""
+        return self._counts.entries, self._is_expanded
 
     def summary(self) -> Summary:
-        """What the run came to."""
+        """The summary of the run, or of what it has done so far."""
+        digest_cache = self._images.content.digest_cache
         return Summary(
             started_at=rfc3339(self._started_at),
             finished_at=rfc3339(self._clock.epoch()),
-            duration_s=self._clock.monotonic() - self._started,
+            duration_s=self._clock.monotonic() - self._started_s,
             interrupted=self._pool.stopped,
             deadline_reached=self._deadline.reached,
             output=self._settings.output,
-            asked=self._expansion.asked,
-            all_listed=self._expanded and not self._expansion.cut,
-            duplicates=self._expansion.duplicates,
+            asked=self._counts.entries,
+            all_listed=self._is_expanded and not self._counts.cut_off,
+            duplicates=self._counts.duplicates,
             tally=self.tally,
             requests=self._registries.counts.sent,
             repeated=self._registries.counts.repeated,
             saved=self._images.content.saved,
-            damaged=self._images.content.cache.damaged,
-            not_stored=self._images.content.cache.not_stored,
-            listings=self._expansion.listings,
+            damaged=digest_cache.damaged,
+            not_stored=digest_cache.not_stored,
+            listings=self._counts.listings,
             max_requests=self._settings.max_requests,
             rate_limits=self._registries.rate_limits(),
-            blobs=self._images.around.blobs.counts,
+            blobs=self._images.repository_data.blobs.counts,
             resumed=self._resumed(),
         )
 
     def _resumed(self) -> Resumed | None:
-        if self._kept is None:
+        index = self._resume_index
+        if index is None:
             return None
-        whole = self._expanded and not self._pool.stopped
+        is_finished = self._is_expanded and not self._pool.stopped
         return Resumed(
-            kept=self._kept.taken,
-            left_out=self._kept.count - self._kept.taken if whole else 0,
+            kept=index.taken, left_out=index.count - index.taken if is_finished else 0
         )
 
-    async def _jobs(self, group: TaskGroup) -> AsyncIterator[Entry]:
+    async def _entries(self, group: TaskGroup) -> AsyncIterator[InputEntry]:
+        """The entries that have no record yet."""
         async for entry in expand(
             self._items,
             registries=self._registries,
             group=group,
-            seen=self._expansion,
+            counts=self._counts,
             deadline=self._deadline,
             selection=self._selection,
             shard=self._settings.shard,
-            placed=self._place,
+            on_position=self._set_position,
         ):
-            kept = self._is_kept(entry)
-            if self._places is not None:
-                self._places.entry(self._turn, kept=kept)
-            if not kept:
+            has_record = self._take_record(entry)
+            if self._positions is not None:
+                self._positions.add(self._position, has_record=has_record)
+            if not has_record:
                 yield entry
-        self._expanded = True
+        self._is_expanded = True
 
-    def _place(self, turn: InputPosition) -> None:
-        self._turn = turn
+    def _set_position(self, position: InputPosition) -> None:
+        self._position = position
 
-    def _is_kept(self, entry: Entry) -> bool:
-        if self._kept is None:
+    def _take_record(self, entry: InputEntry) -> bool:
+        """Whether the resumed report has the record of an entry, which is counted."""
+        if self._resume_index is None:
             return False
-        name = str(entry.reference) if isinstance(entry, Asked) else None
-        lines = self._kept.take(name)
+        reference = str(entry.reference) if isinstance(entry, ReferenceEntry) else None
+        lines = self._resume_index.take(reference)
         if lines is not None:
             self.tally.add_lines(lines)
         return lines is not None
 
-    def _prepare(self, entry: Entry, group: TaskGroup) -> None:
-        # Tokens are asked for while the references wait for a worker.
+    def _prefetch_token(self, entry: InputEntry, group: TaskGroup) -> None:
+        # Tokens are fetched while references wait for a worker.
         if (
-            isinstance(entry, Asked)
+            isinstance(entry, ReferenceEntry)
             and not self._deadline.reached
-            and self._images.wants_prefetch(entry.reference)
+            and self._images.needs_token(entry.reference)
         ):
-            group.start_soon(self._prefetch, entry.reference)
+            group.start_soon(self._fetch_token, entry.reference)
 
-    async def _prefetch(self, reference: Reference) -> None:
+    async def _fetch_token(self, reference: Reference) -> None:
         with self._deadline.scope():
-            await self._images.prefetch(reference)
+            await self._images.fetch_token(reference)
 
-    async def _work(self, entry: Entry) -> Record | Dropped:
-        if isinstance(entry, Refused):
-            return self._refused(entry)
+    async def _audit(self, entry: InputEntry) -> Record | _FilteredOut:
+        if isinstance(entry, RejectedEntry):
+            return self._rejected_record(entry)
         if self._deadline.reached:
             return self._images.failure_record(entry.reference, not_started())
-        if not self._limited:
-            return await self._audited(entry)
+        if not self._needs_scope:
+            return await self._audit_reference(entry)
         limit_s = self._settings.reference_timeout_s
         with self._deadline.scope(limit_s=limit_s):
-            return await self._audited(entry)
-        why = (
+            return await self._audit_reference(entry)
+        failure = (
             not_finished()
             if self._deadline.reached
             else reference_timed_out(limit_s or 0)
         )
-        return self._images.failure_record(entry.reference, why)
+        return self._images.failure_record(entry.reference, failure)
 
-    async def _audited(self, entry: Asked) -> Record | Dropped:
+    async def _audit_reference(self, entry: ReferenceEntry) -> Record | _FilteredOut:
         record = await self._images.audit(
-            entry.reference, listed=entry.listed, digest=entry.digest
+            entry.reference,
+            is_listed=entry.listed_tag is not None,
+            listed_digest=entry.digest,
         )
         if (
             entry.age_unknown
             and isinstance(record, ImageRecord)
-            and self._selection.drops(record)
+            and self._selection.is_image_too_old(record)
         ):
-            return Dropped()
+            return _FilteredOut()
         return record
 
-    def _refused(self, entry: Refused) -> FailureRecord:
+    def _rejected_record(self, entry: RejectedEntry) -> FailureRecord:
         pattern = entry.pattern
         return FailureRecord(
             reference=entry.text,
@@ -289,165 +277,47 @@ class AuditRun:
             audited_at=rfc3339(self._clock.epoch()),
         )
 
-    async def _put(self, result: Record | Dropped) -> None:
-        if self._kept is not None:
-            self._kept.entry_finished(has_record=not isinstance(result, Dropped))
-        if self._places is not None:
-            self._places.made(written=not isinstance(result, Dropped))
-        if isinstance(result, Dropped):
+    async def _write_result(self, result: Record | _FilteredOut) -> None:
+        has_record = not isinstance(result, _FilteredOut)
+        if self._resume_index is not None:
+            self._resume_index.entry_finished(has_record=has_record)
+        if self._positions is not None:
+            self._positions.entry_finished(has_record=has_record)
+        if isinstance(result, _FilteredOut):
             self.tally.filtered += 1
             return
         await self._write(result)
         self.tally.add(result)
 
 
-def _host(entry: Entry) -> str | None:
-    return entry.reference.registry if isinstance(entry, Asked) else None
+def _registry_name(entry: InputEntry) -> str | None:
+    """The lane of the pool: one for each registry."""
+    return entry.reference.registry if isinstance(entry, ReferenceEntry) else None
 
 
-# -- input_digest --
-# Whether two runs were asked the same: a digest over what their input says.
+class _PositionTracker:
+    """Reports the input positions of records in the order of the records.
 
-
-class InputDigest:
-    """Passes items on, once; `value` is over all of them, in their order.
-
-    Where an item stands is not part of it: a copy of a list says the same.
+    Entries are added in input order and finish in the order of their records. An entry
+    with a record in the resumed report is finished from the start.
     """
 
-    def __init__(self, items: Iterable[Item]) -> None:
-        self._items = items
-        self._digest = blake2b(digest_size=16)
-        self._is_whole = False
+    def __init__(self, report: Callable[[InputPosition], None]) -> None:
+        self._report = report
+        self._unfinished: deque[tuple[InputPosition, bool]] = deque()
 
-    def __iter__(self) -> Iterator[Item]:
-        for item in self._items:
-            text = str(item.selector) if isinstance(item, Listed) else item.text
-            self._digest.update(text.encode("utf-8", "surrogatepass") + b"\n")
-            yield item
-        self._is_whole = True
+    def add(self, position: InputPosition, *, has_record: bool) -> None:
+        """Add the next entry of the input."""
+        self._unfinished.append((position, has_record))
+        self._report_resumed()
 
-    @property
-    def value(self) -> str | None:
-        """In hexadecimal; null for an input that was not read to its end."""
-        return self._digest.hexdigest() if self._is_whole else None
+    def entry_finished(self, *, has_record: bool) -> None:
+        """Finish the next entry that had no record when it was added."""
+        position, _ = self._unfinished.popleft()
+        if has_record:
+            self._report(position)
+        self._report_resumed()
 
-
-def digest_of_input(items: Iterable[Item]) -> str | None:
-    """The digest of an input that is read for this only."""
-    digest = InputDigest(items)
-    for _ in digest:
-        pass
-    return digest.value
-
-
-# -- into_report --
-# A run into its report, with what is finished safe from a crash.
-
-# How much finished work a crash may cost.
-KEEP_EVERY_S = 1.0
-
-
-async def run_into_report(run: AuditRun, report: Report) -> None:
-    """Run; every second what is finished is made safe, in its turn or not."""
-    with unwrap_exception_group():
-        async with anyio.create_task_group() as group:
-            group.start_soon(_keep_safe, run, report)
-            await run.run()
-            group.cancel_scope.cancel()
-
-
-async def _keep_safe(run: AuditRun, report: Report) -> None:
-    while True:
-        await anyio.sleep(KEEP_EVERY_S)
-        await report.checkpoint(run.early(), has_waiting=run.waits)
-
-
-# -- job --
-# A run with everything that it needs: registries, store, report, shard file.
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditJob:
-    """A run and where its records go; after it, `commit` makes the report whole."""
-
-    run: AuditRun
-    report: Report
-    shard_file: ShardFile | None
-    input_digest: InputDigest | None
-
-    async def commit(self) -> None:
-        """Give the report its name, and then the shard file that belongs to it."""
-        await self.report.commit()
-        if self.shard_file is not None:
-            digest = self.input_digest.value if self.input_digest else None
-            self.shard_file.commit(self.run.summary().to_json(), input_digest=digest)
-
-
-@asynccontextmanager
-async def open_job(
-    settings: Settings,
-    *,
-    clock: Clock,
-    notify: Callable[[str], None],
-    items: Iterable[Item] | None = None,
-) -> AsyncIterator[AuditJob]:
-    """The job that the settings describe; `notify` gets sentences for the user, and
-    `items` stand for the settings' references and lists.
-
-    Raises the `AuditorError`s of what it opens.
-    """
-    async with (
-        open_registries(settings, clock=clock) as registries,
-        open_cache(settings, now=clock.epoch) as cache,
-        open_report(
-            report_options(settings), now=rfc3339(clock.epoch()), notify=notify
-        ) as report,
-    ):
-        with _shard_file(settings, report, notify) or nullcontext() as shard_file:
-            items = items_of(settings) if items is None else items
-            digest = InputDigest(items) if shard_file else None
-            run = AuditRun(
-                settings,
-                digest or items,
-                registries=registries,
-                clock=clock,
-                write=report.write,
-                placed=shard_file.add if shard_file else None,
-                kept=report.resume_index,
-                cache=cache,
-            )
-            yield AuditJob(
-                run=run, report=report, shard_file=shard_file, input_digest=digest
-            )
-
-
-def report_options(settings: Settings) -> ReportOptions:
-    """How the report of a run with these settings is written."""
-    return ReportOptions(
-        output=settings.output,
-        shape=settings.shape,
-        order=settings.order,
-        resume=settings.resume,
-        settings=record_settings(settings),
-    )
-
-
-def _shard_file(
-    settings: Settings, report: Report, notify: Callable[[str], None]
-) -> ShardFile | None:
-    if settings.shard is None:
-        return None
-    if report.final is None:
-        # Of use to whoever wants a part of the work and nothing put together.
-        notify(
-            f"share {settings.shard} goes where no shard file can stand beside it:"
-            " auditor merge cannot take it (-o FILE leaves both)"
-        )
-        return None
-    return ShardFile(
-        report.final,
-        settings.shard,
-        settings=sharded_run_settings(settings),
-        order=settings.order,
-    )
+    def _report_resumed(self) -> None:
+        while self._unfinished and self._unfinished[0][1]:
+            self._report(self._unfinished.popleft()[0])

@@ -11,9 +11,9 @@ import click
 from auditor.cli import early_signals
 from auditor.cli.click_options import settings_from, settings_options
 from auditor.cli.extras import extras
-from auditor.cli.main import say
+from auditor.cli.main import print_message
 from auditor.cli.output import print_line
-from auditor.cli.side_outputs import check_beside, check_file, write_beside
+from auditor.cli.side_outputs import check_file, check_side_outputs, write_side_outputs
 from auditor.config import EngineName, OptionGroup, ProgressMode, Settings
 from auditor.errors import ExitCode, UsageError
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from auditor.cli.signals import Interruption
 
 _EPILOG = """
-A reference is [HOST[:PORT]/]REPOSITORY[:TAG][@DIGEST]. The tag may be a pattern, and
-the repository, too: host/team/app:1.*, host/team/**:v1.*, host/*:* (everything). The
-report goes to standard output or -o FILE, progress and summary to standard error.
+A reference is [HOST[:PORT]/]REPOSITORY[:TAG][@DIGEST]. The tag and the repository may
+be patterns: host/team/app:1.*, host/team/**:v1.*, host/*:* (everything). The report
+goes to standard output or -o FILE, progress and summary to standard error.
 """
 
 
@@ -34,44 +34,44 @@ def command(**flags: Any) -> int:
     """Audit references and write one JSON line for each.
 
     References come from the arguments, from lists (-f) and from the configuration
-    (-c), all mixed; each is audited once.
+    (-c), in any combination; each is audited once.
     """
     settings = settings_from(flags)
     if not settings.references and not settings.lists:
         raise UsageError(
-            "nothing to audit: name references, or a list of them with -f"
-            " (auditor audit --help tells more)"
+            "nothing to audit: give references, or a list of them with -f"
+            " (see auditor audit --help)"
         )
     from auditor.cli.run_async import run_async
 
     if settings.dry_run:
-        early_signals.leave()
+        early_signals.uninstall()
         return run_async(dry_run, settings)
     if settings.processes > 1 or settings.engine is not EngineName.LOCAL:
-        from auditor.cli.sharded_audit import shared_audit
+        from auditor.cli.sharded_audit import audit_sharded
 
         with extras():
-            return run_async(shared_audit, settings, flags)
+            return run_async(audit_sharded, settings, flags)
     return run_async(audit, settings)
 
 
 async def audit(settings: Settings) -> int:
-    """Audit what the settings say, write the report, tell a person; the exit code."""
+    """Audit the references of the settings, write the report; return the exit code."""
     import functools
 
     from auditor.cli.signals import Interruption
     from auditor.input.lists import check_lists
 
     check_lists(settings)
-    check_beside(settings)
+    check_side_outputs(settings)
     interruption = Interruption()
-    return await interruption.heard(functools.partial(_audit, settings, interruption))
+    return await interruption.run(functools.partial(_audit, settings, interruption))
 
 
 async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
     import anyio
 
-    from auditor.audit.run import open_job, run_into_report
+    from auditor.audit.job import open_job, run_with_checkpoints
     from auditor.cli.progress import log_progress
     from auditor.errors import unwrap_exception_group
     from auditor.report.summary_text import (
@@ -81,25 +81,25 @@ async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
     )
     from auditor.util.clock import SystemClock
 
-    async with open_job(settings, clock=SystemClock(), notify=say) as job:
+    async with open_job(settings, clock=SystemClock(), notify=print_message) as job:
         run, report = job.run, job.report
-        interruption.under_way(run, report)
+        interruption.begin(run, report)
         with _progress(settings, run), unwrap_exception_group():
             async with anyio.create_task_group() as group:
-                group.start_soon(log_progress, run.tally, run.asked)
-                await run_into_report(run, report)
+                group.start_soon(log_progress, run.tally, run.known_references)
+                await run_with_checkpoints(run, report)
                 group.cancel_scope.cancel()
-        interruption.is_over()
+        interruption.finish()
         if interruption.code is None:
             await job.commit()
     summary = run.summary().to_json()
     for line in summary_lines(summary):
-        say(line)
+        print_message(line)
     if report.unfinished_path is not None:
-        say(report.resume_hint)
+        print_message(report.resume_hint)
     elif settings.shard is None and is_empty_input(summary):
-        say(EMPTY_INPUT)
-    write_beside(settings, summary)
+        print_message(EMPTY_INPUT)
+    write_side_outputs(settings, summary)
     if interruption.code is not None:
         return interruption.code
     return ExitCode.FAILED if summary["references"]["failed"] else ExitCode.OK
@@ -114,23 +114,21 @@ def _progress(settings: Settings, run: AuditRun) -> AbstractContextManager[None]
     from auditor.cli.progress import terminal_progress
     from auditor.input.lists import count_lines
 
-    return terminal_progress(run.tally, run.asked, expected=count_lines(settings))
-
-
-# -- dry_run --
-# `auditor audit --dry-run`
+    return terminal_progress(
+        run.tally, run.known_references, expected=count_lines(settings)
+    )
 
 
 async def dry_run(settings: Settings) -> int:
-    """Print the references that would be audited, then what they would take.
+    """Print the references that would be audited, then a forecast of the requests.
 
-    No report is written and none is touched. Exits with 1 if something in the input
-    can be no reference, or a list is not whole.
+    No report is written. Returns 1 if an entry of the input is no reference, or a
+    listing is incomplete.
     """
     from auditor.cache.digest_cache import open_cache
     from auditor.diagnose.dry_run import DryRun, forecast_lines
-    from auditor.input.lists import check_lists, items_of
-    from auditor.input.steps import Entry, Refused
+    from auditor.input.entries import InputEntry, RejectedEntry
+    from auditor.input.lists import check_lists, input_items
     from auditor.registry.registries import open_registries
     from auditor.report.summary import write_summary
     from auditor.util.clock import SystemClock
@@ -141,10 +139,10 @@ async def dry_run(settings: Settings) -> int:
     clock = SystemClock()
     is_read = True
 
-    def put(entry: Entry) -> bool:
+    def put(entry: InputEntry) -> bool:
         nonlocal is_read
-        if isinstance(entry, Refused):
-            say(f"{entry.text}: {entry.failure.kind}: {entry.failure.detail}")
+        if isinstance(entry, RejectedEntry):
+            print_message(f"{entry.text}: {entry.failure.kind}: {entry.failure.detail}")
         else:
             is_read = print_line(str(entry.reference))
         return is_read
@@ -155,7 +153,7 @@ async def dry_run(settings: Settings) -> int:
     ):
         run = DryRun(
             settings,
-            items_of(settings),
+            input_items(settings),
             registries=registries,
             clock=clock,
             cache=cache,
@@ -163,9 +161,9 @@ async def dry_run(settings: Settings) -> int:
         await run.run(put)
         forecast = await run.forecast()
     if not is_read:
-        return ExitCode.OK  # `head` has what it wanted
+        return ExitCode.OK  # the reader (`head`) has enough
     for line in forecast_lines(forecast):
-        say(line)
+        print_message(line)
     if settings.summary is not None:
         write_summary(settings.summary, forecast.to_json())
     return ExitCode.FAILED if forecast.refused else ExitCode.OK

@@ -12,38 +12,40 @@ from auditor.report.summary import Tally
 
 log = logging.getLogger("auditor.progress")
 
-# A line a minute: some hundred for a night, and never long without a sign of life.
-LOG_EVERY_S = 60.0
+# One line a minute: a few hundred for a night.
+LOG_INTERVAL_S = 60.0
 
 
 async def log_progress(
     tally: Tally,
-    asked: Callable[[], tuple[int, bool]],
+    known_references: Callable[[], tuple[int, bool]],
     *,
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
 ) -> None:
-    """Log how far a run is, every minute until it is cancelled."""
+    """Log the progress of a run every minute until it is cancelled."""
     while True:
-        await sleep(LOG_EVERY_S)
-        known, complete = asked()
+        await sleep(LOG_INTERVAL_S)
+        count, complete = known_references()
         log.info(
             "%d of %d references%s done, %d of them failed",
             tally.audited + tally.failed + tally.filtered,
-            known,
-            "" if complete else " known so far",
+            count,
+            "" if complete else " so far",
             tally.failed,
         )
 
 
 @contextmanager
 def terminal_progress(
-    tally: Tally, asked: Callable[[], tuple[int, bool]], *, expected: int | None = None
+    tally: Tally,
+    known_references: Callable[[], tuple[int, bool]],
+    *,
+    expected: int | None = None,
 ) -> Iterator[None]:
-    """Show the tally on stderr while the body runs.
+    """Show the progress of a run on stderr while the body runs.
 
-    `asked` tells how many references are known so far, and whether these are all.
-    The time left is shown once they are, or from the start where it is `expected` how
-    many there will be.
+    `known_references` returns the number of references read so far, and whether these
+    are all. The remaining time is shown once they are, or at once if `expected` is their number.
     """
     from rich.console import Console
     from rich.progress import (
@@ -68,8 +70,8 @@ def terminal_progress(
 
         def render(self, task: Task) -> Text:
             done = tally.audited + tally.failed + tally.filtered
-            known, complete = asked()
-            total = known if complete else expected
+            count, complete = known_references()
+            total = count if complete else expected
             progress.update(task.id, completed=done, total=total)
             failed = f", {tally.failed} failed" if tally.failed else ""
             return Text(failed, style="red")

@@ -1,4 +1,8 @@
-"""An audit up to its first manifest: the lists are read, nothing else is fetched."""
+"""`auditor audit --dry-run`: read the input and listings, and forecast the requests.
+
+`DryRun` expands the input as an audit does and counts, for each reference, the cheapest
+request that can audit it. No manifest is fetched.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +20,9 @@ from auditor.cache.digest_cache import DigestCache
 from auditor.config import AttachmentMode, Settings
 from auditor.errors import unwrap_exception_group
 from auditor.fast_dataclass import dataclass
+from auditor.input.entries import ExpansionCounts, InputEntry, ReferenceEntry
 from auditor.input.expand import expand
-from auditor.input.lists import Item
-from auditor.input.steps import Asked, Entry, Expansion
+from auditor.input.input_items import InputItem
 from auditor.input.tag_filter import Selection
 from auditor.model import SCHEMA
 from auditor.registry.host_plan import Scheme
@@ -31,83 +35,78 @@ from auditor.util.text import format_count, format_duration, safe_text
 from auditor.wire.challenge import pull_scope
 from auditor.wire.rate_limit import RateLimit
 
-# -- forecast --
-# What an audit would ask for: the answer of `--dry-run`.
-
-# Scopes of one registry that are named: more is said by the repositories' number.
+# Scopes that a forecast names for each registry.
 MAX_SCOPES = 100
 
 
 @dataclass(slots=True, kw_only=True)
 class HostForecast:
-    """What one registry would be asked.
+    """The requests to one registry.
 
-    `asks` counts references by the request that each costs at least: `get`, `head`
-    (it is known, and only its digest is asked for) or `none`. `wants_tokens` is null
-    where nobody has asked the registry yet. `scopes` are the first of `repositories`.
+    `cheapest` counts references by their cheapest request: `get`, `head` (cached; only
+    the digest is requested) or `none`. `uses_tokens` is None before the first response
+    of the registry. `scopes` are those of the first `MAX_SCOPES` repositories.
     """
 
     registry: str
     references: int = 0
     repositories: int = 0
     scopes: list[str] = field(default_factory=list)
-    asks: Counter[str] = field(default_factory=Counter)
-    wants_tokens: bool | None = None
-    allowance: RateLimit | None = None
+    cheapest: Counter[str] = field(default_factory=Counter)
+    uses_tokens: bool | None = None
+    rate_limit: RateLimit | None = None
 
     @property
     def tokens(self) -> int:
-        """Tokens at most: one for each repository."""
-        return 0 if self.wants_tokens is False else self.repositories
+        """Maximum number of tokens: one for each repository."""
+        return 0 if self.uses_tokens is False else self.repositories
 
     @property
-    def beyond_allowance_s(self) -> float | None:
-        """How long the registry's allowance makes the GETs take; null: not at all.
-
-        What is over what is left comes in the windows after this one.
-        """
-        seen = self.allowance
-        if seen is None or seen.window_s is None or not seen.limit:
+    def rate_limit_wait_s(self) -> float | None:
+        """How long the rate limit delays the GETs, in whole windows; None: not."""
+        limit = self.rate_limit
+        if limit is None or limit.window_s is None or not limit.limit:
             return None
-        over = self.asks["get"] - seen.remaining
-        return float(-(-over // seen.limit) * seen.window_s) if over > 0 else None
+        excess = self.cheapest["get"] - limit.remaining
+        return float(-(-excess // limit.limit) * limit.window_s) if excess > 0 else None
 
     def to_json(self) -> dict[str, Any]:
-        """The registry in the forecast's file."""
-        seen = self.allowance
+        """The registry's entry in the forecast file."""
+        limit = self.rate_limit
         return {
             "registry": self.registry,
             "references": self.references,
             "repositories": self.repositories,
             "scopes": self.scopes,
             "requests": {
-                "manifest_get": self.asks["get"],
-                "manifest_head": self.asks["head"],
+                "manifest_get": self.cheapest["get"],
+                "manifest_head": self.cheapest["head"],
                 "token": self.tokens,
             },
-            "known_without_request": self.asks["none"],
-            "allowance": None
-            if seen is None
+            "known_without_request": self.cheapest["none"],
+            "rate_limit": None
+            if limit is None
             else {
-                "remaining": seen.remaining,
-                "limit": seen.limit,
-                "window_s": seen.window_s,
-                "beyond_s": self.beyond_allowance_s,
+                "remaining": limit.remaining,
+                "limit": limit.limit,
+                "window_s": limit.window_s,
+                "wait_s": self.rate_limit_wait_s,
             },
         }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """All of it. `listed` is what the listings have just cost, and would again.
+    """The forecast of an audit.
 
-    `refused` counts what is in the input and can be no reference, `all_listed` says
-    whether the input was read to its end. `not_counted` are the options that ask for
-    more of each image than can be known before.
+    `listing_requests` counts the requests that the listings took, by kind; the audit
+    repeats them. `refused` counts input entries that are not references; `all_listed`
+    is whether the input was read to its end. `not_counted` are options whose requests
+    cannot be known in advance.
     """
 
     hosts: Sequence[HostForecast]
-    listed: Mapping[str, int]
+    listing_requests: Mapping[str, int]
     refused: int
     duplicates: int
     all_listed: bool
@@ -122,12 +121,14 @@ class Forecast:
 
     @property
     def least_requests(self) -> int:
-        """Requests that are certain: no tokens, no children, no configs."""
-        known = sum(host.asks["get"] + host.asks["head"] for host in self.hosts)
-        return known + sum(self.listed.values())
+        """Minimum number of requests, without tokens, children and configs."""
+        manifests = sum(
+            host.cheapest["get"] + host.cheapest["head"] for host in self.hosts
+        )
+        return manifests + sum(self.listing_requests.values())
 
     def to_json(self) -> dict[str, Any]:
-        """The forecast as a file."""
+        """The content of the forecast file."""
         return {
             "schema": SCHEMA,
             "kind": "forecast",
@@ -139,7 +140,8 @@ class Forecast:
             },
             "registries": [host.to_json() for host in self.hosts],
             "listing_requests": {
-                str(kind): count for kind, count in sorted(self.listed.items())
+                str(kind): count
+                for kind, count in sorted(self.listing_requests.items())
             },
             "least_requests": self.least_requests,
             "not_counted": list(self.not_counted),
@@ -149,83 +151,13 @@ class Forecast:
         }
 
 
-def forecast_lines(forecast: Forecast) -> Iterator[str]:
-    """The forecast for a person."""
-    first = f"{format_count(forecast.references, 'reference')} would be audited"
-    if forecast.refused == 1:
-        first += ", 1 entry fails"
-    elif forecast.refused:
-        first += f", {forecast.refused} entries fail"
-    if forecast.duplicates:
-        first += f", {format_count(forecast.duplicates, 'duplicate')} skipped"
-    if not forecast.all_listed:
-        first += "; the input was not read to its end"
-    yield first
-    for host in forecast.hosts:
-        yield (
-            f"  {safe_text(host.registry)}: {format_count(host.references, 'reference')}"
-            f" in {format_count(host.repositories, 'repository', 'repositories')}"
-        )
-        yield "      " + ", ".join(_requests_words(host))
-        yield from _allowance_words(host)
-    yield from listing_lines(forecast.listings.to_json(), forecast.listings)
-    listed = ", ".join(
-        f"{n} {kind}" for kind, n in sorted(forecast.listed.items()) if n
-    )
-    if listed:
-        yield f"  requests for the lists: {listed}, just now and again in the audit"
-    yield (
-        f"  at least {format_count(forecast.least_requests, 'request')}: images of several"
-        " platforms,"
-        " and configs where they are wanted, take more"
-    )
-    if forecast.not_counted:
-        yield (
-            f"  {' and '.join(forecast.not_counted)}: more requests for each image,"
-            " as many as it tells"
-        )
-    if forecast.max_requests is not None:
-        fits = forecast.least_requests <= forecast.max_requests
-        yield (
-            f"  --max-requests {forecast.max_requests} is "
-            + ("not used up by these" if fits else "not enough")
-        )
-
-
-def _requests_words(host: HostForecast) -> Iterator[str]:
-    yield f"{format_count(host.asks['get'], 'manifest')} by GET"
-    if host.asks["head"]:
-        yield f"{format_count(host.asks['head'], 'known one')} by HEAD"
-    if host.asks["none"]:
-        yield f"{format_count(host.asks['none'], 'known one')} without a request"
-    if host.wants_tokens:
-        yield format_count(host.tokens, "token")
-    elif host.wants_tokens is None:
-        yield f"up to {format_count(host.tokens, 'token')}"
-
-
-def _allowance_words(host: HostForecast) -> Iterator[str]:
-    seen = host.allowance
-    if seen is None:
-        return
-    line = f"      allowance: {format_count(seen.remaining, 'request')} left"
-    beyond_s = host.beyond_allowance_s
-    if beyond_s is not None:
-        line += f", so the audit takes {format_duration(beyond_s)} at least"
-    elif host.asks["get"] > seen.remaining:
-        line += ", which is not enough"
-    else:
-        line += ", which is enough for these"
-    yield line
-
-
 class DryRun:
-    """Make it, `run` it, then ask for its `forecast`."""
+    """Expands the input like an audit, then makes the `forecast`."""
 
     def __init__(
         self,
         settings: Settings,
-        items: Iterable[Item],
+        items: Iterable[InputItem],
         *,
         registries: Registries,
         clock: Clock,
@@ -237,69 +169,70 @@ class DryRun:
         self._selection = Selection.of(
             settings, datetime.fromtimestamp(clock.epoch(), UTC)
         )
-        self._lookup = Resolver(
+        self._resolver = Resolver(
             ContentCache(cache, clock=clock, recheck_s=settings.cache_recheck_s)
         )
         self._hosts: dict[str, HostForecast] = {}
+        # Hashes of repositories by registry: 64 bits for each, of perhaps 100,000.
         self._repositories: dict[str, set[int]] = {}
-        self._expansion = Expansion()
-        self._expanded = False
+        self._expansion = ExpansionCounts()
+        self._is_expanded = False
         self._refused = 0
 
-    async def run(self, put: Callable[[Entry], bool]) -> None:
-        """Give every entry to `put`, until it says false."""
+    async def run(self, put: Callable[[InputEntry], bool]) -> None:
+        """Pass every entry to `put`, until it returns false."""
         with unwrap_exception_group():
             async with anyio.create_task_group() as group:
                 async for entry in expand(
                     self._items,
                     registries=self._registries,
                     group=group,
-                    seen=self._expansion,
+                    counts=self._expansion,
                     deadline=Deadline(),
                     selection=self._selection,
                     shard=self._settings.shard,
                 ):
-                    if isinstance(entry, Asked):
+                    if isinstance(entry, ReferenceEntry):
                         await self._count(entry)
                     else:
                         self._refused += 1
                     if not put(entry):
                         group.cancel_scope.cancel()
                         return
-                self._expanded = True
+                self._is_expanded = True
 
-    async def _count(self, entry: Asked) -> None:
-        place = self._registries.mirror_of(entry.reference) or entry.reference
-        name = place.registry
+    async def _count(self, entry: ReferenceEntry) -> None:
+        reference = self._registries.mirror_of(entry.reference) or entry.reference
+        name = reference.registry
         registry = await self._registries.get(name)
         host = self._hosts.setdefault(name, HostForecast(registry=name))
         host.references += 1
-        host.asks[self._lookup.least(registry, place, listed=entry.digest)] += 1
-        # 64 bits for each of what may be a hundred thousand.
+        request = self._resolver.first_request(
+            registry, reference, listed_digest=entry.digest
+        )
+        host.cheapest[request] += 1
         repositories = self._repositories.setdefault(name, set())
-        known = len(repositories)
-        repositories.add(hash(place.repository))
-        host.repositories = len(repositories)
-        if host.repositories > known and known < MAX_SCOPES:
-            host.scopes.append(str(pull_scope(place.repository)))
+        repositories.add(hash(reference.repository))
+        if len(repositories) > host.repositories:
+            host.repositories = len(repositories)
+            if len(host.scopes) < MAX_SCOPES:
+                host.scopes.append(str(pull_scope(reference.repository)))
 
     async def forecast(self) -> Forecast:
-        """What the audit would ask for."""
-        allowances = dict(self._registries.rate_limits())
+        """The requests that the audit would send."""
+        rate_limits = dict(self._registries.rate_limits())
         for name, host in self._hosts.items():
             registry = await self._registries.get(name)
             plan = registry.auth.plan.known
-            host.allowance = allowances.get(name)
-            if plan is not None:
-                host.wants_tokens = {
-                    Scheme.NONE: False, Scheme.BASIC: False, Scheme.BEARER: True
-                }.get(plan.scheme)  # fmt: skip
+            host.rate_limit = rate_limits.get(name)
+            if plan is not None and plan.scheme is not Scheme.UNKNOWN:
+                host.uses_tokens = plan.scheme is Scheme.BEARER
         return Forecast(
             hosts=[self._hosts[name] for name in sorted(self._hosts)],
-            listed=dict(self._registries.counts.sent),
+            listing_requests=dict(self._registries.counts.sent),
             refused=self._refused,
             duplicates=self._expansion.duplicates,
-            all_listed=self._expanded and not self._expansion.cut,
+            all_listed=self._is_expanded and not self._expansion.cut_off,
             listings=self._expansion.listings,
             max_requests=self._settings.max_requests,
             not_counted=_not_counted(self._settings),
@@ -307,8 +240,69 @@ class DryRun:
 
 
 def _not_counted(settings: Settings) -> list[str]:
-    asks = {
+    options = {
         "--attachments all": settings.attachments is AttachmentMode.ALL,
         "--verify-blobs": settings.verify_blobs,
     }
-    return [option for option, is_given in asks.items() if is_given]
+    return [option for option, is_given in options.items() if is_given]
+
+
+def forecast_lines(forecast: Forecast) -> Iterator[str]:
+    """The forecast as lines of text."""
+    first = f"{format_count(forecast.references, 'reference')} would be audited"
+    if forecast.refused:
+        first += (
+            f", {format_count(forecast.refused, 'invalid entry', 'invalid entries')}"
+        )
+    if forecast.duplicates:
+        first += f", {format_count(forecast.duplicates, 'duplicate')} skipped"
+    if not forecast.all_listed:
+        first += "; the input was not read to its end"
+    yield first
+    for host in forecast.hosts:
+        repositories = format_count(host.repositories, "repository", "repositories")
+        yield (
+            f"  {safe_text(host.registry)}: {format_count(host.references, 'reference')}"
+            f" in {repositories}"
+        )
+        yield "      " + ", ".join(_request_counts(host))
+        if host.rate_limit is not None:
+            yield "      " + _rate_limit_text(host, host.rate_limit)
+    yield from listing_lines(forecast.listings.to_json(), forecast.listings)
+    listed = ", ".join(
+        f"{count} {kind}"
+        for kind, count in sorted(forecast.listing_requests.items())
+        if count
+    )
+    if listed:
+        yield f"  listing requests: {listed} (the audit sends them again)"
+    least = format_count(forecast.least_requests, "request")
+    yield f"  at least {least}; multi-platform images and configs take more"
+    if forecast.not_counted:
+        options = " and ".join(forecast.not_counted)
+        yield f"  not counted: the requests of {options} for each image"
+    if forecast.max_requests is not None:
+        is_enough = forecast.least_requests <= forecast.max_requests
+        verdict = "is enough for these" if is_enough else "is not enough"
+        yield f"  --max-requests {forecast.max_requests} {verdict}"
+
+
+def _request_counts(host: HostForecast) -> Iterator[str]:
+    yield f"{format_count(host.cheapest['get'], 'manifest')} with GET"
+    if host.cheapest["head"]:
+        yield f"{host.cheapest['head']} cached with HEAD"
+    if host.cheapest["none"]:
+        yield f"{host.cheapest['none']} cached without a request"
+    if host.uses_tokens:
+        yield format_count(host.tokens, "token")
+    elif host.uses_tokens is None:
+        yield f"up to {format_count(host.tokens, 'token')}"
+
+
+def _rate_limit_text(host: HostForecast, limit: RateLimit) -> str:
+    text = f"rate limit: {format_count(limit.remaining, 'request')} left"
+    if host.rate_limit_wait_s is not None:
+        wait = format_duration(host.rate_limit_wait_s)
+        return f"{text}; the audit waits at least {wait}"
+    enough = host.cheapest["get"] <= limit.remaining
+    return f"{text}, {'enough' if enough else 'not enough'} for these"

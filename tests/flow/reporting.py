@@ -11,7 +11,8 @@ from typing import Any
 import anyio
 import orjson
 
-from auditor.audit.run import AuditRun, open_job, run_into_report
+from auditor.audit.job import open_job, run_with_checkpoints
+from auditor.audit.run import AuditRun
 from auditor.report.summary import Summary
 from auditor.report.writer import Report
 from tests.flow.harness import PATIENCE_S, Lab
@@ -42,10 +43,10 @@ async def report_to(
         async with open_job(settings, clock=here.clock, notify=said.append) as job:
             run, report = job.run, job.report
             if meanwhile is None:
-                await run_into_report(run, report)
+                await run_with_checkpoints(run, report)
             else:
                 async with meanwhile(run, report):
-                    await run_into_report(run, report)
+                    await run_with_checkpoints(run, report)
             if not run.summary().interrupted:
                 await job.commit()
     return Reported(summary=run.summary(), said=said)

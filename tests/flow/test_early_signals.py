@@ -22,7 +22,7 @@ class Finder:
         if name == {where!r}:
             os.kill(os.getpid(), {number:d})
 sys.meta_path.insert(0, Finder())
-from auditor.cli.start import main
+from auditor.__main__ import main
 main()
 """
 _AT_OPENING = """
@@ -36,17 +36,17 @@ async def open_report(settings, **more):
         await anyio.sleep_forever()
         yield report
 original, job.open_report = job.open_report, open_report
-from auditor.cli.start import main
+from auditor.__main__ import main
 main()
 """
 _AT_COPYING = """
 import os, sys
-import auditor.scale.shared_run as shared_run
+import auditor.scale.sharded_run as shared_run
 def copy(source, target):
     os.kill(os.getpid(), {number:d})
     source.read()
 shared_run.shutil.copyfileobj = copy
-from auditor.cli.start import main
+from auditor.__main__ import main
 main()
 """
 _AT_LISTENING = """
@@ -56,7 +56,7 @@ def receiver(*numbers):
     os.kill(os.getpid(), {number:d})
     return original(*numbers)
 original, anyio.open_signal_receiver = anyio.open_signal_receiver, receiver
-from auditor.cli.start import main
+from auditor.__main__ import main
 main()
 """
 _AT_TELLING = """
@@ -66,7 +66,7 @@ def lines(summary):
     os.kill(os.getpid(), {number:d})
     return original(summary)
 original, shared_audit.summary_lines = shared_audit.summary_lines, lines
-from auditor.cli.start import main
+from auditor.__main__ import main
 main()
 """
 
@@ -82,8 +82,8 @@ def program(script: str, number: signal.Signals, where: str = "") -> tuple[str, 
         ("click", signal.SIGINT, 130),
         ("auditor.cli.audit_command", signal.SIGTERM, 143),
         # Inside the event loop, which does not listen yet.
-        ("auditor.input.inputs", signal.SIGHUP, 129),
-        ("auditor.input.inputs", signal.SIGINT, 130),
+        ("auditor.input.lists", signal.SIGHUP, 129),
+        ("auditor.input.lists", signal.SIGINT, 130),
     ],
 )
 async def test_a_signal_while_the_program_is_loaded_is_one_sentence(

@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.audit.run import AuditRun, report_options
+from auditor.audit.job import report_options
+from auditor.audit.run import AuditRun
 from auditor.demo.images import image, index
 from auditor.demo.registry import Content
 from auditor.errors import OutputError, UsageError
@@ -24,17 +25,9 @@ from auditor.model import Shape
 from auditor.report import resume
 from auditor.report.writer import Report, ReportOptions, open_report
 from auditor.version import __version__
+from tests.clock import STARTED_AT
 from tests.flow.commands import auditor, running
-from tests.flow.harness import (
-    BLOBS,
-    MANIFESTS,
-    PATIENCE_S,
-    STARTED_AT,
-    TAGS,
-    Lab,
-    lab,
-    simple,
-)
+from tests.flow.harness import BLOBS, MANIFESTS, PATIENCE_S, TAGS, Lab, lab, simple
 from tests.flow.reporting import beside, lines_of, report_to, restored
 from tests.support.fault_actions import Gate, Hold
 

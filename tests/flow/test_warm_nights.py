@@ -414,7 +414,7 @@ async def _listed(here: Lab, cache: str, digest: str) -> tuple[Record, list[str]
     ):
         images = ImageAuditor(
             registries,
-            wanted=ImageOptions.of(settings),
+            options=ImageOptions.of(settings),
             clock=here.clock,
             cache=opened,
             recheck_s=settings.cache_recheck_s,
@@ -422,7 +422,7 @@ async def _listed(here: Lab, cache: str, digest: str) -> tuple[Record, list[str]
         reference = Reference(
             registry=here.host, repository="app", tag="1", digest=None
         )
-        record = await images.audit(reference, listed=True, digest=digest)
+        record = await images.audit(reference, is_listed=True, listed_digest=digest)
     asked = here.faults.requests("*", MANIFESTS)
     return record, [one.method for one in asked]
 

@@ -97,8 +97,8 @@ def test_any_descriptor_is_an_attachment(
 def test_an_answer_is_kept_when_more_is_seen(
     platforms: set[str], attachments: list[Attachment], everywhere: bool
 ) -> None:
-    known = supply_chain_status(_IMAGE, platforms, attachments, everywhere=everywhere)
-    part = supply_chain_status(_IMAGE, platforms, attachments[:-1], everywhere=False)
+    known = supply_chain_status(_IMAGE, platforms, attachments, is_complete=everywhere)
+    part = supply_chain_status(_IMAGE, platforms, attachments[:-1], is_complete=False)
     for name in ("signed", "has_sbom", "has_provenance"):
         # From a part of what is attached nothing is denied, and what it shows stays.
         assert getattr(part, name) is not False
@@ -112,7 +112,7 @@ def test_an_answer_is_kept_when_more_is_seen(
 def test_nothing_attached_is_no_if_it_was_looked_everywhere(
     platforms: set[str],
 ) -> None:
-    looked = supply_chain_status(_IMAGE, platforms, [], everywhere=True)
+    looked = supply_chain_status(_IMAGE, platforms, [], is_complete=True)
     assert (looked.signed, looked.has_sbom, looked.has_provenance) == (False,) * 3
-    not_looked = supply_chain_status(_IMAGE, platforms, [], everywhere=False)
+    not_looked = supply_chain_status(_IMAGE, platforms, [], is_complete=False)
     assert not_looked.signed is not_looked.has_sbom is None

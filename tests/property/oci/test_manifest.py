@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.audit.image_metadata import (
-    attachment_of,
+    child_attachment,
     image_platform,
     missing_platform,
     schema1_platform,
@@ -51,7 +51,7 @@ def _check(document: VerifiedManifest, raw: bytes) -> None:
     platforms: list[PlatformRecord] = []
     if isinstance(manifest, ImageIndex):
         platforms = [missing_platform(child) for child in manifest.children]
-        for attachment in filter(None, map(attachment_of, manifest.children)):
+        for attachment in filter(None, map(child_attachment, manifest.children)):
             assert is_digest(attachment.digest)
     elif isinstance(manifest, ImageManifest):
         platforms = [image_platform(document, manifest, LINUX, None)]
@@ -155,4 +155,6 @@ def test_the_short_way_is_taken_for_what_registries_hold() -> None:
     platform = {"os": "linux", "architecture": "arm", "variant": "v7"}
     assert descriptor._parse_plain(layer) is not None
     assert descriptor._parse_plain({**layer, "platform": platform}) is not None
-    assert descriptor._parse_plain({**layer, "platform": {**platform, "OS": "x"}}) is None
+    assert (
+        descriptor._parse_plain({**layer, "platform": {**platform, "OS": "x"}}) is None
+    )

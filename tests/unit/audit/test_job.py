@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from auditor.audit.run import InputDigest, digest_of_input
+from auditor.audit.job import InputDigest, digest_of_input
 from auditor.config import Settings
-from auditor.input.lists import items_of
+from auditor.input.lists import input_items
 
 
 def digest(folder: Path, *lists: str, references: tuple[str, ...] = ()) -> str | None:
@@ -17,7 +17,7 @@ def digest(folder: Path, *lists: str, references: tuple[str, ...] = ()) -> str |
         paths.append(folder / f"{len(list(folder.iterdir()))}-{number}")
         paths[-1].write_bytes(text.encode("utf-8", "surrogateescape"))
     names = tuple(map(str, paths))
-    return digest_of_input(items_of(Settings(references=references, lists=names)))
+    return digest_of_input(input_items(Settings(references=references, lists=names)))
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_references_count_as_lines_of_lists_do(tmp_path: Path) -> None:
 
 
 def test_an_input_that_is_not_read_to_its_end_has_no_digest() -> None:
-    items = items_of(Settings(references=("h.example/a:1", "h.example/a:2")))
+    items = input_items(Settings(references=("h.example/a:1", "h.example/a:2")))
     halfway = InputDigest(items)
     next(iter(halfway))
     assert halfway.value is None

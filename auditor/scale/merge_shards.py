@@ -1,0 +1,128 @@
+"""Merges the reports of all shards into one report with one summary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from auditor.errors import OutputError, UsageError
+from auditor.input.listings import no_tag_matches
+from auditor.model import FailureRecord, Shape
+from auditor.oci.reference import RepositoryPattern, parse_selector
+from auditor.report.listing_stats import Listing, Listings, ListKind
+from auditor.report.merge import merge_records, read_shard_reports
+from auditor.report.shapes import encoder
+from auditor.report.summary import Summary, Tally, add_failures, merge_summaries
+from auditor.report.writer import ReportWriter
+from auditor.scale.shard_dir import is_url, open_by_name
+from auditor.util.atomic_file import replace_durably
+
+# Of the file that is written first. The output's `.partial` may belong to another run,
+# which can be resumed.
+_SUFFIX = ".merged"
+
+
+async def merge_shards(names: Sequence[str], output: str) -> dict[str, Any]:
+    """Write the report of all shards to `output`; return the summary of the audit.
+
+    `names` are the paths or URLs of the shards' reports. The last records are failures
+    of patterns that match nothing in any shard. Raises `UsageError` if the reports are
+    not all shards of one audit, and `OutputError` if the report cannot be written.
+    """
+    _check_output(names, output)
+    reports = read_shard_reports(names, open_by_name)
+    summary = merge_summaries(
+        [report.info.summary for report in reports], output=output
+    )
+    failures = list(unmatched_patterns(summary))
+    encode = encoder(Shape(reports[0].info.settings["shape"]))
+    writer = ReportWriter(output)
+    final = writer.final
+    if final is not None:
+        writer = ReportWriter(f"{final}{_SUFFIX}")
+    async with writer:
+        try:
+            for record in merge_records(reports, open_by_name):
+                await writer.write(record)
+            for failure in failures:
+                await writer.write(encode(failure))
+            await writer.commit()
+        except BaseException:
+            # Its records are in the reports of the shards.
+            if writer.partial is not None:
+                writer.partial.unlink(missing_ok=True)
+            raise
+    if final is not None and writer.final is not None:
+        try:
+            replace_durably(writer.final, final)
+        except OSError as error:
+            raise OutputError(
+                f"{final}: the report cannot be written: {error.strerror}"
+            ) from None
+    return add_failures(summary, failures)
+
+
+def _check_output(names: Sequence[str], output: str) -> None:
+    final = ReportWriter(output).final
+    inputs = {Path(name).resolve() for name in names if not is_url(name)}
+    if final is not None and final.resolve() in inputs:
+        raise UsageError(f"--output: {output} is the report of a shard")
+
+
+def unmatched_patterns(summary: Mapping[str, Any]) -> Iterator[FailureRecord]:
+    """Failure records of patterns for which no shard has a tag.
+
+    A shard alone cannot tell; `summary` is that of the whole audit.
+    """
+    for document in summary["listings"]:
+        listing = Listing.from_json(document)
+        if listing.kind is not ListKind.REPOSITORIES or not listing.matches_nothing:
+            continue
+        pattern = parse_selector(listing.selector)
+        assert isinstance(pattern, RepositoryPattern)
+        failure = no_tag_matches(pattern, listing)
+        yield FailureRecord(
+            reference=listing.selector,
+            registry=pattern.registry,
+            repository=pattern.repository,
+            tag=None,
+            digest=None,
+            stage=failure.stage,
+            failure=failure.kind,
+            status=failure.status,
+            detail=failure.detail,
+            attempts=failure.attempts,
+            audited_at=summary["finished_at"],
+        )
+
+
+def unfinished_summary(
+    summaries: Sequence[Mapping[str, Any]],
+    *,
+    output: str,
+    started_at: str,
+    now: str,
+    duration_s: float,
+) -> dict[str, Any]:
+    """The summary of an interrupted run, from those of its shards that have one.
+
+    Times are RFC 3339 in UTC.
+    """
+    # For the shards without a summary: anything in the input may belong to them.
+    unknown = Summary(
+        started_at=started_at,
+        finished_at=now,
+        duration_s=duration_s,
+        interrupted=True,
+        output=output,
+        asked=0,
+        all_listed=False,
+        duplicates=0,
+        tally=Tally(),
+        requests={},
+        repeated={},
+        saved={},
+        listings=Listings(),
+    )
+    return merge_summaries([unknown.to_json(), *summaries], output=output)

@@ -1,0 +1,259 @@
+"""Where shards write their reports: a local folder, or any URL that fsspec supports.
+
+`NUMBER-of-COUNT.jsonl` is the report of a shard. It is complete if its shard file is
+next to it, which is written last.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol, cast
+
+from auditor.errors import LockedError, OutputError, UsageError
+from auditor.input.list_reader import STANDARD_INPUT, list_name, open_list
+from auditor.report.shard_file import SHARD_SUFFIX, ShardInfo
+from auditor.util.shard import Shard
+
+_SCHEME = "://"
+# Files that runs write here: reports of shards with their side files, and copies of
+# input lists. The folder may hold other files, which are never touched.
+_SHARD_FILE = re.compile(
+    r"[0-9]+-of-[0-9]+\.(summary|metrics|jsonl(\..+)?)|input-([0-9]+|stdin)"
+)
+_COPY_BYTES = 4 * 1024 * 1024
+
+
+class ShardDir(Protocol):
+    """A place for the reports of one run's shards."""
+
+    def name(self, shard: Shard) -> str:
+        """The path or URL of a shard's report."""
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Lock the place for this run; raises `LockedError`."""
+
+    def clear(self) -> None:
+        """Remove the files of earlier runs."""
+
+    def remove(self) -> None:
+        """Remove the files, and the place itself if it is empty then."""
+
+
+def report_name(shard: Shard) -> str:
+    """The file name of a shard's report."""
+    return f"{shard.number}-of-{shard.of}.jsonl"
+
+
+def is_url(place: str) -> bool:
+    """Whether this is a URL for fsspec rather than a path."""
+    return _SCHEME in place
+
+
+def complete_report(shard_dir: ShardDir, shard: Shard) -> ShardInfo | None:
+    """The shard file of a complete report.
+
+    None if there is no report, or one whose size is not that in its shard file.
+    """
+    report = shard_dir.name(shard)
+    name = report + SHARD_SUFFIX
+    with suppress(UsageError):
+        with open_by_name(name) as stream:
+            info = ShardInfo.read(stream, name)
+        with open_by_name(report) as stream:
+            if stream.seek(0, os.SEEK_END) == info.bytes:
+                return info
+    return None
+
+
+@contextmanager
+def open_by_name(name: str) -> Iterator[BinaryIO]:
+    """Open a path or URL for reading, or raise `UsageError`."""
+    try:
+        if is_url(name):
+            import fsspec  # noqa: PLC0415  (an extra)
+
+            with fsspec.open(name, "rb") as stream:
+                yield cast("BinaryIO", stream)
+        else:
+            with Path(name).open("rb") as stream:
+                yield stream
+    except FileNotFoundError:
+        raise _missing(name) from None
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise UsageError(f"{name}: cannot be read: {reason}") from None
+
+
+def _missing(name: str) -> UsageError:
+    if name.endswith(SHARD_SUFFIX):
+        report = name.removesuffix(SHARD_SUFFIX)
+        return UsageError(
+            f"{name}: no such file: {report} is not the complete report of a shard"
+            " (audit --shard writes this file next to it)"
+        )
+    return UsageError(f"{name}: no such file")
+
+
+# -- local folder ----------------------------------------------------------------
+
+
+class LocalShardDir:
+    """Reports in a folder of this machine."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"{folder}: cannot be created for the reports of shards:"
+                f" {error.strerror}"
+            ) from None
+
+    def path(self, shard: Shard) -> Path:
+        """The path of a shard's report."""
+        return self.folder / report_name(shard)
+
+    def name(self, shard: Shard) -> str:
+        """The path of a shard's report as text."""
+        return str(self.path(shard))
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Lock the folder for this run; raises `LockedError`."""
+        return _locked_folder(self.folder)
+
+    def clear(self) -> None:
+        """Remove the files of earlier runs."""
+        for path in list(self.folder.iterdir()):
+            if _SHARD_FILE.fullmatch(path.name) and not path.is_dir():
+                path.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Remove the files, and the folder itself if it is empty then."""
+        self.clear()
+        with suppress(OSError):
+            self.folder.rmdir()
+
+
+@contextmanager
+def _locked_folder(folder: Path) -> Iterator[None]:
+    """Lock a folder, where its file system supports locks (NFS may not)."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise LockedError(
+            f"{folder}: another run writes the reports of its shards there; choose"
+            " another --shard-dir"
+        ) from None
+    except OSError:
+        pass
+    try:
+        yield
+    finally:
+        os.close(fd)
+
+
+def make_default_folder(folder: Path) -> None:
+    """Create the folder next to the report, or check that it belongs to this user.
+
+    Raises `OutputError` for a link and for another user's folder: a user who can write
+    next to the report must not choose which files are removed and written.
+    """
+    try:
+        folder.mkdir(exist_ok=True)
+        status = folder.lstat()
+    except OSError as error:
+        raise _folder_error(folder, error.strerror) from None
+    if not stat.S_ISDIR(status.st_mode):
+        raise _folder_error(folder, "it is a link")
+    if status.st_uid != os.geteuid():
+        raise _folder_error(folder, "it belongs to another user")
+
+
+def _folder_error(folder: Path, reason: object) -> OutputError:
+    return OutputError(
+        f"{folder}: cannot hold the reports of shards: {reason}; choose another"
+        " --shard-dir"
+    )
+
+
+# -- fsspec ----------------------------------------------------------------------
+
+
+class RemoteShardDir:
+    """Reports below a URL or path that all workers see."""
+
+    def __init__(self, url: str) -> None:
+        import fsspec  # noqa: PLC0415  (an extra)
+
+        self.url = url.rstrip("/") if is_url(url) else str(Path(url).absolute())
+        try:
+            file_system: tuple[Any, str] = fsspec.core.url_to_fs(self.url)
+            self._files, self._folder = file_system
+            self._files.makedirs(self._folder, exist_ok=True)
+        except (ImportError, OSError, ValueError) as error:
+            raise UsageError(f"--shard-dir: {url}: cannot be used: {error}") from None
+
+    def name(self, shard: Shard) -> str:
+        """The URL of a shard's report."""
+        return f"{self.url}/{report_name(shard)}"
+
+    def put(self, report: Path, shard: Shard) -> None:
+        """Upload the report of a shard, and then its shard file."""
+        for suffix in ("", SHARD_SUFFIX):
+            target = f"{self._folder}/{report_name(shard)}{suffix}"
+            # Two workers may upload the same shard, if one was believed lost; no reader
+            # may see half a file under its final name.
+            temporary = f"{target}.{report.parent.name}.half"
+            with (
+                report.with_name(report.name + suffix).open("rb") as source,
+                self._files.open(temporary, "wb") as into,
+            ):
+                shutil.copyfileobj(source, into, _COPY_BYTES)
+            self._files.mv(temporary, target)
+
+    def put_lists(
+        self, lists: Iterable[str], *, stdin: Path | None = None
+    ) -> tuple[tuple[str, str], ...]:
+        """Upload copies of input lists; `stdin` is the file of standard input.
+
+        Returns, for each list, its name for `open_by_name` and its name in messages.
+        """
+        names = []
+        for number, path in enumerate(lists):
+            name = f"input-{number}"
+            is_stdin = path == STANDARD_INPUT and stdin is not None
+            with (
+                open_list(str(stdin) if is_stdin else path) as data,
+                self._files.open(f"{self._folder}/{name}", "wb") as into,
+            ):
+                shutil.copyfileobj(data, into, _COPY_BYTES)
+            names.append((f"{self.url}/{name}", list_name(path)))
+        return tuple(names)
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Lock a folder for this run; a URL cannot be locked."""
+        return nullcontext() if is_url(self.url) else _locked_folder(Path(self.url))
+
+    def clear(self) -> None:
+        """Remove the files of earlier runs."""
+        for entry in self._files.ls(self._folder, detail=True):
+            path = str(entry["name"])
+            name = path.rpartition("/")[2]
+            if _SHARD_FILE.fullmatch(name) and entry["type"] == "file":
+                self._files.rm(path)
+
+    def remove(self) -> None:
+        """Remove the files, and the place itself if it is empty then."""
+        self.clear()
+        with suppress(OSError):
+            self._files.rmdir(self._folder)

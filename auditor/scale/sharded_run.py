@@ -1,0 +1,247 @@
+"""A sharded run: audits the shards of a plan with an engine, and merges the reports."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import field, replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from auditor.audit.job import digest_of_input
+from auditor.config import Settings, record_settings, sharded_run_settings
+from auditor.errors import UsageError
+from auditor.fast_dataclass import dataclass
+from auditor.input.list_reader import STANDARD_INPUT
+from auditor.input.lists import input_items
+from auditor.report.journal import Journal
+from auditor.report.shard_file import ShardInfo
+from auditor.report.writer import ReportWriter
+from auditor.scale.merge_shards import merge_shards, unfinished_summary
+from auditor.scale.shard_dir import ShardDir, complete_report, make_default_folder
+from auditor.scale.shard_plan import ShardEngine, ShardPlan, ShardResult
+from auditor.util.clock import Clock, rfc3339
+from auditor.util.shard import Shard
+from auditor.util.text import format_count
+from auditor.version import __version__
+
+# Messages of a failed shard that are shown.
+_MAX_SHOWN = 5
+
+
+@dataclass(slots=True, kw_only=True)
+class ShardedRun:
+    """The run of a plan.
+
+    `notify` gets sentences for a person; `stdin` is the file with standard input if
+    that is one of the lists. `stopped` is set by a signal.
+    """
+
+    settings: Settings
+    plan: ShardPlan
+    shard_dir: ShardDir
+    notify: Callable[[str], None]
+    clock: Clock
+    stdin: Path | None = None
+    failed: list[ShardResult] = field(default_factory=list)
+    stopped: bool = False
+    _ended: int = 0
+    _complete: set[Shard] = field(default_factory=set)
+    _merging: anyio.CancelScope | None = None
+    _started_s: float = field(init=False)
+    _started_at: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._started_s = self.clock.monotonic()
+        self._started_at = rfc3339(self.clock.epoch())
+
+    async def run(self, engine: ShardEngine) -> Mapping[str, Any] | None:
+        """Audit all shards, write the report and return its summary.
+
+        None if the report is incomplete: then the reports of finished shards stay for
+        a resumed run, and `unfinished_summary` has their totals.
+        """
+        shards = self._unfinished_shards()
+        at_once = min(self.plan.at_once, len(shards) or 1)
+        if shards:
+            plan = replace(self.plan, shards=shards, at_once=at_once)
+            await engine.run(plan, self._on_result)
+        if self.stopped or self.failed:
+            return None
+        names = [self.shard_dir.name(shard) for shard in self.plan.shards]
+        summary = None
+        with anyio.CancelScope() as self._merging:
+            summary = await merge_shards(names, self.settings.output)
+        if summary is not None:
+            self.shard_dir.remove()
+        return summary
+
+    def unfinished_summary(self) -> Mapping[str, Any]:
+        """The summary of a run whose report is incomplete, from the shards that have
+        one."""
+        reports = (
+            complete_report(self.shard_dir, shard)
+            for shard in self.plan.shards
+            if shard in self._complete
+        )
+        summaries = [report.summary for report in reports if report is not None]
+        summaries += [r.summary for r in self.failed if r.summary is not None]
+        return unfinished_summary(
+            summaries,
+            output=self.settings.output,
+            started_at=self._started_at,
+            now=rfc3339(self.clock.epoch()),
+            duration_s=self.clock.monotonic() - self._started_s,
+        )
+
+    @property
+    def without_summary(self) -> int:
+        """The number of shards that ended without a summary."""
+        return sum(result.summary is None for result in self.failed)
+
+    @property
+    def is_merging(self) -> bool:
+        """Whether all shards are complete and their reports are being merged."""
+        return self._merging is not None
+
+    def stop(self, engine: ShardEngine, number: signal.Signals) -> None:
+        """Stop after a signal; a merge is cancelled, and the shards' reports stay."""
+        self.stopped = True
+        engine.stop(number)
+        if self._merging is not None:
+            self._merging.cancel()
+
+    def _unfinished_shards(self) -> list[Shard]:
+        """The shards to audit: of a resumed run, those without a matching report."""
+        if not self.settings.resume:
+            return list(self.plan.shards)
+        reports = [complete_report(self.shard_dir, shard) for shard in self.plan.shards]
+        digest = self._input_digest(reports)
+        expected = (__version__, sharded_run_settings(self.settings), digest)
+        unfinished = [
+            shard
+            for shard, report in zip(self.plan.shards, reports, strict=True)
+            if report is None
+            or None in (digest, report.input)
+            or (report.version, report.settings, report.input) != expected
+        ]
+        self._complete = set(self.plan.shards) - set(unfinished)
+        if self._complete:
+            self._ended = len(self._complete)
+            total = len(self.plan.shards)
+            self.notify(f"resuming: {self._ended} of {total} shards are complete")
+        return unfinished
+
+    def _input_digest(self, reports: Iterable[ShardInfo | None]) -> str | None:
+        """The digest of the input, if there is a report to compare it with."""
+        if not any(reports):
+            return None
+        lists = [
+            str(self.stdin) if path == STANDARD_INPUT else path
+            for path in self.settings.lists
+        ]
+        return digest_of_input(input_items(replace(self.settings, lists=tuple(lists))))
+
+    def _on_result(self, result: ShardResult) -> None:
+        self._ended += 1
+        if result.is_complete:
+            report = complete_report(self.shard_dir, result.shard)
+            if report is not None:
+                self._complete.add(result.shard)
+                counts = report.summary["references"]
+                references = format_count(counts["asked"], "reference")
+                self.notify(
+                    f"shard {result.shard} done"
+                    f" ({self._ended} of {len(self.plan.shards)}):"
+                    f" {counts['audited']} of {references} audited"
+                )
+                return
+        self.failed.append(result)
+        if self.stopped:
+            return
+        self.notify(f"shard {result.shard} failed (exit code {result.code})")
+        for message in result.messages[-_MAX_SHOWN:]:
+            self.notify(f"  {message}")
+
+
+# -- output and input ------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class LockedOutput:
+    """An output that this run has locked; `is_complete` is set with its report."""
+
+    is_complete: bool = False
+
+
+@contextmanager
+def lock_output(settings: Settings, clock: Clock) -> Iterator[LockedOutput]:
+    """Lock the output for this run.
+
+    Raises `LockedError`, `OutputError`, and `UsageError` if --resume would have to
+    continue a run without shards.
+    """
+    output = LockedOutput()
+    final = ReportWriter(settings.output).final
+    if final is None:
+        yield output
+        return
+    partial = final.with_name(final.name + ".partial")
+    journal_path = final.with_name(final.name + ".journal")
+    with Journal(journal_path, output=settings.output) as journal:
+        # The journal of a run without shards stays.
+        is_new = journal.header is None and not journal.holds_records
+        if settings.resume and (journal.holds_records or _has_content(partial)):
+            raise UsageError(
+                f"--resume: {partial} is from a run without shards; resume it without"
+                " --processes and --engine, or start again without --resume"
+            )
+        try:
+            if is_new:
+                now = rfc3339(clock.epoch())
+                journal.begin(record_settings(settings), version=__version__, now=now)
+            yield output
+        finally:
+            if output.is_complete:
+                partial.unlink(missing_ok=True)
+                is_new = True
+            # A sharded run that was killed left an empty journal, too.
+            if is_new or not (journal.holds_records or _has_content(partial)):
+                journal.remove()
+
+
+def _has_content(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
+
+
+def shard_dir_of(settings: Settings) -> str:
+    """The folder or URL for the reports of shards, from --shard-dir or the output."""
+    if settings.shard_dir is not None:
+        return settings.shard_dir
+    final = ReportWriter(settings.output).final
+    if final is None:
+        raise UsageError(
+            "a sharded run needs a place for the reports of shards: add -o FILE or"
+            " --shard-dir"
+        )
+    folder = final.with_name(f"{final.name}.shards")
+    make_default_folder(folder)
+    return str(folder)
+
+
+def copy_stdin(settings: Settings, folder: Path) -> Path | None:
+    """A copy of standard input if it is one of the lists: every shard reads it."""
+    if STANDARD_INPUT not in settings.lists:
+        return None
+    copy = folder / "input-stdin"
+    copy.unlink(missing_ok=True)  # from an earlier run, or a link
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    with os.fdopen(os.open(copy, flags, 0o600), "wb") as into:
+        shutil.copyfileobj(sys.stdin.buffer, into)
+    return copy
