@@ -11,7 +11,7 @@ import anyio
 from auditor.audit.run import AuditRun
 from auditor.cache.digest_cache import open_cache
 from auditor.config import Settings
-from auditor.input.lists import items_of
+from auditor.input.lists import input_items
 from auditor.model import Record
 from auditor.registry.registries import open_registries
 from auditor.util.clock import SystemClock
@@ -42,7 +42,7 @@ async def audit_references(
         ):
             await AuditRun(
                 settings,
-                items_of(settings),
+                input_items(settings),
                 registries=registries,
                 clock=clock,
                 write=send.send,

@@ -158,7 +158,7 @@ def _image(
         media_type=f"{OCI}.index.v1+json" if several else platforms[0].media_type,
         schema_version=1 if repository.schema1 else 2,
         artifact_type=None,
-        architectures=("linux/amd64", "linux/arm64/v8")[: len(platforms)],
+        architectures=("linux/amd64", "linux/arm64")[: len(platforms)],
         platforms=platforms,
         platforms_left_out=0,
         attachments=(),

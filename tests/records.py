@@ -92,7 +92,7 @@ def failure(**more: Any) -> FailureRecord:
         "stage": Stage.MANIFEST,
         "failure": FailureKind.NOT_FOUND,
         "status": 404,
-        "detail": "not there, or not visible to this account (404)",
+        "detail": "not found, or not visible to this account (404)",
         "attempts": 1,
         "audited_at": AT,
     }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from auditor.model import AccessState, Attachment, ImageRecord, Layer, PlatformRecord
 from auditor.oci.image_config import ImageConfig
 from auditor.oci.media_types import essence
+from auditor.oci.platform import platform_text
 from auditor.util.text import format_count, format_size, safe_text
 
 if TYPE_CHECKING:
@@ -82,8 +83,12 @@ def _line(text: str, style: str) -> Text:
 
 
 def _platform_line(platform: PlatformRecord) -> str:
-    parts = (platform.os, platform.architecture, platform.variant)
-    name = "/".join(safe_text(part) for part in parts if part) or "no platform"
+    name = safe_text(
+        platform_text(platform.os, platform.architecture, platform.variant)
+        or platform.os
+        or platform.architecture
+        or "no platform"
+    )
     version = f" {safe_text(platform.os_version)}" if platform.os_version else ""
     return f"{name}{version}  {format_size(platform.size)}"
 

@@ -1,4 +1,6 @@
-"""Digests: their grammar, and hashing content (OCI image-spec descriptor.md, "Digests").
+"""Digests: their grammar, and hashing of content.
+
+Source: OCI image-spec descriptor.md, "Digests".
 
 sha256, sha384 and sha512 are supported; content cannot be verified with any other.
 """

@@ -1,8 +1,8 @@
 """Strict JSON and base64url: text that two parsers would read differently is refused.
 
-JSON parsers in Go match keys case-insensitively, and parsers differ on which of two equal
-keys counts (RFC 8259 section 4). A document in which this matters for a key of the
-manifest formats is refused; CVE-2021-41190 is a case of such ambiguity.
+JSON parsers in Go match keys case-insensitively, and parsers differ on which of two
+equal keys counts (RFC 8259 section 4). A document in which this matters for a key of
+the manifest formats is refused; CVE-2021-41190 is a case of such ambiguity.
 
 Python's base64 decoder skips characters outside the alphabet, so that different texts
 decode to the same bytes; here they are an error.
@@ -35,8 +35,8 @@ STRUCTURAL_KEYS = frozenset(
 # Case-folded as in Go, where U+017F is an "s" and U+212A a "k".
 _FOLDED = {key.casefold(): key for key in STRUCTURAL_KEYS}
 _BLANKS = b" \t\r\n"
-# Larger documents are compared without indentation, which could make a deeply nested one
-# 45 times as long. Manifests and indexes have a few kB.
+# Larger documents are compared without indentation, which could make a deeply nested
+# one 45 times as long. Manifests and indexes have a few kB.
 MAX_INDENTED_BYTES = 64 * 1024
 _INDENTED = b'{\n  "'
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*")

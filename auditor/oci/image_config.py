@@ -1,8 +1,8 @@
 """Image configs and layer traits.
 
-Sources: OCI image-spec config.md, layer.md and media-types.md; Docker image specification
-v1.2 and image manifest v2 schema 2; stargz-snapshotter docs/estargz.md; ocicrypt's
-`+encrypted` suffix; containers/storage pkg/chunked (zstd:chunked).
+Sources: OCI image-spec config.md, layer.md and media-types.md; Docker image
+specification v1.2 and image manifest v2 schema 2; stargz-snapshotter docs/estargz.md;
+ocicrypt's `+encrypted` suffix; containers/storage pkg/chunked (zstd:chunked).
 """
 
 from __future__ import annotations

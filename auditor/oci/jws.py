@@ -1,8 +1,8 @@
 """JSON Web Signatures: public keys, their ids, signatures and certificate chains.
 
 Sources: RFC 7515 (JWS), RFC 7517 (JWK), RFC 7518 (algorithms), RFC 7638 (thumbprint),
-RFC 8037 (Ed25519), docker/libtrust (key ids); RFC 5280 sections 4.2.1.3, 4.2.1.9 and 6.1
-for certificates, without name constraints and policies, which token services do not use.
+RFC 8037 (Ed25519), docker/libtrust (key ids); RFC 5280 sections 4.2.1.3, 4.2.1.9 and
+6.1 for certificates, without name constraints and policies: token services use none.
 
 PyJWT and cryptography are slow to import: nothing that a command imports at its start
 may import this module.
@@ -170,8 +170,8 @@ def check_chain(
     """Raise `JwsError` unless the first certificate is trusted or leads to one that is.
 
     A trusted certificate needs no issuer. Every other one must be issued by a trusted
-    certificate or the next one in the chain, which must be allowed to issue. All must be
-    valid at `now` (epoch seconds).
+    certificate or the next one in the chain, which must be allowed to issue. All must
+    be valid at `now` (epoch seconds).
     """
     for number, certificate in enumerate(chain):
         _check_valid(certificate, now, issues=number > 0)

@@ -9,10 +9,10 @@ The grammar is that of github.com/distribution/reference: `alpine` means
 dot or a colon or is `localhost`. Accepted text is safe in URLs: no component can be
 `..`, and nothing needs percent-encoding.
 
-In patterns `*`, `?`, `[0-9]` and `[!a]` match as in a shell. In a path-pattern they stay
-within one component, and `**` is any number of components. As in gitignore(5), `**` at
-the start and in the middle may match nothing, and at the end it matches everything
-below: `team/**` matches `team/app` but not `team`.
+In patterns `*`, `?`, `[0-9]` and `[!a]` match as in a shell. In a path-pattern they
+stay within one component, and `**` is any number of components. As in gitignore(5),
+`**` at the start and in the middle may match nothing, and at the end it matches
+everything below: `team/**` matches `team/app` but not `team`.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ Selector = Reference | TagPattern | RepositoryPattern
 
 
 def parse_reference(text: str) -> Reference:
-    """Parse a reference. Raises `ProtocolError(INVALID_REFERENCE)` with an explanation."""
+    """Parse a reference. Raises `ProtocolError(INVALID_REFERENCE)`, explaining why."""
     reference = _reference(text)
     if reference is None:
         raise _invalid(text)

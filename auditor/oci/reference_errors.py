@@ -52,8 +52,8 @@ def _error_in_characters(text: str) -> str | None:
         return "it contains a space; expected one reference per line"
     if re.search("[,;]", text):
         return (
-            f"it contains a {'comma' if ',' in text else 'semicolon'}; a list with columns"
-            " must start with their names: repository,tag or reference"
+            f"it contains a {'comma' if ',' in text else 'semicolon'}; a list with"
+            " columns must start with their names: repository,tag or reference"
         )
     if invalid := re.search(r"[^!-~]", text):
         return (

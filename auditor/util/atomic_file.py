@@ -63,7 +63,7 @@ def sync_directory(directory: Path) -> None:
 
 
 def is_special_file(path: Path) -> bool:
-    """Whether a path is a device, a pipe or an open file, which must not be replaced."""
+    """Whether a path is a device, pipe or open file, which must not be replaced."""
     path = path.parent.resolve() / path.name
     with suppress(OSError):
         if path.is_symlink() and (

@@ -1,7 +1,7 @@
 """JSON Schema (draft 2020-12) of documents that are written from dataclasses.
 
 A schema is derived from the fields and their types, so that it cannot differ from what
-`orjson` writes. A field with a constant default (`schema`, `kind`) has that value.
+`orjson` writes. The fields `schema` and `kind` are constants if they have a default.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
+_CONSTANTS = frozenset({"schema", "kind"})
 _SCALARS: dict[object, dict[str, Any]] = {
     str: {"type": "string"},
     bool: {"type": "boolean"},
@@ -50,7 +51,7 @@ def _object(document: type, definitions: dict[str, Any]) -> dict[str, Any]:
     hints = typing.get_type_hints(document)
     properties = {}
     for field in dataclasses.fields(document):
-        if field.default is not dataclasses.MISSING:
+        if field.name in _CONSTANTS and field.default is not dataclasses.MISSING:
             properties[field.name] = {"const": field.default}
         else:
             properties[field.name] = _type(hints[field.name], definitions)

@@ -11,7 +11,7 @@ from collections import deque
 
 
 class ResizableSemaphore:
-    """At most `limit` slots are held at a time. Needs asyncio, as the transport does."""
+    """At most `limit` slots are held at a time. Needs asyncio, like the transport."""
 
     __slots__ = ("_held", "_limit", "_waiters")
 
@@ -34,7 +34,7 @@ class ResizableSemaphore:
 
     @property
     def free(self) -> int:
-        """Number of free slots; negative after the limit was lowered below those held."""
+        """Number of free slots; negative while more are held than the limit."""
         return self._limit - self._held
 
     def take(self) -> bool:

@@ -1,11 +1,21 @@
-"""WWW-Authenticate (RFC 9110 section 11.6.1).
+"""Challenges of a 401 (WWW-Authenticate) and the scopes that tokens are requested for.
+
+RFC 9110 section 11.6.1:
 
     WWW-Authenticate = #challenge
     challenge        = auth-scheme [ 1*SP ( token68 / #auth-param ) ]
     auth-param       = token BWS "=" BWS ( token / quoted-string )
 
-A comma separates challenges as well as the parameters of one: a token that no "="
-follows starts the next challenge.
+Commas separate both challenges and the parameters of a challenge: a token without "="
+after it starts the next challenge.
+
+Distribution, "Docker Registry Token Scope and Access", "Resource Scope Grammar"; names
+have the characters of RFC 6749 section 3.3:
+
+    resourcescope := resourcetype ":" resourcename ":" action [ "," action ]*
+    resourcetype  := [a-z0-9]+ [ "(" class ")" ]
+
+A name can contain a colon (the port of a host); types and actions cannot.
 """
 
 from __future__ import annotations
@@ -24,16 +34,26 @@ _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # section 5.6.2
 _QUOTED = r'"((?:[\t !#-\[\]-~\x80-\U0010ffff]|\\[\t -~\x80-\U0010ffff])*)"'  # 5.6.4
 _NEXT = r"(?=[ \t,]|\Z)"
 
-_SEPARATOR = LazyPattern(r"[ \t,]*")  # section 5.6.1: empty list elements are skipped
+_SEPARATOR = LazyPattern(r"[ \t,]*")  # section 5.6.1: empty elements
 _PARAMETER = LazyPattern(rf"({_TOKEN})[ \t]*=[ \t]*(?:{_QUOTED}|({_TOKEN})){_NEXT}")
 _SCHEME = LazyPattern(rf"({_TOKEN}){_NEXT}(?![ \t]*=)")
 _TOKEN68 = LazyPattern(r"[ \t]+([A-Za-z0-9\-._~+/]+=*)(?=[ \t]*(?:,|\Z))")
 _QUOTED_PAIR = LazyPattern(r"\\(.)", re.DOTALL)
 
+_SCOPE = LazyPattern(
+    r"(?P<type>[a-z0-9]+)(?:\((?P<class>[a-z0-9]+)\))?"
+    r":(?P<name>[!#-\[\]-~]+)"
+    r":(?P<actions>[A-Za-z_*,-]*)"
+)
+_ACTION = LazyPattern(r"[A-Za-z_-]+|\*")
+# Actions that change nothing: distribution's, and ACR's
+# (learn.microsoft.com, "Create a token with repository-scoped permissions").
+_READ_ACTIONS = frozenset({"pull", "content_read", "metadata_read"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Challenge:
-    """One way in. `scheme` and the names of `parameters` are lower case."""
+    """One challenge. `scheme` and the names of `parameters` are lower case."""
 
     scheme: str
     parameters: Mapping[str, str] = field(default_factory=dict)
@@ -41,10 +61,10 @@ class Challenge:
 
 
 def parse_challenges(values: Iterable[str]) -> tuple[Challenge, ...]:
-    """The challenges of all WWW-Authenticate lines, in order.
+    """Parse the challenges of all WWW-Authenticate lines, in order.
 
-    Never raises: what stands before damage is kept, the rest of that line is not. Of
-    a parameter that stands twice in a challenge the first counts.
+    Never raises: a malformed line is used up to the error. The first of several
+    parameters with the same name counts.
     """
     return tuple(challenge for line in values for challenge in _parse_line(line))
 
@@ -65,59 +85,36 @@ def _parse_line(line: str) -> list[Challenge]:
     parameters: dict[str, str] | None = None
     position = _skip(line, 0)
     while position < len(line):
-        if found := _PARAMETER.match(line, position):
+        if match := _PARAMETER.match(line, position):
             if parameters is None:
-                break  # a parameter of no challenge
-            name, quoted, token = found.groups()
+                break  # a parameter without a challenge
+            name, quoted, token = match.groups()
             value = token if quoted is None else _QUOTED_PAIR.sub(r"\1", quoted)
             parameters.setdefault(name.lower(), value)
-        elif found := _SCHEME.match(line, position):
-            scheme, parameters, token68 = found[1].lower(), {}, None
-            if credentials := _TOKEN68.match(line, found.end()):
-                found, token68 = credentials, credentials[1]
+        elif match := _SCHEME.match(line, position):
+            scheme, parameters, token68 = match[1].lower(), {}, None
+            if with_token68 := _TOKEN68.match(line, match.end()):
+                match, token68 = with_token68, with_token68[1]
             challenges.append(
                 Challenge(scheme=scheme, parameters=parameters, token68=token68)
             )
         else:
             break
-        position = _skip(line, found.end())
+        position = _skip(line, match.end())
     return challenges
 
 
 def _skip(line: str, position: int) -> int:
-    found = _SEPARATOR.match(line, position)
-    return found.end() if found else position
-
-
-# -- scope --
-# Scopes: what a token is asked for.
-#
-# Grammar: distribution, "Docker Registry Token Scope and Access", section "Resource
-# Scope Grammar"; the characters of a name are those of RFC 6749 section 3.3.
-#
-#     resourcescope := resourcetype ":" resourcename ":" action [ "," action ]*
-#     resourcetype  := [a-z0-9]+ [ "(" class ")" ]
-#
-# A name may hold a colon (the port of a host), a type and an action never do.
-
-_SCOPE = LazyPattern(
-    r"(?P<type>[a-z0-9]+)(?:\((?P<class>[a-z0-9]+)\))?"
-    r":(?P<name>[!#-\[\]-~]+)"
-    r":(?P<actions>[A-Za-z_*,-]*)"
-)
-_ACTION = LazyPattern(r"[A-Za-z_-]+|\*")
-
-# Actions that change nothing: distribution's, and ACR's
-# (learn.microsoft.com, "Create a token with repository-scoped permissions").
-_READING = frozenset({"pull", "content_read", "metadata_read"})
+    separator = _SEPARATOR.match(line, position)
+    return separator.end() if separator else position
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """One resource scope. `actions` are kept sorted and unique.
+    """One resource scope. `actions` are sorted and unique.
 
-    `resource_class` is what the type holds in brackets: `plugin` in
-    `repository(plugin)`. Equal scopes have equal texts.
+    `resource_class` is the class in brackets: `plugin` in `repository(plugin)`. Equal
+    scopes have equal texts.
     """
 
     type: str
@@ -138,15 +135,14 @@ CATALOG_SCOPE = Scope(
 )
 
 
-# As many as there are repositories under way at once, and some more.
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=1024)  # more than the repositories in progress
 def pull_scope(repository: str) -> Scope:
     """The right to pull from one repository."""
     return repository_scope(repository, ("pull",))
 
 
 def repository_scope(repository: str, actions: Iterable[str]) -> Scope:
-    """The right to do these things in one repository."""
+    """The right to these actions in one repository."""
     return Scope(
         type="repository",
         resource_class=None,
@@ -156,61 +152,55 @@ def repository_scope(repository: str, actions: Iterable[str]) -> Scope:
 
 
 def parse_actions(text: str) -> tuple[str, ...]:
-    """`pull,push`: the actions of a scope, sorted; `ProtocolError` for what is none."""
+    """Parse the actions of a scope, `pull,push`; sorted. Raises `ProtocolError`."""
     actions = text.split(",")
     if not all(_ACTION.fullmatch(action) for action in actions):
         raise ProtocolError(
-            f'"{safe_text(text, 80)}" is no list of actions;'
-            " one looks like pull,push,delete"
+            f'"{safe_text(text, 80)}" is not a list of actions,'
+            " such as pull,push,delete"
         )
     return tuple(sorted(set(actions)))
 
 
 def beyond_pull(actions: Iterable[str], allowed: Iterable[str] = ()) -> tuple[str, ...]:
-    """Those of the actions that can change something, sorted; `*` is all of them.
-
-    Without those that are `allowed`.
-    """
-    return tuple(sorted(set(actions) - _READING - set(allowed)))
+    """The actions, sorted, that are neither read-only nor `allowed`; `*` is one."""
+    return tuple(sorted(set(actions) - _READ_ACTIONS - set(allowed)))
 
 
 def parse_scope(text: str) -> Scope:
-    """One scope; `ProtocolError(PROTOCOL_VIOLATION)` for anything else."""
-    found = _SCOPE.fullmatch(text)
-    if found is None:
+    """Parse a scope. Raises `ProtocolError(PROTOCOL_VIOLATION)`."""
+    match = _SCOPE.fullmatch(text)
+    if match is None:
         raise ProtocolError(
-            f'"{safe_text(text, 80)}" is not a scope;'
-            " one looks like repository:team/app:pull"
+            f'"{safe_text(text, 80)}" is not a scope, such as repository:team/app:pull'
         )
     return Scope(
-        type=found["type"],
-        resource_class=found["class"],
-        name=found["name"],
-        actions=tuple(action for action in found["actions"].split(",") if action),
+        type=match["type"],
+        resource_class=match["class"],
+        name=match["name"],
+        actions=tuple(action for action in match["actions"].split(",") if action),
     )
 
 
-def wider_scope(asked: Scope, said: str | None) -> Scope | None:
-    """The scope that a 401 asks for beyond the one its token was asked for.
+def wider_scope(requested: Scope, challenged: str | None) -> Scope | None:
+    """The scope that a 401 requires beyond that of the request's token, or None.
 
-    ACR wants `metadata_read` for a list of tags. Null where nothing is wanted beyond
-    it, or where something else is named: some products put a placeholder there
-    (GHCR: `repository:user/image:pull`), and a registry has no say in what other
-    resource it is given a token for.
+    ACR requires `metadata_read` for a list of tags. Only actions that read are added,
+    and only for the same resource: some products send a placeholder (GHCR:
+    `repository:user/image:pull`), and a registry must not choose another resource.
     """
     try:
-        scope = parse_scope(said or "")
+        scope = parse_scope(challenged or "")
     except ProtocolError:
         return None
-    if (scope.type, scope.name) != (asked.type, asked.name):
+    if (scope.type, scope.name) != (requested.type, requested.name):
         return None
-    # Whoever audits never asks for more than reading.
-    more = tuple(action for action in scope.actions if action in _READING)
-    if set(more) <= set(asked.actions):
+    missing = set(scope.actions) & _READ_ACTIONS - set(requested.actions)
+    if not missing:
         return None
     return Scope(
-        type=asked.type,
-        resource_class=asked.resource_class,
-        name=asked.name,
-        actions=(*asked.actions, *more),
+        type=requested.type,
+        resource_class=requested.resource_class,
+        name=requested.name,
+        actions=(*requested.actions, *missing),
     )

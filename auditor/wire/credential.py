@@ -1,9 +1,9 @@
-"""What a registry is asked with: the three kinds of login that container tools keep.
+"""The three kinds of credentials that container tools keep for a registry.
 
-A user and a password travel as Basic (RFC 7617). An identity token is an OAuth2
-refresh token (RFC 6749 section 6; docker's `identitytoken`), which only a token
-service takes. A registry token is a ready access token (docker's `registrytoken`,
-RFC 6750), which the registry itself takes.
+A login is a user name and password, sent as Basic (RFC 7617). An identity token is an
+OAuth2 refresh token for the token service (RFC 6749 section 6; docker's
+`identitytoken`). A registry token is an access token for the registry (RFC 6750;
+docker's `registrytoken`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from auditor.util.secret import Secret
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Login:
-    """Who asks. `username` holds no colon (RFC 7617 section 2)."""
+    """A user name, without a colon (RFC 7617 section 2), and a password."""
 
     username: str
     password: Secret
@@ -22,7 +22,7 @@ class Login:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdentityToken:
-    """A refresh token. `username` is whose it is, where that was kept with it."""
+    """A refresh token, and the user name that was stored with it."""
 
     token: Secret
     username: str | None = None
@@ -30,7 +30,7 @@ class IdentityToken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistryToken:
-    """An access token that is sent as it is. Nobody knows whose it is."""
+    """An access token, sent to the registry unchanged; its user is unknown."""
 
     token: Secret
     username: None = None
@@ -44,15 +44,14 @@ Credential = Login | IdentityToken | RegistryToken
 
 
 def is_username(text: str) -> bool:
-    """Whether Basic can carry this user-id: no colon, no control characters."""
+    """Whether Basic can encode this user name: no colon, no control characters."""
     return bool(text) and ":" not in text and is_password(text)
 
 
 def is_password_of(username: str, text: str) -> bool:
-    """Whether Basic can carry this password of a user.
+    """Whether Basic can encode this user's password.
 
-    A Google service account's key file is one, with its line breaks: docker's file
-    holds it so, and base64 carries it.
+    The key file of a Google service account is one, line breaks included.
     """
     if username == _JSON_KEY_USER:
         text = text.translate(_LINE_BREAKS)
@@ -60,7 +59,7 @@ def is_password_of(username: str, text: str) -> bool:
 
 
 def is_password(text: str) -> bool:
-    """Whether Basic can carry this password: no control characters, and encodable."""
+    """Whether Basic can encode this password: valid UTF-8, no control characters."""
     return not any(
         char < " " or "\x7f" <= char <= "\x9f" or "\ud800" <= char <= "\udfff"
         for char in text

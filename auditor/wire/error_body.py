@@ -1,8 +1,8 @@
-"""What a registry says went wrong, as one sentence that is safe to show.
+"""The message in the body of an error response, as one sentence that is safe to print.
 
-The form is that of the OCI distribution-spec, "Error Codes"; products also answer
-with other JSON, XML (object stores), HTML (proxies), plain text, and nothing. The
-sentence never decides anything: the HTTP status does.
+The format is that of the OCI distribution-spec, "Error Codes"; products also send other
+JSON, XML (object stores), HTML (proxies), plain text and empty bodies. The message is
+for people only: decisions are made by the HTTP status.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from auditor.util.masking import mask_secrets
 from auditor.util.text import safe_text
 
 MAX_SENTENCE_CHARS = 200
-# As much as the transport reads of an error.
+# The transport reads no more of an error response.
 MAX_BODY_BYTES = 64 * 1024
-# What is looked through for secrets: ten times what is shown, because masking makes
-# a text shorter, and no more, because looking takes time.
+# Searched for secrets: more than is printed, because masking shortens the text, but
+# bounded, because the search takes time.
 _MAX_READ_CHARS = 10 * MAX_SENTENCE_CHARS
-# {"error": {"message": {"detail": ...}}}: deeper ones are not for people.
+# As in {"error": {"message": {"detail": ...}}}: no product nests deeper.
 _MAX_DEPTH = 3
-# Two errors and their messages fill the sentence.
+# More would not fit into the sentence.
 _MAX_ERRORS = 3
 
-# RFC 6749 section 5.2 and RFC 9457 section 3.1 among products' own names.
+# RFC 6749 section 5.2, RFC 9457 section 3.1, and names that products use.
 _MESSAGE_KEYS = (
     "message",
     "error_description",
@@ -45,39 +45,38 @@ _XML_FIELD = LazyPattern(r"<(Code|Message)>([^<]*)</\1>")
 
 
 def error_sentence(body: bytes, *, content_type: str | None, status: int) -> str:
-    """One line of at most 200 characters; empty if the body says nothing.
+    """One line of at most 200 characters without secrets or control characters.
 
-    No secrets (see `mask_secrets`), no control characters. A body that only repeats
-    the status or its name ("401: Unauthorized") says nothing: whoever shows the
-    sentence shows the status before it.
+    Empty if there is no message. The status and its name ("401: Unauthorized") are
+    removed, because the caller prints the status.
     """
-    said = " ".join(_said(body[:MAX_BODY_BYTES], content_type or "").split())
-    said = said[:_MAX_READ_CHARS]
-    again = str(status)
-    while said.startswith(again) and (rest := said[len(again) :])[:1] in {"", " ", ":"}:
-        said = rest.lstrip(": ")
-    if said.rstrip(".").casefold() == _status_phrase(status):
+    message = " ".join(_message_of(body[:MAX_BODY_BYTES], content_type or "").split())
+    message = message[:_MAX_READ_CHARS]
+    code = str(status)
+    while message.startswith(code) and message[len(code) :][:1] in {"", " ", ":"}:
+        message = message[len(code) :].lstrip(": ")
+    if message.rstrip(".").casefold() == _status_phrase(status):
         return ""
-    return safe_text(mask_secrets(said), MAX_SENTENCE_CHARS)
+    return safe_text(mask_secrets(message), MAX_SENTENCE_CHARS)
 
 
 def error_codes(body: bytes) -> tuple[str, ...]:
-    """The codes of a body in the spec's form, in order, upper case. Never raises.
+    """The error codes of the specification's format, in upper case. Never raises.
 
-    Numbers count (Red Hat answers `"404"`); what is no code at all is left out.
+    Numbers are included (Red Hat sends `"404"`); other values are left out.
     """
     codes = (_code(error).upper() for error in _errors(_json(body)))
     return tuple(code for code in codes if _CODE.fullmatch(code))
 
 
-def _said(body: bytes, content_type: str) -> str:
+def _message_of(body: bytes, content_type: str) -> str:
     document = _json(body)
     if document is not None:
         return _from_json(document)
     text = body.decode("utf-8", "replace").removeprefix("\ufeff").strip()
     if "\0" in text or text.count("\ufffd") > len(text) // 10:
-        return "an answer that is not text"
-    from html import unescape  # noqa: PLC0415  (its table of names is large)
+        return "a response that is not text"
+    from html import unescape  # noqa: PLC0415  (a large table of names)
 
     start = text[:200].lower()
     if "html" in content_type.lower() or "<html" in start or "<!doctype html" in start:
@@ -105,8 +104,8 @@ def _from_json(document: Any) -> str:
 
 
 def _errors(document: Any) -> Iterator[dict[str, Any]]:
-    found = document.get("errors") if isinstance(document, dict) else None
-    for error in found if isinstance(found, list) else ():
+    errors = document.get("errors") if isinstance(document, dict) else None
+    for error in errors if isinstance(errors, list) else ():
         if isinstance(error, dict):
             yield error
 
@@ -121,7 +120,7 @@ def _code(error: dict[str, Any]) -> str:
 
 
 def _message(document: Any, depth: int = 0) -> str:
-    """The first text among the usual names, here or in an object below."""
+    """The first string among the usual keys, also of nested objects."""
     if isinstance(document, str):
         return document
     if depth == _MAX_DEPTH:
@@ -130,8 +129,8 @@ def _message(document: Any, depth: int = 0) -> str:
         return _message(document[0], depth + 1) if document else ""
     if isinstance(document, dict):
         for key in _MESSAGE_KEYS:
-            if said := _message(document.get(key), depth + 1):
-                return said
+            if message := _message(document.get(key), depth + 1):
+                return message
     return ""
 
 

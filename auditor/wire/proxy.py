@@ -1,8 +1,8 @@
-"""Which proxy a request goes through.
+"""The proxy of a request: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY.
 
-The variables and their meaning are those of Go's `http.ProxyFromEnvironment`
-(golang.org/x/net/http/httpproxy), which docker, podman, skopeo and crane use, with
-curl's `ALL_PROXY` for what has no variable of its own.
+The variables mean the same as in Go's `http.ProxyFromEnvironment`
+(golang.org/x/net/http/httpproxy), which docker, podman, skopeo and crane use; curl's
+`ALL_PROXY` applies if the scheme's own variable is not set.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _SCHEME = LazyPattern(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>.*)", re.
 _PORT = LazyPattern(r"(?P<host>\[[^\]]*\]|[^:]*):(?P<port>[0-9]{0,5})")
 
 _Address = IPv4Address | IPv6Address
-_Made = TypeVar("_Made")
+_Parsed = TypeVar("_Parsed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proxy:
-    """A proxy. `authorization` is its Proxy-Authorization field, a secret.
+    """A proxy. `authorization` is the value of Proxy-Authorization.
 
-    `named_by` is the variable or setting that names it.
+    `named_by` is the variable or setting that it comes from.
     """
 
     origin: Origin
@@ -46,7 +46,7 @@ class Proxy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvalidProxy:
-    """What names a proxy and cannot be used: one sentence, without the value."""
+    """A proxy setting that cannot be used. `detail` is a sentence without the value."""
 
     detail: str
 
@@ -55,8 +55,8 @@ ProxyChoice = Proxy | InvalidProxy | None
 
 
 @dataclass(frozen=True, slots=True)
-class _Exception:
-    """One entry of NO_PROXY; `port` is null for every port."""
+class _NoProxyRule:
+    """One entry of NO_PROXY; a `port` of None matches every port."""
 
     matches: Callable[[str, _Address | None], bool]
     port: int | None = None
@@ -64,25 +64,25 @@ class _Exception:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proxies:
-    """What to go through for http and for https, and for whom not to."""
+    """The proxies for http and https, and the hosts without a proxy."""
 
     http: ProxyChoice = None
     https: ProxyChoice = None
-    exceptions: tuple[_Exception, ...] = ()
+    no_proxy: tuple[_NoProxyRule, ...] = ()
 
     def choose(self, origin: Origin) -> ProxyChoice:
-        """The proxy for requests to an origin; None: they go there directly.
+        """The proxy for an origin; None for a direct connection.
 
-        Nothing on this machine is asked through a proxy, which would find itself.
+        Loopback hosts are always direct: a proxy would connect to itself.
         """
         chosen = self.https if origin.scheme == "https" else self.http
         if chosen is None or is_loopback_host(origin.host):
             return None
-        address = _made(ip_address, origin.host)
+        address = _parse(ip_address, origin.host)
         if isinstance(address, IPv6Address):
             address = address.ipv4_mapped or address
-        for one in self.exceptions:
-            if one.port in {None, origin.port} and one.matches(origin.host, address):
+        for rule in self.no_proxy:
+            if rule.port in {None, origin.port} and rule.matches(origin.host, address):
                 return None
         return chosen
 
@@ -91,106 +91,111 @@ NO_PROXIES = Proxies()
 
 
 def proxies_from_environment(
-    environment: Mapping[str, str], said: str | None = None
+    environment: Mapping[str, str], setting: str | None = None
 ) -> Proxies:
-    """The proxies of the environment; of `said`, a URL or `none`, where that is given.
+    """The proxies of the environment, or of `setting`, a URL or `none`, if it is given.
 
-    `NO_PROXY` holds for both.
+    `NO_PROXY` applies to both.
     """
-    if said == NO_PROXY:
+    if setting == NO_PROXY:
         return NO_PROXIES
-    exceptions = _exceptions(_first(environment, "NO_PROXY")[1])
-    if said is not None:
-        proxy = parse_proxy(said, "proxy")
-        return Proxies(http=proxy, https=proxy, exceptions=exceptions)
-    everything = _first(environment, "ALL_PROXY")
-    plain = _first(environment, "HTTP_PROXY")
-    if plain[0] == "HTTP_PROXY" and environment.get("REQUEST_METHOD"):
-        # In a CGI program this is what a client sent as `Proxy:` (CVE-2016-5385).
-        plain = "HTTP_PROXY", ""
+    no_proxy = _no_proxy_rules(_variable(environment, "NO_PROXY")[1])
+    if setting is not None:
+        proxy = parse_proxy(setting, "proxy")
+        return Proxies(http=proxy, https=proxy, no_proxy=no_proxy)
+    all_proxy = _variable(environment, "ALL_PROXY")
+    http_proxy = _variable(environment, "HTTP_PROXY")
+    if http_proxy[0] == "HTTP_PROXY" and environment.get("REQUEST_METHOD"):
+        # In a CGI program this is the client's `Proxy` header (CVE-2016-5385).
+        http_proxy = "HTTP_PROXY", ""
     return Proxies(
-        http=_proxy(plain, everything),
-        https=_proxy(_first(environment, "HTTPS_PROXY"), everything),
-        exceptions=exceptions,
+        http=_proxy(http_proxy, all_proxy),
+        https=_proxy(_variable(environment, "HTTPS_PROXY"), all_proxy),
+        no_proxy=no_proxy,
     )
 
 
 def parse_proxy(text: str, named_by: str) -> Proxy | InvalidProxy:
-    """A proxy from its URL; without a scheme it is http, as everywhere."""
-    found = _SCHEME.fullmatch(text)
-    scheme, rest = (found["scheme"].lower(), found["rest"]) if found else ("http", text)
+    """Parse the URL of a proxy; the scheme defaults to http."""
+    match = _SCHEME.fullmatch(text)
+    scheme, rest = (match["scheme"].lower(), match["rest"]) if match else ("http", text)
     if scheme not in {"http", "https"}:
         return InvalidProxy(
-            detail=f"{named_by} names a proxy that is neither http nor https, and"
-            " others are not supported; NO_PROXY says who needs none"
+            detail=f"{named_by} names a proxy that is neither http nor https; use an"
+            " HTTP proxy, or exclude the host with NO_PROXY"
         )
-    user, at, place = rest.partition("/")[0].rpartition("@")
+    userinfo, at, host = rest.partition("/")[0].rpartition("@")
     try:
-        origin = origin_of(f"{scheme}://{place}")
-        authorization = _authorization(user) if at else None
+        origin = origin_of(f"{scheme}://{host}")
+        authorization = _authorization(userinfo) if at else None
     except (ProtocolError, UnicodeEncodeError):
-        return InvalidProxy(detail=f"{named_by} is not the URL of a proxy")
+        return InvalidProxy(
+            detail=f"{named_by} is not the URL of a proxy, such as http://proxy:3128"
+        )
     return Proxy(origin=origin, named_by=named_by, authorization=authorization)
 
 
-def _authorization(user: str) -> Secret:
-    name, _, password = user.partition(":")
+def _authorization(userinfo: str) -> Secret:
+    name, _, password = userinfo.partition(":")
     pair = f"{unquote(name)}:{unquote(password)}".encode()
     return Secret("Basic " + base64.b64encode(pair).decode("ascii"))
 
 
-def _first(environment: Mapping[str, str], name: str) -> tuple[str, str]:
-    """A variable in capitals or, if that says nothing, in small letters."""
+def _variable(environment: Mapping[str, str], name: str) -> tuple[str, str]:
+    """Name and value of a variable in upper case or, if it is empty, in lower case."""
     text = environment.get(name, "").strip()
     if text:
         return name, text
     return name.lower(), environment.get(name.lower(), "").strip()
 
 
-def _proxy(own: tuple[str, str], everything: tuple[str, str]) -> ProxyChoice:
-    for name, text in (own, everything):
+def _proxy(*variables: tuple[str, str]) -> ProxyChoice:
+    for name, text in variables:
         if text:
             return parse_proxy(text, name)
     return None
 
 
-def _exceptions(text: str) -> tuple[_Exception, ...]:
-    found = (_exception(entry) for entry in re.split(r"[,\s]+", text.lower()))
-    return tuple(one for one in found if one is not None)
+def _no_proxy_rules(text: str) -> tuple[_NoProxyRule, ...]:
+    rules = map(_no_proxy_rule, re.split(r"[,\s]+", text.lower()))
+    return tuple(rule for rule in rules if rule is not None)
 
 
-def _exception(entry: str) -> _Exception | None:
-    """One entry: `*`, an address, a range, a name and what is below it, or below it
-    only (`.example.com`, `*.example.com`); all but a range with a port or without."""
+def _no_proxy_rule(entry: str) -> _NoProxyRule | None:
+    """Parse one entry of NO_PROXY; None if it is malformed.
+
+    `*`; an address range; or, each with an optional port, an address, a domain with its
+    subdomains, or the subdomains only (`.example.com`, `*.example.com`).
+    """
     if entry == "*":
-        return _Exception(lambda _host, _address: True)
+        return _NoProxyRule(lambda _host, _address: True)
     if "/" in entry:
-        network = _made(ip_network, entry, False)
+        network = _parse(ip_network, entry, False)
         if network is None:
             return None
-        return _Exception(
+        return _NoProxyRule(
             lambda _host, address: address is not None and address in network
         )
     host, port = entry, None
-    if (found := _PORT.fullmatch(entry)) is not None:
-        host = found["host"]
-        port = int(found["port"]) if found["port"] else None
+    if (match := _PORT.fullmatch(entry)) is not None:
+        host = match["host"]
+        port = int(match["port"]) if match["port"] else None
     host = host.strip("[]")
-    address = _made(ip_address, host)
+    address = _parse(ip_address, host)
     if address is not None:
-        return _Exception(lambda _host, other: other == address, port)
+        return _NoProxyRule(lambda _host, other: other == address, port)
     host = host.removeprefix("*")
     if not host.strip("."):
         return None
-    below = f".{host.lstrip('.')}"
-    itself = None if host.startswith(".") else host
-    return _Exception(
-        lambda other, _address: other == itself or other.endswith(below), port
+    suffix = f".{host.lstrip('.')}"
+    domain = None if host.startswith(".") else host
+    return _NoProxyRule(
+        lambda other, _address: other == domain or other.endswith(suffix), port
     )
 
 
-def _made(make: Callable[..., _Made], *arguments: object) -> _Made | None:
+def _parse(parser: Callable[..., _Parsed], *arguments: object) -> _Parsed | None:
     try:
-        return make(*arguments)
+        return parser(*arguments)
     except ValueError:
         return None

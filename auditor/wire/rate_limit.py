@@ -1,16 +1,16 @@
-"""The allowance that a registry says is left to us.
+"""The rate limit in response headers (`RateLimit-Limit`, `RateLimit-Remaining`).
 
-Docker Hub counts manifest requests (not HEAD) in a window and says so with each
-answer (Docker documentation, "Docker Hub pull usage and limits"):
+Docker Hub counts manifest requests (not HEAD) in a window and reports the count in each
+response (Docker documentation, "Docker Hub pull usage and limits"):
 
     ratelimit-limit: 100;w=21600
     ratelimit-remaining: 76;w=21600
     docker-ratelimit-source: 192.0.2.7
 
-The fields are absent for accounts without a limit, and sometimes for no reason. They
-look like those of draft-ietf-httpapi-ratelimit-headers-03, which gives the limit's
-window in further items: `10, 10;w=1, 50;w=60`. Other products leave the window out:
-what they say is shown, and nothing follows from it.
+The headers are absent for accounts without a limit, and sometimes without a reason.
+They resemble draft-ietf-httpapi-ratelimit-headers-03, in which the window is in further
+items: `10, 10;w=1, 50;w=60`. Other products omit the window: their numbers are printed
+but not used.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from auditor.fast_dataclass import dataclass
 from auditor.util.lazy_regex import LazyPattern
 from auditor.wire.response import Headers
 
-# A window of a year and a thousand million requests: more is not meant.
+# Larger values are mistakes; a window is at most a year.
 MAX_REQUESTS = 10**9
 MAX_WINDOW_S = 366 * 86_400
-# Nine items of a list are more than any product sends.
+# More than any product sends: about nine items.
 _MAX_CHARS = 200
-# An item: a number, then parameters; what else stands there is not looked at.
+# An item is a number with parameters.
 _ITEM = LazyPattern(r"[ \t]*([0-9]{1,18})[ \t]*(?:;([^,]*))?")
 _WINDOW = LazyPattern(r"(?:\A|;)[ \t]*w[ \t]*=[ \t]*([0-9]{1,18})[ \t]*(?:;|\Z)")
 
 
 class CountedBy(StrEnum):
-    """Whose requests are counted together."""
+    """Which requests are counted together."""
 
-    ADDRESS = "address"  # everybody's behind the same address
+    ADDRESS = "address"  # all from the same IP address
     ACCOUNT = "account"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateLimit:
-    """What an answer says; null where it says nothing. The window is in seconds."""
+    """The rate limit of a response; values that are missing are None."""
 
     remaining: int
     limit: int | None = None
@@ -50,19 +50,17 @@ class RateLimit:
 
 
 def parse_rate_limit(headers: Headers) -> RateLimit | None:
-    """The allowance in these header fields, or None: no field, or not such a one."""
-    said = headers.get("RateLimit-Remaining")
-    if said is None:
+    """Parse the rate limit headers. None if they are absent or malformed."""
+    value = headers.get("RateLimit-Remaining")
+    items = None if value is None else _items(value)
+    if not items:
         return None
-    remaining = _items(said)
-    if not remaining:
-        return None
-    left, window_s = remaining[0]
+    remaining, window_s = items[0]
     limits = _items(headers.get("RateLimit-Limit") or "")
     limit = limits[0][0] if limits else None
     windows = [window_s, *(w for number, w in limits if number == limit)]
     return RateLimit(
-        remaining=left,
+        remaining=remaining,
         limit=limit,
         window_s=next((w for w in windows if w is not None), None),
         counted_by=_counted_by(headers.get("Docker-RateLimit-Source") or ""),
@@ -70,8 +68,8 @@ def parse_rate_limit(headers: Headers) -> RateLimit | None:
 
 
 def _items(text: str) -> list[tuple[int, int | None]]:
-    """Number and window of each item; nothing if one of them is no number."""
-    found = []
+    """Number and window in seconds of each item; empty if an item is malformed."""
+    items: list[tuple[int, int | None]] = []
     for part in text.split(",") if len(text) <= _MAX_CHARS else ():
         item = _ITEM.fullmatch(part)
         if item is None or int(item[1]) > MAX_REQUESTS:
@@ -80,12 +78,12 @@ def _items(text: str) -> list[tuple[int, int | None]]:
         window_s = int(window[1]) if window else None
         if window_s is not None and not 0 < window_s <= MAX_WINDOW_S:
             window_s = None
-        found.append((int(item[1]), window_s))
-    return found
+        items.append((int(item[1]), window_s))
+    return items
 
 
 def _counted_by(source: str) -> CountedBy | None:
-    """An address is said as it is, an account as an opaque identifier."""
+    """The source is an IP address, or an opaque identifier of an account."""
     source = source.strip()
     if not source:
         return None

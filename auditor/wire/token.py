@@ -1,10 +1,10 @@
-"""What a token service answers, and what its token says.
+"""Token responses and the claims of registry tokens.
 
-Sources: distribution "Token Authentication Specification" (answer fields) and "Token
+Sources: distribution "Token Authentication Specification" (response fields) and "Token
 Authentication Implementation" (the `access` claim), RFC 7519 (registered claims),
-RFC 6750 section 2.1 (what a bearer token may be made of).
+RFC 6750 section 2.1 (characters of a bearer token).
 
-Nothing here checks a signature: see `auditor.protocol.signatures.keys`.
+Claims are not verified here; `token_keys.py` verifies signatures.
 """
 
 from __future__ import annotations
@@ -19,21 +19,22 @@ import orjson
 from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
 from auditor.model import Access, AccessState, CredentialSource
-from auditor.oci import encoding
+from auditor.oci.descriptor import string_or_none
+from auditor.oci.encoding import decode_base64url
 from auditor.util.secret import Secret
 
-# The specification's default, and the least that a server should ever give.
+# The specification's default, which is also its minimum.
 MIN_LIFETIME_S = 60.0
-# A name for the services' logs; none is known to look at it.
+# For the logs of token services.
 CLIENT_ID = "auditor"
-# The longest lifetimes in use are 12 h (ECR) to 24 h: more is a mistake, and a token
-# is asked for again after a day at the latest.
+# Tokens are renewed after a day at the latest. The longest lifetimes in use are 12 h
+# (ECR) to 24 h.
 MAX_LIFETIME_S = 24 * 60 * 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenResponse:
-    """A token as it was given. `expires_in_s` counts from the request's sending."""
+    """A token from a token service. `expires_in_s` counts from sending the request."""
 
     token: Secret
     expires_in_s: float
@@ -54,9 +55,8 @@ class Grant:
 class Claims:
     """A JWT's header and payload, unverified; times are seconds since the epoch.
 
-    `grants` is None where the token does not say what it grants: it has no `access`
-    claim, or one that cannot be read. A claim of another type than its specification
-    gives it counts as absent; `header` and `payload` keep it.
+    `grants` is None if the `access` claim is absent or unreadable. A claim of the wrong
+    type is treated as absent, but kept in `header` and `payload`.
     """
 
     header: Mapping[str, Any]
@@ -72,26 +72,26 @@ class Claims:
 
 
 def parse_token_response(body: bytes) -> TokenResponse:
-    """The token in a token service's answer; `ProtocolError(TOKEN_REJECTED)` if none.
+    """Parse a token service's response. Raises `ProtocolError(TOKEN_REJECTED)`.
 
-    `token` and `access_token` mean the same (OAuth 2.0 compatibility), some servers
-    fill in only one of them. A lifetime that cannot be read is `MIN_LIFETIME_S`.
+    `token` and `access_token` mean the same (OAuth 2.0 compatibility); some servers
+    send only one of them. The lifetime defaults to `MIN_LIFETIME_S`.
     """
     try:
-        answer = orjson.loads(body)
+        response = orjson.loads(body)
     except orjson.JSONDecodeError:
         raise _rejected(_not_json(body)) from None
-    if not isinstance(answer, dict):
-        raise _rejected("the token service answered with JSON that is not an object")
-    token = answer.get("token") or answer.get("access_token")
+    if not isinstance(response, dict):
+        raise _rejected("the token service returned JSON that is not an object")
+    token = response.get("token") or response.get("access_token")
     if not token:
-        raise _rejected("the token service's answer holds no token")
+        raise _rejected("the token service's response has no token")
     if not is_bearer_token(token):
         raise _rejected("the token service's token is not one line of visible ASCII")
-    refresh_token = answer.get("refresh_token")
+    refresh_token = response.get("refresh_token")
     return TokenResponse(
         token=Secret(token),
-        expires_in_s=_lifetime_s(answer.get("expires_in")),
+        expires_in_s=_lifetime_s(response.get("expires_in")),
         refresh_token=Secret(refresh_token) if is_bearer_token(refresh_token) else None,
     )
 
@@ -99,7 +99,7 @@ def parse_token_response(body: bytes) -> TokenResponse:
 def refresh_form(
     refresh_token: Secret, *, service: str | None, scope: str | None
 ) -> bytes:
-    """The body that asks for an access token by POST.
+    """The form of a POST request for an access token.
 
     Source: distribution, "OAuth2 Token Authentication": `grant_type=refresh_token`
     with the fields of RFC 6749 section 6, `service` and `client_id`.
@@ -115,7 +115,7 @@ def refresh_form(
 
 
 def is_bearer_token(value: object) -> TypeGuard[str]:
-    """Whether it can stand in an `Authorization` field (a superset of RFC 6750)."""
+    """Whether it can be sent in an `Authorization` header (wider than RFC 6750)."""
     return (
         isinstance(value, str)
         and bool(value)
@@ -124,7 +124,7 @@ def is_bearer_token(value: object) -> TypeGuard[str]:
 
 
 def read_claims(token: str) -> Claims | None:
-    """What a JWT says of itself; None for every other token. Never raises."""
+    """The unverified claims of a JWT; None for any other token. Never raises."""
     parts = token.split(".")
     if len(parts) != 3:
         return None
@@ -135,28 +135,27 @@ def read_claims(token: str) -> Claims | None:
 
 
 def claims_of(header: Mapping[str, Any], payload: Mapping[str, Any]) -> Claims:
-    """The claims in a header and payload that are already read."""
+    """The claims of a parsed header and payload."""
     return Claims(
         header=header,
         payload=payload,
         grants=_grants(payload["access"]) if "access" in payload else None,
-        subject=_string(payload.get("sub")),
-        issuer=_string(payload.get("iss")),
+        subject=string_or_none(payload.get("sub")),
+        issuer=string_or_none(payload.get("iss")),
         audience=_audience(payload.get("aud")),
         issued_at=_time(payload.get("iat")),
         not_before=_time(payload.get("nbf")),
         expires_at=_time(payload.get("exp")),
-        token_id=_string(payload.get("jti")),
+        token_id=string_or_none(payload.get("jti")),
     )
 
 
 def granted_actions(
     claims: Claims, name: str, resource: str = "repository"
 ) -> tuple[str, ...] | None:
-    """The actions granted for a repository, or for another type of resource.
+    """The sorted actions granted for a resource; None if the token does not state them.
 
-    They are sorted; None: the token does not say. As in distribution's access
-    controller a grant's class makes no difference.
+    As in distribution's access controller, the class of a grant is ignored.
     """
     if claims.grants is None:
         return None
@@ -169,7 +168,7 @@ def granted_actions(
 
 
 def can_pull(actions: Iterable[str]) -> bool:
-    """Whether they include `pull`; `*` is every action. Actions are case-sensitive."""
+    """Whether the actions include `pull` or `*`; case-sensitive."""
     return not {"pull", "*"}.isdisjoint(actions)
 
 
@@ -181,12 +180,11 @@ def access_of(
     verified: bool = False,
     credential: CredentialSource | None = None,
 ) -> Access:
-    """What the token says of the right to pull from a repository.
+    """The right to pull from a repository, as stated by a token.
 
-    Of another type of resource (`registry`, whose catalog is `catalog`) it is the
-    right to anything at all: products name other actions than `pull` there.
-    `verified`: whether its signature was checked (`keys.verify_token`); `credential`:
-    where the login stands that it was given for.
+    For another type of resource (`catalog` of type `registry`) any action is enough,
+    because products use other actions than `pull`. `verified`: the signature was
+    checked (`token_keys.verify_token`). `credential`: where its credential comes from.
     """
     claims = read_claims(token)
     actions = None if claims is None else granted_actions(claims, name, resource)
@@ -213,14 +211,14 @@ def _rejected(detail: str) -> ProtocolError:
 def _not_json(body: bytes) -> str:
     start = body.lstrip()[:1]
     if not start:
-        return "the token service's answer is empty"
-    found = "an HTML page" if start == b"<" else "something that is not JSON"
-    return f"the token service answered with {found} instead of a token"
+        return "the token service's response is empty"
+    content = "an HTML page" if start == b"<" else "something that is not JSON"
+    return f"the token service returned {content} instead of a token"
 
 
 def _lifetime_s(value: object) -> float:
     if isinstance(value, str) and value.isascii() and value.isdigit():
-        value = float(value)  # some servers write the number as a string
+        value = float(value)  # some servers send a string
     if isinstance(value, bool) or not isinstance(value, int | float):
         return MIN_LIFETIME_S
     return min(max(MIN_LIFETIME_S, float(value)), MAX_LIFETIME_S)
@@ -228,19 +226,19 @@ def _lifetime_s(value: object) -> float:
 
 def _json_object(part: str) -> dict[str, Any] | None:
     try:
-        value = orjson.loads(encoding.decode_base64url(part))
+        value = orjson.loads(decode_base64url(part))
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
 
 
 def _grants(access: object) -> tuple[Grant, ...] | None:
-    if access is None:  # Go writes an empty list as null
+    if access is None:  # Go serialises an empty list as null
         return ()
     if not isinstance(access, list):
         return None
     grants = tuple(grant for entry in access if (grant := _grant(entry)) is not None)
-    # A list in which nothing can be read says nothing; an empty one says "nothing".
+    # An empty list grants nothing; one without a readable grant is unreadable.
     return grants if grants or not access else None
 
 
@@ -250,13 +248,15 @@ def _grant(entry: object) -> Grant | None:
     resource, name, actions = entry.get("type"), entry.get("name"), entry.get("actions")
     if not isinstance(resource, str) or not isinstance(name, str):
         return None
-    # The scope grammar writes a class as `repository(plugin)`, the claim has a field
-    # for it; servers that copy the scope put the first form into the claim.
+    # The claim has a field for the class; some servers copy `repository(plugin)` from
+    # the scope instead.
     kind, _, in_brackets = resource.partition("(")
     return Grant(
         type=kind,
         name=name,
-        resource_class=_string(entry.get("class")) or in_brackets.rstrip(")") or None,
+        resource_class=string_or_none(entry.get("class"))
+        or in_brackets.rstrip(")")
+        or None,
         actions=_sorted_unique(
             action
             for action in (actions if isinstance(actions, list) else ())
@@ -276,10 +276,6 @@ def _time(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if math.isfinite(value) else None
-
-
-def _string(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
 
 
 def _sorted_unique(values: Iterable[str]) -> tuple[str, ...]:

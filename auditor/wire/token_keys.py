@@ -64,8 +64,8 @@ class KeySet:
     def from_bytes(cls, data: bytes) -> KeySet:
         """Read a PEM bundle of public keys and certificates, a JWKS or a single JWK.
 
-        Raises `ProtocolError` if there is no usable key, a block is invalid, or there is
-        a private key, which is not needed to verify tokens.
+        Raises `ProtocolError` if there is no usable key, a block is invalid, or there
+        is a private key, which is not needed to verify tokens.
         """
         try:
             if data.lstrip()[:1] == b"{":
@@ -141,7 +141,7 @@ def _trusted(key: PublicKey, kid: object = None) -> TrustedKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """The result for one token, with the reason in a sentence. `key_id` is libtrust's."""
+    """The result for a token; `reason` is a sentence, `key_id` is libtrust's."""
 
     verified: bool
     reason: str

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from auditor.cli.main import run
-from auditor.cli.token_command import list_tokens
+from auditor.cli.pull_access import list_pull_access
 from auditor.demo.registry import Basic
 from auditor.demo.tokens import Account, SigningKey, TokenService
 from auditor.util.secret import Secret
@@ -75,7 +75,7 @@ def ask(capsys: pytest.CaptureFixture[str]) -> Any:
         settings = here.settings(*map(here.ref, names), **changes)
         capsys.readouterr()
         with anyio.fail_after(PATIENCE_S):
-            code = await list_tokens(settings, actions, allowed, as_json)
+            code = await list_pull_access(settings, actions, allowed, as_json)
         return Said(code, *capsys.readouterr())
 
     return ask
@@ -290,8 +290,8 @@ async def test_a_list_is_read_from_standard_input(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "mistake"),
     [
-        (["--actions", "pull push", "a.test/b"], "is no list of actions"),
-        (["--fail-beyond", "", "a.test/b"], "is no list of actions"),
+        (["--actions", "pull push", "a.test/b"], "is not a list of actions"),
+        (["--fail-beyond", "", "a.test/b"], "is not a list of actions"),
         (["--raw", "a.test/b", "a.test/c"], "--raw prints the token of one REFERENCE"),
         (["--raw", "a.test/*:*"], "--raw prints the token of one REFERENCE"),
         ([], "give either a REFERENCE or --decode TOKEN"),

@@ -405,7 +405,10 @@ def test_a_chain_that_proves_nothing_is_not_verified(
         (["AAAA"] * 11, "x5c is not a list of 1 to 10 certificates"),
         ([7], "x5c contains something that is not a certificate"),
         (["****"], "x5c contains something that is not a certificate"),
-        ([base64.b64encode(b"x").decode()], "x5c contains something that is not a cert"),
+        (
+            [base64.b64encode(b"x").decode()],
+            "x5c contains something that is not a cert",
+        ),
     ],
 )
 def test_a_damaged_chain_is_not_verified(x5c: object, reason: str) -> None:

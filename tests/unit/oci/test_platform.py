@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from auditor.errors import ProtocolError
-from auditor.oci.platform import Platform, normalize, parse_platform, same_platform
+from auditor.oci.platform import (
+    Platform,
+    normalize,
+    parse_platform,
+    platform_text,
+    same_platform,
+)
 
 
 def spec(text: str) -> Platform:
@@ -52,6 +58,26 @@ def test_names_are_normalised_as_containerd_does(text: str, expected: str) -> No
     parts = (found.os, found.architecture, found.variant)
     assert "/".join(part for part in parts if part) == expected
     assert same_platform(spec(text), parse_platform(expected))
+
+
+@pytest.mark.parametrize(
+    ("parts", "text"),
+    [
+        (("linux", "amd64", None), "linux/amd64"),
+        (("linux", "arm64", "v8"), "linux/arm64"),
+        (("linux", "arm64", "v9"), "linux/arm64/v9"),
+        (("linux", "arm", "v8"), "linux/arm/v8"),
+        (("linux", "amd64", "v1"), "linux/amd64/v1"),
+        (("linux", "aarch64", "v8"), "linux/aarch64/v8"),
+        (("linux", "arm64", ""), "linux/arm64"),
+        ((None, "arm64", "v8"), None),
+        (("linux", "", None), None),
+    ],
+)
+def test_only_the_default_variant_of_arm64_is_left_out(
+    parts: tuple[str | None, str | None, str | None], text: str | None
+) -> None:
+    assert platform_text(*parts) == text
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.config import resolve
+from auditor.config import resolve_settings
 from auditor.errors import ConfigError, ProtocolError
 from auditor.util.shard import MAX_SHARDS, Shard, parse_shard
 
@@ -59,7 +59,7 @@ def test_shares_are_about_equal() -> None:
 
 
 def settings(**environment: str) -> Shard | None:
-    return resolve(
+    return resolve_settings(
         file=None,
         file_name=None,
         environment=environment,

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from auditor.diagnose.dry_run import Forecast, HostForecast, forecast_lines
-from auditor.input.listings import none_matches
+from auditor.input.listings import no_match_detail
 from auditor.report.listing_stats import Listing, Listings, ListKind
 from auditor.report.summary_text import BLOBS, CACHE, SAVED, summary_lines
 from auditor.util.text import (
@@ -73,13 +73,13 @@ def test_a_forecast_of_one_of_each_says_no_plural() -> None:
         references=1,
         repositories=1,
         scopes=["repository:a:pull"],
-        asks=Counter(get=1, head=1, none=1),
-        wants_tokens=True,
-        allowance=RateLimit(remaining=1),
+        cheapest=Counter(get=1, head=1, none=1),
+        uses_tokens=True,
+        rate_limit=RateLimit(remaining=1),
     )
     forecast = Forecast(
         hosts=[host],
-        listed={},
+        listing_requests={},
         refused=1,
         duplicates=1,
         all_listed=True,
@@ -91,10 +91,10 @@ def test_a_forecast_of_one_of_each_says_no_plural() -> None:
 
 
 def test_one_that_does_not_match_is_no_several() -> None:
-    assert none_matches(1, "tag", "tags", of="app", pattern="2*") == (
+    assert no_match_detail(1, "tag", "tags", of="app", pattern="2*") == (
         "the one tag of app does not match 2*"
     )
-    assert none_matches(3, "tag", "tags", of="app", pattern="2*") == (
+    assert no_match_detail(3, "tag", "tags", of="app", pattern="2*") == (
         "none of the 3 tags of app matches 2*"
     )
 

@@ -120,7 +120,7 @@ def test_actions_are_sorted_and_unique() -> None:
 
 @pytest.mark.parametrize("text", ["", ",", "pull,", "pull push", "pull\n", "a:b", "**"])
 def test_what_is_no_list_of_actions_is_refused(text: str) -> None:
-    with pytest.raises(ProtocolError, match="is no list of actions"):
+    with pytest.raises(ProtocolError, match="is not a list of actions"):
         parse_actions(text)
 
 

@@ -43,8 +43,8 @@ def test_a_redirect_leads_on_and_says_whether_it_stays(
 @pytest.mark.parametrize(
     ("location", "words"),
     [
-        (None, "without saying where to"),
-        ("", "without saying where to"),
+        (None, "without a Location"),
+        ("", "without a Location"),
         ("http://h.example/x", "from https to http://h.example/x"),
         ("https://user:pw@h.example/x", "user name or password"),
         ("https://user:pw@cdn.example/x", "user name or password"),
@@ -53,7 +53,7 @@ def test_a_redirect_leads_on_and_says_whether_it_stays(
         ("javascript:x", "not an absolute URL"),
         ("https://h.example/\r\nX-Injected: 1", r"U\+000D"),
         ("https://h.example/a b", r"U\+0020"),
-        ("https://h.example:x/", "cannot be read"),
+        ("https://h.example:x/", "invalid host or port"),
         ("https://169.254.169.254/latest", "cloud metadata address"),
         ("https://127.0.0.1/", "loopback address"),
         ("https://0x7f.1/", "loopback address"),

@@ -259,7 +259,7 @@ def test_jitter_goes_down_to_nothing_and_up_to_the_cap(attempt: int) -> None:
 def test_a_failure_quotes_one_safe_sentence_of_the_body() -> None:
     body = b'{"errors":[{"code":"NAME_UNKNOWN","message":"no \\u001b[31m such"}]}'
     failure = failure_from_response(answer(404, body, Content_Type="application/json"))
-    assert failure.detail.startswith("not there, or not visible to this account (404")
+    assert failure.detail.startswith("not found, or not visible to this account (404")
     assert "\x1b" not in failure.detail
 
 

@@ -92,26 +92,26 @@ def test_a_refresh_token_is_kept_if_it_can_be_one(
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
-        (b"", "the token service's answer is empty"),
-        (b" \n", "the token service's answer is empty"),
+        (b"", "the token service's response is empty"),
+        (b" \n", "the token service's response is empty"),
         (
             b"\n<!DOCTYPE html><title>Sign in</title>",
-            "the token service answered with an HTML page instead of a token",
+            "the token service returned an HTML page instead of a token",
         ),
         (
             b"service unavailable",
             (
-                "the token service answered with something that is not JSON instead of"
+                "the token service returned something that is not JSON instead of"
                 " a token"
             ),
         ),
-        (b'{"token":"t"', "the token service answered with something that is not JSON"),
-        (b"\xff\xfe", "the token service answered with something that is not JSON"),
-        (b"[]", "the token service answered with JSON that is not an object"),
-        (b'"t"', "the token service answered with JSON that is not an object"),
-        (b"{}", "the token service's answer holds no token"),
-        (b'{"token":null}', "the token service's answer holds no token"),
-        (b'{"details":"wrong password"}', "the token service's answer holds no token"),
+        (b'{"token":"t"', "the token service returned something that is not JSON"),
+        (b"\xff\xfe", "the token service returned something that is not JSON"),
+        (b"[]", "the token service returned JSON that is not an object"),
+        (b'"t"', "the token service returned JSON that is not an object"),
+        (b"{}", "the token service's response has no token"),
+        (b'{"token":null}', "the token service's response has no token"),
+        (b'{"details":"wrong password"}', "the token service's response has no token"),
         (b'{"token":7}', "the token service's token is not one line of visible ASCII"),
         (b'{"token":["t"]}', "the token service's token is not one line"),
         (b'{"token":"a b"}', "the token service's token is not one line"),
