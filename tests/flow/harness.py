@@ -20,7 +20,7 @@ from aiohttp.typedefs import Handler, Middleware
 from auditor.audit.run import AuditRun
 from auditor.cache.digest_cache import open_cache
 from auditor.config import RegistrySettings, Settings
-from auditor.demo.images import image
+from auditor.demo.image_builder import image
 from auditor.demo.registry import (
     Access,
     Bearer,
@@ -30,7 +30,7 @@ from auditor.demo.registry import (
     serve,
 )
 from auditor.demo.tokens import Account, TokenService
-from auditor.input.lists import items_of
+from auditor.input.lists import input_items
 from auditor.model import FailureRecord, ImageRecord, Record
 from auditor.registry.registries import open_registries
 from auditor.report.summary import Summary
@@ -146,7 +146,7 @@ class Lab:
             ):
                 run = AuditRun(
                     settings,
-                    items_of(settings),
+                    input_items(settings),
                     registries=registries,
                     clock=self.clock,
                     write=write,

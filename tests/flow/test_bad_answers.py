@@ -48,7 +48,7 @@ def closed_port() -> Iterator[int]:
         yield taken.getsockname()[1]
 
 
-async def test_a_host_where_nobody_listens(closed_port: int) -> None:
+async def test_a_refused_connection(closed_port: int) -> None:
     host = f"127.0.0.1:{closed_port}"
     done = await auditor("audit", f"{host}/team/app:1", "--tries", "1")
     assert done.code == 1
@@ -58,7 +58,7 @@ async def test_a_host_where_nobody_listens(closed_port: int) -> None:
     _is_told(done, line["detail"])
 
 
-async def test_a_host_whose_name_does_not_exist() -> None:
+async def test_an_unknown_host_name() -> None:
     done = await auditor("audit", "registry.invalid/team/app:1", "--tries", "1")
     assert done.code == 1
     (line,) = done.lines
@@ -67,7 +67,7 @@ async def test_a_host_whose_name_does_not_exist() -> None:
     assert "registry.invalid" in line["detail"]
 
 
-async def test_a_registry_that_does_not_speak_tls() -> None:
+async def test_a_registry_without_tls() -> None:
     async with lab(simple(NAMES)) as here:
         done = await auditor(
             *("audit", here.ref(NAMES[0])),
@@ -94,14 +94,12 @@ async def test_a_wrong_password(tmp_path: Path) -> None:
     assert done.code == 1
     (line,) = done.lines
     assert (line["failure"], line["stage"], line["status"]) == ("denied", "token", 401)
-    assert line["detail"] == (
-        "the token service rejected the login of 'admin' (401)"
-    )
+    assert line["detail"] == ("the token service rejected the login of 'admin' (401)")
     _is_told(done, line["detail"])
     assert "guess" not in "\n".join(done.said)
 
 
-async def test_a_tag_that_is_not_there() -> None:
+async def test_a_missing_tag() -> None:
     async with lab(simple(NAMES)) as here:
         line = await _one_failure(here, here.ref("team/app:3"))
     assert (line["failure"], line["status"], line["tag"]) == ("not_found", 404, "3")
@@ -120,7 +118,7 @@ HTML = Answer(200, {"Content-Type": "text/html"}, b"<html><title>Log in</title><
         (Edit(body=b'{"schemaVersion":2}'), "protocol_violation", ""),
         (Truncate(at_bytes=100), "connect", "is incomplete or damaged"),
         (Truncate(at_bytes=100, reset=True), "connect", ""),
-        (Raw(b"SSH-2.0-OpenSSH_9.2\r\n"), "protocol_violation", "in HTTP"),
+        (Raw(b"SSH-2.0-OpenSSH_9.2\r\n"), "protocol_violation", "is not HTTP/1.1"),
         (Flood(5 * 1024 * 1024), "too_large", "4194304 bytes"),
         (
             Edit(body=lambda body: body + b" " * 5 * 1024 * 1024),
@@ -134,7 +132,7 @@ HTML = Answer(200, {"Content-Type": "text/html"}, b"<html><title>Log in</title><
     ],
     ids=lambda value: type(value).__name__ if not isinstance(value, str) else value,
 )
-async def test_a_bad_answer(fault: Action, failure: str, words: str) -> None:
+async def test_a_malformed_manifest(fault: Action, failure: str, words: str) -> None:
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", MANIFESTS, fault, forever=True)
         line = await _one_failure(here, None, "--tries", "1")
@@ -143,7 +141,7 @@ async def test_a_bad_answer(fault: Action, failure: str, words: str) -> None:
     assert words in str(line["detail"])
 
 
-async def test_a_manifest_that_is_not_what_its_digest_names() -> None:
+async def test_a_manifest_with_another_digest() -> None:
     async with lab(simple(NAMES)) as here:
         digest = here.content.repository("team/app").tags["1"]
         here.faults.on(
@@ -154,7 +152,7 @@ async def test_a_manifest_that_is_not_what_its_digest_names() -> None:
     assert digest in str(line["detail"])
 
 
-async def test_a_larger_manifest_is_read_where_the_limit_is_raised() -> None:
+async def test_a_larger_manifest_is_read_if_the_limit_is_raised() -> None:
     async with lab(simple(NAMES)) as here:
         padded = Edit(
             body=lambda body: body + b" " * 5 * 1024 * 1024,
@@ -167,12 +165,12 @@ async def test_a_larger_manifest_is_read_where_the_limit_is_raised() -> None:
     assert done.code == 0
 
 
-async def test_html_instead_of_a_list() -> None:
+async def test_html_instead_of_a_listing() -> None:
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", TAGS, HTML, forever=True)
         line = await _one_failure(here, here.ref("team/app:*"))
     assert (line["stage"], line["failure"]) == ("list", "protocol_violation")
-    assert "the list is not JSON" in str(line["detail"])
+    assert "the listing is not JSON" in str(line["detail"])
 
 
 # -- outputs: exit 3 ----------------------------------------------------------------
@@ -209,7 +207,7 @@ async def test_a_report_that_cannot_be_written(
         ("--metrics", "", "it is a folder; name a file in it"),
     ],
 )
-async def test_what_cannot_stand_beside_the_report_is_told_at_once(
+async def test_side_outputs_that_cannot_be_written_are_reported_at_once(
     tmp_path: Path, option: str, name: str, reason: str
 ) -> None:
     async with lab(simple(NAMES)) as here:
@@ -220,7 +218,7 @@ async def test_what_cannot_stand_beside_the_report_is_told_at_once(
     assert done.mistakes == [f"{beside}: cannot be written: {reason}"]
 
 
-async def test_a_summary_that_cannot_be_written_is_told_after_the_report(
+async def test_a_summary_that_cannot_be_written_is_reported_after_the_audit(
     tmp_path: Path,
 ) -> None:
     async with lab(simple(NAMES)) as here:

@@ -8,7 +8,7 @@ import pytest
 from auditor.audit.run import AuditRun
 from auditor.config import ImageConfigMode
 from auditor.diagnose.token_check import TokenCheck, check_token
-from auditor.input.lists import items_of
+from auditor.input.lists import input_items
 from auditor.model import Order, Record, Shape
 from auditor.oci.media_types import OCI_CONFIG, OCI_MANIFEST
 from auditor.registry.registries import open_registries
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 NAMES = [f"team/app:{number}" for number in range(4)]
 
 
-async def test_sizes_that_add_up_beyond_64_bits_are_not_known() -> None:
+async def test_a_size_beyond_64_bits_is_null() -> None:
     layer = {"mediaType": "x/y", "size": 2**63 - 1}
     manifest = {
         "schemaVersion": 2,
@@ -56,7 +56,7 @@ async def test_sizes_that_add_up_beyond_64_bits_are_not_known() -> None:
         (b'{"tags":["0"],"x":' + b"[" * 500 + b"]" * 500 + b"}", "protocol_violation"),
     ],
 )
-async def test_a_list_that_cannot_be_read_is_a_failure(body: bytes, kind: str) -> None:
+async def test_a_malformed_listing_is_a_failure(body: bytes, kind: str) -> None:
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", "/v2/*/tags/list", Answer(200, {}, body))
         outcome = await here.audit(here.ref("team/app:*"))
@@ -64,7 +64,7 @@ async def test_a_list_that_cannot_be_read_is_a_failure(body: bytes, kind: str) -
     assert outcome.failure.stage == "list"
 
 
-async def test_the_tags_of_a_page_count_though_its_link_is_foreign() -> None:
+async def test_tags_before_a_link_to_another_host_are_audited() -> None:
     link = {"Link": '<http://elsewhere.example/v2/x/tags/list>; rel="next"'}
     async with lab(simple(NAMES)) as here:
         here.faults.on(
@@ -74,7 +74,7 @@ async def test_the_tags_of_a_page_count_though_its_link_is_foreign() -> None:
     assert outcome.kinds == ["image", "image", "incomplete_listing"]
 
 
-async def test_a_list_that_changes_its_cursor_for_ever_ends() -> None:
+async def test_a_listing_with_changing_cursors_ends() -> None:
     answers = [
         Answer(
             200,
@@ -98,7 +98,7 @@ async def test_a_list_that_changes_its_cursor_for_ever_ends() -> None:
         (Answer(401, {"WWW-Authenticate": "Negotiate"}), False),
     ],
 )
-async def test_only_an_open_ping_means_that_anyone_may_pull(
+async def test_only_an_open_ping_means_anonymous_access(
     answer: Answer, *, pull: bool
 ) -> None:
     async with lab(simple(NAMES)) as here:
@@ -110,7 +110,7 @@ async def test_only_an_open_ping_means_that_anyone_may_pull(
     assert found.pull is pull
 
 
-async def test_a_host_that_does_not_answer_holds_up_no_other() -> None:
+async def test_a_silent_host_does_not_delay_others() -> None:
     gate = Gate()
     written: list[str] = []
 
@@ -126,7 +126,7 @@ async def test_a_host_that_does_not_answer_holds_up_no_other() -> None:
         async with open_registries(settings, clock=slow.clock) as registries:
             await AuditRun(
                 settings,
-                items_of(settings),
+                input_items(settings),
                 registries=registries,
                 clock=slow.clock,
                 write=write,
@@ -135,7 +135,7 @@ async def test_a_host_that_does_not_answer_holds_up_no_other() -> None:
     assert sorted(written) == sorted(references)
 
 
-async def test_a_quota_that_is_used_up_costs_one_request_a_host() -> None:
+async def test_a_long_retry_after_costs_one_request_per_host() -> None:
     async with lab(simple(NAMES)) as here:
         quota = Answer(429, {"Retry-After": "21600"})
         here.faults.on("GET", "/v2/*/manifests/*", quota, forever=True)

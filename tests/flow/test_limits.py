@@ -1,4 +1,4 @@
-"""Allowances, quotas and paces: what is asked, and what is said of the rest."""
+"""Rate limits, quotas and requests per second: which requests are sent."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PULLS: dict[str, Any] = {"image_config": "never"}
 
 
 class _Hub:
-    """The real answer, with an allowance that each manifest is taken from."""
+    """A fault: the real response, with a rate limit that each GET counts for."""
 
     def __init__(
         self, here: Lab, rate_limit_policy: int, window_s: int = 21600
@@ -49,7 +49,7 @@ def _details(outcome: Outcome) -> set[str]:
     return {one.detail for one in outcome.records if isinstance(one, FailureRecord)}
 
 
-async def test_an_allowance_that_ends_costs_no_429_and_leaves_a_whole_report() -> None:
+async def test_a_used_up_rate_limit_causes_no_429_and_a_complete_report() -> None:
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", MANIFESTS, _Hub(here, 7), forever=True)
         outcome = await here.audit(*map(here.ref, NAMES), workers=1, **PULLS)
@@ -58,8 +58,8 @@ async def test_an_allowance_that_ends_costs_no_429_and_leaves_a_whole_report() -
         (detail,) = _details(outcome)
     assert outcome.kinds == ["image"] * 7 + ["rate_limited"] * 5
     assert detail == (
-        "not asked for: the allowance of 7 in 6 hours for this address at"
-        f" {here.host} is used up (allowance = spread waits for the next one)"
+        "not requested: the rate limit of 7 in 6 hours for this address at"
+        f" {here.host} is used up; --rate-limit-policy spread waits for the next window"
     )
     document = outcome.summary.to_json()
     assert document["allowances"] == [
@@ -80,7 +80,7 @@ async def test_an_allowance_that_ends_costs_no_429_and_leaves_a_whole_report() -
     )
 
 
-async def test_many_workers_do_not_run_over_the_end_of_an_allowance_by_much() -> None:
+async def test_many_workers_exceed_a_rate_limit_by_few_requests() -> None:
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", MANIFESTS, _Hub(here, 7), forever=True)
         outcome = await here.audit(*map(here.ref, NAMES), workers=4, **PULLS)
@@ -89,7 +89,7 @@ async def test_many_workers_do_not_run_over_the_end_of_an_allowance_by_much() ->
     assert outcome.kinds.count("rate_limited") == 5
 
 
-async def test_an_allowance_that_is_spread_lasts_for_all_references() -> None:
+async def test_the_policy_spread_audits_all_references() -> None:
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", MANIFESTS, _Hub(here, 8, 1000), forever=True)
         outcome = await here.audit(
@@ -103,7 +103,9 @@ async def test_an_allowance_that_is_spread_lasts_for_all_references() -> None:
     assert outcome.kinds == ["image"] * 12
 
 
-async def test_what_is_known_costs_nothing_of_the_allowance(tmp_path: Path) -> None:
+async def test_images_in_the_digest_cache_do_not_use_the_rate_limit(
+    tmp_path: Path,
+) -> None:
     cache = str(tmp_path / "store")
     async with lab(simple(NAMES)) as here:
         await here.audit(*map(here.ref, NAMES[:6]), cache=cache, **PULLS)
@@ -121,7 +123,7 @@ async def test_what_is_known_costs_nothing_of_the_allowance(tmp_path: Path) -> N
     assert outcome.kinds == ["image"] * 2 + ["rate_limited"] * 4 + ["image"] * 6
 
 
-async def test_an_allowance_of_one_registry_is_nothing_to_another() -> None:
+async def test_the_rate_limit_of_one_registry_does_not_affect_another() -> None:
     async with lab(simple(NAMES)) as one, lab(simple(NAMES)) as other:
         one.faults.on("GET", MANIFESTS, _Hub(one, 1), forever=True)
         outcome = await one.audit(
@@ -131,7 +133,7 @@ async def test_an_allowance_of_one_registry_is_nothing_to_another() -> None:
     assert outcome.kinds[12:].count("rate_limited") == 11
 
 
-async def test_the_quota_of_a_run_is_kept_and_the_rest_is_left_to_do() -> None:
+async def test_references_over_the_quota_of_a_run_are_interrupted() -> None:
     async with lab(simple(NAMES), tokens=service()) as here:
         outcome = await here.audit(
             *map(here.ref, NAMES),
@@ -144,15 +146,13 @@ async def test_the_quota_of_a_run_is_kept_and_the_rest_is_left_to_do() -> None:
     assert outcome.kinds.count("image") == 6
     assert outcome.kinds.count("interrupted") == 6
     (detail,) = _details(outcome)
-    assert detail.endswith(
-        "this run may take 8 requests (max_requests), and has taken them"
-    )
+    assert detail == "not requested: this run has used its 8 requests (max_requests)"
     document = outcome.summary.to_json()
     assert document["references"]["not_asked"] == 6
     assert document["max_requests"] == 8
 
 
-async def test_the_quota_of_a_registry_is_nothing_to_another() -> None:
+async def test_the_quota_of_one_registry_does_not_affect_another() -> None:
     async with lab(simple(NAMES)) as one, lab(simple(NAMES)) as other:
         outcome = await one.audit(
             *map(one.ref, NAMES), *map(other.ref, NAMES), max_requests=5, **PULLS
@@ -160,10 +160,10 @@ async def test_the_quota_of_a_registry_is_nothing_to_another() -> None:
         assert (one.faults.count(), other.faults.count()) == (5, 13)
     assert outcome.kinds[12:] == ["image"] * 12
     (detail,) = _details(outcome)
-    assert detail.startswith(f"not asked for: the registry {one.host} may take 5")
+    assert detail.startswith(f"not requested: the registry {one.host} has used its 5")
 
 
-async def test_retries_are_part_of_the_quota() -> None:
+async def test_retries_count_in_the_quota() -> None:
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", MANIFESTS, Answer(500), forever=True)
         outcome = await here.audit(*map(here.ref, NAMES), max_requests=9, **PULLS)
@@ -171,7 +171,7 @@ async def test_retries_are_part_of_the_quota() -> None:
     assert outcome.kinds.count("interrupted") >= 6
 
 
-async def test_a_pattern_is_part_of_the_quota() -> None:
+async def test_listings_count_in_the_quota() -> None:
     async with lab(simple(NAMES)) as here:
         outcome = await here.audit(here.ref("team/app:*"), max_requests=1, **PULLS)
         assert here.faults.count() == 1
@@ -179,7 +179,7 @@ async def test_a_pattern_is_part_of_the_quota() -> None:
     assert outcome.failure.stage == "list"
 
 
-async def test_requests_keep_the_pace_that_is_asked_for() -> None:
+async def test_requests_keep_to_requests_per_second() -> None:
     async with lab(simple(NAMES)) as here:
         outcome = await here.audit(
             *map(here.ref, NAMES), workers=1, requests_per_second=2, **PULLS

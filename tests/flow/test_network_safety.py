@@ -130,7 +130,7 @@ def _resolves_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[str]:
 
 
 @pytest.mark.parametrize("address", HIDDEN)
-async def test_a_name_that_leads_to_a_hidden_address_is_not_connected_to(
+async def test_a_name_that_resolves_to_a_refused_address_is_not_connected_to(
     address: str,
     monkeypatch: pytest.MonkeyPatch,
     elsewhere: Callable[..., Transport],
@@ -152,7 +152,7 @@ async def test_a_name_that_leads_to_a_hidden_address_is_not_connected_to(
     assert "tokens.example.net resolves to" in found.detail
 
 
-async def test_one_hidden_address_among_good_ones_is_enough(
+async def test_one_refused_address_among_others_is_enough(
     monkeypatch: pytest.MonkeyPatch,
     elsewhere: Callable[..., Transport],
 ) -> None:
@@ -168,7 +168,7 @@ async def test_one_hidden_address_among_good_ones_is_enough(
 @pytest.mark.parametrize(
     "host", ["2130706433", "0177.0.0.1", "0x7f.1", "127.1", "localhost", "a.localhost"]
 )
-async def test_a_loopback_address_in_disguise_is_not_connected_to(
+async def test_a_loopback_address_in_another_spelling_is_not_connected_to(
     host: str, elsewhere: Callable[..., Transport]
 ) -> None:
     async with wire(say(answer_of(b"{}"))) as server:
@@ -179,7 +179,7 @@ async def test_a_loopback_address_in_disguise_is_not_connected_to(
         assert server.connections == 0
 
 
-async def test_a_host_that_the_user_allows_is_connected_to(
+async def test_a_host_in_realm_hosts_is_connected_to(
     monkeypatch: pytest.MonkeyPatch,
     elsewhere: Callable[..., Transport],
 ) -> None:
@@ -193,10 +193,10 @@ async def test_a_host_that_the_user_allows_is_connected_to(
                 headers={},
                 max_bytes=CAP,
             )
-    assert isinstance(found, Answer)
+    assert isinstance(found, Response)
 
 
-async def test_a_redirect_to_a_name_that_leads_inside_is_a_refused_redirect(
+async def test_a_redirect_to_a_name_with_a_refused_address_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with wire(say(answer_of(b"{}"))) as inside:
@@ -213,7 +213,7 @@ async def test_a_redirect_to_a_name_that_leads_inside_is_a_refused_redirect(
     assert "169.254.169.254, a cloud metadata address" in found.detail
 
 
-async def test_more_hosts_than_a_registry_ever_names_are_asked_all_the_same(
+async def test_requests_to_further_hosts_go_over_aiohttp(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(network_transport, "MAX_OTHER_ORIGINS", 1)
@@ -226,14 +226,14 @@ async def test_more_hosts_than_a_registry_ever_names_are_asked_all_the_same(
             found = await transport.request(
                 "GET", f"{server.url}/", headers={}, max_bytes=CAP
             )
-            assert isinstance(found, Answer)
+            assert isinstance(found, Response)
             assert found.body == content
 
 
 # -- redirects ---------------------------------------------------------------------
 
 
-async def test_what_leaves_the_origin_leaves_every_header_behind_but_accept() -> None:
+async def test_a_redirect_to_another_origin_keeps_only_accept() -> None:
     async with wire(say(answer_of(b"blob"))) as other:
         location = f"{other.url}/blob?signature=x"
         async with (
@@ -243,7 +243,7 @@ async def test_what_leaves_the_origin_leaves_every_header_behind_but_accept() ->
             found = await transport.request(
                 "GET", f"{server.url}/blob", headers=SECRETS, max_bytes=CAP
             )
-        assert isinstance(found, Answer)
+        assert isinstance(found, Response)
         assert found.body == b"blob"
         assert "s3cret" in str(server.fields())
         assert other.fields().keys() == {
@@ -251,7 +251,7 @@ async def test_what_leaves_the_origin_leaves_every_header_behind_but_accept() ->
         }  # fmt: skip
 
 
-async def test_what_comes_back_to_the_origin_does_not_get_its_headers_back() -> None:
+async def test_a_redirect_back_to_the_origin_does_not_restore_the_headers() -> None:
     home = ""
 
     async def back(request: bytes, writer: asyncio.StreamWriter) -> None:
@@ -266,15 +266,13 @@ async def test_what_comes_back_to_the_origin_does_not_get_its_headers_back() -> 
                 found = await transport.request(
                     "GET", f"{server.url}/blob", headers=SECRETS, max_bytes=CAP
                 )
-            assert isinstance(found, Answer)
+            assert isinstance(found, Response)
             assert found.body == b"home"
             assert "authorization" in server.fields(0)
             assert "authorization" not in server.fields(1)
 
 
-async def test_a_list_that_goes_on_where_a_redirect_led_goes_on_without_a_login() -> (
-    None
-):
+async def test_next_pages_at_another_host_get_no_token() -> None:
     here_has, there_has = simple(["team/a:1"]), simple(["team/a:1", "team/a:2"])
     async with (
         lab(here_has, tokens=service(ADMIN), login=ADMIN) as here,
@@ -297,7 +295,7 @@ async def test_a_list_that_goes_on_where_a_redirect_led_goes_on_without_a_login(
         (ListerName.DTR, dtr_api, "/api/v0/repositories/team"),
     ],
 )
-async def test_an_api_that_goes_on_where_a_redirect_led_is_not_sent_a_password(
+async def test_next_pages_of_a_product_api_at_another_host_get_no_password(
     lister: ListerName, api: Callable[[Content], Routes], path: str
 ) -> None:
     content = simple(["team/a:1", "team/b:1"])
@@ -317,7 +315,7 @@ async def test_an_api_that_goes_on_where_a_redirect_led_is_not_sent_a_password(
     assert (listing.repositories, listing.pages) == (2, 2)
 
 
-async def test_a_redirect_that_goes_round_in_circles_ends() -> None:
+async def test_a_redirect_loop_ends() -> None:
     async with wire(say(redirect_to("/v2/"))) as server:
         async with transport_to(server.origin) as transport:
             found = await transport.request(
@@ -329,7 +327,7 @@ async def test_a_redirect_that_goes_round_in_circles_ends() -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "registry.example.com"])
-async def test_a_user_name_in_a_redirect_is_sent_to_nobody(host: str, ask: Ask) -> None:
+async def test_a_redirect_with_a_user_name_is_refused(host: str, ask: Ask) -> None:
     async with wire(say(b"")) as other:
         location = f"http://user:s3cret@{host}:{other.port}/"
         found = await ask(say(redirect_to(location)))
@@ -339,7 +337,7 @@ async def test_a_user_name_in_a_redirect_is_sent_to_nobody(host: str, ask: Ask) 
     assert "s3cret" not in found.detail
 
 
-async def test_a_credential_is_not_redirected_at_all() -> None:
+async def test_a_request_with_a_credential_is_not_redirected() -> None:
     async with wire(say(answer_of(b"{}"))) as other:
         async with (
             wire(say(redirect_to(f"{other.url}/"))) as server,
@@ -360,7 +358,7 @@ async def test_a_credential_is_not_redirected_at_all() -> None:
 # -- what is sent without being asked ----------------------------------------------
 
 
-async def test_a_cookie_is_not_kept() -> None:
+async def test_cookies_are_not_kept() -> None:
     lines = b"Set-Cookie: session=s3cret; Path=/", b"Set-Cookie2: a=b"
     async with wire(say(answer_of(b"{}", *lines))) as server:
         async with transport_to(server.origin) as transport:
@@ -372,7 +370,7 @@ async def test_a_cookie_is_not_kept() -> None:
         assert all(b"s3cret" not in request for request in server.requests)
 
 
-async def test_a_netrc_is_not_looked_at(
+async def test_netrc_is_not_read(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     netrc = tmp_path / ".netrc"
@@ -391,7 +389,7 @@ async def test_a_netrc_is_not_looked_at(
 @pytest.mark.parametrize(
     "token", ["a\r\nX-Injected: 1", "a\nb", "a\x00b", "a b", "ä", "", 7, ["a"], {}]
 )
-async def test_a_token_that_would_change_the_request_is_no_token(token: object) -> None:
+async def test_a_token_that_is_no_header_value_is_rejected(token: object) -> None:
     async with lab(simple(["team/app:1"]), tokens=service()) as here:
         here.faults.on(
             "GET", TOKENS, Says(200, {}, orjson.dumps({"token": token})), forever=True
@@ -410,7 +408,7 @@ ODD = [
 
 
 @pytest.mark.parametrize("tag", [*ODD, "", ".", "..", "-a", "a" * 129])
-async def test_a_tag_of_a_list_that_is_none_is_not_asked_for(tag: str) -> None:
+async def test_an_invalid_tag_of_a_listing_is_not_requested(tag: str) -> None:
     async with lab(simple(["team/app:1"])) as here:
         body = orjson.dumps({"name": "team/app", "tags": [tag, "1"]})
         here.faults.on("GET", TAGS, Says(200, {}, body))
@@ -421,7 +419,7 @@ async def test_a_tag_of_a_list_that_is_none_is_not_asked_for(tag: str) -> None:
 
 @pytest.mark.parametrize("digest", [*ODD, "sha256:" + "A" * 64, "sha256:" + "a" * 63])
 @pytest.mark.parametrize("place", ["child", "config"])
-async def test_a_digest_that_is_none_is_not_asked_for(digest: str, place: str) -> None:
+async def test_an_invalid_digest_is_not_requested(digest: str, place: str) -> None:
     one = {"mediaType": OCI_MANIFEST, "digest": digest, "size": 2}
     document: dict[str, object] = {"schemaVersion": 2, "mediaType": OCI_INDEX}
     if place == "child":
@@ -450,7 +448,7 @@ async def test_a_digest_that_is_none_is_not_asked_for(digest: str, place: str) -
         pytest.param(endless(OK + b"X: a\r\n", b" a\r\n" * 100), id="a folded field"),
     ],
 )
-async def test_a_head_without_an_end_is_not_read_to_it(said: Said, ask: Ask) -> None:
+async def test_an_endless_head_is_a_failure(said: Said, ask: Ask) -> None:
     found = await ask(said)
     assert isinstance(found, Failure)
     assert found.kind is FailureKind.PROTOCOL_VIOLATION
@@ -458,19 +456,17 @@ async def test_a_head_without_an_end_is_not_read_to_it(said: Said, ask: Ask) -> 
 
 
 @pytest.mark.parametrize("status", [b"100 x", b"103 x", b"199 x"])
-async def test_interim_answers_without_an_end_end_with_the_time(
-    status: bytes, ask: Ask
-) -> None:
+async def test_endless_interim_responses_time_out(status: bytes, ask: Ask) -> None:
     quick = Timeouts(connect_s=5, read_s=5, request_s=0.2)
     found = await ask(endless(b"", b"HTTP/1.1 " + status + b"\r\n\r\n"), timeouts=quick)
     assert isinstance(found, Failure)
     assert found.kind in {FailureKind.TIMEOUT, FailureKind.PROTOCOL_VIOLATION}
 
 
-async def test_interim_answers_are_passed_over(ask: Ask) -> None:
+async def test_interim_responses_are_skipped(ask: Ask) -> None:
     early = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n"
     found = await ask(say(early * 5 + answer_of(b"{}")))
-    assert isinstance(found, Answer)
+    assert isinstance(found, Response)
     assert (found.status, found.body) == (200, b"{}")
     assert found.headers.get("Link") is None
 
@@ -487,9 +483,7 @@ CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
         pytest.param(say(OK + b"Content-Length: 99999999999\r\n\r\n"), id="declared"),
     ],
 )
-async def test_a_body_without_an_end_is_read_up_to_its_cap(
-    said: Said, ask: Ask
-) -> None:
+async def test_an_endless_body_is_read_up_to_its_cap(said: Said, ask: Ask) -> None:
     found = await ask(said)
     assert isinstance(found, Failure)
     assert found.kind is FailureKind.TOO_LARGE
@@ -503,7 +497,7 @@ async def test_a_body_without_an_end_is_read_up_to_its_cap(
         pytest.param(endless(CHUNKED + b"0\r\n", b"X: a\r\n" * 100), id="trailers"),
     ],
 )
-async def test_what_stands_between_chunks_has_an_end_too(said: Said, ask: Ask) -> None:
+async def test_endless_bytes_between_chunks_are_bounded(said: Said, ask: Ask) -> None:
     """Some parsers pass over it without keeping it: then the time is the bound."""
     quick = Timeouts(connect_s=5, read_s=5, request_s=0.2)
     tracemalloc.start()
@@ -517,12 +511,12 @@ async def test_what_stands_between_chunks_has_an_end_too(said: Said, ask: Ask) -
 
 
 @pytest.mark.parametrize("status", [b"401 x", b"404 x", b"500 x"])
-async def test_an_error_without_an_end_is_still_that_error(
+async def test_an_error_with_an_endless_body_keeps_its_status(
     status: bytes, ask: Ask
 ) -> None:
     start = b"HTTP/1.1 " + status + b"\r\nTransfer-Encoding: chunked\r\n\r\n"
     found = await ask(endless(start, b"3e8\r\n" + b"a" * 1000 + b"\r\n"))
-    assert isinstance(found, Answer)
+    assert isinstance(found, Response)
     assert found.status == int(status[:3])
     assert found.body == b""
 
@@ -555,7 +549,7 @@ def bombs() -> dict[str, bytes]:
 @pytest.mark.parametrize(
     "coding", ["gzip", "x-gzip", "deflate", "deflate raw", "gzip, gzip"]
 )
-async def test_a_body_that_grows_is_stopped_at_its_cap(
+async def test_a_decompression_bomb_is_stopped_at_the_cap(
     coding: str, bombs: dict[str, bytes], ask: Ask
 ) -> None:
     body = bombs[coding]
@@ -574,17 +568,17 @@ async def test_a_body_that_grows_is_stopped_at_its_cap(
 @pytest.mark.parametrize(
     "coding", [b"br", b"zstd", b"compress", b"gzip, br", b"x" * 99]
 )
-async def test_a_coding_that_nobody_asked_for_is_a_failure_or_left_alone(
+async def test_an_unrequested_coding_is_a_failure_or_left_alone(
     coding: bytes, ask: Ask
 ) -> None:
     found = await ask(say(answer_of(b"hello", b"Content-Encoding: " + coding)))
     assert isinstance(found, Failure) or found.body == b"hello"
 
 
-async def test_content_that_came_compressed_all_the_same_is_read(ask: Ask) -> None:
+async def test_compressed_content_is_read_although_not_requested(ask: Ask) -> None:
     packed = gzip.compress(b'{"tags":[]}')
     found = await ask(say(answer_of(packed, b"Content-Encoding: gzip")))
-    assert isinstance(found, Answer)
+    assert isinstance(found, Response)
     assert found.body == b'{"tags":[]}'
 
 
@@ -599,9 +593,7 @@ async def test_content_that_came_compressed_all_the_same_is_read(ask: Ask) -> No
         pytest.param(CHUNKED + b"1\r\na\r\n" * 100, id="in chunks"),
     ],
 )
-async def test_a_byte_now_and_then_does_not_go_on_for_ever(
-    data: bytes, ask: Ask
-) -> None:
+async def test_a_trickling_response_times_out(data: bytes, ask: Ask) -> None:
     # No silence is as long as the read timeout; the request has its own.
     timeouts = Timeouts(connect_s=5, read_s=2, request_s=0.25)
     found = await ask(drip(data, interval_s=0.02), timeouts=timeouts)
@@ -613,7 +605,7 @@ async def test_a_byte_now_and_then_does_not_go_on_for_ever(
 # -- answers that are two ----------------------------------------------------------
 
 
-async def test_an_answer_that_nobody_asked_for_answers_nothing() -> None:
+async def test_a_second_response_does_not_answer_the_next_request() -> None:
     """Two answers to one request: the second is not that to the next one."""
     poisoned = answer_of(b"good") + answer_of(b"poison")
     async with (
@@ -626,7 +618,7 @@ async def test_an_answer_that_nobody_asked_for_answers_nothing() -> None:
             )
             for number in range(2)
         ]
-    bodies = [one.body for one in found if isinstance(one, Answer)]
+    bodies = [one.body for one in found if isinstance(one, Response)]
     assert b"poison" not in bodies
     assert bodies[-1] == b"next"
 
@@ -646,7 +638,9 @@ async def test_an_answer_that_nobody_asked_for_answers_nothing() -> None:
         b"Transfer-Encoding: \x0bchunked",
     ],
 )
-async def test_an_answer_with_two_ends_is_not_followed_by_another(head: bytes) -> None:
+async def test_a_response_with_two_lengths_does_not_poison_the_next(
+    head: bytes,
+) -> None:
     answers = OK + head + b"\r\n\r\ngood" + answer_of(b"poison"), answer_of(b"next")
     quick = Timeouts(connect_s=5, read_s=1, request_s=5)
     async with (
@@ -661,5 +655,5 @@ async def test_an_answer_with_two_ends_is_not_followed_by_another(head: bytes) -
         ]
     first, second = found
     assert isinstance(first, Failure) or first.body != b"good" + answer_of(b"poison")
-    assert isinstance(second, Answer)
+    assert isinstance(second, Response)
     assert second.body == b"next"

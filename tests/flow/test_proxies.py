@@ -44,7 +44,7 @@ async def behind_proxy(
             yield here, through
 
 
-async def test_plain_http_is_sent_to_the_proxy_itself() -> None:
+async def test_plain_http_requests_are_sent_to_the_proxy() -> None:
     async with behind_proxy(tokens=service()) as (here, through):
         outcome = await here.audit(
             *map(here.ref, NAMES), proxy=f"http://{through.address}", plain_http=True
@@ -54,7 +54,7 @@ async def test_plain_http_is_sent_to_the_proxy_itself() -> None:
     assert through.seen[0] == f"GET http://{REGISTRY}/v2/"
 
 
-async def test_https_goes_through_a_tunnel_that_sees_no_secret(tmp_path: Path) -> None:
+async def test_https_goes_through_a_tunnel_without_secrets(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     tls = authority.server(REGISTRY)
     async with behind_proxy(tls=tls, tokens=service()) as (here, through):
@@ -70,7 +70,7 @@ async def test_https_goes_through_a_tunnel_that_sees_no_secret(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("over_tls", [False, True])
-async def test_the_proxy_itself_may_be_asked_over_https(
+async def test_the_proxy_can_be_reached_over_https(
     tmp_path: Path, over_tls: bool
 ) -> None:
     authority = Authority(tmp_path)
@@ -94,7 +94,7 @@ async def test_the_proxy_itself_may_be_asked_over_https(
 
 
 @pytest.mark.parametrize("over_tls", [False, True])
-async def test_the_proxy_s_own_password_goes_to_the_proxy_only(
+async def test_the_password_of_the_proxy_is_sent_to_the_proxy_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, over_tls: bool
 ) -> None:
     authority = Authority(tmp_path)
@@ -118,7 +118,7 @@ async def test_the_proxy_s_own_password_goes_to_the_proxy_only(
 
 
 @pytest.mark.parametrize("scheme", ["https", "httPs", "HTTPS"])
-async def test_a_scheme_in_capitals_does_not_lead_the_proxy_s_password_to_a_host(
+async def test_a_scheme_in_capitals_does_not_leak_the_password_of_the_proxy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
 ) -> None:
     """The proxy knows who asks; its password was sent through the tunnel as well."""
@@ -138,7 +138,7 @@ async def test_a_scheme_in_capitals_does_not_lead_the_proxy_s_password_to_a_host
 
 
 @pytest.mark.parametrize("over_tls", [False, True])
-async def test_a_proxy_that_wants_a_password_says_so(over_tls: bool) -> None:
+async def test_a_407_says_where_the_password_of_the_proxy_goes(over_tls: bool) -> None:
     settings: dict[str, Any] = {} if over_tls else {"plain_http": True}
     async with behind_proxy(authorization=f"Basic {PAIR}") as (here, through):
         url = f"http://{through.address}"
@@ -151,7 +151,7 @@ async def test_a_proxy_that_wants_a_password_says_so(over_tls: bool) -> None:
     )
 
 
-async def test_a_proxy_that_cannot_reach_the_registry_says_so() -> None:
+async def test_a_proxy_that_cannot_reach_the_registry_is_named() -> None:
     async with behind_proxy(refuses=504) as (here, through):
         failure = (
             await here.audit(
@@ -162,7 +162,7 @@ async def test_a_proxy_that_cannot_reach_the_registry_says_so() -> None:
     assert "refused to connect (504)" in failure.detail
 
 
-async def test_a_proxy_that_is_not_there_is_named() -> None:
+async def test_an_unreachable_proxy_is_named() -> None:
     async with behind_proxy() as (here, through):
         pass
     failure = (
@@ -172,7 +172,7 @@ async def test_a_proxy_that_is_not_there_is_named() -> None:
     assert f"no connection to the proxy http://{through.address}" in failure.detail
 
 
-async def test_this_machine_and_no_proxy_are_asked_directly(
+async def test_loopback_is_reached_without_the_proxy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with lab(simple(NAMES)) as here, forward_proxy({}) as through:
@@ -181,7 +181,7 @@ async def test_this_machine_and_no_proxy_are_asked_directly(
         assert through.seen == []
 
 
-async def test_a_proxy_that_nobody_can_use_is_one_sentence_at_once(
+async def test_an_unsupported_proxy_is_a_usage_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", "socks5://me:hunter2@127.0.0.1:1080")
@@ -205,7 +205,7 @@ def leaf(error: BaseException) -> BaseException:
 # -- what a registry names is checked behind a proxy, too --------------------------
 
 
-async def test_a_token_service_that_only_the_proxy_can_find_must_prove_its_name(
+async def test_a_token_service_resolved_by_the_proxy_must_prove_its_name(
     tmp_path: Path,
 ) -> None:
     authority = Authority(tmp_path)
@@ -228,7 +228,7 @@ async def test_a_token_service_that_only_the_proxy_can_find_must_prove_its_name(
     assert failure.failure == "tls"
 
 
-async def test_a_plain_token_service_that_only_the_proxy_can_find_is_refused() -> None:
+async def test_a_plain_http_token_service_resolved_by_the_proxy_is_refused() -> None:
     tokens = service(realm=f"http://{ELSEWHERE}/token")
     async with behind_proxy(tokens=tokens) as (here, through):
         settings: dict[str, Any] = {
@@ -247,7 +247,7 @@ async def test_a_plain_token_service_that_only_the_proxy_can_find_is_refused() -
 @pytest.mark.parametrize(
     "realm", ["http://localhost:1/token", "http://169.254.169.254/"]
 )
-async def test_no_proxy_is_asked_for_an_address_that_is_refused(realm: str) -> None:
+async def test_a_refused_address_is_not_requested_through_a_proxy(realm: str) -> None:
     async with behind_proxy(tokens=service()) as (here, through):
         challenge = {"WWW-Authenticate": f'Bearer realm="{realm}",service="sandbox"'}
         here.faults.on("GET", "/v2/", Answer(401, challenge), forever=True)

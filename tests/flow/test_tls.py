@@ -36,13 +36,15 @@ async def audited(here: Lab, **settings: Any) -> str:
     return kind
 
 
-async def test_a_private_ca_is_trusted_where_it_is_named(authority: Authority) -> None:
+async def test_a_private_ca_is_trusted_for_the_registry_that_names_it(
+    authority: Authority,
+) -> None:
     async with lab(simple([NAME]), tls=authority.server("127.0.0.1")) as here:
         assert await audited(here, ca_file=str(authority.file)) == "image"
         assert await audited(here, plain_http=False) == "tls"
 
 
-async def test_a_certificate_that_older_pythons_take_is_told_to_be_one(
+async def test_a_certificate_that_violates_rfc_5280_is_refused_by_strict_pythons(
     authority: Authority,
 ) -> None:
     tls = authority.server("127.0.0.1", names_the_key=False)
@@ -58,7 +60,7 @@ async def test_a_certificate_that_older_pythons_take_is_told_to_be_one(
         assert found.kinds == ["image"]
 
 
-async def test_a_client_certificate_is_shown(authority: Authority) -> None:
+async def test_a_client_certificate_is_presented(authority: Authority) -> None:
     tls = authority.server("127.0.0.1", clients=True)
     pair = authority.pair("auditor")
     both = pair.cert.with_suffix(".both")
@@ -79,7 +81,7 @@ async def test_a_client_certificate_is_shown(authority: Authority) -> None:
 
 
 @pytest.mark.parametrize("named", [False, True])
-async def test_a_client_certificate_is_shown_to_the_registry_and_whom_one_names(
+async def test_a_client_certificate_is_presented_to_the_registry_and_its_realm_hosts(
     authority: Authority, named: bool
 ) -> None:
     """A token service at another host sees it if `realm_hosts` has that host."""
@@ -194,7 +196,7 @@ def _missing(authority: Authority) -> tuple[Path, Path]:
         (_missing, "/nowhere/key.pem: cannot be read: No such file or directory"),
     ],
 )
-async def test_a_mistake_is_one_sentence_before_anything_is_asked(
+async def test_an_unusable_client_certificate_is_reported_before_any_request(
     authority: Authority,
     files: Callable[[Authority], tuple[Path, Path | None]],
     sentence: str,
@@ -242,7 +244,7 @@ async def test_a_mistake_is_one_sentence_before_anything_is_asked(
         ),
     ],
 )
-async def test_a_ca_that_is_none_is_said_before_anything_is_asked(
+async def test_an_unusable_ca_file_is_reported_before_any_request(
     tmp_path: Path, content: bytes | None, sentence: str
 ) -> None:
     path = tmp_path / "ca.pem"
@@ -259,7 +261,9 @@ async def test_a_ca_that_is_none_is_said_before_anything_is_asked(
 # -- docker's and podman's folders -------------------------------------------------
 
 
-def test_the_folder_of_a_registry_is_used(authority: Authority, tmp_path: Path) -> None:
+def test_the_certs_d_folder_of_a_registry_is_used(
+    authority: Authority, tmp_path: Path
+) -> None:
     folder = tmp_path / ".config" / "containers" / "certs.d" / "dtr.example.com:8443"
     folder.mkdir(parents=True)
     pair = authority.pair("auditor")
@@ -291,7 +295,7 @@ def test_the_folder_of_a_registry_is_used(authority: Authority, tmp_path: Path) 
     assert tls_context(expected).get_ca_certs()
 
 
-def test_what_is_found_and_cannot_be_used_is_told_and_left_out(
+def test_unusable_files_in_certs_d_are_ignored_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Keys in docker's folder are often root's alone; nobody asked for them here."""

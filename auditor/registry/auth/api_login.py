@@ -57,10 +57,6 @@ class ApiLogin:
         self._tokens: dict[Login, Authorization] = {}
         self._flights: SingleFlight[Login, Authorization | Failure] = SingleFlight()
 
-    def for_repository(self, name: str) -> ApiAuthorizer:
-        """The authorizer for requests about a repository or a namespace."""
-        return ApiAuthorizer(self, name)
-
     async def authorization(self, name: str) -> Authorization | Failure:
         """An authorization for a repository; anonymous without a usable login."""
         login = await self._credential(name)
@@ -155,7 +151,7 @@ class ApiLogin:
 
 
 class ApiAuthorizer:
-    """The authorizer of one repository (see `authorization.Authorizer`)."""
+    """The authorizer of one repository or namespace (see `Authorizer`)."""
 
     __slots__ = ("_login", "_name")
 

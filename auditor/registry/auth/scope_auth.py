@@ -35,7 +35,7 @@ from auditor.wire.token import access_of
 # Age at which a login from a credential helper is asked for again. Helpers of cloud
 # providers give passwords for an hour, of which at least five minutes are left.
 HELPER_LOGIN_S = 300.0
-# The same, after a login was refused: the helper may have a newer one by then.
+# The same, after a login was refused.
 REFUSED_LOGIN_S = 60.0
 
 
@@ -86,7 +86,10 @@ class HostAuth:
             return account
         token = await account.service.fetch(key)
         if isinstance(token, Failure) and token.kind is FailureKind.DENIED:
-            newer = await self.accounts.after_refusal(key.namespace, account)
+            # A credential helper may have a newer login by now.
+            newer = await self.accounts.refreshed(
+                key.namespace, account, max_age_s=REFUSED_LOGIN_S
+            )
             if newer.found != account.found:
                 return await newer.service.fetch(key)
         return token
@@ -158,8 +161,16 @@ class ScopeAuth:
             return account
         if plan.scheme is Scheme.BASIC:
             return _basic(account)
-        if isinstance(account.credential, RegistryToken):
-            return self._with_registry_token(account.credential, account.source)
+        credential = account.credential
+        if isinstance(credential, RegistryToken):
+            value = credential.token.reveal()
+            access = access_of(
+                value,
+                self._scope.name,
+                resource=self._scope.type,
+                credential=account.source,
+            )
+            return Authorization(header=f"Bearer {value}", fixed=True, access=access)
         token = await self._host.tokens.get(self._host.token_key(plan, self._scope))
         if isinstance(token, Failure):
             return token
@@ -172,18 +183,6 @@ class ScopeAuth:
         if token.access.state is not AccessState.DENIED:
             self._keep(plan, granted)
         return granted
-
-    def _with_registry_token(
-        self, credential: RegistryToken, source: CredentialSource | None
-    ) -> Authorization:
-        token = credential.token.reveal()
-        return Authorization(
-            header=f"Bearer {token}",
-            fixed=True,
-            access=access_of(
-                token, self._scope.name, resource=self._scope.type, credential=source
-            ),
-        )
 
     async def after_401(
         self, refused: Authorization, challenge: Challenge | None
@@ -310,7 +309,7 @@ class Accounts:
         """The account of a namespace."""
         account = self._accounts.get(namespace)
         if account is not None:
-            return await self._refreshed(namespace, account)
+            return await self.refreshed(namespace, account)
         found = await self._credentials.find(self._registry, namespace)
         if isinstance(found, Failure):
             return found
@@ -318,11 +317,7 @@ class Accounts:
         # account: a password is tried by one account only.
         return self._accounts.setdefault(namespace, self._account(found))
 
-    async def after_refusal(self, namespace: str, refused: Account) -> Account:
-        """The account after a login was refused: a helper may have a newer login."""
-        return await self._refreshed(namespace, refused, max_age_s=REFUSED_LOGIN_S)
-
-    async def _refreshed(
+    async def refreshed(
         self, namespace: str, old: Account, *, max_age_s: float = HELPER_LOGIN_S
     ) -> Account:
         """The account with what its helper gives now, if it was asked too long ago.

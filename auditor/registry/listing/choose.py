@@ -26,7 +26,7 @@ from auditor.registry.products.harbor import Harbor
 from auditor.registry.products.hub import HUB_URL, Hub
 from auditor.registry.products.product_api import Product, ProductLister
 from auditor.registry.products.quay import Quay
-from auditor.registry.products.recognise import recognised_api
+from auditor.registry.products.recognise import recognise_api
 from auditor.registry.request import RequestSender
 from auditor.wire.challenge import CATALOG_SCOPE, pull_scope
 from auditor.wire.credential import Credential
@@ -95,7 +95,7 @@ def choose_lister(
 
     def recognised_lister() -> Lister | None:
         plan = auth.plan.known
-        found = plan and recognised_api(plan.realm, plan.service, base_url=base_url)
+        found = plan and recognise_api(plan.realm, plan.service, base_url=base_url)
         return product_lister(*found) if found else None
 
     if lister is ListerName.CATALOG:

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
 from auditor.oci.digest import is_digest
 from auditor.oci.encoding import parse_json
-from auditor.registry.listing.interface import Entry
+from auditor.registry.listing.interface import Entry, ParsedPage
 from auditor.util.text import safe_text
 from auditor.wire.response import Response, next_page, same_origin_page
 
@@ -70,10 +70,14 @@ def objects_of(entries: Sequence[Any]) -> Iterator[dict[str, Any] | None]:
             yield entry if isinstance(entry, dict) else None
 
 
-def parse_entries(
-    entries: Sequence[Any], parse: Callable[[dict[str, Any]], Entry | None]
-) -> tuple[list[Entry], int]:
-    """The parsed entries, and the number of entries that cannot be parsed."""
+def parse_page(
+    entries: Sequence[Any],
+    parse: Callable[[dict[str, Any]], Entry | None],
+    *,
+    next_url: str | Failure | None,
+    total: int | None = None,
+) -> ParsedPage[Entry]:
+    """A page of the entries; `parse` returns None for one that it cannot read."""
     parsed: list[Entry] = []
     unreadable = 0
     for entry in objects_of(entries):
@@ -82,7 +86,9 @@ def parse_entries(
             unreadable += 1
         else:
             parsed.append(value)
-    return parsed, unreadable
+    return ParsedPage(
+        entries=parsed, next_url=next_url, unreadable=unreadable, total=total
+    )
 
 
 def repository(entry: dict[str, Any]) -> str | None:

@@ -68,11 +68,10 @@ def _page(
     entries: list[Any],
     parse: Callable[[dict[str, Any]], Entry | None],
 ) -> ParsedPage[Entry]:
-    parsed, unreadable = json_fields.parse_entries(entries, parse)
     start = response.headers.get("X-Next-Page-Start")
-    return ParsedPage(
-        entries=parsed,
+    return json_fields.parse_page(
+        entries,
+        parse,
         next_url=json_fields.url_with(response, pageStart=start) if start else None,
-        unreadable=unreadable,
         total=json_fields.header_count(response, "X-Resource-Count"),
     )

@@ -34,16 +34,12 @@ class GitLab(RepositoriesOnly):
 
         `x-total` is omitted from listings of more than 10,000 entries.
         """
-        names, unreadable = json_fields.parse_entries(
-            json_fields.entries_of(json_fields.document_of(response)),
-            lambda entry: json_fields.text(entry, "path"),
-        )
         next_url = json_fields.linked_page(response)
         if next_url is None and (page := response.headers.get("x-next-page")):
             next_url = json_fields.url_with(response, page=page)
-        return ParsedPage(
-            entries=names,
+        return json_fields.parse_page(
+            json_fields.entries_of(json_fields.document_of(response)),
+            lambda entry: json_fields.text(entry, "path"),
             next_url=next_url,
-            unreadable=unreadable,
             total=json_fields.header_count(response, "x-total"),
         )

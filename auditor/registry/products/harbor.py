@@ -33,14 +33,10 @@ class Harbor:
 
     def parse_repositories(self, response: Response) -> ParsedPage[str]:
         """`[{"name": "project/repository"}]`."""
-        names, unreadable = json_fields.parse_entries(
+        return json_fields.parse_page(
             json_fields.entries_of(json_fields.document_of(response)),
             lambda entry: json_fields.text(entry, "name"),
-        )
-        return ParsedPage(
-            entries=names,
             next_url=json_fields.linked_page(response),
-            unreadable=unreadable,
             total=json_fields.header_count(response, _COUNT),
         )
 

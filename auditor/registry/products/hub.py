@@ -54,12 +54,10 @@ def _page(
     response: Response, parse: Callable[[dict[str, Any]], Entry | None]
 ) -> ParsedPage[Entry]:
     document = json_fields.document_of(response)
-    results = json_fields.entries_of(document, "results")
-    entries, unreadable = json_fields.parse_entries(results, parse)
-    return ParsedPage(
-        entries=entries,
+    return json_fields.parse_page(
+        json_fields.entries_of(document, "results"),
+        parse,
         next_url=json_fields.named_page(response, document.get("next")),
-        unreadable=unreadable,
         total=json_fields.integer(document, "count"),
     )
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from auditor.errors import Failure, FailureKind
-from auditor.registry.auth.api_login import ApiLogin, LoginMethod
+from auditor.registry.auth.api_login import ApiAuthorizer, ApiLogin, LoginMethod
 from auditor.registry.auth.authorization import Authorizer
 from auditor.registry.listing.interface import (
     Entry,
@@ -113,7 +113,7 @@ class ProductLister:
             async for page in self._pages(
                 path,
                 self._product.parse_tags,
-                auth=self._login.for_repository(repository),
+                auth=ApiAuthorizer(self._login, repository),
                 listing=f"tags of {repository}",
             ):
                 # On later pages this is another kind of failure.
@@ -168,7 +168,7 @@ class ProductLister:
         async for page in self._pages(
             path,
             self._product.parse_repositories,
-            auth=self._login.for_repository(namespace or ""),
+            auth=ApiAuthorizer(self._login, namespace or ""),
             listing=listing,
         ):
             failed = failed or isinstance(page, Failure)

@@ -34,13 +34,12 @@ class Quay:
         """`{"repositories": [{"namespace": ..., "name": ...}], "next_page": ...}`."""
         document = json_fields.document_of(response)
         entries = json_fields.entries_of(document, "repositories")
-        names, unreadable = json_fields.parse_entries(
+        token = json_fields.text(document, "next_page")
+        return json_fields.parse_page(
             [entry for entry in entries if not _is_helm_chart(entry)],
             json_fields.repository,
+            next_url=json_fields.url_with(response, next_page=token) if token else None,
         )
-        token = json_fields.text(document, "next_page")
-        next_url = json_fields.url_with(response, next_page=token) if token else None
-        return ParsedPage(entries=names, next_url=next_url, unreadable=unreadable)
 
     def tags_path(self, repository: str, size: int) -> str | None:
         """The listing of current tags; without the filter it has former ones too."""
@@ -51,12 +50,11 @@ class Quay:
         """`{"tags": [{"name": ..., "manifest_digest": ...}], "page": 1, ...}`."""
         document = json_fields.document_of(response)
         entries = json_fields.entries_of(document, "tags")
-        tags, unreadable = json_fields.parse_entries(entries, _tag)
         next_url = None
         if document.get("has_additional") is True:
             page = json_fields.integer(document, "page") or 1
             next_url = json_fields.url_with(response, page=str(page + 1))
-        return ParsedPage(entries=tags, next_url=next_url, unreadable=unreadable)
+        return json_fields.parse_page(entries, _tag, next_url=next_url)
 
 
 def _is_helm_chart(entry: object) -> bool:

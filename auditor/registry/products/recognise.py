@@ -1,8 +1,8 @@
 """Which product a registry is: by its name, its ping and its challenge.
 
-No product has to identify itself. `product_hint` accepts any sign, because its hint is
-only shown. `recognised_api` decides where a login is sent, and accepts only a challenge
-that is unambiguous. Sources: the products' documentation, and the challenges in
+No product has to identify itself. `recognise_product` accepts any sign, because its
+result is only printed. `recognise_api` decides where a login is sent, and accepts only
+an unambiguous challenge. Sources: the products' documentation, and the challenges in
 docs/registries.md, which have tests.
 """
 
@@ -23,16 +23,8 @@ from auditor.wire.url_policy import origin_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProductHint:
-    """A product's name, and one sentence about auditing it."""
-
-    product: str
-    sentence: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Signs:
-    """By what a product is recognised.
+class KnownProduct:
+    """A product, one sentence about auditing it, and the signs that it is the product.
 
     `services` and `realm_paths` (without a slash at the end) are those of its
     challenge. `hosts` are registries and `realm_hosts` token services; a name with a
@@ -40,7 +32,8 @@ class _Signs:
     beginnings of their values.
     """
 
-    hint: ProductHint
+    name: str
+    hint: str
     services: tuple[str, ...] = ()
     realm_paths: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
@@ -48,101 +41,78 @@ class _Signs:
     fields: tuple[tuple[str, str], ...] = ()
 
 
-_HUB = _Signs(
+_HUB = KnownProduct(
+    name="Docker Hub",
+    hint="official images are docker.io/library/NAME; GET of a manifest counts"
+    " as a pull, HEAD does not; without a catalog, patterns need a namespace"
+    " (docker.io/NAMESPACE/*:*)",
     services=("registry.docker.io",),
     hosts=(DOCKER_HUB,),
-    hint=ProductHint(
-        product="Docker Hub",
-        sentence="official images are docker.io/library/NAME; GET of a manifest counts"
-        " as a pull, HEAD does not; without a catalog, patterns need a namespace"
-        " (docker.io/NAMESPACE/*:*)",
-    ),
 )
-_HARBOR = _Signs(
+_HARBOR = KnownProduct(
+    name="Harbor",
+    hint='only administrators can list the catalog; lister = "harbor" lists'
+    " the projects of any account; robot accounts are named robot$NAME",
     # Harbor's core, src/core/service/token: the service of every registry it runs.
     services=("harbor-registry",),
     realm_paths=("/service/token",),
-    hint=ProductHint(
-        product="Harbor",
-        sentence='only administrators can list the catalog; lister = "harbor" lists'
-        " the projects of any account; robot accounts are named robot$NAME",
-    ),
 )
-_DTR = _Signs(
+_DTR = KnownProduct(
+    name="Docker Trusted Registry (MSR)",
+    hint='lister = "dtr" lists the repositories and tags that the account can'
+    " see; start from configs/dtr.toml",
     realm_paths=("/auth/token", "/auth/v2/token"),  # old and new releases
-    hint=ProductHint(
-        product="Docker Trusted Registry (MSR)",
-        sentence='lister = "dtr" lists the repositories and tags that the account can'
-        " see; start from configs/dtr.toml",
-    ),
 )
-_GITLAB = _Signs(
+_GITLAB = KnownProduct(
+    name="GitLab",
+    hint='there is no catalog; lister = "gitlab" lists the repositories of a'
+    " group; tokens come from GitLab's own host and expire after minutes",
     # GitLab's documentation, "Container registry: auth token realm".
     services=("container_registry",),
     realm_paths=("/jwt/auth",),
-    hint=ProductHint(
-        product="GitLab",
-        sentence='there is no catalog; lister = "gitlab" lists the repositories of a'
-        " group; tokens come from GitLab's own host and expire after minutes",
-    ),
 )
-_GITHUB = _Signs(
+_GITHUB = KnownProduct(
+    name="GitHub Container Registry",
+    hint="tokens are opaque, so their grants cannot be read; there is no catalog",
     services=("ghcr.io",),
     hosts=("ghcr.io",),
-    hint=ProductHint(
-        product="GitHub Container Registry",
-        sentence="tokens are opaque, so their grants cannot be read; there is no"
-        " catalog",
-    ),
 )
-_ECR = _Signs(
+_ECR = KnownProduct(
+    name="Amazon ECR",
+    hint="passwords expire after 12 hours; the credential helper ecr-login"
+    " (credHelpers) renews them",
     services=("ecr.amazonaws.com",),
     hosts=("public.ecr.aws",),
     realm_hosts=(".amazonaws.com",),
-    hint=ProductHint(
-        product="Amazon ECR",
-        sentence="passwords expire after 12 hours; the credential helper ecr-login"
-        " (credHelpers) renews them",
-    ),
 )
-_AZURE = _Signs(
+_AZURE = KnownProduct(
+    name="Azure Container Registry",
+    hint="az acr login stores an identity token in docker's config.json",
     hosts=(".azurecr.io",),
     realm_hosts=(".azurecr.io",),
-    hint=ProductHint(
-        product="Azure Container Registry",
-        sentence="az acr login stores an identity token in docker's config.json",
-    ),
 )
-_GOOGLE = _Signs(
+_GOOGLE = KnownProduct(
+    name="Google Artifact Registry",
+    hint="the listing of tags includes digests; the credential helper gcloud"
+    " (credHelpers) logs in",
     hosts=("gcr.io", ".gcr.io", ".pkg.dev"),
-    hint=ProductHint(
-        product="Google Artifact Registry",
-        sentence="the listing of tags includes digests; the credential helper gcloud"
-        " (credHelpers) logs in",
-    ),
 )
-_QUAY = _Signs(
+_QUAY = KnownProduct(
+    name="Quay",
+    hint="a robot account (NAMESPACE+NAME) can read one namespace; each can"
+    ' have its own section: [registry."HOST/NAMESPACE"]',
     hosts=("quay.io",),
     realm_paths=("/v2/auth",),
-    hint=ProductHint(
-        product="Quay",
-        sentence="a robot account (NAMESPACE+NAME) can read one namespace; each can"
-        ' have its own section: [registry."HOST/NAMESPACE"]',
-    ),
 )
-_ARTIFACTORY = _Signs(
+_ARTIFACTORY = KnownProduct(
+    name="Artifactory",
+    hint="an API key or identity token is the password",
     fields=(("X-JFrog-Version", ""), ("X-Artifactory-Id", "")),
-    hint=ProductHint(
-        product="Artifactory",
-        sentence="an API key or identity token is the password",
-    ),
 )
-_NEXUS = _Signs(
+_NEXUS = KnownProduct(
+    name="Nexus",
+    hint="each docker repository has its own port or host",
     fields=(("Server", "Nexus/"),),
-    hint=ProductHint(
-        product="Nexus",
-        sentence="each docker repository has its own port or host",
-    ),
 )
 # If several match, the first one is reported.
 _PRODUCTS = (
@@ -151,25 +121,25 @@ _PRODUCTS = (
 )  # fmt: skip
 
 
-def product_hint(
+def recognise_product(
     registry: str, headers: Headers | None, challenge: Challenge | None
-) -> ProductHint | None:
+) -> KnownProduct | None:
     """The product of a registry by its name, its ping's headers and its challenge."""
     host = registry.partition(":")[0]
     parameters = {} if challenge is None else challenge.parameters
     service, realm = parameters.get("service"), _realm(parameters.get("realm"))
-    for signs in _PRODUCTS:
+    for product in _PRODUCTS:
         if (
-            service in signs.services
-            or _matches(host, signs.hosts)
-            or (realm is not None and _matches_realm(signs, realm))
-            or (headers is not None and _matches_fields(signs, headers))
+            service in product.services
+            or _matches(host, product.hosts)
+            or (realm is not None and _matches_realm(product, realm))
+            or (headers is not None and _matches_fields(product, headers))
         ):
-            return signs.hint
+            return product
     return None
 
 
-def recognised_api(
+def recognise_api(
     realm: str | None, service: str | None, *, base_url: str
 ) -> tuple[Product, str] | None:
     """The product with this realm and service, and the URL of its API.
@@ -199,13 +169,13 @@ def _realm(text: str | None) -> tuple[str, str] | None:
         return None
 
 
-def _matches_realm(signs: _Signs, realm: tuple[str, str]) -> bool:
+def _matches_realm(product: KnownProduct, realm: tuple[str, str]) -> bool:
     host, path = realm
-    return path in signs.realm_paths or _matches(host, signs.realm_hosts)
+    return path in product.realm_paths or _matches(host, product.realm_hosts)
 
 
-def _matches_fields(signs: _Signs, headers: Headers) -> bool:
-    values = ((headers.get(name), start) for name, start in signs.fields)
+def _matches_fields(product: KnownProduct, headers: Headers) -> bool:
+    values = ((headers.get(name), start) for name, start in product.fields)
     return any(value and value.startswith(start) for value, start in values)
 
 

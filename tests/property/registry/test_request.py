@@ -132,7 +132,7 @@ def test_every_request_ends_and_no_slot_is_lost(
     st.integers(1, 12),
     st.sampled_from(RateLimitPolicy),
 )
-def test_limits_hold_whatever_fails(
+def test_quota_and_limits_hold_whatever_fails(
     outcomes: list[Response | Failure], most: int, count: int, use: RateLimitPolicy
 ) -> None:
     clock = FakeClock()
@@ -153,7 +153,7 @@ def test_limits_hold_whatever_fails(
 
 
 @given(st.integers(3, 30))
-def test_a_host_that_is_silent_for_ever_costs_all_its_requests_little(
+def test_a_dead_host_costs_few_requests_and_little_time(
     count: int,
 ) -> None:
     silence = Failure(kind=FailureKind.CONNECT, detail="refused")

@@ -89,7 +89,7 @@ def run(host: _Host, *steps: Step) -> list[HostState | Failure]:
     return host.states
 
 
-def test_a_few_failures_are_the_requests_own() -> None:
+def test_a_few_failures_in_a_row_send_no_probe() -> None:
     host = _Host(answer(401))
     run(host, *[host.fail] * (DOUBTED - 1))
     assert host.states == [HostState.UP] * (DOUBTED - 1)
@@ -97,7 +97,7 @@ def test_a_few_failures_are_the_requests_own() -> None:
     assert not host.health.is_suspected
 
 
-def test_an_answer_between_them_starts_the_count_again() -> None:
+def test_a_good_response_restarts_the_count_of_failures() -> None:
     host = _Host(answer(401))
     run(
         host, *[host.fail] * (DOUBTED - 1), partial(host.health.succeeded, 0), host.fail
@@ -106,7 +106,7 @@ def test_an_answer_between_them_starts_the_count_again() -> None:
 
 
 @pytest.mark.parametrize("status", [200, 301, 401, 403, 404, 405, 429, 501])
-def test_a_host_that_answers_the_probe_is_alive(status: int) -> None:
+def test_a_host_that_answers_the_probe_is_up(status: int) -> None:
     host = _Host(answer(status))
     run(host, *[host.fail] * DOUBTED)
     assert host.states == [HostState.UP] * DOUBTED
@@ -115,7 +115,7 @@ def test_a_host_that_answers_the_probe_is_alive(status: int) -> None:
     assert host.health.is_well
 
 
-def test_a_failure_that_takes_an_answer_is_a_sign_of_life() -> None:
+def test_a_refused_redirect_of_the_probe_is_a_sign_of_life() -> None:
     host = _Host(Failure(kind=FailureKind.REDIRECT_REFUSED, detail="x", status=302))
     run(host, *[host.fail] * DOUBTED)
     assert host.states == [HostState.UP] * DOUBTED
@@ -133,7 +133,7 @@ def test_a_failure_that_takes_an_answer_is_a_sign_of_life() -> None:
         answer(504),
     ],
 )
-def test_a_host_that_comes_back_was_down_for_all_who_waited(
+def test_all_waiting_requests_learn_that_the_host_recovered(
     silence: Response | Failure,
 ) -> None:
     host = _Host(silence, silence, answer(401))
@@ -143,7 +143,7 @@ def test_a_host_that_comes_back_was_down_for_all_who_waited(
     assert not host.health.is_suspected
 
 
-def test_probes_slow_down_and_end_with_the_patience() -> None:
+def test_probes_back_off_until_the_host_is_given_up() -> None:
     host = _Host(REFUSED)
     run(host, *[host.fail] * DOUBTED, *[0.5] * 100)
     times = [time for _, time in host.probed]
@@ -160,48 +160,48 @@ def test_probes_slow_down_and_end_with_the_patience() -> None:
 DEATH: tuple[float, ...] = (0.5,) * 65
 
 
-def test_a_host_that_was_given_up_costs_the_others_no_request_and_no_time() -> None:
+def test_requests_to_a_dead_host_fail_at_once_without_a_probe() -> None:
     host = _Host(REFUSED)
     run(host, *[host.fail] * DOUBTED, *DEATH, *[host.ask] * 50, *[host.fail] * 5)
     assert all(isinstance(one, Failure) for one in host.states[-55:])
     assert len(host.probed) == 10
 
 
-def test_after_a_pause_one_probe_for_all_tries_again() -> None:
+def test_a_dead_host_is_probed_once_after_the_pause() -> None:
     host = _Host(REFUSED)
     run(host, *[host.fail] * DOUBTED, *DEATH, DEAD_HOST_S, *[host.ask] * 20)
     assert len(host.probed) == 11
     assert all(isinstance(one, Failure) for one in host.states[-20:])
 
 
-def test_a_host_that_was_given_up_and_answers_a_probe_is_asked_again() -> None:
+def test_a_dead_host_that_answers_a_probe_is_up() -> None:
     host = _Host(*[REFUSED] * 10, answer(401))
     run(host, *[host.fail] * DOUBTED, *DEATH, DEAD_HOST_S, host.ask)
     assert host.states[-1] is HostState.UP
     assert not host.health.is_suspected
 
 
-def test_an_answer_that_was_under_way_ends_the_doubt() -> None:
+def test_a_response_in_flight_ends_the_probing() -> None:
     host = _Host(REFUSED)
     run(host, *[host.fail] * DOUBTED, partial(host.health.succeeded, 0), 0.5)
     assert host.states[-1] is HostState.RECOVERED
     assert len(host.probed) == 1
 
 
-def test_the_probe_waits_as_long_as_the_host_asked() -> None:
+def test_the_first_probe_waits_for_the_hosts_retry_after() -> None:
     host = _Host(answer(401))
     run(host, *[host.fail] * (DOUBTED - 1), partial(host.fail, wait_s=20), 19, 1)
     assert host.probed == [(PING, 20)]
 
 
-def test_a_probe_that_is_asked_to_wait_waits() -> None:
+def test_the_next_probe_waits_for_the_retry_after_of_the_last() -> None:
     host = _Host(answer(503, Retry_After="12"), answer(401))
     run(host, *[host.fail] * DOUBTED, 11, 1)
     assert [time for _, time in host.probed] == [0, 12]
     assert host.states[-1] is HostState.RECOVERED
 
 
-def test_a_host_that_asks_for_more_than_the_patience_is_given_up_for_so_long() -> None:
+def test_a_host_is_left_alone_for_a_retry_after_beyond_the_patience() -> None:
     host = _Host(answer(503, Retry_After="120"))
     run(host, *[host.fail] * DOUBTED)
     given_up = host.states[-1]
@@ -213,13 +213,13 @@ def test_a_host_that_asks_for_more_than_the_patience_is_given_up_for_so_long() -
     assert len(host.probed) == 2
 
 
-def test_a_host_without_a_ping_is_probed_with_what_failed() -> None:
+def test_without_a_probe_url_the_failed_url_is_probed() -> None:
     host = _Host(answer(401), probe_url=None)
     run(host, *[host.fail] * DOUBTED)
     assert host.probed == [(URL, 0)]
 
 
-def test_without_patience_the_first_probe_decides() -> None:
+def test_without_retries_the_first_probe_decides() -> None:
     host = _Host(REFUSED)
     host.health = host.new_health(tries=1)
     run(host, *[host.fail] * DOUBTED)
@@ -227,7 +227,7 @@ def test_without_patience_the_first_probe_decides() -> None:
     assert len(host.probed) == 1
 
 
-def test_a_prober_that_is_cancelled_hands_over() -> None:
+def test_another_request_probes_if_the_probing_one_is_cancelled() -> None:
     host = _Host(REFUSED, answer(401))
     scopes: list[anyio.CancelScope] = []
 
@@ -258,13 +258,13 @@ def _taken(budget: RetryBudget, at_most: int = 1000) -> int:
 @pytest.mark.parametrize(
     ("max_in_flight", "tries", "retries"), [(8, 3, 64), (1, 2, 4), (1, 1, 4)]
 )
-def test_the_reserve_is_some_rounds_of_all_slots(
+def test_the_retry_budget_is_some_rounds_of_all_slots(
     max_in_flight: int, tries: int, retries: int
 ) -> None:
     assert _taken(RetryBudget(max_in_flight=max_in_flight, tries=tries)) == retries
 
 
-def test_retries_that_worked_cost_nothing() -> None:
+def test_successful_retries_are_refunded() -> None:
     budget = RetryBudget(max_in_flight=1, tries=3)
     for _ in range(100):
         assert budget.take()
@@ -273,7 +273,7 @@ def test_retries_that_worked_cost_nothing() -> None:
     assert _taken(budget) == 2 * BUDGET_ROUNDS
 
 
-def test_good_requests_earn_one_retry_in_five() -> None:
+def test_five_good_requests_earn_one_retry() -> None:
     budget = RetryBudget(max_in_flight=1, tries=3)
     _taken(budget)
     for _ in range(5):
@@ -283,7 +283,7 @@ def test_good_requests_earn_one_retry_in_five() -> None:
     assert not budget.take()
 
 
-def test_what_is_earned_is_not_saved_up_beyond_the_reserve() -> None:
+def test_earned_retries_never_exceed_the_budget() -> None:
     budget = RetryBudget(max_in_flight=2, tries=2)
     for _ in range(1000):
         budget.refund(0)
@@ -291,7 +291,7 @@ def test_what_is_earned_is_not_saved_up_beyond_the_reserve() -> None:
 
 
 @given(st.lists(st.booleans(), max_size=300))
-def test_retries_in_vain_are_at_most_the_reserve_and_a_share(
+def test_futile_retries_are_bounded_by_the_budget(
     good: list[bool],
 ) -> None:
     """However good and failing requests are mixed, and each retried twice."""
@@ -331,7 +331,7 @@ class _SilentHost(_Host):
         return self.health.refusal(url) is not None
 
 
-def test_a_repository_without_an_answer_is_given_up_and_no_other_one() -> None:
+def test_a_silent_repository_is_given_up_and_no_other() -> None:
     host = _SilentHost()
     host.silent(APP, ENOUGH - 1)
     assert not host.refuses(APP)
@@ -349,7 +349,7 @@ def test_a_repository_without_an_answer_is_given_up_and_no_other_one() -> None:
     )
 
 
-def test_where_no_repository_is_answered_the_host_is_given_up() -> None:
+def test_a_host_with_several_silent_repositories_is_given_up() -> None:
     host = _SilentHost()
     host.silent(APP, ENOUGH // 2)
     host.silent(OTHER, ENOUGH // 2)
@@ -357,13 +357,13 @@ def test_where_no_repository_is_answered_the_host_is_given_up() -> None:
     assert host.refuses("https://registry.example.com/v2/new/manifests/1")
 
 
-def test_requests_that_waited_together_waited_once() -> None:
+def test_requests_in_flight_together_count_as_one_silence() -> None:
     host = _SilentHost()
     host.silent(APP, ENOUGH - 1, together=8)
     assert not host.refuses(APP)
 
 
-def test_time_in_which_nothing_was_asked_for_does_not_count() -> None:
+def test_pauses_between_requests_are_no_silence() -> None:
     host = _SilentHost()
     host.silent(APP)
     host.clock.now += 10 * SILENCE_PATIENCE_S
@@ -371,7 +371,7 @@ def test_time_in_which_nothing_was_asked_for_does_not_count() -> None:
     assert not host.refuses(APP)
 
 
-def test_an_answer_is_the_end_of_it() -> None:
+def test_a_response_ends_the_silence_of_its_repository() -> None:
     host = _SilentHost()
     host.silent(APP, ENOUGH - 1)
     host.health.responded(SAME)
@@ -380,7 +380,7 @@ def test_an_answer_is_the_end_of_it() -> None:
     assert not host.refuses(APP)
 
 
-def test_an_answer_elsewhere_is_a_sign_of_the_host_and_not_of_the_repository() -> None:
+def test_a_response_of_one_repository_does_not_end_the_silence_of_another() -> None:
     host = _SilentHost()
     for _ in range(ENOUGH):
         host.silent(APP)
@@ -389,7 +389,7 @@ def test_an_answer_elsewhere_is_a_sign_of_the_host_and_not_of_the_repository() -
     assert not host.refuses(OTHER)
 
 
-def test_after_a_pause_it_is_asked_again_and_one_silence_is_enough() -> None:
+def test_one_more_timeout_after_the_pause_gives_a_silent_repository_up_again() -> None:
     host = _SilentHost()
     host.silent(APP, ENOUGH)
     host.clock.now += DEAD_HOST_S

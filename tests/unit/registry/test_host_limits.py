@@ -65,7 +65,7 @@ def with_host(max_in_flight: int, test: Callable[[_Host], Awaitable[None]]) -> N
     anyio.run(main)
 
 
-def test_no_more_than_the_limit_are_let_in_at_once() -> None:
+def test_no_more_slots_than_the_limit_are_given_out() -> None:
     async def test(host: _Host) -> None:
         await host.ask(10)
         assert host.busy == 4
@@ -79,7 +79,7 @@ def test_no_more_than_the_limit_are_let_in_at_once() -> None:
     with_host(4, test)
 
 
-def test_acquire_tells_when_the_slot_was_had() -> None:
+def test_acquire_returns_the_time_at_which_the_slot_was_taken() -> None:
     async def test(host: _Host) -> None:
         await host.ask(2)
         await host.clock.advance(5)
@@ -92,7 +92,7 @@ def test_acquire_tells_when_the_slot_was_had() -> None:
 # -- holding back --------------------------------------------------------------
 
 
-def test_nobody_is_let_in_before_the_host_wants_it() -> None:
+def test_no_slot_is_given_out_while_the_host_is_held_back() -> None:
     async def test(host: _Host) -> None:
         host.slots.hold_back(30)
         await host.ask(3)
@@ -106,7 +106,7 @@ def test_nobody_is_let_in_before_the_host_wants_it() -> None:
     with_host(4, test)
 
 
-def test_who_waits_for_a_slot_is_held_back_too() -> None:
+def test_a_request_in_the_queue_is_held_back_too() -> None:
     async def test(host: _Host) -> None:
         await host.ask(2)
         host.slots.hold_back(10)
@@ -119,7 +119,7 @@ def test_who_waits_for_a_slot_is_held_back_too() -> None:
     with_host(1, test)
 
 
-def test_no_slot_is_held_while_being_held_back() -> None:
+def test_requests_that_are_held_back_occupy_no_slot() -> None:
     async def test(host: _Host) -> None:
         await host.ask(1)
         host.slots.hold_back(10)
@@ -144,7 +144,7 @@ def test_the_longest_hold_counts(first: float, second: float, until: float) -> N
     with_host(4, test)
 
 
-def test_a_hold_that_is_made_longer_while_waiting_is_kept() -> None:
+def test_a_hold_extended_while_waiting_is_respected() -> None:
     async def test(host: _Host) -> None:
         host.slots.hold_back(10)
         await host.ask(1)
@@ -158,7 +158,7 @@ def test_a_hold_that_is_made_longer_while_waiting_is_kept() -> None:
     with_host(4, test)
 
 
-def test_a_hold_of_no_time_holds_nobody() -> None:
+def test_a_hold_of_zero_seconds_has_no_effect() -> None:
     async def test(host: _Host) -> None:
         host.slots.hold_back(0)
         await host.ask(1)
@@ -171,7 +171,7 @@ def test_a_hold_of_no_time_holds_nobody() -> None:
 # -- the limit -----------------------------------------------------------------
 
 
-def test_requests_that_were_under_way_together_are_one_sign_of_distress() -> None:
+def test_requests_in_flight_together_halve_the_limit_once() -> None:
     async def test(host: _Host) -> None:
         sent_at = host.clock.now
         await host.clock.advance(1)
@@ -184,7 +184,7 @@ def test_requests_that_were_under_way_together_are_one_sign_of_distress() -> Non
     with_host(8, test)
 
 
-def test_each_round_of_distress_halves_down_to_one() -> None:
+def test_each_round_of_distress_halves_the_limit_down_to_one() -> None:
     async def test(host: _Host) -> None:
         limits = []
         for _ in range(5):
@@ -218,7 +218,7 @@ async def _succeed(host: _Host, count: int) -> None:
         host.slots.succeeded()
 
 
-def test_the_limit_grows_by_one_for_a_round_of_successes_in_full_use() -> None:
+def test_a_round_of_successes_in_full_use_adds_one_slot() -> None:
     async def test(host: _Host) -> None:
         await host.ask(200)
         host.slots.distressed(host.clock.now)
@@ -236,7 +236,7 @@ def test_the_limit_grows_by_one_for_a_round_of_successes_in_full_use() -> None:
     with_host(8, test)
 
 
-def test_the_limit_never_grows_above_what_is_configured() -> None:
+def test_the_limit_never_exceeds_the_configured_one() -> None:
     async def test(host: _Host) -> None:
         await host.ask(200)
         await _succeed(host, 50)
@@ -248,7 +248,7 @@ def test_the_limit_never_grows_above_what_is_configured() -> None:
     with_host(3, test)
 
 
-def test_the_limit_does_not_grow_while_it_is_not_used() -> None:
+def test_the_limit_does_not_grow_while_slots_are_free() -> None:
     async def test(host: _Host) -> None:
         host.slots.distressed(host.clock.now)
         assert host.slots.limit == 4
@@ -260,7 +260,7 @@ def test_the_limit_does_not_grow_while_it_is_not_used() -> None:
     with_host(8, test)
 
 
-def test_distress_starts_the_count_of_successes_again() -> None:
+def test_distress_restarts_the_count_of_successes() -> None:
     async def test(host: _Host) -> None:
         await host.ask(200)
         host.slots.distressed(host.clock.now)
@@ -278,7 +278,7 @@ def test_distress_starts_the_count_of_successes_again() -> None:
     with_host(8, test)
 
 
-def test_who_is_cancelled_while_waiting_takes_no_slot_along() -> None:
+def test_a_request_cancelled_in_the_queue_loses_no_slot() -> None:
     async def test(host: _Host) -> None:
         await host.ask(1)
         scope = anyio.CancelScope()
@@ -366,19 +366,19 @@ def _paced(per_second: float) -> _TestLimitsHost:
     )
 
 
-def test_turns_are_evenly_spaced_whoever_asks() -> None:
+def test_turns_are_evenly_spaced() -> None:
     host = _paced(4)
     run(host, *[host.ask] * 6, *[0.25] * 10)
     assert host.times == [0, 0.25, 0.5, 0.75, 1, 1.25]
 
 
-def test_turns_that_were_not_used_are_not_saved_up() -> None:
+def test_unused_turns_are_not_saved_up() -> None:
     host = _paced(1)
     run(host, host.ask, 60, *[host.ask] * 3, 1, 1, 1)
     assert host.times == [0, 60, 61, 62]
 
 
-def test_a_request_every_hundred_seconds_is_a_pace_too() -> None:
+def test_the_pace_can_be_less_than_one_request_per_second() -> None:
     host = _paced(0.01)
     run(host, host.ask, host.ask, 99, 1)
     assert host.times == [0, 100]
@@ -387,7 +387,7 @@ def test_a_request_every_hundred_seconds_is_a_pace_too() -> None:
 # -- the most requests -------------------------------------------------------------
 
 
-def test_what_is_over_the_quota_is_refused_and_says_so() -> None:
+def test_requests_over_the_quota_fail_with_its_limit() -> None:
     host = _TestLimitsHost(
         lambda clock: _limits(clock, quota=RequestQuota(2, owner="this run"))
     )
@@ -402,7 +402,7 @@ def test_what_is_over_the_quota_is_refused_and_says_so() -> None:
     )
 
 
-def test_the_quota_of_a_registry_is_taken_from_the_runs() -> None:
+def test_requests_of_a_registry_count_in_the_quota_of_the_run() -> None:
     whole = RequestQuota(5, owner="this run")
     one, other = (
         RequestQuota(3, owner=f"the registry {name}", run=whole) for name in "ab"
@@ -418,7 +418,7 @@ def test_the_quota_of_a_registry_is_taken_from_the_runs() -> None:
     assert (whole.sent, one.sent, other.sent) == (5, 3, 2)
 
 
-def test_a_registry_says_that_it_is_its_own_quota() -> None:
+def test_the_failure_names_the_registry_whose_quota_is_used_up() -> None:
     one = RequestQuota(1, owner="the registry a", run=RequestQuota(9, owner="this run"))
     assert one.count() is None
     refused = one.count()
@@ -441,7 +441,7 @@ def _rationed(use: RateLimitPolicy) -> _TestLimitsHost:
 
 
 @pytest.mark.parametrize("use", RateLimitPolicy)
-def test_without_a_word_from_the_registry_nothing_is_asked(
+def test_without_rate_limit_headers_requests_are_not_limited(
     use: RateLimitPolicy,
 ) -> None:
     host = _rationed(use)
@@ -451,7 +451,7 @@ def test_without_a_word_from_the_registry_nothing_is_asked(
     assert host.times == [0] * 50
 
 
-def test_an_allowance_that_is_used_up_ends_the_asking() -> None:
+def test_a_used_up_rate_limit_fails_the_next_manifests() -> None:
     host = _rationed(RateLimitPolicy.STOP)
     host.hear("2;w=21600")
     assert host.limits.is_limited
@@ -465,7 +465,7 @@ def test_an_allowance_that_is_used_up_ends_the_asking() -> None:
     )
 
 
-def test_what_is_no_manifest_costs_nothing() -> None:
+def test_only_manifests_count_for_the_rate_limit() -> None:
     host = _rationed(RateLimitPolicy.STOP)
     host.hear("0;w=21600")
 
@@ -476,14 +476,14 @@ def test_what_is_no_manifest_costs_nothing() -> None:
     assert host.times == [0] * 5
 
 
-def test_a_window_later_there_is_more() -> None:
+def test_the_rate_limit_is_renewed_after_its_window() -> None:
     host = _rationed(RateLimitPolicy.STOP)
     host.hear("0;w=21600")
     run(host, host.ask, 6 * HOUR, host.ask)
     assert host.times == [6 * HOUR]
 
 
-def test_an_answer_that_says_more_is_believed() -> None:
+def test_a_response_that_announces_more_renews_the_rate_limit() -> None:
     host = _rationed(RateLimitPolicy.STOP)
     host.hear("0;w=21600")
     host.hear("100;w=21600")
@@ -491,7 +491,7 @@ def test_an_answer_that_says_more_is_believed() -> None:
     assert host.refusals == []
 
 
-def test_answers_that_come_out_of_order_do_not_add_to_what_is_left() -> None:
+def test_responses_out_of_order_do_not_raise_the_remaining_requests() -> None:
     host = _rationed(RateLimitPolicy.STOP)
     for said in ("3", "1", "2", "4"):
         host.hear(f"{said};w=21600")
@@ -499,7 +499,7 @@ def test_answers_that_come_out_of_order_do_not_add_to_what_is_left() -> None:
     assert host.times == [0]
 
 
-def test_a_short_window_is_waited_for() -> None:
+def test_the_end_of_a_short_window_is_awaited() -> None:
     host = _rationed(RateLimitPolicy.STOP)
     host.hear("1;w=60", "10;w=60")
     run(host, *[host.ask] * 3, 59, 1)
@@ -508,7 +508,7 @@ def test_a_short_window_is_waited_for() -> None:
 
 
 @pytest.mark.parametrize("use", [RateLimitPolicy.STOP, RateLimitPolicy.SPREAD])
-def test_without_a_window_nothing_follows_from_a_number(use: RateLimitPolicy) -> None:
+def test_a_rate_limit_without_a_window_limits_nothing(use: RateLimitPolicy) -> None:
     host = _rationed(use)
     host.hear("0", "60")
     run(host, *[host.ask] * 3)
@@ -518,21 +518,21 @@ def test_without_a_window_nothing_follows_from_a_number(use: RateLimitPolicy) ->
     assert host.limits.rate_limiter.latest.remaining == 0
 
 
-def test_who_ignores_the_allowance_only_sees_it() -> None:
+def test_the_policy_ignore_only_records_the_rate_limit() -> None:
     host = _rationed(RateLimitPolicy.IGNORE)
     host.hear("0;w=21600")
     run(host, *[host.ask] * 3)
     assert host.times == [0, 0, 0]
 
 
-def test_spreading_leaves_the_first_half_alone() -> None:
+def test_the_policy_spread_sends_the_first_half_at_full_speed() -> None:
     host = _rationed(RateLimitPolicy.SPREAD)
     host.hear("90;w=21600")
     run(host, *[host.ask] * 40)
     assert host.times == [0] * 40
 
 
-def test_spreading_makes_the_other_half_last_for_the_window() -> None:
+def test_the_policy_spread_makes_the_second_half_last_for_the_window() -> None:
     host = _rationed(RateLimitPolicy.SPREAD)
     host.hear("10;w=1000", "100;w=1000")
     run(host, *[host.ask] * 10, *[1.0] * 1000)
@@ -542,7 +542,7 @@ def test_spreading_makes_the_other_half_last_for_the_window() -> None:
     assert host.times[-1] <= 1000
 
 
-def test_spreading_waits_for_the_next_window_instead_of_failing() -> None:
+def test_the_policy_spread_waits_for_the_next_window_instead_of_failing() -> None:
     host = _rationed(RateLimitPolicy.SPREAD)
     host.hear("0;w=21600")
     run(host, *[host.ask] * 3, 6 * HOUR)
@@ -566,7 +566,7 @@ def test_spreading_waits_for_the_next_window_instead_of_failing() -> None:
         ),
     ],
 )
-def test_what_becomes_of_an_allowance_is_told_once(
+def test_a_low_rate_limit_is_logged_once(
     use: RateLimitPolicy, said: str, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     host = _rationed(use)
@@ -575,7 +575,7 @@ def test_what_becomes_of_an_allowance_is_told_once(
     assert caplog.messages == [f"docker.io: {words}"]
 
 
-def test_an_allowance_of_nonsense_is_none() -> None:
+def test_a_malformed_rate_limit_is_ignored() -> None:
     host = _rationed(RateLimitPolicy.STOP)
     host.limits.observe(answer(200, RateLimit_Remaining="none"))
     assert not host.limits.is_limited

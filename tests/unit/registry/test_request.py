@@ -137,7 +137,7 @@ def outcome(world: _World, *advances_s: float) -> Response | Failure:
     return got[0]
 
 
-def test_a_good_answer_takes_one_request_with_its_token() -> None:
+def test_a_good_response_takes_one_request_with_its_token() -> None:
     world = _World(answer(200, url=URL))
     assert isinstance(outcome(world), Response)
     assert world.sent == ["Bearer t1"]
@@ -146,7 +146,7 @@ def test_a_good_answer_takes_one_request_with_its_token() -> None:
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 206, 299])
 @pytest.mark.parametrize("authorized", [True, False])
-def test_any_2xx_is_the_answer_at_once(status: int, authorized: bool) -> None:
+def test_any_2xx_is_returned_at_once(status: int, authorized: bool) -> None:
     async def main() -> None:
         good = answer(status, url=URL)
         world = _World(good)
@@ -159,7 +159,7 @@ def test_any_2xx_is_the_answer_at_once(status: int, authorized: bool) -> None:
 
 @pytest.mark.parametrize("status", [401, 404, 429, 500, 301])
 @pytest.mark.parametrize("authorized", [True, False])
-def test_a_wanted_status_is_the_answer_whatever_else_it_means(
+def test_an_accepted_status_is_returned_whatever_else_it_means(
     status: int, authorized: bool
 ) -> None:
     async def main() -> None:
@@ -176,7 +176,7 @@ def test_a_wanted_status_is_the_answer_whatever_else_it_means(
 
 
 @pytest.mark.parametrize("status", [199, 300, 416])
-def test_no_other_status_is_an_answer(status: int) -> None:
+def test_any_other_status_is_a_failure(status: int) -> None:
     async def main() -> None:
         world = _World(answer(status, url=URL))
         found = await world.send(accepted_statuses={404})
@@ -186,7 +186,7 @@ def test_no_other_status_is_an_answer(status: int) -> None:
     anyio.run(main)
 
 
-def test_a_challenge_is_answered_once() -> None:
+def test_a_401_on_a_fresh_token_is_final() -> None:
     refused = answer(401, url=URL, WWW_Authenticate=BEARER)
     world = _World(refused, refused, anonymous=True)
     found = outcome(world)
@@ -197,7 +197,7 @@ def test_a_challenge_is_answered_once() -> None:
     assert world.counts.repeated["unauthorized"] == 1
 
 
-def test_a_challenge_from_where_a_redirect_led_to_is_not_answered() -> None:
+def test_a_challenge_of_a_redirect_target_is_not_answered() -> None:
     elsewhere = answer(401, url="https://cdn.example.net/blob", WWW_Authenticate=BEARER)
     world = _World(elsewhere, anonymous=True)
     found = outcome(world)
@@ -211,7 +211,7 @@ def test_a_challenge_from_where_a_redirect_led_to_is_not_answered() -> None:
     ("wait_s", "sent"),
     [(10, ["Bearer t1", "Bearer t2"]), (90, ["Bearer t1", "Bearer t3"])],
 )
-def test_a_token_that_expired_while_the_host_held_us_back_is_not_sent(
+def test_a_token_that_expired_while_held_back_is_not_sent(
     wait_s: int, sent: list[str]
 ) -> None:
     world = _World(answer(429, url=URL, Retry_After=str(wait_s)), answer(200, url=URL))
@@ -220,7 +220,7 @@ def test_a_token_that_expired_while_the_host_held_us_back_is_not_sent(
     assert world.counts == RequestCounts(Counter(manifest=2), Counter(retries=1))
 
 
-def test_a_token_that_grew_old_in_the_queue_is_worth_a_renewal() -> None:
+def test_a_401_on_a_token_that_aged_in_the_queue_is_answered() -> None:
     refused = answer(401, url=URL, WWW_Authenticate=BEARER)
     world = _World(refused, answer(200, url=URL))
     world.concurrency.hold_back(30)
@@ -228,7 +228,7 @@ def test_a_token_that_grew_old_in_the_queue_is_worth_a_renewal() -> None:
     assert world.sent == ["Bearer t1", "Bearer t2"]
 
 
-def test_no_slot_is_held_while_waiting() -> None:
+def test_no_slot_is_held_while_waiting_for_a_retry() -> None:
     async def main() -> None:
         broken = Failure(kind=FailureKind.CONNECT, detail="x")
         world = _World(broken, broken, answer(200, url=URL), answer(200, url=URL))
@@ -260,7 +260,7 @@ def test_without_an_authorizer_a_401_is_final() -> None:
 REFUSED = Failure(kind=FailureKind.CONNECT, detail="connection refused")
 
 
-def test_a_request_that_fails_while_its_host_is_down_keeps_its_tries() -> None:
+def test_attempts_during_an_outage_do_not_count() -> None:
     world = _World(*[REFUSED] * 5, answer(200, url=URL))
     # Down for three failures and one probe; the two after that are its own.
     world.probes = [REFUSED, answer(401)]
@@ -270,7 +270,7 @@ def test_a_request_that_fails_while_its_host_is_down_keeps_its_tries() -> None:
     assert world.counts.repeated["retries"] == 5
 
 
-def test_a_request_is_not_forgiven_for_ever() -> None:
+def test_a_request_does_not_restart_without_end() -> None:
     world = _World(*[REFUSED] * 50)
     world.probes = [REFUSED, answer(401)] * 25
     found = outcome(world, *[1] * 50)
@@ -279,7 +279,7 @@ def test_a_request_is_not_forgiven_for_ever() -> None:
     assert len(world.sent) < 15
 
 
-def test_a_host_that_lives_leaves_the_failure_to_the_request() -> None:
+def test_a_request_fails_after_its_attempts_if_the_host_is_up() -> None:
     broken = answer(500, url=URL)
     world = _World(broken, broken, broken)
     found = outcome(world, 1, 1, 1)
@@ -288,7 +288,7 @@ def test_a_host_that_lives_leaves_the_failure_to_the_request() -> None:
     assert world.probed == [PING]
 
 
-def test_who_waits_for_a_slot_of_a_host_that_was_given_up_sends_nothing() -> None:
+def test_requests_in_the_queue_of_a_dead_host_are_not_sent() -> None:
     async def main() -> None:
         world = _World(*[REFUSED] * 6)
         world.probes = [REFUSED] * 99
@@ -317,7 +317,7 @@ def test_who_waits_for_a_slot_of_a_host_that_was_given_up_sends_nothing() -> Non
     anyio.run(main)
 
 
-def test_retries_end_when_too_many_came_to_nothing() -> None:
+def test_retries_end_with_the_retry_budget() -> None:
     async def main() -> list[int]:
         world = _World(*[answer(500, url=URL)] * 200)
         for _ in range(30):
@@ -335,9 +335,7 @@ def test_retries_end_when_too_many_came_to_nothing() -> None:
     assert anyio.run(main) == [31 + 16, 16]
 
 
-def test_failures_with_good_answers_between_them_are_no_reason_to_doubt_the_host() -> (
-    None
-):
+def test_failures_between_good_responses_send_no_probe() -> None:
     script = [failure for _ in range(6) for failure in (_BROKEN, answer(200, url=URL))]
     world = _World(*script)
 

@@ -323,7 +323,7 @@ def test_a_next_page_on_another_host_is_a_failure(
         return  # their links are no URLs
     page = product.parse_repositories(response(body, Link=link))
     assert isinstance(page.next_url, Failure)
-    assert "has its next page elsewhere" in page.next_url.detail
+    assert "has its next page at another host" in page.next_url.detail
 
 
 @pytest.mark.parametrize("count", ["", "-1", "1.0", "x", "٣", "9" * 5000])

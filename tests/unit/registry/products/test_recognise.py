@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from auditor.registry.products.recognise import product_hint, recognised_api
+from auditor.registry.products.recognise import recognise_api, recognise_product
 from auditor.wire.challenge import Challenge, parse_challenges, preferred_challenge
 
 HARBOR = 'Bearer realm="https://h.test/service/token",service="harbor-registry"'
@@ -45,32 +45,32 @@ HARBOR = 'Bearer realm="https://h.test/service/token",service="harbor-registry"'
         ("quay.io", "", {}, "Quay"),
         ("a.test", "", {"X-JFrog-Version": "Artifactory/7.90"}, "Artifactory"),
         ("n.test", 'Basic realm="Sonatype"', {"Server": "Nexus/3.70 (OSS)"}, "Nexus"),
-        # a path alone is no realm, and distribution itself has no hint
+        # a path alone is no realm, and distribution itself is no known product
         ("r.test", 'Bearer realm="/service/token",service="x"', {}, None),
         ("r.test", 'Bearer realm="http://[::1/token"', {}, None),
         ("notgcr.io", "", {}, None),
         ("r.test", "", {"Server": "nginx"}, None),
     ],
 )  # fmt: skip
-def test_a_hint_names_the_product(
+def test_a_product_is_recognised_by_any_sign(
     registry: str, challenge: str, headers: dict[str, str], product: str | None
 ) -> None:
-    hint = product_hint(
+    known = recognise_product(
         registry,
         CIMultiDict(headers),
         preferred_challenge(parse_challenges([challenge])),
     )
-    assert (None if hint is None else hint.product) == product
+    assert (None if known is None else known.name) == product
 
 
 @given(st.text(max_size=40), st.text(max_size=9), st.text(max_size=9))
-def test_any_challenge_and_header_is_accepted_for_a_hint(
+def test_any_challenge_and_header_is_accepted(
     realm: str, service: str, field: str
 ) -> None:
     challenge = Challenge(
         scheme="bearer", parameters={"realm": realm, "service": service}
     )
-    product_hint("registry.test", CIMultiDict({"Server": field}), challenge)
+    recognise_product("registry.test", CIMultiDict({"Server": field}), challenge)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_any_challenge_and_header_is_accepted_for_a_hint(
 def test_the_api_is_recognised_by_an_unambiguous_challenge_only(
     realm: str | None, service: str | None, name: str | None, api: str
 ) -> None:
-    found = recognised_api(realm, service, base_url="https://h.example.com")
+    found = recognise_api(realm, service, base_url="https://h.example.com")
     if name is None:
         assert found is None
         return

@@ -107,12 +107,12 @@ def meaning(error: Exception) -> Failure:
     return failure_of_aiohttp(error, URL, TIMEOUTS)
 
 
-def test_every_exception_of_the_library_is_in_the_table() -> None:
+def test_every_exception_of_aiohttp_is_in_the_table() -> None:
     assert set(_library_classes()) <= set(EXPECTED)
 
 
 @pytest.mark.parametrize("name", sorted(_library_classes()))
-def test_every_exception_of_the_library_is_a_failure_on_purpose(name: str) -> None:
+def test_every_exception_of_aiohttp_is_the_expected_failure(name: str) -> None:
     arguments, kind = EXPECTED[name]
     failure = meaning(_library_classes()[name](*arguments))
     assert failure.kind is kind
@@ -121,7 +121,7 @@ def test_every_exception_of_the_library_is_a_failure_on_purpose(name: str) -> No
     assert failure.detail.isprintable()
 
 
-def test_every_one_of_them_is_caught_by_the_transport() -> None:
+def test_every_exception_of_aiohttp_is_caught() -> None:
     caught = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
     for name in client_exceptions.__all__:
         if not name.startswith("WS"):  # no web sockets here
@@ -153,7 +153,7 @@ def test_every_one_of_them_is_caught_by_the_transport() -> None:
         (aiohttp.ClientConnectorError(_KEY, _OS), CONNECT, "Connection refused"),
     ],
 )  # fmt: skip
-def test_a_failure_says_what_a_person_can_act_on(
+def test_the_detail_of_a_failure_says_what_happened(
     error: Exception, kind: FailureKind, said: str
 ) -> None:
     failure = meaning(error)
@@ -208,7 +208,7 @@ def test_a_name_that_resolves_to_a_forbidden_address_is_refused() -> None:
     assert "evil.example resolves to 127.0.0.1" in failure.detail
 
 
-def test_what_an_answer_held_is_not_quoted() -> None:
+def test_the_content_of_a_response_is_not_quoted() -> None:
     error = aiohttp.ClientResponseError(
         _INFO, (), status=400, message="Invalid header value: b's3cret'"
     )
@@ -286,7 +286,7 @@ Ask = Callable[[bytes], Response | Failure]
         ),
     ],
 )  # fmt: skip
-def test_an_answer_that_is_none_is_a_failure(
+def test_an_invalid_response_is_a_failure(
     ask: Ask, said: bytes, kind: FailureKind
 ) -> None:
     found = ask(said)
@@ -304,13 +304,13 @@ def test_no_exception_of_the_parser_escapes(ask: Ask) -> None:
 
 
 @pytest.mark.parametrize("status", [204, 304, 404, 500, 599])
-def test_an_answer_with_a_status_is_an_answer(ask: Ask, status: int) -> None:
+def test_a_response_of_any_status_is_returned(ask: Ask, status: int) -> None:
     found = ask(b"HTTP/1.1 %d x\r\nContent-Length: 0\r\n\r\n" % status)
     assert isinstance(found, Response)
     assert found.status == status
 
 
-def test_the_body_of_an_error_is_read_no_further_than_it_is_worth(ask: Ask) -> None:
+def test_the_body_of_an_error_response_is_capped(ask: Ask) -> None:
     found = ask(b"HTTP/1.1 500 x\r\nContent-Length: 200000\r\n\r\n" + b"a" * 200_000)
     assert isinstance(found, Response)
     assert (found.status, found.body) == (500, b"")

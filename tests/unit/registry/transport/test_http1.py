@@ -124,7 +124,7 @@ def answers_of(
     return found, server
 
 
-def test_a_request_says_what_it_must_and_nothing_else() -> None:
+def test_a_request_has_only_the_required_fields() -> None:
     _, server = answers_of(OK, methods="G")
     ((_, head),) = server.heads
     line, *fields = head.rstrip("\r\n").split("\r\n")
@@ -136,7 +136,7 @@ def test_a_request_says_what_it_must_and_nothing_else() -> None:
     assert fields[2] == "Accept-Encoding: identity"
 
 
-def test_one_connection_serves_one_request_after_the_other() -> None:
+def test_a_connection_is_reused() -> None:
     found, server = answers_of(OK, OK, OK)
     assert found == ["{}", "{}", "{}"]
     assert server.used == [1, 1, 1]
@@ -153,43 +153,43 @@ def test_one_connection_serves_one_request_after_the_other() -> None:
     ],
     ids=["close", "1.0", "half an answer", "a byte", "two answers"],
 )
-def test_a_connection_in_doubt_is_not_used_again(said: bytes) -> None:
+def test_a_connection_in_doubt_is_not_reused(said: bytes) -> None:
     found, server = answers_of(said, OK, methods="GG")
     assert found == ["{}", "{}"]
     assert server.used == [1, 2]
 
 
-def test_1_0_with_keep_alive_is_kept() -> None:
+def test_a_1_0_connection_with_keep_alive_is_reused() -> None:
     said = b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\n{}"
     assert answers_of(said, OK, methods="GG")[1].used == [1, 1]
 
 
-def test_the_answer_to_head_has_no_body_and_leaves_the_connection_good() -> None:
+def test_the_connection_of_a_head_request_is_reused() -> None:
     head = OK[:-2]
     found, server = answers_of(head, OK, b"HTTP/1.1 200 OK\r\n\r\n", OK, methods="HGHG")
     assert found == ["", "{}", "", "{}"]
     assert server.used == [1, 1, 1, 1]
 
 
-def test_a_body_after_the_answer_to_head_ends_the_connection() -> None:
+def test_a_body_in_the_response_to_head_ends_the_connection() -> None:
     found, server = answers_of(OK, OK, methods="HG")
     assert found == ["", "{}"]
     assert server.used == [1, 2]
 
 
-def test_interim_answers_are_passed_over() -> None:
+def test_interim_responses_are_skipped() -> None:
     interim = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\nContent-Length: 9\r\n\r\n"
     found, server = answers_of(interim + interim + OK, OK, methods="GG")
     assert found == ["{}", "{}"]
     assert server.used == [1, 1]
 
 
-def test_a_change_of_protocol_is_a_failure() -> None:
+def test_a_101_is_a_failure() -> None:
     said = b"HTTP/1.1 101 x\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"
     assert answers_of(said, methods="G")[0] == ["protocol_violation"]
 
 
-def test_an_answer_without_a_length_ends_with_its_connection() -> None:
+def test_a_response_without_a_length_ends_with_its_connection() -> None:
     said = b"HTTP/1.1 200 OK\r\n\r\n{" + LATER + b"}" + END
     found, server = answers_of(said, OK, methods="GG")
     assert found == ["{}", "{}"]
@@ -199,25 +199,25 @@ def test_an_answer_without_a_length_ends_with_its_connection() -> None:
 # -- the race between a kept connection's end and the next request -----------------
 
 
-def test_a_kept_connection_that_ends_unanswered_is_replaced_once() -> None:
+def test_a_request_on_an_idle_connection_that_was_closed_is_sent_again() -> None:
     found, server = answers_of(OK, None, OK, methods="GG")
     assert found == ["{}", "{}"]
     assert server.used == [1, 1, 2]
 
 
-def test_a_new_connection_that_ends_unanswered_is_a_failure() -> None:
+def test_a_new_connection_closed_without_a_response_is_a_failure() -> None:
     found, server = answers_of(None, methods="G")
     assert found == ["connect"]
     assert server.used == [1]
 
 
-def test_two_connections_that_end_unanswered_are_a_failure() -> None:
+def test_a_request_is_sent_again_only_once() -> None:
     found, server = answers_of(OK, None, None, methods="GG")
     assert found == ["{}", "connect"]
     assert server.used == [1, 1, 2]
 
 
-def test_a_kept_connection_that_ends_within_its_answer_is_a_failure() -> None:
+def test_a_request_is_not_sent_again_after_the_first_byte_of_a_response() -> None:
     async def test(server: Server, transport: Transport) -> None:
         assert await get(server, transport) == "{}"
         assert await get(server, transport) == "timeout"
@@ -227,7 +227,7 @@ def test_a_kept_connection_that_ends_within_its_answer_is_a_failure() -> None:
     assert server.used == [1, 1]
 
 
-def test_words_that_nobody_asked_for_end_a_kept_connection() -> None:
+def test_bytes_without_a_request_end_an_idle_connection() -> None:
     async def test(server: Server, transport: Transport) -> None:
         assert await get(server, transport) == "{}"
         await server.until(lambda: server.said == 2)
@@ -236,7 +236,7 @@ def test_words_that_nobody_asked_for_end_a_kept_connection() -> None:
     assert with_server([OK + LATER + OK, OK], test).used == [1, 2]
 
 
-def test_what_is_under_way_together_has_connections_of_its_own() -> None:
+def test_concurrent_requests_have_a_connection_each() -> None:
     async def test(server: Server, transport: Transport) -> None:
         found = await asyncio.gather(*(get(server, transport) for _ in range(8)))
         assert found == ["{}"] * 8
@@ -258,7 +258,7 @@ def test_what_is_under_way_together_has_connections_of_its_own() -> None:
     ("read_s", "request_s", "words"),
     [(0.05, 10.0, "sent nothing for 0.05 s"), (10.0, 0.05, "longer than 0.05 s")],
 )
-def test_an_answer_that_does_not_come_is_given_up(
+def test_a_response_that_does_not_come_is_a_timeout(
     read_s: float, request_s: float, words: str
 ) -> None:
     async def test(server: Server, transport: Transport) -> None:
@@ -275,7 +275,7 @@ def test_an_answer_that_does_not_come_is_given_up(
     assert server.used == [1, 2]
 
 
-def test_a_request_that_is_cancelled_takes_its_connection_along() -> None:
+def test_a_cancelled_request_closes_its_connection() -> None:
     async def test(server: Server, transport: Transport) -> None:
         asking = asyncio.create_task(get(server, transport))
         await server.until(lambda: bool(server.heads))
@@ -328,7 +328,7 @@ def test_no_connection_in_time_is_a_timeout() -> None:
     assert "within 0.05 s" in found.detail
 
 
-def test_nobody_at_home_is_a_failure_to_connect() -> None:
+def test_a_refused_connection_is_a_failure_to_connect() -> None:
     found = _asked_at("http", QUICK, closed=True)
     assert found.kind is FailureKind.CONNECT
     assert "refused" in found.detail
@@ -365,12 +365,14 @@ def _coded(coding: str, content: bytes) -> bytes:
         "none at all",
     ],
 )
-def test_content_that_is_compressed_all_the_same(said: bytes, found: str) -> None:
+def test_compressed_content_is_decoded_although_not_requested(
+    said: bytes, found: str
+) -> None:
     assert answers_of(said, methods="G")[0] == [found]
 
 
 @pytest.mark.parametrize("coding", ["gzip", "gzip, chunked", "chunked\r\nX: "])
-def test_a_transfer_coding_that_is_not_known_is_a_failure(coding: str) -> None:
+def test_an_unknown_transfer_coding_is_a_failure(coding: str) -> None:
     said = f"HTTP/1.1 200 OK\r\nTransfer-Encoding: {coding}\r\n\r\n0\r\n\r\n".encode()
     expected = "" if coding.startswith("chunked") else "protocol_violation"
     assert answers_of(said, methods="G")[0] == [expected]
