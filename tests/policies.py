@@ -1,4 +1,4 @@
-"""Policies held against records, in tests."""
+"""Checks records against policies, in tests."""
 
 from __future__ import annotations
 

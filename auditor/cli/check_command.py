@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import click
 
+from auditor.cli.click_options import format_option
 from auditor.cli.extras import needs_extras
 from auditor.cli.output import MAX_ROWS
 from auditor.errors import ExitCode
-
-FORMATS = ("table", "markdown", "jsonl", "sarif", "junit", "github")
 
 
 @click.command("check")
@@ -24,28 +23,31 @@ FORMATS = ("table", "markdown", "jsonl", "sarif", "junit", "github")
     "--previous",
     multiple=True,
     metavar="REPORT",
-    help="An earlier report, for tags that must not move; repeatable.",
+    help="An earlier report, for tags that must not move; can be repeated.",
 )
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(FORMATS),
-    default="table",
-    help="What to write; github are annotations of a job. [default: table]",
+@format_option(
+    *("table", "markdown", "jsonl", "sarif", "junit", "github"),
+    help_text="The format of the output; github: annotations of a job.",
 )
 @click.option(
     "--limit",
     type=click.IntRange(0, MAX_ROWS),
     default=50,
-    help="Rows of each table and markdown table; 0 for all. [default: 50]",
+    show_default=True,
+    help="Rows of each table in table and markdown; 0 for all.",
 )
 @click.option(
-    "-o", "--output", default="-", metavar="FILE", help="Where to. [default: -]"
+    "-o",
+    "--output",
+    default="-",
+    metavar="FILE",
+    show_default=True,
+    help="The output file; - is standard output.",
 )
 @click.option(
     "--metrics",
     metavar="FILE",
-    help="Also write the counts for Prometheus' textfile collector (*.prom).",
+    help="Also write the counts to this Prometheus textfile (*.prom).",
 )
 @needs_extras
 def command(
@@ -53,30 +55,30 @@ def command(
     reports: tuple[str, ...],
     policy_file: str,
     previous: tuple[str, ...],
-    form: str,
+    output_format: str,
     limit: int,
     output: str,
     metrics: str | None,
 ) -> int:
-    """Hold reports against a policy; exit 1 where a rule is broken.
+    """Check a report against a policy; exit 1 if a rule is broken.
 
-    REPORT is a report, also a compressed one (.gz, .zst), or a quoted glob of them.
+    REPORT is a report, also compressed (.gz, .zst), or a quoted glob of reports.
     """
     from datetime import UTC, datetime
 
     from auditor.analysis.check.evaluate import check_reports
     from auditor.analysis.check.findings import findings_metrics
-    from auditor.analysis.check.formats import formats
+    from auditor.analysis.check.formats import output_formats
     from auditor.analysis.check.policy_file import load_policy
     from auditor.analysis.reports import check_output
     from auditor.cli.output import print_pieces
 
-    for written in (output, metrics or "-"):
-        check_output(written, (*reports, *previous, policy_file))
+    for file in (output, metrics or "-"):
+        check_output(file, (*reports, *previous, policy_file))
     policy = load_policy(policy_file)
     now = datetime.now(UTC)
     with check_reports(reports, policy, today=now.date(), earlier=previous) as findings:
-        print_pieces(formats(limit)[form](findings), output)
+        print_pieces(output_formats(limit)[output_format](findings), output)
         if metrics is not None:
             from auditor.report.metrics import write_textfile
 

@@ -1,4 +1,4 @@
-"""`auditor check` as a program."""
+"""The command `auditor check`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-async def test_a_report_that_keeps_the_policy_passes(place: Path) -> None:
+async def test_a_report_without_violations_passes(place: Path) -> None:
     done = await auditor(
         "check", "good.jsonl.gz", "--policy", "policy.toml", "--previous", "good.*",
         place=place,
@@ -33,7 +33,7 @@ async def test_a_report_that_keeps_the_policy_passes(place: Path) -> None:
     assert done.out.startswith(b"passed: 1 reference")
 
 
-async def test_a_broken_rule_is_exit_code_1(place: Path) -> None:
+async def test_a_violation_is_exit_code_1(place: Path) -> None:
     done = await auditor(
         "check", "bad.jsonl", "--policy", "policy.toml", "--previous", "good.*",
         "--format", "github", place=place,
@@ -52,7 +52,7 @@ async def test_several_reports_are_checked_together(place: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["sarif", "junit"])
-async def test_a_file_is_there_only_when_it_is_whole(place: Path, form: str) -> None:
+async def test_the_output_file_is_written_atomically(place: Path, form: str) -> None:
     done = await auditor(
         "check", "bad.jsonl", "--policy", "policy.toml", "--previous", "good.*",
         "--format", form, "-o", "out", place=place,
@@ -62,7 +62,7 @@ async def test_a_file_is_there_only_when_it_is_whole(place: Path, form: str) -> 
     assert not (place / "out.partial").exists()
 
 
-async def test_a_file_that_cannot_be_written_is_exit_code_3(place: Path) -> None:
+async def test_an_unwritable_output_file_is_exit_code_3(place: Path) -> None:
     done = await auditor(
         "check", "bad.jsonl", "--policy", "policy.toml", "--previous", "good.*",
         "-o", "nowhere/out", place=place,
@@ -74,11 +74,14 @@ async def test_a_file_that_cannot_be_written_is_exit_code_3(place: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("policy", "said"),
+    ("policy", "message"),
     [
         (
             POLICY,
-            "p.toml:3: all.immutable_tags needs an earlier report: --previous REPORT",
+            (
+                "p.toml:3: all.immutable_tags needs an earlier report; give one with"
+                " --previous REPORT"
+            ),
         ),
         (
             "[rules.all]\nmax_sise = 1\nmax_layers = 1",
@@ -87,15 +90,15 @@ async def test_a_file_that_cannot_be_written_is_exit_code_3(place: Path) -> None
         ("[rules.all", "p.toml:1:11: Expected ']' at the end of a table declaration"),
     ],
 )
-async def test_what_is_wrong_with_a_policy_is_said_with_its_place(
-    place: Path, policy: str, said: str
+async def test_an_invalid_policy_is_an_error_with_its_line(
+    place: Path, policy: str, message: str
 ) -> None:
     (place / "p.toml").write_text(policy)
     done = await auditor("check", "bad.jsonl", "--policy", "p.toml", place=place)
-    assert (done.code, done.out, done.mistakes) == (2, b"", [said])
+    assert (done.code, done.out, done.mistakes) == (2, b"", [message])
 
 
-async def test_a_policy_that_is_not_there_is_said(place: Path) -> None:
+async def test_a_missing_policy_is_a_usage_error(place: Path) -> None:
     done = await auditor("check", "bad.jsonl", "--policy", "none.toml", place=place)
     assert done.code == 2
     assert done.mistakes == ["none.toml: cannot be read: No such file or directory"]
@@ -124,7 +127,7 @@ async def test_metrics_count_every_rule(place: Path) -> None:
         (["html", "bad.jsonl", "-o", "-"], 0),
     ],
 )
-async def test_a_reader_that_leaves_early_changes_nothing(
+async def test_a_closed_pipe_does_not_change_the_exit_code(
     place: Path, arguments: list[str], code: int
 ) -> None:
     (place / "p.toml").write_text("[rules.all]\nforbid_failures = true\n")

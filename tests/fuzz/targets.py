@@ -18,7 +18,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from auditor.input.items import Listed, read_lines
 from multidict import CIMultiDict
 
 from auditor.analysis.check.policy_file import read_policy
@@ -28,9 +27,11 @@ from auditor.diagnose.ls import parse_list_target
 from auditor.diagnose.token_explain import explain_token
 from auditor.diagnose.token_text import explanation_lines, explanation_to_json
 from auditor.errors import AuditorError, Failure, ProtocolError, UsageError
+from auditor.input.input_items import InputSelector
+from auditor.input.list_reader import ListReader
 from auditor.input.lists import read_list
-from auditor.input.skopeo import parse_constraint, parse_version
 from auditor.input.tag_order import tag_order
+from auditor.input.version_constraint import parse_constraint, parse_version
 from auditor.oci.attachments import attachment_from_manifest
 from auditor.oci.image_config import parse_image_config
 from auditor.oci.manifest import parse_manifest, verify_manifest
@@ -68,7 +69,7 @@ from auditor.util.shard import parse_shard
 from auditor.util.text import safe_text, safe_url
 from auditor.wire import response
 from auditor.wire.challenge import parse_challenges, parse_scope, preferred_challenge
-from auditor.wire.error_body import error_codes, error_sentence
+from auditor.wire.error_body import error_sentence
 from auditor.wire.proxy import proxies_from_environment
 from auditor.wire.rate_limit import parse_rate_limit
 from auditor.wire.redirect import follow_redirect
@@ -305,7 +306,7 @@ def docker_config(data: bytes) -> None:
     with suppress(UsageError):
         config = parse_docker_config(data, "config.json")
         for name in ("docker.io", "h"):
-            repr(list(config.ways(name, "a")))
+            repr(list(config.candidates(name, "a")))
 
 
 @_target({"Username": "u", "Secret": "s"}, {"Username": "<token>", "Secret": "t"})
@@ -327,12 +328,12 @@ def helper_answer(data: bytes) -> None:
 )
 def list_file(data: bytes) -> None:
     try:
-        found = list(read_list(read_lines(io.BytesIO(data), "list"), "list"))
+        found = list(read_list(ListReader(io.BytesIO(data), "list")))
     except UsageError as error:
         _is_safe(str(error))
         return
     for item in found:
-        if not isinstance(item, Listed):
+        if not isinstance(item, InputSelector):
             _is_safe(item.text)
             _is_safe(item.detail)
 
@@ -345,7 +346,6 @@ def list_file(data: bytes) -> None:
 def error_body(data: bytes) -> None:
     for said in (None, "application/json", "text/html"):
         _is_safe(error_sentence(data, content_type=said, status=403))
-    error_codes(data)
 
 
 @_target(

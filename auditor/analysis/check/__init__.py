@@ -1,5 +1,15 @@
-"""`auditor check`: a report held against a policy.
+"""`auditor check`: checks a report against a policy.
 
-`policy_file` reads the policy, `checks` is the table of everything it can ask for,
-`run` asks it of a report in SQL, `findings` gives the answers, `formats` writes them.
+1. `policy_file.load_policy` reads the TOML file into a `Policy`: `Rule`s in
+   `PolicySection`s that say which references they apply to, and `Waiver`s.
+2. `rules.RULES` defines every rule: its name, the type of its value (`rule_values`),
+   and SQL that gives what violates it. To add a rule, add a `RuleDefinition` there and
+   a row to the table in docs/analysis/check.md.
+3. `evaluate.check_reports` asks all rules of a report in one pass over its lines, then
+   applies the waivers, and yields `Findings`.
+4. `findings.Findings` streams `Violation`s and counts them by rule.
+5. `formats` writes them: one file per output format.
+
+What the report does not contain counts as a violation unless the section says
+`unknown = "ignore"`, so that a missing field never makes a check pass.
 """

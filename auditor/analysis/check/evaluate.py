@@ -1,4 +1,12 @@
-"""Asking a policy of a report: one pass over the lines, then over what it found."""
+"""Evaluates a policy in SQL: one pass over the lines of the report, then the waivers.
+
+The table `checked` has a row per reference with the `outcomes` of rules about single
+lines, `outcomes` a row per violated or unknown rule, and `judged` these with the waiver
+that applies. Values of the policy are parameters of the queries, never part of their
+text.
+"""
+
+# ruff: noqa: S608  (the SQL is made of constants, numbers and named parameters)
 
 from __future__ import annotations
 
@@ -8,9 +16,14 @@ from datetime import date
 
 import duckdb
 
-from auditor.analysis.check.check import Subject
 from auditor.analysis.check.findings import Findings
-from auditor.analysis.check.policy import Policy, PolicySection, Rule, Waiver
+from auditor.analysis.check.policy import (
+    Policy,
+    PolicySection,
+    Rule,
+    Subject,
+    Waiver,
+)
 from auditor.analysis.reports import (
     add_reports,
     keep_last_lines,
@@ -19,25 +32,99 @@ from auditor.analysis.reports import (
 )
 from auditor.errors import UsageError
 
-# -- subject --
-# What rules are asked of: the lines of a report, with what they ask for at hand.
 
-# Docker's first release: what is dated before was given a date to be reproducible
-# (1970, 1980 in zip files, year 1), and its age is not known.
+@contextmanager
+def check_reports(
+    reports: Sequence[str],
+    policy: Policy,
+    *,
+    today: date,
+    earlier: Sequence[str] = (),
+) -> Iterator[Findings]:
+    """Check reports, given as files or globs; `earlier` are those of an earlier audit.
+
+    `today` (UTC) decides which waivers apply. Raises `UsageError` if a report cannot be
+    read, or if a rule needs an earlier report and there is none.
+    """
+    if (rule := policy.needs_earlier) is not None and not earlier:
+        raise UsageError(
+            f"{policy.file_name}:{rule.line}: {rule.id} needs an earlier report; give"
+            " one with --previous REPORT"
+        )
+    with open_reports(reports) as connection:
+        _create_outcomes(connection, policy, earlier)
+        _create_judged(connection, policy, today)
+        yield Findings(connection, policy)
+
+
+def _create_outcomes(
+    connection: duckdb.DuckDBPyConnection, policy: Policy, earlier: Sequence[str]
+) -> None:
+    queries = PolicyQueries(policy)
+    text = queries.of_report()
+    connection.execute(f"CREATE TABLE checked AS {text}", queries.parameters)
+    connection.execute(keep_last_lines("checked", "reference"))
+    connection.execute(f"CREATE TABLE outcomes AS {queries.of_lines()}")
+    for number, rule in enumerate(policy.rules):
+        queries = PolicyQueries(policy)
+        if rule.definition.subject is Subject.REPOSITORY:
+            text = queries.of_repositories(number, rule)
+        elif rule.definition.subject is Subject.EARLIER:
+            _load_earlier(connection, earlier)
+            text = queries.of_earlier(number, rule)
+        else:
+            continue
+        connection.execute(f"INSERT INTO outcomes {text}", queries.parameters)
+
+
+def _load_earlier(
+    connection: duckdb.DuckDBPyConnection, earlier: Sequence[str]
+) -> None:
+    """Create `earlier`: the last digest of each tag in the earlier reports."""
+    add_reports(connection, earlier, schema="before")
+    connection.execute("USE main")
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS earlier AS SELECT reference,"
+        " arg_max(digest, audited_at) AS digest_before"
+        " FROM before.images WHERE tag IS NOT NULL GROUP BY reference"
+    )
+
+
+def _create_judged(
+    connection: duckdb.DuckDBPyConnection, policy: Policy, today: date
+) -> None:
+    """Create `judged`: outcomes with the number of the waiver, valid or expired."""
+    queries = PolicyQueries(policy)
+    numbered = list(enumerate(policy.waivers))
+    valid = [(n, waiver) for n, waiver in numbered if waiver.is_valid(today)]
+    expired = [(n, waiver) for n, waiver in numbered if not waiver.is_valid(today)]
+    text = (
+        "SELECT *, coalesce(len(found), 0) > 0 AS known,"
+        f" {queries.waiver_number(valid)} AS waiver,"
+        f" {queries.waiver_number(expired)} AS expired FROM outcomes"
+    )
+    connection.execute(f"CREATE TABLE judged AS {text}", queries.parameters)
+
+
+# -- the rows that rules are asked of --
+
+# Docker's first release. Reproducible builds use earlier dates (1970, 1980 in zip
+# files, year 1), so the age of such an image is unknown.
 FIRST_CREATED = "2013-03-20"
 
-# OCI image-spec, annotations.md: stands in where no config was fetched.
+# OCI image-spec, annotations.md: used if the config was not fetched.
 CREATED = "org.opencontainers.image.created"
 
-# A word for each media type under which a thing is attached. Sources: cosign
-# specs/SIGNATURE_SPEC.md and BUNDLE_SPEC.md, notation signature-specification.md,
-# SPDX and CycloneDX registrations, in-toto attestation spec/v1/bundle.md, SLSA.
-_WORDS = """
+# The kinds of an attachment, by the media type under which it is attached. Sources:
+# cosign specs/SIGNATURE_SPEC.md and BUNDLE_SPEC.md, notation
+# signature-specification.md, SPDX and CycloneDX registrations, in-toto attestation
+# spec/v1/bundle.md, SLSA.
+_KINDS = """
     list_distinct(list_concat(
       [CASE a.kind WHEN 'artifact' THEN NULL ELSE a.kind END,
        CASE WHEN a.kind = 'attestation' AND len(coalesce(a.predicates, [])) = 0
             THEN 'unclear' END],
-      [word.name FOR word IN [
+      [k.name FOR k IN [
          {'name': 'signature', 'pattern': '*cncf.notary.signature*'},
          {'name': 'signature', 'pattern': '*dev.cosign.simplesigning*'},
          {'name': 'signature', 'pattern': '*dev.cosign.artifact.sig*'},
@@ -49,15 +136,15 @@ _WORDS = """
          {'name': 'attestation', 'pattern': '*in-toto*'},
          {'name': 'provenance', 'pattern': '*slsa*'},
          {'name': 'provenance', 'pattern': '*provenance*'}
-       ] IF a.artifact_type GLOB word.pattern],
-      flatten([[word.name FOR word IN [
+       ] IF a.artifact_type GLOB k.pattern],
+      flatten([[k.name FOR k IN [
          {'name': 'sbom', 'pattern': '*spdx*'},
          {'name': 'sbom', 'pattern': '*cyclonedx*'},
          {'name': 'sbom', 'pattern': '*syft*'},
          {'name': 'provenance', 'pattern': '*provenance*'}
-       ] IF lower(predicate) GLOB word.pattern] FOR predicate IN a.predicates])))"""
+       ] IF lower(predicate) GLOB k.pattern] FOR predicate IN a.predicates])))"""
 
-# `name` is the repository with its registry. Microseconds since 1970 are `_us`.
+# `name` is the repository with its registry; `_us` are microseconds since 1970.
 SUBJECTS = f"""
 SELECT kind, reference, registry, repository, tag, digest, failure, detail,
        coalesce(registry || '/' || repository, reference) AS name,
@@ -83,20 +170,17 @@ SELECT kind, reference, registry, repository, tag, digest, failure, detail,
          'created_us': [us FOR us IN
             [epoch_us(TRY_CAST(coalesce(p.created, annotated) AS TIMESTAMPTZ))]
             IF us >= epoch_us(TIMESTAMP '{FIRST_CREATED}')][1]
-       }} FOR p IN platforms] AS parts,
-       [{{'subject': a.subject, 'words': {_WORDS}}} FOR a IN attachments] AS attached
-FROM (SELECT *, map_extract(annotations, '{CREATED}')[1] AS annotated FROM lines)"""  # noqa: S608  (every part is a constant of this file)
+       }} FOR p IN platforms] AS platform_info,
+       [{{'subject': a.subject, 'kinds': {_KINDS}}} FOR a IN attachments] AS attached
+FROM (SELECT *, map_extract(annotations, '{CREATED}')[1] AS annotated FROM lines)"""
 
 
-# -- questions --
-# The SQL of a policy: its rules over every line, in one pass, and what follows.
-#
-# Values of the policy are parameters of the query, never parts of its text.
+# -- queries --
 
 _OUTCOME = "STRUCT(rule INTEGER, found VARCHAR[], unknown VARCHAR[])"
 
-# What a waiver may call what it excuses.
-_NAMES = (
+# What the pattern of a waiver can match.
+_WAIVER_TARGETS = (
     "reference",
     "substr(reference, length(registry) + 2)",
     "concat_ws('/', registry, repository)",
@@ -105,90 +189,92 @@ _NAMES = (
 
 
 class PolicyQueries:
-    """Builds queries; `parameters` are theirs, all of them, by name."""
+    """Builds queries; `parameters` collects the named parameters of all of them."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self.parameters: dict[str, object] = {}
 
-    def check_reports(self) -> str:
+    def of_report(self) -> str:
         """Every line with its outcomes: the only query that reads the report.
 
-        `applies_N` says whether section N is about the line.
+        `applies_N` is whether section N applies to the line.
         """
         outcomes = ", ".join(
             self._outcome(number, rule)
             for number, rule in enumerate(self._policy.rules)
-            if rule.check.subject in {Subject.IMAGE, Subject.FAILURE}
+            if rule.definition.subject in {Subject.IMAGE, Subject.FAILURE}
         )
         applies = ", ".join(
-            f"{self._applies(section)} AS applies_{number}"
+            f"{self._section_applies(section)} AS applies_{number}"
             for number, section in enumerate(self._policy.sections)
         )
         return (
-            "SELECT * EXCLUDE (artifact_type, architectures, size, annotations, access,"  # noqa: S608
+            "SELECT * EXCLUDE (artifact_type, architectures, size, annotations, access,"
             " platforms_left_out, signed, has_sbom, has_provenance, warnings,"
-            " audited_us, media_types, parts, attached, detail),"
+            " audited_us, media_types, platform_info, attached, detail),"
             f" CAST([o FOR o IN [{outcomes}] IF len(o.found) > 0 OR len(o.unknown) > 0]"
             f" AS {_OUTCOME}[]) AS outcomes"
             f" FROM (SELECT *, {applies} FROM ({SUBJECTS}))"
         )
 
     def of_lines(self) -> str:
-        """The outcomes of single lines."""
+        """Outcomes of rules about single lines."""
         return (
             "SELECT o.rule, reference, registry, repository, tag, digest,"
             " o.found, o.unknown FROM (SELECT *, unnest(outcomes) AS o FROM checked)"
         )
 
     def of_repositories(self, number: int, rule: Rule) -> str:
-        """The outcomes of a rule about all lines of a repository."""
-        section = self._section(rule)
+        """Outcomes of a rule about all lines of a repository."""
+        violations = self._expression(number, rule, rule.definition.violations)
         return (
-            f"SELECT {number}, name, any_value(registry), any_value(repository), NULL,"  # noqa: S608
-            f" NULL, {self._asked(number, rule, rule.check.found)} AS found, NULL"
-            f" FROM checked WHERE {section} GROUP BY name HAVING len(found) > 0"
+            f"SELECT {number}, name, any_value(registry), any_value(repository), NULL,"
+            f" NULL, {violations} AS found, NULL FROM checked"
+            f" WHERE {self._applies(rule)} GROUP BY name HAVING len(found) > 0"
         )
 
     def of_earlier(self, number: int, rule: Rule) -> str:
-        """The outcomes of a rule about what the table `earlier` says of a tag."""
+        """Outcomes of a rule that compares tags with the table `earlier`."""
+        violations = self._expression(number, rule, rule.definition.violations)
         return (
-            "SELECT * FROM ("  # noqa: S608
+            "SELECT * FROM ("
             f" SELECT {number}, reference, registry, repository, tag, digest,"
-            f" {self._asked(number, rule, rule.check.found)} AS found, NULL"
+            f" {violations} AS found, NULL"
             " FROM checked JOIN earlier USING (reference)"
-            f" WHERE kind = 'image' AND {self._section(rule)}) WHERE len(found) > 0"
+            f" WHERE kind = 'image' AND {self._applies(rule)}) WHERE len(found) > 0"
         )
 
-    def waivers(self, waivers: Sequence[tuple[int, Waiver]]) -> str:
-        """The number of the first of these waivers that covers an outcome, or null."""
+    def waiver_number(self, waivers: Sequence[tuple[int, Waiver]]) -> str:
+        """The number of the first of these waivers that covers an outcome, or NULL."""
         cases = ""
         for number, waiver in waivers:
             rules = [
-                str(n)
-                for n, rule in enumerate(self._policy.rules)
+                str(rule_number)
+                for rule_number, rule in enumerate(self._policy.rules)
                 if waiver.covers(rule)
             ]
             if rules:
-                matches = self._matches(waiver.references, _NAMES)
-                named = ", ".join(rules)
-                cases += f" WHEN rule IN ({named}) AND {matches} THEN {number}"
+                matches = self._matches(waiver.references, _WAIVER_TARGETS)
+                rule_list = ", ".join(rules)
+                cases += f" WHEN rule IN ({rule_list}) AND {matches} THEN {number}"
         return f"CASE {cases} END" if cases else "CAST(NULL AS INTEGER)"
 
     def _outcome(self, number: int, rule: Rule) -> str:
-        applies = f"kind = '{rule.check.subject}' AND {self._section(rule)}"
-        found = self._asked(number, rule, rule.check.found)
-        unknown = self._asked(number, rule, rule.check.unknown or "NULL")
+        definition = rule.definition
+        applies = f"kind = '{definition.subject}' AND {self._applies(rule)}"
+        found = self._expression(number, rule, definition.violations)
+        unknown = self._expression(number, rule, definition.unknown or "NULL")
         return (
             f"{{'rule': {number},"
             f" 'found': CASE WHEN {applies} THEN ({found}) END,"
             f" 'unknown': CASE WHEN {applies} THEN ({unknown}) END}}"
         )
 
-    def _section(self, rule: Rule) -> str:
+    def _applies(self, rule: Rule) -> str:
         return f"applies_{self._policy.sections.index(rule.section)}"
 
-    def _asked(self, number: int, rule: Rule, expression: str) -> str:
+    def _expression(self, number: int, rule: Rule, expression: str) -> str:
         if "$value" in expression:
             value = rule.value
             self.parameters[f"value_{number}"] = (
@@ -196,99 +282,20 @@ class PolicyQueries:
             )
         return expression.replace("$value", f"$value_{number}")
 
-    def _applies(self, section: PolicySection) -> str:
-        of = ("name", "repository")
-        applies = self._matches(section.repositories, of)
+    def _section_applies(self, section: PolicySection) -> str:
+        columns = ("name", "repository")
+        applies = self._matches(section.repositories, columns)
         if section.excluded:
-            applies += f" AND NOT {self._matches(section.excluded, of)}"
+            applies += f" AND NOT {self._matches(section.excluded, columns)}"
         if section.tags:
             applies += f" AND {self._matches(section.tags, ('tag',))}"
         return f"coalesce({applies}, false)"
 
-    def _matches(self, patterns: Sequence[str], texts: Sequence[str]) -> str:
-        """Whether one of the texts matches one of the patterns; a null never does."""
-        either = []
+    def _matches(self, patterns: Sequence[str], columns: Sequence[str]) -> str:
+        """Whether a column matches one of the patterns; NULL never does."""
+        alternatives = []
         for pattern in patterns:
             name = f"pattern_{len(self.parameters)}"
             self.parameters[name] = pattern
-            either += [f"coalesce({text} GLOB ${name}, false)" for text in texts]
-        return f"({' OR '.join(either)})"
-
-
-def by_validity(
-    policy: Policy, today: date
-) -> tuple[list[tuple[int, Waiver]], list[tuple[int, Waiver]]]:
-    """The waivers that hold and those that have expired, with their numbers."""
-    numbered = list(enumerate(policy.waivers))
-    return (
-        [(number, waiver) for number, waiver in numbered if waiver.holds(today)],
-        [(number, waiver) for number, waiver in numbered if not waiver.holds(today)],
-    )
-
-
-@contextmanager
-def check_reports(
-    reports: Sequence[str],
-    policy: Policy,
-    *,
-    today: date,
-    earlier: Sequence[str] = (),
-) -> Iterator[Findings]:
-    """What a policy finds in reports; `earlier` are those of an earlier audit.
-
-    `today` (UTC) decides which waivers hold. Raises `UsageError` where a report
-    cannot be read, or a rule needs an earlier one and there is none.
-    """
-    if (rule := policy.needs_earlier) is not None and not earlier:
-        raise UsageError(
-            f"{policy.file_name}:{rule.line}: {rule.id} needs an earlier report:"
-            " --previous REPORT"
-        )
-    with open_reports(reports) as connection:
-        _ask(connection, policy, earlier)
-        _judge(connection, policy, today)
-        yield Findings(connection, policy)
-
-
-def _ask(
-    connection: duckdb.DuckDBPyConnection, policy: Policy, earlier: Sequence[str]
-) -> None:
-    """Make `check_reports`, a row a line, and `outcomes`, a row a rule broken or unknown."""
-    questions = PolicyQueries(policy)
-    text = questions.check_reports()
-    connection.execute(f"CREATE TABLE checked AS {text}", questions.parameters)
-    connection.execute(keep_last_lines("checked", "reference"))
-    connection.execute(f"CREATE TABLE outcomes AS {questions.of_lines()}")
-    for number, rule in enumerate(policy.rules):
-        questions = PolicyQueries(policy)
-        if rule.check.subject is Subject.REPOSITORY:
-            text = questions.of_repositories(number, rule)
-        elif rule.check.subject is Subject.EARLIER:
-            _remember(connection, earlier)
-            text = questions.of_earlier(number, rule)
-        else:
-            continue
-        connection.execute(f"INSERT INTO outcomes {text}", questions.parameters)
-
-
-def _remember(connection: duckdb.DuckDBPyConnection, earlier: Sequence[str]) -> None:
-    """Make `earlier`: the last digest that the earlier reports have for a tag."""
-    add_reports(connection, earlier, schema="before")
-    connection.execute("USE main")
-    connection.execute(
-        "CREATE TABLE IF NOT EXISTS earlier AS SELECT reference,"
-        " arg_max(digest, audited_at) AS digest_before"
-        " FROM before.images WHERE tag IS NOT NULL GROUP BY reference"
-    )
-
-
-def _judge(connection: duckdb.DuckDBPyConnection, policy: Policy, today: date) -> None:
-    """Make `judged`: the outcomes with the waiver that holds, or has expired."""
-    questions = PolicyQueries(policy)
-    holding, over = by_validity(policy, today)
-    text = (
-        f"SELECT *, coalesce(len(found), 0) > 0 AS known,"  # noqa: S608
-        f" {questions.waivers(holding)} AS waiver, {questions.waivers(over)} AS expired"
-        " FROM outcomes"
-    )
-    connection.execute(f"CREATE TABLE judged AS {text}", questions.parameters)
+            alternatives += [f"coalesce({c} GLOB ${name}, false)" for c in columns]
+        return f"({' OR '.join(alternatives)})"

@@ -1,4 +1,4 @@
-"""What a check found: counts from SQL, violations as a stream, notices."""
+"""The result of a check: violations as a stream, counts by rule, notices."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from auditor.fast_dataclass import dataclass
 from auditor.report.metrics import Metric, check_metrics
 from auditor.util.text import format_count, safe_text
 
-# Rows fetched at once: a few MB of Python objects.
+# Result rows in memory at once: a few megabytes.
 _BATCH_ROWS = 10_000
-# More names make a sentence that nobody reads; JSON lines hold them all.
-_NAMED = 8
-# Two digests and the words around them fit.
+# Names in a sentence; JSON lines have all of them.
+_MAX_NAMES = 8
+# Room for two digests.
 _DETAIL_CHARS = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Violation:
-    """A rule that a reference breaks, or (`known` false) that the report cannot say.
+    """A rule that a reference violates, or may violate (`known` is false).
 
-    `found` is what is wrong or not known, from the report: not made safe to print;
-    `reference` likewise. `waiver` holds; `expired` held once.
+    `found` is what violates the rule, or what the report does not contain. It and
+    `reference` come from the report and are not safe to print. `waiver` applies,
+    `expired` did once.
     """
 
     rule: Rule
@@ -43,29 +44,28 @@ class Violation:
 
     @property
     def detail(self) -> str:
-        """One sentence that is safe to print."""
-        named = ", ".join(safe_text(one) for one in self.found[:_NAMED])
-        if len(self.found) > _NAMED:
-            named += f" and {len(self.found) - _NAMED} more"
-        hint = f" ({self.rule.check.hint})" if self.rule.check.hint else ""
-        text = (
-            f"{self.rule.sentence} {named}"
-            if self.known
-            else f"the report does not say {named}{hint}"
-        )
+        """One sentence, safe to print."""
+        names = ", ".join(safe_text(name) for name in self.found[:_MAX_NAMES])
+        if len(self.found) > _MAX_NAMES:
+            names += f" and {len(self.found) - _MAX_NAMES} more"
+        hint = self.rule.definition.hint
+        if self.known:
+            text = self.rule.message(names)
+        else:
+            text = f"not in the report: {names}" + (f" ({hint})" if hint else "")
         if self.expired:
             text += f"; a waiver expired on {self.expired.expires}"
         return safe_text(text, _DETAIL_CHARS)
 
     @property
-    def shown(self) -> str:
-        """The reference, safe to print and whole (references have < 500 characters)."""
+    def safe_reference(self) -> str:
+        """The reference, safe to print and not truncated (at most 500 characters)."""
         return safe_text(self.reference, _DETAIL_CHARS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleCount:
-    """How often a rule was broken; `ignored` counts what is not known and may be."""
+    """Violations of a rule; `ignored` ones are unknown in a section that allows it."""
 
     rule: Rule
     violations: int = 0
@@ -74,12 +74,12 @@ class RuleCount:
 
 
 class Findings:
-    """Reads the tables that `run` made; good while its connection is open."""
+    """Reads the tables of `evaluate`; usable while the connection is open."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, policy: Policy) -> None:
         self._connection = connection
         self.policy = policy
-        # What is not known counts as a violation unless its section says otherwise.
+        # What is unknown counts as a violation unless the section ignores it.
         ignoring = [
             str(number)
             for number, rule in enumerate(policy.rules)
@@ -89,26 +89,26 @@ class Findings:
 
     @cached_property
     def lines(self) -> int:
-        """Lines of the report that were checked, failures too."""
+        """The number of lines that were checked, including failures."""
         return self._number("SELECT count(*) FROM checked")
 
     @cached_property
     def counts(self) -> tuple[RuleCount, ...]:
-        """A count for every rule, in the policy's order."""
+        """Counts for every rule, in the order of the policy."""
         rows = self._connection.execute(
             f"SELECT rule, count(*) FILTER ({self._counts} AND waiver IS NULL),"  # noqa: S608
             f" count(*) FILTER ({self._counts} AND waiver IS NOT NULL),"
             f" count(*) FILTER (NOT {self._counts}) FROM judged GROUP BY rule"
         ).fetchall()
-        format_count = {rule: counts for rule, *counts in rows}
+        by_rule = {rule: counts for rule, *counts in rows}
         return tuple(
             RuleCount(rule=rule, violations=broken, waived=waived, ignored=ignored)
             for number, rule in enumerate(self.policy.rules)
-            for broken, waived, ignored in [format_count.get(number, (0, 0, 0))]
+            for broken, waived, ignored in [by_rule.get(number, (0, 0, 0))]
         )
 
     def total(self, severity: Severity) -> int:
-        """Violations of this severity that nothing waives."""
+        """The number of violations of this severity that are not waived."""
         return sum(
             count.violations
             for count in self.counts
@@ -117,13 +117,12 @@ class Findings:
 
     @property
     def waived(self) -> int:
-        """Violations that a waiver excuses."""
+        """The number of waived violations."""
         return sum(count.waived for count in self.counts)
 
     @property
     def passed(self) -> bool:
-        """Whether there was something to check, and no rule of severity error is
-        broken without a waiver."""
+        """Whether there were lines to check and no errors that are not waived."""
         return self.lines > 0 and self.total(Severity.ERROR) == 0
 
     def violations(
@@ -133,35 +132,37 @@ class Findings:
         waived: bool | None = None,
         limit: int = 0,
     ) -> Iterator[Violation]:
-        """Violations by rule (in the policy's order) and reference.
+        """Violations by rule (in the order of the policy) and reference.
 
-        `waived` asks for only those that are, or are not. A limit of 0 is none.
+        `waived` selects those that are waived, or not. A limit of 0 means no limit.
         """
-        wanted = self._counts
+        condition = self._counts
         if rule is not None:
-            wanted += f" AND rule = {self.policy.rules.index(rule)}"
+            condition += f" AND rule = {self.policy.rules.index(rule)}"
         if waived is not None:
-            wanted += f" AND (waiver IS NOT NULL) = {waived}"
+            condition += f" AND (waiver IS NOT NULL) = {waived}"
         cursor = self._connection.cursor()
         cursor.execute(
             "SELECT rule, reference, registry, repository, tag, digest, known,"  # noqa: S608
             " CASE WHEN known THEN found ELSE unknown END, waiver, expired"
-            f" FROM main.judged WHERE {wanted} ORDER BY rule, reference, digest"
+            f" FROM main.judged WHERE {condition} ORDER BY rule, reference, digest"
             + (f" LIMIT {limit:d}" if limit else "")
         )
         while rows := cursor.fetchmany(_BATCH_ROWS):
             yield from map(self._violation, rows)
 
     def notices(self) -> list[str]:
-        """What a reader should know of the check itself, a safe sentence each."""
+        """Notes about the check itself, each a sentence that is safe to print."""
         if not self.lines:
-            return ["the report holds no line: nothing was checked, so this is no pass"]
+            return ["the report is empty: nothing was checked, so the check fails"]
         notices = []
         for number, section in enumerate(self.policy.sections):
             if not self._number(
                 f"SELECT count(*) FROM (FROM checked WHERE applies_{number} LIMIT 1)"  # noqa: S608
             ):
-                notices.append(f"rules.{section.name}: no line of the report is in it")
+                notices.append(
+                    f"rules.{section.name}: applies to no line of the report"
+                )
         used = {
             number
             for (number,) in self._connection.execute(
@@ -171,38 +172,38 @@ class Findings:
         for number, waiver in enumerate(self.policy.waivers):
             if number not in used:
                 notices.append(
-                    f"the waiver of line {waiver.line} excuses nothing"
+                    f"the waiver in line {waiver.line} covers no violation"
                     f" ({safe_text(waiver.reason)})"
                 )
         for rule in self.policy.rules:
-            if rule.check.name == "required_labels":
-                notices += self._nowhere(rule)
+            if rule.definition.name == "required_labels":
+                notices += self._absent_labels(rule)
         notices += [
-            f"{count.rule.id}: not known for"
+            f"{count.rule.id}: unknown for"
             f" {format_count(count.ignored, 'reference')}, ignored"
             for count in self.counts
             if count.ignored
         ]
         return notices
 
-    def _nowhere(self, rule: Rule) -> Iterator[str]:
-        """Labels that nothing has: a report says which ones, not which were asked."""
+    def _absent_labels(self, rule: Rule) -> Iterator[str]:
+        """Required labels that no image has: the audit may not have asked for them."""
         number = self.policy.rules.index(rule)
         if not self._number(
             f"SELECT count(*) FROM judged WHERE rule = {number} AND known"  # noqa: S608
         ):
             return
         section = self.policy.sections.index(rule.section)
-        for wanted in cast("tuple[dict[str, str], ...]", rule.value):
+        for label in cast("tuple[dict[str, str], ...]", rule.value):
             if not self._number(
                 f"SELECT count(*) FROM checked WHERE applies_{section}"  # noqa: S608
                 " AND list_contains(label_names, ?)",
-                wanted["name"],
+                label["name"],
             ):
-                name = safe_text(wanted["name"])
+                name = safe_text(label["name"])
                 yield (
-                    f"{rule.id}: no image has the label {name}; it may be that the"
-                    f" audit did not ask for it (--label {name})"
+                    f"{rule.id}: no image has the label {name}; if the audit did not"
+                    f" ask for it, audit with --label {name}"
                 )
 
     def _number(self, query: str, *parameters: object) -> int:
@@ -229,12 +230,8 @@ class Findings:
         )
 
 
-# -- metrics --
-# A check as Prometheus metrics: how often each rule is broken, and waived.
-
-
 def findings_metrics(findings: Findings, finished: datetime) -> tuple[Metric, ...]:
-    """The metrics, with a 0 for each rule that is kept."""
+    """Prometheus metrics: violations of every rule, also if 0, and waived ones."""
     counts = findings.counts
     return check_metrics(
         violations={count.rule.id: count.violations for count in counts},

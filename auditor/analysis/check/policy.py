@@ -1,11 +1,11 @@
-"""What a policy says, once it is read."""
+"""What a policy consists of: rules in sections, and waivers."""
 
 from __future__ import annotations
 
 from datetime import date
 from enum import StrEnum
 
-from auditor.analysis.check.check import RuleDefinition, Subject
+from auditor.config.values import ValueType
 from auditor.fast_dataclass import dataclass
 
 
@@ -17,15 +17,45 @@ class Severity(StrEnum):
 
 
 class WhenUnknown(StrEnum):
-    """What follows where the report does not hold what a rule asks for."""
+    """What to do if the report does not contain what a rule needs."""
 
     FAIL = "fail"
     IGNORE = "ignore"
 
 
+class Subject(StrEnum):
+    """What a rule applies to."""
+
+    IMAGE = "image"  # each image line
+    FAILURE = "failure"  # each failure line
+    REPOSITORY = "repository"  # all lines of a repository together
+    EARLIER = "earlier"  # tags that an earlier report has, too
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleDefinition:
+    """A rule that policies can use; a row of `rules.RULES`.
+
+    `violations` is an SQL expression over a row of `evaluate.SUBJECTS` (an aggregate
+    for `REPOSITORY`) that gives what violates the rule as VARCHAR[]; `$value` is the
+    value in the policy. `unknown` likewise gives what the report does not contain, and
+    `hint` how to get it. In `message`, `{found}` is what was found and `{limit}` the
+    value as written in the policy.
+    """
+
+    name: str
+    value_type: ValueType
+    summary: str
+    message: str
+    violations: str
+    unknown: str | None = None
+    hint: str = ""
+    subject: Subject = Subject.IMAGE
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicySection:
-    """`[rules.NAME]`: which lines its rules are asked of.
+    """`[rules.NAME]`: which lines its rules apply to.
 
     Patterns of repositories match the repository with or without its registry.
     """
@@ -40,31 +70,31 @@ class PolicySection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One check with its value, in one section. `limit` is the value as written."""
+    """A rule with its value, in one section. `limit` is the value as written."""
 
     section: PolicySection
-    check: RuleDefinition
+    definition: RuleDefinition
     value: object
     limit: str
     line: int
 
     @property
     def id(self) -> str:
-        """`SECTION.CHECK`: what outputs and waivers call it."""
-        return f"{self.section.name}.{self.check.name}"
+        """`SECTION.RULE`, the name in outputs and waivers."""
+        return f"{self.section.name}.{self.definition.name}"
 
-    @property
-    def sentence(self) -> str:
-        """What stands before what was found."""
-        return self.check.sentence.replace("{limit}", self.limit)
+    def message(self, found: str) -> str:
+        """The sentence about what was found."""
+        text = self.definition.message.replace("{limit}", self.limit)
+        return text.replace("{found}", found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiver:
-    """An exception for a time: `expires` is the last day (UTC) on which it holds.
+    """A temporary exception; `expires` is the last day (UTC) on which it applies.
 
-    `rules` are names of checks or ids of rules. `references` are patterns of
-    references or repositories, with or without the registry.
+    `rules` are names or ids of rules. `references` are patterns of references or
+    repositories, with or without the registry.
     """
 
     rules: tuple[str, ...]
@@ -74,10 +104,10 @@ class Waiver:
     line: int
 
     def covers(self, rule: Rule) -> bool:
-        """Whether it is about this rule, whatever the reference."""
-        return rule.id in self.rules or rule.check.name in self.rules
+        """Whether it names this rule."""
+        return rule.id in self.rules or rule.definition.name in self.rules
 
-    def holds(self, today: date) -> bool:
+    def is_valid(self, today: date) -> bool:
         """Whether it has not expired."""
         return today <= self.expires
 
@@ -97,6 +127,7 @@ class Policy:
 
     @property
     def needs_earlier(self) -> Rule | None:
-        """The first rule that an earlier report is needed for."""
-        wanted = (r for r in self.rules if r.check.subject is Subject.EARLIER)
-        return next(wanted, None)
+        """The first rule that needs an earlier report."""
+        return next(
+            (r for r in self.rules if r.definition.subject is Subject.EARLIER), None
+        )

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from auditor.analysis.csv_formula_guard import escape_formula
 from auditor.analysis.export import ExportFormat, export
 from auditor.analysis.query import ask
-from auditor.analysis.query_output import Format, write_answer
-from auditor.analysis.reports import is_whole
+from auditor.analysis.query_output import RowFormat, write_answer
+from auditor.analysis.reports import is_complete_zstd
 from tests.records import failure
 from tests.reports import write_report
 
@@ -43,7 +43,7 @@ def test_csv_gives_back_every_text_and_no_formula(texts: list[str]) -> None:
 
         out = io.StringIO(newline="")
         with ask([report], "SELECT detail FROM failures") as answer:
-            write_answer(answer, Format.CSV, out)
+            write_answer(answer, RowFormat.CSV, out)
         again = csv.reader(io.StringIO(out.getvalue(), newline=""), strict=True)
         assert [cell for (cell,) in again][1:] == found
 
@@ -69,4 +69,4 @@ def test_zstd_frames_are_whole_until_they_are_cut(
     whole = b"".join(frames)
     ends = {sum(map(len, frames[:count])) for count in range(1, len(frames) + 1)}
     cut = data.draw(st.integers(0, len(whole)))
-    assert is_whole(io.BytesIO(whole[:cut])) == (cut in ends)
+    assert is_complete_zstd(io.BytesIO(whole[:cut])) == (cut in ends)

@@ -11,7 +11,7 @@ import pytest
 
 from auditor.analysis import query_output
 from auditor.analysis.query import ask
-from auditor.analysis.query_output import Format, write_answer
+from auditor.analysis.query_output import RowFormat, write_answer
 from auditor.errors import UsageError
 from tests.records import EVERYTHING, RECORDS, failure, image
 from tests.reports import write_report
@@ -24,7 +24,7 @@ def report(tmp_path: Path) -> str:
     return write_report(tmp_path / "report.jsonl", RECORDS)
 
 
-def answered(report: str, question: str, form: Format = Format.JSONL) -> str:
+def answered(report: str, question: str, form: RowFormat = RowFormat.JSONL) -> str:
     out = io.StringIO()
     with ask([report], question) as answer:
         assert write_answer(answer, form, out)
@@ -83,7 +83,7 @@ def test_describe_shows_the_columns_that_are_documented(report: str) -> None:
 
 
 def test_summarize_is_a_query(report: str) -> None:
-    assert "approx_unique" in answered(report, "SUMMARIZE layers", Format.CSV)
+    assert "approx_unique" in answered(report, "SUMMARIZE layers", RowFormat.CSV)
 
 
 WRITES = "a query only reads"
@@ -197,7 +197,7 @@ def test_a_table_aligns_numbers_to_the_right(report: str) -> None:
         report,
         "SELECT repository, count(*) AS n, 1000 AS size FROM failures"
         " GROUP BY ALL ORDER BY n, repository NULLS LAST",
-        Format.TABLE,
+        RowFormat.TABLE,
     ).splitlines() == [
         "repository  n  size",
         "team/gone   1  1000",
@@ -207,7 +207,7 @@ def test_a_table_aligns_numbers_to_the_right(report: str) -> None:
 
 def test_a_table_shows_hostile_text_harmless(tmp_path: Path) -> None:
     report = write_report(tmp_path / "r", [failure(detail=HOSTILE)])
-    table = answered(report, "SELECT detail FROM failures", Format.TABLE)
+    table = answered(report, "SELECT detail FROM failures", RowFormat.TABLE)
     assert table.splitlines()[1] == r"=1+1\u202e\x1b[2J"
 
 
@@ -217,20 +217,20 @@ def test_a_table_ends_where_nobody_reads_on(
     monkeypatch.setattr(query_output, "MAX_TABLE_ROWS", 3)
     out = io.StringIO()
     with ask([report], "SELECT i FROM range(4) AS t(i)") as answer:
-        assert not write_answer(answer, Format.TABLE, out)
+        assert not write_answer(answer, RowFormat.TABLE, out)
     assert out.getvalue().split() == ["i", "0", "1", "2"]
 
 
 def test_csv_is_read_back_by_the_csv_module(tmp_path: Path) -> None:
     report = write_report(tmp_path / "r", [EVERYTHING, failure(detail='a,"b"\n=c')])
     text = answered(
-        report, "SELECT detail, -1 AS n, NULL AS z FROM failures", Format.CSV
+        report, "SELECT detail, -1 AS n, NULL AS z FROM failures", RowFormat.CSV
     )
     assert list(csv.reader(io.StringIO(text))) == [
         ["detail", "n", "z"],
         ['a,"b"\n=c', "-1", ""],
     ]
-    nested = answered(report, "SELECT annotations, access FROM images", Format.CSV)
+    nested = answered(report, "SELECT annotations, access FROM images", RowFormat.CSV)
     (row,) = csv.DictReader(io.StringIO(nested))
     assert json.loads(row["annotations"]) == EVERYTHING.annotations
     assert json.loads(row["access"])["actions"] == ["pull"]
@@ -238,7 +238,7 @@ def test_csv_is_read_back_by_the_csv_module(tmp_path: Path) -> None:
 
 def test_csv_has_no_formulas(tmp_path: Path) -> None:
     report = write_report(tmp_path / "r", [failure(detail=HOSTILE)])
-    text = answered(report, 'SELECT detail AS "=x" FROM failures', Format.CSV)
+    text = answered(report, 'SELECT detail AS "=x" FROM failures', RowFormat.CSV)
     assert list(csv.reader(io.StringIO(text))) == [["'=x"], [f"'{HOSTILE}"]]
 
 

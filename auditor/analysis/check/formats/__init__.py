@@ -1,4 +1,8 @@
-"""The formats of `auditor check`: one file each, but for the two that people read."""
+"""The output formats of `auditor check`, one file each.
+
+To add a format, add a file with a function that yields the output piece by piece, so
+that all violations are never in memory at once, and name it here.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +10,18 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from auditor.analysis.check.findings import Findings
-from auditor.analysis.check.formats import github, jsonl, junit, people, sarif
+from auditor.analysis.check.formats import github, jsonl, junit, sarif, text
 
-# Gives the output piece by piece, so that no format holds all violations at once.
-Format = Callable[[Findings], Iterator[str]]
+OutputFormat = Callable[[Findings], Iterator[str]]
 
 
-def formats(limit: int) -> dict[str, Format]:
-    """The formats by name. `limit` rows of each table are for people; 0 for all."""
+def output_formats(limit: int) -> dict[str, OutputFormat]:
+    """The formats by name; `limit` is the maximum of rows per table, 0 for all."""
     return {
-        "table": partial(people.text, limit=limit),
-        "markdown": partial(people.markdown, limit=limit),
-        "jsonl": jsonl.pieces,
-        "sarif": sarif.pieces,
-        "junit": junit.pieces,
-        "github": github.pieces,
+        "table": partial(text.render_text, limit=limit),
+        "markdown": partial(github.render_markdown, limit=limit),
+        "jsonl": jsonl.render,
+        "sarif": sarif.render,
+        "junit": junit.render,
+        "github": github.render_annotations,
     }

@@ -1,8 +1,9 @@
-"""JSON lines: one for each violation, also if it is waived, and one with the totals."""
+"""JSON lines: one per violation, including waived ones, then the result."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from datetime import date
 
 import orjson
 
@@ -14,19 +15,15 @@ from auditor.model import SCHEMA
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaiverLine:
-    """A waiver; `expires` is the last day on which it applies."""
+    """The waiver of a violation."""
 
     reason: str
-    expires: str
+    expires: date
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ViolationLine:
-    """A rule that a reference breaks.
-
-    If `known` is false, the report cannot tell. `found` are the values in the report.
-    `waiver` applies; `expired_waiver` did once.
-    """
+    """A violation. `known` is false if the report does not contain what it needs."""
 
     schema: int = SCHEMA
     kind: str = "violation"
@@ -45,8 +42,8 @@ class ViolationLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RuleCounts:
-    """Numbers of references. `ignored` are those for which the report cannot tell."""
+class RuleCountLine:
+    """The counts of one rule."""
 
     violations: int
     waived: int
@@ -55,7 +52,7 @@ class RuleCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckLine:
-    """The last line: without it the output was truncated."""
+    """The result; `rules` are by id. Without this last line the output is truncated."""
 
     schema: int = SCHEMA
     kind: str = "check"
@@ -64,15 +61,15 @@ class CheckLine:
     errors: int
     warnings: int
     waived: int
-    rules: Mapping[str, RuleCounts]
+    rules: dict[str, RuleCountLine]
     notices: tuple[str, ...]
 
 
-def pieces(findings: Findings) -> Iterator[str]:
-    """The lines, each with its line break."""
+def render(findings: Findings) -> Iterator[str]:
+    """A `ViolationLine` for each violation, then the `CheckLine`."""
     for violation in findings.violations():
-        yield _text(_violation(violation))
-    yield _text(
+        yield _json(_violation(violation))
+    yield _json(
         CheckLine(
             passed=findings.passed,
             lines=findings.lines,
@@ -80,7 +77,7 @@ def pieces(findings: Findings) -> Iterator[str]:
             warnings=findings.total(Severity.WARNING),
             waived=findings.waived,
             rules={
-                count.rule.id: RuleCounts(
+                count.rule.id: RuleCountLine(
                     violations=count.violations,
                     waived=count.waived,
                     ignored=count.ignored,
@@ -112,8 +109,8 @@ def _violation(violation: Violation) -> ViolationLine:
 def _waiver(waiver: Waiver | None) -> WaiverLine | None:
     if waiver is None:
         return None
-    return WaiverLine(reason=waiver.reason, expires=waiver.expires.isoformat())
+    return WaiverLine(reason=waiver.reason, expires=waiver.expires)
 
 
-def _text(line: ViolationLine | CheckLine) -> str:
+def _json(line: ViolationLine | CheckLine) -> str:
     return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE).decode()

@@ -1,7 +1,7 @@
-"""JUnit XML, in the form that Jenkins, GitLab and others read (Ant's, with `skipped`).
+"""JUnit XML as Jenkins and GitLab read it (the format of Ant, with `skipped`).
 
-A rule is a suite, a violation a failed case in it; a waived one, and one that only
-warns, is a skipped case. A rule that nothing breaks has one case, which passes.
+A rule is a suite, and a violation is a failed case in it, or a skipped case if it is
+waived or only a warning. A rule without violations has one case that passes.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from auditor.analysis.check.findings import Findings, RuleCount, Violation
 from auditor.analysis.check.policy import Severity
 from auditor.util.text import safe_text
 
-# Not characters of XML 1.0 (section 2.2), and not escaped by `safe_text`.
+# Not allowed in XML 1.0 (section 2.2), and not escaped by `safe_text`.
 _NO_XML = re.compile("[\ufffe\uffff]")
 
 
-def pieces(findings: Findings) -> Iterator[str]:
+def render(findings: Findings) -> Iterator[str]:
     """The document, suite by suite."""
     counts = findings.counts
     yield '<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -34,10 +34,10 @@ def pieces(findings: Findings) -> Iterator[str]:
             f' skipped="{_skipped(count)}" errors="0" time="0">\n'
         )
         if count.violations + count.waived == 0:
-            yield f"{_case(count.rule.id, count.rule.check.summary)}</testcase>\n"
+            yield f"{_case(count.rule.id, count.rule.definition.summary)}</testcase>\n"
         for violation in findings.violations(rule=count.rule):
             yield (
-                f"{_case(count.rule.id, violation.shown)}{_outcome(violation)}"
+                f"{_case(count.rule.id, violation.safe_reference)}{_outcome(violation)}"
                 "</testcase>\n"
             )
         yield "</testsuite>\n"
@@ -64,11 +64,11 @@ def _case(rule: str, name: str) -> str:
 def _outcome(violation: Violation) -> str:
     detail = violation.detail
     if (waiver := violation.waiver) is not None:
-        why = f"waived until {waiver.expires}: {safe_text(waiver.reason)}; {detail}"
-        return f"<skipped{_attribute('message', why)}/>"
+        message = f"waived until {waiver.expires}: {safe_text(waiver.reason)}; {detail}"
+        return f"<skipped{_attribute('message', message)}/>"
     if violation.rule.section.severity is Severity.WARNING:
         return f"<skipped{_attribute('message', f'warning: {detail}')}/>"
-    kind = _attribute("type", violation.rule.check.name)
+    kind = _attribute("type", violation.rule.definition.name)
     return f"<failure{_attribute('message', detail)}{kind}>{_text(detail)}</failure>"
 
 

@@ -1,7 +1,7 @@
-"""SARIF 2.1.0 (OASIS standard), as code scanning services read it.
+"""SARIF 2.1.0 (OASIS standard) for code scanning services.
 
-A violation's place is its rule in the policy file, for these services show files of a
-repository only; the reference is its logical location.
+The location of a violation is the rule in the policy file, because these services show
+only files of a repository; the reference is the logical location.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _SCHEMA = (
 )
 
 
-def pieces(findings: Findings) -> Iterator[str]:
-    """One log with one run. Results stand last, so that they can be streamed."""
+def render(findings: Findings) -> Iterator[str]:
+    """One log with one run. Results are last, so that they can be streamed."""
     run = {
         "tool": {"driver": _driver(findings.policy)},
         "invocations": [
@@ -59,21 +59,18 @@ def _driver(policy: Policy) -> dict[str, Any]:
 
 def _descriptor(rule: Rule) -> dict[str, Any]:
     """A reportingDescriptor (section 3.49)."""
+    hint = rule.definition.hint
     text = (
-        f"{rule.check.summary.rstrip('.')}."
-        f" The policy says: {rule.check.name} = {rule.limit}."
+        f"{rule.definition.summary.rstrip('.')}."
+        f" Policy: {rule.definition.name} = {rule.limit}."
     )
     return {
         "id": rule.id,
-        "shortDescription": {"text": rule.check.summary},
+        "shortDescription": {"text": rule.definition.summary},
         "fullDescription": {"text": text},
-        "help": {"text": f"{text}{_help(rule.check.hint)}"},
+        "help": {"text": text + (f" If unknown: {hint}." if hint else "")},
         "defaultConfiguration": {"level": rule.section.severity},
     }
-
-
-def _help(hint: str) -> str:
-    return f" Where the report does not say: {hint}." if hint else ""
 
 
 def _result(violation: Violation, policy: Policy) -> dict[str, Any]:
@@ -83,7 +80,7 @@ def _result(violation: Violation, policy: Policy) -> dict[str, Any]:
         "ruleId": rule.id,
         "ruleIndex": policy.rules.index(rule),
         "level": rule.section.severity,
-        "message": {"text": f"{violation.shown}: {violation.detail}"},
+        "message": {"text": f"{violation.safe_reference}: {violation.detail}"},
         "locations": [
             {
                 "physicalLocation": {
@@ -91,7 +88,7 @@ def _result(violation: Violation, policy: Policy) -> dict[str, Any]:
                     "region": {"startLine": rule.line},
                 },
                 "logicalLocations": [
-                    {"fullyQualifiedName": violation.shown, "kind": "resource"}
+                    {"fullyQualifiedName": violation.safe_reference, "kind": "resource"}
                 ],
             }
         ],
@@ -110,7 +107,7 @@ def _result(violation: Violation, policy: Policy) -> dict[str, Any]:
 
 
 def _fingerprint(violation: Violation) -> str:
-    """The same for the same rule and reference, whatever was found this time."""
+    """Equal for the same rule and reference, whatever was found."""
     identity = f"{violation.rule.id}\0{violation.reference}"
     return hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()
 

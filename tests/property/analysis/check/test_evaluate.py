@@ -1,4 +1,4 @@
-"""`check` against slow, obvious Python; patterns against `fnmatch`."""
+"""`check` compared with plain Python, and patterns with `fnmatch`."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ def images(draw: st.DrawFn) -> ImageRecord:
     )
 
 
-def any_match(candidates: list[str], wanted: list[str]) -> bool:
-    return any(fnmatchcase(text, one) for text in candidates for one in wanted)
+def any_match(candidates: list[str], patterns: list[str]) -> bool:
+    return any(fnmatchcase(text, one) for text in candidates for one in patterns)
 
 
 @settings(max_examples=300, deadline=None)
 @given(text=texts, pattern=patterns)
-def test_a_pattern_matches_what_fnmatch_says(text: str, pattern: str) -> None:
+def test_a_pattern_matches_as_in_fnmatch(text: str, pattern: str) -> None:
     assert PATTERNS.read([pattern], as_text=False) == (pattern,)
     (found,) = duckdb.execute("SELECT $1 GLOB $2", [text, pattern]).fetchone() or ()
     assert found == fnmatchcase(text, pattern)
@@ -70,15 +70,15 @@ def test_a_pattern_matches_what_fnmatch_says(text: str, pattern: str) -> None:
     included=some_patterns,
     excluded=some_patterns,
     tags=some_patterns,
-    excused=some_patterns,
+    waived_names=some_patterns,
     limit=st.integers(1, 5),
 )
-def test_sections_and_waivers_agree_with_an_obvious_reading(
+def test_sections_and_waivers_agree_with_a_plain_implementation(
     records: list[ImageRecord],
     included: list[str],
     excluded: list[str],
     tags: list[str],
-    excused: list[str],
+    waived_names: list[str],
     limit: int,
 ) -> None:
     expected = set()
@@ -92,7 +92,7 @@ def test_sections_and_waivers_agree_with_an_obvious_reading(
         if about and (one.size or 0) > limit:
             short = one.reference.removeprefix(f"{one.registry}/")
             names = [one.reference, short, name, one.repository]
-            expected.add((one.reference, any_match(names, excused)))
+            expected.add((one.reference, any_match(names, waived_names)))
     text = f"""
 [rules.a]
 repositories = {included}
@@ -102,7 +102,7 @@ max_size = {limit}
 
 [[waivers]]
 rules = ["max_size"]
-references = {excused}
+references = {waived_names}
 reason = "x"
 expires = 2099-12-31
 """

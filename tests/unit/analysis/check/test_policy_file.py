@@ -1,251 +1,241 @@
-"""Sections, waivers and notices: which rule is asked of what, and what excuses it."""
+"""Reading a policy file: values, and errors with their lines."""
 
 from __future__ import annotations
 
+import re
+from datetime import date
 from pathlib import Path
 
 import pytest
 
-from auditor.analysis.check.evaluate import check_reports
 from auditor.analysis.check.policy_file import load_policy
-from auditor.errors import UsageError
-from auditor.model import ImageRecord, Record
+from auditor.analysis.check.rules import RULES
+from auditor.errors import ConfigError
 from tests.documents import digest
-from tests.policies import TODAY, findings_of, violations_of
-from tests.records import failure, image, layer, platform
-from tests.reports import write_report
+from tests.policies import policy
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = Path(__file__).parents[4] / "configs"
 
 
-def at(registry: str, repository: str, tag: str | None = "1") -> ImageRecord:
-    name = f"{registry}/{repository}"
-    return image(
-        reference=f"{name}:{tag}" if tag else f"{name}@{digest('e')}",
-        registry=registry,
-        repository=repository,
-        tag=tag,
-    )
+def errors(text: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        policy(text)
+    return list(caught.value.mistakes)
 
 
-API, BOX = at("r.example.com", "prod/api"), at("r.example.com", "prod/sandbox/x")
-DEV, V1 = at("h.example.com:5000", "dev/api"), at("r.example.com", "prod/api", "v1")
-PINNED = at("r.example.com", "prod/api", None)
-ALL = [API, BOX, DEV, V1, PINNED]
+def value_of(line: str) -> object:
+    (rule,) = policy(f"[rules.all]\n{line}\n").rules
+    return rule.value
 
 
 @pytest.mark.parametrize(
-    ("scope", "broken"),
+    ("written", "size_bytes"),
     [
-        ("", ALL),
-        ('repositories = ["*"]', ALL),
-        ('repositories = ["prod/*"]', [API, BOX, V1, PINNED]),
-        ('repositories = ["r.example.com/prod/*"]', [API, BOX, V1, PINNED]),
-        ('repositories = ["prod/api"]', [API, V1, PINNED]),
-        ('repositories = ["*/api"]', [API, DEV, V1, PINNED]),
-        ('repositories = ["h.example.com:5000/*"]', [DEV]),
-        ('repositories = ["prod/*"]\nexcept = ["*/sandbox/*"]', [API, V1, PINNED]),
-        ('tags = ["v[0-9]*"]', [V1]),
-        ('repositories = ["dev/*", "prod/sandbox/?"]', [BOX, DEV]),
-        ('repositories = ["PROD/*"]', []),
+        ("1", 1),
+        ('"1 B"', 1),
+        ('"500 MB"', 500_000_000),
+        ('"500MB"', 500_000_000),
+        ('"1.5 GB"', 1_500_000_000),
+        ('"2 GiB"', 2 * 1024**3),
+        ('"3 kB"', 3000),
+        ('"3 KB"', 3000),
+        ('"1 TB"', 10**12),
     ],
 )
-def test_a_section_is_about_its_repositories_and_tags(
-    tmp_path: Path, scope: str, broken: list[Record]
-) -> None:
-    violations = violations_of(tmp_path, f"[rules.a]\nmax_size = 1\n{scope}", ALL)
-    assert [one.reference for one in violations] == sorted(
-        record.reference for record in broken
-    )
-
-
-def test_every_section_that_is_about_a_repository_counts(tmp_path: Path) -> None:
-    text = (
-        "[rules.a]\nmax_size = 1\n"
-        '[rules.b]\nmax_size = 2\nrepositories = ["prod/*"]\n'
-        "[rules.c]\nmax_size = 1000\n"
-    )
-    found = violations_of(tmp_path, text, [API, DEV])
-    assert [(one.rule.id, one.reference) for one in found] == [
-        ("a.max_size", DEV.reference),
-        ("a.max_size", API.reference),
-        ("b.max_size", API.reference),
-    ]
-
-
-def waiver(rules: str, references: str, expires: str = "2026-11-24") -> str:
-    return (
-        f"[[waivers]]\nrules = ['{rules}']\nreferences = ['{references}']\n"
-        f"reason = 'why {rules}'\nexpires = {expires}\n"
-    )
-
-
-RULE = "[rules.a]\nmax_size = 1\nmax_layers = 1\n"
+def test_sizes_are_bytes(written: str, size_bytes: int) -> None:
+    assert value_of(f"max_size = {written}") == size_bytes
 
 
 @pytest.mark.parametrize(
-    "references",
-    ["*", "prod/api", "r.example.com/prod/api", "prod/api:1", API.reference, "prod/*"],
+    ("written", "age_s"),
+    [("1 hour", 3600), ("36 hours", 129_600), ("2 days", 172_800), ("1 week", 604_800)],
 )
-@pytest.mark.parametrize("rules", ["max_size", "a.max_size"])
-def test_a_waiver_excuses_its_rule_for_its_references(
-    tmp_path: Path, rules: str, references: str
-) -> None:
-    text = RULE + waiver(rules, references)
-    with findings_of(tmp_path, text, [API]) as findings:
-        excused, other = findings.violations()
-        assert (excused.waiver, other.waiver) == (findings.policy.waivers[0], None)
-        assert (findings.waived, findings.passed) == (1, False)
-        assert findings.notices() == []
+def test_ages_are_seconds(written: str, age_s: int) -> None:
+    assert value_of(f'max_age = "{written}"') == age_s
 
 
-@pytest.mark.parametrize("references", ["prod/api:v1", "api", "x/prod/api", "prod/ap"])
-def test_a_waiver_excuses_nothing_else(tmp_path: Path, references: str) -> None:
-    with findings_of(
-        tmp_path, RULE + waiver("max_size", references), [API]
-    ) as findings:
-        assert findings.waived == 0
-        assert findings.notices() == [
-            "the waiver of line 4 excuses nothing (why max_size)"
-        ]
-
-
-def test_a_check_whose_violations_are_all_waived_passes(tmp_path: Path) -> None:
-    text = "[rules.a]\nmax_size = 1\n" + waiver("max_size", "*")
-    with findings_of(tmp_path, text, ALL) as findings:
-        assert (findings.passed, findings.waived) == (True, len(ALL))
-        assert list(findings.violations(waived=False)) == []
-
-
-def test_an_expired_waiver_excuses_nothing_and_is_named(tmp_path: Path) -> None:
-    text = "[rules.a]\nmax_size = 1\n" + waiver("max_size", "*", "2026-11-23")
-    with findings_of(tmp_path, text, [API]) as findings:
-        (violation,) = findings.violations()
-        assert (violation.waiver, findings.passed) == (None, False)
-        assert violation.detail.endswith("; a waiver expired on 2026-11-23")
-
-
-def test_a_waiver_that_holds_counts_before_one_that_expired(tmp_path: Path) -> None:
-    text = "[rules.a]\nmax_size = 1\n"
-    text += waiver("max_size", "*", "2026-11-23") + waiver("max_size", "prod/*")
-    with findings_of(tmp_path, text, [API]) as findings:
-        assert findings.passed
-
-
-def test_a_repository_that_has_nothing_but_latest_can_be_waived(tmp_path: Path) -> None:
-    text = "[rules.a]\nforbid_latest_only = true\n"
-    text += waiver("forbid_latest_only", "prod/api")
-    with findings_of(tmp_path, text, [at("r.io", "prod/api", "latest")]) as findings:
-        assert (findings.passed, findings.waived) == (True, 1)
-
-
-def test_warnings_do_not_make_the_check_fail(tmp_path: Path) -> None:
-    text = '[rules.a]\nmax_size = 1\nseverity = "warning"'
-    with findings_of(tmp_path, text, [API]) as findings:
-        assert findings.passed
-        assert len(list(findings.violations())) == 1
-
-
-def test_what_was_not_checked_is_told(tmp_path: Path) -> None:
-    text = '[rules.a]\nmax_age = "1 day"\nunknown = "ignore"\n'
-    text += '[rules.b]\nrepositories = ["nowhere/*"]\nmax_size = 1\n'
-    with findings_of(tmp_path, text, [API, DEV]) as findings:
-        assert findings.passed
-        assert findings.notices() == [
-            "rules.b: no line of the report is in it",
-            "a.max_age: not known for 2 references, ignored",
-        ]
-
-
-def test_an_empty_report_is_no_pass(tmp_path: Path) -> None:
-    with findings_of(tmp_path, RULE, []) as findings:
-        assert findings.notices() == [
-            "the report holds no line: nothing was checked, so this is no pass"
-        ]
-        assert not findings.passed
-
-
-def test_a_rule_that_needs_an_earlier_report_is_not_skipped(tmp_path: Path) -> None:
-    text = "[rules.a]\nimmutable_tags = ['*']"
-    with pytest.raises(
-        UsageError, match=r"policy.toml:2: a.immutable_tags needs an ear"
-    ):
-        violations_of(tmp_path, text, [API])
-
-
-def test_many_findings_are_counted_in_the_sentence_and_whole_in_the_value(
-    tmp_path: Path,
-) -> None:
-    digests = [digest(digit) for digit in "123456789"]
-    parts = (platform(layers=tuple(layer(digit) for digit in "123456789")),)
-    rule = f"[rules.a]\nforbidden_layers = {digests}"
-    (violation,) = violations_of(tmp_path, rule, [image(platforms=parts)])
-    assert set(violation.found) == set(digests)
-    (size,) = violations_of(
-        tmp_path,
-        f"[rules.a]\nrequired_platforms = {[f'linux/a{n}' for n in range(10)]}",
-        [API],
-    )
-    assert size.detail.endswith("linux/a7 and 2 more")
-
-
-# What each example finds in a report that has one of everything.
-LEGACY = image(
-    reference="registry.example.com/prod/legacy-erp:v1",
-    registry="registry.example.com",
-    repository="prod/legacy-erp",
-    tag="v1",
-    media_type="application/vnd.docker.distribution.manifest.v1+json",
-    platforms=(platform(layers=(layer("1"),), created="2020-01-01T00:00:00Z"),),
+@pytest.mark.parametrize(
+    "line",
+    [
+        'max_size = "2 gigs"',
+        'max_size = "GB"',
+        "max_size = 0",
+        "max_size = -1",
+        "max_size = true",
+        "max_size = 1.5",
+        "max_layers = 0",
+        'max_layers = "12"',
+        'max_age = "6 months"',  # months differ in length
+        "max_age = 30",
+        'required_platforms = "linux/amd64"',
+        "required_platforms = []",
+        'required_platforms = ["amd64"]',
+        'required_platforms = ["linux/*"]',
+        'forbidden_layers = ["sha256:123"]',
+        'forbidden_media_types = ["a[b"]',
+        'forbidden_media_types = ["a\\\\b"]',
+        'forbidden_media_types = [""]',
+        "forbidden_media_types = [1]",
+        "required_annotations = {}",
+        "required_annotations = {a = 1}",
+        'required_annotations = ["a b"]',
+        'required_attachments = ["signatures"]',
+        'allowed_grants = ["PULL"]',
+        "forbid_failures = false",
+        'forbid_failures = ["no_such_kind"]',
+        "forbid_latest_only = false",
+        'immutable_tags = "v*"',
+        'severity = "fatal"',
+        'unknown = "maybe"',
+        'repositories = "a"',
+        "except = []",
+    ],
 )
-EXAMPLES = {
-    "policy-baseline.toml": (
-        ["everything.forbid_failures", "everything.forbidden_media_types"],
-        [],
-    ),
-    "policy-production.toml": (
-        [
-            # Its report does not say which base it has, or who runs it.
-            "production.allowed_bases",
-            "production.forbid_root",
-            "production.required_annotations",
-            "production.required_labels",
-            "releases.required_attachments",
-        ],
-        ["production.max_age", "production.required_platforms"],
-    ),
-    "policy-migration.toml": (
-        ["arm-machines.required_platforms", "containerd-2.forbidden_media_types"],
-        [],
-    ),
-    "policy-incident.toml": (["vulnerable-base.forbidden_layers"], []),
-}
+def test_an_invalid_value_is_an_error_with_its_line(line: str) -> None:
+    key = line.partition(" ")[0]
+    (error,) = errors(f"[rules.a]\nmax_layers = 9\n\n[rules.b]\n{line}\n")
+    assert error.startswith(f"policy.toml:5: rules.b.{key}: ")
+    assert "must be " in error
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example_policy_finds_what_its_comments_say(
-    tmp_path: Path, name: str
-) -> None:
-    reports = [write_report(tmp_path / "report.jsonl", [LEGACY, failure()])]
-    earlier = [write_report(tmp_path / "earlier.jsonl", [LEGACY])]
-    example = load_policy(str(CONFIGS / name))
-    with check_reports(reports, example, today=TODAY, earlier=earlier) as findings:
-        found = list(findings.violations())
-    broken, waived = EXAMPLES[name]
-    assert sorted(one.rule.id for one in found if not one.waiver) == broken
-    assert sorted(one.rule.id for one in found if one.waiver) == waived
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ["policy.toml:1: rules: no rule; add a section [rules.NAME]"]),
+        (
+            "[rules.a]\nmax_sise = 1\nmax_size = 1",
+            ["policy.toml:2: rules.a.max_sise: unknown rule; did you mean max_size?"],
+        ),
+        (
+            "[rules]\nmax_size = 1\n[rules.a]\nmax_size = 1",
+            ["policy.toml:2: rules.max_size: must be in a section [rules.NAME]"],
+        ),
+        (
+            '[rules."a b"]\nmax_size = 1',
+            [
+                (
+                    'policy.toml:1: rules."a b": must be a name of letters, digits,'
+                    " - and _"
+                )
+            ],
+        ),
+        (
+            "[rule.a]\nmax_size = 1",
+            [
+                "policy.toml:1: rule: unknown key; did you mean rules?",
+                "policy.toml:1: rules: no rule; add a section [rules.NAME]",
+            ],
+        ),
+        (
+            '[rules.a]\nrequired_sbom = ["x"]\nmax_size = 1',
+            [
+                (
+                    "policy.toml:2: rules.a.required_sbom: use"
+                    ' required_attachments = ["sbom"]'
+                )
+            ],
+        ),
+        (
+            '[rules.a]\ntags = ["v*"]\nforbid_latest_only = true',
+            [
+                (
+                    "policy.toml:2: rules.a.tags: must not be in one section with"
+                    " forbid_latest_only"
+                )
+            ],
+        ),
+        (
+            "[rules.a]\nmax_size = 1\n[waivers]\nreason = 'x'",
+            ["policy.toml:3: waivers: must be [[waivers]], in double brackets"],
+        ),
+        (
+            (
+                "[rules.a]\nmax_size = 1\n"
+                "[[waivers]]\nrules = ['max_sise', 'b.max_size']\n"
+                "references = ['*']\nexpires = '2027-01-01'"
+            ),
+            [
+                (
+                    "policy.toml:6: waivers.expires: must be a date such as 2027-01-31,"
+                    " without quotes"
+                ),
+                "policy.toml:3: waivers: reason is missing",
+                (
+                    "policy.toml:4: waivers.rules: max_sise: unknown rule;"
+                    " did you mean max_size?"
+                ),
+                (
+                    "policy.toml:4: waivers.rules: b.max_size: unknown rule;"
+                    " did you mean a.max_size?"
+                ),
+            ],
+        ),
+        (
+            (
+                "[rules.a]\nmax_size = 1\n[[waivers]]\nrules = ['max_size']\n"
+                "references = ['*']\nreason = ' '\nexpires = 2027-01-01T00:00:00Z"
+            ),
+            [
+                "policy.toml:6: waivers.reason: must be a sentence on one line",
+                (
+                    "policy.toml:7: waivers.expires: must be a date such as 2027-01-31,"
+                    " without quotes"
+                ),
+            ],
+        ),
+    ],
+)
+def test_all_errors_are_reported_at_once(text: str, expected: list[str]) -> None:
+    assert errors(text) == expected
 
 
-def test_every_example_policy_is_tested() -> None:
-    assert {path.name for path in CONFIGS.glob("policy-*.toml")} == EXAMPLES.keys()
-
-
-def test_a_policy_of_all_checks_leaves_an_artifact_alone(tmp_path: Path) -> None:
-    chart = image(
-        artifact_type="application/vnd.cncf.helm.config.v1+json",
-        architectures=(),
-        platforms=(platform(os=None, architecture=None),),
+def test_rules_are_in_the_order_of_the_file() -> None:
+    read = policy(
+        f"""
+        [rules.b]
+        max_size = 1
+        repositories = ["x/*"]
+        forbidden_layers = ["{digest("1")}", "{digest("1")}"]
+        [rules.a]
+        severity = "warning"
+        max_size = "1 GB"
+        """
     )
-    text = "[rules.a]\nrequired_platforms = ['linux/amd64']\nmax_platform_size = 10\n"
-    (violation,) = violations_of(tmp_path, text, [chart])
-    assert violation.detail == "is larger than 10: the artifact 300 bytes"
+    assert [(rule.id, rule.line, rule.limit) for rule in read.rules] == [
+        ("b.max_size", 3, "1"),
+        ("b.forbidden_layers", 5, str([digest("1"), digest("1")])),
+        ("a.max_size", 8, "1 GB"),
+    ]
+    assert read.rules[1].value == (digest("1"),)
+    assert [section.name for section in read.sections] == ["b", "a"]
+
+
+def test_a_waiver_is_valid_to_the_end_of_its_last_day() -> None:
+    (waiver,) = policy(
+        "[rules.a]\nmax_size = 1\n[[waivers]]\nrules = ['max_size']\n"
+        "references = ['*']\nreason = 'x'\nexpires = 2027-01-31"
+    ).waivers
+    assert waiver.is_valid(date(2027, 1, 31))
+    assert not waiver.is_valid(date(2027, 2, 1))
+
+
+@pytest.mark.parametrize(
+    "path", sorted(CONFIGS.glob("policy-*.toml")), ids=lambda p: p.stem
+)
+def test_the_rules_of_an_example_policy_have_their_lines(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    rules = load_policy(str(path)).rules
+    assert rules
+    for rule in rules:
+        assert rule.definition.name in lines[rule.line - 1]
+
+
+def test_the_documentation_has_every_rule_and_its_policy_is_valid() -> None:
+    page = (CONFIGS.parent / "docs" / "analysis" / "check.md").read_text()
+    rules = page.partition("### Rules")[2].partition("###")[0]
+    assert set(re.findall(r"^\| `(\w+)`", rules, re.MULTILINE)) == RULES.keys()
+    (example,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    assert [rule.id for rule in policy(example).rules] == [
+        "production.required_platforms",
+        "production.max_age",
+    ]

@@ -1,4 +1,4 @@
-"""What each format of `check` writes; whatever a report holds, it stays text."""
+"""The output formats of `check`; hostile text in a report stays text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import jsonschema
 import orjson
 import pytest
 
-from auditor.analysis.check.formats import formats
+from auditor.analysis.check.formats import output_formats
 from auditor.cli.check_command import FORMATS
 from auditor.model import Record
 from tests.documents import digest
@@ -43,7 +43,7 @@ HOSTILE = failure(reference=EVIL, registry=None, repository=None, tag=None, deta
 RECORDS: list[Record] = [image(), OLD, failure()]
 
 
-def written(
+def render(
     folder: Path,
     form: str,
     records: list[Record],
@@ -52,7 +52,7 @@ def written(
     text: str = POLICY,
 ) -> str:
     with findings_of(folder, text, records) as findings:
-        return "".join(formats(limit)[form](findings))
+        return "".join(output_formats(limit)[form](findings))
 
 
 def sarif(text: str) -> dict[str, Any]:
@@ -73,12 +73,12 @@ def junit(text: str) -> ET.Element:
 
 
 def test_the_command_line_offers_all_formats() -> None:
-    assert set(FORMATS) == formats(0).keys()
+    assert set(FORMATS) == output_formats(0).keys()
 
 
 def test_json_lines_end_in_the_totals(tmp_path: Path) -> None:
     *violations, totals = map(
-        orjson.loads, written(tmp_path, "jsonl", RECORDS).splitlines()
+        orjson.loads, render(tmp_path, "jsonl", RECORDS).splitlines()
     )
     assert violations[0] == {
         "schema": 1,
@@ -121,8 +121,8 @@ def test_json_lines_end_in_the_totals(tmp_path: Path) -> None:
     }
 
 
-def test_sarif_names_the_rule_in_the_policy_and_the_reference(tmp_path: Path) -> None:
-    run = sarif(written(tmp_path, "sarif", RECORDS))
+def test_sarif_locates_the_rule_in_the_policy_and_the_reference(tmp_path: Path) -> None:
+    run = sarif(render(tmp_path, "sarif", RECORDS))
     rules = run["tool"]["driver"]["rules"]
     first, waived, failed, *warned = run["results"]
     assert [rules[one["ruleIndex"]]["id"] for one in run["results"]] == [
@@ -148,7 +148,7 @@ def test_sarif_names_the_rule_in_the_policy_and_the_reference(tmp_path: Path) ->
 
 def test_sarif_fingerprints_do_not_change_with_what_is_found(tmp_path: Path) -> None:
     def prints(size: int) -> list[str]:
-        run = sarif(written(tmp_path, "sarif", [image(size=size), OLD]))
+        run = sarif(render(tmp_path, "sarif", [image(size=size), OLD]))
         return [one["partialFingerprints"]["violation/v1"] for one in run["results"]]
 
     assert prints(300) == prints(400)
@@ -158,7 +158,7 @@ def test_sarif_fingerprints_do_not_change_with_what_is_found(tmp_path: Path) -> 
 def test_junit_has_a_suite_for_each_rule_and_a_case_for_each_violation(
     tmp_path: Path,
 ) -> None:
-    root = junit(written(tmp_path, "junit", RECORDS))
+    root = junit(render(tmp_path, "junit", RECORDS))
     cases = {
         suite.get("name"): [
             (case.get("name"), *(e.tag for e in case)) for case in suite
@@ -181,8 +181,10 @@ def test_junit_has_a_suite_for_each_rule_and_a_case_for_each_violation(
     }
 
 
-def test_github_annotates_the_rule_and_leaves_waived_ones_out(tmp_path: Path) -> None:
-    assert written(tmp_path, "github", [image(), OLD]).splitlines() == [
+def test_github_annotates_the_rule_of_each_violation_that_is_not_waived(
+    tmp_path: Path,
+) -> None:
+    assert render(tmp_path, "github", [image(), OLD]).splitlines() == [
         (
             "::error file=policy.toml,line=2,title=all.max_size::"
             "r.example.com/team/app:1: is larger than 100 B: 300 bytes"
@@ -198,49 +200,49 @@ def test_github_annotates_the_rule_and_leaves_waived_ones_out(tmp_path: Path) ->
     ]
 
 
-def test_a_table_shows_some_and_counts_the_rest(tmp_path: Path) -> None:
-    text = written(tmp_path, "table", RECORDS, limit=1)
+def test_a_table_says_how_many_rows_are_left_out(tmp_path: Path) -> None:
+    text = render(tmp_path, "table", RECORDS, limit=1)
     lines = text.splitlines()
     assert lines[0] == "failed: 3 references, 4 rules, 2 errors, 2 warnings, 1 waived"
     assert "warning soft.max_layers (2)" in lines
     assert "  and 1 more; --limit 0 shows all" in lines
     assert "waived (1)" in lines
-    assert "more" not in written(tmp_path, "table", RECORDS).partition("waived (1)")[2]
+    assert "more" not in render(tmp_path, "table", RECORDS).partition("waived (1)")[2]
 
 
 def test_a_passed_check_says_so(tmp_path: Path) -> None:
-    text = written(tmp_path, "table", [image()], text="[rules.a]\nmax_layers = 9\n")
+    text = render(tmp_path, "table", [image()], text="[rules.a]\nmax_layers = 9\n")
     assert text == "passed: 1 reference, 1 rule, 0 errors, 0 warnings, 0 waived\n"
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_hostile_text_moves_no_cursor_and_starts_no_line(
+def test_hostile_text_has_no_control_characters_and_starts_no_line(
     tmp_path: Path, form: str
 ) -> None:
-    text = written(tmp_path, form, [HOSTILE, image()])
-    # JSON lines say the reference as the report does; JSON itself escapes controls
+    text = render(tmp_path, form, [HOSTILE, image()])
+    # JSON lines have the reference as in the report; JSON escapes control characters
     unsafe = "\x1b\r" if form == "jsonl" else "\x1b\r\u202e\u2028"
     assert not set(text) & set(unsafe)
     assert not [line for line in text.splitlines() if line.startswith("|,:")]
 
 
-def test_hostile_text_is_whole_in_json_lines(tmp_path: Path) -> None:
-    lines = written(tmp_path, "jsonl", [HOSTILE, image()]).split("\n")
-    (said,) = (
+def test_json_lines_have_hostile_text_unchanged(tmp_path: Path) -> None:
+    lines = render(tmp_path, "jsonl", [HOSTILE, image()]).split("\n")
+    (reference,) = (
         line["reference"]
         for line in map(orjson.loads, filter(None, lines))
         if line.get("rule") == "all.forbid_failures"
     )
-    assert said == EVIL
+    assert reference == EVIL
 
 
 def test_hostile_text_stays_text_in_every_format(tmp_path: Path) -> None:
     records: list[Record] = [HOSTILE, image()]
-    assert len(sarif(written(tmp_path, "sarif", records))["results"]) == 3
-    xml = written(tmp_path, "junit", records)
+    assert len(sarif(render(tmp_path, "sarif", records))["results"]) == 3
+    xml = render(tmp_path, "junit", records)
     assert "<script>" not in xml
     assert len(junit(xml).findall(".//failure")) == 2
-    commands = written(tmp_path, "github", records)
+    commands = render(tmp_path, "github", records)
     assert "%0A" not in commands.replace("%250A", "")
     assert [line.split()[0] for line in commands.splitlines()] == [
         "::error", "::error", "::warning", "::notice",

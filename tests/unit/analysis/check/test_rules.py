@@ -1,4 +1,4 @@
-"""Each check, on records that keep it, break it, and do not say."""
+"""Each rule, on records that satisfy it, violate it, or lack what it needs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from auditor.analysis.check.checks import CHECKS
+from auditor.analysis.check.rules import RULES
 from auditor.errors import FailureKind
 from auditor.model import (
     Access,
@@ -86,7 +86,7 @@ BY_BUILDKIT = (
 BOTH_SIDES = 'required_platforms = ["linux/amd64", "linux/arm64"]'
 
 
-# The rule, a record, and what is found wrong with it.
+# The rule, a record, and the violations.
 def labelled(*labels: dict[str, str] | None, **more: Any) -> ImageRecord:
     parts = tuple(
         platform(
@@ -115,7 +115,7 @@ def attested(*predicates: str, **more: Any) -> Record:
 SLSA, SPDX = "https://slsa.dev/provenance/v1", "https://spdx.dev/Document"
 NEEDS_BOTH = 'required_attachments = ["provenance", "sbom"]'
 
-BROKEN: list[tuple[str, Record, list[str]]] = [
+VIOLATIONS: list[tuple[str, Record, list[str]]] = [
     (BOTH_SIDES, on("linux/amd64"), ["linux/arm64"]),
     (BOTH_SIDES, on("linux/amd64", "linux/arm64"), []),
     (BOTH_SIDES, on("linux/amd64", "linux/arm64/v8"), []),
@@ -216,11 +216,11 @@ BROKEN: list[tuple[str, Record, list[str]]] = [
     (
         "forbid_failures = true",
         failure(reference="no ref", registry=None, repository=None, tag=None),
-        ["not_found: not there, or not visible to this account (404)"],
+        ["not_found: not found, or not visible to this account (404)"],
     ),
 ]  # fmt: skip
 
-BROKEN += [
+VIOLATIONS += [
     ('required_labels = ["team"]', labelled({"team": "blue"}), []),
     ('required_labels = ["team"]', labelled({"team": ""}), ["team"]),
     ('required_labels = ["team"]', labelled({}), ["team"]),
@@ -271,7 +271,7 @@ DEBIAN, ALPINE = "docker.io/library/debian:12", "docker.io/library/alpine:3"
 WINDOWS = platform(
     os="windows", config=ConfigDetails(user=None, history=0, labels=None)
 )
-BROKEN += [
+VIOLATIONS += [
     ('forbidden_bases = ["*/debian:1?"]', based((ALPINE, None)), []),
     ('forbidden_bases = ["*/debian:1?"]', based((DEBIAN, None)), [DEBIAN]),
     ('forbidden_bases = ["*/debian:1?"]',
@@ -298,8 +298,8 @@ BROKEN += [
 ]  # fmt: skip
 
 NO_AGE = ["the age of linux/amd64"]
-# The rule, a record, and what the report does not say of it.
-NOT_SAID: list[tuple[str, Record, list[str]]] = [
+# The rule, a record, and what the report does not contain.
+UNKNOWN: list[tuple[str, Record, list[str]]] = [
     ('max_age = "180 days"', created(None), NO_AGE),
     # dates of builds that are reproducible to the byte
     ('max_age = "180 days"', created("1970-01-01T00:00:00Z"), NO_AGE),
@@ -312,7 +312,7 @@ NOT_SAID: list[tuple[str, Record, list[str]]] = [
     (
         'allowed_grants = ["pull"]',
         with_access(AccessState.UNVERIFIABLE),
-        ["what the token grants"],
+        ["the grants of the token"],
     ),
     ('required_labels = ["team"]', labelled(None), ["the labels of linux/a0"]),
     ('required_labels = ["team"]', image(), ["the labels of linux/amd64"]),
@@ -323,7 +323,7 @@ NOT_SAID: list[tuple[str, Record, list[str]]] = [
     (
         'required_attachments = ["sbom"]',
         attached(*BY_BUILDKIT),
-        ["which attestation is an SBOM"],
+        ["whether an attestation is an SBOM"],
     ),
 ]  # fmt: skip
 
@@ -332,8 +332,8 @@ def section(rule: str) -> str:
     return f"[rules.all]\n{rule}\n"
 
 
-@pytest.mark.parametrize(("rule", "record", "found"), BROKEN)
-def test_a_rule_finds_what_breaks_it(
+@pytest.mark.parametrize(("rule", "record", "found"), VIOLATIONS)
+def test_a_rule_finds_its_violations(
     tmp_path: Path, rule: str, record: Record, found: list[str]
 ) -> None:
     violations = violations_of(tmp_path, section(rule), [record])
@@ -341,25 +341,25 @@ def test_a_rule_finds_what_breaks_it(
     assert all(one.known and one.reference == record.reference for one in violations)
 
 
-@pytest.mark.parametrize(("rule", "record", "unsaid"), NOT_SAID)
-def test_what_the_report_does_not_say_breaks_a_rule(
-    tmp_path: Path, rule: str, record: Record, unsaid: list[str]
+@pytest.mark.parametrize(("rule", "record", "unknown"), UNKNOWN)
+def test_what_the_report_does_not_contain_violates_a_rule(
+    tmp_path: Path, rule: str, record: Record, unknown: list[str]
 ) -> None:
     (violation,) = violations_of(tmp_path, section(rule), [record])
-    assert (violation.known, list(violation.found)) == (False, unsaid)
-    assert "the report does not say" in violation.detail
+    assert (violation.known, list(violation.found)) == (False, unknown)
+    assert violation.detail.startswith("not in the report: ")
 
 
-@pytest.mark.parametrize(("rule", "record", "unsaid"), NOT_SAID)
-def test_what_the_report_does_not_say_may_be_ignored(
-    tmp_path: Path, rule: str, record: Record, unsaid: list[str]
+@pytest.mark.parametrize(("rule", "record", "unknown"), UNKNOWN)
+def test_what_the_report_does_not_contain_can_be_ignored(
+    tmp_path: Path, rule: str, record: Record, unknown: list[str]
 ) -> None:
     text = section(f'{rule}\nunknown = "ignore"')
     assert violations_of(tmp_path, text, [record]) == []
 
 
 @pytest.mark.parametrize(
-    ("records", "said"),
+    ("records", "missing"),
     [
         ([labelled({"cost": "7"}), labelled({})], ["team"]),
         ([labelled({}), labelled({})], ["team", "cost"]),
@@ -367,8 +367,8 @@ def test_what_the_report_does_not_say_may_be_ignored(
         ([labelled(None)], []),
     ],
 )
-def test_a_label_that_no_image_has_may_not_have_been_asked_for(
-    tmp_path: Path, records: list[ImageRecord], said: list[str]
+def test_a_required_label_that_no_image_has_is_a_notice(
+    tmp_path: Path, records: list[ImageRecord], missing: list[str]
 ) -> None:
     numbered = [
         replace(record, reference=f"r.example.com/team/app:{n}")
@@ -377,13 +377,13 @@ def test_a_label_that_no_image_has_may_not_have_been_asked_for(
     text = section('required_labels = ["team", "cost"]')
     with findings_of(tmp_path, text, numbered) as findings:
         assert findings.notices() == [
-            f"all.required_labels: no image has the label {name}; it may be that the"
-            f" audit did not ask for it (--label {name})"
-            for name in said
+            f"all.required_labels: no image has the label {name}; if the audit did not"
+            f" ask for it, audit with --label {name}"
+            for name in missing
         ]
 
 
-def test_what_is_known_to_be_wrong_is_said_before_what_is_not_known(
+def test_a_known_violation_takes_precedence_over_unknown_values(
     tmp_path: Path,
 ) -> None:
     rule = "max_platform_size = 50"
@@ -403,7 +403,7 @@ def tagged(tag: str, **more: Any) -> dict[str, Any]:
         ([image(**tagged("latest")), image(**tagged("1"))], False),
         ([image(**tagged("1"))], False),
         ([failure(repository="team/app", **tagged("latest"))], False),
-        # gone is gone, and what cannot be read is there
+        # a missing tag does not count, and an unreadable one does
         (
             [image(**tagged("latest")), failure(repository="team/app", **tagged("1"))],
             True,
@@ -417,9 +417,9 @@ def tagged(tag: str, **more: Any) -> dict[str, Any]:
             ],
             False,
         ),
-        # another repository's tag is no help
+        # tags of other repositories do not count
         ([image(**tagged("latest")), image(repository="team/b")], True),
-        # a digest is no tag
+        # a digest is not a tag
         (
             [
                 image(**tagged("latest")),
@@ -429,12 +429,12 @@ def tagged(tag: str, **more: Any) -> dict[str, Any]:
         ),
     ],
 )
-def test_a_repository_with_nothing_but_latest_is_found(
+def test_a_repository_with_only_latest_is_a_violation(
     tmp_path: Path, records: list[Record], alone: bool
 ) -> None:
     violations = violations_of(tmp_path, section("forbid_latest_only = true"), records)
     found = [(one.reference, one.detail) for one in violations]
-    assert found == [("r.example.com/team/app", "has no tag but latest")] * alone
+    assert found == [("r.example.com/team/app", "has no tag except latest")] * alone
 
 
 @pytest.mark.parametrize(
@@ -448,29 +448,29 @@ def test_a_repository_with_nothing_but_latest_is_found(
         (image(**tagged("v1")), image(**tagged("v2", digest=digest("f"))), False),
     ],
 )
-def test_an_immutable_tag_that_moved_is_found(
+def test_a_moved_immutable_tag_is_a_violation(
     tmp_path: Path, before: Record, now: Record, moved: bool
 ) -> None:
     rule = section('immutable_tags = ["v[0-9]*"]')
     violations = violations_of(tmp_path, rule, [now], earlier=[before])
     found = [one.detail for one in violations]
-    assert found == [f"has moved: from {digest('e')} to {digest('f')}"] * moved
+    assert found == [f"has moved from {digest('e')} to {digest('f')}"] * moved
 
 
-def test_of_several_earlier_lines_of_a_tag_the_last_one_counts(tmp_path: Path) -> None:
+def test_the_last_of_several_earlier_lines_of_a_tag_counts(tmp_path: Path) -> None:
     old = image(**tagged("v1", digest=digest("f"), audited_at="2026-11-01T00:00:00Z"))
     new = image(**tagged("v1"))
     rule = section('immutable_tags = ["*"]')
     assert violations_of(tmp_path, rule, [new], earlier=[new, old]) == []
 
 
-def test_of_several_lines_of_a_reference_the_last_one_counts(tmp_path: Path) -> None:
+def test_the_last_of_several_lines_of_a_reference_counts(tmp_path: Path) -> None:
     rule = section("forbid_failures = true")
     failed = failure(**tagged("1"), audited_at="2026-11-01T00:00:00Z")
     assert violations_of(tmp_path, rule, [failed, image()]) == []
 
 
-def test_layers_of_several_platforms_are_named_once(tmp_path: Path) -> None:
+def test_a_layer_of_several_platforms_is_listed_once(tmp_path: Path) -> None:
     rule = section(f'forbidden_layers = ["{digest("1")}"]')
     shared = (layer("1"),)
     parts = (platform("a", layers=shared), platform("b", layers=shared))
@@ -478,6 +478,6 @@ def test_layers_of_several_platforms_are_named_once(tmp_path: Path) -> None:
     assert violation.found == (digest("1"),)
 
 
-def test_every_check_has_a_case_here() -> None:
-    rules = {rule.partition(" ")[0] for rule, _, _ in BROKEN}
-    assert rules | {"forbid_latest_only", "immutable_tags"} == CHECKS.keys()
+def test_every_rule_is_tested_here() -> None:
+    rules = {rule.partition(" ")[0] for rule, _, _ in VIOLATIONS}
+    assert rules | {"forbid_latest_only", "immutable_tags"} == RULES.keys()

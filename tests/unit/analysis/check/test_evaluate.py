@@ -1,0 +1,251 @@
+"""Sections, waivers and notices: which rules apply to what."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from auditor.analysis.check.evaluate import check_reports
+from auditor.analysis.check.policy_file import load_policy
+from auditor.errors import UsageError
+from auditor.model import ImageRecord, Record
+from tests.documents import digest
+from tests.policies import TODAY, findings_of, violations_of
+from tests.records import failure, image, layer, platform
+from tests.reports import write_report
+
+CONFIGS = Path(__file__).parents[4] / "configs"
+
+
+def at(registry: str, repository: str, tag: str | None = "1") -> ImageRecord:
+    name = f"{registry}/{repository}"
+    return image(
+        reference=f"{name}:{tag}" if tag else f"{name}@{digest('e')}",
+        registry=registry,
+        repository=repository,
+        tag=tag,
+    )
+
+
+API, BOX = at("r.example.com", "prod/api"), at("r.example.com", "prod/sandbox/x")
+DEV, V1 = at("h.example.com:5000", "dev/api"), at("r.example.com", "prod/api", "v1")
+PINNED = at("r.example.com", "prod/api", None)
+ALL = [API, BOX, DEV, V1, PINNED]
+
+
+@pytest.mark.parametrize(
+    ("scope", "broken"),
+    [
+        ("", ALL),
+        ('repositories = ["*"]', ALL),
+        ('repositories = ["prod/*"]', [API, BOX, V1, PINNED]),
+        ('repositories = ["r.example.com/prod/*"]', [API, BOX, V1, PINNED]),
+        ('repositories = ["prod/api"]', [API, V1, PINNED]),
+        ('repositories = ["*/api"]', [API, DEV, V1, PINNED]),
+        ('repositories = ["h.example.com:5000/*"]', [DEV]),
+        ('repositories = ["prod/*"]\nexcept = ["*/sandbox/*"]', [API, V1, PINNED]),
+        ('tags = ["v[0-9]*"]', [V1]),
+        ('repositories = ["dev/*", "prod/sandbox/?"]', [BOX, DEV]),
+        ('repositories = ["PROD/*"]', []),
+    ],
+)
+def test_a_section_applies_to_its_repositories_and_tags(
+    tmp_path: Path, scope: str, broken: list[Record]
+) -> None:
+    violations = violations_of(tmp_path, f"[rules.a]\nmax_size = 1\n{scope}", ALL)
+    assert [one.reference for one in violations] == sorted(
+        record.reference for record in broken
+    )
+
+
+def test_every_section_of_a_repository_applies(tmp_path: Path) -> None:
+    text = (
+        "[rules.a]\nmax_size = 1\n"
+        '[rules.b]\nmax_size = 2\nrepositories = ["prod/*"]\n'
+        "[rules.c]\nmax_size = 1000\n"
+    )
+    found = violations_of(tmp_path, text, [API, DEV])
+    assert [(one.rule.id, one.reference) for one in found] == [
+        ("a.max_size", DEV.reference),
+        ("a.max_size", API.reference),
+        ("b.max_size", API.reference),
+    ]
+
+
+def waiver(rules: str, references: str, expires: str = "2026-11-24") -> str:
+    return (
+        f"[[waivers]]\nrules = ['{rules}']\nreferences = ['{references}']\n"
+        f"reason = 'why {rules}'\nexpires = {expires}\n"
+    )
+
+
+RULE = "[rules.a]\nmax_size = 1\nmax_layers = 1\n"
+
+
+@pytest.mark.parametrize(
+    "references",
+    ["*", "prod/api", "r.example.com/prod/api", "prod/api:1", API.reference, "prod/*"],
+)
+@pytest.mark.parametrize("rules", ["max_size", "a.max_size"])
+def test_a_waiver_covers_its_rules_for_its_references(
+    tmp_path: Path, rules: str, references: str
+) -> None:
+    text = RULE + waiver(rules, references)
+    with findings_of(tmp_path, text, [API]) as findings:
+        waived, other = findings.violations()
+        assert (waived.waiver, other.waiver) == (findings.policy.waivers[0], None)
+        assert (findings.waived, findings.passed) == (1, False)
+        assert findings.notices() == []
+
+
+@pytest.mark.parametrize("references", ["prod/api:v1", "api", "x/prod/api", "prod/ap"])
+def test_a_waiver_covers_nothing_else(tmp_path: Path, references: str) -> None:
+    with findings_of(
+        tmp_path, RULE + waiver("max_size", references), [API]
+    ) as findings:
+        assert findings.waived == 0
+        assert findings.notices() == [
+            "the waiver in line 4 covers no violation (why max_size)"
+        ]
+
+
+def test_a_check_whose_violations_are_all_waived_passes(tmp_path: Path) -> None:
+    text = "[rules.a]\nmax_size = 1\n" + waiver("max_size", "*")
+    with findings_of(tmp_path, text, ALL) as findings:
+        assert (findings.passed, findings.waived) == (True, len(ALL))
+        assert list(findings.violations(waived=False)) == []
+
+
+def test_an_expired_waiver_does_not_apply_and_is_reported(tmp_path: Path) -> None:
+    text = "[rules.a]\nmax_size = 1\n" + waiver("max_size", "*", "2026-11-23")
+    with findings_of(tmp_path, text, [API]) as findings:
+        (violation,) = findings.violations()
+        assert (violation.waiver, findings.passed) == (None, False)
+        assert violation.detail.endswith("; a waiver expired on 2026-11-23")
+
+
+def test_a_valid_waiver_takes_precedence_over_an_expired_one(tmp_path: Path) -> None:
+    text = "[rules.a]\nmax_size = 1\n"
+    text += waiver("max_size", "*", "2026-11-23") + waiver("max_size", "prod/*")
+    with findings_of(tmp_path, text, [API]) as findings:
+        assert findings.passed
+
+
+def test_a_repository_with_only_latest_can_be_waived(tmp_path: Path) -> None:
+    text = "[rules.a]\nforbid_latest_only = true\n"
+    text += waiver("forbid_latest_only", "prod/api")
+    with findings_of(tmp_path, text, [at("r.io", "prod/api", "latest")]) as findings:
+        assert (findings.passed, findings.waived) == (True, 1)
+
+
+def test_warnings_do_not_make_the_check_fail(tmp_path: Path) -> None:
+    text = '[rules.a]\nmax_size = 1\nseverity = "warning"'
+    with findings_of(tmp_path, text, [API]) as findings:
+        assert findings.passed
+        assert len(list(findings.violations())) == 1
+
+
+def test_notices_report_what_was_not_checked(tmp_path: Path) -> None:
+    text = '[rules.a]\nmax_age = "1 day"\nunknown = "ignore"\n'
+    text += '[rules.b]\nrepositories = ["nowhere/*"]\nmax_size = 1\n'
+    with findings_of(tmp_path, text, [API, DEV]) as findings:
+        assert findings.passed
+        assert findings.notices() == [
+            "rules.b: applies to no line of the report",
+            "a.max_age: unknown for 2 references, ignored",
+        ]
+
+
+def test_an_empty_report_fails(tmp_path: Path) -> None:
+    with findings_of(tmp_path, RULE, []) as findings:
+        assert findings.notices() == [
+            "the report is empty: nothing was checked, so the check fails"
+        ]
+        assert not findings.passed
+
+
+def test_a_rule_that_needs_an_earlier_report_is_not_skipped(tmp_path: Path) -> None:
+    text = "[rules.a]\nimmutable_tags = ['*']"
+    with pytest.raises(
+        UsageError, match=r"policy.toml:2: a.immutable_tags needs an ear"
+    ):
+        violations_of(tmp_path, text, [API])
+
+
+def test_a_long_list_is_shortened_in_the_detail_but_not_in_the_value(
+    tmp_path: Path,
+) -> None:
+    digests = [digest(digit) for digit in "123456789"]
+    parts = (platform(layers=tuple(layer(digit) for digit in "123456789")),)
+    rule = f"[rules.a]\nforbidden_layers = {digests}"
+    (violation,) = violations_of(tmp_path, rule, [image(platforms=parts)])
+    assert set(violation.found) == set(digests)
+    (size,) = violations_of(
+        tmp_path,
+        f"[rules.a]\nrequired_platforms = {[f'linux/a{n}' for n in range(10)]}",
+        [API],
+    )
+    assert size.detail.endswith("linux/a7 and 2 more")
+
+
+# The violations and waived violations of each example policy.
+LEGACY = image(
+    reference="registry.example.com/prod/legacy-erp:v1",
+    registry="registry.example.com",
+    repository="prod/legacy-erp",
+    tag="v1",
+    media_type="application/vnd.docker.distribution.manifest.v1+json",
+    platforms=(platform(layers=(layer("1"),), created="2020-01-01T00:00:00Z"),),
+)
+EXAMPLES = {
+    "policy-baseline.toml": (
+        ["everything.forbid_failures", "everything.forbidden_media_types"],
+        [],
+    ),
+    "policy-production.toml": (
+        [
+            # The report does not contain its base image or its user.
+            "production.allowed_bases",
+            "production.forbid_root",
+            "production.required_annotations",
+            "production.required_labels",
+            "releases.required_attachments",
+        ],
+        ["production.max_age", "production.required_platforms"],
+    ),
+    "policy-migration.toml": (
+        ["arm-machines.required_platforms", "containerd-2.forbidden_media_types"],
+        [],
+    ),
+    "policy-incident.toml": (["vulnerable-base.forbidden_layers"], []),
+}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_policy_finds_what_its_comments_describe(
+    tmp_path: Path, name: str
+) -> None:
+    reports = [write_report(tmp_path / "report.jsonl", [LEGACY, failure()])]
+    earlier = [write_report(tmp_path / "earlier.jsonl", [LEGACY])]
+    example = load_policy(str(CONFIGS / name))
+    with check_reports(reports, example, today=TODAY, earlier=earlier) as findings:
+        found = list(findings.violations())
+    broken, waived = EXAMPLES[name]
+    assert sorted(one.rule.id for one in found if not one.waiver) == broken
+    assert sorted(one.rule.id for one in found if one.waiver) == waived
+
+
+def test_every_example_policy_is_tested() -> None:
+    assert {path.name for path in CONFIGS.glob("policy-*.toml")} == EXAMPLES.keys()
+
+
+def test_platform_rules_do_not_apply_to_artifacts(tmp_path: Path) -> None:
+    chart = image(
+        artifact_type="application/vnd.cncf.helm.config.v1+json",
+        architectures=(),
+        platforms=(platform(os=None, architecture=None),),
+    )
+    text = "[rules.a]\nrequired_platforms = ['linux/amd64']\nmax_platform_size = 10\n"
+    (violation,) = violations_of(tmp_path, text, [chart])
+    assert violation.detail == "is larger than 10: the artifact 300 bytes"
