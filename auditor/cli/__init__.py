@@ -1,1 +1,13 @@
-"""The command line: one small file per command, no logic."""
+"""The command line: `auditor COMMAND`, one file per command: parse, call, print.
+
+`auditor.__main__` installs signal handlers (early_signals.py) and imports `main.py`,
+which finds the command by name, imports `NAME_command.py`, and turns errors into
+messages and exit codes. A command takes options from the table in `auditor.config`
+(click_options.py), resolves the settings, and runs a coroutine (run_async.py), which
+also starts logging (logs.py). Results go to standard output (output.py), messages to
+standard error (`main.print_message`).
+
+`audit` handles signals itself (signals.py) and has a second form for several processes
+or machines (sharded_audit.py). The JSON that commands print, and the schemas of
+`auditor schema`, are in json_documents.py.
+"""

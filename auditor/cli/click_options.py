@@ -56,7 +56,9 @@ def _help(option: Option) -> str:
     )
 
 
-def format_option(*formats: str) -> Callable[[Command], Command]:
+def format_option(
+    *formats: str, help_text: str = "The format of the output."
+) -> Callable[[Command], Command]:
     """The option `--format`, whose first choice is the default."""
     return click.option(
         "--format",
@@ -64,7 +66,7 @@ def format_option(*formats: str) -> Callable[[Command], Command]:
         type=click.Choice(formats),
         default=formats[0],
         show_default=True,
-        help="The format of the output.",
+        help=help_text,
     )
 
 

@@ -18,7 +18,7 @@ from auditor.util.secret import Secret
 from auditor.util.text import format_count
 
 if TYPE_CHECKING:
-    from auditor.demo.images import Placed
+    from auditor.demo.image_builder import PlacedImage
 
 DEFAULT_PORT = 5050
 ARTICLE = "admin/java-hello-world:latest"
@@ -32,7 +32,7 @@ ARTICLE = "admin/java-hello-world:latest"
     metavar="FILE",
     help="Where the demo's report goes. [default: demo-report.jsonl]",
 )
-@click.option("--serve", is_flag=True, help="Leave the registry running; no audit.")
+@click.option("--serve", is_flag=True, help="Keep the registry running; no audit.")
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
@@ -56,10 +56,10 @@ def command(*, output: str, serve: bool, port: int | None) -> int:
 
 
 @asynccontextmanager
-async def _serving(images: Iterable[Placed], port: int) -> AsyncIterator[str]:
-    """The demo's registry on a port; yields its base URL."""
+async def _serving(images: Iterable[PlacedImage], port: int) -> AsyncIterator[str]:
+    """Serve the demo's registry on a port; yield its base URL."""
     from auditor.demo.demo import demo_app
-    from auditor.demo.registry import serve
+    from auditor.demo.demo_registry import serve
 
     async with AsyncExitStack() as stack:
         try:
@@ -68,8 +68,7 @@ async def _serving(images: Iterable[Placed], port: int) -> AsyncIterator[str]:
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
             raise UsageError(
-                f"port {port} of this machine cannot be used: {reason};"
-                " name another with --port"
+                f"port {port} cannot be used: {reason}; choose another with --port"
             ) from None
         yield url
 
@@ -83,10 +82,10 @@ async def _demo(settings: Settings, port: int) -> int:
     async with _serving(images, port) as url:
         host = url.removeprefix("http://")
         click.echo(
-            f"A registry with a token service runs on {host} and holds"
+            f"A registry with a token service runs on {host} with"
             f" {format_count(len(repositories), 'repository', 'repositories')}.\n"
             f"Auditing every tag of them as {ADMIN!r}:\n",
-            err=settings.output == "-",  # standard output is the report's then
+            err=settings.output == "-",  # then standard output is for the report
         )
         code = await audit(
             Settings(
@@ -104,31 +103,31 @@ async def _demo(settings: Settings, port: int) -> int:
             )
         )
     if code == ExitCode.OK:
-        _tell(settings.output)
+        _print_next_steps(settings.output)
     return code
 
 
 def _program() -> str:
-    """What to type: `make demo` runs us from an environment that is not on the PATH."""
+    """The command to type: `make demo` uses an environment that is not on the PATH."""
     return "auditor" if shutil.which("auditor") else sys.argv[0]
 
 
-def _tell(output: str) -> None:
+def _print_next_steps(output: str) -> None:
     from auditor.demo.demo import ADMIN_PASSWORD
 
     if output == "-":
         return
     with Path(output).open(encoding="utf-8") as lines:
-        article = next((line for line in lines if f"/{ARTICLE}" in line), "")
+        article_line = next((line for line in lines if f"/{ARTICLE}" in line), "")
     click.echo(f"\nThe report is in {output}: one JSON object a line. The one of")
     click.echo(f"{ARTICLE}, a signed schema 1 image, begins:\n")
-    click.echo(f"  {article[:300].rstrip()}...\n")
+    click.echo(f"  {article_line[:300].rstrip()}...\n")
     auditor = _program()
     click.echo("Try next:")
     for line in (
         f"head -n 1 {output} | python3 -m json.tool   one record, readable",
-        f"{auditor} schema                 what a line may hold",
-        f"{auditor} demo --serve           leaves it running; elsewhere, then:",
+        f"{auditor} schema                 the fields of a line",
+        f"{auditor} demo --serve           keeps it running; in another terminal:",
         f"  {auditor} inspect 127.0.0.1:{DEFAULT_PORT}/library/alpine:latest",
         f"  {auditor} token 127.0.0.1:{DEFAULT_PORT}/library/alpine",
         f"  {auditor} token 127.0.0.1:{DEFAULT_PORT}/admin/java-hello-world",

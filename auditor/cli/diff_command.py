@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from auditor.cli.click_options import format_option
 from auditor.cli.extras import needs_extras
 from auditor.cli.output import MAX_ROWS
 from auditor.errors import ExitCode
@@ -12,29 +13,28 @@ from auditor.errors import ExitCode
 @click.command("diff")
 @click.argument("old")
 @click.argument("new")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "jsonl", "markdown"]),
-    default="text",
-    help="jsonl has a line for each difference, then the totals. [default: text]",
+@format_option(
+    *("text", "jsonl", "markdown"),
+    help_text="The format of the output; jsonl: a line per difference, then totals.",
 )
 @click.option(
     "--ignore-registry",
     is_flag=True,
-    help="Compare a mirror with its origin: the hosts may differ.",
+    help="Compare a mirror with its origin: ignore the registry's host.",
 )
 @click.option(
     "--growth",
     default="10%",
     metavar="PERCENT|SIZE",
-    help="A platform has grown from here on: 10% or 50MB. [default: 10%]",
+    show_default=True,
+    help="Report platforms that grew by at least this: 10% or 50MB.",
 )
 @click.option(
     "--limit",
     type=click.IntRange(0, MAX_ROWS),
     default=50,
-    help="Rows of each table of text and markdown; 0 for all. [default: 50]",
+    show_default=True,
+    help="Rows of each table in text and markdown; 0 for all.",
 )
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if anything differs.")
 @needs_extras
@@ -42,15 +42,15 @@ def command(
     *,
     old: str,
     new: str,
-    form: str,
+    output_format: str,
     ignore_registry: bool,
     growth: str,
     limit: int,
     exit_code: bool,
 ) -> int:
-    """Tell what changed from one report to the next.
+    """Show what changed between two reports.
 
-    OLD and NEW are reports, also compressed ones (.gz, .zst), or quoted globs of them.
+    OLD and NEW are reports, also compressed (.gz, .zst), or quoted globs of reports.
     """
     from auditor.analysis.diff import compare, parse_growth_threshold
     from auditor.analysis.diff_text import diff_lines
@@ -62,6 +62,6 @@ def command(
         ignore_registry=ignore_registry,
         growth=parse_growth_threshold(growth),
     ) as comparison:
-        print_lines(diff_lines(comparison, form, limit))
+        print_lines(diff_lines(comparison, output_format, limit))
         differs = exit_code and comparison.totals.differences > 0
     return ExitCode.FAILED if differs else ExitCode.OK

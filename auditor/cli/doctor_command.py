@@ -11,40 +11,50 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from auditor.cli.click_options import settings_from, settings_options
+from auditor.cli.click_options import format_option, settings_from, settings_options
 from auditor.cli.output import print_line
 from auditor.config import OptionGroup, Settings
-from auditor.diagnose.doctor import works
-from auditor.diagnose.doctor_step import Case, Step, StepState
 from auditor.errors import ExitCode, ProtocolError, UsageError
-from auditor.util.clock import rfc3339
-from auditor.util.text import safe_text
 
 if TYPE_CHECKING:
+    from auditor.diagnose.doctor_step import DoctorStep
     from auditor.oci.reference import Reference
+
+# Colours by the value of `StepState`.
+_COLOURS = {
+    "ok": "green",
+    "warning": "yellow",
+    "failed": "red",
+    "skipped": "bright_black",
+}
+# Columns of state, name and time, before the message.
+_INDENT = 32
+# A narrower terminal breaks the lines itself.
+_MIN_WIDTH = 60
 
 
 @click.command("doctor")
 @click.argument("target", metavar="HOST|[HOST/]REPOSITORY[:TAG]")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@format_option("text", "json")
 @settings_options(OptionGroup.CREDENTIALS, OptionGroup.NETWORK)
-def command(*, target: str, as_json: bool, **flags: Any) -> int:
-    """Tell step by step what works at a registry, and what to try where it does not.
+def command(*, target: str, output_format: str, **flags: Any) -> int:
+    """Check a registry step by step, with advice for each problem.
 
-    The name, TCP, TLS and its certificate, the ping, how the registry wants to be
-    asked, where the credential stands, token and grant, manifest, lists, and what is
-    left of an allowance: the way of an audit, each step once and with the time it took.
-    A host alone is examined as far as that goes without a repository. Exits with 0 if
-    an audit would work and with 1 if not.
+    The steps are those of an audit: DNS, TCP, TLS and its certificate, ping, challenge,
+    login, token and grant, manifest, listings, and the remaining rate limit. Each is
+    shown with its duration. With a host alone, the steps end before those that need a
+    repository. Exits with 0 if an audit would work, and with 1 if not.
     """
     settings = settings_from(flags)
-    registry, reference, tag_named = _meant(target)
+    registry, reference, has_tag = _parse_target(target)
     from auditor.cli.run_async import run_async
 
-    return run_async(_doctor, settings, registry, reference, tag_named, as_json)
+    as_json = output_format == "json"
+    return run_async(_doctor, settings, registry, reference, has_tag, as_json)
 
 
-def _meant(text: str) -> tuple[str, Reference | None, bool]:
+def _parse_target(text: str) -> tuple[str, Reference | None, bool]:
+    """The registry, the reference if there is one, and whether it names an image."""
     from auditor.diagnose.ls import host_alone
     from auditor.oci.reference import parse_reference
 
@@ -54,119 +64,62 @@ def _meant(text: str) -> tuple[str, Reference | None, bool]:
         reference = parse_reference(text)
     except ProtocolError as error:
         raise UsageError(error.detail) from None
-    tag_named = reference.digest is not None or text.endswith(f":{reference.tag}")
-    return reference.registry, reference, tag_named
+    has_tag = reference.digest is not None or text.endswith(f":{reference.tag}")
+    return reference.registry, reference, has_tag
 
 
 async def _doctor(
     settings: Settings,
     name: str,
     reference: Reference | None,
-    tag_named: bool,
+    has_tag: bool,
     as_json: bool,
 ) -> int:
-    from auditor.diagnose.doctor import examine, opened, works
+    from auditor.diagnose.doctor import open_session, run_steps, summarize
     from auditor.util.clock import SystemClock
 
-    colours = sys.stdout.isatty()
-    width = shutil.get_terminal_size().columns if colours else None
-    colours = colours and not os.environ.get("NO_COLOR")
-    steps: list[Step] = []
+    is_terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns if is_terminal else None
+    colours = is_terminal and not os.environ.get("NO_COLOR")
+    steps: list[DoctorStep] = []
     is_read = True
-    async with opened(
-        settings, name, reference, tag_named=tag_named, clock=SystemClock()
-    ) as case:
-        async for step in examine(case):
+    async with open_session(
+        settings, name, reference, has_tag=has_tag, clock=SystemClock()
+    ) as session:
+        async for step in run_steps(session):
             steps.append(step)
             if as_json:
                 continue
             for line in step_lines(step, width=width, colours=colours):
                 is_read = is_read and print_line(line)
+        report = summarize(session, steps)
     if as_json:
         import orjson
 
-        print_line(orjson.dumps(to_json(steps, case)).decode())
+        print_line(orjson.dumps(report).decode())
     elif is_read:
-        print_line("")
-        print_line(verdict(steps, case))
-    return ExitCode.OK if works(steps) else ExitCode.FAILED
+        print_line(f"\n{report.verdict}")
+    return ExitCode.OK if report.works else ExitCode.FAILED
 
 
-# -- doctor_words --
-# What a doctor says, for people and for programs.
-
-_COLOURS = {
-    StepState.OK: "green",
-    StepState.WARNING: "yellow",
-    StepState.FAILED: "red",
-    StepState.SKIPPED: "bright_black",
-}
-# State, name and time: what stands before the words, and before what is wrapped.
-_INDENT = 32
-# Narrower than this, a line is not broken at all.
-_LEAST_CHARS = 60
-
-
-def step_lines(step: Step, *, width: int | None, colours: bool) -> Iterator[str]:
-    """A step as lines; `width` is where they are broken, null: nowhere."""
+def step_lines(step: DoctorStep, *, width: int | None, colours: bool) -> Iterator[str]:
+    """A step as lines of at most `width` characters; None means any length."""
     ms = "" if step.ms is None else f"{step.ms:.0f} ms"
     state = f"{step.state:<8}"
     if colours:
         state = click.style(state, fg=_COLOURS[step.state])
-    begin = f"{state}  {step.name:<10}  {ms:>8}  "
-    for line in _broken(safe_text(step.says, 2000), width):
-        yield begin + line
-        begin = " " * _INDENT
+    prefix = f"{state}  {step.name:<10}  {ms:>8}  "
+    for line in _wrapped(step.message, width):
+        yield prefix + line
+        prefix = " " * _INDENT
     if step.next is not None:
-        for line in _broken(f"next: {safe_text(step.next, 2000)}", width):
+        for line in _wrapped(f"next: {step.next}", width):
             yield " " * _INDENT + line
 
 
-def _broken(text: str, width: int | None) -> list[str]:
-    if width is None or width < _LEAST_CHARS:
+def _wrapped(text: str, width: int | None) -> list[str]:
+    if width is None or width < _MIN_WIDTH:
         return [text]
     return textwrap.wrap(
         text, width - _INDENT, break_long_words=False, break_on_hyphens=False
     )
-
-
-def verdict(steps: list[Step], case: Case) -> str:
-    """One sentence on what all of it comes to."""
-    failed = [step for step in steps if step.state is StepState.FAILED]
-    warnings = sum(step.state is StepState.WARNING for step in steps)
-    more = f" ({warnings} warning{'' if warnings == 1 else 's'})" if warnings else ""
-    if failed:
-        return f"an audit would not work: it fails at {failed[0].name}"
-    if case.reference is None:
-        return (
-            f"so far it works{more}; auditor doctor {case.name}/REPOSITORY goes on with"
-            " token, grant and manifest"
-        )
-    return f"an audit would work{more}"
-
-
-def to_json(steps: list[Step], case: Case) -> dict[str, Any]:
-    """Everything, with stable keys; what is not known is null."""
-    reference = case.reference
-    return {
-        "schema": 1,
-        "registry": case.name,
-        "repository": None if reference is None else reference.repository,
-        "reference": None
-        if reference is None or not case.tag_named
-        else str(reference),
-        "works": works(steps),
-        "checked_at": rfc3339(case.clock.epoch()),
-        "verdict": verdict(steps, case),
-        "steps": [
-            {
-                "step": step.name.value,
-                "state": step.state.value,
-                "says": safe_text(step.says, 2000),
-                "ms": step.ms,
-                "next": None if step.next is None else safe_text(step.next, 2000),
-                "facts": dict(step.facts),
-            }
-            for step in steps
-        ],
-    }

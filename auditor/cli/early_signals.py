@@ -1,7 +1,8 @@
-"""SIGINT, SIGTERM, SIGHUP where no event loop hears them: a sentence, an exit code.
+"""SIGINT, SIGTERM and SIGHUP before an event loop handles them.
 
-Python's own answer is a traceback, or none. This is loaded before anything else, and
-loads hardly anything itself.
+Each ends the program with a message and the signal's exit code, while Python's default
+is a traceback, or nothing. This file is loaded before anything else and imports hardly
+anything itself.
 """
 
 from __future__ import annotations
@@ -9,63 +10,64 @@ from __future__ import annotations
 import os
 import signal
 
-TYPE_CHECKING = False  # of `typing`: see above
+TYPE_CHECKING = False  # importing `typing` would take longer than this file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType, TracebackType
     from typing import Any
 
-_OWN: dict[signal.Signals, Callable[[int, FrameType | None], Any] | int] = {
+_DEFAULT_HANDLERS: dict[
+    signal.Signals, Callable[[int, FrameType | None], Any] | int
+] = {
     signal.SIGINT: signal.default_int_handler,
     signal.SIGTERM: signal.SIG_DFL,
     signal.SIGHUP: signal.SIG_DFL,
 }
-# As shells have it (POSIX, "Exit Status for Commands"), and `ExitCode`.
-_SIGNALLED = 128
+# As shells report it (POSIX, "Exit Status for Commands"); equal to `ExitCode`.
+_SIGNAL_EXIT_CODE = 128
 
 
-class Ended(BaseException):
-    """A signal, where something has to be put away before the program ends.
+class EarlyInterrupt(BaseException):
+    """A signal inside `RaiseOnSignal`.
 
-    No `Exception`, and no `KeyboardInterrupt` either, of which libraries make
-    something else.
+    Neither `Exception` nor `KeyboardInterrupt`, which libraries catch.
     """
 
     def __init__(self, number: int) -> None:
-        super().__init__(_sentence(number))
-        self.code = _SIGNALLED + number
+        super().__init__(_message(number))
+        self.code = _SIGNAL_EXIT_CODE + number
 
 
 _raises = False
-_code: int | None = None
+_exit_code: int | None = None
 
 
-def heed() -> None:
-    """From now on each of them ends the program; one that is ignored stays ignored."""
-    for number, own in _OWN.items():
-        if signal.getsignal(number) is own:
+def install() -> None:
+    """Make each signal end the program; one that is ignored stays ignored."""
+    for number, default in _DEFAULT_HANDLERS.items():
+        if signal.getsignal(number) is default:
             signal.signal(number, _end)
 
 
-def leave() -> None:
-    """Leave them to Python, as before."""
-    for number, own in _OWN.items():
+def uninstall() -> None:
+    """Restore Python's handlers."""
+    for number, default in _DEFAULT_HANDLERS.items():
         if signal.getsignal(number) is _end:
-            signal.signal(number, own)
+            signal.signal(number, default)
 
 
-def decided(code: int) -> int:
-    """The same code: from now on a signal changes nothing about it."""
-    global _code  # noqa: PLW0603  (one process, one end)
-    _code = code
+def exit_code(code: int) -> int:
+    """Return `code`, which no later signal changes."""
+    global _exit_code  # noqa: PLW0603  (one process, one exit code)
+    _exit_code = code
     return code
 
 
-class PutAwayFirst:
-    """Makes each of them an `Ended` while what is made has to be taken away again.
+class RaiseOnSignal:
+    """Raises `EarlyInterrupt` at a signal, so that files made inside are removed.
 
-    Not around an import: there it may come where Python lets no exception out.
+    Must not contain an import: there the exception may occur where Python ignores it.
     """
 
     def __enter__(self) -> None:
@@ -83,17 +85,17 @@ class PutAwayFirst:
 
 
 def _end(number: int, _: FrameType | None) -> None:
-    if _code is not None:
-        os._exit(_code)
+    if _exit_code is not None:
+        os._exit(_exit_code)
     if _raises:
-        raise Ended(number)
-    # Whatever is loaded by now may be half made: `say` and standard error, too.
+        raise EarlyInterrupt(number)
+    # Modules may be half loaded: not even standard error can be relied on.
     try:  # noqa: SIM105  (contextlib is not loaded)
-        os.write(2, f"auditor: {_sentence(number)}\n".encode())
+        os.write(2, f"auditor: {_message(number)}\n".encode())
     except OSError:
         pass
-    os._exit(_SIGNALLED + number)
+    os._exit(_SIGNAL_EXIT_CODE + number)
 
 
-def _sentence(number: int) -> str:
-    return f"{signal.Signals(number).name}: ended before anything was audited"
+def _message(number: int) -> str:
+    return f"interrupted by {signal.Signals(number).name} before the audit began"

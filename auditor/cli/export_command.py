@@ -19,7 +19,7 @@ _TABLES = ["images", "platforms", "layers", "attachments", "warnings", "failures
     "target",
     type=click.Choice(["csv", "parquet", "duckdb", "sqlite"]),
     required=True,
-    help="The format. csv and parquet make a folder, a file for each table.",
+    help="The format. csv and parquet write a folder with a file for each table.",
 )
 @click.option(
     "-o",
@@ -33,9 +33,9 @@ _TABLES = ["images", "platforms", "layers", "attachments", "warnings", "failures
     "tables",
     type=click.Choice(_TABLES),
     multiple=True,
-    help="Only this table (repeatable). [default: all]",
+    help="Only this table; can be repeated. [default: all]",
 )
-@click.option("--force", is_flag=True, help="Replace what is there.")
+@click.option("--force", is_flag=True, help="Replace an existing folder or file.")
 @needs_extras
 def command(
     *,
@@ -45,10 +45,10 @@ def command(
     tables: tuple[str, ...],
     force: bool,
 ) -> int:
-    """Write reports as tables: images, platforms, layers, and so on.
+    """Export reports as tables: images, platforms, layers, and so on.
 
-    A report may be a glob, .gz or .zst. CSV is safe to open in a spreadsheet: what
-    would be a formula has an apostrophe in front.
+    REPORT may be compressed (.gz, .zst), or a quoted glob. CSV is safe to open in a
+    spreadsheet: a text that would be a formula gets an apostrophe in front.
     """
     from auditor.analysis.export import ExportFormat, export
     from auditor.analysis.reports import check_output

@@ -1,4 +1,4 @@
-"""What only some commands need, and what to install for it."""
+"""Modules that only some commands need, and how to install them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from auditor.errors import UsageError
 
 DISTRIBUTION = "manifest-auditor"
 
-# The modules that may be missing, and the extra that brings each.
+# Modules that may be missing, with the extra that installs each.
 EXTRAS = {
     "duckdb": "analysis",
     "jinja2": "analysis",
@@ -26,9 +26,9 @@ Result = TypeVar("Result")
 
 @contextmanager
 def extras(what: str = "this command") -> Iterator[None]:
-    """Turns the import error of a module of `EXTRAS` into a `UsageError`.
+    """Turn the import error of a module in `EXTRAS` into a `UsageError`.
 
-    `what` needs it. Any other missing module is a bug and stays what it is.
+    `what` is the feature that needs it. Any other missing module is a bug.
     """
     try:
         yield
@@ -43,7 +43,7 @@ def extras(what: str = "this command") -> Iterator[None]:
 
 
 def needs_extras(command: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """The same function, run inside `extras`. Stands below `@click.command`."""
+    """A decorator to run a command inside `extras`, placed below `@click.command`."""
 
     @functools.wraps(command)
     def guarded(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import click
 
+from auditor.cli.click_options import format_option
 from auditor.cli.extras import needs_extras
-from auditor.cli.output import reader_may_leave
+from auditor.cli.output import allow_broken_pipe
 from auditor.errors import ExitCode
 
 
 @click.group("history")
 def command() -> None:
-    """Keep nightly reports in a data set of Parquet files; ask what changed when."""
+    """Keep nightly reports as Parquet files; show when a tag moved and what grew."""
 
 
 @command.command("add")
@@ -22,30 +23,24 @@ def command() -> None:
 @click.argument("reports", nargs=-1, required=True, metavar="REPORT...")
 @needs_extras
 def add_command(*, dataset: str, reports: tuple[str, ...]) -> int:
-    """Add a run: one report, or those of one night. Adding it again changes nothing."""
+    """Add a run: the report, or reports, of one night. A run is only added once."""
     from auditor.analysis.history import add
 
     run, new = add(Path(dataset), reports)
-    click.echo(f"{run.name} {'added' if new else 'was already there'}")
+    click.echo(f"{run.name} {'added' if new else 'is in the history already'}")
     return ExitCode.OK
 
 
 @command.command("show")
 @click.argument("dataset", metavar="DATASET")
 @click.argument("target", required=False, metavar="[REPOSITORY|REFERENCE]")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "jsonl", "csv"]),
-    default="table",
-    help="How to print it. [default: table]",
-)
+@format_option("table", "jsonl", "csv")
 @needs_extras
-def show_command(*, dataset: str, target: str | None, form: str) -> int:
-    """Show the runs; how a repository grew; or, with a tag, when that tag moved."""
+def show_command(*, dataset: str, target: str | None, output_format: str) -> int:
+    """Show all runs, the growth of a repository, or when a tag moved."""
     from auditor.analysis.history import show
-    from auditor.analysis.query_output import RowFormat, write_answer
+    from auditor.analysis.query_output import RowFormat, write_result
 
-    with show(Path(dataset), target) as answer, reader_may_leave():
-        write_answer(answer, RowFormat(form), sys.stdout)
+    with show(Path(dataset), target) as answer, allow_broken_pipe():
+        write_result(answer, RowFormat(output_format), sys.stdout)
     return ExitCode.OK

@@ -20,12 +20,12 @@ from auditor.cli.extras import needs_extras
     "--previous",
     multiple=True,
     metavar="OLD",
-    help="An earlier report: the page then says what changed. May be repeated.",
+    help="An earlier report, to show what changed; can be repeated.",
 )
 @click.option(
     "--policy",
     metavar="FILE",
-    help="A policy, as for `auditor check`: the page then says what breaks it.",
+    help="A policy, as for `auditor check`, to show what breaks it.",
 )
 @needs_extras
 def command(
@@ -35,10 +35,10 @@ def command(
     previous: tuple[str, ...],
     policy: str | None,
 ) -> None:
-    """Make one self-contained page of a report, to read and to send round.
+    """Make one self-contained page of a report, to read and to share.
 
-    REPORT and OLD are reports, also compressed ones (.gz, .zst), or quoted globs of
-    them. The page loads nothing and holds at most so many rows; it says what was cut.
+    REPORT and OLD are reports, also compressed (.gz, .zst), or quoted globs of reports.
+    The page loads no other files. Long tables are truncated, which the page shows.
     """
     from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""One image for a person: a tree of platforms, layers and configuration."""
+"""One image as a tree of platforms, layers and configuration, for a terminal."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def image_tree(record: ImageRecord, configs: Mapping[str, ImageConfig]) -> Tree:
-    """The tree of a record; `configs` by config digest, for those that were had.
+    """The tree of a record. `configs` has image configs by digest.
 
-    Every text that came from a registry is made safe for a terminal.
+    Every text from a registry is made safe for a terminal.
     """
     from rich.tree import Tree
 
@@ -28,7 +28,7 @@ def image_tree(record: ImageRecord, configs: Mapping[str, ImageConfig]) -> Tree:
     _node(tree, f"type    {_type_name(record)}")
     _node(tree, f"size    {format_size(record.size)} of distinct layers, compressed")
     _node(tree, f"access  {_access(record)}")
-    for line in _answers(record):
+    for line in _supply_chain_lines(record):
         _node(tree, line)
     for key, value in sorted(record.annotations.items()):
         _node(tree, f"{safe_text(key)} = {safe_text(value)}", "dim")
@@ -37,7 +37,7 @@ def image_tree(record: ImageRecord, configs: Mapping[str, ImageConfig]) -> Tree:
     if record.platforms_left_out:
         _node(
             tree,
-            f"{format_count(record.platforms_left_out, 'more platform')}, not asked for",
+            f"{format_count(record.platforms_left_out, 'more platform')} not selected",
             "dim",
         )
     for attachment in record.attachments:
@@ -59,10 +59,10 @@ def _add_platform(
     for line in _config_lines(config) if config is not None else ():
         _node(branch, line)
     if platform.base is not None:
-        said = filter(None, (platform.base.name, platform.base.digest))
-        _node(branch, f"base    {' '.join(map(safe_text, said))}")
+        base = filter(None, (platform.base.name, platform.base.digest))
+        _node(branch, f"base    {' '.join(map(safe_text, base))}")
     if platform.layers is None:
-        _node(branch, "the registry does not have this manifest", "red")
+        _node(branch, "this manifest is missing in the registry", "red")
         return
     traits = f" ({', '.join(platform.layer_traits)})" if platform.layer_traits else ""
     layers = _node(
@@ -113,37 +113,37 @@ def _type_name(record: ImageRecord) -> str:
 def _access(record: ImageRecord) -> str:
     access = record.access
     if access.state is AccessState.ANONYMOUS:
-        return "anyone: the registry asks for no credential"
-    who = f" to {safe_text(access.subject)}" if access.subject else ""
+        return "anyone: the registry needs no login"
+    subject = f" to {safe_text(access.subject)}" if access.subject else ""
     actions = ", ".join(safe_text(action) for action in access.actions)
-    return f"{access.state}{who}" + (f": {actions}" if actions else "")
+    return f"{access.state}{subject}" + (f": {actions}" if actions else "")
 
 
-def _answers(record: ImageRecord) -> list[str]:
-    """What is attached, as claims; nothing where it was not looked for."""
-    answers = {
+def _supply_chain_lines(record: ImageRecord) -> list[str]:
+    """Whether there are a signature, an SBOM and provenance, if this was checked."""
+    states = {
         "signed ": record.signed,
         "sbom   ": record.has_sbom,
         "provenance": record.has_provenance,
     }
     return [
-        f"{name} {'yes, not verified' if answer else 'no'}"
-        for name, answer in answers.items()
-        if answer is not None
+        f"{name} {'yes, not verified' if state else 'no'}"
+        for name, state in states.items()
+        if state is not None
     ]
 
 
 def _attachment_line(attachment: Attachment) -> str:
-    about = f" of {attachment.subject}" if attachment.subject else ""
+    subject = f" of {attachment.subject}" if attachment.subject else ""
     types = (attachment.artifact_type, *(attachment.predicates or ()))
-    said = ", ".join(_short_type(one) for one in types if one)
-    return f"{attachment.kind} {attachment.digest}{about}" + (
-        f"  {said}" if said else ""
+    names = ", ".join(_short_type(name) for name in types if name)
+    return f"{attachment.kind} {attachment.digest}{subject}" + (
+        f"  {names}" if names else ""
     )
 
 
 def _config_lines(config: ImageConfig) -> list[str]:
-    facts = (
+    fields = (
         ("entry  ", " ".join(config.entrypoint)),
         ("command", " ".join(config.command)),
         ("user   ", config.user),
@@ -151,7 +151,7 @@ def _config_lines(config: ImageConfig) -> list[str]:
         ("ports  ", ", ".join(config.exposed_ports)),
         ("author ", config.author),
     )
-    lines = [f"{name} {safe_text(value)}" for name, value in facts if value]
+    lines = [f"{name} {safe_text(value)}" for name, value in fields if value]
     lines += [
         f"label   {safe_text(key)} = {safe_text(value)}"
         for key, value in sorted(config.labels.items())

@@ -1,8 +1,9 @@
-"""The JSON documents that commands print: their classes and their schemas.
+"""The JSON documents that commands print: their schemas, and classes of some.
 
-A document is written from its dataclass, and `auditor schema NAME` prints the schema
-that is derived from the same class. Unknown values are null, not absent. Times are RFC
-3339 in UTC if they are texts, and seconds since the epoch if they are numbers.
+A document is written from a dataclass, here or where its values are made, and `auditor
+schema NAME` prints the schema that is derived from the same class. Unknown
+values are null, not absent. Times are RFC 3339 in UTC if they are texts, and seconds
+since the epoch if they are numbers.
 """
 
 from __future__ import annotations
@@ -13,38 +14,6 @@ from typing import Any, Literal
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA, Access, FailureRecord, ImageRecord
 from auditor.util.json_schema import json_schema
-
-# -- doctor ----------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DoctorStepDocument:
-    """One step of `auditor doctor`. `facts` depend on the step (docs/doctor.md)."""
-
-    step: str
-    state: Literal["ok", "warning", "failed", "skipped"]
-    says: str
-    ms: float | None
-    next: str | None
-    facts: Mapping[str, object]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DoctorDocument:
-    """The result of `auditor doctor`. `works` is whether an audit would work.
-
-    `reference` is None unless a tag or digest was given, `repository` unless one was.
-    """
-
-    schema: int = SCHEMA
-    registry: str
-    repository: str | None
-    reference: str | None
-    works: bool
-    checked_at: str
-    verdict: str
-    steps: tuple[DoctorStepDocument, ...]
-
 
 # -- token -----------------------------------------------------------------------
 
@@ -145,7 +114,7 @@ class TokenDocument:
 class TokenFailureDocument:
     """Why there is no token for a repository."""
 
-    pull: bool = False
+    pull: Literal[False] = False
     failure: str
     detail: str
 
@@ -233,7 +202,7 @@ class ForecastRateLimit:
     remaining: int
     limit: int | None
     window_s: float | None
-    beyond_s: float | None
+    wait_s: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,7 +215,7 @@ class RegistryForecast:
     scopes: int
     requests: ForecastRequests
     known_without_request: int
-    allowance: ForecastRateLimit | None
+    rate_limit: ForecastRateLimit | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -297,12 +266,14 @@ def schema_of(name: str) -> dict[str, Any]:
 
 
 def _documents(name: str) -> Iterator[type]:
-    # Some of these load DuckDB.
+    # Some of these load DuckDB, or the network.
     match name:
         case "inspect":
             yield from (ImageRecord, FailureRecord)
         case "doctor":
-            yield DoctorDocument
+            from auditor.diagnose.doctor import DoctorReport
+
+            yield DoctorReport
         case "token":
             yield from (TokenDocument, TokenFailureDocument)
         case "token-list":
@@ -326,7 +297,7 @@ def _documents(name: str) -> Iterator[type]:
 
             yield from (layers.Usage, layers.SharedLayer, layers.Base)
             yield from (layers.NamedBase, layers.LayerTotals)
-            yield from (find_digest.DigestUse, find_digest.DigestSearchTotals)
+            yield from (find_digest.DigestUse, find_digest.DigestTotals)
         case "check":
             from auditor.analysis.check.formats.jsonl import CheckLine, ViolationLine
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from auditor.cli.click_options import format_option
 from auditor.cli.extras import needs_extras
 from auditor.cli.output import MAX_ROWS
 
@@ -15,30 +16,32 @@ from auditor.cli.output import MAX_ROWS
     "digests",
     multiple=True,
     metavar="DIGEST",
-    help="Tell instead which references lead to this layer, manifest, config or"
-    " attachment; may be repeated.",
+    help="Find the references that contain this layer, manifest, config or attachment;"
+    " can be repeated.",
 )
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "jsonl", "markdown"]),
-    default="text",
-    help="jsonl has every row, then the totals. [default: text]",
+@format_option(
+    *("text", "jsonl", "markdown"),
+    help_text="The format of the output; jsonl: all rows, then the totals.",
 )
 @click.option(
     "--limit",
     type=click.IntRange(0, MAX_ROWS),
     default=20,
-    help="Rows of each table of text and markdown; 0 for all. [default: 20]",
+    show_default=True,
+    help="Rows of each table in text and markdown; 0 for all.",
 )
 @needs_extras
 def command(
-    *, reports: tuple[str, ...], digests: tuple[str, ...], form: str, limit: int
+    *,
+    reports: tuple[str, ...],
+    digests: tuple[str, ...],
+    output_format: str,
+    limit: int,
 ) -> None:
-    """Tell what layers share, and which images contain one.
+    """Show shared layers, and find the images that contain a layer.
 
-    REPORT is a report, also a compressed one (.gz, .zst), or a quoted glob of them.
-    Bytes are those of compressed layers; a layer counts once for each registry.
+    REPORT is a report, also compressed (.gz, .zst), or a quoted glob of reports. Sizes
+    are those of compressed layers; a layer counts once per registry.
     """
     from auditor.analysis.find_digest import search_digests
     from auditor.analysis.layers import open_layer_inventory
@@ -48,7 +51,7 @@ def command(
     if digests:
         distinct = tuple(dict.fromkeys(digests))
         with search_digests(reports, distinct) as search:
-            print_lines(digest_use_lines(search, distinct, form, limit))
+            print_lines(digest_use_lines(search, distinct, output_format, limit))
         return
     with open_layer_inventory(reports) as inventory:
-        print_lines(inventory_lines(inventory, form, limit))
+        print_lines(inventory_lines(inventory, output_format, limit))

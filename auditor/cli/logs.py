@@ -1,7 +1,6 @@
-"""Lines on stderr: safe to show, never a query string, header or body.
+"""Log lines on stderr: safe to print, without query strings, headers or bodies.
 
-Times are UTC, so that no hour of the year comes twice. As JSON, what is said to a
-person is a line of the log like the others.
+Times are UTC. With `--log-format json`, messages for a person are log lines, too.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from auditor.cli import main
 from auditor.config import LogFormat, Settings
 from auditor.util.text import safe_text
 
-# As much of a message as anybody reads.
+# Longer messages are truncated.
 _MESSAGE_CHARS = 4000
 
 
@@ -38,7 +37,7 @@ class _Json(logging.Formatter):
             logger=record.name,
         )
         if record.exc_info:
-            # Its own line would be no JSON.
+            # A traceback has lines of its own, which are not JSON.
             line = line[:-1] + f', "exception": {_quoted(self._traceback(record))}}}'
         return line
 
@@ -49,7 +48,7 @@ class _Json(logging.Formatter):
 def json_line(
     message: str, *, at_s: float, level: str = "info", logger: str = "auditor"
 ) -> str:
-    """One line: `at`, `level`, `logger`, `message`, in ASCII."""
+    """A JSON object with `at`, `level`, `logger` and `message`, in ASCII."""
     at = datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds")
     return json.dumps(
         {
@@ -66,11 +65,11 @@ def _quoted(text: str) -> str:
 
 
 def start_logging(settings: Settings) -> None:
-    """Log our own messages from the level on; of libraries, what is serious."""
+    """Log auditor's messages from the configured level on, and errors of libraries."""
     handler = logging.StreamHandler()
     if settings.log_format is LogFormat.JSON:
         handler.setFormatter(_Json())
-        main.say_as(lambda sentence: json_line(sentence, at_s=time.time()))
+        main.set_message_format(lambda sentence: json_line(sentence, at_s=time.time()))
     else:
         text = "%(asctime)s %(levelname)s %(name)s: %(message)s"
         handler.setFormatter(_Text(text))

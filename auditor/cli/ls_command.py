@@ -7,57 +7,58 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from auditor.cli.click_options import settings_from, settings_options
-from auditor.cli.main import say
+from auditor.cli.click_options import format_option, settings_from, settings_options
+from auditor.cli.json_documents import RepositoryDocument, TagDocument
+from auditor.cli.main import print_message
 from auditor.cli.output import print_line
 from auditor.config import OptionGroup, Settings
 from auditor.errors import ExitCode, ProtocolError, UsageError
 from auditor.util.text import format_count
 
 if TYPE_CHECKING:
-    from auditor.diagnose.ls import ListTarget, Repository
-    from auditor.input.steps import Asked
+    from datetime import datetime
+
+    from auditor.diagnose.ls import ListTarget, RepositoryName
+    from auditor.input.entries import ReferenceEntry
     from auditor.report.listing_stats import Listings
 
 
 @click.command("ls")
 @click.argument("target", metavar="HOST|[HOST/]REPOSITORY|PATTERN")
-@click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    help="A JSON object a line, with digest, size and times where the list has them.",
-)
-@click.option("--full-ref", is_flag=True, help="Print whole references: HOST/REPO:TAG.")
+@format_option("text", "jsonl")
+@click.option("--full-ref", is_flag=True, help="Print full references: HOST/REPO:TAG.")
 @settings_options(OptionGroup.SELECTION, OptionGroup.CREDENTIALS, OptionGroup.NETWORK)
-def command(*, target: str, as_json: bool, full_ref: bool, **flags: Any) -> int:
+def command(*, target: str, output_format: str, full_ref: bool, **flags: Any) -> int:
     """List the repositories of a registry, or the tags of a repository.
 
-    A line each, as they are read. Patterns choose: 'host/team/*' are repositories,
-    'host/team/app:1.*' and 'host/team/**:v1.*' are tags. Whether the lists are whole
-    is said on standard error; exits with 1 if one was denied or is incomplete.
+    One line each, as they are read; jsonl has digest, size and times if the listing
+    does. Patterns select: 'host/team/*' repositories, 'host/team/app:1.*' and
+    'host/team/**:v1.*' tags. Standard error tells whether the listings are complete;
+    the exit code is 1 if one was denied or is incomplete.
     """
     settings = settings_from(flags)
     from auditor.diagnose.ls import parse_list_target
 
     try:
-        meant = parse_list_target(target)
+        parsed = parse_list_target(target)
     except ProtocolError as error:
         raise UsageError(error.detail) from None
     from auditor.cli.run_async import run_async
 
-    if as_json:
-        return run_async(_ls, settings, meant, _json)
-    return run_async(_ls, settings, meant, _name(meant, full=full_ref))
+    if output_format == "jsonl":
+        return run_async(_ls, settings, parsed, _json_line)
+    return run_async(_ls, settings, parsed, _text_line(parsed, full=full_ref))
 
 
 async def _ls(
-    settings: Settings, target: ListTarget, text: Callable[[Asked | Repository], str]
+    settings: Settings,
+    target: ListTarget,
+    text: Callable[[ReferenceEntry | RepositoryName], str],
 ) -> int:
     from datetime import UTC, datetime
 
     from auditor.diagnose.ls import list_target
-    from auditor.input.steps import Asked, Refused
+    from auditor.input.entries import ReferenceEntry, RejectedEntry
     from auditor.input.tag_filter import Selection
     from auditor.registry.registries import open_registries
     from auditor.report.listing_stats import ListState
@@ -65,44 +66,46 @@ async def _ls(
 
     clock = SystemClock()
     selection = Selection.of(settings, datetime.fromtimestamp(clock.epoch(), UTC))
-    listed = refused = ageless = 0
+    listed = rejected = without_age = 0
     is_read = True
 
-    def put(line: Asked | Repository | Refused) -> bool:
-        nonlocal listed, refused, ageless, is_read
-        if isinstance(line, Refused):
-            refused += 1
-            say(f"{line.text}: {line.failure.kind}: {line.failure.detail}")
+    def put(line: ReferenceEntry | RepositoryName | RejectedEntry) -> bool:
+        nonlocal listed, rejected, without_age, is_read
+        if isinstance(line, RejectedEntry):
+            rejected += 1
+            print_message(f"{line.text}: {line.failure.kind}: {line.failure.detail}")
             return True
         listed += 1
-        ageless += isinstance(line, Asked) and line.age_unknown
+        without_age += isinstance(line, ReferenceEntry) and line.age_unknown
         is_read = print_line(text(line))
         return is_read
 
     async with open_registries(settings, clock=clock) as registries:
-        seen = await list_target(
+        counts = await list_target(
             target, registries=registries, selection=selection, put=put
         )
     if not is_read:
-        return ExitCode.OK  # `head` has what it wanted
-    for told in _told(listed, seen.listings, target):
-        say(told)
-    if ageless:
-        say(
-            f"of {format_count(ageless, 'tag')} the list does not tell the age;"
-            f" {'it is' if ageless == 1 else 'they are'} here, too"
+        return ExitCode.OK  # the reader (`head`) has enough
+    for summary in _summary_lines(listed, counts.listings, target):
+        print_message(summary)
+    if without_age:
+        print_message(
+            f"--since: {format_count(without_age, 'tag')} without a time in the listing"
+            " printed, too"
         )
-    gaps = {ListState.DENIED, ListState.INCOMPLETE} & set(seen.listings.states())
-    return ExitCode.FAILED if refused or gaps else ExitCode.OK
+    gaps = {ListState.DENIED, ListState.INCOMPLETE} & set(counts.listings.states())
+    return ExitCode.FAILED if rejected or gaps else ExitCode.OK
 
 
-def _told(listed: int, listings: Listings, target: ListTarget) -> Iterator[str]:
-    """How much was listed, and whether that is all."""
+def _summary_lines(
+    listed: int, listings: Listings, target: ListTarget
+) -> Iterator[str]:
+    """How much was listed, and whether the listings are complete."""
     from auditor.report.listing_stats import ListKind, ListState
     from auditor.report.summary_text import ENTRY_NOUNS, suspicious_lines
 
-    what = ListKind.REPOSITORIES if target.repositories_only else ListKind.TAGS
-    lists = []
+    kind_of_lines = ListKind.REPOSITORIES if target.repositories_only else ListKind.TAGS
+    listings_text = []
     for kind in ListKind:
         count, pages, _ = listings.totals(kind)
         states = listings.states(kind)
@@ -112,51 +115,63 @@ def _told(listed: int, listings: Listings, target: ListTarget) -> Iterator[str]:
             if states[state]
         )
         if count:
-            number = f"{count} lists" if count > 1 else "list"
-            lists.append(f"{number} of {kind}, {format_count(pages, 'page')}: {ended}")
-    yield "; ".join([format_count(listed, *ENTRY_NOUNS[what]), *lists])
+            number = f"{count} listings" if count > 1 else "listing"
+            listings_text.append(
+                f"{number} of {kind}, {format_count(pages, 'page')}: {ended}"
+            )
+    yield "; ".join([format_count(listed, *ENTRY_NOUNS[kind_of_lines]), *listings_text])
     yield from map(str.strip, suspicious_lines(listings))
 
 
-def _name(target: ListTarget, *, full: bool) -> Callable[[Asked | Repository], str]:
-    """How a line names something: as short as the target allows, unless `full`."""
-    from auditor.diagnose.ls import Repository
+def _text_line(
+    target: ListTarget, *, full: bool
+) -> Callable[[ReferenceEntry | RepositoryName], str]:
+    """A function that returns the shortest name within `target`, or the full one."""
+    from auditor.diagnose.ls import RepositoryName
     from auditor.oci.reference import RepositoryPattern
 
-    of_many = isinstance(target.pattern, RepositoryPattern)
+    several_repositories = isinstance(target.pattern, RepositoryPattern)
 
-    def name(line: Asked | Repository) -> str:
-        if isinstance(line, Repository):
+    def text_line(line: ReferenceEntry | RepositoryName) -> str:
+        if isinstance(line, RepositoryName):
             return f"{line.registry}/{line.name}" if full else line.name
-        found = line.reference
+        reference = line.reference
         if full:
-            return str(found)
-        return f"{found.repository}:{found.tag}" if of_many else str(found.tag)
+            return str(reference)
+        return (
+            f"{reference.repository}:{reference.tag}"
+            if several_repositories
+            else str(reference.tag)
+        )
 
-    return name
+    return text_line
 
 
-def _json(line: Asked | Repository) -> str:
+def _json_line(line: ReferenceEntry | RepositoryName) -> str:
     import orjson
 
-    from auditor.diagnose.ls import Repository
+    from auditor.diagnose.ls import RepositoryName
 
-    if isinstance(line, Repository):
-        found = {"registry": line.registry, "repository": line.name}
-        return orjson.dumps(found).decode()
-    told = line.told
-    assert told is not None, "what is listed was told of"
-    return orjson.dumps(
-        {
-            "registry": line.reference.registry,
-            "repository": line.reference.repository,
-            "tag": line.reference.tag,
-            "reference": str(line.reference),
-            "digest": line.digest,
-            "media_type": told.media_type,
-            "size": told.size,
-            "created": told.created,
-            "pushed": told.pushed,
-        },
-        option=orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS,
-    ).decode()
+    if isinstance(line, RepositoryName):
+        repository = RepositoryDocument(registry=line.registry, repository=line.name)
+        return orjson.dumps(repository).decode()
+    listed = line.listed_tag
+    assert listed is not None
+    tag = TagDocument(
+        registry=line.reference.registry,
+        repository=line.reference.repository,
+        tag=line.reference.tag,
+        reference=str(line.reference),
+        digest=line.digest,
+        media_type=listed.media_type,
+        size=listed.size,
+        created=_rfc3339(listed.created),
+        pushed=_rfc3339(listed.pushed),
+    )
+    return orjson.dumps(tag).decode()
+
+
+def _rfc3339(time: datetime | None) -> str | None:
+    if time is None:
+        return None
+    return time.replace(microsecond=0).isoformat().replace("+00:00", "Z")

@@ -1,6 +1,6 @@
-"""The `auditor` command: finds the subcommand, turns errors into exit codes.
+"""The `auditor` command: finds the subcommand, and turns errors into exit codes.
 
-Subcommands are imported when they are called, so that `auditor --version` stays quick.
+Subcommands are imported when they are called, so that `auditor --version` is quick.
 """
 
 from __future__ import annotations
@@ -16,42 +16,42 @@ from typing import Any
 import click
 
 from auditor.cli import early_signals
-from auditor.cli.output import occupy_closed, output_is_told
+from auditor.cli.output import occupy_closed_streams, stdout_errors
 from auditor.errors import AuditorError, ExitCode
 from auditor.version import __version__
 
-# The name of each command, where it is, and what the overview says of it.
+# Each command with its line in the overview; it is in `NAME_command.py`.
 COMMANDS = {
-    "audit": "Audit references: one JSON line each, layers and architectures.",
+    "audit": "Audit references: one JSON line each, with layers and architectures.",
     "ls": "List a registry's repositories, or a repository's tags.",
-    "merge": "Put the reports of shares together (audit --shard).",
-    "doctor": "Tell step by step what works at a registry, and what to try next.",
+    "merge": "Merge the reports of a sharded audit (audit --shard).",
+    "doctor": "Check a registry step by step, with advice for each problem.",
     "token": "Show what a registry's token grants; exit 1 if not pull.",
     "inspect": "Show one image: platforms, layers, configuration.",
     "demo": "Run a local registry and audit it; needs nothing else.",
-    "diff": "Tell what changed from one report to the next.",
-    "layers": "Tell what layers share, and which images hold one.",
-    "check": "Hold a report against a policy; exit 1 where a rule is broken.",
-    "query": "Ask reports a question in SQL.",
-    "export": "Make tables of reports: CSV, Parquet, DuckDB or SQLite.",
-    "history": "Keep nightly reports; tell when a tag moved, what grew.",
+    "diff": "Show what changed between two reports.",
+    "layers": "Show shared layers, and find the images that contain a layer.",
+    "check": "Check a report against a policy; exit 1 if a rule is broken.",
+    "query": "Query reports with SQL.",
+    "export": "Export reports as tables: CSV, Parquet, DuckDB or SQLite.",
+    "history": "Keep nightly reports; show when a tag moved and what grew.",
     "html": "Make one self-contained page of a report.",
     "cache": "Manage the digest cache: info, prune, verify.",
-    "schema": "Print the JSON Schema of report lines.",
+    "schema": "Print the JSON Schema of report lines and other documents.",
 }
 
-# Those that say how they end at a signal; Python ends the others.
-_HEEDS_SIGNALS = frozenset({"audit"})
+# Commands that handle signals themselves; Python ends the others.
+_HANDLE_SIGNALS = frozenset({"audit"})
 
-# Objects that are made before Python looks for cycles among them: some 12 MB of
-# documents and records. Its own default is 700 objects. An audit makes many, hardly any
-# in cycles, and keeps a bounded number: looking for cycles took a tenth of its time,
-# and 3 % of a start (docs/development/performance.md).
-_YOUNG = 50_000
+# Allocated objects before a garbage collection (Python's default is 700): about 12 MB
+# of documents and records. An audit has hardly any reference cycles and keeps a bounded
+# number of objects; collections took a tenth of its time, and 3 % of the start
+# (docs/development/performance.md).
+_GC_THRESHOLD = 50_000
 
 
 class _Commands(click.Group):
-    """Commands that are imported by name."""
+    """A group whose commands are imported by name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -61,8 +61,8 @@ class _Commands(click.Group):
             return None
         module = importlib.import_module(f"auditor.cli.{cmd_name}_command")
         command: click.Command = module.command
-        if cmd_name not in _HEEDS_SIGNALS:
-            early_signals.leave()
+        if cmd_name not in _HANDLE_SIGNALS:
+            early_signals.uninstall()
         return command
 
     def resolve_command(
@@ -71,17 +71,17 @@ class _Commands(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            # Click would suggest one of those that are imported: none of them is.
+            # Click only suggests commands that are imported, which none is.
             import difflib
 
             near = difflib.get_close_matches(args[0], COMMANDS, 1)
             if not near:
                 raise
-            words = f"{error.message} Did you mean '{near[0]}'?"
-            raise click.UsageError(words, ctx) from None
+            message = f"{error.message} Did you mean '{near[0]}'?"
+            raise click.UsageError(message, ctx) from None
 
     def invoke(self, ctx: click.Context) -> Any:
-        with output_is_told():
+        with stdout_errors():
             return super().invoke(ctx)
 
     def format_commands(
@@ -96,28 +96,28 @@ class _Commands(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 all audited; 1 finished with failed references, or the"
     " answer is no; 2 usage or configuration; 3 the report could not be written;"
-    " 5 another run writes it; 70 a bug; 129, 130 and 143 interrupted.",
+    " 5 another run writes the report; 70 a bug; 129, 130 and 143 interrupted.",
 )
 @click.version_option(__version__, prog_name="auditor")
 def cli() -> None:
-    """Audit what container registries hold.
+    """Audit the images in container registries.
 
     Reads references, fetches every manifest, and writes one JSON line per reference
-    that says which layers and architectures it holds.
+    with its layers and architectures.
     """
 
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    early_signals.heed()
-    gc.set_threshold(_YOUNG, 20, 20)
-    occupy_closed()
-    sys.exit(early_signals.decided(run(sys.argv[1:])))
+    early_signals.install()
+    gc.set_threshold(_GC_THRESHOLD, 20, 20)
+    occupy_closed_streams()
+    sys.exit(early_signals.exit_code(run(sys.argv[1:])))
 
 
 def run(arguments: list[str]) -> int:
-    """The exit code of a command line. Errors are one sentence on stderr each."""
-    say_as(_plain)
+    """Run a command line and return its exit code; errors are printed on stderr."""
+    set_message_format(_plain)
     try:
         code = cli.main(arguments, prog_name="auditor", standalone_mode=False)
     except click.ClickException as error:
@@ -125,34 +125,34 @@ def run(arguments: list[str]) -> int:
         return ExitCode.USAGE
     except (click.Abort, KeyboardInterrupt):
         return ExitCode.INTERRUPTED
-    except early_signals.Ended as ended:
-        say(str(ended))
-        return ended.code
+    except early_signals.EarlyInterrupt as interrupt:
+        print_message(str(interrupt))
+        return interrupt.code
     except AuditorError as error:
         for line in str(error).splitlines():
-            say(line)
+            print_message(line)
         return error.exit_code
-    except Exception:  # noqa: BLE001  (the last resort: a bug is shown whole)
+    except Exception:  # noqa: BLE001  (a bug is shown with its traceback)
         traceback.print_exc()
-        say("this is a bug in auditor; please report the lines above")
+        print_message("this is a bug in auditor; please report the lines above")
         return ExitCode.BUG
     return code if isinstance(code, int) else ExitCode.OK
 
 
-def say(sentence: str) -> None:
-    """One line for a person, on stderr; whether it is heard changes nothing."""
+def print_message(sentence: str) -> None:
+    """Print one line for a person on stderr; ignore a closed or full stderr."""
     with suppress(OSError):
-        click.echo(_line_of(sentence), err=True)
+        click.echo(_format_message(sentence), err=True)
 
 
-def say_as(line_of: Callable[[str], str]) -> None:
-    """From now on, `say` prints what this makes of a sentence."""
-    global _line_of  # noqa: PLW0603  (one standard error, one way to speak)
-    _line_of = line_of
+def set_message_format(format_message: Callable[[str], str]) -> None:
+    """Make `print_message` print what this function makes of a sentence."""
+    global _format_message  # noqa: PLW0603  (one standard error, one format)
+    _format_message = format_message
 
 
 def _plain(sentence: str) -> str:
     return f"auditor: {sentence}"
 
 
-_line_of: Callable[[str], str] = _plain
+_format_message: Callable[[str], str] = _plain

@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import click
 
-from auditor.cli.main import say
+from auditor.cli.main import print_message
 from auditor.errors import ExitCode
 
 
 @click.command("merge")
-@click.argument("parts", nargs=-1, required=True, metavar="PART...")
+@click.argument("reports", nargs=-1, required=True, metavar="REPORT...")
 @click.option(
     "-o",
     "--output",
     default="-",
     metavar="FILE",
-    help="Where the report goes; - is standard output. [default: -]",
+    show_default=True,
+    help="The report file; - is standard output.",
 )
 @click.option(
     "--summary",
     metavar="FILE",
     help="Write the summary of the whole audit as JSON to this file.",
 )
-def command(*, parts: tuple[str, ...], output: str, summary: str | None) -> int:
-    """Put the reports of all shares (audit --shard) together.
+def command(*, reports: tuple[str, ...], output: str, summary: str | None) -> int:
+    """Merge the reports of a sharded audit (audit --shard).
 
-    PART is a report with its shard file (PART.shard) beside it: a path, or a URL that
-    fsspec reads. The lines are in the order of the whole input. All shares have to be
-    there: a report without one would have gaps.
+    REPORT is the report of a shard, with its shard file (REPORT.shard) next to it: a
+    path, or a URL that fsspec supports. The reports of all shards are required. The
+    lines are written in the order of the whole input.
     """
     import anyio
 
@@ -35,14 +36,14 @@ def command(*, parts: tuple[str, ...], output: str, summary: str | None) -> int:
     from auditor.cli.side_outputs import check_file
     from auditor.report.summary import write_summary
     from auditor.report.summary_text import summary_lines
-    from auditor.scale.shared_run import join
+    from auditor.scale.merge_shards import merge_shards
 
     if summary is not None:
         check_file(summary)
     with extras():
-        whole = anyio.run(join, parts, output)
-    for line in summary_lines(whole):
-        say(line)
+        totals = anyio.run(merge_shards, reports, output)
+    for line in summary_lines(totals):
+        print_message(line)
     if summary is not None:
-        write_summary(summary, whole)
-    return ExitCode.FAILED if whole["references"]["failed"] else ExitCode.OK
+        write_summary(summary, totals)
+    return ExitCode.FAILED if totals["references"]["failed"] else ExitCode.OK

@@ -1,4 +1,4 @@
-"""What a command prints: lines as they come, many at a time, or text in pieces."""
+"""Standard streams, and printing: lines one at a time or in batches, text in pieces."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ import click
 from auditor.errors import OutputError
 from auditor.util.atomic_file import atomic_file
 
-# -- standard_streams --
-# Standard input, output and error, as bad as the caller may have left them.
+# Lines per system call: about 100 KB.
+LINES_PER_BATCH = 500
+# Upper bound of `--limit`; no table with this many rows is ever read.
+MAX_ROWS = 1_000_000_000
 
-# What writing to a descriptor gives where nobody, or nothing more, takes it.
-_NOT_TAKEN = frozenset(
+# Errors of writing to a descriptor whose reader is gone, or that is full or invalid.
+_WRITE_ERRNOS = frozenset(
     {errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 )
-
-
+# In the order of their descriptors. A flag that is wrong for the stream makes its use
+# an error.
 _STREAMS = (
     ("stdin", os.O_WRONLY, "r"),
     ("stdout", os.O_RDONLY, "w"),
@@ -31,12 +33,12 @@ _STREAMS = (
 )
 
 
-def occupy_closed() -> None:
-    """Open what is closed of the descriptors 0, 1 and 2, the wrong way round.
+def occupy_closed_streams() -> None:
+    """Open those of the descriptors 0, 1 and 2 that the caller closed.
 
-    The next file or socket would get the number and be taken for standard output,
-    and libuv ends the program. Reading or writing what was closed fails as it should;
-    what is said on standard error goes nowhere.
+    Otherwise the next file or socket would get the number and be taken for standard
+    output, and libuv would abort. Reading from a closed stdin or writing to a closed
+    stdout remains an error; messages to a closed stderr are lost.
     """
     for number, (name, flags, mode) in enumerate(_STREAMS):
         try:
@@ -47,71 +49,65 @@ def occupy_closed() -> None:
             setattr(sys, name, stream)
 
 
-def forget_output() -> None:
-    """Let standard output go nowhere: what could not be written is tried at exit."""
+def discard_stdout() -> None:
+    """Redirect stdout to /dev/null: Python writes what is still buffered at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
-def reader_may_leave() -> Iterator[None]:
-    """End what prints an answer quietly where nobody reads it any more (`| head`)."""
+def allow_broken_pipe() -> Iterator[None]:
+    """End the body silently when the reader of stdout is gone (`| head`)."""
     try:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
-        forget_output()
+        discard_stdout()
 
 
 @contextmanager
-def output_is_told() -> Iterator[None]:
-    """Make an `OutputError` of standard output that cannot be written."""
+def stdout_errors() -> Iterator[None]:
+    """Raise `OutputError` if standard output cannot be written."""
     try:
         yield
     except OSError as error:
-        if error.filename is not None or error.errno not in _NOT_TAKEN:
+        if error.filename is not None or error.errno not in _WRITE_ERRNOS:
             raise
-        forget_output()
+        discard_stdout()
         raise OutputError(
             f"standard output cannot be written: {error.strerror}"
         ) from None
 
 
-# One system call for so many lines: some 100 KB.
-LINES_AT_ONCE = 500
-# The most that `--limit` may ask for: no table of so many rows is ever read.
-MAX_ROWS = 1_000_000_000
-
-
 def print_line(line: str) -> bool:
-    """Print a line at once; false if nobody reads any more."""
-    with output_is_told():
+    """Print and flush a line; return false if the reader is gone."""
+    with stdout_errors():
         try:
             sys.stdout.write(line + "\n")
             sys.stdout.flush()
         except BrokenPipeError:
-            forget_output()
+            discard_stdout()
             return False
     return True
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """Print lines, many at a time, as long as somebody reads them."""
+    """Print lines in batches, until the reader is gone."""
     iterator = iter(lines)
-    with reader_may_leave():
-        while batch := tuple(itertools.islice(iterator, LINES_AT_ONCE)):
+    with allow_broken_pipe():
+        while batch := tuple(itertools.islice(iterator, LINES_PER_BATCH)):
             click.echo("\n".join(batch))
 
 
 def print_pieces(pieces: Iterable[str], output: str) -> None:
-    """Write the pieces to a file, or to standard output where `output` is `-`.
+    """Write text to a file, or to standard output if `output` is `-`.
 
-    A file appears only when it is whole. Raises `OutputError`; an earlier one stays as
-    it was then.
+    The file gets its name when it is complete; until then an existing one stays.
+    Raises `OutputError`.
     """
     if output == "-":
         iterator = iter(pieces)
-        with reader_may_leave():
-            while batch := tuple(itertools.islice(iterator, LINES_AT_ONCE)):
+        with allow_broken_pipe():
+            while batch := tuple(itertools.islice(iterator, LINES_PER_BATCH)):
                 click.echo("".join(batch), nl=False)
         return
     try:

@@ -27,11 +27,11 @@ async def log_progress(
         await sleep(LOG_INTERVAL_S)
         count, complete = known_references()
         log.info(
-            "%d of %d references%s done, %d of them failed",
+            "%d of %d references done, %d failed%s",
             tally.audited + tally.failed + tally.filtered,
             count,
-            "" if complete else " so far",
             tally.failed,
+            "" if complete else "; still reading the input",
         )
 
 
@@ -45,7 +45,8 @@ def terminal_progress(
     """Show the progress of a run on stderr while the body runs.
 
     `known_references` returns the number of references read so far, and whether these
-    are all. The remaining time is shown once they are, or at once if `expected` is their number.
+    are all. The remaining time is shown once they are, or from the start if `expected`
+    is their number.
     """
     from rich.console import Console
     from rich.progress import (

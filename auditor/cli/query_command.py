@@ -6,44 +6,39 @@ import sys
 
 import click
 
+from auditor.cli.click_options import format_option
 from auditor.cli.extras import needs_extras
-from auditor.cli.main import say
-from auditor.cli.output import reader_may_leave
+from auditor.cli.main import print_message
+from auditor.cli.output import allow_broken_pipe
 from auditor.errors import ExitCode
 from auditor.util.text import format_count
 
 _EPILOG = """
 The views are images, platforms, layers, attachments, warnings and failures;
-auditor query REPORT "describe layers" shows the columns of one. A report may
-be a glob, .gz or .zst.
+auditor query REPORT "describe layers" shows the columns of one. REPORT may be
+compressed (.gz, .zst), or a quoted glob.
 """
 
 
 @click.command("query", epilog=_EPILOG)
 @click.argument("reports", nargs=-1, required=True, metavar="REPORT...")
 @click.argument("question", metavar="SELECT")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "jsonl", "csv"]),
-    default="table",
-    help="How to print the answer. [default: table]",
-)
+@format_option("table", "jsonl", "csv")
 @needs_extras
-def command(*, reports: tuple[str, ...], question: str, form: str) -> int:
-    """Ask report files a question in SQL (DuckDB's).
+def command(*, reports: tuple[str, ...], question: str, output_format: str) -> int:
+    """Query reports with SQL (DuckDB's dialect).
 
-    It reads these reports and nothing else, and writes nothing.
+    A query reads these reports and nothing else, and writes nothing.
     """
-    from auditor.analysis.query import ask
-    from auditor.analysis.query_output import MAX_TABLE_ROWS, RowFormat, write_answer
+    from auditor.analysis.query import run_query
+    from auditor.analysis.query_output import MAX_TABLE_ROWS, RowFormat, write_result
 
-    whole = True
-    with ask(reports, question) as answer, reader_may_leave():
-        whole = write_answer(answer, RowFormat(form), sys.stdout)
-    if not whole:
-        say(
-            "the answer is longer: a table ends after"
-            f" {format_count(MAX_TABLE_ROWS, 'row')}; --format csv or jsonl prints all"
+    complete = True
+    with run_query(reports, question) as answer, allow_broken_pipe():
+        complete = write_result(answer, RowFormat(output_format), sys.stdout)
+    if not complete:
+        print_message(
+            f"truncated after {format_count(MAX_TABLE_ROWS, 'row')}; print all with"
+            " --format csv or jsonl"
         )
     return ExitCode.OK

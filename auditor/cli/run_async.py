@@ -1,4 +1,4 @@
-"""An event loop for one command."""
+"""The event loop of a command."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Result = TypeVar("Result")
 def run_async(
     function: Callable[..., Awaitable[Result]], settings: Settings, *arguments: object
 ) -> Result:
-    """What `function(settings, *arguments)` gives, on uvloop where it is installed."""
+    """Run `function(settings, *arguments)`, on uvloop if it is installed."""
     start_logging(settings)
-    gc.freeze()  # what is loaded stays anyway
+    gc.freeze()  # loaded modules are never collected
     return anyio.run(
         function,
         settings,

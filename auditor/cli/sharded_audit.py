@@ -1,4 +1,4 @@
-"""`auditor audit` where several share the run."""
+"""`auditor audit --processes` and `--engine dask`."""
 
 from __future__ import annotations
 
@@ -12,55 +12,56 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from auditor.cli import early_signals
-from auditor.cli.main import say
-from auditor.cli.side_outputs import check_beside, write_beside
-from auditor.cli.signals import CODES, signals_heard
+from auditor.cli.main import print_message
+from auditor.cli.side_outputs import check_side_outputs, write_side_outputs
+from auditor.cli.signals import EXIT_CODES, interrupted_text, receive_signals
 from auditor.config import EngineName, Settings, sharded_run_settings
 from auditor.errors import ExitCode, UsageError, unwrap_exception_group
 from auditor.input.lists import check_lists
 from auditor.report.summary_text import EMPTY_INPUT, is_empty_input, summary_lines
-from auditor.scale.parts import PartFolder, Parts, is_url
-from auditor.scale.processes import SHARES_A_WORKER, Processes, flags_of_shares, plan
-from auditor.scale.shared_run import (
-    Output,
-    SharedRun,
-    output_locked,
-    parts_place,
-    spooled_input,
+from auditor.scale.process_engine import ProcessEngine
+from auditor.scale.shard_dir import LocalShardDir, RemoteShardDir, ShardDir, is_url
+from auditor.scale.shard_plan import SHARDS_PER_WORKER, plan_shards, shard_flags
+from auditor.scale.sharded_run import (
+    LockedOutput,
+    ShardedRun,
+    copy_stdin,
+    lock_output,
+    shard_dir_of,
 )
 from auditor.util.clock import SystemClock
 
 if TYPE_CHECKING:
-    from auditor.scale.processes import Engine as Shares
+    from auditor.scale.shard_plan import ShardEngine
 
 
-async def shared_audit(settings: Settings, flags: dict[str, Any]) -> int:
-    """Audit by processes or a cluster, tell a person; the exit code."""
+async def audit_sharded(settings: Settings, flags: dict[str, Any]) -> int:
+    """Audit with processes or on a cluster; return the exit code."""
     if settings.shard is not None:
-        raise UsageError("--shard is a share already: give it or --processes, --engine")
+        raise UsageError("--shard excludes --processes and --engine; remove one")
     check_lists(settings)
-    check_beside(settings)
+    check_side_outputs(settings)
     clock = SystemClock()
-    make = _by_processes
+    make = _with_processes
     if settings.engine is EngineName.DASK:
-        make = _on_cluster
-        _load_dask(settings)
-    with ExitStack() as listening:
+        make = _with_dask
+        _import_dask(settings)
+    with ExitStack() as signal_stack:
         with ExitStack() as stack:
-            with early_signals.PutAwayFirst():
-                output = stack.enter_context(output_locked(settings, clock))
-                place = stack.enter_context(_place(settings))
-                run, engine = make(settings, flags_of_shares(flags), place, stack)
-                # Until everything is written, and what was made is put away.
-                signals = listening.enter_context(signals_heard())
-            code = await _audited(run, engine, output, signals)
-        return early_signals.decided(code)
+            with early_signals.RaiseOnSignal():
+                output = stack.enter_context(lock_output(settings, clock))
+                place = stack.enter_context(_shard_dir(settings))
+                run, engine = make(settings, shard_flags(flags), place, stack)
+                # Until everything is written, and `stack` has removed its files.
+                signals = signal_stack.enter_context(receive_signals())
+            code = await _audit(run, engine, output, signals)
+        return early_signals.exit_code(code)
 
 
-async def _audited(
-    run: SharedRun,
-    engine: Shares,
-    output: Output,
+async def _audit(
+    run: ShardedRun,
+    engine: ShardEngine,
+    output: LockedOutput,
     signals: AsyncIterator[signal.Signals],
 ) -> int:
     interrupted: ExitCode | None = None
@@ -68,12 +69,15 @@ async def _audited(
     async def watch() -> None:
         nonlocal interrupted
         async for number in signals:
-            more = "" if interrupted else "; once more ends without it"
-            interrupted = CODES[number]
-            if run.is_joining:
-                say(f"{number.name}: the shares are whole, and stay shares")
-            else:
-                say(f"{number.name}: the shares finish what is under way{more}")
+            if run.is_merging:
+                print_message(
+                    f"interrupted by {number.name}: the shards are complete; continue"
+                    " with --resume"
+                )
+            elif interrupted is None:
+                action = "finishing the requests of the shards in flight"
+                print_message(interrupted_text(number, action, again="quit now"))
+            interrupted = EXIT_CODES[number]
             run.stop(engine, number)
 
     with unwrap_exception_group():
@@ -81,95 +85,97 @@ async def _audited(
             group.start_soon(watch)
             summary = await run.run(engine)
             if summary is None:
-                code = interrupted or _code(run)
+                code = interrupted or _failed_code(run)
             else:
                 failed = summary["references"]["failed"]
                 code = ExitCode.FAILED if failed else ExitCode.OK
             group.cancel_scope.cancel()
-    output.is_whole = summary is not None
-    told = run.so_far() if summary is None else summary
-    for line in summary_lines(told):
-        say(line)
+    output.is_complete = summary is not None
+    totals = run.unfinished_summary() if summary is None else summary
+    for line in summary_lines(totals):
+        print_message(line)
     if summary is None:
-        _tell_way_on(run)
+        _print_resume_hint(run)
     elif is_empty_input(summary):
-        say(EMPTY_INPUT)
-    write_beside(run.settings, told)
+        print_message(EMPTY_INPUT)
+    write_side_outputs(run.settings, totals)
     return code
 
 
-def _tell_way_on(run: SharedRun) -> None:
+def _print_resume_hint(run: ShardedRun) -> None:
     settings = run.settings
-    if run.uncounted:
-        say(
-            f"  {run.uncounted} of {len(run.plan.shards)} shares ended before they"
-            " could say what they came to"
+    if run.without_summary:
+        print_message(
+            f"  {run.without_summary} of {len(run.plan.shards)} shards ended without a"
+            " summary"
         )
     if settings.output == "-" and settings.shard_dir is None:
-        say(
-            "nothing of it is kept: standard output has no place for parts"
-            " (-o FILE or --shard-dir has)"
+        print_message(
+            "progress is not saved: add -o FILE or --shard-dir to be able to resume"
         )
         return
-    say(
-        f"what was finished is in {parts_place(settings)};"
-        " --resume goes on with the shares that are not whole"
-    )
+    print_message(f"progress saved in {shard_dir_of(settings)}; continue with --resume")
 
 
-def _code(run: SharedRun) -> int:
-    """That of the first share that failed; killed ones have none of their own, and 0
-    and 1 are those of runs with a whole report, which there is not."""
-    codes = [share.code for share in run.failed if share.code > ExitCode.FAILED]
+def _failed_code(run: ShardedRun) -> int:
+    """The exit code of the first shard that failed.
+
+    A killed one has none, and 0 and 1 mean a complete report, which there is not.
+    """
+    codes = [result.code for result in run.failed if result.code > ExitCode.FAILED]
     return codes[0] if codes else ExitCode.OUTPUT
 
 
 @contextmanager
-def _place(settings: Settings) -> Iterator[str]:
+def _shard_dir(settings: Settings) -> Iterator[str]:
     if settings.output == "-" and settings.shard_dir is None:
-        # Nobody can resume a run that writes to standard output.
-        with tempfile.TemporaryDirectory(prefix="auditor-parts-") as folder:
+        # A run that writes to standard output cannot be resumed.
+        with tempfile.TemporaryDirectory(prefix="auditor-shards-") as folder:
             yield folder
         return
-    place = parts_place(settings)
+    place = shard_dir_of(settings)
     try:
         yield place
     finally:
-        if settings.shard_dir is None:  # a folder of ours: gone, but for what is in it
+        if settings.shard_dir is None:  # the default folder goes when it is empty
             with suppress(OSError):
                 Path(place).rmdir()
 
 
-def _run(settings: Settings, parts: Parts, workers: int, shares: int) -> SharedRun:
-    return SharedRun(
+def _make_run(
+    settings: Settings, shard_dir: ShardDir, workers: int, shards_per_worker: int
+) -> ShardedRun:
+    return ShardedRun(
         settings=settings,
-        plan=plan(settings, workers=workers, shares_a_worker=shares),
-        parts=parts,
-        tell=say,
+        plan=plan_shards(
+            settings, workers=workers, shards_per_worker=shards_per_worker
+        ),
+        shard_dir=shard_dir,
+        notify=print_message,
         clock=SystemClock(),
     )
 
 
-def _by_processes(
+def _with_processes(
     settings: Settings, flags: dict[str, Any], place: str, stack: ExitStack
-) -> tuple[SharedRun, Shares]:
+) -> tuple[ShardedRun, ShardEngine]:
     if is_url(place):
-        raise UsageError("--shard-dir: a folder is wanted where processes share a run")
-    parts = PartFolder(Path(place))
-    stack.enter_context(parts.locked())
+        raise UsageError("--shard-dir: must be a folder with --processes")
+    shard_dir = LocalShardDir(Path(place))
+    stack.enter_context(shard_dir.locked())
     if not settings.resume:
-        parts.clear()
-    run = _run(settings, parts, settings.processes, 1)
+        shard_dir.clear()
+    run = _make_run(settings, shard_dir, settings.processes, 1)
     if run.plan.at_once < settings.processes:
-        say(
-            f"{run.plan.at_once} processes and not {settings.processes}: no registry"
-            " may be sent more requests than --requests-at-once and --max-requests say"
+        print_message(
+            f"using {run.plan.at_once} processes instead of {settings.processes}, to"
+            " keep to --requests-at-once and --max-requests"
         )
-    run.stdin = spooled_input(settings, parts.folder)
-    engine = Processes(
+    run.stdin = copy_stdin(settings, shard_dir.folder)
+    engine = ProcessEngine(
         flags=flags,
-        report=parts.path,
-        tell=say,
+        report_path=shard_dir.path,
+        notify=print_message,
         stdin=run.stdin,
         deadline_s=settings.deadline_s,
         metrics=settings.metrics is not None,
@@ -177,42 +183,39 @@ def _by_processes(
     return run, engine
 
 
-def _deadline_at(settings: Settings) -> float | None:
-    """When the run's time is up, in epoch seconds."""
-    if settings.deadline_s is None:
-        return None
-    return SystemClock().epoch() + settings.deadline_s
-
-
-def _load_dask(settings: Settings) -> None:
-    """Import what takes a second, while a signal still ends that at once."""
+def _import_dask(settings: Settings) -> None:
+    """Import what takes a second, while a signal still ends the program at once."""
     if settings.scheduler is None:
-        raise UsageError("--engine dask needs the address of a --scheduler")
-    import auditor.scale.parts  # noqa: F401
+        raise UsageError(
+            "--engine dask: needs the address of the cluster; add --scheduler"
+        )
+    import auditor.scale.dask_engine  # noqa: F401
 
 
-def _on_cluster(
+def _with_dask(
     settings: Settings, flags: dict[str, Any], place: str, stack: ExitStack
-) -> tuple[SharedRun, Shares]:
+) -> tuple[ShardedRun, ShardEngine]:
     assert settings.scheduler is not None
-    from auditor.scale.dask import Cluster, PartOrder
-    from auditor.scale.parts import PartStore
+    from auditor.scale.dask_engine import DaskEngine, ShardTask
 
-    parts = PartStore(place)
-    stack.enter_context(parts.locked())
+    shard_dir = RemoteShardDir(place)
+    stack.enter_context(shard_dir.locked())
     if not settings.resume:
-        parts.clear()
-    cluster = stack.enter_context(Cluster(settings.scheduler))
-    run = _run(settings, parts, cluster.workers, SHARES_A_WORKER)
+        shard_dir.clear()
+    engine = stack.enter_context(DaskEngine(settings.scheduler))
+    run = _make_run(settings, shard_dir, engine.workers, SHARDS_PER_WORKER)
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="auditor-input-"))
-    run.stdin = spooled_input(settings, Path(folder))
-    cluster.order = PartOrder(
+    run.stdin = copy_stdin(settings, Path(folder))
+    deadline_at = None
+    if settings.deadline_s is not None:
+        deadline_at = SystemClock().epoch() + settings.deadline_s
+    engine.task = ShardTask(
         flags=flags,
         references=settings.references,
-        lists=parts.put_lists(settings.lists, stdin=run.stdin),
-        record_settings=sharded_run_settings(settings),
-        parts=parts.url,
+        lists=shard_dir.put_lists(settings.lists, stdin=run.stdin),
+        expected_settings=sharded_run_settings(settings),
+        shard_dir=shard_dir.url,
         runs_at_once=run.plan.runs_at_once,
-        deadline_at=_deadline_at(settings),
+        deadline_at=deadline_at,
     )
-    return run, cluster
+    return run, engine

@@ -1,4 +1,4 @@
-"""What is written beside a report: the summary and the metrics of the run."""
+"""The side outputs of an audit: the summary and the metrics."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from auditor.config import Settings
 from auditor.errors import OutputError
 
 
-def check_beside(settings: Settings) -> None:
-    """Raise `OutputError` where what is to be written cannot be, and `UsageError` where
-    what writes it is not installed: before the work, not after a night of it."""
+def check_side_outputs(settings: Settings) -> None:
+    """Check before the audit that the side outputs can be written after it.
+
+    Raises `OutputError`, and `UsageError` if a library is not installed.
+    """
     for path in (settings.summary, settings.metrics):
         if path is not None:
             check_file(path)
@@ -24,7 +26,7 @@ def check_beside(settings: Settings) -> None:
 
 
 def check_file(path: str) -> None:
-    """Raise `OutputError` if no file can be written there, before anything is done."""
+    """Raise `OutputError` if no file can be written at `path`."""
     from auditor.util.atomic_file import is_special_file
 
     file = Path(path)
@@ -32,18 +34,18 @@ def check_file(path: str) -> None:
     if is_special_file(file):
         return
     if os.path.isdir(file):  # noqa: PTH112
-        reason = "it is a folder; name a file in it"
-    elif not os.path.isdir(folder):  # noqa: PTH112  (what cannot be a name is none)
-        reason = "there is no such folder"
+        reason = "it is a folder; give a file in it"
+    elif not os.path.isdir(folder):  # noqa: PTH112  (for any text)
+        reason = "its folder does not exist"
     elif not os.access(folder, os.W_OK | os.X_OK):
-        reason = "nothing can be written in its folder"
+        reason = "its folder is not writable"
     else:
         return
     raise OutputError(f"{path}: cannot be written: {reason}")
 
 
-def write_beside(settings: Settings, summary: Mapping[str, Any]) -> None:
-    """Write what the settings name."""
+def write_side_outputs(settings: Settings, summary: Mapping[str, Any]) -> None:
+    """Write the summary and the metrics to the files in the settings."""
     if settings.summary is not None:
         from auditor.report.summary import write_summary
 

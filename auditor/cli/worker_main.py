@@ -1,8 +1,8 @@
-"""`python -m auditor.cli.share_of FD audit ...`: an auditor that ends with its parent.
+"""`python -m auditor.cli.worker_main FD audit ...`: an audit that ends with its parent.
 
-FD is the reading end of a pipe of which whoever started this holds the other one. The
-kernel closes that with its last holder, however that ends: a run that was killed leaves
-no process that goes on asking, and no lock that the next run has to wait for.
+FD is the reading end of a pipe whose other end the parent keeps open. The kernel closes
+that end with the parent, however it ends: a run that is killed leaves no process that
+goes on with requests, and no lock that the next run waits for.
 """
 
 from __future__ import annotations
@@ -12,20 +12,22 @@ import signal
 import sys
 import threading
 
-from auditor.cli.start import main
+from auditor.cli import early_signals
 
 
-def _end_with(lifeline: int) -> None:
-    while os.read(lifeline, 1):
+def _end_with_parent(pipe: int) -> None:
+    while os.read(pipe, 1):
         pass
-    # The first ends in good order, which may take some seconds; the second at once,
-    # with every finished line.
+    # The first signal stops the run gracefully, which may take some seconds; the second
+    # ends it at once, with every finished line written.
     for number in (signal.SIGTERM, signal.SIGINT):
         os.kill(os.getpid(), number)
 
 
 if __name__ == "__main__":
-    threading.Thread(
-        target=_end_with, args=(int(sys.argv.pop(1)),), daemon=True
-    ).start()
+    pipe = int(sys.argv.pop(1))
+    threading.Thread(target=_end_with_parent, args=(pipe,), daemon=True).start()
+    early_signals.install()
+    from auditor.cli.main import main
+
     main()

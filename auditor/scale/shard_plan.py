@@ -72,8 +72,8 @@ def shard_flags(flags: Mapping[str, object]) -> dict[str, object]:
 class ShardResult:
     """How the audit of a shard ended.
 
-    `code` is the exit code of `auditor audit`, negative for a signal. `messages` explain
-    a failure. `summary` is that of a shard without a complete report, if there is one.
+    `code` is the exit code of `auditor audit`, or negative for a signal. `messages`
+    explain a failure. `summary` is set if a shard without a complete report has one.
     """
 
     shard: Shard

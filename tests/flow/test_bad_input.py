@@ -22,7 +22,7 @@ NAMES = ["team/app:1", "team/app:2"]
     [
         (
             ["audit"],
-            "nothing to audit: name references, or a list of them with -f",
+            "nothing to audit: give references, or a list of them with -f",
         ),
         (
             ["audit", "-f", "gone.txt"],
@@ -38,18 +38,21 @@ NAMES = ["team/app:1", "team/app:2"]
         ),
         (
             ["audit", "--workers", "0", "alpine"],
-            "--workers: a whole number from 1 to 1024 is wanted",
+            "--workers: must be a whole number from 1 to 1024",
         ),
         (
             ["audit", "--order", "random", "alpine"],
-            "--order: input or completion is wanted",
+            "--order: must be input or completion",
         ),
         (["token"], "give either a REFERENCE or --decode TOKEN"),
         (["token", "alpine", "--decode", "x"], "give either a REFERENCE or --decode"),
-        (["token", "--json", "--raw", "alpine"], "--json and --raw exclude each other"),
-        (["inspect", "--json", "--raw", "alpine"], "--json and --raw exclude"),
+        (
+            ["token", "--format", "json", "--raw", "alpine"],
+            "--format json and --raw exclude each other",
+        ),
+        (["inspect", "--format", "json", "--raw", "alpine"], "json and --raw exclude"),
         (["inspect", "team/App"], "repository names are lower case"),
-        (["inspect", "team/app:1.*"], "a tag pattern stands for many images"),
+        (["inspect", "team/app:1.*"], "a tag pattern selects many images"),
         (["token", "--token-keys", "gone.pem", "--decode", "x"], "gone.pem"),
         (["audit", "--ca-file", "gone.pem", "127.0.0.1:1/a"], "gone.pem"),
         (["audit", "--authfile", "gone.json", "127.0.0.1:1/a"], "gone.json"),
@@ -141,7 +144,7 @@ async def test_a_password_in_the_file_is_refused_and_not_repeated(
     done = await auditor("audit", "-c", "night.toml", "r.example.com/a", place=tmp_path)
     assert (done.code, done.out) == (2, b"")
     (said,) = done.mistakes
-    assert "name what holds it: password_env" in said
+    assert "name its source: password_env" in said
     assert "hunter2" not in said
 
 

@@ -1,4 +1,4 @@
-"""A signal before a run has begun: one sentence, its exit code, and nothing is left."""
+"""A signal before a run begins: one message, its exit code, and no files."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from tests.flow.commands import auditor
 
 pytestmark = pytest.mark.anyio
 
-# The program, which sends itself a signal at a moment that is known: when it imports a
-# module, opens its store, copies its standard input, begins to listen to signals, tells
-# the summary.
+# The program, which sends itself a signal at a known moment: when it imports a module,
+# opens the report, copies standard input, installs its handlers, prints the summary.
 _AT_IMPORT = """
 import os, sys
 class Finder:
@@ -28,7 +27,7 @@ main()
 _AT_OPENING = """
 import contextlib, os, sys
 import anyio
-import auditor.audit.run as job
+import auditor.audit.job as job
 @contextlib.asynccontextmanager
 async def open_report(settings, **more):
     async with original(settings, **more) as report:
@@ -41,11 +40,11 @@ main()
 """
 _AT_COPYING = """
 import os, sys
-import auditor.scale.sharded_run as shared_run
+import auditor.scale.sharded_run as sharded_run
 def copy(source, target):
     os.kill(os.getpid(), {number:d})
     source.read()
-shared_run.shutil.copyfileobj = copy
+sharded_run.shutil.copyfileobj = copy
 from auditor.__main__ import main
 main()
 """
@@ -59,13 +58,13 @@ original, anyio.open_signal_receiver = anyio.open_signal_receiver, receiver
 from auditor.__main__ import main
 main()
 """
-_AT_TELLING = """
+_AT_SUMMARY = """
 import os
-import auditor.cli.shared_audit as shared_audit
+import auditor.cli.sharded_audit as sharded_audit
 def lines(summary):
     os.kill(os.getpid(), {number:d})
     return original(summary)
-original, shared_audit.summary_lines = shared_audit.summary_lines, lines
+original, sharded_audit.summary_lines = sharded_audit.summary_lines, lines
 from auditor.__main__ import main
 main()
 """
@@ -86,7 +85,7 @@ def program(script: str, number: signal.Signals, where: str = "") -> tuple[str, 
         ("auditor.input.lists", signal.SIGINT, 130),
     ],
 )
-async def test_a_signal_while_the_program_is_loaded_is_one_sentence(
+async def test_a_signal_while_the_program_is_loaded_is_one_message(
     where: str, number: signal.Signals, code: int, tmp_path: Path
 ) -> None:
     done = await auditor(
@@ -96,13 +95,13 @@ async def test_a_signal_while_the_program_is_loaded_is_one_sentence(
     )
     assert (done.code, done.mistakes) == (
         code,
-        [f"{number.name}: ended before anything was audited"],
+        [f"interrupted by {number.name} before the audit began"],
     )
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_a_signal_while_a_run_is_made_takes_away_what_it_has_made(
+async def test_a_signal_while_a_run_is_prepared_leaves_no_files(
     number: signal.Signals, tmp_path: Path
 ) -> None:
     done = await auditor(
@@ -112,13 +111,13 @@ async def test_a_signal_while_a_run_is_made_takes_away_what_it_has_made(
     )
     assert (done.code, done.mistakes) == (
         128 + number,
-        [f"{number.name}: ended before anything was audited"],
+        [f"interrupted by {number.name} before the audit began"],
     )
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("script", [_AT_COPYING, _AT_LISTENING])
-async def test_a_signal_while_shares_are_prepared_takes_away_what_was_made(
+async def test_a_signal_while_shards_are_prepared_leaves_no_files(
     script: str, tmp_path: Path
 ) -> None:
     done = await auditor(
@@ -129,26 +128,26 @@ async def test_a_signal_while_shares_are_prepared_takes_away_what_was_made(
     )
     assert (done.code, done.mistakes) == (
         143,
-        ["SIGTERM: ended before anything was audited"],
+        ["interrupted by SIGTERM before the audit began"],
     )
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_signal_while_a_shared_run_tells_its_summary_loses_nothing(
+async def test_a_signal_while_a_sharded_run_prints_its_summary_changes_nothing(
     tmp_path: Path,
 ) -> None:
     done = await auditor(
         *("audit", "--processes", "2", "--tries", "1", "-o", "out"),
         *("--summary", "s.json", "--metrics", "m.prom", "localhost:1/team/app:1"),
-        program=program(_AT_TELLING, signal.SIGTERM),
+        program=program(_AT_SUMMARY, signal.SIGTERM),
         place=tmp_path,
     )
-    assert done.code == 1, done.said  # that of the report, which was whole before
+    assert done.code == 1, done.said  # of the report, which was complete before
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {"out", "s.json", "m.prom"}
 
 
-async def test_another_command_keeps_the_signals_of_python() -> None:
+async def test_other_commands_keep_the_handlers_of_python() -> None:
     done = await auditor(
         "schema", program=program(_AT_IMPORT, signal.SIGTERM, "auditor.report.shapes")
     )

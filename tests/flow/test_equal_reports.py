@@ -1,4 +1,4 @@
-"""However an audit is made, its report says the same: cold, warm, shared out."""
+"""Cold, warm, sharded and merged runs give the same records."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import orjson
 import pytest
 
 from auditor.demo.demo import ADMIN, ADMIN_PASSWORD, demo_images, demo_tokens
-from auditor.demo.registry import Content
-from auditor.demo.tokens import Account
-from auditor.scale.shared_run import join
+from auditor.demo.demo_registry import DemoContent
+from auditor.demo.demo_tokens import DemoAccount
+from auditor.scale.merge_shards import merge_shards
 from auditor.util.shard import Shard
 from tests.flow.cluster import cluster
 from tests.flow.commands import auditor
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 
 # Whose warnings are not ours: those of Dask.
 PROGRAM = (sys.executable, "-m", "auditor")
-LOGIN = Account(ADMIN, ADMIN_PASSWORD)
+LOGIN = DemoAccount(ADMIN, ADMIN_PASSWORD)
 SHARES = 3
 SELECTORS = (
     "team/**:*",
@@ -42,14 +42,14 @@ def records_of(path: Path) -> set[bytes]:
     return set(lines)
 
 
-async def test_cold_warm_processes_dask_and_merged_shares_are_equal_sets_of_records(
+async def test_cold_warm_sharded_dask_and_merged_runs_give_equal_records(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "list.txt"
     lists = (str(path),)
     cache = str(tmp_path / "store")
     async with lab(
-        Content.of(demo_images()), tokens=demo_tokens(), login=LOGIN
+        DemoContent.of(demo_images()), tokens=demo_tokens(), login=LOGIN
     ) as here:
         path.write_text("\n".join([*map(here.ref, SELECTORS[:4]), "no reference at",
                                    *map(here.ref, SELECTORS[4:])]))  # fmt: skip
@@ -70,7 +70,7 @@ async def test_cold_warm_processes_dask_and_merged_shares_are_equal_sets_of_reco
             shard = Shard(number=number, of=SHARES)
             await report_to(here, tmp_path / str(number), lists=lists, shard=shard)
         parts = [str(tmp_path / str(number)) for number in range(1, SHARES + 1)]
-        await join(parts, str(tmp_path / "merged"))
+        await merge_shards(parts, str(tmp_path / "merged"))
         command = ("audit", "-c", str(config), "-f", str(path), "--no-docker-config")
         with cluster(tmp_path, PASSWORD=ADMIN_PASSWORD, workers=2) as machines:
             for name, flags in {

@@ -12,8 +12,8 @@ import pytest
 
 from auditor.cli.main import run
 from auditor.cli.pull_access import list_pull_access
-from auditor.demo.registry import Basic
-from auditor.demo.tokens import Account, SigningKey, TokenService
+from auditor.demo.demo_tokens import DemoAccount
+from auditor.demo.signing_key import SigningKey
 from auditor.util.secret import Secret
 from auditor.wire.credential import Login
 from tests.flow.commands import auditor
@@ -28,12 +28,14 @@ from tests.flow.harness import (
     simple,
 )
 from tests.support.fault_actions import Answer, Gate, Hold
+from tests.support.registry import Basic
+from tests.support.token_service import FakeTokenService, public_pem
 
 pytestmark = pytest.mark.anyio
 
 NAMES = ["team/app:1", "team/app:2", "team/web:1", "other/app:1"]
 # What a robot account should not be.
-ROBOT = Account(
+ROBOT = DemoAccount(
     "robot",
     "hunter2",
     {"team/app": ("pull",), "team/web": ("pull", "push", "delete"), "catalog": ("*",)},
@@ -67,7 +69,7 @@ def ask(capsys: pytest.CaptureFixture[str]) -> Any:
         actions: tuple[str, ...] = PULL,
         allowed: tuple[str, ...] | None = None,
         as_json: bool = False,
-        tokens: TokenService | None = None,
+        tokens: FakeTokenService | None = None,
         **changes: Any,
     ) -> Said:
         if tokens is not None:
@@ -211,7 +213,7 @@ async def test_a_service_that_refuses_the_whole_question_is_asked_for_pull(
 
 
 async def test_a_wrong_password_is_sent_once(ask: Any) -> None:
-    other = service(Account("robot", "another", {"*": ("*",)}))
+    other = service(DemoAccount("robot", "another", {"*": ("*",)}))
     async with lab(simple(NAMES), tokens=other, login=ROBOT) as here:
         said = await ask(
             here, "team/app", "team/web", "other/app", tokens=other, actions=ALL
@@ -222,7 +224,7 @@ async def test_a_wrong_password_is_sent_once(ask: Any) -> None:
 
 
 async def test_each_part_of_a_registry_has_its_own_account(ask: Any) -> None:
-    second = Account("second", "hunter3", {"other/*": ("pull", "push")})
+    second = DemoAccount("second", "hunter3", {"other/*": ("pull", "push")})
     tokens = service(ROBOT, second)
     async with lab(simple(NAMES), tokens=tokens, login=ROBOT) as here:
         login = Login(username="second", password=Secret("hunter3"))
@@ -242,7 +244,7 @@ async def test_a_token_that_no_key_verifies_is_no_yes(ask: Any, tmp_path: Path) 
     async with lab(simple(NAMES), tokens=tokens, login=ROBOT) as here:
         for number, key in enumerate((tokens.key, SigningKey.generate())):
             path = tmp_path / f"{number}.pem"
-            path.write_bytes(key.public_pem())
+            path.write_bytes(public_pem(key))
             said = await ask(here, "team/app", tokens=tokens, token_keys=str(path))
             codes.append(said.code)
     assert codes == [0, 1]
@@ -250,7 +252,7 @@ async def test_a_token_that_no_key_verifies_is_no_yes(ask: Any, tmp_path: Path) 
 
 
 async def test_many_are_asked_about_at_once_and_no_more_than_allowed(ask: Any) -> None:
-    tokens = service(Account("robot", "hunter2", {"*": ("pull",)}))
+    tokens = service(DemoAccount("robot", "hunter2", {"*": ("pull",)}))
     names = [f"many/r{number}" for number in range(300)]
     async with lab(tokens=tokens, login=ROBOT) as here:
         gate = Gate()

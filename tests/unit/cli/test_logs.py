@@ -12,7 +12,7 @@ import pytest
 
 from auditor.cli import main
 from auditor.cli.logs import start_logging
-from auditor.cli.progress import LOG_EVERY_S, log_progress
+from auditor.cli.progress import LOG_INTERVAL_S, log_progress
 from auditor.config import LogFormat, LogLevel, Settings
 from auditor.report.summary import Tally
 from tests.records import failure, image
@@ -45,7 +45,7 @@ def said(
     ours = logging.getLogger("auditor")
     root, level = logging.getLogger().level, ours.level
     yield Said(monkeypatch, capsys)
-    main.say_as(main._plain)
+    main.set_message_format(main._plain)
     ours.setLevel(level)
     logging.getLogger().setLevel(root)
 
@@ -85,7 +85,7 @@ def test_a_json_line_is_an_object_with_the_same(said: Said) -> None:
 
 def test_what_is_said_to_a_person_is_a_json_line_too(said: Said) -> None:
     said.start(LogFormat.JSON)
-    main.say("6 of 6 references audited")
+    main.print_message("6 of 6 references audited")
     main.run(["audit"])  # the next command line is told of in text until it says so
     first, *usage = said.getvalue().splitlines()
     assert json.loads(first)["message"] == "6 of 6 references audited"
@@ -128,7 +128,7 @@ def test_a_long_run_gives_a_sign_of_life_every_minute(said: Said) -> None:
 
     with pytest.raises(TimeoutError):
         anyio.run(lambda: log_progress(tally, lambda: (7, len(slept) > 1), sleep=sleep))
-    assert slept == [LOG_EVERY_S] * 3
+    assert slept == [LOG_INTERVAL_S] * 3
     assert [line.split(": ", 1)[1] for line in said.getvalue().splitlines()] == [
         "0 of 7 references known so far done, 0 of them failed",
         "2 of 7 references done, 1 of them failed",

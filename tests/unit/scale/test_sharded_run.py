@@ -1,4 +1,4 @@
-"""How a run is shared out: its plan, its parts, and what its processes are told."""
+"""The plan of a sharded run, its folder, and the flags of its processes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ import pytest
 
 from auditor.config import RegistrySettings, Settings, load_settings
 from auditor.errors import LockedError, OutputError
-from auditor.scale.parts import PartFolder, PartStore
-from auditor.scale.processes import LEAST_S, Processes, Share, plan
-from auditor.scale.shared_run import parts_place, spooled_input
+from auditor.scale.process_engine import ProcessEngine
+from auditor.scale.shard_dir import LocalShardDir, RemoteShardDir
+from auditor.scale.shard_plan import MIN_DEADLINE_S, ShardResult, plan_shards
+from auditor.scale.sharded_run import copy_stdin, shard_dir_of
 from auditor.util.shard import Shard
 
 
@@ -26,7 +27,7 @@ def settings(**changes: Any) -> Settings:
 
 
 @pytest.mark.parametrize(
-    ("limits", "workers", "shares", "runs"),
+    ("limits", "workers", "shards", "runs"),
     [
         ({}, 4, 16, 4),
         ({}, 20, 32, 8),
@@ -39,11 +40,11 @@ def settings(**changes: Any) -> Settings:
         ({"runs_at_once": 2}, 20, 16, 8),
     ],
 )
-def test_a_plan_keeps_to_the_limits_of_all_its_runs(
-    limits: dict[str, Any], workers: int, shares: int, runs: int
+def test_a_plan_keeps_to_the_limits_of_all_runs(
+    limits: dict[str, Any], workers: int, shards: int, runs: int
 ) -> None:
-    found = plan(settings(**limits), workers=workers, shares_a_worker=4)
-    assert len(found.shards) == shares
+    found = plan_shards(settings(**limits), workers=workers, shards_per_worker=4)
+    assert len(found.shards) == shards
     assert found.runs_at_once == runs
 
 
@@ -51,15 +52,15 @@ def test_a_plan_keeps_to_the_limits_of_all_its_runs(
     ("told", "at_once", "rate", "most"),
     [
         ({"runs_at_once": 4}, 2, 5.0, 250),
-        # Sixteen shares, four at a time: each has a sixteenth of what is counted.
+        # Sixteen shards, four at a time: each has a sixteenth of the requests.
         ({"runs_at_once": 4, "shard": "3/16"}, 2, 5.0, 62),
         ({"runs_at_once": 1, "shard": "3/16"}, 8, 20.0, 62),
         ({"runs_at_once": 4, "shard": "1/2"}, 2, 5.0, 250),
-        # Who says nothing of other runs speaks of this one.
+        # Without --runs-at-once the limits are those of this run.
         ({"shard": "3/16"}, 8, 20.0, 1000),
     ],
 )
-def test_what_is_counted_is_shared_among_all_runs_and_not_among_those_at_once(
+def test_max_requests_is_divided_by_shards_and_rates_by_runs_at_once(
     told: dict[str, Any], at_once: int, rate: float, most: int
 ) -> None:
     limits = {"requests_at_once": 8, "requests_per_second": 20, "max_requests": 1000}
@@ -68,79 +69,81 @@ def test_what_is_counted_is_shared_among_all_runs_and_not_among_those_at_once(
     )
 
 
-# -- parts ---------------------------------------------------------------------
+# -- folders -------------------------------------------------------------------
 
-THEIRS = (
+OTHER_FILES = (
     "input-list.txt", "input-2024-11.csv", "state-of-things.jsonl", "1-of-2.txt",
     "a1-of-2.jsonl", "report.jsonl",
 )  # fmt: skip
-OURS = (
+SHARD_FILES = (
     "1-of-2.jsonl", "1-of-2.jsonl.shard", "12-of-16.jsonl.partial", "1-of-2.summary",
     "2-of-2.jsonl.shard.auditor-part-x1.half", "1-of-2.jsonl.journal", "1-of-2.metrics",
     "input-0", "input-stdin",
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("store", [PartFolder, PartStore])
-def test_parts_that_are_cleared_leave_the_other_files_of_their_folder(
+@pytest.mark.parametrize("store", [LocalShardDir, RemoteShardDir])
+def test_removing_shard_files_keeps_other_files_of_the_folder(
     store: Any, tmp_path: Path
 ) -> None:
-    parts = store(tmp_path if store is PartFolder else str(tmp_path))
-    for name in (*THEIRS, *OURS):
+    parts = store(tmp_path if store is LocalShardDir else str(tmp_path))
+    for name in (*OTHER_FILES, *SHARD_FILES):
         (tmp_path / name).write_text("")
     (tmp_path / "1-of-3.jsonl").mkdir()
     parts.remove()
     left = {path.name for path in tmp_path.iterdir()}
-    assert left == {*THEIRS, "1-of-3.jsonl"}
+    assert left == {*OTHER_FILES, "1-of-3.jsonl"}
 
 
-@pytest.mark.parametrize("store", [PartFolder, PartStore])
-def test_a_place_for_parts_is_for_one_run_at_a_time(store: Any, tmp_path: Path) -> None:
-    place = tmp_path if store is PartFolder else str(tmp_path)
+@pytest.mark.parametrize("store", [LocalShardDir, RemoteShardDir])
+def test_a_shard_dir_is_locked_for_one_run(store: Any, tmp_path: Path) -> None:
+    place = tmp_path if store is LocalShardDir else str(tmp_path)
     with store(place).locked():
         with pytest.raises(LockedError) as caught, store(place).locked():
             pass
         assert str(caught.value) == (
-            f"{tmp_path}: another run leaves its parts there; name another place with"
-            " --shard-dir"
+            f"{tmp_path}: another run writes the reports of its shards there; choose"
+            " another --shard-dir"
         )
     with store(place).locked():
         pass
 
 
-def test_a_link_in_the_place_of_the_parts_is_refused_and_not_followed(
+def test_a_link_as_the_default_folder_is_refused(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "1-of-2.jsonl").write_text("precious")
     (tmp_path / "out.shards").symlink_to("elsewhere")
     asked = settings(output=str(tmp_path / "out"))
-    with pytest.raises(OutputError, match=r"out\.shards: .*: a link is in its place"):
-        parts_place(asked)
+    with pytest.raises(OutputError, match=r"out\.shards: .*: it is a link"):
+        shard_dir_of(asked)
     assert (tmp_path / "elsewhere" / "1-of-2.jsonl").read_text() == "precious"
-    # A place that somebody names may be a link.
+    # A folder given with --shard-dir may be a link.
     named = replace(asked, shard_dir=str(tmp_path / "out.shards"))
-    assert parts_place(named) == str(tmp_path / "out.shards")
+    assert shard_dir_of(named) == str(tmp_path / "out.shards")
 
 
-def test_a_folder_of_another_user_is_not_taken_for_parts(
+def test_a_default_folder_of_another_user_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = settings(output=str(tmp_path / "out"))
-    assert parts_place(asked) == str(tmp_path / "out.shards")
-    assert parts_place(asked) == str(tmp_path / "out.shards")  # ours, of an earlier run
-    monkeypatch.setattr("auditor.scale.parts.os.geteuid", lambda: -1)
-    with pytest.raises(OutputError, match=r"somebody else's is in its place"):
-        parts_place(asked)
+    assert shard_dir_of(asked) == str(tmp_path / "out.shards")
+    assert shard_dir_of(asked) == str(
+        tmp_path / "out.shards"
+    )  # ours, of an earlier run
+    monkeypatch.setattr("auditor.scale.shard_dir.os.geteuid", lambda: -1)
+    with pytest.raises(OutputError, match=r"it belongs to another user"):
+        shard_dir_of(asked)
 
 
-def test_a_link_in_the_place_of_the_copied_input_is_not_followed(
+def test_a_link_as_the_copy_of_standard_input_is_not_followed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "victim").write_text("precious")
     (tmp_path / "input-stdin").symlink_to("victim")
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"team/app:1\n")))
-    copy = spooled_input(settings(lists=("-",)), tmp_path)
+    copy = copy_stdin(settings(list=("-",)), tmp_path)
     assert copy is not None
     assert copy.read_text() == "team/app:1\n"
     assert stat.S_IMODE(copy.lstat().st_mode) == 0o600
@@ -149,7 +152,7 @@ def test_a_link_in_the_place_of_the_copied_input_is_not_followed(
 
 # -- processes -----------------------------------------------------------------
 
-# Stands for `auditor`: leaves what it was told, and speaks as both formats do.
+# In place of `auditor`: writes its arguments, and log lines in both formats.
 _PROGRAM = """
 import json, sys
 told = {word.split("=")[0]: word.split("=")[-1] for word in sys.argv}
@@ -162,45 +165,45 @@ sys.exit(2)
 """
 
 
-def processes(folder: Path, said: list[str], **changes: Any) -> Processes:
-    return Processes(
-        flags={"deadline_s": "60"},
-        report=PartFolder(folder).path,
-        tell=said.append,
+def processes(folder: Path, said: list[str], **changes: Any) -> ProcessEngine:
+    return ProcessEngine(
+        flags={"deadline": "60"},
+        report_path=LocalShardDir(folder).path,
+        notify=said.append,
         program=(sys.executable, "-S", "-c", _PROGRAM),
         **changes,
     )
 
 
 @pytest.mark.anyio
-async def test_a_process_is_told_what_is_left_of_the_time_and_its_part_of_the_limits(
+async def test_a_process_gets_the_remaining_time_and_its_part_of_the_limits(
     tmp_path: Path,
 ) -> None:
     said: list[str] = []
-    ended: list[Share] = []
-    whole = plan(settings(runs_at_once=2), workers=1)
+    results: list[ShardResult] = []
+    whole = plan_shards(settings(runs_at_once=2), workers=1)
     engine = processes(tmp_path, said, deadline_s=60.0, metrics=True)
-    await engine.run(whole, ended.append)
+    await engine.run(whole, results.append)
     told = orjson.loads((tmp_path / "1-of-1.jsonl").read_bytes())
     assert told["--runs-at-once"] == "2"
     assert told["--metrics"] == str(tmp_path / "1-of-1.metrics")
     assert 30 < float(told["--deadline"]) < 60
     late = processes(tmp_path, said, deadline_s=0.0)
-    await late.run(whole, ended.append)
+    await late.run(whole, results.append)
     told = orjson.loads((tmp_path / "1-of-1.jsonl").read_bytes())
-    assert told["--deadline"] == str(LEAST_S)
+    assert told["--deadline"] == str(MIN_DEADLINE_S)
     assert "--metrics" not in told
 
 
 @pytest.mark.anyio
-async def test_what_processes_say_is_understood_in_both_formats(tmp_path: Path) -> None:
+async def test_log_lines_of_processes_are_read_in_both_formats(tmp_path: Path) -> None:
     said: list[str] = []
-    ended: list[Share] = []
+    results: list[ShardResult] = []
     engine = processes(tmp_path, said)
-    await engine.run(plan(settings(), workers=1), ended.append)
-    (share,) = ended
-    assert (share.shard, share.code) == (Shard(number=1, of=1), 2)
-    assert share.last_words == ("slow", "words")
+    await engine.run(plan_shards(settings(), workers=1), results.append)
+    (result,) = results
+    assert (result.shard, result.code) == (Shard(number=1, of=1), 2)
+    assert result.messages == ("slow", "words")
     assert said == [
         "1/1: WARNING auditor.cache: slow",
         "1/1: {",
@@ -210,21 +213,21 @@ async def test_what_processes_say_is_understood_in_both_formats(tmp_path: Path) 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_that_comes_while_a_process_is_started_reaches_it(
+async def test_a_signal_while_a_process_starts_reaches_it(
     number: signal.Signals, tmp_path: Path
 ) -> None:
     engine = processes(tmp_path, [])
-    ended: list[Share] = []
-    before = engine.report
+    results: list[ShardResult] = []
+    before = engine.report_path
 
     def report(shard: Shard) -> Path:
         engine.stop(number)  # nothing runs yet
         return before(shard)
 
-    engine.report = report
+    engine.report_path = report
     engine.program = (sys.executable, "-S", "-c", "import time; time.sleep(60)")
-    await engine.run(plan(settings(), workers=1), ended.append)
-    # Of SIGINT it would say a traceback.
-    assert [(share.code, share.last_words) for share in ended] == [
+    await engine.run(plan_shards(settings(), workers=1), results.append)
+    # SIGINT would print a traceback.
+    assert [(result.code, result.messages) for result in results] == [
         (-signal.SIGTERM, ())
     ]
