@@ -96,7 +96,7 @@ def audit_metrics(summary: Mapping[str, Any]) -> tuple[Metric, ...]:
         ),
         _one(
             "auditor_run_complete",
-            "1 if all listings were read to the end and all references requested, else 0.",
+            "1 if all listings were read completely, all references requested; else 0.",
             complete,
         ),
         _counts(

@@ -30,7 +30,7 @@ ENTRY_NOUNS = {
     ListKind.TAGS: ("tag", "tags"),
 }
 SAVED = {
-    "fetched only once in this run": {
+    "reused within this run": {
         "manifests": ("manifest", "manifests"),
         "configs": ("config", "configs"),
     },

@@ -1,4 +1,4 @@
-"""What a whole audit finds, against what the generator put there."""
+"""Whole audits against the demo registry: the records match what it contains."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ import orjson
 import pytest
 
 from auditor.config import ImageConfigMode
-from auditor.demo.images import (
+from auditor.demo.artifact_builder import artifact, helm_chart
+from auditor.demo.demo_registry import DemoContent
+from auditor.demo.image_builder import (
     BuiltImage,
     Family,
-    Truth,
-    artifact,
-    helm_chart,
+    ImageContent,
     image,
     index,
     layer,
 )
-from auditor.demo.registry import Content
-from auditor.demo.signed_schema1 import schema1_image
-from auditor.demo.tokens import SigningKey
+from auditor.demo.schema1_builder import schema1_image
+from auditor.demo.signing_key import SigningKey
 from auditor.model import (
     Access,
     AccessState,
@@ -32,14 +31,12 @@ from auditor.model import (
     WarningCode,
 )
 from auditor.report.shapes import encoder, report_schema
-from tests.flow.harness import (
-    BLOBS,
-    BY_DIGEST,
-    MANIFESTS,
-    STARTED_AT,
-    Lab,
-    lab,
-    simple,
+from tests.clock import STARTED_AT
+from tests.flow.harness import BLOBS, BY_DIGEST, MANIFESTS, Lab, lab, simple
+from tests.support.expected import (
+    expected_architectures,
+    expected_size,
+    visible_content,
 )
 from tests.support.fault_actions import Answer, Edit, Gate, Hold
 
@@ -101,8 +98,8 @@ KINDS: dict[str, BuiltImage] = {
 REPOSITORY = "kinds/all"
 
 
-def _kinds() -> Content:
-    content = Content()
+def _kinds() -> DemoContent:
+    content = DemoContent()
     for tag, built in KINDS.items():
         content.add(REPOSITORY, built, tag)
     return content
@@ -119,26 +116,26 @@ ANONYMOUS = Access(
 
 
 def _expected(
-    here: Lab, tag: str, truth: Truth, access: Access = ANONYMOUS
+    here: Lab, tag: str, content: ImageContent, access: Access = ANONYMOUS
 ) -> ImageRecord:
     return ImageRecord(
         reference=here.ref(f"{REPOSITORY}:{tag}"),
         registry=here.host,
         repository=REPOSITORY,
         tag=tag,
-        digest=truth.digest,
-        media_type=truth.media_type,
-        schema_version=truth.schema_version,
-        artifact_type=truth.artifact_type,
-        architectures=truth.architectures,
-        platforms=truth.platforms,
+        digest=content.digest,
+        media_type=content.media_type,
+        schema_version=content.schema_version,
+        artifact_type=content.artifact_type,
+        architectures=expected_architectures(content),
+        platforms=content.platforms,
         platforms_left_out=0,
-        attachments=truth.attachments,
+        attachments=content.attachments,
         signed=None,
         has_sbom=None,
         has_provenance=None,
-        size=truth.size,
-        annotations=dict(truth.annotations),
+        size=expected_size(content),
+        annotations=dict(content.annotations),
         access=access,
         warnings=(),
         audited_at=STARTED_AT,
@@ -147,18 +144,18 @@ def _expected(
 
 @pytest.mark.parametrize("mode", ImageConfigMode)
 @pytest.mark.parametrize("tag", KINDS)
-async def test_every_kind_of_manifest_becomes_the_record_of_what_was_generated(
+async def test_every_kind_of_manifest_gives_the_expected_record(
     tag: str, mode: ImageConfigMode
 ) -> None:
     async with lab(_kinds()) as here:
         outcome = await here.audit(here.ref(f"{REPOSITORY}:{tag}"), image_config=mode)
-        truth = KINDS[tag].truth.seen_with(mode.value)
-        expected = _expected(here, tag, truth)
+        content = visible_content(KINDS[tag].content, mode.value)
+        expected = _expected(here, tag, content)
     found = outcome.image
     for field in fields(ImageRecord):
         if (name := field.name) != "warnings":
             assert getattr(found, name) == getattr(expected, name), name
-    blind = mode is ImageConfigMode.NEVER and truth.source == "manifest"
+    blind = mode is ImageConfigMode.NEVER and content.source == "manifest"
     assert [one.code for one in found.warnings] == (
         [WarningCode.PLATFORM_UNKNOWN] if blind else []
     )
@@ -172,7 +169,7 @@ async def test_every_kind_of_manifest_becomes_the_record_of_what_was_generated(
         (ImageConfigMode.NEVER, set()),
     ],
 )
-async def test_configs_are_fetched_where_the_mode_wants_them_and_once_each(
+async def test_configs_are_fetched_once_each_as_the_image_config_mode_says(
     mode: ImageConfigMode, sources: set[str]
 ) -> None:
     async with lab(_kinds()) as here:
@@ -182,13 +179,13 @@ async def test_configs_are_fetched_where_the_mode_wants_them_and_once_each(
         {
             platform.config_digest or ""
             for built in KINDS.values()
-            for platform in built.truth.platforms
-            if built.truth.source in sources
+            for platform in built.content.platforms
+            if built.content.source in sources
         }
     )
 
 
-async def test_a_reference_by_digest_is_the_same_image_without_a_tag() -> None:
+async def test_a_reference_by_digest_gives_the_same_image() -> None:
     built = KINDS["attested-index"]
     async with lab(_kinds()) as here:
         outcome = await here.audit(f"{here.host}/{REPOSITORY}@{built.root.digest}")
@@ -196,16 +193,16 @@ async def test_a_reference_by_digest_is_the_same_image_without_a_tag() -> None:
             here.ref(f"{REPOSITORY}:attested-index@{built.root.digest}")
         )
     assert outcome.image.tag is None
-    assert outcome.image.digest == both.image.digest == built.truth.digest
+    assert outcome.image.digest == both.image.digest == built.content.digest
     assert outcome.image.platforms == both.image.platforms
     assert both.image.tag == "attested-index"
 
 
 @pytest.mark.parametrize("mode", [ImageConfigMode.AUTO, ImageConfigMode.ALWAYS])
-async def test_what_a_digest_names_is_fetched_once_though_many_ask_at_once(
+async def test_concurrent_references_fetch_a_digest_once(
     mode: ImageConfigMode,
 ) -> None:
-    content = Content()
+    content = DemoContent()
     children = _children("app")
     for number in range(12):
         # Twelve different indexes of the same children, in two repositories.
@@ -226,10 +223,10 @@ async def test_what_a_digest_names_is_fetched_once_though_many_ask_at_once(
     assert outcome.summary.saved["manifests"] == 11 * len(children)
 
 
-async def test_a_child_that_one_repository_lacks_is_asked_of_the_other() -> None:
+async def test_a_child_missing_in_one_repository_is_fetched_from_another() -> None:
     children = _children("app")
     sparse, whole = (index(children, annotations={"n": str(n)}) for n in range(2))
-    content = Content()
+    content = DemoContent()
     content.add("a/sparse", sparse, "1")
     content.add("b/whole", whole, "1")
     missing = children[2].root.digest
@@ -246,11 +243,11 @@ async def test_a_child_that_one_repository_lacks_is_asked_of_the_other() -> None
     assert (lost.digest, lost.layers, lost.architecture) == (missing, None, "arm")
     assert "linux/arm/v7" not in first.architectures
     assert first.size is None
-    assert second.platforms == whole.truth.seen_with("auto").platforms
+    assert second.platforms == visible_content(whole.content, "auto").platforms
     assert second.warnings == ()
 
 
-async def test_a_config_that_is_gone_is_a_warning_and_an_unknown_platform() -> None:
+async def test_a_missing_config_is_a_warning_and_an_unknown_platform() -> None:
     content = simple(["team/app:1"])
     content.repository("team/app").blobs.clear()
     async with lab(content) as here:
@@ -283,9 +280,11 @@ async def test_a_foreign_layer_is_reported_and_never_fetched() -> None:
     ]
 
 
-async def test_a_wrong_digest_header_is_a_warning_and_the_hash_is_the_digest() -> None:
+async def test_a_wrong_digest_header_is_a_warning_and_the_computed_digest_counts() -> (
+    None
+):
     built = image("app")
-    content = Content()
+    content = DemoContent()
     content.add("team/app", built, "1")
     wrong = "sha256:" + "0" * 64
     async with lab(content) as here:
@@ -307,17 +306,17 @@ async def _audit_with_the_first_held_back(order: Order) -> list[int]:
     return [int(one.rpartition(":")[2]) for one in outcome.references]
 
 
-async def test_records_stand_in_input_order_whatever_finishes_first() -> None:
+async def test_records_are_in_input_order_whatever_finishes_first() -> None:
     assert await _audit_with_the_first_held_back(Order.INPUT) == list(range(20))
 
 
-async def test_in_completion_order_nobody_waits_for_the_slow_one() -> None:
+async def test_in_completion_order_a_slow_reference_delays_no_other() -> None:
     found = await _audit_with_the_first_held_back(Order.COMPLETION)
     assert sorted(found) == list(range(20))
     assert found[-1] == 0
 
 
-async def test_every_shape_is_valid_and_agrees_with_the_records() -> None:
+async def test_every_shape_conforms_to_the_schema_and_agrees_with_the_records() -> None:
     content = _kinds()
     async with lab(content) as here:
         here.faults.on("GET", f"/v2/{REPOSITORY}/manifests/oci-index", Answer(403))

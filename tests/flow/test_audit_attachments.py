@@ -1,4 +1,4 @@
-"""What is attached to an image is found wherever tools put it, and asked for once."""
+"""Attachments are found wherever tools store them, with one search per image."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from pathlib import Path
 import pytest
 
 from auditor.config import AttachmentMode, ListerName
-from auditor.demo.images import (
+from auditor.demo.artifact_builder import artifact
+from auditor.demo.demo_registry import DemoContent
+from auditor.demo.image_builder import BuiltImage, image, index
+from auditor.model import Attachment, AttachmentKind, ImageRecord, WarningCode
+from tests.flow.harness import BY_DIGEST, MANIFESTS, TAGS, Lab, lab
+from tests.support.attached_images import (
     SLSA,
     SPDX,
-    BuiltImage,
-    artifact,
+    attested_index,
     bundle,
     cosign_attestation,
     cosign_sbom,
     cosign_signature,
     digest_tag,
-    image,
-    index,
     notation_signature,
     referrers_index,
 )
-from auditor.demo.registry import Behaviour, Content
-from auditor.model import Attachment, AttachmentKind, ImageRecord, WarningCode
-from tests.flow.harness import BY_DIGEST, MANIFESTS, TAGS, Lab, lab
 from tests.support.fault_actions import Answer
 from tests.support.products import harbor_api
+from tests.support.registry import Behaviour
 
 pytestmark = pytest.mark.anyio
 
@@ -38,8 +38,8 @@ PLAIN = index(CHILDREN)
 NO_API = Behaviour(referrers=False)
 
 
-def of(built: BuiltImage, *tags: str) -> Content:
-    content = Content()
+def of(built: BuiltImage, *tags: str) -> DemoContent:
+    content = DemoContent()
     content.add("team/app", built, *(tags or ("1",)))
     return content
 
@@ -53,8 +53,10 @@ async def audited(here: Lab, mode: AttachmentMode = ALL) -> ImageRecord:
 
 
 @pytest.mark.parametrize("mode", [AttachmentMode.NONE, AttachmentMode.INDEX])
-async def test_nothing_more_is_asked_unless_it_is_wanted(mode: AttachmentMode) -> None:
-    built = index(CHILDREN, attested=True, predicates=[SLSA])
+async def test_without_attachments_all_no_extra_request_is_sent(
+    mode: AttachmentMode,
+) -> None:
+    built = attested_index(CHILDREN, [SLSA])
     async with lab(of(built)) as here:
         record = await audited(here, mode)
         assert here.faults.count("*", REFERRERS) == 0
@@ -62,7 +64,7 @@ async def test_nothing_more_is_asked_unless_it_is_wanted(mode: AttachmentMode) -
         assert here.faults.count("*", MANIFESTS) == 3
     assert answers(record) == (None, None, None)
     assert record.attachments == (
-        () if mode is AttachmentMode.NONE else built.truth.attachments
+        () if mode is AttachmentMode.NONE else built.content.attachments
     )
 
 
@@ -75,10 +77,10 @@ async def test_nothing_more_is_asked_unless_it_is_wanted(mode: AttachmentMode) -
         ([], (False, None, None)),  # its statement does not say what it is about
     ],
 )
-async def test_attestations_of_an_index_are_looked_into(
+async def test_the_manifests_of_attestations_in_an_index_are_read(
     predicates: list[str], expected: tuple[bool, bool, bool]
 ) -> None:
-    async with lab(of(index(CHILDREN, attested=True, predicates=predicates))) as here:
+    async with lab(of(attested_index(CHILDREN, predicates))) as here:
         record = await audited(here)
     assert answers(record) == expected
     assert [one.kind for one in record.attachments] == [AttachmentKind.ATTESTATION] * 2
@@ -86,8 +88,8 @@ async def test_attestations_of_an_index_are_looked_into(
     assert record.warnings == ()
 
 
-async def test_what_one_platform_lacks_the_image_lacks() -> None:
-    attested = index(CHILDREN[:1], attested=True, predicates=[SPDX])
+async def test_an_sbom_of_only_one_platform_is_not_one_of_the_image() -> None:
+    attested = attested_index(CHILDREN[:1], [SPDX])
     async with lab(of(index([attested, CHILDREN[1]]))) as here:
         record = await audited(here)
     assert record.has_sbom is False
@@ -96,7 +98,7 @@ async def test_what_one_platform_lacks_the_image_lacks() -> None:
 
 
 @pytest.mark.parametrize("behaviour", [Behaviour(), Behaviour(referrers_page=1)])
-async def test_referrers_are_read_to_the_last_page(behaviour: Behaviour) -> None:
+async def test_all_pages_of_referrers_are_read(behaviour: Behaviour) -> None:
     content = of(PLAIN)
     root = PLAIN.root
     put = [
@@ -122,7 +124,7 @@ async def test_referrers_are_read_to_the_last_page(behaviour: Behaviour) -> None
     assert answers(record) == (True, True, True)
 
 
-async def test_without_the_api_its_tag_is_read_and_the_host_asked_once() -> None:
+async def test_without_the_referrers_api_the_fallback_tag_is_read() -> None:
     content = of(PLAIN)
     signature = notation_signature(PLAIN.root)
     content.add("team/app", signature)
@@ -161,7 +163,9 @@ async def test_without_the_api_its_tag_is_read_and_the_host_asked_once() -> None
         Answer(405),
     ],
 )
-async def test_what_is_no_list_of_referrers_is_no_api(answer: Answer) -> None:
+async def test_a_response_that_is_no_referrers_list_means_no_referrers_api(
+    answer: Answer,
+) -> None:
     async with lab(of(PLAIN)) as here:
         here.faults.on("GET", REFERRERS, answer, forever=True)
         record = await audited(here)
@@ -170,7 +174,7 @@ async def test_what_is_no_list_of_referrers_is_no_api(answer: Answer) -> None:
     assert record.warnings == ()
 
 
-async def test_a_namespace_without_the_api_says_nothing_of_the_next() -> None:
+async def test_the_referrers_api_is_detected_per_namespace() -> None:
     content = of(PLAIN)
     content.add("team/app", notation_signature(PLAIN.root))
     content.add("old/app", PLAIN, "1", "2")
@@ -186,7 +190,7 @@ async def test_a_namespace_without_the_api_says_nothing_of_the_next() -> None:
     assert found == [False, False, False, True]
 
 
-async def test_one_bad_request_does_not_say_that_the_host_has_no_api() -> None:
+async def test_one_400_does_not_mean_that_the_host_has_no_referrers_api() -> None:
     content = of(PLAIN)
     content.add("team/app", notation_signature(PLAIN.root))
     content.add("team/other", PLAIN, "1")
@@ -199,7 +203,7 @@ async def test_one_bad_request_does_not_say_that_the_host_has_no_api() -> None:
     assert found == [False, True]
 
 
-def cosigned() -> Content:
+def cosigned() -> DemoContent:
     content = of(PLAIN, "1", "latest")
     content.add(
         "team/app", cosign_signature(PLAIN.root), digest_tag(PLAIN.root, ".sig")
@@ -213,7 +217,7 @@ def cosigned() -> Content:
     return content
 
 
-async def test_cosigns_tags_cost_one_listing_and_those_that_are_there() -> None:
+async def test_cosign_tags_cost_one_listing_and_one_request_per_existing_tag() -> None:
     async with lab(cosigned(), behaviour=NO_API) as here:
         outcome = await here.audit(
             here.ref("team/app:1"), here.ref("team/app:latest"), attachments=ALL
@@ -230,7 +234,7 @@ async def test_cosigns_tags_cost_one_listing_and_those_that_are_there() -> None:
         assert record.warnings == ()
 
 
-async def test_cosigns_tags_are_asked_for_by_head_once_they_are_known(
+async def test_known_cosign_tags_are_checked_with_head(
     tmp_path: Path,
 ) -> None:
     content = cosigned()
@@ -263,7 +267,9 @@ async def test_cosigns_tags_are_asked_for_by_head_once_they_are_known(
 
 
 @pytest.mark.parametrize("answer", [Answer(403), Answer(200, {}, b"no list")])
-async def test_without_a_listing_each_tag_is_asked_for(answer: Answer) -> None:
+async def test_without_a_tag_listing_each_attachment_tag_is_requested(
+    answer: Answer,
+) -> None:
     async with lab(cosigned(), behaviour=NO_API) as here:
         here.faults.on("GET", TAGS, answer)
         record = await audited(here)
@@ -274,7 +280,7 @@ async def test_without_a_listing_each_tag_is_asked_for(answer: Answer) -> None:
     assert record.warnings == ()
 
 
-async def test_an_api_that_hides_signatures_does_not_hide_them_from_us() -> None:
+async def test_signatures_hidden_by_the_product_api_are_found() -> None:
     content = cosigned()
     routes = harbor_api(content)
     async with lab(content, behaviour=NO_API, routes=routes) as here:
@@ -288,7 +294,9 @@ async def test_an_api_that_hides_signatures_does_not_hide_them_from_us() -> None
         assert answers(record) == (True, False, True)
 
 
-async def test_a_list_that_may_be_cut_proves_nothing() -> None:
+async def test_a_possibly_truncated_listing_does_not_prove_that_a_tag_is_missing() -> (
+    None
+):
     content = cosigned()
     repository = content.repository("team/app")
     tags = [f"v{number}" for number in range(100 - len(repository.tags))]
@@ -305,7 +313,7 @@ async def test_a_list_that_may_be_cut_proves_nothing() -> None:
     ("method", "path", "status"),
     [("GET", REFERRERS, 403), ("GET", "/v2/*/manifests/sha256-*", 403)],
 )
-async def test_what_cannot_be_looked_at_is_told_and_not_known(
+async def test_a_failed_attachment_request_is_a_warning_and_the_status_is_unknown(
     method: str, path: str, status: int
 ) -> None:
     content = of(PLAIN)
@@ -318,7 +326,7 @@ async def test_what_cannot_be_looked_at_is_told_and_not_known(
     assert record.architectures == ("linux/amd64", "linux/arm64")
 
 
-async def test_pages_that_go_round_in_circles_are_told() -> None:
+async def test_referrer_pages_in_a_loop_are_a_warning() -> None:
     content = of(CHILDREN[0])
     for number in range(3):
         content.add("team/app", artifact(f"{number}", subject=CHILDREN[0].root))
@@ -342,8 +350,8 @@ async def test_pages_that_go_round_in_circles_are_told() -> None:
     assert "do not end" in warning.detail
 
 
-async def test_attachments_of_platforms_that_were_left_out_are_left_out() -> None:
-    content = of(index(CHILDREN, attested=True, predicates=[SLSA]))
+async def test_attachments_of_excluded_platforms_are_left_out() -> None:
+    content = of(attested_index(CHILDREN, [SLSA]))
     async with lab(content) as here:
         outcome = await here.audit(
             here.ref("team/app:1"), attachments=ALL, platforms=("linux/arm64",)
@@ -355,7 +363,7 @@ async def test_attachments_of_platforms_that_were_left_out_are_left_out() -> Non
     assert record.has_provenance is True
 
 
-async def test_an_artifact_is_what_its_manifest_says_where_the_list_says_less() -> None:
+async def test_the_manifest_of_an_artifact_completes_its_referrers_entry() -> None:
     """go-containerregistry's registry lists the config's type, the empty one."""
     content = of(CHILDREN[0])
     put = artifact("sbom", subject=CHILDREN[0].root)

@@ -1,4 +1,4 @@
-"""--verify-blobs: every layer and config is asked for, once, and nothing is fetched."""
+"""--verify-blobs: every layer and config is checked once and not downloaded."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from auditor.demo.images import (
+from auditor.demo.demo_registry import DemoContent, serve
+from auditor.demo.image_builder import (
     BuiltImage,
     Family,
-    Truth,
+    ImageContent,
     blob_descriptor,
     image,
     index,
@@ -17,8 +18,7 @@ from auditor.demo.images import (
     json_manifest,
     layer,
 )
-from auditor.demo.registry import Content, serve
-from auditor.demo.signed_schema1 import schema1_image
+from auditor.demo.schema1_builder import schema1_image
 from auditor.model import ImageRecord, WarningCode
 from auditor.report.summary_text import summary_lines
 from tests.flow.harness import ADMIN, BLOBS, Lab, Outcome, lab, service
@@ -41,8 +41,8 @@ MISSING, DIFFERS, UNVERIFIED = (
 )
 
 
-def of(built: BuiltImage = BOTH, *repositories: str) -> Content:
-    content = Content()
+def of(built: BuiltImage = BOTH, *repositories: str) -> DemoContent:
+    content = DemoContent()
     for name in repositories or ("team/app",):
         content.add(name, built, "1", "latest")
     return content
@@ -61,14 +61,14 @@ def codes(outcome: Outcome) -> list[WarningCode]:
     return [one.code for one in outcome.image.warnings]
 
 
-async def test_without_the_option_no_blob_is_asked_for() -> None:
+async def test_without_verify_blobs_no_blob_is_requested() -> None:
     async with lab(of()) as here:
         outcome = await here.audit(here.ref("team/app:1"))
         assert here.faults.count("*", BLOBS) == 0
     assert outcome.summary.to_json()["blobs"] == {}
 
 
-async def test_each_blob_is_asked_for_once_in_each_repository() -> None:
+async def test_each_blob_is_checked_once_per_repository() -> None:
     async with lab(of(BOTH, "team/app", "team/copy")) as here:
         outcome = await verified(
             here, "team/app:1", "team/app:latest", "team/copy:1", "team/copy:latest"
@@ -88,7 +88,7 @@ async def test_each_blob_is_asked_for_once_in_each_repository() -> None:
     assert "  blobs: 10 checked, all present" in summary_lines(summary.to_json())
 
 
-async def test_what_is_missing_in_one_repository_is_missing_there() -> None:
+async def test_a_blob_missing_in_one_repository_is_a_warning_there_only() -> None:
     content = of(BOTH, "team/app", "team/copy")
     copy = content.repository("team/copy")
     del copy.layer_sizes[BASE.digest]
@@ -105,25 +105,25 @@ async def test_what_is_missing_in_one_repository_is_missing_there() -> None:
     assert "  blobs: 5 checked, 2 missing" in summary_lines(outcome.summary.to_json())
 
 
-async def test_another_size_is_told() -> None:
+async def test_a_different_blob_size_is_a_warning() -> None:
     content = of()
     content.repository("team/app").layer_sizes[BASE.digest] = 1000
     async with lab(content) as here:
         outcome = await verified(here)
     (warning,) = outcome.image.warnings
     assert warning.code is DIFFERS
-    assert "1000 bytes, the manifest says 1234" in warning.detail
+    assert "1000 bytes, but 1234 in the manifest" in warning.detail
     assert outcome.summary.to_json()["blobs"]["size_differs"] == 1
 
 
-async def test_schema_1_says_no_sizes_and_none_is_compared() -> None:
+async def test_schema_1_layers_have_no_sizes_to_compare() -> None:
     async with lab(of(schema1_image("team/app", "1"))) as here:
         outcome = await verified(here)
         assert heads(here)
     assert outcome.image.warnings == ()
 
 
-async def test_layers_to_be_had_elsewhere_are_not_asked_for() -> None:
+async def test_foreign_layers_are_not_checked() -> None:
     config = json_blob({"os": "linux", "architecture": "amd64"}, Family.OCI.config)
     foreign = {
         "mediaType": "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
@@ -138,7 +138,7 @@ async def test_layers_to_be_had_elsewhere_are_not_asked_for() -> None:
     built = BuiltImage(
         manifests=(root,),
         blobs=(config,),
-        truth=Truth(digest=root.digest, media_type=root.media_type),
+        content=ImageContent(digest=root.digest, media_type=root.media_type),
     )
     async with lab(of(built)) as here:
         outcome = await verified(here)
@@ -146,7 +146,7 @@ async def test_layers_to_be_had_elsewhere_are_not_asked_for() -> None:
     assert codes(outcome) == [WarningCode.FOREIGN_LAYER]
 
 
-async def test_only_wanted_platforms_are_verified() -> None:
+async def test_only_blobs_of_requested_platforms_are_checked() -> None:
     async with lab(of()) as here:
         await here.audit(
             here.ref("team/app:1"), verify_blobs=True, platforms=("linux/arm64",)
@@ -155,7 +155,9 @@ async def test_only_wanted_platforms_are_verified() -> None:
 
 
 @pytest.mark.parametrize("status", [405, 501])
-async def test_a_registry_without_head_is_asked_for_one_byte(status: int) -> None:
+async def test_without_head_support_one_byte_of_a_blob_is_requested(
+    status: int,
+) -> None:
     content = of(BOTH, "team/app", "team/copy")
     content.repository("team/app").layer_sizes[BASE.digest] = 0
     async with lab(content) as here:
@@ -179,7 +181,7 @@ async def test_a_registry_without_head_is_asked_for_one_byte(status: int) -> Non
     assert second.warnings == ()
 
 
-async def test_a_registry_that_sends_the_whole_blob_says_its_size_or_not() -> None:
+async def test_a_registry_that_ignores_the_range_still_gives_the_blob_size() -> None:
     config = CHILDREN[0].blobs[0]
     async with lab(of()) as here:
         here.faults.on("HEAD", BLOBS, Answer(405), forever=True)
@@ -194,7 +196,7 @@ async def test_a_registry_that_sends_the_whole_blob_says_its_size_or_not() -> No
 
 
 @pytest.mark.parametrize("status", [401, 403, 500])
-async def test_what_cannot_be_checked_is_one_warning(status: int) -> None:
+async def test_unverified_blobs_are_one_warning(status: int) -> None:
     async with lab(of()) as here:
         here.faults.on("HEAD", BLOBS, Answer(status), forever=True)
         outcome = await verified(here)
@@ -204,7 +206,7 @@ async def test_what_cannot_be_checked_is_one_warning(status: int) -> None:
     assert outcome.summary.to_json()["blobs"]["unverified"] == BLOB_COUNT
 
 
-async def test_a_storage_is_asked_without_the_registrys_token() -> None:
+async def test_a_redirect_to_storage_gets_no_token() -> None:
     """distribution with S3 answers HEAD with a redirect to the object."""
     storage = Faults()
     there = Answer(200, {"Content-Length": "1234"})
@@ -230,7 +232,7 @@ async def test_a_storage_is_asked_without_the_registrys_token() -> None:
     assert "X-Amz" not in warning.detail
 
 
-async def test_a_url_that_is_signed_for_get_is_asked_for_one_byte() -> None:
+async def test_a_url_signed_for_get_is_checked_with_one_byte() -> None:
     storage = Faults()
     storage.on("HEAD", "/store/*", Answer(403), forever=True)
     part = Answer(206, {"Content-Range": "bytes 0-0/1234"}, b"x")
@@ -244,7 +246,7 @@ async def test_a_url_that_is_signed_for_get_is_asked_for_one_byte() -> None:
     assert outcome.image.warnings == ()
 
 
-async def test_a_manifest_that_the_store_holds_is_asked_for_again(
+async def test_verify_blobs_rechecks_cached_manifests(
     tmp_path: Path,
 ) -> None:
     content = of()
@@ -260,7 +262,7 @@ async def test_a_manifest_that_the_store_holds_is_asked_for_again(
     assert codes(outcome) == [WarningCode.CHILD_MISSING]
 
 
-async def test_a_storage_that_is_not_asked_is_told() -> None:
+async def test_a_refused_redirect_to_storage_is_a_warning() -> None:
     metadata = Answer(307, {"Location": "http://169.254.169.254/latest/meta-data"})
     async with lab(of(CHILDREN[0])) as here:
         here.faults.on("*", f"/v2/*/blobs/{BASE.digest}", metadata, forever=True)

@@ -1,9 +1,8 @@
 """Thousands of references, a registry that fails at random, runs killed at random.
 
-At the end each reference has its one record, and where faults pass it is the record of
-an undisturbed run. The seed is printed where that does not hold: `CHAOS_SEED=...`
-begins with the same faults and the same kills again (what a kill interrupts is up to
-the machine).
+In the end each reference has exactly one record; with temporary faults it equals the
+record of an uninterrupted run. The seed is printed on failure: `CHAOS_SEED=...` repeats
+the same faults and kills (what a kill interrupts depends on the machine).
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ import pytest
 from anyio.abc import Process
 
 from auditor.config import ImageConfigMode
-from auditor.demo.images import image, index
-from auditor.demo.registry import Content
+from auditor.demo.demo_registry import DemoContent
+from auditor.demo.image_builder import image, index
 from tests.flow.commands import auditor, finish, running
 from tests.flow.harness import ADMIN, Lab, lab, service
 from tests.flow.reporting import beside, lines_of, report_to
@@ -70,10 +69,10 @@ def _name(number: int) -> str:
     return f"team{number % 7}/app{number}"
 
 
-def _content() -> Content:
+def _content() -> DemoContent:
     """Images that share children and configs, some the same in many repositories."""
     children = [image("app", platform=one) for one in ("linux/amd64", "linux/arm64")]
-    content = Content()
+    content = DemoContent()
     for number in range(REPOSITORIES):
         name = _name(number)
         for tag in range(TAGS):
@@ -114,8 +113,8 @@ def _kill(process: Process, chance: random.Random) -> None:
 
 def _arguments(place: Path, chaos: Chaos, output: str) -> list[str]:
     listed = str(place / "list.txt")
-    told = ["audit", "-c", "night.toml", "-f", listed, "-o", output, "--resume"]
-    return [*told, *OPTIONS, *chaos.options]
+    arguments = ["audit", "-c", "night.toml", "-f", listed, "-o", output, "--resume"]
+    return [*arguments, *OPTIONS, *chaos.options]
 
 
 async def _killed_and_resumed(
@@ -160,11 +159,11 @@ async def _run(place: Path, chaos: Chaos) -> None:
             f'[registry."{here.host}"]\nusername = "admin"\npassword_env = "SECRET"\n'
         )
         whole, output = place / "whole", place / "out"
-        told: dict[str, Any] = {
+        settings: dict[str, Any] = {
             "lists": (str(place / "list.txt"),),
             "requests_at_once": 16,
         }
-        await report_to(here, whole, image_config=ImageConfigMode.ALWAYS, **told)
+        await report_to(here, whole, image_config=ImageConfigMode.ALWAYS, **settings)
         faults.mix.rate = chaos.rate
         assert await _killed_and_resumed(here, place, chaos, chance) == 1
         if chaos.lasting:
@@ -179,7 +178,7 @@ async def _run(place: Path, chaos: Chaos) -> None:
     if chaos.lasting:
         _assert_each_once(expected, found)
     else:
-        assert _told(found) == _told(expected)
+        assert _without_attempts(found) == _without_attempts(expected)
     assert beside(output) == {}
 
 
@@ -197,28 +196,28 @@ def _assert_each_once(
     assert all(one in known or one.endswith(":*") for one in counts)
 
 
-def _told(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Lines without how often it was tried, which is another number each time."""
+def _without_attempts(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Lines without the number of attempts, which differs between runs."""
     return [
         {key: value for key, value in line.items() if key != "attempts"}
         for line in lines
     ]
 
 
-async def test_faults_that_pass_and_kills_leave_the_undisturbed_report(
+async def test_temporary_faults_and_kills_give_the_uninterrupted_report(
     tmp_path: Path,
 ) -> None:
     await _run(tmp_path, Chaos(faults=TRANSIENT, rate=0.05, kills=5))
 
 
-async def test_processes_that_are_killed_leave_the_undisturbed_report(
+async def test_killed_worker_processes_give_the_uninterrupted_report(
     tmp_path: Path,
 ) -> None:
     options = ("--processes", "2")
     await _run(tmp_path, Chaos(faults=TRANSIENT, rate=0.03, kills=4, options=options))
 
 
-async def test_wrong_answers_and_kills_leave_one_record_for_each(
+async def test_wrong_responses_and_kills_give_one_record_per_reference(
     tmp_path: Path,
 ) -> None:
     await _run(

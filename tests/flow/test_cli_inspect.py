@@ -8,22 +8,21 @@ import jsonschema
 import orjson
 import pytest
 
-from auditor.demo.images import (
-    SLSA,
-    BuiltImage,
-    cosign_signature,
-    digest_tag,
-    helm_chart,
-    image,
-    index,
-    layer,
-)
-from auditor.demo.registry import Content
-from auditor.demo.signed_schema1 import schema1_image
-from auditor.demo.tokens import SigningKey
+from auditor.demo.artifact_builder import helm_chart
+from auditor.demo.demo_registry import DemoContent
+from auditor.demo.image_builder import BuiltImage, image, index, layer
+from auditor.demo.schema1_builder import schema1_image
+from auditor.demo.signing_key import SigningKey
 from auditor.report.shapes import report_schema
 from tests.flow.commands import auditor
 from tests.flow.harness import BLOBS, lab
+from tests.support.attached_images import (
+    SLSA,
+    attested_index,
+    cosign_signature,
+    digest_tag,
+)
+from tests.support.expected import expected_architectures
 
 pytestmark = pytest.mark.anyio
 
@@ -39,8 +38,8 @@ IMAGES: dict[str, BuiltImage] = {
 }
 
 
-def _content() -> Content:
-    content = Content()
+def _content() -> DemoContent:
+    content = DemoContent()
     for tag, built in IMAGES.items():
         content.add("team/app", built, tag)
     return content
@@ -53,16 +52,16 @@ async def test_the_tree_shows_every_platform_and_layer_in_full(tag: str) -> None
     assert (done.code, done.said) == (0, [])
     shown = done.out.decode()
     assert shown.startswith(here.ref(f"team/app:{tag}") + "\n")
-    truth = IMAGES[tag].truth
-    for digest in [truth.digest, *(one.digest for one in truth.attachments)]:
+    content = IMAGES[tag].content
+    for digest in [content.digest, *(one.digest for one in content.attachments)]:
         assert digest in shown
-    for platform in truth.platforms:
+    for platform in content.platforms:
         assert platform.digest in shown
         places = [shown.index(layer.digest) for layer in platform.layers or ()]
         assert len(places) == len(platform.layers or ())
-    for name in truth.architectures:
+    for name in expected_architectures(content):
         assert f" {name}  " in shown
-    for key, value in truth.annotations.items():
+    for key, value in content.annotations.items():
         assert f"{key} = {value}" in shown
 
 
@@ -80,7 +79,7 @@ async def test_the_tree_tells_what_the_configs_say() -> None:
 async def test_json_is_the_record_of_the_report(tag: str) -> None:
     async with lab(_content()) as here:
         reference = here.ref(f"team/app:{tag}")
-        done = await auditor("inspect", "--json", reference)
+        done = await auditor("inspect", "--format=json", reference)
         audited = await auditor("audit", reference, "--image-config", "always")
     assert (done.code, done.said) == (0, [])
     (record,), (line,) = done.lines, audited.lines
@@ -120,7 +119,7 @@ async def test_a_failure_is_one_sentence_and_exit_1(flags: list[str]) -> None:
 
 async def test_a_failure_as_json_is_the_failure_record() -> None:
     async with lab(_content()) as here:
-        done = await auditor("inspect", here.ref("team/app:gone"), "--json")
+        done = await auditor("inspect", here.ref("team/app:gone"), "--format=json")
     assert done.code == 1
     (record,) = done.lines
     assert (record["kind"], record["failure"]) == ("failure", "not_found")
@@ -134,18 +133,18 @@ async def test_a_registry_alone_is_said_to_name_no_image(flags: list[str]) -> No
     assert (done.code, done.out) == (1, b"")
     (said,) = done.mistakes
     assert said.endswith(
-        "; localhost:5000 alone names an image of Docker Hub with a tag: if a registry"
-        " is meant, write localhost:5000/REPOSITORY:TAG"
+        "; localhost:5000 was read as an image of Docker Hub with a tag: for a registry"
+        " write localhost:5000/REPOSITORY:TAG"
     )
 
 
 async def test_what_a_registry_says_does_not_reach_the_terminal_as_control() -> None:
-    content = Content()
+    content = DemoContent()
     evil = "\x1b]0;owned\x07\u202e\x9b2J"
     content.add("team/app", image("app", annotations={"evil": evil}), "1")
     async with lab(content) as here:
         done = await auditor("inspect", here.ref("team/app:1"))
-        record = await auditor("inspect", here.ref("team/app:1"), "--json")
+        record = await auditor("inspect", here.ref("team/app:1"), "--format=json")
     shown = done.out.decode()
     for character in ("\x1b", "\x07", "\u202e", "\x9b"):
         assert character not in shown
@@ -154,7 +153,7 @@ async def test_what_a_registry_says_does_not_reach_the_terminal_as_control() -> 
 
 
 async def test_the_tree_shows_what_is_attached_and_what_was_left_out() -> None:
-    content = Content()
+    content = DemoContent()
     zstd = "application/vnd.oci.image.layer.v1.tar+zstd"
     parts = [
         image(
@@ -165,7 +164,7 @@ async def test_the_tree_shows_what_is_attached_and_what_was_left_out() -> None:
         )
         for one in ("linux/amd64", "linux/arm64")
     ]
-    both = content.add("team/app", index(parts, attested=True, predicates=[SLSA]), "1")
+    both = content.add("team/app", attested_index(parts, [SLSA]), "1")
     signature = cosign_signature(both.root)
     content.add("team/app", signature, digest_tag(both.root, ".sig"))
     del content.repository("team/app").layer_sizes[layer("linux/arm64").digest]

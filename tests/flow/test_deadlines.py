@@ -1,4 +1,4 @@
-"""What has no time left becomes a failure that says so; no reference is lost."""
+"""At the deadline every reference left becomes a failure; none is lost."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from auditor.demo.registry import Behaviour
 from auditor.errors import FailureKind, Stage
 from auditor.model import FailureRecord
 from auditor.report.summary_text import summary_lines
 from tests.flow.harness import TAGS, TOKENS, Lab, lab, service, simple
 from tests.support.fault_actions import Hold
+from tests.support.registry import Behaviour
 
 pytestmark = pytest.mark.anyio
 
@@ -27,7 +27,7 @@ def _held(here: Lab, path: str = HELD) -> Callable[[], bool]:
     return lambda: here.faults.count("GET", path) >= 1
 
 
-async def test_at_the_deadline_every_reference_has_its_record_in_its_place() -> None:
+async def test_at_the_deadline_every_reference_has_a_record_in_input_order() -> None:
     async with lab(simple(NAMES)) as here:
         asked = list(map(here.ref, NAMES))
         outcome = await here.audit(*asked, workers=1, expire_when=_held(here))
@@ -43,7 +43,7 @@ async def test_at_the_deadline_every_reference_has_its_record_in_its_place() -> 
     assert summary_lines(summary.to_json())[0].startswith("deadline reached: ")
 
 
-async def test_what_waits_for_a_worker_is_not_begun_after_the_deadline() -> None:
+async def test_no_reference_is_started_after_the_deadline() -> None:
     async with lab(simple(NAMES)) as here:
         outcome = await here.audit(
             *map(here.ref, NAMES), workers=1, expire_when=_held(here)
@@ -56,9 +56,7 @@ async def test_what_waits_for_a_worker_is_not_begun_after_the_deadline() -> None
     assert (rest.stage, rest.attempts, rest.tag) == (Stage.MANIFEST, 0, "5")
 
 
-async def test_a_token_service_that_is_silent_holds_up_nothing_at_the_deadline() -> (
-    None
-):
+async def test_a_silent_token_service_does_not_delay_the_deadline() -> None:
     async with lab(simple(NAMES), tokens=service()) as here:
         outcome = await here.audit(
             *map(here.ref, NAMES), expire_when=_held(here, TOKENS)
@@ -66,7 +64,7 @@ async def test_a_token_service_that_is_silent_holds_up_nothing_at_the_deadline()
     assert outcome.kinds == [INTERRUPTED] * 6
 
 
-async def test_a_list_that_was_not_read_to_its_end_is_a_failure_of_its_pattern() -> (
+async def test_a_listing_not_finished_at_the_deadline_is_a_failure_of_its_pattern() -> (
     None
 ):
     async with lab(simple(NAMES), behaviour=Behaviour(max_page=2)) as here:
@@ -76,9 +74,9 @@ async def test_a_list_that_was_not_read_to_its_end_is_a_failure_of_its_pattern()
             here.ref("team/other:*"),
             expire_when=lambda: here.faults.count("GET", TAGS) == 3,
         )
-    told = dict(zip(outcome.references, outcome.kinds, strict=True))
+    kinds_by_reference = dict(zip(outcome.references, outcome.kinds, strict=True))
     for pattern in ("team/app:*", "team/other:*"):
-        assert told[here.ref(pattern)] == INTERRUPTED
+        assert kinds_by_reference[here.ref(pattern)] == INTERRUPTED
     whole = [one.complete for one in outcome.summary.listings]
     assert whole == [False, False]
     last = outcome.records[-1]
@@ -87,7 +85,7 @@ async def test_a_list_that_was_not_read_to_its_end_is_a_failure_of_its_pattern()
     assert last.detail.startswith("the list of team/other was not read completely")
 
 
-async def test_a_list_that_nobody_began_to_read_is_told_too() -> None:
+async def test_a_listing_not_started_at_the_deadline_is_a_failure_too() -> None:
     patterns = [f"team/{name}:*" for name in "abcdefghijklmnopqrst"]
     async with lab(simple(NAMES)) as here:
         outcome = await here.audit(
@@ -97,7 +95,7 @@ async def test_a_list_that_nobody_began_to_read_is_told_too() -> None:
     assert set(outcome.kinds) == {INTERRUPTED}
 
 
-async def test_an_input_that_does_not_end_is_not_waited_for(
+async def test_an_endless_input_does_not_delay_the_deadline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("auditor.audit.expansion.look_ahead.SILENCE_S", 0.01)
@@ -119,7 +117,7 @@ async def test_an_input_that_does_not_end_is_not_waited_for(
     assert outcome.summary.asked == len(outcome.records) == 2
 
 
-async def test_a_list_in_a_file_is_read_to_its_end_after_the_deadline(
+async def test_a_list_file_is_read_to_its_end_after_the_deadline(
     tmp_path: Path,
 ) -> None:
     """More lines than the reader may be ahead: all of them have their record."""
@@ -136,7 +134,7 @@ async def test_a_list_in_a_file_is_read_to_its_end_after_the_deadline(
     assert outcome.references[-1].endswith(":4999")
 
 
-async def test_a_deadline_of_the_settings_comes_by_the_clock() -> None:
+async def test_the_deadline_of_the_settings_follows_the_clock() -> None:
     """The clock of these tests is at the deadline as soon as somebody waits for it."""
     async with lab(simple(NAMES)) as here:
         outcome = await here.audit(*map(here.ref, NAMES), deadline_s=3600.0)
@@ -144,7 +142,7 @@ async def test_a_deadline_of_the_settings_comes_by_the_clock() -> None:
     assert outcome.kinds == [INTERRUPTED] * 6
 
 
-async def test_a_deadline_that_does_not_come_changes_nothing() -> None:
+async def test_a_deadline_that_is_not_reached_changes_nothing() -> None:
     async with lab(simple(NAMES)) as here:
         plain = await here.audit(*map(here.ref, NAMES))
         timed = await here.audit(*map(here.ref, NAMES), reference_timeout_s=60.0)
@@ -152,7 +150,7 @@ async def test_a_deadline_that_does_not_come_changes_nothing() -> None:
     assert timed.summary.deadline_reached is False
 
 
-async def test_a_reference_that_takes_too_long_is_given_up_and_no_other_is() -> None:
+async def test_a_reference_timeout_ends_only_that_reference() -> None:
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", HELD, Hold())
         outcome = await here.audit(*map(here.ref, NAMES), reference_timeout_s=0.3)

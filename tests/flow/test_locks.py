@@ -1,4 +1,4 @@
-"""One run at a time writes a report; who died holds nothing."""
+"""The report lock: one run at a time writes a report."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def silent(sentence: str) -> None:
     pytest.fail(sentence)
 
 
-async def test_a_second_run_is_told_who_writes_the_report_and_exits_with_5(
+async def test_a_second_run_names_the_process_that_holds_the_lock_and_exits_with_5(
     tmp_path: Path,
 ) -> None:
     output = tmp_path / "out"
@@ -47,21 +47,23 @@ async def test_a_second_run_is_told_who_writes_the_report_and_exits_with_5(
     ]
 
 
-async def test_after_a_resumption_the_lock_names_who_resumed(tmp_path: Path) -> None:
+async def test_after_a_resume_the_lock_names_the_resuming_process(
+    tmp_path: Path,
+) -> None:
     output = tmp_path / "out"
-    told = ReportOptions(output=str(output), resume=True)
+    options = ReportOptions(output=str(output), resume=True)
     async with open_report(ReportOptions(output=str(output)), now=NOW, notify=silent):
         output.with_name("out.partial").write_bytes(
             b'{"kind":"image","reference":"r/a:1","tag":"1"}\n'
         )
     later = "2026-11-25T03:00:00Z"
-    async with open_report(told, now=later, notify=[].append):  # type: ignore[arg-type]
+    async with open_report(options, now=later, notify=[].append):  # type: ignore[arg-type]
         with pytest.raises(LockedError, match=f"since {later}$"):
-            async with open_report(told, now=NOW, notify=silent):
+            async with open_report(options, now=NOW, notify=silent):
                 pass
 
 
-async def test_the_lock_of_a_process_that_died_is_free(tmp_path: Path) -> None:
+async def test_the_lock_of_a_dead_process_is_free(tmp_path: Path) -> None:
     """Even if its number belongs to another process by now: here, to ours."""
     output = tmp_path / "out"
     journal = {"schema": 1, "kind": "journal", "pid": os.getpid(), "host": "x"}
@@ -73,7 +75,9 @@ async def test_the_lock_of_a_process_that_died_is_free(tmp_path: Path) -> None:
     assert beside(output) == {}
 
 
-async def test_a_report_is_the_same_through_a_link(tmp_path: Path) -> None:
+async def test_a_report_and_a_symbolic_link_to_it_share_one_lock(
+    tmp_path: Path,
+) -> None:
     link = tmp_path / "link"
     link.symlink_to(tmp_path / "out")
     async with open_report(
@@ -86,7 +90,7 @@ async def test_a_report_is_the_same_through_a_link(tmp_path: Path) -> None:
                 pass
 
 
-async def test_reports_of_different_names_do_not_wait_for_each_other(
+async def test_reports_with_different_names_have_different_locks(
     tmp_path: Path,
 ) -> None:
     one, other = (ReportOptions(output=str(tmp_path / name)) for name in ("a", "b"))
@@ -120,7 +124,7 @@ async def test_only_the_owner_may_open_the_journal(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("what", ["link", "dangling", "pipe", "folder"])
 @pytest.mark.parametrize("name", ["out.journal", "out.partial"])
-async def test_what_is_no_file_of_ours_is_refused_and_left_as_it_is(
+async def test_a_link_pipe_or_folder_at_the_journal_or_partial_file_is_refused(
     what: str, name: str, tmp_path: Path
 ) -> None:
     victim, place = tmp_path / "victim", tmp_path / name
@@ -146,7 +150,7 @@ async def test_what_is_no_file_of_ours_is_refused_and_left_as_it_is(
     assert what == "dangling" or victim.read_bytes() == b"precious"
 
 
-async def test_a_link_in_the_place_of_what_is_set_aside_is_replaced_not_followed(
+async def test_symbolic_links_at_the_set_aside_files_are_replaced(
     tmp_path: Path,
 ) -> None:
     victim = tmp_path / "victim"
@@ -159,7 +163,7 @@ async def test_a_link_in_the_place_of_what_is_set_aside_is_replaced_not_followed
     assert victim.read_bytes() == b"precious"
 
 
-async def test_a_file_system_without_locks_is_told_and_the_run_goes_on(
+async def test_a_file_system_without_locks_is_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(*_: object) -> None:
@@ -172,7 +176,7 @@ async def test_a_file_system_without_locks_is_told_and_the_run_goes_on(
     assert len(lines_of(tmp_path / "out")) == 1
 
 
-async def test_a_folder_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+async def test_a_missing_folder_is_a_one_line_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"gone/out: the report cannot be written"):
         async with open_report(
             ReportOptions(output=str(tmp_path / "gone" / "out")), now=NOW, notify=silent
@@ -180,7 +184,7 @@ async def test_a_folder_that_is_not_there_is_one_sentence(tmp_path: Path) -> Non
             pass
 
 
-def test_the_journal_of_a_run_that_has_just_ended_is_not_taken_for_the_lock(
+def test_the_journal_of_a_run_that_has_just_ended_is_not_locked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It ends between our opening and our locking: a third run would lock a new one."""

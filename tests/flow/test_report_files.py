@@ -1,4 +1,4 @@
-"""Where the report goes, and what is left of it when a run does not end well."""
+"""The report file, signals, and what a run that ends early leaves."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _arguments(here: Lab, *more: str) -> list[str]:
     return ["audit", *map(here.ref, NAMES), "--workers", "1", *more]
 
 
-async def test_a_report_appears_under_its_name_when_it_is_whole(
+async def test_a_report_gets_its_name_when_it_is_complete(
     tmp_path: Path,
 ) -> None:
     report, partial = tmp_path / "report.jsonl", tmp_path / "report.jsonl.partial"
@@ -47,12 +47,12 @@ async def test_a_report_appears_under_its_name_when_it_is_whole(
     assert (done.code, done.out) == (0, b"")
     assert _tags(report.read_bytes()) == list("012345")
     assert [one.name for one in tmp_path.iterdir()] == ["report.jsonl"]
-    left, told = done.mistakes[:2]
+    left, summary_line = done.mistakes[:2]
     assert left.startswith(f"{partial}: left by an unfinished run, kept as ")
-    assert told.startswith("6 of 6 references audited in ")
+    assert summary_line.startswith("6 of 6 references audited in ")
 
 
-async def test_a_report_replaces_what_its_link_points_to(tmp_path: Path) -> None:
+async def test_a_report_replaces_the_target_of_a_symbolic_link(tmp_path: Path) -> None:
     (tmp_path / "kept").mkdir()
     (tmp_path / "report.jsonl").symlink_to(tmp_path / "kept" / "report.jsonl")
     async with lab(simple(NAMES)) as here:
@@ -62,7 +62,7 @@ async def test_a_report_replaces_what_its_link_points_to(tmp_path: Path) -> None
     assert len(_tags((tmp_path / "kept" / "report.jsonl").read_bytes())) == 6
 
 
-async def test_failures_are_part_of_a_whole_report(tmp_path: Path) -> None:
+async def test_failure_records_are_part_of_a_complete_report(tmp_path: Path) -> None:
     report = tmp_path / "report.jsonl"
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", HELD, Answer(403))
@@ -76,7 +76,7 @@ async def test_failures_are_part_of_a_whole_report(tmp_path: Path) -> None:
     ("number", "code"),
     [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
 )
-async def test_a_signal_lets_what_is_under_way_finish_and_begins_nothing(
+async def test_a_signal_lets_requests_in_flight_finish_and_starts_nothing_new(
     number: signal.Signals, code: int, tmp_path: Path
 ) -> None:
     report, summary = tmp_path / "report.jsonl", tmp_path / "summary.json"
@@ -99,14 +99,14 @@ async def test_a_signal_lets_what_is_under_way_finish_and_begins_nothing(
     assert _tags(partial.read_bytes()) == list("0123")
     assert done.mistakes[0].startswith("interrupted: 4 of ")
     assert done.mistakes[-1] == (f"progress saved in {partial}; continue with --resume")
-    told = orjson.loads(summary.read_bytes())
-    assert told["interrupted"] is True
-    references = told["references"]
+    summary_json = orjson.loads(summary.read_bytes())
+    assert summary_json["interrupted"] is True
+    references = summary_json["references"]
     assert references["audited"] == 4
     assert references["asked"] == 4 + references["to_do"]
 
 
-async def test_a_signal_that_is_ignored_from_the_start_stays_ignored(
+async def test_a_signal_ignored_at_start_stays_ignored(
     tmp_path: Path,
 ) -> None:
     """As nohup does with SIGHUP, and a shell with the SIGINT of what runs behind."""
@@ -130,7 +130,7 @@ async def test_a_signal_that_is_ignored_from_the_start_stays_ignored(
 @pytest.mark.parametrize(
     ("second", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 )
-async def test_a_second_signal_ends_it_at_once(
+async def test_a_second_signal_quits_now(
     first: signal.Signals, second: signal.Signals, code: int, tmp_path: Path
 ) -> None:
     report = tmp_path / "report.jsonl"
@@ -146,7 +146,7 @@ async def test_a_second_signal_ends_it_at_once(
     assert not report.exists()
 
 
-async def test_a_signal_while_standard_input_says_nothing_ends_the_run() -> None:
+async def test_a_signal_while_waiting_for_standard_input_ends_the_run() -> None:
     async with (
         lab(simple(NAMES)) as here,
         running("audit", here.ref(NAMES[0]), "-f", "-") as process,

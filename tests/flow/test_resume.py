@@ -1,4 +1,4 @@
-"""A run that ended early is taken up where it ended, to exactly the same report."""
+"""--resume continues an unfinished report to exactly the same result."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from auditor.audit.job import report_options
 from auditor.audit.run import AuditRun
-from auditor.demo.images import image, index
-from auditor.demo.registry import Content
+from auditor.demo.demo_registry import DemoContent
+from auditor.demo.image_builder import image, index
 from auditor.errors import OutputError, UsageError
 from auditor.model import Shape
 from auditor.report import resume
@@ -52,7 +52,7 @@ def _asked(here: Lab) -> list[str]:
     ]
 
 
-def _content() -> Content:
+def _content() -> DemoContent:
     content = simple(NAMES)
     children = [image("app", platform=one) for one in ("linux/amd64", "linux/arm64")]
     content.add("other/app", index(children), "both")
@@ -75,7 +75,7 @@ def _stop(here: Lab, path: str = HELD) -> Any:
 
 
 @pytest.mark.parametrize("shape", Shape)
-async def test_a_stopped_run_is_completed_to_the_same_report(
+async def test_a_stopped_run_is_resumed_to_the_same_report(
     shape: Shape, tmp_path: Path
 ) -> None:
     whole, output = tmp_path / "whole", tmp_path / "out"
@@ -106,21 +106,21 @@ async def test_a_stopped_run_is_completed_to_the_same_report(
     assert summary.tally.audited + summary.tally.failed == 11
 
 
-async def test_the_summary_counts_what_was_kept_with_the_rest(tmp_path: Path) -> None:
+async def test_the_summary_counts_resumed_records(tmp_path: Path) -> None:
     output = tmp_path / "out"
     async with lab(_content()) as here:
         plain = await report_to(here, tmp_path / "whole", *_asked(here))
         meanwhile = _stop(here)
         await report_to(here, output, *_asked(here), workers=1, meanwhile=meanwhile)
         done = await report_to(here, output, *_asked(here), resume=True)
-    told, expected = done.summary.to_json(), plain.summary.to_json()
+    resumed_summary, expected = done.summary.to_json(), plain.summary.to_json()
     for key in ("references", "failures", "warnings", "architectures", "media_types"):
-        assert told[key] == expected[key]
+        assert resumed_summary[key] == expected[key]
     assert expected["resumed"] is None
-    assert told["resumed"]["kept"] > 0
+    assert resumed_summary["resumed"]["kept"] > 0
 
 
-async def test_what_the_input_no_longer_names_is_left_out_and_counted(
+async def test_records_no_longer_in_the_input_are_left_out_and_counted(
     tmp_path: Path,
 ) -> None:
     output = tmp_path / "out"
@@ -140,7 +140,7 @@ async def test_what_the_input_no_longer_names_is_left_out_and_counted(
     assert done.summary.asked == 4
 
 
-async def test_what_waited_for_its_turn_is_in_the_journal_within_a_second(
+async def test_records_waiting_for_their_turn_are_in_the_journal_within_a_second(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first reference hangs; five are finished, and none has had its turn."""
@@ -174,7 +174,7 @@ async def test_what_waited_for_its_turn_is_in_the_journal_within_a_second(
         assert here.good(MANIFESTS) == 6
 
 
-async def test_when_all_have_had_their_turn_the_journal_is_short_again(
+async def test_the_journal_is_cleared_when_no_record_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first reference is late, the last one hangs; in between nothing waits."""
@@ -212,7 +212,7 @@ async def test_when_all_have_had_their_turn_the_journal_is_short_again(
     assert done.summary.resumed.kept == 5
 
 
-async def test_a_list_is_read_anew_and_only_new_tags_are_audited(
+async def test_a_resumed_run_lists_again_and_audits_only_new_tags(
     tmp_path: Path,
 ) -> None:
     output = tmp_path / "out"
@@ -230,7 +230,7 @@ async def test_a_list_is_read_anew_and_only_new_tags_are_audited(
 
 @settings(max_examples=8, deadline=None)
 @given(cut=st.floats(0, 1), shape=st.sampled_from(Shape))
-def test_any_prefix_of_a_report_is_completed_to_the_whole(
+def test_any_prefix_of_a_report_is_resumed_to_the_complete_report(
     cut: float, shape: Shape, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     async def main(folder: Path) -> None:
@@ -261,7 +261,7 @@ async def _stopped(output: Path, **changes: Any) -> AsyncIterator[Lab]:
         yield here
 
 
-async def test_other_settings_are_refused_in_one_sentence(tmp_path: Path) -> None:
+async def test_resuming_with_other_settings_is_refused(tmp_path: Path) -> None:
     output = tmp_path / "out"
     async with _stopped(output) as here:
         left = beside(output)
@@ -274,7 +274,7 @@ async def test_other_settings_are_refused_in_one_sentence(tmp_path: Path) -> Non
     )
 
 
-async def test_what_another_version_began_is_kept_and_the_run_begins_anew(
+async def test_the_unfinished_report_of_another_version_is_set_aside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Or a crontab with --resume would fail every night after an upgrade."""
@@ -302,7 +302,7 @@ async def test_what_another_version_began_is_kept_and_the_run_begins_anew(
 
 
 @pytest.mark.parametrize("journal", [None, b"", b'{"kind":"journ', b"[]\n", b"\0\n"])
-async def test_without_a_journal_that_can_be_read_nothing_is_resumed(
+async def test_resuming_without_a_readable_journal_is_refused(
     journal: bytes | None, tmp_path: Path
 ) -> None:
     output = tmp_path / "out"
@@ -317,7 +317,9 @@ async def test_without_a_journal_that_can_be_read_nothing_is_resumed(
         assert output.with_name("out.partial").exists()
 
 
-async def test_nothing_to_resume_is_said_and_the_run_begins(tmp_path: Path) -> None:
+async def test_without_anything_to_resume_a_new_report_is_started(
+    tmp_path: Path,
+) -> None:
     output = tmp_path / "out"
     async with lab(simple(NAMES)) as here:
         done = await report_to(here, output, here.ref(NAMES[0]), resume=True)
@@ -328,13 +330,13 @@ async def test_nothing_to_resume_is_said_and_the_run_begins(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("output", ["-", "/dev/null"])
 async def test_a_stream_cannot_be_resumed(output: str) -> None:
-    told = ReportOptions(output=output, resume=True)
+    options = ReportOptions(output=output, resume=True)
     with pytest.raises(UsageError, match="needs a report in a file"):
-        async with open_report(told, now="2026-11-25T02:00:00Z", notify=pytest.fail):
+        async with open_report(options, now="2026-11-25T02:00:00Z", notify=pytest.fail):
             pass
 
 
-async def test_without_resume_what_was_left_is_kept_until_the_report_is_whole(
+async def test_without_resume_an_unfinished_report_is_kept_until_the_new_one_is_complete(
     tmp_path: Path,
 ) -> None:
     output = tmp_path / "out"
@@ -362,7 +364,7 @@ async def test_without_resume_what_was_left_is_kept_until_the_report_is_whole(
 # -- disks and processes that fail --------------------------------------------------
 
 
-async def test_a_disk_that_fills_up_keeps_the_old_report_and_what_was_finished(
+async def test_a_full_disk_keeps_the_old_report_and_the_finished_records(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last line that fits is torn, as write(2) leaves it."""
@@ -400,7 +402,7 @@ async def test_a_disk_that_fills_up_keeps_the_old_report_and_what_was_finished(
     assert done.summary.resumed.kept == 2
 
 
-async def test_a_disk_that_fails_ends_the_run_in_one_sentence(
+async def test_a_failing_disk_ends_the_run_with_a_one_line_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While nothing is finished, so that nobody else would notice."""
@@ -416,7 +418,7 @@ async def test_a_disk_that_fails_ends_the_run_in_one_sentence(
             await report_to(here, tmp_path / "out", *map(here.ref, NAMES))
 
 
-async def test_no_room_to_remember_what_is_kept_is_one_sentence(
+async def test_no_space_for_the_resume_index_is_a_one_line_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = tmp_path / "out"
@@ -438,7 +440,7 @@ async def _flushed(partial: Path, *, lines: int) -> None:
             await anyio.sleep(0.02)
 
 
-async def test_killed_the_command_is_resumed_to_the_same_report(tmp_path: Path) -> None:
+async def test_a_killed_run_is_resumed_to_the_same_report(tmp_path: Path) -> None:
     """SIGKILL while a request is under way; what a second saw is not lost."""
     output = tmp_path / "out"
     async with lab(simple(NAMES)) as here:
@@ -461,7 +463,7 @@ async def test_killed_the_command_is_resumed_to_the_same_report(tmp_path: Path) 
     assert beside(output) == {}
 
 
-async def test_a_second_signal_keeps_every_finished_line(tmp_path: Path) -> None:
+async def test_a_second_signal_keeps_every_finished_record(tmp_path: Path) -> None:
     """Within the first second nothing was flushed yet, and all but one wait."""
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", "/v2/team/app/manifests/1", Hold())

@@ -1,4 +1,4 @@
-"""N jobs in, N results out, each once, in order, whatever the timing."""
+"""N jobs give N results, each once and in order, whatever the timing."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class _Harness:
 
 @settings(max_examples=150, deadline=None)
 @given(count=st.integers(0, 60), size=sizes, seed=st.integers(0, 2**32))
-def test_every_job_is_written_once_in_the_order_of_the_input(
+def test_every_result_is_written_once_in_input_order(
     count: int, size: PoolSize, seed: int
 ) -> None:
     async def main() -> _Harness:
@@ -75,7 +75,7 @@ def test_every_job_is_written_once_in_the_order_of_the_input(
 
 @settings(max_examples=80, deadline=None)
 @given(count=st.integers(0, 60), size=sizes, seed=st.integers(0, 2**32))
-def test_in_completion_order_every_job_is_written_once(
+def test_in_completion_order_every_result_is_written_once(
     count: int, size: PoolSize, seed: int
 ) -> None:
     async def main() -> _Harness:
@@ -94,7 +94,7 @@ def test_in_completion_order_every_job_is_written_once(
     stop_after=st.integers(0, 60),
     grace_s=st.sampled_from([0.0, 60.0]),
 )
-def test_a_stopped_run_loses_nothing_that_was_finished_and_writes_nothing_twice(
+def test_a_stopped_pool_writes_every_finished_result_once(
     count: int, size: PoolSize, seed: int, stop_after: int, grace_s: float
 ) -> None:
     async def main() -> _Harness:
@@ -119,7 +119,7 @@ def test_a_stopped_run_loses_nothing_that_was_finished_and_writes_nothing_twice(
 
 
 @pytest.mark.parametrize("place", ["jobs", "work", "write"])
-def test_an_exception_ends_the_run_and_comes_out(place: str) -> None:
+def test_an_exception_ends_the_pool_and_propagates(place: str) -> None:
     class BugError(Exception):
         pass
 

@@ -1,4 +1,4 @@
-"""N distinct references in, N records out, each once, in order, whatever happens."""
+"""N distinct references give N records, each once, under random faults."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from hypothesis import strategies as st
 
 from auditor.audit.run import AuditRun
 from auditor.config import AttachmentMode, ImageConfigMode
-from auditor.demo.images import image, index, notation_signature
-from auditor.demo.registry import Content
-from auditor.demo.signed_schema1 import schema1_image
-from auditor.demo.tokens import TokenService
-from auditor.input.lists import items_of
+from auditor.demo.demo_registry import DemoContent
+from auditor.demo.image_builder import image, index
+from auditor.demo.schema1_builder import schema1_image
+from auditor.input.lists import input_items
 from auditor.model import Order
 from auditor.registry.registries import open_registries
 from auditor.report.shapes import encoder
 from auditor.report.writer import ReportWriter
 from tests.flow.harness import ADMIN, Lab, lab
+from tests.support.attached_images import notation_signature
 from tests.support.fault_mix import HOSTILE, TRANSIENT, Mix
 from tests.support.faults import Faults
+from tests.support.token_service import FakeTokenService
 
 REPOSITORIES = ("a", "b/c", "d")
 TAGS = ("1", "2", "3", "latest")
@@ -34,9 +35,9 @@ MALFORMED = ("UPPER/case", "a b", "", "x:tag:tag", "x@sha256:0", "../x", "\x1b[2
 TRIES = 4
 
 
-def _content() -> Content:
+def _content() -> DemoContent:
     """Tags of one digest, indexes that share children, and a lone manifest each."""
-    content = Content()
+    content = DemoContent()
     children = [image("app", platform=one) for one in ("linux/amd64", "linux/arm64")]
     for name in REPOSITORIES:
         content.add(name, index(children), "1", "2")
@@ -126,8 +127,8 @@ def _expected(here: Lab, case: Case) -> list[str]:
     return [one.replace("\x1b", "\\x1b") for one in expected if one]
 
 
-def _opened(case: Case) -> tuple[Faults, TokenService | None]:
-    tokens = TokenService(accounts=[ADMIN]) if case.with_tokens else None
+def _opened(case: Case) -> tuple[Faults, FakeTokenService | None]:
+    tokens = FakeTokenService(accounts=[ADMIN]) if case.with_tokens else None
     return Faults(case.mix), tokens
 
 
@@ -158,7 +159,7 @@ async def _audited(case: Case, order: Order) -> tuple[list[str], list[str], list
 
 @unhurried
 @given(case=cases(passing))
-def test_faults_that_pass_cost_no_record(case: Case) -> None:
+def test_temporary_faults_lose_no_record(case: Case) -> None:
     expected, found, kinds = asyncio.run(_audited(case, Order.INPUT))
     assert found == expected
     for reference, kind in zip(found, kinds, strict=True):
@@ -171,21 +172,21 @@ def test_faults_that_pass_cost_no_record(case: Case) -> None:
 
 @unhurried
 @given(case=cases(lasting))
-def test_faults_that_last_become_failures_one_for_each_reference(case: Case) -> None:
+def test_permanent_faults_become_one_failure_record_per_reference(case: Case) -> None:
     expected, found, _ = asyncio.run(_audited(case, Order.INPUT))
     assert found == expected
 
 
 @unhurried
 @given(case=cases(st.one_of(passing, lasting)))
-def test_in_completion_order_every_reference_has_its_one_record(case: Case) -> None:
+def test_in_completion_order_every_reference_has_one_record(case: Case) -> None:
     expected, found, _ = asyncio.run(_audited(case, Order.COMPLETION))
     assert sorted(found) == sorted(expected)
 
 
 @unhurried
 @given(case=cases(passing), patterns=st.lists(st.sampled_from(["*", "[123]", "l*"])))
-def test_globs_and_references_mixed_give_each_reference_once(
+def test_patterns_and_references_give_one_record_per_reference(
     case: Case, patterns: list[str]
 ) -> None:
     async def main() -> None:
@@ -218,28 +219,28 @@ def test_globs_and_references_mixed_give_each_reference_once(
     stop_at_request=st.integers(1, 60),
     grace_s=st.sampled_from([0.0, 60.0]),
 )
-def test_what_a_stopped_run_leaves_is_whole_lines_each_reference_once(
+def test_a_stopped_run_leaves_complete_lines_without_duplicates(
     case: Case, order: Order, stop_at_request: int, grace_s: float
 ) -> None:
     async def main(report: Path, listed: Path) -> None:
         faults, tokens = _opened(case)
         async with lab(CONTENT, faults=faults, tokens=tokens) as here:
             listed.write_text("\n".join(case.lines).replace("{host}", here.host))
-            told = here.settings(
+            run_settings = here.settings(
                 lists=(str(listed),),
                 workers=case.workers,
                 window=case.window,
                 order=order,
                 tries=TRIES,
             )
-            encode = encoder(told.shape)
+            encode = encoder(run_settings.shape)
             async with (
-                open_registries(told, clock=here.clock) as registries,
+                open_registries(run_settings, clock=here.clock) as registries,
                 ReportWriter(str(report)) as writer,
             ):
                 run = AuditRun(
-                    told,
-                    items_of(told),
+                    run_settings,
+                    input_items(run_settings),
                     registries=registries,
                     clock=here.clock,
                     write=lambda record: writer.write(encode(record)),

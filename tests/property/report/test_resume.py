@@ -1,4 +1,4 @@
-"""Whatever a crash left of a report, the resumed one is what it would have been."""
+"""After any crash, the resumed report equals an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.config import Settings
 from auditor.errors import FailureKind
 from auditor.model import FailureRecord, Order, Record, Shape
 from auditor.report.resume import record_offsets
@@ -115,10 +114,10 @@ def crashes(draw: st.DrawFn) -> Crash:
     )
 
 
-async def _crash(crash: Crash, told: Settings) -> None:
+async def _crash(crash: Crash, options: ReportOptions) -> None:
     """Leave the files of a run that was killed."""
-    output = Path(told.output)
-    async with open_report(told, now=NOW, notify=pytest.fail) as report:
+    output = Path(options.output)
+    async with open_report(options, now=NOW, notify=pytest.fail) as report:
         for record in crash.order:
             await report.write(record)
         await report.checkpoint(crash.early, has_waiting=True)
@@ -133,7 +132,7 @@ async def _crash(crash: Crash, told: Settings) -> None:
     output.with_name("out.journal").write_bytes(kept)
 
 
-async def _go_on(report: Report, crash: Crash, many: int) -> None:
+async def _continue(report: Report, crash: Crash, many: int) -> None:
     """What a run does: pass over what is there, make the rest."""
     for number, record in enumerate(crash.records[:many]):
         index = report.resume_index
@@ -146,12 +145,12 @@ async def _go_on(report: Report, crash: Crash, many: int) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(crash=crashes(), again=st.floats(0, 1), order=st.sampled_from(Order))
-def test_a_resumed_report_is_the_undisturbed_one(
+def test_a_resumed_report_equals_an_uninterrupted_one(
     crash: Crash, again: float, order: Order
 ) -> None:
     async def main(folder: str) -> None:
         output = Path(folder, "out")
-        told = ReportOptions(
+        options = ReportOptions(
             output=str(output), shape=crash.shape, order=order, resume=True
         )
         written = [
@@ -163,10 +162,10 @@ def test_a_resumed_report_is_the_undisturbed_one(
         await _crash(crash, ReportOptions(output=str(output), shape=crash.shape))
         said: list[str] = []
         # The resumed run crashes, too, after a part of what was left to do.
-        async with open_report(told, now=NOW, notify=said.append) as report:
-            await _go_on(report, crash, int(len(crash.records) * again))
-        async with open_report(told, now=NOW, notify=said.append) as report:
-            await _go_on(report, crash, len(crash.records))
+        async with open_report(options, now=NOW, notify=said.append) as report:
+            await _continue(report, crash, int(len(crash.records) * again))
+        async with open_report(options, now=NOW, notify=said.append) as report:
+            await _continue(report, crash, len(crash.records))
             await report.commit()
         assert [path.name for path in Path(folder).iterdir()] == ["out"]
         if order is Order.INPUT:
@@ -184,7 +183,9 @@ def test_a_resumed_report_is_the_undisturbed_one(
 
 
 @pytest.mark.parametrize("shape", Shape)
-def test_cut_at_every_byte_what_is_kept_is_whole_and_was_there(shape: Shape) -> None:
+def test_a_report_truncated_at_any_byte_gives_only_complete_records(
+    shape: Shape,
+) -> None:
     records = [_image(3), _failure(1), _image(6), _malformed(2), _image(5), _image(7)]
     written = _written(records, shape)
     data = b"".join(written)
@@ -200,12 +201,14 @@ def test_cut_at_every_byte_what_is_kept_is_whole_and_was_there(shape: Shape) -> 
             behind = data[ends[len(whole) - 1] : cut]
             if b"\n" not in behind:
                 whole.pop()
-        assert [span.reference for span in found] == list(map(_name, whole))
-        assert sum(span.size for span in found) == sum(map(len, written[: len(whole)]))
+        assert [record.reference for record in found] == list(map(_name, whole))
+        assert sum(record.size for record in found) == sum(
+            map(len, written[: len(whole)])
+        )
 
 
 @given(damage=st.binary(min_size=1, max_size=40), at=st.floats(0, 1))
-def test_after_damage_nothing_more_is_read(damage: bytes, at: float) -> None:
+def test_reading_stops_at_the_first_damaged_line(damage: bytes, at: float) -> None:
     written = _written([_image(3), _image(6), _image(9)], Shape.IMAGE)
     data = b"".join(written)
     where = int(len(data) * at)

@@ -1,4 +1,4 @@
-"""What a manifest says of an image, put together from its parts."""
+"""Image metadata from manifests and configs, and the options of a run."""
 
 from __future__ import annotations
 
@@ -83,7 +83,9 @@ def facts(*platforms: PlatformRecord) -> ImageMetadata:
         ([layer("1", 2**63 - 1), layer("2", 2**63 - 1)], None),  # more than can be
     ],
 )
-def test_a_size_counts_every_layer_once(layers: list[Layer], size: int | None) -> None:
+def test_a_size_counts_each_distinct_layer_once(
+    layers: list[Layer], size: int | None
+) -> None:
     assert distinct_size(layers) == size
 
 
@@ -98,7 +100,7 @@ def test_a_size_counts_every_layer_once(layers: list[Layer], size: int | None) -
         ([platform("a", layers=())], 0),
     ],
 )
-def test_the_size_of_an_image_is_that_of_all_its_platforms(
+def test_the_size_of_an_image_sums_the_layers_of_all_platforms(
     platforms: list[PlatformRecord], size: int | None
 ) -> None:
     assert facts(*platforms).size == size
@@ -125,7 +127,7 @@ def test_the_size_of_an_image_is_that_of_all_its_platforms(
         ([platform("a", os="unknown", architecture="unknown")], ()),
     ],
 )
-def test_architectures_are_those_that_are_really_there_sorted_and_unique(
+def test_architectures_are_sorted_unique_and_only_of_present_platforms(
     platforms: list[PlatformRecord], architectures: tuple[str, ...]
 ) -> None:
     assert facts(*platforms).architectures == architectures
@@ -176,7 +178,7 @@ def test_the_platform_of_a_schema_1_manifest_has_no_sizes() -> None:
         (None, (None, None)),
     ],
 )
-def test_a_missing_platform_keeps_what_the_index_says(
+def test_a_missing_platform_has_the_fields_of_the_index(
     said: object, expected: tuple[str | None, str | None]
 ) -> None:
     found = missing_platform(child(platform=said))
@@ -215,7 +217,7 @@ ATTESTS = {
         ({"platform": UNKNOWN}, AttachmentKind.ARTIFACT, None),
     ],
 )
-def test_attachments_are_told_from_platforms(
+def test_a_child_of_an_index_is_an_attachment_or_a_platform(
     said: dict[str, Any], kind: AttachmentKind | None, subject: str | None
 ) -> None:
     found = child_attachment(child(artifactType="application/x", **said))
@@ -228,7 +230,7 @@ def test_attachments_are_told_from_platforms(
     assert found.artifact_type == "application/x"
 
 
-def test_each_layer_with_urls_of_its_own_is_a_warning() -> None:
+def test_each_layer_with_urls_is_a_warning() -> None:
     layers = [
         documents.descriptor("1", urls=["https://example.com/secret?token=1"]),
         documents.descriptor("2"),
@@ -251,7 +253,7 @@ def test_each_layer_with_urls_of_its_own_is_a_warning() -> None:
         ({}, True),
     ],
 )
-def test_an_index_that_says_otherwise_than_the_config_is_a_warning(
+def test_a_platform_that_differs_between_index_and_config_is_a_warning(
     config: dict[str, str], differs: bool
 ) -> None:
     found = platform_warnings(digest("1"), ARM, parse_image_config(raw(config)))
@@ -261,7 +263,7 @@ def test_an_index_that_says_otherwise_than_the_config_is_a_warning(
     assert all("linux/arm64" in warning.detail for warning in found)
 
 
-def test_the_records_of_these_tests_agree_with_the_facts() -> None:
+def test_the_fixture_record_agrees_with_the_computed_metadata() -> None:
     everything = records.EVERYTHING
     assert facts(*everything.platforms).architectures == everything.architectures
     assert facts(*everything.platforms).size == everything.size
@@ -289,7 +291,7 @@ LABELS = {
         (["eam"], []),
     ],
 )
-def test_labels_are_chosen_by_pattern_and_sorted(
+def test_labels_are_selected_by_pattern_and_sorted(
     patterns: list[str], names: list[str]
 ) -> None:
     chosen, left_out = LabelPatterns(patterns).select(LABELS)
@@ -309,7 +311,7 @@ def test_labels_that_are_too_long_are_left_out_and_counted() -> None:
     assert left_out == 2
 
 
-def test_without_platforms_every_one_is_wanted() -> None:
+def test_without_a_platform_filter_all_platforms_are_included() -> None:
     arm = parse_platform("linux/arm64")
     assert ImageOptions.of(Settings()).includes(arm)
     assert ImageOptions.of(

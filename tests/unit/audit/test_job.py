@@ -1,4 +1,4 @@
-"""Two inputs have the same digest if they ask for the same."""
+"""Two inputs have the same digest if they contain the same selectors."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ def digest(folder: Path, *lists: str, references: tuple[str, ...] = ()) -> str |
         (False, ["no \udcff"], ["no \udcfe"]),
     ],
 )
-def test_the_digest_is_over_what_is_asked(
+def test_the_input_digest_covers_selectors_and_malformed_lines(
     same: bool, one: list[str], other: list[str], tmp_path: Path
 ) -> None:
     assert (digest(tmp_path, *one) == digest(tmp_path, *other)) is same
 
 
-def test_references_count_as_lines_of_lists_do(tmp_path: Path) -> None:
-    told = digest(tmp_path, references=("h.example/a:1",))
-    assert told is not None
-    assert told == digest(tmp_path, "h.example/a:1")
+def test_an_argument_and_a_list_line_have_the_same_input_digest(tmp_path: Path) -> None:
+    of_argument = digest(tmp_path, references=("h.example/a:1",))
+    assert of_argument is not None
+    assert of_argument == digest(tmp_path, "h.example/a:1")
 
 
-def test_an_input_that_is_not_read_to_its_end_has_no_digest() -> None:
+def test_an_input_not_read_to_its_end_has_no_digest() -> None:
     items = input_items(Settings(references=("h.example/a:1", "h.example/a:2")))
     halfway = InputDigest(items)
     next(iter(halfway))

@@ -1,4 +1,4 @@
-"""The account of a run's listings: states, sums, and an end to what is kept."""
+"""Listing statistics: states, totals, and a limit to the listings that are shown."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ WHOLE = Listing(
         ({"suspicious": True, "complete": False}, ListState.INCOMPLETE),
     ],
 )
-def test_how_a_listing_ended(changes: dict[str, object], state: ListState) -> None:
+def test_the_state_of_a_listing(changes: dict[str, object], state: ListState) -> None:
     listing = replace(WHOLE, **changes)  # type: ignore[arg-type]
     assert listing.state is state
     assert json.loads(json.dumps(listing.to_json()))["state"] == state
@@ -54,7 +54,7 @@ def test_how_a_listing_ended(changes: dict[str, object], state: ListState) -> No
         (2, 150, 149, False, 0),
     ],
 )
-def test_what_looks_cut_and_what_is_missing(
+def test_a_listing_that_looks_truncated_and_its_missing_entries(
     pages: int, entries: int, total: int | None, cut: bool, missing: int
 ) -> None:
     listing = Listing(selector="r/a:*")
@@ -62,7 +62,7 @@ def test_what_looks_cut_and_what_is_missing(
     assert (listing.looks_truncated, listing.missing) == (cut, missing)
 
 
-def test_a_catalog_adds_up_the_lists_that_it_led_to() -> None:
+def test_a_catalog_sums_its_tag_listings() -> None:
     found = Listings()
     catalog = Listing(selector="r/**:*", kind=ListKind.REPOSITORIES, entries=3)
     denied = Listing(selector="r/c:*", failure="denied")
@@ -84,7 +84,7 @@ def test_a_catalog_adds_up_the_lists_that_it_led_to() -> None:
     assert counts["not_shown"] == 2
 
 
-def test_of_very_many_listings_only_so_many_are_kept_and_all_are_counted() -> None:
+def test_a_limited_number_of_listings_is_shown_and_all_are_counted() -> None:
     denied = replace(WHOLE, complete=False, failure="denied")
     many = MAX_SHOWN + 500
     found = Listings(replace(one) for one in (WHOLE, denied) for _ in range(many))

@@ -1,4 +1,4 @@
-"""Metrics of a run, read back by prometheus-client's own parser."""
+"""Metrics, parsed by prometheus-client's own parser."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def value(samples: Samples, name: str, **labels: str) -> float:
     return samples[name, frozenset((labels | {"audit": "nightly"}).items())]
 
 
-def test_a_run_is_told_as_prometheus_reads_it() -> None:
+def test_prometheus_parses_the_metrics_of_a_run() -> None:
     samples = read(summary(image(), EVERYTHING, failure(), REFUSED, asked=5))
     assert value(samples, "auditor_run_duration_seconds") == 2.5
     assert value(samples, "auditor_run_started_timestamp_seconds") == 1795485600
@@ -94,7 +94,7 @@ def test_a_run_is_told_as_prometheus_reads_it() -> None:
     assert value(samples, "auditor_saved_requests", what="manifest") == 4
 
 
-def test_what_did_not_happen_is_zero_and_not_absent() -> None:
+def test_failures_and_warnings_that_did_not_occur_are_zero_not_absent() -> None:
     samples = read(summary())
     for kind in FailureKind:
         labels = {"failure": kind.value, "blame": kind.blame.value}
@@ -129,11 +129,13 @@ DENIED = Listing(selector="r/**:*", failure="denied")
         (summary(image(), failure(attempts=0)), 0),
     ],
 )
-def test_a_run_is_complete_if_it_saw_everything(found: Summary, complete: int) -> None:
+def test_run_complete_is_1_only_if_nothing_was_left_out(
+    found: Summary, complete: int
+) -> None:
     assert value(read(found), "auditor_run_complete") == complete
 
 
-def test_what_was_left_to_do_and_what_is_still_granted_are_told() -> None:
+def test_references_not_asked_and_the_remaining_rate_limit_are_metrics() -> None:
     found = replace(
         summary(image(), failure(attempts=0), failure()),
         rate_limits=[("docker.io", RateLimit(remaining=7, limit=100))],
@@ -150,7 +152,7 @@ def test_a_listing_that_failed_makes_the_run_incomplete() -> None:
         assert value(samples, "auditor_listings", state=state) == 1
 
 
-def test_names_from_registries_make_a_bounded_number_of_series() -> None:
+def test_names_from_registries_give_a_limited_number_of_series() -> None:
     tally = Tally(architectures=Counter({f"linux/{n}": n for n in range(1, 1000)}))
     samples = read(summary(tally=tally))
     found = {key: n for key, n in samples.items() if key[0] == "auditor_architectures"}
@@ -160,14 +162,14 @@ def test_names_from_registries_make_a_bounded_number_of_series() -> None:
 
 
 @pytest.mark.parametrize("name", ['a"b', "a\\b", "a\nb", "\u202ea", "", "}", "ä" * 300])
-def test_hostile_names_are_labels_and_nothing_else(name: str) -> None:
+def test_hostile_names_are_escaped_label_values(name: str) -> None:
     tally = Tally(media_types=Counter({name: 7, "other": 1}))
     samples = read(summary(tally=tally))
     found = {key: n for key, n in samples.items() if key[0] == "auditor_media_types"}
     assert sorted(found.values()) == [1, 7]
 
 
-def test_a_check_is_told_by_rule() -> None:
+def test_the_metrics_of_a_check_count_by_rule() -> None:
     metrics = check_metrics(
         violations={"no-schema1": 2, "platforms": 0},
         waived={"no-schema1": 1},
@@ -182,7 +184,7 @@ def test_a_check_is_told_by_rule() -> None:
 ONE = (Metric(name="auditor_x", help="X.", samples=(Sample(value=1),)),)
 
 
-def test_two_audits_may_write_into_one_folder(tmp_path: Path) -> None:
+def test_two_audits_can_write_metrics_into_one_folder(tmp_path: Path) -> None:
     for name in ("nightly.prom", "hub.prom"):
         write_textfile(str(tmp_path / name), ONE)
     both = b"".join(path.read_bytes() for path in sorted(tmp_path.iterdir()))
@@ -192,7 +194,7 @@ def test_two_audits_may_write_into_one_folder(tmp_path: Path) -> None:
     }
 
 
-def test_the_file_is_replaced_whole(tmp_path: Path) -> None:
+def test_the_metrics_file_is_replaced_atomically(tmp_path: Path) -> None:
     path = tmp_path / "nightly.prom"
     path.write_text("what was there before\n")
     write_textfile(str(path), ONE)
@@ -200,6 +202,6 @@ def test_the_file_is_replaced_whole(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+def test_an_unwritable_metrics_file_is_a_one_line_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot be written: No such file"):
         write_textfile(str(tmp_path / "none" / "a.prom"), ONE)

@@ -43,7 +43,7 @@ FAILURE_LINE = (
     '{"schema":1,"kind":"failure","reference":"r.example.com/team/gone:1",'
     '"registry":"r.example.com","repository":"team/gone","tag":"1","digest":null,'
     '"stage":"manifest","failure":"not_found","status":404,'
-    '"detail":"not there, or not visible to this account (404)","attempts":1,'
+    '"detail":"not found, or not visible to this account (404)","attempts":1,'
     '"audited_at":"2026-11-24T02:00:00Z"}\n'
 )
 PLATFORM_LINE = (
@@ -73,23 +73,23 @@ def lines(record: Record, shape: Shape) -> list[str]:
     return encoder(shape)(record).decode().splitlines(keepends=True)
 
 
-def test_an_image_is_this_line() -> None:
+def test_the_line_of_an_image() -> None:
     assert lines(image(), Shape.IMAGE) == [IMAGE_LINE]
 
 
 @pytest.mark.parametrize("shape", Shape)
-def test_a_failure_is_this_line_in_every_shape(shape: Shape) -> None:
+def test_the_line_of_a_failure_is_the_same_in_every_shape(shape: Shape) -> None:
     assert lines(failure(), shape) == [FAILURE_LINE]
     assert len(lines(REFUSED, shape)) == 1
 
 
-def test_a_platform_is_this_line() -> None:
+def test_the_line_of_a_platform() -> None:
     found = lines(EVERYTHING, Shape.PLATFORM)
     assert found[1] == PLATFORM_LINE + "\n"
     assert len(found) == len(EVERYTHING.platforms)
 
 
-def test_platforms_that_are_missing_or_unknown_have_their_lines() -> None:
+def test_missing_and_unknown_platforms_have_lines() -> None:
     rows = [json.loads(line) for line in lines(EVERYTHING, Shape.PLATFORM)]
     shown = [(row["platform"], row["layers"], row["size"]) for row in rows]
     assert shown == [
@@ -100,7 +100,7 @@ def test_platforms_that_are_missing_or_unknown_have_their_lines() -> None:
     ]
 
 
-def test_a_layer_is_this_line() -> None:
+def test_the_line_of_a_layer() -> None:
     found = lines(EVERYTHING, Shape.LAYER)
     assert found[1] == LAYER_LINE + "\n"
     rows = [json.loads(line) for line in found]
@@ -117,7 +117,7 @@ def test_a_layer_is_this_line() -> None:
 
 
 @pytest.mark.parametrize("shape", [Shape.PLATFORM, Shape.LAYER])
-def test_an_image_without_platforms_keeps_a_line_of_nulls(shape: Shape) -> None:
+def test_an_image_without_platforms_has_one_line_with_nulls(shape: Shape) -> None:
     record = image(platforms=())
     (line,) = lines(record, shape)
     row = json.loads(line)
@@ -143,7 +143,7 @@ def test_all_lines_of_a_kind_have_the_same_keys_in_the_same_order(
     "text",
     ['"', "\\", "\n", "\r\n", "\x00", "\x1b[1m", "\u2028", "\x7f", "é\U0001f600"],
 )
-def test_no_text_breaks_a_line(text: str, shape: Shape) -> None:
+def test_no_character_in_a_value_breaks_a_line(text: str, shape: Shape) -> None:
     record = image(
         reference=text,
         annotations={text: text},
@@ -175,14 +175,14 @@ ROWS = {row["kind"]: row for shape in Shape for row in rows(shape)}
 IMAGE: Row = json.loads(encoder(Shape.IMAGE)(EVERYTHING))
 
 
-def test_the_schema_is_a_schema() -> None:
+def test_the_report_schema_is_a_valid_json_schema() -> None:
     Draft202012Validator.check_schema(SCHEMA)
     assert json.loads(json.dumps(SCHEMA)) == SCHEMA
     assert report_schema() == SCHEMA
 
 
 @pytest.mark.parametrize("shape", Shape)
-def test_every_line_is_valid(shape: Shape) -> None:
+def test_every_line_conforms_to_the_schema(shape: Shape) -> None:
     found = rows(shape)
     assert found
     for row in found:
@@ -191,25 +191,25 @@ def test_every_line_is_valid(shape: Shape) -> None:
 
 @pytest.mark.parametrize("kind", FailureKind)
 @pytest.mark.parametrize("stage", Stage)
-def test_every_failure_is_valid(kind: FailureKind, stage: Stage) -> None:
+def test_every_failure_conforms_to_the_schema(kind: FailureKind, stage: Stage) -> None:
     line = encoder(Shape.IMAGE)(failure(failure=kind, stage=stage))
     VALIDATOR.validate(json.loads(line))
 
 
 @pytest.mark.parametrize("kind", sorted(ROWS))
-def test_a_line_without_one_of_its_fields_is_not_valid(kind: str) -> None:
+def test_a_line_without_a_field_does_not_conform(kind: str) -> None:
     for key in ROWS[kind]:
         row = {name: value for name, value in ROWS[kind].items() if name != key}
         assert not VALIDATOR.is_valid(row), key
 
 
 @pytest.mark.parametrize("kind", sorted(ROWS))
-def test_a_line_with_a_field_more_is_not_valid(kind: str) -> None:
+def test_a_line_with_an_extra_field_does_not_conform(kind: str) -> None:
     assert not VALIDATOR.is_valid(ROWS[kind] | {"more": 1})
 
 
 @pytest.mark.parametrize("kind", sorted(ROWS))
-def test_a_field_of_another_type_is_not_valid(kind: str) -> None:
+def test_a_field_of_another_type_does_not_conform(kind: str) -> None:
     for key in ROWS[kind]:
         assert not VALIDATOR.is_valid(ROWS[kind] | {key: 1.5}), key
 
@@ -234,7 +234,7 @@ def test_a_field_of_another_type_is_not_valid(kind: str) -> None:
         ("layer", {"position": -1}),
     ],
 )
-def test_a_value_that_cannot_be_is_not_valid(kind: str, changes: Row) -> None:
+def test_an_impossible_value_does_not_conform(kind: str, changes: Row) -> None:
     assert not VALIDATOR.is_valid(ROWS[kind] | changes)
 
 
@@ -262,13 +262,13 @@ def _attachment_kind(row: Row) -> None:
     "damage",
     [_without_layers, _layer_more, _access_state, _warning_code, _attachment_kind],
 )
-def test_damage_inside_is_not_valid(damage: Callable[[Row], None]) -> None:
+def test_a_wrong_nested_value_does_not_conform(damage: Callable[[Row], None]) -> None:
     row = copy.deepcopy(IMAGE)
     VALIDATOR.validate(row)
     damage(row)
     assert not VALIDATOR.is_valid(row)
 
 
-def test_the_order_of_required_fields_is_that_of_the_lines() -> None:
+def test_required_fields_are_in_the_order_of_the_lines() -> None:
     line = json.loads(encoder(Shape.IMAGE)(image()))
     assert SCHEMA["$defs"]["ImageRecord"]["required"] == list(line)

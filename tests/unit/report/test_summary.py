@@ -1,4 +1,4 @@
-"""The summary proves that a run is complete, and says what to act on."""
+"""The summary: counts, merging, and its text."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def text(found: Summary) -> str:
     return "\n".join(summary_lines(found.to_json()))
 
 
-def test_a_tally_counts_what_records_say() -> None:
+def test_a_tally_counts_records() -> None:
     tally = summary(image(), image(), EVERYTHING, numbered(1), numbered(2)).tally
     assert (tally.audited, tally.failed) == (3, 2)
     assert tally.architectures == {"linux/amd64": 3, "linux/arm64": 1}
@@ -68,16 +68,14 @@ def test_a_tally_counts_what_records_say() -> None:
     assert sum(tally.media_types.values()) == 3
 
 
-def test_the_first_failure_of_a_kind_is_its_example() -> None:
+def test_the_example_of_a_failure_kind_is_the_first_one() -> None:
     tally = summary(numbered(1), numbered(2), failure()).tally
     assert tally.examples[LIMITED].reference.endswith(":1")
     assert tally.examples[FailureKind.NOT_FOUND] == failure()
 
 
 @pytest.mark.parametrize(("asked", "to_do"), [(2, 0), (3, 1), (100, 98)])
-def test_what_was_asked_and_has_no_record_is_still_to_do(
-    asked: int, to_do: int
-) -> None:
+def test_references_without_a_record_are_still_to_do(asked: int, to_do: int) -> None:
     found = summary(image(), failure(), asked=asked)
     assert found.to_do == to_do
     references = found.to_json()["references"]
@@ -87,13 +85,13 @@ def test_what_was_asked_and_has_no_record_is_still_to_do(
     assert ("still to do" in text(found)) is bool(to_do)
 
 
-def test_a_run_that_was_stopped_while_listing_says_that_more_is_to_do() -> None:
+def test_a_run_stopped_while_listing_says_at_least_how_much_is_to_do() -> None:
     found = summary(image(), asked=3, all_listed=False, interrupted=True)
     assert found.to_json()["references"]["all_listed"] is False
     assert "at least 2 still to do (listing not finished)" in text(found)
 
 
-def test_the_file_is_json_with_everything_in_it() -> None:
+def test_the_summary_file_is_json_with_every_field() -> None:
     listing = Listing(
         selector="r.example.com/app:*", pages=1, tags=100, suspicious=True
     )
@@ -127,46 +125,50 @@ def full() -> Summary:
     )  # fmt: skip
 
 
-def test_one_share_together_with_none_is_what_it_was() -> None:
-    told = full().to_json()
-    assert all(told[one.name] for one in SUMMARY_FIELDS if one.name not in NO_OR_FALSE)
-    assert merge_summaries([told], output=told["output"]) == told
+def test_merging_one_summary_changes_nothing() -> None:
+    first = full().to_json()
+    assert all(first[one.name] for one in SUMMARY_FIELDS if one.name not in NO_OR_FALSE)
+    assert merge_summaries([first], output=first["output"]) == first
 
 
-def test_two_shares_are_added_field_by_field() -> None:
-    told = full().to_json()
-    later = told | {
+def test_two_summaries_are_merged_field_by_field() -> None:
+    first = full().to_json()
+    second = first | {
         "started_at": "2026-11-24T01:00:00Z",
         "duration_s": 1.0,
         "interrupted": True,
-        "allowances": [told["allowances"][0] | {"remaining": 3}],
+        "allowances": [first["allowances"][0] | {"remaining": 3}],
         "resumed": None,
-        "references": told["references"] | {"all_listed": False},
+        "references": first["references"] | {"all_listed": False},
     }
-    both = merge_summaries([told, later], output="all.jsonl")
-    assert list(both) == list(told)
-    assert (both["started_at"], both["finished_at"]) == (
-        "2026-11-24T01:00:00Z", told["finished_at"],
+    merged = merge_summaries([first, second], output="all.jsonl")
+    assert list(merged) == list(first)
+    assert (merged["started_at"], merged["finished_at"]) == (
+        "2026-11-24T01:00:00Z", first["finished_at"],
     )  # fmt: skip
-    assert (both["duration_s"], both["interrupted"]) == (2.0, True)
-    assert both["resumed"] == told["resumed"]
-    assert both["references"] == {
+    assert (merged["duration_s"], merged["interrupted"]) == (2.0, True)
+    assert merged["resumed"] == first["resumed"]
+    assert merged["references"] == {
         "asked": 18, "all_listed": False, "duplicates": 6, "audited": 4, "failed": 6,
         "filtered": 0, "to_do": 8, "not_asked": 0,
     }  # fmt: skip
-    assert both["failures"]["rate_limited"] == {
-        "count": 4, "example": told["failures"]["rate_limited"]["example"],
+    assert merged["failures"]["rate_limited"] == {
+        "count": 4, "example": first["failures"]["rate_limited"]["example"],
     }  # fmt: skip
-    assert both["architectures"] == {"linux/amd64": 4, "linux/arm64": 2}
-    assert both["lists"]["repositories"] == told["lists"]["repositories"]
-    assert both["lists"]["tags"]["lists"] == 2
-    assert [one["kind"] for one in both["listings"]] == ["repositories", "tags", "tags"]
-    assert both["allowances"] == later["allowances"]
-    assert (both["max_requests"], both["store"]["damaged"]) == (14, 2)
-    assert both["requests"] == {"blob": 0, "manifest": 6, "token": 2}
+    assert merged["architectures"] == {"linux/amd64": 4, "linux/arm64": 2}
+    assert merged["lists"]["repositories"] == first["lists"]["repositories"]
+    assert merged["lists"]["tags"]["lists"] == 2
+    assert [one["kind"] for one in merged["listings"]] == [
+        "repositories",
+        "tags",
+        "tags",
+    ]
+    assert merged["allowances"] == second["allowances"]
+    assert (merged["max_requests"], merged["store"]["damaged"]) == (14, 2)
+    assert merged["requests"] == {"blob": 0, "manifest": 6, "token": 2}
 
 
-def test_every_field_has_its_row_in_the_documentation() -> None:
+def test_every_summary_field_is_documented() -> None:
     page = Path(__file__).parents[3].joinpath("docs/report.md").read_text("utf-8")
     rows = re.findall(r"^\| (`.+?) \|", page.partition("## Summary")[2], re.MULTILINE)
     assert re.findall(r"`(\w+)`", " ".join(rows)) == [
@@ -174,7 +176,7 @@ def test_every_field_has_its_row_in_the_documentation() -> None:
     ]
 
 
-def test_a_good_run_takes_few_lines() -> None:
+def test_a_run_without_failures_prints_few_lines() -> None:
     assert summary_lines(summary(image(), image()).to_json()) == [
         "2 of 2 references audited in 2.0 s (1/s)",
         "  architectures: linux/amd64 2",
@@ -182,7 +184,7 @@ def test_a_good_run_takes_few_lines() -> None:
     ]
 
 
-def test_a_run_with_trouble_says_what_to_act_on() -> None:
+def test_a_run_with_failures_prints_what_to_act_on() -> None:
     found = text(
         summary(
             image(), numbered(1), numbered(2), EVERYTHING,
@@ -193,10 +195,10 @@ def test_a_run_with_trouble_says_what_to_act_on() -> None:
     assert "2 failed, 5 still to do, 2 duplicates skipped" in found
     assert "2 rate_limited, for example r.example.com/app:1" in found
     assert "warnings: child_missing 1" in found
-    assert "fetched only once in this run: 7 manifests" in found
+    assert "reused within this run: 7 manifests" in found
 
 
-def test_a_list_that_may_have_been_cut_is_named() -> None:
+def test_a_listing_that_may_be_truncated_is_named() -> None:
     cut = Listing(
         selector="r.example.com/cut:*",
         pages=1,
@@ -213,12 +215,12 @@ def test_a_list_that_may_have_been_cut_is_named() -> None:
     assert "whole" not in found
 
 
-def test_only_the_commonest_architectures_are_named() -> None:
+def test_only_the_most_frequent_architectures_are_printed() -> None:
     many = image(architectures=tuple(f"linux/a{number}" for number in range(9)))
     assert "and 3 more" in text(summary(many))
 
 
-def test_an_empty_run_and_one_of_no_time_are_fine() -> None:
+def test_an_empty_run_and_a_run_of_zero_seconds_are_printed() -> None:
     found = summary_lines(summary(duration_s=0.0, requests={}, repeated={}).to_json())
     assert found == [
         "0 of 0 references audited in 0.0 s (0/s)",
@@ -226,7 +228,7 @@ def test_an_empty_run_and_one_of_no_time_are_fine() -> None:
     ]
 
 
-def test_nothing_from_a_registry_reaches_the_terminal_as_it_is() -> None:
+def test_text_from_a_registry_is_escaped_for_the_terminal() -> None:
     evil = "\x1b]0;title\x07\u202e\r\n"
     found = summary(
         image(architectures=(evil,), warnings=(
@@ -237,7 +239,7 @@ def test_nothing_from_a_registry_reaches_the_terminal_as_it_is() -> None:
     assert all(line.isprintable() for line in summary_lines(found.to_json()))
 
 
-def test_what_was_not_fetched_is_said_by_who_had_it() -> None:
+def test_saved_requests_are_printed_by_reason() -> None:
     found = text(
         summary(
             saved={"manifests": 7, "known_tags": 5, "immutable_tags": 2},
@@ -245,7 +247,7 @@ def test_what_was_not_fetched_is_said_by_who_had_it() -> None:
             not_stored=4,
         )
     )
-    assert "  fetched only once in this run: 7 manifests\n" in found
+    assert "  reused within this run: 7 manifests\n" in found
     assert (
         "  from the cache: 5 tags, unchanged (checked with HEAD);"
         " 2 immutable tags (no request)\n" in found
@@ -256,9 +258,7 @@ def test_what_was_not_fetched_is_said_by_who_had_it() -> None:
     )
 
 
-def test_names_that_a_registry_makes_up_are_counted_together_beyond_a_thousand() -> (
-    None
-):
+def test_names_beyond_a_thousand_are_counted_as_other() -> None:
     tally = Tally()
     for number in range(1500):
         tally.add(image(architectures=(f"linux/{number}",)))

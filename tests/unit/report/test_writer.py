@@ -1,4 +1,4 @@
-"""A report appears only when it is whole; every problem is one sentence."""
+"""A report gets its name when it is complete; every error is one line."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def refusal(output: object) -> str:
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3 * PIECE_BYTES // len(LINE)])
-def test_a_committed_report_is_the_lines_and_nothing_else_is_left(
+def test_a_committed_report_has_its_lines_and_leaves_no_other_file(
     tmp_path: Path, count: int
 ) -> None:
     write(tmp_path / "out.jsonl", *[LINE] * count)
@@ -47,7 +47,7 @@ def test_a_committed_report_is_the_lines_and_nothing_else_is_left(
     assert (tmp_path / "out.jsonl").read_bytes() == LINE * count
 
 
-def test_until_it_is_committed_the_old_report_stays(tmp_path: Path) -> None:
+def test_the_old_report_stays_until_the_commit(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     out.write_bytes(b"old\n")
 
@@ -72,7 +72,7 @@ def test_without_a_commit_the_partial_file_keeps_every_line(tmp_path: Path) -> N
     assert (tmp_path / "out.jsonl.partial").read_bytes() == LINE * 2
 
 
-def test_an_exception_inside_keeps_the_lines_and_comes_out(tmp_path: Path) -> None:
+def test_an_exception_keeps_the_lines_and_propagates(tmp_path: Path) -> None:
     class BugError(Exception):
         pass
 
@@ -86,13 +86,13 @@ def test_an_exception_inside_keeps_the_lines_and_comes_out(tmp_path: Path) -> No
     assert (tmp_path / "out.partial").read_bytes() == LINE
 
 
-def test_an_older_partial_file_is_written_anew(tmp_path: Path) -> None:
+def test_an_old_partial_file_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "out.partial").write_bytes(b"x" * 1000)
     write(tmp_path / "out", LINE)
     assert (tmp_path / "out").read_bytes() == LINE
 
 
-def test_who_has_an_older_partial_file_open_cannot_write_into_the_report(
+def test_a_process_with_the_old_partial_file_open_cannot_write_to_the_report(
     tmp_path: Path,
 ) -> None:
     with (tmp_path / "out.partial").open("ab", buffering=0) as theirs:
@@ -108,7 +108,7 @@ def test_who_has_an_older_partial_file_open_cannot_write_into_the_report(
     assert (tmp_path / "out").read_bytes() == LINE
 
 
-def test_what_is_written_is_buffered_in_large_pieces(tmp_path: Path) -> None:
+def test_lines_are_buffered_and_written_in_large_pieces(tmp_path: Path) -> None:
     partial = tmp_path / "out.partial"
 
     async def main() -> None:
@@ -121,7 +121,7 @@ def test_what_is_written_is_buffered_in_large_pieces(tmp_path: Path) -> None:
     anyio.run(main)
 
 
-def test_through_a_link_the_file_it_points_to_is_replaced(tmp_path: Path) -> None:
+def test_a_symbolic_link_is_kept_and_its_target_replaced(tmp_path: Path) -> None:
     target = tmp_path / "target.jsonl"
     target.write_bytes(b"old")
     link = tmp_path / "link.jsonl"
@@ -131,7 +131,7 @@ def test_through_a_link_the_file_it_points_to_is_replaced(tmp_path: Path) -> Non
     assert target.read_bytes() == LINE
 
 
-def test_a_relative_name_stays_where_it_was_when_the_folder_changes(
+def test_a_relative_path_stays_valid_when_the_working_folder_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "other").mkdir()
@@ -150,7 +150,7 @@ def test_a_relative_name_stays_where_it_was_when_the_folder_changes(
 # -- what cannot be written ----------------------------------------------------
 
 
-def test_a_directory_is_refused_before_anything_is_done(tmp_path: Path) -> None:
+def test_a_folder_as_output_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="is a folder"):
         ReportWriter(str(tmp_path))
 
@@ -158,7 +158,7 @@ def test_a_directory_is_refused_before_anything_is_done(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["missing/out", "file/out", "out\0x", "x" * 300, "folder-as-partial"]
 )
-def test_a_name_that_cannot_be_is_one_sentence(tmp_path: Path, name: str) -> None:
+def test_an_invalid_file_name_is_a_one_line_error(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_bytes(b"")
     (tmp_path / "folder-as-partial.partial").mkdir()
     found = refusal(tmp_path / name)
@@ -166,7 +166,7 @@ def test_a_name_that_cannot_be_is_one_sentence(tmp_path: Path, name: str) -> Non
     assert "cannot be written" in found
 
 
-def test_a_folder_without_the_right_to_write_is_one_sentence(
+def test_a_read_only_folder_is_a_one_line_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> int:
@@ -176,7 +176,7 @@ def test_a_folder_without_the_right_to_write_is_one_sentence(
     assert "Permission denied" in refusal(tmp_path / "out")
 
 
-def test_a_link_in_the_place_of_the_partial_file_is_not_followed(
+def test_a_symbolic_link_at_the_partial_file_is_not_followed(
     tmp_path: Path,
 ) -> None:
     victim = tmp_path / "victim"
@@ -186,13 +186,13 @@ def test_a_link_in_the_place_of_the_partial_file_is_not_followed(
     assert victim.read_bytes() == b"precious"
 
 
-def test_a_full_device_is_one_sentence() -> None:
+def test_a_full_device_is_a_one_line_error() -> None:
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     assert "No space left" in refusal("/dev/full")
 
 
-def test_a_folder_that_vanishes_before_the_end_is_one_sentence(tmp_path: Path) -> None:
+def test_a_folder_removed_before_the_commit_is_a_one_line_error(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
 
@@ -210,12 +210,12 @@ def test_a_folder_that_vanishes_before_the_end_is_one_sentence(tmp_path: Path) -
 # -- streams -------------------------------------------------------------------
 
 
-def test_devices_are_written_as_they_are() -> None:
+def test_devices_are_written_directly() -> None:
     write("/dev/null", LINE)
     assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
 
 
-def test_a_named_pipe_is_written_as_it_is(tmp_path: Path) -> None:
+def test_a_named_pipe_is_written_directly(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     read: list[bytes] = []
@@ -235,7 +235,7 @@ def test_standard_output_gets_the_lines_and_stays_open(
     assert capfd.readouterr().out == LINE.decode() * 2 + "more\n"
 
 
-def test_a_reader_of_standard_output_that_leaves_is_one_sentence() -> None:
+def test_a_closed_standard_output_is_a_one_line_error() -> None:
     program = (
         "import anyio, sys\n"
         "from auditor.errors import OutputError\n"
@@ -259,7 +259,7 @@ def test_a_reader_of_standard_output_that_leaves_is_one_sentence() -> None:
     assert said == ("standard output: the report cannot be written: Broken pipe\n")
 
 
-def test_lines_are_on_the_disk_before_the_name_and_the_name_before_the_end(
+def test_the_commit_syncs_the_lines_before_the_rename_and_the_folder_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Or a power cut leaves an empty report in the place of the last whole one."""
