@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from enum import IntEnum, StrEnum
+from typing import Self
 
 from auditor.fast_dataclass import dataclass
 
@@ -60,66 +61,47 @@ class Blame(StrEnum):
 
 
 class FailureKind(StrEnum):
-    """Why a reference has no image record. The values are part of the report."""
+    """Why a reference has no image record. The values are part of the report.
 
-    INVALID_REFERENCE = "invalid_reference"
-    DNS = "dns"
-    CONNECT = "connect"
-    TLS = "tls"
-    TIMEOUT = "timeout"
-    REALM_REFUSED = "realm_refused"
-    REDIRECT_REFUSED = "redirect_refused"
-    TOKEN_REJECTED = "token_rejected"
-    NO_PULL_GRANT = "no_pull_grant"
-    DENIED = "denied"
-    NOT_FOUND = "not_found"
-    VANISHED = "vanished"
-    RATE_LIMITED = "rate_limited"
-    SERVER_ERROR = "server_error"
-    PROTOCOL_VIOLATION = "protocol_violation"
-    TOO_LARGE = "too_large"
-    DIGEST_MISMATCH = "digest_mismatch"
-    DIGEST_CHANGED = "digest_changed"
-    AMBIGUOUS_DOCUMENT = "ambiguous_document"
-    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
-    INCOMPLETE_LISTING = "incomplete_listing"
-    INTERRUPTED = "interrupted"
+    `retryable`: the same request may succeed a moment later. `blame`: which side has to
+    act so that the next run succeeds.
+    """
 
-    @property
-    def retryable(self) -> bool:
-        """Whether the same request may succeed a moment later."""
-        return _FAILURES[self][0]
+    retryable: bool
+    blame: Blame
 
-    @property
-    def blame(self) -> Blame:
-        """Which side has to act so that the next run succeeds."""
-        return _FAILURES[self][1]
+    def __new__(
+        cls, value: str, retryable: bool = False, blame: Blame = Blame.NOBODY
+    ) -> Self:
+        """Define a kind; with `value` alone, `FailureKind(...)` finds one."""
+        kind = str.__new__(cls, value)
+        kind._value_ = value
+        kind.retryable = retryable
+        kind.blame = blame
+        return kind
 
-
-_FAILURES: dict[FailureKind, tuple[bool, Blame]] = {
-    FailureKind.INVALID_REFERENCE: (False, Blame.USER),
-    FailureKind.DNS: (True, Blame.NETWORK),
-    FailureKind.CONNECT: (True, Blame.NETWORK),
-    FailureKind.TLS: (False, Blame.NETWORK),
-    FailureKind.TIMEOUT: (True, Blame.NETWORK),
-    FailureKind.REALM_REFUSED: (False, Blame.REGISTRY),
-    FailureKind.REDIRECT_REFUSED: (False, Blame.REGISTRY),
-    FailureKind.TOKEN_REJECTED: (False, Blame.REGISTRY),
-    FailureKind.NO_PULL_GRANT: (False, Blame.USER),
-    FailureKind.DENIED: (False, Blame.USER),
-    FailureKind.NOT_FOUND: (False, Blame.USER),
-    FailureKind.VANISHED: (False, Blame.NOBODY),
-    FailureKind.RATE_LIMITED: (True, Blame.NOBODY),
-    FailureKind.SERVER_ERROR: (True, Blame.REGISTRY),
-    FailureKind.PROTOCOL_VIOLATION: (False, Blame.REGISTRY),
-    FailureKind.TOO_LARGE: (False, Blame.REGISTRY),
-    FailureKind.DIGEST_MISMATCH: (False, Blame.REGISTRY),
-    FailureKind.DIGEST_CHANGED: (False, Blame.NOBODY),
-    FailureKind.AMBIGUOUS_DOCUMENT: (False, Blame.REGISTRY),
-    FailureKind.UNSUPPORTED_MEDIA_TYPE: (False, Blame.REGISTRY),
-    FailureKind.INCOMPLETE_LISTING: (False, Blame.REGISTRY),
-    FailureKind.INTERRUPTED: (False, Blame.NOBODY),
-}
+    INVALID_REFERENCE = "invalid_reference", False, Blame.USER
+    DNS = "dns", True, Blame.NETWORK
+    CONNECT = "connect", True, Blame.NETWORK
+    TLS = "tls", False, Blame.NETWORK
+    TIMEOUT = "timeout", True, Blame.NETWORK
+    REALM_REFUSED = "realm_refused", False, Blame.REGISTRY
+    REDIRECT_REFUSED = "redirect_refused", False, Blame.REGISTRY
+    TOKEN_REJECTED = "token_rejected", False, Blame.REGISTRY
+    NO_PULL_GRANT = "no_pull_grant", False, Blame.USER
+    DENIED = "denied", False, Blame.USER
+    NOT_FOUND = "not_found", False, Blame.USER
+    VANISHED = "vanished", False, Blame.NOBODY
+    RATE_LIMITED = "rate_limited", True, Blame.NOBODY
+    SERVER_ERROR = "server_error", True, Blame.REGISTRY
+    PROTOCOL_VIOLATION = "protocol_violation", False, Blame.REGISTRY
+    TOO_LARGE = "too_large", False, Blame.REGISTRY
+    DIGEST_MISMATCH = "digest_mismatch", False, Blame.REGISTRY
+    DIGEST_CHANGED = "digest_changed", False, Blame.NOBODY
+    AMBIGUOUS_DOCUMENT = "ambiguous_document", False, Blame.REGISTRY
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type", False, Blame.REGISTRY
+    INCOMPLETE_LISTING = "incomplete_listing", False, Blame.REGISTRY
+    INTERRUPTED = "interrupted", False, Blame.NOBODY
 
 
 class FailureReason(StrEnum):

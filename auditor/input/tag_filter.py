@@ -1,7 +1,7 @@
-"""Which of a repository's listed tags are audited: pure functions of their names.
+"""Filters for listed tags and repositories, and for the age of images.
 
-The order of the rules is fixed: patterns, digest tags, then of what is left the
-newest. What a reference names outright is never filtered.
+Tags are filtered by their patterns first, then digest tags are left out, then the
+newest of the rest are kept. A tag that the input names itself is never filtered.
 """
 
 from __future__ import annotations
@@ -19,27 +19,32 @@ from auditor.fast_dataclass import dataclass
 from auditor.input.tag_order import TagOrder, tag_order
 from auditor.model import ImageRecord
 from auditor.oci.attachments import is_digest_tag
-from auditor.oci.reference_grammar import path_matches
-from auditor.registry.listing.paging import ListedTag
-from auditor.util.time_span import is_too_old, parse_since, read_time
+from auditor.oci.reference import path_matches
+from auditor.registry.listing.interface import ListedTag
+from auditor.util.time_span import (
+    is_older_than,
+    moment_of,
+    parse_image_time,
+    parse_since,
+)
 
 
-class Named(Protocol):
-    """What has a tag as its name."""
+class HasTagName(Protocol):
+    """A listed tag, as far as its name is needed."""
 
     @property
     def name(self) -> str:
         """The tag."""
 
 
-Entry = TypeVar("Entry", bound=Named)
+Entry = TypeVar("Entry", bound=HasTagName)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TagFilter:
-    """Rules for listed tags. `include` empty: all; `latest` null: all of them.
+    """Filters by name. An empty `include` and a `latest` of `None` allow all tags.
 
-    `exclude_repositories` are path patterns for what a catalog names.
+    `exclude_repositories` are path patterns for the repositories of a catalog.
     """
 
     include: tuple[str, ...] = ()
@@ -51,79 +56,75 @@ class TagFilter:
     _excluded: re.Pattern[str] | None = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_included", _any_of(self.include))
-        object.__setattr__(self, "_excluded", _any_of(self.exclude))
+        object.__setattr__(self, "_included", _compile(self.include))
+        object.__setattr__(self, "_excluded", _compile(self.exclude))
 
-    def wants(self, tag: str) -> bool:
-        """Whether a tag's name is not filtered out; `latest` is not asked."""
+    def allows(self, tag: str) -> bool:
+        """Whether the filters allow a tag, except for `latest`."""
         return (
             (self._included is None or self._included.match(tag) is not None)
             and (self._excluded is None or self._excluded.match(tag) is None)
             and not (self.omit_digest_tags and is_digest_tag(tag))
         )
 
-    def wants_repository(self, repository: str) -> bool:
-        """Whether a repository that a catalog names is not filtered out."""
+    def allows_repository(self, repository: str) -> bool:
+        """Whether the filters allow a repository of a catalog."""
         return not any(
             path_matches(pattern, repository) for pattern in self.exclude_repositories
         )
 
 
-class Newest(Generic[Entry]):
-    """The `count` newest of what is put in, by `tag_order`: it holds no more.
+class NewestTags(Generic[Entry]):
+    """Keeps the `count` newest of the tags added, by `tag_order`.
 
-    What is put in twice counts once: lists have duplicates.
+    A tag that is added twice counts once: listings have duplicates.
     """
 
     def __init__(self, count: int) -> None:
         self._count = count
         self._heap: list[tuple[TagOrder, int, Entry]] = []
-        self._held: set[str] = set()
-        self._put = 0
+        self._names: set[str] = set()
+        self._added = 0
 
-    def put(self, entries: Iterable[Entry]) -> None:
-        """Take some more in."""
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Add tags."""
         for entry in entries:
-            if entry.name in self._held:
+            if entry.name in self._names:
                 continue
-            self._put += 1
-            place = (tag_order(entry.name), self._put, entry)
+            self._added += 1
+            ranked = (tag_order(entry.name), self._added, entry)
             if len(self._heap) < self._count:
-                heapq.heappush(self._heap, place)
-            elif place > self._heap[0]:
-                _, _, oldest = heapq.heapreplace(self._heap, place)
-                self._held.remove(oldest.name)
+                heapq.heappush(self._heap, ranked)
+            elif ranked > self._heap[0]:
+                _, _, oldest = heapq.heapreplace(self._heap, ranked)
+                self._names.remove(oldest.name)
             else:
                 continue
-            self._held.add(entry.name)
+            self._names.add(entry.name)
 
     def newest_first(self) -> Iterator[Entry]:
-        """What is left of all that was put in."""
+        """The tags kept, newest first."""
         for _, _, entry in sorted(
-            self._heap, key=lambda place: place[:2], reverse=True
+            self._heap, key=lambda ranked: ranked[:2], reverse=True
         ):
             yield entry
 
 
-def _any_of(patterns: Iterable[str]) -> re.Pattern[str] | None:
+def _compile(patterns: Iterable[str]) -> re.Pattern[str] | None:
     joined = "|".join(map(translate, patterns))
     return re.compile(joined) if joined else None
 
 
-# -- selection --
-# What of the listed tags is audited, and what of the images once they are known.
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """The rules of a run. `since` null: images of any age."""
+    """The filters of a run. Without `since`, images of any age are audited."""
 
     tags: TagFilter = field(default_factory=TagFilter)
     since: datetime | None = None
 
     @classmethod
     def of(cls, settings: Settings, now: datetime) -> Selection:
-        """What the settings say at the time `now`."""
+        """The filters of these settings at the time `now`."""
         return cls(
             tags=TagFilter(
                 include=settings.include,
@@ -132,26 +133,29 @@ class Selection:
                 latest=settings.latest,
                 exclude_repositories=settings.exclude_repositories,
             ),
-            since=parse_since(settings.since).before(now) if settings.since else None,
+            since=moment_of(parse_since(settings.since), now)
+            if settings.since
+            else None,
         )
 
-    def newest(self) -> Newest[ListedTag] | None:
-        """Where the tags of one list gather, if only the newest are wanted."""
-        return None if self.tags.latest is None else Newest(self.tags.latest)
+    def newest_tags(self) -> NewestTags[ListedTag] | None:
+        """A collector for the tags of one repository; `None` without `--latest`."""
+        return None if self.tags.latest is None else NewestTags(self.tags.latest)
 
-    def is_too_old(self, tag: ListedTag) -> bool | None:
-        """Whether a listing tells that a tag is too old; null: the image decides."""
+    def is_tag_too_old(self, tag: ListedTag) -> bool | None:
+        """Whether a tag is too old; `None` if its listing does not say, so that the
+        image decides."""
         if self.since is None:
             return False
-        return is_too_old(self.since, created=tag.created, pushed=tag.pushed)
+        return is_older_than(self.since, created=tag.created, pushed=tag.pushed)
 
-    def drops(self, record: ImageRecord) -> bool:
-        """Whether an image turns out to be too old. Its newest platform counts.
+    def is_image_too_old(self, record: ImageRecord) -> bool:
+        """Whether the newest platform of an image is too old.
 
-        One that does not say when it was made is kept: nothing disappears on a guess.
+        An image without a creation time is kept: none is left out on a guess.
         """
-        times = [read_time(platform.created) for platform in record.platforms]
-        known = [time for time in times if time is not None]
-        if self.since is None or not known:
+        times = [parse_image_time(platform.created) for platform in record.platforms]
+        created = [time for time in times if time is not None]
+        if self.since is None or not created:
             return False
-        return max(known) < self.since
+        return max(created) < self.since

@@ -12,7 +12,6 @@ import re
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.oci.reference_grammar import DIGEST
-from auditor.util.text import safe_text
 
 # The algorithms of `reference_grammar.HEX_CHARS`. `hashlib.new` is slower: it looks the
 # name up each time.
@@ -27,13 +26,6 @@ _fullmatch = re.compile(DIGEST).fullmatch
 def is_digest(text: str) -> bool:
     """Whether the text is `algorithm:hex`, with lower-case hex of the right length."""
     return _fullmatch(text) is not None
-
-
-def validate_digest(text: str) -> str:
-    """Return the text if it is a digest; otherwise raise `ProtocolError`."""
-    if not is_digest(text):
-        raise ProtocolError(f'"{safe_text(text, 80)}" is not a digest')
-    return text
 
 
 def sha256_digest(content: bytes) -> str:

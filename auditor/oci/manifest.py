@@ -221,29 +221,27 @@ def verify_manifest(
     `parse` is `parse_manifest` or a caching version of it. Raises `ProtocolError`, with
     `DIGEST_MISMATCH` if the content does not have the requested digest.
     """
-    matches = requested_digest is None or matches_digest(raw, requested_digest)
-    if requested_digest is not None and not matches and not _may_be_signed(raw):
+    # The digest of a signed schema 1 manifest excludes the signatures, which can differ
+    # between two fetches: only its payload can be checked.
+    may_be_signed = b'"signatures"' in raw
+    if requested_digest is not None and not may_be_signed:
         check_digest(raw, requested_digest, "manifest")
     manifest = parse(raw, content_type)
-    signed = isinstance(manifest, Schema1Manifest) and manifest.signed
-    # The digest of a signed schema 1 manifest excludes the signatures, which can differ
-    # between two fetches.
-    content = (
-        manifest.payload if isinstance(manifest, Schema1Manifest) and signed else raw
-    )
-    if requested_digest is not None:
-        if not matches or (signed and _may_be_signed(raw)):
-            check_digest(content, requested_digest, "manifest")
-        digest = requested_digest
-        warnings = []
-    else:
-        digest = sha256_digest(content)
-        warnings = _header_warnings(content, digest, header_digest)
+    content, signature_warnings = raw, []
     if isinstance(manifest, Schema1Manifest):
+        content, signature_warnings = manifest.payload, _signature_warnings(manifest)
+        signed = manifest.signed
         media_type = media_types.SIGNED_SCHEMA1 if signed else media_types.SCHEMA1
-        warnings += _signature_warnings(manifest)
     else:
         media_type = manifest.media_type
+    if requested_digest is not None:
+        if may_be_signed:
+            check_digest(content, requested_digest, "manifest")
+        digest = requested_digest
+        warnings = signature_warnings
+    else:
+        digest = sha256_digest(content)
+        warnings = _header_warnings(content, digest, header_digest) + signature_warnings
     header_type = media_types.essence(content_type)
     if header_type in media_types.MANIFEST_TYPES and header_type != media_type:
         warnings.append(
@@ -259,10 +257,6 @@ def verify_manifest(
         manifest=manifest,
         warnings=tuple(warnings),
     )
-
-
-def _may_be_signed(raw: bytes) -> bool:
-    return b'"signatures"' in raw
 
 
 def _header_warnings(content: bytes, digest: str, header: str | None) -> list[Warn]:

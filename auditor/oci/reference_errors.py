@@ -14,6 +14,9 @@ _EXAMPLE = "host/repository:tag"
 CREDENTIALS = (
     "credentials are not allowed in a reference; remove everything up to the @"
 )
+_DIGEST_AND_PATTERN = (
+    "a pattern cannot be combined with a digest, which names one image"
+)
 
 
 def explain_invalid_reference(text: str) -> str:
@@ -115,12 +118,10 @@ def _error_in_path(path: str, *, has_host: bool) -> str | None:
         where = " after the host" if has_host else ""
         return f"the repository is missing{where}; write {_EXAMPLE}"
     components = path.split("/")
-    if "" in components:
-        return "it has an empty part: one / separates the parts of a name"
     if "." in components or ".." in components:
         return '"." and ".." cannot be part of a name'
-    if path != path.lower():
-        return f'repository names are lower case; write "{safe_text(path.lower(), 80)}"'
+    if error := _error_in_any_path(path):
+        return error
     for component in components:
         if not re.fullmatch(grammar.COMPONENT, component):
             return (
@@ -141,12 +142,9 @@ def _error_in_path_pattern(path: str, *, has_host: bool) -> str | None:
             "a repository pattern must start with its registry,"
             f" as in docker.io/{safe_text(path, 60)}:*"
         )
-    components = path.split("/")
-    if "" in components:
-        return "it has an empty part: one / separates the parts of a name"
-    if path != path.lower():
-        return f'repository names are lower case; write "{safe_text(path.lower(), 80)}"'
-    for component in components:
+    if error := _error_in_any_path(path):
+        return error
+    for component in path.split("/"):
         if "**" in component and component != "**":
             return (
                 f'"{safe_text(component, 60)}" is not a part of a pattern: ** matches'
@@ -162,27 +160,27 @@ def _error_in_path_pattern(path: str, *, has_host: bool) -> str | None:
     return None
 
 
+def _error_in_any_path(path: str) -> str | None:
+    if "" in path.split("/"):
+        return "it has an empty part: one / separates the parts of a name"
+    if path != path.lower():
+        return f'repository names are lower case; write "{safe_text(path.lower(), 80)}"'
+    return None
+
+
 def _error_in_tags_of_pattern(
     tag: str, *, has_tag: bool, has_digest: bool
 ) -> str | None:
     if has_digest:
-        return "a pattern cannot be combined with a digest, which names one image"
+        return _DIGEST_AND_PATTERN
     if not has_tag:
         return (
             "a repository pattern must also select tags: add :* for all of them,"
             " or a pattern such as :1.*"
         )
     if any(char in tag for char in grammar.GLOB_CHARS):
-        if _is_tag_pattern(tag):
-            return None
-        return _error_in_pattern(tag, has_digest=False)
+        return _error_in_pattern(tag)
     return _error_in_tag(tag, has_digest=False)
-
-
-def _is_tag_pattern(text: str) -> bool:
-    return len(text) <= grammar.MAX_PATTERN_CHARS and bool(
-        re.fullmatch(grammar.TAG_PATTERN, text)
-    )
 
 
 def _error_in_digest(digest: str) -> str | None:
@@ -213,7 +211,12 @@ def _error_in_tag(tag: str, *, has_digest: bool) -> str | None:
     if ":" in tag:
         return "it has two tags; a digest is written after @"
     if any(char in tag for char in grammar.GLOB_CHARS):
-        return _error_in_pattern(tag, has_digest=has_digest)
+        if has_digest:
+            return _DIGEST_AND_PATTERN
+        return (
+            _error_in_pattern(tag)
+            or "a tag pattern selects many images; expected a single one"
+        )
     if len(tag) > grammar.MAX_TAG_CHARS:
         return f"its tag is longer than {grammar.MAX_TAG_CHARS} characters"
     if not re.fullmatch(grammar.TAG, tag):
@@ -224,13 +227,11 @@ def _error_in_tag(tag: str, *, has_digest: bool) -> str | None:
     return None
 
 
-def _error_in_pattern(pattern: str, *, has_digest: bool) -> str:
-    if has_digest:
-        return "a pattern cannot be combined with a digest, which names one image"
+def _error_in_pattern(pattern: str) -> str | None:
     if len(pattern) > grammar.MAX_PATTERN_CHARS:
         return f"its pattern is longer than {grammar.MAX_PATTERN_CHARS} characters"
     if re.fullmatch(grammar.TAG_PATTERN, pattern):
-        return "a tag pattern selects many images; expected a single one"
+        return None
     return (
         f'"{safe_text(pattern, 60)}" is not a tag pattern: *, ?, and closed classes'
         " like [0-9] or [!a-z] among the characters of a tag"

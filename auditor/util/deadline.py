@@ -15,12 +15,13 @@ class Deadline:
 
     def __init__(self) -> None:
         self.reached = False
-        self._grace_s: dict[anyio.CancelScope, float] = {}
+        # Open scopes with their grace periods in seconds.
+        self.open_scopes: dict[anyio.CancelScope, float] = {}
 
     def reach(self) -> None:
         """End the run: cancel every open scope after its grace period."""
         self.reached = True
-        for scope, grace_s in self._grace_s.items():
+        for scope, grace_s in self.open_scopes.items():
             _cancel(scope, grace_s)
 
     def scope(
@@ -30,22 +31,17 @@ class Deadline:
 
         It is also cancelled `limit_s` after it is entered, if that comes first.
         """
-        return DeadlineScope(self._grace_s, self, grace_s, limit_s)
+        return DeadlineScope(self, grace_s, limit_s)
 
 
 class DeadlineScope:
     """A cancel scope that is registered with its deadline while it is open."""
 
-    __slots__ = ("_deadline", "_grace_s", "_limit_s", "_open", "_scope")
+    __slots__ = ("_deadline", "_grace_s", "_limit_s", "_scope")
 
     def __init__(
-        self,
-        open_scopes: dict[anyio.CancelScope, float],
-        deadline: Deadline,
-        grace_s: float,
-        limit_s: float | None,
+        self, deadline: Deadline, grace_s: float, limit_s: float | None
     ) -> None:
-        self._open = open_scopes
         self._deadline = deadline
         self._grace_s = grace_s
         self._limit_s = limit_s
@@ -55,7 +51,7 @@ class DeadlineScope:
         until = math.inf if limit_s is None else anyio.current_time() + limit_s
         self._scope = anyio.CancelScope(deadline=until)
         self._scope.__enter__()
-        self._open[self._scope] = self._grace_s
+        self._deadline.open_scopes[self._scope] = self._grace_s
         if self._deadline.reached:
             _cancel(self._scope, self._grace_s)
         return self._scope
@@ -66,7 +62,7 @@ class DeadlineScope:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        del self._open[self._scope]
+        del self._deadline.open_scopes[self._scope]
         return bool(self._scope.__exit__(exc_type, exc, traceback))
 
 

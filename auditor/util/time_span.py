@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from auditor.fast_dataclass import dataclass
 from auditor.util.lazy_regex import LazyPattern
 from auditor.util.text import safe_text
 
@@ -23,40 +22,27 @@ _DATE = LazyPattern(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt ].+)?")
 _FIRST_IMAGE = datetime(2013, 3, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Since:
-    """A duration or a moment; the other one is None. `text` is the user's input."""
-
-    text: str
-    duration: timedelta | None = None
-    moment: datetime | None = None
-
-    def before(self, now: datetime) -> datetime:
-        """The point in time, relative to `now`."""
-        if self.moment is not None:
-            return self.moment
-        assert self.duration is not None
-        try:
-            return now - self.duration
-        except OverflowError:
-            return datetime.min.replace(tzinfo=UTC)
-
-    def __str__(self) -> str:
-        return self.text
-
-
-def parse_since(text: str) -> Since:
+def parse_since(text: str) -> timedelta | datetime:
     """Parse a duration or a date. Raises `ValueError` with a sentence."""
     if match := _DURATION.fullmatch(text):
-        duration = timedelta(**{_UNITS[match["unit"]]: int(match["count"])})
-        return Since(text, duration=duration)
+        return timedelta(**{_UNITS[match["unit"]]: int(match["count"])})
     moment = _moment(text) if _DATE.fullmatch(text) else None
     if moment is None:
         raise ValueError(
             "expected a duration (30d, 12h) or a date (2026-01-31),"
             f' got "{safe_text(text, 40)}"'
         )
-    return Since(text, moment=moment)
+    return moment
+
+
+def moment_of(since: timedelta | datetime, now: datetime) -> datetime:
+    """The point in time that a parsed `since` means at `now`."""
+    if isinstance(since, datetime):
+        return since
+    try:
+        return now - since
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def _moment(text: str) -> datetime | None:

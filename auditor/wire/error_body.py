@@ -8,7 +8,6 @@ for people only: decisions are made by the HTTP status.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
@@ -39,7 +38,6 @@ _MESSAGE_KEYS = (
     "error",
     "msg",
 )
-_CODE = LazyPattern(r"[A-Z0-9_]{1,64}")
 _TITLE = LazyPattern(r"<title[^<>]{0,200}>([^<]{0,200})", re.IGNORECASE)
 _XML_FIELD = LazyPattern(r"<(Code|Message)>([^<]*)</\1>")
 
@@ -60,17 +58,11 @@ def error_sentence(body: bytes, *, content_type: str | None, status: int) -> str
     return safe_text(mask_secrets(message), MAX_SENTENCE_CHARS)
 
 
-def error_codes(body: bytes) -> tuple[str, ...]:
-    """The error codes of the specification's format, in upper case. Never raises.
-
-    Numbers are included (Red Hat sends `"404"`); other values are left out.
-    """
-    codes = (_code(error).upper() for error in _errors(_json(body)))
-    return tuple(code for code in codes if _CODE.fullmatch(code))
-
-
 def _message_of(body: bytes, content_type: str) -> str:
-    document = _json(body)
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        document = None
     if document is not None:
         return _from_json(document)
     text = body.decode("utf-8", "replace").removeprefix("\ufeff").strip()
@@ -89,34 +81,20 @@ def _message_of(body: bytes, content_type: str) -> str:
     return text
 
 
-def _json(body: bytes) -> Any:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
-
-
 def _from_json(document: Any) -> str:
-    errors = [_error(error) for error in _errors(document)][:_MAX_ERRORS]
-    if any(errors):
-        return "; ".join(error for error in errors if error)
-    return _message(document)
-
-
-def _errors(document: Any) -> Iterator[dict[str, Any]]:
     errors = document.get("errors") if isinstance(document, dict) else None
-    for error in errors if isinstance(errors, list) else ():
-        if isinstance(error, dict):
-            yield error
+    messages = [
+        _error(error)
+        for error in (errors if isinstance(errors, list) else ())
+        if isinstance(error, dict)
+    ][:_MAX_ERRORS]
+    return "; ".join(filter(None, messages)) or _message(document)
 
 
 def _error(error: dict[str, Any]) -> str:
-    return ": ".join(part for part in (_code(error), _message(error)) if part)
-
-
-def _code(error: dict[str, Any]) -> str:
     code = error.get("code")
-    return str(code) if isinstance(code, str | int) else ""
+    parts = (str(code) if isinstance(code, str | int) else "", _message(error))
+    return ": ".join(filter(None, parts))
 
 
 def _message(document: Any, depth: int = 0) -> str:

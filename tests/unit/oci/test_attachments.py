@@ -6,22 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from auditor.demo.images import (
-    SLSA,
-    SPDX,
-    BuiltImage,
-    artifact,
-    attestation,
-    bundle,
-    cosign_attestation,
-    cosign_sbom,
-    cosign_signature,
-    helm_chart,
-    image,
-    notation_signature,
-    referrers_index,
-)
-from auditor.demo.signed_schema1 import schema1_image
+from auditor.demo.artifact_builder import artifact, helm_chart
+from auditor.demo.image_builder import BuiltImage, image
+from auditor.demo.schema1_builder import schema1_image
 from auditor.model import Attachment, AttachmentKind
 from auditor.oci.attachments import (
     Evidence,
@@ -34,6 +21,17 @@ from auditor.oci.descriptor import Descriptor
 from auditor.oci.manifest import ImageIndex, parse_manifest
 from auditor.oci.platform import Platform
 from tests.documents import digest
+from tests.support.attached_images import (
+    SLSA,
+    SPDX,
+    attestation,
+    bundle,
+    cosign_attestation,
+    cosign_sbom,
+    cosign_signature,
+    notation_signature,
+    referrers_index,
+)
 
 APP = image("app").root
 SIGNATURE, SBOM, ATTESTATION, ARTIFACT = (

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from auditor.wire.error_body import error_codes, error_sentence
+from auditor.wire.error_body import error_sentence
 
 
 @pytest.mark.parametrize(
@@ -102,23 +102,3 @@ def test_a_hostile_body_is_read_in_linear_time(unit: bytes) -> None:
 
 def test_a_status_nobody_knows_is_fine() -> None:
     assert error_sentence(b"x", content_type=None, status=799) == "x"
-
-
-@pytest.mark.parametrize(
-    ("body", "codes"),
-    [
-        (
-            b'{"errors":[{"code":"manifest_unknown"},{"code":"DENIED"}]}',
-            ("MANIFEST_UNKNOWN", "DENIED"),
-        ),
-        (b'{"errors":[{"code":"404"}]}', ("404",)),
-        (b'{"errors":[{"code":404}]}', ("404",)),
-        (b'{"errors":[{"code":null},{"code":["x"]},{"code":"a b"},{}]}', ()),
-        (b'{"errors":{"code":"X"}}', ()),
-        (b"[]", ()),
-        (b"not json", ()),
-        (b"", ()),
-    ],
-)
-def test_codes_are_upper_case(body: bytes, codes: tuple[str, ...]) -> None:
-    assert error_codes(body) == codes
