@@ -15,7 +15,7 @@ from auditor.errors import ExitCode
 
 @click.group("history")
 def command() -> None:
-    """Keep nightly reports as Parquet files; show when a tag moved and what grew."""
+    """Keep nightly reports as Parquet files and show when a tag moved."""
 
 
 @command.command("add")
@@ -33,14 +33,14 @@ def add_command(*, dataset: str, reports: tuple[str, ...]) -> int:
 
 @command.command("show")
 @click.argument("dataset", metavar="DATASET")
-@click.argument("target", required=False, metavar="[REPOSITORY|REFERENCE]")
+@click.argument("reference", metavar="REFERENCE")
 @format_option("table", "jsonl", "csv")
 @needs_extras
-def show_command(*, dataset: str, target: str | None, output_format: str) -> int:
-    """Show all runs, the growth of a repository, or when a tag moved."""
+def show_command(*, dataset: str, reference: str, output_format: str) -> int:
+    """Show what a reference was, and from when until when."""
     from auditor.analysis.history import show
     from auditor.analysis.query_output import RowFormat, write_result
 
-    with show(Path(dataset), target) as answer, allow_broken_pipe():
-        write_result(answer, RowFormat(output_format), sys.stdout)
+    with show(Path(dataset), reference) as result, allow_broken_pipe():
+        write_result(result, RowFormat(output_format), sys.stdout)
     return ExitCode.OK

@@ -34,8 +34,8 @@ def command(*, reports: tuple[str, ...], question: str, output_format: str) -> i
     from auditor.analysis.query_output import MAX_TABLE_ROWS, RowFormat, write_result
 
     complete = True
-    with run_query(reports, question) as answer, allow_broken_pipe():
-        complete = write_result(answer, RowFormat(output_format), sys.stdout)
+    with run_query(reports, question) as result, allow_broken_pipe():
+        complete = write_result(result, RowFormat(output_format), sys.stdout)
     if not complete:
         print_message(
             f"truncated after {format_count(MAX_TABLE_ROWS, 'row')}; print all with"

@@ -1,4 +1,4 @@
-"""The order of the steps, and what they come to."""
+"""`auditor doctor`: run the steps in their order, and sum them up."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from auditor.diagnose.doctor_access import access_steps
 from auditor.diagnose.doctor_content import content_steps
 from auditor.diagnose.doctor_network import network_steps
 from auditor.diagnose.doctor_step import (
-    Case,
+    DoctorSession,
+    DoctorStep,
     ResponseLog,
-    Step,
     StepName,
     StepState,
-    skipped,
+    skipped_step,
 )
+from auditor.fast_dataclass import dataclass
 from auditor.oci.reference import Reference
 from auditor.registry.registries import open_registries
-from auditor.util.clock import Clock
+from auditor.util.clock import Clock, rfc3339
+from auditor.util.text import format_count, safe_text
 
-_PARTS = (
-    (network_steps, (StepName.ROUTE, StepName.NAME, StepName.TCP, StepName.TLS)),
+_GROUPS = (
+    (network_steps, (StepName.ROUTE, StepName.DNS, StepName.TCP, StepName.TLS)),
     (
         access_steps,
         (
@@ -42,55 +44,99 @@ _PARTS = (
             StepName.MANIFEST,
             StepName.REFERRERS,
             StepName.CATALOG,
-            StepName.ALLOWANCE,
+            StepName.RATE_LIMIT,
         ),
     ),
 )
+# Characters of a message or an advice; more is a response that is not a registry's.
+_MESSAGE_CHARS = 2000
 
 
 @asynccontextmanager
-async def opened(
+async def open_session(
     settings: Settings,
     name: str,
     reference: Reference | None,
     *,
-    tag_named: bool,
+    has_tag: bool,
     clock: Clock,
-) -> AsyncIterator[Case]:
-    """The case of a registry, and of a repository in it if there is a reference.
+) -> AsyncIterator[DoctorSession]:
+    """Open the registry `name` for `run_steps`.
 
-    Nothing is tried again, so that what fails now and then is seen to. Raises
-    `UsageError` as `open_registries`.
+    Requests are not retried, so that intermittent failures show. Raises `UsageError`
+    as `open_registries` does.
     """
-    heard = ResponseLog(clock)
-    own = replace(settings.registry(name), tries=1)
-    once = replace(settings, registries={**settings.registries, name: own})
+    responses = ResponseLog(clock)
+    without_retries = replace(settings.registry(name), tries=1)
+    settings = replace(
+        settings, registries={**settings.registries, name: without_retries}
+    )
     async with open_registries(
-        once, clock=clock, observer=heard.observer
+        settings, clock=clock, observer=responses.observe
     ) as registries:
-        yield Case(
+        yield DoctorSession(
             registry=await registries.get(name),
             settings=settings,
             reference=reference,
-            tag_named=tag_named,
+            has_tag=has_tag,
             clock=clock,
-            heard=heard,
+            responses=responses,
         )
 
 
-async def examine(case: Case) -> AsyncIterator[Step]:
-    """Every step, each as soon as it is taken; what cannot be is skipped."""
-    for steps, names in _PARTS:
-        taken = 0
-        if not case.closed:
-            async for step in steps(case):
-                assert step.name is names[taken], "steps come in their order"
-                taken += 1
-                yield step
-        for name in names[taken:]:
-            yield skipped(name, case.closed or "it needs what came before")
+async def run_steps(session: DoctorSession) -> AsyncIterator[DoctorStep]:
+    """Every step as soon as it is done; steps that are not possible are skipped."""
+    for run_group, names in _GROUPS:
+        done = 0
+        if not session.stopped:
+            async for step in run_group(session):
+                assert step.name is names[done], "steps come in their order"
+                done += 1
+                yield replace(
+                    step,
+                    message=safe_text(step.message, _MESSAGE_CHARS),
+                    next=step.next and safe_text(step.next, _MESSAGE_CHARS),
+                )
+        for name in names[done:]:
+            yield skipped_step(name, session.stopped or "an earlier step failed")
 
 
-def works(steps: list[Step]) -> bool:
-    """Whether an audit would work, as far as was seen."""
-    return not any(step.state is StepState.FAILED for step in steps)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoctorReport:
+    """All steps of a session, and whether an audit would work."""
+
+    kind: str = "doctor"
+    schema: int = 1
+    registry: str
+    repository: str | None
+    reference: str | None
+    works: bool
+    checked_at: str
+    verdict: str
+    steps: tuple[DoctorStep, ...]
+
+
+def summarize(session: DoctorSession, steps: list[DoctorStep]) -> DoctorReport:
+    """The report of a session after its last step."""
+    reference = session.reference
+    failed = [step for step in steps if step.state is StepState.FAILED]
+    warnings = sum(step.state is StepState.WARNING for step in steps)
+    suffix = f" ({format_count(warnings, 'warning')})" if warnings else ""
+    if failed:
+        verdict = f"an audit would not work: step {failed[0].name} failed"
+    elif reference is None:
+        verdict = (
+            f"no problem so far{suffix}; check token, grant and manifest with: auditor"
+            f" doctor {session.name}/REPOSITORY"
+        )
+    else:
+        verdict = f"an audit would work{suffix}"
+    return DoctorReport(
+        registry=session.name,
+        repository=None if reference is None else reference.repository,
+        reference=str(reference) if reference is not None and session.has_tag else None,
+        works=not failed,
+        checked_at=rfc3339(session.clock.epoch()),
+        verdict=verdict,
+        steps=tuple(steps),
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from auditor.diagnose.doctor_step import Case
+from auditor.diagnose.doctor_step import DoctorSession
 from auditor.diagnose.server_certificate import ServerCertificate
 from auditor.errors import Failure, FailureKind, FailureReason
 from auditor.util.text import safe_text
@@ -72,18 +72,24 @@ _OTHER = "look at the response: curl -i {url}/v2/; it may not be a registry's"
 
 
 def advise(
-    failure: Failure, case: Case, *, origin: Origin | None = None, realm: str = "REALM"
+    failure: Failure,
+    session: DoctorSession,
+    *,
+    origin: Origin | None = None,
+    realm: str = "REALM",
 ) -> str:
     """What to do after a failure.
 
     `origin` is the host that failed, None for the registry; `realm` is the URL of the
     token service.
     """
-    proxy = case.registry.connection_probe().proxy
+    proxy = session.registry.connection_probe().proxy
     if failure.reason in _PROXY_REASONS and proxy is not None:
         return _PROXY.format(proxy=proxy.origin, named_by=proxy.named_by)
-    origin = origin or case.registry.origin
-    repository = "REPOSITORY" if case.reference is None else case.reference.repository
+    origin = origin or session.registry.origin
+    repository = (
+        "REPOSITORY" if session.reference is None else session.reference.repository
+    )
     template = _BY_KIND.get(failure.kind, _OTHER)
     if failure.reason is not None:
         template = _BY_REASON.get(failure.reason, template)
@@ -91,28 +97,28 @@ def advise(
         host=origin.host,
         port=origin.port,
         url=origin,
-        name=case.name,
-        repository=f"{case.name}/{repository}",
+        name=session.name,
+        repository=f"{session.name}/{repository}",
         realm=realm,
     )
 
 
-def advise_on_realm(case: Case, host: str) -> str:
+def advise_on_realm(session: DoctorSession, host: str) -> str:
     """What to do if the password may not be sent to the token service at `host`."""
     return (
         f"if {host} is the registry's token service, allow it in the configuration:"
-        f' realm_host = ["{host}"] in [registry."{case.name}"]; otherwise ask the'
+        f' realm_host = ["{host}"] in [registry."{session.name}"]; otherwise ask the'
         " operator of the registry why it names that host"
     )
 
 
 def advise_on_certificate(
-    failure: Failure, case: Case, certificate: ServerCertificate | None
+    failure: Failure, session: DoctorSession, certificate: ServerCertificate | None
 ) -> str:
     """What to do after a failed handshake, given the certificate the server sent."""
     if certificate is None:
-        return advise(failure, case)
-    now = f"{datetime.fromtimestamp(case.clock.epoch(), UTC):%Y-%m-%d %H:%M} UTC"
+        return advise(failure, session)
+    now = f"{datetime.fromtimestamp(session.clock.epoch(), UTC):%Y-%m-%d %H:%M} UTC"
     match failure.reason:
         case FailureReason.CERTIFICATE_EXPIRED:
             return (
@@ -122,7 +128,7 @@ def advise_on_certificate(
         case FailureReason.CERTIFICATE_NOT_YET_VALID:
             return f"check this machine's clock: it shows {now}"
         case FailureReason.CERTIFICATE_WRONG_NAME:
-            return _wrong_name(case, certificate)
+            return _wrong_name(session, certificate)
         case FailureReason.CERTIFICATE_NOT_RFC5280:
             return (
                 "ask the operator to issue a certificate that has what is missing, or"
@@ -136,14 +142,14 @@ def advise_on_certificate(
                 )
             return (
                 f"get {missing} from the operator and give it with --ca-file FILE, or"
-                f" put it into ~/.config/containers/certs.d/{case.name}/ca.crt"
+                f" put it into ~/.config/containers/certs.d/{session.name}/ca.crt"
             )
         case _:
-            return advise(failure, case)
+            return advise(failure, session)
 
 
-def _wrong_name(case: Case, certificate: ServerCertificate) -> str:
-    host = case.registry.origin.host
+def _wrong_name(session: DoctorSession, certificate: ServerCertificate) -> str:
+    host = session.registry.origin.host
     names = ", ".join(safe_text(name, 80) for name in certificate.names[:_NAMES_SHOWN])
     if not names:
         return f"ask for a certificate that contains {host}; this one contains no name"

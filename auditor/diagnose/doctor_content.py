@@ -136,7 +136,7 @@ async def _manifest(
             details=details,
         )
         return step, None
-    has_digest_header = DIGEST_HEADER in response.headers
+    has_digest_header = response.headers.get(DIGEST_HEADER) is not None
     warning, advice = _head_warning(head, document, has_digest_header)
     messages = [
         f"{tag}: {document.media_type}, {document.size} bytes, {document.digest}"
@@ -189,7 +189,9 @@ def _head_warning(
     )
 
 
-def _document(response: Response | Failure, reference: Reference) -> VerifiedManifest | Failure:
+def _document(
+    response: Response | Failure, reference: Reference
+) -> VerifiedManifest | Failure:
     if isinstance(response, Failure):
         return response
     try:
@@ -197,7 +199,7 @@ def _document(response: Response | Failure, reference: Reference) -> VerifiedMan
             response.body,
             content_type=response.content_type,
             header_digest=response.headers.get(DIGEST_HEADER),
-            asked_digest=reference.digest,
+            requested_digest=reference.digest,
         )
     except ProtocolError as error:
         return Failure(kind=error.kind, detail=error.detail, status=response.status)

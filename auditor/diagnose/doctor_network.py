@@ -1,11 +1,18 @@
-"""How the host is reached: route, name, TCP, TLS."""
+"""The doctor's steps up to a connection: route, DNS, TCP, TLS."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from auditor.diagnose import doctor_advice
-from auditor.diagnose.doctor_step import Case, Step, StepName, StepState, skipped
+from auditor.diagnose.doctor_advice import advise, advise_on_certificate
+from auditor.diagnose.doctor_step import (
+    DoctorSession,
+    DoctorStep,
+    StepName,
+    StepState,
+    failed_step,
+    skipped_step,
+)
 from auditor.diagnose.server_certificate import ServerCertificate, read_certificate
 from auditor.errors import Failure
 from auditor.registry.transport.connection_probe import Address, ConnectionProbe
@@ -13,228 +20,204 @@ from auditor.util.clock import rfc3339
 from auditor.util.text import format_count, safe_text
 from auditor.wire.url_policy import is_loopback_host
 
-# Certificates are renewed a month (ACME's, of 90 days) or some weeks before they end.
-SOON_DAYS = 14
-# More addresses than any registry has; each may cost --connect-timeout.
+# A certificate with fewer days left is a warning. ACME clients renew a month, others
+# some weeks before the end.
+MIN_DAYS_LEFT = 14
+# More addresses than any registry has; each may take `--connect-timeout`.
 MAX_ADDRESSES = 8
 _NAMES_SHOWN = 3
 
 
-async def network_steps(case: Case) -> AsyncIterator[Step]:
-    """The steps up to a connection. One that fails closes the case."""
-    line = case.registry.connection_probe()
-    yield _route(case, line)
-    with case.timed() as watch:
-        found = await line.addresses()
-    host = safe_text(line.origin.host)
-    whose = "" if line.proxy is None else f"the proxy's name {host}: "
-    if isinstance(found, Failure):
-        case.closed = "the name does not resolve"
-        yield _failed(
-            StepName.NAME,
-            found,
-            watch.ms,
-            doctor_advice.advise(found, case, origin=line.origin),
-        )
-        yield skipped(StepName.TCP, case.closed)
-        yield skipped(StepName.TLS, case.closed)
+async def network_steps(session: DoctorSession) -> AsyncIterator[DoctorStep]:
+    """The steps up to a connection; a failure stops the session."""
+    probe = session.registry.connection_probe()
+    yield _route(session, probe)
+    with session.timed() as watch:
+        addresses = await probe.addresses()
+    host = safe_text(probe.origin.host)
+    if isinstance(addresses, Failure):
+        session.stopped = "the name does not resolve"
+        advice = advise(addresses, session, origin=probe.origin)
+        yield failed_step(StepName.DNS, addresses, advice, ms=watch.ms)
         return
-    found = list({address.text: address for address in found}.values())
-    yield Step(
-        name=StepName.NAME,
+    addresses = list({address.text: address for address in addresses}.values())
+    shown = ", ".join(f"{address.text} ({address.family})" for address in addresses)
+    yield DoctorStep(
+        name=StepName.DNS,
         state=StepState.OK,
-        says=whose + ", ".join(f"{one.text} ({one.family})" for one in found),
+        message=shown if probe.proxy is None else f"the proxy {host}: {shown}",
         ms=watch.ms,
-        facts={"host": host, "addresses": [one.text for one in found]},
+        details={"host": host, "addresses": [address.text for address in addresses]},
     )
-    answering: list[Address] = []
-    yield await _tcp(case, line, found[:MAX_ADDRESSES], answering)
-    if not answering:
-        case.closed = "no connection can be made"
-        yield skipped(StepName.TLS, case.closed)
-        return
-    yield await _tls(case, line, answering[0])
+    reachable: list[Address] = []
+    yield await _tcp(session, probe, addresses[:MAX_ADDRESSES], reachable)
+    if reachable:
+        yield await _tls(session, probe, reachable[0])
+    else:
+        session.stopped = "no connection is possible"
 
 
-def _route(case: Case, line: ConnectionProbe) -> Step:
-    registry, mirror = case.registry, case.registry.settings.mirror
-    says = [registry.base_url, "directly" if line.proxy is None else ""]
-    if line.proxy is not None:
-        says[1] = f"through the proxy {line.proxy}"
-    if registry.origin.scheme == "http":
-        says.append(_why_plain(case))
-    if mirror is not None:
-        says.append(
-            f"manifests are looked for at the mirror {mirror} first (auditor doctor"
-            f" {mirror}/REPOSITORY examines it)"
+def _route(session: DoctorSession, probe: ConnectionProbe) -> DoctorStep:
+    registry, proxy = session.registry, probe.proxy
+    mirror = registry.settings.mirror
+    path = "directly" if proxy is None else f"through the proxy {proxy}"
+    sentences = [f"{registry.base_url} {path}"]
+    if registry.origin.scheme == "http" and registry.settings.plain_http:
+        sentences.append("plain HTTP as configured (--plain-http, plain_http)")
+    elif registry.origin.scheme == "http":
+        sentences.append(
+            "plain HTTP, the default for loopback addresses; for TLS use --ca-file FILE"
+            " or plain_http = false"
         )
-    return Step(
+    if mirror is not None:
+        sentences.append(
+            f"manifests are requested from the mirror {mirror} first (check it with:"
+            f" auditor doctor {mirror}/REPOSITORY)"
+        )
+    return DoctorStep(
         name=StepName.ROUTE,
         state=StepState.OK,
-        says="; ".join((f"{says[0]} {says[1]}", *says[2:])),
-        facts={
+        message="; ".join(sentences),
+        details={
             "url": registry.base_url,
-            "proxy": None if line.proxy is None else str(line.proxy.origin),
-            "proxy_named_by": None if line.proxy is None else line.proxy.named_by,
+            "proxy": None if proxy is None else str(proxy.origin),
+            "proxy_named_by": None if proxy is None else proxy.named_by,
             "mirror": mirror,
         },
     )
 
 
-def _why_plain(case: Case) -> str:
-    if case.registry.settings.plain_http:
-        return "plain HTTP because the settings say so (plain_http, --plain-http)"
-    return (
-        "plain HTTP because it is a loopback address of which the settings say nothing;"
-        " --ca-file FILE, or plain_http = false, asks it over TLS"
-    )
-
-
 async def _tcp(
-    case: Case,
-    line: ConnectionProbe,
+    session: DoctorSession,
+    probe: ConnectionProbe,
     addresses: list[Address],
-    answering: list[Address],
-) -> Step:
-    port = line.origin.port
+    reachable: list[Address],
+) -> DoctorStep:
+    """Connect to each address; those that accept are added to `reachable`."""
+    port = probe.origin.port
     tried: list[dict[str, object]] = []
-    lines: list[str] = []
-    last: Failure | None = None
-    with case.timed() as watch:
+    outcomes: list[str] = []
+    last_failure: Failure | None = None
+    with session.timed() as watch:
         for address in addresses:
-            with case.timed() as one:
-                outcome = await line.connect(address)
-            fact = {"address": address.text, "family": address.family, "ms": one.ms}
-            if isinstance(outcome, Failure):
-                last = outcome
-                reason = outcome.detail.rpartition(": ")[2]
-                lines.append(f"{address.text}: {reason}")
-                tried.append({**fact, "failure": outcome.kind.value})
+            with session.timed() as attempt:
+                connection = await probe.connect(address)
+            failure = None
+            if isinstance(connection, Failure):
+                failure = last_failure = connection
+                outcomes.append(f"{address.text}: {connection.detail}")
             else:
-                outcome.close()
-                answering.append(address)
-                lines.append(f"{address.text} in {one.ms:.0f} ms")
-                tried.append({**fact, "failure": None})
-    state, following = StepState.OK, None
-    if not answering and last is not None:
-        state, following = (
-            StepState.FAILED,
-            doctor_advice.advise(last, case, origin=line.origin),
-        )
-    elif last is not None:
+                connection.close()
+                reachable.append(address)
+                outcomes.append(f"{address.text} in {attempt.ms:.0f} ms")
+            tried.append(
+                {
+                    "address": address.text,
+                    "family": address.family,
+                    "ms": attempt.ms,
+                    "failure": None if failure is None else failure.kind.value,
+                }
+            )
+    state, advice = StepState.OK, None
+    if last_failure is not None and not reachable:
+        state = StepState.FAILED
+        advice = advise(last_failure, session, origin=probe.origin)
+    elif last_failure is not None:
         state = StepState.WARNING
-        following = (
-            "every new connection may first try an address that is dead; have it taken"
-            " out of the DNS, or its way repaired"
+        advice = (
+            "remove the unreachable address from DNS, or repair the route to it: new"
+            " connections may try it first"
         )
-    return Step(
+    return DoctorStep(
         name=StepName.TCP,
         state=state,
-        says=f"port {port}: " + ", ".join(lines),
+        message=f"port {port}: " + ", ".join(outcomes),
         ms=watch.ms,
-        next=following,
-        facts={"port": port, "tried": tried},
+        next=advice,
+        details={"port": port, "tried": tried},
     )
 
 
-async def _tls(case: Case, line: ConnectionProbe, address: Address) -> Step:
-    if line.origin.scheme == "http":
-        if line.proxy is not None:
-            why = (
-                "the proxy makes the connection; the certificate is checked in the"
-                " ping that goes through it"
-            )
-        else:
-            why = "it is asked over plain HTTP"
-            if not is_loopback_host(line.origin.host):
-                why += ", in which passwords and tokens can be read on the way"
-        return skipped(StepName.TLS, why)
-    with case.timed() as watch:
-        agreed = await line.secure(address)
-    if isinstance(agreed, Failure):
-        case.closed = "no TLS connection can be made"
-        shown = await line.look(address)
-        certificate = None if shown is None else read_certificate(shown)
-        return _failed(
+async def _tls(
+    session: DoctorSession, probe: ConnectionProbe, address: Address
+) -> DoctorStep:
+    if probe.origin.scheme == "http":
+        return skipped_step(StepName.TLS, _why_no_tls(probe))
+    with session.timed() as watch:
+        handshake = await probe.secure(address)
+    if isinstance(handshake, Failure):
+        session.stopped = "no TLS connection is possible"
+        der = await probe.peer_certificate(address)
+        certificate = None if der is None else read_certificate(der)
+        return failed_step(
             StepName.TLS,
-            agreed,
-            watch.ms,
-            doctor_advice.advise_on_certificate(agreed, case, certificate),
-            **_certificate_facts(certificate, case),
+            handshake,
+            advise_on_certificate(handshake, session, certificate),
+            ms=watch.ms,
+            details={"certificate": _certificate_details(certificate, session)},
         )
-    certificate = read_certificate(agreed.certificate)
+    certificate = read_certificate(handshake.certificate)
     trusted_by = "the system's CAs"
-    if line.tls.ca_files and isinstance(
-        await line.secure(address, system_only=True), Failure
+    if probe.tls.ca_files and isinstance(
+        await probe.secure(address, system_only=True), Failure
     ):
-        trusted_by = safe_text(", ".join(line.tls.ca_files), 500)
-    own = None if line.tls.cert_file is None else safe_text(line.tls.cert_file, 300)
-    says = [agreed.version, _certificate_words(certificate, case)]
-    says.append(f"trusted by {trusted_by}")
-    if own is not None:
-        says.append(f"our certificate is {own}")
-    state, following = StepState.OK, None
-    if (
-        certificate is not None
-        and certificate.days_left(case.clock.epoch()) < SOON_DAYS
-    ):
+        trusted_by = safe_text(", ".join(probe.tls.ca_files), 500)
+    cert_file = probe.tls.cert_file
+    client_certificate = None if cert_file is None else safe_text(cert_file, 300)
+    sentences = [handshake.version, f"trusted by {trusted_by}"]
+    if certificate is not None:
+        sentences.insert(1, _certificate_text(certificate, session))
+    if client_certificate is not None:
+        sentences.append(f"client certificate {client_certificate}")
+    state, advice = StepState.OK, None
+    if certificate and certificate.days_left(session.clock.epoch()) < MIN_DAYS_LEFT:
         state = StepState.WARNING
-        following = "have the certificate renewed before audits fail"
-    return Step(
+        advice = "renew the certificate before audits fail"
+    return DoctorStep(
         name=StepName.TLS,
         state=state,
-        says="; ".join(says),
+        message="; ".join(sentences),
         ms=watch.ms,
-        next=following,
-        facts={
-            "version": agreed.version,
-            "cipher": agreed.cipher,
-            **_certificate_facts(certificate, case),
+        next=advice,
+        details={
+            "version": handshake.version,
+            "cipher": handshake.cipher,
+            "certificate": _certificate_details(certificate, session),
             "trusted_by": trusted_by,
-            "client_certificate": own,
+            "client_certificate": client_certificate,
         },
     )
 
 
-def _certificate_words(certificate: ServerCertificate | None, case: Case) -> str:
-    if certificate is None:
-        return "a certificate that cannot be read"
-    names = [safe_text(name, 80) for name in certificate.names[:_NAMES_SHOWN]]
-    more = len(certificate.names) - len(names)
-    return (
-        f"certificate of {', '.join(names) or safe_text(certificate.subject, 80)}"
-        + (f" and {more} more" if more else "")
-        + f" by {safe_text(certificate.issuer, 80)},"
-        f" {format_count(certificate.days_left(case.clock.epoch()), 'day')} left"
-    )
+def _why_no_tls(probe: ConnectionProbe) -> str:
+    if probe.proxy is not None:
+        return "the ping through the proxy checks the registry's certificate"
+    if is_loopback_host(probe.origin.host):
+        return "plain HTTP"
+    return "plain HTTP, in which passwords and tokens can be read on the network"
 
 
-def _certificate_facts(
-    certificate: ServerCertificate | None, case: Case
-) -> dict[str, object]:
+def _certificate_text(certificate: ServerCertificate, session: DoctorSession) -> str:
+    names = ", ".join(safe_text(name, 80) for name in certificate.names[:_NAMES_SHOWN])
+    if (hidden := len(certificate.names) - _NAMES_SHOWN) > 0:
+        names += f" and {hidden} more"
+    issuer = "itself" if certificate.self_issued else safe_text(certificate.issuer, 80)
+    days = format_count(certificate.days_left(session.clock.epoch()), "day")
+    names = names or safe_text(certificate.subject, 80)
+    return f"certificate for {names}, issued by {issuer}, {days} left"
+
+
+def _certificate_details(
+    certificate: ServerCertificate | None, session: DoctorSession
+) -> dict[str, object] | None:
     if certificate is None:
-        return {"certificate": None}
+        return None
     return {
-        "certificate": {
-            "subject": safe_text(certificate.subject),
-            "issuer": safe_text(certificate.issuer),
-            "names": [safe_text(name) for name in certificate.names],
-            "not_before": rfc3339(certificate.not_before),
-            "not_after": rfc3339(certificate.not_after),
-            "days_left": certificate.days_left(case.clock.epoch()),
-            "self_issued": certificate.self_issued,
-        }
+        "subject": safe_text(certificate.subject),
+        "issuer": safe_text(certificate.issuer),
+        "names": [safe_text(name) for name in certificate.names],
+        "not_before": rfc3339(certificate.not_before),
+        "not_after": rfc3339(certificate.not_after),
+        "days_left": certificate.days_left(session.clock.epoch()),
+        "self_issued": certificate.self_issued,
     }
-
-
-def _failed(
-    name: StepName, failure: Failure, ms: float, following: str, **facts: object
-) -> Step:
-    return Step(
-        name=name,
-        state=StepState.FAILED,
-        says=failure.detail,
-        ms=ms,
-        next=following,
-        facts={"failure": failure.kind.value, **facts},
-    )

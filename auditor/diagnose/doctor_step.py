@@ -1,4 +1,4 @@
-"""What a doctor says: steps, each good or not, and one thing to try."""
+"""The steps of `auditor doctor`, and what they share while it runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class StepName(StrEnum):
     """The steps, in their order."""
 
     ROUTE = "route"
-    NAME = "name"
+    DNS = "dns"
     TCP = "tcp"
     TLS = "tls"
     PING = "ping"
@@ -36,11 +36,11 @@ class StepName(StrEnum):
     MANIFEST = "manifest"
     REFERRERS = "referrers"
     CATALOG = "catalog"
-    ALLOWANCE = "allowance"
+    RATE_LIMIT = "rate_limit"
 
 
 class StepState(StrEnum):
-    """How a step went. With a warning an audit works all the same."""
+    """The outcome of a step. With a warning, an audit works nevertheless."""
 
     OK = "ok"
     WARNING = "warning"
@@ -49,97 +49,115 @@ class StepState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """One step. `says` and `next` are safe to print and hold no secret.
+class DoctorStep:
+    """One step: what it found, and what to do next if that is not good.
 
-    `ms` is how long it took, null where nobody was asked. `facts` are what a program
-    wants to know of it; their names are part of the output (docs/doctor.md).
+    `message` and `next` are safe to print and contain no secret. `ms` is its duration,
+    None without a request. The names in `details` are documented in docs/doctor.md.
     """
 
     name: StepName
     state: StepState
-    says: str
+    message: str
     ms: float | None = None
     next: str | None = None
-    facts: Mapping[str, object] = field(default_factory=dict)
+    details: Mapping[str, object] = field(default_factory=dict)
 
 
-def skipped(name: StepName, why: str, **facts: object) -> Step:
-    """A step that cannot be taken, or need not."""
-    return Step(name=name, state=StepState.SKIPPED, says=why, facts=facts)
+def skipped_step(name: StepName, reason: str) -> DoctorStep:
+    """A step that is not possible, or not needed."""
+    return DoctorStep(name=name, state=StepState.SKIPPED, message=reason)
 
 
-def safe_or_null(text: str | None) -> str | None:
-    """The text, fit for a terminal; null for none."""
+def failed_step(
+    name: StepName,
+    failure: Failure,
+    advice: str,
+    *,
+    ms: float | None = None,
+    state: StepState = StepState.FAILED,
+    details: Mapping[str, object] | None = None,
+) -> DoctorStep:
+    """A step that ended in `failure`, with what to do next."""
+    return DoctorStep(
+        name=name,
+        state=state,
+        message=failure.detail,
+        ms=ms,
+        next=advice,
+        details={
+            **(details or {}),
+            "failure": failure.kind.value,
+            "status": failure.status,
+        },
+    )
+
+
+def safe_or_none(text: str | None) -> str | None:
+    """The text, safe to print; None stays None."""
     return None if text is None else safe_text(text)
 
 
-# -- case --
-# What the steps share: who is examined, and what was heard so far.
-
-
 class ResponseLog:
-    """The first and the last answer to each kind of request.
-
-    Of the last one also when it came (epoch seconds).
-    """
+    """The first and the last response to each kind of request."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._first: dict[RequestKind, Response] = {}
+        # With the time at which it arrived (epoch seconds).
         self._last: dict[RequestKind, tuple[Response, float]] = {}
 
-    def observer(self, kind: RequestKind, outcome: Response | Failure) -> None:
-        """Take over what came of a request (`exchange.RequestObserver`)."""
+    def observe(self, kind: RequestKind, outcome: Response | Failure) -> None:
+        """Record the outcome of a request (a `RequestObserver`)."""
         if isinstance(outcome, Response):
             self._first.setdefault(kind, outcome)
             self._last[kind] = outcome, self._clock.epoch()
         else:
             self._last.pop(kind, None)
 
-    def answer(self, kind: RequestKind) -> Response | None:
-        """The last answer, whatever its status; null where none came."""
+    def last(self, kind: RequestKind) -> Response | None:
+        """The last response with any status; None after a failure."""
         return self._last[kind][0] if kind in self._last else None
 
     def first(self, kind: RequestKind) -> Response | None:
-        """The first answer: to a request without a credential, if nobody had asked for
-        one. Later ones may say back what they were sent."""
+        """The first response, which a registry gave to a request without credential."""
         return self._first.get(kind)
 
-    def skew_s(self, kind: RequestKind) -> int | None:
-        """How far our clock was ahead of the one of whoever answered; null: unknown."""
+    def clock_skew_s(self, kind: RequestKind) -> int | None:
+        """How far this machine's clock is ahead of the responding host's."""
         if kind not in self._last:
             return None
-        answer, came_at = self._last[kind]
+        response, arrived_at = self._last[kind]
         try:
-            said = parsedate_to_datetime(answer.headers.get("Date") or "")
-            return round(came_at - said.timestamp())
+            date = parsedate_to_datetime(response.headers.get("Date") or "")
+            return round(arrived_at - date.timestamp())
         except (ValueError, OverflowError, OSError):
             return None
 
 
 @dataclass(slots=True)
 class Stopwatch:
-    """Milliseconds, to a hundredth."""
+    """A duration in milliseconds, to a hundredth."""
 
     ms: float = 0.0
 
 
 @dataclass(slots=True, kw_only=True)
-class Case:
-    """Who is examined.
+class DoctorSession:
+    """The registry under examination, and the state that later steps depend on.
 
-    `reference` is null where only a host was named; `tag_named`: the user said which
-    tag or digest. `closed` says why nothing more can be asked, once that is so.
+    `reference` is None if the user named only a host; `has_tag` is whether the user
+    gave a tag or digest. `stopped` is the reason why no further step is possible,
+    `denied` why the repository's content cannot be requested.
     """
 
     registry: Registry
     settings: Settings
     reference: Reference | None
-    tag_named: bool
+    has_tag: bool
     clock: Clock
-    heard: ResponseLog
-    closed: str | None = None
+    responses: ResponseLog
+    stopped: str | None = None
     denied: str | None = None
 
     @property
@@ -149,7 +167,7 @@ class Case:
 
     @contextmanager
     def timed(self) -> Iterator[Stopwatch]:
-        """How long what is done meanwhile takes."""
+        """Measure the duration of the block."""
         watch = Stopwatch()
         began = self.clock.monotonic()
         try:

@@ -1,23 +1,24 @@
-"""What a token service gives, and what that grants."""
+"""The doctor's steps from the login to the grant."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from auditor.diagnose import doctor_advice
+from auditor.diagnose.doctor_advice import advise, advise_on_realm
 from auditor.diagnose.doctor_step import (
-    Case,
-    Step,
+    DoctorSession,
+    DoctorStep,
     StepName,
     StepState,
-    safe_or_null,
-    skipped,
+    failed_step,
+    safe_or_none,
+    skipped_step,
 )
 from auditor.errors import Failure, FailureKind
 from auditor.model import Access, AccessState
 from auditor.registry.auth.authorization import CachedToken, TokenKey
 from auditor.registry.auth.scope_auth import Account
-from auditor.registry.host_plan import Plan, Scheme
+from auditor.registry.host_plan import AuthPlan, Scheme
 from auditor.registry.request import RequestKind
 from auditor.util.text import format_duration, safe_text, safe_url
 from auditor.wire.challenge import CATALOG_SCOPE, Scope, beyond_pull, pull_scope
@@ -25,165 +26,165 @@ from auditor.wire.credential import RegistryToken
 from auditor.wire.token import read_claims
 from auditor.wire.url_policy import origin_of
 
-# distribution's registry forgives a clock this much (registry/auth/token, Leeway).
+# Distribution's registry tolerates this difference (registry/auth/token, Leeway).
 MAX_SKEW_S = 60
+_NO_REPOSITORY = "no repository was given"
 
 
-def scope_of(case: Case) -> Scope:
-    """What a token is asked for: pulling, or the catalog where nothing is named."""
-    if case.reference is None:
+def session_scope(session: DoctorSession) -> Scope:
+    """The scope of the token: pull, or the catalog if there is no repository."""
+    if session.reference is None:
         return CATALOG_SCOPE
-    return pull_scope(case.reference.repository)
+    return pull_scope(session.reference.repository)
 
 
-async def token_steps(case: Case, plan: Plan, account: Account) -> AsyncIterator[Step]:
-    """The steps from the login to what it may do."""
-    if plan.scheme is Scheme.BASIC:
-        granted = await case.registry.auth.grant(scope_of(case))
-        if isinstance(granted, Failure):
-            case.closed = "nobody is let in"
-            yield _no_token(case, granted, 0.0, plan)
-            return
-        yield skipped(StepName.TOKEN, "Basic has none: the password itself is sent")
-        yield _cannot_see("Basic has no token", granted.access)
-        return
-    if case.reference is None:
-        async for step in _login_alone(case, plan, account):
+async def token_steps(
+    session: DoctorSession, plan: AuthPlan, account: Account
+) -> AsyncIterator[DoctorStep]:
+    """The token and what it grants."""
+    if plan.scheme is Scheme.BEARER and session.reference is None:
+        async for step in _login_without_scope(session, plan, account):
             yield step
         return
-    with case.timed() as watch:
-        granted = await case.registry.auth.grant(scope_of(case))
-    if isinstance(granted, Failure):
-        case.closed = "no token was given"
-        yield _no_token(case, granted, watch.ms, plan)
+    with session.timed() as watch:
+        authorization = await session.registry.auth.grant(session_scope(session))
+    if isinstance(authorization, Failure):
+        session.stopped = "not logged in"
+        yield _no_token(session, authorization, watch.ms, plan)
         return
-    text = (granted.header or "").removeprefix("Bearer ")
-    yield _token(case, text, granted.token, watch.ms)
-    yield (step := _grant(case, granted.access))
-    if step.state is StepState.FAILED:
-        case.denied = "pull is not granted"
+    if plan.scheme is Scheme.BASIC:
+        yield skipped_step(
+            StepName.TOKEN, "not needed: Basic sends the password itself"
+        )
+        yield _unknown_grant("Basic has no token", authorization.access)
+        return
+    text = (authorization.header or "").removeprefix("Bearer ")
+    yield _token(session, text, authorization.token, watch.ms)
+    grant_step = _grant(session, authorization.access)
+    yield grant_step
+    if grant_step.state is StepState.FAILED:
+        session.denied = "pull is not granted"
 
 
-async def _login_alone(case: Case, plan: Plan, account: Account) -> AsyncIterator[Step]:
-    """Without a repository: a token for nothing, which is what `docker login` tries."""
-    without = "that takes a repository"
-    if account.login is None or isinstance(account.login, RegistryToken):
-        yield skipped(StepName.TOKEN, without)
+async def _login_without_scope(
+    session: DoctorSession, plan: AuthPlan, account: Account
+) -> AsyncIterator[DoctorStep]:
+    """Without a repository: a token without a scope, as `docker login` requests it."""
+    if account.credential is None or isinstance(account.credential, RegistryToken):
+        yield skipped_step(StepName.TOKEN, _NO_REPOSITORY)
     else:
         key = TokenKey(
-            part="", realm=plan.realm or "", service=plan.service, scope=None
+            namespace="", realm=plan.realm or "", service=plan.service, scope=None
         )
-        with case.timed() as watch:
-            held = await case.registry.auth.tokens.get(key)
-        if isinstance(held, Failure):
-            case.closed = "no token was given"
-            yield _no_token(case, held, watch.ms, plan)
+        with session.timed() as watch:
+            token = await session.registry.auth.tokens.get(key)
+        if isinstance(token, Failure):
+            session.stopped = "not logged in"
+            yield _no_token(session, token, watch.ms, plan)
             return
-        text = held.authorization.removeprefix("Bearer ")
-        yield _token(case, text, held, watch.ms)
-    yield skipped(StepName.GRANT, without)
+        text = token.authorization.removeprefix("Bearer ")
+        yield _token(session, text, token, watch.ms)
+    yield skipped_step(StepName.GRANT, _NO_REPOSITORY)
 
 
-def _no_token(case: Case, failure: Failure, ms: float, plan: Plan) -> Step:
+def _no_token(
+    session: DoctorSession, failure: Failure, ms: float, plan: AuthPlan
+) -> DoctorStep:
     origin = None if plan.realm is None else origin_of(plan.realm)
     if failure.kind is FailureKind.REALM_REFUSED and origin is not None:
-        following = doctor_advice.advise_on_realm(case, origin.host)
+        advice = advise_on_realm(session, origin.host)
     else:
         url = safe_url(plan.realm or "")
-        following = doctor_advice.advise(failure, case, origin=origin, realm=url)
-    return Step(
-        name=StepName.TOKEN,
-        state=StepState.FAILED,
-        says=failure.detail,
-        ms=ms,
-        next=following,
-        facts={"failure": failure.kind.value, "status": failure.status},
-    )
+        advice = advise(failure, session, origin=origin, realm=url)
+    return failed_step(StepName.TOKEN, failure, advice, ms=ms)
 
 
-def _token(case: Case, text: str, held: CachedToken | None, ms: float) -> Step:
+def _token(
+    session: DoctorSession, text: str, token: CachedToken | None, ms: float
+) -> DoctorStep:
     claims = read_claims(text)
-    kind = "opaque" if claims is None else "jwt"
-    says = ["an opaque token" if claims is None else "a JWT"]
+    words = ["an opaque token" if claims is None else "a JWT"]
     lifetime_s = None
-    if held is None:
-        says.append("given as it is")
-        if claims is not None and claims.expires_at is not None:
-            lifetime_s = claims.expires_at - case.clock.epoch()
+    if token is not None:
+        lifetime_s = token.expires_at - token.obtained_at
     else:
-        lifetime_s = held.expires_at - held.obtained_at
+        words.append("as configured")
+        if claims is not None and claims.expires_at is not None:
+            lifetime_s = claims.expires_at - session.clock.epoch()
     if lifetime_s is not None:
-        says.append(f"good for {format_duration(lifetime_s)}")
-    skew_s = case.heard.skew_s(RequestKind.TOKEN)
+        words.append(f"valid for {format_duration(lifetime_s)}")
+    skew_s = session.responses.clock_skew_s(RequestKind.TOKEN)
     if skew_s is None:
-        skew_s = case.heard.skew_s(RequestKind.PING)
-    state, following = StepState.OK, None
+        skew_s = session.responses.clock_skew_s(RequestKind.PING)
+    state, advice = StepState.OK, None
     if skew_s is not None and abs(skew_s) > MAX_SKEW_S:
         state = StepState.WARNING
-        ahead = "ahead of" if skew_s > 0 else "behind"
-        says.append(
-            f"this machine's clock is {format_duration(abs(skew_s))} {ahead} the"
-            " service's"
+        direction = "ahead of" if skew_s > 0 else "behind"
+        words.append(
+            f"this machine's clock is {format_duration(abs(skew_s))} {direction} the"
+            " token service's"
         )
-        following = (
-            "set this machine's clock (chronyc tracking, timedatectl): tokens seem to"
-            " have expired, or not to have begun, where clocks differ"
+        advice = (
+            "set this machine's clock (chronyc tracking, timedatectl): with different"
+            " clocks, valid tokens seem expired or not yet valid"
         )
     elif lifetime_s is not None and lifetime_s <= 0:
         state = StepState.WARNING
-        following = "put a new token where this one stands"
-    return Step(
+        advice = "replace the token where the credential step found it"
+    return DoctorStep(
         name=StepName.TOKEN,
         state=state,
-        says=", ".join(says),
+        message=", ".join(words),
         ms=ms,
-        next=following,
-        facts={"kind": kind, "lifetime_s": lifetime_s, "clock_skew_s": skew_s},
+        next=advice,
+        details={
+            "kind": "opaque" if claims is None else "jwt",
+            "lifetime_s": lifetime_s,
+            "clock_skew_s": skew_s,
+        },
     )
 
 
-def _grant(case: Case, access: Access) -> Step:
-    who = safe_text(access.subject, 80) if access.subject else "the anonymous user"
+def _grant(session: DoctorSession, access: Access) -> DoctorStep:
     if access.state is AccessState.UNVERIFIABLE:
-        return _cannot_see("the token does not say", access)
-    actions = ", ".join(safe_text(one, 40) for one in access.actions) or "nothing"
-    more = beyond_pull(access.actions)
-    state, following = StepState.OK, None
+        return _unknown_grant("the token does not contain it", access)
+    user = safe_text(access.subject, 80) if access.subject else "the anonymous user"
+    actions = ", ".join(safe_text(action, 40) for action in access.actions)
+    state, advice = StepState.OK, None
     if access.state is AccessState.DENIED:
         state = StepState.FAILED
-        following = (
-            "have pull granted to this account by whoever owns the repository, or name"
-            " another account for it in the configuration, in a section"
-            f' [registry."{case.name}/NAMESPACE"]'
-        )
-    elif more:
+        no_grant = Failure(kind=FailureKind.NO_PULL_GRANT, detail="")
+        advice = advise(no_grant, session)
+    elif beyond_pull(access.actions):
         state = StepState.WARNING
-        following = (
-            "only pull was asked for: use an account that may read and no more for"
-            " audits (auditor token --actions pull,push,delete shows what this one may)"
+        advice = (
+            "use an account that may only pull: this one was granted more than was"
+            " requested (auditor token --actions pull,push,delete shows all)"
         )
-    return Step(
+    return DoctorStep(
         name=StepName.GRANT,
         state=state,
-        says=f"{who} is granted {actions}",
-        next=following,
-        facts=_grant_facts(access),
+        message=f"{user} is granted {actions or 'nothing'}",
+        next=advice,
+        details=_grant_details(access),
     )
 
 
-def _cannot_see(why: str, access: Access) -> Step:
-    return Step(
+def _unknown_grant(reason: str, access: Access) -> DoctorStep:
+    return DoctorStep(
         name=StepName.GRANT,
         state=StepState.OK,
-        says=f"cannot be seen, {why}; the manifest tells",
-        facts=_grant_facts(access),
+        message=f"unknown: {reason}; the manifest step shows it",
+        details=_grant_details(access),
     )
 
 
-def _grant_facts(access: Access) -> dict[str, object]:
+def _grant_details(access: Access) -> dict[str, object]:
     return {
         "state": access.state.value,
-        "actions": [safe_text(one, 40) for one in access.actions],
-        "beyond_pull": [safe_text(one, 40) for one in beyond_pull(access.actions)],
-        "subject": safe_or_null(access.subject),
+        "actions": [safe_text(action, 40) for action in access.actions],
+        "beyond_pull": [
+            safe_text(action, 40) for action in beyond_pull(access.actions)
+        ],
+        "subject": safe_or_none(access.subject),
     }

@@ -260,11 +260,9 @@ def forecast_lines(forecast: Forecast) -> Iterator[str]:
         first += "; the input was not read to its end"
     yield first
     for host in forecast.hosts:
+        references = format_count(host.references, "reference")
         repositories = format_count(host.repositories, "repository", "repositories")
-        yield (
-            f"  {safe_text(host.registry)}: {format_count(host.references, 'reference')}"
-            f" in {repositories}"
-        )
+        yield f"  {safe_text(host.registry)}: {references} in {repositories}"
         yield "      " + ", ".join(_request_counts(host))
         if host.rate_limit is not None:
             yield "      " + _rate_limit_text(host, host.rate_limit)

@@ -1,4 +1,4 @@
-"""What a registry lists, without an audit of it."""
+"""`auditor ls`: list the repositories of a registry, or tags, without auditing them."""
 
 from __future__ import annotations
 
@@ -9,38 +9,45 @@ import anyio
 
 from auditor.errors import Failure, FailureKind, ProtocolError, unwrap_exception_group
 from auditor.fast_dataclass import dataclass
+from auditor.input.entries import ExpansionCounts, ReferenceEntry, RejectedEntry
 from auditor.input.expand import expand
-from auditor.input.listings import repositories_of
-from auditor.input.lists import Listed
-from auditor.input.steps import Asked, Expansion, Pattern, Refused
+from auditor.input.input_items import InputSelector
+from auditor.input.listings import list_repositories
 from auditor.input.tag_filter import Selection
-from auditor.oci.reference import Reference, TagPattern, parse_registry, parse_selector
-from auditor.oci.reference_grammar import ANY_DEPTH, RepositoryPattern, is_glob
+from auditor.oci.reference import (
+    ANY_DEPTH,
+    Reference,
+    RepositoryPattern,
+    TagPattern,
+    parse_registry,
+    parse_selector,
+)
+from auditor.oci.reference_grammar import is_glob
 from auditor.registry.registries import Registries
 from auditor.util.deadline import Deadline
-
-# -- list_target --
-# What `auditor ls` is asked to list: repositories, or tags.
-#
-# HOST                         the repositories of a registry
-# HOST/path-pattern            those that match
-# [HOST/]repository            the tags of a repository
-# [HOST/]repository:pattern    those that match
-# HOST/path-pattern:pattern    the tags that match, of the repositories that match
 
 EVERYTHING = "*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListTarget:
-    """`pattern` says whose tags; with `repositories_only`, their names are meant."""
+    """What to list: tags that match, or with `repositories_only` their repositories."""
 
     pattern: TagPattern | RepositoryPattern
     repositories_only: bool = False
 
 
 def parse_list_target(text: str) -> ListTarget:
-    """What is to be listed; `ProtocolError(INVALID_REFERENCE)` says what is wrong."""
+    """The target of `auditor ls`.
+
+        HOST                         the repositories of a registry
+        HOST/path-pattern            those that match
+        [HOST/]repository            the tags of a repository
+        [HOST/]repository:pattern    those that match
+        HOST/path-pattern:pattern    the matching tags of the matching repositories
+
+    Raises `ProtocolError(INVALID_REFERENCE)`.
+    """
     text = text.removeprefix("docker://")
     if (registry := host_alone(text)) is not None:
         return ListTarget(
@@ -62,20 +69,20 @@ def parse_list_target(text: str) -> ListTarget:
             f'"{selector}" is one image; name a repository to list its tags',
             FailureKind.INVALID_REFERENCE,
         )
-    is_tagged = text.endswith(f":{selector.tag}")
+    has_tag = text.endswith(f":{selector.tag}")
     return ListTarget(
         pattern=TagPattern(
             registry=selector.registry,
             repository=selector.repository,
-            pattern=selector.tag if is_tagged and selector.tag else EVERYTHING,
+            pattern=selector.tag if has_tag and selector.tag else EVERYTHING,
         )
     )
 
 
 def host_alone(text: str) -> str | None:
-    """The registry that is named with nothing below it; None: it is more than that.
+    """The registry, if `text` names one without a repository; else None.
 
-    `ProtocolError(INVALID_REFERENCE)` for a host that is none.
+    Raises `ProtocolError(INVALID_REFERENCE)` for an invalid host.
     """
     host, slash, path = text.removeprefix("docker://").partition("/")
     if path or not (slash or _is_host(host)):
@@ -84,7 +91,6 @@ def host_alone(text: str) -> str | None:
 
 
 def _is_host(text: str) -> bool:
-    """Whether a name alone is a registry's: as in a reference, but for its path."""
     try:
         parse_registry(text)
     except ProtocolError:
@@ -93,14 +99,14 @@ def _is_host(text: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Repository:
-    """A repository that a catalog names."""
+class RepositoryName:
+    """A repository of a registry."""
 
     registry: str
     name: str
 
 
-Line = Repository | Asked | Refused
+ListLine = RepositoryName | ReferenceEntry | RejectedEntry
 
 
 async def list_target(
@@ -108,36 +114,36 @@ async def list_target(
     *,
     registries: Registries,
     selection: Selection,
-    put: Callable[[Line], bool],
-) -> Expansion:
-    """Give every line to `put` as it is read, until it says false.
+    put: Callable[[ListLine], bool],
+) -> ExpansionCounts:
+    """Pass every line to `put` as its page is read, until it returns false.
 
-    What the lists came to is in the answer.
+    Returns the statistics of the listings that were read.
     """
-    seen = Expansion()
+    expansion = ExpansionCounts()
     pattern = target.pattern
     with unwrap_exception_group():
         if target.repositories_only:
             assert isinstance(pattern, RepositoryPattern)
-            await _repositories(pattern, registries, selection, seen, put)
+            await _list_repositories(pattern, registries, selection, expansion, put)
         else:
-            await _tags(pattern, registries, selection, seen, put)
-    return seen
+            await _list_tags(pattern, registries, selection, expansion, put)
+    return expansion
 
 
-async def _tags(
-    pattern: Pattern,
+async def _list_tags(
+    pattern: TagPattern | RepositoryPattern,
     registries: Registries,
     selection: Selection,
-    seen: Expansion,
-    put: Callable[[Line], bool],
+    expansion: ExpansionCounts,
+    put: Callable[[ListLine], bool],
 ) -> None:
     async with anyio.create_task_group() as group:
         async for entry in expand(
-            [Listed(selector=pattern, place="")],
+            [InputSelector(selector=pattern, place="")],
             registries=registries,
             group=group,
-            seen=seen,
+            counts=expansion,
             deadline=Deadline(),
             selection=selection,
         ):
@@ -146,21 +152,28 @@ async def _tags(
         group.cancel_scope.cancel()
 
 
-async def _repositories(
+async def _list_repositories(
     pattern: RepositoryPattern,
     registries: Registries,
     selection: Selection,
-    seen: Expansion,
-    put: Callable[[Line], bool],
+    expansion: ExpansionCounts,
+    put: Callable[[ListLine], bool],
 ) -> None:
-    found = repositories_of(
-        pattern, registries=registries, selection=selection, listings=seen.listings
+    names = list_repositories(
+        pattern,
+        registries=registries,
+        selection=selection,
+        listings=expansion.listings,
     )
-    async with aclosing(found):
-        async for one in found:
-            if isinstance(one, Failure):
-                put(Refused(text=str(pattern), place="", failure=one, pattern=pattern))
+    async with aclosing(names):
+        async for name in names:
+            if isinstance(name, Failure):
+                put(
+                    RejectedEntry(
+                        text=str(pattern), place="", failure=name, pattern=pattern
+                    )
+                )
                 continue
-            seen.asked += 1
-            if not put(Repository(registry=pattern.registry, name=one)):
+            expansion.entries += 1
+            if not put(RepositoryName(registry=pattern.registry, name=name)):
                 return

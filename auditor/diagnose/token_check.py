@@ -1,4 +1,8 @@
-"""What one account's token for one repository grants."""
+"""What an account's tokens grant, for one repository or many (`auditor token`).
+
+Requesting a token for an action does not perform it: the token service returns a token
+for what it grants of the requested actions, and the token is not used.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from anyio.abc import TaskGroup
 
 from auditor.audit.pool import Pool, PoolSize
+from auditor.diagnose.ls import RepositoryName
 from auditor.errors import Failure, FailureKind, Stage, unwrap_exception_group
 from auditor.fast_dataclass import dataclass
-from auditor.input.expand import feed
-from auditor.input.listings import repositories_of
-from auditor.input.lists import Item, Malformed
+from auditor.input.input_items import InputItem, MalformedLine
+from auditor.input.listings import list_repositories
 from auditor.input.tag_filter import Selection
+from auditor.input.threaded_input import read_in_thread
 from auditor.model import Access, AccessState
-from auditor.oci.reference_grammar import RepositoryPattern
+from auditor.oci.reference import RepositoryPattern
 from auditor.registry.client import Registry
 from auditor.registry.host_plan import Scheme
 from auditor.registry.registries import Registries
@@ -22,12 +27,14 @@ from auditor.report.listing_stats import Listings
 from auditor.util.secret import Secret
 from auditor.wire.challenge import beyond_pull, pull_scope, repository_scope
 
+PULL = ("pull",)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenCheck:
-    """What was asked and what came back. `token` is null without Bearer.
+    """A requested token and what it grants. `token` is None without Bearer.
 
-    `credential` says where the login stands; null for the anonymous user.
+    `credential` is where the login is configured, None for anonymous requests.
     """
 
     registry: str
@@ -43,21 +50,21 @@ class TokenCheck:
 
     @property
     def pull(self) -> bool:
-        """Whether it is known that this account may pull."""
+        """Whether this account is known to be able to pull."""
         return self.access.state is AccessState.GRANTED or self.scheme is Scheme.NONE
 
 
 async def check_token(
-    registry: Registry, repository: str, actions: tuple[str, ...] = ("pull",)
+    registry: Registry, repository: str, actions: tuple[str, ...] = PULL
 ) -> TokenCheck | Failure:
-    """Ask for the token that these actions in `repository` take; nothing else."""
+    """Request the token for these actions on `repository`."""
     scope = repository_scope(repository, actions)
     plan = await registry.auth.plan.get()
     if isinstance(plan, Failure):
         return plan
-    granted = await registry.auth.grant(scope)
-    if isinstance(granted, Failure):
-        return granted
+    authorization = await registry.auth.grant(scope)
+    if isinstance(authorization, Failure):
+        return authorization
     found = None
     if plan.scheme in {Scheme.BASIC, Scheme.BEARER}:
         account = await registry.auth.account(scope)
@@ -65,8 +72,8 @@ async def check_token(
             return account
         found = account.found
     token = None
-    if plan.scheme is Scheme.BEARER and granted.header is not None:
-        token = Secret(granted.header.removeprefix("Bearer "))
+    if plan.scheme is Scheme.BEARER and authorization.header is not None:
+        token = Secret(authorization.header.removeprefix("Bearer "))
     return TokenCheck(
         registry=registry.name,
         repository=repository,
@@ -74,40 +81,24 @@ async def check_token(
         realm=plan.realm,
         service=plan.service,
         scope=str(scope),
-        account=None if found is None else found.login.username,
-        credential=None if found is None else found.place,
-        access=granted.access,
+        account=None if found is None else found.credential.username,
+        credential=None if found is None else found.location,
+        access=authorization.access,
         token=token,
     )
 
 
-# -- token_list --
-# What one account's tokens grant, for many repositories, each once.
-#
-# Asking for an action is not using it: a token service answers with what is granted of
-# what was asked, and nothing is done with the token.
-
-PULL = ("pull",)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Repository:
-    """What is asked about."""
+class PullAccess:
+    """What the account may do with one repository, or why that is not known.
 
-    registry: str
-    name: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Granted:
-    """What was seen of one repository, or of a line that names none.
-
-    `more_refused`: the service refused to answer the whole question, and was asked for
-    pull alone. `unproven`: there are keys, and none of them verifies the token.
+    `repository` is None for an input line or a catalog that failed. `more_refused`: the
+    service refused the requested actions, so that only pull was requested. `unproven`:
+    none of the configured keys verifies the token.
     """
 
     text: str
-    repository: Repository | None
+    repository: RepositoryName | None
     asked: tuple[str, ...]
     check: TokenCheck | None = None
     failure: Failure | None = None
@@ -116,7 +107,7 @@ class Granted:
 
     @property
     def pull(self) -> bool | None:
-        """Whether the account may pull; null where that cannot be seen."""
+        """Whether the account may pull; None if the token does not show it."""
         if self.check is None:
             return False
         match self.check.access.state:
@@ -130,146 +121,142 @@ class Granted:
                 return None
 
     def beyond(self, allowed: Iterable[str] = PULL) -> tuple[str, ...]:
-        """What the grant holds beyond reading, and beyond what is allowed."""
-        return (
-            ()
-            if self.check is None
-            else beyond_pull(self.check.access.actions, allowed)
-        )
+        """The granted actions other than pull and those allowed."""
+        if self.check is None:
+            return ()
+        return beyond_pull(self.check.access.actions, allowed)
 
 
-class TokenList:
-    """Asks for the tokens of every repository that some items name.
+class PullAccessCheck:
+    """Checks the tokens for every repository that some input items name, each once.
 
-    `listings` has the account of the catalogs that were read for that.
+    `listings` has the statistics of the catalogs that were read.
     """
 
     def __init__(
         self,
-        items: Iterable[Item],
+        items: Iterable[InputItem],
         *,
         registries: Registries,
         selection: Selection,
         actions: tuple[str, ...],
         size: PoolSize,
-        write: Callable[[Granted], Awaitable[None]],
+        write: Callable[[PullAccess], Awaitable[None]],
     ) -> None:
         self._items = items
         self._registries = registries
         self._selection = selection
         self._actions = actions
         self.listings = Listings()
-        # Parts of registries whose login was taken: as many as are configured.
-        self._taken: set[tuple[str, str]] = set()
-        self._pool: Pool[Repository | Granted, Granted] = Pool(
+        # Namespaces of registries whose login was accepted: as many as logins.
+        self._accepted: set[tuple[str, str]] = set()
+        self._pool: Pool[RepositoryName | PullAccess, PullAccess] = Pool(
             size=size,
             in_order=True,
-            work=self._work,
+            work=self._check,
             write=write,
-            lane=lambda job: job.registry if isinstance(job, Repository) else "",
+            lane=lambda job: job.registry if isinstance(job, RepositoryName) else "",
         )
 
     async def run(self) -> None:
-        """Give every repository's answer to `write`, in the order of the items."""
+        """Pass every repository's access to `write`, in the order of the items."""
         with unwrap_exception_group():
             await self._pool.run(self._jobs)
 
     def stop(self) -> None:
-        """End now: nobody wants to know any more."""
+        """Stop at once."""
         self._pool.stop(0)
 
-    async def _jobs(self, group: TaskGroup) -> AsyncIterator[Repository | Granted]:
+    async def _jobs(
+        self, group: TaskGroup
+    ) -> AsyncIterator[RepositoryName | PullAccess]:
         del group
-        known: set[int] = set()  # 64 bits for each: see `Catalog`
-        async for batch in feed(self._items):
+        seen: set[int] = set()  # hashes: 64 bits for each repository
+        async for batch in read_in_thread(self._items):
             for item in batch:
-                async for job in self._named(item):
-                    if isinstance(job, Repository):
-                        size = len(known)
-                        known.add(hash(job))
-                        if len(known) == size:
+                async for job in self._repositories(item):
+                    if isinstance(job, RepositoryName):
+                        if hash(job) in seen:
                             continue
+                        seen.add(hash(job))
                     yield job
 
-    async def _named(self, item: Item) -> AsyncIterator[Repository | Granted]:
-        """The repositories that an item names; nothing is asked about their tags."""
-        if isinstance(item, Malformed):
-            yield self._failed(
-                item.text,
-                Failure(
-                    kind=FailureKind.INVALID_REFERENCE,
-                    stage=Stage.INPUT,
-                    detail=f"{item.place}: {item.detail}",
-                ),
+    async def _repositories(
+        self, item: InputItem
+    ) -> AsyncIterator[RepositoryName | PullAccess]:
+        """The repositories that an item names, or a failure. Tags are not listed."""
+        if isinstance(item, MalformedLine):
+            failure = Failure(
+                kind=FailureKind.INVALID_REFERENCE,
+                stage=Stage.INPUT,
+                detail=f"{item.place}: {item.detail}",
             )
-        elif isinstance(item.selector, RepositoryPattern):
-            async for job in self._catalogued(item.selector):
-                yield job
-        else:
-            yield Repository(
-                registry=item.selector.registry, name=item.selector.repository
-            )
-
-    async def _catalogued(
-        self, pattern: RepositoryPattern
-    ) -> AsyncIterator[Repository | Granted]:
-        async for one in repositories_of(
-            pattern,
+            yield self._failed(item.text, failure)
+            return
+        selector = item.selector
+        if not isinstance(selector, RepositoryPattern):
+            yield RepositoryName(registry=selector.registry, name=selector.repository)
+            return
+        async for name in list_repositories(
+            selector,
             registries=self._registries,
             selection=self._selection,
             listings=self.listings,
         ):
-            if isinstance(one, Failure):
-                yield self._failed(str(pattern), one)
+            if isinstance(name, Failure):
+                yield self._failed(str(selector), name)
             else:
-                yield Repository(registry=pattern.registry, name=one)
+                yield RepositoryName(registry=selector.registry, name=name)
 
     def _failed(
-        self, text: str, failure: Failure, repository: Repository | None = None
-    ) -> Granted:
-        return Granted(
+        self, text: str, failure: Failure, repository: RepositoryName | None = None
+    ) -> PullAccess:
+        return PullAccess(
             text=text, repository=repository, asked=self._actions, failure=failure
         )
 
-    async def _work(self, job: Repository | Granted) -> Granted:
-        if isinstance(job, Granted):
+    async def _check(self, job: RepositoryName | PullAccess) -> PullAccess:
+        if isinstance(job, PullAccess):
             return job
         registry = await self._registries.get(job.registry)
         text = f"{job.registry}/{job.name}"
-        asked, refused = self._actions, False
-        found = await self._ask(registry, job.name)
+        actions, more_refused = self._actions, False
+        check = await self._request(registry, job.name)
         if (
-            isinstance(found, Failure)
-            and found.kind is FailureKind.DENIED
-            and asked != PULL
+            isinstance(check, Failure)
+            and check.kind is FailureKind.DENIED
+            and actions != PULL
         ):
-            # Some services answer to nothing where something of it is not granted.
-            asked, refused = PULL, True
-            found = await check_token(registry, job.name)
-        if isinstance(found, Failure):
-            return self._failed(text, found, job)
-        return Granted(
+            # Some services refuse the token if one of its actions is not granted.
+            actions, more_refused = PULL, True
+            check = await check_token(registry, job.name)
+        if isinstance(check, Failure):
+            return self._failed(text, check, job)
+        return PullAccess(
             text=text,
             repository=job,
-            asked=asked,
-            check=found,
-            more_refused=refused,
-            unproven=found.token is not None
-            and not found.access.verified
+            asked=actions,
+            check=check,
+            more_refused=more_refused,
+            unproven=check.token is not None
+            and not check.access.verified
             and self._registries.keys(job.registry) is not None,
         )
 
-    async def _ask(self, registry: Registry, name: str) -> TokenCheck | Failure:
-        """Ask for everything, with a login that was taken before.
+    async def _request(
+        self, registry: Registry, repository: str
+    ) -> TokenCheck | Failure:
+        """Request all actions, after a first request for pull with the same login.
 
-        A refusal of more than pull must not look like one of the login, which then
-        would not be used again (`TokenService`): so pull comes first, once a login.
+        If a service refuses more than pull to a new login, that would look like a wrong
+        password, and `TokenService` would not use the login again.
         """
         if self._actions != PULL:
-            whose = registry.name, registry.auth.accounts.part(pull_scope(name))
-            if whose not in self._taken:
-                found = await check_token(registry, name)
-                if isinstance(found, Failure):
-                    return found
-                self._taken.add(whose)
-        return await check_token(registry, name, self._actions)
+            scope = pull_scope(repository)
+            login = registry.name, registry.auth.accounts.namespace_of(scope)
+            if login not in self._accepted:
+                check = await check_token(registry, repository)
+                if isinstance(check, Failure):
+                    return check
+                self._accepted.add(login)
+        return await check_token(registry, repository, self._actions)

@@ -1,1 +1,20 @@
-"""Where references come from."""
+"""The input of a run: lists and patterns become references.
+
+Theory of operation. The input is a stream: a list can have millions of lines, come from
+a pipe that never ends, or contain patterns that stand for a whole registry. Nothing is
+read far ahead of the workers, and the order of the input is kept.
+
+- `ListReader` (list_reader.py) decodes the bytes of a list. `read_list` (lists.py)
+  finds its format in the first line: an item on each line (line_formats.py: text, JSON
+  lines, CSV) or one document (documents.py: kubernetes.py, compose.py, skopeo.py,
+  dockerfile.py). An `InputItem` is an `InputSelector` or a `MalformedLine`.
+- `LookAhead` (look_ahead.py) takes the items, which are read in a thread, and starts
+  the listings of tag and repository patterns a few ahead of the workers.
+  `ListingCache` lets two patterns share a listing.
+- `CatalogListing` and `TagListing` (listings.py) select the matching entries with the
+  filters of `Selection` (tag_filter.py, tag_order.py) and record how a listing ended.
+- `expand` (expand.py) returns each reference once (`SeenReferences`), in input order,
+  as a `ReferenceEntry`. An entry without a reference is a `RejectedEntry`.
+
+In this order: items -> LookAhead -> listings -> expand -> the pool of the audit.
+"""

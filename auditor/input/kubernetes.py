@@ -1,12 +1,12 @@
 """Kubernetes objects as a list: what `kubectl get pods -A -o json` prints.
 
-Source: the Kubernetes API reference, "Pod v1 core" (PodSpec, PodStatus). Everything
-that holds a pod's specification will do: `spec` of a pod, `spec.template.spec` of
-what makes pods, `spec.jobTemplate` of a CronJob.
+Source: the Kubernetes API reference, "Pod v1 core" (PodSpec, PodStatus). Every object
+with a pod specification is read: `spec` of a pod, `spec.template.spec` of workloads,
+`spec.jobTemplate` of a CronJob.
 
-A container gives two references: the image that its specification names, and the
-digest that a node says it runs (`imageID`). A node's own `image` is not read: of
-several tags with one digest it shows any.
+A container gives two references: the image in its specification, and the digest that
+the node runs (`imageID`). The `image` of a container status is not read: if several
+tags have one digest, the node reports any of them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, TypeGuard
 
-from auditor.input.items import Item, malformed, read_selector
+from auditor.input.input_items import InputItem, malformed_line, parse_item
 
 _CONTAINERS = ("initContainers", "containers", "ephemeralContainers")
 _STATUSES = (
@@ -22,86 +22,91 @@ _STATUSES = (
     "containerStatuses",
     "ephemeralContainerStatuses",
 )
-# Where a pod's specification stands in the objects that make pods.
-_TEMPLATES = (
+# The paths of the pod specification in workloads and pods.
+_POD_SPEC_PATHS = (
     ("spec", "jobTemplate", "spec", "template", "spec"),
     ("spec", "template", "spec"),
     ("template", "spec"),
     ("spec",),
 )
-# What dockershim wrote before an image's digest.
+# The prefix that dockershim wrote before the digest of an image.
 _PULLABLE = "docker-pullable://"
 
 
 def is_kubernetes(document: object) -> TypeGuard[dict[str, Any]]:
-    """Whether it is an object of the Kubernetes API, or a list of them."""
+    """Whether this is an object of the Kubernetes API, or a list of them."""
     return isinstance(document, dict) and all(
         isinstance(document.get(key), str) for key in ("apiVersion", "kind")
     )
 
 
-def read_kubernetes(
-    document: dict[str, Any], name: str, seen: set[str] | None = None
-) -> Iterator[Item]:
-    """The images of an object or of a list of objects, each once.
+def is_kubernetes_list(document: object) -> TypeGuard[dict[str, Any]]:
+    """Whether this is a list of objects of the Kubernetes API."""
+    return (
+        is_kubernetes(document)
+        and document["kind"].endswith("List")
+        and isinstance(document.get("items"), list)
+    )
 
-    `seen` are those of other objects of the same list. The place of an item is
-    `name:namespace/pod/container`. What is not as the API has it is an item that says
-    so.
+
+def read_kubernetes(document: dict[str, Any], name: str) -> Iterator[InputItem]:
+    """The images of an object or of a list of objects, each once."""
+    seen: set[str] = set()
+    for item in document["items"] if is_kubernetes_list(document) else [document]:
+        yield from read_object(item, name, seen)
+
+
+def read_object(value: object, name: str, seen: set[str]) -> Iterator[InputItem]:
+    """The images of one object that are not in `seen`, which is updated.
+
+    The place of an item is `name:namespace/pod/container`. Values that do not conform
+    to the API are malformed items.
     """
-    seen = set() if seen is None else seen
-    for found in _objects(document):
-        if not isinstance(found, dict):
-            yield malformed("", name, "an item of the list is not an object")
-            continue
-        place = f"{name}:{_name_of(found)}"
-        for image, container in _images(found):
-            here = f"{place}/{container}"
-            if not isinstance(image, str):
-                yield malformed(str(image), here, "the image is not a text")
-            elif image and image not in seen:
-                seen.add(image)
-                yield read_selector(image, image, here)
+    if not isinstance(value, dict):
+        yield malformed_line("", name, "an item of the list is not an object")
+        return
+    object_place = f"{name}:{_object_name(value)}"
+    for image, container in _images(value):
+        place = f"{object_place}/{container}"
+        if not isinstance(image, str):
+            yield malformed_line(str(image), place, "the image is not a string")
+        elif image and image not in seen:
+            seen.add(image)
+            yield parse_item(image, image, place)
 
 
-def _objects(document: dict[str, Any]) -> list[Any]:
-    items = document.get("items")
-    is_list = document["kind"].endswith("List") and isinstance(items, list)
-    return items if is_list and items else [] if is_list else [document]
-
-
-def _name_of(found: dict[str, Any]) -> str:
-    metadata = found.get("metadata")
+def _object_name(value: dict[str, Any]) -> str:
+    metadata = value.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
-    # An object in a file may leave its namespace, and a template its name, to others.
+    # An object in a file may have no namespace, and a template no name.
     parts = (metadata.get(key) for key in ("namespace", "name"))
     return "/".join(part if isinstance(part, str) else "-" for part in parts)
 
 
-def _images(found: dict[str, Any]) -> Iterator[tuple[Any, str]]:
+def _images(value: dict[str, Any]) -> Iterator[tuple[Any, str]]:
     """Images and the container that each belongs to."""
-    spec = _pod_spec(found)
+    spec = _pod_spec(value)
     for container in _entries(spec, _CONTAINERS):
-        yield container.get("image") or "", _container(container)
+        yield container.get("image") or "", _container_name(container)
     for volume in _entries(spec, ("volumes",)):
         if isinstance(source := volume.get("image"), dict):
-            yield source.get("reference") or "", _container(volume)
-    for status in _entries(found.get("status"), _STATUSES):
+            yield source.get("reference") or "", _container_name(volume)
+    for status in _entries(value.get("status"), _STATUSES):
         image_id = status.get("imageID") or ""
         if not isinstance(image_id, str):
-            yield image_id, _container(status)
+            yield image_id, _container_name(status)
         # Without a repository it is the ID of an image that was loaded, not pulled.
         elif "@" in image_id:
-            yield image_id.removeprefix(_PULLABLE), _container(status)
+            yield image_id.removeprefix(_PULLABLE), _container_name(status)
 
 
-def _pod_spec(found: dict[str, Any]) -> object:
-    for path in _TEMPLATES:
-        value: Any = found
+def _pod_spec(value: dict[str, Any]) -> object:
+    for path in _POD_SPEC_PATHS:
+        node: Any = value
         for key in path:
-            value = value.get(key) if isinstance(value, dict) else None
-        if isinstance(value, dict):
-            return value
+            node = node.get(key) if isinstance(node, dict) else None
+        if isinstance(node, dict):
+            return node
     return None
 
 
@@ -115,6 +120,6 @@ def _entries(value: object, keys: tuple[str, ...]) -> Iterator[dict[str, Any]]:
                 yield entry
 
 
-def _container(entry: dict[str, Any]) -> str:
+def _container_name(entry: dict[str, Any]) -> str:
     name = entry.get("name")
     return name if isinstance(name, str) else "-"

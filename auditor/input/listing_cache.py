@@ -1,8 +1,8 @@
-"""A list that two selectors need is read once, if it is short.
+"""A listing that two selectors need is read once, if it is short.
 
-The next one waits until the first has read it whole. One that is long, breaks off or is
-not read any more is nobody's but its reader's: who waited reads it on its own, from the
-beginning, because half of one list and half of a later one have a gap between them.
+The second reader waits until the first has read it to the end. A listing that is long,
+fails or is not read to its end is not shared: the second reader lists again from the
+beginning, because half of one listing and half of a later one have a gap between them.
 """
 
 from __future__ import annotations
@@ -15,132 +15,132 @@ import anyio
 
 from auditor.errors import Failure
 from auditor.fast_dataclass import dataclass
-from auditor.registry.listing.paging import Page
+from auditor.registry.listing.interface import Page
 
 Entry = TypeVar("Entry")
 Pages = AsyncIterator[Page[Entry] | Failure]
 
-# Entries of one list that is kept, and of all: some 100 bytes each, 400 where a product
-# tells more than names. Most repositories have fewer, and the memory of a run must not
-# grow with those that have more: for them another list is some more requests.
-MAX_ENTRIES = 5_000
-MAX_IN_ALL = 10_000
-# What a list takes that holds nothing, in entries.
-_EMPTY = 5
+# Entries of one listing that is kept, and of all: some 100 bytes each, 400 if the
+# product lists more than names. Most repositories have fewer; for those with more,
+# listing again costs a few requests and no memory.
+MAX_LISTING_ENTRIES = 5_000
+MAX_ENTRIES = 10_000
+# The size of an empty listing, in entries.
+_EMPTY_SIZE = 5
 
 
-class _List(Generic[Entry]):
-    """What has been read of a list. `pages` null: not to be had from here."""
+@dataclass(frozen=True, slots=True)
+class ListingTurn(Generic[Entry]):
+    """The turn of one reader: it waits for the listing of the reader before it, and the
+    next reader waits for `own`, which is `None` if the listing is already complete."""
 
-    __slots__ = ("ended", "pages", "size", "waited_for")
+    key: Hashable
+    own: _SharedListing[Entry] | None
+    before: _SharedListing[Entry] | None
+
+
+class ListingCache(Generic[Entry]):
+    """The listings of one kind that are being read, and the last complete ones."""
+
+    def __init__(self) -> None:
+        # The last reader of each listing, and complete listings, the latest last.
+        self._reading: dict[Hashable, _SharedListing[Entry]] = {}
+        self._complete: OrderedDict[Hashable, _SharedListing[Entry]] = OrderedDict()
+        self._size = 0
+
+    def turn(self, key: Hashable) -> ListingTurn[Entry]:
+        """The next turn at a listing.
+
+        Turns must be taken in the order in which their pages are read: then no reader
+        waits for a listing that is read after its own.
+        """
+        if (complete := self._complete.get(key)) is not None:
+            self._complete.move_to_end(key)
+            return ListingTurn(key, None, complete)
+        before, own = self._reading.get(key), _SharedListing[Entry]()
+        self._reading[key] = own
+        return ListingTurn(key, own, before)
+
+    async def pages(
+        self, turn: ListingTurn[Entry], read: Callable[[], Pages[Entry]]
+    ) -> Pages[Entry]:
+        """The pages of a listing; calls `read` if no earlier reader completed it."""
+        own, before = turn.own, turn.before
+        try:
+            pages = None if before is None else await before.complete_pages()
+            if pages is not None:
+                if own is not None:
+                    own.copy(pages)
+                    self._settle(turn.key, own)
+                for page in pages:
+                    yield page
+                return
+            assert own is not None
+            async for page_or_failure in read():
+                own.add(page_or_failure)
+                yield page_or_failure
+            own.end(is_complete=True)
+        finally:
+            if own is not None:
+                own.end(is_complete=False)
+                self._settle(turn.key, own)
+
+    def _settle(self, key: Hashable, own: _SharedListing[Entry]) -> None:
+        """Keep a listing that has ended, if it is complete and has no later reader."""
+        if self._reading.get(key) is not own:
+            return
+        del self._reading[key]
+        if own.pages is None:
+            return
+        self._complete[key] = own
+        self._size += own.size
+        while self._size > MAX_ENTRIES:
+            _, oldest = self._complete.popitem(last=False)
+            self._size -= oldest.size
+
+
+class _SharedListing(Generic[Entry]):
+    """The pages read so far; `pages` is `None` once they cannot be shared."""
+
+    __slots__ = ("ended", "ended_event", "pages", "size")
 
     def __init__(self) -> None:
         self.pages: list[Page[Entry]] | None = []
-        self.size = _EMPTY
+        self.size = _EMPTY_SIZE
         self.ended = False
-        self.waited_for: anyio.Event | None = None
+        self.ended_event: anyio.Event | None = None  # set if a reader waits
 
     def add(self, page: Page[Entry] | Failure) -> None:
         if self.pages is None:
             return
         if isinstance(page, Failure):
-            self.end(whole=False)
+            self.end(is_complete=False)
             return
         self.size += len(page.entries)
         self.pages.append(page)
-        if self.size > MAX_ENTRIES:
-            self.end(whole=False)
+        if self.size > MAX_LISTING_ENTRIES:
+            self.end(is_complete=False)
 
-    def take(self, pages: list[Page[Entry]]) -> None:
-        """Be the same as one that was read whole."""
+    def copy(self, pages: list[Page[Entry]]) -> None:
+        """Take over the pages of a complete listing."""
         self.pages = pages
-        self.size = _EMPTY + sum(len(page.entries) for page in pages)
-        self.end(whole=True)
+        self.size = _EMPTY_SIZE + sum(len(page.entries) for page in pages)
+        self.end(is_complete=True)
 
-    def end(self, *, whole: bool) -> None:
-        """Say whether it can be had, unless that was said before."""
+    def end(self, *, is_complete: bool) -> None:
+        """End the listing, unless it has ended."""
         if self.ended:
             return
         self.ended = True
-        if not whole:
+        if not is_complete:
             self.pages = None
-        if self.waited_for is not None:
-            self.waited_for.set()
+        if self.ended_event is not None:
+            self.ended_event.set()
 
-    async def whole(self) -> list[Page[Entry]] | None:
-        """All pages, once they are there; null where they cannot be had."""
+    async def complete_pages(self) -> list[Page[Entry]] | None:
+        """All pages, when the listing has ended; `None` if it cannot be shared."""
         if not self.ended:
-            if self.waited_for is None:
-                self.waited_for = anyio.Event()
-            await self.waited_for.wait()
+            if self.ended_event is None:
+                self.ended_event = anyio.Event()
+            await self.ended_event.wait()
         return self.pages
-
-
-@dataclass(frozen=True, slots=True)
-class ListTurn(Generic[Entry]):
-    """Somebody's turn at a list: `mine` is for who comes next, null where `before`,
-    which came last, has been read whole."""
-
-    key: Hashable
-    mine: _List[Entry] | None
-    before: _List[Entry] | None
-
-
-class OnceListed(Generic[Entry]):
-    """The lists of one kind that are being read, and those that were read last."""
-
-    def __init__(self) -> None:
-        # By key: who was last to begin, and what was read whole, the latest last.
-        self._reading: dict[Hashable, _List[Entry]] = {}
-        self._whole: OrderedDict[Hashable, _List[Entry]] = OrderedDict()
-        self._size = 0
-
-    def turn(self, key: Hashable) -> ListTurn[Entry]:
-        """The next turn at a list.
-
-        Each waits for the one before it. To be taken in the order in which lists are
-        read: nobody is read to the end then who waits for one that comes later.
-        """
-        if (whole := self._whole.get(key)) is not None:
-            self._whole.move_to_end(key)
-            return ListTurn(key, None, whole)
-        before, mine = self._reading.get(key), _List[Entry]()
-        self._reading[key] = mine
-        return ListTurn(key, mine, before)
-
-    async def pages(
-        self, turn: ListTurn[Entry], read: Callable[[], Pages[Entry]]
-    ) -> Pages[Entry]:
-        """The pages of a list, which `read` reads where nobody has before."""
-        mine, before = turn.mine, turn.before
-        try:
-            pages = None if before is None else await before.whole()
-            if pages is not None:
-                if mine is not None:
-                    mine.take(pages)
-                    self._settle(turn.key, mine)
-                for page in pages:
-                    yield page
-                return
-            assert mine is not None
-            async for page_or_failure in read():
-                mine.add(page_or_failure)
-                yield page_or_failure
-            mine.end(whole=True)
-        finally:
-            if mine is not None:
-                mine.end(whole=False)
-                self._settle(turn.key, mine)
-
-    def _settle(self, key: Hashable, mine: _List[Entry]) -> None:
-        """Keep a list that has ended, if it is whole and nobody else is at it."""
-        if self._reading.get(key) is not mine:
-            return
-        del self._reading[key]
-        if mine.pages is None:
-            return
-        self._whole[key] = mine
-        self._size += mine.size
-        while self._size > MAX_IN_ALL:
-            _, oldest = self._whole.popitem(last=False)
-            self._size -= oldest.size

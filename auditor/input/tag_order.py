@@ -1,18 +1,17 @@
-"""The order of tags by version, newest last: what `--latest` means.
+"""The order of tags by version, newest last, for `--latest`.
 
 Tags follow no specification: `1.2.3`, `v1.2`, `1.10-alpine`, `2.0-rc1`, `2.0.0-beta.2`,
-`20240131`, `latest`, `main`. What is made of them:
+`20240131`, `latest`, `main`. The rules:
 
 - Numbers with dots, with or without a `v`, are a version; `1.2` is `1.2.0`.
-- Words that announce a release (`rc`, `beta`, ...) make a pre-release, which comes
-  before its release (semver.org 2.0.0, section 11). Every other word names a variant,
-  `-alpine` or `-jdk17`, of that release: it comes after the pre-releases and before
-  the plain tag, which is what is meant by the newest.
-- One number of six digits and more is a date or a build, not a version. It comes
-  before every version, so that a night's build does not hide the releases.
-- Anything else is no version and comes first of all, `latest` behind the others;
-  parts that are numbers are compared as numbers, so `build-10` comes after `build-9`.
-  Before all of these come tags that stand for a digest, such as cosign's.
+- Words such as `rc` and `beta` make a pre-release, which sorts before its release
+  (semver.org 2.0.0, section 11). Every other word is a variant of that release
+  (`-alpine`, `-jdk17`): it sorts after the pre-releases and before the plain tag.
+- A single number of six or more digits is a date or a build number. It sorts before
+  every version, so that a nightly build does not hide the releases.
+- Any other tag sorts before those, `latest` as the last of them. Numbers in it are
+  compared as numbers, so `build-10` sorts after `build-9`.
+- Digest tags, such as cosign's, sort before all others.
 
 The order is total, and equal only for equal tags.
 """
@@ -24,9 +23,9 @@ from enum import IntEnum
 
 from auditor.fast_dataclass import dataclass
 from auditor.oci.attachments import is_digest_tag
-from auditor.util.lazy_regex import Pattern
+from auditor.util.lazy_regex import LazyPattern
 
-# In the order of their release. Single letters as in PEP 440: 2.0a1, 2.0b2.
+# In the order in which they are released. Single letters as in PEP 440: 2.0a1, 2.0b2.
 _PRE_RELEASES = (
     ("dev", "nightly", "snapshot", "canary", "edge"),
     ("alpha", "a"),
@@ -39,25 +38,25 @@ _RANKS = {word: rank for rank, words in enumerate(_PRE_RELEASES) for word in wor
 _RELEASE = len(_PRE_RELEASES)
 
 _WORDS = "|".join(sorted(_RANKS, key=len, reverse=True))
-_VERSION = Pattern(
+_VERSION = LazyPattern(
     r"[vV]?(?P<numbers>[0-9]++(?:\.[0-9]++)*)(?!\.[0-9])"
-    # Directly behind the numbers only a word that is known, with its number: the
-    # short hash 7b2 is no version, and 8u292 is none that we could order.
+    # Directly after the numbers only a pre-release word with its number: the short
+    # hash 7b2 is not a version, and 8u292 cannot be ordered.
     rf"(?P<rest>(?:(?i:{_WORDS})[0-9]+)?(?:[-_.].*)?)"
 )
-_ANNOUNCEMENT = Pattern(
+_PRE_RELEASE_PART = LazyPattern(
     rf"[-_.]?(?P<word>{_WORDS})(?P<number>(?:[-_.]?[0-9]+)*)(?![a-z0-9])", re.IGNORECASE
 )
-_DIGITS = Pattern(r"([0-9]+)")
-# A date of six digits is 240131. No project counts its releases that far.
+_DIGITS = LazyPattern(r"([0-9]+)")
+# The shortest date is 240131. No project has that many releases.
 LONG_NUMBER_DIGITS = 6
 
-# Numbers before text, each compared with its like.
+# Numbers sort before text.
 _Piece = tuple[int, int, str]
 
 
 class TagClass(IntEnum):
-    """What kind of tag it is, in the order of their worth."""
+    """The kinds of tags, in their order."""
 
     DIGEST = 0
     NAME = 1
@@ -68,48 +67,50 @@ class TagClass(IntEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class TagOrder:
-    """A tag's place. `numbers` are without zeros at their end.
+    """The sort key of a tag. `numbers` has no trailing zeros.
 
-    `stage` is the rank of a pre-release, a release's is the highest; `announced` its
-    number. `variant` is the rest, and `plain` says that there is none.
+    `stage` is the rank of a pre-release; that of a release is the highest.
+    `stage_numbers` are the numbers after it (`rc.2`). `variant` is the rest; `is_plain`
+    if there is none.
     """
 
     tag_class: TagClass
     numbers: tuple[int, ...]
     stage: int
-    announced: tuple[int, ...]
-    plain: bool
+    stage_numbers: tuple[int, ...]
+    is_plain: bool
     length: int
     variant: tuple[_Piece, ...]
     tag: str
 
 
 def tag_order(tag: str) -> TagOrder:
-    """The place of a tag: the greatest is the newest."""
-    found = _VERSION.fullmatch(tag)
-    numbers = found["numbers"] if found else ""
-    if found is None or ("." not in numbers and _is_glued(found["rest"])):
+    """The sort key of a tag; the greatest is the newest."""
+    match = _VERSION.fullmatch(tag)
+    numbers = match["numbers"] if match else ""
+    if match is None or ("." not in numbers and match["rest"][:1].isalpha()):
+        # A letter after a number without a dot (7a1) is a hash.
         return TagOrder(
             tag_class=_class_of_name(tag),
             numbers=(),
             stage=_RELEASE,
-            announced=(),
-            plain=True,
+            stage_numbers=(),
+            is_plain=True,
             length=0,
-            variant=natural(tag),
+            variant=natural_key(tag),
             tag=tag,
         )
-    stage, announced, variant = _announcement(found["rest"])
+    stage, stage_numbers, variant = _split_pre_release(match["rest"])
     parts = numbers.split(".")
     is_long = len(parts) == 1 and len(numbers) >= LONG_NUMBER_DIGITS
     return TagOrder(
         tag_class=TagClass.NUMBER if is_long else TagClass.VERSION,
-        numbers=_trimmed(tuple(map(int, parts))),
+        numbers=_without_trailing_zeros(tuple(map(int, parts))),
         stage=stage,
-        announced=announced,
-        plain=not variant,
+        stage_numbers=stage_numbers,
+        is_plain=not variant,
         length=len(parts),
-        variant=natural(variant),
+        variant=natural_key(variant),
         tag=tag,
     )
 
@@ -120,8 +121,8 @@ def _class_of_name(tag: str) -> TagClass:
     return TagClass.LATEST if tag.lower() == "latest" else TagClass.NAME
 
 
-def natural(text: str) -> tuple[_Piece, ...]:
-    """A key that compares the numbers in a text as numbers."""
+def natural_key(text: str) -> tuple[_Piece, ...]:
+    """A sort key that compares the numbers in a text as numbers."""
     return tuple(
         (0, int(piece), piece) if piece[0] in "0123456789" else (1, 0, piece)
         for piece in _DIGITS.split(text)
@@ -129,21 +130,16 @@ def natural(text: str) -> tuple[_Piece, ...]:
     )
 
 
-def _is_glued(rest: str) -> bool:
-    """Whether a letter follows the numbers directly: 7a1 without a dot is a hash."""
-    return rest[:1].isalpha()
-
-
-def _announcement(rest: str) -> tuple[int, tuple[int, ...], str]:
-    """The stage of a release, its number, and what is left: the variant."""
-    found = _ANNOUNCEMENT.match(rest)
-    if found is None:
+def _split_pre_release(rest: str) -> tuple[int, tuple[int, ...], str]:
+    """The stage, its numbers, and the rest, which is the variant."""
+    match = _PRE_RELEASE_PART.match(rest)
+    if match is None:
         return _RELEASE, (), rest
-    numbers = tuple(map(int, _DIGITS.findall(found["number"])))
-    return _RANKS[found["word"].lower()], numbers, rest[found.end() :]
+    numbers = tuple(map(int, _DIGITS.findall(match["number"])))
+    return _RANKS[match["word"].lower()], numbers, rest[match.end() :]
 
 
-def _trimmed(numbers: tuple[int, ...]) -> tuple[int, ...]:
+def _without_trailing_zeros(numbers: tuple[int, ...]) -> tuple[int, ...]:
     while numbers and not numbers[-1]:
         numbers = numbers[:-1]
     return numbers

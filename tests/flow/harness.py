@@ -20,16 +20,9 @@ from aiohttp.typedefs import Handler, Middleware
 from auditor.audit.run import AuditRun
 from auditor.cache.digest_cache import open_cache
 from auditor.config import RegistrySettings, Settings
+from auditor.demo.demo_registry import AccessControl, DemoContent, serve
+from auditor.demo.demo_tokens import BearerAccess, DemoAccount, DemoTokenService
 from auditor.demo.image_builder import image
-from auditor.demo.registry import (
-    Access,
-    Bearer,
-    Behaviour,
-    Content,
-    registry_app,
-    serve,
-)
-from auditor.demo.tokens import Account, TokenService
 from auditor.input.lists import input_items
 from auditor.model import FailureRecord, ImageRecord, Record
 from auditor.registry.registries import open_registries
@@ -37,11 +30,13 @@ from auditor.report.summary import Summary
 from auditor.util.secret import Secret
 from tests.clock import LATE_S, FakeClock
 from tests.support.faults import Faults, Seen
+from tests.support.registry import Behaviour, registry_app
+from tests.support.token_service import FakeTokenService
 
 # Longer than anything here takes, so that what hangs fails.
 PATIENCE_S = 30.0
 
-ADMIN = Account("admin", "secret", {"*": ("*",)})
+ADMIN = DemoAccount("admin", "secret", {"*": ("*",)})
 TAGS = "/v2/*/tags/list"
 MANIFESTS = "/v2/*/manifests/*"
 BY_DIGEST = "/v2/*/manifests/sha256:*"
@@ -97,10 +92,10 @@ class Outcome:
 
 @dataclass(slots=True, kw_only=True)
 class Lab:
-    """A sandbox registry that runs, and what it takes to audit it."""
+    """A running registry, and the settings to audit it."""
 
     host: str
-    content: Content
+    content: DemoContent
     faults: Faults
     clock: FakeClock
     login: RegistrySettings = field(default_factory=RegistrySettings)
@@ -190,13 +185,13 @@ class Lab:
 
 @asynccontextmanager
 async def lab(
-    content: Content | None = None,
+    content: DemoContent | None = None,
     *,
-    tokens: TokenService | None = None,
-    access: Access | None = None,
+    tokens: DemoTokenService | None = None,
+    access: AccessControl | None = None,
     behaviour: Behaviour | None = None,
     faults: Faults | None = None,
-    login: Account | None = None,
+    login: DemoAccount | None = None,
     tls: ssl.SSLContext | None = None,
     routes: Iterable[web.AbstractRouteDef] = (),
     dialect: Iterable[Middleware] = (),
@@ -207,12 +202,12 @@ async def lab(
     Every request that the registry does not know fails the test. `routes` are those
     of a product's API, `dialect` is how the product differs.
     """
-    content = content or Content()
+    content = content or DemoContent()
     faults = faults or Faults()
     clock = FakeClock()
     if tokens is not None:
         tokens.clock = clock.epoch
-        access = Bearer(tokens)
+        access = BearerAccess(tokens)
         login = login or ADMIN
     app = registry_app(
         content,
@@ -236,14 +231,14 @@ async def lab(
     faults.assert_no_unmatched()
 
 
-def service(*accounts: Account, **changes: Any) -> TokenService:
+def service(*accounts: DemoAccount, **changes: Any) -> FakeTokenService:
     """A token service with these accounts, `ADMIN` if there are none."""
-    return TokenService(accounts=accounts or (ADMIN,), **changes)
+    return FakeTokenService(accounts=accounts or (ADMIN,), **changes)
 
 
-def simple(names: Iterable[str]) -> Content:
+def simple(names: Iterable[str]) -> DemoContent:
     """An image of its own for each `repository:tag`."""
-    content = Content()
+    content = DemoContent()
     for name in names:
         repository, _, tag = name.partition(":")
         content.add(repository, image(name), tag)

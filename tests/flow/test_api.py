@@ -27,7 +27,7 @@ def _tasks() -> set[asyncio.Task[object]]:
 
 
 def _of_the_audit(tasks: set[asyncio.Task[object]]) -> set[asyncio.Task[object]]:
-    """Those that are not the sandbox's."""
+    """The tasks other than those of the registry."""
     return {one for one in tasks if "RequestHandler" not in repr(one)}
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from auditor.demo.registry import Basic
-from auditor.demo.tokens import ANONYMOUS, Account
+from auditor.demo.demo_tokens import ANONYMOUS, DemoAccount
 from auditor.errors import FailureKind, Stage
 from auditor.model import AccessState, FailureRecord, ImageRecord
 from auditor.registry.auth.authorization import MAX_REFUSALS
@@ -19,11 +18,13 @@ from tests.flow.harness import (
     tokens_sent,
 )
 from tests.support.fault_actions import Answer, Edit, Gate, Hold
+from tests.support.registry import Basic
+from tests.support.token_service import public_pem
 
 pytestmark = pytest.mark.anyio
 
 NAMES = ["team/app:1", "team/app:2", "team/web:1", "other/app:1"]
-TEAM = Account("robot", "secret", {"team/*": ("pull",)})
+TEAM = DemoAccount("robot", "secret", {"team/*": ("pull",)})
 
 
 async def test_a_registry_without_login_gets_no_authorization() -> None:
@@ -40,12 +41,12 @@ async def test_the_record_has_the_subject_and_actions_of_the_token() -> None:
     async with lab(simple(NAMES), tokens=service(TEAM), login=TEAM) as here:
         access = (await here.audit(here.ref("team/app:1"))).image.access
     assert (access.state, access.actions) == (AccessState.GRANTED, ("pull",))
-    assert (access.subject, access.issuer) == ("robot", "sandbox token service")
+    assert (access.subject, access.issuer) == ("robot", "demo token service")
     assert not access.verified
 
 
 async def test_without_a_login_an_anonymous_token_is_used() -> None:
-    anyone = Account(ANONYMOUS, "", {"team/*": ("pull",)})
+    anyone = DemoAccount(ANONYMOUS, "", {"team/*": ("pull",)})
     async with lab(simple(NAMES), tokens=service(anyone), login=anyone) as here:
         outcome = await here.audit(*map(here.ref, NAMES))
         (asked, *_) = here.faults.requests("GET", TOKENS)
@@ -68,7 +69,7 @@ async def test_without_a_pull_grant_no_manifest_is_requested() -> None:
 
 
 async def test_a_push_grant_without_pull_is_named_in_the_failure() -> None:
-    pusher = Account("pusher", "secret", {"*": ("push",)})
+    pusher = DemoAccount("pusher", "secret", {"*": ("push",)})
     tokens = service(pusher)
     tokens.edit = lambda claims: {
         **claims,
@@ -103,8 +104,8 @@ async def test_token_signatures_are_verified_with_the_configured_keys(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     tokens, folder = service(), tmp_path_factory.mktemp("keys")
-    (folder / "own.pem").write_bytes(tokens.key.public_pem())
-    (folder / "other.pem").write_bytes(service().key.public_pem())
+    (folder / "own.pem").write_bytes(public_pem(tokens.key))
+    (folder / "other.pem").write_bytes(public_pem(service().key))
     async with lab(simple(NAMES), tokens=tokens) as here:
         for name, verified in (("own.pem", True), ("other.pem", False)):
             keys = str(folder / name)
@@ -113,7 +114,7 @@ async def test_token_signatures_are_verified_with_the_configured_keys(
 
 
 async def test_a_wrong_password_is_sent_to_the_token_service_once() -> None:
-    wrong = Account("admin", "guess")
+    wrong = DemoAccount("admin", "guess")
     async with lab(simple(NAMES), tokens=service(), login=wrong) as here:
         outcome = await here.audit(*map(here.ref, NAMES), workers=1)
         assert here.faults.count("GET", TOKENS) == 1
@@ -122,11 +123,14 @@ async def test_a_wrong_password_is_sent_to_the_token_service_once() -> None:
     first = outcome.records[0]
     assert isinstance(first, FailureRecord)
     assert (first.stage, first.status) == (Stage.TOKEN, 401)
-    assert first.detail == ("the token service rejected the login of 'admin' (401)")
+    assert first.detail == (
+        "the token service rejected the login of 'admin' (401); check the credential in"
+        f' configuration: [registry."{here.host}"]'
+    )
 
 
 async def test_a_token_service_that_requires_a_login_is_named_in_the_failure() -> None:
-    nobody = Account(ANONYMOUS)
+    nobody = DemoAccount(ANONYMOUS)
     async with lab(simple(NAMES), tokens=service(), login=nobody) as here:
         failure = (await here.audit(here.ref("team/app:1"))).failure
     assert failure.failure is FailureKind.DENIED
@@ -150,7 +154,7 @@ async def test_basic_is_sent_with_every_request_except_the_ping() -> None:
 
 
 async def test_a_wrong_password_is_not_retried_with_basic() -> None:
-    wrong = Account("robot", "guess")
+    wrong = DemoAccount("robot", "guess")
     async with lab(simple(NAMES), access=Basic([TEAM]), login=wrong) as here:
         failure = (await here.audit(here.ref("team/app:1"))).failure
         assert here.faults.count("GET", MANIFESTS) == 1
@@ -159,7 +163,7 @@ async def test_a_wrong_password_is_not_retried_with_basic() -> None:
 
 async def test_a_wrong_password_with_basic_does_not_lock_the_account() -> None:
     names = [f"team/app-{number}:1" for number in range(20)]
-    wrong = Account("robot", "guess")
+    wrong = DemoAccount("robot", "guess")
     async with lab(simple(names), access=Basic([TEAM]), login=wrong) as here:
         outcome = await here.audit(*map(here.ref, names))
         assert here.faults.count("GET", MANIFESTS) == MAX_REFUSALS == 3
@@ -257,7 +261,7 @@ async def test_a_host_that_is_down_gets_the_requests_of_one_reference() -> None:
 )
 async def test_no_password_is_sent_to_a_refused_realm(realm: str, kind: str) -> None:
     async with lab(simple(NAMES), tokens=service()) as here:
-        challenge = {"WWW-Authenticate": f'Bearer realm="{realm}",service="sandbox"'}
+        challenge = {"WWW-Authenticate": f'Bearer realm="{realm}",service="demo"'}
         here.faults.on("GET", "/v2/", Answer(401, challenge), forever=True)
         outcome = await here.audit(here.ref("team/app:1"))
         assert here.faults.count("GET", TOKENS) == 0

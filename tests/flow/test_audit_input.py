@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from auditor.demo.images import image
-from auditor.demo.registry import Behaviour, Content
+from auditor.demo.demo_registry import DemoContent
+from auditor.demo.image_builder import image
 from auditor.errors import FailureKind, Stage
 from auditor.model import FailureRecord
 from tests.flow.harness import MANIFESTS, TAGS, lab, simple
 from tests.support.fault_actions import Answer, Edit
+from tests.support.registry import Behaviour
 
 pytestmark = pytest.mark.anyio
 
@@ -239,7 +240,7 @@ DISTRIBUTION_2 = Behaviour(tags_pages=False)
 async def test_exactly_a_hundred_tags_and_no_next_page_look_cut(
     count: int, suspicious: bool
 ) -> None:
-    content = Content()
+    content = DemoContent()
     content.add("app", image("app"), *(f"{number:03}" for number in range(count)))
     async with lab(content, behaviour=DISTRIBUTION_2) as here:
         outcome = await here.audit(here.ref("app:*"))

@@ -35,7 +35,7 @@ async def test_a_registry_gets_one_ping_and_one_token_request_per_scope() -> Non
         asked = [parse_qs(one.query) for one in here.faults.requests("GET", TOKENS)]
     assert outcome.kinds == ["image"] * len(names)
     assert sorted(one["scope"][0] for one in asked) == sorted(SCOPES)
-    assert all(one["service"] == ["sandbox"] for one in asked)
+    assert all(one["service"] == ["demo"] for one in asked)
     assert dict(outcome.summary.requests) == {
         "ping": 1,
         "token": len(REPOSITORIES),
@@ -201,7 +201,7 @@ async def test_with_a_configured_token_url_no_ping_is_sent() -> None:
         outcome = await here.audit(
             *map(here.ref, ONE_EACH),
             token_url=f"http://{here.host}/auth/v2/token/",
-            service="sandbox",
+            service="demo",
         )
         assert here.faults.count("GET", "/v2/") == 0
         assert here.answered(401) == []
@@ -236,7 +236,7 @@ async def test_the_configured_service_overrides_the_challenge() -> None:
 
 @pytest.mark.parametrize("field", ["token", "access_token"])
 async def test_both_names_of_the_token_field_are_accepted(field: str) -> None:
-    tokens = service(answer_fields=(field,))
+    tokens = service(token_fields=(field,))
     async with lab(simple(ONE_EACH), tokens=tokens) as here:
         assert (await here.audit(here.ref("team/app0:1"))).kinds == ["image"]
 

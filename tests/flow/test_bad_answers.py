@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from auditor.demo.tokens import Account
+from auditor.demo.demo_tokens import DemoAccount
 from tests.flow.commands import Finished, auditor
 from tests.flow.harness import MANIFESTS, TAGS, Lab, lab, service, simple
 from tests.support.fault_actions import Action, Answer, Edit, Flood, Raw, Truncate
@@ -81,7 +81,7 @@ async def test_a_registry_without_tls() -> None:
 
 
 async def test_a_wrong_password(tmp_path: Path) -> None:
-    admin = Account("admin", "secret", {"*": ("*",)})
+    admin = DemoAccount("admin", "secret", {"*": ("*",)})
     async with lab(simple(NAMES), tokens=service(admin)) as here:
         (tmp_path / "night.toml").write_text(
             f'[registry."{here.host}"]\nusername = "admin"\npassword_env = "SECRET"\n'
@@ -94,7 +94,9 @@ async def test_a_wrong_password(tmp_path: Path) -> None:
     assert done.code == 1
     (line,) = done.lines
     assert (line["failure"], line["stage"], line["status"]) == ("denied", "token", 401)
-    assert line["detail"] == ("the token service rejected the login of 'admin' (401)")
+    assert line["detail"].startswith(
+        "the token service rejected the login of 'admin' (401); check the credential in"
+    )
     _is_told(done, line["detail"])
     assert "guess" not in "\n".join(done.said)
 

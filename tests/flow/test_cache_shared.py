@@ -16,8 +16,8 @@ import pytest
 from auditor.cache.database import open_existing_database
 from auditor.cache.digest_cache import DigestCache
 from auditor.cache.maintenance import verify
-from auditor.demo.images import image, index
-from auditor.demo.registry import Content
+from auditor.demo.demo_registry import DemoContent
+from auditor.demo.image_builder import image, index
 from tests.flow.commands import BARE, auditor, finish, running
 from tests.flow.harness import MANIFESTS, lab
 
@@ -100,8 +100,8 @@ def test_processes_that_write_prune_and_are_killed_leave_a_good_store(
     assert found.damaged == 0
 
 
-def _many() -> Content:
-    content = Content()
+def _many() -> DemoContent:
+    content = DemoContent()
     children = [image("app", platform=one) for one in ("linux/amd64", "linux/arm64")]
     for number in range(700):
         tag = str(number)

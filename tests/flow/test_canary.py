@@ -26,12 +26,13 @@ import pytest
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from auditor.demo.tokens import ANONYMOUS, Account, TokenService
+from auditor.demo.demo_tokens import ANONYMOUS, DemoAccount
 from tests.certificates import Authority
 from tests.flow.commands import PROGRAM, Finished, running
 from tests.flow.forward_proxy import ForwardProxy, forward_proxy
 from tests.flow.harness import PATIENCE_S, Lab, lab, simple
 from tests.support.fault_actions import Answer, Hold
+from tests.support.token_service import FakeTokenService
 
 pytestmark = pytest.mark.anyio
 
@@ -54,10 +55,10 @@ PARTS = ("env", "file", "docker", "identity", "bearer", "helper")
 USERS = {part: f"{part}-user" for part in PARTS}
 
 
-class Rotating(TokenService):
+class Rotating(FakeTokenService):
     """Replaces the identity token with each response."""
 
-    def refresh_token(self, account: Account) -> str:
+    def refresh_token(self, account: DemoAccount) -> str:
         token = SECRETS["identity token that replaces it"]
         self.give_refresh_token(token, account)
         return token
@@ -88,7 +89,7 @@ class Nest:
 
     folder: Path
     here: Lab
-    tokens: TokenService
+    tokens: FakeTokenService
     store: Lab
     mutual: Lab
     proxy: ForwardProxy
@@ -204,7 +205,7 @@ async def nest(folder: Path) -> AsyncIterator[Nest]:
         "helper": SECRETS["output of a credential helper"],
     }
     accounts = [
-        Account(USERS[part], passwords[part], {f"{part}/*": ("pull",)})
+        DemoAccount(USERS[part], passwords[part], {f"{part}/*": ("pull",)})
         for part in PARTS
     ]
     tokens = Rotating(accounts=accounts, rotates=True)
@@ -214,7 +215,7 @@ async def nest(folder: Path) -> AsyncIterator[Nest]:
     proxy_login = f"proxy-user:{SECRETS['password of the proxy']}"
     basic = "Basic " + base64.b64encode(proxy_login.encode()).decode()
     async with (
-        lab(content, tokens=tokens, login=Account(ANONYMOUS)) as here,
+        lab(content, tokens=tokens, login=DemoAccount(ANONYMOUS)) as here,
         lab() as store,
         lab(simple(["team/app:1"]), tls=tls) as mutual,
         forward_proxy({"mtls.test": mutual.host}, authorization=basic) as proxy,
@@ -353,9 +354,9 @@ async def test_no_other_command_prints_a_secret(tmp_path: Path) -> None:
         )
         for command in (
             ("audit", *listed, "--dry-run"),
-            ("token", here.here.ref("docker/app"), "--json"),
-            ("token", *listed, "--actions", "pull,push", "--json"),
-            ("doctor", here.here.ref("docker/app:echo401"), "--json"),
+            ("token", here.here.ref("docker/app"), "--format", "json"),
+            ("token", *listed, "--actions", "pull,push", "--format", "json"),
+            ("doctor", here.here.ref("docker/app:echo401"), "--format", "json"),
             ("doctor", "mtls.test/team/app:1"),
             ("inspect", here.here.ref("docker/app:echo403")),
             ("inspect", f"{mistyped}/docker/app:1"),

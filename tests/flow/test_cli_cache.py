@@ -40,7 +40,7 @@ def test_info_says_where_it_is_and_what_it_holds(cache: Path, capsys: Printed) -
     assert lines[0] == str(cache)
     assert "  20 contents, 2 tags" in lines
     assert lines[-1] == f"  {HOST}: 20 contents, 2 tags"
-    assert run(["cache", "info", "--json"]) == 0
+    assert run(["cache", "info", "--format=json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["contents"] == 20
     assert found["bytes_used"] > 20 * 300_000

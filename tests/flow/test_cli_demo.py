@@ -14,8 +14,8 @@ import orjson
 import pytest
 
 from auditor.demo.demo import ADMIN, ADMIN_PASSWORD, demo_images
-from auditor.demo.images import Family
-from auditor.demo.signed_schema1 import SIGNED, UNSIGNED
+from auditor.demo.image_builder import Family
+from auditor.demo.schema1_builder import SIGNED, UNSIGNED
 from auditor.report.shapes import report_schema
 from tests.flow.commands import auditor, finish, running
 
@@ -94,7 +94,7 @@ async def test_the_articles_steps_work_as_they_are_shown() -> None:
             assert answer.status == 200
             token = (await answer.json())["token"]
         decoded = await auditor(
-            "token", "--decode", "-", "--json", stdin=token.encode()
+            "token", "--decode", "-", "--format=json", stdin=token.encode()
         )
         (grant,) = orjson.loads(decoded.out)["claims"]["grants"]
         assert (grant["name"], grant["actions"]) == (ARTICLE, ["pull"])
@@ -115,7 +115,7 @@ async def test_the_article_is_one_command(tmp_path: Path) -> None:
         config = tmp_path / "dtr.toml"
         config.write_text(
             f'[registry."{host}"]\nusername = "{ADMIN}"\npassword_env = "SECRET"\n'
-            f'token_url = "http://{host}/auth/v2/token/"\nservice = "sandbox"\n'
+            f'token_url = "http://{host}/auth/v2/token/"\nservice = "demo"\n'
         )
         done = await auditor(
             *("audit", "-c", str(config), f"{host}/{ARTICLE}:latest"),

@@ -9,24 +9,35 @@ from typing import Any
 import orjson
 import pytest
 
-from auditor.demo.registry import Basic
-from auditor.demo.tokens import ANONYMOUS, Account, SigningKey, TokenService
+from auditor.demo.demo_tokens import ANONYMOUS, DemoAccount
+from auditor.demo.signing_key import SigningKey
 from tests.flow.commands import Finished, auditor
 from tests.flow.harness import MANIFESTS, Lab, lab, simple
+from tests.support.registry import Basic
+from tests.support.token_service import (
+    FakeTokenService,
+    certificate_pem,
+    jwks,
+    public_pem,
+)
 
 pytestmark = pytest.mark.anyio
 
-ROBOT = Account("robot", "secret", {"team/*": ("pull", "push")})
-ANYONE = Account(ANONYMOUS, "", {"library/*": ("pull",)})
+ROBOT = DemoAccount("robot", "secret", {"team/*": ("pull", "push")})
+ANYONE = DemoAccount(ANONYMOUS, "", {"library/*": ("pull",)})
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
-def _service(**changes: Any) -> TokenService:
-    return TokenService(accounts=[ROBOT, ANYONE], **changes)
+def _service(**changes: Any) -> FakeTokenService:
+    return FakeTokenService(accounts=[ROBOT, ANYONE], **changes)
 
 
 async def _token(
-    here: Lab, name: str, *flags: str, place: Path, tokens: TokenService | None = None
+    here: Lab,
+    name: str,
+    *flags: str,
+    place: Path,
+    tokens: FakeTokenService | None = None,
 ) -> Finished:
     """`auditor token` as the robot."""
     if tokens is not None:
@@ -52,12 +63,12 @@ async def test_a_grant_is_shown_and_costs_a_ping_and_a_token(tmp_path: Path) -> 
     for line in (
         f"registry    {here.host}",
         f"asked at    http://{here.host}/token",
-        "service     sandbox",
+        "service     demo",
         "scope       repository:team/app:pull",
         "account     robot",
         f'credential  configuration: [registry."{here.host}"]',
         "subject     robot",
-        "issuer      sandbox token service",
+        "issuer      demo token service",
         "grants      pull on repository team/app",
         f"key         {tokens.key.key_id}",
     ):
@@ -107,7 +118,9 @@ async def test_a_bare_token_is_nobody_s(tmp_path: Path) -> None:
 async def test_json_says_the_same_with_stable_keys(tmp_path: Path) -> None:
     tokens = _service()
     async with lab(tokens=tokens) as here:
-        done = await _token(here, "team/app", "--json", place=tmp_path, tokens=tokens)
+        done = await _token(
+            here, "team/app", "--format=json", place=tmp_path, tokens=tokens
+        )
     assert (done.code, done.said) == (0, [])
     said = orjson.loads(done.out)
     assert said["pull"] is True
@@ -136,14 +149,14 @@ async def test_keys_verify_the_signature(
     tokens = _service()
     key = tokens.key if own else SigningKey.generate()
     content = {
-        "public.pem": key.public_pem(),
-        "certificate.pem": key.certificate_pem(),
-        "keys.json": key.jwks(),
+        "public.pem": public_pem(key),
+        "certificate.pem": certificate_pem(key),
+        "keys.json": jwks(key),
     }[form]
     (tmp_path / form).write_bytes(content)
     async with lab(tokens=tokens) as here:
         done = await _token(
-            *(here, "team/app", "--json", "--token-keys", str(tmp_path / form)),
+            *(here, "team/app", "--format=json", "--token-keys", str(tmp_path / form)),
             place=tmp_path,
             tokens=tokens,
         )
@@ -178,13 +191,16 @@ async def test_a_registry_without_authentication_lets_anyone_pull() -> None:
 
 
 async def test_a_wrong_password_is_one_sentence(tmp_path: Path) -> None:
-    other = TokenService(accounts=[Account("robot", "another", {"*": ("*",)})])
+    other = FakeTokenService(accounts=[DemoAccount("robot", "another", {"*": ("*",)})])
     async with lab(tokens=other) as here:
         plain = await _token(here, "team/app", place=tmp_path, tokens=other)
-        json = await _token(here, "team/app", "--json", place=tmp_path, tokens=other)
+        json = await _token(
+            here, "team/app", "--format=json", place=tmp_path, tokens=other
+        )
     sentence = (
         f"{here.ref('team/app:latest')}: denied: the token service rejected the"
-        " login of 'robot' (401)"
+        " login of 'robot' (401); check the credential in configuration:"
+        f' [registry."{here.host}"]'
     )
     assert (plain.code, json.code) == (1, 1)
     assert plain.out == b""
@@ -223,9 +239,11 @@ async def test_a_pasted_token_is_verified_with_keys(tmp_path: Path) -> None:
         ("own.pem", tokens.key, 0),
         ("other.pem", SigningKey.generate(), 1),
     ):
-        (tmp_path / name).write_bytes(key.public_pem())
+        (tmp_path / name).write_bytes(public_pem(key))
         keys = str(tmp_path / name)
-        done = await auditor("token", "--decode", token, "--token-keys", keys, "--json")
+        done = await auditor(
+            "token", "--decode", token, "--token-keys", keys, "--format=json"
+        )
         assert done.code == code
         assert orjson.loads(done.out)["verification"]["verified"] is (code == 0)
 

@@ -11,23 +11,23 @@ from typing import Any
 
 import pytest
 
-from auditor.demo.registry import Basic
-from auditor.demo.tokens import ANONYMOUS, Account
+from auditor.demo.demo_tokens import ANONYMOUS, DemoAccount
 from auditor.model import AccessState, FailureRecord, ImageRecord
 from auditor.util.secret import Secret
 from auditor.wire.credential import Login
 from tests.flow.harness import MANIFESTS, TOKENS, Lab, lab, service, simple
 from tests.support.fault_actions import Answer
+from tests.support.registry import Basic
 
 pytestmark = pytest.mark.anyio
 
 NAMES = ["team/app:1", "team/web:1", "other/app:1"]
-TEAM = Account("team", "hunter2-team", {"team/*": ("pull",)})
-OTHER = Account("other", "hunter2-other", {"other/*": ("pull",)})
-NOBODY = Account(ANONYMOUS)
+TEAM = DemoAccount("team", "hunter2-team", {"team/*": ("pull",)})
+OTHER = DemoAccount("other", "hunter2-other", {"other/*": ("pull",)})
+NOBODY = DemoAccount(ANONYMOUS)
 
 
-def auth(account: Account) -> dict[str, str]:
+def auth(account: DemoAccount) -> dict[str, str]:
     pair = f"{account.name}:{account.password}"
     return {"auth": base64.b64encode(pair.encode()).decode()}
 
@@ -92,7 +92,7 @@ async def test_basic_uses_the_login_of_the_namespace_too() -> None:
 async def test_a_wrong_password_of_one_namespace_does_not_affect_another(
     tmp_path: Path,
 ) -> None:
-    wrong = Account("team", "guess")
+    wrong = DemoAccount("team", "guess")
     tokens = service(TEAM, OTHER)
     async with lab(simple(NAMES), tokens=tokens, login=NOBODY) as here:
         settings = authfile(
@@ -138,7 +138,7 @@ async def test_in_a_long_run_the_helper_is_run_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Passwords from the helpers of cloud providers expire after an hour."""
-    later = Account("later", "hunter2-later", {"*": ("pull",)})
+    later = DemoAccount("later", "hunter2-later", {"*": ("pull",)})
     for one in (TEAM, later):
         answer = json.dumps({"Username": one.name, "Secret": one.password})
         (tmp_path / one.name).write_text(answer)
@@ -173,7 +173,7 @@ async def test_after_a_failing_helper_no_request_is_anonymous(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = helper(tmp_path, monkeypatch, "echo hunter2; exit 1")
-    anyone = Account(ANONYMOUS, "", {"*": ("pull",)})
+    anyone = DemoAccount(ANONYMOUS, "", {"*": ("pull",)})
     async with lab(simple(NAMES), tokens=service(anyone), login=NOBODY) as here:
         outcome = await here.audit(*map(here.ref, NAMES), **settings)
         assert here.faults.count("GET", TOKENS) == 0
@@ -201,7 +201,7 @@ def identity(
 ) -> dict[str, Any]:
     entry = {"identitytoken": token}
     if user is not None:
-        entry |= auth(Account(user, ""))
+        entry |= auth(DemoAccount(user, ""))
     return authfile(folder, auths={here.host: entry})
 
 
@@ -222,7 +222,7 @@ async def test_an_identity_token_is_sent_by_post_for_each_scope(tmp_path: Path) 
         assert form == {
             "grant_type": "refresh_token",
             "refresh_token": token,
-            "service": "sandbox",
+            "service": "demo",
             "client_id": "auditor",
         }
     assert token not in repr(outcome)
@@ -232,7 +232,7 @@ async def test_a_token_response_with_only_an_access_token_is_accepted(
     tmp_path: Path,
 ) -> None:
     """As ACR sends it."""
-    tokens = service(TEAM, answer_fields=("access_token",))
+    tokens = service(TEAM, token_fields=("access_token",))
     async with lab(simple(NAMES[:1]), tokens=tokens, login=NOBODY) as here:
         outcome = await here.audit(
             here.ref(NAMES[0]),
@@ -247,7 +247,7 @@ async def test_a_token_service_without_post_gets_the_identity_token_by_get(
     tmp_path: Path, status: int, user: str | None
 ) -> None:
     name = user or "<token>"
-    by_get = Account(name, "the-identity-token", {"*": ("pull",)})
+    by_get = DemoAccount(name, "the-identity-token", {"*": ("pull",)})
     async with lab(simple(NAMES), tokens=service(by_get), login=NOBODY) as here:
         here.faults.on("POST", TOKENS, Answer(status), forever=True)
         settings = identity(here, tmp_path, by_get.password, user)
@@ -270,7 +270,10 @@ async def test_a_rejected_identity_token_is_sent_once_by_post_and_once_by_get(
     assert outcome.kinds == ["denied"] * 3
     record = outcome.records[0]
     assert isinstance(record, FailureRecord)
-    assert record.detail == "the token service rejected the identity token (401)"
+    assert record.detail == (
+        "the token service rejected the identity token (401); check the"
+        f' credential in {tmp_path}/auth.json: auths."{here.host}"'
+    )
     assert "hunter2" not in repr(outcome)
 
 
@@ -353,7 +356,7 @@ async def test_an_auth_entry_without_a_password_is_named_in_the_failure(
     tmp_path: Path,
 ) -> None:
     async with lab(simple(NAMES), tokens=service(TEAM), login=NOBODY) as here:
-        entry = auth(Account("team", ""))
+        entry = auth(DemoAccount("team", ""))
         settings = authfile(tmp_path, auths={here.host: entry})
         outcome = await here.audit(*map(here.ref, NAMES), **settings)
         assert here.faults.count("GET", TOKENS) == 0
@@ -378,8 +381,8 @@ async def test_no_credential_is_in_records_logs_or_reprs(
     accepted: bool,
 ) -> None:
     caplog.set_level("DEBUG")
-    account = Account("someone", CANARY, {"team/*": ("pull",)} if accepted else {})
-    tokens = service(account if accepted else Account("someone", "another"))
+    account = DemoAccount("someone", CANARY, {"team/*": ("pull",)} if accepted else {})
+    tokens = service(account if accepted else DemoAccount("someone", "another"))
     tokens.give_refresh_token(CANARY, account)
     async with lab(simple(NAMES), tokens=tokens, login=NOBODY) as here:
         match kind:

@@ -14,9 +14,9 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from auditor.config import AttachmentMode, ListerName
-from auditor.demo.images import Family, image
-from auditor.demo.registry import Basic, Bearer, Behaviour, Content, serve
-from auditor.demo.tokens import Account, token_app
+from auditor.demo.demo_registry import DemoContent, serve
+from auditor.demo.demo_tokens import BearerAccess, DemoAccount
+from auditor.demo.image_builder import Family, image
 from auditor.errors import FailureKind
 from auditor.model import AccessState, ImageRecord
 from auditor.report.listing_stats import ListState
@@ -34,11 +34,13 @@ from tests.flow.harness import (
 from tests.support import dialects
 from tests.support.fault_actions import Answer, Edit
 from tests.support.products import Routes, dtr_api, google_tags, harbor_api, hub_api
+from tests.support.registry import Basic, Behaviour
+from tests.support.token_service import token_app
 
 pytestmark = pytest.mark.anyio
 
 NAMES = [f"team/app:{number}" for number in range(5)]
-TEAM = Account("team", "secret", {"*": ("pull",)})
+TEAM = DemoAccount("team", "secret", {"*": ("pull",)})
 DIGEST = "sha256:" + "d" * 64
 
 
@@ -104,7 +106,7 @@ async def test_opaque_tokens_and_a_placeholder_for_a_scope() -> None:
 
 
 async def test_a_denied_without_a_challenge_is_final() -> None:
-    nobody = Account("team", "secret", {"other/*": ("pull",)})
+    nobody = DemoAccount("team", "secret", {"other/*": ("pull",)})
     tokens = service(nobody, opaque=True)
     dialect = [dialects.denied_without_challenge()]
     async with lab(simple(NAMES), tokens=tokens, login=nobody, dialect=dialect) as here:
@@ -143,7 +145,7 @@ async def test_cursors_that_nobody_can_read_are_followed_as_they_are() -> None:
 
 
 async def test_ecr_basic_text_plain_absolute_links_and_no_digest_header() -> None:
-    login = Account("AWS", "a-password-for-twelve-hours", {"*": ("pull",)})
+    login = DemoAccount("AWS", "a-password-for-twelve-hours", {"*": ("pull",)})
     dialect = [
         dialects.no_digest_header(),
         dialects.json_as_text(),
@@ -205,8 +207,8 @@ async def test_one_list_of_googles_resolves_a_repository() -> None:
 
 
 async def test_a_list_that_wants_another_action_gets_a_token_for_it() -> None:
-    reader = Account("reader", "secret", {"*": ("pull", "metadata_read")})
-    tokens = service(reader, answer_fields=("access_token",))
+    reader = DemoAccount("reader", "secret", {"*": ("pull", "metadata_read")})
+    tokens = service(reader, token_fields=("access_token",))
     dialect = [dialects.lists_want("metadata_read", tokens)]
     async with lab(
         simple(NAMES),
@@ -250,7 +252,7 @@ async def test_a_catalog_that_is_forbidden_says_what_to_do() -> None:
         here.faults.on("GET", dialects.CATALOG, Answer(403), forever=True)
         failure = (await here.audit(here.ref("**:*"))).failure
     assert (failure.failure, failure.status) == (FailureKind.DENIED, 403)
-    assert "let its product's API list them (lister)" in failure.detail
+    assert "set `lister` to its product's API" in failure.detail
 
 
 # -- Harbor, DTR ------------------------------------------------------------------
@@ -268,9 +270,9 @@ async def test_the_token_service_is_where_the_challenge_says(path: str) -> None:
     ("lister", "api"), [(ListerName.HARBOR, harbor_api), (ListerName.DTR, dtr_api)]
 )
 async def test_a_catalog_for_administrators_is_replaced_by_the_api(
-    lister: ListerName, api: Callable[[Content, Iterable[Account]], Routes]
+    lister: ListerName, api: Callable[[DemoContent, Iterable[DemoAccount]], Routes]
 ) -> None:
-    robot = Account("robot$audit", "secret", {"team/*": ("pull",)})
+    robot = DemoAccount("robot$audit", "secret", {"team/*": ("pull",)})
     content = simple(NAMES)
     async with lab(
         content, tokens=service(robot), login=robot, routes=api(content, [robot])
@@ -325,14 +327,14 @@ async def test_a_link_to_an_internal_host_is_told_and_not_followed() -> None:
 
 @pytest.mark.parametrize("realm", [True, False])
 async def test_of_two_challenges_the_one_that_can_be_followed_is(realm: bool) -> None:
-    login = Account("me", "secret", {"*": ("pull",)})
+    login = DemoAccount("me", "secret", {"*": ("pull",)})
     tokens = service(login)
 
     def rewrite(line: str) -> list[str]:
         bearer = line.partition(",service=")[0] if realm else "Bearer"
         return [bearer, 'Basic realm="Gitea Package API"']
 
-    access = Bearer(tokens) if realm else Basic([login])
+    access = BearerAccess(tokens) if realm else Basic([login])
     dialect = [dialects.challenges("*", rewrite)]
     async with lab(simple(NAMES), access=access, login=login, dialect=dialect) as here:
         tokens.clock = here.clock.epoch
@@ -348,7 +350,7 @@ async def test_of_two_challenges_the_one_that_can_be_followed_is(realm: bool) ->
 
 @pytest.mark.parametrize("size", [1, 2, 3, 1000])
 async def test_oci_images_pages_of_any_size_and_referrers(size: int) -> None:
-    content = Content()
+    content = DemoContent()
     built = content.add("team/app", image("app", family=Family.OCI), "1", "2", "3")
     assert built.root.media_type.startswith("application/vnd.oci.")
     async with lab(content) as here:

@@ -12,8 +12,8 @@ import pytest
 from auditor.cache.digest_cache import DigestCache
 from auditor.config import AttachmentMode
 from auditor.diagnose.dry_run import DryRun, Forecast, forecast_lines
-from auditor.input.lists import items_of
-from auditor.input.steps import Entry, Refused
+from auditor.input.entries import InputEntry, RejectedEntry
+from auditor.input.lists import input_items
 from auditor.registry.registries import open_registries
 from tests.flow.commands import auditor
 from tests.flow.harness import (
@@ -39,8 +39,8 @@ async def dry_run(
 ) -> tuple[list[str], Forecast]:
     entries: list[str] = []
 
-    def put(entry: Entry) -> bool:
-        if isinstance(entry, Refused):
+    def put(entry: InputEntry) -> bool:
+        if isinstance(entry, RejectedEntry):
             entries.append(f"! {entry.failure.kind}")
         else:
             entries.append(str(entry.reference).removeprefix(here.host + "/"))
@@ -51,7 +51,7 @@ async def dry_run(
         async with open_registries(settings, clock=here.clock) as registries:
             run = DryRun(
                 settings,
-                items_of(settings),
+                input_items(settings),
                 registries=registries,
                 clock=here.clock,
                 cache=kept,
@@ -75,10 +75,10 @@ async def test_lists_are_read_and_nothing_else_is_asked_for() -> None:
     assert host.scopes == [
         f"repository:{name}:pull" for name in ("app", "team/a", "team/b")
     ]
-    assert host.wants_tokens is True
-    assert dict(host.asks) == {"get": 5}
+    assert host.uses_tokens is True
+    assert dict(host.cheapest) == {"get": 5}
     assert (found.refused, found.duplicates) == (1, 1)
-    assert found.listed == {"list": lists, "token": tokens, "ping": 1}
+    assert found.listing_requests == {"list": lists, "token": tokens, "ping": 1}
 
 
 async def test_what_is_said_is_what_the_audit_then_asks(tmp_path: Path) -> None:
@@ -89,16 +89,16 @@ async def test_what_is_said_is_what_the_audit_then_asks(tmp_path: Path) -> None:
         await here.audit(here.ref("app:1.*"), **kept)
         _, found = await dry_run(here, *names, cache=path)
         (host,) = found.hosts
-        assert dict(host.asks) == {"get": 2, "head": 2}
-        assert host.wants_tokens is False
+        assert dict(host.cheapest) == {"get": 2, "head": 2}
+        assert host.uses_tokens is False
         gets, heads = (here.faults.count(kind, MANIFESTS) for kind in ("GET", "HEAD"))
         await here.audit(*map(here.ref, names), **kept)
         assert here.faults.count("GET", MANIFESTS) - gets == 2
         assert here.faults.count("HEAD", MANIFESTS) - heads == 2
         _, found = await dry_run(here, *names, cache=path)
-        assert dict(found.hosts[0].asks) == {"head": 4}
+        assert dict(found.hosts[0].cheapest) == {"head": 4}
         _, found = await dry_run(here, *names, cache=path, immutable_tags=("1.*",))
-        assert dict(found.hosts[0].asks) == {"head": 2, "none": 2}
+        assert dict(found.hosts[0].cheapest) == {"head": 2, "none": 2}
 
 
 async def test_what_cannot_be_counted_is_named() -> None:

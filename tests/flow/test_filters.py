@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from auditor.config import load_settings
-from auditor.demo.images import image, index
-from auditor.demo.registry import Content
+from auditor.demo.demo_registry import DemoContent
+from auditor.demo.image_builder import image, index
 from auditor.errors import ConfigError
 from tests.flow.harness import BLOBS, MANIFESTS, TAGS, Lab, Outcome, lab, simple
 from tests.support.fault_actions import Answer
@@ -83,8 +83,8 @@ async def test_what_is_named_outright_is_not_filtered() -> None:
     assert outcome.summary.tally.filtered == 1
 
 
-def aged() -> Content:
-    content = Content()
+def aged() -> DemoContent:
+    content = DemoContent()
     content.add("app", image("new", created="2026-11-20T00:00:00Z"), "new")
     content.add("app", image("old", created="2026-01-20T00:00:00.5Z"), "old")
     content.add("app", image("epoch", created="1970-01-01T00:00:00Z"), "epoch")
@@ -130,7 +130,7 @@ async def test_what_cannot_be_fetched_is_a_failure_of_any_age() -> None:
 
 
 async def test_the_latest_are_chosen_before_their_age_is_asked() -> None:
-    content = Content()
+    content = DemoContent()
     content.add("app", image("a", created="2026-11-22T00:00:00Z"), "1.0")
     content.add("app", image("b", created="2026-01-22T00:00:00Z"), "2.0")
     async with lab(content) as here:

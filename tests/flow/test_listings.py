@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from auditor.demo.images import image
-from auditor.demo.registry import Behaviour, Content
-from auditor.demo.tokens import Account
+from auditor.demo.demo_registry import DemoContent
+from auditor.demo.demo_tokens import DemoAccount
+from auditor.demo.image_builder import image
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.registry.listing import paging
 from auditor.registry.listing.interface import ListedTag, Page
@@ -16,6 +16,7 @@ from auditor.registry.registries import open_registries
 from auditor.report.listing_stats import ListState
 from tests.flow.harness import TAGS, Lab, lab, service, simple
 from tests.support.fault_actions import Answer, Pass
+from tests.support.registry import Behaviour
 
 pytestmark = pytest.mark.anyio
 
@@ -89,7 +90,7 @@ async def test_the_catalog_is_requested_with_a_token_for_its_scope() -> None:
 
 
 async def test_without_a_catalog_grant_the_catalog_is_not_requested() -> None:
-    reader = Account("reader", "secret", {"a": ("pull",)})
+    reader = DemoAccount("reader", "secret", {"a": ("pull",)})
     async with lab(simple(NAMES), tokens=service(reader), login=reader) as here:
         (failure,) = failures(await catalog(here))
         assert not here.targets(CATALOG)
@@ -166,7 +167,7 @@ async def test_the_rest_of_a_truncated_listing_is_requested(
 ) -> None:
     """A page that may be truncated is followed by one more request."""
     names = numbered(count)
-    content = Content()
+    content = DemoContent()
     content.add("app", image("app"), *names)
     async with lab(content, behaviour=TRUNCATES) as here:
         async with open_registries(
@@ -207,7 +208,7 @@ async def test_the_rest_of_a_truncated_catalog_is_requested() -> None:
 async def test_a_registry_that_ignores_last_leaves_the_end_unverified(
     then: Answer,
 ) -> None:
-    content = Content()
+    content = DemoContent()
     content.add("app", image("app"), *numbered(100))
     async with lab(content) as here:
         here.faults.on("GET", TAGS, Pass(), then)

@@ -9,8 +9,8 @@ from typing import Any
 import anyio
 import pytest
 
-from auditor.diagnose.ls import Line, Repository, list_target, parse_list_target
-from auditor.input.steps import Asked, Expansion, Refused
+from auditor.diagnose.ls import ListLine, RepositoryName, list_target, parse_list_target
+from auditor.input.entries import ExpansionCounts, ReferenceEntry, RejectedEntry
 from auditor.input.tag_filter import Selection, TagFilter
 from auditor.registry.registries import open_registries
 from auditor.report.listing_stats import ListState
@@ -33,20 +33,20 @@ class Lines:
         self.lines: list[str] = []
         self._most = most
 
-    def put(self, line: Line) -> bool:
+    def put(self, line: ListLine) -> bool:
         match line:
-            case Repository():
+            case RepositoryName():
                 self.lines.append(line.name)
-            case Asked():
+            case ReferenceEntry():
                 self.lines.append(f"{line.reference.repository}:{line.reference.tag}")
-            case Refused():
+            case RejectedEntry():
                 self.lines.append(f"! {line.failure.kind}")
         return len(self.lines) < self._most
 
 
 async def ls(
     here: Lab, name: str, *, rules: TagFilter | None = None, **changes: Any
-) -> tuple[list[str], Expansion]:
+) -> tuple[list[str], ExpansionCounts]:
     lines = Lines(changes.pop("most", 1000))
     selection = Selection(tags=rules or TagFilter())
     async with open_registries(
@@ -127,7 +127,7 @@ async def test_names_go_to_stdout_and_what_they_come_to_to_stderr() -> None:
 
 async def test_json_lines_hold_what_the_list_tells() -> None:
     async with lab(simple(NAMES)) as here:
-        done = await auditor("ls", "--json", here.ref("app:1.0"))
+        done = await auditor("ls", "--format=jsonl", here.ref("app:1.0"))
     (line,) = [json.loads(line) for line in done.out.splitlines()]
     assert line == {
         "registry": here.host,

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from auditor.config import AttachmentMode, RegistrySettings
-from auditor.demo.images import image, notation_signature
-from auditor.demo.registry import Content
-from auditor.demo.tokens import Account
+from auditor.demo.demo_registry import DemoContent
+from auditor.demo.demo_tokens import DemoAccount
+from auditor.demo.image_builder import image
 from auditor.model import ImageRecord, WarningCode
 from auditor.util.secret import Secret
 from tests.flow.harness import (
@@ -27,13 +27,14 @@ from tests.flow.harness import (
     simple,
     tokens_sent,
 )
+from tests.support.attached_images import notation_signature
 from tests.support.fault_actions import Answer
 
 pytestmark = pytest.mark.anyio
 
 NAMES = ["team/app:1", "team/app:2", "team/web:1"]
 MIRRORED = [f"cache/hub/{name}" for name in NAMES]
-READER = Account("reader", "hunter2", {"cache/*": ("pull",)})
+READER = DemoAccount("reader", "hunter2", {"cache/*": ("pull",)})
 
 
 @asynccontextmanager
@@ -81,7 +82,7 @@ async def test_an_image_missing_at_the_mirror_comes_from_the_registry() -> None:
     assert isinstance(other, ImageRecord)
     (warning,) = other.warnings
     assert warning.code is WarningCode.NOT_AT_MIRROR
-    assert warning.detail.startswith(f"the mirror {there.host}: not there")
+    assert warning.detail.startswith(f"the mirror {there.host}: not found")
 
 
 @pytest.mark.parametrize("status", [401, 403, 500])
@@ -114,7 +115,7 @@ async def test_a_failure_names_the_reasons_of_mirror_and_registry() -> None:
 
 async def test_attachments_missing_at_the_mirror_are_unknown() -> None:
     images = {name: image(name) for name in ("bare", "signed")}
-    upstream, cache = Content(), Content()
+    upstream, cache = DemoContent(), DemoContent()
     for name, built in images.items():
         upstream.add("team/app", built, name)
         upstream.add("team/app", notation_signature(built.root))

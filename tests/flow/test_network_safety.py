@@ -18,7 +18,7 @@ import orjson
 import pytest
 
 from auditor.config import ListerName
-from auditor.demo.registry import Content
+from auditor.demo.demo_registry import DemoContent
 from auditor.errors import Failure, FailureKind
 from auditor.oci.media_types import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from auditor.registry.transport import transport as network_transport
@@ -296,7 +296,7 @@ async def test_next_pages_at_another_host_get_no_token() -> None:
     ],
 )
 async def test_next_pages_of_a_product_api_at_another_host_get_no_password(
-    lister: ListerName, api: Callable[[Content], Routes], path: str
+    lister: ListerName, api: Callable[[DemoContent], Routes], path: str
 ) -> None:
     content = simple(["team/a:1", "team/b:1"])
     async with (

@@ -7,7 +7,7 @@ import pytest
 
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.input import listing_cache
-from auditor.input.listing_cache import OnceListed, Pages
+from auditor.input.listing_cache import ListingCache, Pages
 from auditor.registry.listing.interface import Page
 from tests.flow.harness import lab, simple
 from tests.support.fault_actions import Answer
@@ -89,7 +89,7 @@ def page(number: int, *, last: bool, size: int = 1) -> Page[str]:
 
 
 async def read_all(
-    lists: OnceListed[str], key: str, *pages: Page[str] | Failure
+    lists: ListingCache[str], key: str, *pages: Page[str] | Failure
 ) -> tuple[int, bool]:
     """How many pages somebody gets, and whether they were read for it."""
     was_read = False
@@ -109,20 +109,20 @@ async def test_what_was_read_longest_ago_makes_room(
 ) -> None:
     # Each takes six: its entry, and what a list takes that holds nothing.
     monkeypatch.setattr(listing_cache, "MAX_IN_ALL", 12)
-    lists = OnceListed[str]()
+    lists = ListingCache[str]()
     asked = [("a", True), ("b", True), ("a", False), ("c", True), ("a", False)]
     for key, is_read in [*asked, ("b", True), ("c", True)]:
         assert await read_all(lists, key, page(1, last=True)) == (1, is_read), key
 
 
 async def test_a_list_with_a_failure_at_its_end_is_not_kept() -> None:
-    lists = OnceListed[str]()
+    lists = ListingCache[str]()
     for _ in range(2):
         assert await read_all(lists, "a", page(1, last=False), BROKEN) == (2, True)
 
 
 async def test_who_waits_for_a_list_that_is_given_up_reads_it() -> None:
-    lists = OnceListed[str]()
+    lists = ListingCache[str]()
     got: list[str] = []
 
     async def read(name: str) -> Pages[str]:

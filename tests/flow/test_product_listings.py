@@ -14,9 +14,9 @@ import pytest
 from aiohttp import web
 
 from auditor.config import ListerName, RegistrySettings, Settings
-from auditor.demo.images import image
-from auditor.demo.registry import Content
-from auditor.demo.tokens import Account, TokenService
+from auditor.demo.demo_registry import DemoContent
+from auditor.demo.demo_tokens import DemoAccount
+from auditor.demo.image_builder import image
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.registry.listing import choose
 from auditor.registry.listing.interface import ListedTag, Page
@@ -36,14 +36,15 @@ from tests.support.products import (
     hub_api,
     quay_api,
 )
+from tests.support.token_service import FakeTokenService
 
 pytestmark = pytest.mark.anyio
 
 NAMES = ["other/x:1", "team/a:1", "team/a:2", "team/a:3", "team/b:1", "team/c:latest"]
 REPOSITORIES = ["other/x", "team/a", "team/b", "team/c"]
 PUSHED = datetime.fromtimestamp(PUSHED_EPOCH, UTC)
-TEAM = Account("team", "secret", {"team/*": ("pull",)})
-TOKEN = Account("$oauthtoken", "a-token", {"*": ("*",)})
+TEAM = DemoAccount("team", "secret", {"team/*": ("pull",)})
+TOKEN = DemoAccount("$oauthtoken", "a-token", {"*": ("*",)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,9 +52,9 @@ class Case:
     """A product, its login, and the paths of its API."""
 
     lister: ListerName
-    routes: Callable[[Content], Routes]
+    routes: Callable[[DemoContent], Routes]
     api: str
-    login: Account = ADMIN
+    login: DemoAccount = ADMIN
     lists_all: bool = True
     lists_tags: bool = True
     counts: str | None = None
@@ -112,7 +113,7 @@ every_product = pytest.mark.parametrize("case", CASES, ids=str)
 
 
 @asynccontextmanager
-async def product(case: Case, content: Content | None = None) -> AsyncIterator[Lab]:
+async def product(case: Case, content: DemoContent | None = None) -> AsyncIterator[Lab]:
     """A registry of the product with a closed catalog, and its API."""
     content = content or simple(NAMES)
     tokens = service(replace(case.login, grants={"*[!g]": ("pull",), "*/*": ("pull",)}))
@@ -148,7 +149,7 @@ def entries(pages: list[Page[Any] | Failure]) -> list[Any]:
     return [entry for page in pages if isinstance(page, Page) for entry in page.entries]
 
 
-def tokens_at(tokens: TokenService, path: str = "/jwt/auth") -> Routes:
+def tokens_at(tokens: FakeTokenService, path: str = "/jwt/auth") -> Routes:
     """The token service at another path."""
     (first, *_) = tokens.routes()
     assert isinstance(first, web.RouteDef)
@@ -336,7 +337,7 @@ async def test_repeating_pages_end_in_a_failure() -> None:
 
 
 async def test_artifacts_of_harbor_may_have_several_tags_or_none() -> None:
-    content = Content()
+    content = DemoContent()
     content.add("team/a/deep", image("one"), "1", "1.0", "latest")
     content.add("team/a/deep", image("two"))
     async with product(CASES[1], content) as here:
@@ -367,7 +368,7 @@ async def test_tags_of_a_repository_unknown_to_the_api_come_from_the_registry() 
 async def test_a_robot_account_of_quay_is_not_sent_and_the_listing_is_incomplete() -> (
     None
 ):
-    robot = replace(CASES[3], login=Account("team+robot", "robot-password"))
+    robot = replace(CASES[3], login=DemoAccount("team+robot", "robot-password"))
     async with product(replace(robot, routes=quay_api)) as here:
         *pages, failure = await repositories(here, "team")
         assert entries(pages) == REPOSITORIES[1:]
@@ -421,7 +422,7 @@ async def test_a_subgroup_of_gitlab_is_listed_by_its_full_path() -> None:
 # -- Google -----------------------------------------------------------------------
 
 
-def google(content: Content, here: Lab) -> None:
+def google(content: DemoContent, here: Lab) -> None:
     for name in ["project", "project/team", *content.repositories]:
         body = json.dumps(google_tags(content, name)).encode()
         here.faults.on("GET", f"/v2/{name}/tags/list", Answer(body=body), forever=True)
@@ -498,7 +499,7 @@ async def test_digests_in_a_listing_save_requests_for_cached_images(
     ],
 )
 async def test_a_closed_catalog_is_replaced_by_the_api_of_the_recognised_product(
-    api: Callable[[Content, list[Account]], Routes], shown: dict[str, str]
+    api: Callable[[DemoContent, list[DemoAccount]], Routes], shown: dict[str, str]
 ) -> None:
     content = simple(NAMES)
     tokens = service(TEAM, **shown)
@@ -550,7 +551,7 @@ async def test_no_api_is_requested_after_a_wrong_password_or_with_a_configured_c
     async with lab(
         content,
         tokens=tokens,
-        login=Account(TEAM.name, password),
+        login=DemoAccount(TEAM.name, password),
         routes=harbor_api(content, [TEAM]),
     ) as here:
         (failure,) = await repositories(here, "team", lister=lister)

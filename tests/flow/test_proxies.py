@@ -128,7 +128,7 @@ async def test_a_scheme_in_capitals_does_not_leak_the_password_of_the_proxy(
         monkeypatch.setenv("HTTPS_PROXY", f"http://me:hunter2@{through.address}")
         to = f"{scheme}://{REGISTRY}/v2/team/app/manifests/2"
         here.faults.on("GET", "*/manifests/1", Answer(307, {"Location": to}))
-        realm = f'Bearer realm="{scheme}://{REGISTRY}/token",service="sandbox"'
+        realm = f'Bearer realm="{scheme}://{REGISTRY}/token",service="demo"'
         here.faults.on("GET", "/v2/", Answer(401, {"WWW-Authenticate": realm}))
         outcome = await here.audit(here.ref(NAMES[0]), ca_file=str(authority.file))
         assert here.faults.count("GET", "*/manifests/2") == 1
@@ -249,7 +249,7 @@ async def test_a_plain_http_token_service_resolved_by_the_proxy_is_refused() -> 
 )
 async def test_a_refused_address_is_not_requested_through_a_proxy(realm: str) -> None:
     async with behind_proxy(tokens=service()) as (here, through):
-        challenge = {"WWW-Authenticate": f'Bearer realm="{realm}",service="sandbox"'}
+        challenge = {"WWW-Authenticate": f'Bearer realm="{realm}",service="demo"'}
         here.faults.on("GET", "/v2/", Answer(401, challenge), forever=True)
         settings: dict[str, Any] = {
             "proxy": f"http://{through.address}",

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from auditor.demo.images import image
-from auditor.demo.registry import Content
-from auditor.demo.tokens import Account
+from auditor.demo.demo_registry import DemoContent
+from auditor.demo.demo_tokens import DemoAccount
+from auditor.demo.image_builder import image
 from auditor.errors import Stage
 from auditor.input.look_ahead import MAX_AHEAD
 from auditor.model import FailureRecord
@@ -90,7 +90,7 @@ async def test_the_catalog_and_every_repository_have_tokens_of_their_own() -> No
 
 
 async def test_a_catalog_without_grant_is_denied_with_what_to_do_instead() -> None:
-    reader = Account("reader", "secret", {"app": ("pull",)})
+    reader = DemoAccount("reader", "secret", {"app": ("pull",)})
     async with lab(simple(NAMES), tokens=service(reader), login=reader) as here:
         outcome = await here.audit(here.ref("**:*"), here.ref("app:1.0"))
         assert not here.targets(CATALOG)
@@ -236,7 +236,7 @@ async def test_a_catalog_that_leads_astray_is_not_followed(
 
 
 async def test_listings_run_ahead_of_the_workers_and_no_further_than_they_may() -> None:
-    content = Content()
+    content = DemoContent()
     for number in range(60):
         content.add(f"r{number:02}", image("one"), "1")
     gate = Gate()

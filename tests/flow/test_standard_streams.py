@@ -51,7 +51,7 @@ async def test_references_come_through_a_pipe() -> None:
         ["schema"],
         ["inspect", "{reference}"],
         ["inspect", "--raw", "{reference}"],
-        ["inspect", "--json", "{reference}"],
+        ["inspect", "--format=json", "{reference}"],
         ["token", "--decode", "x"],
         ["demo"],
     ],

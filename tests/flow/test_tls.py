@@ -12,14 +12,14 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 from auditor.config import RegistrySettings, Settings
-from auditor.demo.registry import serve
-from auditor.demo.tokens import token_app
+from auditor.demo.demo_registry import serve
 from auditor.errors import UsageError
 from auditor.registry.registries import open_registries
 from auditor.registry.transport.tls import TlsFiles, tls_context, tls_files
 from auditor.util.clock import SystemClock
 from tests.certificates import STRICT, Authority
 from tests.flow.harness import Lab, lab, service, simple
+from tests.support.token_service import token_app
 
 pytestmark = pytest.mark.anyio
 NAME = "team/app:1"

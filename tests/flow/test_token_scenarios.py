@@ -10,12 +10,13 @@ from typing import Any
 import orjson
 import pytest
 
-from auditor.demo.registry import Basic
-from auditor.demo.tokens import ANONYMOUS, Account, TokenService
+from auditor.demo.demo_tokens import ANONYMOUS, DemoAccount
 from auditor.errors import Stage
 from auditor.model import FailureRecord
 from tests.flow.harness import MANIFESTS, TOKENS, Passes, lab, service, simple
 from tests.support.fault_actions import Action, Answer, Close, Edit, Flood, Truncate
+from tests.support.registry import Basic
+from tests.support.token_service import FakeTokenService
 
 pytestmark = pytest.mark.anyio
 
@@ -128,10 +129,10 @@ async def test_a_password_with_special_characters_arrives_unchanged(
     kind: str, scheme: str, tmp_path: Path
 ) -> None:
     user = "rôbot$team+x" if kind == "unicode" else "robot$team+x"
-    account = Account(user, SPECIAL[kind], {"*": ("*",)})
-    tokens = None if scheme == "basic" else TokenService(accounts=[account])
+    account = DemoAccount(user, SPECIAL[kind], {"*": ("*",)})
+    tokens = None if scheme == "basic" else FakeTokenService(accounts=[account])
     access = Basic([account]) if scheme == "basic" else None
-    login = Account(ANONYMOUS) if scheme == "docker" else account
+    login = DemoAccount(ANONYMOUS) if scheme == "docker" else account
     settings: dict[str, Any] = {}
     if scheme == "docker":
         pair = base64.b64encode(f"{user}:{SPECIAL[kind]}".encode()).decode()

@@ -14,14 +14,15 @@ from auditor.audit.image import ImageAuditor
 from auditor.audit.image_metadata import ImageOptions
 from auditor.cache.digest_cache import open_cache
 from auditor.config import AttachmentMode, ImageConfigMode
-from auditor.demo.images import image, index
-from auditor.demo.registry import Behaviour, Content
+from auditor.demo.demo_registry import DemoContent
+from auditor.demo.image_builder import image, index
 from auditor.model import FailureRecord, ImageRecord, Record, WarningCode
 from auditor.oci.reference import Reference
 from auditor.registry.registries import open_registries
 from tests.flow.harness import BLOBS, BY_DIGEST, MANIFESTS, Lab, Outcome, lab, service
 from tests.flow.test_audit import KINDS, PLATFORMS, REPOSITORY
 from tests.support.fault_actions import Action, Answer, Close, Edit, Raw
+from tests.support.registry import Behaviour
 
 pytestmark = pytest.mark.anyio
 
@@ -34,8 +35,8 @@ def cache(tmp_path: Path) -> str:
     return str(tmp_path / "cache" / "store")
 
 
-def _kinds() -> Content:
-    content = Content()
+def _kinds() -> DemoContent:
+    content = DemoContent()
     for tag, built in KINDS.items():
         content.add(REPOSITORY, built, tag)
     return content
@@ -83,7 +84,7 @@ async def test_a_cold_run_costs_one_request_for_each_tag_child_and_config(
     cache: str,
 ) -> None:
     children = [image("app", platform=one) for one in PLATFORMS]
-    content = Content()
+    content = DemoContent()
     for number in range(5):
         content.add(
             f"app{number % 2}",
@@ -105,7 +106,7 @@ async def test_a_tag_that_moved_costs_one_get_and_what_is_new_below_it(
     cache: str,
 ) -> None:
     children = [image("app", platform=one) for one in PLATFORMS]
-    content = Content()
+    content = DemoContent()
     content.add("app", index(children), "latest", "1")
     content.add("app", index(children, annotations={"n": "2"}), "2")
     async with lab(content) as here:
@@ -279,7 +280,7 @@ async def test_of_a_reference_by_digest_only_its_being_there_is_asked(
 async def test_a_tag_that_is_declared_immutable_costs_nothing_once_seen(
     cache: str,
 ) -> None:
-    content = Content()
+    content = DemoContent()
     for tag in ("v1", "v2", "latest"):
         content.add("app", image(tag), tag)
     async with lab(content, tokens=service()) as here:
@@ -300,7 +301,7 @@ async def test_a_tag_that_is_declared_immutable_costs_nothing_once_seen(
 async def test_an_immutable_tag_keeps_the_warnings_of_its_header(
     cache: str, header: str | None
 ) -> None:
-    content = Content()
+    content = DemoContent()
     content.add("app", image("v1"), "v1")
     async with lab(content) as here:
         here.faults.on("GET", MANIFESTS, Edit(headers={HEADER: header}), forever=True)
@@ -315,10 +316,10 @@ async def test_a_child_that_another_registry_holds_is_not_taken_to_be_here(
     cache: str,
 ) -> None:
     built = index([image("app", platform=one) for one in PLATFORMS])
-    whole, sparse = Content(), Content()
+    whole, sparse = DemoContent(), DemoContent()
     whole.add("app", built, "1")
     sparse.add("app", built, "1")
-    missing = built.truth.platforms[2].digest
+    missing = built.content.platforms[2].digest
     del sparse.repository("app").manifests[missing]
     async with lab(whole) as first, lab(sparse) as second:
         await _night(first, cache, first.ref("app:1"))
@@ -332,7 +333,7 @@ async def test_a_child_that_gets_lost_is_noticed_within_the_time_of_the_recheck(
     cache: str,
 ) -> None:
     built = index([image("app", platform=one) for one in PLATFORMS])
-    content = Content()
+    content = DemoContent()
     content.add("app", built, "1")
     async with lab(content) as here:
 
@@ -342,7 +343,7 @@ async def test_a_child_that_gets_lost_is_noticed_within_the_time_of_the_recheck(
             )
 
         await night()
-        missing = built.truth.platforms[2].digest
+        missing = built.content.platforms[2].digest
         del content.repository("app").manifests[missing]
         assert (await night()).image.warnings == ()
         heads = 0
@@ -361,7 +362,7 @@ async def test_a_child_that_gets_lost_is_noticed_within_the_time_of_the_recheck(
 async def test_configs_are_asked_for_again_after_the_time_of_the_recheck(
     cache: str,
 ) -> None:
-    content = Content()
+    content = DemoContent()
     content.add("app", image("app"), "1")
     async with lab(content) as here:
         await _night(here, cache, here.ref("app:1"))
@@ -375,9 +376,9 @@ async def test_configs_are_asked_for_again_after_the_time_of_the_recheck(
 async def test_a_blob_is_no_manifest_and_a_manifest_no_config(cache: str) -> None:
     """A digest that was had from one address says nothing of the other."""
     one = image("one")
-    config = one.truth.platforms[0].config_digest
+    config = one.content.platforms[0].config_digest
     assert config is not None
-    content = Content()
+    content = DemoContent()
     content.add("app", one, "1")
     async with lab(content) as here:
         await _night(here, cache, here.ref("app:1"))
@@ -430,7 +431,7 @@ async def _listed(here: Lab, cache: str, digest: str) -> tuple[Record, list[str]
 async def test_a_tag_whose_listing_says_the_known_digest_costs_nothing(
     cache: str,
 ) -> None:
-    content = Content()
+    content = DemoContent()
     first = content.add("app", index([image("one"), image("two")]), "1").root.digest
     async with lab(content) as here:
         cold, _ = await _listed(here, cache, first)
@@ -448,7 +449,7 @@ async def test_a_tag_whose_listing_says_the_known_digest_costs_nothing(
 async def test_a_registry_whose_header_once_differed_is_asked_though_it_lists_digests(
     cache: str,
 ) -> None:
-    content = Content()
+    content = DemoContent()
     digest = content.add("app", image("one"), "1").root.digest
     content.add("app", image("two"), "2")
     async with lab(content) as here:
@@ -498,7 +499,7 @@ async def test_a_warm_run_with_other_options_reports_what_a_cold_one_reports(
 
 
 async def test_the_warning_of_a_content_type_is_kept_on_a_warm_run(cache: str) -> None:
-    content = Content()
+    content = DemoContent()
     content.add("app", index([image("app", platform=one) for one in PLATFORMS]), "1")
     async with lab(content) as here:
         media_type = "application/vnd.docker.distribution.manifest.list.v2+json"

@@ -16,8 +16,8 @@ import orjson
 from auditor.audit.run import AuditRun
 from auditor.cache.digest_cache import open_cache
 from auditor.config import ImageConfigMode, RegistrySettings, Settings
-from auditor.demo.tokens import Account
-from auditor.input.lists import items_of
+from auditor.demo.demo_tokens import DemoAccount
+from auditor.input.lists import input_items
 from auditor.model import Record
 from auditor.registry.registries import open_registries
 from auditor.report.summary import Summary
@@ -49,7 +49,7 @@ class Audited:
         return sum(counts.get(kind, 0) for kind in OF_THE_REGISTRY)
 
 
-def login(account: Account | None = AUDITOR, **more: Any) -> RegistrySettings:
+def login(account: DemoAccount | None = AUDITOR, **more: Any) -> RegistrySettings:
     """A registry's settings, with an account or anonymous."""
     if account is None:
         return RegistrySettings(**more)
@@ -91,7 +91,7 @@ def audit(
         ):
             running = AuditRun(
                 chosen,
-                items_of(chosen),
+                input_items(chosen),
                 registries=registries,
                 clock=clock,
                 write=write,

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from auditor.demo.tokens import TokenService
 from tests.real.access_log import AccessLog, wait_until
 from tests.real.programs import distribution3, required
+from tests.support.token_service import FakeTokenService, certificate_pem, jwks
 
 _HOST = "127.0.0.1"
 # It listens some 50 ms after its start; a loaded machine may take a hundred times that.
@@ -27,7 +27,7 @@ class Flavour:
 
     2.8 stores and serves schema 1, and ignores `n` for tags. 3.x has no schema 1,
     pages tags, and finds keys in a JWKS by their `kid` (its `rootcertbundle` knows
-    RFC 7638 thumbprints only, and the sandbox names its key as libtrust did).
+    RFC 7638 thumbprints only, and the token service names its key as libtrust does).
     """
 
     name: str
@@ -72,7 +72,7 @@ def running_registry(
     place: Path,
     *,
     root: Path,
-    tokens: TokenService | None,
+    tokens: FakeTokenService | None,
     realm: str = "",
 ) -> Iterator[RunningRegistry]:
     """Serve the store below `root`; `place` takes the configuration and the logs.
@@ -107,7 +107,11 @@ def running_registry(
 
 
 def _config(
-    flavour: Flavour, place: Path, root: Path, tokens: TokenService | None, realm: str
+    flavour: Flavour,
+    place: Path,
+    root: Path,
+    tokens: FakeTokenService | None,
+    realm: str,
 ) -> str:
     """distribution docs, "Configuring a registry"."""
     lines = [
@@ -123,15 +127,15 @@ def _config(
 
 
 def _trust(
-    flavour: Flavour, place: Path, tokens: TokenService, realm: str
+    flavour: Flavour, place: Path, tokens: FakeTokenService, realm: str
 ) -> list[str]:
     if flavour.jwks:
         keys = place / "keys.json"
-        keys.write_bytes(tokens.key.jwks())
+        keys.write_bytes(jwks(tokens.key))
         trusted = f"jwks: '{keys}'"
     else:
         keys = place / "certificates.pem"
-        keys.write_bytes(tokens.key.certificate_pem())
+        keys.write_bytes(certificate_pem(tokens.key))
         trusted = f"rootcertbundle: '{keys}'"
     return [
         "auth:",

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from auditor.demo.tokens import TokenService
 from tests.real.docker_registry import Flavour, RunningRegistry
 from tests.real.layouts import INDEX, MANIFEST, Blob, Descriptor, Layout, files
 from tests.real.skopeo import Skopeo
 from tests.real.token_server import PUSHER
+from tests.support.token_service import FakeTokenService
 
 BASE = files({"etc/os-release": b"ID=tests\n" * 400})
 TOOLS = files({"bin/tool": bytes(range(256)) * 64})
@@ -97,7 +97,7 @@ SIGNED = next(name for name, one in RECIPES.items() if one.schema1)
 
 
 def push_all(
-    registry: RunningRegistry, skopeo: Skopeo, tokens: TokenService, place: Path
+    registry: RunningRegistry, skopeo: Skopeo, tokens: FakeTokenService, place: Path
 ) -> dict[str, str]:
     """Push every image; returns the digest of each in its layout, by name."""
     digests = {}
@@ -115,7 +115,7 @@ def push_all(
 
 def _put(
     registry: RunningRegistry,
-    tokens: TokenService,
+    tokens: FakeTokenService,
     layout: Layout,
     made: Descriptor,
     name: str,

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from auditor.demo.tokens import Account
+from auditor.demo.demo_tokens import DemoAccount
 from tests.real.programs import required
 
 # Its pushes and inspections take a tenth of a second here.
@@ -24,7 +24,7 @@ class Skopeo:
     `place` becomes its home, so that nothing of the user's is read.
     """
 
-    def __init__(self, host: str, account: Account, place: Path) -> None:
+    def __init__(self, host: str, account: DemoAccount, place: Path) -> None:
         self._program = required("skopeo")
         self._host = host
         self.authfile = place / "auth.json"

@@ -11,6 +11,7 @@ from tests.real.docker_registry import Flavour, RunningRegistry, running_registr
 from tests.real.images import push_all
 from tests.real.skopeo import Skopeo
 from tests.real.token_server import PUSHER, TokenServer
+from tests.support.token_service import certificate_pem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +47,7 @@ def stocked_registry(
     ) as registry:
         skopeo = Skopeo(registry.host, PUSHER, place)
         keys = place / "trusted.pem"
-        keys.write_bytes(tokens.service.key.certificate_pem())
+        keys.write_bytes(certificate_pem(tokens.service.key))
         digests = push_all(registry, skopeo, tokens.service, place / "layouts")
         yield Stocked(
             registry=registry,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from auditor.demo.tokens import Account, SigningKey
+from auditor.demo.demo_tokens import DemoAccount
+from auditor.demo.signing_key import SigningKey
 from tests.real.audits import audit, content, login, only
 from tests.real.stocked import Stocked
 from tests.real.token_server import AUDITOR, DTR_PATH
+from tests.support.token_service import certificate_pem, jwks, public_pem
 
 pytestmark = pytest.mark.real
 
@@ -43,12 +46,12 @@ def test_the_token_is_verified_with_the_certificate_bundle(stocked: Stocked) -> 
     assert line["access"]["verified"] is True
 
 
-@pytest.mark.parametrize("form", ["public_pem", "jwks"])
+@pytest.mark.parametrize("encode", [public_pem, jwks])
 def test_the_token_is_verified_with_bare_keys_too(
-    stocked: Stocked, tmp_path: Path, form: str
+    stocked: Stocked, tmp_path: Path, encode: Callable[[SigningKey], bytes]
 ) -> None:
     keys = tmp_path / "keys"
-    keys.write_bytes(getattr(stocked.tokens.service.key, form)())
+    keys.write_bytes(encode(stocked.tokens.service.key))
     registry = login(token_keys=str(keys))
     line = only(audit(stocked.host, "team/oci:1.0", registry=registry))
     assert line["access"]["verified"] is True
@@ -58,7 +61,7 @@ def test_keys_of_another_service_verify_nothing(
     stocked: Stocked, tmp_path: Path
 ) -> None:
     keys = tmp_path / "keys"
-    keys.write_bytes(SigningKey.generate().certificate_pem())
+    keys.write_bytes(certificate_pem(SigningKey.generate()))
     registry = login(token_keys=str(keys))
     line = only(audit(stocked.host, "team/oci:1.0", registry=registry))
     assert (line["kind"], line["access"]["verified"]) == ("image", False)
@@ -89,7 +92,7 @@ def test_a_wrong_password_is_tried_once_and_told_for_every_reference(
 ) -> None:
     names = ("team/oci:1.0", "team/docker:1.0", "team/multi:1.0")
     asked, since = len(stocked.tokens.asked), stocked.registry.log.mark()
-    wrong = Account(AUDITOR.name, "not his password")
+    wrong = DemoAccount(AUDITOR.name, "not his password")
     # One worker: tokens for several repositories at once would be several tries.
     audited = audit(stocked.host, *names, registry=login(wrong), workers=1)
     for line in audited.lines:
@@ -107,7 +110,7 @@ def test_an_unknown_tag_or_repository_is_not_there_or_not_visible(
     audited = audit(stocked.host, "team/oci:9.9", "team/nothing:1.0")
     for line in audited.lines:
         assert failure(line) == ("failure", "manifest", "not_found", 404)
-        assert "not there, or not visible to this account" in line["detail"]
+        assert "not found, or not visible to this account" in line["detail"]
         assert line["attempts"] == 1
 
 

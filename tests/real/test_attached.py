@@ -14,20 +14,13 @@ from typing import Any
 import pytest
 
 from auditor.config import AttachmentMode
-from auditor.demo.images import (
-    SLSA,
-    SPDX,
-    Blob,
+from auditor.demo.image_builder import (
+    BuiltBlob,
     BuiltImage,
     Family,
-    Placed,
-    cosign_attestation,
-    cosign_signature,
-    digest_tag,
+    PlacedImage,
     image,
     index,
-    notation_signature,
-    referrers_index,
     sha256,
 )
 from auditor.model import Layer
@@ -35,6 +28,16 @@ from tests.real.audits import audit, login, only
 from tests.real.docker_registry import FLAVOURS, RunningRegistry, running_registry
 from tests.real.programs import optional, required
 from tests.real.token_server import TokenServer
+from tests.support.attached_images import (
+    SLSA,
+    SPDX,
+    attested_index,
+    cosign_attestation,
+    cosign_signature,
+    digest_tag,
+    notation_signature,
+    referrers_index,
+)
 from tests.support.docker_registry import docker_registry
 from tests.support.store import write_store
 
@@ -48,7 +51,7 @@ def with_bytes(name: str, platform: str) -> BuiltImage:
     """An image whose layers are in the store, too."""
     contents = [f"{name} {platform} {number}".encode() * 50 for number in range(2)]
     blobs = [
-        Blob(digest=sha256(one), content=one, media_type=Family.OCI.layer)
+        BuiltBlob(digest=sha256(one), content=one, media_type=Family.OCI.layer)
         for one in contents
     ]
     layers = [
@@ -61,31 +64,29 @@ def with_bytes(name: str, platform: str) -> BuiltImage:
 
 SIGNED = index([with_bytes("signed", one) for one in PLATFORMS])
 NOTED = with_bytes("noted", "linux/amd64")
-ATTESTED = index(
-    [with_bytes("attested", one) for one in PLATFORMS],
-    attested=True,
-    predicates=[SLSA, SPDX],
+ATTESTED = attested_index(
+    [with_bytes("attested", one) for one in PLATFORMS], [SLSA, SPDX]
 )
 BROKEN = with_bytes("broken", "linux/amd64")
 
 
-def placed() -> Iterator[Placed]:
-    yield Placed(repository="team/signed", tags=("1",), image=SIGNED)
+def placed() -> Iterator[PlacedImage]:
+    yield PlacedImage(repository="team/signed", tags=("1",), image=SIGNED)
     signature = cosign_signature(SIGNED.root)
     tags = (digest_tag(SIGNED.root, ".sig"),)
-    yield Placed(repository="team/signed", tags=tags, image=signature)
+    yield PlacedImage(repository="team/signed", tags=tags, image=signature)
     for child in SIGNED.manifests[:2]:
         tags = (digest_tag(child, ".att"),)
         attestation = cosign_attestation(child)
-        yield Placed(repository="team/signed", tags=tags, image=attestation)
-    yield Placed(repository="team/noted", tags=("1",), image=NOTED)
+        yield PlacedImage(repository="team/signed", tags=tags, image=attestation)
+    yield PlacedImage(repository="team/noted", tags=("1",), image=NOTED)
     note = notation_signature(NOTED.root)
-    yield Placed(repository="team/noted", tags=(), image=note)
+    yield PlacedImage(repository="team/noted", tags=(), image=note)
     fallback = referrers_index([note.root])
     tags = (digest_tag(NOTED.root),)
-    yield Placed(repository="team/noted", tags=tags, image=fallback)
-    yield Placed(repository="team/attested", tags=("1",), image=ATTESTED)
-    yield Placed(repository="team/broken", tags=("1",), image=BROKEN)
+    yield PlacedImage(repository="team/noted", tags=tags, image=fallback)
+    yield PlacedImage(repository="team/attested", tags=("1",), image=ATTESTED)
+    yield PlacedImage(repository="team/broken", tags=("1",), image=BROKEN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,14 +172,14 @@ def test_a_blob_that_was_lost_and_one_that_was_cut_are_found(store: Store) -> No
     assert found.keys() == {"blob_missing", "blob_size_differs"}
     assert lost in found["blob_missing"]
     assert cut in found["blob_size_differs"]
-    assert f"3 bytes, the manifest says {size}" in found["blob_size_differs"]
+    assert f"3 bytes, but {size} in the manifest" in found["blob_size_differs"]
 
 
 def test_what_regctl_attaches_is_found(tmp_path: Path) -> None:
     """regctl keeps the fallback tag itself where there is no referrers API."""
     required("docker-registry")
     regctl = optional("regctl", "github.com/regclient/regclient/cmd/regctl@latest")
-    write_store(tmp_path, [Placed(repository="app", tags=("1",), image=NOTED)])
+    write_store(tmp_path, [PlacedImage(repository="app", tags=("1",), image=NOTED)])
     with docker_registry(tmp_path) as url:
         host = url.removeprefix("http://")
         for artifact_type in ("application/spdx+json", "application/x.report"):

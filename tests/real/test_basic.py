@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from auditor.config import RegistrySettings
-from auditor.demo.images import Placed, image
-from auditor.demo.tokens import Account
+from auditor.demo.demo_tokens import DemoAccount
+from auditor.demo.image_builder import PlacedImage, image
 from tests.real.audits import Audited, audit, login, only
 from tests.real.programs import required
 from tests.support.docker_registry import HtpasswdAuth, docker_registry
@@ -19,10 +19,10 @@ from tests.support.store import write_store
 
 pytestmark = pytest.mark.real
 
-USER = Account("auditor", "p:ss wörd")
+USER = DemoAccount("auditor", "p:ss wörd")
 # Its bcrypt hash with the lowest cost, as `htpasswd -nbBC 5` makes it.
 LINE = "auditor:$2y$05$abcdefghijklmnopqrstuu/NBvsL8YVmV5tTkiRaAK.aQbDYpOpR6\n"
-PLACED = Placed(repository="team/app", tags=("1",), image=image("app"))
+PLACED = PlacedImage(repository="team/app", tags=("1",), image=image("app"))
 
 
 @pytest.fixture(scope="module")
@@ -62,11 +62,14 @@ def test_the_password_is_sent_with_basic(host: str) -> None:
     ("account", "said"),
     [
         (None, "the registry requires a user name and password"),
-        (Account("auditor", "guess"), "the registry rejected the login or requires one (401"),
+        (
+            DemoAccount("auditor", "guess"),
+            "the registry rejected the login or requires one (401",
+        ),
     ],
 )
 def test_without_the_password_nothing_is_told(
-    host: str, account: Account | None, said: str
+    host: str, account: DemoAccount | None, said: str
 ) -> None:
     line = only(audit(host, "team/app:1", registry=login(account)))
     assert (line["failure"], line["status"]) == ("denied", 401)

@@ -98,7 +98,7 @@ def test_inspect_json_prints_the_record(
     stocked: Stocked, config: str, whole: Lines, tmp_path: Path
 ) -> None:
     done = command(
-        *("inspect", "--json", "-c", config, f"{stocked.host}/team/multi:1.0"),
+        *("inspect", "--format=json", "-c", config, f"{stocked.host}/team/multi:1.0"),
         place=tmp_path,
         environment=PASSWORD,
     )
@@ -150,7 +150,7 @@ def test_token_says_that_pull_is_not_granted(
 def test_token_json_tells_what_was_asked_and_what_came(
     stocked: Stocked, config: str, tmp_path: Path
 ) -> None:
-    code, said = token(config, tmp_path, "--json", f"{stocked.host}/public/arm")
+    code, said = token(config, tmp_path, "--format=json", f"{stocked.host}/public/arm")
     found = json.loads(said)
     assert code == 0
     assert found["pull"] is True
@@ -189,5 +189,6 @@ def test_a_wrong_password_is_one_sentence_and_exit_1(
     assert (done.returncode, done.stdout) == (1, b"")
     assert done.stderr.decode() == (
         f"auditor: {stocked.host}/team/oci:latest: denied: the token service rejected"
-        " the login of 'auditor' (401)\n"
+        " the login of 'auditor' (401); check the credential in configuration:"
+        f' [registry."{stocked.host}"]\n'
     )

@@ -10,10 +10,10 @@ import orjson
 import pytest
 
 from auditor.config import RegistrySettings, Settings
-from auditor.demo.images import Placed, image
-from auditor.demo.tokens import Account
-from auditor.diagnose.doctor import examine, opened, works
-from auditor.diagnose.doctor_step import Step
+from auditor.demo.demo_tokens import DemoAccount
+from auditor.demo.image_builder import PlacedImage, image
+from auditor.diagnose.doctor import open_session, run_steps
+from auditor.diagnose.doctor_step import DoctorStep
 from auditor.oci.reference import parse_reference
 from auditor.util.clock import SystemClock
 from tests.real.audits import command, login
@@ -26,27 +26,24 @@ from tests.support.store import write_store
 
 pytestmark = pytest.mark.real
 
-PLACED = Placed(repository="team/app", tags=("1",), image=image("app"))
+PLACED = PlacedImage(repository="team/app", tags=("1",), image=image("app"))
 
 
-def doctor(host: str, name: str, registry: RegistrySettings) -> dict[str, Step]:
+def doctor(host: str, name: str, registry: RegistrySettings) -> dict[str, DoctorStep]:
     """The steps by their names."""
 
-    async def run() -> list[Step]:
+    async def run() -> list[DoctorStep]:
         settings = Settings(docker_config=False, registries={host: registry})
-        async with opened(
+        async with open_session(
             settings,
             host,
             parse_reference(f"{host}/{name}"),
-            tag_named=True,
+            has_tag=True,
             clock=SystemClock(),
-        ) as case:
-            return [step async for step in examine(case)]
+        ) as session:
+            return [step async for step in run_steps(session)]
 
-    steps = asyncio.run(run())
-    found = {step.name.value: step for step in steps}
-    assert works(steps) is all(step.state != "failed" for step in steps)
-    return found
+    return {step.name.value: step for step in asyncio.run(run())}
 
 
 def test_a_registry_with_tokens_is_well(stocked: Stocked) -> None:
@@ -54,12 +51,12 @@ def test_a_registry_with_tokens_is_well(stocked: Stocked) -> None:
     bad = {name for name, step in found.items() if step.state in {"failed", "warning"}}
     # Neither has the catalog for this account.
     assert bad == {"catalog"}
-    assert found["ping"].facts["api_version"] == "registry/2.0"
-    assert found["challenge"].facts["realm"] == stocked.tokens.realm
-    assert found["grant"].says == "auditor is granted pull"
-    assert found["manifest"].facts["digest"] == stocked.digests["team/oci:1.0"]
-    assert found["manifest"].facts["head"] is True
-    assert found["referrers"].facts["api"] is False
+    assert found["ping"].details["api_version"] == "registry/2.0"
+    assert found["challenge"].details["realm"] == stocked.tokens.realm
+    assert found["grant"].message == "auditor is granted pull"
+    assert found["manifest"].details["digest"] == stocked.digests["team/oci:1.0"]
+    assert found["manifest"].details["head"] is True
+    assert found["referrers"].details["api"] is False
 
 
 def test_what_the_account_may_not_is_told(stocked: Stocked) -> None:
@@ -80,9 +77,9 @@ def test_a_registry_with_basic_is_well_and_a_wrong_password_is_seen(
     basic: str,
 ) -> None:
     good = doctor(basic, "team/app:1", login(USER))
-    wrong = doctor(basic, "team/app:1", login(Account(USER.name, "guess")))
-    assert good["challenge"].says == "Basic"
-    assert good["manifest"].facts["digest"] == PLACED.image.root.digest
+    wrong = doctor(basic, "team/app:1", login(DemoAccount(USER.name, "guess")))
+    assert good["challenge"].message == "Basic"
+    assert good["manifest"].details["digest"] == PLACED.image.root.digest
     failed = [name for name, step in wrong.items() if step.state == "failed"]
     assert failed == ["tags"]
     assert f"docker login {basic}" in (wrong["tags"].next or "")
@@ -94,7 +91,7 @@ def test_the_robot_that_may_push_is_found(stocked: Stocked, tmp_path: Path) -> N
         f'[registry."{stocked.host}"]\nusername = "auditor"\npassword_env = "SECRET"\n'
     )
     done = command(
-        *("token", "-c", str(config), "--json", "--fail-beyond", "pull"),
+        *("token", "-c", str(config), "--format=json", "--fail-beyond", "pull"),
         *(f"{stocked.host}/{name}" for name in ("team/oci", "public/arm", "secret/x")),
         place=tmp_path,
         environment={"SECRET": AUDITOR.password},

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from auditor.config import ImageConfigMode, RegistrySettings
-from auditor.demo.images import Placed, image, index
+from auditor.demo.image_builder import PlacedImage, image, index
 from tests.real.access_log import wait_until
 from tests.real.audits import Audited, audit
 from tests.real.programs import optional, required
@@ -32,12 +32,14 @@ TAGS = 30
 NAMES = tuple(f"team/app{number}:*" for number in range(REPOSITORIES))
 
 
-def _images() -> Iterator[Placed]:
+def _images() -> Iterator[PlacedImage]:
     for number in range(REPOSITORIES):
         for tag in range(TAGS):
             name = f"{number}-{tag}"
             built = index([image(name), image("b")]) if tag % 5 == 0 else image(name)
-            yield Placed(repository=f"team/app{number}", tags=(f"{tag}",), image=built)
+            yield PlacedImage(
+                repository=f"team/app{number}", tags=(f"{tag}",), image=built
+            )
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from auditor.config import Settings
-from auditor.diagnose.ls import Line, Repository, list_target, parse_list_target
-from auditor.input.steps import Asked
+from auditor.diagnose.ls import ListLine, RepositoryName, list_target, parse_list_target
+from auditor.input.entries import ReferenceEntry
 from auditor.input.tag_filter import Selection
 from auditor.registry.registries import open_registries
 from auditor.report.listing_stats import ListState
@@ -52,10 +52,10 @@ def ls(target: str) -> list[str]:
     """What `auditor ls` names, if its lists are whole."""
     found: list[str] = []
 
-    def put(line: Line) -> bool:
-        assert isinstance(line, Repository | Asked), line
+    def put(line: ListLine) -> bool:
+        assert isinstance(line, RepositoryName | ReferenceEntry), line
         found.append(
-            line.name if isinstance(line, Repository) else str(line.reference.tag)
+            line.name if isinstance(line, RepositoryName) else str(line.reference.tag)
         )
         return True
 

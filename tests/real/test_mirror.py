@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from auditor.config import RegistrySettings
-from auditor.demo.images import Placed, image, index
-from auditor.demo.tokens import Account
+from auditor.demo.demo_tokens import DemoAccount
+from auditor.demo.image_builder import PlacedImage, image, index
 from tests.real.audits import audit, login
 from tests.real.programs import required
 from tests.real.test_basic import LINE, USER
@@ -18,8 +18,10 @@ from tests.support.store import write_store
 pytestmark = pytest.mark.real
 
 PLACED = (
-    Placed(repository="team/app", tags=("1",), image=index([image("a"), image("b")])),
-    Placed(repository="team/web", tags=("1", "2"), image=image("web")),
+    PlacedImage(
+        repository="team/app", tags=("1",), image=index([image("a"), image("b")])
+    ),
+    PlacedImage(repository="team/web", tags=("1", "2"), image=image("web")),
 )
 NAMES = ("team/app:1", "team/web:1")
 
@@ -64,7 +66,7 @@ def test_images_come_through_the_cache_and_say_the_same(
 def test_without_a_login_at_the_cache_images_come_from_the_registry(
     registry: str, cache: str
 ) -> None:
-    wrong = login(Account(USER.name, "guess"))
+    wrong = login(DemoAccount(USER.name, "guess"))
     mirrored = audit(
         registry,
         *NAMES,
@@ -75,4 +77,4 @@ def test_without_a_login_at_the_cache_images_come_from_the_registry(
         assert line["kind"] == "image"
         (warning,) = line["warnings"]
         assert warning["code"] == "not_at_mirror"
-        assert "asks for other credentials (401" in warning["detail"]
+        assert "rejected the login or requires one (401" in warning["detail"]

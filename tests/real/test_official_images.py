@@ -18,12 +18,8 @@ from typing import Any
 import orjson
 import pytest
 
-from auditor.demo.images import (
-    ImageConfig,
-    Truth,
-    official_images,
-    official_repositories,
-)
+from auditor.demo.image_builder import ImageContent
+from auditor.demo.official_images import official_images, official_repositories
 from tests.real.access_log import Logged
 from tests.real.audits import audit, command, login
 from tests.real.docker_registry import (
@@ -32,6 +28,12 @@ from tests.real.docker_registry import (
     running_registry,
 )
 from tests.real.token_server import PUSHER, TokenServer
+from tests.support.expected import (
+    ImageConfig,
+    expected_architectures,
+    expected_size,
+    visible_content,
+)
 from tests.support.store import write_store
 
 pytestmark = pytest.mark.real
@@ -45,7 +47,7 @@ class Workload:
     """The registry, and what it holds: truths by `repository:tag`, as generated."""
 
     registry: RunningRegistry
-    truths: Mapping[str, Truth]
+    truths: Mapping[str, ImageContent]
 
     @property
     def host(self) -> str:
@@ -85,7 +87,7 @@ def workload(
         yield Workload(
             registry=registry,
             truths={
-                f"{placed.repository}:{tag}": placed.image.truth
+                f"{placed.repository}:{tag}": placed.image.content
                 for placed in images
                 for tag in placed.tags
             },
@@ -101,26 +103,26 @@ def compare(
     for line in lines:
         name = f"{line['repository']}:{line['tag']}"
         found.append(name)
-        truth = workload.truths[name]
-        if truth.digest not in expected:
-            expected[truth.digest] = fields(truth.seen_with(image_config))
-        said = {key: line.get(key) for key in expected[truth.digest]}
-        assert said == expected[truth.digest], name
+        content = workload.truths[name]
+        if content.digest not in expected:
+            expected[content.digest] = fields(visible_content(content, image_config))
+        said = {key: line.get(key) for key in expected[content.digest]}
+        assert said == expected[content.digest], name
         assert line["reference"] == f"{workload.host}/{name}"
         assert line["access"]["actions"] == ["pull"]
         assert line["access"]["subject"] == PUSHER.name
     return found
 
 
-def fields(truth: Truth) -> dict[str, Any]:
+def fields(content: ImageContent) -> dict[str, Any]:
     """What a record must say of an image: each platform with its layers, and all."""
-    values: dict[str, Any] = orjson.loads(orjson.dumps(truth))
+    values: dict[str, Any] = orjson.loads(orjson.dumps(content))
     del values["source"]
     return {
         **values,
         "kind": "image",
-        "architectures": list(truth.architectures),
-        "size": truth.size,
+        "architectures": list(expected_architectures(content)),
+        "size": expected_size(content),
         "warnings": [],
     }
 

@@ -1,4 +1,4 @@
-"""The sandbox token service as a program of its own, for real registries."""
+"""The token service at an origin of its own, for real registries."""
 
 from __future__ import annotations
 
@@ -9,20 +9,15 @@ from dataclasses import dataclass, field
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from auditor.demo.registry import serve_in_thread
-from auditor.demo.tokens import (
-    ANONYMOUS,
-    Account,
-    TokenService,
-    basic_credential,
-    token_app,
-)
+from auditor.demo.demo_tokens import ANONYMOUS, DemoAccount, basic_credential
+from tests.support.registry import serve_in_thread
+from tests.support.token_service import FakeTokenService, token_app
 
-PUSHER = Account("pusher", "a pusher's password", {"*": ("*",)})
-AUDITOR = Account(
+PUSHER = DemoAccount("pusher", "a pusher's password", {"*": ("*",)})
+AUDITOR = DemoAccount(
     "auditor", "p:ss wörd", {"team/*": ("pull",), "public/*": ("pull", "push")}
 )
-EVERYONE = Account(ANONYMOUS, "", {"public/*": ("pull",)})
+EVERYONE = DemoAccount(ANONYMOUS, "", {"public/*": ("pull",)})
 DTR_PATH = "/auth/v2/token/"
 
 
@@ -30,7 +25,7 @@ DTR_PATH = "/auth/v2/token/"
 class TokenServer:
     """A token service that listens at `url`, and what it was asked."""
 
-    service: TokenService
+    service: FakeTokenService
     url: str = ""
     asked: list[tuple[str, str | None, str]] = field(default_factory=list)
     """Path, user and scope of each GET, in order."""
@@ -45,7 +40,7 @@ class TokenServer:
 def running_token_server() -> Iterator[TokenServer]:
     """A token service on a free port, with a new key and the accounts above."""
     server = TokenServer(
-        TokenService(
+        FakeTokenService(
             accounts=[PUSHER, AUDITOR, EVERYONE],
             service="registry of the tests",
             issuer="token service of the tests",

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.errors import ProtocolError, UsageError
-from auditor.input.items import read_lines as read_lines_in_blocks
-from auditor.input.lists import Item, Listed, read_lines, read_list
-from auditor.input.skopeo import parse_constraint, parse_version
+from auditor.input.input_items import InputItem, InputSelector
+from auditor.input.list_reader import ListReader
+from auditor.input.lists import read_list
+from auditor.input.version_constraint import parse_constraint, parse_version
 from auditor.oci.reference import parse_reference
 
 # What a hostile or clumsy document may hold where something else is expected.
@@ -49,18 +50,18 @@ DOCUMENTS = st.builds(
 )
 
 
-def found_in(text: str) -> list[Item] | None:
+def found_in(text: str) -> list[InputItem] | None:
     """The items of a document, safe to show; null for one that is refused."""
     data = text.encode("utf-8", "surrogateescape")
-    items: list[Item] = []
+    items: list[InputItem] = []
     refusal = ""
     try:
-        items += read_list(read_lines(io.BytesIO(data), "list"), "list")
+        items += read_list(ListReader(io.BytesIO(data), "list"))
     except UsageError as error:
         refusal = str(error)
     assert refusal.isprintable()
     for item in items:
-        if not isinstance(item, Listed):
+        if not isinstance(item, InputSelector):
             assert item.detail
             assert item.detail.isprintable()
             assert item.text.isprintable()
@@ -69,7 +70,7 @@ def found_in(text: str) -> list[Item] | None:
 
 @settings(max_examples=200, deadline=None)
 @given(DOCUMENTS)
-def test_any_document_gives_safe_items_or_is_refused_however_it_is_written(
+def test_any_document_gives_printable_items_or_an_error(
     document: dict[str, Any],
 ) -> None:
     pretty = json.dumps(document, indent=1)
@@ -79,8 +80,8 @@ def test_any_document_gives_safe_items_or_is_refused_however_it_is_written(
         assert _selectors(as_json) <= _selectors(as_yaml)
 
 
-def _selectors(items: list[Item]) -> set[str]:
-    return {str(item.selector) for item in items if isinstance(item, Listed)}
+def _selectors(items: list[InputItem]) -> set[str]:
+    return {str(item.selector) for item in items if isinstance(item, InputSelector)}
 
 
 FRAGMENTS = st.sampled_from(
@@ -96,7 +97,7 @@ NOISE = st.lists(FRAGMENTS, max_size=20).map("".join)
 
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(["a:", "---\n", "FROM a.io/x", "{\n", "a.io: {images: "]), NOISE)
-def test_noise_after_the_beginning_of_a_document_gives_safe_items_or_is_refused(
+def test_noise_in_a_document_gives_printable_items_or_an_error(
     start: str, noise: str
 ) -> None:
     found = found_in(start + noise)
@@ -133,7 +134,7 @@ def test_comparisons_agree_with_the_order_of_versions(one: str, other: str) -> N
 
 @settings(max_examples=300, deadline=None)
 @given(st.text(alphabet="0123.xX*v-+<>=!~^|, ab\n", max_size=30))
-def test_a_constraint_of_noise_is_read_or_refused(text: str) -> None:
+def test_any_constraint_is_parsed_or_rejected(text: str) -> None:
     version = parse_version("1.2.3")
     assert version is not None
     try:
@@ -153,9 +154,9 @@ REFERENCES = st.lists(
 
 
 def selectors(data: bytes) -> list[str]:
-    found = list(read_list(read_lines(io.BytesIO(data), "list"), "list"))
-    assert all(isinstance(item, Listed) for item in found)
-    return [str(item.selector) for item in found if isinstance(item, Listed)]
+    found = list(read_list(ListReader(io.BytesIO(data), "list")))
+    assert all(isinstance(item, InputSelector) for item in found)
+    return [str(item.selector) for item in found if isinstance(item, InputSelector)]
 
 
 def as_text(references: list[str]) -> bytes:
@@ -190,7 +191,7 @@ def as_csv(references: list[str], delimiter: str) -> bytes:
 
 @settings(max_examples=100, deadline=None)
 @given(REFERENCES, st.sampled_from(",;\t"))
-def test_every_format_tells_the_same_references(
+def test_all_line_formats_give_the_same_references(
     references: list[str], delimiter: str
 ) -> None:
     assert selectors(as_text(references)) == references
@@ -211,17 +212,17 @@ TEST_LISTS_NOISE = st.lists(FRAGMENT | st.binary(max_size=6), max_size=25).map(b
 
 @settings(max_examples=300, deadline=None)
 @given(TEST_LISTS_NOISE)
-def test_each_line_of_noise_gives_one_safe_item_or_the_list_is_refused(
+def test_each_line_of_noise_gives_a_printable_item_or_the_list_an_error(
     data: bytes,
 ) -> None:
     try:
-        found = list(read_list(read_lines(io.BytesIO(data), "list"), "list"))
+        found = list(read_list(ListReader(io.BytesIO(data), "list")))
     except UsageError:
         return
     numbers = [int(item.place.removeprefix("list:")) for item in found]
     assert numbers == sorted(numbers)
     for item in found:
-        if not isinstance(item, Listed):
+        if not isinstance(item, InputSelector):
             json.dumps(item.text).encode()
             assert "\n" not in item.text
             assert item.detail
@@ -256,4 +257,4 @@ def test_blocks_of_any_size_give_the_same_lines(data: bytes, size: int) -> None:
         return
     whole = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
     expected = whole.removesuffix("\n").split("\n") if whole else []
-    assert list(read_lines_in_blocks(Blocks(data), "list")) == expected
+    assert list(ListReader(Blocks(data), "list")) == expected

@@ -3,8 +3,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.input.skopeo import parse_version
-from auditor.input.tag_order import natural, tag_order
+from auditor.input.tag_order import natural_key, tag_order
+from auditor.input.version_constraint import parse_version
 
 NUMBER = st.integers(0, 12)
 RELEASE = st.builds("{}.{}.{}".format, NUMBER, NUMBER, NUMBER)
@@ -28,7 +28,7 @@ TAG = st.lists(
 
 
 @given(SEMVER, SEMVER)
-def test_semantic_versions_have_their_order(one: str, other: str) -> None:
+def test_semantic_versions_keep_their_order(one: str, other: str) -> None:
     first, second = parse_version(one), parse_version(other)
     assert first is not None
     assert second is not None
@@ -37,22 +37,20 @@ def test_semantic_versions_have_their_order(one: str, other: str) -> None:
 
 
 @given(TAG | st.text(), TAG | st.text())
-def test_any_two_tags_have_an_order_and_equal_ones_are_the_same(
-    one: str, other: str
-) -> None:
+def test_the_tag_order_is_total(one: str, other: str) -> None:
     first, second = tag_order(one), tag_order(other)
     assert (first == second) is (one == other)
     assert (first < second) is not (first >= second)
 
 
 @given(RELEASE | st.builds("v{}".format, RELEASE) | st.builds("{}".format, NUMBER))
-def test_pre_release_variant_and_release_come_in_this_order(tag: str) -> None:
+def test_pre_release_variant_and_release_sort_in_this_order(tag: str) -> None:
     assert tag_order(f"{tag}-rc1") < tag_order(f"{tag}-slim") < tag_order(tag)
 
 
 @given(st.text(), st.text())
 def test_numbers_in_names_are_compared_as_numbers(one: str, other: str) -> None:
-    assert (natural(one) == natural(other)) is (one == other)
-    assert natural(f"{one.rstrip('0123456789')}9") < natural(
+    assert (natural_key(one) == natural_key(other)) is (one == other)
+    assert natural_key(f"{one.rstrip('0123456789')}9") < natural_key(
         f"{one.rstrip('0123456789')}10"
     )

@@ -1,4 +1,4 @@
-"""A list of tags that tells more than names: digests, times, how many there are."""
+"""Tag listings with more than names: digests, times and totals."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 import anyio
 import pytest
 
-from auditor.input.listings import TagList
-from auditor.input.steps import Asked, Refused, TagPage, TagsOf
+from auditor.input.entries import ReferenceEntry, RejectedEntry
+from auditor.input.listings import TagListing, TagPage
 from auditor.input.tag_filter import Selection, TagFilter
 from auditor.oci.reference import TagPattern
-from auditor.registry.listing.paging import ListedTag, NamedTags, Page
+from auditor.registry.listing.interface import ListedTag, Page
 from auditor.report.listing_stats import Listing, ListState
 
 pytestmark = pytest.mark.anyio
@@ -28,38 +28,36 @@ def page(*tags: ListedTag, last: bool = True, total: int | None = None) -> TagPa
 
 async def read(
     *pages: TagPage, pattern: str = "*", selection: Selection | None = None
-) -> tuple[list[Asked], list[str], Listing]:
-    """The references, the details of what was refused, and the account."""
+) -> tuple[list[ReferenceEntry], list[str], Listing]:
+    """The references, the details of rejected entries, and the listing."""
     give, take = anyio.create_memory_object_stream[TagPage](len(pages))
     for one in pages:
         give.send_nowait(one)
     give.close()
-    tags = TagList(
-        TagsOf(
-            pattern=TagPattern(registry="r", repository="app", pattern=pattern),
-            place="",
-            pages=take,
-        ),
-        selection or Selection(),
+    tags = TagListing(
+        TagPattern(registry="r", repository="app", pattern=pattern),
+        "",
+        take,
+        selection=selection or Selection(),
     )
     async with take:
         entries = [entry async for entry in tags.entries()]
     return (
-        [entry for entry in entries if isinstance(entry, Asked)],
-        [entry.failure.detail for entry in entries if isinstance(entry, Refused)],
+        [entry for entry in entries if isinstance(entry, ReferenceEntry)],
+        [entry.failure.detail for entry in entries if isinstance(entry, RejectedEntry)],
         tags.listing,
     )
 
 
-async def test_what_the_list_says_of_a_tag_travels_with_its_reference() -> None:
+async def test_the_listed_tag_is_part_of_the_entry() -> None:
     tag = ListedTag("1", digest=DIGEST, size=5, created=NEW)
     (asked,), refused, _ = await read(page(tag))
-    assert (asked.digest, asked.listed, asked.told) == (DIGEST, True, tag)
+    assert (asked.digest, asked.listed_tag) == (DIGEST, tag)
     assert refused == []
 
 
 @pytest.mark.parametrize("digest", ["md5:00", "ab" * 32, "", None])
-async def test_a_digest_that_is_none_says_nothing(digest: str | None) -> None:
+async def test_an_invalid_listed_digest_is_ignored(digest: str | None) -> None:
     (asked,), _, _ = await read(page(ListedTag("1", digest=digest)))
     assert asked.digest is None
 
@@ -74,7 +72,7 @@ async def test_a_digest_that_is_none_says_nothing(digest: str | None) -> None:
         (ListedTag("1"), True),
     ],
 )
-async def test_nothing_is_fetched_to_see_an_age_that_the_list_tells(
+async def test_an_age_in_the_listing_decides_without_the_image(
     tag: ListedTag, age_unknown: bool | None
 ) -> None:
     asked, refused, listing = await read(page(tag), selection=Selection(since=SINCE))
@@ -85,12 +83,12 @@ async def test_nothing_is_fetched_to_see_an_age_that_the_list_tells(
     assert refused == []
 
 
-async def test_without_since_no_age_is_asked_for() -> None:
+async def test_without_since_no_age_is_unknown() -> None:
     (asked,), _, _ = await read(page(ListedTag("1", created=OLD)))
     assert asked.age_unknown is False
 
 
-async def test_the_newest_of_all_pages_come_at_the_end() -> None:
+async def test_the_newest_tags_of_all_pages_come_at_the_end() -> None:
     newest = Selection(tags=TagFilter(latest=2))
     asked, _, listing = await read(
         page(ListedTag("1.0"), ListedTag("3.0"), last=False),
@@ -101,14 +99,14 @@ async def test_the_newest_of_all_pages_come_at_the_end() -> None:
     assert (listing.tags, listing.matched, listing.filtered) == (4, 2, 2)
 
 
-async def test_fewer_tags_than_the_product_counts_are_an_incomplete_list() -> None:
+async def test_fewer_tags_than_the_total_are_an_incomplete_listing() -> None:
     asked, refused, listing = await read(page(ListedTag("1"), total=3))
     assert len(asked) == 1
-    assert refused == ["the list of app should have 3 tags and lists 1"]
+    assert refused == ["the tag list of app should have 3 tags and lists 1"]
     assert listing.state is ListState.INCOMPLETE
 
 
-async def test_what_the_product_counts_is_not_suspicious() -> None:
+async def test_a_listing_with_a_matching_total_is_not_suspicious() -> None:
     tags = [ListedTag(str(number)) for number in range(100)]
     _, _, listing = await read(page(*tags))
     assert listing.state is ListState.SUSPICIOUS
@@ -116,18 +114,9 @@ async def test_what_the_product_counts_is_not_suspicious() -> None:
     assert listing.state is ListState.COMPLETE
 
 
-async def test_everything_filtered_out_is_no_failure_and_no_match_is_one() -> None:
+async def test_no_match_is_a_failure_but_filtering_out_all_tags_is_not() -> None:
     nothing = Selection(tags=TagFilter(include=("x*",)))
     asked, refused, listing = await read(page(ListedTag("1")), selection=nothing)
     assert (asked, refused, listing.filtered) == ([], [], 1)
     _, refused, _ = await read(page(ListedTag("1")), pattern="2*", selection=nothing)
-    assert refused == ["the one tag of app does not match 2*"]
-
-
-async def test_names_alone_are_tags_when_they_are_looked_at() -> None:
-    names = ["1", "2", "3"]
-    tags = NamedTags(names)
-    every = [ListedTag(name) for name in names]
-    assert list(tags) == every
-    assert (len(tags), tags[-1], tags[1:]) == (3, every[-1], every[1:])
-    assert not NamedTags([])
+    assert refused == ["the only tag of app does not match 2*"]

@@ -16,7 +16,7 @@ from auditor.input.seen_references import SeenReferences
 @given(
     names=st.lists(st.integers(0, 40).map(str), max_size=120), most=st.integers(1, 9)
 )
-def test_a_name_is_new_once_however_few_are_at_hand(
+def test_a_reference_is_new_once_for_any_memory_limit(
     names: list[str], most: int
 ) -> None:
     seen: set[str] = set()
@@ -24,10 +24,10 @@ def test_a_name_is_new_once_however_few_are_at_hand(
         for name in names:
             assert table.add(name) == (name not in seen)
             seen.add(name)
-            assert len(table._at_hand) <= most
+            assert len(table._latest) <= most
 
 
-def test_nothing_is_left_in_the_folder_for_temporary_files(
+def test_no_temporary_file_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SQLITE_TMPDIR", str(tmp_path))
@@ -37,13 +37,13 @@ def test_nothing_is_left_in_the_folder_for_temporary_files(
         assert list(tmp_path.iterdir()) == []
 
 
-def test_without_room_for_the_table_the_memory_has_it_and_that_is_said_once(
+def test_without_temporary_space_memory_is_used_after_one_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def full() -> sqlite3.Connection:
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(seen_references, "_opened", full)
+    monkeypatch.setattr(seen_references, "_create_table", full)
     with SeenReferences(10) as table:
         assert all(table.add(str(number)) for number in range(100))
         assert not any(table.add(str(number)) for number in range(100))
@@ -51,7 +51,7 @@ def test_without_room_for_the_table_the_memory_has_it_and_that_is_said_once(
     assert "full" in caplog.messages[0]
 
 
-def test_a_table_that_fills_up_makes_nothing_known_that_is_new(
+def test_a_full_table_never_reports_a_new_reference_as_seen(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with SeenReferences(1000) as table:

@@ -74,5 +74,5 @@ def test_tags_in_the_order_of_their_versions(ascending: list[str]) -> None:
         ("1" * 128, TagClass.NUMBER),
     ],
 )
-def test_what_is_a_version(tag: str, tag_class: TagClass) -> None:
+def test_the_class_of_a_tag(tag: str, tag_class: TagClass) -> None:
     assert tag_order(tag).tag_class is tag_class

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
-from auditor.demo.images import image
-from auditor.demo.registry import Content, registry_app, serve
+from auditor.demo.demo_registry import DemoContent, serve
+from auditor.demo.image_builder import image
 from tests.support.fault_actions import (
     Action,
     Answer,
@@ -27,6 +27,7 @@ from tests.support.fault_actions import (
 )
 from tests.support.fault_mix import HOSTILE, TRANSIENT, Mix
 from tests.support.faults import Faults
+from tests.support.registry import registry_app
 
 pytestmark = pytest.mark.anyio
 
@@ -47,7 +48,7 @@ class Client:
 
 @asynccontextmanager
 async def client_of(faults: Faults) -> AsyncIterator[Client]:
-    content = Content()
+    content = DemoContent()
     content.add("app", IMAGE, "1")
     app = registry_app(content, middlewares=[faults.middleware])
     async with serve(app) as base_url, aiohttp.ClientSession() as session:

@@ -7,36 +7,32 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from auditor.demo.images import (
-    Family,
-    Placed,
-    helm_chart,
-    image,
-    index,
-    official_images,
-)
-from auditor.demo.registry import serve
-from auditor.demo.signed_schema1 import SIGNED, UNSIGNED, schema1_image
-from auditor.demo.tokens import Account, TokenService, token_app
+from auditor.demo.artifact_builder import helm_chart
+from auditor.demo.demo_registry import serve
+from auditor.demo.demo_tokens import DemoAccount
+from auditor.demo.image_builder import Family, PlacedImage, image, index
+from auditor.demo.official_images import official_images
+from auditor.demo.schema1_builder import SIGNED, UNSIGNED, schema1_image
 from tests.real.programs import required
 from tests.support.docker_registry import TokenAuth, docker_registry
 from tests.support.store import Stored, write_store
+from tests.support.token_service import FakeTokenService, token_app
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real]
 
 DOCKER = image("docker", family=Family.DOCKER)
 KINDS = (
-    Placed(repository="x/oci", tags=("1", "2"), image=index([image("a")])),
-    Placed(
+    PlacedImage(repository="x/oci", tags=("1", "2"), image=index([image("a")])),
+    PlacedImage(
         repository="x/attested", tags=("1",), image=index([image("a")], attested=True)
     ),
-    Placed(repository="x/docker", tags=("1",), image=DOCKER),
-    Placed(
+    PlacedImage(repository="x/docker", tags=("1",), image=DOCKER),
+    PlacedImage(
         repository="x/list", tags=("1",), image=index([DOCKER], family=Family.DOCKER)
     ),
-    Placed(repository="x/nested", tags=("1",), image=index([index([image("a")])])),
-    Placed(repository="x/chart", tags=("1",), image=helm_chart("chart")),
-    Placed(repository="x/old", tags=("1",), image=schema1_image("x/old", "1")),
+    PlacedImage(repository="x/nested", tags=("1",), image=index([index([image("a")])])),
+    PlacedImage(repository="x/chart", tags=("1",), image=helm_chart("chart")),
+    PlacedImage(repository="x/old", tags=("1",), image=schema1_image("x/old", "1")),
 )
 ACCEPT = {
     "Accept": ", ".join(
@@ -101,8 +97,8 @@ async def test_tags_and_repositories_are_listed(store: Path) -> None:
 
 
 async def test_the_registry_trusts_the_token_services_certificate(store: Path) -> None:
-    account = Account("admin", "secret", {"*": ("*",)})
-    tokens = TokenService(accounts=[account])
+    account = DemoAccount("admin", "secret", {"*": ("*",)})
+    tokens = FakeTokenService(accounts=[account])
     path = "/v2/x/docker/manifests/1"
     async with serve(token_app(tokens)) as token_url:
         auth = TokenAuth(tokens=tokens, realm=f"{token_url}/token")
@@ -118,7 +114,7 @@ async def test_the_registry_trusts_the_token_services_certificate(store: Path) -
                     challenge = answer.headers["WWW-Authenticate"]
     assert statuses == [200, 401]
     assert challenge == (
-        f'Bearer realm="{token_url}/token",service="sandbox",'
+        f'Bearer realm="{token_url}/token",service="demo",'
         'scope="repository:x/docker:pull"'
     )
 

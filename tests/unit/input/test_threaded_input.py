@@ -9,24 +9,37 @@ from contextlib import aclosing
 import anyio
 import pytest
 
-from auditor.input.expand import BUFFER, feed
+from auditor.input.threaded_input import MAX_WAITING_ITEMS, read_in_thread
 
 
 async def _all(items: Iterable[int]) -> list[int]:
-    return [item async for batch in feed(items) for item in batch]
+    return [item async for batch in read_in_thread(items) for item in batch]
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, BUFFER - 1, BUFFER, BUFFER + 1, 5 * BUFFER])
-def test_every_item_comes_once_and_in_order(count: int) -> None:
+@pytest.mark.parametrize(
+    "count",
+    [
+        0,
+        1,
+        2,
+        MAX_WAITING_ITEMS - 1,
+        MAX_WAITING_ITEMS,
+        MAX_WAITING_ITEMS + 1,
+        5 * MAX_WAITING_ITEMS,
+    ],
+)
+def test_items_arrive_once_and_in_order(count: int) -> None:
     assert anyio.run(_all, range(count)) == list(range(count))
 
 
-def test_batches_are_never_empty_nor_larger_than_the_buffer() -> None:
+def test_batches_are_not_empty_and_not_larger_than_the_buffer() -> None:
     async def main() -> list[int]:
-        return [len(batch) async for batch in feed(range(3 * BUFFER))]
+        return [
+            len(batch) async for batch in read_in_thread(range(3 * MAX_WAITING_ITEMS))
+        ]
 
     sizes = anyio.run(main)
-    assert all(0 < size <= BUFFER for size in sizes)
+    assert all(0 < size <= MAX_WAITING_ITEMS for size in sizes)
 
 
 def test_the_iterable_is_not_read_far_ahead() -> None:
@@ -34,22 +47,22 @@ def test_the_iterable_is_not_read_far_ahead() -> None:
 
     def items() -> Iterator[int]:
         nonlocal taken
-        for number in range(10 * BUFFER):
+        for number in range(10 * MAX_WAITING_ITEMS):
             taken += 1
             yield number
 
     async def main() -> None:
         got = 0
-        async for batch in feed(items()):
+        async for batch in read_in_thread(items()):
             got += len(batch)
             # what was had, what waits, and the one in the reader's hand
-            assert taken <= got + BUFFER + 1
-        assert got == 10 * BUFFER
+            assert taken <= got + MAX_WAITING_ITEMS + 1
+        assert got == 10 * MAX_WAITING_ITEMS
 
     anyio.run(main)
 
 
-def test_items_come_while_the_iterable_blocks_on_the_next_one() -> None:
+def test_items_arrive_while_the_iterable_blocks() -> None:
     more = threading.Event()
 
     def items() -> Iterator[int]:
@@ -59,7 +72,7 @@ def test_items_come_while_the_iterable_blocks_on_the_next_one() -> None:
 
     async def main() -> list[list[int]]:
         batches = []
-        async for batch in feed(items()):
+        async for batch in read_in_thread(items()):
             batches.append(batch)
             more.set()
         return batches
@@ -67,7 +80,7 @@ def test_items_come_while_the_iterable_blocks_on_the_next_one() -> None:
     assert anyio.run(main) == [[1], [2]]
 
 
-def test_others_run_while_the_iterable_blocks() -> None:
+def test_other_tasks_run_while_the_iterable_blocks() -> None:
     more = threading.Event()
 
     def items() -> Iterator[int]:
@@ -85,7 +98,7 @@ def test_others_run_while_the_iterable_blocks() -> None:
     anyio.run(main)
 
 
-def test_an_exception_of_the_iterable_comes_out_after_its_items() -> None:
+def test_an_exception_of_the_iterable_is_raised_after_its_items() -> None:
     class BugError(Exception):
         pass
 
@@ -97,7 +110,7 @@ def test_an_exception_of_the_iterable_comes_out_after_its_items() -> None:
     got: list[int] = []
 
     async def main() -> None:
-        async for batch in feed(items()):
+        async for batch in read_in_thread(items()):
             got.extend(batch)
 
     with pytest.raises(BugError):
@@ -105,17 +118,17 @@ def test_an_exception_of_the_iterable_comes_out_after_its_items() -> None:
     assert got == [1, 2]
 
 
-def test_a_reader_that_is_left_alone_ends() -> None:
+def test_the_thread_ends_when_its_consumer_does() -> None:
     ended = threading.Event()
 
     def items() -> Iterator[int]:
         try:
-            yield from range(10 * BUFFER)
+            yield from range(10 * MAX_WAITING_ITEMS)
         finally:
             ended.set()
 
     async def main() -> None:
-        batches = feed(items())
+        batches = read_in_thread(items())
         async with aclosing(batches):  # type: ignore[type-var]
             async for _ in batches:
                 break
@@ -125,7 +138,7 @@ def test_a_reader_that_is_left_alone_ends() -> None:
     anyio.run(main)
 
 
-def test_a_cancelled_consumer_does_not_wait_for_a_reader_that_blocks() -> None:
+def test_a_cancelled_consumer_does_not_wait_for_a_blocked_thread() -> None:
     never = threading.Event()
     reading = threading.Event()
 

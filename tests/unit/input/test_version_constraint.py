@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from auditor.errors import FailureKind, ProtocolError
-from auditor.input.skopeo import parse_constraint, parse_version
+from auditor.input.version_constraint import parse_constraint, parse_version
 
 # semver.org section 11, and tags as they are written.
 ASCENDING = [
@@ -14,7 +14,7 @@ ASCENDING = [
 ]  # fmt: skip
 
 
-def test_versions_have_the_order_of_the_specification() -> None:
+def test_versions_are_ordered_as_semver_defines() -> None:
     versions = [parse_version(tag) for tag in ASCENDING]
     for lesser, greater in pairwise(versions):
         assert lesser is not None
@@ -26,7 +26,7 @@ def test_versions_have_the_order_of_the_specification() -> None:
     "tag",
     ["latest", "1.2.3.4", "V1", "1.", "1.2-", "1.0.0-01", "sha-1", "", "1_2", "1.x"],
 )
-def test_tags_that_are_no_versions(tag: str) -> None:
+def test_tags_that_are_not_versions(tag: str) -> None:
     assert parse_version(tag) is None
 
 
@@ -81,7 +81,7 @@ def test_constraints_are_those_of_masterminds_semver(
 @pytest.mark.parametrize(
     "text", ["", "  ", ">=", "latest", "1,", ",1", "1 ||", ">=1 foo", "=v", "1" * 1001]
 )
-def test_what_is_no_constraint_is_said_in_a_sentence(text: str) -> None:
+def test_an_invalid_constraint_is_an_error(text: str) -> None:
     with pytest.raises(ProtocolError, match="is not a version constraint: ") as caught:
         parse_constraint(text)
     assert caught.value.kind is FailureKind.INVALID_REFERENCE

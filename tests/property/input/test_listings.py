@@ -5,11 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.input.listings import Catalog, mistakes_of_catalog
+from auditor.input.listings import CatalogListing
 from auditor.input.tag_filter import Selection, TagFilter
-from auditor.oci.reference import is_repository
-from auditor.oci.reference_grammar import RepositoryPattern, path_matches
-from auditor.registry.listing.paging import Page
+from auditor.oci.reference import RepositoryPattern, is_repository, path_matches
+from auditor.registry.listing.interface import Page
 from auditor.report.listing_stats import ListState
 
 NAME = st.sampled_from(
@@ -34,7 +33,7 @@ PATH = st.sampled_from(["**", "a/*", "a/**", "**/a", "?", "[ab]/?", "z*"])
 
 
 @given(PAGES, PATH, st.sampled_from([(), ("a/**",), ("**",)]), st.booleans())
-def test_a_catalogs_good_names_are_chosen_once_and_all_are_counted(
+def test_valid_names_of_a_catalog_are_chosen_once_and_all_are_counted(
     pages: list[tuple[list[str], int]],
     path: str,
     excluded: tuple[str, ...],
@@ -42,11 +41,11 @@ def test_a_catalogs_good_names_are_chosen_once_and_all_are_counted(
 ) -> None:
     pattern = RepositoryPattern(registry="r.example", repository=path, pattern="*")
     rules = Selection(tags=TagFilter(exclude_repositories=excluded))
-    catalog = Catalog(pattern, rules)
+    catalog = CatalogListing(pattern, rules)
     chosen = [
         name
         for number, (names, unreadable) in enumerate(pages, 1)
-        for name in catalog.chosen(
+        for name in catalog.matching(
             Page(
                 entries=tuple(names),
                 number=number,
@@ -70,15 +69,15 @@ def test_a_catalogs_good_names_are_chosen_once_and_all_are_counted(
     assert listing.repositories == len(good)
     assert listing.invalid == len(every) - len(good) + unreadable
     assert listing.chosen == len(expected)
-    mistakes = list(mistakes_of_catalog(pattern, listing, None))
-    if mistakes:
-        listing.failure = mistakes[0].kind
+    errors = list(catalog.errors(None))
+    if errors:
+        listing.failure = errors[0].kind
     # Nothing that is not whole is called complete, and nothing empty is good news.
     if listing.state in {ListState.COMPLETE, ListState.SUSPICIOUS}:
         assert ends
         assert not listing.invalid
         assert good
-    assert bool(mistakes) is (
+    assert bool(errors) is (
         bool(listing.invalid)
         or not good
         or not any(path_matches(path, name) for name in good)

@@ -11,27 +11,19 @@ import aiohttp
 import pytest
 from aiohttp import encode_basic_auth
 
-from auditor.demo.images import ARTIFACTS_SPDX, Family, artifact, image, index
-from auditor.demo.registry import (
-    Access,
-    Basic,
-    Bearer,
-    Behaviour,
-    Content,
-    registry_app,
-    serve,
-    serve_in_thread,
-)
-from auditor.demo.signed_schema1 import SIGNED, UNSIGNED, schema1_image
-from auditor.demo.tokens import (
+from auditor.demo.artifact_builder import SPDX, artifact
+from auditor.demo.demo_registry import AccessControl, DemoContent, serve
+from auditor.demo.demo_tokens import (
     ANONYMOUS,
     TOKEN_PATHS,
-    Account,
-    Claims,
-    SigningKey,
-    TokenService,
-    token_app,
+    BearerAccess,
+    DemoAccount,
 )
+from auditor.demo.image_builder import Family, image, index
+from auditor.demo.schema1_builder import SIGNED, UNSIGNED, schema1_image
+from auditor.demo.signing_key import SigningKey
+from tests.support.registry import Basic, Behaviour, registry_app, serve_in_thread
+from tests.support.token_service import Claims, FakeTokenService, token_app
 
 pytestmark = pytest.mark.anyio
 
@@ -39,9 +31,9 @@ ALL_TYPES = ", ".join(
     [*(kind for one in Family for kind in (one.index, one.manifest)), UNSIGNED, SIGNED]
 )
 ACCOUNTS = (
-    Account(ANONYMOUS, "", {"public/*": ("pull",)}),
-    Account("admin", "secret", {"*": ("*",)}),
-    Account("reader", "secret", {"team/*": ("pull",)}),
+    DemoAccount(ANONYMOUS, "", {"public/*": ("pull",)}),
+    DemoAccount("admin", "secret", {"*": ("*",)}),
+    DemoAccount("reader", "secret", {"team/*": ("pull",)}),
 )
 DOCKER = [
     image("list", platform=one, family=Family.DOCKER)
@@ -86,7 +78,7 @@ class Client:
         if user is not None:
             headers["Authorization"] = encode_basic_auth(user, "secret")
         answer = await self.ask(
-            path, params={"service": "sandbox", "scope": scope}, headers=headers
+            path, params={"service": "demo", "scope": scope}, headers=headers
         )
         assert answer.status == 200
         token: str = answer.json["token"]
@@ -97,8 +89,8 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}", "Accept": ALL_TYPES}
 
 
-def content() -> Content:
-    held = Content()
+def content() -> DemoContent:
+    held = DemoContent()
     held.add("team/list", LIST, "1", "latest")
     held.add("team/oci", OCI, "1", "2", "3", "4", "5")
     held.add("team/oci", SBOM)
@@ -109,7 +101,7 @@ def content() -> Content:
 
 @asynccontextmanager
 async def registry(
-    access: Access | None = None, behaviour: Behaviour | None = None
+    access: AccessControl | None = None, behaviour: Behaviour | None = None
 ) -> AsyncIterator[Client]:
     app = registry_app(content(), access=access, behaviour=behaviour)
     async with serve(app) as base_url, aiohttp.ClientSession() as session:
@@ -186,7 +178,7 @@ async def test_a_known_manifest_is_not_sent_again() -> None:
 
 async def test_configs_are_blobs_and_layers_are_not_there() -> None:
     config = OCI.blobs[0]
-    (platform,) = OCI.truth.platforms
+    (platform,) = OCI.content.platforms
     assert platform.layers is not None
     async with registry() as client:
         found = await client.ask(f"/v2/team/oci/blobs/{config.digest}")
@@ -205,7 +197,7 @@ async def test_referrers_are_listed_and_filtered_by_type() -> None:
     (entry,) = every.json["manifests"]
     assert (entry["digest"], entry["artifactType"]) == (
         SBOM.root.digest,
-        ARTIFACTS_SPDX,
+        SPDX,
     )
     assert every.headers["Content-Type"].startswith(Family.OCI.index)
     assert none.json["manifests"] == []
@@ -263,18 +255,18 @@ async def test_tags_can_come_in_one_page_whatever_was_asked() -> None:
 
 @pytest.mark.parametrize("path", TOKEN_PATHS)
 async def test_a_token_from_any_path_opens_the_repository(path: str) -> None:
-    async with registry(Bearer(TokenService(accounts=ACCOUNTS))) as client:
+    async with registry(BearerAccess(FakeTokenService(accounts=ACCOUNTS))) as client:
         token = await client.token("repository:team/oci:pull", path=path)
         answer = await client.ask("/v2/team/oci/manifests/1", headers=bearer(token))
     assert answer.status == 200
 
 
 async def test_the_challenge_names_realm_service_and_scope() -> None:
-    tokens = TokenService(accounts=ACCOUNTS, realm="/auth/v2/token/")
-    async with registry(Bearer(tokens)) as client:
+    tokens = FakeTokenService(accounts=ACCOUNTS, realm="/auth/v2/token/")
+    async with registry(BearerAccess(tokens)) as client:
         ping = await client.ask("/v2/")
         manifest = await client.ask("/v2/team/oci/manifests/1")
-        realm = f'Bearer realm="{client.base_url}/auth/v2/token/",service="sandbox"'
+        realm = f'Bearer realm="{client.base_url}/auth/v2/token/",service="demo"'
     assert (ping.status, manifest.status) == (401, 401)
     assert ping.headers["WWW-Authenticate"] == realm
     assert (
@@ -307,7 +299,9 @@ def _other_audience(claims: Claims) -> Claims:
 async def test_a_token_opens_what_it_grants_and_nothing_else(
     service: dict[str, Any], scope: str, error: str | None
 ) -> None:
-    async with registry(Bearer(TokenService(accounts=ACCOUNTS, **service))) as client:
+    async with registry(
+        BearerAccess(FakeTokenService(accounts=ACCOUNTS, **service))
+    ) as client:
         token = await client.token(scope)
         answer = await client.ask("/v2/team/oci/manifests/1", headers=bearer(token))
     challenge = answer.headers.get("WWW-Authenticate", "")
@@ -316,16 +310,16 @@ async def test_a_token_opens_what_it_grants_and_nothing_else(
 
 
 async def test_a_token_of_another_key_opens_nothing() -> None:
-    stranger = TokenService(accounts=ACCOUNTS)
+    stranger = FakeTokenService(accounts=ACCOUNTS)
     token = stranger.issue(ACCOUNTS[1], ["repository:team/oci:pull"])
-    async with registry(Bearer(TokenService(accounts=ACCOUNTS))) as client:
+    async with registry(BearerAccess(FakeTokenService(accounts=ACCOUNTS))) as client:
         answer = await client.ask("/v2/team/oci/manifests/1", headers=bearer(token))
     assert 'error="invalid_token"' in answer.headers["WWW-Authenticate"]
 
 
 async def test_a_token_ends_by_the_services_own_clock() -> None:
     now = [1000.0]
-    tokens = TokenService(accounts=ACCOUNTS, clock=lambda: now[0], lifetime_s=60)
+    tokens = FakeTokenService(accounts=ACCOUNTS, clock=lambda: now[0], lifetime_s=60)
     token = tokens.issue(ACCOUNTS[1], ["repository:a:pull"])
     assert tokens.allows(token, "repository:a:pull")
     now[0] += 60
@@ -352,8 +346,8 @@ async def test_a_token_ends_by_the_services_own_clock() -> None:
 async def test_a_token_grants_what_the_user_has_of_what_was_asked(
     user: str | None, scope: str, access: list[tuple[str, list[str]]]
 ) -> None:
-    tokens = TokenService(accounts=ACCOUNTS)
-    async with registry(Bearer(tokens)) as client:
+    tokens = FakeTokenService(accounts=ACCOUNTS)
+    async with registry(BearerAccess(tokens)) as client:
         await client.token(scope, user)
     (claims,) = tokens.issued
     assert [(one["name"], one["actions"]) for one in claims["access"]] == access
@@ -365,14 +359,16 @@ async def test_a_token_grants_what_the_user_has_of_what_was_asked(
     [encode_basic_auth("admin", "wrong"), "Basic ???", encode_basic_auth("x", "")],
 )
 async def test_a_wrong_password_gets_no_token(authorization: str) -> None:
-    async with registry(Bearer(TokenService(accounts=ACCOUNTS))) as client:
+    async with registry(BearerAccess(FakeTokenService(accounts=ACCOUNTS))) as client:
         answer = await client.ask("/token", headers={"Authorization": authorization})
     assert answer.status == 401
     assert answer.headers["WWW-Authenticate"].startswith("Basic realm=")
 
 
 async def test_without_an_anonymous_account_a_password_is_needed() -> None:
-    async with registry(Bearer(TokenService(accounts=ACCOUNTS[1:]))) as client:
+    async with registry(
+        BearerAccess(FakeTokenService(accounts=ACCOUNTS[1:]))
+    ) as client:
         answer = await client.ask("/token")
     assert answer.status == 401
 
@@ -387,16 +383,16 @@ async def test_without_an_anonymous_account_a_password_is_needed() -> None:
     ],
 )
 async def test_oauth2_grants(form: dict[str, str], status: int) -> None:
-    async with registry(Bearer(TokenService(accounts=ACCOUNTS))) as client:
+    async with registry(BearerAccess(FakeTokenService(accounts=ACCOUNTS))) as client:
         answer = await client.ask("/token", method="POST", data=form)
     assert answer.status == status
     assert ("error" in answer.json) is (status != 200)
 
 
 async def test_a_refresh_token_is_good_for_an_access_token() -> None:
-    tokens = TokenService(accounts=ACCOUNTS, answer_fields=("access_token",))
+    tokens = FakeTokenService(accounts=ACCOUNTS, token_fields=("access_token",))
     form = {"grant_type": "refresh_token", "scope": "repository:team/oci:pull"}
-    async with registry(Bearer(tokens)) as client:
+    async with registry(BearerAccess(tokens)) as client:
         first = await client.ask(
             "/token?offline_token=true",
             headers={"Authorization": encode_basic_auth("reader", "secret")},
@@ -411,10 +407,10 @@ async def test_a_refresh_token_is_good_for_an_access_token() -> None:
 
 
 async def test_the_token_service_can_be_at_another_origin() -> None:
-    tokens = TokenService(accounts=ACCOUNTS)
+    tokens = FakeTokenService(accounts=ACCOUNTS)
     async with serve(token_app(tokens)) as token_url:
         tokens.realm = token_url + "/service/token"
-        async with registry(Bearer(tokens)) as client:
+        async with registry(BearerAccess(tokens)) as client:
             answer = await client.ask("/v2/")
     assert f'realm="{token_url}/service/token"' in answer.headers["WWW-Authenticate"]
 

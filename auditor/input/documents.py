@@ -1,0 +1,115 @@
+"""Lists that are one document: Kubernetes, compose and skopeo files, Dockerfiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import orjson
+
+from auditor.errors import UsageError
+from auditor.input.compose import is_compose, read_compose
+from auditor.input.dockerfile import is_dockerfile, read_dockerfile
+from auditor.input.input_items import InputItem
+from auditor.input.json_stream import JsonElement, read_json_stream
+from auditor.input.kubernetes import (
+    is_kubernetes,
+    is_kubernetes_list,
+    read_kubernetes,
+    read_object,
+)
+from auditor.input.list_reader import BLOCK_BYTES, ListReader
+from auditor.input.yaml_tree import read_yaml
+from auditor.util.lazy_regex import LazyPattern
+
+# `key:` or `"key":` with a value or nothing after it; a line that begins with another
+# indicator of YAML is not a mapping. A reference never has a colon before a blank.
+_YAML = LazyPattern(
+    r"---(?:\s|$)|%YAML\s"
+    r"|(?:\"[^\"]*\"|'[^']*'|[^\s\"'#\[\]{},&*!|>%@`?-][^#\"']*?)\s*:(?:\s|$)"
+)
+_KUBERNETES = LazyPattern(r'\{\s*"(?:apiVersion|kind|items|metadata)"\s*:')
+_KNOWN = "Kubernetes objects, a compose file or skopeo sync YAML"
+
+DocumentFormat = Callable[[ListReader], Iterator[InputItem]]
+
+
+def document_format(first_line: str) -> DocumentFormat | None:
+    """The reader of the document that begins with this line; `None` if each line is an
+    item of its own. The line is the first one that is neither blank nor a comment."""
+    line = first_line.strip()
+    if line == "{" or _begins_kubernetes(line):
+        return _read_json
+    if is_dockerfile(line):
+        return _read_dockerfile
+    return _read_yaml if _YAML.match(line) else None
+
+
+def document_items(document: object, name: str) -> Iterator[InputItem] | None:
+    """The items of a parsed document; `None` if its format is not known."""
+    if is_kubernetes(document):
+        return read_kubernetes(document, name)
+    if is_compose(document):
+        return read_compose(document, name)
+    # Imports tag rules and version constraints, which no other format needs.
+    from auditor.input.skopeo import is_skopeo, read_skopeo  # noqa: PLC0415
+
+    if is_skopeo(document):
+        return read_skopeo(document, name)
+    return None
+
+
+def _begins_kubernetes(line: str) -> bool:
+    """Whether a Kubernetes document begins here that is longer than the line, or too
+    long to be parsed at once. A complete object can be the first of one object a line.
+    """
+    if _KUBERNETES.match(line) is None:
+        return False
+    if len(line) >= BLOCK_BYTES:
+        return True
+    try:
+        orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return True
+    return False
+
+
+def _read_yaml(reader: ListReader) -> Iterator[InputItem]:
+    for document in read_yaml(reader.text(), reader.name):
+        if document is not None:
+            yield from _items(document, reader.name)
+
+
+def _read_dockerfile(reader: ListReader) -> Iterator[InputItem]:
+    return read_dockerfile(reader.text(), reader.name)
+
+
+def _read_json(reader: ListReader) -> Iterator[InputItem]:
+    name = reader.name
+    seen: set[str] = set()
+    # Items of elements that do not say that they are Kubernetes objects: whether they
+    # are is known at the end of the list.
+    pending: list[InputItem] = []
+    for part in read_json_stream(reader):
+        if isinstance(part, JsonElement):
+            items = read_object(part.value, name, seen)
+            if is_kubernetes(part.value):
+                yield from items
+            else:
+                pending += items
+            continue
+        if is_kubernetes_list(part.members):
+            yield from pending
+        else:
+            yield from _items(part.members, name)
+        pending.clear()
+
+
+def _items(document: Any, name: str) -> Iterator[InputItem]:
+    items = document_items(document, name)
+    if items is None:
+        raise UsageError(
+            f"{name}: unknown format: neither a list of references nor {_KNOWN}; write"
+            " one reference or JSON object (`jq -c`) a line"
+        )
+    return items

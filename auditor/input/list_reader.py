@@ -1,0 +1,194 @@
+"""The bytes of a list: opening it, its lines in bounded memory, or its whole text."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from auditor.errors import UsageError
+
+STANDARD_INPUT = "-"
+
+# A line can be a record of one of our reports, which is as long as the manifests it
+# describes: at most 4 MiB each by default. The limit allows four of the largest.
+MAX_LINE_CHARS = 16 * 1024 * 1024
+# A UTF-8 character has at most 4 bytes (RFC 3629), so a line longer than this in bytes
+# has too many characters.
+_MAX_CHAR_BYTES = 4
+# Large enough that a read costs nothing per line, small compared with everything else.
+BLOCK_BYTES = 256 * 1024
+# Blank lines and comments that are read to find the first line that decides the format.
+MAX_OPENING_BYTES = 1024 * 1024
+# A document that is read whole: as YAML some 500 MB in memory. A single object has a
+# few kilobytes.
+MAX_DOCUMENT_CHARS = 64 * 1024 * 1024
+
+_UTF8_MARK = b"\xef\xbb\xbf"
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+# The first bytes of compressed files (RFC 1952 section 2.3.1, RFC 8878 section 3.1.1,
+# the .xz file format section 2.1.1.1), and the command that decompresses them.
+_COMPRESSED = {
+    b"\x1f\x8b\x08": ("gzip", "gzip -dc"),
+    b"\x28\xb5\x2f": ("Zstandard", "zstd -dc"),
+    b"\xfd7z": ("xz", "xz -dc"),
+}
+
+
+def open_list(path: str) -> AbstractContextManager[io.BufferedIOBase]:
+    """Open a list; "-" is standard input, which stays open at the end.
+
+    Raises `UsageError` if it cannot be opened.
+    """
+    try:
+        if path == STANDARD_INPUT:
+            # Not `sys.stdin.buffer`: it is locked while a thread waits in it, and an
+            # interpreter that exits meanwhile aborts.
+            return open(sys.stdin.fileno(), "rb", closefd=False)
+        return Path(path).open("rb")
+    except OSError as error:
+        raise unreadable_list(path, error) from None
+
+
+def list_name(path: str) -> str:
+    """The name of a list in places such as `stdin:12`."""
+    return "stdin" if path == STANDARD_INPUT else path
+
+
+def unreadable_list(path: str, error: OSError) -> UsageError:
+    """The error for a list that cannot be opened or read."""
+    return UsageError(f"{path}: the list cannot be read: {error.strerror or error}")
+
+
+def is_blank_or_comment(line: str) -> bool:
+    """Whether a line is blank or its first visible character is `#`."""
+    start = line.lstrip()
+    return not start or start[0] == "#"
+
+
+class ListReader:
+    """Reads a list once: as lines (by iterating), as one text, or as raw blocks.
+
+    `first_line()` may be called before any of these. A byte order mark is dropped;
+    UTF-16 and compressed lists raise `UsageError`.
+    """
+
+    def __init__(
+        self,
+        stream: io.BufferedIOBase,
+        name: str,
+        *,
+        max_line_chars: int = MAX_LINE_CHARS,
+    ) -> None:
+        self.name = name
+        self._stream = stream
+        self._max_line_chars = max_line_chars
+        self._opening: list[bytes] | None = None
+        self._comment_lines = 0  # before the first line
+
+    def first_line(self) -> str:
+        """The first line that is neither blank nor a comment; "" if there is none.
+
+        Of a longer line only the first block is returned.
+        """
+        opening = self._opening or self._read_opening()
+        rest = b"".join(opening)
+        size, self._comment_lines = len(rest), 0
+        while True:
+            *lines, rest = rest.split(b"\n")
+            for line in map(_decode, lines):
+                if not is_blank_or_comment(line):
+                    return line
+                self._comment_lines += 1
+            last = _decode(rest)
+            if len(rest) >= BLOCK_BYTES and not is_blank_or_comment(last):
+                return last
+            block = b""
+            if size < MAX_OPENING_BYTES:
+                block = self._stream.read1(BLOCK_BYTES)
+            if not block:
+                return "" if is_blank_or_comment(last) else last
+            opening.append(block)
+            size += len(block)
+            rest += block
+
+    def blocks(self, *, without_comments: bool = False) -> Iterator[bytes]:
+        """The list in blocks, as soon as they arrive.
+
+        `without_comments`: the lines before `first_line()` are left empty.
+        """
+        opening = self._opening or self._read_opening()
+        if without_comments:
+            lines = b"".join(opening).split(b"\n", self._comment_lines)
+            opening[:] = [b"\n" * self._comment_lines + lines[-1]]
+        while opening:
+            yield opening.pop(0)
+        while block := self._stream.read1(BLOCK_BYTES):
+            yield block
+
+    def __iter__(self) -> Iterator[str]:
+        """Lines without their line feed, as soon as they arrive.
+
+        Bytes that are not UTF-8 become lone surrogates (PEP 383). Of a line longer than
+        `max_line_chars`, at least one character more is returned.
+        """
+        max_line_bytes = self._max_line_chars * _MAX_CHAR_BYTES
+        pieces: list[bytes] = []  # of the line that has not ended yet
+        size = 0
+        for block in self.blocks():
+            head, feed, tail = block.rpartition(b"\n")
+            if feed:
+                pieces.append(head)
+                yield from _decode(b"".join(pieces)).split("\n")
+                pieces, size = [], 0
+            if size <= max_line_bytes:
+                pieces.append(tail)
+                size += len(tail)
+        if size:
+            yield _decode(b"".join(pieces))
+
+    def text(self) -> str:
+        """The whole list. Raises `UsageError` if it is too large or not UTF-8."""
+        pieces: list[bytes] = []
+        size = 0
+        for block in self.blocks():
+            pieces.append(block)
+            size += len(block)
+            if size > MAX_DOCUMENT_CHARS:
+                raise UsageError(
+                    f"{self.name}: the document is larger than {MAX_DOCUMENT_CHARS:,}"
+                    " bytes; write one object a line (`jq -c '.items[]'`), which has no"
+                    " limit"
+                )
+        data = b"".join(pieces)
+        try:
+            return data.decode()
+        except UnicodeDecodeError as error:
+            number = data.count(b"\n", 0, error.start) + 1
+            raise UsageError(
+                f"{self.name}:{number}: the line is not UTF-8 text"
+            ) from None
+
+    def _read_opening(self) -> list[bytes]:
+        """Read the first block and check its first bytes."""
+        block = self._stream.read1(BLOCK_BYTES)
+        while 0 < len(block) < len(_UTF8_MARK) and (
+            more := self._stream.read1(BLOCK_BYTES)
+        ):
+            block += more
+        if block.startswith(_UTF16_MARKS):
+            raise UsageError(f"{self.name}: the list is UTF-16; save it as UTF-8")
+        for mark, (compression, command) in _COMPRESSED.items():
+            if block.startswith(mark):
+                raise UsageError(
+                    f"{self.name}: the list is compressed ({compression}); decompress"
+                    f" it: {command} FILE | auditor audit -f -"
+                )
+        self._opening = [block.removeprefix(_UTF8_MARK)]
+        return self._opening
+
+
+def _decode(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
