@@ -113,7 +113,7 @@ async def test_a_failure_is_one_sentence_and_exit_1(flags: list[str]) -> None:
     assert (done.code, done.out) == (1, b"")
     (said,) = done.mistakes
     assert said.startswith(
-        here.ref("team/app:gone") + ": not_found: not there, or not visible"
+        here.ref("team/app:gone") + ": not_found: not found, or not visible"
     )
 
 
@@ -177,7 +177,7 @@ async def test_the_tree_shows_what_is_attached_and_what_was_left_out() -> None:
     assert done.code == 0
     shown = done.out.decode()
     assert "linux/amd64" not in shown
-    assert "1 more platform, not asked for" in shown
+    assert "1 more platform not selected" in shown
     assert "signed  yes, not verified" in shown
     assert "sbom    no" in shown
     assert "provenance yes, not verified" in shown

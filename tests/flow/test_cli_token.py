@@ -1,4 +1,4 @@
-"""`auditor token`: what a token grants, from a registry or pasted."""
+"""`auditor token`: what a token grants, requested from a registry or pasted."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def _token(
 ) -> Finished:
     """`auditor token` as the robot."""
     if tokens is not None:
-        tokens.clock = time.time  # another process asks, with the real time
+        tokens.clock = time.time  # the command runs with the real time
     config = place / "night.toml"
     config.write_text(
         f'[registry."{here.host}"]\nusername = "robot"\npassword_env = "SECRET"\n'
@@ -52,7 +52,7 @@ async def _token(
     )
 
 
-async def test_a_grant_is_shown_and_costs_a_ping_and_a_token(tmp_path: Path) -> None:
+async def test_a_grant_is_shown_with_a_ping_and_a_token_request(tmp_path: Path) -> None:
     tokens = _service()
     async with lab(tokens=tokens) as here:
         done = await _token(here, "team/app", place=tmp_path, tokens=tokens)
@@ -62,7 +62,7 @@ async def test_a_grant_is_shown_and_costs_a_ping_and_a_token(tmp_path: Path) -> 
     shown = done.out.decode().splitlines()
     for line in (
         f"registry    {here.host}",
-        f"asked at    http://{here.host}/token",
+        f"realm       http://{here.host}/token",
         "service     demo",
         "scope       repository:team/app:pull",
         "account     robot",
@@ -73,12 +73,12 @@ async def test_a_grant_is_shown_and_costs_a_ping_and_a_token(tmp_path: Path) -> 
         f"key         {tokens.key.key_id}",
     ):
         assert line in shown
-    # Some seconds may pass before it is read.
+    # Some seconds may pass before the token is read.
     assert any("(expires in 4 minutes " in line for line in shown)
     assert shown[-1] == "pull on team/app: granted"
 
 
-async def test_no_grant_is_exit_1(tmp_path: Path) -> None:
+async def test_a_token_without_pull_is_exit_1(tmp_path: Path) -> None:
     tokens = _service()
     async with lab(tokens=tokens) as here:
         done = await _token(here, "other/app", place=tmp_path, tokens=tokens)
@@ -86,7 +86,7 @@ async def test_no_grant_is_exit_1(tmp_path: Path) -> None:
     assert done.out.decode().splitlines()[-1] == "pull on other/app: NOT granted"
 
 
-async def test_without_a_credential_it_asks_as_anyone() -> None:
+async def test_without_a_credential_the_request_is_anonymous() -> None:
     tokens = _service()
     async with lab(tokens=tokens) as here:
         tokens.clock = time.time
@@ -95,7 +95,7 @@ async def test_without_a_credential_it_asks_as_anyone() -> None:
     assert b"account     anonymous" in done.out
 
 
-async def test_a_bare_token_is_nobody_s(tmp_path: Path) -> None:
+async def test_the_account_of_a_registry_token_is_unknown(tmp_path: Path) -> None:
     tokens = _service()
     tokens.clock = time.time
     token = tokens.issue(ROBOT, ["repository:team/app:pull"])
@@ -109,13 +109,13 @@ async def test_a_bare_token_is_nobody_s(tmp_path: Path) -> None:
         assert here.faults.count("GET", "/token") == 0
     assert (done.code, done.said) == (0, [])
     shown = done.out.decode()
-    assert "account     not known: a bare token" in shown
+    assert "account     unknown: a registry token" in shown
     assert f'credential  {path}: auths."{here.host}"' in shown
     assert shown.endswith("pull on team/app: granted\n")
     assert token not in shown
 
 
-async def test_json_says_the_same_with_stable_keys(tmp_path: Path) -> None:
+async def test_the_json_of_a_token(tmp_path: Path) -> None:
     tokens = _service()
     async with lab(tokens=tokens) as here:
         done = await _token(
@@ -133,7 +133,7 @@ async def test_json_says_the_same_with_stable_keys(tmp_path: Path) -> None:
     assert said["token"]["payload"]["members"] == tokens.issued[-1]
 
 
-async def test_raw_is_the_token_and_nothing_else(tmp_path: Path) -> None:
+async def test_raw_prints_only_the_token(tmp_path: Path) -> None:
     tokens = _service()
     async with lab(tokens=tokens) as here:
         done = await _token(here, "team/app", "--raw", place=tmp_path, tokens=tokens)
@@ -166,31 +166,31 @@ async def test_keys_verify_the_signature(
     assert said["token"]["verification"]["verified"] is own
 
 
-async def test_an_opaque_token_is_no_proof(tmp_path: Path) -> None:
+async def test_pull_access_of_an_opaque_token_is_unknown(tmp_path: Path) -> None:
     tokens = _service(opaque=True)
     async with lab(tokens=tokens) as here:
         done = await _token(here, "team/app", place=tmp_path, tokens=tokens)
     assert done.code == 1
-    assert b"cannot be seen, the token is opaque" in done.out
+    assert b"unknown, because the token is opaque" in done.out
 
 
-async def test_basic_has_no_token(tmp_path: Path) -> None:
+async def test_pull_access_with_basic_is_unknown(tmp_path: Path) -> None:
     async with lab(simple(["team/app:1"]), access=Basic([ROBOT])) as here:
         done = await _token(here, "team/app", place=tmp_path)
         raw = await _token(here, "team/app", "--raw", place=tmp_path)
     assert (done.code, raw.code) == (1, 1)
-    assert b"cannot be seen, Basic has no token" in done.out
+    assert b"unknown, because Basic has no token" in done.out
     assert raw.out == b""
 
 
-async def test_a_registry_without_authentication_lets_anyone_pull() -> None:
+async def test_a_public_registry_needs_no_token() -> None:
     async with lab() as here:
         done = await auditor("token", here.ref("team/app"))
     assert done.code == 0
-    assert b"asks for no token: anyone may pull" in done.out
+    assert b"needs no token: anyone may pull" in done.out
 
 
-async def test_a_wrong_password_is_one_sentence(tmp_path: Path) -> None:
+async def test_a_wrong_password_is_one_message(tmp_path: Path) -> None:
     other = FakeTokenService(accounts=[DemoAccount("robot", "another", {"*": ("*",)})])
     async with lab(tokens=other) as here:
         plain = await _token(here, "team/app", place=tmp_path, tokens=other)
@@ -224,10 +224,10 @@ async def test_the_articles_token_is_explained_as_far_as_it_can_be_read(
     assert done.out.decode() == (GOLDEN / "article-token.explained.txt").read_text()
 
 
-async def test_a_pasted_answer_of_a_token_service_is_read() -> None:
+async def test_a_pasted_response_of_a_token_service_is_read() -> None:
     tokens = _service()
-    answer = orjson.dumps({"token": tokens.issue(ROBOT, ["repository:team/app:pull"])})
-    done = await auditor("token", "--decode", "-", stdin=answer)
+    response = orjson.dumps({"token": tokens.issue(ROBOT, ["repository:team/app:pull"])})
+    done = await auditor("token", "--decode", "-", stdin=response)
     assert (done.code, done.said) == (0, [])
     assert b"grants      pull on repository team/app" in done.out
 
@@ -251,7 +251,7 @@ async def test_a_pasted_token_is_verified_with_keys(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "pasted", [b"", b"\xff\xfe\x00", b"a.b.c", b"." * 100, b"A" * 300_000]
 )
-async def test_whatever_is_pasted_is_answered(pasted: bytes) -> None:
+async def test_any_pasted_text_is_explained(pasted: bytes) -> None:
     done = await auditor(
         *("token", "--decode", "-"),
         stdin=pasted,

@@ -80,7 +80,7 @@ async def test_a_slow_reader_slows_the_run_down_and_loses_nothing(
     """Before a byte is read, no more is done than pipe, buffers and window hold."""
     names = [f"team/app:{number}" for number in range(300)]
     page = 4096
-    monkeypatch.setattr("auditor.report.jsonl.PIECE_BYTES", page)
+    monkeypatch.setattr("auditor.report.writer.PIECE_BYTES", page)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
@@ -146,5 +146,5 @@ async def test_a_reader_that_reads_no_more_does_not_hold_up_the_end() -> None:
         os.close(reader)
         os.close(writer)
     assert said.splitlines()[-1] == (
-        "auditor: ended without the last lines: nobody reads them"
+        "auditor: ended without the last lines: standard output is blocked"
     )

@@ -1,4 +1,4 @@
-"""`auditor ls`: names as they are read, and whether these are all."""
+"""`auditor ls`: names as they are read, and whether the listings are complete."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ NAMES = [
 ]  # fmt: skip
 
 
-class Lines:
-    """What was listed, in short; `most`: as much as anybody reads."""
+class ListedLines:
+    """The listed names; `put` returns false after `most` of them."""
 
     def __init__(self, most: int = 1000) -> None:
         self.lines: list[str] = []
@@ -47,7 +47,7 @@ class Lines:
 async def ls(
     here: Lab, name: str, *, rules: TagFilter | None = None, **changes: Any
 ) -> tuple[list[str], ExpansionCounts]:
-    lines = Lines(changes.pop("most", 1000))
+    lines = ListedLines(changes.pop("most", 1000))
     selection = Selection(tags=rules or TagFilter())
     async with open_registries(
         here.settings(**changes), clock=here.clock
@@ -87,7 +87,7 @@ async def test_repositories_and_tags_are_listed(
     assert set(seen.listings.states()) == {ListState.COMPLETE}
 
 
-async def test_a_closed_catalog_and_an_empty_one_are_told() -> None:
+async def test_a_denied_and_an_empty_catalog() -> None:
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", CATALOG, Answer(403), Answer(body=b'{"repositories":[]}'))
         lines, seen = await ls(here, "")
@@ -99,33 +99,33 @@ async def test_a_closed_catalog_and_an_empty_one_are_told() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "app"])
-async def test_nothing_more_is_asked_when_nobody_reads_on(name: str) -> None:
+async def test_no_more_pages_are_requested_when_put_returns_false(name: str) -> None:
     async with lab(simple(NAMES)) as here:
         lines, _ = await ls(here, name, page_size=1, most=1)
         assert len(lines) == 1
         assert here.faults.count("GET", "/v2/*") <= 4
 
 
-async def test_names_go_to_stdout_and_what_they_come_to_to_stderr() -> None:
+async def test_names_are_on_stdout_and_the_totals_on_stderr() -> None:
     async with lab(simple(NAMES)) as here:
         done = await auditor("ls", here.host)
         assert (done.code, done.out) == (0, b"app\nteam/a\nteam/b/c\n")
         assert done.mistakes == [
-            "3 repositories; list of repositories, 1 page: complete"
+            "3 repositories; listing of repositories, 1 page: complete"
         ]
         here.faults.on("GET", "/v2/team/a/tags/list", Answer(403))
         done = await auditor("ls", here.ref("**:1.0"), "--full-ref")
     assert done.code == 1
     assert done.out.decode().split() == [here.ref("app:1.0"), here.ref("team/b/c:1.0")]
     denied, told = done.mistakes
-    assert denied.startswith(f"{here.ref('team/a:1.0')}: denied: the registry denies")
+    assert denied.startswith(f"{here.ref('team/a:1.0')}: denied: the registry denied")
     assert told == (
-        "2 tags; list of repositories, 1 page: complete;"
-        " 3 lists of tags, 2 pages: 2 complete, 1 denied"
+        "2 tags; listing of repositories, 1 page: complete;"
+        " 3 listings of tags, 2 pages: 2 complete, 1 denied"
     )
 
 
-async def test_json_lines_hold_what_the_list_tells() -> None:
+async def test_json_lines_have_the_fields_of_the_listing() -> None:
     async with lab(simple(NAMES)) as here:
         done = await auditor("ls", "--format=jsonl", here.ref("app:1.0"))
     (line,) = [json.loads(line) for line in done.out.splitlines()]
@@ -143,7 +143,7 @@ async def test_json_lines_hold_what_the_list_tells() -> None:
     assert done.code == 0
 
 
-async def test_a_reader_that_goes_away_is_no_error() -> None:
+async def test_a_closed_standard_output_is_not_an_error() -> None:
     gate = Gate()
     reader, writer = os.pipe()
     async with lab(simple(NAMES)) as here:

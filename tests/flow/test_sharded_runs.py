@@ -667,7 +667,7 @@ async def test_a_signal_during_the_merge_keeps_the_shard_reports(
         monkeypatch.setattr(engine, "stop", stopped.append)
         with monkeypatch.context() as patched:
             patched.setattr("auditor.scale.merge_shards.merge_records", interrupted)
-            patched.setattr("auditor.report.jsonl.PIECE_BYTES", 1)
+            patched.setattr("auditor.report.writer.PIECE_BYTES", 1)
             assert await run.run(engine) is None
         assert stopped == [signal.SIGTERM]
         assert [path.name for path in tmp_path.iterdir()] == ["shards"]

@@ -55,14 +55,14 @@ def test_a_decorated_command_reports_what_is_missing() -> None:
 
 
 @pytest.mark.parametrize("module", ["distributed", "fsspec"])
-def test_a_cluster_without_its_extra_is_one_sentence_and_leaves_nothing(
+def test_dask_without_its_extra_is_one_message_and_leaves_no_files(
     module: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    for name in ("cluster", "dask_part", "part_store"):  # not imported yet
-        monkeypatch.delitem(sys.modules, f"auditor.engines.{name}", raising=False)
+    # Not imported yet.
+    monkeypatch.delitem(sys.modules, "auditor.scale.dask_engine", raising=False)
     monkeypatch.setitem(sys.modules, module, None)
     code = run([
         *("audit", "--engine", "dask", "--scheduler", "tcp://127.0.0.1:1"),
@@ -76,7 +76,7 @@ def test_a_cluster_without_its_extra_is_one_sentence_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_metrics_without_their_extra_are_told_before_anything_is_asked(
+def test_metrics_without_their_extra_fail_before_the_first_request(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

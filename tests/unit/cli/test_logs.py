@@ -113,7 +113,7 @@ def test_an_exception_is_part_of_the_json_line(said: Said) -> None:
     assert "ValueError: invalid literal" in json.loads(line)["exception"]
 
 
-def test_a_long_run_gives_a_sign_of_life_every_minute(said: Said) -> None:
+def test_progress_is_logged_every_minute(said: Said) -> None:
     said.start(LogFormat.TEXT)
     tally = Tally()
     slept: list[float] = []
@@ -130,6 +130,6 @@ def test_a_long_run_gives_a_sign_of_life_every_minute(said: Said) -> None:
         anyio.run(lambda: log_progress(tally, lambda: (7, len(slept) > 1), sleep=sleep))
     assert slept == [LOG_INTERVAL_S] * 3
     assert [line.split(": ", 1)[1] for line in said.getvalue().splitlines()] == [
-        "0 of 7 references known so far done, 0 of them failed",
-        "2 of 7 references done, 1 of them failed",
+        "0 of 7 references done, 0 failed; still reading the input",
+        "2 of 7 references done, 1 failed",
     ]
