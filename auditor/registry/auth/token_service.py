@@ -70,6 +70,7 @@ class TokenService:
         self._settings = settings
         self._credential = None if found is None else found.credential
         self._source = None if found is None else found.source
+        self._location = None if found is None else found.location
         self._keys = keys
         self._sender = sender
         self._clock = clock
@@ -206,8 +207,11 @@ class TokenService:
                 detail=f"the token service refused a request with {name}, which may"
                 f" have expired ({failure.detail})",
             )
-        detail = f"the token service rejected {name} ({failure.status})"
-        rejected = replace(failure, detail=detail)
+        rejected = replace(
+            failure,
+            detail=f"the token service rejected {name} ({failure.status}); check"
+            f" the credential in {self._location}",
+        )
         if not self._accepted:  # otherwise it is this scope that is refused
             self._rejected = rejected
         return rejected
