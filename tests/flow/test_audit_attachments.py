@@ -347,7 +347,7 @@ async def test_referrer_pages_in_a_loop_are_a_warning() -> None:
         )
         record = await audited(here)
     (warning,) = record.warnings
-    assert "do not end" in warning.detail
+    assert "does not end" in warning.detail
 
 
 async def test_attachments_of_excluded_platforms_are_left_out() -> None:

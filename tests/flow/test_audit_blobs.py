@@ -192,7 +192,7 @@ async def test_a_registry_that_ignores_the_range_still_gives_the_blob_size() -> 
         outcome = await verified(here)
     (warning,) = outcome.image.warnings
     assert warning.code is DIFFERS
-    assert f"the config {config.digest} has 5 bytes" in warning.detail
+    assert f"config {config.digest} has 5 bytes" in warning.detail
 
 
 @pytest.mark.parametrize("status", [401, 403, 500])
@@ -251,12 +251,12 @@ async def test_verify_blobs_rechecks_cached_manifests(
 ) -> None:
     content = of()
     async with lab(content) as here:
-        store = str(tmp_path / "store.sqlite")
-        await here.audit(here.ref("team/app:1"), store=store)
+        cache = str(tmp_path / "cache.sqlite")
+        await here.audit(here.ref("team/app:1"), cache=cache)
         del content.repository("team/app").manifests[CHILDREN[0].root.digest]
-        trusted = await here.audit(here.ref("team/app:1"), store=store)
+        trusted = await here.audit(here.ref("team/app:1"), cache=cache)
         outcome = await here.audit(
-            here.ref("team/app:1"), store=store, verify_blobs=True
+            here.ref("team/app:1"), cache=cache, verify_blobs=True
         )
     assert codes(trusted) == []
     assert codes(outcome) == [WarningCode.CHILD_MISSING]

@@ -144,7 +144,7 @@ async def test_records_waiting_for_their_turn_are_in_the_journal_within_a_second
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first reference hangs; five are finished, and none has had its turn."""
-    monkeypatch.setattr("auditor.audit.into_report.KEEP_EVERY_S", 0.01)
+    monkeypatch.setattr("auditor.audit.job.CHECKPOINT_S", 0.01)
     output = tmp_path / "out"
     left: dict[str, bytes] = {}
 
@@ -178,7 +178,7 @@ async def test_the_journal_is_cleared_when_no_record_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first reference is late, the last one hangs; in between nothing waits."""
-    monkeypatch.setattr("auditor.audit.into_report.KEEP_EVERY_S", 0.01)
+    monkeypatch.setattr("auditor.audit.job.CHECKPOINT_S", 0.01)
     output, gate = tmp_path / "out", Gate()
 
     @asynccontextmanager
@@ -410,7 +410,7 @@ async def test_a_failing_disk_ends_the_run_with_a_one_line_error(
     def fail(fd: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr("auditor.audit.into_report.KEEP_EVERY_S", 0.01)
+    monkeypatch.setattr("auditor.audit.job.CHECKPOINT_S", 0.01)
     monkeypatch.setattr("auditor.report.writer.os.fdatasync", fail)
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", HELD, Hold())
@@ -428,7 +428,7 @@ async def test_no_space_for_the_resume_index_is_a_one_line_error(
         line = b'{"kind":"image","reference":"r/a:%d","tag":"1"}\n'
         lines = b"".join(line % number for number in range(5000))
         output.with_name("out.partial").write_bytes(lines)
-        with pytest.raises(OutputError, match=r"in a temporary file: .*TMPDIR"):
+        with pytest.raises(OutputError, match=r"resume index cannot be written .*TMPDIR"):
             await report_to(here, output, here.ref(NAMES[0]), resume=True)
         assert output.with_name("out.partial").read_bytes() == lines
 
