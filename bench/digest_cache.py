@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from auditor.cache.digest_cache import DigestCache
-from auditor.demo.images import Placed, official_images
+from auditor.demo.image_builder import PlacedImage
+from auditor.demo.official_images import official_images
 
 HOST = "registry.example.com"
 
@@ -68,7 +69,7 @@ def main() -> None:
         )
 
 
-def _put_tag(cache: DigestCache, placed: Placed, tag: str) -> None:
+def _put_tag(cache: DigestCache, placed: PlacedImage, tag: str) -> None:
     root = placed.image.root
     cache.put_tag(
         HOST,

@@ -21,7 +21,7 @@ import anyio
 import orjson
 from aiohttp import web
 
-from auditor.demo.registry import serve
+from auditor.demo.demo_registry import serve
 
 REPOSITORIES = 100_000
 TAGS = 1_000_000

@@ -1,4 +1,4 @@
-"""The report of all Docker Official Images, audited from the sandbox's registry.
+"""The report of all Docker Official Images, audited from the demo's registry.
 
     python -m bench.official_report official.jsonl [next-night.jsonl]
 
@@ -13,8 +13,9 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
-from auditor.demo.images import official_images
-from auditor.demo.registry import Content, Open, registry_app, serve_in_thread
+from auditor.demo.demo_registry import DemoContent
+from auditor.demo.official_images import official_images
+from tests.support.registry import registry_app, serve_in_thread
 
 # Of the tags, in order, every so many moves to another image, goes, or gets a twin.
 MOVES, GOES, COMES = 50, 499, 397
@@ -32,8 +33,8 @@ def make(first: Path, second: Path | None = None) -> None:
 
     A `second` report is of the same registry, one night later.
     """
-    content = Content.of(official_images())
-    with serve_in_thread(registry_app(content, access=Open())) as url:
+    content = DemoContent.of(official_images())
+    with serve_in_thread(registry_app(content)) as url:
         host = url.removeprefix("http://")
         names = sorted(content.repositories)
         _audit(first, [f"{host}/{name}:*" for name in names])
@@ -53,7 +54,7 @@ def _audit(output: Path, references: list[str]) -> None:
     )
 
 
-def next_night(content: Content) -> None:
+def next_night(content: DemoContent) -> None:
     """Change tags: one in `MOVES` takes its neighbour's image, and so on."""
     number = 0
     for name in sorted(content.repositories):

@@ -2,7 +2,7 @@
 
     python -m bench.per_tag
 
-All Docker Official Images (9,849 tags) from the sandbox's registry in this process; the
+All Docker Official Images (9,849 tags) from the demo's registry in this process; the
 audits are processes of their own, with a digest cache that is new in the first night.
 """
 
@@ -17,15 +17,16 @@ from pathlib import Path
 
 import orjson
 
-from auditor.demo.images import official_images
-from auditor.demo.registry import Content, Open, registry_app, serve_in_thread
+from auditor.demo.demo_registry import DemoContent
+from auditor.demo.official_images import official_images
+from tests.support.registry import registry_app, serve_in_thread
 
 
 def main() -> None:
-    content = Content.of(tuple(official_images()))
+    content = DemoContent.of(tuple(official_images()))
     with (
         tempfile.TemporaryDirectory(prefix="auditor-bench-") as name,
-        serve_in_thread(registry_app(content, access=Open())) as url,
+        serve_in_thread(registry_app(content)) as url,
     ):
         folder = Path(name)
         host = url.removeprefix("http://")

@@ -1,12 +1,10 @@
-"""What `auditor demo` serves: a few official images, and one of every other kind.
+"""What `auditor demo` serves: a few official images, and one image of every other kind.
 
-    images = demo_images()
-    async with serve(demo_app(images)) as base_url:
+    async with serve(demo_app(demo_images())) as base_url:
         ...
 
-Anyone may pull `library/*`; `ADMIN` with `ADMIN_PASSWORD` may do everything. The
-token service answers at the path that Docker Trusted Registry had it at, and at the
-others too.
+Anonymous requests may pull `library/*`; `ADMIN` may do everything. The token service
+runs at the path of Docker Trusted Registry's, and at those of other products.
 """
 
 from __future__ import annotations
@@ -14,23 +12,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from aiohttp import web
-from aiohttp.typedefs import Middleware
 
-from auditor.demo.images import (
-    Family,
-    Placed,
-    artifact,
-    helm_chart,
-    image,
-    index,
-    official_images,
+from auditor.demo.artifact_builder import artifact, helm_chart
+from auditor.demo.demo_registry import DemoContent, DemoRegistry, registry_app
+from auditor.demo.demo_tokens import (
+    ANONYMOUS,
+    BearerAccess,
+    DemoAccount,
+    DemoTokenService,
 )
-from auditor.demo.registry import Bearer, Content, registry_app
-from auditor.demo.signed_schema1 import schema1_image
-from auditor.demo.tokens import ANONYMOUS, Account, SigningKey, TokenService
+from auditor.demo.image_builder import Family, PlacedImage, image, index
+from auditor.demo.official_images import official_images
+from auditor.demo.schema1_builder import schema1_image
+from auditor.demo.signing_key import SigningKey
 
 ADMIN = "admin"
-ADMIN_PASSWORD = "sandbox"  # it guards made-up images only
+ADMIN_PASSWORD = "demo"  # protects made-up images only
 REALM = "/auth/v2/token/"
 # Twelve repositories, 255 tags; caddy and hello-world have Windows images.
 OFFICIAL = tuple(
@@ -53,38 +50,30 @@ OFFICIAL = tuple(
 _PLATFORMS = ("linux/amd64", "linux/arm64/v8", "linux/s390x")
 
 
-def demo_images() -> tuple[Placed, ...]:
-    """Everything that the demo holds: 264 references in 20 repositories."""
+def demo_images() -> tuple[PlacedImage, ...]:
+    """All images of the demo: 264 references in 20 repositories."""
     return (*official_images(OFFICIAL), *_private_images())
 
 
-def demo_tokens() -> TokenService:
+def demo_tokens() -> DemoTokenService:
     """The token service of the demo, with a new key."""
-    return TokenService(
+    return DemoTokenService(
         accounts=[
-            Account(ANONYMOUS, "", {"library/*": ("pull",)}),
-            Account(ADMIN, ADMIN_PASSWORD, {"*": ("*",)}),
+            DemoAccount(ANONYMOUS, "", {"library/*": ("pull",)}),
+            DemoAccount(ADMIN, ADMIN_PASSWORD, {"*": ("*",)}),
         ],
         realm=REALM,
     )
 
 
-def demo_app(
-    images: Iterable[Placed],
-    *,
-    tokens: TokenService | None = None,
-    middlewares: Iterable[Middleware] = (),
-) -> web.Application:
-    """The registry of the demo with its token service at the same origin."""
-    return registry_app(
-        Content.of(images),
-        access=Bearer(tokens or demo_tokens()),
-        middlewares=middlewares,
-    )
+def demo_app(images: Iterable[PlacedImage]) -> web.Application:
+    """The registry of the demo, with its token service at the same origin."""
+    registry = DemoRegistry(DemoContent.of(images))
+    return registry_app(registry, access=BearerAccess(demo_tokens()))
 
 
-def _private_images() -> list[Placed]:
-    """One of every kind that the official images are not."""
+def _private_images() -> list[PlacedImage]:
+    """One image of every kind that is not among the official images."""
     hello, legacy = "admin/java-hello-world", "admin/legacy"
     web_children = [
         image("team/web", platform=one, family=Family.DOCKER) for one in _PLATFORMS
@@ -103,23 +92,25 @@ def _private_images() -> list[Placed]:
     signed = schema1_image(hello, "latest", keys=[SigningKey.from_seed(hello)])
     sbom = artifact("team/api sbom", subject=api.root)
     return [
-        Placed(repository=hello, tags=("latest",), image=signed),
-        Placed(repository=legacy, tags=("1.0",), image=schema1_image(legacy, "1.0")),
-        Placed(
+        PlacedImage(repository=hello, tags=("latest",), image=signed),
+        PlacedImage(
+            repository=legacy, tags=("1.0",), image=schema1_image(legacy, "1.0")
+        ),
+        PlacedImage(
             repository="team/web",
             tags=("2.1",),
             image=index(web_children, family=Family.DOCKER),
         ),
-        Placed(repository="team/api", tags=("1.4.0",), image=api),
-        Placed(repository="team/api", tags=("1.4.0-sbom",), image=sbom),
-        Placed(repository="team/worker", tags=("3.0",), image=worker),
-        Placed(repository="team/tool", tags=("1.0",), image=image("team/tool")),
-        Placed(
+        PlacedImage(repository="team/api", tags=("1.4.0",), image=api),
+        PlacedImage(repository="team/api", tags=("1.4.0-sbom",), image=sbom),
+        PlacedImage(repository="team/worker", tags=("3.0",), image=worker),
+        PlacedImage(repository="team/tool", tags=("1.0",), image=image("team/tool")),
+        PlacedImage(
             repository="team/batch",
             tags=("1.0",),
             image=image("team/batch", family=Family.DOCKER),
         ),
-        Placed(
+        PlacedImage(
             repository="charts/team-api",
             tags=("1.4.0",),
             image=helm_chart("team-api", "1.4.0"),

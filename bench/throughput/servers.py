@@ -15,10 +15,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from auditor.demo.registry import serve_in_thread
-from auditor.demo.tokens import Account, TokenService, token_app
+from auditor.demo.demo_tokens import DemoAccount
+from tests.support.registry import serve_in_thread
+from tests.support.token_service import (
+    FakeTokenService,
+    certificate_pem,
+    jwks,
+    token_app,
+)
 
-USER = Account("bench", "password of the bench", {"*": ("*",)})
+USER = DemoAccount("bench", "password of the bench", {"*": ("*",)})
 _START_S = 20.0
 _COUNT = re.compile(r'registry_http_requests_total\{code="(\d+)",.*\} (\d+)')
 
@@ -30,7 +36,7 @@ class Server:
     host: str
     process: int
     metrics: str
-    tokens: TokenService | None
+    tokens: FakeTokenService | None
 
     def configure(self, file: Path, slots: int) -> None:
         """Write what `auditor --config` needs for it; the password is that of `USER`
@@ -66,18 +72,18 @@ def running(program: str, root: Path, place: Path, *, auth: bool) -> Iterator[Se
         with _registry(program, root, place, "", None) as server:
             yield server
         return
-    tokens = TokenService(
+    tokens = FakeTokenService(
         accounts=[USER], service="bench", issuer="token service of the bench"
     )
     with serve_in_thread(token_app(tokens)) as url:
-        jwks, bundle = place / "keys.json", place / "keys.pem"
-        jwks.write_bytes(tokens.key.jwks())
-        bundle.write_bytes(tokens.key.certificate_pem())
-        # 3.x finds the sandbox's key by its name in a JWKS, 2.8 knows bundles only.
+        key_set, bundle = place / "keys.json", place / "keys.pem"
+        key_set.write_bytes(jwks(tokens.key))
+        bundle.write_bytes(certificate_pem(tokens.key))
+        # 3.x finds the key by its id in a JWKS; 2.8 reads certificate bundles only.
         trusted = (
             f"rootcertbundle: '{bundle}'"
             if program.endswith("docker-registry")
-            else f"jwks: '{jwks}'"
+            else f"jwks: '{key_set}'"
         )
         # go-containerregistry refuses a realm that is a loopback address.
         realm = url.replace("127.0.0.1", "localhost") + "/token"
@@ -91,7 +97,7 @@ def running(program: str, root: Path, place: Path, *, auth: bool) -> Iterator[Se
 
 @contextmanager
 def _registry(
-    program: str, root: Path, place: Path, auth: str, tokens: TokenService | None
+    program: str, root: Path, place: Path, auth: str, tokens: FakeTokenService | None
 ) -> Iterator[Server]:
     host, metrics = (f"127.0.0.1:{_free_port()}" for _ in range(2))
     config = place / "config.yml"

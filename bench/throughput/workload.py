@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from auditor.demo.images import Placed, official_images, official_repositories
+from auditor.demo.image_builder import PlacedImage
+from auditor.demo.official_images import official_images, official_repositories
 from tests.support.store import write_store
 
 
@@ -15,7 +16,7 @@ class Workload:
     """`names` are `repository:tag`; `paths` the fewest requests that read them all:
     each tag once, and each other manifest once."""
 
-    images: tuple[Placed, ...]
+    images: tuple[PlacedImage, ...]
     names: tuple[str, ...]
     paths: tuple[str, ...]
 

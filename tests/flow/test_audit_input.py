@@ -25,7 +25,7 @@ def _names(references: list[str]) -> list[str]:
     return [one.partition("/")[2] for one in references]
 
 
-async def test_arguments_and_lists_of_every_format_are_audited_in_their_order(
+async def test_arguments_and_lists_of_all_formats_are_audited_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with lab(simple(NAMES)) as here:
@@ -53,7 +53,7 @@ async def test_arguments_and_lists_of_every_format_are_audited_in_their_order(
     assert outcome.kinds == ["image"] * 8
 
 
-async def test_a_malformed_line_is_a_record_in_its_place_and_the_others_go_on(
+async def test_a_malformed_line_gets_a_record_at_its_position(
     tmp_path: Path,
 ) -> None:
     async with lab(simple(NAMES)) as here:
@@ -80,14 +80,14 @@ async def test_a_malformed_line_is_a_record_in_its_place_and_the_others_go_on(
     assert outcome.summary.asked == 5
 
 
-async def test_a_bad_argument_is_told_by_its_number() -> None:
+async def test_an_invalid_argument_is_named_by_its_number() -> None:
     async with lab() as here:
         outcome = await here.audit("UPPER/case")
     assert outcome.failure.detail.startswith("reference 1: ")
 
 
 @pytest.mark.parametrize("absolute", [False, True])
-async def test_a_glob_takes_the_matching_tags_of_every_page(absolute: bool) -> None:
+async def test_a_tag_pattern_matches_tags_of_all_pages(absolute: bool) -> None:
     tags = [f"1.{number:02}" for number in range(10)] + ["2.0", "latest"]
     content = simple(f"team/app:{tag}" for tag in tags)
     behaviour = Behaviour(max_page=5, absolute_links=absolute)
@@ -116,7 +116,7 @@ async def test_a_glob_takes_the_matching_tags_of_every_page(absolute: bool) -> N
         ("[!1]*", ["2", "v1"]),
     ],
 )
-async def test_patterns_are_those_of_the_shell(
+async def test_tag_patterns_are_shell_patterns(
     pattern: str, matching: list[str]
 ) -> None:
     content = simple(f"app:{tag}" for tag in ("1", "1.0", "1.1", "2", "v1"))
@@ -125,7 +125,7 @@ async def test_patterns_are_those_of_the_shell(
     assert _names(outcome.references) == [f"app:{tag}" for tag in matching]
 
 
-async def test_globs_and_plain_references_keep_the_order_of_the_input() -> None:
+async def test_tag_patterns_and_references_keep_the_input_order() -> None:
     content = simple([f"r{number}:{tag}" for number in range(9) for tag in "ab"])
     async with lab(content) as here:
         asked = [f"r{number}:{'*' if number % 3 else 'b'}" for number in range(9)]
@@ -137,7 +137,9 @@ async def test_globs_and_plain_references_keep_the_order_of_the_input() -> None:
     ]
 
 
-async def test_a_glob_that_matches_nothing_is_a_failure_that_says_of_how_many() -> None:
+async def test_a_tag_pattern_without_a_match_is_a_failure_with_the_number_of_tags() -> (
+    None
+):
     async with lab(simple(NAMES)) as here:
         failure = (await here.audit(here.ref("team/app:v*"))).failure
     assert failure.failure is FailureKind.NOT_FOUND
@@ -146,7 +148,7 @@ async def test_a_glob_that_matches_nothing_is_a_failure_that_says_of_how_many() 
     assert failure.detail == "none of the 8 tags of team/app matches v*"
 
 
-async def test_a_repository_that_is_not_there_has_no_list() -> None:
+async def test_a_missing_repository_is_a_failure_of_the_listing() -> None:
     async with lab() as here:
         failure = (await here.audit(here.ref("team/app:*"))).failure
     assert (failure.stage, failure.failure, failure.status) == (
@@ -157,7 +159,9 @@ async def test_a_repository_that_is_not_there_has_no_list() -> None:
     assert failure.repository == "team/app"
 
 
-async def test_a_list_that_breaks_off_is_incomplete_and_its_tags_are_audited() -> None:
+async def test_a_listing_that_breaks_off_is_incomplete_and_its_tags_are_audited() -> (
+    None
+):
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", TAGS, Answer(404), skip=1)
         outcome = await here.audit(here.ref("team/app:*"), page_size=3)
@@ -167,7 +171,7 @@ async def test_a_list_that_breaks_off_is_incomplete_and_its_tags_are_audited() -
     assert listing.failure == "incomplete_listing"
 
 
-async def test_a_list_that_goes_round_in_circles_ends() -> None:
+async def test_a_listing_whose_links_form_a_loop_ends() -> None:
     async with lab(simple(NAMES)) as here:
         link = {"Link": '</v2/team/app/tags/list?n=1000>; rel="next"'}
         here.faults.on("GET", TAGS, Edit(headers=link), forever=True)
@@ -176,7 +180,7 @@ async def test_a_list_that_goes_round_in_circles_ends() -> None:
     assert outcome.kinds == ["image"] * 8 + ["incomplete_listing"]
 
 
-async def test_a_list_that_leads_to_another_host_is_not_followed() -> None:
+async def test_a_listing_link_to_another_host_is_not_followed() -> None:
     async with lab(simple(NAMES)) as here, lab() as elsewhere:
         link = {"Link": f'<http://{elsewhere.host}/v2/x/tags/list>; rel="next"'}
         here.faults.on("GET", TAGS, Edit(headers=link), forever=True)
@@ -186,7 +190,7 @@ async def test_a_list_that_leads_to_another_host_is_not_followed() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 405])
-async def test_a_registry_that_refuses_a_page_size_is_asked_without(
+async def test_a_rejected_page_size_is_left_out(
     status: int,
 ) -> None:
     async with lab(simple(NAMES)) as here:
@@ -196,7 +200,7 @@ async def test_a_registry_that_refuses_a_page_size_is_asked_without(
     assert outcome.kinds == ["image"] * 8
 
 
-async def test_a_list_that_times_out_is_asked_for_in_small_pages() -> None:
+async def test_a_listing_that_times_out_is_retried_with_small_pages() -> None:
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", TAGS, Answer(504), query={"n": "1000"}, forever=True)
         outcome = await here.audit(here.ref("team/app:*"), tries=2)
@@ -204,7 +208,9 @@ async def test_a_list_that_times_out_is_asked_for_in_small_pages() -> None:
     assert outcome.kinds == ["image"] * 8
 
 
-async def test_nulls_digests_and_names_that_are_no_tags_are_no_references() -> None:
+async def test_nulls_digests_and_invalid_names_in_a_listing_are_not_references() -> (
+    None
+):
     digest = "sha256:" + "a" * 64
     body = f'{{"tags":["1","../../admin",null,"1","{digest}"]}}'.encode()
     async with lab(simple(["app:1"])) as here:
@@ -215,7 +221,7 @@ async def test_nulls_digests_and_names_that_are_no_tags_are_no_references() -> N
     assert outcome.summary.duplicates == 1
 
 
-async def test_a_list_of_null_is_empty() -> None:
+async def test_a_null_tag_list_is_empty() -> None:
     async with lab() as here:
         here.faults.on("GET", TAGS, Answer(body=b'{"name":"app","tags":null}'))
         outcome = await here.audit(here.ref("app:*"))
@@ -223,7 +229,7 @@ async def test_a_list_of_null_is_empty() -> None:
     assert outcome.summary.asked == 0
 
 
-async def test_a_listed_tag_that_is_gone_has_vanished() -> None:
+async def test_a_listed_tag_that_is_missing_has_vanished() -> None:
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", "/v2/team/app/manifests/3", Answer(404), forever=True)
         listed = await here.audit(here.ref("team/app:3*"))
@@ -237,7 +243,7 @@ DISTRIBUTION_2 = Behaviour(tags_pages=False)
 
 
 @pytest.mark.parametrize(("count", "suspicious"), [(99, False), (100, True)])
-async def test_exactly_a_hundred_tags_and_no_next_page_look_cut(
+async def test_exactly_a_hundred_tags_without_a_next_page_look_truncated(
     count: int, suspicious: bool
 ) -> None:
     content = DemoContent()
@@ -248,7 +254,7 @@ async def test_exactly_a_hundred_tags_and_no_next_page_look_cut(
     assert outcome.summary.listings[0].suspicious is suspicious
 
 
-async def test_duplicates_are_audited_once_however_they_are_written(
+async def test_duplicates_are_audited_once_in_any_spelling(
     tmp_path: Path,
 ) -> None:
     async with lab(simple(NAMES)) as here:
@@ -265,7 +271,7 @@ async def test_duplicates_are_audited_once_however_they_are_written(
     assert (outcome.summary.asked, outcome.summary.duplicates) == (2, 5)
 
 
-async def test_what_runs_in_a_cluster_is_audited_from_what_kubectl_prints(
+async def test_the_output_of_kubectl_is_a_list(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = simple(["team/app:1", "team/app:2"])
@@ -297,7 +303,7 @@ async def test_what_runs_in_a_cluster_is_audited_from_what_kubectl_prints(
     assert (declared.tag, running.tag, running.digest) == ("1", None, runs)
 
 
-async def test_skopeos_yaml_is_audited_with_its_tags_by_regex_and_by_version(
+async def test_skopeo_yaml_is_a_list_with_tags_by_regex_and_by_version(
     tmp_path: Path,
 ) -> None:
     tags = ["1.13.1-alpine-perl", "1.13.2-alpine-perl", "1.13.3", "3.11", "3.12", "v4"]

@@ -54,7 +54,7 @@ def _contents(path: Path) -> int:
     return int(count)
 
 
-def test_processes_that_write_prune_and_are_killed_leave_a_good_store(
+def test_killed_processes_leave_a_valid_cache(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "store"
@@ -110,7 +110,7 @@ def _many() -> DemoContent:
 
 
 @pytest.mark.anyio
-async def test_of_two_audits_one_is_killed_and_no_report_is_the_poorer_for_it(
+async def test_an_audit_killed_beside_another_does_not_change_its_report(
     tmp_path: Path,
 ) -> None:
     cache = str(tmp_path / "store")
@@ -144,7 +144,7 @@ async def test_of_two_audits_one_is_killed_and_no_report_is_the_poorer_for_it(
 
 
 @pytest.mark.anyio
-async def test_a_store_that_cannot_be_used_is_told_once_and_the_audit_goes_on(
+async def test_an_unusable_cache_costs_one_warning(
     tmp_path: Path,
 ) -> None:
     place = tmp_path / "file"

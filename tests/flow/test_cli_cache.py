@@ -34,7 +34,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_info_says_where_it_is_and_what_it_holds(cache: Path, capsys: Printed) -> None:
+def test_info_shows_the_path_and_the_contents(cache: Path, capsys: Printed) -> None:
     assert run(["cache", "info"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == str(cache)
@@ -48,9 +48,7 @@ def test_info_says_where_it_is_and_what_it_holds(cache: Path, capsys: Printed) -
     assert found["registries"] == {HOST: [20, 2]}
 
 
-def test_prune_removes_what_is_unused_and_what_is_too_much(
-    cache: Path, capsys: Printed
-) -> None:
+def test_prune_removes_unused_and_excess_contents(cache: Path, capsys: Printed) -> None:
     assert run(["cache", "prune", "--unused-days", "5"]) == 0
     assert "10 contents removed" in capsys.readouterr().out
     assert cache.stat().st_size < 12 * 300_000
@@ -59,7 +57,7 @@ def test_prune_removes_what_is_unused_and_what_is_too_much(
     assert run(["cache", "verify"]) == 0
 
 
-def test_verify_finds_what_is_damaged_removes_it_and_says_so(
+def test_verify_removes_damaged_entries_and_exits_1(
     cache: Path, capsys: Printed
 ) -> None:
     assert run(["cache", "verify"]) == 0
@@ -73,9 +71,7 @@ def test_verify_finds_what_is_damaged_removes_it_and_says_so(
     assert "17 contents, 0 damaged; 1 tag, 0 damaged" in capsys.readouterr().out
 
 
-def test_verify_says_that_the_file_itself_is_damaged(
-    cache: Path, capsys: Printed
-) -> None:
+def test_verify_reports_a_damaged_file(cache: Path, capsys: Printed) -> None:
     (page,) = ask(cache, "SELECT rootpage FROM sqlite_master WHERE name = 'tags'")
     data = bytearray(cache.read_bytes())
     start = (int(str(page[0])) - 1) * 4096
@@ -87,7 +83,7 @@ def test_verify_says_that_the_file_itself_is_damaged(
 
 @pytest.mark.parametrize("command", ["info", "prune", "verify"])
 @pytest.mark.parametrize("content", [None, b"{}\n" * 500])
-def test_what_is_no_store_is_not_touched(
+def test_a_file_that_is_not_a_cache_is_not_touched(
     tmp_path: Path, capsys: Printed, command: str, content: bytes | None
 ) -> None:
     path = tmp_path / "other"
@@ -100,7 +96,9 @@ def test_what_is_no_store_is_not_touched(
     )
 
 
-def test_another_programs_database_is_no_store(tmp_path: Path, capsys: Printed) -> None:
+def test_the_database_of_another_program_is_not_a_cache(
+    tmp_path: Path, capsys: Printed
+) -> None:
     path = tmp_path / "theirs"
     connection = sqlite3.connect(path)
     connection.execute("CREATE TABLE content (id, digest, used)")
@@ -109,7 +107,7 @@ def test_another_programs_database_is_no_store(tmp_path: Path, capsys: Printed) 
     assert f"{path}: not a store" in capsys.readouterr().err
 
 
-def test_without_a_store_there_is_nothing_to_look_at(
+def test_without_a_cache_file_the_command_is_a_usage_error(
     monkeypatch: pytest.MonkeyPatch, capsys: Printed
 ) -> None:
     monkeypatch.setenv("AUDITOR_NO_CACHE", "1")

@@ -11,7 +11,7 @@ import pytest
 from auditor.cli.main import run
 from auditor.errors import FailureKind, Stage
 from auditor.model import ImageRecord, Record
-from tests.documents import digest
+from tests.manifests import digest
 from tests.records import failure, image, platform
 from tests.reports import write_report
 

@@ -1,4 +1,4 @@
-"""`auditor export` as people run it."""
+"""The command `auditor export`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def report(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize("target", ["csv", "parquet"])
-def test_a_folder_gets_a_file_for_each_table(
+def test_a_folder_has_a_file_for_each_table(
     target: str, report: str, tmp_path: Path
 ) -> None:
     out = tmp_path / "new" / "folder"
@@ -39,7 +39,7 @@ def test_a_database_is_one_file(target: str, report: str, tmp_path: Path) -> Non
     assert [path.name for path in out.parent.iterdir()] == [out.name]
 
 
-def test_tables_can_be_chosen(report: str, tmp_path: Path) -> None:
+def test_tables_can_be_selected(report: str, tmp_path: Path) -> None:
     choice = ["--table", "layers", "--table", "images", "--table", "layers"]
     assert (
         run(["export", report, "--to", "csv", "-o", str(tmp_path / "o"), *choice]) == 0
@@ -50,7 +50,7 @@ def test_tables_can_be_chosen(report: str, tmp_path: Path) -> None:
     ]
 
 
-def test_nothing_is_replaced_unless_asked(
+def test_an_existing_file_is_only_replaced_with_force(
     report: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["export", report, "--to", "sqlite", "-o", str(tmp_path / "o")]
@@ -62,7 +62,7 @@ def test_nothing_is_replaced_unless_asked(
     assert run([*command, "--force"]) == 0
 
 
-def test_a_place_that_cannot_be_written_is_exit_3(
+def test_an_unwritable_output_is_exit_code_3(
     report: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = f"{report}/out"

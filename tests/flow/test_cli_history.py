@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from auditor.cli.main import run
-from tests.documents import digest
+from tests.manifests import digest
 from tests.records import image
 from tests.reports import write_report
 

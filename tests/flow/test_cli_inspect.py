@@ -65,7 +65,7 @@ async def test_the_tree_shows_every_platform_and_layer_in_full(tag: str) -> None
         assert f"{key} = {value}" in shown
 
 
-async def test_the_tree_tells_what_the_configs_say() -> None:
+async def test_the_tree_shows_what_the_configs_contain() -> None:
     async with lab(_content()) as here:
         done = await auditor("inspect", here.ref("team/app:index"))
         assert here.faults.count("GET", BLOBS) == 2
@@ -76,7 +76,7 @@ async def test_the_tree_tells_what_the_configs_say() -> None:
 
 
 @pytest.mark.parametrize("tag", IMAGES)
-async def test_json_is_the_record_of_the_report(tag: str) -> None:
+async def test_the_json_is_the_record_of_a_report(tag: str) -> None:
     async with lab(_content()) as here:
         reference = here.ref(f"team/app:{tag}")
         done = await auditor("inspect", "--format=json", reference)
@@ -88,18 +88,18 @@ async def test_json_is_the_record_of_the_report(tag: str) -> None:
 
 
 @pytest.mark.parametrize("tag", IMAGES)
-async def test_raw_is_the_manifest_to_the_byte(tag: str) -> None:
+async def test_raw_prints_the_exact_bytes_of_the_manifest(tag: str) -> None:
     async with lab(_content()) as here:
         done = await auditor("inspect", "--raw", here.ref(f"team/app:{tag}"))
         assert here.faults.count("GET", BLOBS) == 0
     assert (done.code, done.said) == (0, [])
     assert done.out == IMAGES[tag].root.raw
     if tag != "signed":
-        found = "sha256:" + hashlib.sha256(done.out).hexdigest()
-        assert found == IMAGES[tag].root.digest
+        digest = "sha256:" + hashlib.sha256(done.out).hexdigest()
+        assert digest == IMAGES[tag].root.digest
 
 
-async def test_by_digest_alone() -> None:
+async def test_a_reference_by_digest() -> None:
     digest = IMAGES["manifest"].root.digest
     async with lab(_content()) as here:
         done = await auditor("inspect", f"{here.host}/team/app@{digest}", "--raw")
@@ -107,12 +107,12 @@ async def test_by_digest_alone() -> None:
 
 
 @pytest.mark.parametrize("flags", [[], ["--raw"]])
-async def test_a_failure_is_one_sentence_and_exit_1(flags: list[str]) -> None:
+async def test_a_failure_is_one_message_and_exit_1(flags: list[str]) -> None:
     async with lab(_content()) as here:
         done = await auditor("inspect", here.ref("team/app:gone"), *flags)
     assert (done.code, done.out) == (1, b"")
-    (said,) = done.mistakes
-    assert said.startswith(
+    (message,) = done.mistakes
+    assert message.startswith(
         here.ref("team/app:gone") + ": not_found: not found, or not visible"
     )
 
@@ -126,19 +126,19 @@ async def test_a_failure_as_json_is_the_failure_record() -> None:
 
 
 @pytest.mark.parametrize("flags", [[], ["--raw"]])
-async def test_a_registry_alone_is_said_to_name_no_image(flags: list[str]) -> None:
-    # Docker Hub is out of reach behind a proxy that is not there.
-    words = ["--proxy", "http://127.0.0.1:1", "--tries", "1", "--no-docker-config"]
-    done = await auditor("inspect", *words, *flags, "localhost:5000")
+async def test_a_host_and_port_alone_gets_a_hint(flags: list[str]) -> None:
+    # The proxy does not exist, so that Docker Hub is not reached.
+    options = ["--proxy", "http://127.0.0.1:1", "--tries", "1", "--no-docker-config"]
+    done = await auditor("inspect", *options, *flags, "localhost:5000")
     assert (done.code, done.out) == (1, b"")
-    (said,) = done.mistakes
-    assert said.endswith(
+    (message,) = done.mistakes
+    assert message.endswith(
         "; localhost:5000 was read as an image of Docker Hub with a tag: for a registry"
         " write localhost:5000/REPOSITORY:TAG"
     )
 
 
-async def test_what_a_registry_says_does_not_reach_the_terminal_as_control() -> None:
+async def test_control_characters_of_a_registry_are_not_printed() -> None:
     content = DemoContent()
     evil = "\x1b]0;owned\x07\u202e\x9b2J"
     content.add("team/app", image("app", annotations={"evil": evil}), "1")
@@ -152,7 +152,7 @@ async def test_what_a_registry_says_does_not_reach_the_terminal_as_control() -> 
     assert orjson.loads(record.out)["annotations"]["evil"] == evil
 
 
-async def test_the_tree_shows_what_is_attached_and_what_was_left_out() -> None:
+async def test_the_tree_shows_attachments_and_platforms_that_are_not_selected() -> None:
     content = DemoContent()
     zstd = "application/vnd.oci.image.layer.v1.tar+zstd"
     parts = [
@@ -188,7 +188,7 @@ async def test_the_tree_shows_what_is_attached_and_what_was_left_out() -> None:
     assert "warning blob_missing: " in shown
 
 
-async def test_a_platform_that_is_none_is_told() -> None:
+async def test_an_invalid_platform_is_a_usage_error() -> None:
     done = await auditor("inspect", "registry.example.com/app", "--platform", "amd64")
     assert done.code == 2
     assert any("linux/arm64 or linux/arm/v7" in line for line in done.said)

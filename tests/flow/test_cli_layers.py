@@ -11,7 +11,7 @@ import pytest
 
 from auditor.cli.main import run
 from auditor.model import BaseImage, ImageRecord, Layer, Record
-from tests.documents import digest
+from tests.manifests import digest
 from tests.records import EVERYTHING, failure, image, layer, platform
 from tests.reports import write_report
 

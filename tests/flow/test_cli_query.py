@@ -1,4 +1,4 @@
-"""`auditor query` as people run it."""
+"""The command `auditor query`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def report(tmp_path: Path) -> str:
     return write_report(tmp_path / "report.jsonl", RECORDS)
 
 
-def test_a_table_is_what_a_person_gets(
+def test_the_default_format_is_a_table(
     report: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["query", report, "SELECT tag, size FROM images"]) == 0
@@ -28,7 +28,7 @@ def test_a_table_is_what_a_person_gets(
     assert printed.err == ""
 
 
-def test_json_lines_and_csv_are_for_programs(
+def test_json_lines_and_csv_formats(
     report: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     question = "SELECT failure, status FROM failures ORDER BY failure"
@@ -49,7 +49,7 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
-def test_nothing_in_a_report_steers_a_terminal(
+def test_control_characters_are_escaped_on_a_terminal(
     form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hostile = image(annotations={"a": "\x9b2J\u202e\x1b[2J"})
@@ -63,7 +63,7 @@ def test_nothing_in_a_report_steers_a_terminal(
     assert all(line.isprintable() for line in printed.splitlines())
 
 
-def test_several_reports_are_one_table(
+def test_several_reports_are_queried_together(
     report: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "more.jsonl.gz").write_bytes(gzip.compress(Path(report).read_bytes()))
@@ -74,28 +74,31 @@ def test_several_reports_are_one_table(
 
 
 @pytest.mark.parametrize(
-    ("question", "said"),
+    ("question", "message"),
     [
         ("SELECT 1 FROM nothing", "auditor: the query: Table with name nothing"),
-        ("DROP VIEW images", "auditor: a query is one SELECT"),
-        ("WITH x AS (COPY (SELECT 1) TO 'f') SELECT 1", "auditor: a query only reads"),
+        ("DROP VIEW images", "auditor: a query must be one SELECT"),
+        (
+            "WITH x AS (COPY (SELECT 1) TO 'f') SELECT 1",
+            "auditor: a query can only read",
+        ),
     ],
 )
-def test_a_query_that_cannot_be_is_one_sentence(
-    question: str, said: str, report: str, capsys: pytest.CaptureFixture[str]
+def test_an_invalid_query_is_a_usage_error(
+    question: str, message: str, report: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["query", report, question]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert printed.err.startswith(said)
+    assert printed.err.startswith(message)
     assert printed.err.count("\n") == 1
 
 
-def test_a_table_that_had_to_end_says_so(
+def test_a_truncated_table_says_so(
     report: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("auditor.analysis.query_output.MAX_TABLE_ROWS", 1)
     assert run(["query", report, "SELECT tag FROM images"]) == 0
     printed = capsys.readouterr()
     assert printed.out == "tag\n1\n"
-    assert "a table ends after 1 row" in printed.err
+    assert "truncated after 1 row" in printed.err

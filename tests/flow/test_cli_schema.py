@@ -3,27 +3,115 @@
 from __future__ import annotations
 
 import sys
+import time
+from dataclasses import replace
+from pathlib import Path
 
 import jsonschema
 import orjson
 import pytest
+from auditor.demo.token_service import DemoAccount
 
+from auditor.cli.json_documents import SCHEMAS
 from auditor.model import Shape
 from auditor.report.shapes import report_schema
 from auditor.version import __version__
 from tests.flow.commands import PROGRAM, auditor
-from tests.flow.harness import lab, simple
+from tests.flow.harness import lab, service, simple
+from tests.manifests import digest
+from tests.records import failure, image
+from tests.reports import write_report
 from tests.support.fault_actions import Answer
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_the_schema_is_a_valid_schema() -> None:
-    done = await auditor("schema")
+async def schema_validator(name: str) -> jsonschema.Draft202012Validator:
+    """A validator with the schema that `auditor schema NAME` prints."""
+    done = await auditor("schema", name)
     assert (done.code, done.said) == (0, [])
-    schema = orjson.loads(done.out)
-    jsonschema.Draft202012Validator.check_schema(schema)
-    assert schema == report_schema()
+    return jsonschema.Draft202012Validator(orjson.loads(done.out))
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+async def test_each_schema_is_a_valid_schema(name: str) -> None:
+    validator = await schema_validator(name)
+    jsonschema.Draft202012Validator.check_schema(validator.schema)
+
+
+async def test_the_schema_without_a_name_is_that_of_report_lines() -> None:
+    done = await auditor("schema")
+    assert orjson.loads(done.out) == report_schema()
+
+
+# Each command that prints JSON, with the schema of its output. {host} is a registry.
+COMMANDS = [
+    ("inspect", ("inspect", "{host}/team/app:1", "--format", "json")),
+    ("inspect", ("inspect", "{host}/team/app:gone", "--format", "json")),
+    ("doctor", ("doctor", "{host}/team/app:1", "--format", "json")),
+    ("doctor", ("doctor", "{host}", "--format", "json")),
+    ("doctor", ("doctor", "localhost:1", "--format", "json")),
+    ("token", ("token", "{host}/team/app", "--format", "json")),
+    ("token", ("token", "localhost:1/team/app", "--tries=1", "--format", "json")),
+    ("token-list", ("token", "{host}/team/app", "{host}/a b", "--format", "json")),
+    ("token-list", ("token", "{host}/**:*", "--format", "json")),
+    ("token-decode", ("token", "--decode", "{token}", "--format", "json")),
+    ("token-decode", ("token", "--decode", "opaque", "--format", "json")),
+    ("ls", ("ls", "{host}", "--format", "jsonl")),
+    ("ls", ("ls", "{host}/team/app", "--format", "jsonl")),
+    ("cache-info", ("cache", "info", "--cache", "cache", "--format", "json")),
+    ("diff", ("diff", "old.jsonl", "new.jsonl", "--format", "jsonl")),
+    ("layers", ("layers", "new.jsonl", "--format", "jsonl")),
+    ("layers", ("layers", "new.jsonl", "--digest", "{layer}", "--format", "jsonl")),
+    ("check", ("check", "new.jsonl", "--policy", "policy.toml", "--format", "jsonl")),
+]
+
+
+@pytest.mark.parametrize(("name", "command"), COMMANDS)
+async def test_the_output_of_each_command_conforms_to_its_schema(
+    name: str, command: tuple[str, ...], tmp_path: Path
+) -> None:
+    robot = DemoAccount("robot", "secret", {"team/app": ("pull",)})
+    tokens = service(robot)
+    old, new = image(), replace(image(), digest=digest("9"))
+    write_report(tmp_path / "old.jsonl", [old])
+    write_report(tmp_path / "new.jsonl", [new, failure()])
+    (tmp_path / "policy.toml").write_text(
+        "[rules.all]\nforbid_failures = true\nmax_layers = 1\n"
+        '[[waivers]]\nrules = ["all.max_layers"]\nreferences = ["*"]\n'
+        'reason = "small"\nexpires = 2099-12-31\n'
+    )
+    validator = await schema_validator(name)
+    async with lab(simple(["team/app:1"]), tokens=tokens) as here:
+        tokens.clock = time.time
+        await auditor("audit", here.ref("team/app:1"), "--cache=cache", place=tmp_path,
+                      environment={"AUDITOR_NO_CACHE": ""})  # fmt: skip
+        values = {
+            "host": here.host,
+            "token": tokens.issue(robot, ["repository:team/app:pull"]),
+            "layer": (new.platforms[0].layers or ())[0].digest or "",
+        }
+        done = await auditor(
+            *(word.format_map(values) for word in command),
+            place=tmp_path,
+            environment={"AUDITOR_NO_CACHE": ""},
+        )
+    lines = name in {"token-list", "ls", "diff", "layers", "check"}
+    documents = done.lines if lines else [orjson.loads(done.out)]
+    assert documents
+    for document in documents:
+        validator.validate(document)
+
+
+async def test_the_summary_of_a_dry_run_conforms_to_its_schema(tmp_path: Path) -> None:
+    validator = await schema_validator("dry-run")
+    async with lab(simple(["team/app:1"])) as here:
+        done = await auditor(
+            *("audit", "--dry-run", "--summary", "plan.json", here.ref("**:*")),
+            place=tmp_path,
+        )
+    assert done.code == 0
+    validator.validate(orjson.loads((tmp_path / "plan.json").read_bytes()))
 
 
 @pytest.mark.parametrize("shape", Shape)

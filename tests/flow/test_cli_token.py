@@ -226,7 +226,9 @@ async def test_the_articles_token_is_explained_as_far_as_it_can_be_read(
 
 async def test_a_pasted_response_of_a_token_service_is_read() -> None:
     tokens = _service()
-    response = orjson.dumps({"token": tokens.issue(ROBOT, ["repository:team/app:pull"])})
+    response = orjson.dumps(
+        {"token": tokens.issue(ROBOT, ["repository:team/app:pull"])}
+    )
     done = await auditor("token", "--decode", "-", stdin=response)
     assert (done.code, done.said) == (0, [])
     assert b"grants      pull on repository team/app" in done.out

@@ -119,7 +119,8 @@ async def test_the_output_of_a_good_run(tmp_path: Path) -> None:
         found = await examine(here, tokens=tokens, ca_file=str(authority.file))
         assert here.faults.count("GET", MANIFESTS) == 1
         assert here.faults.count("GET", TAGS) == 1
-    shown = "\n".join(found.lines).replace(here.host.rpartition(":")[2], "PORT")
+    lines = [*found.lines, found.json["verdict"]]
+    shown = "\n".join(lines).replace(here.host.rpartition(":")[2], "PORT")
     shown = shown.replace(str(tmp_path), "FOLDER") + "\n"
     assert shown == (GOLDEN / "doctor.txt").read_text()
 
@@ -456,7 +457,7 @@ async def test_a_wrong_password_is_sent_to_the_token_service_once() -> None:
         found = await examine(here, tokens=tokens)
         assert here.faults.count("GET", TOKENS) == 1  # more can lock the account
     assert found.named("failed") == ["token"]
-    assert "refuses the user name and password of 'admin'" in found["token"].message
+    assert "rejected the login of 'admin'" in found["token"].message
     assert f"docker login {here.host}" in (found["token"].next or "")
 
 

@@ -1,4 +1,4 @@
-"""`--dry-run`: the lists are read, nothing else; what is said is what then comes."""
+"""`--dry-run`: listings are read and requests are forecast; nothing is audited."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def dry_run(
             return entries, await run.forecast()
 
 
-async def test_lists_are_read_and_nothing_else_is_asked_for() -> None:
+async def test_only_listings_are_requested() -> None:
     async with lab(simple(NAMES), tokens=service()) as here:
         entries, found = await dry_run(here, "app:1.0", "team/*:*", "app:1.*", "app:9*")
         assert not here.targets(MANIFESTS)
@@ -81,7 +81,7 @@ async def test_lists_are_read_and_nothing_else_is_asked_for() -> None:
     assert found.listing_requests == {"list": lists, "token": tokens, "ping": 1}
 
 
-async def test_what_is_said_is_what_the_audit_then_asks(tmp_path: Path) -> None:
+async def test_the_forecast_is_what_the_audit_then_requests(tmp_path: Path) -> None:
     path = tmp_path / "digests.sqlite"
     names = ("app:*", "team/b:2.0")
     async with lab(simple(NAMES)) as here:
@@ -101,25 +101,25 @@ async def test_what_is_said_is_what_the_audit_then_asks(tmp_path: Path) -> None:
         assert dict(found.hosts[0].cheapest) == {"head": 2, "none": 2}
 
 
-async def test_what_cannot_be_counted_is_named() -> None:
+async def test_options_that_are_not_counted_are_named() -> None:
     async with lab(simple(NAMES)) as here:
         _, plain = await dry_run(here, "app:1.0")
         _, more = await dry_run(
             here, "app:1.0", attachments=AttachmentMode.ALL, verify_blobs=True
         )
     assert plain.not_counted == []
-    line = "  --attachments all and --verify-blobs: more requests for each image,"
+    line = "  not counted: the requests of --attachments all and --verify-blobs"
     assert [one for one in forecast_lines(more) if one.startswith(line)]
     assert not [one for one in forecast_lines(plain) if "--verify" in one]
 
 
-async def test_filters_count() -> None:
+async def test_filters_apply() -> None:
     async with lab(simple(NAMES)) as here:
         entries, _ = await dry_run(here, "*:*", latest=1, exclude=("2.*",))
     assert entries == ["app:1.1", "team/a:1.0", "team/b:1.0"]
 
 
-async def test_the_command_prints_references_and_touches_no_report(
+async def test_the_command_prints_references_and_writes_no_report(
     tmp_path: Path,
 ) -> None:
     report, summary = tmp_path / "report.jsonl", tmp_path / "forecast.json"
@@ -136,7 +136,7 @@ async def test_the_command_prints_references_and_touches_no_report(
         here.ref(name) for name in ("app:1.0", "app:1.1", "team/b:1.0", "team/b:2.0")
     ]
     assert done.mistakes[0].startswith(f"{here.ref('team/a:*')}: denied: ")
-    assert done.mistakes[1] == "4 references would be audited, 1 entry fails"
+    assert done.mistakes[1] == "4 references would be audited, 1 invalid entry"
     assert report.read_text() == "last night's"
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".partial"] == []
     written = orjson.loads(summary.read_bytes())

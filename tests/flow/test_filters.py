@@ -39,7 +39,7 @@ def short(here: Lab, outcome: Outcome) -> list[str]:
         ("app:1.?", {"latest": 1}, ["1.1"]),
     ],
 )
-async def test_filters_choose_among_the_tags_of_a_list(
+async def test_filters_select_listed_tags(
     selector: str, filters: dict[str, Any], expected: list[str]
 ) -> None:
     async with lab(simple(NAMES)) as here:
@@ -53,7 +53,7 @@ async def test_filters_choose_among_the_tags_of_a_list(
     assert outcome.summary.tally.filtered == 0
 
 
-async def test_the_newest_are_chosen_in_each_repository() -> None:
+async def test_latest_keeps_the_newest_tags_of_each_repository() -> None:
     async with lab(simple(NAMES)) as here:
         outcome = await here.audit(
             here.ref("*:*"),
@@ -67,7 +67,7 @@ async def test_the_newest_are_chosen_in_each_repository() -> None:
     assert (catalog.tags, catalog.matched, catalog.filtered) == (8, 2, 6)
 
 
-async def test_what_is_named_outright_is_not_filtered() -> None:
+async def test_an_explicit_reference_is_not_filtered() -> None:
     async with lab(simple(NAMES)) as here:
         outcome = await here.audit(
             here.ref("app:1.0"),
@@ -107,7 +107,7 @@ def aged() -> DemoContent:
         ("2026-01-01", ["epoch", "index", "new", "none", "old"]),
     ],
 )
-async def test_the_time_of_the_image_decides_where_the_list_tells_none(
+async def test_the_image_time_decides_if_the_listing_has_none(
     since: str, expected: list[str]
 ) -> None:
     async with lab(aged()) as here:
@@ -122,14 +122,14 @@ async def test_the_time_of_the_image_decides_where_the_list_tells_none(
     assert references["filtered"] == dropped
 
 
-async def test_what_cannot_be_fetched_is_a_failure_of_any_age() -> None:
+async def test_an_image_of_unknown_age_that_fails_is_a_failure() -> None:
     async with lab(aged()) as here:
         here.faults.on("GET", "/v2/app/manifests/old", Answer(403), forever=True)
         outcome = await here.audit(here.ref("app:old*"), since="1d")
     assert outcome.kinds == ["denied"]
 
 
-async def test_the_latest_are_chosen_before_their_age_is_asked() -> None:
+async def test_latest_is_applied_before_since() -> None:
     content = DemoContent()
     content.add("app", image("a", created="2026-11-22T00:00:00Z"), "1.0")
     content.add("app", image("b", created="2026-01-22T00:00:00Z"), "2.0")
@@ -150,6 +150,8 @@ async def test_the_latest_are_chosen_before_their_age_is_asked() -> None:
         ({"since": "3d", "image_config": "never"}, "--image-config is never"),
     ],
 )
-def test_a_filter_that_is_none_is_refused(flags: dict[str, object], words: str) -> None:
+def test_an_invalid_filter_is_a_usage_error(
+    flags: dict[str, object], words: str
+) -> None:
     with pytest.raises(ConfigError, match=words):
         load_settings(environment={}, flags=flags)

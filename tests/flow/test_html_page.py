@@ -14,8 +14,8 @@ import pytest
 from auditor.cli.main import run
 from auditor.errors import FailureKind
 from auditor.model import Record, Warn, WarningCode
-from tests.documents import digest
 from tests.flow.browser import chromium, opened
+from tests.manifests import digest
 from tests.records import failure, image, layer, platform
 from tests.reports import write_report
 

@@ -27,20 +27,20 @@ from auditor.registry.transport.transport import Transport
 from auditor.wire.response import Response
 from auditor.wire.url_policy import origin_of
 from tests.flow.harness import ADMIN, MANIFESTS, TAGS, TOKENS, lab, service, simple
-from tests.support.fault_actions import Answer as Says
-from tests.support.products import Routes, dtr_api, harbor_api
-from tests.wire import (
+from tests.scripted_server import (
+    LONG_TIMEOUTS,
     OK,
-    PATIENT,
-    Said,
-    answer_of,
+    Script,
     drip,
     endless,
+    http_response,
     redirect_to,
-    say,
+    respond,
+    scripted_server,
     transport_to,
-    wire,
 )
+from tests.support.fault_actions import Answer as Says
+from tests.support.products import Routes, dtr_api, harbor_api
 
 pytestmark = pytest.mark.anyio
 ELSEWHERE = origin_of("https://registry.example.com")
@@ -51,17 +51,17 @@ BUFFERS = 32 * 1024 * 1024
 
 
 async def _ask(
-    said: Said,
+    said: Script,
     *,
     as_registry: bool,
     use_http1: bool = True,
-    timeouts: Timeouts = PATIENT,
+    timeouts: Timeouts = LONG_TIMEOUTS,
     max_bytes: int = CAP,
 ) -> Response | Failure:
     """The answer to one request, of the registry or of a host that it names."""
     with anyio.fail_after(20):
         async with (
-            wire(said) as server,
+            scripted_server(said) as server,
             transport_to(
                 server.origin if as_registry else replace(server.origin, port=9),
                 timeouts,
@@ -136,7 +136,7 @@ async def test_a_name_that_resolves_to_a_refused_address_is_not_connected_to(
     elsewhere: Callable[..., Transport],
 ) -> None:
     asked = _resolves_to(monkeypatch, address)
-    async with wire(say(answer_of(b"{}"))) as server:
+    async with scripted_server(respond(http_response(b"{}"))) as server:
         async with elsewhere() as transport:
             found = await transport.request(
                 "GET",
@@ -171,7 +171,7 @@ async def test_one_refused_address_among_others_is_enough(
 async def test_a_loopback_address_in_another_spelling_is_not_connected_to(
     host: str, elsewhere: Callable[..., Transport]
 ) -> None:
-    async with wire(say(answer_of(b"{}"))) as server:
+    async with scripted_server(respond(http_response(b"{}"))) as server:
         async with elsewhere() as transport:
             await transport.request(
                 "GET", f"http://{host}:{server.port}/", headers={}, max_bytes=CAP
@@ -184,7 +184,7 @@ async def test_a_host_in_realm_hosts_is_connected_to(
     elsewhere: Callable[..., Transport],
 ) -> None:
     _resolves_to(monkeypatch, "127.0.0.1")
-    async with wire(say(answer_of(b"{}"))) as server:
+    async with scripted_server(respond(http_response(b"{}"))) as server:
         allowed = frozenset({"tokens.example.net"})
         async with elsewhere(allowed_hosts=allowed) as transport:
             found = await transport.request(
@@ -199,9 +199,9 @@ async def test_a_host_in_realm_hosts_is_connected_to(
 async def test_a_redirect_to_a_name_with_a_refused_address_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async with wire(say(answer_of(b"{}"))) as inside:
+    async with scripted_server(respond(http_response(b"{}"))) as inside:
         location = f"http://cdn.example.net:{inside.port}/blob"
-        async with wire(say(redirect_to(location))) as server:
+        async with scripted_server(respond(redirect_to(location))) as server:
             _resolves_to(monkeypatch, "169.254.169.254")
             async with transport_to(server.origin) as transport:
                 found = await transport.request(
@@ -218,8 +218,8 @@ async def test_requests_to_further_hosts_go_over_aiohttp(
 ) -> None:
     monkeypatch.setattr(network_transport, "MAX_OTHER_ORIGINS", 1)
     async with (
-        wire(say(answer_of(b"{}"))) as one,
-        wire(say(answer_of(b"[]"))) as two,
+        scripted_server(respond(http_response(b"{}"))) as one,
+        scripted_server(respond(http_response(b"[]"))) as two,
         transport_to(replace(one.origin, port=9)) as transport,
     ):
         for server, content in ((one, b"{}"), (two, b"[]"), (one, b"{}")):
@@ -234,10 +234,10 @@ async def test_requests_to_further_hosts_go_over_aiohttp(
 
 
 async def test_a_redirect_to_another_origin_keeps_only_accept() -> None:
-    async with wire(say(answer_of(b"blob"))) as other:
+    async with scripted_server(respond(http_response(b"blob"))) as other:
         location = f"{other.url}/blob?signature=x"
         async with (
-            wire(say(redirect_to(location))) as server,
+            scripted_server(respond(redirect_to(location))) as server,
             transport_to(server.origin) as transport,
         ):
             found = await transport.request(
@@ -258,9 +258,9 @@ async def test_a_redirect_back_to_the_origin_does_not_restore_the_headers() -> N
         del request
         writer.write(redirect_to(f"{home}/again"))
 
-    async with wire(back) as other:
-        answers = redirect_to(f"{other.url}/away"), answer_of(b"home")
-        async with wire(say(*answers)) as server:
+    async with scripted_server(back) as other:
+        answers = redirect_to(f"{other.url}/away"), http_response(b"home")
+        async with scripted_server(respond(*answers)) as server:
             home = server.url
             async with transport_to(server.origin) as transport:
                 found = await transport.request(
@@ -316,7 +316,7 @@ async def test_next_pages_of_a_product_api_at_another_host_get_no_password(
 
 
 async def test_a_redirect_loop_ends() -> None:
-    async with wire(say(redirect_to("/v2/"))) as server:
+    async with scripted_server(respond(redirect_to("/v2/"))) as server:
         async with transport_to(server.origin) as transport:
             found = await transport.request(
                 "GET", f"{server.url}/v2/", headers=SECRETS, max_bytes=CAP
@@ -328,9 +328,9 @@ async def test_a_redirect_loop_ends() -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "registry.example.com"])
 async def test_a_redirect_with_a_user_name_is_refused(host: str, ask: Ask) -> None:
-    async with wire(say(b"")) as other:
+    async with scripted_server(respond(b"")) as other:
         location = f"http://user:s3cret@{host}:{other.port}/"
-        found = await ask(say(redirect_to(location)))
+        found = await ask(respond(redirect_to(location)))
         assert other.connections == 0
     assert isinstance(found, Failure)
     assert found.kind is FailureKind.REDIRECT_REFUSED
@@ -338,9 +338,9 @@ async def test_a_redirect_with_a_user_name_is_refused(host: str, ask: Ask) -> No
 
 
 async def test_a_request_with_a_credential_is_not_redirected() -> None:
-    async with wire(say(answer_of(b"{}"))) as other:
+    async with scripted_server(respond(http_response(b"{}"))) as other:
         async with (
-            wire(say(redirect_to(f"{other.url}/"))) as server,
+            scripted_server(respond(redirect_to(f"{other.url}/"))) as server,
             transport_to(server.origin) as transport,
         ):
             found = await transport.request(
@@ -360,7 +360,7 @@ async def test_a_request_with_a_credential_is_not_redirected() -> None:
 
 async def test_cookies_are_not_kept() -> None:
     lines = b"Set-Cookie: session=s3cret; Path=/", b"Set-Cookie2: a=b"
-    async with wire(say(answer_of(b"{}", *lines))) as server:
+    async with scripted_server(respond(http_response(b"{}", *lines))) as server:
         async with transport_to(server.origin) as transport:
             for _ in range(3):
                 await transport.request(
@@ -378,7 +378,7 @@ async def test_netrc_is_not_read(
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
     monkeypatch.setenv("HOME", str(tmp_path))
-    async with wire(say(answer_of(b"{}"))) as server:
+    async with scripted_server(respond(http_response(b"{}"))) as server:
         async with transport_to(server.origin) as transport:
             await transport.request(
                 "GET", f"{server.url}/v2/", headers={}, max_bytes=CAP
@@ -448,7 +448,7 @@ async def test_an_invalid_digest_is_not_requested(digest: str, place: str) -> No
         pytest.param(endless(OK + b"X: a\r\n", b" a\r\n" * 100), id="a folded field"),
     ],
 )
-async def test_an_endless_head_is_a_failure(said: Said, ask: Ask) -> None:
+async def test_an_endless_head_is_a_failure(said: Script, ask: Ask) -> None:
     found = await ask(said)
     assert isinstance(found, Failure)
     assert found.kind is FailureKind.PROTOCOL_VIOLATION
@@ -465,7 +465,7 @@ async def test_endless_interim_responses_time_out(status: bytes, ask: Ask) -> No
 
 async def test_interim_responses_are_skipped(ask: Ask) -> None:
     early = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n"
-    found = await ask(say(early * 5 + answer_of(b"{}")))
+    found = await ask(respond(early * 5 + http_response(b"{}")))
     assert isinstance(found, Response)
     assert (found.status, found.body) == (200, b"{}")
     assert found.headers.get("Link") is None
@@ -480,10 +480,12 @@ CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
         pytest.param(endless(OK + b"\r\n", b"a" * 10_000), id="until the end"),
         pytest.param(endless(CHUNKED, b"3e8\r\n" + b"a" * 1000 + b"\r\n"), id="chunks"),
         pytest.param(endless(CHUNKED, b"1\r\na\r\n" * 100), id="small chunks"),
-        pytest.param(say(OK + b"Content-Length: 99999999999\r\n\r\n"), id="declared"),
+        pytest.param(
+            respond(OK + b"Content-Length: 99999999999\r\n\r\n"), id="declared"
+        ),
     ],
 )
-async def test_an_endless_body_is_read_up_to_its_cap(said: Said, ask: Ask) -> None:
+async def test_an_endless_body_is_read_up_to_its_cap(said: Script, ask: Ask) -> None:
     found = await ask(said)
     assert isinstance(found, Failure)
     assert found.kind is FailureKind.TOO_LARGE
@@ -497,7 +499,7 @@ async def test_an_endless_body_is_read_up_to_its_cap(said: Said, ask: Ask) -> No
         pytest.param(endless(CHUNKED + b"0\r\n", b"X: a\r\n" * 100), id="trailers"),
     ],
 )
-async def test_endless_bytes_between_chunks_are_bounded(said: Said, ask: Ask) -> None:
+async def test_endless_bytes_between_chunks_are_bounded(said: Script, ask: Ask) -> None:
     """Some parsers pass over it without keeping it: then the time is the bound."""
     quick = Timeouts(connect_s=5, read_s=5, request_s=0.2)
     tracemalloc.start()
@@ -556,7 +558,7 @@ async def test_a_decompression_bomb_is_stopped_at_the_cap(
     line = b"Content-Encoding: " + coding.removesuffix(" raw").encode()
     tracemalloc.start()
     try:
-        found = await ask(say(answer_of(body, line)), max_bytes=1024 * 1024)
+        found = await ask(respond(http_response(body, line)), max_bytes=1024 * 1024)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -571,13 +573,13 @@ async def test_a_decompression_bomb_is_stopped_at_the_cap(
 async def test_an_unrequested_coding_is_a_failure_or_left_alone(
     coding: bytes, ask: Ask
 ) -> None:
-    found = await ask(say(answer_of(b"hello", b"Content-Encoding: " + coding)))
+    found = await ask(respond(http_response(b"hello", b"Content-Encoding: " + coding)))
     assert isinstance(found, Failure) or found.body == b"hello"
 
 
 async def test_compressed_content_is_read_although_not_requested(ask: Ask) -> None:
     packed = gzip.compress(b'{"tags":[]}')
-    found = await ask(say(answer_of(packed, b"Content-Encoding: gzip")))
+    found = await ask(respond(http_response(packed, b"Content-Encoding: gzip")))
     assert isinstance(found, Response)
     assert found.body == b'{"tags":[]}'
 
@@ -589,7 +591,7 @@ async def test_compressed_content_is_read_although_not_requested(ask: Ask) -> No
     "data",
     [
         pytest.param(OK + b"X: a\r\n" * 100, id="in the head"),
-        pytest.param(answer_of(b"a" * 1000), id="in the body"),
+        pytest.param(http_response(b"a" * 1000), id="in the body"),
         pytest.param(CHUNKED + b"1\r\na\r\n" * 100, id="in chunks"),
     ],
 )
@@ -607,9 +609,9 @@ async def test_a_trickling_response_times_out(data: bytes, ask: Ask) -> None:
 
 async def test_a_second_response_does_not_answer_the_next_request() -> None:
     """Two answers to one request: the second is not that to the next one."""
-    poisoned = answer_of(b"good") + answer_of(b"poison")
+    poisoned = http_response(b"good") + http_response(b"poison")
     async with (
-        wire(say(poisoned, answer_of(b"next"))) as server,
+        scripted_server(respond(poisoned, http_response(b"next"))) as server,
         transport_to(server.origin) as transport,
     ):
         found = [
@@ -641,10 +643,13 @@ async def test_a_second_response_does_not_answer_the_next_request() -> None:
 async def test_a_response_with_two_lengths_does_not_poison_the_next(
     head: bytes,
 ) -> None:
-    answers = OK + head + b"\r\n\r\ngood" + answer_of(b"poison"), answer_of(b"next")
+    answers = (
+        OK + head + b"\r\n\r\ngood" + http_response(b"poison"),
+        http_response(b"next"),
+    )
     quick = Timeouts(connect_s=5, read_s=1, request_s=5)
     async with (
-        wire(say(*answers)) as server,
+        scripted_server(respond(*answers)) as server,
         transport_to(server.origin, quick) as transport,
     ):
         found = [
@@ -654,6 +659,8 @@ async def test_a_response_with_two_lengths_does_not_poison_the_next(
             for number in range(2)
         ]
     first, second = found
-    assert isinstance(first, Failure) or first.body != b"good" + answer_of(b"poison")
+    assert isinstance(first, Failure) or first.body != b"good" + http_response(
+        b"poison"
+    )
     assert isinstance(second, Response)
     assert second.body == b"next"

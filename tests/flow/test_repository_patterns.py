@@ -54,7 +54,7 @@ def catalog_of(*names: object) -> Answer:
         ("a*:*", ["app:1.0", "app:1.1"]),
     ],
 )
-async def test_a_pattern_stands_for_tags_of_many_repositories(
+async def test_a_repository_pattern_expands_to_tags_of_all_repositories(
     pattern: str, expected: list[str], page_size: int
 ) -> None:
     async with lab(simple(NAMES)) as here:
@@ -69,7 +69,7 @@ async def test_a_pattern_stands_for_tags_of_many_repositories(
     assert catalog.tag_lists == {ListState.COMPLETE: catalog.chosen}
 
 
-async def test_patterns_and_references_keep_their_order_and_meet_once() -> None:
+async def test_patterns_and_references_keep_their_order_without_duplicates() -> None:
     async with lab(simple(NAMES)) as here:
         outcome = await here.audit(
             *map(here.ref, ("tools/c:3", "team/*:*", "app:1.1", "*:1.*", "*:latest"))
@@ -81,7 +81,7 @@ async def test_patterns_and_references_keep_their_order_and_meet_once() -> None:
     assert outcome.summary.duplicates == 4
 
 
-async def test_the_catalog_and_every_repository_have_tokens_of_their_own() -> None:
+async def test_the_catalog_and_each_repository_use_their_own_token() -> None:
     async with lab(simple(NAMES), tokens=service()) as here:
         outcome = await here.audit(here.ref("team/**:*"))
         assert outcome.kinds == ["image"] * 5
@@ -89,7 +89,7 @@ async def test_the_catalog_and_every_repository_have_tokens_of_their_own() -> No
         assert here.faults.repeated("GET", "/token") == []
 
 
-async def test_a_catalog_without_grant_is_denied_with_what_to_do_instead() -> None:
+async def test_a_catalog_without_a_grant_is_denied_with_advice() -> None:
     reader = DemoAccount("reader", "secret", {"app": ("pull",)})
     async with lab(simple(NAMES), tokens=service(reader), login=reader) as here:
         outcome = await here.audit(here.ref("**:*"), here.ref("app:1.0"))
@@ -111,7 +111,7 @@ async def test_a_catalog_without_grant_is_denied_with_what_to_do_instead() -> No
         (405, "protocol_violation", ListState.INCOMPLETE),
     ],
 )
-async def test_a_catalog_that_is_closed_is_a_failure_with_what_to_do(
+async def test_an_unavailable_catalog_is_a_failure_with_advice(
     status: int, kind: str, state: ListState
 ) -> None:
     async with lab(simple(NAMES)) as here:
@@ -128,7 +128,7 @@ async def test_a_catalog_that_is_closed_is_a_failure_with_what_to_do(
 
 
 @pytest.mark.parametrize("names", [[], None, [None]])
-async def test_an_empty_catalog_is_not_a_denied_one_and_not_nothing(
+async def test_an_empty_catalog_is_a_failure_but_not_denied(
     names: list[None] | None,
 ) -> None:
     body = json.dumps({"repositories": names}).encode()
@@ -141,7 +141,7 @@ async def test_an_empty_catalog_is_not_a_denied_one_and_not_nothing(
 
 
 @pytest.mark.parametrize(("count", "state"), [(99, "complete"), (100, "suspicious")])
-async def test_a_catalog_of_exactly_a_hundred_that_cannot_go_on_looks_cut(
+async def test_a_catalog_of_exactly_a_hundred_without_a_next_page_looks_truncated(
     count: int, state: str
 ) -> None:
     names = [f"r{number:03}" for number in range(count)]
@@ -159,7 +159,7 @@ async def test_a_catalog_of_exactly_a_hundred_that_cannot_go_on_looks_cut(
         ("team/*:9*", "none of the 4 tags of 2 repositories matches 9*"),
     ],
 )
-async def test_a_pattern_that_matches_nothing_is_a_failure(
+async def test_a_repository_pattern_without_a_match_is_a_failure(
     pattern: str, words: str
 ) -> None:
     async with lab(simple(NAMES)) as here:
@@ -168,7 +168,7 @@ async def test_a_pattern_that_matches_nothing_is_a_failure(
     assert words in outcome.failure.detail
 
 
-async def test_a_catalogued_repository_that_is_gone_or_empty_is_no_failure() -> None:
+async def test_a_listed_repository_that_is_missing_or_empty_is_not_a_failure() -> None:
     content = simple(NAMES)
     content.repository("team/empty")
     async with lab(content) as here:
@@ -179,7 +179,7 @@ async def test_a_catalogued_repository_that_is_gone_or_empty_is_no_failure() -> 
     assert catalog.tag_lists == {ListState.COMPLETE: 1, ListState.EMPTY: 2}
 
 
-async def test_a_repository_whose_tags_are_denied_is_a_record_of_its_own() -> None:
+async def test_a_repository_with_denied_tags_gets_its_own_record() -> None:
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", "/v2/team/a/tags/list", Answer(403))
         outcome = await here.audit(here.ref("team/*:1.*"))
@@ -190,7 +190,7 @@ async def test_a_repository_whose_tags_are_denied_is_a_record_of_its_own() -> No
     assert catalog.tag_lists == {ListState.DENIED: 1, ListState.COMPLETE: 1}
 
 
-async def test_what_is_no_repository_makes_the_catalog_incomplete() -> None:
+async def test_invalid_repository_names_make_the_catalog_incomplete() -> None:
     async with lab(simple(NAMES)) as here:
         here.faults.on(
             "GET",
@@ -204,7 +204,9 @@ async def test_what_is_no_repository_makes_the_catalog_incomplete() -> None:
     assert outcome.summary.duplicates == 0
 
 
-async def test_a_catalog_that_breaks_off_is_incomplete_the_rest_is_audited() -> None:
+async def test_a_catalog_that_breaks_off_is_incomplete_and_the_rest_is_audited() -> (
+    None
+):
     async with lab(simple(NAMES)) as here:
         after = {"last": "team/a"}
         here.faults.on("GET", CATALOG, Answer(500), query=after, forever=True)
@@ -223,7 +225,7 @@ async def test_a_catalog_that_breaks_off_is_incomplete_the_rest_is_audited() -> 
         ),
     ],
 )
-async def test_a_catalog_that_leads_astray_is_not_followed(
+async def test_a_catalog_link_to_another_host_is_not_followed(
     link: str, words: str
 ) -> None:
     headers = {"Link": f'{link}; rel="next"'}
@@ -235,7 +237,7 @@ async def test_a_catalog_that_leads_astray_is_not_followed(
     assert words in failed(outcome, -1).detail
 
 
-async def test_listings_run_ahead_of_the_workers_and_no_further_than_they_may() -> None:
+async def test_listings_run_ahead_of_the_workers_up_to_the_limit() -> None:
     content = DemoContent()
     for number in range(60):
         content.add(f"r{number:02}", image("one"), "1")

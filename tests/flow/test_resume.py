@@ -428,7 +428,9 @@ async def test_no_space_for_the_resume_index_is_a_one_line_error(
         line = b'{"kind":"image","reference":"r/a:%d","tag":"1"}\n'
         lines = b"".join(line % number for number in range(5000))
         output.with_name("out.partial").write_bytes(lines)
-        with pytest.raises(OutputError, match=r"resume index cannot be written .*TMPDIR"):
+        with pytest.raises(
+            OutputError, match=r"resume index cannot be written .*TMPDIR"
+        ):
             await report_to(here, output, here.ref(NAMES[0]), resume=True)
         assert output.with_name("out.partial").read_bytes() == lines
 

@@ -5,8 +5,15 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from auditor.errors import FailureKind, Stage
-from auditor.model import BaseImage, FailureRecord, ImageRecord, Layer, Platform, Record
-from tests.documents import digest
+from auditor.model import (
+    BaseImage,
+    FailureRecord,
+    ImageRecord,
+    Layer,
+    PlatformRecord,
+    Record,
+)
+from tests.manifests import digest
 from tests.records import failure, image, platform
 
 REGISTRIES = ("a.example", "b.example:5000")
@@ -33,7 +40,7 @@ def _layers(chain: str, seed: int) -> tuple[Layer, ...]:
     )
 
 
-def _platform(number: int, *, there: bool) -> Platform:
+def _platform(number: int, *, there: bool) -> PlatformRecord:
     """The manifest of this number: it always has the same platform and layers."""
     os, architecture, variant = PLATFORMS[number % len(PLATFORMS)]
     layers = _layers(CHAINS[number % len(CHAINS)], number % 5) if there else None

@@ -1,6 +1,6 @@
-"""Whatever the bytes, each parser gives what it says or raises what it says.
+"""Parsers raise only documented errors, for arbitrary bytes.
 
-The targets are those of `python -m tests.fuzz`; here their seeds are damaged.
+The targets are those of `python -m tests.fuzz`; here their seeds are mutated.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz.targets import TARGETS
 
-# What changes what the bytes around it mean, somewhere.
+# Bytes that have a special meaning in some format.
 TOKENS = st.sampled_from(
     [
         b"", b" ", b"\n", b"\r\n", b"\0", b'"', b"'", b"\\", b"{", b"}", b"[", b"]",
@@ -25,9 +25,8 @@ TOKENS = st.sampled_from(
 
 
 @st.composite
-def _damaged(draw: st.DrawFn, seeds: tuple[bytes, ...]) -> bytes:
-    """A seed with a few pieces of it taken out, doubled or put in the place of others,
-    or bytes at random."""
+def _mutated(draw: st.DrawFn, seeds: tuple[bytes, ...]) -> bytes:
+    """A seed with some pieces removed, repeated or replaced, or random bytes."""
     if not draw(st.integers(0, 9)):
         return draw(st.binary(max_size=40))
     data = draw(st.sampled_from(seeds))
@@ -42,11 +41,11 @@ def _damaged(draw: st.DrawFn, seeds: tuple[bytes, ...]) -> bytes:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_only_what_is_documented_is_raised(name: str) -> None:
+def test_only_documented_errors_are_raised(name: str) -> None:
     target = TARGETS[name]
 
     @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(_damaged(target.seeds))
+    @given(_mutated(target.seeds))
     def check(data: bytes) -> None:
         target.run(data)
 

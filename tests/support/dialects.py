@@ -16,9 +16,10 @@ from fnmatch import fnmatchcase
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from auditor.demo.registry import error
-from auditor.demo.tokens import TokenService, split_scope
+from auditor.demo.demo_registry import error
+from auditor.demo.demo_tokens import split_scope
 from tests.support.fault_actions import body_of, real_answer
+from tests.support.token_service import FakeTokenService
 
 MANIFESTS = "/v2/*/manifests/*"
 TAGS = "/v2/*/tags/list"
@@ -175,7 +176,7 @@ def no_head(status: int = 405) -> Middleware:
     return middleware
 
 
-def lists_want(action: str, tokens: TokenService) -> Middleware:
+def lists_want(action: str, tokens: FakeTokenService) -> Middleware:
     """ACR: a list of tags wants another action than a pull does."""
 
     @web.middleware

@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from auditor.demo.registry import HOST
-from auditor.demo.tokens import TokenService
+from auditor.demo.demo_registry import HOST
 from auditor.fast_dataclass import dataclass
+from tests.support.token_service import FakeTokenService, certificate_pem
 
 PROGRAM = "docker-registry"
 # It listens some 50 ms after its start; a loaded machine may take a hundred times that.
@@ -33,7 +33,7 @@ _STOP_TIMEOUT_S = 5.0
 class TokenAuth:
     """`auth: token`: whose tokens the registry takes. `realm` is a whole URL."""
 
-    tokens: TokenService
+    tokens: FakeTokenService
     realm: str
 
 
@@ -63,7 +63,7 @@ def docker_registry(
     it does not start.
     """
     port = port or _free_port()
-    with tempfile.TemporaryDirectory(prefix="sandbox-registry-") as directory:
+    with tempfile.TemporaryDirectory(prefix="docker-registry-") as directory:
         place = Path(directory)
         config, log = place / "config.yml", place / "log"
         content = _config(root, port, auth, place, schema1=schema1)
@@ -110,11 +110,11 @@ def _config(
         passwords = place / "htpasswd"
         passwords.write_text(auth.lines)
         config["auth"] = {
-            "htpasswd": {"realm": "the sandbox's registry", "path": str(passwords)}
+            "htpasswd": {"realm": "docker registry", "path": str(passwords)}
         }
     elif auth is not None:
         certificates = place / "certificates.pem"
-        certificates.write_bytes(auth.tokens.key.certificate_pem())
+        certificates.write_bytes(certificate_pem(auth.tokens.key))
         token = {
             "realm": auth.realm,
             "service": auth.tokens.service,

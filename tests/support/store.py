@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from dataclasses import field
 from pathlib import Path
 
-from auditor.demo.images import Placed
+from auditor.demo.image_builder import PlacedImage
 from auditor.fast_dataclass import dataclass
 
 
@@ -33,7 +33,7 @@ class Stored:
     repositories: int = 0
 
 
-def write_store(root: Path, images: Iterable[Placed]) -> Stored:
+def write_store(root: Path, images: Iterable[PlacedImage]) -> Stored:
     """Write images below `root`, the registry's `rootdirectory`.
 
     The images may come from a generator; a repository's may come in any order. Files
@@ -52,7 +52,7 @@ class _Writer:
     _blobs: set[str] = field(default_factory=set)
     _repositories: set[str] = field(default_factory=set)
 
-    def place(self, placed: Placed) -> None:
+    def place(self, placed: PlacedImage) -> None:
         repository = f"{self.root}/repositories/{placed.repository}"
         if placed.repository not in self._repositories:
             self._repositories.add(placed.repository)

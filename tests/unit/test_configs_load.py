@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from auditor.config import ListerName, RegistrySettings, Settings, read_toml, resolve_settings
+from auditor.config import (
+    ListerName,
+    RegistrySettings,
+    Settings,
+    read_toml,
+    resolve_settings,
+)
 from auditor.model import Shape
 from auditor.util.secret import Secret
 

@@ -12,7 +12,11 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 _NAMED = re.compile(r"\b(tests/[a-z0-9_/]+\.py)::(test_[a-z0-9_]+)")
 # Documents that promise something in each row of their tables, by a test.
-PROMISES = ("docs/registries.md", "docs/reliability.md", "docs/development/threat-model.md")
+PROMISES = (
+    "docs/registries.md",
+    "docs/reliability.md",
+    "docs/development/threat-model.md",
+)
 
 
 @cache

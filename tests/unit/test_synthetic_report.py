@@ -6,15 +6,14 @@ import json
 
 from jsonschema import Draft202012Validator
 
-from auditor.config import Shape
-from auditor.model import FailureRecord, ImageRecord
+from auditor.model import FailureRecord, ImageRecord, Shape
 from auditor.report.shapes import encoder, report_schema
 from bench.synthetic_report import TAGS, records
 
 COUNT = 50 * TAGS + 7
 
 
-def test_every_line_is_valid() -> None:
+def test_every_line_conforms_to_the_schema() -> None:
     validator = Draft202012Validator(report_schema())
     encode = encoder(Shape.IMAGE)
     for record in records(2 * TAGS):

@@ -1,4 +1,4 @@
-"""Whatever text a report holds, CSV and SQLite give it back, and no formula."""
+"""CSV and SQLite preserve every text, and CSV has no formulas."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from auditor.analysis.csv_formula_guard import escape_formula
 from auditor.analysis.export import ExportFormat, export
-from auditor.analysis.query import ask
-from auditor.analysis.query_output import RowFormat, write_answer
+from auditor.analysis.query import run_query
+from auditor.analysis.query_output import RowFormat, write_result
 from auditor.analysis.reports import is_complete_zstd
 from tests.records import failure
 from tests.reports import write_report
@@ -31,7 +31,7 @@ TEXTS = st.lists(
 
 @settings(max_examples=25, deadline=None)
 @given(TEXTS)
-def test_csv_gives_back_every_text_and_no_formula(texts: list[str]) -> None:
+def test_csv_preserves_every_text_and_has_no_formula(texts: list[str]) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         report = write_report(folder / "r", [failure(detail=text) for text in texts])
@@ -42,15 +42,15 @@ def test_csv_gives_back_every_text_and_no_formula(texts: list[str]) -> None:
         assert not [text for text in found if text.lstrip()[:1] in tuple("=+-@")]
 
         out = io.StringIO(newline="")
-        with ask([report], "SELECT detail FROM failures") as answer:
-            write_answer(answer, RowFormat.CSV, out)
+        with run_query([report], "SELECT detail FROM failures") as result:
+            write_result(result, RowFormat.CSV, out)
         again = csv.reader(io.StringIO(out.getvalue(), newline=""), strict=True)
         assert [cell for (cell,) in again][1:] == found
 
 
 @settings(max_examples=25, deadline=None)
 @given(TEXTS)
-def test_sqlite_gives_back_every_text_as_it_is(texts: list[str]) -> None:
+def test_sqlite_preserves_every_text(texts: list[str]) -> None:
     with tempfile.TemporaryDirectory() as name:
         report = write_report(Path(name, "r"), [failure(detail=text) for text in texts])
         out = Path(name, "out")
@@ -62,11 +62,11 @@ def test_sqlite_gives_back_every_text_as_it_is(texts: list[str]) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.binary(max_size=300_000), min_size=1, max_size=3), st.data())
-def test_zstd_frames_are_whole_until_they_are_cut(
+def test_zstd_is_complete_only_at_the_end_of_a_frame(
     contents: list[bytes], data: st.DataObject
 ) -> None:
     frames = [bytes(pa.compress(part, codec="zstd", asbytes=True)) for part in contents]
-    whole = b"".join(frames)
+    content = b"".join(frames)
     ends = {sum(map(len, frames[:count])) for count in range(1, len(frames) + 1)}
-    cut = data.draw(st.integers(0, len(whole)))
-    assert is_complete_zstd(io.BytesIO(whole[:cut])) == (cut in ends)
+    cut = data.draw(st.integers(0, len(content)))
+    assert is_complete_zstd(io.BytesIO(content[:cut])) == (cut in ends)

@@ -22,7 +22,7 @@ from auditor.analysis.layers import (
 )
 from auditor.model import ImageRecord, PlatformRecord, Record
 from tests import records
-from tests.documents import digest
+from tests.manifests import digest
 from tests.property.report_records import failures_of, images_of, reports
 from tests.reports import write_report
 

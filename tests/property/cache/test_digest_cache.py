@@ -16,10 +16,10 @@ from auditor.cache.batch import CachedTag
 from auditor.cache.digest_cache import DigestCache
 from auditor.cache.maintenance import prune
 from auditor.config import ImageConfigMode
-from auditor.demo.images import image, index
-from auditor.demo.registry import Content
-from auditor.demo.signed_schema1 import schema1_image
-from auditor.demo.tokens import SigningKey
+from auditor.demo.demo_registry import DemoContent
+from auditor.demo.image_builder import image, index
+from auditor.demo.schema1_builder import schema1_image
+from auditor.demo.signing_key import SigningKey
 from auditor.model import Record
 from tests.flow.harness import lab
 from tests.support.fault_mix import HOSTILE, TRANSIENT, Mix
@@ -151,7 +151,7 @@ def test_a_warm_run_without_faults_reports_what_a_cold_run_reports(
     before: list[tuple[Mix, list[int]]], mode: ImageConfigMode
 ) -> None:
     async def main(cache: str) -> None:
-        content = Content()
+        content = DemoContent()
         faults = Faults()
         async with lab(content, faults=faults) as here:
             references = [here.ref(f"app:{tag}") for tag in TAGS]

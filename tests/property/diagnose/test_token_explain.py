@@ -15,8 +15,8 @@ from auditor.diagnose.token_explain import (
     read_object,
 )
 from auditor.diagnose.token_text import explanation_lines, explanation_to_json
-from auditor.oci.jws import KeySet
 from auditor.util.text import format_duration, safe_text
+from auditor.wire.token_keys import KeySet
 from tests import jose
 
 KEY = jose.key_for("ES256")

@@ -14,7 +14,7 @@ from auditor.oci.attachments import (
     needs_manifest,
 )
 from auditor.oci.descriptor import Descriptor
-from tests.documents import digest
+from tests.manifests import digest
 
 _TYPES = (
     st.none()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.oci.encoding import STRUCTURAL_KEYS, parse_json_object
-from tests.property.documents import OBJECTS, outcome
+from tests.property.random_json import OBJECTS, outcome
 
 
 @settings(max_examples=300, deadline=None)

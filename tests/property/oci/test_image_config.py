@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from auditor.errors import ProtocolError
 from auditor.oci.image_config import ImageConfig, parse_image_config
-from tests.documents import raw
-from tests.property.documents import OBJECTS, VALUES, damaged, outcome
+from tests.manifests import raw
+from tests.property.random_json import OBJECTS, VALUES, damaged, outcome
 from tests.unit.oci.test_image_config import FULL
 
 

@@ -28,18 +28,18 @@ from auditor.oci.manifest import (
 )
 from auditor.oci.platform import Platform
 from auditor.oci.schema1 import Schema1Manifest
-from tests import documents, jose
-from tests.property.documents import OBJECTS, TYPES, VALUES, damaged, outcome
+from tests import jose, manifests
+from tests.property.random_json import OBJECTS, TYPES, VALUES, damaged, outcome
 
 CONTENT_TYPES = st.none() | TYPES | st.text(max_size=20)
 HEADERS = st.none() | st.text(max_size=20)
 LINUX = Platform(os="linux", architecture="amd64", variant=None, os_version=None)
 SOUND: list[dict[str, Any]] = [
-    documents.image(annotations={"a": "b"}, subject=documents.descriptor("d")),
-    documents.image(mediaType=documents.DOCKER_MANIFEST),
-    documents.index(),
-    documents.index(mediaType=documents.DOCKER_LIST, annotations={"a": "b"}),
-    documents.schema1(),
+    manifests.image(annotations={"a": "b"}, subject=manifests.descriptor("d")),
+    manifests.image(mediaType=manifests.DOCKER_MANIFEST),
+    manifests.index(),
+    manifests.index(mediaType=manifests.DOCKER_LIST, annotations={"a": "b"}),
+    manifests.schema1(),
 ]
 
 
@@ -85,7 +85,7 @@ def test_any_bytes(raw: bytes, content_type: str | None, header: str | None) -> 
 @settings(max_examples=200, deadline=None)
 @given(VALUES | OBJECTS, CONTENT_TYPES)
 def test_any_json(value: object, content_type: str | None) -> None:
-    _read(documents.raw(value), content_type)
+    _read(manifests.raw(value), content_type)
 
 
 @settings(max_examples=150, deadline=None)
@@ -94,17 +94,17 @@ def test_any_json(value: object, content_type: str | None) -> None:
 def test_a_sound_manifest_with_any_damage(
     sound: dict[str, Any], data: st.DataObject, content_type: str | None
 ) -> None:
-    _read(documents.raw(data.draw(damaged(sound))), content_type)
+    _read(manifests.raw(data.draw(damaged(sound))), content_type)
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_a_signed_manifest_with_any_bytes_changed(data: st.DataObject) -> None:
-    payload = documents.raw(documents.schema1())
+    payload = manifests.raw(manifests.schema1())
     raw = bytearray(jose.sign_schema1(payload, jose.key_for("ES256")))
     at = data.draw(st.integers(0, len(raw) - 1))
     raw[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
-    _read(bytes(raw), documents.SIGNED_SCHEMA1)
+    _read(bytes(raw), manifests.SIGNED_SCHEMA1)
 
 
 @settings(max_examples=100, deadline=None)
@@ -112,7 +112,7 @@ def test_a_signed_manifest_with_any_bytes_changed(data: st.DataObject) -> None:
 def test_by_digest_no_change_of_the_bytes_goes_unnoticed(
     sound: dict[str, Any], data: st.DataObject
 ) -> None:
-    raw = bytearray(documents.raw(sound))
+    raw = bytearray(manifests.raw(sound))
     asked = "sha256:" + hashlib.sha256(raw).hexdigest()
     at = data.draw(st.integers(0, len(raw) - 1))
     raw[at] ^= data.draw(st.integers(1, 255))

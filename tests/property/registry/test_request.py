@@ -25,26 +25,26 @@ from auditor.registry.request import (
     make_probe,
 )
 from auditor.wire.response import Response
-from tests.answers import answer
 from tests.clock import FakeClock
+from tests.responses import response
 
 URL = "https://registry.example.com/v2/app/manifests/1"
 PING = "https://registry.example.com/v2/"
 SLOTS = 2
 TRIES = 3
 
-_GOOD = answer(200, url=URL)
+_GOOD = response(200, url=URL)
 _OUTCOMES = st.sampled_from(
     [
         _GOOD,
-        answer(200, url=URL, RateLimit_Remaining="3;w=21600"),
-        answer(200, url=URL, RateLimit_Remaining="0;w=60"),
-        answer(404, url=URL),
-        answer(429, url=URL),
-        answer(429, url=URL, Retry_After="7"),
-        answer(429, url=URL, Retry_After="9999"),
-        answer(500, url=URL),
-        answer(503, url=URL, Retry_After="20"),
+        response(200, url=URL, RateLimit_Remaining="3;w=21600"),
+        response(200, url=URL, RateLimit_Remaining="0;w=60"),
+        response(404, url=URL),
+        response(429, url=URL),
+        response(429, url=URL, Retry_After="7"),
+        response(429, url=URL, Retry_After="9999"),
+        response(500, url=URL),
+        response(503, url=URL, Retry_After="20"),
         Failure(kind=FailureKind.CONNECT, detail="refused"),
         Failure(kind=FailureKind.TIMEOUT, detail="silent"),
         Failure(kind=FailureKind.TOO_LARGE, detail="too large"),

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.wire.rate_limit import MAX_REQUESTS, MAX_WINDOW_S, parse_rate_limit
-from tests.answers import Fields
+from tests.responses import HeaderFields
 
 _PIECES = st.lists(
     st.sampled_from(["0", "7", "100", ";", "w=", "21600", ",", " ", "=", "-", "é", '"'])
@@ -21,7 +21,7 @@ def test_any_text_is_an_allowance_within_bounds_or_none(
     remaining: str, limit: str, source: str
 ) -> None:
     found = parse_rate_limit(
-        Fields(
+        HeaderFields(
             {
                 "RateLimit-Remaining": remaining,
                 "RateLimit-Limit": limit,
@@ -46,7 +46,7 @@ def test_what_docker_hub_writes_is_read_back(
     remaining: int, limit: int, window_s: int, blanks: str
 ) -> None:
     found = parse_rate_limit(
-        Fields(
+        HeaderFields(
             {
                 "ratelimit-remaining": f"{blanks}{remaining}{blanks};w={window_s}",
                 "ratelimit-limit": f"{limit};{blanks}w={window_s}{blanks}",

@@ -7,12 +7,12 @@ from typing import Any
 
 from aiohttp import web
 
-from auditor.demo.registry import Content
-from auditor.demo.tokens import Account
+from auditor.demo.demo_registry import DemoContent
+from auditor.demo.demo_tokens import DemoAccount
 from tests.support.products.routes import PUSHED, Routes, basic, below, routes
 
 
-def dtr_api(content: Content, accounts: Iterable[Account] = ()) -> Routes:
+def dtr_api(content: DemoContent, accounts: Iterable[DemoAccount] = ()) -> Routes:
     """Docker Trusted Registry: `X-Next-Page-Start`, Basic."""
 
     def repositories(request: web.Request) -> web.Response:

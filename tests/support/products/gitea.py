@@ -6,13 +6,13 @@ from collections.abc import Iterable
 
 from aiohttp import web
 
-from auditor.demo.registry import Content
-from auditor.demo.tokens import Account
+from auditor.demo.demo_registry import DemoContent
+from auditor.demo.demo_tokens import DemoAccount
 from tests.support.products.pages import linked
 from tests.support.products.routes import Routes, basic, below, routes
 
 
-def gitea_api(content: Content, accounts: Iterable[Account] = ()) -> Routes:
+def gitea_api(content: DemoContent, accounts: Iterable[DemoAccount] = ()) -> Routes:
     """Gitea: a package for each version of an image, `Link`, `X-Total-Count`."""
 
     def packages(request: web.Request) -> web.Response:

@@ -7,12 +7,12 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from auditor.demo.registry import Content
+from auditor.demo.demo_registry import DemoContent
 from tests.support.products.pages import numbered
 from tests.support.products.routes import Routes, bearer, below, routes
 
 
-def gitlab_api(content: Content, token: str | None = None) -> Routes:
+def gitlab_api(content: DemoContent, token: str | None = None) -> Routes:
     """GitLab: groups by their whole path, `x-next-page`, `x-total`, a token."""
 
     def repositories(request: web.Request) -> web.Response:

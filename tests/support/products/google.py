@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from auditor.demo.registry import Content, Repository
+from auditor.demo.demo_registry import DemoContent, DemoRepository
 from tests.support.products.routes import PUSHED_EPOCH, below
 
 
-def google_tags(content: Content, name: str) -> dict[str, Any]:
+def google_tags(content: DemoContent, name: str) -> dict[str, Any]:
     """Google's list of tags: a map of manifests, and what is below."""
-    repository = content.repositories.get(name) or Repository()
+    repository = content.repositories.get(name) or DemoRepository()
     by_digest: dict[str, list[str]] = {digest: [] for digest in repository.manifests}
     for tag, digest in repository.tags.items():
         by_digest[digest].append(tag)

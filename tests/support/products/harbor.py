@@ -8,14 +8,14 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from auditor.demo.registry import Content, Repository
-from auditor.demo.tokens import Account
+from auditor.demo.demo_registry import DemoContent, DemoRepository
+from auditor.demo.demo_tokens import DemoAccount
 from auditor.oci.attachments import is_digest_tag
 from tests.support.products.pages import linked
 from tests.support.products.routes import PUSHED, Routes, basic, below, routes
 
 
-def harbor_api(content: Content, accounts: Iterable[Account] = ()) -> Routes:
+def harbor_api(content: DemoContent, accounts: Iterable[DemoAccount] = ()) -> Routes:
     """Harbor: `Link`, `X-Total-Count`, names encoded twice, Basic."""
 
     def repositories(request: web.Request) -> web.Response:
@@ -55,7 +55,7 @@ def harbor_api(content: Content, accounts: Iterable[Account] = ()) -> Routes:
     )
 
 
-def _artifact(repository: Repository, digest: str) -> dict[str, Any]:
+def _artifact(repository: DemoRepository, digest: str) -> dict[str, Any]:
     tags = [tag for tag, named in sorted(repository.tags.items()) if named == digest]
     return {
         "digest": digest,

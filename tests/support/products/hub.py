@@ -7,13 +7,13 @@ from typing import Any
 
 from aiohttp import web
 
-from auditor.demo.registry import Content
-from auditor.demo.tokens import Account
+from auditor.demo.demo_registry import DemoContent
+from auditor.demo.demo_tokens import DemoAccount
 from tests.support.products.pages import numbered
 from tests.support.products.routes import PUSHED, Routes, below, routes
 
 
-def hub_api(content: Content, accounts: Iterable[Account] = ()) -> Routes:
+def hub_api(content: DemoContent, accounts: Iterable[DemoAccount] = ()) -> Routes:
     """Docker Hub: whole URLs in `next`, a token for user and password."""
     accounts = list(accounts)
     tokens: set[str] = set()

@@ -6,11 +6,11 @@ from typing import Any
 
 from aiohttp import web
 
-from auditor.demo.registry import Content
+from auditor.demo.demo_registry import DemoContent
 from tests.support.products.routes import PUSHED_EPOCH, Routes, bearer, below, routes
 
 
-def quay_api(content: Content, token: str | None = None) -> Routes:
+def quay_api(content: DemoContent, token: str | None = None) -> Routes:
     """Quay: `next_page` and `has_additional`, an OAuth token or nothing."""
 
     def repositories(request: web.Request) -> web.Response:

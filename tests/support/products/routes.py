@@ -7,8 +7,8 @@ from typing import Any
 
 from aiohttp import web
 
-from auditor.demo.registry import Content
-from auditor.demo.tokens import Account, basic_credential
+from auditor.demo.demo_registry import DemoContent
+from auditor.demo.demo_tokens import DemoAccount, basic_credential
 
 Routes = list[web.AbstractRouteDef]
 Handler = Callable[[web.Request], web.Response]
@@ -31,7 +31,7 @@ def routes(handlers: Mapping[str, Handler], refusal: Refusal) -> Routes:
     return [web.get(path, guarded(handler)) for path, handler in handlers.items()]
 
 
-def basic(accounts: Iterable[Account]) -> Refusal:
+def basic(accounts: Iterable[DemoAccount]) -> Refusal:
     """Refuse what has no login of these; without any, everybody may ask."""
     known = [(one.name, one.password) for one in accounts]
 
@@ -54,7 +54,7 @@ def bearer(token: str | None, body: Mapping[str, str]) -> Refusal:
     return refusal
 
 
-def below(content: Content, path: str) -> list[str]:
+def below(content: DemoContent, path: str) -> list[str]:
     """The repositories below a path; below "" they all are."""
     prefix = f"{path}/" if path else ""
     return [name for name in sorted(content.repositories) if name.startswith(prefix)]

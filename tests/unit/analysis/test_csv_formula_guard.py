@@ -1,4 +1,4 @@
-"""What a spreadsheet would run becomes text."""
+"""Text that a spreadsheet would run as a formula is escaped."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 from auditor.analysis.csv_formula_guard import escape_formula, escape_formula_sql
 
-# The starts that OWASP's "CSV Injection" names, and blanks before them.
+# The starts that OWASP, "CSV Injection", lists, also after spaces.
 FORMULAS = [
     "=1+1",
     "+1",
@@ -37,11 +37,11 @@ def test_a_formula_gets_an_apostrophe(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_any_other_text_stays_as_it_is(text: str) -> None:
+def test_other_text_is_unchanged(text: str) -> None:
     assert escape_formula(text) == text
 
 
-def test_sql_says_the_same() -> None:
+def test_the_sql_expression_agrees() -> None:
     with duckdb.connect() as connection:
         for text in [*FORMULAS, *TEXTS]:
             found = connection.execute(

@@ -38,7 +38,7 @@ def csv_rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(lines, strict=True))
 
 
-def test_parquet_is_read_by_another_library(report: str, tmp_path: Path) -> None:
+def test_another_library_reads_parquet(report: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     export([report], target=ExportFormat.PARQUET, output=out, tables=TABLES)
     assert {path.stem: pq.read_table(path).num_rows for path in out.iterdir()} == COUNTS
@@ -54,7 +54,7 @@ def test_parquet_is_read_by_another_library(report: str, tmp_path: Path) -> None
     ]
 
 
-def test_duckdb_is_one_whole_file(report: str, tmp_path: Path) -> None:
+def test_duckdb_is_one_file(report: str, tmp_path: Path) -> None:
     out = tmp_path / "inventory.duckdb"
     export([report], target=ExportFormat.DUCKDB, output=out, tables=TABLES)
     assert sorted(tmp_path.iterdir()) == sorted([out, Path(report)])
@@ -65,7 +65,7 @@ def test_duckdb_is_one_whole_file(report: str, tmp_path: Path) -> None:
         assert found == [(None,), ("linux/arm64",)]
 
 
-def test_sqlite_holds_texts_and_numbers(report: str, tmp_path: Path) -> None:
+def test_sqlite_has_texts_and_numbers(report: str, tmp_path: Path) -> None:
     out = tmp_path / "inventory.sqlite"
     export([report], target=ExportFormat.SQLITE, output=out, tables=TABLES)
     with closing(sqlite3.connect(out)) as database:
@@ -84,7 +84,7 @@ def test_sqlite_holds_texts_and_numbers(report: str, tmp_path: Path) -> None:
         )  # fmt: skip
 
 
-def test_csv_is_read_by_the_csv_module(report: str, tmp_path: Path) -> None:
+def test_the_csv_module_reads_csv(report: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     export([report], target=ExportFormat.CSV, output=out, tables=TABLES)
     assert {path.stem: len(csv_rows(path)) for path in out.iterdir()} == COUNTS
@@ -135,14 +135,14 @@ def test_an_empty_report_makes_empty_tables(
     assert (tmp_path / "out").exists()
 
 
-def test_only_the_tables_that_are_asked_for(report: str, tmp_path: Path) -> None:
+def test_only_the_selected_tables_are_exported(report: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     export([report], target=ExportFormat.CSV, output=out, tables=["layers"])
     assert [path.name for path in out.iterdir()] == ["layers.csv"]
 
 
 @pytest.mark.parametrize("target", ExportFormat)
-def test_what_is_there_is_replaced_only_by_force(
+def test_an_existing_output_is_only_replaced_with_force(
     target: ExportFormat, report: str, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -164,7 +164,7 @@ def test_what_is_there_is_replaced_only_by_force(
 
 
 @pytest.mark.parametrize("target", ExportFormat)
-def test_a_damaged_report_leaves_nothing_and_replaces_nothing(
+def test_a_damaged_report_creates_and_replaces_nothing(
     target: ExportFormat, tmp_path: Path
 ) -> None:
     report = tmp_path / "r.jsonl"
@@ -182,7 +182,7 @@ def test_a_damaged_report_leaves_nothing_and_replaces_nothing(
 
 
 @pytest.mark.parametrize("target", ExportFormat)
-def test_a_place_that_cannot_be_written_is_told(
+def test_an_unwritable_output_is_an_output_error(
     target: ExportFormat, report: str, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -191,7 +191,7 @@ def test_a_place_that_cannot_be_written_is_told(
 
 
 @pytest.mark.parametrize("target", ExportFormat)
-def test_nobody_elses_link_is_written_through(
+def test_a_link_of_another_user_is_not_followed(
     target: ExportFormat, report: str, tmp_path: Path
 ) -> None:
     victim = tmp_path / "victim"

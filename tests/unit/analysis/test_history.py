@@ -1,20 +1,23 @@
-"""Nightly reports that are kept: when a tag moved, how a repository grew."""
+"""The history of nightly reports: when a tag moved, and the documented queries."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow.dataset as ds  # type: ignore[import-untyped]
 import pytest
 
 from auditor.analysis.history import add, show
 from auditor.errors import FailureKind, OutputError, UsageError
 from auditor.model import FailureRecord, ImageRecord, Record
-from tests.documents import digest
+from tests.manifests import digest
 from tests.records import REFUSED, failure, image, layer, platform
 from tests.reports import write_report
 
+DOCS = Path(__file__).parents[3] / "docs" / "analysis" / "history.md"
 OLD, NEW = digest("a"), digest("b")
 REPOSITORY = "r.example.com/team/app"
 
@@ -48,18 +51,52 @@ def kept(tmp_path: Path) -> Any:
     return keep
 
 
-def shown(dataset: Path, target: str | None = None) -> list[dict[str, str | None]]:
-    with show(dataset, target) as answer:
-        names = [column.name for column in answer.columns]
-        return [dict(zip(names, row, strict=True)) for row in answer.rows()]
-
-
 def periods(dataset: Path, target: str) -> list[tuple[str | None, ...]]:
-    names = ("from", "until", "runs", "state", "digest")
-    return [tuple(row[name] for name in names) for row in shown(dataset, target)]
+    with show(dataset, target) as result:
+        return [row[:5] for row in result.rows()]
 
 
-def test_a_tag_that_moves_has_a_period_for_each_digest(kept: Any) -> None:
+def documented_queries(dataset: Path) -> list[list[tuple[Any, ...]]]:
+    """The rows of each query in the documentation."""
+    text = DOCS.read_text(encoding="utf-8")
+    queries = re.findall(r"^```sql\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    with duckdb.connect() as connection:
+        return [
+            connection.execute(query.replace("'kept/", f"'{dataset}/")).fetchall()
+            for query in queries
+        ]
+
+
+@pytest.fixture
+def dataset_of_three_runs(kept: Any) -> Any:
+    more = platform("b", layers=(layer("1", 100), layer("9", 1000)))
+    unknown = platform("c", layers=(layer("8", None),))
+    return kept(
+        [tag("1", 1), tag("latest", 1), REFUSED],
+        [tag("1", 2), tag("2", 2, digest=NEW, platforms=(more,)), failed("3", 2)],
+        [tag("1", 3, digest=NEW, platforms=(unknown,))],
+    )
+
+
+def test_the_documented_queries_give_runs_growth_and_moved_tags(
+    dataset_of_three_runs: Path,
+) -> None:
+    runs, growth, most_grown, moved = documented_queries(dataset_of_three_runs)
+    assert [(str(row[1]), *row[2:]) for row in runs] == [
+        ("2026-11-01", 1, 2, 1, 300),  # one failure without a repository
+        ("2026-11-02", 1, 2, 1, 1300),
+        ("2026-11-03", 1, 1, 0, 0),
+    ]
+    assert [row[1:] for row in growth] == [
+        (2, 0, 1, 2, 300, None),
+        (2, 1, 2, 3, 1300, 1000),
+        (1, 0, 1, 1, 0, -1300),
+    ]
+    assert ("r.example.com", "team/app", -300) in most_grown
+    assert moved == [(f"{REPOSITORY}:1", 2)]
+
+
+def test_a_moved_tag_has_a_period_for_each_digest(kept: Any) -> None:
     dataset = kept(
         [tag("1", 1)], [tag("1", 2)], [tag("1", 3, digest=NEW)], [tag("1", 4)]
     )
@@ -70,7 +107,7 @@ def test_a_tag_that_moves_has_a_period_for_each_digest(kept: Any) -> None:
     ]
 
 
-def test_a_tag_that_comes_fails_and_goes_says_so(kept: Any) -> None:
+def test_an_added_failed_and_removed_tag_has_a_period_for_each_state(kept: Any) -> None:
     dataset = kept(
         [tag("other", 1)],
         [tag("other", 2), tag("1", 2)],
@@ -87,43 +124,11 @@ def test_a_tag_that_comes_fails_and_goes_says_so(kept: Any) -> None:
     ]
 
 
-def test_a_night_without_the_repository_says_nothing_of_its_tags(kept: Any) -> None:
+def test_a_run_without_the_repository_is_left_out(kept: Any) -> None:
     other = image(reference="r.example.com/o:1", repository="o", audited_at=at(2))
     dataset = kept([tag("1", 1)], [other], [tag("1", 3)])
     assert periods(dataset, f"{REPOSITORY}:1") == [
         ("2026-11-01", "2026-11-03", "2", "present", OLD)
-    ]
-
-
-def test_a_repository_grows_by_its_distinct_layers(kept: Any) -> None:
-    more = platform("b", layers=(layer("1", 100), layer("9", 1000)))
-    unknown = platform("c", layers=(layer("8", None),))
-    dataset = kept(
-        [tag("1", 1), tag("latest", 1)],
-        [tag("1", 2), tag("2", 2, digest=NEW, platforms=(more,)), failed("3", 2)],
-        [tag("4", 3, platforms=(unknown,))],
-    )
-    names = ("date", "references", "failures", "manifests", "layers", "bytes", "grown")
-    assert [
-        tuple(row[name] for name in names) for row in shown(dataset, REPOSITORY)
-    ] == [
-        ("2026-11-01", "2", "0", "1", "2", "300", None),
-        ("2026-11-02", "2", "1", "2", "3", "1300", "1000"),
-        ("2026-11-03", "1", "0", "1", "1", "0", "-1300"),
-    ]
-
-
-def test_a_repository_of_failures_alone_is_known(kept: Any) -> None:
-    (row,) = shown(kept([failed("1", 1)]), REPOSITORY)
-    assert (row["references"], row["failures"], row["bytes"]) == ("0", "1", "0")
-
-
-def test_every_run_is_shown_oldest_first(kept: Any) -> None:
-    dataset = kept([tag("1", 2)], [tag("1", 1), failed("2", 1), REFUSED])
-    names = ("date", "repositories", "references", "failures", "bytes")
-    assert [tuple(row[name] for name in names) for row in shown(dataset)] == [
-        ("2026-11-01", "1", "1", "2", "300"),  # one of no repository
-        ("2026-11-02", "1", "1", "0", "300"),
     ]
 
 
@@ -140,21 +145,16 @@ def test_adding_a_run_again_changes_nothing(tmp_path: Path) -> None:
     assert {p: p.stat().st_mtime_ns for p in dataset.rglob("*.parquet")} == files
 
 
-def test_a_run_of_which_a_part_is_missing_is_completed(tmp_path: Path) -> None:
+def test_an_incomplete_run_is_completed(tmp_path: Path) -> None:
     one = write_report(tmp_path / "one", [tag("1", 1)])
     dataset = tmp_path / "kept"
     run, _ = add(dataset, [one])
     run.files(dataset)[1].unlink()
     assert add(dataset, [one]) == (run, True)
-    assert len(shown(dataset)) == 1
+    assert len(periods(dataset, f"{REPOSITORY}:1")) == 1
 
 
-def test_two_runs_of_one_night_are_two(kept: Any) -> None:
-    dataset = kept([tag("1", 1)], [tag("1", 1, digest=NEW)])
-    assert len(shown(dataset)) == 2
-
-
-def test_of_a_reference_that_is_there_twice_the_latest_counts(tmp_path: Path) -> None:
+def test_the_latest_record_of_a_repeated_reference_counts(tmp_path: Path) -> None:
     one = write_report(tmp_path / "one", [tag("1", 1)])
     late = tag("1", 1, digest=NEW, audited_at="2026-11-01T05:00:00Z")
     two = write_report(tmp_path / "two", [late])
@@ -164,7 +164,7 @@ def test_of_a_reference_that_is_there_twice_the_latest_counts(tmp_path: Path) ->
     ]
 
 
-def test_the_data_set_is_read_by_another_library(kept: Any) -> None:
+def test_another_library_reads_the_data_set(kept: Any) -> None:
     dataset = kept([tag("1", 1)], [tag("1", 2, digest=NEW)])
     table = ds.dataset(dataset / "images", partitioning="hive").to_table()
     rows = table.sort_by("date").to_pylist()
@@ -175,60 +175,61 @@ def test_the_data_set_is_read_by_another_library(kept: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "said"),
+    ("target", "message"),
     [
-        ("r.example.com/team/unknown", "knows nothing of r.example.com/team/unknown"),
+        ("r.example.com/unknown:1", "kept: no data for r.example.com/unknown:1$"),
+        (
+            "team/app:1",
+            r"no data for team/app:1; did you mean r.example.com/team/app:1\?$",
+        ),
         ("r.example.com/o'brien", "is not a reference"),
         ("r.example.com/UPPER:1", "lower case"),
     ],
 )
-def test_what_is_not_known_is_told(target: str, said: str, kept: Any) -> None:
+def test_a_reference_without_data_is_a_usage_error(
+    target: str, message: str, kept: Any
+) -> None:
     dataset = kept([tag("1", 1)])
-    with pytest.raises(UsageError, match=said):
-        shown(dataset, target)
+    with pytest.raises(UsageError, match=message):
+        periods(dataset, target)
 
 
-def test_what_is_no_data_set_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no data set of auditor history"):
-        shown(tmp_path)
+def test_a_folder_without_a_data_set_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not a data set of auditor history"):
+        periods(tmp_path, f"{REPOSITORY}:1")
 
 
-def test_a_data_set_without_a_run_is_told(tmp_path: Path) -> None:
+def test_a_data_set_without_a_run_is_a_usage_error(tmp_path: Path) -> None:
     for kind in ("images", "repositories"):
         (tmp_path / kind / "date=2026-11-01").mkdir(parents=True)
-    with pytest.raises(UsageError, match="no run has been added"):
-        shown(tmp_path)
-
-
-def test_a_night_on_which_nothing_was_a_reference_is_shown(kept: Any) -> None:
-    (night,) = shown(kept([REFUSED]))
-    assert (night["repositories"], night["failures"]) == ("0", "1")
+    with pytest.raises(UsageError, match="no run in images"):
+        periods(tmp_path, f"{REPOSITORY}:1")
 
 
 @pytest.mark.parametrize(
-    ("records", "said"),
+    ("records", "message"),
     [
-        ([], "the report holds no record"),
-        ([image(audited_at="../../x")], "do not say when they were made"),
+        ([], "the report is empty: there is no run to add"),
+        ([image(audited_at="../../x")], "have no valid audited_at"),
     ],
 )
 def test_a_report_without_a_time_is_not_added(
-    records: list[Record], said: str, tmp_path: Path
+    records: list[Record], message: str, tmp_path: Path
 ) -> None:
     report = write_report(tmp_path / "r", records)
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         add(tmp_path / "kept", [report])
     assert not (tmp_path / "kept").exists()
 
 
-def test_a_data_set_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_an_unwritable_data_set_is_an_output_error(tmp_path: Path) -> None:
     report = write_report(tmp_path / "r", [tag("1", 1)])
     (tmp_path / "kept").write_text("a file")
     with pytest.raises(OutputError, match="kept"):
         add(tmp_path / "kept", [report])
 
 
-def test_a_data_set_may_have_a_name_with_globs_and_quotes(tmp_path: Path) -> None:
+def test_the_name_of_a_data_set_can_have_globs_and_quotes(tmp_path: Path) -> None:
     report = write_report(tmp_path / "r", [tag("1", 1)])
     add(tmp_path / "it's [1]*", [report])
-    assert len(shown(tmp_path / "it's [1]*")) == 1
+    assert len(periods(tmp_path / "it's [1]*", f"{REPOSITORY}:1")) == 1

@@ -1,4 +1,4 @@
-"""A query answers what is asked of the reports, and reaches nothing else."""
+"""A query reads the reports and nothing else."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from auditor.analysis import query_output
-from auditor.analysis.query import ask
-from auditor.analysis.query_output import RowFormat, write_answer
+from auditor.analysis.query import run_query
+from auditor.analysis.query_output import RowFormat, write_result
 from auditor.errors import UsageError
 from tests.records import EVERYTHING, RECORDS, failure, image
 from tests.reports import write_report
@@ -24,10 +24,10 @@ def report(tmp_path: Path) -> str:
     return write_report(tmp_path / "report.jsonl", RECORDS)
 
 
-def answered(report: str, question: str, form: RowFormat = RowFormat.JSONL) -> str:
+def run_and_print(report: str, question: str, form: RowFormat = RowFormat.JSONL) -> str:
     out = io.StringIO()
-    with ask([report], question) as answer:
-        assert write_answer(answer, form, out)
+    with run_query([report], question) as result:
+        assert write_result(result, form, out)
     return out.getvalue()
 
 
@@ -68,34 +68,34 @@ def answered(report: str, question: str, form: RowFormat = RowFormat.JSONL) -> s
         ("SELECT repository FROM images WHERE false", []),
     ],
 )  # fmt: skip
-def test_a_select_is_answered(
+def test_a_select_gives_rows(
     question: str, rows: list[dict[str, object]], report: str
 ) -> None:
-    found = [json.loads(line) for line in answered(report, question).splitlines()]
+    found = [json.loads(line) for line in run_and_print(report, question).splitlines()]
     assert found == rows
 
 
-def test_describe_shows_the_columns_that_are_documented(report: str) -> None:
-    lines = answered(report, "DESCRIBE failures").splitlines()
+def test_describe_lists_the_columns(report: str) -> None:
+    lines = run_and_print(report, "DESCRIBE failures").splitlines()
     assert [json.loads(line)["column_name"] for line in lines][:4] == [
         "schema", "kind", "reference", "registry",
     ]  # fmt: skip
 
 
-def test_summarize_is_a_query(report: str) -> None:
-    assert "approx_unique" in answered(report, "SUMMARIZE layers", RowFormat.CSV)
+def test_summarize_is_allowed(report: str) -> None:
+    assert "approx_unique" in run_and_print(report, "SUMMARIZE layers", RowFormat.CSV)
 
 
-WRITES = "a query only reads"
-ONE_SELECT = "a query is one SELECT, DESCRIBE or SUMMARIZE"
-VIEWS_ONLY = "a query reads the views"
+WRITES = "a query can only read: "
+ONE_SELECT = "a query must be one SELECT, DESCRIBE or SUMMARIZE"
+VIEWS_ONLY = "a query can only read the views"
 COPY_AND_READ = (
     "WITH x AS (COPY (SELECT 1) TO ''{report}'' (USE_TMP_FILE false)) SELECT 1"
 )
 
 
 @pytest.mark.parametrize(
-    ("question", "said"),
+    ("question", "message"),
     [
         ("", ONE_SELECT),
         ("-- nothing", ONE_SELECT),
@@ -131,8 +131,8 @@ COPY_AND_READ = (
          VIEWS_ONLY),
         ("FROM enable_logging(storage = 'file', storage_path = '{other}')", VIEWS_ONLY),
         ("FROM duckdb_secrets()", VIEWS_ONLY),
-        ("SELECT current_setting('temp_directory')", "current_setting() is not possi"),
-        ("FROM images WHERE write_log('x') IS NULL", "write_log() is not possible"),
+        ("SELECT current_setting('temp_directory')", "current_setting() is not all"),
+        ("FROM images WHERE write_log('x') IS NULL", "write_log() is not allowed"),
         ("SELECT * FROM '{secret}'", "the query: Cannot access file"),
         ("SELECT * FROM report", "the query: Table with name"),
         ("SELECT nothing FROM images", 'the query: Referenced column "nothing" not'),
@@ -142,25 +142,25 @@ COPY_AND_READ = (
         ("SELECT no_such_function(1)", "the query: Scalar Function with name"),
     ],
 )  # fmt: skip
-def test_nothing_but_a_select_over_the_views_is_run(
-    question: str, said: str, report: str, tmp_path: Path
+def test_anything_but_a_select_on_the_views_is_refused(
+    question: str, message: str, report: str, tmp_path: Path
 ) -> None:
     secret, other = tmp_path / "secret.csv", tmp_path / "other"
     secret.write_text("a,b\n1,2\n")
     before = Path(report).read_bytes()
     text = question.format(report=report, secret=secret, other=other)
     with pytest.raises(UsageError) as caught:
-        answered(report, text)
-    assert said in str(caught.value)
+        run_and_print(report, text)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert Path(report).read_bytes() == before
     assert sorted(tmp_path.iterdir()) == sorted([Path(report), secret])
 
 
-def test_files_are_out_of_reach_even_of_sql_that_passes(
+def test_files_cannot_be_accessed_even_by_sql_that_passes(
     report: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The second line of defence, with the first one taken away."""
+    """The second defence, with the first one disabled."""
     monkeypatch.setattr("auditor.analysis.query._check_tree", lambda tree: None)
     other = tmp_path / "other"
     other.write_text("secret")
@@ -171,29 +171,29 @@ def test_files_are_out_of_reach_even_of_sql_that_passes(
         "FROM enable_logging('QueryLog')",
     ):
         with pytest.raises(UsageError):
-            answered(report, question)
+            run_and_print(report, question)
     assert other.read_text() == "secret"
 
 
-def test_a_python_variable_is_no_table(report: str) -> None:
+def test_a_python_variable_is_not_a_table(report: str) -> None:
     secret = [{"a": 1}]
     with pytest.raises(UsageError, match="Table with name secret does not exist"):
-        answered(report, "SELECT * FROM secret")
+        run_and_print(report, "SELECT * FROM secret")
     assert secret
 
 
-def test_a_damaged_report_is_told_without_blaming_the_query(tmp_path: Path) -> None:
+def test_a_damaged_report_is_not_an_error_of_the_query(tmp_path: Path) -> None:
     report = tmp_path / "report.jsonl"
     write_report(report, [image()])
     report.write_bytes(report.read_bytes() * 2 + b'{"schema":1,')
     with pytest.raises(
-        UsageError, match=rf"^{report}: line 3, byte \d+: the line is cut"
+        UsageError, match=rf"^{report}: line 3, byte \d+: the line is truncated"
     ):
-        answered(str(report), "SELECT count(*) FROM images")
+        run_and_print(str(report), "SELECT count(*) FROM images")
 
 
 def test_a_table_aligns_numbers_to_the_right(report: str) -> None:
-    assert answered(
+    assert run_and_print(
         report,
         "SELECT repository, count(*) AS n, 1000 AS size FROM failures"
         " GROUP BY ALL ORDER BY n, repository NULLS LAST",
@@ -205,32 +205,34 @@ def test_a_table_aligns_numbers_to_the_right(report: str) -> None:
     ]
 
 
-def test_a_table_shows_hostile_text_harmless(tmp_path: Path) -> None:
+def test_a_table_escapes_hostile_text(tmp_path: Path) -> None:
     report = write_report(tmp_path / "r", [failure(detail=HOSTILE)])
-    table = answered(report, "SELECT detail FROM failures", RowFormat.TABLE)
+    table = run_and_print(report, "SELECT detail FROM failures", RowFormat.TABLE)
     assert table.splitlines()[1] == r"=1+1\u202e\x1b[2J"
 
 
-def test_a_table_ends_where_nobody_reads_on(
+def test_a_table_is_truncated_to_the_maximum_of_rows(
     report: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(query_output, "MAX_TABLE_ROWS", 3)
     out = io.StringIO()
-    with ask([report], "SELECT i FROM range(4) AS t(i)") as answer:
-        assert not write_answer(answer, RowFormat.TABLE, out)
+    with run_query([report], "SELECT i FROM range(4) AS t(i)") as result:
+        assert not write_result(result, RowFormat.TABLE, out)
     assert out.getvalue().split() == ["i", "0", "1", "2"]
 
 
-def test_csv_is_read_back_by_the_csv_module(tmp_path: Path) -> None:
+def test_the_csv_module_reads_csv_output(tmp_path: Path) -> None:
     report = write_report(tmp_path / "r", [EVERYTHING, failure(detail='a,"b"\n=c')])
-    text = answered(
+    text = run_and_print(
         report, "SELECT detail, -1 AS n, NULL AS z FROM failures", RowFormat.CSV
     )
     assert list(csv.reader(io.StringIO(text))) == [
         ["detail", "n", "z"],
         ['a,"b"\n=c', "-1", ""],
     ]
-    nested = answered(report, "SELECT annotations, access FROM images", RowFormat.CSV)
+    nested = run_and_print(
+        report, "SELECT annotations, access FROM images", RowFormat.CSV
+    )
     (row,) = csv.DictReader(io.StringIO(nested))
     assert json.loads(row["annotations"]) == EVERYTHING.annotations
     assert json.loads(row["access"])["actions"] == ["pull"]
@@ -238,10 +240,10 @@ def test_csv_is_read_back_by_the_csv_module(tmp_path: Path) -> None:
 
 def test_csv_has_no_formulas(tmp_path: Path) -> None:
     report = write_report(tmp_path / "r", [failure(detail=HOSTILE)])
-    text = answered(report, 'SELECT detail AS "=x" FROM failures', RowFormat.CSV)
+    text = run_and_print(report, 'SELECT detail AS "=x" FROM failures', RowFormat.CSV)
     assert list(csv.reader(io.StringIO(text))) == [["'=x"], [f"'{HOSTILE}"]]
 
 
-def test_a_report_may_have_a_name_with_globs_and_quotes(tmp_path: Path) -> None:
+def test_the_name_of_a_report_can_have_globs_and_quotes(tmp_path: Path) -> None:
     report = write_report(tmp_path / "it's [1]*.jsonl", RECORDS)
-    assert answered(report, "SELECT count(*) AS n FROM images") == '{"n":2}\n'
+    assert run_and_print(report, "SELECT count(*) AS n FROM images") == '{"n":2}\n'

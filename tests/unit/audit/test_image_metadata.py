@@ -37,8 +37,8 @@ from auditor.oci.manifest import (
 )
 from auditor.oci.platform import Platform, parse_platform
 from auditor.oci.schema1 import Schema1Manifest
-from tests import documents, records
-from tests.documents import OCI_LAYER, OCI_MANIFEST, digest, raw
+from tests import manifests, records
+from tests.manifests import OCI_LAYER, OCI_MANIFEST, digest, raw
 from tests.records import layer, platform
 
 ARM = Platform(os="linux", architecture="arm64", variant="v8", os_version=None)
@@ -51,7 +51,7 @@ def read(document: object) -> VerifiedManifest:
 
 
 def child(**more: Any) -> Descriptor:
-    found = read(documents.index(manifests=[documents.child("1", **more)])).manifest
+    found = read(manifests.index(manifests=[manifests.child("1", **more)])).manifest
     assert isinstance(found, ImageIndex)
     return found.children[0]
 
@@ -135,7 +135,7 @@ def test_architectures_are_sorted_unique_and_only_of_present_platforms(
 
 @pytest.mark.parametrize("created", [None, "2026-08-05T10:00:00Z"])
 def test_the_platform_of_an_image_manifest(created: str | None) -> None:
-    document = read(documents.image())
+    document = read(manifests.image())
     assert isinstance(document.manifest, ImageManifest)
     config = parse_image_config(raw({"created": created})) if created else None
     assert image_platform(document, document.manifest, ARM, config) == PlatformRecord(
@@ -159,7 +159,7 @@ def test_the_platform_of_an_image_manifest(created: str | None) -> None:
 
 
 def test_the_platform_of_a_schema_1_manifest_has_no_sizes() -> None:
-    document = read(documents.schema1())
+    document = read(manifests.schema1())
     assert isinstance(document.manifest, Schema1Manifest)
     found = schema1_platform(document, document.manifest)
     assert (found.os, found.architecture) == ("linux", "amd64")
@@ -232,10 +232,10 @@ def test_a_child_of_an_index_is_an_attachment_or_a_platform(
 
 def test_each_layer_with_urls_is_a_warning() -> None:
     layers = [
-        documents.descriptor("1", urls=["https://example.com/secret?token=1"]),
-        documents.descriptor("2"),
+        manifests.descriptor("1", urls=["https://example.com/secret?token=1"]),
+        manifests.descriptor("2"),
     ]
-    manifest = read(documents.image(layers=layers)).manifest
+    manifest = read(manifests.image(layers=layers)).manifest
     assert isinstance(manifest, ImageManifest)
     (warning,) = layer_warnings(manifest)
     assert warning.code is WarningCode.FOREIGN_LAYER

@@ -493,7 +493,7 @@ def test_an_unreadable_password_file_is_an_error_with_the_reason() -> None:
             {"registry": {f"https://{HOST}": {}}},
             (
                 f'registry."https://{HOST}": "https://{HOST}" is not the name of a'
-                " registry: a registry is named by its host or host:port alone;"
+                " registry: expected host or host:port without a path;"
                 ' a section is [registry."HOST"]'
             ),
         ),
@@ -507,8 +507,8 @@ def test_an_unreadable_password_file_is_an_error_with_the_reason() -> None:
         (
             {"registry": {f"{HOST}/Team": {"username": "a"}}},
             (
-                f'registry."{HOST}/Team": "{HOST}/Team" is not a part of a registry:'
-                " after the host stands the beginning of a repository's name;"
+                f'registry."{HOST}/Team": "{HOST}/Team" is not a namespace of a'
+                " registry: expected host/path of repositories;"
                 ' a section is [registry."HOST"]'
             ),
         ),

@@ -11,24 +11,25 @@ from typing import Any
 import jwt
 import pytest
 
+from auditor.demo.artifact_builder import HELM_CONFIG, SPDX, artifact, helm_chart
 from auditor.demo.demo import OFFICIAL, demo_images
-from auditor.demo.images import (
-    ARTIFACTS_SPDX,
-    HELM_CONFIG,
+from auditor.demo.image_builder import (
     BuiltImage,
     Family,
-    Placed,
-    artifact,
-    helm_chart,
+    PlacedImage,
     image,
     index,
     layer,
-    official_images,
-    official_repositories,
 )
-from auditor.demo.signed_schema1 import EMPTY_LAYER, SIGNED, UNSIGNED, schema1_image
-from auditor.demo.tokens import SigningKey
+from auditor.demo.official_images import official_images, official_repositories
+from auditor.demo.schema1_builder import EMPTY_LAYER, SIGNED, UNSIGNED, schema1_image
+from auditor.demo.signing_key import SigningKey
 from auditor.model import AttachmentKind
+from tests.support.expected import (
+    expected_architectures,
+    expected_size,
+    visible_content,
+)
 
 KEY = SigningKey.from_seed("tests")
 AMD64 = image("app", platform="linux/amd64")
@@ -65,8 +66,8 @@ def test_digests_are_over_the_payload(built: BuiltImage) -> None:
         *((one.digest, one.content) for one in built.blobs),
     ]:
         assert part == "sha256:" + hashlib.sha256(content).hexdigest()
-    assert built.truth.digest == built.root.digest
-    assert built.truth.media_type == built.root.media_type
+    assert built.content.digest == built.root.digest
+    assert built.content.media_type == built.root.media_type
 
 
 @every_kind
@@ -93,7 +94,7 @@ def test_an_image_says_its_platform_in_its_config_and_in_its_index(
     expected = {"os": "windows", "architecture": "amd64", "os.version": "10.0.1"}
     assert entry["platform"] == expected
     assert {key: config[key] for key in expected} == expected
-    (platform,) = built.truth.platforms
+    (platform,) = built.content.platforms
     assert (platform.os, platform.os_version) == ("windows", "10.0.1")
     assert platform.media_type == family.manifest
     assert platform.layers is not None
@@ -101,7 +102,7 @@ def test_an_image_says_its_platform_in_its_config_and_in_its_index(
 
 
 def test_truth_lists_layers_as_the_manifest_does() -> None:
-    (platform,) = AMD64.truth.platforms
+    (platform,) = AMD64.content.platforms
     assert platform.layers is not None
     assert [(one.digest, one.size) for one in platform.layers] == [
         (one["digest"], one["size"]) for one in _document(AMD64)["layers"]
@@ -117,12 +118,12 @@ def test_the_size_of_an_image_counts_a_shared_layer_once() -> None:
             image("b", platform="linux/s390x", layers=[shared, own]),
         ]
     )
-    assert [one.size for one in built.truth.platforms] == [100, 110]
-    assert built.truth.size == 110
+    assert [one.size for one in built.content.platforms] == [100, 110]
+    assert expected_size(built.content) == 110
 
 
 def test_a_nested_index_has_the_platforms_of_all_levels() -> None:
-    assert EVERY_KIND["nested index"].truth.architectures == (
+    assert expected_architectures(EVERY_KIND["nested index"].content) == (
         "linux/amd64",
         "linux/arm/v7",
     )
@@ -130,10 +131,10 @@ def test_a_nested_index_has_the_platforms_of_all_levels() -> None:
 
 
 def test_attestations_are_attachments_and_no_platforms() -> None:
-    truth = EVERY_KIND["attested index"].truth
-    assert truth.architectures == ("linux/amd64", "linux/arm/v7")
-    assert {one.kind for one in truth.attachments} == {AttachmentKind.ATTESTATION}
-    assert {one.subject for one in truth.attachments} == {
+    content = EVERY_KIND["attested index"].content
+    assert expected_architectures(content) == ("linux/amd64", "linux/arm/v7")
+    assert {one.kind for one in content.attachments} == {AttachmentKind.ATTESTATION}
+    assert {one.subject for one in content.attachments} == {
         AMD64.root.digest,
         ARM.root.digest,
     }
@@ -147,16 +148,16 @@ def test_attestations_are_attachments_and_no_platforms() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "artifact_type"),
-    [("helm chart", HELM_CONFIG), ("artifact", ARTIFACTS_SPDX)],
+    [("helm chart", HELM_CONFIG), ("artifact", SPDX)],
 )
 def test_an_artifact_has_layers_and_no_architecture(
     kind: str, artifact_type: str
 ) -> None:
-    truth = EVERY_KIND[kind].truth
-    assert truth.artifact_type == artifact_type
-    assert truth.architectures == ()
-    assert [one.os for one in truth.platforms] == [None]
-    assert truth.size
+    content = EVERY_KIND[kind].content
+    assert content.artifact_type == artifact_type
+    assert expected_architectures(content) == ()
+    assert [one.os for one in content.platforms] == [None]
+    assert expected_size(content)
 
 
 @pytest.mark.parametrize(
@@ -174,15 +175,15 @@ def test_an_artifact_has_layers_and_no_architecture(
 def test_what_can_be_seen_depends_on_the_configs_that_are_read(
     image_config: Any, kind: str, architectures: tuple[str, ...], dated: bool
 ) -> None:
-    seen = EVERY_KIND[kind].truth.seen_with(image_config)
-    assert seen.architectures == architectures
+    seen = visible_content(EVERY_KIND[kind].content, image_config)
+    assert expected_architectures(seen) == architectures
     assert all((one.created is not None) is dated for one in seen.platforms)
 
 
 def test_schema_1_stores_layers_newest_first_and_truth_tells_them_base_first() -> None:
     built = EVERY_KIND["signed schema 1"]
     document = _document(built)
-    (platform,) = built.truth.platforms
+    (platform,) = built.content.platforms
     stored = [one["blobSum"] for one in document["fsLayers"]]
     assert platform.layers is not None
     assert [one.digest for one in platform.layers] == stored[::-1]
@@ -234,11 +235,11 @@ def test_a_key_id_has_twelve_groups_of_four_and_stands_in_the_jwk() -> None:
 
 
 @cache
-def _everything() -> tuple[Placed, ...]:
+def _everything() -> tuple[PlacedImage, ...]:
     return tuple(official_images())
 
 
-def _find(reference: str) -> Placed:
+def _find(reference: str) -> PlacedImage:
     repository, _, tag = reference.rpartition(":")
     (found,) = (
         one
@@ -265,12 +266,12 @@ def test_the_workload_has_its_known_size() -> None:
 def test_truth_has_a_platform_for_every_child() -> None:
     for one in _everything():
         children = [manifest.digest for manifest in one.image.manifests[:-1]]
-        assert [platform.digest for platform in one.image.truth.platforms] == children
+        assert [platform.digest for platform in one.image.content.platforms] == children
 
 
 def test_a_shared_tag_names_the_platforms_of_all_its_images() -> None:
-    linux = _find("library/hello-world:linux").image.truth
-    shared = _find("library/hello-world:latest").image.truth
+    linux = _find("library/hello-world:linux").image.content
+    shared = _find("library/hello-world:latest").image.content
     windows = {one for one in shared.platforms if one.os == "windows"}
     assert set(linux.platforms) < set(shared.platforms)
     assert windows
@@ -282,7 +283,7 @@ def test_images_share_layers_and_keep_some_of_their_own() -> None:
     used = [
         layer.digest
         for one in _everything()
-        for platform in one.image.truth.platforms
+        for platform in one.image.content.platforms
         for layer in platform.layers or ()
     ]
     assert len(set(used)) < len(used) * 0.6
@@ -300,8 +301,8 @@ def test_an_unknown_repository_is_a_mistake() -> None:
 
 def test_the_demo_has_a_few_hundred_references_of_every_kind() -> None:
     images = demo_images()
-    sources = {one.image.truth.source for one in images}
+    sources = {one.image.content.source for one in images}
     assert sources == {"index", "manifest", "artifact", "schema1"}
     assert 150 <= sum(len(one.tags) for one in images) <= 300
     assert {one.repository for one in images} > set(OFFICIAL)
-    assert any(one.image.truth.attachments for one in images)
+    assert any(one.image.content.attachments for one in images)

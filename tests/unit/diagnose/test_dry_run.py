@@ -1,4 +1,4 @@
-"""What `--dry-run` says an audit would take."""
+"""The forecast of `--dry-run`."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ import pytest
 
 from auditor.diagnose.dry_run import Forecast, HostForecast, forecast_lines
 from auditor.report.listing_stats import Listings
-from auditor.wire.rate_limit import Allowance
+from auditor.wire.rate_limit import RateLimit
 
 HOUR_S = 3600
 
 
-def host(gets: int, *, allowance: Allowance | None = None) -> HostForecast:
+def host(gets: int, *, rate_limit: RateLimit | None = None) -> HostForecast:
     return HostForecast(
         registry="r.example.com",
         references=gets + 7,
         repositories=4,
         scopes=["repository:a:pull"],
-        asks=Counter(get=gets, head=5, none=2),
-        wants_tokens=True,
-        allowance=allowance,
+        cheapest=Counter(get=gets, head=5, none=2),
+        uses_tokens=True,
+        rate_limit=rate_limit,
     )
 
 
 def forecast(*hosts: HostForecast, max_requests: int | None = None) -> Forecast:
     return Forecast(
         hosts=hosts,
-        listed={"list": 3, "ping": 1, "token": 0},
+        listing_requests={"list": 3, "ping": 1, "token": 0},
         refused=1,
         duplicates=2,
         all_listed=True,
@@ -41,7 +41,7 @@ def forecast(*hosts: HostForecast, max_requests: int | None = None) -> Forecast:
 @pytest.mark.parametrize(
     ("remaining", "limit", "window_s", "beyond_s"),
     [
-        (250, 100, HOUR_S, None),  # more is left than is wanted
+        (250, 100, HOUR_S, None),
         (200, 100, HOUR_S, None),
         (199, 100, HOUR_S, HOUR_S),
         (100, 100, HOUR_S, HOUR_S),
@@ -52,14 +52,14 @@ def forecast(*hosts: HostForecast, max_requests: int | None = None) -> Forecast:
         (0, 100, None, None),
     ],
 )
-def test_how_long_an_allowance_makes_it(
+def test_how_long_the_rate_limit_delays_the_requests(
     remaining: int, limit: int | None, window_s: int | None, beyond_s: float | None
 ) -> None:
-    seen = Allowance(remaining=remaining, limit=limit, window_s=window_s)
-    assert host(200, allowance=seen).beyond_allowance_s == beyond_s
+    rate_limit = RateLimit(remaining=remaining, limit=limit, window_s=window_s)
+    assert host(200, rate_limit=rate_limit).rate_limit_wait_s == beyond_s
 
 
-def test_what_is_certain_is_counted_and_no_more() -> None:
+def test_the_minimum_of_requests_leaves_out_tokens() -> None:
     found = forecast(host(10), host(20))
     assert found.references == 44
     assert found.least_requests == 10 + 5 + 20 + 5 + 4
@@ -74,37 +74,37 @@ def test_what_is_certain_is_counted_and_no_more() -> None:
 
 
 @pytest.mark.parametrize(
-    ("allowance", "max_requests", "words"),
+    ("rate_limit", "max_requests", "text"),
     [
-        (None, None, "10 manifests by GET, 5 known ones by HEAD"),
-        (None, None, "2 known ones without a request, 4 tokens"),
+        (None, None, "10 manifests with GET, 5 cached with HEAD"),
+        (None, None, "2 cached without a request, 4 tokens"),
         (None, None, "at least 19 requests"),
         (None, 18, "--max-requests 18 is not enough"),
-        (None, 19, "--max-requests 19 is not used up"),
-        (Allowance(remaining=50), None, "50 requests left, which is enough"),
-        (Allowance(remaining=5), None, "5 requests left, which is not enough"),
+        (None, 19, "--max-requests 19 is enough for these"),
+        (RateLimit(remaining=50), None, "50 requests left, enough for these"),
+        (RateLimit(remaining=5), None, "5 requests left, not enough for these"),
         (
-            Allowance(remaining=5, limit=5, window_s=21_600),
+            RateLimit(remaining=5, limit=5, window_s=21_600),
             None,
-            "5 requests left, so the audit takes 6 hours at least",
+            "5 requests left; the audit waits at least 6 hours",
         ),
     ],
 )
-def test_a_person_is_told(
-    allowance: Allowance | None, max_requests: int | None, words: str
+def test_the_lines_of_a_forecast(
+    rate_limit: RateLimit | None, max_requests: int | None, text: str
 ) -> None:
-    found = forecast(host(10, allowance=allowance), max_requests=max_requests)
-    assert words in "\n".join(forecast_lines(found))
+    found = forecast(host(10, rate_limit=rate_limit), max_requests=max_requests)
+    assert text in "\n".join(forecast_lines(found))
 
 
 @pytest.mark.parametrize(
-    ("wants", "tokens", "words"),
+    ("uses_tokens", "tokens", "text"),
     [(True, 4, " 4 tokens"), (None, 4, "up to 4 tokens"), (False, 0, "request")],
 )
-def test_tokens_are_told_where_the_registry_may_want_them(
-    wants: bool | None, tokens: int, words: str
+def test_tokens_are_counted_unless_the_registry_uses_none(
+    uses_tokens: bool | None, tokens: int, text: str
 ) -> None:
     one = host(10)
-    one.wants_tokens = wants
+    one.uses_tokens = uses_tokens
     assert one.tokens == tokens
-    assert any(line.endswith(words) for line in forecast_lines(forecast(one)))
+    assert any(line.endswith(text) for line in forecast_lines(forecast(one)))

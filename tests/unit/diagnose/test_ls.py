@@ -1,4 +1,4 @@
-"""What `auditor ls` takes: registries, repositories, patterns of both."""
+"""The targets of `auditor ls`: registries, repositories, patterns."""
 
 from __future__ import annotations
 
@@ -34,28 +34,30 @@ DIGEST = "sha256:" + "ab" * 32
         ("h.example/team/*:latest", "h.example/team/*:latest", False),
     ],
 )
-def test_what_is_meant(text: str, pattern: str, repositories_only: bool) -> None:
-    found = parse_list_target(text)
-    assert str(found.pattern) == pattern
-    assert found.repositories_only is repositories_only
+def test_a_target_is_tags_or_repositories(
+    text: str, pattern: str, repositories_only: bool
+) -> None:
+    target = parse_list_target(text)
+    assert str(target.pattern) == pattern
+    assert target.repositories_only is repositories_only
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "reason"),
     [
         ("", "it is empty"),
-        ("team/*", "needs its registry in front"),
-        ("*", "needs its registry in front"),
+        ("team/*", "must start with its registry"),
+        ("*", "must start with its registry"),
         ("Team", "lower case"),
         (f"h.example/app@{DIGEST}", "name a repository to list its tags"),
-        (f"h.example/team/*@{DIGEST}", "nothing for a pattern to choose"),
+        (f"h.example/team/*@{DIGEST}", "cannot be combined with a digest"),
         ("team/", "it has neither a dot nor a port"),
         ("h.example//a", "it has an empty part"),
         ("https://h.example", "remove https://"),
     ],
 )
-def test_what_is_no_target_is_refused_with_its_reason(text: str, words: str) -> None:
+def test_an_invalid_target_is_refused_with_its_reason(text: str, reason: str) -> None:
     with pytest.raises(ProtocolError) as caught:
         parse_list_target(text)
     assert caught.value.kind is FailureKind.INVALID_REFERENCE
-    assert words in caught.value.detail
+    assert reason in caught.value.detail

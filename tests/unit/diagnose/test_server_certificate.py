@@ -1,4 +1,4 @@
-"""What is read of a server's certificate."""
+"""Certificates read for display."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _der(path: Path) -> bytes:
     return ssl.PEM_cert_to_DER_cert(path.read_text())
 
 
-def test_a_certificate_says_whose_it_is_and_until_when(tmp_path: Path) -> None:
+def test_subject_issuer_names_and_days_left_are_read(tmp_path: Path) -> None:
     pair = Authority(tmp_path).pair(
         "registry.test", "192.0.2.1", lasts=timedelta(days=30, hours=1)
     )
@@ -32,7 +32,7 @@ def test_a_certificate_says_whose_it_is_and_until_when(tmp_path: Path) -> None:
     assert found.days_left(time.time() + 31 * 86_400) == -1
 
 
-def test_a_ca_says_it_of_itself_and_has_no_names(tmp_path: Path) -> None:
+def test_a_ca_certificate_is_self_issued_and_has_no_names(tmp_path: Path) -> None:
     found = read_certificate(_der(Authority(tmp_path).file))
     assert found is not None
     assert found.self_issued
@@ -40,5 +40,5 @@ def test_a_ca_says_it_of_itself_and_has_no_names(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_what_is_no_certificate_is_none(data: bytes) -> None:
+def test_noise_is_not_a_certificate(data: bytes) -> None:
     assert read_certificate(data) is None

@@ -19,7 +19,7 @@ from auditor.diagnose.token_text import (
     explanation_to_json,
     findings,
 )
-from auditor.oci.jws import KeySet
+from auditor.wire.token_keys import KeySet
 from tests import jose
 from tests.jose import NOW
 

@@ -20,7 +20,7 @@ from auditor.oci.attachments import (
 from auditor.oci.descriptor import Descriptor
 from auditor.oci.manifest import ImageIndex, parse_manifest
 from auditor.oci.platform import Platform
-from tests.documents import digest
+from tests.manifests import digest
 from tests.support.attached_images import (
     SLSA,
     SPDX,

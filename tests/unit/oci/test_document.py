@@ -11,7 +11,7 @@ from auditor.model import WarningCode
 from auditor.oci.manifest import VerifiedManifest, verify_manifest
 from auditor.oci.schema1 import Schema1Manifest
 from tests import jose
-from tests.documents import (
+from tests.manifests import (
     DOCKER_MANIFEST,
     OCI_INDEX,
     OCI_MANIFEST,

@@ -13,7 +13,7 @@ from auditor.errors import FailureKind, ProtocolError
 from auditor.model import LayerTrait
 from auditor.oci.image_config import ImageConfig, layer_traits, parse_image_config
 from auditor.oci.platform import Platform
-from tests.documents import raw
+from tests.manifests import raw
 
 FULL: dict[str, Any] = {
     "created": "2026-08-05T10:00:00Z",

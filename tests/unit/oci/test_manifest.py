@@ -10,7 +10,7 @@ from auditor.errors import FailureKind, ProtocolError
 from auditor.oci.manifest import ImageIndex, ImageManifest, Manifest, parse_manifest
 from auditor.oci.platform import Platform
 from auditor.oci.schema1 import Schema1Manifest
-from tests.documents import (
+from tests.manifests import (
     DOCKER_CONFIG,
     DOCKER_LIST,
     DOCKER_MANIFEST,

@@ -24,8 +24,8 @@ from auditor.registry.host_health import (
     RetryBudget,
 )
 from auditor.wire.response import Response
-from tests.answers import answer
 from tests.clock import ManualClock, settle
+from tests.responses import response
 
 REFUSED = Failure(kind=FailureKind.CONNECT, detail="connection refused")
 URL = "https://registry.example.com/v2/app/manifests/1"
@@ -90,7 +90,7 @@ def run(host: _Host, *steps: Step) -> list[HostState | Failure]:
 
 
 def test_a_few_failures_in_a_row_send_no_probe() -> None:
-    host = _Host(answer(401))
+    host = _Host(response(401))
     run(host, *[host.fail] * (DOUBTED - 1))
     assert host.states == [HostState.UP] * (DOUBTED - 1)
     assert host.probed == []
@@ -98,7 +98,7 @@ def test_a_few_failures_in_a_row_send_no_probe() -> None:
 
 
 def test_a_good_response_restarts_the_count_of_failures() -> None:
-    host = _Host(answer(401))
+    host = _Host(response(401))
     run(
         host, *[host.fail] * (DOUBTED - 1), partial(host.health.succeeded, 0), host.fail
     )
@@ -107,7 +107,7 @@ def test_a_good_response_restarts_the_count_of_failures() -> None:
 
 @pytest.mark.parametrize("status", [200, 301, 401, 403, 404, 405, 429, 501])
 def test_a_host_that_answers_the_probe_is_up(status: int) -> None:
-    host = _Host(answer(status))
+    host = _Host(response(status))
     run(host, *[host.fail] * DOUBTED)
     assert host.states == [HostState.UP] * DOUBTED
     assert host.probed == [(PING, 0)]
@@ -127,16 +127,16 @@ def test_a_refused_redirect_of_the_probe_is_a_sign_of_life() -> None:
         REFUSED,
         Failure(kind=FailureKind.DNS, detail="no such name"),
         Failure(kind=FailureKind.TIMEOUT, detail="silent for 30 s"),
-        answer(500),
-        answer(502),
-        answer(503),
-        answer(504),
+        response(500),
+        response(502),
+        response(503),
+        response(504),
     ],
 )
 def test_all_waiting_requests_learn_that_the_host_recovered(
     silence: Response | Failure,
 ) -> None:
-    host = _Host(silence, silence, answer(401))
+    host = _Host(silence, silence, response(401))
     run(host, *[host.fail] * (DOUBTED + 4), 0.5, 1)
     assert host.states == [HostState.UP] * (DOUBTED - 1) + [HostState.RECOVERED] * 5
     assert host.probed == [(PING, 0), (PING, 0.5), (PING, 1.5)]
@@ -175,7 +175,7 @@ def test_a_dead_host_is_probed_once_after_the_pause() -> None:
 
 
 def test_a_dead_host_that_answers_a_probe_is_up() -> None:
-    host = _Host(*[REFUSED] * 10, answer(401))
+    host = _Host(*[REFUSED] * 10, response(401))
     run(host, *[host.fail] * DOUBTED, *DEATH, DEAD_HOST_S, host.ask)
     assert host.states[-1] is HostState.UP
     assert not host.health.is_suspected
@@ -189,20 +189,20 @@ def test_a_response_in_flight_ends_the_probing() -> None:
 
 
 def test_the_first_probe_waits_for_the_hosts_retry_after() -> None:
-    host = _Host(answer(401))
+    host = _Host(response(401))
     run(host, *[host.fail] * (DOUBTED - 1), partial(host.fail, wait_s=20), 19, 1)
     assert host.probed == [(PING, 20)]
 
 
 def test_the_next_probe_waits_for_the_retry_after_of_the_last() -> None:
-    host = _Host(answer(503, Retry_After="12"), answer(401))
+    host = _Host(response(503, Retry_After="12"), response(401))
     run(host, *[host.fail] * DOUBTED, 11, 1)
     assert [time for _, time in host.probed] == [0, 12]
     assert host.states[-1] is HostState.RECOVERED
 
 
 def test_a_host_is_left_alone_for_a_retry_after_beyond_the_patience() -> None:
-    host = _Host(answer(503, Retry_After="120"))
+    host = _Host(response(503, Retry_After="120"))
     run(host, *[host.fail] * DOUBTED)
     given_up = host.states[-1]
     assert isinstance(given_up, Failure)
@@ -214,7 +214,7 @@ def test_a_host_is_left_alone_for_a_retry_after_beyond_the_patience() -> None:
 
 
 def test_without_a_probe_url_the_failed_url_is_probed() -> None:
-    host = _Host(answer(401), probe_url=None)
+    host = _Host(response(401), probe_url=None)
     run(host, *[host.fail] * DOUBTED)
     assert host.probed == [(URL, 0)]
 
@@ -228,7 +228,7 @@ def test_without_retries_the_first_probe_decides() -> None:
 
 
 def test_another_request_probes_if_the_probing_one_is_cancelled() -> None:
-    host = _Host(REFUSED, answer(401))
+    host = _Host(REFUSED, response(401))
     scopes: list[anyio.CancelScope] = []
 
     async def leader() -> None:
@@ -318,7 +318,7 @@ ENOUGH = int(SILENCE_PATIENCE_S / SILENCE_S)
 
 class _SilentHost(_Host):
     def __init__(self) -> None:
-        super().__init__(answer(401))
+        super().__init__(response(401))
 
     def silent(self, url: str, times: int = 1, *, together: int = 1) -> None:
         for _ in range(times):

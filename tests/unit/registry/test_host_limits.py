@@ -18,8 +18,8 @@ from auditor.registry.host_limits import (
     RateLimiter,
     RequestQuota,
 )
-from tests.answers import answer
 from tests.clock import ManualClock, settle
+from tests.responses import response
 
 
 class _Host:
@@ -322,7 +322,7 @@ class _TestLimitsHost:
         self.got.append((self.clock.now - 1000, found))
 
     def hear(self, remaining: str, limit: str = "100;w=21600") -> None:
-        said = answer(
+        said = response(
             200,
             RateLimit_Remaining=remaining,
             RateLimit_Limit=limit,
@@ -445,7 +445,7 @@ def test_without_rate_limit_headers_requests_are_not_limited(
     use: RateLimitPolicy,
 ) -> None:
     host = _rationed(use)
-    host.limits.observe(answer(200))
+    host.limits.observe(response(200))
     assert not host.limits.is_limited
     run(host, *[host.ask] * 50)
     assert host.times == [0] * 50
@@ -577,5 +577,5 @@ def test_a_low_rate_limit_is_logged_once(
 
 def test_a_malformed_rate_limit_is_ignored() -> None:
     host = _rationed(RateLimitPolicy.STOP)
-    host.limits.observe(answer(200, RateLimit_Remaining="none"))
+    host.limits.observe(response(200, RateLimit_Remaining="none"))
     assert not host.limits.is_limited

@@ -22,8 +22,8 @@ from auditor.registry.host_limits import ConcurrencyLimiter, HostLimits
 from auditor.registry.request import RequestCounts, RequestKind, RequestSender
 from auditor.wire.challenge import Challenge
 from auditor.wire.response import Response
-from tests.answers import answer
 from tests.clock import ManualClock, settle
+from tests.responses import response
 
 URL = "https://registry.example.com/v2/app/manifests/1"
 PING = "https://registry.example.com/v2/"
@@ -78,7 +78,7 @@ class _World:
 
     async def probe(self, url: str) -> Response | Failure:
         self.probed.append(url)
-        return self.probes.pop(0) if self.probes else answer(401, url=url)
+        return self.probes.pop(0) if self.probes else response(401, url=url)
 
     def cached(self) -> Authorization | None:
         return None
@@ -138,7 +138,7 @@ def outcome(world: _World, *advances_s: float) -> Response | Failure:
 
 
 def test_a_good_response_takes_one_request_with_its_token() -> None:
-    world = _World(answer(200, url=URL))
+    world = _World(response(200, url=URL))
     assert isinstance(outcome(world), Response)
     assert world.sent == ["Bearer t1"]
     assert world.counts.sent == {"manifest": 1}
@@ -148,7 +148,7 @@ def test_a_good_response_takes_one_request_with_its_token() -> None:
 @pytest.mark.parametrize("authorized", [True, False])
 def test_any_2xx_is_returned_at_once(status: int, authorized: bool) -> None:
     async def main() -> None:
-        good = answer(status, url=URL)
+        good = response(status, url=URL)
         world = _World(good)
         assert await world.send(authorized=authorized) is good
         assert len(world.sent) == 1
@@ -164,7 +164,7 @@ def test_an_accepted_status_is_returned_whatever_else_it_means(
 ) -> None:
     async def main() -> None:
         fields = {"WWW_Authenticate": BEARER, "Retry_After": "5"}
-        good = answer(status, url=URL, **fields)  # type: ignore[arg-type]
+        good = response(status, url=URL, **fields)  # type: ignore[arg-type]
         world = _World(good)
         assert (
             await world.send(authorized=authorized, accepted_statuses={status}) is good
@@ -178,7 +178,7 @@ def test_an_accepted_status_is_returned_whatever_else_it_means(
 @pytest.mark.parametrize("status", [199, 300, 416])
 def test_any_other_status_is_a_failure(status: int) -> None:
     async def main() -> None:
-        world = _World(answer(status, url=URL))
+        world = _World(response(status, url=URL))
         found = await world.send(accepted_statuses={404})
         assert isinstance(found, Failure)
         assert found.status == status
@@ -187,7 +187,7 @@ def test_any_other_status_is_a_failure(status: int) -> None:
 
 
 def test_a_401_on_a_fresh_token_is_final() -> None:
-    refused = answer(401, url=URL, WWW_Authenticate=BEARER)
+    refused = response(401, url=URL, WWW_Authenticate=BEARER)
     world = _World(refused, refused, anonymous=True)
     found = outcome(world)
     assert isinstance(found, Failure)
@@ -198,7 +198,7 @@ def test_a_401_on_a_fresh_token_is_final() -> None:
 
 
 def test_a_challenge_of_a_redirect_target_is_not_answered() -> None:
-    elsewhere = answer(401, url="https://cdn.example.net/blob", WWW_Authenticate=BEARER)
+    elsewhere = response(401, url="https://cdn.example.net/blob", WWW_Authenticate=BEARER)
     world = _World(elsewhere, anonymous=True)
     found = outcome(world)
     assert isinstance(found, Failure)
@@ -214,15 +214,15 @@ def test_a_challenge_of_a_redirect_target_is_not_answered() -> None:
 def test_a_token_that_expired_while_held_back_is_not_sent(
     wait_s: int, sent: list[str]
 ) -> None:
-    world = _World(answer(429, url=URL, Retry_After=str(wait_s)), answer(200, url=URL))
+    world = _World(response(429, url=URL, Retry_After=str(wait_s)), response(200, url=URL))
     assert isinstance(outcome(world, wait_s), Response)
     assert world.sent == sent
     assert world.counts == RequestCounts(Counter(manifest=2), Counter(retries=1))
 
 
 def test_a_401_on_a_token_that_aged_in_the_queue_is_answered() -> None:
-    refused = answer(401, url=URL, WWW_Authenticate=BEARER)
-    world = _World(refused, answer(200, url=URL))
+    refused = response(401, url=URL, WWW_Authenticate=BEARER)
+    world = _World(refused, response(200, url=URL))
     world.concurrency.hold_back(30)
     assert isinstance(outcome(world, 30), Response)
     assert world.sent == ["Bearer t1", "Bearer t2"]
@@ -231,7 +231,7 @@ def test_a_401_on_a_token_that_aged_in_the_queue_is_answered() -> None:
 def test_no_slot_is_held_while_waiting_for_a_retry() -> None:
     async def main() -> None:
         broken = Failure(kind=FailureKind.CONNECT, detail="x")
-        world = _World(broken, broken, answer(200, url=URL), answer(200, url=URL))
+        world = _World(broken, broken, response(200, url=URL), response(200, url=URL))
         async with anyio.create_task_group() as group:
             group.start_soon(world.send)
             group.start_soon(world.send)
@@ -247,7 +247,7 @@ def test_no_slot_is_held_while_waiting_for_a_retry() -> None:
 
 def test_without_an_authorizer_a_401_is_final() -> None:
     async def main() -> Response | Failure:
-        world = _World(answer(401, url=URL, WWW_Authenticate=BEARER))
+        world = _World(response(401, url=URL, WWW_Authenticate=BEARER))
         return await world.send(authorized=False)
 
     found = anyio.run(main)
@@ -261,9 +261,9 @@ REFUSED = Failure(kind=FailureKind.CONNECT, detail="connection refused")
 
 
 def test_attempts_during_an_outage_do_not_count() -> None:
-    world = _World(*[REFUSED] * 5, answer(200, url=URL))
+    world = _World(*[REFUSED] * 5, response(200, url=URL))
     # Down for three failures and one probe; the two after that are its own.
-    world.probes = [REFUSED, answer(401)]
+    world.probes = [REFUSED, response(401)]
     assert isinstance(outcome(world, *[1] * 10), Response)
     assert world.probed == [PING, PING]
     assert len(world.sent) == 6
@@ -272,7 +272,7 @@ def test_attempts_during_an_outage_do_not_count() -> None:
 
 def test_a_request_does_not_restart_without_end() -> None:
     world = _World(*[REFUSED] * 50)
-    world.probes = [REFUSED, answer(401)] * 25
+    world.probes = [REFUSED, response(401)] * 25
     found = outcome(world, *[1] * 50)
     assert isinstance(found, Failure)
     assert found.detail == "connection refused"
@@ -280,7 +280,7 @@ def test_a_request_does_not_restart_without_end() -> None:
 
 
 def test_a_request_fails_after_its_attempts_if_the_host_is_up() -> None:
-    broken = answer(500, url=URL)
+    broken = response(500, url=URL)
     world = _World(broken, broken, broken)
     found = outcome(world, 1, 1, 1)
     assert isinstance(found, Failure)
@@ -319,7 +319,7 @@ def test_requests_in_the_queue_of_a_dead_host_are_not_sent() -> None:
 
 def test_retries_end_with_the_retry_budget() -> None:
     async def main() -> list[int]:
-        world = _World(*[answer(500, url=URL)] * 200)
+        world = _World(*[response(500, url=URL)] * 200)
         for _ in range(30):
             async with anyio.create_task_group() as group:
                 group.start_soon(world.send)
@@ -336,7 +336,7 @@ def test_retries_end_with_the_retry_budget() -> None:
 
 
 def test_failures_between_good_responses_send_no_probe() -> None:
-    script = [failure for _ in range(6) for failure in (_BROKEN, answer(200, url=URL))]
+    script = [failure for _ in range(6) for failure in (_BROKEN, response(200, url=URL))]
     world = _World(*script)
 
     async def main() -> None:

@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from auditor.errors import FailureKind, Stage
 from auditor.model import Record, Shape
 from auditor.report.shapes import encoder, report_schema
-from tests.documents import digest
+from tests.manifests import digest
 from tests.records import EVERYTHING, RECORDS, REFUSED, failure, image, platform
 
 A, B, E = map(digest, "abe")

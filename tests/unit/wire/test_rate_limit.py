@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from auditor.wire.rate_limit import CountedBy, RateLimit, parse_rate_limit
-from tests.answers import Fields
+from tests.responses import HeaderFields
 
 HOUR = 3600
 
@@ -42,7 +42,7 @@ def test_what_is_left_of_how_much_in_which_time(
     fields = {"ratelimit-remaining": remaining}
     if limit is not None:
         fields["ratelimit-limit"] = limit
-    found = parse_rate_limit(Fields(fields))
+    found = parse_rate_limit(HeaderFields(fields))
     assert found is not None
     assert (found.remaining, found.limit, found.window_s) == expected
 
@@ -58,7 +58,7 @@ def test_without_a_number_nothing_is_said(remaining: str | None) -> None:
     fields = {"ratelimit-limit": "100;w=21600"}
     if remaining is not None:
         fields["ratelimit-remaining"] = remaining
-    assert parse_rate_limit(Fields(fields)) is None
+    assert parse_rate_limit(HeaderFields(fields)) is None
 
 
 @pytest.mark.parametrize(
@@ -78,6 +78,6 @@ def test_whose_requests_are_counted(
     fields = {"ratelimit-remaining": "1"}
     if source is not None:
         fields["docker-ratelimit-source"] = source
-    assert parse_rate_limit(Fields(fields)) == RateLimit(
+    assert parse_rate_limit(HeaderFields(fields)) == RateLimit(
         remaining=1, counted_by=counted_by
     )

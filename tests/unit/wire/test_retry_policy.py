@@ -23,7 +23,7 @@ from auditor.wire.retry_policy import (
     full_jitter,
     retry_after_s,
 )
-from tests.answers import answer
+from tests.responses import response
 
 NOW = 1_795_479_600.0  # Tue, 24 Nov 2026 00:20:00 GMT
 BEARER = 'Bearer realm="https://auth.example.com/token",service="registry"'
@@ -74,7 +74,7 @@ def after(
 def test_a_final_answer_is_a_failure_at_once(
     status: int, kind: FailureKind, sent: SentRequest
 ) -> None:
-    decision = after(answer(status, WWW_Authenticate=BEARER), sent=sent)
+    decision = after(response(status, WWW_Authenticate=BEARER), sent=sent)
     assert isinstance(decision, Fail)
     assert decision.failure.kind is kind
     assert decision.failure.status == status
@@ -105,7 +105,7 @@ def test_a_final_answer_is_a_failure_at_once(
 def test_a_401_is_worth_one_renewal(
     sent: SentRequest, again: bool, attempt: int
 ) -> None:
-    decision = after(answer(401, WWW_Authenticate=BEARER), sent=sent, attempt=attempt)
+    decision = after(response(401, WWW_Authenticate=BEARER), sent=sent, attempt=attempt)
     if again:
         assert isinstance(decision, Authenticate)
         assert decision.challenge is not None
@@ -130,7 +130,7 @@ def test_a_401_is_worth_one_renewal(
 def test_the_challenge_is_the_best_one_of_all_lines_or_none(
     fields: tuple[str, ...], scheme: str | None
 ) -> None:
-    decision = after(answer(401, WWW_Authenticate=fields))
+    decision = after(response(401, WWW_Authenticate=fields))
     assert isinstance(decision, Authenticate)
     found = decision.challenge
     assert (found.scheme if found else None) == scheme
@@ -147,7 +147,7 @@ def test_the_challenge_is_the_best_one_of_all_lines_or_none(
 def test_a_broken_host_is_asked_as_often_as_configured(
     status: int, attempt: int, tries: int, waits: bool
 ) -> None:
-    decision = after(answer(status), attempt=attempt, tries=tries)
+    decision = after(response(status), attempt=attempt, tries=tries)
     assert isinstance(decision, Wait if waits else Fail)
     assert decision.failure.attempts == attempt
     assert decision.failure.kind.retryable
@@ -170,7 +170,7 @@ def test_a_broken_host_is_asked_as_often_as_configured(
 def test_a_throttled_request_is_sent_more_often(
     attempt: int, tries: int, waits: bool
 ) -> None:
-    decision = after(answer(429), attempt=attempt, tries=tries)
+    decision = after(response(429), attempt=attempt, tries=tries)
     assert isinstance(decision, Wait if waits else Fail)
     assert decision.failure.kind is FailureKind.RATE_LIMITED
     if isinstance(decision, Wait):
@@ -198,7 +198,7 @@ def test_retry_after_holds_back_everybody_on_the_host(
     status: int, value: str, date: str | None, asked_s: float | None
 ) -> None:
     fields = {"Retry_After": value} | ({"Date": date} if date else {})
-    decision = after(answer(status, **fields), random=0.4)  # type: ignore[arg-type]
+    decision = after(response(status, **fields), random=0.4)  # type: ignore[arg-type]
     assert isinstance(decision, Wait)
     jitter_s = 0.4 * BASE_S
     if asked_s is None:
@@ -211,20 +211,20 @@ def test_retry_after_holds_back_everybody_on_the_host(
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_quota_that_is_used_up_is_not_waited_for_by_anybody(status: int) -> None:
-    decision = after(answer(status, Retry_After="21600"))
+    decision = after(response(status, Retry_After="21600"))
     assert isinstance(decision, Fail)
     assert decision.host_wide_s == 21600
     assert "21600 s" in decision.failure.detail
 
 
 def test_a_host_that_throttles_to_the_end_is_left_alone_for_a_while() -> None:
-    decision = after(answer(429), attempt=THROTTLED_TRIES)
+    decision = after(response(429), attempt=THROTTLED_TRIES)
     assert isinstance(decision, Fail)
     assert decision.host_wide_s == THROTTLED_S
 
 
 def test_retry_after_on_the_last_try_is_not_waited_for() -> None:
-    decision = after(answer(503, Retry_After="7"), attempt=3)
+    decision = after(response(503, Retry_After="7"), attempt=3)
     assert isinstance(decision, Fail)
 
 
@@ -249,7 +249,7 @@ def test_without_an_answer_the_kind_says_whether_to_try_again(
 
 @pytest.mark.parametrize("attempt", [1, 2, 5, 7])
 def test_jitter_goes_down_to_nothing_and_up_to_the_cap(attempt: int) -> None:
-    waits = [after(answer(429), attempt=attempt, random=r) for r in (0.0, 0.999)]
+    waits = [after(response(429), attempt=attempt, random=r) for r in (0.0, 0.999)]
     assert isinstance(waits[0], Wait)
     assert isinstance(waits[1], Wait)
     assert waits[0].seconds == 0
@@ -258,7 +258,7 @@ def test_jitter_goes_down_to_nothing_and_up_to_the_cap(attempt: int) -> None:
 
 def test_a_failure_quotes_one_safe_sentence_of_the_body() -> None:
     body = b'{"errors":[{"code":"NAME_UNKNOWN","message":"no \\u001b[31m such"}]}'
-    failure = failure_from_response(answer(404, body, Content_Type="application/json"))
+    failure = failure_from_response(response(404, body, Content_Type="application/json"))
     assert failure.detail.startswith("not found, or not visible to this account (404")
     assert "\x1b" not in failure.detail
 

@@ -10,7 +10,7 @@ from auditor.analysis.check.evaluate import check_reports
 from auditor.analysis.check.policy_file import load_policy
 from auditor.errors import UsageError
 from auditor.model import ImageRecord, Record
-from tests.documents import digest
+from tests.manifests import digest
 from tests.policies import TODAY, findings_of, violations_of
 from tests.records import failure, image, layer, platform
 from tests.reports import write_report

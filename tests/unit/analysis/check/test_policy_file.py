@@ -11,7 +11,7 @@ import pytest
 from auditor.analysis.check.policy_file import load_policy
 from auditor.analysis.check.rules import RULES
 from auditor.errors import ConfigError
-from tests.documents import digest
+from tests.manifests import digest
 from tests.policies import policy
 
 CONFIGS = Path(__file__).parents[4] / "configs"

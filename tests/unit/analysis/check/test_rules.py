@@ -22,7 +22,7 @@ from auditor.model import (
     Warn,
     WarningCode,
 )
-from tests.documents import OCI_LAYER, digest
+from tests.manifests import OCI_LAYER, digest
 from tests.policies import findings_of, violations_of
 from tests.records import ACCESS, EVERYTHING, failure, image, layer, platform
 

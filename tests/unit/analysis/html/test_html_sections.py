@@ -28,7 +28,7 @@ from auditor.analysis.html.template import csp_hash, script_json, search_link
 from auditor.cli.main import run
 from auditor.errors import OutputError
 from auditor.model import BaseImage, ConfigDetails, ImageRecord, Layer
-from tests.documents import digest
+from tests.manifests import digest
 from tests.records import EVERYTHING, RECORDS, failure, image, layer, platform
 from tests.reports import write_report
 

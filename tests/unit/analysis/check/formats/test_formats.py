@@ -11,10 +11,10 @@ import orjson
 import pytest
 
 from auditor.analysis.check.formats import output_formats
-from auditor.cli.check_command import FORMATS
+from auditor.cli.check_command import command
 from auditor.model import Record
-from tests.documents import digest
 from tests.junit_grammar import check_junit
+from tests.manifests import digest
 from tests.policies import findings_of
 from tests.records import failure, image
 from tests.sarif_schema import SARIF_SCHEMA, official_schema
@@ -35,6 +35,9 @@ references = ["team/old"]
 reason = "gone <soon> & for good"
 expires = 2026-11-24
 """
+FORMATS = next(
+    option.type.choices for option in command.params if "--format" in option.opts
+)
 OLD = image(
     reference="r.example.com/team/old:1", repository="team/old", digest=digest("f")
 )

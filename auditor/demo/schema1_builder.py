@@ -1,8 +1,9 @@
-"""Generates images in the old format: Docker image manifest version 2, schema 1.
+"""Builds images in the old format: Docker image manifest version 2, schema 1.
 
-distribution docs, "Image Manifest Version 2, Schema 1": layers and history newest
-first; signed in libtrust's pretty form, a JWS (RFC 7515) whose payload is the
-document without its `signatures`, given by `formatLength` and `formatTail`.
+distribution docs, "Image Manifest Version 2, Schema 1": layers and history are newest
+first. Signed manifests have libtrust's pretty form, a JWS (RFC 7515) of which the
+payload is the document without its `signatures`, described by `formatLength` and
+`formatTail`.
 """
 
 from __future__ import annotations
@@ -12,21 +13,22 @@ from typing import Any
 
 import orjson
 
-from auditor.demo.images import (
+from auditor.demo.image_builder import (
     CREATED,
     BuiltImage,
     BuiltManifest,
-    Truth,
+    ImageContent,
     layer,
     sha256,
     split_platform,
 )
-from auditor.demo.tokens import SigningKey, base64url
-from auditor.model import Layer, Platform
+from auditor.demo.signing_key import SigningKey
+from auditor.model import Layer, PlatformRecord
+from auditor.oci.encoding import encode_base64url
 
 UNSIGNED = "application/vnd.docker.distribution.manifest.v1+json"
 SIGNED = "application/vnd.docker.distribution.manifest.v1+prettyjws"
-# The gzipped empty tar that Docker stored for every step without files.
+# The gzipped empty tar, which Docker stored for every step that changes no files.
 EMPTY_LAYER = "sha256:a3ed95caeb02ffe68cdd9fd84406680ae93d633cb16422d00e8a7c22955b46d4"
 SIGNED_AT = "2016-02-02T00:33:24Z"
 _TAIL = b"\n}"
@@ -41,9 +43,9 @@ def schema1_image(
     created: str = CREATED,
     keys: Sequence[SigningKey] = (),
 ) -> BuiltImage:
-    """An image of this repository and tag, signed with each of the keys.
+    """An image for this repository and tag, signed with each of the keys.
 
-    `layers` stand base first; without them it gets three made-up ones and two empty
+    `layers` are base first; without them it gets three made-up ones and two empty
     steps. A layer with the digest of `EMPTY_LAYER` is marked as throwaway.
     """
     if layers is None:
@@ -52,9 +54,9 @@ def schema1_image(
         layers = [
             files[0],
             files[1],
-            _digested(empty, EMPTY_LAYER),
+            _with_digest(empty, EMPTY_LAYER),
             files[2],
-            _digested(empty, EMPTY_LAYER),
+            _with_digest(empty, EMPTY_LAYER),
         ]
     os, architecture, variant = split_platform(platform)
     document = {
@@ -76,7 +78,7 @@ def schema1_image(
         digest=sha256(payload),
         media_type=SIGNED if keys else UNSIGNED,
     )
-    found = Platform(
+    record = PlatformRecord(
         os=os,
         architecture=architecture,
         variant=variant,
@@ -96,24 +98,24 @@ def schema1_image(
     return BuiltImage(
         manifests=(manifest,),
         blobs=(),
-        truth=Truth(
+        content=ImageContent(
             digest=manifest.digest,
             media_type=manifest.media_type,
             schema_version=1,
-            platforms=(found,),
+            platforms=(record,),
             source="schema1",
         ),
     )
 
 
-def _digested(one: Layer, digest: str) -> Layer:
+def _with_digest(one: Layer, digest: str) -> Layer:
     return Layer(digest=digest, size=one.size, media_type=one.media_type)
 
 
 def _history(
     name: str, layers: Sequence[Layer], platform: str, created: str
 ) -> list[str]:
-    """The v1 image of each layer as JSON text, newest first; the newest is whole."""
+    """The v1 image of each layer as JSON, newest first; only the newest is complete."""
     os, architecture, variant = split_platform(platform)
     ids = [
         sha256(f"{name} {platform} {number}".encode()).removeprefix("sha256:")
@@ -135,7 +137,7 @@ def _history(
 
 
 def _pretty(document: object) -> bytes:
-    """JSON as Go's `MarshalIndent(_, "", "   ")` writes it, which Docker signed."""
+    """JSON as Go's `MarshalIndent(_, "", "   ")` writes it, which Docker signs."""
     text = orjson.dumps(document, option=orjson.OPT_INDENT_2)
     lines = []
     for line in text.split(b"\n"):
@@ -147,20 +149,20 @@ def _pretty(document: object) -> bytes:
 def _signed(payload: bytes, keys: Sequence[SigningKey]) -> bytes:
     """The document with libtrust `signatures` (JWS, ES256) before its last brace."""
     body = payload.removesuffix(_TAIL)
-    protected = base64url(
+    protected = encode_base64url(
         orjson.dumps(
             {
                 "formatLength": len(body),
-                "formatTail": base64url(_TAIL),
+                "formatTail": encode_base64url(_TAIL),
                 "time": SIGNED_AT,
             }
         )
     )
-    signing_input = f"{protected}.{base64url(payload)}".encode()
+    signing_input = f"{protected}.{encode_base64url(payload)}".encode()
     signatures = [
         {
             "header": {"jwk": key.jwk, "alg": "ES256"},
-            "signature": base64url(key.sign(signing_input)),
+            "signature": encode_base64url(key.sign(signing_input)),
             "protected": protected,
         }
         for key in keys

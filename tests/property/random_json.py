@@ -1,4 +1,4 @@
-"""JSON that looks as much like a manifest as chance can make it."""
+"""Strategies for random JSON that resembles manifests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from hypothesis import strategies as st
 
 from auditor.errors import ProtocolError
-from tests.documents import (
+from tests.manifests import (
     DOCKER_CONFIG,
     DOCKER_LIST,
     DOCKER_MANIFEST,
@@ -62,28 +62,28 @@ OBJECTS = st.dictionaries(KEYS, VALUES, max_size=8)
 
 
 def damaged(document: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """The document with some of its values, at any depth, put at random."""
+    """The document with some values, at any depth, replaced by random ones."""
     return _damage(document)  # type: ignore[return-value]
 
 
 def _damage(value: object) -> st.SearchStrategy[object]:
     if isinstance(value, dict):
         inner: st.SearchStrategy[object] = st.fixed_dictionaries(
-            {key: _damage(one) for key, one in value.items()}
+            {key: _damage(member) for key, member in value.items()}
         )
     elif isinstance(value, list):
-        inner = st.tuples(*[_damage(one) for one in value]).map(list)
+        inner = st.tuples(*[_damage(member) for member in value]).map(list)
     else:
         inner = st.just(value)
-    # one value in eight, so that much of the document stays what it is
+    # One value in eight is replaced, so that most of the document stays valid.
     return st.integers(0, 7).flatmap(lambda dice: inner if dice else VALUES)
 
 
 def outcome(read: Callable[[], Value]) -> Value | ProtocolError:
-    """What `read` gives, or the error it raises, whose detail fits on a line."""
+    """The result of `read`, or the `ProtocolError` it raises, with a printable detail."""
     try:
         return read()
     except ProtocolError as error:
-        found = error
-    assert found.detail.isprintable()
-    return found
+        raised = error
+    assert raised.detail.isprintable()
+    return raised

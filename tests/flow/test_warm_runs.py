@@ -62,7 +62,7 @@ def _sent(outcome: Outcome) -> Mapping[str, int]:
 
 
 @pytest.mark.parametrize("mode", ImageConfigMode)
-async def test_a_warm_night_says_what_a_cold_one_says_at_one_head_for_each_tag(
+async def test_a_warm_run_reports_what_a_cold_run_reports_with_one_head_for_each_tag(
     cache: str, mode: ImageConfigMode
 ) -> None:
     async with lab(_kinds(), tokens=service()) as here:
@@ -80,7 +80,7 @@ async def test_a_warm_night_says_what_a_cold_one_says_at_one_head_for_each_tag(
     assert warm.summary.saved["known_tags"] == len(KINDS)
 
 
-async def test_a_cold_run_costs_one_request_for_each_tag_child_and_config(
+async def test_a_cold_run_sends_one_request_for_each_tag_child_and_config(
     cache: str,
 ) -> None:
     children = [image("app", platform=one) for one in PLATFORMS]
@@ -102,7 +102,7 @@ async def test_a_cold_run_costs_one_request_for_each_tag_child_and_config(
     assert outcome.summary.saved["manifests"] == 4 * 4
 
 
-async def test_a_tag_that_moved_costs_one_get_and_what_is_new_below_it(
+async def test_a_moved_tag_costs_one_get_and_its_new_children(
     cache: str,
 ) -> None:
     children = [image("app", platform=one) for one in PLATFORMS]
@@ -140,7 +140,7 @@ HEAD_FAULTS: dict[str, Action] = {
 
 
 @pytest.mark.parametrize("fault", HEAD_FAULTS)
-async def test_where_head_does_not_do_get_does_and_head_is_not_asked_again(
+async def test_a_failed_head_is_replaced_by_get_and_not_sent_again(
     cache: str, fault: str
 ) -> None:
     async with lab(_kinds()) as here:
@@ -155,7 +155,7 @@ async def test_where_head_does_not_do_get_does_and_head_is_not_asked_again(
     assert _sent(second) == {**_sent(second), "head": 0, "manifest": len(KINDS)}
 
 
-async def test_an_accident_of_one_head_does_not_cost_the_others(cache: str) -> None:
+async def test_one_transient_head_failure_does_not_disable_head(cache: str) -> None:
     async with lab(_kinds()) as here:
         cold = await _night(here, cache)
         here.faults.on("HEAD", MANIFESTS, *[Answer(503)] * 3)
@@ -184,7 +184,7 @@ async def test_head_is_tried_again_after_a_week(cache: str) -> None:
         ("none", WarningCode.DIGEST_HEADER_DIFFERS),
     ],
 )
-async def test_a_digest_header_that_is_not_to_be_trusted_is_warned_of_every_night(
+async def test_a_wrong_digest_header_is_a_warning_in_every_run(
     cache: str, header: str | None, code: WarningCode
 ) -> None:
     async with lab(_kinds()) as here:
@@ -198,7 +198,7 @@ async def test_a_digest_header_that_is_not_to_be_trusted_is_warned_of_every_nigh
         assert code in {one.code for one in record.warnings}
 
 
-async def test_one_header_that_differed_makes_a_registry_no_longer_trusted(
+async def test_one_wrong_digest_header_makes_a_registry_distrusted(
     cache: str,
 ) -> None:
     async with lab(_kinds()) as here:
@@ -209,7 +209,7 @@ async def test_one_header_that_differed_makes_a_registry_no_longer_trusted(
     assert _sent(warm) == {**_sent(warm), "head": 0, "manifest": len(KINDS)}
 
 
-async def test_a_content_type_that_differs_is_warned_of_every_night(cache: str) -> None:
+async def test_a_different_content_type_is_a_warning_in_every_run(cache: str) -> None:
     other = "application/vnd.docker.distribution.manifest.v2+json"
     async with lab(_kinds()) as here:
         for method in ("GET", "HEAD"):
@@ -223,7 +223,7 @@ async def test_a_content_type_that_differs_is_warned_of_every_night(cache: str) 
     assert cold.summary.tally.warnings[WarningCode.MEDIA_TYPE_DIFFERS] > 10
 
 
-async def test_a_content_type_that_changes_is_noticed(cache: str) -> None:
+async def test_a_changed_content_type_is_noticed(cache: str) -> None:
     other = "application/vnd.docker.distribution.manifest.v2+json"
     async with lab(_kinds()) as here:
         await _night(here, cache)
@@ -241,7 +241,7 @@ async def test_a_content_type_that_changes_is_noticed(cache: str) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 500])
-async def test_a_tag_that_is_gone_or_denied_fails_as_it_does_without_a_store(
+async def test_a_missing_or_denied_tag_fails_as_without_a_cache(
     cache: str, status: int
 ) -> None:
     reference = f"{REPOSITORY}:oci-index"
@@ -259,7 +259,7 @@ async def test_a_tag_that_is_gone_or_denied_fails_as_it_does_without_a_store(
     assert ("because" in warm.failure.detail) == (status != 401)
 
 
-async def test_of_a_reference_by_digest_only_its_being_there_is_asked(
+async def test_a_cached_reference_by_digest_costs_one_head(
     cache: str,
 ) -> None:
     digest = KINDS["attested-index"].root.digest
@@ -277,7 +277,7 @@ async def test_of_a_reference_by_digest_only_its_being_there_is_asked(
     assert gone.kinds == ["not_found", "not_found"]
 
 
-async def test_a_tag_that_is_declared_immutable_costs_nothing_once_seen(
+async def test_a_cached_immutable_tag_costs_no_request(
     cache: str,
 ) -> None:
     content = DemoContent()
@@ -312,7 +312,7 @@ async def test_an_immutable_tag_keeps_the_warnings_of_its_header(
     assert _sent(warm)["manifest"] == 0
 
 
-async def test_a_child_that_another_registry_holds_is_not_taken_to_be_here(
+async def test_a_child_cached_from_another_registry_is_not_assumed_to_exist(
     cache: str,
 ) -> None:
     built = index([image("app", platform=one) for one in PLATFORMS])
@@ -329,7 +329,7 @@ async def test_a_child_that_another_registry_holds_is_not_taken_to_be_here(
     assert [one.code for one in warm.image.warnings] == [WarningCode.CHILD_MISSING]
 
 
-async def test_a_child_that_gets_lost_is_noticed_within_the_time_of_the_recheck(
+async def test_a_lost_child_is_noticed_within_the_recheck_time(
     cache: str,
 ) -> None:
     built = index([image("app", platform=one) for one in PLATFORMS])
@@ -359,7 +359,7 @@ async def test_a_child_that_gets_lost_is_noticed_within_the_time_of_the_recheck(
     assert _said(zero) == _said(last)
 
 
-async def test_configs_are_asked_for_again_after_the_time_of_the_recheck(
+async def test_configs_are_fetched_again_after_the_recheck_time(
     cache: str,
 ) -> None:
     content = DemoContent()
@@ -373,7 +373,9 @@ async def test_configs_are_asked_for_again_after_the_time_of_the_recheck(
     assert WarningCode.CONFIG_MISSING in {one.code for one in late.image.warnings}
 
 
-async def test_a_blob_is_no_manifest_and_a_manifest_no_config(cache: str) -> None:
+async def test_a_cached_blob_is_not_a_manifest_and_a_manifest_not_a_config(
+    cache: str,
+) -> None:
     """A digest that was had from one address says nothing of the other."""
     one = image("one")
     config = one.content.platforms[0].config_digest
@@ -387,7 +389,7 @@ async def test_a_blob_is_no_manifest_and_a_manifest_no_config(cache: str) -> Non
     assert outcome.kinds == ["not_found"]
 
 
-async def test_without_a_store_the_next_night_is_as_cold_as_the_first() -> None:
+async def test_without_a_cache_every_run_is_cold() -> None:
     async with lab(_kinds()) as here:
         first = await here.audit(here.ref(f"{REPOSITORY}:*"))
         second = await here.audit(here.ref(f"{REPOSITORY}:*"))
@@ -395,7 +397,7 @@ async def test_without_a_store_the_next_night_is_as_cold_as_the_first() -> None:
     assert set(first.summary.saved) <= {"manifests", "configs"}
 
 
-async def test_a_registry_without_digest_headers_is_never_asked_head(
+async def test_a_registry_without_digest_headers_gets_no_head(
     cache: str,
 ) -> None:
     async with lab(_kinds(), behaviour=Behaviour(digest_header=False)) as here:
@@ -428,7 +430,7 @@ async def _listed(here: Lab, cache: str, digest: str) -> tuple[Record, list[str]
     return record, [one.method for one in asked]
 
 
-async def test_a_tag_whose_listing_says_the_known_digest_costs_nothing(
+async def test_a_tag_listed_with_its_cached_digest_costs_no_request(
     cache: str,
 ) -> None:
     content = DemoContent()
@@ -446,7 +448,7 @@ async def test_a_tag_whose_listing_says_the_known_digest_costs_nothing(
         assert (behind.digest, asked) == (second, ["HEAD"])
 
 
-async def test_a_registry_whose_header_once_differed_is_asked_though_it_lists_digests(
+async def test_listed_digests_of_a_distrusted_registry_are_not_relied_on(
     cache: str,
 ) -> None:
     content = DemoContent()

@@ -20,7 +20,7 @@ TAG_LIST = "/v2/team/a/tags/list"
 CATALOG = "/v2/_catalog"
 
 
-async def test_two_patterns_of_a_repository_are_one_list() -> None:
+async def test_two_patterns_of_a_repository_share_a_listing() -> None:
     async with lab(simple(NAMES)) as here:
         asked = [here.ref(f"team/a:{tags}") for tags in ("v1*", "*-alpine", "v1*")]
         alone = [(await here.audit(one)).references for one in asked[:2]]
@@ -40,7 +40,7 @@ async def test_two_patterns_of_a_repository_are_one_list() -> None:
     assert told == [(6, True, 2), (6, True, 3), (6, True, 2)]
 
 
-async def test_patterns_of_a_catalog_read_it_and_its_lists_once() -> None:
+async def test_patterns_of_a_catalog_share_its_listings() -> None:
     async with lab(simple(NAMES)) as here:
         asked = [here.ref("team/*:v1"), here.ref("**:*-alpine"), here.ref("*/a:v2")]
         outcome = await here.audit(*asked)
@@ -52,7 +52,7 @@ async def test_patterns_of_a_catalog_read_it_and_its_lists_once() -> None:
     assert len(outcome.records) == 2 + 2 * 3 + 1
 
 
-async def test_a_list_that_broke_off_is_read_again_from_its_beginning() -> None:
+async def test_a_listing_that_broke_off_is_read_again_from_the_beginning() -> None:
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", TAG_LIST, Answer(500))
         outcome = await here.audit(
@@ -66,7 +66,7 @@ async def test_a_list_that_broke_off_is_read_again_from_its_beginning() -> None:
     ]
 
 
-async def test_a_long_list_is_read_by_each(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_long_listing_is_not_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing_cache, "MAX_ENTRIES", 8)
     async with lab(simple(NAMES)) as here:
         outcome = await here.audit(
@@ -104,7 +104,7 @@ async def read_all(
     return len(got), was_read
 
 
-async def test_what_was_read_longest_ago_makes_room(
+async def test_the_least_recently_used_listing_is_evicted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Each takes six: its entry, and what a list takes that holds nothing.
@@ -115,13 +115,13 @@ async def test_what_was_read_longest_ago_makes_room(
         assert await read_all(lists, key, page(1, last=True)) == (1, is_read), key
 
 
-async def test_a_list_with_a_failure_at_its_end_is_not_kept() -> None:
+async def test_a_listing_that_ends_with_a_failure_is_not_shared() -> None:
     lists = ListingCache[str]()
     for _ in range(2):
         assert await read_all(lists, "a", page(1, last=False), BROKEN) == (2, True)
 
 
-async def test_who_waits_for_a_list_that_is_given_up_reads_it() -> None:
+async def test_a_reader_that_waits_for_an_abandoned_listing_reads_it() -> None:
     lists = ListingCache[str]()
     got: list[str] = []
 

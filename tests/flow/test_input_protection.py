@@ -32,7 +32,7 @@ def report(tmp_path: Path) -> Path:
         ["export", "{report}", "--to", "sqlite", "-o", "{report}", "--force"],
     ],
 )
-def test_what_is_read_is_not_written(
+def test_an_input_file_is_not_overwritten(
     command: list[str], report: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     policy = report.with_name("policy.toml")
@@ -49,7 +49,7 @@ def _lines(*changes: dict[str, object]) -> bytes:
     return b"".join(orjson.dumps({**known, **change}) + b"\n" for change in changes)
 
 
-def test_a_failure_of_a_later_version_breaks_the_rule_against_failures(
+def test_an_unknown_failure_kind_violates_forbid_failures(
     report: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     report.write_bytes(_lines({"failure": "brand_new_kind"}))
@@ -58,7 +58,7 @@ def test_a_failure_of_a_later_version_breaks_the_rule_against_failures(
     assert "brand_new_kind" in capfd.readouterr().out
 
 
-def test_a_line_without_a_reference_is_no_report(
+def test_a_line_without_a_reference_is_not_a_report(
     report: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     report.write_bytes(_lines({"reference": None}))
@@ -66,7 +66,7 @@ def test_a_line_without_a_reference_is_no_report(
     assert "without a reference" in capfd.readouterr().err
 
 
-def test_runs_of_doubled_lines_are_told_apart(
+def test_reports_with_doubled_lines_are_different_runs(
     report: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     dataset = str(report.with_name("history"))
@@ -78,7 +78,7 @@ def test_runs_of_doubled_lines_are_told_apart(
 
 
 @pytest.mark.parametrize("engine", [(), ("--processes", "2")])
-def test_a_list_of_nothing_is_told(
+def test_an_empty_list_is_reported(
     engine: tuple[str, ...], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     # What was to write it failed: the night would look as if all were well.
@@ -90,7 +90,7 @@ def test_a_list_of_nothing_is_told(
     assert said[-1] == "auditor: nothing was audited: the lists name no reference"
 
 
-def test_a_share_of_nothing_is_nothing_to_tell(
+def test_an_empty_shard_is_not_reported(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     report = str(tmp_path / "report.jsonl")
@@ -100,7 +100,7 @@ def test_a_share_of_nothing_is_nothing_to_tell(
     assert "nothing was audited" not in capfd.readouterr().err
 
 
-def test_a_command_that_is_nearly_one_is_answered_with_the_one_that_may_be_meant(
+def test_a_misspelled_command_is_answered_with_a_suggestion(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     assert run(["audti"]) == 2
