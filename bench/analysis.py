@@ -125,7 +125,6 @@ def _commands(old: str, new: str, results: Path) -> Iterator[tuple[str, list[str
         )
     yield "history add DATASET OLD", ["history", "add", history, old]
     yield "history add DATASET NEW", ["history", "add", history, new]
-    yield "history show DATASET REPOSITORY", [*show, tag.rpartition(":")[0]]
     yield "history show DATASET REFERENCE", [*show, tag]
     yield "html REPORT", ["html", new, "-o", page]
     yield "html REPORT --previous OLD", ["html", new, "--previous", old, "-o", page]

@@ -1,1 +1,18 @@
-"""Questions asked of report files; never of the network."""
+"""Analyses of report files; nothing here uses the network.
+
+`reports.open_reports` gives a DuckDB connection (`duckdb_connection`: on disk, within a
+memory limit, interruptible) with the lines of reports as SQL views. Everything else
+queries it:
+
+- `diff`, `layers` and `find_digest` load what they need into tables and yield results
+  as dataclasses with a `kind`, which are also their JSON lines; `diff_text` and
+  `layers_text` render them with `text_tables`.
+- `check` evaluates a policy, and `html` makes a page of all of these.
+- `query` runs a user's SELECT, and `query_output` prints its rows.
+- `export` writes tables to other formats, and `history` adds runs to a data set of
+  Parquet files.
+
+Reports are read as a stream and results are iterated; what must be sorted or joined
+spills to disk. Text of a report is escaped where it is printed (`text_tables`,
+`query_output`, `csv_formula_guard`, `html.template`).
+"""

@@ -1,21 +1,23 @@
-"""What the data set holds, and how a report gets into it.
+"""A data set of all runs: what every reference was, night by night.
 
     DATASET/images/date=2026-11-24/20261124T020000Z-1f0c9a42.parquet
     DATASET/repositories/date=2026-11-24/20261124T020000Z-1f0c9a42.parquet
 
-A run is what `add` was given at once: one report, or those of one night. Its name is
-the time of its first record and a fingerprint of what it found, so that adding a run
-again changes nothing. `images` has a row for each reference, `repositories` one for
-each repository, and one without a name for what could not become a reference; every
-program that reads Hive partitions can read them.
+A run is one report, or all reports of one night. Its name is the time of its first
+record and a fingerprint of its content, so adding a run again changes nothing. `images`
+has a row per reference, `repositories` one per repository, and one without a name for
+input that is not a reference. Any program that reads Parquet with Hive partitions can
+query them; docs/analysis/history.md has the usual queries. `show` answers the one that
+is not simple: when a tag moved.
 """
 
-# ruff: noqa: S608  (SQL is made of this program's own texts, values are quoted)
+# ruff: noqa: S608  (the SQL is made of constants and quoted values)
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -29,8 +31,114 @@ from auditor.fast_dataclass import dataclass
 from auditor.oci.reference import Reference, parse_reference
 from auditor.util.text import safe_text
 
-# Of a reference that is there twice, the latest record counts. In the order of the
-# references, `show` reads a few row groups of each file.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryRun:
+    """A run of the data set. `date` is that of its first record, UTC."""
+
+    name: str
+    date: str
+
+    def files(self, dataset: Path) -> list[Path]:
+        """The files of its images and of its repositories."""
+        return [
+            dataset / kind / f"date={self.date}" / f"{self.name}.parquet"
+            for kind in ("images", "repositories")
+        ]
+
+
+def add(dataset: Path, reports: Sequence[str]) -> tuple[HistoryRun, bool]:
+    """Add the run of these reports; also return whether it is new to the data set.
+
+    Raises `UsageError` for files that are not reports or have no record with a time,
+    `OutputError` if the data set cannot be written.
+    """
+    with open_reports(reports) as connection:
+        run = _read_run(connection)
+        files = run.files(dataset)
+        if all(file.exists() for file in files):
+            return run, False
+        with atomic_files(files, force=True) as partials:
+            for select, partial in zip((_IMAGES, _REPOSITORIES), partials, strict=True):
+                copy_parquet(connection, select.format(run=quoted(run.name)), partial)
+    return run, True
+
+
+@contextmanager
+def show(dataset: Path, target: str) -> Iterator[QueryResult]:
+    """What a reference was, and from when until when.
+
+    Consecutive runs with the same result are one row; runs without the repository are
+    left out. Raises `UsageError` if there is no data set, or no data for the reference.
+    """
+    for kind in ("images", "repositories"):
+        if not any((dataset / kind).glob("date=*/*.parquet")):
+            raise UsageError(
+                f"{safe_text(str(dataset))}: not a data set of auditor history: no run"
+                f" in {kind}; add one with auditor history add"
+            )
+    try:
+        reference = parse_reference(target)
+    except ProtocolError as error:
+        raise UsageError(error.detail) from None
+    select = _PERIODS.format(
+        images=_read_parquet(dataset, "images"),
+        repositories=_read_parquet(dataset, "repositories"),
+        registry=quoted(reference.registry),
+        repository=quoted(reference.repository),
+        reference=quoted(str(reference)),
+    )
+    with work_database() as connection, reading_reports():
+        if connection.execute(f"SELECT 1 FROM ({select}) LIMIT 1").fetchone() is None:
+            suggestion = _other_registry(connection, dataset, reference)
+            raise UsageError(
+                f"{safe_text(str(dataset))}: no data for {safe_text(target)}"
+                + (f"; did you mean {safe_text(suggestion)}?" if suggestion else "")
+            )
+        yield QueryResult(connection, select)
+
+
+def _other_registry(
+    connection: duckdb.DuckDBPyConnection, dataset: Path, reference: Reference
+) -> str | None:
+    """The reference in another registry that has the repository, if one does."""
+    names = (reference.repository, reference.repository.removeprefix("library/"))
+    row = connection.execute(
+        f"SELECT registry, repository FROM {_read_parquet(dataset, 'repositories')}"
+        f" WHERE repository IN ({', '.join(map(quoted, names))})"
+        " ORDER BY run DESC, registry LIMIT 1"
+    ).fetchone()
+    if row is None:
+        return None
+    return str(replace(reference, registry=row[0], repository=row[1]))
+
+
+def _read_parquet(dataset: Path, kind: str) -> str:
+    files = f"{duckdb_pattern(str(dataset / kind))}/date=*/*.parquet"
+    return f"read_parquet({quoted(files)}, hive_partitioning = true)"
+
+
+def _read_run(connection: duckdb.DuckDBPyConnection) -> HistoryRun:
+    row = connection.execute("""
+        SELECT strftime(try_cast(min(audited_at) AS TIMESTAMP), '%Y%m%dT%H%M%SZ'),
+               strftime(try_cast(min(audited_at) AS TIMESTAMP), '%Y-%m-%d'),
+               sum(md5_number_lower(concat_ws(
+                   ' ', reference, digest, failure, size, audited_at)))
+                   % 18446744073709551616,
+               count(*)
+        FROM lines""").fetchone()
+    assert row is not None
+    started, date, fingerprint, count = row
+    if count == 0:
+        raise UsageError("the report is empty: there is no run to add")
+    if started is None:
+        raise UsageError("the records of the report have no valid audited_at")
+    return HistoryRun(name=f"{started}-{int(fingerprint):016x}", date=date)
+
+
+# -- SQL --
+
+# The latest record of each reference, sorted so that `show` reads few row groups.
 _IMAGES = """
     SELECT DISTINCT ON (reference) {run} AS run, reference, registry, repository, tag,
            digest, size, architectures, failure, audited_at
@@ -41,11 +149,11 @@ _IMAGES = """
                  failure, audited_at FROM failures)
     ORDER BY reference, audited_at DESC, digest"""
 
-# `bytes` are those of the distinct layers, as far as manifests give them.
+# `bytes` is the size of the distinct layers whose size is known.
 _REPOSITORIES = """
     WITH stored AS (
         SELECT registry, repository, count(*) AS layers,
-               -- what adds up to more than 64 bits is not true anyway
+               -- hostile sizes can add up to more than 64 bits
                CASE WHEN sum(size) <= 9223372036854775807 THEN sum(size)::BIGINT
                     WHEN sum(size) IS NOT NULL THEN 9223372036854775807 END AS bytes
         FROM (SELECT registry, repository, digest, max(size) AS size
@@ -68,80 +176,18 @@ _REPOSITORIES = """
     ORDER BY registry, repository"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HistoryRun:
-    """A run of the data set. `date` is that of its first record, UTC."""
-
-    name: str
-    date: str
-
-    def files(self, dataset: Path) -> list[Path]:
-        """Where its images and its repositories are."""
-        return [
-            dataset / kind / f"date={self.date}" / f"{self.name}.parquet"
-            for kind in ("images", "repositories")
-        ]
-
-
-def add(dataset: Path, reports: Sequence[str]) -> tuple[HistoryRun, bool]:
-    """The run that the reports make, and whether it is new to the data set.
-
-    `UsageError` for reports that are none, or hold no record with a time;
-    `OutputError` where the data set cannot be written.
-    """
-    with open_reports(reports) as connection:
-        run = _run(connection)
-        files = run.files(dataset)
-        if all(file.exists() for file in files):
-            return run, False
-        with atomic_files(files, force=True) as partials:
-            for select, partial in zip((_IMAGES, _REPOSITORIES), partials, strict=True):
-                copy_parquet(connection, select.format(run=quoted(run.name)), partial)
-    return run, True
-
-
-def _run(connection: duckdb.DuckDBPyConnection) -> HistoryRun:
-    found = connection.execute("""
-        SELECT strftime(try_cast(min(audited_at) AS TIMESTAMP), '%Y%m%dT%H%M%SZ'),
-               strftime(try_cast(min(audited_at) AS TIMESTAMP), '%Y-%m-%d'),
-               sum(md5_number_lower(concat_ws(
-                   ' ', reference, digest, failure, size, audited_at)))
-                   % 18446744073709551616,
-               count(*)
-        FROM lines""").fetchone()
-    assert found is not None
-    started, date, fingerprint, count = found
-    if count == 0:
-        raise UsageError("the report holds no record")
-    if started is None:
-        raise UsageError("the report's records do not say when they were made")
-    return HistoryRun(name=f"{started}-{int(fingerprint):016x}", date=date)
-
-
-# -- questions --
-# What the data set is asked: when did a tag move, how did a repository grow.
-
-
-# Every run of the data set, oldest first.
-_RUNS = """
-    SELECT run, date::VARCHAR AS date, count(repository) AS repositories,
-           sum("references")::BIGINT AS "references", sum(failures)::BIGINT AS failures,
-           sum(bytes)::BIGINT AS bytes
-    FROM {repositories} GROUP BY ALL ORDER BY run"""
-
-# The runs that know the repository; consecutive ones that found the same are a row.
-_TAG = """
+_PERIODS = """
     WITH runs AS (
         SELECT run, date FROM {repositories}
         WHERE registry = {registry} AND repository = {repository}),
     seen AS (
-        SELECT runs.run, runs.date::VARCHAR AS date, found.digest, found.size,
-               len(found.architectures) AS architectures,
-               CASE WHEN found.run IS NULL THEN 'absent'
-                    ELSE coalesce(found.failure, 'present') END AS state
+        SELECT runs.run, runs.date::VARCHAR AS date, record.digest, record.size,
+               len(record.architectures) AS architectures,
+               CASE WHEN record.run IS NULL THEN 'absent'
+                    ELSE coalesce(record.failure, 'present') END AS state
         FROM runs LEFT JOIN
-             (SELECT * FROM {images} WHERE reference = {reference}) AS found
-             ON found.run = runs.run),
+             (SELECT * FROM {images} WHERE reference = {reference}) AS record
+             ON record.run = runs.run),
     marked AS (
         SELECT *, coalesce(lag(state) OVER w = state, false)
                AND lag(digest) OVER w IS NOT DISTINCT FROM digest AS same
@@ -153,56 +199,3 @@ _TAG = """
            any_value(state) AS state, any_value(digest) AS digest,
            any_value(size) AS size, any_value(architectures) AS architectures
     FROM numbered GROUP BY period ORDER BY period"""
-
-_REPOSITORY = """
-    SELECT date::VARCHAR AS date, run, "references", failures, manifests, layers, bytes,
-           bytes - lag(bytes) OVER (ORDER BY run) AS grown
-    FROM {repositories} WHERE registry = {registry} AND repository = {repository}
-    ORDER BY run"""
-
-
-@contextmanager
-def show(dataset: Path, target: str | None) -> Iterator[QueryResult]:
-    """The runs of a data set; or a repository's growth, run by run; or, where the
-    target has a tag or digest, what it was, from when until when.
-
-    `UsageError` where there is no data set, or it does not know the target.
-    """
-    for kind in ("images", "repositories"):
-        if not any((dataset / kind).glob("date=*/*.parquet")):
-            raise UsageError(
-                f"{safe_text(str(dataset))}: no data set of auditor history:"
-                f" no run has been added to {kind}"
-            )
-    tables = {kind: _table(dataset, kind) for kind in ("images", "repositories")}
-    if target is None:
-        select = _RUNS.format(**tables)
-    else:
-        reference, whole_repository = _read(target)
-        select = (_REPOSITORY if whole_repository else _TAG).format(
-            **tables,
-            registry=quoted(reference.registry),
-            repository=quoted(reference.repository),
-            reference=quoted(str(reference)),
-        )
-    with work_database() as connection, reading_reports():
-        found = connection.execute(f"SELECT 1 FROM ({select}) LIMIT 1").fetchone()
-        if target is not None and found is None:
-            raise UsageError(
-                f"{safe_text(str(dataset))}: knows nothing of {safe_text(target)}"
-            )
-        yield QueryResult(connection, select)
-
-
-def _table(dataset: Path, kind: str) -> str:
-    files = f"{duckdb_pattern(str(dataset / kind))}/date=*/*.parquet"
-    return f"read_parquet({quoted(files)}, hive_partitioning = true)"
-
-
-def _read(target: str) -> tuple[Reference, bool]:
-    try:
-        reference = parse_reference(target)
-    except ProtocolError as error:
-        raise UsageError(error.detail) from None
-    named = "@" in target or ":" in target.rpartition("/")[2]
-    return reference, not named

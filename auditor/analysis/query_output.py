@@ -1,4 +1,4 @@
-"""An answer on paper: a table for people, JSON lines or CSV for programs."""
+"""Prints query results as a table, JSON lines or CSV."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from auditor.analysis.csv_formula_guard import escape_formula
 from auditor.analysis.query import QueryResult, ResultColumn
 from auditor.util.text import safe_text
 
-# A table's widths need all of its rows in memory, and nobody reads more.
+# The column widths of a table need all rows in memory.
 MAX_TABLE_ROWS = 10_000
 CELL_CHARS = 120
 _GAP = "  "
@@ -21,24 +21,24 @@ _SPECIAL = re.compile(r'[",\r\n]')
 
 
 class RowFormat(StrEnum):
-    """How rows are printed."""
+    """The output formats."""
 
     TABLE = "table"
     JSONL = "jsonl"
     CSV = "csv"
 
 
-def write_answer(answer: QueryResult, form: RowFormat, out: TextIO) -> bool:
-    """Print all rows; false where a table had to stop at `MAX_TABLE_ROWS`."""
+def write_result(result: QueryResult, form: RowFormat, out: TextIO) -> bool:
+    """Print all rows; return False if a table was truncated to `MAX_TABLE_ROWS`."""
     match form:
         case RowFormat.TABLE:
-            rows = list(itertools.islice(answer.rows(), MAX_TABLE_ROWS + 1))
-            write_table(answer.columns, rows[:MAX_TABLE_ROWS], out)
+            rows = list(itertools.islice(result.rows(), MAX_TABLE_ROWS + 1))
+            write_table(result.columns, rows[:MAX_TABLE_ROWS], out)
             return len(rows) <= MAX_TABLE_ROWS
         case RowFormat.JSONL:
-            out.writelines(f"{_shown(line, out)}\n" for line in answer.json_lines())
+            out.writelines(f"{_printable(line, out)}\n" for line in result.json_lines())
         case RowFormat.CSV:
-            write_csv(answer.columns, answer.rows(), out)
+            write_csv(result.columns, result.rows(), out)
     return True
 
 
@@ -47,36 +47,38 @@ def write_csv(
     rows: Iterator[tuple[str | None, ...]],
     out: TextIO,
 ) -> None:
-    """RFC 4180 with a header; null is an empty cell, and formulas are text."""
-    out.write(_csv_line(_shown(escape_formula(column.name), out) for column in columns))
+    """RFC 4180 with a header; NULL is an empty cell, and formulas are escaped."""
+    out.write(
+        _csv_line(_printable(escape_formula(column.name), out) for column in columns)
+    )
     numbers = [column.is_number for column in columns]
     out.writelines(
         _csv_line(
-            (cell or "") if number else _shown(escape_formula(cell or ""), out)
+            (cell or "") if number else _printable(escape_formula(cell or ""), out)
             for cell, number in zip(row, numbers, strict=True)
         )
         for row in rows
     )
 
 
-def _shown(text: str, out: TextIO) -> str:
-    # On a terminal, nothing that a report holds may steer it.
+def _printable(text: str, out: TextIO) -> str:
+    # Control characters in a report must not reach a terminal.
     return safe_text(text, sys.maxsize) if out.isatty() else text
 
 
 def _csv_line(cells: Iterable[str]) -> str:
-    # Not csv.writer: with "\n" at the line's end it leaves "\r" unquoted (Python 3.11).
+    # Not csv.writer: with "\n" as line terminator it does not quote "\r" (Python 3.11).
     line = ",".join(
         '"' + cell.replace('"', '""') + '"' if _SPECIAL.search(cell) else cell
         for cell in cells
     )
-    return f"{line}\n" if line else '""\n'  # a lone empty cell is no blank line
+    return f"{line}\n" if line else '""\n'  # a single empty cell, not a blank line
 
 
 def write_table(
     columns: tuple[ResultColumn, ...], rows: list[tuple[str | None, ...]], out: TextIO
 ) -> None:
-    """Aligned columns; on a terminal with a heading that stands out."""
+    """Aligned columns; on a terminal with rich."""
     cells = [[safe_text(cell or "", CELL_CHARS) for cell in row] for row in rows]
     heading = [safe_text(column.name, CELL_CHARS) for column in columns]
     if out is sys.stdout and out.isatty():
@@ -94,7 +96,7 @@ def write_table(
 def _write_rich(
     columns: tuple[ResultColumn, ...], heading: list[str], cells: list[list[str]]
 ) -> None:
-    # Slow to import, and only for terminals.
+    # Slow to import, and only needed on a terminal.
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415

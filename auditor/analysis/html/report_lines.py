@@ -81,9 +81,8 @@ class FailureCause:
     @property
     def blame(self) -> str:
         """Who has to act. A report of a later version may have unknown kinds."""
-        if self.name not in set(FailureKind):
-            return "unknown"
-        return _BLAME_TEXT[FailureKind(self.name).blame]
+        kinds = (kind for kind in FailureKind if kind == self.name)
+        return next((_BLAME_TEXT[kind.blame] for kind in kinds), "unknown")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

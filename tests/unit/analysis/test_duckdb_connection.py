@@ -1,4 +1,4 @@
-"""A query ends at once when the program is told to end."""
+"""Signals interrupt a running query."""
 
 from __future__ import annotations
 
@@ -43,20 +43,22 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_ctrl_c_ends_a_query_and_leaves_nothing(temporary: Path) -> None:
+def test_ctrl_c_interrupts_a_query_and_removes_temporary_files(temporary: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         interrupted(signal.SIGINT)
     assert not any(temporary.iterdir())
 
 
-def test_sigterm_ends_a_query_and_leaves_nothing(temporary: Path) -> None:
+def test_sigterm_interrupts_a_query_and_removes_temporary_files(
+    temporary: Path,
+) -> None:
     with pytest.raises(SystemExit) as caught:
         interrupted(signal.SIGTERM)
     assert caught.value.code == ExitCode.TERMINATED
     assert not any(temporary.iterdir())
 
 
-def test_handlers_are_as_before_afterwards() -> None:
+def test_signal_handlers_are_restored() -> None:
     def handlers() -> tuple[object, ...]:
         descriptor = signal.set_wakeup_fd(-1)
         signal.set_wakeup_fd(descriptor)
@@ -68,7 +70,7 @@ def test_handlers_are_as_before_afterwards() -> None:
     assert handlers() == before
 
 
-def test_a_program_with_handlers_of_its_own_keeps_them() -> None:
+def test_other_signal_handlers_are_not_replaced() -> None:
     def own(*_: object) -> None:
         return None
 
@@ -80,7 +82,7 @@ def test_a_program_with_handlers_of_its_own_keeps_them() -> None:
         signal.signal(signal.SIGTERM, before)
 
 
-def test_another_thread_works_without_signals() -> None:
+def test_another_thread_handles_no_signals() -> None:
     found: list[object] = []
 
     def work() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from auditor.analysis.check.findings import Findings
-from auditor.analysis.check.formats import github, jsonl, junit, sarif, text
+from auditor.analysis.check.formats import github, jsonl, junit, sarif, table
 
 OutputFormat = Callable[[Findings], Iterator[str]]
 
@@ -18,7 +18,7 @@ OutputFormat = Callable[[Findings], Iterator[str]]
 def output_formats(limit: int) -> dict[str, OutputFormat]:
     """The formats by name; `limit` is the maximum of rows per table, 0 for all."""
     return {
-        "table": partial(text.render_text, limit=limit),
+        "table": partial(table.render_table, limit=limit),
         "markdown": partial(github.render_markdown, limit=limit),
         "jsonl": jsonl.render,
         "sarif": sarif.render,

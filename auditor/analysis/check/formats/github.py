@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from auditor.analysis.check.findings import Findings
-from auditor.analysis.check.formats.text import summary_line, violation_tables
+from auditor.analysis.check.formats.table import summary_line, violation_tables
 from auditor.analysis.text_tables import markdown_lines, markdown_text
 
 # "Workflow commands for GitHub Actions": what @actions/core escapes. Line breaks cannot

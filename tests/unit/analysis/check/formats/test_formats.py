@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
+import click
 import jsonschema
 import orjson
 import pytest
@@ -35,8 +36,10 @@ references = ["team/old"]
 reason = "gone <soon> & for good"
 expires = 2026-11-24
 """
-FORMATS = next(
-    option.type.choices for option in command.params if "--format" in option.opts
+(FORMATS,) = (
+    option.type.choices
+    for option in command.params
+    if "--format" in option.opts and isinstance(option.type, click.Choice)
 )
 OLD = image(
     reference="r.example.com/team/old:1", repository="team/old", digest=digest("f")

@@ -22,7 +22,7 @@ _WAIVER_COLUMNS = (
 )
 
 
-def render_text(findings: Findings, limit: int) -> Iterator[str]:
+def render_table(findings: Findings, limit: int) -> Iterator[str]:
     """A summary, notices, and tables of at most `limit` rows each; 0 for all."""
     yield f"{summary_line(findings)}\n"
     yield from (f"note: {notice}\n" for notice in findings.notices())
