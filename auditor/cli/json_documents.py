@@ -212,7 +212,7 @@ class RegistryForecast:
     registry: str
     references: int
     repositories: int
-    scopes: int
+    scopes: tuple[str, ...]
     requests: ForecastRequests
     known_without_request: int
     rate_limit: ForecastRateLimit | None

@@ -11,6 +11,7 @@ import inspect
 import types
 import typing
 from collections.abc import Mapping
+from datetime import date
 from enum import StrEnum
 from typing import Any
 
@@ -20,6 +21,7 @@ _SCALARS: dict[object, dict[str, Any]] = {
     bool: {"type": "boolean"},
     int: {"type": "integer", "minimum": 0},
     float: {"type": "number", "minimum": 0},
+    date: {"type": "string", "format": "date"},
     types.NoneType: {"type": "null"},
     object: {},
     Any: {},

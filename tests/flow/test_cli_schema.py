@@ -10,9 +10,9 @@ from pathlib import Path
 import jsonschema
 import orjson
 import pytest
-from auditor.demo.token_service import DemoAccount
 
 from auditor.cli.json_documents import SCHEMAS
+from auditor.demo.demo_tokens import ANONYMOUS, DemoAccount
 from auditor.model import Shape
 from auditor.report.shapes import report_schema
 from auditor.version import __version__
@@ -71,8 +71,8 @@ COMMANDS = [
 async def test_the_output_of_each_command_conforms_to_its_schema(
     name: str, command: tuple[str, ...], tmp_path: Path
 ) -> None:
-    robot = DemoAccount("robot", "secret", {"team/app": ("pull",)})
-    tokens = service(robot)
+    anyone = DemoAccount(ANONYMOUS, "", {"team/*": ("pull",), "catalog": ("*",)})
+    tokens = service(anyone)
     old, new = image(), replace(image(), digest=digest("9"))
     write_report(tmp_path / "old.jsonl", [old])
     write_report(tmp_path / "new.jsonl", [new, failure()])
@@ -88,7 +88,7 @@ async def test_the_output_of_each_command_conforms_to_its_schema(
                       environment={"AUDITOR_NO_CACHE": ""})  # fmt: skip
         values = {
             "host": here.host,
-            "token": tokens.issue(robot, ["repository:team/app:pull"]),
+            "token": tokens.issue(anyone, ["repository:team/app:pull"]),
             "layer": (new.platforms[0].layers or ())[0].digest or "",
         }
         done = await auditor(
