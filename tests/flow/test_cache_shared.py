@@ -1,4 +1,4 @@
-"""One store under several processes at once, some of which are killed."""
+"""One cache used by several processes at once, some of which are killed."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ from auditor.demo.image_builder import image, index
 from tests.flow.commands import BARE, auditor, finish, running
 from tests.flow.harness import MANIFESTS, lab
 
-# Puts and reads back numbers as fast as it can; says how far it is.
+# Stores contents and reads them back as fast as it can; prints its progress.
 _BUSY = """
 import hashlib, sys, time
 from pathlib import Path
 from auditor.cache.digest_cache import DigestCache
-with DigestCache(Path(sys.argv[1]), now=time.time, max_bytes=1_500_000) as store:
+with DigestCache(Path(sys.argv[1]), now=time.time, max_bytes=1_500_000) as cache:
     for number in range(int(sys.argv[2]), 10**9):
         body = b"%d " % number * 200
         name = "sha256:" + hashlib.sha256(body).hexdigest()
-        store.put("r", name, body, content_type=None)
+        cache.put("r", name, body, content_type=None)
         said = {"header": name, "content_type": None}
-        store.put_tag("r", "app", str(number), digest=name, **said)
+        cache.put_tag("r", "app", str(number), digest=name, **said)
         if number % 512 == 0:
             for past in range(number, max(number - 3000, int(sys.argv[2]) - 1), -7):
                 body = b"%d " % past * 200
                 name = "sha256:" + hashlib.sha256(body).hexdigest()
-                found = store.get("r", name)
+                found = cache.get("r", name)
                 assert found is None or found.body == body
-            assert store.path is not None, "given up"
+            assert cache.path is not None, "given up"
             print(number, flush=True)
 """
 
 
 def _contents(path: Path) -> int:
-    """How many there are in the store."""
+    """The number of contents in the cache."""
     connection = open_existing_database(path)
     try:
         (count,) = connection.execute("SELECT count(*) FROM content").fetchone()
@@ -57,7 +57,7 @@ def _contents(path: Path) -> int:
 def test_killed_processes_leave_a_valid_cache(
     tmp_path: Path,
 ) -> None:
-    path = tmp_path / "store"
+    path = tmp_path / "cache"
 
     def start(number: int) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -67,14 +67,14 @@ def test_killed_processes_leave_a_valid_cache(
             env={**BARE, "PATH": os.defpath},
         )
 
-    # Two write the same, one something else; all prune, the store is small.
+    # Two write the same contents, one others; all prune, because the cache is small.
     busy = [start(0), start(0), start(10**6)]
     try:
         for number in range(4):
             victim = busy.pop(0)
             assert victim.stdout is not None
             lines = 0
-            # On a machine that is busy, the first batch may take its time.
+            # On a busy machine, the first batch may take long.
             while lines < 3 + number or not _contents(path):
                 assert victim.stdout.readline(), "it ended by itself"
                 lines += 1
@@ -83,7 +83,7 @@ def test_killed_processes_leave_a_valid_cache(
             assert victim.returncode == -signal.SIGKILL
             if number < 2:
                 busy.append(start(number * 1000))
-            # Never locked out: another one opens it, reads and writes at once.
+            # The cache is never left locked: another process reads and writes at once.
             with DigestCache(path, now=time.time) as cache:
                 cache.put("r", "sha256:" + "0" * 64, b"", content_type=None)
                 assert cache.path == path
@@ -113,19 +113,21 @@ def _many() -> DemoContent:
 async def test_an_audit_killed_beside_another_does_not_change_its_report(
     tmp_path: Path,
 ) -> None:
-    cache = str(tmp_path / "store")
+    cache = str(tmp_path / "cache")
     changes = {"AUDITOR_NO_CACHE": "0", "AUDITOR_CACHE": cache}
     async with lab(_many()) as here:
         command = ("audit", here.ref("app:*"), "--log-level", "info")
         report = str(tmp_path / "killed.jsonl")
         async with running(*command, "-o", report, environment=changes) as killed:
-            # It has gathered more than a batch by then.
+            # By then it has written a batch.
             await here.faults.until(lambda: here.good(MANIFESTS) >= 600)
             async with running(*command, environment=changes) as other:
                 await here.faults.until(lambda: here.good(MANIFESTS) >= 650)
                 killed.send_signal(signal.SIGKILL)
                 done = await finish(other)
             assert await killed.wait() == -signal.SIGKILL
+        # The two processes use the real time.
+        here.clock.now += time.time() - here.clock.epoch()
         cold = await here.audit(here.ref("app:*"))
         here.faults.log.clear()
         warm = await here.audit(here.ref("app:*"), cache=cache)
@@ -149,12 +151,12 @@ async def test_an_unusable_cache_costs_one_warning(
 ) -> None:
     place = tmp_path / "file"
     place.write_bytes(b"no folder")
-    changes = {"AUDITOR_NO_CACHE": "0", "AUDITOR_CACHE": str(place / "store")}
+    changes = {"AUDITOR_NO_CACHE": "0", "AUDITOR_CACHE": str(place / "cache")}
     async with lab(_many()) as here:
         done = await auditor("audit", here.ref("app:1"), environment=changes)
     assert done.code == 0
     assert len(done.lines) == 1
-    told = [line for line in done.said if "store" in line]
+    told = [line for line in done.said if "cache" in line]
     assert len(told) == 1
-    assert f"{place}/store: " in told[0]
-    assert "going on without" in told[0]
+    assert f"{place}/cache: " in told[0]
+    assert "continuing without it" in told[0]

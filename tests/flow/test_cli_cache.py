@@ -1,4 +1,4 @@
-"""`auditor cache` as people run it."""
+"""`auditor cache info|prune|verify`."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ DAY_S = 24 * 3600
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Ten contents that were used today, and ten that were used ten days ago."""
-    path = tmp_path / "store"
+    """Ten contents used today, and ten used ten days ago."""
+    path = tmp_path / "cache"
     monkeypatch.setenv("AUDITOR_CACHE", str(path))
     for days in (10, 0):
         at = time.time() - days * DAY_S
@@ -50,7 +50,7 @@ def test_info_shows_the_path_and_the_contents(cache: Path, capsys: Printed) -> N
 
 def test_prune_removes_unused_and_excess_contents(cache: Path, capsys: Printed) -> None:
     assert run(["cache", "prune", "--unused-days", "5"]) == 0
-    assert "10 contents removed" in capsys.readouterr().out
+    assert "removed 10 contents" in capsys.readouterr().out
     assert cache.stat().st_size < 12 * 300_000
     assert run(["cache", "prune", "--cache-max-size", "1M"]) == 0
     assert cache.stat().st_size <= 1024**2
@@ -104,7 +104,7 @@ def test_the_database_of_another_program_is_not_a_cache(
     connection.execute("CREATE TABLE content (id, digest, used)")
     connection.close()
     assert run(["cache", "prune", "--cache", str(path)]) == 2
-    assert f"{path}: not a store" in capsys.readouterr().err
+    assert f"{path}: not a digest cache" in capsys.readouterr().err
 
 
 def test_without_a_cache_file_the_command_is_a_usage_error(

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 ARTICLE = "admin/java-hello-world"
 
 
-async def test_the_demo_audits_every_tag_of_what_it_holds(tmp_path: Path) -> None:
+async def test_the_demo_audits_every_tag(tmp_path: Path) -> None:
     done = await auditor("demo", place=tmp_path)
     assert done.code == 0
     lines = [
@@ -51,7 +51,7 @@ async def test_the_demo_audits_every_tag_of_what_it_holds(tmp_path: Path) -> Non
     assert [one.name for one in tmp_path.iterdir()] == ["demo-report.jsonl"]
 
 
-async def test_the_demo_tells_what_it_did_and_what_to_try(tmp_path: Path) -> None:
+async def test_the_demo_prints_the_next_steps(tmp_path: Path) -> None:
     done = await auditor("demo", "-o", "mine.jsonl", place=tmp_path)
     told = done.out.decode()
     for part in (
@@ -80,7 +80,7 @@ async def _served() -> AsyncIterator[tuple[str, str]]:
         assert not any(done.said), done.said  # click ends the line with the ^C
 
 
-async def test_the_articles_steps_work_as_they_are_shown() -> None:
+async def test_the_articles_steps_work_as_printed() -> None:
     async with _served() as (host, told), aiohttp.ClientSession() as curl:
         # Step 2, with the very URL that the demo prints.
         shown = told.split(f'curl -u {ADMIN}:{ADMIN_PASSWORD} "')[1].split('"')[0]
@@ -130,7 +130,7 @@ async def test_the_article_is_one_command(tmp_path: Path) -> None:
     assert line["warnings"] == []
 
 
-async def test_anyone_may_pull_the_library_and_nothing_else() -> None:
+async def test_anonymous_requests_may_pull_only_the_library() -> None:
     async with _served() as (host, _):
         granted = await auditor("token", f"{host}/library/alpine")
         denied = await auditor("token", f"{host}/{ARTICLE}")

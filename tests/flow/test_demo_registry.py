@@ -113,7 +113,7 @@ async def registry(
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("reference", ["latest", LIST.root.digest])
-async def test_a_manifest_comes_with_its_type_digest_and_length(
+async def test_a_manifest_has_its_type_digest_and_length(
     method: str, reference: str
 ) -> None:
     async with registry() as client:
@@ -148,7 +148,7 @@ async def test_a_manifest_comes_with_its_type_digest_and_length(
         ("none/none/manifests/1", ALL_TYPES, 404, None),
     ],
 )
-async def test_a_manifest_is_negotiated_as_distribution_does_it(
+async def test_manifests_are_negotiated_as_in_distribution(
     name: str, accept: str, status: int, digest: str | None
 ) -> None:
     async with registry() as client:
@@ -159,7 +159,7 @@ async def test_a_manifest_is_negotiated_as_distribution_does_it(
         assert answer.json["errors"][0]["code"].startswith("MANIFEST_")
 
 
-async def test_a_signed_schema_1_manifest_is_served_with_its_payloads_digest() -> None:
+async def test_a_signed_schema_1_manifest_has_the_digest_of_its_payload() -> None:
     async with registry() as client:
         answer = await client.manifest("team/old/manifests/1", ALL_TYPES)
     assert answer.body == OLD.root.raw != OLD.root.payload
@@ -167,7 +167,7 @@ async def test_a_signed_schema_1_manifest_is_served_with_its_payloads_digest() -
     assert answer.headers["Docker-Content-Digest"] == OLD.root.digest
 
 
-async def test_a_known_manifest_is_not_sent_again() -> None:
+async def test_a_manifest_with_a_matching_etag_is_304() -> None:
     async with registry() as client:
         answer = await client.ask(
             "/v2/team/oci/manifests/1",
@@ -176,7 +176,7 @@ async def test_a_known_manifest_is_not_sent_again() -> None:
     assert (answer.status, answer.body) == (304, b"")
 
 
-async def test_configs_are_blobs_and_layers_are_not_there() -> None:
+async def test_configs_are_blobs_and_layers_are_missing() -> None:
     config = OCI.blobs[0]
     (platform,) = OCI.content.platforms
     assert platform.layers is not None
@@ -208,7 +208,7 @@ async def test_referrers_are_listed_and_filtered_by_type() -> None:
 
 
 @pytest.mark.parametrize("absolute", [False, True])
-async def test_following_links_gives_every_tag_once(absolute: bool) -> None:
+async def test_following_the_links_lists_every_tag_once(absolute: bool) -> None:
     async with registry(behaviour=Behaviour(absolute_links=absolute)) as client:
         tags, path = [], "/v2/team/oci/tags/list?n=2"
         while path:
@@ -235,7 +235,7 @@ async def test_following_links_gives_every_tag_once(absolute: bool) -> None:
         ("/v2/team/none/tags/list", 404, "errors", 1),
     ],
 )
-async def test_lists_are_cut_as_asked(
+async def test_a_page_has_the_requested_size(
     path: str, status: int, key: str, length: int
 ) -> None:
     async with registry() as client:
@@ -243,7 +243,7 @@ async def test_lists_are_cut_as_asked(
     assert (answer.status, len(answer.json[key])) == (status, length)
 
 
-async def test_tags_can_come_in_one_page_whatever_was_asked() -> None:
+async def test_all_tags_on_one_page_regardless_of_the_request() -> None:
     async with registry(behaviour=Behaviour(tags_pages=False)) as client:
         answer = await client.ask("/v2/team/oci/tags/list?n=2")
     assert len(answer.json["tags"]) == 5
@@ -254,7 +254,7 @@ async def test_tags_can_come_in_one_page_whatever_was_asked() -> None:
 
 
 @pytest.mark.parametrize("path", TOKEN_PATHS)
-async def test_a_token_from_any_path_opens_the_repository(path: str) -> None:
+async def test_a_token_from_any_path_is_accepted(path: str) -> None:
     async with registry(BearerAccess(FakeTokenService(accounts=ACCOUNTS))) as client:
         token = await client.token("repository:team/oci:pull", path=path)
         answer = await client.ask("/v2/team/oci/manifests/1", headers=bearer(token))
@@ -296,7 +296,7 @@ def _other_audience(claims: Claims) -> Claims:
         ({"opaque": True}, "repository:team/list:pull", "insufficient_scope"),
     ],
 )
-async def test_a_token_opens_what_it_grants_and_nothing_else(
+async def test_a_token_allows_only_what_it_grants(
     service: dict[str, Any], scope: str, error: str | None
 ) -> None:
     async with registry(
@@ -309,7 +309,7 @@ async def test_a_token_opens_what_it_grants_and_nothing_else(
     assert challenge.endswith(f'error="{error}"' if error else "")
 
 
-async def test_a_token_of_another_key_opens_nothing() -> None:
+async def test_a_token_of_another_key_is_rejected() -> None:
     stranger = FakeTokenService(accounts=ACCOUNTS)
     token = stranger.issue(ACCOUNTS[1], ["repository:team/oci:pull"])
     async with registry(BearerAccess(FakeTokenService(accounts=ACCOUNTS))) as client:
@@ -317,7 +317,7 @@ async def test_a_token_of_another_key_opens_nothing() -> None:
     assert 'error="invalid_token"' in answer.headers["WWW-Authenticate"]
 
 
-async def test_a_token_ends_by_the_services_own_clock() -> None:
+async def test_a_token_expires_by_the_clock_of_the_service() -> None:
     now = [1000.0]
     tokens = FakeTokenService(accounts=ACCOUNTS, clock=lambda: now[0], lifetime_s=60)
     token = tokens.issue(ACCOUNTS[1], ["repository:a:pull"])
@@ -343,7 +343,7 @@ async def test_a_token_ends_by_the_services_own_clock() -> None:
         ),
     ],
 )
-async def test_a_token_grants_what_the_user_has_of_what_was_asked(
+async def test_a_token_grants_the_requested_actions_that_the_user_has(
     user: str | None, scope: str, access: list[tuple[str, list[str]]]
 ) -> None:
     tokens = FakeTokenService(accounts=ACCOUNTS)
@@ -365,7 +365,7 @@ async def test_a_wrong_password_gets_no_token(authorization: str) -> None:
     assert answer.headers["WWW-Authenticate"].startswith("Basic realm=")
 
 
-async def test_without_an_anonymous_account_a_password_is_needed() -> None:
+async def test_without_an_anonymous_account_a_password_is_required() -> None:
     async with registry(
         BearerAccess(FakeTokenService(accounts=ACCOUNTS[1:]))
     ) as client:
@@ -389,7 +389,7 @@ async def test_oauth2_grants(form: dict[str, str], status: int) -> None:
     assert ("error" in answer.json) is (status != 200)
 
 
-async def test_a_refresh_token_is_good_for_an_access_token() -> None:
+async def test_a_refresh_token_gives_an_access_token() -> None:
     tokens = FakeTokenService(accounts=ACCOUNTS, token_fields=("access_token",))
     form = {"grant_type": "refresh_token", "scope": "repository:team/oci:pull"}
     async with registry(BearerAccess(tokens)) as client:
@@ -406,7 +406,7 @@ async def test_a_refresh_token_is_good_for_an_access_token() -> None:
     assert answer.status == 200
 
 
-async def test_the_token_service_can_be_at_another_origin() -> None:
+async def test_the_token_service_can_run_at_another_origin() -> None:
     tokens = FakeTokenService(accounts=ACCOUNTS)
     async with serve(token_app(tokens)) as token_url:
         tokens.realm = token_url + "/service/token"
@@ -438,7 +438,7 @@ async def test_basic_authentication(
 # -- the server ------------------------------------------------------------------
 
 
-async def test_a_registry_in_a_thread_is_served_until_the_end_of_its_block() -> None:
+async def test_a_registry_in_a_thread_runs_until_the_end_of_the_block() -> None:
     async with aiohttp.ClientSession() as session:
         with serve_in_thread(registry_app(content())) as base_url:
             answer = await Client(session, base_url).ask("/v2/")
@@ -447,7 +447,7 @@ async def test_a_registry_in_a_thread_is_served_until_the_end_of_its_block() -> 
     assert answer.status == 200
 
 
-async def test_a_taken_port_is_an_error() -> None:
+async def test_a_port_in_use_is_an_error() -> None:
     async with registry() as client:
         port = int(client.base_url.rpartition(":")[2])
         with pytest.raises(OSError, match="address already in use"):
@@ -455,7 +455,7 @@ async def test_a_taken_port_is_an_error() -> None:
                 pass
 
 
-def test_a_taken_port_is_an_error_in_a_thread_too() -> None:
+def test_a_port_in_use_is_an_error_in_a_thread_too() -> None:
     with serve_in_thread(registry_app(content())) as base_url:
         port = int(base_url.rpartition(":")[2])
         with (

@@ -60,7 +60,7 @@ def warnings(outcome: Outcome) -> set[str]:
 # -- Docker Hub -------------------------------------------------------------------
 
 
-async def test_an_allowance_that_is_not_always_told_stops_nothing() -> None:
+async def test_a_rate_limit_in_some_responses_only() -> None:
     async with lab(simple(NAMES)) as here:
         told = Edit(headers={"ratelimit-remaining": "100;w=21600"})
         here.faults.on("GET", MANIFESTS, told, skip=2)
@@ -68,7 +68,7 @@ async def test_an_allowance_that_is_not_always_told_stops_nothing() -> None:
     assert outcome.kinds == ["image"] * 5
 
 
-async def test_a_token_with_an_empty_grant_is_an_answer_and_no_mistake() -> None:
+async def test_a_token_with_an_empty_grant_is_a_denial() -> None:
     """`alpine` without `library/`; null instead of a list is Artifactory's."""
     nothing: list[object] | None
     for nothing in ([], None):
@@ -79,7 +79,7 @@ async def test_a_token_with_an_empty_grant_is_an_answer_and_no_mistake() -> None
         assert outcome.kinds == ["no_pull_grant"]
 
 
-async def test_docker_hub_lists_a_namespace_though_it_has_no_catalog() -> None:
+async def test_docker_hub_lists_a_namespace_without_a_catalog() -> None:
     content = simple(NAMES)
     async with lab(content, tokens=service(), routes=hub_api(content, [ADMIN])) as here:
         here.faults.on("GET", dialects.CATALOG, Answer(401), forever=True)
@@ -92,7 +92,7 @@ async def test_docker_hub_lists_a_namespace_though_it_has_no_catalog() -> None:
 # -- GHCR -------------------------------------------------------------------------
 
 
-async def test_opaque_tokens_and_a_placeholder_for_a_scope() -> None:
+async def test_opaque_tokens_and_a_placeholder_scope() -> None:
     tokens = service(TEAM, opaque=True)
     dialect = [dialects.placeholder_scope()]
     async with lab(simple(NAMES), tokens=tokens, login=TEAM, dialect=dialect) as here:
@@ -115,7 +115,7 @@ async def test_a_denied_without_a_challenge_is_final() -> None:
     assert (failure.failure, failure.status) == (FailureKind.DENIED, 403)
 
 
-async def test_a_registry_without_head_is_asked_with_get(tmp_path: Path) -> None:
+async def test_a_registry_without_head_gets_get_requests(tmp_path: Path) -> None:
     async with lab(simple(NAMES), dialect=[dialects.no_head()]) as here:
         for _ in range(2):
             outcome = await here.audit(
@@ -128,7 +128,7 @@ async def test_a_registry_without_head_is_asked_with_get(tmp_path: Path) -> None
 # -- Quay -------------------------------------------------------------------------
 
 
-async def test_cursors_that_nobody_can_read_are_followed_as_they_are() -> None:
+async def test_opaque_cursors_are_followed_unchanged() -> None:
     dialect = [dialects.opaque_cursors()]
     behaviour = Behaviour(max_page=2)
     async with lab(simple(NAMES), behaviour=behaviour, dialect=dialect) as here:
@@ -169,7 +169,7 @@ async def test_ecr_basic_text_plain_absolute_links_and_no_digest_header() -> Non
     assert "no_digest_header" in warnings(outcome)
 
 
-async def test_a_page_size_that_ecr_does_not_support_is_left_out() -> None:
+async def test_a_page_size_that_ecr_rejects_is_left_out() -> None:
     body = json.dumps({"errors": [{"code": "UNSUPPORTED"}]}).encode()
     async with lab(simple(NAMES)) as here:
         refusal = Answer(405, body=body)
@@ -181,7 +181,7 @@ async def test_a_page_size_that_ecr_does_not_support_is_left_out() -> None:
 # -- Google -----------------------------------------------------------------------
 
 
-async def test_a_401_without_a_challenge_is_understood_by_the_pings() -> None:
+async def test_a_401_without_a_challenge_uses_the_challenge_of_the_ping() -> None:
     tokens = service()
     dialect = [dialects.no_challenge(), dialects.no_quality()]
     async with lab(simple(NAMES), tokens=tokens, dialect=dialect) as here:
@@ -194,7 +194,7 @@ async def test_a_401_without_a_challenge_is_understood_by_the_pings() -> None:
     assert known.kinds == ["image"] * 5
 
 
-async def test_one_list_of_googles_resolves_a_repository() -> None:
+async def test_one_tags_response_of_google_resolves_a_repository() -> None:
     content = simple(NAMES)
     async with lab(content, dialect=[dialects.no_quality()]) as here:
         body = json.dumps(google_tags(content, "team/app")).encode()
@@ -206,10 +206,10 @@ async def test_one_list_of_googles_resolves_a_repository() -> None:
 # -- ACR --------------------------------------------------------------------------
 
 
-async def test_a_list_that_wants_another_action_gets_a_token_for_it() -> None:
+async def test_a_listing_that_requires_another_action_gets_a_token_for_it() -> None:
     reader = DemoAccount("reader", "secret", {"*": ("pull", "metadata_read")})
     tokens = service(reader, token_fields=("access_token",))
-    dialect = [dialects.lists_want("metadata_read", tokens)]
+    dialect = [dialects.tag_lists_require("metadata_read", tokens)]
     async with lab(
         simple(NAMES),
         tokens=tokens,
@@ -223,9 +223,9 @@ async def test_a_list_that_wants_another_action_gets_a_token_for_it() -> None:
     assert outcome.kinds == ["image"] * 5
 
 
-async def test_a_list_that_wants_what_is_not_granted_is_denied_once() -> None:
+async def test_a_listing_that_requires_a_missing_grant_is_denied_once() -> None:
     tokens = service(TEAM)
-    dialect = [dialects.lists_want("metadata_read", tokens)]
+    dialect = [dialects.tag_lists_require("metadata_read", tokens)]
     async with lab(simple(NAMES), tokens=tokens, login=TEAM, dialect=dialect) as here:
         outcome = await here.audit(here.ref("team/app:*"))
         assert here.faults.count("GET", TAGS) == 2
@@ -235,7 +235,7 @@ async def test_a_list_that_wants_what_is_not_granted_is_denied_once() -> None:
 # -- GitLab -----------------------------------------------------------------------
 
 
-async def test_tokens_from_another_host_that_live_five_minutes() -> None:
+async def test_tokens_from_another_host_with_a_lifetime_of_five_minutes() -> None:
     tokens = service(TEAM, lifetime_s=300)
     async with serve(token_app(tokens)) as gitlab:
         tokens.realm = f"{gitlab}/token"
@@ -247,7 +247,7 @@ async def test_tokens_from_another_host_that_live_five_minutes() -> None:
     assert first.kinds == second.kinds == ["image"]
 
 
-async def test_a_catalog_that_is_forbidden_says_what_to_do() -> None:
+async def test_a_forbidden_catalog_has_advice() -> None:
     async with lab(simple(NAMES), tokens=service()) as here:
         here.faults.on("GET", dialects.CATALOG, Answer(403), forever=True)
         failure = (await here.audit(here.ref("**:*"))).failure
@@ -259,7 +259,7 @@ async def test_a_catalog_that_is_forbidden_says_what_to_do() -> None:
 
 
 @pytest.mark.parametrize("path", ["/service/token", "/auth/v2/token/", "/auth/token"])
-async def test_the_token_service_is_where_the_challenge_says(path: str) -> None:
+async def test_the_realm_of_the_challenge_is_used(path: str) -> None:
     async with lab(simple(NAMES), tokens=service(realm=path)) as here:
         outcome = await here.audit(here.ref(NAMES[0]))
         assert here.faults.count("GET", path) == 1
@@ -269,7 +269,7 @@ async def test_the_token_service_is_where_the_challenge_says(path: str) -> None:
 @pytest.mark.parametrize(
     ("lister", "api"), [(ListerName.HARBOR, harbor_api), (ListerName.DTR, dtr_api)]
 )
-async def test_a_catalog_for_administrators_is_replaced_by_the_api(
+async def test_a_catalog_for_administrators_falls_back_to_the_api(
     lister: ListerName, api: Callable[[DemoContent, Iterable[DemoAccount]], Routes]
 ) -> None:
     robot = DemoAccount("robot$audit", "secret", {"team/*": ("pull",)})
@@ -287,7 +287,7 @@ async def test_a_catalog_for_administrators_is_replaced_by_the_api(
 # -- Artifactory, Nexus -----------------------------------------------------------
 
 
-async def test_nulls_and_digests_among_tags_are_no_tags_and_no_gap() -> None:
+async def test_nulls_and_digests_among_tags_are_ignored() -> None:
     dialect = [dialects.with_entries(TAGS, "tags", None, DIGEST, None)]
     async with lab(simple(NAMES), dialect=dialect) as here:
         outcome = await here.audit(here.ref("team/app:*"))
@@ -296,7 +296,7 @@ async def test_nulls_and_digests_among_tags_are_no_tags_and_no_gap() -> None:
     assert listing.state is ListState.COMPLETE
 
 
-async def test_a_link_with_an_internal_path_is_followed_as_it_is() -> None:
+async def test_a_link_with_an_internal_path_is_followed_unchanged() -> None:
     inside = "/artifactory/api/docker/local"
 
     async def rest(request: web.Request) -> web.Response:
@@ -313,7 +313,7 @@ async def test_a_link_with_an_internal_path_is_followed_as_it_is() -> None:
     assert short(outcome) == NAMES
 
 
-async def test_a_link_to_an_internal_host_is_told_and_not_followed() -> None:
+async def test_a_link_to_an_internal_host_is_reported_and_not_followed() -> None:
     dialect = [dialects.links(TAGS, lambda target, _: f"http://10.0.0.7:8081{target}")]
     async with lab(
         simple(NAMES), behaviour=Behaviour(max_page=2), dialect=dialect
@@ -326,7 +326,7 @@ async def test_a_link_to_an_internal_host_is_told_and_not_followed() -> None:
 
 
 @pytest.mark.parametrize("realm", [True, False])
-async def test_of_two_challenges_the_one_that_can_be_followed_is(realm: bool) -> None:
+async def test_of_two_challenges_the_supported_one_is_used(realm: bool) -> None:
     login = DemoAccount("me", "secret", {"*": ("pull",)})
     tokens = service(login)
 
@@ -349,7 +349,7 @@ async def test_of_two_challenges_the_one_that_can_be_followed_is(realm: bool) ->
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 1000])
-async def test_oci_images_pages_of_any_size_and_referrers(size: int) -> None:
+async def test_oci_images_with_pages_of_any_size_and_referrers(size: int) -> None:
     content = DemoContent()
     built = content.add("team/app", image("app", family=Family.OCI), "1", "2", "3")
     assert built.root.media_type.startswith("application/vnd.oci.")
@@ -364,7 +364,7 @@ async def test_oci_images_pages_of_any_size_and_referrers(size: int) -> None:
 # -- pulp -------------------------------------------------------------------------
 
 
-async def test_every_page_has_a_token_for_its_repository() -> None:
+async def test_every_page_is_requested_with_the_token_of_its_repository() -> None:
     """pulp takes any token for the first page and wants the scope for the second."""
     tokens = service(TEAM)
     async with lab(
@@ -380,7 +380,7 @@ async def test_every_page_has_a_token_for_its_repository() -> None:
     assert outcome.kinds == ["image"] * 5
 
 
-async def test_a_body_that_is_packed_unasked_is_unpacked() -> None:
+async def test_a_body_compressed_without_request_is_decompressed() -> None:
     async with lab(simple(NAMES), dialect=[dialects.x_gzip()]) as here:
         outcome = await here.audit(here.ref("team/app:*"))
         assert {
@@ -395,7 +395,7 @@ async def test_a_body_that_is_packed_unasked_is_unpacked() -> None:
 @pytest.mark.parametrize(
     "dialect", [dialects.codes_as_text(), dialects.plain_404()], ids=["codes", "plain"]
 )
-async def test_errors_in_another_shape_are_told_by_their_status(
+async def test_errors_in_another_format_are_reported_by_status(
     dialect: Middleware,
 ) -> None:
     together = [dialects.no_digest_header(), dialect]

@@ -75,7 +75,7 @@ GOOD = (200, IMAGE.root.raw)
         (Raw(b"HTTP/1.0 299 Odd\r\n\r\nhi"), (299, b"hi")),
     ],
 )
-async def test_an_action_gives_its_answer_once(
+async def test_an_action_changes_one_response(
     action: Action, expected: tuple[int, bytes]
 ) -> None:
     faults = Faults()
@@ -97,7 +97,7 @@ async def test_an_action_gives_its_answer_once(
         (Raw(b"hello\r\n\r\n"), aiohttp.ClientResponseError),
     ],
 )
-async def test_an_action_breaks_the_connection_once(
+async def test_an_action_breaks_one_connection(
     action: Action, error: type[Exception]
 ) -> None:
     faults = Faults()
@@ -122,7 +122,7 @@ async def test_headers_are_changed_and_removed() -> None:
         assert response.status == 404
 
 
-async def test_a_rule_gives_its_actions_in_order_after_those_it_skips() -> None:
+async def test_a_rule_uses_its_actions_in_order_after_skipped_matches() -> None:
     faults = Faults()
     faults.on("GET", PATH, Answer(500), Answer(503), skip=1)
     async with client_of(faults) as client:
@@ -130,7 +130,7 @@ async def test_a_rule_gives_its_actions_in_order_after_those_it_skips() -> None:
     assert statuses == [200, 500, 503, 200]
 
 
-async def test_a_rule_can_stay_for_ever_and_look_at_the_query() -> None:
+async def test_a_rule_can_repeat_forever_and_match_the_query() -> None:
     faults = Faults()
     faults.on("*", "/v2/*/tags/list", Answer(504), query={"n": "1000"}, forever=True)
     async with client_of(faults) as client:
@@ -139,12 +139,12 @@ async def test_a_rule_can_stay_for_ever_and_look_at_the_query() -> None:
         assert (await client.get(f"{path}?n=100"))[0] == 200
 
 
-def test_a_rule_without_an_action_is_a_mistake() -> None:
+def test_a_rule_without_an_action_is_an_error() -> None:
     with pytest.raises(ValueError, match="needs an action"):
         Faults().on("GET", "/")
 
 
-async def test_the_first_rule_that_still_has_an_action_answers() -> None:
+async def test_the_first_rule_with_an_action_left_is_used() -> None:
     faults = Faults()
     faults.on("GET", "*", Answer(500))
     faults.on("GET", PATH, Answer(503))
@@ -153,7 +153,7 @@ async def test_the_first_rule_that_still_has_an_action_answers() -> None:
     assert statuses == [500, 503, 200]
 
 
-async def test_the_log_tells_what_was_asked_and_what_became_of_it() -> None:
+async def test_the_log_has_each_request_and_its_outcome() -> None:
     faults = Faults()
     faults.on("GET", PATH, Answer(500))
     async with client_of(faults) as client:
@@ -184,7 +184,7 @@ async def test_held_requests_wait_together_until_the_gate_opens() -> None:
     assert faults.peak(path=PATH) == 5
 
 
-async def test_a_client_that_goes_away_ends_its_held_request() -> None:
+async def test_a_client_that_disconnects_ends_its_held_request() -> None:
     faults, gate = Faults(), Gate()
     faults.on("GET", PATH, Hold(gate))
     async with client_of(faults) as client:
@@ -207,7 +207,7 @@ async def test_a_server_with_held_requests_stops() -> None:
         await task
 
 
-async def test_a_request_that_nobody_expects_fails_the_test() -> None:
+async def test_an_unexpected_request_fails_the_test() -> None:
     faults = Faults()
     faults.on("GET", "/known", Answer(204), Answer(204))
     app = faults.scripted_app()
@@ -229,7 +229,7 @@ def _drawn(mix: Mix, target: str, times: int = 200) -> list[Action | None]:
     return [mix.next_action(target) for _ in range(times)]
 
 
-def test_the_same_seed_gives_each_target_the_same_faults_in_any_order() -> None:
+def test_the_same_seed_gives_each_target_the_same_faults() -> None:
     one, other = Mix(seed=7), Mix(seed=7)
     first = [_drawn(one, target) for target in ("a", "b")]
     second = [_drawn(other, target) for target in ("b", "a")]
@@ -239,7 +239,7 @@ def test_the_same_seed_gives_each_target_the_same_faults_in_any_order() -> None:
 
 
 @pytest.mark.parametrize("at_most", [0, 1, 2, 5])
-def test_faults_in_a_row_end(at_most: int) -> None:
+def test_consecutive_faults_are_limited(at_most: int) -> None:
     faulty = [
         action is not None
         for action in _drawn(Mix(seed=1, rate=1, at_most_in_a_row=at_most), "a", 60)
@@ -247,11 +247,11 @@ def test_faults_in_a_row_end(at_most: int) -> None:
     assert faulty == ([True] * at_most + [False]) * (60 // (at_most + 1))
 
 
-def test_a_mix_may_never_let_a_target_through() -> None:
+def test_a_mix_without_a_limit_can_fail_forever() -> None:
     assert None not in _drawn(Mix(seed=1, rate=1, at_most_in_a_row=None), "a")
 
 
-async def test_a_client_that_asks_again_gets_through_transient_faults() -> None:
+async def test_a_client_that_retries_gets_through_transient_faults() -> None:
     faults = Faults(Mix(seed=3, rate=0.8, faults=TRANSIENT, at_most_in_a_row=2))
     answers = []
     async with client_of(faults) as client:
@@ -272,7 +272,7 @@ async def test_a_client_that_asks_again_gets_through_transient_faults() -> None:
 
 
 @pytest.mark.parametrize("action", [action for action, _ in HOSTILE])
-async def test_hostile_answers_are_whole_answers(action: Action) -> None:
+async def test_hostile_responses_are_complete(action: Action) -> None:
     faults = Faults()
     faults.on("GET", PATH, action)
     async with client_of(faults) as client:

@@ -142,12 +142,12 @@ async def test_latest_is_applied_before_since() -> None:
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ({"include": ("[",)}, "a pattern of tags"),
-        ({"exclude": ("a/b",)}, "a pattern of tags"),
-        ({"exclude_repositories": ("Team/*",)}, "a pattern of repositories"),
-        ({"latest": "0"}, "a whole number from 1 to 10000"),
-        ({"since": "yesterday"}, "a span such as 30d or 12h, or a date"),
-        ({"since": "3d", "image_config": "never"}, "--image-config is never"),
+        ({"include": ("[",)}, "must be a tag pattern"),
+        ({"exclude": ("a/b",)}, "must be a tag pattern"),
+        ({"exclude_repository": ("Team/*",)}, "must be a repository pattern"),
+        ({"latest": "0"}, "whole number from 1 to 10000"),
+        ({"since": "yesterday"}, r"must be a duration \(30d, 12h\) or a date"),
+        ({"since": "3d", "image_config": "never"}, "remove --image-config never"),
     ],
 )
 def test_an_invalid_filter_is_a_usage_error(

@@ -1,4 +1,4 @@
-"""No command writes over what it reads, and nothing that failed passes unseen."""
+"""No command overwrites its input, and no failure passes unnoticed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_an_input_file_is_not_overwritten(
     before = report.read_bytes(), policy.read_bytes()
     code = run([part.format(report=report, policy=policy) for part in command])
     assert code == 2
-    assert "cannot be written" in capfd.readouterr().err
+    assert "is an input of this command" in capfd.readouterr().err
     assert (report.read_bytes(), policy.read_bytes()) == before
 
 
@@ -81,13 +81,15 @@ def test_reports_with_doubled_lines_are_different_runs(
 def test_an_empty_list_is_reported(
     engine: tuple[str, ...], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    # What was to write it failed: the night would look as if all were well.
+    # The program that writes the list may have failed.
     (tmp_path / "list.txt").write_text("# none\n")
     report = str(tmp_path / "report.jsonl")
     code = run(["audit", "-f", str(tmp_path / "list.txt"), "-o", report, *engine])
     assert code == 0
     said = capfd.readouterr().err.splitlines()
-    assert said[-1] == "auditor: nothing was audited: the lists name no reference"
+    assert said[-1] == (
+        "auditor: nothing was audited: the input names no reference; check the lists"
+    )
 
 
 def test_an_empty_shard_is_not_reported(

@@ -1,4 +1,4 @@
-"""Selectors of one repository, or of one catalog, share its list."""
+"""Selectors of one repository, or of one catalog, share its listing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def test_two_patterns_of_a_repository_share_a_listing() -> None:
         here.ref("team/b:v1"),
         *(one for one in second if one not in first),
     ]
-    # What each pattern came to is told of each.
+    # Each pattern has its own statistics.
     told = [
         (one.entries, one.complete, one.matched) for one in outcome.summary.listings
     ]
@@ -67,7 +67,7 @@ async def test_a_listing_that_broke_off_is_read_again_from_the_beginning() -> No
 
 
 async def test_a_long_listing_is_not_shared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listing_cache, "MAX_ENTRIES", 8)
+    monkeypatch.setattr(listing_cache, "MAX_LISTING_ENTRIES", 8)
     async with lab(simple(NAMES)) as here:
         outcome = await here.audit(
             here.ref("team/a:v1*"), here.ref("team/a:*-alpine"), page_size=2
@@ -79,7 +79,7 @@ async def test_a_long_listing_is_not_shared(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(outcome.records) == 4
 
 
-# -- in itself ---------------------------------------------------------------------
+# -- the cache alone ---------------------------------------------------------------
 
 BROKEN = Failure(kind=FailureKind.TIMEOUT, stage=Stage.LIST, detail="")
 
@@ -91,7 +91,7 @@ def page(number: int, *, last: bool, size: int = 1) -> Page[str]:
 async def read_all(
     lists: ListingCache[str], key: str, *pages: Page[str] | Failure
 ) -> tuple[int, bool]:
-    """How many pages somebody gets, and whether they were read for it."""
+    """The number of pages returned, and whether they were read."""
     was_read = False
 
     async def read() -> Pages[str]:
@@ -107,8 +107,8 @@ async def read_all(
 async def test_the_least_recently_used_listing_is_evicted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Each takes six: its entry, and what a list takes that holds nothing.
-    monkeypatch.setattr(listing_cache, "MAX_IN_ALL", 12)
+    # The size of each is six: its entry, and five for an empty listing.
+    monkeypatch.setattr(listing_cache, "MAX_ENTRIES", 12)
     lists = ListingCache[str]()
     asked = [("a", True), ("b", True), ("a", False), ("c", True), ("a", False)]
     for key, is_read in [*asked, ("b", True), ("c", True)]:

@@ -98,7 +98,7 @@ async def test_a_catalog_without_a_grant_is_denied_with_advice() -> None:
     failure = failed(outcome, 0)
     assert failure.reference == here.ref("**:*")
     assert (failure.registry, failure.repository) == (here.host, "**")
-    assert "name its repositories in a list (-f)" in failure.detail
+    assert "name the repositories in a list (-f)" in failure.detail
     assert [one.state for one in outcome.summary.listings] == [ListState.DENIED]
 
 
@@ -123,7 +123,7 @@ async def test_an_unavailable_catalog_is_a_failure_with_advice(
         Stage.LIST,
         status,
     )
-    assert "name its repositories in a list (-f)" in failure.detail
+    assert "name the repositories in a list (-f)" in failure.detail
     assert outcome.summary.listings[0].state is state
 
 
@@ -136,7 +136,9 @@ async def test_an_empty_catalog_is_a_failure_but_not_denied(
         here.faults.on("GET", CATALOG, Answer(body=body))
         outcome = await here.audit(here.ref("*:*"))
     assert outcome.failure.failure == "not_found"
-    assert "is empty: there are no repositories, or none that" in outcome.failure.detail
+    assert (
+        "is empty: the registry has no repositories, or none" in outcome.failure.detail
+    )
     assert outcome.summary.listings[0].state is ListState.EMPTY
 
 
@@ -200,7 +202,7 @@ async def test_invalid_repository_names_make_the_catalog_incomplete() -> None:
         outcome = await here.audit(here.ref("**:*"))
         assert set(here.targets(TAGS)) == {"/v2/app/tags/list?n=1000"}
     assert outcome.kinds == ["image", "image", "incomplete_listing"]
-    assert "holds 4 names that are no repositories" in failed(outcome, -1).detail
+    assert "has 4 invalid repository names" in failed(outcome, -1).detail
     assert outcome.summary.duplicates == 0
 
 
