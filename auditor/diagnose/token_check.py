@@ -253,7 +253,7 @@ class PullAccessCheck:
         """
         if self._actions != PULL:
             scope = pull_scope(repository)
-            login = registry.name, registry.auth.accounts.namespace_of(scope)
+            login = registry.name, registry.auth.namespace_of(scope)
             if login not in self._accepted:
                 check = await check_token(registry, repository)
                 if isinstance(check, Failure):

@@ -52,8 +52,7 @@ class ApiLogin:
         self._token_url = f"{api_url}/v2/auth/token"
         self._sender = sender
         self._credential = credential
-        self._rejected_headers: dict[str, Failure] = {}
-        self._rejected_logins: dict[Login, Failure] = {}
+        self._rejected: dict[Login, Failure] = {}
         self._tokens: dict[Login, Authorization] = {}
         self._flights: SingleFlight[Login, Authorization | Failure] = SingleFlight()
 
@@ -64,13 +63,13 @@ class ApiLogin:
             return login
         if not isinstance(login, Login) or self._expected_instead(login) is not None:
             return ANONYMOUS
-        match self._method:
-            case LoginMethod.BASIC:
-                return self._static(basic_header(login), login)
-            case LoginMethod.BEARER | LoginMethod.OAUTH_TOKEN:
-                return self._static(f"Bearer {login.password.reveal()}", login)
-            case LoginMethod.EXCHANGE:
-                return await self._flights.run(login, lambda: self._token(login))
+        if self._method is LoginMethod.EXCHANGE:
+            return await self._flights.run(login, lambda: self._token(login))
+        if login in self._rejected:
+            return self._rejected[login]
+        if self._method is LoginMethod.BASIC:
+            return _authorization(basic_header(login), login)
+        return _authorization(f"Bearer {login.password.reveal()}", login)
 
     async def unused_login(self, name: str) -> str | None:
         """Why a configured credential is not sent for a repository.
@@ -87,18 +86,13 @@ class ApiLogin:
         return f"the login{account} was not used, because the API expects {expected}"
 
     def _expected_instead(self, credential: Credential) -> str | None:
-        """What the API expects, if it does not take this kind of credential."""
+        """What the API expects, if it does not take this credential."""
         if not isinstance(credential, Login):
             return "a user name and a password"
-        if (
-            self._method is LoginMethod.OAUTH_TOKEN
-            and credential.username != _OAUTH_USER
-        ):
+        is_oauth = credential.username == _OAUTH_USER
+        if self._method is LoginMethod.OAUTH_TOKEN and not is_oauth:
             return f"an OAuth token, with the user name {_OAUTH_USER}"
         return None
-
-    def _static(self, header: str, login: Login) -> Authorization | Failure:
-        return self._rejected_headers.get(header) or _authorization(header, login)
 
     async def after_401(
         self, refused: Authorization, name: str
@@ -107,25 +101,21 @@ class ApiLogin:
 
         A password that was refused is not sent again: that locks accounts.
         """
-        header = refused.header
-        if header is None:
+        current = await self.authorization(name)
+        if isinstance(current, Failure) or current.header != refused.header:
+            return current  # a helper gave another login, or the token was renewed
+        login = await self._credential(name)
+        if current.header is None or not isinstance(login, Login):
             return _denied("the API requires a login, and none that fits is configured")
-        expired = [
-            login for login, token in self._tokens.items() if token.header == header
-        ]
-        for login in expired:
-            del self._tokens[login]
-        if expired:
+        if self._tokens.pop(login, None) is not None:
             return await self.authorization(name)
-        failure = _denied(f"the API rejected the login of {refused.access.subject!r}")
-        return self._rejected_headers.setdefault(header, failure)
+        failure = _denied(f"the API rejected the login of {login.username!r}")
+        return self._rejected.setdefault(login, failure)
 
     async def _token(self, login: Login) -> Authorization | Failure:
-        known = self._tokens.get(login) or self._rejected_logins.get(login)
-        return known or await self._exchange(login)
-
-    async def _exchange(self, login: Login) -> Authorization | Failure:
-        """Docker Hub API, "Create access token": valid for minutes."""
+        """A token of Docker Hub ("Create access token"); it is valid for minutes."""
+        if known := self._tokens.get(login) or self._rejected.get(login):
+            return known
         body = {"identifier": login.username, "secret": login.password.reveal()}
         response = await self._sender.send(
             RequestKind.TOKEN,
@@ -139,15 +129,14 @@ class ApiLogin:
         if isinstance(response, Failure):
             failure = response.at(Stage.TOKEN)
             if response.status == 401:
-                self._rejected_logins[login] = failure
+                self._rejected[login] = failure
             return failure
         try:
             token = parse_access_token(response.body)
         except ProtocolError as error:
             return Failure(kind=error.kind, detail=error.detail, stage=Stage.TOKEN)
-        authorization = _authorization(f"Bearer {token}", login)
-        self._tokens[login] = authorization
-        return authorization
+        self._tokens[login] = _authorization(f"Bearer {token}", login)
+        return self._tokens[login]
 
 
 class ApiAuthorizer:

@@ -40,7 +40,11 @@ REFUSED_LOGIN_S = 60.0
 
 
 class HostAuth:
-    """Authorizations for one registry, which may have a login for each namespace."""
+    """Authorizations for one registry, which may have an account per namespace.
+
+    A credential that exists and cannot be used is a `Failure`. Credentials are looked
+    up late: only a registry that requires a login runs credential helpers.
+    """
 
     def __init__(
         self,
@@ -52,47 +56,94 @@ class HostAuth:
         clock: Clock,
     ) -> None:
         self.plan = plan
-        self.accounts = Accounts(
-            registry=registry, credentials=credentials, service=service, clock=clock
-        )
-        self._clock = clock
         self.tokens = TokenCache(self._fetch, clock=clock)
         # The one authorizer of a scope.
         self.for_scope = functools.lru_cache(maxsize=MAX_TOKENS)(self._for_scope)
+        self._registry = registry
+        self._credentials = credentials
+        self._service = service
+        self._clock = clock
+        # By namespace; bounded by the configuration.
+        self._accounts: dict[str, Account] = {}
 
     def _for_scope(self, scope: Scope) -> ScopeAuth:
         return ScopeAuth(self, scope, clock=self._clock)
-
-    async def account(self, scope: Scope) -> Account | Failure:
-        """The account that `scope` is requested with."""
-        return await self.accounts.get(self.accounts.namespace_of(scope))
 
     async def grant(self, scope: Scope) -> Authorization | Failure:
         """An authorization for `scope`, even if its token does not grant all of it."""
         return await self.for_scope(scope).granted()
 
+    def namespace_of(self, scope: Scope) -> str:
+        """The namespace whose credential `scope` uses; "" is the whole registry."""
+        if scope.type != "repository":
+            return ""
+        return self._credentials.namespace_of(self._registry, scope.name)
+
     def token_key(self, plan: AuthPlan, scope: Scope) -> TokenKey:
         """The key of the token for `scope` in the cache."""
         return TokenKey(
-            namespace=self.accounts.namespace_of(scope),
+            namespace=self.namespace_of(scope),
             realm=plan.realm or "",
             service=plan.service,
             scope=str(scope),
         )
 
+    async def account(self, scope: Scope) -> Account | Failure:
+        """The account that `scope` is requested with."""
+        return await self._account_of(self.namespace_of(scope))
+
     async def _fetch(self, key: TokenKey) -> CachedToken | Failure:
-        account = await self.accounts.get(key.namespace)
+        account = await self._account_of(key.namespace)
         if isinstance(account, Failure):
             return account
         token = await account.service.fetch(key)
         if isinstance(token, Failure) and token.kind is FailureKind.DENIED:
             # A credential helper may have a newer login by now.
-            newer = await self.accounts.refreshed(
+            newer = await self._refreshed(
                 key.namespace, account, max_age_s=REFUSED_LOGIN_S
             )
             if newer.found != account.found:
                 return await newer.service.fetch(key)
         return token
+
+    async def _account_of(self, namespace: str) -> Account | Failure:
+        account = self._accounts.get(namespace)
+        if account is not None:
+            return await self._refreshed(namespace, account, max_age_s=HELPER_LOGIN_S)
+        found = await self._credentials.find(self._registry, namespace)
+        if isinstance(found, Failure):
+            return found
+        # Of several callers that waited for the same helper, the first made the
+        # account: a password is tried by one account only.
+        return self._accounts.setdefault(namespace, self._new_account(found))
+
+    async def _refreshed(
+        self, namespace: str, old: Account, *, max_age_s: float
+    ) -> Account:
+        """The account with what its helper gives now, if it was asked too long ago.
+
+        A helper that fails this time changes nothing: the old login may still be good.
+        """
+        old, now = self._accounts.get(namespace, old), self._clock.monotonic()
+        if old.source is not CredentialSource.HELPER or now < old.asked_at + max_age_s:
+            return old
+        found = await self._credentials.find(self._registry, namespace, refresh=True)
+        current = self._accounts.get(namespace, old)
+        if current is not old:
+            return current  # replaced by another caller while the helper ran
+        if isinstance(found, FoundCredential) and found != old.found:
+            account = self._new_account(found)
+        else:
+            account = replace(old, asked_at=now)
+        self._accounts[namespace] = account
+        return account
+
+    def _new_account(self, found: FoundCredential | None) -> Account:
+        return Account(
+            found=found,
+            service=self._service(found),
+            asked_at=self._clock.monotonic(),
+        )
 
 
 class ScopeAuth:
@@ -276,74 +327,6 @@ class Account:
     def username(self) -> str | None:
         """The user name, if the credential has one."""
         return None if self.credential is None else self.credential.username
-
-
-class Accounts:
-    """The accounts of one registry by namespace, looked up when first needed.
-
-    A credential that exists and cannot be used is a `Failure`. Looking it up late
-    matters: only a registry that requires a login runs credential helpers.
-    """
-
-    def __init__(
-        self,
-        *,
-        registry: str,
-        credentials: CredentialStore,
-        service: Callable[[FoundCredential | None], TokenService],
-        clock: Clock,
-    ) -> None:
-        self._registry = registry
-        self._credentials = credentials
-        self._service = service
-        self._clock = clock
-        self._accounts: dict[str, Account] = {}  # bounded by the configuration
-
-    def namespace_of(self, scope: Scope) -> str:
-        """The namespace whose credential `scope` uses; "" is the whole registry."""
-        if scope.type != "repository":
-            return ""
-        return self._credentials.namespace_of(self._registry, scope.name)
-
-    async def get(self, namespace: str) -> Account | Failure:
-        """The account of a namespace."""
-        account = self._accounts.get(namespace)
-        if account is not None:
-            return await self.refreshed(namespace, account)
-        found = await self._credentials.find(self._registry, namespace)
-        if isinstance(found, Failure):
-            return found
-        # Of several callers that waited for the same helper, the first made the
-        # account: a password is tried by one account only.
-        return self._accounts.setdefault(namespace, self._account(found))
-
-    async def refreshed(
-        self, namespace: str, old: Account, *, max_age_s: float = HELPER_LOGIN_S
-    ) -> Account:
-        """The account with what its helper gives now, if it was asked too long ago.
-
-        A helper that fails this time changes nothing: the old login may still be good.
-        """
-        old, now = self._accounts.get(namespace, old), self._clock.monotonic()
-        if old.source is not CredentialSource.HELPER or now < old.asked_at + max_age_s:
-            return old
-        found = await self._credentials.find(self._registry, namespace, refresh=True)
-        current = self._accounts.get(namespace, old)
-        if current is not old:
-            return current  # replaced by another caller while the helper ran
-        if isinstance(found, FoundCredential) and found != old.found:
-            account = self._account(found)
-        else:
-            account = replace(old, asked_at=now)
-        self._accounts[namespace] = account
-        return account
-
-    def _account(self, found: FoundCredential | None) -> Account:
-        return Account(
-            found=found,
-            service=self._service(found),
-            asked_at=self._clock.monotonic(),
-        )
 
 
 def _basic(account: Account) -> Authorization | Failure:

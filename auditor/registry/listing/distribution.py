@@ -10,7 +10,7 @@ from auditor.errors import Failure, FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
 from auditor.model import SUSPICIOUS_COUNTS
 from auditor.registry.auth.authorization import Authorizer
-from auditor.registry.listing import json_fields
+from auditor.registry.listing import json_fields as fields
 from auditor.registry.listing.interface import (
     Entry,
     LazyTags,
@@ -89,7 +89,7 @@ class DistributionLister:
         if isinstance(response, Failure):
             return response
         try:
-            document = json_fields.document_of(response)
+            document = fields.document_of(response)
         except ProtocolError as error:
             return Failure(kind=error.kind, detail=error.detail)
         return document if isinstance(document, dict) else {}
@@ -166,29 +166,29 @@ class DistributionLister:
 
 
 def _parse_tags(response: Response) -> ParsedPage[ListedTag]:
-    document = json_fields.document_of(response)
+    document = fields.document_of(response)
     names, unreadable = _names(document, "tags")
     has_digests = isinstance(document.get("manifest"), dict)
     return ParsedPage(
         entries=parse_tags(names, document) if has_digests else LazyTags(names),
         counted=names,
-        next_url=json_fields.linked_page(response),
+        next_url=fields.linked_page(response),
         unreadable=unreadable,
     )
 
 
 def _parse_catalog(response: Response) -> ParsedPage[str]:
-    names, unreadable = _names(json_fields.document_of(response), "repositories")
+    names, unreadable = _names(fields.document_of(response), "repositories")
     return ParsedPage(
         entries=names,
-        next_url=json_fields.linked_page(response),
+        next_url=fields.linked_page(response),
         unreadable=unreadable,
     )
 
 
 def _names(document: Any, key: str) -> tuple[list[str], int]:
     """The strings of a listing, and how many entries are neither string nor null."""
-    entries = json_fields.entries_of(document, key)
+    entries = fields.entries_of(document, key)
     names = [name for name in entries if isinstance(name, str)]
     # Some products put a null where a name was deleted.
     nulls = sum(entry is None for entry in entries)

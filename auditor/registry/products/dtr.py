@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from auditor.registry.auth.api_login import LoginMethod
-from auditor.registry.listing import json_fields
+from auditor.registry.listing import json_fields as fields
 from auditor.registry.listing.interface import Entry, ListedTag, ParsedPage
 from auditor.wire.response import Response
 
@@ -31,9 +31,9 @@ class Dtr:
 
     def parse_repositories(self, response: Response) -> ParsedPage[str]:
         """`{"repositories": [{"namespace": ..., "name": ...}]}`."""
-        document = json_fields.document_of(response)
-        entries = json_fields.entries_of(document, "repositories")
-        return _page(response, entries, json_fields.repository)
+        document = fields.document_of(response)
+        entries = fields.entries_of(document, "repositories")
+        return _page(response, entries, fields.repository)
 
     def tags_path(self, repository: str, size: int) -> str | None:
         """The listing of tags; a repository of DTR has exactly one namespace."""
@@ -44,22 +44,22 @@ class Dtr:
 
     def parse_tags(self, response: Response) -> ParsedPage[ListedTag]:
         """`[{"name": ..., "digest": ..., "manifest": {...}}]`."""
-        document = json_fields.document_of(response)
-        return _page(response, json_fields.entries_of(document), _tag)
+        document = fields.document_of(response)
+        return _page(response, fields.entries_of(document), _tag)
 
 
 def _tag(entry: dict[str, Any]) -> ListedTag | None:
-    name = json_fields.text(entry, "name")
+    name = fields.text(entry, "name")
     if name is None:
         return None
     manifest = entry.get("manifest")
     manifest = manifest if isinstance(manifest, dict) else {}
     return ListedTag(
         name,
-        digest=json_fields.digest(entry, "digest"),
-        media_type=json_fields.text(manifest, "mediaType"),
-        created=json_fields.time(manifest, "createdAt"),
-        pushed=json_fields.time(entry, "updatedAt"),
+        digest=fields.digest(entry, "digest"),
+        media_type=fields.text(manifest, "mediaType"),
+        created=fields.time(manifest, "createdAt"),
+        pushed=fields.time(entry, "updatedAt"),
     )
 
 
@@ -69,9 +69,9 @@ def _page(
     parse: Callable[[dict[str, Any]], Entry | None],
 ) -> ParsedPage[Entry]:
     start = response.headers.get("X-Next-Page-Start")
-    return json_fields.parse_page(
+    return fields.parse_page(
         entries,
         parse,
-        next_url=json_fields.url_with(response, pageStart=start) if start else None,
-        total=json_fields.header_count(response, "X-Resource-Count"),
+        next_url=fields.url_with(response, pageStart=start) if start else None,
+        total=fields.header_count(response, "X-Resource-Count"),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from urllib.parse import urlencode
 
 from auditor.registry.auth.api_login import LoginMethod
-from auditor.registry.listing import json_fields
+from auditor.registry.listing import json_fields as fields
 from auditor.registry.listing.interface import ParsedPage
 from auditor.registry.products.product_api import RepositoriesOnly
 from auditor.wire.response import Response
@@ -34,24 +34,22 @@ class Gitea(RepositoriesOnly):
         names: list[str] = []
         versions: list[str] = []
         unreadable = 0
-        entries = json_fields.entries_of(json_fields.document_of(response))
-        for entry in json_fields.objects_of(entries):
+        entries = fields.entries_of(fields.document_of(response))
+        for entry in fields.objects_of(entries):
             owner = entry.get("owner") if entry else None
-            login = (
-                json_fields.text(owner, "login") if isinstance(owner, dict) else None
-            )
-            name = json_fields.text(entry, "name") if entry else None
+            login = fields.text(owner, "login") if isinstance(owner, dict) else None
+            name = fields.text(entry, "name") if entry else None
             if entry is None or login is None or name is None:
                 unreadable += 1
                 continue
             # The owner may have capitals, a reference may not.
             repository = f"{login.lower()}/{name}"
-            versions.append(f"{repository}:{json_fields.text(entry, 'version')}")
+            versions.append(f"{repository}:{fields.text(entry, 'version')}")
             names.append(repository)
         return ParsedPage(
             entries=list(dict.fromkeys(names)),
-            next_url=json_fields.linked_page(response),
+            next_url=fields.linked_page(response),
             unreadable=unreadable,
-            total=json_fields.header_count(response, "X-Total-Count"),
+            total=fields.header_count(response, "X-Total-Count"),
             counted=versions,
         )

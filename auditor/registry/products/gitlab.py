@@ -9,7 +9,7 @@ from __future__ import annotations
 from urllib.parse import quote, urlencode
 
 from auditor.registry.auth.api_login import LoginMethod
-from auditor.registry.listing import json_fields
+from auditor.registry.listing import json_fields as fields
 from auditor.registry.listing.interface import ParsedPage
 from auditor.registry.products.product_api import RepositoriesOnly
 from auditor.wire.response import Response
@@ -34,12 +34,12 @@ class GitLab(RepositoriesOnly):
 
         `x-total` is omitted from listings of more than 10,000 entries.
         """
-        next_url = json_fields.linked_page(response)
+        next_url = fields.linked_page(response)
         if next_url is None and (page := response.headers.get("x-next-page")):
-            next_url = json_fields.url_with(response, page=page)
-        return json_fields.parse_page(
-            json_fields.entries_of(json_fields.document_of(response)),
-            lambda entry: json_fields.text(entry, "path"),
+            next_url = fields.url_with(response, page=page)
+        return fields.parse_page(
+            fields.entries_of(fields.document_of(response)),
+            lambda entry: fields.text(entry, "path"),
             next_url=next_url,
-            total=json_fields.header_count(response, "x-total"),
+            total=fields.header_count(response, "x-total"),
         )

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from auditor.errors import Failure, Stage
 from auditor.oci.digest import is_digest
 from auditor.oci.reference import is_repository
-from auditor.registry.listing import json_fields
+from auditor.registry.listing import json_fields as fields
 from auditor.registry.listing.interface import (
     MAX_PAGES,
     ListedTag,
@@ -119,19 +119,19 @@ def _tag(name: str, digest: str, manifest: dict[str, Any]) -> ListedTag:
     return ListedTag(
         name,
         digest=digest,
-        media_type=json_fields.text(manifest, "mediaType"),
+        media_type=fields.text(manifest, "mediaType"),
         size=_number(manifest, "imageSizeBytes"),
-        created=json_fields.time_from_epoch(_seconds(manifest, "timeCreatedMs")),
-        pushed=json_fields.time_from_epoch(_seconds(manifest, "timeUploadedMs")),
+        created=fields.time_from_epoch(_seconds(manifest, "timeCreatedMs")),
+        pushed=fields.time_from_epoch(_seconds(manifest, "timeUploadedMs")),
     )
 
 
 def _number(manifest: dict[str, Any], key: str) -> int | None:
     """A number; Google writes most as strings."""
-    value = json_fields.text(manifest, key)
+    value = fields.text(manifest, key)
     if value is None:
-        return json_fields.integer(manifest, key)
-    return json_fields.parse_number(value)
+        return fields.integer(manifest, key)
+    return fields.parse_number(value)
 
 
 def _seconds(manifest: dict[str, Any], key: str) -> float | None:

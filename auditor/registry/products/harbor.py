@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from auditor.registry.auth.api_login import LoginMethod
-from auditor.registry.listing import json_fields
+from auditor.registry.listing import json_fields as fields
 from auditor.registry.listing.interface import ListedTag, ParsedPage
 from auditor.wire.response import Response
 
@@ -33,11 +33,11 @@ class Harbor:
 
     def parse_repositories(self, response: Response) -> ParsedPage[str]:
         """`[{"name": "project/repository"}]`."""
-        return json_fields.parse_page(
-            json_fields.entries_of(json_fields.document_of(response)),
-            lambda entry: json_fields.text(entry, "name"),
-            next_url=json_fields.linked_page(response),
-            total=json_fields.header_count(response, _COUNT),
+        return fields.parse_page(
+            fields.entries_of(fields.document_of(response)),
+            lambda entry: fields.text(entry, "name"),
+            next_url=fields.linked_page(response),
+            total=fields.header_count(response, _COUNT),
         )
 
     def tags_path(self, repository: str, size: int) -> str | None:
@@ -56,41 +56,41 @@ class Harbor:
         tags: list[ListedTag] = []
         digests: list[str] = []
         unreadable = 0
-        entries = json_fields.entries_of(json_fields.document_of(response))
-        for artifact in json_fields.objects_of(entries):
+        entries = fields.entries_of(fields.document_of(response))
+        for artifact in fields.objects_of(entries):
             if artifact is None:
                 unreadable += 1
                 continue
-            if digest := json_fields.digest(artifact, "digest"):
+            if digest := fields.digest(artifact, "digest"):
                 digests.append(digest)
             for tag in _tags(artifact):
-                name = json_fields.text(tag, "name") if tag else None
+                name = fields.text(tag, "name") if tag else None
                 if tag is None or name is None:
                     unreadable += 1
                 else:
                     tags.append(_tag(name, tag, artifact))
         return ParsedPage(
             entries=tags,
-            next_url=json_fields.linked_page(response),
+            next_url=fields.linked_page(response),
             unreadable=unreadable,
-            total=json_fields.header_count(response, _COUNT),
+            total=fields.header_count(response, _COUNT),
             counted=digests,
         )
 
 
 def _tags(artifact: dict[str, Any]) -> Iterator[dict[str, Any] | None]:
     tags = artifact.get("tags")
-    return json_fields.objects_of(tags if isinstance(tags, list) else [])
+    return fields.objects_of(tags if isinstance(tags, list) else [])
 
 
 def _tag(name: str, tag: dict[str, Any], artifact: dict[str, Any]) -> ListedTag:
     extra = artifact.get("extra_attrs")
     return ListedTag(
         name,
-        digest=json_fields.digest(artifact, "digest"),
+        digest=fields.digest(artifact, "digest"),
         # `media_type` would be that of the config.
-        media_type=json_fields.text(artifact, "manifest_media_type"),
-        size=json_fields.integer(artifact, "size"),
-        created=json_fields.time(extra, "created") if isinstance(extra, dict) else None,
-        pushed=json_fields.time(tag, "push_time"),
+        media_type=fields.text(artifact, "manifest_media_type"),
+        size=fields.integer(artifact, "size"),
+        created=fields.time(extra, "created") if isinstance(extra, dict) else None,
+        pushed=fields.time(tag, "push_time"),
     )

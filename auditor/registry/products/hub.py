@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from auditor.registry.auth.api_login import LoginMethod
-from auditor.registry.listing import json_fields
+from auditor.registry.listing import json_fields as fields
 from auditor.registry.listing.interface import Entry, ListedTag, ParsedPage
 from auditor.wire.response import Response
 
@@ -35,7 +35,7 @@ class Hub:
 
     def parse_repositories(self, response: Response) -> ParsedPage[str]:
         """`{"count": 2, "next": ..., "results": [{"namespace": ..., "name": ...}]}`."""
-        return _page(response, json_fields.repository)
+        return _page(response, fields.repository)
 
     def tags_path(self, repository: str, size: int) -> str | None:
         """The listing of tags; a repository of the Hub has exactly one namespace."""
@@ -53,17 +53,17 @@ class Hub:
 def _page(
     response: Response, parse: Callable[[dict[str, Any]], Entry | None]
 ) -> ParsedPage[Entry]:
-    document = json_fields.document_of(response)
-    return json_fields.parse_page(
-        json_fields.entries_of(document, "results"),
+    document = fields.document_of(response)
+    return fields.parse_page(
+        fields.entries_of(document, "results"),
         parse,
-        next_url=json_fields.named_page(response, document.get("next")),
-        total=json_fields.integer(document, "count"),
+        next_url=fields.named_page(response, document.get("next")),
+        total=fields.integer(document, "count"),
     )
 
 
 def _tag(entry: dict[str, Any]) -> ListedTag | None:
-    name = json_fields.text(entry, "name")
+    name = fields.text(entry, "name")
     if name is None:
         return None
     images = entry.get("images")
@@ -73,8 +73,8 @@ def _tag(entry: dict[str, Any]) -> ListedTag | None:
         name,
         # Tags pushed long ago have no digest. `images` are then the children of an
         # index whose digest is not given.
-        digest=json_fields.digest(entry, "digest"),
-        media_type=json_fields.text(entry, "media_type"),
-        size=json_fields.integer(image, "size"),
-        pushed=json_fields.time(entry, "tag_last_pushed"),
+        digest=fields.digest(entry, "digest"),
+        media_type=fields.text(entry, "media_type"),
+        size=fields.integer(image, "size"),
+        pushed=fields.time(entry, "tag_last_pushed"),
     )

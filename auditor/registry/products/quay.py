@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from auditor.registry.auth.api_login import LoginMethod
-from auditor.registry.listing import json_fields
+from auditor.registry.listing import json_fields as fields
 from auditor.registry.listing.interface import ListedTag, ParsedPage
 from auditor.wire.response import Response
 
@@ -32,13 +32,13 @@ class Quay:
 
     def parse_repositories(self, response: Response) -> ParsedPage[str]:
         """`{"repositories": [{"namespace": ..., "name": ...}], "next_page": ...}`."""
-        document = json_fields.document_of(response)
-        entries = json_fields.entries_of(document, "repositories")
-        token = json_fields.text(document, "next_page")
-        return json_fields.parse_page(
+        document = fields.document_of(response)
+        entries = fields.entries_of(document, "repositories")
+        token = fields.text(document, "next_page")
+        return fields.parse_page(
             [entry for entry in entries if not _is_helm_chart(entry)],
-            json_fields.repository,
-            next_url=json_fields.url_with(response, next_page=token) if token else None,
+            fields.repository,
+            next_url=fields.url_with(response, next_page=token) if token else None,
         )
 
     def tags_path(self, repository: str, size: int) -> str | None:
@@ -48,13 +48,13 @@ class Quay:
 
     def parse_tags(self, response: Response) -> ParsedPage[ListedTag]:
         """`{"tags": [{"name": ..., "manifest_digest": ...}], "page": 1, ...}`."""
-        document = json_fields.document_of(response)
-        entries = json_fields.entries_of(document, "tags")
+        document = fields.document_of(response)
+        entries = fields.entries_of(document, "tags")
         next_url = None
         if document.get("has_additional") is True:
-            page = json_fields.integer(document, "page") or 1
-            next_url = json_fields.url_with(response, page=str(page + 1))
-        return json_fields.parse_page(entries, _tag, next_url=next_url)
+            page = fields.integer(document, "page") or 1
+            next_url = fields.url_with(response, page=str(page + 1))
+        return fields.parse_page(entries, _tag, next_url=next_url)
 
 
 def _is_helm_chart(entry: object) -> bool:
@@ -63,17 +63,13 @@ def _is_helm_chart(entry: object) -> bool:
 
 
 def _tag(entry: dict[str, Any]) -> ListedTag | None:
-    name = json_fields.text(entry, "name")
+    name = fields.text(entry, "name")
     if name is None:
         return None
     return ListedTag(
         name,
-        digest=json_fields.digest(entry, "manifest_digest"),
+        digest=fields.digest(entry, "manifest_digest"),
         # For an index it is null, or the size of the index itself.
-        size=(
-            None
-            if entry.get("is_manifest_list")
-            else json_fields.integer(entry, "size")
-        ),
-        pushed=json_fields.time_from_epoch(json_fields.integer(entry, "start_ts")),
+        size=(None if entry.get("is_manifest_list") else fields.integer(entry, "size")),
+        pushed=fields.time_from_epoch(fields.integer(entry, "start_ts")),
     )
