@@ -53,13 +53,13 @@ class Option:
 
     A list option has a singular name, because its flag is repeated: `plural` is the
     name of its field. A `negatable` switch has the flag `--no-NAME`, too. A
-    `positional` option has arguments instead of a flag.
+    `positional` option has arguments instead of a flag. The table sets the `group`.
     """
 
     name: str
     value: ValueType
     help: str
-    group: OptionGroup
+    group: OptionGroup = OptionGroup.INPUT
     scope: OptionScope = OptionScope.RUN
     short_flag: str | None = None
     plural: str | None = None

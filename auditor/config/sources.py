@@ -52,7 +52,7 @@ class OptionReader:
         location: KeyLocation | str,
         as_text: bool = False,
     ) -> bool:
-        """Put a value into `values`; return false, and add an error, if it is invalid."""
+        """Put a value into `values`; false, and an error added, if it is invalid."""
         try:
             converted = option.value.read(value, as_text=as_text)
         except ValueError as error:

@@ -11,7 +11,12 @@ from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
 from auditor.oci import reference_grammar as grammar
 from auditor.oci.platform import parse_platform
-from auditor.oci.reference import is_repository, parse_namespace, parse_registry
+from auditor.oci.reference import (
+    ANY_DEPTH,
+    is_repository,
+    parse_namespace,
+    parse_registry,
+)
 from auditor.util.lazy_regex import LazyPattern
 from auditor.util.shard import MAX_SHARDS, Shard, parse_shard
 from auditor.util.time_span import parse_since
@@ -316,7 +321,7 @@ def _is_tag_pattern(text: str) -> bool:
 def _repository_pattern(text: str) -> str:
     require(re.fullmatch(grammar.PATH_PATTERN, text) and _has_ordered_ranges(text))
     require(len(text) <= grammar.MAX_PATH_PATTERN_CHARS)
-    return grammar.ANY_DEPTH if text == "*" else text  # as in a reference
+    return ANY_DEPTH if text == "*" else text  # as in a reference
 
 
 def _has_ordered_ranges(pattern: str) -> bool:

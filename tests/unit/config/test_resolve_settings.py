@@ -515,8 +515,8 @@ def test_an_unreadable_password_file_is_an_error_with_the_reason() -> None:
         (
             {"registry": {f"{HOST}/team": {"ca_file": "x"}}},
             (
-                f'registry."{HOST}/team".ca_file: applies to a whole registry: move it to'
-                ' [registry."HOST"]; the section of a namespace only has a login'
+                f'registry."{HOST}/team".ca_file: applies to a whole registry: move it'
+                ' to [registry."HOST"]; the section of a namespace only has a login'
             ),
         ),
         (
@@ -534,22 +534,22 @@ def test_an_unreadable_password_file_is_an_error_with_the_reason() -> None:
         (
             section(token_url="https://user:hunter2@dtr.example.com/token"),
             (
-                f'registry."{HOST}".token_url: must be an http or https URL without user and'
-                " fragment"
+                f'registry."{HOST}".token_url: must be an http or https URL without user'
+                " and fragment"
             ),
         ),
         (
             section(token_url="dtr.example.com/auth/token"),
             (
-                f'registry."{HOST}".token_url: must be an http or https URL without user and'
-                " fragment"
+                f'registry."{HOST}".token_url: must be an http or https URL without user'
+                " and fragment"
             ),
         ),
         (
             section(proxy="http://me:hunter2@proxy:3128"),
             (
-                f'registry."{HOST}".proxy: must be an http or https URL without user and'
-                " password, or none"
+                f'registry."{HOST}".proxy: must be an http or https URL without user'
+                " and password, or none"
             ),
         ),
         (
@@ -571,8 +571,8 @@ def test_an_unreadable_password_file_is_an_error_with_the_reason() -> None:
         (
             section(realm_host=["https://a.example"]),
             (
-                f'registry."{HOST}".realm_host: must be a list; each item must be a host name or address'
-                " without scheme and port"
+                f'registry."{HOST}".realm_host: must be a list; each item must be a'
+                " host name or address without scheme and port"
             ),
         ),
     ],
@@ -659,8 +659,8 @@ def test_a_proxy_has_a_scheme_or_a_port(right: str) -> None:
 
 def test_bounds_are_printed_in_digits() -> None:
     assert errors(flags={"deadline": "5x"}) == [
-        "--deadline: must be a number of seconds from 0.1 to 2678400, or a duration such"
-        " as 90m or 1h30m"
+        "--deadline: must be a number of seconds from 0.1 to 2678400, or a duration"
+        " such as 90m or 1h30m"
     ]
 
 
@@ -824,7 +824,8 @@ def test_an_error_in_a_file_has_its_line(tmp_path: Path) -> None:
             " is not set"
         ),
         (
-            ':13: registry."c.example": a user without a password; add password_env or password_file'
+            ':13: registry."c.example": a user without a password; add password_env or'
+            " password_file"
         ),
     ]
 
