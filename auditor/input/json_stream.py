@@ -94,28 +94,30 @@ class _Source:
 
     def syntax_error(self, error: Exception) -> UsageError:
         """The error for yajl's message, which has three lines: the reason, the text
-        around the position, and an arrow to the position."""
+        around the position, and an arrow to the position. The text is not shown: it may
+        contain a password."""
         # If the text is not UTF-8, ijson gives the `repr` of the bytes.
         text = str(error).removeprefix("b'").removeprefix('b"').replace("\\n", "\n")
         reason, around, arrow = [*text.split("\n"), "", ""][:3]
         for prefix in ("parse error: ", "lexical error: "):
             reason = reason.removeprefix(prefix)
-        offset = len(self._block)
+        shown = around.strip()
+        offset = -1
         if "premature EOF" in reason or "ncomplete" in reason:
-            reason = "the document is incomplete"
-        elif around.strip():
+            reason, offset = "the document is incomplete", len(self._block)
+        elif shown:
             # yajl replaces line breaks in the text by blanks.
-            shown = around.strip()
             block = self._block.translate(_LINE_BREAKS_AS_BLANKS)
-            start = max(0, block.find(shown.encode()))
-            indent = len(around) - len(around.lstrip())
-            offset = start + max(0, arrow.find("^") - indent)
-            reason = f"{reason.rstrip('.')} near {' '.join(shown.split())}"
-        line = self._line + self._block.count(b"\n", 0, offset)
-        column = max(1, offset - self._block.rfind(b"\n", 0, offset) - 1)
-        return UsageError(
-            f"{self._name}:{line}:{column}: not JSON: {safe_text(reason, 160)}"
-        )
+            start = block.find(shown.encode())
+            if start >= 0:
+                indent = len(around) - len(around.lstrip())
+                offset = start + max(0, arrow.find("^") - indent)
+        place = self._name
+        if offset >= 0:  # otherwise the position is not known
+            line = self._line + self._block.count(b"\n", 0, offset)
+            column = max(1, offset - self._block.rfind(b"\n", 0, offset) - 1)
+            place = f"{place}:{line}:{column}"
+        return UsageError(f"{place}: not JSON: {safe_text(reason.rstrip('.'), 120)}")
 
 
 def _read_document(

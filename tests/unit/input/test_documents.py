@@ -315,7 +315,9 @@ def test_a_long_list_on_one_line_is_read_object_by_object(
     assert [item.place for item in items(data + text.replace(b"x:", b"y:"))] == [
         f"list:shop/web-{number}/-" for number in (*range(200), *range(200))
     ]
-    with pytest.raises(UsageError, match=r"^list:2:\d+: not JSON: .* near .*kind: "):
+    with pytest.raises(
+        UsageError, match=r"^list:2:\d+: not JSON: invalid char in json text$"
+    ):
         items(data.replace(b'"kind"', b"kind"))
 
 
@@ -516,7 +518,10 @@ def test_dockerfile_syntax(data: bytes, expected: list[str]) -> None:
             r"^list:1: the value of << must be a mapping or a list of mappings$",
         ),
         (b"a:\n  b: \xff", r"^list:2: the line is not UTF-8 text$"),
-        (b'{\n"a": }', r'^list:2:6: not JSON: unallowed token .* near { "a": }$'),
+        (
+            b'{\n"a": }',
+            r"^list:2:6: not JSON: unallowed token at this point in JSON text$",
+        ),
         (
             b'{\n"reference": "a.io/x"\n}\n{\n}',
             r"^list: unknown format: .*; write one reference or JSON object \(`jq -c`\)",
