@@ -22,7 +22,7 @@ def failure(line: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(line[key] for key in ("kind", "stage", "failure", "status"))
 
 
-def test_the_record_says_what_the_token_granted_and_to_whom(stocked: Stocked) -> None:
+def test_the_record_has_the_grant_and_the_account(stocked: Stocked) -> None:
     line = only(audit(stocked.host, "team/oci:1.0"))
     assert line["access"] == {
         "state": "granted",
@@ -34,7 +34,7 @@ def test_the_record_says_what_the_token_granted_and_to_whom(stocked: Stocked) ->
     }
 
 
-def test_anyone_may_pull_what_is_public(stocked: Stocked) -> None:
+def test_public_images_are_pulled_anonymously(stocked: Stocked) -> None:
     line = only(audit(stocked.host, "public/arm:1.0", registry=login(None)))
     assert line["access"]["state"] == "granted"
     assert line["access"]["subject"] in {None, ""}
@@ -47,7 +47,7 @@ def test_the_token_is_verified_with_the_certificate_bundle(stocked: Stocked) -> 
 
 
 @pytest.mark.parametrize("encode", [public_pem, jwks])
-def test_the_token_is_verified_with_bare_keys_too(
+def test_the_token_is_verified_with_a_public_key_or_a_jwks(
     stocked: Stocked, tmp_path: Path, encode: Callable[[SigningKey], bytes]
 ) -> None:
     keys = tmp_path / "keys"
@@ -57,7 +57,7 @@ def test_the_token_is_verified_with_bare_keys_too(
     assert line["access"]["verified"] is True
 
 
-def test_keys_of_another_service_verify_nothing(
+def test_keys_of_another_service_do_not_verify_the_token(
     stocked: Stocked, tmp_path: Path
 ) -> None:
     keys = tmp_path / "keys"
@@ -67,7 +67,7 @@ def test_keys_of_another_service_verify_nothing(
     assert (line["kind"], line["access"]["verified"]) == ("image", False)
 
 
-def test_without_the_right_to_pull_nothing_is_asked_of_the_repository(
+def test_without_a_pull_grant_the_repository_is_not_requested(
     stocked: Stocked,
 ) -> None:
     since = stocked.registry.log.mark()
@@ -82,12 +82,12 @@ def test_without_the_right_to_pull_nothing_is_asked_of_the_repository(
     ]
 
 
-def test_a_private_repository_is_no_anonymous_users(stocked: Stocked) -> None:
+def test_a_private_repository_is_denied_to_anonymous_requests(stocked: Stocked) -> None:
     line = only(audit(stocked.host, "team/oci:1.0", registry=login(None)))
     assert failure(line) == ("failure", "token", "no_pull_grant", None)
 
 
-def test_a_wrong_password_is_tried_once_and_told_for_every_reference(
+def test_a_wrong_password_is_sent_once_and_fails_every_reference(
     stocked: Stocked,
 ) -> None:
     names = ("team/oci:1.0", "team/docker:1.0", "team/multi:1.0")
@@ -104,7 +104,7 @@ def test_a_wrong_password_is_tried_once_and_told_for_every_reference(
     assert [one.path for one in logged] == ["/v2/"]
 
 
-def test_an_unknown_tag_or_repository_is_not_there_or_not_visible(
+def test_an_unknown_tag_or_repository_is_not_found(
     stocked: Stocked,
 ) -> None:
     audited = audit(stocked.host, "team/oci:9.9", "team/nothing:1.0")
@@ -114,7 +114,7 @@ def test_an_unknown_tag_or_repository_is_not_there_or_not_visible(
         assert line["attempts"] == 1
 
 
-def test_one_ping_one_token_for_each_repository_and_no_refused_request(
+def test_one_ping_and_one_token_per_repository(
     stocked: Stocked,
 ) -> None:
     names = ("team/oci:1.0", "team/docker:1.0", "team/multi:1.0", "public/arm:1.0")
@@ -152,7 +152,7 @@ def test_a_token_url_in_the_configuration_replaces_the_ping(stocked: Stocked) ->
     assert logged[0].path == "/v2/team/oci/manifests/1.0"
 
 
-def test_a_token_for_another_service_is_refused_once_and_not_tried_again(
+def test_a_token_for_another_service_is_rejected_once(
     stocked: Stocked,
 ) -> None:
     service, since = stocked.tokens.service, stocked.registry.log.mark()

@@ -130,7 +130,7 @@ def answers(line: dict[str, Any]) -> tuple[bool | None, ...]:
     return line["signed"], line["has_sbom"], line["has_provenance"]
 
 
-def test_cosigns_tags_are_found(store: Store) -> None:
+def test_cosign_tags_are_found(store: Store) -> None:
     line = looked(store, "team/signed:1")
     assert answers(line) == (True, False, True)
     assert sorted(one["kind"] for one in line["attachments"]) == [
@@ -147,12 +147,12 @@ def test_the_fallback_tag_is_read(store: Store) -> None:
     assert attachment["artifact_type"] == "application/vnd.cncf.notary.signature"
 
 
-def test_attestations_of_an_index_say_what_they_are_about(store: Store) -> None:
+def test_attestations_of_an_index_have_predicates(store: Store) -> None:
     line = looked(store, "team/attested:1")
     assert answers(line) == (False, True, True)
 
 
-def test_blobs_that_are_there_are_there(store: Store) -> None:
+def test_existing_blobs_are_verified(store: Store) -> None:
     audited = audit(
         store.registry.host, "team/signed:1", "team/noted:1", verify_blobs=True
     )
@@ -161,7 +161,7 @@ def test_blobs_that_are_there_are_there(store: Store) -> None:
     assert blobs == {"checked": 9, "there": 9, "size_differs": 0}
 
 
-def test_a_blob_that_was_lost_and_one_that_was_cut_are_found(store: Store) -> None:
+def test_a_lost_and_a_truncated_blob_are_found(store: Store) -> None:
     config, lost, cut = (blob.digest for blob in BROKEN.blobs)
     assert store.data(config).exists()
     store.data(lost).unlink()
@@ -175,7 +175,7 @@ def test_a_blob_that_was_lost_and_one_that_was_cut_are_found(store: Store) -> No
     assert f"3 bytes, but {size} in the manifest" in found["blob_size_differs"]
 
 
-def test_what_regctl_attaches_is_found(tmp_path: Path) -> None:
+def test_attachments_of_regctl_are_found(tmp_path: Path) -> None:
     """regctl keeps the fallback tag itself where there is no referrers API."""
     required("docker-registry")
     regctl = optional("regctl", "github.com/regclient/regclient/cmd/regctl@latest")

@@ -68,7 +68,7 @@ def test_the_password_is_sent_with_basic(host: str) -> None:
         ),
     ],
 )
-def test_without_the_password_nothing_is_told(
+def test_without_the_password_every_reference_is_denied(
     host: str, account: DemoAccount | None, said: str
 ) -> None:
     line = only(audit(host, "team/app:1", registry=login(account)))
@@ -77,7 +77,7 @@ def test_without_the_password_nothing_is_told(
 
 
 @pytest.mark.parametrize("part", ["", "/team", "/team/app"])
-def test_what_skopeo_s_login_writes_is_read(
+def test_the_login_that_skopeo_stores_is_used(
     host: str, tmp_path: Path, part: str
 ) -> None:
     skopeo, path = required("skopeo"), tmp_path / "auth.json"

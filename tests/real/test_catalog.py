@@ -52,7 +52,7 @@ def test_a_pattern_expands_to_the_repositories_of_the_catalog(
     assert "registry:catalog:*" in asked
 
 
-def test_a_page_size_that_the_catalog_refuses_is_made_smaller(
+def test_a_page_size_that_the_catalog_rejects_is_reduced(
     stocked: Stocked,
 ) -> None:
     since = stocked.registry.log.mark()
@@ -67,7 +67,7 @@ def test_a_page_size_that_the_catalog_refuses_is_made_smaller(
     assert queries == ["n=5000", "n=1000"]
 
 
-def test_a_catalog_without_grant_is_not_asked_for(stocked: Stocked) -> None:
+def test_a_catalog_without_a_grant_is_not_requested(stocked: Stocked) -> None:
     since = stocked.registry.log.mark()
     audited = audit(stocked.host, "team/*:*", registry=login(AUDITOR))
     (line,) = audited.lines

@@ -71,7 +71,7 @@ def test_audit_with_a_configuration_and_a_list(
     assert [counts[key] for key in keys] == [len(wanted), 0, len(images), 1, 0]
 
 
-def test_audit_without_a_password_variable_is_a_configuration_mistake(
+def test_audit_without_the_password_variable_is_a_configuration_error(
     stocked: Stocked, config: str, tmp_path: Path
 ) -> None:
     done = command(
@@ -130,7 +130,7 @@ def token(config: str, place: Path, *arguments: str) -> Any:
     return done.returncode, done.stdout.decode()
 
 
-def test_token_says_that_pull_is_granted(
+def test_token_shows_that_pull_is_granted(
     stocked: Stocked, config: str, tmp_path: Path
 ) -> None:
     code, said = token(config, tmp_path, f"{stocked.host}/team/oci")
@@ -139,7 +139,7 @@ def test_token_says_that_pull_is_granted(
     assert "token service of the tests" in said
 
 
-def test_token_says_that_pull_is_not_granted(
+def test_token_shows_that_pull_is_not_granted(
     stocked: Stocked, config: str, tmp_path: Path
 ) -> None:
     code, said = token(config, tmp_path, f"{stocked.host}/secret/oci")
@@ -147,7 +147,7 @@ def test_token_says_that_pull_is_not_granted(
     assert said.endswith("pull on secret/oci: NOT granted\n")
 
 
-def test_token_json_tells_what_was_asked_and_what_came(
+def test_token_json_has_the_request_and_the_grant(
     stocked: Stocked, config: str, tmp_path: Path
 ) -> None:
     code, said = token(config, tmp_path, "--format=json", f"{stocked.host}/public/arm")
@@ -169,7 +169,7 @@ def test_token_json_tells_what_was_asked_and_what_came(
     ]
 
 
-def test_token_raw_is_a_token_that_the_service_knows(
+def test_token_raw_is_a_valid_token(
     stocked: Stocked, config: str, tmp_path: Path
 ) -> None:
     code, said = token(config, tmp_path, "--raw", f"{stocked.host}/team/oci")
@@ -178,7 +178,7 @@ def test_token_raw_is_a_token_that_the_service_knows(
     assert service.allows(said.strip(), "repository:team/oci:pull") is True
 
 
-def test_a_wrong_password_is_one_sentence_and_exit_1(
+def test_a_wrong_password_is_one_message_and_exit_1(
     stocked: Stocked, config: str, tmp_path: Path
 ) -> None:
     done = command(

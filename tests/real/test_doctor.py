@@ -46,7 +46,7 @@ def doctor(host: str, name: str, registry: RegistrySettings) -> dict[str, Doctor
     return {step.name.value: step for step in asyncio.run(run())}
 
 
-def test_a_registry_with_tokens_is_well(stocked: Stocked) -> None:
+def test_a_registry_with_tokens_passes_the_doctor(stocked: Stocked) -> None:
     found = doctor(stocked.host, "team/oci:1.0", login())
     bad = {name for name, step in found.items() if step.state in {"failed", "warning"}}
     # Neither has the catalog for this account.
@@ -59,7 +59,7 @@ def test_a_registry_with_tokens_is_well(stocked: Stocked) -> None:
     assert found["referrers"].details["api"] is False
 
 
-def test_what_the_account_may_not_is_told(stocked: Stocked) -> None:
+def test_a_missing_grant_fails_at_the_grant(stocked: Stocked) -> None:
     found = doctor(stocked.host, "secret/oci:1.0", login())
     assert [name for name, step in found.items() if step.state == "failed"] == ["grant"]
 
@@ -73,7 +73,7 @@ def basic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url.removeprefix("http://")
 
 
-def test_a_registry_with_basic_is_well_and_a_wrong_password_is_seen(
+def test_a_registry_with_basic_passes_and_a_wrong_password_fails(
     basic: str,
 ) -> None:
     good = doctor(basic, "team/app:1", login(USER))
@@ -85,7 +85,7 @@ def test_a_registry_with_basic_is_well_and_a_wrong_password_is_seen(
     assert f"docker login {basic}" in (wrong["tags"].next or "")
 
 
-def test_the_robot_that_may_push_is_found(stocked: Stocked, tmp_path: Path) -> None:
+def test_an_account_that_may_push_is_found(stocked: Stocked, tmp_path: Path) -> None:
     config = tmp_path / "a.toml"
     config.write_text(
         f'[registry."{stocked.host}"]\nusername = "auditor"\npassword_env = "SECRET"\n'

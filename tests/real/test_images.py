@@ -17,7 +17,7 @@ INDEXES = ["team/multi:1.0", "team/list:1.0", "team/attested:1.0", "team/nested:
 
 
 @each_image
-def test_every_field_is_what_skopeo_and_the_raw_manifests_say(
+def test_every_field_agrees_with_skopeo_and_the_raw_manifests(
     stocked: Stocked, whole: Lines, name: str
 ) -> None:
     expected = expected_record(stocked.skopeo, stocked.host, name)
@@ -25,7 +25,7 @@ def test_every_field_is_what_skopeo_and_the_raw_manifests_say(
 
 
 @each_image
-def test_without_needless_configs_only_created_of_indexed_platforms_is_unknown(
+def test_without_config_requests_only_created_of_indexed_platforms_is_unknown(
     whole: Lines, usual: Lines, name: str
 ) -> None:
     expected = content(whole[name])
@@ -39,7 +39,7 @@ def test_without_needless_configs_only_created_of_indexed_platforms_is_unknown(
 
 
 @each_image
-def test_the_digest_is_that_of_the_pushed_bytes_where_skopeo_kept_them(
+def test_the_digest_is_that_of_the_pushed_bytes(
     stocked: Stocked, whole: Lines, name: str
 ) -> None:
     kept = whole[name]["digest"] == stocked.digests[name]
@@ -66,7 +66,7 @@ def test_each_kind_has_its_media_type(whole: Lines, stocked: Stocked) -> None:
 
 
 @pytest.mark.parametrize("name", ["team/multi:1.0", "team/list:1.0"])
-def test_variants_and_windows_versions_are_told(whole: Lines, name: str) -> None:
+def test_variants_and_windows_versions_are_recorded(whole: Lines, name: str) -> None:
     assert whole[name]["architectures"] == [
         "linux/amd64",
         "linux/arm/v7",
@@ -77,7 +77,7 @@ def test_variants_and_windows_versions_are_told(whole: Lines, name: str) -> None
     assert versions == [None, None, None, "10.0.20348.4052"]
 
 
-def test_platforms_of_an_inner_index_stand_in_its_place(whole: Lines) -> None:
+def test_platforms_of_a_nested_index_are_in_its_position(whole: Lines) -> None:
     platforms = whole["team/nested:1.0"]["platforms"]
     found = [(one["os"], one["architecture"], one["variant"]) for one in platforms]
     assert found == [
@@ -88,7 +88,7 @@ def test_platforms_of_an_inner_index_stand_in_its_place(whole: Lines) -> None:
     ]
 
 
-def test_attestations_are_attachments_of_their_platform_and_no_architecture(
+def test_attestations_are_attachments_and_not_architectures(
     whole: Lines,
 ) -> None:
     line = whole["team/attested:1.0"]
@@ -98,7 +98,7 @@ def test_attestations_are_attachments_of_their_platform_and_no_architecture(
     assert {one["kind"] for one in line["attachments"]} == {"attestation"}
 
 
-def test_a_layer_that_stands_twice_counts_once(whole: Lines) -> None:
+def test_a_repeated_layer_counts_once(whole: Lines) -> None:
     line = whole["team/oci:1.0"]
     (platform,) = line["platforms"]
     layers = platform["layers"]
@@ -107,9 +107,7 @@ def test_a_layer_that_stands_twice_counts_once(whole: Lines) -> None:
     assert (platform["size"], line["size"]) == (once, once)
 
 
-def test_an_audit_by_digest_says_the_same_as_one_by_tag(
-    stocked: Stocked, whole: Lines
-) -> None:
+def test_an_audit_by_digest_equals_one_by_tag(stocked: Stocked, whole: Lines) -> None:
     by_digest = {
         name: f"{name.partition(':')[0]}@{line['digest']}"
         for name, line in whole.items()

@@ -77,7 +77,7 @@ def undisturbed(root: Path) -> list[str]:
     return told
 
 
-def test_a_registry_that_is_killed_and_comes_back_costs_no_reference(
+def test_a_registry_that_is_killed_and_restarted_loses_no_reference(
     root: Path, undisturbed: list[str]
 ) -> None:
     """It is started again as soon as it was missed: nobody waits for a clock."""
@@ -138,7 +138,7 @@ def _when_said(words: str, event: threading.Event) -> Iterator[None]:
     ],
     ids=["refuses", "cuts", "delays and throttles"],
 )
-def test_over_a_bad_line_the_records_are_the_same(
+def test_over_a_bad_network_the_records_are_the_same(
     root: Path, undisturbed: list[str], trouble: Trouble
 ) -> None:
     with (
@@ -159,7 +159,7 @@ TOXICS: tuple[dict[str, Any], ...] = (
 )
 
 
-def test_with_toxiproxy_in_between_the_records_are_the_same(
+def test_behind_toxiproxy_the_records_are_the_same(
     root: Path, undisturbed: list[str]
 ) -> None:
     program = optional("toxiproxy-server", "github.com/Shopify/toxiproxy/v2/cmd/server")

@@ -33,7 +33,7 @@ def pages_of(stocked: Stocked, tags: int, size: int) -> int:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 6, 1000])
-def test_a_pattern_expands_to_every_tag_over_any_number_of_pages(
+def test_a_pattern_expands_to_every_tag_on_any_number_of_pages(
     tagged: Stocked, size: int
 ) -> None:
     since = tagged.registry.log.mark()
@@ -65,14 +65,14 @@ def test_a_pattern_expands_to_every_tag_over_any_number_of_pages(
         ("latest*", ["latest"]),
     ],
 )
-def test_a_pattern_chooses_among_the_tags(
+def test_a_pattern_selects_tags(
     tagged: Stocked, pattern: str, expected: list[str]
 ) -> None:
     audited = audit(tagged.host, f"{REPOSITORY}:{pattern}", registry=login(page_size=2))
     assert sorted(line["tag"] for line in audited.lines) == expected
 
 
-def test_patterns_and_references_that_meet_are_audited_once(tagged: Stocked) -> None:
+def test_overlapping_patterns_and_references_are_audited_once(tagged: Stocked) -> None:
     names = (f"{REPOSITORY}:2.0", f"{REPOSITORY}:*", f"{REPOSITORY}:1.*")
     audited = audit(tagged.host, *names)
     assert audited.lines[0]["tag"] == "2.0"
@@ -87,7 +87,7 @@ def test_a_pattern_that_matches_nothing_is_a_failure(tagged: Stocked) -> None:
     assert "none of the 6 tags" in line["detail"]
 
 
-def test_the_list_of_an_unknown_repository_is_a_failure(tagged: Stocked) -> None:
+def test_the_listing_of_an_unknown_repository_is_a_failure(tagged: Stocked) -> None:
     (line,) = audit(tagged.host, "team/nothing:*").lines
     assert (line["stage"], line["failure"], line["status"]) == (
         "list",
@@ -96,7 +96,7 @@ def test_the_list_of_an_unknown_repository_is_a_failure(tagged: Stocked) -> None
     )
 
 
-def test_the_list_of_a_repository_without_grant_is_not_asked_for(
+def test_the_listing_of_a_repository_without_a_grant_is_not_requested(
     tagged: Stocked,
 ) -> None:
     since = tagged.registry.log.mark()
@@ -108,9 +108,7 @@ def test_the_list_of_a_repository_without_grant_is_not_asked_for(
 
 
 @pytest.mark.parametrize("size", [1, 2, 1000])
-def test_the_catalog_is_read_over_any_number_of_pages_with_a_token_of_its_own(
-    tagged: Stocked, size: int
-) -> None:
+def test_the_catalog_is_read_with_its_own_token(tagged: Stocked, size: int) -> None:
     since = tagged.registry.log.mark()
     asked = len(tagged.tokens.asked)
     audited = audit(tagged.host, "team/*:1.0", registry=login(PUSHER, page_size=size))
@@ -134,7 +132,7 @@ def test_the_catalog_is_read_over_any_number_of_pages_with_a_token_of_its_own(
     assert scopes.count("registry:catalog:*") == 1
 
 
-def test_skopeos_sync_yaml_means_to_an_audit_what_it_means_to_skopeo(
+def test_a_skopeo_sync_file_selects_what_skopeo_copies(
     tagged: Stocked, tmp_path: Path
 ) -> None:
     path = tmp_path / "sync.yaml"

@@ -74,9 +74,7 @@ def ls(target: str) -> list[str]:
     return found
 
 
-def test_repositories_and_tags_are_those_that_crane_names(
-    host: str, tmp_path: Path
-) -> None:
+def test_repositories_and_tags_are_those_of_crane(host: str, tmp_path: Path) -> None:
     repositories = ls(host)
     assert repositories == crane("catalog", host, home=tmp_path)
     assert len(repositories) > 5

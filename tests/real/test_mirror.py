@@ -43,7 +43,7 @@ def cache(registry: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
         yield url.removeprefix("http://")
 
 
-def test_images_come_through_the_cache_and_say_the_same(
+def test_images_through_the_cache_have_the_same_records(
     registry: str, cache: str
 ) -> None:
     """The cache knows Basic, so that a record shows who gave the image."""
@@ -63,7 +63,7 @@ def test_images_come_through_the_cache_and_say_the_same(
         assert here == there
 
 
-def test_without_a_login_at_the_cache_images_come_from_the_registry(
+def test_without_a_login_at_the_cache_the_registry_is_used(
     registry: str, cache: str
 ) -> None:
     wrong = login(DemoAccount(USER.name, "guess"))

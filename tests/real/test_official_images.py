@@ -151,7 +151,7 @@ def kind_of(path: str) -> str:
     return last
 
 
-def test_a_list_of_every_tag_is_audited_truly_in_its_order(
+def test_a_list_of_every_tag_is_audited_correctly_in_order(
     workload: Workload, tmp_path: Path
 ) -> None:
     names = list(workload.truths)
@@ -191,7 +191,7 @@ def test_a_list_of_every_tag_is_audited_truly_in_its_order(
     check_requests(logged, lists=0, configs=PLATFORMS)
 
 
-def test_a_pattern_for_each_repository_finds_every_tag_and_audits_it_truly(
+def test_a_pattern_for_each_repository_audits_every_tag_correctly(
     workload: Workload,
 ) -> None:
     repositories = official_repositories()

@@ -21,20 +21,20 @@ pytestmark = [
 ]
 
 
-def test_every_field_is_what_skopeo_and_the_raw_manifest_say(
+def test_every_field_agrees_with_skopeo_and_the_raw_manifest(
     stocked: Stocked, whole: Lines
 ) -> None:
     expected = expected_record(stocked.skopeo, stocked.host, SIGNED)
     assert content(whole[SIGNED]) == expected
 
 
-def test_its_config_is_in_it(whole: Lines, usual: Lines) -> None:
+def test_schema_1_contains_its_config(whole: Lines, usual: Lines) -> None:
     assert content(usual[SIGNED]) == content(whole[SIGNED])
     (platform,) = whole[SIGNED]["platforms"]
     assert (platform["created"], platform["config_digest"]) == (CREATED, None)
 
 
-def test_layers_stand_base_first_without_sizes(whole: Lines) -> None:
+def test_layers_are_base_first_without_sizes(whole: Lines) -> None:
     line = whole[SIGNED]
     (platform,) = line["platforms"]
     digests = [layer["digest"] for layer in platform["layers"]]
@@ -46,7 +46,7 @@ def test_layers_stand_base_first_without_sizes(whole: Lines) -> None:
     assert (platform["size"], line["size"]) == (None, None)
 
 
-def test_the_digest_is_over_the_payload_and_the_signature_holds(
+def test_the_digest_is_that_of_the_payload_and_the_signature_is_valid(
     stocked: Stocked, whole: Lines
 ) -> None:
     raw = stocked.skopeo.raw(SIGNED)
@@ -56,7 +56,7 @@ def test_the_digest_is_over_the_payload_and_the_signature_holds(
     assert whole[SIGNED]["warnings"] == []
 
 
-def test_inspect_raw_prints_the_answer_which_the_registry_signs_anew_each_time(
+def test_inspect_raw_prints_the_response_although_each_has_a_new_signature(
     stocked: Stocked, tmp_path: Path
 ) -> None:
     done = command(

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.real
 
 
 @pytest.mark.parametrize("mode", ImageConfigMode)
-def test_a_warm_night_says_the_same_and_fetches_nothing(
+def test_a_warm_run_has_the_same_records_without_fetching(
     stocked: Stocked, tmp_path: Path, mode: ImageConfigMode
 ) -> None:
     wanted = names(stocked.flavour)

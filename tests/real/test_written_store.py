@@ -59,7 +59,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-async def test_every_manifest_and_config_is_served_as_it_was_made(store: Path) -> None:
+async def test_every_manifest_and_config_is_served_as_built(store: Path) -> None:
     placed = [*KINDS, *official_images(["library/alpine", "library/hello-world"])]
     with docker_registry(store) as base_url:
         async with aiohttp.ClientSession(headers=ACCEPT) as session:
@@ -96,7 +96,9 @@ async def test_tags_and_repositories_are_listed(store: Path) -> None:
     assert len(repositories) == 9
 
 
-async def test_the_registry_trusts_the_token_services_certificate(store: Path) -> None:
+async def test_the_registry_trusts_the_certificate_of_the_token_service(
+    store: Path,
+) -> None:
     account = DemoAccount("admin", "secret", {"*": ("*",)})
     tokens = FakeTokenService(accounts=[account])
     path = "/v2/x/docker/manifests/1"

@@ -2,8 +2,8 @@
 
     lab(content, dialect=[no_digest_header(), json_as_text()])
 
-They change what the registry answers, for the paths that they are about, and can be
-combined; `docs/registries.md` says which product does what.
+They change the responses of the registry for some paths, and can be combined.
+`docs/registries.md` lists what each product does.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ MANIFESTS = "/v2/*/manifests/*"
 TAGS = "/v2/*/tags/list"
 CATALOG = "/v2/_catalog"
 
-# What becomes of an answer on its way out.
+# Changes a response before it is sent.
 Change = Callable[[web.Request, web.Response], web.Response]
 
 
 def changed(path: str, change: Change) -> Middleware:
-    """Answers for these paths (fnmatch), changed."""
+    """Change the responses for these paths (fnmatch)."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -48,10 +48,10 @@ def changed(path: str, change: Change) -> Middleware:
 def no_digest_header(path: str = MANIFESTS) -> Middleware:
     """ECR, Red Hat: no `Docker-Content-Digest`."""
 
-    def change(request: web.Request, answer: web.Response) -> web.Response:
+    def change(request: web.Request, response: web.Response) -> web.Response:
         del request
-        answer.headers.popall("Docker-Content-Digest", None)
-        return answer
+        response.headers.popall("Docker-Content-Digest", None)
+        return response
 
     return changed(path, change)
 
@@ -59,29 +59,29 @@ def no_digest_header(path: str = MANIFESTS) -> Middleware:
 def json_as_text(path: str = MANIFESTS) -> Middleware:
     """ECR: documents are `text/plain`."""
 
-    def change(request: web.Request, answer: web.Response) -> web.Response:
+    def change(request: web.Request, response: web.Response) -> web.Response:
         del request
-        answer.headers["Content-Type"] = "text/plain; charset=utf-8"
-        return answer
+        response.headers["Content-Type"] = "text/plain; charset=utf-8"
+        return response
 
     return changed(path, change)
 
 
 def links(path: str, rewrite: Callable[[str, web.Request], str]) -> Middleware:
-    """Products that write a `Link` in another way. `rewrite` gives its target."""
+    """Products with another form of `Link`. `rewrite` returns its target."""
 
-    def change(request: web.Request, answer: web.Response) -> web.Response:
-        link = answer.headers.get("Link")
+    def change(request: web.Request, response: web.Response) -> web.Response:
+        link = response.headers.get("Link")
         if link is not None:
             target = link.partition("<")[2].partition(">")[0]
-            answer.headers["Link"] = f'<{rewrite(target, request)}>; rel="next"'
-        return answer
+            response.headers["Link"] = f'<{rewrite(target, request)}>; rel="next"'
+        return response
 
     return changed(path, change)
 
 
 def opaque_cursors(path: str = TAGS) -> Middleware:
-    """Quay: the next page is named by a cursor that nobody can read or make up."""
+    """Quay: the next page has an opaque cursor."""
     known: dict[str, str] = {}
 
     @web.middleware
@@ -112,14 +112,14 @@ def opaque_cursors(path: str = TAGS) -> Middleware:
 
 
 def challenges(path: str, rewrite: Callable[[str], list[str]]) -> Middleware:
-    """Products whose 401 says something else. `rewrite` gives its lines, or none."""
+    """Products with another challenge. `rewrite` returns its lines, or none."""
 
-    def change(request: web.Request, answer: web.Response) -> web.Response:
+    def change(request: web.Request, response: web.Response) -> web.Response:
         del request
-        for line in answer.headers.popall("WWW-Authenticate", []):
+        for line in response.headers.popall("WWW-Authenticate", []):
             for other in rewrite(line):
-                answer.headers.add("WWW-Authenticate", other)
-        return answer
+                response.headers.add("WWW-Authenticate", other)
+        return response
 
     return changed(path, change)
 
@@ -135,7 +135,7 @@ def placeholder_scope(path: str = "*") -> Middleware:
 
 
 def denied_without_challenge() -> Middleware:
-    """GHCR: a token that does not do is answered DENIED, without a challenge."""
+    """GHCR: the response to an insufficient token is DENIED, without a challenge."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -153,7 +153,7 @@ def no_challenge(path: str = MANIFESTS) -> Middleware:
 
 
 def no_quality() -> Middleware:
-    """Google: an `Accept` with `q=` is not understood."""
+    """Google: an `Accept` with `q=` is an error."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -176,8 +176,8 @@ def no_head(status: int = 405) -> Middleware:
     return middleware
 
 
-def lists_want(action: str, tokens: FakeTokenService) -> Middleware:
-    """ACR: a list of tags wants another action than a pull does."""
+def tag_lists_require(action: str, tokens: FakeTokenService) -> Middleware:
+    """ACR: listing tags requires another action than pulling."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -201,40 +201,40 @@ def lists_want(action: str, tokens: FakeTokenService) -> Middleware:
 
 
 def with_entries(path: str, key: str, *more: object) -> Middleware:
-    """Artifactory, Nexus: nulls and digests among the names of a list."""
+    """Artifactory, Nexus: nulls and digests among the names of a listing."""
 
-    def change(request: web.Request, answer: web.Response) -> web.Response:
+    def change(request: web.Request, response: web.Response) -> web.Response:
         del request
-        document = json.loads(body_of(answer))
+        document = json.loads(body_of(response))
         if key in document:
             document[key] = [*more, *document[key]]
-            answer.body = json.dumps(document).encode()
-        return answer
+            response.body = json.dumps(document).encode()
+        return response
 
     return changed(path, change)
 
 
 def x_gzip(path: str = "/v2/*") -> Middleware:
-    """pulp: a body that is packed, whether or not anybody asked for it."""
+    """pulp: a compressed body, also if it was not requested."""
 
-    def change(request: web.Request, answer: web.Response) -> web.Response:
+    def change(request: web.Request, response: web.Response) -> web.Response:
         del request
-        answer.body = gzip.compress(body_of(answer))
-        answer.headers["Content-Encoding"] = "x-gzip"
-        return answer
+        response.body = gzip.compress(body_of(response))
+        response.headers["Content-Encoding"] = "x-gzip"
+        return response
 
     return changed(path, change)
 
 
 def codes_as_text() -> Middleware:
-    """Red Hat: the code of an error is its status, as a text."""
+    """Red Hat: the code of an error is its status as text."""
 
-    def change(request: web.Request, answer: web.Response) -> web.Response:
+    def change(request: web.Request, response: web.Response) -> web.Response:
         del request
-        if answer.status >= 400:
-            entry = {"code": str(answer.status), "message": "Not Found"}
-            answer.body = json.dumps({"errors": [entry]}).encode()
-        return answer
+        if response.status >= 400:
+            entry = {"code": str(response.status), "message": "Not Found"}
+            response.body = json.dumps({"errors": [entry]}).encode()
+        return response
 
     return changed("/v2/*", change)
 
@@ -242,10 +242,10 @@ def codes_as_text() -> Middleware:
 def plain_404() -> Middleware:
     """Red Hat: a 404 is a line of text."""
 
-    def change(request: web.Request, answer: web.Response) -> web.Response:
+    def change(request: web.Request, response: web.Response) -> web.Response:
         del request
-        if answer.status == 404:
+        if response.status == 404:
             return web.Response(status=404, text="404 page not found\n")
-        return answer
+        return response
 
     return changed("/v2/*", change)

@@ -23,7 +23,7 @@ from auditor.fast_dataclass import dataclass
 from tests.support.token_service import FakeTokenService, certificate_pem
 
 PROGRAM = "docker-registry"
-# It listens some 50 ms after its start; a loaded machine may take a hundred times that.
+# It listens some 50 ms after its start, and up to 5 s on a loaded machine.
 _START_TIMEOUT_S = 10.0
 _POLL_S = 0.02
 _STOP_TIMEOUT_S = 5.0
@@ -31,7 +31,7 @@ _STOP_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenAuth:
-    """`auth: token`: whose tokens the registry takes. `realm` is a whole URL."""
+    """`auth: token`: the service whose tokens are accepted. `realm` is a whole URL."""
 
     tokens: FakeTokenService
     realm: str
@@ -56,17 +56,17 @@ def docker_registry(
 ) -> Iterator[str]:
     """Serve the store below `root` on the loopback interface; yields the base URL.
 
-    With `upstream`, a base URL, it is a cache of that registry ("proxy"). `started` is
-    given the process.
+    With `upstream`, a base URL, it is a pull-through cache of that registry ("proxy").
+    `started` is called with the process.
 
-    Raises FileNotFoundError without the program, RuntimeError with its own words if
-    it does not start.
+    Raises FileNotFoundError if the program is not installed, RuntimeError with its log
+    if it does not start.
     """
     port = port or _free_port()
     with tempfile.TemporaryDirectory(prefix="docker-registry-") as directory:
-        place = Path(directory)
-        config, log = place / "config.yml", place / "log"
-        content = _config(root, port, auth, place, schema1=schema1)
+        folder = Path(directory)
+        config, log = folder / "config.yml", folder / "log"
+        content = _config(root, port, auth, folder, schema1=schema1)
         if upstream is not None:
             content["proxy"] = {"remoteurl": upstream}
         config.write_text(json.dumps(content))
@@ -95,7 +95,7 @@ def _config(
     root: Path,
     port: int,
     auth: TokenAuth | HtpasswdAuth | None,
-    place: Path,
+    folder: Path,
     *,
     schema1: bool,
 ) -> dict[str, Any]:
@@ -107,13 +107,13 @@ def _config(
         "http": {"addr": f"{HOST}:{port}"},
     }
     if isinstance(auth, HtpasswdAuth):
-        passwords = place / "htpasswd"
+        passwords = folder / "htpasswd"
         passwords.write_text(auth.lines)
         config["auth"] = {
             "htpasswd": {"realm": "docker registry", "path": str(passwords)}
         }
     elif auth is not None:
-        certificates = place / "certificates.pem"
+        certificates = folder / "certificates.pem"
         certificates.write_bytes(certificate_pem(auth.tokens.key))
         token = {
             "realm": auth.realm,
@@ -143,5 +143,5 @@ def _wait_until_it_listens(
             if probe.connect_ex((HOST, port)) == 0:
                 return
         time.sleep(_POLL_S)
-    said = log.read_text(errors="replace").strip()
-    raise RuntimeError(f"{PROGRAM} did not start: {said or 'it said nothing'}")
+    output = log.read_text(errors="replace").strip()
+    raise RuntimeError(f"{PROGRAM} did not start: {output or 'no output'}")

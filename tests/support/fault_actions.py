@@ -1,4 +1,4 @@
-"""What a fault does to one request: answer something else, late, half, or never.
+"""What a fault does to one request: another response, or a late, partial or no one.
 
 Every action is a value, so that rules and random mixes can be printed and replayed.
 """
@@ -21,7 +21,7 @@ Headers: TypeAlias = Mapping[str, str | None]
 
 
 class Action(Protocol):
-    """Something to do in the place of, or around, the real handler."""
+    """Something to do instead of, or around, the real handler."""
 
     async def run(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """The response; one whose connection is closed is never sent."""
@@ -29,37 +29,37 @@ class Action(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """The real answer."""
+    """The real response."""
 
     async def run(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Ask the real handler."""
+        """Call the real handler."""
         return await handler(request)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """This answer, instead of the real one."""
+    """This response instead of the real one."""
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
 
     async def run(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Do not ask the real handler."""
+        """Return the response without calling the real handler."""
         del request, handler
         return web.Response(status=self.status, headers=self.headers, body=self.body)
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """The real answer, changed: status, headers (None removes one), body."""
+    """The real response with another status, headers (None removes one) or body."""
 
     status: int | None = None
     headers: Headers = field(default_factory=dict)
     body: Callable[[bytes], bytes] | bytes | None = None
 
     async def run(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Change what the real handler answers."""
+        """Change the real response."""
         real = await real_answer(request, handler)
         body = body_of(real)
         if isinstance(self.body, bytes):
@@ -78,7 +78,7 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Delay:
-    """`then`, after this many seconds."""
+    """`then`, after `seconds`."""
 
     seconds: float
     then: Action = field(default_factory=Pass)
@@ -97,7 +97,7 @@ class Gate:
         self._opened = asyncio.Event()
 
     def open(self) -> None:
-        """Let everyone through, from now on."""
+        """Let all requests pass from now on."""
         self._opened.set()
 
     async def passed(self) -> None:
@@ -111,7 +111,7 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """`then`, as soon as the gate is opened. A gate that stays shut never answers."""
+    """`then`, as soon as the gate is open; never, if it is not opened."""
 
     gate: Gate = field(default_factory=Gate)
     then: Action = field(default_factory=Pass)
@@ -124,12 +124,12 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """No answer: the connection ends, in order, or with a TCP reset."""
+    """No response: the connection is closed, or reset."""
 
     reset: bool = False
 
     async def run(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """End the connection."""
+        """Close the connection."""
         del handler
         end_connection(request, reset=self.reset)
         return web.Response()
@@ -137,13 +137,13 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class Truncate:
-    """The real answer with its real length, cut after so many body bytes."""
+    """The real response with its real length, truncated after `at_bytes` bytes."""
 
     at_bytes: int
     reset: bool = False
 
     async def run(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Send a part of the body and end the connection."""
+        """Send a part of the body and close the connection."""
         real = await real_answer(request, handler)
         body = body_of(real)
         response = await started(request, real, length=len(body))
@@ -154,7 +154,7 @@ class Truncate:
 
 @dataclass(frozen=True, slots=True)
 class Drip:
-    """The real answer, a few bytes at a time."""
+    """The real response, a few bytes at a time."""
 
     interval_s: float
     chunk_bytes: int = 1
@@ -172,14 +172,14 @@ class Drip:
 
 @dataclass(frozen=True, slots=True)
 class Flood:
-    """200 and a body of so many bytes without a Content-Length."""
+    """200 and a body of `total_bytes` without a Content-Length."""
 
     total_bytes: int
     headers: Mapping[str, str] = field(default_factory=dict)
     chunk: bytes = b" " * 65536
 
     async def run(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Send until the end, or until the client goes away."""
+        """Send until the end, or until the client disconnects."""
         del handler
         response = web.StreamResponse(headers=self.headers)
         await response.prepare(request)
@@ -190,12 +190,12 @@ class Flood:
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """These bytes on the wire, HTTP or not, and the end of the connection."""
+    """These bytes on the wire, HTTP or not, before the connection is closed."""
 
     data: bytes
 
     async def run(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Write past HTTP."""
+        """Write to the transport."""
         del handler
         if request.transport is not None:
             request.transport.write(self.data)
@@ -204,7 +204,7 @@ class Raw:
 
 
 async def real_answer(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """What the handler answers, errors that it raises as an answer included."""
+    """The handler's response; an HTTP error that it raises is one, too."""
     try:
         return await handler(request)
     except web.HTTPException as exc:
@@ -212,7 +212,7 @@ async def real_answer(request: web.Request, handler: Handler) -> web.StreamRespo
 
 
 def body_of(response: web.StreamResponse) -> bytes:
-    """The body of an answer that was not sent yet."""
+    """The body of a response that was not sent yet."""
     body = response.body if isinstance(response, web.Response) else None
     return bytes(body) if isinstance(body, bytes | bytearray) else b""
 

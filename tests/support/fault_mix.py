@@ -1,9 +1,8 @@
 """Random faults that can be replayed.
 
-What happens to a request depends on the seed, on its method and target, on whether it
-carries a credential, and on how often that was asked before; never on what other
-requests do at the same time. So a concurrent run meets the same faults again under the
-same seed.
+The fault of a request depends on the seed, on its method and target, on whether it has
+a credential, and on how often it was sent before; never on concurrent requests. With
+the same seed, a concurrent run gets the same faults again.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from tests.support.fault_actions import Action, Answer, Close, Delay, Edit, Trun
 
 Weighted: TypeAlias = tuple[Action, int]
 
-# Faults that pass: the same request, asked again, may be answered well.
+# Transient faults: the same request may succeed when it is sent again.
 TRANSIENT: Sequence[Weighted] = (
     (Answer(500), 2),
     (Answer(502, body=b"<html><title>Bad gateway</title></html>"), 1),
@@ -30,7 +29,7 @@ TRANSIENT: Sequence[Weighted] = (
     (Truncate(at_bytes=10), 2),
     (Delay(0.001), 3),
 )
-# Answers that are wrong: a client must notice and say so, asking again or not.
+# Wrong responses, which a client must notice and report.
 HOSTILE: Sequence[Weighted] = (
     (Answer(200, {"Content-Type": "text/html"}, b"<html><title>Hi</title></html>"), 2),
     (Edit(body=b""), 1),
@@ -46,25 +45,25 @@ HOSTILE: Sequence[Weighted] = (
 
 @dataclass(slots=True, kw_only=True)
 class Mix:
-    """Faults for a part (`rate`, 0 to 1) of all requests, drawn by weight.
+    """Faults for a fraction (`rate`, 0 to 1) of all requests, drawn by weight.
 
-    After `at_most_in_a_row` faults the same target is answered well once, so that a
-    client with more tries than that gets through; None lets it fail for ever.
+    After `at_most_in_a_row` faults the same target succeeds once, so that a client with
+    more attempts gets through; None lets it fail forever.
     """
 
     seed: int
     rate: float = 0.3
     faults: Sequence[Weighted] = TRANSIENT
     at_most_in_a_row: int | None = 2
-    _asked: Counter[str] = field(default_factory=Counter, repr=False)
+    _requests: Counter[str] = field(default_factory=Counter, repr=False)
     _in_a_row: Counter[str] = field(default_factory=Counter, repr=False)
 
     def next_action(self, target: str) -> Action | None:
-        """The fault for the next request of this target, None for a good answer."""
-        self._asked[target] += 1
-        draw = random.Random(f"{self.seed} {self._asked[target]} {target}")
-        spared = self._in_a_row[target] == self.at_most_in_a_row
-        if spared or draw.random() >= self.rate:
+        """The fault for the next request for this target; None for a success."""
+        self._requests[target] += 1
+        draw = random.Random(f"{self.seed} {self._requests[target]} {target}")
+        succeeds = self._in_a_row[target] == self.at_most_in_a_row
+        if succeeds or draw.random() >= self.rate:
             self._in_a_row[target] = 0
             return None
         self._in_a_row[target] += 1

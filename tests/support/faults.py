@@ -1,4 +1,4 @@
-"""Programmable faults and a log of requests, in front of any sandbox application.
+"""Programmable faults and a log of requests, in front of any web application.
 
     faults = Faults()
     faults.on("GET", "/v2/*/manifests/*", Answer(429, {"Retry-After": "1"}), Close())
@@ -8,9 +8,9 @@
     assert faults.count("GET", "/v2/*/manifests/*") == 3
     faults.assert_no_unmatched()
 
-The first rule that matches and still has an action takes the request; then the
-random mix, if there is one; then the application itself. `scripted_app` has nothing
-but the rules.
+The first rule that matches and still has an action handles the request; then the
+random mix, if there is one; then the application itself. `scripted_app` has only the
+rules.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ from tests.support.fault_mix import Mix
 
 @dataclass(slots=True, kw_only=True)
 class Seen:
-    """One request as it came in, and what became of it.
+    """One request, and how it was handled.
 
-    `status` is None while it runs and where nothing whole was answered; `fault` is
-    the action that took it, None for the application; `connection` is the client's
-    port. `began` and `ended` count the beginnings and ends of all requests.
+    `status` is None while it runs and after an incomplete response. `fault` is the
+    action that handled it, None for the application; `connection` is the client's
+    port. `began` and `ended` count the beginnings and ends of all requests. `known` is
+    whether the application has a route for it.
     """
 
     method: str
@@ -57,13 +58,13 @@ class Seen:
         return f"{self.path}?{self.query}" if self.query else self.path
 
     def matches(self, method: str, path: str) -> bool:
-        """Whether method ("*": any) and path (fnmatch; "*" passes "/") are these."""
+        """Whether method ("*": any) and path (fnmatch; "*" matches "/") match."""
         return method in {"*", self.method} and fnmatchcase(self.path, path)
 
 
 @dataclass(slots=True, kw_only=True)
 class Rule:
-    """Actions for the requests that match, one each, after the first `skip`."""
+    """Actions for matching requests, one each, after the first `skip`."""
 
     method: str
     path: str
@@ -74,17 +75,17 @@ class Rule:
     matched: int = 0
 
     def next_action(self, seen: Seen, request: web.Request) -> Action | None:
-        """The action for this request, if the rule has one for it."""
+        """The action for this request; None if the rule has none."""
         if not seen.matches(self.method, self.path):
             return None
         if any(request.query.get(name) != value for name, value in self.query.items()):
             return None
-        place = self.matched - self.skip
+        position = self.matched - self.skip
         self.matched += 1
-        if place < 0:
+        if position < 0:
             return None
-        if place < len(self.actions):
-            return self.actions[place]
+        if position < len(self.actions):
+            return self.actions[position]
         return self.actions[-1] if self.forever else None
 
     @property
@@ -94,7 +95,7 @@ class Rule:
 
 
 class Faults:
-    """Rules, an optional random mix, and the log. One event loop at a time."""
+    """Rules, an optional random mix, and the log, for one event loop at a time."""
 
     def __init__(self, mix: Mix | None = None) -> None:
         self.rules: list[Rule] = []
@@ -114,9 +115,9 @@ class Faults:
     ) -> Rule:
         """Add a rule: the first match gets the first action, and so on.
 
-        `skip` lets that many matches pass first; with `forever` the last action
-        stays. `query` names parameters that must have these values. Raises
-        ValueError without an action: `Pass()` is the one that only expects.
+        `skip` matches pass before that; with `forever` the last action is repeated.
+        `query` has parameters that must match. Raises ValueError without an action:
+        `Pass()` only expects a request.
         """
         if not actions:
             raise ValueError("a rule needs an action")
@@ -136,23 +137,23 @@ class Faults:
         return [seen for seen in self.log if seen.matches(method, path)]
 
     def count(self, method: str = "*", path: str = "*") -> int:
-        """How many requests there were so far."""
+        """The number of requests so far."""
         return len(self.requests(method, path))
 
     def repeated(self, method: str = "*", path: str = "*") -> list[str]:
-        """The targets (path and query) that were asked for more than once, sorted."""
-        asked = Counter(one.target for one in self.requests(method, path))
-        return sorted(target for target, times in asked.items() if times > 1)
+        """The targets (path and query) that were requested more than once, sorted."""
+        targets = Counter(one.target for one in self.requests(method, path))
+        return sorted(target for target, times in targets.items() if times > 1)
 
     def peak(self, method: str = "*", path: str = "*") -> int:
-        """How many requests were being answered at the same time, at most."""
+        """The maximum number of requests that were handled at the same time."""
         seen = self.requests(method, path)
         changes = [(one.began, 1) for one in seen]
         changes += [(one.ended, -1) for one in seen if one.ended is not None]
         return max(accumulate(change for _, change in sorted(changes)), default=0)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until something is true; looked at when a request begins or ends.
+        """Wait until `condition`, which is checked when a request begins or ends.
 
         `await faults.until(lambda: faults.count("GET", "/token") == 2)`
         """
@@ -166,26 +167,26 @@ class Faults:
             self._waiting.remove(waiting)
 
     def assert_no_unmatched(self) -> None:
-        """Fail if a request had neither a rule nor a route of the application."""
+        """Fail if a request had neither a rule nor a route."""
         unmatched = [f"{one.method} {one.target}" for one in self.log if not one.known]
         if unmatched:
-            raise AssertionError("nobody expected: " + ", ".join(unmatched))
+            raise AssertionError("unexpected: " + ", ".join(unmatched))
 
     def assert_used_up(self) -> None:
         """Fail if an action of a rule was never used."""
         unused = [rule for rule in self.rules if not rule.used_up]
         if unused:
-            raise AssertionError(f"never happened: {unused}")
+            raise AssertionError(f"actions not used: {unused}")
 
     def scripted_app(self) -> web.Application:
-        """An application that knows nothing but the rules; 404 for all else."""
+        """An application with only the rules; 404 for everything else."""
         return web.Application(middlewares=[self.middleware])
 
     @web.middleware
     async def middleware(
         self, request: web.Request, handler: Handler
     ) -> web.StreamResponse:
-        """Log a request and let its fault, or the application, answer it."""
+        """Log a request, and let its fault or the application handle it."""
         seen = self._begin(request)
         try:
             response = await (seen.fault or Pass()).run(request, handler)
@@ -196,7 +197,7 @@ class Faults:
             raise
         finally:
             seen.ended = next(self._ticks)
-            self._look()
+            self._check_waiting()
         return response
 
     def _begin(self, request: web.Request) -> Seen:
@@ -211,7 +212,7 @@ class Faults:
         )
         self._choose(seen, request)
         self.log.append(seen)
-        self._look()
+        self._check_waiting()
         return seen
 
     def _choose(self, seen: Seen, request: web.Request) -> None:
@@ -220,15 +221,15 @@ class Faults:
             if seen.fault is not None:
                 return
         if self.mix is not None:
-            # A probe asks for the same without a login, and must not use up the good
-            # answer that is due to the request itself.
-            who = "somebody" if "Authorization" in request.headers else "nobody"
+            # A probe sends the same request without a login, and must not use up the
+            # success that the request itself will get.
+            login = "with" if "Authorization" in request.headers else "without"
             seen.fault = self.mix.next_action(
-                f"{seen.method} {request.path_qs} by {who}"
+                f"{seen.method} {request.path_qs} {login} login"
             )
         seen.known = request.match_info.http_exception is None
 
-    def _look(self) -> None:
+    def _check_waiting(self) -> None:
         for condition, waiting in self._waiting:
             if not waiting.done() and condition():
                 waiting.set_result(None)

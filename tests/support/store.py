@@ -9,7 +9,7 @@ The layout of distribution's filesystem driver, 2.x and 3.x
     docker/registry/v2/repositories/<name>/_manifests/tags/<tag>/index/sha256/.../link
     docker/registry/v2/repositories/<name>/_layers/sha256/abcd.../link
 
-Layers have no bytes here and are not stored: their blobs are unknown to the registry.
+Layers have no bytes and are not stored: the registry does not have their blobs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from auditor.fast_dataclass import dataclass
 
 @dataclass(slots=True, kw_only=True)
 class Stored:
-    """How much was written: distinct manifests and configs, tags, repositories."""
+    """Counts of what was written: distinct manifests and configs, tags, repositories."""
 
     manifests: int = 0
     configs: int = 0
@@ -36,8 +36,7 @@ class Stored:
 def write_store(root: Path, images: Iterable[PlacedImage]) -> Stored:
     """Write images below `root`, the registry's `rootdirectory`.
 
-    The images may come from a generator; a repository's may come in any order. Files
-    that are there already are overwritten. Raises OSError.
+    The images may come in any order. Existing files are overwritten. Raises OSError.
     """
     writer = _Writer(root / "docker" / "registry" / "v2")
     for placed in images:

@@ -1,9 +1,9 @@
-"""The APIs in which registry products tell what they hold, out of memory.
+"""The APIs of registry products, in memory, after their API references.
 
     lab(content, routes=dtr_api(content, [ADMIN]))
 
-Each speaks as its product's API reference shows it: paths, pages, counts, logins.
-Routes are added to a registry's own, or make an application by themselves.
+Paths, pages, counts and logins are those of the product. The routes are added to those
+of a registry, or make an application of their own.
 """
 
 from __future__ import annotations

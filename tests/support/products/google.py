@@ -1,4 +1,4 @@
-"""Google's list of tags, which holds every digest of a repository."""
+"""Google's tags response, which contains every digest of a repository."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.support.products.routes import PUSHED_EPOCH, below
 
 
 def google_tags(content: DemoContent, name: str) -> dict[str, Any]:
-    """Google's list of tags: a map of manifests, and what is below."""
+    """Google's tags response: a map of manifests, and the child repositories."""
     repository = content.repositories.get(name) or DemoRepository()
     by_digest: dict[str, list[str]] = {digest: [] for digest in repository.manifests}
     for tag, digest in repository.tags.items():

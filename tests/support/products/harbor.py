@@ -23,12 +23,12 @@ def harbor_api(content: DemoContent, accounts: Iterable[DemoAccount] = ()) -> Ro
         return linked(request, [{"name": name} for name in names], "page_size")
 
     def artifacts(request: web.Request) -> web.Response:
-        # aiohttp has decoded once; what came encoded once only has a slash now.
+        # aiohttp has decoded once; a name that was encoded only once has a slash now.
         name = unquote(request.match_info["name"])
         repository = content.repositories.get(f"{request.match_info['project']}/{name}")
         if repository is None or "/" in request.match_info["name"]:
             return web.json_response({"errors": [{"code": "NOT_FOUND"}]}, status=404)
-        # What hangs on an artifact is an accessory of it and no artifact of the list.
+        # Attachments are accessories of their artifact, and not artifacts in the list.
         accessories = {
             digest for tag, digest in repository.tags.items() if is_digest_tag(tag)
         }

@@ -18,10 +18,10 @@ def hub_api(content: DemoContent, accounts: Iterable[DemoAccount] = ()) -> Route
     accounts = list(accounts)
     tokens: set[str] = set()
 
-    async def login(request: web.Request) -> web.Response:
-        told = await request.json()
+    async def issue_token(request: web.Request) -> web.Response:
+        login = await request.json()
         for one in accounts:
-            if (one.name, one.password) == (told["identifier"], told["secret"]):
+            if (one.name, one.password) == (login["identifier"], login["secret"]):
                 tokens.add(f"hub-{len(tokens)}")
                 return web.json_response({"access_token": f"hub-{len(tokens) - 1}"})
         return web.json_response({"message": "incorrect credentials"}, status=401)
@@ -59,7 +59,7 @@ def hub_api(content: DemoContent, accounts: Iterable[DemoAccount] = ()) -> Route
 
     prefix = "/v2/namespaces/{namespace}/repositories"
     return [
-        web.post("/v2/auth/token", login),
+        web.post("/v2/auth/token", issue_token),
         *routes({prefix: repositories, f"{prefix}/{{name}}/tags": tags}, refusal),
     ]
 

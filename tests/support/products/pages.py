@@ -10,7 +10,7 @@ from aiohttp import web
 def numbered(
     request: web.Request, entries: list[dict[str, Any]], size_name: str
 ) -> tuple[list[dict[str, Any]], int | None]:
-    """The entries of the page that is asked for, and the number of the next, if any."""
+    """The entries of the requested page, and the number of the next page, if any."""
     number = int(request.query.get("page", "1"))
     size = int(request.query[size_name])
     following = number + 1 if number * size < len(entries) else None

@@ -1,4 +1,4 @@
-"""What the APIs of all products share: who may ask, and what there is."""
+"""What the APIs of all products share: logins, and repositories by namespace."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from auditor.demo.demo_tokens import DemoAccount, basic_credential
 
 Routes = list[web.AbstractRouteDef]
 Handler = Callable[[web.Request], web.Response]
-# Null where the request may be answered.
+# None if the request is allowed.
 Refusal = Callable[[web.Request], web.Response | None]
 
 PUSHED = "2026-08-05T10:00:00Z"
@@ -20,7 +20,7 @@ PUSHED_EPOCH = 1_785_924_000
 
 
 def routes(handlers: Mapping[str, Handler], refusal: Refusal) -> Routes:
-    """GET routes by path, for whom `refusal` has nothing against."""
+    """GET routes by path, for requests that `refusal` allows."""
 
     def guarded(handler: Handler) -> Callable[[web.Request], Any]:
         async def answer(request: web.Request) -> web.Response:
@@ -32,7 +32,7 @@ def routes(handlers: Mapping[str, Handler], refusal: Refusal) -> Routes:
 
 
 def basic(accounts: Iterable[DemoAccount]) -> Refusal:
-    """Refuse what has no login of these; without any, everybody may ask."""
+    """Refuse requests without one of these logins; without accounts, allow all."""
     known = [(one.name, one.password) for one in accounts]
 
     def refusal(request: web.Request) -> web.Response | None:
@@ -44,7 +44,7 @@ def basic(accounts: Iterable[DemoAccount]) -> Refusal:
 
 
 def bearer(token: str | None, body: Mapping[str, str]) -> Refusal:
-    """Refuse what does not bear this token; without one, everybody may ask."""
+    """Refuse requests without this token; without a token, allow all."""
 
     def refusal(request: web.Request) -> web.Response | None:
         if token is None or request.headers.get("Authorization") == f"Bearer {token}":
@@ -55,6 +55,6 @@ def bearer(token: str | None, body: Mapping[str, str]) -> Refusal:
 
 
 def below(content: DemoContent, path: str) -> list[str]:
-    """The repositories below a path; below "" they all are."""
+    """The repositories below a path; "" is all of them."""
     prefix = f"{path}/" if path else ""
     return [name for name in sorted(content.repositories) if name.startswith(prefix)]

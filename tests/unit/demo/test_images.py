@@ -60,7 +60,7 @@ def _from_base64url(text: str) -> bytes:
 
 
 @every_kind
-def test_digests_are_over_the_payload(built: BuiltImage) -> None:
+def test_digests_are_those_of_the_payload(built: BuiltImage) -> None:
     for part, content in [
         *((one.digest, one.payload) for one in built.manifests),
         *((one.digest, one.content) for one in built.blobs),
@@ -71,7 +71,7 @@ def test_digests_are_over_the_payload(built: BuiltImage) -> None:
 
 
 @every_kind
-def test_every_descriptor_names_something_that_was_built(built: BuiltImage) -> None:
+def test_every_descriptor_refers_to_something_built(built: BuiltImage) -> None:
     sizes = {one.digest: len(one.payload) for one in built.manifests}
     sizes |= {one.digest: len(one.content) for one in built.blobs}
     for manifest in built.manifests:
@@ -84,7 +84,7 @@ def test_every_descriptor_names_something_that_was_built(built: BuiltImage) -> N
 
 
 @pytest.mark.parametrize("family", Family)
-def test_an_image_says_its_platform_in_its_config_and_in_its_index(
+def test_the_platform_is_in_the_config_and_in_the_index(
     family: Family,
 ) -> None:
     child = image("app", platform="windows/amd64", os_version="10.0.1", family=family)
@@ -101,7 +101,7 @@ def test_an_image_says_its_platform_in_its_config_and_in_its_index(
     assert {one.media_type for one in platform.layers} == {family.layer}
 
 
-def test_truth_lists_layers_as_the_manifest_does() -> None:
+def test_the_content_lists_layers_as_the_manifest_does() -> None:
     (platform,) = AMD64.content.platforms
     assert platform.layers is not None
     assert [(one.digest, one.size) for one in platform.layers] == [
@@ -130,7 +130,7 @@ def test_a_nested_index_has_the_platforms_of_all_levels() -> None:
     assert len(EVERY_KIND["nested index"].manifests) == 4
 
 
-def test_attestations_are_attachments_and_no_platforms() -> None:
+def test_attestations_are_attachments_and_not_platforms() -> None:
     content = EVERY_KIND["attested index"].content
     assert expected_architectures(content) == ("linux/amd64", "linux/arm/v7")
     assert {one.kind for one in content.attachments} == {AttachmentKind.ATTESTATION}
@@ -172,7 +172,7 @@ def test_an_artifact_has_layers_and_no_architecture(
         ("never", "signed schema 1", ("linux/amd64",), True),
     ],
 )
-def test_what_can_be_seen_depends_on_the_configs_that_are_read(
+def test_the_visible_content_depends_on_the_configs_that_are_read(
     image_config: Any, kind: str, architectures: tuple[str, ...], dated: bool
 ) -> None:
     seen = visible_content(EVERY_KIND[kind].content, image_config)
@@ -180,7 +180,7 @@ def test_what_can_be_seen_depends_on_the_configs_that_are_read(
     assert all((one.created is not None) is dated for one in seen.platforms)
 
 
-def test_schema_1_stores_layers_newest_first_and_truth_tells_them_base_first() -> None:
+def test_schema_1_has_layers_newest_first_and_its_content_base_first() -> None:
     built = EVERY_KIND["signed schema 1"]
     document = _document(built)
     (platform,) = built.content.platforms
@@ -194,7 +194,7 @@ def test_schema_1_stores_layers_newest_first_and_truth_tells_them_base_first() -
     assert (newest["os"], newest["architecture"]) == ("linux", "amd64")
 
 
-def test_a_signed_schema_1_manifest_holds_its_payload_and_valid_signatures() -> None:
+def test_a_signed_schema_1_manifest_has_its_payload_and_valid_signatures() -> None:
     built = schema1_image("team/app", "1", keys=[KEY, SigningKey.generate()])
     document = _document(built)
     assert built.root.media_type == SIGNED
@@ -225,7 +225,7 @@ def test_the_same_inputs_give_the_same_digests() -> None:
     assert SigningKey.from_seed("tests").key_id == KEY.key_id
 
 
-def test_a_key_id_has_twelve_groups_of_four_and_stands_in_the_jwk() -> None:
+def test_a_key_id_has_twelve_groups_of_four_and_is_in_the_jwk() -> None:
     assert [len(one) for one in KEY.key_id.split(":")] == [4] * 12
     assert KEY.jwk["kid"] == KEY.key_id
 
@@ -249,7 +249,7 @@ def _find(reference: str) -> PlacedImage:
     return found
 
 
-def test_the_workload_has_its_known_size() -> None:
+def test_the_official_images_have_their_known_numbers() -> None:
     tags = [(one.repository, tag) for one in _everything() for tag in one.tags]
     indexes = {one.image.root.digest for one in _everything()}
     children = {
@@ -263,13 +263,13 @@ def test_the_workload_has_its_known_size() -> None:
     assert len(children) == 7_935
 
 
-def test_truth_has_a_platform_for_every_child() -> None:
+def test_the_content_has_a_platform_for_every_child() -> None:
     for one in _everything():
         children = [manifest.digest for manifest in one.image.manifests[:-1]]
         assert [platform.digest for platform in one.image.content.platforms] == children
 
 
-def test_a_shared_tag_names_the_platforms_of_all_its_images() -> None:
+def test_a_shared_tag_has_the_platforms_of_all_its_images() -> None:
     linux = _find("library/hello-world:linux").image.content
     shared = _find("library/hello-world:latest").image.content
     windows = {one for one in shared.platforms if one.os == "windows"}
@@ -279,7 +279,7 @@ def test_a_shared_tag_names_the_platforms_of_all_its_images() -> None:
     assert all(one.os_version for one in windows)
 
 
-def test_images_share_layers_and_keep_some_of_their_own() -> None:
+def test_images_have_shared_layers_and_own_layers() -> None:
     used = [
         layer.digest
         for one in _everything()
@@ -289,12 +289,12 @@ def test_images_share_layers_and_keep_some_of_their_own() -> None:
     assert len(set(used)) < len(used) * 0.6
 
 
-def test_a_slice_is_the_same_as_in_the_whole() -> None:
+def test_one_repository_is_the_same_as_among_all() -> None:
     whole = [one for one in _everything() if one.repository == "library/alpine"]
     assert list(official_images(["library/alpine"])) == whole
 
 
-def test_an_unknown_repository_is_a_mistake() -> None:
+def test_an_unknown_repository_is_a_key_error() -> None:
     with pytest.raises(KeyError, match="library/none"):
         list(official_images(["library/none"]))
 
