@@ -111,7 +111,7 @@ def _open(path: Path, output: str) -> int:
         code = getattr(error, "errno", None)
         if code == errno.ENOENT:
             raise OutputError(
-                f"{output}: the report cannot be written: no such folder; create it"
+                f"{output}: the report cannot be written: its folder does not exist"
             ) from None
         reason = getattr(error, "strerror", None) or str(error)
         if code == errno.ELOOP:

@@ -70,7 +70,7 @@ class ReportWriter:
         path = Path(output)
         try:
             if path.is_dir():
-                raise OutputError(f"{output}: is a folder; name a file in it")
+                raise OutputError(f"{output}: is a folder; give a file in it")
             if path.exists() and not stat.S_ISREG(path.stat().st_mode):
                 self._fd = os.open(path, os.O_WRONLY)
                 return

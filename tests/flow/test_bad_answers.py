@@ -181,8 +181,8 @@ async def test_html_instead_of_a_listing() -> None:
 @pytest.mark.parametrize(
     ("output", "reason"),
     [
-        ("gone/report.jsonl", "no such folder"),
-        ("", "is a directory; name a file in it"),
+        ("gone/report.jsonl", "its folder does not exist"),
+        ("", "is a folder; give a file in it"),
         ("list.txt/report.jsonl", "Not a directory"),
         ("r" * 300, "File name too long"),
     ],
@@ -204,9 +204,9 @@ async def test_a_report_that_cannot_be_written(
 @pytest.mark.parametrize(
     ("option", "name", "reason"),
     [
-        ("--summary", "/gone/summary.json", "there is no such folder"),
-        ("--summary", "", "it is a folder; name a file in it"),
-        ("--metrics", "", "it is a folder; name a file in it"),
+        ("--summary", "/gone/summary.json", "its folder does not exist"),
+        ("--summary", "", "it is a folder; give a file in it"),
+        ("--metrics", "", "it is a folder; give a file in it"),
     ],
 )
 async def test_side_outputs_that_cannot_be_written_are_reported_at_once(
@@ -245,5 +245,5 @@ async def test_a_port_that_is_in_use(arguments: list[str], tmp_path: Path) -> No
         done = await auditor(*arguments, "--port", str(port), place=tmp_path)
     assert (done.code, done.out) == (2, b"")
     (said,) = done.mistakes
-    assert said.startswith(f"port {port} of this machine cannot be used: Address alr")
-    assert said.endswith("; name another with --port")
+    assert said.startswith(f"port {port} cannot be used: Address alr")
+    assert said.endswith("; choose another with --port")
