@@ -186,11 +186,16 @@ def _verify_tags(connection: sqlite3.Connection) -> tuple[int, int]:
         " WHERE (tags.repository, tag) > (?, ?) ORDER BY tags.repository, tag LIMIT ?",
         (*last, VERIFY_ROWS),
     ).fetchall():
-        for number, tag, key, header, content_type, checksum, *name in rows:
+        for number, tag, key, header, content_type, checksum, registry, name in rows:
             checked += 1
             try:
                 is_good = checksum == tag_checksum(
-                    *name, tag, key=key, header=header, content_type=content_type
+                    registry,
+                    name,
+                    tag,
+                    key=key,
+                    header=header,
+                    content_type=content_type,
                 )
             except TypeError:  # a value of another type
                 is_good = False
