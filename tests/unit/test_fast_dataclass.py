@@ -60,7 +60,7 @@ def _made(classes: tuple[type[Any], type[Any], type[Any]]) -> list[Any]:
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_equal_hashed_shown_and_written_as_the_standard_library_has_it(
+def test_equality_hash_and_repr_are_those_of_the_standard_library(
     options: dict[str, Any],
 ) -> None:
     ours = _made(_pair(dataclass, **options))
@@ -89,7 +89,7 @@ class Point:
     y: list[int]
 
 
-def test_values_are_copied_and_pickled_and_have_no_other_names() -> None:
+def test_values_can_be_copied_and_pickled() -> None:
     point = Point(x=1, y=[2])
     assert copy.deepcopy(point) == pickle.loads(pickle.dumps(point)) == point  # noqa: S301
     with pytest.raises(AttributeError):
@@ -98,7 +98,7 @@ def test_values_are_copied_and_pickled_and_have_no_other_names() -> None:
         Point(x=1)  # type: ignore[call-arg]
 
 
-def test_what_a_class_says_itself_stays() -> None:
+def test_methods_that_a_class_defines_are_kept() -> None:
     @dataclass(frozen=True, slots=True)
     class Own:
         name: str

@@ -94,7 +94,7 @@ def test_any_descriptor_is_an_attachment(
 
 
 @given(_PLATFORMS, st.lists(_ATTACHMENTS, max_size=5), st.booleans())
-def test_an_answer_is_kept_when_more_is_seen(
+def test_evidence_is_not_lost_when_attachments_are_added(
     platforms: set[str], attachments: list[Attachment], everywhere: bool
 ) -> None:
     known = supply_chain_status(_IMAGE, platforms, attachments, is_complete=everywhere)
@@ -109,7 +109,7 @@ def test_an_answer_is_kept_when_more_is_seen(
 
 
 @given(_PLATFORMS)
-def test_nothing_attached_is_no_if_it_was_looked_everywhere(
+def test_no_attachment_means_no_if_all_were_fetched(
     platforms: set[str],
 ) -> None:
     looked = supply_chain_status(_IMAGE, platforms, [], is_complete=True)

@@ -22,7 +22,7 @@ def test_any_bytes_are_an_object_or_a_protocol_error(raw: bytes) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(OBJECTS, st.sampled_from([None, 1, 3]), st.booleans())
-def test_an_object_is_read_as_it_was_written(
+def test_a_serialised_object_is_parsed_unchanged(
     document: dict[str, Any], indent: int | None, ascii_only: bool
 ) -> None:
     raw = json.dumps(document, indent=indent, ensure_ascii=ascii_only).encode()
@@ -31,7 +31,7 @@ def test_an_object_is_read_as_it_was_written(
 
 @settings(max_examples=200, deadline=None)
 @given(OBJECTS, st.data())
-def test_damaged_json_is_an_object_or_a_protocol_error(
+def test_mutated_json_is_an_object_or_a_protocol_error(
     document: dict[str, Any], data: st.DataObject
 ) -> None:
     raw = bytearray(json.dumps(document, ensure_ascii=False).encode())
@@ -76,7 +76,7 @@ def _texts(draw: st.DrawFn, depth: int = 3) -> str:
 
 @settings(max_examples=300, deadline=None)
 @given(_texts())
-def test_a_document_is_refused_exactly_if_a_structural_key_stands_twice(
+def test_exactly_duplicate_structural_keys_are_refused(
     text: str,
 ) -> None:
     ambiguous = any(

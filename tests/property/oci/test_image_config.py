@@ -36,7 +36,7 @@ def _check(config: ImageConfig) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=60))
-def test_any_bytes(body: bytes) -> None:
+def test_any_bytes_are_parsed_or_refused(body: bytes) -> None:
     config = _read(body)
     if config is not None:
         _check(config)
@@ -44,7 +44,7 @@ def test_any_bytes(body: bytes) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(VALUES | OBJECTS)
-def test_any_json(value: object) -> None:
+def test_any_json_is_parsed_or_refused(value: object) -> None:
     config = _read(raw(value))
     assert (config is not None) is isinstance(value, dict)
     if config is not None:
@@ -53,7 +53,7 @@ def test_any_json(value: object) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.data())
-def test_a_sound_config_with_any_damage(data: st.DataObject) -> None:
+def test_a_mutated_config_is_parsed_or_refused(data: st.DataObject) -> None:
     document: dict[str, Any] = data.draw(damaged(FULL))
     config = _read(raw(document))
     if config is not None:

@@ -78,20 +78,22 @@ def _read(raw: bytes, content_type: str | None, header: str | None = None) -> No
 
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=60), CONTENT_TYPES, HEADERS)
-def test_any_bytes(raw: bytes, content_type: str | None, header: str | None) -> None:
+def test_any_bytes_are_parsed_or_refused(
+    raw: bytes, content_type: str | None, header: str | None
+) -> None:
     _read(raw, content_type, header)
 
 
 @settings(max_examples=200, deadline=None)
 @given(VALUES | OBJECTS, CONTENT_TYPES)
-def test_any_json(value: object, content_type: str | None) -> None:
+def test_any_json_is_parsed_or_refused(value: object, content_type: str | None) -> None:
     _read(manifests.raw(value), content_type)
 
 
 @settings(max_examples=150, deadline=None)
 @pytest.mark.parametrize("sound", SOUND)
 @given(st.data(), CONTENT_TYPES)
-def test_a_sound_manifest_with_any_damage(
+def test_a_mutated_manifest_is_parsed_or_refused(
     sound: dict[str, Any], data: st.DataObject, content_type: str | None
 ) -> None:
     _read(manifests.raw(data.draw(damaged(sound))), content_type)
@@ -99,7 +101,9 @@ def test_a_sound_manifest_with_any_damage(
 
 @settings(max_examples=100, deadline=None)
 @given(st.data())
-def test_a_signed_manifest_with_any_bytes_changed(data: st.DataObject) -> None:
+def test_a_signed_manifest_with_changed_bytes_is_parsed_or_refused(
+    data: st.DataObject,
+) -> None:
     payload = manifests.raw(manifests.schema1())
     raw = bytearray(jose.sign_schema1(payload, jose.key_for("ES256")))
     at = data.draw(st.integers(0, len(raw) - 1))
@@ -109,7 +113,7 @@ def test_a_signed_manifest_with_any_bytes_changed(data: st.DataObject) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(st.sampled_from(SOUND), st.data())
-def test_by_digest_no_change_of_the_bytes_goes_unnoticed(
+def test_by_digest_every_change_is_detected(
     sound: dict[str, Any], data: st.DataObject
 ) -> None:
     raw = bytearray(manifests.raw(sound))
@@ -144,13 +148,13 @@ _DESCRIPTOR_PARTS = st.fixed_dictionaries(
 
 @settings(max_examples=300, deadline=None)
 @given(_DESCRIPTOR_PARTS | VALUES)
-def test_the_short_way_to_a_descriptor_leads_to_the_same(value: object) -> None:
+def test_the_fast_path_parses_descriptors_like_the_slow_one(value: object) -> None:
     short = descriptor._parse_plain(value)
     if short is not None:
         assert short == descriptor._parse(value, "layers[0]")
 
 
-def test_the_short_way_is_taken_for_what_registries_hold() -> None:
+def test_usual_descriptors_take_the_fast_path() -> None:
     layer = {"mediaType": "a/b", "digest": "sha256:" + "a" * 64, "size": 1}
     platform = {"os": "linux", "architecture": "arm", "variant": "v7"}
     assert descriptor._parse_plain(layer) is not None

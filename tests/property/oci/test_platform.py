@@ -40,21 +40,19 @@ _PLATFORMS = st.builds(
 
 
 @given(_PLATFORMS)
-def test_normalising_again_changes_nothing(platform: Platform) -> None:
+def test_normalising_is_idempotent(platform: Platform) -> None:
     once = normalize(platform)
     assert normalize(once) == once
     assert same_platform(platform, once)
 
 
 @given(_PLATFORMS, _PLATFORMS)
-def test_being_the_same_does_not_depend_on_the_order(
-    one: Platform, other: Platform
-) -> None:
+def test_same_platform_is_symmetric(one: Platform, other: Platform) -> None:
     assert same_platform(one, normalize(other)) == same_platform(other, normalize(one))
 
 
 @given(st.text("abv7/_-. \n", max_size=12))
-def test_a_text_is_a_platform_or_an_error(text: str) -> None:
+def test_any_text_is_a_platform_or_an_error(text: str) -> None:
     try:
         found = parse_platform(text)
     except ProtocolError:

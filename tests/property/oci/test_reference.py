@@ -88,7 +88,7 @@ def test_upper_case_in_the_host_does_not_matter(reference: Reference) -> None:
 
 @settings(max_examples=400)
 @given(NEARBY | st.text())
-def test_any_text_is_parsed_into_a_safe_value_or_refused_with_a_sentence(
+def test_any_text_is_a_safe_reference_or_refused(
     text: str,
 ) -> None:
     try:
@@ -106,7 +106,7 @@ def test_any_text_is_parsed_into_a_safe_value_or_refused_with_a_sentence(
 
 
 @given(NEARBY)
-def test_the_mistake_is_always_one_sentence(text: str) -> None:
+def test_the_explanation_is_one_sentence(text: str) -> None:
     assert explain_invalid_reference(text).isprintable()
 
 
@@ -133,7 +133,7 @@ def slowly(parts: list[str], components: list[str]) -> bool:
 
 @settings(max_examples=500)
 @given(PATH_PARTS, PATHS_NEARBY)
-def test_repository_patterns_match_as_their_definition_says(
+def test_repository_patterns_match_like_their_definition(
     parts: list[str], components: list[str]
 ) -> None:
     found = path_matches("/".join(parts), "/".join(components))
@@ -141,7 +141,7 @@ def test_repository_patterns_match_as_their_definition_says(
 
 
 @given(REPOSITORY_PATTERNS, PATHS_NEARBY)
-def test_what_matches_is_below_what_the_pattern_says(
+def test_matches_are_below_the_pattern_prefix(
     pattern: RepositoryPattern, components: list[str]
 ) -> None:
     path = "/".join(components)
@@ -154,7 +154,7 @@ def test_what_matches_is_below_what_the_pattern_says(
 
 @settings(max_examples=50, deadline=None)
 @given(HOST, PATH, REFERENCES)
-def test_a_part_of_a_registry_has_one_name_and_can_be_a_mirror(
+def test_a_namespace_has_one_name_and_can_be_a_mirror(
     host: str, path: str, reference: Reference
 ) -> None:
     name = parse_namespace(f"{host}/{path}")
@@ -171,7 +171,7 @@ def test_a_part_of_a_registry_has_one_name_and_can_be_a_mirror(
 
 @settings(max_examples=150, deadline=None)
 @given(st.text(max_size=40) | st.builds("{}/{}".format, HOST, st.text(max_size=12)))
-def test_any_text_is_a_part_of_a_registry_or_is_refused_as_one(text: str) -> None:
+def test_any_text_is_a_namespace_or_refused(text: str) -> None:
     name, kind = None, FailureKind.INVALID_REFERENCE
     try:
         name = parse_namespace(text)

@@ -55,7 +55,7 @@ def document(entries: list[tuple[str, bool]]) -> dict[str, Any]:
 @given(
     ENTRIES, st.sampled_from([None, 0, 1, 3]), st.integers(0, 2), st.text(max_size=3)
 )
-def test_a_signed_manifest_reads_as_what_was_signed(
+def test_a_signed_manifest_is_parsed_from_its_payload(
     entries: list[tuple[str, bool]], indent: int | None, signatures: int, name: str
 ) -> None:
     made = document(entries) | {"name": name}
@@ -89,7 +89,7 @@ def test_no_changed_byte_keeps_the_signature_valid(at: int, byte: int) -> None:
         JSON,
     )
 )
-def test_every_document_is_read_or_refused(changes: dict[str, Any]) -> None:
+def test_every_schema_1_document_is_parsed_or_refused(changes: dict[str, Any]) -> None:
     raw = json.dumps(jose.schema1_document() | changes).encode()
     try:
         manifest = parse_schema1(raw, orjson.loads(raw))

@@ -17,9 +17,7 @@ def base64url(data: bytes) -> str:
 
 
 @given(AROUND, CONTENT, AROUND)
-def test_a_jwt_is_masked_wherever_it_stands(
-    before: str, content: bytes, after: str
-) -> None:
+def test_a_jwt_is_masked_in_any_text(before: str, content: bytes, after: str) -> None:
     header = base64url(b'{"alg":"ES256","typ":"JWT"}')
     token = f"{header}.{base64url(content)}.{base64url(content[::-1])}"
     shown = mask_secrets(f"{before} {token} {after}")
@@ -27,7 +25,7 @@ def test_a_jwt_is_masked_wherever_it_stands(
 
 
 @given(AROUND, st.integers(0, 2**32), AROUND)
-def test_a_random_token_is_masked_wherever_it_stands(
+def test_a_random_token_is_masked_in_any_text(
     before: str, seed: int, after: str
 ) -> None:
     data = random.Random(seed).randbytes(32)
@@ -46,7 +44,7 @@ def test_a_named_secret_is_masked(name: str, separator: str, value: str) -> None
 
 @settings(max_examples=200)
 @given(st.text())
-def test_doing_it_twice_hides_no_less(text: str) -> None:
+def test_masking_twice_masks_no_less(text: str) -> None:
     once = mask_secrets(text)
     assert mask_secrets(once).count("***") >= once.count("***")
 

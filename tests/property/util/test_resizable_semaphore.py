@@ -54,7 +54,7 @@ class World:
 
 @settings(max_examples=150, deadline=None)
 @given(st.integers(1, 4), ACTIONS)
-def test_slots_are_kept_whoever_comes_and_goes(
+def test_the_limit_holds_for_any_order_of_callers_and_cancellations(
     limit: int, actions: list[tuple[str, int]]
 ) -> None:
     async def main() -> None:

@@ -13,7 +13,7 @@ WORDS = st.text("abcdefXYZ0123456789", min_size=8, max_size=20)
 
 
 @given(ANY_TEXT, st.integers(1, 60))
-def test_it_is_one_short_printable_line(text: str, limit: int) -> None:
+def test_safe_text_is_one_short_printable_line(text: str, limit: int) -> None:
     shown = safe_text(text, limit)
     assert len(shown) <= limit
     assert len(shown.splitlines()) <= 1
@@ -23,7 +23,7 @@ def test_it_is_one_short_printable_line(text: str, limit: int) -> None:
 
 
 @given(ANY_TEXT, st.integers(1, 60))
-def test_doing_it_twice_changes_nothing(text: str, limit: int) -> None:
+def test_safe_text_is_idempotent(text: str, limit: int) -> None:
     shown = safe_text(text, limit)
     assert safe_text(shown, limit) == shown
 
@@ -31,17 +31,17 @@ def test_doing_it_twice_changes_nothing(text: str, limit: int) -> None:
 @given(
     st.text(st.characters(categories=["L", "N", "P", "S"]) | st.just(" "), max_size=200)
 )
-def test_text_that_can_be_seen_stays(text: str) -> None:
+def test_printable_text_is_unchanged(text: str) -> None:
     assert safe_text(text) == text
 
 
 @given(st.text())
-def test_a_url_never_raises(url: str) -> None:
+def test_safe_url_never_raises(url: str) -> None:
     assert len(safe_url(url)) <= 200
 
 
 @given(WORDS, WORDS, WORDS, WORDS)
-def test_a_url_shows_no_userinfo_query_or_fragment(
+def test_safe_url_has_no_userinfo_query_or_fragment(
     user: str, password: str, query: str, fragment: str
 ) -> None:
     user, password, query, fragment = (

@@ -46,13 +46,15 @@ def challenges(draw: st.DrawFn) -> tuple[list[Challenge], str]:
 
 
 @given(challenges())
-def test_what_is_written_is_read(written: tuple[list[Challenge], str]) -> None:
+def test_serialised_challenges_are_parsed_unchanged(
+    written: tuple[list[Challenge], str],
+) -> None:
     made, line = written
     assert parse_challenges([line]) == tuple(made)
 
 
 @given(challenges(), st.data())
-def test_a_cut_line_keeps_a_beginning_of_its_challenges(
+def test_a_truncated_line_keeps_its_first_challenges(
     written: tuple[list[Challenge], str], data: st.DataObject
 ) -> None:
     made, line = written
@@ -81,12 +83,12 @@ SCOPES = st.builds(
 
 
 @given(SCOPES)
-def test_a_scope_is_read_as_it_is_written(scope: Scope) -> None:
+def test_a_serialised_scope_is_parsed_unchanged(scope: Scope) -> None:
     assert parse_scope(str(scope)) == scope
 
 
 @given(SCOPES)
-def test_equal_rights_have_equal_texts(scope: Scope) -> None:
+def test_equal_scopes_have_equal_texts(scope: Scope) -> None:
     again = Scope(
         type=scope.type,
         resource_class=scope.resource_class,
@@ -106,7 +108,7 @@ def test_any_text_is_a_scope_or_refused(text: str) -> None:
 
 
 @given(st.text() | st.text("pulsh,*_- "))
-def test_any_text_is_actions_that_a_scope_holds_or_refused(text: str) -> None:
+def test_any_text_is_a_list_of_actions_or_refused(text: str) -> None:
     try:
         actions = parse_actions(text)
     except ProtocolError:

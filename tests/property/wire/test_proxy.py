@@ -24,7 +24,7 @@ def https(host: str, port: int) -> Origin:
 
 @settings(max_examples=150, deadline=None)
 @given(TEXT, TEXT, HOSTS, PORTS)
-def test_any_environment_gives_a_choice_and_no_exception(
+def test_any_environment_selects_proxies_without_an_exception(
     proxy: str, no_proxy: str, host: str, port: int
 ) -> None:
     proxies = proxies_from_environment({"HTTPS_PROXY": proxy, "NO_PROXY": no_proxy})
@@ -36,7 +36,7 @@ def test_any_environment_gives_a_choice_and_no_exception(
 
 @settings(max_examples=80, deadline=None)
 @given(TEXT.filter(bool), TEXT.filter(lambda text: len(text) > 3))
-def test_no_password_of_a_proxy_shows(name: str, password: str) -> None:
+def test_proxy_passwords_are_not_printed(name: str, password: str) -> None:
     found = parse_proxy(f"socks5://{name}:{password}@proxy:1", "ALL_PROXY")
     plain = parse_proxy("socks5://proxy:1", "ALL_PROXY")
     assert repr(found) == repr(plain)
@@ -44,7 +44,7 @@ def test_no_password_of_a_proxy_shows(name: str, password: str) -> None:
 
 @settings(max_examples=80, deadline=None)
 @given(HOSTS, HOSTS, PORTS, st.sampled_from(["", ".", "*."]), st.booleans())
-def test_an_exception_is_for_a_name_and_what_is_below_it(
+def test_a_no_proxy_entry_matches_a_domain_and_its_subdomains(
     named: str, host: str, port: int, prefix: str, below: bool
 ) -> None:
     asked = f"{host}.{named}" if below else host
@@ -59,7 +59,7 @@ def test_an_exception_is_for_a_name_and_what_is_below_it(
 
 @settings(max_examples=80, deadline=None)
 @given(HOSTS, PORTS, PORTS)
-def test_an_exception_with_a_port_is_for_that_port(
+def test_a_no_proxy_entry_with_a_port_matches_that_port(
     host: str, port: int, other: int
 ) -> None:
     proxies = proxies_from_environment(

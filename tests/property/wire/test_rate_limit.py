@@ -17,7 +17,7 @@ _BLANKS = st.text(" \t", max_size=3)
 
 
 @given(_PIECES, _PIECES, _PIECES)
-def test_any_text_is_an_allowance_within_bounds_or_none(
+def test_any_text_is_a_bounded_rate_limit_or_none(
     remaining: str, limit: str, source: str
 ) -> None:
     found = parse_rate_limit(
@@ -42,7 +42,7 @@ def test_any_text_is_an_allowance_within_bounds_or_none(
     st.integers(1, MAX_WINDOW_S),
     _BLANKS,
 )
-def test_what_docker_hub_writes_is_read_back(
+def test_docker_hubs_format_is_parsed(
     remaining: int, limit: int, window_s: int, blanks: str
 ) -> None:
     found = parse_rate_limit(

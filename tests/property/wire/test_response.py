@@ -36,13 +36,13 @@ def links(draw: st.DrawFn) -> tuple[str, list[str]]:
 
 
 @given(links())
-def test_the_cursor_comes_back_as_it_was_sent(written: tuple[str, list[str]]) -> None:
+def test_the_cursor_is_unchanged(written: tuple[str, list[str]]) -> None:
     cursor, lines = written
     assert next_page(lines, PAGE) == f"https://h.example/v2/a/tags/list?last={cursor}"
 
 
 @given(links(), st.data())
-def test_a_cut_line_is_never_taken_for_another_page(
+def test_a_truncated_line_never_leads_to_another_page(
     written: tuple[str, list[str]], data: st.DataObject
 ) -> None:
     cursor, lines = written
@@ -58,7 +58,7 @@ def test_a_cut_line_is_never_taken_for_another_page(
 
 @settings(max_examples=300)
 @given(st.lists(st.text() | st.text('<>;,="\\ \t/relnxt:'), max_size=3))
-def test_any_header_gives_a_page_of_the_same_origin_or_an_incomplete_list(
+def test_any_link_header_leads_to_the_same_origin_or_an_incomplete_listing(
     lines: list[str],
 ) -> None:
     try:

@@ -13,7 +13,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @given(st.integers(1), DICE, st.floats(0.01, 10), st.floats(1, 100))
-def test_a_wait_lies_between_nothing_and_its_cap(
+def test_a_wait_is_between_zero_and_its_cap(
     attempt: int, random: float, base_s: float, cap_s: float
 ) -> None:
     wait = full_jitter(attempt, random=random, base_s=base_s, cap_s=cap_s)
@@ -21,20 +21,20 @@ def test_a_wait_lies_between_nothing_and_its_cap(
 
 
 @given(st.integers(1, 40), DICE)
-def test_a_later_attempt_waits_no_less(attempt: int, random: float) -> None:
+def test_later_attempts_wait_no_less(attempt: int, random: float) -> None:
     assert full_jitter(attempt, random=random) <= full_jitter(
         attempt + 1, random=random
     )
 
 
 @given(st.integers(0, 10**9))
-def test_seconds_come_back_capped(seconds: int) -> None:
+def test_seconds_are_capped(seconds: int) -> None:
     found = retry_after_s(str(seconds), response_date=None, now=0.0)
     assert found == min(seconds, 300)
 
 
 @given(st.integers(-1000, 1000), st.floats(0, 4e9))
-def test_a_date_counts_from_the_date_of_the_response_whatever_our_clock_says(
+def test_a_date_is_relative_to_the_date_of_the_response(
     seconds: int, now: float
 ) -> None:
     until = format_datetime(START + timedelta(seconds=seconds), usegmt=True)
@@ -49,7 +49,7 @@ def test_a_date_counts_from_the_date_of_the_response_whatever_our_clock_says(
     st.none() | st.text(),
     st.floats(0, 4e9),
 )
-def test_any_value_gives_none_or_a_wait_below_the_cap(
+def test_any_value_is_none_or_a_wait_below_the_cap(
     value: str, response_date: str | None, now: float
 ) -> None:
     found = retry_after_s(value, response_date=response_date, now=now)

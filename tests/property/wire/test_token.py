@@ -45,7 +45,7 @@ CLAIMS = st.dictionaries(
 
 @settings(max_examples=200)
 @given(st.binary() | JSON.map(lambda value: json.dumps(value).encode()))
-def test_an_answer_is_read_or_rejected(body: bytes) -> None:
+def test_any_token_response_is_parsed_or_rejected(body: bytes) -> None:
     try:
         shown, kind = parse_token_response(body).token.reveal(), None
     except ProtocolError as error:
@@ -56,7 +56,7 @@ def test_an_answer_is_read_or_rejected(body: bytes) -> None:
 
 @settings(max_examples=200)
 @given(JSON)
-def test_every_lifetime_is_within_its_bounds(expires_in: Any) -> None:
+def test_lifetimes_are_within_their_bounds(expires_in: Any) -> None:
     body = json.dumps({"token": "t", "expires_in": expires_in}).encode()
     try:
         lifetime_s = parse_token_response(body).expires_in_s
@@ -67,14 +67,14 @@ def test_every_lifetime_is_within_its_bounds(expires_in: Any) -> None:
 
 @settings(max_examples=200)
 @given(st.text(st.characters(codec=None)) | st.from_regex(r"[eyJA-Za-z0-9_.-]+"))
-def test_no_text_breaks_reading(token: str) -> None:
+def test_any_text_is_claims_or_none(token: str) -> None:
     read_claims(token)
     assert access_of(token, "a/b").state in AccessState
 
 
 @settings(max_examples=200)
 @given(CLAIMS, JSON)
-def test_no_claim_breaks_reading(payload: dict[str, Any], header: Any) -> None:
+def test_any_claims_are_parsed(payload: dict[str, Any], header: Any) -> None:
     access = access_of(jose.unsigned_token(header, payload), "a/b")
     assert access.actions == tuple(sorted(set(access.actions)))
     if access.actions:
@@ -83,7 +83,7 @@ def test_no_claim_breaks_reading(payload: dict[str, Any], header: Any) -> None:
 
 @settings(max_examples=200)
 @given(GRANTS, NAMES)
-def test_pull_is_granted_exactly_if_one_grant_of_the_repository_has_it(
+def test_pull_is_granted_exactly_if_a_grant_of_the_repository_contains_it(
     grants: list[dict[str, Any]], repository: str
 ) -> None:
     expected = any(

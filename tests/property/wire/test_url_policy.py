@@ -36,7 +36,7 @@ def check_refusal(error: ProtocolError, kind: FailureKind) -> None:
 
 @settings(max_examples=500)
 @given(st.builds("https://{}".format, NEARBY) | NEARBY | st.text())
-def test_a_password_only_goes_to_https_at_an_address_that_is_not_special(
+def test_a_credential_is_only_sent_to_https_at_unrestricted_addresses(
     realm: str,
 ) -> None:
     try:
@@ -58,7 +58,7 @@ def test_a_password_only_goes_to_https_at_an_address_that_is_not_special(
     ),
     st.none() | st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
 )
-def test_a_token_url_says_exactly_what_was_asked(
+def test_a_token_url_contains_exactly_the_parameters(
     present: list[tuple[str, str]], service: str | None
 ) -> None:
     realm = "https://a.example/token"
@@ -110,7 +110,7 @@ def test_every_spelling_of_an_address_has_its_class(
 
 
 @given(st.ip_addresses())
-def test_a_literal_and_a_resolved_address_are_judged_alike(
+def test_literal_and_resolved_addresses_have_the_same_class(
     address: IPv4Address | IPv6Address,
 ) -> None:
     found = address_class(str(address))
@@ -119,7 +119,7 @@ def test_a_literal_and_a_resolved_address_are_judged_alike(
 
 
 @given(st.ip_addresses(v=4))
-def test_the_classes_agree_with_the_standard_library(address: IPv4Address) -> None:
+def test_address_classes_agree_with_the_standard_library(address: IPv4Address) -> None:
     found = address_class(str(address))
     if found is None:
         assert not address.is_loopback
@@ -131,7 +131,7 @@ def test_the_classes_agree_with_the_standard_library(address: IPv4Address) -> No
 
 @settings(max_examples=200)
 @given(st.text() | st.text("0123456789abcdefx.:[]%"))
-def test_any_host_is_judged_without_an_exception(host: str) -> None:
+def test_any_host_has_a_class_or_none(host: str) -> None:
     address_class(host)
     address_refusal(host, registry_is_loopback=True)
 
@@ -148,7 +148,7 @@ TEST_URL_NEARBY = st.lists(
 
 @settings(max_examples=500)
 @given(TEST_URL_NEARBY | st.builds("https://{}".format, TEST_URL_NEARBY) | st.text())
-def test_other_readers_see_the_same_host(url: str) -> None:
+def test_other_url_parsers_see_the_same_host(url: str) -> None:
     try:
         origin = origin_of(url)
     except ProtocolError as error:
@@ -164,7 +164,7 @@ def test_other_readers_see_the_same_host(url: str) -> None:
 
 @settings(max_examples=300)
 @given(TEST_URL_NEARBY)
-def test_what_is_resolved_holds_nothing_that_breaks_a_request_line(
+def test_a_resolved_url_cannot_break_a_request_line(
     reference: str,
 ) -> None:
     try:
@@ -177,7 +177,7 @@ def test_what_is_resolved_holds_nothing_that_breaks_a_request_line(
 
 
 @given(st.text("abc/.?=&%2F;:,+", max_size=20))
-def test_a_relative_reference_is_resolved_as_rfc_3986_says(reference: str) -> None:
+def test_a_relative_reference_is_resolved_like_rfc_3986(reference: str) -> None:
     assume(":" not in reference.partition("/")[0])
     base = "https://h.example/v2/a/list?n=2"
     try:

@@ -79,7 +79,7 @@ def listed(
         ("application/vnd.cncf.helm.config.v1+json", ARTIFACT, set()),
     ],
 )
-def test_an_artifact_type_says_what_it_is(
+def test_the_artifact_type_determines_the_kind(
     artifact_type: str, kind: AttachmentKind, claims: set[Evidence]
 ) -> None:
     found = listed(artifact_type)
@@ -104,7 +104,7 @@ def test_an_artifact_type_says_what_it_is(
         (None, ARTIFACT, set(Evidence)),
     ],
 )
-def test_some_have_to_be_looked_into(
+def test_a_vague_attachment_needs_its_manifest(
     artifact_type: str | None, kind: AttachmentKind, possible: set[Evidence]
 ) -> None:
     found = listed(artifact_type)
@@ -129,7 +129,7 @@ def test_some_have_to_be_looked_into(
          ATTESTATION, set()),
     ],
 )  # fmt: skip
-def test_annotations_say_what_a_bundle_is_about(
+def test_annotations_have_the_predicate_of_a_bundle(
     annotations: dict[str, str], kind: AttachmentKind, claims: set[Evidence]
 ) -> None:
     found = listed("application/vnd.dev.sigstore.bundle.v0.3+json", annotations)
@@ -159,7 +159,7 @@ def test_annotations_say_what_a_bundle_is_about(
          set()),
     ],
 )  # fmt: skip
-def test_its_manifest_says_what_an_attachment_is(
+def test_the_manifest_determines_the_kind(
     built: BuiltImage,
     kind: AttachmentKind,
     artifact_type: str,
@@ -179,7 +179,7 @@ def test_its_manifest_says_what_an_attachment_is(
     assert not needs_manifest(found)
 
 
-def test_the_type_of_an_empty_config_is_no_type() -> None:
+def test_the_type_of_an_empty_config_is_not_an_artifact_type() -> None:
     empty = "application/vnd.oci.empty.v1+json"
     assert needs_manifest(listed(empty))
     assert evidence_of(listed(empty)).possible == set(Evidence)
@@ -188,7 +188,7 @@ def test_the_type_of_an_empty_config_is_no_type() -> None:
     assert evidence_of(told).certain == {PROVENANCE}
 
 
-def test_what_does_not_say_what_it_attests_may_attest_anything() -> None:
+def test_an_attestation_without_a_predicate_may_be_any_evidence() -> None:
     for built in (image("x"), schema1_image("x", "1")):
         manifest = parse_manifest(built.root.raw, None)
         found = attachment_from_manifest(digest("9"), None, manifest, attested=True)
@@ -197,7 +197,7 @@ def test_what_does_not_say_what_it_attests_may_attest_anything() -> None:
         assert not needs_manifest(found)  # it has been looked into
 
 
-def test_an_index_is_looked_into_as_well() -> None:
+def test_an_index_can_be_an_attachment() -> None:
     manifest = parse_manifest(referrers_index([APP]).root.raw, None)
     assert isinstance(manifest, ImageIndex)
     found = attachment_from_manifest(digest("9"), None, manifest)

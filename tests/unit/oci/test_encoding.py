@@ -43,7 +43,7 @@ def _nested(depth: int, opening: bytes = b'{"a":', closing: bytes = b"}") -> byt
         (_nested(200), json.loads(_nested(200))),
     ],
 )  # fmt: skip
-def test_an_object_is_what_it_says(raw: bytes, expected: dict[str, Any]) -> None:
+def test_a_json_object_is_parsed(raw: bytes, expected: dict[str, Any]) -> None:
     assert parse_json_object(raw, "manifest") == expected
 
 
@@ -77,7 +77,7 @@ def test_an_object_is_what_it_says(raw: bytes, expected: dict[str, Any]) -> None
         b"\x1f\x8b\x08",
     ],
 )
-def test_what_is_no_json_object_is_a_violation(raw: bytes) -> None:
+def test_other_json_is_a_protocol_violation(raw: bytes) -> None:
     with pytest.raises(ProtocolError) as caught:
         parse_json_object(raw, "manifest")
     assert caught.value.kind is FailureKind.PROTOCOL_VIOLATION
@@ -87,7 +87,7 @@ def test_what_is_no_json_object_is_a_violation(raw: bytes) -> None:
 
 @pytest.mark.parametrize("depth", [255, 300, 900, 1023, 1024, 1025, 100_000])
 @pytest.mark.parametrize(("opening", "closing"), [(b'{"a":', b"}"), (b'{"a":[', b"]}")])
-def test_too_deep_a_document_is_a_violation_and_not_a_crash(
+def test_a_document_nested_too_deeply_is_a_protocol_violation(
     depth: int, opening: bytes, closing: bytes
 ) -> None:
     with pytest.raises(ProtocolError) as caught:
@@ -95,7 +95,7 @@ def test_too_deep_a_document_is_a_violation_and_not_a_crash(
     assert caught.value.kind is FailureKind.PROTOCOL_VIOLATION
 
 
-def test_a_document_is_not_blown_up_to_be_compared() -> None:
+def test_a_deeply_nested_document_is_not_indented() -> None:
     raw = b'{\n  "a":' + b"[" * 245 + b"1,         " * 30_000 + b"1" + b"]" * 245 + b"}"
     tracemalloc.start()
     try:
@@ -107,7 +107,7 @@ def test_a_document_is_not_blown_up_to_be_compared() -> None:
     assert most < 40 * len(raw)
 
 
-def test_depth_does_not_hide_a_duplicate() -> None:
+def test_a_deeply_nested_duplicate_key_is_found() -> None:
     raw = b'{"a":' * 200 + b'{"digest":1,"digest":1}' + b"}" * 200
     with pytest.raises(ProtocolError) as caught:
         parse_json_object(raw, "manifest")
@@ -125,7 +125,7 @@ def test_depth_does_not_hide_a_duplicate() -> None:
         ' \n{ "a" : %s }\t',
     ],
 )
-def test_a_structural_key_may_stand_once_at_any_depth(key: str, frame: str) -> None:
+def test_a_duplicate_structural_key_is_ambiguous(key: str, frame: str) -> None:
     twice = f'{{"{key}":1,"x":2,"{key}":1}}'
     with pytest.raises(ProtocolError) as caught:
         parse_json_object((frame % twice).encode(), "manifest")
@@ -146,7 +146,7 @@ def test_a_structural_key_may_stand_once_at_any_depth(key: str, frame: str) -> N
         b'{"x":{"x":1},"config":{},"config":{}}',
     ],
 )
-def test_escapes_and_blanks_do_not_hide_a_duplicate(raw: bytes) -> None:
+def test_escapes_and_whitespace_do_not_hide_a_duplicate_key(raw: bytes) -> None:
     with pytest.raises(ProtocolError) as caught:
         parse_json_object(raw, "manifest")
     assert caught.value.kind is FailureKind.AMBIGUOUS_DOCUMENT
@@ -175,13 +175,13 @@ def test_a_key_in_another_case_is_ambiguous(key: str, meant: str) -> None:
     assert f'"{meant}"' in caught.value.detail
 
 
-def test_the_structural_keys_themselves_and_others_are_not_ambiguous() -> None:
+def test_exact_structural_keys_and_other_keys_are_accepted() -> None:
     check_key_case(
         [dict.fromkeys(STRUCTURAL_KEYS, 1), {"Author": 1, "": 2}], "manifest"
     )
 
 
-def test_two_keys_of_which_one_differs_in_case_are_found_by_the_case_check() -> None:
+def test_a_structural_key_in_two_cases_is_ambiguous() -> None:
     document = parse_json_object(b'{"layers":[],"Layers":[]}', "manifest")
     with pytest.raises(ProtocolError):
         check_key_case([document], "manifest")
@@ -195,13 +195,13 @@ def test_two_keys_of_which_one_differs_in_case_are_found_by_the_case_check() -> 
         b'{"results":[{"x":{"y":1, "y":1}}]}',
     ],
 )
-def test_in_a_list_no_key_may_stand_twice(raw: bytes) -> None:
+def test_any_duplicate_key_of_a_listing_is_ambiguous(raw: bytes) -> None:
     with pytest.raises(ProtocolError) as caught:
         parse_json(raw, "list")
     assert caught.value.kind is FailureKind.AMBIGUOUS_DOCUMENT
 
 
-def test_a_list_may_be_any_json() -> None:
+def test_a_listing_can_be_any_json() -> None:
     for raw in (b"[]", b'[{"name":"a"},{"name":"b"}]', b"null", b'{"a":{"a":1}}\n'):
         assert parse_json(raw, "list") == json.loads(raw)
 
@@ -214,7 +214,7 @@ def test_a_list_may_be_any_json() -> None:
         ("-_-_", b"\xfb\xff\xbf"),
     ],
 )
-def test_it_decodes(text: str, data: bytes) -> None:
+def test_base64url_is_decoded(text: str, data: bytes) -> None:
     assert encoding.decode_base64url(text) == data
 
 
@@ -231,10 +231,10 @@ def test_it_decodes(text: str, data: bytes) -> None:
         ("CnABC", "5 base64url characters are not whole bytes"),
     ],
 )
-def test_it_refuses_what_other_decoders_skip(text: str, clause: str) -> None:
+def test_characters_outside_the_alphabet_are_refused(text: str, clause: str) -> None:
     with pytest.raises(ValueError, match=clause):
         encoding.decode_base64url(text)
 
 
-def test_it_encodes_without_padding() -> None:
+def test_base64url_is_encoded_without_padding() -> None:
     assert encoding.encode_base64url(b"\n}") == "Cn0"

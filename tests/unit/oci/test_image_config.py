@@ -36,7 +36,7 @@ FULL: dict[str, Any] = {
 }
 
 
-def test_the_facts_of_a_config() -> None:
+def test_the_fields_of_a_config() -> None:
     assert parse_image_config(raw(FULL)) == ImageConfig(
         platform=Platform(
             os="linux", architecture="arm64", variant="v8", os_version="1.2"
@@ -53,14 +53,14 @@ def test_the_facts_of_a_config() -> None:
     )
 
 
-def test_the_environment_is_left_out_because_it_holds_secrets() -> None:
+def test_the_environment_is_left_out_because_it_contains_secrets() -> None:
     assert "hunter2" not in repr(parse_image_config(raw(FULL)))
 
 
 NOTHING = parse_image_config(b"{}")
 
 
-def test_an_empty_config_says_nothing() -> None:
+def test_an_empty_config_has_no_values() -> None:
     assert (
         ImageConfig(
             platform=Platform(
@@ -84,7 +84,7 @@ def test_an_empty_config_says_nothing() -> None:
 @pytest.mark.parametrize(
     "place", sorted(FULL.keys() - {"config", "rootfs"} | {"config"})
 )
-def test_a_fact_of_another_type_is_no_fact(place: str, value: object) -> None:
+def test_a_field_of_the_wrong_type_is_ignored(place: str, value: object) -> None:
     found = dataclasses.replace(
         parse_image_config(raw({place: value})), history_length=0
     )
@@ -93,14 +93,16 @@ def test_a_fact_of_another_type_is_no_fact(place: str, value: object) -> None:
 
 @pytest.mark.parametrize("value", [None, 7, True, "", [], {}, [7], [None]])
 @pytest.mark.parametrize("place", sorted(FULL["config"]))
-def test_a_runtime_fact_of_another_type_is_no_fact(place: str, value: object) -> None:
+def test_a_runtime_field_of_the_wrong_type_is_ignored(
+    place: str, value: object
+) -> None:
     found = parse_image_config(raw({"config": {place: value}}))
     assert dataclasses.replace(found, entrypoint=(), command=()) == NOTHING
     assert all(isinstance(word, str) for word in found.entrypoint + found.command)
 
 
 @pytest.mark.parametrize("key", ["Entrypoint", "Cmd"])
-def test_a_command_in_shell_form_is_one_word(key: str) -> None:
+def test_a_command_in_shell_form_is_one_argument(key: str) -> None:
     found = parse_image_config(raw({"config": {key: "run me"}}))
     assert (found.entrypoint or found.command) == ("run me",)
 
@@ -116,7 +118,7 @@ def test_a_command_in_shell_form_is_one_word(key: str) -> None:
         (b'{"architecture":"a","architecture":"b"}', FailureKind.AMBIGUOUS_DOCUMENT),
     ],
 )
-def test_what_is_no_object_or_says_a_thing_twice_is_refused(
+def test_a_config_that_is_not_an_object_or_has_duplicate_keys_is_refused(
     body: bytes, kind: FailureKind
 ) -> None:
     with pytest.raises(ProtocolError) as caught:
@@ -164,7 +166,7 @@ U, Z, E, N = (
         ("application/spdx+json", set()),
     ],
 )
-def test_a_media_type_says_what_a_layer_is(
+def test_the_media_type_determines_the_traits_of_a_layer(
     media_type: str | None, traits: set[LayerTrait]
 ) -> None:
     assert layer_traits(media_type, {}) == traits
@@ -178,7 +180,7 @@ def test_a_media_type_says_what_a_layer_is(
         (f"{OCI}.v1.tar+gzip", {"org.example": "x"}, set()),
     ],
 )
-def test_annotations_say_that_a_layer_can_be_read_in_parts(
+def test_annotations_mark_layers_with_partial_reads(
     media_type: str, annotations: dict[str, str], traits: set[LayerTrait]
 ) -> None:
     assert layer_traits(media_type, annotations) == traits
@@ -189,7 +191,7 @@ def test_annotations_say_that_a_layer_can_be_read_in_parts(
 
 
 @given(st.none() | st.text(), st.dictionaries(st.text(), st.text(), max_size=2))
-def test_any_text_is_a_media_type(
+def test_any_media_type_has_traits_or_none(
     media_type: str | None, annotations: dict[str, str]
 ) -> None:
     assert layer_traits(media_type, annotations) <= set(LayerTrait)

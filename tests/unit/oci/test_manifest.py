@@ -101,7 +101,7 @@ def refusal(document: object, content_type: str | None = None) -> ProtocolError:
         (schema1(signatures=[]), None, Schema1Manifest, None),
     ],
 )
-def test_the_kind_is_what_the_document_says_and_else_the_header(
+def test_the_media_type_of_the_document_overrides_the_header(
     document: object, content_type: str | None, kind: type, media_type: str | None
 ) -> None:
     found = read(document, content_type)
@@ -157,7 +157,7 @@ def test_the_kind_is_what_the_document_says_and_else_the_header(
         (schema1(FSLayers=[]), None, AMBIGUOUS, "FSLayers"),
     ],
 )  # fmt: skip
-def test_a_document_of_no_or_of_two_kinds_is_refused(
+def test_a_document_of_no_kind_or_two_kinds_is_refused(
     document: object, content_type: str | None, kind: FailureKind, word: str
 ) -> None:
     error = refusal(document, content_type)
@@ -176,7 +176,7 @@ def test_a_document_of_no_or_of_two_kinds_is_refused(
         (b"<?xml version='1.0'?><Error/>", "application/xml"),
     ],
 )
-def test_a_web_page_is_called_one(body: bytes, content_type: str | None) -> None:
+def test_an_html_page_is_reported_as_one(body: bytes, content_type: str | None) -> None:
     with pytest.raises(ProtocolError) as caught:
         parse_manifest(body, content_type)
     assert caught.value.kind is VIOLATION
@@ -184,13 +184,13 @@ def test_a_web_page_is_called_one(body: bytes, content_type: str | None) -> None
 
 
 @pytest.mark.parametrize("body", [b"", b"404 page not found", b"[]", b"null", b"{"])
-def test_what_is_not_json_is_a_violation(body: bytes) -> None:
+def test_a_manifest_that_is_not_json_is_a_protocol_violation(body: bytes) -> None:
     with pytest.raises(ProtocolError) as caught:
         parse_manifest(body, OCI_MANIFEST)
     assert caught.value.kind is VIOLATION
 
 
-def test_a_key_that_stands_twice_is_ambiguous() -> None:
+def test_a_duplicate_key_is_ambiguous() -> None:
     body = raw(image())[:-1] + b',"layers":[]}'
     with pytest.raises(ProtocolError) as caught:
         parse_manifest(body, None)
@@ -225,7 +225,7 @@ BAD_SIZES: list[object] = [
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("where", ["config", "layer", "child", "subject"])
-def test_a_damaged_descriptor_is_a_violation_that_says_where(
+def test_an_invalid_descriptor_is_a_violation_with_its_position(
     value: object, where: str
 ) -> None:
     place, document = {
@@ -243,14 +243,14 @@ def test_a_damaged_descriptor_is_a_violation_that_says_where(
 
 
 @pytest.mark.parametrize("size", [0, 1, 2**53 + 1, 2**63 - 1])
-def test_a_size_is_any_int64_that_is_not_negative(size: int) -> None:
+def test_a_size_is_a_non_negative_int64(size: int) -> None:
     assert read_image(layers=[descriptor(size=size)]).layers[0].size == size
 
 
 @pytest.mark.parametrize(
     "long", ["sha384:" + "a" * 96, "sha512:" + "a" * 128], ids=["sha384", "sha512"]
 )
-def test_longer_digests_are_digests(long: str) -> None:
+def test_sha384_and_sha512_digests_are_accepted(long: str) -> None:
     assert read_image(layers=[descriptor(digest=long)]).layers[0].digest == long
 
 
@@ -271,7 +271,7 @@ def test_a_descriptors_key_in_another_case_is_ambiguous(document: object) -> Non
 
 @pytest.mark.parametrize("value", [{}, "text", 7, True])
 @pytest.mark.parametrize("key", ["layers", "manifests"])
-def test_a_list_that_is_none_is_a_violation(key: str, value: object) -> None:
+def test_a_value_that_is_not_a_list_is_a_violation(key: str, value: object) -> None:
     document = image(layers=value) if key == "layers" else index(manifests=value)
     error = refusal(document)
     assert error.kind is VIOLATION
@@ -288,7 +288,7 @@ def test_a_list_that_is_none_is_a_violation(key: str, value: object) -> None:
         ("text", {}),
     ],
 )
-def test_annotations_are_strings_to_strings(
+def test_annotations_that_are_not_strings_are_left_out(
     annotations: object, expected: dict[str, str]
 ) -> None:
     assert read_image(annotations=annotations).annotations == expected
@@ -301,14 +301,14 @@ def test_annotations_are_strings_to_strings(
     ("urls", "expected"),
     [(["https://example.com/layer"], True), ([], False), (None, False), ("x", True)],
 )
-def test_layers_with_urls_of_their_own_are_marked(urls: object, expected: bool) -> None:
+def test_layers_with_urls_are_marked(urls: object, expected: bool) -> None:
     assert read_image(layers=[descriptor(urls=urls)]).layers[0].has_urls is expected
 
 
 # -- images and artifacts ------------------------------------------------------
 
 
-def test_layers_stand_in_the_documents_order_base_first() -> None:
+def test_layers_are_in_document_order_base_first() -> None:
     found = read_image()
     assert [layer.digest for layer in found.layers] == [digest("1"), digest("2")]
     assert [layer.size for layer in found.layers] == [100, 200]
@@ -317,7 +317,7 @@ def test_layers_stand_in_the_documents_order_base_first() -> None:
 
 
 @pytest.mark.parametrize("layers", [None, []])
-def test_an_image_may_have_no_layers(layers: object) -> None:
+def test_an_image_can_have_no_layers(layers: object) -> None:
     assert read_image(layers=layers).layers == ()
     assert read(without(image(), "layers")).layers == ()  # type: ignore[union-attr]
 
@@ -352,7 +352,7 @@ def test_an_image_may_have_no_layers(layers: object) -> None:
          "application/vnd.docker.plugin.v1+json"),
     ],
 )  # fmt: skip
-def test_the_configs_type_tells_images_from_artifacts(
+def test_the_config_type_distinguishes_images_and_artifacts(
     media_type: str,
     config_type: object,
     artifact_type: str | None,
@@ -406,7 +406,7 @@ def test_a_subject_is_its_digest() -> None:
         ({"os": None, "architecture": "amd64"}, None),
     ],
 )  # fmt: skip
-def test_half_a_platform_is_none(
+def test_a_platform_without_os_or_architecture_is_none(
     platform: object, expected: tuple[str | None, ...] | None
 ) -> None:
     found = read_index(manifests=[child("1", platform=platform)]).children[0].platform
@@ -419,7 +419,7 @@ def test_half_a_platform_is_none(
         )  # fmt: skip
 
 
-def test_a_platform_may_be_absent() -> None:
+def test_a_platform_can_be_absent() -> None:
     manifests = [without(child("1"), "platform")]
     assert read_index(manifests=manifests).children[0].platform is None
 
@@ -435,14 +435,14 @@ def test_a_platform_may_be_absent() -> None:
         ("", "amd64", False),
     ],
 )
-def test_unknown_is_no_real_platform(
+def test_unknown_is_not_a_real_platform(
     os: str | None, architecture: str | None, real: bool
 ) -> None:
     spec = Platform(os=os, architecture=architecture, variant=None, os_version=None)
     assert spec.is_real is real
 
 
-def test_an_index_may_name_indexes_and_the_same_child_twice() -> None:
+def test_an_index_can_contain_indexes_and_duplicate_children() -> None:
     nested = descriptor("9", mediaType=OCI_INDEX)
     found = read_index(manifests=[nested, child("1"), child("1")])
     assert [entry.media_type for entry in found.children] == [
@@ -477,7 +477,7 @@ def test_attestations_are_known_by_their_annotations(
     assert read_index(manifests=manifests).children[0].attests == expected
 
 
-def test_an_annotation_that_marks_attestations_may_not_stand_twice() -> None:
+def test_a_duplicate_attestation_annotation_is_ambiguous() -> None:
     mark = b'"vnd.docker.reference.type":"x"'
     manifests = [child("1", annotations={})]
     body = raw(index(manifests=manifests)).replace(
@@ -488,11 +488,11 @@ def test_an_annotation_that_marks_attestations_may_not_stand_twice() -> None:
     assert caught.value.kind is AMBIGUOUS
 
 
-def test_an_index_carries_its_own_artifact_type() -> None:
+def test_an_index_can_have_an_artifact_type() -> None:
     assert read_index(artifactType="application/x").artifact_type == "application/x"
     assert read_index(artifactType=7).artifact_type is None
 
 
-def test_thousands_of_children_are_read() -> None:
+def test_an_index_can_have_thousands_of_children() -> None:
     manifests = [child("1") | {"digest": f"sha256:{n:064x}"} for n in range(5000)]
     assert len(read_index(manifests=manifests).children) == 5000

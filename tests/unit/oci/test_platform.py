@@ -90,18 +90,18 @@ def test_only_the_default_variant_of_arm64_is_left_out(
         ("windows/amd64", "linux/amd64"),
     ],
 )
-def test_another_variant_is_another_platform(found: str, wanted: str) -> None:
+def test_different_variants_are_different_platforms(found: str, wanted: str) -> None:
     assert not same_platform(spec(found), parse_platform(wanted))
 
 
 @pytest.mark.parametrize(
     "text", ["", "linux", "linux/", "/amd64", "linux/arm/v7/x", "linux amd64", "a/b c"]
 )
-def test_what_is_no_platform_is_an_error(text: str) -> None:
+def test_text_that_is_not_a_platform_is_refused(text: str) -> None:
     with pytest.raises(ProtocolError, match="a platform is os/architecture"):
         parse_platform(text)
 
 
-def test_nothing_stays_nothing() -> None:
+def test_an_empty_platform_stays_empty() -> None:
     nothing = Platform(os=None, architecture=None, variant=None, os_version=None)
     assert normalize(nothing) == nothing

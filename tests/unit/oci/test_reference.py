@@ -74,7 +74,7 @@ def test_the_parts_of_a_reference() -> None:
     ("text", "expected"),
     [("a:t", "t"), ("a", "latest"), (f"a@{DIGEST}", DIGEST), (f"a:t@{DIGEST}", DIGEST)],
 )
-def test_the_digest_decides_where_there_is_one(text: str, expected: str) -> None:
+def test_the_digest_is_requested_if_there_is_one(text: str, expected: str) -> None:
     assert parse_reference(text).manifest_reference == expected
 
 
@@ -173,7 +173,9 @@ def test_the_digest_decides_where_there_is_one(text: str, expected: str) -> None
         (f"h.example/a:1.*@{DIGEST}", "cannot be combined with a digest"),
     ],
 )
-def test_what_is_no_reference_is_refused_with_its_reason(text: str, words: str) -> None:
+def test_an_invalid_reference_is_refused_with_an_explanation(
+    text: str, words: str
+) -> None:
     with pytest.raises(ProtocolError) as caught:
         parse_selector(text)
     assert caught.value.kind is FailureKind.INVALID_REFERENCE
@@ -202,7 +204,7 @@ def test_a_password_in_a_reference_is_not_repeated(text: str) -> None:
         ("docker://H.example/a:*-rc", "h.example/a:*-rc"),
     ],
 )
-def test_a_pattern_stands_in_the_place_of_the_tag(text: str, canonical: str) -> None:
+def test_a_tag_pattern_replaces_the_tag(text: str, canonical: str) -> None:
     selector = parse_selector(text)
     assert isinstance(selector, TagPattern)
     assert str(selector) == canonical
@@ -228,7 +230,7 @@ def test_a_pattern_stands_in_the_place_of_the_tag(text: str, canonical: str) -> 
         ("index.docker.io/alp*:3.*", "docker.io/library/alp*:3.*", "library"),
     ],
 )
-def test_a_pattern_stands_in_the_place_of_the_repository(
+def test_a_repository_pattern_replaces_the_repository(
     text: str, canonical: str, below: str | None
 ) -> None:
     selector = parse_selector(text)
@@ -263,7 +265,7 @@ def test_repository_patterns_match_whole_paths(
     assert [name for name in others if pattern.matches_repository(name)] == []
 
 
-def test_brackets_of_an_address_are_no_pattern() -> None:
+def test_brackets_of_an_ipv6_address_are_not_a_pattern() -> None:
     assert isinstance(parse_selector("[::1]:5000/a:1"), Reference)
 
 
@@ -289,7 +291,7 @@ def test_patterns_match_whole_tags(pattern: str, tag: str, matches: bool) -> Non
     ("registry", "host"),
     [("docker.io", "registry-1.docker.io"), ("h.example:5000", "h.example:5000")],
 )
-def test_only_docker_hub_is_served_elsewhere(registry: str, host: str) -> None:
+def test_only_docker_hub_has_another_api_host(registry: str, host: str) -> None:
     assert api_host(registry) == host
 
 
@@ -321,7 +323,9 @@ def test_digests(text: str, good: bool) -> None:
 @pytest.mark.parametrize(
     "text", ["localhost:5000", "127.0.0.1:80", "registry.example.com:8443"]
 )
-def test_a_registry_alone_is_an_image_and_perhaps_not_meant_as_one(text: str) -> None:
+def test_a_host_and_port_alone_parses_as_an_image_but_is_likely_a_registry(
+    text: str,
+) -> None:
     assert likely_registry(parse_reference(text)) == text
 
 
@@ -339,5 +343,5 @@ def test_a_registry_alone_is_an_image_and_perhaps_not_meant_as_one(text: str) ->
         "docker.io/team/a.example:5000",
     ],
 )
-def test_what_is_more_than_a_host_with_a_port_is_taken_as_meant(text: str) -> None:
+def test_other_references_are_not_likely_registries(text: str) -> None:
     assert likely_registry(parse_reference(text)) is None

@@ -61,7 +61,7 @@ def changed(raw: bytes, **changes: Any) -> bytes:
         ),
     ],
 )
-def test_a_manifest_signed_by_a_registry_is_read_and_its_signature_holds(
+def test_the_signature_of_a_manifest_signed_by_docker_registry_is_valid(
     file: str, digest: str, tag: str
 ) -> None:
     manifest = parse((GOLDEN / file).read_bytes())
@@ -86,7 +86,9 @@ def test_a_manifest_signed_by_a_registry_is_read_and_its_signature_holds(
 
 
 @pytest.mark.parametrize("signatures", ["-", None, []])
-def test_an_unsigned_manifest_is_its_own_payload(signatures: object) -> None:
+def test_the_payload_of_an_unsigned_manifest_is_the_manifest(
+    signatures: object,
+) -> None:
     raw = pretty(jose.schema1_document(signatures=signatures))
     manifest = parse(raw)
     assert manifest.payload == raw
@@ -121,7 +123,7 @@ def test_every_signature_is_checked_in_order() -> None:
     assert all(check.valid for check in manifest.signatures)
 
 
-def test_the_key_may_come_in_a_certificate() -> None:
+def test_the_key_can_be_in_a_certificate() -> None:
     key = jose.key_for("ES256")
     chain = jose.x5c(jose.certificate(key, "signer"))
     raw = jose.sign_schema1(pretty(jose.schema1_document()), key, chain=chain)
@@ -170,7 +172,7 @@ def test_an_invalid_signature_is_a_value(changes: Any, reason: str) -> None:
     assert check.reason.startswith(reason)
 
 
-def test_a_signature_over_other_content_does_not_hold() -> None:
+def test_a_signature_over_other_content_is_invalid() -> None:
     raw = jose.sign_schema1(pretty(jose.schema1_document()), jose.key_for("ES256"))
     manifest = parse(raw.replace(b'"tag": "1"', b'"tag": "2"'))
     assert [check.valid for check in manifest.signatures] == [False]
@@ -183,7 +185,7 @@ def test_an_rsa_key_below_2048_bits_is_refused() -> None:
     assert (check.valid, check.reason) == (False, "an RSA key of 1024 bits is too weak")
 
 
-def test_only_the_payload_is_read_of_a_signed_manifest() -> None:
+def test_only_the_payload_of_a_signed_manifest_is_parsed() -> None:
     document = jose.schema1_document(architecture="-")
     document["history"][0]["v1Compatibility"] = '{"id":"c"}'
     raw = jose.sign_schema1(pretty(document), jose.key_for("ES256"))
@@ -235,7 +237,7 @@ def protected(**values: Any) -> str:
         ),
     ],
 )
-def test_a_payload_that_cannot_be_cut_out_is_an_error(
+def test_a_payload_that_cannot_be_determined_is_an_error(
     signature: object, detail: str
 ) -> None:
     raw = jose.sign_schema1(pretty(jose.schema1_document()), jose.key_for("ES256"))
@@ -257,7 +259,7 @@ def test_a_payload_that_cannot_be_cut_out_is_an_error(
         ([{}] * 101, "more than 100 signatures"),
     ],
 )
-def test_there_is_no_payload_without_a_list_of_signatures(
+def test_signatures_that_are_not_a_list_are_an_error(
     signatures: object, detail: str
 ) -> None:
     with pytest.raises(ProtocolError, match=detail):
@@ -289,7 +291,7 @@ def test_there_is_no_payload_without_a_list_of_signatures(
         ({"fsLayers": [{"blobSum": A}] * (MAX_LAYERS + 1)}, "more than 37786 layers"),
     ],
 )
-def test_a_manifest_that_breaks_the_format_is_an_error(
+def test_a_malformed_schema_1_manifest_is_an_error(
     changes: dict[str, Any], detail: str
 ) -> None:
     with pytest.raises(ProtocolError, match=detail) as caught:
@@ -328,7 +330,7 @@ def test_keys_of_a_signed_payload_that_differ_only_in_case_are_refused() -> None
         ("-", {}, None),
     ],
 )
-def test_the_architecture_is_the_images_own_else_the_manifests(
+def test_the_architecture_of_the_image_overrides_the_manifest(
     top: object, newest: dict[str, Any], expected: str | None
 ) -> None:
     document = jose.schema1_document(architecture=top)
@@ -336,7 +338,7 @@ def test_the_architecture_is_the_images_own_else_the_manifests(
     assert parse(pretty(document)).architecture == expected
 
 
-def test_what_an_old_image_does_not_say_is_null() -> None:
+def test_missing_fields_of_an_old_image_are_none() -> None:
     document = jose.schema1_document(name="-", tag=None)
     document["history"][0] = {"v1Compatibility": "{}"}
     manifest = parse(pretty(document))

@@ -10,7 +10,9 @@ import pytest
 from auditor.util.atomic_file import atomic_file
 
 
-def test_it_appears_at_the_end_and_nothing_else_is_left(tmp_path: Path) -> None:
+def test_the_file_appears_when_the_body_ends_and_the_partial_file_is_gone(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "summary.json"
     path.write_bytes(b"old")
     with atomic_file(path) as stream:
@@ -20,7 +22,7 @@ def test_it_appears_at_the_end_and_nothing_else_is_left(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_after_an_exception_the_old_one_stays(tmp_path: Path) -> None:
+def test_an_exception_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "summary.json"
     path.write_bytes(b"old")
     with pytest.raises(TypeError), atomic_file(path) as stream:
@@ -29,7 +31,7 @@ def test_after_an_exception_the_old_one_stays(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_link_in_the_place_of_the_unfinished_file_is_not_followed(
+def test_a_symlink_with_the_name_of_the_partial_file_is_not_followed(
     tmp_path: Path,
 ) -> None:
     victim = tmp_path / "victim"
@@ -41,7 +43,7 @@ def test_a_link_in_the_place_of_the_unfinished_file_is_not_followed(
     assert not (tmp_path / "out").is_symlink()
 
 
-def test_a_folder_that_is_not_there_is_an_os_error(tmp_path: Path) -> None:
+def test_a_missing_directory_is_an_os_error(tmp_path: Path) -> None:
     with (
         pytest.raises(FileNotFoundError),
         atomic_file(tmp_path / "gone" / "out") as stream,
@@ -49,7 +51,7 @@ def test_a_folder_that_is_not_there_is_an_os_error(tmp_path: Path) -> None:
         stream.write(b"")
 
 
-def test_what_is_no_file_is_written_as_it_is(tmp_path: Path) -> None:
+def test_devices_and_pipes_are_written_directly(tmp_path: Path) -> None:
     # Of /dev/null, root made a file that others then filled.
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -65,7 +67,7 @@ def test_what_is_no_file_is_written_as_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["/dev/fd/{}", "/proc/self/fd/{}", "{folder}/link"])
-def test_what_is_open_already_is_written_on(tmp_path: Path, name: str) -> None:
+def test_open_files_are_appended_to(tmp_path: Path, name: str) -> None:
     # `--summary /dev/stdout > file`, `--summary >(jq .)`
     file = tmp_path / "file"
     with file.open("wb") as opened:
@@ -79,7 +81,7 @@ def test_what_is_open_already_is_written_on(tmp_path: Path, name: str) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_any_other_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
+def test_other_symlinks_are_replaced_and_not_followed(tmp_path: Path) -> None:
     victim, link = tmp_path / "victim", tmp_path / "out"
     victim.write_bytes(b"precious")
     link.symlink_to(victim)

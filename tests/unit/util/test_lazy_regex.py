@@ -13,7 +13,7 @@ SOURCE = r"(a+)([0-9]*)"
 
 @pytest.mark.parametrize("text", ["", "a1", "aa", "b aa12 a", "A7"])
 @pytest.mark.parametrize("flags", [0, re.IGNORECASE])
-def test_it_finds_what_the_compiled_expression_finds(text: str, flags: int) -> None:
+def test_a_lazy_pattern_matches_like_the_compiled_one(text: str, flags: int) -> None:
     lazy, compiled = LazyPattern(SOURCE, flags), re.compile(SOURCE, flags)
 
     def seen(found: re.Match[str] | None) -> object:

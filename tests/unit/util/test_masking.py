@@ -24,7 +24,7 @@ DIGEST = "sha256:" + "0123456789abcdef" * 4
         ("id 0123456789abcdef0123456789abcdef", "id ***"),
     ],
 )
-def test_what_looks_like_a_secret_is_masked(text: str, masked: str) -> None:
+def test_text_that_looks_like_a_secret_is_masked(text: str, masked: str) -> None:
     assert mask_secrets(text) == masked
 
 
@@ -43,7 +43,7 @@ def test_what_looks_like_a_secret_is_masked(text: str, masked: str) -> None:
         "https://h.example:5000/v2/library/alpine/manifests/latest",
     ],
 )
-def test_plain_sentences_stay_as_they_are(text: str) -> None:
+def test_plain_sentences_are_unchanged(text: str) -> None:
     assert mask_secrets(text) == text
 
 

@@ -25,11 +25,11 @@ def test_no_way_of_formatting_shows_the_text(shown: str) -> None:
     assert "***" in shown
 
 
-def test_the_mask_does_not_tell_the_length() -> None:
+def test_the_mask_does_not_depend_on_the_length() -> None:
     assert repr(Secret("a")) == repr(Secret("a" * 99))
 
 
-def test_reveal_gives_the_text() -> None:
+def test_reveal_returns_the_text() -> None:
     assert Secret("hunter2").reveal() == "hunter2"
 
 

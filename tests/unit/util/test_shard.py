@@ -13,7 +13,7 @@ from auditor.util.shard import MAX_SHARDS, Shard, parse_shard
     ("text", "number", "of"),
     [("1/1", 1, 1), ("2/8", 2, 8), (" 8/8 ", 8, 8), ("auto/4", None, 4)],
 )
-def test_a_share_is_read(text: str, number: int | None, of: int) -> None:
+def test_a_shard_is_parsed(text: str, number: int | None, of: int) -> None:
     assert parse_shard(text) == Shard(number=number, of=of)
 
 
@@ -32,18 +32,18 @@ def test_a_share_is_read(text: str, number: int | None, of: int) -> None:
         f"1/{MAX_SHARDS + 1}",
     ],
 )
-def test_what_is_no_share_is_refused(text: str) -> None:
+def test_text_that_is_not_a_shard_is_refused(text: str) -> None:
     with pytest.raises(ProtocolError):
         parse_shard(text)
 
 
 @given(st.text(max_size=20), st.text(max_size=20), st.integers(1, 50))
-def test_a_repository_is_in_exactly_one_share(host: str, name: str, of: int) -> None:
+def test_a_repository_is_in_exactly_one_shard(host: str, name: str, of: int) -> None:
     takers = [n for n in range(1, of + 1) if Shard(number=n, of=of).takes(host, name)]
     assert len(takers) == 1
 
 
-def test_shares_are_the_same_in_every_process_and_version() -> None:
+def test_shards_are_the_same_in_every_process_and_version() -> None:
     names = [f"team/app-{number}" for number in range(8)]
     shares = [
         next(n for n in (1, 2, 3) if Shard(number=n, of=3).takes("r.example.com", name))
@@ -52,7 +52,7 @@ def test_shares_are_the_same_in_every_process_and_version() -> None:
     assert shares == [2, 2, 3, 3, 3, 2, 2, 2]
 
 
-def test_shares_are_about_equal() -> None:
+def test_shards_have_about_the_same_size() -> None:
     names = [f"team-{number % 40}/service-{number}" for number in range(8000)]
     taken = sum(Shard(number=3, of=8).takes("r.example.com", name) for name in names)
     assert 800 < taken < 1200
@@ -82,7 +82,9 @@ def test_a_kubernetes_job_counts_from_0() -> None:
               " are more pods than shares"),
     ],
 )  # fmt: skip
-def test_a_share_that_nobody_numbers_is_a_mistake(index: str | None, said: str) -> None:
+def test_auto_without_a_job_index_is_a_configuration_error(
+    index: str | None, said: str
+) -> None:
     environment = {"AUDITOR_SHARD": "auto/4"}
     if index is not None:
         environment["JOB_COMPLETION_INDEX"] = index

@@ -25,7 +25,7 @@ class _Fetch:
         return number
 
 
-def test_all_who_ask_while_it_flies_get_the_one_value() -> None:
+def test_concurrent_callers_share_one_call() -> None:
     async def main() -> None:
         flights: SingleFlight[str, int] = SingleFlight()
         fetch = _Fetch()
@@ -48,7 +48,7 @@ def test_all_who_ask_while_it_flies_get_the_one_value() -> None:
     anyio.run(main)
 
 
-def test_nothing_is_remembered_after_the_landing() -> None:
+def test_results_are_not_kept() -> None:
     async def main() -> None:
         flights: SingleFlight[str, int] = SingleFlight()
         fetch = _Fetch()
@@ -59,7 +59,7 @@ def test_nothing_is_remembered_after_the_landing() -> None:
     anyio.run(main)
 
 
-def test_different_keys_fly_at_the_same_time() -> None:
+def test_different_keys_do_not_share_a_call() -> None:
     async def main() -> None:
         flights: SingleFlight[int, int] = SingleFlight()
         fetch = _Fetch()
@@ -74,7 +74,7 @@ def test_different_keys_fly_at_the_same_time() -> None:
 
 
 @pytest.mark.parametrize("value", [None, 0, "", False])
-def test_a_value_that_is_false_is_a_value(value: object) -> None:
+def test_falsy_results_are_shared(value: object) -> None:
     async def main() -> None:
         flights: SingleFlight[str, object] = SingleFlight()
         gate = anyio.Event()
@@ -101,7 +101,7 @@ def test_a_value_that_is_false_is_a_value(value: object) -> None:
     anyio.run(main)
 
 
-def test_a_cancelled_leader_hands_over_to_one_of_500_who_wait() -> None:
+def test_when_the_leader_is_cancelled_one_of_500_waiters_leads() -> None:
     async def main() -> None:
         flights: SingleFlight[str, int] = SingleFlight()
         fetch = _Fetch()
@@ -132,7 +132,7 @@ def test_a_cancelled_leader_hands_over_to_one_of_500_who_wait() -> None:
     anyio.run(main)
 
 
-def test_a_cancelled_waiter_disturbs_nobody() -> None:
+def test_a_cancelled_waiter_does_not_affect_the_others() -> None:
     async def main() -> None:
         flights: SingleFlight[str, int] = SingleFlight()
         fetch = _Fetch()
@@ -157,7 +157,7 @@ def test_a_cancelled_waiter_disturbs_nobody() -> None:
     anyio.run(main)
 
 
-def test_everybody_can_be_cancelled_and_the_key_is_free_again() -> None:
+def test_after_all_callers_are_cancelled_the_key_is_free() -> None:
     async def main() -> None:
         flights: SingleFlight[str, int] = SingleFlight()
         fetch = _Fetch()
@@ -173,7 +173,7 @@ def test_everybody_can_be_cancelled_and_the_key_is_free_again() -> None:
     anyio.run(main)
 
 
-def test_a_bug_in_the_leader_is_its_own_and_the_next_one_flies() -> None:
+def test_an_exception_is_raised_by_the_leader_only() -> None:
     class BugError(Exception):
         pass
 
@@ -215,7 +215,7 @@ def test_a_bug_in_the_leader_is_its_own_and_the_next_one_flies() -> None:
 # Several things at once: in their order, no more than allowed, ended together.
 
 
-def test_results_stand_in_the_order_of_the_items() -> None:
+def test_results_are_in_the_order_of_the_items() -> None:
     async def main() -> list[int]:
         async def work(item: int) -> int:
             for _ in range(5 - item):
@@ -227,7 +227,7 @@ def test_results_stand_in_the_order_of_the_items() -> None:
     assert anyio.run(main) == [0, 10, 20, 30, 40]
 
 
-def test_no_more_than_allowed_are_under_way() -> None:
+def test_no_more_than_the_limit_run_at_a_time() -> None:
     busy: list[int] = []
     most: list[int] = []
 
@@ -246,7 +246,7 @@ def test_no_more_than_allowed_are_under_way() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 5])
-def test_who_is_cancelled_leaves_nobody_behind(count: int) -> None:
+def test_cancelling_the_caller_cancels_all_tasks(count: int) -> None:
     ended: list[int] = []
 
     async def main() -> None:
@@ -267,7 +267,7 @@ def test_who_is_cancelled_leaves_nobody_behind(count: int) -> None:
     assert sorted(ended) == list(range(count))
 
 
-def test_a_bug_in_one_ends_the_others_and_comes_out() -> None:
+def test_an_exception_in_one_cancels_the_others() -> None:
     ended: list[int] = []
 
     class BugError(Exception):

@@ -30,7 +30,7 @@ _WRONG = re.compile(r"(?<![\w.:/])1 (?:known |immutable |damaged )?(\w+(?:s|ies)
     ("count", "said"),
     [(0, "0 repositories"), (1, "1 repository"), (2, "2 repositories")],
 )
-def test_one_is_one(count: int, said: str) -> None:
+def test_counts_of_one_are_singular(count: int, said: str) -> None:
     assert format_count(count, "repository", "repositories") == said
     assert said.endswith(pluralize(count, "repository", "repositories"))
     assert format_count(count, "page") == f"{count} page" + ("" if count == 1 else "s")
@@ -51,7 +51,7 @@ def ones() -> Listings:
     )
 
 
-def test_a_summary_of_one_of_each_says_no_plural() -> None:
+def test_a_summary_of_one_of_each_has_no_plural() -> None:
     names = [name for words in SAVED.values() for name in words]
     whole = summary(
         image(),
@@ -67,7 +67,7 @@ def test_a_summary_of_one_of_each_says_no_plural() -> None:
     assert [found for line in lines for found in _WRONG.findall(line)] == []
 
 
-def test_a_forecast_of_one_of_each_says_no_plural() -> None:
+def test_a_forecast_of_one_of_each_has_no_plural() -> None:
     host = HostForecast(
         registry="r.example.com",
         references=1,
@@ -90,7 +90,7 @@ def test_a_forecast_of_one_of_each_says_no_plural() -> None:
     assert [found for line in lines for found in _WRONG.findall(line)] == []
 
 
-def test_one_that_does_not_match_is_no_several() -> None:
+def test_one_tag_that_does_not_match_is_singular() -> None:
     assert no_match_detail(1, "tag", "tags", of="app", pattern="2*") == (
         "the one tag of app does not match 2*"
     )
@@ -119,9 +119,7 @@ def test_one_that_does_not_match_is_no_several() -> None:
         (1e300, "more than 10000 years"),
     ],
 )
-def test_a_duration_is_said_in_its_two_largest_units(
-    duration_s: float, words: str
-) -> None:
+def test_a_duration_has_its_two_largest_units(duration_s: float, words: str) -> None:
     assert format_duration(duration_s) == words
 
 
@@ -133,7 +131,7 @@ def test_a_duration_is_said_in_its_two_largest_units(
         (940, "expired 1 minute ago"),
     ],
 )
-def test_expiry_is_said_from_now(expires_at: float, words: str) -> None:
+def test_expiry_is_relative_to_now(expires_at: float, words: str) -> None:
     assert format_expiry(expires_at, now=1_000) == words
 
 
@@ -146,7 +144,7 @@ def test_expiry_is_said_from_now(expires_at: float, words: str) -> None:
         (-1e18, "a time outside the calendar"),
     ],
 )
-def test_a_time_is_said_in_utc(epoch_s: float, words: str) -> None:
+def test_a_time_is_printed_in_utc(epoch_s: float, words: str) -> None:
     assert format_time(epoch_s) == words
 
 
@@ -166,7 +164,7 @@ def test_a_time_is_said_in_utc(epoch_s: float, words: str) -> None:
         ("\U000e0041", r"\U000e0041"),
     ],
 )
-def test_what_cannot_be_seen_becomes_visible(text: str, shown: str) -> None:
+def test_invisible_characters_are_escaped(text: str, shown: str) -> None:
     assert safe_text(text) == shown
 
 
@@ -203,5 +201,5 @@ def test_long_text_is_cut_with_an_ellipsis(text: str, limit: int, shown: str) ->
         ("", ""),
     ],
 )
-def test_a_url_is_shown_without_what_may_be_secret(url: str, shown: str) -> None:
+def test_a_url_is_printed_without_its_secret_parts(url: str, shown: str) -> None:
     assert safe_url(url) == shown

@@ -46,7 +46,7 @@ def scope(kind: str, name: str, *actions: str, of_class: str | None = None) -> S
         ("repository:a:,pull,", scope("repository", "a", "pull"), "repository:a:pull"),
     ],
 )
-def test_a_scope_is_split_at_the_first_and_the_last_colon(
+def test_a_scope_is_split_at_its_first_and_last_colon(
     text: str, expected: Scope, canonical: str | None
 ) -> None:
     assert parse_scope(text) == expected
@@ -69,19 +69,19 @@ def test_a_scope_is_split_at_the_first_and_the_last_colon(
         "repository:é:pull",
     ],
 )
-def test_what_is_no_scope_is_refused(text: str) -> None:
+def test_text_that_is_not_a_scope_is_refused(text: str) -> None:
     with pytest.raises(ProtocolError, match="is not a scope") as caught:
         parse_scope(text)
     assert caught.value.kind is FailureKind.PROTOCOL_VIOLATION
 
 
-def test_the_order_in_which_actions_are_given_does_not_matter() -> None:
+def test_the_order_of_actions_does_not_matter() -> None:
     assert scope("repository", "a", "push", "pull") == scope(
         "repository", "a", "pull", "push", "pull"
     )
 
 
-def test_the_scope_for_pulling() -> None:
+def test_the_pull_scope() -> None:
     assert str(pull_scope("admin/java-hello-world")) == (
         "repository:admin/java-hello-world:pull"
     )
@@ -104,7 +104,7 @@ def test_the_scope_for_pulling() -> None:
         (None, None),
     ],
 )
-def test_a_401_may_ask_for_more_of_the_same_but_only_to_read(
+def test_a_401_can_widen_the_scope_of_the_same_resource_by_read_actions_only(
     said: str | None, expected: str | None
 ) -> None:
     found = wider_scope(pull_scope("a/b"), said)
@@ -119,7 +119,7 @@ def test_actions_are_sorted_and_unique() -> None:
 
 
 @pytest.mark.parametrize("text", ["", ",", "pull,", "pull push", "pull\n", "a:b", "**"])
-def test_what_is_no_list_of_actions_is_refused(text: str) -> None:
+def test_text_that_is_not_a_list_of_actions_is_refused(text: str) -> None:
     with pytest.raises(ProtocolError, match="is not a list of actions"):
         parse_actions(text)
 
@@ -135,7 +135,7 @@ def test_what_is_no_list_of_actions_is_refused(text: str) -> None:
         (["metadata_read", "content_read", "content_delete"], [], ["content_delete"]),
     ],
 )
-def test_what_can_change_something_is_beyond_pull(
+def test_actions_that_write_are_beyond_pull(
     actions: list[str], allowed: list[str], beyond: list[str]
 ) -> None:
     assert list(beyond_pull(actions, allowed)) == beyond
@@ -195,7 +195,7 @@ BEARER = challenge("bearer", realm="https://a.example/token", service="r")
         (['\x00 Bearer realm="x"', "Basic"], (challenge("basic"),)),
     ],
 )
-def test_challenges_are_read_up_to_the_damage(
+def test_challenges_are_parsed_up_to_the_first_error(
     lines: list[str], expected: tuple[Challenge, ...]
 ) -> None:
     assert parse_challenges(lines) == expected
@@ -212,13 +212,13 @@ def test_challenges_are_read_up_to_the_damage(
         (["Bearer service=x"], None),
     ],
 )
-def test_bearer_with_a_realm_comes_before_basic(
+def test_bearer_with_a_realm_is_preferred_to_basic(
     lines: list[str], scheme: str | None
 ) -> None:
     chosen = preferred_challenge(parse_challenges(lines))
     assert (chosen.scheme if chosen else None) == scheme
 
 
-def test_an_unclosed_quote_of_a_long_line_is_read_in_linear_time() -> None:
+def test_an_unclosed_quote_in_a_long_line_is_parsed_in_linear_time() -> None:
     line = 'Bearer realm="' + "\\a" * 100_000
     assert parse_challenges([line]) == (challenge("bearer"),)

@@ -83,22 +83,22 @@ def test_every_kind_of_body_becomes_one_sentence(
         (b"403: no", "403: no"),
     ],
 )
-def test_the_status_is_not_said_again(body: bytes, sentence: str) -> None:
+def test_the_status_is_not_repeated(body: bytes, sentence: str) -> None:
     assert error_sentence(body, content_type="text/plain", status=404) == sentence
 
 
-def test_a_long_body_is_cut() -> None:
+def test_a_long_body_is_truncated() -> None:
     sentence = error_sentence(b"no " * 100_000, content_type=None, status=500)
     assert len(sentence) == 200
     assert sentence.endswith("…")
 
 
 @pytest.mark.parametrize("unit", [b"token", b"<title", b"a", b"ftp:", b"Bearer ", b"="])
-def test_a_hostile_body_is_read_in_linear_time(unit: bytes) -> None:
+def test_a_hostile_body_is_parsed_in_linear_time(unit: bytes) -> None:
     body = unit * (64 * 1024 // len(unit))
     for content_type in ("text/html", "text/plain"):
         assert len(error_sentence(body, content_type=content_type, status=500)) <= 200
 
 
-def test_a_status_nobody_knows_is_fine() -> None:
+def test_an_unknown_status_is_accepted() -> None:
     assert error_sentence(b"x", content_type=None, status=799) == "x"

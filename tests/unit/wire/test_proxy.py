@@ -41,7 +41,7 @@ def chosen(url: str, said: str | None = None, **environment: str) -> str | None:
         ({"http_proxy": "p:1", "REQUEST_METHOD": "GET"}, "p", None),
     ],
 )
-def test_the_scheme_chooses_the_variable(
+def test_the_scheme_selects_the_variable(
     environment: dict[str, str], plain: str | None, secure: str | None
 ) -> None:
     assert chosen("http://registry.example.com/v2/", **environment) == plain
@@ -64,7 +64,7 @@ def test_the_setting_replaces_the_environment(
     "host",
     ["localhost", "127.0.0.1", "127.9.9.9", "[::1]", "127.1", "a.localhost"],
 )
-def test_this_machine_is_never_asked_through_a_proxy(host: str) -> None:
+def test_loopback_hosts_never_use_a_proxy(host: str) -> None:
     assert chosen(f"https://{host}:5000/v2/", **PROXY) is None
     assert chosen(f"http://{host}/v2/", "http://said:9") is None
 
@@ -110,7 +110,7 @@ def test_this_machine_is_never_asked_through_a_proxy(host: str) -> None:
         ("com", "example.com", True),
     ],
 )
-def test_exceptions_are_read_as_go_reads_them(
+def test_no_proxy_is_interpreted_as_in_go(
     exception: str, host: str, direct: bool
 ) -> None:
     found = chosen(f"https://{host}/v2/", **PROXY, NO_PROXY=exception)
@@ -129,7 +129,7 @@ def test_exceptions_are_read_as_go_reads_them(
         ("u:p@proxy:3128", "http://proxy:3128"),
     ],
 )
-def test_a_proxy_is_known_by_its_url(text: str, origin: str) -> None:
+def test_a_proxy_is_parsed_from_its_url(text: str, origin: str) -> None:
     found = parse_proxy(text, "HTTPS_PROXY")
     assert isinstance(found, Proxy)
     assert str(found.origin) == origin
@@ -146,7 +146,7 @@ def test_a_proxy_is_known_by_its_url(text: str, origin: str) -> None:
         ("me:p%C3%A4", "me:pä"),
     ],
 )
-def test_its_password_is_a_secret(user: str, pair: str) -> None:
+def test_the_password_of_a_proxy_is_a_secret(user: str, pair: str) -> None:
     found = parse_proxy(f"http://{user}@proxy:3128", "HTTPS_PROXY")
     assert isinstance(found, Proxy)
     assert found.authorization is not None
@@ -169,7 +169,7 @@ def test_its_password_is_a_secret(user: str, pair: str) -> None:
         ("http://proxy\r\nX: y:80", "is not the URL of a proxy"),
     ],
 )
-def test_what_is_no_proxy_is_one_sentence_without_the_value(
+def test_an_invalid_proxy_is_a_sentence_without_the_value(
     text: str, sentence: str
 ) -> None:
     found = parse_proxy(text, "ALL_PROXY")

@@ -36,7 +36,7 @@ HOUR = 3600
         ("500;w=60", "100;w=60", (500, 100, 60)),
     ],
 )
-def test_what_is_left_of_how_much_in_which_time(
+def test_remaining_limit_and_window_are_parsed(
     remaining: str, limit: str | None, expected: tuple[int, int | None, int | None]
 ) -> None:
     fields = {"ratelimit-remaining": remaining}
@@ -54,7 +54,7 @@ def test_what_is_left_of_how_much_in_which_time(
         "9" * 19, "9999999999", "٣", "1" + " " * 300,
     ],
 )  # fmt: skip
-def test_without_a_number_nothing_is_said(remaining: str | None) -> None:
+def test_headers_without_a_number_are_ignored(remaining: str | None) -> None:
     fields = {"ratelimit-limit": "100;w=21600"}
     if remaining is not None:
         fields["ratelimit-remaining"] = remaining
@@ -72,7 +72,7 @@ def test_without_a_number_nothing_is_said(remaining: str | None) -> None:
         (None, None),
     ],
 )
-def test_whose_requests_are_counted(
+def test_the_source_shows_which_requests_are_counted(
     source: str | None, counted_by: CountedBy | None
 ) -> None:
     fields = {"ratelimit-remaining": "1"}

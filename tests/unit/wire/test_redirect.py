@@ -28,7 +28,7 @@ BLOB = "https://h.example/v2/a/blobs/sha256:00"
         ("http://127.0.0.1:1/x", "http://localhost:2/x", "http://localhost:2/x", False),
     ],
 )
-def test_a_redirect_leads_on_and_says_whether_it_stays(
+def test_a_redirect_has_a_url_and_whether_the_origin_is_the_same(
     current: str, location: str, url: str | None, same_origin: bool
 ) -> None:
     if url is None:
@@ -67,20 +67,20 @@ def test_a_dangerous_redirect_is_refused(location: str | None, words: str) -> No
     assert "pw" not in caught.value.detail
 
 
-def test_the_user_can_allow_an_address() -> None:
+def test_the_user_can_allow_a_restricted_address() -> None:
     location = "https://127.0.0.1/x"
     allowed = follow_redirect(BLOB, location, 1, allowed_hosts=["127.0.0.1"])
     assert allowed == Redirect(url=location, same_origin=False)
 
 
-def test_no_more_than_five_hops() -> None:
+def test_the_sixth_redirect_is_refused() -> None:
     assert MAX_REDIRECTS == 5
     assert follow_redirect(BLOB, "/x", 5).same_origin
     with pytest.raises(ProtocolError, match="after 5 redirects"):
         follow_redirect(BLOB, "/x", 6)
 
 
-def test_a_presigned_url_is_not_quoted_in_an_error() -> None:
+def test_errors_do_not_contain_presigned_urls() -> None:
     with pytest.raises(ProtocolError) as caught:
         follow_redirect(BLOB, "http://cdn.example/x?X-Amz-Signature=abc", 1)
     assert "abc" not in caught.value.detail

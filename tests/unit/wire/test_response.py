@@ -65,7 +65,7 @@ def test_the_next_page_is_found(lines: list[str], url: str | None) -> None:
         (["</a>; rel=next, </b>; rel=next"], "two different"),
     ],
 )
-def test_a_next_page_that_cannot_be_trusted_makes_the_list_incomplete(
+def test_an_untrusted_next_page_makes_the_listing_incomplete(
     lines: list[str], words: str
 ) -> None:
     with pytest.raises(ProtocolError, match=words) as caught:
@@ -73,7 +73,7 @@ def test_a_next_page_that_cannot_be_trusted_makes_the_list_incomplete(
     assert caught.value.kind is FailureKind.INCOMPLETE_LISTING
 
 
-def test_a_damaged_link_that_is_not_the_next_one_is_not_looked_at() -> None:
+def test_links_with_another_relation_are_ignored() -> None:
     assert next_page(["<https://[x>; rel=help, <?last=b&n=2>; rel=next"], PAGE) == NEXT
 
 
@@ -95,7 +95,7 @@ def test_a_damaged_link_that_is_not_the_next_one_is_not_looked_at() -> None:
         ("9" * 5000, None),  # more than Python reads as a number
     ],
 )
-def test_a_length_is_digits(value: str | None, size: int | None) -> None:
+def test_a_content_length_has_only_digits(value: str | None, size: int | None) -> None:
     assert content_length(value) == size
 
 
@@ -112,7 +112,9 @@ def test_a_length_is_digits(value: str | None, size: int | None) -> None:
         ("bytes 0-0/" + "9" * 5000, None),
     ],
 )
-def test_a_range_says_the_complete_length(value: str | None, size: int | None) -> None:
+def test_a_content_range_has_the_complete_length(
+    value: str | None, size: int | None
+) -> None:
     assert complete_length(value) == size
 
 

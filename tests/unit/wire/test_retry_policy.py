@@ -71,7 +71,7 @@ def after(
     ],
 )
 @pytest.mark.parametrize("sent", [ANONYMOUS, OLD])
-def test_a_final_answer_is_a_failure_at_once(
+def test_a_final_status_fails_without_a_retry(
     status: int, kind: FailureKind, sent: SentRequest
 ) -> None:
     decision = after(response(status, WWW_Authenticate=BEARER), sent=sent)
@@ -102,7 +102,7 @@ def test_a_final_answer_is_a_failure_at_once(
     ],
 )
 @pytest.mark.parametrize("attempt", [1, 3, 9])
-def test_a_401_is_worth_one_renewal(
+def test_a_401_leads_to_one_new_token(
     sent: SentRequest, again: bool, attempt: int
 ) -> None:
     decision = after(response(401, WWW_Authenticate=BEARER), sent=sent, attempt=attempt)
@@ -127,7 +127,7 @@ def test_a_401_is_worth_one_renewal(
         (("Negotiate, Basic realm=x, " + BEARER,), "bearer"),
     ],
 )
-def test_the_challenge_is_the_best_one_of_all_lines_or_none(
+def test_the_preferred_challenge_of_all_lines_is_used(
     fields: tuple[str, ...], scheme: str | None
 ) -> None:
     decision = after(response(401, WWW_Authenticate=fields))
@@ -144,7 +144,7 @@ def test_the_challenge_is_the_best_one_of_all_lines_or_none(
     ("attempt", "tries", "waits"),
     [(1, 3, True), (2, 3, True), (3, 3, False), (4, 3, False), (1, 1, False)],
 )
-def test_a_broken_host_is_asked_as_often_as_configured(
+def test_a_server_error_is_retried_up_to_the_configured_attempts(
     status: int, attempt: int, tries: int, waits: bool
 ) -> None:
     decision = after(response(status), attempt=attempt, tries=tries)
@@ -167,9 +167,7 @@ def test_a_broken_host_is_asked_as_often_as_configured(
         (10, 10, False),
     ],
 )
-def test_a_throttled_request_is_sent_more_often(
-    attempt: int, tries: int, waits: bool
-) -> None:
+def test_a_429_is_retried_more_often(attempt: int, tries: int, waits: bool) -> None:
     decision = after(response(429), attempt=attempt, tries=tries)
     assert isinstance(decision, Wait if waits else Fail)
     assert decision.failure.kind is FailureKind.RATE_LIMITED
@@ -194,7 +192,7 @@ def test_a_throttled_request_is_sent_more_often(
         ("", None, None),
     ],
 )
-def test_retry_after_holds_back_everybody_on_the_host(
+def test_retry_after_delays_all_requests_to_the_host(
     status: int, value: str, date: str | None, asked_s: float | None
 ) -> None:
     fields = {"Retry_After": value} | ({"Date": date} if date else {})
@@ -210,20 +208,20 @@ def test_retry_after_holds_back_everybody_on_the_host(
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_quota_that_is_used_up_is_not_waited_for_by_anybody(status: int) -> None:
+def test_a_long_retry_after_fails_all_requests_to_the_host(status: int) -> None:
     decision = after(response(status, Retry_After="21600"))
     assert isinstance(decision, Fail)
     assert decision.host_wide_s == 21600
     assert "21600 s" in decision.failure.detail
 
 
-def test_a_host_that_throttles_to_the_end_is_left_alone_for_a_while() -> None:
+def test_a_429_on_the_last_attempt_pauses_the_host() -> None:
     decision = after(response(429), attempt=THROTTLED_TRIES)
     assert isinstance(decision, Fail)
     assert decision.host_wide_s == THROTTLED_S
 
 
-def test_retry_after_on_the_last_try_is_not_waited_for() -> None:
+def test_retry_after_on_the_last_attempt_is_not_waited_for() -> None:
     decision = after(response(503, Retry_After="7"), attempt=3)
     assert isinstance(decision, Fail)
 
@@ -233,7 +231,7 @@ def test_retry_after_on_the_last_try_is_not_waited_for() -> None:
 
 @pytest.mark.parametrize("kind", FailureKind)
 @pytest.mark.parametrize(("attempt", "tries"), [(1, 3), (2, 3), (3, 3), (1, 1)])
-def test_without_an_answer_the_kind_says_whether_to_try_again(
+def test_without_a_response_the_failure_kind_determines_the_retry(
     kind: FailureKind, attempt: int, tries: int
 ) -> None:
     decision = after(
@@ -248,7 +246,7 @@ def test_without_an_answer_the_kind_says_whether_to_try_again(
 
 
 @pytest.mark.parametrize("attempt", [1, 2, 5, 7])
-def test_jitter_goes_down_to_nothing_and_up_to_the_cap(attempt: int) -> None:
+def test_jitter_is_between_zero_and_the_cap(attempt: int) -> None:
     waits = [after(response(429), attempt=attempt, random=r) for r in (0.0, 0.999)]
     assert isinstance(waits[0], Wait)
     assert isinstance(waits[1], Wait)
@@ -256,9 +254,11 @@ def test_jitter_goes_down_to_nothing_and_up_to_the_cap(attempt: int) -> None:
     assert waits[1].seconds < min(CAP_S, BASE_S * 2 ** (attempt - 1))
 
 
-def test_a_failure_quotes_one_safe_sentence_of_the_body() -> None:
+def test_a_failure_contains_one_safe_sentence_of_the_body() -> None:
     body = b'{"errors":[{"code":"NAME_UNKNOWN","message":"no \\u001b[31m such"}]}'
-    failure = failure_from_response(response(404, body, Content_Type="application/json"))
+    failure = failure_from_response(
+        response(404, body, Content_Type="application/json")
+    )
     assert failure.detail.startswith("not found, or not visible to this account (404")
     assert "\x1b" not in failure.detail
 
@@ -313,7 +313,7 @@ def test_the_wait_doubles_up_to_a_cap(
         ("Sun, 06 Nov 1994", DATE, None),
     ],
 )
-def test_retry_after_in_seconds_and_as_a_date(
+def test_retry_after_can_be_seconds_or_a_date(
     value: str | None, response_date: str | None, seconds: float | None
 ) -> None:
     assert (

@@ -81,9 +81,7 @@ def test_a_missing_lifetime_is_a_minute() -> None:
     ("refresh_token", "kept"),
     [("r", "r"), ("", None), (None, None), (7, None), ("a b", None)],
 )
-def test_a_refresh_token_is_kept_if_it_can_be_one(
-    refresh_token: object, kept: str | None
-) -> None:
+def test_a_valid_refresh_token_is_kept(refresh_token: object, kept: str | None) -> None:
     given = parse_token_response(answer(token="t", refresh_token=refresh_token))
     found = None if given.refresh_token is None else given.refresh_token.reveal()
     assert found == kept
@@ -120,20 +118,20 @@ def test_a_refresh_token_is_kept_if_it_can_be_one(
         (b'{"token":"\\u00e4"}', "the token service's token is not one line"),
     ],
 )
-def test_an_answer_without_a_token_is_rejected(body: bytes, sentence: str) -> None:
+def test_a_response_without_a_token_is_rejected(body: bytes, sentence: str) -> None:
     with pytest.raises(ProtocolError) as caught:
         parse_token_response(body)
     assert caught.value.kind is FailureKind.TOKEN_REJECTED
     assert caught.value.detail.startswith(sentence)
 
 
-def test_a_token_answer_does_not_show_its_secrets() -> None:
+def test_a_token_response_does_not_print_its_secrets() -> None:
     shown = repr(parse_token_response(answer(token="hush", refresh_token="psst")))
     assert "hush" not in shown
     assert "psst" not in shown
 
 
-def test_claims_of_a_token_service() -> None:
+def test_the_claims_of_a_token() -> None:
     read = read_claims(jose.token(jose.claims(), jose.key_for("ES256"), kid="k"))
     assert read is not None
     assert read.header["kid"] == "k"
@@ -166,7 +164,7 @@ def test_claims_of_a_token_service() -> None:
         "\ud800.e30.x",
     ],
 )
-def test_everything_else_is_opaque(token: str) -> None:
+def test_other_tokens_are_opaque(token: str) -> None:
     assert read_claims(token) is None
 
 
@@ -192,7 +190,7 @@ def test_everything_else_is_opaque(token: str) -> None:
         ("jti", 7, "token_id", None),
     ],
 )
-def test_a_claim_of_another_type_counts_as_absent(
+def test_a_claim_of_the_wrong_type_is_absent(
     claim: str, value: object, field: str, read: object
 ) -> None:
     claims = read_claims(jose.unsigned_token({}, {claim: value}))
@@ -240,7 +238,7 @@ UNVERIFIABLE = AccessState.UNVERIFIABLE
         ([repository(["pull"], name=None)], (), UNVERIFIABLE),
     ],
 )
-def test_access_is_what_the_claim_lists_for_the_repository(
+def test_access_is_the_grant_for_the_repository(
     access: object, actions: tuple[str, ...], state: AccessState
 ) -> None:
     token = jose.unsigned_token({}, {"access": access, "sub": "s", "iss": "i"})
@@ -258,7 +256,7 @@ def test_access_is_what_the_claim_lists_for_the_repository(
     ("token", "subject"),
     [("djE6b3BhcXVl", None), (jose.unsigned_token({}, {"sub": "s"}), "s")],
 )
-def test_a_token_that_does_not_say_is_unverifiable(
+def test_a_token_without_an_access_claim_is_unverifiable(
     token: str, subject: str | None
 ) -> None:
     access = access_of(token, "a/b")
@@ -266,13 +264,13 @@ def test_a_token_that_does_not_say_is_unverifiable(
     assert (access.actions, access.subject) == ((), subject)
 
 
-def test_a_checked_signature_is_passed_on_but_not_for_opaque_tokens() -> None:
+def test_verified_is_kept_except_for_opaque_tokens() -> None:
     token = jose.unsigned_token({}, {"access": []})
     assert access_of(token, "a/b", verified=True).verified
     assert not access_of("opaque", "a/b", verified=True).verified
 
 
-def test_no_access_claim_is_not_the_same_as_no_grant() -> None:
+def test_no_access_claim_differs_from_no_grant() -> None:
     silent = read_claims(jose.unsigned_token({}, {}))
     refusing = read_claims(jose.unsigned_token({}, {"access": []}))
     assert silent is not None
@@ -293,11 +291,11 @@ def test_no_access_claim_is_not_the_same_as_no_grant() -> None:
         (["pull,push"], False),
     ],
 )
-def test_pull_or_everything_is_needed_to_pull(actions: list[str], can: bool) -> None:
+def test_pull_needs_the_action_pull_or_a_star(actions: list[str], can: bool) -> None:
     assert can_pull(actions) is can
 
 
-def test_reading_tokens_and_manifests_needs_no_cryptography() -> None:
+def test_tokens_and_manifests_are_parsed_without_importing_cryptography() -> None:
     program = (
         "import auditor.wire.token, auditor.oci.schema1, sys;"
         "print(sorted({'cryptography', 'jwt', 'aiohttp', 'anyio'} & set(sys.modules)))"

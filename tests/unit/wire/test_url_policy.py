@@ -35,7 +35,7 @@ SCOPE = "scope=repository%3Aa%2Fb%3Apull"
         ("http://0.0.0.0:5000", "http://0.0.0.0:5000/token"),
     ],
 )
-def test_a_realm_that_may_have_the_credential(registry: str, realm: str) -> None:
+def test_a_safe_realm_is_accepted(registry: str, realm: str) -> None:
     assert check_realm(realm, registry=origin_of(registry)) == realm
 
 
@@ -65,7 +65,7 @@ def test_a_realm_that_may_have_the_credential(registry: str, realm: str) -> None
         ("http://169.254.7.7", "http://127.0.0.1/token", "loopback"),
     ],
 )
-def test_a_realm_that_must_not_have_it(registry: str, realm: str, words: str) -> None:
+def test_an_unsafe_realm_is_refused(registry: str, realm: str, words: str) -> None:
     with pytest.raises(ProtocolError, match=words) as caught:
         check_realm(realm, registry=origin_of(registry))
     assert caught.value.kind is FailureKind.REALM_REFUSED
@@ -116,20 +116,20 @@ def test_the_user_can_allow_an_address_but_not_plain_http() -> None:
         ),
     ],
 )
-def test_a_token_url_keeps_what_the_realm_holds(
+def test_a_token_url_keeps_the_query_of_the_realm(
     realm: str, service: str | None, account: str | None, expected: str
 ) -> None:
     url = token_url(realm, service=service, scope=pull_scope("a/b"), account=account)
     assert url == expected
 
 
-def test_a_token_url_with_nothing_to_say_is_the_realm() -> None:
+def test_a_token_url_without_parameters_is_the_realm() -> None:
     assert token_url("https://a.example/t", service=None, scope=None) == (
         "https://a.example/t"
     )
 
 
-def test_a_service_that_is_not_utf8_is_asked_for_nothing() -> None:
+def test_a_service_name_that_is_not_utf8_is_refused() -> None:
     with pytest.raises(ProtocolError) as caught:
         token_url("https://a.example/token", service="\udcff", scope=None)
     assert caught.value.kind is FailureKind.REALM_REFUSED
@@ -204,7 +204,7 @@ UNSPECIFIED = AddressClass.UNSPECIFIED
         (".", None),
     ],
 )
-def test_the_class_of_a_host_in_every_spelling(
+def test_the_address_class_of_a_host_in_every_spelling(
     host: str, expected: AddressClass | None
 ) -> None:
     assert address_class(host) is expected
@@ -225,7 +225,7 @@ def test_the_class_of_a_host_in_every_spelling(
         ("not an address", True, True),
     ],
 )
-def test_resolved_addresses_are_refused_but_loopback_for_loopback(
+def test_restricted_resolved_addresses_are_refused_except_loopback_for_loopback(
     address: str, registry_is_loopback: bool, refused: bool
 ) -> None:
     refusal = address_refusal(address, registry_is_loopback=registry_is_loopback)
@@ -282,7 +282,7 @@ def test_an_origin_is_scheme_host_and_port(
         ("\thttps://h.example/", "not an absolute URL"),
     ],
 )
-def test_a_url_whose_host_is_not_plain_is_refused(url: str, words: str) -> None:
+def test_a_url_with_an_unusual_host_is_refused(url: str, words: str) -> None:
     with pytest.raises(ProtocolError, match=words) as caught:
         origin_of(url)
     assert caught.value.kind is FailureKind.REALM_REFUSED
@@ -304,7 +304,7 @@ def test_a_url_whose_host_is_not_plain_is_refused(url: str, words: str) -> None:
         ("/x#fragment", "https://h.example/x"),
     ],
 )
-def test_references_are_resolved_and_nothing_in_them_is_encoded_anew(
+def test_references_are_resolved_without_changing_their_encoding(
     reference: str, resolved: str
 ) -> None:
     base = "https://h.example/v2/a/list?n=2"
@@ -312,7 +312,7 @@ def test_references_are_resolved_and_nothing_in_them_is_encoded_anew(
 
 
 @pytest.mark.parametrize("reference", ["/a b", "/a\r\nX: y", "/\\x", "/é", "//[x"])
-def test_references_that_are_no_urls_are_refused_as_the_caller_says(
+def test_invalid_references_are_refused_with_the_callers_kind(
     reference: str,
 ) -> None:
     with pytest.raises(ProtocolError) as caught:

@@ -47,7 +47,7 @@ def jwks(*keys: Any) -> bytes:
 # -- key ids -------------------------------------------------------------------
 
 
-def test_the_libtrust_id_is_that_of_a_key_seen_in_the_wild() -> None:
+def test_the_libtrust_id_of_a_known_key() -> None:
     # From the token in Docker's knowledge base article "How do I use API V2 with DTR?"
     keys = KeySet.from_bytes(
         b'{"crv":"P-256","kty":"EC","x":"zAXADI9g12Lu5mc1PoeYg5os_e2x6Cq99QZRC1ANfNs",'
@@ -59,7 +59,7 @@ def test_the_libtrust_id_is_that_of_a_key_seen_in_the_wild() -> None:
     )
 
 
-def test_the_thumbprint_is_that_of_rfc_7638_section_3_1() -> None:
+def test_the_thumbprint_of_rfc_7638_section_3_1() -> None:
     example = {
         "kty": "RSA",
         "n": "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7"
@@ -75,7 +75,7 @@ def test_the_thumbprint_is_that_of_rfc_7638_section_3_1() -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["ES256", "ES384", "ES512", "RS256", "EdDSA"])
-def test_a_key_is_known_by_every_name(algorithm: str) -> None:
+def test_a_key_is_found_by_each_of_its_ids(algorithm: str) -> None:
     key = jose.key_for(algorithm)
     own = jose.jwk(key)
     keys = KeySet.from_bytes(jwks(own | {"kid": "mine"}))
@@ -103,7 +103,7 @@ def test_a_key_is_known_by_every_name(algorithm: str) -> None:
         jwks(jose.jwk(OTHER, use="enc"), jose.jwk(KEY)),
     ],
 )
-def test_keys_are_read_from_bundles_and_sets(data: bytes) -> None:
+def test_keys_are_read_from_pem_bundles_and_jwks(data: bytes) -> None:
     keys = KeySet.from_bytes(data)
     assert len(keys.find(jose.libtrust_id(KEY))) == 1
     assert verify(jose.token(jose.claims(), KEY), keys).verified
@@ -181,7 +181,7 @@ def test_a_token_signed_by_a_trusted_key_is_verified(algorithm: str) -> None:
         {"kid": jose.libtrust_id(KEY), "jku": "http://169.254.169.254/keys"},
     ],
 )
-def test_the_header_chooses_among_the_trusted_keys(header: dict[str, Any]) -> None:
+def test_the_header_selects_one_of_the_trusted_keys(header: dict[str, Any]) -> None:
     keys = KeySet.from_bytes(jose.pem(OTHER) + jose.pem(RSA) + jose.pem(KEY))
     assert verify(jose.token(jose.claims(), KEY, **header), keys).verified
 
@@ -241,15 +241,13 @@ GOOD = jose.token(jose.claims(), KEY)
     # Keys are new in every process, and names of tests must not be.
     ids=lambda value: "case",  # pytest numbers them
 )
-def test_a_token_that_no_trusted_key_signed_is_not_verified(
-    token: str, reason: str
-) -> None:
+def test_a_token_signed_by_another_key_is_not_verified(token: str, reason: str) -> None:
     result = verify(token)
     assert not result.verified
     assert result.reason.startswith(reason)
 
 
-def test_all_keys_are_tried_where_the_header_names_none() -> None:
+def test_all_keys_are_tried_if_the_header_selects_none() -> None:
     keys = KeySet.from_bytes(jose.pem(OTHER) + jose.pem(KEY))
     assert verify(GOOD, keys).key_id == jose.libtrust_id(KEY)
 
@@ -296,7 +294,7 @@ def test_the_claims_are_checked_at_the_time_given(
     assert result.key_id == jose.libtrust_id(KEY)
 
 
-def test_audience_and_issuer_are_not_asked_for_unless_named() -> None:
+def test_audience_and_issuer_are_checked_only_if_given() -> None:
     token = jose.token(jose.claims(aud="x", iss="y"), KEY)
     assert verify(token, audience=None, issuer=None).verified
 
@@ -389,7 +387,7 @@ EXPIRED = jose.certificate(
         ([MIDDLE_CERT], [ROOT_CERT], "the signature does not match"),
     ],
 )
-def test_a_chain_that_proves_nothing_is_not_verified(
+def test_a_chain_that_does_not_lead_to_a_trusted_certificate_is_not_verified(
     chain: list[x509.Certificate], trusted: list[x509.Certificate], reason: str
 ) -> None:
     result = verify(chain_token(*chain), KeySet.from_bytes(cert_pem(*trusted)))
@@ -411,7 +409,7 @@ def test_a_chain_that_proves_nothing_is_not_verified(
         ),
     ],
 )
-def test_a_damaged_chain_is_not_verified(x5c: object, reason: str) -> None:
+def test_an_invalid_chain_is_not_verified(x5c: object, reason: str) -> None:
     # The right key beside it does not help: the chain was meant to be the proof.
     token = jose.token(jose.claims(), KEY, x5c=x5c, jwk=jose.jwk(KEY))
     result = verify(token)

@@ -39,7 +39,7 @@ def verified(token: str) -> bool:
 
 @settings(max_examples=200)
 @given(st.integers(0, len(TOKEN) - 1), st.characters(codec="ascii"))
-def test_a_token_with_another_character_is_not_verified(
+def test_a_token_with_a_changed_character_is_not_verified(
     at: int, character: str
 ) -> None:
     # The last character of a 64 byte signature carries four bits that do not count.
@@ -50,7 +50,7 @@ def test_a_token_with_another_character_is_not_verified(
 
 @settings(max_examples=200)
 @given(st.integers(0, len(TOKEN) - 1))
-def test_a_cut_token_is_not_verified(length: int) -> None:
+def test_a_truncated_token_is_not_verified(length: int) -> None:
     assert not verified(TOKEN[:length])
 
 
@@ -63,7 +63,7 @@ def test_no_header_forges_a_token(header: dict[str, Any], signature: bytes) -> N
 
 @settings(max_examples=300)
 @given(JWKS)
-def test_a_jwk_is_a_key_or_a_clause(jwk: dict[str, Any]) -> None:
+def test_any_jwk_is_a_key_or_an_error(jwk: dict[str, Any]) -> None:
     try:
         key = public_key(jwk)
     except JwsError as error:
@@ -80,7 +80,7 @@ def test_a_jwk_is_a_key_or_a_clause(jwk: dict[str, Any]) -> None:
     | st.lists(JWKS, max_size=3).map(lambda keys: json.dumps({"keys": keys}).encode())
     | st.integers(0, 200).map(lambda at: jose.pem(KEY)[:at] + jose.pem(KEY)[at + 1 :])
 )
-def test_a_key_file_is_read_or_refused(data: bytes) -> None:
+def test_any_key_file_is_read_or_refused(data: bytes) -> None:
     try:
         read = KeySet.from_bytes(data).keys
     except ProtocolError as error:

@@ -63,7 +63,7 @@ def codes(document: VerifiedManifest) -> list[WarningCode]:
         ("\x1b[31m", WarningCode.DIGEST_HEADER_DIFFERS),
     ],
 )
-def test_by_tag_our_own_hash_is_the_digest_and_the_header_is_advice(
+def test_by_tag_the_digest_is_computed_and_the_header_is_advisory(
     header: str | None, warning: WarningCode | None
 ) -> None:
     document = read(header=header)
@@ -75,9 +75,7 @@ def test_by_tag_our_own_hash_is_the_digest_and_the_header_is_advice(
 
 @pytest.mark.parametrize("asked", [SHA256, SHA384, SHA512])
 @pytest.mark.parametrize("header", [None, digest("0"), SHA256])
-def test_by_digest_the_content_decides_and_the_header_has_no_say(
-    asked: str, header: str | None
-) -> None:
+def test_by_digest_the_header_is_ignored(asked: str, header: str | None) -> None:
     document = read(asked=asked, header=header)
     assert document.digest == asked
     assert document.warnings == ()
@@ -86,7 +84,7 @@ def test_by_digest_the_content_decides_and_the_header_has_no_say(
 @pytest.mark.parametrize(
     "asked", [digest("0"), "sha384:" + "0" * 96, "sha512:" + "0" * 128]
 )
-def test_by_digest_other_content_is_refused(asked: str) -> None:
+def test_by_digest_other_content_is_a_mismatch(asked: str) -> None:
     with pytest.raises(ProtocolError) as caught:
         read(asked=asked, header=asked)
     assert caught.value.kind is FailureKind.DIGEST_MISMATCH
@@ -97,7 +95,7 @@ def test_by_digest_other_content_is_refused(asked: str) -> None:
     "body",
     [b"", b"<html>", BODY[:-1], BODY + b"\n", b'{"schemaVersion":[]}'],
 )
-def test_by_digest_a_wrong_body_is_a_mismatch_before_it_is_parsed(body: bytes) -> None:
+def test_by_digest_the_content_is_checked_before_it_is_parsed(body: bytes) -> None:
     with pytest.raises(ProtocolError) as caught:
         read(body, asked=SHA256)
     assert caught.value.kind is FailureKind.DIGEST_MISMATCH
@@ -110,7 +108,7 @@ def test_by_digest_a_wrong_body_is_a_mismatch_before_it_is_parsed(body: bytes) -
         raw(schema1(signatures=[])),
     ],
 )
-def test_the_word_signatures_does_not_switch_the_check_off(body: bytes) -> None:
+def test_the_word_signatures_does_not_disable_the_digest_check(body: bytes) -> None:
     good = "sha256:" + hashlib.sha256(body).hexdigest()
     assert read(body, asked=good).digest == good
     with pytest.raises(ProtocolError) as caught:
@@ -131,7 +129,7 @@ def test_the_word_signatures_does_not_switch_the_check_off(body: bytes) -> None:
         (SIGNED_SCHEMA1, True),
     ],
 )
-def test_a_header_that_names_another_manifest_type_is_a_warning(
+def test_a_different_manifest_type_in_the_header_is_a_warning(
     content_type: str | None, warns: bool
 ) -> None:
     document = read(content_type=content_type, header=SHA256)
@@ -143,7 +141,7 @@ def test_a_header_that_names_another_manifest_type_is_a_warning(
 # -- schema 1 ------------------------------------------------------------------
 
 
-def test_an_unsigned_schema_1_manifest_is_its_bytes() -> None:
+def test_the_digest_of_an_unsigned_schema_1_manifest_is_over_its_bytes() -> None:
     body = raw(schema1())
     document = read(body, content_type=SCHEMA1)
     assert document.digest == "sha256:" + hashlib.sha256(body).hexdigest()
@@ -157,7 +155,7 @@ def _signed() -> tuple[bytes, bytes]:
     return jose.sign_schema1(payload, jose.key_for("ES256")), payload
 
 
-def test_a_signed_schema_1_manifest_is_its_payload() -> None:
+def test_the_digest_of_a_signed_schema_1_manifest_is_over_its_payload() -> None:
     body, payload = _signed()
     expected = "sha256:" + hashlib.sha256(payload).hexdigest()
     by_tag = read(body, content_type=SIGNED_SCHEMA1, header=expected)
@@ -179,7 +177,7 @@ def test_a_signed_schema_1_manifest_with_another_payload_is_a_mismatch() -> None
         assert caught.value.kind is FailureKind.DIGEST_MISMATCH
 
 
-def test_a_signature_that_does_not_verify_is_a_warning() -> None:
+def test_an_invalid_signature_is_a_warning() -> None:
     body, payload = _signed()
     other = payload.replace(b"team/app", b"team/abb")
     document = read(body.replace(b"team/app", b"team/abb"), content_type=None)
