@@ -62,7 +62,7 @@ async def check_token(
     plan = await registry.auth.plan.get()
     if isinstance(plan, Failure):
         return plan
-    authorization = await registry.auth.grant(scope)
+    authorization = await registry.auth.for_scope(scope).unchecked_authorization()
     if isinstance(authorization, Failure):
         return authorization
     found = None

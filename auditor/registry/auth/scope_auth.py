@@ -69,10 +69,6 @@ class HostAuth:
     def _for_scope(self, scope: Scope) -> ScopeAuth:
         return ScopeAuth(self, scope, clock=self._clock)
 
-    async def grant(self, scope: Scope) -> Authorization | Failure:
-        """An authorization for `scope`, even if its token does not grant all of it."""
-        return await self.for_scope(scope).granted()
-
     def namespace_of(self, scope: Scope) -> str:
         """The namespace whose credential `scope` uses; "" is the whole registry."""
         if scope.type != "repository":
@@ -182,7 +178,7 @@ class ScopeAuth:
         A token without the grant that the scope asks for is a `NO_PULL_GRANT` failure:
         the registry would only answer 401 or 403.
         """
-        granted = await self.granted()
+        granted = await self.unchecked_authorization()
         if (
             isinstance(granted, Failure)
             or granted.access.state is not AccessState.DENIED
@@ -199,8 +195,8 @@ class ScopeAuth:
             f" not {missing}",
         )
 
-    async def granted(self) -> Authorization | Failure:
-        """A valid one, whatever its token grants."""
+    async def unchecked_authorization(self) -> Authorization | Failure:
+        """A valid one, even if its token does not grant what the scope asks for."""
         plan = await self._host.plan.get()
         if isinstance(plan, Failure):
             return plan

@@ -11,11 +11,11 @@ from urllib.parse import quote, urlencode
 from auditor.registry.auth.api_login import LoginMethod
 from auditor.registry.listing import json_fields as fields
 from auditor.registry.listing.interface import ParsedPage
-from auditor.registry.products.product_api import RepositoriesOnly
+from auditor.registry.products.product_api import Product
 from auditor.wire.response import Response
 
 
-class GitLab(RepositoriesOnly):
+class GitLab(Product):
     """GitLab: the repositories of a group and of its subgroups."""
 
     name = "GitLab"

@@ -34,6 +34,7 @@ _HEADERS = {"Accept": "application/json"}
 class Product(Protocol):
     """One product's API. Paths begin with `/` and include the query.
 
+    The methods for tags have a default: tags are listed by the registry itself.
     `max_page_size` is the largest page that the API grants.
     """
 
@@ -55,21 +56,11 @@ class Product(Protocol):
 
     def tags_path(self, repository: str, size: int) -> str | None:
         """The first page of a repository's tags; None: use the registry's listing."""
-
-    def parse_tags(self, response: Response) -> ParsedPage[ListedTag]:
-        """The tags in a response; raises as `parse_repositories`."""
-
-
-class RepositoriesOnly:
-    """A product whose listing of tags adds nothing to that of the registry."""
-
-    def tags_path(self, repository: str, size: int) -> str | None:
-        """None: use the registry's listing."""
         del repository, size
         return None
 
     def parse_tags(self, response: Response) -> ParsedPage[ListedTag]:
-        """Empty: not called."""
+        """The tags in a response; raises as `parse_repositories`."""
         del response
         return ParsedPage(entries=(), next_url=None)
 
