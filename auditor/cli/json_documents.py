@@ -245,7 +245,7 @@ SCHEMAS = {
     "token": "auditor token --format json, of one repository",
     "token-list": "a line of auditor token --format json, of several repositories",
     "token-decode": "auditor token --decode --format json",
-    "ls": "a line of auditor ls --format jsonl",
+    "ls": "a line of auditor ls --format json",
     "dry-run": "the summary file of auditor audit --dry-run",
     "cache-info": "auditor cache info --format json",
     "diff": "a line of auditor diff --format jsonl",

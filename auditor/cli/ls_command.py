@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 @click.command("ls")
 @click.argument("target", metavar="HOST|[HOST/]REPOSITORY|PATTERN")
-@format_option("text", "jsonl")
+@format_option("text", "json")
 @click.option("--full-ref", is_flag=True, help="Print full references: HOST/REPO:TAG.")
 @settings_options(OptionGroup.SELECTION, OptionGroup.CREDENTIALS, OptionGroup.NETWORK)
 def command(*, target: str, output_format: str, full_ref: bool, **flags: Any) -> int:
     """List the repositories of a registry, or the tags of a repository.
 
-    One line each, as they are read; jsonl has digest, size and times if the listing
-    does. Patterns select: 'host/team/*' repositories, 'host/team/app:1.*' and
-    'host/team/**:v1.*' tags. Standard error tells whether the listings are complete;
-    the exit code is 1 if one was denied or is incomplete.
+    One line each, as they are read; json is an object per line, with digest, size and
+    times if the listing has them. Patterns select: 'host/team/*' repositories,
+    'host/team/app:1.*' and 'host/team/**:v1.*' tags. Standard error tells whether the
+    listings are complete; the exit code is 1 if one was denied or is incomplete.
     """
     settings = settings_from(flags)
     from auditor.diagnose.ls import parse_list_target
@@ -45,7 +45,7 @@ def command(*, target: str, output_format: str, full_ref: bool, **flags: Any) ->
         raise UsageError(error.detail) from None
     from auditor.cli.run_async import run_async
 
-    if output_format == "jsonl":
+    if output_format == "json":
         return run_async(_ls, settings, parsed, _json_line)
     return run_async(_ls, settings, parsed, _text_line(parsed, full=full_ref))
 

@@ -405,8 +405,8 @@ _TABLE: dict[OptionGroup, tuple[Option, ...]] = {
         Option(
             name="rate_limit_policy",
             value=member_of(RateLimitPolicy),
-            help="What to do when a registry's rate limit is nearly used up: stop, spread"
-            " the remaining requests over its window, or ignore it.",
+            help="What to do when a registry's rate limit is nearly used up: stop,"
+            " spread the remaining requests over its window, or ignore it.",
             scope=OptionScope.RUN_AND_REGISTRY,
         ),
         Option(

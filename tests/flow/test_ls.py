@@ -127,7 +127,7 @@ async def test_names_are_on_stdout_and_the_totals_on_stderr() -> None:
 
 async def test_json_lines_have_the_fields_of_the_listing() -> None:
     async with lab(simple(NAMES)) as here:
-        done = await auditor("ls", "--format=jsonl", here.ref("app:1.0"))
+        done = await auditor("ls", "--format=json", here.ref("app:1.0"))
     (line,) = [json.loads(line) for line in done.out.splitlines()]
     assert line == {
         "registry": here.host,

@@ -534,15 +534,15 @@ def test_an_unreadable_password_file_is_an_error_with_the_reason() -> None:
         (
             section(token_url="https://user:hunter2@dtr.example.com/token"),
             (
-                f'registry."{HOST}".token_url: must be an http or https URL without user'
-                " and fragment"
+                f'registry."{HOST}".token_url: must be an http or https URL without'
+                " user and fragment"
             ),
         ),
         (
             section(token_url="dtr.example.com/auth/token"),
             (
-                f'registry."{HOST}".token_url: must be an http or https URL without user'
-                " and fragment"
+                f'registry."{HOST}".token_url: must be an http or https URL without'
+                " user and fragment"
             ),
         ),
         (
