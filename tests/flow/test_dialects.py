@@ -106,10 +106,10 @@ async def test_opaque_tokens_and_a_placeholder_scope() -> None:
 
 
 async def test_a_denied_without_a_challenge_is_final() -> None:
-    nobody = DemoAccount("team", "secret", {"other/*": ("pull",)})
-    tokens = service(nobody, opaque=True)
+    stranger = DemoAccount("team", "secret", {"other/*": ("pull",)})
+    tokens = service(stranger, opaque=True)
     dialect = [dialects.denied_without_challenge()]
-    async with lab(simple(NAMES), tokens=tokens, login=nobody, dialect=dialect) as here:
+    async with lab(simple(NAMES), tokens=tokens, login=stranger, dialect=dialect) as here:
         failure = (await here.audit(here.ref(NAMES[0]))).failure
         assert here.faults.count("GET", MANIFESTS) == 1
     assert (failure.failure, failure.status) == (FailureKind.DENIED, 403)

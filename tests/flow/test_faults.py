@@ -218,7 +218,7 @@ async def test_an_unexpected_request_fails_the_test() -> None:
         assert (await client.get("/unknown?a=b"))[0] == 404
     with pytest.raises(AssertionError, match=r"GET /unknown\?a=b"):
         faults.assert_no_unmatched()
-    with pytest.raises(AssertionError, match="never happened"):
+    with pytest.raises(AssertionError, match="actions not used"):
         faults.assert_used_up()
 
 

@@ -1,4 +1,4 @@
-"""What a registry says it was asked: its access log, in Apache's combined format."""
+"""The access log of a registry, in Apache's combined format."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _LINE = re.compile(r'"([A-Z]+) (\S+) HTTP/[\d.]+" (\d{3}) \d+ "[^"]*" "([^"]*)"$')
-# A line is written when its answer has been sent: some milliseconds at the most.
+# A line is written some milliseconds after its response.
 _WRITTEN_WITHIN_S = 20.0
 _POLL_S = 0.01
 
@@ -28,7 +28,7 @@ class Logged:
 
 
 class AccessLog:
-    """The access log of a running registry, which `url` reaches."""
+    """The access log of a running registry at `url`."""
 
     def __init__(self, file: Path, url: str) -> None:
         self._file = file
@@ -36,20 +36,20 @@ class AccessLog:
         self._marks = 0
 
     def mark(self) -> int:
-        """The place after everything that has been answered until now, in bytes."""
+        """The size of the log, in bytes, after all requests so far."""
         self._marks += 1
         text = f"mark={self._marks}"
         try:
             urllib.request.urlopen(f"{self._url}/v2/?{text}").close()  # noqa: S310
-        except urllib.error.HTTPError as answer:
-            answer.close()  # 401: no token came along
+        except urllib.error.HTTPError as error:
+            error.close()  # 401 without a token
         wait_until(lambda: text in self._text(0), "the registry's log has the mark")
         return self._file.stat().st_size
 
     def auditors(self, since: int, *, at_least: int = 0) -> list[Logged]:
-        """The requests that auditor sent after a mark, in the order of their ends.
+        """The requests of auditor after a mark, in the order in which they ended.
 
-        `at_least` requests are waited for: as many as were answered.
+        Waits until there are `at_least` of them.
         """
 
         def read() -> list[Logged]:

@@ -1,4 +1,4 @@
-"""Running audits: in this process, and as a user runs the command."""
+"""Run audits in this process, and with the command."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from auditor.registry.registries import open_registries
 from auditor.report.summary import Summary
 from auditor.util.clock import SystemClock
 from auditor.util.secret import Secret
+from tests.real.filled_registry import FilledRegistry
 from tests.real.images import names
-from tests.real.stocked import Stocked
 from tests.real.token_server import AUDITOR, PUSHER
 
 # Records as the report has them, by `repository:tag`.
 Lines = dict[str, dict[str, Any]]
 
 OF_THE_REGISTRY = ("ping", "list", "head", "manifest", "blob")
-# Seconds here; a loaded machine may take its time.
+# A command takes seconds; a loaded machine may be much slower.
 _COMMAND_TIMEOUT_S = 120.0
 
 
@@ -67,7 +67,7 @@ def audit(
 ) -> Audited:
     """Audit `repository:tag` names of one registry, in this process.
 
-    `written` is told of each record, how many there are by now.
+    `written` is called after each record with their number so far.
     """
     records: list[Record] = []
 
@@ -105,11 +105,11 @@ def audit(
     return Audited(lines, summary)
 
 
-def audit_all(stocked: Stocked, image_config: ImageConfigMode) -> Lines:
-    """Audit every image of a stocked registry, as an account that may."""
-    wanted = names(stocked.flavour)
+def audit_all(filled: FilledRegistry, image_config: ImageConfigMode) -> Lines:
+    """Audit every image of a filled registry, as an account with all grants."""
+    wanted = names(filled.flavour)
     audited = audit(
-        stocked.host, *wanted, registry=login(PUSHER), image_config=image_config
+        filled.host, *wanted, registry=login(PUSHER), image_config=image_config
     )
     return dict(zip(wanted, audited.lines, strict=True))
 
@@ -117,7 +117,7 @@ def audit_all(stocked: Stocked, image_config: ImageConfigMode) -> Lines:
 def command(
     *arguments: str, place: Path, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run `auditor` with a home of its own and with no setting of the caller's."""
+    """Run `auditor` with `place` as its home, without settings of the environment."""
     kept = {
         key: value for key, value in os.environ.items() if not key.startswith("AUDITOR")
     }
@@ -144,5 +144,5 @@ def only(audited: Audited) -> dict[str, Any]:
 
 
 def content(line: dict[str, Any]) -> dict[str, Any]:
-    """An image record without what depends on who asked when."""
+    """An image record without its account and time."""
     return {key: line[key] for key in line if key not in {"access", "audited_at"}}

@@ -7,7 +7,7 @@ import pytest
 from auditor.config import ImageConfigMode
 from tests.real.audits import Lines, audit_all
 from tests.real.docker_registry import FLAVOURS
-from tests.real.stocked import Stocked, stocked_registry
+from tests.real.filled_registry import FilledRegistry, filled_registry
 from tests.real.token_server import TokenServer, running_token_server
 
 
@@ -19,24 +19,24 @@ def tokens() -> Iterator[TokenServer]:
 
 
 @pytest.fixture(scope="session", params=FLAVOURS, ids=str)
-def stocked(
+def filled(
     request: pytest.FixtureRequest,
     tokens: TokenServer,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Stocked]:
+) -> Iterator[FilledRegistry]:
     """Each registry program in turn, with every image pushed."""
     place = tmp_path_factory.mktemp(str(request.param))
-    with stocked_registry(request.param, tokens, place) as stocked:
-        yield stocked
+    with filled_registry(request.param, tokens, place) as filled:
+        yield filled
 
 
 @pytest.fixture(scope="session")
-def whole(stocked: Stocked) -> Lines:
+def whole(filled: FilledRegistry) -> Lines:
     """The records of all images, with every config read."""
-    return audit_all(stocked, ImageConfigMode.ALWAYS)
+    return audit_all(filled, ImageConfigMode.ALWAYS)
 
 
 @pytest.fixture(scope="session")
-def usual(stocked: Stocked) -> Lines:
+def usual(filled: FilledRegistry) -> Lines:
     """The records of all images, with the configs read that are needed."""
-    return audit_all(stocked, ImageConfigMode.AUTO)
+    return audit_all(filled, ImageConfigMode.AUTO)

@@ -1,4 +1,4 @@
-"""Running a real registry program on a free port of the loopback interface."""
+"""Run a real registry program on a free port of the loopback interface."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.real.programs import distribution3, required
 from tests.support.token_service import FakeTokenService, certificate_pem, jwks
 
 _HOST = "127.0.0.1"
-# It listens some 50 ms after its start; a loaded machine may take a hundred times that.
+# It listens some 50 ms after its start, and much later on a loaded machine.
 _START_TIMEOUT_S = 20.0
 _STOP_TIMEOUT_S = 10.0
 _LISTENING = re.compile(r"listening on ([\d.]+:\d+)")
@@ -23,7 +23,7 @@ _LISTENING = re.compile(r"listening on ([\d.]+:\d+)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flavour:
-    """A registry program. `find` gives its path, or skips.
+    """A registry program. `find` returns its path, or skips the test.
 
     2.8 stores and serves schema 1, and ignores `n` for tags. 3.x has no schema 1,
     pages tags, and finds keys in a JWKS by their `kid` (its `rootcertbundle` knows
@@ -75,10 +75,10 @@ def running_registry(
     tokens: FakeTokenService | None,
     realm: str = "",
 ) -> Iterator[RunningRegistry]:
-    """Serve the store below `root`; `place` takes the configuration and the logs.
+    """Serve the store below `root`; configuration and logs are written to `place`.
 
     The registry trusts `tokens` and sends clients to `realm`; without tokens it is
-    open to everybody. It is ended with the block, whatever happens in it.
+    public. It is stopped at the end of the block.
     """
     program = flavour.find()
     config, access, errors = (place / name for name in ("config.yml", "access", "log"))
@@ -89,7 +89,7 @@ def running_registry(
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,
-            # Or 3.x looks for a collector of traces.
+            # Without this, 3.x looks for a collector of traces.
             env={**os.environ, "OTEL_TRACES_EXPORTER": "none"},
         )
     try:
@@ -148,10 +148,10 @@ def _trust(
 
 
 def _host(process: subprocess.Popen[bytes], log: Path) -> str:
-    """The address that the kernel gave it, which it logs once it listens."""
+    """The address of the registry, which it logs when it listens."""
 
     def known() -> bool:
-        assert process.poll() is None, f"it ended: {log.read_text()}"
+        assert process.poll() is None, f"the registry stopped: {log.read_text()}"
         return _LISTENING.search(log.read_text()) is not None
 
     wait_until(known, "the registry listens", within_s=_START_TIMEOUT_S)

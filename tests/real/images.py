@@ -1,4 +1,4 @@
-"""The images that the tests push, one of every kind that a registry can hold."""
+"""The images that the tests push, one of every kind."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.token_service import FakeTokenService
 
 BASE = files({"etc/os-release": b"ID=tests\n" * 400})
 TOOLS = files({"bin/tool": bytes(range(256)) * 64})
-LABELS = {"org.opencontainers.image.title": "a test", "maintainer": "nobody"}
+LABELS = {"org.opencontainers.image.title": "a test", "maintainer": "the tests"}
 ANNOTATIONS = {"org.opencontainers.image.version": "1.0", "é": "ü"}
 
 
@@ -62,7 +62,7 @@ def nested(layout: Layout) -> Descriptor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How an image is made and pushed. Without `flags` it is put by hand."""
+    """How an image is built and pushed; without `flags`, by a PUT of the tests."""
 
     make: Callable[[Layout], Descriptor]
     flags: tuple[str, ...] | None = ()
@@ -70,7 +70,7 @@ class Recipe:
 
     @property
     def keeps_bytes(self) -> bool:
-        """Whether the registry holds the bytes of the layout."""
+        """Whether the registry keeps the bytes of the layout."""
         return "--format" not in (self.flags or ())
 
 
@@ -82,17 +82,17 @@ RECIPES = {
     "team/multi:1.0": Recipe(make=multi, flags=("--all",)),
     "team/list:1.0": Recipe(make=multi, flags=("--all", "--format", "v2s2")),
     "team/attested:1.0": Recipe(make=attested, flags=("--all",)),
-    "team/nested:1.0": Recipe(make=nested, flags=None),  # skopeo copies no such thing
+    "team/nested:1.0": Recipe(make=nested, flags=None),  # skopeo cannot copy it
     "secret/oci:1.0": Recipe(make=plain),
 }
 
 
 def names(flavour: Flavour) -> list[str]:
-    """The images that a registry of this flavour takes, as `repository:tag`."""
+    """The images that a registry of this flavour accepts, as `repository:tag`."""
     return [name for name, one in RECIPES.items() if flavour.schema1 or not one.schema1]
 
 
-EVERYWHERE = [name for name, one in RECIPES.items() if not one.schema1]
+IN_EVERY_FLAVOUR = [name for name, one in RECIPES.items() if not one.schema1]
 SIGNED = next(name for name, one in RECIPES.items() if one.schema1)
 
 
@@ -120,7 +120,7 @@ def _put(
     made: Descriptor,
     name: str,
 ) -> None:
-    """Put a manifest and all below it (distribution-spec, "Pushing manifests")."""
+    """Push a manifest and its parts (distribution-spec, "Pushing manifests")."""
     repository, _, tag = name.partition(":")
     token = tokens.issue(PUSHER, [f"repository:{repository}:pull,push"])
     base = f"http://{registry.host}/v2/{repository}"

@@ -1,6 +1,6 @@
-"""Makes images as OCI layouts (image-spec image-layout.md): real layers, no network.
+"""Builds images as OCI layouts (image-spec image-layout.md) with real layers.
 
-The same calls make the same bytes.
+The same calls build the same bytes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Descriptor = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A layer's bytes. `diff_id` is the digest of what is in the gzip."""
+    """A layer's bytes. `diff_id` is the digest of the uncompressed bytes."""
 
     content: bytes
     media_type: str

@@ -1,8 +1,8 @@
-"""Finding the programs that these tests run, and saying what is missing.
+"""Finds the programs that these tests run, or skips the test.
 
-Debian's `docker-registry` and `skopeo` are required: a test that lacks them skips on
-a developer's machine, and fails where `NO_TEST_SKIPS=1` is set. distribution
-3.x and regctl are optional: Debian does not have them, so their tests skip everywhere.
+Debian's `docker-registry` and `skopeo` are required: without them a test is skipped, or
+fails if `NO_TEST_SKIPS=1` is set. distribution 3.x and regctl are optional, because
+Debian does not package them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NoReturn
 import pytest
 
 NO_SKIPS = "NO_TEST_SKIPS"
-# `--version` and `go env` answer at once; a loaded machine may take its time.
+# `--version` and `go env` take milliseconds; a loaded machine may be much slower.
 _QUESTION_TIMEOUT_S = 30.0
 
 
@@ -26,7 +26,7 @@ def required(name: str) -> str:
 
 
 def missing(name: str) -> NoReturn:
-    """Skip, or fail where skips are not allowed."""
+    """Skip the test, or fail it if skips are not allowed."""
     reason = f"{name} is not installed: apt-get install {name}"
     if os.environ.get(NO_SKIPS) == "1":
         pytest.fail(f"{reason} ({NO_SKIPS}=1: required programs must be there)")
@@ -45,7 +45,7 @@ def distribution3() -> str:
 
 
 def optional(name: str, package: str) -> str:
-    """The path of a program that Debian does not have, or a skip that says so."""
+    """The path of a program that Debian does not package; skips without it."""
     path = shutil.which(name) or _in_gopath(name)
     if path is None:
         pytest.skip(f"optional: {name} is not installed (go install {package})")

@@ -1,4 +1,4 @@
-"""Running skopeo: it pushes the images, and says what an audit must find."""
+"""Run skopeo, which pushes the images and shows what an audit must find."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _WOULD_COPY = re.compile(r'Would have copied image .*from="?docker://([^\s"]+)')
 class Skopeo:
     """skopeo with an account at one registry, over plain HTTP.
 
-    `place` becomes its home, so that nothing of the user's is read.
+    `place` is its home, so that no file of the user is read.
     """
 
     def __init__(self, host: str, account: DemoAccount, place: Path) -> None:
@@ -51,12 +51,12 @@ class Skopeo:
         return self._inspect(image, "--raw")
 
     def config(self, image: str) -> dict[str, Any]:
-        """The config blob, as it is."""
+        """The config blob."""
         config: dict[str, Any] = json.loads(self._inspect(image, "--config", "--raw"))
         return config
 
     def inspect(self, image: str) -> dict[str, Any]:
-        """Its own summary: Digest, Created, Architecture, Os, Labels, Layers."""
+        """Its summary: Digest, Created, Architecture, Os, Labels, Layers."""
         found: dict[str, Any] = json.loads(self._inspect(image, "--no-tags"))
         return found
 

@@ -1,6 +1,6 @@
-"""What is attached to images, and whether their blobs are there, in real registries.
+"""Attachments of images and checks of their blobs, in real registries.
 
-The files are written into the registry's store: a mirror that lost some looks so.
+The files are written into the registry's store, some of them incompletely.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A real registry that knows Basic only, and the logins that skopeo leaves behind."""
+"""A real registry with Basic authentication, and the logins that skopeo stores."""
 
 from __future__ import annotations
 

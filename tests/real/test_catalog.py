@@ -1,4 +1,4 @@
-"""Repository patterns, expanded through the catalogs of real registries."""
+"""Repository patterns, expanded with the catalogs of real registries."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from auditor.report.listing_stats import ListState
 from tests.real.audits import Audited, audit, login
 from tests.real.docker_registry import running_registry
-from tests.real.stocked import Stocked
+from tests.real.filled_registry import FilledRegistry
 from tests.real.token_server import AUDITOR, PUSHER
 
 pytestmark = pytest.mark.real
@@ -18,8 +18,8 @@ pytestmark = pytest.mark.real
 OTHERS = ("team/tagged",)
 
 
-def expected(stocked: Stocked, folder: str) -> list[str]:
-    return sorted(name for name in stocked.digests if name.startswith(f"{folder}/"))
+def expected(filled: FilledRegistry, folder: str) -> list[str]:
+    return sorted(name for name in filled.digests if name.startswith(f"{folder}/"))
 
 
 def names(audited: Audited) -> list[str]:
@@ -28,60 +28,60 @@ def names(audited: Audited) -> list[str]:
 
 @pytest.mark.parametrize("size", [1, 3, 1000])
 def test_a_pattern_expands_to_the_repositories_of_the_catalog(
-    stocked: Stocked, size: int
+    filled: FilledRegistry, size: int
 ) -> None:
-    since = stocked.registry.log.mark()
+    since = filled.registry.log.mark()
     audited = audit(
-        stocked.host,
+        filled.host,
         "team/**:*",
         registry=login(PUSHER, page_size=size),
         exclude_repositories=OTHERS,
     )
-    assert names(audited) == expected(stocked, "team")
+    assert names(audited) == expected(filled, "team")
     assert len(names(audited)) > 5
     catalog = audited.summary.listings[-1]
     assert catalog.state is ListState.COMPLETE
     # Two repositories at least are elsewhere: public/... and secret/...
     assert catalog.repositories >= catalog.chosen + 2
     assert catalog.pages >= catalog.repositories // size
-    logged = stocked.registry.log.auditors(since, at_least=audited.requests)
+    logged = filled.registry.log.auditors(since, at_least=audited.requests)
     catalogs = [one for one in logged if one.path == "/v2/_catalog"]
     assert len(catalogs) == catalog.pages
     assert catalogs[0].query == f"n={size}"
-    asked = [scope for _, user, scope in stocked.tokens.asked if user == PUSHER.name]
+    asked = [scope for _, user, scope in filled.tokens.asked if user == PUSHER.name]
     assert "registry:catalog:*" in asked
 
 
 def test_a_page_size_that_the_catalog_rejects_is_reduced(
-    stocked: Stocked,
+    filled: FilledRegistry,
 ) -> None:
-    since = stocked.registry.log.mark()
+    since = filled.registry.log.mark()
     audited = audit(
-        stocked.host,
+        filled.host,
         "public/*:*",
         registry=login(PUSHER, page_size=5000),
     )
-    assert names(audited) == expected(stocked, "public")
-    logged = stocked.registry.log.auditors(since, at_least=audited.requests)
+    assert names(audited) == expected(filled, "public")
+    logged = filled.registry.log.auditors(since, at_least=audited.requests)
     queries = [one.query for one in logged if one.path == "/v2/_catalog"]
     assert queries == ["n=5000", "n=1000"]
 
 
-def test_a_catalog_without_a_grant_is_not_requested(stocked: Stocked) -> None:
-    since = stocked.registry.log.mark()
-    audited = audit(stocked.host, "team/*:*", registry=login(AUDITOR))
+def test_a_catalog_without_a_grant_is_not_requested(filled: FilledRegistry) -> None:
+    since = filled.registry.log.mark()
+    audited = audit(filled.host, "team/*:*", registry=login(AUDITOR))
     (line,) = audited.lines
     assert line["failure"] == "no_pull_grant"
     assert "name its repositories in a list" in line["detail"]
-    logged = stocked.registry.log.auditors(since, at_least=audited.requests)
+    logged = filled.registry.log.auditors(since, at_least=audited.requests)
     assert [one.path for one in logged] == ["/v2/"]
 
 
 def test_the_catalog_of_an_open_registry_needs_no_token(
-    stocked: Stocked, tmp_path: Path
+    filled: FilledRegistry, tmp_path: Path
 ) -> None:
     with running_registry(
-        stocked.flavour, tmp_path, root=stocked.root, tokens=None
+        filled.flavour, tmp_path, root=filled.root, tokens=None
     ) as registry:
         audited = audit(
             registry.host,
@@ -89,6 +89,6 @@ def test_the_catalog_of_an_open_registry_needs_no_token(
             registry=login(None, page_size=2),
             exclude_repositories=OTHERS,
         )
-    everything = sorted(stocked.digests)
+    everything = sorted(filled.digests)
     assert names(audited) == everything
     assert "token" not in audited.summary.requests

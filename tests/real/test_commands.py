@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tests.real.audits import Lines, command, content
-from tests.real.images import EVERYWHERE, names
-from tests.real.said_by_skopeo import expected_record
-from tests.real.stocked import Stocked
+from tests.real.filled_registry import FilledRegistry
+from tests.real.images import IN_EVERY_FLAVOUR, names
+from tests.real.skopeo_records import expected_record
 from tests.real.token_server import AUDITOR, PUSHER
 
 pytestmark = pytest.mark.real
@@ -19,15 +19,15 @@ PASSWORD = {"REGISTRY_PASSWORD": AUDITOR.password}
 
 
 @pytest.fixture
-def config(stocked: Stocked, tmp_path: Path) -> str:
+def config(filled: FilledRegistry, tmp_path: Path) -> str:
     """A configuration as the README shows it; keys beside the file."""
-    (tmp_path / "keys.pem").write_bytes(stocked.keys.read_bytes())
+    (tmp_path / "keys.pem").write_bytes(filled.keys.read_bytes())
     file = tmp_path / "auditor.toml"
     file.write_text(
         f"""
         image_config = "always"
 
-        [registry."{stocked.host}"]
+        [registry."{filled.host}"]
         username = "{AUDITOR.name}"
         password_env = "REGISTRY_PASSWORD"
         token_keys = "keys.pem"
@@ -37,14 +37,14 @@ def config(stocked: Stocked, tmp_path: Path) -> str:
 
 
 def test_audit_with_a_configuration_and_a_list(
-    stocked: Stocked, config: str, tmp_path: Path
+    filled: FilledRegistry, config: str, tmp_path: Path
 ) -> None:
-    wanted = names(stocked.flavour)
+    wanted = names(filled.flavour)
     listed, report, summary = (
         tmp_path / name for name in ("list.txt", "report.jsonl", "summary.json")
     )
     listed.write_text(
-        "# every image\n" + "".join(f"{stocked.host}/{name}\n" for name in wanted)
+        "# every image\n" + "".join(f"{filled.host}/{name}\n" for name in wanted)
     )
     done = command(
         *("audit", "-c", config, "-f", str(listed), "-o", str(report)),
@@ -54,13 +54,13 @@ def test_audit_with_a_configuration_and_a_list(
     )
     lines = [json.loads(line) for line in report.read_text().splitlines()]
     assert [line["reference"] for line in lines] == [
-        f"{stocked.host}/{name}" for name in wanted
+        f"{filled.host}/{name}" for name in wanted
     ]
     # The last one is another's repository.
     *images, denied = lines
     assert (denied["failure"], denied["repository"]) == ("no_pull_grant", "secret/oci")
     for name, line in zip(wanted, images, strict=False):
-        assert content(line) == expected_record(stocked.skopeo, stocked.host, name)
+        assert content(line) == expected_record(filled.skopeo, filled.host, name)
         assert line["access"]["verified"] is True
     said = done.stderr.decode()
     assert (done.returncode, done.stdout) == (1, b""), said
@@ -72,33 +72,31 @@ def test_audit_with_a_configuration_and_a_list(
 
 
 def test_audit_without_the_password_variable_is_a_configuration_error(
-    stocked: Stocked, config: str, tmp_path: Path
+    filled: FilledRegistry, config: str, tmp_path: Path
 ) -> None:
-    done = command(
-        "audit", "-c", config, f"{stocked.host}/team/oci:1.0", place=tmp_path
-    )
+    done = command("audit", "-c", config, f"{filled.host}/team/oci:1.0", place=tmp_path)
     assert (done.returncode, done.stdout) == (2, b"")
     assert "the environment variable REGISTRY_PASSWORD is not set" in str(done.stderr)
 
 
-@pytest.mark.parametrize("name", EVERYWHERE)
+@pytest.mark.parametrize("name", IN_EVERY_FLAVOUR)
 def test_inspect_raw_prints_the_bytes_that_skopeo_prints(
-    stocked: Stocked, tmp_path: Path, name: str
+    filled: FilledRegistry, tmp_path: Path, name: str
 ) -> None:
     done = command(
-        *("inspect", "--raw", f"--authfile={stocked.skopeo.authfile}"),
-        f"{stocked.host}/{name}",
+        *("inspect", "--raw", f"--authfile={filled.skopeo.authfile}"),
+        f"{filled.host}/{name}",
         place=tmp_path,
     )
     assert (done.returncode, done.stderr) == (0, b"")
-    assert done.stdout == stocked.skopeo.raw(name)
+    assert done.stdout == filled.skopeo.raw(name)
 
 
 def test_inspect_json_prints_the_record(
-    stocked: Stocked, config: str, whole: Lines, tmp_path: Path
+    filled: FilledRegistry, config: str, whole: Lines, tmp_path: Path
 ) -> None:
     done = command(
-        *("inspect", "--format=json", "-c", config, f"{stocked.host}/team/multi:1.0"),
+        *("inspect", "--format=json", "-c", config, f"{filled.host}/team/multi:1.0"),
         place=tmp_path,
         environment=PASSWORD,
     )
@@ -107,10 +105,10 @@ def test_inspect_json_prints_the_record(
 
 
 def test_inspect_shows_the_platforms_layers_and_labels(
-    stocked: Stocked, config: str, whole: Lines, tmp_path: Path
+    filled: FilledRegistry, config: str, whole: Lines, tmp_path: Path
 ) -> None:
     done = command(
-        *("inspect", "-c", config, f"{stocked.host}/team/multi:1.0"),
+        *("inspect", "-c", config, f"{filled.host}/team/multi:1.0"),
         place=tmp_path,
         environment=PASSWORD,
     )
@@ -131,30 +129,30 @@ def token(config: str, place: Path, *arguments: str) -> Any:
 
 
 def test_token_shows_that_pull_is_granted(
-    stocked: Stocked, config: str, tmp_path: Path
+    filled: FilledRegistry, config: str, tmp_path: Path
 ) -> None:
-    code, said = token(config, tmp_path, f"{stocked.host}/team/oci")
+    code, said = token(config, tmp_path, f"{filled.host}/team/oci")
     assert code == 0
     assert said.endswith("pull on team/oci: granted\n")
     assert "token service of the tests" in said
 
 
 def test_token_shows_that_pull_is_not_granted(
-    stocked: Stocked, config: str, tmp_path: Path
+    filled: FilledRegistry, config: str, tmp_path: Path
 ) -> None:
-    code, said = token(config, tmp_path, f"{stocked.host}/secret/oci")
+    code, said = token(config, tmp_path, f"{filled.host}/secret/oci")
     assert code == 1
     assert said.endswith("pull on secret/oci: NOT granted\n")
 
 
 def test_token_json_has_the_request_and_the_grant(
-    stocked: Stocked, config: str, tmp_path: Path
+    filled: FilledRegistry, config: str, tmp_path: Path
 ) -> None:
-    code, said = token(config, tmp_path, "--format=json", f"{stocked.host}/public/arm")
+    code, said = token(config, tmp_path, "--format=json", f"{filled.host}/public/arm")
     found = json.loads(said)
     assert code == 0
     assert found["pull"] is True
-    assert found["realm"] == stocked.tokens.realm
+    assert found["realm"] == filled.tokens.realm
     assert found["service"] == "registry of the tests"
     assert found["scope"] == "repository:public/arm:pull"
     assert found["access"]["verified"] is True
@@ -170,25 +168,25 @@ def test_token_json_has_the_request_and_the_grant(
 
 
 def test_token_raw_is_a_valid_token(
-    stocked: Stocked, config: str, tmp_path: Path
+    filled: FilledRegistry, config: str, tmp_path: Path
 ) -> None:
-    code, said = token(config, tmp_path, "--raw", f"{stocked.host}/team/oci")
+    code, said = token(config, tmp_path, "--raw", f"{filled.host}/team/oci")
     assert code == 0
-    service = stocked.tokens.service
+    service = filled.tokens.service
     assert service.allows(said.strip(), "repository:team/oci:pull") is True
 
 
 def test_a_wrong_password_is_one_message_and_exit_1(
-    stocked: Stocked, config: str, tmp_path: Path
+    filled: FilledRegistry, config: str, tmp_path: Path
 ) -> None:
     done = command(
-        *("token", "-c", config, f"{stocked.host}/team/oci"),
+        *("token", "-c", config, f"{filled.host}/team/oci"),
         place=tmp_path,
         environment={"REGISTRY_PASSWORD": PUSHER.password},
     )
     assert (done.returncode, done.stdout) == (1, b"")
     assert done.stderr.decode() == (
-        f"auditor: {stocked.host}/team/oci:latest: denied: the token service rejected"
+        f"auditor: {filled.host}/team/oci:latest: denied: the token service rejected"
         " the login of 'auditor' (401); check the credential in configuration:"
-        f' [registry."{stocked.host}"]\n'
+        f' [registry."{filled.host}"]\n'
     )

@@ -1,4 +1,4 @@
-"""The doctor, and grants of many repositories, at real registries."""
+"""The doctor and the grants of many repositories, at real registries."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from auditor.diagnose.doctor_step import DoctorStep
 from auditor.oci.reference import parse_reference
 from auditor.util.clock import SystemClock
 from tests.real.audits import command, login
+from tests.real.filled_registry import FilledRegistry
 from tests.real.programs import required
-from tests.real.stocked import Stocked
 from tests.real.test_basic import LINE, USER
 from tests.real.token_server import AUDITOR
 from tests.support.docker_registry import HtpasswdAuth, docker_registry
@@ -46,21 +46,21 @@ def doctor(host: str, name: str, registry: RegistrySettings) -> dict[str, Doctor
     return {step.name.value: step for step in asyncio.run(run())}
 
 
-def test_a_registry_with_tokens_passes_the_doctor(stocked: Stocked) -> None:
-    found = doctor(stocked.host, "team/oci:1.0", login())
+def test_a_registry_with_tokens_passes_the_doctor(filled: FilledRegistry) -> None:
+    found = doctor(filled.host, "team/oci:1.0", login())
     bad = {name for name, step in found.items() if step.state in {"failed", "warning"}}
     # Neither has the catalog for this account.
     assert bad == {"catalog"}
     assert found["ping"].details["api_version"] == "registry/2.0"
-    assert found["challenge"].details["realm"] == stocked.tokens.realm
+    assert found["challenge"].details["realm"] == filled.tokens.realm
     assert found["grant"].message == "auditor is granted pull"
-    assert found["manifest"].details["digest"] == stocked.digests["team/oci:1.0"]
+    assert found["manifest"].details["digest"] == filled.digests["team/oci:1.0"]
     assert found["manifest"].details["head"] is True
     assert found["referrers"].details["api"] is False
 
 
-def test_a_missing_grant_fails_at_the_grant(stocked: Stocked) -> None:
-    found = doctor(stocked.host, "secret/oci:1.0", login())
+def test_a_missing_grant_fails_at_the_grant(filled: FilledRegistry) -> None:
+    found = doctor(filled.host, "secret/oci:1.0", login())
     assert [name for name, step in found.items() if step.state == "failed"] == ["grant"]
 
 
@@ -85,14 +85,16 @@ def test_a_registry_with_basic_passes_and_a_wrong_password_fails(
     assert f"docker login {basic}" in (wrong["tags"].next or "")
 
 
-def test_an_account_that_may_push_is_found(stocked: Stocked, tmp_path: Path) -> None:
+def test_an_account_that_may_push_is_found(
+    filled: FilledRegistry, tmp_path: Path
+) -> None:
     config = tmp_path / "a.toml"
     config.write_text(
-        f'[registry."{stocked.host}"]\nusername = "auditor"\npassword_env = "SECRET"\n'
+        f'[registry."{filled.host}"]\nusername = "auditor"\npassword_env = "SECRET"\n'
     )
     done = command(
         *("token", "-c", str(config), "--format=json", "--fail-beyond", "pull"),
-        *(f"{stocked.host}/{name}" for name in ("team/oci", "public/arm", "secret/x")),
+        *(f"{filled.host}/{name}" for name in ("team/oci", "public/arm", "secret/x")),
         place=tmp_path,
         environment={"SECRET": AUDITOR.password},
     )

@@ -1,4 +1,4 @@
-"""Every kind of image, pushed by skopeo: the audit says what skopeo says."""
+"""Every kind of image, pushed by skopeo: the audit agrees with skopeo."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import pytest
 
 from auditor.config import ImageConfigMode
 from tests.real.audits import Lines, audit, content, login
-from tests.real.images import EVERYWHERE, RECIPES, names
-from tests.real.said_by_skopeo import expected_record
-from tests.real.stocked import Stocked
+from tests.real.filled_registry import FilledRegistry
+from tests.real.images import IN_EVERY_FLAVOUR, RECIPES, names
+from tests.real.skopeo_records import expected_record
 from tests.real.token_server import PUSHER
 
 pytestmark = pytest.mark.real
-each_image = pytest.mark.parametrize("name", EVERYWHERE)
+each_image = pytest.mark.parametrize("name", IN_EVERY_FLAVOUR)
 INDEXES = ["team/multi:1.0", "team/list:1.0", "team/attested:1.0", "team/nested:1.0"]
 
 
 @each_image
 def test_every_field_agrees_with_skopeo_and_the_raw_manifests(
-    stocked: Stocked, whole: Lines, name: str
+    filled: FilledRegistry, whole: Lines, name: str
 ) -> None:
-    expected = expected_record(stocked.skopeo, stocked.host, name)
+    expected = expected_record(filled.skopeo, filled.host, name)
     assert content(whole[name]) == expected
 
 
@@ -40,13 +40,13 @@ def test_without_config_requests_only_created_of_indexed_platforms_is_unknown(
 
 @each_image
 def test_the_digest_is_that_of_the_pushed_bytes(
-    stocked: Stocked, whole: Lines, name: str
+    filled: FilledRegistry, whole: Lines, name: str
 ) -> None:
-    kept = whole[name]["digest"] == stocked.digests[name]
+    kept = whole[name]["digest"] == filled.digests[name]
     assert kept == RECIPES[name].keeps_bytes
 
 
-def test_each_kind_has_its_media_type(whole: Lines, stocked: Stocked) -> None:
+def test_each_kind_has_its_media_type(whole: Lines, filled: FilledRegistry) -> None:
     kinds = {
         name: line["media_type"].removeprefix("application/vnd.")
         for name, line in whole.items()
@@ -62,7 +62,7 @@ def test_each_kind_has_its_media_type(whole: Lines, stocked: Stocked) -> None:
         "team/nested:1.0": "oci.image.index.v1+json",
         "secret/oci:1.0": "oci.image.manifest.v1+json",
     }
-    assert kinds == {name: expected[name] for name in names(stocked.flavour)}
+    assert kinds == {name: expected[name] for name in names(filled.flavour)}
 
 
 @pytest.mark.parametrize("name", ["team/multi:1.0", "team/list:1.0"])
@@ -107,13 +107,15 @@ def test_a_repeated_layer_counts_once(whole: Lines) -> None:
     assert (platform["size"], line["size"]) == (once, once)
 
 
-def test_an_audit_by_digest_equals_one_by_tag(stocked: Stocked, whole: Lines) -> None:
+def test_an_audit_by_digest_equals_one_by_tag(
+    filled: FilledRegistry, whole: Lines
+) -> None:
     by_digest = {
         name: f"{name.partition(':')[0]}@{line['digest']}"
         for name, line in whole.items()
     }
     audited = audit(
-        stocked.host,
+        filled.host,
         *by_digest.values(),
         registry=login(PUSHER),
         image_config=ImageConfigMode.ALWAYS,
@@ -121,6 +123,6 @@ def test_an_audit_by_digest_equals_one_by_tag(stocked: Stocked, whole: Lines) ->
     for (name, asked), line in zip(by_digest.items(), audited.lines, strict=True):
         assert content(line) == {
             **content(whole[name]),
-            "reference": f"{stocked.host}/{asked}",
+            "reference": f"{filled.host}/{asked}",
             "tag": None,
         }

@@ -1,4 +1,4 @@
-"""A real registry that is killed in the middle of an audit; a line that is bad."""
+"""A real registry that is killed during an audit, and a bad network."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def undisturbed(root: Path) -> list[str]:
 def test_a_registry_that_is_killed_and_restarted_loses_no_reference(
     root: Path, undisturbed: list[str]
 ) -> None:
-    """It is started again as soon as it was missed: nobody waits for a clock."""
+    """It is restarted as soon as a request to it fails, without sleeping."""
     killed: list[subprocess.Popen[bytes]] = []
     with ExitStack() as stack:
         running: list[subprocess.Popen[bytes]] = []

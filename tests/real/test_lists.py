@@ -1,4 +1,4 @@
-"""Tag patterns, expanded through the tag lists of real registries."""
+"""Tag patterns, expanded with the tag listings of real registries."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from auditor.report.listing_stats import ListKind
 from tests.real.audits import audit, login
-from tests.real.stocked import Stocked
+from tests.real.filled_registry import FilledRegistry
 from tests.real.token_server import PUSHER
 
 pytestmark = pytest.mark.real
@@ -17,24 +17,24 @@ REPOSITORY = "team/tagged"
 
 
 @pytest.fixture(scope="session")
-def tagged(stocked: Stocked) -> Stocked:
+def tagged(filled: FilledRegistry) -> FilledRegistry:
     """One image under several tags, two of them in another order of pushing."""
-    source = f"docker://{stocked.host}/team/oci:1.0"
+    source = f"docker://{filled.host}/team/oci:1.0"
     for tag in reversed(TAGS):
-        stocked.skopeo.copy(
+        filled.skopeo.copy(
             *(source, f"{REPOSITORY}:{tag}", "--src-tls-verify=false"),
-            f"--src-authfile={stocked.skopeo.authfile}",
+            f"--src-authfile={filled.skopeo.authfile}",
         )
-    return stocked
+    return filled
 
 
-def pages_of(stocked: Stocked, tags: int, size: int) -> int:
-    return -(-tags // size) if stocked.flavour.pages_tags else 1
+def pages_of(filled: FilledRegistry, tags: int, size: int) -> int:
+    return -(-tags // size) if filled.flavour.pages_tags else 1
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 6, 1000])
 def test_a_pattern_expands_to_every_tag_on_any_number_of_pages(
-    tagged: Stocked, size: int
+    tagged: FilledRegistry, size: int
 ) -> None:
     since = tagged.registry.log.mark()
     audited = audit(
@@ -66,13 +66,15 @@ def test_a_pattern_expands_to_every_tag_on_any_number_of_pages(
     ],
 )
 def test_a_pattern_selects_tags(
-    tagged: Stocked, pattern: str, expected: list[str]
+    tagged: FilledRegistry, pattern: str, expected: list[str]
 ) -> None:
     audited = audit(tagged.host, f"{REPOSITORY}:{pattern}", registry=login(page_size=2))
     assert sorted(line["tag"] for line in audited.lines) == expected
 
 
-def test_overlapping_patterns_and_references_are_audited_once(tagged: Stocked) -> None:
+def test_overlapping_patterns_and_references_are_audited_once(
+    tagged: FilledRegistry,
+) -> None:
     names = (f"{REPOSITORY}:2.0", f"{REPOSITORY}:*", f"{REPOSITORY}:1.*")
     audited = audit(tagged.host, *names)
     assert audited.lines[0]["tag"] == "2.0"
@@ -80,14 +82,16 @@ def test_overlapping_patterns_and_references_are_audited_once(tagged: Stocked) -
     assert audited.summary.duplicates == 4
 
 
-def test_a_pattern_that_matches_nothing_is_a_failure(tagged: Stocked) -> None:
+def test_a_pattern_that_matches_nothing_is_a_failure(tagged: FilledRegistry) -> None:
     audited = audit(tagged.host, f"{REPOSITORY}:3.*")
     (line,) = audited.lines
     assert (line["stage"], line["failure"]) == ("list", "not_found")
     assert "none of the 6 tags" in line["detail"]
 
 
-def test_the_listing_of_an_unknown_repository_is_a_failure(tagged: Stocked) -> None:
+def test_the_listing_of_an_unknown_repository_is_a_failure(
+    tagged: FilledRegistry,
+) -> None:
     (line,) = audit(tagged.host, "team/nothing:*").lines
     assert (line["stage"], line["failure"], line["status"]) == (
         "list",
@@ -97,7 +101,7 @@ def test_the_listing_of_an_unknown_repository_is_a_failure(tagged: Stocked) -> N
 
 
 def test_the_listing_of_a_repository_without_a_grant_is_not_requested(
-    tagged: Stocked,
+    tagged: FilledRegistry,
 ) -> None:
     since = tagged.registry.log.mark()
     audited = audit(tagged.host, "secret/oci:*")
@@ -108,7 +112,9 @@ def test_the_listing_of_a_repository_without_a_grant_is_not_requested(
 
 
 @pytest.mark.parametrize("size", [1, 2, 1000])
-def test_the_catalog_is_read_with_its_own_token(tagged: Stocked, size: int) -> None:
+def test_the_catalog_is_read_with_its_own_token(
+    tagged: FilledRegistry, size: int
+) -> None:
     since = tagged.registry.log.mark()
     asked = len(tagged.tokens.asked)
     audited = audit(tagged.host, "team/*:1.0", registry=login(PUSHER, page_size=size))
@@ -118,7 +124,7 @@ def test_the_catalog_is_read_with_its_own_token(tagged: Stocked, size: int) -> N
     logged = tagged.registry.log.auditors(since, at_least=audited.requests)
     catalog = [one for one in logged if one.path == "/v2/_catalog"]
     assert catalog[0].query == f"n={size}"
-    # 2.8 sends lists of tags whole, whatever size is asked for: of the same length as
+    # 2.8 ignores the page size for tags and sends the whole listing: as long as
     # the page, they are in doubt and listed here, too.
     (listing,) = (
         one for one in audited.summary.listings if one.kind is ListKind.REPOSITORIES
@@ -133,7 +139,7 @@ def test_the_catalog_is_read_with_its_own_token(tagged: Stocked, size: int) -> N
 
 
 def test_a_skopeo_sync_file_selects_what_skopeo_copies(
-    tagged: Stocked, tmp_path: Path
+    tagged: FilledRegistry, tmp_path: Path
 ) -> None:
     path = tmp_path / "sync.yaml"
     path.write_text(

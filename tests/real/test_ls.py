@@ -1,4 +1,4 @@
-"""`auditor ls` names what crane names, on real registries."""
+"""`auditor ls` lists what crane lists, at real registries."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from auditor.registry.registries import open_registries
 from auditor.report.listing_stats import ListState
 from auditor.util.clock import SystemClock
 from tests.real.docker_registry import running_registry
+from tests.real.filled_registry import FilledRegistry
 from tests.real.programs import optional
-from tests.real.stocked import Stocked
 
 pytestmark = pytest.mark.real
 
@@ -26,10 +26,10 @@ CRANE = "github.com/google/go-containerregistry/cmd/crane@latest"
 
 
 @pytest.fixture
-def host(stocked: Stocked, tmp_path: Path) -> Iterator[str]:
+def host(filled: FilledRegistry, tmp_path: Path) -> Iterator[str]:
     """The store of the stocked registry, open to everybody."""
     with running_registry(
-        stocked.flavour, tmp_path, root=stocked.root, tokens=None
+        filled.flavour, tmp_path, root=filled.root, tokens=None
     ) as registry:
         yield registry.host
 

@@ -1,7 +1,7 @@
-"""The whole Docker Official Images workload, served by the real docker-registry.
+"""All Docker Official Images in the real docker-registry.
 
-Generated into a store without layer bytes; every record is compared with what was
-generated, and every request with the fewest that can do.
+They are built into a store without layer bytes. Every record is compared with what was
+built, and the number of requests with the minimum.
 """
 
 from __future__ import annotations

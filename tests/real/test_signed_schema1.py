@@ -1,4 +1,4 @@
-"""Signed schema 1, converted and signed by skopeo, where a registry takes it."""
+"""Signed schema 1, converted and signed by skopeo, in registries that accept it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 from auditor.oci.schema1 import EMPTY_LAYER, parse_schema1
 from tests.real.audits import Lines, command, content
 from tests.real.docker_registry import DISTRIBUTION_2
+from tests.real.filled_registry import FilledRegistry
 from tests.real.images import BASE, SIGNED
 from tests.real.layouts import CREATED, sha256
-from tests.real.said_by_skopeo import expected_record
-from tests.real.stocked import Stocked
+from tests.real.skopeo_records import expected_record
 
 pytestmark = [
     pytest.mark.real,
@@ -22,9 +22,9 @@ pytestmark = [
 
 
 def test_every_field_agrees_with_skopeo_and_the_raw_manifest(
-    stocked: Stocked, whole: Lines
+    filled: FilledRegistry, whole: Lines
 ) -> None:
-    expected = expected_record(stocked.skopeo, stocked.host, SIGNED)
+    expected = expected_record(filled.skopeo, filled.host, SIGNED)
     assert content(whole[SIGNED]) == expected
 
 
@@ -47,9 +47,9 @@ def test_layers_are_base_first_without_sizes(whole: Lines) -> None:
 
 
 def test_the_digest_is_that_of_the_payload_and_the_signature_is_valid(
-    stocked: Stocked, whole: Lines
+    filled: FilledRegistry, whole: Lines
 ) -> None:
-    raw = stocked.skopeo.raw(SIGNED)
+    raw = filled.skopeo.raw(SIGNED)
     manifest = parse_schema1(raw, json.loads(raw))
     assert whole[SIGNED]["digest"] == sha256(manifest.payload) != sha256(raw)
     assert [check.valid for check in manifest.signatures] == [True]
@@ -57,15 +57,15 @@ def test_the_digest_is_that_of_the_payload_and_the_signature_is_valid(
 
 
 def test_inspect_raw_prints_the_response_although_each_has_a_new_signature(
-    stocked: Stocked, tmp_path: Path
+    filled: FilledRegistry, tmp_path: Path
 ) -> None:
     done = command(
-        *("inspect", "--raw", f"--authfile={stocked.skopeo.authfile}"),
-        f"{stocked.host}/{SIGNED}",
+        *("inspect", "--raw", f"--authfile={filled.skopeo.authfile}"),
+        f"{filled.host}/{SIGNED}",
         place=tmp_path,
     )
     assert (done.returncode, done.stderr) == (0, b"")
-    raw = stocked.skopeo.raw(SIGNED)
+    raw = filled.skopeo.raw(SIGNED)
     printed, expected = (
         parse_schema1(one, json.loads(one)) for one in (done.stdout, raw)
     )

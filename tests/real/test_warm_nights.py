@@ -1,4 +1,4 @@
-"""What real registries say to HEAD: a second night costs one for each tag."""
+"""A second run against real registries sends one HEAD for each tag."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 
 from auditor.config import ImageConfigMode
 from tests.real.audits import audit, content, login
+from tests.real.filled_registry import FilledRegistry
 from tests.real.images import names
-from tests.real.stocked import Stocked
 from tests.real.token_server import PUSHER
 
 pytestmark = pytest.mark.real
@@ -17,12 +17,12 @@ pytestmark = pytest.mark.real
 
 @pytest.mark.parametrize("mode", ImageConfigMode)
 def test_a_warm_run_has_the_same_records_without_fetching(
-    stocked: Stocked, tmp_path: Path, mode: ImageConfigMode
+    filled: FilledRegistry, tmp_path: Path, mode: ImageConfigMode
 ) -> None:
-    wanted = names(stocked.flavour)
+    wanted = names(filled.flavour)
     nights = [
         audit(
-            stocked.host,
+            filled.host,
             *wanted,
             registry=login(PUSHER),
             image_config=mode,

@@ -1,4 +1,4 @@
-"""Generated stores and tokens, as the real docker-registry takes them."""
+"""Stores and tokens of tests/support, used by the real docker-registry."""
 
 from __future__ import annotations
 

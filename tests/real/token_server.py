@@ -23,7 +23,7 @@ DTR_PATH = "/auth/v2/token/"
 
 @dataclass(slots=True)
 class TokenServer:
-    """A token service that listens at `url`, and what it was asked."""
+    """A token service at `url`, and the requests it got."""
 
     service: FakeTokenService
     url: str = ""
@@ -32,7 +32,7 @@ class TokenServer:
 
     @property
     def realm(self) -> str:
-        """What the registry's challenge shall name."""
+        """The realm of the registry's challenge."""
         return self.url + "/token"
 
 

@@ -1,4 +1,4 @@
-"""A real registry with the images of `tests.real.images` in it."""
+"""A real registry with the images of `tests.real.images`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tests.support.token_service import certificate_pem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stocked:
-    """`digests` are those of the layouts, by `repository:tag`.
+class FilledRegistry:
+    """A filled registry. `digests` are those of the layouts, by `repository:tag`.
 
     `keys` is the certificate bundle of the token service, `root` the store's folder.
     """
@@ -38,10 +38,10 @@ class Stocked:
 
 
 @contextmanager
-def stocked_registry(
+def filled_registry(
     flavour: Flavour, tokens: TokenServer, place: Path
-) -> Iterator[Stocked]:
-    """Start a registry whose files are all below `place`, and push every image."""
+) -> Iterator[FilledRegistry]:
+    """Start a registry with its files below `place`, and push every image."""
     with running_registry(
         flavour, place, root=place / "root", tokens=tokens.service, realm=tokens.realm
     ) as registry:
@@ -49,7 +49,7 @@ def stocked_registry(
         keys = place / "trusted.pem"
         keys.write_bytes(certificate_pem(tokens.service.key))
         digests = push_all(registry, skopeo, tokens.service, place / "layouts")
-        yield Stocked(
+        yield FilledRegistry(
             registry=registry,
             tokens=tokens,
             skopeo=skopeo,

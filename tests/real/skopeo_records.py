@@ -1,4 +1,4 @@
-"""The record that an audit must write, put together from what skopeo prints."""
+"""The record that an audit must write, made from the output of skopeo."""
 
 from __future__ import annotations
 
