@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from auditor.analysis.duckdb_connection import stream_rows
 from auditor.analysis.reports import (
     add_reports,
     keep_last_lines,
@@ -29,9 +30,6 @@ from auditor.util.text import safe_text
 
 if TYPE_CHECKING:
     import duckdb
-
-# Result rows in memory at once: some megabytes.
-BATCH_ROWS = 2000
 
 
 class Change(StrEnum):
@@ -198,10 +196,8 @@ class Comparison:
 
         Facet.GROWN puts the largest growth first. A `limit` of 0 means no limit.
         """
-        # Each iteration has a cursor of its own, so that several can run at once.
-        rows = self._connection.cursor().execute(_select_differences(only, limit))
-        while batch := rows.fetchmany(BATCH_ROWS):
-            yield from map(_difference, batch)
+        rows = stream_rows(self._connection, _select_differences(only, limit))
+        yield from map(_difference, rows)
 
 
 @contextmanager
@@ -263,23 +259,14 @@ def _read_side(connection: duckdb.DuckDBPyConnection, side: str) -> ReportSide:
     )
 
 
-def _difference(row: tuple[Any, ...]) -> Difference:
-    change, reference, registry, repository, tag, old, new, *lists, grown = row
-    gained, lost, attached, unattached = map(tuple, lists)
-    return Difference(
-        change=Change(change),
-        reference=reference,
-        registry=registry,
-        repository=repository,
-        tag=tag,
-        old=ReferenceState(**old) if old else None,
-        new=ReferenceState(**new) if new else None,
-        architectures_gained=gained,
-        architectures_lost=lost,
-        attachments_gained=attached,
-        attachments_lost=unattached,
-        grown=tuple(PlatformGrowth(**platform) for platform in grown),
-    )
+def _difference(row: dict[str, Any]) -> Difference:
+    row["change"] = Change(row["change"])
+    for side in ("old", "new"):
+        row[side] = ReferenceState(**row[side]) if row[side] else None
+    for name in _LISTS:
+        row[name] = tuple(row[name])
+    row["grown"] = tuple(PlatformGrowth(**platform) for platform in row["grown"])
+    return Difference(**row)
 
 
 # -- SQL --
@@ -456,24 +443,20 @@ _DIFFERENCES = f"""
            coalesce(new.repository, old.repository) AS repository,
            coalesce(new.tag, old.tag) AS tag,
            old, new,
-           {_missing_architectures("new", "old")} AS gained,
-           {_missing_architectures("old", "new")} AS lost,
-           {_missing_attachments("new", "old")} AS attached,
-           {_missing_attachments("old", "new")} AS unattached,
+           {_missing_architectures("new", "old")} AS architectures_gained,
+           {_missing_architectures("old", "new")} AS architectures_lost,
+           {_missing_attachments("new", "old")} AS attachments_gained,
+           {_missing_attachments("old", "new")} AS attachments_lost,
            coalesce(grown, []) AS grown
     FROM classified LEFT JOIN growth USING (key)
     WHERE change NOT IN ('{Change.UNCHANGED}', '{Change.STILL_FAILING}')
     """
 _COUNT_CHANGES = "SELECT change, count(*) FROM classified GROUP BY change"
-_FACETS = {
-    Facet.LOST: "len(lost) > 0",
-    Facet.GAINED: "len(gained) > 0",
-    Facet.UNATTACHED: "len(unattached) > 0",
-    Facet.ATTACHED: "len(attached) > 0",
-    Facet.GROWN: "len(grown) > 0",
-}
+# The columns of `differences` with lists of names. A facet is the name of a column
+# whose list is not empty.
+_LISTS = tuple(facet.value for facet in Facet if facet is not Facet.GROWN)
 _COUNT_FACETS = "SELECT {} FROM differences".format(
-    ", ".join(f"count(*) FILTER ({_FACETS[facet]})" for facet in Facet)
+    ", ".join(f"count(*) FILTER (len({facet}) > 0)" for facet in Facet)
 )
 # A Python list of strings is written as DuckDB writes one.
 _CHANGES = [change.value for change in Change]
@@ -489,14 +472,13 @@ def _select_differences(only: Change | Facet | None, limit: int) -> str:
     if isinstance(only, Change):
         condition = f"change = '{only}'"
     elif isinstance(only, Facet):
-        condition = _FACETS[only]
+        condition = f"len({only}) > 0"
     order = f"list_position({_CHANGES}, change)"
     if only is Facet.GROWN:
         order = "-list_max([p.new_size - p.old_size FOR p IN grown])"
     return f"""
         SELECT change, reference, registry, repository, tag,
-               {state("old")}, {state("new")}, gained, lost, attached, unattached,
-               grown
+               {state("old")} AS old, {state("new")} AS new, {", ".join(_LISTS)}, grown
         FROM differences WHERE {condition}
         ORDER BY {order}, key
         {f"LIMIT {limit}" if limit else ""}"""

@@ -12,9 +12,10 @@ import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -24,9 +25,11 @@ from auditor.errors import ExitCode
 # spills to disk. It fits a machine of 4 GiB; on a smaller one DuckDB's own limit, 80 %
 # of the memory of the machine or container, is lower.
 MEMORY_LIMIT_BYTES = 2 * 1024**3
+# Result rows in memory at once: some megabytes.
+BATCH_ROWS = 2000
 
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
-    # Extensions are downloaded; those that are needed (json, parquet, icu) are built in.
+    # Extensions are downloaded; the ones needed (json, parquet, icu) are built in.
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
     "allow_community_extensions": False,
@@ -58,6 +61,22 @@ def _limit_memory(connection: duckdb.DuckDBPyConnection) -> None:
     ).fetchone() or (MEMORY_LIMIT_BYTES,)
     limit_bytes = min(default_bytes, MEMORY_LIMIT_BYTES)
     connection.execute(f"SET memory_limit = '{limit_bytes}B'")
+
+
+def stream_rows(
+    connection: duckdb.DuckDBPyConnection,
+    query: str,
+    parameters: Mapping[str, object] | None = None,
+) -> Iterator[dict[str, Any]]:
+    """The result rows as dictionaries, a batch in memory at a time.
+
+    Each call has a cursor of its own, so that several results can be read at once.
+    """
+    cursor = connection.cursor().execute(query, parameters)
+    names = [column[0] for column in cursor.description or ()]
+    while batch := cursor.fetchmany(BATCH_ROWS):
+        for row in batch:
+            yield dict(zip(names, row, strict=True))
 
 
 def quoted(text: str) -> str:

@@ -9,15 +9,13 @@ from contextlib import contextmanager
 
 import duckdb
 
+from auditor.analysis.duckdb_connection import stream_rows
 from auditor.analysis.reports import keep_last_lines, open_reports, platform_name
 from auditor.errors import UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA
 from auditor.oci.digest import is_digest
 from auditor.util.text import safe_text
-
-# Result rows in memory at once: some megabytes.
-BATCH_ROWS = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,13 +79,9 @@ class DigestSearch:
                     ORDER BY list_position({list(ROLES)}, role), reference,
                              coalesce(platform, ''), coalesce(position, -1)
                     {f"LIMIT {limit}" if limit else ""}"""
-        rows = self._connection.cursor().execute(
-            query, {"digest": digest, "role": role}
-        )
-        names = [column[0] for column in rows.description or ()]
-        while batch := rows.fetchmany(BATCH_ROWS):
-            for row in batch:
-                yield DigestUse(**dict(zip(names, row, strict=True)))
+        parameters = {"digest": digest, "role": role}
+        for row in stream_rows(self._connection, query, parameters):
+            yield DigestUse(**row)
 
 
 @contextmanager
@@ -107,9 +101,9 @@ def search_digests(
             )
     with open_reports(paths, schema="report") as connection:
         connection.execute("USE main")
-        connection.execute("CREATE TABLE wanted (digest VARCHAR)")
+        connection.execute("CREATE TABLE searched (digest VARCHAR)")
         connection.executemany(
-            "INSERT INTO wanted VALUES (?)",
+            "INSERT INTO searched VALUES (?)",
             [[digest] for digest in dict.fromkeys(digests)],
         )
         connection.execute(_HITS)
@@ -124,7 +118,7 @@ def search_digests(
 # only if it contains one of the digests.
 _HITS = """
     CREATE TABLE hits AS
-    WITH wanted_list AS MATERIALIZED (SELECT list(digest) AS digests FROM wanted)
+    WITH searched_list AS MATERIALIZED (SELECT list(digest) AS digests FROM searched)
     SELECT reference, audited_at, kind,
            len([p FOR p IN platforms IF p.layers IS NULL]) > 0 AS missing,
            CASE WHEN kind = 'image' AND list_has_any(digests, flatten([
@@ -135,7 +129,7 @@ _HITS = """
                 THEN {registry: registry, repository: repository, tag: tag,
                       digest: digest, platforms: platforms, attachments: attachments}
            END AS hit
-    FROM report.lines, wanted_list"""
+    FROM report.lines, searched_list"""
 
 _COUNTS = """
     SELECT count(*) FILTER (kind = 'failure'), count(*) FILTER (missing) FROM hits"""
@@ -168,7 +162,7 @@ _UNION = " UNION ALL ".join(
     f"""SELECT {column} AS digest, '{role}' AS role, reference, registry, repository,
                tag, image_digest, {platform}::VARCHAR AS platform,
                ({position})::INTEGER AS position
-        FROM {source} WHERE {column} IN (SELECT digest FROM wanted)"""
+        FROM {source} WHERE {column} IN (SELECT digest FROM searched)"""
     for role, (column, platform, position, source) in _LOOKUPS.items()
 )
 _USES = f"CREATE TABLE uses AS {_SOURCES} {_UNION}"

@@ -15,8 +15,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
+from auditor.analysis.duckdb_connection import stream_rows
 from auditor.analysis.reports import keep_last_lines, open_reports, platform_name
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA
@@ -24,8 +25,6 @@ from auditor.model import SCHEMA
 if TYPE_CHECKING:
     import duckdb
 
-# Result rows in memory at once: some megabytes.
-BATCH_ROWS = 2000
 # Docker allows 127 layers at most ("max depth exceeded"), so no base image has more. It
 # also bounds the cost of a hostile manifest of 28,000 layers.
 MAX_BASE_LAYERS = 127
@@ -154,7 +153,7 @@ class LayerInventory:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
-        (row,) = self._rows(_TOTALS)
+        (row,) = stream_rows(connection, _TOTALS)
         self.totals = LayerTotals(**row)
 
     def usage(self, group: UsageGroup, *, limit: int = 0) -> RankedRows[Usage]:
@@ -180,16 +179,8 @@ class LayerInventory:
         ((total,),) = self._connection.execute(
             f"SELECT count(*) FROM {table.name}"
         ).fetchall()
-        rows = (row_type(**fields) for fields in self._rows(table.select(limit)))
-        return RankedRows(total=total, rows=rows)
-
-    def _rows(self, query: str) -> Iterator[dict[str, Any]]:
-        # Each iteration has a cursor of its own, so that several can run at once.
-        rows = self._connection.cursor().execute(query)
-        names = [column[0] for column in rows.description or ()]
-        while batch := rows.fetchmany(BATCH_ROWS):
-            for row in batch:
-                yield dict(zip(names, row, strict=True))
+        rows = stream_rows(self._connection, table.select(limit))
+        return RankedRows(total=total, rows=(row_type(**row) for row in rows))
 
 
 @contextmanager

@@ -106,7 +106,7 @@ def _create_judged(
     connection.execute(f"CREATE TABLE judged AS {text}", queries.parameters)
 
 
-# -- the rows that rules are asked of --
+# -- the rows that rules apply to --
 
 # Docker's first release. Reproducible builds use earlier dates (1970, 1980 in zip
 # files, year 1), so the age of such an image is unknown.

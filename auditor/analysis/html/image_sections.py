@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from auditor.analysis.html.report_lines import ReportLines, ShownRows
 from auditor.fast_dataclass import dataclass
 
@@ -63,14 +65,13 @@ class PlatformColumn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MatrixRow:
-    """A repository. Its cells are in the order of the columns."""
+class RepositoryRow:
+    """A repository, with a cell for each column; None if no image was checked."""
 
     registry: str
     name: str
     images: int
-    failures: int
-    cells: tuple[ImageShare, ...]
+    cells: tuple[ImageShare | None, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +79,7 @@ class PlatformMatrix:
     """Repositories by platform. Columns are grouped by operating system."""
 
     platforms: ShownRows[PlatformColumn]
-    repositories: ShownRows[MatrixRow]
+    repositories: ShownRows[RepositoryRow]
 
     @property
     def systems(self) -> tuple[tuple[str, int], ...]:
@@ -93,28 +94,25 @@ def read_platforms(lines: ReportLines) -> PlatformMatrix:
     """The repositories with most images and the platforms that most images have."""
     repositories = _MATRIX_ROWS.format(limit=MAX_REPOSITORIES)
     counts = {
-        (row["registry"], row["repository"], row["platform"]): row["images"]
+        (row.registry, row.repository, row.platform): row.images
         for row in lines.rows(_CELLS.format(repositories=repositories))
     }
     results = list(lines.rows(_PLATFORMS.format(limit=MAX_PLATFORMS)))
     columns = _by_system(
-        [PlatformColumn(name=row["platform"], images=row["images"]) for row in results]
+        [PlatformColumn(name=row.platform, images=row.images) for row in results]
     )
     return PlatformMatrix(
-        platforms=ShownRows(rows=columns, total=results[0]["total"] if results else 0),
+        platforms=ShownRows(rows=columns, total=results[0].total if results else 0),
         repositories=ShownRows.of(
-            list(lines.rows(repositories)),
-            lambda row: MatrixRow(
-                registry=row["registry"],
-                name=row["repository"],
-                images=row["images"],
-                failures=row["failures"],
+            lines.rows(repositories),
+            lambda row: RepositoryRow(
+                registry=row.registry,
+                name=row.repository,
+                images=row.images,
                 cells=tuple(
                     image_share(
-                        counts.get(
-                            (row["registry"], row["repository"], column.name), 0
-                        ),
-                        row["images"],
+                        counts.get((row.registry, row.repository, column.name), 0),
+                        row.images,
                     )
                     for column in columns
                 ),
@@ -198,44 +196,16 @@ class AttachmentCount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AttachmentRow:
-    """A repository, with a cell for each attachment: None if no image was checked."""
-
-    registry: str
-    name: str
-    images: int
-    cells: tuple[ImageShare | None, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabelCount:
-    """A label, its number of distinct values, and the most frequent value."""
-
-    name: str
-    images: int
-    values: int
-    most: str
-    most_images: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BaseCount:
-    """A base image that images name, and the number of digests they name for it."""
-
-    name: str
-    images: int
-    repositories: int
-    digests: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class AttachmentSection:
-    """What is attached to images, and the labels and bases they declare."""
+    """What is attached to images, and the labels and bases they declare.
+
+    The rows of `labels` and `bases` have the columns of `_LABELS` and `_BASES`.
+    """
 
     coverage: tuple[AttachmentCount, ...]
-    repositories: ShownRows[AttachmentRow]
-    labels: ShownRows[LabelCount]
-    bases: ShownRows[BaseCount]
+    repositories: ShownRows[RepositoryRow]
+    labels: ShownRows[Any]
+    bases: ShownRows[Any]
 
     @property
     def is_known(self) -> bool:
@@ -249,8 +219,8 @@ def read_attachments(lines: ReportLines) -> AttachmentSection:
     coverage = tuple(
         AttachmentCount(
             name=name,
-            yes=(yes := counts[f"{field}_yes"]),
-            no=(no := counts[f"{field}_no"]),
+            yes=(yes := getattr(counts, f"{field}_yes")),
+            no=(no := getattr(counts, f"{field}_no")),
             unknown=lines.totals.images - yes - no,
             has=has,
             lacks=lacks,
@@ -260,36 +230,21 @@ def read_attachments(lines: ReportLines) -> AttachmentSection:
     return AttachmentSection(
         coverage=coverage,
         repositories=ShownRows.of(
-            list(lines.rows(_LACKING_ROWS.format(limit=MAX_REPOSITORIES))),
-            lambda row: AttachmentRow(
-                registry=row["registry"],
-                name=row["repository"],
-                images=row["images"],
+            lines.rows(_LACKING_ROWS.format(limit=MAX_REPOSITORIES)),
+            lambda row: RepositoryRow(
+                registry=row.registry,
+                name=row.repository,
+                images=row.images,
                 cells=tuple(
-                    _share_of_checked(row[f"{field}_yes"], row[f"{field}_no"])
+                    _share_of_checked(
+                        getattr(row, f"{field}_yes"), getattr(row, f"{field}_no")
+                    )
                     for _, field, _, _ in _ATTACHMENTS
                 ),
             ),
         ),
-        labels=ShownRows.of(
-            list(lines.rows(_LABELS.format(limit=MAX_LABELS))),
-            lambda row: LabelCount(
-                name=row["name"],
-                images=row["images"],
-                values=row["values"],
-                most=row["most"],
-                most_images=row["most_images"],
-            ),
-        ),
-        bases=ShownRows.of(
-            list(lines.rows(_BASES.format(limit=MAX_BASES))),
-            lambda row: BaseCount(
-                name=row["name"],
-                images=row["images"],
-                repositories=row["repositories"],
-                digests=row["digests"],
-            ),
-        ),
+        labels=ShownRows.of(lines.rows(_LABELS.format(limit=MAX_LABELS))),
+        bases=ShownRows.of(lines.rows(_BASES.format(limit=MAX_BASES))),
     )
 
 
@@ -359,7 +314,7 @@ def read_ages(lines: ReportLines) -> AgeSection:
         unreal=older + 1,
         future=older + 2,
     )
-    counts = {row["bucket"]: row["images"] for row in lines.rows(query)}
+    counts = {row.bucket: row.images for row in lines.rows(query)}
     ages = tuple(
         AgeBar(name=name, images=counts.get(number, 0))
         for number, name in enumerate(names, 1)

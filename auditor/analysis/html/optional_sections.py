@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 
 from auditor.analysis.check.evaluate import check_reports
+from auditor.analysis.check.findings import RuleCount, Violation
 from auditor.analysis.check.policy import Severity
 from auditor.analysis.check.policy_file import load_policy
 from auditor.analysis.diff import (
@@ -176,26 +177,6 @@ def _state_text(state: ReferenceState | None) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RuleRow:
-    """A rule and how often it is violated."""
-
-    id: str
-    severity: str
-    violations: int
-    waived: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ViolationRow:
-    """A reference that violates a rule without a waiver."""
-
-    rule: str
-    severity: str
-    reference: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyFindings:
     """The result of a policy. `errors` make `auditor check` fail, `warnings` do not."""
 
@@ -205,8 +186,8 @@ class PolicyFindings:
     errors: int
     warnings: int
     waived: int
-    rules: tuple[RuleRow, ...]
-    rows: ShownRows[ViolationRow]
+    rules: tuple[RuleCount, ...]
+    rows: ShownRows[Violation]
     notices: tuple[str, ...]
 
 
@@ -218,24 +199,7 @@ def read_policy_findings(
     with check_reports(paths, policy, today=today, earlier=earlier) as findings:
         errors = findings.total(Severity.ERROR)
         warnings = findings.total(Severity.WARNING)
-        rows = tuple(
-            ViolationRow(
-                rule=violation.rule.id,
-                severity=violation.rule.section.severity.value,
-                reference=violation.reference,
-                detail=violation.detail,
-            )
-            for violation in findings.violations(waived=False, limit=MAX_VIOLATIONS)
-        )
-        rules = [
-            RuleRow(
-                id=count.rule.id,
-                severity=count.rule.section.severity.value,
-                violations=count.violations,
-                waived=count.waived,
-            )
-            for count in findings.counts
-        ]
+        rows = tuple(findings.violations(waived=False, limit=MAX_VIOLATIONS))
         return PolicyFindings(
             policy=Path(policy_file).name,
             today=today,
@@ -243,7 +207,7 @@ def read_policy_findings(
             errors=errors,
             warnings=warnings,
             waived=findings.waived,
-            rules=tuple(sorted(rules, key=lambda rule: -rule.violations)),
+            rules=tuple(sorted(findings.counts, key=lambda count: -count.violations)),
             rows=ShownRows(rows=rows, total=errors + warnings),
             notices=tuple(findings.notices()),
         )

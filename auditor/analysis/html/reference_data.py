@@ -60,10 +60,10 @@ def read_references(lines: ReportLines) -> ReferenceData:
         row = [
             repositories.number(name),
             tag,
-            digests.number(_text(line["digest"])) if line["digest"] else -1,
-            platforms.number(tuple(map(_text, line["architectures"] or ()))),
-            line["size"],
-            line["created"],
+            digests.number(_text(line.digest)) if line.digest else -1,
+            platforms.number(tuple(map(_text, line.architectures or ()))),
+            line.size,
+            line.created,
             _state(line),
             _attachment_bits(line),
         ]
@@ -80,30 +80,28 @@ def read_references(lines: ReportLines) -> ReferenceData:
     return ReferenceData(data=data, shown=len(rows), total=lines.totals.lines)
 
 
-def _repository_and_tag(
-    line: dict[str, Any], *, with_registry: bool
-) -> tuple[str, str]:
+def _repository_and_tag(line: Any, *, with_registry: bool) -> tuple[str, str]:
     """For text that could not be parsed as a reference, the text and no tag."""
-    if line["repository"] is None:
-        return _text(line["reference"]), ""
-    name = line["repository"]
+    if line.repository is None:
+        return _text(line.reference), ""
+    name = line.repository
     if with_registry:
-        name = f"{line['registry']}/{name}"
-    if line["tag"] is None and line["kind"] == "failure":
+        name = f"{line.registry}/{name}"
+    if line.tag is None and line.kind == "failure":
         # A failed listing is named by its pattern, a digest by itself.
-        prefix = f"{line['registry']}/{line['repository']}"
-        return _text(name), _text(line["reference"].removeprefix(prefix).lstrip(":@"))
-    return _text(name), _text(line["tag"] or line["digest"] or "")
+        prefix = f"{line.registry}/{line.repository}"
+        return _text(name), _text(line.reference.removeprefix(prefix).lstrip(":@"))
+    return _text(name), _text(line.tag or line.digest or "")
 
 
-def _state(line: dict[str, Any]) -> str:
-    if line["kind"] == "failure":
-        return "failed: " + _text(line["failure"] or "unknown").replace("_", " ")
-    return ", ".join(_text(code).replace("_", " ") for code in line["warnings"] or ())
+def _state(line: Any) -> str:
+    if line.kind == "failure":
+        return "failed: " + _text(line.failure or "unknown").replace("_", " ")
+    return ", ".join(_text(code).replace("_", " ") for code in line.warnings or ())
 
 
-def _attachment_bits(line: dict[str, Any]) -> int:
-    fields = (line["signed"], line["has_sbom"], line["has_provenance"])
+def _attachment_bits(line: Any) -> int:
+    fields = (line.signed, line.has_sbom, line.has_provenance)
     return sum(
         (1 if attached else 2) << 2 * position
         for position, attached in enumerate(fields)

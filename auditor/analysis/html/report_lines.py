@@ -8,11 +8,13 @@ same report gives the same page.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
+from auditor.analysis.duckdb_connection import stream_rows
 from auditor.analysis.reports import keep_last_lines, open_reports, report_paths
 from auditor.errors import Blame, FailureKind, UsageError
 from auditor.fast_dataclass import dataclass
@@ -26,7 +28,6 @@ Row = TypeVar("Row")
 MAX_FAILURES = 1000
 # Report files listed by name; the digest covers all of them.
 MAX_FILES_NAMED = 50
-_BATCH_ROWS = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,12 +39,11 @@ class ShownRows(Generic[Row]):
 
     @classmethod
     def of(
-        cls,
-        results: Sequence[Mapping[str, Any]],
-        make: Callable[[Mapping[str, Any]], Row],
+        cls, results: Iterable[Any], make: Callable[[Any], Row] = lambda row: row
     ) -> Self:
         """Rows made of SQL results, whose column `total` is the number of all rows."""
-        total = results[0]["total"] if results else 0
+        results = tuple(results)
+        total = results[0].total if results else 0
         return cls(rows=tuple(map(make, results)), total=total)
 
     @property
@@ -85,33 +85,12 @@ class FailureCause:
         return next((_BLAME_TEXT[kind.blame] for kind in kinds), "unknown")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailureRow:
-    """A reference that could not be audited."""
-
-    reference: str
-    failure: str
-    stage: str
-    status: int | None
-    detail: str
-    attempts: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WarningCount:
-    """A warning, the number of references that have it, and the first of them."""
-
-    name: str
-    count: int
-    reference: str
-
-
 class ReportLines:
     """Queries on the table `line`; usable while its connection is open."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
-        (row,) = self.rows(_TOTALS)
+        (row,) = stream_rows(connection, _TOTALS)
         self.totals = ReportTotals(**row)
 
     @property
@@ -121,25 +100,22 @@ class ReportLines:
 
     def causes(self) -> tuple[FailureCause, ...]:
         """Kinds of failure, most frequent first."""
-        return tuple(FailureCause(**row) for row in self.rows(_CAUSES))
+        rows = stream_rows(self._connection, _CAUSES)
+        return tuple(FailureCause(**row) for row in rows)
 
-    def failures(self) -> ShownRows[FailureRow]:
+    def failures(self) -> ShownRows[Any]:
         """Failed references by kind of failure, then by reference."""
-        results = self.rows(_FAILURES.format(limit=MAX_FAILURES))
-        rows = tuple(FailureRow(**row) for row in results)
+        rows = tuple(self.rows(_FAILURES.format(limit=MAX_FAILURES)))
         return ShownRows(rows=rows, total=self.totals.failures)
 
-    def warnings(self) -> tuple[WarningCount, ...]:
-        """Warnings, most frequent first."""
-        return tuple(WarningCount(**row) for row in self.rows(_WARNINGS))
+    def warnings(self) -> tuple[Any, ...]:
+        """Warnings with the number of their references, most frequent first."""
+        return tuple(self.rows(_WARNINGS))
 
-    def rows(self, query: str) -> Iterator[dict[str, Any]]:
-        """The result rows of a query, streamed."""
-        cursor = self._connection.cursor().execute(query)
-        names = [column[0] for column in cursor.description or ()]
-        while batch := cursor.fetchmany(_BATCH_ROWS):
-            for row in batch:
-                yield dict(zip(names, row, strict=True))
+    def rows(self, query: str) -> Iterator[Any]:
+        """The result rows of a query, with an attribute for each column."""
+        for row in stream_rows(self._connection, query):
+            yield SimpleNamespace(**row)
 
 
 @contextmanager

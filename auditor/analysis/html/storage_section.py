@@ -250,29 +250,17 @@ def _worst(
 
 def _row(areas: Sequence[float], box: Box) -> tuple[list[Box], Box]:
     """Boxes along the shorter side, and the remaining box."""
+    if box.width < box.height:
+        boxes, rest = _row(areas, _transposed(box))
+        return [_transposed(one) for one in boxes], _transposed(rest)
     boxes = []
-    if box.width >= box.height:
-        width = sum(areas) / box.height
-        y = box.y
-        for area in areas:
-            boxes.append(Box(x=box.x, y=y, width=width, height=area / width))
-            y += area / width
-        rest = Box(
-            x=box.x + width,
-            y=box.y,
-            width=max(box.width - width, 0),
-            height=box.height,
-        )
-        return boxes, rest
-    height = sum(areas) / box.width
-    x = box.x
+    width = sum(areas) / box.height
+    y = box.y
     for area in areas:
-        boxes.append(Box(x=x, y=box.y, width=area / height, height=height))
-        x += area / height
-    rest = Box(
-        x=box.x,
-        y=box.y + height,
-        width=box.width,
-        height=max(box.height - height, 0),
-    )
-    return boxes, rest
+        boxes.append(Box(x=box.x, y=y, width=width, height=area / width))
+        y += area / width
+    return boxes, replace(box, x=box.x + width, width=max(box.width - width, 0))
+
+
+def _transposed(box: Box) -> Box:
+    return Box(x=box.y, y=box.x, width=box.height, height=box.width)

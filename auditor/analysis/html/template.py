@@ -1,4 +1,4 @@
-"""Renders the page from its sections. What a report holds is shown as text only.
+"""Renders the page from its sections. Text of a report is shown as text only.
 
 Three independent defences, because names in a registry are chosen by anyone who can
 push: every text passes `safe_text` (no control or direction character), Jinja escapes
@@ -81,14 +81,14 @@ def search_link(**terms: str | None) -> str:
     `repo="team/app"` becomes `repo:team/app`, an exact match. `text`, and values with a
     quote or a space, which the search syntax cannot express, match anywhere.
     """
-    words = []
+    query = []
     for field, value in terms.items():
         if value is None:
             continue
         term = safe_text(value, MAX_TEXT_CHARS)
         anywhere = field == "text" or any(char in term for char in ' "')
-        words.append(term if anywhere else f"{field}:{term}")
-    return f"#find={quote(' '.join(words), safe='')}"
+        query.append(term if anywhere else f"{field}:{term}")
+    return f"#find={quote(' '.join(query), safe='')}"
 
 
 def _asset(environment: jinja2.Environment, name: str) -> Markup:

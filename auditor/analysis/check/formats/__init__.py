@@ -1,7 +1,10 @@
 """The output formats of `auditor check`, one file each.
 
-To add a format, add a file with a function that yields the output piece by piece, so
-that all violations are never in memory at once, and name it here.
+`output_formats` has all of them by name. Each is a function that yields its output
+piece by piece from `Findings`, so that all violations are never in memory at once. To
+add a format, add a file with such a function, name it in `output_formats`, and add its
+name to the option of `cli.check_command`; tests/unit/analysis/check/formats checks that
+hostile text stays text in it.
 """
 
 from __future__ import annotations
