@@ -44,7 +44,7 @@ async def test_a_registry_gets_one_ping_and_one_token_request_per_scope() -> Non
     }
 
 
-async def test_lists_and_images_of_a_repository_share_its_token() -> None:
+async def test_listing_and_images_of_a_repository_share_its_token() -> None:
     async with lab(simple(ONE_EACH), tokens=service()) as here:
         outcome = await here.audit(*(here.ref(f"{name}:*") for name in REPOSITORIES))
         assert here.faults.count("GET", TAGS) == len(REPOSITORIES)
@@ -52,20 +52,20 @@ async def test_lists_and_images_of_a_repository_share_its_token() -> None:
     assert outcome.kinds == ["image"] * len(REPOSITORIES)
 
 
-async def test_tokens_of_several_scopes_are_asked_for_at_the_same_time() -> None:
+async def test_tokens_of_several_scopes_are_requested_concurrently() -> None:
     gate = Gate()
     async with lab(simple(ONE_EACH), tokens=service()) as here:
-        # The first shows alone that the password is right.
+        # The first request runs alone until the password is accepted.
         here.faults.on("GET", TOKENS, Pass(), Hold(gate), forever=True)
 
-        def all_are_asked_for() -> bool:
+        def all_are_requested() -> bool:
             return here.faults.count("GET", TOKENS) == len(REPOSITORIES)
 
         # Nothing else opens the gate.
-        async with here.when(all_are_asked_for, gate.open):
+        async with here.when(all_are_requested, gate.open):
             outcome = await here.audit(*map(here.ref, ONE_EACH))
         assert here.faults.peak("GET", TOKENS) == len(REPOSITORIES) - 1
-        assert all_are_asked_for()
+        assert all_are_requested()
     assert outcome.kinds == ["image"] * len(REPOSITORIES)
 
 

@@ -125,13 +125,13 @@ async def product(case: Case, content: DemoContent | None = None) -> AsyncIterat
 
 
 async def repositories(
-    here: Lab, below: str | None = None, **changes: Any
+    here: Lab, prefix: str | None = None, **changes: Any
 ) -> list[Page[str] | Failure]:
     async with open_registries(
         here.settings(**changes), clock=here.clock
     ) as registries:
         registry = await registries.get(here.host)
-        return [page async for page in registry.list_repositories(below)]
+        return [page async for page in registry.list_repositories(prefix)]
 
 
 async def tags(
@@ -161,7 +161,7 @@ def tokens_at(tokens: FakeTokenService, path: str = "/jwt/auth") -> Routes:
 
 @every_product
 @pytest.mark.parametrize("size", [1, 2, 1000])
-async def test_repositories_are_listed_over_all_pages(case: Case, size: int) -> None:
+async def test_all_pages_of_repositories_are_listed(case: Case, size: int) -> None:
     async with product(case) as here:
         below = await repositories(here, "team", page_size=size)
         both = await repositories(
@@ -184,7 +184,7 @@ async def test_repositories_are_listed_over_all_pages(case: Case, size: int) -> 
 
 @every_product
 @pytest.mark.parametrize("size", [1, 2, 1000])
-async def test_tags_come_with_what_the_product_knows_of_them(
+async def test_tags_have_the_digest_and_the_time_of_the_push(
     case: Case, size: int
 ) -> None:
     async with product(case) as here:
@@ -198,7 +198,7 @@ async def test_tags_come_with_what_the_product_knows_of_them(
 
 
 @every_product
-async def test_a_pattern_is_audited_through_the_api_though_the_catalog_is_closed(
+async def test_a_pattern_is_audited_by_the_api_despite_a_closed_catalog(
     case: Case,
 ) -> None:
     async with product(case) as here:
@@ -210,12 +210,12 @@ async def test_a_pattern_is_audited_through_the_api_though_the_catalog_is_closed
     assert outcome.kinds == ["image"] * 5
     (listing,) = outcome.summary.listings
     assert listing.state is ListState.COMPLETE
-    # Nothing but the login that the API wants went there, from the first request on.
+    # Every request, the first included, had a login that the API accepts.
     assert {one.status for one in asked} == {200}
 
 
 @every_product
-async def test_a_denied_api_says_that_it_is_the_api(case: Case) -> None:
+async def test_a_failure_of_the_api_names_the_api(case: Case) -> None:
     async with product(case) as here:
         here.faults.on("GET", case.api, Answer(403), forever=True)
         (failure,) = await repositories(here, "team")
@@ -232,7 +232,7 @@ async def test_a_denied_api_says_that_it_is_the_api(case: Case) -> None:
 
 
 @every_product
-async def test_a_refused_login_is_not_sent_again(case: Case) -> None:
+async def test_a_rejected_login_is_not_sent_to_the_api_again(case: Case) -> None:
     async with product(case) as here:
         here.login = replace(here.login, password=Secret("wrong"))
         async with open_registries(here.settings(), clock=here.clock) as registries:
