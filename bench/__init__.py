@@ -1,1 +1,1 @@
-"""Measurements; each prints how it was made."""
+"""Benchmarks; each prints how it was run."""

@@ -103,8 +103,11 @@ def _print(old: Path, new: Path, results: Path, only: list[str] | None) -> None:
 
 
 def _commands(old: str, new: str, results: Path) -> Iterator[tuple[str, list[str]]]:
-    """What to show, and what to run. CSV and SQLite get one table: they are not
-    compressed, and all tables of 5,000,000 records would be most of the time."""
+    """The label and arguments of each command.
+
+    CSV and SQLite get one table: they are not compressed, and writing all tables of
+    5,000,000 records would take most of the time.
+    """
     out, history, page = (str(results / name) for name in ("out", "history", "page"))
     policy = ["--policy", str(POLICY)]
     tag, layer = _samples(new)

@@ -1,4 +1,4 @@
-"""What the digest cache takes: bytes for the Docker Official Images, CPU for each row.
+"""The cost of the digest cache: bytes for the Docker Official Images, CPU per row.
 
 python -m bench.digest_cache
 """
@@ -18,7 +18,7 @@ HOST = "registry.example.com"
 
 
 def _timed(work: Callable[[], object], count: int) -> str:
-    """CPU of this thread, and of all, for each of `count` rows."""
+    """CPU seconds of this thread and of all threads, per row, for `count` rows."""
     process, thread = time.process_time(), time.thread_time()
     work()
     thread, process = time.thread_time() - thread, time.process_time() - process

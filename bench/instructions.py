@@ -1,10 +1,10 @@
-"""How many machine instructions an audit takes: python -m bench.instructions
+"""The machine instructions of an audit: python -m bench.instructions
 
-Counted by valgrind's callgrind, in the audit's own process without the kernel. Unlike
-seconds they are the same on a busy machine and on a quiet one, to a thousandth: that
-is how a step is judged that saves a hundredth. They are not time: a miss of the cache
-counts as little as a hit, and valgrind's processor has no instructions for SHA-256,
-so that hashing seems dearer than it is.
+Valgrind's callgrind counts them in the audit's process, without the kernel. Unlike
+seconds, they are the same on a busy and on an idle machine, to 0.1 %, so that savings
+of 1 % can be measured. They are not time: a cache miss counts like a hit, and
+valgrind's processor has no SHA-256 instructions, so that hashing seems more expensive
+than it is.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def _print(valgrind: str, place: Path, name: str, store: str) -> None:
-    """One row: what one reference takes is the start, what others add the rest."""
+    """Print a row: the instructions of one reference, and of each further one."""
     used = [] if store == "--no-cache" else [str(place / "store" / "digests")]
     apart = [] if store == "--no-cache" else [str(place / "apart" / "digests")]
     _audit([], place, "one", [store, *apart])  # compiles

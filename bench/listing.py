@@ -1,10 +1,10 @@
-"""What it takes to list very much: memory and time of `auditor ls`.
+"""Memory and time of `auditor ls` for very large listings.
 
 python -m bench.listing [--quick]
 
-A registry of another process makes up its names as it is asked. The memory is the
-most that the command had resident (getrusage(2), ru_maxrss), the interpreter and its
-libraries included, which the first line shows.
+A registry in another process makes up the names of each page. The memory is the peak
+resident set of the command (getrusage(2), ru_maxrss) with the interpreter and its
+libraries, which the first row shows alone.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TAGS = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A line of the result. `lines` is how many names must come."""
+    """A row of the table. `lines` is the expected number of names."""
 
     what: str
     arguments: Sequence[str]
@@ -38,7 +38,7 @@ class Case:
 
 
 def cases(host: str) -> tuple[Case, ...]:
-    """What is measured; `{n}` names of the repositories `few`, `many` and `whole`."""
+    """The rows, for the repositories `few`, `many` and `whole`."""
     return (
         Case(what="10 tags", arguments=[f"{host}/few"], lines=10),
         Case(
@@ -132,7 +132,7 @@ def _serve(tell: Connection) -> None:
 
 
 def _measured(case: Case) -> tuple[float, float]:
-    """Seconds, and the most memory in MiB; ends the program if names are missing."""
+    """Seconds and peak memory in MiB; exits if names are missing."""
     began = time.perf_counter()
     reader, writer = os.pipe()
     child = os.posix_spawn(

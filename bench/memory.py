@@ -1,8 +1,8 @@
-"""How much memory an audit takes, by how many references it has.
+"""The memory of an audit, by its number of references.
 
-`python -m bench.memory 100000 1000000` audits so many tags of a registry that answers
-from a template (in a process of its own) and prints what the audit's process had
-resident at most. Each tag has a manifest of its own, or an index of `--children`.
+`python -m bench.memory 100000 1000000` audits that many tags of a registry that fills
+in a template (in another process) and prints the peak resident set of the audit. Each
+tag has its own manifest, or an index of `--children`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TAGS_PER_REPOSITORY = 10_000
 
 
 def measured(port: int, references: int, *options: str) -> tuple[float, float, float]:
-    """MB resident at most, seconds, and seconds of CPU of one audit."""
+    """Peak resident MB, seconds, and CPU seconds of one audit."""
     patterns = [
         f"127.0.0.1:{port}/bench/app{number}:*"
         for number in range(-(-references // TAGS_PER_REPOSITORY))

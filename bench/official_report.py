@@ -3,7 +3,7 @@
     python -m bench.official_report official.jsonl [next-night.jsonl]
 
 9,849 tags of 144 repositories; names, tags and platforms are real, layers made up.
-Before the second night a few tags move, go and come, as rules in this file say.
+Before the second night a few tags are moved, removed and added, by fixed rules.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _audit(output: Path, references: list[str]) -> None:
 
 
 def next_night(content: DemoContent) -> None:
-    """Change tags: one in `MOVES` takes its neighbour's image, and so on."""
+    """Move, remove and add tags; one in `MOVES` gets its neighbour's image."""
     number = 0
     for name in sorted(content.repositories):
         tags = content.repositories[name].tags

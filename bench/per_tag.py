@@ -1,9 +1,9 @@
-"""What one tag costs: requests, CPU and bytes, in a first night and in later ones.
+"""The cost of one tag: requests, CPU and bytes, in a cold run and in warm runs.
 
     python -m bench.per_tag
 
 All Docker Official Images (9,849 tags) from the demo's registry in this process; the
-audits are processes of their own, with a digest cache that is new in the first night.
+audits run in other processes, with a digest cache that is empty in the cold run.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""What `--resume` costs before it asks anybody: time and memory.
+"""The cost of `--resume` before its first request: time and memory.
 
     python -m bench.resume 10000 1000000
 
-For each number of references: a process of its own takes up an unfinished report of so
-many, looks up every reference in the order of the input, adds one that comes first, and
-puts the whole in order, which copies it.
+For each number of references, another process resumes a partial report of that many,
+looks up every reference in input order, adds one at the beginning, and sorts the report
+into input order, which copies it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NOW = "2026-11-25T02:00:00Z"
 
 
 async def unfinished(output: str, count: int) -> None:
-    """Leave what a run leaves that was killed."""
+    """Write the files of a killed run."""
     told = ReportOptions(output=output)
     async with open_report(told, now=NOW, notify=print) as report:
         for record in records(count):
@@ -37,7 +37,7 @@ async def unfinished(output: str, count: int) -> None:
 
 
 async def resumed(output: str, count: int) -> None:
-    """Take it up, and print what each step took."""
+    """Resume, and print the cost of each step."""
     began = time.perf_counter()
 
     def step(name: str) -> None:
@@ -65,7 +65,7 @@ async def resumed(output: str, count: int) -> None:
 
 
 def main() -> None:
-    """Run each step in a process of its own, which tells its own peak."""
+    """Run each step in another process, which prints its peak."""
     steps: dict[str, Callable[[str, int], Awaitable[None]]] = {
         "unfinished": unfinished,
         "resumed": resumed,

@@ -1,4 +1,4 @@
-"""How long `auditor --version` takes, beside a Python that does nothing.
+"""The time of `auditor --version`, compared with an empty Python program.
 
 python -m bench.startup
 """
@@ -25,7 +25,7 @@ def _seconds(arguments: list[str]) -> float:
 
 
 def main() -> None:
-    """Time the commands in turn, so that a machine that drifts is fair to all."""
+    """Time the commands in turn, so that a slow machine affects all of them."""
     taken: dict[str, list[float]] = {name: [] for name in COMMANDS}
     for _ in range(RUNS):
         for name, arguments in COMMANDS.items():

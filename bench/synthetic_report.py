@@ -1,13 +1,13 @@
-"""A made-up report of any size, always the same one for the same arguments.
+"""A synthetic report of any size, the same for the same arguments.
 
     python -m bench.synthetic_report 5000000 --output big.jsonl
     python -m bench.synthetic_report 5000000 --night 1 --output next.jsonl
 
-It streams: 5,000,000 lines need no more memory than 5. Shared as in a real registry:
-some base images carry most of the repositories, neighbouring versions keep their
-dependencies, several tags point at one manifest. From one night to the next 2 % of
-the repositories release a version (a tag comes, the oldest goes, `latest` moves), and
-other references fail.
+It is streamed: 5,000,000 lines need no more memory than 5. Layers are shared as in a
+real registry: few base images serve most repositories, neighbouring versions have the
+same dependencies, several tags point to one manifest. From one night to the next 2 % of
+the repositories release a version (a tag is added, the oldest is removed, `latest`
+moves), and other references fail.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def main() -> None:
 
 
 class _Repository:
-    """What is decided once for a repository, by its number alone."""
+    """The properties of a repository, derived from its number."""
 
     __slots__ = ("base", "chance", "name", "schema1", "seed", "two_platforms")
 
@@ -104,7 +104,7 @@ class _Repository:
         self.two_platforms = self.chance % 5 == 0 and not self.schema1
 
     def releases(self, night: int) -> int:
-        """How many versions came since the first night."""
+        """The number of versions released since the first night."""
         phase = self.chance % NIGHTS_BETWEEN_RELEASES
         return (night + phase) // NIGHTS_BETWEEN_RELEASES
 
@@ -219,7 +219,7 @@ def _digest(text: str) -> str:
 
 
 def _chance(text: str) -> int:
-    """A number below 2**64 that looks random and is not."""
+    """A pseudo-random number below 2**64."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
 
 

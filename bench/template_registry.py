@@ -1,9 +1,9 @@
-"""A registry that answers from a template: as many tags as one likes, and no content.
+"""A registry that fills in a template: any number of tags, without stored content.
 
-Each tag names a manifest of its own, made when it is asked for, or an index of several
-that are. It speaks just enough HTTP/1.1 to be asked by auditor, and costs little, so
-that what is measured is the other side:
-`python -m bench.template_registry TAGS_PER_REPOSITORY CHILDREN` prints its port.
+Each tag has its own manifest, made for each request, or an index of several. It speaks
+just enough HTTP/1.1 for auditor, and takes little CPU, so that a benchmark measures the
+client. `python -m bench.template_registry TAGS_PER_REPOSITORY CHILDREN` prints its
+port.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LAYERS = ",".join(
 
 
 def manifest(repository: str, tag: str) -> bytes:
-    """The manifest of a tag: five layers that all share, a config of its own."""
+    """The manifest of a tag: five layers that all tags share, and its own config."""
     config = hashlib.sha256(f"{repository}:{tag}".encode()).hexdigest()
     return (
         f'{{"schemaVersion":2,"mediaType":"{OCI_MANIFEST}","config":{{"mediaType":'
@@ -35,7 +35,7 @@ def manifest(repository: str, tag: str) -> bytes:
 
 
 class _Images:
-    """Manifests by tag; those that an index names are kept until they are asked for."""
+    """Manifests by tag; those in an index are kept until they are requested."""
 
     def __init__(self, children: int) -> None:
         self._children = children

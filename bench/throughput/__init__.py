@@ -1,1 +1,1 @@
-"""How fast, and at what cost, auditor and its peers read the same registry."""
+"""Speed and cost of auditor and comparable programs at the same registry."""

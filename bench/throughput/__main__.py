@@ -1,8 +1,8 @@
 """make bench, or python -m bench.throughput [--rounds N] [--repositories N]
 
-One table for each registry that is here, open and behind a token service: wrk
-replaying the fewest requests is the limit; auditor and its peers take turns with it.
-Then how close auditor comes to what a slow registry allows.
+One table for each installed registry, public and with a token service. The limit is
+wrk, which replays the minimum of requests; auditor and comparable programs run in turn
+with it. Then, how close auditor comes to the maximum at a slow registry.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def _print(rows: Iterable[Client], taken: dict[str, list[Measured]]) -> None:
 
 
 def _spread(values: list[float], form: str) -> str:
-    """The median, and between which two values all are."""
+    """The median, and the smallest and largest value."""
     middle = form.format(statistics.median(values))
     if len(values) == 1:
         return middle

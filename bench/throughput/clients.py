@@ -1,4 +1,4 @@
-"""Who reads the registry, and with which command."""
+"""The programs that read the registry, and their commands."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REPLAY = Path(__file__).parent / "replay.lua"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
-    """A row of the table; `run` reads the workload once and is measured."""
+    """A row of the table; `run` reads the workload once and measures it."""
 
     name: str
     run: Callable[[], Measured]
@@ -34,14 +34,14 @@ class Client:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """One registry, one workload, and a folder for what the clients need."""
+    """One registry, one workload, and a folder for the files of the clients."""
 
     server: Server
     workload: Workload
     place: Path
 
     def names(self, count: int | None = None) -> Path:
-        """The list of references, of some of them where a count is given."""
+        """The file with all references, or with the first `count`."""
         file = self.place / f"names-{count or 'all'}"
         names = self.workload.names
         step = 1 if count is None else max(1, len(names) // count)
@@ -52,7 +52,7 @@ class Setting:
 
 
 def clients(setting: Setting) -> list[Client]:
-    """All that can run here; for the others, one line that says how to get them."""
+    """The installed clients; prints how to install each other one."""
     found = [
         *_limit(setting),
         *_auditor(setting),
@@ -165,7 +165,7 @@ def _puller(setting: Setting) -> list[Client]:
 
 
 def _one_by_one(setting: Setting) -> list[Client]:
-    """Programs that read one reference a process, on a sample of the tags."""
+    """Programs that read one reference per process, on a sample of the tags."""
     found = []
     for program, label, arguments in (
         (
@@ -201,7 +201,7 @@ def _one_by_one(setting: Setting) -> list[Client]:
 
 
 def _regctl_environment(setting: Setting) -> dict[str, str]:
-    """What tells regctl that the host speaks plain HTTP."""
+    """The environment of regctl, with plain HTTP for the host."""
     config = setting.place / "regctl.json"
     host = setting.server.host
     told = {"hosts": {host: {"tls": "disabled", "hostname": host}}}

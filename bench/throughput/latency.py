@@ -1,9 +1,9 @@
-"""How much of what a slow registry allows an audit gets.
+"""The throughput of an audit at a slow registry, compared with the maximum.
 
 python -m bench.throughput.latency
 
-A registry that takes 50 ms for each answer, whatever is asked at the same time, allows
-slots / 50 ms requests a second. It answers from memory, so that the machine is idle.
+A registry that takes 50 ms for each response, regardless of concurrency, allows
+slots / 50 ms requests per second. It responds from memory, so that the machine is idle.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def main() -> None:
 
 
 def _replay(todo: Workload, host: str, slots: int, place: Path) -> str:
-    """Seconds that wrk takes for the same requests: the registry is a program of the
-    same machine, and its 50 ms are never less and sometimes more."""
+    """Seconds that wrk takes for the same requests: the registry runs on the same
+    machine, and its 50 ms can become more."""
     wrk = programs.WRK.path()
     if wrk is None:
         return "-"
@@ -77,7 +77,7 @@ def _replay(todo: Workload, host: str, slots: int, place: Path) -> str:
 
 
 def _audit(todo: Workload, host: str, slots: int, place: Path) -> tuple[float, int]:
-    """Seconds of the run itself, without the start of Python, and its requests."""
+    """Seconds of the run without the start of Python, and its number of requests."""
     config, names, summary = (place / name for name in ("a.toml", "names", "summary"))
     config.write_text(f'[registry."{host}"]\nrequests_at_once = {slots}\n')
     names.write_text("".join(f"{host}/{name}\n" for name in todo.names))

@@ -1,4 +1,4 @@
-"""What one run of one program took."""
+"""The cost of one run of one program."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _LOOK_S = 0.05
 class Measured:
     """Seconds, bytes, and requests as the registry counted them.
 
-    `resident` is the most of the program itself, without what it started. CPU is that
-    of the program and of all that it started; `registry_s` is the CPU that
-    the registry took meanwhile. `refused` are answers of 401.
+    `resident` is the peak of the program itself, without its child processes. CPU
+    includes the child processes; `registry_s` is the CPU of the registry during the
+    run. `refused` counts responses with 401.
     """
 
     wall_s: float
@@ -37,14 +37,14 @@ class Measured:
 
     @property
     def rate(self) -> float:
-        """Requests a second."""
+        """Requests per second."""
         return self.requests / self.wall_s
 
 
 class _Peak(threading.Thread):
-    """Looks at a process while it runs: what it had resident at most, in bytes.
+    """Polls the resident set of a running process for its peak, in bytes.
 
-    Not getrusage: that counts what the bench itself had when it forked.
+    getrusage would include the memory of the benchmark when it forked.
     """
 
     def __init__(self, process: int) -> None:
@@ -61,7 +61,7 @@ class _Peak(threading.Thread):
                 self._most = max(self._most, int(found[1]) * 1024 if found else 0)
 
     def stop(self) -> int:
-        """What was seen."""
+        """The peak."""
         self._ended.set()
         self.join()
         return self._most
@@ -77,8 +77,8 @@ def measure(
 ) -> Measured:
     """Run a command against a registry. RuntimeError if it fails.
 
-    A command that measures its own time says it on standard output, which then goes to
-    `wall`: `replayed COUNT SECONDS BAD`.
+    A command that measures its own time prints `replayed COUNT SECONDS BAD`, which
+    replaces `wall`.
     """
     before, registry_s = server.requests(), server.cpu_s()
     began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The programs that take part: where they are, and how to get those that are not."""
+"""The programs to compare: where they are, and how to install them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _GO_BIN = Path.home() / "go" / "bin"
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A program of this name, and what to say where it is missing."""
+    """A program, and how to install it."""
 
     name: str
     get: str
 
     def path(self) -> str | None:
-        """Where it is: on PATH, or where `go install` puts it."""
+        """Its path: on PATH, or where `go install` puts it."""
         return shutil.which(self.name) or shutil.which(self.name, path=str(_GO_BIN))
 
 
@@ -40,7 +40,7 @@ GO = Program("go", "apt-get install golang")
 
 
 def install() -> None:
-    """Have Go build what is missing, where there is Go; the rest is for a person."""
+    """Install missing programs with Go, if Go is installed."""
     go = GO.path()
     for program in (DISTRIBUTION_3, CRANE, REGCTL):
         if program.path() is None and go is not None:
@@ -50,7 +50,7 @@ def install() -> None:
 
 
 def build_puller() -> str | None:
-    """The Go program of `bench/puller`, built; null without Go or its modules."""
+    """Build the Go program of `bench/puller`; None without Go or its modules."""
     go = GO.path()
     if go is None:
         return None

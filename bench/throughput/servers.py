@@ -1,4 +1,4 @@
-"""A registry program on the loopback interface, open or behind a token service."""
+"""A registry program on the loopback interface, public or with a token service."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _COUNT = re.compile(r'registry_http_requests_total\{code="(\d+)",.*\} (\d+)')
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """A registry that listens at `host`; `tokens` is its service, if it has one."""
+    """A registry at `host`; `tokens` is its token service, if it has one."""
 
     host: str
     process: int
@@ -49,7 +49,7 @@ class Server:
         )
 
     def requests(self) -> Counter[str]:
-        """How many requests it has answered, by status."""
+        """The number of its responses, by status."""
         with urllib.request.urlopen(self.metrics) as answer:  # noqa: S310
             text = answer.read().decode()
         found: Counter[str] = Counter()
@@ -58,7 +58,7 @@ class Server:
         return found
 
     def cpu_s(self) -> float:
-        """CPU seconds that it has taken."""
+        """Its CPU seconds so far."""
         fields = (
             Path(f"/proc/{self.process}/stat").read_text().rpartition(")")[2].split()
         )
@@ -67,7 +67,7 @@ class Server:
 
 @contextmanager
 def running(program: str, root: Path, place: Path, *, auth: bool) -> Iterator[Server]:
-    """Serve the store below `root`; configuration and log go to `place`."""
+    """Serve the store below `root`; configuration and log are written to `place`."""
     if not auth:
         with _registry(program, root, place, "", None) as server:
             yield server

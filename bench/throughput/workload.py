@@ -1,4 +1,4 @@
-"""What is asked for: every official image, or those of some repositories."""
+"""The references to read: all official images, or those of some repositories."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.store import write_store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """`names` are `repository:tag`; `paths` the fewest requests that read them all:
+    """`names` are `repository:tag`; `paths` is the minimum of requests for all of them:
     each tag once, and each other manifest once."""
 
     images: tuple[PlacedImage, ...]
@@ -21,7 +21,7 @@ class Workload:
     paths: tuple[str, ...]
 
     def store(self, root: Path) -> None:
-        """Write it below the root directory of a registry."""
+        """Write the images below the root directory of a registry."""
         write_store(root, self.images)
 
 
@@ -45,6 +45,6 @@ def workload(repositories: Sequence[str] | None = None) -> Workload:
 
 
 def some_repositories(count: int) -> tuple[str, ...]:
-    """So many repositories, spread over all of them."""
+    """`count` repositories, evenly spread over all of them."""
     every = official_repositories()
     return every[:: max(1, len(every) // count)][:count]
