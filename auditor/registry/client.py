@@ -47,6 +47,8 @@ from auditor.wire.url_policy import is_loopback_host, origin_of
 if TYPE_CHECKING:
     from auditor.wire.token_keys import KeySet
 
+# Looked up once (see `request`).
+_MANIFEST, _HEAD = RequestKind.MANIFEST, RequestKind.HEAD
 _MANIFEST_HEADERS = {"Accept": ACCEPT_MANIFESTS}
 _BLOB_HEADERS = {"Accept": "*/*"}
 _FIRST_BYTE_HEADERS = {"Accept": "*/*", "Range": "bytes=0-0"}
@@ -138,13 +140,13 @@ class Registry:
         self, repository: str, reference: str
     ) -> Awaitable[Response | Failure]:
         """The response for a tag or a digest (spec: "Pulling manifests")."""
-        return self._manifest(RequestKind.MANIFEST, "GET", repository, reference)
+        return self._manifest(_MANIFEST, "GET", repository, reference)
 
     def head_manifest(
         self, repository: str, reference: str
     ) -> Awaitable[Response | Failure]:
         """The response without its body: whether the manifest exists, its digest."""
-        return self._manifest(RequestKind.HEAD, "HEAD", repository, reference)
+        return self._manifest(_HEAD, "HEAD", repository, reference)
 
     def _manifest(
         self, kind: RequestKind, method: str, repository: str, reference: str

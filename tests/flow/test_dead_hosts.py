@@ -1,4 +1,4 @@
-"""Hosts that are down, restart, or fail in part: what it costs, and which references."""
+"""Hosts that are down, restart, or fail in part: the cost, and which references fail."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ async def read_pages(
         tally.add(page)
         next_url = page.next_url
         end = await truncation.check(page)
-        has_more = next_url is not None or end.rest is not None
+        has_more = next_url is not None or isinstance(end, Response)
         missing = None if has_more else _missing(tally, end, listing)
         for part in _parts(
             page,
@@ -81,11 +81,11 @@ async def read_pages(
             yield incomplete(f"{listing}: the pages repeat without an end")
             return
         seen_pages.add(content)
-        if next_url is not None:
+        if isinstance(end, Response):
+            response = end
+        elif next_url is not None:
             seen_urls.add(hash(next_url))
             response = await get(next_url)
-        elif end.rest is not None:
-            response = end.rest
 
 
 class _Tally:
@@ -130,9 +130,9 @@ class _Tally:
         return self._entries if ended else None
 
 
-def _missing(tally: _Tally, end: PageEnd, listing: str) -> Failure | None:
+def _missing(tally: _Tally, end: Response | PageEnd, listing: str) -> Failure | None:
     """The failure of a listing that ends and is not complete."""
-    if end.truncated:
+    if end is PageEnd.TRUNCATED:
         return incomplete(
             f"{listing}: truncated by the registry, which does not return the rest"
         )
@@ -145,7 +145,7 @@ def _parts(
     *,
     last: bool,
     total: int | None,
-    end: PageEnd,
+    end: Response | PageEnd,
 ) -> Iterator[Page[Entry]]:
     """The entries of one response, in pages of at most `PAGE_ENTRIES`."""
     entries = page.entries
@@ -157,8 +157,8 @@ def _parts(
             last=last and ends,
             unreadable=page.unreadable if ends else 0,
             total=total,
-            end_verified=end.verified and last and ends,
-            end_unknown=end.unknown and last and ends,
+            end_verified=end is PageEnd.VERIFIED and last and ends,
+            end_unknown=end is PageEnd.UNKNOWN and last and ends,
         )
 
 

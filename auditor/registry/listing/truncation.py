@@ -9,11 +9,11 @@ ignores the parameter starts again, which proves nothing.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from enum import Enum
 from itertools import pairwise
 from typing import Generic
 
 from auditor.errors import Failure, ProtocolError
-from auditor.fast_dataclass import dataclass
 from auditor.model import SUSPICIOUS_COUNTS
 from auditor.registry.listing.interface import Entry, ParsedPage
 from auditor.wire.response import Response
@@ -22,19 +22,13 @@ from auditor.wire.response import Response
 ListAfter = Callable[[str], Awaitable[Response | Failure]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PageEnd:
-    """What is known about the end of a page without a link.
+class PageEnd(Enum):
+    """What is known about the end of a page."""
 
-    `rest` is the response that continues the listing. `verified`: there is nothing
-    more. `unknown`: that could not be found out. `truncated`: the listing goes on, and
-    the registry does not return the rest.
-    """
-
-    rest: Response | None = None
-    verified: bool = False
-    unknown: bool = False
-    truncated: bool = False
+    UNCHECKED = "unchecked"
+    VERIFIED = "verified"  # the registry has no entries after it
+    UNKNOWN = "unknown"  # the registry could not answer this
+    TRUNCATED = "truncated"  # the listing goes on, but the registry omits the rest
 
 
 class TruncationCheck(Generic[Entry]):
@@ -57,8 +51,8 @@ class TruncationCheck(Generic[Entry]):
         self._has_links = False
         self._was_truncated = False
 
-    async def check(self, page: ParsedPage[Entry]) -> PageEnd:
-        """How the listing ends, or goes on, after this page."""
+    async def check(self, page: ParsedPage[Entry]) -> Response | PageEnd:
+        """The response that continues a truncated page, or how the page ends."""
         if page.next_url is not None:
             self._has_links = True  # from now on a missing link means the end
         if (
@@ -67,30 +61,30 @@ class TruncationCheck(Generic[Entry]):
             or page.total is not None
             or len(page.items) not in self._sizes
         ):
-            return PageEnd()
+            return PageEnd.UNCHECKED
         end = await self._end(_names(page), self._list_after)
-        if end.rest is not None:
+        if isinstance(end, Response):
             self._was_truncated = True
-        elif self._was_truncated and end.unknown:
-            return PageEnd(truncated=True)
+        elif self._was_truncated and end is PageEnd.UNKNOWN:
+            return PageEnd.TRUNCATED
         return end
 
-    async def _end(self, names: Sequence[str], list_after: ListAfter) -> PageEnd:
+    async def _end(
+        self, names: Sequence[str], list_after: ListAfter
+    ) -> Response | PageEnd:
         # In a listing without order, missing entries may belong anywhere.
         if any(one >= other for one, other in pairwise(names)):
-            return PageEnd(unknown=True)
+            return PageEnd.UNKNOWN
         response = await list_after(names[-1])
         if isinstance(response, Failure) or not 200 <= response.status < 300:
-            return PageEnd(unknown=True)
+            return PageEnd.UNKNOWN
         try:
             following = _names(self._parse(response))
         except ProtocolError:
-            return PageEnd(unknown=True)
+            return PageEnd.UNKNOWN
         if not following:
-            return PageEnd(verified=True)
-        if min(following) > names[-1]:
-            return PageEnd(rest=response)
-        return PageEnd(unknown=True)
+            return PageEnd.VERIFIED
+        return response if min(following) > names[-1] else PageEnd.UNKNOWN
 
 
 def _names(page: ParsedPage[Entry]) -> Sequence[str]:

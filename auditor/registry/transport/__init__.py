@@ -4,8 +4,8 @@ Theory of operation
 -------------------
 1. `Transport.request` picks a client by the origin of the URL and follows redirects.
 2. `Http1Client` (`http1.py`) sends GET and HEAD to one origin. It reuses an idle
-   `Connection` or lets the `Dialer` make one; `ResponseParser` (`http1_parser.py`) reads
-   the response with llhttp.
+   `Connection` or lets the `Dialer` make one; `ResponseParser` (`http1_parser.py`)
+   reads the response with llhttp.
 3. `AiohttpClient` takes what has a proxy or a body. It is imported on first use.
 4. `SsrfGuard` checks the addresses of hosts that only a registry named, for both
    clients. `tls.py` has the CAs and the client certificate.

@@ -50,6 +50,8 @@ IDEMPOTENT = frozenset({"GET", "HEAD"})
 # RFC 8305 section 5: the delay before a second address is tried beside the first.
 _NEXT_ADDRESS_S = 0.25
 
+# Looked up once (see `http1_parser`).
+_COMPLETE, _TOO_LARGE = State.COMPLETE, State.TOO_LARGE
 # Status, headers and body (None: too large).
 _Parsed = tuple[int, RawHeaders, bytes | None]
 
@@ -357,7 +359,7 @@ class Connection(asyncio.Protocol):
             self.abort()
             waiter.set_exception(error)
             return
-        if parser.state is State.COMPLETE or parser.state is State.TOO_LARGE:
+        if parser.state is _COMPLETE or parser.state is _TOO_LARGE:
             self._finish(waiter)
         else:
             self._due = min(self._loop.time() + self._read_s, self._deadline)

@@ -426,7 +426,7 @@ def test_the_failure_names_the_registry_whose_quota_is_used_up() -> None:
     assert "the registry a has used its 1 request" in refused.detail
 
 
-# -- the allowance -----------------------------------------------------------------
+# -- the rate limit ----------------------------------------------------------------
 
 
 def _rationed(use: RateLimitPolicy) -> _TestLimitsHost:

@@ -198,7 +198,9 @@ def test_a_401_on_a_fresh_token_is_final() -> None:
 
 
 def test_a_challenge_of_a_redirect_target_is_not_answered() -> None:
-    elsewhere = response(401, url="https://cdn.example.net/blob", WWW_Authenticate=BEARER)
+    elsewhere = response(
+        401, url="https://cdn.example.net/blob", WWW_Authenticate=BEARER
+    )
     world = _World(elsewhere, anonymous=True)
     found = outcome(world)
     assert isinstance(found, Failure)
@@ -214,7 +216,9 @@ def test_a_challenge_of_a_redirect_target_is_not_answered() -> None:
 def test_a_token_that_expired_while_held_back_is_not_sent(
     wait_s: int, sent: list[str]
 ) -> None:
-    world = _World(response(429, url=URL, Retry_After=str(wait_s)), response(200, url=URL))
+    world = _World(
+        response(429, url=URL, Retry_After=str(wait_s)), response(200, url=URL)
+    )
     assert isinstance(outcome(world, wait_s), Response)
     assert world.sent == sent
     assert world.counts == RequestCounts(Counter(manifest=2), Counter(retries=1))
@@ -336,7 +340,9 @@ def test_retries_end_with_the_retry_budget() -> None:
 
 
 def test_failures_between_good_responses_send_no_probe() -> None:
-    script = [failure for _ in range(6) for failure in (_BROKEN, response(200, url=URL))]
+    script = [
+        failure for _ in range(6) for failure in (_BROKEN, response(200, url=URL))
+    ]
     world = _World(*script)
 
     async def main() -> None:
