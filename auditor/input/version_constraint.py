@@ -32,6 +32,8 @@ _COMPARISON = LazyPattern(
     rf"v?(?P<major>{_NUMBER})(?:\.(?P<minor>{_NUMBER}))?(?:\.(?P<patch>{_NUMBER}))?"
     rf"{_PRE_RELEASE}{_BUILD}(?=[\s,]|$)\s*,?"
 )
+_LEADING_ZERO = LazyPattern(r"(?:^|\.)0[0-9]+(?:\.|$)")
+_PARTS = ("major", "minor", "patch")
 _RANGE = LazyPattern(r"(?P<low>\S+)\s+-\s+(?P<high>\S+)")
 # Far longer than a constraint that a person writes.
 MAX_CONSTRAINT_CHARS = 1000
@@ -61,20 +63,19 @@ def parse_version(tag: str) -> Version | None:
     match = _VERSION.fullmatch(tag)
     if match is None:
         return None
-    identifiers = (match["pre_release"] or "").split(".")
-    if any(map(_has_leading_zero, identifiers)):
-        return None  # not allowed by section 9
-    return Version(
-        int(match["major"]),
-        int(match["minor"] or 0),
-        int(match["patch"] or 0),
-        match["pre_release"] is None,
-        tuple(map(_identifier, identifiers)) if match["pre_release"] else (),
-    )
+    pre_release = match["pre_release"]
+    if pre_release and _LEADING_ZERO.search(pre_release):
+        return None  # section 9
+    numbers = [int(match[part] or 0) for part in _PARTS]
+    return _version(numbers, pre_release)
 
 
-def _has_leading_zero(identifier: str) -> bool:
-    return len(identifier) > 1 and identifier[0] == "0" and identifier.isdecimal()
+def _version(numbers: list[int], pre_release: str | None) -> Version:
+    major, minor, patch = numbers
+    if pre_release is None:
+        return Version(major, minor, patch)
+    identifiers = tuple(map(_identifier, pre_release.split(".")))
+    return Version(major, minor, patch, is_release=False, pre_release=identifiers)
 
 
 def _identifier(text: str) -> _Identifier:
@@ -194,19 +195,12 @@ def _comparisons(part: str, text: str) -> tuple[_Comparison, ...]:
 def _comparison(match: re.Match[str]) -> _Comparison:
     given = 0
     numbers = [0, 0, 0]
-    for part in ("major", "minor", "patch"):
+    for part in _PARTS:
         if match[part] is None or not match[part].isdecimal():
             break
         numbers[given] = int(match[part])
         given += 1
-    identifiers = (match["pre_release"] or "").split(".")
-    version = Version(
-        numbers[0],
-        numbers[1],
-        numbers[2],
-        match["pre_release"] is None,
-        tuple(map(_identifier, identifiers)) if match["pre_release"] else (),
-    )
+    version = _version(numbers, match["pre_release"])
     return _Comparison(operator=match["operator"], version=version, given=given)
 
 

@@ -87,7 +87,6 @@ class _OpenCollection:
 
     is_mapping: bool
     anchor: str | None
-    line: int
     values_before: int
     parts: list[Any] = field(default_factory=list)
 
@@ -114,7 +113,7 @@ class _TreeBuilder:
     def alias(self, anchor: str | None) -> None:
         anchored = self._anchors.get(anchor or "")
         if anchored is None:
-            # Also an alias inside its members anchor, which would never end.
+            # Also an alias inside its own anchor, which would never end.
             shown = safe_text(anchor or "", 40)
             raise self._error(f"the alias *{shown} has no complete anchor before it")
         value, values = anchored
@@ -127,7 +126,6 @@ class _TreeBuilder:
             _OpenCollection(
                 is_mapping=is_mapping,
                 anchor=anchor,
-                line=self.line,
                 values_before=self._values,
             )
         )
@@ -135,9 +133,9 @@ class _TreeBuilder:
     def end(self) -> None:
         closed = self._open.pop()
         value = self._mapping(closed.parts) if closed.is_mapping else closed.parts
-        within = self._values - closed.values_before
+        values = self._values - closed.values_before + 1
         self._values = closed.values_before
-        self._put(value, closed.anchor, values=within + 1)
+        self._put(value, closed.anchor, values=values)
 
     def document(self) -> Any:
         root, self._root = self._root, None
