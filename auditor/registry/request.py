@@ -104,7 +104,7 @@ class _Request:
     attempts: int = 0
     restarts: int = 0
     renewals: int = 0
-    authenticated_again: bool = False
+    reauthenticated: bool = False
     authorization: Authorization | None = None
     sent_at: float = 0.0
 
@@ -362,7 +362,7 @@ class RequestSender:
         assert request.authorizer is not None
         assert request.authorization is not None
         self._counts.repeated["unauthorized"] += 1
-        request.authenticated_again = True
+        request.reauthenticated = True
         renewed = await request.authorizer.after_401(
             request.authorization, decision.challenge
         )
@@ -420,7 +420,7 @@ def _host_wide_wait_s(decision: Wait | Fail) -> float:
 
 def _sent_request(request: _Request, outcome: Response | Failure) -> SentRequest:
     """What the request carried, and whether another origin answered it."""
-    elsewhere = (
+    other_origin = (
         isinstance(outcome, Response)
         and outcome.url != request.url
         and origin_of(outcome.url) != origin_of(request.url)
@@ -428,13 +428,13 @@ def _sent_request(request: _Request, outcome: Response | Failure) -> SentRequest
     authorization = request.authorization
     if authorization is None:
         # Nothing can authenticate the request, so that a 401 is final.
-        return SentRequest(authenticated_again=True, elsewhere=elsewhere)
+        return SentRequest(reauthenticated=True, other_origin=other_origin)
     return SentRequest(
         token_age_s=authorization.age_s(request.sent_at),
         scope=authorization.scope,
         fixed=authorization.fixed,
-        authenticated_again=request.authenticated_again,
-        elsewhere=elsewhere,
+        reauthenticated=request.reauthenticated,
+        other_origin=other_origin,
     )
 
 

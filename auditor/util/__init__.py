@@ -1,6 +1,6 @@
 """Helpers without knowledge of registries, used by every other package.
 
-Text and secrets: `text` prints what came from elsewhere (terminal-safe, sizes, counts,
+Text and secrets: `text` formats text for people (terminal-safe, sizes, counts,
 durations), `secret` holds a password or token that does not print itself, `masking`
 removes credentials from sentences of others, `time_span` reads `30d` or a date.
 

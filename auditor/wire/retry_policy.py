@@ -36,8 +36,8 @@ FRESH_TOKEN_S = 5.0
 
 # Seconds: 0.5, 1, 2, 4, ... up to 30. A registry that restarts is back within a minute,
 # and three attempts stay well below the request's deadline.
-BASE_S = 0.5
-CAP_S = 30.0
+BACKOFF_BASE_S = 0.5
+BACKOFF_CAP_S = 30.0
 # Longest Retry-After that is waited for, in seconds; beyond it the reference is
 # reported as rate limited.
 RETRY_AFTER_CAP_S = 300.0
@@ -56,16 +56,16 @@ class SentRequest:
 
     `token_age_s` is None if it had no token; `scope` is the scope the token was
     requested for. `fixed`: the authentication cannot be renewed (a password, a registry
-    token). `authenticated_again`: this attempt already followed an `Authenticate`.
-    `elsewhere`: a redirect led to another origin, whose challenge is not the
+    token). `reauthenticated`: this attempt already followed an `Authenticate`.
+    `other_origin`: a redirect led to another origin, whose challenge is not the
     registry's.
     """
 
     token_age_s: float | None = None
     scope: Scope | None = None
     fixed: bool = False
-    authenticated_again: bool = False
-    elsewhere: bool = False
+    reauthenticated: bool = False
+    other_origin: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +160,11 @@ def failure_from_response(response: Response, *, attempt: int = 1) -> Failure:
 
 
 def full_jitter(
-    attempt: int, *, random: float, base_s: float = BASE_S, cap_s: float = CAP_S
+    attempt: int,
+    *,
+    random: float,
+    base_s: float = BACKOFF_BASE_S,
+    cap_s: float = BACKOFF_CAP_S,
 ) -> float:
     """Seconds to wait after attempt number `attempt` (from 1).
 
@@ -202,7 +206,7 @@ def _unauthorized(response: Response, *, attempt: int, sent: SentRequest) -> Dec
     if fresh and sent.scope is not None and challenge is not None:
         # A wider scope is required than the token was requested for.
         fresh = wider_scope(sent.scope, challenge.parameters.get("scope")) is None
-    if sent.fixed or sent.authenticated_again or sent.elsewhere or fresh:
+    if sent.fixed or sent.reauthenticated or sent.other_origin or fresh:
         return Fail(failure=failure_from_response(response, attempt=attempt))
     return Authenticate(challenge=challenge)
 

@@ -6,8 +6,8 @@ import pytest
 
 from auditor.errors import Failure, FailureKind
 from auditor.wire.retry_policy import (
-    BASE_S,
-    CAP_S,
+    BACKOFF_BASE_S,
+    BACKOFF_CAP_S,
     FRESH_TOKEN_S,
     RETRY_AFTER_CAP_S,
     RETRYABLE_STATUSES,
@@ -94,11 +94,11 @@ def test_a_final_status_fails_without_a_retry(
         (FRESH, False),  # a fresh token that is refused is an answer
         (SentRequest(token_age_s=0.0), False),
         (SentRequest(fixed=True), False),
-        (SentRequest(authenticated_again=True), False),
-        (SentRequest(token_age_s=3600.0, authenticated_again=True), False),
+        (SentRequest(reauthenticated=True), False),
+        (SentRequest(token_age_s=3600.0, reauthenticated=True), False),
         # a CDN's challenge is not the registry's: no token may be asked for by it
-        (SentRequest(elsewhere=True), False),
-        (SentRequest(token_age_s=3600.0, elsewhere=True), False),
+        (SentRequest(other_origin=True), False),
+        (SentRequest(token_age_s=3600.0, other_origin=True), False),
     ],
 )
 @pytest.mark.parametrize("attempt", [1, 3, 9])
@@ -152,7 +152,7 @@ def test_a_server_error_is_retried_up_to_the_configured_attempts(
     assert decision.failure.attempts == attempt
     assert decision.failure.kind.retryable
     if isinstance(decision, Wait):
-        assert decision.seconds == 0.5 * BASE_S * 2 ** (attempt - 1)
+        assert decision.seconds == 0.5 * BACKOFF_BASE_S * 2 ** (attempt - 1)
         assert not decision.host_wide
 
 
@@ -173,7 +173,7 @@ def test_a_429_is_retried_more_often(attempt: int, tries: int, waits: bool) -> N
     assert decision.failure.kind is FailureKind.RATE_LIMITED
     if isinstance(decision, Wait):
         assert decision.host_wide
-        assert decision.seconds <= CAP_S
+        assert decision.seconds <= BACKOFF_CAP_S
 
 
 @pytest.mark.parametrize("status", sorted(RETRYABLE_STATUSES))
@@ -198,7 +198,7 @@ def test_retry_after_delays_all_requests_to_the_host(
     fields = {"Retry_After": value} | ({"Date": date} if date else {})
     decision = after(response(status, **fields), random=0.4)  # type: ignore[arg-type]
     assert isinstance(decision, Wait)
-    jitter_s = 0.4 * BASE_S
+    jitter_s = 0.4 * BACKOFF_BASE_S
     if asked_s is None:
         assert decision.seconds == jitter_s
         assert decision.host_wide is (status == 429)
@@ -241,7 +241,7 @@ def test_without_a_response_the_failure_kind_determines_the_retry(
     assert decision.failure == Failure(kind=kind, detail="x", attempts=attempt)
     assert isinstance(decision, Wait) is (kind.retryable and attempt < tries)
     if isinstance(decision, Wait):
-        assert decision.seconds == BASE_S / 4 * 2 ** (attempt - 1)
+        assert decision.seconds == BACKOFF_BASE_S / 4 * 2 ** (attempt - 1)
         assert not decision.host_wide
 
 
@@ -251,7 +251,7 @@ def test_jitter_is_between_zero_and_the_cap(attempt: int) -> None:
     assert isinstance(waits[0], Wait)
     assert isinstance(waits[1], Wait)
     assert waits[0].seconds == 0
-    assert waits[1].seconds < min(CAP_S, BASE_S * 2 ** (attempt - 1))
+    assert waits[1].seconds < min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2 ** (attempt - 1))
 
 
 def test_a_failure_contains_one_safe_sentence_of_the_body() -> None:
