@@ -1,6 +1,6 @@
-"""Debian's Chromium, driven by Playwright: pages that may load nothing else.
+"""Chromium, driven by Playwright, for pages that must not load anything else.
 
-Both are required: a test that lacks one skips on a developer's machine, and fails where
+Both are required: without one a test is skipped on a developer's machine, and fails where
 `NO_TEST_SKIPS=1` is set.
 """
 
@@ -20,8 +20,7 @@ from tests.real.programs import NO_SKIPS, required
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-# A browser of its own, without a sandbox (tests run as root in containers), that asks
-# nobody for updates.
+# Without a sandbox (tests run as root in containers) and without update checks.
 ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -40,7 +39,7 @@ def chromium() -> Iterator[Browser]:
     if importlib.util.find_spec("playwright") is None:
         reason = "playwright is not installed: pip install playwright"
         if os.environ.get(NO_SKIPS) == "1":
-            pytest.fail(f"{reason} ({NO_SKIPS}=1: it must be there)")
+            pytest.fail(f"{reason} (required by {NO_SKIPS}=1)")
         pytest.skip(reason)
     from playwright.sync_api import sync_playwright  # noqa: PLC0415  (may be missing)
 
@@ -54,16 +53,16 @@ def chromium() -> Iterator[Browser]:
 
 @contextmanager
 def opened(browser: Browser, file: Path, **context: Any) -> Iterator[Page]:
-    """A file as a page. In the end nothing was logged, and nothing else was loaded."""
-    said: list[str] = []
-    asked: list[str] = []
+    """Open a file as a page; at the end assert that it logged and loaded nothing else."""
+    messages: list[str] = []
+    requests: list[str] = []
     with browser.new_context(reduced_motion="reduce", **context) as window:
         page = window.new_page()
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("dialog", lambda dialog: said.append(f"dialog: {dialog.message}"))
-        window.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: messages.append(message.text))
+        page.on("pageerror", lambda error: messages.append(str(error)))
+        page.on("dialog", lambda dialog: messages.append(f"dialog: {dialog.message}"))
+        window.on("request", lambda request: requests.append(request.url))
         page.goto(file.as_uri())
         yield page
-    assert said == []
-    assert set(asked) == {file.as_uri()}
+    assert messages == []
+    assert set(requests) == {file.as_uri()}

@@ -16,9 +16,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.flow.commands import BARE
+from tests.flow.commands import BASE_ENVIRONMENT
 
-# The programs without their warnings made errors: they are not ours.
+# Without -W error: the warnings of these programs are not ours.
 _SCHEDULER = (sys.executable, "-m", "distributed.cli.dask_scheduler")
 _WORKER = (sys.executable, "-m", "distributed.cli.dask_worker")
 _AT = "Scheduler at:"
@@ -33,24 +33,24 @@ class Cluster:
     workers: list[subprocess.Popen[str]]
 
     def kill_one(self) -> None:
-        """Kill a worker at once, as a machine that loses its power would."""
+        """Kill a worker, as if its machine lost power."""
         self.workers.pop().send_signal(signal.SIGKILL)
 
 
 @contextmanager
 def cluster(folder: Path, *, workers: int, **environment: str) -> Iterator[Cluster]:
-    """A cluster of one-thread workers without nannies, so that a killed one is gone.
+    """A cluster of workers with one thread and without nannies, which restart them.
 
-    `environment` is that of its processes, beside what they need.
+    `environment` is added to that of the processes.
     """
     with ExitStack() as stack:
-        scheduler = _started(
+        scheduler = _start(
             stack, folder, *_SCHEDULER, "--host", "127.0.0.1", "--port", "0",
             "--no-dashboard", **environment,
         )  # fmt: skip
-        address = _said(scheduler, _AT)
+        address = _wait_for_line(scheduler, _AT)
         started = [
-            _started(
+            _start(
                 stack, folder, *_WORKER, address, "--no-nanny", "--no-dashboard",
                 "--nthreads", "1", "--host", "127.0.0.1", "--memory-limit", "0",
                 "--local-directory", str(folder / f"worker-{number}"), **environment,
@@ -58,17 +58,22 @@ def cluster(folder: Path, *, workers: int, **environment: str) -> Iterator[Clust
             for number in range(workers)
         ]  # fmt: skip
         for worker in started:
-            _said(worker, _REGISTERED)
+            _wait_for_line(worker, _REGISTERED)
         yield Cluster(address, started)
 
 
-def _started(
+def _start(
     stack: ExitStack, folder: Path, *words: str, **environment: str
 ) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         words,
         cwd=folder,
-        env={**BARE, "HOME": str(folder), "PATH": os.environ["PATH"], **environment},
+        env={
+            **BASE_ENVIRONMENT,
+            "HOME": str(folder),
+            "PATH": os.environ["PATH"],
+            **environment,
+        },
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
@@ -77,15 +82,15 @@ def _started(
     return process
 
 
-def _said(process: subprocess.Popen[str], what: str) -> str:
-    """What stands behind these words in a line of its log."""
+def _wait_for_line(process: subprocess.Popen[str], what: str) -> str:
+    """The text after `what` in the first log line that contains it."""
     assert process.stderr is not None
-    heard = []
+    lines = []
     for line in process.stderr:
-        heard.append(line)
+        lines.append(line)
         if what in line:
             return line.partition(what)[2].strip()
-    raise AssertionError("".join(heard))
+    raise AssertionError("".join(lines))
 
 
 def _end(process: subprocess.Popen[str]) -> None:

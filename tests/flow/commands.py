@@ -1,7 +1,7 @@
-"""The `auditor` command in a process of its own.
+"""Runs the `auditor` command in a process.
 
 done = await auditor("audit", here.ref("team/app:1"))
-assert (done.code, done.said) == (0, [...])
+assert (done.code, done.stderr) == (0, [...])
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from anyio.abc import ByteReceiveStream, Process
 
 from tests.flow.harness import PATIENCE_S
 
-# Warnings are errors there, too.
+# Warnings are errors in the process, too.
 PROGRAM = (sys.executable, "-W", "error", "-m", "auditor")
-# The project is found from any folder; nothing else of the caller's is.
-BARE = {
+# The project is found from any folder; the rest of the environment is not inherited.
+BASE_ENVIRONMENT = {
     "AUDITOR_NO_CACHE": "1",
     "HOME": "/nonexistent",
     "PATH": os.defpath,
@@ -34,11 +34,11 @@ BARE = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """An exit code, what went to standard output, and the lines on standard error."""
+    """The exit code, standard output, and the lines of standard error."""
 
     code: int
     out: bytes
-    said: Sequence[str]
+    stderr: Sequence[str]
 
     @property
     def lines(self) -> list[dict[str, Any]]:
@@ -46,10 +46,10 @@ class Finished:
         return [orjson.loads(line) for line in self.out.splitlines()]
 
     @property
-    def mistakes(self) -> list[str]:
-        """What was said, without the program's name; nothing else may be said."""
-        assert all(line.startswith("auditor: ") for line in self.said), self.said
-        return [line.removeprefix("auditor: ") for line in self.said]
+    def messages(self) -> list[str]:
+        """Messages on standard error without the prefix; no other lines are allowed."""
+        assert all(line.startswith("auditor: ") for line in self.stderr), self.stderr
+        return [line.removeprefix("auditor: ") for line in self.stderr]
 
 
 @asynccontextmanager
@@ -63,11 +63,11 @@ async def running(
     program: Sequence[str] = PROGRAM,
     **more: Any,
 ) -> AsyncIterator[Process]:
-    """The command, running; killed at the end if it still does."""
+    """Run the command; kill it at the end if it still runs."""
     with anyio.fail_after(PATIENCE_S):
         process = await anyio.open_process(
             [*program, *arguments],
-            env={**BARE, **(environment or {})},
+            env={**BASE_ENVIRONMENT, **(environment or {})},
             cwd=place,
             stdin=stdin,
             stdout=stdout,
@@ -83,7 +83,7 @@ async def running(
 
 
 async def finish(process: Process, stdin: bytes = b"") -> Finished:
-    """Everything that a running command writes, to its end."""
+    """The output of a running command, after its end."""
     pieces: dict[str, list[bytes]] = {"out": [], "err": []}
 
     async def collect(stream: ByteReceiveStream | None, name: str) -> None:
@@ -98,14 +98,14 @@ async def finish(process: Process, stdin: bytes = b"") -> Finished:
             if stdin:
                 await process.stdin.send(stdin)
             await process.stdin.aclose()
-    said = b"".join(pieces["err"]).decode()
-    assert "Traceback" not in said, said
-    assert "\x1b" not in said, said
+    stderr = b"".join(pieces["err"]).decode()
+    assert "Traceback" not in stderr, stderr
+    assert "\x1b" not in stderr, stderr
     code = await process.wait()
-    return Finished(code=code, out=b"".join(pieces["out"]), said=said.splitlines())
+    return Finished(code=code, out=b"".join(pieces["out"]), stderr=stderr.splitlines())
 
 
 async def auditor(*arguments: str, stdin: bytes = b"", **more: Any) -> Finished:
-    """The command, run to its end; `more` as for `running`."""
+    """Run the command to its end; `more` is for `running`."""
     async with running(*arguments, **more) as process:
         return await finish(process, stdin)

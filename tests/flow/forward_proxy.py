@@ -1,4 +1,4 @@
-"""A forward proxy (RFC 9110 sections 3.7 and 9.3.6) that knows where names lead.
+"""A forward proxy (RFC 9110 sections 3.7 and 9.3.6) with its own host names.
 
 async with forward_proxy({"registry.test": "127.0.0.1:40123"}) as proxy:
     ...
@@ -25,11 +25,11 @@ _MAX_HEAD_BYTES = 65536
 
 @dataclass(slots=True, kw_only=True)
 class ForwardProxy:
-    """`names` say where a host is (`host:port`); others are answered 502.
+    """A proxy that maps host names to `host:port`; other names get a 502.
 
-    With `authorization` it wants that Proxy-Authorization; `refuses` is a status
-    that it answers to everything. `seen` are method and target of each request, and
-    `heads` the whole of what came before a body.
+    With `authorization` it requires that Proxy-Authorization; `refuses` is a status
+    for every request. `seen` has the method and target of each request, `heads` the
+    request lines with all header fields.
     """
 
     names: Mapping[str, str]
@@ -40,7 +40,7 @@ class ForwardProxy:
     heads: list[str] = field(default_factory=list)
 
     async def serve(self, client: ByteStream) -> None:
-        """One connection: one request, and what the other side answers."""
+        """Serve one connection: one request and its response."""
         async with client:
             with suppress(*_GONE, anyio.IncompleteRead):
                 await self._serve(client)
@@ -100,7 +100,7 @@ async def forward_proxy(
     refuses: int | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[ForwardProxy]:
-    """A proxy on a free port of the loopback interface; with `tls`, an https one."""
+    """A proxy on a free port of the loopback interface, with `tls` over https."""
     proxy = ForwardProxy(names=names, authorization=authorization, refuses=refuses)
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     port = listener.extra(SocketAttribute.local_port)  # noqa: S610

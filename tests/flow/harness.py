@@ -1,4 +1,4 @@
-"""A registry, a clock that nobody waits for, and the audit of the one by the other.
+"""A demo registry, a clock without real time, and audits of the registry.
 
 async with lab(content, tokens=service) as here:
     outcome = await here.audit(here.ref("team/app:*"))
@@ -33,7 +33,7 @@ from tests.support.faults import Faults, Seen
 from tests.support.registry import Behaviour, registry_app
 from tests.support.token_service import FakeTokenService
 
-# Longer than anything here takes, so that what hangs fails.
+# Longer than any audit here takes: one that hangs fails.
 PATIENCE_S = 30.0
 
 ADMIN = DemoAccount("admin", "secret", {"*": ("*",)})
@@ -46,7 +46,7 @@ TOKENS = "/token"
 
 @dataclass(frozen=True, slots=True)
 class Passes:
-    """A fault: the real answer, and time that passes meanwhile."""
+    """A fault: the real response, after `seconds` of the fake clock."""
 
     clock: FakeClock
     seconds: float
@@ -58,7 +58,7 @@ class Passes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What an audit gave, in the order in which it was written."""
+    """The records of an audit, in the order in which they were written."""
 
     records: list[Record]
     summary: Summary
@@ -69,21 +69,21 @@ class Outcome:
 
     @property
     def image(self) -> ImageRecord:
-        """The only record, which is an image's."""
+        """The only record, an image record."""
         (record,) = self.records
         assert isinstance(record, ImageRecord), record
         return record
 
     @property
     def failure(self) -> FailureRecord:
-        """The only record, which is a failure's."""
+        """The only record, a failure record."""
         (record,) = self.records
         assert isinstance(record, FailureRecord), record
         return record
 
     @property
     def kinds(self) -> list[str]:
-        """For each record `image`, or the kind of its failure."""
+        """`image`, or the kind of failure, of each record."""
         return [
             record.failure.value if isinstance(record, FailureRecord) else "image"
             for record in self.records
@@ -105,15 +105,15 @@ class Lab:
         return f"{self.host}/{name}"
 
     def settings(self, *references: str, **changes: Any) -> Settings:
-        """Settings of the run; what a registry is told goes to this one."""
-        told = {
+        """The settings of a run; registry settings apply to this registry."""
+        registry_changes = {
             name: changes.pop(name)
             for name in set(changes) & set(RegistrySettings.__slots__)
         }
         return Settings(
             references=references,
             registries={
-                self.host: replace(self.login, **told),
+                self.host: replace(self.login, **registry_changes),
                 **changes.pop("registries", {}),
             },
             **{"docker_config": False, "no_cache": "cache" not in changes, **changes},
@@ -125,7 +125,7 @@ class Lab:
         expire_when: Callable[[], bool] | None = None,
         **changes: Any,
     ) -> Outcome:
-        """Audit these references; the deadline comes when a condition is true."""
+        """Audit these references; the deadline expires when `expire_when` is true."""
         records: list[Record] = []
 
         async def write(record: Record) -> None:
@@ -155,7 +155,7 @@ class Lab:
     async def when(
         self, condition: Callable[[], bool], then: Callable[[], object]
     ) -> AsyncIterator[None]:
-        """Do something as soon as a condition is true, while the body runs."""
+        """Call `then` as soon as the condition is true, while the body runs."""
 
         async def watch() -> None:
             await self.faults.until(condition)
@@ -167,11 +167,11 @@ class Lab:
             group.cancel_scope.cancel()
 
     def good(self, path: str) -> int:
-        """How many GET requests for this path have been answered with 200."""
+        """The number of GET requests for this path that were answered with 200."""
         return sum(one.status == 200 for one in self.faults.requests("GET", path))
 
     def answered(self, status: int) -> list[str]:
-        """`METHOD target` of the requests that were answered so, in their order."""
+        """`METHOD target` of the requests with this status, in order."""
         return [
             f"{one.method} {one.target}"
             for one in self.faults.log
@@ -179,7 +179,7 @@ class Lab:
         ]
 
     def targets(self, path: str) -> list[str]:
-        """The targets of the GET requests for this path, in their order."""
+        """The targets of the GET requests for this path, in order."""
         return [one.target for one in self.faults.requests("GET", path)]
 
 
@@ -198,9 +198,9 @@ async def lab(
 ) -> AsyncIterator[Lab]:
     """A registry with this content and access; audits log in as `login`.
 
-    With `tokens`, it wants their tokens, and the login is `ADMIN` unless said.
-    Every request that the registry does not know fails the test. `routes` are those
-    of a product's API, `dialect` is how the product differs.
+    With `tokens` it requires their tokens, and the login defaults to `ADMIN`. A request
+    that the registry does not know fails the test. `routes` are those of a product
+    API, `dialect` the middlewares that imitate a product.
     """
     content = content or DemoContent()
     faults = faults or Faults()
@@ -232,12 +232,12 @@ async def lab(
 
 
 def service(*accounts: DemoAccount, **changes: Any) -> FakeTokenService:
-    """A token service with these accounts, `ADMIN` if there are none."""
+    """A token service with these accounts, by default `ADMIN`."""
     return FakeTokenService(accounts=accounts or (ADMIN,), **changes)
 
 
 def simple(names: Iterable[str]) -> DemoContent:
-    """An image of its own for each `repository:tag`."""
+    """A distinct image for each `repository:tag`."""
     content = DemoContent()
     for name in names:
         repository, _, tag = name.partition(":")
@@ -246,5 +246,5 @@ def simple(names: Iterable[str]) -> DemoContent:
 
 
 def tokens_sent(requests: Iterable[Seen]) -> list[str]:
-    """The distinct Authorization fields of requests, in their order."""
+    """The distinct Authorization fields of requests, in order."""
     return list(dict.fromkeys(one.headers.get("Authorization", "") for one in requests))

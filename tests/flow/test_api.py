@@ -31,7 +31,7 @@ def _of_the_audit(tasks: set[asyncio.Task[object]]) -> set[asyncio.Task[object]]
     return {one for one in tasks if "RequestHandler" not in repr(one)}
 
 
-async def test_it_yields_one_record_for_each_reference_in_order() -> None:
+async def test_one_record_per_reference_is_yielded_in_order() -> None:
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", "*/manifests/7", Answer(404))
         found = [
@@ -45,7 +45,7 @@ async def test_it_yields_one_record_for_each_reference_in_order() -> None:
     assert failure.failure is auditor.FailureKind.NOT_FOUND
 
 
-async def test_settings_say_everything_else(tmp_path: Path) -> None:
+async def test_settings_are_used(tmp_path: Path) -> None:
     tokens = service()
     async with lab(simple(NAMES), tokens=tokens) as here:
         tokens.clock = time.time
@@ -70,7 +70,7 @@ async def test_settings_say_everything_else(tmp_path: Path) -> None:
     assert {record.kind for record in found} == {"image"}
 
 
-async def test_closing_it_early_leaves_no_task_and_no_connection() -> None:
+async def test_closing_early_leaves_no_task_and_no_connection() -> None:
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", "*/manifests/9", Hold())  # for ever
         before = _tasks()
@@ -86,7 +86,7 @@ async def test_closing_it_early_leaves_no_task_and_no_connection() -> None:
         assert _of_the_audit(_tasks() - before) == set()
 
 
-async def test_leaving_the_loop_and_closing_by_another_task_is_fine() -> None:
+async def test_the_generator_may_be_closed_by_another_task() -> None:
     async with lab(simple(NAMES)) as here:
         before = _tasks()
         records = auditor.audit_references(map(here.ref, NAMES))
@@ -96,7 +96,7 @@ async def test_leaving_the_loop_and_closing_by_another_task_is_fine() -> None:
         assert _of_the_audit(_tasks() - before) == set()
 
 
-async def test_a_consumer_that_is_cancelled_ends_the_audit() -> None:
+async def test_a_cancelled_consumer_ends_the_audit() -> None:
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", "*/manifests/0", Hold())
 
@@ -111,7 +111,7 @@ async def test_a_consumer_that_is_cancelled_ends_the_audit() -> None:
             await consumer
 
 
-async def test_it_runs_no_further_ahead_than_a_slow_consumer_lets_it() -> None:
+async def test_a_slow_consumer_limits_how_far_the_audit_runs_ahead() -> None:
     async with lab(simple(f"app:{number}" for number in range(200))) as here:
         settings = auditor.Settings(workers=2, window=4, docker_config=False)
         references = [here.ref(f"app:{number}") for number in range(200)]
@@ -128,14 +128,14 @@ async def test_it_runs_no_further_ahead_than_a_slow_consumer_lets_it() -> None:
         await records.aclose()  # type: ignore[attr-defined]
 
 
-async def test_an_error_that_stops_everything_comes_out() -> None:
+async def test_an_error_of_the_audit_is_raised() -> None:
     settings = auditor.Settings(lists=("/nonexistent/list.txt",), docker_config=False)
     with pytest.raises(UsageError, match="list cannot be read"):
         async for _ in auditor.audit_references(settings=settings):
             pass
 
 
-async def test_an_error_comes_out_though_there_are_good_records() -> None:
+async def test_an_error_after_good_records_is_raised() -> None:
     async with lab(simple(NAMES)) as here:
         settings = auditor.Settings(
             lists=("/nonexistent/list.txt",), docker_config=False
@@ -145,11 +145,11 @@ async def test_an_error_comes_out_though_there_are_good_records() -> None:
             [record async for record in records]
 
 
-async def test_nothing_asked_is_nothing_answered() -> None:
+async def test_without_references_there_are_no_records() -> None:
     assert [record async for record in auditor.audit_references()] == []
 
 
-async def test_an_endless_list_is_read_as_far_as_it_is_needed(
+async def test_an_endless_list_is_read_only_as_far_as_needed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with lab(simple(NAMES)) as here:

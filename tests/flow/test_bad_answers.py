@@ -20,7 +20,7 @@ NAMES = ["team/app:1", "team/app:2"]
 
 def _is_told(done: Finished, detail: str) -> None:
     """The summary on standard error repeats a failure's sentence on a line."""
-    assert f"auditor:       {detail}" in done.said
+    assert f"auditor:       {detail}" in done.stderr
 
 
 # -- registries: exit 1, a record that says why --------------------------------------
@@ -34,8 +34,8 @@ async def _one_failure(
     assert done.code == 1
     (line,) = done.lines
     assert line["kind"] == "failure"
-    assert done.mistakes[0].startswith("0 of 1 reference audited in ")
-    assert done.mistakes[0].endswith(", 1 failed")
+    assert done.messages[0].startswith("0 of 1 reference audited in ")
+    assert done.messages[0].endswith(", 1 failed")
     _is_told(done, line["detail"])
     return line
 
@@ -98,7 +98,7 @@ async def test_a_wrong_password(tmp_path: Path) -> None:
         "the token service rejected the login of 'admin' (401); check the credential in"
     )
     _is_told(done, line["detail"])
-    assert "guess" not in "\n".join(done.said)
+    assert "guess" not in "\n".join(done.stderr)
 
 
 async def test_a_missing_tag() -> None:
@@ -196,7 +196,7 @@ async def test_a_report_that_cannot_be_written(
         done = await auditor("audit", "-f", str(tmp_path / "list.txt"), "-o", target)
         assert here.faults.count() == 0
     assert (done.code, done.out) == (3, b"")
-    (said,) = done.mistakes
+    (said,) = done.messages
     assert said.startswith(target + ": ")
     assert said.endswith(reason)
 
@@ -217,7 +217,7 @@ async def test_side_outputs_that_cannot_be_written_are_reported_at_once(
         done = await auditor("audit", here.ref(NAMES[0]), option, beside)
         assert here.faults.count() == 0
     assert (done.code, done.out) == (3, b"")
-    assert done.mistakes == [f"{beside}: cannot be written: {reason}"]
+    assert done.messages == [f"{beside}: cannot be written: {reason}"]
 
 
 async def test_a_summary_that_cannot_be_written_is_reported_after_the_audit(
@@ -231,7 +231,7 @@ async def test_a_summary_that_cannot_be_written_is_reported_after_the_audit(
         )
     assert done.code == 3
     assert report.read_bytes().count(b"\n") == 1
-    assert done.mistakes[-1] == (
+    assert done.messages[-1] == (
         "/dev/full: the summary cannot be written: No space left on device"
     )
 
@@ -244,6 +244,6 @@ async def test_a_port_that_is_in_use(arguments: list[str], tmp_path: Path) -> No
         port = taken.getsockname()[1]
         done = await auditor(*arguments, "--port", str(port), place=tmp_path)
     assert (done.code, done.out) == (2, b"")
-    (said,) = done.mistakes
+    (said,) = done.messages
     assert said.startswith(f"port {port} cannot be used: Address alr")
     assert said.endswith("; choose another with --port")

@@ -1,4 +1,4 @@
-"""Bad input of the user: one clear sentence each, and the right exit code."""
+"""Invalid input: one clear message each, and the right exit code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 NAMES = ["team/app:1", "team/app:2"]
 
 
-# -- mistakes before anything is asked: exit 2 --------------------------------------
+# -- errors before the first request: exit code 2 -----------------------------------
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ NAMES = ["team/app:1", "team/app:2"]
         (["audit", "--authfile", "gone.json", "127.0.0.1:1/a"], "gone.json"),
     ],
 )
-async def test_a_mistake_on_the_command_line_is_one_sentence_and_exit_2(
+async def test_a_usage_error_is_one_message_and_exit_code_2(
     arguments: list[str], sentence: str, tmp_path: Path
 ) -> None:
     place = str(tmp_path)
@@ -66,7 +66,7 @@ async def test_a_mistake_on_the_command_line_is_one_sentence_and_exit_2(
         *(argument.format(place=place) for argument in arguments), place=tmp_path
     )
     assert (done.code, done.out) == (2, b"")
-    (said,) = done.mistakes
+    (said,) = done.messages
     assert sentence.format(place=place) in said
 
 
@@ -80,16 +80,16 @@ async def test_a_mistake_on_the_command_line_is_one_sentence_and_exit_2(
         ["demo", "--port", "70000"],
     ],
 )
-async def test_what_click_refuses_is_told_with_the_usage_and_exit_2(
+async def test_an_unknown_option_prints_the_usage_and_exit_code_2(
     arguments: list[str],
 ) -> None:
     done = await auditor(*arguments)
     assert (done.code, done.out) == (2, b"")
-    assert done.said[0].startswith("Usage: auditor")
-    assert done.said[-1].startswith("Error: ")
+    assert done.stderr[0].startswith("Usage: auditor")
+    assert done.stderr[-1].startswith("Error: ")
 
 
-async def test_every_mistake_of_a_configuration_is_told_at_once_with_its_place(
+async def test_all_errors_of_a_configuration_are_reported_at_once(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "night.toml").write_text(
@@ -102,8 +102,8 @@ async def test_every_mistake_of_a_configuration_is_told_at_once_with_its_place(
         place=tmp_path,
     )
     assert (done.code, done.out) == (2, b"")
-    said = "\n".join(done.mistakes)
-    assert len(done.mistakes) == 6, said
+    said = "\n".join(done.messages)
+    assert len(done.messages) == 6, said
     for part in (
         "night.toml:1: wrokers: unknown key; did you mean workers?",
         "night.toml:2: shape: ",
@@ -116,11 +116,11 @@ async def test_every_mistake_of_a_configuration_is_told_at_once_with_its_place(
         assert part in said
 
 
-async def test_bad_toml_is_told_with_line_and_column(tmp_path: Path) -> None:
+async def test_a_syntax_error_in_toml_has_line_and_column(tmp_path: Path) -> None:
     (tmp_path / "night.toml").write_text("workers = 4\nwindow = = 5\n")
     done = await auditor("audit", "-c", "night.toml", "alpine", place=tmp_path)
     assert (done.code, done.out) == (2, b"")
-    (said,) = done.mistakes
+    (said,) = done.messages
     assert said.startswith("night.toml:2:10: ")
 
 
@@ -130,7 +130,7 @@ async def test_a_missing_password_variable_is_named(tmp_path: Path) -> None:
     )
     done = await auditor("audit", "-c", "night.toml", "r.example.com/a", place=tmp_path)
     assert (done.code, done.out) == (2, b"")
-    (said,) = done.mistakes
+    (said,) = done.messages
     assert said.startswith('night.toml:3: registry."r.example.com".password_env: ')
     assert "GONE" in said
 
@@ -143,7 +143,7 @@ async def test_a_password_in_the_file_is_refused_and_not_repeated(
     )
     done = await auditor("audit", "-c", "night.toml", "r.example.com/a", place=tmp_path)
     assert (done.code, done.out) == (2, b"")
-    (said,) = done.mistakes
+    (said,) = done.messages
     assert "name its source: password_env" in said
     assert "hunter2" not in said
 
@@ -154,14 +154,14 @@ async def test_a_damaged_docker_config_is_named(tmp_path: Path) -> None:
         *("audit", "r.example.com/a"), environment={"DOCKER_CONFIG": str(tmp_path)}
     )
     assert (done.code, done.out) == (2, b"")
-    (said,) = done.mistakes
+    (said,) = done.messages
     assert said.startswith(f"{tmp_path}/config.json")
 
 
 # -- lists --------------------------------------------------------------------------
 
 
-async def test_a_malformed_line_is_told_and_the_others_are_audited(
+async def test_a_malformed_line_is_a_failure_and_the_others_are_audited(
     tmp_path: Path,
 ) -> None:
     async with lab(simple(NAMES)) as here:
@@ -180,4 +180,4 @@ async def test_a_malformed_line_is_told_and_the_others_are_audited(
 
 def _is_told(done: Finished, detail: str) -> None:
     """The summary on standard error repeats a failure's sentence on a line."""
-    assert f"auditor:       {detail}" in done.said
+    assert f"auditor:       {detail}" in done.stderr

@@ -18,7 +18,7 @@ from auditor.cache.digest_cache import DigestCache
 from auditor.cache.maintenance import verify
 from auditor.demo.demo_registry import DemoContent
 from auditor.demo.image_builder import image, index
-from tests.flow.commands import BARE, auditor, finish, running
+from tests.flow.commands import BASE_ENVIRONMENT, auditor, finish, running
 from tests.flow.harness import MANIFESTS, lab
 
 # Stores contents and reads them back as fast as it can; prints its progress.
@@ -64,7 +64,7 @@ def test_killed_processes_leave_a_valid_cache(
             [sys.executable, "-c", _BUSY, str(path), str(number)],
             stdout=subprocess.PIPE,
             text=True,
-            env={**BARE, "PATH": os.defpath},
+            env={**BASE_ENVIRONMENT, "PATH": os.defpath},
         )
 
     # Two write the same contents, one others; all prune, because the cache is small.
@@ -134,7 +134,7 @@ async def test_an_audit_killed_beside_another_does_not_change_its_report(
         assert here.faults.count("GET", MANIFESTS) == 0
         assert here.faults.count("HEAD", MANIFESTS) == 700
     assert done.code == 0
-    assert not [line for line in done.said if "WARNING" in line or "lock" in line]
+    assert not [line for line in done.stderr if "WARNING" in line or "lock" in line]
     expected = [orjson.loads(orjson.dumps(one)) for one in cold.records]
     found = done.lines
     for line in (*expected, *found):
@@ -156,7 +156,7 @@ async def test_an_unusable_cache_costs_one_warning(
         done = await auditor("audit", here.ref("app:1"), environment=changes)
     assert done.code == 0
     assert len(done.lines) == 1
-    told = [line for line in done.said if "cache" in line]
+    told = [line for line in done.stderr if "cache" in line]
     assert len(told) == 1
     assert f"{place}/cache: " in told[0]
     assert "continuing without it" in told[0]

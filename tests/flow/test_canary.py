@@ -129,7 +129,7 @@ class Nest:
             code = await process.wait()
         self.printed += pieces.values()
         said = pieces["err"].decode().splitlines()
-        return Finished(code=code, out=pieces["out"], said=said)
+        return Finished(code=code, out=pieces["out"], stderr=said)
 
     def secrets(self) -> Iterator[tuple[str, str]]:
         """Every secret by its place, with the tokens and headers that were sent."""
@@ -317,7 +317,7 @@ async def test_no_audit_writes_a_secret_however_it_ends(tmp_path: Path) -> None:
         files = ("--summary", "summary.json", "--metrics", "metrics.prom")
 
         done = await here.run("audit", *listed, *files, "-o", "text.jsonl")
-        assert done.code == 1, "\n".join(done.said)
+        assert done.code == 1, "\n".join(done.stderr)
         _every_secret_was_sent(here)
         kinds = [line.get("failure") for line in _lines(here.work / "text.jsonl")]
         assert kinds.count(None) == 6
@@ -328,19 +328,19 @@ async def test_no_audit_writes_a_secret_however_it_ends(tmp_path: Path) -> None:
             *("audit", *listed, "--log-format", "json", "--processes", "2"),
             *("--requests-at-once", "8", "-o", "json.jsonl"),
         )
-        assert done.code == 1, "\n".join(done.said)
+        assert done.code == 1, "\n".join(done.stderr)
         here.assert_nothing_shows()
 
         bug = (sys.executable, "-c", _BUG)
         done = await here.run("audit", *listed, "-o", "bug.jsonl", program=bug)
         assert done.code == 70
-        assert any("RuntimeError: planted" in line for line in done.said)
+        assert any("RuntimeError: planted" in line for line in done.stderr)
         here.assert_nothing_shows()
 
         await _killed(here, *listed)
         here.assert_nothing_shows()
         done = await here.run("audit", *listed, "-o", "killed.jsonl", "--resume")
-        assert done.code == 1, "\n".join(done.said)
+        assert done.code == 1, "\n".join(done.stderr)
         here.assert_nothing_shows()
 
 
@@ -365,7 +365,7 @@ async def test_no_other_command_prints_a_secret(tmp_path: Path) -> None:
         ):
             done = await here.run(*command)
             is_mistyped = any(mistyped in word for word in command)
-            assert done.code in ({2} if is_mistyped else {0, 1}), done.said
+            assert done.code in ({2} if is_mistyped else {0, 1}), done.stderr
             here.assert_nothing_shows()
         # --raw prints the token on purpose.
         raw = await here.run("token", here.here.ref("env/app"), "--raw")

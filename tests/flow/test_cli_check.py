@@ -29,7 +29,7 @@ async def test_a_report_without_violations_passes(place: Path) -> None:
         "check", "good.jsonl.gz", "--policy", "policy.toml", "--previous", "good.*",
         place=place,
     )  # fmt: skip
-    assert (done.code, done.said) == (0, [])
+    assert (done.code, done.stderr) == (0, [])
     assert done.out.startswith(b"passed: 1 reference")
 
 
@@ -38,7 +38,7 @@ async def test_a_violation_is_exit_code_1(place: Path) -> None:
         "check", "bad.jsonl", "--policy", "policy.toml", "--previous", "good.*",
         "--format", "github", place=place,
     )  # fmt: skip
-    assert (done.code, done.said) == (1, [])
+    assert (done.code, done.stderr) == (1, [])
     assert done.out.startswith(b"::error file=policy.toml,line=2,")
 
 
@@ -57,7 +57,7 @@ async def test_the_output_file_is_written_atomically(place: Path, form: str) -> 
         "check", "bad.jsonl", "--policy", "policy.toml", "--previous", "good.*",
         "--format", form, "-o", "out", place=place,
     )  # fmt: skip
-    assert (done.code, done.out, done.said) == (1, b"", [])
+    assert (done.code, done.out, done.stderr) == (1, b"", [])
     assert b"gone:1" in (place / "out").read_bytes()
     assert not (place / "out.partial").exists()
 
@@ -68,7 +68,7 @@ async def test_an_unwritable_output_file_is_exit_code_3(place: Path) -> None:
         "-o", "nowhere/out", place=place,
     )  # fmt: skip
     assert done.code == 3
-    assert done.mistakes == [
+    assert done.messages == [
         "nowhere/out: cannot be written: No such file or directory"
     ]
 
@@ -95,13 +95,13 @@ async def test_an_invalid_policy_is_an_error_with_its_line(
 ) -> None:
     (place / "p.toml").write_text(policy)
     done = await auditor("check", "bad.jsonl", "--policy", "p.toml", place=place)
-    assert (done.code, done.out, done.mistakes) == (2, b"", [message])
+    assert (done.code, done.out, done.messages) == (2, b"", [message])
 
 
 async def test_a_missing_policy_is_a_usage_error(place: Path) -> None:
     done = await auditor("check", "bad.jsonl", "--policy", "none.toml", place=place)
     assert done.code == 2
-    assert done.mistakes == ["none.toml: cannot be read: No such file or directory"]
+    assert done.messages == ["none.toml: cannot be read: No such file or directory"]
 
 
 async def test_metrics_count_every_rule(place: Path) -> None:
@@ -111,7 +111,7 @@ async def test_metrics_count_every_rule(place: Path) -> None:
     done = await auditor(
         "check", "bad.jsonl", "--policy", "p.toml", "--metrics", "m.prom", place=place
     )
-    assert (done.code, done.said) == (1, [])
+    assert (done.code, done.stderr) == (1, [])
     lines = (place / "m.prom").read_text().splitlines()
     assert {line for line in lines if line.startswith("auditor_check_violations{")} == {
         'auditor_check_violations{audit="m",rule="all.forbid_failures"} 1.0',
@@ -137,4 +137,4 @@ async def test_a_closed_pipe_does_not_change_the_exit_code(
         done = await auditor(*arguments, stdout=writer, place=place)
     finally:
         os.close(writer)
-    assert (done.code, done.said) == (code, [])
+    assert (done.code, done.stderr) == (code, [])

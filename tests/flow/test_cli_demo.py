@@ -47,7 +47,7 @@ async def test_the_demo_audits_every_tag(tmp_path: Path) -> None:
     jsonschema.Draft202012Validator(
         {"type": "array", "items": report_schema()}
     ).validate(lines)
-    assert done.mistakes[0].startswith(f"{len(lines)} of {len(lines)} references")
+    assert done.messages[0].startswith(f"{len(lines)} of {len(lines)} references")
     assert [one.name for one in tmp_path.iterdir()] == ["demo-report.jsonl"]
 
 
@@ -77,7 +77,7 @@ async def _served() -> AsyncIterator[tuple[str, str]]:
         process.send_signal(signal.SIGINT)
         done = await finish(process)
         assert done.code == 130
-        assert not any(done.said), done.said  # click ends the line with the ^C
+        assert not any(done.stderr), done.stderr  # click ends the line with the ^C
 
 
 async def test_the_articles_steps_work_as_printed() -> None:

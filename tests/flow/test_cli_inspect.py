@@ -49,7 +49,7 @@ def _content() -> DemoContent:
 async def test_the_tree_shows_every_platform_and_layer_in_full(tag: str) -> None:
     async with lab(_content()) as here:
         done = await auditor("inspect", here.ref(f"team/app:{tag}"))
-    assert (done.code, done.said) == (0, [])
+    assert (done.code, done.stderr) == (0, [])
     shown = done.out.decode()
     assert shown.startswith(here.ref(f"team/app:{tag}") + "\n")
     content = IMAGES[tag].content
@@ -81,7 +81,7 @@ async def test_the_json_is_the_record_of_a_report(tag: str) -> None:
         reference = here.ref(f"team/app:{tag}")
         done = await auditor("inspect", "--format=json", reference)
         audited = await auditor("audit", reference, "--image-config", "always")
-    assert (done.code, done.said) == (0, [])
+    assert (done.code, done.stderr) == (0, [])
     (record,), (line,) = done.lines, audited.lines
     jsonschema.Draft202012Validator(report_schema()).validate(record)
     assert {**record, "audited_at": None} == {**line, "audited_at": None}
@@ -92,7 +92,7 @@ async def test_raw_prints_the_exact_bytes_of_the_manifest(tag: str) -> None:
     async with lab(_content()) as here:
         done = await auditor("inspect", "--raw", here.ref(f"team/app:{tag}"))
         assert here.faults.count("GET", BLOBS) == 0
-    assert (done.code, done.said) == (0, [])
+    assert (done.code, done.stderr) == (0, [])
     assert done.out == IMAGES[tag].root.raw
     if tag != "signed":
         digest = "sha256:" + hashlib.sha256(done.out).hexdigest()
@@ -111,7 +111,7 @@ async def test_a_failure_is_one_message_and_exit_1(flags: list[str]) -> None:
     async with lab(_content()) as here:
         done = await auditor("inspect", here.ref("team/app:gone"), *flags)
     assert (done.code, done.out) == (1, b"")
-    (message,) = done.mistakes
+    (message,) = done.messages
     assert message.startswith(
         here.ref("team/app:gone") + ": not_found: not found, or not visible"
     )
@@ -131,7 +131,7 @@ async def test_a_host_and_port_alone_gets_a_hint(flags: list[str]) -> None:
     options = ["--proxy", "http://127.0.0.1:1", "--tries", "1", "--no-docker-config"]
     done = await auditor("inspect", *options, *flags, "localhost:5000")
     assert (done.code, done.out) == (1, b"")
-    (message,) = done.mistakes
+    (message,) = done.messages
     assert message.endswith(
         "; localhost:5000 was read as an image of Docker Hub with a tag: for a registry"
         " write localhost:5000/REPOSITORY:TAG"
@@ -191,4 +191,4 @@ async def test_the_tree_shows_attachments_and_platforms_that_are_not_selected() 
 async def test_an_invalid_platform_is_a_usage_error() -> None:
     done = await auditor("inspect", "registry.example.com/app", "--platform", "amd64")
     assert done.code == 2
-    assert any("linux/arm64 or linux/arm/v7" in line for line in done.said)
+    assert any("linux/arm64 or linux/arm/v7" in line for line in done.stderr)

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.anyio
 async def schema_validator(name: str) -> jsonschema.Draft202012Validator:
     """A validator with the schema that `auditor schema NAME` prints."""
     done = await auditor("schema", name)
-    assert (done.code, done.said) == (0, [])
+    assert (done.code, done.stderr) == (0, [])
     return jsonschema.Draft202012Validator(orjson.loads(done.out))
 
 
@@ -115,7 +115,7 @@ async def test_the_summary_of_a_dry_run_conforms_to_its_schema(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("shape", Shape)
-async def test_every_line_of_every_shape_is_valid_against_it(shape: Shape) -> None:
+async def test_every_line_of_every_shape_conforms_to_the_schema(shape: Shape) -> None:
     validator = jsonschema.Draft202012Validator(
         orjson.loads((await auditor("schema")).out)
     )
@@ -133,7 +133,7 @@ async def test_every_line_of_every_shape_is_valid_against_it(shape: Shape) -> No
         validator.validate(line)
 
 
-async def test_a_line_with_a_field_too_few_or_too_many_is_not_valid() -> None:
+async def test_a_line_with_a_missing_or_extra_field_is_invalid() -> None:
     async with lab(simple(["team/app:1"])) as here:
         (line,) = (await auditor("audit", here.ref("team/app:1"))).lines
     validator = jsonschema.Draft202012Validator(report_schema())
@@ -144,9 +144,9 @@ async def test_a_line_with_a_field_too_few_or_too_many_is_not_valid() -> None:
 
 
 @pytest.mark.parametrize("program", [PROGRAM, (sys.executable, "-m", "auditor")])
-async def test_the_version(program: tuple[str, ...]) -> None:
+async def test_the_version_is_printed(program: tuple[str, ...]) -> None:
     done = await auditor("--version", program=program)
-    assert (done.code, done.said) == (0, [])
+    assert (done.code, done.stderr) == (0, [])
     assert done.out.decode() == f"auditor, version {__version__}\n"
 
 
@@ -155,5 +155,5 @@ async def test_the_version(program: tuple[str, ...]) -> None:
 )
 async def test_every_command_has_help(command: list[str]) -> None:
     done = await auditor(*command, "--help")
-    assert (done.code, done.said) == (0, [])
+    assert (done.code, done.stderr) == (0, [])
     assert done.out.decode().startswith(f"Usage: {' '.join(['auditor', *command])} ")

@@ -58,7 +58,7 @@ async def test_a_grant_is_shown_with_a_ping_and_a_token_request(tmp_path: Path) 
         done = await _token(here, "team/app", place=tmp_path, tokens=tokens)
         assert here.faults.count() == 2
         assert here.faults.count("GET", MANIFESTS) == 0
-    assert (done.code, done.said) == (0, [])
+    assert (done.code, done.stderr) == (0, [])
     shown = done.out.decode().splitlines()
     for line in (
         f"registry    {here.host}",
@@ -82,7 +82,7 @@ async def test_a_token_without_pull_is_exit_1(tmp_path: Path) -> None:
     tokens = _service()
     async with lab(tokens=tokens) as here:
         done = await _token(here, "other/app", place=tmp_path, tokens=tokens)
-    assert (done.code, done.said) == (1, [])
+    assert (done.code, done.stderr) == (1, [])
     assert done.out.decode().splitlines()[-1] == "pull on other/app: NOT granted"
 
 
@@ -107,7 +107,7 @@ async def test_the_account_of_a_registry_token_is_unknown(tmp_path: Path) -> Non
         )
         done = await auditor("token", here.ref("team/app"), "--authfile", str(path))
         assert here.faults.count("GET", "/token") == 0
-    assert (done.code, done.said) == (0, [])
+    assert (done.code, done.stderr) == (0, [])
     shown = done.out.decode()
     assert "account     unknown: a registry token" in shown
     assert f'credential  {path}: auths."{here.host}"' in shown
@@ -121,7 +121,7 @@ async def test_the_json_of_a_token(tmp_path: Path) -> None:
         done = await _token(
             here, "team/app", "--format=json", place=tmp_path, tokens=tokens
         )
-    assert (done.code, done.said) == (0, [])
+    assert (done.code, done.stderr) == (0, [])
     said = orjson.loads(done.out)
     assert said["pull"] is True
     assert said["access"]["state"] == "granted"
@@ -138,7 +138,7 @@ async def test_raw_prints_only_the_token(tmp_path: Path) -> None:
     async with lab(tokens=tokens) as here:
         done = await _token(here, "team/app", "--raw", place=tmp_path, tokens=tokens)
         assert tokens.allows(done.out.decode().rstrip("\n"), "repository:team/app:pull")
-    assert (done.code, done.said) == (0, [])
+    assert (done.code, done.stderr) == (0, [])
 
 
 @pytest.mark.parametrize("form", ["public.pem", "certificate.pem", "keys.json"])
@@ -204,7 +204,7 @@ async def test_a_wrong_password_is_one_message(tmp_path: Path) -> None:
     )
     assert (plain.code, json.code) == (1, 1)
     assert plain.out == b""
-    assert plain.mistakes == json.mistakes == [sentence]
+    assert plain.messages == json.messages == [sentence]
     assert orjson.loads(json.out)["failure"] == "denied"
 
 
@@ -220,7 +220,7 @@ async def test_the_articles_token_is_explained_as_far_as_it_can_be_read(
         *("token", "--decode", "-" if piped else token),
         stdin=token.encode() if piped else b"",
     )
-    assert (done.code, done.said) == (1, [])
+    assert (done.code, done.stderr) == (1, [])
     assert done.out.decode() == (GOLDEN / "article-token.explained.txt").read_text()
 
 
@@ -230,7 +230,7 @@ async def test_a_pasted_response_of_a_token_service_is_read() -> None:
         {"token": tokens.issue(ROBOT, ["repository:team/app:pull"])}
     )
     done = await auditor("token", "--decode", "-", stdin=response)
-    assert (done.code, done.said) == (0, [])
+    assert (done.code, done.stderr) == (0, [])
     assert b"grants      pull on repository team/app" in done.out
 
 
@@ -259,5 +259,5 @@ async def test_any_pasted_text_is_explained(pasted: bytes) -> None:
         stdin=pasted,
         environment={"PYTHONUTF8": "1", "LC_ALL": "C.UTF-8"},
     )
-    assert (done.code, done.said) == (1, [])
+    assert (done.code, done.stderr) == (1, [])
     assert done.out

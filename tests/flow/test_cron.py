@@ -1,4 +1,4 @@
-"""A run as cron starts it, and a reader that is slower than the run."""
+"""An audit under cron, and with a slow reader of standard output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import anyio.to_thread
 import orjson
 import pytest
 
-from tests.flow.commands import BARE, PROGRAM, running
+from tests.flow.commands import BASE_ENVIRONMENT, PROGRAM, running
 from tests.flow.harness import MANIFESTS, Passes, lab, simple
 from tests.flow.reporting import report_to
 
@@ -25,12 +25,12 @@ pytestmark = pytest.mark.anyio
 NAMES = ["team/app:1", "team/app:2"]
 
 
-async def test_as_cron_starts_it_no_terminal_no_input_no_locale_no_home(
+async def test_an_audit_runs_without_terminal_input_locale_and_home(
     tmp_path: Path,
 ) -> None:
     """Standard input is closed, the locale is C, the time zone is not UTC."""
     (tmp_path / "list.txt").write_text("R\u00e9gistre/App:1\n", encoding="utf-8")
-    bare = ("env", "-i", f"PYTHONPATH={BARE['PYTHONPATH']}", "LC_ALL=C")
+    bare = ("env", "-i", f"PYTHONPATH={BASE_ENVIRONMENT['PYTHONPATH']}", "LC_ALL=C")
     program = (
         *("sh", "-c", 'exec "$0" "$@" <&-'),
         *(*bare, "TZ=America/St_Johns", *PROGRAM),
@@ -57,7 +57,7 @@ async def test_as_cron_starts_it_no_terminal_no_input_no_locale_no_home(
 
 
 @pytest.mark.parametrize("jump_s", [-3600.0, 3600.0, 1e9])
-async def test_a_clock_that_is_set_meanwhile_changes_no_duration_and_no_deadline(
+async def test_setting_the_clock_changes_no_duration_and_no_deadline(
     jump_s: float,
 ) -> None:
     async with lab(simple(NAMES)) as here:
@@ -74,7 +74,7 @@ async def test_a_clock_that_is_set_meanwhile_changes_no_duration_and_no_deadline
     assert outcome.summary.deadline_reached is False
 
 
-async def test_a_slow_reader_slows_the_run_down_and_loses_nothing(
+async def test_a_slow_reader_slows_the_run_down_and_loses_no_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before a byte is read, no more is done than pipe, buffers and window hold."""
@@ -89,7 +89,7 @@ async def test_a_slow_reader_slows_the_run_down_and_loses_nothing(
     read: list[bytes] = []
 
     async def read_late(done: list[int]) -> None:
-        await anyio.sleep(0.4)  # time enough to do them all, if nothing held it up
+        await anyio.sleep(0.4)  # long enough for all of them if nothing blocked
         done.append(here.good(MANIFESTS))
         while piece := await anyio.to_thread.run_sync(os.read, reader, page):
             read.append(piece)
@@ -117,7 +117,7 @@ main()
 """
 
 
-async def test_a_reader_that_reads_no_more_does_not_hold_up_the_end() -> None:
+async def test_a_reader_that_stops_reading_does_not_block_the_end() -> None:
     """One signal is all that systemd or `timeout` send for a long while."""
     names = [f"team/app:{number}" for number in range(300)]
     reader, writer = os.pipe()

@@ -109,7 +109,9 @@ async def test_a_denied_without_a_challenge_is_final() -> None:
     stranger = DemoAccount("team", "secret", {"other/*": ("pull",)})
     tokens = service(stranger, opaque=True)
     dialect = [dialects.denied_without_challenge()]
-    async with lab(simple(NAMES), tokens=tokens, login=stranger, dialect=dialect) as here:
+    async with lab(
+        simple(NAMES), tokens=tokens, login=stranger, dialect=dialect
+    ) as here:
         failure = (await here.audit(here.ref(NAMES[0]))).failure
         assert here.faults.count("GET", MANIFESTS) == 1
     assert (failure.failure, failure.status) == (FailureKind.DENIED, 403)

@@ -1,4 +1,4 @@
-"""The commands in the documentation of query, export and history run as they stand."""
+"""The documented commands of query, export and history run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def commands(page: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_command_of_the_page_runs(
+def test_every_documented_command_runs(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -44,7 +44,7 @@ def test_every_command_of_the_page_runs(
         assert run(arguments) == 0, arguments
 
 
-def test_the_page_names_every_column_of_the_views(tmp_path: Path) -> None:
+def test_the_documentation_has_every_column_of_the_views(tmp_path: Path) -> None:
     text = (DOCS / "query.md").read_text(encoding="utf-8")
     documented = {
         cells[1].strip(" `"): re.findall(r"`(\w+)`", cells[3])

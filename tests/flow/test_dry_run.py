@@ -135,8 +135,8 @@ async def test_the_command_prints_references_and_writes_no_report(
     assert done.out.decode().split() == [
         here.ref(name) for name in ("app:1.0", "app:1.1", "team/b:1.0", "team/b:2.0")
     ]
-    assert done.mistakes[0].startswith(f"{here.ref('team/a:*')}: denied: ")
-    assert done.mistakes[1] == "4 references would be audited, 1 invalid entry"
+    assert done.messages[0].startswith(f"{here.ref('team/a:*')}: denied: ")
+    assert done.messages[1] == "4 references would be audited, 1 invalid entry"
     assert report.read_text() == "last night's"
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".partial"] == []
     written = orjson.loads(summary.read_bytes())

@@ -93,7 +93,7 @@ async def test_a_signal_while_the_program_is_loaded_is_one_message(
         program=program(_AT_IMPORT, number, where),
         place=tmp_path,
     )
-    assert (done.code, done.mistakes) == (
+    assert (done.code, done.messages) == (
         code,
         [f"interrupted by {number.name} before the audit began"],
     )
@@ -109,7 +109,7 @@ async def test_a_signal_while_a_run_is_prepared_leaves_no_files(
         program=program(_AT_OPENING, number),
         place=tmp_path,
     )
-    assert (done.code, done.mistakes) == (
+    assert (done.code, done.messages) == (
         128 + number,
         [f"interrupted by {number.name} before the audit began"],
     )
@@ -126,7 +126,7 @@ async def test_a_signal_while_shards_are_prepared_leaves_no_files(
         environment={"TMPDIR": str(tmp_path)},
         place=tmp_path,
     )
-    assert (done.code, done.mistakes) == (
+    assert (done.code, done.messages) == (
         143,
         ["interrupted by SIGTERM before the audit began"],
     )
@@ -142,7 +142,7 @@ async def test_a_signal_while_a_sharded_run_prints_its_summary_changes_nothing(
         program=program(_AT_SUMMARY, signal.SIGTERM),
         place=tmp_path,
     )
-    assert done.code == 1, done.said  # of the report, which was complete before
+    assert done.code == 1, done.stderr  # of the report, which was complete before
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {"out", "s.json", "m.prom"}
 
@@ -151,4 +151,4 @@ async def test_other_commands_keep_the_handlers_of_python() -> None:
     done = await auditor(
         "schema", program=program(_AT_IMPORT, signal.SIGTERM, "auditor.report.shapes")
     )
-    assert (done.code, done.said) == (-signal.SIGTERM, [])
+    assert (done.code, done.stderr) == (-signal.SIGTERM, [])

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 # Whose warnings are not ours: those of Dask.
 PROGRAM = (sys.executable, "-m", "auditor")
 LOGIN = DemoAccount(ADMIN, ADMIN_PASSWORD)
-SHARES = 3
+SHARDS = 3
 SELECTORS = (
     "team/**:*",
     "library/mysql:*",
@@ -66,11 +66,11 @@ async def test_cold_warm_sharded_dask_and_merged_runs_give_equal_records(
                         cache=cache)  # fmt: skip
         failed_again = here.faults.count("GET", MANIFESTS) - fetched
         assert failed_again <= cold.summary.tally.failed, "the night was not warm"
-        for number in range(1, SHARES + 1):
-            shard = Shard(number=number, of=SHARES)
+        for number in range(1, SHARDS + 1):
+            shard = Shard(number=number, of=SHARDS)
             await report_to(here, tmp_path / str(number), lists=lists, shard=shard)
-        parts = [str(tmp_path / str(number)) for number in range(1, SHARES + 1)]
-        await merge_shards(parts, str(tmp_path / "merged"))
+        names = [str(tmp_path / str(number)) for number in range(1, SHARDS + 1)]
+        await merge_shards(names, str(tmp_path / "merged"))
         command = ("audit", "-c", str(config), "-f", str(path), "--no-docker-config")
         with cluster(tmp_path, PASSWORD=ADMIN_PASSWORD, workers=2) as machines:
             for name, flags in {
@@ -81,7 +81,7 @@ async def test_cold_warm_sharded_dask_and_merged_runs_give_equal_records(
                     *command, *flags, "-o", str(tmp_path / name),
                     program=PROGRAM, environment={"PASSWORD": ADMIN_PASSWORD},
                 )  # fmt: skip
-                assert done.code == 1, done.said
+                assert done.code == 1, done.stderr
     expected = records_of(tmp_path / "cold")
     assert cold.summary.tally.failed >= 3
     assert cold.summary.tally.audited > 30

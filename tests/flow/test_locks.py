@@ -41,7 +41,7 @@ async def test_a_second_run_names_the_process_that_holds_the_lock_and_exits_with
         assert here.faults.count("GET") == 0
     assert (done.code, ExitCode.LOCKED) == (5, 5)
     host = socket.gethostname()
-    assert done.mistakes == [
+    assert done.messages == [
         f"out: another run is writing this report: process {os.getpid()} on {host},"
         f" since {NOW}"
     ]
@@ -70,7 +70,7 @@ async def test_the_lock_of_a_dead_process_is_free(tmp_path: Path) -> None:
     output.with_name("out.journal").write_bytes(orjson.dumps(journal) + b"\n")
     async with lab(simple(NAMES)) as here:
         done = await report_to(here, output, here.ref(NAMES[0]))
-    assert done.said == []
+    assert done.stderr == []
     assert len(lines_of(output)) == 1
     assert beside(output) == {}
 

@@ -110,14 +110,14 @@ async def test_names_are_on_stdout_and_the_totals_on_stderr() -> None:
     async with lab(simple(NAMES)) as here:
         done = await auditor("ls", here.host)
         assert (done.code, done.out) == (0, b"app\nteam/a\nteam/b/c\n")
-        assert done.mistakes == [
+        assert done.messages == [
             "3 repositories; listing of repositories, 1 page: complete"
         ]
         here.faults.on("GET", "/v2/team/a/tags/list", Answer(403))
         done = await auditor("ls", here.ref("**:1.0"), "--full-ref")
     assert done.code == 1
     assert done.out.decode().split() == [here.ref("app:1.0"), here.ref("team/b/c:1.0")]
-    denied, told = done.mistakes
+    denied, told = done.messages
     assert denied.startswith(f"{here.ref('team/a:1.0')}: denied: the registry denied")
     assert told == (
         "2 tags; listing of repositories, 1 page: complete;"
@@ -156,4 +156,4 @@ async def test_a_closed_standard_output_is_not_an_error() -> None:
             os.close(reader)
             gate.open()
             done = await finish(process)
-    assert (done.code, done.said) == (0, [])
+    assert (done.code, done.stderr) == (0, [])

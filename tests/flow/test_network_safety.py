@@ -1,4 +1,4 @@
-"""What the network code does to a peer that means harm, seen from the wire."""
+"""Hostile servers: what is sent to them, and what they cannot make the client do."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ pytestmark = pytest.mark.anyio
 ELSEWHERE = origin_of("https://registry.example.com")
 SECRETS = {"Authorization": "Bearer s3cret", "X-Custom": "s3cret", "Accept": "*/*"}
 CAP = 100_000
-# What a kernel takes before it notices that nobody reads.
+# What the kernel may buffer before it notices that the response is not read.
 BUFFERS = 32 * 1024 * 1024
 
 
@@ -58,7 +58,7 @@ async def _ask(
     timeouts: Timeouts = LONG_TIMEOUTS,
     max_bytes: int = CAP,
 ) -> Response | Failure:
-    """The answer to one request, of the registry or of a host that it names."""
+    """The outcome of one request, to the registry or to a host that it names."""
     with anyio.fail_after(20):
         async with (
             scripted_server(said) as server,
@@ -76,28 +76,28 @@ async def _ask(
 Ask = Callable[..., Awaitable[Response | Failure]]
 
 
-WAYS = {
+ROUTES = {
     "the registry": partial(_ask, as_registry=True),
     "a host that it names": partial(_ask, as_registry=False),
     "over aiohttp": partial(_ask, as_registry=False, use_http1=False),
 }
 
 
-@pytest.fixture(params=WAYS)
+@pytest.fixture(params=ROUTES)
 def ask(request: pytest.FixtureRequest) -> Ask:
-    """These go different ways: a client of our own, that with a guard, and aiohttp."""
-    return WAYS[request.param]
+    """Requests over http1, over http1 with the SSRF guard, and over aiohttp."""
+    return ROUTES[request.param]
 
 
 @pytest.fixture(params=[True, False], ids=["http1", "aiohttp"])
 def elsewhere(request: pytest.FixtureRequest) -> Callable[..., Transport]:
-    """Makes transports for a registry that is not here, and only names who is."""
+    """Transports for a registry elsewhere, which names hosts on this machine."""
     return partial(transport_to, ELSEWHERE, use_http1=request.param)
 
 
-# -- where a name leads ------------------------------------------------------------
+# -- addresses of host names -------------------------------------------------------
 
-HIDDEN = [
+REFUSED = [
     "127.0.0.1", "127.8.8.8", "::1", "0.0.0.1", "::", "169.254.169.254", "169.254.1.1",
     "fe80::1", "fd00:ec2::254", "fd00:ec2::23", "100.100.100.200", "224.0.0.1",
     "255.255.255.255",
@@ -109,12 +109,12 @@ HIDDEN = [
 
 
 def _resolves_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[str]:
-    """Let every name resolve so; the names that were asked for."""
+    """Let every name resolve to these addresses. Returns the resolved names."""
     asked: list[str] = []
     real = socket.getaddrinfo
 
     def getaddrinfo(host: str, port: int, *args: Any, **more: Any) -> list[Any]:
-        if host == "127.0.0.1":  # an address is no name
+        if host == "127.0.0.1":  # not a name
             return list(real(host, port, *args, **more))
         asked.append(host)
         found: list[Any] = []
@@ -129,7 +129,7 @@ def _resolves_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[str]:
     return asked
 
 
-@pytest.mark.parametrize("address", HIDDEN)
+@pytest.mark.parametrize("address", REFUSED)
 async def test_a_name_that_resolves_to_a_refused_address_is_not_connected_to(
     address: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -355,7 +355,7 @@ async def test_a_request_with_a_credential_is_not_redirected() -> None:
     assert found.kind is FailureKind.REDIRECT_REFUSED
 
 
-# -- what is sent without being asked ----------------------------------------------
+# -- what is not sent -------------------------------------------------------------
 
 
 async def test_cookies_are_not_kept() -> None:
@@ -399,7 +399,7 @@ async def test_a_token_that_is_no_header_value_is_rejected(token: object) -> Non
     assert outcome.failure.failure == "token_rejected"
 
 
-# -- names that would become paths -------------------------------------------------
+# -- names that end up in paths ----------------------------------------------------
 
 ODD = [
     "../../../admin", "sha256:../../x", "a/../b", "a%2f..%2fb", "a?x=1", "a#b",
@@ -434,7 +434,7 @@ async def test_an_invalid_digest_is_not_requested(digest: str, place: str) -> No
     assert outcome.failure.failure == "protocol_violation"
 
 
-# -- answers without an end --------------------------------------------------------
+# -- endless responses -------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -500,7 +500,7 @@ async def test_an_endless_body_is_read_up_to_its_cap(said: Script, ask: Ask) -> 
     ],
 )
 async def test_endless_bytes_between_chunks_are_bounded(said: Script, ask: Ask) -> None:
-    """Some parsers pass over it without keeping it: then the time is the bound."""
+    """Some parsers skip these bytes without keeping them: the timeout is the bound."""
     quick = Timeouts(connect_s=5, read_s=5, request_s=0.2)
     tracemalloc.start()
     try:
@@ -523,7 +523,7 @@ async def test_an_error_with_an_endless_body_keeps_its_status(
     assert found.body == b""
 
 
-# -- answers that grow -------------------------------------------------------------
+# -- decompression bombs -----------------------------------------------------------
 
 GROWN = 64 * 1024 * 1024
 
@@ -537,7 +537,7 @@ def _deflated(*, raw: bool = False) -> bytes:
 
 @pytest.fixture(scope="module")
 def bombs() -> dict[str, bytes]:
-    """Some 64 KB that are 64 MiB, by content coding."""
+    """Some 64 KB that decode to 64 MiB, by content coding."""
     zipped = gzip.compress(b"\0" * GROWN, 1)
     return {
         "gzip": zipped,
@@ -562,7 +562,7 @@ async def test_a_decompression_bomb_is_stopped_at_the_cap(
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    # A coding that is not undone is a document that cannot be read.
+    # Content that is not decoded cannot be parsed.
     assert isinstance(found, Failure) or found.body == body
     assert peak < GROWN / 4
 
@@ -584,7 +584,7 @@ async def test_compressed_content_is_read_although_not_requested(ask: Ask) -> No
     assert found.body == b'{"tags":[]}'
 
 
-# -- answers that take their time --------------------------------------------------
+# -- slow responses ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -596,7 +596,7 @@ async def test_compressed_content_is_read_although_not_requested(ask: Ask) -> No
     ],
 )
 async def test_a_trickling_response_times_out(data: bytes, ask: Ask) -> None:
-    # No silence is as long as the read timeout; the request has its own.
+    # No pause is as long as the read timeout; the request has its own timeout.
     timeouts = Timeouts(connect_s=5, read_s=2, request_s=0.25)
     found = await ask(drip(data, interval_s=0.02), timeouts=timeouts)
     assert isinstance(found, Failure)
@@ -604,11 +604,11 @@ async def test_a_trickling_response_times_out(data: bytes, ask: Ask) -> None:
     assert "took longer than 0.25 s" in found.detail
 
 
-# -- answers that are two ----------------------------------------------------------
+# -- two responses to one request --------------------------------------------------
 
 
 async def test_a_second_response_does_not_answer_the_next_request() -> None:
-    """Two answers to one request: the second is not that to the next one."""
+    """The second response to a request is not taken for that to the next request."""
     poisoned = http_response(b"good") + http_response(b"poison")
     async with (
         scripted_server(respond(poisoned, http_response(b"next"))) as server,

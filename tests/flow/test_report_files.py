@@ -47,7 +47,7 @@ async def test_a_report_gets_its_name_when_it_is_complete(
     assert (done.code, done.out) == (0, b"")
     assert _tags(report.read_bytes()) == list("012345")
     assert [one.name for one in tmp_path.iterdir()] == ["report.jsonl"]
-    left, summary_line = done.mistakes[:2]
+    left, summary_line = done.messages[:2]
     assert left.startswith(f"{partial}: left by an unfinished run, kept as ")
     assert summary_line.startswith("6 of 6 references audited in ")
 
@@ -97,8 +97,8 @@ async def test_a_signal_lets_requests_in_flight_finish_and_starts_nothing_new(
     assert not report.exists()
     partial = tmp_path / "report.jsonl.partial"
     assert _tags(partial.read_bytes()) == list("0123")
-    assert done.mistakes[0].startswith("interrupted: 4 of ")
-    assert done.mistakes[-1] == (f"progress saved in {partial}; continue with --resume")
+    assert done.messages[0].startswith("interrupted: 4 of ")
+    assert done.messages[-1] == (f"progress saved in {partial}; continue with --resume")
     summary_json = orjson.loads(summary.read_bytes())
     assert summary_json["interrupted"] is True
     references = summary_json["references"]
@@ -206,7 +206,7 @@ async def test_failures_are_counted_by_kind_with_one_example_each() -> None:
             path = f"/v2/team/app/manifests/{tag}"
             here.faults.on("GET", path, Answer(status))
         done = await auditor(*_arguments(here))
-    said = done.mistakes
+    said = done.messages
     assert said[0].endswith(", 3 failed")
     assert f"  2 denied, for example {here.ref('team/app:1')}" in said
     assert f"  1 not_found, for example {here.ref('team/app:4')}" in said

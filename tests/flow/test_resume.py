@@ -323,7 +323,7 @@ async def test_without_anything_to_resume_a_new_report_is_started(
     output = tmp_path / "out"
     async with lab(simple(NAMES)) as here:
         done = await report_to(here, output, here.ref(NAMES[0]), resume=True)
-    assert done.said == ["nothing to resume; starting a new report"]
+    assert done.stderr == ["nothing to resume; starting a new report"]
     assert len(lines_of(output)) == 1
     assert done.summary.resumed is None
 
@@ -349,7 +349,7 @@ async def test_without_resume_an_unfinished_report_is_kept_until_the_new_one_is_
             workers=1,
             meanwhile=_stop(here),
         )
-        assert anew.said[0].startswith(f"{output}.partial: left by an unfinished")
+        assert anew.stderr[0].startswith(f"{output}.partial: left by an unfinished")
         resume = beside(output)
         assert resume["out.partial.old"] == left["out.partial"]
         assert resume["out.journal.old"] == left["out.journal"]
@@ -459,9 +459,9 @@ async def test_a_killed_run_is_resumed_to_the_same_report(tmp_path: Path) -> Non
         assert here.good(MANIFESTS) == 6
     assert done.code == 0
     assert [line["tag"] for line in lines_of(output)] == list("012345")
-    assert done.mistakes[0] == f"resuming: 5 finished records are in {output}.partial"
-    assert done.mistakes[1].startswith("6 of 6 references audited in ")
-    assert "  resumed: 5 of them from the unfinished report" in done.mistakes
+    assert done.messages[0] == f"resuming: 5 finished records are in {output}.partial"
+    assert done.messages[1].startswith("6 of 6 references audited in ")
+    assert "  resumed: 5 of them from the unfinished report" in done.messages
     assert beside(output) == {}
 
 

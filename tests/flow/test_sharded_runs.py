@@ -600,9 +600,9 @@ async def test_an_interrupted_run_reports_its_progress_and_can_be_resumed(
         f"interrupted: {finished} of {references['asked']} references audited",
         f"progress saved in {tmp_path}/out.shards; continue with --resume",
     )
-    assert any(line.startswith(first) for line in done.mistakes)
-    assert done.mistakes[-1] == last
-    assert again.code == 0, again.said
+    assert any(line.startswith(first) for line in done.messages)
+    assert done.messages[-1] == last
+    assert again.code == 0, again.stderr
     assert lines_of(tmp_path / "out") == lines_of(tmp_path / "whole")
     assert not (tmp_path / "out.shards").exists()
 
@@ -722,7 +722,7 @@ async def test_processes_end_with_their_parent(tmp_path: Path) -> None:
             await here.faults.until(lambda: all(held()))
         here.faults.rules.remove(rule)
         again = await auditor(*arguments, place=tmp_path)
-    assert again.code == 0, again.said
+    assert again.code == 0, again.stderr
     assert lines_of(tmp_path / "out") == lines_of(tmp_path / "whole")
 
 
@@ -799,7 +799,7 @@ async def test_a_shard_to_standard_output_warns_that_it_cannot_be_merged(
         asked = map(here.ref, NAMES)
         done = await auditor("audit", "--shard", "1/2", *asked, place=tmp_path)
     assert done.code == 0
-    assert done.mistakes[0] == (
+    assert done.messages[0] == (
         "shard 1/2: its report is not a file and gets no shard file, so that auditor"
         " merge cannot merge it; write it with -o FILE"
     )
@@ -810,7 +810,7 @@ async def test_dask_without_a_scheduler_is_an_error(tmp_path: Path) -> None:
     done = await auditor(
         *("audit", "--engine", "dask", "-o", "out", "localhost:1/a:1"), place=tmp_path
     )
-    assert (done.code, done.mistakes) == (
+    assert (done.code, done.messages) == (
         ExitCode.USAGE,
         ["--engine dask: needs the address of the cluster; add --scheduler"],
     )

@@ -1,4 +1,4 @@
-"""Shares of one audit: together they are the whole, each reference once."""
+"""The shards of one audit: together they have each reference once."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ pytestmark = pytest.mark.anyio
 NAMES = [f"team-{number % 3}/app-{number}:{tag}" for number in range(9) for tag in "ab"]
 
 
-async def shares(here: Lab, *references: str, of: int = 4) -> list[list[str]]:
+async def shards(here: Lab, *references: str, of: int = 4) -> list[list[str]]:
     return [
         (await here.audit(*references, shard=Shard(number=number, of=of))).references
         for number in range(1, of + 1)
     ]
 
 
-async def test_the_shares_of_a_registry_are_the_registry() -> None:
+async def test_the_shards_of_a_registry_are_the_registry() -> None:
     async with lab(simple(NAMES)) as here:
         whole = (await here.audit(here.ref("*:*"))).references
-        parts = await shares(here, here.ref("*:*"))
+        reports = await shards(here, here.ref("*:*"))
     assert len(whole) == len(NAMES)
-    assert sorted(chain.from_iterable(parts)) == sorted(whole)
-    assert sum(map(bool, parts)) > 1, "one share took everything"
+    assert sorted(chain.from_iterable(reports)) == sorted(whole)
+    assert sum(map(bool, reports)) > 1, "all repositories are in one shard"
 
 
-async def test_lists_patterns_and_mistakes_are_shared_out_once() -> None:
+async def test_each_entry_of_the_input_is_in_one_shard() -> None:
     async with lab(simple(NAMES)) as here:
         asked = [
             *(here.ref(name) for name in NAMES),
@@ -43,33 +43,33 @@ async def test_lists_patterns_and_mistakes_are_shared_out_once() -> None:
             "no reference at all",
         ]
         whole = await here.audit(*asked)
-        parts = await shares(here, *asked)
+        reports = await shards(here, *asked)
     assert len(whole.records) == len(NAMES) + 2
-    assert sorted(chain.from_iterable(parts)) == sorted(whole.references)
+    assert sorted(chain.from_iterable(reports)) == sorted(whole.references)
 
 
-async def test_a_repository_stays_in_one_share() -> None:
+async def test_a_repository_is_in_one_shard() -> None:
     async with lab(simple(NAMES)) as here:
-        parts = await shares(here, here.ref("*:*"))
-    found = [{name.rpartition(":")[0] for name in part} for part in parts]
+        reports = await shards(here, here.ref("*:*"))
+    found = [{name.rpartition(":")[0] for name in part} for part in reports]
     assert sum(map(len, found)) == len(set().union(*found)) == 9
 
 
-async def test_a_catalog_that_is_denied_is_told_by_one_share() -> None:
+async def test_a_denied_catalog_fails_in_one_shard() -> None:
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", "/v2/_catalog", Answer(403), forever=True)
-        parts = await shares(here, here.ref("*:*"))
-    assert list(chain.from_iterable(parts)) == [here.ref("**:*")]
+        reports = await shards(here, here.ref("*:*"))
+    assert list(chain.from_iterable(reports)) == [here.ref("**:*")]
 
 
-async def test_a_share_without_a_match_says_nothing_of_the_others() -> None:
+async def test_a_shard_without_a_match_has_no_failure() -> None:
     async with lab(simple(["only/one:1"])) as here:
-        parts = await shares(here, here.ref("*:*"))
-    assert list(chain.from_iterable(parts)) == [here.ref("only/one:1")]
+        reports = await shards(here, here.ref("*:*"))
+    assert list(chain.from_iterable(reports)) == [here.ref("only/one:1")]
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
-async def test_a_catalog_that_broke_off_for_one_share_is_told_by_it(
+async def test_a_catalog_that_fails_in_one_shard_is_a_failure_there(
     number: int,
 ) -> None:
     shard = Shard(number=number, of=4)

@@ -1,4 +1,4 @@
-"""Standard input, output and error, in every state that a caller may leave them."""
+"""Standard input, output and error in every state that a caller may leave them in."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def _arguments(here: Lab, *more: str) -> list[str]:
     return ["audit", *map(here.ref, NAMES), *more]
 
 
-async def test_the_report_goes_to_standard_output_and_the_rest_does_not() -> None:
+async def test_only_the_report_goes_to_standard_output() -> None:
     async with lab(simple(NAMES)) as here:
         done = await auditor(*_arguments(here))
     assert done.code == 0
     assert _tags(done.out) == list("012345")
-    assert done.mistakes[0].startswith("6 of 6 references audited in ")
+    assert done.messages[0].startswith("6 of 6 references audited in ")
 
 
-async def test_references_come_through_a_pipe() -> None:
+async def test_references_are_read_from_a_pipe() -> None:
     async with lab(simple(NAMES)) as here:
         listed = "\n".join(map(here.ref, NAMES)).encode()
         done = await auditor("audit", "-f", "-", stdin=listed)
@@ -56,7 +56,7 @@ async def test_references_come_through_a_pipe() -> None:
         ["demo"],
     ],
 )
-async def test_a_reader_that_has_gone_is_told_and_no_bug(
+async def test_a_closed_pipe_is_a_message_and_no_bug(
     arguments: list[str], tmp_path: Path
 ) -> None:
     reader, writer = os.pipe()
@@ -72,7 +72,7 @@ async def test_a_reader_that_has_gone_is_told_and_no_bug(
     finally:
         os.close(writer)
     assert done.code == 3
-    (said,) = done.mistakes
+    (said,) = done.messages
     assert said.startswith("standard output")
     assert said.endswith("cannot be written: Broken pipe")
 
@@ -80,7 +80,9 @@ async def test_a_reader_that_has_gone_is_told_and_no_bug(
 @pytest.mark.parametrize(
     "arguments", [["schema"], ["token", "--decode", "x"], ["inspect", "{reference}"]]
 )
-async def test_a_full_disk_under_standard_output_is_told(arguments: list[str]) -> None:
+async def test_a_full_disk_under_standard_output_is_a_message(
+    arguments: list[str],
+) -> None:
     async with lab(simple(NAMES)) as here:
         with Path("/dev/full").open("wb") as full:
             done = await auditor(
@@ -88,31 +90,31 @@ async def test_a_full_disk_under_standard_output_is_told(arguments: list[str]) -
                 stdout=full,
             )
     assert done.code == 3
-    assert done.mistakes == [
+    assert done.messages == [
         "standard output cannot be written: No space left on device"
     ]
 
 
-async def test_a_full_disk_under_the_report_is_told() -> None:
+async def test_a_full_disk_under_the_report_is_a_message() -> None:
     async with lab(simple(NAMES)) as here:
         done = await auditor(*_arguments(here, "-o", "/dev/full"))
     assert done.code == 3
-    assert done.mistakes == [
+    assert done.messages == [
         "/dev/full: the report cannot be written: No space left on device"
     ]
 
 
-async def test_a_device_is_written_as_it_is() -> None:
+async def test_a_device_is_not_replaced_by_a_file() -> None:
     async with lab(simple(NAMES)) as here:
         done = await auditor(*_arguments(here, "-o", "/dev/null"))
     assert done.code == 0
     assert not Path("/dev/null.partial").exists()
 
 
-# -- surroundings -------------------------------------------------------------------
+# -- environment --------------------------------------------------------------------
 
 
-async def test_an_empty_environment_is_enough() -> None:
+async def test_an_audit_runs_with_an_empty_environment() -> None:
     async with lab(simple(NAMES)) as here:
         done = await auditor(*_arguments(here), program=("env", "-i", *PROGRAM))
     assert done.code == 0
@@ -123,28 +125,28 @@ def _without(redirection: str) -> tuple[str, ...]:
     return ("sh", "-c", f'exec "$0" "$@" {redirection}', *PROGRAM)
 
 
-async def test_a_closed_standard_input_is_not_missed() -> None:
+async def test_an_audit_runs_with_standard_input_closed() -> None:
     async with lab(simple(NAMES)) as here:
         done = await auditor(*_arguments(here), program=_without("<&-"))
     assert done.code == 0
     assert _tags(done.out) == list("012345")
 
 
-async def test_a_list_from_a_closed_standard_input_is_told() -> None:
+async def test_a_list_from_a_closed_standard_input_is_a_message() -> None:
     done = await auditor("audit", "-f", "-", program=_without("<&-"))
     assert done.code == 2
-    assert done.mistakes == ["stdin: the list cannot be read: Bad file descriptor"]
+    assert done.messages == ["stdin: the list cannot be read: Bad file descriptor"]
 
 
-async def test_a_closed_standard_error_changes_nothing() -> None:
+async def test_an_audit_runs_with_standard_error_closed() -> None:
     async with lab(simple(NAMES)) as here:
         done = await auditor(*_arguments(here), program=_without("2>&-"))
-    assert (done.code, done.said) == (0, [])
+    assert (done.code, done.stderr) == (0, [])
     assert _tags(done.out) == list("012345")
 
 
 @pytest.mark.parametrize("arguments", [["schema"], ["audit", "{reference}"]])
-async def test_a_closed_standard_output_is_told(arguments: list[str]) -> None:
+async def test_a_closed_standard_output_is_a_message(arguments: list[str]) -> None:
     async with lab(simple(NAMES)) as here:
         reference = here.ref(NAMES[0])
         done = await auditor(
@@ -152,12 +154,12 @@ async def test_a_closed_standard_output_is_told(arguments: list[str]) -> None:
             program=_without(">&-"),
         )
     assert done.code == 3
-    (said,) = done.mistakes
+    (said,) = done.messages
     assert said.startswith("standard output")
     assert said.endswith("cannot be written: Bad file descriptor")
 
 
-async def test_a_report_does_not_land_in_a_closed_standard_stream(
+async def test_a_report_is_not_written_to_a_closed_standard_stream(
     tmp_path: Path,
 ) -> None:
     report = tmp_path / "report.jsonl"
@@ -194,7 +196,7 @@ async def _on_a_terminal(*arguments: str, **more: Any) -> tuple[bytes, bytes]:
     return done.out, b"".join(shown)
 
 
-async def test_progress_is_shown_on_a_terminal_and_nowhere_else() -> None:
+async def test_progress_is_shown_on_a_terminal_only() -> None:
     async with lab(simple(NAMES)) as here:
         terminal = {"TERM": "xterm-256color"}
         out, shown = await _on_a_terminal(*_arguments(here), environment=terminal)

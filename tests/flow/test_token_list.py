@@ -294,7 +294,7 @@ async def test_a_list_is_read_from_standard_input(tmp_path: Path) -> None:
         f"yes       -                 {here.ref('team/app')}",
         f"yes       delete, push      {here.ref('team/web')}",
     ]
-    assert done.mistakes[0] == "2 repositories: pull granted 2"
+    assert done.messages[0] == "2 repositories: pull granted 2"
 
 
 @pytest.mark.parametrize(

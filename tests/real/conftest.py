@@ -31,12 +31,12 @@ def filled(
 
 
 @pytest.fixture(scope="session")
-def whole(filled: FilledRegistry) -> Lines:
+def full_records(filled: FilledRegistry) -> Lines:
     """The records of all images, with every config read."""
     return audit_all(filled, ImageConfigMode.ALWAYS)
 
 
 @pytest.fixture(scope="session")
-def usual(filled: FilledRegistry) -> Lines:
+def default_records(filled: FilledRegistry) -> Lines:
     """The records of all images, with the configs read that are needed."""
     return audit_all(filled, ImageConfigMode.AUTO)

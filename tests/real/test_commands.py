@@ -93,7 +93,7 @@ def test_inspect_raw_prints_the_bytes_that_skopeo_prints(
 
 
 def test_inspect_json_prints_the_record(
-    filled: FilledRegistry, config: str, whole: Lines, tmp_path: Path
+    filled: FilledRegistry, config: str, full_records: Lines, tmp_path: Path
 ) -> None:
     done = command(
         *("inspect", "--format=json", "-c", config, f"{filled.host}/team/multi:1.0"),
@@ -101,11 +101,11 @@ def test_inspect_json_prints_the_record(
         environment=PASSWORD,
     )
     assert (done.returncode, done.stderr) == (0, b"")
-    assert content(json.loads(done.stdout)) == content(whole["team/multi:1.0"])
+    assert content(json.loads(done.stdout)) == content(full_records["team/multi:1.0"])
 
 
 def test_inspect_shows_the_platforms_layers_and_labels(
-    filled: FilledRegistry, config: str, whole: Lines, tmp_path: Path
+    filled: FilledRegistry, config: str, full_records: Lines, tmp_path: Path
 ) -> None:
     done = command(
         *("inspect", "-c", config, f"{filled.host}/team/multi:1.0"),
@@ -113,7 +113,7 @@ def test_inspect_shows_the_platforms_layers_and_labels(
         environment=PASSWORD,
     )
     assert (done.returncode, done.stderr) == (0, b"")
-    shown, line = done.stdout.decode(), whole["team/multi:1.0"]
+    shown, line = done.stdout.decode(), full_records["team/multi:1.0"]
     for word in (line["digest"], *line["architectures"], "maintainer"):
         assert word in shown
     for platform in line["platforms"]:

@@ -18,38 +18,40 @@ INDEXES = ["team/multi:1.0", "team/list:1.0", "team/attested:1.0", "team/nested:
 
 @each_image
 def test_every_field_agrees_with_skopeo_and_the_raw_manifests(
-    filled: FilledRegistry, whole: Lines, name: str
+    filled: FilledRegistry, full_records: Lines, name: str
 ) -> None:
     expected = expected_record(filled.skopeo, filled.host, name)
-    assert content(whole[name]) == expected
+    assert content(full_records[name]) == expected
 
 
 @each_image
 def test_without_config_requests_only_created_of_indexed_platforms_is_unknown(
-    whole: Lines, usual: Lines, name: str
+    full_records: Lines, default_records: Lines, name: str
 ) -> None:
-    expected = content(whole[name])
+    expected = content(full_records[name])
     if name in INDEXES:
         assert all(platform["created"] for platform in expected["platforms"])
         expected["platforms"] = [
             {**platform, "created": None, "config": None}
             for platform in expected["platforms"]
         ]
-    assert content(usual[name]) == expected
+    assert content(default_records[name]) == expected
 
 
 @each_image
 def test_the_digest_is_that_of_the_pushed_bytes(
-    filled: FilledRegistry, whole: Lines, name: str
+    filled: FilledRegistry, full_records: Lines, name: str
 ) -> None:
-    kept = whole[name]["digest"] == filled.digests[name]
+    kept = full_records[name]["digest"] == filled.digests[name]
     assert kept == RECIPES[name].keeps_bytes
 
 
-def test_each_kind_has_its_media_type(whole: Lines, filled: FilledRegistry) -> None:
+def test_each_kind_has_its_media_type(
+    full_records: Lines, filled: FilledRegistry
+) -> None:
     kinds = {
         name: line["media_type"].removeprefix("application/vnd.")
-        for name, line in whole.items()
+        for name, line in full_records.items()
     }
     expected = {
         "team/oci:1.0": "oci.image.manifest.v1+json",
@@ -66,19 +68,21 @@ def test_each_kind_has_its_media_type(whole: Lines, filled: FilledRegistry) -> N
 
 
 @pytest.mark.parametrize("name", ["team/multi:1.0", "team/list:1.0"])
-def test_variants_and_windows_versions_are_recorded(whole: Lines, name: str) -> None:
-    assert whole[name]["architectures"] == [
+def test_variants_and_windows_versions_are_recorded(
+    full_records: Lines, name: str
+) -> None:
+    assert full_records[name]["architectures"] == [
         "linux/amd64",
         "linux/arm/v7",
         "linux/arm64/v8",
         "windows/amd64",
     ]
-    versions = [one["os_version"] for one in whole[name]["platforms"]]
+    versions = [one["os_version"] for one in full_records[name]["platforms"]]
     assert versions == [None, None, None, "10.0.20348.4052"]
 
 
-def test_platforms_of_a_nested_index_are_in_its_position(whole: Lines) -> None:
-    platforms = whole["team/nested:1.0"]["platforms"]
+def test_platforms_of_a_nested_index_are_in_its_position(full_records: Lines) -> None:
+    platforms = full_records["team/nested:1.0"]["platforms"]
     found = [(one["os"], one["architecture"], one["variant"]) for one in platforms]
     assert found == [
         ("linux", "arm", "v7"),
@@ -89,17 +93,17 @@ def test_platforms_of_a_nested_index_are_in_its_position(whole: Lines) -> None:
 
 
 def test_attestations_are_attachments_and_not_architectures(
-    whole: Lines,
+    full_records: Lines,
 ) -> None:
-    line = whole["team/attested:1.0"]
+    line = full_records["team/attested:1.0"]
     assert line["architectures"] == ["linux/amd64", "linux/arm/v7"]
     platforms = {one["digest"] for one in line["platforms"]}
     assert {one["subject"] for one in line["attachments"]} == platforms
     assert {one["kind"] for one in line["attachments"]} == {"attestation"}
 
 
-def test_a_repeated_layer_counts_once(whole: Lines) -> None:
-    line = whole["team/oci:1.0"]
+def test_a_repeated_layer_counts_once(full_records: Lines) -> None:
+    line = full_records["team/oci:1.0"]
     (platform,) = line["platforms"]
     layers = platform["layers"]
     assert layers[0] == layers[3]
@@ -108,11 +112,11 @@ def test_a_repeated_layer_counts_once(whole: Lines) -> None:
 
 
 def test_an_audit_by_digest_equals_one_by_tag(
-    filled: FilledRegistry, whole: Lines
+    filled: FilledRegistry, full_records: Lines
 ) -> None:
     by_digest = {
         name: f"{name.partition(':')[0]}@{line['digest']}"
-        for name, line in whole.items()
+        for name, line in full_records.items()
     }
     audited = audit(
         filled.host,
@@ -122,7 +126,7 @@ def test_an_audit_by_digest_equals_one_by_tag(
     )
     for (name, asked), line in zip(by_digest.items(), audited.lines, strict=True):
         assert content(line) == {
-            **content(whole[name]),
+            **content(full_records[name]),
             "reference": f"{filled.host}/{asked}",
             "tag": None,
         }

@@ -23,7 +23,7 @@ from tests.real.audits import Audited, audit
 from tests.real.programs import optional, required
 from tests.support.docker_registry import docker_registry
 from tests.support.store import write_store
-from tests.tcp_proxy import Trouble, bad_line
+from tests.tcp_proxy import ConnectionFaults, tcp_proxy
 
 pytestmark = pytest.mark.real
 
@@ -130,25 +130,25 @@ def _when_said(words: str, event: threading.Event) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    "trouble",
+    "faults",
     [
-        Trouble(share=0.4, refuses=True),
-        Trouble(share=0.7, cut_after_bytes=30_000),
-        Trouble(late_s=0.01, bytes_per_s=400_000),
+        ConnectionFaults(share=0.4, refuses=True),
+        ConnectionFaults(share=0.7, cut_after_bytes=30_000),
+        ConnectionFaults(late_s=0.01, bytes_per_s=400_000),
     ],
     ids=["refuses", "cuts", "delays and throttles"],
 )
 def test_over_a_bad_network_the_records_are_the_same(
-    root: Path, undisturbed: list[str], trouble: Trouble
+    root: Path, undisturbed: list[str], faults: ConnectionFaults
 ) -> None:
     with (
         docker_registry(root) as url,
-        bad_line(url.removeprefix("http://"), trouble, seed=7) as line,
+        tcp_proxy(url.removeprefix("http://"), faults, seed=7) as proxy,
     ):
-        audited = _audited(line.host, tries=8)
-        assert _told(audited, line.host) == undisturbed
-    assert line.connections > 0
-    assert bool(line.cut) is (trouble.refuses or trouble.cut_after_bytes > 0)
+        audited = _audited(proxy.host, tries=8)
+        assert _told(audited, proxy.host) == undisturbed
+    assert proxy.connections > 0
+    assert bool(proxy.cut) is (faults.refuses or faults.cut_after_bytes > 0)
 
 
 TOXICS: tuple[dict[str, Any], ...] = (

@@ -27,7 +27,7 @@ CRANE = "github.com/google/go-containerregistry/cmd/crane@latest"
 
 @pytest.fixture
 def host(filled: FilledRegistry, tmp_path: Path) -> Iterator[str]:
-    """The store of the stocked registry, open to everybody."""
+    """The store of the filled registry, served without authentication."""
     with running_registry(
         filled.flavour, tmp_path, root=filled.root, tokens=None
     ) as registry:

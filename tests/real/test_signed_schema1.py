@@ -17,25 +17,27 @@ from tests.real.skopeo_records import expected_record
 
 pytestmark = [
     pytest.mark.real,
-    pytest.mark.parametrize("stocked", [DISTRIBUTION_2], indirect=True, ids=str),
+    pytest.mark.parametrize("filled", [DISTRIBUTION_2], indirect=True, ids=str),
 ]
 
 
 def test_every_field_agrees_with_skopeo_and_the_raw_manifest(
-    filled: FilledRegistry, whole: Lines
+    filled: FilledRegistry, full_records: Lines
 ) -> None:
     expected = expected_record(filled.skopeo, filled.host, SIGNED)
-    assert content(whole[SIGNED]) == expected
+    assert content(full_records[SIGNED]) == expected
 
 
-def test_schema_1_contains_its_config(whole: Lines, usual: Lines) -> None:
-    assert content(usual[SIGNED]) == content(whole[SIGNED])
-    (platform,) = whole[SIGNED]["platforms"]
+def test_schema_1_contains_its_config(
+    full_records: Lines, default_records: Lines
+) -> None:
+    assert content(default_records[SIGNED]) == content(full_records[SIGNED])
+    (platform,) = full_records[SIGNED]["platforms"]
     assert (platform["created"], platform["config_digest"]) == (CREATED, None)
 
 
-def test_layers_are_base_first_without_sizes(whole: Lines) -> None:
-    line = whole[SIGNED]
+def test_layers_are_base_first_without_sizes(full_records: Lines) -> None:
+    line = full_records[SIGNED]
     (platform,) = line["platforms"]
     digests = [layer["digest"] for layer in platform["layers"]]
     base = sha256(BASE.content)
@@ -47,13 +49,13 @@ def test_layers_are_base_first_without_sizes(whole: Lines) -> None:
 
 
 def test_the_digest_is_that_of_the_payload_and_the_signature_is_valid(
-    filled: FilledRegistry, whole: Lines
+    filled: FilledRegistry, full_records: Lines
 ) -> None:
     raw = filled.skopeo.raw(SIGNED)
     manifest = parse_schema1(raw, json.loads(raw))
-    assert whole[SIGNED]["digest"] == sha256(manifest.payload) != sha256(raw)
+    assert full_records[SIGNED]["digest"] == sha256(manifest.payload) != sha256(raw)
     assert [check.valid for check in manifest.signatures] == [True]
-    assert whole[SIGNED]["warnings"] == []
+    assert full_records[SIGNED]["warnings"] == []
 
 
 def test_inspect_raw_prints_the_response_although_each_has_a_new_signature(

@@ -127,7 +127,7 @@ EXAMPLES: dict[str, Callable[[Settings], bool]] = {
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example_configuration_loads_and_says_what_its_comments_say(
+def test_an_example_configuration_has_the_settings_in_its_comments(
     name: str,
 ) -> None:
     assert EXAMPLES[name](load_example(name))

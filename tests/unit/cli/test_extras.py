@@ -13,7 +13,7 @@ from auditor.errors import ExitCode, UsageError
 
 
 @pytest.mark.parametrize("module", EXTRAS)
-def test_a_missing_extra_is_one_sentence(
+def test_a_missing_extra_is_one_message(
     module: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)

@@ -57,7 +57,7 @@ def _at(text: str) -> datetime:
     return at
 
 
-def test_a_text_line_is_time_level_place_and_message(
+def test_a_text_line_has_time_level_logger_and_message(
     said: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TZ", "Pacific/Kiritimati")  # UTC+14
@@ -69,7 +69,7 @@ def test_a_text_line_is_time_level_place_and_message(
     assert rest == "INFO auditor.tests: asked r.example.com\n"
 
 
-def test_a_json_line_is_an_object_with_the_same(said: Said) -> None:
+def test_a_json_line_has_the_same_fields(said: Said) -> None:
     said.start(LogFormat.JSON)
     log.warning("asked %s", "r.example.com/\u00e4")
     (line,) = said.getvalue().splitlines()
@@ -83,7 +83,7 @@ def test_a_json_line_is_an_object_with_the_same(said: Said) -> None:
     assert line.isascii()  # also in the C locale
 
 
-def test_what_is_said_to_a_person_is_a_json_line_too(said: Said) -> None:
+def test_messages_are_json_lines_too(said: Said) -> None:
     said.start(LogFormat.JSON)
     main.print_message("6 of 6 references audited")
     main.run(["audit"])  # the next command line is told of in text until it says so

@@ -43,7 +43,7 @@ who = "me"
     }
 
 
-def test_what_stands_in_a_text_a_list_or_a_comment_is_no_key() -> None:
+def test_text_in_strings_lists_and_comments_is_not_a_key() -> None:
     text = (
         'a = """\nworkers = 0\n[section]\n\\""" b = 1\n"""""\n'  # 1-5
         "c = '''\nworkers = 0\n'''''\n"  # 6-8
@@ -68,7 +68,7 @@ def test_what_stands_in_a_text_a_list_or_a_comment_is_no_key() -> None:
     }
 
 
-def test_keys_deeper_than_any_of_ours_are_left_out() -> None:
+def test_keys_below_the_maximum_depth_are_ignored() -> None:
     deep = ".".join("a" * 500)
     assert max(map(len, source_lines(f"{deep} = 1\n[b.{deep}]"))) == 8
 
@@ -110,7 +110,7 @@ def _is_valid(text: str) -> bool:
     st.lists(st.tuples(_BETWEEN, _WRITTEN.filter(lambda w: _is_valid(f"a = {w}")))),
     st.lists(st.tuples(_BETWEEN, _HEADS, _WRITTEN)),
 )
-def test_the_line_of_a_key_is_the_one_that_it_is_written_on(
+def test_each_key_has_the_line_it_is_written_on(
     keys: list[tuple[str, str]], sections: list[tuple[str, str, str]]
 ) -> None:
     text, wanted = "", {}
