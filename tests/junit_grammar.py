@@ -1,7 +1,7 @@
-"""The grammar of JUnit XML as Jenkins' xunit plugin (junit-10.xsd) has it.
+"""The grammar of JUnit XML, as in junit-10.xsd of the xunit plugin of Jenkins.
 
-There is no standard. This is written by hand: for each element its attributes, those
-it has to have first, and the elements that may be in it.
+There is no standard. Written by hand: for each element, its required and optional
+attributes and its child elements.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _GRAMMAR: dict[str, tuple[frozenset[str], frozenset[str], frozenset[str]]] = {
 
 
 def check_junit(root: Element) -> None:
-    """Assert that a document keeps the grammar, and that its counts are true."""
+    """Assert that a document follows the grammar and that its counts are correct."""
     assert root.tag == "testsuites"
     for element in root.iter():
         required, optional, children = _GRAMMAR[element.tag]

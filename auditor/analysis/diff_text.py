@@ -127,10 +127,6 @@ def _before(old: ReferenceState | None) -> str:
     return "not reached" if old.digest is None else "an image"
 
 
-def _unreached(difference: Difference) -> Row:
-    return difference.reference, _before(difference.old)
-
-
 def _healed(difference: Difference) -> Row:
     old = difference.old
     failure = (old and old.failure) or ""
@@ -152,11 +148,11 @@ def _moved(difference: Difference) -> Row:
     return difference.reference, old, new, old_size, new_size
 
 
-def _added(difference: Difference) -> Row:
+def _new_image(difference: Difference) -> Row:
     return (difference.reference, *_digest_and_size(difference.new))
 
 
-def _removed(difference: Difference) -> Row:
+def _old_image(difference: Difference) -> Row:
     return (difference.reference, *_digest_and_size(difference.old))
 
 
@@ -212,10 +208,10 @@ _TABLES: dict[
     ),
     Change.UNREACHED: (
         (*code_columns("reference"), TableColumn(title="before")),
-        _unreached,
+        lambda difference: (difference.reference, _before(difference.old)),
     ),
-    Change.REMOVED: (_IMAGE, _removed),
-    Change.UNLISTED: (_IMAGE, _removed),
+    Change.REMOVED: (_IMAGE, _old_image),
+    Change.UNLISTED: (_IMAGE, _old_image),
     Facet.LOST: (_ARCHITECTURES, _names("architectures_lost")),
     Facet.UNATTACHED: (_ATTACHMENTS, _names("attachments_lost")),
     Change.MOVED: (
@@ -235,8 +231,8 @@ _TABLES: dict[
         ),
         _grown,
     ),
-    Change.ADDED: (_IMAGE, _added),
-    Change.RELISTED: (_IMAGE, _added),
+    Change.ADDED: (_IMAGE, _new_image),
+    Change.RELISTED: (_IMAGE, _new_image),
     Change.HEALED: (code_columns("reference", "failed with", "digest now"), _healed),
     Change.DROPPED: (
         (*code_columns("reference", "failure"), TableColumn(title="detail")),

@@ -30,7 +30,6 @@ from auditor.analysis.csv_formula_guard import escape_formula_sql
 from auditor.analysis.duckdb_connection import quoted
 from auditor.analysis.reports import open_reports
 from auditor.errors import OutputError, UsageError
-from auditor.fast_dataclass import dataclass
 from auditor.util.atomic_file import replace_durably
 from auditor.util.text import safe_text
 
@@ -92,15 +91,15 @@ def copy_parquet(connection: Connection, select: str, file: Path) -> None:
 
 
 def _parquet(connection: Connection, names: Sequence[str], files: list[Path]) -> None:
-    for table, file in zip(_nested_tables(connection, names), files, strict=True):
-        copy_parquet(connection, table.select, file)
+    for name, file in zip(names, files, strict=True):
+        copy_parquet(connection, SELECTS[name], file)
 
 
 def _csv(connection: Connection, names: Sequence[str], files: list[Path]) -> None:
-    tables = _flat_tables(connection, names, escape_formulas=True)
-    for table, file in zip(tables, files, strict=True):
+    for name, file in zip(names, files, strict=True):
+        select = _flat_select(connection, name, escape_formulas=True)
         connection.execute(
-            f"COPY ({table.select}) TO {quoted(str(file))}"
+            f"COPY ({select}) TO {quoted(str(file))}"
             " (FORMAT csv, HEADER true, USE_TMP_FILE false)"
         )
 
@@ -108,8 +107,8 @@ def _csv(connection: Connection, names: Sequence[str], files: list[Path]) -> Non
 def _duckdb(connection: Connection, names: Sequence[str], files: list[Path]) -> None:
     (file,) = files
     connection.execute(f"ATTACH {quoted(str(file))} AS exported")
-    for table in _nested_tables(connection, names):
-        connection.execute(f"CREATE TABLE exported.{table.name} AS {table.select}")
+    for name in names:
+        connection.execute(f"CREATE TABLE exported.{name} AS {SELECTS[name]}")
     connection.execute("CHECKPOINT exported")  # or a part stays in the write-ahead log
     connection.execute("DETACH exported")
 
@@ -122,21 +121,22 @@ def _sqlite(connection: Connection, names: Sequence[str], files: list[Path]) -> 
         database.execute("PRAGMA journal_mode = OFF")
         database.execute("PRAGMA synchronous = OFF")
         database.execute("BEGIN")
-        for table in _flat_tables(connection, names):
-            _fill(database, connection, table)
+        for name in names:
+            _fill(database, connection, name)
         database.execute("COMMIT")
 
 
-def _fill(database: sqlite3.Connection, source: Connection, table: ExportTable) -> None:
+def _fill(database: sqlite3.Connection, source: Connection, table: str) -> None:
+    select = _flat_select(source, table)
+    types = _columns(source, select)
     columns = ", ".join(
-        f'"{name}" {_SQLITE_TYPES.get(kind, "TEXT")}' for name, kind in table.columns
+        f'"{name}" {_SQLITE_TYPES.get(kind, "TEXT")}' for name, kind in types.items()
     )
-    database.execute(f'CREATE TABLE "{table.name}" ({columns})')
-    markers = ", ".join("?" * len(table.columns))
-    insert = f'INSERT INTO "{table.name}" VALUES ({markers})'
-    rows = source.execute(table.select)
+    database.execute(f'CREATE TABLE "{table}" ({columns})')
+    markers = ", ".join("?" * len(types))
+    rows = source.execute(select)
     while batch := rows.fetchmany(BATCH_ROWS):
-        database.executemany(insert, batch)
+        database.executemany(f'INSERT INTO "{table}" VALUES ({markers})', batch)
 
 
 _WRITERS: dict[
@@ -149,46 +149,27 @@ _WRITERS: dict[
 }
 
 
-# -- tables --
+# -- scalars for CSV and SQLite --
 
 _SQLITE_TYPES = {"BIGINT": "INTEGER", "BOOLEAN": "INTEGER"}
 _NESTED = re.compile(r"(STRUCT|MAP)\(|.*\]$")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExportTable:
-    """A table to be written. `select` gives `columns`: name and DuckDB type."""
-
-    name: str
-    select: str
-    columns: tuple[tuple[str, str], ...]
+def _columns(connection: Connection, select: str) -> dict[str, str]:
+    """The names and DuckDB types of the columns of a SELECT."""
+    described = connection.execute(f"DESCRIBE {select}").fetchall()
+    return {row[0]: row[1] for row in described}
 
 
-def _nested_tables(connection: Connection, names: Sequence[str]) -> list[ExportTable]:
-    """Tables with lists and structures."""
-    return [_table(connection, name, SELECTS[name]) for name in names]
-
-
-def _flat_tables(
-    connection: Connection, names: Sequence[str], *, escape_formulas: bool = False
-) -> list[ExportTable]:
-    """Tables with scalars only."""
-    tables = []
-    for table in _nested_tables(connection, names):
-        columns = ", ".join(
-            f'{_scalar(name, kind, escape_formulas=escape_formulas)} AS "{name}"'
-            for name, kind in table.columns
-        )
-        select = f"SELECT {columns} FROM ({table.select})"
-        tables.append(_table(connection, table.name, select))
-    return tables
-
-
-def _table(connection: Connection, name: str, select: str) -> ExportTable:
-    columns = connection.execute(f"DESCRIBE {select}").fetchall()
-    return ExportTable(
-        name=name, select=select, columns=tuple((row[0], row[1]) for row in columns)
+def _flat_select(
+    connection: Connection, table: str, *, escape_formulas: bool = False
+) -> str:
+    """A SELECT of a table in which every column is a scalar."""
+    scalars = ", ".join(
+        f'{_scalar(name, kind, escape_formulas=escape_formulas)} AS "{name}"'
+        for name, kind in _columns(connection, SELECTS[table]).items()
     )
+    return f"SELECT {scalars} FROM ({SELECTS[table]})"
 
 
 def _scalar(name: str, kind: str, *, escape_formulas: bool) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 
 import orjson
@@ -17,6 +17,7 @@ from auditor.analysis.layers import (
     UsageGroup,
 )
 from auditor.analysis.text_tables import (
+    CellKind,
     TableColumn,
     TitledTable,
     code_columns,
@@ -191,32 +192,32 @@ def _digest_tables(
         for role in ROLES:
             total = search.count(digest, role)
             if total:
-                columns, row_of = _USE_TABLES[role]
+                fields = _USE_FIELDS[role]
                 yield TitledTable(
                     title=f"{_ROLE_TITLES[role]} {digest}",
-                    columns=columns,
-                    rows=tuple(map(row_of, search.uses(digest, role, limit=limit))),
+                    columns=tuple(_USE_COLUMNS[field] for field in fields),
+                    rows=tuple(
+                        tuple(_use_cell(use, field) for field in fields)
+                        for use in search.uses(digest, role, limit=limit)
+                    ),
                     total=total,
                 )
 
 
-def _image_row(use: DigestUse) -> Row:
-    return (use.reference,)
-
-
-def _platform_row(use: DigestUse) -> Row:
-    return use.reference, use.platform or "-"
-
-
-def _layer_row(use: DigestUse) -> Row:
-    return *_platform_row(use), str(use.position)
-
-
-_PLATFORM = code_columns("reference", "platform")
-_USE_TABLES: dict[str, tuple[tuple[TableColumn, ...], Callable[[DigestUse], Row]]] = {
-    "image": (code_columns("reference"), _image_row),
-    "platform": (_PLATFORM, _platform_row),
-    "config": (_PLATFORM, _platform_row),
-    "layer": ((*_PLATFORM, *number_columns("layer from the base")), _layer_row),
-    "attachment": (code_columns("reference"), _image_row),
+_USE_COLUMNS = {
+    "reference": TableColumn(title="reference", kind=CellKind.CODE),
+    "platform": TableColumn(title="platform", kind=CellKind.CODE),
+    "position": TableColumn(title="layer from the base", kind=CellKind.NUMBER),
 }
+_USE_FIELDS = {
+    "image": ("reference",),
+    "platform": ("reference", "platform"),
+    "config": ("reference", "platform"),
+    "layer": ("reference", "platform", "position"),
+    "attachment": ("reference",),
+}
+
+
+def _use_cell(use: DigestUse, field: str) -> str:
+    value = getattr(use, field)
+    return "-" if value is None else str(value)

@@ -11,12 +11,12 @@ from typing import TextIO
 
 from auditor.analysis.csv_formula_guard import escape_formula
 from auditor.analysis.query import QueryResult, ResultColumn
+from auditor.analysis.text_tables import align
 from auditor.util.text import safe_text
 
 # The column widths of a table need all rows in memory.
 MAX_TABLE_ROWS = 10_000
 CELL_CHARS = 120
-_GAP = "  "
 _SPECIAL = re.compile(r'[",\r\n]')
 
 
@@ -84,13 +84,8 @@ def write_table(
     if out is sys.stdout and out.isatty():
         _write_rich(columns, heading, cells)
         return
-    widths = [max(map(len, column)) for column in zip(heading, *cells, strict=True)]
-    for row in [heading, *cells]:
-        line = _GAP.join(
-            cell.rjust(width) if column.is_number else cell.ljust(width)
-            for cell, width, column in zip(row, widths, columns, strict=True)
-        )
-        out.write(f"{line.rstrip()}\n")
+    lines = align([heading, *cells], [column.is_number for column in columns])
+    out.writelines(f"{line}\n" for line in lines)
 
 
 def _write_rich(

@@ -5,7 +5,7 @@ Cells are made safe to print here, so they can hold any text of a report.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 
 from auditor.fast_dataclass import dataclass
@@ -86,15 +86,21 @@ def text_lines(tables: Iterable[TitledTable]) -> Iterator[str]:
 
 
 def _aligned(table: TitledTable) -> Iterator[str]:
-    titles = tuple(column.title for column in table.columns)
-    rows = [titles, *(tuple(map(_cell, row)) for row in table.rows)]
+    titles = [column.title for column in table.columns]
+    rows = [titles, *(list(map(_cell, row)) for row in table.rows)]
+    numbers = [column.kind is CellKind.NUMBER for column in table.columns]
+    yield from (f"  {line}" for line in align(rows, numbers))
+
+
+def align(rows: Sequence[Sequence[str]], numbers: Sequence[bool]) -> Iterator[str]:
+    """Lines of aligned cells, of equal columns; numbers are aligned to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = [
-            cell.rjust(width) if column.kind is CellKind.NUMBER else cell.ljust(width)
-            for cell, width, column in zip(row, widths, table.columns, strict=True)
+            cell.rjust(width) if is_number else cell.ljust(width)
+            for cell, width, is_number in zip(row, widths, numbers, strict=True)
         ]
-        yield f"  {'  '.join(cells)}".rstrip()
+        yield "  ".join(cells).rstrip()
 
 
 def markdown_lines(tables: Iterable[TitledTable]) -> Iterator[str]:

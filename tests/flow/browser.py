@@ -1,7 +1,7 @@
 """Chromium, driven by Playwright, for pages that must not load anything else.
 
-Both are required: without one a test is skipped on a developer's machine, and fails where
-`NO_TEST_SKIPS=1` is set.
+Both are required: without one a test is skipped on a developer's machine, and fails
+where `NO_TEST_SKIPS=1` is set.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def chromium() -> Iterator[Browser]:
 
 @contextmanager
 def opened(browser: Browser, file: Path, **context: Any) -> Iterator[Page]:
-    """Open a file as a page; at the end assert that it logged and loaded nothing else."""
+    """Open a file as a page; assert at the end that it logged and loaded nothing."""
     messages: list[str] = []
     requests: list[str] = []
     with browser.new_context(reduced_motion="reduce", **context) as window:

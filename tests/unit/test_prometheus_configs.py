@@ -1,4 +1,4 @@
-"""The alert rules and the dashboard ask for metrics and labels that exist."""
+"""The alert rules and the dashboard use metrics and labels that exist."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.records import EVERYTHING
 from tests.unit.report.test_metrics import COMPLETE, summary
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-# What Prometheus and the textfile add.
+# Labels that Prometheus and the textfile collector add.
 ADDED_LABELS = frozenset({"instance", "audit"})
 _RUN = replace(
     summary(EVERYTHING, listings=(COMPLETE,)),
@@ -38,8 +38,8 @@ _BY = re.compile(r"\bby \(([^)]*)\)")
 
 def labels_of(metric: Metric) -> dict[str, set[str]]:
     found = defaultdict[str, set[str]](set)
-    for sample in metric.samples:
-        for label, value in sample.labels.items():
+    for values in metric.values:
+        for label, value in zip(metric.labels, values, strict=True):
             found[label].add(value)
     return found
 
@@ -76,16 +76,16 @@ DASHBOARD = json.loads((CONFIGS / "grafana-dashboard.json").read_text())
 
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
-def test_an_alert_asks_for_what_there_is(rule: dict[str, Any]) -> None:
+def test_an_alert_uses_existing_metrics_and_labels(rule: dict[str, Any]) -> None:
     check_expression(rule["expr"])
     assert rule["labels"]["severity"] in {"warning", "critical"}
-    said = " ".join(rule["annotations"].values())
+    text = " ".join(rule["annotations"].values())
     kept = {label for names in _BY.findall(rule["expr"]) for label in names.split(", ")}
-    for label in re.findall(r"\$labels\.([a-z_]+)", said):
+    for label in re.findall(r"\$labels\.([a-z_]+)", text):
         assert label in (kept or ADDED_LABELS), f"the alert does not keep {label}"
 
 
-def test_alerts_have_names_of_their_own() -> None:
+def test_alert_names_are_unique() -> None:
     names = [rule["alert"] for rule in rules()]
     assert len(set(names)) == len(names)
 
@@ -99,7 +99,7 @@ def targets() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("title", "expression"), targets())
-def test_a_panel_asks_for_what_there_is(title: str, expression: str) -> None:
+def test_a_panel_uses_existing_metrics_and_labels(title: str, expression: str) -> None:
     check_expression(expression)
 
 
@@ -107,8 +107,8 @@ def test_the_dashboard_shows_every_metric_of_a_run() -> None:
     shown = {
         name for _, expression in targets() for name, _ in _SELECTOR.findall(expression)
     }
-    untold = KNOWN.keys() - shown
-    assert untold == {
+    not_shown = KNOWN.keys() - shown
+    assert not_shown == {
         "auditor_run_info",
         "auditor_run_started_timestamp_seconds",
         "auditor_check_finished_timestamp_seconds",
@@ -131,7 +131,7 @@ def test_panels_do_not_overlap() -> None:
     assert len(set(ids)) == len(ids)
 
 
-def test_the_blames_that_alerts_name_are_those_of_failures() -> None:
+def test_the_blame_label_has_every_value() -> None:
     assert {kind.blame.value for kind in FailureKind} == KNOWN["auditor_failures"][
         "blame"
     ]

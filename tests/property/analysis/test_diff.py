@@ -1,4 +1,4 @@
-"""`compare` against an implementation with dictionaries and loops."""
+"""`compare` agrees with an implementation with dictionaries and loops."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OTHER = REGISTRIES[1:]
 
 
 def named(report: list[Record], *, ignore_registry: bool) -> Report:
-    """By name; what is no reference cannot have the name of one."""
+    """Records by key; malformed references never have the key of a valid one."""
 
     def name(record: Record) -> str:
         if not ignore_registry:
@@ -244,7 +244,7 @@ def run(
 
 @settings(max_examples=40, deadline=None)
 @given(reports(), reports(), growths)
-def test_differences_are_those_of_the_obvious_implementation(
+def test_differences_agree_with_a_plain_implementation(
     old: list[Record], new: list[Record], growth: GrowthThreshold
 ) -> None:
     run(old, new, growth, ignore_registry=False)
@@ -252,7 +252,7 @@ def test_differences_are_those_of_the_obvious_implementation(
 
 @settings(max_examples=20, deadline=None)
 @given(reports(ONE), reports(OTHER), growths)
-def test_a_mirror_is_compared_with_its_origin_by_the_same_rules(
+def test_ignore_registry_agrees_with_a_plain_implementation(
     old: list[Record], new: list[Record], growth: GrowthThreshold
 ) -> None:
     run(old, new, growth, ignore_registry=True)

@@ -1,4 +1,4 @@
-"""`layers` against an implementation with dictionaries, sets and loops."""
+"""`layers` agrees with an implementation with dictionaries, sets and loops."""
 
 from __future__ import annotations
 
