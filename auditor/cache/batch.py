@@ -22,6 +22,8 @@ MAX_REPOSITORIES = 10_000
 # pruned with every batch.
 PRUNED_SHARE = 0.9
 
+GET_REPOSITORY = "SELECT id FROM repositories WHERE registry = ? AND repository = ?"
+
 _PUT_CONTENT = (
     "INSERT INTO content (digest, sha256, deflated, body, used_at)"
     " VALUES (?, ?, ?, ?, ?) ON CONFLICT (digest) DO UPDATE SET"
@@ -185,22 +187,12 @@ class BatchWriter:
                 " VALUES (?, ?)",
                 name,
             )
-            number = repository_number(self._connection, name)
-            assert number is not None
+            (number,) = self._connection.execute(GET_REPOSITORY, name).fetchone()
+            assert isinstance(number, int)
             if len(self._repositories) >= MAX_REPOSITORIES:
                 self._repositories.clear()
             self._repositories[name] = number
         return number
-
-
-def repository_number(
-    connection: sqlite3.Connection, name: RepositoryName
-) -> int | None:
-    """The row number of a repository; `None` if nothing is cached for it."""
-    row = connection.execute(
-        "SELECT id FROM repositories WHERE registry = ? AND repository = ?", name
-    ).fetchone()
-    return None if row is None else int(row[0])
 
 
 def _encode_plain(body: bytes) -> tuple[int, bytes]:

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from auditor.cache.batch import (
+    GET_REPOSITORY,
     MAX_REPOSITORIES,
     BatchWriter,
     CacheBatch,
     RepositoryName,
-    repository_number,
 )
 from auditor.cache.database import (
     CacheError,
@@ -136,17 +136,11 @@ class CacheStorage:
         """The row number of a repository; `None` if nothing is cached for it."""
         name = registry, repository
         number = self._repositories.get(name)
-        if number is None and self._reader is not None:
-            try:
-                number = repository_number(self._reader, name)
-            except sqlite3.Error as error:
-                if not is_busy(error):
-                    self._give_up(error)
-                return None
-            if number is not None:
-                if len(self._repositories) >= MAX_REPOSITORIES:
-                    self._repositories.clear()
-                self._repositories[name] = number
+        if number is None and (row := self.read_row(GET_REPOSITORY, name)) is not None:
+            number = int(row[0])
+            if len(self._repositories) >= MAX_REPOSITORIES:
+                self._repositories.clear()
+            self._repositories[name] = number
         return number
 
     def has_room(self) -> bool:

@@ -31,17 +31,12 @@ class YamlString(str):
     line: int
 
 
-def line_of(value: object) -> int | None:
-    """The line number of a value of a YAML document; `None` for other values."""
-    return value.line if isinstance(value, YamlString) else None
-
-
 def place_of(name: str, *values: object) -> str:
     """`name:line` of the first value whose line is known, else `name:` and the last
     value: JSON documents have no line numbers."""
     for value in values:
-        if (line := line_of(value)) is not None:
-            return f"{name}:{line}"
+        if isinstance(value, YamlString):
+            return f"{name}:{value.line}"
     return f"{name}:{safe_text(str(values[-1]), 80)}"
 
 
