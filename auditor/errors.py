@@ -141,7 +141,7 @@ _ADVICE = {
     FailureReason.NOT_TLS: "if the server speaks plain HTTP, use --plain-http"
     " (plain_http = true in the configuration)",
     FailureReason.UNTRUSTED_CA: "for a private CA, give its certificate with --ca-file"
-    " (ca_file in the configuration)",
+    " FILE (ca_file in the configuration)",
     FailureReason.CERTIFICATE_NOT_RFC5280: "RFC 5280 requires it, and Python 3.13 and"
     " newer insist: issue a new certificate, or run auditor with Python 3.12",
     FailureReason.CLIENT_CERTIFICATE_REQUIRED: _CLIENT_CERTIFICATE,
@@ -166,6 +166,14 @@ class Failure:
     status: int | None = None
     attempts: int = 1
     reason: FailureReason | None = None
+
+    @property
+    def detail_without_advice(self) -> str:
+        """The detail without the advice of `reason` at its end."""
+        advice = None if self.reason is None else self.reason.advice
+        return (
+            self.detail if advice is None else self.detail.removesuffix(f"; {advice}")
+        )
 
     def at(self, stage: Stage) -> Failure:
         """The same failure at another stage."""

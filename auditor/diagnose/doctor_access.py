@@ -191,7 +191,7 @@ def _realm(session: DoctorSession, plan: AuthPlan) -> DoctorStep:
     elif host == registry.origin.host:
         reason = "same host as the registry"
     elif host in settings.realm_hosts:
-        reason = "allowed by realm_hosts"
+        reason = "allowed by realm_host"
     else:
         reason = "a public host; its address is checked before each connection"
     return DoctorStep(

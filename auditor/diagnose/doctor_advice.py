@@ -1,8 +1,9 @@
 """What the doctor advises after each way in which a step can fail.
 
-The advice depends on `Failure.reason` and, where there is none, on `Failure.kind`;
-never on the text of a failure. `advise_on_certificate` adds what the certificate of
-the server shows.
+The advice depends on `Failure.reason` (`FailureReason.advice` in errors, which every
+command prints) or else on `Failure.kind`; never on the text of a failure. For a
+certificate that is not trusted (unknown CA, expired, wrong name),
+`advise_on_certificate` adds what the certificate of the server shows.
 """
 
 from __future__ import annotations
@@ -18,15 +19,6 @@ from auditor.wire.url_policy import Origin
 # Of the names in a certificate, as many as fit on a line or two.
 _NAMES_SHOWN = 5
 
-_BY_REASON = {
-    FailureReason.UNTRUSTED_CA: "get the CA's certificate from the operator of {host}"
-    " and give it with --ca-file FILE",
-    FailureReason.NOT_TLS: "if {host}:{port} speaks plain HTTP, use --plain-http",
-    FailureReason.CLIENT_CERTIFICATE_REQUIRED: "give a client certificate: --cert-file"
-    " FILE --key-file FILE",
-    FailureReason.CLIENT_CERTIFICATE_REJECTED: "give another client certificate:"
-    " --cert-file FILE --key-file FILE",
-}
 _PROXY_REASONS = {
     FailureReason.PROXY_UNREACHABLE,
     FailureReason.PROXY_LOGIN_REQUIRED,
@@ -90,10 +82,9 @@ def advise(
     repository = (
         "REPOSITORY" if session.reference is None else session.reference.repository
     )
-    template = _BY_KIND.get(failure.kind, _OTHER)
-    if failure.reason is not None:
-        template = _BY_REASON.get(failure.reason, template)
-    return template.format(
+    if failure.reason is not None and failure.reason.advice is not None:
+        return failure.reason.advice
+    return _BY_KIND.get(failure.kind, _OTHER).format(
         host=origin.host,
         port=origin.port,
         url=origin,

@@ -105,7 +105,7 @@ async def _tcp(
             failure = None
             if isinstance(connection, Failure):
                 failure = last_failure = connection
-                outcomes.append(f"{address.text}: {connection.detail}")
+                outcomes.append(f"{address.text}: {connection.detail_without_advice}")
             else:
                 connection.close()
                 reachable.append(address)

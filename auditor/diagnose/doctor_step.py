@@ -82,7 +82,7 @@ def failed_step(
     return DoctorStep(
         name=name,
         state=state,
-        message=failure.detail,
+        message=failure.detail_without_advice,
         ms=ms,
         next=advice,
         details={
