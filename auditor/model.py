@@ -149,13 +149,13 @@ class PlatformRecord:
     os_version: str | None
     digest: str
     media_type: str | None
-    config_digest: str | None
-    created: str | None
-    config: ConfigDetails | None
-    base: BaseImage | None
-    size: int | None
-    layers: tuple[Layer, ...] | None
-    layer_traits: tuple[LayerTrait, ...]
+    config_digest: str | None = None
+    created: str | None = None
+    config: ConfigDetails | None = None
+    base: BaseImage | None = None
+    size: int | None = None
+    layers: tuple[Layer, ...] | None = None
+    layer_traits: tuple[LayerTrait, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,24 +1,26 @@
 """Data about an image that belongs to its repository, not its digest.
 
 `RepositoryDataCollector` collects attachments (signatures, SBOMs, attestations and
-other artifacts) and warnings about missing blobs (blob_check.py). With `--attachments
-all` it looks in three places for each digest of an image: the referrers API, or without
-it the fallback tag `sha256-<hex>` (OCI distribution-spec, "Referrers Tag Schema"), and
-cosign's tags `sha256-<hex>.sig`, `.att` and `.sbom`. One listing of the repository's
-tags saves the requests for tags that do not exist.
+other artifacts) and, with `--verify-blobs`, warnings about missing blobs.
+
+With `--attachments all` it looks in three places for each digest of an image: the
+referrers API, or without it the fallback tag `sha256-<hex>` (OCI distribution-spec,
+"Referrers Tag Schema"), and cosign's tags `sha256-<hex>.sig`, `.att` and `.sbom`. One
+listing of the repository's tags saves the requests for tags that do not exist.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from auditor.audit.blob_check import BlobChecker
 from auditor.audit.content_cache import ContentCache
 from auditor.audit.image_metadata import (
     UNKNOWN_STATUS,
     ImageMetadata,
     ImageOptions,
+    NamedBlob,
     SupplyChainStatus,
     present_digests,
     supply_chain_status,
@@ -42,12 +44,13 @@ from auditor.oci.attachments import (
 )
 from auditor.oci.manifest import ImageIndex
 from auditor.oci.reference import Reference
-from auditor.registry.client import Registry
+from auditor.registry.client import BlobStat, Registry
 from auditor.util.lru import Lru
 from auditor.util.single_flight import SingleFlight, bounded_gather
+from auditor.util.text import format_count
 
-# Subjects of one image searched concurrently; the host's limit is the effective one.
-CONCURRENT_SUBJECTS = 16
+# Requests for one image sent concurrently; the host's limit is the effective one.
+CONCURRENT_REQUESTS = 16
 # Pages of a repository's tags. The listing saves up to four requests per subject;
 # beyond ten pages of a thousand it costs more than most runs save.
 MAX_LIST_PAGES = 10
@@ -56,10 +59,14 @@ MAX_IMAGES = 2048
 # Repositories whose digest tags are kept, some 100 bytes for each signed image.
 MAX_REPOSITORIES = 256
 
+# Blob checks kept, some 300 bytes each: 40 MB. Lists name the tags of a repository one
+# after the other, so that older results are rarely needed again.
+MAX_BLOBS = 131_072
+
 # cosign: specs/SIGNATURE_SPEC.md, ATTESTATION_SPEC.md, SBOM_SPEC.md.
 _COSIGN_SUFFIXES = (".sig", ".att", ".sbom")
 
-_ImageKey = tuple[str, str, str]  # registry, repository, digest
+_Key = tuple[str, str, str]  # registry, repository, digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,38 +81,6 @@ class RepositoryData:
 NO_DATA = RepositoryData()
 
 
-class RepositoryDataCollector:
-    """Collects the data of images that the options ask for.
-
-    Without `--attachments all` and `--verify-blobs` it sends no request.
-    """
-
-    def __init__(
-        self, content: ContentCache, options: ImageOptions, resolver: Resolver
-    ) -> None:
-        self._all_attachments = options.attachments is AttachmentMode.ALL
-        self._finder = AttachmentFinder(content, resolver)
-        self.blobs = BlobChecker()
-
-    async def collect(
-        self, registry: Registry, repository: str, metadata: ImageMetadata
-    ) -> RepositoryData:
-        """The data of one image."""
-        warnings: tuple[Warn, ...] = ()
-        if metadata.blobs:
-            warnings = await self.blobs.warnings(registry, repository, metadata.blobs)
-        if self._all_attachments:
-            data = await self._finder.find(registry, repository, metadata)
-            return (
-                replace(data, warnings=data.warnings + warnings) if warnings else data
-            )
-        if not metadata.attachments and not warnings:
-            return NO_DATA
-        return RepositoryData(
-            attachments=metadata.attachments, status=metadata.status, warnings=warnings
-        )
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _DigestTags:
     """The tags of a repository that name a digest; None if they are not known.
@@ -116,21 +91,46 @@ class _DigestTags:
     names: frozenset[str] | None
 
 
-class AttachmentFinder:
-    """Finds the attachments of the images of a run, once for each image."""
+class RepositoryDataCollector:
+    """Collects the data of images that the options ask for.
 
-    def __init__(self, content: ContentCache, resolver: Resolver) -> None:
+    Without `--attachments all` and `--verify-blobs` it sends no request.
+    """
+
+    def __init__(
+        self, content: ContentCache, options: ImageOptions, resolver: Resolver
+    ) -> None:
+        self._all_attachments = options.attachments is AttachmentMode.ALL
         self.content = content
         self.resolver = resolver
-        self._images: Lru[_ImageKey, RepositoryData] = Lru(MAX_IMAGES)
-        self._flights: SingleFlight[_ImageKey, RepositoryData] = SingleFlight()
+        self.blobs = BlobChecker()
+        self._images: Lru[_Key, RepositoryData] = Lru(MAX_IMAGES)
+        self._flights: SingleFlight[_Key, RepositoryData] = SingleFlight()
         self._tags: Lru[tuple[str, str], _DigestTags] = Lru(MAX_REPOSITORIES)
         self._listings: SingleFlight[tuple[str, str], _DigestTags] = SingleFlight()
 
-    async def find(
+    async def collect(
         self, registry: Registry, repository: str, metadata: ImageMetadata
     ) -> RepositoryData:
-        """What is attached to an image and to each of its platforms.
+        """The data of one image."""
+        warnings: tuple[Warn, ...] = ()
+        if metadata.blobs:
+            warnings = await self.blobs.warnings(registry, repository, metadata.blobs)
+        if self._all_attachments:
+            data = await self._search(registry, repository, metadata)
+            return (
+                replace(data, warnings=data.warnings + warnings) if warnings else data
+            )
+        if not metadata.attachments and not warnings:
+            return NO_DATA
+        return RepositoryData(
+            attachments=metadata.attachments, status=metadata.status, warnings=warnings
+        )
+
+    async def _search(
+        self, registry: Registry, repository: str, metadata: ImageMetadata
+    ) -> RepositoryData:
+        """All attachments of an image and its platforms, searched once per image.
 
         Failures are warnings: then some attachments may be missing.
         """
@@ -138,9 +138,8 @@ class AttachmentFinder:
         cached = self._images.get(key)
         if cached is not None:
             return cached
-        data = await self._flights.run(
-            key, _AttachmentSearch(self, registry, repository, metadata).run
-        )
+        search = _AttachmentSearch(self, registry, repository, metadata)
+        data = await self._flights.run(key, search.run)
         if not data.warnings:  # a failed request may succeed for the next tag
             self._images.put(key, data)
         return data
@@ -183,12 +182,12 @@ class _AttachmentSearch:
 
     def __init__(
         self,
-        finder: AttachmentFinder,
+        collector: RepositoryDataCollector,
         registry: Registry,
         repository: str,
         metadata: ImageMetadata,
     ) -> None:
-        self._finder = finder
+        self._collector = collector
         self._registry = registry
         self._repository = repository
         self._metadata = metadata
@@ -203,10 +202,10 @@ class _AttachmentSearch:
         # The root first: its response shows whether the registry has the referrers API.
         await self._search_subject(root)
         await bounded_gather(
-            self._search_subject, sorted(platforms - {root}), limit=CONCURRENT_SUBJECTS
+            self._search_subject, sorted(platforms - {root}), limit=CONCURRENT_REQUESTS
         )
         incomplete = [one for one in self._found.values() if needs_manifest(one)]
-        await bounded_gather(self._read_manifest, incomplete, limit=CONCURRENT_SUBJECTS)
+        await bounded_gather(self._read_manifest, incomplete, limit=CONCURRENT_REQUESTS)
         attachments = tuple(
             sorted(
                 self._found.values(),
@@ -238,7 +237,7 @@ class _AttachmentSearch:
             names.append(fallback_tag)
         else:
             self._add(attachment_from_descriptor(one, subject) for one in referrers)
-        tags = await self._finder.digest_tags(self._registry, self._repository)
+        tags = await self._collector.digest_tags(self._registry, self._repository)
         existing = [name for name in names if tags is None or name in tags]
         await bounded_gather(
             lambda tag: self._read_tag(tag, subject), existing, limit=len(names)
@@ -252,7 +251,7 @@ class _AttachmentSearch:
             digest=None,
         )
         # Signing again moves the tag, even if the tags of images are immutable.
-        verified = await self._finder.resolver.resolve_mutable_tag(
+        verified = await self._collector.resolver.resolve_mutable_tag(
             self._registry, reference
         )
         if isinstance(verified, Failure):
@@ -272,7 +271,7 @@ class _AttachmentSearch:
 
     async def _read_manifest(self, attachment: Attachment) -> None:
         """Complete an attachment from its own manifest."""
-        verified = await self._finder.content.manifest(
+        verified = await self._collector.content.manifest(
             self._registry, self._repository, attachment.digest
         )
         if isinstance(verified, Failure):
@@ -297,3 +296,87 @@ class _AttachmentSearch:
                 detail=f"{what}: {failure.detail}",
             )
         )
+
+
+# -- Blobs -------------------------------------------------------------------------
+
+
+class BlobChecker:
+    """Checks each blob once per repository.
+
+    A registry has a blob for a repository: a layer that one repository has may be
+    missing in another. `counts` are those of `Summary.blobs`.
+    """
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self._results: Lru[_Key, BlobStat | Failure] = Lru(MAX_BLOBS)
+        self._flights: SingleFlight[_Key, BlobStat | Failure] = SingleFlight()
+
+    async def warnings(
+        self, registry: Registry, repository: str, blobs: Collection[NamedBlob]
+    ) -> tuple[Warn, ...]:
+        """Warnings about the blobs of one image."""
+        ordered = sorted(blobs, key=lambda blob: (blob.digest, blob.size or 0))
+        results = await bounded_gather(
+            lambda blob: self._check(registry, repository, blob.digest),
+            ordered,
+            limit=CONCURRENT_REQUESTS,
+        )
+        warnings: list[Warn] = []
+        unverified: list[tuple[NamedBlob, Failure]] = []
+        for blob, result in zip(ordered, results, strict=True):
+            name = f"{blob.kind} {blob.digest}"
+            if isinstance(result, BlobStat):
+                if None not in {result.size, blob.size} and result.size != blob.size:
+                    detail = (
+                        f"{name} has {result.size} bytes, but {blob.size} in the"
+                        " manifest"
+                    )
+                    warnings.append(
+                        Warn(code=WarningCode.BLOB_SIZE_DIFFERS, detail=detail)
+                    )
+            elif result.kind is FailureKind.NOT_FOUND:
+                detail = f"the registry does not have the {name} of the manifest"
+                warnings.append(Warn(code=WarningCode.BLOB_MISSING, detail=detail))
+            else:
+                unverified.append((blob, result))
+        if unverified:
+            # One warning for all: a host that is down fails hundreds of checks.
+            blob, failure = unverified[0]
+            detail = (
+                f"{len(unverified)} of {format_count(len(ordered), 'blob')} could not"
+                f" be checked, for example {blob.kind} {blob.digest}: {failure.detail}"
+            )
+            warnings.append(Warn(code=WarningCode.BLOB_UNVERIFIED, detail=detail))
+        self.counts["size_differs"] += sum(
+            warning.code is WarningCode.BLOB_SIZE_DIFFERS for warning in warnings
+        )
+        return tuple(warnings)
+
+    async def _check(
+        self, registry: Registry, repository: str, digest: str
+    ) -> BlobStat | Failure:
+        key = (registry.name, repository, digest)
+        cached = self._results.get(key)
+        if cached is not None:
+            return cached
+
+        async def check() -> BlobStat | Failure:
+            result = await registry.blobs.stat(repository, digest)
+            self._count(result)
+            return result
+
+        result = await self._flights.run(key, check)
+        if isinstance(result, BlobStat) or not result.kind.retryable:
+            self._results.put(key, result)
+        return result
+
+    def _count(self, result: BlobStat | Failure) -> None:
+        self.counts["checked"] += 1
+        if isinstance(result, BlobStat):
+            self.counts["there"] += 1
+        elif result.kind is FailureKind.NOT_FOUND:
+            self.counts["missing"] += 1
+        else:
+            self.counts["unverified"] += 1

@@ -348,16 +348,11 @@ def schema1_platform(
         os_version=None,
         digest=verified.digest,
         media_type=verified.media_type,
-        config_digest=None,
         created=manifest.created,
-        config=None,
-        base=None,
-        size=None,
         layers=tuple(
             Layer(digest=digest, size=None, media_type=None)
             for digest in manifest.layers
         ),
-        layer_traits=(),
     )
 
 
@@ -371,13 +366,6 @@ def missing_platform(child: Descriptor) -> PlatformRecord:
         os_version=platform.os_version,
         digest=child.digest,
         media_type=child.media_type,
-        config_digest=None,
-        created=None,
-        config=None,
-        base=None,
-        size=None,
-        layers=None,
-        layer_traits=(),
     )
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -39,20 +38,13 @@ _COMPLETE = frozenset({ListState.COMPLETE, ListState.EMPTY})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """One value. `labels` may be empty."""
-
-    labels: Mapping[str, str] = field(default_factory=dict)
-    value: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """A gauge: name with unit, help text, and samples."""
+    """A gauge: name with unit, help text, label names, and values by label values."""
 
     name: str
     help: str
-    samples: tuple[Sample, ...]
+    labels: tuple[str, ...] = ()
+    values: Mapping[tuple[str, ...], float]
 
 
 def audit_metrics(summary: Mapping[str, Any]) -> tuple[Metric, ...]:
@@ -74,10 +66,11 @@ def audit_metrics(summary: Mapping[str, Any]) -> tuple[Metric, ...]:
         and not any(states[state] for state in set(ListState) - _COMPLETE)
     )
     return (
-        _gauge(
+        _counts(
             "auditor_run_info",
             "Always 1; the version of auditor is a label.",
-            [Sample(labels={"version": __version__}, value=1)],
+            "version",
+            {__version__: 1},
         ),
         _one(
             "auditor_run_started_timestamp_seconds",
@@ -110,24 +103,20 @@ def audit_metrics(summary: Mapping[str, Any]) -> tuple[Metric, ...]:
             "References not requested because of a limit or a registry that is down.",
             references["not_asked"],
         ),
-        _gauge(
+        _counts(
             "auditor_allowance_remaining",
             "Requests left in the rate limit of a registry.",
-            [
-                Sample(labels={"registry": one["registry"]}, value=one["remaining"])
-                for one in summary["allowances"]
-            ],
+            "registry",
+            {one["registry"]: one["remaining"] for one in summary["allowances"]},
         ),
-        _gauge(
-            "auditor_failures",
-            "References that failed, by failure and by who can fix it.",
-            [
-                Sample(
-                    labels={"failure": kind.value, "blame": kind.blame.value},
-                    value=failures.get(kind, 0),
-                )
+        Metric(
+            name="auditor_failures",
+            help="References that failed, by failure and by who can fix it.",
+            labels=("failure", "blame"),
+            values={
+                (kind.value, kind.blame.value): failures.get(kind, 0)
                 for kind in FailureKind
-            ],
+            },
         ),
         _counts(
             "auditor_warnings",
@@ -208,22 +197,14 @@ def _capped(counts: Mapping[str, int]) -> dict[str, int]:
 
 
 def _counts(name: str, help_: str, label: str, counts: Mapping[str, int]) -> Metric:
-    return _gauge(
-        name,
-        help_,
-        (
-            Sample(labels={label: str(key)}, value=count)
-            for key, count in sorted(counts.items())
-        ),
-    )
+    values: dict[tuple[str, ...], float] = {
+        (str(key),): counts[key] for key in sorted(counts)
+    }
+    return Metric(name=name, help=help_, labels=(label,), values=values)
 
 
 def _one(name: str, help_: str, value: float) -> Metric:
-    return _gauge(name, help_, [Sample(value=float(value))])
-
-
-def _gauge(name: str, help_: str, samples: Iterable[Sample]) -> Metric:
-    return Metric(name=name, help=help_, samples=tuple(samples))
+    return Metric(name=name, help=help_, values={(): float(value)})
 
 
 def _epoch(rfc3339: str) -> float:
@@ -260,9 +241,9 @@ def write_textfile(path: str, metrics: Iterable[Metric]) -> None:
 
 
 def _family(metric: Metric, name: str) -> GaugeMetricFamily:
-    labels = tuple(metric.samples[0].labels) if metric.samples else ()
-    family = GaugeMetricFamily(metric.name, metric.help, labels=(NAME_LABEL, *labels))
-    for sample in metric.samples:
-        values = [sample.labels[label] for label in labels]
-        family.add_metric([name, *values], sample.value)
+    family = GaugeMetricFamily(
+        metric.name, metric.help, labels=(NAME_LABEL, *metric.labels)
+    )
+    for labels, value in metric.values.items():
+        family.add_metric([name, *labels], value)
     return family

@@ -149,13 +149,6 @@ _NO_PLATFORM = PlatformRecord(
     os_version=None,
     digest="",
     media_type=None,
-    config_digest=None,
-    created=None,
-    config=None,
-    base=None,
-    size=None,
-    layers=None,
-    layer_traits=(),
 )
 
 

@@ -12,6 +12,7 @@ records, keeps the journal and finishes both; `open_report` puts them together.
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
 import sys
@@ -349,13 +350,23 @@ async def open_report(
         report = None
         try:
             index = await anyio.to_thread.run_sync(
-                _begin_or_resume, options, writer, journal, now, notify
+                functools.partial(
+                    begin_or_resume,
+                    writer.partial,
+                    journal,
+                    resume=options.resume,
+                    settings=options.settings,
+                    now=now,
+                    notify=notify,
+                )
             )
             report = Report(writer, options, journal=journal, resume_index=index)
             writer.appends = index is not None
             async with writer:
                 yield report
-        except Exception:
+        except Exception as error:
+            if report is None and isinstance(error, OSError):
+                raise writer.error(error) from None
             if report is not None and report.unfinished_path is not None:
                 notify(report.resume_hint)
             raise
@@ -365,27 +376,6 @@ async def open_report(
             # After `commit`, files of these names belong to another run.
             if report is None or not report.committed:
                 _remove_empty(writer.partial, journal)
-
-
-def _begin_or_resume(
-    options: ReportOptions,
-    writer: ReportWriter,
-    journal: Journal,
-    now: str,
-    notify: Callable[[str], None],
-) -> ResumeIndex | None:
-    assert writer.partial is not None
-    try:
-        return begin_or_resume(
-            writer.partial,
-            journal,
-            resume=options.resume,
-            settings=options.settings,
-            now=now,
-            notify=notify,
-        )
-    except OSError as error:
-        raise writer.error(error) from None
 
 
 def _remove_empty(partial: Path, journal: Journal) -> None:

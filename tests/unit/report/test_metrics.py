@@ -15,7 +15,6 @@ from auditor.report.listing_stats import Listing, Listings
 from auditor.report.metrics import (
     MAX_LABEL_VALUES,
     Metric,
-    Sample,
     audit_metrics,
     check_metrics,
     render_textfile,
@@ -181,7 +180,7 @@ def test_the_metrics_of_a_check_count_by_rule() -> None:
     assert value(samples, "auditor_check_waived", rule="no-schema1") == 1
 
 
-ONE = (Metric(name="auditor_x", help="X.", samples=(Sample(value=1),)),)
+ONE = (Metric(name="auditor_x", help="X.", values={(): 1.0}),)
 
 
 def test_two_audits_can_write_metrics_into_one_folder(tmp_path: Path) -> None:
