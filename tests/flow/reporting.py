@@ -20,17 +20,17 @@ from tests.flow.harness import PATIENCE_S, Lab
 
 @dataclass(slots=True, kw_only=True)
 class Reported:
-    """What was said and summed up."""
+    """The messages and the summary of a run."""
 
     summary: Summary
-    said: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
 
 
 async def report_to(
     here: Lab,
     output: Path,
     *references: str,
-    said: list[str] | None = None,
+    messages: list[str] | None = None,
     meanwhile: Callable[[AuditRun, Report], AbstractAsyncContextManager[None]]
     | None = None,
     **changes: Any,
@@ -38,9 +38,9 @@ async def report_to(
     """Audit these references into `output`; commit unless the run was stopped."""
     changes.setdefault("no_cache", True)
     settings = here.settings(*references, output=str(output), **changes)
-    said = [] if said is None else said
+    messages = [] if messages is None else messages
     with anyio.fail_after(PATIENCE_S):
-        async with open_job(settings, clock=here.clock, notify=said.append) as job:
+        async with open_job(settings, clock=here.clock, notify=messages.append) as job:
             run, report = job.run, job.report
             if meanwhile is None:
                 await run_with_checkpoints(run, report)
@@ -49,11 +49,11 @@ async def report_to(
                     await run_with_checkpoints(run, report)
             if not run.summary().interrupted:
                 await job.commit()
-    return Reported(summary=run.summary(), said=said)
+    return Reported(summary=run.summary(), messages=messages)
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
-    """The lines of a report, without when each was audited."""
+    """The lines of a report, without `audited_at`."""
     lines = [orjson.loads(line) for line in path.read_bytes().splitlines()]
     return [
         {key: value for key, value in line.items() if key != "audited_at"}
@@ -62,7 +62,7 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
 
 
 def beside(output: Path) -> dict[str, bytes]:
-    """The files of an unfinished report, as a crash at this moment leaves them."""
+    """The files beside a report, as a crash at this moment leaves them."""
     return {
         path.name: path.read_bytes()
         for path in output.parent.iterdir()
@@ -72,7 +72,7 @@ def beside(output: Path) -> dict[str, bytes]:
 
 @contextmanager
 def restored(output: Path, files: dict[str, bytes]) -> Iterator[None]:
-    """Put these files there, in the place of whatever is beside the report."""
+    """Replace the files beside the report by these."""
     for name in beside(output):
         output.with_name(name).unlink()
     for name, data in files.items():

@@ -64,13 +64,13 @@ async def test_after_a_resume_the_lock_names_the_resuming_process(
 
 
 async def test_the_lock_of_a_dead_process_is_free(tmp_path: Path) -> None:
-    """Even if its number belongs to another process by now: here, to ours."""
+    """Even if its process ID is in use again, here by this process."""
     output = tmp_path / "out"
     journal = {"schema": 1, "kind": "journal", "pid": os.getpid(), "host": "x"}
     output.with_name("out.journal").write_bytes(orjson.dumps(journal) + b"\n")
     async with lab(simple(NAMES)) as here:
         done = await report_to(here, output, here.ref(NAMES[0]))
-    assert done.stderr == []
+    assert done.messages == []
     assert len(lines_of(output)) == 1
     assert beside(output) == {}
 
@@ -114,7 +114,7 @@ async def test_standard_output_has_no_lock(
 
 
 async def test_only_the_owner_may_open_the_journal(tmp_path: Path) -> None:
-    """Who can open a file can lock it."""
+    """A process that can open a file can lock it."""
     async with open_report(
         ReportOptions(output=str(tmp_path / "out")), now=NOW, notify=silent
     ):
@@ -187,7 +187,7 @@ async def test_a_missing_folder_is_a_one_line_error(tmp_path: Path) -> None:
 def test_the_journal_of_a_run_that_has_just_ended_is_not_locked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It ends between our opening and our locking: a third run would lock a new one."""
+    """It ends between open and flock: a third run would lock a new journal."""
     path = tmp_path / "out.journal"
     real_lock, locked = lock.lock, list[int]()
 

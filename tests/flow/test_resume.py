@@ -39,7 +39,7 @@ MALFORMED = "Not A Reference"
 
 
 def _asked(here: Lab) -> list[str]:
-    """Plain references, one twice, a pattern, one that is not there, and bad ones."""
+    """References, a duplicate, a pattern, a missing tag, and malformed lines."""
     return [
         here.ref("team/app:4"),
         MALFORMED,
@@ -60,7 +60,7 @@ def _content() -> DemoContent:
 
 
 def _stop(here: Lab, path: str = HELD) -> Any:
-    """Hold the next request for this path for ever, and stop the run that sends it."""
+    """Hold the next request for this path, and stop the run that sends it."""
     here.faults.on("GET", path, Hold())
     before = here.faults.count("GET", path)
 
@@ -97,7 +97,7 @@ async def test_a_stopped_run_is_resumed_to_the_same_report(
     assert beside(output) == {}
     resumed = done.summary.resumed
     assert resumed is not None
-    # Four images, and one that is not there; they cost no request any more.
+    # Four images and a missing tag, which need no further request.
     assert (resumed.kept, resumed.left_out) == (5, 0)
     # Of nine manifests: six tags, an index, its two children.
     assert after - between == 9 - 4
@@ -143,7 +143,7 @@ async def test_records_no_longer_in_the_input_are_left_out_and_counted(
 async def test_records_waiting_for_their_turn_are_in_the_journal_within_a_second(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first reference hangs; five are finished, and none has had its turn."""
+    """The first reference hangs; five are finished and wait for their turn."""
     monkeypatch.setattr("auditor.audit.job.CHECKPOINT_S", 0.01)
     output = tmp_path / "out"
     left: dict[str, bytes] = {}
@@ -177,7 +177,7 @@ async def test_records_waiting_for_their_turn_are_in_the_journal_within_a_second
 async def test_the_journal_is_cleared_when_no_record_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first reference is late, the last one hangs; in between nothing waits."""
+    """The first reference is late and the last one hangs; then no record waits."""
     monkeypatch.setattr("auditor.audit.job.CHECKPOINT_S", 0.01)
     output, gate = tmp_path / "out", Gate()
 
@@ -249,7 +249,7 @@ def test_any_prefix_of_a_report_is_resumed_to_the_complete_report(
     anyio.run(main, tmp_path_factory.mktemp("prefix"))
 
 
-# -- what cannot be resumed ---------------------------------------------------------
+# -- refusals ---------------------------------------------------------
 
 
 @asynccontextmanager
@@ -277,7 +277,7 @@ async def test_resuming_with_other_settings_is_refused(tmp_path: Path) -> None:
 async def test_the_unfinished_report_of_another_version_is_set_aside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Or a crontab with --resume would fail every night after an upgrade."""
+    """A crontab line with --resume must not fail after an upgrade."""
     output = tmp_path / "out"
     async with _stopped(output) as here:
         left = beside(output)["out.partial"]
@@ -323,7 +323,7 @@ async def test_without_anything_to_resume_a_new_report_is_started(
     output = tmp_path / "out"
     async with lab(simple(NAMES)) as here:
         done = await report_to(here, output, here.ref(NAMES[0]), resume=True)
-    assert done.stderr == ["nothing to resume; starting a new report"]
+    assert done.messages == ["nothing to resume; starting a new report"]
     assert len(lines_of(output)) == 1
     assert done.summary.resumed is None
 
@@ -349,11 +349,11 @@ async def test_without_resume_an_unfinished_report_is_kept_until_the_new_one_is_
             workers=1,
             meanwhile=_stop(here),
         )
-        assert anew.stderr[0].startswith(f"{output}.partial: left by an unfinished")
+        assert anew.messages[0].startswith(f"{output}.partial: left by an unfinished")
         resume = beside(output)
         assert resume["out.partial.old"] == left["out.partial"]
         assert resume["out.journal.old"] == left["out.journal"]
-        # Brought back, it can be resumed.
+        # Renamed back, it can be resumed.
         old = {name.removesuffix(".old"): data for name, data in left.items()}
         with restored(output, old):
             await report_to(here, output, *map(here.ref, NAMES), resume=True)
@@ -361,13 +361,13 @@ async def test_without_resume_an_unfinished_report_is_kept_until_the_new_one_is_
     assert beside(output) == {}
 
 
-# -- disks and processes that fail --------------------------------------------------
+# -- failing disks, killed processes --------------------------------------------------
 
 
 async def test_a_full_disk_keeps_the_old_report_and_the_finished_records(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The last line that fits is torn, as write(2) leaves it."""
+    """write(2) on a full disk leaves a torn last line."""
     whole, output = tmp_path / "whole", tmp_path / "out"
     output.write_bytes(b"yesterday's\n")
     really = os.write
@@ -390,7 +390,7 @@ async def test_a_full_disk_keeps_the_old_report_and_the_finished_records(
             patch.setattr("auditor.report.writer.PIECE_BYTES", 1)
             said: list[str] = []
             with pytest.raises(OutputError, match="No space left on device"):
-                await report_to(here, output, *_asked(here), said=said)
+                await report_to(here, output, *_asked(here), messages=said)
         assert said == [f"progress saved in {output}.partial; continue with --resume"]
         assert output.read_bytes() == b"yesterday's\n"
         torn = output.with_name("out.partial").read_bytes()
@@ -405,7 +405,7 @@ async def test_a_full_disk_keeps_the_old_report_and_the_finished_records(
 async def test_a_failing_disk_ends_the_run_with_a_one_line_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While nothing is finished, so that nobody else would notice."""
+    """The checkpoint notices it even while no record is finished."""
 
     def fail(fd: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -437,13 +437,13 @@ async def test_no_space_for_the_resume_index_is_a_one_line_error(
 
 async def _flushed(partial: Path, *, lines: int) -> None:
     with anyio.fail_after(PATIENCE_S):
-        # Another process writes: there is no event to wait for.
+        # Another process writes the file: poll.
         while not partial.exists() or partial.read_bytes().count(b"\n") < lines:  # noqa: ASYNC110
             await anyio.sleep(0.02)
 
 
 async def test_a_killed_run_is_resumed_to_the_same_report(tmp_path: Path) -> None:
-    """SIGKILL while a request is under way; what a second saw is not lost."""
+    """SIGKILL with a request in flight; records older than a second are kept."""
     output = tmp_path / "out"
     async with lab(simple(NAMES)) as here:
         arguments = ["audit", *map(here.ref, NAMES), "--workers", "1", "-o", "out"]
@@ -466,7 +466,7 @@ async def test_a_killed_run_is_resumed_to_the_same_report(tmp_path: Path) -> Non
 
 
 async def test_a_second_signal_keeps_every_finished_record(tmp_path: Path) -> None:
-    """Within the first second nothing was flushed yet, and all but one wait."""
+    """In the first second nothing was flushed, and all records but one wait."""
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", "/v2/team/app/manifests/1", Hold())
         arguments = ["audit", *map(here.ref, NAMES), "-o", "out", "--resume"]
@@ -482,6 +482,6 @@ async def test_a_second_signal_keeps_every_finished_record(tmp_path: Path) -> No
             assert await process.wait() == 130
         left = beside(tmp_path / "out")
     lines = [*left["out.partial"].splitlines(), *left["out.journal"].splitlines()[1:]]
-    # The last answers may have been on their way when the signals came.
+    # The last responses may still have been in flight at the signals.
     assert len(lines) >= 3
     assert {orjson.loads(line)["kind"] for line in lines} == {"image"}
