@@ -1,4 +1,4 @@
-"""What is asked for, in every way that it can be said."""
+"""References and patterns from arguments and lists of all formats."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ async def test_a_listed_tag_that_is_missing_has_vanished() -> None:
     assert named.failure.failure is FailureKind.NOT_FOUND
 
 
-# distribution 2.8 does not know where to go on in a list of tags.
+# distribution 2.8 does not page tag lists.
 DISTRIBUTION_2 = Behaviour(tags_pages=False)
 
 

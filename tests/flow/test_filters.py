@@ -1,4 +1,4 @@
-"""Filters choose among what registries list, and never what is named outright."""
+"""Filters apply to listed tags and never to explicit references."""
 
 from __future__ import annotations
 

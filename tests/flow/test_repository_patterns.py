@@ -244,8 +244,7 @@ async def test_listings_run_ahead_of_the_workers_up_to_the_limit() -> None:
     for number in range(60):
         content.add(f"r{number:02}", image("one"), "1")
     gate = Gate()
-    # Read: the window and the one that waits for it. Ahead: a full buffer of steps
-    # and the one that waits for room in it.
+    # Read: the window and the next one. Ahead: a full buffer of steps and the next one.
     most = 4 + 1 + MAX_AHEAD + 1
     asked: list[int] = []
     async with lab(content) as here:

@@ -1,1 +1,1 @@
-"""TODO: theory of operation."""
+"""Property tests of auditor.input."""

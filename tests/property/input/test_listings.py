@@ -1,4 +1,4 @@
-"""Whatever a catalog and its lists hold, each good name is taken once and counted."""
+"""Each valid name of a catalog is chosen once, and all names are counted."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_valid_names_of_a_catalog_are_chosen_once_and_all_are_counted(
     errors = list(catalog.errors(None))
     if errors:
         listing.failure = errors[0].kind
-    # Nothing that is not whole is called complete, and nothing empty is good news.
+    # A catalog that is incomplete or empty is never complete.
     if listing.state in {ListState.COMPLETE, ListState.SUSPICIOUS}:
         assert ends
         assert not listing.invalid

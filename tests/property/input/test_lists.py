@@ -15,7 +15,7 @@ from auditor.input.lists import read_list
 from auditor.input.version_constraint import parse_constraint, parse_version
 from auditor.oci.reference import parse_reference
 
-# What a hostile or clumsy document may hold where something else is expected.
+# Values that a hostile or broken document may contain.
 VALUES: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8)
     | st.sampled_from(["a.io/x:1", "${A}", "sha256:" + "a" * 64, "\x1b[2J", ">=1"]),
@@ -51,7 +51,7 @@ DOCUMENTS = st.builds(
 
 
 def found_in(text: str) -> list[InputItem] | None:
-    """The items of a document, safe to show; null for one that is refused."""
+    """The items of a document, which are printable; `None` if it is an error."""
     data = text.encode("utf-8", "surrogateescape")
     items: list[InputItem] = []
     refusal = ""
@@ -75,7 +75,7 @@ def test_any_document_gives_printable_items_or_an_error(
 ) -> None:
     pretty = json.dumps(document, indent=1)
     as_json, as_yaml = (found_in(text) for text in (pretty, "---\n" + pretty))
-    # JSON is YAML; but for YAML everything that stands alone is a text.
+    # JSON is YAML, but here a YAML scalar is always a string.
     if as_json is not None and as_yaml is not None:
         assert _selectors(as_json) <= _selectors(as_yaml)
 
@@ -231,12 +231,12 @@ def test_each_line_of_noise_gives_a_printable_item_or_the_list_an_error(
         for number, line in enumerate(data.decode(errors="replace").split("\n"), 1)
         if line.strip("\ufeff \t\r") and not line.lstrip().startswith("#")
     ]
-    # A CSV header, in the first line that means something, is no item.
+    # A CSV header, the first line that is not blank, is not an item.
     assert set(meaning[1:]) <= {*numbers, *_blank_to_python(data)}
 
 
 def _blank_to_python(data: bytes) -> set[int]:
-    """Lines of nothing but what Python takes for blanks (U+001F, U+0085, ...)."""
+    """Lines that contain only blanks in the sense of Python (U+001F, U+0085, ...)."""
     lines = data.removeprefix(b"\xef\xbb\xbf").decode(errors="replace").split("\n")
     return {
         number

@@ -9,14 +9,14 @@ from auditor.input.version_constraint import parse_version
 NUMBER = st.integers(0, 12)
 RELEASE = st.builds("{}.{}.{}".format, NUMBER, NUMBER, NUMBER)
 ANNOUNCED = st.sampled_from(["alpha", "beta", "rc"])
-# Versions of which semver.org and this order must say the same.
+# Versions that must have the order of semver.org.
 SEMVER = st.one_of(
     RELEASE,
     st.builds("v{}".format, RELEASE),
     st.builds("{}-{}".format, RELEASE, ANNOUNCED),
     st.builds("{}-{}.{}".format, RELEASE, ANNOUNCED, NUMBER),
 )
-# Text near to tags that are versions, and to those that look like some.
+# Text similar to tags that are versions.
 TAG = st.lists(
     st.sampled_from(
         ["v", "1", "2", "10", "0", "007", ".", ".", "-", "_", "rc", "RC", "a", "b1",

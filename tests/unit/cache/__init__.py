@@ -1,1 +1,1 @@
-"""TODO: theory of operation."""
+"""Unit tests of auditor.cache."""

@@ -354,8 +354,7 @@ def test_a_truncated_file_is_recreated(opened: Opener, path: Path) -> None:
 @pytest.mark.parametrize(
     ("limit", "message_part"),
     [
-        # SQLite answers SQLITE_FULL, as it does for ENOSPC, and SQLITE_READONLY, as it
-        # does on a file system that is mounted so.
+        # SQLITE_FULL is also the code for ENOSPC, SQLITE_READONLY for read-only disks.
         ("PRAGMA max_page_count = 20", "full"),
         ("PRAGMA query_only = 1", "readonly"),
     ],
@@ -393,7 +392,7 @@ def test_reads_do_not_wait_for_the_lock_of_another_process(
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     names = [put(cache, os.urandom(100)) for _ in range(storage.BATCH_ROWS + 10)]
-    # Reads do not wait, and what was put is there though it is not written.
+    # Reads do not wait, and entries are returned before they are written.
     assert body_of(cache, name) == SMALL
     assert all(body_of(cache, one) for one in names)
     other.execute("COMMIT")

@@ -91,7 +91,7 @@ def test_tags_by_regex_and_by_version_match_as_in_skopeo() -> None:
     assert isinstance(by_regex, TagPattern)
     assert isinstance(by_version, TagPattern)
     tags = ["1.2", "v1.2", "1.2-rc", "3.12", "v3.99.1", "4", "3.13-alpine", "latest"]
-    # Found anywhere: Go's MatchString has no anchors of its own.
+    # Go's MatchString finds the expression anywhere in the tag.
     assert [tag for tag in tags if by_regex.matches(tag)] == ["1.2", "v1.2"]
     assert [tag for tag in tags if by_version.matches(tag)] == ["3.12", "v3.99.1"]
 

@@ -233,7 +233,7 @@ def test_a_line_beyond_the_limit_is_malformed_in_every_format(
     monkeypatch: pytest.MonkeyPatch, first: bytes
 ) -> None:
     monkeypatch.setattr("auditor.input.lists.MAX_LINE_CHARS", 300)
-    # What stands before the limit would be a good reference.
+    # The text before the limit is a valid reference.
     found = items(first + b"a.io/b" + b" " * 1000 + b"# long\n")
     assert isinstance(found[-1], MalformedLine)
     assert found[-1].detail == "the line is longer than 300 characters"
@@ -273,7 +273,7 @@ def test_a_json_array_is_an_error_with_advice(data: bytes) -> None:
 
 
 class Trickle(io.BytesIO):
-    """Gives a few bytes at a time, as pipes do."""
+    """Returns a few bytes at a time, as pipes do."""
 
     def __init__(self, data: bytes, step: int) -> None:
         super().__init__(data)

@@ -1,4 +1,4 @@
-"""Names that were seen, few at hand and the rest put away."""
+"""Deduplication with few references in memory and the rest in a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The order of tags by version, told in the tags that are in use."""
+"""The order of tags by version, with tags that are in use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from auditor.input.tag_order import TagClass, tag_order
 @pytest.mark.parametrize(
     "ascending",
     [
-        # semver.org 2.0.0, section 11, but for an identifier that announces nothing
+        # semver.org 2.0.0, section 11, but only with pre-release words
         [
             "1.0.0-alpha", "1.0.0-alpha.1", "1.0.0-beta", "1.0.0-beta.2",
             "1.0.0-beta.11", "1.0.0-rc.1", "1.0.0", "2.0.0", "2.1.0", "2.1.1",

@@ -1,4 +1,4 @@
-"""Items come out of a blocking iterable without blocking anybody."""
+"""A blocking iterable is read without blocking the event loop."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_the_iterable_is_not_read_far_ahead() -> None:
         got = 0
         async for batch in read_in_thread(items()):
             got += len(batch)
-            # what was had, what waits, and the one in the reader's hand
+            # received, waiting, and the one that the thread holds
             assert taken <= got + MAX_WAITING_ITEMS + 1
         assert got == 10 * MAX_WAITING_ITEMS
 

@@ -7,7 +7,7 @@ import pytest
 from auditor.errors import FailureKind, ProtocolError
 from auditor.input.version_constraint import parse_constraint, parse_version
 
-# semver.org section 11, and tags as they are written.
+# semver.org section 11, and tags in use.
 ASCENDING = [
     "0.0.1", "0.1", "v1.0.0-alpha", "1.0.0-alpha.1", "1.0.0-alpha.beta", "1.0.0-beta",
     "1.0.0-beta.2", "1.0.0-beta.11", "1.0.0-rc.1", "1", "v1.0.1", "1.2", "1.10.0", "2",
