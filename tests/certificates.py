@@ -1,4 +1,4 @@
-"""Certificates made for one test: a CA, servers and clients that it signs."""
+"""Certificates for tests: a CA, and server and client certificates signed by it."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Pair:
     key: Path
 
 
-# Whether this Python holds certificates to all of RFC 5280: from 3.13 on.
+# Whether this Python requires all of RFC 5280: from 3.13 on.
 STRICT = bool(ssl.create_default_context().verify_flags & ssl.VERIFY_X509_STRICT)
 
 
 class Authority:
-    """A CA with a folder for what it makes; `file` is its own certificate."""
+    """A CA with a folder for its certificates; `file` is its own."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -59,10 +59,11 @@ class Authority:
         names_the_key: bool = True,
         key: _Key | None = None,
     ) -> Pair:
-        """A certificate for servers of these names, or for a client of this name.
+        """A certificate for servers with these names, or for a client of this name.
 
-        It began an hour ago and `lasts` from now on. Without the name of its issuer's
-        key it is as `openssl x509 -req` makes one, and not as RFC 5280 wants it.
+        Valid since an hour ago, and for `lasts` from now on. Without `names_the_key` it
+        has no Authority Key Identifier, which RFC 5280 requires and `openssl x509 -req`
+        leaves out.
         """
         key = key or ec.generate_private_key(ec.SECP256R1())
         subject = _name(hosts[0])
@@ -93,9 +94,9 @@ class Authority:
         return pair
 
     def server(self, *hosts: str, clients: bool = False, **more: Any) -> ssl.SSLContext:
-        """TLS for a server; with `clients` it wants a certificate of ours.
+        """The TLS context of a server; with `clients` it requires client certificates.
 
-        `more` is for its own (see `pair`).
+        `more` are arguments of `pair`.
         """
         pair = self.pair(*hosts, **more)
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

@@ -1,7 +1,7 @@
-"""A bad line: a TCP proxy that cuts, delays and throttles whatever goes through it.
+"""A TCP proxy that cuts, delays and throttles the connections through it.
 
-with bad_line("127.0.0.1:5000", Trouble(cut_every_bytes=3000), seed=1) as line:
-    audit(line.host, ...)
+with tcp_proxy("127.0.0.1:5000", ConnectionFaults(refuses=True), seed=1) as proxy:
+    audit(proxy.host, ...)
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _PIECE_BYTES = 2048
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trouble:
-    """What happens to the answers of a part (0 to 1) of all connections.
+class ConnectionFaults:
+    """What happens to the responses of a share (0 to 1) of all connections.
 
-    Each piece is late by up to so many seconds; so many bytes a second get through;
-    after so many bytes, at the most, the connection is reset; or nobody answers.
+    Each piece is delayed by up to `late_s`; `bytes_per_s` get through; the connection
+    is reset after at most `cut_after_bytes`, or at once (`refuses`).
     """
 
     share: float = 1.0
@@ -34,12 +34,12 @@ class Trouble:
 
 
 @dataclass(slots=True)
-class BadLine:
-    """`host` is where it listens; `target`, where it leads, may be changed."""
+class TcpProxy:
+    """`host` is where it listens. `target`, where it leads, can be changed."""
 
     target: str
-    trouble: Trouble
-    chance: random.Random
+    faults: ConnectionFaults
+    random: random.Random
     host: str = ""
     connections: int = 0
     cut: int = 0
@@ -48,16 +48,16 @@ class BadLine:
     async def serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        """One connection, there and back."""
+        """Forward one connection in both directions."""
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         self.connections += 1
-        hit = self.chance.random() < self.trouble.share
+        hit = self.random.random() < self.faults.share
         host, _, port = self.target.rpartition(":")
         try:
-            if hit and self.trouble.refuses:
+            if hit and self.faults.refuses:
                 raise ConnectionResetError
             back, there = await asyncio.open_connection(host, int(port))
         except OSError:
@@ -66,24 +66,24 @@ class BadLine:
         with suppress(OSError, asyncio.CancelledError):
             up = asyncio.create_task(_pump(reader, there))
             try:
-                await self._answers(back, writer, hit=hit)
+                await self._forward_responses(back, writer, hit=hit)
             finally:
                 up.cancel()
                 there.close()
                 writer.close()
 
-    async def _answers(
+    async def _forward_responses(
         self, back: asyncio.StreamReader, writer: asyncio.StreamWriter, *, hit: bool
     ) -> None:
-        trouble = self.trouble
+        faults = self.faults
         room = 0
-        if hit and trouble.cut_after_bytes:
-            room = self.chance.randint(1, trouble.cut_after_bytes)
+        if hit and faults.cut_after_bytes:
+            room = self.random.randint(1, faults.cut_after_bytes)
         while piece := await back.read(_PIECE_BYTES):
-            if hit and trouble.late_s:
-                await asyncio.sleep(self.chance.random() * trouble.late_s)
-            if hit and trouble.bytes_per_s:
-                await asyncio.sleep(len(piece) / trouble.bytes_per_s)
+            if hit and faults.late_s:
+                await asyncio.sleep(self.random.random() * faults.late_s)
+            if hit and faults.bytes_per_s:
+                await asyncio.sleep(len(piece) / faults.bytes_per_s)
             if room and len(piece) >= room:
                 writer.write(piece[:room])
                 await writer.drain()
@@ -102,7 +102,7 @@ class BadLine:
         writer.transport.abort()
 
     async def end(self) -> None:
-        """End every connection."""
+        """Close all connections."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -116,26 +116,28 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 @contextmanager
-def bad_line(target: str, trouble: Trouble, *, seed: int) -> Iterator[BadLine]:
-    """A line to `host:port`, in a thread of its own, on a free port."""
-    line = BadLine(target, trouble, random.Random(seed))
+def tcp_proxy(
+    target: str, faults: ConnectionFaults, *, seed: int
+) -> Iterator[TcpProxy]:
+    """A proxy to `host:port` on a free port, in a thread of its own."""
+    proxy = TcpProxy(target, faults, random.Random(seed))
     started = threading.Event()
     loop = asyncio.new_event_loop()
     ending = asyncio.Event()
 
     async def serve() -> None:
-        server = await asyncio.start_server(line.serve, "127.0.0.1", 0)
-        line.host = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+        proxy.host = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         started.set()
         await ending.wait()
         server.close()
-        await line.end()
+        await proxy.end()
 
     thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
     thread.start()
     try:
         assert started.wait(20)
-        yield line
+        yield proxy
     finally:
         loop.call_soon_threadsafe(ending.set)
         thread.join(20)

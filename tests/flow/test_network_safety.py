@@ -51,7 +51,7 @@ BUFFERS = 32 * 1024 * 1024
 
 
 async def _ask(
-    said: Script,
+    script: Script,
     *,
     as_registry: bool,
     use_http1: bool = True,
@@ -61,7 +61,7 @@ async def _ask(
     """The outcome of one request, to the registry or to a host that it names."""
     with anyio.fail_after(20):
         async with (
-            scripted_server(said) as server,
+            scripted_server(script) as server,
             transport_to(
                 server.origin if as_registry else replace(server.origin, port=9),
                 timeouts,
@@ -117,13 +117,13 @@ def _resolves_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[str]:
         if host == "127.0.0.1":  # not a name
             return list(real(host, port, *args, **more))
         asked.append(host)
-        found: list[Any] = []
+        outcome: list[Any] = []
         for address in addresses:
             six = ":" in address
             family = socket.AF_INET6 if six else socket.AF_INET
             place = (address, port, 0, 0) if six else (address, port)
-            found.append((family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", place))
-        return found
+            outcome.append((family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", place))
+        return outcome
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     return asked
@@ -138,7 +138,7 @@ async def test_a_name_that_resolves_to_a_refused_address_is_not_connected_to(
     asked = _resolves_to(monkeypatch, address)
     async with scripted_server(respond(http_response(b"{}"))) as server:
         async with elsewhere() as transport:
-            found = await transport.request(
+            outcome = await transport.request(
                 "GET",
                 f"http://tokens.example.net:{server.port}/token",
                 headers=SECRETS,
@@ -147,9 +147,9 @@ async def test_a_name_that_resolves_to_a_refused_address_is_not_connected_to(
             )
         assert server.connections == 0
     assert asked == ["tokens.example.net"]
-    assert isinstance(found, Failure)
-    assert found.kind is FailureKind.REALM_REFUSED
-    assert "tokens.example.net resolves to" in found.detail
+    assert isinstance(outcome, Failure)
+    assert outcome.kind is FailureKind.REALM_REFUSED
+    assert "tokens.example.net resolves to" in outcome.detail
 
 
 async def test_one_refused_address_among_others_is_enough(
@@ -158,11 +158,11 @@ async def test_one_refused_address_among_others_is_enough(
 ) -> None:
     _resolves_to(monkeypatch, "203.0.113.7", "127.0.0.1")
     async with elsewhere() as transport:
-        found = await transport.request(
+        outcome = await transport.request(
             "GET", "http://tokens.example.net/", headers={}, max_bytes=CAP
         )
-    assert isinstance(found, Failure)
-    assert found.kind is FailureKind.REALM_REFUSED
+    assert isinstance(outcome, Failure)
+    assert outcome.kind is FailureKind.REALM_REFUSED
 
 
 @pytest.mark.parametrize(
@@ -187,13 +187,13 @@ async def test_a_host_in_realm_hosts_is_connected_to(
     async with scripted_server(respond(http_response(b"{}"))) as server:
         allowed = frozenset({"tokens.example.net"})
         async with elsewhere(allowed_hosts=allowed) as transport:
-            found = await transport.request(
+            outcome = await transport.request(
                 "GET",
                 f"http://tokens.example.net:{server.port}/",
                 headers={},
                 max_bytes=CAP,
             )
-    assert isinstance(found, Response)
+    assert isinstance(outcome, Response)
 
 
 async def test_a_redirect_to_a_name_with_a_refused_address_is_refused(
@@ -204,13 +204,13 @@ async def test_a_redirect_to_a_name_with_a_refused_address_is_refused(
         async with scripted_server(respond(redirect_to(location))) as server:
             _resolves_to(monkeypatch, "169.254.169.254")
             async with transport_to(server.origin) as transport:
-                found = await transport.request(
+                outcome = await transport.request(
                     "GET", f"{server.url}/blob", headers=SECRETS, max_bytes=CAP
                 )
         assert inside.connections == 0
-    assert isinstance(found, Failure)
-    assert found.kind is FailureKind.REDIRECT_REFUSED
-    assert "169.254.169.254, a cloud metadata address" in found.detail
+    assert isinstance(outcome, Failure)
+    assert outcome.kind is FailureKind.REDIRECT_REFUSED
+    assert "169.254.169.254, a cloud metadata address" in outcome.detail
 
 
 async def test_requests_to_further_hosts_go_over_aiohttp(
@@ -223,11 +223,11 @@ async def test_requests_to_further_hosts_go_over_aiohttp(
         transport_to(replace(one.origin, port=9)) as transport,
     ):
         for server, content in ((one, b"{}"), (two, b"[]"), (one, b"{}")):
-            found = await transport.request(
+            outcome = await transport.request(
                 "GET", f"{server.url}/", headers={}, max_bytes=CAP
             )
-            assert isinstance(found, Response)
-            assert found.body == content
+            assert isinstance(outcome, Response)
+            assert outcome.body == content
 
 
 # -- redirects ---------------------------------------------------------------------
@@ -240,11 +240,11 @@ async def test_a_redirect_to_another_origin_keeps_only_accept() -> None:
             scripted_server(respond(redirect_to(location))) as server,
             transport_to(server.origin) as transport,
         ):
-            found = await transport.request(
+            outcome = await transport.request(
                 "GET", f"{server.url}/blob", headers=SECRETS, max_bytes=CAP
             )
-        assert isinstance(found, Response)
-        assert found.body == b"blob"
+        assert isinstance(outcome, Response)
+        assert outcome.body == b"blob"
         assert "s3cret" in str(server.fields())
         assert other.fields().keys() == {
             "host", "accept", "user-agent", "accept-encoding",
@@ -263,11 +263,11 @@ async def test_a_redirect_back_to_the_origin_does_not_restore_the_headers() -> N
         async with scripted_server(respond(*answers)) as server:
             home = server.url
             async with transport_to(server.origin) as transport:
-                found = await transport.request(
+                outcome = await transport.request(
                     "GET", f"{server.url}/blob", headers=SECRETS, max_bytes=CAP
                 )
-            assert isinstance(found, Response)
-            assert found.body == b"home"
+            assert isinstance(outcome, Response)
+            assert outcome.body == b"home"
             assert "authorization" in server.fields(0)
             assert "authorization" not in server.fields(1)
 
@@ -318,23 +318,23 @@ async def test_next_pages_of_a_product_api_at_another_host_get_no_password(
 async def test_a_redirect_loop_ends() -> None:
     async with scripted_server(respond(redirect_to("/v2/"))) as server:
         async with transport_to(server.origin) as transport:
-            found = await transport.request(
+            outcome = await transport.request(
                 "GET", f"{server.url}/v2/", headers=SECRETS, max_bytes=CAP
             )
         assert len(server.requests) == 6
-    assert isinstance(found, Failure)
-    assert found.kind is FailureKind.REDIRECT_REFUSED
+    assert isinstance(outcome, Failure)
+    assert outcome.kind is FailureKind.REDIRECT_REFUSED
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "registry.example.com"])
 async def test_a_redirect_with_a_user_name_is_refused(host: str, ask: Ask) -> None:
     async with scripted_server(respond(b"")) as other:
         location = f"http://user:s3cret@{host}:{other.port}/"
-        found = await ask(respond(redirect_to(location)))
+        outcome = await ask(respond(redirect_to(location)))
         assert other.connections == 0
-    assert isinstance(found, Failure)
-    assert found.kind is FailureKind.REDIRECT_REFUSED
-    assert "s3cret" not in found.detail
+    assert isinstance(outcome, Failure)
+    assert outcome.kind is FailureKind.REDIRECT_REFUSED
+    assert "s3cret" not in outcome.detail
 
 
 async def test_a_request_with_a_credential_is_not_redirected() -> None:
@@ -343,7 +343,7 @@ async def test_a_request_with_a_credential_is_not_redirected() -> None:
             scripted_server(respond(redirect_to(f"{other.url}/"))) as server,
             transport_to(server.origin) as transport,
         ):
-            found = await transport.request(
+            outcome = await transport.request(
                 "GET",
                 f"{server.url}/token",
                 headers=SECRETS,
@@ -351,8 +351,8 @@ async def test_a_request_with_a_credential_is_not_redirected() -> None:
                 redirects=False,
             )
         assert other.connections == 0
-    assert isinstance(found, Failure)
-    assert found.kind is FailureKind.REDIRECT_REFUSED
+    assert isinstance(outcome, Failure)
+    assert outcome.kind is FailureKind.REDIRECT_REFUSED
 
 
 # -- what is not sent -------------------------------------------------------------
@@ -438,7 +438,7 @@ async def test_an_invalid_digest_is_not_requested(digest: str, place: str) -> No
 
 
 @pytest.mark.parametrize(
-    "said",
+    "script",
     [
         pytest.param(endless(OK, b"X: a\r\n" * 100), id="header fields"),
         pytest.param(endless(OK + b"X: ", b"a" * 1000), id="one header field"),
@@ -448,34 +448,36 @@ async def test_an_invalid_digest_is_not_requested(digest: str, place: str) -> No
         pytest.param(endless(OK + b"X: a\r\n", b" a\r\n" * 100), id="a folded field"),
     ],
 )
-async def test_an_endless_head_is_a_failure(said: Script, ask: Ask) -> None:
-    found = await ask(said)
-    assert isinstance(found, Failure)
-    assert found.kind is FailureKind.PROTOCOL_VIOLATION
-    assert found.detail.isprintable()
+async def test_an_endless_head_is_a_failure(script: Script, ask: Ask) -> None:
+    outcome = await ask(script)
+    assert isinstance(outcome, Failure)
+    assert outcome.kind is FailureKind.PROTOCOL_VIOLATION
+    assert outcome.detail.isprintable()
 
 
 @pytest.mark.parametrize("status", [b"100 x", b"103 x", b"199 x"])
 async def test_endless_interim_responses_time_out(status: bytes, ask: Ask) -> None:
     quick = Timeouts(connect_s=5, read_s=5, request_s=0.2)
-    found = await ask(endless(b"", b"HTTP/1.1 " + status + b"\r\n\r\n"), timeouts=quick)
-    assert isinstance(found, Failure)
-    assert found.kind in {FailureKind.TIMEOUT, FailureKind.PROTOCOL_VIOLATION}
+    outcome = await ask(
+        endless(b"", b"HTTP/1.1 " + status + b"\r\n\r\n"), timeouts=quick
+    )
+    assert isinstance(outcome, Failure)
+    assert outcome.kind in {FailureKind.TIMEOUT, FailureKind.PROTOCOL_VIOLATION}
 
 
 async def test_interim_responses_are_skipped(ask: Ask) -> None:
     early = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n"
-    found = await ask(respond(early * 5 + http_response(b"{}")))
-    assert isinstance(found, Response)
-    assert (found.status, found.body) == (200, b"{}")
-    assert found.headers.get("Link") is None
+    outcome = await ask(respond(early * 5 + http_response(b"{}")))
+    assert isinstance(outcome, Response)
+    assert (outcome.status, outcome.body) == (200, b"{}")
+    assert outcome.headers.get("Link") is None
 
 
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 @pytest.mark.parametrize(
-    "said",
+    "script",
     [
         pytest.param(endless(OK + b"\r\n", b"a" * 10_000), id="until the end"),
         pytest.param(endless(CHUNKED, b"3e8\r\n" + b"a" * 1000 + b"\r\n"), id="chunks"),
@@ -485,30 +487,32 @@ CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
         ),
     ],
 )
-async def test_an_endless_body_is_read_up_to_its_cap(said: Script, ask: Ask) -> None:
-    found = await ask(said)
-    assert isinstance(found, Failure)
-    assert found.kind is FailureKind.TOO_LARGE
+async def test_an_endless_body_is_read_up_to_its_cap(script: Script, ask: Ask) -> None:
+    outcome = await ask(script)
+    assert isinstance(outcome, Failure)
+    assert outcome.kind is FailureKind.TOO_LARGE
 
 
 @pytest.mark.parametrize(
-    "said",
+    "script",
     [
         pytest.param(endless(CHUNKED + b"1;x=", b"a" * 1000), id="a chunk extension"),
         pytest.param(endless(CHUNKED, b"0" * 1000), id="a chunk size"),
         pytest.param(endless(CHUNKED + b"0\r\n", b"X: a\r\n" * 100), id="trailers"),
     ],
 )
-async def test_endless_bytes_between_chunks_are_bounded(said: Script, ask: Ask) -> None:
+async def test_endless_bytes_between_chunks_are_bounded(
+    script: Script, ask: Ask
+) -> None:
     """Some parsers skip these bytes without keeping them: the timeout is the bound."""
     quick = Timeouts(connect_s=5, read_s=5, request_s=0.2)
     tracemalloc.start()
     try:
-        found = await ask(said, timeouts=quick)
+        outcome = await ask(script, timeouts=quick)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert isinstance(found, Failure)
+    assert isinstance(outcome, Failure)
     assert peak < BUFFERS
 
 
@@ -517,10 +521,10 @@ async def test_an_error_with_an_endless_body_keeps_its_status(
     status: bytes, ask: Ask
 ) -> None:
     start = b"HTTP/1.1 " + status + b"\r\nTransfer-Encoding: chunked\r\n\r\n"
-    found = await ask(endless(start, b"3e8\r\n" + b"a" * 1000 + b"\r\n"))
-    assert isinstance(found, Response)
-    assert found.status == int(status[:3])
-    assert found.body == b""
+    outcome = await ask(endless(start, b"3e8\r\n" + b"a" * 1000 + b"\r\n"))
+    assert isinstance(outcome, Response)
+    assert outcome.status == int(status[:3])
+    assert outcome.body == b""
 
 
 # -- decompression bombs -----------------------------------------------------------
@@ -558,12 +562,12 @@ async def test_a_decompression_bomb_is_stopped_at_the_cap(
     line = b"Content-Encoding: " + coding.removesuffix(" raw").encode()
     tracemalloc.start()
     try:
-        found = await ask(respond(http_response(body, line)), max_bytes=1024 * 1024)
+        outcome = await ask(respond(http_response(body, line)), max_bytes=1024 * 1024)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     # Content that is not decoded cannot be parsed.
-    assert isinstance(found, Failure) or found.body == body
+    assert isinstance(outcome, Failure) or outcome.body == body
     assert peak < GROWN / 4
 
 
@@ -573,15 +577,17 @@ async def test_a_decompression_bomb_is_stopped_at_the_cap(
 async def test_an_unrequested_coding_is_a_failure_or_left_alone(
     coding: bytes, ask: Ask
 ) -> None:
-    found = await ask(respond(http_response(b"hello", b"Content-Encoding: " + coding)))
-    assert isinstance(found, Failure) or found.body == b"hello"
+    outcome = await ask(
+        respond(http_response(b"hello", b"Content-Encoding: " + coding))
+    )
+    assert isinstance(outcome, Failure) or outcome.body == b"hello"
 
 
 async def test_compressed_content_is_read_although_not_requested(ask: Ask) -> None:
     packed = gzip.compress(b'{"tags":[]}')
-    found = await ask(respond(http_response(packed, b"Content-Encoding: gzip")))
-    assert isinstance(found, Response)
-    assert found.body == b'{"tags":[]}'
+    outcome = await ask(respond(http_response(packed, b"Content-Encoding: gzip")))
+    assert isinstance(outcome, Response)
+    assert outcome.body == b'{"tags":[]}'
 
 
 # -- slow responses ----------------------------------------------------------------
@@ -598,10 +604,10 @@ async def test_compressed_content_is_read_although_not_requested(ask: Ask) -> No
 async def test_a_trickling_response_times_out(data: bytes, ask: Ask) -> None:
     # No pause is as long as the read timeout; the request has its own timeout.
     timeouts = Timeouts(connect_s=5, read_s=2, request_s=0.25)
-    found = await ask(drip(data, interval_s=0.02), timeouts=timeouts)
-    assert isinstance(found, Failure)
-    assert found.kind is FailureKind.TIMEOUT
-    assert "took longer than 0.25 s" in found.detail
+    outcome = await ask(drip(data, interval_s=0.02), timeouts=timeouts)
+    assert isinstance(outcome, Failure)
+    assert outcome.kind is FailureKind.TIMEOUT
+    assert "took longer than 0.25 s" in outcome.detail
 
 
 # -- two responses to one request --------------------------------------------------
@@ -614,13 +620,13 @@ async def test_a_second_response_does_not_answer_the_next_request() -> None:
         scripted_server(respond(poisoned, http_response(b"next"))) as server,
         transport_to(server.origin) as transport,
     ):
-        found = [
+        outcome = [
             await transport.request(
                 "GET", f"{server.url}/{number}", headers={}, max_bytes=CAP
             )
             for number in range(2)
         ]
-    bodies = [one.body for one in found if isinstance(one, Response)]
+    bodies = [one.body for one in outcome if isinstance(one, Response)]
     assert b"poison" not in bodies
     assert bodies[-1] == b"next"
 
@@ -652,13 +658,13 @@ async def test_a_response_with_two_lengths_does_not_poison_the_next(
         scripted_server(respond(*answers)) as server,
         transport_to(server.origin, quick) as transport,
     ):
-        found = [
+        outcome = [
             await transport.request(
                 "GET", f"{server.url}/{number}", headers={}, max_bytes=CAP
             )
             for number in range(2)
         ]
-    first, second = found
+    first, second = outcome
     assert isinstance(first, Failure) or first.body != b"good" + http_response(
         b"poison"
     )

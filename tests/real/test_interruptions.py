@@ -60,8 +60,8 @@ def _audited(host: str, *, tries: int = 3, **more: Any) -> Audited:
     )
 
 
-def _told(audited: Audited, host: str) -> list[str]:
-    """What the records say of the images, wherever they were."""
+def _comparable(audited: Audited, host: str) -> list[str]:
+    """The records without host and time, to compare runs."""
     for line in audited.lines:
         line.pop("audited_at", None)
     return [json.dumps(line).replace(host, "host") for line in audited.lines]
@@ -71,10 +71,10 @@ def _told(audited: Audited, host: str) -> list[str]:
 def undisturbed(root: Path) -> list[str]:
     with docker_registry(root) as url:
         host = url.removeprefix("http://")
-        told = _told(_audited(host), host)
-    assert len(told) == REPOSITORIES * TAGS
-    assert all('"kind": "image"' in one for one in told)
-    return told
+        lines = _comparable(_audited(host), host)
+    assert len(lines) == REPOSITORIES * TAGS
+    assert all('"kind": "image"' in one for one in lines)
+    return lines
 
 
 def test_a_registry_that_is_killed_and_restarted_loses_no_reference(
@@ -101,21 +101,21 @@ def test_a_registry_that_is_killed_and_restarted_loses_no_reference(
                 assert running[0].wait(20) == -signal.SIGKILL
                 killed.append(running[0])
 
-        with _when_said("is it there?", again):
+        with _when_logged("probing the host", again):
             audited = _audited(host, written=written)
         again.set()
         restarted.join(60)
     assert killed
-    assert _told(audited, host) == undisturbed
+    assert _comparable(audited, host) == undisturbed
 
 
 @contextmanager
-def _when_said(words: str, event: threading.Event) -> Iterator[None]:
-    """Set the event when the log has these words."""
+def _when_logged(message: str, event: threading.Event) -> Iterator[None]:
+    """Set the event when this message is logged."""
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            if words in record.getMessage():
+            if message in record.getMessage():
                 event.set()
 
     log, handler = logging.getLogger("auditor"), Handler()
@@ -146,7 +146,7 @@ def test_over_a_bad_network_the_records_are_the_same(
         tcp_proxy(url.removeprefix("http://"), faults, seed=7) as proxy,
     ):
         audited = _audited(proxy.host, tries=8)
-        assert _told(audited, proxy.host) == undisturbed
+        assert _comparable(audited, proxy.host) == undisturbed
     assert proxy.connections > 0
     assert bool(proxy.cut) is (faults.refuses or faults.cut_after_bytes > 0)
 
@@ -172,7 +172,7 @@ def test_behind_toxiproxy_the_records_are_the_same(
         host = _post(f"{api}/proxies", proxy)["listen"]
         for toxic in TOXICS:
             _post(f"{api}/proxies/registry/toxics", toxic)
-        assert _told(_audited(host, tries=8), host) == undisturbed
+        assert _comparable(_audited(host, tries=8), host) == undisturbed
 
 
 @contextmanager

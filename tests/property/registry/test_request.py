@@ -53,7 +53,7 @@ _OUTCOMES = st.sampled_from(
 
 
 class _Host:
-    """A host that says these things, and then only good ones."""
+    """A host with these outcomes, and then only good responses."""
 
     def __init__(self, outcomes: list[Response | Failure], **limits: Any) -> None:
         self.outcomes = list(outcomes)
@@ -117,7 +117,7 @@ def test_every_request_ends_and_no_slot_is_lost(
     async def main() -> None:
         assert len(await host.ask(count)) == count
         assert host.most_at_once <= SLOTS
-        host.clock.now += 10_000  # whatever held it back is over
+        host.clock.now += 10_000  # after anything that held it back
         for _ in range(host.concurrency.limit):
             with anyio.fail_after(1):
                 await host.concurrency.acquire()
@@ -162,7 +162,7 @@ def test_a_dead_host_costs_few_requests_and_little_time(
     async def main() -> None:
         got = await host.ask(count)
         assert all(isinstance(one, Failure) for one in got)
-        # Full slots, and the probes of the patience.
+        # Full slots, and the probes until it is given up.
         assert host.asked <= 2 * SLOTS + 12
         assert host.clock.now - 1000 <= PATIENCE_S + DEAD_HOST_S
 

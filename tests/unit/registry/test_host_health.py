@@ -1,4 +1,4 @@
-"""What becomes of requests when a whole host falls silent."""
+"""The circuit breaker of a host, and its retry budget."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from tests.responses import response
 REFUSED = Failure(kind=FailureKind.CONNECT, detail="connection refused")
 URL = "https://registry.example.com/v2/app/manifests/1"
 PING = "https://registry.example.com/v2/"
-DOUBTED = FAILURES_IN_A_ROW
+SUSPECTED = FAILURES_IN_A_ROW
 
 
 class _Host:
-    """A host that answers probes by script, the last answer for ever."""
+    """A host that answers probes by script, with the last one for ever."""
 
     def __init__(
         self, *script: Response | Failure, probe_url: str | None = PING
@@ -70,8 +70,11 @@ Step = Callable[[], Coroutine[Any, Any, None]] | Callable[[], None] | float
 
 
 def run(host: _Host, *steps: Step) -> list[HostState | Failure]:
-    """The states after these steps: seconds that pass, what is done, and requests,
-    each begun when those before it wait."""
+    """The states after these steps.
+
+    A number is seconds that pass, a coroutine function a request, which starts when
+    those before it wait.
+    """
 
     async def main() -> None:
         async with anyio.create_task_group() as group:
@@ -91,8 +94,8 @@ def run(host: _Host, *steps: Step) -> list[HostState | Failure]:
 
 def test_a_few_failures_in_a_row_send_no_probe() -> None:
     host = _Host(response(401))
-    run(host, *[host.fail] * (DOUBTED - 1))
-    assert host.states == [HostState.UP] * (DOUBTED - 1)
+    run(host, *[host.fail] * (SUSPECTED - 1))
+    assert host.states == [HostState.UP] * (SUSPECTED - 1)
     assert host.probed == []
     assert not host.health.is_suspected
 
@@ -100,7 +103,10 @@ def test_a_few_failures_in_a_row_send_no_probe() -> None:
 def test_a_good_response_restarts_the_count_of_failures() -> None:
     host = _Host(response(401))
     run(
-        host, *[host.fail] * (DOUBTED - 1), partial(host.health.succeeded, 0), host.fail
+        host,
+        *[host.fail] * (SUSPECTED - 1),
+        partial(host.health.succeeded, 0),
+        host.fail,
     )
     assert host.probed == []
 
@@ -108,8 +114,8 @@ def test_a_good_response_restarts_the_count_of_failures() -> None:
 @pytest.mark.parametrize("status", [200, 301, 401, 403, 404, 405, 429, 501])
 def test_a_host_that_answers_the_probe_is_up(status: int) -> None:
     host = _Host(response(status))
-    run(host, *[host.fail] * DOUBTED)
-    assert host.states == [HostState.UP] * DOUBTED
+    run(host, *[host.fail] * SUSPECTED)
+    assert host.states == [HostState.UP] * SUSPECTED
     assert host.probed == [(PING, 0)]
     assert not host.health.is_suspected
     assert host.health.is_well
@@ -117,8 +123,8 @@ def test_a_host_that_answers_the_probe_is_up(status: int) -> None:
 
 def test_a_refused_redirect_of_the_probe_is_a_sign_of_life() -> None:
     host = _Host(Failure(kind=FailureKind.REDIRECT_REFUSED, detail="x", status=302))
-    run(host, *[host.fail] * DOUBTED)
-    assert host.states == [HostState.UP] * DOUBTED
+    run(host, *[host.fail] * SUSPECTED)
+    assert host.states == [HostState.UP] * SUSPECTED
 
 
 @pytest.mark.parametrize(
@@ -137,15 +143,15 @@ def test_all_waiting_requests_learn_that_the_host_recovered(
     silence: Response | Failure,
 ) -> None:
     host = _Host(silence, silence, response(401))
-    run(host, *[host.fail] * (DOUBTED + 4), 0.5, 1)
-    assert host.states == [HostState.UP] * (DOUBTED - 1) + [HostState.RECOVERED] * 5
+    run(host, *[host.fail] * (SUSPECTED + 4), 0.5, 1)
+    assert host.states == [HostState.UP] * (SUSPECTED - 1) + [HostState.RECOVERED] * 5
     assert host.probed == [(PING, 0), (PING, 0.5), (PING, 1.5)]
     assert not host.health.is_suspected
 
 
 def test_probes_back_off_until_the_host_is_given_up() -> None:
     host = _Host(REFUSED)
-    run(host, *[host.fail] * DOUBTED, *[0.5] * 100)
+    run(host, *[host.fail] * SUSPECTED, *[0.5] * 100)
     times = [time for _, time in host.probed]
     assert times == [0, 0.5, 1.5, 3.5, 7.5, 12.5, 17.5, 22.5, 27.5, 32.5]
     given_up = host.states[-1]
@@ -156,54 +162,60 @@ def test_probes_back_off_until_the_host_is_given_up() -> None:
     )
 
 
-# Until it is given up, 32.5 s later.
-DEATH: tuple[float, ...] = (0.5,) * 65
+# Until the host is given up, 32.5 s later.
+UNTIL_GIVEN_UP: tuple[float, ...] = (0.5,) * 65
 
 
 def test_requests_to_a_dead_host_fail_at_once_without_a_probe() -> None:
     host = _Host(REFUSED)
-    run(host, *[host.fail] * DOUBTED, *DEATH, *[host.ask] * 50, *[host.fail] * 5)
+    run(
+        host,
+        *[host.fail] * SUSPECTED,
+        *UNTIL_GIVEN_UP,
+        *[host.ask] * 50,
+        *[host.fail] * 5,
+    )
     assert all(isinstance(one, Failure) for one in host.states[-55:])
     assert len(host.probed) == 10
 
 
 def test_a_dead_host_is_probed_once_after_the_pause() -> None:
     host = _Host(REFUSED)
-    run(host, *[host.fail] * DOUBTED, *DEATH, DEAD_HOST_S, *[host.ask] * 20)
+    run(host, *[host.fail] * SUSPECTED, *UNTIL_GIVEN_UP, DEAD_HOST_S, *[host.ask] * 20)
     assert len(host.probed) == 11
     assert all(isinstance(one, Failure) for one in host.states[-20:])
 
 
 def test_a_dead_host_that_answers_a_probe_is_up() -> None:
     host = _Host(*[REFUSED] * 10, response(401))
-    run(host, *[host.fail] * DOUBTED, *DEATH, DEAD_HOST_S, host.ask)
+    run(host, *[host.fail] * SUSPECTED, *UNTIL_GIVEN_UP, DEAD_HOST_S, host.ask)
     assert host.states[-1] is HostState.UP
     assert not host.health.is_suspected
 
 
 def test_a_response_in_flight_ends_the_probing() -> None:
     host = _Host(REFUSED)
-    run(host, *[host.fail] * DOUBTED, partial(host.health.succeeded, 0), 0.5)
+    run(host, *[host.fail] * SUSPECTED, partial(host.health.succeeded, 0), 0.5)
     assert host.states[-1] is HostState.RECOVERED
     assert len(host.probed) == 1
 
 
 def test_the_first_probe_waits_for_the_hosts_retry_after() -> None:
     host = _Host(response(401))
-    run(host, *[host.fail] * (DOUBTED - 1), partial(host.fail, wait_s=20), 19, 1)
+    run(host, *[host.fail] * (SUSPECTED - 1), partial(host.fail, wait_s=20), 19, 1)
     assert host.probed == [(PING, 20)]
 
 
 def test_the_next_probe_waits_for_the_retry_after_of_the_last() -> None:
     host = _Host(response(503, Retry_After="12"), response(401))
-    run(host, *[host.fail] * DOUBTED, 11, 1)
+    run(host, *[host.fail] * SUSPECTED, 11, 1)
     assert [time for _, time in host.probed] == [0, 12]
     assert host.states[-1] is HostState.RECOVERED
 
 
 def test_a_host_is_left_alone_for_a_retry_after_beyond_the_patience() -> None:
     host = _Host(response(503, Retry_After="120"))
-    run(host, *[host.fail] * DOUBTED)
+    run(host, *[host.fail] * SUSPECTED)
     given_up = host.states[-1]
     assert isinstance(given_up, Failure)
     assert given_up.status == 503
@@ -215,14 +227,14 @@ def test_a_host_is_left_alone_for_a_retry_after_beyond_the_patience() -> None:
 
 def test_without_a_probe_url_the_failed_url_is_probed() -> None:
     host = _Host(response(401), probe_url=None)
-    run(host, *[host.fail] * DOUBTED)
+    run(host, *[host.fail] * SUSPECTED)
     assert host.probed == [(URL, 0)]
 
 
 def test_without_retries_the_first_probe_decides() -> None:
     host = _Host(REFUSED)
     host.health = host.new_health(tries=1)
-    run(host, *[host.fail] * DOUBTED)
+    run(host, *[host.fail] * SUSPECTED)
     assert isinstance(host.states[-1], Failure)
     assert len(host.probed) == 1
 
@@ -239,13 +251,12 @@ def test_another_request_probes_if_the_probing_one_is_cancelled() -> None:
     def cancel() -> None:
         scopes[0].cancel()
 
-    run(host, *[host.fail] * (DOUBTED - 1), leader, host.fail, cancel)
-    assert host.states[DOUBTED - 1 :] == [HostState.UP]
+    run(host, *[host.fail] * (SUSPECTED - 1), leader, host.fail, cancel)
+    assert host.states[SUSPECTED - 1 :] == [HostState.UP]
     assert len(host.probed) == 2
 
 
-# -- test_retry_budget --
-# How many retries one host is worth.
+# -- the retry budget --------------------------------------------------------------
 
 
 def _taken(budget: RetryBudget, at_most: int = 1000) -> int:
@@ -294,19 +305,18 @@ def test_earned_retries_never_exceed_the_budget() -> None:
 def test_futile_retries_are_bounded_by_the_budget(
     good: list[bool],
 ) -> None:
-    """However good and failing requests are mixed, and each retried twice."""
+    """For any mix of good and failing requests, each retried twice."""
     budget = RetryBudget(max_in_flight=1, tries=3)
-    in_vain = 0
+    futile = 0
     for one in good:
         if one:
             budget.refund(0)
         else:
-            in_vain += budget.take() + budget.take()
-    assert in_vain <= 2 * BUDGET_ROUNDS + RETRY_EARNED * sum(good) + 1e-6
+            futile += budget.take() + budget.take()
+    assert futile <= 2 * BUDGET_ROUNDS + RETRY_EARNED * sum(good) + 1e-6
 
 
-# -- test_unanswered --
-# What becomes of requests that a host lets run into their time, though it is there.
+# -- silence -----------------------------------------------------------------------
 
 SILENT = Failure(kind=FailureKind.TIMEOUT, detail="silent for 30 s")
 APP = "https://registry.example.com/v2/team/app/manifests/1"

@@ -1,4 +1,4 @@
-"""How many requests a host gets at once, and how soon the next one."""
+"""Limits of one host: concurrency, pace, quota and rate limit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.responses import response
 
 
 class _Host:
-    """Tasks that hold slots until they are told to give them back."""
+    """Tasks that hold slots until `give_back`."""
 
     def __init__(self, group: TaskGroup, max_in_flight: int) -> None:
         self.clock = ManualClock()
@@ -212,7 +212,7 @@ def test_a_halved_limit_takes_effect_as_slots_come_back() -> None:
 
 
 async def _succeed(host: _Host, count: int) -> None:
-    """So many requests end well, one after the other."""
+    """This many requests succeed, one after the other."""
     for _ in range(count):
         await host.give_back(1)
         host.slots.succeeded()
@@ -298,8 +298,7 @@ def test_a_request_cancelled_in_the_queue_loses_no_slot() -> None:
     with_host(1, test)
 
 
-# -- test_limits --
-# What one host's requests have to keep to beside its slots.
+# -- pace, quota and rate limit ----------------------------------------------------
 
 HOUR = 3600
 
@@ -308,8 +307,8 @@ def _limits(clock: ManualClock, **limits: Any) -> HostLimits:
     return HostLimits(ConcurrencyLimiter(max_in_flight=4, clock=clock), **limits)
 
 
-class _TestLimitsHost:
-    """Requests that are asked leave for; what they got and when."""
+class _LimitedHost:
+    """Requests that wait for their turn: their failures, and when they were sent."""
 
     def __init__(self, limits: Callable[[ManualClock], HostLimits]) -> None:
         self.clock = ManualClock()
@@ -321,7 +320,7 @@ class _TestLimitsHost:
         found = found or self.limits.count(is_manifest=manifest)
         self.got.append((self.clock.now - 1000, found))
 
-    def hear(self, remaining: str, limit: str = "100;w=21600") -> None:
+    def announce(self, remaining: str, limit: str = "100;w=21600") -> None:
         said = response(
             200,
             RateLimit_Remaining=remaining,
@@ -340,9 +339,9 @@ class _TestLimitsHost:
 
 
 def run(
-    host: _TestLimitsHost, *steps: Callable[[], Coroutine[Any, Any, None]] | float
+    host: _LimitedHost, *steps: Callable[[], Coroutine[Any, Any, None]] | float
 ) -> None:
-    """Requests that begin one after the other, and seconds that pass."""
+    """Run requests, which start one after the other, and let seconds pass."""
 
     async def main() -> None:
         async with anyio.create_task_group() as group:
@@ -360,8 +359,8 @@ def run(
 # -- requests per second -----------------------------------------------------------
 
 
-def _paced(per_second: float) -> _TestLimitsHost:
-    return _TestLimitsHost(
+def _paced(per_second: float) -> _LimitedHost:
+    return _LimitedHost(
         lambda clock: _limits(clock, pacer=Pacer(per_second=per_second, clock=clock))
     )
 
@@ -384,11 +383,11 @@ def test_the_pace_can_be_less_than_one_request_per_second() -> None:
     assert host.times == [0, 100]
 
 
-# -- the most requests -------------------------------------------------------------
+# -- quotas ------------------------------------------------------------------------
 
 
 def test_requests_over_the_quota_fail_with_its_limit() -> None:
-    host = _TestLimitsHost(
+    host = _LimitedHost(
         lambda clock: _limits(clock, quota=RequestQuota(2, owner="this run"))
     )
     run(host, *[host.ask] * 4)
@@ -429,8 +428,8 @@ def test_the_failure_names_the_registry_whose_quota_is_used_up() -> None:
 # -- the rate limit ----------------------------------------------------------------
 
 
-def _rationed(use: RateLimitPolicy) -> _TestLimitsHost:
-    return _TestLimitsHost(
+def _rate_limited(use: RateLimitPolicy) -> _LimitedHost:
+    return _LimitedHost(
         lambda clock: _limits(
             clock,
             rate_limiter=RateLimiter(
@@ -444,7 +443,7 @@ def _rationed(use: RateLimitPolicy) -> _TestLimitsHost:
 def test_without_rate_limit_headers_requests_are_not_limited(
     use: RateLimitPolicy,
 ) -> None:
-    host = _rationed(use)
+    host = _rate_limited(use)
     host.limits.observe(response(200))
     assert not host.limits.is_limited
     run(host, *[host.ask] * 50)
@@ -452,8 +451,8 @@ def test_without_rate_limit_headers_requests_are_not_limited(
 
 
 def test_a_used_up_rate_limit_fails_the_next_manifests() -> None:
-    host = _rationed(RateLimitPolicy.STOP)
-    host.hear("2;w=21600")
+    host = _rate_limited(RateLimitPolicy.STOP)
+    host.announce("2;w=21600")
     assert host.limits.is_limited
     run(host, *[host.ask] * 4)
     assert host.times == [0, 0]
@@ -466,8 +465,8 @@ def test_a_used_up_rate_limit_fails_the_next_manifests() -> None:
 
 
 def test_only_manifests_count_for_the_rate_limit() -> None:
-    host = _rationed(RateLimitPolicy.STOP)
-    host.hear("0;w=21600")
+    host = _rate_limited(RateLimitPolicy.STOP)
+    host.announce("0;w=21600")
 
     async def other() -> None:
         await host.ask(manifest=False)
@@ -477,31 +476,31 @@ def test_only_manifests_count_for_the_rate_limit() -> None:
 
 
 def test_the_rate_limit_is_renewed_after_its_window() -> None:
-    host = _rationed(RateLimitPolicy.STOP)
-    host.hear("0;w=21600")
+    host = _rate_limited(RateLimitPolicy.STOP)
+    host.announce("0;w=21600")
     run(host, host.ask, 6 * HOUR, host.ask)
     assert host.times == [6 * HOUR]
 
 
 def test_a_response_that_announces_more_renews_the_rate_limit() -> None:
-    host = _rationed(RateLimitPolicy.STOP)
-    host.hear("0;w=21600")
-    host.hear("100;w=21600")
+    host = _rate_limited(RateLimitPolicy.STOP)
+    host.announce("0;w=21600")
+    host.announce("100;w=21600")
     run(host, host.ask)
     assert host.refusals == []
 
 
 def test_responses_out_of_order_do_not_raise_the_remaining_requests() -> None:
-    host = _rationed(RateLimitPolicy.STOP)
+    host = _rate_limited(RateLimitPolicy.STOP)
     for said in ("3", "1", "2", "4"):
-        host.hear(f"{said};w=21600")
+        host.announce(f"{said};w=21600")
     run(host, *[host.ask] * 4)
     assert host.times == [0]
 
 
 def test_the_end_of_a_short_window_is_awaited() -> None:
-    host = _rationed(RateLimitPolicy.STOP)
-    host.hear("1;w=60", "10;w=60")
+    host = _rate_limited(RateLimitPolicy.STOP)
+    host.announce("1;w=60", "10;w=60")
     run(host, *[host.ask] * 3, 59, 1)
     assert host.times == [0, 60, 60]
     assert host.refusals == []
@@ -509,8 +508,8 @@ def test_the_end_of_a_short_window_is_awaited() -> None:
 
 @pytest.mark.parametrize("use", [RateLimitPolicy.STOP, RateLimitPolicy.SPREAD])
 def test_a_rate_limit_without_a_window_limits_nothing(use: RateLimitPolicy) -> None:
-    host = _rationed(use)
-    host.hear("0", "60")
+    host = _rate_limited(use)
+    host.announce("0", "60")
     run(host, *[host.ask] * 3)
     assert host.times == [0, 0, 0]
     assert host.limits.rate_limiter is not None
@@ -519,22 +518,22 @@ def test_a_rate_limit_without_a_window_limits_nothing(use: RateLimitPolicy) -> N
 
 
 def test_the_policy_ignore_only_records_the_rate_limit() -> None:
-    host = _rationed(RateLimitPolicy.IGNORE)
-    host.hear("0;w=21600")
+    host = _rate_limited(RateLimitPolicy.IGNORE)
+    host.announce("0;w=21600")
     run(host, *[host.ask] * 3)
     assert host.times == [0, 0, 0]
 
 
 def test_the_policy_spread_sends_the_first_half_at_full_speed() -> None:
-    host = _rationed(RateLimitPolicy.SPREAD)
-    host.hear("90;w=21600")
+    host = _rate_limited(RateLimitPolicy.SPREAD)
+    host.announce("90;w=21600")
     run(host, *[host.ask] * 40)
     assert host.times == [0] * 40
 
 
 def test_the_policy_spread_makes_the_second_half_last_for_the_window() -> None:
-    host = _rationed(RateLimitPolicy.SPREAD)
-    host.hear("10;w=1000", "100;w=1000")
+    host = _rate_limited(RateLimitPolicy.SPREAD)
+    host.announce("10;w=1000", "100;w=1000")
     run(host, *[host.ask] * 10, *[1.0] * 1000)
     gaps = [b - a for a, b in zip(host.times, host.times[1:], strict=False)]
     assert len(host.times) == 10
@@ -543,8 +542,8 @@ def test_the_policy_spread_makes_the_second_half_last_for_the_window() -> None:
 
 
 def test_the_policy_spread_waits_for_the_next_window_instead_of_failing() -> None:
-    host = _rationed(RateLimitPolicy.SPREAD)
-    host.hear("0;w=21600")
+    host = _rate_limited(RateLimitPolicy.SPREAD)
+    host.announce("0;w=21600")
     run(host, *[host.ask] * 3, 6 * HOUR)
     assert host.times == [6 * HOUR] * 3
     assert host.refusals == []
@@ -569,13 +568,13 @@ def test_the_policy_spread_waits_for_the_next_window_instead_of_failing() -> Non
 def test_a_low_rate_limit_is_logged_once(
     use: RateLimitPolicy, said: str, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    host = _rationed(use)
-    host.hear(said)
+    host = _rate_limited(use)
+    host.announce(said)
     run(host, *[host.ask] * 5)
     assert caplog.messages == [f"docker.io: {words}"]
 
 
 def test_a_malformed_rate_limit_is_ignored() -> None:
-    host = _rationed(RateLimitPolicy.STOP)
+    host = _rate_limited(RateLimitPolicy.STOP)
     host.limits.observe(response(200, RateLimit_Remaining="none"))
     assert not host.limits.is_limited

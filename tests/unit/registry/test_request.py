@@ -1,4 +1,4 @@
-"""One request until it is decided, with a scripted transport and no time."""
+"""The request loop, with a scripted transport and a manual clock."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ ACCESS = Access(
 )
 
 
-class _World:
-    """A host that answers by script, and an authorizer that makes tokens t1, t2, ..."""
+class _ScriptedHost:
+    """A host that answers by script, and an authorizer with tokens t1, t2, ..."""
 
     def __init__(self, *script: Response | Failure, anonymous: bool = False) -> None:
         self.clock = ManualClock(random=0.0)
@@ -119,29 +119,29 @@ class _World:
         )
 
 
-def outcome(world: _World, *advances_s: float) -> Response | Failure:
-    """What one request comes to while time goes on in these steps."""
+def outcome(host: _ScriptedHost, *advances_s: float) -> Response | Failure:
+    """The outcome of one request while the clock advances by these steps."""
     got: list[Response | Failure] = []
 
     async def ask() -> None:
-        got.append(await world.send())
+        got.append(await host.send())
 
     async def main() -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(ask)
             await settle()
             for seconds in advances_s:
-                await world.clock.advance(seconds)
+                await host.clock.advance(seconds)
 
     anyio.run(main)
     return got[0]
 
 
 def test_a_good_response_takes_one_request_with_its_token() -> None:
-    world = _World(response(200, url=URL))
-    assert isinstance(outcome(world), Response)
-    assert world.sent == ["Bearer t1"]
-    assert world.counts.sent == {"manifest": 1}
+    host = _ScriptedHost(response(200, url=URL))
+    assert isinstance(outcome(host), Response)
+    assert host.sent == ["Bearer t1"]
+    assert host.counts.sent == {"manifest": 1}
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 206, 299])
@@ -149,10 +149,10 @@ def test_a_good_response_takes_one_request_with_its_token() -> None:
 def test_any_2xx_is_returned_at_once(status: int, authorized: bool) -> None:
     async def main() -> None:
         good = response(status, url=URL)
-        world = _World(good)
-        assert await world.send(authorized=authorized) is good
-        assert len(world.sent) == 1
-        assert world.counts.repeated == {}
+        host = _ScriptedHost(good)
+        assert await host.send(authorized=authorized) is good
+        assert len(host.sent) == 1
+        assert host.counts.repeated == {}
 
     anyio.run(main)
 
@@ -165,12 +165,12 @@ def test_an_accepted_status_is_returned_whatever_else_it_means(
     async def main() -> None:
         fields = {"WWW_Authenticate": BEARER, "Retry_After": "5"}
         good = response(status, url=URL, **fields)  # type: ignore[arg-type]
-        world = _World(good)
+        host = _ScriptedHost(good)
         assert (
-            await world.send(authorized=authorized, accepted_statuses={status}) is good
+            await host.send(authorized=authorized, accepted_statuses={status}) is good
         )
-        assert len(world.sent) == 1
-        assert (world.challenges, world.counts.repeated) == ([], {})
+        assert len(host.sent) == 1
+        assert (host.challenges, host.counts.repeated) == ([], {})
 
     anyio.run(main)
 
@@ -178,8 +178,8 @@ def test_an_accepted_status_is_returned_whatever_else_it_means(
 @pytest.mark.parametrize("status", [199, 300, 416])
 def test_any_other_status_is_a_failure(status: int) -> None:
     async def main() -> None:
-        world = _World(response(status, url=URL))
-        found = await world.send(accepted_statuses={404})
+        host = _ScriptedHost(response(status, url=URL))
+        found = await host.send(accepted_statuses={404})
         assert isinstance(found, Failure)
         assert found.status == status
 
@@ -188,25 +188,25 @@ def test_any_other_status_is_a_failure(status: int) -> None:
 
 def test_a_401_on_a_fresh_token_is_final() -> None:
     refused = response(401, url=URL, WWW_Authenticate=BEARER)
-    world = _World(refused, refused, anonymous=True)
-    found = outcome(world)
+    host = _ScriptedHost(refused, refused, anonymous=True)
+    found = outcome(host)
     assert isinstance(found, Failure)
     assert found.kind is FailureKind.DENIED
-    assert world.sent == [None, "Bearer t1"]
-    assert len(world.challenges) == 1
-    assert world.counts.repeated["unauthorized"] == 1
+    assert host.sent == [None, "Bearer t1"]
+    assert len(host.challenges) == 1
+    assert host.counts.repeated["unauthorized"] == 1
 
 
 def test_a_challenge_of_a_redirect_target_is_not_answered() -> None:
     elsewhere = response(
         401, url="https://cdn.example.net/blob", WWW_Authenticate=BEARER
     )
-    world = _World(elsewhere, anonymous=True)
-    found = outcome(world)
+    host = _ScriptedHost(elsewhere, anonymous=True)
+    found = outcome(host)
     assert isinstance(found, Failure)
     assert found.kind is FailureKind.DENIED
-    assert world.challenges == []
-    assert world.sent == [None]
+    assert host.challenges == []
+    assert host.sent == [None]
 
 
 @pytest.mark.parametrize(
@@ -216,103 +216,105 @@ def test_a_challenge_of_a_redirect_target_is_not_answered() -> None:
 def test_a_token_that_expired_while_held_back_is_not_sent(
     wait_s: int, sent: list[str]
 ) -> None:
-    world = _World(
+    host = _ScriptedHost(
         response(429, url=URL, Retry_After=str(wait_s)), response(200, url=URL)
     )
-    assert isinstance(outcome(world, wait_s), Response)
-    assert world.sent == sent
-    assert world.counts == RequestCounts(Counter(manifest=2), Counter(retries=1))
+    assert isinstance(outcome(host, wait_s), Response)
+    assert host.sent == sent
+    assert host.counts == RequestCounts(Counter(manifest=2), Counter(retries=1))
 
 
 def test_a_401_on_a_token_that_aged_in_the_queue_is_answered() -> None:
     refused = response(401, url=URL, WWW_Authenticate=BEARER)
-    world = _World(refused, response(200, url=URL))
-    world.concurrency.hold_back(30)
-    assert isinstance(outcome(world, 30), Response)
-    assert world.sent == ["Bearer t1", "Bearer t2"]
+    host = _ScriptedHost(refused, response(200, url=URL))
+    host.concurrency.hold_back(30)
+    assert isinstance(outcome(host, 30), Response)
+    assert host.sent == ["Bearer t1", "Bearer t2"]
 
 
 def test_no_slot_is_held_while_waiting_for_a_retry() -> None:
     async def main() -> None:
         broken = Failure(kind=FailureKind.CONNECT, detail="x")
-        world = _World(broken, broken, response(200, url=URL), response(200, url=URL))
+        host = _ScriptedHost(
+            broken, broken, response(200, url=URL), response(200, url=URL)
+        )
         async with anyio.create_task_group() as group:
-            group.start_soon(world.send)
-            group.start_soon(world.send)
+            group.start_soon(host.send)
+            group.start_soon(host.send)
             await settle()
-            assert len(world.sent) == 2
+            assert len(host.sent) == 2
             for _ in range(2):
-                await world.concurrency.acquire()
-                world.concurrency.release()
-            await world.clock.advance(60)
+                await host.concurrency.acquire()
+                host.concurrency.release()
+            await host.clock.advance(60)
 
     anyio.run(main)
 
 
 def test_without_an_authorizer_a_401_is_final() -> None:
     async def main() -> Response | Failure:
-        world = _World(response(401, url=URL, WWW_Authenticate=BEARER))
-        return await world.send(authorized=False)
+        host = _ScriptedHost(response(401, url=URL, WWW_Authenticate=BEARER))
+        return await host.send(authorized=False)
 
     found = anyio.run(main)
     assert isinstance(found, Failure)
     assert found.status == 401
 
 
-# -- when the whole host is silent -----------------------------------------------
+# -- when the host is down -------------------------------------------------------
 
 REFUSED = Failure(kind=FailureKind.CONNECT, detail="connection refused")
 
 
 def test_attempts_during_an_outage_do_not_count() -> None:
-    world = _World(*[REFUSED] * 5, response(200, url=URL))
-    # Down for three failures and one probe; the two after that are its own.
-    world.probes = [REFUSED, response(401)]
-    assert isinstance(outcome(world, *[1] * 10), Response)
-    assert world.probed == [PING, PING]
-    assert len(world.sent) == 6
-    assert world.counts.repeated["retries"] == 5
+    host = _ScriptedHost(*[REFUSED] * 5, response(200, url=URL))
+    # Down for three failures and one probe; the two failures after that count.
+    host.probes = [REFUSED, response(401)]
+    assert isinstance(outcome(host, *[1] * 10), Response)
+    assert host.probed == [PING, PING]
+    assert len(host.sent) == 6
+    assert host.counts.repeated["retries"] == 5
 
 
 def test_a_request_does_not_restart_without_end() -> None:
-    world = _World(*[REFUSED] * 50)
-    world.probes = [REFUSED, response(401)] * 25
-    found = outcome(world, *[1] * 50)
+    host = _ScriptedHost(*[REFUSED] * 50)
+    host.probes = [REFUSED, response(401)] * 25
+    found = outcome(host, *[1] * 50)
     assert isinstance(found, Failure)
     assert found.detail == "connection refused"
-    assert len(world.sent) < 15
+    assert len(host.sent) < 15
 
 
 def test_a_request_fails_after_its_attempts_if_the_host_is_up() -> None:
     broken = response(500, url=URL)
-    world = _World(broken, broken, broken)
-    found = outcome(world, 1, 1, 1)
+    host = _ScriptedHost(broken, broken, broken)
+    found = outcome(host, 1, 1, 1)
     assert isinstance(found, Failure)
     assert (found.kind, found.attempts) == (FailureKind.SERVER_ERROR, 3)
-    assert world.probed == [PING]
+    assert host.probed == [PING]
 
 
 def test_requests_in_the_queue_of_a_dead_host_are_not_sent() -> None:
     async def main() -> None:
-        world = _World(*[REFUSED] * 6)
-        world.probes = [REFUSED] * 99
+        host = _ScriptedHost(*[REFUSED] * 6)
+        host.probes = [REFUSED] * 99
         got: list[Response | Failure] = []
 
         async def ask() -> None:
-            got.append(await world.send())
+            got.append(await host.send())
 
         async with anyio.create_task_group() as group:
             for _ in range(20):
                 group.start_soon(ask)
             for _ in range(100):
                 await settle()
-                await world.clock.advance(1)
+                await host.clock.advance(1)
         assert len(got) == 20
         details = {one.detail for one in got if isinstance(one, Failure)}
         assert len(details) == 1
         assert "registry.example.com was given up: no response for" in details.pop()
-        # Two slots: what was sent before the third failure, and nothing after it.
-        assert len(world.sent) <= 4
+        # Two slots: requests sent before the third failure, and none after it.
+        assert len(host.sent) <= 4
         never_sent = [
             one for one in got if isinstance(one, Failure) and not one.attempts
         ]
@@ -323,19 +325,19 @@ def test_requests_in_the_queue_of_a_dead_host_are_not_sent() -> None:
 
 def test_retries_end_with_the_retry_budget() -> None:
     async def main() -> list[int]:
-        world = _World(*[response(500, url=URL)] * 200)
+        host = _ScriptedHost(*[response(500, url=URL)] * 200)
         for _ in range(30):
             async with anyio.create_task_group() as group:
-                group.start_soon(world.send)
+                group.start_soon(host.send)
                 for _ in range(4):
                     await settle()
-                    await world.clock.advance(1)
-        found = await world.send()
+                    await host.clock.advance(1)
+        found = await host.send()
         assert isinstance(found, Failure)
         assert found.detail.endswith("not retried: too many requests to this host fail")
-        return [len(world.sent), world.counts.repeated["retries"]]
+        return [len(host.sent), host.counts.repeated["retries"]]
 
-    # 31 requests, and the reserve of 4 rounds of 2 slots with 2 retries each.
+    # 31 requests, and the budget of 4 rounds of 2 slots with 2 retries each.
     assert anyio.run(main) == [31 + 16, 16]
 
 
@@ -343,19 +345,19 @@ def test_failures_between_good_responses_send_no_probe() -> None:
     script = [
         failure for _ in range(6) for failure in (_BROKEN, response(200, url=URL))
     ]
-    world = _World(*script)
+    host = _ScriptedHost(*script)
 
     async def main() -> None:
         async with anyio.create_task_group() as group:
             for _ in range(6):
-                group.start_soon(world.send)
+                group.start_soon(host.send)
                 await settle()
-                await world.clock.advance(60)
+                await host.clock.advance(60)
                 await settle()
 
     anyio.run(main)
-    assert world.script == []
-    assert world.probed == []
+    assert host.script == []
+    assert host.probed == []
 
 
 _BROKEN = Failure(kind=FailureKind.CONNECT, detail="broke")

@@ -1,4 +1,4 @@
-"""Every way in which a request can go wrong is a failure that was thought of."""
+"""Every exception of a request is mapped to a failure."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def _alert(code: str) -> ssl.SSLError:
     return error
 
 
-# Each class of the hierarchy, how one is made, and what it means for a reference.
-# A class that is new in aiohttp makes a test fail: then think, and add it here.
+# Each class of aiohttp's hierarchy, its arguments, and the kind of failure. A class
+# that is new in aiohttp makes a test fail until it is added here.
 EXPECTED: dict[str, tuple[tuple[Any, ...], FailureKind]] = {
     "ClientError": ((), VIOLATION),
     "ClientConnectionError": (("gone",), CONNECT),
@@ -95,7 +95,7 @@ def _subclasses(of: type) -> Iterator[type]:
         yield from _subclasses(subclass)
 
 
-def _library_classes() -> dict[str, type]:
+def _aiohttp_classes() -> dict[str, type]:
     return {
         found.__name__: found
         for found in _subclasses(aiohttp.ClientError)
@@ -103,18 +103,18 @@ def _library_classes() -> dict[str, type]:
     }
 
 
-def meaning(error: Exception) -> Failure:
+def failure_of(error: Exception) -> Failure:
     return failure_of_aiohttp(error, URL, TIMEOUTS)
 
 
 def test_every_exception_of_aiohttp_is_in_the_table() -> None:
-    assert set(_library_classes()) <= set(EXPECTED)
+    assert set(_aiohttp_classes()) <= set(EXPECTED)
 
 
-@pytest.mark.parametrize("name", sorted(_library_classes()))
+@pytest.mark.parametrize("name", sorted(_aiohttp_classes()))
 def test_every_exception_of_aiohttp_is_the_expected_failure(name: str) -> None:
     arguments, kind = EXPECTED[name]
-    failure = meaning(_library_classes()[name](*arguments))
+    failure = failure_of(_aiohttp_classes()[name](*arguments))
     assert failure.kind is kind
     assert "s3cret" not in failure.detail
     assert "registry.example.com/v2/x" in failure.detail
@@ -156,7 +156,7 @@ def test_every_exception_of_aiohttp_is_caught() -> None:
 def test_the_detail_of_a_failure_says_what_happened(
     error: Exception, kind: FailureKind, said: str
 ) -> None:
-    failure = meaning(error)
+    failure = failure_of(error)
     assert failure.kind is kind
     assert said in failure.detail
     assert failure.detail.isprintable()
@@ -195,7 +195,7 @@ def test_the_detail_of_a_failure_says_what_happened(
 def test_the_reason_of_a_failure_comes_from_the_exception_and_brings_its_advice(
     error: Exception, reason: FailureReason | None
 ) -> None:
-    failure = meaning(error)
+    failure = failure_of(error)
     assert failure.reason is reason
     if reason is not None and reason.advice is not None:
         assert failure.detail.endswith(f"; {reason.advice}")
@@ -203,7 +203,7 @@ def test_the_reason_of_a_failure_comes_from_the_exception_and_brings_its_advice(
 
 def test_a_name_that_resolves_to_a_forbidden_address_is_refused() -> None:
     refused = RefusedAddressError("evil.example resolves to 127.0.0.1")
-    failure = meaning(aiohttp.ClientConnectorDNSError(_KEY, refused))
+    failure = failure_of(aiohttp.ClientConnectorDNSError(_KEY, refused))
     assert failure.kind is FailureKind.REALM_REFUSED
     assert "evil.example resolves to 127.0.0.1" in failure.detail
 
@@ -212,10 +212,10 @@ def test_the_content_of_a_response_is_not_quoted() -> None:
     error = aiohttp.ClientResponseError(
         _INFO, (), status=400, message="Invalid header value: b's3cret'"
     )
-    assert "s3cret" not in meaning(error).detail
+    assert "s3cret" not in failure_of(error).detail
 
 
-# -- answers that are not HTTP, over a real connection -------------------------
+# -- invalid responses over a real connection ----------------------------------
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -244,7 +244,7 @@ async def _ask(said: bytes, *, use_http1: bool) -> Response | Failure:
 
 @pytest.fixture(params=[True, False], ids=["http1", "aiohttp"])
 def ask(request: pytest.FixtureRequest) -> Callable[[bytes], Response | Failure]:
-    """Asks a server that says this, over our own client and over the library's."""
+    """Requests to a server that sends these bytes, over http1 and over aiohttp."""
     return lambda said: asyncio.run(_ask(said, use_http1=request.param))
 
 
@@ -296,7 +296,7 @@ def test_an_invalid_response_is_a_failure(
 
 
 def test_no_exception_of_the_parser_escapes(ask: Ask) -> None:
-    # They are no ClientError, so the transport would not catch one.
+    # They are no ClientError, so the client would not catch one.
     assert not issubclass(http_exceptions.HttpProcessingError, aiohttp.ClientError)
     for cut in range(0, 60, 3):
         found = ask((CHUNKED + b"5\r\nhello\r\n0\r\n\r\n")[:cut])

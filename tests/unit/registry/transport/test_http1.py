@@ -1,4 +1,4 @@
-"""Connections are kept, watched, and given up as soon as there is any doubt."""
+"""Connections are reused, timed out, and closed when in doubt."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from auditor.wire.response import Response
 from auditor.wire.url_policy import origin_of
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
-# In a script: the rest is written when the client may have read the first part; and
-# the connection is closed.
+# In a script: the rest is sent after the client may have read the first part; the
+# connection is closed.
 LATER, END = b"<later>", b"<end>"
 QUICK = Timeouts(connect_s=5, read_s=5, request_s=10)
 
@@ -28,14 +28,14 @@ QUICK = Timeouts(connect_s=5, read_s=5, request_s=10)
 class Server:
     """Answers each request with the next of `script`; None closes the connection.
 
-    `heads` are the requests as they came, each with the number of its connection.
+    `heads` has the requests as received, each with the number of its connection.
     """
 
     script: list[bytes | None]
     heads: list[tuple[int, str]] = field(default_factory=list)
     url: str = ""
     connections: int = 0
-    said: int = 0
+    sent: int = 0
     serving: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def serve(
@@ -50,15 +50,15 @@ class Server:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 self.heads.append((number, head.decode()))
-                said = self.script.pop(0)
-                if said is None:
+                response = self.script.pop(0)
+                if response is None:
                     break
-                for piece in said.removesuffix(END).split(LATER):
+                for piece in response.removesuffix(END).split(LATER):
                     writer.write(piece)
                     for _ in range(20):
                         await asyncio.sleep(0)
-                    self.said += 1
-                if said.endswith(END):
+                    self.sent += 1
+                if response.endswith(END):
                     break
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
@@ -72,7 +72,7 @@ class Server:
 
     @property
     def used(self) -> list[int]:
-        """For each request, the number of the connection that it came on."""
+        """The number of the connection of each request."""
         return [number for number, _ in self.heads]
 
 
@@ -100,7 +100,7 @@ def with_server(
 
 
 async def get(server: Server, transport: Transport, method: str = "GET") -> str:
-    """The content of an answer, or the kind of the failure."""
+    """The body of the response, or the kind of failure."""
     found = await transport.request(
         method, f"{server.url}/v2/x?n=1#here", headers={"Accept": "*/*"}, max_bytes=100
     )
@@ -109,10 +109,10 @@ async def get(server: Server, transport: Transport, method: str = "GET") -> str:
     return found.body.decode()
 
 
-def answers_of(
+def outcomes_of(
     *script: bytes | None, methods: str = "GGG", timeouts: Timeouts = QUICK
 ) -> tuple[list[str], Server]:
-    """What a GET or a HEAD for each letter comes to, one after the other."""
+    """The outcomes of a GET or a HEAD for each letter, one after the other."""
     found: list[str] = []
 
     async def test(server: Server, transport: Transport) -> None:
@@ -125,7 +125,7 @@ def answers_of(
 
 
 def test_a_request_has_only_the_required_fields() -> None:
-    _, server = answers_of(OK, methods="G")
+    _, server = outcomes_of(OK, methods="G")
     ((_, head),) = server.heads
     line, *fields = head.rstrip("\r\n").split("\r\n")
     assert line == "GET /v2/x?n=1 HTTP/1.1"
@@ -137,13 +137,13 @@ def test_a_request_has_only_the_required_fields() -> None:
 
 
 def test_a_connection_is_reused() -> None:
-    found, server = answers_of(OK, OK, OK)
+    found, server = outcomes_of(OK, OK, OK)
     assert found == ["{}", "{}", "{}"]
     assert server.used == [1, 1, 1]
 
 
 @pytest.mark.parametrize(
-    "said",
+    "response",
     [
         b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}",
         b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}",
@@ -151,68 +151,72 @@ def test_a_connection_is_reused() -> None:
         OK + b"?",
         OK + OK,
     ],
-    ids=["close", "1.0", "half an answer", "a byte", "two answers"],
+    ids=["close", "1.0", "half a response", "a byte", "two responses"],
 )
-def test_a_connection_in_doubt_is_not_reused(said: bytes) -> None:
-    found, server = answers_of(said, OK, methods="GG")
+def test_a_connection_in_doubt_is_not_reused(response: bytes) -> None:
+    found, server = outcomes_of(response, OK, methods="GG")
     assert found == ["{}", "{}"]
     assert server.used == [1, 2]
 
 
 def test_a_1_0_connection_with_keep_alive_is_reused() -> None:
-    said = b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\n{}"
-    assert answers_of(said, OK, methods="GG")[1].used == [1, 1]
+    response = (
+        b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\n{}"
+    )
+    assert outcomes_of(response, OK, methods="GG")[1].used == [1, 1]
 
 
 def test_the_connection_of_a_head_request_is_reused() -> None:
     head = OK[:-2]
-    found, server = answers_of(head, OK, b"HTTP/1.1 200 OK\r\n\r\n", OK, methods="HGHG")
+    found, server = outcomes_of(
+        head, OK, b"HTTP/1.1 200 OK\r\n\r\n", OK, methods="HGHG"
+    )
     assert found == ["", "{}", "", "{}"]
     assert server.used == [1, 1, 1, 1]
 
 
 def test_a_body_in_the_response_to_head_ends_the_connection() -> None:
-    found, server = answers_of(OK, OK, methods="HG")
+    found, server = outcomes_of(OK, OK, methods="HG")
     assert found == ["", "{}"]
     assert server.used == [1, 2]
 
 
 def test_interim_responses_are_skipped() -> None:
     interim = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\nContent-Length: 9\r\n\r\n"
-    found, server = answers_of(interim + interim + OK, OK, methods="GG")
+    found, server = outcomes_of(interim + interim + OK, OK, methods="GG")
     assert found == ["{}", "{}"]
     assert server.used == [1, 1]
 
 
 def test_a_101_is_a_failure() -> None:
-    said = b"HTTP/1.1 101 x\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"
-    assert answers_of(said, methods="G")[0] == ["protocol_violation"]
+    response = b"HTTP/1.1 101 x\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"
+    assert outcomes_of(response, methods="G")[0] == ["protocol_violation"]
 
 
 def test_a_response_without_a_length_ends_with_its_connection() -> None:
-    said = b"HTTP/1.1 200 OK\r\n\r\n{" + LATER + b"}" + END
-    found, server = answers_of(said, OK, methods="GG")
+    response = b"HTTP/1.1 200 OK\r\n\r\n{" + LATER + b"}" + END
+    found, server = outcomes_of(response, OK, methods="GG")
     assert found == ["{}", "{}"]
     assert server.used == [1, 2]
 
 
-# -- the race between a kept connection's end and the next request -----------------
+# -- a request on an idle connection that is just being closed ---------------------
 
 
 def test_a_request_on_an_idle_connection_that_was_closed_is_sent_again() -> None:
-    found, server = answers_of(OK, None, OK, methods="GG")
+    found, server = outcomes_of(OK, None, OK, methods="GG")
     assert found == ["{}", "{}"]
     assert server.used == [1, 1, 2]
 
 
 def test_a_new_connection_closed_without_a_response_is_a_failure() -> None:
-    found, server = answers_of(None, methods="G")
+    found, server = outcomes_of(None, methods="G")
     assert found == ["connect"]
     assert server.used == [1]
 
 
 def test_a_request_is_sent_again_only_once() -> None:
-    found, server = answers_of(OK, None, None, methods="GG")
+    found, server = outcomes_of(OK, None, None, methods="GG")
     assert found == ["{}", "connect"]
     assert server.used == [1, 1, 2]
 
@@ -230,7 +234,7 @@ def test_a_request_is_not_sent_again_after_the_first_byte_of_a_response() -> Non
 def test_bytes_without_a_request_end_an_idle_connection() -> None:
     async def test(server: Server, transport: Transport) -> None:
         assert await get(server, transport) == "{}"
-        await server.until(lambda: server.said == 2)
+        await server.until(lambda: server.sent == 2)
         assert await get(server, transport) == "{}"
 
     assert with_server([OK + LATER + OK, OK], test).used == [1, 2]
@@ -244,7 +248,7 @@ def test_concurrent_requests_have_a_connection_each() -> None:
         for _ in range(4):
             await get(server, transport)
         assert server.connections == 8
-        # Of the eight, four are kept: twice what may be under way.
+        # Of the eight, four are kept: twice the requests in flight allowed.
         await asyncio.gather(*(get(server, transport) for _ in range(8)))
         assert server.connections == 12
 
@@ -255,18 +259,18 @@ def test_concurrent_requests_have_a_connection_each() -> None:
 
 
 @pytest.mark.parametrize(
-    ("read_s", "request_s", "words"),
+    ("read_s", "request_s", "detail"),
     [(0.05, 10.0, "sent nothing for 0.05 s"), (10.0, 0.05, "longer than 0.05 s")],
 )
 def test_a_response_that_does_not_come_is_a_timeout(
-    read_s: float, request_s: float, words: str
+    read_s: float, request_s: float, detail: str
 ) -> None:
     async def test(server: Server, transport: Transport) -> None:
         found = await transport.request("GET", server.url, headers={}, max_bytes=9)
         assert isinstance(found, Failure)
         assert found.kind is FailureKind.TIMEOUT
-        assert words in found.detail
-        # Its connection is in doubt: the next request has one of its own.
+        assert detail in found.detail
+        # Its connection is in doubt: the next request gets a new one.
         server.script[:] = [OK]
         assert await get(server, transport) == "{}"
 
@@ -288,8 +292,8 @@ def test_a_cancelled_request_closes_its_connection() -> None:
     assert with_server([OK[:20]], test).used == [1, 2]
 
 
-def _asked_at(scheme: str, timeouts: Timeouts, *, closed: bool) -> Failure:
-    """What becomes of a request to a port where nobody speaks, or listens."""
+def _outcome_at(scheme: str, timeouts: Timeouts, *, closed: bool) -> Failure:
+    """The failure of a request to a port that is silent, or closed."""
 
     async def main() -> Response | Failure:
         served: list[asyncio.Task[None] | None] = []
@@ -321,15 +325,15 @@ def _asked_at(scheme: str, timeouts: Timeouts, *, closed: bool) -> Failure:
 
 
 def test_no_connection_in_time_is_a_timeout() -> None:
-    # The handshake of TLS counts as part of connecting.
+    # The TLS handshake is part of connecting.
     timeouts = Timeouts(connect_s=0.05, read_s=5, request_s=10)
-    found = _asked_at("https", timeouts, closed=False)
+    found = _outcome_at("https", timeouts, closed=False)
     assert found.kind is FailureKind.TIMEOUT
     assert "within 0.05 s" in found.detail
 
 
 def test_a_refused_connection_is_a_failure_to_connect() -> None:
-    found = _asked_at("http", QUICK, closed=True)
+    found = _outcome_at("http", QUICK, closed=True)
     assert found.kind is FailureKind.CONNECT
     assert "refused" in found.detail
 
@@ -343,7 +347,7 @@ def _coded(coding: str, content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("said", "found"),
+    ("response", "found"),
     [
         (_coded("gzip", gzip.compress(b"{}")), "{}"),
         (_coded("GZIP", gzip.compress(b"a" * 101)), "too_large"),
@@ -366,16 +370,18 @@ def _coded(coding: str, content: bytes) -> bytes:
     ],
 )
 def test_compressed_content_is_decoded_although_not_requested(
-    said: bytes, found: str
+    response: bytes, found: str
 ) -> None:
-    assert answers_of(said, methods="G")[0] == [found]
+    assert outcomes_of(response, methods="G")[0] == [found]
 
 
 @pytest.mark.parametrize("coding", ["gzip", "gzip, chunked", "chunked\r\nX: "])
 def test_an_unknown_transfer_coding_is_a_failure(coding: str) -> None:
-    said = f"HTTP/1.1 200 OK\r\nTransfer-Encoding: {coding}\r\n\r\n0\r\n\r\n".encode()
+    response = (
+        f"HTTP/1.1 200 OK\r\nTransfer-Encoding: {coding}\r\n\r\n0\r\n\r\n".encode()
+    )
     expected = "" if coding.startswith("chunked") else "protocol_violation"
-    assert answers_of(said, methods="G")[0] == [expected]
+    assert outcomes_of(response, methods="G")[0] == [expected]
 
 
 def test_a_field_with_a_line_break_is_not_sent() -> None:
