@@ -191,7 +191,7 @@ def _json_line(granted: PullAccess) -> str:
         state="failed" if check is None else check.access.state,
         actions=() if check is None else _safe_actions(check.access.actions),
         beyond_pull=_safe_actions(granted.beyond()),
-        asked=granted.asked,
+        asked=granted.requested,
         more_refused=granted.more_refused,
         authentication=None if check is None else check.scheme,
         account=None if check is None else _safe_or_none(check.account),

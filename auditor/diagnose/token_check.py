@@ -99,7 +99,7 @@ class PullAccess:
 
     text: str
     repository: RepositoryName | None
-    asked: tuple[str, ...]
+    requested: tuple[str, ...]
     check: TokenCheck | None = None
     failure: Failure | None = None
     more_refused: bool = False
@@ -212,7 +212,7 @@ class PullAccessCheck:
         self, text: str, failure: Failure, repository: RepositoryName | None = None
     ) -> PullAccess:
         return PullAccess(
-            text=text, repository=repository, asked=self._actions, failure=failure
+            text=text, repository=repository, requested=self._actions, failure=failure
         )
 
     async def _check(self, job: RepositoryName | PullAccess) -> PullAccess:
@@ -235,7 +235,7 @@ class PullAccessCheck:
         return PullAccess(
             text=text,
             repository=job,
-            asked=actions,
+            requested=actions,
             check=check,
             more_refused=more_refused,
             unproven=check.token is not None

@@ -1,7 +1,4 @@
-"""Registry products as they are: each habit of each, and that an audit survives it.
-
-docs/registries.md has the table.
-"""
+"""Audits of registries with the deviations of each product (docs/registries.md)."""
 
 from __future__ import annotations
 
@@ -367,7 +364,7 @@ async def test_oci_images_with_pages_of_any_size_and_referrers(size: int) -> Non
 
 
 async def test_every_page_is_requested_with_the_token_of_its_repository() -> None:
-    """pulp takes any token for the first page and wants the scope for the second."""
+    """pulp accepts any token for the first page, not for the second."""
     tokens = service(TEAM)
     async with lab(
         simple(NAMES), tokens=tokens, login=TEAM, behaviour=Behaviour(max_page=2)

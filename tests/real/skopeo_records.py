@@ -131,7 +131,8 @@ def _platform(skopeo: Skopeo, at: str, described: Described | None) -> dict[str,
 
 def _name(platform: Described) -> str:
     parts = (platform["os"], platform["architecture"], platform["variant"])
-    return "/".join(filter(None, parts))
+    # An audit reports arm64/v8 as arm64.
+    return "/".join(filter(None, parts)).replace("/arm64/v8", "/arm64")
 
 
 def _size(layers: list[dict[str, Any]]) -> int | None:

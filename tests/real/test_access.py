@@ -101,7 +101,7 @@ def test_a_wrong_password_is_sent_once_and_fails_every_reference(
     audited = audit(filled.host, *names, registry=login(wrong), workers=1)
     for line in audited.lines:
         assert failure(line) == ("failure", "token", "denied", 401)
-        assert "user name and password of 'auditor'" in line["detail"]
+        assert "rejected the login of 'auditor'" in line["detail"]
     assert len(audited.lines) == len(names)
     assert len(filled.tokens.asked) - asked <= len(names)
     logged = filled.registry.log.auditors(since, at_least=audited.requests)

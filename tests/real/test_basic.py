@@ -59,7 +59,7 @@ def test_the_password_is_sent_with_basic(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("account", "said"),
+    ("account", "detail"),
     [
         (None, "the registry requires a user name and password"),
         (
@@ -69,11 +69,11 @@ def test_the_password_is_sent_with_basic(host: str) -> None:
     ],
 )
 def test_without_the_password_every_reference_is_denied(
-    host: str, account: DemoAccount | None, said: str
+    host: str, account: DemoAccount | None, detail: str
 ) -> None:
     line = only(audit(host, "team/app:1", registry=login(account)))
     assert (line["failure"], line["status"]) == ("denied", 401)
-    assert said in line["detail"]
+    assert detail in line["detail"]
 
 
 @pytest.mark.parametrize("part", ["", "/team", "/team/app"])

@@ -62,10 +62,10 @@ def test_audit_with_a_configuration_and_a_list(
     for name, line in zip(wanted, images, strict=False):
         assert content(line) == expected_record(filled.skopeo, filled.host, name)
         assert line["access"]["verified"] is True
-    said = done.stderr.decode()
-    assert (done.returncode, done.stdout) == (1, b""), said
-    assert f"{len(images)} of {len(wanted)} references audited" in said
-    assert AUDITOR.password not in said + report.read_text() + summary.read_text()
+    output = done.stderr.decode()
+    assert (done.returncode, done.stdout) == (1, b""), output
+    assert f"{len(images)} of {len(wanted)} references audited" in output
+    assert AUDITOR.password not in output + report.read_text() + summary.read_text()
     counts = json.loads(summary.read_text())["references"]
     keys = ("asked", "duplicates", "audited", "failed", "to_do")
     assert [counts[key] for key in keys] == [len(wanted), 0, len(images), 1, 0]
@@ -131,25 +131,25 @@ def token(config: str, place: Path, *arguments: str) -> Any:
 def test_token_shows_that_pull_is_granted(
     filled: FilledRegistry, config: str, tmp_path: Path
 ) -> None:
-    code, said = token(config, tmp_path, f"{filled.host}/team/oci")
+    code, output = token(config, tmp_path, f"{filled.host}/team/oci")
     assert code == 0
-    assert said.endswith("pull on team/oci: granted\n")
-    assert "token service of the tests" in said
+    assert output.endswith("pull on team/oci: granted\n")
+    assert "token service of the tests" in output
 
 
 def test_token_shows_that_pull_is_not_granted(
     filled: FilledRegistry, config: str, tmp_path: Path
 ) -> None:
-    code, said = token(config, tmp_path, f"{filled.host}/secret/oci")
+    code, output = token(config, tmp_path, f"{filled.host}/secret/oci")
     assert code == 1
-    assert said.endswith("pull on secret/oci: NOT granted\n")
+    assert output.endswith("pull on secret/oci: NOT granted\n")
 
 
 def test_token_json_has_the_request_and_the_grant(
     filled: FilledRegistry, config: str, tmp_path: Path
 ) -> None:
-    code, said = token(config, tmp_path, "--format=json", f"{filled.host}/public/arm")
-    found = json.loads(said)
+    code, output = token(config, tmp_path, "--format=json", f"{filled.host}/public/arm")
+    found = json.loads(output)
     assert code == 0
     assert found["pull"] is True
     assert found["realm"] == filled.tokens.realm
@@ -170,10 +170,10 @@ def test_token_json_has_the_request_and_the_grant(
 def test_token_raw_is_a_valid_token(
     filled: FilledRegistry, config: str, tmp_path: Path
 ) -> None:
-    code, said = token(config, tmp_path, "--raw", f"{filled.host}/team/oci")
+    code, output = token(config, tmp_path, "--raw", f"{filled.host}/team/oci")
     assert code == 0
     service = filled.tokens.service
-    assert service.allows(said.strip(), "repository:team/oci:pull") is True
+    assert service.allows(output.strip(), "repository:team/oci:pull") is True
 
 
 def test_a_wrong_password_is_one_message_and_exit_1(

@@ -103,4 +103,4 @@ def test_an_account_that_may_push_is_found(
     assert [(line["pull"], line["beyond_pull"]) for line in lines] == [
         (True, []), (True, ["push"]), (False, []),
     ]  # fmt: skip
-    assert b"1 grant goes beyond pull: push (1); as auditor (1)" in done.stderr
+    assert b"more than pull granted: push (1); accounts: auditor (1)" in done.stderr

@@ -74,7 +74,7 @@ def test_variants_and_windows_versions_are_recorded(
     assert full_records[name]["architectures"] == [
         "linux/amd64",
         "linux/arm/v7",
-        "linux/arm64/v8",
+        "linux/arm64",
         "windows/amd64",
     ]
     versions = [one["os_version"] for one in full_records[name]["platforms"]]

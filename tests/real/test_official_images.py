@@ -106,8 +106,8 @@ def compare(
         content = workload.truths[name]
         if content.digest not in expected:
             expected[content.digest] = fields(visible_content(content, image_config))
-        said = {key: line.get(key) for key in expected[content.digest]}
-        assert said == expected[content.digest], name
+        fields_of_line = {key: line.get(key) for key in expected[content.digest]}
+        assert fields_of_line == expected[content.digest], name
         assert line["reference"] == f"{workload.host}/{name}"
         assert line["access"]["actions"] == ["pull"]
         assert line["access"]["subject"] == PUSHER.name

@@ -126,7 +126,7 @@ def test_a_registry_that_cannot_start_is_an_error(
 ) -> None:
     monkeypatch.setattr("auditor.demo.docker_registry.PROGRAM", "false")
     with (
-        pytest.raises(RuntimeError, match="false did not start: it said nothing"),
+        pytest.raises(RuntimeError, match="false did not start: no output"),
         docker_registry(tmp_path),
     ):
         pass
