@@ -20,7 +20,7 @@ from auditor.model import (
     Warn,
     WarningCode,
 )
-from tests.documents import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, digest
+from tests.manifests import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, digest
 
 AT = "2026-11-24T02:00:00Z"
 ACCESS = Access(

@@ -13,7 +13,7 @@ from typing import Any
 from auditor.errors import ProtocolError
 from auditor.fast_dataclass import dataclass
 from auditor.oci.digest import is_digest
-from auditor.oci.encoding import check_key_case
+from auditor.oci.encoding import check_key_case, string_or_none
 from auditor.oci.platform import Platform
 
 MAX_SIZE = 2**63 - 1  # descriptor.md: size is an int64
@@ -68,11 +68,6 @@ def parse_annotations(value: object) -> Mapping[str, str]:
     if not isinstance(value, dict):
         return _NO_ANNOTATIONS
     return {key: text for key, text in value.items() if isinstance(text, str)}
-
-
-def string_or_none(value: object) -> str | None:
-    """The value if it is a string and not empty."""
-    return value if isinstance(value, str) and value else None
 
 
 def _parse_plain(value: object) -> Descriptor | None:

@@ -123,6 +123,11 @@ def _refuse_duplicates(raw: bytes, what: str, unique: Container[str] | None) -> 
     json.loads(raw, object_pairs_hook=check)
 
 
+def string_or_none(value: object) -> str | None:
+    """The value if it is a string and not empty."""
+    return value if isinstance(value, str) and value else None
+
+
 def decode_base64url(text: str) -> bytes:
     """Decode base64url without padding (RFC 7515 section 2). Raises `ValueError`."""
     if _BASE64URL.fullmatch(text) is None:

@@ -23,10 +23,9 @@ from auditor.oci.descriptor import (
     parse_annotations,
     parse_descriptor,
     parse_descriptors,
-    string_or_none,
 )
 from auditor.oci.digest import check_digest, is_digest, matches_digest, sha256_digest
-from auditor.oci.encoding import check_key_case, parse_json_object
+from auditor.oci.encoding import check_key_case, parse_json_object, string_or_none
 from auditor.oci.schema1 import Schema1Manifest, parse_schema1
 
 
@@ -43,7 +42,7 @@ class ImageIndex:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageManifest:
-    """An OCI manifest or a Docker manifest v2. Layers stand base first."""
+    """An OCI manifest or a Docker manifest v2. Layers are base first."""
 
     media_type: str
     config: Descriptor

@@ -20,13 +20,13 @@ import orjson
 
 from auditor.errors import ProtocolError
 from auditor.fast_dataclass import dataclass
-from auditor.oci.descriptor import string_or_none
 from auditor.oci.digest import is_digest
 from auditor.oci.encoding import (
     check_key_case,
     decode_base64url,
     encode_base64url,
     parse_json_object,
+    string_or_none,
 )
 
 # An empty gzipped tar archive, which docker lists for build steps that change no file.
@@ -41,7 +41,7 @@ MAX_SIGNATURES = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignatureCheck:
-    """The result for one signature. Valid means signed by this key, whoever owns it.
+    """The result for one signature: whether this key, of an unknown owner, signed.
 
     `key_id` is the libtrust id computed from the key, not the claimed one.
     """

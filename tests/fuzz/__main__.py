@@ -1,11 +1,11 @@
 """Coverage-guided fuzzing: `python -m tests.fuzz TARGET [libFuzzer's options]`.
 
-    python -m tests.fuzz                             names the targets
-    python -m tests.fuzz manifest                    until something is found
+    python -m tests.fuzz                             list the targets
+    python -m tests.fuzz manifest                    run until there is a crash
     python -m tests.fuzz manifest -max_total_time=60
-    python -m tests.fuzz all -max_total_time=60      each in turn, a minute
+    python -m tests.fuzz all -max_total_time=60      each target for a minute
 
-What was found is in a file `crash-...`; make it a seed of its target or a test.
+The crashing input is in a file `crash-...`; make it a seed of its target or a test.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-# An input that takes longer than this is a finding; so is one that takes this much.
+# Seconds per input, memory in MiB and bytes; exceeding the first two is a crash.
 LIMITS = ("-timeout=10", "-rss_limit_mb=2048", "-max_len=65536")
 
 

@@ -1,9 +1,8 @@
-"""Every parser of what strangers write, each as a function of bytes.
+"""Every parser of untrusted input, as a function of bytes.
 
-A target gives nothing back and raises nothing, unless there is a bug: what a parser
-says that it raises is caught here, and what it gives is looked at. `seeds` are inputs
-that get far; `tests/property/test_every_parser.py` damages them, `python -m tests.fuzz`
-lets coverage lead the way.
+A target raises nothing unless there is a bug: it catches the documented errors of its
+parser and checks the result. `seeds` are valid inputs, which
+`tests/property/test_every_parser.py` mutates and `python -m tests.fuzz` explores.
 """
 
 from __future__ import annotations
@@ -84,7 +83,7 @@ from auditor.wire.url_policy import (
     origin_of,
     token_url,
 )
-from tests import documents
+from tests import manifests
 
 HOST = Origin(scheme="https", host="registry.example.com", port=443)
 URL = "https://registry.example.com/v2/team/app/tags/list?n=2"
@@ -96,7 +95,7 @@ PRODUCTS: tuple[Product, ...] = (Dtr(), Gitea(), GitLab(), Harbor(), Hub(), Quay
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A parser and what to begin with."""
+    """A parser with its seeds."""
 
     run: Callable[[bytes], None]
     seeds: tuple[bytes, ...]
@@ -106,12 +105,12 @@ TARGETS: dict[str, Target] = {}
 
 
 def _target(*seeds: object) -> Callable[[Callable[[bytes], None]], None]:
-    """Put a function into the table; seeds are bytes, text, or written as JSON."""
+    """Register a target; seeds are bytes, text, or values that are sent as JSON."""
 
-    def put(run: Callable[[bytes], None]) -> None:
+    def register(run: Callable[[bytes], None]) -> None:
         TARGETS[run.__name__] = Target(run=run, seeds=tuple(map(_bytes, seeds)))
 
-    return put
+    return register
 
 
 def _bytes(seed: object) -> bytes:
@@ -121,11 +120,11 @@ def _bytes(seed: object) -> bytes:
 
 
 def _text(data: bytes) -> str:
-    """As arguments, lists and header fields are decoded."""
+    """Decode as arguments, lists and headers are decoded."""
     return data.decode("utf-8", "surrogateescape")
 
 
-def _answer(body: bytes, **fields: str) -> Response:
+def _response(body: bytes, **fields: str) -> Response:
     return Response(status=200, headers=CIMultiDict(fields), body=body, url=URL)
 
 
@@ -208,10 +207,10 @@ def proxy(data: bytes) -> None:
 
 
 @_target(
-    documents.image(),
-    documents.index(),
-    documents.schema1(),
-    documents.raw(documents.image(annotations={"a": "b"})),
+    manifests.image(),
+    manifests.index(),
+    manifests.schema1(),
+    manifests.raw(manifests.image(annotations={"a": "b"})),
 )
 def manifest(data: bytes) -> None:
     for said in (None, *sorted(MANIFEST_TYPES)):
@@ -223,7 +222,7 @@ def manifest(data: bytes) -> None:
         attachment_from_manifest("sha256:" + "a" * 64, None, found)
 
 
-@_target(documents.schema1(), documents.image())
+@_target(manifests.schema1(), manifests.image())
 def document(data: bytes) -> None:
     for asked in (None, "sha256:" + "a" * 64):
         with suppress(ProtocolError):
@@ -249,7 +248,7 @@ def image_config(data: bytes) -> None:
     {"token": "a.b.c", "expires_in": 300, "refresh_token": "r"},
     {"access_token": "a", "token_type": "bearer"},
 )
-def token_answer(data: bytes) -> None:
+def token_response(data: bytes) -> None:
     with suppress(ProtocolError):
         assert parse_access_token(data).isascii()
     with suppress(ProtocolError):
@@ -310,7 +309,7 @@ def docker_config(data: bytes) -> None:
 
 
 @_target({"Username": "u", "Secret": "s"}, {"Username": "<token>", "Secret": "t"})
-def helper_answer(data: bytes) -> None:
+def helper_response(data: bytes) -> None:
     with suppress(ProtocolError):
         repr(parse_helper_output(data))
 
@@ -369,8 +368,8 @@ def header_fields(data: bytes) -> None:
     [{"name": "a/b", "tags": [{"name": "1", "push_time": "2026-01-01T00:00:00Z"}]}],
     {"tags": [{"name": "1", "manifest_digest": "x", "start_ts": 1e300}], "page": 2},
 )
-def list_answer(data: bytes) -> None:
-    answer = _answer(data, Link='</x?y>; rel="next"', X_Next_Page_Start="2")
+def list_response(data: bytes) -> None:
+    answer = _response(data, Link='</x?y>; rel="next"', X_Next_Page_Start="2")
     readers: list[Callable[[Response], object]] = [_parse_tags, _parse_catalog]
     readers += [one.parse_tags for one in PRODUCTS]
     readers += [one.parse_repositories for one in PRODUCTS]
@@ -412,17 +411,22 @@ def configuration(data: bytes) -> None:
     try:
         file = tomllib.loads(data.decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError):
-        return  # which `read_toml` tells; the last is held below
-    told: list[Mapping[str, object]] = [file, {"registry": {"h.io": file}}]
-    for one in told:
+        return  # reported by `read_toml`
+    documents: list[Mapping[str, object]] = [file, {"registry": {"h.io": file}}]
+    for document in documents:
         try:
-            found = resolve_settings(file=one, file_name="a.toml", environment={"P": SECRET},
-                            flags={}, read_file=lambda _: SECRET)  # fmt: skip
-            said = repr(found)
+            settings = resolve_settings(
+                file=document,
+                file_name="a.toml",
+                environment={"P": SECRET},
+                flags={},
+                read_file=lambda _: SECRET,
+            )
+            printed = repr(settings)
         except AuditorError as error:
-            said = str(error).replace("\n", "")
-            _is_safe(said)
-        assert SECRET not in said
+            printed = str(error).replace("\n", "")
+            _is_safe(printed)
+        assert SECRET not in printed
     with suppress(AuditorError):
         read_policy(file, file_name="a.toml", lines={})
 
@@ -432,12 +436,16 @@ def configuration(data: bytes) -> None:
 )
 def small_grammars(data: bytes) -> None:
     text = _text(data)
-    readers: tuple[Callable[[str], object], ...] = (
-        time_span.parse_since, parse_platform, parse_shard, parse_scope, parse_constraint,
-    )  # fmt: skip
-    for read in readers:
+    parsers: tuple[Callable[[str], object], ...] = (
+        time_span.parse_since,
+        parse_platform,
+        parse_shard,
+        parse_scope,
+        parse_constraint,
+    )
+    for parse in parsers:
         with suppress(ProtocolError, ValueError):
-            read(text)
+            parse(text)
     parse_version(text)
     time_span.parse_image_time(text)
     assert tag_order(text) <= tag_order(text)

@@ -80,7 +80,7 @@ def _damage(value: object) -> st.SearchStrategy[object]:
 
 
 def outcome(read: Callable[[], Value]) -> Value | ProtocolError:
-    """The result of `read`, or the `ProtocolError` it raises, with a printable detail."""
+    """The result of `read`, or its `ProtocolError`, whose detail is printable."""
     try:
         return read()
     except ProtocolError as error:

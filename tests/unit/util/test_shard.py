@@ -76,10 +76,10 @@ def test_a_kubernetes_job_counts_from_0() -> None:
 @pytest.mark.parametrize(
     ("index", "said"),
     [
-        (None, "--shard: auto/4: JOB_COMPLETION_INDEX holds no number"),
-        ("x", "--shard: auto/4: JOB_COMPLETION_INDEX holds no number"),
-        ("4", "--shard: auto/4: JOB_COMPLETION_INDEX is 4, and counts from 0: there"
-              " are more pods than shares"),
+        (None, "--shard: auto/4: JOB_COMPLETION_INDEX is not a number"),
+        ("x", "--shard: auto/4: JOB_COMPLETION_INDEX is not a number"),
+        ("4", "--shard: auto/4: JOB_COMPLETION_INDEX is 4, counted from 0: there"
+              " are more pods than shards"),
     ],
 )  # fmt: skip
 def test_auto_without_a_job_index_is_a_configuration_error(

@@ -92,7 +92,7 @@ def test_a_forecast_of_one_of_each_has_no_plural() -> None:
 
 def test_one_tag_that_does_not_match_is_singular() -> None:
     assert no_match_detail(1, "tag", "tags", of="app", pattern="2*") == (
-        "the one tag of app does not match 2*"
+        "the only tag of app does not match 2*"
     )
     assert no_match_detail(3, "tag", "tags", of="app", pattern="2*") == (
         "none of the 3 tags of app matches 2*"

@@ -1,4 +1,4 @@
-"""HTTP answers without HTTP."""
+"""`Response` values without a network."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from auditor.wire.response import Response
 
 
-class Fields:
-    """Header fields (see `auditor.protocol.answer.Headers`), by name as given."""
+class HeaderFields:
+    """Headers (`auditor.wire.response.Headers`) from a dictionary."""
 
     def __init__(self, fields: Mapping[str, str | Sequence[str]]) -> None:
         self._lines = {
@@ -23,13 +23,13 @@ class Fields:
         return self._lines.get(name.lower(), default)
 
 
-def answer(
+def response(
     status: int = 200,
     body: bytes = b"",
     *,
     url: str = "https://registry.example.com/v2/",
     **fields: str | Sequence[str],
 ) -> Response:
-    """An answer; `Retry_After="1"` is the field Retry-After."""
+    """A response; the keyword `Retry_After="1"` is the header Retry-After."""
     headers = {name.replace("_", "-"): value for name, value in fields.items()}
-    return Response(status=status, headers=Fields(headers), body=body, url=url)
+    return Response(status=status, headers=HeaderFields(headers), body=body, url=url)

@@ -1,4 +1,4 @@
-"""Manifests as plain dictionaries, to take apart and damage in tests."""
+"""Manifests as plain dictionaries, to be changed by tests."""
 
 from __future__ import annotations
 
