@@ -11,7 +11,7 @@ from auditor.report.shapes import encoder
 
 
 def write_report(path: Path, records: Iterable[Record]) -> str:
-    """The file's name. A name that ends in `.gz` is compressed."""
+    """Write a report, compressed if the name ends in `.gz`; return its name."""
     encode = encoder(Shape.IMAGE)
     data = b"".join(map(encode, records))
     path.write_bytes(gzip.compress(data, 1) if path.suffix == ".gz" else data)

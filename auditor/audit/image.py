@@ -254,7 +254,7 @@ async def _mirror_first(
 ) -> tuple[Value | Failure, tuple[Warn, ...]]:
     """The result of `fetch` at the mirror, or after a failure at the registry.
 
-    A warning tells that it is from the registry; a failure has both details.
+    A result from the registry comes with a warning; a failure has both details.
     """
     result = await fetch(mirrored)
     if not isinstance(result, Failure):

@@ -3,7 +3,7 @@
 `begin_or_resume` decides which. On a resume it reads the old `OUT.partial` and the
 records of `OUT.journal` into a `ResumeIndex`: reference -> record offset. The run then
 asks the index for every entry of its input (`take`) and audits only what is missing;
-`ranges` finally says which bytes of the partial file, in which order, are the report.
+`ranges` finally gives the byte ranges of the partial file that make up the report.
 
 The index is a temporary SQLite database: exact, and some 100 MB of a temporary file
 (not of memory) for a million references.

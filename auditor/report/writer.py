@@ -281,8 +281,8 @@ class Report:
     async def checkpoint(self, early: Iterable[Record], *, has_waiting: bool) -> None:
         """Make everything that is finished durable.
 
-        `early` are new records that wait for their turn: they go into the journal.
-        Once none is waiting any more (`has_waiting`), the journal's are dropped.
+        `early` are new records that wait for their turn: they go into the journal. If
+        none is left waiting (`has_waiting`), the journal's records are dropped.
         """
         await self._writer.flush()
         journal = self._journal

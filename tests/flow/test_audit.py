@@ -296,7 +296,7 @@ async def test_a_wrong_digest_header_is_a_warning_and_the_computed_digest_counts
 
 
 async def _audit_with_the_first_held_back(order: Order) -> list[int]:
-    """The numbers of 20 references as they came, the first answered last of all."""
+    """The order of 20 records when the first reference is answered last."""
     names = [f"team/app:{number}" for number in range(20)]
     gate = Gate()
     async with lab(simple(names)) as here:

@@ -74,7 +74,7 @@ async def test_without_attachments_all_no_extra_request_is_sent(
         ([SLSA, SPDX], (False, True, True)),
         ([SLSA], (False, False, True)),
         ([SPDX], (False, True, False)),
-        ([], (False, None, None)),  # its statement does not say what it is about
+        ([], (False, None, None)),  # its statement has no predicate type
     ],
 )
 async def test_the_manifests_of_attestations_in_an_index_are_read(
@@ -301,7 +301,7 @@ async def test_a_possibly_truncated_listing_does_not_prove_that_a_tag_is_missing
     repository = content.repository("team/app")
     tags = [f"v{number}" for number in range(100 - len(repository.tags))]
     repository.tags.update(dict.fromkeys(tags, PLAIN.root.digest))
-    # As distribution 2.8, it cannot say what comes after the last one.
+    # Like distribution 2.8, it cannot confirm the end of the listing.
     behaviour = replace(NO_API, tags_pages=False)
     async with lab(content, behaviour=behaviour) as here:
         record = await audited(here)
@@ -364,7 +364,7 @@ async def test_attachments_of_excluded_platforms_are_left_out() -> None:
 
 
 async def test_the_manifest_of_an_artifact_completes_its_referrers_entry() -> None:
-    """go-containerregistry's registry lists the config's type, the empty one."""
+    """go-containerregistry lists the type of the config, which is the empty one."""
     content = of(CHILDREN[0])
     put = artifact("sbom", subject=CHILDREN[0].root)
     root = replace(put.root, artifact_type="application/vnd.oci.empty.v1+json")

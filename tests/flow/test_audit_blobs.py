@@ -33,7 +33,7 @@ CHILDREN = [
     for one in ("linux/amd64", "linux/arm64")
 ]
 BOTH = index(CHILDREN)
-BLOB_COUNT = 5  # two configs, the shared layer, two of their own
+BLOB_COUNT = 5  # two configs, a shared layer, two other layers
 MISSING, DIFFERS, UNVERIFIED = (
     WarningCode.BLOB_MISSING,
     WarningCode.BLOB_SIZE_DIFFERS,
@@ -171,12 +171,12 @@ async def test_without_head_support_one_byte_of_a_blob_is_requested(
         asked = here.faults.requests("GET", BLOBS)
         assert {one.headers.get("Range") for one in asked} == {"bytes=0-0"}
         assert len(asked) == 2 * BLOB_COUNT
-        # What was learned of the host holds for the next image.
+        # The next image uses what the first showed about the host.
         assert len(heads(here)) <= BLOB_COUNT
     first, second = outcome.records
     assert isinstance(first, ImageRecord)
     assert isinstance(second, ImageRecord)
-    # An empty blob has no first byte, and its size is known for that.
+    # An empty blob has no first byte; the 416 gives its size.
     assert [one.code for one in first.warnings] == [DIFFERS]
     assert second.warnings == ()
 

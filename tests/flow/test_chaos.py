@@ -39,15 +39,15 @@ PATIENCE_S = 120.0
 REPOSITORIES = 30
 TAGS = 50
 MALFORMED = ("Team/App", "a b", "x@sha256:0")
-# More tries than the mix has faults in a row.
+# More attempts than the mix has faults in a row.
 OPTIONS = ("--tries", "4", "--image-config", "always", "--requests-at-once", "16")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chaos:
-    """What goes wrong: faults by weight and rate, and so many kills.
+    """What goes wrong: faults with weights and a rate, and a number of kills.
 
-    Where faults are `lasting`, a digest cache is kept through them.
+    `lasting`: some faults are permanent, with a digest cache that survives them.
     """
 
     faults: Sequence[Weighted]
@@ -70,7 +70,7 @@ def _name(number: int) -> str:
 
 
 def _content() -> DemoContent:
-    """Images that share children and configs, some the same in many repositories."""
+    """Images that share children and configs, some in several repositories."""
     children = [image("app", platform=one) for one in ("linux/amd64", "linux/arm64")]
     content = DemoContent()
     for number in range(REPOSITORIES):
@@ -99,8 +99,7 @@ def _lines(here: Lab, chance: random.Random) -> list[str]:
 
 
 def _kill(process: Process, chance: random.Random) -> None:
-    """SIGKILL for a run; of one with processes for one of these, for what started
-    them, or for all."""
+    """Kill a run; with worker processes, one of them, their parent, or all."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     pids = [int(pid) for pid in children.read_text().split()]
     doomed = [[process.pid], [process.pid, *pids]]
@@ -120,17 +119,17 @@ def _arguments(place: Path, chaos: Chaos, output: str) -> list[str]:
 async def _killed_and_resumed(
     here: Lab, place: Path, chaos: Chaos, chance: random.Random
 ) -> int:
-    """The exit code of the run that came to its end, after others that did not."""
+    """The exit code of the last run, after runs that were killed."""
     arguments = _arguments(place, chaos, "out")
     log = here.faults.log
     for _ in range(chaos.kills):
         async with running(
             *arguments, place=place, environment=chaos.environment, stderr=DEVNULL
         ) as process:
-            # From before the first request to after some hundred.
+            # Between the first request and some hundred later.
             enough = len(log) + chance.choice([0, 1, 30, 200, 400, 600])
             with anyio.move_on_after(PATIENCE_S):
-                # What it sends is what is to be waited for, or its own end.
+                # Poll for its requests, or its end.
                 while process.returncode is None and len(log) < enough:  # noqa: ASYNC110
                     await anyio.sleep(0.01)
                 await anyio.sleep(chance.random() / 10)
@@ -138,7 +137,7 @@ async def _killed_and_resumed(
                 _kill(process, chance)
             code = await process.wait()
         if code != -signal.SIGKILL:
-            assert code == 1  # of malformed lines; it came to its end
+            assert code == 1  # because of malformed lines; it was not killed
             break
     async with running(
         *arguments, place=place, environment=chaos.environment
@@ -167,7 +166,7 @@ async def _run(place: Path, chaos: Chaos) -> None:
         faults.mix.rate = chaos.rate
         assert await _killed_and_resumed(here, place, chaos, chance) == 1
         if chaos.lasting:
-            # Another night without faults knows nothing of them.
+            # A run without faults is not affected by earlier ones.
             faults.mix.rate = 0.0
             night = _arguments(place, chaos, "again")
             done = await auditor(*night, place=place, environment=chaos.environment)
@@ -185,8 +184,8 @@ async def _run(place: Path, chaos: Chaos) -> None:
 def _assert_each_once(
     expected: list[dict[str, Any]], found: list[dict[str, Any]]
 ) -> None:
-    """A list of tags that fails is a failure of its pattern, and tags may be missing
-    for that; everything else has one record."""
+    """Every reference has one record, except for tags whose listing failed: that is
+    one failure of the pattern."""
     counts = Counter(line["reference"] for line in found)
     cut = {line["repository"] for line in found if line["reference"].endswith(":*")}
     assert set(counts.values()) == {1}

@@ -120,7 +120,7 @@ async def test_an_endless_input_does_not_delay_the_deadline(
 async def test_a_list_file_is_read_to_its_end_after_the_deadline(
     tmp_path: Path,
 ) -> None:
-    """More lines than the reader may be ahead: all of them have their record."""
+    """More lines than the lookahead: each still has its record."""
     path = tmp_path / "list.txt"
     async with lab(simple(NAMES)) as here:
         path.write_text("".join(f"{here.ref('team/app')}:{n}\n" for n in range(5000)))
@@ -135,7 +135,7 @@ async def test_a_list_file_is_read_to_its_end_after_the_deadline(
 
 
 async def test_the_deadline_of_the_settings_follows_the_clock() -> None:
-    """The clock of these tests is at the deadline as soon as somebody waits for it."""
+    """The test clock jumps to the deadline as soon as a task waits for it."""
     async with lab(simple(NAMES)) as here:
         outcome = await here.audit(*map(here.ref, NAMES), deadline_s=3600.0)
     assert here.clock.slept == [3600.0]

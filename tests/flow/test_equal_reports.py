@@ -20,7 +20,7 @@ from tests.flow.reporting import lines_of, report_to
 
 pytestmark = pytest.mark.anyio
 
-# Whose warnings are not ours: those of Dask.
+# Warnings of Dask.
 PROGRAM = (sys.executable, "-m", "auditor")
 LOGIN = DemoAccount(ADMIN, ADMIN_PASSWORD)
 SHARDS = 3
@@ -36,7 +36,7 @@ SELECTORS = (
 
 
 def records_of(path: Path) -> set[bytes]:
-    """The records of a report as a set: when each was audited is left out."""
+    """The records of a report as a set, without `audited_at`."""
     lines = [orjson.dumps(line, option=orjson.OPT_SORT_KEYS) for line in lines_of(path)]
     assert len(set(lines)) == len(lines), "a record is there twice"
     return set(lines)

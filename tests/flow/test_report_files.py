@@ -19,13 +19,13 @@ HELD = "/v2/team/app/manifests/3"
 
 
 def _tags(report: bytes) -> list[str]:
-    """The tags of a report's lines, all of which must be whole."""
+    """The tags of a report's lines, which must be complete."""
     assert report == b"" or report.endswith(b"\n")
     return [orjson.loads(line)["tag"] for line in report.splitlines()]
 
 
 def _arguments(here: Lab, *more: str) -> list[str]:
-    # One worker: what comes behind the held reference has not been begun.
+    # One worker: references after the held one are not started.
     return ["audit", *map(here.ref, NAMES), "--workers", "1", *more]
 
 
@@ -109,7 +109,7 @@ async def test_a_signal_lets_requests_in_flight_finish_and_starts_nothing_new(
 async def test_a_signal_ignored_at_start_stays_ignored(
     tmp_path: Path,
 ) -> None:
-    """As nohup does with SIGHUP, and a shell with the SIGINT of what runs behind."""
+    """nohup ignores SIGHUP, and a shell ignores SIGINT for background jobs."""
     gate = Gate()
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", HELD, Hold(gate))
@@ -154,7 +154,7 @@ async def test_a_signal_while_waiting_for_standard_input_ends_the_run() -> None:
         await here.faults.until(lambda: here.good("*/blobs/*") == 1)
         process.send_signal(signal.SIGINT)
         assert process.stdout is not None
-        # Standard input is still open: nobody waits for its end.
+        # Standard input is still open: the run does not wait for its end.
         out = b"".join([piece async for piece in process.stdout])
         assert await process.wait() == 130
     assert _tags(out) == ["0"]

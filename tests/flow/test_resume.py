@@ -336,7 +336,7 @@ async def test_a_stream_cannot_be_resumed(output: str) -> None:
             pass
 
 
-async def test_without_resume_an_unfinished_report_is_kept_until_the_new_one_is_complete(
+async def test_without_resume_an_unfinished_report_is_kept_until_the_new_one_ends(
     tmp_path: Path,
 ) -> None:
     output = tmp_path / "out"

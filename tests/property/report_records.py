@@ -27,7 +27,7 @@ PLATFORMS = (
     ("windows", "amd64", None),
     (None, None, None),
 )
-# Chains of layers, by the hexadecimal digit of each: what a manifest holds.
+# Layers of manifests, by the hexadecimal digit of each.
 CHAINS = ("", "1", "12", "123", "124", "13", "1233", "2", "21", "311", "3114", "4")
 # The layer 4 has no size, as in schema 1; manifests disagree on the size of layer 3.
 SIZES = {"1": 1000, "2": 20, "3": 7, "4": None}
@@ -41,7 +41,7 @@ def _layers(chain: str, seed: int) -> tuple[Layer, ...]:
 
 
 def _platform(number: int, *, there: bool) -> PlatformRecord:
-    """The manifest of this number: it always has the same platform and layers."""
+    """The manifest with this number, always with the same platform and layers."""
     os, architecture, variant = PLATFORMS[number % len(PLATFORMS)]
     layers = _layers(CHAINS[number % len(CHAINS)], number % 5) if there else None
     sizes = {one.digest: one.size for one in layers or ()}
@@ -59,7 +59,7 @@ def _platform(number: int, *, there: bool) -> PlatformRecord:
 
 
 def _base(number: int) -> BaseImage | None:
-    """What the manifest of this number says it was built on: another, or an index."""
+    """The base image of the manifest with this number: another manifest or an index."""
     if number % 3 == 0:
         return None
     manifest = f"{number * 5 % 48:064x}" if number % 4 else f"f{number % 4:063x}"
@@ -138,7 +138,7 @@ _whys: st.SearchStrategy[Why] = st.sampled_from(
     [
         (FailureKind.TIMEOUT, None),
         (FailureKind.NOT_FOUND, 404),
-        (FailureKind.NOT_FOUND, None),  # a whole list, in which nothing matches
+        (FailureKind.NOT_FOUND, None),  # a complete listing without a match
     ]
 )
 
@@ -172,7 +172,7 @@ def reports(
 
 
 def last_lines(report: list[Record]) -> list[Record]:
-    """Of several lines of one reference the latest, the later of equals."""
+    """The latest line of each reference; of equal times, the last one."""
     kept: dict[str, Record] = {}
     for record in report:
         before = kept.get(record.reference)

@@ -31,7 +31,7 @@ from tests.support.token_service import FakeTokenService
 REPOSITORIES = ("a", "b/c", "d")
 TAGS = ("1", "2", "3", "latest")
 MALFORMED = ("UPPER/case", "a b", "", "x:tag:tag", "x@sha256:0", "../x", "\x1b[2J")
-# As many faults in a row as the mix of passing ones has, and one more try.
+# One more attempt than the mix of temporary faults has faults in a row.
 TRIES = 4
 
 
@@ -53,7 +53,7 @@ CONTENT = _content()
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """Lines of a list; `{host}` stands for the registry."""
+    """Lines of a list; `{host}` is replaced by the registry."""
 
     lines: tuple[str, ...]
     workers: int
@@ -65,7 +65,7 @@ class Case:
     mix: Mix
 
 
-# What is looked for around the images: mostly nothing, as by default.
+# The attachment mode: mostly the default.
 LOOKING: tuple[dict[str, Any], ...] = (
     {},
     {},
@@ -79,7 +79,7 @@ plain = st.builds(
     st.sampled_from((*TAGS, "old", "gone")),
 )
 a_line = st.one_of(plain, plain, plain, st.sampled_from(MALFORMED))
-# Mostly long ones; short ones come out of shrinking and of the second strategy.
+# Mostly long lists; short ones come from shrinking and from the second strategy.
 lines = st.one_of(
     st.lists(a_line, min_size=12, max_size=40), st.lists(a_line, max_size=4)
 )
@@ -100,7 +100,7 @@ def cases(mix: st.SearchStrategy[Mix]) -> st.SearchStrategy[Case]:
 
 
 passing = st.builds(Mix, seed=st.integers(0, 2**32), rate=st.floats(0, 0.6))
-# Faults that never end, wrong answers, and everything that passes.
+# Permanent faults, wrong responses, and all temporary faults.
 lasting = st.builds(
     Mix,
     seed=st.integers(0, 2**32),
@@ -117,13 +117,13 @@ unhurried = settings(
 
 
 def _expected(here: Lab, case: Case) -> list[str]:
-    """The reports' references: the distinct ones in order, every malformed line."""
+    """The expected references of a report: distinct ones and malformed lines."""
     expected: list[str] = []
     for line in case.lines:
         reference = line.replace("{host}", here.host)
         if line in MALFORMED or reference not in expected:
             expected.append(reference)
-    # An empty line says nothing, and what is not printable is shown otherwise.
+    # Empty lines are skipped, and unprintable characters are escaped.
     return [one.replace("\x1b", "\\x1b") for one in expected if one]
 
 
@@ -133,7 +133,7 @@ def _opened(case: Case) -> tuple[Faults, FakeTokenService | None]:
 
 
 async def _audited(case: Case, order: Order) -> tuple[list[str], list[str], list[str]]:
-    """The references that were expected and found, and the kinds found."""
+    """The expected and the actual references, and the kinds of the records."""
     faults, tokens = _opened(case)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "list.txt")

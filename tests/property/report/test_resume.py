@@ -43,7 +43,7 @@ def _failure(number: int) -> Record:
 
 
 def _malformed(number: int) -> Record:
-    """What stands for no reference: the same text may come again and again."""
+    """A malformed line: the same text may occur several times."""
     return failure(
         reference="Not A Reference",
         registry=None,
@@ -74,9 +74,11 @@ def _cut_short(record: Record) -> Record:
 
 @dataclass(frozen=True, kw_only=True)
 class Crash:
-    """A run and what it left: `order` are the records that `.partial` got, in their
-    order, cut after so much of it; `early` those that the journal got. What is at the
-    places of `dropped` is found to be too old once it is known, and has no record."""
+    """A killed run.
+
+    `order`: the records in `.partial`, truncated to the share `cut`; `early`: those in
+    the journal. Records at the positions `dropped` are filtered out.
+    """
 
     records: tuple[Record, ...]
     dropped: frozenset[int]
@@ -121,7 +123,7 @@ async def _crash(crash: Crash, options: ReportOptions) -> None:
         for record in crash.order:
             await report.write(record)
         await report.checkpoint(crash.early, has_waiting=True)
-        # as they are at this moment
+        # the files as a kill at this moment leaves them
         partial = output.with_name("out.partial").read_bytes()
         journal = output.with_name("out.journal").read_bytes()
     head = journal.index(b"\n") + 1
@@ -133,7 +135,7 @@ async def _crash(crash: Crash, options: ReportOptions) -> None:
 
 
 async def _continue(report: Report, crash: Crash, many: int) -> None:
-    """What a run does: pass over what is there, make the rest."""
+    """Write the records that the resume index does not have, as a run does."""
     for number, record in enumerate(crash.records[:many]):
         index = report.resume_index
         if index is None or index.take(_name(record)) is None:
@@ -161,7 +163,7 @@ def test_a_resumed_report_equals_an_uninterrupted_one(
         whole = _written(written, crash.shape)
         await _crash(crash, ReportOptions(output=str(output), shape=crash.shape))
         said: list[str] = []
-        # The resumed run crashes, too, after a part of what was left to do.
+        # The resumed run crashes as well, after a part of the remaining records.
         async with open_report(options, now=NOW, notify=said.append) as report:
             await _continue(report, crash, int(len(crash.records) * again))
         async with open_report(options, now=NOW, notify=said.append) as report:
@@ -175,7 +177,7 @@ def test_a_resumed_report_equals_an_uninterrupted_one(
             assert sorted(output.read_bytes().splitlines()) == sorted(lines)
 
     with pytest.MonkeyPatch.context() as patch:
-        # Whether it is on the disk is not seen here, and takes its time.
+        # Syncing is slow, and this test cannot see its effect.
         patch.setattr("os.fsync", lambda fd: None)
         patch.setattr("os.fdatasync", lambda fd: None)
         with tempfile.TemporaryDirectory() as folder:
@@ -197,7 +199,7 @@ def test_a_report_truncated_at_any_byte_gives_only_complete_records(
         ]
         last = whole[-1] if whole else None
         if shape is not Shape.IMAGE and last and not isinstance(last, FailureRecord):
-            # Not known to be whole: known only by what comes behind it.
+            # Only a following record shows that its rows are complete.
             behind = data[ends[len(whole) - 1] : cut]
             if b"\n" not in behind:
                 whole.pop()

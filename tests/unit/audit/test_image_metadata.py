@@ -80,7 +80,7 @@ def facts(*platforms: PlatformRecord) -> ImageMetadata:
         ([layer("1", 0)], 0),
         ([layer("1", 5), layer("2", None)], None),
         ([layer("1", None)], None),
-        ([layer("1", 2**63 - 1), layer("2", 2**63 - 1)], None),  # more than can be
+        ([layer("1", 2**63 - 1), layer("2", 2**63 - 1)], None),  # exceeds an int64
     ],
 )
 def test_a_size_counts_each_distinct_layer_once(
@@ -123,7 +123,7 @@ def test_the_size_of_an_image_sums_the_layers_of_all_platforms(
         ([platform("a", layers=None)], ()),
         ([platform("a", layers=()), platform("b", os=None)], ("linux/amd64",)),
         ([platform("a", architecture="")], ()),
-        # an attestation that was asked for by its own digest
+        # an attestation referenced by its own digest
         ([platform("a", os="unknown", architecture="unknown")], ()),
     ],
 )
@@ -200,7 +200,7 @@ ATTESTS = {
     [
         ({}, None, None),
         ({"platform": None}, None, None),
-        ({"platform": {}}, None, None),  # nothing is said: it has to be looked at
+        ({"platform": {}}, None, None),  # no fields: the manifest decides
         ({"platform": {"os": "linux"}}, None, None),
         ({"annotations": {"vnd.docker.reference.type": "x"}}, None, None),
         (
@@ -269,8 +269,7 @@ def test_the_fixture_record_agrees_with_the_computed_metadata() -> None:
     assert facts(*everything.platforms).size == everything.size
 
 
-# -- test_wanted --
-# The options about images, ready for use.
+# -- options ------------------------------------------------------------------------
 
 LABELS = {
     "team": "blue",

@@ -48,7 +48,7 @@ def test_the_state_of_a_listing(changes: dict[str, object], state: ListState) ->
         (1, 1000, None, True, 0),
         (1, 99, None, False, 0),
         (2, 1000, None, False, 0),
-        (1, 100, 100, False, 0),  # the product says that these are all
+        (1, 100, 100, False, 0),  # the API reports this total
         (1, 100, 120, True, 20),
         (2, 150, 151, False, 1),
         (2, 150, 149, False, 0),
@@ -70,7 +70,7 @@ def test_a_catalog_sums_its_tag_listings() -> None:
     for listing in (replace(WHOLE), replace(WHOLE), denied):
         found.begin(listing)
         found.end(listing, catalog)
-    assert found.states()[ListState.INCOMPLETE] == 1  # the catalog goes on
+    assert found.states()[ListState.INCOMPLETE] == 1  # the catalog is still being read
     catalog.complete = True
     found.end(catalog)
     assert list(found) == [denied, catalog]

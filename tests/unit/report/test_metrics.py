@@ -56,7 +56,7 @@ def summary(
 
 
 def parsed(text: bytes) -> Samples:
-    """Every sample of an exposition; a sample may come once."""
+    """Every sample of an exposition; none may occur twice."""
     found: Samples = {}
     for family in text_string_to_metric_families(text.decode()):
         assert family.type == "gauge"

@@ -155,9 +155,7 @@ def test_no_character_in_a_value_breaks_a_line(text: str, shape: Shape) -> None:
         assert json.loads(line)["reference"] == text
 
 
-# -- test_schema --
-# Every line is valid against the schema that `auditor schema` prints, and nothing
-# else is.
+# -- the JSON Schema ------------------------------------------------------------------
 
 SCHEMA = report_schema()
 VALIDATOR = Draft202012Validator(SCHEMA)

@@ -25,7 +25,7 @@ from auditor.wire.rate_limit import RateLimit
 from tests.records import EVERYTHING, failure, image
 
 LIMITED = FailureKind.RATE_LIMITED
-# What a run that was neither stopped nor late says no to.
+# Fields that are false for a run that was not stopped and not late.
 NO_OR_FALSE = {"interrupted", "deadline_reached"}
 
 
@@ -112,7 +112,7 @@ def test_the_summary_file_is_json_with_every_field() -> None:
 
 
 def full() -> Summary:
-    """One that says something in every field."""
+    """A summary with a value in every field."""
     return summary(
         image(), numbered(1), numbered(2), failure(), EVERYTHING,
         asked=9, duplicates=3, blobs={"checked": 2}, saved={"manifests": 7},

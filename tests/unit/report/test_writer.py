@@ -147,7 +147,7 @@ def test_a_relative_path_stays_valid_when_the_working_folder_changes(
     assert (tmp_path / "out").read_bytes() == LINE
 
 
-# -- what cannot be written ----------------------------------------------------
+# -- errors ----------------------------------------------------
 
 
 def test_a_folder_as_output_is_refused(tmp_path: Path) -> None:
@@ -172,7 +172,9 @@ def test_a_read_only_folder_is_a_one_line_error(
     def refuse(*_: object) -> int:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    monkeypatch.setattr("auditor.report.writer.os.open", refuse)  # root may do it
+    monkeypatch.setattr(
+        "auditor.report.writer.os.open", refuse
+    )  # as root, the real call succeeds
     assert "Permission denied" in refusal(tmp_path / "out")
 
 
@@ -221,7 +223,7 @@ def test_a_named_pipe_is_written_directly(tmp_path: Path) -> None:
     read: list[bytes] = []
     reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
     reader.start()
-    write(pipe, LINE * 10_000)  # more than a pipe holds
+    write(pipe, LINE * 10_000)  # more than the capacity of a pipe
     reader.join()
     assert read == [LINE * 10_000]
     assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
@@ -262,7 +264,7 @@ def test_a_closed_standard_output_is_a_one_line_error() -> None:
 def test_the_commit_syncs_the_lines_before_the_rename_and_the_folder_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Or a power cut leaves an empty report in the place of the last whole one."""
+    """Otherwise a power cut could replace the last report by an empty file."""
     final = tmp_path / "out"
     synced: list[tuple[bool, bool]] = []
     fsync = os.fsync
