@@ -47,13 +47,14 @@ _DEFAULTS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Option:
     """One option.
 
     A list option has a singular name, because its flag is repeated: `plural` is the
     name of its field. A `negatable` switch has the flag `--no-NAME`, too. A
-    `positional` option has arguments instead of a flag. The table sets the `group`.
+    `positional` option has arguments instead of a flag. The table sets `group` and
+    `scope`.
     """
 
     name: str
