@@ -147,6 +147,19 @@ def test_equal_reports_have_no_differences(shell: Shell) -> None:
     assert out.splitlines()[2:] == ["no differences: 1 still failing, 4 unchanged"]
 
 
+def test_arm64_v8_of_an_older_report_is_not_a_difference(shell: Shell) -> None:
+    def arm(name: str, digit: str, size: int) -> ImageRecord:
+        part = platform("b", architecture="arm64", variant="v8", size=size)
+        return app("1", digest=digest(digit), architectures=(name,), platforms=(part,))
+
+    old = arm("linux/arm64/v8", "e", 300)
+    _, out, _ = shell.diff([old], [arm("linux/arm64", "e", 300)])
+    assert out.splitlines()[2:] == ["no differences: 1 unchanged"]
+    _, out, _ = shell.diff([old], [arm("linux/arm64", "d", 900)])
+    assert "architectures" not in out
+    assert "  r.example.com/team/app:1  linux/arm64" in out
+
+
 def test_a_lost_signature_is_a_difference(shell: Shell) -> None:
     old = [app("1", signed=True, has_sbom=False), app("2", signed=True)]
     new = [app("1", signed=False, has_sbom=True), app("2", signed=None)]

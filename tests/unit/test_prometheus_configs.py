@@ -36,11 +36,10 @@ _BY = re.compile(r"\bby \(([^)]*)\)")
 
 
 def labels_of(metric: Metric) -> dict[str, set[str]]:
-    found = defaultdict[str, set[str]](set)
-    for values in metric.values:
-        for label, value in zip(metric.labels, values, strict=True):
-            found[label].add(value)
-    return found
+    return {
+        label: {values[position] for values in metric.values}
+        for position, label in enumerate(metric.labels)
+    }
 
 
 KNOWN = {metric.name: labels_of(metric) for metric in METRICS}
