@@ -114,7 +114,7 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], tuple[Option, ...]] = {
         Option(
             "attachments",
             member_of(AttachmentMode),
-            "Where to look for signatures and SBOMs; all: requests per image.",
+            "Where to look for signatures and SBOMs; all sends requests per image.",
         ),
         Option(
             "verify_blobs",
