@@ -72,7 +72,7 @@ def test_a_catalog_without_a_grant_is_not_requested(filled: FilledRegistry) -> N
     audited = audit(filled.host, "team/*:*", registry=login(AUDITOR))
     (line,) = audited.lines
     assert line["failure"] == "no_pull_grant"
-    assert "name its repositories in a list" in line["detail"]
+    assert "name the repositories in a list" in line["detail"]
     logged = filled.registry.log.auditors(since, at_least=audited.requests)
     assert [one.path for one in logged] == ["/v2/"]
 

@@ -160,8 +160,8 @@ def test_token_json_has_the_request_and_the_grant(
     assert found["token"]["claims"]["grants"] == [
         {
             "type": "repository",
-            "class": None,
             "name": "public/arm",
+            "resource_class": None,
             "actions": ["pull"],
         }
     ]

@@ -124,7 +124,7 @@ async def test_the_registry_trusts_the_certificate_of_the_token_service(
 def test_a_registry_that_cannot_start_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("auditor.demo.docker_registry.PROGRAM", "false")
+    monkeypatch.setattr("tests.support.docker_registry.PROGRAM", "false")
     with (
         pytest.raises(RuntimeError, match="false did not start: no output"),
         docker_registry(tmp_path),
