@@ -1,4 +1,4 @@
-"""Our dataclasses behave as those of the standard library, but for being frozen."""
+"""`fast_dataclass` behaves like the standard library, but does not enforce frozen."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_equality_hash_and_repr_are_those_of_the_standard_library(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """Has to have a name of its own to be pickled."""
+    """At module level, so that it can be pickled."""
 
     x: int
     y: list[int]

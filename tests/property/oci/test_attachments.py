@@ -1,4 +1,4 @@
-"""Whatever an attachment says of itself, it is read; answers agree with each other."""
+"""Arbitrary attachments are classified, and their evidence is consistent."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_any_descriptor_is_an_attachment(
     found = attachment_from_descriptor(descriptor, subject)
     claims = evidence_of(found)
     assert not claims.certain & claims.possible
-    # What is not known is worth a look; what is known says everything.
+    # Only attachments without certain evidence need their manifest.
     assert bool(claims.possible) <= needs_manifest(found)
     if found.kind is AttachmentKind.SIGNATURE:
         assert claims.certain == {Evidence.SIGNATURE}
@@ -97,15 +97,15 @@ def test_any_descriptor_is_an_attachment(
 def test_evidence_is_not_lost_when_attachments_are_added(
     platforms: set[str], attachments: list[Attachment], everywhere: bool
 ) -> None:
-    known = supply_chain_status(_IMAGE, platforms, attachments, is_complete=everywhere)
+    status = supply_chain_status(_IMAGE, platforms, attachments, is_complete=everywhere)
     part = supply_chain_status(_IMAGE, platforms, attachments[:-1], is_complete=False)
     for name in ("signed", "has_sbom", "has_provenance"):
-        # From a part of what is attached nothing is denied, and what it shows stays.
+        # With only some of the attachments nothing is False, and True stays True.
         assert getattr(part, name) is not False
         if getattr(part, name):
-            assert getattr(known, name)
+            assert getattr(status, name)
         if not everywhere:
-            assert getattr(known, name) is not False
+            assert getattr(status, name) is not False
 
 
 @given(_PLATFORMS)

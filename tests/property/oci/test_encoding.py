@@ -1,4 +1,4 @@
-"""Whatever the bytes, reading gives an object or a `ProtocolError`."""
+"""Arbitrary bytes are parsed as an object or raise `ProtocolError`."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_mutated_json_is_an_object_or_a_protocol_error(
 
 
 def _pairs(text: str) -> list[list[str]]:
-    """The keys of every object in a JSON text, duplicates and all."""
+    """The keys of all objects in a JSON text, with duplicates."""
     found: list[list[str]] = []
 
     def note(pairs: list[tuple[str, Any]]) -> None:
@@ -61,7 +61,7 @@ _KEY = st.sampled_from(["digest", "layers", "x"])
 
 @st.composite
 def _texts(draw: st.DrawFn, depth: int = 3) -> str:
-    """JSON objects in which keys may stand twice, escaped or between blanks."""
+    """JSON objects with duplicate keys, escapes and whitespace."""
     blank = st.sampled_from(["", " ", "\n\t"])
     members = []
     for _ in range(draw(st.integers(0, 4))):

@@ -1,4 +1,4 @@
-"""Whatever a config blob holds, it is facts or a `ProtocolError`."""
+"""Arbitrary config blobs are parsed or raise `ProtocolError`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a registry answers, it is a manifest or a `ProtocolError`."""
+"""Arbitrary responses are a manifest or raise `ProtocolError`."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ SOUND: list[dict[str, Any]] = [
 
 
 def _check(document: VerifiedManifest, raw: bytes) -> None:
-    """What every reader relies on."""
+    """Check the invariants of a verified manifest."""
     assert is_digest(document.digest)
     assert document.size == len(raw)
     manifest = document.manifest

@@ -1,4 +1,4 @@
-"""Whatever a platform is called, it is the same as itself."""
+"""Normalisation is idempotent, and equality is an equivalence."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ REPOSITORY_PATTERNS = st.builds(
 PATHS_NEARBY = st.lists(
     st.sampled_from(["a", "b", "ab", "ba", "c"]), min_size=1, max_size=6
 )
-# Text near the grammar finds more than text at large.
+# Text that resembles the grammar finds more errors than random text.
 NEARBY = st.lists(
     st.sampled_from(
         ["a", "B", "7", ".", "..", "/", ":", "@", "-", "_", "%2f", "[", "]", "::1", "*",
@@ -116,7 +116,7 @@ def test_patterns_are_shell_patterns(pattern: TagPattern, tag: str) -> None:
 
 
 def slowly(parts: list[str], components: list[str]) -> bool:
-    """The same as `path_matches`, written down as gitignore(5) says it."""
+    """`path_matches` written like its definition in gitignore(5)."""
     if not parts:
         return not components
     first, rest = parts[0], parts[1:]
@@ -149,7 +149,7 @@ def test_matches_are_below_the_pattern_prefix(
         assert path.startswith(pattern.below + "/")
 
 
-# -- parts of registries, and mirrors --------------------------------------------
+# -- namespaces and mirrors ------------------------------------------------------
 
 
 @settings(max_examples=50, deadline=None)

@@ -37,7 +37,7 @@ JSON = st.recursive(
     max_leaves=8,
 )
 SIGNED = jose.sign_schema1(json.dumps(jose.schema1_document(), indent=3).encode(), KEY)
-# In this part every byte is signed; what follows are the signatures themselves.
+# All bytes of this part are signed; the signatures follow.
 SIGNED_BYTES = SIGNED.index(b',\n   "signatures"')
 
 

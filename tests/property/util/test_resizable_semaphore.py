@@ -1,4 +1,4 @@
-"""Slots are never overdrawn, lost or given out of turn, whoever is cancelled."""
+"""Slots are never exceeded, lost or passed on out of order by cancellations."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ ACTIONS = st.lists(
 
 @dataclass(slots=True)
 class World:
-    """Tasks that ask for a slot and hold it until they are told to give it back."""
+    """Tasks that acquire a slot and hold it until they are told to release it."""
 
     slots: ResizableSemaphore
-    asked: list[asyncio.Task[None]] = field(default_factory=list)
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
     had: list[int] = field(default_factory=list)
     back: dict[int, asyncio.Event] = field(default_factory=dict)
 
     def ask(self) -> None:
-        number = len(self.asked)
+        number = len(self.tasks)
         self.back[number] = asyncio.Event()
-        self.asked.append(asyncio.create_task(self._hold(number)))
+        self.tasks.append(asyncio.create_task(self._hold(number)))
 
     async def _hold(self, number: int) -> None:
         await self.slots.acquire()
@@ -45,7 +45,7 @@ class World:
 
     @property
     def held(self) -> int:
-        return sum(not self.asked[number].done() for number in self.had)
+        return sum(not self.tasks[number].done() for number in self.had)
 
     async def settle(self) -> None:
         for _ in range(6):
@@ -71,25 +71,25 @@ def test_the_limit_holds_for_any_order_of_callers_and_cancellations(
                 assert world.slots.free == world.slots.limit - world.held
                 waiting = [
                     one
-                    for one, task in enumerate(world.asked)
+                    for one, task in enumerate(world.tasks)
                     if one not in world.had and not task.done()
                 ]
                 assert not waiting or world.slots.free <= 0
-                # First come, first served. Which of those that are let in at the same
-                # time goes on first is the event loop's business.
+                # First come, first served; the order of tasks that are admitted at the
+                # same time depends on the event loop.
                 assert max(world.had, default=-1) < min(
-                    waiting, default=len(world.asked)
+                    waiting, default=len(world.tasks)
                 )
-            elif world.asked:
-                chosen = number % len(world.asked)
+            elif world.tasks:
+                chosen = number % len(world.tasks)
                 if action == "cancel":
-                    world.asked[chosen].cancel()
+                    world.tasks[chosen].cancel()
                 else:
                     world.back[chosen].set()
             assert world.held <= most
         for event in world.back.values():
             event.set()
-        await asyncio.wait([*world.asked, asyncio.create_task(world.settle())])
+        await asyncio.wait([*world.tasks, asyncio.create_task(world.settle())])
         assert world.slots.free == world.slots.limit
 
     asyncio.run(main())

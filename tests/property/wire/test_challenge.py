@@ -60,7 +60,7 @@ def test_a_truncated_line_keeps_its_first_challenges(
     made, line = written
     cut = line[: data.draw(st.integers(0, len(line)))]
     read = parse_challenges([cut])
-    # The name of a parameter without its "=" reads as one more challenge.
+    # A parameter without its "=" is parsed as another challenge.
     assert len(read) <= len(made) + 1
     for whole, part in zip(made, read[:-2], strict=False):
         assert part == whole

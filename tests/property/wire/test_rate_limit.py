@@ -1,4 +1,4 @@
-"""Whatever a registry says of an allowance, it is a small number or nothing."""
+"""Arbitrary rate limit headers give a bounded rate limit or None."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def check_refusal(error: ProtocolError, kind: FailureKind) -> None:
 
 @st.composite
 def links(draw: st.DrawFn) -> tuple[str, list[str]]:
-    """A cursor and Link lines that hold it as the next page among other links."""
+    """A cursor, and Link lines with it as the next page among other links."""
     cursor = draw(CURSOR)
     following = f"</v2/a/tags/list?last={cursor}>; rel={draw(RELATION)}"
     values = [

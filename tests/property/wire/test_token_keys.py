@@ -42,7 +42,7 @@ def verified(token: str) -> bool:
 def test_a_token_with_a_changed_character_is_not_verified(
     at: int, character: str
 ) -> None:
-    # The last character of a 64 byte signature carries four bits that do not count.
+    # Four bits of the last character of a 64-byte signature are not used.
     assume(at != len(TOKEN) - 1)
     assume(TOKEN[at] != character)
     assert not verified(TOKEN[:at] + character + TOKEN[at + 1 :])

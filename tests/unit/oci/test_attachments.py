@@ -1,4 +1,4 @@
-"""What hangs on an image, told by media types and annotations."""
+"""Attachments are classified by media types and annotations."""
 
 from __future__ import annotations
 
@@ -183,9 +183,9 @@ def test_the_type_of_an_empty_config_is_not_an_artifact_type() -> None:
     empty = "application/vnd.oci.empty.v1+json"
     assert needs_manifest(listed(empty))
     assert evidence_of(listed(empty)).possible == set(Evidence)
-    told = listed(empty, {"dev.sigstore.bundle.predicateType": SLSA})
-    assert needs_manifest(told)
-    assert evidence_of(told).certain == {PROVENANCE}
+    attachment = listed(empty, {"dev.sigstore.bundle.predicateType": SLSA})
+    assert needs_manifest(attachment)
+    assert evidence_of(attachment).certain == {PROVENANCE}
 
 
 def test_an_attestation_without_a_predicate_may_be_any_evidence() -> None:

@@ -1,4 +1,4 @@
-"""Documents are read so that no other reader reads them differently."""
+"""JSON that parsers read differently is refused; base64url is strict."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_escapes_and_whitespace_do_not_hide_a_duplicate_key(raw: bytes) -> None:
         ("OS.Version", "os.version"),
         ("Annotations", "annotations"),
         ("v1compatibility", "v1Compatibility"),
-        # encoding/json of Go folds these two into s and k.
+        # Go's encoding/json folds these two into s and k.
         ("layer\u017f", "layers"),
         ("manife\u017fts", "manifests"),
     ],

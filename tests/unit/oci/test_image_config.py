@@ -1,4 +1,4 @@
-"""Image configs: what an inventory needs, whatever else stands there."""
+"""Image configs and layer traits."""
 
 from __future__ import annotations
 
@@ -127,8 +127,7 @@ def test_a_config_that_is_not_an_object_or_has_duplicate_keys_is_refused(
     assert "image config" in caught.value.detail
 
 
-# -- test_layer_traits --
-# What layers are, by their media types and annotations.
+# -- layer traits --
 
 OCI = "application/vnd.oci.image.layer"
 DOCKER = "application/vnd.docker.image.rootfs"

@@ -1,4 +1,4 @@
-"""Manifests of every kind, and every way in which they are malformed."""
+"""Manifests of all kinds, valid and malformed."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def refusal(document: object, content_type: str | None = None) -> ProtocolError:
     return caught.value
 
 
-# -- which kind it is ----------------------------------------------------------
+# -- kinds ----------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_the_media_type_of_the_document_overrides_the_header(
         (schema1(mediaType=OCI_MANIFEST), None, AMBIGUOUS, "schemaVersion is 1"),
         (image(schemaVersion=1), None, AMBIGUOUS, "schemaVersion is 1"),
         (without(index(), "manifests"), None, VIOLATION, OCI_INDEX),
-        # types nobody knows
+        # unsupported types
         (image(mediaType="application/x"), None, UNSUPPORTED, "application/x"),
         (image(mediaType=SCHEMA1), None, UNSUPPORTED, "v1+json"),
         (schema1(schemaVersion=2, mediaType=SCHEMA1), None, UNSUPPORTED, "v1+json"),

@@ -1,4 +1,4 @@
-"""Platforms as texts, and which of them are the same."""
+"""The text of platforms, and which platforms are the same."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ def spec(text: str) -> Platform:
     )
 
 
-# The cases of containerd/platforms, platforms_test.go and database_test.go, as far as
-# they are about whole platforms.
+# Cases from containerd/platforms, platforms_test.go and database_test.go.
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -81,7 +80,7 @@ def test_only_the_default_variant_of_arm64_is_left_out(
 
 
 @pytest.mark.parametrize(
-    ("found", "wanted"),
+    ("found", "other"),
     [
         ("linux/amd64/v3", "linux/amd64"),
         ("linux/amd64", "linux/amd64/v3"),
@@ -90,8 +89,8 @@ def test_only_the_default_variant_of_arm64_is_left_out(
         ("windows/amd64", "linux/amd64"),
     ],
 )
-def test_different_variants_are_different_platforms(found: str, wanted: str) -> None:
-    assert not same_platform(spec(found), parse_platform(wanted))
+def test_different_variants_are_different_platforms(found: str, other: str) -> None:
+    assert not same_platform(spec(found), parse_platform(other))
 
 
 @pytest.mark.parametrize(

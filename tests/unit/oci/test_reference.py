@@ -79,7 +79,7 @@ def test_the_digest_is_requested_if_there_is_one(text: str, expected: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "explanation"),
     [
         ("", "it is empty"),
         ("  ", "it is empty"),
@@ -174,12 +174,12 @@ def test_the_digest_is_requested_if_there_is_one(text: str, expected: str) -> No
     ],
 )
 def test_an_invalid_reference_is_refused_with_an_explanation(
-    text: str, words: str
+    text: str, explanation: str
 ) -> None:
     with pytest.raises(ProtocolError) as caught:
         parse_selector(text)
     assert caught.value.kind is FailureKind.INVALID_REFERENCE
-    assert words in caught.value.detail
+    assert explanation in caught.value.detail
     assert "\n" not in caught.value.detail
     with pytest.raises(ProtocolError):
         parse_reference(text)

@@ -44,10 +44,9 @@ def changed(raw: bytes, **changes: Any) -> bytes:
 
 @pytest.mark.parametrize(
     ("file", "digest", "tag"),
-    # Both pushed by skopeo 1.9.3 to docker-registry 2.8.2 with its schema 1
-    # compatibility on, and signed by that registry; the digests are what it sent in
-    # Docker-Content-Digest. The first was pushed as schema 1, the second was turned
-    # into schema 1 by the registry itself, because the request had no Accept field.
+    # Pushed by skopeo 1.9.3 to docker-registry 2.8.2 with schema 1 compatibility and
+    # signed by the registry; the digests are its Docker-Content-Digest. The first was
+    # pushed as schema 1, the second was converted for a request without Accept.
     [
         (
             "schema1-signed-compact.json",

@@ -1,4 +1,4 @@
-"""A manifest answer gets its identity: by tag, by digest, with and without a header."""
+"""Manifest responses are verified by tag and by digest."""
 
 from __future__ import annotations
 
@@ -34,10 +34,13 @@ def read(
     *,
     content_type: str | None = OCI_MANIFEST,
     header: str | None = None,
-    asked: str | None = None,
+    requested: str | None = None,
 ) -> VerifiedManifest:
     return verify_manifest(
-        body, content_type=content_type, header_digest=header, requested_digest=asked
+        body,
+        content_type=content_type,
+        header_digest=header,
+        requested_digest=requested,
     )
 
 
@@ -73,22 +76,22 @@ def test_by_tag_the_digest_is_computed_and_the_header_is_advisory(
     assert all(found.detail.isprintable() for found in document.warnings)
 
 
-@pytest.mark.parametrize("asked", [SHA256, SHA384, SHA512])
+@pytest.mark.parametrize("requested", [SHA256, SHA384, SHA512])
 @pytest.mark.parametrize("header", [None, digest("0"), SHA256])
-def test_by_digest_the_header_is_ignored(asked: str, header: str | None) -> None:
-    document = read(asked=asked, header=header)
-    assert document.digest == asked
+def test_by_digest_the_header_is_ignored(requested: str, header: str | None) -> None:
+    document = read(requested=requested, header=header)
+    assert document.digest == requested
     assert document.warnings == ()
 
 
 @pytest.mark.parametrize(
-    "asked", [digest("0"), "sha384:" + "0" * 96, "sha512:" + "0" * 128]
+    "requested", [digest("0"), "sha384:" + "0" * 96, "sha512:" + "0" * 128]
 )
-def test_by_digest_other_content_is_a_mismatch(asked: str) -> None:
+def test_by_digest_other_content_is_a_mismatch(requested: str) -> None:
     with pytest.raises(ProtocolError) as caught:
-        read(asked=asked, header=asked)
+        read(requested=requested, header=requested)
     assert caught.value.kind is FailureKind.DIGEST_MISMATCH
-    assert asked in caught.value.detail
+    assert requested in caught.value.detail
 
 
 @pytest.mark.parametrize(
@@ -97,7 +100,7 @@ def test_by_digest_other_content_is_a_mismatch(asked: str) -> None:
 )
 def test_by_digest_the_content_is_checked_before_it_is_parsed(body: bytes) -> None:
     with pytest.raises(ProtocolError) as caught:
-        read(body, asked=SHA256)
+        read(body, requested=SHA256)
     assert caught.value.kind is FailureKind.DIGEST_MISMATCH
 
 
@@ -110,9 +113,9 @@ def test_by_digest_the_content_is_checked_before_it_is_parsed(body: bytes) -> No
 )
 def test_the_word_signatures_does_not_disable_the_digest_check(body: bytes) -> None:
     good = "sha256:" + hashlib.sha256(body).hexdigest()
-    assert read(body, asked=good).digest == good
+    assert read(body, requested=good).digest == good
     with pytest.raises(ProtocolError) as caught:
-        read(body, asked=SHA256)
+        read(body, requested=SHA256)
     assert caught.value.kind is FailureKind.DIGEST_MISMATCH
 
 
@@ -159,7 +162,7 @@ def test_the_digest_of_a_signed_schema_1_manifest_is_over_its_payload() -> None:
     body, payload = _signed()
     expected = "sha256:" + hashlib.sha256(payload).hexdigest()
     by_tag = read(body, content_type=SIGNED_SCHEMA1, header=expected)
-    by_digest = read(body, content_type=SIGNED_SCHEMA1, asked=expected)
+    by_digest = read(body, content_type=SIGNED_SCHEMA1, requested=expected)
     for document in (by_tag, by_digest):
         assert document.digest == expected
         assert document.media_type == SIGNED_SCHEMA1
@@ -171,9 +174,9 @@ def test_the_digest_of_a_signed_schema_1_manifest_is_over_its_payload() -> None:
 
 def test_a_signed_schema_1_manifest_with_another_payload_is_a_mismatch() -> None:
     body, _ = _signed()
-    for asked in (digest("0"), "sha256:" + hashlib.sha256(body).hexdigest()):
+    for requested in (digest("0"), "sha256:" + hashlib.sha256(body).hexdigest()):
         with pytest.raises(ProtocolError) as caught:
-            read(body, asked=asked)
+            read(body, requested=requested)
         assert caught.value.kind is FailureKind.DIGEST_MISMATCH
 
 

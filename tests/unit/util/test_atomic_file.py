@@ -1,4 +1,4 @@
-"""A file appears when it is whole, and nobody's link is written through."""
+"""Files are replaced atomically, and symbolic links are not followed."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_missing_directory_is_an_os_error(tmp_path: Path) -> None:
 
 
 def test_devices_and_pipes_are_written_directly(tmp_path: Path) -> None:
-    # Of /dev/null, root made a file that others then filled.
+    # Run as root, replacing /dev/null would leave a regular file there.
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
@@ -73,7 +73,7 @@ def test_open_files_are_appended_to(tmp_path: Path, name: str) -> None:
     with file.open("wb") as opened:
         opened.write(b"before, ")
         opened.flush()
-        # As /dev/stdout is one.
+        # Like /dev/stdout.
         (tmp_path / "link").symlink_to(f"/proc/self/fd/{opened.fileno()}")
         with atomic_file(Path(name.format(opened.fileno(), folder=tmp_path))) as stream:
             stream.write(b"after")

@@ -65,7 +65,7 @@ def test_plain_sentences_are_unchanged(text: str) -> None:
             '{"reference":"u:s3cret@h.io/a@sha256:0"}',
             '{"reference":"***@h.io/a@sha256:0"}',
         ),
-        # A digest is no password, nor is what was meant for one.
+        # Neither a digest nor a malformed one is a password.
         ("alpine:1@sha256:zz", "alpine:1@sha256:zz"),
         ("alpine:1@sha-256:00", "alpine:1@sha-256:00"),
         (f"alpine:1@md5:{'0' * 32}", f"alpine:1@md5:{'0' * 32}"),

@@ -74,7 +74,7 @@ def test_a_kubernetes_job_counts_from_0() -> None:
 
 
 @pytest.mark.parametrize(
-    ("index", "said"),
+    ("index", "message"),
     [
         (None, "--shard: auto/4: JOB_COMPLETION_INDEX is not a number"),
         ("x", "--shard: auto/4: JOB_COMPLETION_INDEX is not a number"),
@@ -83,11 +83,11 @@ def test_a_kubernetes_job_counts_from_0() -> None:
     ],
 )  # fmt: skip
 def test_auto_without_a_job_index_is_a_configuration_error(
-    index: str | None, said: str
+    index: str | None, message: str
 ) -> None:
     environment = {"AUDITOR_SHARD": "auto/4"}
     if index is not None:
         environment["JOB_COMPLETION_INDEX"] = index
     with pytest.raises(ConfigError) as caught:
         settings(**environment)
-    assert caught.value.mistakes == (said,)
+    assert caught.value.mistakes == (message,)

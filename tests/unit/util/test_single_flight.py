@@ -1,4 +1,4 @@
-"""One flight for all who ask at the same time, even when its leader is lost."""
+"""Concurrent callers share one call, also if its leader is cancelled."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.clock import settle
 
 
 class _Fetch:
-    """Fetches that end when the test opens the gate; the n-th gives n."""
+    """Calls that end when the test opens the gate; the n-th returns n."""
 
     def __init__(self) -> None:
         self.gate = anyio.Event()
@@ -211,8 +211,7 @@ def test_an_exception_is_raised_by_the_leader_only() -> None:
     anyio.run(main)
 
 
-# -- test_concurrently --
-# Several things at once: in their order, no more than allowed, ended together.
+# -- bounded_gather --
 
 
 def test_results_are_in_the_order_of_the_items() -> None:

@@ -22,17 +22,17 @@ from auditor.wire.rate_limit import RateLimit
 from tests.records import image
 from tests.unit.report.test_summary import summary
 
-# No plural stands behind a 1 that is no part of a name or of another number.
+# A plural after a 1 that is not part of a name or of another number.
 _WRONG = re.compile(r"(?<![\w.:/])1 (?:known |immutable |damaged )?(\w+(?:s|ies))\b")
 
 
 @pytest.mark.parametrize(
-    ("count", "said"),
+    ("count", "expected"),
     [(0, "0 repositories"), (1, "1 repository"), (2, "2 repositories")],
 )
-def test_counts_of_one_are_singular(count: int, said: str) -> None:
-    assert format_count(count, "repository", "repositories") == said
-    assert said.endswith(pluralize(count, "repository", "repositories"))
+def test_counts_of_one_are_singular(count: int, expected: str) -> None:
+    assert format_count(count, "repository", "repositories") == expected
+    assert expected.endswith(pluralize(count, "repository", "repositories"))
     assert format_count(count, "page") == f"{count} page" + ("" if count == 1 else "s")
 
 
@@ -52,8 +52,8 @@ def ones() -> Listings:
 
 
 def test_a_summary_of_one_of_each_has_no_plural() -> None:
-    names = [name for words in SAVED.values() for name in words]
-    whole = summary(
+    names = [name for expected in SAVED.values() for name in expected]
+    document = summary(
         image(),
         asked=1,
         duplicates=1,
@@ -61,8 +61,8 @@ def test_a_summary_of_one_of_each_has_no_plural() -> None:
         saved=dict.fromkeys(names, 1),
         blobs={"checked": 1, **dict.fromkeys(BLOBS, 1)},
     ).to_json()
-    whole["store"] |= dict.fromkeys(CACHE, 1)
-    lines = summary_lines(whole)
+    document["store"] |= dict.fromkeys(CACHE, 1)
+    lines = summary_lines(document)
     assert len(lines) >= 10
     assert [found for line in lines for found in _WRONG.findall(line)] == []
 
@@ -100,7 +100,7 @@ def test_one_tag_that_does_not_match_is_singular() -> None:
 
 
 @pytest.mark.parametrize(
-    ("duration_s", "words"),
+    ("duration_s", "expected"),
     [
         (-5, "0 seconds"),
         (0, "0 seconds"),
@@ -119,24 +119,24 @@ def test_one_tag_that_does_not_match_is_singular() -> None:
         (1e300, "more than 10000 years"),
     ],
 )
-def test_a_duration_has_its_two_largest_units(duration_s: float, words: str) -> None:
-    assert format_duration(duration_s) == words
+def test_a_duration_has_its_two_largest_units(duration_s: float, expected: str) -> None:
+    assert format_duration(duration_s) == expected
 
 
 @pytest.mark.parametrize(
-    ("expires_at", "words"),
+    ("expires_at", "expected"),
     [
         (1_298, "expires in 4 minutes 58 seconds"),
         (1_000, "expired 0 seconds ago"),
         (940, "expired 1 minute ago"),
     ],
 )
-def test_expiry_is_relative_to_now(expires_at: float, words: str) -> None:
-    assert format_expiry(expires_at, now=1_000) == words
+def test_expiry_is_relative_to_now(expires_at: float, expected: str) -> None:
+    assert format_expiry(expires_at, now=1_000) == expected
 
 
 @pytest.mark.parametrize(
-    ("epoch_s", "words"),
+    ("epoch_s", "expected"),
     [
         (1_459_983_252, "2016-04-06 22:54:12 UTC"),
         (0, "1970-01-01 00:00:00 UTC"),
@@ -144,8 +144,8 @@ def test_expiry_is_relative_to_now(expires_at: float, words: str) -> None:
         (-1e18, "a time outside the calendar"),
     ],
 )
-def test_a_time_is_printed_in_utc(epoch_s: float, words: str) -> None:
-    assert format_time(epoch_s) == words
+def test_a_time_is_printed_in_utc(epoch_s: float, expected: str) -> None:
+    assert format_time(epoch_s) == expected
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_the_pull_scope() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("challenged", "expected"),
     [
         ("repository:a/b:metadata_read", "repository:a/b:metadata_read,pull"),
         ("repository:a/b:pull,metadata_read", "repository:a/b:metadata_read,pull"),
@@ -105,9 +105,9 @@ def test_the_pull_scope() -> None:
     ],
 )
 def test_a_401_can_widen_the_scope_of_the_same_resource_by_read_actions_only(
-    said: str | None, expected: str | None
+    challenged: str | None, expected: str | None
 ) -> None:
-    found = wider_scope(pull_scope("a/b"), said)
+    found = wider_scope(pull_scope("a/b"), challenged)
     assert (None if found is None else str(found)) == expected
 
 
@@ -185,7 +185,7 @@ BEARER = challenge("bearer", realm="https://a.example/token", service="r")
         (["Bearer realm=x, realm=y"], (challenge("bearer", realm="x"),)),
         (['Bearer realm=""'], (challenge("bearer", realm=""),)),
         (["Bearer"], (challenge("bearer"),)),
-        # damage
+        # malformed lines
         (['Bearer realm="x", service="unclosed'], (challenge("bearer", realm="x"),)),
         (['Bearer realm="x", service = "unclosed'], (challenge("bearer", realm="x"),)),
         (['Bearer realm="x", service=a:b, c=d'], (challenge("bearer", realm="x"),)),

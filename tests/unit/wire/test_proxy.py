@@ -1,4 +1,4 @@
-"""Which proxy a request goes through, as Go's httpproxy decides it."""
+"""The proxy of a request, with the cases of Go's httpproxy."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from auditor.wire.url_policy import origin_of
 PROXY = {"HTTP_PROXY": "http://plain:1", "HTTPS_PROXY": "http://secure:2"}
 
 
-def chosen(url: str, said: str | None = None, **environment: str) -> str | None:
-    """The proxy's host for a URL; None: it is asked directly."""
-    proxy = proxies_from_environment(environment, said).choose(origin_of(url))
+def chosen(url: str, setting: str | None = None, **environment: str) -> str | None:
+    """The host of the proxy for a URL, or None for a direct connection."""
+    proxy = proxies_from_environment(environment, setting).choose(origin_of(url))
     assert not isinstance(proxy, InvalidProxy), proxy
     return None if proxy is None else proxy.origin.host
 
@@ -49,15 +49,20 @@ def test_the_scheme_selects_the_variable(
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
-    [(None, "secure"), ("http://said:9", "said"), ("said:9", "said"), ("none", None)],
+    ("setting", "expected"),
+    [
+        (None, "secure"),
+        ("http://proxy:9", "proxy"),
+        ("proxy:9", "proxy"),
+        ("none", None),
+    ],
 )
 def test_the_setting_replaces_the_environment(
-    said: str | None, expected: str | None
+    setting: str | None, expected: str | None
 ) -> None:
-    assert chosen("https://registry.example.com/", said, **PROXY) == expected
+    assert chosen("https://registry.example.com/", setting, **PROXY) == expected
     no = {**PROXY, "NO_PROXY": "registry.example.com"}
-    assert chosen("https://registry.example.com/", said, **no) is None
+    assert chosen("https://registry.example.com/", setting, **no) is None
 
 
 @pytest.mark.parametrize(
@@ -66,7 +71,7 @@ def test_the_setting_replaces_the_environment(
 )
 def test_loopback_hosts_never_use_a_proxy(host: str) -> None:
     assert chosen(f"https://{host}:5000/v2/", **PROXY) is None
-    assert chosen(f"http://{host}/v2/", "http://said:9") is None
+    assert chosen(f"http://{host}/v2/", "http://proxy:9") is None
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The allowance that a registry says is left to us."""
+"""Rate limit headers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HOUR = 3600
         ("76;w=21600", "100;w=21600", (76, 100, 6 * HOUR)),
         ("0;w=21600", "100;w=21600", (0, 100, 6 * HOUR)),
         (" 76 ; w=21600 ", "100", (76, 100, 6 * HOUR)),
-        # seen where the remaining ones have a window and the limit does not
+        # the window is in RateLimit-Remaining only
         ("196;w=21600", "200=21600", (196, None, 6 * HOUR)),
         ("76", "100;w=21600", (76, 100, 6 * HOUR)),
         ("76;w=21600", None, (76, None, 6 * HOUR)),
@@ -26,13 +26,13 @@ HOUR = 3600
         ("9", "10, 10;w=1, 50;w=60", (9, 10, 1)),
         ("9", '10, 10;w=60;comment="burst"', (9, 10, 60)),
         ("9", '10, 10;policy="a";w=60', (9, 10, 60)),
-        # windows that are none
+        # invalid windows
         ("9;w=0", "10", (9, 10, None)),
         ("9;w=-5", "10", (9, 10, None)),
         ("9;w=1e3", "10", (9, 10, None)),
         ("9;w=99999999999", "10", (9, 10, None)),
         ("9;window=60", "10", (9, 10, None)),
-        # more left than there is: what is left counts
+        # remaining exceeds the limit
         ("500;w=60", "100;w=60", (500, 100, 60)),
     ],
 )

@@ -41,7 +41,7 @@ def test_a_redirect_has_a_url_and_whether_the_origin_is_the_same(
 
 
 @pytest.mark.parametrize(
-    ("location", "words"),
+    ("location", "message"),
     [
         (None, "without a Location"),
         ("", "without a Location"),
@@ -60,8 +60,8 @@ def test_a_redirect_has_a_url_and_whether_the_origin_is_the_same(
         ("https://[::ffff:127.0.0.1]/", "loopback address"),
     ],
 )
-def test_a_dangerous_redirect_is_refused(location: str | None, words: str) -> None:
-    with pytest.raises(ProtocolError, match=words) as caught:
+def test_a_dangerous_redirect_is_refused(location: str | None, message: str) -> None:
+    with pytest.raises(ProtocolError, match=message) as caught:
         follow_redirect(BLOB, location, 1)
     assert caught.value.kind is FailureKind.REDIRECT_REFUSED
     assert "pw" not in caught.value.detail

@@ -45,7 +45,7 @@ def test_the_next_page_is_found(lines: list[str], url: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "words"),
+    ("lines", "message"),
     [
         (
             ["<https://evil.example/x>; rel=next"],
@@ -66,9 +66,9 @@ def test_the_next_page_is_found(lines: list[str], url: str | None) -> None:
     ],
 )
 def test_an_untrusted_next_page_makes_the_listing_incomplete(
-    lines: list[str], words: str
+    lines: list[str], message: str
 ) -> None:
-    with pytest.raises(ProtocolError, match=words) as caught:
+    with pytest.raises(ProtocolError, match=message) as caught:
         next_page(lines, PAGE)
     assert caught.value.kind is FailureKind.INCOMPLETE_LISTING
 
@@ -77,8 +77,7 @@ def test_links_with_another_relation_are_ignored() -> None:
     assert next_page(["<https://[x>; rel=help, <?last=b&n=2>; rel=next"], PAGE) == NEXT
 
 
-# -- test_content_size --
-# How large content is, by the header fields of an answer without it.
+# -- sizes --
 
 
 @pytest.mark.parametrize(

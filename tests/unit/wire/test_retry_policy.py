@@ -1,4 +1,4 @@
-"""What is done after each answer that is not good: a table."""
+"""Decisions after unsuccessful responses and network failures."""
 
 from __future__ import annotations
 
@@ -89,14 +89,14 @@ def test_a_final_status_fails_without_a_retry(
     ("sent", "again"),
     [
         (ANONYMOUS, True),  # nothing was sent: the challenge is news
-        (OLD, True),  # an old token is worth exactly one renewal
+        (OLD, True),  # an old token is renewed once
         (SentRequest(token_age_s=3600.0), True),
         (FRESH, False),  # a fresh token that is refused is an answer
         (SentRequest(token_age_s=0.0), False),
         (SentRequest(fixed=True), False),
         (SentRequest(reauthenticated=True), False),
         (SentRequest(token_age_s=3600.0, reauthenticated=True), False),
-        # a CDN's challenge is not the registry's: no token may be asked for by it
+        # the challenge of a CDN is not the registry's
         (SentRequest(other_origin=True), False),
         (SentRequest(token_age_s=3600.0, other_origin=True), False),
     ],
@@ -159,7 +159,7 @@ def test_a_server_error_is_retried_up_to_the_configured_attempts(
 @pytest.mark.parametrize(
     ("attempt", "tries", "waits"),
     [
-        (1, 1, False),  # who wants one try gets one
+        (1, 1, False),  # --tries 1
         (1, 2, True),
         (THROTTLED_TRIES - 1, 3, True),
         (THROTTLED_TRIES, 3, False),
@@ -185,7 +185,7 @@ def test_a_429_is_retried_more_often(attempt: int, tries: int, waits: bool) -> N
         ("300", None, RETRY_AFTER_CAP_S),
         ("-5", None, 0),
         ("Tue, 24 Nov 2026 00:20:30 GMT", None, 30),
-        # against the registry's own clock, however wrong it is
+        # relative to the clock of the registry
         ("Tue, 24 Nov 2020 00:00:30 GMT", "Tue, 24 Nov 2020 00:00:00 GMT", 30),
         ("Tue, 24 Nov 2026 00:00:00 GMT", None, 0),
         ("soon", None, None),
@@ -226,7 +226,7 @@ def test_retry_after_on_the_last_attempt_is_not_waited_for() -> None:
     assert isinstance(decision, Fail)
 
 
-# -- no answer at all ----------------------------------------------------------
+# -- no response --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", FailureKind)

@@ -37,7 +37,7 @@ def verify(
 
 
 def cert_pem(*certificates: x509.Certificate) -> bytes:
-    return b"".join(one.public_bytes(Encoding.PEM) for one in certificates)
+    return b"".join(each.public_bytes(Encoding.PEM) for each in certificates)
 
 
 def jwks(*keys: Any) -> bytes:
@@ -79,7 +79,7 @@ def test_a_key_is_found_by_each_of_its_ids(algorithm: str) -> None:
     key = jose.key_for(algorithm)
     own = jose.jwk(key)
     keys = KeySet.from_bytes(jwks(own | {"kid": "mine"}))
-    assert [jwk_of(one.key) for one in keys.keys] == [jwk_of(key.public_key())]
+    assert [jwk_of(each.key) for each in keys.keys] == [jwk_of(key.public_key())]
     for name in (jose.libtrust_id(key), rfc7638_thumbprint(own), "mine"):
         assert keys.find(name) == keys.keys
     assert keys.find("other") == ()
@@ -187,7 +187,7 @@ def test_the_header_selects_one_of_the_trusted_keys(header: dict[str, Any]) -> N
 
 
 def hmac_token(secret: bytes) -> str:
-    """Signed with HMAC and the public key as the secret (the classic confusion)."""
+    """A token signed with HMAC and the public key as its secret."""
     body = jose.unsigned_token({"alg": "HS256"}, jose.claims(), "").rstrip(".")
     made = jwt.get_algorithm_by_name("HS256")
     return f"{body}.{jose.b64(made.sign(body.encode(), secret))}"
@@ -219,7 +219,7 @@ GOOD = jose.token(jose.claims(), KEY)
             f"the token's key '{jose.libtrust_id(OTHER)}' is not among",
         ),
         (
-            # A stranger's key under the trusted key's name.
+            # Another key with the id of the trusted key.
             jose.token(
                 jose.claims(),
                 OTHER,
@@ -238,7 +238,7 @@ GOOD = jose.token(jose.claims(), KEY)
             "the token needs extensions that are not supported",
         ),
     ],
-    # Keys are new in every process, and names of tests must not be.
+    # Keys differ in every process; test ids must not.
     ids=lambda value: "case",  # pytest numbers them
 )
 def test_a_token_signed_by_another_key_is_not_verified(token: str, reason: str) -> None:
@@ -410,7 +410,7 @@ def test_a_chain_that_does_not_lead_to_a_trusted_certificate_is_not_verified(
     ],
 )
 def test_an_invalid_chain_is_not_verified(x5c: object, reason: str) -> None:
-    # The right key beside it does not help: the chain was meant to be the proof.
+    # A trusted `jwk` does not help, because x5c takes precedence.
     token = jose.token(jose.claims(), KEY, x5c=x5c, jwk=jose.jwk(KEY))
     result = verify(token)
     assert not result.verified

@@ -40,7 +40,7 @@ def test_a_safe_realm_is_accepted(registry: str, realm: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("registry", "realm", "words"),
+    ("registry", "realm", "message"),
     [
         (REGISTRY, "http://auth.example/token", "is not https"),
         (REGISTRY, "http://registry.example/token", "is not https"),
@@ -65,8 +65,8 @@ def test_a_safe_realm_is_accepted(registry: str, realm: str) -> None:
         ("http://169.254.7.7", "http://127.0.0.1/token", "loopback"),
     ],
 )
-def test_an_unsafe_realm_is_refused(registry: str, realm: str, words: str) -> None:
-    with pytest.raises(ProtocolError, match=words) as caught:
+def test_an_unsafe_realm_is_refused(registry: str, realm: str, message: str) -> None:
+    with pytest.raises(ProtocolError, match=message) as caught:
         check_realm(realm, registry=origin_of(registry))
     assert caught.value.kind is FailureKind.REALM_REFUSED
     assert "pw" not in caught.value.detail
@@ -259,7 +259,7 @@ def test_an_origin_is_scheme_host_and_port(
 
 
 @pytest.mark.parametrize(
-    ("url", "words"),
+    ("url", "message"),
     [
         ("", "not an absolute URL"),
         ("/v2/", "not an absolute URL"),
@@ -282,8 +282,8 @@ def test_an_origin_is_scheme_host_and_port(
         ("\thttps://h.example/", "not an absolute URL"),
     ],
 )
-def test_a_url_with_an_unusual_host_is_refused(url: str, words: str) -> None:
-    with pytest.raises(ProtocolError, match=words) as caught:
+def test_a_url_with_an_unusual_host_is_refused(url: str, message: str) -> None:
+    with pytest.raises(ProtocolError, match=message) as caught:
         origin_of(url)
     assert caught.value.kind is FailureKind.REALM_REFUSED
 
