@@ -74,7 +74,8 @@ def _parse_plain(value: object) -> Descriptor | None:
     """Fast path: the three required fields, with or without a platform.
 
     Returns None for everything else. Nearly all descriptors are like this, and the
-    checks of `_parse` were a third of an audit's CPU time (docs/performance.md).
+    checks of `_parse` were a third of an audit's CPU time
+    (docs/development/performance.md).
     """
     if type(value) is not dict:
         return None

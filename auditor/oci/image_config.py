@@ -74,14 +74,6 @@ def parse_image_config(raw: bytes) -> ImageConfig:
     )
 
 
-def _arguments(value: object) -> tuple[str, ...]:
-    if isinstance(value, str):
-        return (value,)
-    if isinstance(value, list):
-        return tuple(argument for argument in value if isinstance(argument, str))
-    return ()
-
-
 def layer_traits(
     media_type: str | None, annotations: Mapping[str, str]
 ) -> frozenset[LayerTrait]:
@@ -93,6 +85,14 @@ def layer_traits(
         if any(key in annotations for key in _ZSTD_CHUNKED):
             traits |= {LayerTrait.ZSTD_CHUNKED}
     return traits
+
+
+def _arguments(value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, list):
+        return tuple(argument for argument in value if isinstance(argument, str))
+    return ()
 
 
 @functools.lru_cache(maxsize=256)  # few are in use; a hostile registry can send many

@@ -1,7 +1,8 @@
 """A first-come, first-served semaphore whose limit can change while it is used.
 
 `anyio.CapacityLimiter` does the same and also records the owner of each slot, which
-costs as much as the rest of a request's bookkeeping together (docs/performance.md).
+costs as much as the rest of a request's bookkeeping together
+(docs/development/performance.md).
 """
 
 from __future__ import annotations

@@ -80,35 +80,6 @@ def preferred_challenge(challenges: Iterable[Challenge]) -> Challenge | None:
     return basic
 
 
-def _parse_line(line: str) -> list[Challenge]:
-    challenges: list[Challenge] = []
-    parameters: dict[str, str] | None = None
-    position = _skip(line, 0)
-    while position < len(line):
-        if match := _PARAMETER.match(line, position):
-            if parameters is None:
-                break  # a parameter without a challenge
-            name, quoted, token = match.groups()
-            value = token if quoted is None else _QUOTED_PAIR.sub(r"\1", quoted)
-            parameters.setdefault(name.lower(), value)
-        elif match := _SCHEME.match(line, position):
-            scheme, parameters, token68 = match[1].lower(), {}, None
-            if with_token68 := _TOKEN68.match(line, match.end()):
-                match, token68 = with_token68, with_token68[1]
-            challenges.append(
-                Challenge(scheme=scheme, parameters=parameters, token68=token68)
-            )
-        else:
-            break
-        position = _skip(line, match.end())
-    return challenges
-
-
-def _skip(line: str, position: int) -> int:
-    separator = _SEPARATOR.match(line, position)
-    return separator.end() if separator else position
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
     """One resource scope. `actions` are sorted and unique.
@@ -204,3 +175,32 @@ def wider_scope(requested: Scope, challenged: str | None) -> Scope | None:
         name=requested.name,
         actions=(*requested.actions, *missing),
     )
+
+
+def _parse_line(line: str) -> list[Challenge]:
+    challenges: list[Challenge] = []
+    parameters: dict[str, str] | None = None
+    position = _skip(line, 0)
+    while position < len(line):
+        if match := _PARAMETER.match(line, position):
+            if parameters is None:
+                break  # a parameter without a challenge
+            name, quoted, token = match.groups()
+            value = token if quoted is None else _QUOTED_PAIR.sub(r"\1", quoted)
+            parameters.setdefault(name.lower(), value)
+        elif match := _SCHEME.match(line, position):
+            scheme, parameters, token68 = match[1].lower(), {}, None
+            if with_token68 := _TOKEN68.match(line, match.end()):
+                match, token68 = with_token68, with_token68[1]
+            challenges.append(
+                Challenge(scheme=scheme, parameters=parameters, token68=token68)
+            )
+        else:
+            break
+        position = _skip(line, match.end())
+    return challenges
+
+
+def _skip(line: str, position: int) -> int:
+    separator = _SEPARATOR.match(line, position)
+    return separator.end() if separator else position
