@@ -31,7 +31,6 @@ from auditor.registry.request import (
     RequestKind,
     RequestObserver,
     RequestSender,
-    make_sender,
 )
 from auditor.registry.transport.connection_probe import ConnectionProbe
 from auditor.registry.transport.http_defaults import Timeouts
@@ -325,7 +324,7 @@ def make_registry(
         owner = f"the registry {name}"
         quota = RequestQuota(settings.max_requests, owner=owner, run=run_quota)
     new_sender = functools.partial(
-        make_sender,
+        RequestSender,
         settings=settings,
         transport=transport,
         quota=quota,

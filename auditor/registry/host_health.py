@@ -66,7 +66,7 @@ RETRY_EARNED = 0.2
 # what was in flight when the host began to fail, the others while it recovers.
 BUDGET_ROUNDS = 4
 
-# Sends one request without credentials to a URL.
+# Sends one small request without credentials to a URL.
 Probe = Callable[[str], Awaitable[Response | Failure]]
 
 
@@ -96,17 +96,20 @@ class _Outage:
 
 @dataclass(slots=True)
 class _Silence:
-    """Requests in a row that timed out.
+    """Requests in a row that timed out, to one repository or to the host.
 
     `waited_s` is the time spent waiting: requests in flight together count once, and
-    pauses between requests do not count.
+    pauses between requests do not count. `failure` is returned for every request to
+    the repository before `until`.
     """
 
     waited_s: float = 0.0
     last_at: float = float("-inf")
     requests: int = 0
     repositories: set[str] = field(default_factory=set)
-    outage: _Outage | None = None
+    is_logged: bool = False
+    failure: Failure | None = None
+    until: float = float("-inf")
 
     def add(self, sent_at: float, now: float) -> None:
         self.waited_s += now - max(sent_at, self.last_at)
@@ -170,8 +173,7 @@ class HostHealth:
         ):
             return outage.failure
         silence = self._silent_repositories.get(_repository(url))
-        outage = None if silence is None else silence.outage
-        return outage.failure if outage is not None and now < outage.until else None
+        return silence.failure if silence is not None and now < silence.until else None
 
     async def wait_for_probe(self) -> HostState | Failure:
         """Wait until it is known whether a suspected host is up.
@@ -251,17 +253,15 @@ class HostHealth:
         self.is_well = False
         several = len(everywhere.repositories) > 1
         if several and everywhere.waited_s >= SILENCE_PATIENCE_S:
-            outage = self._silent_outage(everywhere, "", failure, now)
-            everywhere.outage = outage
-            self._leave_alone(outage)
+            silent = self._silence_failure(everywhere, "", failure)
+            self._leave_alone(OutageReason.SILENT, silent, DEAD_HOST_S)
         elif here.waited_s >= SILENCE_PATIENCE_S:
-            here.outage = self._silent_outage(
-                here, " for this repository", failure, now
-            )
+            here.failure = self._silence_failure(here, " for this repository", failure)
+            here.until = now + DEAD_HOST_S
 
     def leave_alone(self, failure: Failure, seconds: float) -> None:
         """Every request would fail like this for so long: send none meanwhile."""
-        self._leave_alone(self._outage_of(OutageReason.HOST_WIDE, failure, seconds))
+        self._leave_alone(OutageReason.HOST_WIDE, failure, seconds)
 
     # -- probing ---------------------------------------------------------------
 
@@ -298,13 +298,11 @@ class HostHealth:
             f"{self._name} was given up: no response for {down_s:.0f} s:"
             f" {failure.detail}"
         )
-        outage = self._outage_of(
+        return self._leave_alone(
             OutageReason.DOWN,
             replace(failure, detail=detail),
             max(DEAD_HOST_S, asked_s),
         )
-        self._leave_alone(outage)
-        return outage.failure
 
     def _retry_after_s(self, outcome: Response | Failure) -> float:
         if isinstance(outcome, Failure):
@@ -337,30 +335,29 @@ class HostHealth:
             and self._budget.is_full
         )
 
-    def _outage_of(
+    def _leave_alone(
         self, reason: OutageReason, failure: Failure, seconds: float
-    ) -> _Outage:
-        until = self._clock.monotonic() + seconds
-        return _Outage(reason, replace(failure, attempts=0), until)
+    ) -> Failure:
+        """Begin an outage; of two outages the one that ends later counts."""
+        failure = replace(failure, attempts=0)
+        outage = _Outage(reason, failure, self._clock.monotonic() + seconds)
+        if self._outage is None or self._outage.until <= outage.until:
+            self._outage = outage
+        self.is_well = False
+        return failure
 
-    def _silent_outage(
-        self, silence: _Silence, where: str, failure: Failure, now: float
-    ) -> _Outage:
+    def _silence_failure(
+        self, silence: _Silence, where: str, failure: Failure
+    ) -> Failure:
         detail = (
             f"{self._name} was given up{where}: it is up, but {silence.requests}"
             f" requests in a row timed out ({silence.waited_s:.0f} s in all):"
             f" {failure.detail}"
         )
-        if silence.outage is None:
+        if not silence.is_logged:
+            silence.is_logged = True
             log.warning("%s", detail)
-        failure = Failure(kind=FailureKind.TIMEOUT, detail=detail, attempts=0)
-        return _Outage(OutageReason.SILENT, failure, now + DEAD_HOST_S)
-
-    def _leave_alone(self, outage: _Outage) -> None:
-        """Of two outages the one that ends later counts."""
-        if self._outage is None or self._outage.until <= outage.until:
-            self._outage = outage
-        self.is_well = False
+        return Failure(kind=FailureKind.TIMEOUT, detail=detail, attempts=0)
 
 
 def _outage_failure(outcome: Response | Failure) -> Failure | None:

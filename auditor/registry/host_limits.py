@@ -1,14 +1,10 @@
-"""How many requests one host gets: at once, per second, per window, per run.
-
-Four limits apply, each optional except the first:
+"""How many requests one host gets.
 
 - `ConcurrencyLimiter`: requests in flight. It adapts: halved when the host shows
   distress, one more after each round of good responses.
-- `Pacer`: requests per second (`requests_per_second`).
-- `RateLimiter`: manifests per window, as the registry's RateLimit headers say.
-- `RequestQuota`: requests per run and per registry (`max_requests`).
-
-`HostLimits` combines them for `request.RequestSender`.
+- `HostLimits` combines the other limits, which are optional: `Pacer` (requests per
+  second), `RateLimiter` (manifests per window, as the registry's RateLimit headers say)
+  and `RequestQuota` (requests per run and per registry).
 """
 
 from __future__ import annotations
@@ -38,23 +34,21 @@ _COUNTED_BY = {
 
 
 class HostLimits:
-    """All limits of one host.
+    """The limits of one host, other than concurrency.
 
     `is_limited` is false while neither a pace, a quota nor a rate limit applies;
     then `wait_turn` and `count` need not be called.
     """
 
-    __slots__ = ("_pacer", "_quota", "concurrency", "is_limited", "rate_limiter")
+    __slots__ = ("_pacer", "_quota", "is_limited", "rate_limiter")
 
     def __init__(
         self,
-        concurrency: ConcurrencyLimiter,
         *,
         pacer: Pacer | None = None,
         quota: RequestQuota | None = None,
         rate_limiter: RateLimiter | None = None,
     ) -> None:
-        self.concurrency = concurrency
         self._pacer = pacer
         self._quota = quota
         self.rate_limiter = rate_limiter

@@ -31,7 +31,6 @@ from auditor.registry.host_health import (
     OUTAGE_KINDS,
     HostHealth,
     HostState,
-    Probe,
 )
 from auditor.registry.host_limits import (
     ConcurrencyLimiter,
@@ -118,34 +117,50 @@ class _Obstacle(Enum):
 
 
 class RequestSender:
-    """Sends requests to one host and counts them.
+    """Sends requests to one service, with limits and health of their own, and counts
+    them.
 
-    `credential_base` is the origin that authorizations may be sent to; requests to
-    another one, such as the next page of a redirected list, go without.
+    `service` names it in messages. Authorizations are sent to the origin
+    `credential_base` only; requests to another one, such as the next page of a
+    redirected list, go without. `probe_url` responds while the service is up; without
+    one, the URL of a failed request is probed.
     """
 
     def __init__(
         self,
+        service: str,
         *,
+        settings: RegistrySettings,
         transport: Transport,
-        health: HostHealth,
-        limits: HostLimits,
-        max_attempts: int,
         clock: Clock,
         counts: RequestCounts,
+        quota: RequestQuota | None = None,
+        rate_limiter: RateLimiter | None = None,
         observer: RequestObserver | None = None,
         credential_base: str | None = None,
+        probe_url: str | None = None,
     ) -> None:
         self._transport = transport
-        self._health = health
-        self._limits = limits
-        self._concurrency = limits.concurrency
-        self._max_attempts = max_attempts
+        self._max_attempts = settings.tries
         self._clock = clock
         self._counts = counts
         self._observer = observer
         # The slash keeps out hosts whose names only begin alike.
         self._credential_base = credential_base and f"{credential_base}/"
+        max_in_flight = settings.requests_at_once
+        self.concurrency = ConcurrencyLimiter(max_in_flight=max_in_flight, clock=clock)
+        pacer = None
+        if settings.requests_per_second is not None:
+            pacer = Pacer(per_second=settings.requests_per_second, clock=clock)
+        self._limits = HostLimits(pacer=pacer, quota=quota, rate_limiter=rate_limiter)
+        self._health = HostHealth(
+            service,
+            probe=self._probe,
+            probe_url=probe_url,
+            max_in_flight=max_in_flight,
+            tries=settings.tries,
+            clock=clock,
+        )
 
     async def send(
         self,
@@ -165,7 +180,7 @@ class RequestSender:
 
         `redirects`: follow them. `max_attempts` defaults to the setting `tries`.
         """
-        health, concurrency = self._health, self._concurrency
+        health, concurrency = self._health, self.concurrency
         if authorizer is not None and not self._may_authorize(url):
             authorizer = None
         request = _Request(
@@ -216,6 +231,15 @@ class RequestSender:
             if failure is not None:
                 return failure
 
+    async def _probe(self, url: str) -> Response | Failure:
+        """One small request without credentials, for `HostHealth`."""
+        if failure := self._limits.count(is_manifest=False):
+            return failure
+        self._counts.sent[_PING] += 1
+        return await self._transport.request(
+            "GET", url, headers={}, max_bytes=MAX_PROBE_BYTES, redirects=False
+        )
+
     def _may_authorize(self, url: str) -> bool:
         base = self._credential_base
         return base is not None and (
@@ -229,7 +253,7 @@ class RequestSender:
 
         Sets its authorization. No slot is held if a failure is returned.
         """
-        limits, health, concurrency = self._limits, self._health, self._concurrency
+        limits, health, concurrency = self._limits, self._health, self.concurrency
         while True:
             if not health.is_well and (
                 failure := health.refusal(request.url, is_retry=request.attempts > 0)
@@ -301,7 +325,7 @@ class RequestSender:
         if trial.accepted:
             request.authorization = replace(authorization, trial=None)
         try:
-            request.sent_at = await self._concurrency.acquire()
+            request.sent_at = await self.concurrency.acquire()
         except BaseException:
             if not trial.accepted:
                 trial.end(None)
@@ -334,14 +358,16 @@ class RequestSender:
         if isinstance(decision, Authenticate):
             return await self._authenticate(decision, request)
         if decision.failure.kind in _DISTRESS:
-            self._concurrency.distressed(request.sent_at)
+            self.concurrency.distressed(request.sent_at)
         if request.is_ping:
             if isinstance(decision, Fail):
                 self._health.leave_alone(decision.failure, DEAD_HOST_S)
         else:
-            state = await self._consider_host(decision, request)
+            state = await self._health.failed(
+                decision.failure, request.url, wait_s=_host_wide_wait_s(decision)
+            )
             if isinstance(state, Failure):
-                return state
+                return replace(state, attempts=decision.failure.attempts)
             if state is HostState.RECOVERED and request.restarts < request.max_attempts:
                 self._restart(request)
                 return None
@@ -371,18 +397,6 @@ class RequestSender:
         request.authorization = renewed
         return None
 
-    async def _consider_host(
-        self, decision: Wait | Fail, request: _Request
-    ) -> HostState | Failure:
-        """Record the failure; a `Failure` if the host turns out to be down."""
-        failure = decision.failure
-        state = await self._health.failed(
-            failure, request.url, wait_s=_host_wide_wait_s(decision)
-        )
-        if isinstance(state, Failure):
-            return replace(state, attempts=failure.attempts)
-        return state
-
     def _restart(self, request: _Request) -> None:
         """Give the request all its attempts again: the host was down meanwhile."""
         self._counts.repeated["retries"] += 1
@@ -392,7 +406,7 @@ class RequestSender:
         request.authorization = None  # it may have expired meanwhile
 
     def _not_retried(self, decision: Wait) -> Failure:
-        self._concurrency.hold_back(_host_wide_wait_s(decision))
+        self.concurrency.hold_back(_host_wide_wait_s(decision))
         detail = (
             f"{decision.failure.detail}; not retried: too many requests to this host"
             " fail"
@@ -408,7 +422,7 @@ class RequestSender:
             decision.failure.detail,
         )
         if decision.host_wide:
-            self._concurrency.hold_back(decision.seconds)  # waits for its next slot
+            self.concurrency.hold_back(decision.seconds)  # waits for its next slot
         else:
             await self._clock.sleep(decision.seconds)
         request.authorization = None  # it may have expired meanwhile
@@ -436,66 +450,3 @@ def _sent_request(request: _Request, outcome: Response | Failure) -> SentRequest
         reauthenticated=request.reauthenticated,
         other_origin=other_origin,
     )
-
-
-def make_sender(
-    service: str,
-    *,
-    settings: RegistrySettings,
-    transport: Transport,
-    clock: Clock,
-    counts: RequestCounts,
-    quota: RequestQuota | None = None,
-    rate_limiter: RateLimiter | None = None,
-    observer: RequestObserver | None = None,
-    credential_base: str | None = None,
-    probe_url: str | None = None,
-) -> RequestSender:
-    """A sender to one service, with slots and health of its own.
-
-    `service` names it in messages. `probe_url` is a URL that responds while the
-    service is up; without one, the URL of a failed request is probed.
-    """
-    pacer = None
-    if settings.requests_per_second is not None:
-        pacer = Pacer(per_second=settings.requests_per_second, clock=clock)
-    limits = HostLimits(
-        ConcurrencyLimiter(max_in_flight=settings.requests_at_once, clock=clock),
-        pacer=pacer,
-        quota=quota,
-        rate_limiter=rate_limiter,
-    )
-    health = HostHealth(
-        service,
-        probe=make_probe(transport, counts, limits),
-        probe_url=probe_url,
-        max_in_flight=settings.requests_at_once,
-        tries=settings.tries,
-        clock=clock,
-    )
-    return RequestSender(
-        transport=transport,
-        health=health,
-        limits=limits,
-        max_attempts=settings.tries,
-        clock=clock,
-        counts=counts,
-        observer=observer,
-        credential_base=credential_base,
-    )
-
-
-def make_probe(
-    transport: Transport, counts: RequestCounts, limits: HostLimits
-) -> Probe:
-    """What `HostHealth` probes with: one small request without credentials."""
-
-    async def probe(url: str) -> Response | Failure:
-        if failure := limits.count(is_manifest=False):
-            return failure
-        counts.sent[RequestKind.PING] += 1
-        return await transport.request(
-            "GET", url, headers={}, max_bytes=MAX_PROBE_BYTES, redirects=False
-        )
-
-    return probe

@@ -8,21 +8,14 @@ import anyio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.config import RateLimitPolicy
+from auditor.config import RateLimitPolicy, RegistrySettings
 from auditor.errors import Failure, FailureKind
-from auditor.registry.host_health import DEAD_HOST_S, PATIENCE_S, HostHealth
-from auditor.registry.host_limits import (
-    ConcurrencyLimiter,
-    HostLimits,
-    Pacer,
-    RateLimiter,
-    RequestQuota,
-)
+from auditor.registry.host_health import DEAD_HOST_S, PATIENCE_S
+from auditor.registry.host_limits import RateLimiter, RequestQuota
 from auditor.registry.request import (
     RequestCounts,
     RequestKind,
     RequestSender,
-    make_probe,
 )
 from auditor.wire.response import Response
 from tests.clock import FakeClock
@@ -55,31 +48,34 @@ _OUTCOMES = st.sampled_from(
 class _Host:
     """A host with these outcomes, and then only good responses."""
 
-    def __init__(self, outcomes: list[Response | Failure], **limits: Any) -> None:
+    def __init__(
+        self,
+        outcomes: list[Response | Failure],
+        *,
+        requests_per_second: float | None = None,
+        **limits: Any,
+    ) -> None:
         self.outcomes = list(outcomes)
         self.asked = 0
         self.at_once = self.most_at_once = 0
         self.clock = FakeClock()
-        self.concurrency = ConcurrencyLimiter(max_in_flight=SLOTS, clock=self.clock)
         self.counts = RequestCounts()
         transport: Any = self
-        host_limits = HostLimits(self.concurrency, **limits)
         self.sender = RequestSender(
-            transport=transport,
-            health=HostHealth(
-                "registry.example.com",
-                probe=make_probe(transport, self.counts, host_limits),
-                probe_url=PING,
-                max_in_flight=SLOTS,
+            "registry.example.com",
+            settings=RegistrySettings(
+                requests_at_once=SLOTS,
                 tries=TRIES,
-                clock=self.clock,
+                requests_per_second=requests_per_second,
             ),
-            limits=host_limits,
+            transport=transport,
             clock=self.clock,
-            max_attempts=TRIES,
             counts=self.counts,
             credential_base="https://registry.example.com",
+            probe_url=PING,
+            **limits,
         )
+        self.concurrency = self.sender.concurrency
 
     async def request(self, method: str, url: str, **more: Any) -> Response | Failure:
         del method, more
@@ -137,9 +133,10 @@ def test_quota_and_limits_hold_whatever_fails(
 ) -> None:
     clock = FakeClock()
     rate_limiter = RateLimiter(host="x", policy=use, max_in_flight=SLOTS, clock=clock)
-    pace = Pacer(per_second=5, clock=clock)
     quota = RequestQuota(most, owner="this run")
-    host = _Host(outcomes, pacer=pace, quota=quota, rate_limiter=rate_limiter)
+    host = _Host(
+        outcomes, requests_per_second=5, quota=quota, rate_limiter=rate_limiter
+    )
 
     async def main() -> None:
         got = await host.ask(count)

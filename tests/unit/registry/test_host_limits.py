@@ -303,10 +303,6 @@ def test_a_request_cancelled_in_the_queue_loses_no_slot() -> None:
 HOUR = 3600
 
 
-def _limits(clock: ManualClock, **limits: Any) -> HostLimits:
-    return HostLimits(ConcurrencyLimiter(max_in_flight=4, clock=clock), **limits)
-
-
 class _LimitedHost:
     """Requests that wait for their turn: their failures, and when they were sent."""
 
@@ -361,7 +357,7 @@ def run(
 
 def _paced(per_second: float) -> _LimitedHost:
     return _LimitedHost(
-        lambda clock: _limits(clock, pacer=Pacer(per_second=per_second, clock=clock))
+        lambda clock: HostLimits(pacer=Pacer(per_second=per_second, clock=clock))
     )
 
 
@@ -388,7 +384,7 @@ def test_the_pace_can_be_less_than_one_request_per_second() -> None:
 
 def test_requests_over_the_quota_fail_with_its_limit() -> None:
     host = _LimitedHost(
-        lambda clock: _limits(clock, quota=RequestQuota(2, owner="this run"))
+        lambda clock: HostLimits(quota=RequestQuota(2, owner="this run"))
     )
     run(host, *[host.ask] * 4)
     assert host.times == [0, 0]
@@ -430,8 +426,7 @@ def test_the_failure_names_the_registry_whose_quota_is_used_up() -> None:
 
 def _rate_limited(use: RateLimitPolicy) -> _LimitedHost:
     return _LimitedHost(
-        lambda clock: _limits(
-            clock,
+        lambda clock: HostLimits(
             rate_limiter=RateLimiter(
                 host="docker.io", policy=use, max_in_flight=4, clock=clock
             ),

@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
+from auditor.config import RegistrySettings
 from auditor.errors import Failure, FailureKind
 from auditor.model import Access, AccessState
 from auditor.registry.auth.authorization import (
@@ -17,8 +18,6 @@ from auditor.registry.auth.authorization import (
     CachedToken,
     TokenKey,
 )
-from auditor.registry.host_health import HostHealth
-from auditor.registry.host_limits import ConcurrencyLimiter, HostLimits
 from auditor.registry.request import RequestCounts, RequestKind, RequestSender
 from auditor.wire.challenge import Challenge
 from auditor.wire.response import Response
@@ -52,27 +51,22 @@ class _ScriptedHost:
         self.probes: list[Response | Failure] = []
         self.probed: list[str] = []
         self.anonymous = anonymous
-        self.concurrency = ConcurrencyLimiter(max_in_flight=2, clock=self.clock)
         self.counts = RequestCounts()
         transport: Any = self
         self.sender = RequestSender(
+            "registry.example.com",
+            settings=RegistrySettings(requests_at_once=2, tries=3),
             transport=transport,
-            health=HostHealth(
-                "registry.example.com",
-                probe=self.probe,
-                probe_url=PING,
-                max_in_flight=2,
-                tries=3,
-                clock=self.clock,
-            ),
-            limits=HostLimits(self.concurrency),
             clock=self.clock,
-            max_attempts=3,
             counts=self.counts,
             credential_base="https://registry.example.com",
+            probe_url=PING,
         )
+        self.concurrency = self.sender.concurrency
 
     async def request(self, method: str, url: str, **more: Any) -> Response | Failure:
+        if url == PING:
+            return await self.probe(url)
         self.sent.append(more["headers"].get("Authorization"))
         return self.script.pop(0)
 

@@ -1,17 +1,12 @@
-"""The API of a product, and the lister that requests its listings.
-
-A `Product` is pure: it builds paths and parses responses. `ProductLister` sends the
-requests, with the login of the registry.
-"""
+"""Requests the listings of a product's API, with the login of the registry."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from typing import Protocol
 
 from auditor.errors import Failure, FailureKind
-from auditor.registry.auth.api_login import ApiAuthorizer, ApiLogin, LoginMethod
+from auditor.registry.auth.api_login import ApiAuthorizer, ApiLogin
 from auditor.registry.auth.authorization import Authorizer
 from auditor.registry.listing.interface import (
     Entry,
@@ -22,6 +17,7 @@ from auditor.registry.listing.interface import (
     incomplete,
 )
 from auditor.registry.listing.paging import read_pages
+from auditor.registry.products.product_apis import Product
 from auditor.registry.request import RequestKind, RequestSender
 from auditor.wire.response import Response
 
@@ -29,40 +25,6 @@ from auditor.wire.response import Response
 MAX_API_BYTES = 16 * 1024 * 1024
 
 _HEADERS = {"Accept": "application/json"}
-
-
-class Product(Protocol):
-    """One product's API. Paths begin with `/` and include the query.
-
-    The methods for tags have a default: tags are listed by the registry itself.
-    `max_page_size` is the largest page that the API grants.
-    """
-
-    name: str
-    login_method: LoginMethod
-    max_page_size: int
-
-    def repositories_path(self, prefix: str | None, size: int) -> str | None:
-        """The first page of the repositories below a prefix, or of all repositories.
-
-        None if the API cannot list all repositories and needs a prefix.
-        """
-
-    def parse_repositories(self, response: Response) -> ParsedPage[str]:
-        """The full names of the repositories in a response.
-
-        Raises `ProtocolError` if it is not a listing.
-        """
-
-    def tags_path(self, repository: str, size: int) -> str | None:
-        """The first page of a repository's tags; None: use the registry's listing."""
-        del repository, size
-        return None
-
-    def parse_tags(self, response: Response) -> ParsedPage[ListedTag]:
-        """The tags in a response; raises as `parse_repositories`."""
-        del response
-        return ParsedPage(entries=(), next_url=None)
 
 
 class ProductLister:
