@@ -34,7 +34,9 @@ def name_of(one: PlatformRecord) -> str | None:
     return "/".join(part for part in parts if part) or None
 
 
-def held(images: Iterable[ImageRecord]) -> list[tuple[ImageRecord, PlatformRecord]]:
+def known_platforms(
+    images: Iterable[ImageRecord],
+) -> list[tuple[ImageRecord, PlatformRecord]]:
     """Every platform with known layers."""
     return [
         (image, one)
@@ -46,7 +48,7 @@ def held(images: Iterable[ImageRecord]) -> list[tuple[ImageRecord, PlatformRecor
 
 def sizes_of(images: list[ImageRecord]) -> dict[str, int | None]:
     sizes: dict[str, int | None] = {}
-    for _, one in held(images):
+    for _, one in known_platforms(images):
         for layer in one.layers or ():
             known = [sizes.get(layer.digest), layer.size]
             sizes[layer.digest] = max((s for s in known if s is not None), default=None)
@@ -71,7 +73,7 @@ def usage_of(images: list[ImageRecord], group: UsageGroup) -> list[Usage]:
     references, manifests, layers = (
         defaultdict[tuple[str, str | None], set[str]](set) for _ in range(3)
     )
-    for image, one in held(images):
+    for image, one in known_platforms(images):
         key = image.registry, name(image, one)
         references[key].add(image.reference)
         manifests[key].add(one.digest)
@@ -114,7 +116,9 @@ def shared_layers_of(images: list[ImageRecord]) -> list[SharedLayer]:
     sizes = sizes_of(images)
     found = []
     for layer in sizes:
-        holders = [(i, one) for i, one in held(images) if layer in digests_of(one)]
+        holders = [
+            (i, one) for i, one in known_platforms(images) if layer in digests_of(one)
+        ]
         manifests = {one.digest for _, one in holders}
         repositories = {(image.registry, image.repository) for image, _ in holders}
         if len(manifests) > 1 or len(repositories) > 1:
@@ -139,7 +143,7 @@ def shared_layers_of(images: list[ImageRecord]) -> list[SharedLayer]:
 
 def bases_of(images: list[ImageRecord]) -> list[Base]:
     sizes = sizes_of(images)
-    chains = {one.digest: digests_of(one) for _, one in held(images)}
+    chains = {one.digest: digests_of(one) for _, one in known_platforms(images)}
     prefixes = {
         chain[:length]
         for chain in chains.values()
@@ -158,9 +162,17 @@ def bases_of(images: list[ImageRecord]) -> list[Base]:
         parts_ways = all(len(sharers(one)) < len(sharers(prefix)) for one in longer)
         if len(sharers(prefix)) < 2 or not builders or not parts_ways:
             continue
-        itself = [i.reference for i, one in held(images) if digests_of(one) == prefix]
+        itself = [
+            i.reference
+            for i, one in known_platforms(images)
+            if digests_of(one) == prefix
+        ]
         example = min(sharers(prefix))
-        names = [name_of(one) or "" for _, one in held(images) if one.digest == example]
+        names = [
+            name_of(one) or ""
+            for _, one in known_platforms(images)
+            if one.digest == example
+        ]
         found.append(
             Base(
                 image=min(itself, key=lambda name: (len(name), name), default=None),
@@ -173,7 +185,7 @@ def bases_of(images: list[ImageRecord]) -> list[Base]:
                 repositories=len(
                     {
                         (image.registry, image.repository)
-                        for image, one in held(images)
+                        for image, one in known_platforms(images)
                         if one.digest in builders
                     }
                 ),
@@ -183,18 +195,18 @@ def bases_of(images: list[ImageRecord]) -> list[Base]:
 
 
 def named_bases_of(images: list[ImageRecord]) -> list[NamedBase]:
-    chains = {one.digest: digests_of(one) for _, one in held(images)}
-    naming = [(image, one) for image, one in held(images) if one.base]
-    said = {one.base for _, one in naming if one.base and (one.base.name or
+    chains = {one.digest: digests_of(one) for _, one in known_platforms(images)}
+    naming = [(image, one) for image, one in known_platforms(images) if one.base]
+    declared = {one.base for _, one in naming if one.base and (one.base.name or
             one.base.digest)}  # fmt: skip
     found = []
-    for base in said:
+    for base in declared:
         users = {one.digest: one for _, one in naming if one.base == base}
         verdicts: dict[str, bool] = {}
         for user in users.values():
             origins = {
                 one.digest
-                for image, one in held(images)
+                for image, one in known_platforms(images)
                 if one.digest == base.digest
                 or (image.digest == base.digest and name_of(one) == name_of(user))
             }
@@ -267,10 +279,16 @@ def test_the_inventory_agrees_with_a_plain_implementation(report: list[Record]) 
         named = list(inventory.named_bases().rows)
         assert sorted(named, key=repr) == sorted(named_bases_of(images), key=repr)
         totals, sizes = inventory.totals, sizes_of(images)
-        blobs = {(i.registry, d) for i, one in held(images) for d in digests_of(one)}
+        blobs = {
+            (i.registry, d)
+            for i, one in known_platforms(images)
+            for d in digests_of(one)
+        }
         assert totals.images == len(images)
         assert totals.failures == len(failures_of(report))
-        assert totals.manifests == len({one.digest for _, one in held(images)})
+        assert totals.manifests == len(
+            {one.digest for _, one in known_platforms(images)}
+        )
         assert totals.layers == len(blobs)
         assert totals.size == sum(sizes[one] or 0 for _, one in blobs)
         assert totals.unsized == sum(sizes[one] is None for _, one in blobs)
@@ -284,7 +302,7 @@ def test_the_inventory_agrees_with_a_plain_implementation(report: list[Record]) 
         )
 
 
-def uses_of(images: list[ImageRecord], wanted: str) -> list[DigestUse]:
+def uses_of(images: list[ImageRecord], searched: str) -> list[DigestUse]:
     found = []
     for image in images:
 
@@ -296,7 +314,7 @@ def uses_of(images: list[ImageRecord], wanted: str) -> list[DigestUse]:
         ) -> None:
             found.append(
                 DigestUse(
-                    digest=wanted,
+                    digest=searched,
                     role=role,
                     reference=image.reference,
                     registry=image.registry,
@@ -308,20 +326,20 @@ def uses_of(images: list[ImageRecord], wanted: str) -> list[DigestUse]:
                 )
             )
 
-        if image.digest == wanted:
+        if image.digest == searched:
             add("image")
         for one in image.platforms:
-            if one.digest == wanted:
+            if one.digest == searched:
                 add("platform", name_of(one))
-            if one.config_digest == wanted:
+            if one.config_digest == searched:
                 add("config", name_of(one))
             for position, layer in enumerate(one.layers or ()):
-                if layer.digest == wanted:
+                if layer.digest == searched:
                     add("layer", name_of(one), position)
     return found
 
 
-wanted = st.one_of(
+searched = st.one_of(
     st.sampled_from([digest("1"), digest("3"), digest("4"), digest("c")]),
     st.integers(0, 47).map(lambda number: f"sha256:{number:064x}"),
     st.integers(0, 3).map(lambda number: f"sha256:f{number:063x}"),
@@ -329,7 +347,7 @@ wanted = st.one_of(
 
 
 @settings(max_examples=40, deadline=None)
-@given(reports(), st.lists(wanted, min_size=1, max_size=3, unique=True))
+@given(reports(), st.lists(searched, min_size=1, max_size=3, unique=True))
 def test_every_use_of_a_digest_is_found(
     report: list[Record], digests: list[str]
 ) -> None:
