@@ -48,7 +48,7 @@ DOCKER = "application/vnd.docker"
 SCHEMA1 = f"{DOCKER}.distribution.manifest.v1+prettyjws"
 PLATFORMS = (("linux", "amd64", None), ("linux", "arm64", "v8"))
 FAILURES = (
-    (FailureKind.NOT_FOUND, 404, "not there, or not visible to this account (404)"),
+    (FailureKind.NOT_FOUND, 404, "not found, or not visible to this account (404)"),
     (FailureKind.TIMEOUT, None, "no answer within 30 seconds"),
     (FailureKind.DENIED, 403, "the registry denies it (403)"),
 )

@@ -17,12 +17,11 @@ from anyio.streams.memory import MemoryObjectSendStream
 
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.fast_dataclass import dataclass
-from auditor.input.entries import RejectedEntry
-from auditor.input.input_items import InputItem, InputSelector
+from auditor.input.input_items import InputItem, InputSelector, RejectedEntry
+from auditor.input.list_reader import read_in_thread
 from auditor.input.listing_cache import ListingCache, ListingTurn
 from auditor.input.listings import CatalogEnd, CatalogListing, TagListing, TagPage
 from auditor.input.tag_filter import Selection
-from auditor.input.threaded_input import read_in_thread
 from auditor.model import InputPosition
 from auditor.oci.reference import Reference, RepositoryPattern, TagPattern
 from auditor.registry.listing.interface import ListedTag, Page
@@ -54,7 +53,7 @@ _INPUT_CUT_OFF = RejectedEntry(
     failure=Failure(
         kind=FailureKind.INTERRUPTED,
         stage=Stage.INPUT,
-        detail="the deadline of the run came before the end of the input",
+        detail="the input was not read completely: the run's deadline was reached",
         attempts=0,
     ),
 )

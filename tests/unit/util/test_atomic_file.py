@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,15 @@ def test_other_symlinks_are_replaced_and_not_followed(tmp_path: Path) -> None:
         stream.write(b"new")
     assert (victim.read_bytes(), link.read_bytes()) == (b"precious", b"new")
     assert not link.is_symlink()
+
+
+def test_the_file_and_its_directory_are_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[bool] = []
+    monkeypatch.setattr(
+        os, "fsync", lambda fd: synced.append(stat.S_ISDIR(os.fstat(fd).st_mode))
+    )
+    with atomic_file(tmp_path / "report.json") as stream:
+        stream.write(b"{}")
+    assert synced == [False, True]
