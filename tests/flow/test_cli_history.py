@@ -16,12 +16,12 @@ from tests.reports import write_report
 @pytest.fixture
 def dataset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> str:
     """Three runs; before the third, the tag moved."""
-    kept = str(tmp_path / "kept")
+    folder = str(tmp_path / "runs")
     for night, digit in ((1, "a"), (2, "a"), (3, "b")):
         at = f"2026-11-0{night}T02:00:00Z"
         record = image(digest=digest(digit), audited_at=at, size=100 * night)
         report = write_report(tmp_path / f"{night}.jsonl", [record])
-        assert run(["history", "add", kept, report]) == 0
+        assert run(["history", "add", folder, report]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert [line.split("-")[0] for line in printed] == [
         "20261101T020000Z",
@@ -29,7 +29,7 @@ def dataset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> str:
         "20261103T020000Z",
     ]
     assert all(line.endswith(" added") for line in printed)
-    return kept
+    return folder
 
 
 def test_a_run_is_added_once(

@@ -1,4 +1,4 @@
-"""What the documentation says can be followed: links, files, commands, options."""
+"""The documentation is correct: links, files, commands, options."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ import pytest
 from auditor.cli.main import cli
 
 ROOT = Path(__file__).parent.parent.parent
-# The changelog tells of what was; its names may be gone.
+# Without the changelog, which may name what no longer exists.
 DOCUMENTS = sorted(
     path.relative_to(ROOT).as_posix()
     for path in (
         ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        ROOT / "SECURITY.md",
         ROOT / "bench/README.md",
         *(ROOT / "docs").rglob("*.md"),
     )
@@ -30,8 +32,8 @@ _LINK = re.compile(r"\]\((?![a-z]+:)([^)\s#]*)(?:#([^)\s]+))?\)")
 _FILE = re.compile(r"`((?:[\w.-]+/)+[\w.-]+\.(?:py|toml|md|yml|json))`")
 _INLINE = re.compile(r"`(auditor [a-z][^`\n]+)`")
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]+")
-# Of other programs: bench's own, Prometheus' node exporter, skopeo, docker, click's.
-FOREIGN = frozenset(
+# Options of other programs: bench, node_exporter, pip, skopeo, docker, click.
+OTHER_OPTIONS = frozenset(
     {
         "--all", "--children", "--collector", "--from", "--help", "--mount",
         "--official", "--repositories", "--rounds", "--src", "--synthetic",
@@ -44,29 +46,22 @@ def _text(document: str) -> str:
     return (ROOT / document).read_text(encoding="utf-8")
 
 
-def _blocks(document: str) -> Iterator[str]:
-    """What stands in fenced blocks."""
-    yield from re.findall(
-        r"^```\w*\n(.*?)^```", _text(document), re.DOTALL | re.MULTILINE
-    )
-
-
 @cache
 def _anchors(document: str) -> frozenset[str]:
-    """The anchors of its headings, as GitHub makes them."""
+    """The anchors that GitHub makes of the document's headings."""
     prose = _BLOCK.sub("", _text(document))
-    seen: Counter[str] = Counter()
-    found = set()
+    counts: Counter[str] = Counter()
+    anchors = set()
     for heading in re.findall(r"^#+ +(.*)$", prose, re.MULTILINE):
-        bare = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).strip().lower()
-        anchor = re.sub(r"[^\w\- ]", "", bare).replace(" ", "-")
-        found.add(f"{anchor}-{seen[anchor]}" if seen[anchor] else anchor)
-        seen[anchor] += 1
-    return frozenset(found)
+        plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).strip().lower()
+        anchor = re.sub(r"[^\w\- ]", "", plain).replace(" ", "-")
+        anchors.add(f"{anchor}-{counts[anchor]}" if counts[anchor] else anchor)
+        counts[anchor] += 1
+    return frozenset(anchors)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_every_relative_link_leads_somewhere(document: str) -> None:
+def test_every_relative_link_has_a_target(document: str) -> None:
     broken = []
     for path, anchor in _LINK.findall(_text(document)):
         target = (
@@ -80,34 +75,31 @@ def test_every_relative_link_leads_somewhere(document: str) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_every_file_that_is_named_is_there(document: str) -> None:
-    """From the root, from the package and two parts of it that have a section of
-    their own, or from where the document is."""
-    package = ROOT / "auditor"
-    places = (ROOT, package, package / "protocol", package / "registry/network")
-    gone = [
+def test_every_named_file_exists(document: str) -> None:
+    """Relative to the repository, to the package or to the document."""
+    folders = (ROOT, ROOT / "auditor", (ROOT / document).parent)
+    missing = [
         name
         for name in _FILE.findall(_text(document))
-        if not any(
-            (place / name).is_file() for place in (*places, (ROOT / document).parent)
-        )
+        if "NAME" not in name  # to be filled in
+        and not any((folder / name).is_file() for folder in folders)
     ]
-    assert gone == []
+    assert missing == []
 
 
 def _commands(document: str) -> Iterator[str]:
-    """Command lines that are meant to be typed as they stand.
+    """The complete command lines of a document.
 
-    `...` and brackets stand for something, a name alone is no command line, and what
-    has columns is a table that a program printed.
+    Left out are lines with `...` or brackets, which have to be filled in, the name of
+    a command without arguments, and tables that a command printed (two blanks).
     """
     lines = [
         line
-        for block in _blocks(document)
+        for block in _BLOCK.findall(_text(document))
         for line in re.sub(r"\\\n\s*", "", block).splitlines()
     ]
-    for said in (*lines, *_INLINE.findall(_text(document))):
-        for part in re.split(r" (?:\||&&|\|\|) ", said):
+    for code in (*lines, *_INLINE.findall(_text(document))):
+        for part in re.split(r" (?:\||&&|\|\|) ", code):
             line = re.sub(r"\s#.*| >.*", "", part).strip()
             words = line.split()
             if words[:1] != ["auditor"] or len(words) < 3 or "  " in line:
@@ -122,23 +114,35 @@ COMMAND_LINES = [
 
 
 def _command(words: list[str]) -> tuple[click.Command, list[str]]:
+    """The command that the words name, and its arguments."""
     command: click.Command = cli
     while isinstance(command, click.Group):
-        found = command.get_command(click.Context(command), words[0])
-        assert found is not None, f"there is no command {words[0]!r}"
-        command, words = found, words[1:]
+        subcommand = command.get_command(click.Context(command), words[0])
+        assert subcommand is not None, f"there is no command {words[0]!r}"
+        command, words = subcommand, words[1:]
     return command, words
 
 
 @pytest.mark.parametrize(("document", "line"), COMMAND_LINES)
-def test_every_command_line_is_one(document: str, line: str) -> None:
-    command, words = _command(shlex.split(line)[1:])
-    with suppress(click.exceptions.Exit):  # of --help
-        command.make_context(command.name, words)  # a `UsageError` for a wrong one
+def test_every_command_line_is_valid(document: str, line: str) -> None:
+    command, arguments = _command(shlex.split(line)[1:])
+    with suppress(click.exceptions.Exit):  # raised by --help
+        command.make_context(command.name, arguments)  # `UsageError` if invalid
 
 
-def test_there_are_command_lines_in_the_readme() -> None:
+def test_the_readme_has_command_lines() -> None:
     assert sum(document == "README.md" for document, _ in COMMAND_LINES) > 15
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_named_option_exists(document: str) -> None:
+    named = set(_OPTION.findall(_text(document)))
+    assert named - _all_options() - OTHER_OPTIONS == set()
+
+
+@cache
+def _all_options() -> frozenset[str]:
+    return frozenset(_options(cli))
 
 
 def _options(command: click.Command) -> Iterator[str]:
@@ -147,17 +151,6 @@ def _options(command: click.Command) -> Iterator[str]:
     if isinstance(command, click.Group):
         context = click.Context(command)
         for name in command.list_commands(context):
-            found = command.get_command(context, name)
-            assert found is not None
-            yield from _options(found)
-
-
-@pytest.mark.parametrize("document", DOCUMENTS)
-def test_every_option_that_is_named_is_there(document: str) -> None:
-    unknown = set(_OPTION.findall(_text(document))) - {*_known_options(), *FOREIGN}
-    assert unknown == set()
-
-
-@cache
-def _known_options() -> frozenset[str]:
-    return frozenset(_options(cli))
+            subcommand = command.get_command(context, name)
+            assert subcommand is not None
+            yield from _options(subcommand)

@@ -42,13 +42,13 @@ def failed(name: str, night: int) -> FailureRecord:
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Any:
-    def keep(*nights: list[Record]) -> Path:
-        for number, records in enumerate(nights):
-            add(tmp_path / "kept", [write_report(tmp_path / f"{number}.gz", records)])
-        return tmp_path / "kept"
+def add_runs(tmp_path: Path) -> Any:
+    def add_all(*runs: list[Record]) -> Path:
+        for number, records in enumerate(runs):
+            add(tmp_path / "runs", [write_report(tmp_path / f"{number}.gz", records)])
+        return tmp_path / "runs"
 
-    return keep
+    return add_all
 
 
 def periods(dataset: Path, target: str) -> list[tuple[str | None, ...]]:
@@ -62,16 +62,16 @@ def documented_queries(dataset: Path) -> list[list[tuple[Any, ...]]]:
     queries = re.findall(r"^```sql\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     with duckdb.connect() as connection:
         return [
-            connection.execute(query.replace("'kept/", f"'{dataset}/")).fetchall()
+            connection.execute(query.replace("'runs/", f"'{dataset}/")).fetchall()
             for query in queries
         ]
 
 
 @pytest.fixture
-def dataset_of_three_runs(kept: Any) -> Any:
+def dataset_of_three_runs(add_runs: Any) -> Any:
     more = platform("b", layers=(layer("1", 100), layer("9", 1000)))
     unknown = platform("c", layers=(layer("8", None),))
-    return kept(
+    return add_runs(
         [tag("1", 1), tag("latest", 1), REFUSED],
         [tag("1", 2), tag("2", 2, digest=NEW, platforms=(more,)), failed("3", 2)],
         [tag("1", 3, digest=NEW, platforms=(unknown,))],
@@ -96,8 +96,8 @@ def test_the_documented_queries_give_runs_growth_and_moved_tags(
     assert moved == [(f"{REPOSITORY}:1", 2)]
 
 
-def test_a_moved_tag_has_a_period_for_each_digest(kept: Any) -> None:
-    dataset = kept(
+def test_a_moved_tag_has_a_period_for_each_digest(add_runs: Any) -> None:
+    dataset = add_runs(
         [tag("1", 1)], [tag("1", 2)], [tag("1", 3, digest=NEW)], [tag("1", 4)]
     )
     assert periods(dataset, f"{REPOSITORY}:1") == [
@@ -107,8 +107,10 @@ def test_a_moved_tag_has_a_period_for_each_digest(kept: Any) -> None:
     ]
 
 
-def test_an_added_failed_and_removed_tag_has_a_period_for_each_state(kept: Any) -> None:
-    dataset = kept(
+def test_an_added_failed_and_removed_tag_has_a_period_for_each_state(
+    add_runs: Any,
+) -> None:
+    dataset = add_runs(
         [tag("other", 1)],
         [tag("other", 2), tag("1", 2)],
         [tag("other", 3), failed("1", 3)],
@@ -124,9 +126,9 @@ def test_an_added_failed_and_removed_tag_has_a_period_for_each_state(kept: Any) 
     ]
 
 
-def test_a_run_without_the_repository_is_left_out(kept: Any) -> None:
+def test_a_run_without_the_repository_is_left_out(add_runs: Any) -> None:
     other = image(reference="r.example.com/o:1", repository="o", audited_at=at(2))
-    dataset = kept([tag("1", 1)], [other], [tag("1", 3)])
+    dataset = add_runs([tag("1", 1)], [other], [tag("1", 3)])
     assert periods(dataset, f"{REPOSITORY}:1") == [
         ("2026-11-01", "2026-11-03", "2", "present", OLD)
     ]
@@ -135,7 +137,7 @@ def test_a_run_without_the_repository_is_left_out(kept: Any) -> None:
 def test_adding_a_run_again_changes_nothing(tmp_path: Path) -> None:
     one = write_report(tmp_path / "one", [tag("1", 1)])
     two = write_report(tmp_path / "two.gz", [tag("2", 1)])
-    dataset = tmp_path / "kept"
+    dataset = tmp_path / "runs"
     run, new = add(dataset, [one, two])
     assert new
     assert run.date == "2026-11-01"
@@ -147,7 +149,7 @@ def test_adding_a_run_again_changes_nothing(tmp_path: Path) -> None:
 
 def test_an_incomplete_run_is_completed(tmp_path: Path) -> None:
     one = write_report(tmp_path / "one", [tag("1", 1)])
-    dataset = tmp_path / "kept"
+    dataset = tmp_path / "runs"
     run, _ = add(dataset, [one])
     run.files(dataset)[1].unlink()
     assert add(dataset, [one]) == (run, True)
@@ -158,14 +160,14 @@ def test_the_latest_record_of_a_repeated_reference_counts(tmp_path: Path) -> Non
     one = write_report(tmp_path / "one", [tag("1", 1)])
     late = tag("1", 1, digest=NEW, audited_at="2026-11-01T05:00:00Z")
     two = write_report(tmp_path / "two", [late])
-    add(tmp_path / "kept", [two, one])
-    assert periods(tmp_path / "kept", f"{REPOSITORY}:1") == [
+    add(tmp_path / "runs", [two, one])
+    assert periods(tmp_path / "runs", f"{REPOSITORY}:1") == [
         ("2026-11-01", "2026-11-01", "1", "present", NEW)
     ]
 
 
-def test_another_library_reads_the_data_set(kept: Any) -> None:
-    dataset = kept([tag("1", 1)], [tag("1", 2, digest=NEW)])
+def test_another_library_reads_the_data_set(add_runs: Any) -> None:
+    dataset = add_runs([tag("1", 1)], [tag("1", 2, digest=NEW)])
     table = ds.dataset(dataset / "images", partitioning="hive").to_table()
     rows = table.sort_by("date").to_pylist()
     assert [(row["digest"], str(row["date"])) for row in rows] == [
@@ -177,7 +179,7 @@ def test_another_library_reads_the_data_set(kept: Any) -> None:
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("r.example.com/unknown:1", "kept: no data for r.example.com/unknown:1$"),
+        ("r.example.com/unknown:1", "runs: no data for r.example.com/unknown:1$"),
         (
             "team/app:1",
             r"no data for team/app:1; did you mean r.example.com/team/app:1\?$",
@@ -187,9 +189,9 @@ def test_another_library_reads_the_data_set(kept: Any) -> None:
     ],
 )
 def test_a_reference_without_data_is_a_usage_error(
-    target: str, message: str, kept: Any
+    target: str, message: str, add_runs: Any
 ) -> None:
-    dataset = kept([tag("1", 1)])
+    dataset = add_runs([tag("1", 1)])
     with pytest.raises(UsageError, match=message):
         periods(dataset, target)
 
@@ -218,15 +220,15 @@ def test_a_report_without_a_time_is_not_added(
 ) -> None:
     report = write_report(tmp_path / "r", records)
     with pytest.raises(UsageError, match=message):
-        add(tmp_path / "kept", [report])
-    assert not (tmp_path / "kept").exists()
+        add(tmp_path / "runs", [report])
+    assert not (tmp_path / "runs").exists()
 
 
 def test_an_unwritable_data_set_is_an_output_error(tmp_path: Path) -> None:
     report = write_report(tmp_path / "r", [tag("1", 1)])
-    (tmp_path / "kept").write_text("a file")
-    with pytest.raises(OutputError, match="kept"):
-        add(tmp_path / "kept", [report])
+    (tmp_path / "runs").write_text("a file")
+    with pytest.raises(OutputError, match="runs"):
+        add(tmp_path / "runs", [report])
 
 
 def test_the_name_of_a_data_set_can_have_globs_and_quotes(tmp_path: Path) -> None:
