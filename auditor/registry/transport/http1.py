@@ -266,6 +266,20 @@ class Connection(asyncio.Protocol):
     too early, it is set again.
     """
 
+    __slots__ = (
+        "_deadline",
+        "_due",
+        "_loop",
+        "_parser",
+        "_read_s",
+        "_timer",
+        "_timer_at",
+        "_transport",
+        "_waiter",
+        "closed",
+        "is_open",
+    )
+
     def __init__(self, loop: asyncio.AbstractEventLoop, *, read_s: float) -> None:
         self._loop = loop
         self._read_s = read_s

@@ -128,6 +128,31 @@ class ResponseParser:
     this one ends. `touched`: bytes came since `begin`.
     """
 
+    __slots__ = (
+        "_body",
+        "_error_cap",
+        "_fields",
+        "_head_bytes",
+        "_head_only",
+        "_is_coded",
+        "_left",
+        "_length",
+        "_max_bytes",
+        "_other_fields",
+        "_parser",
+        "_transfer_coding",
+        "_until_end",
+        "on_body",
+        "on_header",
+        "on_headers_complete",
+        "on_message_begin",
+        "on_message_complete",
+        "reusable",
+        "state",
+        "status",
+        "touched",
+    )
+
     def __init__(self) -> None:
         # httptools looks its callbacks up by these names.
         self.on_message_begin = self._message_begin
