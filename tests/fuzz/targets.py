@@ -29,8 +29,8 @@ from auditor.errors import AuditorError, Failure, ProtocolError, UsageError
 from auditor.input.input_items import InputSelector
 from auditor.input.list_reader import ListReader
 from auditor.input.lists import read_list
-from auditor.input.tag_order import tag_order
-from auditor.input.version_constraint import parse_constraint, parse_version
+from auditor.input.skopeo import parse_constraint, parse_version
+from auditor.input.tag_filter import tag_order
 from auditor.oci.attachments import attachment_from_manifest
 from auditor.oci.image_config import parse_image_config
 from auditor.oci.manifest import parse_manifest, verify_manifest
@@ -47,13 +47,15 @@ from auditor.registry.auth.api_login import parse_access_token
 from auditor.registry.auth.credential_helper import parse_helper_output
 from auditor.registry.auth.docker_config import parse_docker_config
 from auditor.registry.listing.distribution import _parse_catalog, _parse_tags
-from auditor.registry.products.dtr import Dtr
-from auditor.registry.products.gitea import Gitea
-from auditor.registry.products.gitlab import GitLab
-from auditor.registry.products.harbor import Harbor
-from auditor.registry.products.hub import Hub
-from auditor.registry.products.product_api import Product
-from auditor.registry.products.quay import Quay
+from auditor.registry.products.product_apis import (
+    Dtr,
+    Gitea,
+    GitLab,
+    Harbor,
+    Hub,
+    Product,
+    Quay,
+)
 from auditor.registry.transport.http1_parser import (
     BrokenOffError,
     NotHttpError,

@@ -3,8 +3,7 @@
 Theory of operation
 -------------------
 1. `choose_lister` picks a `Lister` for a registry: `DistributionLister` for the
-   registry API, `ProductLister` for the API of a product, `GoogleLister`, or a
-   combination (`CatalogFallback`, `SplitLister`).
+   registry API, `ProductLister` for the API of a product, or a `SplitLister` of both.
 2. A lister requests the first page and passes it to `read_pages`, which parses each
    response to a `ParsedPage` and follows its link.
 3. `read_pages` detects links that go round in a circle and listings that end before the

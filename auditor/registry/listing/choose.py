@@ -10,22 +10,27 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from functools import partial
 
 from auditor.config import ListerName, RegistrySettings
 from auditor.errors import Failure, FailureKind, Stage
+from auditor.fast_dataclass import dataclass
 from auditor.oci.reference import DOCKER_HUB
 from auditor.registry.auth.api_login import ApiLogin
 from auditor.registry.auth.scope_auth import HostAuth
 from auditor.registry.listing.distribution import DistributionLister
 from auditor.registry.listing.interface import ListedTag, Lister, Page
-from auditor.registry.products.dtr import Dtr
-from auditor.registry.products.gitea import Gitea
-from auditor.registry.products.gitlab import GitLab
-from auditor.registry.products.google import GoogleLister
-from auditor.registry.products.harbor import Harbor
-from auditor.registry.products.hub import HUB_URL, Hub
-from auditor.registry.products.product_api import Product, ProductLister
-from auditor.registry.products.quay import Quay
+from auditor.registry.products.google import google_repositories
+from auditor.registry.products.product_apis import (
+    Dtr,
+    Gitea,
+    GitLab,
+    Harbor,
+    Hub,
+    Product,
+    Quay,
+)
+from auditor.registry.products.product_lister import ProductLister
 from auditor.registry.products.recognise import recognise_api
 from auditor.registry.request import RequestSender
 from auditor.wire.challenge import CATALOG_SCOPE, pull_scope
@@ -42,7 +47,7 @@ _PRODUCTS: dict[ListerName, type[Product]] = {
 }
 _GITLAB_COM = "registry.gitlab.com"
 # APIs on another host than the registry.
-_API_URLS = {DOCKER_HUB: HUB_URL, _GITLAB_COM: "https://gitlab.com"}
+_API_URLS = {DOCKER_HUB: "https://hub.docker.com", _GITLAB_COM: "https://gitlab.com"}
 # Statuses with which products close their catalog (see docs/registries.md).
 _CLOSED = frozenset({401, 403, 404, 405})
 
@@ -63,11 +68,8 @@ def choose_lister(
     another host.
     """
     configured = settings.lister
-    lister = _known_lister(name) if configured is ListerName.AUTO else configured
     if configured is ListerName.CATALOG:
         return registry
-    if lister is ListerName.GOOGLE:
-        return GoogleLister(registry)
 
     async def credential(repository: str) -> Credential | Failure | None:
         scope = pull_scope(repository) if repository else CATALOG_SCOPE
@@ -93,16 +95,27 @@ def choose_lister(
             registry=registry,
         )
 
-    def recognised_lister() -> Lister | None:
+    def recognised() -> Lister | None:
         plan = auth.plan.known
         found = plan and recognise_api(plan.realm, plan.service, base_url=base_url)
         return product_lister(*found) if found else None
 
-    if lister is ListerName.CATALOG:
-        return CatalogFallback(registry, recognised_lister)
-    api = product_lister(_PRODUCTS[lister](), product_api_url(name, settings, base_url))
+    def google(prefix: str | None) -> AsyncIterator[Page[str] | Failure]:
+        if prefix is None:
+            return registry.repositories(None)
+        return google_repositories(prefix, registry.tags_document)
+
+    match _known_lister(name) if configured is ListerName.AUTO else configured:
+        case ListerName.GOOGLE:
+            return SplitLister(tags=registry.tags, repositories=google)
+        case ListerName.CATALOG:
+            repositories = partial(_catalog_or_product, registry, recognised)
+            return SplitLister(tags=registry.tags, repositories=repositories)
+        case product:
+            api_url = product_api_url(name, settings, base_url)
+            api = product_lister(_PRODUCTS[product](), api_url)
     if configured is ListerName.AUTO:
-        return SplitLister(repositories=api, tags=registry)
+        return SplitLister(tags=registry.tags, repositories=api.repositories)
     return api
 
 
@@ -122,59 +135,37 @@ def _known_lister(name: str) -> ListerName:
     return ListerName.CATALOG
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SplitLister:
-    """Repositories from one lister, tags from another."""
+    """A `Lister` of tags from one source and repositories from another."""
 
-    def __init__(self, *, repositories: Lister, tags: Lister) -> None:
-        self._repositories = repositories
-        self._tags = tags
-
-    def tags(self, repository: str) -> AsyncIterator[Page[ListedTag] | Failure]:
-        """The tags of a repository."""
-        return self._tags.tags(repository)
-
-    def repositories(self, prefix: str | None) -> AsyncIterator[Page[str] | Failure]:
-        """The registry's repositories, or those below a prefix."""
-        return self._repositories.repositories(prefix)
+    tags: Callable[[str], AsyncIterator[Page[ListedTag] | Failure]]
+    repositories: Callable[[str | None], AsyncIterator[Page[str] | Failure]]
 
 
-class CatalogFallback:
+async def _catalog_or_product(
+    catalog: Lister, recognised: Callable[[], Lister | None], prefix: str | None
+) -> AsyncIterator[Page[str] | Failure]:
     """The registry's catalog; if it is closed, the API of the recognised product.
 
-    `product` returns the product's lister. It is called after the catalog's challenge
-    is known, and returns None if that does not tell the product.
+    `recognised` is called after the catalog's challenge is known. If both fail, the
+    failure names both reasons.
     """
-
-    def __init__(self, registry: Lister, product: Callable[[], Lister | None]) -> None:
-        self._registry = registry
-        self._product = product
-
-    def tags(self, repository: str) -> AsyncIterator[Page[ListedTag] | Failure]:
-        """The tags of a repository, from the registry."""
-        return self._registry.tags(repository)
-
-    async def repositories(
-        self, prefix: str | None
-    ) -> AsyncIterator[Page[str] | Failure]:
-        """The registry's repositories; if both fail, the failure names both reasons."""
-        is_first = True
-        async for page in self._registry.repositories(prefix):
-            product = None
-            if is_first and isinstance(page, Failure) and _is_closed(page):
-                product = self._product()
-            is_first = False
-            if product is None:
-                yield page
-                continue
-            assert isinstance(page, Failure)
-            has_pages = False
-            async for other in product.repositories(prefix):
-                if isinstance(other, Failure) and not has_pages:
-                    yield replace(page, detail=f"{page.detail}; {other.detail}")
-                    continue
+    has_pages = False
+    async for page in catalog.repositories(prefix):
+        product = None
+        if isinstance(page, Failure) and not has_pages and _is_closed(page):
+            product = recognised()
+        if product is None:
+            has_pages = True
+            yield page
+            continue
+        async for other in product.repositories(prefix):
+            if isinstance(other, Failure) and not has_pages:
+                yield replace(page, detail=f"{page.detail}; {other.detail}")
+            else:
                 has_pages = True
                 yield other
-            return
 
 
 def _is_closed(failure: Failure) -> bool:

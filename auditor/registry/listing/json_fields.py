@@ -39,7 +39,13 @@ def entries_of(document: Any, key: str | None = None) -> list[Any]:
             raise ProtocolError("the listing is not a JSON object")
         if key not in document:
             raise ProtocolError(f'the listing has no "{key}"')
-        _refuse_other_case(document, key)
+        # A reader written in Go takes a key of another case for the same.
+        for other in document:
+            if other != key and other.casefold() == key.casefold():
+                raise ProtocolError(
+                    f'the listing has both "{key}" and "{safe_text(other)}"',
+                    FailureKind.AMBIGUOUS_DOCUMENT,
+                )
         document = document[key]
     if document is None:
         return []
@@ -49,25 +55,14 @@ def entries_of(document: Any, key: str | None = None) -> list[Any]:
     return document
 
 
-def _refuse_other_case(document: dict[str, Any], key: str) -> None:
-    """Refuse a second key that a reader written in Go takes for the same."""
-    folded = key.casefold()
-    for other in document:
-        if other != key and other.casefold() == folded:
-            raise ProtocolError(
-                f'the listing has both "{key}" and "{safe_text(other)}"',
-                FailureKind.AMBIGUOUS_DOCUMENT,
-            )
-
-
-def objects_of(entries: Sequence[Any]) -> Iterator[dict[str, Any] | None]:
-    """The objects among the entries, and None for each entry of another type.
+def objects_of(entries: Sequence[Any]) -> Iterator[dict[str, Any]]:
+    """The objects among the entries, and an empty one for each entry of another type.
 
     null entries are skipped: some products put one where a name was deleted.
     """
     for entry in entries:
         if entry is not None:
-            yield entry if isinstance(entry, dict) else None
+            yield entry if isinstance(entry, dict) else {}
 
 
 def parse_page(
@@ -78,16 +73,13 @@ def parse_page(
     total: int | None = None,
 ) -> ParsedPage[Entry]:
     """A page of the entries; `parse` returns None for one that it cannot read."""
-    parsed: list[Entry] = []
-    unreadable = 0
-    for entry in objects_of(entries):
-        value = None if entry is None else parse(entry)
-        if value is None:
-            unreadable += 1
-        else:
-            parsed.append(value)
+    values = [parse(entry) for entry in objects_of(entries)]
+    parsed = [value for value in values if value is not None]
     return ParsedPage(
-        entries=parsed, next_url=next_url, unreadable=unreadable, total=total
+        entries=parsed,
+        next_url=next_url,
+        unreadable=len(values) - len(parsed),
+        total=total,
     )
 
 
@@ -103,11 +95,22 @@ def text(entry: dict[str, Any], key: str) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
+def mapping(entry: dict[str, Any], key: str) -> dict[str, Any]:
+    """An object; an empty one if it is absent."""
+    value = entry.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def array(entry: dict[str, Any], key: str) -> list[Any]:
+    """An array; an empty one if it is absent."""
+    value = entry.get(key)
+    return value if isinstance(value, list) else []
+
+
 def integer(entry: dict[str, Any], key: str) -> int | None:
     """A size or a count."""
     value = entry.get(key)
-    is_valid = type(value) is int and 0 <= value <= _MAX_SIZE
-    return value if is_valid else None
+    return value if type(value) is int and 0 <= value <= _MAX_SIZE else None
 
 
 def digest(entry: dict[str, Any], key: str) -> str | None:
@@ -136,15 +139,11 @@ def time_from_epoch(seconds: float | None) -> datetime | None:
         return None
 
 
-def header_count(response: Response, name: str) -> int | None:
-    """A count in a header field."""
-    return parse_number(response.headers.get(name) or "")
-
-
-def parse_number(value: str) -> int | None:
+def parse_number(text: str | None) -> int | None:
     """A decimal number of at most 18 digits."""
-    is_number = value.isascii() and value.isdecimal() and len(value) < _MAX_DIGITS
-    return int(value) if is_number else None
+    if text and text.isascii() and text.isdecimal() and len(text) < _MAX_DIGITS:
+        return int(text)
+    return None
 
 
 def linked_page(response: Response) -> str | Failure | None:
@@ -152,7 +151,7 @@ def linked_page(response: Response) -> str | Failure | None:
     try:
         return next_page(response.headers.getall("Link", ()), response.url)
     except ProtocolError as error:
-        return _bad_link(error)
+        return Failure(kind=error.kind, detail=error.detail, stage=Stage.LIST)
 
 
 def named_page(response: Response, target: object) -> str | Failure | None:
@@ -162,7 +161,7 @@ def named_page(response: Response, target: object) -> str | Failure | None:
     try:
         return same_origin_page(target, response.url)
     except ProtocolError as error:
-        return _bad_link(error)
+        return Failure(kind=error.kind, detail=error.detail, stage=Stage.LIST)
 
 
 def url_with(response: Response, **parameters: str) -> str:
@@ -170,7 +169,3 @@ def url_with(response: Response, **parameters: str) -> str:
     parts = urlsplit(response.url)
     query = {**dict(parse_qsl(parts.query, keep_blank_values=True)), **parameters}
     return urlunsplit(parts._replace(query=urlencode(query)))
-
-
-def _bad_link(error: ProtocolError) -> Failure:
-    return Failure(kind=error.kind, detail=error.detail, stage=Stage.LIST)

@@ -90,7 +90,7 @@ def _dtr_page(
         fields.entries_of(fields.document_of(response), key),
         parse,
         next_url=fields.url_with(response, pageStart=start) if start else None,
-        total=fields.header_count(response, "X-Resource-Count"),
+        total=fields.parse_number(response.headers.get("X-Resource-Count")),
     )
 
 
@@ -130,7 +130,7 @@ class Harbor(Product):
             fields.entries_of(fields.document_of(response)),
             lambda entry: fields.text(entry, "name"),
             next_url=fields.linked_page(response),
-            total=fields.header_count(response, "X-Total-Count"),
+            total=fields.parse_number(response.headers.get("X-Total-Count")),
         )
 
     def tags_path(self, repository: str, size: int) -> str | None:
@@ -163,7 +163,7 @@ class Harbor(Product):
             entries=tags,
             next_url=fields.linked_page(response),
             unreadable=unreadable,
-            total=fields.header_count(response, "X-Total-Count"),
+            total=fields.parse_number(response.headers.get("X-Total-Count")),
             counted=digests,
         )
 
@@ -181,9 +181,10 @@ def _harbor_tag(name: str, tag: dict[str, Any], artifact: dict[str, Any]) -> Lis
 
 
 class Hub(Product):
-    """Docker Hub: `/v2` of `HUB_URL` ("List repositories", "List repository tags").
+    """Docker Hub: `https://hub.docker.com/v2`.
 
-    Pages are linked by `next`; `count` counts the whole listing.
+    Source: "List repositories", "List repository tags". Pages are linked by `next`;
+    `count` counts the whole listing.
     """
 
     name = "Docker Hub"
@@ -338,7 +339,7 @@ class GitLab(Product):
             fields.entries_of(fields.document_of(response)),
             lambda entry: fields.text(entry, "path"),
             next_url=next_url,
-            total=fields.header_count(response, "x-total"),
+            total=fields.parse_number(response.headers.get("x-total")),
         )
 
 
@@ -380,7 +381,7 @@ class Gitea(Product):
             entries=list(names),
             next_url=fields.linked_page(response),
             unreadable=unreadable,
-            total=fields.header_count(response, "X-Total-Count"),
+            total=fields.parse_number(response.headers.get("X-Total-Count")),
             counted=versions,
         )
 
