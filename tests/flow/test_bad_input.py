@@ -66,8 +66,8 @@ async def test_a_usage_error_is_one_message_and_exit_code_2(
         *(argument.format(place=place) for argument in arguments), place=tmp_path
     )
     assert (done.code, done.out) == (2, b"")
-    (said,) = done.messages
-    assert sentence.format(place=place) in said
+    (message,) = done.messages
+    assert sentence.format(place=place) in message
 
 
 @pytest.mark.parametrize(
@@ -102,8 +102,8 @@ async def test_all_errors_of_a_configuration_are_reported_at_once(
         place=tmp_path,
     )
     assert (done.code, done.out) == (2, b"")
-    said = "\n".join(done.messages)
-    assert len(done.messages) == 6, said
+    message = "\n".join(done.messages)
+    assert len(done.messages) == 6, message
     for part in (
         "night.toml:1: wrokers: unknown key; did you mean workers?",
         "night.toml:2: shape: ",
@@ -113,15 +113,15 @@ async def test_all_errors_of_a_configuration_are_reported_at_once(
         "AUDITOR_WINDOW=wide: ",
         "AUDITOR_WINDWO: ",
     ):
-        assert part in said
+        assert part in message
 
 
 async def test_a_syntax_error_in_toml_has_line_and_column(tmp_path: Path) -> None:
     (tmp_path / "night.toml").write_text("workers = 4\nwindow = = 5\n")
     done = await auditor("audit", "-c", "night.toml", "alpine", place=tmp_path)
     assert (done.code, done.out) == (2, b"")
-    (said,) = done.messages
-    assert said.startswith("night.toml:2:10: ")
+    (message,) = done.messages
+    assert message.startswith("night.toml:2:10: ")
 
 
 async def test_a_missing_password_variable_is_named(tmp_path: Path) -> None:
@@ -130,9 +130,9 @@ async def test_a_missing_password_variable_is_named(tmp_path: Path) -> None:
     )
     done = await auditor("audit", "-c", "night.toml", "r.example.com/a", place=tmp_path)
     assert (done.code, done.out) == (2, b"")
-    (said,) = done.messages
-    assert said.startswith('night.toml:3: registry."r.example.com".password_env: ')
-    assert "GONE" in said
+    (message,) = done.messages
+    assert message.startswith('night.toml:3: registry."r.example.com".password_env: ')
+    assert "GONE" in message
 
 
 async def test_a_password_in_the_file_is_refused_and_not_repeated(
@@ -143,9 +143,9 @@ async def test_a_password_in_the_file_is_refused_and_not_repeated(
     )
     done = await auditor("audit", "-c", "night.toml", "r.example.com/a", place=tmp_path)
     assert (done.code, done.out) == (2, b"")
-    (said,) = done.messages
-    assert "name its source: password_env" in said
-    assert "hunter2" not in said
+    (message,) = done.messages
+    assert "name its source: password_env" in message
+    assert "hunter2" not in message
 
 
 async def test_a_damaged_docker_config_is_named(tmp_path: Path) -> None:
@@ -154,8 +154,8 @@ async def test_a_damaged_docker_config_is_named(tmp_path: Path) -> None:
         *("audit", "r.example.com/a"), environment={"DOCKER_CONFIG": str(tmp_path)}
     )
     assert (done.code, done.out) == (2, b"")
-    (said,) = done.messages
-    assert said.startswith(f"{tmp_path}/config.json")
+    (message,) = done.messages
+    assert message.startswith(f"{tmp_path}/config.json")
 
 
 # -- lists --------------------------------------------------------------------------
@@ -175,9 +175,9 @@ async def test_a_malformed_line_is_a_failure_and_the_others_are_audited(
     assert failure["failure"] == "invalid_reference"
     assert failure["reference"] == "Team/App:latest"
     assert failure["detail"].startswith("list.txt:2: ")
-    _is_told(done, failure["detail"])
+    _is_printed(done, failure["detail"])
 
 
-def _is_told(done: Finished, detail: str) -> None:
+def _is_printed(done: Finished, detail: str) -> None:
     """The summary on standard error repeats a failure's sentence on a line."""
     assert f"auditor:       {detail}" in done.stderr

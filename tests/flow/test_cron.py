@@ -44,15 +44,15 @@ async def test_an_audit_runs_without_terminal_input_locale_and_home(
             program=program,
         ) as process:
             assert process.stderr is not None
-            said = b"".join([piece async for piece in process.stderr])
+            stderr = b"".join([piece async for piece in process.stderr])
             assert await process.wait() == 1  # one line of the list is malformed
     after = datetime.now(UTC) + timedelta(seconds=2)
-    told = [json.loads(line) for line in said.splitlines()]
-    assert {tuple(line) for line in told} == {("at", "level", "logger", "message")}
-    assert any("2 of 3 references audited" in line["message"] for line in told)
+    entries = [json.loads(line) for line in stderr.splitlines()]
+    assert {tuple(line) for line in entries} == {("at", "level", "logger", "message")}
+    assert any("2 of 3 references audited" in line["message"] for line in entries)
     lines = [orjson.loads(one) for one in (tmp_path / "out").read_bytes().splitlines()]
     assert lines[2]["reference"] == "R\u00e9gistre/App:1"
-    for at in [line["at"] for line in told] + [line["audited_at"] for line in lines]:
+    for at in [line["at"] for line in entries] + [line["audited_at"] for line in lines]:
         assert before <= datetime.fromisoformat(at) <= after
 
 
@@ -140,11 +140,11 @@ async def test_a_reader_that_stops_reading_does_not_block_the_end() -> None:
             process.send_signal(signal.SIGTERM)
             assert await process.wait() == 143
             assert process.stderr is not None
-            said = b"".join([piece async for piece in process.stderr]).decode()
+            stderr = b"".join([piece async for piece in process.stderr]).decode()
             assert here.good(MANIFESTS) < 64
     finally:
         os.close(reader)
         os.close(writer)
-    assert said.splitlines()[-1] == (
+    assert stderr.splitlines()[-1] == (
         "auditor: ended without the last lines: standard output is blocked"
     )

@@ -111,14 +111,14 @@ async def test_merged_shards_are_the_report_line_by_line(
         [names[2], names[0], names[3], names[1]], str(tmp_path / "out")
     )
     assert lines_of(tmp_path / "out") == lines_of(tmp_path / "whole")
-    told = whole.summary.to_json()
-    assert told["references"]["failed"] > 1
-    assert summary["references"] == told["references"]
+    expected = whole.summary.to_json()
+    assert expected["references"]["failed"] > 1
+    assert summary["references"] == expected["references"]
     assert {k: one["count"] for k, one in summary["failures"].items()} == {
-        k: one["count"] for k, one in told["failures"].items()
+        k: one["count"] for k, one in expected["failures"].items()
     }
-    assert summary["architectures"] == pytest.approx(told["architectures"])
-    assert summary["requests"]["manifest"] == told["requests"]["manifest"]
+    assert summary["architectures"] == pytest.approx(expected["architectures"])
+    assert summary["requests"]["manifest"] == expected["requests"]["manifest"]
     assert not list(tmp_path.glob("out.*")), "something is left behind"
 
 
@@ -133,9 +133,9 @@ async def test_a_pattern_without_tags_in_any_shard_is_one_failure(
     *images, failure = lines_of(tmp_path / "out")
     assert [failure, *images] == lines_of(tmp_path / "whole")
     assert failure["failure"] == "not_found"
-    told = whole.summary.to_json()
+    expected = whole.summary.to_json()
     for key in ("references", "failures", "listings"):
-        assert summary[key] == told[key]
+        assert summary[key] == expected[key]
 
 
 async def test_merged_listings_are_those_of_one_process(tmp_path: Path) -> None:
@@ -148,16 +148,16 @@ async def test_merged_listings_are_those_of_one_process(tmp_path: Path) -> None:
         whole = await report_to(here, tmp_path / "whole", asked, **rules)
         names = await shard_reports(here, tmp_path, asked, **rules)
     summary = await merge_shards(names, str(tmp_path / "out"))
-    told = whole.summary.to_json()
-    assert summary["listings"] == told["listings"]
-    assert summary["lists"]["repositories"] == told["lists"]["repositories"]
-    told_of_lists = [
-        line for line in summary_lines(told)
+    expected = whole.summary.to_json()
+    assert summary["listings"] == expected["listings"]
+    assert summary["lists"]["repositories"] == expected["lists"]["repositories"]
+    listing_lines = [
+        line for line in summary_lines(expected)
         if "listings of" in line or "filtered out" in line
     ]  # fmt: skip
-    assert len(told_of_lists) == 4
-    assert [one for one in summary_lines(summary) if one in told_of_lists] == (
-        told_of_lists
+    assert len(listing_lines) == 4
+    assert [one for one in summary_lines(summary) if one in listing_lines] == (
+        listing_lines
     )
 
 
@@ -233,16 +233,16 @@ REFUSED: dict[str, Callable[[list[str]], Any]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("said", "change"), REFUSED.items())
+@pytest.mark.parametrize(("message", "change"), REFUSED.items())
 async def test_incomplete_or_repeated_shards_are_not_merged(
-    said: str, change: Callable[[list[str]], Any], tmp_path: Path
+    message: str, change: Callable[[list[str]], Any], tmp_path: Path
 ) -> None:
     names = await four_shard_reports(tmp_path)
-    said = said.format(*names)
+    message = message.format(*names)
     change(names)
     with pytest.raises(UsageError) as caught:
         await merge_shards(names, str(tmp_path / "out"))
-    assert str(caught.value) == said
+    assert str(caught.value) == message
     assert not (tmp_path / "out").exists()
 
 
@@ -272,7 +272,7 @@ async def test_shards_with_different_settings_are_not_merged(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"exclude": ("*-*",)}, r"with different settings \(exclude\)"),
         ({"latest": 2}, r"with different settings \(latest\)"),
@@ -285,7 +285,7 @@ async def test_shards_with_different_settings_are_not_merged(tmp_path: Path) -> 
     ],
 )
 async def test_shards_with_a_different_selection_are_not_merged(
-    changes: dict[str, Any], said: str, tmp_path: Path
+    changes: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     asked = changes.pop("references", ("library/mysql:*",))
     async with lab(DemoContent.of(demo_images())) as here:
@@ -293,7 +293,7 @@ async def test_shards_with_a_different_selection_are_not_merged(
         shard = Shard(number=2, of=SHARDS)
         references = map(here.ref, asked)
         await report_to(here, Path(names[1]), *references, shard=shard, **changes)
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         await merge_shards(names, str(tmp_path / "out"))
 
 
@@ -330,10 +330,10 @@ async def test_the_commands_audit_and_merge_shards(tmp_path: Path) -> None:
     done = await auditor("merge", "2", "1", "--summary", "sum.json", place=tmp_path)
     assert done.code == 0
 
-    def told(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def without_time(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [{**line, "audited_at": None} for line in lines]
 
-    assert told(done.lines) == told(whole.lines)
+    assert without_time(done.lines) == without_time(whole.lines)
     summary = orjson.loads((tmp_path / "sum.json").read_bytes())
     assert summary["references"]["audited"] == len(whole.lines)
 
@@ -474,7 +474,7 @@ async def test_a_killed_process_is_restarted_and_resumes(
         here.faults.on("GET", MANIFESTS, Hold(gate), skip=before + 30, forever=True)
 
         def kill() -> None:
-            process = next(iter(engine.running))
+            process = next(p for p in engine.running if p.returncode is None)
             process.send_signal(signal.SIGKILL)
             gate.open()
 
@@ -578,22 +578,22 @@ async def test_an_interrupted_run_reports_its_progress_and_can_be_resumed(
             )
             process.send_signal(signal.SIGINT)
             assert process.stderr is not None
-            said = b""
-            while b"finishing the requests of the shards in flight" not in said:
-                said += await process.stderr.receive()
+            stderr = b""
+            while b"finishing the requests of the shards in flight" not in stderr:
+                stderr += await process.stderr.receive()
             gate.open()
             done = await finish(process)
         for rule in rules:
             here.faults.rules.remove(rule)
         finished = here.good(MANIFESTS) - before
         assert done.code == ExitCode.INTERRUPTED
-        told = orjson.loads(summary.read_bytes())
+        totals = orjson.loads(summary.read_bytes())
         assert 'auditor_run_complete{audit="run"} 0' in metrics.read_text()
         again = await auditor(*arguments, place=tmp_path)
         # What was finished costs nothing more.
         assert here.good(MANIFESTS) - before == len(names)
-    references = told["references"]
-    assert told["interrupted"] is True
+    references = totals["references"]
+    assert totals["interrupted"] is True
     assert 24 <= references["audited"] == finished <= 32
     assert references["failed"] == 0
     first, last = (
@@ -616,9 +616,9 @@ async def test_a_run_with_a_failed_shard_has_the_summary_of_the_others(
         number = shard_of(here, "library/mysql").number or 0
         assert await run.run(LocalEngine(here, run, number)) is None
         whole = await report_to(here, tmp_path / "whole", *asked)
-    told = run.unfinished_summary()
-    assert told["interrupted"] is True
-    assert not told["references"]["all_listed"]
+    totals = run.unfinished_summary()
+    assert totals["interrupted"] is True
+    assert not totals["references"]["all_listed"]
     assert run.without_summary == 1
     missing = sum(
         line.get("repository") == "library/mysql"
@@ -626,11 +626,11 @@ async def test_a_run_with_a_failed_shard_has_the_summary_of_the_others(
     )
     assert missing
     heads = [complete_report(shard_dir, shard) for shard in run.plan.shards]
-    assert told["references"]["asked"] == sum(
+    assert totals["references"]["asked"] == sum(
         head.summary["references"]["asked"] for head in heads if head is not None
     )
-    assert told["references"]["asked"] <= whole.summary.asked - missing
-    first = summary_lines(told)[0]
+    assert totals["references"]["asked"] <= whole.summary.asked - missing
+    first = summary_lines(totals)[0]
     assert first.startswith("interrupted: ")
     assert "still to do (listing not finished)" in first
 
@@ -641,11 +641,11 @@ async def test_a_run_interrupted_before_the_first_result_has_a_summary(
     async with lab(simple(NAMES)) as here:
         shard_dir = LocalShardDir(tmp_path / "shards")
         run = sharded_run(here, tmp_path / "out", shard_dir, here.ref(NAMES[0]), of=2)
-        told = run.unfinished_summary()
-    assert told["references"]["asked"] == 0
-    assert not told["references"]["all_listed"]
-    assert summary_lines(told)[0].startswith("interrupted: 0 of 0 references audited")
-    assert audit_metrics(told)
+        totals = run.unfinished_summary()
+    assert totals["references"]["asked"] == 0
+    assert not totals["references"]["all_listed"]
+    assert summary_lines(totals)[0].startswith("interrupted: 0 of 0 references audited")
+    assert audit_metrics(totals)
 
 
 async def test_a_signal_during_the_merge_keeps_the_shard_reports(
@@ -691,11 +691,11 @@ async def test_the_command_audits_with_processes(tmp_path: Path) -> None:
             place=tmp_path,
         )
     assert done.code == 1
-    found, wanted = lines_of(tmp_path / "out"), lines_of(tmp_path / "whole")
-    assert found[:-1] == wanted[:-1]
-    assert found[-1]["failure"] == wanted[-1]["failure"] == "invalid_reference"
+    merged, expected = lines_of(tmp_path / "out"), lines_of(tmp_path / "whole")
+    assert merged[:-1] == expected[:-1]
+    assert merged[-1]["failure"] == expected[-1]["failure"] == "invalid_reference"
     summary = orjson.loads((tmp_path / "sum.json").read_bytes())
-    assert summary["references"]["asked"] == len(found)
+    assert summary["references"]["asked"] == len(merged)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "sum.json", "whole"]
 
 

@@ -72,9 +72,9 @@ async def test_a_closed_pipe_is_a_message_and_no_bug(
     finally:
         os.close(writer)
     assert done.code == 3
-    (said,) = done.messages
-    assert said.startswith("standard output")
-    assert said.endswith("cannot be written: Broken pipe")
+    (message,) = done.messages
+    assert message.startswith("standard output")
+    assert message.endswith("cannot be written: Broken pipe")
 
 
 @pytest.mark.parametrize(
@@ -154,9 +154,9 @@ async def test_a_closed_standard_output_is_a_message(arguments: list[str]) -> No
             program=_without(">&-"),
         )
     assert done.code == 3
-    (said,) = done.messages
-    assert said.startswith("standard output")
-    assert said.endswith("cannot be written: Bad file descriptor")
+    (message,) = done.messages
+    assert message.startswith("standard output")
+    assert message.endswith("cannot be written: Bad file descriptor")
 
 
 async def test_a_report_is_not_written_to_a_closed_standard_stream(

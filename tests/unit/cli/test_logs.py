@@ -20,7 +20,7 @@ from tests.records import failure, image
 log = logging.getLogger("auditor.tests")
 
 
-class Said:
+class Output:
     """What goes to standard error, once `start` was called."""
 
     def __init__(
@@ -39,12 +39,12 @@ class Said:
 
 
 @pytest.fixture
-def said(
+def output(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Said]:
+) -> Iterator[Output]:
     ours = logging.getLogger("auditor")
     root, level = logging.getLogger().level, ours.level
-    yield Said(monkeypatch, capsys)
+    yield Output(monkeypatch, capsys)
     main.set_message_format(main._plain)
     ours.setLevel(level)
     logging.getLogger().setLevel(root)
@@ -58,21 +58,21 @@ def _at(text: str) -> datetime:
 
 
 def test_a_text_line_has_time_level_logger_and_message(
-    said: Said, monkeypatch: pytest.MonkeyPatch
+    output: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TZ", "Pacific/Kiritimati")  # UTC+14
-    said.start(LogFormat.TEXT)
+    output.start(LogFormat.TEXT)
     log.info("asked %s", "r.example.com")
     log.debug("not shown")
-    at, rest = said.getvalue().split(" ", 1)
+    at, rest = output.getvalue().split(" ", 1)
     _at(at)
     assert rest == "INFO auditor.tests: asked r.example.com\n"
 
 
-def test_a_json_line_has_the_same_fields(said: Said) -> None:
-    said.start(LogFormat.JSON)
+def test_a_json_line_has_the_same_fields(output: Output) -> None:
+    output.start(LogFormat.JSON)
     log.warning("asked %s", "r.example.com/\u00e4")
-    (line,) = said.getvalue().splitlines()
+    (line,) = output.getvalue().splitlines()
     found = json.loads(line)
     _at(found.pop("at"))
     assert found == {
@@ -83,11 +83,11 @@ def test_a_json_line_has_the_same_fields(said: Said) -> None:
     assert line.isascii()  # also in the C locale
 
 
-def test_messages_are_json_lines_too(said: Said) -> None:
-    said.start(LogFormat.JSON)
+def test_messages_are_json_lines_too(output: Output) -> None:
+    output.start(LogFormat.JSON)
     main.print_message("6 of 6 references audited")
-    main.run(["audit"])  # the next command line is told of in text until it says so
-    first, *usage = said.getvalue().splitlines()
+    main.run(["audit"])  # text is the format until the settings are read
+    first, *usage = output.getvalue().splitlines()
     assert json.loads(first)["message"] == "6 of 6 references audited"
     assert json.loads(first)["level"] == "info"
     assert usage[-1].startswith("auditor: nothing to audit")
@@ -95,26 +95,26 @@ def test_messages_are_json_lines_too(said: Said) -> None:
 
 @pytest.mark.parametrize("form", LogFormat)
 def test_a_message_is_one_line_without_control_characters(
-    form: LogFormat, said: Said
+    form: LogFormat, output: Output
 ) -> None:
-    said.start(form)
+    output.start(form)
     log.info("evil\n2026-11-25 ERROR forged\x1b[2J")
-    (line,) = said.getvalue().splitlines()
+    (line,) = output.getvalue().splitlines()
     assert "\x1b" not in line
 
 
-def test_an_exception_is_part_of_the_json_line(said: Said) -> None:
-    said.start(LogFormat.JSON)
+def test_an_exception_is_part_of_the_json_line(output: Output) -> None:
+    output.start(LogFormat.JSON)
     try:
         int("oh")
     except ValueError:
         log.exception("a bug")
-    (line,) = said.getvalue().splitlines()
+    (line,) = output.getvalue().splitlines()
     assert "ValueError: invalid literal" in json.loads(line)["exception"]
 
 
-def test_progress_is_logged_every_minute(said: Said) -> None:
-    said.start(LogFormat.TEXT)
+def test_progress_is_logged_every_minute(output: Output) -> None:
+    output.start(LogFormat.TEXT)
     tally = Tally()
     slept: list[float] = []
 
@@ -129,7 +129,7 @@ def test_progress_is_logged_every_minute(said: Said) -> None:
     with pytest.raises(TimeoutError):
         anyio.run(lambda: log_progress(tally, lambda: (7, len(slept) > 1), sleep=sleep))
     assert slept == [LOG_INTERVAL_S] * 3
-    assert [line.split(": ", 1)[1] for line in said.getvalue().splitlines()] == [
+    assert [line.split(": ", 1)[1] for line in output.getvalue().splitlines()] == [
         "0 of 7 references done, 0 failed; still reading the input",
         "2 of 7 references done, 1 failed",
     ]

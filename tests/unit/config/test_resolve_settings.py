@@ -185,11 +185,11 @@ def test_flags_win_over_environment_over_file_over_defaults(
 
 
 def test_workers_default_to_twice_the_concurrent_requests() -> None:
-    said = settings(
+    resolved = settings(
         {"requests_at_once": 3, "registry": {"a.example.com": {"requests_at_once": 20}}}
     )
-    assert said.workers_of("a.example.com") == 40
-    assert said.workers_of("b.example.com") == said.workers_of(None) == 6
+    assert resolved.workers_of("a.example.com") == 40
+    assert resolved.workers_of("b.example.com") == resolved.workers_of(None) == 6
     assert settings({"workers": 5}).workers_of("a.example.com") == 5
 
 
@@ -263,22 +263,22 @@ def test_a_variable_is_converted_to_the_type_of_its_option(
 
 
 @pytest.mark.parametrize(
-    ("said", "seconds"),
+    ("text", "seconds"),
     [
         ("90", 90), ("90.5", 90.5), ("90s", 90), ("90m", 5400), ("6h", 21600),
         ("1h30m", 5400), ("1h30m5s", 5405), (" 2m ", 120), (90, 90), (1.5, 1.5),
     ],
 )  # fmt: skip
-def test_a_duration_is_seconds_or_has_units(said: object, seconds: float) -> None:
+def test_a_duration_is_seconds_or_has_units(text: object, seconds: float) -> None:
     option = OPTION_BY_NAME["deadline"]
-    assert option.value.read(said, as_text=isinstance(said, str)) == seconds
-    assert option.value.read(said, as_text=False) == seconds
+    assert option.value.read(text, as_text=isinstance(text, str)) == seconds
+    assert option.value.read(text, as_text=False) == seconds
 
 
-@pytest.mark.parametrize("said", ["", "0", "m", "30m1h", "1d", "-1", "nan", "9000h"])
-def test_an_invalid_duration_is_refused_with_examples(said: str) -> None:
+@pytest.mark.parametrize("text", ["", "0", "m", "30m1h", "1d", "-1", "nan", "9000h"])
+def test_an_invalid_duration_is_refused_with_examples(text: str) -> None:
     with pytest.raises(ValueError, match="or a duration such as 90m or 1h30m"):
-        OPTION_BY_NAME["deadline"].value.read(said, as_text=True)
+        OPTION_BY_NAME["deadline"].value.read(text, as_text=True)
 
 
 def test_the_settings_of_records_are_every_image_and_report_option_but_the_files() -> (

@@ -74,7 +74,7 @@ def test_keys_below_the_maximum_depth_are_ignored() -> None:
 
 
 _TEXTS = st.text(st.sampled_from("a[]{}=#\n \"'\\.,é\u2028"), max_size=12)
-_WRITTEN = st.one_of(
+_VALUES = st.one_of(
     _TEXTS.map(
         lambda text: '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
     ).filter(lambda text: "\n" not in text),
@@ -94,8 +94,8 @@ _WRITTEN = st.one_of(
         ]
     ),
 )
-_BETWEEN = st.sampled_from(["", "\n", "# k0 = 1 [\n", "\r\n", " \t\n#'''\n"])
-_HEADS = st.sampled_from(["[s{}]", "[[s{}]]", "[ s{} . 'a.b' ] # [", '[s{}.""]'])
+_SEPARATORS = st.sampled_from(["", "\n", "# k0 = 1 [\n", "\r\n", " \t\n#'''\n"])
+_HEADERS = st.sampled_from(["[s{}]", "[[s{}]]", "[ s{} . 'a.b' ] # [", '[s{}.""]'])
 
 
 def _is_valid(text: str) -> bool:
@@ -107,24 +107,24 @@ def _is_valid(text: str) -> bool:
 
 
 @given(
-    st.lists(st.tuples(_BETWEEN, _WRITTEN.filter(lambda w: _is_valid(f"a = {w}")))),
-    st.lists(st.tuples(_BETWEEN, _HEADS, _WRITTEN)),
+    st.lists(st.tuples(_SEPARATORS, _VALUES.filter(lambda w: _is_valid(f"a = {w}")))),
+    st.lists(st.tuples(_SEPARATORS, _HEADERS, _VALUES)),
 )
 def test_each_key_has_the_line_it_is_written_on(
     keys: list[tuple[str, str]], sections: list[tuple[str, str, str]]
 ) -> None:
-    text, wanted = "", {}
+    text, expected = "", {}
     for number, (between, written) in enumerate(keys):
         text += between
-        wanted[f"k{number}"] = text.count("\n") + 1
+        expected[f"k{number}"] = text.count("\n") + 1
         text += f"k{number} = {written}\n"
     for number, (between, head, written) in enumerate(sections):
         if not _is_valid(f"a = {written}"):
             continue
         text += between
-        wanted[f"s{number}"] = text.count("\n") + 1
+        expected[f"s{number}"] = text.count("\n") + 1
         text += f"{head.format(number)}\n"
-        wanted[f"in{number}"] = text.count("\n") + 1
+        expected[f"in{number}"] = text.count("\n") + 1
         text += f" 'in{number}' = {written}\n"
     document = tomllib.loads(text)
     lines = source_lines(text)
@@ -132,9 +132,9 @@ def test_each_key_has_the_line_it_is_written_on(
     found = {
         str(path[-1]): line
         for path, line in lines.items()
-        if path[-1] in wanted and _is_there(document, path)
+        if path[-1] in expected and _is_there(document, path)
     }
-    assert found == wanted
+    assert found == expected
     assert all(_is_there(document, path) for path in lines)
 
 

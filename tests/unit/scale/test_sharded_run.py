@@ -49,7 +49,7 @@ def test_a_plan_keeps_to_the_limits_of_all_runs(
 
 
 @pytest.mark.parametrize(
-    ("told", "at_once", "rate", "most"),
+    ("arguments", "at_once", "rate", "most"),
     [
         ({"runs_at_once": 4}, 2, 5.0, 250),
         # Sixteen shards, four at a time: each has a sixteenth of the requests.
@@ -61,10 +61,10 @@ def test_a_plan_keeps_to_the_limits_of_all_runs(
     ],
 )
 def test_max_requests_is_divided_by_shards_and_rates_by_runs_at_once(
-    told: dict[str, Any], at_once: int, rate: float, most: int
+    arguments: dict[str, Any], at_once: int, rate: float, most: int
 ) -> None:
     limits = {"requests_at_once": 8, "requests_per_second": 20, "max_requests": 1000}
-    assert settings(**limits, **told).default_registry == RegistrySettings(
+    assert settings(**limits, **arguments).default_registry == RegistrySettings(
         requests_at_once=at_once, requests_per_second=rate, max_requests=most
     )
 
@@ -155,8 +155,8 @@ def test_a_link_as_the_copy_of_standard_input_is_not_followed(
 # In place of `auditor`: writes its arguments, and log lines in both formats.
 _PROGRAM = """
 import json, sys
-told = {word.split("=")[0]: word.split("=")[-1] for word in sys.argv}
-open(told["--output"], "w").write(json.dumps(told))
+arguments = {word.split("=")[0]: word.split("=")[-1] for word in sys.argv}
+open(arguments["--output"], "w").write(json.dumps(arguments))
 line = {"at": "2026-11-25T02:00:00.000Z", "level": "warning", "message": "slow"}
 for logger in ("auditor", "auditor.cache"):
     print(json.dumps({**line, "logger": logger}), file=sys.stderr)
@@ -165,11 +165,11 @@ sys.exit(2)
 """
 
 
-def processes(folder: Path, said: list[str], **changes: Any) -> ProcessEngine:
+def processes(folder: Path, messages: list[str], **changes: Any) -> ProcessEngine:
     return ProcessEngine(
         flags={"deadline": "60"},
         report_path=LocalShardDir(folder).path,
-        notify=said.append,
+        notify=messages.append,
         program=(sys.executable, "-S", "-c", _PROGRAM),
         **changes,
     )
@@ -179,32 +179,32 @@ def processes(folder: Path, said: list[str], **changes: Any) -> ProcessEngine:
 async def test_a_process_gets_the_remaining_time_and_its_part_of_the_limits(
     tmp_path: Path,
 ) -> None:
-    said: list[str] = []
+    messages: list[str] = []
     results: list[ShardResult] = []
     whole = plan_shards(settings(runs_at_once=2), workers=1)
-    engine = processes(tmp_path, said, deadline_s=60.0, metrics=True)
+    engine = processes(tmp_path, messages, deadline_s=60.0, metrics=True)
     await engine.run(whole, results.append)
-    told = orjson.loads((tmp_path / "1-of-1.jsonl").read_bytes())
-    assert told["--runs-at-once"] == "2"
-    assert told["--metrics"] == str(tmp_path / "1-of-1.metrics")
-    assert 30 < float(told["--deadline"]) < 60
-    late = processes(tmp_path, said, deadline_s=0.0)
+    arguments = orjson.loads((tmp_path / "1-of-1.jsonl").read_bytes())
+    assert arguments["--runs-at-once"] == "2"
+    assert arguments["--metrics"] == str(tmp_path / "1-of-1.metrics")
+    assert 30 < float(arguments["--deadline"]) < 60
+    late = processes(tmp_path, messages, deadline_s=0.0)
     await late.run(whole, results.append)
-    told = orjson.loads((tmp_path / "1-of-1.jsonl").read_bytes())
-    assert told["--deadline"] == str(MIN_DEADLINE_S)
-    assert "--metrics" not in told
+    arguments = orjson.loads((tmp_path / "1-of-1.jsonl").read_bytes())
+    assert arguments["--deadline"] == str(MIN_DEADLINE_S)
+    assert "--metrics" not in arguments
 
 
 @pytest.mark.anyio
 async def test_log_lines_of_processes_are_read_in_both_formats(tmp_path: Path) -> None:
-    said: list[str] = []
+    messages: list[str] = []
     results: list[ShardResult] = []
-    engine = processes(tmp_path, said)
+    engine = processes(tmp_path, messages)
     await engine.run(plan_shards(settings(), workers=1), results.append)
     (result,) = results
     assert (result.shard, result.code) == (Shard(number=1, of=1), 2)
     assert result.messages == ("slow", "words")
-    assert said == [
+    assert messages == [
         "1/1: WARNING auditor.cache: slow",
         "1/1: {",
         '1/1: {"at": 1}',
