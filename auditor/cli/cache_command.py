@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from auditor.cli.click_options import settings_from
+from auditor.cli.click_options import format_option, settings_from
 from auditor.errors import ExitCode, UsageError
 from auditor.util.text import format_count
 
@@ -35,14 +35,7 @@ _cache_option: Callable[[Any], Any] = click.option(
 
 @command.command("info")
 @_cache_option
-@click.option(
-    "--format",
-    "output_format",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="Output format.",
-)
+@format_option("text", "json")
 def info_command(*, cache: str | None, output_format: str) -> int:
     """Show where the cache is and what it contains."""
     from auditor.cache.maintenance import info
