@@ -153,19 +153,18 @@ async def _catalog_or_product(
     """
     has_pages = False
     async for page in catalog.repositories(prefix):
-        product = None
         if isinstance(page, Failure) and not has_pages and _is_closed(page):
             product = recognised()
-        if product is None:
-            has_pages = True
-            yield page
-            continue
-        async for other in product.repositories(prefix):
-            if isinstance(other, Failure) and not has_pages:
-                yield replace(page, detail=f"{page.detail}; {other.detail}")
-            else:
-                has_pages = True
-                yield other
+            if product is not None:
+                async for other in product.repositories(prefix):
+                    if isinstance(other, Failure) and not has_pages:
+                        yield replace(page, detail=f"{page.detail}; {other.detail}")
+                    else:
+                        has_pages = True
+                        yield other
+                return
+        has_pages = True
+        yield page
 
 
 def _is_closed(failure: Failure) -> bool:

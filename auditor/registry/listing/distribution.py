@@ -30,7 +30,6 @@ LARGE_PAGE = 1000
 # The page size after a page of the configured size timed out.
 SMALL_PAGE = 100
 
-_HEADERS = {"Accept": "application/json"}
 # Statuses with which products refuse a page size.
 _SIZE_REFUSED = frozenset({400, 405})
 
@@ -124,11 +123,11 @@ class DistributionLister:
         """
         size: int | None = self._page_size
         while True:
-            query = "" if size is None else f"?{urlencode({'n': size})}"
+            query = f"?n={size}" if size else ""
             response = await self._get(
                 listing,
                 listing.url + query,
-                accepted_statuses=() if size is None else _SIZE_REFUSED,
+                accepted_statuses=_SIZE_REFUSED if size else frozenset(),
             )
             if isinstance(response, Failure):
                 if size is None or size <= SMALL_PAGE or not _timed_out(response):
@@ -152,13 +151,13 @@ class DistributionLister:
         listing: _Listing,
         url: str,
         *,
-        accepted_statuses: frozenset[int] | tuple[()] = (),
+        accepted_statuses: frozenset[int] = frozenset(),
     ) -> Response | Failure:
         return await self._sender.send(
             RequestKind.LIST,
             "GET",
             url,
-            headers=_HEADERS,
+            headers={"Accept": "application/json"},
             max_bytes=MAX_LISTING_BYTES,
             authorizer=listing.authorizer,
             accepted_statuses=accepted_statuses,

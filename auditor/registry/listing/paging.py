@@ -1,8 +1,17 @@
-"""Reads the pages of a listing, to its end or to what is wrong with it."""
+"""Reads the pages of a listing, to its end or to what is wrong with it.
+
+Some registries truncate a listing: they send their largest page without a `Link`. The
+distribution-spec ("Listing Tags") lets a client ask for the entries after a given one:
+if there are none, the listing is complete; if there are new ones, it was truncated. A
+registry that ignores the parameter starts again, which proves nothing.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from enum import Enum
+from itertools import pairwise
+from typing import Any
 
 from auditor.errors import Failure, ProtocolError, Stage
 from auditor.model import SUSPICIOUS_COUNTS
@@ -13,11 +22,13 @@ from auditor.registry.listing.interface import (
     ParsedPage,
     incomplete,
 )
-from auditor.registry.listing.truncation import ListAfter, PageEnd, TruncationCheck
 from auditor.wire.response import Response
 
 # Entries in a `Page`: a larger response is unpacked piece by piece.
 PAGE_ENTRIES = 1000
+
+# Requests the entries after the one with this name.
+ListAfter = Callable[[str], Awaitable[Response | Failure]]
 
 
 async def read_pages(
@@ -39,7 +50,7 @@ async def read_pages(
     seen_urls: set[int] = set()
     seen_pages: set[int] = set()
     tally = _Tally()
-    truncation = TruncationCheck(list_after=list_after, parse=parse, sizes=sizes)
+    truncation = TruncationCheck(list_after, parse, sizes)
     number = 0
     response = first
     del first  # a response may be large: it is freed once it is parsed
@@ -59,22 +70,25 @@ async def read_pages(
         tally.add(page)
         next_url = page.next_url
         end = await truncation.check(page)
-        has_more = next_url is not None or isinstance(end, Response)
-        missing = None if has_more else _missing(tally, end, listing)
+        has_more = isinstance(next_url, str) or isinstance(end, Response)
+        problem = next_url if isinstance(next_url, Failure) else None
+        if end is PageEnd.TRUNCATED:
+            problem = incomplete(
+                f"{listing}: truncated by the registry, which does not return the rest"
+            )
+        elif not has_more and problem is None:
+            problem = tally.missing(listing)
         for part in _parts(
             page,
             number,
-            last=not has_more and missing is None,
+            last=not has_more and problem is None,
             total=tally.total_entries(page, ended=next_url is None),
             end=end,
         ):
             yield part
-        if isinstance(next_url, Failure):
-            yield next_url
-            return
+        if problem is not None:
+            yield problem
         if not has_more:
-            if missing is not None:
-                yield missing
             return
         content = hash(tuple(page.items))
         if hash(next_url) in seen_urls or content in seen_pages or number >= MAX_PAGES:
@@ -83,9 +97,76 @@ async def read_pages(
         seen_pages.add(content)
         if isinstance(end, Response):
             response = end
-        elif next_url is not None:
+        elif isinstance(next_url, str):
             seen_urls.add(hash(next_url))
             response = await get(next_url)
+
+
+class PageEnd(Enum):
+    """What is known about the end of a page."""
+
+    UNCHECKED = "unchecked"
+    VERIFIED = "verified"  # the registry has no entries after it
+    UNKNOWN = "unknown"  # the registry could not answer this
+    TRUNCATED = "truncated"  # the listing goes on, but the registry omits the rest
+
+
+class TruncationCheck:
+    """Checks the ends of one listing's pages, with at most one request a page.
+
+    `sizes` are the page sizes at which this registry may truncate. Without
+    `list_after`, nothing is checked.
+    """
+
+    def __init__(
+        self,
+        list_after: ListAfter | None,
+        parse: Callable[[Response], ParsedPage[Any]],
+        sizes: frozenset[int],
+    ) -> None:
+        self._list_after = list_after
+        self._parse = parse
+        self._sizes = sizes
+        self._has_links = False
+        self._was_truncated = False
+
+    async def check(self, page: ParsedPage[Any]) -> Response | PageEnd:
+        """The response that continues a truncated page, or how the page ends."""
+        if page.next_url is not None:
+            self._has_links = True  # from now on a missing link means the end
+        if (
+            self._list_after is None
+            or self._has_links
+            or page.total is not None
+            or len(page.items) not in self._sizes
+        ):
+            return PageEnd.UNCHECKED
+        end = await self._end(_names(page), self._list_after)
+        if isinstance(end, Response):
+            self._was_truncated = True
+        elif self._was_truncated and end is PageEnd.UNKNOWN:
+            return PageEnd.TRUNCATED
+        return end
+
+    async def _end(self, names: list[str], list_after: ListAfter) -> Response | PageEnd:
+        # In a listing without order, missing entries may belong anywhere.
+        if any(one >= other for one, other in pairwise(names)):
+            return PageEnd.UNKNOWN
+        response = await list_after(names[-1])
+        if isinstance(response, Failure) or not 200 <= response.status < 300:
+            return PageEnd.UNKNOWN
+        try:
+            following = _names(self._parse(response))
+        except ProtocolError:
+            return PageEnd.UNKNOWN
+        if not following:
+            return PageEnd.VERIFIED
+        return response if min(following) > names[-1] else PageEnd.UNKNOWN
+
+
+def _names(page: ParsedPage[Any]) -> list[str]:
+    """The names on a page; entries that are not names do not count."""
+    return [name for name in page.items if isinstance(name, str)]
 
 
 class _Tally:
@@ -128,15 +209,6 @@ class _Tally:
         if page.total is None or page.counted is None:
             return page.total
         return self._entries if ended else None
-
-
-def _missing(tally: _Tally, end: Response | PageEnd, listing: str) -> Failure | None:
-    """The failure of a listing that ends and is not complete."""
-    if end is PageEnd.TRUNCATED:
-        return incomplete(
-            f"{listing}: truncated by the registry, which does not return the rest"
-        )
-    return tally.missing(listing)
 
 
 def _parts(
