@@ -117,8 +117,7 @@ class _Obstacle(Enum):
 
 
 class RequestSender:
-    """Sends requests to one service, with limits and health of their own, and counts
-    them.
+    """Sends requests to one service, within its limits and while it is healthy.
 
     `service` names it in messages. Authorizations are sent to the origin
     `credential_base` only; requests to another one, such as the next page of a
@@ -288,8 +287,10 @@ class RequestSender:
             request.authorization = None  # it may have expired meanwhile
 
     def _check_slot(self, request: _Request) -> Failure | _Obstacle | None:
-        """Why a request with a slot cannot be sent yet: much may have changed while
-        it waited. Counts the request if it can be sent."""
+        """Why a request that has got a slot cannot be sent; None if it can.
+
+        Much may have changed while it waited. Counts the request.
+        """
         health, limits = self._health, self._limits
         if not health.is_well and not request.is_ping:
             is_retry = request.attempts > 0
@@ -322,12 +323,13 @@ class RequestSender:
         failure = await trial.begin()
         if failure is not None:
             return failure
-        if trial.accepted:
+        is_accepted = trial.accepted
+        if is_accepted:
             request.authorization = replace(authorization, trial=None)
         try:
             request.sent_at = await self.concurrency.acquire()
         except BaseException:
-            if not trial.accepted:
+            if not is_accepted:
                 trial.end(None)
             raise
         return None
