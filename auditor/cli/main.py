@@ -34,7 +34,7 @@ COMMANDS = {
     "check": "Check a report against a policy; exit 1 if a rule is broken.",
     "query": "Query reports with SQL.",
     "export": "Export reports as tables: CSV, Parquet, DuckDB or SQLite.",
-    "history": "Keep nightly reports; show when a tag moved and what grew.",
+    "history": "Keep nightly reports and show when a tag moved.",
     "html": "Make one self-contained page of a report.",
     "cache": "Manage the digest cache: info, prune, verify.",
     "schema": "Print the JSON Schema of report lines and other documents.",
