@@ -17,7 +17,8 @@ from auditor.oci.digest import check_digest
 from auditor.oci.media_types import ACCEPT_MANIFESTS
 from auditor.oci.reference import api_host
 from auditor.registry.auth.authorization import Authorizer
-from auditor.registry.auth.credentials import CredentialStore, FoundCredential
+from auditor.registry.auth.credentials import CredentialStore
+from auditor.registry.auth.docker_config import FoundCredential
 from auditor.registry.auth.scope_auth import HostAuth, ListingAuth, ScopeAuth
 from auditor.registry.auth.token_service import TokenService
 from auditor.registry.host_limits import RateLimiter, RequestQuota

@@ -39,7 +39,7 @@ async def open_registries(
     `observer` is called with the outcome of each request. Raises `UsageError` for a
     key, CA or credential file that cannot be used.
     """
-    credentials = CredentialStore.from_settings(settings, environment)
+    credentials = CredentialStore(settings, environment)
     async with Registries(
         settings=settings,
         credentials=credentials,

@@ -19,10 +19,14 @@ from contextlib import suppress
 
 import anyio
 import orjson
-from anyio.abc import Process
 
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
-from auditor.registry.auth.docker_config import TOKEN_USER, CredentialHelper
+from auditor.model import CredentialSource
+from auditor.registry.auth.docker_config import (
+    TOKEN_USER,
+    CredentialHelper,
+    FoundCredential,
+)
 from auditor.util.secret import Secret
 from auditor.util.single_flight import SingleFlight
 from auditor.wire.credential import (
@@ -34,8 +38,7 @@ from auditor.wire.credential import (
 )
 from auditor.wire.token import is_bearer_token
 
-# Helpers of cloud providers request a token: seconds, up to ten on a slow network. A
-# helper that prompts for input never ends.
+# Helpers of cloud providers take up to ten seconds. One that prompts never ends.
 TIMEOUT_S = 60.0
 # The longest tokens in use have some 4 KiB; this is sixteen times as much.
 MAX_OUTPUT_BYTES = 64 * 1024
@@ -56,14 +59,14 @@ class HelperRunner:
     ) -> None:
         self._environment = environment
         self._timeout_s = timeout_s
-        self._results: dict[tuple[str, str], Credential | Failure | None] = {}
-        self._flights: SingleFlight[tuple[str, str], Credential | Failure | None] = (
-            SingleFlight()
-        )
+        self._results: dict[tuple[str, str], FoundCredential | Failure | None] = {}
+        self._flights = SingleFlight[
+            tuple[str, str], FoundCredential | Failure | None
+        ]()
 
     async def get(
         self, helper: CredentialHelper, *, refresh: bool = False
-    ) -> Credential | Failure | None:
+    ) -> FoundCredential | Failure | None:
         """The credential a helper has for its server; None if it has none.
 
         A failure is remembered too: an anonymous request in its place would fail in a
@@ -78,43 +81,47 @@ class HelperRunner:
             self._results[key] = result
         return self._results[key]
 
-    async def _run(self, helper: CredentialHelper) -> Credential | Failure | None:
-        from shutil import which  # noqa: PLC0415  (brings every compression)
-
+    async def _run(self, helper: CredentialHelper) -> FoundCredential | Failure | None:
         program = f"docker-credential-{helper.name}"
-        path = which(program, path=self._environment.get("PATH"))
-        if path is None:
-            return _failed(helper, f"{program} is not on the PATH")
         try:
             with anyio.fail_after(self._timeout_s):
-                status, output = await self._process(path, helper.server)
+                credential = await self._get(program, helper.server)
         except TimeoutError:
-            return _failed(
-                helper, f"{program} did not answer within {self._timeout_s:g} s"
-            )
+            reason = f"did not answer within {self._timeout_s:g} s"
         except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else "unknown error"
-            return _failed(helper, f"{program} cannot be run: {reason}")
-        if status is None:
-            return _failed(
-                helper, f"{program} printed more than {MAX_OUTPUT_BYTES} bytes"
-            )
-        if status != 0:
-            if output.strip() == _NOT_FOUND:
-                return None
-            reason = f"exit code {status}" if status > 0 else f"signal {-status}"
-            return _failed(
-                helper,
-                f"{program} failed with {reason}; to see why, run:"
-                f" echo {helper.server} | {program} get",
-            )
-        try:
-            return parse_helper_output(output)
+            cause = os.strerror(error.errno) if error.errno else "unknown error"
+            reason = f"cannot be run: {cause}"
         except ProtocolError as error:
-            return _failed(helper, f"{program} {error.detail}")
+            reason = error.detail
+        else:
+            if credential is None:
+                return None
+            return FoundCredential(
+                credential=credential,
+                source=CredentialSource.HELPER,
+                location=f"{program} ({helper.location})",
+            )
+        detail = f"credential helper: {program} {reason} ({helper.location})"
+        return Failure(kind=FailureKind.DENIED, stage=Stage.TOKEN, detail=detail)
 
-    async def _process(self, path: str, server: str) -> tuple[int | None, bytes]:
-        """Exit status and standard output; status None if the output is too long."""
+    async def _get(self, program: str, server: str) -> Credential | None:
+        from shutil import which  # noqa: PLC0415  (brings every compression)
+
+        path = which(program, path=self._environment.get("PATH"))
+        if path is None:
+            raise _invalid("is not on the PATH")
+        status, output = await self._process(path, server)
+        if status == 0:
+            return parse_helper_output(output)
+        if output.strip() == _NOT_FOUND:
+            return None
+        reason = f"exit code {status}" if status > 0 else f"signal {-status}"
+        raise _invalid(
+            f"failed with {reason}; to see why, run: echo {server} | {program} get"
+        )
+
+    async def _process(self, path: str, server: str) -> tuple[int, bytes]:
+        """Exit status and standard output."""
         process = await anyio.open_process(
             [path, "get"],
             stdin=subprocess.PIPE,
@@ -133,11 +140,15 @@ class HelperRunner:
             async for chunk in process.stdout:
                 output += chunk
                 if len(output) > MAX_OUTPUT_BYTES:
-                    return None, b""
+                    raise _invalid(f"printed more than {MAX_OUTPUT_BYTES} bytes")
             return await process.wait(), output
         finally:
             with anyio.CancelScope(shield=True):
-                await _end(process)
+                if process.returncode is None:
+                    with suppress(ProcessLookupError, PermissionError):
+                        os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
+                await process.aclose()
 
 
 def parse_helper_output(output: bytes) -> Credential | None:
@@ -172,20 +183,3 @@ def parse_helper_output(output: bytes) -> Credential | None:
 
 def _invalid(detail: str) -> ProtocolError:
     return ProtocolError(detail, FailureKind.DENIED)
-
-
-async def _end(process: Process) -> None:
-    """Kill the helper's process group if it still runs, and wait for the helper."""
-    if process.returncode is None:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-    await process.wait()
-    await process.aclose()
-
-
-def _failed(helper: CredentialHelper, reason: str) -> Failure:
-    return Failure(
-        kind=FailureKind.DENIED,
-        stage=Stage.TOKEN,
-        detail=f"credential helper: {reason} ({helper.location})",
-    )

@@ -11,76 +11,47 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Self, assert_never
 
-from auditor.config import RegistrySettings, Settings
-from auditor.errors import Failure, FailureKind, Stage, UsageError
-from auditor.fast_dataclass import dataclass
+from auditor.config import Settings
+from auditor.errors import Failure, UsageError
 from auditor.model import CredentialSource
 from auditor.registry.auth.credential_helper import HelperRunner
 from auditor.registry.auth.docker_config import (
     CredentialHelper,
     DockerConfig,
-    InvalidEntry,
-    StoredCredential,
+    FoundCredential,
     enclosing_names,
     parse_docker_config,
 )
-from auditor.wire.credential import Credential, Login
+from auditor.wire.credential import Login
 
 # An entry has some 200 bytes: room for five thousand registries.
 MAX_FILE_BYTES = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundCredential:
-    """A credential and where it was found. `location` is for messages."""
-
-    credential: Credential
-    source: CredentialSource
-    location: str
-
-
 class CredentialStore:
-    """The credentials of a run. Helpers are run when their credential is needed."""
+    """The credentials of a run. Helpers are run when their credential is needed.
+
+    Reads the files of docker and podman unless the settings disable them. Raises
+    `UsageError` as `read_auth_files` does.
+    """
 
     def __init__(
-        self,
-        *,
-        registries: Mapping[str, RegistrySettings],
-        namespaces: Mapping[str, Login],
-        files: tuple[DockerConfig, ...],
-        helpers: HelperRunner,
+        self, settings: Settings, environment: Mapping[str, str] = os.environ
     ) -> None:
-        self._registries = registries
-        self._namespaces = namespaces
-        self._files = files
-        self._helpers = helpers
+        self._registries = settings.registries
+        self._namespaces = settings.namespaces
+        self._files: tuple[DockerConfig, ...] = ()
+        if settings.docker_config:
+            self._files = read_auth_files(settings.authfile, environment)
+        self._helpers = HelperRunner(environment)
         self._names = frozenset(
             name
-            for names in (namespaces, *(file.names for file in files))
+            for names in (self._namespaces, *(file.names for file in self._files))
             for name in names
             if "/" in name
         )
         self._hosts = frozenset(name.partition("/")[0] for name in self._names)
-
-    @classmethod
-    def from_settings(
-        cls, settings: Settings, environment: Mapping[str, str] = os.environ
-    ) -> Self:
-        """The store of a run, with the files of docker and podman unless disabled.
-
-        Raises `UsageError` as `read_auth_files` does.
-        """
-        files: tuple[DockerConfig, ...] = ()
-        if settings.docker_config:
-            files = read_auth_files(settings.authfile, environment)
-        return cls(
-            registries=settings.registries,
-            namespaces=settings.namespaces,
-            files=files,
-            helpers=HelperRunner(environment),
-        )
 
     def namespace_of(self, registry: str, repository: str) -> str:
         """The longest namespace of a repository that has an entry of its own, else "".
@@ -108,49 +79,26 @@ class CredentialStore:
             return configured
         for file in self._files:
             for candidate in file.candidates(registry, namespace):
-                match candidate:
-                    case StoredCredential():
-                        return FoundCredential(
-                            credential=candidate.credential,
-                            source=CredentialSource.FILE,
-                            location=candidate.location,
-                        )
-                    case CredentialHelper(name=name, location=location):
-                        result = await self._helpers.get(candidate, refresh=refresh)
-                        if isinstance(result, Failure):
-                            return result
-                        if result is not None:
-                            return FoundCredential(
-                                credential=result,
-                                source=CredentialSource.HELPER,
-                                location=f"docker-credential-{name} ({location})",
-                            )
-                    case InvalidEntry(detail=detail):
-                        return Failure(
-                            kind=FailureKind.DENIED, detail=detail, stage=Stage.TOKEN
-                        )
-                    case _:
-                        assert_never(candidate)
+                if not isinstance(candidate, CredentialHelper):
+                    return candidate
+                found = await self._helpers.get(candidate, refresh=refresh)
+                if found is not None:
+                    return found
         return None
 
     def _configured(self, registry: str, namespace: str) -> FoundCredential | None:
         for name in enclosing_names(registry, namespace):
             login = self._namespaces.get(name)
+            settings = self._registries.get(name)
+            if settings and settings.username and settings.password is not None:
+                login = Login(username=settings.username, password=settings.password)
             if login is not None:
-                return _from_configuration(login, name)
-        settings = self._registries.get(registry)
-        if settings and settings.username is not None and settings.password is not None:
-            login = Login(username=settings.username, password=settings.password)
-            return _from_configuration(login, registry)
+                return FoundCredential(
+                    credential=login,
+                    source=CredentialSource.CONFIG,
+                    location=f'configuration: [registry."{name}"]',
+                )
         return None
-
-
-def _from_configuration(login: Login, name: str) -> FoundCredential:
-    return FoundCredential(
-        credential=login,
-        source=CredentialSource.CONFIG,
-        location=f'configuration: [registry."{name}"]',
-    )
 
 
 def read_auth_files(
@@ -162,13 +110,15 @@ def read_auth_files(
     one and must exist. Raises `UsageError` if it does not, and for a file that is
     unreadable or damaged. An empty file counts as one without entries, as in docker.
     """
-    if authfile is not None:
-        return _only(Path(authfile), "--authfile")
-    if named := environment.get("REGISTRY_AUTH_FILE"):
-        return _only(Path(named), "REGISTRY_AUTH_FILE")
+    named, named_by = authfile, "--authfile"
+    if named is None:
+        named_by = "REGISTRY_AUTH_FILE"
+        named = environment.get(named_by) or None
     files = []
-    for path in auth_file_paths(environment):
+    for path in auth_file_paths(environment) if named is None else (Path(named),):
         data = _read(path)
+        if data is None and named is not None:
+            raise UsageError(f"{path}: no such file; it is named by {named_by}")
         if data and data.strip():
             files.append(parse_docker_config(data, str(path)))
     return tuple(files)
@@ -194,13 +144,6 @@ def auth_file_paths(environment: Mapping[str, str]) -> Iterator[Path]:
         yield Path(home, ".config", "containers", "auth.json")
     if home:
         yield Path(home, ".docker", "config.json")
-
-
-def _only(path: Path, named_by: str) -> tuple[DockerConfig, ...]:
-    data = _read(path)
-    if data is None:
-        raise UsageError(f"{path}: no such file; it is named by {named_by}")
-    return (parse_docker_config(data, str(path)),) if data.strip() else ()
 
 
 def _read(path: Path) -> bytes | None:

@@ -10,15 +10,15 @@ files, `credential_helper.py` runs the helpers they name.
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Iterator, Mapping
-from dataclasses import field
+from contextlib import suppress
 from typing import Any, TypeGuard
 
 import orjson
 
-from auditor.errors import ProtocolError, UsageError
+from auditor.errors import Failure, FailureKind, ProtocolError, Stage, UsageError
 from auditor.fast_dataclass import dataclass
+from auditor.model import CredentialSource
 from auditor.oci.reference import DOCKER_HUB, parse_registry
 from auditor.util.lazy_regex import LazyPattern
 from auditor.util.secret import Secret
@@ -43,15 +43,14 @@ HUB_KEY = "https://index.docker.io/v1/"
 _HELPER_NAME = LazyPattern(r"[A-Za-z0-9._-]+")
 # Paths after the host of a key that stand for the whole host.
 _API_PATHS = frozenset({"", "/", "/v1", "/v1/", "/v2", "/v2/"})
-# How exactly a key names its registry. The most exact one wins, then the first.
-_EXACT, _LOOSE, _NO_MATCH = range(3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoredCredential:
-    """A credential in the file itself. `location` is the file and the key."""
+class FoundCredential:
+    """A credential and where it was found. `location` is for messages."""
 
     credential: Credential
+    source: CredentialSource
     location: str
 
 
@@ -64,14 +63,8 @@ class CredentialHelper:
     location: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InvalidEntry:
-    """An entry that cannot be used. `detail` is one sentence with its location."""
-
-    detail: str
-
-
-Candidate = StoredCredential | CredentialHelper | InvalidEntry
+# A `Failure` stands for an entry that cannot be used. Its detail has the location.
+Candidate = FoundCredential | CredentialHelper | Failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,9 +75,9 @@ class DockerConfig:
     """
 
     location: str
-    entries: Mapping[str, StoredCredential | InvalidEntry] = field(default_factory=dict)
-    helpers: Mapping[str, CredentialHelper | InvalidEntry] = field(default_factory=dict)
-    store: str | None = None
+    entries: Mapping[str, FoundCredential | Failure]
+    helpers: Mapping[str, CredentialHelper | Failure]
+    store: str | None
 
     @property
     def names(self) -> frozenset[str]:
@@ -125,42 +118,60 @@ def parse_docker_config(data: bytes, location: str) -> DockerConfig:
     """Parse a config.json or auth.json. `location` is the file's name in messages.
 
     Raises `UsageError` for a file that is not of this format. A damaged entry becomes
-    an `InvalidEntry` and does not affect the others.
+    a `Failure` and does not affect the others.
     """
-    document = _document(data, location)
-    entries: dict[str, tuple[int, StoredCredential | InvalidEntry]] = {}
-    for key, value in _object(document, "auths", location).items():
-        parsed_key = _parse_key(key)
-        if parsed_key is None:
-            continue
-        name, rank = parsed_key
-        entry = _entry(value, f'{location}: auths."{safe_text(key, 80)}"')
-        if entry is not None and rank < entries.get(name, (_NO_MATCH,))[0]:
-            entries[name] = rank, entry
-    helpers: dict[str, tuple[int, CredentialHelper | InvalidEntry]] = {}
-    for key, value in _object(document, "credHelpers", location).items():
-        parsed_key = _parse_key(key)
-        if parsed_key is None or not value:
-            continue
-        name, rank = parsed_key
-        if rank < helpers.get(name, (_NO_MATCH,))[0]:
-            key_location = f'{location}: credHelpers."{safe_text(key, 80)}"'
+    try:
+        document = orjson.loads(data.removeprefix(b"\xef\xbb\xbf"))
+    except orjson.JSONDecodeError as error:
+        where = f"{location}:{error.lineno}:{error.colno}"
+        raise UsageError(f"{where}: not JSON: {error.msg}") from None
+    if not isinstance(document, dict):
+        raise UsageError(f"{location}: not a JSON object")
+    entries: dict[str, FoundCredential | Failure] = {}
+    for name, _, value, where in _keys(document, "auths", location):
+        entry = _entry(value, where)
+        if entry is not None:
+            entries.setdefault(name, entry)
+    helpers: dict[str, CredentialHelper | Failure] = {}
+    for name, key, value, where in _keys(document, "credHelpers", location):
+        if value:
             # Docker Hub's key is passed on: HUB_KEY by docker, docker.io by podman.
-            server = key if rank == _EXACT or name == DOCKER_HUB else name
-            helpers[name] = rank, _helper(value, server, key_location)
+            server = key if name == DOCKER_HUB else name
+            helpers.setdefault(name, _helper(value, server, where))
+    store = document.get("credsStore")
+    if store is not None and not isinstance(store, str):
+        raise UsageError(f"{location}: credsStore: not a string")
     return DockerConfig(
-        location=location,
-        entries={name: entry for name, (_, entry) in entries.items()},
-        helpers={name: helper for name, (_, helper) in helpers.items()},
-        store=_store(document, location),
+        location=location, entries=entries, helpers=helpers, store=store or None
     )
 
 
-def _parse_key(key: str) -> tuple[str, int] | None:
-    """The name that a key of `auths` or `credHelpers` stands for, and how exactly.
+def _keys(
+    document: dict[str, Any], section: str, location: str
+) -> list[tuple[str, str, Any, str]]:
+    """The keys of a section: name, key, value and location of each.
 
-    None for keys to ignore.
+    Of several keys for one name, the one that docker writes comes first.
     """
+    entries = document.get(section)
+    if entries is None:
+        return []
+    if not isinstance(entries, dict):
+        raise UsageError(f"{location}: {section}: not an object")
+    names = {key: parsed for key in entries if (parsed := _parse_key(key)) is not None}
+    return [
+        (
+            names[key][0],
+            key,
+            entries[key],
+            f'{location}: {section}."{safe_text(key, 80)}"',
+        )
+        for key in sorted(names, key=lambda key: not names[key][1])
+    ]
+
+
+def _parse_key(key: str) -> tuple[str, bool] | None:
+    """The name that a key stands for, and whether exactly; None for keys to ignore."""
     address = key.removeprefix("https://").removeprefix("http://")
     host, slash, rest = address.partition("/")
     try:
@@ -169,115 +180,86 @@ def _parse_key(key: str) -> tuple[str, int] | None:
         registry = host  # matches no reference
     if slash + rest in _API_PATHS:
         canonical = HUB_KEY if registry == DOCKER_HUB else registry
-        return registry, _EXACT if key == canonical else _LOOSE
+        return registry, key == canonical
     if address == key:
-        return f"{registry}/{rest.rstrip('/')}", _EXACT
+        return f"{registry}/{rest.rstrip('/')}", True
     if registry == DOCKER_HUB:
         return None  # Docker Desktop keeps tokens of its own next to /v1/
-    return registry, _LOOSE
+    return registry, False
 
 
-def _helper(name: Any, server: str, location: str) -> CredentialHelper | InvalidEntry:
-    if not is_helper_name(name):
-        return InvalidEntry(
-            detail=f"{location}: not the name of a credential helper"
-            " (letters, digits, dots, dashes and underscores)"
-        )
-    return CredentialHelper(name=name, server=server, location=location)
+def _helper(name: Any, server: str, location: str) -> CredentialHelper | Failure:
+    if is_helper_name(name):
+        return CredentialHelper(name=name, server=server, location=location)
+    return _invalid(
+        f"{location}: not the name of a credential helper"
+        " (letters, digits, dots, dashes and underscores)"
+    )
 
 
-def _entry(value: Any, location: str) -> StoredCredential | InvalidEntry | None:
+def _entry(value: Any, location: str) -> FoundCredential | Failure | None:
     """The credential of one entry of `auths`.
 
     None for an empty entry: docker writes one where a helper has the credential.
     """
+    try:
+        credential = _credential(value)
+    except ProtocolError as error:
+        return _invalid(f"{location}{error.detail}")
+    if credential is None:
+        return None
+    return FoundCredential(
+        credential=credential, source=CredentialSource.FILE, location=location
+    )
+
+
+def _credential(value: Any) -> Credential | None:
+    """The same; raises `ProtocolError` with what follows the location in a message."""
     if not isinstance(value, dict):
-        return InvalidEntry(detail=f"{location}: not an object")
+        raise ProtocolError(": not an object")
     username, password = value.get("username"), value.get("password")
     if value.get("auth"):
-        pair = _decode_auth(value["auth"])
-        if pair is None:
-            return InvalidEntry(
-                detail=f"{location}.auth: not the base64 of user:password"
-            )
-        username, password = pair
+        username, password = _decode_auth(value["auth"])
     # Docker prefers a registry token to everything else in the entry, and uses an
     # identity token if there is no password.
     if token := value.get("registrytoken"):
-        if not is_bearer_token(token):
-            return _invalid_token(location, "registrytoken")
-        return StoredCredential(
-            credential=RegistryToken(token=Secret(token)), location=location
-        )
+        return RegistryToken(token=_token(token, "registrytoken"))
     if (token := value.get("identitytoken")) and not password:
-        if not is_bearer_token(token):
-            return _invalid_token(location, "identitytoken")
         has_name = isinstance(username, str) and is_username(username)
-        return StoredCredential(
-            credential=IdentityToken(
-                token=Secret(token),
-                username=username if has_name and username != TOKEN_USER else None,
-            ),
-            location=location,
+        return IdentityToken(
+            token=_token(token, "identitytoken"),
+            username=username if has_name and username != TOKEN_USER else None,
         )
     if not username and not password:
         return None
     if not isinstance(username, str) or not isinstance(password, str):
-        return InvalidEntry(detail=f"{location}: only one of username and password")
+        raise ProtocolError(": only one of username and password")
     if (
         not is_username(username)
         or not password
         or not is_password_of(username, password)
     ):
-        return InvalidEntry(
-            detail=f"{location}: username or password is empty or has control"
-            " characters"
-        )
-    return StoredCredential(
-        credential=Login(username=username, password=Secret(password)),
-        location=location,
-    )
+        raise ProtocolError(": username or password is empty or has control characters")
+    return Login(username=username, password=Secret(password))
 
 
-def _invalid_token(location: str, key: str) -> InvalidEntry:
-    return InvalidEntry(detail=f"{location}.{key}: not one line of visible ASCII")
+def _token(token: Any, key: str) -> Secret:
+    if not is_bearer_token(token):
+        raise ProtocolError(f".{key}: not one line of visible ASCII")
+    return Secret(token)
 
 
-def _decode_auth(auth: Any) -> tuple[str, str] | None:
-    if not isinstance(auth, str):
-        return None
-    text = auth.strip().rstrip("=")
-    try:
-        raw = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-        username, colon, password = raw.decode().partition(":")
-    except (binascii.Error, ValueError):
-        return None
-    # docker/cli, configfile.decodeAuth: NULs around the password are padding.
-    return (username, password.strip("\0")) if colon else None
+def _decode_auth(auth: Any) -> tuple[str, str]:
+    if isinstance(auth, str):
+        text = auth.strip().rstrip("=")
+        with suppress(ValueError):
+            raw = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+            username, colon, password = raw.decode().partition(":")
+            if colon:
+                # docker/cli, configfile.decodeAuth: NULs around it are padding.
+                return username, password.strip("\0")
+    raise ProtocolError(".auth: not the base64 of user:password")
 
 
-def _document(data: bytes, location: str) -> dict[str, Any]:
-    try:
-        document = orjson.loads(data.removeprefix(b"\xef\xbb\xbf"))
-    except orjson.JSONDecodeError as error:
-        where = f"{location}:{error.lineno}:{error.colno}"
-        raise UsageError(f"{where}: not JSON: {error.msg}") from None
-    if not isinstance(document, dict):
-        raise UsageError(f"{location}: not a JSON object")
-    return document
-
-
-def _object(document: dict[str, Any], key: str, location: str) -> dict[str, Any]:
-    value = document.get(key)
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise UsageError(f"{location}: {key}: not an object")
-    return value
-
-
-def _store(document: dict[str, Any], location: str) -> str | None:
-    store = document.get("credsStore")
-    if store is not None and not isinstance(store, str):
-        raise UsageError(f"{location}: credsStore: not a string")
-    return store or None
+def _invalid(detail: str) -> Failure:
+    return Failure(kind=FailureKind.DENIED, detail=detail, stage=Stage.TOKEN)

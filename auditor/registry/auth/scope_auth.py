@@ -24,7 +24,8 @@ from auditor.registry.auth.authorization import (
     TokenKey,
     access_without_token,
 )
-from auditor.registry.auth.credentials import CredentialStore, FoundCredential
+from auditor.registry.auth.credentials import CredentialStore
+from auditor.registry.auth.docker_config import FoundCredential
 from auditor.registry.auth.token_service import TokenService, basic_header
 from auditor.registry.host_plan import AuthPlan, HostPlan, Scheme
 from auditor.util.clock import Clock

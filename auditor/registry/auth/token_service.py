@@ -24,8 +24,7 @@ import anyio
 from auditor.config import RegistrySettings
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
 from auditor.registry.auth.authorization import CachedToken, TokenKey
-from auditor.registry.auth.credentials import FoundCredential
-from auditor.registry.auth.docker_config import TOKEN_USER
+from auditor.registry.auth.docker_config import TOKEN_USER, FoundCredential
 from auditor.registry.request import RequestKind, RequestSender
 from auditor.util.clock import Clock
 from auditor.wire.challenge import parse_scope

@@ -8,12 +8,11 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.errors import ProtocolError, UsageError
+from auditor.errors import Failure, ProtocolError, UsageError
 from auditor.registry.auth.credential_helper import parse_helper_output
 from auditor.registry.auth.docker_config import (
     CredentialHelper,
-    InvalidEntry,
-    StoredCredential,
+    FoundCredential,
     is_helper_name,
     parse_docker_config,
 )
@@ -51,7 +50,7 @@ def test_every_login_that_docker_writes_is_read_back(
     pair = base64.b64encode(f"{username}:{password}".encode()).decode()
     data = json.dumps({"auths": {HOST: {"auth": pair}}}).encode()
     (found,) = parse_docker_config(data, "config.json").candidates(HOST)
-    assert isinstance(found, StoredCredential)
+    assert isinstance(found, FoundCredential)
     assert isinstance(found.credential, Login)
     assert (found.credential.username, found.credential.password.reveal()) == (
         username,
@@ -71,15 +70,15 @@ def test_any_json_is_parsed_or_refused_with_its_location(document: object) -> No
     assert sentence.startswith("config.json")
     for candidate in found:
         match candidate:
-            case StoredCredential(credential=Login() as login):
+            case FoundCredential(credential=Login() as login):
                 assert is_username(login.username)
                 assert is_password_of(login.username, login.password.reveal())
-            case StoredCredential(credential=token):
+            case FoundCredential(credential=token):
                 assert not isinstance(token, Login)
                 assert is_bearer_token(token.token.reveal())
             case CredentialHelper():
                 assert is_helper_name(candidate.name)
-            case InvalidEntry():
+            case Failure():
                 assert safe_text(candidate.detail, 1000) == candidate.detail
 
 
@@ -120,7 +119,7 @@ def test_of_all_namespaces_the_longest_matching_one_is_used(
         if not namespace or f"{repository}/".startswith(f"{namespace}/")
     ]
     assert (first is None) == (not matching)
-    if isinstance(first, StoredCredential):
+    if isinstance(first, FoundCredential):
         assert first.credential.username == f"u{max(matching, key=len)}"
 
 

@@ -13,8 +13,8 @@ from auditor.config import Settings
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.model import CredentialSource
 from auditor.registry.auth.credential_helper import HelperRunner
-from auditor.registry.auth.credentials import CredentialStore, FoundCredential
-from auditor.registry.auth.docker_config import CredentialHelper
+from auditor.registry.auth.credentials import CredentialStore
+from auditor.registry.auth.docker_config import CredentialHelper, FoundCredential
 from auditor.util.secret import Secret
 from auditor.wire.credential import Login
 from tests.unit.registry.auth.test_credentials import HOST, auth, docker
@@ -37,7 +37,7 @@ def with_helpers(folder: Path, **document: object) -> dict[str, str]:
 
 
 async def found_by(environment: Mapping[str, str]) -> FoundCredential | Failure | None:
-    return await CredentialStore.from_settings(Settings(), environment).find(HOST)
+    return await CredentialStore(Settings(), environment).find(HOST)
 
 
 async def test_a_helper_is_run_with_get_and_the_server_name(tmp_path: Path) -> None:
@@ -148,9 +148,7 @@ async def test_concurrent_callers_share_one_run_of_a_helper(tmp_path: Path) -> N
     helper(tmp_path, "keeper", f"echo '{KNOWN}'")
     helper(tmp_path, "bad", "exit 1")
     document = {"credsStore": "keeper", "credHelpers": {"ghcr.io": "bad"}}
-    credentials = CredentialStore.from_settings(
-        Settings(), with_helpers(tmp_path, **document)
-    )
+    credentials = CredentialStore(Settings(), with_helpers(tmp_path, **document))
     for registry in (HOST, "ghcr.io"):
         async with anyio.create_task_group() as group:
             for _ in range(20):
@@ -162,9 +160,7 @@ async def test_concurrent_callers_share_one_run_of_a_helper(tmp_path: Path) -> N
 async def test_cancellation_leaves_no_helper_running(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pid")
     helper(tmp_path, "slow", f"echo $$ > {tmp_path}/pid; exec sleep 60")
-    credentials = CredentialStore.from_settings(
-        Settings(), with_helpers(tmp_path, credsStore="slow")
-    )
+    credentials = CredentialStore(Settings(), with_helpers(tmp_path, credsStore="slow"))
     async with anyio.create_task_group() as group:
         group.start_soon(credentials.find, HOST)
         pid = await anyio.to_thread.run_sync((tmp_path / "pid").read_text)

@@ -11,11 +11,8 @@ import pytest
 
 from auditor.config import RegistrySettings, Settings
 from auditor.errors import Failure, FailureKind, Stage, UsageError
-from auditor.registry.auth.credentials import (
-    CredentialStore,
-    FoundCredential,
-    auth_file_paths,
-)
+from auditor.registry.auth.credentials import CredentialStore, auth_file_paths
+from auditor.registry.auth.docker_config import FoundCredential
 from auditor.util.secret import Secret
 from auditor.wire.credential import Login
 
@@ -46,7 +43,7 @@ async def username_for(
     environment: Mapping[str, str],
 ) -> str | None:
     """The user name for a repository; None: anonymous."""
-    credentials = CredentialStore.from_settings(settings or Settings(), environment)
+    credentials = CredentialStore(settings or Settings(), environment)
     found = await credentials.find(
         registry, credentials.namespace_of(registry, repository)
     )
@@ -136,11 +133,11 @@ async def test_a_named_auth_file_is_the_only_one_and_must_exist(tmp_path: Path) 
     with pytest.raises(
         UsageError, match=r"auth\.json: no such file; it is named by --authfile"
     ):
-        CredentialStore.from_settings(by_option, environment)
+        CredentialStore(by_option, environment)
     with pytest.raises(
         UsageError, match=r"no such file; it is named by REGISTRY_AUTH_FILE"
     ):
-        CredentialStore.from_settings(Settings(), by_variable)
+        CredentialStore(Settings(), by_variable)
     path.write_text("")
     assert await username_for(HOST, settings=by_option, environment=environment) is None
     assert await username_for(HOST, environment=by_variable) is None
@@ -167,20 +164,20 @@ async def test_without_auth_files_requests_are_anonymous(tmp_path: Path) -> None
 def test_an_unreadable_auth_file_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "config.json").mkdir()
     with pytest.raises(UsageError, match="cannot be read: Is a directory"):
-        CredentialStore.from_settings(Settings(), {"DOCKER_CONFIG": str(tmp_path)})
+        CredentialStore(Settings(), {"DOCKER_CONFIG": str(tmp_path)})
     (tmp_path / "config.json").rmdir()
     (tmp_path / "config.json").symlink_to("config.json")
     with pytest.raises(UsageError, match="cannot be read: Too many levels of symbolic"):
-        CredentialStore.from_settings(Settings(authfile=f"{tmp_path}/config.json"), {})
+        CredentialStore(Settings(authfile=f"{tmp_path}/config.json"), {})
     with pytest.raises(UsageError, match="larger than 1048576 bytes"):
-        CredentialStore.from_settings(Settings(authfile="/dev/zero"), {})
+        CredentialStore(Settings(authfile="/dev/zero"), {})
 
 
 async def test_an_invalid_entry_is_a_failure_of_the_token_stage(
     tmp_path: Path,
 ) -> None:
     environment = docker(tmp_path, auths={HOST: {"auth": "%%%"}})
-    found = await CredentialStore.from_settings(Settings(), environment).find(HOST)
+    found = await CredentialStore(Settings(), environment).find(HOST)
     assert isinstance(found, Failure)
     assert (found.kind, found.stage) == (FailureKind.DENIED, Stage.TOKEN)
 
@@ -194,7 +191,7 @@ async def test_no_secret_is_in_a_repr(tmp_path: Path) -> None:
             "quay.io": {"identitytoken": "hunter2"},
         },
     )
-    credentials = CredentialStore.from_settings(
+    credentials = CredentialStore(
         Settings(
             namespaces={f"{HOST}/a": Login(username="a", password=Secret("hunter2"))}
         ),

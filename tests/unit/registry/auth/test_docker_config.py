@@ -7,13 +7,12 @@ import json
 
 import pytest
 
-from auditor.errors import UsageError
+from auditor.errors import Failure, UsageError
 from auditor.registry.auth.docker_config import (
     Candidate,
     CredentialHelper,
     DockerConfig,
-    InvalidEntry,
-    StoredCredential,
+    FoundCredential,
     parse_docker_config,
 )
 from auditor.util.secret import Secret
@@ -42,7 +41,7 @@ def stored(
 ) -> Credential | None:
     """The credential of the best candidate; None without a candidate."""
     for way in config.candidates(registry, repository):
-        assert isinstance(way, StoredCredential), way
+        assert isinstance(way, FoundCredential), way
         return way.credential
     return None
 
@@ -155,9 +154,9 @@ def test_an_invalid_entry_affects_its_registry_only(
     entry: object, sentence: str
 ) -> None:
     config = parsed(auths={HOST: entry, "ghcr.io": {"auth": auth("me:pass")}})
-    assert candidates(config, HOST) == [
-        InvalidEntry(detail=f'config.json: auths."{HOST}"{sentence}')
-    ]
+    (found,) = candidates(config, HOST)
+    assert isinstance(found, Failure)
+    assert found.detail == f'config.json: auths."{HOST}"{sentence}'
     assert stored(config, "ghcr.io") == login("me", "pass")
 
 
@@ -210,7 +209,7 @@ def test_a_helper_name_that_is_no_plain_file_name_is_invalid(
         return  # an empty name is no helper; a number makes the file invalid
     document = {key: {HOST: name} if key == "credHelpers" else name}
     (found,) = candidates(parsed(**document), HOST)
-    assert isinstance(found, InvalidEntry)
+    assert isinstance(found, Failure)
     assert found.detail.startswith(f"config.json: {key}")
     assert "not the name of a credential helper" in found.detail
 
@@ -218,7 +217,7 @@ def test_a_helper_name_that_is_no_plain_file_name_is_invalid(
 def test_an_entry_comes_before_the_creds_store() -> None:
     config = parsed(auths={HOST: {"auth": auth("me:pass")}}, credsStore="desktop")
     first, last = candidates(config, HOST)
-    assert isinstance(first, StoredCredential)
+    assert isinstance(first, FoundCredential)
     assert first.credential == login("me", "pass")
     assert isinstance(last, CredentialHelper)
 
@@ -287,7 +286,7 @@ def test_the_longest_matching_namespace_wins(
 def test_an_invalid_entry_of_a_namespace_is_not_skipped() -> None:
     """The login of the shorter name may be another account."""
     config = parsed(auths={**WITH_NAMESPACES, f"{HOST}/team/app": {"auth": "%%%"}})
-    assert isinstance(candidates(config, HOST, "team/app")[0], InvalidEntry)
+    assert isinstance(candidates(config, HOST, "team/app")[0], Failure)
 
 
 @pytest.mark.parametrize(
