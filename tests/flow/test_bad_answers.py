@@ -1,4 +1,4 @@
-"""Bad answers and bad outputs: one clear sentence each, and the right exit code."""
+"""Malformed responses and unusable outputs: one message each, and the exit code."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def _one_failure(
 
 @pytest.fixture
 def closed_port() -> Iterator[int]:
-    """A port of this machine that is taken and where nobody listens."""
+    """A port of this machine that is taken and refuses connections."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield taken.getsockname()[1]
@@ -112,7 +112,7 @@ HTML = Answer(200, {"Content-Type": "text/html"}, b"<html><title>Log in</title><
 
 
 @pytest.mark.parametrize(
-    ("fault", "failure", "words"),
+    ("fault", "failure", "detail"),
     [
         (HTML, "protocol_violation", "an HTML page, not a manifest"),
         (Answer(200), "protocol_violation", "not JSON"),
@@ -134,13 +134,13 @@ HTML = Answer(200, {"Content-Type": "text/html"}, b"<html><title>Log in</title><
     ],
     ids=lambda value: type(value).__name__ if not isinstance(value, str) else value,
 )
-async def test_a_malformed_manifest(fault: Action, failure: str, words: str) -> None:
+async def test_a_malformed_manifest(fault: Action, failure: str, detail: str) -> None:
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", MANIFESTS, fault, forever=True)
         line = await _one_failure(here, None, "--tries", "1")
     assert line["stage"] == "manifest"
     assert line["failure"] == failure
-    assert words in str(line["detail"])
+    assert detail in str(line["detail"])
 
 
 async def test_a_manifest_with_another_digest() -> None:
@@ -196,9 +196,9 @@ async def test_a_report_that_cannot_be_written(
         done = await auditor("audit", "-f", str(tmp_path / "list.txt"), "-o", target)
         assert here.faults.count() == 0
     assert (done.code, done.out) == (3, b"")
-    (said,) = done.messages
-    assert said.startswith(target + ": ")
-    assert said.endswith(reason)
+    (message,) = done.messages
+    assert message.startswith(target + ": ")
+    assert message.endswith(reason)
 
 
 @pytest.mark.parametrize(
@@ -244,6 +244,6 @@ async def test_a_port_that_is_in_use(arguments: list[str], tmp_path: Path) -> No
         port = taken.getsockname()[1]
         done = await auditor(*arguments, "--port", str(port), place=tmp_path)
     assert (done.code, done.out) == (2, b"")
-    (said,) = done.messages
-    assert said.startswith(f"port {port} cannot be used: Address alr")
-    assert said.endswith("; choose another with --port")
+    (message,) = done.messages
+    assert message.startswith(f"port {port} cannot be used: Address alr")
+    assert message.endswith("; choose another with --port")

@@ -1,4 +1,4 @@
-"""Registries that lie, stall or break: the run goes on and loses nothing silently."""
+"""Registries that lie, stall or break: the audit goes on and loses nothing silently."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Registries that are reached through a proxy, and those that are not."""
+"""Proxies: which requests go through them, and what they see."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.fault_actions import Answer
 pytestmark = pytest.mark.anyio
 
 NAMES = ["team/app:1", "team/app:2"]
-# Names that nobody but the proxy can resolve (RFC 2606 section 2).
+# Names that only the proxy can resolve (RFC 2606 section 2).
 REGISTRY, ELSEWHERE = "registry.test", "auth.test"
 VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 PAIR = base64.b64encode(b"me:hunter2").decode()
@@ -190,9 +190,9 @@ async def test_an_unsupported_proxy_is_a_usage_error(
         here.host = REGISTRY
         with pytest.raises(ExceptionGroup) as caught:
             await here.audit(here.ref(NAMES[0]))
-    said = str(leaf(caught.value))
-    assert said.startswith("ALL_PROXY names a proxy that is neither http nor https")
-    assert "hunter2" not in said
+    message = str(leaf(caught.value))
+    assert message.startswith("ALL_PROXY names a proxy that is neither http nor https")
+    assert "hunter2" not in message
 
 
 def leaf(error: BaseException) -> BaseException:
@@ -219,7 +219,7 @@ async def test_a_token_service_resolved_by_the_proxy_must_prove_its_name(
         outcome = await here.audit(here.ref(NAMES[0]), **settings)
         assert f"CONNECT {ELSEWHERE}:443" in through.seen
     assert outcome.kinds == ["image"]
-    # A host there that has no certificate for the name is told nothing.
+    # A host without a certificate for the name gets no request.
     tls = authority.server(REGISTRY)
     async with behind_proxy(tls=tls, tokens=tokens) as (here, through):
         settings["proxy"] = f"http://{through.address}"

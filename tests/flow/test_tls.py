@@ -1,4 +1,4 @@
-"""Certificates: the registry's, that of a private CA, and the client's own."""
+"""TLS: private CAs, client certificates and certs.d."""
 
 from __future__ import annotations
 
@@ -202,8 +202,8 @@ async def test_an_unusable_client_certificate_is_reported_before_any_request(
     sentence: str,
 ) -> None:
     cert, key = files(authority)
-    told = RegistrySettings(cert_file=str(cert), key_file=str(key) if key else None)
-    settings = Settings(registries={"dtr.example.com": told}, docker_config=False)
+    changes = RegistrySettings(cert_file=str(cert), key_file=str(key) if key else None)
+    settings = Settings(registries={"dtr.example.com": changes}, docker_config=False)
     with pytest.raises(UsageError, match=sentence) as caught:
         async with open_registries(settings, clock=SystemClock()):
             pass
@@ -250,8 +250,8 @@ async def test_an_unusable_ca_file_is_reported_before_any_request(
     path = tmp_path / "ca.pem"
     if content is not None:
         path.write_bytes(content)
-    told = RegistrySettings(ca_file=str(path))
-    settings = Settings(default_registry=told, docker_config=False)
+    changes = RegistrySettings(ca_file=str(path))
+    settings = Settings(default_registry=changes, docker_config=False)
     with pytest.raises(UsageError) as caught:
         async with open_registries(settings, clock=SystemClock()):
             pass
@@ -272,9 +272,9 @@ def test_the_certs_d_folder_of_a_registry_is_used(
     (folder / "client.key").write_bytes(pair.key.read_bytes())
     environment = {"HOME": str(tmp_path)}
 
-    def files(host: str, use_certs_d: bool = True, **told: Any) -> TlsFiles:
+    def files(host: str, use_certs_d: bool = True, **changes: Any) -> TlsFiles:
         return tls_files(
-            host, RegistrySettings(**told), environment, use_certs_d=use_certs_d
+            host, RegistrySettings(**changes), environment, use_certs_d=use_certs_d
         )
 
     host = "dtr.example.com:8443"
@@ -298,7 +298,7 @@ def test_the_certs_d_folder_of_a_registry_is_used(
 def test_unusable_files_in_certs_d_are_ignored_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Keys in docker's folder are often root's alone; nobody asked for them here."""
+    """Keys in certs.d are often readable by root only; the user did not name them."""
     folder = tmp_path / ".config" / "containers" / "certs.d" / "dtr.example.com"
     folder.mkdir(parents=True)
     (folder / "ca.crt").write_text("no certificate")

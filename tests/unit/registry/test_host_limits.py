@@ -317,13 +317,13 @@ class _LimitedHost:
         self.got.append((self.clock.now - 1000, found))
 
     def announce(self, remaining: str, limit: str = "100;w=21600") -> None:
-        said = response(
+        announced = response(
             200,
             RateLimit_Remaining=remaining,
             RateLimit_Limit=limit,
             Docker_RateLimit_Source="192.0.2.7",
         )
-        self.limits.observe(said)
+        self.limits.observe(announced)
 
     @property
     def times(self) -> list[float]:
@@ -424,21 +424,21 @@ def test_the_failure_names_the_registry_whose_quota_is_used_up() -> None:
 # -- the rate limit ----------------------------------------------------------------
 
 
-def _rate_limited(use: RateLimitPolicy) -> _LimitedHost:
+def _rate_limited(policy: RateLimitPolicy) -> _LimitedHost:
     return _LimitedHost(
         lambda clock: HostLimits(
             rate_limiter=RateLimiter(
-                host="docker.io", policy=use, max_in_flight=4, clock=clock
+                host="docker.io", policy=policy, max_in_flight=4, clock=clock
             ),
         )
     )
 
 
-@pytest.mark.parametrize("use", RateLimitPolicy)
+@pytest.mark.parametrize("policy", RateLimitPolicy)
 def test_without_rate_limit_headers_requests_are_not_limited(
-    use: RateLimitPolicy,
+    policy: RateLimitPolicy,
 ) -> None:
-    host = _rate_limited(use)
+    host = _rate_limited(policy)
     host.limits.observe(response(200))
     assert not host.limits.is_limited
     run(host, *[host.ask] * 50)
@@ -487,8 +487,8 @@ def test_a_response_that_announces_more_renews_the_rate_limit() -> None:
 
 def test_responses_out_of_order_do_not_raise_the_remaining_requests() -> None:
     host = _rate_limited(RateLimitPolicy.STOP)
-    for said in ("3", "1", "2", "4"):
-        host.announce(f"{said};w=21600")
+    for announced in ("3", "1", "2", "4"):
+        host.announce(f"{announced};w=21600")
     run(host, *[host.ask] * 4)
     assert host.times == [0]
 
@@ -501,9 +501,9 @@ def test_the_end_of_a_short_window_is_awaited() -> None:
     assert host.refusals == []
 
 
-@pytest.mark.parametrize("use", [RateLimitPolicy.STOP, RateLimitPolicy.SPREAD])
-def test_a_rate_limit_without_a_window_limits_nothing(use: RateLimitPolicy) -> None:
-    host = _rate_limited(use)
+@pytest.mark.parametrize("policy", [RateLimitPolicy.STOP, RateLimitPolicy.SPREAD])
+def test_a_rate_limit_without_a_window_limits_nothing(policy: RateLimitPolicy) -> None:
+    host = _rate_limited(policy)
     host.announce("0", "60")
     run(host, *[host.ask] * 3)
     assert host.times == [0, 0, 0]
@@ -545,7 +545,7 @@ def test_the_policy_spread_waits_for_the_next_window_instead_of_failing() -> Non
 
 
 @pytest.mark.parametrize(
-    ("use", "said", "words"),
+    ("policy", "announced", "message"),
     [
         (RateLimitPolicy.STOP, "0;w=21600", "rate limit used up"),
         (
@@ -561,12 +561,15 @@ def test_the_policy_spread_waits_for_the_next_window_instead_of_failing() -> Non
     ],
 )
 def test_a_low_rate_limit_is_logged_once(
-    use: RateLimitPolicy, said: str, words: str, caplog: pytest.LogCaptureFixture
+    policy: RateLimitPolicy,
+    announced: str,
+    message: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    host = _rate_limited(use)
-    host.announce(said)
+    host = _rate_limited(policy)
+    host.announce(announced)
     run(host, *[host.ask] * 5)
-    assert caplog.messages == [f"docker.io: {words}"]
+    assert caplog.messages == [f"docker.io: {message}"]
 
 
 def test_a_malformed_rate_limit_is_ignored() -> None:

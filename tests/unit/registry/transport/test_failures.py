@@ -129,7 +129,7 @@ def test_every_exception_of_aiohttp_is_caught() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "kind", "said"),
+    ("error", "kind", "detail"),
     [
         (TimeoutError(), TIMEOUT, "took longer than 120 s to respond"),
         (http1_parser.SilentError(), TIMEOUT, "sent nothing for 30 s"),
@@ -154,11 +154,11 @@ def test_every_exception_of_aiohttp_is_caught() -> None:
     ],
 )  # fmt: skip
 def test_the_detail_of_a_failure_says_what_happened(
-    error: Exception, kind: FailureKind, said: str
+    error: Exception, kind: FailureKind, detail: str
 ) -> None:
     failure = failure_of(error)
     assert failure.kind is kind
-    assert said in failure.detail
+    assert detail in failure.detail
     assert failure.detail.isprintable()
 
 
@@ -221,10 +221,10 @@ OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
-async def _ask(said: bytes, *, use_http1: bool) -> Response | Failure:
+async def _ask(raw_response: bytes, *, use_http1: bool) -> Response | Failure:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(said)
+        writer.write(raw_response)
         writer.close()
         await writer.wait_closed()
 
@@ -245,14 +245,14 @@ async def _ask(said: bytes, *, use_http1: bool) -> Response | Failure:
 @pytest.fixture(params=[True, False], ids=["http1", "aiohttp"])
 def ask(request: pytest.FixtureRequest) -> Callable[[bytes], Response | Failure]:
     """Requests to a server that sends these bytes, over http1 and over aiohttp."""
-    return lambda said: asyncio.run(_ask(said, use_http1=request.param))
+    return lambda raw_response: asyncio.run(_ask(raw_response, use_http1=request.param))
 
 
 Ask = Callable[[bytes], Response | Failure]
 
 
 @pytest.mark.parametrize(
-    ("said", "kind"),
+    ("raw_response", "kind"),
     [
         (b"", CONNECT),
         (OK, CONNECT),
@@ -287,30 +287,30 @@ Ask = Callable[[bytes], Response | Failure]
     ],
 )  # fmt: skip
 def test_an_invalid_response_is_a_failure(
-    ask: Ask, said: bytes, kind: FailureKind
+    ask: Ask, raw_response: bytes, kind: FailureKind
 ) -> None:
-    found = ask(said)
-    assert isinstance(found, Failure)
-    assert found.kind is kind
-    assert found.detail.isprintable()
+    outcome = ask(raw_response)
+    assert isinstance(outcome, Failure)
+    assert outcome.kind is kind
+    assert outcome.detail.isprintable()
 
 
 def test_no_exception_of_the_parser_escapes(ask: Ask) -> None:
     # They are no ClientError, so the client would not catch one.
     assert not issubclass(http_exceptions.HttpProcessingError, aiohttp.ClientError)
     for cut in range(0, 60, 3):
-        found = ask((CHUNKED + b"5\r\nhello\r\n0\r\n\r\n")[:cut])
-        assert isinstance(found, Failure | Response)
+        outcome = ask((CHUNKED + b"5\r\nhello\r\n0\r\n\r\n")[:cut])
+        assert isinstance(outcome, Failure | Response)
 
 
 @pytest.mark.parametrize("status", [204, 304, 404, 500, 599])
 def test_a_response_of_any_status_is_returned(ask: Ask, status: int) -> None:
-    found = ask(b"HTTP/1.1 %d x\r\nContent-Length: 0\r\n\r\n" % status)
-    assert isinstance(found, Response)
-    assert found.status == status
+    outcome = ask(b"HTTP/1.1 %d x\r\nContent-Length: 0\r\n\r\n" % status)
+    assert isinstance(outcome, Response)
+    assert outcome.status == status
 
 
 def test_the_body_of_an_error_response_is_capped(ask: Ask) -> None:
-    found = ask(b"HTTP/1.1 500 x\r\nContent-Length: 200000\r\n\r\n" + b"a" * 200_000)
-    assert isinstance(found, Response)
-    assert (found.status, found.body) == (500, b"")
+    outcome = ask(b"HTTP/1.1 500 x\r\nContent-Length: 200000\r\n\r\n" + b"a" * 200_000)
+    assert isinstance(outcome, Response)
+    assert (outcome.status, outcome.body) == (500, b"")
