@@ -10,15 +10,12 @@ occur twice: so each sample has the label `audit`, the file's name without `.pro
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from auditor.errors import FailureKind, OutputError
 from auditor.fast_dataclass import dataclass
@@ -37,124 +34,90 @@ NAME_LABEL = "audit"
 _COMPLETE = frozenset({ListState.COMPLETE, ListState.EMPTY})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+_HELP = {
+    "auditor_run_info": "Always 1; the version of auditor is a label.",
+    "auditor_run_started_timestamp_seconds": "When the last run started.",
+    "auditor_run_finished_timestamp_seconds": "When the last run ended.",
+    "auditor_run_duration_seconds": "How long the last run took.",
+    "auditor_run_complete": "1 if all listings were read completely, all references"
+    " requested; else 0.",
+    "auditor_references": "References of the last run by outcome.",
+    "auditor_references_not_asked": "References not requested because of a limit or a"
+    " registry that is down.",
+    "auditor_allowance_remaining": "Requests left in the rate limit of a registry.",
+    "auditor_failures": "References that failed, by failure and by who can fix it.",
+    "auditor_warnings": "Warnings in records, by code.",
+    "auditor_listings": "Listings of repositories and tags by how they ended.",
+    "auditor_architectures": "References that have an image for an architecture.",
+    "auditor_media_types": "References by the media type of their manifest.",
+    "auditor_requests": "HTTP requests of the last run, by kind.",
+    "auditor_saved_requests": "Requests that were not needed, by reason.",
+    "auditor_check_finished_timestamp_seconds": "When the last check ended.",
+    "auditor_check_violations": "Violations of the policy that are not waived, by"
+    " rule.",
+    "auditor_check_waived": "Violations of the policy that are waived, by rule.",
+}
+
+
+@dataclass(frozen=True, slots=True)
 class Metric:
-    """A gauge: name with unit, help text, label names, and values by label values."""
+    """A gauge of `_HELP`: its name with unit, and its values by label values."""
 
     name: str
-    help: str
-    labels: tuple[str, ...] = ()
     values: Mapping[tuple[str, ...], float]
+    labels: tuple[str, ...] = ()
 
 
-def audit_metrics(summary: Mapping[str, Any]) -> tuple[Metric, ...]:
+def audit_metrics(summary: Mapping[str, Any]) -> list[Metric]:
     """The metrics of an audit, from the JSON form of its summary."""
-    references = summary["references"]
+    references, lists = summary["references"], summary["lists"]
     failures = {kind: one["count"] for kind, one in summary["failures"].items()}
-    states = Counter(
-        {
-            state: sum(summary["lists"][kind][state] for kind in ListKind)
-            for state in ListState
-        }
-    )
+    warnings = dict.fromkeys(WarningCode, 0) | summary["warnings"]
+    states = {
+        state: sum(lists[kind][state] for kind in ListKind) for state in ListState
+    }
     complete = (
         references["all_listed"]
         and not references["to_do"]
         and not summary["interrupted"]
         and FailureKind.INTERRUPTED not in failures
         and not references["not_asked"]
-        and not any(states[state] for state in set(ListState) - _COMPLETE)
+        and not any(states[state] for state in states.keys() - _COMPLETE)
     )
-    return (
-        _counts(
-            "auditor_run_info",
-            "Always 1; the version of auditor is a label.",
-            "version",
-            {__version__: 1},
-        ),
-        _one(
-            "auditor_run_started_timestamp_seconds",
-            "When the last run started.",
-            _epoch(summary["started_at"]),
-        ),
-        _one(
-            "auditor_run_finished_timestamp_seconds",
-            "When the last run ended.",
-            _epoch(summary["finished_at"]),
-        ),
-        _one(
-            "auditor_run_duration_seconds",
-            "How long the last run took.",
-            summary["duration_s"],
-        ),
-        _one(
-            "auditor_run_complete",
-            "1 if all listings were read completely, all references requested; else 0.",
-            complete,
-        ),
+    return [
+        _counts("auditor_run_info", "version", {__version__: 1}),
+        _one("auditor_run_started_timestamp_seconds", _epoch(summary["started_at"])),
+        _one("auditor_run_finished_timestamp_seconds", _epoch(summary["finished_at"])),
+        _one("auditor_run_duration_seconds", summary["duration_s"]),
+        _one("auditor_run_complete", complete),
         _counts(
             "auditor_references",
-            "References of the last run by outcome.",
             "state",
             {state: references[state] for state in ("audited", "failed", "to_do")},
         ),
-        _one(
-            "auditor_references_not_asked",
-            "References not requested because of a limit or a registry that is down.",
-            references["not_asked"],
-        ),
+        _one("auditor_references_not_asked", references["not_asked"]),
         _counts(
             "auditor_allowance_remaining",
-            "Requests left in the rate limit of a registry.",
             "registry",
             {one["registry"]: one["remaining"] for one in summary["allowances"]},
         ),
         Metric(
-            name="auditor_failures",
-            help="References that failed, by failure and by who can fix it.",
-            labels=("failure", "blame"),
-            values={
+            "auditor_failures",
+            {
                 (kind.value, kind.blame.value): failures.get(kind, 0)
                 for kind in FailureKind
             },
+            ("failure", "blame"),
         ),
+        _counts("auditor_warnings", "code", warnings),
+        _counts("auditor_listings", "state", states),
         _counts(
-            "auditor_warnings",
-            "Warnings in records, by code.",
-            "code",
-            {code.value: summary["warnings"].get(code, 0) for code in WarningCode},
+            "auditor_architectures", "architecture", _capped(summary["architectures"])
         ),
-        _counts(
-            "auditor_listings",
-            "Listings of repositories and tags by how they ended.",
-            "state",
-            {str(state): states[state] for state in ListState},
-        ),
-        _counts(
-            "auditor_architectures",
-            "References that have an image for an architecture.",
-            "architecture",
-            _capped(summary["architectures"]),
-        ),
-        _counts(
-            "auditor_media_types",
-            "References by the media type of their manifest.",
-            "media_type",
-            _capped(summary["media_types"]),
-        ),
-        _counts(
-            "auditor_requests",
-            "HTTP requests of the last run, by kind.",
-            "kind",
-            summary["requests"],
-        ),
-        _counts(
-            "auditor_saved_requests",
-            "Requests that were not needed, by reason.",
-            "what",
-            summary["saved"],
-        ),
-    )
+        _counts("auditor_media_types", "media_type", _capped(summary["media_types"])),
+        _counts("auditor_requests", "kind", summary["requests"]),
+        _counts("auditor_saved_requests", "what", summary["saved"]),
+    ]
 
 
 def check_metrics(
@@ -162,30 +125,16 @@ def check_metrics(
     violations: Mapping[str, int],
     waived: Mapping[str, int],
     finished_at: str,
-) -> tuple[Metric, ...]:
+) -> list[Metric]:
     """The metrics of a policy check: counts by rule, 0 for a rule that is met.
 
     `finished_at` is RFC 3339.
     """
-    return (
-        _one(
-            "auditor_check_finished_timestamp_seconds",
-            "When the last check ended.",
-            _epoch(finished_at),
-        ),
-        _counts(
-            "auditor_check_violations",
-            "Violations of the policy that are not waived, by rule.",
-            "rule",
-            violations,
-        ),
-        _counts(
-            "auditor_check_waived",
-            "Violations of the policy that are waived, by rule.",
-            "rule",
-            waived,
-        ),
-    )
+    return [
+        _one("auditor_check_finished_timestamp_seconds", _epoch(finished_at)),
+        _counts("auditor_check_violations", "rule", violations),
+        _counts("auditor_check_waived", "rule", waived),
+    ]
 
 
 def _capped(counts: Mapping[str, int]) -> dict[str, int]:
@@ -196,33 +145,26 @@ def _capped(counts: Mapping[str, int]) -> dict[str, int]:
     return top | ({OTHER: rest + top.get(OTHER, 0)} if rest else {})
 
 
-def _counts(name: str, help_: str, label: str, counts: Mapping[str, int]) -> Metric:
-    values: dict[tuple[str, ...], float] = {
-        (str(key),): counts[key] for key in sorted(counts)
-    }
-    return Metric(name=name, help=help_, labels=(label,), values=values)
+def _counts(name: str, label: str, counts: Mapping[Any, int]) -> Metric:
+    return Metric(name, {(str(key),): counts[key] for key in sorted(counts)}, (label,))
 
 
-def _one(name: str, help_: str, value: float) -> Metric:
-    return Metric(name=name, help=help_, values={(): float(value)})
+def _one(name: str, value: float) -> Metric:
+    return Metric(name, {(): value})
 
 
 def _epoch(rfc3339: str) -> float:
     return datetime.fromisoformat(rfc3339).timestamp()
 
 
-class _Families(Collector):
-    def __init__(self, families: list[GaugeMetricFamily]) -> None:
-        self._families = families
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        yield from self._families
-
-
 def render_textfile(metrics: Iterable[Metric], *, name: str) -> bytes:
     """The exposition of metrics, each with the label `audit=name`."""
     registry = CollectorRegistry()
-    registry.register(_Families([_family(metric, name) for metric in metrics]))
+    for metric in metrics:
+        labels = NAME_LABEL, *metric.labels
+        gauge = Gauge(metric.name, _HELP[metric.name], labels, registry=registry)
+        for label_values, value in metric.values.items():
+            gauge.labels(name, *label_values).set(value)
     return generate_latest(registry)
 
 
@@ -238,12 +180,3 @@ def write_textfile(path: str, metrics: Iterable[Metric]) -> None:
         raise OutputError(
             f"{safe_text(path)}: the metrics cannot be written: {error.strerror}"
         ) from None
-
-
-def _family(metric: Metric, name: str) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(
-        metric.name, metric.help, labels=(NAME_LABEL, *metric.labels)
-    )
-    for labels, value in metric.values.items():
-        family.add_metric([name, *labels], value)
-    return family

@@ -1,15 +1,15 @@
 """The three shapes of a report, one line for each image, platform or layer.
 
-The flat shapes are for loading into tables: all lines of one shape have the same keys.
-Failures are the same lines in every shape. An image without platforms and a platform
-without layers still have one line, with nulls, so that no reference is lost.
-
-`report_schema` derives the JSON Schema from the same classes.
+The flat shapes are for loading into tables: all lines of one shape have the same keys,
+the fields of `PlatformRow` or `LayerRow`. Failures are the same lines in every shape.
+An image without platforms and a platform without layers still have one line, with
+nulls, so that no reference is lost.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from typing import Any
 
 import orjson
@@ -19,7 +19,6 @@ from auditor.model import (
     SCHEMA,
     FailureRecord,
     ImageRecord,
-    Layer,
     LayerTrait,
     PlatformRecord,
     Record,
@@ -102,12 +101,15 @@ def encoder(shape: Shape) -> Callable[[Record], bytes]:
     rows = _platform_rows if shape is Shape.PLATFORM else _layer_rows
 
     def encode(record: Record) -> bytes:
-        lines = (record,) if isinstance(record, FailureRecord) else rows(record)
-        return b"".join(
-            orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines
-        )
+        if isinstance(record, FailureRecord):
+            return _line(record)
+        return b"".join(map(_line, rows(record)))
 
     return encode
+
+
+def _line(value: object) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
 
 
 class _ImageEncoder:
@@ -126,7 +128,7 @@ class _ImageEncoder:
         line: object = record
         if isinstance(record, ImageRecord) and record.platforms:
             line = vars(record) | {"platforms": self._encoded(record.platforms)}
-        return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+        return _line(line)
 
     def _encoded(self, platforms: tuple[PlatformRecord, ...]) -> orjson.Fragment:
         cached = self._platforms.get(id(platforms))
@@ -140,8 +142,7 @@ class _ImageEncoder:
         return encoded
 
 
-# The values of a row for an image without platforms and a platform without layers.
-_NO_LAYER = Layer(digest="", size=None, media_type=None)
+# Stands for the platform of an image that has none.
 _NO_PLATFORM = PlatformRecord(
     os=None,
     architecture=None,
@@ -150,87 +151,59 @@ _NO_PLATFORM = PlatformRecord(
     digest="",
     media_type=None,
 )
+_PLATFORM_KEYS = tuple(field.name for field in fields(PlatformRow))
+_LAYER_KEYS = tuple(field.name for field in fields(LayerRow))
 
 
-def _platform_rows(record: ImageRecord) -> Iterator[PlatformRow]:
+def _platform_rows(record: ImageRecord) -> Iterator[dict[str, Any]]:
     for platform in record.platforms or (_NO_PLATFORM,):
-        yield _platform_row(record, platform)
+        config, base, layers = platform.config, platform.base, platform.layers
+        values = _shared_values(record, platform)
+        values.update(
+            kind="platform",
+            user=config.user if config else None,
+            history=config.history if config else None,
+            labels=config.labels if config else None,
+            base_name=base.name if base else None,
+            base_digest=base.digest if base else None,
+            layers=None if layers is None else len(layers),
+        )
+        yield {key: values[key] for key in _PLATFORM_KEYS}
 
 
-def _layer_rows(record: ImageRecord) -> Iterator[LayerRow]:
+def _layer_rows(record: ImageRecord) -> Iterator[dict[str, Any]]:
     for platform in record.platforms or (_NO_PLATFORM,):
+        values = _shared_values(record, platform) | {"kind": "layer"}
+        row = {key: values.get(key) for key in _LAYER_KEYS}
         if not platform.layers:
-            yield _layer_row(record, platform, None, _NO_LAYER)
-            continue
-        for position, layer in enumerate(platform.layers):
-            yield _layer_row(record, platform, position, layer)
+            yield row
+        for position, layer in enumerate(platform.layers or ()):
+            yield row | {
+                "position": position,
+                "layer_digest": layer.digest,
+                "layer_size": layer.size,
+                "layer_media_type": layer.media_type,
+            }
 
 
-def _platform_row(record: ImageRecord, platform: PlatformRecord) -> PlatformRow:
-    config, base = platform.config, platform.base
-    return PlatformRow(
-        reference=record.reference,
-        registry=record.registry,
-        repository=record.repository,
-        tag=record.tag,
-        digest=record.digest,
-        platform=_name(platform),
-        os=platform.os,
-        architecture=platform.architecture,
-        variant=platform.variant,
-        os_version=platform.os_version,
-        platform_digest=platform.digest or None,
-        media_type=platform.media_type,
-        config_digest=platform.config_digest,
-        created=platform.created,
-        user=config.user if config else None,
-        history=config.history if config else None,
-        labels=config.labels if config else None,
-        base_name=base.name if base else None,
-        base_digest=base.digest if base else None,
-        size=platform.size,
-        layers=None if platform.layers is None else len(platform.layers),
-        layer_traits=platform.layer_traits,
-        signed=record.signed,
-        has_sbom=record.has_sbom,
-        has_provenance=record.has_provenance,
-        audited_at=record.audited_at,
-    )
-
-
-def _layer_row(
-    record: ImageRecord,
-    platform: PlatformRecord,
-    position: int | None,
-    layer: Layer,
-) -> LayerRow:
-    return LayerRow(
-        reference=record.reference,
-        registry=record.registry,
-        repository=record.repository,
-        tag=record.tag,
-        digest=record.digest,
-        platform=_name(platform),
-        platform_digest=platform.digest or None,
-        position=position,
-        layer_digest=layer.digest or None,
-        layer_size=layer.size,
-        layer_media_type=layer.media_type,
-        audited_at=record.audited_at,
-    )
-
-
-def _name(platform: PlatformRecord) -> str | None:
-    return platform_text(platform.os, platform.architecture, platform.variant)
-
-
-_LINES = (ImageRecord, FailureRecord, PlatformRow, LayerRow)
+def _shared_values(record: ImageRecord, platform: PlatformRecord) -> dict[str, Any]:
+    """The fields of the image, and over these the fields of the platform."""
+    return {
+        **vars(record),
+        **vars(platform),
+        "digest": record.digest,
+        "platform": platform_text(platform.os, platform.architecture, platform.variant),
+        "platform_digest": platform.digest or None,
+    }
 
 
 def report_schema() -> dict[str, Any]:
     """The JSON Schema that every line of a report of any shape conforms to."""
     return json_schema(
-        *_LINES,
+        ImageRecord,
+        FailureRecord,
+        PlatformRow,
+        LayerRow,
         title=f"A line of an auditor report, schema {SCHEMA}",
         urn=f"urn:auditor:report:{SCHEMA}",
     )

@@ -230,7 +230,7 @@ class Findings:
         )
 
 
-def findings_metrics(findings: Findings, finished: datetime) -> tuple[Metric, ...]:
+def findings_metrics(findings: Findings, finished: datetime) -> list[Metric]:
     """Prometheus metrics: violations of every rule, also if 0, and waived ones."""
     counts = findings.counts
     return check_metrics(

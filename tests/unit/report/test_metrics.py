@@ -180,7 +180,7 @@ def test_the_metrics_of_a_check_count_by_rule() -> None:
     assert value(samples, "auditor_check_waived", rule="no-schema1") == 1
 
 
-ONE = (Metric(name="auditor_x", help="X.", values={(): 1.0}),)
+ONE = (Metric("auditor_run_complete", {(): 1.0}),)
 
 
 def test_two_audits_can_write_metrics_into_one_folder(tmp_path: Path) -> None:
@@ -188,8 +188,8 @@ def test_two_audits_can_write_metrics_into_one_folder(tmp_path: Path) -> None:
         write_textfile(str(tmp_path / name), ONE)
     both = b"".join(path.read_bytes() for path in sorted(tmp_path.iterdir()))
     assert set(parsed(both)) == {
-        ("auditor_x", frozenset({("audit", "hub")})),
-        ("auditor_x", frozenset({("audit", "nightly")})),
+        ("auditor_run_complete", frozenset({("audit", "hub")})),
+        ("auditor_run_complete", frozenset({("audit", "nightly")})),
     }
 
 
