@@ -25,14 +25,14 @@ from auditor.cache.digest_cache import DigestCache
 from auditor.config import Settings
 from auditor.errors import unwrap_exception_group
 from auditor.fast_dataclass import dataclass
-from auditor.input.entries import (
+from auditor.input.expand import expand
+from auditor.input.input_items import (
     ExpansionCounts,
     InputEntry,
+    InputItem,
     ReferenceEntry,
     RejectedEntry,
 )
-from auditor.input.expand import expand
-from auditor.input.input_items import InputItem
 from auditor.input.tag_filter import Selection
 from auditor.model import FailureRecord, ImageRecord, InputPosition, Order, Record
 from auditor.oci.reference import Reference

@@ -95,8 +95,8 @@ async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
     summary = run.summary().to_json()
     for line in summary_lines(summary):
         print_message(line)
-    if report.unfinished_path is not None:
-        print_message(report.resume_hint)
+    if (hint := report.resume_hint) is not None:
+        print_message(hint)
     elif settings.shard is None and is_empty_input(summary):
         print_message(EMPTY_INPUT)
     write_side_outputs(settings, summary)
@@ -127,7 +127,7 @@ async def dry_run(settings: Settings) -> int:
     """
     from auditor.cache.digest_cache import open_cache
     from auditor.diagnose.dry_run import DryRun, forecast_lines
-    from auditor.input.entries import InputEntry, RejectedEntry
+    from auditor.input.input_items import InputEntry, RejectedEntry
     from auditor.input.lists import check_lists, input_items
     from auditor.registry.registries import open_registries
     from auditor.report.summary import write_summary

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from auditor.diagnose.ls import ListTarget, RepositoryName
-    from auditor.input.entries import ReferenceEntry
+    from auditor.input.input_items import ReferenceEntry
     from auditor.report.listing_stats import Listings
 
 
@@ -58,7 +58,7 @@ async def _ls(
     from datetime import UTC, datetime
 
     from auditor.diagnose.ls import list_target
-    from auditor.input.entries import ReferenceEntry, RejectedEntry
+    from auditor.input.input_items import ReferenceEntry, RejectedEntry
     from auditor.input.tag_filter import Selection
     from auditor.registry.registries import open_registries
     from auditor.report.listing_stats import ListState

@@ -139,7 +139,7 @@ class Settings:
     """The settings of a run.
 
     Input: `lists` and `output` are paths, or "-" for standard input and output.
-    `include` to `since` apply to listed tags only (`TagFilter`, `parse_since`).
+    `include` to `since` apply to listed tags only (`Selection`, `parse_since`).
     Records: `platforms` empty means all of them, `labels` (patterns) empty means none.
     Limits: `workers` is per registry, None means `2 * requests_at_once`; `deadline_s`
     is for the run, `reference_timeout_s` for one reference, None means no limit.

@@ -20,9 +20,13 @@ from auditor.cache.digest_cache import DigestCache
 from auditor.config import AttachmentMode, Settings
 from auditor.errors import unwrap_exception_group
 from auditor.fast_dataclass import dataclass
-from auditor.input.entries import ExpansionCounts, InputEntry, ReferenceEntry
 from auditor.input.expand import expand
-from auditor.input.input_items import InputItem
+from auditor.input.input_items import (
+    ExpansionCounts,
+    InputEntry,
+    InputItem,
+    ReferenceEntry,
+)
 from auditor.input.tag_filter import Selection
 from auditor.model import SCHEMA
 from auditor.registry.host_plan import Scheme

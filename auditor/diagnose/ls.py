@@ -9,9 +9,13 @@ import anyio
 
 from auditor.errors import Failure, FailureKind, ProtocolError, unwrap_exception_group
 from auditor.fast_dataclass import dataclass
-from auditor.input.entries import ExpansionCounts, ReferenceEntry, RejectedEntry
 from auditor.input.expand import expand
-from auditor.input.input_items import InputSelector
+from auditor.input.input_items import (
+    ExpansionCounts,
+    InputSelector,
+    ReferenceEntry,
+    RejectedEntry,
+)
 from auditor.input.listings import list_repositories
 from auditor.input.tag_filter import Selection
 from auditor.oci.reference import (

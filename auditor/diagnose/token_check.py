@@ -12,12 +12,12 @@ from anyio.abc import TaskGroup
 
 from auditor.audit.pool import Pool, PoolSize
 from auditor.diagnose.ls import RepositoryName
-from auditor.errors import Failure, FailureKind, Stage, unwrap_exception_group
+from auditor.errors import Failure, FailureKind, unwrap_exception_group
 from auditor.fast_dataclass import dataclass
-from auditor.input.input_items import InputItem, MalformedLine
+from auditor.input.input_items import InputItem, RejectedEntry
+from auditor.input.list_reader import read_in_thread
 from auditor.input.listings import list_repositories
 from auditor.input.tag_filter import Selection
-from auditor.input.threaded_input import read_in_thread
 from auditor.model import Access, AccessState
 from auditor.oci.reference import RepositoryPattern
 from auditor.registry.client import Registry
@@ -185,13 +185,8 @@ class PullAccessCheck:
         self, item: InputItem
     ) -> AsyncIterator[RepositoryName | PullAccess]:
         """The repositories that an item names, or a failure. Tags are not listed."""
-        if isinstance(item, MalformedLine):
-            failure = Failure(
-                kind=FailureKind.INVALID_REFERENCE,
-                stage=Stage.INPUT,
-                detail=f"{item.place}: {item.detail}",
-            )
-            yield self._failed(item.text, failure)
+        if isinstance(item, RejectedEntry):
+            yield self._failed(item.text, item.failure)
             return
         selector = item.selector
         if not isinstance(selector, RepositoryPattern):

@@ -5,14 +5,14 @@ a pipe that never ends, or contain patterns that stand for a whole registry. Not
 read far ahead of the workers, and the order of the input is kept.
 
 - `ListReader` (list_reader.py) decodes the bytes of a list. `read_list` (lists.py)
-  finds its format in the first line: an item on each line (line_formats.py: text, JSON
-  lines, CSV) or one document (documents.py: kubernetes.py, compose.py, skopeo.py,
-  dockerfile.py). An `InputItem` is an `InputSelector` or a `MalformedLine`.
-- `LookAhead` (look_ahead.py) takes the items, which are read in a thread, and starts
-  the listings of tag and repository patterns a few ahead of the workers.
-  `ListingCache` lets two patterns share a listing.
+  finds its format in the first line: an item on each line (text, JSON lines, CSV) or
+  one document (documents.py: kubernetes.py, docker_files.py, skopeo.py). An `InputItem`
+  (input_items.py) is an `InputSelector` or, for a malformed line, a `RejectedEntry`.
+- `LookAhead` (expand.py) takes the items, which are read in a thread, and starts the
+  listings of tag and repository patterns a few ahead of the workers. `ListingCache`
+  lets two patterns share a listing.
 - `CatalogListing` and `TagListing` (listings.py) select the matching entries with the
-  filters of `Selection` (tag_filter.py, tag_order.py) and record how a listing ended.
+  filters of `Selection` (tag_filter.py) and record how a listing ended.
 - `expand` (expand.py) returns each reference once (`SeenReferences`), in input order,
   as a `ReferenceEntry`. An entry without a reference is a `RejectedEntry`.
 

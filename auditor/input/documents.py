@@ -8,10 +8,14 @@ from typing import Any
 import orjson
 
 from auditor.errors import UsageError
-from auditor.input.compose import is_compose, read_compose
-from auditor.input.dockerfile import is_dockerfile, read_dockerfile
+from auditor.input.docker_files import (
+    is_compose,
+    is_dockerfile,
+    read_compose,
+    read_dockerfile,
+)
+from auditor.input.document_parser import JsonElement, read_json_stream, read_yaml
 from auditor.input.input_items import InputItem
-from auditor.input.json_stream import JsonElement, read_json_stream
 from auditor.input.kubernetes import (
     is_kubernetes,
     is_kubernetes_list,
@@ -19,7 +23,6 @@ from auditor.input.kubernetes import (
     read_object,
 )
 from auditor.input.list_reader import BLOCK_BYTES, ListReader
-from auditor.input.yaml_tree import read_yaml
 from auditor.util.lazy_regex import LazyPattern
 
 # `key:` or `"key":` with a value or nothing after it; a line that begins with another
@@ -31,10 +34,10 @@ _YAML = LazyPattern(
 _KUBERNETES = LazyPattern(r'\{\s*"(?:apiVersion|kind|items|metadata)"\s*:')
 _KNOWN = "Kubernetes objects, a compose file or skopeo sync YAML"
 
-DocumentFormat = Callable[[ListReader], Iterator[InputItem]]
 
-
-def document_format(first_line: str) -> DocumentFormat | None:
+def document_format(
+    first_line: str,
+) -> Callable[[ListReader], Iterator[InputItem]] | None:
     """The reader of the document that begins with this line; `None` if each line is an
     item of its own. The line is the first one that is neither blank nor a comment."""
     line = first_line.strip()
@@ -98,10 +101,7 @@ def _read_json(reader: ListReader) -> Iterator[InputItem]:
             else:
                 pending += items
             continue
-        if is_kubernetes_list(part.members):
-            yield from pending
-        else:
-            yield from _items(part.members, name)
+        yield from pending if is_kubernetes_list(part) else _items(part, name)
         pending.clear()
 
 

@@ -1,12 +1,23 @@
-"""What one line or entry of a list is: something to audit, or a malformed line."""
+"""The items of the input (what each line or entry of a list is), and the entries that
+they expand to."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import field
 
-from auditor.errors import ProtocolError
+from auditor.errors import Failure, FailureKind, ProtocolError, Stage
 from auditor.fast_dataclass import dataclass
-from auditor.oci.reference import Selector, parse_selector
+from auditor.oci.reference import (
+    Reference,
+    RepositoryPattern,
+    Selector,
+    TagPattern,
+    parse_selector,
+)
+from auditor.registry.listing.interface import ListedTag
+from auditor.report.listing_stats import Listings
+from auditor.util.lazy_regex import LazyPattern
 from auditor.util.masking import mask_userinfo
 from auditor.util.text import safe_text
 
@@ -17,6 +28,7 @@ MAX_TEXT_CHARS = 400
 FIELDS = ("reference", "registry", "repository", "tag", "digest")
 
 _NOT_IN_TAG = frozenset("/:@")
+_SURROGATE = LazyPattern(r"[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,15 +40,46 @@ class InputSelector:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MalformedLine:
-    """A line that cannot be audited: its text, safe to print, and why."""
+class ReferenceEntry:
+    """A reference to audit.
+
+    `listed_tag` is set if the tag comes from a listing; `digest` is the tag's digest
+    according to that listing. `age_unknown`: whether the image is too old must be
+    decided when it is known (`Selection.is_image_too_old`).
+    """
+
+    reference: Reference
+    listed_tag: ListedTag | None = None
+    digest: str | None = None
+    age_unknown: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RejectedEntry:
+    """A line or a listing that gives no reference, and the failure for its record.
+
+    `text` is safe to print.
+    """
 
     text: str
     place: str
-    detail: str
+    failure: Failure
+    pattern: TagPattern | RepositoryPattern | None = None
 
 
-InputItem = InputSelector | MalformedLine
+InputItem = InputSelector | RejectedEntry
+InputEntry = ReferenceEntry | RejectedEntry
+
+
+@dataclass(slots=True)
+class ExpansionCounts:
+    """What an expansion has found so far. `cut_off`: the deadline came before the end
+    of the input."""
+
+    entries: int = 0
+    duplicates: int = 0
+    cut_off: bool = False
+    listings: Listings = field(default_factory=Listings)
 
 
 class FieldError(ValueError):
@@ -65,20 +108,27 @@ def item_from_fields(
     return parse_item(text, line, place)
 
 
-def malformed_line(line: str, place: str, detail: str) -> MalformedLine:
-    """A malformed line; if it is not text at all, that replaces `detail`.
+def malformed_line(line: str, place: str, detail: str) -> RejectedEntry:
+    """The entry of a malformed line; if it is not text at all, that replaces `detail`.
 
     Bytes that are not UTF-8 are lone surrogates in `line` (PEP 383).
     """
     if "\0" in line:
         detail = "the line contains a NUL byte"
-    elif not _is_utf8(line):
+    elif _SURROGATE.search(line):
         detail = "the line is not UTF-8 text"
     # Masked before it is cut, because a password that is cut is not recognised. Cut
     # before it is escaped, because a line can be long and escapes are longer.
     shown = mask_userinfo(line.strip())[:MAX_TEXT_CHARS]
-    text = safe_text(shown, MAX_TEXT_CHARS)
-    return MalformedLine(text=text, place=place, detail=detail)
+    return RejectedEntry(
+        text=safe_text(shown, MAX_TEXT_CHARS),
+        place=place,
+        failure=Failure(
+            kind=FailureKind.INVALID_REFERENCE,
+            stage=Stage.INPUT,
+            detail=f"{place}: {detail}",
+        ),
+    )
 
 
 def check_registry(registry: str) -> None:
@@ -107,11 +157,3 @@ def _join_fields(fields: Mapping[str, str | None]) -> str:
     if digest := fields.get("digest"):
         text = f"{text}@{digest}"
     return text
-
-
-def _is_utf8(line: str) -> bool:
-    try:
-        line.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

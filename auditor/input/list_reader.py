@@ -1,12 +1,21 @@
-"""The bytes of a list: opening it, its lines in bounded memory, or its whole text."""
+"""The bytes of a list: opening it, its lines in bounded memory, or its whole text.
+
+`read_in_thread` reads items in a thread, so that a slow list on standard input does not
+hold up the event loop. The thread is a daemon: a read that never returns does not keep
+the program from exiting.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import io
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TypeVar
 
 from auditor.errors import UsageError
 
@@ -22,9 +31,13 @@ _MAX_CHAR_BYTES = 4
 BLOCK_BYTES = 256 * 1024
 # Blank lines and comments that are read to find the first line that decides the format.
 MAX_OPENING_BYTES = 1024 * 1024
+# Items that may wait for the consumer: some 100 KB, and few switches between threads.
+MAX_WAITING_ITEMS = 1024
 # A document that is read whole: as YAML some 500 MB in memory. A single object has a
 # few kilobytes.
 MAX_DOCUMENT_CHARS = 64 * 1024 * 1024
+
+Item = TypeVar("Item")
 
 _UTF8_MARK = b"\xef\xbb\xbf"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
@@ -192,3 +205,59 @@ class ListReader:
 
 def _decode(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
+
+
+async def read_in_thread(items: Iterable[Item]) -> AsyncIterator[list[Item]]:
+    """The items, read in a thread, in batches of those that are available.
+
+    An exception of the iterable is raised here after its items.
+    """
+    ready: list[Item] = []
+    changed = threading.Condition()
+    loop, wakeup = asyncio.get_running_loop(), asyncio.Event()
+    ended = abandoned = False
+    failure: BaseException | None = None
+
+    def wake() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: no consumer
+            loop.call_soon_threadsafe(wakeup.set)
+
+    def read() -> None:
+        nonlocal ended, failure
+        try:
+            for item in items:
+                with changed:
+                    while len(ready) >= MAX_WAITING_ITEMS and not abandoned:
+                        changed.wait()
+                    if abandoned:
+                        return
+                    was_empty = not ready
+                    ready.append(item)
+                if was_empty:
+                    wake()
+        except BaseException as error:  # noqa: BLE001  (raised in the consumer)
+            failure = error
+        finally:
+            ended = True
+            wake()
+
+    threading.Thread(target=read, name="auditor-list", daemon=True).start()
+    try:
+        while True:
+            is_last = ended  # read before the items, so that none is missed
+            with changed:
+                batch, ready = ready, []
+                changed.notify()
+            if batch:
+                yield batch
+            elif is_last:
+                break
+            else:
+                await wakeup.wait()
+                wakeup.clear()
+        if failure is not None:
+            raise failure
+    finally:
+        with changed:
+            abandoned = True
+            changed.notify()

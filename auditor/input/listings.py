@@ -13,9 +13,9 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.fast_dataclass import dataclass
-from auditor.input.entries import InputEntry, ReferenceEntry, RejectedEntry
-from auditor.input.tag_filter import Selection
-from auditor.oci.digest import is_digest
+from auditor.input.input_items import InputEntry, ReferenceEntry, RejectedEntry
+from auditor.input.tag_filter import NewestTags, Selection
+from auditor.oci.descriptor import is_digest
 from auditor.oci.reference import (
     Reference,
     RepositoryPattern,
@@ -26,13 +26,15 @@ from auditor.oci.reference import (
 from auditor.registry.listing.interface import ListedTag, Page
 from auditor.registry.registries import Registries
 from auditor.report.listing_stats import Listing, Listings, ListKind
-from auditor.util.text import format_count, pluralize
+from auditor.util.text import format_count
 
 TagPage = Page[ListedTag] | Failure
 
 # Statuses of a catalog that is not available: to this account (401, 403), or to all
 # accounts (401 on Docker Hub and GitLab; 404 and 405 elsewhere).
 _UNAVAILABLE = frozenset({401, 403, 404, 405})
+_TAG = ("tag", "tags")
+_REPOSITORY = ("repository", "repositories")
 
 
 class CatalogListing:
@@ -56,7 +58,7 @@ class CatalogListing:
             listing.repositories += 1
             if not self.pattern.matches_repository(repository):
                 continue
-            if not self._selection.tags.allows_repository(repository):
+            if not self._selection.allows_repository(repository):
                 listing.excluded += 1
             elif self._is_new(repository):
                 listing.chosen += 1
@@ -68,17 +70,7 @@ class CatalogListing:
         listing.suspicious = listing.looks_truncated
         if failure is not None:
             yield _with_advice(failure, registry) if listing.pages == 0 else failure
-        if listing.invalid:
-            names = format_count(
-                listing.invalid, "invalid repository name", "invalid repository names"
-            )
-            yield _incomplete(f"the catalog of {registry} has {names}")
-        if listing.missing:
-            yield _incomplete(
-                f"the catalog of {registry} should have {listing.total}"
-                f" {pluralize(listing.total or 0, 'repository', 'repositories')} and"
-                f" lists {listing.entries}"
-            )
+        yield from _gaps(listing, f"the catalog of {registry}", *_REPOSITORY)
         if failure is not None or listing.invalid or listing.missing:
             return
         if not listing.repositories:
@@ -87,14 +79,8 @@ class CatalogListing:
                 " or none that this account may see"
             )
         elif not (listing.chosen or listing.excluded):
-            yield _not_found(
-                no_match_detail(
-                    listing.repositories,
-                    "repository",
-                    "repositories",
-                    of=registry,
-                    pattern=self.pattern.repository,
-                )
+            yield no_match(
+                listing.repositories, *_REPOSITORY, registry, self.pattern.repository
             )
 
     def _is_new(self, repository: str) -> bool:
@@ -121,14 +107,9 @@ class CatalogEnd:
 
     def rejected(self) -> Iterator[RejectedEntry]:
         """An entry for each error of the catalog and its tag lists."""
+        catalog = self.catalog
         for failure in self._failures():
-            self.catalog.listing.failure = failure.kind
-            yield RejectedEntry(
-                text=str(self.catalog.pattern),
-                place=self.place,
-                failure=failure,
-                pattern=self.catalog.pattern,
-            )
+            yield _rejected(catalog.pattern, self.place, failure, catalog.listing)
 
     def _failures(self) -> Iterator[Failure]:
         listing = self.catalog.listing
@@ -183,11 +164,17 @@ class TagListing:
 
         With `--latest`, the references come at the end of the list, newest first.
         """
-        newest = self._selection.newest_tags()
+        latest = self._selection.latest
+        newest = None if latest is None else NewestTags(latest)
         async for page in self.pages:
             if isinstance(page, Failure):
-                for failure in self._early_end(page):
-                    yield self._rejected(failure)
+                self._failed = True
+                missing = page.kind is FailureKind.NOT_FOUND and not self.listing.pages
+                if missing and self.catalog is not None:
+                    # Distribution's catalog lists repositories with no tags left.
+                    self.listing.complete = True
+                else:
+                    yield self._rejected(page)
                 continue
             tags = self._matching(page)
             if newest is not None:
@@ -212,7 +199,7 @@ class TagListing:
         listing.invalid += page.unreadable + len(names) - len(tags)
         tags = [tag for tag in tags if self._pattern.matches(tag.name)]
         listing.filtered += len(tags)  # `_references` subtracts those that are left
-        return [tag for tag in tags if self._selection.tags.allows(tag.name)]
+        return [tag for tag in tags if self._selection.allows_tag(tag.name)]
 
     def _references(self, tags: Iterable[ListedTag]) -> Iterator[ReferenceEntry]:
         for tag in tags:
@@ -220,52 +207,33 @@ class TagListing:
             if not too_old:
                 self.listing.matched += 1
                 self.listing.filtered -= 1
-                yield _reference_entry(self._pattern, tag, age_unknown=too_old is None)
+                is_valid = tag.digest is not None and is_digest(tag.digest)
+                yield ReferenceEntry(
+                    reference=Reference(
+                        registry=self._pattern.registry,
+                        repository=self._pattern.repository,
+                        tag=tag.name,
+                        digest=None,
+                    ),
+                    listed_tag=tag,
+                    digest=tag.digest if is_valid else None,
+                    age_unknown=too_old is None,
+                )
 
     def _rejected(self, failure: Failure) -> RejectedEntry:
-        self.listing.failure = failure.kind
-        return RejectedEntry(
-            text=str(self._pattern),
-            place=self._place,
-            failure=failure,
-            pattern=self._pattern,
-        )
-
-    def _early_end(self, failure: Failure) -> Iterator[Failure]:
-        self._failed = True
-        is_missing = failure.kind is FailureKind.NOT_FOUND and self.listing.pages == 0
-        if self.catalog is not None and is_missing:
-            # The catalog of distribution lists repositories that have no tags left.
-            self.listing.complete = True
-        else:
-            yield failure
+        return _rejected(self._pattern, self._place, failure, self.listing)
 
     def _errors(self) -> Iterator[Failure]:
         listing, repository = self.listing, self._pattern.repository
         listing.suspicious = listing.looks_truncated
-        if listing.invalid:
-            names = format_count(listing.invalid, "invalid tag name")
-            yield _incomplete(f"the tag list of {repository} has {names}")
-        if listing.missing:
-            yield _incomplete(
-                f"the tag list of {repository} should have {listing.total}"
-                f" {pluralize(listing.total or 0, 'tag')} and lists {listing.entries}"
-            )
+        yield from _gaps(listing, f"the tag list of {repository}", *_TAG)
         if (
             not (self._failed or listing.invalid or listing.missing)
             and not (listing.matched or listing.filtered)
             and self.catalog is None  # `CatalogEnd` reports it for all repositories
             and (listing.tags or self._pattern.pattern != "*")
         ):
-            yield _not_found(
-                no_match_detail(
-                    listing.tags,
-                    "tag",
-                    "tags",
-                    of=repository,
-                    pattern=self._pattern.pattern,
-                )
-            )
+            yield no_match(listing.tags, *_TAG, repository, self._pattern.pattern)
 
 
 async def list_repositories(
@@ -297,24 +265,38 @@ async def list_repositories(
 
 def no_tag_matches(pattern: RepositoryPattern, listing: Listing) -> Failure:
     """The failure of a pattern whose repositories have no tag that matches."""
-    return _not_found(
-        no_match_detail(
-            listing.tags,
-            "tag",
-            "tags",
-            of=format_count(listing.chosen, "repository", "repositories"),
-            pattern=pattern.pattern,
-        )
-    )
+    repositories = format_count(listing.chosen, *_REPOSITORY)
+    return no_match(listing.tags, *_TAG, repositories, pattern.pattern)
 
 
-def no_match_detail(
-    count: int, singular: str, plural: str, *, of: str, pattern: str
-) -> str:
-    """The sentence that none of `count` entries matches `pattern`."""
+def no_match(
+    count: int, singular: str, plural: str, owner: str, pattern: str
+) -> Failure:
+    """The failure if none of `count` tags or repositories of `owner` matches."""
     if count == 1:
-        return f"the only {singular} of {of} does not match {pattern}"
-    return f"none of the {count} {plural} of {of} matches {pattern}"
+        return _not_found(f"the only {singular} of {owner} does not match {pattern}")
+    return _not_found(f"none of the {count} {plural} of {owner} matches {pattern}")
+
+
+def _gaps(listing: Listing, name: str, singular: str, plural: str) -> Iterator[Failure]:
+    if listing.invalid:
+        names = format_count(listing.invalid, f"invalid {singular} name")
+        yield _incomplete(f"{name} has {names}")
+    if listing.missing:
+        total = format_count(listing.total or 0, singular, plural)
+        yield _incomplete(f"{name} should have {total} and lists {listing.entries}")
+
+
+def _rejected(
+    pattern: TagPattern | RepositoryPattern,
+    place: str,
+    failure: Failure,
+    listing: Listing,
+) -> RejectedEntry:
+    listing.failure = failure.kind
+    return RejectedEntry(
+        text=str(pattern), place=place, failure=failure, pattern=pattern
+    )
 
 
 def _count_page(page: Page[str] | Page[ListedTag], listing: Listing) -> None:
@@ -325,21 +307,6 @@ def _count_page(page: Page[str] | Page[ListedTag], listing: Listing) -> None:
         last=page.last,
         checked=page.end_verified,
         in_doubt=page.end_unknown,
-    )
-
-
-def _reference_entry(
-    pattern: TagPattern, tag: ListedTag, *, age_unknown: bool
-) -> ReferenceEntry:
-    reference = Reference(
-        registry=pattern.registry,
-        repository=pattern.repository,
-        tag=tag.name,
-        digest=None,
-    )
-    digest = tag.digest if tag.digest is not None and is_digest(tag.digest) else None
-    return ReferenceEntry(
-        reference=reference, listed_tag=tag, digest=digest, age_unknown=age_unknown
     )
 
 

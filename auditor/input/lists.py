@@ -1,21 +1,31 @@
-"""The lists of a run: each is read in the format that its first line shows."""
+"""The lists of a run: each is read in the format that its first line shows.
+
+Here are the formats with an item on each line: text, JSON lines and CSV. Those that are
+one document are in documents.py.
+"""
 
 from __future__ import annotations
 
+import csv
+import functools
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
+
+import orjson
 
 from auditor.config import Settings
 from auditor.errors import UsageError
-from auditor.input.documents import document_format
-from auditor.input.input_items import InputItem, malformed_line, parse_item
-from auditor.input.line_formats import (
-    CsvRows,
-    LineFormat,
-    read_json_line,
-    read_text_line,
+from auditor.input.documents import document_format, document_items
+from auditor.input.input_items import (
+    FIELDS,
+    FieldError,
+    InputItem,
+    item_from_fields,
+    malformed_line,
+    parse_item,
 )
 from auditor.input.list_reader import (
     BLOCK_BYTES,
@@ -28,9 +38,16 @@ from auditor.input.list_reader import (
     unreadable_list,
 )
 
+DELIMITERS = (",", ";", "\t")
+
+_COMMENT = re.compile(r"\s#")
 # The start of a JSON array; a host that is an IPv6 address in brackets differs.
 _JSON_ARRAY = re.compile(r'\s*\[\s*($|["{\[])')
 _PATTERN = "*"
+_IMAGE_KEYS = {"reference", "repository"}
+
+# Reads a line; the second argument is its place (`file:line`).
+LineFormat = Callable[[str, str], Iterable[InputItem]]
 
 
 def input_items(
@@ -67,11 +84,10 @@ def read_list(reader: ListReader) -> Iterator[InputItem]:
     whole. Raises `UsageError` for a JSON array and a document that cannot be read.
     """
     first_line = reader.first_line()
-    if not CsvRows.below(first_line):
-        read_document = document_format(first_line)
-        if read_document is not None:
-            yield from read_document(reader)
-            return
+    read_document = document_format(first_line)
+    if read_document is not None and csv_format(first_line) is None:
+        yield from read_document(reader)
+        return
     read_line: LineFormat | None = None
     for number, line in enumerate(reader, 1):
         if is_blank_or_comment(line):
@@ -82,11 +98,11 @@ def read_list(reader: ListReader) -> Iterator[InputItem]:
             yield malformed_line(line, place, detail)
         elif read_line is not None:
             yield from read_line(line, place)
-        elif rows := CsvRows.below(line):
-            read_line = rows
         else:
-            read_line = _line_format(line, place)
-            yield from read_line(line, place)
+            read_line = csv_format(line)
+            if read_line is None:
+                read_line = _line_format(line, place)
+                yield from read_line(line, place)
 
 
 def check_lists(settings: Settings) -> None:
@@ -136,3 +152,96 @@ def _is_regular_file(path: str) -> bool:
         return stat.S_ISREG(Path(path).stat().st_mode)
     except OSError:
         return True  # opening it reports the error
+
+
+def read_text_line(line: str, place: str) -> tuple[InputItem]:
+    """The reference on a line. A `#` after a blank begins a comment."""
+    text = _COMMENT.split(line, maxsplit=1)[0] if "#" in line else line
+    return (parse_item(text.strip(), line, place),)
+
+
+def read_json_line(line: str, place: str) -> Iterable[InputItem]:
+    """The references of a JSON object, such as a record of one of our reports.
+
+    Keys: `reference`, or `repository` with `registry`, `tag` or `tags`, `digest`; other
+    keys are ignored. The object can also be a document of a known format, such as a
+    Kubernetes object.
+    """
+    try:
+        document = orjson.loads(line)
+        if isinstance(document, dict) and not _IMAGE_KEYS & document.keys():
+            items = document_items(document, place)
+            if items is not None:
+                return items
+        fields, tags = _fields(document), _tags(document)
+    except orjson.JSONDecodeError as error:
+        detail = f"not JSON: {error.msg} at column {error.colno}"
+        return (malformed_line(line, place, detail),)
+    except FieldError as error:
+        return (malformed_line(line, place, str(error)),)
+    if tags is None:
+        return (item_from_fields(fields, line, place),)
+    return [item_from_fields({**fields, "tag": tag}, line, place) for tag in tags]
+
+
+def _fields(document: Any) -> dict[str, str | None]:
+    if not isinstance(document, dict):
+        raise FieldError("the line is JSON but not an object")
+    fields = {name: document.get(name) for name in FIELDS}
+    for name, value in fields.items():
+        if value is not None and not isinstance(value, str):
+            raise FieldError(f"the {name} must be a string; write it in quotes")
+    return fields
+
+
+def _tags(document: dict[str, Any]) -> list[str] | None:
+    tags = document.get("tags")
+    if tags is None or document.get("reference"):
+        return None
+    if document.get("tag") or document.get("digest"):
+        raise FieldError("tags cannot be combined with a tag or a digest")
+    if not isinstance(tags, list) or not tags:
+        raise FieldError("tags must be a list with at least one tag")
+    if not all(isinstance(tag, str) and tag for tag in tags):
+        raise FieldError("each of the tags must be a string")
+    return tags
+
+
+def csv_format(header: str) -> LineFormat | None:
+    """The reader of the rows below this line; `None` if it is not a CSV header.
+
+    A header has a column `reference` or `repository`; other columns are ignored. A row
+    (RFC 4180) is one line: a field with a line break is malformed where it begins, as
+    an unclosed quote must not swallow the rest of the list.
+    """
+    for delimiter in DELIMITERS:
+        try:
+            cells = _split_row(header, delimiter)
+        except csv.Error:
+            continue
+        columns = [cell.strip().lower() for cell in cells]
+        if "reference" in columns or "repository" in columns:
+            fields = [(name, columns.index(name)) for name in FIELDS if name in columns]
+            return functools.partial(_read_row, delimiter, len(columns), fields)
+    return None
+
+
+def _read_row(
+    delimiter: str, width: int, fields: list[tuple[str, int]], line: str, place: str
+) -> tuple[InputItem]:
+    try:
+        cells = _split_row(line.rstrip("\r\n"), delimiter)
+    except csv.Error:
+        detail = "the quotes on this line do not match"
+        return (malformed_line(line, place, detail),)
+    if len(cells) != width:
+        detail = f"the row has {len(cells)} fields, the header has {width}"
+        return (malformed_line(line, place, detail),)
+    row = {name: cells[column].strip() for name, column in fields}
+    return (item_from_fields(row, line, place),)
+
+
+def _split_row(line: str, delimiter: str) -> list[str]:
+    if '"' not in line:
+        return line.split(delimiter)
+    return next(csv.reader((line,), delimiter=delimiter, strict=True))

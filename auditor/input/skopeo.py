@@ -11,17 +11,30 @@ registry.example.com:
 
 The same file has skopeo's login and TLS settings. They are not used; a warning names
 the settings of auditor for them.
+
+Versions: semver.org 2.0.0, as container tags write them: a leading `v` and missing
+numbers are accepted. Constraints: those of github.com/Masterminds/semver v3, which
+skopeo and Helm use:
+
+    >= 1.2, < 2 || 3.x        ~1.2.3        ^0.4        1.2 - 1.4        !=1.3.x
+
+A comma or a blank means "and". A version with a pre-release part satisfies only a
+constraint that has one, too.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Callable, Iterator
+import operator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field
 from typing import Any, TypeGuard
 
 from auditor.errors import FailureKind, ProtocolError, UsageError
 from auditor.fast_dataclass import dataclass
+from auditor.input.document_parser import place_of
 from auditor.input.input_items import (
     FieldError,
     InputItem,
@@ -30,13 +43,8 @@ from auditor.input.input_items import (
     malformed_line,
     parse_item,
 )
-from auditor.input.version_constraint import (
-    Constraint,
-    parse_constraint,
-    parse_version,
-)
-from auditor.input.yaml_tree import place_of
 from auditor.oci.reference import TagPattern, parse_selector
+from auditor.util.lazy_regex import LazyPattern
 from auditor.util.text import safe_text
 
 log = logging.getLogger("auditor.input")
@@ -45,6 +53,98 @@ log = logging.getLogger("auditor.input")
 _REGEX_MEMORY_BYTES = 1024 * 1024
 # Far longer than a regular expression that a person writes.
 MAX_REGEX_CHARS = 4096
+_REGEX = "regular expression"
+# Far longer than a constraint that a person writes.
+MAX_CONSTRAINT_CHARS = 1000
+_PRE_RELEASE = r"(?:-(?P<pre_release>[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?"
+_BUILD = r"(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?"
+_VERSION = LazyPattern(
+    r"v?(?P<major>[0-9]+)(?:\.(?P<minor>[0-9]+))?(?:\.(?P<patch>[0-9]+))?"
+    rf"{_PRE_RELEASE}{_BUILD}"
+)
+_NUMBER = r"[0-9]+|[xX*]"
+_COMPARISON = LazyPattern(
+    r"\s*(?P<operator>=|!=|>=|=>|<=|=<|>|<|~>|~|\^|)\s*"
+    rf"v?(?P<major>{_NUMBER})(?:\.(?P<minor>{_NUMBER}))?(?:\.(?P<patch>{_NUMBER}))?"
+    rf"{_PRE_RELEASE}{_BUILD}(?=[\s,]|$)\s*,?"
+)
+_LEADING_ZERO = LazyPattern(r"(?:^|\.)0[0-9]+(?:\.|$)")
+_PARTS = ("major", "minor", "patch")
+_RANGE = LazyPattern(r"(?P<low>\S+)\s+-\s+(?P<high>\S+)")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Version:
+    """A version, ordered as section 11 defines; build metadata is ignored.
+
+    `numbers` are major, minor and patch. In `pre_release`, numbers sort before words,
+    and fewer identifiers before more.
+    """
+
+    numbers: tuple[int, int, int]
+    is_release: bool
+    pre_release: tuple[tuple[int, int, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """One comparison. `given` is how many of the three numbers are written."""
+
+    operator: str
+    version: Version
+    given: int
+
+    def allows(self, version: Version) -> bool:
+        bound, given = self.version, self.given
+        if not version.is_release and bound.is_release:
+            return False
+        match self.operator:
+            case ">=" | "=>":
+                return version >= bound
+            case "<":
+                return version < bound
+            case "~" | "~>":
+                if given == 3 and not any(bound.numbers):
+                    return version >= bound  # Masterminds: ~0.0.0 allows all
+                fixed = min(given, 2)
+            case "^":
+                # The numbers up to the first that is not zero.
+                fixed = min(given, 1)
+                while 0 < fixed < given and not bound.numbers[fixed - 1]:
+                    fixed += 1
+            case operator:
+                if given == 3:
+                    return _OPERATORS[operator](version, bound)
+                return _OPERATORS[operator](
+                    version.numbers[:given], bound.numbers[:given]
+                )
+        is_same = version.numbers[:fixed] == bound.numbers[:fixed]
+        return is_same and version >= bound
+
+
+# Compare only the numbers that are written, if not all of them are.
+_OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "": operator.eq,
+    "=": operator.eq,
+    "!=": operator.ne,
+    ">": operator.gt,
+    "<=": operator.le,
+    "=<": operator.le,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """A version satisfies it if all comparisons of one alternative hold."""
+
+    alternatives: tuple[tuple[_Comparison, ...], ...]
+
+    def allows(self, version: Version) -> bool:
+        """Whether the version satisfies it."""
+        return any(
+            all(comparison.allows(version) for comparison in comparisons)
+            for comparisons in self.alternatives
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,13 +197,13 @@ def regex_tags(repository: TagPattern, text: str) -> RegexTagPattern:
     options.max_mem = _REGEX_MEMORY_BYTES
     try:
         if len(text) > MAX_REGEX_CHARS:
-            raise _invalid_regex(text, f"longer than {MAX_REGEX_CHARS} characters")
+            raise _invalid(text, f"longer than {MAX_REGEX_CHARS} characters", _REGEX)
         expression = re2.compile(text, options)
     except re2.error as error:
         reason = error.args[0]
         if isinstance(reason, bytes):
             reason = reason.decode(errors="replace")
-        raise _invalid_regex(text, safe_text(str(reason), 80)) from None
+        raise _invalid(text, safe_text(str(reason), 80), _REGEX) from None
     return RegexTagPattern(
         registry=repository.registry,
         repository=repository.repository,
@@ -224,8 +324,65 @@ def _read_rule(key: str, image: str, rule: object, place: str) -> InputItem:
         ) from None
 
 
-def _invalid_regex(text: str, why: str) -> ProtocolError:
+def parse_version(tag: str) -> Version | None:
+    """The version of a tag; `None` if the tag is not a version."""
+    match = _VERSION.fullmatch(tag)
+    if match is None:
+        return None
+    pre_release = match["pre_release"]
+    if pre_release and _LEADING_ZERO.search(pre_release):
+        return None  # section 9
+    return _version([match[part] or "0" for part in _PARTS], pre_release)
+
+
+def _version(numbers: list[str], pre_release: str | None) -> Version:
+    major, minor, patch = map(int, numbers)
+    identifiers = pre_release.split(".") if pre_release is not None else []
+    return Version(
+        (major, minor, patch),
+        is_release=pre_release is None,
+        pre_release=tuple(
+            (0, int(text), "") if text.isdecimal() else (1, 0, text)
+            for text in identifiers
+        ),
+    )
+
+
+def parse_constraint(text: str) -> Constraint:
+    """Parse a constraint; raises `ProtocolError(INVALID_REFERENCE)`."""
+    if len(text) > MAX_CONSTRAINT_CHARS:
+        raise _invalid(text, f"longer than {MAX_CONSTRAINT_CHARS} characters")
+    return Constraint(tuple(_comparisons(part, text) for part in text.split("||")))
+
+
+def _comparisons(part: str, text: str) -> tuple[_Comparison, ...]:
+    part = _RANGE.sub(r">=\g<low> <=\g<high>", part).strip()
+    comparisons = []
+    position = 0
+    while position < len(part):
+        match = _COMPARISON.match(part, position)
+        if match is None:
+            raise _invalid(
+                text, f'"{safe_text(part[position:], 40)}" is not a comparison'
+            )
+        comparisons.append(_comparison(match))
+        position = match.end()
+    if not comparisons or part.endswith(","):
+        raise _invalid(text, "a comparison such as >= 1.2 is missing")
+    return tuple(comparisons)
+
+
+def _comparison(match: re.Match[str]) -> _Comparison:
+    numbers = itertools.takewhile(
+        lambda number: number is not None and number.isdecimal(),
+        match.group(*_PARTS),
+    )
+    written = list(numbers)
+    version = _version([*written, "0", "0", "0"][:3], match["pre_release"])
+    return _Comparison(match["operator"], version, len(written))
+
+
+def _invalid(text: str, why: str, what: str = "version constraint") -> ProtocolError:
     return ProtocolError(
-        f'"{safe_text(text, 80)}" is not a regular expression: {why}',
-        FailureKind.INVALID_REFERENCE,
+        f'"{safe_text(text, 80)}" is not a {what}: {why}', FailureKind.INVALID_REFERENCE
     )

@@ -98,7 +98,7 @@ async def test_a_listing_not_started_at_the_deadline_is_a_failure_too() -> None:
 async def test_an_endless_input_does_not_delay_the_deadline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("auditor.input.look_ahead.INPUT_GRACE_S", 0.01)
+    monkeypatch.setattr("auditor.input.expand.INPUT_GRACE_S", 0.01)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     ours = os.open(pipe, os.O_RDWR)

@@ -12,7 +12,7 @@ import pytest
 from auditor.cache.digest_cache import DigestCache
 from auditor.config import AttachmentMode
 from auditor.diagnose.dry_run import DryRun, Forecast, forecast_lines
-from auditor.input.entries import InputEntry, RejectedEntry
+from auditor.input.input_items import InputEntry, RejectedEntry
 from auditor.input.lists import input_items
 from auditor.registry.registries import open_registries
 from tests.flow.commands import auditor

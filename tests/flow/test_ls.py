@@ -10,8 +10,8 @@ import anyio
 import pytest
 
 from auditor.diagnose.ls import ListLine, RepositoryName, list_target, parse_list_target
-from auditor.input.entries import ExpansionCounts, ReferenceEntry, RejectedEntry
-from auditor.input.tag_filter import Selection, TagFilter
+from auditor.input.input_items import ExpansionCounts, ReferenceEntry, RejectedEntry
+from auditor.input.tag_filter import Selection
 from auditor.registry.registries import open_registries
 from auditor.report.listing_stats import ListState
 from tests.flow.commands import auditor, finish, running
@@ -45,10 +45,10 @@ class ListedLines:
 
 
 async def ls(
-    here: Lab, name: str, *, rules: TagFilter | None = None, **changes: Any
+    here: Lab, name: str, *, rules: Selection | None = None, **changes: Any
 ) -> tuple[list[str], ExpansionCounts]:
     lines = ListedLines(changes.pop("most", 1000))
-    selection = Selection(tags=rules or TagFilter())
+    selection = rules or Selection()
     async with open_registries(
         here.settings(**changes), clock=here.clock
     ) as registries:
@@ -68,17 +68,17 @@ async def ls(
         ("", None, ["app", "team/a", "team/b/c"]),
         ("*", None, ["app", "team/a", "team/b/c"]),
         ("team/*", None, ["team/a"]),
-        ("", TagFilter(exclude_repositories=("team/**",)), ["app"]),
+        ("", Selection(exclude_repositories=("team/**",)), ["app"]),
         ("app", None, ["app:1.0", "app:1.1", "app:2.0"]),
         ("app:1.*", None, ["app:1.0", "app:1.1"]),
         ("app:1.1", None, ["app:1.1"]),
-        ("app", TagFilter(latest=2), ["app:2.0", "app:1.1"]),
+        ("app", Selection(latest=2), ["app:2.0", "app:1.1"]),
         ("team/**:1.0", None, ["team/a:1.0", "team/b/c:1.0"]),
-        ("**", TagFilter(latest=1), ["app", "team/a", "team/b/c"]),
+        ("**", Selection(latest=1), ["app", "team/a", "team/b/c"]),
     ],
 )
 async def test_repositories_and_tags_are_listed(
-    name: str, rules: TagFilter | None, expected: list[str]
+    name: str, rules: Selection | None, expected: list[str]
 ) -> None:
     async with lab(simple(NAMES)) as here:
         lines, seen = await ls(here, name, rules=rules, page_size=2)

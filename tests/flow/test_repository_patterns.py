@@ -10,7 +10,7 @@ from auditor.demo.demo_registry import DemoContent
 from auditor.demo.demo_tokens import DemoAccount
 from auditor.demo.image_builder import image
 from auditor.errors import Stage
-from auditor.input.look_ahead import MAX_AHEAD
+from auditor.input.expand import MAX_AHEAD
 from auditor.model import FailureRecord
 from auditor.report.listing_stats import ListKind, ListState
 from tests.flow.harness import MANIFESTS, TAGS, Lab, Outcome, lab, service, simple

@@ -32,9 +32,9 @@ from auditor.input.lists import read_list
 from auditor.input.skopeo import parse_constraint, parse_version
 from auditor.input.tag_filter import tag_order
 from auditor.oci.attachments import attachment_from_manifest
+from auditor.oci.descriptor import MANIFEST_TYPES, SIGNED_SCHEMA1
 from auditor.oci.image_config import parse_image_config
 from auditor.oci.manifest import parse_manifest, verify_manifest
-from auditor.oci.media_types import MANIFEST_TYPES, SIGNED_SCHEMA1
 from auditor.oci.platform import parse_platform
 from auditor.oci.reference import (
     RepositoryPattern,
@@ -61,7 +61,7 @@ from auditor.registry.transport.http1_parser import (
     NotHttpError,
     ResponseParser,
 )
-from auditor.report.journal import Journal
+from auditor.report.locked_journal import Journal
 from auditor.report.resume import record_offsets
 from auditor.report.shard_file import ShardInfo, read_positions
 from auditor.util import time_span
@@ -336,7 +336,7 @@ def list_file(data: bytes) -> None:
     for item in found:
         if not isinstance(item, InputSelector):
             _is_safe(item.text)
-            _is_safe(item.detail)
+            _is_safe(item.failure.detail)
 
 
 @_target(

@@ -11,7 +11,7 @@ import pytest
 
 from auditor.config import Settings
 from auditor.diagnose.ls import ListLine, RepositoryName, list_target, parse_list_target
-from auditor.input.entries import ReferenceEntry
+from auditor.input.input_items import ReferenceEntry
 from auditor.input.tag_filter import Selection
 from auditor.registry.registries import open_registries
 from auditor.report.listing_stats import ListState

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.input.listings import CatalogListing
-from auditor.input.tag_filter import Selection, TagFilter
+from auditor.input.tag_filter import Selection
 from auditor.oci.reference import RepositoryPattern, is_repository, path_matches
 from auditor.registry.listing.interface import Page
 from auditor.report.listing_stats import ListState
@@ -40,7 +40,7 @@ def test_valid_names_of_a_catalog_are_chosen_once_and_all_are_counted(
     ends: bool,
 ) -> None:
     pattern = RepositoryPattern(registry="r.example", repository=path, pattern="*")
-    rules = Selection(tags=TagFilter(exclude_repositories=excluded))
+    rules = Selection(exclude_repositories=excluded)
     catalog = CatalogListing(pattern, rules)
     chosen = [
         name

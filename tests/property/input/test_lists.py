@@ -12,7 +12,7 @@ from auditor.errors import ProtocolError, UsageError
 from auditor.input.input_items import InputItem, InputSelector
 from auditor.input.list_reader import ListReader
 from auditor.input.lists import read_list
-from auditor.input.version_constraint import parse_constraint, parse_version
+from auditor.input.skopeo import parse_constraint, parse_version
 from auditor.oci.reference import parse_reference
 
 # Values that a hostile or broken document may contain.
@@ -62,8 +62,8 @@ def found_in(text: str) -> list[InputItem] | None:
     assert refusal.isprintable()
     for item in items:
         if not isinstance(item, InputSelector):
-            assert item.detail
-            assert item.detail.isprintable()
+            assert item.failure.detail
+            assert item.failure.detail.isprintable()
             assert item.text.isprintable()
     return None if refusal else items
 
@@ -225,7 +225,7 @@ def test_each_line_of_noise_gives_a_printable_item_or_the_list_an_error(
         if not isinstance(item, InputSelector):
             json.dumps(item.text).encode()
             assert "\n" not in item.text
-            assert item.detail
+            assert item.failure.detail
     meaning = [
         number
         for number, line in enumerate(data.decode(errors="replace").split("\n"), 1)

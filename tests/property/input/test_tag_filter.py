@@ -6,8 +6,7 @@ from fnmatch import fnmatchcase
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.input.tag_filter import NewestTags, TagFilter
-from auditor.input.tag_order import tag_order
+from auditor.input.tag_filter import NewestTags, Selection, tag_order
 from auditor.oci.attachments import is_digest_tag
 from auditor.registry.listing.interface import ListedTag
 from auditor.util.time_span import moment_of, parse_since
@@ -20,7 +19,7 @@ PATTERNS = st.lists(st.text("ab1.-*?", min_size=1, max_size=4), max_size=3)
 def test_filters_agree_with_their_definition(
     include: list[str], exclude: list[str], omit: bool, tag: str
 ) -> None:
-    rules = TagFilter(
+    rules = Selection(
         include=tuple(include), exclude=tuple(exclude), omit_digest_tags=omit
     )
     expected = (
@@ -28,14 +27,14 @@ def test_filters_agree_with_their_definition(
         and not any(fnmatchcase(tag, pattern) for pattern in exclude)
         and not (omit and is_digest_tag(tag))
     )
-    assert rules.allows(tag) is expected
+    assert rules.allows_tag(tag) is expected
 
 
 @given(st.lists(st.lists(TAG, max_size=6), max_size=6), st.integers(1, 8))
 def test_the_newest_tags_are_the_first_in_tag_order(
     pages: list[list[str]], count: int
 ) -> None:
-    newest: NewestTags[ListedTag] = NewestTags(count)
+    newest = NewestTags(count)
     for page in pages:
         newest.add(map(ListedTag, page))
     every = {tag for page in pages for tag in page}

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from auditor.errors import UsageError
-from auditor.input import documents, json_stream, list_reader, yaml_tree
+from auditor.input import document_parser, documents, list_reader
+from auditor.input.document_parser import read_yaml
 from auditor.input.input_items import InputSelector
 from auditor.input.list_reader import ListReader
 from auditor.input.lists import read_list
-from auditor.input.yaml_tree import read_yaml
 from auditor.oci.reference import TagPattern
 from tests.unit.input.test_lists import DIGEST, items, summaries
 
@@ -284,7 +284,7 @@ def test_an_item_that_is_not_an_object_is_malformed() -> None:
 def test_a_list_larger_than_the_document_limit_is_read_object_by_object(
     monkeypatch: pytest.MonkeyPatch, indent: int | str, end: str
 ) -> None:
-    monkeypatch.setattr(json_stream, "MAX_DOCUMENT_CHARS", 3000)
+    monkeypatch.setattr(document_parser, "MAX_DOCUMENT_CHARS", 3000)
     monkeypatch.setattr(list_reader, "BLOCK_BYTES", 500)
     pods = [
         pod(f"web-{number}", spec={"containers": [{"image": f"a.io/x:{number}"}]})
@@ -302,7 +302,7 @@ def test_a_list_larger_than_the_document_limit_is_read_object_by_object(
 def test_a_long_list_on_one_line_is_read_object_by_object(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(json_stream, "MAX_DOCUMENT_CHARS", 3000)
+    monkeypatch.setattr(document_parser, "MAX_DOCUMENT_CHARS", 3000)
     monkeypatch.setattr(list_reader, "BLOCK_BYTES", 500)
     monkeypatch.setattr(documents, "BLOCK_BYTES", 500)
     pods = [
@@ -553,7 +553,7 @@ def test_nested_aliases_do_not_expand_to_a_billion_values() -> None:
 def test_merged_mappings_are_counted_each_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(yaml_tree, "MAX_VALUES", 50)
+    monkeypatch.setattr(document_parser, "MAX_VALUES", 50)
     text = "a: &a {b: 1, c: 2, d: 3}\n" + "".join(
         f"x{number}: {{<<: [*a, *a]}}\n" for number in range(5)
     )
@@ -572,7 +572,7 @@ def test_a_document_larger_than_the_limit_is_an_error_with_advice(
     start = [b"services:\n"]
     with pytest.raises(UsageError, match=r"larger than 10 bytes; .*jq -c"):
         list(read_list(ListReader(Endless(), "list")))
-    monkeypatch.setattr(json_stream, "MAX_DOCUMENT_CHARS", 100)
+    monkeypatch.setattr(document_parser, "MAX_DOCUMENT_CHARS", 100)
     start = [b"{\n"]
     with pytest.raises(UsageError, match=r"^list:\d+: an object is larger than 100 b"):
         list(read_list(ListReader(Endless(), "list")))

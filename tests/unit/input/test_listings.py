@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import anyio
 import pytest
 
-from auditor.input.entries import ReferenceEntry, RejectedEntry
-from auditor.input.listings import TagListing, TagPage
-from auditor.input.tag_filter import Selection, TagFilter
+from auditor.input.input_items import ReferenceEntry, RejectedEntry
+from auditor.input.listings import TagListing, TagPage, no_match
+from auditor.input.tag_filter import Selection
 from auditor.oci.reference import TagPattern
 from auditor.registry.listing.interface import ListedTag, Page
 from auditor.report.listing_stats import Listing, ListState
@@ -89,7 +89,7 @@ async def test_without_since_no_age_is_unknown() -> None:
 
 
 async def test_the_newest_tags_of_all_pages_come_at_the_end() -> None:
-    newest = Selection(tags=TagFilter(latest=2))
+    newest = Selection(latest=2)
     asked, _, listing = await read(
         page(ListedTag("1.0"), ListedTag("3.0"), last=False),
         page(ListedTag("2.0"), ListedTag("latest")),
@@ -115,8 +115,15 @@ async def test_a_listing_with_a_matching_total_is_not_suspicious() -> None:
 
 
 async def test_no_match_is_a_failure_but_filtering_out_all_tags_is_not() -> None:
-    nothing = Selection(tags=TagFilter(include=("x*",)))
+    nothing = Selection(include=("x*",))
     asked, refused, listing = await read(page(ListedTag("1")), selection=nothing)
     assert (asked, refused, listing.filtered) == ([], [], 1)
     _, refused, _ = await read(page(ListedTag("1")), pattern="2*", selection=nothing)
     assert refused == ["the only tag of app does not match 2*"]
+
+
+def test_one_tag_that_does_not_match_is_singular() -> None:
+    one = no_match(1, "tag", "tags", "app", "2*")
+    assert one.detail == "the only tag of app does not match 2*"
+    three = no_match(3, "tag", "tags", "app", "2*")
+    assert three.detail == "none of the 3 tags of app matches 2*"

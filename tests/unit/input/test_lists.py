@@ -19,7 +19,7 @@ from auditor.input.input_items import (
     MAX_TEXT_CHARS,
     InputItem,
     InputSelector,
-    MalformedLine,
+    RejectedEntry,
 )
 from auditor.input.list_reader import ListReader, open_list
 from auditor.input.lists import read_list, read_list_file
@@ -39,7 +39,7 @@ def summaries(data: bytes) -> list[str]:
         + (
             str(item.selector)
             if isinstance(item, InputSelector)
-            else f"! {item.detail}"
+            else f"! {item.failure.detail.removeprefix(f'{item.place}: ')}"
         )
         for item in items(data)
     ]
@@ -222,10 +222,10 @@ def test_a_damaged_line_is_malformed_and_safe_to_print(
     first, bad, last = items(b"a.io/a\n" + line + b"\na.io/b\n")
     assert isinstance(first, InputSelector)
     assert isinstance(last, InputSelector)
-    assert isinstance(bad, MalformedLine)
+    assert isinstance(bad, RejectedEntry)
     assert (bad.text, bad.place) == (text, "list:2")
-    assert detail in (None, bad.detail)
-    assert bad.detail.isprintable()
+    assert detail is None or bad.failure.detail == f"list:2: {detail}"
+    assert bad.failure.detail.isprintable()
 
 
 @pytest.mark.parametrize("first", [b"", b"a.io/a\n", b"repository\n", b'{"tag":"1"}\n'])
@@ -235,8 +235,8 @@ def test_a_line_beyond_the_limit_is_malformed_in_every_format(
     monkeypatch.setattr("auditor.input.lists.MAX_LINE_CHARS", 300)
     # The text before the limit is a valid reference.
     found = items(first + b"a.io/b" + b" " * 1000 + b"# long\n")
-    assert isinstance(found[-1], MalformedLine)
-    assert found[-1].detail == "the line is longer than 300 characters"
+    assert isinstance(found[-1], RejectedEntry)
+    assert found[-1].failure.detail.endswith(": the line is longer than 300 characters")
     assert len(found[-1].text) == MAX_TEXT_CHARS
 
 
@@ -314,7 +314,7 @@ def test_places_name_the_list_file(tmp_path: Path) -> None:
     path.write_text("a.io/x\n!\n")
     good, bad = read_list_file(str(path))
     assert isinstance(good, InputSelector)
-    assert isinstance(bad, MalformedLine)
+    assert isinstance(bad, RejectedEntry)
     assert (good.place, bad.place) == (f"{path}:1", f"{path}:2")
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from auditor.input.tag_filter import NewestTags, TagFilter
+from auditor.input.tag_filter import NewestTags, Selection
 from auditor.oci.attachments import is_digest_tag
 from auditor.registry.listing.interface import ListedTag
 from auditor.util.time_span import (
@@ -24,19 +24,19 @@ TAGS = ["1.0", "1.1", "1.1-rc1", "2.0", "latest", "main", f"sha256-{HEX}.sig"]
 @pytest.mark.parametrize(
     ("rules", "expected"),
     [
-        (TagFilter(), TAGS),
-        (TagFilter(include=("1.*",)), ["1.0", "1.1", "1.1-rc1"]),
-        (TagFilter(include=("1.*", "m*")), ["1.0", "1.1", "1.1-rc1", "main"]),
-        (TagFilter(include=("1.*",), exclude=("*-rc*",)), ["1.0", "1.1"]),
-        (TagFilter(exclude=("?.?", "l*", "*-*")), ["main"]),
-        (TagFilter(include=("[!0-9]*",), exclude=("sha*",)), ["latest", "main"]),
-        (TagFilter(include=("1.0",), exclude=("1.0",)), []),
-        (TagFilter(omit_digest_tags=True), TAGS[:-1]),
-        (TagFilter(include=("MAIN",)), []),
+        (Selection(), TAGS),
+        (Selection(include=("1.*",)), ["1.0", "1.1", "1.1-rc1"]),
+        (Selection(include=("1.*", "m*")), ["1.0", "1.1", "1.1-rc1", "main"]),
+        (Selection(include=("1.*",), exclude=("*-rc*",)), ["1.0", "1.1"]),
+        (Selection(exclude=("?.?", "l*", "*-*")), ["main"]),
+        (Selection(include=("[!0-9]*",), exclude=("sha*",)), ["latest", "main"]),
+        (Selection(include=("1.0",), exclude=("1.0",)), []),
+        (Selection(omit_digest_tags=True), TAGS[:-1]),
+        (Selection(include=("MAIN",)), []),
     ],
 )
-def test_names_are_filtered_by_patterns(rules: TagFilter, expected: list[str]) -> None:
-    assert list(filter(rules.allows, TAGS)) == expected
+def test_names_are_filtered_by_patterns(rules: Selection, expected: list[str]) -> None:
+    assert list(filter(rules.allows_tag, TAGS)) == expected
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_digest_tags(tag: str, is_one: bool) -> None:
 def test_repositories_are_filtered_by_path_patterns(
     repository: str, wanted: bool
 ) -> None:
-    rules = TagFilter(exclude_repositories=("team/old/**", "**/tmp"))
+    rules = Selection(exclude_repositories=("team/old/**", "**/tmp"))
     assert rules.allows_repository(repository) is wanted
 
 
@@ -80,7 +80,7 @@ def test_repositories_are_filtered_by_path_patterns(
     ],
 )
 def test_the_newest_tags_come_first(count: int, expected: list[str]) -> None:
-    newest: NewestTags[ListedTag] = NewestTags(count)
+    newest = NewestTags(count)
     newest.add(map(ListedTag, TAGS[:3]))
     newest.add(map(ListedTag, TAGS[3:]))
     newest.add(map(ListedTag, TAGS))  # lists have duplicates

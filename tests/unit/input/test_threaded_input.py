@@ -9,7 +9,7 @@ from contextlib import aclosing
 import anyio
 import pytest
 
-from auditor.input.threaded_input import MAX_WAITING_ITEMS, read_in_thread
+from auditor.input.list_reader import MAX_WAITING_ITEMS, read_in_thread
 
 
 async def _all(items: Iterable[int]) -> list[int]:

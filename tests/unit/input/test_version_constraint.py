@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from auditor.errors import FailureKind, ProtocolError
-from auditor.input.version_constraint import parse_constraint, parse_version
+from auditor.input.skopeo import parse_constraint, parse_version
 
 # semver.org section 11, and tags in use.
 ASCENDING = [

@@ -6,7 +6,6 @@ from collections import Counter
 import pytest
 
 from auditor.diagnose.dry_run import Forecast, HostForecast, forecast_lines
-from auditor.input.listings import no_match_detail
 from auditor.report.listing_stats import Listing, Listings, ListKind
 from auditor.report.summary_text import BLOBS, CACHE, SAVED, summary_lines
 from auditor.util.text import (
@@ -88,15 +87,6 @@ def test_a_forecast_of_one_of_each_has_no_plural() -> None:
     lines = list(forecast_lines(forecast))
     assert len(lines) >= 6
     assert [found for line in lines for found in _WRONG.findall(line)] == []
-
-
-def test_one_tag_that_does_not_match_is_singular() -> None:
-    assert no_match_detail(1, "tag", "tags", of="app", pattern="2*") == (
-        "the only tag of app does not match 2*"
-    )
-    assert no_match_detail(3, "tag", "tags", of="app", pattern="2*") == (
-        "none of the 3 tags of app matches 2*"
-    )
 
 
 @pytest.mark.parametrize(
