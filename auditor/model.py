@@ -183,11 +183,11 @@ class Access:
     """
 
     state: AccessState
-    actions: tuple[str, ...]
-    subject: str | None
-    issuer: str | None
-    verified: bool
-    credential: CredentialSource | None
+    actions: tuple[str, ...] = ()
+    subject: str | None = None
+    issuer: str | None = None
+    verified: bool = False
+    credential: CredentialSource | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,22 +7,21 @@ API that is known to belong to a registry (Docker Hub).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import field
 from enum import Enum
 
 import orjson
 
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
-from auditor.model import AccessState
-from auditor.registry.auth.authorization import (
-    ANONYMOUS,
-    Authorization,
-    access_without_token,
-)
+from auditor.fast_dataclass import dataclass
+from auditor.model import Access, AccessState
+from auditor.registry.auth.authorization import ANONYMOUS, Authorization
 from auditor.registry.auth.token_service import MAX_TOKEN_RESPONSE_BYTES, basic_header
 from auditor.registry.request import RequestKind, RequestSender
 from auditor.util.single_flight import SingleFlight
 from auditor.wire.challenge import Challenge
 from auditor.wire.credential import Credential, Login
+from auditor.wire.token import is_bearer_token
 
 # Quay's user name for an OAuth token ("Using robot accounts and access tokens").
 _OAUTH_USER = "$oauthtoken"
@@ -37,46 +36,47 @@ class LoginMethod(Enum):
     EXCHANGE = "exchange"  # the API exchanges the login for a token
 
 
-class ApiLogin:
-    """Authorizations for one API. `credential` gives the credential of a repository."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiAuthorizer:
+    """The `Authorizer` of the repository or namespace `name` at one API.
 
-    def __init__(
-        self,
-        method: LoginMethod,
-        *,
-        api_url: str,
-        sender: RequestSender,
-        credential: Callable[[str], Awaitable[Credential | Failure | None]],
-    ) -> None:
-        self._method = method
-        self._token_url = f"{api_url}/v2/auth/token"
-        self._sender = sender
-        self._credential = credential
-        self._rejected: dict[Login, Failure] = {}
-        self._tokens: dict[Login, Authorization] = {}
-        self._flights: SingleFlight[Login, Authorization | Failure] = SingleFlight()
+    `replace` gives one for another name, with the same tokens and rejected logins.
+    `credential` gives the credential of a repository.
+    """
 
-    async def authorization(self, name: str) -> Authorization | Failure:
-        """An authorization for a repository; anonymous without a usable login."""
-        login = await self._credential(name)
+    method: LoginMethod
+    api_url: str
+    sender: RequestSender
+    credential: Callable[[str], Awaitable[Credential | Failure | None]]
+    name: str = ""
+    rejected: dict[Login, Failure] = field(default_factory=dict)
+    tokens: dict[Login, Authorization] = field(default_factory=dict)
+    flights: SingleFlight[Login, Authorization | Failure] = field(
+        default_factory=SingleFlight
+    )
+
+    def cached(self) -> Authorization | None:
+        """Always None: listings are too few to need it."""
+        return None
+
+    async def authorization(self) -> Authorization | Failure:
+        """A valid one, fetched if needed; anonymous without a usable login."""
+        login = await self.credential(self.name)
         if isinstance(login, Failure):
             return login
         if not isinstance(login, Login) or self._expected_instead(login) is not None:
             return ANONYMOUS
-        if self._method is LoginMethod.EXCHANGE:
-            return await self._flights.run(login, lambda: self._token(login))
-        if login in self._rejected:
-            return self._rejected[login]
-        if self._method is LoginMethod.BASIC:
+        if self.method is LoginMethod.EXCHANGE:
+            return await self.flights.run(login, lambda: self._token(login))
+        if login in self.rejected:
+            return self.rejected[login]
+        if self.method is LoginMethod.BASIC:
             return _authorization(basic_header(login), login)
         return _authorization(f"Bearer {login.password.reveal()}", login)
 
-    async def unused_login(self, name: str) -> str | None:
-        """Why a configured credential is not sent for a repository.
-
-        None if there is no credential, or if it is sent.
-        """
-        credential = await self._credential(name)
+    async def unused_login(self) -> str | None:
+        """Why the configured credential is not sent; None without one, or if it is."""
+        credential = await self.credential(self.name)
         if credential is None or isinstance(credential, Failure):
             return None
         expected = self._expected_instead(credential)
@@ -90,37 +90,38 @@ class ApiLogin:
         if not isinstance(credential, Login):
             return "a user name and a password"
         is_oauth = credential.username == _OAUTH_USER
-        if self._method is LoginMethod.OAUTH_TOKEN and not is_oauth:
+        if self.method is LoginMethod.OAUTH_TOKEN and not is_oauth:
             return f"an OAuth token, with the user name {_OAUTH_USER}"
         return None
 
     async def after_401(
-        self, refused: Authorization, name: str
+        self, refused: Authorization, challenge: Challenge | None
     ) -> Authorization | Failure:
         """Another authorization, if the refused one was an exchanged token.
 
         A password that was refused is not sent again: that locks accounts.
         """
-        current = await self.authorization(name)
+        del challenge
+        current = await self.authorization()
         if isinstance(current, Failure) or current.header != refused.header:
             return current  # a helper gave another login, or the token was renewed
-        login = await self._credential(name)
+        login = await self.credential(self.name)
         if current.header is None or not isinstance(login, Login):
             return _denied("the API requires a login, and none that fits is configured")
-        if self._tokens.pop(login, None) is not None:
-            return await self.authorization(name)
+        if self.tokens.pop(login, None) is not None:
+            return await self.authorization()
         failure = _denied(f"the API rejected the login of {login.username!r}")
-        return self._rejected.setdefault(login, failure)
+        return self.rejected.setdefault(login, failure)
 
     async def _token(self, login: Login) -> Authorization | Failure:
         """A token of Docker Hub ("Create access token"); it is valid for minutes."""
-        if known := self._tokens.get(login) or self._rejected.get(login):
+        if known := self.tokens.get(login) or self.rejected.get(login):
             return known
         body = {"identifier": login.username, "secret": login.password.reveal()}
-        response = await self._sender.send(
+        response = await self.sender.send(
             RequestKind.TOKEN,
             "POST",
-            self._token_url,
+            f"{self.api_url}/v2/auth/token",
             headers={"Content-Type": "application/json"},
             body=orjson.dumps(body),
             max_bytes=MAX_TOKEN_RESPONSE_BYTES,
@@ -129,58 +130,24 @@ class ApiLogin:
         if isinstance(response, Failure):
             failure = response.at(Stage.TOKEN)
             if response.status == 401:
-                self._rejected[login] = failure
+                self.rejected[login] = failure
             return failure
         try:
             token = parse_access_token(response.body)
         except ProtocolError as error:
             return Failure(kind=error.kind, detail=error.detail, stage=Stage.TOKEN)
-        self._tokens[login] = _authorization(f"Bearer {token}", login)
-        return self._tokens[login]
-
-
-class ApiAuthorizer:
-    """The authorizer of one repository or namespace (see `Authorizer`)."""
-
-    __slots__ = ("_login", "_name")
-
-    def __init__(self, login: ApiLogin, name: str) -> None:
-        self._login = login
-        self._name = name
-
-    def cached(self) -> Authorization | None:
-        """Always None: listings are too few to need it."""
-        return None
-
-    async def authorization(self) -> Authorization | Failure:
-        """A valid one, fetched if needed."""
-        return await self._login.authorization(self._name)
-
-    async def after_401(
-        self, refused: Authorization, challenge: Challenge | None
-    ) -> Authorization | Failure:
-        """Another one, after `refused` was answered with a 401."""
-        del challenge
-        return await self._login.after_401(refused, self._name)
+        self.tokens[login] = _authorization(f"Bearer {token}", login)
+        return self.tokens[login]
 
 
 def parse_access_token(body: bytes) -> str:
-    """The `access_token` of a response; raises `ProtocolError` if there is none.
-
-    It may contain what RFC 6750 section 2.1 allows in the Authorization field.
-    """
+    """The `access_token` of a response; raises `ProtocolError` if there is none."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise ProtocolError(f"the token response is not JSON: {error.msg}") from None
     token = document.get("access_token") if isinstance(document, dict) else None
-    if (
-        not isinstance(token, str)
-        or not token
-        or not token.isascii()
-        or not token.isprintable()
-        or " " in token
-    ):
+    if not is_bearer_token(token):
         raise ProtocolError("the token response contains no token")
     return token
 
@@ -195,5 +162,5 @@ def _authorization(header: str, login: Login) -> Authorization:
     return Authorization(
         header=header,
         # Not of an image: no record shows the source of the credential.
-        access=access_without_token(AccessState.UNVERIFIABLE, subject=login.username),
+        access=Access(state=AccessState.UNVERIFIABLE, subject=login.username),
     )

@@ -14,7 +14,7 @@ import anyio
 
 from auditor.errors import Failure
 from auditor.fast_dataclass import dataclass
-from auditor.model import Access, AccessState, CredentialSource
+from auditor.model import Access, AccessState
 from auditor.util.clock import Clock
 from auditor.util.single_flight import SingleFlight
 from auditor.wire.challenge import Challenge, Scope
@@ -77,26 +77,7 @@ class Authorizer(Protocol):
         """Another one, after `refused` was answered with a 401 and `challenge`."""
 
 
-def access_without_token(
-    state: AccessState,
-    *,
-    subject: str | None = None,
-    credential: CredentialSource | None = None,
-) -> Access:
-    """The access of a request that carries no token whose grant could be read."""
-    return Access(
-        state=state,
-        actions=(),
-        subject=subject,
-        issuer=None,
-        verified=False,
-        credential=credential,
-    )
-
-
-ANONYMOUS = Authorization(
-    header=None, access=access_without_token(AccessState.ANONYMOUS)
-)
+ANONYMOUS = Authorization(header=None, access=Access(state=AccessState.ANONYMOUS))
 
 
 class LoginTrial:

@@ -13,7 +13,7 @@ from dataclasses import field, replace
 
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.fast_dataclass import dataclass
-from auditor.model import AccessState, CredentialSource
+from auditor.model import Access, AccessState, CredentialSource
 from auditor.registry.auth.authorization import (
     ANONYMOUS,
     MAX_TOKENS,
@@ -22,7 +22,6 @@ from auditor.registry.auth.authorization import (
     LoginTrial,
     TokenCache,
     TokenKey,
-    access_without_token,
 )
 from auditor.registry.auth.credentials import CredentialStore
 from auditor.registry.auth.docker_config import FoundCredential
@@ -333,8 +332,8 @@ def _basic(account: Account) -> Authorization | Failure:
             header=basic_header(credential),
             fixed=True,
             trial=None if account.trial.accepted else account.trial,
-            access=access_without_token(
-                AccessState.UNVERIFIABLE,
+            access=Access(
+                state=AccessState.UNVERIFIABLE,
                 subject=credential.username,
                 credential=account.source,
             ),

@@ -16,7 +16,7 @@ from auditor.config import ListerName, RegistrySettings
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.fast_dataclass import dataclass
 from auditor.oci.reference import DOCKER_HUB
-from auditor.registry.auth.api_login import ApiLogin
+from auditor.registry.auth.api_login import ApiAuthorizer
 from auditor.registry.auth.scope_auth import HostAuth
 from auditor.registry.listing.distribution import DistributionLister
 from auditor.registry.listing.interface import ListedTag, Lister, Page
@@ -86,8 +86,8 @@ def choose_lister(
             page_size=settings.page_size,
             namespaces=settings.list_namespaces,
             sender=api_sender,
-            login=ApiLogin(
-                product.login_method,
+            auth=ApiAuthorizer(
+                method=product.login_method,
                 api_url=api_url,
                 sender=api_sender,
                 credential=credential,

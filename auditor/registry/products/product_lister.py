@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
 from auditor.errors import Failure, FailureKind
-from auditor.registry.auth.api_login import ApiAuthorizer, ApiLogin
+from auditor.registry.auth.api_login import ApiAuthorizer
 from auditor.registry.auth.authorization import Authorizer
 from auditor.registry.listing.interface import (
     Entry,
@@ -43,7 +43,7 @@ class ProductLister:
         page_size: int,
         namespaces: tuple[str, ...],
         sender: RequestSender,
-        login: ApiLogin,
+        auth: ApiAuthorizer,
         registry: Lister,
     ) -> None:
         self._product = product
@@ -51,7 +51,7 @@ class ProductLister:
         self._page_size = min(page_size, product.max_page_size)
         self._namespaces = namespaces
         self._sender = sender
-        self._login = login
+        self._auth = auth
         self._registry = registry
 
     async def tags(self, repository: str) -> AsyncIterator[Page[ListedTag] | Failure]:
@@ -66,7 +66,7 @@ class ProductLister:
             async for page in self._pages(
                 path,
                 self._product.parse_tags,
-                auth=ApiAuthorizer(self._login, repository),
+                auth=replace(self._auth, name=repository),
                 listing=f"tags of {repository}",
             ):
                 # On later pages this is another kind of failure.
@@ -116,17 +116,18 @@ class ProductLister:
                 " before the first * or into list_namespaces"
             )
             return
+        auth = replace(self._auth, name=namespace or "")
         listing = "repositories" + (f" of {namespace}" if namespace else "")
         failed = False
         async for page in self._pages(
             path,
             self._product.parse_repositories,
-            auth=ApiAuthorizer(self._login, namespace or ""),
+            auth=auth,
             listing=listing,
         ):
             failed = failed or isinstance(page, Failure)
             yield page
-        reason = None if failed else await self._login.unused_login(namespace or "")
+        reason = None if failed else await auth.unused_login()
         if reason is not None:
             yield incomplete(f"{listing}: only public ones are listed: {reason}")
 
