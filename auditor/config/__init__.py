@@ -4,11 +4,11 @@
 where it may be set. `Settings` and `RegistrySettings` (settings.py) hold the values and
 all defaults; a flag, a key and a variable have the name of their option.
 
-`load_settings` reads the configuration file (toml_file.py), then each source into
-values by option name (sources.py), merges them in the order of precedence, reads logins
-from where the file says they are (login_reader.py), checks for conflicts between
-options (conflicts.py) and makes the settings (resolve_settings.py). Errors of all steps
-are collected and raised as one `ConfigError` (validation_errors.py).
+`load_settings` (resolve_settings.py) reads the configuration file (toml_file.py), then
+each source into values by option name (sources.py), merges them in the order of
+precedence, reads logins from where the file says they are, checks for conflicts between
+options and makes the settings. Errors of all steps are collected and raised as one
+`ConfigError` (validation_errors.py).
 
 `auditor.cli.click_options` makes the command line from the same table.
 """
@@ -17,11 +17,13 @@ from __future__ import annotations
 
 from auditor.config.option_table import (
     OPTIONS,
+    Option,
+    OptionGroup,
+    OptionScope,
     options_of,
     record_settings,
     sharded_run_settings,
 )
-from auditor.config.options import Option, OptionGroup, OptionScope
 from auditor.config.resolve_settings import load_settings, resolve_settings
 from auditor.config.settings import (
     AttachmentMode,

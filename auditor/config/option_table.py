@@ -1,12 +1,16 @@
-"""The table of options: settings, flags, variables and help are made from it."""
+"""The table of options: settings, flags, variables and help are made from it.
+
+One name serves the configuration file, the environment and the command line:
+`plain_http`, `AUDITOR_PLAIN_HTTP`, `--plain-http`. The default is that of the field in
+`Settings` or `RegistrySettings`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from enum import Enum
+from dataclasses import MISSING, fields, replace
+from enum import Enum, StrEnum
 from typing import Any
 
-from auditor.config.options import Option, OptionGroup, OptionScope
 from auditor.config.settings import (
     MAX_RUNS_AT_ONCE,
     AttachmentMode,
@@ -17,9 +21,11 @@ from auditor.config.settings import (
     LogLevel,
     ProgressMode,
     RateLimitPolicy,
+    RegistrySettings,
     Settings,
 )
 from auditor.config.values import (
+    BOOLEAN,
     HOST,
     LABEL,
     MIRROR,
@@ -36,7 +42,7 @@ from auditor.config.values import (
     URL,
     USERNAME,
     VARIABLE,
-    boolean,
+    ValueType,
     byte_size,
     duration,
     integer,
@@ -44,8 +50,98 @@ from auditor.config.values import (
     member_of,
     number,
 )
+from auditor.fast_dataclass import dataclass
 from auditor.model import Order, Shape
 from auditor.util.shard import Shard
+
+ENVIRONMENT_PREFIX = "AUDITOR_"
+
+
+class OptionScope(Enum):
+    """What an option applies to, and so where it may be set."""
+
+    COMMAND_LINE = "flag and variable; not in a file"
+    RUN = "flag, variable and the top of a file"
+    RUN_AND_REGISTRY = "the same, and the section of a registry, which it is set for"
+    REGISTRY = "the section of a registry only; neither flag nor variable"
+
+
+class OptionGroup(StrEnum):
+    """The subject of an option: a command takes whole groups. Also a help heading."""
+
+    INPUT = "Input"
+    SELECTION = "Selection"
+    IMAGE = "Image"
+    REPORT = "Report"
+    RUN = "Run"
+    SCALE = "Scale"
+    CACHE = "Cache"
+    CREDENTIALS = "Credentials"
+    NETWORK = "Network"
+
+
+_DEFAULTS = {
+    field.name: None if field.default is MISSING else field.default
+    for cls in (RegistrySettings, Settings)
+    for field in fields(cls)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option.
+
+    A list option has a singular name, because its flag is repeated: `plural` is the
+    name of its field. A `negatable` switch has the flag `--no-NAME`, too. A
+    `positional` option has arguments instead of a flag. The table sets `group` and
+    `scope`.
+    """
+
+    name: str
+    value: ValueType
+    help: str
+    group: OptionGroup = OptionGroup.INPUT
+    scope: OptionScope = OptionScope.RUN
+    short_flag: str | None = None
+    plural: str | None = None
+    negatable: bool = False
+    positional: bool = False
+
+    @property
+    def field(self) -> str:
+        """The field in `Settings` or `RegistrySettings`."""
+        return self.plural or self.name + self.value.field_suffix
+
+    @property
+    def default(self) -> object:
+        """The value if the option is not set."""
+        return _DEFAULTS.get(self.field)
+
+    @property
+    def variable(self) -> str | None:
+        """The environment variable; None for an option of a registry's section."""
+        if self.scope is OptionScope.REGISTRY:
+            return None
+        return ENVIRONMENT_PREFIX + self.name.upper()
+
+    @property
+    def flag(self) -> str:
+        """The long flag; of arguments and of a section's key, the name in messages."""
+        if self.positional:
+            return self.value.metavar
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The flags as click declares them: `("-f", "--list")`, `("--yes/--no-yes",)`.
+
+        Empty for arguments and for an option of a registry's section.
+        """
+        if self.positional or self.scope is OptionScope.REGISTRY:
+            return ()
+        long = f"{self.flag}/--no-{self.flag[2:]}" if self.negatable else self.flag
+        return (long,) if self.short_flag is None else (self.short_flag, long)
+
 
 _TABLE: dict[tuple[OptionGroup, OptionScope], tuple[Option, ...]] = {
     (OptionGroup.INPUT, OptionScope.RUN): (
@@ -82,12 +178,12 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], tuple[Option, ...]] = {
         ),
         Option(
             "omit_digest_tags",
-            boolean(),
+            BOOLEAN,
             "Skip listed tags that name a digest, such as sha256-<hex>.sig.",
         ),
+        # The tags are held until the listing ends: a few megabytes at a time.
         Option(
             "latest",
-            # The tags are held until the listing ends: a few megabytes at a time.
             integer(1, 10_000),
             "Audit only the newest N versions of each tag listing.",
         ),
@@ -118,16 +214,13 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], tuple[Option, ...]] = {
         ),
         Option(
             "verify_blobs",
-            boolean(),
+            BOOLEAN,
             "Check with HEAD that layers and configs exist; report missing ones.",
         ),
     ),
     (OptionGroup.REPORT, OptionScope.RUN): (
         Option(
-            "output",
-            PATH,
-            "The report file; - is standard output.",
-            short_flag="-o",
+            "output", PATH, "The report file; - is standard output.", short_flag="-o"
         ),
         Option("summary", PATH, "Also write the summary as JSON to this file."),
         Option(
@@ -150,36 +243,36 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], tuple[Option, ...]] = {
     (OptionGroup.RUN, OptionScope.RUN): (
         Option(
             "dry_run",
-            boolean(),
+            BOOLEAN,
             "Print the references that would be audited; fetch no manifests.",
         ),
+        # More than a thousand tasks would wait for the same few slots of each host.
         Option(
             "workers",
-            # More than a thousand tasks would wait for the same few slots of each host.
             integer(1, 1024),
             "References of one registry to process concurrently"
             " (default: twice --requests-at-once).",
         ),
+        # A record with hundreds of layers is about 100 KB: 65,536 are 6.5 GB.
         Option(
             "window",
-            # A record with hundreds of layers is about 100 KB: 65,536 are 6.5 GB.
             integer(1, 65_536),
             "Finished records to hold back at most, to write them in input order.",
         ),
         Option(
             "resume",
-            boolean(),
+            BOOLEAN,
             "Continue the unfinished report that an earlier run left at -o.",
         ),
+        # 31 days: longer than any interval between scheduled audits.
         Option(
             "deadline",
-            # 31 days: longer than any interval between scheduled audits.
             duration(0.1, 31 * 86_400),
             "Time limit of the run; references not reached by then are failures.",
         ),
+        # One day: more than the requests of one reference ever take.
         Option(
             "reference_timeout",
-            # One day: more than the requests of one reference ever take.
             duration(0.1, 86_400),
             "Time limit of one reference, including retries and waiting.",
         ),
@@ -210,9 +303,9 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], tuple[Option, ...]] = {
             integer(1, MAX_RUNS_AT_ONCE),
             "Number of runs that share the limits of registries at the same time.",
         ),
+        # More cores than machines used for this have.
         Option(
             "processes",
-            # More cores than machines used for this have.
             integer(1, 64),
             "Audit with N processes on this machine, one shard each.",
         ),
@@ -239,16 +332,16 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], tuple[Option, ...]] = {
             PATH,
             "The digest cache, instead of the file in the user's cache directory.",
         ),
-        Option("no_cache", boolean(), "Neither read nor write the digest cache."),
+        Option("no_cache", BOOLEAN, "Neither read nor write the digest cache."),
+        # Below a megabyte most of it is SQLite's own pages; no disk is larger.
         Option(
             "cache_max_size",
-            # Below a megabyte most of it is SQLite's own pages; no disk is larger.
             byte_size(1024**2, 1024**5),
             "Maximum size of the digest cache, in bytes or as in 500M or 2G.",
         ),
+        # Ten years: in effect never.
         Option(
             "cache_recheck",
-            # Ten years: in effect never.
             duration(0, 10 * 365 * 24 * 3600),
             "How long to assume that cached parts of images still exist.",
         ),
@@ -272,7 +365,7 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], tuple[Option, ...]] = {
     (OptionGroup.CREDENTIALS, OptionScope.RUN): (
         Option(
             "docker_config",
-            boolean(),
+            BOOLEAN,
             "Use credentials and certs.d folders of docker, podman and skopeo.",
             negatable=True,
         ),
@@ -339,7 +432,7 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], tuple[Option, ...]] = {
         Option(
             "token_keys", PATH, "Keys that verify tokens: a PEM bundle or a JWKS file."
         ),
-        Option("plain_http", boolean(), "Use plain HTTP instead of HTTPS."),
+        Option("plain_http", BOOLEAN, "Use plain HTTP instead of HTTPS."),
         Option(
             "ca_file",
             PATH,
@@ -354,22 +447,22 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], tuple[Option, ...]] = {
         Option(
             "proxy", PROXY, "The proxy to use instead of HTTPS_PROXY; none: no proxy."
         ),
+        # With more connections, servers and NAT tables refuse the client.
         Option(
             "requests_at_once",
-            # With more connections, servers and NAT tables refuse the client.
             integer(1, 256),
             "Maximum concurrent requests per registry.",
         ),
+        # One in 100 s spreads Docker Hub's rate limit over a night; 1,000 per
+        # second is more than one process sends.
         Option(
             "requests_per_second",
-            # One in 100 s spreads Docker Hub's rate limit over a night; 1,000 per
-            # second is more than one process sends.
             number(0.01, 1000),
             "Maximum requests per second and registry.",
         ),
+        # A million references with a token, a manifest and some children each.
         Option(
             "max_requests",
-            # A million references with a token, a manifest and some children each.
             integer(1, 100_000_000),
             "Maximum requests of the run; in a section: to that registry.",
         ),
@@ -379,9 +472,9 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], tuple[Option, ...]] = {
             "What to do when a registry's rate limit is nearly used up: stop,"
             " spread the remaining requests over its window, or ignore it.",
         ),
+        # Delays double up to 30 s: twenty attempts take eight minutes.
         Option(
             "tries",
-            # Delays double up to 30 s: twenty attempts take eight minutes.
             integer(1, 20),
             "How often to try a request before it counts as failed.",
         ),
@@ -398,17 +491,15 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], tuple[Option, ...]] = {
         Option(
             "request_timeout", duration(0.1, 3600), "Time limit of a whole request."
         ),
+        # Enough for every known manifest; a run holds up to `workers` of them.
         Option(
             "max_manifest_bytes",
-            # Enough for every known manifest; a run holds up to `workers` of them.
             integer(1024, 256 * 1024 * 1024),
             "Size of the largest manifest or image config to read.",
         ),
+        # Some registries allow more than 1,000; none is known to allow over 10,000.
         Option(
-            "page_size",
-            # Some registries allow more than 1,000; none is known to allow over 10,000.
-            integer(1, 10_000),
-            "Names to request per page of a listing.",
+            "page_size", integer(1, 10_000), "Names to request per page of a listing."
         ),
     ),
 }

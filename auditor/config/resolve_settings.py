@@ -8,24 +8,25 @@ then those of the environment, then those of the file.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import PurePath
+from posixpath import normpath
 from typing import Any
 
-from auditor.config.conflicts import (
-    check_client_key,
-    check_files,
-    check_scale_flags,
-    check_since,
-    check_waiting,
+from auditor.config.option_table import OPTION_BY_NAME, OPTIONS, OptionScope
+from auditor.config.settings import (
+    EngineName,
+    ImageConfigMode,
+    RateLimitPolicy,
+    RegistrySettings,
+    Settings,
 )
-from auditor.config.login_reader import LOGIN_KEYS, VARIABLE_KEYS, LoginReader
-from auditor.config.option_table import OPTION_BY_NAME, OPTIONS
-from auditor.config.options import OptionScope
-from auditor.config.settings import RegistrySettings, Settings
 from auditor.config.sources import (
+    LOGIN_KEYS,
+    VARIABLE_KEYS,
     ConfigDocument,
+    LoginReader,
     OptionReader,
     OptionValues,
     RegistrySection,
@@ -36,6 +37,7 @@ from auditor.config.sources import (
 from auditor.config.toml_file import read_password, read_toml
 from auditor.config.validation_errors import KeyLocation, Lines, ValidationErrors
 from auditor.util.shard import Shard
+from auditor.util.text import safe_text
 from auditor.wire.credential import Login
 
 _INPUT_NAMES = frozenset({"reference", "list"})
@@ -105,9 +107,9 @@ def resolve_settings(
     flag_values = read_flags(flags, reader=reader)
     overrides = _merge(environment_values, flag_values)
     values = _merge(document.top, overrides)
-    check_files(values, errors)
+    _check_files(values, errors)
     _number_shard(values, environment, errors)
-    check_since(values, errors)
+    _check_since(values, errors)
     logins = LoginReader(environment=environment, read_file=read_file, errors=errors)
     registries = {
         name: _registry(section, values, overrides, logins)
@@ -117,8 +119,8 @@ def resolve_settings(
         if registry.mirror == name:
             location = document.registries[name].location.at("mirror")
             errors.add(location, "must not be the registry itself")
-    check_waiting(values, registries.values(), errors)
-    check_client_key(_registry_values(values), "--key-file", errors)
+    _check_waiting(values, registries.values(), errors)
+    _check_client_key(_registry_values(values), "--key-file", errors)
     namespaces = {
         name: login
         for name, section in document.namespaces.items()
@@ -126,7 +128,7 @@ def resolve_settings(
     }
     errors.raise_if_any()
     # Only valid values decide whether flags have an effect.
-    check_scale_flags(flag_values, values, errors)
+    _check_scale_flags(flag_values, values, errors)
     errors.raise_if_any()
     settings = Settings(
         **_fields(values, OptionScope.RUN),
@@ -228,7 +230,7 @@ def _registry(
         login = logins.read(section.values, section.location)
         if login is not None:
             fields |= {"username": login.username, "password": login.password}
-    check_client_key(values, section.location, logins.errors)
+    _check_client_key(values, section.location, logins.errors)
     return RegistrySettings(**fields)
 
 
@@ -258,3 +260,109 @@ def _number_shard(
         )
     else:
         values["shard"] = Shard(number=int(index) + 1, of=shard.of)
+
+
+# -- conflicts between options that are valid by themselves ----------------------
+
+# Suffixes of the files that a run writes for each option, until it ends and after.
+_WRITTEN_SUFFIXES = {
+    "output": (
+        "",
+        ".partial",
+        ".partial.old",
+        ".partial.sorted",
+        ".journal",
+        ".journal.old",
+    ),
+    "summary": ("", ".partial"),
+    "metrics": ("", ".partial"),
+}
+
+
+def _check_files(values: OptionValues, errors: ValidationErrors) -> None:
+    """No file may be written over an input list, or over another written file."""
+    lists = values.get("list") or ()
+    assert isinstance(lists, tuple)
+    read = {normpath(path): path for path in lists}
+    written: dict[str, str] = {}
+    for name, suffixes in _WRITTEN_SUFFIXES.items():
+        flag, path = OPTION_BY_NAME[name].flag, str(values.get(name) or "-")
+        if path == "-":
+            if name != "output" and values.get(name):
+                errors.add(flag, "must be a file; standard output is for the report")
+            continue
+        for file in (normpath(path + suffix) for suffix in suffixes):
+            if file in read:
+                shown = safe_text(read[file], 200)
+                errors.add(
+                    flag,
+                    f"would overwrite the input list {shown}; choose another file",
+                )
+                break
+            if file in written:
+                errors.add(flag, f"the same file as {written[file]}")
+                break
+            written[file] = flag
+
+
+def _check_since(values: OptionValues, errors: ValidationErrors) -> None:
+    """`--since` needs image configs: most listings have no times."""
+    if values.get("since") and values.get("image_config") is ImageConfigMode.NEVER:
+        errors.add("--since", "needs image configs; remove --image-config never")
+
+
+def _check_waiting(
+    values: OptionValues,
+    registries: Iterable[RegistrySettings],
+    errors: ValidationErrors,
+) -> None:
+    """A reference may wait for hours while requests are spread over a rate limit."""
+    policies = [
+        values.get("rate_limit_policy"),
+        *(registry.rate_limit_policy for registry in registries),
+    ]
+    if RateLimitPolicy.SPREAD in policies and values.get("reference_timeout"):
+        errors.add(
+            "--reference-timeout",
+            "a reference may wait for hours with --rate-limit-policy spread; remove"
+            " one of the two",
+        )
+
+
+def _check_client_key(
+    values: Mapping[str, object],
+    location: KeyLocation | str,
+    errors: ValidationErrors,
+) -> None:
+    """The key of a client certificate needs the certificate."""
+    if "key_file" in values and "cert_file" not in values:
+        errors.add(location, "key_file needs cert_file, the certificate of this key")
+
+
+def _check_scale_flags(
+    flags: OptionValues, values: OptionValues, errors: ValidationErrors
+) -> None:
+    """Flags about shards must have an effect with the `values` of the run.
+
+    A file and an environment are for many runs, and may contain the address of a
+    cluster for those that use it: only `flags` are checked.
+    """
+    on_cluster = values.get("engine") is EngineName.DASK
+    if "scheduler" in flags and not on_cluster:
+        errors.add("--scheduler", "has no effect without --engine dask; add it")
+    if "shard_dir" in flags and not on_cluster and _processes(values) == 1:
+        errors.add(
+            "--shard-dir",
+            "has no effect without shards; add --processes N or --engine dask",
+        )
+    if _processes(flags) > 1 and on_cluster:
+        errors.add(
+            "--processes",
+            "has no effect with --engine dask, whose workers audit; remove one of the"
+            " two",
+        )
+
+
+def _processes(values: OptionValues) -> int:
+    processes = values.get("processes", 1)
+    return processes if isinstance(processes, int) else 1

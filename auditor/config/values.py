@@ -18,14 +18,15 @@ from auditor.oci.reference import (
     parse_registry,
 )
 from auditor.util.lazy_regex import LazyPattern
-from auditor.util.shard import MAX_SHARDS, Shard, parse_shard
+from auditor.util.shard import MAX_SHARDS, parse_shard
+from auditor.util.text import safe_text
 from auditor.util.time_span import parse_since
 from auditor.wire.credential import is_username
 from auditor.wire.proxy import NO_PROXY, Proxy, parse_proxy
 from auditor.wire.url_policy import check_url, origin_of
 
-# Returns the value as `Settings` holds it, or raises `ValueError`.
-Reader = Callable[[object], object]
+# Characters of a value in an error: enough to recognise it.
+_SHOWN_CHARS = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,30 +34,33 @@ class ValueType:
     """One type of value.
 
     `expected` completes the sentence "must be ..."; `each_expected` does so for one
-    value of a list. `from_toml` reads a value that TOML or click has typed, `from_text`
-    one of an environment variable or a flag. A path (`is_path`) is made absolute by
-    the caller. `field_suffix` ends the name of the field in `Settings`: its unit.
+    value of a list. `from_toml` makes what `Settings` holds of a value that TOML or
+    click has typed, or raises `ValueError`; `from_text` first makes such a value of a
+    text (environment variable, flag). A path (`is_path`) is made absolute by the
+    caller. `field_suffix` ends the name of the field in `Settings`: its unit. An
+    invalid value is shown if it `is_shown`; others may be secrets.
     """
 
     metavar: str
     expected: str
-    from_toml: Reader
-    from_text: Reader
+    from_toml: Callable[[object], object]
+    from_text: Callable[[str], object] = str
     choices: tuple[str, ...] = ()
     is_switch: bool = False
     is_path: bool = False
     is_list: bool = False
+    is_shown: bool = False
     each_expected: str | None = None
     field_suffix: str = ""
 
     def read(self, value: object, *, as_text: bool) -> object:
-        """Read a value, or raise `ValueError` with a sentence about what it must be.
-
-        The sentence does not contain the value, which may be a secret.
-        """
+        """Read a value, or raise `ValueError` with a sentence about what it must be."""
         try:
-            return (self.from_text if as_text else self.from_toml)(value)
+            return self.from_toml(self.from_text(str(value)) if as_text else value)
         except ValueError:
+            if self.is_shown:
+                shown = safe_text(str(value), _SHOWN_CHARS)
+                raise ValueError(f'expected {self.expected}, got "{shown}"') from None
             if self.each_expected is not None and isinstance(value, tuple):
                 raise ValueError(f"each value must be {self.each_expected}") from None
             raise ValueError(f"must be {self.expected}") from None
@@ -76,25 +80,18 @@ _BOOLEANS = {
 }
 
 
-def boolean() -> ValueType:
-    """True or false; its flag takes no value."""
+def _boolean(value: object) -> bool:
+    require(isinstance(value, bool))
+    return bool(value)
 
-    def from_toml(value: object) -> bool:
-        require(isinstance(value, bool))
-        return bool(value)
 
-    def from_text(value: object) -> bool:
-        word = str(value).strip().lower()
-        require(word in _BOOLEANS)
-        return _BOOLEANS[word]
-
-    return ValueType(
-        metavar="BOOLEAN",
-        expected="true or false",
-        from_toml=from_toml,
-        from_text=from_text,
-        is_switch=True,
-    )
+BOOLEAN = ValueType(
+    metavar="BOOLEAN",
+    expected="true or false",
+    from_toml=_boolean,
+    from_text=lambda text: _BOOLEANS.get(text.strip().lower()),
+    is_switch=True,
+)
 
 
 def member_of(enum: type[StrEnum]) -> ValueType:
@@ -111,8 +108,8 @@ def list_of(item: ValueType) -> ValueType:
         require(isinstance(value, list | tuple))
         return tuple(map(item.from_toml, value))  # type: ignore[call-overload]
 
-    def from_text(value: object) -> tuple[object, ...]:
-        parts = (part.strip() for part in str(value).split(","))
+    def from_text(text: str) -> tuple[object, ...]:
+        parts = (part.strip() for part in text.split(","))
         return tuple(item.from_text(part) for part in parts if part)
 
     return ValueType(
@@ -133,20 +130,27 @@ def text_type(
     *,
     choices: tuple[str, ...] = (),
     is_path: bool = False,
+    is_shown: bool = False,
 ) -> ValueType:
-    """A printable text that `parse` converts, or refuses with a `ValueError`."""
+    """A printable text that `parse` converts.
 
-    def read(value: object) -> object:
+    `parse` raises `ValueError` or `ProtocolError` for an invalid one.
+    """
+
+    def from_toml(value: object) -> object:
         require(isinstance(value, str) and value and value.isprintable())
-        return parse(str(value))
+        try:
+            return parse(str(value))
+        except ProtocolError:
+            raise ValueError from None
 
     return ValueType(
         metavar=metavar,
         expected=expected,
-        from_toml=read,
-        from_text=read,
+        from_toml=from_toml,
         choices=choices,
         is_path=is_path,
+        is_shown=is_shown,
     )
 
 
@@ -167,10 +171,9 @@ def integer(least: int, most: int) -> ValueType:
         require(type(value) is int and least <= value <= most)
         return value  # type: ignore[return-value]
 
-    def from_text(value: object) -> int:
-        digits = str(value).strip()
-        require(_INTEGER.fullmatch(digits))
-        return from_toml(int(digits))
+    def from_text(text: str) -> int:
+        require(_INTEGER.fullmatch(text.strip()))
+        return int(text)
 
     return ValueType(
         metavar="N",
@@ -189,59 +192,66 @@ def number(least: float, most: float, *, what: str = "a number") -> ValueType:
         require(math.isfinite(converted) and least <= converted <= most)
         return converted
 
-    def from_text(value: object) -> float:
-        return from_toml(float(str(value)))
-
     return ValueType(
         metavar="N",
         expected=f"{what} from {least:.15g} to {most:.15g}",
         from_toml=from_toml,
-        from_text=from_text,
+        from_text=float,
     )
 
 
 def duration(least_s: float, most_s: float) -> ValueType:
     """A duration in seconds: a number of seconds, or units as in `1h30m`."""
     seconds = number(least_s, most_s, what="a number of seconds")
-
-    def from_toml(value: object) -> object:
-        return from_text(value) if isinstance(value, str) else seconds.from_toml(value)
-
-    def from_text(value: object) -> object:
-        match = _DURATION.fullmatch(str(value).strip())
-        if match is None or not match[0]:
-            return seconds.from_text(value)
-        parts = zip(match.groups(default="0"), _DURATION_UNITS_S, strict=True)
-        return seconds.from_toml(sum(int(count) * unit_s for count, unit_s in parts))
-
-    return ValueType(
-        metavar="DURATION",
-        expected=f"{seconds.expected}, or a duration such as 90m or 1h30m",
-        from_toml=from_toml,
-        from_text=from_text,
+    return _with_units(
+        seconds,
+        "DURATION",
+        "duration such as 90m or 1h30m",
+        _seconds,
         field_suffix="_s",
     )
 
 
+def _seconds(text: str) -> float:
+    match = _DURATION.fullmatch(text.strip())
+    if match is None or not match[0]:
+        return float(text)
+    parts = zip(match.groups(default="0"), _DURATION_UNITS_S, strict=True)
+    return sum(int(count) * unit_s for count, unit_s in parts)
+
+
 def byte_size(least: int, most: int) -> ValueType:
     """A number of bytes, or one with the unit K, M, G or T (powers of 1024)."""
-    whole = integer(least, most)
+    return _with_units(
+        integer(least, most), "SIZE", "size such as 500M or 2G", _size_bytes
+    )
 
-    def from_toml(value: object) -> object:
-        return from_text(value) if isinstance(value, str) else whole.from_toml(value)
 
-    def from_text(value: object) -> object:
-        match = _SIZE.fullmatch(str(value).strip())
-        require(match)
-        assert match is not None
-        count, unit = match.groups()
-        return whole.from_toml(int(count) * 1024 ** _SIZE_UNITS.index(unit.upper()))
+def _size_bytes(text: str) -> int:
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError
+    unit: int = 1024 ** _SIZE_UNITS.index(match[2].upper())
+    return int(match[1]) * unit
 
+
+def _with_units(
+    plain: ValueType,
+    metavar: str,
+    expected: str,
+    from_text: Callable[[str], float],
+    *,
+    field_suffix: str = "",
+) -> ValueType:
+    """A type whose values may also be texts in TOML, because they have units."""
     return ValueType(
-        metavar="SIZE",
-        expected=f"{whole.expected}, or a size such as 500M or 2G",
-        from_toml=from_toml,
+        metavar=metavar,
+        expected=f"{plain.expected}, or a {expected}",
+        from_toml=lambda value: plain.from_toml(
+            from_text(value) if isinstance(value, str) else value
+        ),
         from_text=from_text,
+        field_suffix=field_suffix,
     )
 
 
@@ -260,16 +270,11 @@ _RANGE = LazyPattern(r"(.)-(.)")
 
 
 def _checked(is_valid: Callable[[str], object]) -> Callable[[str], str]:
-    """Return a parser that returns the text itself if it is valid.
-
-    `is_valid` returns false, or raises `ValueError` or `ProtocolError`, if it is not.
-    """
+    """A parser that returns the text itself, if `is_valid` neither returns false nor
+    raises."""
 
     def parse(text: str) -> str:
-        try:
-            require(is_valid(text))
-        except ProtocolError:
-            raise ValueError from None
+        require(is_valid(text))
         return text
 
     return parse
@@ -294,10 +299,7 @@ def _is_proxy(text: str) -> bool:
 
 
 def _mirror(text: str) -> str:
-    try:
-        return parse_namespace(text) if "/" in text else parse_registry(text)
-    except ProtocolError:
-        raise ValueError from None
+    return parse_namespace(text) if "/" in text else parse_registry(text)
 
 
 def _host(text: str) -> str:
@@ -311,11 +313,8 @@ def _is_label(text: str) -> bool:
 
 
 def _is_tag_pattern(text: str) -> bool:
-    return (
-        re.fullmatch(grammar.TAG_PATTERN, text) is not None
-        and _has_ordered_ranges(text)
-        and len(text) <= grammar.MAX_PATTERN_CHARS
-    )
+    is_pattern = re.fullmatch(grammar.TAG_PATTERN, text) and _has_ordered_ranges(text)
+    return bool(is_pattern) and len(text) <= grammar.MAX_PATTERN_CHARS
 
 
 def _repository_pattern(text: str) -> str:
@@ -331,13 +330,6 @@ def _has_ordered_ranges(pattern: str) -> bool:
         for characters in _CLASS.findall(pattern)
         for low, high in _RANGE.findall(characters)
     )
-
-
-def _shard(text: str) -> Shard:
-    try:
-        return parse_shard(text)
-    except ProtocolError:
-        raise ValueError from None
 
 
 TEXT = text_type("TEXT", "a text without control characters", str)
@@ -367,7 +359,7 @@ PLATFORM = text_type(
 )
 LABEL = text_type("PATTERN", "a name or pattern (*, ?, [a-z])", _checked(_is_label))
 SHARD = text_type(
-    "I/N", f"a shard such as 2/8 or auto/8 (at most {MAX_SHARDS:,})", _shard
+    "I/N", f"a shard such as 2/8 or auto/8 (at most {MAX_SHARDS:,})", parse_shard
 )
 TAG_PATTERN = text_type(
     "PATTERN", "a tag pattern such as 1.* or *-rc[0-9]", _checked(_is_tag_pattern)
@@ -379,6 +371,7 @@ SINCE = text_type(
     "DURATION|DATE",
     "a duration (30d, 12h) or a date (2026-01-31)",
     _checked(parse_since),
+    is_shown=True,
 )
 REPOSITORY = text_type(
     "NAME", "the name of a namespace or repository", _checked(is_repository)

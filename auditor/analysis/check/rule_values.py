@@ -12,7 +12,7 @@ from auditor.analysis.check.policy import Severity, WhenUnknown
 from auditor.config.values import ValueType, member_of, require
 from auditor.errors import FailureKind
 from auditor.model import WarningCode
-from auditor.oci.media_types import SCHEMA1, SIGNED_SCHEMA1
+from auditor.oci.descriptor import SCHEMA1, SIGNED_SCHEMA1
 from auditor.oci.platform import platform_text
 
 # In `FAILURES` and `WARNINGS`: every kind, also one that a later version adds.
@@ -42,7 +42,7 @@ ATTACHMENTS = ("signature", "sbom", "provenance", "attestation")
 
 
 def _type(expected: str, read: Callable[[Any], object]) -> ValueType:
-    return ValueType(metavar="", expected=expected, from_toml=read, from_text=read)
+    return ValueType(metavar="", expected=expected, from_toml=read)
 
 
 def _matching(value: object, form: re.Pattern[str]) -> str:
