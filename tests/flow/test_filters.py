@@ -146,10 +146,7 @@ async def test_latest_is_applied_before_since() -> None:
         ({"exclude": ("a/b",)}, "must be a tag pattern"),
         ({"exclude_repository": ("Team/*",)}, "must be a repository pattern"),
         ({"latest": "0"}, "whole number from 1 to 10000"),
-        (
-            {"since": "yesterday"},
         ({"since": "yesterday"}, '--since: expected .* date .*, got "yesterday"$'),
-        ),
         ({"since": "3d", "image_config": "never"}, "remove --image-config never"),
     ],
 )
