@@ -18,9 +18,9 @@ from auditor.cache.batch import Confirmation
 from auditor.cache.digest_cache import DigestCache
 from auditor.errors import Failure, ProtocolError, Stage
 from auditor.fast_dataclass import dataclass
+from auditor.oci.descriptor import essence
 from auditor.oci.image_config import ImageConfig, parse_image_config
 from auditor.oci.manifest import VerifiedManifest, verify_manifest
-from auditor.oci.media_types import essence
 from auditor.oci.schema1 import Schema1Manifest
 from auditor.registry.client import Registry
 from auditor.util.clock import Clock

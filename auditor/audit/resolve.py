@@ -23,14 +23,13 @@ from auditor.audit.content_cache import HEAD_NOT_SUPPORTED, ContentCache
 from auditor.cache.batch import CachedTag
 from auditor.errors import Failure, FailureKind, ProtocolError
 from auditor.model import WarningCode
-from auditor.oci.digest import is_digest
+from auditor.oci.descriptor import essence, is_digest
 from auditor.oci.manifest import (
     Manifest,
     VerifiedManifest,
     parse_manifest,
     verify_manifest,
 )
-from auditor.oci.media_types import essence
 from auditor.oci.reference import Reference
 from auditor.registry.client import Registry
 from auditor.util.lru import Lru

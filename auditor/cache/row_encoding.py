@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable
 from functools import cache
 
-from auditor.oci.media_types import (
+from auditor.oci.descriptor import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
     OCI_INDEX,

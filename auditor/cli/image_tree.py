@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from auditor.model import AccessState, Attachment, ImageRecord, Layer, PlatformRecord
+from auditor.oci.descriptor import essence
 from auditor.oci.image_config import ImageConfig
-from auditor.oci.media_types import essence
 from auditor.oci.platform import platform_text
 from auditor.util.text import format_count, format_size, safe_text
 

@@ -17,7 +17,7 @@ from auditor.diagnose.doctor_step import (
     skipped_step,
 )
 from auditor.errors import Failure, ProtocolError
-from auditor.oci.digest import is_digest
+from auditor.oci.descriptor import is_digest
 from auditor.oci.manifest import VerifiedManifest, verify_manifest
 from auditor.oci.reference import Reference, is_tag
 from auditor.registry.host_plan import Scheme

@@ -19,9 +19,8 @@ from typing import assert_never
 from auditor.fast_dataclass import dataclass
 from auditor.model import Attachment, AttachmentKind
 from auditor.oci import reference_grammar as grammar
-from auditor.oci.descriptor import Descriptor
+from auditor.oci.descriptor import OCI_EMPTY, Descriptor, essence
 from auditor.oci.manifest import ImageManifest, Manifest
-from auditor.oci.media_types import OCI_EMPTY, essence
 from auditor.oci.schema1 import Schema1Manifest
 
 _SIGNATURES = (

@@ -1,21 +1,63 @@
-"""Descriptors: references from a manifest to its layers, its config or its children.
+"""Descriptors, which refer from a manifest to layers, config or children.
 
-Source: OCI image-spec v1.1 (descriptor.md; image-index.md for the platform).
+A descriptor has a media type, a digest, a size and, in an index, a platform. This file
+has the media types with the Accept header of manifest requests, and the digests.
+
+Sources: OCI image-spec v1.1 (descriptor.md, image-index.md, media-types.md),
+distribution's specifications of manifest v2 schema 1 and schema 2.
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from auditor.errors import ProtocolError
+from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
-from auditor.oci.digest import is_digest
 from auditor.oci.encoding import check_key_case, string_or_none
 from auditor.oci.platform import Platform
+from auditor.oci.reference_grammar import DIGEST
 
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+SCHEMA1 = "application/vnd.docker.distribution.manifest.v1+json"
+SIGNED_SCHEMA1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+OCI_EMPTY = "application/vnd.oci.empty.v1+json"
+
+INDEX_TYPES = frozenset({OCI_INDEX, DOCKER_LIST})
+IMAGE_TYPES = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
+SCHEMA1_TYPES = frozenset({SCHEMA1, SIGNED_SCHEMA1})
+MANIFEST_TYPES = INDEX_TYPES | IMAGE_TYPES | SCHEMA1_TYPES
+IMAGE_CONFIG_TYPES = frozenset({OCI_CONFIG, DOCKER_CONFIG})
+# In Docker manifests of registries that lost the config's media type; docker treats
+# them as DOCKER_CONFIG (distribution issue 1621, moby issues 22378 and 30083).
+DEFAULTED_CONFIG_TYPES = frozenset(
+    {"application/octet-stream", "application/json", "text/html"}
+)
+
+# All six, on GET and HEAD: if indexes are not accepted, a registry returns the manifest
+# of one platform with that child's digest. No q-values: some registries misread them.
+ACCEPT_MANIFESTS = ", ".join(
+    (OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST, SIGNED_SCHEMA1, SCHEMA1)
+)
+
+# The algorithms of `reference_grammar.HEX_CHARS`. `hashlib.new` is slower: it looks the
+# name up each time.
+_HASHES = {
+    "sha256": hashlib.sha256,
+    "sha384": hashlib.sha384,
+    "sha512": hashlib.sha512,
+}
+_fullmatch = re.compile(DIGEST).fullmatch
 MAX_SIZE = 2**63 - 1  # descriptor.md: size is an int64
 # Annotations that Docker's builder sets on the attestation manifests of an index.
 REFERENCE_TYPE = "vnd.docker.reference.type"
@@ -23,6 +65,42 @@ REFERENCE_DIGEST = "vnd.docker.reference.digest"
 
 _PLATFORM_KEYS = frozenset({"os", "architecture", "variant", "os.version"})
 _NO_ANNOTATIONS: Mapping[str, str] = MappingProxyType({})
+
+
+@functools.lru_cache(maxsize=256)  # few are in use; a hostile registry can send many
+def essence(content_type: str | None) -> str | None:
+    """`type/subtype` in lower case without parameters (RFC 9110 section 8.3.1)."""
+    if not content_type:
+        return None
+    return content_type.partition(";")[0].strip().lower() or None
+
+
+def is_digest(text: str) -> bool:
+    """Whether the text is `algorithm:hex`, with lower-case hex of the right length."""
+    return _fullmatch(text) is not None
+
+
+def sha256_digest(content: bytes) -> str:
+    """`sha256:<hex>` of the content."""
+    return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+def matches_digest(content: bytes, digest: str) -> bool:
+    """Whether the content has this digest."""
+    algorithm, _, expected = digest.partition(":")
+    return _HASHES[algorithm](content).hexdigest() == expected
+
+
+def check_digest(content: bytes, digest: str, what: str) -> None:
+    """Raise `ProtocolError(DIGEST_MISMATCH)` unless the content has this digest."""
+    if not matches_digest(content, digest):
+        algorithm = digest.partition(":")[0]
+        actual = f"{algorithm}:{_HASHES[algorithm](content).hexdigest()}"
+        raise ProtocolError(
+            f"the registry returned other content for the {what} {digest}:"
+            f" its digest is {actual}",
+            FailureKind.DIGEST_MISMATCH,
+        )
 
 
 @dataclass(frozen=True, slots=True)

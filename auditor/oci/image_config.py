@@ -13,9 +13,8 @@ from typing import Any
 
 from auditor.fast_dataclass import dataclass
 from auditor.model import LayerTrait
-from auditor.oci.descriptor import parse_annotations
+from auditor.oci.descriptor import essence, parse_annotations
 from auditor.oci.encoding import parse_json_object, string_or_none
-from auditor.oci.media_types import essence
 from auditor.oci.platform import Platform
 
 _ESTARGZ = "containerd.io/snapshot/stargz/toc.digest"

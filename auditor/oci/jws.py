@@ -1,8 +1,11 @@
 """JSON Web Signatures: public keys, their ids, signatures and certificate chains.
 
+`check_libtrust_signature` checks a signature of a schema 1 manifest.
+
 Sources: RFC 7515 (JWS), RFC 7517 (JWK), RFC 7518 (algorithms), RFC 7638 (thumbprint),
-RFC 8037 (Ed25519), docker/libtrust (key ids); RFC 5280 sections 4.2.1.3, 4.2.1.9 and
-6.1 for certificates, without name constraints and policies: token services use none.
+RFC 8037 (Ed25519), docker/libtrust (key ids, signatures: jsonsign.go); RFC 5280
+sections 4.2.1.3, 4.2.1.9 and 6.1 for certificates, without name constraints and
+policies: token services use none.
 
 PyJWT and cryptography are slow to import: nothing that a command imports at its start
 may import this module.
@@ -28,7 +31,7 @@ from cryptography.x509.oid import ExtensionOID
 from jwt.algorithms import get_default_algorithms
 from jwt.exceptions import InvalidKeyError
 
-from auditor.oci.encoding import encode_base64url
+from auditor.oci.encoding import decode_base64url, encode_base64url
 
 PublicKey = EllipticCurvePublicKey | RSAPublicKey | Ed25519PublicKey
 
@@ -223,3 +226,56 @@ def _may_issue(extensions: x509.Extensions) -> bool:
         return extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
     except x509.ExtensionNotFound:
         return True
+
+
+def check_libtrust_signature(
+    encoded_payload: str, signature: object
+) -> tuple[str | None, str | None, str | None]:
+    """Check an entry of a schema 1 manifest's `signatures` with the key in its header.
+
+    Returns the key's libtrust id, the algorithm and the error, None if the signature is
+    valid. Never raises.
+    """
+    fields = signature if isinstance(signature, dict) else {}
+    header = fields.get("header")
+    header = header if isinstance(header, dict) else {}
+    algorithm = header.get("alg")
+    algorithm = algorithm if isinstance(algorithm, str) else None
+    key_id = None
+    try:
+        key = _libtrust_key(header)
+        key_id = libtrust_key_id(key)
+        _check_claimed_id(header, key_id)
+        signature_bytes = _decode(fields.get("signature"), "signature")
+        protected = fields.get("protected")
+        _decode(protected, "protected header")
+        signed = f"{protected}.{encoded_payload}".encode("ascii")
+        verify_signature(key, algorithm, signed, signature_bytes)
+    except JwsError as error:
+        return key_id, algorithm, str(error)
+    return key_id, algorithm, None
+
+
+def _libtrust_key(header: Mapping[str, Any]) -> PublicKey:
+    if header.get("x5c"):  # a certificate chain replaces the key
+        return certificate_public_key(parse_x5c(header["x5c"])[0])
+    jwk = header.get("jwk")
+    if not isinstance(jwk, dict):
+        raise JwsError("the signature has no key")
+    return public_key(jwk)
+
+
+def _check_claimed_id(header: Mapping[str, Any], key_id: str) -> None:
+    jwk = header.get("jwk")
+    claimed = jwk.get("kid") if isinstance(jwk, dict) else None
+    if claimed is not None and claimed != key_id:
+        raise JwsError("the key id in the JWK is not the id of its key")
+
+
+def _decode(text: object, what: str) -> bytes:
+    if not isinstance(text, str):
+        raise JwsError(f"the {what} is missing")
+    try:
+        return decode_base64url(text)
+    except ValueError as error:
+        raise JwsError(f"the {what} is not base64url: {error}") from None

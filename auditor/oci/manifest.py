@@ -17,14 +17,28 @@ from typing import Any
 from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
 from auditor.model import Warn, WarningCode
-from auditor.oci import media_types
 from auditor.oci.descriptor import (
+    DEFAULTED_CONFIG_TYPES,
+    DOCKER_MANIFEST,
+    IMAGE_CONFIG_TYPES,
+    IMAGE_TYPES,
+    INDEX_TYPES,
+    MANIFEST_TYPES,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    SCHEMA1,
+    SCHEMA1_TYPES,
+    SIGNED_SCHEMA1,
     Descriptor,
+    check_digest,
+    essence,
+    is_digest,
+    matches_digest,
     parse_annotations,
     parse_descriptor,
     parse_descriptors,
+    sha256_digest,
 )
-from auditor.oci.digest import check_digest, is_digest, matches_digest, sha256_digest
 from auditor.oci.encoding import check_key_case, parse_json_object, string_or_none
 from auditor.oci.schema1 import Schema1Manifest, parse_schema1
 
@@ -59,7 +73,7 @@ class ImageManifest:
 
 Manifest = ImageIndex | ImageManifest | Schema1Manifest
 
-_SUPPORTED_TYPES = media_types.INDEX_TYPES | media_types.IMAGE_TYPES
+_SUPPORTED_TYPES = INDEX_TYPES | IMAGE_TYPES
 
 
 def parse_manifest(raw: bytes, content_type: str | None) -> Manifest:
@@ -70,7 +84,7 @@ def parse_manifest(raw: bytes, content_type: str | None) -> Manifest:
     index and an image, CVE-2021-41190; duplicate keys, or keys in two cases) or
     `UNSUPPORTED_MEDIA_TYPE`.
     """
-    header_type = media_types.essence(content_type)
+    header_type = essence(content_type)
     first = raw.lstrip()[:1]
     if first == b"<" or (header_type == "text/html" and first != b"{"):
         raise ProtocolError("the registry returned an HTML page, not a manifest")
@@ -78,9 +92,9 @@ def parse_manifest(raw: bytes, content_type: str | None) -> Manifest:
     check_key_case((document,), "manifest")
     _refuse_two_kinds(document)
     media_type = _media_type(document, header_type)
-    if media_type in media_types.INDEX_TYPES:
+    if media_type in INDEX_TYPES:
         return _index(document, media_type)
-    if media_type in media_types.IMAGE_TYPES:
+    if media_type in IMAGE_TYPES:
         return _image(document, media_type)
     return parse_schema1(raw, document)
 
@@ -111,13 +125,13 @@ def _media_type(document: Mapping[str, Any], header_type: str | None) -> str:
             f"the document is not a manifest: its schemaVersion is {_short(version)}"
         )
     if version == 1:
-        if declared and declared not in media_types.SCHEMA1_TYPES:
+        if declared and declared not in SCHEMA1_TYPES:
             raise ProtocolError(
                 f"the manifest's mediaType is {_short(declared)}, but its schemaVersion"
                 " is 1",
                 FailureKind.AMBIGUOUS_DOCUMENT,
             )
-        return media_types.SIGNED_SCHEMA1
+        return SIGNED_SCHEMA1
     if declared:
         if declared not in _SUPPORTED_TYPES:
             raise ProtocolError(
@@ -128,10 +142,10 @@ def _media_type(document: Mapping[str, Any], header_type: str | None) -> str:
     elif header_type in _SUPPORTED_TYPES:
         media_type = header_type
     elif "manifests" in document:
-        media_type = media_types.OCI_INDEX
+        media_type = OCI_INDEX
     else:
-        media_type = media_types.OCI_MANIFEST
-    if (media_type in media_types.INDEX_TYPES) != ("manifests" in document):
+        media_type = OCI_MANIFEST
+    if (media_type in INDEX_TYPES) != ("manifests" in document):
         raise ProtocolError(
             f"the manifest's type is {media_type}, but its keys are of another type",
             FailureKind.AMBIGUOUS_DOCUMENT
@@ -171,11 +185,11 @@ def _image(document: Mapping[str, Any], media_type: str) -> ImageManifest:
 
 
 def _is_image_config(config_type: str | None, manifest_type: str) -> bool:
-    if manifest_type == media_types.DOCKER_MANIFEST and (
-        config_type is None or config_type in media_types.DEFAULTED_CONFIG_TYPES
+    if manifest_type == DOCKER_MANIFEST and (
+        config_type is None or config_type in DEFAULTED_CONFIG_TYPES
     ):
         return True
-    return config_type in media_types.IMAGE_CONFIG_TYPES
+    return config_type in IMAGE_CONFIG_TYPES
 
 
 def _subject(document: Mapping[str, Any]) -> str | None:
@@ -230,7 +244,7 @@ def verify_manifest(
     if isinstance(manifest, Schema1Manifest):
         content, signature_warnings = manifest.payload, _signature_warnings(manifest)
         signed = manifest.signed
-        media_type = media_types.SIGNED_SCHEMA1 if signed else media_types.SCHEMA1
+        media_type = SIGNED_SCHEMA1 if signed else SCHEMA1
     else:
         media_type = manifest.media_type
     if requested_digest is not None:
@@ -241,8 +255,8 @@ def verify_manifest(
     else:
         digest = sha256_digest(content)
         warnings = _header_warnings(content, digest, header_digest) + signature_warnings
-    header_type = media_types.essence(content_type)
-    if header_type in media_types.MANIFEST_TYPES and header_type != media_type:
+    header_type = essence(content_type)
+    if header_type in MANIFEST_TYPES and header_type != media_type:
         warnings.append(
             Warn(
                 code=WarningCode.MEDIA_TYPE_DIFFERS,

@@ -25,8 +25,11 @@ from fnmatch import fnmatchcase
 from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
 from auditor.oci import reference_grammar as grammar
-from auditor.oci.reference_errors import CREDENTIALS, explain_invalid_reference
-from auditor.oci.reference_grammar import is_glob
+from auditor.oci.reference_grammar import (
+    CREDENTIALS,
+    explain_invalid_reference,
+    is_glob,
+)
 from auditor.util.lazy_regex import LazyPattern
 from auditor.util.masking import mask_userinfo
 from auditor.util.text import safe_text

@@ -1,4 +1,7 @@
-"""The grammar of references: regular expressions to build others from, and limits.
+"""The grammar of references, and the explanation of what does not follow it.
+
+The regular expressions are parts to build others from. `explain_invalid_reference` is
+called after parsing has failed: it need not be fast, and it decides nothing.
 
 Sources: github.com/distribution/reference, reference.go and regexp.go; the OCI
 distribution-spec ("Pulling manifests") has the same names and tags.
@@ -6,7 +9,10 @@ distribution-spec ("Pulling manifests") has the same names and tags.
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv6Address
+
+from auditor.util.text import safe_text
 
 # RFC 1035 section 2.3.4: a label has at most 63 characters, a host at most 253.
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -39,6 +45,14 @@ COMPONENT_PATTERN = r"(?:[a-z0-9_.?-]|\*(?!\*)|\[!?[a-z0-9_.-]+\])+"
 PATH_PATTERN = rf"(?:{COMPONENT_PATTERN}|\*\*)(?:/(?:{COMPONENT_PATTERN}|\*\*))*"
 MAX_PATH_PATTERN_CHARS = 4 * MAX_PATH_CHARS
 
+_EXAMPLE = "host/repository:tag"
+CREDENTIALS = (
+    "credentials are not allowed in a reference; remove everything up to the @"
+)
+_DIGEST_AND_PATTERN = (
+    "a pattern cannot be combined with a digest, which names one image"
+)
+
 
 def split_port(registry: str) -> tuple[str, str | None]:
     """Split `host[:port]`; an IPv6 address keeps its brackets."""
@@ -60,3 +74,222 @@ def is_ipv6(host: str) -> bool:
 def is_glob(text: str) -> bool:
     """Whether the text contains a character of patterns."""
     return any(char in text for char in GLOB_CHARS)
+
+
+def explain_invalid_reference(text: str) -> str:
+    """The first error from the left, and how to correct it."""
+    if error := _error_in_characters(text):
+        return error
+    text = text.removeprefix("docker://")
+    first, slash, rest = text.partition("/")
+    has_host = bool(slash) and _is_meant_as_host(first)
+    if has_host and (error := _error_in_host(first, rest)):
+        return error
+    name, at, digest = (rest if has_host else text).partition("@")
+    path, colon, tag = name.partition(":")
+    if any(char in path for char in GLOB_CHARS):
+        return (
+            _error_in_path_pattern(path, has_host=has_host)
+            or _error_in_tags_of_pattern(tag, has_tag=bool(colon), has_digest=bool(at))
+            or "a repository pattern selects many images; expected a single one"
+        )
+    return (
+        _error_in_path(path, has_host=has_host)
+        or (_error_in_digest(digest) if at else None)
+        or (_error_in_tag(tag, has_digest=bool(at)) if colon else None)
+        or f"write {_EXAMPLE} or {_EXAMPLE.partition(':')[0]}@sha256:..."
+    )
+
+
+def _error_in_characters(text: str) -> str | None:
+    if not text.strip():
+        return f"it is empty; write {_EXAMPLE}"
+    if text[0] in "\"'":
+        return "it is in quotes; remove them"
+    if text.startswith("- "):
+        return "remove the hyphen before it; a line is a reference and nothing else"
+    if re.search(r"[ \t]", text.strip()):
+        return "it contains a space; expected one reference per line"
+    if re.search("[,;]", text):
+        return (
+            f"it contains a {'comma' if ',' in text else 'semicolon'}; a list with"
+            " columns must start with their names: repository,tag or reference"
+        )
+    if invalid := re.search(r"[^!-~]", text):
+        return (
+            f"it contains the character U+{ord(invalid[0]):04X};"
+            " only visible ASCII is allowed"
+        )
+    scheme, separator, rest = text.partition("://")
+    if separator and scheme.lower() in {"http", "https"}:
+        return f"it is a URL; remove {scheme}:// and write {_EXAMPLE}"
+    if separator and (scheme != "docker" or "://" in rest):
+        return "the only scheme allowed before the name is docker://"
+    if "%" in text:
+        return "it contains a percent sign; names are not percent-encoded"
+    if "\\" in text:
+        return "it contains a backslash; the parts of a name are separated by /"
+    return None
+
+
+def _is_meant_as_host(first: str) -> bool:
+    return (
+        first == "localhost"
+        or any(char in first for char in ".:")
+        or first != first.lower()
+    )
+
+
+def _error_in_host(host: str, rest: str) -> str | None:
+    shown = safe_text(host, 60)
+    if "@" in host:
+        return CREDENTIALS
+    if host.strip(".") == "":
+        return f'"{shown}" cannot be part of a name'
+    if not host.startswith("[") and any(char in host for char in GLOB_CHARS):
+        return "patterns are for repositories and tags; the registry must be given"
+    if not any(char in host for char in ".:") and host.lower() != "localhost":
+        lower = safe_text(f"{host}/{rest}".lower(), 80)
+        return (
+            f'repository names are lower case; write "{lower}"'
+            f' (or, if "{shown}" is a host, "{shown.lower()}:443/...")'
+        )
+    bare, port = split_port(host)
+    if bare.startswith("[") and not is_ipv6(bare):
+        return f'"{safe_text(bare, 60)}" is not an IPv6 address in brackets'
+    if port is not None and not _is_port(port):
+        return f'"{safe_text(port, 20)}" is not a port from 1 to {MAX_PORT}'
+    if len(bare) > MAX_HOST_CHARS:
+        return f"its host is longer than {MAX_HOST_CHARS} characters"
+    if not re.fullmatch(DOMAIN, bare):
+        return f'"{shown}" is not a host name: letters, digits, hyphens and dots'
+    return None
+
+
+def _is_port(text: str) -> bool:
+    return bool(re.fullmatch(PORT, text)) and int(text) <= MAX_PORT
+
+
+def _error_in_path(path: str, *, has_host: bool) -> str | None:
+    if not path:
+        where = " after the host" if has_host else ""
+        return f"the repository is missing{where}; write {_EXAMPLE}"
+    components = path.split("/")
+    if "." in components or ".." in components:
+        return '"." and ".." cannot be part of a name'
+    if error := _error_in_any_path(path):
+        return error
+    for component in components:
+        if not re.fullmatch(COMPONENT, component):
+            return (
+                f'"{safe_text(component, 60)}" is not a part of a repository name:'
+                " lower-case letters and digits, separated by one dot, one or two"
+                " underscores, or hyphens"
+            )
+    if len(path) > MAX_PATH_CHARS - len("library/"):
+        return f"its repository is longer than {MAX_PATH_CHARS} characters"
+    if not has_host and re.fullmatch(r"[a-f0-9]{64}", path):
+        return f"it is an image ID; write repository@sha256:{path[:4]}..."
+    return None
+
+
+def _error_in_path_pattern(path: str, *, has_host: bool) -> str | None:
+    if not has_host:
+        return (
+            "a repository pattern must start with its registry,"
+            f" as in docker.io/{safe_text(path, 60)}:*"
+        )
+    if error := _error_in_any_path(path):
+        return error
+    for component in path.split("/"):
+        if "**" in component and component != "**":
+            return (
+                f'"{safe_text(component, 60)}" is not a part of a pattern: ** matches'
+                " whole parts, as in team/**/app; * matches within one"
+            )
+        if not re.fullmatch(rf"{COMPONENT_PATTERN}|\*\*", component):
+            return (
+                f'"{safe_text(component, 60)}" is not a part of a pattern: *, ?, and'
+                " closed classes like [0-9] or [!a-z] among the characters of a name"
+            )
+    if len(path) > MAX_PATH_PATTERN_CHARS:
+        return f"its pattern is longer than {MAX_PATH_PATTERN_CHARS} characters"
+    return None
+
+
+def _error_in_any_path(path: str) -> str | None:
+    if "" in path.split("/"):
+        return "it has an empty part: one / separates the parts of a name"
+    if path != path.lower():
+        return f'repository names are lower case; write "{safe_text(path.lower(), 80)}"'
+    return None
+
+
+def _error_in_tags_of_pattern(
+    tag: str, *, has_tag: bool, has_digest: bool
+) -> str | None:
+    if has_digest:
+        return _DIGEST_AND_PATTERN
+    if not has_tag:
+        return (
+            "a repository pattern must also select tags: add :* for all of them,"
+            " or a pattern such as :1.*"
+        )
+    if any(char in tag for char in GLOB_CHARS):
+        return _error_in_pattern(tag)
+    return _error_in_tag(tag, has_digest=False)
+
+
+def _error_in_digest(digest: str) -> str | None:
+    if re.fullmatch(DIGEST, digest):
+        return None
+    algorithm, colon, value = digest.partition(":")
+    length = HEX_CHARS.get(algorithm)
+    if not colon:
+        return "expected a digest after the @, as in @sha256:0123..."
+    if length is None:
+        supported = ", ".join(HEX_CHARS)
+        return (
+            f'the digest algorithm "{safe_text(algorithm, 20)}" is not supported;'
+            f" use {supported}"
+        )
+    if value.lower() != value:
+        return "the hexadecimal digits of a digest must be lower-case"
+    return f"a {algorithm} digest has {length} hexadecimal digits, not {len(value)}" + (
+        " characters" if len(value) == length else ""
+    )
+
+
+def _error_in_tag(tag: str, *, has_digest: bool) -> str | None:
+    if not tag:
+        return "the tag after the colon is missing"
+    if "/" in tag:
+        return "a port belongs after the host, the first part of the name"
+    if ":" in tag:
+        return "it has two tags; a digest is written after @"
+    if any(char in tag for char in GLOB_CHARS):
+        if has_digest:
+            return _DIGEST_AND_PATTERN
+        return (
+            _error_in_pattern(tag)
+            or "a tag pattern selects many images; expected a single one"
+        )
+    if len(tag) > MAX_TAG_CHARS:
+        return f"its tag is longer than {MAX_TAG_CHARS} characters"
+    if not re.fullmatch(TAG, tag):
+        return (
+            f'"{safe_text(tag, 60)}" is not a tag: letters, digits, underscores,'
+            " and, except at the start, dots and hyphens"
+        )
+    return None
+
+
+def _error_in_pattern(pattern: str) -> str | None:
+    if len(pattern) > MAX_PATTERN_CHARS:
+        return f"its pattern is longer than {MAX_PATTERN_CHARS} characters"
+    if re.fullmatch(TAG_PATTERN, pattern):
+        return None
+    return (
+        f'"{safe_text(pattern, 60)}" is not a tag pattern: *, ?, and closed classes'
+        " like [0-9] or [!a-z] among the characters of a tag"
+    )

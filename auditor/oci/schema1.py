@@ -20,7 +20,7 @@ import orjson
 
 from auditor.errors import ProtocolError
 from auditor.fast_dataclass import dataclass
-from auditor.oci.digest import is_digest
+from auditor.oci.descriptor import is_digest
 from auditor.oci.encoding import (
     check_key_case,
     decode_base64url,
@@ -186,12 +186,12 @@ def _check_signatures(
 ) -> tuple[SignatureCheck, ...]:
     if not signatures:
         return ()
-    from auditor.oci.schema1_signature import check_signature  # noqa: PLC0415  (slow)
+    from auditor.oci.jws import check_libtrust_signature  # noqa: PLC0415  (slow)
 
     encoded = encode_base64url(payload)
     checks = []
     for signature in signatures:
-        key_id, algorithm, error = check_signature(encoded, signature)
+        key_id, algorithm, error = check_libtrust_signature(encoded, signature)
         checks.append(
             SignatureCheck(
                 valid=error is None,
@@ -217,10 +217,8 @@ def _format(signature: object, where: str) -> tuple[int, bytes]:
         raise ProtocolError(f"{where} has no protected header")
     try:
         header = orjson.loads(decode_base64url(protected))
-        length, tail = (
-            header["formatLength"],
-            decode_base64url(header["formatTail"]),
-        )
+        length = header["formatLength"]
+        tail = decode_base64url(header["formatTail"])
     except (ValueError, TypeError, KeyError):
         raise ProtocolError(f"{where} has an invalid protected header") from None
     if isinstance(length, bool) or not isinstance(length, int) or length < 0:

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Self
 from auditor.config import RegistrySettings
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage, UsageError
 from auditor.fast_dataclass import dataclass
-from auditor.oci.digest import check_digest
-from auditor.oci.media_types import ACCEPT_MANIFESTS
+from auditor.oci.descriptor import ACCEPT_MANIFESTS, check_digest
 from auditor.oci.reference import api_host
 from auditor.registry.auth.authorization import Authorizer
 from auditor.registry.auth.credentials import CredentialStore

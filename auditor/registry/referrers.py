@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from auditor.errors import Failure, FailureKind, ProtocolError
-from auditor.oci import media_types
-from auditor.oci.descriptor import Descriptor
+from auditor.oci.descriptor import OCI_INDEX, Descriptor, essence
 from auditor.oci.manifest import ImageIndex, parse_manifest
 from auditor.registry.auth.authorization import Authorizer
 from auditor.registry.request import RequestKind, RequestSender
@@ -21,7 +20,7 @@ from auditor.wire.response import Response, next_page
 # Referrers and pages of one manifest, above which the listing is a failure.
 MAX_REFERRERS = 10_000
 MAX_PAGES = 100
-_HEADERS = {"Accept": media_types.OCI_INDEX}
+_HEADERS = {"Accept": OCI_INDEX}
 _NO_API = frozenset({400, 404, 405, 406, 410, 501})
 # Of these, statuses that may concern one request only, such as one for a digest with
 # another algorithm.
@@ -106,8 +105,8 @@ def _is_without_api(response: Response | Failure) -> bool:
     if isinstance(response, Failure):
         return response.kind is FailureKind.REDIRECT_REFUSED
     # Web applications answer 200 to any path.
-    media_type = media_types.essence(response.content_type)
-    return response.status in _NO_API or media_type != media_types.OCI_INDEX
+    media_type = essence(response.content_type)
+    return response.status in _NO_API or media_type != OCI_INDEX
 
 
 def _concerns_this_request_only(response: Response | Failure) -> bool:

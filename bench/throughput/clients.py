@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from auditor.oci.media_types import ACCEPT_MANIFESTS
+from auditor.oci.descriptor import ACCEPT_MANIFESTS
 from bench.throughput import programs
 from bench.throughput.measured import Measured, measure
 from bench.throughput.servers import USER, Server

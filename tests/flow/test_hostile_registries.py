@@ -10,7 +10,7 @@ from auditor.config import ImageConfigMode
 from auditor.diagnose.token_check import TokenCheck, check_token
 from auditor.input.lists import input_items
 from auditor.model import Order, Record, Shape
-from auditor.oci.media_types import OCI_CONFIG, OCI_MANIFEST
+from auditor.oci.descriptor import OCI_CONFIG, OCI_MANIFEST
 from auditor.registry.registries import open_registries
 from auditor.report.shapes import encoder
 from tests.flow.harness import lab, simple

@@ -20,7 +20,7 @@ import pytest
 from auditor.config import ListerName
 from auditor.demo.demo_registry import DemoContent
 from auditor.errors import Failure, FailureKind
-from auditor.oci.media_types import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
+from auditor.oci.descriptor import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from auditor.registry.transport import transport as network_transport
 from auditor.registry.transport.http_defaults import Timeouts
 from auditor.registry.transport.transport import Transport
@@ -311,7 +311,7 @@ async def test_next_pages_of_a_product_api_at_another_host_get_no_password(
         assert asked.headers["Authorization"].startswith("Basic ")
         assert len(there.targets(path)) == 2
         assert not any("Authorization" in one.headers for one in there.faults.log)
-    listing = outcome.summary.listings[0]
+    listing = outcome.summary.listings.shown[0]
     assert (listing.repositories, listing.pages) == (2, 2)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
-from auditor.oci.digest import is_digest
+from auditor.oci.descriptor import is_digest
 from auditor.oci.encoding import parse_json
 from auditor.registry.listing.interface import Entry, ParsedPage
 from auditor.util.text import safe_text

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
 
 from auditor.errors import Failure, Stage
-from auditor.oci.digest import is_digest
+from auditor.oci.descriptor import is_digest
 from auditor.oci.reference import is_repository
 from auditor.registry.listing import json_fields as fields
 from auditor.registry.listing.interface import MAX_PAGES, ListedTag, Page, incomplete

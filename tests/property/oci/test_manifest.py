@@ -18,8 +18,7 @@ from auditor.audit.image_metadata import (
 from auditor.errors import FailureKind, ProtocolError
 from auditor.model import PlatformRecord
 from auditor.oci import descriptor
-from auditor.oci.descriptor import MAX_SIZE
-from auditor.oci.digest import is_digest
+from auditor.oci.descriptor import MAX_SIZE, is_digest
 from auditor.oci.manifest import (
     ImageIndex,
     ImageManifest,

@@ -19,8 +19,7 @@ from auditor.oci.reference import (
     parse_selector,
     path_matches,
 )
-from auditor.oci.reference_errors import explain_invalid_reference
-from auditor.oci.reference_grammar import is_glob
+from auditor.oci.reference_grammar import explain_invalid_reference, is_glob
 
 COMPONENT = st.from_regex(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+){0,3}", fullmatch=True)
 PATH = st.lists(COMPONENT, min_size=1, max_size=4).map("/".join)

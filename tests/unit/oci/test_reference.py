@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from auditor.errors import FailureKind, ProtocolError
-from auditor.oci.digest import is_digest
+from auditor.oci.descriptor import is_digest
 from auditor.oci.reference import (
     Reference,
     RepositoryPattern,

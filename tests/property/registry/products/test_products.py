@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor.errors import Failure, ProtocolError
-from auditor.oci.digest import is_digest
+from auditor.oci.descriptor import is_digest
 from auditor.oci.reference import is_repository
 from auditor.registry.listing.interface import ListedTag, ParsedPage
 from auditor.registry.products.google import children, parse_tags
