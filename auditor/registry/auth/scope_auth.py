@@ -7,9 +7,9 @@ of the repository's namespace has the credential.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import field, replace
+from functools import lru_cache, partial
 
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.fast_dataclass import dataclass
@@ -39,6 +39,7 @@ HELPER_LOGIN_S = 300.0
 REFUSED_LOGIN_S = 60.0
 
 
+@dataclass(eq=False, kw_only=True)
 class HostAuth:
     """Authorizations for one registry, which may have an account per namespace.
 
@@ -46,34 +47,24 @@ class HostAuth:
     up late: only a registry that requires a login runs credential helpers.
     """
 
-    def __init__(
-        self,
-        *,
-        registry: str,
-        plan: HostPlan,
-        credentials: CredentialStore,
-        service: Callable[[FoundCredential | None], TokenService],
-        clock: Clock,
-    ) -> None:
-        self.plan = plan
-        self.tokens = TokenCache(self._fetch, clock=clock)
+    registry: str
+    plan: HostPlan
+    credentials: CredentialStore
+    service: Callable[[FoundCredential | None], TokenService]
+    clock: Clock
+
+    def __post_init__(self) -> None:
+        self.tokens = TokenCache(self._fetch, clock=self.clock)
         # The one authorizer of a scope.
-        self.for_scope = functools.lru_cache(maxsize=MAX_TOKENS)(self._for_scope)
-        self._registry = registry
-        self._credentials = credentials
-        self._service = service
-        self._clock = clock
+        self.for_scope = lru_cache(maxsize=MAX_TOKENS)(partial(ScopeAuth, self))
         # By namespace; bounded by the configuration.
         self._accounts: dict[str, Account] = {}
-
-    def _for_scope(self, scope: Scope) -> ScopeAuth:
-        return ScopeAuth(self, scope, clock=self._clock)
 
     def namespace_of(self, scope: Scope) -> str:
         """The namespace whose credential `scope` uses; "" is the whole registry."""
         if scope.type != "repository":
             return ""
-        return self._credentials.namespace_of(self._registry, scope.name)
+        return self.credentials.namespace_of(self.registry, scope.name)
 
     def token_key(self, plan: AuthPlan, scope: Scope) -> TokenKey:
         """The key of the token for `scope` in the cache."""
@@ -106,7 +97,7 @@ class HostAuth:
         account = self._accounts.get(namespace)
         if account is not None:
             return await self._refreshed(namespace, account, max_age_s=HELPER_LOGIN_S)
-        found = await self._credentials.find(self._registry, namespace)
+        found = await self.credentials.find(self.registry, namespace)
         if isinstance(found, Failure):
             return found
         # Of several callers that waited for the same helper, the first made the
@@ -120,10 +111,10 @@ class HostAuth:
 
         A helper that fails this time changes nothing: the old login may still be good.
         """
-        old, now = self._accounts.get(namespace, old), self._clock.monotonic()
+        old, now = self._accounts.get(namespace, old), self.clock.monotonic()
         if old.source is not CredentialSource.HELPER or now < old.asked_at + max_age_s:
             return old
-        found = await self._credentials.find(self._registry, namespace, refresh=True)
+        found = await self.credentials.find(self.registry, namespace, refresh=True)
         current = self._accounts.get(namespace, old)
         if current is not old:
             return current  # replaced by another caller while the helper ran
@@ -137,8 +128,8 @@ class HostAuth:
     def _new_account(self, found: FoundCredential | None) -> Account:
         return Account(
             found=found,
-            service=self._service(found),
-            asked_at=self._clock.monotonic(),
+            service=self.service(found),
+            asked_at=self.clock.monotonic(),
         )
 
 
@@ -147,10 +138,10 @@ class ScopeAuth:
 
     __slots__ = ("_clock", "_granted", "_host", "_plan", "_renew_at", "_scope")
 
-    def __init__(self, host: HostAuth, scope: Scope, *, clock: Clock) -> None:
+    def __init__(self, host: HostAuth, scope: Scope) -> None:
         self._host = host
         self._scope = scope
-        self._clock = clock
+        self._clock = host.clock
         self._keep(None, None)
 
     def _keep(self, plan: AuthPlan | None, granted: Authorization | None) -> None:
@@ -273,8 +264,6 @@ class ListingAuth:
 
     Where a 401 to one page asks for a wider scope, the following pages use it too.
     """
-
-    __slots__ = ("_auth",)
 
     def __init__(self, auth: ScopeAuth) -> None:
         self._auth = auth

@@ -23,6 +23,7 @@ import anyio
 
 from auditor.config import RegistrySettings
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage
+from auditor.fast_dataclass import dataclass
 from auditor.registry.auth.authorization import CachedToken, TokenKey
 from auditor.registry.auth.docker_config import TOKEN_USER, FoundCredential
 from auditor.registry.request import RequestKind, RequestSender
@@ -48,6 +49,7 @@ _REJECTED = frozenset({400, 401})
 _NO_POST = frozenset({400, 401, 404, 405})
 
 
+@dataclass(eq=False, kw_only=True)
 class TokenService:
     """Requests tokens with one credential, or anonymously.
 
@@ -55,24 +57,15 @@ class TokenService:
     service does not support that, by GET in place of a password.
     """
 
-    def __init__(
-        self,
-        *,
-        origin: Origin,
-        settings: RegistrySettings,
-        found: FoundCredential | None,
-        keys: KeySet | None,
-        sender: RequestSender,
-        clock: Clock,
-    ) -> None:
-        self._origin = origin
-        self._settings = settings
-        self._credential = None if found is None else found.credential
-        self._source = None if found is None else found.source
-        self._location = None if found is None else found.location
-        self._keys = keys
-        self._sender = sender
-        self._clock = clock
+    origin: Origin
+    settings: RegistrySettings
+    found: FoundCredential | None
+    keys: KeySet | None
+    sender: RequestSender
+    clock: Clock
+
+    def __post_init__(self) -> None:
+        self._credential = None if self.found is None else self.found.credential
         self._rejected: Failure | None = None
         self._accepted = False
         self._one_at_a_time = anyio.Lock()
@@ -102,13 +95,13 @@ class TokenService:
     async def _fetch(self, key: TokenKey) -> CachedToken | Failure:
         try:
             realm = allowed_realm(
-                key.realm, registry=self._origin, settings=self._settings
+                key.realm, registry=self.origin, settings=self.settings
             )
             scope = parse_scope(key.scope) if key.scope else None
             url = token_url(realm, service=key.service, scope=scope)
         except ProtocolError as error:
             return Failure(kind=error.kind, detail=error.detail)
-        sent_at = self._clock.monotonic()
+        sent_at = self.clock.monotonic()
         response = await self._request(realm, url, key)
         if isinstance(response, Failure):
             return response
@@ -129,7 +122,7 @@ class TokenService:
                 scope.name if scope else "",
                 resource=scope.type if scope else "repository",
                 verified=self._is_verified(token, key.service),
-                credential=self._source,
+                credential=None if self.found is None else self.found.source,
             ),
             obtained_at=sent_at,
             expires_at=sent_at + parsed.expires_in_s,
@@ -147,11 +140,9 @@ class TokenService:
                 ),
                 accepted_statuses=_REJECTED if supported else _NO_POST,
             )
-            if (
-                isinstance(response, Failure)
-                or supported
-                or response.status not in _NO_POST
-            ):
+            if isinstance(response, Failure) or supported:
+                return response
+            if response.status not in _NO_POST:
                 return response
             self._use_post = False
         return await self._send(
@@ -175,7 +166,7 @@ class TokenService:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
         if credential is not None:
             headers["Authorization"] = basic_header(credential)
-        return await self._sender.send(
+        return await self.sender.send(
             RequestKind.TOKEN,
             method,
             url,
@@ -189,15 +180,12 @@ class TokenService:
     def _rejection(self, response: Response) -> Failure:
         failure = failure_from_response(response)
         credential = self._credential
-        if credential is None:
+        if self.found is None or credential is None:
             detail = f"the token service requires a login ({failure.status})"
             return replace(failure, detail=detail)
         kind = "login" if isinstance(credential, Login) else "identity token"
-        name = (
-            f"the {kind} of {credential.username!r}"
-            if credential.username
-            else f"the {kind}"
-        )
+        of_user = f" of {credential.username!r}" if credential.username else ""
+        name = f"the {kind}{of_user}"
         if response.status == 400:
             # ECR's public service; or the scope is what it does not accept.
             return replace(
@@ -209,7 +197,7 @@ class TokenService:
         rejected = replace(
             failure,
             detail=f"the token service rejected {name} ({failure.status}); check"
-            f" the credential in {self._location}",
+            f" the credential in {self.found.location}",
         )
         if not self._accepted:  # otherwise it is this scope that is refused
             self._rejected = rejected
@@ -228,17 +216,14 @@ class TokenService:
             self._rotates = True
 
     def _is_verified(self, token: str, service: str | None) -> bool:
-        if self._keys is None:
+        if self.keys is None:
             return False
         # Loads the cryptography library, which only runs with keys need.
         from auditor.wire.token_keys import verify_token  # noqa: PLC0415
 
+        now = self.clock.epoch()
         return verify_token(
-            token,
-            self._keys,
-            audience=service,
-            issuer=None,
-            now=self._clock.epoch(),
+            token, self.keys, audience=service, issuer=None, now=now
         ).verified
 
 

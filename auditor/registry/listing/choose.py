@@ -82,10 +82,7 @@ def choose_lister(
             api_sender = make_sender(f"the API of {name}", credential_base=api_url)
         return ProductLister(
             product,
-            api_url=api_url,
-            page_size=settings.page_size,
-            namespaces=settings.list_namespaces,
-            sender=api_sender,
+            settings=settings,
             auth=ApiAuthorizer(
                 method=product.login_method,
                 api_url=api_url,

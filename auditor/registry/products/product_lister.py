@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
+from auditor.config import RegistrySettings
 from auditor.errors import Failure, FailureKind
 from auditor.registry.auth.api_login import ApiAuthorizer
-from auditor.registry.auth.authorization import Authorizer
 from auditor.registry.listing.interface import (
     Entry,
     ListedTag,
@@ -18,19 +18,18 @@ from auditor.registry.listing.interface import (
 )
 from auditor.registry.listing.paging import read_pages
 from auditor.registry.products.product_apis import Product
-from auditor.registry.request import RequestKind, RequestSender
+from auditor.registry.request import RequestKind
 from auditor.wire.response import Response
 
 # A page of 1,000 tags with digests, platforms and times, at 16 KB each.
 MAX_API_BYTES = 16 * 1024 * 1024
 
-_HEADERS = {"Accept": "application/json"}
-
 
 class ProductLister:
     """The listings of one registry by the API of its product.
 
-    `namespaces` are listed when no prefix is given. `registry` lists the tags that the
+    `auth` has the login and the API's URL. Without a prefix, the namespaces in the
+    settings are listed. `registry` lists the tags that the
     API does not list. If the configured login does not fit the API, repositories are
     listed anonymously and end with a failure, because private ones are missing.
     """
@@ -39,18 +38,13 @@ class ProductLister:
         self,
         product: Product,
         *,
-        api_url: str,
-        page_size: int,
-        namespaces: tuple[str, ...],
-        sender: RequestSender,
+        settings: RegistrySettings,
         auth: ApiAuthorizer,
         registry: Lister,
     ) -> None:
         self._product = product
-        self._api_url = api_url
-        self._page_size = min(page_size, product.max_page_size)
-        self._namespaces = namespaces
-        self._sender = sender
+        self._page_size = min(settings.page_size, product.max_page_size)
+        self._namespaces = settings.list_namespaces
         self._auth = auth
         self._registry = registry
 
@@ -97,11 +91,10 @@ class ProductLister:
                     yield page
                     continue
                 count = page.number
-                yield Page(
-                    entries=page.entries,
+                yield replace(
+                    page,
                     number=number + page.number,
                     last=page.last and is_last,
-                    unreadable=page.unreadable,
                     total=page.total if len(prefixes) == 1 else None,
                 )
             number += count
@@ -120,10 +113,7 @@ class ProductLister:
         listing = "repositories" + (f" of {namespace}" if namespace else "")
         failed = False
         async for page in self._pages(
-            path,
-            self._product.parse_repositories,
-            auth=auth,
-            listing=listing,
+            path, self._product.parse_repositories, auth=auth, listing=listing
         ):
             failed = failed or isinstance(page, Failure)
             yield page
@@ -136,15 +126,15 @@ class ProductLister:
         path: str,
         parse: Callable[[Response], ParsedPage[Entry]],
         *,
-        auth: Authorizer,
+        auth: ApiAuthorizer,
         listing: str,
     ) -> AsyncIterator[Page[Entry] | Failure]:
         async def get(url: str) -> Response | Failure:
-            response = await self._sender.send(
+            response = await auth.sender.send(
                 RequestKind.LIST,
                 "GET",
                 url,
-                headers=_HEADERS,
+                headers={"Accept": "application/json"},
                 max_bytes=MAX_API_BYTES,
                 authorizer=auth,
             )
@@ -154,6 +144,6 @@ class ProductLister:
             detail = f"the API of {self._product.name}: {response.detail}"
             return replace(response, detail=detail)
 
-        first = await get(self._api_url + path)
+        first = await get(auth.api_url + path)
         async for page in read_pages(first, get=get, parse=parse, listing=listing):
             yield page
