@@ -1,10 +1,19 @@
-"""The entries of the digest cache; a batch of them is written in one transaction."""
+"""The entries of the digest cache; a batch of them is written in one transaction.
+
+Batches for a file are written in a thread: several processes may share the file and the
+disk may be slow, and neither may hold up the event loop.
+"""
 
 from __future__ import annotations
 
+import queue
 import sqlite3
+import threading
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import field
 
+from auditor.cache.database import is_busy
 from auditor.cache.maintenance import prune, used_bytes
 from auditor.cache.row_encoding import (
     encode_body,
@@ -21,6 +30,8 @@ MAX_REPOSITORIES = 10_000
 # A cache that is too large is pruned to this share of its limit, so that it is not
 # pruned with every batch.
 PRUNED_SHARE = 0.9
+# Attempts to write a batch while other processes hold the lock, each of `BUSY_S`.
+BUSY_ATTEMPTS = 3
 
 GET_REPOSITORY = "SELECT id FROM repositories WHERE registry = ? AND repository = ?"
 
@@ -105,17 +116,69 @@ class CacheBatch:
 
 
 class BatchWriter:
-    """Writes batches and prunes the cache when it takes more than `max_bytes`."""
+    """Writes batches in their order, and prunes the cache when it is too large.
+
+    With `in_thread` they are written in a thread, which owns and closes the connection;
+    without, at once and not deflated, for a temporary database.
+    """
 
     def __init__(
-        self, connection: sqlite3.Connection, max_bytes: int, *, deflate: bool = True
+        self, connection: sqlite3.Connection, max_bytes: int, *, in_thread: bool
     ) -> None:
-        self._encode_body = encode_body if deflate else _encode_plain
         self._connection = connection
         self._max_bytes = max_bytes
+        self._encode_body = encode_body if in_thread else _encode_plain
         self._repositories: dict[RepositoryName, int] = {}
+        self._submitted: queue.SimpleQueue[CacheBatch | None] = queue.SimpleQueue()
+        self._finished: deque[tuple[CacheBatch, Exception | None]] = deque()
+        self._thread: threading.Thread | None = None
+        if in_thread:
+            self._thread = threading.Thread(
+                target=self._run, name="auditor-cache", daemon=True
+            )
+            self._thread.start()
 
-    def write(self, batch: CacheBatch) -> None:
+    def submit(self, batch: CacheBatch) -> None:
+        """Write a batch, now or later."""
+        if self._thread is None:
+            self._finished.append((batch, self._write(batch)))
+        else:
+            self._submitted.put(batch)
+
+    def finished(self) -> Iterator[tuple[CacheBatch, Exception | None]]:
+        """The batches finished since the last call; after an error nothing more can be
+        written."""
+        while self._finished:
+            yield self._finished.popleft()
+
+    def close(self, wait_s: float) -> None:
+        """Wait up to `wait_s` until everything is written and the file is closed."""
+        if self._thread is not None:
+            self._submitted.put(None)
+            self._thread.join(wait_s)
+
+    def _run(self) -> None:
+        try:
+            while (batch := self._submitted.get()) is not None:
+                self._finished.append((batch, self._write(batch)))
+        finally:
+            self._connection.close()
+
+    def _write(self, batch: CacheBatch) -> Exception | None:
+        """Write a batch. One that stays locked out is dropped: its contents are fetched
+        again by a later run."""
+        for _ in range(BUSY_ATTEMPTS):
+            try:
+                self._write_rows(batch)
+            except sqlite3.Error as error:
+                self._repositories.clear()  # new numbers are rolled back
+                if not is_busy(error):
+                    return error
+            else:
+                break
+        return None
+
+    def _write_rows(self, batch: CacheBatch) -> None:
         """Write a batch completely or not at all; then prune if needed."""
         # Deflated before the transaction begins: other processes wait for its end.
         contents = [
@@ -124,8 +187,8 @@ class BatchWriter:
             for key, entry in batch.contents.items()
         ]  # fmt: skip
         write_rows = self._connection.executemany
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
+        with self._connection:  # commits, or rolls back after an error
+            self._connection.execute("BEGIN IMMEDIATE")
             damaged = [(key,) for key in batch.damaged_contents]
             write_rows(
                 "DELETE FROM confirmed WHERE content IN"
@@ -158,12 +221,6 @@ class BatchWriter:
                  notes.no_head_until)
                 for registry, notes in batch.hosts.items()
             ])  # fmt: skip
-            self._connection.execute("COMMIT")
-        except BaseException:
-            self._repositories.clear()  # new numbers are rolled back
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
         if used_bytes(self._connection) > self._max_bytes:
             prune(self._connection, int(self._max_bytes * PRUNED_SHARE))
 

@@ -8,6 +8,7 @@ schema version are recreated: everything in it can be fetched again.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sqlite3
 import stat
@@ -15,7 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from auditor.fast_dataclass import dataclass
+log = logging.getLogger("auditor.cache")
 
 # "audr": PRAGMA application_id tells our files from those of other programs.
 APPLICATION_ID = 0x61756472
@@ -53,13 +54,12 @@ BUSY_S = 30.0
 READER_BUSY_S = 0.5
 # SQLite's page cache for each connection.
 PAGE_CACHE_KIB = 4096
-_SET_PAGE_CACHE = f"PRAGMA cache_size = -{PAGE_CACHE_KIB}"
 # Suffixes of the files that SQLite creates next to a database.
 _SIDE_FILES = ("-wal", "-shm", "-journal")
 # SQLite's smallest page: it takes a smaller file for an empty database.
 MIN_DATABASE_BYTES = 512
 _NOT_A_CACHE = "not a digest cache; name another file with --cache"
-_SETUP_ATTEMPTS = 50
+_SETUP_RETRIES = 50
 _SETUP_RETRY_S = 0.05
 
 
@@ -67,40 +67,24 @@ class CacheError(Exception):
     """The cache cannot be used; the message names the file and the reason."""
 
 
-@dataclass(frozen=True, slots=True)
-class OpenedDatabase:
-    """Two connections to one file; `notice` is a message for the user, or `None`."""
-
-    reader: sqlite3.Connection
-    writer: sqlite3.Connection
-    notice: str | None
-
-
-def open_database(path: Path) -> OpenedDatabase:
-    """Open a cache file; create it, or recreate a damaged or older one.
+def open_database(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+    """A reader and a writer of a cache file; create it, or recreate a damaged or older
+    one, which is logged.
 
     Raises `CacheError` if it cannot be used; a file that is not recognisably a cache is
     left unchanged.
     """
-    try:
+    with _cache_errors(path):
         _secure_file(path)
         try:
-            writer, notice = _connect_writer(path)
+            writer = _connect_writer(path)
         except _DamagedError:
             remove_database(path)
             _secure_file(path)
-            writer, _ = _connect_writer(path)
-            notice = f"{path}: was damaged; created a new one"
-        try:
-            reader = _connect(str(path), READER_BUSY_S)
-        except BaseException:
-            writer.close()
-            raise
-        return OpenedDatabase(reader, writer, notice)
-    except OSError as error:
-        raise CacheError(f"{path}: {error.strerror or error}") from None
-    except (sqlite3.Error, _DamagedError) as error:
-        raise CacheError(f"{path}: {error}") from None
+            writer = _connect_writer(path)
+            log.warning("digest cache %s: was damaged; created a new one", path)
+        with _close_on_error(writer):
+            return _connect(str(path), READER_BUSY_S), writer
 
 
 def open_temporary_database() -> sqlite3.Connection:
@@ -120,7 +104,7 @@ def open_existing_database(path: Path) -> sqlite3.Connection:
 
     Raises `CacheError` if there is none.
     """
-    try:
+    with _cache_errors(path):
         if not stat.S_ISREG(path.lstat().st_mode):
             raise CacheError(f"{path}: not a regular file")
         _refuse_links(path)
@@ -136,11 +120,7 @@ def open_existing_database(path: Path) -> sqlite3.Connection:
                     f"{path}: has schema version {version}, this program uses"
                     f" {SCHEMA_VERSION}; the next audit creates a new cache"
                 )
-    except OSError as error:
-        raise CacheError(f"{path}: {error.strerror or error}") from None
-    except sqlite3.Error as error:
-        raise CacheError(f"{path}: {error}") from None
-    return connection
+        return connection
 
 
 def remove_database(path: Path) -> None:
@@ -152,10 +132,8 @@ def remove_database(path: Path) -> None:
 
 def is_corrupt(error: Exception) -> bool:
     """Whether SQLite reports that the file itself is damaged."""
-    return isinstance(error, sqlite3.Error) and _primary_code(error) in {
-        sqlite3.SQLITE_CORRUPT,
-        sqlite3.SQLITE_NOTADB,
-    }
+    codes = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+    return _primary_code(error) in codes
 
 
 def is_busy(error: sqlite3.Error) -> bool:
@@ -165,6 +143,17 @@ def is_busy(error: sqlite3.Error) -> bool:
 
 class _DamagedError(Exception):
     """A cache whose tables cannot be read."""
+
+
+@contextlib.contextmanager
+def _cache_errors(path: Path) -> Iterator[None]:
+    """Raises `CacheError` for any error of the file."""
+    try:
+        yield
+    except OSError as error:
+        raise CacheError(f"{path}: {error.strerror or error}") from None
+    except (sqlite3.Error, _DamagedError) as error:
+        raise CacheError(f"{path}: {error}") from None
 
 
 def _secure_file(path: Path) -> None:
@@ -191,19 +180,20 @@ def _refuse_links(path: Path) -> None:
             raise CacheError(f"{path}{suffix}: symbolic links are not followed")
 
 
-def _connect_writer(path: Path) -> tuple[sqlite3.Connection, str | None]:
-    """A connection for writing, after the tables exist, and a notice for the user."""
-    for is_last in (*(False,) * _SETUP_ATTEMPTS, True):
-        connection = sqlite3.connect(
-            path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
-        )
+def _connect_writer(path: Path) -> sqlite3.Connection:
+    """A connection for writing, after the tables exist."""
+    attempts = 0
+    while True:
         try:
-            return connection, _create_tables(connection, path)
+            connection = _connect(str(path), BUSY_S)
+            with _close_on_error(connection):
+                _create_tables(connection, path)
+            return connection  # noqa: TRY300
         except sqlite3.Error as error:
-            connection.close()
+            attempts += 1
             # When two processes create the file at the same time, SQLite reports "busy"
             # at once, whatever the timeout (sqlite.org/c3ref/busy_handler.html).
-            if is_busy(error) and not is_last:
+            if is_busy(error) and attempts <= _SETUP_RETRIES:
                 time.sleep(_SETUP_RETRY_S)
                 continue
             if not is_corrupt(error):
@@ -211,14 +201,9 @@ def _connect_writer(path: Path) -> tuple[sqlite3.Connection, str | None]:
             if _has_our_header(path):
                 raise _DamagedError(str(error)) from None
             raise CacheError(f"{path}: {_NOT_A_CACHE}") from None
-        except BaseException:
-            connection.close()
-            raise
-    raise AssertionError("the last attempt returns or raises")
 
 
-def _create_tables(connection: sqlite3.Connection, path: Path) -> str | None:
-    connection.execute(_SET_PAGE_CACHE)
+def _create_tables(connection: sqlite3.Connection, path: Path) -> None:
     # The order matters: another process may create everything meanwhile, in one
     # transaction.
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -232,7 +217,7 @@ def _create_tables(connection: sqlite3.Connection, path: Path) -> str | None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     if application_id == APPLICATION_ID and version == SCHEMA_VERSION and tables:
-        return None
+        return
     connection.execute("BEGIN IMMEDIATE")
     if _pragma(connection, "user_version") != SCHEMA_VERSION:  # not created meanwhile
         names = connection.execute(
@@ -247,11 +232,12 @@ def _create_tables(connection: sqlite3.Connection, path: Path) -> str | None:
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     connection.execute("COMMIT")
     if version and version != SCHEMA_VERSION:
-        return (
-            f"{path}: had schema version {version}; created a new one with version"
-            f" {SCHEMA_VERSION}"
+        log.warning(
+            "digest cache %s: had schema version %s; created a new one with version %s",
+            path,
+            version,
+            SCHEMA_VERSION,
         )
-    return None
 
 
 def _connect(name: str, busy_s: float) -> sqlite3.Connection:
@@ -260,7 +246,7 @@ def _connect(name: str, busy_s: float) -> sqlite3.Connection:
     )
     # The first statement fails if the file is not a database.
     with _close_on_error(connection):
-        connection.execute(_SET_PAGE_CACHE)
+        connection.execute(f"PRAGMA cache_size = -{PAGE_CACHE_KIB}")
     return connection
 
 
@@ -288,6 +274,6 @@ def _pragma(connection: sqlite3.Connection, name: str) -> int:
     return int(number)
 
 
-def _primary_code(error: sqlite3.Error) -> int:
-    """SQLite's primary result code."""
+def _primary_code(error: Exception) -> int:
+    """SQLite's primary result code; 0 for another error."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF

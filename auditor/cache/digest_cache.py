@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from auditor.cache.batch import CachedTag, Confirmation, ContentEntry, HostNotes
@@ -88,12 +87,7 @@ class DigestCache:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -119,7 +113,7 @@ class DigestCache:
             return CachedContent(entry.body, confirmation)
         body = decode_body(deflated, stored, key, sha256)
         if body is None:
-            self._discard(key)
+            self.discard(digest)
             return None
         now = int(self._now())
         if not isinstance(used_at, int) or abs(now - used_at) > USED_STEP_S:
@@ -164,11 +158,9 @@ class DigestCache:
 
     def discard(self, digest: str) -> None:
         """Remove a content that cannot be parsed, and count it as damaged."""
-        self._discard(encode_digest(digest))
-
-    def _discard(self, key: bytes) -> None:
+        key = encode_digest(digest)
         self.damaged += 1
-        log.info("removed a damaged content from the cache: %s", decode_digest(key))
+        log.info("removed a damaged content from the cache: %s", digest)
         batch, pending = self._storage.batch, self._storage.pending
         pending.contents.pop(key, None)
         batch.contents.pop(key, None)
@@ -242,9 +234,7 @@ class DigestCache:
         notes = hosts.get(registry)
         if notes is None:
             number = self._storage.repository_number(registry)
-            row = None
-            if number is not None:
-                row = self._storage.read_row(_GET_HOST, (number,))
+            row = self._storage.read_row(_GET_HOST, (number,))
             notes = HostNotes()
             if row is not None and isinstance(row[1], int):
                 notes = HostNotes(distrusted=bool(row[0]), no_head_until=row[1])

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import field
 from pathlib import Path
+from typing import Any
 
 from auditor.cache.database import CacheError, is_corrupt
 from auditor.cache.row_encoding import decode_body, tag_checksum
@@ -87,17 +88,11 @@ def info(connection: sqlite3.Connection, path: Path) -> CacheInfo:
         "SELECT count(*), min(used_at), max(used_at) FROM content"
     ).fetchone()
     (tags,) = connection.execute("SELECT count(*) FROM tags").fetchone()
-    contents_by_registry: dict[str, int] = dict(
-        connection.execute(
-            "SELECT repositories.registry, count(*) FROM confirmed JOIN repositories"
-            " ON repositories.id = confirmed.registry GROUP BY repositories.registry"
-        ).fetchall()
-    )
-    tags_by_registry: dict[str, int] = dict(
-        connection.execute(
-            "SELECT registry, count(*) FROM tags JOIN repositories"
-            " ON repositories.id = tags.repository GROUP BY registry"
-        ).fetchall()
+    by_registry = connection.execute(
+        "SELECT repositories.registry, count(content), count(tag) FROM"
+        " (SELECT registry AS id, content, NULL AS tag FROM confirmed"
+        " UNION ALL SELECT repository, NULL, tag FROM tags)"
+        " JOIN repositories USING (id) GROUP BY repositories.registry ORDER BY 1"
     )
     return CacheInfo(
         path=str(path),
@@ -106,10 +101,7 @@ def info(connection: sqlite3.Connection, path: Path) -> CacheInfo:
         tags=tags,
         oldest_use=oldest,
         newest_use=newest,
-        registries={
-            name: (contents_by_registry.get(name, 0), tags_by_registry.get(name, 0))
-            for name in sorted(contents_by_registry.keys() | tags_by_registry.keys())
-        },
+        registries={name: tuple(counts) for name, *counts in by_registry},
     )
 
 
@@ -140,67 +132,61 @@ def _remove(
     ).fetchall()
     if not numbers:
         return 0
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        connection.executemany("DELETE FROM confirmed WHERE content = ?", numbers)
-        connection.executemany("DELETE FROM content WHERE id = ?", numbers)
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
+    with connection:  # commits, or rolls back after an error
+        connection.execute("BEGIN IMMEDIATE")
+        _delete_contents(connection, numbers)
     return len(numbers)
+
+
+def _delete_contents(connection: sqlite3.Connection, numbers: list[Any]) -> None:
+    connection.executemany("DELETE FROM confirmed WHERE content = ?", numbers)
+    connection.executemany("DELETE FROM content WHERE id = ?", numbers)
 
 
 def _verify_contents(connection: sqlite3.Connection) -> tuple[int, int]:
     checked, damaged = 0, []
-    for number, key, sha256, deflated, body in _contents(connection):
+    sql = (
+        "SELECT id, digest, sha256, deflated, body FROM content WHERE id > ?"
+        " ORDER BY id LIMIT ?"
+    )
+    for number, key, sha256, deflated, body in _rows(connection, sql, (0,)):
         checked += 1
         if not isinstance(key, bytes) or (
             decode_body(deflated, body, key, sha256) is None
         ):
             damaged.append((number,))
-    connection.executemany("DELETE FROM confirmed WHERE content = ?", damaged)
-    connection.executemany("DELETE FROM content WHERE id = ?", damaged)
+    _delete_contents(connection, damaged)
     return checked, len(damaged)
-
-
-def _contents(connection: sqlite3.Connection) -> Iterator[tuple[object, ...]]:
-    last: object = 0
-    while rows := connection.execute(
-        "SELECT id, digest, sha256, deflated, body FROM content WHERE id > ?"
-        " ORDER BY id LIMIT ?",
-        (last, VERIFY_ROWS),
-    ).fetchall():
-        yield from rows
-        last = rows[-1][0]
 
 
 def _verify_tags(connection: sqlite3.Connection) -> tuple[int, int]:
     checked, damaged = 0, []
-    last: tuple[object, ...] = (0, "")
-    while rows := connection.execute(
-        "SELECT tags.repository, tag, digest, header, content_type, checksum,"
+    sql = (
+        "SELECT tags.repository, tag, checksum, digest, header, content_type,"
         " repositories.registry, repositories.repository"
         " FROM tags LEFT JOIN repositories ON repositories.id = tags.repository"
-        " WHERE (tags.repository, tag) > (?, ?) ORDER BY tags.repository, tag LIMIT ?",
-        (*last, VERIFY_ROWS),
-    ).fetchall():
-        for number, tag, key, header, content_type, checksum, registry, name in rows:
-            checked += 1
-            try:
-                is_good = checksum == tag_checksum(
-                    registry,
-                    name,
-                    tag,
-                    key=key,
-                    header=header,
-                    content_type=content_type,
-                )
-            except TypeError:  # a value of another type
-                is_good = False
-            if not is_good:
-                damaged.append((number, tag))
-        last = rows[-1][:2]
+        " WHERE (tags.repository, tag) > (?, ?) ORDER BY tags.repository, tag LIMIT ?"
+    )
+    for number, tag, checksum, *values in _rows(connection, sql, (0, "")):
+        checked += 1
+        key, header, content_type, registry, repository = values
+        try:
+            is_good = checksum == tag_checksum(
+                registry, repository, tag,
+                key=key, header=header, content_type=content_type,
+            )  # fmt: skip
+        except TypeError:  # a value of another type
+            is_good = False
+        if not is_good:
+            damaged.append((number, tag))
     connection.executemany("DELETE FROM tags WHERE repository = ? AND tag = ?", damaged)
     return checked, len(damaged)
+
+
+def _rows(
+    connection: sqlite3.Connection, sql: str, last: tuple[object, ...]
+) -> Iterator[tuple[Any, ...]]:
+    """The rows after the one with the key `last`, which are the first columns."""
+    while rows := connection.execute(sql, (*last, VERIFY_ROWS)).fetchall():
+        yield from rows
+        last = rows[-1][: len(last)]

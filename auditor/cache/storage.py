@@ -1,21 +1,17 @@
 """The connections of one process to the cache: single reads and batched writes.
 
-Reads run in the calling thread. Writes are gathered into batches; those of a file go to
-a thread, because several processes may share the file and the disk may be slow, and
-neither may hold up the event loop. If the file fails during a run, one warning is
-logged and the run continues with a temporary database.
+Reads run in the calling thread. Writes are gathered into batches for `BatchWriter`. If
+the file fails during a run, one warning is logged and the run continues with a
+temporary database.
 """
 
 from __future__ import annotations
 
 import logging
-import queue
 import sqlite3
-import threading
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from auditor.cache.batch import (
     GET_REPOSITORY,
@@ -32,7 +28,6 @@ from auditor.cache.database import (
     open_temporary_database,
     remove_database,
 )
-from auditor.fast_dataclass import dataclass
 
 log = logging.getLogger("auditor.cache")
 
@@ -45,8 +40,6 @@ BATCH_S = 2.0
 # stored. A fast registry on a busy machine is some 30 batches ahead. 64 batches take
 # 30 MB with usual manifests and 64 MiB with the largest.
 MAX_WAITING_BATCHES = 64
-# Attempts to write a batch while other processes hold the lock, each of `BUSY_S`.
-BUSY_ATTEMPTS = 3
 # How long the end of a run waits for the last batches: enough for another process that
 # is writing, not for one that was stopped in a transaction.
 CLOSE_S = 10.0
@@ -75,30 +68,27 @@ class CacheStorage:
         self._waiting = 0
         self._repositories: dict[RepositoryName, int] = {}
         self._reader: sqlite3.Connection | None = None
-        self._writer: _Writer | None = None
+        self._writer: BatchWriter | None = None
         self._open()
 
     def _open(self) -> None:
         if self.path is not None:
             try:
-                opened = open_database(self.path)
+                self._reader, writer = open_database(self.path)
             except CacheError as error:
                 log.warning(
                     "cannot use the digest cache: %s; continuing without it", error
                 )
                 self.path = None
             else:
-                if opened.notice is not None:
-                    log.warning("digest cache %s", opened.notice)
-                self._reader = opened.reader
-                self._writer = _ThreadWriter(opened.writer, self._max_bytes)
+                self._writer = BatchWriter(writer, self._max_bytes, in_thread=True)
                 return
         try:
             self._reader = open_temporary_database()
         except sqlite3.Error as error:
             log.warning("cannot cache anything in this run: %s", error)
             return
-        self._writer = _InlineWriter(self._reader, self._max_bytes)
+        self._writer = BatchWriter(self._reader, self._max_bytes, in_thread=False)
 
     def close(self) -> None:
         """Write the last batch and close the connections."""
@@ -174,14 +164,14 @@ class CacheStorage:
 
     def _collect_written(self) -> None:
         """Remove from `pending` what the database now returns."""
-        for written in self._writer.finished() if self._writer is not None else ():
+        for batch, error in self._writer.finished() if self._writer is not None else ():
             self._waiting -= 1
-            if written.error is not None:
-                self._give_up(written.error)
+            if error is not None:
+                self._give_up(error)
                 return
-            _remove_written(self.pending.contents, written.batch.contents)
-            _remove_written(self.pending.confirmed, written.batch.confirmed)
-            _remove_written(self.pending.tags, written.batch.tags)
+            _remove_written(self.pending.contents, batch.contents)
+            _remove_written(self.pending.confirmed, batch.confirmed)
+            _remove_written(self.pending.tags, batch.tags)
 
     def _give_up(self, error: Exception) -> None:
         """Continue with a temporary database and what was not written yet."""
@@ -215,94 +205,6 @@ class CacheStorage:
             gathered.hosts.update(unwritten.hosts)
         self.batch.used_at.update(dict.fromkeys(unwritten.contents, int(self._now())))
         self.row_added()
-
-
-@dataclass(frozen=True, slots=True)
-class _WrittenBatch:
-    """A batch that is finished; with an `error` nothing more can be written."""
-
-    batch: CacheBatch
-    error: Exception | None = None
-
-
-class _Writer(Protocol):
-    """Writes batches in the order in which they are submitted."""
-
-    def submit(self, batch: CacheBatch) -> None:
-        """Write a batch, now or later."""
-
-    def finished(self) -> list[_WrittenBatch]:
-        """The batches finished since the last call."""
-
-    def close(self, wait_s: float) -> None:
-        """Write what was submitted, waiting up to `wait_s`; close the connection."""
-
-
-class _InlineWriter:
-    """Writes at once and does not deflate, for a temporary database; the connection
-    stays open."""
-
-    def __init__(self, connection: sqlite3.Connection, max_bytes: int) -> None:
-        self._batches = BatchWriter(connection, max_bytes, deflate=False)
-        self._finished: list[_WrittenBatch] = []
-
-    def submit(self, batch: CacheBatch) -> None:
-        self._finished.append(_write(self._batches, batch))
-
-    def finished(self) -> list[_WrittenBatch]:
-        finished, self._finished = self._finished, []
-        return finished
-
-    def close(self, wait_s: float) -> None:
-        pass
-
-
-class _ThreadWriter:
-    """Writes in a thread, which owns and closes the connection."""
-
-    def __init__(self, connection: sqlite3.Connection, max_bytes: int) -> None:
-        self._connection = connection
-        self._batches = BatchWriter(connection, max_bytes)
-        self._submitted: queue.SimpleQueue[CacheBatch | None] = queue.SimpleQueue()
-        self._finished: deque[_WrittenBatch] = deque()
-        self._thread = threading.Thread(
-            target=self._run, name="auditor-cache", daemon=True
-        )
-        self._thread.start()
-
-    def submit(self, batch: CacheBatch) -> None:
-        self._submitted.put(batch)
-
-    def finished(self) -> list[_WrittenBatch]:
-        finished = []
-        while self._finished:
-            finished.append(self._finished.popleft())
-        return finished
-
-    def close(self, wait_s: float) -> None:
-        self._submitted.put(None)
-        self._thread.join(wait_s)
-
-    def _run(self) -> None:
-        try:
-            while (batch := self._submitted.get()) is not None:
-                self._finished.append(_write(self._batches, batch))
-        finally:
-            self._connection.close()
-
-
-def _write(batches: BatchWriter, batch: CacheBatch) -> _WrittenBatch:
-    """Write a batch. One that stays locked out is dropped: its contents are fetched
-    again by a later run."""
-    for _ in range(BUSY_ATTEMPTS):
-        try:
-            batches.write(batch)
-        except sqlite3.Error as error:
-            if not is_busy(error):
-                return _WrittenBatch(batch, error)
-        else:
-            break
-    return _WrittenBatch(batch)
 
 
 def _remove_written(pending: dict[Key, Value], written: dict[Key, Value]) -> None:

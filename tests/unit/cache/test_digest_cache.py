@@ -368,10 +368,10 @@ def test_a_full_or_read_only_disk_costs_one_warning(
 ) -> None:
     real = database.open_database
 
-    def with_limit(path: Path) -> database.OpenedDatabase:
-        found = real(path)
-        found.writer.execute(limit)
-        return found
+    def with_limit(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+        reader, writer = real(path)
+        writer.execute(limit)
+        return reader, writer
 
     monkeypatch.setattr(storage, "open_database", with_limit)
     cache = opened()
