@@ -114,14 +114,14 @@ def _shard_file(
 ) -> ShardFile | None:
     if settings.shard is None:
         return None
-    if report.final is None:
+    if report.writer.final is None:
         notify(
             f"shard {settings.shard}: its report is not a file and gets no shard file,"
             " so that auditor merge cannot merge it; write it with -o FILE"
         )
         return None
     return ShardFile(
-        report.final,
+        report.writer.final,
         settings.shard,
         settings=sharded_run_settings(settings),
         order=settings.order,

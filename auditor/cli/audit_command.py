@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from auditor.cli import early_signals
-from auditor.cli.click_options import settings_from, settings_options
-from auditor.cli.extras import extras
+from auditor.cli.command_support import (
+    extras,
+    run_async,
+    settings_from,
+    settings_options,
+)
 from auditor.cli.main import print_message
 from auditor.cli.output import print_line
 from auditor.cli.side_outputs import check_file, check_side_outputs, write_side_outputs
@@ -42,7 +46,6 @@ def command(**flags: Any) -> int:
             "nothing to audit: give references, or a list of them with -f"
             " (see auditor audit --help)"
         )
-    from auditor.cli.run_async import run_async
 
     if settings.dry_run:
         early_signals.uninstall()

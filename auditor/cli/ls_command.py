@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from auditor.cli.click_options import format_option, settings_from, settings_options
-from auditor.cli.json_documents import RepositoryDocument, TagDocument
+from auditor.cli.command_support import (
+    json_option,
+    run_async,
+    settings_from,
+    settings_options,
+)
 from auditor.cli.main import print_message
-from auditor.cli.output import print_line
+from auditor.cli.output import json_text, print_line
 from auditor.config import OptionGroup, Settings
 from auditor.errors import ExitCode, ProtocolError, UsageError
+from auditor.fast_dataclass import dataclass
 from auditor.util.text import format_count
 
 if TYPE_CHECKING:
@@ -25,10 +30,10 @@ if TYPE_CHECKING:
 
 @click.command("ls")
 @click.argument("target", metavar="HOST|[HOST/]REPOSITORY|PATTERN")
-@format_option("text", "json")
+@json_option
 @click.option("--full-ref", is_flag=True, help="Print full references: HOST/REPO:TAG.")
 @settings_options(OptionGroup.SELECTION, OptionGroup.CREDENTIALS, OptionGroup.NETWORK)
-def command(*, target: str, output_format: str, full_ref: bool, **flags: Any) -> int:
+def command(*, target: str, as_json: bool, full_ref: bool, **flags: Any) -> int:
     """List the repositories of a registry, or the tags of a repository.
 
     One line each, as they are read; json is an object per line, with digest, size and
@@ -43,11 +48,8 @@ def command(*, target: str, output_format: str, full_ref: bool, **flags: Any) ->
         parsed = parse_list_target(target)
     except ProtocolError as error:
         raise UsageError(error.detail) from None
-    from auditor.cli.run_async import run_async
-
-    if output_format == "json":
-        return run_async(_ls, settings, parsed, _json_line)
-    return run_async(_ls, settings, parsed, _text_line(parsed, full=full_ref))
+    text = _json_line if as_json else _text_line(parsed, full=full_ref)
+    return run_async(_ls, settings, parsed, text)
 
 
 async def _ls(
@@ -93,7 +95,7 @@ async def _ls(
             f"--since: {format_count(without_age, 'tag')} without a time in the listing"
             " printed, too"
         )
-    gaps = {ListState.DENIED, ListState.INCOMPLETE} & set(counts.listings.states())
+    gaps = {ListState.DENIED, ListState.INCOMPLETE} & counts.listings.states()
     return ExitCode.FAILED if rejected or gaps else ExitCode.OK
 
 
@@ -107,20 +109,20 @@ def _summary_lines(
     kind_of_lines = ListKind.REPOSITORIES if target.repositories_only else ListKind.TAGS
     listings_text = []
     for kind in ListKind:
-        count, pages, _ = listings.totals(kind)
-        states = listings.states(kind)
+        totals = listings.totals(kind)
+        count = totals["lists"]
         ended = ", ".join(
-            f"{states[state]} {state}" if count > 1 else state
+            f"{totals[state]} {state}" if count > 1 else state
             for state in ListState
-            if states[state]
+            if totals[state]
         )
         if count:
             number = f"{count} listings" if count > 1 else "listing"
             listings_text.append(
-                f"{number} of {kind}, {format_count(pages, 'page')}: {ended}"
+                f"{number} of {kind}, {format_count(totals['pages'], 'page')}: {ended}"
             )
     yield "; ".join([format_count(listed, *ENTRY_NOUNS[kind_of_lines]), *listings_text])
-    yield from map(str.strip, suspicious_lines(listings))
+    yield from map(str.strip, suspicious_lines(listings.shown))
 
 
 def _text_line(
@@ -134,7 +136,7 @@ def _text_line(
 
     def text_line(line: ReferenceEntry | RepositoryName) -> str:
         if isinstance(line, RepositoryName):
-            return f"{line.registry}/{line.name}" if full else line.name
+            return f"{line.registry}/{line.repository}" if full else line.repository
         reference = line.reference
         if full:
             return str(reference)
@@ -147,14 +149,26 @@ def _text_line(
     return text_line
 
 
-def _json_line(line: ReferenceEntry | RepositoryName) -> str:
-    import orjson
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TagDocument:
+    """A listed tag. From `digest` on, what the listing has of it; else None."""
 
+    registry: str
+    repository: str
+    tag: str | None
+    reference: str
+    digest: str | None
+    media_type: str | None
+    size: int | None
+    created: str | None
+    pushed: str | None
+
+
+def _json_line(line: ReferenceEntry | RepositoryName) -> str:
     from auditor.diagnose.ls import RepositoryName
 
     if isinstance(line, RepositoryName):
-        repository = RepositoryDocument(registry=line.registry, repository=line.name)
-        return orjson.dumps(repository).decode()
+        return json_text(line)
     listed = line.listed_tag
     assert listed is not None
     tag = TagDocument(
@@ -168,7 +182,7 @@ def _json_line(line: ReferenceEntry | RepositoryName) -> str:
         created=_rfc3339(listed.created),
         pushed=_rfc3339(listed.pushed),
     )
-    return orjson.dumps(tag).decode()
+    return json_text(tag)
 
 
 def _rfc3339(time: datetime | None) -> str | None:

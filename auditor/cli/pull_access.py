@@ -7,11 +7,8 @@ from collections.abc import Iterator
 from dataclasses import field
 from typing import Any
 
-import orjson
-
-from auditor.cli.json_documents import PullAccessDocument
 from auditor.cli.main import print_message
-from auditor.cli.output import print_line
+from auditor.cli.output import json_text, print_line
 from auditor.config import Settings
 from auditor.diagnose.token_check import PULL, PullAccess
 from auditor.errors import ExitCode, FailureKind
@@ -74,7 +71,10 @@ async def list_pull_access(
         await run.run()
     if not is_read:
         return ExitCode.OK  # the reader (`head`) has enough
-    for line in (*totals.lines(), *map(str.strip, suspicious_lines(run.listings))):
+    for line in (
+        *totals.lines(),
+        *map(str.strip, suspicious_lines(run.listings.shown)),
+    ):
         print_message(line)
     has_excess = allowed is not None and totals.beyond > 0
     return ExitCode.OK if totals.all_may_pull and not has_excess else ExitCode.FAILED
@@ -181,11 +181,38 @@ def _unknown_reason(granted: PullAccess) -> str:
     return "  (the token is opaque)" if check.token else "  (Basic has no token)"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullAccessDocument:
+    """One line of `auditor token` for several repositories.
+
+    `pull` is None if it is unknown. `beyond_pull` are granted actions other than pull.
+    `more_refused` is true if the service refused all requested actions together, and
+    only pull was requested then. `failure` and `detail` are None for a success.
+    """
+
+    registry: str | None
+    repository: str | None
+    text: str
+    pull: bool | None
+    state: str
+    actions: tuple[str, ...]
+    beyond_pull: tuple[str, ...]
+    asked: tuple[str, ...]
+    more_refused: bool
+    authentication: str | None
+    account: str | None
+    credential: str | None
+    verified: bool | None
+    failure: str | None
+    status: int | None
+    detail: str | None
+
+
 def _json_line(granted: PullAccess) -> str:
     check, failure, repository = granted.check, granted.failure, granted.repository
     document = PullAccessDocument(
         registry=None if repository is None else repository.registry,
-        repository=None if repository is None else repository.name,
+        repository=None if repository is None else repository.repository,
         text=safe_text(granted.text, 400),
         pull=granted.pull,
         state="failed" if check is None else check.access.state,
@@ -201,7 +228,7 @@ def _json_line(granted: PullAccess) -> str:
         status=None if failure is None else failure.status,
         detail=None if failure is None else failure.detail,
     )
-    return orjson.dumps(document).decode()
+    return json_text(document)
 
 
 def _safe_actions(actions: tuple[str, ...]) -> tuple[str, ...]:

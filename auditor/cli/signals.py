@@ -113,7 +113,7 @@ class Interruption:
             self._preparation.cancel()
             return f"interrupted by {number.name} before the audit began"
         self._run.stop(GRACE_S)
-        if self._report.final is None:
+        if self._report.writer.final is None:
             threading.Thread(
                 target=self._end_unread, args=(self._report, code), daemon=True
             ).start()
@@ -131,11 +131,11 @@ class Interruption:
         cancelled.
         """
         self._ended.wait(GRACE_S)
-        written = report.bytes_written
+        written = report.writer.bytes_written
         while not self._ended.wait(READER_TIMEOUT_S):
-            if report.bytes_written == written:
+            if report.writer.bytes_written == written:
                 print_message(
                     "ended without the last lines: standard output is blocked"
                 )
                 os._exit(code)
-            written = report.bytes_written
+            written = report.writer.bytes_written

@@ -151,7 +151,7 @@ class Forecast:
             "not_counted": list(self.not_counted),
             "max_requests": self.max_requests,
             "lists": self.listings.to_json(),
-            "listings": [listing.to_json() for listing in self.listings],
+            "listings": [listing.to_json() for listing in self.listings.shown],
         }
 
 
@@ -270,7 +270,7 @@ def forecast_lines(forecast: Forecast) -> Iterator[str]:
         yield "      " + ", ".join(_request_counts(host))
         if host.rate_limit is not None:
             yield "      " + _rate_limit_text(host, host.rate_limit)
-    yield from listing_lines(forecast.listings.to_json(), forecast.listings)
+    yield from listing_lines(forecast.listings.to_json(), forecast.listings.shown)
     listed = ", ".join(
         f"{count} {kind}"
         for kind, count in sorted(forecast.listing_requests.items())
@@ -308,3 +308,66 @@ def _rate_limit_text(host: HostForecast, limit: RateLimit) -> str:
         return f"{text}; the audit waits at least {wait}"
     enough = host.cheapest["get"] <= limit.remaining
     return f"{text}, {'enough' if enough else 'not enough'} for these"
+
+
+# -- the forecast file: what `to_json` returns -----------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForecastReferences:
+    """Numbers of references. `all_listed` is false if the input was not read to its
+    end, and `refused` counts entries that are no references."""
+
+    asked: int
+    all_listed: bool
+    duplicates: int
+    refused: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForecastRequests:
+    """Numbers of requests that the audit of one registry takes at least."""
+
+    manifest_get: int
+    manifest_head: int
+    token: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForecastRateLimit:
+    """The rate limit of a registry, and the time that exceeding it takes."""
+
+    remaining: int
+    limit: int | None
+    window_s: float | None
+    wait_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistryForecast:
+    """What the audit of one registry takes."""
+
+    registry: str
+    references: int
+    repositories: int
+    scopes: tuple[str, ...]
+    requests: ForecastRequests
+    known_without_request: int
+    rate_limit: ForecastRateLimit | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForecastDocument:
+    """The forecast of `auditor audit --dry-run`. `listing_requests` is by kind, and
+    `not_counted` are options that take more requests for each image."""
+
+    schema: int = SCHEMA
+    kind: str = "forecast"
+    references: ForecastReferences
+    registries: tuple[RegistryForecast, ...]
+    listing_requests: Mapping[str, int]
+    least_requests: int
+    not_counted: tuple[str, ...]
+    max_requests: int | None
+    lists: Mapping[str, object]
+    listings: tuple[Mapping[str, object], ...]

@@ -8,10 +8,10 @@ that was read to its end, is empty, was denied, or looks truncated.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, field, fields, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, field, fields
 from enum import StrEnum
-from typing import Any, Self, overload
+from typing import Any, Self
 
 from auditor.errors import FailureKind
 from auditor.fast_dataclass import dataclass
@@ -123,11 +123,11 @@ class Listing:
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """The listing that `to_json` returned."""
         arguments = {field.name: values[field.name] for field in fields(cls)}
-        arguments["kind"] = ListKind(arguments["kind"])
-        arguments["tag_lists"] = Counter(
-            {ListState(key): count for key, count in arguments["tag_lists"].items()}
+        tag_lists = {ListState(key): n for key, n in values["tag_lists"].items()}
+        return cls(
+            **arguments
+            | {"kind": ListKind(values["kind"]), "tag_lists": Counter(tag_lists)}
         )
-        return cls(**arguments)
 
     def add_shard(self, other: Listing) -> None:
         """Merge the same catalog as another shard listed it.
@@ -161,49 +161,29 @@ class Listing:
         return {**asdict(self), "tag_lists": tag_lists, "state": self.state}
 
 
-@dataclass(slots=True)
-class _ListTotals:
-    lists: int = 0
-    pages: int = 0
-    entries: int = 0
-    filtered: int = 0
-    states: Counter[ListState] = field(default_factory=Counter)
-
-    def add(self, listing: Listing) -> None:
-        self.lists += 1
-        self.pages += listing.pages
-        self.entries += listing.entries
-        self.filtered += listing.filtered
-        self.states[listing.state] += 1
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "lists": self.lists,
-            "pages": self.pages,
-            "entries": self.entries,
-            "filtered": self.filtered,
-            **{str(state): self.states[state] for state in ListState},
-        }
-
-
-class Listings(Sequence[Listing]):
-    """All listings of a run: totals, and a sequence of those that are shown.
-
-    The sequence is in the order in which they ended. A tag list that a catalog led to
-    is shown only if it did not end as `COMPLETE` or `EMPTY`.
-    """
+class Listings:
+    """All listings of a run: their totals, and those that are shown one by one."""
 
     def __init__(self, listings: Iterable[Listing] = ()) -> None:
-        self._shown: list[Listing] = []
+        self._ended: list[Listing] = []
         # How many more of a kind, without and with a problem, can be shown.
         self._room = Counter(
             {(kind, good): MAX_SHOWN for kind in ListKind for good in (True, False)}
         )
         self._open: list[Listing] = []
-        self._totals = {kind: _ListTotals() for kind in ListKind}
+        self._totals = {kind: Counter[str]() for kind in ListKind}
         for listing in listings:
             self.begin(listing)
             self.end(listing)
+
+    @property
+    def shown(self) -> list[Listing]:
+        """Listings in the order in which they ended, then those that are being read.
+
+        A tag list that a catalog led to is shown only if it did not end as `COMPLETE`
+        or `EMPTY`.
+        """
+        return [*self._ended, *self._open]
 
     def begin(self, listing: Listing) -> None:
         """Add a listing that is going to be read."""
@@ -212,7 +192,7 @@ class Listings(Sequence[Listing]):
     def end(self, listing: Listing, catalog: Listing | None = None) -> None:
         """Count a listing that has ended; `catalog`: the one that led to it."""
         self._open.remove(listing)
-        self._totals[listing.kind].add(listing)
+        self._totals[listing.kind] += _counts_of(listing)
         good = listing.state in {ListState.COMPLETE, ListState.EMPTY}
         if catalog is not None:
             catalog.tag_lists[listing.state] += 1
@@ -221,55 +201,46 @@ class Listings(Sequence[Listing]):
             catalog.filtered += listing.filtered
         if (catalog is None or not good) and self._room[listing.kind, good] > 0:
             self._room[listing.kind, good] -= 1
-            self._shown.append(listing)
+            self._ended.append(listing)
 
-    @property
-    def not_shown(self) -> int:
-        """Listings that are only part of the totals."""
-        ended = sum(totals.lists for totals in self._totals.values())
-        return ended - len(self._shown)
+    def totals(self, kind: ListKind) -> dict[str, int]:
+        """The sums over all listings of a kind, and their number in each state.
 
-    def states(self, *kinds: ListKind) -> Counter[ListState]:
-        """Listings by state; those that are being read are incomplete."""
-        states: Counter[ListState] = Counter()
-        for kind in kinds or ListKind:
-            states.update(self._with_open(kind).states)
-        return states
+        Those that are being read are incomplete.
+        """
+        totals = self._totals[kind] + sum(
+            (_counts_of(listing) for listing in self._open if listing.kind is kind),
+            Counter(),
+        )
+        return {key: totals[key] for key in (*_SUMS, *map(str, ListState))}
 
-    def totals(self, kind: ListKind) -> tuple[int, int, int]:
-        """The number of listings of a kind, of their pages and of their entries."""
-        totals = self._with_open(kind)
-        return totals.lists, totals.pages, totals.entries
-
-    @property
-    def filtered(self) -> int:
-        """Tags that match a selector and were left out by a filter."""
-        return self._totals[ListKind.TAGS].filtered
+    def states(self) -> set[ListState]:
+        """The states of all listings."""
+        totals = [self.totals(kind) for kind in ListKind]
+        return {state for state in ListState if any(one[state] for one in totals)}
 
     def to_json(self) -> dict[str, Any]:
-        """The totals as the summary file has them."""
+        """The totals as the summary file has them.
+
+        `not_shown`: listings that are only part of the totals.
+        """
+        ended = sum(totals["lists"] for totals in self._totals.values())
         return {
-            **{str(kind): self._with_open(kind).to_json() for kind in ListKind},
-            "not_shown": self.not_shown,
+            **{str(kind): self.totals(kind) for kind in ListKind},
+            "not_shown": ended - len(self._ended),
         }
 
-    def _with_open(self, kind: ListKind) -> _ListTotals:
-        """The totals of a kind, with the listings that are being read."""
-        ended = self._totals[kind]
-        totals = replace(ended, states=Counter(ended.states))
-        for listing in self._open:
-            if listing.kind is kind:
-                totals.add(listing)
-        return totals
 
-    def __len__(self) -> int:
-        return len(self._shown) + len(self._open)
+_SUMS = ("lists", "pages", "entries", "filtered")
 
-    @overload
-    def __getitem__(self, index: int) -> Listing: ...
 
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Listing]: ...
-
-    def __getitem__(self, index: int | slice) -> Listing | Sequence[Listing]:
-        return [*self._shown, *self._open][index]
+def _counts_of(listing: Listing) -> Counter[str]:
+    return Counter(
+        {
+            "lists": 1,
+            "pages": listing.pages,
+            "entries": listing.entries,
+            "filtered": listing.filtered,
+            str(listing.state): 1,
+        }
+    )

@@ -5,8 +5,7 @@ records of `OUT.journal` into a `ResumeIndex`: reference -> record offset. The r
 asks the index for every entry of its input (`take`) and audits only what is missing;
 `ranges` finally gives the byte ranges of the partial file that make up the report.
 
-The index is a temporary SQLite database: exact, and some 100 MB of a temporary file
-(not of memory) for a million references.
+The index is a temporary SQLite database: some 100 MB on disk for a million references.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ import orjson
 
 from auditor.errors import OutputError, UsageError
 from auditor.fast_dataclass import dataclass
-from auditor.report.journal import Journal, write_all
+from auditor.report.locked_journal import Journal, write_all
 from auditor.version import __version__
 
 # More than any line of this program: an image has some hundred thousand layers at most
@@ -53,8 +52,9 @@ def begin_or_resume(
     and `OutputError` if `partial` is not a regular file.
     """
     unfinished = has_content(partial) or journal.holds_records
-    other_version = _other_version(journal)
-    if resume and unfinished and other_version is None:
+    version = None if journal.header is None else journal.header.get("auditor")
+    is_other_version = isinstance(version, str) and version != __version__
+    if resume and unfinished and not is_other_version:
         _check_same_settings(settings, partial, journal)
         index = _index_records(partial, journal)
         journal.resume(now=now)
@@ -64,7 +64,7 @@ def begin_or_resume(
         old = _set_aside(partial, journal)
         # An upgrade between two nightly runs must not need a person: no error.
         notify(
-            f"{partial}: written by auditor {other_version}, this is {__version__};"
+            f"{partial}: written by auditor {version}, this is {__version__};"
             f" starting a new report (the old one is kept as {old.name} until the new"
             " one is complete)"
             if resume
@@ -73,17 +73,13 @@ def begin_or_resume(
         )
     elif resume:
         notify("nothing to resume; starting a new report")
-    journal.begin(settings, version=__version__, now=now)
+    journal.begin(settings, now=now)
     return None
 
 
 def set_aside_names(journal: Path) -> tuple[Path, Path]:
     """The names under which an unfinished report and its journal are kept."""
-    name = journal.name.removesuffix(".journal")
-    return (
-        journal.with_name(name + ".partial.old"),
-        journal.with_name(name + ".journal.old"),
-    )
+    return journal.with_suffix(".partial.old"), journal.with_suffix(".journal.old")
 
 
 def has_content(partial: Path) -> bool:
@@ -98,12 +94,6 @@ def has_content(partial: Path) -> bool:
     if not stat.S_ISREG(status.st_mode):
         raise OutputError(f"{partial}: cannot be written: not a regular file")
     return status.st_size > 0
-
-
-def _other_version(journal: Journal) -> str | None:
-    """The version of auditor that began the run, if it is not this one."""
-    version = None if journal.header is None else journal.header.get("auditor")
-    return version if isinstance(version, str) and version != __version__ else None
 
 
 def _check_same_settings(
@@ -195,6 +185,7 @@ class RecordOffset:
     size: int
     reference: str | None
     interrupted: bool = False
+    is_row: bool = False
 
 
 def record_offsets(
@@ -208,29 +199,24 @@ def record_offsets(
     stream.seek(start)
     rows: RecordOffset | None = None
     while (line := stream.readline(MAX_LINE_BYTES)) and line.endswith(b"\n"):
-        parsed = _parse_line(line, start)
-        if parsed is None:
+        record = _parse_line(line, start)
+        if record is None:
             break
-        record, is_row = parsed
-        if rows is not None and is_row and rows.reference == record.reference:
-            rows = RecordOffset(
-                start=rows.start,
-                size=rows.size + record.size,
-                reference=rows.reference,
-            )
-        else:
-            if rows is not None:
-                yield rows
-            rows = record if is_row else None
-            if not is_row:
-                yield record
         start += len(line)
+        if rows is not None:
+            if record.is_row and rows.reference == record.reference:
+                rows = replace(rows, size=rows.size + record.size)
+                continue
+            yield rows
+        rows = record if record.is_row else None
+        if not record.is_row:
+            yield record
     if rows is not None and complete:
         yield rows
 
 
-def _parse_line(line: bytes, start: int) -> tuple[RecordOffset, bool] | None:
-    """The record of a line and whether it is a row; None for a damaged line."""
+def _parse_line(line: bytes, start: int) -> RecordOffset | None:
+    """The record or row of a line; None for a damaged line."""
     try:
         fields = orjson.loads(line)
         kind, reference = fields["kind"], fields["reference"]
@@ -241,29 +227,29 @@ def _parse_line(line: bytes, start: int) -> tuple[RecordOffset, bool] | None:
     if kind not in _ONE_LINE_KINDS | _ROW_KINDS:
         return None
     is_reference = fields.get("tag") is not None or fields.get("digest") is not None
-    record = RecordOffset(
+    return RecordOffset(
         start=start,
         size=len(line),
         reference=reference if is_reference else None,
         interrupted=kind == "failure" and fields.get("failure") == "interrupted",
+        is_row=kind in _ROW_KINDS,
     )
-    return record, kind in _ROW_KINDS
 
 
 # -- Resume index ------------------------------------------------------------------
 
-_TABLES = (
-    f"PRAGMA cache_size = -{_CACHE_KIB}",
-    "PRAGMA journal_mode = OFF",
-    "PRAGMA synchronous = OFF",
-    # Records of the earlier run.
-    "CREATE TABLE records (reference TEXT PRIMARY KEY, start, size) WITHOUT ROWID",
-    # Those that the input asked for: the input position and the record's offset.
-    "CREATE TABLE taken (position INTEGER PRIMARY KEY, start, size)",
-    # Entries that were audited now and have no record, by their number among those.
-    "CREATE TABLE dropped (number INTEGER PRIMARY KEY)",
-    "BEGIN",
-)
+_TABLES = f"""
+PRAGMA cache_size = -{_CACHE_KIB};
+PRAGMA journal_mode = OFF;
+PRAGMA synchronous = OFF;
+-- Records of the earlier run.
+CREATE TABLE records (reference TEXT PRIMARY KEY, start, size) WITHOUT ROWID;
+-- Those that the input asked for: the input position and the record's offset.
+CREATE TABLE taken (position INTEGER PRIMARY KEY, start, size);
+-- Entries that were audited now and have no record, by their number among those.
+CREATE TABLE dropped (number INTEGER PRIMARY KEY);
+BEGIN
+"""
 
 
 class ResumeIndex:
@@ -280,8 +266,8 @@ class ResumeIndex:
             "", isolation_level=None, check_same_thread=False
         )
         try:
-            for statement in _TABLES:
-                self._execute(statement)
+            with _database_errors():
+                self._database.executescript(_TABLES)
         except OutputError:
             self.close()
             raise
@@ -341,10 +327,21 @@ class ResumeIndex:
         """The byte ranges (start, size) of the partial file that are the report.
 
         Records that the input no longer names, or that were replaced, are left out.
+        Adjacent records are one range.
         """
-        ranges = self._input_order() if in_input_order else self._file_order()
+        start = size = 0
         with _database_errors():
-            yield from _join_adjacent(ranges)
+            for next_start, next_size in (
+                self._input_order() if in_input_order else self._file_order()
+            ):
+                if next_start == start + size:
+                    size += next_size
+                    continue
+                if size:
+                    yield start, size
+                start, size = next_start, next_size
+        if size:
+            yield start, size
 
     def _input_order(self) -> Iterator[tuple[int, int]]:
         new_records = record_offsets(self._stream, self.end, complete=True)
@@ -405,17 +402,3 @@ def _database_errors() -> Iterator[None]:
             f"the resume index cannot be written to a temporary file: {error};"
             " set TMPDIR to a folder with free space"
         ) from None
-
-
-def _join_adjacent(ranges: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """The same bytes in as few ranges as possible."""
-    start = size = 0
-    for next_start, next_size in ranges:
-        if next_start == start + size:
-            size += next_size
-            continue
-        if size:
-            yield start, size
-        start, size = next_start, next_size
-    if size:
-        yield start, size

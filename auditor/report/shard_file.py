@@ -20,7 +20,7 @@ import orjson
 from auditor.errors import OutputError, UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA, InputPosition, Order
-from auditor.report.journal import write_all
+from auditor.report.locked_journal import write_all
 from auditor.util.atomic_file import replace_durably
 from auditor.util.shard import Shard
 from auditor.version import __version__

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -85,10 +86,8 @@ class Tally:
         rows = [orjson.loads(line) for line in lines.splitlines()]
         first = rows[0]
         if first["kind"] == "failure":
-            first |= {
-                "failure": FailureKind(first["failure"]),
-                "stage": Stage(first["stage"]),
-            }
+            first["failure"] = FailureKind(first["failure"])
+            first["stage"] = Stage(first["stage"])
             self.add(FailureRecord(**first))
             return
         self.audited += 1
@@ -175,36 +174,32 @@ class Summary:
         return {field.name: field.of_run(self) for field in SUMMARY_FIELDS}
 
 
-def _failure_count(count: int, example: FailureRecord) -> dict[str, Any]:
+def _failures(tally: Tally) -> dict[str, Any]:
+    """Failure counts by kind, each with its first example."""
+    return {
+        str(kind): _failure(count, tally.examples[kind])
+        for kind, count in tally.failures.most_common()
+    }
+
+
+def _failure(count: int, example: FailureRecord) -> dict[str, Any]:
     return {
         "count": count,
         "example": {"reference": example.reference, "detail": example.detail},
     }
 
 
-def _failure_counts(tally: Tally) -> dict[str, Any]:
-    return {
-        kind.value: _failure_count(count, tally.examples[kind])
-        for kind, count in tally.failures.most_common()
-    }
-
-
 def _rate_limit(registry: str, rate_limit: RateLimit) -> dict[str, Any]:
-    return {
-        "registry": registry,
-        "limit": rate_limit.limit,
-        "remaining": rate_limit.remaining,
-        "window_s": rate_limit.window_s,
-        "counted_by": rate_limit.counted_by,
-    }
+    names = ("limit", "remaining", "window_s", "counted_by")
+    return {"registry": registry} | {name: getattr(rate_limit, name) for name in names}
 
 
 def _by_name(counts: Mapping[str, int]) -> dict[str, int]:
     return {str(name): count for name, count in sorted(counts.items())}
 
 
-def _by_count(counts: Counter[str]) -> dict[str, int]:
-    return {str(name): count for name, count in counts.most_common()}
+def _by_count(counts: Mapping[str, int]) -> dict[str, int]:
+    return {str(name): count for name, count in Counter(counts).most_common()}
 
 
 # -- Merging the values of shards --------------------------------------------------
@@ -233,14 +228,6 @@ def _sum_counts(values: Sequence[Mapping[str, int]]) -> Counter[str]:
     return total
 
 
-def _sum_by_name(values: Sequence[Mapping[str, int]]) -> dict[str, int]:
-    return _by_name(_sum_counts(values))
-
-
-def _sum_by_count(values: Sequence[Mapping[str, int]]) -> dict[str, int]:
-    return _by_count(_sum_counts(values))
-
-
 def _sum_counts_or_none(
     values: Sequence[Mapping[str, int] | None],
 ) -> dict[str, int] | None:
@@ -248,20 +235,14 @@ def _sum_counts_or_none(
     return dict(_sum_counts(present)) if present else None
 
 
-def _merge_failures(values: Sequence[Json]) -> dict[str, Json]:
-    """Failure counts by kind, each with its first example."""
-    total = _sum_counts(
-        [{kind: shard[kind]["count"] for kind in shard} for shard in values]
-    )
-    example = {
-        kind: failure["example"]
-        for shard in reversed(values)
-        for kind, failure in shard.items()
-    }
-    return {
-        kind: {"count": count, "example": example[kind]}
-        for kind, count in total.most_common()
-    }
+def _merge_failures(values: Sequence[Json]) -> dict[str, Any]:
+    merged: dict[str, dict[str, Any]] = {}
+    for kind, failure in (item for shard in values for item in shard.items()):
+        if kind in merged:
+            merged[kind]["count"] += failure["count"]
+        else:
+            merged[kind] = dict(failure)
+    return dict(sorted(merged.items(), key=lambda item: -item[1]["count"]))
 
 
 def _merge_lists(values: Sequence[Json]) -> dict[str, Any]:
@@ -319,6 +300,25 @@ class SummaryField:
     merge: Callable[[Sequence[Any]], Any]
 
 
+def _attribute(
+    name: str, merge: Callable[[Sequence[Any]], Any], of: str | None = None
+) -> SummaryField:
+    """A field that is an attribute of the run, by default the one of the same name."""
+    return SummaryField(name, attrgetter(of or name), merge)
+
+
+def _counts(
+    name: str,
+    order: Callable[[Mapping[str, int]], dict[str, int]],
+    of: str | None = None,
+) -> SummaryField:
+    """A field of counts in this order, by default the attribute of the same name."""
+    counts = attrgetter(of or name)
+    return SummaryField(
+        name, lambda run: order(counts(run)), lambda values: order(_sum_counts(values))
+    )
+
+
 def _object(name: str, *members: SummaryField) -> SummaryField:
     """A field that is an object with these members."""
     return SummaryField(
@@ -334,57 +334,49 @@ def _object(name: str, *members: SummaryField) -> SummaryField:
 SUMMARY_FIELDS: tuple[SummaryField, ...] = (
     SummaryField("schema", lambda _: SCHEMA, _first),
     SummaryField("kind", lambda _: "summary", _first),
-    SummaryField("started_at", lambda run: run.started_at, min),
-    SummaryField("finished_at", lambda run: run.finished_at, max),
+    _attribute("started_at", min),
+    _attribute("finished_at", max),
     SummaryField("duration_s", lambda run: round(run.duration_s, 3), max),
-    SummaryField("interrupted", lambda run: run.interrupted, any),
-    SummaryField("deadline_reached", lambda run: run.deadline_reached, any),
+    _attribute("interrupted", any),
+    _attribute("deadline_reached", any),
     SummaryField(
         "resumed",
         lambda run: asdict(run.resumed) if run.resumed else None,
         _sum_counts_or_none,
     ),
-    SummaryField("output", lambda run: run.output, _first),
+    _attribute("output", _first),
     _object(
         "references",
-        SummaryField("asked", lambda run: run.asked, sum),
-        SummaryField("all_listed", lambda run: run.all_listed, all),
-        SummaryField("duplicates", lambda run: run.duplicates, sum),
-        SummaryField("audited", lambda run: run.tally.audited, sum),
-        SummaryField("failed", lambda run: run.tally.failed, sum),
-        SummaryField("filtered", lambda run: run.tally.filtered, sum),
-        SummaryField("to_do", lambda run: run.to_do, sum),
-        SummaryField("not_asked", lambda run: run.tally.not_asked, sum),
+        _attribute("asked", sum),
+        _attribute("all_listed", all),
+        _attribute("duplicates", sum),
+        _attribute("audited", sum, of="tally.audited"),
+        _attribute("failed", sum, of="tally.failed"),
+        _attribute("filtered", sum, of="tally.filtered"),
+        _attribute("to_do", sum),
+        _attribute("not_asked", sum, of="tally.not_asked"),
     ),
-    SummaryField("failures", lambda run: _failure_counts(run.tally), _merge_failures),
-    SummaryField("warnings", lambda run: _by_count(run.tally.warnings), _sum_by_count),
-    SummaryField(
-        "architectures", lambda run: _by_count(run.tally.architectures), _sum_by_count
-    ),
-    SummaryField(
-        "media_types", lambda run: _by_count(run.tally.media_types), _sum_by_count
-    ),
+    SummaryField("failures", lambda run: _failures(run.tally), _merge_failures),
+    _counts("warnings", _by_count, of="tally.warnings"),
+    _counts("architectures", _by_count, of="tally.architectures"),
+    _counts("media_types", _by_count, of="tally.media_types"),
     SummaryField("lists", lambda run: run.listings.to_json(), _merge_lists),
     SummaryField(
         "listings",
-        lambda run: [listing.to_json() for listing in run.listings],
+        lambda run: [listing.to_json() for listing in run.listings.shown],
         _merge_listings,
     ),
-    SummaryField("requests", lambda run: _by_name(run.requests), _sum_by_name),
-    SummaryField("max_requests", lambda run: run.max_requests, _sum_or_none),
+    _counts("requests", _by_name),
+    _attribute("max_requests", _sum_or_none),
     SummaryField(
         "allowances",
         lambda run: [_rate_limit(*one) for one in run.rate_limits],
         _merge_rate_limits,
     ),
-    SummaryField("repeated", lambda run: _by_name(run.repeated), _sum_by_name),
-    SummaryField("saved", lambda run: _by_name(run.saved), _sum_by_name),
-    SummaryField("blobs", lambda run: _by_name(run.blobs), _sum_by_name),
-    _object(
-        "store",
-        SummaryField("damaged", lambda run: run.damaged, sum),
-        SummaryField("not_stored", lambda run: run.not_stored, sum),
-    ),
+    _counts("repeated", _by_name),
+    _counts("saved", _by_name),
+    _counts("blobs", _by_name),
+    _object("store", _attribute("damaged", sum), _attribute("not_stored", sum)),
 )
 
 
@@ -405,16 +397,14 @@ def merge_summaries(summaries: Sequence[Json], *, output: str) -> dict[str, Any]
 def add_failures(summary: Json, records: Sequence[FailureRecord]) -> dict[str, Any]:
     """A merged summary with failures that only the merge of all shards shows."""
     count = len(records)
-    references = summary["references"]
-    failures = [{record.failure.value: _failure_count(1, record)} for record in records]
-    kinds = {record.reference: record.failure.value for record in records}
+    references = dict(summary["references"])
+    references["asked"] += count
+    references["failed"] += count
+    failures = [{str(record.failure): _failure(1, record)} for record in records]
+    kinds = {record.reference: str(record.failure) for record in records}
     return {
         **summary,
-        "references": {
-            **references,
-            "asked": references["asked"] + count,
-            "failed": references["failed"] + count,
-        },
+        "references": references,
         "failures": _merge_failures([summary["failures"], *failures]),
         "listings": [
             {**one, "failure": kinds.get(one["selector"], one["failure"])}

@@ -24,15 +24,15 @@ MAX_REFERENCE_CHARS = 500
 
 EMPTY_INPUT = "nothing was audited: the input names no reference; check the lists"
 
-# Names of what is counted: singular and plural.
+# Names of what is counted: singular, and a plural that does not only add an s.
 ENTRY_NOUNS = {
     ListKind.REPOSITORIES: ("repository", "repositories"),
     ListKind.TAGS: ("tag", "tags"),
 }
-SAVED = {
+SAVED: dict[str, dict[str, tuple[str, ...]]] = {
     "reused within this run": {
-        "manifests": ("manifest", "manifests"),
-        "configs": ("config", "configs"),
+        "manifests": ("manifest",),
+        "configs": ("config",),
     },
     "from the cache": {
         "known_tags": (
@@ -51,15 +51,14 @@ SAVED = {
             "immutable tag (no request)",
             "immutable tags (no request)",
         ),
-        "stored_manifests": ("child manifest", "child manifests"),
-        "stored_configs": ("config", "configs"),
+        "stored_manifests": ("child manifest",),
+        "stored_configs": ("config",),
     },
 }
-REPEATED = {"retries": ("retry", "retries")}
 BLOBS = {
-    "missing": ("missing", "missing"),
-    "size_differs": ("with a different size", "with a different size"),
-    "unverified": ("not verified", "not verified"),
+    "missing": "missing",
+    "size_differs": "with a different size",
+    "unverified": "not verified",
 }
 CACHE = {
     "damaged": (
@@ -81,7 +80,7 @@ def summary_lines(summary: Json) -> list[str]:
         *_resumed(summary["resumed"]),
         *_architectures(summary["architectures"]),
         *_failures(summary["failures"]),
-        *_warnings(summary["warnings"]),
+        *_ranking("warnings", summary["warnings"].items()),
         *listing_lines(summary["lists"], listings),
         _requests(summary["requests"], summary["repeated"]),
         *_rate_limits(summary["allowances"]),
@@ -116,12 +115,15 @@ def listing_lines(lists: Json, listings: Sequence[Listing]) -> list[str]:
                 f" {format_count(totals['pages'], 'page')},"
                 f" {format_count(totals['entries'], *ENTRY_NOUNS[kind])}{problems}"
             )
-    if filtered := lists[ListKind.TAGS]["filtered"]:
-        tags = format_count(filtered, *ENTRY_NOUNS[ListKind.TAGS])
-        lines.append(f"      {tags} filtered out")
-    if excluded := sum(listing.excluded for listing in listings):
-        repositories = format_count(excluded, *ENTRY_NOUNS[ListKind.REPOSITORIES])
-        lines.append(f"      {repositories} filtered out")
+    left_out = {
+        ListKind.TAGS: lists[ListKind.TAGS]["filtered"],
+        ListKind.REPOSITORIES: sum(listing.excluded for listing in listings),
+    }
+    for kind, count in left_out.items():
+        if count:
+            lines.append(
+                f"      {format_count(count, *ENTRY_NOUNS[kind])} filtered out"
+            )
     lines.extend(suspicious_lines(listings))
     return lines
 
@@ -174,13 +176,12 @@ def _resumed(resumed: Json | None) -> Iterator[str]:
 
 
 def _architectures(counts: Mapping[str, int]) -> Iterator[str]:
-    if counts:
-        shown = _ranking(
-            (safe_text(name, 60), count)
-            for name, count in islice(counts.items(), MAX_ARCHITECTURES)
-        )
-        more = len(counts) - MAX_ARCHITECTURES
-        yield f"  architectures: {shown}" + (f" and {more} more" if more > 0 else "")
+    shown = islice(counts.items(), MAX_ARCHITECTURES)
+    more = len(counts) - MAX_ARCHITECTURES
+    for line in _ranking(
+        "architectures", ((safe_text(name, 60), count) for name, count in shown)
+    ):
+        yield f"{line} and {more} more" if more > 0 else line
 
 
 def _failures(failures: Json) -> Iterator[str]:
@@ -191,19 +192,15 @@ def _failures(failures: Json) -> Iterator[str]:
         yield f"      {safe_text(example['detail'], 500)}"
 
 
-def _warnings(counts: Mapping[str, int]) -> Iterator[str]:
-    if counts:
-        yield f"  warnings: {_ranking(counts.items())}"
-
-
-def _ranking(counts: Iterable[tuple[str, int]]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in counts)
+def _ranking(title: str, counts: Iterable[tuple[str, int]]) -> Iterator[str]:
+    if text := ", ".join(f"{name} {count}" for name, count in counts):
+        yield f"  {title}: {text}"
 
 
 def _requests(requests: Mapping[str, int], repeated: Mapping[str, int]) -> str:
     sent = ", ".join(f"{count} {kind}" for kind, count in requests.items() if count)
     again = ", ".join(
-        format_count(count, *REPEATED.get(kind, (kind, kind)))
+        f"{count} {'retry' if (kind, count) == ('retries', 1) else kind}"
         for kind, count in repeated.items()
         if count
     )
@@ -226,24 +223,18 @@ def _rate_limits(rate_limits: Iterable[Json]) -> Iterator[str]:
 
 def _blobs(counts: Mapping[str, int]) -> Iterator[str]:
     if counts:
-        problems = ", ".join(_named_counts(counts, BLOBS))
-        checked = counts.get("checked", 0)
-        yield f"  blobs: {checked} checked, {problems or 'all present'}"
+        problems = [f"{counts[key]} {BLOBS[key]}" for key in BLOBS if counts.get(key)]
+        shown = ", ".join(problems) or "all present"
+        yield f"  blobs: {counts.get('checked', 0)} checked, {shown}"
 
 
 def _saved(counts: Mapping[str, int]) -> Iterator[str]:
     for title, names in SAVED.items():
-        if saved := "; ".join(_named_counts(counts, names)):
-            yield f"  {title}: {saved}"
-
-
-def _named_counts(
-    counts: Mapping[str, int], names: Mapping[str, tuple[str, str]]
-) -> Iterator[str]:
-    """The counts that are not zero, with their names."""
-    for key, nouns in names.items():
-        if count := counts.get(key):
-            yield format_count(count, *nouns)
+        shown = [
+            format_count(counts[key], *names[key]) for key in names if counts.get(key)
+        ]
+        if shown:
+            yield f"  {title}: {'; '.join(shown)}"
 
 
 def _cache(counts: Mapping[str, int]) -> Iterator[str]:

@@ -18,11 +18,10 @@ import stat
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import field
 from itertools import chain
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import anyio.to_thread
@@ -30,7 +29,7 @@ import anyio.to_thread
 from auditor.errors import OutputError, UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.model import Order, Record, Shape
-from auditor.report.journal import Journal, write_all
+from auditor.report.locked_journal import Journal, write_all
 from auditor.report.resume import (
     ResumeIndex,
     begin_or_resume,
@@ -104,12 +103,7 @@ class ReportWriter:
             raise self.error(error) from None
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, exc_type: object, exc: object, traceback: object) -> None:
         try:
             with anyio.CancelScope(shield=True):
                 await self.flush()
@@ -244,7 +238,7 @@ class Report:
         journal: Journal | None = None,
         resume_index: ResumeIndex | None = None,
     ) -> None:
-        self._writer = writer
+        self.writer = writer
         self._encode = encoder(options.shape)
         self._in_input_order = options.order is Order.INPUT
         self._journal = journal
@@ -252,31 +246,16 @@ class Report:
         self.committed = False
 
     @property
-    def final(self) -> Path | None:
-        """The path of the complete report; None for a stream."""
-        return self._writer.final
-
-    @property
-    def bytes_written(self) -> int:
-        """Bytes that the disk or the reader has taken."""
-        return self._writer.bytes_written
-
-    @property
-    def unfinished_path(self) -> Path | None:
-        """The file with the records so far, if the report is not complete."""
-        partial = self._writer.partial
+    def resume_hint(self) -> str | None:
+        """A sentence for the user if the report is unfinished and has records."""
+        partial = self.writer.partial
         if self.committed or partial is None or not has_content(partial):
             return None
-        return partial
-
-    @property
-    def resume_hint(self) -> str:
-        """A sentence for the user of an unfinished report."""
-        return f"progress saved in {self.unfinished_path}; continue with --resume"
+        return f"progress saved in {partial}; continue with --resume"
 
     async def write(self, record: Record) -> None:
         """Append the next record."""
-        await self._writer.write(self._encode(record))
+        await self.writer.write(self._encode(record))
 
     async def checkpoint(self, early: Iterable[Record], *, has_waiting: bool) -> None:
         """Make everything that is finished durable.
@@ -284,7 +263,7 @@ class Report:
         `early` are new records that wait for their turn: they go into the journal. If
         none is left waiting (`has_waiting`), the journal's records are dropped.
         """
-        await self._writer.flush()
+        await self.writer.flush()
         journal = self._journal
         if journal is None:
             return
@@ -294,10 +273,10 @@ class Report:
             clear = not has_waiting and journal.holds_records
             await anyio.to_thread.run_sync(self._sync, journal, clear)
         except OSError as error:
-            raise self._writer.error(error) from None
+            raise self.writer.error(error) from None
 
     def _sync(self, journal: Journal, clear: bool) -> None:
-        self._writer.sync()
+        self.writer.sync()
         if clear:
             journal.clear_records()
         journal.sync()
@@ -307,16 +286,14 @@ class Report:
         lines = b"".join(map(self._encode, early))
         with suppress(OSError):
             if self._journal is None:
-                self._writer.write_now(lines)
+                self.writer.write_now(lines)
                 return
-            self._writer.write_now()
+            self.writer.write_now()
             self._journal.append(lines)
 
     async def commit(self) -> None:
         """Complete the report, make it durable, and give it its name."""
-        await self._writer.commit(
-            self.resume_index, in_input_order=self._in_input_order
-        )
+        await self.writer.commit(self.resume_index, in_input_order=self._in_input_order)
         self.committed = True
         if self._journal is not None:
             with suppress(OSError):  # the report is complete; leftovers do no harm
@@ -346,33 +323,32 @@ async def open_report(
             yield Report(writer, options)
         return
     path = writer.final.with_name(writer.final.name + ".journal")
-    with Journal(path, output=options.output) as journal:
+    begin = functools.partial(
+        begin_or_resume,
+        writer.partial,
+        resume=options.resume,
+        settings=options.settings,
+        now=now,
+        notify=notify,
+    )
+    with Journal(path, output=options.output) as journal, ExitStack() as stack:
         report = None
         try:
-            index = await anyio.to_thread.run_sync(
-                functools.partial(
-                    begin_or_resume,
-                    writer.partial,
-                    journal,
-                    resume=options.resume,
-                    settings=options.settings,
-                    now=now,
-                    notify=notify,
-                )
-            )
+            try:
+                index = await anyio.to_thread.run_sync(begin, journal)
+            except OSError as error:
+                raise writer.error(error) from None
+            if index is not None:
+                stack.callback(index.close)
             report = Report(writer, options, journal=journal, resume_index=index)
             writer.appends = index is not None
             async with writer:
                 yield report
-        except Exception as error:
-            if report is None and isinstance(error, OSError):
-                raise writer.error(error) from None
-            if report is not None and report.unfinished_path is not None:
-                notify(report.resume_hint)
+        except Exception:
+            if report is not None and (hint := report.resume_hint):
+                notify(hint)
             raise
         finally:
-            if report is not None and report.resume_index is not None:
-                report.resume_index.close()
             # After `commit`, files of these names belong to another run.
             if report is None or not report.committed:
                 _remove_empty(writer.partial, journal)

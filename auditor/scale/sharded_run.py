@@ -20,7 +20,7 @@ from auditor.errors import UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.input.list_reader import STANDARD_INPUT
 from auditor.input.lists import input_items
-from auditor.report.journal import Journal
+from auditor.report.locked_journal import Journal
 from auditor.report.shard_file import ShardInfo
 from auditor.report.writer import ReportWriter
 from auditor.scale.merge_shards import merge_shards, unfinished_summary
@@ -205,7 +205,7 @@ def lock_output(settings: Settings, clock: Clock) -> Iterator[LockedOutput]:
         try:
             if is_new:
                 now = rfc3339(clock.epoch())
-                journal.begin(record_settings(settings), version=__version__, now=now)
+                journal.begin(record_settings(settings), now=now)
             yield output
         finally:
             if output.is_complete:

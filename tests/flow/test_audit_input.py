@@ -100,7 +100,7 @@ async def test_a_tag_pattern_matches_tags_of_all_pages(absolute: bool) -> None:
         ]
     assert _names(outcome.references) == [f"team/app:{tag}" for tag in tags[:10]]
     assert outcome.kinds == ["image"] * 10
-    (listing,) = outcome.summary.listings
+    (listing,) = outcome.summary.listings.shown
     assert (listing.pages, listing.tags, listing.matched) == (3, 12, 10)
     assert listing.complete
     assert not listing.suspicious
@@ -166,7 +166,7 @@ async def test_a_listing_that_breaks_off_is_incomplete_and_its_tags_are_audited(
         here.faults.on("GET", TAGS, Answer(404), skip=1)
         outcome = await here.audit(here.ref("team/app:*"), page_size=3)
     assert outcome.kinds == ["image"] * 3 + ["incomplete_listing"]
-    (listing,) = outcome.summary.listings
+    (listing,) = outcome.summary.listings.shown
     assert not listing.complete
     assert listing.failure == "incomplete_listing"
 
@@ -251,7 +251,7 @@ async def test_exactly_a_hundred_tags_without_a_next_page_look_truncated(
     async with lab(content, behaviour=DISTRIBUTION_2) as here:
         outcome = await here.audit(here.ref("app:*"))
     assert outcome.kinds == ["image"] * count
-    assert outcome.summary.listings[0].suspicious is suspicious
+    assert outcome.summary.listings.shown[0].suspicious is suspicious
 
 
 async def test_duplicates_are_audited_once_in_any_spelling(

@@ -77,7 +77,7 @@ async def test_a_listing_not_finished_at_the_deadline_is_a_failure_of_its_patter
     kinds_by_reference = dict(zip(outcome.references, outcome.kinds, strict=True))
     for pattern in ("team/app:*", "team/other:*"):
         assert kinds_by_reference[here.ref(pattern)] == INTERRUPTED
-    whole = [one.complete for one in outcome.summary.listings]
+    whole = [one.complete for one in outcome.summary.listings.shown]
     assert whole == [False, False]
     last = outcome.records[-1]
     assert isinstance(last, FailureRecord)

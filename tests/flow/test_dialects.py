@@ -164,7 +164,7 @@ async def test_ecr_basic_text_plain_absolute_links_and_no_digest_header() -> Non
     assert [record.digest for record in outcome.records] == [
         digests[str(number)] for number in range(5)
     ]
-    assert outcome.summary.listings[0].state is ListState.COMPLETE
+    assert outcome.summary.listings.shown[0].state is ListState.COMPLETE
     assert "no_digest_header" in warnings(outcome)
 
 
@@ -291,7 +291,7 @@ async def test_nulls_and_digests_among_tags_are_ignored() -> None:
     async with lab(simple(NAMES), dialect=dialect) as here:
         outcome = await here.audit(here.ref("team/app:*"))
     assert short(outcome) == NAMES
-    (listing,) = outcome.summary.listings
+    (listing,) = outcome.summary.listings.shown
     assert listing.state is ListState.COMPLETE
 
 

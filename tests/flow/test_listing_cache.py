@@ -35,7 +35,8 @@ async def test_two_patterns_of_a_repository_share_a_listing() -> None:
     ]
     # Each pattern has its own statistics.
     told = [
-        (one.entries, one.complete, one.matched) for one in outcome.summary.listings
+        (one.entries, one.complete, one.matched)
+        for one in outcome.summary.listings.shown
     ]
     assert told == [(6, True, 2), (6, True, 3), (6, True, 2)]
 

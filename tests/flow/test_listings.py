@@ -281,4 +281,4 @@ async def test_a_page_of_the_requested_size_without_a_link_may_be_truncated() ->
     assert not more
     assert isinstance(first, Page)
     assert (first.last, first.end_verified, first.end_unknown) == (True, False, True)
-    assert outcome.summary.listings[0].state is ListState.SUSPICIOUS
+    assert outcome.summary.listings.shown[0].state is ListState.SUSPICIOUS

@@ -12,8 +12,8 @@ import orjson
 import pytest
 
 from auditor.errors import ExitCode, LockedError, OutputError
-from auditor.report import lock
-from auditor.report.journal import Journal
+from auditor.report import locked_journal
+from auditor.report.locked_journal import Journal
 from auditor.report.writer import ReportOptions, open_report
 from tests.flow.commands import auditor
 from tests.flow.harness import lab, simple
@@ -169,7 +169,7 @@ async def test_a_file_system_without_locks_is_a_warning(
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr("auditor.report.lock.fcntl.flock", refuse)
+    monkeypatch.setattr("auditor.report.locked_journal.fcntl.flock", refuse)
     async with lab(simple(NAMES)) as here:
         await report_to(here, tmp_path / "out", here.ref(NAMES[0]))
     assert "no file locks" in caplog.text
@@ -189,7 +189,7 @@ def test_the_journal_of_a_run_that_has_just_ended_is_not_locked(
 ) -> None:
     """It ends between open and flock: a third run would lock a new journal."""
     path = tmp_path / "out.journal"
-    real_lock, locked = lock.lock, list[int]()
+    real_lock, locked = locked_journal.lock_file, list[int]()
 
     def late(fd: int, output: str) -> None:
         if not locked:
@@ -197,7 +197,7 @@ def test_the_journal_of_a_run_that_has_just_ended_is_not_locked(
         locked.append(fd)
         real_lock(fd, output)
 
-    monkeypatch.setattr(lock, "lock", late)
+    monkeypatch.setattr(locked_journal, "lock_file", late)
     with Journal(path, output="out"):
         assert len(locked) == 2
         assert os.path.samestat(path.stat(), os.fstat(locked[-1]))

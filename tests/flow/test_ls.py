@@ -36,7 +36,7 @@ class ListedLines:
     def put(self, line: ListLine) -> bool:
         match line:
             case RepositoryName():
-                self.lines.append(line.name)
+                self.lines.append(line.repository)
             case ReferenceEntry():
                 self.lines.append(f"{line.reference.repository}:{line.reference.tag}")
             case RejectedEntry():
@@ -84,7 +84,7 @@ async def test_repositories_and_tags_are_listed(
         lines, seen = await ls(here, name, rules=rules, page_size=2)
         assert not here.targets(MANIFESTS)
     assert lines == expected
-    assert set(seen.listings.states()) == {ListState.COMPLETE}
+    assert seen.listings.states() == {ListState.COMPLETE}
 
 
 async def test_a_denied_and_an_empty_catalog() -> None:
@@ -92,10 +92,10 @@ async def test_a_denied_and_an_empty_catalog() -> None:
         here.faults.on("GET", CATALOG, Answer(403), Answer(body=b'{"repositories":[]}'))
         lines, seen = await ls(here, "")
         assert lines == ["! denied"]
-        assert set(seen.listings.states()) == {ListState.DENIED}
+        assert seen.listings.states() == {ListState.DENIED}
         lines, seen = await ls(here, "")
     assert lines == ["! not_found"]
-    assert set(seen.listings.states()) == {ListState.EMPTY}
+    assert seen.listings.states() == {ListState.EMPTY}
 
 
 @pytest.mark.parametrize("name", ["", "app"])

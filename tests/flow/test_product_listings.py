@@ -208,7 +208,7 @@ async def test_a_pattern_is_audited_by_the_api_despite_a_closed_catalog(
         assert here.faults.repeated("GET", case.api) == []
     assert sorted(one.partition("/")[2] for one in outcome.references) == NAMES[1:]
     assert outcome.kinds == ["image"] * 5
-    (listing,) = outcome.summary.listings
+    (listing,) = outcome.summary.listings.shown
     assert listing.state is ListState.COMPLETE
     # Every request, the first included, had a login that the API accepts.
     assert {one.status for one in asked} == {200}
@@ -228,7 +228,7 @@ async def test_a_failure_of_the_api_names_the_api(case: Case) -> None:
     )
     assert failure.detail.startswith("the API of ")
     assert outcome.kinds == ["denied"]
-    assert outcome.summary.listings[0].state is ListState.DENIED
+    assert outcome.summary.listings.shown[0].state is ListState.DENIED
 
 
 @every_product
@@ -384,7 +384,9 @@ async def test_a_robot_account_of_quay_is_not_sent_and_the_listing_is_incomplete
         " was not used, because the API expects an OAuth token, with the user name"
         " $oauthtoken"
     )
-    assert [one.state for one in outcome.summary.listings] == [ListState.INCOMPLETE]
+    assert [one.state for one in outcome.summary.listings.shown] == [
+        ListState.INCOMPLETE
+    ]
 
 
 async def test_without_a_login_an_anonymous_listing_is_complete() -> None:
@@ -512,7 +514,7 @@ async def test_a_closed_catalog_is_replaced_by_the_api_of_the_recognised_product
         # Tags come from the registry, unless a lister is configured.
         assert here.faults.count("GET", "/v2/*/tags/list") == 3
     assert outcome.kinds == ["image"] * 5
-    assert outcome.summary.listings[0].state is ListState.COMPLETE
+    assert outcome.summary.listings.shown[0].state is ListState.COMPLETE
 
 
 async def test_the_api_of_gitlab_is_at_the_host_of_its_realm() -> None:

@@ -61,7 +61,7 @@ async def test_a_repository_pattern_expands_to_tags_of_all_repositories(
         outcome = await here.audit(here.ref(pattern), page_size=page_size)
         assert short(here, outcome) == expected
     assert set(outcome.kinds) == {"image"}
-    (catalog,) = outcome.summary.listings
+    (catalog,) = outcome.summary.listings.shown
     assert catalog.kind is ListKind.REPOSITORIES
     assert catalog.pages == (5 if page_size == 1 else 2 if page_size == 3 else 1)
     assert catalog.repositories == 5
@@ -99,7 +99,7 @@ async def test_a_catalog_without_a_grant_is_denied_with_advice() -> None:
     assert failure.reference == here.ref("**:*")
     assert (failure.registry, failure.repository) == (here.host, "**")
     assert "name the repositories in a list (-f)" in failure.detail
-    assert [one.state for one in outcome.summary.listings] == [ListState.DENIED]
+    assert [one.state for one in outcome.summary.listings.shown] == [ListState.DENIED]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ async def test_an_unavailable_catalog_is_a_failure_with_advice(
         status,
     )
     assert "name the repositories in a list (-f)" in failure.detail
-    assert outcome.summary.listings[0].state is state
+    assert outcome.summary.listings.shown[0].state is state
 
 
 @pytest.mark.parametrize("names", [[], None, [None]])
@@ -139,7 +139,7 @@ async def test_an_empty_catalog_is_a_failure_but_not_denied(
     assert (
         "is empty: the registry has no repositories, or none" in outcome.failure.detail
     )
-    assert outcome.summary.listings[0].state is ListState.EMPTY
+    assert outcome.summary.listings.shown[0].state is ListState.EMPTY
 
 
 @pytest.mark.parametrize(("count", "state"), [(99, "complete"), (100, "suspicious")])
@@ -151,7 +151,7 @@ async def test_a_catalog_of_exactly_a_hundred_without_a_next_page_looks_truncate
         here.faults.on("GET", CATALOG, catalog_of(*names), forever=True)
         outcome = await here.audit(here.ref("r*:1"))
     assert outcome.kinds == ["image"] * count
-    assert outcome.summary.listings[0].state == state
+    assert outcome.summary.listings.shown[0].state == state
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ async def test_a_listed_repository_that_is_missing_or_empty_is_not_a_failure() -
         here.faults.on("GET", CATALOG, catalog_of("app", "gone", "team/empty"))
         outcome = await here.audit(here.ref("**:*"))
     assert outcome.kinds == ["image", "image"]
-    (catalog,) = outcome.summary.listings
+    (catalog,) = outcome.summary.listings.shown
     assert catalog.tag_lists == {ListState.COMPLETE: 1, ListState.EMPTY: 2}
 
 
@@ -187,7 +187,7 @@ async def test_a_repository_with_denied_tags_gets_its_own_record() -> None:
         outcome = await here.audit(here.ref("team/*:1.*"))
         assert short(here, outcome) == ["team/a:1.*", "team/b:1.5"]
     assert outcome.kinds == ["denied", "image"]
-    denied, catalog = outcome.summary.listings
+    denied, catalog = outcome.summary.listings.shown
     assert (denied.selector, denied.state) == (here.ref("team/a:1.*"), "denied")
     assert catalog.tag_lists == {ListState.DENIED: 1, ListState.COMPLETE: 1}
 
@@ -214,7 +214,7 @@ async def test_a_catalog_that_breaks_off_is_incomplete_and_the_rest_is_audited()
         here.faults.on("GET", CATALOG, Answer(500), query=after, forever=True)
         outcome = await here.audit(here.ref("**:1.0"), page_size=2, tries=1)
     assert outcome.kinds == ["image", "image", "incomplete_listing"]
-    assert outcome.summary.listings[-1].state is ListState.INCOMPLETE
+    assert outcome.summary.listings.shown[-1].state is ListState.INCOMPLETE
 
 
 @pytest.mark.parametrize(

@@ -423,7 +423,7 @@ async def test_no_space_for_the_resume_index_is_a_one_line_error(
 ) -> None:
     output = tmp_path / "out"
     async with _stopped(output) as here:
-        small = (*resume._TABLES[:-1], "PRAGMA max_page_count = 1", resume._TABLES[-1])
+        small = resume._TABLES.replace("BEGIN", "PRAGMA max_page_count = 1;\nBEGIN")
         monkeypatch.setattr("auditor.report.resume._TABLES", small)
         line = b'{"kind":"image","reference":"r/a:%d","tag":"1"}\n'
         lines = b"".join(line % number for number in range(5000))

@@ -22,7 +22,7 @@ from auditor.demo.demo_registry import DemoContent
 from auditor.demo.demo_tokens import DemoAccount
 from auditor.errors import ExitCode, UsageError
 from auditor.model import Order, Shape
-from auditor.report.journal import Journal
+from auditor.report.locked_journal import Journal
 from auditor.report.merge import merge_records
 from auditor.report.metrics import audit_metrics
 from auditor.report.summary_text import summary_lines

@@ -79,4 +79,4 @@ async def test_a_catalog_that_fails_in_one_shard_is_a_failure_there(
     (failure,) = [one for one in outcome.records if isinstance(one, FailureRecord)]
     assert failure.reference == here.ref("**:*")
     assert failure.failure is FailureKind.INCOMPLETE_LISTING
-    assert outcome.summary.listings[0].state is ListState.INCOMPLETE
+    assert outcome.summary.listings.shown[0].state is ListState.INCOMPLETE

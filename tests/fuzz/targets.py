@@ -23,8 +23,11 @@ from auditor.analysis.check.policy_file import read_policy
 from auditor.cache.row_encoding import decode_body
 from auditor.config.resolve_settings import resolve_settings
 from auditor.diagnose.ls import parse_list_target
-from auditor.diagnose.token_explain import explain_token
-from auditor.diagnose.token_text import explanation_lines, explanation_to_json
+from auditor.diagnose.token_explain import (
+    explain_token,
+    explanation_lines,
+    explanation_to_json,
+)
 from auditor.errors import AuditorError, Failure, ProtocolError, UsageError
 from auditor.input.input_items import InputSelector
 from auditor.input.list_reader import ListReader

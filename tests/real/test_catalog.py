@@ -39,7 +39,7 @@ def test_a_pattern_expands_to_the_repositories_of_the_catalog(
     )
     assert names(audited) == expected(filled, "team")
     assert len(names(audited)) > 5
-    catalog = audited.summary.listings[-1]
+    catalog = audited.summary.listings.shown[-1]
     assert catalog.state is ListState.COMPLETE
     # Two repositories at least are elsewhere: public/... and secret/...
     assert catalog.repositories >= catalog.chosen + 2

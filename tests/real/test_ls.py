@@ -55,7 +55,7 @@ def ls(target: str) -> list[str]:
     def put(line: ListLine) -> bool:
         assert isinstance(line, RepositoryName | ReferenceEntry), line
         found.append(
-            line.name if isinstance(line, RepositoryName) else str(line.reference.tag)
+            line.repository if isinstance(line, RepositoryName) else str(line.reference.tag)
         )
         return True
 
@@ -68,7 +68,7 @@ def ls(target: str) -> list[str]:
                 selection=Selection(),
                 put=put,
             )
-        return set(seen.listings.states())
+        return seen.listings.states()
 
     assert asyncio.run(run()) == {ListState.COMPLETE}
     return found

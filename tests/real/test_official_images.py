@@ -215,7 +215,7 @@ def test_a_pattern_for_each_repository_audits_every_tag_correctly(
     }
     assert len(empty) == EMPTY
     assert audited.summary.to_do == 0
-    assert sum(listing.tags for listing in audited.summary.listings) == TAGS
+    assert sum(listing.tags for listing in audited.summary.listings.shown) == TAGS
     assert audited.requests == 1 + REPOSITORIES + TAGS + PLATFORMS
     logged = workload.registry.log.auditors(since, at_least=audited.requests)
     check_requests(logged, lists=REPOSITORIES, configs=0)

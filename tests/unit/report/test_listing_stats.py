@@ -70,14 +70,16 @@ def test_a_catalog_sums_its_tag_listings() -> None:
     for listing in (replace(WHOLE), replace(WHOLE), denied):
         found.begin(listing)
         found.end(listing, catalog)
-    assert found.states()[ListState.INCOMPLETE] == 1  # the catalog is still being read
+    assert (
+        found.totals(ListKind.REPOSITORIES)["incomplete"] == 1
+    )  # the catalog is still being read
     catalog.complete = True
     found.end(catalog)
-    assert list(found) == [denied, catalog]
+    assert found.shown == [denied, catalog]
     assert catalog.tag_lists == {ListState.COMPLETE: 2, ListState.DENIED: 1}
     assert (catalog.tags, catalog.matched) == (300, 18)
-    assert found.totals(ListKind.TAGS) == (3, 4, 300)
-    assert found.not_shown == 2
+    totals = found.totals(ListKind.TAGS)
+    assert (totals["lists"], totals["pages"], totals["entries"]) == (3, 4, 300)
     counts = json.loads(json.dumps(found.to_json()))
     assert counts["tags"]["complete"] == 2
     assert counts["repositories"]["lists"] == 1
@@ -88,6 +90,8 @@ def test_a_limited_number_of_listings_is_shown_and_all_are_counted() -> None:
     denied = replace(WHOLE, complete=False, failure="denied")
     many = MAX_SHOWN + 500
     found = Listings(replace(one) for one in (WHOLE, denied) for _ in range(many))
-    assert len(found) == 2 * MAX_SHOWN
-    assert found.states() == {ListState.COMPLETE: many, ListState.DENIED: many}
-    assert found.not_shown == 1000
+    assert len(found.shown) == 2 * MAX_SHOWN
+    totals = found.totals(ListKind.TAGS)
+    assert totals["complete"] == totals["denied"] == many
+    assert found.states() == {ListState.COMPLETE, ListState.DENIED}
+    assert found.to_json()["not_shown"] == 1000
