@@ -45,12 +45,10 @@ class CredentialStore:
         if settings.docker_config:
             self._files = read_auth_files(settings.authfile, environment)
         self._helpers = HelperRunner(environment)
-        self._names = frozenset(
-            name
-            for names in (self._namespaces, *(file.names for file in self._files))
-            for name in names
-            if "/" in name
-        )
+        names = {*self._namespaces}
+        for file in self._files:
+            names |= {*file.entries, *file.helpers}
+        self._names = frozenset(name for name in names if "/" in name)
         self._hosts = frozenset(name.partition("/")[0] for name in self._names)
 
     def namespace_of(self, registry: str, repository: str) -> str:

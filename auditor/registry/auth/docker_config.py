@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import Any, TypeGuard
+from typing import Any
 
 import orjson
 
@@ -79,11 +79,6 @@ class DockerConfig:
     helpers: Mapping[str, CredentialHelper | Failure]
     store: str | None
 
-    @property
-    def names(self) -> frozenset[str]:
-        """Every `host` and `host/namespace` in the file."""
-        return frozenset(self.entries) | frozenset(self.helpers)
-
     def candidates(self, registry: str, repository: str = "") -> Iterator[Candidate]:
         """The sources of a credential for a repository, best first.
 
@@ -107,11 +102,6 @@ def enclosing_names(registry: str, repository: str) -> Iterator[str]:
         yield f"{registry}/{repository}"
         repository = repository.rpartition("/")[0]
     yield registry
-
-
-def is_helper_name(name: object) -> TypeGuard[str]:
-    """Whether `docker-credential-NAME` is the plain name of a program."""
-    return isinstance(name, str) and _HELPER_NAME.fullmatch(name) is not None
 
 
 def parse_docker_config(data: bytes, location: str) -> DockerConfig:
@@ -189,7 +179,7 @@ def _parse_key(key: str) -> tuple[str, bool] | None:
 
 
 def _helper(name: Any, server: str, location: str) -> CredentialHelper | Failure:
-    if is_helper_name(name):
+    if isinstance(name, str) and _HELPER_NAME.fullmatch(name) is not None:
         return CredentialHelper(name=name, server=server, location=location)
     return _invalid(
         f"{location}: not the name of a credential helper"

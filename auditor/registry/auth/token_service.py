@@ -135,37 +135,28 @@ class TokenService:
             response = await self._send(
                 "POST",
                 realm,
-                body=refresh_form(
-                    credential.token, service=key.service, scope=key.scope
-                ),
-                accepted_statuses=_REJECTED if supported else _NO_POST,
+                {"Content-Type": "application/x-www-form-urlencoded"},
+                _REJECTED if supported else _NO_POST,
+                refresh_form(credential.token, service=key.service, scope=key.scope),
             )
             if isinstance(response, Failure) or supported:
                 return response
             if response.status not in _NO_POST:
                 return response
             self._use_post = False
-        return await self._send(
-            "GET",
-            url,
-            credential=credential,
-            accepted_statuses=_REJECTED if credential else {401},
-        )
+        if credential is None:
+            return await self._send("GET", url, {}, {401})
+        headers = {"Authorization": basic_header(credential)}
+        return await self._send("GET", url, headers, _REJECTED)
 
     async def _send(
         self,
         method: str,
         url: str,
-        *,
+        headers: dict[str, str],
         accepted_statuses: Container[int],
-        credential: Credential | None = None,
         body: bytes | None = None,
     ) -> Response | Failure:
-        headers = {}
-        if body is not None:
-            headers["Content-Type"] = "application/x-www-form-urlencoded"
-        if credential is not None:
-            headers["Authorization"] = basic_header(credential)
         return await self.sender.send(
             RequestKind.TOKEN,
             method,

@@ -45,9 +45,11 @@ _PRODUCTS: dict[ListerName, type[Product]] = {
     ListerName.GITLAB: GitLab,
     ListerName.GITEA: Gitea,
 }
-_GITLAB_COM = "registry.gitlab.com"
-# APIs on another host than the registry.
-_API_URLS = {DOCKER_HUB: "https://hub.docker.com", _GITLAB_COM: "https://gitlab.com"}
+# Registries with an API on another host.
+_KNOWN = {
+    DOCKER_HUB: (ListerName.HUB, "https://hub.docker.com"),
+    "registry.gitlab.com": (ListerName.GITLAB, "https://gitlab.com"),
+}
 # Statuses with which products close their catalog (see docs/registries.md).
 _CLOSED = frozenset({401, 403, 404, 405})
 
@@ -118,15 +120,14 @@ def choose_lister(
 
 def product_api_url(name: str, settings: RegistrySettings, base_url: str) -> str:
     """The URL of the product's API: configured, known, or the registry's own."""
-    return (settings.api_url or _API_URLS.get(name) or base_url).rstrip("/")
+    _, known_url = _KNOWN.get(name, (None, base_url))
+    return (settings.api_url or known_url).rstrip("/")
 
 
 def _known_lister(name: str) -> ListerName:
+    if name in _KNOWN:
+        return _KNOWN[name][0]
     host = name.partition(":")[0]
-    if name == DOCKER_HUB:
-        return ListerName.HUB
-    if name == _GITLAB_COM:
-        return ListerName.GITLAB
     if host == "gcr.io" or host.endswith((".gcr.io", ".pkg.dev")):
         return ListerName.GOOGLE
     return ListerName.CATALOG

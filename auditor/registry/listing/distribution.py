@@ -34,14 +34,6 @@ SMALL_PAGE = 100
 _SIZE_REFUSED = frozenset({400, 405})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Listing:
-    """The URL of a listing without its query, and its authorizer."""
-
-    url: str
-    authorizer: Authorizer
-
-
 class DistributionLister:
     """The listings of a registry by its `/v2/` API."""
 
@@ -56,8 +48,6 @@ class DistributionLister:
     ) -> None:
         self._base_url = base_url
         self._page_size = page_size
-        # A registry that grants the requested page size may truncate there.
-        self._sizes = SUSPICIOUS_COUNTS | {page_size}
         self._sender = sender
         self._pull_auth = pull_auth
         self._catalog_auth = catalog_auth
@@ -67,8 +57,8 @@ class DistributionLister:
 
         They have digests if the registry adds them, as Google's do.
         """
-        return self._pages(
-            self._tags_listing(repository), _parse_tags, f"tags of {repository}"
+        return self._tags_listing(repository).pages(
+            _parse_tags, f"tags of {repository}"
         )
 
     def repositories(self, prefix: str | None) -> AsyncIterator[Page[str] | Failure]:
@@ -77,14 +67,12 @@ class DistributionLister:
         Source: distribution, "HTTP API V2", section "Listing Repositories".
         """
         del prefix
-        catalog = _Listing(
-            url=f"{self._base_url}/v2/_catalog", authorizer=self._catalog_auth
-        )
-        return self._pages(catalog, _parse_catalog, "catalog")
+        catalog = self._listing("_catalog", self._catalog_auth)
+        return catalog.pages(_parse_catalog, "catalog")
 
     async def tags_document(self, repository: str) -> dict[str, Any] | Failure:
         """The JSON of the first page of a repository's tags."""
-        response = await self._first_page(self._tags_listing(repository))
+        response = await self._tags_listing(repository).first_page()
         if isinstance(response, Failure):
             return response
         try:
@@ -94,39 +82,50 @@ class DistributionLister:
         return document if isinstance(document, dict) else {}
 
     def _tags_listing(self, repository: str) -> _Listing:
+        return self._listing(f"{repository}/tags/list", self._pull_auth(repository))
+
+    def _listing(self, path: str, authorizer: Authorizer) -> _Listing:
         return _Listing(
-            url=f"{self._base_url}/v2/{repository}/tags/list",
-            authorizer=self._pull_auth(repository),
+            url=f"{self._base_url}/v2/{path}",
+            page_size=self._page_size,
+            sender=self._sender,
+            authorizer=authorizer,
         )
 
-    async def _pages(
-        self,
-        listing: _Listing,
-        parse: Callable[[Response], ParsedPage[Entry]],
-        name: str,
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Listing:
+    """Requests the pages of one listing; `url` has no query."""
+
+    url: str
+    page_size: int
+    sender: RequestSender
+    authorizer: Authorizer
+
+    async def pages(
+        self, parse: Callable[[Response], ParsedPage[Entry]], name: str
     ) -> AsyncIterator[Page[Entry] | Failure]:
         async for page in read_pages(
-            await self._first_page(listing),
-            get=lambda url: self._get(listing, url),
+            await self.first_page(),
+            get=self._get,
             parse=parse,
             listing=name,
-            list_after=lambda last: self._list_after(listing, last),
-            sizes=self._sizes,
+            list_after=self._list_after,
+            # A registry that grants the requested page size may truncate there.
+            sizes=SUSPICIOUS_COUNTS | {self.page_size},
         ):
             yield page
 
-    async def _first_page(self, listing: _Listing) -> Response | Failure:
+    async def first_page(self) -> Response | Failure:
         """The first page, of a size that the registry grants.
 
         distribution's catalog and ECR refuse more than 1,000 (400), some registries any
         size (400, 405). After a timeout a smaller page is requested.
         """
-        size: int | None = self._page_size
+        size: int | None = self.page_size
         while True:
-            query = f"?n={size}" if size else ""
             response = await self._get(
-                listing,
-                listing.url + query,
+                self.url + (f"?n={size}" if size else ""),
                 accepted_statuses=_SIZE_REFUSED if size else frozenset(),
             )
             if isinstance(response, Failure):
@@ -138,28 +137,22 @@ class DistributionLister:
             else:
                 return response
 
-    async def _list_after(self, listing: _Listing, last: str) -> Response | Failure:
+    async def _list_after(self, last: str) -> Response | Failure:
         """The page after the entry `last`, to which the registry gave no link."""
-        size = min(self._page_size, LARGE_PAGE)
+        size = min(self.page_size, LARGE_PAGE)
         query = urlencode({"n": size, "last": last}, safe="/")
-        return await self._get(
-            listing, f"{listing.url}?{query}", accepted_statuses=_SIZE_REFUSED
-        )
+        return await self._get(f"{self.url}?{query}", accepted_statuses=_SIZE_REFUSED)
 
     async def _get(
-        self,
-        listing: _Listing,
-        url: str,
-        *,
-        accepted_statuses: frozenset[int] = frozenset(),
+        self, url: str, *, accepted_statuses: frozenset[int] = frozenset()
     ) -> Response | Failure:
-        return await self._sender.send(
+        return await self.sender.send(
             RequestKind.LIST,
             "GET",
             url,
             headers={"Accept": "application/json"},
             max_bytes=MAX_LISTING_BYTES,
-            authorizer=listing.authorizer,
+            authorizer=self.authorizer,
             accepted_statuses=accepted_statuses,
         )
 
