@@ -7,18 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from auditor.cli.click_options import (
-    format_option,
+from auditor.cli.command_support import (
+    json_option,
     reference_argument,
+    run_async,
     settings_from,
     settings_options,
 )
-from auditor.cli.json_documents import (
-    TokenDocument,
-    TokenExplanationDocument,
-    TokenFailureDocument,
-)
 from auditor.cli.main import print_message
+from auditor.cli.output import json_text
 from auditor.config import OptionGroup, Settings
 from auditor.errors import ExitCode, Failure, ProtocolError, UsageError
 from auditor.model import AccessState
@@ -26,6 +23,7 @@ from auditor.util.text import safe_text, safe_url
 
 if TYPE_CHECKING:
     from auditor.diagnose.token_check import TokenCheck
+    from auditor.diagnose.token_explain import TokenDocument, TokenExplanation
 
 # Far longer than any token; standard input may be anything.
 MAX_TOKEN_BYTES = 256 * 1024
@@ -40,7 +38,7 @@ _ALL_ACTIONS = "pull,push,delete"
     metavar="TOKEN",
     help="Explain this token instead, offline; - reads it from standard input.",
 )
-@format_option("text", "json")
+@json_option
 @click.option("--raw", is_flag=True, help="Print the token itself and nothing else.")
 @click.option(
     "--actions",
@@ -58,7 +56,7 @@ _ALL_ACTIONS = "pull,push,delete"
 def command(
     *,
     decode: str | None,
-    output_format: str,
+    as_json: bool,
     raw: bool,
     actions: str | None,
     fail_beyond: str | None,
@@ -74,7 +72,6 @@ def command(
     exit code is 0 if it may pull from all of them.
     """
     references = flags["reference"]
-    as_json = output_format == "json"
     if decode is not None and references:
         raise UsageError("give either a REFERENCE or --decode TOKEN")
     if as_json and raw:
@@ -84,8 +81,6 @@ def command(
         if raw:
             raise UsageError("--raw needs a REFERENCE, not --decode")
         return _decode(settings, decode, as_json=as_json)
-    from auditor.cli.run_async import run_async
-
     one_grant = actions is None and fail_beyond is None
     if len(references) == 1 and not flags["list"] and one_grant:
         if not _is_pattern(references[0]):
@@ -126,8 +121,12 @@ def _actions(flag: str, text: str) -> tuple[str, ...]:
 def _decode(settings: Settings, text: str, *, as_json: bool) -> int:
     import time
 
-    from auditor.diagnose.token_explain import explain_token
-    from auditor.diagnose.token_text import explanation_lines, explanation_to_json
+    from auditor.diagnose.token_explain import (
+        TokenExplanationDocument,
+        explain_token,
+        explanation_lines,
+        explanation_to_json,
+    )
     from auditor.registry.registries import load_keys
 
     if text == "-":
@@ -136,7 +135,8 @@ def _decode(settings: Settings, text: str, *, as_json: bool) -> int:
     keys = load_keys(key_file) if key_file else None
     explanation = explain_token(text, now=time.time(), keys=keys)
     if as_json:
-        _print_json(TokenExplanationDocument(**explanation_to_json(explanation)))
+        document = TokenExplanationDocument(**explanation_to_json(explanation))
+        click.echo(json_text(document, indent=True))
     else:
         click.echo("\n".join(explanation_lines(explanation)))
     verified = explanation.verification is None or explanation.verification.verified
@@ -153,6 +153,7 @@ def _read_stdin() -> str:
 
 async def _token(settings: Settings, text: str, as_json: bool, raw: bool) -> int:
     from auditor.diagnose.token_check import check_token
+    from auditor.diagnose.token_explain import TokenFailureDocument, explain_token
     from auditor.registry.registries import open_registries
     from auditor.util.clock import SystemClock
 
@@ -164,34 +165,40 @@ async def _token(settings: Settings, text: str, as_json: bool, raw: bool) -> int
         keys = registries.keys(reference.registry)
     if isinstance(check, Failure):
         if as_json:
-            _print_json(TokenFailureDocument(failure=check.kind, detail=check.detail))
+            failed = TokenFailureDocument(failure=check.kind, detail=check.detail)
+            click.echo(json_text(failed, indent=True))
         print_message(f"{safe_text(str(reference))}: {check.kind}: {check.detail}")
         return ExitCode.FAILED
-    if raw:
-        if check.token is None:
-            print_message(
-                f"{check.registry} does not use tokens (authentication: {check.scheme})"
-            )
-            return ExitCode.FAILED
-        click.echo(check.token.reveal())
-    elif as_json:
-        _print_json(_token_document(check, clock.epoch(), keys))
+    token = None if check.token is None else check.token.reveal()
+    explanation = None
+    if token is not None:
+        explanation = explain_token(
+            token, now=clock.epoch(), keys=keys, audience=check.service
+        )
+    if as_json:
+        click.echo(json_text(_token_document(check, explanation), indent=True))
+    elif not raw:
+        click.echo("\n".join(_token_lines(check, explanation)))
+    elif token is not None:
+        click.echo(token)
     else:
-        click.echo("\n".join(_token_lines(check, clock.epoch(), keys)))
-    verified = keys is None or check.token is None or check.access.verified
+        print_message(
+            f"{check.registry} does not use tokens (authentication: {check.scheme})"
+        )
+        return ExitCode.FAILED
+    verified = keys is None or token is None or check.access.verified
     return ExitCode.OK if check.pull and verified else ExitCode.FAILED
 
 
-def _token_document(check: TokenCheck, now: float, keys: Any) -> TokenDocument:
-    from auditor.diagnose.token_explain import explain_token
-    from auditor.diagnose.token_text import explanation_to_json
+def _token_document(
+    check: TokenCheck, explanation: TokenExplanation | None
+) -> TokenDocument:
+    from auditor.diagnose.token_explain import (
+        TokenDocument,
+        TokenExplanationDocument,
+        explanation_to_json,
+    )
 
-    token = None
-    if check.token is not None:
-        explanation = explain_token(
-            check.token.reveal(), now=now, keys=keys, audience=check.service
-        )
-        token = TokenExplanationDocument(**explanation_to_json(explanation))
     return TokenDocument(
         registry=check.registry,
         repository=check.repository,
@@ -203,13 +210,14 @@ def _token_document(check: TokenCheck, now: float, keys: Any) -> TokenDocument:
         credential=check.credential,
         pull=check.pull,
         access=check.access,
-        token=token,
+        token=None
+        if explanation is None
+        else TokenExplanationDocument(**explanation_to_json(explanation)),
     )
 
 
-def _token_lines(check: TokenCheck, now: float, keys: Any) -> list[str]:
-    from auditor.diagnose.token_explain import explain_token
-    from auditor.diagnose.token_text import explanation_lines
+def _token_lines(check: TokenCheck, explanation: TokenExplanation | None) -> list[str]:
+    from auditor.diagnose.token_explain import explanation_lines
 
     lines = [f"registry    {check.registry}"]
     if check.realm:
@@ -219,10 +227,7 @@ def _token_lines(check: TokenCheck, now: float, keys: Any) -> list[str]:
     lines.append(f"account     {safe_text(_account(check))}")
     if check.credential is not None:
         lines.append(f"credential  {safe_text(check.credential, 300)}")
-    if check.token is not None:
-        explanation = explain_token(
-            check.token.reveal(), now=now, keys=keys, audience=check.service
-        )
+    if explanation is not None:
         lines += explanation_lines(explanation)
     return [*lines, "", _verdict(check)]
 
@@ -247,9 +252,3 @@ def _verdict(check: TokenCheck) -> str:
                 f"pull on {check.repository}: unknown, because {reason}; try it with:"
                 f" auditor inspect {check.registry}/{check.repository}"
             )
-
-
-def _print_json(document: object) -> None:
-    import orjson
-
-    click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())

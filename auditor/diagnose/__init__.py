@@ -11,7 +11,7 @@ listings), so that what they find is what an audit would meet.
   `Failure.reason` and `Failure.kind`.
 - `token_check` requests tokens and shows what they grant: `check_token` for one
   repository, `PullAccessCheck` for many.
-- `token_explain` takes a token apart, also a damaged one; `token_text` prints that.
+- `token_explain` takes a token apart, also a damaged one.
 - `ls` lists repositories and tags.
 - `dry_run` expands the input of an audit and forecasts its requests.
 """

@@ -24,30 +24,6 @@ from auditor.registry.registries import open_registries
 from auditor.util.clock import Clock, rfc3339
 from auditor.util.text import format_count, safe_text
 
-_GROUPS = (
-    (network_steps, (StepName.ROUTE, StepName.DNS, StepName.TCP, StepName.TLS)),
-    (
-        access_steps,
-        (
-            StepName.PING,
-            StepName.CHALLENGE,
-            StepName.REALM,
-            StepName.CREDENTIAL,
-            StepName.TOKEN,
-            StepName.GRANT,
-        ),
-    ),
-    (
-        content_steps,
-        (
-            StepName.TAGS,
-            StepName.MANIFEST,
-            StepName.REFERRERS,
-            StepName.CATALOG,
-            StepName.RATE_LIMIT,
-        ),
-    ),
-)
 # Characters of a message or an advice; more is a response that is not a registry's.
 _MESSAGE_CHARS = 2000
 
@@ -86,19 +62,19 @@ async def open_session(
 
 async def run_steps(session: DoctorSession) -> AsyncIterator[DoctorStep]:
     """Every step as soon as it is done; steps that are not possible are skipped."""
-    for run_group, names in _GROUPS:
-        done = 0
-        if not session.stopped:
-            async for step in run_group(session):
-                assert step.name is names[done], "steps come in their order"
-                done += 1
-                yield replace(
-                    step,
-                    message=safe_text(step.message, _MESSAGE_CHARS),
-                    next=step.next and safe_text(step.next, _MESSAGE_CHARS),
-                )
-        for name in names[done:]:
-            yield skipped_step(name, session.stopped or "an earlier step failed")
+    names = iter(StepName)
+    for run_group in (network_steps, access_steps, content_steps):
+        if session.stopped:
+            break
+        async for step in run_group(session):
+            assert step.name is next(names), "steps come in their order"
+            yield replace(
+                step,
+                message=safe_text(step.message, _MESSAGE_CHARS),
+                next=step.next and safe_text(step.next, _MESSAGE_CHARS),
+            )
+    for name in names:
+        yield skipped_step(name, session.stopped or "an earlier step failed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,8 @@
-"""The doctor's steps up to a login: ping, challenge, realm, credential."""
+"""The doctor's steps of a login: ping, challenge, realm, credential, token, grant."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import assert_never
 
 from auditor.diagnose.doctor_advice import advise, advise_on_realm
 from auditor.diagnose.doctor_step import (
@@ -12,23 +11,42 @@ from auditor.diagnose.doctor_step import (
     StepName,
     StepState,
     failed_step,
+    finished_step,
     safe_or_none,
     skipped_step,
 )
-from auditor.diagnose.doctor_token import session_scope, token_steps
-from auditor.errors import Failure, ProtocolError
+from auditor.errors import Failure, FailureKind, ProtocolError
+from auditor.model import Access, AccessState
+from auditor.registry.auth.authorization import CachedToken, TokenKey
 from auditor.registry.auth.scope_auth import Account
 from auditor.registry.auth.token_service import allowed_realm
 from auditor.registry.host_plan import AuthPlan, Scheme
 from auditor.registry.products.recognise import recognise_product
 from auditor.registry.request import RequestKind
-from auditor.util.text import safe_text, safe_url
-from auditor.wire.challenge import Challenge, parse_challenges, preferred_challenge
+from auditor.util.text import format_duration, safe_text, safe_url
+from auditor.wire.challenge import (
+    CATALOG_SCOPE,
+    Challenge,
+    Scope,
+    beyond_pull,
+    parse_challenges,
+    preferred_challenge,
+    pull_scope,
+)
 from auditor.wire.credential import Credential, IdentityToken, Login, RegistryToken
 from auditor.wire.response import Response
+from auditor.wire.token import read_claims
 from auditor.wire.url_policy import origin_of
 
 VERSION_FIELD = "Docker-Distribution-Api-Version"
+# Distribution's registry tolerates this difference (registry/auth/token, Leeway).
+MAX_SKEW_S = 60
+_NO_REPOSITORY = "no repository was given"
+_KINDS: dict[type[Credential], str] = {
+    Login: "password",
+    IdentityToken: "identity token",
+    RegistryToken: "registry token",
+}
 _ANONYMOUS_SCHEMES = {Scheme.NONE, Scheme.UNKNOWN}
 
 
@@ -62,12 +80,12 @@ async def access_steps(session: DoctorSession) -> AsyncIterator[DoctorStep]:
             yield skipped_step(name, "not needed: the registry is public")
         return
     with session.timed() as watch:
-        account = await session.registry.auth.account(session_scope(session))
+        account = await session.registry.auth.account(_session_scope(session))
     yield _credential(session, account, watch.ms)
     if isinstance(account, Failure):
         session.stopped = "the credential cannot be used"
         return
-    async for step in token_steps(session, plan, account):
+    async for step in _token_steps(session, plan, account):
         yield step
 
 
@@ -84,7 +102,7 @@ def _ping(session: DoctorSession, pinged: AuthPlan | Failure, ms: float) -> Doct
     message = f"{status}, {api}"
     if product is not None:
         message += f"; probably {product.name}: {product.hint}"
-    state, advice = StepState.OK, None
+    state = advice = None
     if status != 401 and not 200 <= status < 300:
         # An audit continues without a credential until it is challenged.
         state = StepState.FAILED if session.reference is None else StepState.WARNING
@@ -92,18 +110,14 @@ def _ping(session: DoctorSession, pinged: AuthPlan | Failure, ms: float) -> Doct
             f"check that this is a registry: curl -i {session.registry.base_url}/v2/"
             " should return 200 or 401; it may run on another host or port"
         )
-    return DoctorStep(
-        name=StepName.PING,
-        state=state,
-        message=message,
-        ms=ms,
-        next=advice,
-        details={
-            "status": status,
-            "api_version": safe_or_none(version),
-            "server": safe_or_none(response.headers.get("Server")),
-            "product": None if product is None else product.name,
-        },
+    details = {
+        "status": status,
+        "api_version": safe_or_none(version),
+        "server": safe_or_none(response.headers.get("Server")),
+        "product": None if product is None else product.name,
+    }
+    return finished_step(
+        StepName.PING, message, details, ms=ms, advice=advice, state=state
     )
 
 
@@ -126,7 +140,7 @@ def _challenge(session: DoctorSession, plan: AuthPlan) -> DoctorStep:
         "service": safe_or_none(plan.service),
         "scope": safe_or_none(next(filter(None, scopes), None)),
     }
-    state, advice = StepState.OK, None
+    state = advice = None
     if session.registry.settings.token_url:
         message = f"as configured: Bearer, service {safe_text(plan.service or '-', 80)}"
     elif plan.scheme is Scheme.NONE:
@@ -142,12 +156,8 @@ def _challenge(session: DoctorSession, plan: AuthPlan) -> DoctorStep:
             )
     else:
         message = _challenge_text(plan, challenges)
-    return DoctorStep(
-        name=StepName.CHALLENGE,
-        state=state,
-        message=message,
-        next=advice,
-        details=details,
+    return finished_step(
+        StepName.CHALLENGE, message, details, advice=advice, state=state
     )
 
 
@@ -179,12 +189,12 @@ def _realm(session: DoctorSession, plan: AuthPlan) -> DoctorStep:
         host = origin_of(plan.realm).host
         allowed_realm(plan.realm, registry=registry.origin, settings=settings)
     except ProtocolError as error:
-        return DoctorStep(
-            name=StepName.REALM,
+        return finished_step(
+            StepName.REALM,
+            error.detail,
+            {"realm": url, "allowed": False},
+            advice=advise_on_realm(session, host),
             state=StepState.FAILED,
-            message=error.detail,
-            next=advise_on_realm(session, host),
-            details={"realm": url, "allowed": False},
         )
     if plan.realm == settings.token_url:
         reason = "configured with token_url"
@@ -194,12 +204,8 @@ def _realm(session: DoctorSession, plan: AuthPlan) -> DoctorStep:
         reason = "allowed by realm_host"
     else:
         reason = "a public host; its address is checked before each connection"
-    return DoctorStep(
-        name=StepName.REALM,
-        state=StepState.OK,
-        message=f"may receive the credential: {reason}",
-        details={"realm": url, "allowed": True},
-    )
+    message = f"may receive the credential: {reason}"
+    return finished_step(StepName.REALM, message, {"realm": url, "allowed": True})
 
 
 def _credential(
@@ -211,41 +217,172 @@ def _credential(
             f" {session.name}); --no-docker-config ignores docker's files"
         )
         return failed_step(StepName.CREDENTIAL, account, advice, ms=ms)
-    found = account.found
-    if found is None:
+    source = location = kind = None
+    if (found := account.found) is None:
         sources = "the configuration"
         if session.settings.docker_config:
             sources += " or in the files of docker and podman"
         message = f"none in {sources}: requests are anonymous"
-        source = location = kind = None
     else:
         source, location = found.source.value, safe_text(found.location, 300)
-        kind = _credential_kind(found.credential)
+        kind = _KINDS[type(found.credential)]
         user = ""
         if account.username is not None:
             user = f" of {safe_text(account.username, 80)!r}"
         message = f"{kind}{user} from {location}"
-    return DoctorStep(
-        name=StepName.CREDENTIAL,
-        state=StepState.OK,
-        message=message,
-        ms=ms,
-        details={
-            "source": source,
-            "location": location,
-            "kind": kind,
-            "account": safe_or_none(account.username),
-        },
+    details = {
+        "source": source,
+        "location": location,
+        "kind": kind,
+        "account": safe_or_none(account.username),
+    }
+    return finished_step(StepName.CREDENTIAL, message, details, ms=ms)
+
+
+def _session_scope(session: DoctorSession) -> Scope:
+    """The scope of the token: pull, or the catalog if there is no repository."""
+    if session.reference is None:
+        return CATALOG_SCOPE
+    return pull_scope(session.reference.repository)
+
+
+async def _token_steps(
+    session: DoctorSession, plan: AuthPlan, account: Account
+) -> AsyncIterator[DoctorStep]:
+    """The token and what it grants."""
+    if plan.scheme is Scheme.BEARER and session.reference is None:
+        async for step in _login_without_scope(session, plan, account):
+            yield step
+        return
+    with session.timed() as watch:
+        authorization = await session.registry.auth.for_scope(
+            _session_scope(session)
+        ).unchecked_authorization()
+    if isinstance(authorization, Failure):
+        session.stopped = "not logged in"
+        yield _no_token(session, authorization, watch.ms, plan)
+        return
+    if plan.scheme is Scheme.BASIC:
+        yield skipped_step(
+            StepName.TOKEN, "not needed: Basic sends the password itself"
+        )
+        yield _unknown_grant("Basic has no token", authorization.access)
+        return
+    text = (authorization.header or "").removeprefix("Bearer ")
+    yield _token(session, text, authorization.token, watch.ms)
+    grant_step = _grant(session, authorization.access)
+    yield grant_step
+    if grant_step.state is StepState.FAILED:
+        session.denied = "pull is not granted"
+
+
+async def _login_without_scope(
+    session: DoctorSession, plan: AuthPlan, account: Account
+) -> AsyncIterator[DoctorStep]:
+    """Without a repository: a token without a scope, as `docker login` requests it."""
+    if account.credential is None or isinstance(account.credential, RegistryToken):
+        yield skipped_step(StepName.TOKEN, _NO_REPOSITORY)
+    else:
+        key = TokenKey(
+            namespace="", realm=plan.realm or "", service=plan.service, scope=None
+        )
+        with session.timed() as watch:
+            token = await session.registry.auth.tokens.get(key)
+        if isinstance(token, Failure):
+            session.stopped = "not logged in"
+            yield _no_token(session, token, watch.ms, plan)
+            return
+        text = token.authorization.removeprefix("Bearer ")
+        yield _token(session, text, token, watch.ms)
+    yield skipped_step(StepName.GRANT, _NO_REPOSITORY)
+
+
+def _no_token(
+    session: DoctorSession, failure: Failure, ms: float, plan: AuthPlan
+) -> DoctorStep:
+    origin = None if plan.realm is None else origin_of(plan.realm)
+    if failure.kind is FailureKind.REALM_REFUSED and origin is not None:
+        advice = advise_on_realm(session, origin.host)
+    else:
+        url = safe_url(plan.realm or "")
+        advice = advise(failure, session, origin=origin, realm=url)
+    return failed_step(StepName.TOKEN, failure, advice, ms=ms)
+
+
+def _token(
+    session: DoctorSession, text: str, token: CachedToken | None, ms: float
+) -> DoctorStep:
+    claims = read_claims(text)
+    words = ["an opaque token" if claims is None else "a JWT"]
+    lifetime_s = None
+    if token is not None:
+        lifetime_s = token.expires_at - token.obtained_at
+    else:
+        words.append("as configured")
+        if claims is not None and claims.expires_at is not None:
+            lifetime_s = claims.expires_at - session.clock.epoch()
+    if lifetime_s is not None:
+        words.append(f"valid for {format_duration(lifetime_s)}")
+    skew_s = session.responses.clock_skew_s(RequestKind.TOKEN)
+    if skew_s is None:
+        skew_s = session.responses.clock_skew_s(RequestKind.PING)
+    advice = None
+    if skew_s is not None and abs(skew_s) > MAX_SKEW_S:
+        direction = "ahead of" if skew_s > 0 else "behind"
+        words.append(
+            f"this machine's clock is {format_duration(abs(skew_s))} {direction} the"
+            " token service's"
+        )
+        advice = (
+            "set this machine's clock (chronyc tracking, timedatectl): with different"
+            " clocks, valid tokens seem expired or not yet valid"
+        )
+    elif lifetime_s is not None and lifetime_s <= 0:
+        advice = "replace the token where the credential step found it"
+    details = {
+        "kind": "opaque" if claims is None else "jwt",
+        "lifetime_s": lifetime_s,
+        "clock_skew_s": skew_s,
+    }
+    return finished_step(
+        StepName.TOKEN, ", ".join(words), details, ms=ms, advice=advice
     )
 
 
-def _credential_kind(credential: Credential) -> str:
-    match credential:
-        case Login():
-            return "password"
-        case IdentityToken():
-            return "identity token"
-        case RegistryToken():
-            return "registry token"
-        case _:
-            assert_never(credential)
+def _grant(session: DoctorSession, access: Access) -> DoctorStep:
+    if access.state is AccessState.UNVERIFIABLE:
+        return _unknown_grant("the token does not contain it", access)
+    user = safe_text(access.subject, 80) if access.subject else "the anonymous user"
+    actions = ", ".join(safe_text(action, 40) for action in access.actions)
+    state = advice = None
+    if access.state is AccessState.DENIED:
+        state = StepState.FAILED
+        no_grant = Failure(kind=FailureKind.NO_PULL_GRANT, detail="")
+        advice = advise(no_grant, session)
+    elif beyond_pull(access.actions):
+        advice = (
+            "use an account that may only pull: this one was granted more than was"
+            " requested (auditor token --actions pull,push,delete shows all)"
+        )
+    message = f"{user} is granted {actions or 'nothing'}"
+    return _grant_step(message, access, advice, state)
+
+
+def _unknown_grant(reason: str, access: Access) -> DoctorStep:
+    return _grant_step(f"unknown: {reason}; the manifest step shows it", access)
+
+
+def _grant_step(
+    message: str,
+    access: Access,
+    advice: str | None = None,
+    state: StepState | None = None,
+) -> DoctorStep:
+    beyond = beyond_pull(access.actions)
+    details = {
+        "state": access.state.value,
+        "actions": [safe_text(action, 40) for action in access.actions],
+        "beyond_pull": [safe_text(action, 40) for action in beyond],
+        "subject": safe_or_none(access.subject),
+    }
+    return finished_step(StepName.GRANT, message, details, advice=advice, state=state)

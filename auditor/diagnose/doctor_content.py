@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from dataclasses import asdict, replace
 from typing import Any, cast
 
 from auditor.audit.resolve import DIGEST_HEADER
@@ -14,6 +15,7 @@ from auditor.diagnose.doctor_step import (
     StepName,
     StepState,
     failed_step,
+    finished_step,
     skipped_step,
 )
 from auditor.errors import Failure, ProtocolError
@@ -88,12 +90,11 @@ def _listing(
     complete = page is None or page.last
     plural = "repositories" if entry == "repository" else None
     counted = format_count(count, entry, plural)
-    return DoctorStep(
-        name=name,
-        state=StepState.OK,
-        message=counted if complete else f"{counted} on the first page",
+    return finished_step(
+        name,
+        counted if complete else f"{counted} on the first page",
+        {"listed": count, "complete": complete},
         ms=ms,
-        details={"listed": count, "complete": complete},
     )
 
 
@@ -102,12 +103,7 @@ def _choose_tag(reference: Reference, page: Page[Any]) -> Reference:
     tags = [tag.name for tag in page.entries if is_tag(tag.name)]
     if not tags or reference.tag in tags:
         return reference
-    return Reference(
-        registry=reference.registry,
-        repository=reference.repository,
-        tag=tags[0],
-        digest=None,
-    )
+    return replace(reference, tag=tags[0], digest=None)
 
 
 async def _manifest(
@@ -125,17 +121,12 @@ async def _manifest(
         "head_ms": head_watch.ms,
     }
     document = _document(response, reference)
-    if isinstance(response, Failure) or isinstance(document, Failure):
-        failure = response if isinstance(response, Failure) else document
-        assert isinstance(failure, Failure)
-        step = failed_step(
-            StepName.MANIFEST,
-            failure,
-            advise(failure, session),
-            ms=watch.ms,
-            details=details,
-        )
-        return step, None
+    if isinstance(document, Failure) or isinstance(response, Failure):
+        assert isinstance(document, Failure)
+        advice = advise(document, session)
+        return failed_step(
+            StepName.MANIFEST, document, advice, ms=watch.ms, details=details
+        ), None
     has_digest_header = response.headers.get(DIGEST_HEADER) is not None
     warning, advice = _head_warning(head, document, has_digest_header)
     messages = [
@@ -151,21 +142,20 @@ async def _manifest(
         if warning is None:
             advice = f"see all of it with: auditor inspect {reference}"
     is_good = warning is None and not document.warnings
-    step = DoctorStep(
-        name=StepName.MANIFEST,
-        state=StepState.OK if is_good else StepState.WARNING,
-        message="; ".join(messages),
+    details |= {
+        "media_type": document.media_type,
+        "digest": document.digest,
+        "digest_header": has_digest_header,
+        "size": document.size,
+    }
+    return finished_step(
+        StepName.MANIFEST,
+        "; ".join(messages),
+        details,
         ms=watch.ms,
-        next=advice,
-        details={
-            **details,
-            "media_type": document.media_type,
-            "digest": document.digest,
-            "digest_header": has_digest_header,
-            "size": document.size,
-        },
-    )
-    return step, document.digest
+        advice=advice,
+        state=StepState.OK if is_good else StepState.WARNING,
+    ), document.digest
 
 
 def _head_warning(
@@ -225,13 +215,8 @@ async def _referrers(
     message = "no referrers API: --attachments uses the fallback tags"
     if count is not None:
         message = format_count(count, "referrer")
-    return DoctorStep(
-        name=StepName.REFERRERS,
-        state=StepState.OK,
-        message=message,
-        ms=watch.ms,
-        details={"api": referrers is not None, "found": count},
-    )
+    details = {"api": referrers is not None, "found": count}
+    return finished_step(StepName.REFERRERS, message, details, ms=watch.ms)
 
 
 async def _catalog(session: DoctorSession, reference: Reference | None) -> DoctorStep:
@@ -256,11 +241,10 @@ async def _catalog(session: DoctorSession, reference: Reference | None) -> Docto
 
 def _rate_limit(rate_limit: RateLimit | None) -> DoctorStep:
     if rate_limit is None:
-        return DoctorStep(
-            name=StepName.RATE_LIMIT,
-            state=StepState.OK,
-            message="none announced (no RateLimit headers)",
-            details={"remaining": None, "limit": None, "window_s": None},
+        return finished_step(
+            StepName.RATE_LIMIT,
+            "none announced (no RateLimit headers)",
+            {"remaining": None, "limit": None, "window_s": None},
         )
     message = f"{format_count(rate_limit.remaining, 'manifest')} left"
     if rate_limit.limit is not None:
@@ -269,19 +253,11 @@ def _rate_limit(rate_limit: RateLimit | None) -> DoctorStep:
         message += f" in {format_duration(rate_limit.window_s)}"
     if rate_limit.counted_by is not None:
         message += f", counted by {rate_limit.counted_by}"
-    advice = (
-        "wait for the next window, log in with an account that has a higher limit, or"
-        " let audits wait: --rate-limit-policy spread"
-    )
-    return DoctorStep(
-        name=StepName.RATE_LIMIT,
-        state=StepState.WARNING if rate_limit.remaining == 0 else StepState.OK,
-        message=message,
-        next=advice if rate_limit.remaining == 0 else None,
-        details={
-            "remaining": rate_limit.remaining,
-            "limit": rate_limit.limit,
-            "window_s": rate_limit.window_s,
-            "counted_by": rate_limit.counted_by,
-        },
-    )
+    advice = None
+    if rate_limit.remaining == 0:
+        advice = (
+            "wait for the next window, log in with an account that has a higher limit,"
+            " or let audits wait: --rate-limit-policy spread"
+        )
+    details = asdict(rate_limit)
+    return finished_step(StepName.RATE_LIMIT, message, details, advice=advice)

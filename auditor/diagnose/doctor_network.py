@@ -11,6 +11,7 @@ from auditor.diagnose.doctor_step import (
     StepName,
     StepState,
     failed_step,
+    finished_step,
     skipped_step,
 )
 from auditor.diagnose.server_certificate import ServerCertificate, read_certificate
@@ -42,12 +43,11 @@ async def network_steps(session: DoctorSession) -> AsyncIterator[DoctorStep]:
         return
     addresses = list({address.text: address for address in addresses}.values())
     shown = ", ".join(f"{address.text} ({address.family})" for address in addresses)
-    yield DoctorStep(
-        name=StepName.DNS,
-        state=StepState.OK,
-        message=shown if probe.proxy is None else f"the proxy {host}: {shown}",
+    yield finished_step(
+        StepName.DNS,
+        shown if probe.proxy is None else f"the proxy {host}: {shown}",
+        {"host": host, "addresses": [address.text for address in addresses]},
         ms=watch.ms,
-        details={"host": host, "addresses": [address.text for address in addresses]},
     )
     reachable: list[Address] = []
     yield await _tcp(session, probe, addresses[:MAX_ADDRESSES], reachable)
@@ -74,11 +74,10 @@ def _route(session: DoctorSession, probe: ConnectionProbe) -> DoctorStep:
             f"manifests are requested from the mirror {mirror} first (check it with:"
             f" auditor doctor {mirror}/REPOSITORY)"
         )
-    return DoctorStep(
-        name=StepName.ROUTE,
-        state=StepState.OK,
-        message="; ".join(sentences),
-        details={
+    return finished_step(
+        StepName.ROUTE,
+        "; ".join(sentences),
+        {
             "url": registry.base_url,
             "proxy": None if proxy is None else str(proxy.origin),
             "proxy_named_by": None if proxy is None else proxy.named_by,
@@ -118,23 +117,22 @@ async def _tcp(
                     "failure": None if failure is None else failure.kind.value,
                 }
             )
-    state, advice = StepState.OK, None
+    state = advice = None
     if last_failure is not None and not reachable:
         state = StepState.FAILED
         advice = advise(last_failure, session, origin=probe.origin)
     elif last_failure is not None:
-        state = StepState.WARNING
         advice = (
             "remove the unreachable address from DNS, or repair the route to it: new"
             " connections may try it first"
         )
-    return DoctorStep(
-        name=StepName.TCP,
-        state=state,
-        message=f"port {port}: " + ", ".join(outcomes),
+    return finished_step(
+        StepName.TCP,
+        f"port {port}: " + ", ".join(outcomes),
+        {"port": port, "tried": tried},
         ms=watch.ms,
-        next=advice,
-        details={"port": port, "tried": tried},
+        advice=advice,
+        state=state,
     )
 
 
@@ -169,23 +167,21 @@ async def _tls(
         sentences.insert(1, _certificate_text(certificate, session))
     if client_certificate is not None:
         sentences.append(f"client certificate {client_certificate}")
-    state, advice = StepState.OK, None
+    advice = None
     if certificate and certificate.days_left(session.clock.epoch()) < MIN_DAYS_LEFT:
-        state = StepState.WARNING
         advice = "renew the certificate before audits fail"
-    return DoctorStep(
-        name=StepName.TLS,
-        state=state,
-        message="; ".join(sentences),
-        ms=watch.ms,
-        next=advice,
-        details={
+    return finished_step(
+        StepName.TLS,
+        "; ".join(sentences),
+        {
             "version": handshake.version,
             "cipher": handshake.cipher,
             "certificate": _certificate_details(certificate, session),
             "trusted_by": trusted_by,
             "client_certificate": client_certificate,
         },
+        ms=watch.ms,
+        advice=advice,
     )
 
 

@@ -69,32 +69,46 @@ def skipped_step(name: StepName, reason: str) -> DoctorStep:
     return DoctorStep(name=name, state=StepState.SKIPPED, message=reason)
 
 
+def finished_step(
+    name: StepName,
+    message: str,
+    details: Mapping[str, object],
+    *,
+    ms: float | None = None,
+    advice: str | None = None,
+    state: StepState | None = None,
+) -> DoctorStep:
+    """A step that was carried out. By default, one with `advice` is a warning."""
+    if state is None:
+        state = StepState.OK if advice is None else StepState.WARNING
+    return DoctorStep(
+        name=name, state=state, message=message, ms=ms, next=advice, details=details
+    )
+
+
 def failed_step(
     name: StepName,
     failure: Failure,
     advice: str,
     *,
-    ms: float | None = None,
+    ms: float,
     state: StepState = StepState.FAILED,
     details: Mapping[str, object] | None = None,
 ) -> DoctorStep:
-    """A step that ended in `failure`, with what to do next."""
-    return DoctorStep(
-        name=name,
-        state=state,
-        message=failure.detail_without_advice,
+    """A step that ended in `failure`."""
+    failed = {"failure": failure.kind.value, "status": failure.status}
+    return finished_step(
+        name,
+        failure.detail_without_advice,
+        {**(details or {}), **failed},
         ms=ms,
-        next=advice,
-        details={
-            **(details or {}),
-            "failure": failure.kind.value,
-            "status": failure.status,
-        },
+        advice=advice,
+        state=state,
     )
 
 
 def safe_or_none(text: str | None) -> str | None:
-    """The text, safe to print; None stays None."""
+    """The text, safe to print."""
     return None if text is None else safe_text(text)
 
 

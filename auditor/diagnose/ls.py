@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
+from typing import cast
 
 import anyio
 
@@ -107,7 +108,7 @@ class RepositoryName:
     """A repository of a registry."""
 
     registry: str
-    name: str
+    repository: str
 
 
 ListLine = RepositoryName | ReferenceEntry | RejectedEntry
@@ -125,44 +126,34 @@ async def list_target(
     Returns the statistics of the listings that were read.
     """
     expansion = ExpansionCounts()
-    pattern = target.pattern
     with unwrap_exception_group():
-        if target.repositories_only:
-            assert isinstance(pattern, RepositoryPattern)
-            await _list_repositories(pattern, registries, selection, expansion, put)
-        else:
-            await _list_tags(pattern, registries, selection, expansion, put)
+        async with anyio.create_task_group() as group:
+            if target.repositories_only:
+                lines = _repositories(target.pattern, registries, selection, expansion)
+            else:
+                lines = expand(
+                    [InputSelector(selector=target.pattern, place="")],
+                    registries=registries,
+                    group=group,
+                    counts=expansion,
+                    deadline=Deadline(),
+                    selection=selection,
+                )
+            async with aclosing(cast(AsyncGenerator[ListLine, None], lines)) as opened:
+                async for line in opened:
+                    if not put(line):
+                        break
+                group.cancel_scope.cancel()
     return expansion
 
 
-async def _list_tags(
+async def _repositories(
     pattern: TagPattern | RepositoryPattern,
     registries: Registries,
     selection: Selection,
     expansion: ExpansionCounts,
-    put: Callable[[ListLine], bool],
-) -> None:
-    async with anyio.create_task_group() as group:
-        async for entry in expand(
-            [InputSelector(selector=pattern, place="")],
-            registries=registries,
-            group=group,
-            counts=expansion,
-            deadline=Deadline(),
-            selection=selection,
-        ):
-            if not put(entry):
-                break
-        group.cancel_scope.cancel()
-
-
-async def _list_repositories(
-    pattern: RepositoryPattern,
-    registries: Registries,
-    selection: Selection,
-    expansion: ExpansionCounts,
-    put: Callable[[ListLine], bool],
-) -> None:
+) -> AsyncIterator[ListLine]:
+    assert isinstance(pattern, RepositoryPattern)
     names = list_repositories(
         pattern,
         registries=registries,
@@ -172,12 +163,9 @@ async def _list_repositories(
     async with aclosing(names):
         async for name in names:
             if isinstance(name, Failure):
-                put(
-                    RejectedEntry(
-                        text=str(pattern), place="", failure=name, pattern=pattern
-                    )
+                yield RejectedEntry(
+                    text=str(pattern), place="", failure=name, pattern=pattern
                 )
-                continue
-            expansion.entries += 1
-            if not put(RepositoryName(registry=pattern.registry, name=name)):
-                return
+            else:
+                expansion.entries += 1
+                yield RepositoryName(registry=pattern.registry, repository=name)

@@ -190,7 +190,9 @@ class PullAccessCheck:
             return
         selector = item.selector
         if not isinstance(selector, RepositoryPattern):
-            yield RepositoryName(registry=selector.registry, name=selector.repository)
+            yield RepositoryName(
+                registry=selector.registry, repository=selector.repository
+            )
             return
         async for name in list_repositories(
             selector,
@@ -201,7 +203,7 @@ class PullAccessCheck:
             if isinstance(name, Failure):
                 yield self._failed(str(selector), name)
             else:
-                yield RepositoryName(registry=selector.registry, name=name)
+                yield RepositoryName(registry=selector.registry, repository=name)
 
     def _failed(
         self, text: str, failure: Failure, repository: RepositoryName | None = None
@@ -214,9 +216,9 @@ class PullAccessCheck:
         if isinstance(job, PullAccess):
             return job
         registry = await self._registries.get(job.registry)
-        text = f"{job.registry}/{job.name}"
+        text = f"{job.registry}/{job.repository}"
         actions, more_refused = self._actions, False
-        check = await self._request(registry, job.name)
+        check = await self._request(registry, job.repository)
         if (
             isinstance(check, Failure)
             and check.kind is FailureKind.DENIED
@@ -224,7 +226,7 @@ class PullAccessCheck:
         ):
             # Some services refuse the token if one of its actions is not granted.
             actions, more_refused = PULL, True
-            check = await check_token(registry, job.name)
+            check = await check_token(registry, job.repository)
         if isinstance(check, Failure):
             return self._failed(text, check, job)
         return PullAccess(

@@ -66,7 +66,7 @@ from auditor.registry.transport.http1_parser import (
 )
 from auditor.report.locked_journal import Journal
 from auditor.report.resume import record_offsets
-from auditor.report.shard_file import ShardInfo, read_positions
+from auditor.report.shard_file import ShardReport, read_positions
 from auditor.util import time_span
 from auditor.util.masking import mask_secrets, mask_userinfo
 from auditor.util.shard import parse_shard
@@ -503,9 +503,9 @@ def journal(data: bytes) -> None:
 )
 def shard_file(data: bytes) -> None:
     with suppress(UsageError):
-        ShardInfo.read(io.BytesIO(data), "a.shard")
+        ShardReport.read(io.BytesIO(data), "a")
     with suppress(UsageError):
-        list(read_positions(io.BytesIO(data), "a.shard"))
+        list(read_positions(io.BytesIO(data), "a", 0))
 
 
 @_target(b"\x01x\x9c\x03\x00\x00\x00\x00\x01", b"\x00{}")

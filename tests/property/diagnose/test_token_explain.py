@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from auditor.diagnose.token_explain import (
     TokenExplanation,
     explain_token,
+    explanation_lines,
+    explanation_to_json,
     find_token,
     read_object,
 )
-from auditor.diagnose.token_text import explanation_lines, explanation_to_json
 from auditor.util.text import format_duration, safe_text
 from auditor.wire.token_keys import KeySet
 from tests import jose

@@ -11,13 +11,11 @@ from auditor.diagnose.token_explain import (
     TokenExplanation,
     TokenForm,
     explain_token,
-    find_token,
-    read_object,
-)
-from auditor.diagnose.token_text import (
     explanation_lines,
     explanation_to_json,
+    find_token,
     findings,
+    read_object,
 )
 from auditor.wire.token_keys import KeySet
 from tests import jose
