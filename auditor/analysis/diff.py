@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from auditor.analysis.duckdb_connection import stream_rows
+from auditor.analysis.duckdb_connection import limit_clause, stream_rows
 from auditor.analysis.reports import (
     add_reports,
     keep_last_lines,
@@ -180,13 +180,12 @@ class Comparison:
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
         changes = dict(connection.execute(_COUNT_CHANGES).fetchall())
-        facets = connection.execute(_COUNT_FACETS).fetchone()
-        assert facets is not None
+        (facets,) = stream_rows(connection, _COUNT_FACETS)
         self.totals = DiffTotals(
             old=_read_side(connection, "old"),
             new=_read_side(connection, "new"),
             changes={change: changes.get(change.value, 0) for change in Change},
-            facets=dict(zip(Facet, facets, strict=True)),
+            facets={facet: facets[facet] for facet in Facet},
         )
 
     def differences(
@@ -223,14 +222,16 @@ def compare(
                 _check_one_registry(connection, side)
             connection.execute(keep_last_lines(side, "key"))
             connection.execute(_failed_listings(side))
-        for statement in (
-            _hidden("old", by="new", ignore_registry=ignore_registry),
-            _hidden("new", by="old", ignore_registry=ignore_registry),
-            _listed_again(ignore_registry=ignore_registry),
-            _CLASSIFIED,
-            _growth_table(growth),
-            _DIFFERENCES,
+        for table, key, side, by in (
+            ("hidden_old", "line.key", "old", "new"),
+            ("hidden_new", "line.key", "new", "old"),
+            # Old failed listings for which the new report has tags.
+            ("listed_again", "listing.key", "new", "old"),
         ):
+            connection.execute(
+                _covered(table, key, side, by=by, ignore_registry=ignore_registry)
+            )
+        for statement in (_CLASSIFIED, _growth_table(growth), _DIFFERENCES):
             connection.execute(statement)
         yield Comparison(connection)
 
@@ -249,14 +250,13 @@ def _check_one_registry(connection: duckdb.DuckDBPyConnection, side: str) -> Non
 
 
 def _read_side(connection: duckdb.DuckDBPyConnection, side: str) -> ReportSide:
-    row = connection.execute(f"""
-        SELECT count(*) FILTER (kind = 'image'), count(*) FILTER (kind = 'failure'),
-               min(audited_at), max(audited_at) FROM {side}""").fetchone()
-    assert row is not None
-    images, failures, first, last = row
-    return ReportSide(
-        images=images, failures=failures, audited_from=first, audited_to=last
-    )
+    query = f"""
+        SELECT count(*) FILTER (kind = 'image') AS images,
+               count(*) FILTER (kind = 'failure') AS failures,
+               min(audited_at) AS audited_from, max(audited_at) AS audited_to
+        FROM {side}"""
+    (row,) = stream_rows(connection, query)
+    return ReportSide(**row)
 
 
 def _difference(row: dict[str, Any]) -> Difference:
@@ -315,34 +315,18 @@ def _path_glob(repository: str) -> str:
     return f"CASE WHEN regexp_matches({repository}, '[*?[]') THEN {glob} END"
 
 
-def _listing_covers(line: str, *, ignore_registry: bool) -> tuple[str, str]:
-    """Whether `listing` would have given `line`: by repository, or from the catalog."""
-    registry = "" if ignore_registry else f" AND {line}.registry = listing.registry"
-    tag = f" AND {line}.tag GLOB listing.pattern"
-    return (
-        f"{line}.repository = listing.repository{registry}{tag}",
-        f"{line}.repository GLOB listing.path_glob{registry}{tag}",
+def _covered(table: str, key: str, side: str, *, by: str, ignore_registry: bool) -> str:
+    """Lines of `side` that failed listings of `by` would give, as a table of `key`.
+
+    A listing covers a line by its repository, or from the catalog.
+    """
+    registry = "" if ignore_registry else "line.registry = listing.registry AND"
+    matches = " UNION ".join(
+        f"""SELECT {key} FROM {side} AS line JOIN {by}_listings AS listing
+            ON {registry} line.repository {match} AND line.tag GLOB listing.pattern"""
+        for match in ("= listing.repository", "GLOB listing.path_glob")
     )
-
-
-def _hidden(side: str, *, by: str, ignore_registry: bool) -> str:
-    """Keys of `side` that a failed listing would hide from the other report."""
-    one, other = _listing_covers("line", ignore_registry=ignore_registry)
-    return f"""
-        CREATE TABLE hidden_{side} AS
-        SELECT line.key FROM {side} AS line JOIN {by}_listings AS listing ON {one}
-        UNION
-        SELECT line.key FROM {side} AS line JOIN {by}_listings AS listing ON {other}"""
-
-
-def _listed_again(*, ignore_registry: bool) -> str:
-    """Old failed listings for which the new report has tags."""
-    one, other = _listing_covers("line", ignore_registry=ignore_registry)
-    return f"""
-        CREATE TABLE listed_again AS
-        SELECT listing.key FROM old_listings AS listing JOIN new AS line ON {one}
-        UNION
-        SELECT listing.key FROM old_listings AS listing JOIN new AS line ON {other}"""
+    return f"CREATE TABLE {table} AS {matches}"
 
 
 _INTERRUPTED = FailureKind.INTERRUPTED.value
@@ -456,7 +440,7 @@ _COUNT_CHANGES = "SELECT change, count(*) FROM classified GROUP BY change"
 # whose list is not empty.
 _LISTS = tuple(facet.value for facet in Facet if facet is not Facet.GROWN)
 _COUNT_FACETS = "SELECT {} FROM differences".format(
-    ", ".join(f"count(*) FILTER (len({facet}) > 0)" for facet in Facet)
+    ", ".join(f"count(*) FILTER (len({facet}) > 0) AS {facet}" for facet in Facet)
 )
 # A Python list of strings is written as DuckDB writes one.
 _CHANGES = [change.value for change in Change]
@@ -481,4 +465,4 @@ def _select_differences(only: Change | Facet | None, limit: int) -> str:
                {state("old")} AS old, {state("new")} AS new, {", ".join(_LISTS)}, grown
         FROM differences WHERE {condition}
         ORDER BY {order}, key
-        {f"LIMIT {limit}" if limit else ""}"""
+        {limit_clause(limit)}"""

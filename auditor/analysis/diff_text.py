@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-
-import orjson
+from itertools import chain
 
 from auditor.analysis.diff import (
     Change,
@@ -12,44 +11,20 @@ from auditor.analysis.diff import (
     Difference,
     DiffTotals,
     Facet,
+    PlatformGrowth,
     ReferenceState,
     ReportSide,
 )
 from auditor.analysis.text_tables import (
     TableColumn,
     TitledTable,
-    code_columns,
-    number_columns,
-    render_tables,
+    code_column,
+    number_column,
+    result_lines,
+    size_column,
+    text_column,
 )
-from auditor.util.text import format_size, pluralize
-
-Row = tuple[str, ...]
-
-_TITLES: dict[Change | Facet, str] = {
-    Change.FAILING: "failing now",
-    Change.UNREACHED: "unknown: the new run was interrupted before it reached them",
-    Change.REMOVED: "removed",
-    Change.UNLISTED: "unknown: the new run could not list them",
-    Change.MOVED: "moved to another digest",
-    Change.ALTERED: "same digest, other architectures or attachments",
-    Change.ADDED: "added",
-    Change.RELISTED: "listed again: the old run could not list or reach them",
-    Change.HEALED: "healed",
-    Change.DROPPED: "failed before, not in the new report",
-    Change.STILL_FAILING: "still failing",
-    Change.UNCHANGED: "unchanged",
-    Facet.LOST: "architectures lost",
-    Facet.GAINED: "architectures gained",
-    Facet.UNATTACHED: "signatures, SBOMs or provenance lost",
-    Facet.ATTACHED: "signatures, SBOMs or provenance gained",
-    Facet.GROWN: "grown",
-}
-_NOTES: dict[Change | Facet, str] = {
-    Change.UNREACHED: "to complete the new report, audit again with --resume",
-    Change.UNLISTED: "they may still exist: see the failed listings",
-    Change.RELISTED: "they may have existed before",
-}
+from auditor.util.text import pluralize
 
 
 def diff_lines(comparison: Comparison, form: str, limit: int) -> Iterator[str]:
@@ -58,28 +33,25 @@ def diff_lines(comparison: Comparison, form: str, limit: int) -> Iterator[str]:
     JSON lines have every difference, then the totals; `limit` is the maximum number of
     rows per table in the other formats, 0 for all.
     """
-    if form != "jsonl":
-        tables = _tables(comparison, limit)
-        yield from render_tables(summary_lines(comparison.totals), tables, form)
-        return
-    for difference in comparison.differences():
-        yield orjson.dumps(difference).decode()
-    yield orjson.dumps(comparison.totals, option=orjson.OPT_NON_STR_KEYS).decode()
+    return result_lines(
+        form,
+        summary=_summary_lines(comparison.totals),
+        tables=_tables(comparison, limit),
+        documents=chain(comparison.differences(), [comparison.totals]),
+    )
 
 
-def summary_lines(totals: DiffTotals) -> list[str]:
+def _summary_lines(totals: DiffTotals) -> Iterator[str]:
     """A line for each report, and one with the number of references by change."""
+    yield _side_line("old", totals.old)
+    yield _side_line("new", totals.new)
     counts = [
         f"{count:,} {change.value.replace('_', ' ')}"
         for change, count in totals.changes.items()
         if count
     ]
     prefix = "" if totals.differences else "no differences: "
-    return [
-        _side_line("old", totals.old),
-        _side_line("new", totals.new),
-        prefix + (", ".join(counts) or "both reports are empty"),
-    ]
+    yield prefix + (", ".join(counts) or "both reports are empty")
 
 
 def _side_line(name: str, side: ReportSide) -> str:
@@ -98,144 +70,145 @@ def _tables(comparison: Comparison, limit: int) -> Iterator[TitledTable]:
     totals = comparison.totals
     counts: dict[Change | Facet, int] = dict(totals.changes.items())
     counts.update(totals.facets.items())
-    for kind, (columns, row_of) in _TABLES.items():
+    for kind, (title, columns) in _TABLES.items():
         if counts[kind]:
             yield TitledTable(
-                title=_TITLES[kind],
-                columns=columns,
-                rows=tuple(map(row_of, comparison.differences(kind, limit=limit))),
+                title=title,
+                columns=(code_column("reference"), *columns),
+                rows=tuple(comparison.differences(kind, limit=limit)),
                 total=counts[kind],
                 note=_NOTES.get(kind),
             )
 
 
-def short_digest(digest: str | None) -> str:
+# -- cells --
+
+
+def short_digest(digest: str) -> str:
     """The first 12 hexadecimal digits, as docker shows them."""
-    return (digest or "-").rpartition(":")[2][:12]
+    return digest.rpartition(":")[2][:12]
 
 
-def _failing(difference: Difference) -> Row:
-    new = difference.new
-    assert new is not None
-    before = _before(difference.old)
-    return difference.reference, before, new.failure or "", new.detail or ""
+def _state(side: str, field: str) -> Callable[[Difference], object]:
+    """A field of one side of a difference; None if that report has no line for it."""
+    return lambda difference: getattr(getattr(difference, side), field, None)
 
 
-def _before(old: ReferenceState | None) -> str:
+def _digest(title: str, side: str) -> TableColumn:
+    return code_column(title, _state(side, "digest"), form=short_digest)
+
+
+def _size(title: str, side: str) -> TableColumn:
+    return size_column(title, _state(side, "size"))
+
+
+def _before(difference: Difference) -> str:
+    old: ReferenceState | None = difference.old
     if old is None:
         return "not in report"
     return "not reached" if old.digest is None else "an image"
 
 
-def _healed(difference: Difference) -> Row:
-    old = difference.old
-    failure = (old and old.failure) or ""
-    return difference.reference, failure, _digest_and_size(difference.new)[0]
-
-
-def _dropped(difference: Difference) -> Row:
-    assert difference.old is not None
-    return (
-        difference.reference,
-        difference.old.failure or "",
-        difference.old.detail or "",
-    )
-
-
-def _moved(difference: Difference) -> Row:
-    old, old_size = _digest_and_size(difference.old)
-    new, new_size = _digest_and_size(difference.new)
-    return difference.reference, old, new, old_size, new_size
-
-
-def _new_image(difference: Difference) -> Row:
-    return (difference.reference, *_digest_and_size(difference.new))
-
-
-def _old_image(difference: Difference) -> Row:
-    return (difference.reference, *_digest_and_size(difference.old))
-
-
-def _digest_and_size(state: ReferenceState | None) -> tuple[str, str]:
-    if state is None or state.digest is None:
-        return "-", "-"
-    size = "-" if state.size is None else format_size(state.size)
-    return short_digest(state.digest), size
-
-
-def _altered(difference: Difference) -> Row:
+def _altered(difference: Difference) -> str:
     gained = (*difference.architectures_gained, *difference.attachments_gained)
     lost = (*difference.architectures_lost, *difference.attachments_lost)
-    changes = [f"+{name}" for name in gained] + [f"-{name}" for name in lost]
-    return difference.reference, " ".join(changes)
+    return " ".join([*(f"+{name}" for name in gained), *(f"-{name}" for name in lost)])
 
 
-def _names(field: str) -> Callable[[Difference], Row]:
-    def row(difference: Difference) -> Row:
-        return difference.reference, " ".join(getattr(difference, field))
-
-    return row
+def _largest(difference: Difference) -> PlatformGrowth:
+    return max(difference.grown, key=lambda grown: grown.new_size - grown.old_size)
 
 
-def _grown(difference: Difference) -> Row:
-    most = max(difference.grown, key=lambda grown: grown.new_size - grown.old_size)
-    growth = (
-        f"+{100 * (most.new_size - most.old_size) / most.old_size:.0f} %"
-        if most.old_size
-        else "from nothing"
-    )
-    sizes = format_size(most.old_size), format_size(most.new_size)
-    count = str(len(difference.grown))
-    return difference.reference, most.platform or "-", *sizes, growth, count
+def _percentage(difference: Difference) -> str:
+    most = _largest(difference)
+    if not most.old_size:
+        return "from nothing"
+    return f"+{100 * (most.new_size - most.old_size) / most.old_size:.0f} %"
 
 
-_IMAGE = (*code_columns("reference", "digest"), *number_columns("size"))
-_ARCHITECTURES = code_columns("reference", "architectures")
-_ATTACHMENTS = code_columns("reference", "attachments")
+# -- tables --
 
-# Columns and the function that makes a row, in the order of the output.
-_TABLES: dict[
-    Change | Facet, tuple[tuple[TableColumn, ...], Callable[[Difference], Row]]
-] = {
+_BEFORE = text_column("before", _before)
+_OLD_IMAGE = (_digest("digest", "old"), _size("size", "old"))
+_NEW_IMAGE = (_digest("digest", "new"), _size("size", "new"))
+
+
+def _failure(title: str, side: str) -> TableColumn:
+    return code_column(title, _state(side, "failure"), missing="")
+
+
+def _detail(side: str) -> TableColumn:
+    return text_column("detail", _state(side, "detail"), missing="")
+
+
+def _names(title: str, field: str) -> tuple[TableColumn, ...]:
+    return (code_column(title, field, form=" ".join),)
+
+
+# Titles, and the columns after the reference, in the order of the output.
+_TABLES: dict[Change | Facet, tuple[str, tuple[TableColumn, ...]]] = {
     Change.FAILING: (
-        (
-            *code_columns("reference"),
-            TableColumn(title="before"),
-            *code_columns("failure"),
-            TableColumn(title="detail"),
-        ),
-        _failing,
+        "failing now",
+        (_BEFORE, _failure("failure", "new"), _detail("new")),
     ),
     Change.UNREACHED: (
-        (*code_columns("reference"), TableColumn(title="before")),
-        lambda difference: (difference.reference, _before(difference.old)),
+        "unknown: the new run was interrupted before it reached them",
+        (_BEFORE,),
     ),
-    Change.REMOVED: (_IMAGE, _old_image),
-    Change.UNLISTED: (_IMAGE, _old_image),
-    Facet.LOST: (_ARCHITECTURES, _names("architectures_lost")),
-    Facet.UNATTACHED: (_ATTACHMENTS, _names("attachments_lost")),
+    Change.REMOVED: ("removed", _OLD_IMAGE),
+    Change.UNLISTED: ("unknown: the new run could not list them", _OLD_IMAGE),
+    Facet.LOST: ("architectures lost", _names("architectures", "architectures_lost")),
+    Facet.UNATTACHED: (
+        "signatures, SBOMs or provenance lost",
+        _names("attachments", "attachments_lost"),
+    ),
     Change.MOVED: (
+        "moved to another digest",
         (
-            *code_columns("reference", "old digest", "new digest"),
-            *number_columns("old size", "new size"),
+            _digest("old digest", "old"),
+            _digest("new digest", "new"),
+            _size("old size", "old"),
+            _size("new size", "new"),
         ),
-        _moved,
     ),
-    Change.ALTERED: (code_columns("reference", "changes"), _altered),
-    Facet.GAINED: (_ARCHITECTURES, _names("architectures_gained")),
-    Facet.ATTACHED: (_ATTACHMENTS, _names("attachments_gained")),
+    Change.ALTERED: (
+        "same digest, other architectures or attachments",
+        (code_column("changes", _altered),),
+    ),
+    Facet.GAINED: (
+        "architectures gained",
+        _names("architectures", "architectures_gained"),
+    ),
+    Facet.ATTACHED: (
+        "signatures, SBOMs or provenance gained",
+        _names("attachments", "attachments_gained"),
+    ),
     Facet.GROWN: (
+        "grown",
         (
-            *code_columns("reference", "largest growth"),
-            *number_columns("old size", "new size", "growth", "platforms grown"),
+            code_column("largest growth", lambda row: _largest(row).platform),
+            size_column("old size", lambda row: _largest(row).old_size),
+            size_column("new size", lambda row: _largest(row).new_size),
+            number_column("growth", _percentage),
+            number_column("platforms grown", lambda row: len(row.grown)),
         ),
-        _grown,
     ),
-    Change.ADDED: (_IMAGE, _new_image),
-    Change.RELISTED: (_IMAGE, _new_image),
-    Change.HEALED: (code_columns("reference", "failed with", "digest now"), _healed),
+    Change.ADDED: ("added", _NEW_IMAGE),
+    Change.RELISTED: (
+        "listed again: the old run could not list or reach them",
+        _NEW_IMAGE,
+    ),
+    Change.HEALED: (
+        "healed",
+        (_failure("failed with", "old"), _digest("digest now", "new")),
+    ),
     Change.DROPPED: (
-        (*code_columns("reference", "failure"), TableColumn(title="detail")),
-        _dropped,
+        "failed before, not in the new report",
+        (_failure("failure", "old"), _detail("old")),
     ),
+}
+_NOTES: dict[Change | Facet, str] = {
+    Change.UNREACHED: "to complete the new report, audit again with --resume",
+    Change.UNLISTED: "they may still exist: see the failed listings",
+    Change.RELISTED: "they may have existed before",
 }

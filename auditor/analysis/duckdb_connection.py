@@ -79,6 +79,11 @@ def stream_rows(
             yield dict(zip(names, row, strict=True))
 
 
+def limit_clause(limit: int) -> str:
+    """`LIMIT` for a number of rows; 0 means no limit."""
+    return f" LIMIT {limit:d}" if limit else ""
+
+
 def quoted(text: str) -> str:
     """The text as an SQL literal."""
     return "'" + text.replace("'", "''") + "'"

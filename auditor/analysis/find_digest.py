@@ -9,12 +9,12 @@ from contextlib import contextmanager
 
 import duckdb
 
-from auditor.analysis.duckdb_connection import stream_rows
+from auditor.analysis.duckdb_connection import limit_clause, stream_rows
 from auditor.analysis.reports import keep_last_lines, open_reports, platform_name
 from auditor.errors import UsageError
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA
-from auditor.oci.digest import is_digest
+from auditor.oci.descriptor import is_digest
 from auditor.util.text import safe_text
 
 
@@ -58,17 +58,18 @@ class DigestSearch:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
-        counts = connection.execute(_COUNTS).fetchone()
-        assert counts is not None
-        failures, missing = counts
-        self.totals = DigestTotals(failures=failures, missing=missing)
+        (counts,) = stream_rows(connection, _COUNTS)
+        self.totals = DigestTotals(**counts)
 
     def count(self, digest: str, role: str) -> int:
         """The number of uses of a digest in a role."""
-        row = self._connection.execute(
-            "SELECT count(*) FROM uses WHERE digest = ? AND role = ?", [digest, role]
-        ).fetchone()
-        return int(row[0]) if row else 0
+        query = (
+            "SELECT count(*) AS uses FROM uses WHERE digest = $digest AND role = $role"
+        )
+        (counts,) = stream_rows(
+            self._connection, query, {"digest": digest, "role": role}
+        )
+        return int(counts["uses"])
 
     def uses(
         self, digest: str, role: str | None = None, *, limit: int = 0
@@ -78,10 +79,10 @@ class DigestSearch:
                     WHERE digest = $digest AND role = coalesce($role, role)
                     ORDER BY list_position({list(ROLES)}, role), reference,
                              coalesce(platform, ''), coalesce(position, -1)
-                    {f"LIMIT {limit}" if limit else ""}"""
+                    {limit_clause(limit)}"""
         parameters = {"digest": digest, "role": role}
-        for row in stream_rows(self._connection, query, parameters):
-            yield DigestUse(**row)
+        rows = stream_rows(self._connection, query, parameters)
+        return (DigestUse(**row) for row in rows)
 
 
 @contextmanager
@@ -132,7 +133,9 @@ _HITS = """
     FROM report.lines, searched_list"""
 
 _COUNTS = """
-    SELECT count(*) FILTER (kind = 'failure'), count(*) FILTER (missing) FROM hits"""
+    SELECT count(*) FILTER (kind = 'failure') AS failures,
+           count(*) FILTER (missing) AS missing
+    FROM hits"""
 
 # role: (column, platform, position, subquery of _SOURCES)
 _LOOKUPS = {

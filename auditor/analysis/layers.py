@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from auditor.analysis.duckdb_connection import stream_rows
+from auditor.analysis.duckdb_connection import limit_clause, stream_rows
 from auditor.analysis.reports import keep_last_lines, open_reports, platform_name
 from auditor.fast_dataclass import dataclass
 from auditor.model import SCHEMA
@@ -175,12 +175,17 @@ class LayerInventory:
     def _ranked(
         self, table: _RankedTable, row_type: type[Row], limit: int
     ) -> RankedRows[Row]:
-        self._connection.execute(table.create)
-        ((total,),) = self._connection.execute(
-            f"SELECT count(*) FROM {table.name}"
-        ).fetchall()
-        rows = stream_rows(self._connection, table.select(limit))
-        return RankedRows(total=total, rows=(row_type(**row) for row in rows))
+        self._connection.execute(
+            f"CREATE TABLE IF NOT EXISTS {table.name} AS {table.body}"
+        )
+        (counts,) = stream_rows(
+            self._connection, f"SELECT count(*) AS total FROM {table.name}"
+        )
+        rows = stream_rows(
+            self._connection,
+            f"SELECT * FROM {table.name} ORDER BY {table.order}{limit_clause(limit)}",
+        )
+        return RankedRows(**counts, rows=(row_type(**row) for row in rows))
 
 
 @contextmanager
@@ -212,14 +217,6 @@ class _RankedTable:
     name: str
     body: str
     order: str
-
-    @property
-    def create(self) -> str:
-        return f"CREATE TABLE IF NOT EXISTS {self.name} AS {self.body}"
-
-    def select(self, limit: int) -> str:
-        query = f"SELECT * FROM {self.name} ORDER BY {self.order}"
-        return f"{query} LIMIT {limit}" if limit else query
 
 
 _LOAD_LINES = f"""
@@ -273,10 +270,9 @@ _TOTALS = """
           FROM image_manifests JOIN manifest_layers USING (manifest) WHERE present)
          JOIN sizes USING (digest)"""
 
-_NAMESPACE = "CASE WHEN contains(repository, '/') THEN split_part(repository, '/', 1)"
 _NAMES = {
     UsageGroup.REPOSITORY: "repository",
-    UsageGroup.NAMESPACE: f"{_NAMESPACE} ELSE '' END",
+    UsageGroup.NAMESPACE: "regexp_extract(repository, '^([^/]*)/', 1)",
     UsageGroup.ARCHITECTURE: "platform",
 }
 
@@ -294,6 +290,8 @@ def _usage_table(group: UsageGroup) -> _RankedTable:
         members AS (
             SELECT DISTINCT registry, {name} AS name, manifest
             FROM image_manifests WHERE present),
+        manifest_counts AS (
+            SELECT registry, name, count(*) AS manifests FROM members GROUP BY ALL),
         layers AS (
             SELECT DISTINCT registry, name, digest
             FROM members JOIN manifest_layers USING (manifest)),
@@ -307,14 +305,11 @@ def _usage_table(group: UsageGroup) -> _RankedTable:
             GROUP BY ALL)
         SELECT '{group}' AS kind, registry, nullif(name, '') AS name, images,
                coalesce(manifests, 0) AS manifests, coalesce(layers, 0) AS layers,
-               bytes(size) AS size,
-               bytes(alone) AS "unique",
+               bytes(size) AS size, bytes(alone) AS "unique",
                bytes(size - coalesce(alone, 0)) AS shared,
                coalesce(unsized, 0) AS unsized
         FROM groups LEFT JOIN sums USING (registry, name)
-             LEFT JOIN (SELECT registry, name, count(*) AS manifests
-                        FROM members GROUP BY ALL) USING (registry, name)
-        """
+             LEFT JOIN manifest_counts USING (registry, name)"""
     order = "\"unique\" DESC, size DESC, registry, coalesce(name, '')"
     return _RankedTable(name=f"usage_{group}", body=body, order=order)
 

@@ -3,43 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import chain
 
-import orjson
-
-from auditor.analysis.find_digest import ROLES, DigestSearch, DigestUse
-from auditor.analysis.layers import (
-    Base,
-    LayerInventory,
-    NamedBase,
-    SharedLayer,
-    Usage,
-    UsageGroup,
-)
+from auditor.analysis.find_digest import ROLES, DigestSearch
+from auditor.analysis.layers import Base, LayerInventory, NamedBase, UsageGroup
 from auditor.analysis.text_tables import (
-    CellKind,
     TableColumn,
     TitledTable,
-    code_columns,
-    number_columns,
-    render_tables,
+    code_column,
+    count_column,
+    number_column,
+    result_lines,
+    size_column,
+    text_column,
 )
 from auditor.util.text import format_size, pluralize
-
-Row = tuple[str, ...]
-
-_GROUP_TITLES = {
-    UsageGroup.REPOSITORY: "repositories",
-    UsageGroup.NAMESPACE: "namespaces",
-    UsageGroup.ARCHITECTURE: "architectures",
-}
-_ROLE_TITLES = {
-    "image": "tags that point at",
-    "platform": "images whose index contains",
-    "config": "images with the config",
-    "layer": "images that contain the layer",
-    "attachment": "images with the attachment",
-}
 
 
 def inventory_lines(inventory: LayerInventory, form: str, limit: int) -> Iterator[str]:
@@ -48,41 +25,39 @@ def inventory_lines(inventory: LayerInventory, form: str, limit: int) -> Iterato
     JSON lines have every row, then the totals; `limit` is the maximum number of rows
     per table in the other formats, 0 for all.
     """
-    if form != "jsonl":
-        summary = _summary_lines(inventory)
-        yield from render_tables(summary, _tables(inventory, limit), form)
-        return
-    for row in chain(
-        *(inventory.usage(group).rows for group in UsageGroup),
-        inventory.shared_layers().rows,
-        inventory.bases().rows,
-        inventory.named_bases().rows,
-    ):
-        yield orjson.dumps(row).decode()
-    yield orjson.dumps(inventory.totals).decode()
+    return result_lines(
+        form,
+        summary=_summary_lines(inventory),
+        tables=_tables(inventory, limit),
+        documents=_documents(inventory),
+    )
 
 
 def digest_use_lines(
     search: DigestSearch, digests: Sequence[str], form: str, limit: int
 ) -> Iterator[str]:
     """The lines of `layers --digest`, in the same formats."""
-    if form != "jsonl":
-        summary = [
-            f"no image in this report contains {digest}"
-            for digest in digests
-            if not any(search.count(digest, role) for role in ROLES)
-        ]
-        summary += _unknown_layers(search.totals.failures, search.totals.missing)
-        tables = _digest_tables(search, digests, limit)
-        yield from render_tables(summary, tables, form)
-        return
-    for digest in digests:
-        for use in search.uses(digest):
-            yield orjson.dumps(use).decode()
-    yield orjson.dumps(search.totals).decode()
+    return result_lines(
+        form,
+        summary=_search_summary(search, digests),
+        tables=_digest_tables(search, digests, limit),
+        documents=_digest_documents(search, digests),
+    )
 
 
-def _summary_lines(inventory: LayerInventory) -> list[str]:
+# -- the inventory --
+
+
+def _documents(inventory: LayerInventory) -> Iterator[object]:
+    for group in UsageGroup:
+        yield from inventory.usage(group).rows
+    yield from inventory.shared_layers().rows
+    yield from inventory.bases().rows
+    yield from inventory.named_bases().rows
+    yield inventory.totals
+
+
+def _summary_lines(inventory: LayerInventory) -> Iterator[str]:
     totals = inventory.totals
     line = (
         f"{totals.images:,} {pluralize(totals.images, 'image')},"
@@ -93,7 +68,8 @@ def _summary_lines(inventory: LayerInventory) -> list[str]:
     if totals.unsized:
         layers = pluralize(totals.unsized, "layer")
         line += f", and {totals.unsized:,} {layers} of unknown size (schema 1)"
-    return [line, *_unknown_layers(totals.failures, totals.missing)]
+    yield line
+    yield from _unknown_layers(totals.failures, totals.missing)
 
 
 def _unknown_layers(failures: int, missing: int) -> Iterator[str]:
@@ -105,18 +81,25 @@ def _unknown_layers(failures: int, missing: int) -> Iterator[str]:
         yield f"{missing:,} {manifests} missing from the registry; layers unknown"
 
 
+_GROUP_TITLES = {
+    UsageGroup.REPOSITORY: "repositories",
+    UsageGroup.NAMESPACE: "namespaces",
+    UsageGroup.ARCHITECTURE: "architectures",
+}
+
+
 def _tables(inventory: LayerInventory, limit: int) -> Iterator[TitledTable]:
-    for group in UsageGroup:
+    for group, title in _GROUP_TITLES.items():
         usages = inventory.usage(group, limit=limit)
         yield TitledTable(
-            title=_GROUP_TITLES[group],
+            title=title,
             columns=(
-                *code_columns(group.value, "registry"),
-                *number_columns(
-                    "unique", "shared", "size", "layers", "manifests", "images"
-                ),
+                code_column(group.value, "name", missing="(none)"),
+                code_column("registry"),
+                *map(size_column, ("unique", "shared", "size")),
+                *map(count_column, ("layers", "manifests", "images")),
             ),
-            rows=tuple(map(_usage, usages.rows)),
+            rows=tuple(usages.rows),
             total=usages.total,
             note=f"unique bytes are in no other {group.value}: deleting it frees them",
         )
@@ -124,21 +107,25 @@ def _tables(inventory: LayerInventory, limit: int) -> Iterator[TitledTable]:
     yield TitledTable(
         title="shared layers",
         columns=(
-            *code_columns("layer"),
-            *number_columns("size", "repositories", "manifests"),
+            code_column("layer", "digest"),
+            size_column("size"),
+            *map(count_column, ("repositories", "manifests")),
         ),
-        rows=tuple(map(_shared_layer, layers.rows)),
+        rows=tuple(layers.rows),
         total=layers.total,
     )
     bases = inventory.bases(limit=limit)
     yield TitledTable(
         title="probable base images",
         columns=(
-            *code_columns("image", "platform"),
-            *number_columns("layers", "size", "repositories", "manifests"),
-            *code_columns("last layer"),
+            code_column("image", missing="(not in the report)"),
+            code_column("platform"),
+            count_column("layers"),
+            size_column("size", _base_size),
+            *map(count_column, ("repositories", "manifests")),
+            code_column("last layer", "top"),
         ),
-        rows=tuple(map(_base, bases.rows)),
+        rows=tuple(bases.rows),
         total=bases.total,
         note="manifests: number of manifests that start with the same layers",
     )
@@ -147,77 +134,66 @@ def _tables(inventory: LayerInventory, limit: int) -> Iterator[TitledTable]:
         yield TitledTable(
             title="declared base images",
             columns=(
-                *code_columns("base", "digest"),
-                *number_columns("repositories", "manifests", "confirmed", "denied"),
-                TableColumn(title="name today"),
+                code_column("base", "name", missing="(no name)"),
+                code_column("digest", missing="(no digest)"),
+                *map(
+                    count_column,
+                    ("repositories", "manifests", "confirmed", "denied"),
+                ),
+                text_column("name today", _name_today),
             ),
-            rows=tuple(map(_named_base, named.rows)),
+            rows=tuple(named.rows),
             total=named.total,
             note="confirmed: manifests that start with the layers of the base",
         )
 
 
-def _usage(usage: Usage) -> Row:
-    sizes = map(format_size, (usage.unique, usage.shared, usage.size))
-    counts = (f"{count:,}" for count in (usage.layers, usage.manifests, usage.images))
-    return usage.name or "(none)", usage.registry, *sizes, *counts
+def _base_size(base: Base) -> int | None:
+    return None if base.unsized == base.layers else base.size
 
 
-def _shared_layer(layer: SharedLayer) -> Row:
-    size = "-" if layer.size is None else format_size(layer.size)
-    return layer.digest, size, f"{layer.repositories:,}", f"{layer.manifests:,}"
+def _name_today(base: NamedBase) -> str | None:
+    texts = {True: "same digest", False: "moved", None: "not in the report"}
+    return texts[base.current] if base.digest else None
 
 
-def _base(base: Base) -> Row:
-    counts = f"{base.repositories:,}", f"{base.manifests:,}"
-    size = "-" if base.unsized == base.layers else format_size(base.size)
-    image, platform = base.image or "(not in the report)", base.platform or "-"
-    return image, platform, f"{base.layers}", size, *counts, base.top
+# -- the search for digests --
 
 
-_CURRENT = {True: "same digest", False: "moved", None: "not in the report"}
+def _digest_documents(search: DigestSearch, digests: Sequence[str]) -> Iterator[object]:
+    for digest in digests:
+        yield from search.uses(digest)
+    yield search.totals
 
 
-def _named_base(base: NamedBase) -> Row:
-    counts = (base.repositories, base.manifests, base.confirmed, base.denied)
-    names = base.name or "(no name)", base.digest or "(no digest)"
-    cells = (f"{count:,}" for count in counts)
-    return *names, *cells, _CURRENT[base.current] if base.digest else "-"
+def _search_summary(search: DigestSearch, digests: Sequence[str]) -> Iterator[str]:
+    for digest in digests:
+        if not any(search.count(digest, role) for role in ROLES):
+            yield f"no image in this report contains {digest}"
+    yield from _unknown_layers(search.totals.failures, search.totals.missing)
+
+
+_REFERENCE, _PLATFORM = code_column("reference"), code_column("platform")
+_POSITION = number_column("layer from the base", "position")
+# Titles and columns by role.
+_ROLE_TABLES: dict[str, tuple[str, tuple[TableColumn, ...]]] = {
+    "image": ("tags that point at", (_REFERENCE,)),
+    "platform": ("images whose index contains", (_REFERENCE, _PLATFORM)),
+    "config": ("images with the config", (_REFERENCE, _PLATFORM)),
+    "layer": ("images that contain the layer", (_REFERENCE, _PLATFORM, _POSITION)),
+    "attachment": ("images with the attachment", (_REFERENCE,)),
+}
 
 
 def _digest_tables(
     search: DigestSearch, digests: Sequence[str], limit: int
 ) -> Iterator[TitledTable]:
     for digest in digests:
-        for role in ROLES:
-            total = search.count(digest, role)
-            if total:
-                fields = _USE_FIELDS[role]
+        for role, (title, columns) in _ROLE_TABLES.items():
+            if total := search.count(digest, role):
                 yield TitledTable(
-                    title=f"{_ROLE_TITLES[role]} {digest}",
-                    columns=tuple(_USE_COLUMNS[field] for field in fields),
-                    rows=tuple(
-                        tuple(_use_cell(use, field) for field in fields)
-                        for use in search.uses(digest, role, limit=limit)
-                    ),
+                    title=f"{title} {digest}",
+                    columns=columns,
+                    rows=tuple(search.uses(digest, role, limit=limit)),
                     total=total,
                 )
-
-
-_USE_COLUMNS = {
-    "reference": TableColumn(title="reference", kind=CellKind.CODE),
-    "platform": TableColumn(title="platform", kind=CellKind.CODE),
-    "position": TableColumn(title="layer from the base", kind=CellKind.NUMBER),
-}
-_USE_FIELDS = {
-    "image": ("reference",),
-    "platform": ("reference", "platform"),
-    "config": ("reference", "platform"),
-    "layer": ("reference", "platform", "position"),
-    "attachment": ("reference",),
-}
-
-
-def _use_cell(use: DigestUse, field: str) -> str:
-    value = getattr(use, field)
-    return "-" if value is None else str(value)

@@ -1,15 +1,20 @@
-"""Titled tables as aligned text or Markdown.
+"""Results as JSON lines, or as titled tables in aligned text or Markdown.
 
 Cells are made safe to print here, so they can hold any text of a report.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
+from functools import partial
+from operator import attrgetter
+from typing import Any
+
+import orjson
 
 from auditor.fast_dataclass import dataclass
-from auditor.util.text import safe_text
+from auditor.util.text import format_size, safe_text
 
 # The longest reference has some 500 characters; it must not be truncated.
 MAX_CELL_CHARS = 500
@@ -25,9 +30,10 @@ class CellKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableColumn:
-    """A column of a table."""
+    """A column of a table; `cell` gives its text for a row."""
 
     title: str
+    cell: Callable[[Any], str]
     kind: CellKind = CellKind.TEXT
 
 
@@ -39,8 +45,8 @@ class TitledTable:
     """
 
     title: str
-    columns: tuple[TableColumn, ...]
-    rows: tuple[tuple[str, ...], ...]
+    columns: Sequence[TableColumn]
+    rows: Sequence[object]
     total: int
     note: str | None = None
 
@@ -51,21 +57,47 @@ class TitledTable:
         return f"and {more:,} more; --limit 0 shows all" if more > 0 else None
 
 
-def code_columns(*titles: str) -> tuple[TableColumn, ...]:
-    """Columns of references or digests."""
-    return tuple(TableColumn(title=title, kind=CellKind.CODE) for title in titles)
+def text_column(
+    title: str,
+    source: str | Callable[[Any], object] | None = None,
+    *,
+    missing: str = "-",
+    form: Callable[[Any], str] = str,
+    kind: CellKind = CellKind.TEXT,
+) -> TableColumn:
+    """A column of what `source`, an attribute or a function of a row, gives.
+
+    The attribute is by default `title`. `form` makes a value text; `missing` stands for
+    None and the empty string.
+    """
+    value_of = source if callable(source) else attrgetter(source or title)
+
+    def cell(row: object) -> str:
+        value = value_of(row)
+        return missing if value is None or value == "" else form(value)
+
+    return TableColumn(title=title, cell=cell, kind=kind)
 
 
-def number_columns(*titles: str) -> tuple[TableColumn, ...]:
-    """Columns of numbers."""
-    return tuple(TableColumn(title=title, kind=CellKind.NUMBER) for title in titles)
+# Columns of references or digests, of numbers, of counts, of bytes.
+code_column = partial(text_column, kind=CellKind.CODE)
+number_column = partial(text_column, kind=CellKind.NUMBER)
+count_column = partial(number_column, form="{:,}".format)
+size_column = partial(number_column, form=format_size)
 
 
-def render_tables(
-    summary: Iterable[str], tables: Iterable[TitledTable], form: str
+def result_lines(
+    form: str,
+    *,
+    summary: Iterable[str],
+    tables: Iterable[TitledTable],
+    documents: Iterable[object],
 ) -> Iterator[str]:
-    """Summary lines and tables as `text` or `markdown`."""
-    if form == "markdown":
+    """A result as `text`, `markdown` (both a summary and tables) or `jsonl`."""
+    if form == "jsonl":
+        for document in documents:
+            yield orjson.dumps(document, option=orjson.OPT_NON_STR_KEYS).decode()
+    elif form == "markdown":
         yield from (f"{markdown_text(line)}  " for line in summary)
         yield from markdown_lines(tables)
     else:
@@ -80,16 +112,16 @@ def text_lines(tables: Iterable[TitledTable]) -> Iterator[str]:
         yield f"{table.title} ({table.total:,})"
         if table.note:
             yield f"  {table.note}"
-        yield from _aligned(table)
+        titles = [column.title for column in table.columns]
+        rows = [titles, *(list(map(_cell, row)) for row in _cells(table))]
+        numbers = [column.kind is CellKind.NUMBER for column in table.columns]
+        yield from (f"  {line}" for line in align(rows, numbers))
         if table.left_out:
             yield f"  {table.left_out}"
 
 
-def _aligned(table: TitledTable) -> Iterator[str]:
-    titles = [column.title for column in table.columns]
-    rows = [titles, *(list(map(_cell, row)) for row in table.rows)]
-    numbers = [column.kind is CellKind.NUMBER for column in table.columns]
-    yield from (f"  {line}" for line in align(rows, numbers))
+def _cells(table: TitledTable) -> Iterator[list[str]]:
+    return ([column.cell(row) for column in table.columns] for row in table.rows)
 
 
 def align(rows: Sequence[Sequence[str]], numbers: Sequence[bool]) -> Iterator[str]:
@@ -117,7 +149,7 @@ def markdown_lines(tables: Iterable[TitledTable]) -> Iterator[str]:
             "---:" if column.kind is CellKind.NUMBER else "---"
             for column in table.columns
         )
-        for row in table.rows:
+        for row in _cells(table):
             yield _row(
                 code_span(cell) if column.kind is CellKind.CODE else markdown_text(cell)
                 for cell, column in zip(row, table.columns, strict=True)

@@ -8,7 +8,7 @@
 3. `evaluate.check_reports` asks all rules of a report in one pass over its lines, then
    applies the waivers, and yields `Findings`.
 4. `findings.Findings` streams `Violation`s and counts them by rule.
-5. `formats` writes them: one file per output format.
+5. `formats` writes them in the output formats; `sarif` and `junit` are its largest.
 
 What the report does not contain counts as a violation unless the section says
 `unknown = "ignore"`, so that a missing field never makes a check pass.

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 import pytest
 from markdown_it import MarkdownIt
 
 from auditor.analysis.diff import GrowthThreshold, parse_growth_threshold
 from auditor.analysis.text_tables import (
-    TableColumn,
     TitledTable,
-    code_columns,
+    code_column,
     code_span,
     markdown_lines,
     markdown_text,
-    number_columns,
+    number_column,
+    text_column,
     text_lines,
 )
 from auditor.errors import UsageError
@@ -21,9 +23,9 @@ from auditor.errors import UsageError
 TABLE = TitledTable(
     title="moved",
     columns=(
-        *code_columns("reference"),
-        *number_columns("size"),
-        TableColumn(title="why"),
+        code_column("reference", itemgetter(0)),
+        number_column("size", itemgetter(1)),
+        text_column("why", itemgetter(2)),
     ),
     rows=(("a", "12.0 MB", "one"), ("long/name:1", "7 B", "two")),
     total=5,
@@ -82,8 +84,8 @@ def cells(markdown: str) -> list[str]:
 def test_markup_in_a_cell_is_escaped(text: str) -> None:
     table = TitledTable(
         title="t",
-        columns=(*code_columns("code"), TableColumn(title="text")),
-        rows=((text, text),),
+        columns=(code_column("code", str), text_column("text", str)),
+        rows=(text,),
         total=1,
     )
     expected = (

@@ -1,1 +1,0 @@
-"""TODO: theory of operation."""
