@@ -116,6 +116,7 @@ class FailureReason(StrEnum):
     CONNECT_TIMEOUT = "connect_timeout"
     READ_TIMEOUT = "read_timeout"
     NOT_TLS = "not_tls"
+    PLAIN_HTTP_TO_TLS = "plain_http_to_tls"
     UNTRUSTED_CA = "untrusted_ca"
     CERTIFICATE_EXPIRED = "certificate_expired"
     CERTIFICATE_NOT_YET_VALID = "certificate_not_yet_valid"
@@ -140,6 +141,8 @@ _CLIENT_CERTIFICATE = (
 _ADVICE = {
     FailureReason.NOT_TLS: "if the server speaks plain HTTP, use --plain-http"
     " (plain_http = true in the configuration)",
+    FailureReason.PLAIN_HTTP_TO_TLS: "the server expects TLS: omit --plain-http"
+    " (plain_http = false in the configuration)",
     FailureReason.UNTRUSTED_CA: "for a private CA, give its certificate with --ca-file"
     " FILE (ca_file in the configuration)",
     FailureReason.CERTIFICATE_NOT_RFC5280: "RFC 5280 requires it, and Python 3.13 and"

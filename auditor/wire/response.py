@@ -41,6 +41,18 @@ _END = LazyPattern(r"[ \t]*(?:,|\Z)")
 _QUOTED_PAIR = LazyPattern(r"\\(.)", re.DOTALL)
 _KIND = FailureKind.INCOMPLETE_LISTING
 
+# How TLS servers answer a request in plain HTTP: with an alert (RFC 8446 section 5.1: a
+# record of type 21, version 3.x), or with status 400 and a sentence. These are of Go
+# (net/http/server.go), nginx (ngx_http_special_response.c), Apache httpd
+# (ssl_engine_kernel.c) and Tomcat (TLSClientHelloExtractor.java).
+TLS_ALERT = b"\x15\x03"
+_TLS_EXPECTED = (
+    b"Client sent an HTTP request to an HTTPS server",
+    b"The plain HTTP request was sent to HTTPS port",
+    b"speaking plain HTTP to an SSL-enabled server port",
+    b"This combination of host and port requires TLS",
+)
+
 
 class Headers(Protocol):
     """Case-insensitive header fields; a name can have several lines."""
@@ -77,6 +89,14 @@ def complete_length(content_range: str | None) -> int | None:
     """The complete length in a Content-Range header, or None."""
     match = _RANGE.fullmatch((content_range or "").strip())
     return int(match[1]) if match else None
+
+
+def expects_tls(data: bytes) -> bool:
+    """Whether the sender of `data` expects TLS and was sent plain HTTP.
+
+    `data` stands where a response should begin, or is the body of a 400.
+    """
+    return data.startswith(TLS_ALERT) or any(one in data for one in _TLS_EXPECTED)
 
 
 def next_page(link_values: Iterable[str], page_url: str) -> str | None:

@@ -80,6 +80,17 @@ async def test_a_registry_without_tls() -> None:
     assert line["attempts"] == 1
 
 
+async def test_plain_http_to_a_registry_with_tls() -> None:
+    async with lab(simple(NAMES)) as here:
+        here.faults.on("GET", "/v2/", Raw(b"\x15\x03\x03\x00\x02\x02\x50"))
+        line = await _one_failure(here, None, "--plain-http")
+    assert line["failure"] == "protocol_violation"
+    assert str(line["detail"]).endswith(
+        "; the server expects TLS: omit --plain-http (plain_http = false in the"
+        " configuration)"
+    )
+
+
 async def test_a_wrong_password(tmp_path: Path) -> None:
     admin = DemoAccount("admin", "secret", {"*": ("*",)})
     async with lab(simple(NAMES), tokens=service(admin)) as here:

@@ -316,6 +316,17 @@ async def test_a_server_without_tls_fails_at_tls() -> None:
     assert "--plain-http" in (found["tls"].next or "")
 
 
+async def test_plain_http_to_a_tls_port_fails_at_the_ping() -> None:
+    async with lab(simple(NAMES)) as here:
+        sentence = "The plain HTTP request was sent to HTTPS port"
+        here.faults.on("GET", "/v2/", Answer(400, body=sentence.encode()))
+        found = await examine(here, plain_http=True)
+    assert found.named("failed") == ["ping"]
+    assert (found["ping"].next or "").startswith(
+        "the server expects TLS: omit --plain-http"
+    )
+
+
 async def test_dns_and_tcp_check_the_proxy_if_there_is_one() -> None:
     async with lab(simple(NAMES)) as here:
         names = {"registry.test": here.host}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +45,59 @@ async def test_a_private_ca_is_trusted_for_the_registry_that_names_it(
     async with lab(simple([NAME]), tls=authority.server("127.0.0.1")) as here:
         assert await audited(here, ca_file=str(authority.file)) == "image"
         assert await audited(here, plain_http=False) == "tls"
+
+
+@asynccontextmanager
+async def tls_only(registry: Lab, response: bytes) -> AsyncIterator[Lab]:
+    """The registry behind a port for TLS, which sends `response` to plain HTTP.
+
+    Like Go's net/http, it tells them apart by the first byte of a connection.
+    """
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65_536):
+            writer.write(data)
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        first = await reader.read(65_536)
+        if not first.startswith(b"\x16"):
+            writer.write(response)
+            writer.close()
+            return
+        host, _, port = registry.host.partition(":")
+        behind_reader, behind_writer = await asyncio.open_connection(host, int(port))
+        behind_writer.write(first)
+        await asyncio.gather(copy(reader, behind_writer), copy(behind_reader, writer))
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        yield replace(registry, host=f"127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        b"HTTP/1.0 400 Bad Request\r\n\r\n"
+        b"Client sent an HTTP request to an HTTPS server.\n",
+        b"\x15\x03\x03\x00\x02\x02\x50",
+    ],
+    ids=["400", "alert"],
+)
+async def test_plain_http_to_a_tls_port_is_reported_with_advice(
+    authority: Authority, response: bytes
+) -> None:
+    tls = authority.server("127.0.0.1")
+    async with (
+        lab(simple([NAME]), tls=tls) as registry,
+        tls_only(registry, response) as here,
+    ):
+        found = await here.audit(here.ref(NAME), plain_http=True)
+        assert await audited(here, ca_file=str(authority.file)) == "image"
+    assert found.failure.detail.endswith(
+        "; the server expects TLS: omit --plain-http (plain_http = false in the"
+        " configuration)"
+    )
 
 
 async def test_a_certificate_that_violates_rfc_5280_is_refused_by_strict_pythons(

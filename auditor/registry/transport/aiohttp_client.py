@@ -34,6 +34,7 @@ from auditor.registry.transport.http1_parser import (
     NoConnectionInTimeError,
     NotHttpError,
     SilentError,
+    TlsExpectedError,
     UnansweredError,
 )
 from auditor.registry.transport.http_defaults import (
@@ -47,7 +48,7 @@ from auditor.registry.transport.ssrf_guard import RefusedAddressError, SsrfGuard
 from auditor.registry.transport.tls import TlsFiles, tls_context
 from auditor.util.text import safe_text, safe_url
 from auditor.wire.proxy import InvalidProxy, Proxies, Proxy, ProxyChoice
-from auditor.wire.response import Response
+from auditor.wire.response import TLS_ALERT, Response
 from auditor.wire.url_policy import Origin, origin_of
 
 log = logging.getLogger("auditor.http")
@@ -300,6 +301,8 @@ _EQUIVALENTS: tuple[tuple[type[Exception], type[Exception]], ...] = (
     (OSError, OSError),
     (aiohttp.ClientConnectionError, OSError),
 )
+# As aiohttp quotes bytes that are not HTTP.
+_QUOTED_ALERT = repr(TLS_ALERT)[2:-1]
 
 
 def failure_of_aiohttp(
@@ -315,13 +318,15 @@ def failure_of_aiohttp(
     if isinstance(error, (aiohttp.ClientSSLError, ssl.SSLError)):
         return tls_failure(where, error)
     message = system_message(cause or error)
-    if isinstance(error, aiohttp.ClientResponseError):
-        # After the colon it quotes the response, which may hold a secret.
-        message = safe_text(error.message.partition(":")[0], 80)
     equivalent = next(
         (ours for theirs, ours in _EQUIVALENTS if isinstance(error, theirs)),
         type(error),
     )
+    if isinstance(error, aiohttp.ClientResponseError):
+        # After the colon it quotes the response, which may hold a secret.
+        message = safe_text(error.message.partition(":")[0], 80)
+        if _QUOTED_ALERT in error.message:
+            equivalent = TlsExpectedError
     failure = failure_of_type(
         equivalent,
         where,

@@ -20,6 +20,7 @@ from auditor.registry.transport.http1_parser import (
     NoConnectionInTimeError,
     NotHttpError,
     SilentError,
+    TlsExpectedError,
     UnansweredError,
 )
 from auditor.registry.transport.http_defaults import Timeouts
@@ -71,9 +72,8 @@ def failure_of_type(
     kind, reason, detail = _FAILURES[known]
     if is_refused and known is NoConnectionError:
         reason = FailureReason.CONNECTION_REFUSED
-    return Failure(
+    failure = Failure(
         kind=kind,
-        reason=reason,
         detail=detail.format(
             where=where,
             cause=cause,
@@ -83,6 +83,7 @@ def failure_of_type(
             request_s=timeouts.request_s,
         ),
     )
+    return failure if reason is None else with_reason(failure, reason)
 
 
 def with_reason(failure: Failure, reason: FailureReason) -> Failure:
@@ -151,6 +152,11 @@ _FAILURES: dict[type, tuple[FailureKind, FailureReason | None, str]] = {
         FailureKind.PROTOCOL_VIOLATION,
         None,
         "the response of {where} is not HTTP/1.1: {cause}",
+    ),
+    TlsExpectedError: (
+        FailureKind.PROTOCOL_VIOLATION,
+        FailureReason.PLAIN_HTTP_TO_TLS,
+        "{where} does not speak plain HTTP",
     ),
     Exception: (
         FailureKind.PROTOCOL_VIOLATION,

@@ -13,6 +13,8 @@ from enum import Enum
 
 import httptools
 
+from auditor.wire.response import expects_tls
+
 # Status line and header fields together, interim responses included. aiohttp takes
 # 8 KiB per line and 128 lines; registries send some 0.5 KiB.
 MAX_HEAD_BYTES = 64 * 1024
@@ -43,6 +45,10 @@ class NotHttpError(ValueError):
 
     The message never quotes them: they may hold a secret.
     """
+
+
+class TlsExpectedError(NotHttpError):
+    """The server expects TLS and was sent plain HTTP."""
 
 
 class NoConnectionError(OSError):
@@ -227,6 +233,8 @@ class ResponseParser:
             self.reusable = False
             if self._is_decided():
                 return  # the error is in what follows the response
+            if self._head_bytes == len(data) and expects_tls(data):
+                raise TlsExpectedError from None
             raise NotHttpError(_reason(error)) from None
         if self.state is _HEAD and self._head_bytes > MAX_HEAD_BYTES:
             raise NotHttpError(_LONG_HEAD)

@@ -23,6 +23,7 @@ from auditor.registry.transport.failures import (
     with_reason,
 )
 from auditor.registry.transport.http1 import Dialer, Http1Client
+from auditor.registry.transport.http1_parser import TlsExpectedError
 from auditor.registry.transport.http_defaults import Timeouts
 from auditor.registry.transport.ssrf_guard import SsrfGuard
 from auditor.registry.transport.tls import (
@@ -34,7 +35,7 @@ from auditor.registry.transport.tls import (
 from auditor.util.text import safe_url
 from auditor.wire.proxy import NO_PROXIES, InvalidProxy, Proxies
 from auditor.wire.redirect import follow_redirect
-from auditor.wire.response import Response
+from auditor.wire.response import Response, expects_tls
 from auditor.wire.url_policy import Origin, is_loopback_host, origin_of
 
 if TYPE_CHECKING:
@@ -140,7 +141,13 @@ class Transport:
                 return self._failure(error, method, url, client)
         if response is None:
             return too_large(max_bytes)
-        if isinstance(response, Failure) or response.status not in REDIRECTS:
+        if isinstance(response, Failure) or response.status < 300:
+            return response
+        is_plain = url.startswith("http:")
+        if is_plain and response.status == 400 and expects_tls(response.body):
+            failure = failure_of(TlsExpectedError(), safe_url(url), self._timeouts)
+            return replace(failure, status=400)
+        if response.status not in REDIRECTS:
             return response
         if redirects:
             return await self._follow(method, response, headers, max_bytes, hops + 1)

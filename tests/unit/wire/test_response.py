@@ -5,7 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.errors import FailureKind, ProtocolError
-from auditor.wire.response import complete_length, content_length, next_page
+from auditor.wire.response import (
+    complete_length,
+    content_length,
+    expects_tls,
+    next_page,
+)
 
 PAGE = "https://h.example/v2/a/tags/list?n=2"
 NEXT = "https://h.example/v2/a/tags/list?last=b&n=2"
@@ -123,3 +128,21 @@ def test_any_text_is_a_length_or_none(text: str, size: int) -> None:
     assert complete_length(text) is None or "/" in text
     assert content_length(str(size)) == size
     assert complete_length(f"bytes 0-0/{size}") == size
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"\x15\x03\x01\x00\x02\x02\x46", True),
+        (b"\x16\x03\x01\x00\x02", False),  # a handshake, which only clients begin
+        (b"HTTP/1.1 400 \x15\x03", False),
+        (b"Client sent an HTTP request to an HTTPS server.\n", True),
+        (b"<title>400 The plain HTTP request was sent to HTTPS port</title>", True),
+        (b"You're speaking plain HTTP to an SSL-enabled server port.<br />", True),
+        (b"Bad Request\r\nThis combination of host and port requires TLS.\r\n", True),
+        (b'{"errors": [{"code": "NAME_INVALID"}]}', False),
+        (b"", False),
+    ],
+)
+def test_a_server_that_expects_tls_is_recognised(data: bytes, expected: bool) -> None:
+    assert expects_tls(data) is expected

@@ -295,6 +295,31 @@ def test_an_invalid_response_is_a_failure(
     assert outcome.detail.isprintable()
 
 
+ALERT = b"\x15\x03\x01\x00\x02\x02\x46"
+GO = (
+    b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
+)
+
+
+@pytest.mark.parametrize(("raw_response", "status"), [(ALERT, None), (GO, 400)])
+def test_a_tls_server_that_is_sent_plain_http_is_recognised(
+    ask: Ask, raw_response: bytes, status: int | None
+) -> None:
+    outcome = ask(raw_response)
+    assert isinstance(outcome, Failure)
+    assert outcome.reason is FailureReason.PLAIN_HTTP_TO_TLS
+    assert (outcome.kind, outcome.status) == (VIOLATION, status)
+    assert outcome.detail.endswith(
+        "/v2/ does not speak plain HTTP; the server expects TLS: omit --plain-http"
+        " (plain_http = false in the configuration)"
+    )
+
+
+def test_a_400_for_another_reason_is_returned(ask: Ask) -> None:
+    outcome = ask(b"HTTP/1.0 400 Bad Request\r\n\r\nname invalid")
+    assert isinstance(outcome, Response)
+
+
 def test_no_exception_of_the_parser_escapes(ask: Ask) -> None:
     # They are no ClientError, so the client would not catch one.
     assert not issubclass(http_exceptions.HttpProcessingError, aiohttp.ClientError)
