@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from auditor.cli.click_options import format_option, settings_from
+from auditor.cli.command_support import json_option, settings_from
+from auditor.cli.output import json_text
 from auditor.errors import ExitCode, UsageError
 from auditor.util.text import format_count
 
@@ -35,17 +36,15 @@ _cache_option: Callable[[Any], Any] = click.option(
 
 @command.command("info")
 @_cache_option
-@format_option("text", "json")
-def info_command(*, cache: str | None, output_format: str) -> int:
+@json_option
+def info_command(*, cache: str | None, as_json: bool) -> int:
     """Show where the cache is and what it contains."""
     from auditor.cache.maintenance import info
 
     with _open_existing(cache) as (connection, path):
         cache_info = info(connection, path)
-    if output_format == "json":
-        import orjson
-
-        click.echo(orjson.dumps(cache_info, option=orjson.OPT_INDENT_2).decode())
+    if as_json:
+        click.echo(json_text(cache_info, indent=True))
     else:
         click.echo("\n".join(_info_lines(cache_info)))
     return ExitCode.OK

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import click
 
-from auditor.cli.click_options import format_option
-from auditor.cli.extras import needs_extras
-from auditor.cli.output import MAX_ROWS
+from auditor.cli.command_support import (
+    format_option,
+    limit_option,
+    needs_extras,
+    output_option,
+    reports_argument,
+)
+from auditor.cli.output import print_pieces
 from auditor.errors import ExitCode
 
 
 @click.command("check")
-@click.argument("reports", nargs=-1, required=True, metavar="REPORT...")
+@reports_argument
 @click.option(
     "--policy",
     "policy_file",
@@ -29,21 +34,8 @@ from auditor.errors import ExitCode
     *("table", "markdown", "jsonl", "sarif", "junit", "github"),
     help_text="The format of the output; github: annotations of a job.",
 )
-@click.option(
-    "--limit",
-    type=click.IntRange(0, MAX_ROWS),
-    default=50,
-    show_default=True,
-    help="Rows of each table in table and markdown; 0 for all.",
-)
-@click.option(
-    "-o",
-    "--output",
-    default="-",
-    metavar="FILE",
-    show_default=True,
-    help="The output file; - is standard output.",
-)
+@limit_option(50, "table and markdown")
+@output_option("output file")
 @click.option(
     "--metrics",
     metavar="FILE",
@@ -71,7 +63,6 @@ def command(
     from auditor.analysis.check.formats import output_formats
     from auditor.analysis.check.policy_file import load_policy
     from auditor.analysis.reports import check_output
-    from auditor.cli.output import print_pieces
 
     for file in (output, metrics or "-"):
         check_output(file, (*reports, *previous, policy_file))

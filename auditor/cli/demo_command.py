@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from auditor.cli.command_support import run_async
 from auditor.config import RegistrySettings, Settings
 from auditor.errors import ExitCode, UsageError
 from auditor.util.secret import Secret
@@ -47,8 +48,6 @@ def command(*, output: str, serve: bool, port: int | None) -> int:
     platforms; made-up layers) and one image of every other kind. It listens on the
     loopback interface only, and nothing else is contacted.
     """
-    from auditor.cli.run_async import run_async
-
     if port is None:
         port = DEFAULT_PORT if serve else 0
     settings = Settings(output=output)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import click
 
-from auditor.cli.click_options import format_option
-from auditor.cli.extras import needs_extras
-from auditor.cli.output import MAX_ROWS
+from auditor.cli.command_support import format_option, limit_option, needs_extras
+from auditor.cli.output import print_lines
 from auditor.errors import ExitCode
 
 
@@ -29,13 +28,7 @@ from auditor.errors import ExitCode
     show_default=True,
     help="Report platforms that grew by at least this: 10% or 50MB.",
 )
-@click.option(
-    "--limit",
-    type=click.IntRange(0, MAX_ROWS),
-    default=50,
-    show_default=True,
-    help="Rows of each table in text and markdown; 0 for all.",
-)
+@limit_option(50, "text and markdown")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if anything differs.")
 @needs_extras
 def command(
@@ -54,7 +47,6 @@ def command(
     """
     from auditor.analysis.diff import compare, parse_growth_threshold
     from auditor.analysis.diff_text import diff_lines
-    from auditor.cli.output import print_lines
 
     with compare(
         [old],

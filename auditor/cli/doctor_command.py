@@ -11,8 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from auditor.cli.click_options import format_option, settings_from, settings_options
-from auditor.cli.output import print_line
+from auditor.cli.command_support import (
+    json_option,
+    run_async,
+    settings_from,
+    settings_options,
+)
+from auditor.cli.output import json_text, print_line
 from auditor.config import OptionGroup, Settings
 from auditor.errors import ExitCode, ProtocolError, UsageError
 
@@ -35,9 +40,9 @@ _MIN_WIDTH = 60
 
 @click.command("doctor")
 @click.argument("target", metavar="HOST|[HOST/]REPOSITORY[:TAG]")
-@format_option("text", "json")
+@json_option
 @settings_options(OptionGroup.CREDENTIALS, OptionGroup.NETWORK)
-def command(*, target: str, output_format: str, **flags: Any) -> int:
+def command(*, target: str, as_json: bool, **flags: Any) -> int:
     """Check a registry step by step, with advice for each problem.
 
     The steps are those of an audit: DNS, TCP, TLS and its certificate, ping, challenge,
@@ -47,9 +52,6 @@ def command(*, target: str, output_format: str, **flags: Any) -> int:
     """
     settings = settings_from(flags)
     registry, reference, has_tag = _parse_target(target)
-    from auditor.cli.run_async import run_async
-
-    as_json = output_format == "json"
     return run_async(_doctor, settings, registry, reference, has_tag, as_json)
 
 
@@ -94,9 +96,7 @@ async def _doctor(
                 is_read = is_read and print_line(line)
         report = summarize(session, steps)
     if as_json:
-        import orjson
-
-        print_line(orjson.dumps(report).decode())
+        print_line(json_text(report))
     elif is_read:
         print_line(f"\n{report.verdict}")
     return ExitCode.OK if report.works else ExitCode.FAILED

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from auditor.cli.extras import needs_extras
+from auditor.cli.command_support import needs_extras, reports_argument
 from auditor.errors import ExitCode
 
 _TABLES = ["images", "platforms", "layers", "attachments", "warnings", "failures"]
 
 
 @click.command("export")
-@click.argument("reports", nargs=-1, required=True, metavar="REPORT...")
+@reports_argument
 @click.option(
     "--to",
     "target",

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import click
 
-from auditor.cli.click_options import format_option
-from auditor.cli.extras import needs_extras
+from auditor.cli.command_support import (
+    format_option,
+    needs_extras,
+    reports_argument,
+)
 from auditor.cli.output import allow_broken_pipe
 from auditor.errors import ExitCode
 
@@ -20,7 +23,7 @@ def command() -> None:
 
 @command.command("add")
 @click.argument("dataset", metavar="DATASET")
-@click.argument("reports", nargs=-1, required=True, metavar="REPORT...")
+@reports_argument
 @needs_extras
 def add_command(*, dataset: str, reports: tuple[str, ...]) -> int:
     """Add a run: the report, or reports, of one night. A run is only added once."""

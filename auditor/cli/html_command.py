@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
-from auditor.cli.extras import needs_extras
+from auditor.cli.command_support import needs_extras, reports_argument
+from auditor.cli.output import print_pieces
 
 
 @click.command("html")
-@click.argument("reports", nargs=-1, required=True, metavar="REPORT...")
+@reports_argument
 @click.option(
     "-o",
     "--output",
@@ -44,7 +45,6 @@ def command(
 
     from auditor.analysis.html.page import make_page, write_page
     from auditor.analysis.reports import check_output
-    from auditor.cli.output import print_pieces
 
     check_output(output, [*reports, *previous, *([policy] if policy else [])])
 

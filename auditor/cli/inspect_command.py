@@ -8,13 +8,15 @@ from typing import Any
 
 import click
 
-from auditor.cli.click_options import (
-    format_option,
+from auditor.cli.command_support import (
+    json_option,
     reference_argument,
+    run_async,
     settings_from,
     settings_options,
 )
 from auditor.cli.main import print_message
+from auditor.cli.output import json_text
 from auditor.config import ImageConfigMode, OptionGroup, Settings
 from auditor.errors import ExitCode, UsageError
 from auditor.util.text import safe_text
@@ -25,20 +27,17 @@ TREE_WIDTH = 300
 
 @click.command("inspect")
 @click.argument("reference", metavar="REFERENCE")
-@format_option("text", "json")
+@json_option
 @click.option("--raw", is_flag=True, help="Print the manifest's exact bytes.")
 @settings_options(OptionGroup.IMAGE, OptionGroup.CREDENTIALS, OptionGroup.NETWORK)
-def command(*, reference: str, output_format: str, raw: bool, **flags: Any) -> int:
+def command(*, reference: str, as_json: bool, raw: bool, **flags: Any) -> int:
     """Show one image: its platforms, layers and configuration as a tree.
 
     json is the record as in a report.
     """
-    as_json = output_format == "json"
     if as_json and raw:
         raise UsageError("--format json and --raw exclude each other")
     settings = settings_from(flags)
-    from auditor.cli.run_async import run_async
-
     return run_async(_inspect, settings, reference, as_json, raw)
 
 
@@ -67,9 +66,7 @@ async def _inspect(settings: Settings, text: str, as_json: bool, raw: bool) -> i
             return await _raw(images, reference)
         record = await images.audit(reference)
         if as_json:
-            import orjson
-
-            click.echo(orjson.dumps(record).decode())
+            click.echo(json_text(record))
         elif isinstance(record, FailureRecord):
             print_message(
                 f"{safe_text(record.reference)}: {record.failure}: {record.detail}"

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import click
 
-from auditor.cli.click_options import format_option
-from auditor.cli.extras import needs_extras
-from auditor.cli.output import MAX_ROWS
+from auditor.cli.command_support import (
+    format_option,
+    limit_option,
+    needs_extras,
+    reports_argument,
+)
+from auditor.cli.output import print_lines
 
 
 @click.command("layers")
-@click.argument("reports", nargs=-1, required=True, metavar="REPORT...")
+@reports_argument
 @click.option(
     "--digest",
     "digests",
@@ -23,13 +27,7 @@ from auditor.cli.output import MAX_ROWS
     *("text", "jsonl", "markdown"),
     help_text="The format of the output; jsonl: all rows, then the totals.",
 )
-@click.option(
-    "--limit",
-    type=click.IntRange(0, MAX_ROWS),
-    default=20,
-    show_default=True,
-    help="Rows of each table in text and markdown; 0 for all.",
-)
+@limit_option(20, "text and markdown")
 @needs_extras
 def command(
     *,
@@ -46,7 +44,6 @@ def command(
     from auditor.analysis.find_digest import search_digests
     from auditor.analysis.layers import open_layer_inventory
     from auditor.analysis.layers_text import digest_use_lines, inventory_lines
-    from auditor.cli.output import print_lines
 
     if digests:
         distinct = tuple(dict.fromkeys(digests))

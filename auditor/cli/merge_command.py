@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import click
 
+from auditor.cli.command_support import extras, output_option, reports_argument
 from auditor.cli.main import print_message
+from auditor.cli.side_outputs import check_file
 from auditor.errors import ExitCode
 
 
 @click.command("merge")
-@click.argument("reports", nargs=-1, required=True, metavar="REPORT...")
-@click.option(
-    "-o",
-    "--output",
-    default="-",
-    metavar="FILE",
-    show_default=True,
-    help="The report file; - is standard output.",
-)
+@reports_argument
+@output_option("report file")
 @click.option(
     "--summary",
     metavar="FILE",
@@ -32,8 +27,6 @@ def command(*, reports: tuple[str, ...], output: str, summary: str | None) -> in
     """
     import anyio
 
-    from auditor.cli.extras import extras
-    from auditor.cli.side_outputs import check_file
     from auditor.report.summary import write_summary
     from auditor.report.summary_text import summary_lines
     from auditor.scale.merge_shards import merge_shards

@@ -17,8 +17,6 @@ from auditor.util.atomic_file import atomic_file
 
 # Lines per system call: about 100 KB.
 LINES_PER_BATCH = 500
-# Upper bound of `--limit`; no table with this many rows is ever read.
-MAX_ROWS = 1_000_000_000
 
 # Errors of writing to a descriptor whose reader is gone, or that is full or invalid.
 _WRITE_ERRNOS = frozenset(
@@ -88,6 +86,13 @@ def print_line(line: str) -> bool:
             discard_stdout()
             return False
     return True
+
+
+def json_text(document: object, *, indent: bool = False) -> str:
+    """A dataclass or mapping as JSON, in one line or indented."""
+    import orjson
+
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2 if indent else 0).decode()
 
 
 def print_lines(lines: Iterable[str]) -> None:

@@ -6,8 +6,11 @@ import sys
 
 import click
 
-from auditor.cli.click_options import format_option
-from auditor.cli.extras import needs_extras
+from auditor.cli.command_support import (
+    format_option,
+    needs_extras,
+    reports_argument,
+)
 from auditor.cli.main import print_message
 from auditor.cli.output import allow_broken_pipe
 from auditor.errors import ExitCode
@@ -21,7 +24,7 @@ compressed (.gz, .zst), or a quoted glob.
 
 
 @click.command("query", epilog=_EPILOG)
-@click.argument("reports", nargs=-1, required=True, metavar="REPORT...")
+@reports_argument
 @click.argument("question", metavar="SELECT")
 @format_option("table", "jsonl", "csv")
 @needs_extras

@@ -1,12 +1,71 @@
-"""`auditor schema`"""
+"""`auditor schema`: the schemas of report lines and of the JSON that commands print.
+
+A document is written from a dataclass, and its schema is derived from the same class.
+Unknown values are null, not absent. Times are RFC 3339 in UTC if they are texts, and
+seconds since the epoch if they are numbers.
+"""
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 import click
 
-from auditor.cli.json_documents import SCHEMAS, schema_of
+from auditor.cli.command_support import extras
+from auditor.cli.output import json_text
 
-_NAMES = "\b\n" + "\n".join(f"{name:<14}{what}" for name, what in SCHEMAS.items())
+# For each name: what it describes, and the module and names of its classes, which are
+# only imported on demand, because some load DuckDB or the network.
+SCHEMAS = {
+    "report": ("a line of a report", "auditor.report.shapes:report_schema"),
+    "inspect": (
+        "auditor inspect --format json",
+        "auditor.model:ImageRecord,FailureRecord",
+    ),
+    "doctor": (
+        "auditor doctor --format json",
+        "auditor.diagnose.doctor:DoctorReport",
+    ),
+    "token": (
+        "auditor token --format json, of one repository",
+        "auditor.diagnose.token_explain:TokenDocument,TokenFailureDocument",
+    ),
+    "token-list": (
+        "a line of auditor token --format json, of several repositories",
+        "auditor.cli.pull_access:PullAccessDocument",
+    ),
+    "token-decode": (
+        "auditor token --decode --format json",
+        "auditor.diagnose.token_explain:TokenExplanationDocument",
+    ),
+    "ls": (
+        "a line of auditor ls --format json",
+        "auditor.diagnose.ls:RepositoryName auditor.cli.ls_command:TagDocument",
+    ),
+    "dry-run": (
+        "the summary file of auditor audit --dry-run",
+        "auditor.diagnose.dry_run:ForecastDocument",
+    ),
+    "cache-info": (
+        "auditor cache info --format json",
+        "auditor.cache.maintenance:CacheInfo",
+    ),
+    "diff": (
+        "a line of auditor diff --format jsonl",
+        "auditor.analysis.diff:Difference,DiffTotals",
+    ),
+    "layers": (
+        "a line of auditor layers --format jsonl",
+        "auditor.analysis.layers:Usage,SharedLayer,Base,NamedBase,LayerTotals"
+        " auditor.analysis.find_digest:DigestUse,DigestTotals",
+    ),
+    "check": (
+        "a line of auditor check --format jsonl",
+        "auditor.analysis.check.formats:ViolationLine,CheckLine",
+    ),
+}
+_NAMES = "\b\n" + "\n".join(f"{name:<14}{what}" for name, (what, _) in SCHEMAS.items())
 
 
 @click.command("schema", epilog=f"NAME is one of:\n\n{_NAMES}")
@@ -15,10 +74,22 @@ _NAMES = "\b\n" + "\n".join(f"{name:<14}{what}" for name, what in SCHEMAS.items(
 )
 def command(*, name: str) -> None:
     """Print the JSON Schema (draft 2020-12) of report lines, or of another document."""
-    import orjson
-
-    from auditor.cli.extras import extras
-
     with extras(f"the schema of {name}"):
-        schema = schema_of(name)
-    click.echo(orjson.dumps(schema, option=orjson.OPT_INDENT_2).decode())
+        schema = _schema(name)
+    click.echo(json_text(schema, indent=True))
+
+
+def _schema(name: str) -> dict[str, Any]:
+    from auditor.model import SCHEMA
+    from auditor.report.shapes import report_schema
+    from auditor.util.json_schema import json_schema
+
+    if name == "report":
+        return report_schema()
+    title, sources = SCHEMAS[name]
+    documents = []
+    for source in sources.split():
+        module, _, classes = source.partition(":")
+        imported = importlib.import_module(module)
+        documents += [getattr(imported, cls) for cls in classes.split(",")]
+    return json_schema(*documents, title=title, urn=f"urn:auditor:{name}:{SCHEMA}")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from auditor.cli.extras import extras
+from auditor.cli.command_support import extras
 from auditor.config import Settings
 from auditor.errors import OutputError
 

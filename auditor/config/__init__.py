@@ -10,7 +10,7 @@ precedence, reads logins from where the file says they are, checks for conflicts
 options and makes the settings. Errors of all steps are collected and raised as one
 `ConfigError` (validation_errors.py).
 
-`auditor.cli.click_options` makes the command line from the same table.
+`auditor.cli.command_support` makes the command line from the same table.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import jsonschema
 import orjson
 import pytest
 
-from auditor.cli.json_documents import SCHEMAS
+from auditor.cli.schema_command import SCHEMAS
 from auditor.demo.demo_tokens import ANONYMOUS, DemoAccount
 from auditor.model import Shape
 from auditor.report.shapes import report_schema

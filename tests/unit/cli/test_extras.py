@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from auditor.cli.extras import EXTRAS, extras, needs_extras
+from auditor.cli.command_support import EXTRAS, extras, needs_extras
 from auditor.cli.main import run
 from auditor.errors import ExitCode, UsageError
 

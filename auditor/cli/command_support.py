@@ -1,0 +1,201 @@
+"""What commands share: options, the settings, the event loop, and missing extras."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import importlib.util
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, ParamSpec, TypeVar
+
+import click
+
+from auditor.config import Option, OptionGroup, Settings, load_settings, options_of
+from auditor.errors import ProtocolError, UsageError
+from auditor.oci.reference import Reference, parse_reference
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+# Upper bound of `--limit`; no table with this many rows is ever read.
+_MAX_ROWS = 1_000_000_000
+
+# -- options ---------------------------------------------------------------------
+
+
+def settings_options(*groups: OptionGroup) -> Callable[[Command], Command]:
+    """A decorator that adds the options of these groups to a command.
+
+    The command gets the flags that were given, as text: `settings_from` reads them
+    together with the file and the environment.
+    """
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options_of(*groups)):
+            command = _click_option(option)(command)
+        return command
+
+    return decorate
+
+
+def _click_option(option: Option) -> Callable[[Command], Command]:
+    value = option.value
+    if option.positional:
+        return click.argument(option.name, nargs=-1, metavar=f"[{value.metavar}]...")
+    return click.option(
+        *option.flags,
+        option.name,
+        help=_help(option),
+        default=None,
+        multiple=value.is_list,
+        metavar=None if value.is_switch else "|".join(value.choices) or value.metavar,
+        is_flag=value.is_switch,
+    )
+
+
+def _help(option: Option) -> str:
+    default = option.default
+    if default in (None, (), "", True, False):
+        return option.help
+    shown = f"{default:g}" if isinstance(default, float) else default
+    return f"{option.help} [default: {shown}]"
+
+
+def format_option(
+    *formats: str, help_text: str = "The format of the output."
+) -> Callable[[Command], Command]:
+    """The option `--format`, whose first choice is the default."""
+    return click.option(
+        "--format",
+        "output_format",
+        type=click.Choice(formats),
+        default=formats[0],
+        show_default=True,
+        help=help_text,
+    )
+
+
+def json_option(command: Command) -> Command:
+    """The option `--format text|json`; the command gets `as_json`."""
+    return click.option(
+        "--format",
+        "as_json",
+        type=click.Choice(("text", "json")),
+        default="text",
+        show_default=True,
+        callback=lambda _context, _option, value: value == "json",
+        help="The format of the output.",
+    )(command)
+
+
+def limit_option(default: int, formats: str) -> Callable[[Command], Command]:
+    """The option `--limit`: the rows of each table."""
+    return click.option(
+        "--limit",
+        type=click.IntRange(0, _MAX_ROWS),
+        default=default,
+        show_default=True,
+        help=f"Rows of each table in {formats}; 0 for all.",
+    )
+
+
+def output_option(what: str) -> Callable[[Command], Command]:
+    """The option `--output`, standard output by default; `what` is written there."""
+    return click.option(
+        *("-o", "--output"),
+        default="-",
+        metavar="FILE",
+        show_default=True,
+        help=f"The {what}; - is standard output.",
+    )
+
+
+def reports_argument(command: Command) -> Command:
+    """The arguments `REPORT...`, at least one."""
+    return click.argument("reports", nargs=-1, required=True, metavar="REPORT...")(
+        command
+    )
+
+
+# -- settings and event loop -----------------------------------------------------
+
+
+def settings_from(flags: dict[str, Any]) -> Settings:
+    """The settings: defaults < file < environment < these flags, by option name.
+
+    Raises `ConfigError` with every error.
+    """
+    given = {name: value for name, value in flags.items() if value not in (None, ())}
+    return load_settings(environment=os.environ, flags=given)
+
+
+def reference_argument(text: str) -> Reference:
+    """Parse a reference; a `UsageError` says why it is invalid."""
+    try:
+        return parse_reference(text)
+    except ProtocolError as error:
+        raise UsageError(error.detail) from None
+
+
+def run_async(
+    function: Callable[..., Awaitable[Result]], settings: Settings, *arguments: object
+) -> Result:
+    """Run `function(settings, *arguments)` with logging, on uvloop if installed."""
+    import anyio
+
+    from auditor.cli.logs import start_logging
+
+    start_logging(settings)
+    gc.freeze()  # loaded modules are never collected
+    return anyio.run(
+        function,
+        settings,
+        *arguments,
+        backend_options={"use_uvloop": importlib.util.find_spec("uvloop") is not None},
+    )
+
+
+# -- extras ----------------------------------------------------------------------
+
+DISTRIBUTION = "manifest-auditor"
+
+# Modules that may be missing, with the extra that installs each.
+EXTRAS = {
+    "duckdb": "analysis",
+    "jinja2": "analysis",
+    "prometheus_client": "analysis",
+    "distributed": "dask",
+    "fsspec": "dask",
+}
+
+
+@contextmanager
+def extras(what: str = "this command") -> Iterator[None]:
+    """Turn the import error of a module in `EXTRAS` into a `UsageError`.
+
+    `what` is the feature that needs it. Any other missing module is a bug.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        if module not in EXTRAS:
+            raise
+        raise UsageError(
+            f"{what} needs {module}, which is not installed:"
+            f" pip install '{DISTRIBUTION}[{EXTRAS[module]}]'"
+        ) from None
+
+
+def needs_extras(command: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """A decorator to run a command inside `extras`, placed below `@click.command`."""
+
+    @functools.wraps(command)
+    def guarded(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        with extras():
+            return command(*args, **kwargs)
+
+    return guarded
