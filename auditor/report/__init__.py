@@ -1,8 +1,8 @@
 """The report: record lines in a file that is locked, crash-safe and resumable.
 
-Theory of operation. `open_report` (writer.py) locks `OUT.journal` (lock.py), sets an
-unfinished report aside or reads it into a `ResumeIndex` (resume.py), and yields a
-`Report`. For each record the audit calls `Report.write`: an encoder (shapes.py) turns
+Theory of operation. `open_report` (writer.py) locks `OUT.journal` (locked_journal.py),
+sets an unfinished report aside or reads it into a `ResumeIndex` (resume.py), and yields
+a `Report`. For each record the audit calls `Report.write`: an encoder (shapes.py) turns
 it into lines, and `ReportWriter` appends them to `OUT.partial`. Every second
 `Report.checkpoint` makes the lines durable and adds records that are finished but wait
 for their turn to the `Journal`. `Report.commit` sorts the records of a resumed report
@@ -14,7 +14,7 @@ Beside the records a run is counted: `Tally` (summary.py) over records, `Listing
 file, printed (summary_text.py) and exported as metrics (metrics.py).
 
 A sharded audit leaves one report per shard with a `ShardFile` (shard_file.py) beside
-it; merge.py merges them, and `merge_summaries` their summaries.
+it; `merge_records` merges the reports, and `merge_summaries` their summaries.
 
 This package reads no settings and knows no registry: values are passed in.
 """

@@ -3,23 +3,30 @@
 The first line is a JSON header: which shard of what audit. Then each line
 `ITEM REPOSITORY COUNT` gives the input position of the next COUNT records. The last
 line is a JSON trailer, written when the report is complete: the report's length and
-the shard's summary. Together the shard files let `auditor merge` restore the input
-order without guessing (merge.py).
+the shard's summary.
+
+`ShardFile` writes it during the audit of the shard. To merge all shards,
+`read_shard_reports` checks that these are all shards of one audit, and `merge_records`
+yields their records in the order of the whole input. Only one record of each report is
+in memory: every report is in input order, and its shard file has the input positions.
 """
 
 from __future__ import annotations
 
+import heapq
 import os
-from collections.abc import Iterator, Mapping
+import resource
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from itertools import chain, groupby, pairwise
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 import orjson
 
 from auditor.errors import OutputError, UsageError
 from auditor.fast_dataclass import dataclass
-from auditor.model import SCHEMA, InputPosition, Order
+from auditor.model import SCHEMA, InputPosition, Order, Shape
 from auditor.report.locked_journal import write_all
 from auditor.util.atomic_file import replace_durably
 from auditor.util.shard import Shard
@@ -32,6 +39,10 @@ _PIECE_BYTES = 16 * 1024
 # A header has some dozen settings; a trailer has a summary with at most 2,000 listings
 # of some 600 bytes.
 _MAX_LINE_BYTES = 16 * 1024 * 1024
+# Missing shards that an error message names.
+_MAX_NAMED = 10
+# Files open beside the reports: standard streams, the output, libraries.
+_OTHER_FILES = 64
 
 
 class ShardFile:
@@ -51,13 +62,11 @@ class ShardFile:
         self._buffer = bytearray()
         self._position: InputPosition = (0, 0)
         self._count = 0
-        try:
+        with self._output_errors():
             # The file of an earlier report does not describe the new one.
             self._path.unlink(missing_ok=True)
             self._partial.unlink(missing_ok=True)
             self._file = self._partial.open("xb", buffering=0)
-        except OSError as error:
-            raise self._error(error) from None
         self._write_json(
             {
                 "schema": SCHEMA,
@@ -73,12 +82,7 @@ class ShardFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
     def add(self, position: InputPosition) -> None:
@@ -97,7 +101,7 @@ class ShardFile:
         `input_digest` is over the whole input, None if it was not read to its end.
         """
         self._write_count()
-        try:
+        with self._output_errors():
             self._write_json(
                 {
                     "kind": "end",
@@ -110,8 +114,6 @@ class ShardFile:
             os.fsync(self._file.fileno())
             self._file.close()
             replace_durably(self._partial, self._path)
-        except OSError as error:
-            raise self._error(error) from None
 
     def _write_json(self, line: Mapping[str, Any]) -> None:
         self._buffer += orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
@@ -120,27 +122,32 @@ class ShardFile:
         if self._count:
             self._buffer += b"%d %d %d\n" % (*self._position, self._count)
         if len(self._buffer) >= _PIECE_BYTES:
-            try:
+            with self._output_errors():
                 self._flush()
-            except OSError as error:
-                raise self._error(error) from None
 
     def _flush(self) -> None:
         data, self._buffer = bytes(self._buffer), bytearray()
         write_all(self._file.fileno(), data)
 
-    def _error(self, error: OSError) -> OutputError:
-        return OutputError(f"{self._path}: cannot be written: {error.strerror}")
+    @contextmanager
+    def _output_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(
+                f"{self._path}: cannot be written: {error.strerror}"
+            ) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShardInfo:
-    """The header and trailer of a shard file.
+class ShardReport:
+    """The report of one shard, and the header and trailer of its shard file.
 
-    `bytes` is the length of the report; `input` is the digest of the whole input, None
-    if it was not read to its end.
+    `name` is the path or URL of the report, `bytes` its length. `input` is the digest
+    of the whole input, None if it was not read to its end.
     """
 
+    name: str
     shard: Shard
     version: str
     order: Order
@@ -151,18 +158,13 @@ class ShardInfo:
 
     @classmethod
     def read(cls, stream: BinaryIO, name: str) -> Self:
-        """Read both lines. Raises `UsageError` if the file is incomplete."""
-        header = _parse_json(stream.readline(_MAX_LINE_BYTES), "shard")
-        trailer: Mapping[str, Any] | None = None
-        if header is not None:
-            for line in stream:
-                if line.startswith(b"{"):
-                    trailer = _parse_json(line, "end")
-                    break
+        """Read the shard file of the report `name`. Raises `UsageError`."""
         try:
-            assert header is not None
-            assert trailer is not None
+            header = _parse_json(stream.readline(_MAX_LINE_BYTES), "shard")
+            last = next((line for line in stream if line.startswith(b"{")), b"")
+            trailer = _parse_json(last, "end")
             return cls(
+                name=name,
                 shard=Shard(number=int(header["shard"]), of=int(header["of"])),
                 version=str(header["auditor"]),
                 order=Order(header["order"]),
@@ -171,15 +173,27 @@ class ShardInfo:
                 input=trailer["input"],
                 summary=dict(trailer["summary"]),
             )
-        except (AssertionError, KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError):
             raise UsageError(
-                f"{name}: incomplete shard file: the audit of this shard did not"
-                " finish; audit it again"
+                f"{name}{SHARD_SUFFIX}: incomplete shard file: the audit of this shard"
+                " did not finish; audit it again"
             ) from None
 
 
-def read_positions(stream: BinaryIO, name: str) -> Iterator[tuple[InputPosition, int]]:
-    """The input positions in a shard file, each with its number of records."""
+def _parse_json(line: bytes, kind: str) -> Mapping[str, Any]:
+    value = orjson.loads(line)
+    if not isinstance(value, dict) or value.get("kind") != kind:
+        raise ValueError
+    return value
+
+
+def read_positions(
+    stream: BinaryIO, name: str, number: int
+) -> Iterator[tuple[InputPosition, int, int]]:
+    """The input positions in the shard file of the report `name`.
+
+    Each comes with `number` and its number of records.
+    """
     stream.readline(_MAX_LINE_BYTES)
     for line in stream:
         if line.startswith(b"{"):
@@ -188,14 +202,144 @@ def read_positions(stream: BinaryIO, name: str) -> Iterator[tuple[InputPosition,
             item, repository, count = map(int, line.split())
         except ValueError:
             raise UsageError(
-                f"{name}: damaged shard file; audit this shard again"
+                f"{name}{SHARD_SUFFIX}: damaged shard file; audit this shard again"
             ) from None
-        yield (item, repository), count
+        yield (item, repository), number, count
 
 
-def _parse_json(line: bytes, kind: str) -> Mapping[str, Any] | None:
-    try:
-        value = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return None
-    return value if isinstance(value, dict) and value.get("kind") == kind else None
+# -- Merge -------------------------------------------------------------------------
+
+# Opens a report or its shard file by name; raises `UsageError`.
+Opener = Callable[[str], AbstractContextManager[BinaryIO]]
+
+
+def read_shard_reports(names: Sequence[str], open_file: Opener) -> list[ShardReport]:
+    """The reports of all shards of one audit, by shard number.
+
+    Raises `UsageError` if one is missing, is given twice, or is of another audit.
+    """
+    reports = []
+    for name in names:
+        with open_file(name + SHARD_SUFFIX) as stream:
+            reports.append(ShardReport.read(stream, name))
+    reports.sort(key=lambda report: report.shard.number or 0)
+    _check_one_audit(reports)
+    _check_complete(reports)
+    return reports
+
+
+def merge_records(reports: Sequence[ShardReport], open_file: Opener) -> Iterator[bytes]:
+    """The lines of all records, one record at a time.
+
+    Raises `UsageError` for a report that does not match its shard file.
+    """
+    _raise_open_files_limit(2 * len(reports) + _OTHER_FILES)
+    records, positions = [], []
+    with ExitStack() as stack:
+        for number, report in enumerate(reports):
+            stream = stack.enter_context(open_file(report.name))
+            records.append(_records(report, stream))
+            shard_file = stack.enter_context(open_file(report.name + SHARD_SUFFIX))
+            positions.append(read_positions(shard_file, report.name, number))
+        # Reports in completion order have no positions: one after the other.
+        join = heapq.merge if reports[0].order is Order.INPUT else chain
+        for _, number, count in join(*positions):
+            for _ in range(count):
+                record = next(records[number], None)
+                if record is None:
+                    raise _mismatch(reports[number])
+                yield record
+        for report, rest in zip(reports, records, strict=True):
+            if next(rest, None) is not None:
+                raise _mismatch(report)
+
+
+def _check_one_audit(reports: Sequence[ShardReport]) -> None:
+    first = with_input = reports[0]
+    for report in reports[1:]:
+        if report.shard.of != first.shard.of:
+            raise UsageError(
+                f"{report.name} is a shard of {report.shard.of} and {first.name} of"
+                f" {first.shard.of}: not the shards of one audit"
+            )
+        if report.version != first.version:
+            raise UsageError(
+                f"{report.name} was written by auditor {report.version} and"
+                f" {first.name} by {first.version}: audit all shards with one version"
+            )
+        differences = [
+            key
+            for key, value in first.settings.items()
+            if report.settings.get(key) != value
+        ]
+        if differences:
+            raise UsageError(
+                f"{report.name} and {first.name} were made with different settings"
+                f" ({', '.join(differences)}): not the shards of one audit"
+            )
+        # A shard that reached its deadline has not read its input to the end.
+        if with_input.input is None:
+            with_input = report
+        elif report.input not in {None, with_input.input}:
+            raise UsageError(
+                f"{report.name} and {with_input.name} were made from different"
+                " references or lists: not the shards of one audit"
+            )
+
+
+def _check_complete(reports: Sequence[ShardReport]) -> None:
+    of = reports[0].shard.of
+    for report, following in pairwise(reports):
+        if report.shard.number == following.shard.number:
+            raise UsageError(
+                f"{report.name} and {following.name} are the same shard, {report.shard}"
+            )
+    missing = set(range(1, of + 1)) - {report.shard.number for report in reports}
+    if missing:
+        named = ", ".join(map(str, sorted(missing)[:_MAX_NAMED]))
+        if len(missing) > _MAX_NAMED:
+            named += " ..."
+        verb = "is" if len(missing) == 1 else "are"
+        raise UsageError(
+            f"{len(missing)} of the {of} shards {verb} missing: {named}; give the"
+            " reports of all shards"
+        )
+
+
+def _raise_open_files_limit(files: int) -> None:
+    """Raise the limit of open files, which is 1,024 on most systems."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < files:
+        new = files if hard == resource.RLIM_INFINITY else min(files, hard)
+        # If that is refused, opening a report fails with a clear error.
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (new, hard))
+
+
+def _records(report: ShardReport, stream: BinaryIO) -> Iterator[bytes]:
+    """The records of a report; raises `UsageError` if it has another length now."""
+    records: Iterable[bytes] = stream
+    if Shape(report.settings["shape"]) is not Shape.IMAGE:
+        records = (b"".join(rows) for _, rows in groupby(stream, _row_reference))
+    total = 0
+    for record in records:
+        total += len(record)
+        yield record
+    if total != report.bytes:
+        raise _mismatch(report)
+
+
+def _row_reference(line: bytes) -> object:
+    """The reference of a row of the flat shapes; unique for a failure."""
+    with suppress(orjson.JSONDecodeError, KeyError, TypeError):
+        row = orjson.loads(line)
+        if row["kind"] != "failure":
+            return str(row["reference"])
+    return object()
+
+
+def _mismatch(report: ShardReport) -> UsageError:
+    return UsageError(
+        f"{report.name}: does not match its shard file: it was changed or is"
+        " incomplete; audit this shard again"
+    )

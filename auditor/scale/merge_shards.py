@@ -11,8 +11,8 @@ from auditor.input.listings import no_tag_matches
 from auditor.model import FailureRecord, Shape
 from auditor.oci.reference import RepositoryPattern, parse_selector
 from auditor.report.listing_stats import Listing, Listings, ListKind
-from auditor.report.merge import merge_records, read_shard_reports
 from auditor.report.shapes import encoder
+from auditor.report.shard_file import merge_records, read_shard_reports
 from auditor.report.summary import Summary, Tally, add_failures, merge_summaries
 from auditor.report.writer import ReportWriter
 from auditor.scale.shard_dir import is_url, open_by_name
@@ -32,11 +32,9 @@ async def merge_shards(names: Sequence[str], output: str) -> dict[str, Any]:
     """
     _check_output(names, output)
     reports = read_shard_reports(names, open_by_name)
-    summary = merge_summaries(
-        [report.info.summary for report in reports], output=output
-    )
+    summary = merge_summaries([report.summary for report in reports], output=output)
     failures = list(unmatched_patterns(summary))
-    encode = encoder(Shape(reports[0].info.settings["shape"]))
+    encode = encoder(Shape(reports[0].settings["shape"]))
     writer = ReportWriter(output)
     final = writer.final
     if final is not None:

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Protocol, cast
 
 from auditor.errors import LockedError, OutputError, UsageError
 from auditor.input.list_reader import STANDARD_INPUT, list_name, open_list
-from auditor.report.shard_file import SHARD_SUFFIX, ShardInfo
+from auditor.report.shard_file import SHARD_SUFFIX, ShardReport
 from auditor.util.shard import Shard
 
 _SCHEME = "://"
@@ -56,19 +56,18 @@ def is_url(place: str) -> bool:
     return _SCHEME in place
 
 
-def complete_report(shard_dir: ShardDir, shard: Shard) -> ShardInfo | None:
-    """The shard file of a complete report.
+def complete_report(shard_dir: ShardDir, shard: Shard) -> ShardReport | None:
+    """The complete report of a shard.
 
     None if there is no report, or one whose size is not that in its shard file.
     """
-    report = shard_dir.name(shard)
-    name = report + SHARD_SUFFIX
+    name = shard_dir.name(shard)
     with suppress(UsageError):
+        with open_by_name(name + SHARD_SUFFIX) as stream:
+            report = ShardReport.read(stream, name)
         with open_by_name(name) as stream:
-            info = ShardInfo.read(stream, name)
-        with open_by_name(report) as stream:
-            if stream.seek(0, os.SEEK_END) == info.bytes:
-                return info
+            if stream.seek(0, os.SEEK_END) == report.bytes:
+                return report
     return None
 
 

@@ -21,7 +21,7 @@ from auditor.fast_dataclass import dataclass
 from auditor.input.list_reader import STANDARD_INPUT
 from auditor.input.lists import input_items
 from auditor.report.locked_journal import Journal
-from auditor.report.shard_file import ShardInfo
+from auditor.report.shard_file import ShardReport
 from auditor.report.writer import ReportWriter
 from auditor.scale.merge_shards import merge_shards, unfinished_summary
 from auditor.scale.shard_dir import ShardDir, complete_report, make_default_folder
@@ -138,7 +138,7 @@ class ShardedRun:
             self.notify(f"resuming: {self._ended} of {total} shards are complete")
         return unfinished
 
-    def _input_digest(self, reports: Iterable[ShardInfo | None]) -> str | None:
+    def _input_digest(self, reports: Iterable[ShardReport | None]) -> str | None:
         """The digest of the input, if there is a report to compare it with."""
         if not any(reports):
             return None

@@ -23,8 +23,8 @@ from auditor.demo.demo_tokens import DemoAccount
 from auditor.errors import ExitCode, UsageError
 from auditor.model import Order, Shape
 from auditor.report.locked_journal import Journal
-from auditor.report.merge import merge_records
 from auditor.report.metrics import audit_metrics
+from auditor.report.shard_file import merge_records
 from auditor.report.summary_text import summary_lines
 from auditor.report.writer import Report
 from auditor.scale.dask_engine import DaskEngine, ShardTask
