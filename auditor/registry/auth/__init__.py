@@ -25,8 +25,6 @@ Terms
 - scope: what a token is requested for, such as `repository:team/app:pull`.
 - grant: what a token allows, by its `access` claim; it may be less than the scope.
 - credential: a login, an identity token or a registry token.
-- login: a user name and a password.
 - account: the credential that one namespace of a registry uses.
-- token: what the token service issues for a scope, a JWT or an opaque string.
 - authorization: the `Authorization` header of a request, with what is known about it.
 """

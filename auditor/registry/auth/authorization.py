@@ -160,10 +160,10 @@ class CachedToken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Refusal:
-    """A failure remembered until then. `old` is the token that was to be renewed."""
+    """A failure, and when to try again. `old` is the token that was to be renewed."""
 
     failure: Failure
-    until: float
+    renew_at: float
     old: CachedToken | None
 
 
@@ -188,29 +188,22 @@ class TokenCache:
     def needs_fetch(self, key: TokenKey) -> bool:
         """Whether a token must be fetched and no request for it is in flight."""
         entry = self._entries.get(key)
-        now = self._clock.monotonic()
-        if isinstance(entry, CachedToken) and now < entry.renew_at:
-            return False
-        if isinstance(entry, _Refusal) and now < entry.until:
-            return False
-        return not self._flights.in_flight(key)
+        is_old = entry is None or self._clock.monotonic() >= entry.renew_at
+        return is_old and not self._flights.in_flight(key)
 
     async def get(self, key: TokenKey) -> CachedToken | Failure:
         """A token that is valid now."""
         entry = self._entries.get(key)
-        now = self._clock.monotonic()
-        if isinstance(entry, _Refusal):
-            if now < entry.until:
-                return self._if_valid(entry.old) or entry.failure
-            entry = entry.old
-        if entry is not None:
-            if now < entry.renew_at:
+        token = entry.old if isinstance(entry, _Refusal) else entry
+        if entry is not None and self._clock.monotonic() < entry.renew_at:
+            if isinstance(entry, CachedToken):
                 return entry
-            if now < entry.expires_at and self._flights.in_flight(key):
-                return entry
+            return self._if_valid(token) or entry.failure
+        if self._flights.in_flight(key) and (valid := self._if_valid(token)):
+            return valid
         fetched = await self._flights.run(key, lambda: self._renew(key))
         if isinstance(fetched, Failure):
-            return self._if_valid(entry) or fetched
+            return self._if_valid(token) or fetched
         return fetched
 
     def discard(self, token: CachedToken) -> None:
@@ -224,21 +217,21 @@ class TokenCache:
     async def _renew(self, key: TokenKey) -> CachedToken | Failure:
         fetched = await self._fetch(key)
         if isinstance(fetched, CachedToken):
-            self._store(key, fetched)
-        elif not fetched.kind.retryable:
-            until = self._clock.monotonic() + REFUSAL_HOLD_S
+            self._entries[key] = fetched
+        elif fetched.kind.retryable:
+            return fetched
+        else:
             entry = self._entries.get(key)
-            old = self._if_valid(entry.old if isinstance(entry, _Refusal) else entry)
-            self._store(key, _Refusal(failure=fetched, until=until, old=old))
-        return fetched
-
-    def _if_valid(self, token: CachedToken | None) -> CachedToken | None:
-        if token is None or self._clock.monotonic() >= token.expires_at:
-            return None
-        return token
-
-    def _store(self, key: TokenKey, entry: CachedToken | _Refusal) -> None:
-        self._entries[key] = entry
+            self._entries[key] = _Refusal(
+                failure=fetched,
+                renew_at=self._clock.monotonic() + REFUSAL_HOLD_S,
+                old=self._if_valid(entry.old if isinstance(entry, _Refusal) else entry),
+            )
         self._entries.move_to_end(key)
         if len(self._entries) > MAX_TOKENS:
             self._entries.popitem(last=False)
+        return fetched
+
+    def _if_valid(self, token: CachedToken | None) -> CachedToken | None:
+        is_valid = token is not None and self._clock.monotonic() < token.expires_at
+        return token if is_valid else None

@@ -129,11 +129,13 @@ class _Listing:
                 accepted_statuses=_SIZE_REFUSED if size else frozenset(),
             )
             if isinstance(response, Failure):
-                if size is None or size <= SMALL_PAGE or not _timed_out(response):
+                timed_out = response.kind is FailureKind.TIMEOUT
+                timed_out = timed_out or response.status == 504
+                if size is None or size <= SMALL_PAGE or not timed_out:
                     return response
                 size = SMALL_PAGE
             elif response.status in _SIZE_REFUSED:
-                size = LARGE_PAGE if size is not None and size > LARGE_PAGE else None
+                size = LARGE_PAGE if size and size > LARGE_PAGE else None
             else:
                 return response
 
@@ -185,7 +187,3 @@ def _names(document: Any, key: str) -> tuple[list[str], int]:
     # Some products put a null where a name was deleted.
     nulls = sum(entry is None for entry in entries)
     return names, len(entries) - len(names) - nulls
-
-
-def _timed_out(failure: Failure) -> bool:
-    return failure.kind is FailureKind.TIMEOUT or failure.status == 504

@@ -18,11 +18,6 @@ from auditor.registry.listing.interface import Entry, ParsedPage
 from auditor.util.text import safe_text
 from auditor.wire.response import Response, next_page, same_origin_page
 
-_MAX_SIZE = 2**63 - 1
-_MAX_DIGITS = 19
-# Earlier times, such as Go's zero time, stand for "unknown".
-_FIRST_YEAR = 1970
-
 
 def document_of(response: Response) -> Any:
     """The JSON of a response; raises `ProtocolError` for a repeated key."""
@@ -110,7 +105,7 @@ def array(entry: dict[str, Any], key: str) -> list[Any]:
 def integer(entry: dict[str, Any], key: str) -> int | None:
     """A size or a count."""
     value = entry.get(key)
-    return value if type(value) is int and 0 <= value <= _MAX_SIZE else None
+    return value if type(value) is int and 0 <= value < 2**63 else None
 
 
 def digest(entry: dict[str, Any], key: str) -> str | None:
@@ -120,13 +115,13 @@ def digest(entry: dict[str, Any], key: str) -> str | None:
 
 
 def time(entry: dict[str, Any], key: str) -> datetime | None:
-    """A time with its zone (RFC 3339)."""
+    """A time with its zone (RFC 3339). Go's zero time is none."""
     value = text(entry, key)
     try:
         parsed = datetime.fromisoformat(value or "")
     except ValueError:
         return None
-    return parsed if parsed.tzinfo is not None and parsed.year >= _FIRST_YEAR else None
+    return parsed if parsed.tzinfo is not None and parsed.year >= 1970 else None
 
 
 def time_from_epoch(seconds: float | None) -> datetime | None:
@@ -141,7 +136,7 @@ def time_from_epoch(seconds: float | None) -> datetime | None:
 
 def parse_number(text: str | None) -> int | None:
     """A decimal number of at most 18 digits."""
-    if text and text.isascii() and text.isdecimal() and len(text) < _MAX_DIGITS:
+    if text and text.isascii() and text.isdecimal() and len(text) <= 18:
         return int(text)
     return None
 

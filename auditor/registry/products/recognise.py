@@ -124,12 +124,14 @@ def recognise_product(
     """The product of a registry by its name, its ping's headers and its challenge."""
     host = registry.partition(":")[0]
     parameters = {} if challenge is None else challenge.parameters
-    service, realm = parameters.get("service"), _realm(parameters.get("realm"))
+    service = parameters.get("service")
+    realm_host, realm_path = _host_and_path(parameters.get("realm") or "")
     for product in _PRODUCTS:
         if (
             service in product.services
             or _matches(host, product.hosts)
-            or (realm is not None and _matches_realm(product, realm))
+            or realm_path in product.realm_paths
+            or _matches(realm_host, product.realm_hosts)
             or (headers is not None and _matches_fields(product, headers))
         ):
             return product
@@ -157,18 +159,15 @@ def recognise_api(
     return None
 
 
-def _realm(text: str | None) -> tuple[str, str] | None:
-    """Host and path of a realm; None if it is not an absolute URL."""
+def _host_and_path(url: str) -> tuple[str, str]:
+    """The host and path of a URL; empty if it is not absolute."""
     try:
-        realm = urlsplit(text or "")
-        return (realm.hostname or "", realm.path.rstrip("/")) if realm.netloc else None
+        parts = urlsplit(url)
+        return (
+            (parts.hostname or "", parts.path.rstrip("/")) if parts.netloc else ("", "")
+        )
     except ValueError:
-        return None
-
-
-def _matches_realm(product: KnownProduct, realm: tuple[str, str]) -> bool:
-    host, path = realm
-    return path in product.realm_paths or _matches(host, product.realm_hosts)
+        return "", ""
 
 
 def _matches_fields(product: KnownProduct, headers: Headers) -> bool:
