@@ -1,5 +1,7 @@
 """The entries of the digest cache; a batch of them is written in one transaction.
 
+All times are epoch seconds.
+
 Batches for a file are written in a thread: several processes may share the file and the
 disk may be slow, and neither may hold up the event loop.
 """
@@ -42,20 +44,11 @@ _PUT_CONTENT = (
     " body = excluded.body, used_at = excluded.used_at"
 )
 _PUT_CONFIRMED = (
-    "INSERT INTO confirmed (content, registry, content_type, confirmed_at)"
+    "INSERT OR REPLACE INTO confirmed (content, registry, content_type, confirmed_at)"
     " SELECT id, ?, ?, ? FROM content WHERE digest = ?"
-    " ON CONFLICT (content, registry) DO UPDATE SET"
-    " content_type = excluded.content_type, confirmed_at = excluded.confirmed_at"
 )
-_PUT_TAG = (
-    "INSERT OR REPLACE INTO tags"
-    " (repository, tag, digest, header, content_type, seen_at, checksum)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?)"
-)
-_PUT_HOST = (
-    "INSERT OR REPLACE INTO hosts (registry, distrusted, no_head_until)"
-    " VALUES (?, ?, ?)"
-)
+_PUT_TAG = "INSERT OR REPLACE INTO tags VALUES (?, ?, ?, ?, ?, ?, ?)"
+_PUT_HOST = "INSERT OR REPLACE INTO hosts VALUES (?, ?, ?)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +61,7 @@ class ContentEntry:
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """A registry answered with a content: as which media type, and when (epoch
-    seconds)."""
+    """A registry answered with a content: as which media type, and when."""
 
     content_type: str | None
     confirmed_at: int
@@ -88,11 +80,8 @@ class CachedTag:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostNotes:
-    """What earlier requests showed about a registry.
-
-    `distrusted`: a digest header did not match its content. `no_head_until`: HEAD does
-    not work there; it is tried again after this time (epoch seconds).
-    """
+    """What earlier requests showed about a registry: a digest header did not match its
+    content (`distrusted`), and until when HEAD is not tried again."""
 
     distrusted: bool = False
     no_head_until: int = 0
@@ -101,7 +90,7 @@ class HostNotes:
 @dataclass(slots=True)
 class CacheBatch:
     """Entries and removals that are written together; contents are keyed by the bytes
-    of their digest. `rows`, `size` (bytes) and `began` (epoch seconds) decide when."""
+    of their digest. `rows`, `size` (bytes) and `began` (a time) decide when."""
 
     contents: dict[bytes, ContentEntry] = field(default_factory=dict)
     confirmed: dict[tuple[str, bytes], Confirmation] = field(default_factory=dict)
@@ -127,7 +116,7 @@ class BatchWriter:
     ) -> None:
         self._connection = connection
         self._max_bytes = max_bytes
-        self._encode_body = encode_body if in_thread else _encode_plain
+        self._encode_body = encode_body if in_thread else lambda body: (0, body)
         self._repositories: dict[RepositoryName, int] = {}
         self._submitted: queue.SimpleQueue[CacheBatch | None] = queue.SimpleQueue()
         self._finished: deque[tuple[CacheBatch, Exception | None]] = deque()
@@ -229,12 +218,10 @@ class BatchWriter:
     ) -> tuple[object, ...]:
         key = encode_digest(cached.digest)
         content_type = encode_content_type(cached.content_type)
-        checksum = tag_checksum(
-            registry, repository, tag,
-            key=key, header=cached.header, content_type=content_type,
-        )  # fmt: skip
+        stored = key, cached.header, content_type
+        checksum = tag_checksum((registry, repository, tag), *stored)
         number = self._number((registry, repository))
-        return number, tag, key, cached.header, content_type, cached.seen_at, checksum
+        return number, tag, *stored, cached.seen_at, checksum
 
     def _number(self, name: RepositoryName) -> int:
         number = self._repositories.get(name)
@@ -250,7 +237,3 @@ class BatchWriter:
                 self._repositories.clear()
             self._repositories[name] = number
         return number
-
-
-def _encode_plain(body: bytes) -> tuple[int, bytes]:
-    return 0, body

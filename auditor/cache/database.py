@@ -220,11 +220,10 @@ def _create_tables(connection: sqlite3.Connection, path: Path) -> None:
         return
     connection.execute("BEGIN IMMEDIATE")
     if _pragma(connection, "user_version") != SCHEMA_VERSION:  # not created meanwhile
-        names = connection.execute(
+        for (name,) in connection.execute(
             "SELECT name FROM sqlite_master WHERE type = 'table'"
             " AND name NOT LIKE 'sqlite_%'"
-        ).fetchall()
-        for (name,) in names:
+        ).fetchall():
             connection.execute(f'DROP TABLE "{name}"')
         for table in TABLES:
             connection.execute(table)

@@ -1,8 +1,7 @@
 """The digest cache: manifests and configs by digest, and the last digest of each tag.
 
-Contents are verified against their digest when read; a damaged one counts as absent.
-No method raises if the file cannot be used: one warning is logged, and the run
-continues with a temporary cache.
+A damaged content counts as absent. No method raises if the file cannot be used: one
+warning is logged, and the run continues with a temporary cache.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
@@ -52,8 +51,8 @@ _GET_HOST = "SELECT distrusted, no_head_until FROM hosts WHERE registry = ?"
 
 @dataclass(frozen=True, slots=True)
 class CachedContent:
-    """A verified content, and when the registry last answered with it; `confirmation`
-    is `None` if only other registries did."""
+    """A verified content; `confirmation` is `None` if only other registries answered
+    with it."""
 
     body: bytes
     confirmation: Confirmation | None
@@ -84,17 +83,15 @@ class DigestCache:
         """The number of entries dropped because the disk was too slow."""
         return self._storage.not_stored
 
+    def close(self) -> None:
+        """Write pending entries and close the file."""
+        self._storage.close()
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-    def close(self) -> None:
-        """Write pending entries and close the file."""
-        self._storage.close()
-
-    # -- contents --------------------------------------------------------------
 
     def get(self, registry: str, digest: str) -> CachedContent | None:
         """The content of this digest; `None` if it is absent or damaged."""
@@ -130,10 +127,8 @@ class DigestCache:
         content_type: str | None,
         is_partial_digest: bool = False,
     ) -> None:
-        """Store a content that this registry answered with.
-
-        `is_partial_digest`: the digest covers a part of the bytes (signed schema 1).
-        """
+        """Store a content that this registry answered with. `is_partial_digest`: the
+        digest covers a part of the bytes (signed schema 1)."""
         if not self._storage.has_room():
             return
         key = encode_digest(digest)
@@ -168,40 +163,32 @@ class DigestCache:
         batch.damaged_contents.add(key)
         self._storage.row_added()
 
-    # -- tags ------------------------------------------------------------------
-
     def tag(self, registry: str, repository: str, tag: str) -> CachedTag | None:
         """The digest and headers of this tag when an earlier run requested it."""
-        storage = self._storage
+        storage, name = self._storage, (registry, repository, tag)
         if storage.path is None:
             return None
-        name = registry, repository, tag
-        cached = storage.pending.tags.get(name)
-        if cached is not None:
+        if (cached := storage.pending.tags.get(name)) is not None:
             return cached
         number = storage.repository_number(registry, repository)
         row = None if number is None else storage.read_row(_GET_TAG, (number, tag))
         if row is None:
             return None
         key, header, content_type, seen_at, checksum = row
-        try:
-            is_good = checksum == tag_checksum(
-                *name, key=key, header=header, content_type=content_type
-            )
-            cached = CachedTag(
-                digest=decode_digest(key),
-                header=header,
-                content_type=decode_content_type(content_type),
-                seen_at=int(seen_at),
-            )
-        except (TypeError, KeyError, AttributeError, ValueError):
-            is_good = False  # values of other types than ours
-        if not is_good or cached is None:
+        # The errors are those of values of other types than ours.
+        with suppress(TypeError, KeyError, AttributeError, ValueError):
+            if checksum == tag_checksum(name, key, header, content_type):
+                cached = CachedTag(
+                    digest=decode_digest(key),
+                    header=header,
+                    content_type=decode_content_type(content_type),
+                    seen_at=int(seen_at),
+                )
+        if cached is None:
             self.damaged += 1
             storage.batch.damaged_tags.add(name)
             storage.row_added()
-            return None
-        if abs(int(self._now()) - cached.seen_at) > USED_STEP_S:
+        elif abs(int(self._now()) - cached.seen_at) > USED_STEP_S:
             self._put_tag(name, cached)
         return cached
 
@@ -225,8 +212,6 @@ class DigestCache:
             cached = replace(cached, seen_at=int(self._now()))
             storage.batch.tags[name] = storage.pending.tags[name] = cached
             storage.row_added()
-
-    # -- hosts -----------------------------------------------------------------
 
     def host_notes(self, registry: str) -> HostNotes:
         """What earlier requests showed about this registry."""
@@ -256,10 +241,8 @@ class DigestCache:
 
     def disable_head(self, registry: str) -> None:
         """Record that HEAD failed where GET worked; it is tried again in a week."""
-        until = int(self._now()) + NO_HEAD_S
-        self._put_host(
-            registry, replace(self.host_notes(registry), no_head_until=until)
-        )
+        notes, until = self.host_notes(registry), int(self._now()) + NO_HEAD_S
+        self._put_host(registry, replace(notes, no_head_until=until))
 
     def _put_host(self, registry: str, notes: HostNotes) -> None:
         batch, pending = self._storage.batch, self._storage.pending
@@ -273,8 +256,7 @@ def cache_path(settings: Settings) -> Path | None:
         return None
     if settings.cache is not None:
         return Path(settings.cache)
-    # Needed only if the settings name no file.
-    import platformdirs  # noqa: PLC0415
+    import platformdirs  # noqa: PLC0415  (only if the settings name no file)
 
     folder = platformdirs.user_cache_path("auditor", appauthor=False)
     if not folder.is_absolute():  # "~/.cache" for a user without a home directory
@@ -291,6 +273,6 @@ async def open_cache(
     settings: Settings, *, now: Callable[[], float]
 ) -> AsyncIterator[DigestCache]:
     """The digest cache of these settings; `now` returns epoch seconds."""
-    path = cache_path(settings)
-    with DigestCache(path, now=now, max_bytes=settings.cache_max_size) as cache:
+    max_bytes = settings.cache_max_size
+    with DigestCache(cache_path(settings), now=now, max_bytes=max_bytes) as cache:
         yield cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import field
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ VERIFY_ROWS = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheInfo:
-    """What the cache contains. Sizes are bytes, times epoch seconds (`None` if it is
-    empty); `registries` has the numbers of contents and tags of each registry."""
+    """What the cache contains. Times are epoch seconds, `None` if it is empty;
+    `registries` has the numbers of contents and tags of each registry."""
 
     path: str
     bytes_used: int
@@ -35,7 +36,7 @@ class CacheInfo:
 
 @dataclass(frozen=True, slots=True)
 class CacheVerification:
-    """How many rows were checked, and how many were damaged and removed."""
+    """Numbers of the rows that were checked, and of those damaged and removed."""
 
     contents: int
     damaged_contents: int
@@ -162,21 +163,17 @@ def _verify_contents(connection: sqlite3.Connection) -> tuple[int, int]:
 def _verify_tags(connection: sqlite3.Connection) -> tuple[int, int]:
     checked, damaged = 0, []
     sql = (
-        "SELECT tags.repository, tag, checksum, digest, header, content_type,"
-        " repositories.registry, repositories.repository"
+        "SELECT tags.repository, tag, checksum, repositories.registry,"
+        " repositories.repository, digest, header, content_type"
         " FROM tags LEFT JOIN repositories ON repositories.id = tags.repository"
         " WHERE (tags.repository, tag) > (?, ?) ORDER BY tags.repository, tag LIMIT ?"
     )
-    for number, tag, checksum, *values in _rows(connection, sql, (0, "")):
+    rows = _rows(connection, sql, (0, ""))
+    for number, tag, checksum, registry, repository, *values in rows:
         checked += 1
-        key, header, content_type, registry, repository = values
-        try:
-            is_good = checksum == tag_checksum(
-                registry, repository, tag,
-                key=key, header=header, content_type=content_type,
-            )  # fmt: skip
-        except TypeError:  # a value of another type
-            is_good = False
+        is_good = False
+        with suppress(TypeError):  # a value of another type
+            is_good = checksum == tag_checksum((registry, repository, tag), *values)
         if not is_good:
             damaged.append((number, tag))
     connection.executemany("DELETE FROM tags WHERE repository = ? AND tag = ?", damaged)

@@ -93,19 +93,17 @@ def decode_body(
 
 
 def tag_checksum(
-    registry: str,
-    repository: str,
-    tag: str,
-    *,
+    name: tuple[str, str, str],
     key: bytes,
     header: str | None,
     content_type: int | str | None,
 ) -> int:
     """The CRC-32 of a row of `tags`, which has no digest that would show damage.
 
-    `content_type` as it is stored. Raises `TypeError` for values of other types.
+    `name` is registry, repository and tag; `content_type` is as it is stored. Raises
+    `TypeError` for values of other types.
     """
-    text = "\0".join((registry, repository, tag, repr(header), repr(content_type)))
+    text = "\0".join((*name, repr(header), repr(content_type)))
     return zlib.crc32(key, zlib.crc32(text.encode()))
 
 
@@ -123,8 +121,7 @@ def _compressor() -> Callable[[bytes, int], bytes]:
     """ISA-L's `compress` if it is installed: 6 us for a manifest instead of zlib's 14,
     in the same format."""
     try:
-        # Imported only by a run that writes a cache file.
-        from isal import isal_zlib  # noqa: PLC0415
+        from isal import isal_zlib  # noqa: PLC0415  (only to write a cache file)
     except ImportError:
         return zlib.compress
     return isal_zlib.compress

@@ -65,9 +65,12 @@ def read_object(value: object, name: str, seen: set[str]) -> Iterator[InputItem]
     if not isinstance(value, dict):
         yield malformed_line("", name, "an item of the list is not an object")
         return
-    object_place = f"{name}:{_object_name(value)}"
+    metadata = value.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else {}
+    # An object in a file may have no namespace, and a template no name.
+    object_name = f"{_name(metadata, 'namespace')}/{_name(metadata)}"
     for image, container in _images(value):
-        place = f"{object_place}/{container}"
+        place = f"{name}:{object_name}/{_name(container)}"
         if not isinstance(image, str):
             yield malformed_line(str(image), place, "the image is not a string")
         elif image and image not in seen:
@@ -75,29 +78,21 @@ def read_object(value: object, name: str, seen: set[str]) -> Iterator[InputItem]
             yield parse_item(image, image, place)
 
 
-def _object_name(value: dict[str, Any]) -> str:
-    metadata = value.get("metadata")
-    metadata = metadata if isinstance(metadata, dict) else {}
-    # An object in a file may have no namespace, and a template no name.
-    parts = (metadata.get(key) for key in ("namespace", "name"))
-    return "/".join(part if isinstance(part, str) else "-" for part in parts)
-
-
-def _images(value: dict[str, Any]) -> Iterator[tuple[Any, str]]:
-    """Images and the container that each belongs to."""
+def _images(value: dict[str, Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Images and the container or volume that each belongs to."""
     spec = _pod_spec(value)
     for container in _entries(spec, _CONTAINERS):
-        yield container.get("image") or "", _container_name(container)
+        yield container.get("image") or "", container
     for volume in _entries(spec, ("volumes",)):
         if isinstance(source := volume.get("image"), dict):
-            yield source.get("reference") or "", _container_name(volume)
+            yield source.get("reference") or "", volume
     for status in _entries(value.get("status"), _STATUSES):
         image_id = status.get("imageID") or ""
         if not isinstance(image_id, str):
-            yield image_id, _container_name(status)
+            yield image_id, status
         # Without a repository it is the ID of an image that was loaded, not pulled.
         elif "@" in image_id:
-            yield image_id.removeprefix(_PULLABLE), _container_name(status)
+            yield image_id.removeprefix(_PULLABLE), status
 
 
 def _pod_spec(value: dict[str, Any]) -> object:
@@ -120,6 +115,6 @@ def _entries(value: object, keys: tuple[str, ...]) -> Iterator[dict[str, Any]]:
                 yield entry
 
 
-def _container_name(entry: dict[str, Any]) -> str:
-    name = entry.get("name")
+def _name(entry: dict[str, Any], key: str = "name") -> str:
+    name = entry.get(key)
     return name if isinstance(name, str) else "-"

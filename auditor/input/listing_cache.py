@@ -31,8 +31,8 @@ _EMPTY_SIZE = 5
 
 @dataclass(frozen=True, slots=True)
 class ListingTurn(Generic[Entry]):
-    """The turn of one reader: it waits for the listing of the reader before it, and the
-    next reader waits for `own`, which is `None` if the listing is already complete."""
+    """The turn of one reader, which waits for the listing of the reader before it. The
+    next one waits for `own`, which is `None` if the listing is already complete."""
 
     key: Hashable
     own: _SharedListing[Entry] | None
@@ -67,8 +67,9 @@ class ListingCache(Generic[Entry]):
         """The pages of a listing; calls `read` if no earlier reader completed it."""
         own, before = turn.own, turn.before
         try:
-            pages = None if before is None else await before.complete_pages()
-            if pages is not None:
+            if before is not None:
+                await before.ended.wait()
+            if before is not None and (pages := before.pages) is not None:
                 if own is not None:
                     own.copy(pages)
                     self._settle(turn.key, own)
@@ -102,23 +103,18 @@ class ListingCache(Generic[Entry]):
 class _SharedListing(Generic[Entry]):
     """The pages read so far; `pages` is `None` once they cannot be shared."""
 
-    __slots__ = ("ended", "ended_event", "pages", "size")
+    __slots__ = ("ended", "pages", "size")
 
     def __init__(self) -> None:
         self.pages: list[Page[Entry]] | None = []
         self.size = _EMPTY_SIZE
-        self.ended = False
-        self.ended_event: anyio.Event | None = None  # set if a reader waits
+        self.ended = anyio.Event()
 
     def add(self, page: Page[Entry] | Failure) -> None:
-        if self.pages is None:
-            return
-        if isinstance(page, Failure):
-            self.end(is_complete=False)
-            return
-        self.size += len(page.entries)
-        self.pages.append(page)
-        if self.size > MAX_LISTING_ENTRIES:
+        if self.pages is not None and not isinstance(page, Failure):
+            self.size += len(page.entries)
+            self.pages.append(page)
+        if isinstance(page, Failure) or self.size > MAX_LISTING_ENTRIES:
             self.end(is_complete=False)
 
     def copy(self, pages: list[Page[Entry]]) -> None:
@@ -129,18 +125,7 @@ class _SharedListing(Generic[Entry]):
 
     def end(self, *, is_complete: bool) -> None:
         """End the listing, unless it has ended."""
-        if self.ended:
-            return
-        self.ended = True
-        if not is_complete:
-            self.pages = None
-        if self.ended_event is not None:
-            self.ended_event.set()
-
-    async def complete_pages(self) -> list[Page[Entry]] | None:
-        """All pages, when the listing has ended; `None` if it cannot be shared."""
-        if not self.ended:
-            if self.ended_event is None:
-                self.ended_event = anyio.Event()
-            await self.ended_event.wait()
-        return self.pages
+        if not self.ended.is_set():
+            self.ended.set()
+            if not is_complete:
+                self.pages = None

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import sqlite3
 from hashlib import blake2b
-from types import TracebackType
 from typing import Self
 
 log = logging.getLogger("auditor.audit")
@@ -34,12 +33,7 @@ class SeenReferences:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         if self._table is not None:
             self._table.close()
             self._table = None
@@ -87,9 +81,7 @@ class SeenReferences:
             error,
         )
         self._table_works = False
-        if self._table is not None:
-            self._table.close()
-            self._table = None
+        self.__exit__()
 
 
 def _create_table() -> sqlite3.Connection:

@@ -27,7 +27,6 @@ from __future__ import annotations
 import itertools
 import logging
 import operator
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field
 from typing import Any, TypeGuard
@@ -148,75 +147,51 @@ class Constraint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VersionTagPattern(TagPattern):
-    """The tags that are versions and satisfy a constraint; `pattern` is its text."""
+class RuleTagPattern(TagPattern):
+    """The tags that a rule allows; `pattern` is the text of the rule."""
 
-    constraint: Constraint = field(repr=False)
+    rule: Callable[[str], bool] = field(repr=False, compare=False)
 
     def matches(self, tag: str) -> bool:
-        """Whether the tag is a version that satisfies the constraint."""
+        """Whether the rule allows the tag."""
+        return self.rule(tag)
+
+
+def _version_rule(text: str) -> Callable[[str], bool]:
+    constraint = parse_constraint(text)
+
+    def allows(tag: str) -> bool:
         version = parse_version(tag)
-        return version is not None and self.constraint.allows(version)
+        return version is not None and constraint.allows(version)
+
+    return allows
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RegexTagPattern(TagPattern):
-    """The tags in which a regular expression (`pattern`) is found."""
-
-    expression: Any = field(repr=False, compare=False)
-
-    def matches(self, tag: str) -> bool:
-        """Whether the expression is found anywhere in the tag."""
-        return self.expression.search(tag) is not None
-
-
-def version_tags(repository: TagPattern, constraint: str) -> VersionTagPattern:
-    """The tags of a repository that a constraint allows.
-
-    Raises `ProtocolError` if it is not a constraint.
-    """
-    return VersionTagPattern(
-        registry=repository.registry,
-        repository=repository.repository,
-        pattern=constraint,
-        constraint=parse_constraint(constraint),
-    )
-
-
-def regex_tags(repository: TagPattern, text: str) -> RegexTagPattern:
-    """The tags of a repository in which a regular expression is found.
+def _regex_rule(text: str) -> Callable[[str], bool]:
+    """Whether a regular expression is found anywhere in a tag.
 
     The syntax is RE2's, as in Go (github.com/google/re2/wiki/Syntax); it takes linear
-    time for any tag. Raises `ProtocolError` if it is not a regular expression,
-    `ModuleNotFoundError` without the extra `regex`.
+    time for any tag. Raises `ModuleNotFoundError` without the extra `regex`.
     """
     import re2  # noqa: PLC0415  (only such a list needs it)
 
     options = re2.Options()
     options.log_errors = False
     options.max_mem = _REGEX_MEMORY_BYTES
+    if len(text) > MAX_REGEX_CHARS:
+        raise _invalid(text, f"longer than {MAX_REGEX_CHARS} characters", _REGEX)
     try:
-        if len(text) > MAX_REGEX_CHARS:
-            raise _invalid(text, f"longer than {MAX_REGEX_CHARS} characters", _REGEX)
         expression = re2.compile(text, options)
     except re2.error as error:
         reason = error.args[0]
         if isinstance(reason, bytes):
             reason = reason.decode(errors="replace")
         raise _invalid(text, safe_text(str(reason), 80), _REGEX) from None
-    return RegexTagPattern(
-        registry=repository.registry,
-        repository=repository.repository,
-        pattern=text,
-        expression=expression,
-    )
+    return lambda tag: expression.search(tag) is not None
 
 
 _IMAGES = "images"
-_RULES: dict[str, Callable[[TagPattern, str], TagPattern]] = {
-    "images-by-tag-regex": regex_tags,
-    "images-by-semver": version_tags,
-}
+_RULES = {"images-by-tag-regex": _regex_rule, "images-by-semver": _version_rule}
 # Keys that are not used, and the settings of auditor for them.
 _SETTINGS = {
     "credentials": "username and password_env, or a docker or podman login",
@@ -230,9 +205,7 @@ _DIGEST = "sha256:"
 
 def is_skopeo(document: object) -> TypeGuard[dict[str, Any]]:
     """Whether this document has the keys of skopeo sync for a registry."""
-    if not isinstance(document, dict):
-        return False
-    return any(
+    return isinstance(document, dict) and any(
         isinstance(value, dict) and not _KEYS.isdisjoint(value)
         for value in document.values()
     )
@@ -264,7 +237,14 @@ def _read_registry(
         key_place = place_of(name, key, f"{registry}/{key}")
         if key in _SETTINGS:
             if key != "tls-verify" or value != "true":
-                _warn_unused(key_place, registry, key)
+                log.warning(
+                    "%s: `%s` of %s is not used by auditor; set %s in the"
+                    " configuration",
+                    key_place,
+                    key,
+                    safe_text(registry, 80),
+                    _SETTINGS[key],
+                )
         elif key not in _KEYS:
             detail = f"{safe_text(key, 40)} is not a key of skopeo sync"
             yield malformed_line(key, key_place, detail)
@@ -282,16 +262,6 @@ def _read_registry(
                     yield from _read_tags(image, tags, place, name)
                 else:
                     yield _read_rule(key, image, tags, place)
-
-
-def _warn_unused(place: str, registry: str, key: str) -> None:
-    log.warning(
-        "%s: `%s` of %s is not used by auditor; set %s in the configuration",
-        place,
-        key,
-        safe_text(registry, 80),
-        _SETTINGS[key],
-    )
 
 
 def _read_tags(image: str, tags: object, place: str, name: str) -> Iterator[InputItem]:
@@ -312,9 +282,15 @@ def _read_rule(key: str, image: str, rule: object, place: str) -> InputItem:
     if not isinstance(rule, str):
         return malformed_line(image, place, f"the value of {key} must be a string")
     try:
-        repository = parse_selector(f"{image}:{_ALL_TAGS}")
-        assert isinstance(repository, TagPattern)
-        return InputSelector(selector=_RULES[key](repository, rule), place=place)
+        all_tags = parse_selector(f"{image}:{_ALL_TAGS}")
+        assert isinstance(all_tags, TagPattern)
+        selector = RuleTagPattern(
+            registry=all_tags.registry,
+            repository=all_tags.repository,
+            pattern=rule,
+            rule=_RULES[key](rule),
+        )
+        return InputSelector(selector=selector, place=place)
     except ProtocolError as error:
         return malformed_line(image, place, error.detail)
     except ModuleNotFoundError:
@@ -362,24 +338,19 @@ def _comparisons(part: str, text: str) -> tuple[_Comparison, ...]:
     while position < len(part):
         match = _COMPARISON.match(part, position)
         if match is None:
-            raise _invalid(
-                text, f'"{safe_text(part[position:], 40)}" is not a comparison'
-            )
-        comparisons.append(_comparison(match))
+            rest = safe_text(part[position:], 40)
+            raise _invalid(text, f'"{rest}" is not a comparison')
+        numbers = list(itertools.takewhile(_is_number, match.group(*_PARTS)))
+        version = _version([*numbers, "0", "0", "0"][:3], match["pre_release"])
+        comparisons.append(_Comparison(match["operator"], version, len(numbers)))
         position = match.end()
     if not comparisons or part.endswith(","):
         raise _invalid(text, "a comparison such as >= 1.2 is missing")
     return tuple(comparisons)
 
 
-def _comparison(match: re.Match[str]) -> _Comparison:
-    numbers = itertools.takewhile(
-        lambda number: number is not None and number.isdecimal(),
-        match.group(*_PARTS),
-    )
-    written = list(numbers)
-    version = _version([*written, "0", "0", "0"][:3], match["pre_release"])
-    return _Comparison(match["operator"], version, len(written))
+def _is_number(part: str | None) -> bool:
+    return part is not None and part.isdecimal()
 
 
 def _invalid(text: str, why: str, what: str = "version constraint") -> ProtocolError:
