@@ -93,13 +93,13 @@ class Option:
 
     A list option has a singular name, because its flag is repeated: `plural` is the
     name of its field. A `negatable` switch has the flag `--no-NAME`, too. A
-    `positional` option has arguments instead of a flag. The table sets `group` and
-    `scope`.
+    `positional` option has arguments instead of a flag. The table sets `name`,
+    `group` and `scope`.
     """
 
-    name: str
     value: ValueType
     help: str
+    name: str = ""
     group: OptionGroup = OptionGroup.INPUT
     scope: OptionScope = OptionScope.RUN
     short_flag: str | None = None
@@ -143,371 +143,294 @@ class Option:
         return (long,) if self.short_flag is None else (self.short_flag, long)
 
 
-_TABLE: dict[tuple[OptionGroup, OptionScope], tuple[Option, ...]] = {
-    (OptionGroup.INPUT, OptionScope.RUN): (
-        Option(
-            "reference",
+_TABLE: dict[tuple[OptionGroup, OptionScope], dict[str, Option]] = {
+    (OptionGroup.INPUT, OptionScope.RUN): {
+        "reference": Option(
             list_of(REFERENCE),
             "References and patterns to audit.",
             plural="references",
             positional=True,
         ),
-        Option(
-            "list",
+        "list": Option(
             list_of(PATH),
             "A list of references: text, JSON lines, CSV, kubectl's JSON or YAML,"
             " skopeo's sync YAML, a compose file or a Dockerfile; - is standard input.",
             plural="lists",
             short_flag="-f",
         ),
-    ),
-    (OptionGroup.SELECTION, OptionScope.RUN): (
-        Option(
-            "include",
-            list_of(TAG_PATTERN),
-            "Audit only the listed tags that match this pattern.",
+    },
+    (OptionGroup.SELECTION, OptionScope.RUN): {
+        "include": Option(
+            list_of(TAG_PATTERN), "Audit only the listed tags that match this pattern."
         ),
-        Option(
-            "exclude", list_of(TAG_PATTERN), "Skip listed tags that match this pattern."
+        "exclude": Option(
+            list_of(TAG_PATTERN), "Skip listed tags that match this pattern."
         ),
-        Option(
-            "exclude_repository",
+        "exclude_repository": Option(
             list_of(REPOSITORY_PATTERN),
             "Skip repositories of a catalog that match this pattern: team/old/**.",
             plural="exclude_repositories",
         ),
-        Option(
-            "omit_digest_tags",
-            BOOLEAN,
-            "Skip listed tags that name a digest, such as sha256-<hex>.sig.",
+        "omit_digest_tags": Option(
+            BOOLEAN, "Skip listed tags that name a digest, such as sha256-<hex>.sig."
         ),
         # The tags are held until the listing ends: a few megabytes at a time.
-        Option(
-            "latest",
-            integer(1, 10_000),
-            "Audit only the newest N versions of each tag listing.",
+        "latest": Option(
+            integer(1, 10_000), "Audit only the newest N versions of each tag listing."
         ),
-        Option(
-            "since",
+        "since": Option(
             SINCE,
             "Audit only listed tags whose image was created since: 30d, 12h,"
             " 2026-01-31.",
         ),
-    ),
-    (OptionGroup.IMAGE, OptionScope.RUN): (
-        Option(
-            "platform",
+    },
+    (OptionGroup.IMAGE, OptionScope.RUN): {
+        "platform": Option(
             list_of(PLATFORM),
             "Fetch only this platform of each image.",
             plural="platforms",
         ),
-        Option(
-            "label",
+        "label": Option(
             list_of(LABEL),
             "Record labels with this name or pattern; fetches all image configs.",
             plural="labels",
         ),
-        Option(
-            "attachments",
+        "attachments": Option(
             member_of(AttachmentMode),
             "Where to look for signatures and SBOMs; all sends requests per image.",
         ),
-        Option(
-            "verify_blobs",
+        "verify_blobs": Option(
             BOOLEAN,
             "Check with HEAD that layers and configs exist; report missing ones.",
         ),
-    ),
-    (OptionGroup.REPORT, OptionScope.RUN): (
-        Option(
-            "output", PATH, "The report file; - is standard output.", short_flag="-o"
+    },
+    (OptionGroup.REPORT, OptionScope.RUN): {
+        "output": Option(
+            PATH, "The report file; - is standard output.", short_flag="-o"
         ),
-        Option("summary", PATH, "Also write the summary as JSON to this file."),
-        Option(
-            "metrics",
-            PATH,
-            "Also write metrics of the run to this Prometheus textfile.",
+        "summary": Option(PATH, "Also write the summary as JSON to this file."),
+        "metrics": Option(
+            PATH, "Also write metrics of the run to this Prometheus textfile."
         ),
-        Option(
-            "shape",
+        "shape": Option(
             member_of(Shape),
             "What a line of the report is about: an image, a platform or a layer.",
         ),
-        Option(
-            "image_config",
+        "image_config": Option(
             member_of(ImageConfigMode),
             "When to fetch image configs; auto: if the platform needs it.",
         ),
-        Option("order", member_of(Order), "The order of the report's lines."),
-    ),
-    (OptionGroup.RUN, OptionScope.RUN): (
-        Option(
-            "dry_run",
-            BOOLEAN,
-            "Print the references that would be audited; fetch no manifests.",
+        "order": Option(member_of(Order), "The order of the report's lines."),
+    },
+    (OptionGroup.RUN, OptionScope.RUN): {
+        "dry_run": Option(
+            BOOLEAN, "Print the references that would be audited; fetch no manifests."
         ),
         # More than a thousand tasks would wait for the same few slots of each host.
-        Option(
-            "workers",
+        "workers": Option(
             integer(1, 1024),
             "References of one registry to process concurrently"
             " (default: twice --requests-at-once).",
         ),
         # A record with hundreds of layers is about 100 KB: 65,536 are 6.5 GB.
-        Option(
-            "window",
+        "window": Option(
             integer(1, 65_536),
             "Finished records to hold back at most, to write them in input order.",
         ),
-        Option(
-            "resume",
-            BOOLEAN,
-            "Continue the unfinished report that an earlier run left at -o.",
+        "resume": Option(
+            BOOLEAN, "Continue the unfinished report that an earlier run left at -o."
         ),
         # 31 days: longer than any interval between scheduled audits.
-        Option(
-            "deadline",
+        "deadline": Option(
             duration(0.1, 31 * 86_400),
             "Time limit of the run; references not reached by then are failures.",
         ),
         # One day: more than the requests of one reference ever take.
-        Option(
-            "reference_timeout",
+        "reference_timeout": Option(
             duration(0.1, 86_400),
             "Time limit of one reference, including retries and waiting.",
         ),
-        Option(
-            "progress",
+        "progress": Option(
             member_of(ProgressMode),
             "When to show progress on standard error; auto: if it is a terminal.",
         ),
-        Option(
-            "log_level",
-            member_of(LogLevel),
-            "Minimum severity of log messages on standard error.",
+        "log_level": Option(
+            member_of(LogLevel), "Minimum severity of log messages on standard error."
         ),
-        Option(
-            "log_format",
+        "log_format": Option(
             member_of(LogFormat),
             "Format of lines on standard error: text, or a JSON object each.",
         ),
-    ),
-    (OptionGroup.SCALE, OptionScope.RUN): (
-        Option(
-            "shard",
-            SHARD,
-            "Audit one shard of the repositories; auto: by JOB_COMPLETION_INDEX.",
+    },
+    (OptionGroup.SCALE, OptionScope.RUN): {
+        "shard": Option(
+            SHARD, "Audit one shard of the repositories; auto: by JOB_COMPLETION_INDEX."
         ),
-        Option(
-            "runs_at_once",
+        "runs_at_once": Option(
             integer(1, MAX_RUNS_AT_ONCE),
             "Number of runs that share the limits of registries at the same time.",
         ),
         # More cores than machines used for this have.
-        Option(
-            "processes",
-            integer(1, 64),
-            "Audit with N processes on this machine, one shard each.",
+        "processes": Option(
+            integer(1, 64), "Audit with N processes on this machine, one shard each."
         ),
-        Option(
-            "engine",
+        "engine": Option(
             member_of(EngineName),
             "Where to audit shards: on this machine or on a Dask cluster.",
         ),
-        Option(
-            "scheduler",
+        "scheduler": Option(
             TEXT,
             "The address of the Dask scheduler, such as tcp://dask.example.com:8786.",
         ),
-        Option(
-            "shard_dir",
+        "shard_dir": Option(
             TEXT,
             "Where to write the reports of shards: a folder, or a URL such as"
             " s3://bucket/shards that fsspec supports (default: OUTPUT.shards).",
         ),
-    ),
-    (OptionGroup.CACHE, OptionScope.RUN): (
-        Option(
-            "cache",
-            PATH,
-            "The digest cache, instead of the file in the user's cache directory.",
+    },
+    (OptionGroup.CACHE, OptionScope.RUN): {
+        "cache": Option(
+            PATH, "The digest cache, instead of the file in the user's cache directory."
         ),
-        Option("no_cache", BOOLEAN, "Neither read nor write the digest cache."),
+        "no_cache": Option(BOOLEAN, "Neither read nor write the digest cache."),
         # Below a megabyte most of it is SQLite's own pages; no disk is larger.
-        Option(
-            "cache_max_size",
+        "cache_max_size": Option(
             byte_size(1024**2, 1024**5),
             "Maximum size of the digest cache, in bytes or as in 500M or 2G.",
         ),
         # Ten years: in effect never.
-        Option(
-            "cache_recheck",
+        "cache_recheck": Option(
             duration(0, 10 * 365 * 24 * 3600),
             "How long to assume that cached parts of images still exist.",
         ),
-    ),
-    (OptionGroup.CACHE, OptionScope.RUN_AND_REGISTRY): (
-        Option(
-            "immutable_tag",
+    },
+    (OptionGroup.CACHE, OptionScope.RUN_AND_REGISTRY): {
+        "immutable_tag": Option(
             list_of(TEXT),
             "Tags (name or pattern) that never move; cached ones cost no request.",
             plural="immutable_tags",
         ),
-    ),
-    (OptionGroup.CREDENTIALS, OptionScope.COMMAND_LINE): (
-        Option(
-            "config",
+    },
+    (OptionGroup.CREDENTIALS, OptionScope.COMMAND_LINE): {
+        "config": Option(
             PATH,
             "A TOML file with settings; flags and AUDITOR_... variables win.",
             short_flag="-c",
         ),
-    ),
-    (OptionGroup.CREDENTIALS, OptionScope.RUN): (
-        Option(
-            "docker_config",
+    },
+    (OptionGroup.CREDENTIALS, OptionScope.RUN): {
+        "docker_config": Option(
             BOOLEAN,
             "Use credentials and certs.d folders of docker, podman and skopeo.",
             negatable=True,
         ),
-        Option(
-            "authfile", PATH, "A config.json or auth.json to use instead of theirs."
+        "authfile": Option(
+            PATH, "A config.json or auth.json to use instead of theirs."
         ),
-    ),
-    (OptionGroup.CREDENTIALS, OptionScope.REGISTRY): (
-        Option("username", USERNAME, "The user to log in as."),
-        Option(
-            "username_env",
-            VARIABLE,
-            "The environment variable that holds the user to log in as.",
+    },
+    (OptionGroup.CREDENTIALS, OptionScope.REGISTRY): {
+        "username": Option(USERNAME, "The user to log in as."),
+        "username_env": Option(
+            VARIABLE, "The environment variable that holds the user to log in as."
         ),
-        Option(
-            "password_env",
-            VARIABLE,
-            "The environment variable that holds the password.",
+        "password_env": Option(
+            VARIABLE, "The environment variable that holds the password."
         ),
-        Option(
-            "password_file", PATH, "The file that holds the password and nothing else."
+        "password_file": Option(
+            PATH, "The file that holds the password and nothing else."
         ),
-    ),
-    (OptionGroup.NETWORK, OptionScope.REGISTRY): (
-        Option(
-            "token_url",
-            URL,
-            "The token service, instead of the realm of the registry's challenge.",
+    },
+    (OptionGroup.NETWORK, OptionScope.REGISTRY): {
+        "token_url": Option(
+            URL, "The token service, instead of the realm of the registry's challenge."
         ),
-        Option(
-            "service",
-            TEXT,
-            "The service to request tokens for, instead of the challenge's.",
+        "service": Option(
+            TEXT, "The service to request tokens for, instead of the challenge's."
         ),
-        Option(
-            "realm_host",
+        "realm_host": Option(
             list_of(HOST),
             "A token service with a local address that may get the password.",
             plural="realm_hosts",
         ),
-        Option(
-            "mirror",
-            MIRROR,
-            "The registry, or HOST/NAMESPACE in one, to try first for images.",
+        "mirror": Option(
+            MIRROR, "The registry, or HOST/NAMESPACE in one, to try first for images."
         ),
-        Option(
-            "lister",
+        "lister": Option(
             member_of(ListerName),
             "How to list repositories and tags: catalog, or a product's own API.",
         ),
-        Option(
-            "api_url",
-            URL,
-            "The URL of the product's API, if it is not on the registry's host.",
+        "api_url": Option(
+            URL, "The URL of the product's API, if it is not on the registry's host."
         ),
-        Option(
-            "list_namespace",
+        "list_namespace": Option(
             list_of(REPOSITORY),
             "A namespace to list when everything in the registry is requested.",
             plural="list_namespaces",
         ),
-    ),
-    (OptionGroup.NETWORK, OptionScope.RUN_AND_REGISTRY): (
-        Option(
-            "token_keys", PATH, "Keys that verify tokens: a PEM bundle or a JWKS file."
+    },
+    (OptionGroup.NETWORK, OptionScope.RUN_AND_REGISTRY): {
+        "token_keys": Option(
+            PATH, "Keys that verify tokens: a PEM bundle or a JWKS file."
         ),
-        Option("plain_http", BOOLEAN, "Use plain HTTP instead of HTTPS."),
-        Option(
-            "ca_file",
-            PATH,
-            "CA certificates (PEM) to trust in addition to the system's.",
+        "plain_http": Option(BOOLEAN, "Use plain HTTP instead of HTTPS."),
+        "ca_file": Option(
+            PATH, "CA certificates (PEM) to trust in addition to the system's."
         ),
-        Option("cert_file", PATH, "The client certificate (PEM)."),
-        Option(
-            "key_file",
-            PATH,
-            "The private key of --cert-file, if it is in a separate file.",
+        "cert_file": Option(PATH, "The client certificate (PEM)."),
+        "key_file": Option(
+            PATH, "The private key of --cert-file, if it is in a separate file."
         ),
-        Option(
-            "proxy", PROXY, "The proxy to use instead of HTTPS_PROXY; none: no proxy."
+        "proxy": Option(
+            PROXY, "The proxy to use instead of HTTPS_PROXY; none: no proxy."
         ),
         # With more connections, servers and NAT tables refuse the client.
-        Option(
-            "requests_at_once",
-            integer(1, 256),
-            "Maximum concurrent requests per registry.",
+        "requests_at_once": Option(
+            integer(1, 256), "Maximum concurrent requests per registry."
         ),
         # One in 100 s spreads Docker Hub's rate limit over a night; 1,000 per
         # second is more than one process sends.
-        Option(
-            "requests_per_second",
-            number(0.01, 1000),
-            "Maximum requests per second and registry.",
+        "requests_per_second": Option(
+            number(0.01, 1000), "Maximum requests per second and registry."
         ),
         # A million references with a token, a manifest and some children each.
-        Option(
-            "max_requests",
+        "max_requests": Option(
             integer(1, 100_000_000),
             "Maximum requests of the run; in a section: to that registry.",
         ),
-        Option(
-            "rate_limit_policy",
+        "rate_limit_policy": Option(
             member_of(RateLimitPolicy),
             "What to do when a registry's rate limit is nearly used up: stop,"
             " spread the remaining requests over its window, or ignore it.",
         ),
         # Delays double up to 30 s: twenty attempts take eight minutes.
-        Option(
-            "tries",
-            integer(1, 20),
-            "How often to try a request before it counts as failed.",
+        "tries": Option(
+            integer(1, 20), "How often to try a request before it counts as failed."
         ),
-        Option(
-            "connect_timeout",
-            duration(0.1, 600),
-            "Time limit for opening a connection.",
+        "connect_timeout": Option(
+            duration(0.1, 600), "Time limit for opening a connection."
         ),
-        Option(
-            "read_timeout",
-            duration(0.1, 3600),
-            "Time limit for each wait for data of a response.",
+        "read_timeout": Option(
+            duration(0.1, 3600), "Time limit for each wait for data of a response."
         ),
-        Option(
-            "request_timeout", duration(0.1, 3600), "Time limit of a whole request."
+        "request_timeout": Option(
+            duration(0.1, 3600), "Time limit of a whole request."
         ),
         # Enough for every known manifest; a run holds up to `workers` of them.
-        Option(
-            "max_manifest_bytes",
+        "max_manifest_bytes": Option(
             integer(1024, 256 * 1024 * 1024),
             "Size of the largest manifest or image config to read.",
         ),
         # Some registries allow more than 1,000; none is known to allow over 10,000.
-        Option(
-            "page_size", integer(1, 10_000), "Names to request per page of a listing."
+        "page_size": Option(
+            integer(1, 10_000), "Names to request per page of a listing."
         ),
-    ),
+    },
 }
 
 OPTIONS: tuple[Option, ...] = tuple(
-    replace(option, group=group, scope=scope)
+    replace(option, name=name, group=group, scope=scope)
     for (group, scope), options in _TABLE.items()
-    for option in options
+    for name, option in options.items()
 )
 
 OPTION_BY_NAME: dict[str, Option] = {option.name: option for option in OPTIONS}
