@@ -13,18 +13,24 @@ from collections.abc import Iterable
 
 from aiohttp import web
 
-from auditor.demo.artifact_builder import artifact, helm_chart
 from auditor.demo.demo_registry import DemoContent, DemoRegistry, registry_app
 from auditor.demo.demo_tokens import (
     ANONYMOUS,
     BearerAccess,
     DemoAccount,
     DemoTokenService,
+    SigningKey,
 )
-from auditor.demo.image_builder import Family, PlacedImage, image, index
+from auditor.demo.image_builder import (
+    Family,
+    PlacedImage,
+    artifact,
+    helm_chart,
+    image,
+    index,
+)
 from auditor.demo.official_images import official_images
 from auditor.demo.schema1_builder import schema1_image
-from auditor.demo.signing_key import SigningKey
 
 ADMIN = "admin"
 ADMIN_PASSWORD = "demo"  # protects made-up images only
@@ -33,20 +39,10 @@ REALM = "/auth/v2/token/"
 OFFICIAL = tuple(
     f"library/{name}"
     for name in (
-        "adminer",
-        "alpine",
-        "busybox",
-        "caddy",
-        "hello-world",
-        "httpd",
-        "memcached",
-        "mysql",
-        "rabbitmq",
-        "registry",
-        "ubuntu",
-        "varnish",
+        "adminer", "alpine", "busybox", "caddy", "hello-world", "httpd", "memcached",
+        "mysql", "rabbitmq", "registry", "ubuntu", "varnish",
     )
-)
+)  # fmt: skip
 _PLATFORMS = ("linux/amd64", "linux/arm64/v8", "linux/s390x")
 
 
@@ -83,36 +79,21 @@ def _private_images() -> list[PlacedImage]:
         annotations={"org.opencontainers.image.version": "1.4.0"},
         attested=True,
     )
-    worker = index(
-        [
-            index([image("team/worker", platform=one) for one in _PLATFORMS]),
-            image("team/worker", platform="linux/riscv64"),
-        ]
-    )
+    workers = index([image("team/worker", platform=one) for one in _PLATFORMS])
+    riscv = image("team/worker", platform="linux/riscv64")
     signed = schema1_image(hello, "latest", keys=[SigningKey.from_seed(hello)])
-    sbom = artifact("team/api sbom", subject=api.root)
+    images = (
+        (hello, "latest", signed),
+        (legacy, "1.0", schema1_image(legacy, "1.0")),
+        ("team/web", "2.1", index(web_children, family=Family.DOCKER)),
+        ("team/api", "1.4.0", api),
+        ("team/api", "1.4.0-sbom", artifact("team/api sbom", subject=api.root)),
+        ("team/worker", "3.0", index([workers, riscv])),
+        ("team/tool", "1.0", image("team/tool")),
+        ("team/batch", "1.0", image("team/batch", family=Family.DOCKER)),
+        ("charts/team-api", "1.4.0", helm_chart("team-api", "1.4.0")),
+    )
     return [
-        PlacedImage(repository=hello, tags=("latest",), image=signed),
-        PlacedImage(
-            repository=legacy, tags=("1.0",), image=schema1_image(legacy, "1.0")
-        ),
-        PlacedImage(
-            repository="team/web",
-            tags=("2.1",),
-            image=index(web_children, family=Family.DOCKER),
-        ),
-        PlacedImage(repository="team/api", tags=("1.4.0",), image=api),
-        PlacedImage(repository="team/api", tags=("1.4.0-sbom",), image=sbom),
-        PlacedImage(repository="team/worker", tags=("3.0",), image=worker),
-        PlacedImage(repository="team/tool", tags=("1.0",), image=image("team/tool")),
-        PlacedImage(
-            repository="team/batch",
-            tags=("1.0",),
-            image=image("team/batch", family=Family.DOCKER),
-        ),
-        PlacedImage(
-            repository="charts/team-api",
-            tags=("1.4.0",),
-            image=helm_chart("team-api", "1.4.0"),
-        ),
+        PlacedImage(repository=repository, tags=(tag,), image=built)
+        for repository, tag, built in images
     ]

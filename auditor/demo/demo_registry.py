@@ -16,6 +16,7 @@ import ssl
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import field
+from itertools import chain
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -100,8 +101,8 @@ class DemoContent:
     def of(cls, *sets: Iterable[PlacedImage]) -> DemoContent:
         """A registry with these images."""
         content = cls()
-        for images in sets:
-            content.place(images)
+        for placed in chain(*sets):
+            content.add(placed.repository, placed.image, *placed.tags)
         return content
 
     def repository(self, name: str) -> DemoRepository:
@@ -111,11 +112,6 @@ class DemoContent:
     def add(self, repository: str, image: BuiltImage, *tags: str) -> BuiltImage:
         """Add an image to a repository, under tags; returns it."""
         return self.repository(repository).add(image, tags)
-
-    def place(self, images: Iterable[PlacedImage]) -> None:
-        """Add images to their repositories."""
-        for placed in images:
-            self.add(placed.repository, placed.image, *placed.tags)
 
 
 def registry_app(
@@ -134,21 +130,14 @@ def registry_app(
     if access is not None:
         app.add_routes(access.routes())
     app.add_routes(routes)
+    pull = "repository:{name}:pull"
     for path, scope, handler in (
         ("/v2/", None, registry.ping),
         ("/v2/_catalog", "registry:catalog:*", registry.catalog),
-        (f"/v2/{_NAME}/tags/list", "repository:{name}:pull", registry.tags),
-        (
-            f"/v2/{_NAME}/manifests/{{reference}}",
-            "repository:{name}:pull",
-            registry.manifest,
-        ),
-        (f"/v2/{_NAME}/blobs/{{digest}}", "repository:{name}:pull", registry.blob),
-        (
-            f"/v2/{_NAME}/referrers/{{digest}}",
-            "repository:{name}:pull",
-            registry.referrers,
-        ),
+        (f"/v2/{_NAME}/tags/list", pull, registry.tags),
+        (f"/v2/{_NAME}/manifests/{{reference}}", pull, registry.manifest),
+        (f"/v2/{_NAME}/blobs/{{digest}}", pull, registry.blob),
+        (f"/v2/{_NAME}/referrers/{{digest}}", pull, registry.referrers),
     ):
         # `web.get` adds HEAD too.
         app.add_routes([web.get(path, _with_access(handler, access, scope))])
@@ -197,14 +186,14 @@ class DemoRegistry:
             by_digest = reference.startswith("sha256:")
             detail = {"Revision" if by_digest else "Tag": reference}
             return error(404, "MANIFEST_UNKNOWN", "manifest unknown", detail)
-        chosen = negotiate(
+        chosen = _negotiate(
             repository,
             manifest,
             accepts=_accepted_types(request.headers.getall("Accept", [])),
             by_tag=reference in repository.tags,
         )
-        if isinstance(chosen, NegotiationError):
-            return error(chosen.status, chosen.code, chosen.message)
+        if isinstance(chosen, web.Response):
+            return chosen
         headers = self.manifest_headers(chosen)
         if request.headers.get("If-None-Match", "").strip('"') == chosen.digest:
             return web.Response(status=304, headers=headers)
@@ -240,12 +229,8 @@ class DemoRegistry:
         name = request.match_info["name"]
         repository = self.repository(request)
         if repository is None:
-            return error(
-                404,
-                "NAME_UNKNOWN",
-                "repository name not known to registry",
-                {"name": name},
-            )
+            message = "repository name not known to registry"
+            return error(404, "NAME_UNKNOWN", message, {"name": name})
         tags = sorted(repository.tags)
         count = request.query.get("n", "")
         if count and not count.isdecimal():
@@ -356,31 +341,6 @@ def _referrer(manifest: BuiltManifest) -> dict[str, Any]:
 # -- negotiation -----------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class NegotiationError:
-    """A manifest that exists, but in no form that the client accepts."""
-
-    status: int
-    code: str
-    message: str
-
-
-_NO_OCI_MANIFESTS = NegotiationError(
-    404,
-    "MANIFEST_UNKNOWN",
-    "OCI manifest found, but accept header does not support OCI manifests",
-)
-_NO_OCI_INDEXES = NegotiationError(
-    404,
-    "MANIFEST_UNKNOWN",
-    "OCI index found, but accept header does not support OCI indexes",
-)
-_NO_CHILD = NegotiationError(404, "MANIFEST_UNKNOWN", "manifest unknown")
-# Distribution converts a Docker manifest to schema 1 for a client that accepts nothing
-# newer. That takes the layers' bytes; without them its response is this one.
-_NOT_CONVERTED = NegotiationError(400, "MANIFEST_INVALID", "manifest invalid")
-
-
 def _accepted_types(accept: Iterable[str]) -> set[str]:
     """The media types of all `Accept` lines, without parameters (RFC 9110 12.5.1)."""
     return {
@@ -390,14 +350,14 @@ def _accepted_types(accept: Iterable[str]) -> set[str]:
     }
 
 
-def negotiate(
+def _negotiate(
     repository: DemoRepository,
     manifest: BuiltManifest,
     *,
     accepts: set[str],
     by_tag: bool,
-) -> BuiltManifest | NegotiationError:
-    """The manifest to return.
+) -> BuiltManifest | web.Response:
+    """The manifest to return, or the error if none is acceptable.
 
     OCI types must be accepted. Docker types are converted, for tags only: of a list,
     the linux/amd64 child is returned.
@@ -405,20 +365,27 @@ def negotiate(
     if manifest.media_type in accepts:
         return manifest
     if manifest.media_type == Family.OCI.manifest:
-        return _NO_OCI_MANIFESTS
+        return _not_accepted("OCI manifest", "OCI manifests")
     if manifest.media_type == Family.OCI.index:
-        return _NO_OCI_INDEXES
+        return _not_accepted("OCI index", "OCI indexes")
     if not by_tag:
         return manifest
-    if manifest.media_type == Family.DOCKER.manifest:
-        return _NOT_CONVERTED
-    if manifest.media_type != Family.DOCKER.index:
-        return manifest
-    child = _default_child(repository, manifest)
+    if manifest.media_type == Family.DOCKER.index:
+        child = _default_child(repository, manifest)
+        if child is None:
+            return error(404, "MANIFEST_UNKNOWN", "manifest unknown")
+        manifest = child
     # Distribution does not check whether the client accepts an OCI child.
-    if child is None or child.media_type != Family.DOCKER.manifest:
-        return child or _NO_CHILD
-    return child if child.media_type in accepts else _NOT_CONVERTED
+    if manifest.media_type != Family.DOCKER.manifest or manifest.media_type in accepts:
+        return manifest
+    # Distribution converts a Docker manifest to schema 1 for a client that accepts
+    # nothing newer. That takes the layers' bytes; without them it responds with this.
+    return error(400, "MANIFEST_INVALID", "manifest invalid")
+
+
+def _not_accepted(found: str, kind: str) -> web.Response:
+    message = f"{found} found, but accept header does not support {kind}"
+    return error(404, "MANIFEST_UNKNOWN", message)
 
 
 def _default_child(

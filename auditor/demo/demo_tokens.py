@@ -12,23 +12,63 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Any
 
 import jwt
 from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.algorithms import ECAlgorithm
 from yarl import URL
 
-from auditor.demo.signing_key import SigningKey
 from auditor.fast_dataclass import dataclass
+from auditor.oci.jws import jwk_of, libtrust_key_id
 
 # The paths of known products: distribution's example, Quay, DTR, Harbor.
 TOKEN_PATHS = ("/token", "/auth/token", "/auth/v2/token/", "/service/token")
 ANONYMOUS = ""
+# FIPS 186-5, P-256: the order of the base point.
+_P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+
+
+@dataclass(frozen=True, eq=False)
+class SigningKey:
+    """A P-256 private key that signs tokens and schema 1 manifests."""
+
+    private: ec.EllipticCurvePrivateKey
+
+    @classmethod
+    def generate(cls) -> SigningKey:
+        """A new random key."""
+        return cls(ec.generate_private_key(ec.SECP256R1()))
+
+    @classmethod
+    def from_seed(cls, seed: str) -> SigningKey:
+        """The same key for the same seed: for reproducible images, not for secrets."""
+        number = int.from_bytes(hashlib.sha512(seed.encode()).digest())
+        return cls(
+            ec.derive_private_key(number % (_P256_ORDER - 1) + 1, ec.SECP256R1())
+        )
+
+    @cached_property
+    def key_id(self) -> str:
+        """The libtrust key id."""
+        return libtrust_key_id(self.private.public_key())
+
+    @cached_property
+    def jwk(self) -> dict[str, str]:
+        """The public key as libtrust embeds it: its `kid` is the libtrust id."""
+        return {**jwk_of(self.private.public_key()), "kid": self.key_id}
+
+    def sign(self, data: bytes) -> bytes:
+        """An ES256 signature in the form of JWS: `r || s`, 64 bytes (RFC 7518 3.4)."""
+        return ECAlgorithm(ECAlgorithm.SHA256).sign(data, self.private)
 
 
 @dataclass(frozen=True, slots=True)

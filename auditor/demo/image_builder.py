@@ -5,8 +5,8 @@
     both = index([amd64, arm64], attested=True)
     both.root.digest, both.content.platforms
 
-OCI image spec 1.1 (manifest, index, config) and Docker image manifest version 2,
-schema 2. Layers have names and sizes, but no bytes.
+OCI image spec 1.1 (manifest, index, config; "Guidelines for Artifact Usage") and Docker
+image manifest version 2, schema 2. Layers have names and sizes, but no bytes.
 """
 
 from __future__ import annotations
@@ -29,24 +29,37 @@ from auditor.model import (
     LayerTrait,
     PlatformRecord,
 )
+from auditor.oci.descriptor import (
+    DOCKER_CONFIG,
+    DOCKER_LIST,
+    DOCKER_MANIFEST,
+    OCI_CONFIG,
+    OCI_EMPTY,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    sha256_digest,
+)
 
 CREATED = "2026-08-05T10:00:00Z"
 IN_TOTO = "application/vnd.in-toto+json"
+HELM_CONFIG = "application/vnd.cncf.helm.config.v1+json"
+HELM_LAYER = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
+SPDX = "application/spdx+json"
 
 
 class Family(Enum):
     """The media types of one standard: index, manifest, config, layer."""
 
     OCI = (
-        "application/vnd.oci.image.index.v1+json",
-        "application/vnd.oci.image.manifest.v1+json",
-        "application/vnd.oci.image.config.v1+json",
+        OCI_INDEX,
+        OCI_MANIFEST,
+        OCI_CONFIG,
         "application/vnd.oci.image.layer.v1.tar+gzip",
     )
     DOCKER = (
-        "application/vnd.docker.distribution.manifest.list.v2+json",
-        "application/vnd.docker.distribution.manifest.v2+json",
-        "application/vnd.docker.container.image.v1+json",
+        DOCKER_LIST,
+        DOCKER_MANIFEST,
+        DOCKER_CONFIG,
         "application/vnd.docker.image.rootfs.diff.tar.gzip",
     )
 
@@ -158,18 +171,19 @@ def image(
         else one
         for one in layers
     )
-    config: dict[str, Any] = {"architecture": architecture, "os": os}
     optional = {"variant": variant, "os.version": os_version, "created": created}
-    config |= {key: value for key, value in optional.items() if value is not None}
-    runtime: dict[str, Any] = {
-        "Labels": {"org.opencontainers.image.title": name, **(labels or {})}
+    all_labels = {"org.opencontainers.image.title": name, **(labels or {})}
+    config: dict[str, Any] = {
+        "architecture": architecture,
+        "os": os,
+        **{key: value for key, value in optional.items() if value is not None},
+        "config": {"Labels": all_labels, **({"User": user} if user else {})},
     }
-    config["config"] = runtime | ({"User": user} if user else {})
     if history:
         config["history"] = [{"created_by": f"step {n}"} for n in range(history)]
     config["rootfs"] = {
         "type": "layers",
-        "diff_ids": [sha256(b"diff " + one.digest.encode()) for one in layers],
+        "diff_ids": [sha256_digest(b"diff " + one.digest.encode()) for one in layers],
     }
     blob = json_blob(config, family.config)
     manifest = json_manifest(
@@ -180,30 +194,16 @@ def image(
         media_type=family.manifest,
         annotations=annotations,
     )
-    record = PlatformRecord(
-        os=os,
-        architecture=architecture,
-        variant=variant,
+    return single_image(
+        manifest,
+        layers,
+        platform,
+        config=blob,
         os_version=os_version,
-        digest=manifest.digest,
-        media_type=manifest.media_type,
-        config_digest=blob.digest,
         created=created,
-        config=ConfigDetails(user=user, history=history, labels=None),
+        details=ConfigDetails(user=user, history=history, labels=None),
         base=_base({**(labels or {}), **(annotations or {})}),
-        size=total_size(layers),
-        layers=layers,
-        layer_traits=tuple(layer_traits),
-    )
-    return BuiltImage(
-        manifests=(manifest,),
-        blobs=(blob,),
-        content=ImageContent(
-            digest=manifest.digest,
-            media_type=manifest.media_type,
-            platforms=(record,),
-            annotations=manifest.annotations,
-        ),
+        layer_traits=layer_traits,
     )
 
 
@@ -214,6 +214,51 @@ def _base(annotations: Mapping[str, str]) -> BaseImage | None:
     return BaseImage(
         name=annotations.get(f"{prefix}name"),
         digest=annotations.get(f"{prefix}digest"),
+    )
+
+
+def single_image(
+    manifest: BuiltManifest,
+    layers: Sequence[Layer],
+    platform: str | None,
+    *,
+    config: BuiltBlob | None,
+    source: Literal["manifest", "artifact", "schema1"] = "manifest",
+    os_version: str | None = None,
+    created: str | None = None,
+    details: ConfigDetails | None = None,
+    base: BaseImage | None = None,
+    layer_traits: Sequence[LayerTrait] = (),
+) -> BuiltImage:
+    """The image of a manifest that is not an index, with the content to report."""
+    os, architecture, variant = split_platform(platform) if platform else (None,) * 3
+    record = PlatformRecord(
+        os=os,
+        architecture=architecture,
+        variant=variant,
+        os_version=os_version,
+        digest=manifest.digest,
+        media_type=manifest.media_type,
+        config_digest=None if config is None else config.digest,
+        created=created,
+        config=details,
+        base=base,
+        size=total_size(layers),
+        layers=tuple(layers),
+        layer_traits=tuple(layer_traits),
+    )
+    return BuiltImage(
+        manifests=(manifest,),
+        blobs=() if config is None else (config,),
+        content=ImageContent(
+            digest=manifest.digest,
+            media_type=manifest.media_type,
+            schema_version=1 if source == "schema1" else 2,
+            artifact_type=manifest.artifact_type,
+            platforms=(record,),
+            annotations=manifest.annotations,
+            source=source,
+        ),
     )
 
 
@@ -252,8 +297,8 @@ def index(
     )
     parts = [*children, *attestations]
     return BuiltImage(
-        manifests=(*distinct(one for part in parts for one in part.manifests), root),
-        blobs=distinct(blob for part in parts for blob in part.blobs),
+        manifests=(*_distinct(one for part in parts for one in part.manifests), root),
+        blobs=_distinct(blob for part in parts for blob in part.blobs),
         content=ImageContent(
             digest=root.digest,
             media_type=root.media_type,
@@ -304,16 +349,86 @@ def _attestation_entry(attestation: BuiltImage, child: BuiltImage) -> dict[str, 
     }
 
 
+# -- artifacts -------------------------------------------------------------------
+
+
+def artifact(
+    name: str,
+    *,
+    artifact_type: str = SPDX,
+    layers: Sequence[Layer] | None = None,
+    subject: BuiltManifest | None = None,
+    annotations: Mapping[str, str] | None = None,
+) -> BuiltImage:
+    """An OCI artifact with the empty config, which may refer to a `subject`.
+
+    Without `layers` it gets one of the artifact's type.
+    """
+    if layers is None:
+        layers = [layer(f"artifact {name}", media_type=artifact_type)]
+    return _artifact(
+        json_blob({}, OCI_EMPTY),
+        layers,
+        artifact_type=artifact_type,
+        members={"artifactType": artifact_type},
+        subject=subject,
+        annotations=annotations,
+    )
+
+
+def helm_chart(name: str, version: str = "1.0.0") -> BuiltImage:
+    """A Helm chart, which has a config media type of its own and no `artifactType`."""
+    return _artifact(
+        json_blob({"apiVersion": "v2", "name": name, "version": version}, HELM_CONFIG),
+        [layer(f"chart {name} {version}", media_type=HELM_LAYER)],
+        artifact_type=HELM_CONFIG,
+        members={},
+        annotations={
+            "org.opencontainers.image.title": name,
+            "org.opencontainers.image.version": version,
+        },
+    )
+
+
+def _artifact(
+    config: BuiltBlob,
+    layers: Sequence[Layer],
+    *,
+    artifact_type: str,
+    members: Mapping[str, object],
+    subject: BuiltManifest | None = None,
+    annotations: Mapping[str, str] | None = None,
+) -> BuiltImage:
+    document = {
+        **members,
+        "config": blob_descriptor(config),
+        "layers": [layer_descriptor(one) for one in layers],
+    }
+    if subject is not None:
+        document["subject"] = manifest_descriptor(subject)
+    manifest = json_manifest(
+        document,
+        media_type=Family.OCI.manifest,
+        annotations=annotations,
+        artifact_type=artifact_type,
+        subject=subject.digest if subject else None,
+    )
+    return single_image(manifest, layers, None, config=config, source="artifact")
+
+
+# -- layers, manifests, blobs and descriptors -------------------------------------
+
+
 def layer(
     name: str, *, size: int | None = None, media_type: str | None = None
 ) -> Layer:
     """The layer of this name, always the same; of 1 KiB to 64 MiB without a `size`."""
-    seed = hashlib.sha256(name.encode())
     if size is None:
+        seed = hashlib.sha256(name.encode()).digest()
         # Even over the exponents 10..25: small layers are as usual as big ones.
-        size = (256 + seed.digest()[1]) << (2 + seed.digest()[0] % 16)
+        size = (256 + seed[1]) << (2 + seed[0] % 16)
     return Layer(
-        digest="sha256:" + seed.hexdigest(),
+        digest=sha256_digest(name.encode()),
         size=size,
         media_type=media_type or Family.OCI.layer,
     )
@@ -336,18 +451,12 @@ def total_size(layers: Iterable[Layer]) -> int | None:
     return total
 
 
-# -- manifests, blobs and descriptors --------------------------------------------
-
-
-def sha256(content: bytes) -> str:
-    """The digest of `content`, `sha256:<hex>`."""
-    return "sha256:" + hashlib.sha256(content).hexdigest()
-
-
 def json_blob(document: Mapping[str, Any], media_type: str) -> BuiltBlob:
     """A blob that contains a JSON document."""
     content = orjson.dumps(document)
-    return BuiltBlob(digest=sha256(content), content=content, media_type=media_type)
+    return BuiltBlob(
+        digest=sha256_digest(content), content=content, media_type=media_type
+    )
 
 
 def json_manifest(
@@ -370,7 +479,7 @@ def json_manifest(
     return BuiltManifest(
         raw=raw,
         payload=raw,
-        digest=sha256(raw),
+        digest=sha256_digest(raw),
         media_type=media_type,
         artifact_type=artifact_type,
         subject=subject,
@@ -404,6 +513,6 @@ def layer_descriptor(one: Layer) -> dict[str, Any]:
 _Part = TypeVar("_Part", BuiltBlob, BuiltManifest)
 
 
-def distinct(parts: Iterable[_Part]) -> tuple[_Part, ...]:
+def _distinct(parts: Iterable[_Part]) -> tuple[_Part, ...]:
     """Each digest once, at its first position."""
-    return tuple({part.digest: part for part in reversed(list(parts))}.values())[::-1]
+    return tuple({part.digest: part for part in parts}.values())

@@ -8,28 +8,27 @@ payload is the document without its `signatures`, described by `formatLength` an
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
+from auditor.demo.demo_tokens import SigningKey
 from auditor.demo.image_builder import (
     CREATED,
     BuiltImage,
     BuiltManifest,
-    ImageContent,
     layer,
-    sha256,
+    single_image,
     split_platform,
 )
-from auditor.demo.signing_key import SigningKey
-from auditor.model import Layer, PlatformRecord
+from auditor.model import Layer
+from auditor.oci.descriptor import SCHEMA1, SIGNED_SCHEMA1, sha256_digest
 from auditor.oci.encoding import encode_base64url
+from auditor.oci.schema1 import EMPTY_LAYER
 
-UNSIGNED = "application/vnd.docker.distribution.manifest.v1+json"
-SIGNED = "application/vnd.docker.distribution.manifest.v1+prettyjws"
-# The gzipped empty tar, which Docker stored for every step that changes no files.
-EMPTY_LAYER = "sha256:a3ed95caeb02ffe68cdd9fd84406680ae93d633cb16422d00e8a7c22955b46d4"
 SIGNED_AT = "2016-02-02T00:33:24Z"
 _TAIL = b"\n}"
 
@@ -50,19 +49,12 @@ def schema1_image(
     """
     if layers is None:
         files = [layer(f"{name}:{tag} {platform} {number}") for number in range(3)]
-        empty = layer("empty", size=32)
-        layers = [
-            files[0],
-            files[1],
-            _with_digest(empty, EMPTY_LAYER),
-            files[2],
-            _with_digest(empty, EMPTY_LAYER),
-        ]
-    os, architecture, variant = split_platform(platform)
+        empty = replace(layer("empty"), digest=EMPTY_LAYER)
+        layers = [*files[:2], empty, files[2], empty]
     document = {
         "name": name,
         "tag": tag,
-        "architecture": architecture,
+        "architecture": split_platform(platform)[1],
         "fsLayers": [{"blobSum": one.digest} for one in reversed(layers)],
         "history": [
             {"v1Compatibility": entry}
@@ -75,41 +67,13 @@ def schema1_image(
     manifest = BuiltManifest(
         raw=raw,
         payload=payload,
-        digest=sha256(payload),
-        media_type=SIGNED if keys else UNSIGNED,
+        digest=sha256_digest(payload),
+        media_type=SIGNED_SCHEMA1 if keys else SCHEMA1,
     )
-    record = PlatformRecord(
-        os=os,
-        architecture=architecture,
-        variant=variant,
-        os_version=None,
-        digest=manifest.digest,
-        media_type=manifest.media_type,
-        config_digest=None,
-        created=created,
-        config=None,
-        base=None,
-        size=None,
-        layers=tuple(
-            Layer(digest=one.digest, size=None, media_type=None) for one in layers
-        ),
-        layer_traits=(),
+    sizeless = [replace(one, size=None, media_type=None) for one in layers]
+    return single_image(
+        manifest, sizeless, platform, config=None, source="schema1", created=created
     )
-    return BuiltImage(
-        manifests=(manifest,),
-        blobs=(),
-        content=ImageContent(
-            digest=manifest.digest,
-            media_type=manifest.media_type,
-            schema_version=1,
-            platforms=(record,),
-            source="schema1",
-        ),
-    )
-
-
-def _with_digest(one: Layer, digest: str) -> Layer:
-    return Layer(digest=digest, size=one.size, media_type=one.media_type)
 
 
 def _history(
@@ -118,7 +82,7 @@ def _history(
     """The v1 image of each layer as JSON, newest first; only the newest is complete."""
     os, architecture, variant = split_platform(platform)
     ids = [
-        sha256(f"{name} {platform} {number}".encode()).removeprefix("sha256:")
+        hashlib.sha256(f"{name} {platform} {number}".encode()).hexdigest()
         for number in range(len(layers))
     ]
     entries: list[str] = []

@@ -123,9 +123,12 @@ async def _manifest(
     document = _document(response, reference)
     if isinstance(document, Failure) or isinstance(response, Failure):
         assert isinstance(document, Failure)
-        advice = advise(document, session)
         return failed_step(
-            StepName.MANIFEST, document, advice, ms=watch.ms, details=details
+            StepName.MANIFEST,
+            document,
+            advise(document, session),
+            ms=watch.ms,
+            details=details,
         ), None
     has_digest_header = response.headers.get(DIGEST_HEADER) is not None
     warning, advice = _head_warning(head, document, has_digest_header)

@@ -15,7 +15,7 @@ import pytest
 
 from auditor.demo.demo import ADMIN, ADMIN_PASSWORD, demo_images
 from auditor.demo.image_builder import Family
-from auditor.demo.schema1_builder import SIGNED, UNSIGNED
+from auditor.oci.descriptor import SCHEMA1, SIGNED_SCHEMA1
 from auditor.report.shapes import report_schema
 from tests.flow.commands import auditor, finish, running
 
@@ -42,7 +42,7 @@ async def test_the_demo_audits_every_tag(tmp_path: Path) -> None:
     assert {line["media_type"] for line in lines} == {
         *(Family.OCI.index, Family.OCI.manifest),
         *(Family.DOCKER.index, Family.DOCKER.manifest),
-        *(SIGNED, UNSIGNED),
+        *(SIGNED_SCHEMA1, SCHEMA1),
     }
     jsonschema.Draft202012Validator(
         {"type": "array", "items": report_schema()}
@@ -123,7 +123,7 @@ async def test_the_article_is_one_command(tmp_path: Path) -> None:
         )
     assert done.code == 0
     (line,) = done.lines
-    assert (line["schema_version"], line["media_type"]) == (1, SIGNED)
+    assert (line["schema_version"], line["media_type"]) == (1, SIGNED_SCHEMA1)
     assert line["architectures"] == ["linux/amd64"]
     assert line["access"]["state"] == "granted"
     assert line["access"]["subject"] == ADMIN

@@ -9,8 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from auditor.demo.demo_tokens import ANONYMOUS, DemoAccount
-from auditor.demo.signing_key import SigningKey
+from auditor.demo.demo_tokens import ANONYMOUS, DemoAccount, SigningKey
 from tests.flow.commands import Finished, auditor
 from tests.flow.harness import MANIFESTS, Lab, lab, simple
 from tests.support.registry import Basic

@@ -11,24 +11,28 @@ import aiohttp
 import pytest
 from aiohttp import encode_basic_auth
 
-from auditor.demo.artifact_builder import SPDX, artifact
 from auditor.demo.demo_registry import AccessControl, DemoContent, serve
 from auditor.demo.demo_tokens import (
     ANONYMOUS,
     TOKEN_PATHS,
     BearerAccess,
     DemoAccount,
+    SigningKey,
 )
-from auditor.demo.image_builder import Family, image, index
-from auditor.demo.schema1_builder import SIGNED, UNSIGNED, schema1_image
-from auditor.demo.signing_key import SigningKey
+from auditor.demo.image_builder import SPDX, Family, artifact, image, index
+from auditor.demo.schema1_builder import schema1_image
+from auditor.oci.descriptor import SCHEMA1, SIGNED_SCHEMA1
 from tests.support.registry import Basic, Behaviour, registry_app, serve_in_thread
 from tests.support.token_service import Claims, FakeTokenService, token_app
 
 pytestmark = pytest.mark.anyio
 
 ALL_TYPES = ", ".join(
-    [*(kind for one in Family for kind in (one.index, one.manifest)), UNSIGNED, SIGNED]
+    [
+        *(kind for one in Family for kind in (one.index, one.manifest)),
+        SCHEMA1,
+        SIGNED_SCHEMA1,
+    ]
 )
 ACCOUNTS = (
     DemoAccount(ANONYMOUS, "", {"public/*": ("pull",)}),
@@ -163,7 +167,7 @@ async def test_a_signed_schema_1_manifest_has_the_digest_of_its_payload() -> Non
     async with registry() as client:
         answer = await client.manifest("team/old/manifests/1", ALL_TYPES)
     assert answer.body == OLD.root.raw != OLD.root.payload
-    assert answer.headers["Content-Type"] == SIGNED
+    assert answer.headers["Content-Type"] == SIGNED_SCHEMA1
     assert answer.headers["Docker-Content-Digest"] == OLD.root.digest
 
 

@@ -16,8 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.audit.job import report_options
-from auditor.audit.run import AuditRun
+from auditor.audit.run import AuditRun, report_options
 from auditor.demo.demo_registry import DemoContent
 from auditor.demo.image_builder import image, index
 from auditor.errors import OutputError, UsageError
@@ -144,7 +143,7 @@ async def test_records_waiting_for_their_turn_are_in_the_journal_within_a_second
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first reference hangs; five are finished and wait for their turn."""
-    monkeypatch.setattr("auditor.audit.job.CHECKPOINT_S", 0.01)
+    monkeypatch.setattr("auditor.audit.run.CHECKPOINT_S", 0.01)
     output = tmp_path / "out"
     left: dict[str, bytes] = {}
 
@@ -178,7 +177,7 @@ async def test_the_journal_is_cleared_when_no_record_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first reference is late and the last one hangs; then no record waits."""
-    monkeypatch.setattr("auditor.audit.job.CHECKPOINT_S", 0.01)
+    monkeypatch.setattr("auditor.audit.run.CHECKPOINT_S", 0.01)
     output, gate = tmp_path / "out", Gate()
 
     @asynccontextmanager
@@ -410,7 +409,7 @@ async def test_a_failing_disk_ends_the_run_with_a_one_line_error(
     def fail(fd: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr("auditor.audit.job.CHECKPOINT_S", 0.01)
+    monkeypatch.setattr("auditor.audit.run.CHECKPOINT_S", 0.01)
     monkeypatch.setattr("auditor.report.writer.os.fdatasync", fail)
     async with lab(simple(NAMES)) as here:
         here.faults.on("GET", HELD, Hold())

@@ -12,8 +12,7 @@ import pytest
 
 from auditor.cli.main import run
 from auditor.cli.pull_access import list_pull_access
-from auditor.demo.demo_tokens import DemoAccount
-from auditor.demo.signing_key import SigningKey
+from auditor.demo.demo_tokens import DemoAccount, SigningKey
 from auditor.util.secret import Secret
 from auditor.wire.credential import Login
 from tests.flow.commands import auditor

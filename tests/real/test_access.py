@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from auditor.demo.demo_tokens import DemoAccount
-from auditor.demo.signing_key import SigningKey
+from auditor.demo.demo_tokens import DemoAccount, SigningKey
 from tests.real.audits import audit, content, login, only
 from tests.real.filled_registry import FilledRegistry
 from tests.real.token_server import AUDITOR, DTR_PATH

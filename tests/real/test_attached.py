@@ -21,9 +21,9 @@ from auditor.demo.image_builder import (
     PlacedImage,
     image,
     index,
-    sha256,
 )
 from auditor.model import Layer
+from auditor.oci.descriptor import sha256_digest
 from tests.real.audits import audit, login, only
 from tests.real.docker_registry import FLAVOURS, RunningRegistry, running_registry
 from tests.real.programs import optional, required
@@ -51,7 +51,7 @@ def with_bytes(name: str, platform: str) -> BuiltImage:
     """An image whose layers are in the store, too."""
     contents = [f"{name} {platform} {number}".encode() * 50 for number in range(2)]
     blobs = [
-        BuiltBlob(digest=sha256(one), content=one, media_type=Family.OCI.layer)
+        BuiltBlob(digest=sha256_digest(one), content=one, media_type=Family.OCI.layer)
         for one in contents
     ]
     layers = [

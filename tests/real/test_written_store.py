@@ -7,12 +7,12 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from auditor.demo.artifact_builder import helm_chart
 from auditor.demo.demo_registry import serve
 from auditor.demo.demo_tokens import DemoAccount
-from auditor.demo.image_builder import Family, PlacedImage, image, index
+from auditor.demo.image_builder import Family, PlacedImage, helm_chart, image, index
 from auditor.demo.official_images import official_images
-from auditor.demo.schema1_builder import SIGNED, UNSIGNED, schema1_image
+from auditor.demo.schema1_builder import schema1_image
+from auditor.oci.descriptor import SCHEMA1, SIGNED_SCHEMA1
 from tests.real.programs import required
 from tests.support.docker_registry import TokenAuth, docker_registry
 from tests.support.store import Stored, write_store
@@ -38,8 +38,8 @@ ACCEPT = {
     "Accept": ", ".join(
         [
             *(kind for one in Family for kind in (one.index, one.manifest)),
-            SIGNED,
-            UNSIGNED,
+            SIGNED_SCHEMA1,
+            SCHEMA1,
         ]
     )
 }
@@ -72,9 +72,9 @@ async def test_every_manifest_and_config_is_served_as_built(store: Path) -> None
                         body = await response.read()
                     digest = response.headers["Docker-Content-Digest"]
                     assert digest == manifest.digest
-                    if manifest.media_type == UNSIGNED:
+                    if manifest.media_type == SCHEMA1:
                         # 2.8 signs schema 1 anew, with a key of its own.
-                        assert response.headers["Content-Type"] == SIGNED
+                        assert response.headers["Content-Type"] == SIGNED_SCHEMA1
                         body_length = len(manifest.payload) - len(b"\n}")
                         assert body[:body_length] == manifest.payload[:body_length]
                     else:

@@ -24,8 +24,8 @@ from auditor.demo.image_builder import (
     json_blob,
     json_manifest,
     manifest_descriptor,
-    sha256,
 )
+from auditor.oci.descriptor import sha256_digest
 
 EMPTY = "application/vnd.oci.empty.v1+json"
 SIMPLE_SIGNING = "application/vnd.dev.cosign.simplesigning.v1+json"
@@ -128,7 +128,9 @@ def _attached(
         "layers": [
             {
                 "mediaType": layer_type,
-                "digest": sha256(f"{layer_type} {number} of {subject.digest}".encode()),
+                "digest": sha256_digest(
+                    f"{layer_type} {number} of {subject.digest}".encode()
+                ),
                 "size": 1000 + number,
                 "annotations": dict(one),
             }

@@ -20,8 +20,8 @@ from auditor.demo.demo_tokens import (
     TOKEN_PATHS,
     DemoAccount,
     DemoTokenService,
+    SigningKey,
 )
-from auditor.demo.signing_key import SigningKey
 
 Claims = dict[str, Any]
 

@@ -16,9 +16,9 @@ from auditor.cache.digest_cache import DigestCache
 from auditor.cache.maintenance import prune
 from auditor.config import ImageConfigMode
 from auditor.demo.demo_registry import DemoContent
+from auditor.demo.demo_tokens import SigningKey
 from auditor.demo.image_builder import image, index
 from auditor.demo.schema1_builder import schema1_image
-from auditor.demo.signing_key import SigningKey
 from auditor.model import Record
 from tests.flow.harness import lab
 from tests.support.fault_mix import HOSTILE, TRANSIENT, Mix

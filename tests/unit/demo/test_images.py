@@ -11,20 +11,25 @@ from typing import Any
 import jwt
 import pytest
 
-from auditor.demo.artifact_builder import HELM_CONFIG, SPDX, artifact, helm_chart
 from auditor.demo.demo import OFFICIAL, demo_images
+from auditor.demo.demo_tokens import SigningKey
 from auditor.demo.image_builder import (
+    HELM_CONFIG,
+    SPDX,
     BuiltImage,
     Family,
     PlacedImage,
+    artifact,
+    helm_chart,
     image,
     index,
     layer,
 )
 from auditor.demo.official_images import official_images, official_repositories
-from auditor.demo.schema1_builder import EMPTY_LAYER, SIGNED, UNSIGNED, schema1_image
-from auditor.demo.signing_key import SigningKey
+from auditor.demo.schema1_builder import schema1_image
 from auditor.model import AttachmentKind
+from auditor.oci.descriptor import SCHEMA1, SIGNED_SCHEMA1
+from auditor.oci.schema1 import EMPTY_LAYER
 from tests.support.expected import (
     expected_architectures,
     expected_size,
@@ -197,7 +202,7 @@ def test_schema_1_has_layers_newest_first_and_its_content_base_first() -> None:
 def test_a_signed_schema_1_manifest_has_its_payload_and_valid_signatures() -> None:
     built = schema1_image("team/app", "1", keys=[KEY, SigningKey.generate()])
     document = _document(built)
-    assert built.root.media_type == SIGNED
+    assert built.root.media_type == SIGNED_SCHEMA1
     assert len(document["signatures"]) == 2
     for signature in document["signatures"]:
         protected = json.loads(_from_base64url(signature["protected"]))
@@ -216,7 +221,7 @@ def test_a_signed_schema_1_manifest_has_its_payload_and_valid_signatures() -> No
 def test_an_unsigned_schema_1_manifest_is_its_payload() -> None:
     built = EVERY_KIND["schema 1"]
     assert built.root.raw == built.root.payload
-    assert built.root.media_type == UNSIGNED
+    assert built.root.media_type == SCHEMA1
     assert built.root.digest == EVERY_KIND["signed schema 1"].root.digest
 
 
