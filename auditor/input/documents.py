@@ -32,7 +32,6 @@ _YAML = LazyPattern(
     r"|(?:\"[^\"]*\"|'[^']*'|[^\s\"'#\[\]{},&*!|>%@`?-][^#\"']*?)\s*:(?:\s|$)"
 )
 _KUBERNETES = LazyPattern(r'\{\s*"(?:apiVersion|kind|items|metadata)"\s*:')
-_KNOWN = "Kubernetes objects, a compose file or skopeo sync YAML"
 
 
 def document_format(
@@ -44,7 +43,7 @@ def document_format(
     if line == "{" or _begins_kubernetes(line):
         return _read_json
     if is_dockerfile(line):
-        return _read_dockerfile
+        return lambda reader: read_dockerfile(reader.text(), reader.name)
     return _read_yaml if _YAML.match(line) else None
 
 
@@ -83,10 +82,6 @@ def _read_yaml(reader: ListReader) -> Iterator[InputItem]:
             yield from _items(document, reader.name)
 
 
-def _read_dockerfile(reader: ListReader) -> Iterator[InputItem]:
-    return read_dockerfile(reader.text(), reader.name)
-
-
 def _read_json(reader: ListReader) -> Iterator[InputItem]:
     name = reader.name
     seen: set[str] = set()
@@ -109,7 +104,8 @@ def _items(document: Any, name: str) -> Iterator[InputItem]:
     items = document_items(document, name)
     if items is None:
         raise UsageError(
-            f"{name}: unknown format: neither a list of references nor {_KNOWN}; write"
-            " one reference or JSON object (`jq -c`) a line"
+            f"{name}: unknown format: neither a list of references nor Kubernetes"
+            " objects, a compose file or skopeo sync YAML; write one reference or JSON"
+            " object (`jq -c`) a line"
         )
     return items

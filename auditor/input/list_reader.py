@@ -88,16 +88,9 @@ class ListReader:
     UTF-16 and compressed lists raise `UsageError`.
     """
 
-    def __init__(
-        self,
-        stream: io.BufferedIOBase,
-        name: str,
-        *,
-        max_line_chars: int = MAX_LINE_CHARS,
-    ) -> None:
+    def __init__(self, stream: io.BufferedIOBase, name: str) -> None:
         self.name = name
         self._stream = stream
-        self._max_line_chars = max_line_chars
         self._opening: list[bytes] | None = None
         self._comment_lines = 0  # before the first line
 
@@ -145,9 +138,9 @@ class ListReader:
         """Lines without their line feed, as soon as they arrive.
 
         Bytes that are not UTF-8 become lone surrogates (PEP 383). Of a line longer than
-        `max_line_chars`, at least one character more is returned.
+        `MAX_LINE_CHARS`, at least one character more is returned.
         """
-        max_line_bytes = self._max_line_chars * _MAX_CHAR_BYTES
+        max_line_bytes = MAX_LINE_CHARS * _MAX_CHAR_BYTES
         pieces: list[bytes] = []  # of the line that has not ended yet
         size = 0
         for block in self.blocks():
@@ -180,9 +173,8 @@ class ListReader:
             return data.decode()
         except UnicodeDecodeError as error:
             number = data.count(b"\n", 0, error.start) + 1
-            raise UsageError(
-                f"{self.name}:{number}: the line is not UTF-8 text"
-            ) from None
+            message = f"{self.name}:{number}: the line is not UTF-8 text"
+            raise UsageError(message) from None
 
     def _read_opening(self) -> list[bytes]:
         """Read the first block and check its first bytes."""

@@ -60,7 +60,9 @@ class CatalogListing:
                 continue
             if not self._selection.allows_repository(repository):
                 listing.excluded += 1
-            elif self._is_new(repository):
+            # 64 bits each: the chance that two of a million collide is 1 in 10^7.
+            elif (key := hash(repository)) not in self._seen:
+                self._seen.add(key)
                 listing.chosen += 1
                 yield repository
 
@@ -82,12 +84,6 @@ class CatalogListing:
             yield no_match(
                 listing.repositories, *_REPOSITORY, registry, self.pattern.repository
             )
-
-    def _is_new(self, repository: str) -> bool:
-        # 64 bits each: the chance that two of a million names collide is 1 in 10^7.
-        size = len(self._seen)
-        self._seen.add(hash(repository))
-        return len(self._seen) > size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,24 +111,19 @@ class CatalogEnd:
         listing = self.catalog.listing
         if not self.reports_errors:
             listing.suspicious = listing.looks_truncated
-            if self.failure is not None and self._is_specific(self.failure):
+            # A catalog that is not available fails for all shards. Other failures may
+            # be those of this one.
+            if self.failure is not None and (
+                listing.pages > 0
+                or self.failure.kind.retryable
+                or self.failure.kind is FailureKind.INTERRUPTED
+            ):
                 yield self.failure
             return
-        has_errors = False
-        for failure in self.catalog.errors(self.failure):
-            has_errors = True
-            yield failure
-        if not has_errors and not self.is_sharded and listing.matches_nothing:
+        errors = list(self.catalog.errors(self.failure))
+        yield from errors
+        if not errors and not self.is_sharded and listing.matches_nothing:
             yield no_tag_matches(self.catalog.pattern, listing)
-
-    def _is_specific(self, failure: Failure) -> bool:
-        """Whether the other shards may not have met this failure. A catalog that is not
-        available fails for all of them."""
-        return (
-            self.catalog.listing.pages > 0
-            or failure.kind.retryable
-            or failure.kind is FailureKind.INTERRUPTED
-        )
 
 
 class TagListing:

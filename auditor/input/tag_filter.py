@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import heapq
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import field
 from datetime import datetime
 from enum import IntEnum
@@ -169,12 +169,10 @@ class NewestTags:
                 continue
             self._names.add(tag.name)
 
-    def newest_first(self) -> Iterator[ListedTag]:
+    def newest_first(self) -> list[ListedTag]:
         """The tags kept, newest first."""
-        for _, _, tag in sorted(
-            self._heap, key=lambda ranked: ranked[:2], reverse=True
-        ):
-            yield tag
+        ranked = sorted(self._heap, key=lambda entry: entry[:2], reverse=True)
+        return [tag for _, _, tag in ranked]
 
 
 class TagClass(IntEnum):

@@ -294,8 +294,9 @@ def test_a_line_beyond_the_limit_is_not_kept_in_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(list_reader, "BLOCK_BYTES", 10)
+    monkeypatch.setattr(list_reader, "MAX_LINE_CHARS", 20)
     data = b"a\n" + b"x" * 1000 + b"\nb\n"
-    first, long, last = ListReader(io.BytesIO(data), "list", max_line_chars=20)
+    first, long, last = ListReader(io.BytesIO(data), "list")
     assert (first, last) == ("a", "b")
     assert 20 < len(long) < 120
 
