@@ -4,10 +4,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections import Counter
+from types import SimpleNamespace
 
 from auditor.analysis.html.report_lines import ReportLines, ShownRows
-from auditor.fast_dataclass import dataclass
 
 # 300 rows are some screens of a table that can be searched; with 20 columns they make
 # a few hundred kilobytes. Docker's official images: 144 repositories, 17 platforms.
@@ -20,120 +20,66 @@ MAX_BASES = 50
 
 # Repositories with most images first.
 _MATRIX_ROWS = """
-    SELECT registry, repository, count(*) FILTER (kind = 'image') AS images,
+    SELECT registry, repository AS name, count(*) FILTER (kind = 'image') AS images,
            count(*) FILTER (kind = 'failure') AS failures,
            count(*) OVER () AS total
     FROM line WHERE repository IS NOT NULL
     GROUP BY registry, repository
     ORDER BY images DESC, failures DESC, registry, repository LIMIT {limit}"""
+# `machine` is the architecture with its variant.
 _PLATFORMS = """
-    SELECT platform, count(*) AS images, count(*) OVER () AS total
-    FROM (SELECT unnest(architectures) AS platform FROM line WHERE kind = 'image')
-    GROUP BY platform ORDER BY images DESC, platform LIMIT {limit}"""
+    SELECT name, count(*) AS images, count(*) OVER () AS total,
+           split_part(name, '/', 1) AS system,
+           coalesce(nullif(substr(name, length(system) + 2), ''), name) AS machine
+    FROM (SELECT unnest(architectures) AS name FROM line WHERE kind = 'image')
+    GROUP BY name ORDER BY images DESC, name LIMIT {limit}"""
 _CELLS = """
     WITH shown AS ({repositories})
-    SELECT registry, repository, platform, count(*) AS images
-    FROM (SELECT registry, repository, unnest(architectures) AS platform
-          FROM line SEMI JOIN shown USING (registry, repository))
+    SELECT registry, name, platform, count(*) AS images
+    FROM (SELECT registry, name, unnest(architectures) AS platform
+          FROM (SELECT *, repository AS name FROM line)
+               SEMI JOIN shown USING (registry, name))
     GROUP BY ALL"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageShare:
-    """A number of a repository's images. `level` is 0 for none, 1 to 3, 4 for all."""
+def read_platforms(lines: ReportLines) -> SimpleNamespace:
+    """The repositories with most images by the platforms that most images have.
 
-    images: int
-    level: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlatformColumn:
-    """A platform, and the number of images that have it."""
-
-    name: str
-    images: int
-
-    @property
-    def system(self) -> str:
-        """The operating system."""
-        return self.name.partition("/")[0]
-
-    @property
-    def machine(self) -> str:
-        """The architecture with its variant."""
-        return self.name.partition("/")[2] or self.name
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RepositoryRow:
-    """A repository, with a cell for each column; None if no image was checked."""
-
-    registry: str
-    name: str
-    images: int
-    cells: tuple[ImageShare | None, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlatformMatrix:
-    """Repositories by platform. Columns are grouped by operating system."""
-
-    platforms: ShownRows[PlatformColumn]
-    repositories: ShownRows[RepositoryRow]
-
-    @property
-    def systems(self) -> tuple[tuple[str, int], ...]:
-        """Each operating system and the number of its columns."""
-        spans: dict[str, int] = {}
-        for platform in self.platforms.rows:
-            spans[platform.system] = spans.get(platform.system, 0) + 1
-        return tuple(spans.items())
-
-
-def read_platforms(lines: ReportLines) -> PlatformMatrix:
-    """The repositories with most images and the platforms that most images have."""
-    repositories = _MATRIX_ROWS.format(limit=MAX_REPOSITORIES)
+    `platforms` are the columns, grouped by operating system: `systems` are their names
+    and numbers of columns. A row of `repositories` has a cell for each column.
+    """
+    query = _MATRIX_ROWS.format(limit=MAX_REPOSITORIES)
     counts = {
-        (row.registry, row.repository, row.platform): row.images
-        for row in lines.rows(_CELLS.format(repositories=repositories))
+        (row.registry, row.name, row.platform): row.images
+        for row in lines.rows(_CELLS.format(repositories=query))
     }
-    results = list(lines.rows(_PLATFORMS.format(limit=MAX_PLATFORMS)))
-    columns = _by_system(
-        [PlatformColumn(name=row.platform, images=row.images) for row in results]
-    )
-    return PlatformMatrix(
-        platforms=ShownRows(rows=columns, total=results[0].total if results else 0),
-        repositories=ShownRows.of(
-            lines.rows(repositories),
-            lambda row: RepositoryRow(
-                registry=row.registry,
-                name=row.repository,
-                images=row.images,
-                cells=tuple(
-                    image_share(
-                        counts.get((row.registry, row.repository, column.name), 0),
-                        row.images,
-                    )
-                    for column in columns
-                ),
-            ),
-        ),
+    platforms = lines.shown(_PLATFORMS.format(limit=MAX_PLATFORMS))
+    # Operating systems in the order of their most frequent platform.
+    order = list(dict.fromkeys(column.system for column in platforms.rows))
+    columns = sorted(platforms.rows, key=lambda column: order.index(column.system))
+    repositories = lines.shown(query)
+    for row in repositories.rows:
+        row.cells = [
+            image_share(
+                counts.get((row.registry, row.name, column.name), 0), row.images
+            )
+            for column in columns
+        ]
+    return SimpleNamespace(
+        platforms=ShownRows(rows=columns, total=platforms.total),
+        systems=tuple(Counter(column.system for column in columns).items()),
+        repositories=repositories,
     )
 
 
-def _by_system(platforms: list[PlatformColumn]) -> tuple[PlatformColumn, ...]:
-    """Operating systems in the order of their most frequent platform."""
-    systems = list(dict.fromkeys(platform.system for platform in platforms))
-    return tuple(sorted(platforms, key=lambda column: systems.index(column.system)))
+def image_share(images: int, total: int) -> SimpleNamespace:
+    """A number of images; `level` is 0 for none of `total`, 1 to 3, 4 for all.
 
-
-def image_share(images: int, total: int) -> ImageShare:
-    """The share of `images` in `total`; 0 of 0 counts as none."""
+    0 of 0 counts as none. One image is never shown as none, all but one never as all.
+    """
     if images >= total:
-        return ImageShare(images=images, level=4 if images else 0)
-    # Thirds. One image is never shown as none, and all but one never as all.
-    level = 0 if images == 0 else 1 + 3 * images // total
-    return ImageShare(images=images, level=level)
+        return SimpleNamespace(images=images, level=4 if images else 0)
+    return SimpleNamespace(images=images, level=images and 1 + 3 * images // total)
 
 
 # -- attachments, labels and bases --
@@ -155,7 +101,7 @@ _COVERAGE = f"SELECT {_COUNTS} FROM line WHERE kind = 'image'"
 # Repositories that lack most come first.
 _LACKING = " + ".join(f"{field}_no" for _, field, _, _ in _ATTACHMENTS)
 _LACKING_ROWS = f"""
-    SELECT registry, repository, count(*) AS images, {_COUNTS},
+    SELECT registry, repository AS name, count(*) AS images, {_COUNTS},
            count(*) OVER () AS total
     FROM line WHERE kind = 'image' GROUP BY registry, repository
     ORDER BY {_LACKING} DESC, registry, repository LIMIT {{limit}}"""
@@ -180,44 +126,17 @@ _BASES = """
     GROUP BY 1 ORDER BY images DESC, 1 LIMIT {limit}"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttachmentCount:
-    """How many images have an attachment, have none, or were not checked (`unknown`).
-
-    `has` and `lacks` are the words that find these images in the table of references.
-    """
-
-    name: str
-    yes: int
-    no: int
-    unknown: int
-    has: str
-    lacks: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttachmentSection:
+def read_attachments(lines: ReportLines) -> SimpleNamespace:
     """What is attached to images, and the labels and bases they declare.
 
-    The rows of `labels` and `bases` have the columns of `_LABELS` and `_BASES`.
+    `coverage` counts images that have an attachment, have none, or were not checked;
+    `has` and `lacks` are the words that find them in the table of references.
+    `is_known` is whether the audit looked for attachments of any image. A row of
+    `repositories` has a cell for each attachment, None if no image was checked.
     """
-
-    coverage: tuple[AttachmentCount, ...]
-    repositories: ShownRows[RepositoryRow]
-    labels: ShownRows[Any]
-    bases: ShownRows[Any]
-
-    @property
-    def is_known(self) -> bool:
-        """Whether the audit looked for attachments of any image."""
-        return any(count.yes or count.no for count in self.coverage)
-
-
-def read_attachments(lines: ReportLines) -> AttachmentSection:
-    """Count attachments, labels and bases."""
     (counts,) = lines.rows(_COVERAGE)
-    coverage = tuple(
-        AttachmentCount(
+    coverage = [
+        SimpleNamespace(
             name=name,
             yes=(yes := getattr(counts, f"{field}_yes")),
             no=(no := getattr(counts, f"{field}_no")),
@@ -226,30 +145,21 @@ def read_attachments(lines: ReportLines) -> AttachmentSection:
             lacks=lacks,
         )
         for name, field, has, lacks in _ATTACHMENTS
-    )
-    return AttachmentSection(
+    ]
+    repositories = lines.shown(_LACKING_ROWS.format(limit=MAX_REPOSITORIES))
+    for row in repositories.rows:
+        row.cells = []
+        for _, field, _, _ in _ATTACHMENTS:
+            yes = getattr(row, f"{field}_yes")
+            checked = yes + getattr(row, f"{field}_no")
+            row.cells.append(image_share(yes, checked) if checked else None)
+    return SimpleNamespace(
         coverage=coverage,
-        repositories=ShownRows.of(
-            lines.rows(_LACKING_ROWS.format(limit=MAX_REPOSITORIES)),
-            lambda row: RepositoryRow(
-                registry=row.registry,
-                name=row.repository,
-                images=row.images,
-                cells=tuple(
-                    _share_of_checked(
-                        getattr(row, f"{field}_yes"), getattr(row, f"{field}_no")
-                    )
-                    for _, field, _, _ in _ATTACHMENTS
-                ),
-            ),
-        ),
-        labels=ShownRows.of(lines.rows(_LABELS.format(limit=MAX_LABELS))),
-        bases=ShownRows.of(lines.rows(_BASES.format(limit=MAX_BASES))),
+        is_known=any(count.yes or count.no for count in coverage),
+        repositories=repositories,
+        labels=lines.shown(_LABELS.format(limit=MAX_LABELS)),
+        bases=lines.shown(_BASES.format(limit=MAX_BASES)),
     )
-
-
-def _share_of_checked(yes: int, no: int) -> ImageShare | None:
-    return image_share(yes, yes + no) if yes + no else None
 
 
 # -- ages --
@@ -282,30 +192,11 @@ _AGES = """
     FROM aged GROUP BY bucket"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AgeBar:
-    """The number of images in a range of ages."""
+def read_ages(lines: ReportLines) -> SimpleNamespace:
+    """Images by age, youngest first; an image is as old as its youngest platform.
 
-    name: str
-    images: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AgeSection:
-    """Images by age, youngest first; `undated` ones have no date in the report."""
-
-    ages: tuple[AgeBar, ...]
-    dated: int
-    undated: int
-
-    @property
-    def most(self) -> int:
-        """The length of the longest bar."""
-        return max((age.images for age in self.ages), default=0)
-
-
-def read_ages(lines: ReportLines) -> AgeSection:
-    """Count images by age. An image is as old as its youngest platform."""
+    `undated` ones have no date in the report; `most` is the length of the longest bar.
+    """
     names = [name for name, _ in _AGE_LIMITS] + [_OLDER, _NO_REAL_DATE, _FUTURE]
     older = len(_AGE_LIMITS) + 1
     query = _AGES.format(
@@ -315,10 +206,14 @@ def read_ages(lines: ReportLines) -> AgeSection:
         future=older + 2,
     )
     counts = {row.bucket: row.images for row in lines.rows(query)}
-    ages = tuple(
-        AgeBar(name=name, images=counts.get(number, 0))
-        for number, name in enumerate(names, 1)
-        if number <= older or number in counts
-    )
     dated = sum(counts.values())
-    return AgeSection(ages=ages, dated=dated, undated=lines.totals.images - dated)
+    return SimpleNamespace(
+        ages=[
+            SimpleNamespace(name=name, images=counts.get(number, 0))
+            for number, name in enumerate(names, 1)
+            if number <= older or number in counts
+        ],
+        most=max(counts.values(), default=0),
+        dated=dated,
+        undated=lines.totals.images - dated,
+    )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 
 from auditor.analysis.check.evaluate import check_reports
-from auditor.analysis.check.findings import RuleCount, Violation
 from auditor.analysis.check.policy import Severity
 from auditor.analysis.check.policy_file import load_policy
 from auditor.analysis.diff import (
@@ -17,8 +17,8 @@ from auditor.analysis.diff import (
     ReferenceState,
     compare,
 )
-from auditor.analysis.html.report_lines import ReportSource, ShownRows, read_source
-from auditor.fast_dataclass import dataclass
+from auditor.analysis.diff_text import short_digest
+from auditor.analysis.html.report_lines import ShownRows, read_source
 from auditor.util.text import format_size
 
 # Rows of each kind of change; together they are a few screens that can be searched.
@@ -54,87 +54,48 @@ _CHANGES = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChangeCount:
-    """A kind of change: its name in JSON, its label and colour, and its frequency."""
+def read_changes(old: Sequence[str], new: Sequence[str]) -> SimpleNamespace:
+    """What changed between two reports, each given as files or globs.
 
-    name: str
-    label: str
-    meaning: str
-    tone: str
-    count: int
-    shown: int
-
-    @property
-    def left_out(self) -> int:
-        """The number of rows that are not shown."""
-        return self.count - self.shown
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChangeRow:
-    """A reference that changed. `growth` is in bytes, None where unknown.
-
-    `gains` are architectures and attachments, with a plus if gained, a minus if lost.
+    `counts` are those of the kinds of change, `same` of what is no difference.
     """
-
-    reference: str
-    change: Change
-    label: str
-    tone: str
-    detail: str
-    growth: int | None
-    gains: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChangeSection:
-    """What changed since an earlier report; `same` counts what is no difference."""
-
-    source: ReportSource
-    totals: DiffTotals
-    counts: tuple[ChangeCount, ...]
-    same: tuple[ChangeCount, ...]
-    rows: tuple[ChangeRow, ...]
-
-
-def read_changes(old: Sequence[str], new: Sequence[str]) -> ChangeSection:
-    """Compare two reports, each given as files or globs."""
     source = read_source(old)
     with compare(old, new) as comparison:
         totals = comparison.totals
-        rows = tuple(
-            _change_row(difference)
-            for change in Change
-            if change.is_difference and totals.changes[change]
-            for difference in comparison.differences(
-                change, limit=MAX_CHANGES_OF_A_KIND
-            )
+        counted = [change for change in Change if totals.changes[change]]
+        return SimpleNamespace(
+            source=source,
+            totals=totals,
+            counts=[_count(one, totals) for one in counted if one.is_difference],
+            same=[_count(one, totals) for one in counted if not one.is_difference],
+            rows=[
+                _change_row(difference)
+                for change in counted
+                if change.is_difference
+                for difference in comparison.differences(
+                    change, limit=MAX_CHANGES_OF_A_KIND
+                )
+            ],
         )
-    counted = [change for change in Change if totals.changes[change]]
-    return ChangeSection(
-        source=source,
-        totals=totals,
-        counts=tuple(_count(c, totals) for c in counted if c.is_difference),
-        same=tuple(_count(c, totals) for c in counted if not c.is_difference),
-        rows=rows,
-    )
 
 
-def _count(change: Change, totals: DiffTotals) -> ChangeCount:
+def _count(change: Change, totals: DiffTotals) -> SimpleNamespace:
     label, meaning, tone = _CHANGES[change]
-    count = totals.changes[change]
-    return ChangeCount(
+    return SimpleNamespace(
         name=change.value,
         label=label,
         meaning=meaning,
         tone=tone,
-        count=count,
-        shown=min(count, MAX_CHANGES_OF_A_KIND),
+        count=totals.changes[change],
+        shown=min(totals.changes[change], MAX_CHANGES_OF_A_KIND),
     )
 
 
-def _change_row(difference: Difference) -> ChangeRow:
+def _change_row(difference: Difference) -> SimpleNamespace:
+    """A reference that changed. `growth` is in bytes, None where unknown.
+
+    `gains` are architectures and attachments, with a plus if gained, a minus if lost.
+    """
     old, new = difference.old, difference.new
     growth = None
     if old and new and old.size is not None and new.size is not None:
@@ -142,14 +103,14 @@ def _change_row(difference: Difference) -> ChangeRow:
     gained = (*difference.architectures_gained, *difference.attachments_gained)
     lost = (*difference.architectures_lost, *difference.attachments_lost)
     label, _, tone = _CHANGES[difference.change]
-    return ChangeRow(
+    return SimpleNamespace(
         reference=difference.reference,
         change=difference.change,
         label=label,
         tone=tone,
         detail=_change_detail(difference),
         growth=growth,
-        gains=(*(f"+{name}" for name in gained), *(f"\u2212{name}" for name in lost)),
+        gains=[*(f"+{name}" for name in gained), *(f"\u2212{name}" for name in lost)],
     )
 
 
@@ -169,45 +130,31 @@ def _state_text(state: ReferenceState | None) -> str:
         return "not in the report"
     if state.digest is None or state.failure is not None:
         return (state.failure or "unknown").replace("_", " ")
-    digest = state.digest.rpartition(":")[2][:12]
+    digest = short_digest(state.digest)
     return digest if state.size is None else f"{digest} ({format_size(state.size)})"
 
 
 # -- policy --
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PolicyFindings:
-    """The result of a policy. `errors` make `auditor check` fail, `warnings` do not."""
-
-    policy: str
-    today: date
-    passed: bool
-    errors: int
-    warnings: int
-    waived: int
-    rules: tuple[RuleCount, ...]
-    rows: ShownRows[Violation]
-    notices: tuple[str, ...]
-
-
 def read_policy_findings(
     paths: Sequence[str], policy_file: str, *, today: date, earlier: Sequence[str]
-) -> PolicyFindings:
-    """Check a report; raises `ConfigError` and `UsageError` as `auditor check` does."""
+) -> SimpleNamespace:
+    """Check a report; raises `ConfigError` and `UsageError` as `auditor check` does.
+
+    `errors` and `warnings` are numbers of violations that are not waived.
+    """
     policy = load_policy(policy_file)
     with check_reports(paths, policy, today=today, earlier=earlier) as findings:
-        errors = findings.total(Severity.ERROR)
-        warnings = findings.total(Severity.WARNING)
+        errors, warnings = map(findings.total, (Severity.ERROR, Severity.WARNING))
         rows = tuple(findings.violations(waived=False, limit=MAX_VIOLATIONS))
-        return PolicyFindings(
+        return SimpleNamespace(
             policy=Path(policy_file).name,
             today=today,
-            passed=findings.passed,
             errors=errors,
             warnings=warnings,
             waived=findings.waived,
-            rules=tuple(sorted(findings.counts, key=lambda count: -count.violations)),
+            rules=sorted(findings.counts, key=lambda count: -count.violations),
             rows=ShownRows(rows=rows, total=errors + warnings),
-            notices=tuple(findings.notices()),
+            notices=findings.notices(),
         )

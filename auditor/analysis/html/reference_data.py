@@ -11,11 +11,11 @@ provenance: attached, and checked but not attached.
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 from auditor.analysis.html.report_lines import ReportLines
 from auditor.analysis.html.template import MAX_TEXT_CHARS, script_json
-from auditor.fast_dataclass import dataclass
 from auditor.util.text import safe_text
 
 # A phone's browser sorts this many rows without delay.
@@ -36,22 +36,8 @@ _REFERENCES = """
     FROM shown"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReferenceData:
-    """The JSON data, its number of rows, and the number of references in all."""
-
-    data: dict[str, list[Any]]
-    shown: int
-    total: int
-
-    @property
-    def left_out(self) -> int:
-        """The number of references that are not shown."""
-        return self.total - self.shown
-
-
-def read_references(lines: ReportLines) -> ReferenceData:
-    """As many rows as fit into the page."""
+def read_references(lines: ReportLines) -> SimpleNamespace:
+    """As many rows as fit into the page, as `data` for JSON; `shown` of `total`."""
     repositories, digests, platforms = _Index(), _Index(), _Index()
     rows: list[list[Any]] = []
     bytes_left = MAX_DATA_BYTES
@@ -77,7 +63,7 @@ def read_references(lines: ReportLines) -> ReferenceData:
         "platforms": list(platforms.numbers),
         "rows": rows,
     }
-    return ReferenceData(data=data, shown=len(rows), total=lines.totals.lines)
+    return SimpleNamespace(data=data, shown=len(rows), total=lines.totals.lines)
 
 
 def _repository_and_tag(line: Any, *, with_registry: bool) -> tuple[str, str]:

@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from enum import StrEnum
+from types import SimpleNamespace
+from typing import Any
 
 from auditor.analysis.html.report_lines import ShownRows
 from auditor.analysis.layers import (
-    Base,
     LayerInventory,
-    LayerTotals,
-    SharedLayer,
+    RankedRows,
     Usage,
     UsageGroup,
     open_layer_inventory,
@@ -74,53 +74,31 @@ class TileContent:
     name: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tile:
-    """A tile with its place. `label` is truncated to the width, possibly to nothing."""
+def read_storage(paths: Sequence[str]) -> SimpleNamespace:
+    """What the repositories of a report, given as files or globs, take up.
 
-    share: TileContent
-    box: Box
-    label: str
-    room_for_size: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StorageSection:
-    """The map in two layouts, and the tables. `group` is what the tiles stand for.
-
-    `shared` is the size in bytes of the layers that several repositories contain.
+    `wide` and `narrow` are the tiles of the map in two layouts, which stand for a
+    `group`. `shared` is the size in bytes of layers that several repositories contain.
     """
-
-    totals: LayerTotals
-    group: UsageGroup
-    shared: int
-    wide: tuple[Tile, ...]
-    narrow: tuple[Tile, ...]
-    repositories: ShownRows[Usage]
-    layers: ShownRows[SharedLayer]
-    bases: ShownRows[Base]
-
-
-def read_storage(paths: Sequence[str]) -> StorageSection:
-    """Query the layers of a report, given as files or globs."""
     with open_layer_inventory(paths) as inventory:
         group, tiles = _map(inventory)
-        repositories = inventory.usage(UsageGroup.REPOSITORY, limit=MAX_REPOSITORIES)
-        layers = inventory.shared_layers(limit=MAX_LAYERS)
-        bases = inventory.bases(limit=MAX_LAYERS)
         own = sum(row.unique for row in inventory.usage(UsageGroup.REPOSITORY).rows)
-        return StorageSection(
+        return SimpleNamespace(
             totals=inventory.totals,
             group=group,
             shared=inventory.totals.size - own,
-            wide=tuple(_tiles(tiles, WIDE)),
-            narrow=tuple(_tiles(tiles, NARROW)),
-            repositories=ShownRows(
-                rows=tuple(repositories.rows), total=repositories.total
+            wide=list(_tiles(tiles, WIDE)),
+            narrow=list(_tiles(tiles, NARROW)),
+            repositories=_shown(
+                inventory.usage(UsageGroup.REPOSITORY, limit=MAX_REPOSITORIES)
             ),
-            layers=ShownRows(rows=tuple(layers.rows), total=layers.total),
-            bases=ShownRows(rows=tuple(bases.rows), total=bases.total),
+            layers=_shown(inventory.shared_layers(limit=MAX_LAYERS)),
+            bases=_shown(inventory.bases(limit=MAX_LAYERS)),
         )
+
+
+def _shown(ranked: RankedRows[Any]) -> ShownRows:
+    return ShownRows(rows=tuple(ranked.rows), total=ranked.total)
 
 
 def _map(inventory: LayerInventory) -> tuple[UsageGroup, list[TileContent]]:
@@ -139,12 +117,10 @@ def _own_size(contents: Sequence[TileContent]) -> int:
 
 def _contents(inventory: LayerInventory, group: UsageGroup) -> list[TileContent]:
     """Largest first, then the rest, then what is shared."""
-    usages: list[Usage] = []
-    own = 0
-    for usage in inventory.usage(group).rows:
-        own += usage.unique
-        if usage.unique and len(usages) < MAX_TILES:
-            usages.append(usage)
+    usages = [
+        usage for usage in inventory.usage(group, limit=MAX_TILES).rows if usage.unique
+    ]
+    own = sum(usage.unique for usage in inventory.usage(group).rows)
     with_registry = len({usage.registry for usage in usages}) > 1
     contents = [
         TileContent(
@@ -175,11 +151,12 @@ def _labels(usages: Sequence[Usage], group: UsageGroup) -> list[str]:
     return [name.removeprefix(f"{namespace}/") for name in names]
 
 
-def _tiles(contents: Sequence[TileContent], area: Box) -> Iterator[Tile]:
+def _tiles(contents: Sequence[TileContent], area: Box) -> Iterator[SimpleNamespace]:
+    """Tiles with labels truncated to their width, possibly to nothing."""
     for content, box in zip(contents, _boxes(contents, area), strict=True):
         has_line = box.height >= _LINE_HEIGHT + _PADDING
         chars = int((box.width - 2 * _PADDING) / _CHAR_WIDTH) if has_line else 0
-        yield Tile(
+        yield SimpleNamespace(
             share=content,
             box=box,
             label=_fitting_label(content.label, chars),

@@ -15,7 +15,7 @@ import pytest
 
 from auditor.analysis.html import reference_data, report_lines
 from auditor.analysis.html.image_sections import (
-    ImageShare,
+    image_share,
     read_ages,
     read_attachments,
     read_platforms,
@@ -287,11 +287,9 @@ def test_labels_bases_and_attachments_are_counted(tmp_path: Path) -> None:
     ]
     assert trust.is_known
     (app, db) = trust.repositories.rows
-    assert (app.name, app.cells) == (
-        "team/app",
-        (ImageShare(images=1, level=2), ImageShare(images=1, level=4), None),
-    )
-    assert db.cells == (None, None, None)
+    assert app.name == "team/app"
+    assert app.cells == [image_share(1, 2), image_share(1, 1), None]
+    assert db.cells == [None, None, None]
     (label,) = trust.labels.rows
     assert (label.name, label.images, label.values) == ("team", 4, 2)
     assert (label.most, label.most_images) == ("red", 2)
