@@ -46,7 +46,6 @@ from auditor.oci.reference import (
     parse_registry,
     parse_selector,
 )
-from auditor.registry.auth.api_login import parse_access_token
 from auditor.registry.auth.credential_helper import parse_helper_output
 from auditor.registry.auth.docker_config import parse_docker_config
 from auditor.registry.listing.distribution import _parse_catalog, _parse_tags
@@ -59,6 +58,7 @@ from auditor.registry.products.product_apis import (
     Product,
     Quay,
 )
+from auditor.registry.products.product_lister import parse_access_token
 from auditor.registry.transport.http1_parser import (
     BrokenOffError,
     NotHttpError,

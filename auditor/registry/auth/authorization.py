@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import field, replace
 from typing import Protocol
 
 import anyio
@@ -43,7 +43,7 @@ class Authorization:
     not accepted the password yet.
     """
 
-    header: str | None
+    header: str | None = field(repr=False)
     access: Access
     fixed: bool = False
     scope: Scope | None = None
@@ -57,9 +57,6 @@ class Authorization:
     def is_old(self, now: float) -> bool:
         """Whether its token has expired."""
         return self.token is not None and now >= self.token.expires_at
-
-    def __repr__(self) -> str:
-        return f"Authorization(***, access={self.access})"
 
 
 class Authorizer(Protocol):
@@ -144,7 +141,7 @@ class CachedToken:
     """
 
     key: TokenKey
-    authorization: str
+    authorization: str = field(repr=False)
     access: Access
     obtained_at: float
     expires_at: float
@@ -153,9 +150,6 @@ class CachedToken:
     def renew_at(self) -> float:
         """When its successor should be fetched."""
         return self.obtained_at + RENEW_AFTER * (self.expires_at - self.obtained_at)
-
-    def __repr__(self) -> str:
-        return f"CachedToken(***, expires_at={self.expires_at})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

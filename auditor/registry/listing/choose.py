@@ -16,7 +16,6 @@ from auditor.config import ListerName, RegistrySettings
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.fast_dataclass import dataclass
 from auditor.oci.reference import DOCKER_HUB
-from auditor.registry.auth.api_login import ApiAuthorizer
 from auditor.registry.auth.scope_auth import HostAuth
 from auditor.registry.listing.distribution import DistributionLister
 from auditor.registry.listing.interface import ListedTag, Lister, Page
@@ -84,13 +83,10 @@ def choose_lister(
             api_sender = make_sender(f"the API of {name}", credential_base=api_url)
         return ProductLister(
             product,
+            api_url=api_url,
             settings=settings,
-            auth=ApiAuthorizer(
-                method=product.login_method,
-                api_url=api_url,
-                sender=api_sender,
-                credential=credential,
-            ),
+            sender=api_sender,
+            credential=credential,
             registry=registry,
         )
 

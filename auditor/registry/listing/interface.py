@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from dataclasses import KW_ONLY
 from datetime import datetime
-from typing import Generic, Protocol, TypeVar, overload
+from typing import Generic, Protocol, TypeVar
 
 from auditor.errors import Failure, FailureKind, Stage
 from auditor.fast_dataclass import dataclass
@@ -34,10 +34,8 @@ class ListedTag:
     pushed: datetime | None = None
 
 
-class LazyTags(Sequence[ListedTag]):
-    """Tags made from their names on access: a response may have a million."""
-
-    __slots__ = ("_names",)
+class LazyTags(Collection[ListedTag]):
+    """Tags made from their names when iterated: a response may have a million."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
@@ -45,16 +43,11 @@ class LazyTags(Sequence[ListedTag]):
     def __len__(self) -> int:
         return len(self._names)
 
-    @overload
-    def __getitem__(self, index: int) -> ListedTag: ...
+    def __iter__(self) -> Iterator[ListedTag]:
+        return map(ListedTag, self._names)
 
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[ListedTag]: ...
-
-    def __getitem__(self, index: int | slice) -> ListedTag | Sequence[ListedTag]:
-        if isinstance(index, slice):
-            return [ListedTag(name) for name in self._names[index]]
-        return ListedTag(self._names[index])
+    def __contains__(self, tag: object) -> bool:
+        return tag in list(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,14 +60,14 @@ class ParsedPage(Generic[Entry]):
     an entry may have several names or none, the items in `counted`.
     """
 
-    entries: Sequence[Entry]
+    entries: Collection[Entry]
     next_url: str | Failure | None
     unreadable: int = 0
     total: int | None = None
     counted: Sequence[str] | None = None
 
     @property
-    def items(self) -> Sequence[object]:
+    def items(self) -> Collection[object]:
         """What `total` counts."""
         return self.entries if self.counted is None else self.counted
 

@@ -115,7 +115,7 @@ def digest(entry: dict[str, Any], key: str) -> str | None:
 
 
 def time(entry: dict[str, Any], key: str) -> datetime | None:
-    """A time with its zone (RFC 3339). Go's zero time is none."""
+    """A time with its zone (RFC 3339), from 1970 on: Go's zero time means unknown."""
     value = text(entry, key)
     try:
         parsed = datetime.fromisoformat(value or "")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from enum import Enum
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 from auditor.errors import Failure, ProtocolError, Stage
@@ -220,11 +220,11 @@ def _parts(
     end: Response | PageEnd,
 ) -> Iterator[Page[Entry]]:
     """The entries of one response, in pages of at most `PAGE_ENTRIES`."""
-    entries = page.entries
-    for start in range(0, max(len(entries), 1), PAGE_ENTRIES):
-        ends = start + PAGE_ENTRIES >= len(entries)
+    entries = iter(page.entries)
+    for start in range(0, max(len(page.entries), 1), PAGE_ENTRIES):
+        ends = start + PAGE_ENTRIES >= len(page.entries)
         yield Page(
-            entries=tuple(entries[start : start + PAGE_ENTRIES]),
+            entries=tuple(islice(entries, PAGE_ENTRIES)),
             number=number,
             last=last and ends,
             unreadable=page.unreadable if ends else 0,

@@ -7,13 +7,22 @@ the products' own API references.
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from typing import Any, Protocol
 from urllib.parse import quote, urlencode
 
-from auditor.registry.auth.api_login import LoginMethod
 from auditor.registry.listing import json_fields as fields
 from auditor.registry.listing.interface import Entry, ListedTag, ParsedPage
 from auditor.wire.response import Response
+
+
+class LoginMethod(Enum):
+    """How an API takes a login."""
+
+    BASIC = "basic"
+    BEARER = "bearer"  # the password is a token
+    OAUTH_TOKEN = "oauth token"  # the same, if the user name is `$oauthtoken`
+    EXCHANGE = "exchange"  # the API exchanges the login for a token
 
 
 class Product(Protocol):

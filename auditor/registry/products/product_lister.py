@@ -1,13 +1,22 @@
-"""Requests the listings of a product's API, with the login of the registry."""
+"""Requests the listings of a product's API, with the login of the registry.
+
+The login is sent to the registry's own origin, to the configured `api_url`, or to the
+API that is known to belong to a registry (Docker Hub).
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import field, replace
+
+import orjson
 
 from auditor.config import RegistrySettings
-from auditor.errors import Failure, FailureKind
-from auditor.registry.auth.api_login import ApiAuthorizer
+from auditor.errors import Failure, FailureKind, ProtocolError, Stage
+from auditor.fast_dataclass import dataclass
+from auditor.model import Access, AccessState
+from auditor.registry.auth.authorization import ANONYMOUS, Authorization
+from auditor.registry.auth.token_service import MAX_TOKEN_RESPONSE_BYTES, basic_header
 from auditor.registry.listing.interface import (
     Entry,
     ListedTag,
@@ -17,19 +26,25 @@ from auditor.registry.listing.interface import (
     incomplete,
 )
 from auditor.registry.listing.paging import read_pages
-from auditor.registry.products.product_apis import Product
-from auditor.registry.request import RequestKind
+from auditor.registry.products.product_apis import LoginMethod, Product
+from auditor.registry.request import RequestKind, RequestSender
+from auditor.util.single_flight import SingleFlight
+from auditor.wire.challenge import Challenge
+from auditor.wire.credential import Credential, Login
 from auditor.wire.response import Response
+from auditor.wire.token import is_bearer_token
 
 # A page of 1,000 tags with digests, platforms and times, at 16 KB each.
 MAX_API_BYTES = 16 * 1024 * 1024
+# Quay's user name for an OAuth token ("Using robot accounts and access tokens").
+_OAUTH_USER = "$oauthtoken"
 
 
 class ProductLister:
     """The listings of one registry by the API of its product.
 
-    `auth` has the login and the API's URL. Without a prefix, the namespaces in the
-    settings are listed. `registry` lists the tags that the
+    `credential` gives the credential of a repository or namespace. Without a prefix,
+    the namespaces in the settings are listed. `registry` lists the tags that the
     API does not list. If the configured login does not fit the API, repositories are
     listed anonymously and end with a failure, because private ones are missing.
     """
@@ -38,14 +53,21 @@ class ProductLister:
         self,
         product: Product,
         *,
+        api_url: str,
         settings: RegistrySettings,
-        auth: ApiAuthorizer,
+        sender: RequestSender,
+        credential: Callable[[str], Awaitable[Credential | Failure | None]],
         registry: Lister,
     ) -> None:
         self._product = product
         self._page_size = min(settings.page_size, product.max_page_size)
         self._namespaces = settings.list_namespaces
-        self._auth = auth
+        self._auth = ApiAuthorizer(
+            method=product.login_method,
+            api_url=api_url,
+            sender=sender,
+            credential=credential,
+        )
         self._registry = registry
 
     async def tags(self, repository: str) -> AsyncIterator[Page[ListedTag] | Failure]:
@@ -55,7 +77,6 @@ class ProductLister:
         with a slash.
         """
         path = self._product.tags_path(repository, self._page_size)
-        is_listed = path is not None
         if path is not None:
             async for page in self._pages(
                 path,
@@ -64,12 +85,11 @@ class ProductLister:
                 listing=f"tags of {repository}",
             ):
                 # On later pages this is another kind of failure.
-                is_listed = not (
-                    isinstance(page, Failure) and page.kind is FailureKind.NOT_FOUND
-                )
-                if is_listed:
+                if isinstance(page, Failure) and page.kind is FailureKind.NOT_FOUND:
+                    path = None
+                else:
                     yield page
-        if not is_listed:
+        if path is None:
             async for page in self._registry.tags(repository):
                 yield page
 
@@ -147,3 +167,132 @@ class ProductLister:
         first = await get(auth.api_url + path)
         async for page in read_pages(first, get=get, parse=parse, listing=listing):
             yield page
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiAuthorizer:
+    """The `Authorizer` of the repository or namespace `name` at one API.
+
+    `replace` gives one for another name, with the same tokens and rejected logins.
+    """
+
+    method: LoginMethod
+    api_url: str
+    sender: RequestSender
+    credential: Callable[[str], Awaitable[Credential | Failure | None]]
+    name: str = ""
+    rejected: dict[Login, Failure] = field(default_factory=dict)
+    tokens: dict[Login, Authorization] = field(default_factory=dict)
+    flights: SingleFlight[Login, Authorization | Failure] = field(
+        default_factory=SingleFlight
+    )
+
+    def cached(self) -> Authorization | None:
+        """Always None: listings are too few to need it."""
+        return None
+
+    async def authorization(self) -> Authorization | Failure:
+        """A valid one, fetched if needed; anonymous without a usable login."""
+        login = await self.credential(self.name)
+        if isinstance(login, Failure):
+            return login
+        if not isinstance(login, Login) or self._expected_instead(login) is not None:
+            return ANONYMOUS
+        if self.method is LoginMethod.EXCHANGE:
+            return await self.flights.run(login, lambda: self._token(login))
+        if login in self.rejected:
+            return self.rejected[login]
+        if self.method is LoginMethod.BASIC:
+            return _authorization(basic_header(login), login)
+        return _authorization(f"Bearer {login.password.reveal()}", login)
+
+    async def unused_login(self) -> str | None:
+        """Why the configured credential is not sent; None without one, or if it is."""
+        credential = await self.credential(self.name)
+        if credential is None or isinstance(credential, Failure):
+            return None
+        expected = self._expected_instead(credential)
+        if expected is None:
+            return None
+        account = f" of {credential.username!r}" if credential.username else ""
+        return f"the login{account} was not used, because the API expects {expected}"
+
+    def _expected_instead(self, credential: Credential) -> str | None:
+        """What the API expects, if it does not take this credential."""
+        if not isinstance(credential, Login):
+            return "a user name and a password"
+        is_oauth = credential.username == _OAUTH_USER
+        if self.method is LoginMethod.OAUTH_TOKEN and not is_oauth:
+            return f"an OAuth token, with the user name {_OAUTH_USER}"
+        return None
+
+    async def after_401(
+        self, refused: Authorization, challenge: Challenge | None
+    ) -> Authorization | Failure:
+        """Another authorization, if the refused one was an exchanged token.
+
+        A password that was refused is not sent again: that locks accounts.
+        """
+        del challenge
+        current = await self.authorization()
+        if isinstance(current, Failure) or current.header != refused.header:
+            return current  # a helper gave another login, or the token was renewed
+        login = await self.credential(self.name)
+        if current.header is None or not isinstance(login, Login):
+            return _denied("the API requires a login, and none that fits is configured")
+        if self.tokens.pop(login, None) is not None:
+            return await self.authorization()
+        failure = _denied(f"the API rejected the login of {login.username!r}")
+        return self.rejected.setdefault(login, failure)
+
+    async def _token(self, login: Login) -> Authorization | Failure:
+        """A token of Docker Hub ("Create access token"); it is valid for minutes."""
+        if known := self.tokens.get(login) or self.rejected.get(login):
+            return known
+        body = {"identifier": login.username, "secret": login.password.reveal()}
+        response = await self.sender.send(
+            RequestKind.TOKEN,
+            "POST",
+            f"{self.api_url}/v2/auth/token",
+            headers={"Content-Type": "application/json"},
+            body=orjson.dumps(body),
+            max_bytes=MAX_TOKEN_RESPONSE_BYTES,
+            redirects=False,
+        )
+        if isinstance(response, Failure):
+            failure = response.at(Stage.TOKEN)
+            if response.status == 401:
+                self.rejected[login] = failure
+            return failure
+        try:
+            token = parse_access_token(response.body)
+        except ProtocolError as error:
+            return Failure(kind=error.kind, detail=error.detail, stage=Stage.TOKEN)
+        self.tokens[login] = _authorization(f"Bearer {token}", login)
+        return self.tokens[login]
+
+
+def parse_access_token(body: bytes) -> str:
+    """The `access_token` of a response; raises `ProtocolError` if there is none."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise ProtocolError(f"the token response is not JSON: {error.msg}") from None
+    token = document.get("access_token") if isinstance(document, dict) else None
+    if not is_bearer_token(token):
+        raise ProtocolError("the token response contains no token")
+    return token
+
+
+def _denied(detail: str) -> Failure:
+    return Failure(
+        kind=FailureKind.DENIED, stage=Stage.LIST, status=401, detail=f"{detail} (401)"
+    )
+
+
+def _authorization(header: str, login: Login) -> Authorization:
+    return Authorization(
+        header=header,
+        # Not of an image: no record shows the source of the credential.
+        access=Access(state=AccessState.UNVERIFIABLE, subject=login.username),
+    )

@@ -9,6 +9,7 @@ docs/registries.md, which have tests.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from auditor.fast_dataclass import dataclass
@@ -161,13 +162,11 @@ def recognise_api(
 
 def _host_and_path(url: str) -> tuple[str, str]:
     """The host and path of a URL; empty if it is not absolute."""
-    try:
+    with suppress(ValueError):
         parts = urlsplit(url)
-        return (
-            (parts.hostname or "", parts.path.rstrip("/")) if parts.netloc else ("", "")
-        )
-    except ValueError:
-        return "", ""
+        if parts.netloc:
+            return parts.hostname or "", parts.path.rstrip("/")
+    return "", ""
 
 
 def _matches_fields(product: KnownProduct, headers: Headers) -> bool:
