@@ -14,7 +14,6 @@ import click
 
 from auditor.config import Option, OptionGroup, Settings, load_settings, options_of
 from auditor.errors import ProtocolError, UsageError
-from auditor.oci.reference import Reference, parse_reference
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Parameters = ParamSpec("Parameters")
@@ -132,12 +131,13 @@ def settings_from(flags: dict[str, Any]) -> Settings:
     return load_settings(environment=os.environ, flags=given)
 
 
-def reference_argument(text: str) -> Reference:
-    """Parse a reference; a `UsageError` says why it is invalid."""
+@contextmanager
+def invalid_argument(prefix: str = "") -> Iterator[None]:
+    """Turn the `ProtocolError` of a parser into a `UsageError`."""
     try:
-        return parse_reference(text)
+        yield
     except ProtocolError as error:
-        raise UsageError(error.detail) from None
+        raise UsageError(f"{prefix}{error.detail}") from None
 
 
 def run_async(

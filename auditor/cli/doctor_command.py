@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from auditor.cli.command_support import (
+    invalid_argument,
     json_option,
     run_async,
     settings_from,
@@ -19,7 +20,7 @@ from auditor.cli.command_support import (
 )
 from auditor.cli.output import json_text, print_line
 from auditor.config import OptionGroup, Settings
-from auditor.errors import ExitCode, ProtocolError, UsageError
+from auditor.errors import ExitCode
 
 if TYPE_CHECKING:
     from auditor.diagnose.doctor_step import DoctorStep
@@ -60,12 +61,10 @@ def _parse_target(text: str) -> tuple[str, Reference | None, bool]:
     from auditor.diagnose.ls import host_alone
     from auditor.oci.reference import parse_reference
 
-    try:
+    with invalid_argument():
         if (registry := host_alone(text)) is not None:
             return registry, None, False
         reference = parse_reference(text)
-    except ProtocolError as error:
-        raise UsageError(error.detail) from None
     has_tag = reference.digest is not None or text.endswith(f":{reference.tag}")
     return reference.registry, reference, has_tag
 

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from auditor.cli.command_support import (
+    invalid_argument,
     json_option,
-    reference_argument,
     run_async,
     settings_from,
     settings_options,
@@ -19,6 +19,7 @@ from auditor.cli.main import print_message
 from auditor.cli.output import json_text
 from auditor.config import ImageConfigMode, OptionGroup, Settings
 from auditor.errors import ExitCode, UsageError
+from auditor.oci.reference import parse_reference
 from auditor.util.text import safe_text
 
 # Wider than every line: a digest must not be cut at the edge of the terminal.
@@ -49,7 +50,8 @@ async def _inspect(settings: Settings, text: str, as_json: bool, raw: bool) -> i
     from auditor.registry.registries import open_registries
     from auditor.util.clock import SystemClock
 
-    reference = reference_argument(text)
+    with invalid_argument():
+        reference = parse_reference(text)
     clock = SystemClock()
     async with (
         open_registries(settings, clock=clock) as registries,

@@ -30,25 +30,27 @@ class _Text(logging.Formatter):
 
 class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        line = json_line(
+        more = {}
+        if record.exc_info:
+            more["exception"] = self.formatException(record.exc_info)
+        return json_line(
             record.getMessage(),
             at_s=record.created,
             level=record.levelname.lower(),
             logger=record.name,
+            **more,
         )
-        if record.exc_info:
-            # A traceback has lines of its own, which are not JSON.
-            line = line[:-1] + f', "exception": {_quoted(self._traceback(record))}}}'
-        return line
-
-    def _traceback(self, record: logging.LogRecord) -> str:
-        return self.formatException(record.exc_info)  # type: ignore[arg-type]
 
 
 def json_line(
-    message: str, *, at_s: float, level: str = "info", logger: str = "auditor"
+    message: str,
+    *,
+    at_s: float,
+    level: str = "info",
+    logger: str = "auditor",
+    **more: str,
 ) -> str:
-    """A JSON object with `at`, `level`, `logger` and `message`, in ASCII."""
+    """A JSON object with `at`, `level`, `logger`, `message` and `more`, in ASCII."""
     at = datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds")
     return json.dumps(
         {
@@ -56,12 +58,9 @@ def json_line(
             "level": level,
             "logger": logger,
             "message": safe_text(message, _MESSAGE_CHARS),
+            **more,
         }
     )
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text)
 
 
 def start_logging(settings: Settings) -> None:
@@ -71,7 +70,6 @@ def start_logging(settings: Settings) -> None:
         handler.setFormatter(_Json())
         main.set_message_format(lambda sentence: json_line(sentence, at_s=time.time()))
     else:
-        text = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-        handler.setFormatter(_Text(text))
+        handler.setFormatter(_Text("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.ERROR, handlers=[handler])
     logging.getLogger("auditor").setLevel(settings.log_level.upper())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from auditor.cli.command_support import (
+    invalid_argument,
     json_option,
     run_async,
     settings_from,
@@ -16,7 +17,7 @@ from auditor.cli.command_support import (
 from auditor.cli.main import print_message
 from auditor.cli.output import json_text, print_line
 from auditor.config import OptionGroup, Settings
-from auditor.errors import ExitCode, ProtocolError, UsageError
+from auditor.errors import ExitCode
 from auditor.fast_dataclass import dataclass
 from auditor.util.text import format_count
 
@@ -44,10 +45,8 @@ def command(*, target: str, as_json: bool, full_ref: bool, **flags: Any) -> int:
     settings = settings_from(flags)
     from auditor.diagnose.ls import parse_list_target
 
-    try:
+    with invalid_argument():
         parsed = parse_list_target(target)
-    except ProtocolError as error:
-        raise UsageError(error.detail) from None
     text = _json_line if as_json else _text_line(parsed, full=full_ref)
     return run_async(_ls, settings, parsed, text)
 

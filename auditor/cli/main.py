@@ -40,9 +40,6 @@ COMMANDS = {
     "schema": "Print the JSON Schema of report lines and other documents.",
 }
 
-# Commands that handle signals themselves; Python ends the others.
-_HANDLE_SIGNALS = frozenset({"audit"})
-
 # Allocated objects before a garbage collection (Python's default is 700): about 12 MB
 # of documents and records. An audit has hardly any reference cycles and keeps a bounded
 # number of objects; collections took a tenth of its time, and 3 % of the start
@@ -61,7 +58,7 @@ class _Commands(click.Group):
             return None
         module = importlib.import_module(f"auditor.cli.{cmd_name}_command")
         command: click.Command = module.command
-        if cmd_name not in _HANDLE_SIGNALS:
+        if cmd_name != "audit":  # which handles signals itself
             early_signals.uninstall()
         return command
 

@@ -44,8 +44,14 @@ async def audit_sharded(settings: Settings, flags: dict[str, Any]) -> int:
     clock = SystemClock()
     make = _with_processes
     if settings.engine is EngineName.DASK:
+        if settings.scheduler is None:
+            raise UsageError(
+                "--engine dask: needs the address of the cluster; add --scheduler"
+            )
+        # Takes a second: now, while a signal still ends the program at once.
+        import auditor.scale.dask_engine  # noqa: F401
+
         make = _with_dask
-        _import_dask(settings)
     with ExitStack() as signal_stack:
         with ExitStack() as stack:
             with early_signals.RaiseOnSignal():
@@ -84,11 +90,6 @@ async def _audit(
         async with anyio.create_task_group() as group:
             group.start_soon(watch)
             summary = await run.run(engine)
-            if summary is None:
-                code = interrupted or _failed_code(run)
-            else:
-                failed = summary["references"]["failed"]
-                code = ExitCode.FAILED if failed else ExitCode.OK
             group.cancel_scope.cancel()
     output.is_complete = summary is not None
     totals = run.unfinished_summary() if summary is None else summary
@@ -99,7 +100,9 @@ async def _audit(
     elif is_empty_input(summary):
         print_message(EMPTY_INPUT)
     write_side_outputs(run.settings, totals)
-    return code
+    if summary is None:
+        return interrupted or _failed_code(run)
+    return ExitCode.FAILED if summary["references"]["failed"] else ExitCode.OK
 
 
 def _print_resume_hint(run: ShardedRun) -> None:
@@ -143,13 +146,12 @@ def _shard_dir(settings: Settings) -> Iterator[str]:
 
 
 def _make_run(
-    settings: Settings, shard_dir: ShardDir, workers: int, shards_per_worker: int
+    settings: Settings, shard_dir: ShardDir, workers: int, per_worker: int
 ) -> ShardedRun:
+    plan = plan_shards(settings, workers=workers, shards_per_worker=per_worker)
     return ShardedRun(
         settings=settings,
-        plan=plan_shards(
-            settings, workers=workers, shards_per_worker=shards_per_worker
-        ),
+        plan=plan,
         shard_dir=shard_dir,
         notify=print_message,
         clock=SystemClock(),
@@ -183,15 +185,6 @@ def _with_processes(
     return run, engine
 
 
-def _import_dask(settings: Settings) -> None:
-    """Import what takes a second, while a signal still ends the program at once."""
-    if settings.scheduler is None:
-        raise UsageError(
-            "--engine dask: needs the address of the cluster; add --scheduler"
-        )
-    import auditor.scale.dask_engine  # noqa: F401
-
-
 def _with_dask(
     settings: Settings, flags: dict[str, Any], place: str, stack: ExitStack
 ) -> tuple[ShardedRun, ShardEngine]:
@@ -206,16 +199,15 @@ def _with_dask(
     run = _make_run(settings, shard_dir, engine.workers, SHARDS_PER_WORKER)
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="auditor-input-"))
     run.stdin = copy_stdin(settings, Path(folder))
-    deadline_at = None
-    if settings.deadline_s is not None:
-        deadline_at = SystemClock().epoch() + settings.deadline_s
     engine.task = ShardTask(
         flags=flags,
         references=settings.references,
         lists=shard_dir.put_lists(settings.lists, stdin=run.stdin),
         expected_settings=sharded_run_settings(settings),
-        shard_dir=shard_dir.url,
+        shard_dir=shard_dir.place,
         runs_at_once=run.plan.runs_at_once,
-        deadline_at=deadline_at,
+        deadline_at=None
+        if settings.deadline_s is None
+        else run.clock.epoch() + settings.deadline_s,
     )
     return run, engine

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from auditor.cli.command_support import (
+    invalid_argument,
     json_option,
-    reference_argument,
     run_async,
     settings_from,
     settings_options,
@@ -19,7 +19,9 @@ from auditor.cli.output import json_text
 from auditor.config import OptionGroup, Settings
 from auditor.errors import ExitCode, Failure, ProtocolError, UsageError
 from auditor.model import AccessState
+from auditor.oci.reference import Reference, parse_reference, parse_selector
 from auditor.util.text import safe_text, safe_url
+from auditor.wire.challenge import parse_actions
 
 if TYPE_CHECKING:
     from auditor.diagnose.token_check import TokenCheck
@@ -101,8 +103,6 @@ def command(
 
 
 def _is_pattern(text: str) -> bool:
-    from auditor.oci.reference import Reference, parse_selector
-
     try:
         return not isinstance(parse_selector(text), Reference)
     except ProtocolError:
@@ -110,12 +110,8 @@ def _is_pattern(text: str) -> bool:
 
 
 def _actions(flag: str, text: str) -> tuple[str, ...]:
-    from auditor.wire.challenge import parse_actions
-
-    try:
+    with invalid_argument(f"{flag}: "):
         return parse_actions(text)
-    except ProtocolError as error:
-        raise UsageError(f"{flag}: {error.detail}") from None
 
 
 def _decode(settings: Settings, text: str, *, as_json: bool) -> int:
@@ -157,7 +153,8 @@ async def _token(settings: Settings, text: str, as_json: bool, raw: bool) -> int
     from auditor.registry.registries import open_registries
     from auditor.util.clock import SystemClock
 
-    reference = reference_argument(text)
+    with invalid_argument():
+        reference = parse_reference(text)
     clock = SystemClock()
     async with open_registries(settings, clock=clock) as registries:
         registry = await registries.get(reference.registry)

@@ -35,19 +35,13 @@ from auditor.wire.credential import Login, is_password_of, is_username
 OptionValues = dict[str, object]
 
 
+@dataclass(frozen=True, slots=True)
 class OptionReader:
     """Reads the values of one source. Paths are relative to `base`; `~` is `home`."""
 
-    def __init__(
-        self,
-        errors: ValidationErrors,
-        *,
-        base: str | None = None,
-        home: str | None = None,
-    ) -> None:
-        self.errors = errors
-        self._base = base
-        self._home = home
+    errors: ValidationErrors
+    base: str | None = None
+    home: str | None = None
 
     def read(
         self,
@@ -77,9 +71,9 @@ class OptionReader:
         """The path to open; "-" stays as it is, a standard stream."""
         if path == "-":
             return path
-        if self._home and (path == "~" or path.startswith("~/")):
-            return self._home + path[1:]
-        return str(PurePath(self._base, path)) if self._base else path
+        if self.home and (path == "~" or path.startswith("~/")):
+            return self.home + path[1:]
+        return str(PurePath(self.base, path)) if self.base else path
 
 
 # -- configuration file ----------------------------------------------------------
@@ -105,11 +99,8 @@ _SECTION_KEYS = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistrySection:
-    """The section of one registry.
-
-    `ambiguous` is true if an invalid key may have been meant as a part of the login:
-    then a missing part of it is no further error.
-    """
+    """The section of one registry; `ambiguous` if an invalid key may have been meant as
+    a part of the login: then a missing part of it is no further error."""
 
     location: KeyLocation
     values: OptionValues = field(default_factory=dict)

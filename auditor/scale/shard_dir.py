@@ -14,7 +14,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, cast
 
 from auditor.errors import LockedError, OutputError, UsageError
 from auditor.input.list_reader import STANDARD_INPUT, list_name, open_list
@@ -30,20 +30,27 @@ _SHARD_FILE = re.compile(
 _COPY_BYTES = 4 * 1024 * 1024
 
 
-class ShardDir(Protocol):
-    """A place for the reports of one run's shards."""
+class ShardDir:
+    """A place for the reports of one run's shards: a path or URL."""
+
+    def __init__(self, place: str) -> None:
+        self.place = place
 
     def name(self, shard: Shard) -> str:
         """The path or URL of a shard's report."""
+        return f"{self.place}/{report_name(shard)}"
 
     def locked(self) -> AbstractContextManager[None]:
-        """Lock the place for this run; raises `LockedError`."""
+        """Lock a folder for this run, or raise `LockedError`; a URL has no lock."""
+        return nullcontext() if is_url(self.place) else _locked_folder(Path(self.place))
 
     def clear(self) -> None:
         """Remove the files of earlier runs."""
+        raise NotImplementedError
 
     def remove(self) -> None:
         """Remove the files, and the place itself if it is empty then."""
+        raise NotImplementedError
 
 
 def report_name(shard: Shard) -> str:
@@ -84,29 +91,27 @@ def open_by_name(name: str) -> Iterator[BinaryIO]:
             with Path(name).open("rb") as stream:
                 yield stream
     except FileNotFoundError:
-        raise _missing(name) from None
+        report = name.removesuffix(SHARD_SUFFIX)
+        hint = (
+            f": {report} is not the complete report of a shard"
+            " (audit --shard writes this file next to it)"
+        )
+        raise UsageError(
+            f"{name}: no such file{'' if report == name else hint}"
+        ) from None
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise UsageError(f"{name}: cannot be read: {reason}") from None
 
 
-def _missing(name: str) -> UsageError:
-    if name.endswith(SHARD_SUFFIX):
-        report = name.removesuffix(SHARD_SUFFIX)
-        return UsageError(
-            f"{name}: no such file: {report} is not the complete report of a shard"
-            " (audit --shard writes this file next to it)"
-        )
-    return UsageError(f"{name}: no such file")
-
-
 # -- local folder ----------------------------------------------------------------
 
 
-class LocalShardDir:
+class LocalShardDir(ShardDir):
     """Reports in a folder of this machine."""
 
     def __init__(self, folder: Path) -> None:
+        super().__init__(str(folder))
         self.folder = folder
         try:
             folder.mkdir(exist_ok=True)
@@ -119,14 +124,6 @@ class LocalShardDir:
     def path(self, shard: Shard) -> Path:
         """The path of a shard's report."""
         return self.folder / report_name(shard)
-
-    def name(self, shard: Shard) -> str:
-        """The path of a shard's report as text."""
-        return str(self.path(shard))
-
-    def locked(self) -> AbstractContextManager[None]:
-        """Lock the folder for this run; raises `LockedError`."""
-        return _locked_folder(self.folder)
 
     def clear(self) -> None:
         """Remove the files of earlier runs."""
@@ -188,23 +185,19 @@ def _folder_error(folder: Path, reason: object) -> OutputError:
 # -- fsspec ----------------------------------------------------------------------
 
 
-class RemoteShardDir:
+class RemoteShardDir(ShardDir):
     """Reports below a URL or path that all workers see."""
 
     def __init__(self, url: str) -> None:
         import fsspec  # noqa: PLC0415  (an extra)
 
-        self.url = url.rstrip("/") if is_url(url) else str(Path(url).absolute())
+        super().__init__(url.rstrip("/") if is_url(url) else str(Path(url).absolute()))
         try:
-            file_system: tuple[Any, str] = fsspec.core.url_to_fs(self.url)
+            file_system: tuple[Any, str] = fsspec.core.url_to_fs(self.place)
             self._files, self._folder = file_system
             self._files.makedirs(self._folder, exist_ok=True)
         except (ImportError, OSError, ValueError) as error:
             raise UsageError(f"--shard-dir: {url}: cannot be used: {error}") from None
-
-    def name(self, shard: Shard) -> str:
-        """The URL of a shard's report."""
-        return f"{self.url}/{report_name(shard)}"
 
     def put(self, report: Path, shard: Shard) -> None:
         """Upload the report of a shard, and then its shard file."""
@@ -236,12 +229,8 @@ class RemoteShardDir:
                 self._files.open(f"{self._folder}/{name}", "wb") as into,
             ):
                 shutil.copyfileobj(data, into, _COPY_BYTES)
-            names.append((f"{self.url}/{name}", list_name(path)))
+            names.append((f"{self.place}/{name}", list_name(path)))
         return tuple(names)
-
-    def locked(self) -> AbstractContextManager[None]:
-        """Lock a folder for this run; a URL cannot be locked."""
-        return nullcontext() if is_url(self.url) else _locked_folder(Path(self.url))
 
     def clear(self) -> None:
         """Remove the files of earlier runs."""

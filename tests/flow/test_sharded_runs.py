@@ -750,7 +750,7 @@ async def test_a_cluster_that_loses_a_worker_writes_the_complete_report(
                     references=asked,
                     lists=(),
                     expected_settings=sharded_run_settings(run.settings),
-                    shard_dir=shard_dir.url,
+                    shard_dir=shard_dir.place,
                     runs_at_once=2,
                 )
                 run.plan = ShardPlan(shards=run.plan.shards, at_once=2)
@@ -778,7 +778,7 @@ async def test_a_second_signal_does_not_wait_for_workers(
                 references=asked,
                 lists=(),
                 expected_settings=sharded_run_settings(run.settings),
-                shard_dir=shard_dir.url,
+                shard_dir=shard_dir.place,
                 runs_at_once=1,
             )
 
