@@ -653,10 +653,9 @@ async def test_a_response_with_two_lengths_does_not_poison_the_next(
         OK + head + b"\r\n\r\ngood" + http_response(b"poison"),
         http_response(b"next"),
     )
-    quick = Timeouts(connect_s=5, read_s=1, request_s=5)
     async with (
         scripted_server(respond(*answers)) as server,
-        transport_to(server.origin, quick) as transport,
+        transport_to(server.origin) as transport,
     ):
         outcome = [
             await transport.request(
