@@ -1,8 +1,8 @@
 """TLS: the CAs to trust and the client certificate to present.
 
 `tls_files` collects the files of a registry, `tls_context` loads them. OpenSSL's
-errors say little (`[X509] PEM lib (_ssl.c:4154)`), so `certificate_problem` and
-`key_problem` look at a file that was refused and describe what is wrong with it.
+errors say little (`[X509] PEM lib (_ssl.c:4154)`), so `_problem` looks at a file that
+was refused and describes what is wrong with it.
 """
 
 from __future__ import annotations
@@ -33,6 +33,16 @@ _MISMATCHES = frozenset(
     {"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"}
 )
 _TOO_WEAK = frozenset({"EE_KEY_TOO_SMALL", "CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK"})
+# Some ten times the CA certificates of a system.
+_MAX_READ_BYTES = 4 * 1024 * 1024
+# RFC 7468 section 2 (textual encodings); only printable characters.
+_LABEL = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----")
+# X.690: certificates and keys in DER begin with a SEQUENCE; PKCS #12 with a SEQUENCE
+# and the INTEGER 3 (RFC 7292 section 4, "version").
+_SEQUENCE = b"\x30"
+_PKCS12 = re.compile(
+    rb"\x30(?:[\x00-\x7f]|\x80|[\x81-\x84].{1,4})\x02\x01\x03", re.DOTALL
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,61 +131,51 @@ def tls_context(files: TlsFiles) -> ssl.SSLContext:
     """The context for connections. Raises `UsageError`, which names the file."""
     context = ssl.create_default_context()
     for ca_file in files.ca_files:
-        try:
-            context.load_verify_locations(cafile=ca_file)
-        except (OSError, ssl.SSLError):
-            raise _unusable(ca_file, certificate_problem(ca_file)) from None
+        if not _has_certificates(ca_file, context):
+            raise UsageError(f"{ca_file}: {_problem(ca_file)}")
     if files.cert_file is not None:
         _load_certificate(context, files.cert_file, files.key_file)
     return context
 
 
-def _load_certificate(
-    context: ssl.SSLContext, cert_file: str, key_file: str | None
-) -> None:
-    for path in filter(None, (cert_file, key_file)):
-        try:
-            Path(path).open("rb").close()
-        except OSError as error:
-            raise _unusable(path, f"cannot be read: {error.strerror}") from None
-    key = key_file or cert_file
+def _has_certificates(path: str, context: ssl.SSLContext) -> bool:
+    """Trust the certificates of a file; false if there are none."""
     try:
-        context.load_cert_chain(cert_file, key_file, password=_no_passphrase)
-    except _EncryptedKeyError:
-        raise _unusable(
-            key,
-            "the private key is encrypted; give one without a passphrase"
-            " (openssl pkey -in FILE -out FILE)",
-        ) from None
-    except (OSError, ssl.SSLError) as error:
-        reason = getattr(error, "reason", None)
-        if reason in _MISMATCHES:
-            raise _unusable(
-                key,
-                f"the private key does not belong to the certificate in {cert_file}",
-            ) from None
-        if reason in _TOO_WEAK:
-            raise _unusable(
-                cert_file,
-                "the certificate is too weak for OpenSSL's security level on this"
-                " system",
-            ) from None
-        if not _holds_certificates(cert_file):
-            raise _unusable(cert_file, certificate_problem(cert_file)) from None
-        problem = key_problem(key, in_cert_file=key_file is None)
-        raise _unusable(key, problem) from None
-
-
-def _unusable(path: str, problem: str) -> UsageError:
-    return UsageError(f"{path}: {problem}")
-
-
-def _holds_certificates(path: str) -> bool:
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
+        context.load_verify_locations(cafile=path)
     except (OSError, ssl.SSLError):
         return False
     return True
+
+
+def _load_certificate(
+    context: ssl.SSLContext, cert_file: str, key_file: str | None
+) -> None:
+    path, problem = key_file or cert_file, ""
+    try:
+        context.load_cert_chain(cert_file, key_file, password=_no_passphrase)
+    except _EncryptedKeyError:
+        problem = (
+            "the private key is encrypted; give one without a passphrase"
+            " (openssl pkey -in FILE -out FILE)"
+        )
+    except (OSError, ssl.SSLError) as error:
+        reason = getattr(error, "reason", None)
+        if reason in _MISMATCHES:
+            problem = (
+                f"the private key does not belong to the certificate in {cert_file}"
+            )
+        elif reason in _TOO_WEAK:
+            path = cert_file
+            problem = (
+                "the certificate is too weak for OpenSSL's security level on this"
+                " system"
+            )
+        elif _has_certificates(cert_file, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)):
+            problem = _problem(path, key=True, is_cert_file=key_file is None)
+        else:
+            path, problem = cert_file, _problem(cert_file)
+    if problem:
+        raise UsageError(f"{path}: {problem}")
 
 
 class _EncryptedKeyError(Exception):
@@ -186,86 +186,42 @@ def _no_passphrase() -> NoReturn:
     raise _EncryptedKeyError  # without it OpenSSL asks on the terminal
 
 
-# -- what is wrong with a file that OpenSSL refused ------------------------------
+def _problem(path: str, *, key: bool = False, is_cert_file: bool = False) -> str:
+    """What is wrong with a file that OpenSSL refused, as the end of "FILE: ...".
 
-# Some ten times the CA certificates of a system.
-_MAX_READ_BYTES = 4 * 1024 * 1024
-# RFC 7468 section 2 (textual encodings), with OpenSSL's older names.
-_LABEL = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----")
-_CERTIFICATES = frozenset({"CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE"})
-_PRIVATE_KEY = "PRIVATE KEY"
-# OpenSSH's own format, which OpenSSL does not read.
-_OPENSSH = "OPENSSH PRIVATE KEY"
-# X.690: certificates and keys in DER begin with a SEQUENCE; PKCS #12 with a SEQUENCE
-# and the INTEGER 3 (RFC 7292 section 4, "version").
-_SEQUENCE = b"\x30"
-_PKCS12 = re.compile(
-    rb"\x30(?:[\x00-\x7f]|\x80|[\x81-\x84].{1,4})\x02\x01\x03", re.DOTALL
-)
-
-
-def certificate_problem(path: str) -> str:
-    """Why no certificate can be read from a file, as the end of "FILE: ..."."""
-    data = _read(path)
-    if isinstance(data, str):
-        return data
-    labels = _labels(data)
-    if _CERTIFICATES.intersection(labels):
-        return "contains a damaged certificate: export or copy it again"
-    return _other_content("certificate", "openssl x509", data, labels)
-
-
-def key_problem(path: str, *, in_cert_file: bool) -> str:
-    """Why no private key can be read from a file, as the end of "FILE: ...".
-
-    `in_cert_file`: it is the `cert_file`, and there is no `key_file`.
+    It should have a certificate, or the `key`; `is_cert_file`: there is no `key_file`.
     """
-    data = _read(path)
-    if isinstance(data, str):
-        return data
-    labels = _labels(data)
-    if _OPENSSH in labels:
+    try:
+        with Path(path).open("rb") as stream:
+            data = stream.read(_MAX_READ_BYTES)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    expected, program = ("private key", "pkey") if key else ("certificate", "x509")
+    labels = [label.decode() for label in dict.fromkeys(_LABEL.findall(data))]
+    if key and "OPENSSH PRIVATE KEY" in labels:  # OpenSSL does not read that format
         return (
             "contains a private key in OpenSSH's format; PEM is required"
             " (ssh-keygen -p -m PEM -f FILE converts it)"
         )
-    if any(label.endswith(_PRIVATE_KEY) for label in labels):
-        return "contains a damaged private key: export or copy it again"
-    if in_cert_file:
+    if any(label.endswith(expected.upper()) for label in labels):
+        return f"contains a damaged {expected}: export or copy it again"
+    if is_cert_file:
         return (
             "contains no private key in PEM; give its file with --key-file (key_file)"
         )
-    return _other_content("private key", "openssl pkey", data, labels)
-
-
-def _read(path: str) -> bytes | str:
-    try:
-        with Path(path).open("rb") as stream:
-            return stream.read(_MAX_READ_BYTES)
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
-
-
-def _labels(data: bytes) -> list[str]:
-    """The labels of the file's PEM blocks, each once."""
-    return list(dict.fromkeys(label.decode() for label in _LABEL.findall(data)))
-
-
-def _other_content(expected: str, program: str, data: bytes, labels: list[str]) -> str:
     if not data.strip():
         return f"is empty; it must contain a {expected} in PEM"
+    absent = f"contains no {expected} in PEM"
     if labels:
-        # `_LABEL` only matches printable characters.
-        return f"contains no {expected} in PEM, but {' and '.join(labels[:3])}"
+        return f"{absent}, but {' and '.join(labels[:3])}"
     if _PKCS12.match(data):
         return (
-            f"contains no {expected} in PEM, but PKCS #12"
+            f"{absent}, but PKCS #12"
             " (openssl pkcs12 -in FILE -nodes -out FILE.pem converts it)"
         )
     if data.startswith(_SEQUENCE):
         return (
-            f"contains no {expected} in PEM, but DER"
-            f" ({program} -inform DER -in FILE -out FILE.pem converts it)"
+            f"{absent}, but DER"
+            f" (openssl {program} -inform DER -in FILE -out FILE.pem converts it)"
         )
-    label = expected.upper()
-    return f"contains no {expected} in PEM: no line -----BEGIN {label}-----"
+    return f"{absent}: no line -----BEGIN {expected.upper()}-----"
