@@ -14,7 +14,6 @@ from typing import Generic, TypeVar
 import anyio
 
 from auditor.errors import Failure
-from auditor.fast_dataclass import dataclass
 from auditor.registry.listing.interface import Page
 
 Entry = TypeVar("Entry")
@@ -29,23 +28,13 @@ MAX_ENTRIES = 10_000
 _EMPTY_SIZE = 5
 
 
-@dataclass(frozen=True, slots=True)
-class ListingTurn(Generic[Entry]):
-    """The turn of one reader, which waits for the listing of the reader before it. The
-    next one waits for `own`, which is `None` if the listing is already complete."""
-
-    key: Hashable
-    own: _SharedListing[Entry] | None
-    before: _SharedListing[Entry] | None
-
-
 class ListingCache(Generic[Entry]):
     """The listings of one kind that are being read, and the last complete ones."""
 
     def __init__(self) -> None:
         # The last reader of each listing, and complete listings, the latest last.
-        self._reading: dict[Hashable, _SharedListing[Entry]] = {}
-        self._complete: OrderedDict[Hashable, _SharedListing[Entry]] = OrderedDict()
+        self._reading: dict[Hashable, ListingTurn[Entry]] = {}
+        self._complete: OrderedDict[Hashable, ListingTurn[Entry]] = OrderedDict()
         self._size = 0
 
     def turn(self, key: Hashable) -> ListingTurn[Entry]:
@@ -56,72 +45,69 @@ class ListingCache(Generic[Entry]):
         """
         if (complete := self._complete.get(key)) is not None:
             self._complete.move_to_end(key)
-            return ListingTurn(key, None, complete)
-        before, own = self._reading.get(key), _SharedListing[Entry]()
-        self._reading[key] = own
-        return ListingTurn(key, own, before)
+            return ListingTurn(key, complete)
+        turn = self._reading[key] = ListingTurn(key, self._reading.get(key))
+        return turn
 
     async def pages(
         self, turn: ListingTurn[Entry], read: Callable[[], Pages[Entry]]
     ) -> Pages[Entry]:
         """The pages of a listing; calls `read` if no earlier reader completed it."""
-        own, before = turn.own, turn.before
+        before, turn.before = turn.before, None
         try:
             if before is not None:
                 await before.ended.wait()
-            if before is not None and (pages := before.pages) is not None:
-                if own is not None:
-                    own.copy(pages)
-                    self._settle(turn.key, own)
-                for page in pages:
+            if before is not None and before.pages is not None:
+                turn.pages, turn.size = before.pages, before.size
+                turn.end(is_complete=True)
+                self._settle(turn)
+                for page in before.pages:
                     yield page
                 return
-            assert own is not None
             async for page_or_failure in read():
-                own.add(page_or_failure)
+                turn.add(page_or_failure)
                 yield page_or_failure
-            own.end(is_complete=True)
+            turn.end(is_complete=True)
         finally:
-            if own is not None:
-                own.end(is_complete=False)
-                self._settle(turn.key, own)
+            turn.end(is_complete=False)
+            self._settle(turn)
 
-    def _settle(self, key: Hashable, own: _SharedListing[Entry]) -> None:
+    def _settle(self, turn: ListingTurn[Entry]) -> None:
         """Keep a listing that has ended, if it is complete and has no later reader."""
-        if self._reading.get(key) is not own:
+        if self._reading.get(turn.key) is not turn:
             return
-        del self._reading[key]
-        if own.pages is None:
+        del self._reading[turn.key]
+        if turn.pages is None:
             return
-        self._complete[key] = own
-        self._size += own.size
+        self._complete[turn.key] = turn
+        self._size += turn.size
         while self._size > MAX_ENTRIES:
             _, oldest = self._complete.popitem(last=False)
             self._size -= oldest.size
 
 
-class _SharedListing(Generic[Entry]):
-    """The pages read so far; `pages` is `None` once they cannot be shared."""
+class ListingTurn(Generic[Entry]):
+    """The turn of one reader, which waits for the listing of the reader `before` it.
 
-    __slots__ = ("ended", "pages", "size")
+    `pages` are those it has read so far, `None` once they cannot be shared.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("before", "ended", "key", "pages", "size")
+
+    def __init__(self, key: Hashable, before: ListingTurn[Entry] | None) -> None:
+        self.key = key
+        self.before = before
         self.pages: list[Page[Entry]] | None = []
         self.size = _EMPTY_SIZE
         self.ended = anyio.Event()
 
     def add(self, page: Page[Entry] | Failure) -> None:
+        """Add a page; a failure or too many entries end the listing."""
         if self.pages is not None and not isinstance(page, Failure):
             self.size += len(page.entries)
             self.pages.append(page)
         if isinstance(page, Failure) or self.size > MAX_LISTING_ENTRIES:
             self.end(is_complete=False)
-
-    def copy(self, pages: list[Page[Entry]]) -> None:
-        """Take over the pages of a complete listing."""
-        self.pages = pages
-        self.size = _EMPTY_SIZE + sum(len(page.entries) for page in pages)
-        self.end(is_complete=True)
 
     def end(self, *, is_complete: bool) -> None:
         """End the listing, unless it has ended."""

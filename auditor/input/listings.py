@@ -291,14 +291,12 @@ def _rejected(
 
 
 def _count_page(page: Page[str] | Page[ListedTag], listing: Listing) -> None:
-    listing.count(
-        pages=page.number,
-        entries=len(page.entries) + page.unreadable,
-        total=page.total,
-        last=page.last,
-        checked=page.end_verified,
-        in_doubt=page.end_unknown,
-    )
+    listing.pages = page.number
+    listing.entries += len(page.entries) + page.unreadable
+    listing.total = listing.total if page.total is None else page.total
+    listing.complete = page.last
+    listing.checked = page.end_verified
+    listing.suspicious = page.end_unknown
 
 
 def _with_advice(failure: Failure, registry: str) -> Failure:
