@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 from yarl import URL
 
+from auditor.demo.demo_registry import error
 from auditor.fast_dataclass import dataclass
 from auditor.oci.jws import jwk_of, libtrust_key_id
 
@@ -120,10 +121,8 @@ class DemoTokenService:
 
     def account(self, name: str, password: str) -> DemoAccount | None:
         """The account with this name and password."""
-        for account in self.accounts:
-            if (account.name, account.password) == (name, password):
-                return account
-        return None
+        accounts = {(one.name, one.password): one for one in self.accounts}
+        return accounts.get((name, password))
 
     def issue(self, account: DemoAccount, scopes: Iterable[str]) -> str:
         """A token for what the account is granted of the scopes."""
@@ -222,16 +221,15 @@ class BearerAccess:
     def refusal(self, request: web.Request, scope: str | None) -> web.Response | None:
         """401 with a Bearer challenge, as of distribution's token controller."""
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        error = None
+        reason = None
         if scheme.lower() == "bearer":
-            if scope is None:
-                allowed = None if self.tokens.claims(token) is None else True
-            else:
-                allowed = self.tokens.allows(token, scope)
-            if allowed:
+            if self.tokens.claims(token) is None:
+                reason = "invalid_token"
+            elif scope is None or self.tokens.allows(token, scope):
                 return None
-            error = "invalid_token" if allowed is None else "insufficient_scope"
-        return unauthorized(self._challenge(request, scope, error), _detail(scope))
+            else:
+                reason = "insufficient_scope"
+        return unauthorized(self._challenge(request, scope, reason), _detail(scope))
 
     def _challenge(
         self, request: web.Request, scope: str | None, error: str | None
@@ -257,10 +255,8 @@ def _detail(scope: str | None) -> object:
     if scope is None:
         return None
     kind, name, actions = split_scope(scope)
-    return [
-        {"Type": kind, "Class": "", "Name": name, "Action": action}
-        for action in actions
-    ]
+    named = {"Type": kind, "Class": "", "Name": name}
+    return [{**named, "Action": action} for action in actions]
 
 
 def basic_credential(request: web.Request) -> tuple[str, str] | None:
@@ -279,11 +275,6 @@ def basic_credential(request: web.Request) -> tuple[str, str] | None:
 
 def unauthorized(challenge: str, detail: object = None) -> web.Response:
     """401 with a challenge and distribution's error body."""
-    error = {
-        "code": "UNAUTHORIZED",
-        "message": "authentication required",
-        "detail": detail,
-    }
-    return web.json_response(
-        {"errors": [error]}, status=401, headers={"WWW-Authenticate": challenge}
-    )
+    response = error(401, "UNAUTHORIZED", "authentication required", detail)
+    response.headers["WWW-Authenticate"] = challenge
+    return response

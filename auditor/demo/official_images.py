@@ -37,9 +37,9 @@ class _Source:
     """One image of the data file."""
 
     repository: str
-    tags: tuple[str, ...]
-    shared_tags: tuple[str, ...]
-    platforms: tuple[str, ...]
+    tags: Sequence[str]
+    shared_tags: Sequence[str]
+    platforms: Sequence[str]
 
 
 def official_images(
@@ -65,13 +65,7 @@ def _read() -> dict[str, list[_Source]]:
     data = files("auditor.demo").joinpath("data", "official-images.json")
     return {
         entry["repository"]: [
-            _Source(
-                repository=entry["repository"],
-                tags=tuple(one["tags"]),
-                shared_tags=tuple(one["shared_tags"]),
-                platforms=tuple(one["platforms"]),
-            )
-            for one in entry["images"]
+            _Source(repository=entry["repository"], **one) for one in entry["images"]
         ]
         for entry in orjson.loads(data.read_bytes())
     }
@@ -84,7 +78,7 @@ def _repository_images(sources: Sequence[_Source]) -> Iterator[PlacedImage]:
         for tag in source.shared_tags:
             shared.setdefault(tag, []).extend(children)
         yield PlacedImage(
-            repository=source.repository, tags=source.tags, image=index(children)
+            repository=source.repository, tags=tuple(source.tags), image=index(children)
         )
     for tag, children in shared.items():
         # With the tag in its annotations, every shared tag has an index of its own, as

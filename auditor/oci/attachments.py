@@ -12,7 +12,7 @@ distribution-spec, "Referrers Tag Schema".
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import assert_never
 
@@ -91,17 +91,15 @@ def attachment_from_manifest(
 
     `attested`: the index of the image marks it as an attestation.
     """
-    if isinstance(manifest, Schema1Manifest):
-        return _attachment(
-            digest, subject, artifact_type=None, types=(), annotations=(),
-            attested=attested, has_manifest=True,
-        )  # fmt: skip
+    artifact_type: str | None = None
     types: tuple[str, ...] = ()
-    annotations = [manifest.annotations]
+    annotations: list[Mapping[str, str]] = []
+    if not isinstance(manifest, Schema1Manifest):
+        artifact_type = manifest.artifact_type
+        annotations.append(manifest.annotations)
     if isinstance(manifest, ImageManifest):
         types = tuple(layer.media_type or "" for layer in manifest.layers)
         annotations += [layer.annotations for layer in manifest.layers]
-    artifact_type = manifest.artifact_type
     if essence(artifact_type) in _NO_TYPES and len(set(types)) == 1:
         # cosign's tags and BuildKit's attestations have an image's config.
         artifact_type = types[0] or None
@@ -133,31 +131,25 @@ def evidence_of(attachment: Attachment) -> AttachmentEvidence:
     """What an attachment is evidence of."""
     artifact_type = essence(attachment.artifact_type)
     if attachment.predicates:
-        return AttachmentEvidence(
-            certain=frozenset(
-                evidence
-                for predicate in attachment.predicates
-                if (evidence := _predicate_evidence(predicate)) is not None
-            )
-        )
+        shown = map(_predicate_evidence, attachment.predicates)
+        return AttachmentEvidence(certain=frozenset(filter(None, shown)))
+    certain: frozenset[Evidence] = frozenset()
+    possible: frozenset[Evidence] = frozenset()
     match attachment.kind:
         case AttachmentKind.SIGNATURE:
-            return AttachmentEvidence(certain=frozenset({Evidence.SIGNATURE}))
+            certain = frozenset({Evidence.SIGNATURE})
         case AttachmentKind.SBOM:
-            return AttachmentEvidence(certain=frozenset({Evidence.SBOM}))
+            certain = frozenset({Evidence.SBOM})
         case AttachmentKind.ATTESTATION:
+            possible = frozenset({Evidence.SBOM, Evidence.PROVENANCE})
             if artifact_type is not None and artifact_type.startswith(_BUNDLE):
-                return AttachmentEvidence(possible=frozenset(Evidence))
-            return AttachmentEvidence(
-                possible=frozenset({Evidence.SBOM, Evidence.PROVENANCE})
-            )
+                possible = frozenset(Evidence)
         case AttachmentKind.ARTIFACT:
-            unclear = artifact_type in _NO_TYPES and attachment.predicates is None
-            return AttachmentEvidence(
-                possible=frozenset(Evidence) if unclear else frozenset()
-            )
+            if artifact_type in _NO_TYPES and attachment.predicates is None:
+                possible = frozenset(Evidence)
         case _:
             assert_never(attachment.kind)
+    return AttachmentEvidence(certain=certain, possible=possible)
 
 
 def is_digest_tag(tag: str) -> bool:
@@ -171,11 +163,10 @@ def _attachment(
     *,
     artifact_type: str | None,
     types: Iterable[str],
-    annotations: Iterable[Mapping[str, str]],
+    annotations: Sequence[Mapping[str, str]],
     attested: bool,
     has_manifest: bool = False,
 ) -> Attachment:
-    annotations = tuple(annotations)
     predicate_types = {
         predicate
         for each in annotations

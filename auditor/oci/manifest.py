@@ -67,7 +67,7 @@ class ImageManifest:
 
     @property
     def has_image_config(self) -> bool:
-        """Whether the config is one of an image, not of an artifact."""
+        """Whether the config is that of an image, not of an artifact."""
         return _is_image_config(self.config.media_type, self.media_type)
 
 
@@ -257,12 +257,8 @@ def verify_manifest(
         warnings = _header_warnings(content, digest, header_digest) + signature_warnings
     header_type = essence(content_type)
     if header_type in MANIFEST_TYPES and header_type != media_type:
-        warnings.append(
-            Warn(
-                code=WarningCode.MEDIA_TYPE_DIFFERS,
-                detail=f"Content-Type is {header_type}, the manifest is {media_type}",
-            )
-        )
+        detail = f"Content-Type is {header_type}, the manifest is {media_type}"
+        warnings.append(Warn(code=WarningCode.MEDIA_TYPE_DIFFERS, detail=detail))
     return VerifiedManifest(
         digest=digest,
         media_type=media_type,
@@ -274,24 +270,16 @@ def verify_manifest(
 
 def _header_warnings(content: bytes, digest: str, header: str | None) -> list[Warn]:
     if not header:
-        return [
-            Warn(
-                code=WarningCode.NO_DIGEST_HEADER,
-                detail="the response has no Docker-Content-Digest",
-            )
-        ]
+        detail = "the response has no Docker-Content-Digest"
+        return [Warn(code=WarningCode.NO_DIGEST_HEADER, detail=detail)]
     header = header.strip()
     if header == digest or "sha256:" + header == digest:
         return []
     if is_digest(header) and matches_digest(content, header):
         return []
     shown = header if is_digest(header) else "not a digest"
-    return [
-        Warn(
-            code=WarningCode.DIGEST_HEADER_DIFFERS,
-            detail=f"Docker-Content-Digest is {shown}, the content is {digest}",
-        )
-    ]
+    detail = f"Docker-Content-Digest is {shown}, the content is {digest}"
+    return [Warn(code=WarningCode.DIGEST_HEADER_DIFFERS, detail=detail)]
 
 
 def _signature_warnings(manifest: Schema1Manifest) -> list[Warn]:

@@ -100,9 +100,5 @@ def normalize(platform: Platform) -> Platform:
 
 def same_platform(platform: Platform, normalized: Platform) -> bool:
     """Whether a platform equals a normalised one; OS versions are ignored."""
-    candidate = normalize(platform)
-    return (candidate.os, candidate.architecture, candidate.variant) == (
-        normalized.os,
-        normalized.architecture,
-        normalized.variant,
-    )
+    candidate = replace(normalize(platform), os_version=normalized.os_version)
+    return candidate == normalized

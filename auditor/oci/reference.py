@@ -36,15 +36,10 @@ from auditor.util.text import safe_text
 
 DOCKER_HUB = "docker.io"
 # Other names of Docker Hub, which all become DOCKER_HUB.
-_DOCKER_HUB_NAMES = frozenset(
-    {
-        DOCKER_HUB,
-        "index.docker.io",
-        "registry-1.docker.io",
-        "registry.hub.docker.com",
-    }
-)
 _DOCKER_HUB_API = "registry-1.docker.io"
+_DOCKER_HUB_NAMES = frozenset(
+    {DOCKER_HUB, _DOCKER_HUB_API, "index.docker.io", "registry.hub.docker.com"}
+)
 ANY_DEPTH = "**"
 
 _NAME = (
@@ -140,8 +135,7 @@ Selector = Reference | TagPattern | RepositoryPattern
 
 def parse_reference(text: str) -> Reference:
     """Parse a reference. Raises `ProtocolError(INVALID_REFERENCE)`, explaining why."""
-    reference = _reference(text)
-    if reference is None:
+    if (reference := _reference(text)) is None:
         raise _invalid(text)
     return reference
 
@@ -272,9 +266,7 @@ def _components_match(parts: Sequence[str], components: Sequence[str]) -> bool:
 
 
 def _reference(text: str) -> Reference | None:
-    match = _REFERENCE.fullmatch(text)
-    name = _name(match) if match else None
-    if match is None or name is None:
+    if (match := _REFERENCE.fullmatch(text)) is None or (name := _name(match)) is None:
         return None
     tag, digest = match["tag"], match["digest"]
     if tag is None and digest is None:
@@ -283,9 +275,9 @@ def _reference(text: str) -> Reference | None:
 
 
 def _tag_pattern(text: str) -> TagPattern | None:
-    match = _TAG_PATTERN.fullmatch(text)
-    name = _name(match) if match else None
-    if match is None or name is None:
+    if (match := _TAG_PATTERN.fullmatch(text)) is None or (
+        name := _name(match)
+    ) is None:
         return None
     pattern = match["pattern"]
     if not is_glob(pattern) or len(pattern) > grammar.MAX_PATTERN_CHARS:
@@ -318,13 +310,10 @@ def _repository_pattern(text: str) -> RepositoryPattern | None:
 def _name(match: re.Match[str]) -> tuple[str, str] | None:
     """Registry and repository, or None if a limit of the grammar is exceeded."""
     host, path = match["host"], match["path"]
-    if host is None:
-        registry = DOCKER_HUB
-        if _IMAGE_ID.fullmatch(path):
-            return None
-    elif (canonical := _registry(host)) is not None:
-        registry = canonical
-    else:
+    if host is None and _IMAGE_ID.fullmatch(path):
+        return None
+    registry = DOCKER_HUB if host is None else _registry(host)
+    if registry is None:
         return None
     if registry == DOCKER_HUB and "/" not in path:
         path = f"library/{path}"
@@ -336,16 +325,12 @@ def _registry(host: str) -> str | None:
     registry = host.lower()
     if registry in _DOCKER_HUB_NAMES:
         return DOCKER_HUB
-    return registry if _is_within_limits(registry) else None
-
-
-def _is_within_limits(registry: str) -> bool:
-    host, port = grammar.split_port(registry)
+    name, port = grammar.split_port(registry)
     if port is not None and int(port) > grammar.MAX_PORT:
-        return False
-    if host.startswith("["):
-        return grammar.is_ipv6(host)
-    return len(host) <= grammar.MAX_HOST_CHARS
+        return None
+    is_ipv6 = name.startswith("[") and grammar.is_ipv6(name)
+    is_name = not name.startswith("[") and len(name) <= grammar.MAX_HOST_CHARS
+    return registry if is_ipv6 or is_name else None
 
 
 def _invalid(text: str) -> ProtocolError:

@@ -7,48 +7,26 @@ tenth of its start.
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
+_METHODS = ("findall", "fullmatch", "match", "search", "split", "sub")
 
-class LazyPattern:
-    """A `re.Pattern[str]` with the methods that this package uses."""
+if TYPE_CHECKING:
+    LazyPattern = re.compile
+else:
 
-    __slots__ = ("_compiled", "_flags", "_source")
+    class LazyPattern:
+        """A `re.Pattern[str]`, which has its methods from the first use of one."""
 
-    def __init__(self, source: str, flags: int = 0) -> None:
-        self._source = source
-        self._flags = flags
-        self._compiled: re.Pattern[str] | None = None
+        __slots__ = ("_arguments", *_METHODS)
 
-    def _pattern(self) -> re.Pattern[str]:
-        if self._compiled is None:
-            self._compiled = re.compile(self._source, self._flags)
-        return self._compiled
+        def __init__(self, source: str, flags: int = 0) -> None:
+            self._arguments = source, flags
 
-    def fullmatch(self, text: str) -> re.Match[str] | None:
-        """`re.Pattern.fullmatch`"""
-        return self._pattern().fullmatch(text)
-
-    def match(
-        self, text: str, start: int = 0, end: int = sys.maxsize
-    ) -> re.Match[str] | None:
-        """`re.Pattern.match`"""
-        return self._pattern().match(text, start, end)
-
-    def search(self, text: str) -> re.Match[str] | None:
-        """`re.Pattern.search`"""
-        return self._pattern().search(text)
-
-    def findall(self, text: str) -> list[Any]:
-        """`re.Pattern.findall`: strings, or tuples of them if there are groups."""
-        return self._pattern().findall(text)
-
-    def split(self, text: str) -> list[str]:
-        """`re.Pattern.split`, for expressions whose groups always match."""
-        return self._pattern().split(text)
-
-    def sub(self, replacement: str | Callable[[re.Match[str]], str], text: str) -> str:
-        """`re.Pattern.sub`"""
-        return self._pattern().sub(replacement, text)
+        def __getattr__(self, name: str) -> object:
+            if name not in _METHODS:
+                raise AttributeError(name)
+            pattern = re.compile(*self._arguments)
+            for method in _METHODS:
+                setattr(self, method, getattr(pattern, method))
+            return getattr(pattern, name)

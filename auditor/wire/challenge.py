@@ -23,22 +23,22 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import field
+from dataclasses import field, replace
 
 from auditor.errors import ProtocolError
 from auditor.fast_dataclass import dataclass
 from auditor.util.lazy_regex import LazyPattern
 from auditor.util.text import safe_text
 
-_TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # section 5.6.2
+TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # section 5.6.2
 _QUOTED = r'"((?:[\t !#-\[\]-~\x80-\U0010ffff]|\\[\t -~\x80-\U0010ffff])*)"'  # 5.6.4
 _NEXT = r"(?=[ \t,]|\Z)"
 
 _SEPARATOR = LazyPattern(r"[ \t,]*")  # section 5.6.1: empty elements
-_PARAMETER = LazyPattern(rf"({_TOKEN})[ \t]*=[ \t]*(?:{_QUOTED}|({_TOKEN})){_NEXT}")
-_SCHEME = LazyPattern(rf"({_TOKEN}){_NEXT}(?![ \t]*=)")
+_PARAMETER = LazyPattern(rf"({TOKEN})[ \t]*=[ \t]*(?:{_QUOTED}|({TOKEN})){_NEXT}")
+_SCHEME = LazyPattern(rf"({TOKEN}){_NEXT}(?![ \t]*=)")
 _TOKEN68 = LazyPattern(r"[ \t]+([A-Za-z0-9\-._~+/]+=*)(?=[ \t]*(?:,|\Z))")
-_QUOTED_PAIR = LazyPattern(r"\\(.)", re.DOTALL)
+QUOTED_PAIR = LazyPattern(r"\\(.)", re.DOTALL)
 
 _SCOPE = LazyPattern(
     r"(?P<type>[a-z0-9]+)(?:\((?P<class>[a-z0-9]+)\))?"
@@ -75,8 +75,8 @@ def preferred_challenge(challenges: Iterable[Challenge]) -> Challenge | None:
     for challenge in challenges:
         if challenge.scheme == "bearer" and challenge.parameters.get("realm"):
             return challenge
-        if challenge.scheme == "basic" and basic is None:
-            basic = challenge
+        if challenge.scheme == "basic":
+            basic = basic or challenge
     return basic
 
 
@@ -115,10 +115,7 @@ def pull_scope(repository: str) -> Scope:
 def repository_scope(repository: str, actions: Iterable[str]) -> Scope:
     """The right to these actions in one repository."""
     return Scope(
-        type="repository",
-        resource_class=None,
-        name=repository,
-        actions=tuple(actions),
+        type="repository", resource_class=None, name=repository, actions=tuple(actions)
     )
 
 
@@ -167,26 +164,20 @@ def wider_scope(requested: Scope, challenged: str | None) -> Scope | None:
     if (scope.type, scope.name) != (requested.type, requested.name):
         return None
     missing = set(scope.actions) & _READ_ACTIONS - set(requested.actions)
-    if not missing:
-        return None
-    return Scope(
-        type=requested.type,
-        resource_class=requested.resource_class,
-        name=requested.name,
-        actions=(*requested.actions, *missing),
-    )
+    actions = (*requested.actions, *missing)
+    return replace(requested, actions=actions) if missing else None
 
 
 def _parse_line(line: str) -> list[Challenge]:
     challenges: list[Challenge] = []
     parameters: dict[str, str] | None = None
-    position = _skip(line, 0)
+    position = skip_separators(line, 0)
     while position < len(line):
         if match := _PARAMETER.match(line, position):
             if parameters is None:
                 break  # a parameter without a challenge
             name, quoted, token = match.groups()
-            value = token if quoted is None else _QUOTED_PAIR.sub(r"\1", quoted)
+            value = token if quoted is None else QUOTED_PAIR.sub(r"\1", quoted)
             parameters.setdefault(name.lower(), value)
         elif match := _SCHEME.match(line, position):
             scheme, parameters, token68 = match[1].lower(), {}, None
@@ -197,10 +188,11 @@ def _parse_line(line: str) -> list[Challenge]:
             )
         else:
             break
-        position = _skip(line, match.end())
+        position = skip_separators(line, match.end())
     return challenges
 
 
-def _skip(line: str, position: int) -> int:
+def skip_separators(line: str, position: int) -> int:
+    """The position after blanks and commas."""
     separator = _SEPARATOR.match(line, position)
     return separator.end() if separator else position

@@ -24,21 +24,19 @@ from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
 from auditor.util.lazy_regex import LazyPattern
 from auditor.util.text import safe_url
+from auditor.wire.challenge import QUOTED_PAIR, TOKEN, skip_separators
 from auditor.wire.url_policy import origin_of, resolve_url
 
 # An int64, the size of a descriptor, has at most nineteen digits.
 _LENGTH = LazyPattern(r"[0-9]{1,19}")
 _RANGE = LazyPattern(r"bytes +(?:\*|[0-9]+-[0-9]+)/([0-9]{1,19})", re.IGNORECASE)
 
-_TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _QUOTED = r'"((?:[^"\\]|\\.)*)"'
-_SEPARATOR = LazyPattern(r"[ \t,]*")
 _TARGET = LazyPattern(r"<([^<>]*)>")
 _PARAMETER = LazyPattern(
-    rf"[ \t]*;[ \t]*(?:({_TOKEN})(?:[ \t]*=[ \t]*(?:{_QUOTED}|({_TOKEN})))?)?"
+    rf"[ \t]*;[ \t]*(?:({TOKEN})(?:[ \t]*=[ \t]*(?:{_QUOTED}|({TOKEN})))?)?"
 )
 _END = LazyPattern(r"[ \t]*(?:,|\Z)")
-_QUOTED_PAIR = LazyPattern(r"\\(.)", re.DOTALL)
 _KIND = FailureKind.INCOMPLETE_LISTING
 
 # How TLS servers answer a request in plain HTTP: with an alert (RFC 8446 section 5.1: a
@@ -133,7 +131,7 @@ def same_origin_page(target: str, page_url: str) -> str:
 
 def _links(line: str, page_url: str) -> Iterator[tuple[str, list[str]]]:
     """Targets of a line with their relation types in lower case (section 3.3)."""
-    position = _skip(line, 0)
+    position = skip_separators(line, 0)
     while position < len(line):
         target = _TARGET.match(line, position)
         if target is None:
@@ -145,17 +143,12 @@ def _links(line: str, page_url: str) -> Iterator[tuple[str, list[str]]]:
             name, quoted, token = parameter.groups()
             # Section 3.3: the first of several rel parameters counts.
             if relations is None and name is not None and name.lower() == "rel":
-                relations = _QUOTED_PAIR.sub(r"\1", quoted or "") or token or ""
+                relations = QUOTED_PAIR.sub(r"\1", quoted or "") or token or ""
         end = _END.match(line, position)
         if end is None:
             _incomplete(page_url, "has a malformed Link header")
         yield target[1], (relations or "").lower().split()
-        position = _skip(line, end.end())
-
-
-def _skip(line: str, position: int) -> int:
-    separator = _SEPARATOR.match(line, position)
-    return separator.end() if separator else position
+        position = skip_separators(line, end.end())
 
 
 def _incomplete(page_url: str, reason: str) -> NoReturn:

@@ -115,11 +115,8 @@ def decide(
     if isinstance(outcome, Failure):
         failure = replace(outcome, attempts=attempt)
         if failure.kind.retryable and attempt < tries:
-            return Wait(
-                seconds=full_jitter(attempt, random=random),
-                host_wide=False,
-                failure=failure,
-            )
+            jitter = full_jitter(attempt, random=random)
+            return Wait(seconds=jitter, host_wide=False, failure=failure)
         return Fail(failure=failure)
     if outcome.status == 401:
         return _unauthorized(outcome, attempt=attempt, sent=sent)
@@ -135,9 +132,8 @@ def decide(
         )
         if requested_s is not None and requested_s > RETRY_AFTER_CAP_S:
             detail = f"{failure.detail}; retry after {requested_s:.0f} s"
-            return Fail(
-                failure=replace(failure, detail=detail), host_wide_s=requested_s
-            )
+            failure = replace(failure, detail=detail)
+            return Fail(failure=failure, host_wide_s=requested_s)
         if attempt >= limit:
             return Fail(failure=failure, host_wide_s=THROTTLED_S if throttled else None)
         jitter = full_jitter(attempt, random=random)
@@ -154,25 +150,20 @@ def failure_from_response(response: Response, *, attempt: int = 1) -> Failure:
     message = error_sentence(
         response.body, content_type=response.content_type, status=response.status
     )
-    kind, meaning = _meaning(response.status)
+    other = _SERVER_ERROR if response.status >= 500 else _REJECTED
+    kind, meaning = _MEANINGS.get(response.status, other)
     detail = f"{meaning} ({response.status}" + (f": {message})" if message else ")")
     return Failure(kind=kind, detail=detail, status=response.status, attempts=attempt)
 
 
-def full_jitter(
-    attempt: int,
-    *,
-    random: float,
-    base_s: float = BACKOFF_BASE_S,
-    cap_s: float = BACKOFF_CAP_S,
-) -> float:
-    """Seconds to wait after attempt number `attempt` (from 1).
+def full_jitter(attempt: int, *, random: float) -> float:
+    """Seconds to wait after attempt number `attempt` (from 1); `random` in [0, 1).
 
-    Full jitter: uniform between 0 and `min(cap_s, base_s * 2**(attempt - 1))`, with
-    `random` in [0, 1), which spreads clients that failed together the farthest.
+    Full jitter, uniform between 0 and the backoff, spreads clients that failed together
+    the farthest.
     """
     doublings = min(max(attempt - 1, 0), _MAX_DOUBLINGS)
-    return random * min(cap_s, base_s * 2.0**doublings)
+    return random * min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2.0**doublings)
 
 
 def retry_after_s(
@@ -211,25 +202,15 @@ def _unauthorized(response: Response, *, attempt: int, sent: SentRequest) -> Dec
     return Authenticate(challenge=challenge)
 
 
-def _meaning(status: int) -> tuple[FailureKind, str]:
-    match status:
-        case 401:
-            return FailureKind.DENIED, "the registry rejected the login or requires one"
-        case 403:
-            return FailureKind.DENIED, "the registry denied access"
-        case 404:
-            return (
-                FailureKind.NOT_FOUND,
-                "not found, or not visible to this account",
-            )
-        case 408:
-            return FailureKind.TIMEOUT, "the registry timed out"
-        case 429:
-            return FailureKind.RATE_LIMITED, "the registry's rate limit is exceeded"
-        case _ if status >= 500:
-            return FailureKind.SERVER_ERROR, "the registry returned an error"
-        case _:
-            return FailureKind.PROTOCOL_VIOLATION, "the registry rejected the request"
+_MEANINGS = {
+    401: (FailureKind.DENIED, "the registry rejected the login or requires one"),
+    403: (FailureKind.DENIED, "the registry denied access"),
+    404: (FailureKind.NOT_FOUND, "not found, or not visible to this account"),
+    408: (FailureKind.TIMEOUT, "the registry timed out"),
+    429: (FailureKind.RATE_LIMITED, "the registry's rate limit is exceeded"),
+}
+_SERVER_ERROR = FailureKind.SERVER_ERROR, "the registry returned an error"
+_REJECTED = FailureKind.PROTOCOL_VIOLATION, "the registry rejected the request"
 
 
 def _epoch(text: str) -> float | None:

@@ -167,7 +167,7 @@ def granted_actions(
 
 
 def can_pull(actions: Iterable[str]) -> bool:
-    """Whether the actions include `pull` or `*`; case-sensitive."""
+    """Whether the actions include `pull` or `*`."""
     return not {"pull", "*"}.isdisjoint(actions)
 
 
@@ -250,17 +250,14 @@ def _grant(entry: object) -> Grant | None:
     # The claim has a field for the class; some servers copy `repository(plugin)` from
     # the scope instead.
     kind, _, in_brackets = resource.partition("(")
+    names = actions if isinstance(actions, list) else ()
     return Grant(
         type=kind,
         name=name,
         resource_class=string_or_none(entry.get("class"))
         or in_brackets.rstrip(")")
         or None,
-        actions=_sorted_unique(
-            action
-            for action in (actions if isinstance(actions, list) else ())
-            if isinstance(action, str)
-        ),
+        actions=_sorted_unique(one for one in names if isinstance(one, str)),
     )
 
 

@@ -41,13 +41,14 @@ from auditor.wire.token import Claims, read_claims
 # Allowed difference between the clocks of token service and registry, in seconds; the
 # same as distribution's.
 LEEWAY_S = 60.0
+_PRIVATE_KEY = "it contains a private key; remove it: only public keys are needed"
 # RFC 7468: text between blocks is ignored.
 _PEM_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----[^-]*-----END \1-----", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustedKey:
-    """A key of the set with all its ids, libtrust's first."""
+    """A key of the set, its libtrust id, RFC 7638 thumbprint and, if any, `kid`."""
 
     key: PublicKey
     ids: tuple[str, ...]
@@ -74,10 +75,6 @@ class KeySet:
         except JwsError as error:
             raise ProtocolError(f"the token keys cannot be used: {error}") from None
 
-    def find(self, key_id: object) -> tuple[TrustedKey, ...]:
-        """The keys with this libtrust id, RFC 7638 thumbprint or `kid`."""
-        return tuple(trusted for trusted in self.keys if key_id in trusted.ids)
-
 
 def _from_json(data: bytes) -> Iterator[TrustedKey]:
     try:
@@ -99,9 +96,7 @@ def _from_json(data: bytes) -> Iterator[TrustedKey]:
         raise JwsError("it contains no public key for signatures")
     for jwk in usable:
         if "d" in jwk:
-            raise JwsError(
-                "it contains a private key; remove it: only public keys are needed"
-            )
+            raise JwsError(_PRIVATE_KEY)
         yield _trusted(public_key(jwk), jwk.get("kid"))
 
 
@@ -110,9 +105,7 @@ def _from_pem(data: bytes) -> KeySet:
     certificates = []
     for block in _PEM_BLOCK.finditer(data):
         if block[1].endswith(b"PRIVATE KEY"):
-            raise JwsError(
-                "it contains a private key; remove it: only public keys are needed"
-            )
+            raise JwsError(_PRIVATE_KEY)
         try:
             if block[1] == b"CERTIFICATE":
                 certificates.append(x509.load_pem_x509_certificate(block[0]))
@@ -155,7 +148,6 @@ def verify_token(
     audience: str | None,
     issuer: str | None,
     now: float,
-    leeway_s: float = LEEWAY_S,
 ) -> Verification:
     """Check signature, times, audience and issuer at `now` (epoch seconds).
 
@@ -172,9 +164,7 @@ def verify_token(
         candidates = _candidates(claims.header, keys, now)
         key_id = libtrust_key_id(candidates[0])
         key_id = _signer(candidates, claims.header, signed.encode(), signature)
-        _check_claims(
-            claims, audience=audience, issuer=issuer, now=now, leeway_s=leeway_s
-        )
+        _check_claims(claims, audience, issuer, now)
     except JwsError as error:
         return Verification(verified=False, reason=str(error), key_id=key_id)
     return Verification(
@@ -199,10 +189,12 @@ def _candidates(
         key_id = libtrust_key_id(public_key(jwk))
     else:
         key_id = header.get("kid")
-    candidates = keys.keys if key_id is None else keys.find(key_id)
+    candidates = tuple(
+        trusted.key for trusted in keys.keys if key_id is None or key_id in trusted.ids
+    )
     if not candidates:
         raise JwsError(f"the token's key {key_id!a} is not among the trusted keys")
-    return tuple(trusted.key for trusted in candidates)
+    return candidates
 
 
 def _signer(
@@ -229,27 +221,21 @@ def _signer(
 
 
 def _check_claims(
-    claims: Claims,
-    *,
-    audience: str | None,
-    issuer: str | None,
-    now: float,
-    leeway_s: float,
+    claims: Claims, audience: str | None, issuer: str | None, now: float
 ) -> None:
     # PyJWT checks them too, but with the system's time.
-    times = {
-        "exp": claims.expires_at,
-        "nbf": claims.not_before,
-        "iat": claims.issued_at,
-    }
-    for name, value in times.items():
+    for name, value in (
+        ("exp", claims.expires_at),
+        ("nbf", claims.not_before),
+        ("iat", claims.issued_at),
+    ):
         if value is None and claims.payload.get(name) is not None:
             raise JwsError(f"the token's {name} is not a time")
-    if claims.expires_at is not None and now >= claims.expires_at + leeway_s:
+    if claims.expires_at is not None and now >= claims.expires_at + LEEWAY_S:
         raise JwsError("the token has expired")
-    if claims.not_before is not None and now < claims.not_before - leeway_s:
+    if claims.not_before is not None and now < claims.not_before - LEEWAY_S:
         raise JwsError("the token is not valid yet")
-    if claims.issued_at is not None and now < claims.issued_at - leeway_s:
+    if claims.issued_at is not None and now < claims.issued_at - LEEWAY_S:
         raise JwsError("the token was issued in the future")
     if audience is not None and audience not in claims.audience:
         raise JwsError(f"the token is not for the service {audience!a}")

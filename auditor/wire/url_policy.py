@@ -169,9 +169,9 @@ def check_realm(
     if origin.host == registry.host or origin.host in allowed_hosts:
         return realm
     restricted = address_class(origin.host)
-    if restricted is None:
-        return realm
-    if restricted in _SAME_CLASS_ALLOWED and restricted is address_class(registry.host):
+    if restricted is None or (
+        restricted in _SAME_CLASS_ALLOWED and restricted is address_class(registry.host)
+    ):
         return realm
     raise _refused(
         realm, f"is a {restricted} address, which {registry} must not send us to"
@@ -312,12 +312,8 @@ def _inet_aton(host: str) -> IPv4Address | None:
         # 32 bits have at most 11 digits, without leading zeros.
         if match is None or len(part.lstrip("0xX")) > 11:
             return None
-        if match["hex"] is not None:
-            numbers.append(int(match["hex"] or "0", 16))
-        elif match["oct"]:
-            numbers.append(int(match["oct"], 8))
-        else:
-            numbers.append(int(match["dec"]))
+        kind = match.lastgroup or "dec"
+        numbers.append(int(match[kind] or "0", {"hex": 16, "oct": 8, "dec": 10}[kind]))
     *leading, last = numbers
     free_bits = 32 - 8 * len(leading)
     if len(leading) > 3 or last >= 1 << free_bits or any(n > 255 for n in leading):

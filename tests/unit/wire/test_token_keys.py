@@ -80,9 +80,8 @@ def test_a_key_is_found_by_each_of_its_ids(algorithm: str) -> None:
     own = jose.jwk(key)
     keys = KeySet.from_bytes(jwks(own | {"kid": "mine"}))
     assert [jwk_of(each.key) for each in keys.keys] == [jwk_of(key.public_key())]
-    for name in (jose.libtrust_id(key), rfc7638_thumbprint(own), "mine"):
-        assert keys.find(name) == keys.keys
-    assert keys.find("other") == ()
+    expected = (jose.libtrust_id(key), rfc7638_thumbprint(own), "mine")
+    assert keys.keys[0].ids == expected
 
 
 # -- reading keys --------------------------------------------------------------
@@ -105,7 +104,7 @@ def test_a_key_is_found_by_each_of_its_ids(algorithm: str) -> None:
 )
 def test_keys_are_read_from_pem_bundles_and_jwks(data: bytes) -> None:
     keys = KeySet.from_bytes(data)
-    assert len(keys.find(jose.libtrust_id(KEY))) == 1
+    assert [jose.libtrust_id(KEY) in each.ids for each in keys.keys].count(True) == 1
     assert verify(jose.token(jose.claims(), KEY), keys).verified
 
 
