@@ -8,7 +8,7 @@ any other failure fails the image.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from auditor.audit.content_cache import ContentCache
@@ -26,6 +26,7 @@ from auditor.audit.image_metadata import (
     platform_warnings,
     present_digests,
     schema1_platform,
+    sort_attachments,
     supply_chain_status,
 )
 from auditor.config import AttachmentMode, ImageConfigMode
@@ -153,26 +154,22 @@ class _Assembly:
             )
         left_out = {digest for digest, _ in self._left_out}
         # Sorted: children are fetched concurrently, and two runs must agree.
-        attachments = tuple(
-            sorted(
-                {one for one in self._attachments if one.subject not in left_out},
-                key=lambda one: (one.digest, one.kind, one.subject or ""),
-            )
+        attachments = sort_attachments(
+            {one for one in self._attachments if one.subject not in left_out}
         )
-        is_schema1 = isinstance(manifest, Schema1Manifest)
+        artifact_type: str | None = None
+        annotations: Mapping[str, str] = {}
+        if not isinstance(manifest, Schema1Manifest):
+            artifact_type, annotations = manifest.artifact_type, manifest.annotations
         return ImageMetadata(
             digest=verified.digest,
             media_type=verified.media_type,
-            schema_version=1 if is_schema1 else 2,
-            artifact_type=None
-            if isinstance(manifest, Schema1Manifest)
-            else manifest.artifact_type,
+            schema_version=1 if isinstance(manifest, Schema1Manifest) else 2,
+            artifact_type=artifact_type,
             platforms=platforms,
             platforms_left_out=len(self._left_out),
             attachments=attachments,
-            annotations={}
-            if isinstance(manifest, Schema1Manifest)
-            else manifest.annotations,
+            annotations=annotations,
             warnings=tuple(
                 sorted(set(self._warnings), key=lambda warn: (warn.code, warn.detail))
             ),
@@ -208,11 +205,12 @@ class _Assembly:
         if len({platform.digest for platform in platforms}) == len(platforms):
             return platforms  # the usual case: no duplicates
         # Digest and platform determine all other fields.
-        distinct: dict[object, PlatformRecord] = {}
-        for one in platforms:
-            key = (one.digest, one.os, one.architecture, one.variant, one.os_version)
-            distinct.setdefault(key, one)
-        return list(distinct.values())
+        return list(
+            {
+                (one.digest, one.os, one.architecture, one.variant, one.os_version): one
+                for one in platforms
+            }.values()
+        )
 
     def _includes(self, digest: str, platform: Platform) -> bool:
         """Whether a platform goes into the record; notes those that do not.
@@ -291,17 +289,16 @@ class _Assembly:
         """
         manifest = verified.manifest
         if isinstance(manifest, Schema1Manifest):
-            schema1 = schema1_platform(verified, manifest)
             platform = Platform(
-                os=schema1.os,
-                architecture=schema1.architecture,
-                variant=schema1.variant,
+                os=manifest.os,
+                architecture=manifest.architecture,
+                variant=manifest.variant,
                 os_version=None,
             )
             if not self._includes(verified.digest, platform):
                 return []
             self._add_blobs(manifest)
-            return [schema1]
+            return [schema1_platform(verified, manifest)]
         assert isinstance(manifest, ImageManifest)
         config = None
         if manifest.has_image_config and self._wants_config(described):
@@ -335,9 +332,7 @@ class _Assembly:
             self._blobs.update(blobs_of(manifest))
 
     def _wants_config(self, described: Platform | None) -> bool:
-        if described is None:
-            return self._config_of_others
-        return self._config_of_described
+        return self._config_of_described if described else self._config_of_others
 
     async def _config(self, manifest: ImageManifest) -> ImageConfig | None:
         digest = manifest.config.digest

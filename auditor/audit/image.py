@@ -17,26 +17,19 @@ from typing import TypeVar
 
 from auditor.audit.assemble import MetadataAssembler
 from auditor.audit.content_cache import ContentCache
-from auditor.audit.image_attachments import RepositoryData, RepositoryDataCollector
-from auditor.audit.image_metadata import (
-    ImageMetadata,
-    ImageOptions,
-    status_at_mirror,
-)
+from auditor.audit.image_attachments import RepositoryDataCollector
+from auditor.audit.image_metadata import ImageOptions, status_at_mirror
 from auditor.audit.resolve import Resolver
 from auditor.cache.digest_cache import DigestCache
 from auditor.errors import Failure, FailureKind, Stage
-from auditor.fast_dataclass import dataclass
-from auditor.model import (
-    Access,
-    FailureRecord,
-    ImageRecord,
-    Record,
-    Warn,
-    WarningCode,
-)
+from auditor.model import FailureRecord, ImageRecord, Record, Warn, WarningCode
 from auditor.oci.image_config import ImageConfig
-from auditor.oci.reference import Reference, likely_registry
+from auditor.oci.reference import (
+    Reference,
+    RepositoryPattern,
+    TagPattern,
+    likely_registry,
+)
 from auditor.registry.registries import Registries
 from auditor.util.clock import Clock, rfc3339
 
@@ -54,14 +47,6 @@ _WRONG_NAME = frozenset(
         FailureKind.TIMEOUT,
     }
 )
-
-
-@dataclass(slots=True)
-class _AuditedImage:
-    metadata: ImageMetadata
-    manifest_warnings: tuple[Warn, ...]
-    repository_data: RepositoryData
-    access: Access
 
 
 class ImageAuditor:
@@ -111,35 +96,35 @@ class ImageAuditor:
         `is_listed`: the registry listed the tag; `listed_digest`: its digest there.
         """
         mirrored = self._registries.mirror_of(reference)
-        warnings: tuple[Warn, ...] = ()
         if mirrored is None:
-            image = await self._audit(reference, listed_digest)
+            record = await self._audit(reference, reference, listed_digest)
         else:
-            image, warnings = await _mirror_first(
-                mirrored, reference, lambda one: self._audit(one, listed_digest)
+            record, warnings = await _mirror_first(
+                mirrored,
+                reference,
+                lambda place: self._audit(reference, place, listed_digest),
             )
-        if isinstance(image, Failure):
-            return self.failure_record(reference, image, is_listed=is_listed)
-        if mirrored is not None and not warnings:
-            data = image.repository_data
-            image.repository_data = replace(data, status=status_at_mirror(data.status))
-        return self._image_record(reference, image, warnings)
+            if warnings and isinstance(record, ImageRecord):
+                record = replace(record, warnings=warnings + record.warnings)
+        if isinstance(record, Failure):
+            return self.failure_record(reference, record, is_listed=is_listed)
+        return record
 
     async def _audit(
-        self, reference: Reference, listed_digest: str | None
-    ) -> _AuditedImage | Failure:
-        """Audit an image at the registry of the reference, which may be a mirror."""
+        self, reference: Reference, place: Reference, listed_digest: str | None
+    ) -> ImageRecord | Failure:
+        """Audit an image at `place`: at its registry, or at a mirror."""
         registry = self._registries.opened(
-            reference.registry
-        ) or await self._registries.get(reference.registry)
-        repository = reference.repository
+            place.registry
+        ) or await self._registries.get(place.registry)
+        repository = place.repository
         auth = registry.pull_auth(repository)
         if auth.cached() is None:
             authorization = await auth.authorization()
             if isinstance(authorization, Failure):
                 return authorization
         verified = await self._resolver.resolve(
-            registry, reference, listed_digest=listed_digest
+            registry, place, listed_digest=listed_digest
         )
         if isinstance(verified, Failure):
             return verified
@@ -154,7 +139,29 @@ class ImageAuditor:
         if isinstance(metadata, Failure):
             return metadata
         data = await self.repository_data.collect(registry, repository, metadata)
-        return _AuditedImage(metadata, verified.warnings, data, authorization.access)
+        status = data.status if place is reference else status_at_mirror(data.status)
+        return ImageRecord(
+            reference=str(reference),
+            registry=reference.registry,
+            repository=reference.repository,
+            tag=reference.tag,
+            digest=metadata.digest,
+            media_type=metadata.media_type,
+            schema_version=metadata.schema_version,
+            artifact_type=metadata.artifact_type,
+            architectures=metadata.architectures,
+            platforms=metadata.platforms,
+            platforms_left_out=metadata.platforms_left_out,
+            attachments=data.attachments,
+            signed=status.signed,
+            has_sbom=status.has_sbom,
+            has_provenance=status.has_provenance,
+            size=metadata.size,
+            annotations=dict(metadata.annotations) if metadata.annotations else {},
+            access=authorization.access,
+            warnings=verified.warnings + metadata.warnings + data.warnings,
+            audited_at=rfc3339(self._clock.epoch()),
+        )
 
     async def raw_manifest(self, reference: Reference) -> bytes | Failure:
         """The exact bytes of a reference's manifest, after the same checks."""
@@ -188,63 +195,46 @@ class ImageAuditor:
                     configs[platform.config_digest] = config
         return configs
 
-    def _image_record(
-        self, reference: Reference, image: _AuditedImage, warnings: tuple[Warn, ...]
-    ) -> ImageRecord:
-        metadata, data = image.metadata, image.repository_data
-        return ImageRecord(
-            reference=str(reference),
-            registry=reference.registry,
-            repository=reference.repository,
-            tag=reference.tag,
-            digest=metadata.digest,
-            media_type=metadata.media_type,
-            schema_version=metadata.schema_version,
-            artifact_type=metadata.artifact_type,
-            architectures=metadata.architectures,
-            platforms=metadata.platforms,
-            platforms_left_out=metadata.platforms_left_out,
-            attachments=data.attachments,
-            signed=data.status.signed,
-            has_sbom=data.status.has_sbom,
-            has_provenance=data.status.has_provenance,
-            size=metadata.size,
-            annotations=dict(metadata.annotations) if metadata.annotations else {},
-            access=image.access,
-            warnings=(
-                *warnings,
-                *image.manifest_warnings,
-                *metadata.warnings,
-                *data.warnings,
-            ),
-            audited_at=rfc3339(self._clock.epoch()),
-        )
-
     def failure_record(
         self, reference: Reference, failure: Failure, *, is_listed: bool = False
     ) -> FailureRecord:
         """The record of a reference that could not be audited."""
-        kind, detail = failure.kind, _detail(reference, failure)
-        if (
-            is_listed
-            and kind is FailureKind.NOT_FOUND
-            and failure.stage is Stage.MANIFEST
-        ):
-            kind = FailureKind.VANISHED
-            detail = "the registry listed this tag but no longer has it (404)"
-        return FailureRecord(
-            reference=str(reference),
-            registry=reference.registry,
-            repository=reference.repository,
-            tag=reference.tag,
-            digest=reference.digest,
-            stage=failure.stage,
-            failure=kind,
-            status=failure.status,
-            detail=detail,
-            attempts=failure.attempts,
-            audited_at=rfc3339(self._clock.epoch()),
-        )
+        is_missing = failure.kind is FailureKind.NOT_FOUND
+        if is_listed and is_missing and failure.stage is Stage.MANIFEST:
+            failure = replace(
+                failure,
+                kind=FailureKind.VANISHED,
+                detail="the registry listed this tag but no longer has it (404)",
+            )
+        else:
+            failure = replace(failure, detail=_detail(reference, failure))
+        now = rfc3339(self._clock.epoch())
+        return failure_record(str(reference), reference, failure, now)
+
+
+def failure_record(
+    text: str,
+    place: Reference | TagPattern | RepositoryPattern | None,
+    failure: Failure,
+    audited_at: str,
+) -> FailureRecord:
+    """The record of an input entry that failed.
+
+    `text` is the entry and `place` what it names; `audited_at` is RFC 3339.
+    """
+    return FailureRecord(
+        reference=text,
+        registry=place.registry if place else None,
+        repository=place.repository if place else None,
+        tag=place.tag if isinstance(place, Reference) else None,
+        digest=place.digest if isinstance(place, Reference) else None,
+        stage=failure.stage,
+        failure=failure.kind,
+        status=failure.status,
+        detail=failure.detail,
+        attempts=failure.attempts,
+        audited_at=audited_at,
+    )
 
 
 async def _mirror_first(

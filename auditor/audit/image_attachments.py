@@ -23,6 +23,7 @@ from auditor.audit.image_metadata import (
     NamedBlob,
     SupplyChainStatus,
     present_digests,
+    sort_attachments,
     supply_chain_status,
 )
 from auditor.audit.resolve import Resolver
@@ -81,14 +82,8 @@ class RepositoryData:
 NO_DATA = RepositoryData()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _DigestTags:
-    """The tags of a repository that name a digest; None if they are not known.
-
-    Only a listing that was read to its end shows which tags do not exist.
-    """
-
-    names: frozenset[str] | None
+# In a tuple: None, "not known", is a result to keep, too.
+_DigestTags = tuple[frozenset[str] | None]
 
 
 class RepositoryDataCollector:
@@ -155,26 +150,26 @@ class RepositoryDataCollector:
                 key, lambda: _list_digest_tags(registry, repository)
             )
             self._tags.put(key, tags)
-        return tags.names
+        return tags[0]
 
 
 async def _list_digest_tags(registry: Registry, repository: str) -> _DigestTags:
-    unknown = _DigestTags(names=None)
+    """Only a listing that was read to its end shows which tags do not exist."""
     names: set[str] = set()
     count = 0
     async for page in registry.list_every_tag(repository):
         if isinstance(page, Failure):
-            return unknown
+            break
         count += len(page.entries) + page.unreadable
         names.update(entry.name for entry in page.entries if is_digest_tag(entry.name))
         if page.last:
             is_suspicious = page.number == 1 and count in SUSPICIOUS_COUNTS
             if page.end_unknown or (is_suspicious and not page.end_verified):
-                return unknown
-            return _DigestTags(names=frozenset(names))
+                break
+            return (frozenset(names),)
         if page.number >= MAX_LIST_PAGES:
-            return unknown
-    return unknown
+            break
+    return (None,)
 
 
 class _AttachmentSearch:
@@ -206,12 +201,7 @@ class _AttachmentSearch:
         )
         incomplete = [one for one in self._found.values() if needs_manifest(one)]
         await bounded_gather(self._read_manifest, incomplete, limit=CONCURRENT_REQUESTS)
-        attachments = tuple(
-            sorted(
-                self._found.values(),
-                key=lambda one: (one.digest, one.kind, one.subject or ""),
-            )
-        )
+        attachments = sort_attachments(self._found.values())
         return RepositoryData(
             attachments=attachments,
             status=supply_chain_status(
@@ -257,17 +247,15 @@ class _AttachmentSearch:
         if isinstance(verified, Failure):
             if verified.kind is not FailureKind.NOT_FOUND:
                 self._warn(f"tag {tag}", verified)
-        elif not isinstance(verified.manifest, ImageIndex) or tag.endswith(
-            _COSIGN_SUFFIXES
-        ):
-            self._add(
-                [attachment_from_manifest(verified.digest, subject, verified.manifest)]
-            )
-        else:
+            return
+        manifest = verified.manifest
+        if isinstance(manifest, ImageIndex) and not tag.endswith(_COSIGN_SUFFIXES):
             self._add(
                 attachment_from_descriptor(child, subject)
-                for child in verified.manifest.children
+                for child in manifest.children
             )
+        else:
+            self._add([attachment_from_manifest(verified.digest, subject, manifest)])
 
     async def _read_manifest(self, attachment: Attachment) -> None:
         """Complete an attachment from its own manifest."""
@@ -290,12 +278,8 @@ class _AttachmentSearch:
         self._found[attachment.digest, attachment.subject] = complete
 
     def _warn(self, what: str, failure: Failure) -> None:
-        self._warnings.add(
-            Warn(
-                code=WarningCode.ATTACHMENTS_UNKNOWN,
-                detail=f"{what}: {failure.detail}",
-            )
-        )
+        detail = f"{what}: {failure.detail}"
+        self._warnings.add(Warn(code=WarningCode.ATTACHMENTS_UNKNOWN, detail=detail))
 
 
 # -- Blobs -------------------------------------------------------------------------
@@ -323,36 +307,30 @@ class BlobChecker:
             ordered,
             limit=CONCURRENT_REQUESTS,
         )
-        warnings: list[Warn] = []
-        unverified: list[tuple[NamedBlob, Failure]] = []
+        found: list[tuple[WarningCode, str]] = []
+        unverified: list[str] = []
         for blob, result in zip(ordered, results, strict=True):
             name = f"{blob.kind} {blob.digest}"
             if isinstance(result, BlobStat):
                 if None not in {result.size, blob.size} and result.size != blob.size:
-                    detail = (
-                        f"{name} has {result.size} bytes, but {blob.size} in the"
-                        " manifest"
-                    )
-                    warnings.append(
-                        Warn(code=WarningCode.BLOB_SIZE_DIFFERS, detail=detail)
-                    )
+                    detail = f"{name} has {result.size} bytes, but {blob.size} in the"
+                    found.append((WarningCode.BLOB_SIZE_DIFFERS, f"{detail} manifest"))
             elif result.kind is FailureKind.NOT_FOUND:
                 detail = f"the registry does not have the {name} of the manifest"
-                warnings.append(Warn(code=WarningCode.BLOB_MISSING, detail=detail))
+                found.append((WarningCode.BLOB_MISSING, detail))
             else:
-                unverified.append((blob, result))
+                unverified.append(f"{name}: {result.detail}")
+        self.counts["size_differs"] += sum(
+            code is WarningCode.BLOB_SIZE_DIFFERS for code, _ in found
+        )
         if unverified:
             # One warning for all: a host that is down fails hundreds of checks.
-            blob, failure = unverified[0]
             detail = (
                 f"{len(unverified)} of {format_count(len(ordered), 'blob')} could not"
-                f" be checked, for example {blob.kind} {blob.digest}: {failure.detail}"
+                f" be checked, for example {unverified[0]}"
             )
-            warnings.append(Warn(code=WarningCode.BLOB_UNVERIFIED, detail=detail))
-        self.counts["size_differs"] += sum(
-            warning.code is WarningCode.BLOB_SIZE_DIFFERS for warning in warnings
-        )
-        return tuple(warnings)
+            found.append((WarningCode.BLOB_UNVERIFIED, detail))
+        return tuple(Warn(code=code, detail=detail) for code, detail in found)
 
     async def _check(
         self, registry: Registry, repository: str, digest: str
@@ -364,19 +342,14 @@ class BlobChecker:
 
         async def check() -> BlobStat | Failure:
             result = await registry.blobs.stat(repository, digest)
-            self._count(result)
+            state = "there"
+            if isinstance(result, Failure):
+                is_missing = result.kind is FailureKind.NOT_FOUND
+                state = "missing" if is_missing else "unverified"
+            self.counts.update(("checked", state))
             return result
 
         result = await self._flights.run(key, check)
         if isinstance(result, BlobStat) or not result.kind.retryable:
             self._results.put(key, result)
         return result
-
-    def _count(self, result: BlobStat | Failure) -> None:
-        self.counts["checked"] += 1
-        if isinstance(result, BlobStat):
-            self.counts["there"] += 1
-        elif result.kind is FailureKind.NOT_FOUND:
-            self.counts["missing"] += 1
-        else:
-            self.counts["unverified"] += 1

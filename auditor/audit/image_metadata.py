@@ -1,10 +1,8 @@
-"""What the manifests and configs of an image say, as parts of its record. Pure.
+"""The manifests and configs of an image as parts of its record. Pure.
 
-`ImageOptions` says what a run wants of each image. `ImageMetadata` is everything in an
-image record that the digest alone decides: it is the same for every tag of the digest.
-assemble.py builds it from the functions here: platforms, warnings and blobs of one
-manifest. `supply_chain_status` concludes from attachments whether the image is signed
-and has an SBOM and provenance.
+`ImageOptions` is what a run includes in each record. `ImageMetadata` is everything in
+an image record that the digest alone decides. assemble.py builds it from the functions
+here: platforms, warnings and blobs of one manifest.
 """
 
 from __future__ import annotations
@@ -12,7 +10,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import asdict
 from fnmatch import translate
 
 from auditor.config import AttachmentMode, ImageConfigMode, Settings
@@ -155,16 +153,18 @@ def supply_chain_status(
         found = evidence_of(attachment)
         for evidence in found.certain:
             certain[evidence].add(subject)
-        for evidence in found.possible:
+        for evidence in (*found.certain, *found.possible):
             possible[evidence].add(subject)
 
+    def covers(subjects: set[str]) -> bool:
+        return digest in subjects or (
+            bool(platforms) and subjects.issuperset(platforms)
+        )
+
     def status(evidence: Evidence) -> bool | None:
-        if _covers(certain[evidence], digest, platforms):
+        if covers(certain[evidence]):
             return True
-        subjects = certain[evidence] | possible[evidence]
-        if not is_complete or _covers(subjects, digest, platforms):
-            return None
-        return False
+        return None if not is_complete or covers(possible[evidence]) else False
 
     return SupplyChainStatus(
         signed=status(Evidence.SIGNATURE),
@@ -173,8 +173,11 @@ def supply_chain_status(
     )
 
 
-def _covers(subjects: set[str], digest: str, platforms: Collection[str]) -> bool:
-    return digest in subjects or (bool(platforms) and subjects.issuperset(platforms))
+def sort_attachments(attachments: Iterable[Attachment]) -> tuple[Attachment, ...]:
+    """In the order of the record, which does not depend on that of the responses."""
+    return tuple(
+        sorted(attachments, key=lambda one: (one.digest, one.kind, one.subject or ""))
+    )
 
 
 # -- Image -------------------------------------------------------------------------
@@ -195,8 +198,7 @@ class ImageMetadata:
 
     `blobs` are those to verify: what the registry itself should have, and not layers
     with URLs of their own. `status` follows from `attachments`, which are only those
-    of the image's own index. `architectures` are sorted and unique. `size` is the
-    compressed bytes of the distinct layers of all platforms.
+    of the image's own index.
     """
 
     digest: str
@@ -211,31 +213,26 @@ class ImageMetadata:
     blobs: frozenset[NamedBlob] = frozenset()
     status: SupplyChainStatus = UNKNOWN_STATUS
 
-    # Computed once: every tag of the digest reads them.
-    architectures: tuple[str, ...] = field(init=False, compare=False)
-    size: int | None = field(init=False, compare=False)
+    # Cached: every tag of the digest reads them.
+    @functools.cached_property
+    def architectures(self) -> tuple[str, ...]:
+        """The architectures of the platforms that the registry has, sorted."""
+        names = {
+            platform_text(platform.os, platform.architecture, platform.variant)
+            for platform in self.platforms
+            if platform.layers is not None and platform.architecture != "unknown"
+        }
+        return tuple(sorted(filter(None, names)))
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "architectures", _architectures(self.platforms))
-        object.__setattr__(self, "size", _size(self.platforms))
-
-
-def _architectures(platforms: Iterable[PlatformRecord]) -> tuple[str, ...]:
-    names = {
-        platform_text(platform.os, platform.architecture, platform.variant)
-        for platform in platforms
-        if platform.layers is not None and platform.architecture != "unknown"
-    }
-    return tuple(sorted(name for name in names if name is not None))
-
-
-def _size(platforms: Iterable[PlatformRecord]) -> int | None:
-    layers: list[Layer] = []
-    for platform in platforms:
-        if platform.layers is None:
-            return None
-        layers += platform.layers
-    return distinct_size(layers)
+    @functools.cached_property
+    def size(self) -> int | None:
+        """The compressed bytes of the distinct layers of all platforms."""
+        layers: list[Layer] = []
+        for platform in self.platforms:
+            if platform.layers is None:
+                return None
+            layers += platform.layers
+        return distinct_size(layers)
 
 
 def present_digests(platforms: Iterable[PlatformRecord]) -> set[str]:
@@ -272,11 +269,15 @@ def image_platform(
     `labels` are the selected labels of its config, None if none are wanted.
     """
     layers = tuple(
-        [
-            _layer(layer.digest, layer.size, layer.media_type)
-            for layer in manifest.layers
-        ]
+        [_layer(one.digest, one.size, one.media_type) for one in manifest.layers]
     )
+    details = None
+    if config is not None:
+        details = ConfigDetails(
+            user=config.user,
+            history=config.history_length,
+            labels=None if labels is None else dict(labels),
+        )
     return PlatformRecord(
         os=platform.os,
         architecture=platform.architecture,
@@ -286,13 +287,7 @@ def image_platform(
         media_type=verified.media_type,
         config_digest=manifest.config.digest,
         created=config.created if config else None,
-        config=ConfigDetails(
-            user=config.user,
-            history=config.history_length,
-            labels=None if labels is None else dict(labels),
-        )
-        if config
-        else None,
+        config=details,
         base=base_image(manifest.annotations, config.labels if config else {}),
         size=distinct_size(layers),
         layers=layers,
@@ -332,9 +327,7 @@ def base_image(
         annotations.get(key) or labels.get(key) or None
         for key in (_BASE_NAME, _BASE_DIGEST)
     )
-    if name is None and digest is None:
-        return None
-    return BaseImage(name=name, digest=digest)
+    return BaseImage(name=name, digest=digest) if name or digest else None
 
 
 def schema1_platform(
@@ -358,12 +351,8 @@ def schema1_platform(
 
 def missing_platform(child: Descriptor) -> PlatformRecord:
     """The platform of a child that the index lists and the registry does not have."""
-    platform = child.platform or UNKNOWN_PLATFORM
     return PlatformRecord(
-        os=platform.os,
-        architecture=platform.architecture,
-        variant=platform.variant,
-        os_version=platform.os_version,
+        **asdict(child.platform or UNKNOWN_PLATFORM),
         digest=child.digest,
         media_type=child.media_type,
     )
@@ -411,14 +400,9 @@ def platform_warnings(
     in_config = config.platform
     if (in_index.os, in_index.architecture) == (in_config.os, in_config.architecture):
         return []
-    return [
-        Warn(
-            code=WarningCode.PLATFORM_DIFFERS,
-            detail=f"{digest} is {_text(in_index)} in the index and"
-            f" {_text(in_config)} in its config",
-        )
-    ]
-
-
-def _text(platform: Platform) -> str | None:
-    return platform_text(platform.os, platform.architecture, platform.variant)
+    index_text, config_text = (
+        platform_text(one.os, one.architecture, one.variant)
+        for one in (in_index, in_config)
+    )
+    detail = f"{digest} is {index_text} in the index and {config_text} in its config"
+    return [Warn(code=WarningCode.PLATFORM_DIFFERS, detail=detail)]

@@ -19,27 +19,10 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
-from auditor.fast_dataclass import dataclass
 from auditor.util.resizable_semaphore import ResizableSemaphore
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoolSize:
-    """Limits of concurrency.
-
-    `workers`: workers of a lane, the same for all or by its name. `window`: jobs that
-    were read and whose results are not written yet.
-    """
-
-    workers: int | Callable[[Hashable], int]
-    window: int
-
-    def workers_of(self, lane: Hashable) -> int:
-        """The number of workers of a lane."""
-        return self.workers if isinstance(self.workers, int) else self.workers(lane)
 
 
 class _Lane(Generic[Job]):
@@ -62,45 +45,44 @@ class _Lane(Generic[Job]):
 class Pool(Generic[Job, Result]):
     """Calls `work` for every job and `write` for every result, once.
 
-    `in_order`: results are written in the order of the jobs. `lane` gives the name of
-    a job's lane. `prepare` is called when a job is one of the next in its lane; it may
-    start tasks in the task group that it gets.
+    `workers` gives the number of workers of a lane by its name. `window`: maximum jobs
+    that were read and whose results are not written yet. `in_order`: results are
+    written in the order of the jobs. `lane` gives the name of a job's lane. `prepare`
+    is called when a job is one of the next in its lane; it may start tasks in the task
+    group that it gets. `stopped`: whether `stop` was called.
     """
 
     def __init__(
         self,
         *,
-        size: PoolSize,
+        workers: Callable[[Hashable], int],
+        window: int,
         in_order: bool,
         work: Callable[[Job], Awaitable[Result]],
         write: Callable[[Result], Awaitable[None]],
-        lane: Callable[[Job], Hashable] | None = None,
+        lane: Callable[[Job], Hashable],
         prepare: Callable[[Job, TaskGroup], None] | None = None,
     ) -> None:
-        self._size = size
+        self._workers = workers
         self._in_order = in_order
         self._work = work
         self._write = write
         self._lane = lane
         self._prepare = prepare
-        self._window = ResizableSemaphore(size.window)
+        self._window = ResizableSemaphore(window)
         self._finished: deque[tuple[int, Result]] = deque()
         self._ended = False
+        self._news = asyncio.Event()
         self._reading = anyio.CancelScope()
         self._working = anyio.CancelScope()
-        self._stopped = False
+        self.stopped = False
         # Finished results by job number, until those before them are written.
         self._waiting: dict[int, Result] = {}
         self._returned_early: frozenset[int] = frozenset()
 
-    @property
-    def stopped(self) -> bool:
-        """Whether `stop` was called."""
-        return self._stopped
-
     def stop(self, grace_s: float) -> None:
         """Start no more jobs; those in progress have `grace_s` seconds to finish."""
-        self._stopped = True
+        self.stopped = True
         self._reading.cancel()
         self._working.deadline = anyio.current_time() + grace_s
 
@@ -128,20 +110,16 @@ class Pool(Generic[Job, Result]):
         `jobs` gets a task group in which it may run what it needs. Exceptions of
         `jobs`, `work` and `write` end the run and are raised unchanged.
         """
-        news = asyncio.Event()
         async with anyio.create_task_group() as writing:
-            writing.start_soon(self._writer, news)
+            writing.start_soon(self._writer)
             with self._working:
                 async with anyio.create_task_group() as working:
-                    await self._reader(jobs, working, news)
+                    await self._reader(jobs, working)
             self._ended = True
-            news.set()
+            self._news.set()
 
     async def _reader(
-        self,
-        jobs: Callable[[TaskGroup], AsyncIterator[Job]],
-        working: TaskGroup,
-        news: asyncio.Event,
+        self, jobs: Callable[[TaskGroup], AsyncIterator[Job]], working: TaskGroup
     ) -> None:
         lanes: dict[Hashable, _Lane[Job]] = {}
         with self._reading:
@@ -150,43 +128,38 @@ class Pool(Generic[Job, Result]):
                 async for job in jobs(listing):
                     if not self._window.take():
                         await self._window.acquire()
-                    if self._stopped:
+                    if self.stopped:
                         await anyio.lowlevel.checkpoint()  # raises the cancellation
-                    name = self._lane(job) if self._lane else None
+                    name = self._lane(job)
                     lane = lanes.get(name)
                     if lane is None:
-                        lane = lanes[name] = _Lane(self._size.workers_of(name))
+                        lane = lanes[name] = _Lane(self._workers(name))
                     lane.jobs.append((number, job))
                     number += 1
                     if self._prepare and len(lane.jobs) <= lane.prepare_ahead:
                         self._prepare(job, working)
                     if lane.workers < lane.max_workers:
                         lane.workers += 1
-                        working.start_soon(self._worker, lane, working, news)
+                        working.start_soon(self._worker, lane, working)
 
-    async def _worker(
-        self,
-        lane: _Lane[Job],
-        working: TaskGroup,
-        news: asyncio.Event,
-    ) -> None:
-        while lane.jobs and not self._stopped:
+    async def _worker(self, lane: _Lane[Job], working: TaskGroup) -> None:
+        while lane.jobs and not self.stopped:
             number, job = lane.jobs.popleft()
             if self._prepare and len(lane.jobs) >= lane.prepare_ahead:
                 self._prepare(lane.jobs[lane.prepare_ahead - 1][1], working)
             # No await between the work and the append: a cancellation loses no result.
             # The window limits the length of `_finished`.
             self._finished.append((number, await self._work(job)))
-            news.set()
+            self._news.set()
         lane.workers -= 1
 
-    async def _writer(self, news: asyncio.Event) -> None:
+    async def _writer(self) -> None:
         waiting = self._waiting
         next_number = 0
         while self._finished or not self._ended:
             if not self._finished:
-                await news.wait()
-                news.clear()
+                await self._news.wait()
+                self._news.clear()
                 continue
             number, result = self._finished.popleft()
             if not self._in_order:

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from enum import StrEnum
 from fnmatch import translate
 from functools import cache
+from typing import Literal
 
 from auditor.audit.content_cache import HEAD_NOT_SUPPORTED, ContentCache
 from auditor.cache.batch import CachedTag
@@ -54,14 +54,6 @@ _SAME_FOR_GET = frozenset(
 # Temporary failures of HEAD, each followed by a GET that worked, after which a run
 # stops sending HEAD to the registry.
 MAX_HEAD_FAILURES = 3
-
-
-class FirstRequest(StrEnum):
-    """The request with which `Resolver.resolve` begins."""
-
-    GET = "get"
-    HEAD = "head"
-    NONE = "none"
 
 
 class Resolver:
@@ -107,22 +99,19 @@ class Resolver:
 
     def first_request(
         self, registry: Registry, reference: Reference, *, listed_digest: str | None
-    ) -> FirstRequest:
+    ) -> Literal["get", "head", "none"]:
         """The request with which `resolve` would begin."""
         if reference.digest is not None:
-            is_cached = self._content.confirmed_manifest(
-                registry.name, reference.digest
-            )
-            use_head = is_cached and self._digest_cache.head_is_reliable(registry.name)
-            return FirstRequest.HEAD if use_head else FirstRequest.GET
+            use_head = self._digest_cache.head_is_reliable(
+                registry.name
+            ) and self._content.confirmed_manifest(registry.name, reference.digest)
+            return "head" if use_head else "get"
         cached = self._cached_tag(registry, reference)
         if cached is None:
-            return FirstRequest.GET
+            return "get"
         if self._without_request(registry, reference, cached, listed_digest):
-            return FirstRequest.NONE
-        return (
-            FirstRequest.HEAD if self._can_head(registry, cached) else FirstRequest.GET
-        )
+            return "none"
+        return "head" if self._can_head(registry, cached) else "get"
 
     async def fetch(
         self, registry: Registry, reference: Reference

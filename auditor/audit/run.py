@@ -5,24 +5,28 @@
 `expand` yields the entries of the input. Entries whose record an unfinished report
 already has are passed over. The pool audits the others concurrently, with workers for
 each registry, and passes their records to `write` in input order.
+
+`open_job` opens the resources of a run: registries, digest cache, report and shard
+file. `run_with_checkpoints` runs it and makes its records durable every second;
+`AuditJob.commit` completes the report and the shard file.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime
-from typing import cast
+from hashlib import blake2b
 
 import anyio
 from anyio.abc import TaskGroup
 
-from auditor.audit.image import ImageAuditor
+from auditor.audit.image import ImageAuditor, failure_record
 from auditor.audit.image_metadata import ImageOptions
-from auditor.audit.pool import Pool, PoolSize
-from auditor.cache.digest_cache import DigestCache
-from auditor.config import Settings
+from auditor.audit.pool import Pool
+from auditor.cache.digest_cache import DigestCache, open_cache
+from auditor.config import Settings, record_settings, sharded_run_settings
 from auditor.errors import unwrap_exception_group
 from auditor.fast_dataclass import dataclass
 from auditor.input.expand import expand
@@ -30,15 +34,19 @@ from auditor.input.input_items import (
     ExpansionCounts,
     InputEntry,
     InputItem,
+    InputSelector,
     ReferenceEntry,
     RejectedEntry,
 )
+from auditor.input.lists import input_items
 from auditor.input.tag_filter import Selection
-from auditor.model import FailureRecord, ImageRecord, InputPosition, Order, Record
+from auditor.model import ImageRecord, InputPosition, Order, Record
 from auditor.oci.reference import Reference
-from auditor.registry.registries import Registries
+from auditor.registry.registries import Registries, open_registries
 from auditor.report.resume import ResumeIndex
+from auditor.report.shard_file import ShardFile
 from auditor.report.summary import Resumed, Summary, Tally
+from auditor.report.writer import Report, ReportOptions, open_report
 from auditor.util.clock import Clock, rfc3339
 from auditor.util.deadline import (
     Deadline,
@@ -47,10 +55,8 @@ from auditor.util.deadline import (
     reference_timed_out,
 )
 
-
-@dataclass(frozen=True, slots=True)
-class _FilteredOut:
-    """The result for an image that is too old: it has no record."""
+# Seconds of finished work that a crash may lose.
+CHECKPOINT_S = 1.0
 
 
 class AuditRun:
@@ -81,12 +87,13 @@ class AuditRun:
         self._clock = clock
         self._write = write
         self._resume_index = resume_index
-        self._own_cache = None if cache else DigestCache(None, now=clock.epoch)
+        images_cache = cache or DigestCache(None, now=clock.epoch)
+        self._own_cache = None if cache else images_cache
         self._images = ImageAuditor(
             registries,
             options=ImageOptions.of(settings),
             clock=clock,
-            cache=cache or cast("DigestCache", self._own_cache),
+            cache=images_cache,
             # `verify_blobs` asks what exists now: manifests are rechecked as well.
             recheck_s=0 if settings.verify_blobs else settings.cache_recheck_s,
         )
@@ -103,8 +110,10 @@ class AuditRun:
         self._started_s = clock.monotonic()
         self._started_at = clock.epoch()
         self.tally = Tally()
-        self._pool: Pool[InputEntry, Record | _FilteredOut] = Pool(
-            size=PoolSize(workers=settings.workers_of, window=settings.window),
+        # The result of an image that `--since` filters out is None.
+        self._pool: Pool[InputEntry, Record | None] = Pool(
+            workers=settings.workers_of,
+            window=settings.window,
             in_order=settings.order is Order.INPUT,
             work=self._audit,
             write=self._write_result,
@@ -114,10 +123,15 @@ class AuditRun:
 
     async def run(self) -> None:
         """Audit everything. Raises an `AuditorError` that stops the whole run."""
+
+        async def expire_after(seconds: float) -> None:
+            await self._clock.sleep(seconds)
+            self.expire()
+
         with unwrap_exception_group(), self._own_cache or nullcontext():
             async with anyio.create_task_group() as group:
                 if self._settings.deadline_s is not None:
-                    group.start_soon(self._expire_after, self._settings.deadline_s)
+                    group.start_soon(expire_after, self._settings.deadline_s)
                 await self._pool.run(self._entries)
                 group.cancel_scope.cancel()
 
@@ -132,10 +146,6 @@ class AuditRun:
         """
         self._deadline.reach()
 
-    async def _expire_after(self, seconds: float) -> None:
-        await self._clock.sleep(seconds)
-        self.expire()
-
     @property
     def has_waiting(self) -> bool:
         """Whether a finished record waits for its turn."""
@@ -143,8 +153,7 @@ class AuditRun:
 
     def early_records(self, *, last: bool = False) -> list[Record]:
         """Finished records that wait for their turn: see `Pool.early_results`."""
-        results = self._pool.early_results(last=last)
-        return [result for result in results if not isinstance(result, _FilteredOut)]
+        return list(filter(None, self._pool.early_results(last=last)))
 
     def known_references(self) -> tuple[int, bool]:
         """The number of references found so far, and whether these are all."""
@@ -153,6 +162,11 @@ class AuditRun:
     def summary(self) -> Summary:
         """The summary of the run, or of what it has done so far."""
         digest_cache = self._images.content.digest_cache
+        resumed = None
+        if (index := self._resume_index) is not None:
+            is_finished = self._is_expanded and not self._pool.stopped
+            left_out = index.count - index.taken if is_finished else 0
+            resumed = Resumed(kept=index.taken, left_out=left_out)
         return Summary(
             started_at=rfc3339(self._started_at),
             finished_at=rfc3339(self._clock.epoch()),
@@ -173,16 +187,7 @@ class AuditRun:
             max_requests=self._settings.max_requests,
             rate_limits=self._registries.rate_limits(),
             blobs=self._images.repository_data.blobs.counts,
-            resumed=self._resumed(),
-        )
-
-    def _resumed(self) -> Resumed | None:
-        index = self._resume_index
-        if index is None:
-            return None
-        is_finished = self._is_expanded and not self._pool.stopped
-        return Resumed(
-            kept=index.taken, left_out=index.count - index.taken if is_finished else 0
+            resumed=resumed,
         )
 
     async def _entries(self, group: TaskGroup) -> AsyncIterator[InputEntry]:
@@ -197,25 +202,21 @@ class AuditRun:
             shard=self._settings.shard,
             on_position=self._set_position,
         ):
-            has_record = self._take_record(entry)
+            lines = None
+            if self._resume_index is not None:
+                lines = self._resume_index.take(
+                    str(entry.reference) if isinstance(entry, ReferenceEntry) else None
+                )
             if self._positions is not None:
-                self._positions.add(self._position, has_record=has_record)
-            if not has_record:
+                self._positions.add(self._position, has_record=lines is not None)
+            if lines is None:
                 yield entry
+            else:
+                self.tally.add_lines(lines)
         self._is_expanded = True
 
     def _set_position(self, position: InputPosition) -> None:
         self._position = position
-
-    def _take_record(self, entry: InputEntry) -> bool:
-        """Whether the resumed report has the record of an entry, which is counted."""
-        if self._resume_index is None:
-            return False
-        reference = str(entry.reference) if isinstance(entry, ReferenceEntry) else None
-        lines = self._resume_index.take(reference)
-        if lines is not None:
-            self.tally.add_lines(lines)
-        return lines is not None
 
     def _prefetch_token(self, entry: InputEntry, group: TaskGroup) -> None:
         # Tokens are fetched while references wait for a worker.
@@ -230,9 +231,10 @@ class AuditRun:
         with self._deadline.scope():
             await self._images.fetch_token(reference)
 
-    async def _audit(self, entry: InputEntry) -> Record | _FilteredOut:
+    async def _audit(self, entry: InputEntry) -> Record | None:
         if isinstance(entry, RejectedEntry):
-            return self._rejected_record(entry)
+            now = rfc3339(self._clock.epoch())
+            return failure_record(entry.text, entry.pattern, entry.failure, now)
         if self._deadline.reached:
             return self._images.failure_record(entry.reference, not_started())
         if not self._needs_scope:
@@ -240,50 +242,27 @@ class AuditRun:
         limit_s = self._settings.reference_timeout_s
         with self._deadline.scope(limit_s=limit_s):
             return await self._audit_reference(entry)
-        failure = (
-            not_finished()
-            if self._deadline.reached
-            else reference_timed_out(limit_s or 0)
-        )
+        is_late = self._deadline.reached
+        failure = not_finished() if is_late else reference_timed_out(limit_s or 0)
         return self._images.failure_record(entry.reference, failure)
 
-    async def _audit_reference(self, entry: ReferenceEntry) -> Record | _FilteredOut:
+    async def _audit_reference(self, entry: ReferenceEntry) -> Record | None:
         record = await self._images.audit(
             entry.reference,
             is_listed=entry.listed_tag is not None,
             listed_digest=entry.digest,
         )
-        if (
-            entry.age_unknown
-            and isinstance(record, ImageRecord)
-            and self._selection.is_image_too_old(record)
-        ):
-            return _FilteredOut()
+        if entry.age_unknown and isinstance(record, ImageRecord):
+            return None if self._selection.is_image_too_old(record) else record
         return record
 
-    def _rejected_record(self, entry: RejectedEntry) -> FailureRecord:
-        pattern = entry.pattern
-        return FailureRecord(
-            reference=entry.text,
-            registry=pattern.registry if pattern else None,
-            repository=pattern.repository if pattern else None,
-            tag=None,
-            digest=None,
-            stage=entry.failure.stage,
-            failure=entry.failure.kind,
-            status=entry.failure.status,
-            detail=entry.failure.detail,
-            attempts=entry.failure.attempts,
-            audited_at=rfc3339(self._clock.epoch()),
-        )
-
-    async def _write_result(self, result: Record | _FilteredOut) -> None:
-        has_record = not isinstance(result, _FilteredOut)
+    async def _write_result(self, result: Record | None) -> None:
+        has_record = result is not None
         if self._resume_index is not None:
             self._resume_index.entry_finished(has_record=has_record)
         if self._positions is not None:
             self._positions.entry_finished(has_record=has_record)
-        if isinstance(result, _FilteredOut):
+        if result is None:
             self.tally.filtered += 1
             return
         await self._write(result)
@@ -321,3 +300,139 @@ class _PositionTracker:
     def _report_resumed(self) -> None:
         while self._unfinished and self._unfinished[0][1]:
             self._report(self._unfinished.popleft()[0])
+
+
+# -- Resources of a run ------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AuditJob:
+    """A run and its report; `commit` completes the report after the run."""
+
+    run: AuditRun
+    report: Report
+    shard_file: ShardFile | None
+    input_digest: InputDigest | None
+
+    async def commit(self) -> None:
+        """Give the report its name, and then the shard file."""
+        await self.report.commit()
+        if self.shard_file is not None:
+            digest = self.input_digest.value if self.input_digest else None
+            self.shard_file.commit(self.run.summary().to_json(), input_digest=digest)
+
+
+@asynccontextmanager
+async def open_job(
+    settings: Settings,
+    *,
+    clock: Clock,
+    notify: Callable[[str], None],
+    items: Iterable[InputItem] | None = None,
+) -> AsyncIterator[AuditJob]:
+    """The job that the settings describe, with all its resources open.
+
+    `notify` gets sentences for the user; `items` replace the settings' references and
+    lists. Raises the `AuditorError`s of what it opens.
+    """
+    now = rfc3339(clock.epoch())
+    async with (
+        open_registries(settings, clock=clock) as registries,
+        open_cache(settings, now=clock.epoch) as cache,
+        open_report(report_options(settings), now=now, notify=notify) as report,
+    ):
+        with _shard_file(settings, report, notify) or nullcontext() as shard_file:
+            items = input_items(settings) if items is None else items
+            digest = InputDigest(items) if shard_file else None
+            run = AuditRun(
+                settings,
+                digest or items,
+                registries=registries,
+                clock=clock,
+                write=report.write,
+                on_position=shard_file.add if shard_file else None,
+                cache=cache,
+                resume_index=report.resume_index,
+            )
+            yield AuditJob(run, report, shard_file, digest)
+
+
+async def run_with_checkpoints(run: AuditRun, report: Report) -> None:
+    """Run the audit; every `CHECKPOINT_S` its records are made durable."""
+
+    async def checkpoint_regularly() -> None:
+        while True:
+            await anyio.sleep(CHECKPOINT_S)
+            await report.checkpoint(run.early_records(), has_waiting=run.has_waiting)
+
+    with unwrap_exception_group():
+        async with anyio.create_task_group() as group:
+            group.start_soon(checkpoint_regularly)
+            await run.run()
+            group.cancel_scope.cancel()
+
+
+def report_options(settings: Settings) -> ReportOptions:
+    """How the report of a run with these settings is written."""
+    return ReportOptions(
+        output=settings.output,
+        shape=settings.shape,
+        order=settings.order,
+        resume=settings.resume,
+        settings=record_settings(settings),
+    )
+
+
+def _shard_file(
+    settings: Settings, report: Report, notify: Callable[[str], None]
+) -> ShardFile | None:
+    if settings.shard is None:
+        return None
+    if report.writer.final is None:
+        notify(
+            f"shard {settings.shard}: its report is not a file and gets no shard file,"
+            " so that auditor merge cannot merge it; write it with -o FILE"
+        )
+        return None
+    return ShardFile(
+        report.writer.final,
+        settings.shard,
+        settings=sharded_run_settings(settings),
+        order=settings.order,
+    )
+
+
+# -- Input digest ------------------------------------------------------------------
+
+
+class InputDigest:
+    """Passes items on, once; `value` is a digest over all of them, in order.
+
+    All shards of an audit must have the same. Where an item comes from is not part of
+    it: a copy of a list has the digest of the list.
+    """
+
+    def __init__(self, items: Iterable[InputItem]) -> None:
+        self._items = items
+        self._digest = blake2b(digest_size=16)
+        self._is_complete = False
+
+    def __iter__(self) -> Iterator[InputItem]:
+        for item in self._items:
+            text = str(item.selector) if isinstance(item, InputSelector) else item.text
+            self._digest.update(text.encode("utf-8", "surrogatepass") + b"\n")
+            yield item
+        self._is_complete = True
+
+    @property
+    def value(self) -> str | None:
+        """In hexadecimal; None if the input was not read to its end."""
+        return self._digest.hexdigest() if self._is_complete else None
+
+
+def digest_of_input(items: Iterable[InputItem]) -> str | None:
+    """The digest of an input that is read only for this."""
+    digest = InputDigest(items)
+    for _ in digest:
+        pass
+    return digest.value

@@ -33,7 +33,6 @@ async def list_pull_access(
     """
     from datetime import UTC, datetime
 
-    from auditor.audit.pool import PoolSize
     from auditor.diagnose.token_check import PullAccessCheck
     from auditor.input.lists import check_lists, input_items
     from auditor.input.tag_filter import Selection
@@ -63,7 +62,8 @@ async def list_pull_access(
                 settings, datetime.fromtimestamp(clock.epoch(), UTC)
             ),
             actions=actions,
-            size=PoolSize(workers=settings.workers_of, window=settings.window),
+            workers=settings.workers_of,
+            window=settings.window,
             write=write,
         )
         if not as_json:

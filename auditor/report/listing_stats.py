@@ -84,24 +84,6 @@ class Listing:
             return ListState.SUSPICIOUS
         return ListState.COMPLETE if self.entries else ListState.EMPTY
 
-    def count(
-        self,
-        *,
-        pages: int,
-        entries: int,
-        total: int | None,
-        last: bool,
-        checked: bool = False,
-        in_doubt: bool = False,
-    ) -> None:
-        """Count a page with `entries` entries, the `pages`-th of the listing."""
-        self.checked = checked
-        self.suspicious = in_doubt
-        self.pages = pages
-        self.entries += entries
-        self.total = total if total is not None else self.total
-        self.complete = last
-
     @property
     def missing(self) -> int:
         """Entries that the registry's API counts and did not list."""

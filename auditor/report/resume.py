@@ -17,6 +17,7 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -277,9 +278,7 @@ class ResumeIndex:
         self.taken = 0
         self.end = 0
 
-    def _execute(
-        self, statement: str, values: tuple[object, ...] = ()
-    ) -> sqlite3.Cursor:
+    def _execute(self, statement: str, *values: object) -> sqlite3.Cursor:
         with _database_errors():
             return self._database.execute(statement, values)
 
@@ -287,10 +286,9 @@ class ResumeIndex:
         """Index a record. False if it must be audited again, or is already indexed."""
         if record.reference is None or record.interrupted:
             return False
-        added = self._execute(
-            "INSERT OR IGNORE INTO records VALUES (?, ?, ?)",
-            (record.reference, record.start, record.size),
-        ).rowcount
+        insert = "INSERT OR IGNORE INTO records VALUES (?, ?, ?)"
+        values = record.reference, record.start, record.size
+        added = self._execute(insert, *values).rowcount
         self.count += added
         return added == 1
 
@@ -304,23 +302,19 @@ class ResumeIndex:
         self._position += 1
         if reference is None:
             return None
-        row = self._execute(
-            "SELECT start, size FROM records WHERE reference = ?", (reference,)
-        ).fetchone()
+        select = "SELECT start, size FROM records WHERE reference = ?"
+        row = self._execute(select, reference).fetchone()
         if row is None:
             return None
-        self._execute("INSERT INTO taken VALUES (?, ?, ?)", (position, *row))
-        self.taken += 1
         start, size = row
+        self._execute("INSERT INTO taken VALUES (?, ?, ?)", position, start, size)
+        self.taken += 1
         return os.pread(self._stream.fileno(), size, start)
 
     def entry_finished(self, *, has_record: bool) -> None:
-        """Count an entry that was audited now; to be called in input order.
-
-        Without a record, a filter dropped it.
-        """
+        """Count an entry that was audited now, in input order; a filter may drop it."""
         if not has_record:
-            self._execute("INSERT INTO dropped VALUES (?)", (self._audited,))
+            self._execute("INSERT INTO dropped VALUES (?)", self._audited)
         self._audited += 1
 
     def ranges(self, *, in_input_order: bool) -> Iterator[tuple[int, int]]:
@@ -345,25 +339,21 @@ class ResumeIndex:
 
     def _input_order(self) -> Iterator[tuple[int, int]]:
         new_records = record_offsets(self._stream, self.end, complete=True)
-        dropped = self._database.execute("SELECT number FROM dropped ORDER BY number")
-        next_dropped, number = dropped.fetchone(), 0
-        taken = self._database.execute(
-            "SELECT position, start, size FROM taken ORDER BY position"
-        )
-        next_taken = taken.fetchone()
+        query = self._database.execute
+        dropped = query("SELECT number FROM dropped ORDER BY number")
+        taken = query("SELECT position, start, size FROM taken ORDER BY position")
+        next_dropped, next_taken = dropped.fetchone(), taken.fetchone()
+        numbers = count()
         for position in range(self._position):
             if next_taken is not None and next_taken[0] == position:
-                yield next_taken[1], next_taken[2]
+                yield next_taken[1:]
                 next_taken = taken.fetchone()
-                continue
-            number += 1
-            if next_dropped == (number - 1,):
+            elif next_dropped == (next(numbers),):
                 next_dropped = dropped.fetchone()
-                continue
-            record = next(new_records, None)
-            if record is None:
+            elif (record := next(new_records, None)) is not None:
+                yield record.start, record.size
+            else:
                 raise RuntimeError(f"input entry {position} has no record")
-            yield record.start, record.size
         if next(new_records, None) is not None:
             raise RuntimeError("the report has more records than the input has entries")
 

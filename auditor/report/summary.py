@@ -1,9 +1,8 @@
 """The summary of a run: the proof that it is complete, and what needs action.
 
-`Tally` counts records as they are written. `Summary` holds the tally with the counts
-of the rest of the run. `SUMMARY_FIELDS` lists every field of the JSON form: its value
-for one run, and how the values of several shards are merged. `merge_summaries` follows
-that table; the text (summary_text.py) and the metrics (metrics.py) read the JSON form.
+`Tally` counts records as they are written. `SUMMARY_FIELDS` lists every field of the
+JSON form: its value for one run, and how the values of several shards are merged. The
+text (summary_text.py) and the metrics (metrics.py) read the JSON form.
 """
 
 from __future__ import annotations
@@ -112,10 +111,7 @@ def _count_name(counts: Counter[str], name: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resumed:
-    """Records of the unfinished report that was resumed.
-
-    `kept` are part of the new report; `left_out` are no longer in the input.
-    """
+    """Records of the unfinished report: `left_out` are not in the input any more."""
 
     kept: int
     left_out: int
@@ -215,24 +211,22 @@ def _first(values: Sequence[Any]) -> Any:
     return values[0]
 
 
-def _sum_or_none(values: Sequence[int | None]) -> int | None:
-    present = [value for value in values if value is not None]
-    return sum(present) if present else None
+def _or_none(merge: Callable[[Sequence[Any]], Any]) -> Callable[[Sequence[Any]], Any]:
+    """Merges the values that are not None, if there are any."""
+
+    def merge_present(values: Sequence[Any]) -> Any:
+        present = [value for value in values if value is not None]
+        return merge(present) if present else None
+
+    return merge_present
 
 
-def _sum_counts(values: Sequence[Mapping[str, int]]) -> Counter[str]:
+def _sum_counts(values: Sequence[Mapping[str, int]]) -> dict[str, int]:
     # `+` of counters would drop names with a count of 0.
     total: Counter[str] = Counter()
     for value in values:
         total.update(value)
-    return total
-
-
-def _sum_counts_or_none(
-    values: Sequence[Mapping[str, int] | None],
-) -> dict[str, int] | None:
-    present = [value for value in values if value is not None]
-    return dict(_sum_counts(present)) if present else None
+    return dict(total)
 
 
 def _merge_failures(values: Sequence[Json]) -> dict[str, Any]:
@@ -251,9 +245,7 @@ def _merge_lists(values: Sequence[Json]) -> dict[str, Any]:
         str(ListKind.REPOSITORIES): _merge_catalogs(
             [shard[ListKind.REPOSITORIES] for shard in values]
         ),
-        str(ListKind.TAGS): dict(
-            _sum_counts([shard[ListKind.TAGS] for shard in values])
-        ),
+        str(ListKind.TAGS): _sum_counts([shard[ListKind.TAGS] for shard in values]),
         "not_shown": sum(shard["not_shown"] for shard in values),
     }
 
@@ -342,7 +334,7 @@ SUMMARY_FIELDS: tuple[SummaryField, ...] = (
     SummaryField(
         "resumed",
         lambda run: asdict(run.resumed) if run.resumed else None,
-        _sum_counts_or_none,
+        _or_none(_sum_counts),
     ),
     _attribute("output", _first),
     _object(
@@ -367,7 +359,7 @@ SUMMARY_FIELDS: tuple[SummaryField, ...] = (
         _merge_listings,
     ),
     _counts("requests", _by_name),
-    _attribute("max_requests", _sum_or_none),
+    _attribute("max_requests", _or_none(sum)),
     SummaryField(
         "allowances",
         lambda run: [_rate_limit(*one) for one in run.rate_limits],

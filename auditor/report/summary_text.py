@@ -1,8 +1,4 @@
-"""The summary as text for people: what was audited, what failed, what was saved.
-
-Every function reads the JSON form of a summary, so that the text is the same for one
-run and for merged shards.
-"""
+"""The summary as text for people, from its JSON form, of one run or merged shards."""
 
 from __future__ import annotations
 
@@ -30,27 +26,18 @@ ENTRY_NOUNS = {
     ListKind.TAGS: ("tag", "tags"),
 }
 SAVED: dict[str, dict[str, tuple[str, ...]]] = {
-    "reused within this run": {
-        "manifests": ("manifest",),
-        "configs": ("config",),
-    },
+    "reused within this run": {"manifests": ("manifest",), "configs": ("config",)},
     "from the cache": {
         "known_tags": (
             "tag, unchanged (checked with HEAD)",
             "tags, unchanged (checked with HEAD)",
         ),
-        "known_digests": (
-            "digest (checked with HEAD)",
-            "digests (checked with HEAD)",
-        ),
+        "known_digests": ("digest (checked with HEAD)", "digests (checked with HEAD)"),
         "listed_tags": (
             "tag, unchanged (by its digest in the listing)",
             "tags, unchanged (by their digests in the listing)",
         ),
-        "immutable_tags": (
-            "immutable tag (no request)",
-            "immutable tags (no request)",
-        ),
+        "immutable_tags": ("immutable tag (no request)", "immutable tags (no request)"),
         "stored_manifests": ("child manifest",),
         "stored_configs": ("config",),
     },
@@ -97,10 +84,7 @@ def is_empty_input(summary: Json) -> bool:
 
 
 def listing_lines(lists: Json, listings: Sequence[Listing]) -> list[str]:
-    """The totals of all listings, and those that may be truncated.
-
-    `lists` are the totals as the summary file has them.
-    """
+    """The totals of all listings (as in the summary file), and suspicious listings."""
     lines = []
     for kind in ListKind:
         totals = lists[kind]
@@ -115,17 +99,13 @@ def listing_lines(lists: Json, listings: Sequence[Listing]) -> list[str]:
                 f" {format_count(totals['pages'], 'page')},"
                 f" {format_count(totals['entries'], *ENTRY_NOUNS[kind])}{problems}"
             )
-    left_out = {
-        ListKind.TAGS: lists[ListKind.TAGS]["filtered"],
-        ListKind.REPOSITORIES: sum(listing.excluded for listing in listings),
-    }
-    for kind, count in left_out.items():
+    filtered = lists[ListKind.TAGS]["filtered"]
+    excluded = sum(listing.excluded for listing in listings)
+    for count, kind in (filtered, ListKind.TAGS), (excluded, ListKind.REPOSITORIES):
         if count:
-            lines.append(
-                f"      {format_count(count, *ENTRY_NOUNS[kind])} filtered out"
-            )
-    lines.extend(suspicious_lines(listings))
-    return lines
+            nouns = ENTRY_NOUNS[kind]
+            lines.append(f"      {format_count(count, *nouns)} filtered out")
+    return [*lines, *suspicious_lines(listings)]
 
 
 def suspicious_lines(listings: Sequence[Listing]) -> Iterator[str]:

@@ -52,13 +52,15 @@ class ReportWriter:
     manager; leaving it without `commit` keeps the partial file. Every problem is an
     `OutputError` that names the file.
 
-    `final`: the report's path, None for a stream. `appends`: keep what the partial
-    file holds. `bytes_written`: bytes that the disk or the reader has taken.
+    `final`: the report's path, None for a stream; `partial`: the file that holds the
+    lines until `commit`. `appends`: keep what the partial file holds. `bytes_written`:
+    bytes that the disk or the reader has taken.
     """
 
     def __init__(self, output: str) -> None:
         self._name = "standard output" if output == "-" else output
         self.final: Path | None = None
+        self.partial: Path | None = None
         self.appends = False
         self.bytes_written = 0
         self._buffer = bytearray()
@@ -74,16 +76,10 @@ class ReportWriter:
             if path.exists() and not stat.S_ISREG(path.stat().st_mode):
                 self._fd = os.open(path, os.O_WRONLY)
                 return
-            self.final = path.resolve()
+            self.final = final = path.resolve()
+            self.partial = final.with_name(final.name + ".partial")
         except (OSError, ValueError) as error:
             raise self.error(error) from None
-
-    @property
-    def partial(self) -> Path | None:
-        """The file that holds the lines until `commit`; None for a stream."""
-        if self.final is None:
-            return None
-        return self.final.with_name(self.final.name + ".partial")
 
     async def __aenter__(self) -> Self:
         partial = self.partial
@@ -264,22 +260,22 @@ class Report:
         none is left waiting (`has_waiting`), the journal's records are dropped.
         """
         await self.writer.flush()
-        journal = self._journal
-        if journal is None:
+        if (journal := self._journal) is None:
             return
+
+        def sync() -> None:
+            self.writer.sync()
+            if clear:
+                journal.clear_records()
+            journal.sync()
+
         try:
             if lines := b"".join(map(self._encode, early)):
                 journal.append(lines)
             clear = not has_waiting and journal.holds_records
-            await anyio.to_thread.run_sync(self._sync, journal, clear)
+            await anyio.to_thread.run_sync(sync)
         except OSError as error:
             raise self.writer.error(error) from None
-
-    def _sync(self, journal: Journal, clear: bool) -> None:
-        self.writer.sync()
-        if clear:
-            journal.clear_records()
-        journal.sync()
 
     def save_now(self, early: Iterable[Record]) -> None:
         """Write everything from a signal handler; the program exits next."""

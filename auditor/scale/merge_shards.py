@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from auditor.audit.image import failure_record
 from auditor.errors import OutputError, UsageError
 from auditor.input.listings import no_tag_matches
 from auditor.model import FailureRecord, Shape
@@ -80,19 +81,7 @@ def unmatched_patterns(summary: Mapping[str, Any]) -> Iterator[FailureRecord]:
         pattern = parse_selector(listing.selector)
         assert isinstance(pattern, RepositoryPattern)
         failure = no_tag_matches(pattern, listing)
-        yield FailureRecord(
-            reference=listing.selector,
-            registry=pattern.registry,
-            repository=pattern.repository,
-            tag=None,
-            digest=None,
-            stage=failure.stage,
-            failure=failure.kind,
-            status=failure.status,
-            detail=failure.detail,
-            attempts=failure.attempts,
-            audited_at=summary["finished_at"],
-        )
+        yield failure_record(listing.selector, pattern, failure, summary["finished_at"])
 
 
 def unfinished_summary(

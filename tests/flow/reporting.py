@@ -11,8 +11,7 @@ from typing import Any
 import anyio
 import orjson
 
-from auditor.audit.job import open_job, run_with_checkpoints
-from auditor.audit.run import AuditRun
+from auditor.audit.run import AuditRun, open_job, run_with_checkpoints
 from auditor.report.summary import Summary
 from auditor.report.writer import Report
 from tests.flow.harness import PATIENCE_S, Lab

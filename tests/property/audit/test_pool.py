@@ -11,13 +11,10 @@ from anyio.abc import TaskGroup
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.audit.pool import Pool, PoolSize
+from auditor.audit.pool import Pool
 
-sizes = st.builds(
-    lambda workers, window: PoolSize(workers=workers, window=window),
-    st.integers(1, 9),
-    st.integers(1, 12),
-)
+Size = tuple[int, int]  # workers, window
+sizes = st.tuples(st.integers(1, 9), st.integers(1, 12))
 
 
 async def _pause(chance: random.Random) -> None:
@@ -29,7 +26,7 @@ class _Harness:
     """A pool over the numbers 0..count-1, with pauses drawn from a seed."""
 
     def __init__(
-        self, count: int, size: PoolSize, *, seed: int, in_order: bool = True
+        self, count: int, size: Size, *, seed: int, in_order: bool = True
     ) -> None:
         self.count = count
         self.chance = random.Random(seed)
@@ -38,7 +35,12 @@ class _Harness:
         self.written: list[int] = []
         self.most_ahead = 0
         self.pool: Pool[int, int] = Pool(
-            size=size, in_order=in_order, work=self.work, write=self.write
+            workers=lambda _: size[0],
+            window=size[1],
+            in_order=in_order,
+            work=self.work,
+            write=self.write,
+            lane=lambda _: None,
         )
 
     async def jobs(self, group: TaskGroup) -> AsyncIterator[int]:
@@ -61,7 +63,7 @@ class _Harness:
 @settings(max_examples=150, deadline=None)
 @given(count=st.integers(0, 60), size=sizes, seed=st.integers(0, 2**32))
 def test_every_result_is_written_once_in_input_order(
-    count: int, size: PoolSize, seed: int
+    count: int, size: Size, seed: int
 ) -> None:
     async def main() -> _Harness:
         harness = _Harness(count, size, seed=seed)
@@ -70,13 +72,13 @@ def test_every_result_is_written_once_in_input_order(
 
     harness = anyio.run(main)
     assert harness.written == list(range(count))
-    assert harness.most_ahead <= size.window
+    assert harness.most_ahead <= size[1]
 
 
 @settings(max_examples=80, deadline=None)
 @given(count=st.integers(0, 60), size=sizes, seed=st.integers(0, 2**32))
 def test_in_completion_order_every_result_is_written_once(
-    count: int, size: PoolSize, seed: int
+    count: int, size: Size, seed: int
 ) -> None:
     async def main() -> _Harness:
         harness = _Harness(count, size, seed=seed, in_order=False)
@@ -95,7 +97,7 @@ def test_in_completion_order_every_result_is_written_once(
     grace_s=st.sampled_from([0.0, 60.0]),
 )
 def test_a_stopped_pool_writes_every_finished_result_once(
-    count: int, size: PoolSize, seed: int, stop_after: int, grace_s: float
+    count: int, size: Size, seed: int, stop_after: int, grace_s: float
 ) -> None:
     async def main() -> _Harness:
         harness = _Harness(count, size, seed=seed)
@@ -124,7 +126,7 @@ def test_an_exception_ends_the_pool_and_propagates(place: str) -> None:
         pass
 
     async def main() -> None:
-        harness = _Harness(50, PoolSize(workers=4, window=8), seed=1)
+        harness = _Harness(50, (4, 8), seed=1)
 
         async def broken(*_: object) -> int:
             raise BugError
@@ -134,10 +136,12 @@ def test_an_exception_ends_the_pool_and_propagates(place: str) -> None:
             raise BugError
 
         pool: Pool[int, int] = Pool(
-            size=PoolSize(workers=4, window=8),
+            workers=lambda _: 4,
+            window=8,
             in_order=True,
             work=broken if place == "work" else harness.work,
             write=broken if place == "write" else harness.write,  # type: ignore[arg-type]
+            lane=lambda _: None,
         )
         await pool.run(broken_jobs if place == "jobs" else harness.jobs)
 

@@ -57,8 +57,9 @@ def test_the_state_of_a_listing(changes: dict[str, object], state: ListState) ->
 def test_a_listing_that_looks_truncated_and_its_missing_entries(
     pages: int, entries: int, total: int | None, cut: bool, missing: int
 ) -> None:
-    listing = Listing(selector="r/a:*")
-    listing.count(pages=pages, entries=entries, total=total, last=True)
+    listing = Listing(
+        selector="r/a:*", pages=pages, entries=entries, total=total, complete=True
+    )
     assert (listing.looks_truncated, listing.missing) == (cut, missing)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from auditor.audit.job import InputDigest, digest_of_input
+from auditor.audit.run import InputDigest, digest_of_input
 from auditor.config import Settings
 from auditor.input.lists import input_items
 
