@@ -1,4 +1,4 @@
-"""The demo's registry: read-only, in memory, with the behaviour of distribution 2.8.
+"""The demo's registry: read-only, in memory, with the pages of distribution 2.8.
 
     content = DemoContent()
     content.add("team/app", image("app"), "latest")
@@ -6,8 +6,7 @@
         ...
 
 OCI distribution spec 1.1: ping, manifests, blobs, tags, referrers; the catalog is
-distribution's. Manifests are negotiated as in its `registry/handlers/manifests.go`: to
-a client that does not accept a Docker list, its linux/amd64 child is returned.
+distribution's. Manifests are returned whatever the client accepts.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ from itertools import chain
 from typing import Any, Protocol
 from urllib.parse import quote
 
-import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
@@ -186,26 +184,21 @@ class DemoRegistry:
             by_digest = reference.startswith("sha256:")
             detail = {"Revision" if by_digest else "Tag": reference}
             return error(404, "MANIFEST_UNKNOWN", "manifest unknown", detail)
-        chosen = _negotiate(
-            repository,
-            manifest,
-            accepts=_accepted_types(request.headers.getall("Accept", [])),
-            by_tag=reference in repository.tags,
-        )
-        if isinstance(chosen, web.Response):
-            return chosen
-        headers = self.manifest_headers(chosen)
-        if request.headers.get("If-None-Match", "").strip('"') == chosen.digest:
-            return web.Response(status=304, headers=headers)
-        return web.Response(body=chosen.raw, headers=headers)
+        return self.manifest_response(request, repository, manifest)
 
-    def manifest_headers(self, manifest: BuiltManifest) -> dict[str, str]:
-        """The header fields of a manifest."""
-        return {
+    def manifest_response(
+        self, request: web.Request, repository: DemoRepository, manifest: BuiltManifest
+    ) -> web.Response:
+        """The response with a manifest of a repository."""
+        del repository
+        headers = {
             "Content-Type": manifest.media_type,
             "Etag": f'"{manifest.digest}"',
             "Docker-Content-Digest": manifest.digest,
         }
+        if request.headers.get("If-None-Match", "").strip('"') == manifest.digest:
+            return web.Response(status=304, headers=headers)
+        return web.Response(body=manifest.raw, headers=headers)
 
     async def blob(self, request: web.Request) -> web.Response:
         """A config, or what is known of a layer without its bytes."""
@@ -336,67 +329,6 @@ def _referrer(manifest: BuiltManifest) -> dict[str, Any]:
     if manifest.annotations:
         entry["annotations"] = dict(manifest.annotations)
     return entry
-
-
-# -- negotiation -----------------------------------------------------------------
-
-
-def _accepted_types(accept: Iterable[str]) -> set[str]:
-    """The media types of all `Accept` lines, without parameters (RFC 9110 12.5.1)."""
-    return {
-        item.partition(";")[0].strip().lower()
-        for line in accept
-        for item in line.split(",")
-    }
-
-
-def _negotiate(
-    repository: DemoRepository,
-    manifest: BuiltManifest,
-    *,
-    accepts: set[str],
-    by_tag: bool,
-) -> BuiltManifest | web.Response:
-    """The manifest to return, or the error if none is acceptable.
-
-    OCI types must be accepted. Docker types are converted, for tags only: of a list,
-    the linux/amd64 child is returned.
-    """
-    if manifest.media_type in accepts:
-        return manifest
-    if manifest.media_type == Family.OCI.manifest:
-        return _not_accepted("OCI manifest", "OCI manifests")
-    if manifest.media_type == Family.OCI.index:
-        return _not_accepted("OCI index", "OCI indexes")
-    if not by_tag:
-        return manifest
-    if manifest.media_type == Family.DOCKER.index:
-        child = _default_child(repository, manifest)
-        if child is None:
-            return error(404, "MANIFEST_UNKNOWN", "manifest unknown")
-        manifest = child
-    # Distribution does not check whether the client accepts an OCI child.
-    if manifest.media_type != Family.DOCKER.manifest or manifest.media_type in accepts:
-        return manifest
-    # Distribution converts a Docker manifest to schema 1 for a client that accepts
-    # nothing newer. That takes the layers' bytes; without them it responds with this.
-    return error(400, "MANIFEST_INVALID", "manifest invalid")
-
-
-def _not_accepted(found: str, kind: str) -> web.Response:
-    message = f"{found} found, but accept header does not support {kind}"
-    return error(404, "MANIFEST_UNKNOWN", message)
-
-
-def _default_child(
-    repository: DemoRepository, manifest_list: BuiltManifest
-) -> BuiltManifest | None:
-    """The linux/amd64 entry of a Docker manifest list, if it exists."""
-    for entry in orjson.loads(manifest_list.raw)["manifests"]:
-        platform = entry.get("platform", {})
-        if (platform.get("os"), platform.get("architecture")) == ("linux", "amd64"):
-            return repository.manifests.get(entry["digest"])
-    return None
 
 
 # -- server ----------------------------------------------------------------------

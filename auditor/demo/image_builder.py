@@ -212,8 +212,7 @@ def _base(annotations: Mapping[str, str]) -> BaseImage | None:
     if not any(key.startswith(prefix) for key in annotations):
         return None
     return BaseImage(
-        name=annotations.get(f"{prefix}name"),
-        digest=annotations.get(f"{prefix}digest"),
+        name=annotations.get(f"{prefix}name"), digest=annotations.get(f"{prefix}digest")
     )
 
 

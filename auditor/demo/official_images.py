@@ -42,9 +42,7 @@ class _Source:
     platforms: Sequence[str]
 
 
-def official_images(
-    repositories: Iterable[str] | None = None,
-) -> Iterator[PlacedImage]:
+def official_images(repositories: Iterable[str] | None = None) -> Iterator[PlacedImage]:
     """All images, or those of some repositories (`library/alpine`, ...).
 
     They come by repository, in the order of the data. The image of a platform has the

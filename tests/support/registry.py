@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import orjson
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
@@ -23,6 +24,8 @@ from auditor.demo.demo_registry import (
     AccessControl,
     DemoContent,
     DemoRegistry,
+    DemoRepository,
+    error,
     serve,
 )
 from auditor.demo.demo_tokens import (
@@ -31,7 +34,7 @@ from auditor.demo.demo_tokens import (
     split_scope,
     unauthorized,
 )
-from auditor.demo.image_builder import BuiltManifest
+from auditor.demo.image_builder import BuiltManifest, Family
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +57,7 @@ class Basic:
         _, name, actions = split_scope(scope)
         if account.granted(name, actions):
             return None
-        error = {"code": "DENIED", "message": "requested access is denied"}
-        return web.json_response({"errors": [error]}, status=403)
+        return error(403, "DENIED", "requested access is denied")
 
     def routes(self) -> Iterable[web.AbstractRouteDef]:
         return ()
@@ -83,7 +85,7 @@ class Behaviour:
 
 
 class BehavingRegistry(DemoRegistry):
-    """The demo's registry with a `Behaviour`."""
+    """The demo's registry with a `Behaviour`, and distribution's negotiation."""
 
     def __init__(self, content: DemoContent, behaviour: Behaviour) -> None:
         super().__init__(content)
@@ -91,11 +93,21 @@ class BehavingRegistry(DemoRegistry):
         self.max_page = behaviour.max_page
         self.default_page = behaviour.default_page
 
-    def manifest_headers(self, manifest: BuiltManifest) -> dict[str, str]:
-        headers = super().manifest_headers(manifest)
+    def manifest_response(
+        self, request: web.Request, repository: DemoRepository, manifest: BuiltManifest
+    ) -> web.Response:
+        chosen = negotiate(
+            repository,
+            manifest,
+            accepts=_accepted_types(request.headers.getall("Accept", [])),
+            by_tag=request.match_info["reference"] in repository.tags,
+        )
+        if isinstance(chosen, web.Response):
+            return chosen
+        response = super().manifest_response(request, repository, chosen)
         if not self.behaviour.digest_header:
-            del headers["Docker-Content-Digest"]
-        return headers
+            del response.headers["Docker-Content-Digest"]
+        return response
 
     async def tags(self, request: web.Request) -> web.Response:
         repository = self.repository(request)
@@ -191,3 +203,64 @@ def serve_in_thread(
     finally:
         loop.call_soon_threadsafe(stop.set)
         thread.join()
+
+
+# -- negotiation, as in distribution's registry/handlers/manifests.go -------------
+
+
+def _accepted_types(accept: Iterable[str]) -> set[str]:
+    """The media types of all `Accept` lines, without parameters (RFC 9110 12.5.1)."""
+    return {
+        item.partition(";")[0].strip().lower()
+        for line in accept
+        for item in line.split(",")
+    }
+
+
+def negotiate(
+    repository: DemoRepository,
+    manifest: BuiltManifest,
+    *,
+    accepts: set[str],
+    by_tag: bool,
+) -> BuiltManifest | web.Response:
+    """The manifest to return, or the error if none is acceptable.
+
+    OCI types must be accepted. Docker types are converted, for tags only: of a list,
+    the linux/amd64 child is returned.
+    """
+    if manifest.media_type in accepts:
+        return manifest
+    if manifest.media_type == Family.OCI.manifest:
+        return _not_accepted("OCI manifest", "OCI manifests")
+    if manifest.media_type == Family.OCI.index:
+        return _not_accepted("OCI index", "OCI indexes")
+    if not by_tag:
+        return manifest
+    if manifest.media_type == Family.DOCKER.index:
+        child = _default_child(repository, manifest)
+        if child is None:
+            return error(404, "MANIFEST_UNKNOWN", "manifest unknown")
+        manifest = child
+    # Distribution does not check whether the client accepts an OCI child.
+    if manifest.media_type != Family.DOCKER.manifest or manifest.media_type in accepts:
+        return manifest
+    # Distribution converts a Docker manifest to schema 1 for a client that accepts
+    # nothing newer. That takes the layers' bytes; without them it responds with this.
+    return error(400, "MANIFEST_INVALID", "manifest invalid")
+
+
+def _not_accepted(found: str, kind: str) -> web.Response:
+    message = f"{found} found, but accept header does not support {kind}"
+    return error(404, "MANIFEST_UNKNOWN", message)
+
+
+def _default_child(
+    repository: DemoRepository, manifest_list: BuiltManifest
+) -> BuiltManifest | None:
+    """The linux/amd64 entry of a Docker manifest list, if it exists."""
+    for entry in orjson.loads(manifest_list.raw)["manifests"]:
+        platform = entry.get("platform", {})
+        if (platform.get("os"), platform.get("architecture")) == ("linux", "amd64"):
+            return repository.manifests.get(entry["digest"])
+    return None
