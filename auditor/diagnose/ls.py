@@ -155,10 +155,7 @@ async def _repositories(
 ) -> AsyncIterator[ListLine]:
     assert isinstance(pattern, RepositoryPattern)
     names = list_repositories(
-        pattern,
-        registries=registries,
-        selection=selection,
-        listings=expansion.listings,
+        pattern, registries=registries, selection=selection, listings=expansion.listings
     )
     async with aclosing(names):
         async for name in names:

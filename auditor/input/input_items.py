@@ -18,7 +18,7 @@ from auditor.oci.reference import (
 from auditor.registry.listing.interface import ListedTag
 from auditor.report.listing_stats import Listings
 from auditor.util.lazy_regex import LazyPattern
-from auditor.util.masking import mask_userinfo
+from auditor.util.secret import mask_userinfo
 from auditor.util.text import safe_text
 
 # Characters of a malformed line that are shown: a whole reference (255 characters of

@@ -52,11 +52,7 @@ ACCEPT_MANIFESTS = ", ".join(
 
 # The algorithms of `reference_grammar.HEX_CHARS`. `hashlib.new` is slower: it looks the
 # name up each time.
-_HASHES = {
-    "sha256": hashlib.sha256,
-    "sha384": hashlib.sha384,
-    "sha512": hashlib.sha512,
-}
+_HASHES = {"sha256": hashlib.sha256, "sha384": hashlib.sha384, "sha512": hashlib.sha512}
 _fullmatch = re.compile(DIGEST).fullmatch
 MAX_SIZE = 2**63 - 1  # descriptor.md: size is an int64
 # Annotations that Docker's builder sets on the attestation manifests of an index.

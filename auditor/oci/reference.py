@@ -31,7 +31,7 @@ from auditor.oci.reference_grammar import (
     is_glob,
 )
 from auditor.util.lazy_regex import LazyPattern
-from auditor.util.masking import mask_userinfo
+from auditor.util.secret import mask_userinfo
 from auditor.util.text import safe_text
 
 DOCKER_HUB = "docker.io"

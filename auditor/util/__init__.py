@@ -1,8 +1,8 @@
 """Helpers without knowledge of registries, used by every other package.
 
 Text and secrets: `text` formats text for people (terminal-safe, sizes, counts,
-durations), `secret` holds a password or token that does not print itself, `masking`
-removes credentials from sentences of others, `time_span` reads `30d` or a date.
+durations), `secret` holds a password or token that does not print itself and masks
+credentials in sentences of others, `time_span` reads `30d` or a date.
 
 Concurrency: `single_flight` makes concurrent requests for the same thing one, and maps
 a function over items with bounded concurrency; `resizable_semaphore` limits concurrent

@@ -51,10 +51,7 @@ class SingleFlight(Generic[Key, Value]):
 
 
 async def bounded_gather(
-    work: Callable[[Item], Awaitable[Result]],
-    items: Sequence[Item],
-    *,
-    limit: int,
+    work: Callable[[Item], Awaitable[Result]], items: Sequence[Item], *, limit: int
 ) -> list[Result]:
     """The results of `work` for each item, in order, with at most `limit` running.
 

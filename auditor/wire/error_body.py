@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from auditor.util.lazy_regex import LazyPattern
-from auditor.util.masking import mask_secrets
+from auditor.util.secret import mask_secrets
 from auditor.util.text import safe_text
 
 MAX_SENTENCE_CHARS = 200

@@ -142,12 +142,7 @@ class Verification:
 
 
 def verify_token(
-    token: str,
-    keys: KeySet,
-    *,
-    audience: str | None,
-    issuer: str | None,
-    now: float,
+    token: str, keys: KeySet, *, audience: str | None, issuer: str | None, now: float
 ) -> Verification:
     """Check signature, times, audience and issuer at `now` (epoch seconds).
 

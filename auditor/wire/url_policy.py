@@ -179,11 +179,7 @@ def check_realm(
 
 
 def token_url(
-    realm: str,
-    *,
-    service: str | None,
-    scope: Scope | None,
-    account: str | None = None,
+    realm: str, *, service: str | None, scope: Scope | None, account: str | None = None
 ) -> str:
     """The URL of a token request (distribution, "Requesting a Token").
 

@@ -49,16 +49,14 @@ from auditor.oci.reference import (
 from auditor.registry.auth.credential_helper import parse_helper_output
 from auditor.registry.auth.docker_config import parse_docker_config
 from auditor.registry.listing.distribution import _parse_catalog, _parse_tags
-from auditor.registry.products.product_apis import (
-    Dtr,
-    Gitea,
-    GitLab,
-    Harbor,
-    Hub,
-    Product,
-    Quay,
-)
+from auditor.registry.products.dtr import Dtr
+from auditor.registry.products.gitea import Gitea
+from auditor.registry.products.gitlab import GitLab
+from auditor.registry.products.harbor import Harbor
+from auditor.registry.products.hub import Hub
+from auditor.registry.products.product import Product
 from auditor.registry.products.product_lister import parse_access_token
+from auditor.registry.products.quay import Quay
 from auditor.registry.transport.http1_parser import (
     BrokenOffError,
     NotHttpError,
@@ -68,7 +66,7 @@ from auditor.report.locked_journal import Journal
 from auditor.report.resume import record_offsets
 from auditor.report.shard_file import ShardReport, read_positions
 from auditor.util import time_span
-from auditor.util.masking import mask_secrets, mask_userinfo
+from auditor.util.secret import mask_secrets, mask_userinfo
 from auditor.util.shard import parse_shard
 from auditor.util.text import safe_text, safe_url
 from auditor.wire import response

@@ -6,7 +6,7 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.util.masking import mask_secrets
+from auditor.util.secret import mask_secrets
 
 CONTENT = st.binary(min_size=32, max_size=64)
 AROUND = st.text(" abc.,:;'\"(){}", max_size=12)

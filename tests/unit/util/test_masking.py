@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from auditor.util.masking import mask_secrets, mask_userinfo
+from auditor.util.secret import mask_secrets, mask_userinfo
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 
