@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
@@ -175,8 +175,7 @@ class DigestCache:
         if row is None:
             return None
         key, header, content_type, seen_at, checksum = row
-        # The errors are those of values of other types than ours.
-        with suppress(TypeError, KeyError, AttributeError, ValueError):
+        try:
             if checksum == tag_checksum(name, key, header, content_type):
                 cached = CachedTag(
                     digest=decode_digest(key),
@@ -184,6 +183,8 @@ class DigestCache:
                     content_type=decode_content_type(content_type),
                     seen_at=int(seen_at),
                 )
+        except (TypeError, KeyError, AttributeError, ValueError):
+            cached = None  # values of other types than ours
         if cached is None:
             self.damaged += 1
             storage.batch.damaged_tags.add(name)

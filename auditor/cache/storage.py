@@ -190,20 +190,20 @@ class CacheStorage:
         self._reader = self._writer = None
         self._repositories.clear()
         self._waiting = 0
-        unwritten = self.pending
-        self.pending, self.batch = CacheBatch(), CacheBatch()
         if self.path is None:
+            self.pending, self.batch = CacheBatch(), CacheBatch()
             return
         if is_corrupt(error):
             remove_database(self.path)  # the next run creates a new one
         self.path = None
         self._open()
-        for gathered in (self.batch, self.pending):
-            gathered.contents.update(unwritten.contents)
-            gathered.confirmed.update(unwritten.confirmed)
-            gathered.tags.update(unwritten.tags)
-            gathered.hosts.update(unwritten.hosts)
-        self.batch.used_at.update(dict.fromkeys(unwritten.contents, int(self._now())))
+        self.batch = CacheBatch(
+            contents=dict(self.pending.contents),
+            confirmed=dict(self.pending.confirmed),
+            tags=dict(self.pending.tags),
+            hosts=dict(self.pending.hosts),
+            used_at=dict.fromkeys(self.pending.contents, int(self._now())),
+        )
         self.row_added()
 
 

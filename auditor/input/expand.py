@@ -106,7 +106,8 @@ async def expand(
                 async for batch in steps:
                     for position, step in batch:
                         if isinstance(step, ReferenceEntry | RejectedEntry):
-                            counts.cut_off |= step is _INPUT_CUT_OFF
+                            if step is _INPUT_CUT_OFF:
+                                counts.cut_off = True
                             if is_new(step, position):
                                 yield step
                             continue
