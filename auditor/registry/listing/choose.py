@@ -19,17 +19,15 @@ from auditor.oci.reference import DOCKER_HUB
 from auditor.registry.auth.scope_auth import HostAuth
 from auditor.registry.listing.distribution import DistributionLister
 from auditor.registry.listing.interface import ListedTag, Lister, Page
+from auditor.registry.products.dtr import Dtr
+from auditor.registry.products.gitea import Gitea
+from auditor.registry.products.gitlab import GitLab
 from auditor.registry.products.google import google_repositories
-from auditor.registry.products.product_apis import (
-    Dtr,
-    Gitea,
-    GitLab,
-    Harbor,
-    Hub,
-    Product,
-    Quay,
-)
+from auditor.registry.products.harbor import Harbor
+from auditor.registry.products.hub import Hub
+from auditor.registry.products.product import Product
 from auditor.registry.products.product_lister import ProductLister
+from auditor.registry.products.quay import Quay
 from auditor.registry.products.recognise import recognise_api
 from auditor.registry.request import RequestSender
 from auditor.wire.challenge import CATALOG_SCOPE, pull_scope

@@ -26,7 +26,7 @@ from auditor.registry.listing.interface import (
     incomplete,
 )
 from auditor.registry.listing.paging import read_pages
-from auditor.registry.products.product_apis import LoginMethod, Product
+from auditor.registry.products.product import LoginMethod, Product
 from auditor.registry.request import RequestKind, RequestSender
 from auditor.util.single_flight import SingleFlight
 from auditor.wire.challenge import Challenge

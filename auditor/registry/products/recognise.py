@@ -14,7 +14,10 @@ from urllib.parse import urlsplit
 
 from auditor.fast_dataclass import dataclass
 from auditor.oci.reference import DOCKER_HUB
-from auditor.registry.products.product_apis import Dtr, GitLab, Harbor, Product
+from auditor.registry.products.dtr import Dtr
+from auditor.registry.products.gitlab import GitLab
+from auditor.registry.products.harbor import Harbor
+from auditor.registry.products.product import Product
 from auditor.wire.challenge import Challenge
 from auditor.wire.response import Headers
 from auditor.wire.url_policy import origin_of

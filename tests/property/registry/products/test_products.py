@@ -13,7 +13,7 @@ from auditor.oci.descriptor import is_digest
 from auditor.oci.reference import is_repository
 from auditor.registry.listing.interface import ListedTag, ParsedPage
 from auditor.registry.products.google import children, parse_tags
-from auditor.registry.products.product_apis import Product
+from auditor.registry.products.product import Product
 from tests.unit.registry.products.test_products import D1, PRODUCTS, response
 
 KEYS = [

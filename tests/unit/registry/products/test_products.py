@@ -11,16 +11,14 @@ from multidict import CIMultiDict
 
 from auditor.errors import Failure
 from auditor.registry.listing.interface import ListedTag
+from auditor.registry.products.dtr import Dtr
+from auditor.registry.products.gitea import Gitea
+from auditor.registry.products.gitlab import GitLab
 from auditor.registry.products.google import children, parse_tags
-from auditor.registry.products.product_apis import (
-    Dtr,
-    Gitea,
-    GitLab,
-    Harbor,
-    Hub,
-    Product,
-    Quay,
-)
+from auditor.registry.products.harbor import Harbor
+from auditor.registry.products.hub import Hub
+from auditor.registry.products.product import Product
+from auditor.registry.products.quay import Quay
 from auditor.wire.response import Response
 
 D1, D2 = (f"sha256:{digit * 64}" for digit in "12")

@@ -1,0 +1,58 @@
+"""A registry product's API: the paths of its listings, and what these return.
+
+Each product has a file with a class that implements `Product`, without I/O:
+`ProductLister` sends the requests. The sources are the products' own API references.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Protocol
+
+from auditor.registry.listing.interface import ListedTag, ParsedPage
+from auditor.wire.response import Response
+
+
+class LoginMethod(Enum):
+    """How an API takes a login."""
+
+    BASIC = "basic"
+    BEARER = "bearer"  # the password is a token
+    OAUTH_TOKEN = "oauth token"  # the same, if the user name is `$oauthtoken`
+    EXCHANGE = "exchange"  # the API exchanges the login for a token
+
+
+class Product(Protocol):
+    """One product's API. Paths begin with `/` and include the query.
+
+    `max_page_size` is the largest page that the API grants. By default, tags are listed
+    by the registry itself.
+    """
+
+    name: str
+    login_method: LoginMethod
+    max_page_size: int
+
+    def repositories_path(self, prefix: str | None, size: int) -> str | None:
+        """The first page of the repositories below a prefix, or of all repositories.
+
+        None if the API cannot list all repositories and needs a prefix.
+        """
+
+    def parse_repositories(self, response: Response) -> ParsedPage[str]:
+        """The full names of the repositories; raises `ProtocolError` without a list."""
+
+    def tags_path(self, repository: str, size: int) -> str | None:
+        """The first page of a repository's tags; None: use the registry's listing."""
+        del repository, size
+        return None
+
+    def parse_tags(self, response: Response) -> ParsedPage[ListedTag]:
+        """The tags in a response; raises as `parse_repositories`."""
+        del response
+        return ParsedPage(entries=(), next_url=None)
+
+
+def first_component(prefix: str) -> str:
+    """The namespace, project or owner that a prefix begins with."""
+    return prefix.partition("/")[0]
