@@ -31,6 +31,7 @@ from cryptography.x509.oid import ExtensionOID
 from jwt.algorithms import get_default_algorithms
 from jwt.exceptions import InvalidKeyError
 
+from auditor.fast_dataclass import dataclass
 from auditor.oci.encoding import decode_base64url, encode_base64url
 
 PublicKey = EllipticCurvePublicKey | RSAPublicKey | Ed25519PublicKey
@@ -228,20 +229,33 @@ def _may_issue(extensions: x509.Extensions) -> bool:
         return True
 
 
-def check_libtrust_signature(
-    encoded_payload: str, signature: object
-) -> tuple[str | None, str | None, str | None]:
+_VALID = "the signature is valid"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignatureCheck:
+    """The result for one signature: whether this key, of an unknown owner, signed.
+
+    `key_id` is the libtrust id computed from the key, not the claimed one.
+    """
+
+    valid: bool
+    key_id: str | None
+    algorithm: str | None
+    reason: str
+
+
+def check_libtrust_signature(encoded_payload: str, signature: object) -> SignatureCheck:
     """Check an entry of a schema 1 manifest's `signatures` with the key in its header.
 
-    Returns the key's libtrust id, the algorithm and the error, None if the signature is
-    valid. Never raises.
+    Never raises.
     """
     fields = signature if isinstance(signature, dict) else {}
     header = fields.get("header")
     header = header if isinstance(header, dict) else {}
     algorithm = header.get("alg")
     algorithm = algorithm if isinstance(algorithm, str) else None
-    key_id = None
+    key_id, reason = None, _VALID
     try:
         key = _libtrust_key(header)
         key_id = libtrust_key_id(key)
@@ -252,8 +266,10 @@ def check_libtrust_signature(
         signed = f"{protected}.{encoded_payload}".encode("ascii")
         verify_signature(key, algorithm, signed, signature_bytes)
     except JwsError as error:
-        return key_id, algorithm, str(error)
-    return key_id, algorithm, None
+        reason = str(error)
+    return SignatureCheck(
+        valid=reason == _VALID, key_id=key_id, algorithm=algorithm, reason=reason
+    )
 
 
 def _libtrust_key(header: Mapping[str, Any]) -> PublicKey:

@@ -14,7 +14,7 @@ computed over the payload, and only the payload is parsed: other keys are ignore
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -29,6 +29,9 @@ from auditor.oci.encoding import (
     string_or_none,
 )
 
+if TYPE_CHECKING:
+    from auditor.oci.jws import SignatureCheck
+
 # An empty gzipped tar archive, which docker lists for build steps that change no file.
 EMPTY_LAYER = "sha256:a3ed95caeb02ffe68cdd9fd84406680ae93d633cb16422d00e8a7c22955b46d4"
 # A layer takes at least 111 bytes: `{"blobSum":"sha256:<64 hex>"},` in fsLayers and
@@ -37,19 +40,6 @@ MAX_LAYERS = 4 * 1024 * 1024 // 111
 # A registry can keep the signatures of several pushes. Each check hashes the whole
 # payload: a hundred of 4 MiB take about half a second.
 MAX_SIGNATURES = 100
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignatureCheck:
-    """The result for one signature: whether this key, of an unknown owner, signed.
-
-    `key_id` is the libtrust id computed from the key, not the claimed one.
-    """
-
-    valid: bool
-    key_id: str | None
-    algorithm: str | None
-    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,18 +179,7 @@ def _check_signatures(
     from auditor.oci.jws import check_libtrust_signature  # noqa: PLC0415  (slow)
 
     encoded = encode_base64url(payload)
-    checks = []
-    for signature in signatures:
-        key_id, algorithm, error = check_libtrust_signature(encoded, signature)
-        checks.append(
-            SignatureCheck(
-                valid=error is None,
-                key_id=key_id,
-                algorithm=algorithm,
-                reason=error or "the signature is valid",
-            )
-        )
-    return tuple(checks)
+    return tuple(check_libtrust_signature(encoded, one) for one in signatures)
 
 
 def _signatures(value: object) -> list[Any]:

@@ -26,8 +26,11 @@ def parse_since(text: str) -> timedelta | datetime:
     """Parse a duration or a date. Raises `ValueError` with a sentence."""
     if match := _DURATION.fullmatch(text):
         return timedelta(**{_UNITS[match["unit"]]: int(match["count"])})
-    moment = _moment(text) if _DATE.fullmatch(text) else None
-    if moment is None:
+    moment = _parse_iso(text) if _DATE.fullmatch(text) else None
+    # A date alone means midnight UTC; a time of day needs a time zone.
+    if moment is not None and moment.tzinfo is None and len(text) == len("2026-01-31"):
+        moment = moment.replace(tzinfo=UTC)
+    if moment is None or moment.tzinfo is None:
         raise ValueError(
             "expected a duration (30d, 12h) or a date (2026-01-31),"
             f' got "{safe_text(text, 40)}"'
@@ -45,24 +48,9 @@ def moment_of(since: timedelta | datetime, now: datetime) -> datetime:
         return datetime.min.replace(tzinfo=UTC)
 
 
-def _moment(text: str) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    if moment.tzinfo is not None:
-        return moment
-    # A date alone means midnight UTC; a time of day needs a time zone.
-    return moment.replace(tzinfo=UTC) if len(text) == len("2026-01-31") else None
-
-
 def parse_image_time(text: str | None) -> datetime | None:
     """An RFC 3339 time from an image or a product's API; None for a placeholder."""
-    try:
-        moment = datetime.fromisoformat(text) if text else None
-    except ValueError:
-        return None
-    if moment is None:
+    if (moment := _parse_iso(text or "")) is None:
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return moment if moment >= _FIRST_IMAGE else None
@@ -81,3 +69,10 @@ def is_older_than(
     if pushed is not None and pushed < since:
         return True
     return None
+
+
+def _parse_iso(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None

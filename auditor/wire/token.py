@@ -149,28 +149,6 @@ def claims_of(header: Mapping[str, Any], payload: Mapping[str, Any]) -> Claims:
     )
 
 
-def granted_actions(
-    claims: Claims, name: str, resource: str = "repository"
-) -> tuple[str, ...] | None:
-    """The sorted actions granted for a resource; None if the token does not state them.
-
-    As in distribution's access controller, the class of a grant is ignored.
-    """
-    if claims.grants is None:
-        return None
-    return _sorted_unique(
-        action
-        for grant in claims.grants
-        if grant.type == resource and grant.name == name
-        for action in grant.actions
-    )
-
-
-def can_pull(actions: Iterable[str]) -> bool:
-    """Whether the actions include `pull` or `*`."""
-    return not {"pull", "*"}.isdisjoint(actions)
-
-
 def access_of(
     token: str,
     name: str,
@@ -186,16 +164,23 @@ def access_of(
     checked (`token_keys.verify_token`). `credential`: where its credential comes from.
     """
     claims = read_claims(token)
-    actions = None if claims is None else granted_actions(claims, name, resource)
-    if actions is None:
+    grants = None if claims is None else claims.grants
+    # As in distribution's access controller, the class of a grant is ignored.
+    actions = _sorted_unique(
+        action
+        for grant in grants or ()
+        if grant.type == resource and grant.name == name
+        for action in grant.actions
+    )
+    if grants is None:
         state = AccessState.UNVERIFIABLE
-    elif can_pull(actions) or (actions and resource != "repository"):
+    elif {"pull", "*"} & set(actions) or (actions and resource != "repository"):
         state = AccessState.GRANTED
     else:
         state = AccessState.DENIED
     return Access(
         state=state,
-        actions=actions or (),
+        actions=actions,
         subject=None if claims is None else claims.subject,
         issuer=None if claims is None else claims.issuer,
         verified=verified and claims is not None,
