@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
 from auditor.registry.transport.http_defaults import Timeouts
@@ -126,12 +126,14 @@ def transport_to(
     *,
     allowed_hosts: frozenset[str] = frozenset(),
     use_http1: bool = True,
-) -> Transport:
+) -> aclosing[Transport]:
     """A transport to a registry at `origin`; without `use_http1`, over aiohttp."""
-    return Transport(
-        origin=origin,
-        max_in_flight=2,
-        timeouts=timeouts,
-        allowed_hosts=allowed_hosts,
-        use_http1=use_http1,
+    return aclosing(
+        Transport(
+            origin=origin,
+            max_in_flight=2,
+            timeouts=timeouts,
+            allowed_hosts=allowed_hosts,
+            use_http1=use_http1,
+        )
     )

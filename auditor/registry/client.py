@@ -6,9 +6,8 @@ OCI distribution-spec v1.1. `make_registry` puts a `Registry` together.
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from auditor.config import RegistrySettings
 from auditor.errors import Failure, FailureKind, ProtocolError, Stage, UsageError
@@ -18,13 +17,12 @@ from auditor.oci.reference import api_host
 from auditor.registry.auth.authorization import Authorizer
 from auditor.registry.auth.credentials import CredentialStore
 from auditor.registry.auth.docker_config import FoundCredential
-from auditor.registry.auth.scope_auth import HostAuth, ListingAuth, ScopeAuth
+from auditor.registry.auth.scope_auth import HostAuth, ListingAuth
 from auditor.registry.auth.token_service import TokenService
 from auditor.registry.host_limits import RateLimiter, RequestQuota
 from auditor.registry.host_plan import HostPlan
 from auditor.registry.listing.choose import choose_lister
 from auditor.registry.listing.distribution import DistributionLister
-from auditor.registry.listing.interface import ListedTag, Lister, Page
 from auditor.registry.referrers import Referrers
 from auditor.registry.request import (
     RequestCounts,
@@ -32,7 +30,6 @@ from auditor.registry.request import (
     RequestObserver,
     RequestSender,
 )
-from auditor.registry.transport.connection_probe import ConnectionProbe
 from auditor.registry.transport.http_defaults import Timeouts
 from auditor.registry.transport.tls import TlsFiles
 from auditor.registry.transport.transport import Transport
@@ -62,9 +59,10 @@ MAX_FIRST_BYTE_BYTES = 64 * 1024
 
 
 class Registry:
-    """One registry host, as an async context manager.
+    """One registry host.
 
     `auth` holds its authorizations, `blobs` and `referrers` are parts of its API,
+    `list_tags` and `list_repositories` return the pages of its listings (see `Lister`),
     `rate_limiter.latest` is the rate limit it announced last.
     """
 
@@ -86,10 +84,13 @@ class Registry:
         self.origin = origin_of(base_url)
         self.auth = auth
         self.rate_limiter = rate_limiter
-        self._transport = transport
         self._sender = sender
+        self.aclose = transport.aclose
+        self.connection_probe = transport.connection_probe
         # The authorizer for pulling from a repository; few are used at the same time.
-        self.pull_auth = functools.lru_cache(maxsize=1024)(self._pull_auth)
+        self.pull_auth = functools.lru_cache(maxsize=1024)(
+            lambda repository: auth.for_scope(pull_scope(repository))
+        )
         self.blobs = Blobs(base_url, sender=sender, pull_auth=self.pull_auth)
         self.referrers = Referrers(
             base_url,
@@ -97,43 +98,27 @@ class Registry:
             sender=sender,
             pull_auth=self.pull_auth,
         )
-        self._own_lister = DistributionLister(
+        own_lister = DistributionLister(
             base_url,
             page_size=settings.page_size,
             sender=sender,
             pull_auth=lambda repository: ListingAuth(self.pull_auth(repository)),
             catalog_auth=ListingAuth(auth.for_scope(CATALOG_SCOPE)),
         )
-        self._lister: Lister = choose_lister(
+        lister = choose_lister(
             name,
             settings=settings,
             base_url=base_url,
-            registry=self._own_lister,
+            registry=own_lister,
             sender=sender,
             make_sender=make_sender,
             auth=auth,
         )
-
-    async def __aenter__(self) -> Self:
-        await self._transport.__aenter__()
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._transport.__aexit__(exc_type, exc, traceback)
-
-    def _pull_auth(self, repository: str) -> ScopeAuth:
-        return self.auth.for_scope(pull_scope(repository))
-
-    def connection_probe(self) -> ConnectionProbe:
-        """A probe that connects to the registry one step at a time."""
-        return self._transport.connection_probe()
-
-    # -- manifests and blobs ---------------------------------------------------
+        self.list_tags = lister.tags
+        self.list_repositories = lister.repositories
+        # From `/v2/`, even if a product API lists the tags: that may leave out
+        # attachments, as Harbor's does.
+        self.list_every_tag = own_lister.tags
 
     def get_manifest(
         self, repository: str, reference: str
@@ -179,27 +164,6 @@ class Registry:
         except ProtocolError as error:
             return Failure(kind=error.kind, detail=error.detail, stage=Stage.CONFIG)
         return response.body
-
-    # -- listings --------------------------------------------------------------
-
-    def list_tags(self, repository: str) -> AsyncIterator[Page[ListedTag] | Failure]:
-        """The pages of a repository's tags (see `Lister.tags`)."""
-        return self._lister.tags(repository)
-
-    def list_every_tag(
-        self, repository: str
-    ) -> AsyncIterator[Page[ListedTag] | Failure]:
-        """The pages of the `/v2/` tag list, even if a product API lists the tags.
-
-        A product API may leave out attachments, as Harbor's does.
-        """
-        return self._own_lister.tags(repository)
-
-    def list_repositories(
-        self, below: str | None = None
-    ) -> AsyncIterator[Page[str] | Failure]:
-        """The pages of the registry's repositories (see `Lister.repositories`)."""
-        return self._lister.repositories(below)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -388,9 +352,5 @@ def _scheme(host: str, settings: RegistrySettings) -> str:
 
 def _allowed_hosts(settings: RegistrySettings) -> frozenset[str]:
     """Hosts named by the user, which the SSRF guard lets pass."""
-    hosts = set(settings.realm_hosts)
-    if settings.token_url:
-        hosts.add(origin_of(settings.token_url).host)
-    if settings.api_url:
-        hosts.add(origin_of(settings.api_url).host)
-    return frozenset(hosts)
+    urls = filter(None, (settings.token_url, settings.api_url))
+    return frozenset({*settings.realm_hosts, *(origin_of(url).host for url in urls)})

@@ -66,6 +66,7 @@ RETRY_EARNED = 0.2
 # what was in flight when the host began to fail, the others while it recovers.
 BUDGET_ROUNDS = 4
 
+_HOST = ""  # the scope of what concerns all repositories
 # Sends one small request without credentials to a URL.
 Probe = Callable[[str], Awaitable[Response | Failure]]
 
@@ -78,7 +79,7 @@ class HostState(Enum):
 
 
 class OutageReason(Enum):
-    """Why a host is left alone; it decides what ends the outage early."""
+    """Why a host or a repository is left alone; it decides what ends that early."""
 
     DOWN = "down"  # probes failed: ended by any response below 500
     SILENT = "silent"  # requests timed out: ended by any response
@@ -99,8 +100,7 @@ class _Silence:
     """Requests in a row that timed out, to one repository or to the host.
 
     `waited_s` is the time spent waiting: requests in flight together count once, and
-    pauses between requests do not count. `failure` is returned for every request to
-    the repository before `until`.
+    pauses between requests do not count.
     """
 
     waited_s: float = 0.0
@@ -108,13 +108,12 @@ class _Silence:
     requests: int = 0
     repositories: set[str] = field(default_factory=set)
     is_logged: bool = False
-    failure: Failure | None = None
-    until: float = float("-inf")
 
-    def add(self, sent_at: float, now: float) -> None:
+    def add(self, repository: str, sent_at: float, now: float) -> None:
         self.waited_s += now - max(sent_at, self.last_at)
         self.last_at = now
         self.requests += 1
+        self.repositories.add(repository)
 
 
 class HostHealth:
@@ -122,7 +121,7 @@ class HostHealth:
 
     `is_well`: nothing speaks against the host. Only while it is false must `refusal`
     be called before a request, and `responded` and `succeeded` after a response.
-    `is_suspected`: call `wait_for_probe` before a request.
+    `is_suspected`: call `wait_for_probe` before a request. `budget` bounds the retries.
 
     `name` stands in messages. `probe_url` is probed, or without one the URL of the
     request that failed last.
@@ -144,15 +143,15 @@ class HostHealth:
         self._clock = clock
         # A user who wants no retry does not want to wait for a restart either.
         self._patience_s = PATIENCE_S if tries > 1 else 0.0
-        self._budget = RetryBudget(max_in_flight=max_in_flight, tries=tries)
-        self._outage: _Outage | None = None
+        # By repository (see `_repository`), and those of the host by `_HOST`.
+        self._outages: dict[str, _Outage] = {}
+        self._silences: dict[str, _Silence] = {}
         self._failures_in_a_row = 0
         self._suspected_at = 0.0
         self._suspected_url = ""
         self._probe_at = 0.0
         self._probes: SingleFlight[None, HostState | Failure] = SingleFlight()
-        self._silence = _Silence()
-        self._silent_repositories: dict[str, _Silence] = {}
+        self.budget = RetryBudget(max_in_flight=max_in_flight, tries=tries)
         self.is_suspected = False
         self.is_well = True
 
@@ -164,53 +163,44 @@ class HostHealth:
         A request that was sent before (`is_retry`) keeps its attempts when the host
         asked others to wait.
         """
-        now = self._clock.monotonic()
-        outage = self._outage
-        if (
-            outage is not None
-            and now < outage.until
-            and not (is_retry and outage.reason is OutageReason.HOST_WIDE)
-        ):
-            return outage.failure
-        silence = self._silent_repositories.get(_repository(url))
-        return silence.failure if silence is not None and now < silence.until else None
+        for scope in (_HOST, _repository(url)):
+            outage = self._outage(scope)
+            if outage is not None and not (
+                is_retry and outage.reason is OutageReason.HOST_WIDE
+            ):
+                return outage.failure
+        return None
 
     async def wait_for_probe(self) -> HostState | Failure:
         """Wait until it is known whether a suspected host is up.
 
         A `Failure` is for every request to the host. Must be called without a slot.
         """
-        outage = self._outage
-        if outage is not None and self._clock.monotonic() < outage.until:
+        if outage := self._outage(_HOST):
             return outage.failure
         return await self._probes.run(None, self._probe_until_decided)
 
     def take_retry(self) -> bool:
         """Take one retry from the budget; false if it is used up."""
         self.is_well = False
-        return self._budget.take()
+        return self.budget.take()
 
     # -- after a request -------------------------------------------------------
 
     def responded(self, url: str) -> None:
         """A request to `url` was answered, with whatever status: no silence."""
-        if self._silence.requests:
-            self._silence = _Silence()
-        self._silent_repositories.pop(_repository(url), None)
-        self._end_outage(OutageReason.SILENT)
+        for scope in (_HOST, _repository(url)):
+            self._silences.pop(scope, None)
+            self._end_outage(scope, OutageReason.SILENT)
         self._update()
 
     def succeeded(self, retries: int) -> None:
         """A request got a good response after this many retries."""
         self._alive()
-        self._budget.refund(retries)
-        if self._outage is not None and self._clock.monotonic() >= self._outage.until:
-            self._outage = None
+        self.budget.refund(retries)
+        if self._outage(_HOST) is None:
+            self._outages.pop(_HOST, None)
         self._update()
-
-    def excused(self, retries: int) -> None:
-        """This many retries were spent on an outage that is over."""
-        self._budget.refund(retries)
 
     async def failed(
         self, failure: Failure, url: str, *, wait_s: float
@@ -243,25 +233,36 @@ class HostHealth:
 
     def timed_out(self, url: str, failure: Failure, *, sent_at: float) -> None:
         """A request to `url`, sent at `sent_at`, got no response in time."""
-        now = self._clock.monotonic()
-        repository = _repository(url)
-        here = self._silent_repositories.setdefault(repository, _Silence())
-        everywhere = self._silence
-        here.add(sent_at, now)
-        everywhere.add(sent_at, now)
-        everywhere.repositories.add(repository)
         self.is_well = False
+        repository = _repository(url)
+        here = self._silences.setdefault(repository, _Silence())
+        everywhere = self._silences.setdefault(_HOST, _Silence())
+        for silence in (here, everywhere):
+            silence.add(repository, sent_at, self._clock.monotonic())
         several = len(everywhere.repositories) > 1
         if several and everywhere.waited_s >= SILENCE_PATIENCE_S:
-            silent = self._silence_failure(everywhere, "", failure)
-            self._leave_alone(OutageReason.SILENT, silent, DEAD_HOST_S)
+            self._give_up_silent(everywhere, _HOST, failure)
         elif here.waited_s >= SILENCE_PATIENCE_S:
-            here.failure = self._silence_failure(here, " for this repository", failure)
-            here.until = now + DEAD_HOST_S
+            self._give_up_silent(here, repository, failure)
 
-    def leave_alone(self, failure: Failure, seconds: float) -> None:
-        """Every request would fail like this for so long: send none meanwhile."""
-        self._leave_alone(OutageReason.HOST_WIDE, failure, seconds)
+    def leave_alone(
+        self,
+        failure: Failure,
+        seconds: float,
+        *,
+        scope: str = _HOST,
+        reason: OutageReason = OutageReason.HOST_WIDE,
+    ) -> Failure:
+        """Return this failure for every request for so long, and send none.
+
+        Of two outages the one that ends later counts.
+        """
+        failure = replace(failure, attempts=0)
+        until = self._clock.monotonic() + seconds
+        if scope not in self._outages or self._outages[scope].until <= until:
+            self._outages[scope] = _Outage(reason, failure, until)
+        self.is_well = False
+        return failure
 
     # -- probing ---------------------------------------------------------------
 
@@ -292,17 +293,30 @@ class HostHealth:
         return state
 
     def _give_up(self, failure: Failure, down_s: float, asked_s: float) -> Failure:
-        if self._outage is None:
+        if _HOST not in self._outages:
             log.warning("%s: given up: %s", self._name, failure.detail)
         detail = (
             f"{self._name} was given up: no response for {down_s:.0f} s:"
             f" {failure.detail}"
         )
-        return self._leave_alone(
-            OutageReason.DOWN,
+        return self.leave_alone(
             replace(failure, detail=detail),
             max(DEAD_HOST_S, asked_s),
+            reason=OutageReason.DOWN,
         )
+
+    def _give_up_silent(self, silence: _Silence, scope: str, failure: Failure) -> None:
+        where = "" if scope == _HOST else " for this repository"
+        detail = (
+            f"{self._name} was given up{where}: it is up, but {silence.requests}"
+            f" requests in a row timed out ({silence.waited_s:.0f} s in all):"
+            f" {failure.detail}"
+        )
+        if not silence.is_logged:
+            silence.is_logged = True
+            log.warning("%s", detail)
+        failure = Failure(kind=FailureKind.TIMEOUT, detail=detail)
+        self.leave_alone(failure, DEAD_HOST_S, scope=scope, reason=OutageReason.SILENT)
 
     def _retry_after_s(self, outcome: Response | Failure) -> float:
         if isinstance(outcome, Failure):
@@ -320,44 +334,24 @@ class HostHealth:
         """The host gave a sign of life."""
         self._failures_in_a_row = 0
         self.is_suspected = False
-        self._end_outage(OutageReason.DOWN)
+        self._end_outage(_HOST, OutageReason.DOWN)
 
-    def _end_outage(self, reason: OutageReason) -> None:
-        if self._outage is not None and self._outage.reason is reason:
-            self._outage = None
+    def _outage(self, scope: str) -> _Outage | None:
+        outage = self._outages.get(scope)
+        is_over = outage is None or self._clock.monotonic() >= outage.until
+        return None if is_over else outage
+
+    def _end_outage(self, scope: str, reason: OutageReason) -> None:
+        if scope in self._outages and self._outages[scope].reason is reason:
+            del self._outages[scope]
 
     def _update(self) -> None:
         self.is_well = (
             not self._failures_in_a_row
-            and self._outage is None
-            and not self._silence.requests
-            and not self._silent_repositories
-            and self._budget.is_full
+            and not self._outages
+            and not self._silences
+            and self.budget.is_full
         )
-
-    def _leave_alone(
-        self, reason: OutageReason, failure: Failure, seconds: float
-    ) -> Failure:
-        """Begin an outage; of two outages the one that ends later counts."""
-        failure = replace(failure, attempts=0)
-        outage = _Outage(reason, failure, self._clock.monotonic() + seconds)
-        if self._outage is None or self._outage.until <= outage.until:
-            self._outage = outage
-        self.is_well = False
-        return failure
-
-    def _silence_failure(
-        self, silence: _Silence, where: str, failure: Failure
-    ) -> Failure:
-        detail = (
-            f"{self._name} was given up{where}: it is up, but {silence.requests}"
-            f" requests in a row timed out ({silence.waited_s:.0f} s in all):"
-            f" {failure.detail}"
-        )
-        if not silence.is_logged:
-            silence.is_logged = True
-            log.warning("%s", detail)
-        return Failure(kind=FailureKind.TIMEOUT, detail=detail, attempts=0)
 
 
 def _outage_failure(outcome: Response | Failure) -> Failure | None:

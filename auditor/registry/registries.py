@@ -7,8 +7,7 @@ import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from auditor.config import Settings
 from auditor.errors import ProtocolError, UsageError
@@ -39,55 +38,44 @@ async def open_registries(
     `observer` is called with the outcome of each request. Raises `UsageError` for a
     key, CA or credential file that cannot be used.
     """
-    credentials = CredentialStore(settings, environment)
-    async with Registries(
-        settings=settings,
-        credentials=credentials,
-        clock=clock,
-        environment=environment,
-        observer=observer,
-    ) as registries:
+    async with AsyncExitStack() as stack:
+        registries = Registries(
+            settings,
+            clock=clock,
+            environment=environment,
+            observer=observer,
+            stack=stack,
+        )
         registries.check_files()
         yield registries
 
 
 class Registries:
-    """Registries by name, each with the settings that apply to it.
+    """Registries by name, each with the settings that apply to it; `stack` closes them.
 
     `counts` and `quota` (None without `max_requests`) cover all of them.
     """
 
     def __init__(
         self,
-        *,
         settings: Settings,
-        credentials: CredentialStore,
+        *,
         clock: Clock,
-        environment: Mapping[str, str] = os.environ,
-        observer: RequestObserver | None = None,
+        environment: Mapping[str, str],
+        observer: RequestObserver | None,
+        stack: AsyncExitStack,
     ) -> None:
         self._settings = settings
-        self._credentials = credentials
+        self._credentials = CredentialStore(settings, environment)
         self._clock = clock
         self._environment = environment
         self._observer = observer
+        self._stack = stack
         self._open: dict[str, Registry] = {}
-        self._stack = AsyncExitStack()
         self.counts = RequestCounts()
         self.quota: RequestQuota | None = None
         if settings.max_requests is not None:
             self.quota = RequestQuota(settings.max_requests, owner="this run")
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._stack.aclose()
 
     def opened(self, name: str) -> Registry | None:
         """The registry of that name, None if it is not open yet."""
@@ -110,9 +98,8 @@ class Registries:
                 run_quota=self.quota,
                 observer=self._observer,
             )
-            # No await between the look-up and this line, so there is one of each.
             self._open[name] = registry
-            await self._stack.enter_async_context(registry)
+            self._stack.push_async_callback(registry.aclose)
         return registry
 
     def rate_limits(self) -> list[tuple[str, RateLimit]]:

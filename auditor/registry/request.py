@@ -402,7 +402,7 @@ class RequestSender:
     def _restart(self, request: _Request) -> None:
         """Give the request all its attempts again: the host was down meanwhile."""
         self._counts.repeated["retries"] += 1
-        self._health.excused(request.attempts - 1)
+        self._health.budget.refund(request.attempts - 1)
         request.attempts = 0
         request.restarts += 1
         request.authorization = None  # it may have expired meanwhile

@@ -29,7 +29,7 @@ async def catalog(here: Lab, **changes: object) -> list[Page[str] | Failure]:
         here.settings(**changes), clock=here.clock
     ) as registries:
         registry = await registries.get(here.host)
-        return [page async for page in registry.list_repositories()]
+        return [page async for page in registry.list_repositories(None)]
 
 
 async def tags(here: Lab, repository: str) -> list[Page[ListedTag] | Failure]:

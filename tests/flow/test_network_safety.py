@@ -8,6 +8,7 @@ import socket
 import tracemalloc
 import zlib
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -90,7 +91,7 @@ def ask(request: pytest.FixtureRequest) -> Ask:
 
 
 @pytest.fixture(params=[True, False], ids=["http1", "aiohttp"])
-def elsewhere(request: pytest.FixtureRequest) -> Callable[..., Transport]:
+def elsewhere(request: pytest.FixtureRequest) -> Callable[..., aclosing[Transport]]:
     """Transports for a registry elsewhere, which names hosts on this machine."""
     return partial(transport_to, ELSEWHERE, use_http1=request.param)
 
@@ -133,7 +134,7 @@ def _resolves_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[str]:
 async def test_a_name_that_resolves_to_a_refused_address_is_not_connected_to(
     address: str,
     monkeypatch: pytest.MonkeyPatch,
-    elsewhere: Callable[..., Transport],
+    elsewhere: Callable[..., aclosing[Transport]],
 ) -> None:
     asked = _resolves_to(monkeypatch, address)
     async with scripted_server(respond(http_response(b"{}"))) as server:
@@ -154,7 +155,7 @@ async def test_a_name_that_resolves_to_a_refused_address_is_not_connected_to(
 
 async def test_one_refused_address_among_others_is_enough(
     monkeypatch: pytest.MonkeyPatch,
-    elsewhere: Callable[..., Transport],
+    elsewhere: Callable[..., aclosing[Transport]],
 ) -> None:
     _resolves_to(monkeypatch, "203.0.113.7", "127.0.0.1")
     async with elsewhere() as transport:
@@ -169,7 +170,7 @@ async def test_one_refused_address_among_others_is_enough(
     "host", ["2130706433", "0177.0.0.1", "0x7f.1", "127.1", "localhost", "a.localhost"]
 )
 async def test_a_loopback_address_in_another_spelling_is_not_connected_to(
-    host: str, elsewhere: Callable[..., Transport]
+    host: str, elsewhere: Callable[..., aclosing[Transport]]
 ) -> None:
     async with scripted_server(respond(http_response(b"{}"))) as server:
         async with elsewhere() as transport:
@@ -181,7 +182,7 @@ async def test_a_loopback_address_in_another_spelling_is_not_connected_to(
 
 async def test_a_host_in_realm_hosts_is_connected_to(
     monkeypatch: pytest.MonkeyPatch,
-    elsewhere: Callable[..., Transport],
+    elsewhere: Callable[..., aclosing[Transport]],
 ) -> None:
     _resolves_to(monkeypatch, "127.0.0.1")
     async with scripted_server(respond(http_response(b"{}"))) as server:

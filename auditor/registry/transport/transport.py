@@ -11,8 +11,7 @@ import logging
 import ssl
 from collections.abc import Mapping
 from dataclasses import replace
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from auditor.errors import Failure, FailureKind, FailureReason, ProtocolError
 from auditor.registry.transport.connection_probe import ConnectionProbe
@@ -83,20 +82,13 @@ class Transport:
             allowed_hosts=allowed_hosts,
         )
         self._client: Http1Client | None = None
+        if use_http1 and proxies.choose(origin) is None:
+            self._client = self._new_client(origin, tls, guard=None)
         self._other_clients: dict[Origin, Http1Client] = {}
         self._aiohttp: AiohttpClient | None = None
 
-    async def __aenter__(self) -> Self:
-        if self._use_http1 and self._proxies.choose(self._origin) is None:
-            self._client = self._new_client(self._origin, self._tls, guard=None)
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def aclose(self) -> None:
+        """Close all connections."""
         for client in (self._client, *self._other_clients.values(), self._aiohttp):
             if client is not None:
                 await client.close()

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from contextlib import aclosing
 from types import SimpleNamespace
 from typing import Any
 
@@ -233,11 +234,13 @@ async def _ask(raw_response: bytes, *, use_http1: bool) -> Response | Failure:
         host, port = server.sockets[0].getsockname()
         url = f"http://{host}:{port}/v2/"
         timeouts = Timeouts(connect_s=5, read_s=5, request_s=10)
-        async with Transport(
-            origin=origin_of(url),
-            max_in_flight=2,
-            timeouts=timeouts,
-            use_http1=use_http1,
+        async with aclosing(
+            Transport(
+                origin=origin_of(url),
+                max_in_flight=2,
+                timeouts=timeouts,
+                use_http1=use_http1,
+            )
         ) as transport:
             return await transport.request("GET", url, headers={}, max_bytes=1000)
 

@@ -89,8 +89,10 @@ def with_server(
         async with listening:
             host, port = listening.sockets[0].getsockname()
             server.url = f"http://{host}:{port}"
-            async with Transport(
-                origin=origin_of(server.url), max_in_flight=2, timeouts=timeouts
+            async with contextlib.aclosing(
+                Transport(
+                    origin=origin_of(server.url), max_in_flight=2, timeouts=timeouts
+                )
             ) as transport:
                 await test(server, transport)
             await asyncio.gather(*server.serving)
@@ -332,8 +334,8 @@ def _outcome_at(scheme: str, timeouts: Timeouts, *, closed: bool) -> Failure:
         url = f"{scheme}://{host}:{port}"
         if closed:
             listening.close()
-        async with Transport(
-            origin=origin_of(url), max_in_flight=2, timeouts=timeouts
+        async with contextlib.aclosing(
+            Transport(origin=origin_of(url), max_in_flight=2, timeouts=timeouts)
         ) as transport:
             found = await transport.request("GET", f"{url}/", headers={}, max_bytes=9)
         listening.close()
