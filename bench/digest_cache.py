@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from auditor.cache.digest_cache import DigestCache
+from auditor.demo.demo import official_images
 from auditor.demo.image_builder import PlacedImage
-from auditor.demo.official_images import official_images
 
 HOST = "registry.example.com"
 

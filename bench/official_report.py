@@ -13,8 +13,8 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
+from auditor.demo.demo import official_images
 from auditor.demo.demo_registry import DemoContent
-from auditor.demo.official_images import official_images
 from tests.support.registry import registry_app, serve_in_thread
 
 # Of the tags, in order, every so many moves to another image, goes, or gets a twin.

@@ -1,7 +1,7 @@
 """The registry and token service of `auditor demo`, which run in this process.
 
 Theory of operation: `image_builder` and `schema1_builder` build manifests, configs and
-digests deterministically; `official_images` uses them to build the Docker Official
+digests deterministically; `demo.official_images` uses them to build the Docker Official
 Images from a data file. A `DemoContent` holds the built images by
 repository, a `DemoRegistry` serves them with the rules of the distribution
 specification, and `BearerAccess` requires tokens that a `DemoTokenService` issues,

@@ -5,12 +5,19 @@
 
 Anonymous requests may pull `library/*`; `ADMIN` may do everything. The token service
 runs at the path of Docker Trusted Registry's, and at those of other products.
+
+`official_images` makes up the layers of the Docker Official Images, with real names,
+tags and platforms: 144 repositories, 9,849 tags, 2,496 indexes, 7,935 platform
+manifests; `data/README.md` names the source. The same data gives the same digests.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.resources import files
 
+import orjson
 from aiohttp import web
 
 from auditor.demo.demo_registry import DemoContent, DemoRegistry, registry_app
@@ -22,15 +29,18 @@ from auditor.demo.demo_tokens import (
     SigningKey,
 )
 from auditor.demo.image_builder import (
+    BuiltImage,
     Family,
     PlacedImage,
     artifact,
     helm_chart,
     image,
     index,
+    layer,
 )
-from auditor.demo.official_images import official_images
 from auditor.demo.schema1_builder import schema1_image
+from auditor.fast_dataclass import dataclass
+from auditor.model import Layer
 
 ADMIN = "admin"
 ADMIN_PASSWORD = "demo"  # protects made-up images only
@@ -44,6 +54,20 @@ OFFICIAL = tuple(
     )
 )  # fmt: skip
 _PLATFORMS = ("linux/amd64", "linux/arm64/v8", "linux/s390x")
+# Base images, recognised by a word of the tags. The first match counts: Windows before
+# all, `alpine` before `slim`.
+_BASES = (
+    "nanoserver", "windowsservercore", "alpine", "slim-bookworm", "slim-trixie",
+    "bookworm", "trixie", "bullseye", "noble", "jammy", "ubi", "oracle", "slim",
+)  # fmt: skip
+# Windows builds by release name; the last one is for tags without a release.
+_WINDOWS = (
+    ("ltsc2025", "10.0.26100.4946"),
+    ("ltsc2022", "10.0.20348.4052"),
+    ("1809", "10.0.17763.7678"),
+    ("", "10.0.20348.4052"),
+)
+_MAX_OWN_LAYERS = 5
 
 
 def demo_images() -> tuple[PlacedImage, ...]:
@@ -97,3 +121,104 @@ def _private_images() -> list[PlacedImage]:
         PlacedImage(repository=repository, tags=(tag,), image=built)
         for repository, tag, built in images
     ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    """One image of the data file."""
+
+    repository: str
+    tags: Sequence[str]
+    shared_tags: Sequence[str]
+    platforms: Sequence[str]
+
+
+def official_images(repositories: Iterable[str] | None = None) -> Iterator[PlacedImage]:
+    """All images, or those of some repositories (`library/alpine`, ...).
+
+    They come by repository, in the order of the data. The image of a platform has the
+    same digest in its own index and in those of its shared tags. Raises KeyError for
+    an unknown repository.
+    """
+    sources = _read()
+    for repository in sources if repositories is None else repositories:
+        yield from _repository_images(sources[repository])
+
+
+def official_repositories() -> tuple[str, ...]:
+    """The names of all repositories."""
+    return tuple(_read())
+
+
+def _read() -> dict[str, list[_Source]]:
+    data = files("auditor.demo").joinpath("data", "official-images.json")
+    return {
+        entry["repository"]: [
+            _Source(repository=entry["repository"], **one) for one in entry["images"]
+        ]
+        for entry in orjson.loads(data.read_bytes())
+    }
+
+
+def _repository_images(sources: Sequence[_Source]) -> Iterator[PlacedImage]:
+    shared: dict[str, list[BuiltImage]] = {}
+    for source in sources:
+        children = [_platform_image(source, platform) for platform in source.platforms]
+        for tag in source.shared_tags:
+            shared.setdefault(tag, []).extend(children)
+        yield PlacedImage(
+            repository=source.repository, tags=tuple(source.tags), image=index(children)
+        )
+    for tag, children in shared.items():
+        # With the tag in its annotations, every shared tag has an index of its own, as
+        # if each had been pushed at another time.
+        annotations = {"org.opencontainers.image.ref.name": tag}
+        yield PlacedImage(
+            repository=sources[0].repository,
+            tags=(tag,),
+            image=index(children, annotations=annotations),
+        )
+
+
+def _platform_image(source: _Source, platform: str) -> BuiltImage:
+    name = f"{source.repository}:{source.tags[0]}"
+    return image(
+        name,
+        platform=platform,
+        layers=_layers(source, platform),
+        created=_created(name),
+        os_version=_os_version(source) if platform.startswith("windows/") else None,
+    )
+
+
+def _layers(source: _Source, platform: str) -> list[Layer]:
+    """A base that many repositories share, a layer of the repository, and own ones."""
+    base = _base(source)
+    name = f"{source.repository}:{source.tags[0]} {platform}"
+    own = 1 + hashlib.sha256(name.encode()).digest()[0] % _MAX_OWN_LAYERS
+    return [
+        layer(f"base {base} {platform}"),
+        layer(f"{source.repository} on {base} {platform}"),
+        *(layer(f"{name} {number}") for number in range(own)),
+    ]
+
+
+def _base(source: _Source) -> str:
+    tags = " ".join(source.tags)
+    base = next((name for name in _BASES if name in tags), "trixie")
+    if base in {"nanoserver", "windowsservercore"}:
+        return f"{base} {_os_version(source)}"
+    return base
+
+
+def _os_version(source: _Source) -> str:
+    tags = " ".join(source.tags)
+    return next(version for release, version in _WINDOWS if release in tags)
+
+
+def _created(name: str) -> str:
+    """A time in 2026, derived from the name."""
+    seed = hashlib.sha256(name.encode()).digest()
+    month, day = 1 + seed[1] % 10, 1 + seed[2] % 28
+    hour, minute = seed[3] % 24, seed[4] % 60
+    return f"2026-{month:02}-{day:02}T{hour:02}:{minute:02}:00Z"

@@ -189,7 +189,9 @@ def image(
     manifest = json_manifest(
         {
             "config": blob_descriptor(blob),
-            "layers": [layer_descriptor(one) for one in layers],
+            "layers": [
+                _descriptor(one.media_type, one.digest, one.size) for one in layers
+            ],
         },
         media_type=family.manifest,
         annotations=annotations,
@@ -401,7 +403,7 @@ def _artifact(
     document = {
         **members,
         "config": blob_descriptor(config),
-        "layers": [layer_descriptor(one) for one in layers],
+        "layers": [_descriptor(one.media_type, one.digest, one.size) for one in layers],
     }
     if subject is not None:
         document["subject"] = manifest_descriptor(subject)
@@ -488,25 +490,18 @@ def json_manifest(
 
 def blob_descriptor(blob: BuiltBlob) -> dict[str, Any]:
     """The OCI descriptor of a blob."""
-    return {
-        "mediaType": blob.media_type,
-        "digest": blob.digest,
-        "size": len(blob.content),
-    }
+    return _descriptor(blob.media_type, blob.digest, len(blob.content))
 
 
 def manifest_descriptor(manifest: BuiltManifest) -> dict[str, Any]:
     """The OCI descriptor of a manifest; its size is that of the payload."""
-    return {
-        "mediaType": manifest.media_type,
-        "digest": manifest.digest,
-        "size": len(manifest.payload),
-    }
+    return _descriptor(manifest.media_type, manifest.digest, len(manifest.payload))
 
 
-def layer_descriptor(one: Layer) -> dict[str, Any]:
-    """The OCI descriptor of a layer."""
-    return {"mediaType": one.media_type, "digest": one.digest, "size": one.size}
+def _descriptor(
+    media_type: str | None, digest: str, size: int | None
+) -> dict[str, Any]:
+    return {"mediaType": media_type, "digest": digest, "size": size}
 
 
 _Part = TypeVar("_Part", BuiltBlob, BuiltManifest)

@@ -89,9 +89,9 @@ def matches_digest(content: bytes, digest: str) -> bool:
 
 def check_digest(content: bytes, digest: str, what: str) -> None:
     """Raise `ProtocolError(DIGEST_MISMATCH)` unless the content has this digest."""
-    algorithm = digest.partition(":")[0]
-    actual = f"{algorithm}:{_HASHES[algorithm](content).hexdigest()}"
-    if actual != digest:
+    if not matches_digest(content, digest):
+        algorithm = digest.partition(":")[0]
+        actual = f"{algorithm}:{_HASHES[algorithm](content).hexdigest()}"
         raise ProtocolError(
             f"the registry returned other content for the {what} {digest}:"
             f" its digest is {actual}",

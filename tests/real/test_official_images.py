@@ -18,8 +18,8 @@ from typing import Any
 import orjson
 import pytest
 
+from auditor.demo.demo import official_images, official_repositories
 from auditor.demo.image_builder import ImageContent
-from auditor.demo.official_images import official_images, official_repositories
 from tests.real.access_log import Logged
 from tests.real.audits import audit, command, login
 from tests.real.docker_registry import (

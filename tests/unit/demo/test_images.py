@@ -11,7 +11,12 @@ from typing import Any
 import jwt
 import pytest
 
-from auditor.demo.demo import OFFICIAL, demo_images
+from auditor.demo.demo import (
+    OFFICIAL,
+    demo_images,
+    official_images,
+    official_repositories,
+)
 from auditor.demo.demo_tokens import SigningKey
 from auditor.demo.image_builder import (
     HELM_CONFIG,
@@ -25,7 +30,6 @@ from auditor.demo.image_builder import (
     index,
     layer,
 )
-from auditor.demo.official_images import official_images, official_repositories
 from auditor.demo.schema1_builder import schema1_image
 from auditor.model import AttachmentKind
 from auditor.oci.descriptor import SCHEMA1, SIGNED_SCHEMA1
