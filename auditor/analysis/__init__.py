@@ -8,11 +8,11 @@ queries it:
   as dataclasses with a `kind`, which are also their JSON lines; `diff_text` and
   `layers_text` render them with `text_tables`.
 - `check` evaluates a policy, and `html` makes a page of all of these.
-- `query` runs a user's SELECT, and `query_output` prints its rows.
+- `query` runs a user's SELECT and prints its rows.
 - `export` writes tables to other formats, and `history` adds runs to a data set of
   Parquet files.
 
 Reports are read as a stream and results are iterated; what must be sorted or joined
 spills to disk. Text of a report is escaped where it is printed (`text_tables`,
-`query_output`, `csv_formula_guard`, `html.template`).
+`query`, `csv_formula_guard`, `html.page`).
 """

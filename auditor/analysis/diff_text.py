@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain
 
 from auditor.analysis.diff import (
@@ -12,7 +13,6 @@ from auditor.analysis.diff import (
     DiffTotals,
     Facet,
     PlatformGrowth,
-    ReferenceState,
     ReportSide,
 )
 from auditor.analysis.text_tables import (
@@ -89,24 +89,26 @@ def short_digest(digest: str) -> str:
     return digest.rpartition(":")[2][:12]
 
 
-def _state(side: str, field: str) -> Callable[[Difference], object]:
-    """A field of one side of a difference; None if that report has no line for it."""
-    return lambda difference: getattr(getattr(difference, side), field, None)
+def _state(side: str, field: str, title: str | None = None) -> TableColumn:
+    """A column of a field of one side, empty if that report has no line for it."""
+    return _STATE_COLUMNS[field](
+        title or field,
+        lambda difference: getattr(getattr(difference, side), field, None),
+    )
 
 
-def _digest(title: str, side: str) -> TableColumn:
-    return code_column(title, _state(side, "digest"), form=short_digest)
-
-
-def _size(title: str, side: str) -> TableColumn:
-    return size_column(title, _state(side, "size"))
+_STATE_COLUMNS: dict[str, Callable[..., TableColumn]] = {
+    "digest": partial(code_column, form=short_digest),
+    "size": size_column,
+    "failure": partial(code_column, missing=""),
+    "detail": partial(text_column, missing=""),
+}
 
 
 def _before(difference: Difference) -> str:
-    old: ReferenceState | None = difference.old
-    if old is None:
+    if difference.old is None:
         return "not in report"
-    return "not reached" if old.digest is None else "an image"
+    return "not reached" if difference.old.digest is None else "an image"
 
 
 def _altered(difference: Difference) -> str:
@@ -129,16 +131,8 @@ def _percentage(difference: Difference) -> str:
 # -- tables --
 
 _BEFORE = text_column("before", _before)
-_OLD_IMAGE = (_digest("digest", "old"), _size("size", "old"))
-_NEW_IMAGE = (_digest("digest", "new"), _size("size", "new"))
-
-
-def _failure(title: str, side: str) -> TableColumn:
-    return code_column(title, _state(side, "failure"), missing="")
-
-
-def _detail(side: str) -> TableColumn:
-    return text_column("detail", _state(side, "detail"), missing="")
+_OLD_IMAGE = (_state("old", "digest"), _state("old", "size"))
+_NEW_IMAGE = (_state("new", "digest"), _state("new", "size"))
 
 
 def _names(title: str, field: str) -> tuple[TableColumn, ...]:
@@ -149,7 +143,7 @@ def _names(title: str, field: str) -> tuple[TableColumn, ...]:
 _TABLES: dict[Change | Facet, tuple[str, tuple[TableColumn, ...]]] = {
     Change.FAILING: (
         "failing now",
-        (_BEFORE, _failure("failure", "new"), _detail("new")),
+        (_BEFORE, _state("new", "failure"), _state("new", "detail")),
     ),
     Change.UNREACHED: (
         "unknown: the new run was interrupted before it reached them",
@@ -165,10 +159,10 @@ _TABLES: dict[Change | Facet, tuple[str, tuple[TableColumn, ...]]] = {
     Change.MOVED: (
         "moved to another digest",
         (
-            _digest("old digest", "old"),
-            _digest("new digest", "new"),
-            _size("old size", "old"),
-            _size("new size", "new"),
+            _state("old", "digest", "old digest"),
+            _state("new", "digest", "new digest"),
+            _state("old", "size", "old size"),
+            _state("new", "size", "new size"),
         ),
     ),
     Change.ALTERED: (
@@ -200,11 +194,14 @@ _TABLES: dict[Change | Facet, tuple[str, tuple[TableColumn, ...]]] = {
     ),
     Change.HEALED: (
         "healed",
-        (_failure("failed with", "old"), _digest("digest now", "new")),
+        (
+            _state("old", "failure", "failed with"),
+            _state("new", "digest", "digest now"),
+        ),
     ),
     Change.DROPPED: (
         "failed before, not in the new report",
-        (_failure("failure", "old"), _detail("old")),
+        (_state("old", "failure"), _state("old", "detail")),
     ),
 }
 _NOTES: dict[Change | Facet, str] = {

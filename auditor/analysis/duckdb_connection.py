@@ -50,17 +50,13 @@ def work_database() -> Iterator[duckdb.DuckDBPyConnection]:
             connection.execute("SET TimeZone = 'UTC'")
             connection.execute(f"SET temp_directory = {quoted(f'{folder}/spilled')}")
             connection.execute("PRAGMA disable_checkpoint_on_shutdown")
-            _limit_memory(connection)
+            (default_bytes,) = connection.execute(
+                "SELECT parse_formatted_bytes(current_setting('memory_limit'))"
+            ).fetchone() or (MEMORY_LIMIT_BYTES,)
+            limit_bytes = min(default_bytes, MEMORY_LIMIT_BYTES)
+            connection.execute(f"SET memory_limit = '{limit_bytes}B'")
             with interruptible(connection):
                 yield connection
-
-
-def _limit_memory(connection: duckdb.DuckDBPyConnection) -> None:
-    (default_bytes,) = connection.execute(
-        "SELECT parse_formatted_bytes(current_setting('memory_limit'))"
-    ).fetchone() or (MEMORY_LIMIT_BYTES,)
-    limit_bytes = min(default_bytes, MEMORY_LIMIT_BYTES)
-    connection.execute(f"SET memory_limit = '{limit_bytes}B'")
 
 
 def stream_rows(

@@ -122,21 +122,18 @@ def _sqlite(connection: Connection, names: Sequence[str], files: list[Path]) -> 
         database.execute("PRAGMA synchronous = OFF")
         database.execute("BEGIN")
         for name in names:
-            _fill(database, connection, name)
+            select = _flat_select(connection, name)
+            types = _columns(connection, select)
+            columns = ", ".join(
+                f'"{column}" {_SQLITE_TYPES.get(kind, "TEXT")}'
+                for column, kind in types.items()
+            )
+            database.execute(f'CREATE TABLE "{name}" ({columns})')
+            insert = f'INSERT INTO "{name}" VALUES ({", ".join("?" * len(types))})'
+            rows = connection.execute(select)
+            while batch := rows.fetchmany(BATCH_ROWS):
+                database.executemany(insert, batch)
         database.execute("COMMIT")
-
-
-def _fill(database: sqlite3.Connection, source: Connection, table: str) -> None:
-    select = _flat_select(source, table)
-    types = _columns(source, select)
-    columns = ", ".join(
-        f'"{name}" {_SQLITE_TYPES.get(kind, "TEXT")}' for name, kind in types.items()
-    )
-    database.execute(f'CREATE TABLE "{table}" ({columns})')
-    markers = ", ".join("?" * len(types))
-    rows = source.execute(select)
-    while batch := rows.fetchmany(BATCH_ROWS):
-        database.executemany(f'INSERT INTO "{table}" VALUES ({markers})', batch)
 
 
 _WRITERS: dict[
@@ -173,15 +170,11 @@ def _flat_select(
 
 
 def _scalar(name: str, kind: str, *, escape_formulas: bool) -> str:
-    if kind == "VARCHAR[]":
-        text = f"array_to_string(\"{name}\", ' ')"
-    elif _NESTED.match(kind):
+    if _NESTED.match(kind) and kind != "VARCHAR[]":
         return f'to_json("{name}")::VARCHAR'  # starts with a bracket: never a formula
-    elif kind == "VARCHAR":
-        text = f'"{name}"'
-    else:
-        return f'"{name}"'
-    return escape_formula_sql(text) if escape_formulas else text
+    text = f"array_to_string(\"{name}\", ' ')" if kind.endswith("]") else f'"{name}"'
+    is_text = kind in {"VARCHAR", "VARCHAR[]"}
+    return escape_formula_sql(text) if escape_formulas and is_text else text
 
 
 # -- atomic replacement --
@@ -204,7 +197,8 @@ def atomic_files(files: list[Path], *, force: bool) -> Iterator[list[Path]]:
             targets[folder / "new"] = file
         yield list(targets)
         for partial in targets:
-            _sync(partial)
+            with partial.open("rb") as written:
+                os.fsync(written.fileno())
         for partial, file in targets.items():
             replace_durably(partial, file)
 
@@ -222,14 +216,6 @@ def _private_folder(parent: Path) -> Iterator[Path]:
         raise OSError(error.errno, error.strerror, str(parent)) from None
     with folder as name:
         yield Path(name)
-
-
-def _sync(file: Path) -> None:
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
@@ -252,9 +238,8 @@ def _output_errors(targets: dict[Path, Path]) -> Iterator[None]:
 
 
 def _output_error(file: object, reason: str) -> OutputError:
-    return OutputError(
-        f"{safe_text(str(file))}: cannot be written: {safe_text(reason)}"
-    )
+    name = safe_text(str(file))
+    return OutputError(f"{name}: cannot be written: {safe_text(reason)}")
 
 
 def _reason(text: str) -> str:

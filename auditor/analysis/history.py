@@ -119,16 +119,14 @@ def _read_parquet(dataset: Path, kind: str) -> str:
 
 
 def _read_run(connection: duckdb.DuckDBPyConnection) -> HistoryRun:
-    row = connection.execute("""
-        SELECT strftime(try_cast(min(audited_at) AS TIMESTAMP), '%Y%m%dT%H%M%SZ'),
-               strftime(try_cast(min(audited_at) AS TIMESTAMP), '%Y-%m-%d'),
-               sum(md5_number_lower(concat_ws(
-                   ' ', reference, digest, failure, size, audited_at)))
-                   % 18446744073709551616,
-               count(*)
-        FROM lines""").fetchone()
-    assert row is not None
-    started, date, fingerprint, count = row
+    ((started, date, fingerprint, count),) = connection.execute("""
+        SELECT strftime(started, '%Y%m%dT%H%M%SZ'), strftime(started, '%Y-%m-%d'),
+               fingerprint % 18446744073709551616, count
+        FROM (SELECT try_cast(min(audited_at) AS TIMESTAMP) AS started,
+                     sum(md5_number_lower(concat_ws(
+                         ' ', reference, digest, failure, size, audited_at)))
+                     AS fingerprint, count(*) AS count
+              FROM lines)""").fetchall()
     if count == 0:
         raise UsageError("the report is empty: there is no run to add")
     if started is None:
@@ -154,8 +152,7 @@ _REPOSITORIES = """
     WITH stored AS (
         SELECT registry, repository, count(*) AS layers,
                -- hostile sizes can add up to more than 64 bits
-               CASE WHEN sum(size) <= 9223372036854775807 THEN sum(size)::BIGINT
-                    WHEN sum(size) IS NOT NULL THEN 9223372036854775807 END AS bytes
+               least(coalesce(sum(size), 0), 9223372036854775807)::BIGINT AS bytes
         FROM (SELECT registry, repository, digest, max(size) AS size
               FROM layers GROUP BY ALL)
         GROUP BY ALL),

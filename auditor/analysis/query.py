@@ -1,23 +1,28 @@
-"""Runs one SQL query on report files. It cannot read or write anything else.
+"""Runs one SQL query on report files, and prints its result as a table, JSON or CSV.
 
-A SELECT of DuckDB can do more: `WITH x AS (COPY ... TO 'file')` writes a file, and
-table functions read files, run SQL or change settings. Two independent defences: the
-parse tree may contain only nodes that read and table functions that make rows from
-values, and DuckDB is configured to deny access to every file but the reports.
+It cannot read or write anything else. A SELECT of DuckDB can do more: `WITH x AS (COPY
+... TO 'file')` writes a file, and table functions read files, run SQL or change
+settings. Two independent defences: the parse tree may contain only nodes that read and
+table functions that make rows from values, and DuckDB is configured to deny access to
+every file but the reports.
 """
 
 # ruff: noqa: S608  (the SQL is made of constants, checked SQL and quoted names)
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from enum import StrEnum
+from typing import Any, TextIO
 
 import duckdb
 import orjson
 
+from auditor.analysis.csv_formula_guard import escape_formula
 from auditor.analysis.duckdb_connection import quoted
 from auditor.analysis.reports import (
     READING_ERRORS,
@@ -27,14 +32,20 @@ from auditor.analysis.reports import (
     open_reports,
     report_paths,
 )
+from auditor.analysis.text_tables import align
 from auditor.errors import UsageError
 from auditor.fast_dataclass import dataclass
+from auditor.util.text import safe_text
 
 READING_NODES = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
 ROW_FUNCTIONS = {"unnest", "range", "generate_series", "json_each", "json_tree"}
-# Functions that read or change the process or its environment.
+# They read or change the process or its environment.
 FORBIDDEN_FUNCTIONS = {"current_setting", "getenv", "getvariable", "write_log"}
 BATCH_ROWS = 1000
+# The column widths of a table need all rows in memory.
+MAX_TABLE_ROWS = 10_000
+CELL_CHARS = 120
+_CSV_SPECIAL = re.compile(r'[",\r\n]')
 
 _FLOATS = {"DOUBLE", "FLOAT"}
 _NUMBERS = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DECIMAL.*|DOUBLE|FLOAT)$")
@@ -75,13 +86,12 @@ class QueryResult:
 
     def json_lines(self) -> Iterator[str]:
         """Every row as a JSON object; infinities and NaN are null."""
-        fields = (
-            f"CASE WHEN isfinite(c{number}) THEN c{number} END"
-            f" AS {_quoted_name(column.name)}"
-            if column.type in _FLOATS
-            else f"c{number} AS {_quoted_name(column.name)}"
-            for number, column in enumerate(self.columns)
-        )
+        fields = []
+        for number, column in enumerate(self.columns):
+            finite = f"CASE WHEN isfinite(c{number}) THEN c{number} END"
+            value = finite if column.type in _FLOATS else f"c{number}"
+            name = column.name.replace('"', '""')
+            fields.append(f'{value} AS "{name}"')
         selected = f"SELECT {', '.join(fields)} FROM {self._numbered()}"
         for (line,) in self._fetch(
             f"SELECT to_json(result)::VARCHAR FROM ({selected}) AS result"
@@ -176,5 +186,88 @@ def _query_errors() -> Iterator[None]:
         raise UsageError(f"the query: {error_text(error)}") from None
 
 
-def _quoted_name(text: str) -> str:
-    return '"' + text.replace('"', '""') + '"'
+# -- output --
+
+
+class RowFormat(StrEnum):
+    """The output formats."""
+
+    TABLE = "table"
+    JSONL = "jsonl"
+    CSV = "csv"
+
+
+def write_result(result: QueryResult, form: RowFormat, out: TextIO) -> bool:
+    """Print all rows; return False if a table was truncated to `MAX_TABLE_ROWS`."""
+    match form:
+        case RowFormat.TABLE:
+            rows = list(itertools.islice(result.rows(), MAX_TABLE_ROWS + 1))
+            _write_table(result.columns, rows[:MAX_TABLE_ROWS], out)
+            return len(rows) <= MAX_TABLE_ROWS
+        case RowFormat.JSONL:
+            out.writelines(f"{_printable(line, out)}\n" for line in result.json_lines())
+        case RowFormat.CSV:
+            _write_csv(result, out)
+    return True
+
+
+def _write_csv(result: QueryResult, out: TextIO) -> None:
+    """RFC 4180 with a header; NULL is an empty cell, and formulas are escaped."""
+
+    def text(cell: str) -> str:
+        return _printable(escape_formula(cell), out)
+
+    out.write(_csv_line(text(column.name) for column in result.columns))
+    numbers = [column.is_number for column in result.columns]
+    out.writelines(
+        _csv_line(
+            cell or "" if is_number else text(cell or "")
+            for cell, is_number in zip(row, numbers, strict=True)
+        )
+        for row in result.rows()
+    )
+
+
+def _printable(text: str, out: TextIO) -> str:
+    # Control characters in a report must not reach a terminal.
+    return safe_text(text, sys.maxsize) if out.isatty() else text
+
+
+def _csv_line(cells: Iterable[str]) -> str:
+    # Not csv.writer: with "\n" as line terminator it does not quote "\r" (Python 3.11).
+    line = ",".join(
+        '"' + cell.replace('"', '""') + '"' if _CSV_SPECIAL.search(cell) else cell
+        for cell in cells
+    )
+    return f"{line}\n" if line else '""\n'  # a single empty cell, not a blank line
+
+
+def _write_table(
+    columns: tuple[ResultColumn, ...], rows: list[tuple[str | None, ...]], out: TextIO
+) -> None:
+    """Aligned columns; on a terminal with rich."""
+    cells = [[safe_text(cell or "", CELL_CHARS) for cell in row] for row in rows]
+    heading = [safe_text(column.name, CELL_CHARS) for column in columns]
+    if out is sys.stdout and out.isatty():
+        _write_rich(columns, heading, cells)
+        return
+    lines = align([heading, *cells], [column.is_number for column in columns])
+    out.writelines(f"{line}\n" for line in lines)
+
+
+def _write_rich(
+    columns: tuple[ResultColumn, ...], heading: list[str], cells: list[list[str]]
+) -> None:
+    # Slow to import, and only needed on a terminal.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False)
+    for column, name in zip(columns, heading, strict=True):
+        table.add_column(
+            Text(name), justify="right" if column.is_number else "left", overflow="fold"
+        )
+    for row in cells:
+        table.add_row(*map(Text, row))
+    Console().print(table)

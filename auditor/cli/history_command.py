@@ -7,11 +7,7 @@ from pathlib import Path
 
 import click
 
-from auditor.cli.command_support import (
-    format_option,
-    needs_extras,
-    reports_argument,
-)
+from auditor.cli.command_support import format_option, needs_extras, reports_argument
 from auditor.cli.output import allow_broken_pipe
 from auditor.errors import ExitCode
 
@@ -42,7 +38,7 @@ def add_command(*, dataset: str, reports: tuple[str, ...]) -> int:
 def show_command(*, dataset: str, reference: str, output_format: str) -> int:
     """Show what a reference was, and from when until when."""
     from auditor.analysis.history import show
-    from auditor.analysis.query_output import RowFormat, write_result
+    from auditor.analysis.query import RowFormat, write_result
 
     with show(Path(dataset), reference) as result, allow_broken_pipe():
         write_result(result, RowFormat(output_format), sys.stdout)

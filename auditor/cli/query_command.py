@@ -6,11 +6,7 @@ import sys
 
 import click
 
-from auditor.cli.command_support import (
-    format_option,
-    needs_extras,
-    reports_argument,
-)
+from auditor.cli.command_support import format_option, needs_extras, reports_argument
 from auditor.cli.main import print_message
 from auditor.cli.output import allow_broken_pipe
 from auditor.errors import ExitCode
@@ -33,8 +29,12 @@ def command(*, reports: tuple[str, ...], question: str, output_format: str) -> i
 
     A query reads these reports and nothing else, and writes nothing.
     """
-    from auditor.analysis.query import run_query
-    from auditor.analysis.query_output import MAX_TABLE_ROWS, RowFormat, write_result
+    from auditor.analysis.query import (
+        MAX_TABLE_ROWS,
+        RowFormat,
+        run_query,
+        write_result,
+    )
 
     complete = True
     with run_query(reports, question) as result, allow_broken_pipe():

@@ -97,7 +97,7 @@ def test_an_invalid_query_is_a_usage_error(
 def test_a_truncated_table_says_so(
     report: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("auditor.analysis.query_output.MAX_TABLE_ROWS", 1)
+    monkeypatch.setattr("auditor.analysis.query.MAX_TABLE_ROWS", 1)
     assert run(["query", report, "SELECT tag FROM images"]) == 0
     printed = capsys.readouterr()
     assert printed.out == "tag\n1\n"

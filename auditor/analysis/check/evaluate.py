@@ -17,13 +17,7 @@ from datetime import date
 import duckdb
 
 from auditor.analysis.check.findings import Findings
-from auditor.analysis.check.policy import (
-    Policy,
-    PolicySection,
-    Rule,
-    Subject,
-    Waiver,
-)
+from auditor.analysis.check.policy import Policy, PolicySection, Rule, Subject
 from auditor.analysis.reports import (
     add_reports,
     keep_last_lines,
@@ -46,11 +40,12 @@ def check_reports(
     `today` (UTC) decides which waivers apply. Raises `UsageError` if a report cannot be
     read, or if a rule needs an earlier report and there is none.
     """
-    if (rule := policy.needs_earlier) is not None and not earlier:
-        raise UsageError(
-            f"{policy.file_name}:{rule.line}: {rule.id} needs an earlier report; give"
-            " one with --previous REPORT"
-        )
+    for rule in policy.rules:
+        if rule.definition.subject is Subject.EARLIER and not earlier:
+            raise UsageError(
+                f"{policy.file_name}:{rule.line}: {rule.id} needs an earlier report;"
+                " give one with --previous REPORT"
+            )
     with open_reports(reports) as connection:
         _create_outcomes(connection, policy, earlier)
         _create_judged(connection, policy, today)
@@ -64,30 +59,20 @@ def _create_outcomes(
     text = queries.of_report()
     connection.execute(f"CREATE TABLE checked AS {text}", queries.parameters)
     connection.execute(keep_last_lines("checked", "reference"))
-    connection.execute(f"CREATE TABLE outcomes AS {queries.of_lines()}")
+    connection.execute(f"CREATE TABLE outcomes AS {_LINE_OUTCOMES}")
+    if any(rule.definition.subject is Subject.EARLIER for rule in policy.rules):
+        add_reports(connection, earlier, schema="before")
+        connection.execute("USE main")
+        connection.execute(_EARLIER)
     for number, rule in enumerate(policy.rules):
         queries = PolicyQueries(policy)
         if rule.definition.subject is Subject.REPOSITORY:
             text = queries.of_repositories(number, rule)
         elif rule.definition.subject is Subject.EARLIER:
-            _load_earlier(connection, earlier)
             text = queries.of_earlier(number, rule)
         else:
             continue
         connection.execute(f"INSERT INTO outcomes {text}", queries.parameters)
-
-
-def _load_earlier(
-    connection: duckdb.DuckDBPyConnection, earlier: Sequence[str]
-) -> None:
-    """Create `earlier`: the last digest of each tag in the earlier reports."""
-    add_reports(connection, earlier, schema="before")
-    connection.execute("USE main")
-    connection.execute(
-        "CREATE TABLE IF NOT EXISTS earlier AS SELECT reference,"
-        " arg_max(digest, audited_at) AS digest_before"
-        " FROM before.images WHERE tag IS NOT NULL GROUP BY reference"
-    )
 
 
 def _create_judged(
@@ -95,13 +80,10 @@ def _create_judged(
 ) -> None:
     """Create `judged`: outcomes with the number of the waiver, valid or expired."""
     queries = PolicyQueries(policy)
-    numbered = list(enumerate(policy.waivers))
-    valid = [(n, waiver) for n, waiver in numbered if waiver.is_valid(today)]
-    expired = [(n, waiver) for n, waiver in numbered if not waiver.is_valid(today)]
     text = (
         "SELECT *, coalesce(len(found), 0) > 0 AS known,"
-        f" {queries.waiver_number(valid)} AS waiver,"
-        f" {queries.waiver_number(expired)} AS expired FROM outcomes"
+        f" {queries.waiver_number(today, expired=False)} AS waiver,"
+        f" {queries.waiver_number(today, expired=True)} AS expired FROM outcomes"
     )
     connection.execute(f"CREATE TABLE judged AS {text}", queries.parameters)
 
@@ -179,6 +161,17 @@ FROM (SELECT *, map_extract(annotations, '{CREATED}')[1] AS annotated FROM lines
 
 _OUTCOME = "STRUCT(rule INTEGER, found VARCHAR[], unknown VARCHAR[])"
 
+# The last digest of each tag in the earlier reports.
+_EARLIER = """
+    CREATE TABLE earlier AS
+    SELECT reference, arg_max(digest, audited_at) AS digest_before
+    FROM before.images WHERE tag IS NOT NULL GROUP BY reference"""
+
+# Outcomes of rules about single lines.
+_LINE_OUTCOMES = """
+    SELECT o.rule, reference, registry, repository, tag, digest, o.found, o.unknown
+    FROM (SELECT *, unnest(outcomes) AS o FROM checked)"""
+
 # What the pattern of a waiver can match.
 _WAIVER_TARGETS = (
     "reference",
@@ -218,13 +211,6 @@ class PolicyQueries:
             f" FROM (SELECT *, {applies} FROM ({SUBJECTS}))"
         )
 
-    def of_lines(self) -> str:
-        """Outcomes of rules about single lines."""
-        return (
-            "SELECT o.rule, reference, registry, repository, tag, digest,"
-            " o.found, o.unknown FROM (SELECT *, unnest(outcomes) AS o FROM checked)"
-        )
-
     def of_repositories(self, number: int, rule: Rule) -> str:
         """Outcomes of a rule about all lines of a repository."""
         violations = self._expression(number, rule, rule.definition.violations)
@@ -245,19 +231,18 @@ class PolicyQueries:
             f" WHERE kind = 'image' AND {self._applies(rule)}) WHERE len(found) > 0"
         )
 
-    def waiver_number(self, waivers: Sequence[tuple[int, Waiver]]) -> str:
-        """The number of the first of these waivers that covers an outcome, or NULL."""
+    def waiver_number(self, today: date, *, expired: bool) -> str:
+        """The number of the first such waiver that covers an outcome, or NULL."""
         cases = ""
-        for number, waiver in waivers:
-            rules = [
+        for number, waiver in enumerate(self._policy.waivers):
+            rules = ", ".join(
                 str(rule_number)
                 for rule_number, rule in enumerate(self._policy.rules)
                 if waiver.covers(rule)
-            ]
-            if rules:
+            )
+            if rules and waiver.is_valid(today) is not expired:
                 matches = self._matches(waiver.references, _WAIVER_TARGETS)
-                rule_list = ", ".join(rules)
-                cases += f" WHEN rule IN ({rule_list}) AND {matches} THEN {number}"
+                cases += f" WHEN rule IN ({rules}) AND {matches} THEN {number}"
         return f"CASE {cases} END" if cases else "CAST(NULL AS INTEGER)"
 
     def _outcome(self, number: int, rule: Rule) -> str:

@@ -1,21 +1,22 @@
 """The result of a check: violations as a stream, counts by rule, notices."""
 
+# ruff: noqa: S608  (the SQL is made of constants and numbers)
+
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
 from functools import cached_property
-from typing import Any, cast
+from typing import cast
 
 import duckdb
 
 from auditor.analysis.check.policy import Policy, Rule, Severity, Waiver, WhenUnknown
+from auditor.analysis.duckdb_connection import limit_clause, stream_rows
 from auditor.fast_dataclass import dataclass
 from auditor.report.metrics import Metric, check_metrics
 from auditor.util.text import format_count, safe_text
 
-# Result rows in memory at once: a few megabytes.
-_BATCH_ROWS = 10_000
 # Names in a sentence; JSON lines have all of them.
 _MAX_NAMES = 8
 # Room for two digests.
@@ -50,7 +51,8 @@ class Violation:
             names += f" and {len(self.found) - _MAX_NAMES} more"
         hint = self.rule.definition.hint
         if self.known:
-            text = self.rule.message(names)
+            text = self.rule.definition.message.replace("{limit}", self.rule.limit)
+            text = text.replace("{found}", names)
         else:
             text = f"not in the report: {names}" + (f" ({hint})" if hint else "")
         if self.expired:
@@ -95,16 +97,19 @@ class Findings:
     @cached_property
     def counts(self) -> tuple[RuleCount, ...]:
         """Counts for every rule, in the order of the policy."""
-        rows = self._connection.execute(
-            f"SELECT rule, count(*) FILTER ({self._counts} AND waiver IS NULL),"  # noqa: S608
-            f" count(*) FILTER ({self._counts} AND waiver IS NOT NULL),"
-            f" count(*) FILTER (NOT {self._counts}) FROM judged GROUP BY rule"
-        ).fetchall()
-        by_rule = {rule: counts for rule, *counts in rows}
+        rows = stream_rows(
+            self._connection,
+            f"""
+            SELECT rule,
+                   count(*) FILTER ({self._counts} AND waiver IS NULL) AS violations,
+                   count(*) FILTER ({self._counts} AND waiver IS NOT NULL) AS waived,
+                   count(*) FILTER (NOT {self._counts}) AS ignored
+            FROM judged GROUP BY rule""",
+        )
+        by_rule = {row.pop("rule"): row for row in rows}
         return tuple(
-            RuleCount(rule=rule, violations=broken, waived=waived, ignored=ignored)
+            RuleCount(rule=rule, **by_rule.get(number, {}))
             for number, rule in enumerate(self.policy.rules)
-            for broken, waived, ignored in [by_rule.get(number, (0, 0, 0))]
         )
 
     def total(self, severity: Severity) -> int:
@@ -126,11 +131,7 @@ class Findings:
         return self.lines > 0 and self.total(Severity.ERROR) == 0
 
     def violations(
-        self,
-        *,
-        rule: Rule | None = None,
-        waived: bool | None = None,
-        limit: int = 0,
+        self, *, rule: Rule | None = None, waived: bool | None = None, limit: int = 0
     ) -> Iterator[Violation]:
         """Violations by rule (in the order of the policy) and reference.
 
@@ -141,15 +142,18 @@ class Findings:
             condition += f" AND rule = {self.policy.rules.index(rule)}"
         if waived is not None:
             condition += f" AND (waiver IS NOT NULL) = {waived}"
-        cursor = self._connection.cursor()
-        cursor.execute(
-            "SELECT rule, reference, registry, repository, tag, digest, known,"  # noqa: S608
-            " CASE WHEN known THEN found ELSE unknown END, waiver, expired"
-            f" FROM main.judged WHERE {condition} ORDER BY rule, reference, digest"
-            + (f" LIMIT {limit:d}" if limit else "")
-        )
-        while rows := cursor.fetchmany(_BATCH_ROWS):
-            yield from map(self._violation, rows)
+        query = f"""
+            SELECT rule, reference, registry, repository, tag, digest, known,
+                   CASE WHEN known THEN found ELSE unknown END AS found, waiver, expired
+            FROM main.judged WHERE {condition}
+            ORDER BY rule, reference, digest{limit_clause(limit)}"""
+        for row in stream_rows(self._connection, query):
+            row["rule"] = self.policy.rules[row["rule"]]
+            row["found"] = tuple(row["found"])
+            for name in ("waiver", "expired"):
+                if row[name] is not None:
+                    row[name] = self.policy.waivers[row[name]]
+            yield Violation(**row)
 
     def notices(self) -> list[str]:
         """Notes about the check itself, each a sentence that is safe to print."""
@@ -158,23 +162,22 @@ class Findings:
         notices = []
         for number, section in enumerate(self.policy.sections):
             if not self._number(
-                f"SELECT count(*) FROM (FROM checked WHERE applies_{number} LIMIT 1)"  # noqa: S608
+                f"SELECT count(*) FROM (FROM checked WHERE applies_{number} LIMIT 1)"
             ):
                 notices.append(
                     f"rules.{section.name}: applies to no line of the report"
                 )
-        used = {
-            number
-            for (number,) in self._connection.execute(
-                "SELECT DISTINCT unnest([waiver, expired]) FROM judged"
-            ).fetchall()
-        }
-        for number, waiver in enumerate(self.policy.waivers):
-            if number not in used:
-                notices.append(
-                    f"the waiver in line {waiver.line} covers no violation"
-                    f" ({safe_text(waiver.reason)})"
-                )
+        used = stream_rows(
+            self._connection,
+            "SELECT DISTINCT unnest([waiver, expired]) AS number FROM judged",
+        )
+        unused = {*range(len(self.policy.waivers))} - {row["number"] for row in used}
+        for number in sorted(unused):
+            waiver = self.policy.waivers[number]
+            notices.append(
+                f"the waiver in line {waiver.line} covers no violation"
+                f" ({safe_text(waiver.reason)})"
+            )
         for rule in self.policy.rules:
             if rule.definition.name == "required_labels":
                 notices += self._absent_labels(rule)
@@ -189,14 +192,13 @@ class Findings:
     def _absent_labels(self, rule: Rule) -> Iterator[str]:
         """Required labels that no image has: the audit may not have asked for them."""
         number = self.policy.rules.index(rule)
-        if not self._number(
-            f"SELECT count(*) FROM judged WHERE rule = {number} AND known"  # noqa: S608
-        ):
+        query = f"SELECT count(*) FROM judged WHERE rule = {number} AND known"
+        if not self._number(query):
             return
         section = self.policy.sections.index(rule.section)
         for label in cast("tuple[dict[str, str], ...]", rule.value):
             if not self._number(
-                f"SELECT count(*) FROM checked WHERE applies_{section}"  # noqa: S608
+                f"SELECT count(*) FROM checked WHERE applies_{section}"
                 " AND list_contains(label_names, ?)",
                 label["name"],
             ):
@@ -209,25 +211,6 @@ class Findings:
     def _number(self, query: str, *parameters: object) -> int:
         row = self._connection.execute(query, parameters).fetchone()
         return int(row[0]) if row else 0
-
-    def _violation(self, row: tuple[Any, ...]) -> Violation:
-        rule, reference, registry, repository, tag, digest, known, found, *waivers = row
-        waiver, expired = (
-            None if number is None else self.policy.waivers[number]
-            for number in waivers
-        )
-        return Violation(
-            rule=self.policy.rules[rule],
-            reference=reference,
-            registry=registry,
-            repository=repository,
-            tag=tag,
-            digest=digest,
-            known=known,
-            found=tuple(found),
-            waiver=waiver,
-            expired=expired,
-        )
 
 
 def findings_metrics(findings: Findings, finished: datetime) -> list[Metric]:

@@ -70,7 +70,7 @@ class PolicySection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """A rule with its value, in one section. `limit` is the value as written."""
+    """A rule in one section. `limit` is its value as written."""
 
     section: PolicySection
     definition: RuleDefinition
@@ -82,11 +82,6 @@ class Rule:
     def id(self) -> str:
         """`SECTION.RULE`, the name in outputs and waivers."""
         return f"{self.section.name}.{self.definition.name}"
-
-    def message(self, found: str) -> str:
-        """The sentence about what was found."""
-        text = self.definition.message.replace("{limit}", self.limit)
-        return text.replace("{found}", found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,10 +119,3 @@ class Policy:
     def sections(self) -> tuple[PolicySection, ...]:
         """The sections that have rules, each once."""
         return tuple(dict.fromkeys(rule.section for rule in self.rules))
-
-    @property
-    def needs_earlier(self) -> Rule | None:
-        """The first rule that needs an earlier report."""
-        return next(
-            (r for r in self.rules if r.definition.subject is Subject.EARLIER), None
-        )

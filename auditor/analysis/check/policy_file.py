@@ -9,13 +9,10 @@ from typing import Any
 from auditor.analysis.check.policy import Policy, PolicySection, Rule, Waiver
 from auditor.analysis.check.rule_values import DATE, PATTERNS, REASON, SEVERITY, UNKNOWN
 from auditor.analysis.check.rules import RULES
-from auditor.config import read_toml
+from auditor.config.toml_file import KeyPath, read_toml
 from auditor.config.validation_errors import ValidationErrors, toml_key, unknown
 from auditor.config.values import ValueType
 from auditor.util.text import safe_text
-
-# The path of a key: ("rules", "production", "max_size") or ("waivers", 0, "reason").
-KeyPath = tuple[str | int, ...]
 
 _TOP_KEYS = ("rules", "waivers")
 # The keys of a section that are not rules.
@@ -54,8 +51,7 @@ def read_policy(
 ) -> Policy:
     """The policy in a parsed TOML document; raises `ConfigError` with all errors.
 
-    `lines` are the line numbers of the keys, as `config.toml_file.source_lines` gives
-    them.
+    `lines` are the line numbers of the keys, as `source_lines` gives them.
     """
     reader = _Reader(file_name, lines)
     policy = reader.policy(document)
@@ -150,14 +146,14 @@ class _Reader:
         """The valid values, in the order of the file."""
         values = {}
         for key, value in keys.items():
-            if key in types:
-                try:
-                    values[key] = types[key].read(value, as_text=False)
-                except ValueError as error:
-                    self._error((*path, key), error)
-            else:
+            if key not in types:
                 reason = _OTHER_NAMES.get(key) or unknown(what, key, types)
                 self._error((*path, key), reason)
+                continue
+            try:
+                values[key] = types[key].read(value, as_text=False)
+            except ValueError as error:
+                self._error((*path, key), error)
         return values
 
     def _error(self, path: KeyPath, sentence: object) -> None:

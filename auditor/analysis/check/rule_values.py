@@ -51,11 +51,15 @@ def _matching(value: object, form: re.Pattern[str]) -> str:
     raise ValueError
 
 
+def _items(value: object) -> list[Any]:
+    if isinstance(value, list) and value:
+        return value
+    raise ValueError
+
+
 def _list_of(expected: str, form: re.Pattern[str]) -> ValueType:
     def read(value: object) -> tuple[str, ...]:
-        if not isinstance(value, list) or not value:
-            raise ValueError
-        return tuple(dict.fromkeys(_matching(item, form) for item in value))
+        return tuple(dict.fromkeys(_matching(item, form) for item in _items(value)))
 
     return _type(f"a list of {expected}", read)
 
@@ -63,17 +67,21 @@ def _list_of(expected: str, form: re.Pattern[str]) -> ValueType:
 def _size(value: object) -> int:
     if type(value) is int and value > 0:
         return value
-    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
-    if match is None or match[2].lower() not in _UNIT_BYTES:
-        raise ValueError
-    return int(float(match[1]) * _UNIT_BYTES[match[2].lower()])
+    number, unit = _groups(_SIZE, value)
+    require(unit.lower() in _UNIT_BYTES)
+    return int(float(number) * _UNIT_BYTES[unit.lower()])
 
 
 def _age_s(value: object) -> int:
-    match = _AGE.fullmatch(value) if isinstance(value, str) else None
+    number, unit = _groups(_AGE, value)
+    return int(number) * _UNIT_S[unit]
+
+
+def _groups(form: re.Pattern[str], value: object) -> tuple[str, ...]:
+    match = form.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise ValueError
-    return int(match[1]) * _UNIT_S[match[2]]
+    return match.groups()
 
 
 def _date(value: object) -> date:
@@ -81,10 +89,6 @@ def _date(value: object) -> date:
     if isinstance(value, date) and not isinstance(value, datetime):
         return value
     raise ValueError
-
-
-def _reason(value: object) -> str:
-    return _matching(value, _REASON)
 
 
 def _count(value: object) -> int:
@@ -113,23 +117,18 @@ def _media_types(value: object) -> tuple[str, ...]:
 
 def _annotations(value: object) -> tuple[dict[str, str], ...]:
     # The pattern "?*" matches every value but the empty one.
-    if isinstance(value, list) and value:
-        return tuple({"name": _matching(key, _NAME), "pattern": "?*"} for key in value)
     if isinstance(value, dict) and value:
         return tuple(
             {"name": _matching(key, _NAME), "pattern": _matching(pattern, _PATTERN)}
             for key, pattern in value.items()
         )
-    raise ValueError
+    names = _items(value)
+    return tuple({"name": _matching(key, _NAME), "pattern": "?*"} for key in names)
 
 
 def _true_or(kinds: type[StrEnum]) -> Callable[[object], tuple[str, ...]]:
     def read(value: object) -> tuple[str, ...]:
-        if value is True:
-            return (ANY,)
-        if not isinstance(value, list) or not value:
-            raise ValueError
-        return tuple(kinds(kind) for kind in value)
+        return (ANY,) if value is True else tuple(map(kinds, _items(value)))
 
     return read
 
@@ -139,7 +138,7 @@ _PLATFORM_LIST = _list_of("platforms such as linux/arm64", _PLATFORM)
 SEVERITY = member_of(Severity)
 UNKNOWN = member_of(WhenUnknown)
 DATE = _type("a date such as 2027-01-31, without quotes", _date)
-REASON = _type("a sentence on one line", _reason)
+REASON = _type("a sentence on one line", lambda value: _matching(value, _REASON))
 PATTERNS = _list_of("names or patterns (*, ?, [a-z])", _PATTERN)
 PLATFORMS = _type(_PLATFORM_LIST.expected, _platforms)
 DIGESTS = _list_of("digests (sha256:...)", _DIGEST)

@@ -7,28 +7,12 @@ tests/unit/analysis/check/test_rules.py. The columns are those of `evaluate.SUBJ
 
 from __future__ import annotations
 
+from auditor.analysis.check import rule_values as values
 from auditor.analysis.check.policy import RuleDefinition, Subject
-from auditor.analysis.check.rule_values import (
-    ACTIONS,
-    AGE,
-    ANNOTATIONS,
-    ATTACHED,
-    COUNT,
-    DIGESTS,
-    FAILURES,
-    MEDIA_TYPES,
-    PATTERNS,
-    PLATFORMS,
-    SIZE,
-    TRUE,
-    WARNINGS,
-)
 
 # Artifacts, such as Helm charts, have no architectures and no config, so rules about
 # these do not apply to them.
 IS_IMAGE = "(artifact_type IS NULL OR len(architectures) > 0)"
-
-# -- content: platforms, media types, layers --
 
 _ABSENT = f"""
         CASE WHEN {IS_IMAGE} THEN
@@ -37,104 +21,7 @@ _ABSENT = f"""
               IF a = required OR starts_with(a, required || '/')]) = 0]
         END"""
 
-_CONTENT_RULES = (
-    RuleDefinition(
-        name="required_platforms",
-        value_type=PLATFORMS,
-        summary="Every image has these platforms.",
-        message="has no image for {found}",
-        # linux/arm/v7 is accepted for linux/arm.
-        violations=f"CASE WHEN coalesce(platforms_left_out, 0) = 0 THEN {_ABSENT} END",
-        unknown=f"CASE WHEN platforms_left_out > 0 THEN {_ABSENT} END",
-        hint="the audit was limited by --platform",
-    ),
-    RuleDefinition(
-        name="forbidden_media_types",
-        value_type=MEDIA_TYPES,
-        summary="No manifest or layer has one of these media types.",
-        message="has the media type {found}",
-        violations="""
-        [media_type FOR media_type IN media_types
-         IF len([p FOR p IN $value IF media_type GLOB p]) > 0]""",
-    ),
-    RuleDefinition(
-        name="forbidden_layers",
-        value_type=DIGESTS,
-        summary="No image contains one of these layers.",
-        message="contains the layer {found}",
-        violations="""
-        [layer FOR layer IN list_distinct(flatten([p.layers FOR p IN platform_info]))
-         IF list_contains($value, layer)]""",
-        unknown="[p.name FOR p IN platform_info IF p.layers IS NULL]",
-        hint="the registry does not have the manifest",
-    ),
-    RuleDefinition(
-        name="forbid_warnings",
-        value_type=WARNINGS,
-        summary="No image has one of these warnings.",
-        message="has the warning {found}",
-        violations="""
-        [w.code || ': ' || coalesce(w.detail, '') FOR w IN warnings
-         IF list_contains($value, '*') OR list_contains($value, w.code)]""",
-    ),
-)
-
-
-# -- limits: sizes, layers, age --
-
 _NO_SIZES = "schema 1 manifests and missing manifests have no sizes"
-
-_LIMIT_RULES = (
-    RuleDefinition(
-        name="max_size",
-        value_type=SIZE,
-        summary="All platforms of an image together have at most this compressed size;"
-        " shared layers count once.",
-        message="is larger than {limit}: {found}",
-        violations="CASE WHEN size > $value THEN [formatReadableDecimalSize(size)] END",
-        unknown="CASE WHEN size IS NULL THEN ['its size'] END",
-        hint=_NO_SIZES,
-    ),
-    RuleDefinition(
-        name="max_platform_size",
-        value_type=SIZE,
-        summary="Each platform of an image (what one machine pulls) has at most this"
-        " compressed size.",
-        message="is larger than {limit}: {found}",
-        violations="""
-        [p.name || ' ' || formatReadableDecimalSize(p.size)
-         FOR p IN platform_info IF p.size > $value]""",
-        unknown="['the size of ' || p.name FOR p IN platform_info IF p.size IS NULL]",
-        hint=_NO_SIZES,
-    ),
-    RuleDefinition(
-        name="max_layers",
-        value_type=COUNT,
-        summary="Each platform of an image has at most this many layers.",
-        message="has more than {limit} layers: {found}",
-        violations="""
-        [p.name || ' ' || len(p.layers)
-         FOR p IN platform_info IF len(p.layers) > $value]""",
-        unknown="""
-        ['the layers of ' || p.name FOR p IN platform_info IF p.layers IS NULL]""",
-        hint="the registry does not have the manifest",
-    ),
-    RuleDefinition(
-        name="max_age",
-        value_type=AGE,
-        summary="Each platform was created at most this long before the audit.",
-        message="is older than {limit}: {found}",
-        violations="""
-        [p.name || ' of ' || strftime(make_timestamp(p.created_us), '%Y-%m-%d')
-         FOR p IN platform_info IF (audited_us - p.created_us) // 1000000 > $value]""",
-        unknown="""
-        ['the age of ' || p.name FOR p IN platform_info IF p.created_us IS NULL]""",
-        hint="audit with --image-config always; reproducible builds can have no date",
-    ),
-)
-
-
-# -- origin: base images, users --
 
 _MATCHES = "len([p FOR p IN $value IF base GLOB p]) > 0"
 _ALLOWED = f"len([base FOR base IN p.bases IF {_MATCHES}]) > 0"
@@ -143,100 +30,12 @@ _UNDECLARED = f"""
       ['the base of ' || p.name FOR p IN platform_info
        IF len(p.bases) = 0 AND p.layers IS NOT NULL]
     END"""
-_HINT = (
+_NO_BASE = (
     "no annotation or label that was fetched has it;"
     " see org.opencontainers.image.base.name"
 )
 # OCI config.md, User: a name or number, optionally a group after a colon.
 _ROOT = "coalesce(p.user, '') IN ('', '0', 'root') OR p.user GLOB '0:*'"
-
-_ORIGIN_RULES = (
-    RuleDefinition(
-        name="forbidden_bases",
-        value_type=PATTERNS,
-        summary="No platform declares one of these base images.",
-        message="is built on {found}",
-        violations=f"""
-        list_distinct(flatten(
-          [[base FOR base IN p.bases IF {_MATCHES}] FOR p IN platform_info]))""",
-        unknown=_UNDECLARED,
-        hint=_HINT,
-    ),
-    RuleDefinition(
-        name="allowed_bases",
-        value_type=PATTERNS,
-        summary="Every platform declares one of these base images.",
-        message="is built on {found}, which is not allowed",
-        violations=f"""
-        list_distinct(
-          [p.bases[1] FOR p IN platform_info
-           IF len(p.bases) > 0 AND NOT ({_ALLOWED})])""",
-        unknown=_UNDECLARED,
-        hint=_HINT,
-    ),
-    RuleDefinition(
-        name="forbid_root",
-        value_type=TRUE,
-        summary="No platform runs as root by default (Windows is exempt).",
-        message="runs as root: {found}",
-        violations=f"""
-        CASE WHEN {IS_IMAGE} THEN
-          [p.name FOR p IN platform_info
-           IF p.configured AND NOT starts_with(p.name, 'windows/')
-             AND ({_ROOT} OR p.user GLOB 'root:*')]
-        END""",
-        unknown=f"""
-        CASE WHEN {IS_IMAGE} THEN
-          ['the user of ' || p.name FOR p IN platform_info
-           IF NOT p.configured AND p.layers IS NOT NULL
-              AND NOT starts_with(p.name, 'windows/')]
-        END""",
-        hint="audit with --image-config always",
-    ),
-)
-
-
-# -- repositories: failures, a lone `latest`, immutable tags --
-
-_REPOSITORY_RULES = (
-    RuleDefinition(
-        name="forbid_failures",
-        value_type=FAILURES,
-        subject=Subject.FAILURE,
-        summary="Every reference could be audited.",
-        message="could not be audited: {found}",
-        violations="""
-        CASE WHEN list_contains($value, '*') OR list_contains($value, failure)
-             THEN [failure || ': ' || coalesce(detail, '')] END""",
-    ),
-    RuleDefinition(
-        name="forbid_latest_only",
-        value_type=TRUE,
-        subject=Subject.REPOSITORY,
-        summary="No repository has `latest` as its only tag.",
-        message="has no tag except {found}",
-        # A tag that could not be audited counts unless it does not exist.
-        violations="""
-        CASE WHEN bool_or(kind = 'image' AND tag = 'latest')
-              AND NOT bool_or(tag <> 'latest' AND (kind = 'image'
-                    OR failure NOT IN ('not_found', 'vanished', 'invalid_reference')))
-             THEN ['latest'] END""",
-    ),
-    RuleDefinition(
-        name="immutable_tags",
-        value_type=PATTERNS,
-        subject=Subject.EARLIER,
-        summary="These tags point at the same digest as in the earlier report.",
-        message="has moved {found}",
-        violations="""
-        CASE WHEN digest <> digest_before
-              AND len([p FOR p IN $value IF tag GLOB p]) > 0
-             THEN ['from ' || digest_before || ' to ' || digest] END""",
-    ),
-)
-
-
-# -- trust: annotations, labels, attachments, token grants --
 
 # An attachment counts if its subject is the image, or if each platform has one:
 # BuildKit attests platforms, cosign and notation sign what the tag points at.
@@ -260,10 +59,143 @@ _EITHER = f"""
     (required IN ('sbom', 'provenance') AND ({_RECORDED}) IS NULL
      AND ({_COVERED.format(required="'unclear'")}))"""
 
-_TRUST_RULES = (
+# -- rules --
+
+_DEFINITIONS = (
+    # content: platforms, media types, layers
+    RuleDefinition(
+        name="required_platforms",
+        value_type=values.PLATFORMS,
+        summary="Every image has these platforms.",
+        message="has no image for {found}",
+        # linux/arm/v7 is accepted for linux/arm.
+        violations=f"CASE WHEN coalesce(platforms_left_out, 0) = 0 THEN {_ABSENT} END",
+        unknown=f"CASE WHEN platforms_left_out > 0 THEN {_ABSENT} END",
+        hint="the audit was limited by --platform",
+    ),
+    RuleDefinition(
+        name="forbidden_media_types",
+        value_type=values.MEDIA_TYPES,
+        summary="No manifest or layer has one of these media types.",
+        message="has the media type {found}",
+        violations="""
+        [media_type FOR media_type IN media_types
+         IF len([p FOR p IN $value IF media_type GLOB p]) > 0]""",
+    ),
+    RuleDefinition(
+        name="forbidden_layers",
+        value_type=values.DIGESTS,
+        summary="No image contains one of these layers.",
+        message="contains the layer {found}",
+        violations="""
+        [layer FOR layer IN list_distinct(flatten([p.layers FOR p IN platform_info]))
+         IF list_contains($value, layer)]""",
+        unknown="[p.name FOR p IN platform_info IF p.layers IS NULL]",
+        hint="the registry does not have the manifest",
+    ),
+    RuleDefinition(
+        name="forbid_warnings",
+        value_type=values.WARNINGS,
+        summary="No image has one of these warnings.",
+        message="has the warning {found}",
+        violations="""
+        [w.code || ': ' || coalesce(w.detail, '') FOR w IN warnings
+         IF list_contains($value, '*') OR list_contains($value, w.code)]""",
+    ),
+    # limits: sizes, layers, age
+    RuleDefinition(
+        name="max_size",
+        value_type=values.SIZE,
+        summary="All platforms of an image together have at most this compressed size;"
+        " shared layers count once.",
+        message="is larger than {limit}: {found}",
+        violations="CASE WHEN size > $value THEN [formatReadableDecimalSize(size)] END",
+        unknown="CASE WHEN size IS NULL THEN ['its size'] END",
+        hint=_NO_SIZES,
+    ),
+    RuleDefinition(
+        name="max_platform_size",
+        value_type=values.SIZE,
+        summary="Each platform of an image (what one machine pulls) has at most this"
+        " compressed size.",
+        message="is larger than {limit}: {found}",
+        violations="""
+        [p.name || ' ' || formatReadableDecimalSize(p.size)
+         FOR p IN platform_info IF p.size > $value]""",
+        unknown="['the size of ' || p.name FOR p IN platform_info IF p.size IS NULL]",
+        hint=_NO_SIZES,
+    ),
+    RuleDefinition(
+        name="max_layers",
+        value_type=values.COUNT,
+        summary="Each platform of an image has at most this many layers.",
+        message="has more than {limit} layers: {found}",
+        violations="""
+        [p.name || ' ' || len(p.layers)
+         FOR p IN platform_info IF len(p.layers) > $value]""",
+        unknown="""
+        ['the layers of ' || p.name FOR p IN platform_info IF p.layers IS NULL]""",
+        hint="the registry does not have the manifest",
+    ),
+    RuleDefinition(
+        name="max_age",
+        value_type=values.AGE,
+        summary="Each platform was created at most this long before the audit.",
+        message="is older than {limit}: {found}",
+        violations="""
+        [p.name || ' of ' || strftime(make_timestamp(p.created_us), '%Y-%m-%d')
+         FOR p IN platform_info IF (audited_us - p.created_us) // 1000000 > $value]""",
+        unknown="""
+        ['the age of ' || p.name FOR p IN platform_info IF p.created_us IS NULL]""",
+        hint="audit with --image-config always; reproducible builds can have no date",
+    ),
+    # origin: base images, users
+    RuleDefinition(
+        name="forbidden_bases",
+        value_type=values.PATTERNS,
+        summary="No platform declares one of these base images.",
+        message="is built on {found}",
+        violations=f"""
+        list_distinct(flatten(
+          [[base FOR base IN p.bases IF {_MATCHES}] FOR p IN platform_info]))""",
+        unknown=_UNDECLARED,
+        hint=_NO_BASE,
+    ),
+    RuleDefinition(
+        name="allowed_bases",
+        value_type=values.PATTERNS,
+        summary="Every platform declares one of these base images.",
+        message="is built on {found}, which is not allowed",
+        violations=f"""
+        list_distinct(
+          [p.bases[1] FOR p IN platform_info
+           IF len(p.bases) > 0 AND NOT ({_ALLOWED})])""",
+        unknown=_UNDECLARED,
+        hint=_NO_BASE,
+    ),
+    RuleDefinition(
+        name="forbid_root",
+        value_type=values.TRUE,
+        summary="No platform runs as root by default (Windows is exempt).",
+        message="runs as root: {found}",
+        violations=f"""
+        CASE WHEN {IS_IMAGE} THEN
+          [p.name FOR p IN platform_info
+           IF p.configured AND NOT starts_with(p.name, 'windows/')
+             AND ({_ROOT} OR p.user GLOB 'root:*')]
+        END""",
+        unknown=f"""
+        CASE WHEN {IS_IMAGE} THEN
+          ['the user of ' || p.name FOR p IN platform_info
+           IF NOT p.configured AND p.layers IS NOT NULL
+              AND NOT starts_with(p.name, 'windows/')]
+        END""",
+        hint="audit with --image-config always",
+    ),
+    # trust: annotations, labels, attachments, token grants
     RuleDefinition(
         name="required_annotations",
-        value_type=ANNOTATIONS,
+        value_type=values.ANNOTATIONS,
         summary="What the tag points at has these annotations.",
         message="lacks the annotation {found}, or has another value",
         violations="""
@@ -272,7 +204,7 @@ _TRUST_RULES = (
     ),
     RuleDefinition(
         name="required_labels",
-        value_type=ANNOTATIONS,
+        value_type=values.ANNOTATIONS,
         summary="Every platform has these labels in its image config.",
         message="lacks the label {found}, or has another value",
         violations=f"""
@@ -291,7 +223,7 @@ _TRUST_RULES = (
     ),
     RuleDefinition(
         name="required_attachments",
-        value_type=ATTACHED,
+        value_type=values.ATTACHED,
         summary="Every image, or each of its platforms, has these attached.",
         message="has no {found} attached",
         violations=f"""
@@ -304,7 +236,7 @@ _TRUST_RULES = (
     ),
     RuleDefinition(
         name="allowed_grants",
-        value_type=ACTIONS,
+        value_type=values.ACTIONS,
         summary="The token of the audit grants only these actions.",
         message="grants this account {found}",
         violations="""
@@ -313,16 +245,41 @@ _TRUST_RULES = (
         CASE WHEN access.state = 'unverifiable' THEN ['the grants of the token'] END""",
         hint="the token is opaque, or the registry uses Basic authentication",
     ),
+    # repositories: failures, a lone `latest`, immutable tags
+    RuleDefinition(
+        name="forbid_failures",
+        value_type=values.FAILURES,
+        subject=Subject.FAILURE,
+        summary="Every reference could be audited.",
+        message="could not be audited: {found}",
+        violations="""
+        CASE WHEN list_contains($value, '*') OR list_contains($value, failure)
+             THEN [failure || ': ' || coalesce(detail, '')] END""",
+    ),
+    RuleDefinition(
+        name="forbid_latest_only",
+        value_type=values.TRUE,
+        subject=Subject.REPOSITORY,
+        summary="No repository has `latest` as its only tag.",
+        message="has no tag except {found}",
+        # A tag that could not be audited counts unless it does not exist.
+        violations="""
+        CASE WHEN bool_or(kind = 'image' AND tag = 'latest')
+              AND NOT bool_or(tag <> 'latest' AND (kind = 'image'
+                    OR failure NOT IN ('not_found', 'vanished', 'invalid_reference')))
+             THEN ['latest'] END""",
+    ),
+    RuleDefinition(
+        name="immutable_tags",
+        value_type=values.PATTERNS,
+        subject=Subject.EARLIER,
+        summary="These tags point at the same digest as in the earlier report.",
+        message="has moved {found}",
+        violations="""
+        CASE WHEN digest <> digest_before
+              AND len([p FOR p IN $value IF tag GLOB p]) > 0
+             THEN ['from ' || digest_before || ' to ' || digest] END""",
+    ),
 )
 
-
-RULES: dict[str, RuleDefinition] = {
-    rule.name: rule
-    for rule in (
-        *_CONTENT_RULES,
-        *_LIMIT_RULES,
-        *_ORIGIN_RULES,
-        *_TRUST_RULES,
-        *_REPOSITORY_RULES,
-    )
-}
+RULES: dict[str, RuleDefinition] = {rule.name: rule for rule in _DEFINITIONS}

@@ -27,7 +27,14 @@ _SCHEMA = (
 def render(findings: Findings) -> Iterator[str]:
     """One log with one run. Results are last, so that they can be streamed."""
     run = {
-        "tool": {"driver": _driver(findings.policy)},
+        "tool": {
+            "driver": {
+                "name": "auditor",
+                "version": __version__,
+                "semanticVersion": __version__,
+                "rules": [_descriptor(rule) for rule in findings.policy.rules],
+            }
+        },
         "invocations": [
             {
                 "executionSuccessful": True,
@@ -46,15 +53,6 @@ def render(findings: Findings) -> Iterator[str]:
         yield separator + _json(_result(violation, findings.policy))
         separator = ",\n"
     yield "\n]}]}\n"
-
-
-def _driver(policy: Policy) -> dict[str, Any]:
-    return {
-        "name": "auditor",
-        "version": __version__,
-        "semanticVersion": __version__,
-        "rules": [_descriptor(rule) for rule in policy.rules],
-    }
 
 
 def _descriptor(rule: Rule) -> dict[str, Any]:

@@ -10,7 +10,7 @@ are in memory, and renders them:
 3. `storage_section` asks `analysis.layers` what repositories take up.
 4. `optional_sections` runs `analysis.diff` against an earlier report and
    `analysis.check` with a policy, where they are given.
-5. `template.render` makes the page of these with Jinja (`assets/page.html.j2`).
+5. `page` renders these with Jinja (`assets/page.html.j2`).
 
 Every table is truncated to a fixed number of rows, and the page says where it is. The
 page depends on the report, the earlier report, the policy and the date for its waivers

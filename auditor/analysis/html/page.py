@@ -1,10 +1,22 @@
-"""Makes the page of a report and writes it to a file."""
+"""Makes the page of a report. Text of a report is shown as text only.
+
+Three independent defences, because names in a registry are chosen by anyone who can
+push: every text passes `safe_text` (no control or direction character), Jinja escapes
+it, and the page's Content-Security-Policy allows no script but the one whose hash it
+names (CSP Level 3, section 2.3.1) and no request at all.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Sequence
 from datetime import date
-from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import jinja2
+from markupsafe import Markup
 
 from auditor.analysis.html.image_sections import (
     read_ages,
@@ -12,12 +24,14 @@ from auditor.analysis.html.image_sections import (
     read_platforms,
 )
 from auditor.analysis.html.optional_sections import read_changes, read_policy_findings
-from auditor.analysis.html.reference_data import read_references
+from auditor.analysis.html.reference_data import (
+    MAX_TEXT_CHARS,
+    read_references,
+    script_json,
+)
 from auditor.analysis.html.report_lines import load_lines, read_source
 from auditor.analysis.html.storage_section import NARROW, WIDE, read_storage
-from auditor.analysis.html.template import render
-from auditor.errors import OutputError
-from auditor.util.atomic_file import atomic_file
+from auditor.util.text import format_size, safe_text
 from auditor.version import __version__
 
 
@@ -45,7 +59,7 @@ def make_page(
             "ages": read_ages(lines),
             "references": read_references(lines),
         }
-    return render(
+    return _render(
         **sections,
         source=source,
         space=read_storage(report),
@@ -61,10 +75,91 @@ def make_page(
     )
 
 
-def write_page(path: str, page: str) -> None:
-    """Write the file atomically; raises `OutputError`."""
-    try:
-        with atomic_file(Path(path)) as stream:
-            stream.write(page.encode())
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
+# -- the template --
+
+
+def _render(**sections: Any) -> str:
+    """The whole page."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("auditor.analysis.html", "assets"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_safe,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "json": lambda value: Markup(script_json(value)),  # noqa: S704  (escaped)
+        "size": format_size,
+        "count": lambda number: f"{number:,}",
+        "moment": _moment,
+        "px": lambda number: f"{number:.1f}".removesuffix(".0"),
+    }
+    environment.globals |= {"find": search_link, "period": _period}
+    style, script = _asset(environment, "page.css"), _asset(environment, "page.js")
+    policy = "; ".join(
+        (
+            "default-src 'none'",
+            f"script-src {csp_hash(script)}",
+            f"style-src {csp_hash(style)}",
+            "img-src data:",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "require-trusted-types-for 'script'",
+            "trusted-types 'none'",
+        )
+    )
+    return environment.get_template("page.html.j2").render(
+        sections, style=style, script=script, policy=policy
+    )
+
+
+def csp_hash(text: str) -> str:
+    """The source expression that allows exactly this inline text."""
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+def search_link(**terms: str | None) -> str:
+    """A link to the table of references that searches it for these terms.
+
+    `repo="team/app"` becomes `repo:team/app`, an exact match. `text`, and values with a
+    quote or a space, which the search syntax cannot express, match anywhere.
+    """
+    query = []
+    for field, value in terms.items():
+        if value is None:
+            continue
+        term = safe_text(value, MAX_TEXT_CHARS)
+        anywhere = field == "text" or any(char in term for char in ' "')
+        query.append(term if anywhere else f"{field}:{term}")
+    return f"#find={quote(' '.join(query), safe='')}"
+
+
+def _asset(environment: jinja2.Environment, name: str) -> Markup:
+    assert environment.loader is not None
+    source, _, _ = environment.loader.get_source(environment, name)
+    return Markup(source)  # noqa: S704  (a file of this package)
+
+
+def _safe(value: Any) -> Any:
+    """What an expression of the template becomes before it is escaped."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return safe_text(value, MAX_TEXT_CHARS)
+    return value
+
+
+def _period(first: str | None, last: str | None) -> str:
+    """From the first to the last time; a shared date is written once."""
+    start, end = _moment(first), _moment(last)
+    if first is None or last is None or start == end:
+        return start
+    return f"{start} to {end.removeprefix(f'{start[:10]} ')}"
+
+
+def _moment(text: str | None) -> str:
+    """`2026-11-24T02:00:00Z` as `2026-11-24 02:00 UTC`."""
+    if text is None:
+        return "no date"
+    return f"{text[:10]} {text[11:16]} UTC" if text.endswith("Z") else text

@@ -14,14 +14,22 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import orjson
+
 from auditor.analysis.html.report_lines import ReportLines
-from auditor.analysis.html.template import MAX_TEXT_CHARS, script_json
 from auditor.util.text import safe_text
+
+# The longest reference has some 500 characters; it must not be truncated.
+MAX_TEXT_CHARS = 500
 
 # A phone's browser sorts this many rows without delay.
 MAX_ROWS = 20_000
 # Keeps the page below 5 MB.
 MAX_DATA_BYTES = 3_000_000
+
+# `</script` and `<!--` have a meaning in a script element (HTML 13.2.5.15). In JSON
+# these characters occur in strings only, where an escape means the same.
+_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
 # If truncated, the table keeps failures, then images with warnings, then large images.
 _REFERENCES = """
@@ -64,6 +72,11 @@ def read_references(lines: ReportLines) -> SimpleNamespace:
         "rows": rows,
     }
     return SimpleNamespace(data=data, shown=len(rows), total=lines.totals.lines)
+
+
+def script_json(value: Any) -> str:
+    """JSON for a `<script type="application/json">`."""
+    return orjson.dumps(value).decode().translate(_ESCAPES)
 
 
 def _repository_and_tag(line: Any, *, with_registry: bool) -> tuple[str, str]:

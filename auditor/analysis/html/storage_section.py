@@ -66,7 +66,7 @@ class TileKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TileContent:
-    """What a tile stands for. `name` is that of a repository or namespace."""
+    """The layers of a tile. `name` is that of a repository or namespace."""
 
     label: str
     size: int
@@ -172,22 +172,18 @@ def _boxes(contents: Sequence[TileContent], area: Box) -> list[Box]:
     fraction = sum(own) / (sum([*own, *others]) or 1)
     if area.width > area.height:
         width = area.width * fraction
-        own_area = replace(area, width=width)
-        other_area = replace(area, x=area.x + width, width=area.width - width)
-    else:
-        height = area.height * fraction
-        own_area = replace(area, height=height)
-        other_area = replace(area, y=area.y + height, height=area.height - height)
-    return squarify(own, own_area) + squarify(others, other_area)
+        rest = replace(area, x=area.x + width, width=area.width - width)
+        return squarify(own, replace(area, width=width)) + squarify(others, rest)
+    height = area.height * fraction
+    rest = replace(area, y=area.y + height, height=area.height - height)
+    return squarify(own, replace(area, height=height)) + squarify(others, rest)
 
 
 def _fitting_label(label: str, chars: int) -> str:
     """The label, else its last path component, else the start of that, else nothing."""
     last_component = label.rpartition("/")[2]
-    for text in (label, last_component):
-        if len(text) <= chars:
-            return text
-    return safe_text(last_component, chars) if chars >= 4 else ""
+    fitting = (text for text in (label, last_component) if len(text) <= chars)
+    return next(fitting, safe_text(last_component, chars) if chars >= 4 else "")
 
 
 # -- squarified treemap --

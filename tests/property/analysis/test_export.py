@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 
 from auditor.analysis.csv_formula_guard import escape_formula
 from auditor.analysis.export import ExportFormat, export
-from auditor.analysis.query import run_query
-from auditor.analysis.query_output import RowFormat, write_result
+from auditor.analysis.query import RowFormat, run_query, write_result
 from auditor.analysis.reports import is_complete_zstd
 from tests.records import failure
 from tests.reports import write_report

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from auditor.analysis import query_output
-from auditor.analysis.query import run_query
-from auditor.analysis.query_output import RowFormat, write_result
+from auditor.analysis import query
+from auditor.analysis.query import RowFormat, run_query, write_result
 from auditor.errors import UsageError
 from tests.records import EVERYTHING, RECORDS, failure, image
 from tests.reports import write_report
@@ -214,7 +213,7 @@ def test_a_table_escapes_hostile_text(tmp_path: Path) -> None:
 def test_a_table_is_truncated_to_the_maximum_of_rows(
     report: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(query_output, "MAX_TABLE_ROWS", 3)
+    monkeypatch.setattr(query, "MAX_TABLE_ROWS", 3)
     out = io.StringIO()
     with run_query([report], "SELECT i FROM range(4) AS t(i)") as result:
         assert not write_result(result, RowFormat.TABLE, out)

@@ -173,6 +173,14 @@ def test_a_rule_that_needs_an_earlier_report_is_not_skipped(tmp_path: Path) -> N
         violations_of(tmp_path, text, [API])
 
 
+def test_two_sections_can_compare_with_the_earlier_report(tmp_path: Path) -> None:
+    text = "[rules.a]\nimmutable_tags = ['*']\n[rules.b]\nimmutable_tags = ['1']"
+    moved = at("r.example.com", "prod/api")
+    earlier = image(reference=moved.reference, digest=digest("f"))
+    found = violations_of(tmp_path, text, [moved], earlier=[earlier])
+    assert [one.rule.section.name for one in found] == ["a", "b"]
+
+
 def test_a_long_list_is_shortened_in_the_detail_but_not_in_the_value(
     tmp_path: Path,
 ) -> None:

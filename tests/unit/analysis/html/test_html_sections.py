@@ -20,12 +20,12 @@ from auditor.analysis.html.image_sections import (
     read_attachments,
     read_platforms,
 )
-from auditor.analysis.html.page import make_page, write_page
-from auditor.analysis.html.reference_data import read_references
+from auditor.analysis.html.page import csp_hash, make_page, search_link
+from auditor.analysis.html.reference_data import read_references, script_json
 from auditor.analysis.html.report_lines import load_lines, read_source
 from auditor.analysis.html.storage_section import read_storage
-from auditor.analysis.html.template import csp_hash, script_json, search_link
 from auditor.cli.main import run
+from auditor.cli.output import print_pieces
 from auditor.errors import OutputError
 from auditor.model import BaseImage, ConfigDetails, ImageRecord, Layer
 from tests.manifests import digest
@@ -243,12 +243,12 @@ def test_long_hostile_names_do_not_exceed_the_limit(tmp_path: Path) -> None:
 
 
 def test_the_page_is_written_atomically(tmp_path: Path) -> None:
-    write_page(str(tmp_path / "page.html"), "<p>")
+    print_pieces(["<p>"], str(tmp_path / "page.html"))
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
     with pytest.raises(OutputError, match="No such file or directory"):
-        write_page(str(tmp_path / "nowhere" / "page.html"), "<p>")
+        print_pieces(["<p>"], str(tmp_path / "nowhere" / "page.html"))
     with pytest.raises(OutputError, match="Is a directory"):
-        write_page(str(tmp_path), "<p>")
+        print_pieces(["<p>"], str(tmp_path))
 
 
 def test_the_command_writes_a_page(
