@@ -74,14 +74,10 @@ async def audit(settings: Settings) -> int:
 async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
     import anyio
 
-    from auditor.audit.job import open_job, run_with_checkpoints
+    from auditor.audit.run import open_job, run_with_checkpoints
     from auditor.cli.progress import log_progress
     from auditor.errors import unwrap_exception_group
-    from auditor.report.summary_text import (
-        EMPTY_INPUT,
-        is_empty_input,
-        summary_lines,
-    )
+    from auditor.report.summary_text import EMPTY_INPUT, is_empty_input, summary_lines
     from auditor.util.clock import SystemClock
 
     async with open_job(settings, clock=SystemClock(), notify=print_message) as job:

@@ -14,7 +14,7 @@ TYPE_CHECKING = False  # importing `typing` would take longer than this file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType, TracebackType
+    from types import FrameType
     from typing import Any
 
 _DEFAULT_HANDLERS: dict[
@@ -74,12 +74,7 @@ class RaiseOnSignal:
         global _raises  # noqa: PLW0603
         _raises = True
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         global _raises  # noqa: PLW0603
         _raises = False
 

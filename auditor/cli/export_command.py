@@ -22,11 +22,7 @@ _TABLES = ["images", "platforms", "layers", "attachments", "warnings", "failures
     help="The format. csv and parquet write a folder with a file for each table.",
 )
 @click.option(
-    "-o",
-    "--output",
-    required=True,
-    metavar="PATH",
-    help="The folder or file to write.",
+    "-o", "--output", required=True, metavar="PATH", help="The folder or file to write."
 )
 @click.option(
     "--table",

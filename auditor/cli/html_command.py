@@ -43,18 +43,12 @@ def command(
     """
     from datetime import UTC, datetime
 
-    from auditor.analysis.html.page import make_page, write_page
+    from auditor.analysis.html.page import make_page
     from auditor.analysis.reports import check_output
 
     check_output(output, [*reports, *previous, *([policy] if policy else [])])
 
     page = make_page(
-        reports,
-        previous=previous,
-        policy_file=policy,
-        today=datetime.now(UTC).date(),
+        reports, previous=previous, policy_file=policy, today=datetime.now(UTC).date()
     )
-    if output == "-":
-        print_pieces([page], output)
-    else:
-        write_page(output, page)
+    print_pieces([page], output)

@@ -1,10 +1,11 @@
-"""`auditor inspect`"""
+"""`auditor inspect`: one image as a tree of platforms, layers and configuration."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,8 +20,23 @@ from auditor.cli.main import print_message
 from auditor.cli.output import json_text
 from auditor.config import ImageConfigMode, OptionGroup, Settings
 from auditor.errors import ExitCode, UsageError
+from auditor.model import (
+    AccessState,
+    Attachment,
+    FailureRecord,
+    ImageRecord,
+    Layer,
+    PlatformRecord,
+)
+from auditor.oci.descriptor import essence
+from auditor.oci.image_config import ImageConfig
+from auditor.oci.platform import platform_text
 from auditor.oci.reference import parse_reference
-from auditor.util.text import safe_text
+from auditor.util.text import format_count, format_size, safe_text
+
+if TYPE_CHECKING:
+    from rich.text import Text
+    from rich.tree import Tree
 
 # Wider than every line: a digest must not be cut at the edge of the terminal.
 TREE_WIDTH = 300
@@ -46,7 +62,6 @@ async def _inspect(settings: Settings, text: str, as_json: bool, raw: bool) -> i
     from auditor.audit.image import ImageAuditor
     from auditor.audit.image_metadata import ImageOptions
     from auditor.cache.digest_cache import open_cache
-    from auditor.model import FailureRecord
     from auditor.registry.registries import open_registries
     from auditor.util.clock import SystemClock
 
@@ -77,12 +92,10 @@ async def _inspect(settings: Settings, text: str, as_json: bool, raw: bool) -> i
             configs = await images.configs_of(record)
             from rich.console import Console
 
-            from auditor.cli.image_tree import image_tree
-
             console = Console(width=TREE_WIDTH)
             # rich ends the program itself when the reader of stdout is gone.
             with console.capture() as shown:
-                console.print(image_tree(record, configs))
+                console.print(_image_tree(record, configs))
             click.echo(shown.get(), nl=False)
     return ExitCode.FAILED if isinstance(record, FailureRecord) else ExitCode.OK
 
@@ -98,3 +111,151 @@ async def _raw(images: Any, reference: Any) -> int:
     sys.stdout.buffer.write(manifest)
     sys.stdout.buffer.flush()
     return ExitCode.OK
+
+
+# -- the tree -------------------------------------------------------------------
+
+
+def _image_tree(record: ImageRecord, configs: Mapping[str, ImageConfig]) -> Tree:
+    """The tree of a record. `configs` has image configs by digest.
+
+    Every text from a registry is made safe for a terminal.
+    """
+    from rich.tree import Tree
+
+    tree = Tree(_line(record.reference, "bold"))
+    _node(tree, f"digest  {record.digest}")
+    _node(tree, f"type    {_type_name(record)}")
+    _node(tree, f"size    {format_size(record.size)} of distinct layers, compressed")
+    _node(tree, f"access  {_access(record)}")
+    for line in _supply_chain_lines(record):
+        _node(tree, line)
+    for key, value in sorted(record.annotations.items()):
+        _node(tree, f"{safe_text(key)} = {safe_text(value)}", "dim")
+    for platform in record.platforms:
+        _add_platform(tree, platform, configs.get(platform.config_digest or ""))
+    if record.platforms_left_out:
+        _node(
+            tree,
+            f"{format_count(record.platforms_left_out, 'more platform')} not selected",
+            "dim",
+        )
+    for attachment in record.attachments:
+        _node(tree, _attachment_line(attachment), "dim")
+    for warning in record.warnings:
+        _node(tree, f"warning {warning.code}: {safe_text(warning.detail)}", "yellow")
+    return tree
+
+
+def _add_platform(
+    tree: Tree, platform: PlatformRecord, config: ImageConfig | None
+) -> None:
+    branch = _node(tree, _platform_line(platform), "bold")
+    _node(branch, f"digest  {platform.digest}")
+    if platform.config_digest:
+        _node(branch, f"config  {platform.config_digest}")
+    if platform.created:
+        _node(branch, f"created {safe_text(platform.created)}")
+    for line in _config_lines(config) if config is not None else ():
+        _node(branch, line)
+    if platform.base is not None:
+        base = filter(None, (platform.base.name, platform.base.digest))
+        _node(branch, f"base    {' '.join(map(safe_text, base))}")
+    if platform.layers is None:
+        _node(branch, "this manifest is missing in the registry", "red")
+        return
+    traits = f" ({', '.join(platform.layer_traits)})" if platform.layer_traits else ""
+    layers = _node(
+        branch, f"{format_count(len(platform.layers), 'layer')}, base first{traits}"
+    )
+    for layer in platform.layers:
+        _node(layers, _layer_line(layer))
+
+
+def _node(parent: Tree, text: str, style: str = "") -> Tree:
+    return parent.add(_line(text, style))
+
+
+def _line(text: str, style: str) -> Text:
+    from rich.text import Text
+
+    return Text(text, style=style, no_wrap=True, overflow="ignore")
+
+
+def _platform_line(platform: PlatformRecord) -> str:
+    name = safe_text(
+        platform_text(platform.os, platform.architecture, platform.variant)
+        or platform.os
+        or platform.architecture
+        or "no platform"
+    )
+    version = f" {safe_text(platform.os_version)}" if platform.os_version else ""
+    return f"{name}{version}  {format_size(platform.size)}"
+
+
+def _layer_line(layer: Layer) -> str:
+    kind = f"  {_short_type(layer.media_type)}" if layer.media_type else ""
+    return f"{layer.digest}  {format_size(layer.size)}{kind}"
+
+
+def _short_type(media_type: str) -> str:
+    text = essence(media_type) or ""
+    return safe_text(text.removeprefix("application/"))
+
+
+def _type_name(record: ImageRecord) -> str:
+    kind = safe_text(record.media_type or "unknown")
+    if record.artifact_type and record.artifact_type != record.media_type:
+        kind += f", artifact {safe_text(record.artifact_type)}"
+    return kind
+
+
+def _access(record: ImageRecord) -> str:
+    access = record.access
+    if access.state is AccessState.ANONYMOUS:
+        return "anyone: the registry needs no login"
+    subject = f" to {safe_text(access.subject)}" if access.subject else ""
+    actions = ", ".join(safe_text(action) for action in access.actions)
+    return f"{access.state}{subject}" + (f": {actions}" if actions else "")
+
+
+def _supply_chain_lines(record: ImageRecord) -> list[str]:
+    """Whether there are a signature, an SBOM and provenance, if this was checked."""
+    states = {
+        "signed ": record.signed,
+        "sbom   ": record.has_sbom,
+        "provenance": record.has_provenance,
+    }
+    return [
+        f"{name} {'yes, not verified' if state else 'no'}"
+        for name, state in states.items()
+        if state is not None
+    ]
+
+
+def _attachment_line(attachment: Attachment) -> str:
+    subject = f" of {attachment.subject}" if attachment.subject else ""
+    types = (attachment.artifact_type, *(attachment.predicates or ()))
+    names = ", ".join(_short_type(name) for name in types if name)
+    return f"{attachment.kind} {attachment.digest}{subject}" + (
+        f"  {names}" if names else ""
+    )
+
+
+def _config_lines(config: ImageConfig) -> list[str]:
+    fields = (
+        ("entry  ", " ".join(config.entrypoint)),
+        ("command", " ".join(config.command)),
+        ("user   ", config.user),
+        ("workdir", config.working_directory),
+        ("ports  ", ", ".join(config.exposed_ports)),
+        ("author ", config.author),
+    )
+    lines = [f"{name} {safe_text(value)}" for name, value in fields if value]
+    lines += [
+        f"label   {safe_text(key)} = {safe_text(value)}"
+        for key, value in sorted(config.labels.items())
+    ]
+    if config.history_length:
+        lines.append(f"history {format_count(config.history_length, 'step')}")
+    return lines

@@ -97,10 +97,7 @@ def json_text(document: object, *, indent: bool = False) -> str:
 
 def print_lines(lines: Iterable[str]) -> None:
     """Print lines in batches, until the reader is gone."""
-    iterator = iter(lines)
-    with allow_broken_pipe():
-        while batch := tuple(itertools.islice(iterator, LINES_PER_BATCH)):
-            click.echo("\n".join(batch))
+    print_pieces((line + "\n" for line in lines), "-")
 
 
 def print_pieces(pieces: Iterable[str], output: str) -> None:

@@ -23,10 +23,7 @@ SCHEMAS = {
         "auditor inspect --format json",
         "auditor.model:ImageRecord,FailureRecord",
     ),
-    "doctor": (
-        "auditor doctor --format json",
-        "auditor.diagnose.doctor:DoctorReport",
-    ),
+    "doctor": ("auditor doctor --format json", "auditor.diagnose.doctor:DoctorReport"),
     "token": (
         "auditor token --format json, of one repository",
         "auditor.diagnose.token_explain:TokenDocument,TokenFailureDocument",

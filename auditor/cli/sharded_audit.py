@@ -21,18 +21,20 @@ from auditor.input.lists import check_lists
 from auditor.report.summary_text import EMPTY_INPUT, is_empty_input, summary_lines
 from auditor.scale.process_engine import ProcessEngine
 from auditor.scale.shard_dir import LocalShardDir, RemoteShardDir, ShardDir, is_url
-from auditor.scale.shard_plan import SHARDS_PER_WORKER, plan_shards, shard_flags
 from auditor.scale.sharded_run import (
+    SHARDS_PER_WORKER,
     LockedOutput,
     ShardedRun,
     copy_stdin,
     lock_output,
+    plan_shards,
     shard_dir_of,
+    shard_flags,
 )
 from auditor.util.clock import SystemClock
 
 if TYPE_CHECKING:
-    from auditor.scale.shard_plan import ShardEngine
+    from auditor.scale.sharded_run import ShardEngine
 
 
 async def audit_sharded(settings: Settings, flags: dict[str, Any]) -> int:

@@ -7,6 +7,7 @@ One name serves the configuration file, the environment and the command line:
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import MISSING, fields, replace
 from enum import Enum, StrEnum
 from typing import Any
@@ -309,14 +310,14 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], dict[str, Option]] = {
             list_of(TEXT),
             "Tags (name or pattern) that never move; cached ones cost no request.",
             plural="immutable_tags",
-        ),
+        )
     },
     (OptionGroup.CREDENTIALS, OptionScope.COMMAND_LINE): {
         "config": Option(
             PATH,
             "A TOML file with settings; flags and AUDITOR_... variables win.",
             short_flag="-c",
-        ),
+        )
     },
     (OptionGroup.CREDENTIALS, OptionScope.RUN): {
         "docker_config": Option(
@@ -454,11 +455,7 @@ def record_settings(settings: Settings) -> dict[str, Any]:
 
     A report can only be resumed with the settings that it was begun with.
     """
-    return {
-        option.name: _as_json(getattr(settings, option.field))
-        for option in OPTIONS
-        if option.group is OptionGroup.IMAGE or option.name in _RECORD_OPTIONS
-    }
+    return _settings_json(settings, OptionGroup.IMAGE, _RECORD_OPTIONS)
 
 
 def sharded_run_settings(settings: Settings) -> dict[str, Any]:
@@ -466,12 +463,18 @@ def sharded_run_settings(settings: Settings) -> dict[str, Any]:
 
     Besides `record_settings`: the selection of tags and the order, but not the shard.
     """
-    selection = {
+    selection = _settings_json(settings, OptionGroup.SELECTION, {"order"})
+    return {**record_settings(settings), **selection, "shard": None}
+
+
+def _settings_json(
+    settings: Settings, group: OptionGroup, others: Collection[str]
+) -> dict[str, Any]:
+    return {
         option.name: _as_json(getattr(settings, option.field))
         for option in OPTIONS
-        if option.group is OptionGroup.SELECTION or option.name == "order"
+        if option.group is group or option.name in others
     }
-    return {**record_settings(settings), **selection, "shard": None}
 
 
 def _as_json(value: object) -> object:

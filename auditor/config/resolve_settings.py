@@ -53,7 +53,10 @@ def load_settings(
     `flags` are by option name. Raises `ConfigError` with every error; an unreadable
     file is one.
     """
-    path = _config_path(environment, flags)
+    option = OPTION_BY_NAME["config"]
+    given = flags.get(option.name) or environment.get(option.variable or "")
+    reader = OptionReader(ValidationErrors(), home=environment.get("HOME"))
+    path = reader.absolute(str(given)) if given else None
     file = read_toml(path) if path else None
     return resolve_settings(
         file=file.document if file else None,
@@ -63,17 +66,6 @@ def load_settings(
         read_file=read_password,
         lines=functools.cache(file.lines) if file else dict,
     )
-
-
-def _config_path(
-    environment: Mapping[str, str], flags: Mapping[str, object]
-) -> str | None:
-    option = OPTION_BY_NAME["config"]
-    path = flags.get(option.name) or environment.get(option.variable or "")
-    if not path:
-        return None
-    reader = OptionReader(ValidationErrors(), home=environment.get("HOME"))
-    return reader.absolute(str(path))
 
 
 def resolve_settings(
@@ -109,7 +101,9 @@ def resolve_settings(
     values = _merge(document.top, overrides)
     _check_files(values, errors)
     _number_shard(values, environment, errors)
-    _check_since(values, errors)
+    if values.get("since") and values.get("image_config") is ImageConfigMode.NEVER:
+        # Most listings have no times.
+        errors.add("--since", "needs image configs; remove --image-config never")
     logins = LoginReader(environment=environment, read_file=read_file, errors=errors)
     registries = {
         name: _registry(section, values, overrides, logins)
@@ -295,20 +289,13 @@ def _check_files(values: OptionValues, errors: ValidationErrors) -> None:
             if file in read:
                 shown = safe_text(read[file], 200)
                 errors.add(
-                    flag,
-                    f"would overwrite the input list {shown}; choose another file",
+                    flag, f"would overwrite the input list {shown}; choose another file"
                 )
                 break
             if file in written:
                 errors.add(flag, f"the same file as {written[file]}")
                 break
             written[file] = flag
-
-
-def _check_since(values: OptionValues, errors: ValidationErrors) -> None:
-    """`--since` needs image configs: most listings have no times."""
-    if values.get("since") and values.get("image_config") is ImageConfigMode.NEVER:
-        errors.add("--since", "needs image configs; remove --image-config never")
 
 
 def _check_waiting(
@@ -330,9 +317,7 @@ def _check_waiting(
 
 
 def _check_client_key(
-    values: Mapping[str, object],
-    location: KeyLocation | str,
-    errors: ValidationErrors,
+    values: Mapping[str, object], location: KeyLocation | str, errors: ValidationErrors
 ) -> None:
     """The key of a client certificate needs the certificate."""
     if "key_file" in values and "cert_file" not in values:

@@ -138,10 +138,7 @@ def read_document(
 
 
 def _read_sections(
-    value: object,
-    document: ConfigDocument,
-    location: KeyLocation,
-    reader: OptionReader,
+    value: object, document: ConfigDocument, location: KeyLocation, reader: OptionReader
 ) -> None:
     if not isinstance(value, Mapping):
         reader.errors.add(location, f"must be a section: {_SECTION}")

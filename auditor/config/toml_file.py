@@ -156,11 +156,8 @@ def _section(
 
 def _paths(table: Mapping[str, object], section: KeyPath) -> Iterator[KeyPath]:
     """Yield the paths of a key and of the keys in its inline table."""
-    pending: list[tuple[KeyPath, Mapping[str, object]]] = [(section, table)]
-    while pending:
-        path, inner = pending.pop()
-        for name, value in inner.items():
-            here = (*path, name)
-            yield here
-            if isinstance(value, dict) and len(here) < _MAX_PATH_PARTS:
-                pending.append((here, value))
+    for name, value in table.items():
+        path = (*section, name)
+        yield path
+        if isinstance(value, dict) and len(path) < _MAX_PATH_PARTS:
+            yield from _paths(value, path)

@@ -23,7 +23,7 @@ import anyio
 import anyio.to_thread
 from distributed import Client, Future, as_completed
 
-from auditor.audit.job import open_job, run_with_checkpoints
+from auditor.audit.run import open_job, run_with_checkpoints
 from auditor.config import Settings, load_settings, sharded_run_settings
 from auditor.errors import AuditorError, ExitCode, UsageError
 from auditor.fast_dataclass import dataclass
@@ -34,7 +34,7 @@ from auditor.scale.shard_dir import (
     open_by_name,
     report_name,
 )
-from auditor.scale.shard_plan import MIN_DEADLINE_S, ShardPlan, ShardResult
+from auditor.scale.sharded_run import MIN_DEADLINE_S, ShardPlan, ShardResult
 from auditor.util.clock import SystemClock
 from auditor.util.shard import Shard
 
@@ -194,11 +194,7 @@ def _exit_code(failed: int) -> ExitCode:
 
 
 def _settings(task: ShardTask, shard: Shard) -> Settings:
-    flags = {
-        **task.flags,
-        "runs_at_once": str(task.runs_at_once),
-        "shard": str(shard),
-    }
+    flags = {**task.flags, "runs_at_once": str(task.runs_at_once), "shard": str(shard)}
     settings = load_settings(environment=os.environ, flags=flags)
     actual, expected = sharded_run_settings(settings), task.expected_settings
     differences = sorted(

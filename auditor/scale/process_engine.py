@@ -22,10 +22,10 @@ import orjson
 from anyio.abc import Process
 from anyio.streams.text import TextReceiveStream
 
-from auditor.config import OPTIONS, Option
+from auditor.config import OPTIONS
 from auditor.errors import ExitCode
 from auditor.fast_dataclass import dataclass
-from auditor.scale.shard_plan import MIN_DEADLINE_S, ShardPlan, ShardResult
+from auditor.scale.sharded_run import MIN_DEADLINE_S, ShardPlan, ShardResult
 from auditor.util.shard import Shard
 
 # Restarts of a killed process (by the kernel, for its memory): what kills it every time
@@ -202,20 +202,12 @@ def command_line(flags: Mapping[str, object]) -> list[str]:
         values = value if isinstance(value, tuple | list) else (value,)
         if option.positional:
             positional.extend(map(str, values))
-        elif isinstance(value, bool):
-            words.append(_switch(option, value))
+        elif isinstance(value, bool):  # false for a negatable switch only
+            words.append(option.flag if value else f"--no-{option.flag[2:]}")
         else:
             # In one word, because a value may begin with a dash.
             words.extend(f"{option.flag}={text}" for text in values)
     return [*words, "--", *positional] if positional else words
-
-
-def _switch(option: Option, value: bool) -> str:
-    if value:
-        return option.flag
-    if not option.negatable:
-        raise ValueError(f"{option.name} has no flag for false")
-    return f"--no-{option.flag[2:]}"
 
 
 def _parse_line(line: str) -> tuple[bool, str]:
@@ -227,10 +219,8 @@ def _parse_line(line: str) -> tuple[bool, str]:
         try:
             entry = orjson.loads(line)
             is_message = entry["logger"] == _MESSAGE_LOGGER
-            level = (
-                "" if is_message else f"{entry['level'].upper()} {entry['logger']}: "
-            )
-            return is_message, f"{level}{entry['message']}"
+            source = f"{entry['level'].upper()} {entry['logger']}: "
+            return is_message, ("" if is_message else source) + entry["message"]
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
             pass
     return False, line

@@ -31,8 +31,13 @@ from auditor.scale.dask_engine import DaskEngine, ShardTask
 from auditor.scale.merge_shards import merge_shards
 from auditor.scale.process_engine import ProcessEngine
 from auditor.scale.shard_dir import LocalShardDir, RemoteShardDir, complete_report
-from auditor.scale.shard_plan import ShardPlan, ShardResult, plan_shards
-from auditor.scale.sharded_run import ShardedRun, lock_output
+from auditor.scale.sharded_run import (
+    ShardedRun,
+    ShardPlan,
+    ShardResult,
+    lock_output,
+    plan_shards,
+)
 from auditor.util.shard import Shard
 from tests.clock import FakeClock
 from tests.flow.cluster import cluster

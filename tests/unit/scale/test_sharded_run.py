@@ -17,8 +17,13 @@ from auditor.config import RegistrySettings, Settings, load_settings
 from auditor.errors import LockedError, OutputError
 from auditor.scale.process_engine import ProcessEngine
 from auditor.scale.shard_dir import LocalShardDir, RemoteShardDir
-from auditor.scale.shard_plan import MIN_DEADLINE_S, ShardResult, plan_shards
-from auditor.scale.sharded_run import copy_stdin, shard_dir_of
+from auditor.scale.sharded_run import (
+    MIN_DEADLINE_S,
+    ShardResult,
+    copy_stdin,
+    plan_shards,
+    shard_dir_of,
+)
 from auditor.util.shard import Shard
 
 
