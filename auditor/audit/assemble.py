@@ -59,6 +59,7 @@ _REPOSITORY_WARNINGS = frozenset(
 )
 
 _ImageKey = tuple[str, str, str]  # registry, digest, media type
+_Platforms = list[PlatformRecord] | Failure
 
 
 class MetadataAssembler:
@@ -88,11 +89,10 @@ class MetadataAssembler:
 
         async def assemble() -> ImageMetadata | Failure:
             assembly = _Assembly(registry, repository, self._content, self._options)
-            try:
-                metadata = await assembly.metadata(verified)
-            except _AssemblyError as error:
-                return error.failure
-            if not any(one.code in _REPOSITORY_WARNINGS for one in metadata.warnings):
+            metadata = await assembly.metadata(verified)
+            if isinstance(metadata, ImageMetadata) and not any(
+                warning.code in _REPOSITORY_WARNINGS for warning in metadata.warnings
+            ):
                 self._images.put(key, metadata)
             return metadata
 
@@ -101,14 +101,6 @@ class MetadataAssembler:
 
 def _key(registry: Registry, verified: VerifiedManifest) -> _ImageKey:
     return registry.name, verified.digest, verified.media_type
-
-
-class _AssemblyError(Exception):
-    """Ends an assembly with a failure."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.detail)
-        self.failure = failure
 
 
 class _Assembly:
@@ -139,13 +131,15 @@ class _Assembly:
         )
         self._config_of_others = mode != ImageConfigMode.NEVER
 
-    async def metadata(self, verified: VerifiedManifest) -> ImageMetadata:
-        """The metadata of the image; raises `_AssemblyError`."""
+    async def metadata(self, verified: VerifiedManifest) -> ImageMetadata | Failure:
         manifest = verified.manifest
         if isinstance(manifest, ImageIndex):
-            platforms = tuple(await self._children(manifest, depth=1))
+            found = await self._children(manifest, depth=1)
         else:
-            platforms = tuple(await self._platform(verified, None))
+            found = await self._platform(verified, None)
+        if isinstance(found, Failure):
+            return found
+        platforms = tuple(found)
         if self._left_out and not platforms:
             names = ", ".join(sorted(set(self._left_out.values())))
             self._warn(
@@ -182,13 +176,13 @@ class _Assembly:
             ),
         )
 
-    async def _children(self, index: ImageIndex, *, depth: int) -> list[PlatformRecord]:
+    async def _children(self, index: ImageIndex, *, depth: int) -> _Platforms:
         if depth > MAX_DEPTH:
-            raise _too_large(f"indexes are nested more than {MAX_DEPTH} levels deep")
+            return _too_large(f"indexes are nested more than {MAX_DEPTH} levels deep")
         children = _distinct(index.children)
         self._child_count += len(children)
         if self._child_count > MAX_CHILDREN:
-            raise _too_large(f"the index has more than {MAX_CHILDREN} children")
+            return _too_large(f"the index has more than {MAX_CHILDREN} children")
         included = []
         for child in children:
             attachment = child_attachment(child)
@@ -200,7 +194,7 @@ class _Assembly:
         platforms: list[PlatformRecord] = []
         for result in await self._assemble_children(included, depth=depth):
             if isinstance(result, Failure):
-                raise _AssemblyError(result)
+                return result
             platforms += result
         if len({platform.digest for platform in platforms}) == len(platforms):
             return platforms  # the usual case: no duplicates
@@ -227,9 +221,9 @@ class _Assembly:
 
     async def _assemble_children(
         self, children: list[Descriptor], *, depth: int
-    ) -> list[list[PlatformRecord] | Failure]:
+    ) -> list[_Platforms]:
         """The platforms of each child. Cached children need no tasks."""
-        results: list[list[PlatformRecord] | Failure] = []
+        results: list[_Platforms] = []
         for child in children:
             verified = self._cached(child)
             if verified is None:
@@ -250,39 +244,34 @@ class _Assembly:
             return None
         return self._content.fresh_manifest(self._registry.name, child.digest)
 
-    async def _fetch_child(
-        self, child: Descriptor, *, depth: int
-    ) -> list[PlatformRecord] | Failure:
+    async def _fetch_child(self, child: Descriptor, *, depth: int) -> _Platforms:
         verified = await self._content.manifest(
             self._registry, self._repository, child.digest
         )
         if isinstance(verified, Failure):
-            if verified.kind is FailureKind.NOT_FOUND:
-                self._warn(
-                    WarningCode.CHILD_MISSING,
-                    f"the registry does not have {child.digest}, which the index lists",
-                )
-                return [missing_platform(child)]
-            return _of_child(child, verified)
+            if verified.kind is not FailureKind.NOT_FOUND:
+                return _of_child(child, verified)
+            self._warn(
+                WarningCode.CHILD_MISSING,
+                f"the registry does not have {child.digest}, which the index lists",
+            )
+            return [missing_platform(child)]
         return await self._assemble(child, verified, depth=depth)
 
     async def _assemble(
         self, child: Descriptor, verified: VerifiedManifest, *, depth: int
-    ) -> list[PlatformRecord] | Failure:
+    ) -> _Platforms:
         self._warnings.extend(verified.warnings)
         if isinstance(verified.manifest, ImageIndex):
-            try:
-                return await self._children(verified.manifest, depth=depth + 1)
-            except _AssemblyError as error:
-                return error.failure
-        try:
-            return await self._platform(verified, child.platform)
-        except _AssemblyError as error:
-            return _of_child(child, error.failure)
+            return await self._children(verified.manifest, depth=depth + 1)
+        platforms = await self._platform(verified, child.platform)
+        if isinstance(platforms, Failure):
+            return _of_child(child, platforms)
+        return platforms
 
     async def _platform(
         self, verified: VerifiedManifest, described: Platform | None
-    ) -> list[PlatformRecord]:
+    ) -> _Platforms:
         """The platform of a manifest, or none if the options leave it out.
 
         `described`: its platform as the index states it.
@@ -302,7 +291,10 @@ class _Assembly:
         assert isinstance(manifest, ImageManifest)
         config = None
         if manifest.has_image_config and self._wants_config(described):
-            config = await self._config(manifest)
+            result = await self._config(manifest)
+            if isinstance(result, Failure):
+                return result
+            config = result
         platform = described or (config.platform if config else UNKNOWN_PLATFORM)
         if described is None and not self._includes(verified.digest, platform):
             return []
@@ -334,12 +326,10 @@ class _Assembly:
     def _wants_config(self, described: Platform | None) -> bool:
         return self._config_of_described if described else self._config_of_others
 
-    async def _config(self, manifest: ImageManifest) -> ImageConfig | None:
+    async def _config(self, manifest: ImageManifest) -> ImageConfig | Failure | None:
         digest = manifest.config.digest
         config = await self._content.config(self._registry, self._repository, digest)
-        if isinstance(config, Failure):
-            if config.kind is not FailureKind.NOT_FOUND:
-                raise _AssemblyError(config)
+        if isinstance(config, Failure) and config.kind is FailureKind.NOT_FOUND:
             self._warn(
                 WarningCode.CONFIG_MISSING,
                 f"the registry does not have the config {digest} of the manifest",
@@ -358,8 +348,8 @@ def _distinct(children: Sequence[Descriptor]) -> Collection[Descriptor]:
     return {(child.digest, child.platform): child for child in children}.values()
 
 
-def _too_large(detail: str) -> _AssemblyError:
-    return _AssemblyError(Failure(kind=FailureKind.TOO_LARGE, detail=detail))
+def _too_large(detail: str) -> Failure:
+    return Failure(kind=FailureKind.TOO_LARGE, detail=detail)
 
 
 def _of_child(child: Descriptor, failure: Failure) -> Failure:

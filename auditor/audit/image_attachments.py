@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable
-from dataclasses import replace
+from dataclasses import field, replace
 
 from auditor.audit.content_cache import ContentCache
 from auditor.audit.image_metadata import (
@@ -172,62 +172,55 @@ async def _list_digest_tags(registry: Registry, repository: str) -> _DigestTags:
     return (None,)
 
 
+@dataclass(slots=True, eq=False)
 class _AttachmentSearch:
-    """The search for one image's attachments."""
+    """The search for one image's attachments; `found` are by digest and subject."""
 
-    def __init__(
-        self,
-        collector: RepositoryDataCollector,
-        registry: Registry,
-        repository: str,
-        metadata: ImageMetadata,
-    ) -> None:
-        self._collector = collector
-        self._registry = registry
-        self._repository = repository
-        self._metadata = metadata
-        self._warnings: set[Warn] = set()
-        # By digest and subject.
-        self._found: dict[tuple[str, str | None], Attachment] = {}
+    collector: RepositoryDataCollector
+    registry: Registry
+    repository: str
+    metadata: ImageMetadata
+    warnings: set[Warn] = field(default_factory=set)
+    found: dict[tuple[str, str | None], Attachment] = field(default_factory=dict)
 
     async def run(self) -> RepositoryData:
-        root = self._metadata.digest
-        platforms = present_digests(self._metadata.platforms)
-        self._add(self._metadata.attachments)
+        root = self.metadata.digest
+        platforms = present_digests(self.metadata.platforms)
+        self._add(self.metadata.attachments)
         # The root first: its response shows whether the registry has the referrers API.
         await self._search_subject(root)
         await bounded_gather(
             self._search_subject, sorted(platforms - {root}), limit=CONCURRENT_REQUESTS
         )
-        incomplete = [one for one in self._found.values() if needs_manifest(one)]
+        incomplete = [one for one in self.found.values() if needs_manifest(one)]
         await bounded_gather(self._read_manifest, incomplete, limit=CONCURRENT_REQUESTS)
-        attachments = sort_attachments(self._found.values())
+        attachments = sort_attachments(self.found.values())
         return RepositoryData(
             attachments=attachments,
             status=supply_chain_status(
-                root, platforms, attachments, is_complete=not self._warnings
+                root, platforms, attachments, is_complete=not self.warnings
             ),
-            warnings=tuple(sorted(self._warnings, key=lambda warn: warn.detail)),
+            warnings=tuple(sorted(self.warnings, key=lambda warn: warn.detail)),
         )
 
     def _add(self, attachments: Iterable[Attachment]) -> None:
         """Add attachments; of two reports of one, that with predicates is kept."""
         for one in attachments:
-            before = self._found.get((one.digest, one.subject))
+            before = self.found.get((one.digest, one.subject))
             if before is None or before.predicates is None:
-                self._found[one.digest, one.subject] = one
+                self.found[one.digest, one.subject] = one
 
     async def _search_subject(self, subject: str) -> None:
         fallback_tag = subject.replace(":", "-")
         names = [fallback_tag + suffix for suffix in _COSIGN_SUFFIXES]
-        referrers = await self._registry.referrers.list(self._repository, subject)
+        referrers = await self.registry.referrers.list(self.repository, subject)
         if isinstance(referrers, Failure):
             self._warn(f"the referrers of {subject}", referrers)
         elif referrers is None:
             names.append(fallback_tag)
         else:
             self._add(attachment_from_descriptor(one, subject) for one in referrers)
-        tags = await self._collector.digest_tags(self._registry, self._repository)
+        tags = await self.collector.digest_tags(self.registry, self.repository)
         existing = [name for name in names if tags is None or name in tags]
         await bounded_gather(
             lambda tag: self._read_tag(tag, subject), existing, limit=len(names)
@@ -235,14 +228,14 @@ class _AttachmentSearch:
 
     async def _read_tag(self, tag: str, subject: str) -> None:
         reference = Reference(
-            registry=self._registry.name,
-            repository=self._repository,
+            registry=self.registry.name,
+            repository=self.repository,
             tag=tag,
             digest=None,
         )
         # Signing again moves the tag, even if the tags of images are immutable.
-        verified = await self._collector.resolver.resolve_mutable_tag(
-            self._registry, reference
+        verified = await self.collector.resolver.resolve_mutable_tag(
+            self.registry, reference
         )
         if isinstance(verified, Failure):
             if verified.kind is not FailureKind.NOT_FOUND:
@@ -259,8 +252,8 @@ class _AttachmentSearch:
 
     async def _read_manifest(self, attachment: Attachment) -> None:
         """Complete an attachment from its own manifest."""
-        verified = await self._collector.content.manifest(
-            self._registry, self._repository, attachment.digest
+        verified = await self.collector.content.manifest(
+            self.registry, self.repository, attachment.digest
         )
         if isinstance(verified, Failure):
             self._warn(f"attachment {attachment.digest}", verified)
@@ -275,11 +268,11 @@ class _AttachmentSearch:
         )
         if complete.artifact_type is None:
             complete = replace(complete, artifact_type=attachment.artifact_type)
-        self._found[attachment.digest, attachment.subject] = complete
+        self.found[attachment.digest, attachment.subject] = complete
 
     def _warn(self, what: str, failure: Failure) -> None:
         detail = f"{what}: {failure.detail}"
-        self._warnings.add(Warn(code=WarningCode.ATTACHMENTS_UNKNOWN, detail=detail))
+        self.warnings.add(Warn(code=WarningCode.ATTACHMENTS_UNKNOWN, detail=detail))
 
 
 # -- Blobs -------------------------------------------------------------------------

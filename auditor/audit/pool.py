@@ -13,18 +13,21 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from dataclasses import field
 from typing import Generic, TypeVar
 
 import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
+from auditor.fast_dataclass import dataclass
 from auditor.util.resizable_semaphore import ResizableSemaphore
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 
+@dataclass(slots=True, eq=False)
 class _Lane(Generic[Job]):
     """The jobs that wait for one host.
 
@@ -33,13 +36,10 @@ class _Lane(Generic[Job]):
     few: a token must not expire before its job's turn.
     """
 
-    __slots__ = ("jobs", "max_workers", "prepare_ahead", "workers")
-
-    def __init__(self, max_workers: int) -> None:
-        self.jobs: deque[tuple[int, Job]] = deque()
-        self.workers = 0
-        self.max_workers = max_workers
-        self.prepare_ahead = 2 * max_workers
+    max_workers: int
+    prepare_ahead: int
+    workers: int = 0
+    jobs: deque[tuple[int, Job]] = field(default_factory=deque)
 
 
 class Pool(Generic[Job, Result]):
@@ -133,7 +133,8 @@ class Pool(Generic[Job, Result]):
                     name = self._lane(job)
                     lane = lanes.get(name)
                     if lane is None:
-                        lane = lanes[name] = _Lane(self._workers(name))
+                        workers = self._workers(name)
+                        lane = lanes[name] = _Lane(workers, prepare_ahead=2 * workers)
                     lane.jobs.append((number, job))
                     number += 1
                     if self._prepare and len(lane.jobs) <= lane.prepare_ahead:

@@ -79,23 +79,19 @@ class Resolver:
         if reference.digest is not None:
             return await self._resolve_digest(registry, reference, reference.digest)
         cached = self._cached_tag(registry, reference)
-        if cached is None:
-            return await self._get(registry, reference)
         known = self._without_request(registry, reference, cached, listed_digest)
         if known is not None:
             reason, verified = known
             self._content.saved[reason] += 1
             return verified
-        return await self._resolve_cached_tag(registry, reference, cached)
+        return await self._resolve_tag(registry, reference, cached)
 
     async def resolve_mutable_tag(
         self, registry: Registry, reference: Reference
     ) -> VerifiedManifest | Failure:
         """The manifest of a tag, even if tags like it are declared immutable."""
         cached = self._cached_tag(registry, reference)
-        if cached is None:
-            return await self._get(registry, reference)
-        return await self._resolve_cached_tag(registry, reference, cached)
+        return await self._resolve_tag(registry, reference, cached)
 
     def first_request(
         self, registry: Registry, reference: Reference, *, listed_digest: str | None
@@ -107,8 +103,6 @@ class Resolver:
             ) and self._content.confirmed_manifest(registry.name, reference.digest)
             return "head" if use_head else "get"
         cached = self._cached_tag(registry, reference)
-        if cached is None:
-            return "get"
         if self._without_request(registry, reference, cached, listed_digest):
             return "none"
         return "head" if self._can_head(registry, cached) else "get"
@@ -200,10 +194,12 @@ class Resolver:
         self,
         registry: Registry,
         reference: Reference,
-        cached: CachedTag,
+        cached: CachedTag | None,
         listed_digest: str | None,
     ) -> tuple[str, VerifiedManifest] | None:
         """Why a tag needs no request, and its manifest; None if it needs one."""
+        if cached is None:
+            return None
         immutable = registry.settings.immutable_tags
         if immutable and _matcher(immutable).match(reference.tag or ""):
             reason = "immutable_tags"
@@ -244,16 +240,18 @@ class Resolver:
             return None
         return verified if verified.digest == cached.digest else None
 
-    def _can_head(self, registry: Registry, cached: CachedTag) -> bool:
-        return _has_true_header(cached) and self._digest_cache.head_is_reliable(
-            registry.name
+    def _can_head(self, registry: Registry, cached: CachedTag | None) -> bool:
+        return (
+            cached is not None
+            and _has_true_header(cached)
+            and self._digest_cache.head_is_reliable(registry.name)
         )
 
-    async def _resolve_cached_tag(
-        self, registry: Registry, reference: Reference, cached: CachedTag
+    async def _resolve_tag(
+        self, registry: Registry, reference: Reference, cached: CachedTag | None
     ) -> VerifiedManifest | Failure:
         """HEAD for the digest of a tag; GET only if its content is not in the cache."""
-        if not self._can_head(registry, cached):
+        if cached is None or not self._can_head(registry, cached):
             return await self._get(registry, reference)
         assert reference.tag is not None
         response = await registry.head_manifest(reference.repository, reference.tag)

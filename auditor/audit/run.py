@@ -45,7 +45,7 @@ from auditor.oci.reference import Reference
 from auditor.registry.registries import Registries, open_registries
 from auditor.report.resume import ResumeIndex
 from auditor.report.shard_file import ShardFile
-from auditor.report.summary import Resumed, Summary, Tally
+from auditor.report.summary import Summary, Tally
 from auditor.report.writer import Report, ReportOptions, open_report
 from auditor.util.clock import Clock, rfc3339
 from auditor.util.deadline import (
@@ -166,7 +166,7 @@ class AuditRun:
         if (index := self._resume_index) is not None:
             is_finished = self._is_expanded and not self._pool.stopped
             left_out = index.count - index.taken if is_finished else 0
-            resumed = Resumed(kept=index.taken, left_out=left_out)
+            resumed = {"kept": index.taken, "left_out": left_out}
         return Summary(
             started_at=rfc3339(self._started_at),
             finished_at=rfc3339(self._clock.epoch()),

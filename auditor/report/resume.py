@@ -369,13 +369,10 @@ class ResumeIndex:
         """Write these byte ranges of the partial file to `target`, one by one."""
         source = self._stream.fileno()
         for start, size in ranges:
-            offset, end = start, start + size
-            while offset < end:
-                data = os.pread(source, min(_COPY_BYTES, end - offset), offset)
-                if not data:
+            for offset in range(start, start + size, _COPY_BYTES):
+                length = min(_COPY_BYTES, start + size - offset)
+                if target.write(os.pread(source, length, offset)) < length:
                     raise RuntimeError("the partial report is shorter than it was")
-                target.write(data)
-                offset += len(data)
 
     def close(self) -> None:
         """Delete the index and close the partial file."""

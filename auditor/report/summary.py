@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, field
+from dataclasses import field
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from auditor.util.atomic_file import atomic_file
 from auditor.wire.rate_limit import RateLimit
 
 Json = Mapping[str, Any]
+Counts = Mapping[str, int]
+Merge = Callable[[Sequence[Any]], Any]
 
 # Different names that a tally counts one by one. Go knows some fifty platforms, but a
 # registry can serve a new name with every image, and memory must not grow with images.
@@ -110,19 +112,12 @@ def _count_name(counts: Counter[str], name: str) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Resumed:
-    """Records of the unfinished report: `left_out` are not in the input any more."""
-
-    kept: int
-    left_out: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
     """A finished or stopped run. Times are RFC 3339 UTC, durations seconds.
 
     `interrupted`: stopped by a signal, or by failed shards; the report is incomplete.
-    `deadline_reached`: references not audited by then are failures.
+    `deadline_reached`: references not audited by then are failures. `resumed`: records
+    of the unfinished report, `kept` or `left_out` (not in the input any more).
 
     `asked`: distinct references, and input entries that are none. It is always
     `audited + failed + filtered + to_do`, or the run has lost something; `filtered`
@@ -148,16 +143,16 @@ class Summary:
     all_listed: bool
     duplicates: int
     tally: Tally
-    requests: Mapping[str, int]
-    repeated: Mapping[str, int]
-    saved: Mapping[str, int]
+    requests: Counts
+    repeated: Counts
+    saved: Counts
     damaged: int = 0
     not_stored: int = 0
     listings: Listings
-    resumed: Resumed | None = None
+    resumed: Counts | None = None
     max_requests: int | None = None
     rate_limits: Sequence[tuple[str, RateLimit]] = ()
-    blobs: Mapping[str, int] = field(default_factory=dict)
+    blobs: Counts = field(default_factory=dict)
 
     @property
     def to_do(self) -> int:
@@ -190,11 +185,11 @@ def _rate_limit(registry: str, rate_limit: RateLimit) -> dict[str, Any]:
     return {"registry": registry} | {name: getattr(rate_limit, name) for name in names}
 
 
-def _by_name(counts: Mapping[str, int]) -> dict[str, int]:
+def _by_name(counts: Counts) -> dict[str, int]:
     return {str(name): count for name, count in sorted(counts.items())}
 
 
-def _by_count(counts: Mapping[str, int]) -> dict[str, int]:
+def _by_count(counts: Counts) -> dict[str, int]:
     return {str(name): count for name, count in Counter(counts).most_common()}
 
 
@@ -211,7 +206,7 @@ def _first(values: Sequence[Any]) -> Any:
     return values[0]
 
 
-def _or_none(merge: Callable[[Sequence[Any]], Any]) -> Callable[[Sequence[Any]], Any]:
+def _or_none(merge: Merge) -> Merge:
     """Merges the values that are not None, if there are any."""
 
     def merge_present(values: Sequence[Any]) -> Any:
@@ -221,7 +216,7 @@ def _or_none(merge: Callable[[Sequence[Any]], Any]) -> Callable[[Sequence[Any]],
     return merge_present
 
 
-def _sum_counts(values: Sequence[Mapping[str, int]]) -> dict[str, int]:
+def _sum_counts(values: Sequence[Counts]) -> dict[str, int]:
     # `+` of counters would drop names with a count of 0.
     total: Counter[str] = Counter()
     for value in values:
@@ -289,20 +284,16 @@ class SummaryField:
 
     name: str
     of_run: Callable[[Summary], Any]
-    merge: Callable[[Sequence[Any]], Any]
+    merge: Merge
 
 
-def _attribute(
-    name: str, merge: Callable[[Sequence[Any]], Any], of: str | None = None
-) -> SummaryField:
+def _attribute(name: str, merge: Merge, of: str | None = None) -> SummaryField:
     """A field that is an attribute of the run, by default the one of the same name."""
     return SummaryField(name, attrgetter(of or name), merge)
 
 
 def _counts(
-    name: str,
-    order: Callable[[Mapping[str, int]], dict[str, int]],
-    of: str | None = None,
+    name: str, order: Callable[[Counts], dict[str, int]], of: str | None = None
 ) -> SummaryField:
     """A field of counts in this order, by default the attribute of the same name."""
     counts = attrgetter(of or name)
@@ -331,11 +322,7 @@ SUMMARY_FIELDS: tuple[SummaryField, ...] = (
     SummaryField("duration_s", lambda run: round(run.duration_s, 3), max),
     _attribute("interrupted", any),
     _attribute("deadline_reached", any),
-    SummaryField(
-        "resumed",
-        lambda run: asdict(run.resumed) if run.resumed else None,
-        _or_none(_sum_counts),
-    ),
+    _attribute("resumed", _or_none(_sum_counts)),
     _attribute("output", _first),
     _object(
         "references",

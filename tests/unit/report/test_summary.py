@@ -15,7 +15,6 @@ from auditor.model import FailureRecord, Record, Warn, WarningCode
 from auditor.report.listing_stats import Listing, Listings, ListKind
 from auditor.report.summary import (
     SUMMARY_FIELDS,
-    Resumed,
     Summary,
     Tally,
     merge_summaries,
@@ -120,7 +119,7 @@ def full() -> Summary:
             Listing(selector=f"r.example.com/{kind}", kind=kind, pages=1, entries=2)
             for kind in ListKind
         ),
-        max_requests=7, resumed=Resumed(kept=1, left_out=2), damaged=1,
+        max_requests=7, resumed={"kept": 1, "left_out": 2}, damaged=1,
         rate_limits=[("r.example.com", RateLimit(limit=100, remaining=7))],
     )  # fmt: skip
 
