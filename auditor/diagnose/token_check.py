@@ -6,11 +6,11 @@ for what it grants of the requested actions, and the token is not used.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable
 
 from anyio.abc import TaskGroup
 
-from auditor.audit.pool import Pool, PoolSize
+from auditor.audit.pool import Pool
 from auditor.diagnose.ls import RepositoryName
 from auditor.errors import Failure, FailureKind, unwrap_exception_group
 from auditor.fast_dataclass import dataclass
@@ -140,7 +140,8 @@ class PullAccessCheck:
         registries: Registries,
         selection: Selection,
         actions: tuple[str, ...],
-        size: PoolSize,
+        workers: Callable[[Hashable], int],
+        window: int,
         write: Callable[[PullAccess], Awaitable[None]],
     ) -> None:
         self._items = items
@@ -151,7 +152,8 @@ class PullAccessCheck:
         # Namespaces of registries whose login was accepted: as many as logins.
         self._accepted: set[tuple[str, str]] = set()
         self._pool: Pool[RepositoryName | PullAccess, PullAccess] = Pool(
-            size=size,
+            workers=workers,
+            window=window,
             in_order=True,
             work=self._check,
             write=write,
