@@ -79,9 +79,8 @@ def advise(
     if failure.reason in _PROXY_REASONS and proxy is not None:
         return _PROXY.format(proxy=proxy.origin, named_by=proxy.named_by)
     origin = origin or session.registry.origin
-    repository = (
-        "REPOSITORY" if session.reference is None else session.reference.repository
-    )
+    reference = session.reference
+    repository = "REPOSITORY" if reference is None else reference.repository
     if failure.reason is not None and failure.reason.advice is not None:
         return failure.reason.advice
     return _BY_KIND.get(failure.kind, _OTHER).format(
@@ -128,9 +127,8 @@ def advise_on_certificate(
         case FailureReason.UNTRUSTED_CA:
             missing = "the certificate itself"
             if not certificate.self_issued:
-                missing = (
-                    f"the certificate of the CA {safe_text(certificate.issuer, 80)}"
-                )
+                issuer = safe_text(certificate.issuer, 80)
+                missing = f"the certificate of the CA {issuer}"
             return (
                 f"get {missing} from the operator and give it with --ca-file FILE, or"
                 f" put it into ~/.config/containers/certs.d/{session.name}/ca.crt"

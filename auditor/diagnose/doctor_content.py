@@ -61,7 +61,7 @@ async def _first_page(pages: AsyncIterator[Any]) -> Page[Any] | Failure | None:
 
 
 def _is_login_rejected(session: DoctorSession, failure: Failure) -> bool:
-    """Whether a 401 means the password itself, as with Basic, and not the request."""
+    """Whether the failure is a 401 that rejects the password, as with Basic."""
     plan = session.registry.auth.plan.known
     return failure.status == 401 and plan is not None and plan.scheme is Scheme.BASIC
 

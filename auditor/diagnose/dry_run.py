@@ -67,7 +67,7 @@ class HostForecast:
 
     @property
     def rate_limit_wait_s(self) -> float | None:
-        """How long the rate limit delays the GETs, in whole windows; None: not."""
+        """Seconds that the rate limit delays the GETs, in whole windows; None for 0."""
         limit = self.rate_limit
         if limit is None or limit.window_s is None or not limit.limit:
             return None

@@ -108,17 +108,9 @@ class PullAccess:
     @property
     def pull(self) -> bool | None:
         """Whether the account may pull; None if the token does not show it."""
-        if self.check is None:
+        if self.check is None or self.check.access.state is AccessState.DENIED:
             return False
-        match self.check.access.state:
-            case AccessState.GRANTED:
-                return True
-            case AccessState.DENIED:
-                return False
-            case AccessState.ANONYMOUS:
-                return True if self.check.scheme is Scheme.NONE else None
-            case AccessState.UNVERIFIABLE:
-                return None
+        return self.check.pull or None
 
     def beyond(self, allowed: Iterable[str] = PULL) -> tuple[str, ...]:
         """The granted actions other than pull and those allowed."""

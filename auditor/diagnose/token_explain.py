@@ -80,7 +80,7 @@ class TokenExplanation:
 
     @property
     def intact(self) -> bool:
-        """Whether it is a JWT whose three parts can be read."""
+        """Whether the text is a JWT with three readable parts."""
         parts = (self.header, self.payload)
         return self.signature_bytes is not None and all(
             part is not None and part.error is None for part in parts
