@@ -292,10 +292,10 @@ def _load(side: str, *, ignore_registry: bool) -> str:
 
 
 def _failed_listings(side: str) -> str:
-    """Patterns whose tags this report cannot know.
+    """The patterns with a failed listing in this report.
 
-    A pattern that matches no tag ("not found" without an HTTP status) is not among
-    them: its listing succeeded.
+    A pattern that matches no tag ("not found" without an HTTP status) is left out: its
+    listing succeeded.
     """
     return f"""
         CREATE TABLE {side}_listings AS
@@ -316,9 +316,9 @@ def _path_glob(repository: str) -> str:
 
 
 def _covered(table: str, key: str, side: str, *, by: str, ignore_registry: bool) -> str:
-    """Lines of `side` that failed listings of `by` would give, as a table of `key`.
+    """SQL for a table of the keys in `side` that failed listings of `by` may contain.
 
-    A listing covers a line by its repository, or from the catalog.
+    A listing is of a repository, or of all repositories that a pattern matches.
     """
     registry = "" if ignore_registry else "line.registry = listing.registry AND"
     matches = " UNION ".join(

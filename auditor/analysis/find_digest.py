@@ -41,10 +41,10 @@ class DigestUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DigestTotals:
-    """The last line of `--format jsonl`: what could contain the digests unseen.
+    """The last line of `--format jsonl`: what the search did not cover.
 
-    `failures` references were not audited; of `missing` references a platform manifest
-    is not in the registry.
+    `failures` is the number of references that were not audited, `missing` that of
+    references with a platform manifest that is not in the registry.
     """
 
     schema: int = SCHEMA

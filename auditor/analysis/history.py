@@ -1,14 +1,14 @@
-"""A data set of all runs: what every reference was, night by night.
+"""A data set of all runs: the state of every reference, night by night.
 
     DATASET/images/date=2026-11-24/20261124T020000Z-1f0c9a42.parquet
     DATASET/repositories/date=2026-11-24/20261124T020000Z-1f0c9a42.parquet
 
 A run is one report, or all reports of one night. Its name is the time of its first
 record and a fingerprint of its content, so adding a run again changes nothing. `images`
-has a row per reference, `repositories` one per repository, and one without a name for
-input that is not a reference. Any program that reads Parquet with Hive partitions can
-query them; docs/analysis/history.md has the usual queries. `show` answers the one that
-is not simple: when a tag moved.
+has a row per reference. `repositories` has a row per repository, and one without a name
+for input that is not a reference. Any program that reads Parquet with Hive partitions
+can query them; docs/analysis/history.md has the usual queries. `show` answers the
+question that needs a complex query: when a tag moved.
 """
 
 # ruff: noqa: S608  (the SQL is made of constants and quoted values)
@@ -66,7 +66,7 @@ def add(dataset: Path, reports: Sequence[str]) -> tuple[HistoryRun, bool]:
 
 @contextmanager
 def show(dataset: Path, target: str) -> Iterator[QueryResult]:
-    """What a reference was, and from when until when.
+    """The states of a reference, each with its first and last time.
 
     Consecutive runs with the same result are one row; runs without the repository are
     left out. Raises `UsageError` if there is no data set, or no data for the reference.

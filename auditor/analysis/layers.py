@@ -1,4 +1,4 @@
-"""What layers take up: bytes by repository, shared layers, probable base images.
+"""The storage of layers: bytes by repository, shared layers, probable base images.
 
 A registry stores a layer once, however many repositories have it, and two registries
 store it twice; bytes are counted accordingly. They are the compressed sizes that
@@ -33,7 +33,7 @@ MAX_BYTES = 2**63 - 1
 
 
 class UsageGroup(StrEnum):
-    """What bytes are summed by. A namespace is the first component of a repository."""
+    """Groups of bytes. A namespace is the first component of a repository."""
 
     REPOSITORY = "repository"
     NAMESPACE = "namespace"
@@ -42,11 +42,11 @@ class UsageGroup(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What a repository, namespace or architecture of one registry takes up.
+    """The storage of a repository, namespace or architecture of one registry.
 
-    `manifests` and `layers` are numbers of distinct ones. Of the `size` bytes, `unique`
-    are in no other group of the registry, so that deleting this one frees them; the
-    rest is `shared`. `unsized` layers have no known size and are in no sum.
+    `manifests` and `layers` count distinct digests. `size` is in bytes: `unique` bytes
+    are in no other group of the registry, so deleting this group frees them, and the
+    rest is `shared`. `unsized` counts layers without a known size, which are in no sum.
     """
 
     schema: int = SCHEMA
@@ -78,9 +78,9 @@ class SharedLayer:
 class Base:
     """The first `layers` layers of several manifests: probably a base image.
 
-    `manifests` start with them and have more, in `repositories` repositories. `image`
-    is a reference with a platform of exactly these layers, if the report has one. `top`
-    is the digest of the last layer.
+    `manifests` is the number of manifests that start with them and have more layers,
+    `repositories` that of their repositories. `image` is a reference with a platform of
+    exactly these layers, if the report has one. `top` is the digest of the last layer.
     """
 
     schema: int = SCHEMA
@@ -122,8 +122,8 @@ Row = TypeVar("Row", Usage, SharedLayer, Base, NamedBase)
 class LayerTotals:
     """The last line of `--format jsonl`. `size` is what the registries store.
 
-    The layers of `failures` references, which could not be audited, and of `missing`
-    manifests, which are not in their registry, are unknown.
+    Not included are the layers of `failures` references, which could not be audited,
+    and of `missing` manifests, which are not in their registry.
     """
 
     schema: int = SCHEMA
@@ -139,7 +139,7 @@ class LayerTotals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankedRows(Generic[Row]):
-    """The first rows of a table, which can be iterated once, and the number of all."""
+    """The first rows of a table, iterable once, and the number of all rows."""
 
     total: int
     rows: Iterator[Row]
@@ -157,19 +157,19 @@ class LayerInventory:
         self.totals = LayerTotals(**row)
 
     def usage(self, group: UsageGroup, *, limit: int = 0) -> RankedRows[Usage]:
-        """Bytes by group; those whose deletion frees most first."""
+        """Bytes by group, sorted by the bytes that deleting it frees, most first."""
         return self._ranked(_usage_table(group), Usage, limit)
 
     def shared_layers(self, *, limit: int = 0) -> RankedRows[SharedLayer]:
-        """Layers in most repositories first, then in most manifests."""
+        """Shared layers, most repositories first, then most manifests."""
         return self._ranked(_SHARED_LAYERS, SharedLayer, limit)
 
     def bases(self, *, limit: int = 0) -> RankedRows[Base]:
-        """Bases that most repositories use first, then most manifests."""
+        """Probable base images, most repositories first, then most manifests."""
         return self._ranked(_BASES, Base, limit)
 
     def named_bases(self, *, limit: int = 0) -> RankedRows[NamedBase]:
-        """Bases that most repositories declare first, then most manifests."""
+        """Declared base images, most repositories first, then most manifests."""
         return self._ranked(_NAMED_BASES, NamedBase, limit)
 
     def _ranked(

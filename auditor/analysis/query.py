@@ -1,10 +1,10 @@
 """Runs one SQL query on report files, and prints its result as a table, JSON or CSV.
 
-It cannot read or write anything else. A SELECT of DuckDB can do more: `WITH x AS (COPY
-... TO 'file')` writes a file, and table functions read files, run SQL or change
-settings. Two independent defences: the parse tree may contain only nodes that read and
-table functions that make rows from values, and DuckDB is configured to deny access to
-every file but the reports.
+The query can read nothing else and write nothing. In DuckDB a SELECT can do more: `WITH
+x AS (COPY ... TO 'file')` writes a file, and table functions read files, run SQL or
+change settings. Two independent defences: the parse tree may contain only nodes that
+read and table functions that make rows from values, and DuckDB is configured to deny
+access to every file but the reports.
 """
 
 # ruff: noqa: S608  (the SQL is made of constants, checked SQL and quoted names)

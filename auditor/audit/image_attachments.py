@@ -204,7 +204,7 @@ class _AttachmentSearch:
         )
 
     def _add(self, attachments: Iterable[Attachment]) -> None:
-        """Add attachments; of two reports of one, that with predicates is kept."""
+        """Add attachments; of duplicates, the one with predicates is kept."""
         for one in attachments:
             before = self.found.get((one.digest, one.subject))
             if before is None or before.predicates is None:

@@ -71,7 +71,7 @@ class LabelPatterns:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageOptions:
-    """What a run wants of each image.
+    """What a run includes in the record of each image.
 
     `platforms` are normalised; empty means all. `labels` is None if none are wanted.
     """
@@ -139,9 +139,9 @@ def supply_chain_status(
 ) -> SupplyChainStatus:
     """The status of the image `digest`, whose platforms have these digests.
 
-    An image has what is attached to itself, or to each of its platforms: cosign and
-    notation sign what a tag names, BuildKit attests each platform. `is_complete`: all
-    that is attached is among `attachments`.
+    An attachment counts if it is attached to the image itself, or to each of its
+    platforms: cosign and notation sign what a tag names, BuildKit attests each
+    platform. `is_complete`: `attachments` contains all attachments.
     """
     if not attachments and not is_complete:
         return UNKNOWN_STATUS
@@ -196,9 +196,8 @@ class NamedBlob:
 class ImageMetadata:
     """Everything of an image record that its digest alone decides.
 
-    `blobs` are those to verify: what the registry itself should have, and not layers
-    with URLs of their own. `status` follows from `attachments`, which are only those
-    of the image's own index.
+    `blobs` are those to verify, without layers that have URLs of their own. `status`
+    follows from `attachments`, which are only those of the image's own index.
     """
 
     digest: str
@@ -359,7 +358,7 @@ def missing_platform(child: Descriptor) -> PlatformRecord:
 
 
 def child_attachment(child: Descriptor) -> Attachment | None:
-    """The attachment that a child of an index is; None if it is a platform.
+    """The attachment in a child of an index; None if the child is a platform.
 
     BuildKit marks attestations by annotations; `unknown/unknown` is never a platform.
     """

@@ -2,8 +2,8 @@
 
     expand (auditor.input) -> Pool (pool.py) -> ImageAuditor (image.py) -> write
 
-`expand` yields the entries of the input. Entries whose record an unfinished report
-already has are passed over. The pool audits the others concurrently, with workers for
+`expand` yields the entries of the input. Entries that already have a record in an
+unfinished report are skipped. The pool audits the others concurrently, with workers for
 each registry, and passes their records to `write` in input order.
 
 `open_job` opens the resources of a run: registries, digest cache, report and shard
@@ -60,7 +60,7 @@ CHECKPOINT_S = 1.0
 
 
 class AuditRun:
-    """One audit: make it, `run` it, then ask for its `summary`."""
+    """One audit: call `run`, then `summary`."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class AuditRun:
         cache: DigestCache | None = None,
         resume_index: ResumeIndex | None = None,
     ) -> None:
-        """`write` gets each record, `on_position` its input position before.
+        """`on_position` gets each record's input position, then `write` the record.
 
         Without a `cache` the run has one of its own, in memory. Entries with a record
         in `resume_index` are not audited.
@@ -315,7 +315,7 @@ class AuditJob:
     input_digest: InputDigest | None
 
     async def commit(self) -> None:
-        """Give the report its name, and then the shard file."""
+        """Complete the report, then the shard file."""
         await self.report.commit()
         if self.shard_file is not None:
             digest = self.input_digest.value if self.input_digest else None
@@ -408,8 +408,8 @@ def _shard_file(
 class InputDigest:
     """Passes items on, once; `value` is a digest over all of them, in order.
 
-    All shards of an audit must have the same. Where an item comes from is not part of
-    it: a copy of a list has the digest of the list.
+    All shards of an audit must have the same digest. The names of lists are not part of
+    it: a copy of a list has the same digest.
     """
 
     def __init__(self, items: Iterable[InputItem]) -> None:
@@ -431,7 +431,7 @@ class InputDigest:
 
 
 def digest_of_input(items: Iterable[InputItem]) -> str | None:
-    """The digest of an input that is read only for this."""
+    """Read the input to its end and return its digest."""
     digest = InputDigest(items)
     for _ in digest:
         pass

@@ -1,4 +1,4 @@
-"""The digest cache: what never changes is kept between runs, in one SQLite file.
+"""The digest cache: manifests and configs kept between runs, in one SQLite file.
 
 Theory of operation. A manifest or config never changes under its digest, so its raw
 bytes are fetched once. A tag does change, so the cache keeps its last digest and the

@@ -154,8 +154,10 @@ class BatchWriter:
             self._connection.close()
 
     def _write(self, batch: CacheBatch) -> Exception | None:
-        """Write a batch. One that stays locked out is dropped: its contents are fetched
-        again by a later run."""
+        """Write a batch, or drop it if the file stays locked.
+
+        A later run fetches the contents of a dropped batch again.
+        """
         for _ in range(BUSY_ATTEMPTS):
             try:
                 self._write_rows(batch)

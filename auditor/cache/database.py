@@ -251,7 +251,7 @@ def _connect(name: str, busy_s: float) -> sqlite3.Connection:
 
 @contextlib.contextmanager
 def _close_on_error(connection: sqlite3.Connection) -> Iterator[None]:
-    """From Python 3.13 on, a connection that is not closed is a `ResourceWarning`."""
+    """Close the connection if the body fails; Python 3.13 warns about an open one."""
     try:
         yield
     except BaseException:

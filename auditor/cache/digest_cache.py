@@ -164,7 +164,7 @@ class DigestCache:
         self._storage.row_added()
 
     def tag(self, registry: str, repository: str, tag: str) -> CachedTag | None:
-        """The digest and headers of this tag when an earlier run requested it."""
+        """The digest and headers of this tag, as an earlier run received them."""
         storage, name = self._storage, (registry, repository, tag)
         if storage.path is None:
             return None

@@ -183,7 +183,7 @@ def _verify_tags(connection: sqlite3.Connection) -> tuple[int, int]:
 def _rows(
     connection: sqlite3.Connection, sql: str, last: tuple[object, ...]
 ) -> Iterator[tuple[Any, ...]]:
-    """The rows after the one with the key `last`, which are the first columns."""
+    """The rows after the key `last`, in batches; the first columns are the key."""
     while rows := connection.execute(sql, (*last, VERIFY_ROWS)).fetchall():
         yield from rows
         last = rows[-1][: len(last)]

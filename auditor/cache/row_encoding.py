@@ -48,7 +48,7 @@ def decode_digest(key: bytes) -> str:
 
 
 def encode_content_type(content_type: str | None) -> int | str | None:
-    """A content type as it is stored: a number if it is a usual one."""
+    """A content type as stored: a number for a common one, else the text."""
     return None if content_type is None else _NUMBERS.get(content_type, content_type)
 
 
@@ -100,7 +100,7 @@ def tag_checksum(
 ) -> int:
     """The CRC-32 of a row of `tags`, which has no digest that would show damage.
 
-    `name` is registry, repository and tag; `content_type` is as it is stored. Raises
+    `name` is registry, repository and tag; `content_type` is the stored form. Raises
     `TypeError` for values of other types.
     """
     text = "\0".join((*name, repr(header), repr(content_type)))

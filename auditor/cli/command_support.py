@@ -26,11 +26,7 @@ _MAX_ROWS = 1_000_000_000
 
 
 def settings_options(*groups: OptionGroup) -> Callable[[Command], Command]:
-    """A decorator that adds the options of these groups to a command.
-
-    The command gets the flags that were given, as text: `settings_from` reads them
-    together with the file and the environment.
-    """
+    """A decorator that adds the options of these groups, texts for `settings_from`."""
 
     def decorate(command: Command) -> Command:
         for option in reversed(options_of(*groups)):
@@ -123,10 +119,7 @@ def reports_argument(command: Command) -> Command:
 
 
 def settings_from(flags: dict[str, Any]) -> Settings:
-    """The settings: defaults < file < environment < these flags, by option name.
-
-    Raises `ConfigError` with every error.
-    """
+    """The settings: defaults < file < environment < these flags, by option name."""
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     return load_settings(environment=os.environ, flags=given)
 

@@ -44,7 +44,7 @@ _exit_code: int | None = None
 
 
 def install() -> None:
-    """Make each signal end the program; one that is ignored stays ignored."""
+    """Make each signal end the program; an ignored signal stays ignored."""
     for number, default in _DEFAULT_HANDLERS.items():
         if signal.getsignal(number) is default:
             signal.signal(number, _end)
@@ -58,7 +58,7 @@ def uninstall() -> None:
 
 
 def exit_code(code: int) -> int:
-    """Return `code`, which no later signal changes."""
+    """Return `code`; a later signal does not change it."""
     global _exit_code  # noqa: PLW0603  (one process, one exit code)
     _exit_code = code
     return code

@@ -36,7 +36,7 @@ def add_command(*, dataset: str, reports: tuple[str, ...]) -> int:
 @format_option("table", "jsonl", "csv")
 @needs_extras
 def show_command(*, dataset: str, reference: str, output_format: str) -> int:
-    """Show what a reference was, and from when until when."""
+    """Show the states of a reference, each with its first and last time."""
     from auditor.analysis.history import show
     from auditor.analysis.query import RowFormat, write_result
 

@@ -39,7 +39,7 @@ def command(*, target: str, as_json: bool, full_ref: bool, **flags: Any) -> int:
 
     One line each, as they are read; json is an object per line, with digest, size and
     times if the listing has them. Patterns select: 'host/team/*' repositories,
-    'host/team/app:1.*' and 'host/team/**:v1.*' tags. Standard error tells whether the
+    'host/team/app:1.*' and 'host/team/**:v1.*' tags. Standard error reports whether the
     listings are complete; the exit code is 1 if one was denied or is incomplete.
     """
     settings = settings_from(flags)
@@ -150,7 +150,7 @@ def _text_line(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TagDocument:
-    """A listed tag. From `digest` on, what the listing has of it; else None."""
+    """A listed tag. Fields from `digest` on are None if the listing lacks them."""
 
     registry: str
     repository: str

@@ -143,7 +143,7 @@ def print_message(sentence: str) -> None:
 
 
 def set_message_format(format_message: Callable[[str], str]) -> None:
-    """Make `print_message` print what this function makes of a sentence."""
+    """Make `print_message` format each sentence with this function."""
     global _format_message  # noqa: PLW0603  (one standard error, one format)
     _format_message = format_message
 

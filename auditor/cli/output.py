@@ -101,9 +101,8 @@ def print_lines(lines: Iterable[str]) -> None:
 
 
 def print_pieces(pieces: Iterable[str], output: str) -> None:
-    """Write text to a file, or to standard output if `output` is `-`.
+    """Write text atomically to a file, or to standard output if `output` is `-`.
 
-    The file gets its name when it is complete; until then an existing one stays.
     Raises `OutputError`.
     """
     if output == "-":

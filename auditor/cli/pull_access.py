@@ -27,7 +27,7 @@ async def list_pull_access(
     allowed: tuple[str, ...] | None,
     as_json: bool,
 ) -> int:
-    """Request `actions` for each repository and print a line; return the exit code.
+    """Request `actions` for each repository, print lines, return the exit code.
 
     A grant of an action that is not in `allowed` is a failure; None allows all.
     """

@@ -13,10 +13,7 @@ from auditor.errors import OutputError
 
 
 def check_side_outputs(settings: Settings) -> None:
-    """Check before the audit that the side outputs can be written after it.
-
-    Raises `OutputError`, and `UsageError` if a library is not installed.
-    """
+    """Raise an error before the audit if a side output cannot be written after it."""
     for path in (settings.summary, settings.metrics):
         if path is not None:
             check_file(path)

@@ -32,9 +32,9 @@ EXIT_CODES = {
 
 @contextmanager
 def receive_signals() -> Iterator[AsyncIterator[signal.Signals]]:
-    """Receive the signals that end a run, from now on, not only while waited for.
+    """Receive the signals that end a run, also those before the first wait.
 
-    The earlier handlers are restored at the end. A signal that is ignored stays so.
+    The earlier handlers are restored at the end. An ignored signal stays ignored.
     """
     handlers = {number: signal.getsignal(number) for number in EXIT_CODES}
     received = [n for n in EXIT_CODES if handlers[n] != signal.SIG_IGN]
@@ -88,11 +88,11 @@ class Interruption:
         return code
 
     def begin(self, run: AuditRun, report: Report) -> None:
-        """From now on a signal stops this run."""
+        """Let a signal stop this run from now on."""
         self._run, self._report = run, report
 
     def finish(self) -> None:
-        """From now on a signal stops nothing: only the last lines are to be written."""
+        """Ignore the next signal: only the last lines are left to write."""
         self._is_done = True
 
     async def _watch(self, signals: AsyncIterator[signal.Signals]) -> None:
@@ -127,8 +127,7 @@ class Interruption:
     def _end_unread(self, report: Report, code: ExitCode) -> None:
         """End the program if the reader of standard output stops reading.
 
-        In a thread, because the run may wait for the reader where it cannot be
-        cancelled.
+        In a thread: the run may wait for the reader where it cannot be cancelled.
         """
         self._ended.wait(GRACE_S)
         written = report.writer.bytes_written

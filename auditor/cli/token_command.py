@@ -1,4 +1,4 @@
-"""`auditor token`: of one repository here, of several in `pull_access.py`."""
+"""`auditor token` for one repository; `pull_access.py` handles several."""
 
 from __future__ import annotations
 

@@ -274,7 +274,7 @@ _WRITTEN_SUFFIXES = {
 
 
 def _check_files(values: OptionValues, errors: ValidationErrors) -> None:
-    """No file may be written over an input list, or over another written file."""
+    """Check that no output file is an input list or another output file."""
     lists = values.get("list") or ()
     assert isinstance(lists, tuple)
     read = {normpath(path): path for path in lists}
@@ -303,7 +303,7 @@ def _check_waiting(
     registries: Iterable[RegistrySettings],
     errors: ValidationErrors,
 ) -> None:
-    """A reference may wait for hours while requests are spread over a rate limit."""
+    """Check that no reference has a time limit if a rate limit is spread."""
     policies = [
         values.get("rate_limit_policy"),
         *(registry.rate_limit_policy for registry in registries),
@@ -319,7 +319,7 @@ def _check_waiting(
 def _check_client_key(
     values: Mapping[str, object], location: KeyLocation | str, errors: ValidationErrors
 ) -> None:
-    """The key of a client certificate needs the certificate."""
+    """Check that a client key comes with its certificate."""
     if "key_file" in values and "cert_file" not in values:
         errors.add(location, "key_file needs cert_file, the certificate of this key")
 
@@ -327,7 +327,7 @@ def _check_client_key(
 def _check_scale_flags(
     flags: OptionValues, values: OptionValues, errors: ValidationErrors
 ) -> None:
-    """Flags about shards must have an effect with the `values` of the run.
+    """Check that flags about shards have an effect with the `values` of the run.
 
     A file and an environment are for many runs, and may contain the address of a
     cluster for those that use it: only `flags` are checked.

@@ -52,7 +52,7 @@ class OptionReader:
         location: KeyLocation | str,
         as_text: bool = False,
     ) -> bool:
-        """Put a value into `values`; false, and an error added, if it is invalid."""
+        """Put a value into `values`, or add an error and return false."""
         try:
             converted = option.value.read(value, as_text=as_text)
         except ValueError as error:
@@ -68,7 +68,7 @@ class OptionReader:
         return True
 
     def absolute(self, path: str) -> str:
-        """The path to open; "-" stays as it is, a standard stream."""
+        """The path to open; "-", a standard stream, is returned unchanged."""
         if path == "-":
             return path
         if self.home and (path == "~" or path.startswith("~/")):
@@ -99,8 +99,11 @@ _SECTION_KEYS = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistrySection:
-    """The section of one registry; `ambiguous` if an invalid key may have been meant as
-    a part of the login: then a missing part of it is no further error."""
+    """The section of one registry.
+
+    `ambiguous`: an invalid key may have been meant as a part of the login: then a
+    missing part of the login is not reported.
+    """
 
     location: KeyLocation
     values: OptionValues = field(default_factory=dict)
@@ -214,10 +217,7 @@ class LoginReader:
     errors: ValidationErrors
 
     def read(self, values: Mapping[str, object], location: KeyLocation) -> Login | None:
-        """The login of a section; None if it has none, or an invalid one.
-
-        An invalid one is added to the errors.
-        """
+        """The login of a section, or None; what is wrong with one becomes an error."""
         keys = {key: str(values[key]) for key in LOGIN_KEYS if key in values}
         if not keys:
             return None
@@ -309,10 +309,7 @@ _BY_VARIABLE = {option.variable: option for option in OPTIONS if option.variable
 def read_environment(
     environment: Mapping[str, str], *, others: Collection[str], reader: OptionReader
 ) -> OptionValues:
-    """Read the `AUDITOR_...` variables; an empty one is ignored.
-
-    `others` are variables that the configuration uses for something else.
-    """
+    """Read the `AUDITOR_...` variables that are not empty and not among `others`."""
     values: OptionValues = {}
     for name in sorted(environment):
         if not name.startswith(ENVIRONMENT_PREFIX) or name in others:

@@ -1,4 +1,4 @@
-"""Types of option values: each reads what TOML holds and what a text says."""
+"""Types of option values: each reads the values of TOML and of texts."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class ValueType:
     """One type of value.
 
     `expected` completes the sentence "must be ..."; `each_expected` does so for one
-    value of a list. `from_toml` makes what `Settings` holds of a value that TOML or
-    click has typed, or raises `ValueError`; `from_text` first makes such a value of a
-    text (environment variable, flag). A path (`is_path`) is made absolute by the
-    caller. `field_suffix` ends the name of the field in `Settings`: its unit. An
-    invalid value is shown if it `is_shown`; others may be secrets.
+    value of a list. `from_toml` converts a typed value of TOML or click for `Settings`,
+    or raises `ValueError`; `from_text` first converts a text (environment variable,
+    flag) into such a value. A path (`is_path`) is made absolute by the caller.
+    `field_suffix` ends the name of the field in `Settings`: its unit. An invalid value
+    is shown if it `is_shown`; others may be secrets.
     """
 
     metavar: str
@@ -132,10 +132,7 @@ def text_type(
     is_path: bool = False,
     is_shown: bool = False,
 ) -> ValueType:
-    """A printable text that `parse` converts.
-
-    `parse` raises `ValueError` or `ProtocolError` for an invalid one.
-    """
+    """A printable text, converted by `parse` (`ValueError`, `ProtocolError`)."""
 
     def from_toml(value: object) -> object:
         require(isinstance(value, str) and value and value.isprintable())
@@ -243,7 +240,7 @@ def _with_units(
     *,
     field_suffix: str = "",
 ) -> ValueType:
-    """A type whose values may also be texts in TOML, because they have units."""
+    """A type that also accepts texts in TOML, for values with units."""
     return ValueType(
         metavar=metavar,
         expected=f"{plain.expected}, or a {expected}",

@@ -109,7 +109,7 @@ def item_from_fields(
 
 
 def malformed_line(line: str, place: str, detail: str) -> RejectedEntry:
-    """The entry of a malformed line; if it is not text at all, that replaces `detail`.
+    """The entry of a malformed line; `detail` is replaced if the line is not text.
 
     Bytes that are not UTF-8 are lone surrogates in `line` (PEP 383).
     """
@@ -142,8 +142,11 @@ def check_registry(registry: str) -> None:
 
 
 def _join_fields(fields: Mapping[str, str | None]) -> str:
-    """One reference of all fields. Each is checked first, so that it cannot become more
-    than itself: tag `5000/x` of `app` would be repository `x` of `app:5000`."""
+    """One reference from all fields.
+
+    Each field is checked first: tag `5000/x` of `app` would otherwise become repository
+    `x` of registry `app:5000`.
+    """
     text = fields.get("repository")
     if not text:
         raise FieldError("no reference and no repository is set")

@@ -97,7 +97,7 @@ class ListReader:
     def first_line(self) -> str:
         """The first line that is neither blank nor a comment; "" if there is none.
 
-        Of a longer line only the first block is returned.
+        If the line is longer than a block, only the first block is returned.
         """
         opening = self._opening or self._read_opening()
         rest = b"".join(opening)

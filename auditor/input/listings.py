@@ -67,7 +67,7 @@ class CatalogListing:
                 yield repository
 
     def errors(self, failure: Failure | None) -> Iterator[Failure]:
-        """The errors of the catalog, to be called at its end; `failure` ended it."""
+        """The errors of a catalog at its end; `failure` is what ended it early."""
         listing, registry = self.listing, self.pattern.registry
         listing.suspicious = listing.looks_truncated
         if failure is not None:
@@ -255,7 +255,7 @@ async def list_repositories(
 
 
 def no_tag_matches(pattern: RepositoryPattern, listing: Listing) -> Failure:
-    """The failure of a pattern whose repositories have no tag that matches."""
+    """The failure of a pattern that matches no tag of its repositories."""
     repositories = format_count(listing.chosen, *_REPOSITORY)
     return no_match(listing.tags, *_TAG, repositories, pattern.pattern)
 

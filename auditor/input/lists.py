@@ -117,8 +117,11 @@ def check_lists(settings: Settings) -> None:
 
 
 def count_lines(settings: Settings) -> int | None:
-    """An estimate of the number of references; `None` if there is none: a list is not a
-    regular file, a pattern is used, or a document has several references a line."""
+    """An estimate of the number of references, `None` if it is unknown.
+
+    It is unknown if a list is not a regular file, a pattern is used, or a document has
+    several references a line.
+    """
     if any(_PATTERN in text for text in settings.references):
         return None
     count = len(settings.references)

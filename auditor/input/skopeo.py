@@ -87,7 +87,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class _Comparison:
-    """One comparison. `given` is how many of the three numbers are written."""
+    """One comparison. `given` is the number of its version numbers, 0 to 3."""
 
     operator: str
     version: Version
@@ -134,12 +134,12 @@ _OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """A version satisfies it if all comparisons of one alternative hold."""
+    """A version constraint: alternatives, each with comparisons that must be true."""
 
     alternatives: tuple[tuple[_Comparison, ...], ...]
 
     def allows(self, version: Version) -> bool:
-        """Whether the version satisfies it."""
+        """Whether the version satisfies the constraint."""
         return any(
             all(comparison.allows(version) for comparison in comparisons)
             for comparisons in self.alternatives

@@ -132,7 +132,7 @@ class Selection:
     def is_image_too_old(self, record: ImageRecord) -> bool:
         """Whether the newest platform of an image is too old.
 
-        An image without a creation time is kept: none is left out on a guess.
+        An image without a creation time is kept.
         """
         times = [parse_image_time(platform.created) for platform in record.platforms]
         created = [time for time in times if time is not None]
@@ -191,7 +191,7 @@ class TagOrder:
 
     `stage` is the rank of a pre-release; that of a release is the highest.
     `stage_numbers` are the numbers after it (`rc.2`). `variant` is the rest; `is_plain`
-    if there is none.
+    is whether it is empty.
     """
 
     tag_class: TagClass

@@ -64,7 +64,7 @@ class Evidence(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttachmentEvidence:
-    """What an attachment is certainly, and what it may be, without fetching more."""
+    """What an attachment is known to be, and what it may be, before fetching more."""
 
     certain: frozenset[Evidence] = frozenset()
     possible: frozenset[Evidence] = frozenset()

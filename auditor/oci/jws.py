@@ -87,7 +87,7 @@ def supported_key(key: object) -> PublicKey:
 def verify_signature(
     key: PublicKey, algorithm: str | None, signed: bytes, signature: bytes
 ) -> None:
-    """Raise `JwsError` unless `signature` is the key's over the bytes `signed`.
+    """Raise `JwsError` unless `key` signed the bytes `signed` with `signature`.
 
     The key determines the accepted algorithms, not the document (RFC 8725 section 3.1):
     not "none", and not HMAC with the public key as its secret.
@@ -171,11 +171,11 @@ def check_chain(
     *,
     now: float,
 ) -> None:
-    """Raise `JwsError` unless the first certificate is trusted or leads to one that is.
+    """Raise `JwsError` unless the first certificate leads to a trusted one.
 
-    A trusted certificate needs no issuer. Every other one must be issued by a trusted
-    certificate or the next one in the chain, which must be allowed to issue. All must
-    be valid at `now` (epoch seconds).
+    The first certificate can be trusted itself. Every certificate that is not trusted
+    must be issued by a trusted certificate or the next one in the chain, which must be
+    allowed to issue. All must be valid at `now` (epoch seconds).
     """
     for number, certificate in enumerate(chain):
         _check_valid(certificate, now, issues=number > 0)
@@ -234,7 +234,7 @@ _VALID = "the signature is valid"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignatureCheck:
-    """The result for one signature: whether this key, of an unknown owner, signed.
+    """The result for one signature; the owner of the key is unknown.
 
     `key_id` is the libtrust id computed from the key, not the claimed one.
     """

@@ -2,8 +2,7 @@
 
 Theory of operation
 -------------------
-1. `Registries` opens a `Registry` per host on first use; `make_registry` puts it
-   together from the parts below.
+1. `Registries` puts a `Registry` per host together from the parts below, on first use.
 2. `Registry` has the operations of the distribution API: manifests, blobs, referrers,
    listings. Each is one or more calls of `RequestSender.send`.
 3. `RequestSender` (`request.py`) is the request loop. It asks `HostHealth` whether the

@@ -1,18 +1,18 @@
-"""Whether one host may be asked: a circuit breaker.
+"""The circuit breaker of a host: whether requests may be sent to it.
 
-`HostHealth` has one dead-until time for the host, with the failure that every request
-gets until then. Four observations set it:
+`HostHealth` stops requests to the host until a certain time; until then every request
+gets the same failure. Four observations cause this:
 
 - Probes. After `FAILURES_IN_A_ROW` failures that suggest an outage the host is
   suspected: requests wait, without a slot, while one small request at a time (the
-  probe) finds out. A host that responds within `PATIENCE_S` costs no reference; the
-  requests that failed meanwhile get all their attempts again. One that does not is
-  left alone for `DEAD_HOST_S`, then probed again.
+  probe) finds out. If the host responds within `PATIENCE_S`, no reference fails: the
+  requests that failed meanwhile get all their attempts again. If not, no request is
+  sent for `DEAD_HOST_S`; then the host is probed again.
 - Silence. A host that answers its probe can still let every request time out (its
-  storage hangs). After `SILENCE_PATIENCE_S` of waiting without a response the
-  repository, or the host if several repositories are silent, is left alone.
+  storage hangs). After `SILENCE_PATIENCE_S` of waiting without a response no requests
+  are sent to the repository, or to the host if several repositories are silent.
 - A failed ping (`host_plan`): no request can be authorized without its result.
-- A Retry-After longer than any request waits, or 429 up to the last attempt.
+- A Retry-After above the maximum wait of a request, or 429 on the last attempt.
 
 A host that answers the probe but fails otherwise is left to the retries of each
 request, which the `RetryBudget` bounds.
@@ -72,14 +72,14 @@ Probe = Callable[[str], Awaitable[Response | Failure]]
 
 
 class HostState(Enum):
-    """What probing found out about a host that may be asked."""
+    """The state of a host after probing that found it up."""
 
     UP = "up"
     RECOVERED = "recovered"  # it was down meanwhile
 
 
 class OutageReason(Enum):
-    """Why a host or a repository is left alone; it decides what ends that early."""
+    """Why no requests are sent to a host or repository, and what ends this early."""
 
     DOWN = "down"  # probes failed: ended by any response below 500
     SILENT = "silent"  # requests timed out: ended by any response
@@ -88,7 +88,7 @@ class OutageReason(Enum):
 
 @dataclass(frozen=True, slots=True)
 class _Outage:
-    """`failure` is returned for every request before `until` (monotonic seconds)."""
+    """Until `until` (monotonic seconds) every request gets `failure`."""
 
     reason: OutageReason
     failure: Failure
@@ -119,11 +119,11 @@ class _Silence:
 class HostHealth:
     """The circuit breaker of one host.
 
-    `is_well`: nothing speaks against the host. Only while it is false must `refusal`
-    be called before a request, and `responded` and `succeeded` after a response.
+    `is_well`: no failure of the host is on record. While it is false, `refusal` must be
+    called before each request, and `responded` and `succeeded` after each response.
     `is_suspected`: call `wait_for_probe` before a request. `budget` bounds the retries.
 
-    `name` stands in messages. `probe_url` is probed, or without one the URL of the
+    `name` is used in messages. `probe_url` is probed; without one, the URL of the
     request that failed last.
     """
 
@@ -158,7 +158,7 @@ class HostHealth:
     # -- before a request ------------------------------------------------------
 
     def refusal(self, url: str, *, is_retry: bool = False) -> Failure | None:
-        """The failure of a request to `url` while the host is left alone, else None.
+        """The failure of a request to `url` if none may be sent to the host, else None.
 
         A request that was sent before (`is_retry`) keeps its attempts when the host
         asked others to wait.
@@ -174,7 +174,8 @@ class HostHealth:
     async def wait_for_probe(self) -> HostState | Failure:
         """Wait until it is known whether a suspected host is up.
 
-        A `Failure` is for every request to the host. Must be called without a slot.
+        A returned `Failure` applies to every request to the host. Must be called
+        without a slot.
         """
         if outage := self._outage(_HOST):
             return outage.failure
@@ -188,14 +189,14 @@ class HostHealth:
     # -- after a request -------------------------------------------------------
 
     def responded(self, url: str) -> None:
-        """A request to `url` was answered, with whatever status: no silence."""
+        """Record a response from `url`, with any status."""
         for scope in (_HOST, _repository(url)):
             self._silences.pop(scope, None)
             self._end_outage(scope, OutageReason.SILENT)
         self._update()
 
     def succeeded(self, retries: int) -> None:
-        """A request got a good response after this many retries."""
+        """Record a good response after this many retries."""
         self._alive()
         self.budget.refund(retries)
         if self._outage(_HOST) is None:
@@ -205,10 +206,10 @@ class HostHealth:
     async def failed(
         self, failure: Failure, url: str, *, wait_s: float
     ) -> HostState | Failure:
-        """A request to `url` failed: whether it may be retried.
+        """Record a failed request to `url`; return whether it may be retried.
 
         Waits while the host is probed; the first probe is sent after `wait_s`, the
-        host's Retry-After. A `Failure` is for every request to the host.
+        host's Retry-After. A returned `Failure` applies to every request to the host.
         """
         if failure.kind not in OUTAGE_KINDS:
             self._alive()
@@ -232,7 +233,7 @@ class HostHealth:
         return await self.wait_for_probe()
 
     def timed_out(self, url: str, failure: Failure, *, sent_at: float) -> None:
-        """A request to `url`, sent at `sent_at`, got no response in time."""
+        """Record that a request to `url`, sent at `sent_at`, timed out."""
         self.is_well = False
         repository = _repository(url)
         here = self._silences.setdefault(repository, _Silence())
@@ -253,9 +254,9 @@ class HostHealth:
         scope: str = _HOST,
         reason: OutageReason = OutageReason.HOST_WIDE,
     ) -> Failure:
-        """Return this failure for every request for so long, and send none.
+        """Send no requests for some time, and fail them with `failure`.
 
-        Of two outages the one that ends later counts.
+        If there is another outage, the one that ends later applies.
         """
         failure = replace(failure, attempts=0)
         until = self._clock.monotonic() + seconds
@@ -331,7 +332,7 @@ class HostHealth:
     # -- state -----------------------------------------------------------------
 
     def _alive(self) -> None:
-        """The host gave a sign of life."""
+        """Record that the host is up."""
         self._failures_in_a_row = 0
         self.is_suspected = False
         self._end_outage(_HOST, OutageReason.DOWN)
@@ -355,7 +356,7 @@ class HostHealth:
 
 
 def _outage_failure(outcome: Response | Failure) -> Failure | None:
-    """The failure of a probe; None for a sign of life: any response but a 5xx."""
+    """The failure of a probe; None for any response but a 5xx."""
     if isinstance(outcome, Failure):
         return outcome if outcome.kind in OUTAGE_KINDS else None
     if outcome.status >= 500 and outcome.status in RETRYABLE_STATUSES:
@@ -371,11 +372,11 @@ def _repository(url: str) -> str:
 class RetryBudget:
     """Bounds the retries of one host.
 
-    A retry helps where a request failed by accident. Where most requests fail,
-    retries only add load. So each retry takes one from the budget, a request that
-    succeeds in the end refunds all its retries, and every good request adds
-    `RETRY_EARNED`: only retries that led to nothing use the budget up. It is the token
-    bucket of gRPC's retry throttling (gRFC A6); refunds follow AWS's "standard" mode.
+    A retry helps where a request failed by accident. Where most requests fail, retries
+    only add load. So each retry takes one from the budget, a request that succeeds in
+    the end refunds all its retries, and every good request adds `RETRY_EARNED`: only
+    retries without success use the budget up. It is the token bucket of gRPC's retry
+    throttling (gRFC A6); refunds follow AWS's "standard" mode.
     """
 
     __slots__ = ("_left", "_max")
@@ -386,7 +387,7 @@ class RetryBudget:
 
     @property
     def is_full(self) -> bool:
-        """Whether no retry was taken that was not earned back."""
+        """Whether all retries that were taken have been earned back."""
         return self._left >= self._max
 
     def take(self) -> bool:
@@ -397,6 +398,6 @@ class RetryBudget:
         return True
 
     def refund(self, retries: int) -> None:
-        """A request succeeded after this many retries."""
+        """Put back the retries of a request that succeeded."""
         if self._left < self._max:
             self._left = min(self._max, self._left + retries + RETRY_EARNED)

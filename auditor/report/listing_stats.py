@@ -126,7 +126,7 @@ class Listing:
 
     @property
     def matches_nothing(self) -> bool:
-        """Whether a catalog was read to its end and no tag of it matches."""
+        """Whether a catalog was read to its end and none of its tags matches."""
         read_to_end = {ListState.COMPLETE, ListState.EMPTY, ListState.SUSPICIOUS}
         return (
             self.state in read_to_end
@@ -172,7 +172,7 @@ class Listings:
         self._open.append(listing)
 
     def end(self, listing: Listing, catalog: Listing | None = None) -> None:
-        """Count a listing that has ended; `catalog`: the one that led to it."""
+        """Count a listing that has ended; `catalog` is the catalog that led to it."""
         self._open.remove(listing)
         self._totals[listing.kind] += _counts_of(listing)
         good = listing.state in {ListState.COMPLETE, ListState.EMPTY}

@@ -187,7 +187,7 @@ def _layer_rows(record: ImageRecord) -> Iterator[dict[str, Any]]:
 
 
 def _shared_values(record: ImageRecord, platform: PlatformRecord) -> dict[str, Any]:
-    """The fields of the image, and over these the fields of the platform."""
+    """The fields of the image, overridden by those of the platform."""
     return {
         **vars(record),
         **vars(platform),

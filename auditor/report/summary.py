@@ -113,24 +113,25 @@ def _count_name(counts: Counter[str], name: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """A finished or stopped run. Times are RFC 3339 UTC, durations seconds.
+    """A finished or stopped run. Times are RFC 3339 in UTC, durations in seconds.
 
     `interrupted`: stopped by a signal, or by failed shards; the report is incomplete.
     `deadline_reached`: references not audited by then are failures. `resumed`: records
     of the unfinished report, `kept` or `left_out` (not in the input any more).
 
-    `asked`: distinct references, and input entries that are none. It is always
-    `audited + failed + filtered + to_do`, or the run has lost something; `filtered`
-    were fetched and are too old. `all_listed`: the input and its listings were read to
-    their end; otherwise more than `to_do` is left. `not_asked`: failures that cost no
-    request, because of a limit, a deadline or a host that is down.
+    `asked`: distinct references, and input entries that are not references. It is
+    always `audited + failed + filtered + to_do`; otherwise the run has lost entries.
+    `filtered` references were fetched and are too old. `all_listed`: the input and its
+    listings were read to their end; otherwise more than `to_do` is left. `not_asked`:
+    failures that cost no request, because of a limit, a deadline or a host that is
+    down.
 
-    `requests`: everything sent, by kind; `repeated`: how many of these were sent
-    again, by reason; `rate_limits`: the last rate limit of each registry. `saved`: what
-    was not fetched, by reason (`SAVED` in summary_text.py). `damaged`: unusable
-    cache entries; `not_stored`: entries that a slow disk left no time for. `blobs`:
-    verified blobs, each once per repository: `checked` is the sum of `there`,
-    `missing` and `unverified`; `size_differs` counts manifests with a wrong size.
+    `requests`: everything sent, by kind; `repeated`: the repeated requests among them,
+    by reason; `rate_limits`: the last rate limit of each registry. `saved`: what was
+    not fetched, by reason (`SAVED` in summary_text.py). `damaged`: unusable cache
+    entries; `not_stored`: entries dropped because of a slow disk. `blobs`: verified
+    blobs, each once per repository: `checked` is the sum of `there`, `missing` and
+    `unverified`; `size_differs` counts manifests with a wrong size.
     """
 
     started_at: str
@@ -280,7 +281,7 @@ def _merge_rate_limits(values: Sequence[Sequence[Json]]) -> list[Json]:
 
 @dataclass(frozen=True, slots=True)
 class SummaryField:
-    """A field of the JSON form: its value for a run, and the merge of shards'."""
+    """A field of the JSON form: its value for one run, and how values are merged."""
 
     name: str
     of_run: Callable[[Summary], Any]

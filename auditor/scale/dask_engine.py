@@ -93,8 +93,7 @@ class DaskEngine:
         await anyio.to_thread.run_sync(self._run, plan, on_result)
 
     def stop(self, number: signal.Signals) -> None:
-        """Stop. Workers finish the shards that they have begun, which can be used; the
-        second call does not wait for them."""
+        """Stop after begun shards, which can be used; the second call: at once."""
         del number
         if self._stopped and self._running is not None:
             self._running.clear()

@@ -72,7 +72,7 @@ def _check_output(names: Sequence[str], output: str) -> None:
 def unmatched_patterns(summary: Mapping[str, Any]) -> Iterator[FailureRecord]:
     """Failure records of patterns for which no shard has a tag.
 
-    A shard alone cannot tell; `summary` is that of the whole audit.
+    One shard cannot know this; `summary` is that of the whole audit.
     """
     for document in summary["listings"]:
         listing = Listing.from_json(document)
@@ -92,10 +92,7 @@ def unfinished_summary(
     now: str,
     duration_s: float,
 ) -> dict[str, Any]:
-    """The summary of an interrupted run, from those of its shards that have one.
-
-    Times are RFC 3339 in UTC.
-    """
+    """The summary of an interrupted run, from those of its shards that have one."""
     # For the shards without a summary: anything in the input may belong to them.
     unknown = Summary(
         started_at=started_at,

@@ -1,7 +1,7 @@
 """Audits shards with processes of this machine.
 
 Each process is an `auditor audit --shard` with a lock, a journal and a resumable report
-of its own. One that is killed is started again and resumes.
+of its own. A process that was killed is started again and resumes.
 """
 
 from __future__ import annotations
@@ -109,10 +109,7 @@ class ProcessEngine:
     async def _when_unlocked(
         self, shard: Shard, runs_at_once: int, *, resume: bool
     ) -> ShardResult:
-        """Audit a shard, and again if its report is locked.
-
-        Then a process of a killed run is about to end: this run has the output's lock.
-        """
+        """Audit a shard, again if a process of a killed run still locks its report."""
         for _ in range(_LOCK_ATTEMPTS):
             result = await self._audit(shard, runs_at_once, resume=resume)
             if result.code != ExitCode.LOCKED or self._stopped:

@@ -64,10 +64,7 @@ def is_url(place: str) -> bool:
 
 
 def complete_report(shard_dir: ShardDir, shard: Shard) -> ShardReport | None:
-    """The complete report of a shard.
-
-    None if there is no report, or one whose size is not that in its shard file.
-    """
+    """The report of a shard; None without one of the size in its shard file."""
     name = shard_dir.name(shard)
     with suppress(UsageError):
         with open_by_name(name + SHARD_SUFFIX) as stream:

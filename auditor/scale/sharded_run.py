@@ -42,8 +42,7 @@ _RUN_OPTIONS = frozenset(
     {"output", "summary", "metrics", "progress", "resume", "dry_run"}
     | {"shard", "runs_at_once", "processes", "engine", "scheduler", "shard_dir"}
 )
-# Messages of a failed shard that are shown.
-_MAX_SHOWN = 5
+_MAX_SHOWN = 5  # messages of a failed shard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,8 +167,7 @@ class ShardedRun:
         return summary
 
     def unfinished_summary(self) -> Mapping[str, Any]:
-        """The summary of a run whose report is incomplete, from the shards that have
-        one."""
+        """The summary of an incomplete report, from the shards that have one."""
         reports = (
             complete_report(self.shard_dir, shard)
             for shard in self.plan.shards
@@ -267,10 +265,9 @@ class LockedOutput:
 
 @contextmanager
 def lock_output(settings: Settings, clock: Clock) -> Iterator[LockedOutput]:
-    """Lock the output for this run.
+    """Lock the output for this run; raises `LockedError` and `OutputError`.
 
-    Raises `LockedError`, `OutputError`, and `UsageError` if --resume would have to
-    continue a run without shards.
+    Raises `UsageError` if --resume would have to continue a run without shards.
     """
     output = LockedOutput()
     final = ReportWriter(settings.output).final

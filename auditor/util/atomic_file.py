@@ -1,8 +1,8 @@
 """Files that are replaced atomically: complete and durable, or not at all.
 
-Every file that is replaced goes the same way: write a temporary file beside it, sync
-the file, rename it, sync the directory. Without the last step a power failure can
-undo the rename (fsync(2), NOTES).
+Every replacement has the same steps: write a temporary file beside it, sync the file,
+rename it, sync the directory. Without the last step a power failure can undo the rename
+(fsync(2), NOTES).
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ class Clock(Protocol):
     """Time and randomness for code that talks to the network."""
 
     def monotonic(self) -> float:
-        """Seconds that never go back."""
+        """Monotonic time in seconds."""
 
     def epoch(self) -> float:
         """Seconds since 1970-01-01 UTC by the wall clock."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 else:
 
     class LazyPattern:
-        """A `re.Pattern[str]`, which has its methods from the first use of one."""
+        """A `re.Pattern[str]` that is compiled when a method is first used."""
 
         __slots__ = ("_arguments", *_METHODS)
 

@@ -23,7 +23,7 @@ class Lru(Generic[Key, Value]):
         return len(self._values)
 
     def get(self, key: Key) -> Value | None:
-        """The value of a key, which becomes the most recently used one."""
+        """The value of a key; marks the key as most recently used."""
         value = self._values.get(key)
         if value is not None:
             self._values.move_to_end(key)

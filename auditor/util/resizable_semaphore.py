@@ -67,7 +67,7 @@ class ResizableSemaphore:
 
 
 def _wake(waiter: asyncio.Future[None]) -> bool:
-    """Whether the waiter got the slot; a cancelled one does not."""
+    """Give the waiter a slot; false if it was cancelled."""
     if waiter.done():
         return False
     waiter.set_result(None)

@@ -1,4 +1,4 @@
-"""An HTTP response as a value, and the headers of it that need parsing.
+"""An HTTP response as a value, and the parsing of its headers.
 
 Sizes (RFC 9110 sections 8.6 and 14.4):
 

@@ -6,8 +6,8 @@ CVE-2020-15157, or make this machine connect to services that only it can reach
 (server-side request forgery). So
 
 - a URL is accepted only in one strict form (RFC 3986): http or https, no userinfo, a
-  plain host name or bracketed IPv6 address, visible ASCII without backslashes. Parsers
-  that disagree on where a host ends are how credentials get lost.
+  plain host name or bracketed IPv6 address, visible ASCII without backslashes.
+  Credentials leak where parsers disagree on where a host ends.
 - `check_realm` checks the realm of a Bearer challenge (distribution, "Token
   Authentication Specification"), `token_url` builds the token request.
 - `address_class` refuses literal addresses of restricted classes, and

@@ -5,8 +5,8 @@
 2. `rules.RULES` defines every rule: its name, the type of its value (`rule_values`),
    and SQL that gives what violates it. To add a rule, add a `RuleDefinition` there and
    a row to the table in docs/analysis/check.md.
-3. `evaluate.check_reports` asks all rules of a report in one pass over its lines, then
-   applies the waivers, and yields `Findings`.
+3. `evaluate.check_reports` evaluates all rules on a report in one pass over its lines,
+   then applies the waivers, and yields `Findings`.
 4. `findings.Findings` streams `Violation`s and counts them by rule.
 5. `formats` writes them in the output formats; `sarif` and `junit` are its largest.
 

@@ -28,8 +28,8 @@ class Violation:
     """A rule that a reference violates, or may violate (`known` is false).
 
     `found` is what violates the rule, or what the report does not contain. It and
-    `reference` come from the report and are not safe to print. `waiver` applies,
-    `expired` did once.
+    `reference` come from the report and are not safe to print. `waiver` is the waiver
+    that applies, `expired` one that has expired.
     """
 
     rule: Rule

@@ -33,7 +33,7 @@ OutputFormat = Callable[[Findings], Iterator[str]]
 
 
 def output_formats(limit: int) -> dict[str, OutputFormat]:
-    """The formats by name; `limit` is the maximum of rows per table, 0 for all."""
+    """The formats by name; `limit` is the maximum rows per table, 0 for all."""
     return {
         "table": partial(_table, limit=limit),
         "markdown": partial(_markdown, limit=limit),

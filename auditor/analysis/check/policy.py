@@ -99,11 +99,11 @@ class Waiver:
     line: int
 
     def covers(self, rule: Rule) -> bool:
-        """Whether it names this rule."""
+        """Whether the waiver names this rule."""
         return rule.id in self.rules or rule.definition.name in self.rules
 
     def is_valid(self, today: date) -> bool:
-        """Whether it has not expired."""
+        """Whether the waiver has not expired."""
         return today <= self.expires
 
 

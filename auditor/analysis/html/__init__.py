@@ -7,7 +7,7 @@ are in memory, and renders them:
    totals, failures and warnings; `ReportSource` identifies the files by their digest.
 2. `image_sections` (architectures, attachments, ages) and `reference_data` (the
    searchable table of references) query `ReportLines`.
-3. `storage_section` asks `analysis.layers` what repositories take up.
+3. `storage_section` reads the storage of repositories from `analysis.layers`.
 4. `optional_sections` runs `analysis.diff` against an earlier report and
    `analysis.check` with a policy, where they are given.
 5. `page` renders these with Jinja (`assets/page.html.j2`).

@@ -144,7 +144,7 @@ def _asset(environment: jinja2.Environment, name: str) -> Markup:
 
 
 def _safe(value: Any) -> Any:
-    """What an expression of the template becomes before it is escaped."""
+    """Make the text of a template expression safe to show, before Jinja escapes it."""
     if isinstance(value, str) and not isinstance(value, Markup):
         return safe_text(value, MAX_TEXT_CHARS)
     return value

@@ -52,7 +52,7 @@ class ReportLines:
         return bool(self.totals.registries > 1)
 
     def causes(self) -> list[SimpleNamespace]:
-        """Kinds of failure, most frequent first, and who has to act (`blame`)."""
+        """Kinds of failure, most frequent first, and their `blame`."""
         causes = list(self.rows(_CAUSES))
         for cause in causes:
             # A report of a later version may have unknown kinds.

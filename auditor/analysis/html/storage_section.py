@@ -1,4 +1,4 @@
-"""What repositories take up: a treemap, and tables of shared layers and base images.
+"""Storage by repository: a treemap, and tables of shared layers and base images.
 
 The area of the map is what the registries store, each layer once: one tile for the
 layers that only one repository contains, for each repository, and one tile for all
@@ -75,7 +75,7 @@ class TileContent:
 
 
 def read_storage(paths: Sequence[str]) -> SimpleNamespace:
-    """What the repositories of a report, given as files or globs, take up.
+    """The storage of the repositories of a report, given as files or globs.
 
     `wide` and `narrow` are the tiles of the map in two layouts, which stand for a
     `group`. `shared` is the size in bytes of layers that several repositories contain.
@@ -166,7 +166,7 @@ def _tiles(contents: Sequence[TileContent], area: Box) -> Iterator[SimpleNamespa
 
 
 def _boxes(contents: Sequence[TileContent], area: Box) -> list[Box]:
-    """Boxes; those of no single repository are beside the others, or below them."""
+    """A box per tile; tiles of several repositories are to the right or below."""
     own = [one.size for one in contents if one.kind is TileKind.OWN]
     others = [one.size for one in contents if one.kind is not TileKind.OWN]
     fraction = sum(own) / (sum([*own, *others]) or 1)

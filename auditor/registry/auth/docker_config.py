@@ -141,7 +141,7 @@ def _keys(
 ) -> list[tuple[str, str, Any, str]]:
     """The keys of a section: name, key, value and location of each.
 
-    Of several keys for one name, the one that docker writes comes first.
+    If several keys have one name, the one that docker writes comes first.
     """
     entries = document.get(section)
     if entries is None:
@@ -161,7 +161,7 @@ def _keys(
 
 
 def _parse_key(key: str) -> tuple[str, bool] | None:
-    """The name that a key stands for, and whether exactly; None for keys to ignore."""
+    """The registry or namespace of a key, and whether docker writes it this way."""
     address = key.removeprefix("https://").removeprefix("http://")
     host, slash, rest = address.partition("/")
     try:
@@ -204,7 +204,7 @@ def _entry(value: Any, location: str) -> FoundCredential | Failure | None:
 
 
 def _credential(value: Any) -> Credential | None:
-    """The same; raises `ProtocolError` with what follows the location in a message."""
+    """The credential of an entry; a `ProtocolError` has the text after the location."""
     if not isinstance(value, dict):
         raise ProtocolError(": not an object")
     username, password = value.get("username"), value.get("password")

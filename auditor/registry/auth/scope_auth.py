@@ -61,7 +61,7 @@ class HostAuth:
         self._accounts: dict[str, Account] = {}
 
     def namespace_of(self, scope: Scope) -> str:
-        """The namespace whose credential `scope` uses; "" is the whole registry."""
+        """The namespace with the credential for `scope`; "" is the whole registry."""
         if scope.type != "repository":
             return ""
         return self.credentials.namespace_of(self.registry, scope.name)
@@ -107,9 +107,9 @@ class HostAuth:
     async def _refreshed(
         self, namespace: str, old: Account, *, max_age_s: float
     ) -> Account:
-        """The account with what its helper gives now, if it was asked too long ago.
+        """The account, with the current login of its helper if the last one is too old.
 
-        A helper that fails this time changes nothing: the old login may still be good.
+        If the helper fails, the old login is kept: it may still be valid.
         """
         old, now = self._accounts.get(namespace, old), self.clock.monotonic()
         if old.source is not CredentialSource.HELPER or now < old.asked_at + max_age_s:
@@ -152,7 +152,7 @@ class ScopeAuth:
         self._renew_at = None if token is None else token.renew_at
 
     def cached(self) -> Authorization | None:
-        """The last one granted, if it is still valid under the current plan.
+        """The last authorization, if it is still valid under the current plan.
 
         Every request calls this, several times: it must stay cheap.
         """
@@ -164,10 +164,10 @@ class ScopeAuth:
         return self._granted
 
     async def authorization(self) -> Authorization | Failure:
-        """A valid one, fetched if needed.
+        """A valid authorization, fetched if needed.
 
-        A token without the grant that the scope asks for is a `NO_PULL_GRANT` failure:
-        the registry would only answer 401 or 403.
+        A token that does not grant the scope is a `NO_PULL_GRANT` failure: the registry
+        would only return 401 or 403.
         """
         granted = await self.unchecked_authorization()
         if (
@@ -187,7 +187,7 @@ class ScopeAuth:
         )
 
     async def unchecked_authorization(self) -> Authorization | Failure:
-        """A valid one, even if its token does not grant what the scope asks for."""
+        """A valid authorization, even if its token does not grant the scope."""
         plan = await self._host.plan.get()
         if isinstance(plan, Failure):
             return plan
@@ -225,7 +225,7 @@ class ScopeAuth:
     async def after_401(
         self, refused: Authorization, challenge: Challenge | None
     ) -> Authorization | Failure:
-        """Another one, after `refused` was answered with a 401 and `challenge`."""
+        """Another authorization, after `refused` got a 401 with `challenge`."""
         if refused.token is not None:
             self._host.tokens.discard(refused.token)
         self._keep(None, None)
@@ -290,7 +290,7 @@ class Account:
     """The credential for one namespace of a registry, and its token service.
 
     `found` is None for anonymous requests. `asked_at` (monotonic seconds) is when the
-    credential store was asked. `trial` is that of a password sent with Basic.
+    credential store was read. `trial` lets one request try a Basic login.
     """
 
     found: FoundCredential | None

@@ -160,7 +160,7 @@ async def _catalog_or_product(
 
 
 def _is_closed(failure: Failure) -> bool:
-    """Whether the account is denied the catalog, but not known to be wrong."""
+    """Whether the registry denies the catalog to a login that it may accept."""
     if failure.kind is FailureKind.NO_PULL_GRANT:
         return True
     return failure.stage is Stage.LIST and failure.status in _CLOSED

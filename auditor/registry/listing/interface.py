@@ -78,9 +78,9 @@ class Page(Generic[Entry]):
 
     `number` is that of the response, from 1; a large response gives several pages.
     `unreadable` and `total` are as in `ParsedPage`. `last` marks the end of the
-    listing. At the end, `end_verified` means that the registry was asked for entries
-    after the last one and has none, `end_unknown` that it could not answer this though
-    the listing ends at a suspicious count.
+    listing. At the end, `end_verified` means that the registry confirmed that no
+    entries follow, `end_unknown` that it could not, although the number of entries is
+    suspicious.
     """
 
     entries: tuple[Entry, ...]

@@ -67,7 +67,7 @@ def parse_page(
     next_url: str | Failure | None,
     total: int | None = None,
 ) -> ParsedPage[Entry]:
-    """A page of the entries; `parse` returns None for one that it cannot read."""
+    """A page of the entries; `parse` returns None for an unreadable entry."""
     values = [parse(entry) for entry in objects_of(entries)]
     parsed = [value for value in values if value is not None]
     return ParsedPage(
@@ -150,7 +150,7 @@ def linked_page(response: Response) -> str | Failure | None:
 
 
 def named_page(response: Response, target: object) -> str | Failure | None:
-    """The next page by the value of a field; a value that is no string names none."""
+    """The next page by the value of a field; None if that is not a string."""
     if not isinstance(target, str) or not target:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Reads the pages of a listing, to its end or to what is wrong with it.
+"""Reads the pages of a listing, to its end or to the first error.
 
 Some registries truncate a listing: they send their largest page without a `Link`. The
 distribution-spec ("Listing Tags") lets a client ask for the entries after a given one:
@@ -43,9 +43,9 @@ async def read_pages(
     """The pages of the listing that begins with `first`, then at most one `Failure`.
 
     Links are followed as they are. The listing fails if a page repeats, if it goes on
-    beyond `MAX_PAGES`, or if it ends before as many entries came as the product
-    counts. A page without a link and with one of `sizes` entries may be truncated:
-    `list_after` is then asked for the rest. `listing` names the listing in messages.
+    beyond `MAX_PAGES`, or if it ends with fewer entries than the product counts. A page
+    without a link and with one of `sizes` entries may be truncated: `list_after` is
+    then asked for the rest. `listing` names the listing in messages.
     """
     seen_urls: set[int] = set()
     seen_pages: set[int] = set()
@@ -170,7 +170,7 @@ def _names(page: ParsedPage[Any]) -> list[str]:
 
 
 class _Tally:
-    """Compares what came with the product's own count."""
+    """Compares the entries received with the product's own count."""
 
     def __init__(self) -> None:
         self._total: int | None = None
@@ -192,7 +192,7 @@ class _Tally:
             self._uncompared += unreadable
 
     def missing(self, listing: str) -> Failure | None:
-        """The failure of a listing that ends before all entries came."""
+        """The failure of a listing that ends before all entries are received."""
         received = len(self._seen) + self._uncompared
         if self._total is None or received >= self._total:
             return None

@@ -21,7 +21,7 @@ class GitLab(Product):
     max_page_size = 100
 
     def repositories_path(self, prefix: str | None, size: int) -> str | None:
-        """The listing of a group and of its subgroups, by its full path."""
+        """The listing of a group and its subgroups, by the full path of the group."""
         if prefix is None:
             return None
         query = urlencode({"page": 1, "per_page": size})

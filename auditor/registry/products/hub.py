@@ -24,7 +24,7 @@ class Hub(Product):
     max_page_size = 100
 
     def repositories_path(self, prefix: str | None, size: int) -> str | None:
-        """The listing of a namespace; there is none of all repositories."""
+        """The listing of a namespace; the API cannot list all repositories."""
         if prefix is None:
             return None
         query = urlencode({"page_size": size})

@@ -173,7 +173,8 @@ class ProductLister:
 class ApiAuthorizer:
     """The `Authorizer` of the repository or namespace `name` at one API.
 
-    `replace` gives one for another name, with the same tokens and rejected logins.
+    `replace` makes an authorizer for another name, with the same tokens and rejected
+    logins.
     """
 
     method: LoginMethod
@@ -192,7 +193,7 @@ class ApiAuthorizer:
         return None
 
     async def authorization(self) -> Authorization | Failure:
-        """A valid one, fetched if needed; anonymous without a usable login."""
+        """A valid authorization, fetched if needed; anonymous if no login is usable."""
         login = await self.credential(self.name)
         if isinstance(login, Failure):
             return login
@@ -207,7 +208,7 @@ class ApiAuthorizer:
         return _authorization(f"Bearer {login.password.reveal()}", login)
 
     async def unused_login(self) -> str | None:
-        """Why the configured credential is not sent; None without one, or if it is."""
+        """Why the configured credential is not sent; None if it is, or none exists."""
         credential = await self.credential(self.name)
         if credential is None or isinstance(credential, Failure):
             return None

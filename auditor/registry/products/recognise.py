@@ -1,4 +1,4 @@
-"""Which product a registry is: by its name, its ping and its challenge.
+"""Recognises the product of a registry by its name, its ping and its challenge.
 
 No product has to identify itself. `recognise_product` accepts any sign, because its
 result is only printed. `recognise_api` decides where a login is sent, and accepts only
@@ -147,8 +147,8 @@ def recognise_api(
 ) -> tuple[Product, str] | None:
     """The product with this realm and service, and the URL of its API.
 
-    None if the product cannot be told for certain. The realm must have passed the
-    realm policy (`check_realm`).
+    None if the product is not certain. The realm must have passed the realm policy
+    (`check_realm`).
     """
     if realm is None:
         return None

@@ -1,7 +1,6 @@
-"""What both HTTP clients (`http1` and `aiohttp_client`) send and keep to.
+"""Headers, timeouts and limits of both HTTP clients (`http1`, `aiohttp_client`).
 
-A file of its own because both clients, which do not know each other, import it: the
-User-Agent, the other fields of every request, timeouts and caps.
+They are in a file of their own because the clients do not import each other.
 """
 
 from __future__ import annotations
