@@ -26,7 +26,7 @@ def add_command(*, dataset: str, reports: tuple[str, ...]) -> int:
     from auditor.analysis.history import add
 
     run, new = add(Path(dataset), reports)
-    click.echo(f"{run.name} {'added' if new else 'is in the history already'}")
+    click.echo(f"{run.name} {'added' if new else 'is already in the history'}")
     return ExitCode.OK
 
 

@@ -26,7 +26,7 @@ from auditor.cli.output import print_pieces
 @click.option(
     "--policy",
     metavar="FILE",
-    help="A policy, as for `auditor check`, to show what breaks it.",
+    help="A policy, as for `auditor check`, to show its violations.",
 )
 @needs_extras
 def command(

@@ -19,7 +19,7 @@ from auditor.cli.command_support import (
 from auditor.cli.main import print_message
 from auditor.cli.output import json_text
 from auditor.config import ImageConfigMode, OptionGroup, Settings
-from auditor.errors import ExitCode, UsageError
+from auditor.errors import ExitCode, Failure, UsageError
 from auditor.model import (
     AccessState,
     Attachment,
@@ -31,12 +31,14 @@ from auditor.model import (
 from auditor.oci.descriptor import essence
 from auditor.oci.image_config import ImageConfig
 from auditor.oci.platform import platform_text
-from auditor.oci.reference import parse_reference
+from auditor.oci.reference import Reference, parse_reference
 from auditor.util.text import format_count, format_size, safe_text
 
 if TYPE_CHECKING:
     from rich.text import Text
     from rich.tree import Tree
+
+    from auditor.audit.image import ImageAuditor
 
 # Wider than every line: a digest must not be cut at the edge of the terminal.
 TREE_WIDTH = 300
@@ -100,9 +102,7 @@ async def _inspect(settings: Settings, text: str, as_json: bool, raw: bool) -> i
     return ExitCode.FAILED if isinstance(record, FailureRecord) else ExitCode.OK
 
 
-async def _raw(images: Any, reference: Any) -> int:
-    from auditor.errors import Failure
-
+async def _raw(images: ImageAuditor, reference: Reference) -> int:
     manifest = await images.raw_manifest(reference)
     if isinstance(manifest, Failure):
         name = safe_text(str(reference))
