@@ -1,47 +1,40 @@
 """One registry: its manifests, blobs, referrers and listings.
 
-OCI distribution-spec v1.1. `make_registry` puts a `Registry` together.
+OCI distribution-spec v1.1. `registries` puts a `Registry` together.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
 
 from auditor.config import RegistrySettings
-from auditor.errors import Failure, FailureKind, ProtocolError, Stage, UsageError
+from auditor.errors import Failure, FailureKind, ProtocolError, Stage
 from auditor.fast_dataclass import dataclass
-from auditor.oci.descriptor import ACCEPT_MANIFESTS, check_digest
-from auditor.oci.reference import api_host
+from auditor.oci.descriptor import (
+    ACCEPT_MANIFESTS,
+    OCI_INDEX,
+    Descriptor,
+    check_digest,
+    essence,
+)
+from auditor.oci.manifest import ImageIndex, parse_manifest
 from auditor.registry.auth.authorization import Authorizer
-from auditor.registry.auth.credentials import CredentialStore
-from auditor.registry.auth.docker_config import FoundCredential
 from auditor.registry.auth.scope_auth import HostAuth, ListingAuth
-from auditor.registry.auth.token_service import TokenService
-from auditor.registry.host_limits import RateLimiter, RequestQuota
-from auditor.registry.host_plan import HostPlan
+from auditor.registry.host_limits import RateLimiter
 from auditor.registry.listing.choose import choose_lister
 from auditor.registry.listing.distribution import DistributionLister
-from auditor.registry.referrers import Referrers
-from auditor.registry.request import (
-    RequestCounts,
-    RequestKind,
-    RequestObserver,
-    RequestSender,
-)
-from auditor.registry.transport.http_defaults import Timeouts
-from auditor.registry.transport.tls import TlsFiles
+from auditor.registry.request import RequestKind, RequestSender
 from auditor.registry.transport.transport import Transport
-from auditor.util.clock import Clock
 from auditor.wire.challenge import CATALOG_SCOPE, pull_scope
-from auditor.wire.proxy import InvalidProxy, Proxies
-from auditor.wire.response import Response, complete_length, content_length
+from auditor.wire.response import (
+    Response,
+    complete_length,
+    content_length,
+    next_page,
+)
 from auditor.wire.retry_policy import failure_from_response
-from auditor.wire.url_policy import is_loopback_host, origin_of
-
-if TYPE_CHECKING:
-    from auditor.wire.token_keys import KeySet
+from auditor.wire.url_policy import origin_of
 
 # Looked up once (see `request`).
 _MANIFEST, _HEAD = RequestKind.MANIFEST, RequestKind.HEAD
@@ -56,6 +49,15 @@ _SIGNED_FOR_GET = frozenset({400, 403})
 _RANGE_NOT_SATISFIABLE = 416
 # The response to a request for one byte; a registry may send the whole blob.
 MAX_FIRST_BYTE_BYTES = 64 * 1024
+
+# Referrers and pages of one manifest, above which the listing is a failure.
+MAX_REFERRERS = 10_000
+MAX_PAGES = 100
+_REFERRERS_HEADERS = {"Accept": OCI_INDEX}
+_NO_API = frozenset({400, 404, 405, 406, 410, 501})
+# Of these, statuses that may concern one request only, such as one for a digest with
+# another algorithm.
+_THIS_REQUEST_ONLY = frozenset({400, 406})
 
 
 class Registry:
@@ -241,116 +243,93 @@ class Blobs:
 
 
 def _size(response: Response) -> int | None:
-    """The size that a GET would return; a content coding has another length."""
+    """The size of the blob; None with a content coding, which has another length."""
     if (response.headers.get("Content-Encoding") or "identity") != "identity":
         return None
     return content_length(response.headers.get("Content-Length"))
 
 
-def make_registry(
-    name: str,
-    *,
-    settings: RegistrySettings,
-    credentials: CredentialStore,
-    tls: TlsFiles,
-    proxies: Proxies,
-    keys: KeySet | None,
-    clock: Clock,
-    counts: RequestCounts,
-    run_quota: RequestQuota | None = None,
-    observer: RequestObserver | None = None,
-) -> Registry:
-    """The registry `name`, with a transport, limits and authorizations of its own.
+class Referrers:
+    """The referrers API of one registry (spec: "Listing Referrers").
 
-    `run_quota` is shared by all registries of a run. Raises `UsageError` for a proxy
-    that cannot be used.
+    No `artifactType` filter is sent, so `OCI-Filters-Applied` is not looked at. A
+    registry with the API never answers it with 404 (spec: "Backwards Compatibility").
+    Others answer 404 or another client error, a web page, or redirect to one (GHCR).
+    Remembers for each namespace (the first part of the path) whether it has the API:
+    several registries can share one host, each with its own namespaces.
     """
-    host = api_host(name)
-    base_url = f"{_scheme(host, settings)}://{host}"
-    origin = origin_of(base_url)
-    proxy = proxies.choose(origin)
-    if isinstance(proxy, InvalidProxy):
-        raise UsageError(proxy.detail)
-    transport = Transport(
-        origin=origin,
-        max_in_flight=settings.requests_at_once,
-        timeouts=Timeouts(
-            connect_s=settings.connect_timeout_s,
-            read_s=settings.read_timeout_s,
-            request_s=settings.request_timeout_s,
-        ),
-        tls=tls,
-        proxies=proxies,
-        allowed_hosts=_allowed_hosts(settings),
-    )
-    quota = run_quota
-    if settings.max_requests is not None:
-        owner = f"the registry {name}"
-        quota = RequestQuota(settings.max_requests, owner=owner, run=run_quota)
-    new_sender = functools.partial(
-        RequestSender,
-        settings=settings,
-        transport=transport,
-        quota=quota,
-        clock=clock,
-        counts=counts,
-        observer=observer,
-    )
-    rate_limiter = RateLimiter(
-        host=name,
-        policy=settings.rate_limit_policy,
-        max_in_flight=settings.requests_at_once,
-        clock=clock,
-    )
-    ping_url = f"{base_url}/v2/"
-    sender = new_sender(
-        name, credential_base=base_url, probe_url=ping_url, rate_limiter=rate_limiter
-    )
-    # The token service has slots and health of its own.
-    token_sender = new_sender(f"the token service of {name}")
 
-    def token_service(credential: FoundCredential | None) -> TokenService:
-        return TokenService(
-            origin=origin,
-            settings=settings,
-            found=credential,
-            keys=keys,
-            sender=token_sender,
-            clock=clock,
-        )
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        max_bytes: int,
+        sender: RequestSender,
+        pull_auth: Callable[[str], Authorizer],
+    ) -> None:
+        self._base_url = base_url
+        self._max_bytes = max_bytes
+        self._sender = sender
+        self._pull_auth = pull_auth
+        self._has_api: dict[str, bool] = {}
 
-    auth = HostAuth(
-        registry=name,
-        plan=HostPlan(ping_url=ping_url, settings=settings, sender=sender),
-        credentials=credentials,
-        service=token_service,
-        clock=clock,
-    )
-    return Registry(
-        name,
-        settings=settings,
-        base_url=base_url,
-        transport=transport,
-        sender=sender,
-        auth=auth,
-        rate_limiter=rate_limiter,
-        make_sender=new_sender,
-    )
+    async def list(
+        self, repository: str, digest: str
+    ) -> tuple[Descriptor, ...] | Failure | None:
+        """The referrers of a digest in the registry's order; None without the API."""
+        namespace = repository.partition("/")[0]
+        if self._has_api.get(namespace) is False:
+            return None
+        url: str | None = f"{self._base_url}/v2/{repository}/referrers/{digest}"
+        referrers: list[Descriptor] = []
+        seen: set[str] = set()
+        while url is not None:
+            is_first = not seen
+            seen.add(url)
+            response = await self._sender.send(
+                RequestKind.REFERRERS,
+                "GET",
+                url,
+                headers=_REFERRERS_HEADERS,
+                max_bytes=self._max_bytes,
+                authorizer=self._pull_auth(repository),
+                redirects=False,
+                accepted_statuses=_NO_API if is_first else (),
+            )
+            if is_first and _is_without_api(response):
+                # A namespace that listed referrers before has the API.
+                status = response.status
+                if isinstance(response, Failure) or status not in _THIS_REQUEST_ONLY:
+                    self._has_api.setdefault(namespace, False)
+                return None
+            if isinstance(response, Failure):
+                return response
+            self._has_api[namespace] = True
+            try:
+                referrers += _parse_referrers(response)
+                url = next_page(response.headers.getall("Link", ()), response.url)
+            except ProtocolError as error:
+                return Failure(kind=error.kind, detail=error.detail)
+            too_many = len(referrers) > MAX_REFERRERS or len(seen) >= MAX_PAGES
+            if url is not None and (too_many or url in seen):
+                return Failure(
+                    kind=FailureKind.INCOMPLETE_LISTING,
+                    detail=f"the list of referrers of {digest} does not end"
+                    f" (page {len(seen)}, {len(referrers)} referrers so far)",
+                )
+        return tuple(referrers)
 
 
-def _scheme(host: str, settings: RegistrySettings) -> str:
-    """The setting `plain_http`; without it HTTP on loopback, as container tools do.
-
-    A CA or certificate file means TLS.
-    """
-    if settings.plain_http is not None:
-        return "http" if settings.plain_http else "https"
-    is_loopback = is_loopback_host(origin_of(f"https://{host}").host)
-    over_tls = settings.ca_file is not None or settings.cert_file is not None
-    return "http" if is_loopback and not over_tls else "https"
+def _parse_referrers(response: Response) -> tuple[Descriptor, ...]:
+    index = parse_manifest(response.body, response.content_type)
+    if not isinstance(index, ImageIndex):
+        raise ProtocolError("the list of referrers is not an image index")
+    return index.children
 
 
-def _allowed_hosts(settings: RegistrySettings) -> frozenset[str]:
-    """Hosts named by the user, which the SSRF guard lets pass."""
-    urls = filter(None, (settings.token_url, settings.api_url))
-    return frozenset({*settings.realm_hosts, *(origin_of(url).host for url in urls)})
+def _is_without_api(response: Response | Failure) -> bool:
+    if isinstance(response, Failure):
+        return response.kind is FailureKind.REDIRECT_REFUSED
+    # Web applications answer 200 to any path.
+    media_type = essence(response.content_type)
+    return response.status in _NO_API or media_type != OCI_INDEX

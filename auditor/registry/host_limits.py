@@ -1,4 +1,4 @@
-"""How many requests one host gets.
+"""The limits on requests to one host.
 
 - `ConcurrencyLimiter`: requests in flight. It adapts: halved when the host shows
   distress, one more after each round of good responses.
@@ -55,36 +55,32 @@ class HostLimits:
         self.is_limited = pacer is not None or quota is not None
 
     async def wait_turn(self, *, is_manifest: bool) -> Failure | None:
-        """Wait until one more request may be sent; the failure if none may be.
+        """Wait until one more request may be sent; return a failure if none may be.
 
         `is_manifest`: a GET of a manifest, the only request that rate limits count.
         Must be called without holding a slot.
         """
         if self._quota is not None and (failure := self._quota.exhausted()):
             return failure
-        if is_manifest and self.rate_limiter is not None:
-            failure = await self.rate_limiter.wait()
-            if failure is not None:
-                return failure
+        limiter = self.rate_limiter if is_manifest else None
+        if limiter is not None and (failure := await limiter.wait()):
+            return failure
         if self._pacer is not None:
             await self._pacer.wait()
         return None
 
     def count(self, *, is_manifest: bool) -> Failure | None:
         """Count the request about to be sent; the failure if it may not be sent."""
-        if is_manifest and self.rate_limiter is not None:
-            failure = self.rate_limiter.count()
-            if failure is not None:
-                return failure
+        limiter = self.rate_limiter if is_manifest else None
+        if limiter is not None and (failure := limiter.count()):
+            return failure
         return None if self._quota is None else self._quota.count()
 
     def observe(self, response: Response) -> None:
         """Update the rate limit from the headers of a response."""
-        if self.rate_limiter is None:
-            return
-        rate_limit = parse_rate_limit(response.headers)
-        if rate_limit is not None:
-            self.rate_limiter.observe(rate_limit)
+        limiter = self.rate_limiter
+        if limiter is not None and (rate_limit := parse_rate_limit(response.headers)):
+            limiter.observe(rate_limit)
             self.is_limited = True
 
 
@@ -129,7 +125,7 @@ class ConcurrencyLimiter:
             self._slots.release()
 
     def hold_back(self, seconds: float) -> None:
-        """Give out no slot for this long."""
+        """Grant no slot for this long."""
         self._not_before = max(self._not_before, self._clock.monotonic() + seconds)
 
     def distressed(self, sent_at: float) -> None:
@@ -160,16 +156,16 @@ class ConcurrencyLimiter:
 
 
 class Pacer:
-    """Spaces requests evenly, `per_second` of them, without bursts.
+    """Spaces requests evenly, `gap_s` apart, without bursts.
 
-    Turns that nobody took are lost. The spacing is that of turns, not of requests: a
-    request that waits for a slot after its turn may go out together with the next.
+    Turns that no request took are lost. The spacing is that of turns, not of requests:
+    a request that waits for a slot after its turn may go out together with the next.
     """
 
-    __slots__ = ("_clock", "_gap_s", "_next_at")
+    __slots__ = ("_clock", "_next_at", "gap_s")
 
-    def __init__(self, *, per_second: float, clock: Clock) -> None:
-        self._gap_s = 1 / per_second
+    def __init__(self, gap_s: float, *, clock: Clock) -> None:
+        self.gap_s = gap_s
         self._clock = clock
         self._next_at = 0.0
 
@@ -177,7 +173,7 @@ class Pacer:
         """Wait for the next turn."""
         now = self._clock.monotonic()
         at = max(self._next_at, now)
-        self._next_at = at + self._gap_s
+        self._next_at = at + self.gap_s
         if at > now:
             await self._clock.sleep(at - now)
 
@@ -214,7 +210,7 @@ class RequestQuota:
         )
 
     def count(self) -> Failure | None:
-        """Count one request; the failure if it may not be sent."""
+        """Count one request; return a failure if it may not be sent."""
         failure = self.exhausted()
         if failure is None:
             self.sent += 1
@@ -227,8 +223,9 @@ class RateLimiter:
     """Keeps to the rate limit that a registry announces in its RateLimit headers.
 
     Only GETs of manifests count, as on Docker Hub: HEAD, tokens, lists and blobs are
-    free there. `latest` is the rate limit of the last response. When the window began
-    is not announced; it is over at the latest one window after its first response.
+    free there. `latest` is the rate limit of the last response. The headers do not
+    contain the start of the window: it ends at the latest one window length after its
+    first response.
     """
 
     def __init__(
@@ -241,12 +238,12 @@ class RateLimiter:
         self._clock = clock
         self._remaining: int | None = None
         self._window_ends_at = 0.0
-        self._next_at = 0.0
+        self._pacer = Pacer(0.0, clock=clock)
         self._logged = False
         self.latest: RateLimit | None = None
 
     def observe(self, rate_limit: RateLimit) -> None:
-        """Take over what a response announces."""
+        """Update the rate limit from a response."""
         self.latest = rate_limit
         if rate_limit.window_s is None or self._policy is RateLimitPolicy.IGNORE:
             return
@@ -263,7 +260,13 @@ class RateLimiter:
         while (remaining := self._current()) is not None:
             if remaining > 0:
                 if self._policy is RateLimitPolicy.SPREAD and self._is_low(remaining):
-                    await self._spread(remaining)
+                    left_s = self._window_ends_at - self._clock.monotonic()
+                    gap_s = self._pacer.gap_s = left_s / remaining
+                    self._log_once(
+                        f"{format_count(remaining, 'request')} left of the rate limit;"
+                        f" sending one every {gap_s:.0f} s"
+                    )
+                    await self._pacer.wait()
                 return None
             if (failure := self._exhausted()) is not None:
                 self._log_once("rate limit used up")
@@ -275,20 +278,8 @@ class RateLimiter:
             await self._clock.sleep(wait_s)
         return None
 
-    async def _spread(self, remaining: int) -> None:
-        now = self._clock.monotonic()
-        gap_s = (self._window_ends_at - now) / remaining
-        at = max(self._next_at, now)
-        self._next_at = at + gap_s
-        self._log_once(
-            f"{format_count(remaining, 'request')} left of the rate limit;"
-            f" sending one every {gap_s:.0f} s"
-        )
-        if at > now:
-            await self._clock.sleep(at - now)
-
     def count(self) -> Failure | None:
-        """Count one manifest; the failure if it may not be fetched."""
+        """Count one manifest; return a failure if it may not be fetched."""
         remaining = self._current()
         if remaining is None:
             return None
@@ -311,21 +302,22 @@ class RateLimiter:
         return self._remaining
 
     def _is_low(self, remaining: int) -> bool:
-        limit = self.latest.limit if self.latest is not None else None
+        limit = self.latest and self.latest.limit
         return limit is None or remaining < SPREAD_BELOW * limit
 
     def _exhausted(self) -> Failure | None:
-        """The failure once nothing is left; None where the next window is awaited.
+        """The failure if the limit is used up; None to wait for the next window.
 
-        It is awaited by RateLimitPolicy.SPREAD, and by every policy if it is no
-        longer than the longest Retry-After that is waited for.
+        With RateLimitPolicy.SPREAD requests always wait, with other policies only if
+        the window is at most `RETRY_AFTER_CAP_S`.
         """
         rate_limit = self.latest
-        if rate_limit is None or rate_limit.window_s is None:
-            return None
-        if self._policy is RateLimitPolicy.SPREAD:
-            return None
-        if rate_limit.window_s <= RETRY_AFTER_CAP_S:
+        if (
+            rate_limit is None
+            or rate_limit.window_s is None
+            or rate_limit.window_s <= RETRY_AFTER_CAP_S
+            or self._policy is RateLimitPolicy.SPREAD
+        ):
             return None
         limit = "" if rate_limit.limit is None else f" of {rate_limit.limit}"
         return Failure(

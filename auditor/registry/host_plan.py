@@ -1,7 +1,7 @@
-"""How one host wants requests to be authorized.
+"""The plan of a host: how it requires requests to be authorized.
 
-One `/v2/` ping per host finds it out (distribution-spec, "API version check"), or the
-configuration says it. After that no request is sent that is bound to be answered 401.
+A `/v2/` ping, one per host, finds this out (distribution-spec, "API version check"),
+unless it is configured. After that no request is sent that is certain to get a 401.
 """
 
 from __future__ import annotations
@@ -94,7 +94,8 @@ class HostPlan:
             return AuthPlan(scheme=Scheme.NONE)
         # The challenge of a host that the ping was redirected to is not this host's:
         # it must not get this host's password.
-        if response.status == 401 and _same_origin(response.url, self._ping_url):
+        is_own = origin_of(response.url) == origin_of(self._ping_url)
+        if response.status == 401 and is_own:
             values = response.headers.getall("WWW-Authenticate", ())
             challenge = preferred_challenge(parse_challenges(values))
             if challenge is not None:
@@ -111,10 +112,6 @@ class HostPlan:
         )
 
     def update(self, challenge: Challenge) -> None:
-        """Take over the challenge of a 401, unless the plan is configured."""
+        """Update the plan from the challenge of a 401, unless it is configured."""
         if not self._settings.token_url:
             self.known = self._plan_from_challenge(challenge)
-
-
-def _same_origin(url: str, other: str) -> bool:
-    return url == other or origin_of(url) == origin_of(other)

@@ -1,4 +1,4 @@
-"""The registries of a run: opened on first use, closed together."""
+"""The registries of a run: put together on first use, closed together."""
 
 from __future__ import annotations
 
@@ -9,17 +9,23 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from auditor.config import Settings
+from auditor.config import RegistrySettings, Settings
 from auditor.errors import ProtocolError, UsageError
-from auditor.oci.reference import Reference, mirror_reference
+from auditor.oci.reference import Reference, api_host, mirror_reference
 from auditor.registry.auth.credentials import CredentialStore
-from auditor.registry.client import Registry, make_registry
-from auditor.registry.host_limits import RequestQuota
-from auditor.registry.request import RequestCounts, RequestObserver
+from auditor.registry.auth.scope_auth import HostAuth
+from auditor.registry.auth.token_service import TokenService
+from auditor.registry.client import Registry
+from auditor.registry.host_limits import RateLimiter, RequestQuota
+from auditor.registry.host_plan import HostPlan
+from auditor.registry.request import RequestCounts, RequestObserver, RequestSender
+from auditor.registry.transport.http_defaults import Timeouts
 from auditor.registry.transport.tls import TlsFiles, check_files, tls_files
+from auditor.registry.transport.transport import Transport
 from auditor.util.clock import Clock
-from auditor.wire.proxy import proxies_from_environment
+from auditor.wire.proxy import InvalidProxy, proxies_from_environment
 from auditor.wire.rate_limit import RateLimit
+from auditor.wire.url_policy import is_loopback_host, origin_of
 
 if TYPE_CHECKING:
     from auditor.wire.token_keys import KeySet
@@ -82,25 +88,91 @@ class Registries:
         return self._open.get(name)
 
     async def get(self, name: str) -> Registry:
-        """The registry of that name, opened if needed."""
+        """The registry of that name, opened if needed.
+
+        Raises `UsageError` for a proxy that cannot be used.
+        """
         registry = self._open.get(name)
         if registry is None:
-            settings = self._settings.registry(name)
-            registry = make_registry(
-                name,
-                settings=settings,
-                credentials=self._credentials,
-                tls=self._tls(name),
-                proxies=proxies_from_environment(self._environment, settings.proxy),
-                keys=self.keys(name),
-                clock=self._clock,
-                counts=self.counts,
-                run_quota=self.quota,
-                observer=self._observer,
-            )
-            self._open[name] = registry
+            registry = self._open[name] = self._new_registry(name)
             self._stack.push_async_callback(registry.aclose)
         return registry
+
+    def _new_registry(self, name: str) -> Registry:
+        """A registry with a transport, limits and authorizations of its own."""
+        settings, clock = self._settings.registry(name), self._clock
+        host = api_host(name)
+        base_url = f"{_scheme(host, settings)}://{host}"
+        origin = origin_of(base_url)
+        proxies = proxies_from_environment(self._environment, settings.proxy)
+        proxy = proxies.choose(origin)
+        if isinstance(proxy, InvalidProxy):
+            raise UsageError(proxy.detail)
+        transport = Transport(
+            origin=origin,
+            max_in_flight=settings.requests_at_once,
+            timeouts=Timeouts(
+                connect_s=settings.connect_timeout_s,
+                read_s=settings.read_timeout_s,
+                request_s=settings.request_timeout_s,
+            ),
+            tls=self._tls(name),
+            proxies=proxies,
+            allowed_hosts=_allowed_hosts(settings),
+        )
+        quota = self.quota
+        if settings.max_requests is not None:
+            owner = f"the registry {name}"
+            quota = RequestQuota(settings.max_requests, owner=owner, run=self.quota)
+        new_sender = functools.partial(
+            RequestSender,
+            settings=settings,
+            transport=transport,
+            quota=quota,
+            clock=clock,
+            counts=self.counts,
+            observer=self._observer,
+        )
+        rate_limiter = RateLimiter(
+            host=name,
+            policy=settings.rate_limit_policy,
+            max_in_flight=settings.requests_at_once,
+            clock=clock,
+        )
+        ping_url = f"{base_url}/v2/"
+        sender = new_sender(
+            name,
+            credential_base=base_url,
+            probe_url=ping_url,
+            rate_limiter=rate_limiter,
+        )
+        # The token service has slots and health of its own.
+        token_sender = new_sender(f"the token service of {name}")
+        keys = self.keys(name)
+        auth = HostAuth(
+            registry=name,
+            plan=HostPlan(ping_url=ping_url, settings=settings, sender=sender),
+            credentials=self._credentials,
+            service=lambda found: TokenService(
+                origin=origin,
+                settings=settings,
+                found=found,
+                keys=keys,
+                sender=token_sender,
+                clock=clock,
+            ),
+            clock=clock,
+        )
+        return Registry(
+            name,
+            settings=settings,
+            base_url=base_url,
+            transport=transport,
+            sender=sender,
+            auth=auth,
+            rate_limiter=rate_limiter,
+            make_sender=new_sender,
+        )
 
     def rate_limits(self) -> list[tuple[str, RateLimit]]:
         """The rate limit that each registry announced last, by registry name."""
@@ -149,3 +221,21 @@ def load_keys(path: str) -> KeySet:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     except ProtocolError as error:
         raise UsageError(f"{path}: {error.detail}") from None
+
+
+def _scheme(host: str, settings: RegistrySettings) -> str:
+    """The scheme of the setting `plain_http`; by default http for loopback hosts only.
+
+    A CA or certificate file means TLS.
+    """
+    if settings.plain_http is not None:
+        return "http" if settings.plain_http else "https"
+    is_loopback = is_loopback_host(origin_of(f"https://{host}").host)
+    over_tls = settings.ca_file is not None or settings.cert_file is not None
+    return "http" if is_loopback and not over_tls else "https"
+
+
+def _allowed_hosts(settings: RegistrySettings) -> frozenset[str]:
+    """Hosts named by the user, which the SSRF guard lets pass."""
+    urls = filter(None, (settings.token_url, settings.api_url))
+    return frozenset({*settings.realm_hosts, *(origin_of(url).host for url in urls)})

@@ -1,4 +1,4 @@
-"""The request loop: one request to one host until it is decided.
+"""The request loop: sends one request to one host, with its retries.
 
 `RequestSender.send` repeats these steps until there is a response or a final failure:
 
@@ -57,7 +57,7 @@ _DISTRESS = frozenset(
 
 
 class RequestKind(StrEnum):
-    """What a request was for; the summary counts by it."""
+    """The purpose of a request; the summary counts requests by kind."""
 
     PING = "ping"
     TOKEN = "token"
@@ -150,7 +150,7 @@ class RequestSender:
         self.concurrency = ConcurrencyLimiter(max_in_flight=max_in_flight, clock=clock)
         pacer = None
         if settings.requests_per_second is not None:
-            pacer = Pacer(per_second=settings.requests_per_second, clock=clock)
+            pacer = Pacer(1 / settings.requests_per_second, clock=clock)
         self._limits = HostLimits(pacer=pacer, quota=quota, rate_limiter=rate_limiter)
         self._health = HostHealth(
             service,
@@ -190,8 +190,7 @@ class RequestSender:
             is_manifest=kind is _MANIFEST and method == "GET",
         )
         while True:
-            failure = await self._admit(request)
-            if failure is not None:
+            if failure := await self._admit(request):
                 return replace(failure, attempts=failure.attempts or request.attempts)
             request.attempts += 1
             authorization = request.authorization
@@ -226,8 +225,7 @@ class RequestSender:
                     if not health.is_well:
                         health.succeeded(request.attempts - 1)
                     return outcome
-            failure = await self._handle_failure(outcome, request)
-            if failure is not None:
+            if failure := await self._handle_failure(outcome, request):
                 return failure
 
     async def _probe(self, url: str) -> Response | Failure:
@@ -272,8 +270,7 @@ class RequestSender:
             if sent_at is None:
                 sent_at = await concurrency.acquire()
             request.sent_at = sent_at
-            obstacle = self._check_slot(request)
-            if obstacle is None:
+            if (obstacle := self._check_slot(request)) is None:
                 return None
             concurrency.release()
             if isinstance(obstacle, Failure):
@@ -293,8 +290,7 @@ class RequestSender:
         """
         health, limits = self._health, self._limits
         if not health.is_well and not request.is_ping:
-            is_retry = request.attempts > 0
-            if failure := health.refusal(request.url, is_retry=is_retry):
+            if failure := health.refusal(request.url, is_retry=request.attempts > 0):
                 return failure
             if health.is_suspected:
                 return _Obstacle.HOST_SUSPECTED
@@ -320,8 +316,7 @@ class RequestSender:
         assert authorization is not None
         trial = authorization.trial
         assert trial is not None
-        failure = await trial.begin()
-        if failure is not None:
+        if failure := await trial.begin():
             return failure
         is_accepted = trial.accepted
         if is_accepted:
@@ -371,7 +366,12 @@ class RequestSender:
             if isinstance(state, Failure):
                 return replace(state, attempts=decision.failure.attempts)
             if state is HostState.RECOVERED and request.restarts < request.max_attempts:
-                self._restart(request)
+                # The host was down meanwhile: the request gets all its attempts again.
+                self._counts.repeated["retries"] += 1
+                self._health.budget.refund(request.attempts - 1)
+                request.attempts = 0
+                request.restarts += 1
+                request.authorization = None  # it may have expired meanwhile
                 return None
         if isinstance(decision, Fail):
             if decision.host_wide_s is not None:
@@ -380,7 +380,12 @@ class RequestSender:
         # A throttled request takes no retry: all requests to the host wait together.
         takes_retry = not request.is_ping and decision.failure.kind in OUTAGE_KINDS
         if takes_retry and not self._health.take_retry():
-            return self._not_retried(decision)
+            self.concurrency.hold_back(_host_wide_wait_s(decision))
+            detail = (
+                f"{decision.failure.detail}; not retried: too many requests to this"
+                " host fail"
+            )
+            return replace(decision.failure, detail=detail)
         await self._wait(decision, request)
         return None
 
@@ -398,22 +403,6 @@ class RequestSender:
             return renewed
         request.authorization = renewed
         return None
-
-    def _restart(self, request: _Request) -> None:
-        """Give the request all its attempts again: the host was down meanwhile."""
-        self._counts.repeated["retries"] += 1
-        self._health.budget.refund(request.attempts - 1)
-        request.attempts = 0
-        request.restarts += 1
-        request.authorization = None  # it may have expired meanwhile
-
-    def _not_retried(self, decision: Wait) -> Failure:
-        self.concurrency.hold_back(_host_wide_wait_s(decision))
-        detail = (
-            f"{decision.failure.detail}; not retried: too many requests to this host"
-            " fail"
-        )
-        return replace(decision.failure, detail=detail)
 
     async def _wait(self, decision: Wait, request: _Request) -> None:
         self._counts.repeated["retries"] += 1
@@ -435,7 +424,7 @@ def _host_wide_wait_s(decision: Wait | Fail) -> float:
 
 
 def _sent_request(request: _Request, outcome: Response | Failure) -> SentRequest:
-    """What the request carried, and whether another origin answered it."""
+    """The authentication of the request, and whether another origin responded."""
     other_origin = (
         isinstance(outcome, Response)
         and outcome.url != request.url

@@ -18,7 +18,7 @@ import yarl
 from aiohttp.abc import ResolveResult
 
 from auditor.errors import Failure, FailureKind, FailureReason
-from auditor.fast_dataclass import dataclass
+from auditor.registry.transport import http1_parser
 from auditor.registry.transport.failures import (
     failure_of,
     failure_of_type,
@@ -27,15 +27,6 @@ from auditor.registry.transport.failures import (
     tls_failure,
     too_large,
     with_reason,
-)
-from auditor.registry.transport.http1_parser import (
-    BrokenOffError,
-    NoConnectionError,
-    NoConnectionInTimeError,
-    NotHttpError,
-    SilentError,
-    TlsExpectedError,
-    UnansweredError,
 )
 from auditor.registry.transport.http_defaults import (
     DNS_CACHE_S,
@@ -47,7 +38,7 @@ from auditor.registry.transport.http_defaults import (
 from auditor.registry.transport.ssrf_guard import RefusedAddressError, SsrfGuard
 from auditor.registry.transport.tls import TlsFiles, tls_context
 from auditor.util.text import safe_text, safe_url
-from auditor.wire.proxy import InvalidProxy, Proxies, Proxy, ProxyChoice
+from auditor.wire.proxy import InvalidProxy, Proxies, Proxy
 from auditor.wire.response import TLS_ALERT, Response
 from auditor.wire.url_policy import Origin, origin_of
 
@@ -55,7 +46,7 @@ log = logging.getLogger("auditor.http")
 
 
 class AiohttpClient:
-    """Sends requests over aiohttp, each over the route of its host."""
+    """Sends requests over aiohttp, to one registry and the hosts that it names."""
 
     def __init__(
         self,
@@ -69,21 +60,18 @@ class AiohttpClient:
     ) -> None:
         self._origin = origin
         self._proxies = proxies
-        self._proxy = proxies.choose(origin)
         self._max_connections = 2 * max_in_flight
         self._timeouts = timeouts
-        self._tls = tls_context(tls)
-        self._tls_without_certificate = tls_context(tls.without_certificate())
+        self._tls = tls
         self._guard = guard
         self._has_answered = False
-        self._session: aiohttp.ClientSession | None = None
-        self._guarded_session: aiohttp.ClientSession | None = None
+        # By whether the SSRF guard checks the addresses.
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
 
     async def close(self) -> None:
         """Close all connections."""
-        for session in (self._session, self._guarded_session):
-            if session is not None:
-                await session.close()
+        for session in self._sessions.values():
+            await session.close()
 
     async def request(
         self,
@@ -94,23 +82,29 @@ class AiohttpClient:
         body: bytes | None,
     ) -> Response | Failure:
         """The response to one request; redirects are returned, not followed."""
-        route = self._route(url)
-        proxy = route.proxy
+        origin = origin_of(url)
+        is_registry = origin == self._origin
+        proxy = self._proxies.choose(origin)
         if isinstance(proxy, InvalidProxy):
             return Failure(kind=FailureKind.CONNECT, detail=proxy.detail)
         proxy_arguments: dict[str, Any] = {}
         if proxy is not None:
             proxy_arguments, headers = _proxy_arguments(proxy, url, headers)
+        session = self._session(guarded=proxy is None and not is_registry)
+        # The client certificate is shown to the registry and to hosts that the user
+        # named.
+        is_named = is_registry or origin.host in self._guard.allowed_hosts
+        tls = self._tls if is_named else self._tls.without_certificate()
         try:
-            if route.unchecked is not None:
-                await self._check_behind_proxy(route.unchecked)
-            async with route.session.request(
+            if proxy is not None and not is_registry:
+                await self._check_behind_proxy(origin)
+            async with session.request(
                 method,
                 yarl.URL(url, encoded=True),
                 headers=headers,
                 data=body,
                 allow_redirects=False,
-                ssl=route.tls,
+                ssl=tls_context(tls),
                 **proxy_arguments,
             ) as response:
                 if log.isEnabledFor(logging.DEBUG):
@@ -126,11 +120,10 @@ class AiohttpClient:
                     response.close()
                     if is_good:
                         return too_large(max_bytes)
-                    content = b""
                 return Response(
                     status=response.status,
                     headers=response.headers,
-                    body=content,
+                    body=content or b"",
                     url=url,
                 )
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
@@ -142,50 +135,25 @@ class AiohttpClient:
         self, error: Exception, method: str, url: str, proxy: Proxy | None
     ) -> Failure:
         failure = failure_of_aiohttp(error, url, self._timeouts, proxy)
-        is_tls = url.startswith("https:")
-        if is_tls and not self._has_answered and _is_cut_off(error):
+        was_cut_off = isinstance(error, aiohttp.ServerDisconnectedError) or is_cut_off(
+            error
+        )
+        if url.startswith("https:") and not self._has_answered and was_cut_off:
             failure = with_reason(failure, FailureReason.CLIENT_CERTIFICATE_REQUIRED)
         log.debug("%s %s %s", method, safe_url(url), failure.detail)
         return failure
 
-    # -- routes ----------------------------------------------------------------
-
-    def _route(self, url: str) -> _Route:
-        origin = origin_of(url)
-        if origin == self._origin:
-            return _Route(
-                session=self._plain_session(), tls=self._tls, proxy=self._proxy
-            )
-        # The client certificate is shown to the registry and to hosts that the user
-        # named.
-        is_allowed = origin.host in self._guard.allowed_hosts
-        tls = self._tls if is_allowed else self._tls_without_certificate
-        proxy = self._proxies.choose(origin)
-        if proxy is not None:
-            return _Route(
-                session=self._plain_session(), tls=tls, proxy=proxy, unchecked=origin
-            )
-        if self._guarded_session is None:
-            self._guarded_session = self._new_session(GuardedResolver(self._guard))
-        return _Route(session=self._guarded_session, tls=tls)
-
-    def _plain_session(self) -> aiohttp.ClientSession:
-        """The session for hosts that the user named."""
-        if self._session is None:
-            self._session = self._new_session(None)
-        return self._session
-
-    def _new_session(
-        self, resolver: aiohttp.abc.AbstractResolver | None
-    ) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
+    def _session(self, *, guarded: bool) -> aiohttp.ClientSession:
+        if guarded in self._sessions:
+            return self._sessions[guarded]
+        session = self._sessions[guarded] = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 # `ConcurrencyLimiter` limits the requests; this is a second fence.
                 limit=self._max_connections,
                 limit_per_host=self._max_connections,
                 keepalive_timeout=KEEPALIVE_S,
                 ttl_dns_cache=DNS_CACHE_S,
-                resolver=resolver,
+                resolver=GuardedResolver(self._guard) if guarded else None,
             ),
             timeout=aiohttp.ClientTimeout(
                 total=self._timeouts.request_s,
@@ -196,6 +164,7 @@ class AiohttpClient:
             headers=HEADERS,
             trust_env=False,  # no netrc
         )
+        return session
 
     async def _check_behind_proxy(self, origin: Origin) -> None:
         """Check the address of a host that the proxy will resolve.
@@ -213,22 +182,11 @@ class AiohttpClient:
             is_allowed = origin.host in self._guard.allowed_hosts
             if origin.scheme != "https" and not is_allowed:
                 raise RefusedAddressError(
-                    f"{origin.host} does not resolve here, so that its address"
-                    " cannot be checked (realm_host allows it)"
+                    f"{origin.host} does not resolve on this machine, so its address"
+                    " cannot be checked; allow the host with realm_host"
                 ) from None
         finally:
             await resolver.close()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Route:
-    """How a request travels. `unchecked`: an origin whose name the proxy resolves,
-    and whose address must be checked before."""
-
-    session: aiohttp.ClientSession
-    tls: ssl.SSLContext
-    proxy: ProxyChoice = None
-    unchecked: Origin | None = None
 
 
 class GuardedResolver(aiohttp.abc.AbstractResolver):
@@ -290,14 +248,14 @@ async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes | Non
 # The exceptions of `http1_parser` and the system that aiohttp's correspond to. The
 # order matters: aiohttp's classes inherit from several of the others.
 _EQUIVALENTS: tuple[tuple[type[Exception], type[Exception]], ...] = (
-    (aiohttp.ConnectionTimeoutError, NoConnectionInTimeError),
-    (aiohttp.SocketTimeoutError, SilentError),
+    (aiohttp.ConnectionTimeoutError, http1_parser.NoConnectionInTimeError),
+    (aiohttp.SocketTimeoutError, http1_parser.SilentError),
     (TimeoutError, TimeoutError),
     (aiohttp.ClientConnectorDNSError, socket.gaierror),
-    (aiohttp.ClientConnectorError, NoConnectionError),
-    (aiohttp.ClientPayloadError, BrokenOffError),
-    (aiohttp.ServerDisconnectedError, UnansweredError),
-    (aiohttp.ClientResponseError, NotHttpError),
+    (aiohttp.ClientConnectorError, http1_parser.NoConnectionError),
+    (aiohttp.ClientPayloadError, http1_parser.BrokenOffError),
+    (aiohttp.ServerDisconnectedError, http1_parser.UnansweredError),
+    (aiohttp.ClientResponseError, http1_parser.NotHttpError),
     (OSError, OSError),
     (aiohttp.ClientConnectionError, OSError),
 )
@@ -326,7 +284,7 @@ def failure_of_aiohttp(
         # After the colon it quotes the response, which may hold a secret.
         message = safe_text(error.message.partition(":")[0], 80)
         if _QUOTED_ALERT in error.message:
-            equivalent = TlsExpectedError
+            equivalent = http1_parser.TlsExpectedError
     failure = failure_of_type(
         equivalent,
         where,
@@ -354,19 +312,13 @@ def _is_proxy_unreachable(error: Exception) -> bool:
     )
 
 
-def _is_cut_off(error: Exception) -> bool:
-    return isinstance(error, aiohttp.ServerDisconnectedError) or is_cut_off(error)
-
-
 def _proxy_failure(proxy: Proxy, status: int) -> Failure:
+    reason = FailureReason.PROXY_REFUSED
+    if status == 407:
+        reason = FailureReason.PROXY_LOGIN_REQUIRED
     failure = Failure(
         kind=FailureKind.SERVER_ERROR if status >= 500 else FailureKind.DENIED,
         detail=f"the proxy {proxy} refused to connect ({status})",
         status=status,
     )
-    return with_reason(
-        failure,
-        FailureReason.PROXY_LOGIN_REQUIRED
-        if status == 407
-        else FailureReason.PROXY_REFUSED,
-    )
+    return with_reason(failure, reason)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import replace
 from typing import TypeVar
 
@@ -58,16 +58,14 @@ class ConnectionProbe:
         origin: Origin,
         *,
         proxy: Proxy | None,
-        make_dialer: Callable[[Origin, ssl.SSLContext | None], Dialer],
         tls: TlsFiles,
         timeouts: Timeouts,
     ) -> None:
         self.origin = origin
         self.proxy = proxy
         self.tls = tls
-        self._make_dialer = make_dialer
-        self._tcp_dialer = make_dialer(origin, None)
         self._timeouts = timeouts
+        self._tcp_dialer = Dialer(origin, tls=None, timeouts=timeouts)
 
     async def addresses(self) -> list[Address] | Failure:
         """The addresses of the host, in the system's order."""
@@ -116,7 +114,7 @@ class ConnectionProbe:
         connected = await self.connect(address)
         if isinstance(connected, Failure):
             return connected
-        dialer = self._make_dialer(self.origin, context)
+        dialer = Dialer(self.origin, tls=context, timeouts=self._timeouts)
         connection = await self._step(dialer, dialer.secure(connected))
         if isinstance(connection, Failure):
             connected.close()

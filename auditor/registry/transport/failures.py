@@ -1,4 +1,4 @@
-"""Failures of connections: which exception of a request means which `Failure`.
+"""Failures of connections: maps the exceptions of a request to `Failure`s.
 
 Covers the exceptions of http1, asyncio, sockets and TLS; `aiohttp_client` maps those
 of aiohttp. Every failure of a connection has a `FailureReason` where one is known, and
@@ -14,15 +14,7 @@ from dataclasses import replace
 from errno import ECONNREFUSED
 
 from auditor.errors import Failure, FailureKind, FailureReason
-from auditor.registry.transport.http1_parser import (
-    BrokenOffError,
-    NoConnectionError,
-    NoConnectionInTimeError,
-    NotHttpError,
-    SilentError,
-    TlsExpectedError,
-    UnansweredError,
-)
+from auditor.registry.transport import http1_parser
 from auditor.registry.transport.http_defaults import Timeouts
 from auditor.registry.transport.ssrf_guard import RefusedAddressError
 from auditor.util.text import safe_text
@@ -68,21 +60,21 @@ def failure_of_type(
 
     `cause` is the system's message, `is_refused` whether it is ECONNREFUSED.
     """
-    known = next(one for one in error_type.__mro__ if one in _FAILURES)
-    kind, reason, detail = _FAILURES[known]
-    if is_refused and known is NoConnectionError:
+    ancestors = error_type.__mro__
+    known = next(one for one in ancestors if one in _DETAILS)
+    reason = _REASONS.get(known)
+    if is_refused and known is http1_parser.NoConnectionError:
         reason = FailureReason.CONNECTION_REFUSED
-    failure = Failure(
-        kind=kind,
-        detail=detail.format(
-            where=where,
-            cause=cause,
-            type=error_type.__name__,
-            connect_s=timeouts.connect_s,
-            read_s=timeouts.read_s,
-            request_s=timeouts.request_s,
-        ),
+    detail = _DETAILS[known].format(
+        where=where,
+        cause=cause,
+        type=error_type.__name__,
+        connect_s=timeouts.connect_s,
+        read_s=timeouts.read_s,
+        request_s=timeouts.request_s,
     )
+    kind = next(_KINDS[one] for one in ancestors if one in _KINDS)
+    failure = Failure(kind=kind, detail=detail)
     return failure if reason is None else with_reason(failure, reason)
 
 
@@ -95,10 +87,10 @@ def with_reason(failure: Failure, reason: FailureReason) -> Failure:
 def is_cut_off(error: Exception) -> bool:
     """Whether the server closed the connection before it answered.
 
-    That is how a missing client certificate shows: asyncio does not pass on the TLS
+    A missing client certificate has this effect: asyncio does not pass on the TLS
     alert, which with TLS 1.3 arrives after the handshake.
     """
-    if isinstance(error, UnansweredError):
+    if isinstance(error, http1_parser.UnansweredError):
         return True
     cause = getattr(error, "os_error", None) or error.__cause__
     return isinstance(cause, (ConnectionAbortedError, ConnectionResetError))
@@ -114,55 +106,33 @@ def too_large(max_bytes: int) -> Failure:
 
 
 # By exception; the nearest base class counts.
-_FAILURES: dict[type, tuple[FailureKind, FailureReason | None, str]] = {
-    NoConnectionInTimeError: (
-        FailureKind.TIMEOUT,
-        FailureReason.CONNECT_TIMEOUT,
-        "no connection to {where} within {connect_s:g} s",
-    ),
-    SilentError: (
-        FailureKind.TIMEOUT,
-        FailureReason.READ_TIMEOUT,
-        "{where} sent nothing for {read_s:g} s",
-    ),
-    TimeoutError: (
-        FailureKind.TIMEOUT,
-        None,
-        "{where} took longer than {request_s:g} s to respond",
-    ),
-    socket.gaierror: (
-        FailureKind.DNS,
-        FailureReason.UNKNOWN_HOST,
-        "the host name in {where} does not resolve: {cause}",
-    ),
-    RefusedAddressError: (FailureKind.REALM_REFUSED, None, "{where}: {cause}"),
-    NoConnectionError: (FailureKind.CONNECT, None, "no connection to {where}: {cause}"),
-    UnansweredError: (
-        FailureKind.CONNECT,
-        None,
-        "{where} closed the connection without a response",
-    ),
-    BrokenOffError: (
-        FailureKind.CONNECT,
-        None,
-        "the response of {where} is incomplete or damaged",
-    ),
-    OSError: (FailureKind.CONNECT, None, "the connection to {where} broke: {cause}"),
-    NotHttpError: (
-        FailureKind.PROTOCOL_VIOLATION,
-        None,
-        "the response of {where} is not HTTP/1.1: {cause}",
-    ),
-    TlsExpectedError: (
-        FailureKind.PROTOCOL_VIOLATION,
-        FailureReason.PLAIN_HTTP_TO_TLS,
-        "{where} does not speak plain HTTP",
-    ),
-    Exception: (
-        FailureKind.PROTOCOL_VIOLATION,
-        None,
-        "the request to {where} cannot be sent: {type}",
-    ),
+_KINDS: dict[type, FailureKind] = {
+    RefusedAddressError: FailureKind.REALM_REFUSED,
+    TimeoutError: FailureKind.TIMEOUT,
+    socket.gaierror: FailureKind.DNS,
+    OSError: FailureKind.CONNECT,
+    Exception: FailureKind.PROTOCOL_VIOLATION,
+}
+_REASONS: dict[type, FailureReason] = {
+    http1_parser.NoConnectionInTimeError: FailureReason.CONNECT_TIMEOUT,
+    http1_parser.SilentError: FailureReason.READ_TIMEOUT,
+    http1_parser.TlsExpectedError: FailureReason.PLAIN_HTTP_TO_TLS,
+    socket.gaierror: FailureReason.UNKNOWN_HOST,
+}
+_DETAILS: dict[type, str] = {
+    http1_parser.NoConnectionInTimeError: "no connection to {where} within"
+    " {connect_s:g} s",
+    http1_parser.SilentError: "{where} sent nothing for {read_s:g} s",
+    TimeoutError: "{where} took longer than {request_s:g} s to respond",
+    socket.gaierror: "the host name in {where} does not resolve: {cause}",
+    RefusedAddressError: "{where}: {cause}",
+    http1_parser.NoConnectionError: "no connection to {where}: {cause}",
+    http1_parser.UnansweredError: "{where} closed the connection without a response",
+    http1_parser.BrokenOffError: "the response of {where} is incomplete or damaged",
+    OSError: "the connection to {where} broke: {cause}",
+    http1_parser.TlsExpectedError: "{where} does not speak plain HTTP",
+    http1_parser.NotHttpError: "the response of {where} is not HTTP/1.1: {cause}",
+    Exception: "the request to {where} cannot be sent: {type}",
 }
 
 
@@ -182,28 +152,22 @@ def system_message(error: BaseException) -> str:
 def tls_failure(where: str, error: Exception) -> Failure:
     """The failure of a TLS handshake; `error` is from ssl, or aiohttp's around it."""
     certificate = getattr(error, "certificate_error", error)
+    reason: FailureReason | None = None
     if isinstance(certificate, ssl.SSLCertVerificationError):
-        reason = _CERTIFICATE_REASONS.get(
-            getattr(certificate, "verify_code", 0), FailureReason.UNTRUSTED_CA
-        )
         message = safe_text(certificate.verify_message)
-        return with_reason(
-            _tls(f"the certificate of {where} is not trusted: {message}"), reason
-        )
-    cause = getattr(error, "os_error", error)
-    code = str(getattr(cause, "reason", None) or cause)
-    if "WRONG_VERSION_NUMBER" in code:
-        return with_reason(_tls(f"{where} does not speak TLS"), FailureReason.NOT_TLS)
-    failure = _tls(f"no TLS connection to {where}: {safe_text(code)}")
-    if "ALERT" in code and "CERT" in code:
-        return with_reason(
-            failure,
-            FailureReason.CLIENT_CERTIFICATE_REQUIRED
-            if code.endswith("CERTIFICATE_REQUIRED")
-            else FailureReason.CLIENT_CERTIFICATE_REJECTED,
-        )
-    return failure
-
-
-def _tls(detail: str) -> Failure:
-    return Failure(kind=FailureKind.TLS, detail=detail)
+        detail = f"the certificate of {where} is not trusted: {message}"
+        code = getattr(certificate, "verify_code", 0)
+        reason = _CERTIFICATE_REASONS.get(code, FailureReason.UNTRUSTED_CA)
+    else:
+        cause = getattr(error, "os_error", error)
+        name = str(getattr(cause, "reason", None) or cause)
+        detail = f"no TLS connection to {where}: {safe_text(name)}"
+        if "WRONG_VERSION_NUMBER" in name:
+            detail = f"{where} does not speak TLS"
+            reason = FailureReason.NOT_TLS
+        elif name.endswith("CERTIFICATE_REQUIRED") and "ALERT" in name:
+            reason = FailureReason.CLIENT_CERTIFICATE_REQUIRED
+        elif "ALERT" in name and "CERT" in name:
+            reason = FailureReason.CLIENT_CERTIFICATE_REJECTED
+    failure = Failure(kind=FailureKind.TLS, detail=detail)
+    return failure if reason is None else with_reason(failure, reason)

@@ -96,7 +96,7 @@ class Http1Client:
         sent, and as `Connection.request`.
         """
         if not target.isascii() or not target.isprintable() or " " in target:
-            raise ValueError("such a target cannot be sent")
+            raise ValueError("the target of the request contains invalid characters")
         fields = self._format_fields((*headers.items(),))
         head = f"{method} {target} HTTP/1.1\r\n{self._common_fields}{fields}\r\n"
         request = head.encode()
@@ -111,13 +111,16 @@ class Http1Client:
                     request,
                     head_only=method == "HEAD",
                     max_bytes=max_bytes,
-                    max_error_bytes=MAX_ERROR_BYTES,
                     deadline=deadline,
                 )
                 break
             except BaseException as error:
                 connection.abort()  # after a cancellation, too, its state is unknown
-                if not reused or connection.touched or not _may_repeat(method, error):
+                is_lost = isinstance(error, OSError) and not isinstance(
+                    error, TimeoutError
+                )
+                may_repeat = is_lost and method in IDEMPOTENT
+                if not reused or connection.touched or not may_repeat:
                     raise
                 reused, connection = False, None
         self.has_answered = True
@@ -136,11 +139,10 @@ class Http1Client:
 
     async def close(self) -> None:
         """Close all connections."""
-        closed = [connection.closed for connection in self._open]
         for connection in self._open:
             connection.abort()
-        if closed:
-            await asyncio.wait(closed)
+        if self._open:
+            await asyncio.wait([connection.closed for connection in self._open])
 
     def _take_idle(self) -> Connection | None:
         """The connection used last, which is the least likely to be closed."""
@@ -156,11 +158,6 @@ class Http1Client:
         self._open.add(connection)
         connection.closed.add_done_callback(lambda _: self._open.discard(connection))
         return connection
-
-
-def _may_repeat(method: str, error: BaseException) -> bool:
-    lost = isinstance(error, OSError) and not isinstance(error, TimeoutError)
-    return lost and method in IDEMPOTENT
 
 
 def _format_fields(fields: tuple[tuple[str, str], ...]) -> str:
@@ -311,7 +308,6 @@ class Connection(asyncio.Protocol):
         *,
         head_only: bool,
         max_bytes: int,
-        max_error_bytes: int,
         deadline: float,
     ) -> asyncio.Future[_Parsed]:
         """Send the request; the future of its response.
@@ -323,7 +319,7 @@ class Connection(asyncio.Protocol):
         """
         waiter = self._waiter = self._loop.create_future()
         self._parser.begin(
-            head_only=head_only, max_bytes=max_bytes, max_error_bytes=max_error_bytes
+            head_only=head_only, max_bytes=max_bytes, max_error_bytes=MAX_ERROR_BYTES
         )
         transport = self._transport
         if transport is None or not self.is_open:

@@ -231,16 +231,15 @@ class ResponseParser:
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._parser = None
             self.reusable = False
-            if self._is_decided():
+            if self.state is _COMPLETE or self.state is _TOO_LARGE:
                 return  # the error is in what follows the response
             if self._head_bytes == len(data) and expects_tls(data):
                 raise TlsExpectedError from None
-            raise NotHttpError(_reason(error)) from None
+            cause = error.__context__ or error.__cause__
+            is_own = isinstance(cause, NotHttpError)  # raised by a callback
+            raise NotHttpError(str(cause if is_own else error)) from None
         if self.state is _HEAD and self._head_bytes > MAX_HEAD_BYTES:
             raise NotHttpError(_LONG_HEAD)
-
-    def _is_decided(self) -> bool:
-        return self.state in {_COMPLETE, _TOO_LARGE}
 
     def end(self) -> None:
         """The server closed the connection. Raises `BrokenOffError` if too early."""
@@ -290,7 +289,10 @@ class ResponseParser:
         if status < 200:
             return  # an interim response (RFC 9110 section 15.2)
         self.status = status
-        if parser.get_http_version() == "1.0" and not self._keeps_alive():
+        if parser.get_http_version() == "1.0" and not any(
+            "keep-alive" in value.lower()
+            for value in self.headers.getall("Connection", ())
+        ):
             self.reusable = False
         if self._head_only or status in {204, 304}:
             # llhttp would wait for a body of the announced length.
@@ -313,10 +315,6 @@ class ResponseParser:
         fields = (*self._fields.items(), *self._other_fields)
         return sum(len(name) + len(value) for name, value in fields)
 
-    def _keeps_alive(self) -> bool:
-        values = self.headers.getall("Connection", ())
-        return any("keep-alive" in value.lower() for value in values)
-
     def _data(self, data: bytes) -> None:
         if self.state is not _BODY:
             self.reusable = False  # such as a body in the response to HEAD
@@ -334,11 +332,6 @@ class ResponseParser:
             self.state = _COMPLETE
         elif self.state is _HEAD:
             self._reset_fields()  # those of an interim response
-
-
-def _reason(error: Exception) -> str:
-    cause = error.__context__ or error.__cause__
-    return str(cause if isinstance(cause, NotHttpError) else error)
 
 
 def decode_content(content: bytes, coding: str, max_bytes: int) -> bytes | None:

@@ -119,8 +119,7 @@ def _certs_d_files(name: str, environment: Mapping[str, str]) -> TlsFiles:
 def check_files(files: TlsFiles) -> None:
     """Raise the `UsageError` of files that cannot be used.
 
-    Without files the system's certificates are not loaded: runs over plain HTTP do
-    not need them.
+    Without files nothing is loaded: plain HTTP does not need the system's CAs.
     """
     if files != SYSTEM_TRUST:
         tls_context(files)
@@ -187,9 +186,10 @@ def _no_passphrase() -> NoReturn:
 
 
 def _problem(path: str, *, key: bool = False, is_cert_file: bool = False) -> str:
-    """What is wrong with a file that OpenSSL refused, as the end of "FILE: ...".
+    """The error in a file that OpenSSL refused, as the end of "FILE: ...".
 
-    It should have a certificate, or the `key`; `is_cert_file`: there is no `key_file`.
+    The file should have a certificate, or the `key`; `is_cert_file`: there is no
+    `key_file`.
     """
     try:
         with Path(path).open("rb") as stream:

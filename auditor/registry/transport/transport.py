@@ -8,7 +8,6 @@ exception becomes a `Failure`.
 from __future__ import annotations
 
 import logging
-import ssl
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -25,12 +24,7 @@ from auditor.registry.transport.http1 import Dialer, Http1Client
 from auditor.registry.transport.http1_parser import TlsExpectedError
 from auditor.registry.transport.http_defaults import Timeouts
 from auditor.registry.transport.ssrf_guard import SsrfGuard
-from auditor.registry.transport.tls import (
-    SYSTEM_TRUST,
-    TlsFiles,
-    check_files,
-    tls_context,
-)
+from auditor.registry.transport.tls import SYSTEM_TRUST, TlsFiles, tls_context
 from auditor.util.text import safe_url
 from auditor.wire.proxy import NO_PROXIES, InvalidProxy, Proxies
 from auditor.wire.redirect import follow_redirect
@@ -75,7 +69,6 @@ class Transport:
         self._max_in_flight = max_in_flight
         self._timeouts = timeouts
         self._tls = tls
-        check_files(tls)  # so that an unusable file is reported before any request
         self._allowed_hosts = allowed_hosts
         self._guard = SsrfGuard(
             registry_is_loopback=is_loopback_host(origin.host),
@@ -106,10 +99,9 @@ class Transport:
     ) -> Response | Failure:
         """The response to one request, after redirects unless `redirects` is false.
 
-        `headers` go to the origin of `url` only; after a redirect to another origin
-        only `Accept` and `Range` are sent. A `body` cannot be redirected. A response
-        above `max_bytes` is the failure `TOO_LARGE`. `hops` is the number of redirects
-        so far.
+        `headers` go to the origin of `url`; after a redirect to another one only
+        `Accept` and `Range` are sent. A `body` cannot be redirected. A response above
+        `max_bytes` is the failure `TOO_LARGE`. `hops`: the redirects so far.
         """
         assert body is None or not redirects
         client, target = self._client, _target(url, self._base)
@@ -199,20 +191,14 @@ class Transport:
         tls = tls_context(files) if origin.scheme == "https" else None
         return Http1Client(
             origin,
-            self._dialer(origin, tls, guard),
+            Dialer(origin, tls=tls, timeouts=self._timeouts, guard=guard),
             request_s=self._timeouts.request_s,
             max_idle=2 * self._max_in_flight,
         )
 
-    def _dialer(
-        self, origin: Origin, tls: ssl.SSLContext | None, guard: SsrfGuard | None = None
-    ) -> Dialer:
-        return Dialer(origin, tls=tls, timeouts=self._timeouts, guard=guard)
-
     def _other_client(self, origin: Origin) -> Http1Client | None:
         """The client for a host that the registry named; None: aiohttp."""
-        client = self._other_clients.get(origin)
-        if client is not None:
+        if client := self._other_clients.get(origin):
             return client
         if (
             not self._use_http1
@@ -221,12 +207,12 @@ class Transport:
             or self._proxies.choose(origin) is not None
         ):
             return None
-        # The client certificate is shown to the registry and to hosts that the user
-        # named.
+        # The registry and hosts that the user named are shown the client certificate.
         is_allowed = origin.host in self._allowed_hosts
         files = self._tls if is_allowed else self._tls.without_certificate()
-        client = self._new_client(origin, files, self._guard)
-        self._other_clients[origin] = client
+        client = self._other_clients[origin] = self._new_client(
+            origin, files, self._guard
+        )
         return client
 
     def _aiohttp_client(self) -> AiohttpClient:
@@ -247,11 +233,10 @@ class Transport:
     def connection_probe(self) -> ConnectionProbe:
         """A probe of the registry, or of the proxy before it."""
         proxy = self._proxies.choose(self._origin)
-        assert not isinstance(proxy, InvalidProxy), "make_registry refuses it"
+        assert not isinstance(proxy, InvalidProxy), "Registries refuses it"
         return ConnectionProbe(
             self._origin if proxy is None else proxy.origin,
             proxy=proxy,
-            make_dialer=self._dialer,
             tls=self._tls,
             timeouts=self._timeouts,
         )

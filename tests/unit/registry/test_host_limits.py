@@ -357,7 +357,7 @@ def run(
 
 def _paced(per_second: float) -> _LimitedHost:
     return _LimitedHost(
-        lambda clock: HostLimits(pacer=Pacer(per_second=per_second, clock=clock))
+        lambda clock: HostLimits(pacer=Pacer(1 / per_second, clock=clock))
     )
 
 
