@@ -19,7 +19,6 @@ from auditor.oci.descriptor import (
     essence,
 )
 from auditor.oci.manifest import ImageIndex, parse_manifest
-from auditor.registry.auth.authorization import Authorizer
 from auditor.registry.auth.scope_auth import HostAuth, ListingAuth
 from auditor.registry.host_limits import RateLimiter
 from auditor.registry.listing.choose import choose_lister
@@ -86,20 +85,15 @@ class Registry:
         self.origin = origin_of(base_url)
         self.auth = auth
         self.rate_limiter = rate_limiter
-        self._sender = sender
+        self.sender = sender
         self.aclose = transport.aclose
         self.connection_probe = transport.connection_probe
         # The authorizer for pulling from a repository; few are used at the same time.
         self.pull_auth = functools.lru_cache(maxsize=1024)(
             lambda repository: auth.for_scope(pull_scope(repository))
         )
-        self.blobs = Blobs(base_url, sender=sender, pull_auth=self.pull_auth)
-        self.referrers = Referrers(
-            base_url,
-            max_bytes=settings.max_manifest_bytes,
-            sender=sender,
-            pull_auth=self.pull_auth,
-        )
+        self.blobs = Blobs(self)
+        self.referrers = Referrers(self)
         own_lister = DistributionLister(
             base_url,
             page_size=settings.page_size,
@@ -137,7 +131,7 @@ class Registry:
     def _manifest(
         self, kind: RequestKind, method: str, repository: str, reference: str
     ) -> Awaitable[Response | Failure]:
-        return self._sender.send(
+        return self.sender.send(
             kind,
             method,
             f"{self.base_url}/v2/{repository}/manifests/{reference}",
@@ -151,7 +145,7 @@ class Registry:
 
         At most `max_manifest_bytes`: layers are never fetched.
         """
-        response = await self._sender.send(
+        response = await self.sender.send(
             RequestKind.BLOB,
             "GET",
             f"{self.base_url}/v2/{repository}/blobs/{digest}",
@@ -180,20 +174,12 @@ class Blobs:
 
     OCI distribution-spec v1.1, "Checking if content exists in the registry": HEAD. A
     redirect to an object store is followed, without Authorization, because only the
-    store knows whether the blob still exists. Where HEAD is refused, by the registry
-    or by a store whose URL was signed for GET, one byte is requested.
+    store knows whether the blob still exists. Where HEAD is refused, by the registry or
+    by a store with a URL signed for GET, one byte is requested.
     """
 
-    def __init__(
-        self,
-        base_url: str,
-        *,
-        sender: RequestSender,
-        pull_auth: Callable[[str], Authorizer],
-    ) -> None:
-        self._base_url = base_url
-        self._sender = sender
-        self._pull_auth = pull_auth
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
         self._supports_head = True  # until the registry itself refuses one
 
     async def stat(self, repository: str, digest: str) -> BlobStat | Failure:
@@ -201,16 +187,16 @@ class Blobs:
 
         After any other failure it is unknown whether the blob exists.
         """
-        url = f"{self._base_url}/v2/{repository}/blobs/{digest}"
+        url = f"{self._registry.base_url}/v2/{repository}/blobs/{digest}"
         if not self._supports_head:
             return await self._get_first_byte(repository, url)
-        response = await self._sender.send(
+        response = await self._registry.sender.send(
             RequestKind.BLOB_CHECK,
             "HEAD",
             url,
             headers=_BLOB_HEADERS,
             max_bytes=0,
-            authorizer=self._pull_auth(repository),
+            authorizer=self._registry.pull_auth(repository),
             accepted_statuses=_NO_HEAD | _SIGNED_FOR_GET,
         )
         if isinstance(response, Failure):
@@ -224,13 +210,13 @@ class Blobs:
         return await self._get_first_byte(repository, url)
 
     async def _get_first_byte(self, repository: str, url: str) -> BlobStat | Failure:
-        response = await self._sender.send(
+        response = await self._registry.sender.send(
             RequestKind.BLOB_CHECK,
             "GET",
             url,
             headers=_FIRST_BYTE_HEADERS,
             max_bytes=MAX_FIRST_BYTE_BYTES,
-            authorizer=self._pull_auth(repository),
+            authorizer=self._registry.pull_auth(repository),
             accepted_statuses={_RANGE_NOT_SATISFIABLE},
         )
         if isinstance(response, Failure):
@@ -259,18 +245,8 @@ class Referrers:
     several registries can share one host, each with its own namespaces.
     """
 
-    def __init__(
-        self,
-        base_url: str,
-        *,
-        max_bytes: int,
-        sender: RequestSender,
-        pull_auth: Callable[[str], Authorizer],
-    ) -> None:
-        self._base_url = base_url
-        self._max_bytes = max_bytes
-        self._sender = sender
-        self._pull_auth = pull_auth
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
         self._has_api: dict[str, bool] = {}
 
     async def list(
@@ -280,19 +256,20 @@ class Referrers:
         namespace = repository.partition("/")[0]
         if self._has_api.get(namespace) is False:
             return None
-        url: str | None = f"{self._base_url}/v2/{repository}/referrers/{digest}"
+        registry = self._registry
+        url: str | None = f"{registry.base_url}/v2/{repository}/referrers/{digest}"
         referrers: list[Descriptor] = []
         seen: set[str] = set()
         while url is not None:
             is_first = not seen
             seen.add(url)
-            response = await self._sender.send(
+            response = await registry.sender.send(
                 RequestKind.REFERRERS,
                 "GET",
                 url,
                 headers=_REFERRERS_HEADERS,
-                max_bytes=self._max_bytes,
-                authorizer=self._pull_auth(repository),
+                max_bytes=registry.settings.max_manifest_bytes,
+                authorizer=registry.pull_auth(repository),
                 redirects=False,
                 accepted_statuses=_NO_API if is_first else (),
             )

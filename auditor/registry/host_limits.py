@@ -70,7 +70,7 @@ class HostLimits:
         return None
 
     def count(self, *, is_manifest: bool) -> Failure | None:
-        """Count the request about to be sent; the failure if it may not be sent."""
+        """Count the next request; return a failure if it may not be sent."""
         limiter = self.rate_limiter if is_manifest else None
         if limiter is not None and (failure := limiter.count()):
             return failure
@@ -107,7 +107,7 @@ class ConcurrencyLimiter:
         return self._slots.limit
 
     def try_acquire(self) -> float | None:
-        """Take a slot without waiting: the monotonic time, None if none is free."""
+        """Take a free slot and return the monotonic time; None if no slot is free."""
         now = self._clock.monotonic()
         return now if now >= self._not_before and self._slots.take() else None
 
@@ -158,8 +158,8 @@ class ConcurrencyLimiter:
 class Pacer:
     """Spaces requests evenly, `gap_s` apart, without bursts.
 
-    Turns that no request took are lost. The spacing is that of turns, not of requests:
-    a request that waits for a slot after its turn may go out together with the next.
+    Turns that no request took are lost. Turns are spaced, not requests: a request that
+    waits for a slot after its turn may be sent together with the next one.
     """
 
     __slots__ = ("_clock", "_next_at", "gap_s")
@@ -256,7 +256,7 @@ class RateLimiter:
             self._remaining = remaining
 
     async def wait(self) -> Failure | None:
-        """Wait until one more manifest may be fetched; the failure if none may be."""
+        """Wait until one more manifest may be fetched; return a failure if none may."""
         while (remaining := self._current()) is not None:
             if remaining > 0:
                 if self._policy is RateLimitPolicy.SPREAD and self._is_low(remaining):
@@ -302,7 +302,7 @@ class RateLimiter:
         return self._remaining
 
     def _is_low(self, remaining: int) -> bool:
-        limit = self.latest and self.latest.limit
+        limit = None if self.latest is None else self.latest.limit
         return limit is None or remaining < SPREAD_BELOW * limit
 
     def _exhausted(self) -> Failure | None:

@@ -44,14 +44,8 @@ async def open_registries(
     `observer` is called with the outcome of each request. Raises `UsageError` for a
     key, CA or credential file that cannot be used.
     """
-    async with AsyncExitStack() as stack:
-        registries = Registries(
-            settings,
-            clock=clock,
-            environment=environment,
-            observer=observer,
-            stack=stack,
-        )
+    registries = Registries(settings, clock, environment, observer)
+    async with registries.stack:
         registries.check_files()
         yield registries
 
@@ -65,18 +59,16 @@ class Registries:
     def __init__(
         self,
         settings: Settings,
-        *,
         clock: Clock,
         environment: Mapping[str, str],
         observer: RequestObserver | None,
-        stack: AsyncExitStack,
     ) -> None:
         self._settings = settings
         self._credentials = CredentialStore(settings, environment)
         self._clock = clock
         self._environment = environment
         self._observer = observer
-        self._stack = stack
+        self.stack = AsyncExitStack()
         self._open: dict[str, Registry] = {}
         self.counts = RequestCounts()
         self.quota: RequestQuota | None = None
@@ -95,7 +87,7 @@ class Registries:
         registry = self._open.get(name)
         if registry is None:
             registry = self._open[name] = self._new_registry(name)
-            self._stack.push_async_callback(registry.aclose)
+            self.stack.push_async_callback(registry.aclose)
         return registry
 
     def _new_registry(self, name: str) -> Registry:
@@ -177,9 +169,9 @@ class Registries:
     def rate_limits(self) -> list[tuple[str, RateLimit]]:
         """The rate limit that each registry announced last, by registry name."""
         return [
-            (name, registry.rate_limiter.latest)
+            (name, latest)
             for name, registry in sorted(self._open.items())
-            if registry.rate_limiter.latest is not None
+            if (latest := registry.rate_limiter.latest) is not None
         ]
 
     def check_files(self) -> None:

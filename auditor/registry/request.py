@@ -89,10 +89,10 @@ RequestObserver = Callable[[RequestKind, Response | Failure], None]
 class _Request:
     """The state of one request in the loop.
 
-    `attempts` counts since the last restart; a request restarts when its failures
-    turn out to be an outage of the host that is over. `authorization` is that of the
-    last attempt, or for the next one. `renewals` counts tokens that expired in the
-    queue; after `max_attempts` of them the token is sent anyway.
+    `attempts` counts since the last restart; a request restarts if it failed because of
+    an outage of the host that is over. `authorization` is that of the last attempt, or
+    for the next one. `renewals` counts tokens that expired in the queue; after
+    `max_attempts` of them the token is sent anyway.
     """
 
     url: str
@@ -148,9 +148,8 @@ class RequestSender:
         self._credential_base = credential_base and f"{credential_base}/"
         max_in_flight = settings.requests_at_once
         self.concurrency = ConcurrencyLimiter(max_in_flight=max_in_flight, clock=clock)
-        pacer = None
-        if settings.requests_per_second is not None:
-            pacer = Pacer(1 / settings.requests_per_second, clock=clock)
+        rate = settings.requests_per_second
+        pacer = None if rate is None else Pacer(1 / rate, clock=clock)
         self._limits = HostLimits(pacer=pacer, quota=quota, rate_limiter=rate_limiter)
         self._health = HostHealth(
             service,
@@ -425,11 +424,8 @@ def _host_wide_wait_s(decision: Wait | Fail) -> float:
 
 def _sent_request(request: _Request, outcome: Response | Failure) -> SentRequest:
     """The authentication of the request, and whether another origin responded."""
-    other_origin = (
-        isinstance(outcome, Response)
-        and outcome.url != request.url
-        and origin_of(outcome.url) != origin_of(request.url)
-    )
+    url = outcome.url if isinstance(outcome, Response) else request.url
+    other_origin = url != request.url and origin_of(url) != origin_of(request.url)
     authorization = request.authorization
     if authorization is None:
         # Nothing can authenticate the request, so that a 401 is final.

@@ -1,6 +1,6 @@
 """The aiohttp client: for proxies and for requests with a body.
 
-Imported on first use: it takes 0.1 s, and most audits need neither
+Imported on first use: the import takes 0.1 s, and most audits do not need it
 (docs/development/adr/0005).
 """
 
@@ -91,8 +91,7 @@ class AiohttpClient:
         if proxy is not None:
             proxy_arguments, headers = _proxy_arguments(proxy, url, headers)
         session = self._session(guarded=proxy is None and not is_registry)
-        # The client certificate is shown to the registry and to hosts that the user
-        # named.
+        # The registry and hosts that the user named are shown the client certificate.
         is_named = is_registry or origin.host in self._guard.allowed_hosts
         tls = self._tls if is_named else self._tls.without_certificate()
         try:
@@ -267,7 +266,14 @@ def failure_of_aiohttp(
     error: Exception, url: str, timeouts: Timeouts, proxy: Proxy | None = None
 ) -> Failure:
     """The failure that an exception of aiohttp, or of what it uses, means."""
-    where = _where(error, url, proxy)
+    where = safe_url(url)
+    is_proxy_unreachable = proxy is not None and isinstance(
+        error, (aiohttp.ClientConnectorDNSError, aiohttp.ClientProxyConnectionError)
+    )
+    if proxy is not None:
+        where = f"{where} through the proxy {proxy}"
+    if is_proxy_unreachable:
+        where = f"the proxy {proxy}"
     cause = getattr(error, "os_error", None) or error.__cause__
     if isinstance(cause, RefusedAddressError):
         return failure_of(cause, safe_url(url), timeouts)
@@ -292,24 +298,9 @@ def failure_of_aiohttp(
         cause=message,
         is_refused=getattr(error, "errno", None) == ECONNREFUSED,
     )
-    if failure.reason is None and proxy is not None and _is_proxy_unreachable(error):
+    if failure.reason is None and is_proxy_unreachable:
         return with_reason(failure, FailureReason.PROXY_UNREACHABLE)
     return failure
-
-
-def _where(error: Exception, url: str, proxy: Proxy | None) -> str:
-    """The URL, and the proxy it was requested through."""
-    if proxy is None:
-        return safe_url(url)
-    if _is_proxy_unreachable(error):
-        return f"the proxy {proxy}"
-    return f"{safe_url(url)} through the proxy {proxy}"
-
-
-def _is_proxy_unreachable(error: Exception) -> bool:
-    return isinstance(
-        error, (aiohttp.ClientConnectorDNSError, aiohttp.ClientProxyConnectionError)
-    )
 
 
 def _proxy_failure(proxy: Proxy, status: int) -> Failure:

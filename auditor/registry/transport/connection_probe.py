@@ -1,8 +1,8 @@
 """Connects to a registry one step at a time: DNS, TCP, TLS.
 
 For `auditor doctor`, which reports where a connection fails. The steps are those of
-`http1.Dialer`, so that every connection of an audit is made of them; failures have the
-same messages as in a report.
+`http1.Dialer`, which makes the connections of an audit; failures have the same messages
+as in a report.
 """
 
 from __future__ import annotations

@@ -131,11 +131,11 @@ class Http1Client:
                 connection.abort()
         if log.isEnabledFor(logging.DEBUG):
             log.debug("%s %s %d", method, safe_url(url), status)
-        if body is None:
-            if status < 300:
-                return None
-            body = b""
-        return Response(status=status, headers=response_headers, body=body, url=url)
+        if body is None and status < 300:
+            return None
+        return Response(
+            status=status, headers=response_headers, body=body or b"", url=url
+        )
 
     async def close(self) -> None:
         """Close all connections."""
@@ -331,7 +331,7 @@ class Connection(asyncio.Protocol):
         return waiter
 
     def abort(self) -> None:
-        """Close it now."""
+        """Close the connection now."""
         self.is_open = False
         if self._transport is not None:
             self._transport.abort()

@@ -39,7 +39,6 @@ _MAX_READ_BYTES = 4 * 1024 * 1024
 _LABEL = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----")
 # X.690: certificates and keys in DER begin with a SEQUENCE; PKCS #12 with a SEQUENCE
 # and the INTEGER 3 (RFC 7292 section 4, "version").
-_SEQUENCE = b"\x30"
 _PKCS12 = re.compile(
     rb"\x30(?:[\x00-\x7f]|\x80|[\x81-\x84].{1,4})\x02\x01\x03", re.DOTALL
 )
@@ -188,8 +187,8 @@ def _no_passphrase() -> NoReturn:
 def _problem(path: str, *, key: bool = False, is_cert_file: bool = False) -> str:
     """The error in a file that OpenSSL refused, as the end of "FILE: ...".
 
-    The file should have a certificate, or the `key`; `is_cert_file`: there is no
-    `key_file`.
+    `key`: the file must contain a private key, else a certificate. `is_cert_file`: it
+    must contain both, because there is no `key_file`.
     """
     try:
         with Path(path).open("rb") as stream:
@@ -219,7 +218,7 @@ def _problem(path: str, *, key: bool = False, is_cert_file: bool = False) -> str
             f"{absent}, but PKCS #12"
             " (openssl pkcs12 -in FILE -nodes -out FILE.pem converts it)"
         )
-    if data.startswith(_SEQUENCE):
+    if data.startswith(b"\x30"):
         return (
             f"{absent}, but DER"
             f" (openssl {program} -inform DER -in FILE -out FILE.pem converts it)"

@@ -69,7 +69,6 @@ class Transport:
         self._max_in_flight = max_in_flight
         self._timeouts = timeouts
         self._tls = tls
-        self._allowed_hosts = allowed_hosts
         self._guard = SsrfGuard(
             registry_is_loopback=is_loopback_host(origin.host),
             allowed_hosts=allowed_hosts,
@@ -128,7 +127,7 @@ class Transport:
         if isinstance(response, Failure) or response.status < 300:
             return response
         is_plain = url.startswith("http:")
-        if is_plain and response.status == 400 and expects_tls(response.body):
+        if response.status == 400 and is_plain and expects_tls(response.body):
             failure = failure_of(TlsExpectedError(), safe_url(url), self._timeouts)
             return replace(failure, status=400)
         if response.status not in REDIRECTS:
@@ -156,16 +155,13 @@ class Transport:
                 redirect.url,
                 redirect.headers.get("Location"),
                 hops,
-                allowed_hosts=self._allowed_hosts,
+                allowed_hosts=self._guard.allowed_hosts,
             )
         except ProtocolError as error:
             return Failure(kind=error.kind, detail=error.detail)
         if not hop.same_origin:
-            headers = {
-                name: value
-                for name, value in headers.items()
-                if name in _KEPT_ON_REDIRECT
-            }
+            kept = [name for name in headers if name in _KEPT_ON_REDIRECT]
+            headers = {name: headers[name] for name in kept}
         outcome = await self.request(
             method, hop.url, headers=headers, max_bytes=max_bytes, hops=hops
         )
@@ -208,7 +204,7 @@ class Transport:
         ):
             return None
         # The registry and hosts that the user named are shown the client certificate.
-        is_allowed = origin.host in self._allowed_hosts
+        is_allowed = origin.host in self._guard.allowed_hosts
         files = self._tls if is_allowed else self._tls.without_certificate()
         client = self._other_clients[origin] = self._new_client(
             origin, files, self._guard
