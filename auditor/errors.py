@@ -107,8 +107,8 @@ class FailureKind(StrEnum):
 class FailureReason(StrEnum):
     """Why a connection failed, in more detail than `FailureKind`.
 
-    It decides what the user is advised to do (`advice`, and `auditor doctor`). It is
-    not part of the report. Certificate reasons are OpenSSL's verification errors.
+    The advice for the user depends on it (`advice`, and `auditor doctor`). The report
+    does not contain it. Certificate reasons are OpenSSL's verification errors.
     """
 
     UNKNOWN_HOST = "unknown_host"

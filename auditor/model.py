@@ -47,7 +47,7 @@ class AccessState(StrEnum):
 
 
 class CredentialSource(StrEnum):
-    """Where the credential that was used comes from."""
+    """The source of the credential that was used."""
 
     CONFIG = "config"  # the configuration of auditor
     FILE = "file"  # docker's config.json or podman's auth.json

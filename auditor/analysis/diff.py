@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Change(StrEnum):
-    """What happened to a reference of either report; each is in exactly one class.
+    """The change of a reference between the reports; each reference has exactly one.
 
     The order is that of the output.
     """
@@ -93,8 +93,8 @@ class Difference:
     """A reference that changed; a line of `--format jsonl`.
 
     `reference` and its parts are those of the new report if it has them. `old` or `new`
-    is None if that report has no line for it. Attachments are `signature`, `sbom` and
-    `provenance`, and only count where both audits looked for them.
+    is None if that report has no line for the reference. Attachments are `signature`,
+    `sbom` and `provenance`, and only count where both audits looked for them.
     """
 
     schema: int = SCHEMA

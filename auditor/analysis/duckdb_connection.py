@@ -1,7 +1,7 @@
 """DuckDB in a temporary file, without network, within a memory limit.
 
-Python runs signal handlers between its own instructions, and a query is one of them,
-however long it takes. `interruptible` therefore has a thread that the interpreter wakes
+Python runs signal handlers between two of its instructions, and a whole query is a
+single instruction. `interruptible` therefore has a thread that the interpreter wakes
 when a signal arrives and that makes DuckDB stop; then the handlers run and temporary
 files are removed.
 """

@@ -243,7 +243,7 @@ def _output_error(file: object, reason: str) -> OutputError:
 
 
 def _reason(text: str) -> str:
-    """The system's text for the error, which DuckDB puts into a longer one."""
+    """The operating system's message within DuckDB's longer message."""
     likely = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOENT)
     reasons = [os.strerror(number) for number in likely]
     return next((reason for reason in reasons if reason in text), text)

@@ -91,8 +91,8 @@ def search_digests(
 ) -> Iterator[DigestSearch]:
     """Search a report, given as files or globs, for digests.
 
-    If it has several lines of a reference, the last one counts. Raises `UsageError` for
-    an invalid digest.
+    If the report has several lines of a reference, the last one counts. Raises
+    `UsageError` for an invalid digest.
     """
     for digest in digests:
         if not is_digest(digest):

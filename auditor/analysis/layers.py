@@ -1,11 +1,11 @@
 """The storage of layers: bytes by repository, shared layers, probable base images.
 
-A registry stores a layer once, however many repositories have it, and two registries
-store it twice; bytes are counted accordingly. They are the compressed sizes that
-manifests declare. Blobs that no manifest in the report refers to are not counted.
+A registry stores a layer once for all its repositories, and two registries store it
+twice; bytes are counted accordingly. They are the compressed sizes that manifests
+declare. Blobs that no manifest in the report refers to are not counted.
 
-`open_layer_inventory` loads the report into tables and yields a `LayerInventory`, whose
-methods make one ranked table each when first called.
+`open_layer_inventory` loads the report into tables and yields a `LayerInventory`. Each
+of its methods makes one ranked table when first called.
 """
 
 # ruff: noqa: S608  (the SQL is made of constants and quoted values)
@@ -192,7 +192,7 @@ class LayerInventory:
 def open_layer_inventory(paths: Sequence[str]) -> Iterator[LayerInventory]:
     """Load the layers of a report, given as files or globs.
 
-    If it has several lines of a reference, the last one counts.
+    If the report has several lines of a reference, the last one counts.
     """
     with open_reports(paths, schema="report") as connection:
         connection.execute("USE main")

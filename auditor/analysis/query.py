@@ -61,7 +61,7 @@ class ResultColumn:
 
     @property
     def is_number(self) -> bool:
-        """Whether its type is numeric."""
+        """Whether the type of the column is numeric."""
         return bool(_NUMBERS.match(self.type))
 
 

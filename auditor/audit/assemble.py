@@ -1,4 +1,4 @@
-"""Assembling an image from its manifest, the manifests of its children and configs.
+"""Assembles an image from its manifest, the manifests of its children and configs.
 
 `MetadataAssembler.assemble` is called for every reference and does the work once per
 digest. An `_Assembly` walks one image: an index leads to its children, a manifest to
@@ -272,9 +272,9 @@ class _Assembly:
     async def _platform(
         self, verified: VerifiedManifest, described: Platform | None
     ) -> _Platforms:
-        """The platform of a manifest, or none if the options leave it out.
+        """The platform of a manifest; empty if the options exclude it.
 
-        `described`: its platform as the index states it.
+        `described` is its platform in the index.
         """
         manifest = verified.manifest
         if isinstance(manifest, Schema1Manifest):

@@ -1,11 +1,11 @@
 """Manifests and configs by digest, fetched once per run and kept between runs.
 
-Two caches lie behind each other: parsed content in memory, for this run, and the digest
+There are two levels of cache: parsed content in memory, for this run, and the digest
 cache on disk (auditor.cache), for later runs. What a digest names never changes, but
-whether a registry still has it does: each content is kept with a `Confirmation`, when
-the registry last answered with it. It is fresh for `recheck_s` after that; then a HEAD
-request confirms it again. All repositories of a registry share its content. A failure
-concerns one repository only.
+whether a registry still has it does: each content is kept with a `Confirmation`, the
+time of the registry's last response with it. The content is fresh for `recheck_s` after
+that; then a HEAD request confirms it again. All repositories of a registry share its
+content. A failure concerns one repository only.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _FetchKey = tuple[str, str, str, str]  # kind, registry, repository, digest
 
 @dataclass(frozen=True, slots=True)
 class ConfirmedManifest:
-    """A manifest, and when and as which media type the registry answered with it."""
+    """A manifest, with the media type and time of the registry's last response."""
 
     verified: VerifiedManifest
     confirmation: Confirmation
@@ -53,8 +53,8 @@ class ContentCache:
     """Manifests and configs by registry and digest.
 
     `recheck_s`: for how many seconds content is fresh after its confirmation. `saved`
-    counts what was not fetched: `manifests` and `configs` were fetched earlier in this
-    run, `stored_manifests` and `stored_configs` in an earlier run.
+    counts avoided fetches: `manifests` and `configs` were fetched earlier in this run,
+    `stored_manifests` and `stored_configs` in an earlier run.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class ContentCache:
     def confirmed_manifest(
         self, registry: str, digest: str
     ) -> ConfirmedManifest | None:
-        """The manifest, if the registry ever answered with it, fresh or not."""
+        """The manifest, if the registry ever returned it, fresh or not."""
         confirmed = self._manifests.get((registry, digest))
         if confirmed is not None:
             return confirmed
@@ -202,7 +202,7 @@ class ContentCache:
         *,
         content_type: str | None,
     ) -> Confirmation:
-        """Keep a manifest that the registry has just answered with.
+        """Keep a manifest that the registry has just returned.
 
         `content_type` is the media type of the response without parameters.
         """
@@ -265,7 +265,7 @@ class ContentCache:
         cached: Callable[[], Value | None],
         fetch: Callable[[], Awaitable[Value | Failure]],
     ) -> Value | Failure:
-        """The cached value, or that of one fetch for all concurrent callers."""
+        """The cached value, or the result of one fetch for all concurrent callers."""
         kind, registry, _, digest = key
         fetched_here = False
 

@@ -1,4 +1,4 @@
-"""Auditing one reference: from a reference to its record.
+"""Audits one reference: from a reference to its record.
 
 `ImageAuditor.audit` gets the token, resolves the reference to a manifest (resolve.py),
 assembles the metadata of the image (assemble.py), collects the data of its repository

@@ -154,7 +154,7 @@ class RepositoryDataCollector:
 
 
 async def _list_digest_tags(registry: Registry, repository: str) -> _DigestTags:
-    """Only a listing that was read to its end shows which tags do not exist."""
+    """List the digest tags; None if the listing is incomplete."""
     names: set[str] = set()
     count = 0
     async for page in registry.list_every_tag(repository):

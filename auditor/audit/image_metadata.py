@@ -1,8 +1,8 @@
 """The manifests and configs of an image as parts of its record. Pure.
 
-`ImageOptions` is what a run includes in each record. `ImageMetadata` is everything in
-an image record that the digest alone decides. assemble.py builds it from the functions
-here: platforms, warnings and blobs of one manifest.
+`ImageOptions` selects what a run includes in each record. `ImageMetadata` has the parts
+of an image record that depend on the digest alone. assemble.py builds it from the
+functions here: platforms, warnings and blobs of one manifest.
 """
 
 from __future__ import annotations
@@ -120,8 +120,8 @@ UNKNOWN_STATUS = SupplyChainStatus()
 def status_at_mirror(status: SupplyChainStatus) -> SupplyChainStatus:
     """The status of an image from a mirror: False becomes None.
 
-    A pull-through cache has what was pulled through it, and many have no referrers:
-    what is missing there may exist at the registry.
+    A pull-through cache contains only what clients have pulled, and many caches have no
+    referrers API: a missing attachment may exist at the registry.
     """
     return SupplyChainStatus(
         signed=status.signed or None,
@@ -137,7 +137,7 @@ def supply_chain_status(
     *,
     is_complete: bool,
 ) -> SupplyChainStatus:
-    """The status of the image `digest`, whose platforms have these digests.
+    """The status of the image `digest` with the platforms of these digests.
 
     An attachment counts if it is attached to the image itself, or to each of its
     platforms: cosign and notation sign what a tag names, BuildKit attests each
@@ -194,7 +194,7 @@ class NamedBlob:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageMetadata:
-    """Everything of an image record that its digest alone decides.
+    """The parts of an image record that depend on its digest alone.
 
     `blobs` are those to verify, without layers that have URLs of their own. `status`
     follows from `attachments`, which are only those of the image's own index.

@@ -46,10 +46,10 @@ class Pool(Generic[Job, Result]):
     """Calls `work` for every job and `write` for every result, once.
 
     `workers` gives the number of workers of a lane by its name. `window`: maximum jobs
-    that were read and whose results are not written yet. `in_order`: results are
-    written in the order of the jobs. `lane` gives the name of a job's lane. `prepare`
-    is called when a job is one of the next in its lane; it may start tasks in the task
-    group that it gets. `stopped`: whether `stop` was called.
+    that were read but not yet written. `in_order`: results are written in the order of
+    the jobs. `lane` gives the name of a job's lane. `prepare` is called when a job is
+    one of the next in its lane; it may start tasks in the task group that it gets.
+    `stopped`: whether `stop` was called.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Resolving a reference to its manifest with as few requests as possible.
+"""Resolves a reference to its manifest with as few requests as possible.
 
     a tag seen for the first time                                       GET
     a tag seen before, if its digest's content is in the cache          HEAD
@@ -59,8 +59,8 @@ MAX_HEAD_FAILURES = 3
 class Resolver:
     """Resolves references to manifests.
 
-    Counts in `ContentCache.saved` what was not fetched: `known_tags` and
-    `known_digests` (HEAD only), `listed_tags` and `immutable_tags` (no request).
+    Counts avoided fetches in `ContentCache.saved`: `known_tags` and `known_digests`
+    (HEAD only), `listed_tags` and `immutable_tags` (no request).
     """
 
     def __init__(self, content: ContentCache) -> None:
@@ -283,7 +283,7 @@ class Resolver:
         return confirmed.verified
 
     def _head_failed(self, registry: Registry, failure: Failure) -> None:
-        """Note a failed HEAD whose GET worked; decide whether to stop sending HEAD."""
+        """Note a HEAD that failed before its GET worked; may stop sending HEAD."""
         if failure.kind.retryable and failure.status not in {500, *HEAD_NOT_SUPPORTED}:
             self._head_failures[registry.name] += 1
             if self._head_failures[registry.name] < MAX_HEAD_FAILURES:

@@ -3,12 +3,12 @@
 Theory of operation. A manifest or config never changes under its digest, so its raw
 bytes are fetched once. A tag does change, so the cache keeps its last digest and the
 headers of that response: with them a HEAD request is enough to see that the tag still
-has the same digest. The cache never decides what a registry has. It records when which
-registry last answered with a content (a confirmation), and the caller decides how long
-it relies on that.
+has the same digest. The cache never decides what a registry has. It records when each
+registry last returned a content (a confirmation), and the caller decides how long to
+rely on that.
 
 - `DigestCache` (digest_cache.py) is the only object other packages use: contents, tags,
-  and notes on hosts whose HEAD or digest headers cannot be relied on.
+  and notes on hosts with unreliable HEAD responses or digest headers.
 - `CacheStorage` (storage.py) reads single rows in the calling thread and gathers
   writes. Entries that are not written yet are answered from memory (`pending`).
 - `BatchWriter` (batch.py) writes a batch in one transaction, in a thread, and prunes

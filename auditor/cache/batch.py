@@ -2,8 +2,8 @@
 
 All times are epoch seconds.
 
-Batches for a file are written in a thread: several processes may share the file and the
-disk may be slow, and neither may hold up the event loop.
+Batches for a file are written in a thread, so that locks of other processes and a slow
+disk do not block the event loop.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class ContentEntry:
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """A registry answered with a content: as which media type, and when."""
+    """The media type and time with which a registry last returned a content."""
 
     content_type: str | None
     confirmed_at: int
@@ -80,8 +80,11 @@ class CachedTag:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostNotes:
-    """What earlier requests showed about a registry: a digest header did not match its
-    content (`distrusted`), and until when HEAD is not tried again."""
+    """Notes on a registry from earlier requests.
+
+    `distrusted`: a digest header did not match its content. The other field is the time
+    until which HEAD is not tried again.
+    """
 
     distrusted: bool = False
     no_head_until: int = 0

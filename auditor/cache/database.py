@@ -142,7 +142,7 @@ def is_busy(error: sqlite3.Error) -> bool:
 
 
 class _DamagedError(Exception):
-    """A cache whose tables cannot be read."""
+    """The tables of a cache cannot be read."""
 
 
 @contextlib.contextmanager

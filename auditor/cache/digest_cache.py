@@ -51,8 +51,10 @@ _GET_HOST = "SELECT distrusted, no_head_until FROM hosts WHERE registry = ?"
 
 @dataclass(frozen=True, slots=True)
 class CachedContent:
-    """A verified content; `confirmation` is `None` if only other registries answered
-    with it."""
+    """A verified content.
+
+    `confirmation` is `None` if only other registries returned it.
+    """
 
     body: bytes
     confirmation: Confirmation | None
@@ -127,8 +129,10 @@ class DigestCache:
         content_type: str | None,
         is_partial_digest: bool = False,
     ) -> None:
-        """Store a content that this registry answered with. `is_partial_digest`: the
-        digest covers a part of the bytes (signed schema 1)."""
+        """Store a content that this registry returned.
+
+        `is_partial_digest`: the digest covers a part of the bytes (signed schema 1).
+        """
         if not self._storage.has_room():
             return
         key = encode_digest(digest)
@@ -141,7 +145,7 @@ class DigestCache:
         self._confirm(registry, key, Confirmation(content_type, now))
 
     def confirm(self, registry: str, digest: str, content_type: str | None) -> None:
-        """Record that the registry has just answered that it has this content."""
+        """Record that the registry has just confirmed that it has this content."""
         if self._storage.has_room():
             confirmation = Confirmation(content_type, int(self._now()))
             self._confirm(registry, encode_digest(digest), confirmation)
@@ -215,7 +219,7 @@ class DigestCache:
             storage.row_added()
 
     def host_notes(self, registry: str) -> HostNotes:
-        """What earlier requests showed about this registry."""
+        """The notes on this registry from earlier requests."""
         hosts = self._storage.pending.hosts  # also keeps what was read
         notes = hosts.get(registry)
         if notes is None:

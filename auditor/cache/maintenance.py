@@ -22,8 +22,11 @@ VERIFY_ROWS = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheInfo:
-    """What the cache contains. Times are epoch seconds, `None` if it is empty;
-    `registries` has the numbers of contents and tags of each registry."""
+    """The content of the cache.
+
+    Times are epoch seconds, `None` if it is empty; `registries` has the numbers of
+    contents and tags of each registry.
+    """
 
     path: str
     bytes_used: int

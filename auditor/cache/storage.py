@@ -51,8 +51,8 @@ Value = TypeVar("Value")
 class CacheStorage:
     """Reads rows and gathers writes.
 
-    `batch` holds what is gathered; `pending` also what was handed to the writer and
-    cannot be read from the database yet.
+    `batch` holds the gathered entries; `pending` also those that the writer has not yet
+    written to the database.
     """
 
     def __init__(

@@ -22,7 +22,10 @@ def command() -> None:
 @reports_argument
 @needs_extras
 def add_command(*, dataset: str, reports: tuple[str, ...]) -> int:
-    """Add a run: the report, or reports, of one night. A run is only added once."""
+    """Add a run: the report, or reports, of one night.
+
+    Adding the same run again changes nothing.
+    """
     from auditor.analysis.history import add
 
     run, new = add(Path(dataset), reports)

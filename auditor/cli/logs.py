@@ -64,7 +64,7 @@ def json_line(
 
 
 def start_logging(settings: Settings) -> None:
-    """Log auditor's messages from the configured level on, and errors of libraries."""
+    """Log messages of at least the configured level, and errors of libraries."""
     handler = logging.StreamHandler()
     if settings.log_format is LogFormat.JSON:
         handler.setFormatter(_Json())

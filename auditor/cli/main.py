@@ -48,7 +48,7 @@ _GC_THRESHOLD = 50_000
 
 
 class _Commands(click.Group):
-    """A group whose commands are imported by name."""
+    """A group that imports its commands by name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)

@@ -123,7 +123,7 @@ def _print_resume_hint(run: ShardedRun) -> None:
 
 
 def _failed_code(run: ShardedRun) -> int:
-    """The exit code of the first failed shard; a killed one has none."""
+    """The exit code of the first failed shard that was not killed."""
     codes = [result.code for result in run.failed if result.code > ExitCode.FAILED]
     return codes[0] if codes else ExitCode.OUTPUT
 

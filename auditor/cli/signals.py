@@ -56,8 +56,8 @@ def interrupted_text(number: signal.Signals, action: str, *, again: str) -> str:
 class Interruption:
     """Handles the signals of a run, and holds the exit code of an interrupted one.
 
-    The first signal cancels a run that has not begun, stops one that has, and lets one
-    that is done write its last lines. The second signal ends the program.
+    The first signal cancels a run before it begins, stops a run in progress, and lets a
+    finished run write its last lines. The second signal ends the program.
     """
 
     def __init__(self) -> None:

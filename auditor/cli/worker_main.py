@@ -1,7 +1,7 @@
 """`python -m auditor.cli.worker_main FD audit ...`: an audit that ends with its parent.
 
-FD is the reading end of a pipe whose other end the parent keeps open. The kernel closes
-that end with the parent, however it ends: a run that is killed leaves no process that
+FD is the reading end of a pipe; the parent keeps the other end open. The kernel closes
+that end when the parent ends, even if it is killed: then the run leaves no process that
 goes on with requests, and no lock that the next run waits for.
 """
 

@@ -151,7 +151,7 @@ def _with_divided_limits(settings: Settings, *, one_audit: bool) -> Settings:
 def divide_limits(
     settings: RegistrySettings, *, runs_at_once: int, runs: int
 ) -> RegistrySettings:
-    """The limits of one of `runs` runs, of which `runs_at_once` run at a time.
+    """The limits for one run, if there are `runs` in all and `runs_at_once` at a time.
 
     Rates are divided by `runs_at_once`, the number of requests by `runs`. Each run has
     at least one request: no more runs than requests may be started.
@@ -303,7 +303,7 @@ def _check_waiting(
     registries: Iterable[RegistrySettings],
     errors: ValidationErrors,
 ) -> None:
-    """Check that no reference has a time limit if a rate limit is spread."""
+    """Check that `spread` and a time limit for references are not combined."""
     policies = [
         values.get("rate_limit_policy"),
         *(registry.rate_limit_policy for registry in registries),

@@ -28,7 +28,7 @@ class ImageConfigMode(StrEnum):
 
 
 class AttachmentMode(StrEnum):
-    """Where to look for what is attached to an image."""
+    """Where to look for the attachments of an image."""
 
     NONE = "none"
     INDEX = "index"  # in the image's own index: takes no request
@@ -206,8 +206,8 @@ class Settings:
     def workers_of(self, registry: Hashable) -> int:
         """The number of references of a registry to process concurrently.
 
-        A worker that waits for another one's response sends no request: with twice as
-        many workers as slots, the slots are always in use
+        A worker that waits for the response to another worker sends no request: with
+        twice as many workers as slots, the slots are always in use
         (docs/development/performance.md).
         """
         settings = self.default_registry

@@ -17,9 +17,9 @@ Lines = Callable[[], Mapping[tuple[str | int, ...], int]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyLocation:
-    """Where a key is in a file; as text `nightly.toml:3: workers`.
+    """The location of a key in a file; as text `nightly.toml:3: workers`.
 
-    `lines` is only called for the text, which only an error needs.
+    `lines` is called only when an error is printed.
     """
 
     file_name: str | None = None

@@ -136,9 +136,9 @@ class _Source:
 def official_images(repositories: Iterable[str] | None = None) -> Iterator[PlacedImage]:
     """All images, or those of some repositories (`library/alpine`, ...).
 
-    They come by repository, in the order of the data. The image of a platform has the
-    same digest in its own index and in those of its shared tags. Raises KeyError for
-    an unknown repository.
+    They are sorted by repository, as in the data. The image of a platform has the same
+    digest in its own index and in those of its shared tags. Raises KeyError for an
+    unknown repository.
     """
     sources = _read()
     for repository in sources if repositories is None else repositories:

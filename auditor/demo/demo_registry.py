@@ -85,7 +85,7 @@ class DemoRepository:
         return self.manifests.get(self.tags.get(reference, reference))
 
     def referrers(self, digest: str) -> list[BuiltManifest]:
-        """The manifests whose subject is this digest, in the order they were added."""
+        """The manifests with this digest as subject, in the order they were added."""
         return [one for one in self.manifests.values() if one.subject == digest]
 
 

@@ -84,7 +84,7 @@ class DemoAccount:
     grants: Mapping[str, Iterable[str]] = field(default_factory=dict)
 
     def granted(self, name: str, actions: Iterable[str]) -> list[str]:
-        """Those of the actions that this account has on `name`, sorted."""
+        """The given actions that this account has on `name`, sorted."""
         allowed = {
             action
             for pattern, granted in self.grants.items()

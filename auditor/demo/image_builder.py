@@ -274,7 +274,7 @@ def index(
     """An index (Docker: manifest list) of images and other indexes.
 
     BuildKit's attestation manifests follow after all images: `attestations`, one for
-    each image, or with `attested` made-up ones of which the statement has no type
+    each image, or with `attested` made-up ones without the type of the statement
     (BuildKit docs, "Attestation storage").
     """
     images = [child for child in children if child.content.source == "manifest"]

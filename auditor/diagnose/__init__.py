@@ -1,7 +1,7 @@
 """Commands that look at a registry without writing a report.
 
 Theory of operation: all of them use the code of an audit (registries, authorization,
-listings), so that what they find is what an audit would meet.
+listings), so that their findings apply to an audit.
 
 - `doctor` runs the steps of an audit for one reference, one at a time: network (route,
   DNS, TCP, TLS), access (ping, challenge, realm, credential, token, grant), content

@@ -1,4 +1,4 @@
-"""What the doctor advises after each way in which a step can fail.
+"""The doctor's advice for each failure of a step.
 
 The advice depends on `Failure.reason` (`FailureReason.advice` in errors, which every
 command prints) or else on `Failure.kind`; never on the text of a failure. For a
@@ -70,7 +70,7 @@ def advise(
     origin: Origin | None = None,
     realm: str = "REALM",
 ) -> str:
-    """What to do after a failure.
+    """The advice after a failure.
 
     `origin` is the host that failed, None for the registry; `realm` is the URL of the
     token service.

@@ -164,7 +164,7 @@ async def _manifest(
 def _head_warning(
     head: Response | Failure, document: VerifiedManifest, has_digest_header: bool
 ) -> tuple[str | None, str | None]:
-    """What makes HEAD unusable for the digest cache, and what to do about it."""
+    """The reason why the digest cache cannot use HEAD, with advice."""
     if isinstance(head, Failure):
         return (
             f"HEAD fails ({head.detail}): each audit fetches the manifest again",

@@ -105,8 +105,8 @@ class Forecast:
 
     `listing_requests` counts the requests that the listings took, by kind; the audit
     repeats them. `refused` counts input entries that are not references; `all_listed`
-    is whether the input was read to its end. `not_counted` are options whose requests
-    cannot be known in advance.
+    is whether the input was read to its end. `not_counted` are options with requests
+    that cannot be counted in advance.
     """
 
     hosts: Sequence[HostForecast]
@@ -345,7 +345,7 @@ class ForecastRateLimit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistryForecast:
-    """What the audit of one registry takes."""
+    """The forecast for one registry."""
 
     registry: str
     references: int

@@ -1,4 +1,4 @@
-"""What an account's tokens grant, for one repository or many (`auditor token`).
+"""Checks what an account's tokens grant, for one repository or many.
 
 Requesting a token for an action does not perform it: the token service returns a token
 for what it grants of the requested actions, and the token is not used.
@@ -90,7 +90,7 @@ async def check_token(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PullAccess:
-    """What the account may do with one repository, or why that is not known.
+    """The actions granted on one repository, or why they are not known.
 
     `repository` is None for an input line or a catalog that failed. `more_refused`: the
     service refused the requested actions, so that only pull was requested. `unproven`:

@@ -191,7 +191,7 @@ def _item(
 
 
 class _VariableError(ValueError):
-    """A variable whose value is not known; the message is one sentence."""
+    """A variable without a known value; the message is one sentence."""
 
 
 def _substitute(text: str, values: Mapping[str, str]) -> str:

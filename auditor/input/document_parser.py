@@ -43,8 +43,10 @@ class YamlString(str):
 
 
 def place_of(name: str, *values: object) -> str:
-    """`name:line` of the first value whose line is known, else `name:` and the last
-    value: JSON documents have no line numbers."""
+    """`name:line` of the first value with a line, else `name:` and the last value.
+
+    Values of JSON documents have no line numbers.
+    """
     for value in values:
         if isinstance(value, YamlString):
             return f"{name}:{value.line}"

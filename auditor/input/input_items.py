@@ -73,8 +73,7 @@ InputEntry = ReferenceEntry | RejectedEntry
 
 @dataclass(slots=True)
 class ExpansionCounts:
-    """What an expansion has found so far. `cut_off`: the deadline came before the end
-    of the input."""
+    """Counts of an expansion so far. `cut_off`: the deadline ended the input early."""
 
     entries: int = 0
     duplicates: int = 0

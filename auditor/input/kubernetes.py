@@ -59,8 +59,8 @@ def read_kubernetes(document: dict[str, Any], name: str) -> Iterator[InputItem]:
 def read_object(value: object, name: str, seen: set[str]) -> Iterator[InputItem]:
     """The images of one object that are not in `seen`, which is updated.
 
-    The place of an item is `name:namespace/pod/container`. Values that do not conform
-    to the API are malformed items.
+    The location of an item is `name:namespace/pod/container`. Values that do not
+    conform to the API are malformed items.
     """
     if not isinstance(value, dict):
         yield malformed_line("", name, "an item of the list is not an object")

@@ -1,4 +1,4 @@
-"""Which of the listed tags and repositories are audited: by name, version and age.
+"""Filters listed tags and repositories by name, version and age.
 
 Tags are filtered by their patterns first, then digest tags are left out, then the
 newest of the rest are kept. A tag that the input names itself is never filtered.

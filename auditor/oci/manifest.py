@@ -212,7 +212,7 @@ def _short(value: object) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifiedManifest:
-    """A manifest whose digest was computed or checked. `size` is bytes on the wire."""
+    """A manifest with a computed or checked digest. `size` is bytes on the wire."""
 
     digest: str
     media_type: str

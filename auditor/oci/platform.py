@@ -39,7 +39,7 @@ class Platform:
 
     @property
     def is_real(self) -> bool:
-        """Whether it is a platform; `unknown/unknown` marks attestations."""
+        """Whether this is a real platform; `unknown/unknown` marks attestations."""
         return (
             self.os not in {None, "", "unknown"}
             and self.architecture not in {None, "", "unknown"}
@@ -49,7 +49,7 @@ class Platform:
 def platform_text(
     os: str | None, architecture: str | None, variant: str | None
 ) -> str | None:
-    """`os/architecture[/variant]` as reports write it, or None without one of the two.
+    """`os/architecture[/variant]` as in reports; None if os or architecture is missing.
 
     Registries mix `arm64` and `arm64/v8`, which are the same platform: both are written
     `arm64`. Nothing else is normalised.

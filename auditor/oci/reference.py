@@ -245,8 +245,8 @@ def path_matches(path_pattern: str, repository: str) -> bool:
 def _components_match(parts: Sequence[str], components: Sequence[str]) -> bool:
     """Whether the components match; each part matches one, `**` any number.
 
-    The last `**` first matches nothing, and one component more each time the rest does
-    not match. Backtracking to an earlier `**` cannot help, so the time is at most the
+    The last `**` first matches no component, then one more each time the rest does not
+    match. Backtracking to an earlier `**` cannot help, so the time is at most the
     product of both lengths (the usual algorithm for `*` in strings).
     """
     part = component = 0

@@ -1,7 +1,7 @@
-"""The grammar of references, and the explanation of what does not follow it.
+"""The grammar of references, and explanations of invalid references.
 
 The regular expressions are parts to build others from. `explain_invalid_reference` is
-called after parsing has failed: it need not be fast, and it decides nothing.
+called after parsing has failed: it need not be fast, and it only writes the message.
 
 Sources: github.com/distribution/reference, reference.go and regexp.go; the OCI
 distribution-spec ("Pulling manifests") has the same names and tags.
@@ -63,7 +63,7 @@ def split_port(registry: str) -> tuple[str, str | None]:
 
 
 def is_ipv6(host: str) -> bool:
-    """Whether it is an IPv6 address in brackets (RFC 3986 section 3.2.2)."""
+    """Whether the text is an IPv6 address in brackets (RFC 3986 section 3.2.2)."""
     try:
         IPv6Address(host.removeprefix("[").removesuffix("]"))
     except ValueError:
@@ -72,7 +72,7 @@ def is_ipv6(host: str) -> bool:
 
 
 def is_glob(text: str) -> bool:
-    """Whether the text contains a character of patterns."""
+    """Whether the text contains one of `GLOB_CHARS`."""
     return any(char in text for char in GLOB_CHARS)
 
 

@@ -9,11 +9,11 @@ for their turn to the `Journal`. `Report.commit` sorts the records of a resumed 
 into input order, renames the partial file to `OUT`, and removes the journal. After a
 crash the partial file and the journal hold every record up to the last second.
 
-Beside the records a run is counted: `Tally` (summary.py) over records, `Listings`
-(listing_stats.py) over listings. `Summary` joins them; its JSON form is written to a
-file, printed (summary_text.py) and exported as metrics (metrics.py).
+`Tally` (summary.py) counts records, `Listings` (listing_stats.py) counts listings.
+`Summary` joins them; its JSON form is written to a file, printed (summary_text.py) and
+exported as metrics (metrics.py).
 
-A sharded audit leaves one report per shard with a `ShardFile` (shard_file.py) beside
+A sharded audit leaves one report per shard with a `ShardFile` (shard_file.py) next to
 it; `merge_records` merges the reports, and `merge_summaries` their summaries.
 
 This package reads no settings and knows no registry: values are passed in.

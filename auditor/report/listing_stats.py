@@ -1,8 +1,8 @@
-"""Statistics of the listings of a run: was each read to its end, what did it contain.
+"""Statistics of the listings of a run: their content, and how each ended.
 
-A listing is a list of tags or repositories that a registry returns page by page. A
-silent gap is the worst bug an audit can have, so that `ListState` keeps apart a listing
-that was read to its end, is empty, was denied, or looks truncated.
+A listing is a list of tags or repositories that a registry returns page by page. A gap
+that is not reported is the worst error of an audit, so `ListState` distinguishes
+listings that were read to their end, are empty, were denied, or look truncated.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _DENIALS = frozenset({FailureKind.DENIED, FailureKind.NO_PULL_GRANT})
 
 
 class ListKind(StrEnum):
-    """What the entries of a listing are."""
+    """The kind of entries of a listing."""
 
     REPOSITORIES = "repositories"
     TAGS = "tags"
@@ -44,8 +44,8 @@ class ListState(StrEnum):
 class Listing:
     """One listing: the tags of a repository, or the repositories of a registry.
 
-    `entries`: all entries of its pages, of which `tags` or `repositories` have a valid
-    name and `invalid` have not. `total`: the size that the registry's API reports.
+    `entries`: all entries of its pages. `tags` or `repositories` of them have a valid
+    name, `invalid` do not. `total`: the size that the registry's API reports.
     `matched`: tags that became references, duplicates included; `filtered`: tags that
     match the selector and were left out by a filter. `checked`: a request for entries
     after the last one returned none.
@@ -74,7 +74,7 @@ class Listing:
 
     @property
     def state(self) -> ListState:
-        """How it ended; `INCOMPLETE` while it is being read."""
+        """How the listing ended; `INCOMPLETE` while it is being read."""
         if self.failure in _DENIALS:
             return ListState.DENIED
         # `NOT_FOUND` is about the selector: the listing itself was read to its end.
@@ -86,14 +86,14 @@ class Listing:
 
     @property
     def missing(self) -> int:
-        """Entries that the registry's API counts and did not list."""
+        """The number of entries that the registry's API counts but did not list."""
         if self.total is None or not self.complete:
             return 0
         return max(0, self.total - self.entries)
 
     @property
     def looks_truncated(self) -> bool:
-        """Whether it ends at a size at which registries truncate, unconfirmed."""
+        """Whether the listing ends, unconfirmed, at a size that suggests truncation."""
         return self.suspicious or (
             self.pages == 1
             and self.entries in SUSPICIOUS_COUNTS
@@ -138,13 +138,13 @@ class Listing:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The listing as the summary file has it."""
+        """The listing as written to the summary file."""
         tag_lists = {str(key): n for key, n in sorted(self.tag_lists.items())}
         return {**asdict(self), "tag_lists": tag_lists, "state": self.state}
 
 
 class Listings:
-    """All listings of a run: their totals, and those that are shown one by one."""
+    """The listings of a run: totals of all, and some that are shown one by one."""
 
     def __init__(self, listings: Iterable[Listing] = ()) -> None:
         self._ended: list[Listing] = []
@@ -188,7 +188,7 @@ class Listings:
     def totals(self, kind: ListKind) -> dict[str, int]:
         """The sums over all listings of a kind, and their number in each state.
 
-        Those that are being read are incomplete.
+        Listings that are still being read count as incomplete.
         """
         totals = self._totals[kind] + sum(
             (_counts_of(listing) for listing in self._open if listing.kind is kind),
@@ -202,7 +202,7 @@ class Listings:
         return {state for state in ListState if any(one[state] for one in totals)}
 
     def to_json(self) -> dict[str, Any]:
-        """The totals as the summary file has them.
+        """The totals as written to the summary file.
 
         `not_shown`: listings that are only part of the totals.
         """

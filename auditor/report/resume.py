@@ -293,10 +293,10 @@ class ResumeIndex:
         return added == 1
 
     def take(self, reference: str | None) -> bytes | None:
-        """The lines of the record of the next input entry, or None if there is none.
+        """The lines of the record of the next input entry, or None without a record.
 
-        Must be called for every entry, in input order: that fixes the record's place.
-        `reference` is None for an entry that is no reference.
+        Must be called for every entry, in input order: this sets the position of the
+        record. `reference` is None for an entry that is no reference.
         """
         position = self._position
         self._position += 1

@@ -330,7 +330,7 @@ def _records(report: ShardReport, stream: BinaryIO) -> Iterator[bytes]:
 
 
 def _row_reference(line: bytes) -> object:
-    """The reference of a row of the flat shapes; unique for a failure."""
+    """The reference of a row of the flat shapes; a new object for each failure."""
     with suppress(orjson.JSONDecodeError, KeyError, TypeError):
         row = orjson.loads(line)
         if row["kind"] != "failure":

@@ -127,8 +127,8 @@ class Summary:
     down.
 
     `requests`: everything sent, by kind; `repeated`: the repeated requests among them,
-    by reason; `rate_limits`: the last rate limit of each registry. `saved`: what was
-    not fetched, by reason (`SAVED` in summary_text.py). `damaged`: unusable cache
+    by reason; `rate_limits`: the last rate limit of each registry. `saved`: numbers of
+    fetches avoided, by reason (`SAVED` in summary_text.py). `damaged`: unusable cache
     entries; `not_stored`: entries dropped because of a slow disk. `blobs`: verified
     blobs, each once per repository: `checked` is the sum of `there`, `missing` and
     `unverified`; `size_differs` counts manifests with a wrong size.
@@ -162,7 +162,7 @@ class Summary:
         return self.asked - tally.audited - tally.failed - tally.filtered
 
     def to_json(self) -> dict[str, Any]:
-        """The summary as its file has it."""
+        """The summary as written to its file."""
         return {field.name: field.of_run(self) for field in SUMMARY_FIELDS}
 
 

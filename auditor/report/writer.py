@@ -53,8 +53,8 @@ class ReportWriter:
     `OutputError` that names the file.
 
     `final`: the report's path, None for a stream; `partial`: the file that holds the
-    lines until `commit`. `appends`: keep what the partial file holds. `bytes_written`:
-    bytes that the disk or the reader has taken.
+    lines until `commit`. `appends`: keep the content of the partial file.
+    `bytes_written`: bytes that the disk or the reader has taken.
     """
 
     def __init__(self, output: str) -> None:

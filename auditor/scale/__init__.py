@@ -12,6 +12,6 @@ plan (both in sharded_run.py): it lets a `ShardEngine` audit the shards, which i
 URL. `merge_shards` (merge_shards.py) then writes the one report; it is also the command
 `auditor merge`.
 
-A run that is stopped, or whose shards failed, keeps the reports of finished shards, and
+A run that is stopped, or has failed shards, keeps the reports of finished shards, and
 `--resume` audits the others only.
 """

@@ -142,7 +142,7 @@ def _result(future: Future[_TaskResult], shard: Shard) -> ShardResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardTask:
-    """What a worker needs; contains no secret.
+    """The input of a worker; contains no secret.
 
     `flags` are those of the command line, `references` and `lists` (from `put_lists`)
     the whole input, and `expected_settings` the result of `sharded_run_settings`: the

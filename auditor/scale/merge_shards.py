@@ -92,7 +92,7 @@ def unfinished_summary(
     now: str,
     duration_s: float,
 ) -> dict[str, Any]:
-    """The summary of an interrupted run, from those of its shards that have one."""
+    """The summary of an interrupted run, from the summaries of its shards."""
     # For the shards without a summary: anything in the input may belong to them.
     unknown = Summary(
         started_at=started_at,

@@ -224,7 +224,7 @@ def _parse_line(line: str) -> tuple[bool, str]:
 
 
 def _read_summary(path: Path) -> Mapping[str, Any] | None:
-    """The summary of a process; None if it ended before it wrote one."""
+    """The summary of a process; None if the process ended before it was written."""
     try:
         summary: Mapping[str, Any] = orjson.loads(path.read_bytes())
     except (OSError, orjson.JSONDecodeError):

@@ -31,7 +31,7 @@ _COPY_BYTES = 4 * 1024 * 1024
 
 
 class ShardDir:
-    """A place for the reports of one run's shards: a path or URL."""
+    """The folder for the reports of one run's shards: a path or URL."""
 
     def __init__(self, place: str) -> None:
         self.place = place
@@ -49,7 +49,7 @@ class ShardDir:
         raise NotImplementedError
 
     def remove(self) -> None:
-        """Remove the files, and the place itself if it is empty then."""
+        """Remove the files, and the folder if it is empty then."""
         raise NotImplementedError
 
 
@@ -238,7 +238,7 @@ class RemoteShardDir(ShardDir):
                 self._files.rm(path)
 
     def remove(self) -> None:
-        """Remove the files, and the place itself if it is empty then."""
+        """Remove the files, and the folder if it is empty then."""
         self.clear()
         with suppress(OSError):
             self._files.rmdir(self._folder)

@@ -167,7 +167,7 @@ class ShardedRun:
         return summary
 
     def unfinished_summary(self) -> Mapping[str, Any]:
-        """The summary of an incomplete report, from the shards that have one."""
+        """The summary of an unfinished run, from the summaries of its shards."""
         reports = (
             complete_report(self.shard_dir, shard)
             for shard in self.plan.shards

@@ -41,7 +41,7 @@ class SystemClock:
 
 
 def rfc3339(epoch_s: float) -> str:
-    """A time as reports have it: `2026-11-23T02:00:00Z`, UTC, whole seconds."""
+    """A time as written to reports: `2026-11-23T02:00:00Z`, UTC, whole seconds."""
     return _rfc3339(math.floor(epoch_s))
 
 

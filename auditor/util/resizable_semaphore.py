@@ -1,4 +1,4 @@
-"""A first-come, first-served semaphore whose limit can change while it is used.
+"""A first-come, first-served semaphore with a limit that can change while it is used.
 
 `anyio.CapacityLimiter` does the same and also records the owner of each slot, which
 costs as much as the rest of a request's bookkeeping together

@@ -1,4 +1,4 @@
-"""Shards: which repositories one of several audits of the same input takes.
+"""Shards divide the repositories of one input among several audits.
 
 Whole repositories are assigned, by a hash of registry and name that is the same on
 every machine and in every version: the token, children and duplicates of a repository

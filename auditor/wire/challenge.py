@@ -131,7 +131,7 @@ def parse_actions(text: str) -> tuple[str, ...]:
 
 
 def beyond_pull(actions: Iterable[str], allowed: Iterable[str] = ()) -> tuple[str, ...]:
-    """The actions, sorted, that are neither read-only nor `allowed`; `*` is one."""
+    """The actions, sorted, that are neither read-only nor `allowed`, such as `*`."""
     return tuple(sorted(set(actions) - _READ_ACTIONS - set(allowed)))
 
 

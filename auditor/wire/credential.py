@@ -30,7 +30,7 @@ class IdentityToken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistryToken:
-    """An access token, sent to the registry unchanged; its user is unknown."""
+    """An access token, sent to the registry unchanged, without a user name."""
 
     token: Secret
     username: None = None
@@ -51,7 +51,7 @@ def is_username(text: str) -> bool:
 def is_password_of(username: str, text: str) -> bool:
     """Whether Basic can encode this user's password.
 
-    The key file of a Google service account is one, line breaks included.
+    The key file of a Google service account can be a password, with its line breaks.
     """
     if username == _JSON_KEY_USER:
         text = text.translate(_LINE_BREAKS)

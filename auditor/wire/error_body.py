@@ -2,7 +2,7 @@
 
 The format is that of the OCI distribution-spec, "Error Codes"; products also send other
 JSON, XML (object stores), HTML (proxies), plain text and empty bodies. The message is
-for people only: decisions are made by the HTTP status.
+for people only: code decides by the HTTP status.
 """
 
 from __future__ import annotations

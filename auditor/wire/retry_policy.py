@@ -57,7 +57,7 @@ class SentRequest:
     `token_age_s` is None if it had no token; `scope` is the scope the token was
     requested for. `fixed`: the authentication cannot be renewed (a password, a registry
     token). `reauthenticated`: this attempt already followed an `Authenticate`.
-    `other_origin`: a redirect led to another origin, whose challenge is not the
+    `other_origin`: a redirect led to another origin, so the challenge is not the
     registry's.
     """
 

@@ -27,7 +27,7 @@ _DETAIL_CHARS = 500
 class Violation:
     """A rule that a reference violates, or may violate (`known` is false).
 
-    `found` is what violates the rule, or what the report does not contain. It and
+    `found` is what violates the rule, or what the report does not contain. `found` and
     `reference` come from the report and are not safe to print. `waiver` is the waiver
     that applies, `expired` one that has expired.
     """
@@ -67,7 +67,10 @@ class Violation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleCount:
-    """Violations of a rule; `ignored` ones are unknown in a section that allows it."""
+    """Violations of a rule.
+
+    `ignored` counts unknown results in sections that allow them.
+    """
 
     rule: Rule
     violations: int = 0

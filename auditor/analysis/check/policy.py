@@ -1,4 +1,4 @@
-"""What a policy consists of: rules in sections, and waivers."""
+"""The parts of a policy: rules in sections, and waivers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class WhenUnknown(StrEnum):
 
 
 class Subject(StrEnum):
-    """What a rule applies to."""
+    """The object that a rule applies to."""
 
     IMAGE = "image"  # each image line
     FAILURE = "failure"  # each failure line
@@ -38,9 +38,9 @@ class RuleDefinition:
 
     `violations` is an SQL expression over a row of `evaluate.SUBJECTS` (an aggregate
     for `REPOSITORY`) that gives what violates the rule as VARCHAR[]; `$value` is the
-    value in the policy. `unknown` likewise gives what the report does not contain, and
-    `hint` how to get it. In `message`, `{found}` is what was found and `{limit}` the
-    value as written in the policy.
+    value in the policy. `unknown` is an SQL expression for what the report does not
+    contain, and `hint` is advice on how to get it. In `message`, `{found}` is what was
+    found and `{limit}` the value as written in the policy.
     """
 
     name: str

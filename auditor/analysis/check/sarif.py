@@ -105,7 +105,7 @@ def _result(violation: Violation, policy: Policy) -> dict[str, Any]:
 
 
 def _fingerprint(violation: Violation) -> str:
-    """Equal for the same rule and reference, whatever was found."""
+    """A fingerprint that depends only on the rule and the reference."""
     identity = f"{violation.rule.id}\0{violation.reference}"
     return hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()
 

@@ -75,7 +75,8 @@ def read_platforms(lines: ReportLines) -> SimpleNamespace:
 def image_share(images: int, total: int) -> SimpleNamespace:
     """A number of images; `level` is 0 for none of `total`, 1 to 3, 4 for all.
 
-    0 of 0 counts as none. One image is never shown as none, all but one never as all.
+    0 of 0 counts as none. A number above 0 is never shown as level 0, and one below
+    `total` never as 4.
     """
     if images >= total:
         return SimpleNamespace(images=images, level=4 if images else 0)
@@ -127,7 +128,7 @@ _BASES = """
 
 
 def read_attachments(lines: ReportLines) -> SimpleNamespace:
-    """What is attached to images, and the labels and bases they declare.
+    """The attachments of images, and the labels and bases they declare.
 
     `coverage` counts images that have an attachment, have none, or were not checked;
     `has` and `lacks` are the words that find them in the table of references.

@@ -57,7 +57,7 @@ _CHANGES = {
 def read_changes(old: Sequence[str], new: Sequence[str]) -> SimpleNamespace:
     """What changed between two reports, each given as files or globs.
 
-    `counts` are those of the kinds of change, `same` of what is no difference.
+    `counts` has the number of references by change, `same` that of unchanged ones.
     """
     source = read_source(old)
     with compare(old, new) as comparison:

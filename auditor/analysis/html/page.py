@@ -2,8 +2,8 @@
 
 Three independent defences, because names in a registry are chosen by anyone who can
 push: every text passes `safe_text` (no control or direction character), Jinja escapes
-it, and the page's Content-Security-Policy allows no script but the one whose hash it
-names (CSP Level 3, section 2.3.1) and no request at all.
+it, and the page's Content-Security-Policy allows only the script with the given hash
+(CSP Level 3, section 2.3.1), and no request.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def _safe(value: Any) -> Any:
 
 
 def _period(first: str | None, last: str | None) -> str:
-    """From the first to the last time; a shared date is written once."""
+    """The period between two times as text; a shared date is written once."""
     start, end = _moment(first), _moment(last)
     if first is None or last is None or start == end:
         return start

@@ -45,7 +45,7 @@ _REFERENCES = """
 
 
 def read_references(lines: ReportLines) -> SimpleNamespace:
-    """As many rows as fit into the page, as `data` for JSON; `shown` of `total`."""
+    """The rows that fit into the page: `data` for JSON, `shown` of `total` rows."""
     repositories, digests, platforms = _Index(), _Index(), _Index()
     rows: list[list[Any]] = []
     bytes_left = MAX_DATA_BYTES

@@ -69,7 +69,7 @@ class ReportLines:
         return list(self.rows(_WARNINGS))
 
     def shown(self, query: str) -> ShownRows:
-        """The result rows of a query whose column `total` is the number of all rows."""
+        """The result rows of a query, which has the number of all rows as `total`."""
         rows = list(self.rows(query))
         return ShownRows(rows=rows, total=rows[0].total if rows else 0)
 

@@ -1,9 +1,9 @@
 """Storage by repository: a treemap, and tables of shared layers and base images.
 
-The area of the map is what the registries store, each layer once: one tile for the
-layers that only one repository contains, for each repository, and one tile for all
-layers that several contain. Where there are too many small repositories, the tiles are
-namespaces.
+The area of the map stands for the bytes that the registries store, each layer once: a
+tile for each repository with the layers that only this repository contains, and one
+tile for all layers in several repositories. If there are too many small repositories,
+the tiles stand for namespaces.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ NARROW = Box(x=0, y=0, width=360, height=520)
 
 
 class TileKind(StrEnum):
-    """What a tile stands for."""
+    """The kind of content of a tile."""
 
     OWN = "own"  # layers of one repository or namespace only
     SHARED = "shared"  # layers of several
@@ -77,8 +77,8 @@ class TileContent:
 def read_storage(paths: Sequence[str]) -> SimpleNamespace:
     """The storage of the repositories of a report, given as files or globs.
 
-    `wide` and `narrow` are the tiles of the map in two layouts, which stand for a
-    `group`. `shared` is the size in bytes of layers that several repositories contain.
+    `wide` and `narrow` are two layouts of the map; each tile is a `group`. `shared` is
+    the size in bytes of layers that several repositories contain.
     """
     with open_layer_inventory(paths) as inventory:
         group, tiles = _map(inventory)
@@ -116,7 +116,7 @@ def _own_size(contents: Sequence[TileContent]) -> int:
 
 
 def _contents(inventory: LayerInventory, group: UsageGroup) -> list[TileContent]:
-    """Largest first, then the rest, then what is shared."""
+    """The largest groups, then the other groups as one, then shared layers."""
     usages = [
         usage for usage in inventory.usage(group, limit=MAX_TILES).rows if usage.unique
     ]
@@ -142,7 +142,7 @@ def _contents(inventory: LayerInventory, group: UsageGroup) -> list[TileContent]
 
 
 def _labels(usages: Sequence[Usage], group: UsageGroup) -> list[str]:
-    """Names without the namespace, if all repositories have the same one."""
+    """Names, without the namespace if all repositories are in the same namespace."""
     names = [usage.name or "" for usage in usages]
     namespaces = {name.rpartition("/")[0] for name in names}
     if group is not UsageGroup.REPOSITORY or len(namespaces) != 1:

@@ -22,9 +22,10 @@ Terms
 -----
 - challenge: the `WWW-Authenticate` of a 401: a scheme and its parameters.
 - realm: the URL of the token service, a parameter of a Bearer challenge.
-- scope: what a token is requested for, such as `repository:team/app:pull`.
+- scope: the resource and actions that a token is requested for, such as
+  `repository:team/app:pull`.
 - grant: what a token allows, by its `access` claim; it may be less than the scope.
 - credential: a login, an identity token or a registry token.
 - account: the credential that one namespace of a registry uses.
-- authorization: the `Authorization` header of a request, with what is known about it.
+- authorization: the `Authorization` header of a request, and its token and scope.
 """

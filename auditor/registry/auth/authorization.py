@@ -1,4 +1,4 @@
-"""What a request is authorized with, and the cache of bearer tokens.
+"""The authorization of requests, and the cache of bearer tokens.
 
 Source: distribution, "Token Authentication Specification" (token.md, jwt.md).
 """
@@ -35,12 +35,12 @@ MAX_TOKENS = 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authorization:
-    """What one request is authorized with.
+    """The authorization of a request.
 
     `header` is the value of the Authorization field; None sends none. `token` and
     `scope` belong to a token that can be renewed. `fixed` marks a password or a
-    registry token, for which there is no other. `trial` is set while the registry has
-    not accepted the password yet.
+    registry token, which cannot be renewed. `trial` is set while the registry has not
+    accepted the password yet.
     """
 
     header: str | None = field(repr=False)
@@ -51,11 +51,11 @@ class Authorization:
     trial: LoginTrial | None = None
 
     def age_s(self, now: float) -> float | None:
-        """Seconds since its token was requested; None without a token."""
+        """Seconds since the token was requested; None without a token."""
         return None if self.token is None else now - self.token.obtained_at
 
     def is_old(self, now: float) -> bool:
-        """Whether its token has expired."""
+        """Whether the token has expired."""
         return self.token is not None and now >= self.token.expires_at
 
 
@@ -63,15 +63,15 @@ class Authorizer(Protocol):
     """Authorizations for the requests that need one scope."""
 
     def cached(self) -> Authorization | None:
-        """A valid one, if it is known without a request; None otherwise."""
+        """A valid authorization that is known without a request, or None."""
 
     async def authorization(self) -> Authorization | Failure:
-        """A valid one, fetched if needed."""
+        """A valid authorization, fetched if needed."""
 
     async def after_401(
         self, refused: Authorization, challenge: Challenge | None
     ) -> Authorization | Failure:
-        """Another one, after `refused` was answered with a 401 and `challenge`."""
+        """Another authorization, after `refused` got a 401 with `challenge`."""
 
 
 ANONYMOUS = Authorization(header=None, access=Access(state=AccessState.ANONYMOUS))
@@ -121,7 +121,7 @@ class LoginTrial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenKey:
-    """What a token was requested for.
+    """The key of a cached token: the values it was requested with.
 
     `namespace` is the part of the registry that has a login of its own; "" is the
     whole registry.
@@ -148,13 +148,13 @@ class CachedToken:
 
     @property
     def renew_at(self) -> float:
-        """When its successor should be fetched."""
+        """The time at which the next token should be fetched."""
         return self.obtained_at + RENEW_AFTER * (self.expires_at - self.obtained_at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Refusal:
-    """A failure, and when to try again. `old` is the token that was to be renewed."""
+    """A failure, and when to try again. `old`: the token that could not be renewed."""
 
     failure: Failure
     renew_at: float
@@ -164,8 +164,8 @@ class _Refusal:
 class TokenCache:
     """Tokens by key, fetched when missing or old, with one request per key in flight.
 
-    A token is renewed before it expires; while its successor is being fetched, and
-    where that fails, the old one is used until it expires.
+    A token is renewed before it expires. While the new token is being fetched, and if
+    that fails, the old token is used until it expires.
     """
 
     def __init__(

@@ -67,10 +67,10 @@ class HelperRunner:
     async def get(
         self, helper: CredentialHelper, *, refresh: bool = False
     ) -> FoundCredential | Failure | None:
-        """The credential a helper has for its server; None if it has none.
+        """The credential that a helper returns for its server, or None.
 
         A failure is remembered too: an anonymous request in its place would fail in a
-        misleading way, and another attempt per reference would take the whole night.
+        misleading way, and another attempt for each reference could take hours.
         `refresh` runs the helper again; if that fails, the earlier result is kept.
         """
         key = helper.name, helper.server
@@ -154,8 +154,8 @@ class HelperRunner:
 def parse_helper_output(output: bytes) -> Credential | None:
     """Parse what `get` prints; None if the helper has no login.
 
-    Raises `ProtocolError(DENIED)`. Its detail continues a sentence that begins with
-    the helper's name, and repeats nothing of the output.
+    Raises `ProtocolError(DENIED)`. The detail continues a sentence that begins with the
+    helper's name; it does not quote the output.
     """
     try:
         document = orjson.loads(output)

@@ -1,4 +1,4 @@
-"""Docker's config.json and podman's auth.json: the credentials they hold.
+"""Parses the credentials in docker's config.json and podman's auth.json.
 
 The format is that of docker/cli, cli/config/configfile (`auths`, `credsStore`,
 `credHelpers`) and of containers-auth.json(5), where a key may name a namespace of a
@@ -56,7 +56,7 @@ class FoundCredential:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CredentialHelper:
-    """A program `docker-credential-NAME`, and the server name to ask it about."""
+    """A program `docker-credential-NAME`, and the server name to pass to it."""
 
     name: str
     server: str

@@ -15,6 +15,6 @@ Terms
 -----
 - listing: all tags of a repository, or all repositories of a registry.
 - catalog: the listing of repositories by the registry API, `/v2/_catalog`.
-- page: a part of a listing. A `ParsedPage` is one response, a `Page` what is handed on.
+- page: a part of a listing. A `ParsedPage` is one response; the caller gets `Page`s.
 - truncated: a listing that the registry ends too early, without a sign.
 """

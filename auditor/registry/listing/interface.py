@@ -1,4 +1,4 @@
-"""What every lister returns: pages of tags or of repository names."""
+"""The results of every lister: pages of tags or of repository names."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class LazyTags(Collection[ListedTag]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedPage(Generic[Entry]):
-    """What one response of a listing contains.
+    """The content of one response of a listing.
 
     `next_url` is None on the last page, and a `Failure` if the link is not usable.
     `unreadable` counts entries that are neither readable nor null. `total` is the size
@@ -68,13 +68,13 @@ class ParsedPage(Generic[Entry]):
 
     @property
     def items(self) -> Collection[object]:
-        """What `total` counts."""
+        """The items that `total` counts."""
         return self.entries if self.counted is None else self.counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page(Generic[Entry]):
-    """Some of the entries of a listing, in its order.
+    """A part of the entries of a listing, in the order of the listing.
 
     `number` is that of the response, from 1; a large response gives several pages.
     `unreadable` and `total` are as in `ParsedPage`. `last` marks the end of the

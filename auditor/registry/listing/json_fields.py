@@ -142,7 +142,7 @@ def parse_number(text: str | None) -> int | None:
 
 
 def linked_page(response: Response) -> str | Failure | None:
-    """The next page by the `Link` header."""
+    """The URL of the next page from the `Link` header."""
     try:
         return next_page(response.headers.getall("Link", ()), response.url)
     except ProtocolError as error:
@@ -150,7 +150,7 @@ def linked_page(response: Response) -> str | Failure | None:
 
 
 def named_page(response: Response, target: object) -> str | Failure | None:
-    """The next page by the value of a field; None if that is not a string."""
+    """The URL of the next page from a field; None if the field is not a string."""
     if not isinstance(target, str) or not target:
         return None
     try:

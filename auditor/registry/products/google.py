@@ -99,6 +99,6 @@ def _tag(name: str, digest: str, manifest: dict[str, Any]) -> ListedTag:
 
 
 def _number(manifest: dict[str, Any], key: str) -> int | None:
-    """A number; Google writes most as strings."""
+    """A number; Google writes most numbers as strings."""
     value = fields.integer(manifest, key)
     return fields.parse_number(fields.text(manifest, key)) if value is None else value

@@ -189,7 +189,7 @@ class ApiAuthorizer:
     )
 
     def cached(self) -> Authorization | None:
-        """Always None: listings are too few to need it."""
+        """Always None: there are too few listings to need a cache."""
         return None
 
     async def authorization(self) -> Authorization | Failure:
@@ -219,7 +219,7 @@ class ApiAuthorizer:
         return f"the login{account} was not used, because the API expects {expected}"
 
     def _expected_instead(self, credential: Credential) -> str | None:
-        """What the API expects, if it does not take this credential."""
+        """The kind of credential that the API expects, if it does not take this one."""
         if not isinstance(credential, Login):
             return "a user name and a password"
         is_oauth = credential.username == _OAUTH_USER

@@ -6,7 +6,7 @@ Theory of operation
 2. `Http1Client` (`http1.py`) sends GET and HEAD to one origin. It reuses an idle
    `Connection` or lets the `Dialer` make one; `ResponseParser` (`http1_parser.py`)
    reads the response with llhttp.
-3. `AiohttpClient` takes what has a proxy or a body. It is imported on first use.
+3. `AiohttpClient` sends requests over a proxy or with a body; imported on first use.
 4. `SsrfGuard` checks the addresses of hosts that only a registry named, for both
    clients. `tls.py` has the CAs and the client certificate.
 5. `failures.py` maps every exception to a `Failure`.
