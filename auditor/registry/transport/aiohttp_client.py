@@ -112,9 +112,8 @@ class AiohttpClient:
                     return _proxy_failure(proxy, 407)
                 is_good = response.status < 300
                 self._has_answered = True
-                content = await _read(
-                    response, max_bytes if is_good else MAX_ERROR_BYTES
-                )
+                cap = max_bytes if is_good else MAX_ERROR_BYTES
+                content = await _read(response, cap)
                 if content is None:
                     response.close()
                     if is_good:

@@ -1,9 +1,9 @@
 """An HTTP/1.1 client for one origin: connections, how they are made and reused.
 
 `Http1Client` takes an idle connection or has the `Dialer` make one; a `Connection`
-carries one request at a time and keeps the deadlines of its response; `http1_parser`
-reads it. GET and HEAD only: no request bodies, redirects, cookies or proxies
-(docs/development/adr/0005).
+carries one request at a time and keeps the deadlines of its response, which
+`http1_parser` parses. GET and HEAD only: no request bodies, redirects, cookies or
+proxies (docs/development/adr/0005).
 """
 
 from __future__ import annotations
@@ -116,9 +116,8 @@ class Http1Client:
                 break
             except BaseException as error:
                 connection.abort()  # after a cancellation, too, its state is unknown
-                is_lost = isinstance(error, OSError) and not isinstance(
-                    error, TimeoutError
-                )
+                is_timeout = isinstance(error, TimeoutError)
+                is_lost = isinstance(error, OSError) and not is_timeout
                 may_repeat = is_lost and method in IDEMPOTENT
                 if not reused or connection.touched or not may_repeat:
                     raise

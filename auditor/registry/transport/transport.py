@@ -206,9 +206,8 @@ class Transport:
         # The registry and hosts that the user named are shown the client certificate.
         is_allowed = origin.host in self._guard.allowed_hosts
         files = self._tls if is_allowed else self._tls.without_certificate()
-        client = self._other_clients[origin] = self._new_client(
-            origin, files, self._guard
-        )
+        client = self._new_client(origin, files, self._guard)
+        self._other_clients[origin] = client
         return client
 
     def _aiohttp_client(self) -> AiohttpClient:
