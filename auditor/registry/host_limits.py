@@ -1,7 +1,8 @@
 """The limits on requests to one host.
 
-- `ConcurrencyLimiter`: requests in flight. It adapts: halved when the host shows
-  distress, one more after each round of good responses.
+- `ConcurrencyLimiter`: requests in flight, at most the setting `requests_at_once`. It
+  adapts: halved when the host shows distress, one more after each round of good
+  responses.
 - `HostLimits` combines the other limits, which are optional: `Pacer` (requests per
   second), `RateLimiter` (manifests per window, as the registry's RateLimit headers say)
   and `RequestQuota` (requests per run and per registry).

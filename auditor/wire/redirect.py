@@ -6,7 +6,7 @@ registry's Authorization header, and reject requests that have one.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from auditor.errors import FailureKind, ProtocolError
 from auditor.fast_dataclass import dataclass
@@ -16,18 +16,23 @@ from auditor.wire.url_policy import address_class, origin_of, resolve_url
 # A registry, its CDN, the CDN's region and its object store are four hops. RFC 1945
 # section 9.3 recommends five.
 MAX_REDIRECTS = 5
+# The header fields that are kept when a redirect leaves the origin.
+KEPT_HEADERS = frozenset({"Accept", "Range"})
 _REFUSED = FailureKind.REDIRECT_REFUSED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Redirect:
-    """The next request.
-
-    Unless `same_origin`, it is sent without Authorization and custom headers.
-    """
+    """The next request."""
 
     url: str
     same_origin: bool
+
+    def kept_headers(self, headers: Mapping[str, str]) -> Mapping[str, str]:
+        """The headers to send: all to the same origin, else `KEPT_HEADERS` only."""
+        if self.same_origin:
+            return headers
+        return {name: value for name, value in headers.items() if name in KEPT_HEADERS}
 
 
 def follow_redirect(

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("auditor.http")
 
-# The header fields that are kept when a redirect leaves the origin.
-_KEPT_ON_REDIRECT = frozenset({"Accept", "Range"})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # Other origins with an `Http1Client`: token services, CDNs, object stores and their
 # regions. A registry has a handful; requests to further ones go over aiohttp.
@@ -159,11 +157,12 @@ class Transport:
             )
         except ProtocolError as error:
             return Failure(kind=error.kind, detail=error.detail)
-        if not hop.same_origin:
-            kept = [name for name in headers if name in _KEPT_ON_REDIRECT]
-            headers = {name: headers[name] for name in kept}
         outcome = await self.request(
-            method, hop.url, headers=headers, max_bytes=max_bytes, hops=hops
+            method,
+            hop.url,
+            headers=hop.kept_headers(headers),
+            max_bytes=max_bytes,
+            hops=hops,
         )
         if isinstance(outcome, Failure) and outcome.kind is FailureKind.REALM_REFUSED:
             # The SSRF guard refused the target of a redirect, not a realm.
@@ -193,7 +192,7 @@ class Transport:
         )
 
     def _other_client(self, origin: Origin) -> Http1Client | None:
-        """The client for a host that the registry named; None: aiohttp."""
+        """The client for a host that the registry named; None for aiohttp."""
         if client := self._other_clients.get(origin):
             return client
         if (
