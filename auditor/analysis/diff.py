@@ -375,7 +375,7 @@ _CLASSIFIED = f"""
 
 
 def _growth_table(threshold: GrowthThreshold) -> str:
-    """Grown platforms of moved images; of equal names (Windows) the largest."""
+    """Grown platforms of moved images; for equal names (Windows) the largest."""
 
     def sizes(side: str) -> str:
         return f"""

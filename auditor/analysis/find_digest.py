@@ -44,7 +44,7 @@ class DigestTotals:
     """The last line of `--format jsonl`: what the search did not cover.
 
     `failures` is the number of references that were not audited, `missing` that of
-    references with a platform manifest that is not in the registry.
+    references that lack a platform manifest in the registry.
     """
 
     schema: int = SCHEMA

@@ -41,7 +41,7 @@ class TableColumn:
 class TitledTable:
     """A table with a title, and a note below it.
 
-    `total` is the number of all rows, of which `rows` may be the first.
+    `rows` may be the first rows only; `total` is the number of all rows.
     """
 
     title: str

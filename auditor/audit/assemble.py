@@ -207,9 +207,9 @@ class _Assembly:
         )
 
     def _includes(self, digest: str, platform: Platform) -> bool:
-        """Whether a platform goes into the record; notes those that do not.
+        """Whether the record includes a platform; remembers excluded platforms.
 
-        A manifest without a known platform, such as an artifact, always does.
+        A manifest without a known platform, such as an artifact, is always included.
         """
         if self._options.includes(platform) or not platform.is_real:
             return True
@@ -342,7 +342,7 @@ class _Assembly:
 
 
 def _distinct(children: Sequence[Descriptor]) -> Collection[Descriptor]:
-    """Children by digest and platform; of duplicates, the last."""
+    """Children by digest and platform; the last duplicate is kept."""
     if len({child.digest for child in children}) == len(children):
         return children  # the usual case
     return {(child.digest, child.platform): child for child in children}.values()

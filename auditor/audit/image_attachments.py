@@ -204,7 +204,7 @@ class _AttachmentSearch:
         )
 
     def _add(self, attachments: Iterable[Attachment]) -> None:
-        """Add attachments; of duplicates, the one with predicates is kept."""
+        """Add attachments; a duplicate without predicates is dropped."""
         for one in attachments:
             before = self.found.get((one.digest, one.subject))
             if before is None or before.predicates is None:

@@ -74,7 +74,8 @@ class Resolver:
     ) -> VerifiedManifest | Failure:
         """The manifest of a reference.
 
-        `listed_digest` is the digest of the tag in a listing of this run, if it had it.
+        `listed_digest` is the digest of the tag in a listing of this run, if the
+        listing has digests.
         """
         if reference.digest is not None:
             return await self._resolve_digest(registry, reference, reference.digest)
@@ -197,7 +198,9 @@ class Resolver:
         cached: CachedTag | None,
         listed_digest: str | None,
     ) -> tuple[str, VerifiedManifest] | None:
-        """Why a tag needs no request, and its manifest; None if it needs one."""
+        """The reason why a tag needs no request, and its manifest; None if it needs a
+        request.
+        """
         if cached is None:
             return None
         immutable = registry.settings.immutable_tags

@@ -333,7 +333,7 @@ async def open_job(
     """The job that the settings describe, with all its resources open.
 
     `notify` gets sentences for the user; `items` replace the settings' references and
-    lists. Raises the `AuditorError`s of what it opens.
+    lists. Raises the `AuditorError`s of the resources.
     """
     now = rfc3339(clock.epoch())
     async with (

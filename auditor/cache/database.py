@@ -102,7 +102,7 @@ def open_temporary_database() -> sqlite3.Connection:
 def open_existing_database(path: Path) -> sqlite3.Connection:
     """A connection to an existing cache file of this schema version.
 
-    Raises `CacheError` if there is none.
+    Raises `CacheError` if the file does not exist or is of another version.
     """
     with _cache_errors(path):
         if not stat.S_ISREG(path.lstat().st_mode):

@@ -111,7 +111,7 @@ class CacheStorage:
         self._reader = self._writer = None
 
     def read_row(self, sql: str, values: tuple[object, ...]) -> tuple[Any, ...] | None:
-        """The first row of a query; `None` if there is none or the cache fails."""
+        """The first row of a query; `None` if there is no row or the cache fails."""
         if self._reader is None:
             return None
         try:

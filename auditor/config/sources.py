@@ -112,8 +112,11 @@ class RegistrySection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigDocument:
-    """The values of a file. `registries` is keyed by the registry's canonical name,
-    `namespaces` by that of a part of a registry."""
+    """The values of a file.
+
+    `registries` is keyed by the registry's canonical name, `namespaces` by
+    `registry/namespace`.
+    """
 
     top: OptionValues = field(default_factory=dict)
     registries: dict[str, RegistrySection] = field(default_factory=dict)

@@ -192,7 +192,7 @@ def _platform_image(source: _Source, platform: str) -> BuiltImage:
 
 
 def _layers(source: _Source, platform: str) -> list[Layer]:
-    """A base that many repositories share, a layer of the repository, and own ones."""
+    """A base of many repositories, a layer of the repository, layers of the image."""
     base = _base(source)
     name = f"{source.repository}:{source.tags[0]} {platform}"
     own = 1 + hashlib.sha256(name.encode()).digest()[0] % _MAX_OWN_LAYERS

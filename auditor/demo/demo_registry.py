@@ -201,7 +201,7 @@ class DemoRegistry:
         return web.Response(body=manifest.raw, headers=headers)
 
     async def blob(self, request: web.Request) -> web.Response:
-        """A config, or what is known of a layer without its bytes."""
+        """A config, or the headers of a layer, which has no bytes."""
         digest = request.match_info["digest"]
         repository = self.repository(request)
         blob = repository.blobs.get(digest) if repository else None

@@ -1,9 +1,8 @@
 """Builds images in the old format: Docker image manifest version 2, schema 1.
 
 distribution docs, "Image Manifest Version 2, Schema 1": layers and history are newest
-first. Signed manifests have libtrust's pretty form, a JWS (RFC 7515) of which the
-payload is the document without its `signatures`, described by `formatLength` and
-`formatTail`.
+first. Signed manifests have libtrust's pretty form, a JWS (RFC 7515); its payload is
+the document without its `signatures`, described by `formatLength` and `formatTail`.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ listings), so that their findings apply to an audit.
   `Failure.reason` and `Failure.kind`.
 - `token_check` requests tokens and shows what they grant: `check_token` for one
   repository, `PullAccessCheck` for many.
-- `token_explain` takes a token apart, also a damaged one.
+- `token_explain` explains the parts of a token, even of a damaged one.
 - `ls` lists repositories and tags.
 - `dry_run` expands the input of an audit and forecasts its requests.
 """

@@ -1,12 +1,12 @@
 """Compose files and Dockerfiles as lists.
 
-Of a compose file, the images of its services (compose-spec, "image"). The environment,
-`.env` files, `extends` and `include` are resolved by `docker compose config`, which
-prints the same format.
+The items of a compose file are the images of its services (compose-spec, "image"). The
+environment, `.env` files, `extends` and `include` are resolved by `docker compose
+config`, which prints the same format.
 
-Of a Dockerfile, the images that the build starts from (Dockerfile reference: "FROM",
-"ARG", "COPY --from", "RUN --mount", "Here-documents"). Stage names and `scratch` are
-not images.
+The items of a Dockerfile are the images that the build starts from (Dockerfile
+reference: "FROM", "ARG", "COPY --from", "RUN --mount", "Here-documents"). Stage names
+and `scratch` are not images.
 
 Variables are replaced by the defaults that the file sets. Both formats have `$NAME`,
 `${NAME}`, `${NAME:-default}`, `${NAME-default}`, `${NAME:+other}` and `${NAME+other}`
@@ -49,8 +49,8 @@ def is_compose(document: object) -> TypeGuard[dict[str, Any]]:
 def read_compose(document: dict[str, Any], name: str) -> Iterator[InputItem]:
     """An item for each service that has an image.
 
-    A service with only a `build` has none. An image that the file alone does not
-    determine is a malformed item.
+    A service with only a `build` has none. An image with a variable that the file does
+    not define is a malformed item.
     """
     if document.get("include"):
         yield malformed_line("include", name, f"other files are included{_RESOLVE}")

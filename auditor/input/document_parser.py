@@ -240,7 +240,7 @@ class _Source:
         self._size = 0
 
     def error(self, why: str) -> UsageError:
-        """An error in the current block, of which only the first line is known."""
+        """An error in the current block, reported at the first line of the block."""
         return UsageError(f"{self._name}:{self._line}: {why}")
 
     def syntax_error(self, error: Exception) -> UsageError:

@@ -95,7 +95,7 @@ class ListReader:
         self._comment_lines = 0  # before the first line
 
     def first_line(self) -> str:
-        """The first line that is neither blank nor a comment; "" if there is none.
+        """The first line that is neither blank nor a comment; "" in an empty list.
 
         If the line is longer than a block, only the first block is returned.
         """
@@ -137,8 +137,8 @@ class ListReader:
     def __iter__(self) -> Iterator[str]:
         """Lines without their line feed, as soon as they arrive.
 
-        Bytes that are not UTF-8 become lone surrogates (PEP 383). Of a line longer than
-        `MAX_LINE_CHARS`, at least one character more is returned.
+        Bytes that are not UTF-8 become lone surrogates (PEP 383). A line above
+        `MAX_LINE_CHARS` may be truncated, but stays above that limit.
         """
         max_line_bytes = MAX_LINE_CHARS * _MAX_CHAR_BYTES
         pieces: list[bytes] = []  # of the line that has not ended yet

@@ -1,7 +1,7 @@
-"""The listings of a registry: which of their entries match, and how they ended.
+"""Filters the listings of a registry, and records how each listing ended.
 
 A listing that breaks off, has invalid names or has fewer entries than the registry
-counts is reported with a failure, so that no gap is silent.
+counts is reported with a failure, so that no gap is overlooked.
 """
 
 from __future__ import annotations

@@ -214,8 +214,8 @@ def csv_format(header: str) -> LineFormat | None:
     """The reader of the rows below this line; `None` if it is not a CSV header.
 
     A header has a column `reference` or `repository`; other columns are ignored. A row
-    (RFC 4180) is one line: a field with a line break is malformed where it begins, as
-    an unclosed quote must not swallow the rest of the list.
+    (RFC 4180) is one line: a field with a line break is malformed, so that an unclosed
+    quote does not include the rest of the list.
     """
     for delimiter in DELIMITERS:
         try:

@@ -1,8 +1,8 @@
 """Deduplication: the references seen so far, in bounded memory.
 
-The latest are in a set, all before them in a temporary SQLite table, which is deleted
-with the process. Both hold 16 bytes of BLAKE2b for each reference; two references with
-the same 16 bytes (a chance of 1 in 10^24 for ten million) count as one.
+The latest references are in a set, earlier ones in a temporary SQLite table, which is
+deleted with the process. Both hold 16 bytes of BLAKE2b for each reference; two
+references with the same 16 bytes (a chance of 1 in 10^24 for ten million) count as one.
 """
 
 from __future__ import annotations

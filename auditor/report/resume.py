@@ -86,7 +86,7 @@ def set_aside_names(journal: Path) -> tuple[Path, Path]:
 def has_content(partial: Path) -> bool:
     """Whether the file exists and is not empty.
 
-    Raises `OutputError` if something else than a regular file has its name.
+    Raises `OutputError` if the path is not a regular file.
     """
     try:
         status = partial.lstat()
@@ -175,11 +175,11 @@ _ROW_KINDS = frozenset({"platform", "layer"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordOffset:
-    """Where a record is in a file: `size` bytes from `start`.
+    """The location of a record in a file: `size` bytes from `start`.
 
-    A record is one line, or several rows in the flat shapes. `reference` is None for
-    a failure of the input that is no reference: a malformed line, or a list that could
-    not be read. `interrupted`: the run had no time for it, so it is audited again.
+    A record is one line, or several rows in the flat shapes. `reference` is None for an
+    input failure without a reference: a malformed line, or a list that could not be
+    read. `interrupted`: the run had no time for it, so it is audited again.
     """
 
     start: int
@@ -296,7 +296,7 @@ class ResumeIndex:
         """The lines of the record of the next input entry, or None without a record.
 
         Must be called for every entry, in input order: this sets the position of the
-        record. `reference` is None for an entry that is no reference.
+        record. `reference` is None for an entry that is not a reference.
         """
         position = self._position
         self._position += 1
@@ -312,7 +312,7 @@ class ResumeIndex:
         return os.pread(self._stream.fileno(), size, start)
 
     def entry_finished(self, *, has_record: bool) -> None:
-        """Count an entry that was audited now, in input order; a filter may drop it."""
+        """Count the next entry that this run audited, even if a filter drops it."""
         if not has_record:
             self._execute("INSERT INTO dropped VALUES (?)", self._audited)
         self._audited += 1

@@ -209,8 +209,8 @@ def _sort(partial: Path, index: ResumeIndex, in_input_order: bool) -> Path:
 class ReportOptions:
     """How a report is written. `output`: a path, or "-" for standard output.
 
-    `settings` are the settings that the records depend on, by name, as JSON has them:
-    a report can only be resumed with the same ones.
+    `settings` are the settings that the records depend on, by name, as JSON values: a
+    report can only be resumed with the same settings.
     """
 
     output: str = "-"

@@ -47,7 +47,7 @@ _MAX_SHOWN = 5  # messages of a failed shard
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardPlan:
-    """The shards of a run, `at_once` of which are audited at the same time.
+    """The shards of a run; `at_once` of them are audited at the same time.
 
     `other_runs` runs like this one, itself included, share the registries' limits.
     """

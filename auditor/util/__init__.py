@@ -2,10 +2,10 @@
 
 Text and secrets: `text` formats text for people (terminal-safe, sizes, counts,
 durations), `secret` holds a password or token that does not print itself and masks
-credentials in sentences of others, `time_span` reads `30d` or a date.
+credentials in other sentences, `time_span` reads `30d` or a date.
 
-Concurrency: `single_flight` makes concurrent requests for the same thing one, and maps
-a function over items with bounded concurrency; `resizable_semaphore` limits concurrent
+Concurrency: `single_flight` merges concurrent requests for the same thing, and maps a
+function over items with bounded concurrency; `resizable_semaphore` limits concurrent
 requests to a host; `deadline` ends a run on time; `clock` supplies time and randomness,
 so that tests control both.
 

@@ -29,7 +29,7 @@ _SCALARS: dict[object, dict[str, Any]] = {
 
 
 def json_schema(*documents: type, title: str, urn: str) -> dict[str, Any]:
-    """The schema that each of these dataclasses conforms to as JSON."""
+    """The JSON Schema of documents of any of these dataclasses."""
     definitions: dict[str, Any] = {}
     references = [_reference(document, definitions) for document in documents]
     return {

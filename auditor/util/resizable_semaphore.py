@@ -59,7 +59,7 @@ class ResizableSemaphore:
             raise
 
     def release(self) -> None:
-        """Release a slot, or pass it on to the caller that waits longest."""
+        """Release a slot, or pass it to the caller that has waited longest."""
         while self._waiters and self._held <= self._limit:
             if _wake(self._waiters.popleft()):
                 return

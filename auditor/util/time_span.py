@@ -61,8 +61,8 @@ def is_older_than(
 ) -> bool | None:
     """Whether an image was built before `since`; None if that is unknown.
 
-    An image was built before it was pushed, so an early push is enough to be old; a
-    late one proves nothing.
+    An image is built before it is pushed: if it was pushed before `since`, it is older.
+    If it was pushed later, its age is unknown.
     """
     if created is not None and created >= _FIRST_IMAGE:
         return created < since

@@ -38,7 +38,7 @@ def check_reports(
     """Check reports, given as files or globs; `earlier` are those of an earlier audit.
 
     `today` (UTC) decides which waivers apply. Raises `UsageError` if a report cannot be
-    read, or if a rule needs an earlier report and there is none.
+    read, or if a rule needs an earlier report and `earlier` is empty.
     """
     for rule in policy.rules:
         if rule.definition.subject is Subject.EARLIER and not earlier:

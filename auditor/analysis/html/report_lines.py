@@ -1,8 +1,8 @@
 """The lines of a report in one table, and its totals, failures and warnings.
 
-The table `line` has one row per reference; of several lines of a reference the last one
-counts. Ages are relative to the last audit in the report, never to today, so that the
-same report gives the same page.
+The table `line` has one row per reference; if a reference has several lines, the last
+one counts. Ages are relative to the last audit in the report, never to today, so that
+the same report gives the same page.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ def load_lines(paths: Sequence[str]) -> Iterator[ReportLines]:
 def read_source(paths: Sequence[str]) -> SimpleNamespace:
     """The files that paths and globs name; raises `UsageError`.
 
-    `digest` is that of the bytes of the only file; of several files, that of the output
-    of `sha256sum` for them in the order of their names.
+    `digest` is that of the bytes of a single file. For several files it is that of the
+    output of `sha256sum` for them, in the order of their names.
     """
     files = [_read_file(path) for path in report_paths(paths)]
     digest = files[0].digest

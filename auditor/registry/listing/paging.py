@@ -2,8 +2,8 @@
 
 Some registries truncate a listing: they send their largest page without a `Link`. The
 distribution-spec ("Listing Tags") lets a client ask for the entries after a given one:
-if there are none, the listing is complete; if there are new ones, it was truncated. A
-registry that ignores the parameter starts again, which proves nothing.
+if the response is empty, the listing is complete; if it has new entries, the listing
+was truncated. A registry that ignores the parameter starts again, which proves nothing.
 """
 
 from __future__ import annotations

@@ -274,7 +274,7 @@ class ApiAuthorizer:
 
 
 def parse_access_token(body: bytes) -> str:
-    """The `access_token` of a response; raises `ProtocolError` if there is none."""
+    """The `access_token` of a response; raises `ProtocolError` without one."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:

@@ -25,7 +25,7 @@ from auditor.wire.url_policy import origin_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownProduct:
-    """A product, one sentence about auditing it, and the signs that it is the product.
+    """A product: one sentence about auditing it, and the signs that identify it.
 
     `services` and `realm_paths` (without a slash at the end) are those of its
     challenge. `hosts` are registries and `realm_hosts` token services; a name with a

@@ -41,7 +41,7 @@ _ZLIB_METHOD = 8  # RFC 1950: the low four bits of the first byte
 
 
 class NotHttpError(ValueError):
-    """The bytes are no HTTP/1 response, or break the rules of its framing.
+    """The bytes are not an HTTP/1 response, or break its framing rules.
 
     The message never quotes them: they may hold a secret.
     """

@@ -137,7 +137,7 @@ def tls_context(files: TlsFiles) -> ssl.SSLContext:
 
 
 def _has_certificates(path: str, context: ssl.SSLContext) -> bool:
-    """Trust the certificates of a file; false if there are none."""
+    """Trust the certificates of a file; false if it contains no certificate."""
     try:
         context.load_verify_locations(cafile=path)
     except (OSError, ssl.SSLError):
