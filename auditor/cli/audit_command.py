@@ -121,7 +121,7 @@ def _progress(settings: Settings, run: AuditRun) -> AbstractContextManager[None]
 async def dry_run(settings: Settings) -> int:
     """Print the references that would be audited, then a forecast of the requests.
 
-    No report is written. Returns 1 if an entry of the input is no reference, or a
+    No report is written. Returns 1 if an entry of the input is not a reference, or a
     listing is incomplete.
     """
     from auditor.cache.digest_cache import open_cache
@@ -161,8 +161,8 @@ async def dry_run(settings: Settings) -> int:
         forecast = await run.forecast()
     if not is_read:
         return ExitCode.OK  # the reader (`head`) has enough
-    for line in forecast_lines(forecast):
+    for line in forecast_lines(forecast, run.uses_tokens):
         print_message(line)
     if settings.summary is not None:
-        write_summary(settings.summary, forecast.to_json())
-    return ExitCode.FAILED if forecast.refused else ExitCode.OK
+        write_summary(settings.summary, forecast)
+    return ExitCode.FAILED if forecast.references.refused else ExitCode.OK

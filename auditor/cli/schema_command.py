@@ -34,7 +34,7 @@ SCHEMAS = {
     ),
     "token-decode": (
         "auditor token --decode --format json",
-        "auditor.diagnose.token_explain:TokenExplanationDocument",
+        "auditor.diagnose.token_explain:TokenExplanation",
     ),
     "ls": (
         "a line of auditor ls --format json",
@@ -42,7 +42,7 @@ SCHEMAS = {
     ),
     "dry-run": (
         "the summary file of auditor audit --dry-run",
-        "auditor.diagnose.dry_run:ForecastDocument",
+        "auditor.diagnose.dry_run:Forecast",
     ),
     "cache-info": (
         "auditor cache info --format json",

@@ -117,12 +117,7 @@ def _actions(flag: str, text: str) -> tuple[str, ...]:
 def _decode(settings: Settings, text: str, *, as_json: bool) -> int:
     import time
 
-    from auditor.diagnose.token_explain import (
-        TokenExplanationDocument,
-        explain_token,
-        explanation_lines,
-        explanation_to_json,
-    )
+    from auditor.diagnose.token_explain import explain_token, explanation_lines
     from auditor.registry.registries import load_keys
 
     if text == "-":
@@ -131,8 +126,7 @@ def _decode(settings: Settings, text: str, *, as_json: bool) -> int:
     keys = load_keys(key_file) if key_file else None
     explanation = explain_token(text, now=time.time(), keys=keys)
     if as_json:
-        document = TokenExplanationDocument(**explanation_to_json(explanation))
-        click.echo(json_text(document, indent=True))
+        click.echo(json_text(explanation, indent=True))
     else:
         click.echo("\n".join(explanation_lines(explanation)))
     verified = explanation.verification is None or explanation.verification.verified
@@ -190,11 +184,7 @@ async def _token(settings: Settings, text: str, as_json: bool, raw: bool) -> int
 def _token_document(
     check: TokenCheck, explanation: TokenExplanation | None
 ) -> TokenDocument:
-    from auditor.diagnose.token_explain import (
-        TokenDocument,
-        TokenExplanationDocument,
-        explanation_to_json,
-    )
+    from auditor.diagnose.token_explain import TokenDocument
 
     return TokenDocument(
         registry=check.registry,
@@ -207,9 +197,7 @@ def _token_document(
         credential=check.credential,
         pull=check.pull,
         access=check.access,
-        token=None
-        if explanation is None
-        else TokenExplanationDocument(**explanation_to_json(explanation)),
+        token=explanation,
     )
 
 

@@ -6,11 +6,9 @@ request that can audit it. No manifest is fetched.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field
 from datetime import UTC, datetime
-from typing import Any
 
 import anyio
 
@@ -31,7 +29,7 @@ from auditor.input.tag_filter import Selection
 from auditor.model import SCHEMA
 from auditor.registry.host_plan import Scheme
 from auditor.registry.registries import Registries
-from auditor.report.listing_stats import Listings
+from auditor.report.listing_stats import Listing
 from auditor.report.summary_text import listing_lines
 from auditor.util.clock import Clock
 from auditor.util.deadline import Deadline
@@ -44,115 +42,80 @@ MAX_SCOPES = 100
 
 
 @dataclass(slots=True, kw_only=True)
-class HostForecast:
-    """The requests to one registry.
+class ForecastRequests:
+    """Numbers of requests to a registry.
 
-    `cheapest` counts references by their cheapest request: `get`, `head` (cached; only
-    the digest is requested) or `none`. `uses_tokens` is None before the first response
-    of the registry. `scopes` are those of the first `MAX_SCOPES` repositories.
+    Each reference takes its cheapest request: a GET, a HEAD (cached; only the digest is
+    requested) or none. `token` is the maximum: one for each repository.
+    """
+
+    manifest_get: int = 0
+    manifest_head: int = 0
+    token: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForecastRateLimit:
+    """The rate limit of a registry.
+
+    `wait_s` is how long it delays the GETs, in whole windows; None if it does not.
+    """
+
+    remaining: int
+    limit: int | None
+    window_s: float | None
+    wait_s: float | None
+
+
+@dataclass(slots=True, kw_only=True)
+class RegistryForecast:
+    """The forecast for one registry.
+
+    `scopes` are those of the first `MAX_SCOPES` repositories.
     """
 
     registry: str
     references: int = 0
     repositories: int = 0
-    scopes: list[str] = field(default_factory=list)
-    cheapest: Counter[str] = field(default_factory=Counter)
-    uses_tokens: bool | None = None
-    rate_limit: RateLimit | None = None
+    scopes: tuple[str, ...] = ()
+    requests: ForecastRequests = field(default_factory=ForecastRequests)
+    known_without_request: int = 0
+    rate_limit: ForecastRateLimit | None = None
 
-    @property
-    def tokens(self) -> int:
-        """Maximum number of tokens: one for each repository."""
-        return 0 if self.uses_tokens is False else self.repositories
 
-    @property
-    def rate_limit_wait_s(self) -> float | None:
-        """Seconds that the rate limit delays the GETs, in whole windows; None for 0."""
-        limit = self.rate_limit
-        if limit is None or limit.window_s is None or not limit.limit:
-            return None
-        excess = self.cheapest["get"] - limit.remaining
-        return float(-(-excess // limit.limit) * limit.window_s) if excess > 0 else None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForecastReferences:
+    """Numbers of references.
 
-    def to_json(self) -> dict[str, Any]:
-        """The registry's entry in the forecast file."""
-        limit = self.rate_limit
-        return {
-            "registry": self.registry,
-            "references": self.references,
-            "repositories": self.repositories,
-            "scopes": self.scopes,
-            "requests": {
-                "manifest_get": self.cheapest["get"],
-                "manifest_head": self.cheapest["head"],
-                "token": self.tokens,
-            },
-            "known_without_request": self.cheapest["none"],
-            "rate_limit": None
-            if limit is None
-            else {
-                "remaining": limit.remaining,
-                "limit": limit.limit,
-                "window_s": limit.window_s,
-                "wait_s": self.rate_limit_wait_s,
-            },
-        }
+    `all_listed` is false if the input was not read to its end, and `refused` counts
+    entries that are not references.
+    """
+
+    asked: int
+    all_listed: bool
+    duplicates: int
+    refused: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """The forecast of an audit.
+    """The forecast of `auditor audit --dry-run`.
 
     `listing_requests` counts the requests that the listings took, by kind; the audit
-    repeats them. `refused` counts input entries that are not references; `all_listed`
-    is whether the input was read to its end. `not_counted` are options with requests
-    that cannot be counted in advance.
+    repeats them. `least_requests` is without tokens, children and configs.
+    `not_counted` are options that take more requests for each image.
     """
 
-    hosts: Sequence[HostForecast]
+    schema: int = SCHEMA
+    kind: str = "forecast"
+    references: ForecastReferences
+    registries: tuple[RegistryForecast, ...]
     listing_requests: Mapping[str, int]
-    refused: int
-    duplicates: int
-    all_listed: bool
-    listings: Listings
-    max_requests: int | None = None
-    not_counted: Sequence[str] = ()
-
-    @property
-    def references(self) -> int:
-        """References that would be audited."""
-        return sum(host.references for host in self.hosts)
-
-    @property
-    def least_requests(self) -> int:
-        """Minimum number of requests, without tokens, children and configs."""
-        manifests = sum(
-            host.cheapest["get"] + host.cheapest["head"] for host in self.hosts
-        )
-        return manifests + sum(self.listing_requests.values())
-
-    def to_json(self) -> dict[str, Any]:
-        """The content of the forecast file."""
-        return {
-            "schema": SCHEMA,
-            "kind": "forecast",
-            "references": {
-                "asked": self.references + self.refused,
-                "all_listed": self.all_listed,
-                "duplicates": self.duplicates,
-                "refused": self.refused,
-            },
-            "registries": [host.to_json() for host in self.hosts],
-            "listing_requests": {
-                str(kind): count
-                for kind, count in sorted(self.listing_requests.items())
-            },
-            "least_requests": self.least_requests,
-            "not_counted": list(self.not_counted),
-            "max_requests": self.max_requests,
-            "lists": self.listings.to_json(),
-            "listings": [listing.to_json() for listing in self.listings.shown],
-        }
+    least_requests: int
+    not_counted: tuple[str, ...]
+    max_requests: int | None
+    lists: Mapping[str, object]
+    listings: tuple[Mapping[str, object], ...]
 
 
 class DryRun:
@@ -176,7 +139,9 @@ class DryRun:
         self._resolver = Resolver(
             ContentCache(cache, clock=clock, recheck_s=settings.cache_recheck_s)
         )
-        self._hosts: dict[str, HostForecast] = {}
+        self._hosts: dict[str, RegistryForecast] = {}
+        # Registries from which a first response shows whether they use tokens.
+        self.uses_tokens: dict[str, bool] = {}
         # Hashes of repositories by registry: 64 bits for each, of perhaps 100,000.
         self._repositories: dict[str, set[int]] = {}
         self._expansion = ExpansionCounts()
@@ -209,18 +174,23 @@ class DryRun:
         reference = self._registries.mirror_of(entry.reference) or entry.reference
         name = reference.registry
         registry = await self._registries.get(name)
-        host = self._hosts.setdefault(name, HostForecast(registry=name))
+        host = self._hosts.setdefault(name, RegistryForecast(registry=name))
         host.references += 1
         request = self._resolver.first_request(
             registry, reference, listed_digest=entry.digest
         )
-        host.cheapest[request] += 1
+        if request == "none":
+            host.known_without_request += 1
+        elif request == "head":
+            host.requests.manifest_head += 1
+        else:
+            host.requests.manifest_get += 1
         repositories = self._repositories.setdefault(name, set())
         repositories.add(hash(reference.repository))
         if len(repositories) > host.repositories:
             host.repositories = len(repositories)
             if len(host.scopes) < MAX_SCOPES:
-                host.scopes.append(str(pull_scope(reference.repository)))
+                host.scopes += (str(pull_scope(reference.repository)),)
 
     async def forecast(self) -> Forecast:
         """The requests that the audit would send."""
@@ -228,53 +198,79 @@ class DryRun:
         for name, host in self._hosts.items():
             registry = await self._registries.get(name)
             plan = registry.auth.plan.known
-            host.rate_limit = rate_limits.get(name)
             if plan is not None and plan.scheme is not Scheme.UNKNOWN:
-                host.uses_tokens = plan.scheme is Scheme.BEARER
+                self.uses_tokens[name] = plan.scheme is Scheme.BEARER
+            if self.uses_tokens.get(name, True):
+                host.requests.token = host.repositories
+            if (limit := rate_limits.get(name)) is not None:
+                host.rate_limit = forecast_rate_limit(limit, host.requests.manifest_get)
+        expansion = self._expansion
+        listing_requests = self._registries.counts.sent
+        requests = [host.requests for host in self._hosts.values()]
         return Forecast(
-            hosts=[self._hosts[name] for name in sorted(self._hosts)],
-            listing_requests=dict(self._registries.counts.sent),
-            refused=self._refused,
-            duplicates=self._expansion.duplicates,
-            all_listed=self._is_expanded and not self._expansion.cut_off,
-            listings=self._expansion.listings,
-            max_requests=self._settings.max_requests,
+            references=ForecastReferences(
+                asked=self._refused + sum(h.references for h in self._hosts.values()),
+                all_listed=self._is_expanded and not expansion.cut_off,
+                duplicates=expansion.duplicates,
+                refused=self._refused,
+            ),
+            registries=tuple(self._hosts[name] for name in sorted(self._hosts)),
+            listing_requests={
+                str(kind): count for kind, count in sorted(listing_requests.items())
+            },
+            least_requests=sum(one.manifest_get + one.manifest_head for one in requests)
+            + sum(listing_requests.values()),
             not_counted=_not_counted(self._settings),
+            max_requests=self._settings.max_requests,
+            lists=expansion.listings.to_json(),
+            listings=tuple(one.to_json() for one in expansion.listings.shown),
         )
 
 
-def _not_counted(settings: Settings) -> list[str]:
+def forecast_rate_limit(rate_limit: RateLimit, gets: int) -> ForecastRateLimit:
+    """The rate limit of a registry, and how long it delays this number of GETs."""
+    limit, window_s = rate_limit.limit, rate_limit.window_s
+    wait_s, excess = None, gets - rate_limit.remaining
+    if limit and window_s is not None and excess > 0:
+        wait_s = float(-(-excess // limit) * window_s)
+    return ForecastRateLimit(
+        remaining=rate_limit.remaining, limit=limit, window_s=window_s, wait_s=wait_s
+    )
+
+
+def _not_counted(settings: Settings) -> tuple[str, ...]:
     options = {
         "--attachments all": settings.attachments is AttachmentMode.ALL,
         "--verify-blobs": settings.verify_blobs,
     }
-    return [option for option, is_given in options.items() if is_given]
+    return tuple(option for option, is_given in options.items() if is_given)
 
 
-def forecast_lines(forecast: Forecast) -> Iterator[str]:
-    """The forecast as lines of text."""
-    first = f"{format_count(forecast.references, 'reference')} would be audited"
-    if forecast.refused:
-        first += (
-            f", {format_count(forecast.refused, 'invalid entry', 'invalid entries')}"
-        )
-    if forecast.duplicates:
-        first += f", {format_count(forecast.duplicates, 'duplicate')} skipped"
-    if not forecast.all_listed:
+def forecast_lines(
+    forecast: Forecast, uses_tokens: Mapping[str, bool]
+) -> Iterator[str]:
+    """The forecast as lines of text; `uses_tokens` is that of the dry run."""
+    counts = forecast.references
+    asked = counts.asked - counts.refused
+    first = f"{format_count(asked, 'reference')} would be audited"
+    if counts.refused:
+        first += f", {format_count(counts.refused, 'invalid entry', 'invalid entries')}"
+    if counts.duplicates:
+        first += f", {format_count(counts.duplicates, 'duplicate')} skipped"
+    if not counts.all_listed:
         first += "; the input was not read to its end"
     yield first
-    for host in forecast.hosts:
+    for host in forecast.registries:
         references = format_count(host.references, "reference")
         repositories = format_count(host.repositories, "repository", "repositories")
         yield f"  {safe_text(host.registry)}: {references} in {repositories}"
-        yield "      " + ", ".join(_request_counts(host))
+        yield "      " + ", ".join(_counts(host, uses_tokens.get(host.registry)))
         if host.rate_limit is not None:
-            yield "      " + _rate_limit_text(host, host.rate_limit)
-    yield from listing_lines(forecast.listings.to_json(), forecast.listings.shown)
+            yield "      " + _rate_limit_text(host.rate_limit, host.requests)
+    listings = [Listing.from_json(one) for one in forecast.listings]
+    yield from listing_lines(forecast.lists, listings)
     listed = ", ".join(
-        f"{count} {kind}"
-        for kind, count in sorted(forecast.listing_requests.items())
-        if count
+        f"{count} {kind}" for kind, count in forecast.listing_requests.items() if count
     )
     if listed:
         yield f"  listing requests: {listed} (the audit sends them again)"
@@ -289,85 +285,21 @@ def forecast_lines(forecast: Forecast) -> Iterator[str]:
         yield f"  --max-requests {forecast.max_requests} {verdict}"
 
 
-def _request_counts(host: HostForecast) -> Iterator[str]:
-    yield f"{format_count(host.cheapest['get'], 'manifest')} with GET"
-    if host.cheapest["head"]:
-        yield f"{host.cheapest['head']} cached with HEAD"
-    if host.cheapest["none"]:
-        yield f"{host.cheapest['none']} cached without a request"
-    if host.uses_tokens:
-        yield format_count(host.tokens, "token")
-    elif host.uses_tokens is None:
-        yield f"up to {format_count(host.tokens, 'token')}"
+def _counts(host: RegistryForecast, uses_tokens: bool | None) -> Iterator[str]:
+    requests = host.requests
+    yield f"{format_count(requests.manifest_get, 'manifest')} with GET"
+    if requests.manifest_head:
+        yield f"{requests.manifest_head} cached with HEAD"
+    if host.known_without_request:
+        yield f"{host.known_without_request} cached without a request"
+    if uses_tokens is not False:
+        at_most = "" if uses_tokens else "up to "
+        yield at_most + format_count(requests.token, "token")
 
 
-def _rate_limit_text(host: HostForecast, limit: RateLimit) -> str:
+def _rate_limit_text(limit: ForecastRateLimit, requests: ForecastRequests) -> str:
     text = f"rate limit: {format_count(limit.remaining, 'request')} left"
-    if host.rate_limit_wait_s is not None:
-        wait = format_duration(host.rate_limit_wait_s)
-        return f"{text}; the audit waits at least {wait}"
-    enough = host.cheapest["get"] <= limit.remaining
-    return f"{text}, {'enough' if enough else 'not enough'} for these"
-
-
-# -- the forecast file: what `to_json` returns -----------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ForecastReferences:
-    """Numbers of references. `all_listed` is false if the input was not read to its
-    end, and `refused` counts entries that are no references."""
-
-    asked: int
-    all_listed: bool
-    duplicates: int
-    refused: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ForecastRequests:
-    """Numbers of requests that the audit of one registry takes at least."""
-
-    manifest_get: int
-    manifest_head: int
-    token: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ForecastRateLimit:
-    """The rate limit of a registry, and the time that exceeding it takes."""
-
-    remaining: int
-    limit: int | None
-    window_s: float | None
-    wait_s: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RegistryForecast:
-    """The forecast for one registry."""
-
-    registry: str
-    references: int
-    repositories: int
-    scopes: tuple[str, ...]
-    requests: ForecastRequests
-    known_without_request: int
-    rate_limit: ForecastRateLimit | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ForecastDocument:
-    """The forecast of `auditor audit --dry-run`. `listing_requests` is by kind, and
-    `not_counted` are options that take more requests for each image."""
-
-    schema: int = SCHEMA
-    kind: str = "forecast"
-    references: ForecastReferences
-    registries: tuple[RegistryForecast, ...]
-    listing_requests: Mapping[str, int]
-    least_requests: int
-    not_counted: tuple[str, ...]
-    max_requests: int | None
-    lists: Mapping[str, object]
-    listings: tuple[Mapping[str, object], ...]
+    if limit.wait_s is not None:
+        return f"{text}; the audit waits at least {format_duration(limit.wait_s)}"
+    is_enough = requests.manifest_get <= limit.remaining
+    return f"{text}, {'enough' if is_enough else 'not enough'} for these"

@@ -1,10 +1,10 @@
-"""What a registry token contains, also of a damaged one.
+"""Explains the content of a registry token, even of a damaged one.
 
 `explain_token` splits a token (RFC 7515: header, payload, signature), decodes each part
 as far as possible, and checks the signature with the key in the header. Claims are
 those of RFC 7519, key ids of distribution's "Token Authentication Implementation".
-`explanation_to_json` and `explanation_lines` print the result: the token itself and its
-signature are never shown, and every text is safe to print.
+The token itself and its signature are not part of the result, and every text of
+`explanation_lines` is safe to print.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -29,7 +29,7 @@ from auditor.wire.token_keys import KeySet, Verification, verify_token
 
 
 class TokenForm(StrEnum):
-    """The kind of text."""
+    """The form of the text to explain."""
 
     JWT = "jwt"
     OPAQUE = "opaque"
@@ -67,7 +67,12 @@ class EmbeddedKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenExplanation:
-    """A token taken apart at `explained_at` (epoch s); missing parts are None."""
+    """The explanation of a token at `explained_at` (epoch s); missing parts are None.
+
+    `verification` is None without --token-keys. `intact` is whether the text is a JWT
+    with three readable parts. `findings` are sentences about the validity of header,
+    key, payload and signature.
+    """
 
     form: TokenForm
     explained_at: float
@@ -77,14 +82,8 @@ class TokenExplanation:
     embedded_key: EmbeddedKey | None = None
     claims: Claims | None = None
     verification: Verification | None = None
-
-    @property
-    def intact(self) -> bool:
-        """Whether the text is a JWT with three readable parts."""
-        parts = (self.header, self.payload)
-        return self.signature_bytes is not None and all(
-            part is not None and part.error is None for part in parts
-        )
+    intact: bool = False
+    findings: tuple[str, ...] = ()
 
 
 def explain_token(
@@ -101,24 +100,29 @@ def explain_token(
     # (RFC 7516) has five parts.
     if len(parts) == 5 or not (parts[0].startswith("ey") or header.members):
         form = TokenForm.OPAQUE if token else TokenForm.EMPTY
-        return TokenExplanation(form=form, explained_at=now)
+        return TokenExplanation(
+            form=form, explained_at=now, findings=(_NOT_A_JWT[form],)
+        )
     payload = _read_part(parts[1]) if len(parts) > 1 else None
     signature = None
     if len(parts) == 3 and parts[2]:
         with suppress(ValueError):
             signature = decode_base64url(parts[2])
-    return TokenExplanation(
+    explanation = TokenExplanation(
         form=TokenForm.JWT,
         explained_at=now,
         header=header,
         payload=payload,
         signature_bytes=None if signature is None else len(signature),
         embedded_key=_embedded_key(header.members, parts, signature or b""),
-        claims=None if payload is None else claims_of(header.members, payload.members),
+        claims=None if payload is None else claims_of(payload.members),
         verification=None
         if keys is None
         else verify_token(token, keys, audience=audience, issuer=None, now=now),
+        intact=signature is not None
+        and all(part is not None and part.error is None for part in (header, payload)),
     )
+    return replace(explanation, findings=tuple(_findings(explanation)))
 
 
 _JSON_TOKEN = LazyPattern(r'"(?:access_)?token"\s*:\s*"([^"]*)"?')
@@ -162,7 +166,7 @@ def _read_part(text: str) -> TokenPart:
 def read_object(raw: bytes) -> tuple[dict[str, Any], str | None, int | None]:
     """A JSON object, the error in it and the byte of the error (None: intact).
 
-    Of a damaged object, the members that are complete before the damage.
+    For a damaged object, returns the members that are complete before the damage.
     """
     error = error_at = None
     try:
@@ -237,39 +241,6 @@ _NOT_A_JWT = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TokenClaimsDocument:
-    """The claims of a JWT, unverified. `grants` is None without a readable `access`."""
-
-    grants: tuple[Grant, ...] | None
-    subject: str | None
-    issuer: str | None
-    audience: tuple[str, ...]
-    issued_at: float | None
-    not_before: float | None
-    expires_at: float | None
-    token_id: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenExplanationDocument:
-    """A token taken apart. `intact` is whether it is a JWT with three readable parts.
-
-    `verification` is None without --token-keys.
-    """
-
-    form: str
-    explained_at: float
-    header: TokenPart | None
-    payload: TokenPart | None
-    signature_bytes: int | None
-    embedded_key: EmbeddedKey | None
-    claims: TokenClaimsDocument | None
-    verification: Verification | None
-    intact: bool
-    findings: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenDocument:
     """The token for pulling from one repository, and what it grants.
 
@@ -286,7 +257,7 @@ class TokenDocument:
     credential: str | None
     pull: bool
     access: Access
-    token: TokenExplanationDocument | None
+    token: TokenExplanation | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,30 +269,23 @@ class TokenFailureDocument:
     detail: str
 
 
-def explanation_to_json(explanation: TokenExplanation) -> dict[str, Any]:
-    """The same keys for every token; unknown values are None."""
-    json = asdict(explanation)
-    if (claims := json["claims"]) is not None:
-        del claims["header"], claims["payload"]
-    return {**json, "intact": explanation.intact, "findings": findings(explanation)}
-
-
 def explanation_lines(explanation: TokenExplanation) -> list[str]:
     """The claims with their labels, a blank line, then the findings."""
     claims = [
         f"{label:<10}  {safe_text(value) if value and isinstance(value, str) else '-'}"
         for label, value in _claims(explanation)
     ]
-    sentences = [f"- {sentence}" for sentence in findings(explanation)]
+    sentences = [f"- {sentence}" for sentence in explanation.findings]
     return [*claims, "", *sentences] if claims else sentences
 
 
 def _claims(explanation: TokenExplanation) -> Iterator[tuple[str, object]]:
     claims, key = explanation.claims, explanation.embedded_key
-    if claims is None:
+    if claims is None or explanation.header is None:
         return
-    yield "algorithm", claims.header.get("alg")
-    yield "key", claims.header.get("kid") if key is None else key.computed_id
+    header = explanation.header.members
+    yield "algorithm", header.get("alg")
+    yield "key", header.get("kid") if key is None else key.computed_id
     yield "subject", claims.subject
     yield "issuer", claims.issuer
     yield "audience", ", ".join(claims.audience)
@@ -349,10 +313,7 @@ def grant_text(grant: Grant) -> str:
     return safe_text(f"{actions} on {kind} {grant.name}")
 
 
-def findings(explanation: TokenExplanation) -> list[str]:
-    """Whether header, key, payload and signature are good, in sentences."""
-    if explanation.form is not TokenForm.JWT:
-        return [_NOT_A_JWT[explanation.form]]
+def _findings(explanation: TokenExplanation) -> list[str]:
     key, verification = explanation.embedded_key, explanation.verification
     sentences = [_part_text("header", explanation.header)]
     if key is not None:

@@ -33,7 +33,7 @@ MAX_NAMES = 1000
 OTHER = "other"
 
 
-def write_summary(path: str, summary: Json) -> None:
+def write_summary(path: str, summary: object) -> None:
     """Write a summary or a forecast as a JSON file. Raises `OutputError`."""
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
     try:
@@ -102,7 +102,7 @@ class Tally:
 
 
 def _count_name(counts: Counter[str], name: str) -> None:
-    """Count a name that a registry chose; further new ones count as `OTHER`."""
+    """Count a name that a registry chose; names above the limit count as `OTHER`."""
     if name not in counts and len(counts) >= MAX_NAMES:
         name = OTHER
     counts[name] += 1
@@ -289,7 +289,7 @@ class SummaryField:
 
 
 def _attribute(name: str, merge: Merge, of: str | None = None) -> SummaryField:
-    """A field that is an attribute of the run, by default the one of the same name."""
+    """A field that is an attribute of the run, by default that of the same name."""
     return SummaryField(name, attrgetter(of or name), merge)
 
 
@@ -363,9 +363,9 @@ SUMMARY_FIELDS: tuple[SummaryField, ...] = (
 def merge_summaries(summaries: Sequence[Json], *, output: str) -> dict[str, Any]:
     """The JSON form of a sharded audit's summary.
 
-    It lasts from the start of the first shard to the end of the last; `duration_s` is
-    that of the slowest. Requests for a catalog count for each shard that read it; the
-    catalog itself is shown once.
+    Its times are the start of the first shard and the end of the last; `duration_s` is
+    that of the slowest shard. Requests for a catalog count for each shard that read it;
+    the catalog itself is shown once.
     """
     merged = {
         field.name: field.merge([shard[field.name] for shard in summaries])

@@ -52,14 +52,12 @@ class Grant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claims:
-    """A JWT's header and payload, unverified; times are seconds since the epoch.
+    """The claims of a JWT, unverified; times are seconds since the epoch.
 
     `grants` is None if the `access` claim is absent or unreadable. A claim of the wrong
-    type is treated as absent, but kept in `header` and `payload`.
+    type is treated as absent.
     """
 
-    header: Mapping[str, Any]
-    payload: Mapping[str, Any]
     grants: tuple[Grant, ...] | None
     subject: str | None
     issuer: str | None
@@ -114,7 +112,7 @@ def refresh_form(
 
 
 def is_bearer_token(value: object) -> TypeGuard[str]:
-    """Whether it can be sent in an `Authorization` header (wider than RFC 6750)."""
+    """Whether an `Authorization` header can contain it (wider than RFC 6750)."""
     return (
         isinstance(value, str)
         and bool(value)
@@ -122,22 +120,24 @@ def is_bearer_token(value: object) -> TypeGuard[str]:
     )
 
 
-def read_claims(token: str) -> Claims | None:
-    """The unverified claims of a JWT; None for any other token. Never raises."""
+def read_jwt(token: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """The unverified header and payload of a JWT; None for any other token."""
     parts = token.split(".")
     if len(parts) != 3:
         return None
     header, payload = _json_object(parts[0]), _json_object(parts[1])
-    if header is None or payload is None:
-        return None
-    return claims_of(header, payload)
+    return None if header is None or payload is None else (header, payload)
 
 
-def claims_of(header: Mapping[str, Any], payload: Mapping[str, Any]) -> Claims:
-    """The claims of a parsed header and payload."""
+def read_claims(token: str) -> Claims | None:
+    """The unverified claims of a JWT; None for any other token. Never raises."""
+    jwt = read_jwt(token)
+    return None if jwt is None else claims_of(jwt[1])
+
+
+def claims_of(payload: Mapping[str, Any]) -> Claims:
+    """The claims in a JWT's payload."""
     return Claims(
-        header=header,
-        payload=payload,
         grants=_grants(payload["access"]) if "access" in payload else None,
         subject=string_or_none(payload.get("sub")),
         issuer=string_or_none(payload.get("iss")),

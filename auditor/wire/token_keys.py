@@ -4,7 +4,7 @@ A `KeySet` is read from a file: PEM (RFC 7468) or JWKS (RFC 7517 section 5).
 `verify_token` finds the signing key in it, then checks signature and claims, as
 distribution's access controller does (RFC 7515, RFC 7519, RFC 8725).
 
-A token proves nothing by what it contains: `jku` and `x5u` are never fetched, `jwk` and
+The content of a token proves nothing: `jku` and `x5u` are never fetched, `jwk` and
 `kid` only select a key of the set, and `x5c` must lead to a certificate of the set.
 """
 
@@ -36,7 +36,7 @@ from auditor.oci.jws import (
     supported_key,
     verify_signature,
 )
-from auditor.wire.token import Claims, read_claims
+from auditor.wire.token import claims_of, read_jwt
 
 # Allowed difference between the clocks of token service and registry, in seconds; the
 # same as distribution's.
@@ -80,10 +80,12 @@ def _from_json(data: bytes) -> Iterator[TrustedKey]:
     try:
         document = orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        raise JwsError(f"it is not JSON: {error.msg} at byte {error.pos}") from None
+        raise JwsError(
+            f"the file is not JSON: {error.msg} at byte {error.pos}"
+        ) from None
     jwks = document.get("keys", [document])
     if not isinstance(jwks, list):
-        raise JwsError('its "keys" is not a list')
+        raise JwsError('the "keys" of the file is not a list')
     # RFC 7517 section 5: keys of unknown types and keys that do not sign are ignored.
     usable = [
         jwk
@@ -93,7 +95,7 @@ def _from_json(data: bytes) -> Iterator[TrustedKey]:
         and jwk.get("use", "sig") == "sig"
     ]
     if not usable:
-        raise JwsError("it contains no public key for signatures")
+        raise JwsError("the file contains no public key for signatures")
     for jwk in usable:
         if "d" in jwk:
             raise JwsError(_PRIVATE_KEY)
@@ -117,11 +119,13 @@ def _from_pem(data: bytes) -> KeySet:
         except (ValueError, UnsupportedAlgorithm) as error:
             reason = error if isinstance(error, JwsError) else "it cannot be read"
             label = block[1].decode("ascii")
-            raise JwsError(f"its {label} at byte {block.start()}: {reason}") from None
+            raise JwsError(f"the {label} at byte {block.start()}: {reason}") from None
         trusted = _trusted(key)
         keys[trusted.ids[0]] = trusted
     if not keys:
-        raise JwsError("it is neither PEM with public keys or certificates nor a JWKS")
+        raise JwsError(
+            "the file is neither PEM with public keys or certificates nor a JWKS"
+        )
     return KeySet(keys=tuple(keys.values()), certificates=tuple(certificates))
 
 
@@ -148,18 +152,19 @@ def verify_token(
 
     An audience or issuer of None is not checked. Never raises.
     """
-    claims = read_claims(token)
-    if claims is None:
+    jwt = read_jwt(token)
+    if jwt is None:
         return Verification(
             verified=False, reason="the token is not a readable JWT", key_id=None
         )
+    header, payload = jwt
     signed, _, signature = token.rpartition(".")
     key_id = None
     try:
-        candidates = _candidates(claims.header, keys, now)
+        candidates = _candidates(header, keys, now)
         key_id = libtrust_key_id(candidates[0])
-        key_id = _signer(candidates, claims.header, signed.encode(), signature)
-        _check_claims(claims, audience, issuer, now)
+        key_id = _signer(candidates, header, signed.encode(), signature)
+        _check_claims(payload, audience, issuer, now)
     except JwsError as error:
         return Verification(verified=False, reason=str(error), key_id=key_id)
     return Verification(
@@ -216,15 +221,16 @@ def _signer(
 
 
 def _check_claims(
-    claims: Claims, audience: str | None, issuer: str | None, now: float
+    payload: Mapping[str, Any], audience: str | None, issuer: str | None, now: float
 ) -> None:
+    claims = claims_of(payload)
     # PyJWT checks them too, but with the system's time.
     for name, value in (
         ("exp", claims.expires_at),
         ("nbf", claims.not_before),
         ("iat", claims.issued_at),
     ):
-        if value is None and claims.payload.get(name) is not None:
+        if value is None and payload.get(name) is not None:
             raise JwsError(f"the token's {name} is not a time")
     if claims.expires_at is not None and now >= claims.expires_at + LEEWAY_S:
         raise JwsError("the token has expired")

@@ -11,7 +11,12 @@ import pytest
 
 from auditor.cache.digest_cache import DigestCache
 from auditor.config import AttachmentMode
-from auditor.diagnose.dry_run import DryRun, Forecast, forecast_lines
+from auditor.diagnose.dry_run import (
+    DryRun,
+    Forecast,
+    ForecastReferences,
+    forecast_lines,
+)
 from auditor.input.input_items import InputEntry, RejectedEntry
 from auditor.input.lists import input_items
 from auditor.registry.registries import open_registries
@@ -36,7 +41,7 @@ NAMES = ["app:1.0", "app:1.1", "app:2.0", "team/a:1.0", "team/b:1.0", "team/b:2.
 
 async def dry_run(
     here: Lab, *names: str, cache: Path | None = None, **changes: object
-) -> tuple[list[str], Forecast]:
+) -> tuple[list[str], Forecast, dict[str, bool]]:
     entries: list[str] = []
 
     def put(entry: InputEntry) -> bool:
@@ -57,12 +62,21 @@ async def dry_run(
                 cache=kept,
             )
             await run.run(put)
-            return entries, await run.forecast()
+            return entries, await run.forecast(), run.uses_tokens
+
+
+def cheapest(forecast: Forecast) -> tuple[int, int, int]:
+    """References of the only registry that take a GET, a HEAD and no request."""
+    (host,) = forecast.registries
+    requests = host.requests
+    return requests.manifest_get, requests.manifest_head, host.known_without_request
 
 
 async def test_only_listings_are_requested() -> None:
     async with lab(simple(NAMES), tokens=service()) as here:
-        entries, found = await dry_run(here, "app:1.0", "team/*:*", "app:1.*", "app:9*")
+        entries, found, uses_tokens = await dry_run(
+            here, "app:1.0", "team/*:*", "app:1.*", "app:9*"
+        )
         assert not here.targets(MANIFESTS)
         assert not here.targets(BLOBS)
         tokens = len(here.targets(TOKENS))
@@ -70,15 +84,18 @@ async def test_only_listings_are_requested() -> None:
     assert entries == [
         "app:1.0", "team/a:1.0", "team/b:1.0", "team/b:2.0", "app:1.1", "! not_found",
     ]  # fmt: skip
-    (host,) = found.hosts
+    (host,) = found.registries
     assert (host.references, host.repositories) == (5, 3)
-    assert host.scopes == [
+    assert host.scopes == tuple(
         f"repository:{name}:pull" for name in ("app", "team/a", "team/b")
-    ]
-    assert host.uses_tokens is True
-    assert dict(host.cheapest) == {"get": 5}
-    assert (found.refused, found.duplicates) == (1, 1)
+    )
+    assert list(uses_tokens.values()) == [True]
+    assert cheapest(found) == (5, 0, 0)
+    assert found.references == ForecastReferences(
+        asked=6, all_listed=True, duplicates=1, refused=1
+    )
     assert found.listing_requests == {"list": lists, "token": tokens, "ping": 1}
+    assert found.least_requests == 5 + lists + tokens + 1
 
 
 async def test_the_forecast_is_what_the_audit_then_requests(tmp_path: Path) -> None:
@@ -87,35 +104,34 @@ async def test_the_forecast_is_what_the_audit_then_requests(tmp_path: Path) -> N
     async with lab(simple(NAMES)) as here:
         kept: dict[str, Any] = {"cache": str(path), "no_cache": False}
         await here.audit(here.ref("app:1.*"), **kept)
-        _, found = await dry_run(here, *names, cache=path)
-        (host,) = found.hosts
-        assert dict(host.cheapest) == {"get": 2, "head": 2}
-        assert host.uses_tokens is False
+        _, found, uses_tokens = await dry_run(here, *names, cache=path)
+        assert cheapest(found) == (2, 2, 0)
+        assert list(uses_tokens.values()) == [False]
         gets, heads = (here.faults.count(kind, MANIFESTS) for kind in ("GET", "HEAD"))
         await here.audit(*map(here.ref, names), **kept)
         assert here.faults.count("GET", MANIFESTS) - gets == 2
         assert here.faults.count("HEAD", MANIFESTS) - heads == 2
-        _, found = await dry_run(here, *names, cache=path)
-        assert dict(found.hosts[0].cheapest) == {"head": 4}
-        _, found = await dry_run(here, *names, cache=path, immutable_tags=("1.*",))
-        assert dict(found.hosts[0].cheapest) == {"head": 2, "none": 2}
+        _, found, _ = await dry_run(here, *names, cache=path)
+        assert cheapest(found) == (0, 4, 0)
+        _, found, _ = await dry_run(here, *names, cache=path, immutable_tags=("1.*",))
+        assert cheapest(found) == (0, 2, 2)
 
 
 async def test_options_that_are_not_counted_are_named() -> None:
     async with lab(simple(NAMES)) as here:
-        _, plain = await dry_run(here, "app:1.0")
-        _, more = await dry_run(
+        _, plain, _ = await dry_run(here, "app:1.0")
+        _, more, _ = await dry_run(
             here, "app:1.0", attachments=AttachmentMode.ALL, verify_blobs=True
         )
-    assert plain.not_counted == []
+    assert plain.not_counted == ()
     line = "  not counted: the requests of --attachments all and --verify-blobs"
-    assert [one for one in forecast_lines(more) if one.startswith(line)]
-    assert not [one for one in forecast_lines(plain) if "--verify" in one]
+    assert [one for one in forecast_lines(more, {}) if one.startswith(line)]
+    assert not [one for one in forecast_lines(plain, {}) if "--verify" in one]
 
 
 async def test_filters_apply() -> None:
     async with lab(simple(NAMES)) as here:
-        entries, _ = await dry_run(here, "*:*", latest=1, exclude=("2.*",))
+        entries, _, _ = await dry_run(here, "*:*", latest=1, exclude=("2.*",))
     assert entries == ["app:1.1", "team/a:1.0", "team/b:1.0"]
 
 

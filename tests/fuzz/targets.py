@@ -14,7 +14,7 @@ import tempfile
 import tomllib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from multidict import CIMultiDict
@@ -26,7 +26,6 @@ from auditor.diagnose.ls import parse_list_target
 from auditor.diagnose.token_explain import (
     explain_token,
     explanation_lines,
-    explanation_to_json,
 )
 from auditor.errors import AuditorError, Failure, ProtocolError, UsageError
 from auditor.input.input_items import InputSelector
@@ -216,9 +215,9 @@ def proxy(data: bytes) -> None:
     manifests.raw(manifests.image(annotations={"a": "b"})),
 )
 def manifest(data: bytes) -> None:
-    for said in (None, *sorted(MANIFEST_TYPES)):
+    for content_type in (None, *sorted(MANIFEST_TYPES)):
         try:
-            found = parse_manifest(data, said)
+            found = parse_manifest(data, content_type)
         except ProtocolError as error:
             _is_safe(error.detail)
             continue
@@ -278,7 +277,7 @@ def token(data: bytes) -> None:
     text = _text(data)
     access_of(text, "a/b")
     reading = explain_token(text, now=NOW)
-    json.dumps(explanation_to_json(reading)).encode()
+    json.dumps(asdict(reading)).encode()
     for line in explanation_lines(reading):
         _is_safe(line)
 
@@ -346,8 +345,8 @@ def list_file(data: bytes) -> None:
     "<Error><Code>AccessDenied</Code></Error>",
 )
 def error_body(data: bytes) -> None:
-    for said in (None, "application/json", "text/html"):
-        _is_safe(error_sentence(data, content_type=said, status=403))
+    for content_type in (None, "application/json", "text/html"):
+        _is_safe(error_sentence(data, content_type=content_type, status=403))
 
 
 @_target(

@@ -2,39 +2,48 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-
 import pytest
 
-from auditor.diagnose.dry_run import Forecast, HostForecast, forecast_lines
+from auditor.diagnose.dry_run import (
+    Forecast,
+    ForecastReferences,
+    ForecastRequests,
+    RegistryForecast,
+    forecast_lines,
+    forecast_rate_limit,
+)
 from auditor.report.listing_stats import Listings
 from auditor.wire.rate_limit import RateLimit
 
 HOUR_S = 3600
+NAME = "r.example.com"
 
 
-def host(gets: int, *, rate_limit: RateLimit | None = None) -> HostForecast:
-    return HostForecast(
-        registry="r.example.com",
+def forecast(
+    gets: int, *, rate_limit: RateLimit | None = None, max_requests: int | None = None
+) -> Forecast:
+    host = RegistryForecast(
+        registry=NAME,
         references=gets + 7,
         repositories=4,
-        scopes=["repository:a:pull"],
-        cheapest=Counter(get=gets, head=5, none=2),
-        uses_tokens=True,
-        rate_limit=rate_limit,
+        scopes=("repository:a:pull",),
+        requests=ForecastRequests(manifest_get=gets, manifest_head=5, token=4),
+        known_without_request=2,
+        rate_limit=None
+        if rate_limit is None
+        else forecast_rate_limit(rate_limit, gets),
     )
-
-
-def forecast(*hosts: HostForecast, max_requests: int | None = None) -> Forecast:
     return Forecast(
-        hosts=hosts,
+        references=ForecastReferences(
+            asked=gets + 8, all_listed=True, duplicates=2, refused=1
+        ),
+        registries=(host,),
         listing_requests={"list": 3, "ping": 1, "token": 0},
-        refused=1,
-        duplicates=2,
-        all_listed=True,
-        listings=Listings(),
+        least_requests=gets + 9,
+        not_counted=(),
         max_requests=max_requests,
+        lists=Listings().to_json(),
+        listings=(),
     )
 
 
@@ -56,21 +65,7 @@ def test_how_long_the_rate_limit_delays_the_requests(
     remaining: int, limit: int | None, window_s: int | None, beyond_s: float | None
 ) -> None:
     rate_limit = RateLimit(remaining=remaining, limit=limit, window_s=window_s)
-    assert host(200, rate_limit=rate_limit).rate_limit_wait_s == beyond_s
-
-
-def test_the_minimum_of_requests_leaves_out_tokens() -> None:
-    found = forecast(host(10), host(20))
-    assert found.references == 44
-    assert found.least_requests == 10 + 5 + 20 + 5 + 4
-    document = json.loads(json.dumps(found.to_json()))
-    assert document["kind"] == "forecast"
-    assert document["references"]["asked"] == 45
-    assert document["registries"][0]["requests"] == {
-        "manifest_get": 10,
-        "manifest_head": 5,
-        "token": 4,
-    }
+    assert forecast_rate_limit(rate_limit, 200).wait_s == beyond_s
 
 
 @pytest.mark.parametrize(
@@ -93,18 +88,16 @@ def test_the_minimum_of_requests_leaves_out_tokens() -> None:
 def test_the_lines_of_a_forecast(
     rate_limit: RateLimit | None, max_requests: int | None, text: str
 ) -> None:
-    found = forecast(host(10, rate_limit=rate_limit), max_requests=max_requests)
-    assert text in "\n".join(forecast_lines(found))
+    found = forecast(10, rate_limit=rate_limit, max_requests=max_requests)
+    assert text in "\n".join(forecast_lines(found, {NAME: True}))
 
 
 @pytest.mark.parametrize(
-    ("uses_tokens", "tokens", "text"),
-    [(True, 4, " 4 tokens"), (None, 4, "up to 4 tokens"), (False, 0, "request")],
+    ("uses_tokens", "text"),
+    [({NAME: True}, " 4 tokens"), ({}, "up to 4 tokens"), ({NAME: False}, "request")],
 )
-def test_tokens_are_counted_unless_the_registry_uses_none(
-    uses_tokens: bool | None, tokens: int, text: str
+def test_tokens_are_printed_unless_the_registry_uses_none(
+    uses_tokens: dict[str, bool], text: str
 ) -> None:
-    one = host(10)
-    one.uses_tokens = uses_tokens
-    assert one.tokens == tokens
-    assert any(line.endswith(text) for line in forecast_lines(forecast(one)))
+    lines = forecast_lines(forecast(10), uses_tokens)
+    assert any(line.endswith(text) for line in lines)

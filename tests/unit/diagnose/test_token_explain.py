@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,7 @@ from auditor.diagnose.token_explain import (
     TokenForm,
     explain_token,
     explanation_lines,
-    explanation_to_json,
     find_token,
-    findings,
     read_object,
 )
 from auditor.wire.token_keys import KeySet
@@ -46,13 +45,13 @@ def test_the_articles_token_is_explained_as_far_as_it_can_be_read() -> None:
 
 
 def test_the_articles_token_is_explained_in_json() -> None:
-    explained = json.dumps(explanation_to_json(explain(ARTICLE)), indent=2) + "\n"
+    explained = json.dumps(asdict(explain(ARTICLE)), indent=2) + "\n"
     assert explained == (GOLDEN / "article-token.explained.json").read_text()
 
 
 def test_the_four_findings_of_the_articles_token() -> None:
     assert not explain(ARTICLE).intact
-    assert findings(explain(ARTICLE)) == [
+    assert list(explain(ARTICLE).findings) == [
         "The header is intact.",
         "The key id NNZX:KH7V:FBJT:4BAH:WEYL:F2V4:RHWJ:ADF3:UAAE:7JEP:6TAU:FCAO"
         " matches the key in the header.",
@@ -66,7 +65,7 @@ def test_the_articles_token_is_not_verified_by_its_own_key() -> None:
     header = explain(ARTICLE).header
     assert header is not None
     own = json.dumps(header.members["jwk"]).encode()
-    assert findings(explain(ARTICLE, keys=KeySet.from_bytes(own)))[-1] == (
+    assert list(explain(ARTICLE, keys=KeySet.from_bytes(own)).findings)[-1] == (
         "The token is not verified: the token is not a readable JWT."
     )
 
@@ -125,7 +124,7 @@ def test_findings_are_in_the_order_of_the_token(
 ) -> None:
     explanation = explain(signed_token(**header))
     assert explanation.intact
-    *before, last = findings(explanation)
+    *before, last = explanation.findings
     assert before == [
         "The header is intact.",
         *([] if key is None else [key]),
@@ -145,7 +144,7 @@ def test_with_keys_the_token_is_verified(
     trusted: jose.PrivateKey, finding: str
 ) -> None:
     explanation = explain(signed_token(), keys=KeySet.from_bytes(jose.pem(trusted)))
-    assert findings(explanation)[-1].startswith(finding)
+    assert explanation.findings[-1].startswith(finding)
 
 
 def test_the_audience_is_verified_if_it_is_given() -> None:
@@ -210,7 +209,7 @@ def test_a_token_that_is_not_a_jwt_is_recognised(
 ) -> None:
     explanation = explain(text, keys=KeySet.from_bytes(jose.pem(KEY)))
     assert explanation.form is form
-    (only,) = findings(explanation)
+    (only,) = explanation.findings
     assert only.startswith(finding)
     assert not explanation.intact
 
@@ -255,7 +254,7 @@ NO_SIGNATURE = "The signature is missing or damaged."
 )
 def test_a_damaged_token_is_read_as_far_as_possible(token: str, finding: str) -> None:
     explanation = explain(token)
-    assert any(one.startswith(finding) for one in findings(explanation))
+    assert any(one.startswith(finding) for one in explanation.findings)
     assert not explanation.intact
 
 
@@ -291,17 +290,17 @@ def test_lines_are_safe_for_terminals() -> None:
 def test_neither_token_nor_signature_are_shown() -> None:
     explanation = explain(signed_token(), keys=KeySet.from_bytes(jose.pem(KEY)))
     for shown in (
-        json.dumps(explanation_to_json(explanation)),
+        json.dumps(asdict(explanation)),
         "\n".join(explanation_lines(explanation)),
     ):
         assert SIGNATURE not in shown
         assert PAYLOAD not in shown
-    assert "hush" not in lines("hush") + repr(explanation_to_json(explain("hush")))
+    assert "hush" not in lines("hush") + repr(asdict(explain("hush")))
 
 
 @pytest.mark.parametrize("token", ["", "opaque", HEADER, signed_token(), ARTICLE])
 def test_the_json_has_the_same_keys_for_every_token(token: str) -> None:
-    assert list(explanation_to_json(explain(token))) == [
+    assert list(asdict(explain(token))) == [
         "form",
         "explained_at",
         "header",
@@ -326,7 +325,7 @@ def test_the_json_has_the_same_keys_for_every_token(token: str) -> None:
     ],
 )
 def test_the_json_can_be_written_for_any_payload(payload: bytes) -> None:
-    shown = explanation_to_json(explain(f"{HEADER}.{jose.b64(payload)}.{SIGNATURE}"))
+    shown = asdict(explain(f"{HEADER}.{jose.b64(payload)}.{SIGNATURE}"))
     assert orjson.loads(orjson.dumps(shown)) == json.loads(
         json.dumps(shown, allow_nan=False)
     )

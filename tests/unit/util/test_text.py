@@ -1,11 +1,17 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 
 import pytest
 
-from auditor.diagnose.dry_run import Forecast, HostForecast, forecast_lines
+from auditor.diagnose.dry_run import (
+    Forecast,
+    ForecastRateLimit,
+    ForecastReferences,
+    ForecastRequests,
+    RegistryForecast,
+    forecast_lines,
+)
 from auditor.report.listing_stats import Listing, Listings, ListKind
 from auditor.report.summary_text import BLOBS, CACHE, SAVED, summary_lines
 from auditor.util.text import (
@@ -17,7 +23,6 @@ from auditor.util.text import (
     safe_text,
     safe_url,
 )
-from auditor.wire.rate_limit import RateLimit
 from tests.records import image
 from tests.unit.report.test_summary import summary
 
@@ -67,24 +72,30 @@ def test_a_summary_of_one_of_each_has_no_plural() -> None:
 
 
 def test_a_forecast_of_one_of_each_has_no_plural() -> None:
-    host = HostForecast(
+    host = RegistryForecast(
         registry="r.example.com",
         references=1,
         repositories=1,
-        scopes=["repository:a:pull"],
-        cheapest=Counter(get=1, head=1, none=1),
-        uses_tokens=True,
-        rate_limit=RateLimit(remaining=1),
+        scopes=("repository:a:pull",),
+        requests=ForecastRequests(manifest_get=1, manifest_head=1, token=1),
+        known_without_request=1,
+        rate_limit=ForecastRateLimit(
+            remaining=1, limit=None, window_s=None, wait_s=None
+        ),
     )
     forecast = Forecast(
-        hosts=[host],
+        references=ForecastReferences(
+            asked=2, all_listed=True, duplicates=1, refused=1
+        ),
+        registries=(host,),
         listing_requests={},
-        refused=1,
-        duplicates=1,
-        all_listed=True,
-        listings=ones(),
+        least_requests=2,
+        not_counted=(),
+        max_requests=None,
+        lists=ones().to_json(),
+        listings=tuple(one.to_json() for one in ones().shown),
     )
-    lines = list(forecast_lines(forecast))
+    lines = list(forecast_lines(forecast, {"r.example.com": True}))
     assert len(lines) >= 6
     assert [found for line in lines for found in _WRONG.findall(line)] == []
 

@@ -14,6 +14,7 @@ from auditor.wire.token import (
     access_of,
     parse_token_response,
     read_claims,
+    read_jwt,
 )
 from tests import jose
 
@@ -130,9 +131,11 @@ def test_a_token_response_does_not_print_its_secrets() -> None:
 
 
 def test_the_claims_of_a_token() -> None:
-    read = read_claims(jose.token(jose.claims(), jose.key_for("ES256"), kid="k"))
+    token = jose.token(jose.claims(), jose.key_for("ES256"), kid="k")
+    header, _ = read_jwt(token) or ({}, {})
+    assert header["kid"] == "k"
+    read = read_claims(token)
     assert read is not None
-    assert read.header["kid"] == "k"
     assert read.grants == (
         Grant(type="repository", name="a/b", resource_class=None, actions=("pull",)),
     )
@@ -191,10 +194,12 @@ def test_other_tokens_are_opaque(token: str) -> None:
 def test_a_claim_of_the_wrong_type_is_absent(
     claim: str, value: object, field: str, read: object
 ) -> None:
-    claims = read_claims(jose.unsigned_token({}, {claim: value}))
+    token = jose.unsigned_token({}, {claim: value})
+    claims = read_claims(token)
     assert claims is not None
     assert getattr(claims, field) == read
-    assert claims.payload == {claim: value}
+    _, payload = read_jwt(token) or ({}, {})
+    assert payload == {claim: value}
 
 
 def repository(actions: object, name: object = "a/b", **more: Any) -> dict[str, Any]:
