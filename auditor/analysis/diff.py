@@ -308,7 +308,7 @@ def _failed_listings(side: str) -> str:
 
 
 def _path_glob(repository: str) -> str:
-    """A glob for what a repository pattern matches, and more: `*` also matches `/`."""
+    """A glob that matches at least what the pattern matches: `*` also matches `/`."""
     glob = repository
     for stars in ("/**/", "**/", "**"):
         glob = f"replace({glob}, '{stars}', '*')"

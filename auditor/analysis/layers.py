@@ -33,7 +33,7 @@ MAX_BYTES = 2**63 - 1
 
 
 class UsageGroup(StrEnum):
-    """Groups of bytes. A namespace is the first component of a repository."""
+    """The groups of byte totals. A namespace is the first part of a repository name."""
 
     REPOSITORY = "repository"
     NAMESPACE = "namespace"

@@ -65,10 +65,10 @@ def text_column(
     form: Callable[[Any], str] = str,
     kind: CellKind = CellKind.TEXT,
 ) -> TableColumn:
-    """A column of what `source`, an attribute or a function of a row, gives.
+    """A column with the values of `source`, an attribute or a function of a row.
 
-    The attribute is by default `title`. `form` makes a value text; `missing` stands for
-    None and the empty string.
+    `source` defaults to the attribute `title`. `form` converts a value to text;
+    `missing` stands for None and the empty string.
     """
     value_of = source if callable(source) else attrgetter(source or title)
 

@@ -84,7 +84,7 @@ class MetadataAssembler:
     async def assemble(
         self, registry: Registry, repository: str, verified: VerifiedManifest
     ) -> ImageMetadata | Failure:
-        """The metadata of the image with this manifest, which is not `cached`."""
+        """Assemble the metadata of the image with this manifest, if not `cached`."""
         key = _key(registry, verified)
 
         async def assemble() -> ImageMetadata | Failure:

@@ -295,6 +295,6 @@ class ContentCache:
 def _recheck_share(digest: str) -> float:
     """The share of `recheck_s`, 0.5 to 1, after which a digest is rechecked.
 
-    It spreads the rechecks of content that was fetched on the same day.
+    A share per digest spreads the rechecks of content from the same day.
     """
     return 0.5 + int(digest.rpartition(":")[2][:2], 16) / 510

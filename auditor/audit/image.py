@@ -164,7 +164,7 @@ class ImageAuditor:
         )
 
     async def raw_manifest(self, reference: Reference) -> bytes | Failure:
-        """The exact bytes of a reference's manifest, after the same checks."""
+        """The exact bytes of a reference's manifest, checked as in an audit."""
         mirrored = self._registries.mirror_of(reference)
         if mirrored is None:
             body = await self._raw_manifest(reference)

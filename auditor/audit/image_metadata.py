@@ -96,7 +96,7 @@ class ImageOptions:
         )
 
     def includes(self, platform: Platform) -> bool:
-        """Whether a platform goes into the record."""
+        """Whether the record includes a platform."""
         return not self.platforms or any(
             same_platform(platform, wanted) for wanted in self.platforms
         )

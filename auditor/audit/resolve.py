@@ -111,7 +111,7 @@ class Resolver:
     async def fetch(
         self, registry: Registry, reference: Reference
     ) -> tuple[Response, VerifiedManifest] | Failure:
-        """GET the manifest; the response and the verified manifest, which is cached."""
+        """GET and cache the manifest; return the response and the verified manifest."""
         response = await registry.get_manifest(
             reference.repository, reference.manifest_reference
         )
@@ -198,9 +198,7 @@ class Resolver:
         cached: CachedTag | None,
         listed_digest: str | None,
     ) -> tuple[str, VerifiedManifest] | None:
-        """The reason why a tag needs no request, and its manifest; None if it needs a
-        request.
-        """
+        """The reason why a tag needs no request, and its manifest; None otherwise."""
         if cached is None:
             return None
         immutable = registry.settings.immutable_tags
@@ -297,7 +295,7 @@ class Resolver:
 def _header_digest(header: str | None, expected: str) -> str | None:
     """The digest in a Docker-Content-Digest; some registries omit the algorithm.
 
-    `expected`: the likely value, a digest.
+    `expected` is the likely digest, for a fast path.
     """
     if header == expected:
         return header

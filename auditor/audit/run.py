@@ -74,7 +74,7 @@ class AuditRun:
         cache: DigestCache | None = None,
         resume_index: ResumeIndex | None = None,
     ) -> None:
-        """`on_position` gets each record's input position, then `write` the record.
+        """`on_position` gets the input position of a record before `write` gets it.
 
         Without a `cache` the run has one of its own, in memory. Entries with a record
         in `resume_index` are not audited.

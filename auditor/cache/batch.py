@@ -92,8 +92,11 @@ class HostNotes:
 
 @dataclass(slots=True)
 class CacheBatch:
-    """Entries and removals that are written together; contents are keyed by the bytes
-    of their digest. `rows`, `size` (bytes) and `began` (a time) decide when."""
+    """Entries and removals that are written together.
+
+    Contents are keyed by the bytes of their digest. `rows`, `size` (bytes) and `began`
+    (a time) decide when the batch is written.
+    """
 
     contents: dict[bytes, ContentEntry] = field(default_factory=dict)
     confirmed: dict[tuple[str, bytes], Confirmation] = field(default_factory=dict)

@@ -1,7 +1,7 @@
 """The sources of option values: a configuration file, the environment, the flags.
 
-Each is read into values by option name. Errors are collected: an invalid value is left
-out, and the rest is validated, too.
+Each is read into values by option name. Errors are collected: an invalid value is
+skipped, and the rest is still validated.
 
     workers = 32                          # for the run
     [registry."dtr.example.com"]

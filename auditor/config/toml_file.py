@@ -31,7 +31,7 @@ class TomlFile:
     text: str
 
     def lines(self) -> dict[tuple[str | int, ...], int]:
-        """The line numbers of its keys, by path: see `source_lines`."""
+        """The line numbers of the keys, by path: see `source_lines`."""
         return source_lines(self.text)
 
 

@@ -67,6 +67,6 @@ def unknown(what: str, name: str, valid: Collection[str]) -> str:
 
 
 def toml_key(key: str, *, quoted: bool = False) -> str:
-    """A key as TOML writes it (TOML 1.0, "Keys": one that is not bare is quoted)."""
+    """A key in TOML syntax (TOML 1.0, "Keys"): quoted unless it is a bare key."""
     bare = key.isascii() and key.replace("-", "").replace("_", "").isalnum()
     return key if bare and not quoted else f'"{safe_text(key, _KEY_CHARS)}"'

@@ -1,4 +1,4 @@
-"""Types of option values: each reads the values of TOML and of texts."""
+"""Types of option values; each reads TOML values and texts."""
 
 from __future__ import annotations
 

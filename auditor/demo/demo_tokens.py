@@ -125,7 +125,7 @@ class DemoTokenService:
         return accounts.get((name, password))
 
     def issue(self, account: DemoAccount, scopes: Iterable[str]) -> str:
-        """A token for what the account is granted of the scopes."""
+        """A token for the part of the scopes that is granted to the account."""
         access = []
         for kind, name, actions in map(split_scope, scopes):
             granted = account.granted(name, actions)

@@ -274,8 +274,8 @@ def index(
     """An index (Docker: manifest list) of images and other indexes.
 
     BuildKit's attestation manifests follow after all images: `attestations`, one for
-    each image, or with `attested` made-up ones without the type of the statement
-    (BuildKit docs, "Attestation storage").
+    each image, or, with `attested`, made-up ones without a statement type (BuildKit
+    docs, "Attestation storage").
     """
     images = [child for child in children if child.content.source == "manifest"]
     if attested:
@@ -470,8 +470,8 @@ def json_manifest(
 ) -> BuiltManifest:
     """A manifest of `schemaVersion` 2 that contains this document.
 
-    `artifact_type` and `subject` are for the referrers API; `document` has to contain
-    them too if the manifest shall.
+    `artifact_type` and `subject` are for the referrers API; to be in the manifest, they
+    must also be in `document`.
     """
     members = {"schemaVersion": 2, "mediaType": media_type, **document}
     if annotations:

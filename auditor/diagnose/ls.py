@@ -85,7 +85,7 @@ def parse_list_target(text: str) -> ListTarget:
 
 
 def host_alone(text: str) -> str | None:
-    """The registry, if `text` names one without a repository; else None.
+    """The registry, if `text` names a registry without a repository; else None.
 
     Raises `ProtocolError(INVALID_REFERENCE)` for an invalid host.
     """

@@ -113,7 +113,7 @@ class PullAccess:
         return self.check.pull or None
 
     def beyond(self, allowed: Iterable[str] = PULL) -> tuple[str, ...]:
-        """The granted actions other than pull and those allowed."""
+        """The granted actions other than pull and the allowed actions."""
         if self.check is None:
             return ()
         return beyond_pull(self.check.access.actions, allowed)

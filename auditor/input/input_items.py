@@ -44,8 +44,8 @@ class ReferenceEntry:
     """A reference to audit.
 
     `listed_tag` is set if the tag comes from a listing; `digest` is the tag's digest
-    according to that listing. `age_unknown`: whether the image is too old must be
-    decided when it is known (`Selection.is_image_too_old`).
+    according to that listing. `age_unknown`: the age must be checked after the image is
+    fetched (`Selection.is_image_too_old`).
     """
 
     reference: Reference

@@ -1,7 +1,7 @@
 """The bytes of a list: opening it, its lines in bounded memory, or its whole text.
 
 `read_in_thread` reads items in a thread, so that a slow list on standard input does not
-hold up the event loop. The thread is a daemon: a read that never returns does not keep
+block the event loop. The thread is a daemon: a read that never returns does not keep
 the program from exiting.
 """
 

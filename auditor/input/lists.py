@@ -1,7 +1,7 @@
 """The lists of a run: each is read in the format that its first line shows.
 
-Here are the formats with an item on each line: text, JSON lines and CSV. Those that are
-one document are in documents.py.
+This file has the formats with an item on each line: text, JSON lines and CSV. Formats
+of a single document are in documents.py.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def input_items(
 ) -> Iterator[InputItem]:
     """The references of the settings, then the items of their lists, read lazily.
 
-    `names` gives the names for places of lists that are copies. Raises `UsageError` if
-    a list cannot be read.
+    `names` maps the paths of copied lists to names for locations. Raises `UsageError`
+    if a list cannot be read.
     """
     for number, text in enumerate(settings.references, 1):
         yield parse_item(text, text, f"reference {number}")
@@ -65,7 +65,7 @@ def input_items(
 
 
 def read_list_file(path: str, *, name: str | None = None) -> Iterator[InputItem]:
-    """The items of a list; `name` replaces its path in places.
+    """The items of a list; `name` replaces its path in locations (`name:line`).
 
     Raises `UsageError` if the list cannot be opened or read.
     """

@@ -123,8 +123,7 @@ class Selection:
         )
 
     def is_tag_too_old(self, tag: ListedTag) -> bool | None:
-        """Whether a tag is too old; `None` if its listing does not say, so that the
-        image decides."""
+        """Whether a tag is too old; `None` if its listing does not contain a time."""
         if self.since is None:
             return False
         return is_older_than(self.since, created=tag.created, pushed=tag.pushed)

@@ -1,4 +1,4 @@
-"""Platforms: their text `os/architecture[/variant]`, and when two are the same.
+"""Platforms: their text `os/architecture[/variant]`, and their comparison.
 
 Sources: OCI image-spec v1.1 (image-index.md); containerd/platforms, `database.go`
 (normalizeOS, normalizeArch) for the names of uname and Debian and default variants.

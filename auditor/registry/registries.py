@@ -1,4 +1,4 @@
-"""The registries of a run: put together on first use, closed together."""
+"""The registries of a run: created on first use, closed together."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ class ShardFile:
     ) -> None:
         """Write the trailer and give the file its name; the report is complete.
 
-        `input_digest` is over the whole input, None if it was not read to its end.
+        `input_digest` is that of the whole input, None if it was not read to its end.
         """
         self._write_count()
         with self._output_errors():

@@ -1,6 +1,6 @@
 """Files that are replaced atomically: complete and durable, or not at all.
 
-Every replacement has the same steps: write a temporary file beside it, sync the file,
+Every replacement has the same steps: write a temporary file next to it, sync the file,
 rename it, sync the directory. Without the last step a power failure can undo the rename
 (fsync(2), NOTES).
 """
@@ -48,13 +48,13 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def replace_durably(source: Path, target: Path) -> None:
-    """Rename a file that is already synced, and sync the directory. `OSError`."""
+    """Rename a synced file, and sync the directory. Raises `OSError`."""
     source.replace(target)
     sync_directory(target.parent)
 
 
 def sync_directory(directory: Path) -> None:
-    """Make created, renamed and removed entries of a directory durable. `OSError`."""
+    """Make changes to the entries of a directory durable. Raises `OSError`."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)

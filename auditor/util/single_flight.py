@@ -55,8 +55,8 @@ async def bounded_gather(
 ) -> list[Result]:
     """The results of `work` for each item, in order, with at most `limit` running.
 
-    asyncio's own tasks: an index has one per child, and those of an anyio task group
-    cost several times as much. Cancelling the caller cancels them.
+    Uses asyncio's own tasks: an index has one task per child, and tasks of an anyio
+    task group cost several times as much. Cancelling the caller cancels them.
     """
     if len(items) == 1:
         return [await work(items[0])]

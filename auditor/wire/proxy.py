@@ -93,7 +93,7 @@ NO_PROXIES = Proxies()
 def proxies_from_environment(
     environment: Mapping[str, str], setting: str | None = None
 ) -> Proxies:
-    """The proxies of the environment, or of `setting`, a URL or `none`, if it is given.
+    """The proxies of `setting` (a URL or `none`), or else of the environment.
 
     `NO_PROXY` applies to both.
     """

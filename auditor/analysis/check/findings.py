@@ -29,7 +29,7 @@ class Violation:
 
     `found` is what violates the rule, or what the report does not contain. `found` and
     `reference` come from the report and are not safe to print. `waiver` is the waiver
-    that applies, `expired` one that has expired.
+    that applies, `expired` a waiver that has expired.
     """
 
     rule: Rule

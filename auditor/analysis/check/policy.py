@@ -55,7 +55,7 @@ class RuleDefinition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicySection:
-    """`[rules.NAME]`: which lines its rules apply to.
+    """`[rules.NAME]`: the lines that its rules apply to.
 
     Patterns of repositories match the repository with or without its registry.
     """

@@ -242,7 +242,7 @@ class ScopeAuth:
         return renewed
 
     def widened(self, challenge: Challenge | None) -> ScopeAuth:
-        """The authorizer of the scope in a challenge, if it asks for more than this."""
+        """The authorizer of the scope in a challenge, if that scope is wider."""
         named = None if challenge is None else challenge.parameters.get("scope")
         wider = wider_scope(self._scope, named)
         return self if wider is None else self._host.for_scope(wider)
@@ -262,7 +262,7 @@ class ScopeAuth:
 class ListingAuth:
     """The authorizer of all pages of one listing.
 
-    Where a 401 to one page asks for a wider scope, the following pages use it too.
+    If the 401 to one page requires a wider scope, the following pages use it, too.
     """
 
     def __init__(self, auth: ScopeAuth) -> None:
@@ -305,7 +305,7 @@ class Account:
 
     @property
     def source(self) -> CredentialSource | None:
-        """Where the credential is configured."""
+        """The place in the configuration that has the credential."""
         return None if self.found is None else self.found.source
 
     @property

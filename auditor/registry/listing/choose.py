@@ -1,9 +1,9 @@
 """Chooses the lister of a registry: its own API, or that of its product.
 
-By default (`lister = "auto"`) repositories come from the product's API where the
-catalog is known to be closed, and where a closed catalog belongs to a product that is
-recognised by its challenge. Tags then come from the registry, which is always
-reachable. A `lister` that is configured is used for both.
+By default (`lister = "auto"`) repositories come from the product's API if the catalog
+is known to be closed, or if it turns out to be closed and its challenge identifies the
+product. Tags then come from the registry itself, which is always reachable. A `lister`
+that is configured is used for both.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Fields of the JSON in listing responses, and links to the next page.
 
-An optional field of the wrong type counts as absent. What a listing must have raises
+An optional field of the wrong type counts as absent. A missing required field raises
 `ProtocolError`.
 """
 

@@ -204,7 +204,7 @@ class _Tally:
     def total_entries(self, page: ParsedPage[Entry], *, ended: bool) -> int | None:
         """The number of entries in the whole listing, if it is known.
 
-        Where the product counts other items than entries, it is known at the end.
+        If the product counts other items than entries, the number is known at the end.
         """
         if page.total is None or page.counted is None:
             return page.total

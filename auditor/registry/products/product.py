@@ -48,7 +48,7 @@ class Product(Protocol):
         return None
 
     def parse_tags(self, response: Response) -> ParsedPage[ListedTag]:
-        """The tags in a response; raises as `parse_repositories`."""
+        """The tags in a response; raises the errors of `parse_repositories`."""
         del response
         return ParsedPage(entries=(), next_url=None)
 

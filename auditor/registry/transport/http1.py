@@ -92,8 +92,8 @@ class Http1Client:
 
         `target` is path and query of `url`. A reused connection that ends without a
         response was closed while the request was written: the request is sent once
-        more, on a new one. Raises ValueError for a target or field that cannot be
-        sent, and as `Connection.request`.
+        more, on a new one. Raises ValueError for a target or field that cannot be sent,
+        and the errors of `Connection.request`.
         """
         if not target.isascii() or not target.isprintable() or " " in target:
             raise ValueError("the target of the request contains invalid characters")
@@ -191,7 +191,7 @@ class Dialer:
         self._resolved_at = float("-inf")
 
     async def dial(self) -> Connection:
-        """A new connection. Raises as `connect_timeout` does."""
+        """A new connection. Raises the errors of `connect_timeout`."""
         async with self.connect_timeout():
             return await self.secure(await self.connect(await self.addresses()))
 
@@ -309,7 +309,7 @@ class Connection(asyncio.Protocol):
         max_bytes: int,
         deadline: float,
     ) -> asyncio.Future[_Parsed]:
-        """Send the request; the future of its response.
+        """Send the request; return the future of its response.
 
         `deadline` is in the loop's time; the other arguments are those of
         `ResponseParser.begin`. The future raises the errors of `http1_parser`, and
@@ -384,7 +384,7 @@ class Connection(asyncio.Protocol):
             waiter.set_exception(exc)
 
     def _finish(self, waiter: asyncio.Future[_Parsed]) -> None:
-        """Hand over the response."""
+        """Complete the request with the response."""
         parser = self._parser
         try:
             body = parser.body()

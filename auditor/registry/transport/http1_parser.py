@@ -130,8 +130,8 @@ class ResponseParser:
     `COMPLETE` or `TOO_LARGE`, and again.
 
     `status`, `headers` and `body` are those of the response. `reusable`: the next
-    response may come on the same connection; false as soon as there is any doubt where
-    this one ends. `touched`: bytes came since `begin`.
+    response may come on the same connection; false if the end of this response is
+    uncertain. `touched`: bytes came since `begin`.
     """
 
     __slots__ = (
@@ -337,9 +337,9 @@ class ResponseParser:
 def decode_content(content: bytes, coding: str, max_bytes: int) -> bytes | None:
     """The content without its coding (RFC 9110 section 8.4); None above `max_bytes`.
 
-    Some servers compress although no request accepts that. An unknown coding changes
-    nothing. Raises `BrokenOffError` for damaged or incomplete content, `NotHttpError`
-    for a coding that is known and not supported.
+    Some servers compress although no request accepts that. Content with an unknown
+    coding is returned unchanged. Raises `BrokenOffError` for damaged or incomplete
+    content, `NotHttpError` for a coding that is known and not supported.
     """
     coding = coding.lower()
     if coding in _UNSUPPORTED_CODINGS or "," in coding:

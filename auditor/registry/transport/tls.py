@@ -56,7 +56,7 @@ class TlsFiles:
     key_file: str | None = None
 
     def without_certificate(self) -> TlsFiles:
-        """The same for hosts that the client certificate is not presented to."""
+        """These files without the certificate, for hosts that must not receive it."""
         return replace(self, cert_file=None, key_file=None)
 
 
