@@ -45,9 +45,9 @@ def open_reports(
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection with the views of reports, given as files or globs.
 
-    Temporary data goes into a folder that is removed at the end. Raises `UsageError`
-    for a file that is missing, is not a report, or turns out to be damaged while the
-    views are read inside the `with`.
+    Temporary data is in a folder that is removed at the end. Raises `UsageError` for a
+    file that is missing, is not a report, or turns out to be damaged while the views
+    are read inside the `with`.
     """
     with work_database() as connection, reading_reports():
         add_reports(connection, paths, schema=schema)
@@ -59,7 +59,7 @@ def add_reports(
 ) -> None:
     """Create the views of reports in a schema of the connection, and `USE` it.
 
-    Raises `UsageError` for a missing file, or one whose first line is not of a report.
+    Raises `UsageError` for a missing file, or a file that is not a report.
     """
     patterns = [duckdb_pattern(file) for file in report_paths(paths)]
     with reading_reports():
@@ -77,7 +77,7 @@ def report_paths(paths: Sequence[str]) -> list[str]:
         # Path.glob does not accept absolute patterns.
         matches = [path] if Path(path).exists() else glob.glob(path, recursive=True)  # noqa: PTH207
         if not matches and path == "-":
-            raise UsageError("-: a report is read more than once; name a file")
+            raise UsageError("-: a report cannot be standard input; name a file")
         if not matches:
             raise UsageError(f"{safe_text(path)}: no such report")
         for match in matches:
@@ -109,7 +109,7 @@ def _check_readable(file: str) -> None:
     try:
         with Path(file).open("rb") as opened:
             if not opened.seekable():
-                raise UsageError(f"{safe_text(file)}: a report is read more than once")
+                raise UsageError(f"{safe_text(file)}: a report cannot be a pipe")
             if file.endswith(".zst") and not is_complete_zstd(opened):
                 raise UsageError(
                     f"{safe_text(file)}: the file is truncated or not a zstd file"
@@ -124,7 +124,7 @@ def _check_readable(file: str) -> None:
 def platform_name(platform: str) -> str:
     """`os/architecture[/variant]` of a platform struct, as in `architectures`.
 
-    The empty string for what has no platform, such as an artifact: it can be joined on.
+    An artifact without a platform has the empty string, which works in joins.
     """
     name = f"""concat_ws('/', {platform}.os, {platform}.architecture,
                             nullif({platform}.variant, ''))"""
@@ -153,7 +153,7 @@ def keep_last_lines(table: str, key: str) -> str:
     """A statement that deletes all rows of a `key` but the one that was audited last.
 
     The table needs a column `audited_at` and its rows in the order of the lines; of
-    equal times the later row is kept.
+    rows with the same time the last one is kept.
     """
     # count(*) spills to disk and max_by does not, so max_by gets only repeated keys.
     return f"""
@@ -320,7 +320,7 @@ def reading_reports() -> Iterator[None]:
 
 
 def error_text(error: duckdb.Error) -> str:
-    """What is wrong and where, as one line: `report.jsonl: line 7: ...`."""
+    """The error and its place as one line: `report.jsonl: line 7: ...`."""
     text = str(error)
     if match := _MALFORMED.search(text):
         # DuckDB gives the number of the line that it would have read next.

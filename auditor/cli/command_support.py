@@ -62,7 +62,7 @@ def _help(option: Option) -> str:
 def format_option(
     *formats: str, help_text: str = "The format of the output."
 ) -> Callable[[Command], Command]:
-    """The option `--format`, whose first choice is the default."""
+    """The option `--format`; the first choice is the default."""
     return click.option(
         "--format",
         "output_format",
@@ -93,12 +93,12 @@ def limit_option(default: int, formats: str) -> Callable[[Command], Command]:
         type=click.IntRange(0, _MAX_ROWS),
         default=default,
         show_default=True,
-        help=f"Rows of each table in {formats}; 0 for all.",
+        help=f"Maximum rows of each table in {formats}; 0 for all.",
     )
 
 
 def output_option(what: str) -> Callable[[Command], Command]:
-    """The option `--output`, standard output by default; `what` is written there."""
+    """The option `--output` for `what`; standard output by default."""
     return click.option(
         *("-o", "--output"),
         default="-",

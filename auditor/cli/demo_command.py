@@ -33,7 +33,9 @@ ARTICLE = "admin/java-hello-world:latest"
     metavar="FILE",
     help="Where the demo's report goes. [default: demo-report.jsonl]",
 )
-@click.option("--serve", is_flag=True, help="Keep the registry running; no audit.")
+@click.option(
+    "--serve", is_flag=True, help="Keep the registry running, without an audit."
+)
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
@@ -118,8 +120,8 @@ def _print_next_steps(output: str) -> None:
         return
     with Path(output).open(encoding="utf-8") as lines:
         article_line = next((line for line in lines if f"/{ARTICLE}" in line), "")
-    click.echo(f"\nThe report is in {output}: one JSON object a line. The one of")
-    click.echo(f"{ARTICLE}, a signed schema 1 image, begins:\n")
+    click.echo(f"\nThe report is in {output}: one JSON object a line. The line")
+    click.echo(f"of {ARTICLE}, a signed schema 1 image, begins:\n")
     click.echo(f"  {article_line[:300].rstrip()}...\n")
     auditor = _program()
     click.echo("Try next:")

@@ -91,8 +91,8 @@ async def _ls(
         print_message(summary)
     if without_age:
         print_message(
-            f"--since: {format_count(without_age, 'tag')} without a time in the listing"
-            " printed, too"
+            f"--since: {format_count(without_age, 'tag')} printed without a filter: the"
+            " listing has no time for them"
         )
     gaps = {ListState.DENIED, ListState.INCOMPLETE} & counts.listings.states()
     return ExitCode.FAILED if rejected or gaps else ExitCode.OK
@@ -101,7 +101,7 @@ async def _ls(
 def _summary_lines(
     listed: int, listings: Listings, target: ListTarget
 ) -> Iterator[str]:
-    """How much was listed, and whether the listings are complete."""
+    """The numbers of listed entries, and whether the listings are complete."""
     from auditor.report.listing_stats import ListKind, ListState
     from auditor.report.summary_text import ENTRY_NOUNS, suspicious_lines
 

@@ -133,8 +133,6 @@ class Interruption:
         written = report.writer.bytes_written
         while not self._ended.wait(READER_TIMEOUT_S):
             if report.writer.bytes_written == written:
-                print_message(
-                    "ended without the last lines: standard output is blocked"
-                )
+                print_message("the last lines are missing: standard output is blocked")
                 os._exit(code)
             written = report.writer.bytes_written

@@ -59,7 +59,7 @@ ENVIRONMENT_PREFIX = "AUDITOR_"
 
 
 class OptionScope(Enum):
-    """What an option applies to, and so where it may be set."""
+    """The scope of an option, which decides where it can be set."""
 
     COMMAND_LINE = "flag and variable; not in a file"
     RUN = "flag, variable and the top of a file"
@@ -127,7 +127,7 @@ class Option:
 
     @property
     def flag(self) -> str:
-        """The long flag; of arguments and of a section's key, the name in messages."""
+        """The long flag; for arguments and keys of a section, the name in messages."""
         if self.positional:
             return self.value.metavar
         return "--" + self.name.replace("_", "-")
@@ -181,8 +181,7 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], dict[str, Option]] = {
         ),
         "since": Option(
             SINCE,
-            "Audit only listed tags whose image was created since: 30d, 12h,"
-            " 2026-01-31.",
+            "Audit only listed tags of images created since: 30d, 12h, 2026-01-31.",
         ),
     },
     (OptionGroup.IMAGE, OptionScope.RUN): {
@@ -215,7 +214,7 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], dict[str, Option]] = {
         ),
         "shape": Option(
             member_of(Shape),
-            "What a line of the report is about: an image, a platform or a layer.",
+            "What a line of the report describes: an image, a platform or a layer.",
         ),
         "image_config": Option(
             member_of(ImageConfigMode),
@@ -236,7 +235,7 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], dict[str, Option]] = {
         # A record with hundreds of layers is about 100 KB: 65,536 are 6.5 GB.
         "window": Option(
             integer(1, 65_536),
-            "Finished records to hold back at most, to write them in input order.",
+            "Maximum finished records that wait in memory for their input order.",
         ),
         "resume": Option(
             BOOLEAN, "Continue the unfinished report that an earlier run left at -o."
@@ -265,7 +264,8 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], dict[str, Option]] = {
     },
     (OptionGroup.SCALE, OptionScope.RUN): {
         "shard": Option(
-            SHARD, "Audit one shard of the repositories; auto: by JOB_COMPLETION_INDEX."
+            SHARD,
+            "Audit one shard of the repositories; auto: from JOB_COMPLETION_INDEX.",
         ),
         "runs_at_once": Option(
             integer(1, MAX_RUNS_AT_ONCE),
@@ -326,7 +326,7 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], dict[str, Option]] = {
             negatable=True,
         ),
         "authfile": Option(
-            PATH, "A config.json or auth.json to use instead of theirs."
+            PATH, "A config.json or auth.json to use instead of the default files."
         ),
     },
     (OptionGroup.CREDENTIALS, OptionScope.REGISTRY): {
@@ -337,9 +337,7 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], dict[str, Option]] = {
         "password_env": Option(
             VARIABLE, "The environment variable that holds the password."
         ),
-        "password_file": Option(
-            PATH, "The file that holds the password and nothing else."
-        ),
+        "password_file": Option(PATH, "A file that contains only the password."),
     },
     (OptionGroup.NETWORK, OptionScope.REGISTRY): {
         "token_url": Option(
@@ -354,7 +352,7 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], dict[str, Option]] = {
             plural="realm_hosts",
         ),
         "mirror": Option(
-            MIRROR, "The registry, or HOST/NAMESPACE in one, to try first for images."
+            MIRROR, "A mirror to try first for images: a registry or HOST/NAMESPACE."
         ),
         "lister": Option(
             member_of(ListerName),
@@ -405,7 +403,7 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], dict[str, Option]] = {
         ),
         # Delays double up to 30 s: twenty attempts take eight minutes.
         "tries": Option(
-            integer(1, 20), "How often to try a request before it counts as failed."
+            integer(1, 20), "Maximum attempts of a request before it counts as failed."
         ),
         "connect_timeout": Option(
             duration(0.1, 600), "Time limit for opening a connection."

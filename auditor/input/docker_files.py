@@ -205,7 +205,7 @@ def _substitute(text: str, values: Mapping[str, str]) -> str:
             return "$"
         if match["other"] is not None:
             shown = safe_text("$" + match["other"], 40)
-            raise _VariableError(f"{shown} is more than a variable with a default")
+            raise _VariableError(f"{shown} is not a variable with a plain default")
         name, operator = match["short"] or match["name"], match["operator"] or ""
         value = values.get(name)
         is_set = bool(value) if operator.startswith(":") else value is not None

@@ -64,7 +64,7 @@ _INPUT_CUT_OFF = RejectedEntry(
     failure=Failure(
         kind=FailureKind.INTERRUPTED,
         stage=Stage.INPUT,
-        detail="the deadline of the run came before the end of the input",
+        detail="the input was not read to its end: the run's deadline was reached",
         attempts=0,
     ),
 )
@@ -83,9 +83,10 @@ async def expand(
 ) -> AsyncIterator[InputEntry]:
     """The entries of the items, each reference once; `counts` is updated.
 
-    With a `shard`, only those of its repositories. `on_position` is called with the
-    position of each entry in the whole input. The listings run in `group`; cancelling
-    it ends them. At the deadline, unfinished listings and the input end with a failure.
+    With a `shard`, only the entries of its repositories. `on_position` is called with
+    the position of each entry in the whole input. The listings run in `group`;
+    cancelling the group ends them. At the deadline, unfinished listings and the input
+    end with a failure.
     """
     send, steps = anyio.create_memory_object_stream[Steps](MAX_AHEAD)
     look_ahead = LookAhead(registries, group, send, deadline, selection, shard)

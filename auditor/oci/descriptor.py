@@ -93,7 +93,7 @@ def check_digest(content: bytes, digest: str, what: str) -> None:
         algorithm = digest.partition(":")[0]
         actual = f"{algorithm}:{_HASHES[algorithm](content).hexdigest()}"
         raise ProtocolError(
-            f"the registry returned other content for the {what} {digest}:"
+            f"the registry returned different content for the {what} {digest}:"
             f" its digest is {actual}",
             FailureKind.DIGEST_MISMATCH,
         )

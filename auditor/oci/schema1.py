@@ -66,8 +66,9 @@ class Schema1Manifest:
 def parse_schema1(raw: bytes, document: Mapping[str, Any]) -> Schema1Manifest:
     """Parse a manifest from `raw` and the JSON `document` in it.
 
-    Signatures are checked; an invalid one is a value in `signatures`. Raises
-    `ProtocolError` for an invalid document or a payload that cannot be determined.
+    Signatures are checked; `signatures` has the results, also of invalid signatures.
+    Raises `ProtocolError` for an invalid document or a payload that cannot be
+    determined.
     """
     signatures = document.get("signatures") or ()
     signed = bool(signatures)
@@ -113,7 +114,9 @@ def signed_payload(raw: bytes, document: Mapping[str, Any]) -> bytes:
             )
         signed = raw[:length] + tail
         if payload is not None and signed != payload:
-            raise ProtocolError(f"{where} signs other content than the previous ones")
+            raise ProtocolError(
+                f"{where} signs different content than the previous ones"
+            )
         payload = signed
     if payload is None:
         raise ProtocolError("the manifest is not signed")

@@ -295,9 +295,9 @@ class HostHealth:
 
     def _give_up(self, failure: Failure, down_s: float, asked_s: float) -> Failure:
         if _HOST not in self._outages:
-            log.warning("%s: given up: %s", self._name, failure.detail)
+            log.warning("%s: stopped sending requests: %s", self._name, failure.detail)
         detail = (
-            f"{self._name} was given up: no response for {down_s:.0f} s:"
+            f"stopped requests to {self._name}: no response for {down_s:.0f} s:"
             f" {failure.detail}"
         )
         return self.leave_alone(
@@ -309,7 +309,7 @@ class HostHealth:
     def _give_up_silent(self, silence: _Silence, scope: str, failure: Failure) -> None:
         where = "" if scope == _HOST else " for this repository"
         detail = (
-            f"{self._name} was given up{where}: it is up, but {silence.requests}"
+            f"stopped requests to {self._name}{where}: it is up, but {silence.requests}"
             f" requests in a row timed out ({silence.waited_s:.0f} s in all):"
             f" {failure.detail}"
         )
@@ -322,12 +322,9 @@ class HostHealth:
     def _retry_after_s(self, outcome: Response | Failure) -> float:
         if isinstance(outcome, Failure):
             return 0.0
-        asked_s = retry_after_s(
-            outcome.headers.get("Retry-After"),
-            response_date=outcome.headers.get("Date"),
-            now=self._clock.epoch(),
-        )
-        return asked_s or 0.0
+        value, date = map(outcome.headers.get, ("Retry-After", "Date"))
+        now = self._clock.epoch()
+        return retry_after_s(value, response_date=date, now=now) or 0.0
 
     # -- state -----------------------------------------------------------------
 

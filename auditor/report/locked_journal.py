@@ -50,8 +50,8 @@ class Journal:
     def __init__(self, path: Path, *, output: str) -> None:
         """Open and lock the journal of the report `output`.
 
-        Raises `LockedError` if another run holds it, `OutputError` if it cannot be a
-        file.
+        Raises `LockedError` if another run holds it, `OutputError` if the journal is
+        not a regular file or cannot be opened.
         """
         self.path = path
         self._fd = _open_locked(path, output)
@@ -204,7 +204,7 @@ def _describe_holder(fd: int) -> str:
 def _open(path: Path, output: str) -> int:
     def unusable(reason: str) -> OutputError:
         return OutputError(
-            f"{output}: the report cannot be written: {path.name} beside it: {reason}"
+            f"{output}: the report cannot be written: {path.name} next to it: {reason}"
         )
 
     # Not blocking: a named pipe in its place is refused, not waited for.

@@ -309,7 +309,7 @@ def shard_dir_of(settings: Settings) -> str:
     final = ReportWriter(settings.output).final
     if final is None:
         raise UsageError(
-            "a sharded run needs a place for the reports of shards: add -o FILE or"
+            "a sharded run needs a folder for the reports of shards: add -o FILE or"
             " --shard-dir"
         )
     folder = final.with_name(f"{final.name}.shards")

@@ -1,11 +1,11 @@
-"""Which URLs and addresses a registry may send this client to.
+"""The policy on URLs and addresses that a registry names.
 
 A registry names URLs: the realm of its token service, which receives the password,
-redirects, and next pages. A hostile one could collect credentials, as in
+redirects, and next pages. A hostile registry could collect credentials, as in
 CVE-2020-15157, or make this machine connect to services that only it can reach
-(server-side request forgery). So
+(server-side request forgery). The rules:
 
-- a URL is accepted only in one strict form (RFC 3986): http or https, no userinfo, a
+- A URL is accepted only in one strict form (RFC 3986): http or https, no userinfo, a
   plain host name or bracketed IPv6 address, visible ASCII without backslashes.
   Credentials leak where parsers disagree on where a host ends.
 - `check_realm` checks the realm of a Bearer challenge (distribution, "Token
@@ -105,7 +105,7 @@ class Origin:
 
 
 def origin_of(url: str, *, kind: FailureKind = FailureKind.REALM_REFUSED) -> Origin:
-    """The origin of an absolute URL. Raises `ProtocolError(kind)` if it is unclear.
+    """The origin of an absolute URL. Raises `ProtocolError(kind)` for any other text.
 
     Only the part before the path is checked; `check_url` checks all characters.
     """
@@ -173,9 +173,7 @@ def check_realm(
         restricted in _SAME_CLASS_ALLOWED and restricted is address_class(registry.host)
     ):
         return realm
-    raise _refused(
-        realm, f"is a {restricted} address, which {registry} must not send us to"
-    )
+    raise _refused(realm, f"is a {restricted} address, which {registry} may not name")
 
 
 def token_url(
@@ -205,7 +203,7 @@ def token_url(
 
 
 def address_class(host: str) -> AddressClass | None:
-    """The restricted class of a host by its text alone, or None.
+    """The restricted class of a host, without name resolution, or None.
 
     `host` is a name or an address in any spelling that getaddrinfo accepts. The only
     names with a class are those of `localhost` (RFC 6761 section 6.3).
@@ -218,12 +216,12 @@ def address_class(host: str) -> AddressClass | None:
 
 
 def is_loopback_host(host: str) -> bool:
-    """Whether the host is a loopback address or name, by its text alone."""
+    """Whether the host is a loopback address or name, without name resolution."""
     return address_class(host) is AddressClass.LOOPBACK
 
 
 def address_refusal(address: str, *, registry_is_loopback: bool) -> str | None:
-    """Why an IP address that a name resolved to must not be connected to, or None.
+    """The reason to refuse an IP address that a name resolves to; None to allow it.
 
     The text completes the sentence "<host> resolves to ...".
     """
@@ -235,7 +233,7 @@ def address_refusal(address: str, *, registry_is_loopback: bool) -> str | None:
         restricted is AddressClass.LOOPBACK and registry_is_loopback
     ):
         return None
-    return f"{address}, a {restricted} address, which a registry must not send us to"
+    return f"{address}, a {restricted} address, which a registry may not name"
 
 
 def _refuse_origin(url: str, kind: FailureKind) -> NoReturn:

@@ -36,7 +36,7 @@ def test_a_run_is_added_once(
     dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["history", "add", dataset, str(tmp_path / "1.jsonl")]) == 0
-    assert capsys.readouterr().out.endswith(" is in the history already\n")
+    assert capsys.readouterr().out.endswith(" is already in the history\n")
 
 
 def test_show_prints_when_a_tag_moved(

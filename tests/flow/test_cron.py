@@ -146,5 +146,5 @@ async def test_a_reader_that_stops_reading_does_not_block_the_end() -> None:
         os.close(reader)
         os.close(writer)
     assert stderr.splitlines()[-1] == (
-        "auditor: ended without the last lines: standard output is blocked"
+        "auditor: the last lines are missing: standard output is blocked"
     )

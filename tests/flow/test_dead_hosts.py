@@ -105,7 +105,7 @@ async def test_the_references_of_a_dead_registry_fail_at_once(
     assert outcome.kinds[60:] == ["image"] * 60
     assert 5 <= outcome.kinds[:60].count("image") <= 15
     (sentence,) = {detail.partition(": ")[0] for detail in _details(outcome)}
-    assert sentence == f"{dying.host} was given up"
+    assert sentence == f"stopped requests to {dying.host}"
     # One after the other would take minutes.
     assert dying.clock.now - 1000 < PATIENCE_S + 30
 
@@ -153,7 +153,9 @@ async def test_a_dead_token_service_does_not_affect_its_registry() -> None:
         assert here.faults.count("GET", "/v2/") == 1
     assert outcome.kinds.count("image") == 10
     assert outcome.kinds.count("server_error") == 50
-    sentence = f"the token service of {here.host} was given up: no response for 3"
+    sentence = (
+        f"stopped requests to the token service of {here.host}: no response for 3"
+    )
     assert sum(detail.startswith(sentence) for detail in _details(outcome)) >= 45
 
 
@@ -169,7 +171,7 @@ async def test_a_token_service_restart_costs_no_reference() -> None:
     assert outcome.kinds == ["image"] * 60
 
 
-async def test_a_host_that_answers_only_its_ping_is_given_up(
+async def test_a_host_that_answers_only_its_ping_gets_no_more_requests(
     silence: Callable[..., list[str]],
 ) -> None:
     names = [f"team/app{number % 9}:{number}" for number in range(200)]
@@ -184,11 +186,11 @@ async def test_a_host_that_answers_only_its_ping_is_given_up(
     # An image whose config times out is a timeout, too.
     assert outcome.kinds[:200].count("timeout") >= 180
     assert {*outcome.kinds[:200]} == {"image", "timeout"}
-    given_up = f"{silent.host} was given up: it is up, but "
-    assert sum(detail.startswith(given_up) for detail in _details(outcome)) > 160
+    stopped = f"stopped requests to {silent.host}: it is up, but "
+    assert sum(detail.startswith(stopped) for detail in _details(outcome)) > 160
 
 
-async def test_a_silent_repository_is_given_up_and_the_others_are_audited(
+async def test_a_silent_repository_gets_no_more_requests_and_the_others_are_audited(
     silence: Callable[..., list[str]],
 ) -> None:
     names = [f"team/{name}:{tag}" for tag in range(60) for name in ("silent", "good")]
@@ -197,5 +199,5 @@ async def test_a_silent_repository_is_given_up_and_the_others_are_audited(
         outcome = await here.audit(*map(here.ref, names))
         assert len(timed_out) <= SILENCE_PATIENCE_S / SILENCE_S + 8
     assert outcome.kinds == ["timeout", "image"] * 60
-    given_up = f"{here.host} was given up for this repository: it is up, but "
-    assert sum(detail.startswith(given_up) for detail in _details(outcome)) > 40
+    stopped = f"stopped requests to {here.host} for this repository: it is up, but "
+    assert sum(detail.startswith(stopped) for detail in _details(outcome)) > 40

@@ -1,9 +1,8 @@
-"""Which credential a repository is requested with.
+"""Finds the credential for a repository.
 
-The configuration comes first, then the files of docker and podman in their order; of
-several matching names the longest wins. One host can have several credentials, one for
-each namespace that the configuration or a file names
-(google/go-containerregistry#1329).
+The configuration comes first, then the files of docker and podman in their order; the
+longest matching name wins. One host can have several credentials, one for each
+namespace that the configuration or a file names (google/go-containerregistry#1329).
 """
 
 from __future__ import annotations
@@ -67,9 +66,9 @@ class CredentialStore:
     async def find(
         self, registry: str, namespace: str = "", *, refresh: bool = False
     ) -> FoundCredential | Failure | None:
-        """The credential for a namespace of a registry; None: anonymous.
+        """The credential for a namespace of a registry; None for anonymous access.
 
-        A `Failure` if one is configured but cannot be used: anonymous requests would
+        A `Failure` if a configured credential cannot be used: anonymous requests would
         report private images as missing. `refresh` runs helpers again.
         """
         configured = self._configured(registry, namespace)
@@ -104,9 +103,9 @@ def read_auth_files(
 ) -> tuple[DockerConfig, ...]:
     """Read the files that exist, in the order of precedence.
 
-    A file named by `authfile` (the option) or else by `$REGISTRY_AUTH_FILE` is the only
-    one and must exist. Raises `UsageError` if it does not, and for a file that is
-    unreadable or damaged. An empty file counts as one without entries, as in docker.
+    If the option `authfile` or else `$REGISTRY_AUTH_FILE` names a file, only this file
+    is read, and it must exist. Raises `UsageError` if it does not, and for an
+    unreadable or damaged file. An empty file has no entries, as in docker.
     """
     named, named_by = authfile, "--authfile"
     if named is None:
@@ -116,7 +115,7 @@ def read_auth_files(
     for path in auth_file_paths(environment) if named is None else (Path(named),):
         data = _read(path)
         if data is None and named is not None:
-            raise UsageError(f"{path}: no such file; it is named by {named_by}")
+            raise UsageError(f"{path}: no such file; check {named_by}")
         if data and data.strip():
             files.append(parse_docker_config(data, str(path)))
     return tuple(files)

@@ -43,7 +43,7 @@ class SsrfGuard:
             if refusal:
                 raise RefusedAddressError(
                     f"{host} resolves to {refusal}"
-                    " (realm_host in the configuration allows a host)"
+                    "; allow the host with realm_host in the configuration"
                 )
 
 

@@ -276,7 +276,7 @@ def test_a_folder_is_an_error(tmp_path: Path) -> None:
 def test_a_pipe_is_an_error() -> None:
     read, write = os.pipe()
     try:
-        with pytest.raises(UsageError, match="is read more than once"):
+        with pytest.raises(UsageError, match="cannot be a pipe"):
             report_paths([f"/dev/fd/{read}"])
     finally:
         os.close(read)

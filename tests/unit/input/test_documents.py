@@ -69,14 +69,14 @@ def test_unused_skopeo_settings_are_logged_without_the_password(
 ) -> None:
     with caplog.at_level(logging.WARNING, "auditor.input"):
         items(dedented(MANUAL))
-    said = [record.getMessage() for record in caplog.records]
-    assert [line.partition(" of ")[0] for line in said] == [
+    messages = [record.getMessage() for record in caplog.records]
+    assert [line.partition(" of ")[0] for line in messages] == [
         "list:10: `credentials`",
         "list:14: `cert-dir`",
         "list:16: `tls-verify`",
     ]
-    assert "username and password_env" in said[0]
-    assert "secret" not in "".join(said)
+    assert "username and password_env" in messages[0]
+    assert "secret" not in "".join(messages)
 
 
 def test_tags_by_regex_and_by_version_match_as_in_skopeo() -> None:
@@ -413,7 +413,7 @@ def test_a_compose_file_gives_the_images_of_its_services() -> None:
         "2 a.io/base:1",
         "10 docker.io/library/postgres:latest",
         f"12 ! the variable TAG has no default here{resolved}",
-        f"13 ! ${{A:-${{B}} is more than a variable with a default{resolved}",
+        f"13 ! ${{A:-${{B}} is not a variable with a plain default{resolved}",
         f"14 ! the service extends another one{resolved}",
         "15 ! the service has no image and no build",
         "16 ! the service is not a mapping",

@@ -232,7 +232,7 @@ def protected(**values: Any) -> str:
         ),
         (
             {"protected": protected(formatLength=3, formatTail="fQ")},
-            "signs other content than the previous ones",
+            "signs different content than the previous ones",
         ),
     ],
 )

@@ -158,11 +158,12 @@ def test_probes_back_off_until_the_host_is_given_up() -> None:
     assert isinstance(given_up, Failure)
     assert given_up.kind is FailureKind.CONNECT
     assert given_up.detail == (
-        "registry.example.com was given up: no response for 32 s: connection refused"
+        "stopped requests to registry.example.com: no response for 32 s: connection"
+        " refused"
     )
 
 
-# Until the host is given up, 32.5 s later.
+# Until requests to the host stop, 32.5 s later.
 UNTIL_GIVEN_UP: tuple[float, ...] = (0.5,) * 65
 
 
@@ -354,7 +355,7 @@ def test_a_silent_repository_is_given_up_and_no_other() -> None:
     assert refusal.kind is FailureKind.TIMEOUT
     assert refusal.attempts == 0
     assert refusal.detail == (
-        "registry.example.com was given up for this repository: it is up, but 10"
+        "stopped requests to registry.example.com for this repository: it is up, but 10"
         " requests in a row timed out (300 s in all): silent for 30 s"
     )
 

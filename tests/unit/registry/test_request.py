@@ -306,7 +306,9 @@ def test_requests_in_the_queue_of_a_dead_host_are_not_sent() -> None:
         assert len(got) == 20
         details = {one.detail for one in got if isinstance(one, Failure)}
         assert len(details) == 1
-        assert "registry.example.com was given up: no response for" in details.pop()
+        assert (
+            "stopped requests to registry.example.com: no response for" in details.pop()
+        )
         # Two slots: requests sent before the third failure, and none after it.
         assert len(host.sent) <= 4
         never_sent = [

@@ -130,13 +130,9 @@ async def test_a_named_auth_file_is_the_only_one_and_must_exist(tmp_path: Path) 
     path = tmp_path / "auth.json"
     by_option = Settings(authfile=str(path))
     by_variable = {**environment, "REGISTRY_AUTH_FILE": str(path)}
-    with pytest.raises(
-        UsageError, match=r"auth\.json: no such file; it is named by --authfile"
-    ):
+    with pytest.raises(UsageError, match=r"auth\.json: no such file; check --authfile"):
         CredentialStore(by_option, environment)
-    with pytest.raises(
-        UsageError, match=r"no such file; it is named by REGISTRY_AUTH_FILE"
-    ):
+    with pytest.raises(UsageError, match=r"no such file; check REGISTRY_AUTH_FILE"):
         CredentialStore(Settings(), by_variable)
     path.write_text("")
     assert await username_for(HOST, settings=by_option, environment=environment) is None
