@@ -1,13 +1,13 @@
 """Exports reports as tables to CSV, Parquet, DuckDB or SQLite.
 
-The tables have the columns of the views (`reports.VIEWS`), each value once: `images`
-leaves its platforms, and `platforms` its layers, to the tables of these names. CSV and
-SQLite have no lists and structures, so a list of strings is written with spaces between
-them, and anything else as JSON.
+The tables have the columns of the views (`reports.VIEWS`), each value once: platforms
+are only in the table `platforms`, layers only in `layers`. CSV and SQLite have no lists
+and structures, so a list of strings is written with spaces between them, and anything
+else as JSON.
 
-Files are written into private folders beside their targets and renamed when all are
+Files are written into private folders next to their targets and renamed when all are
 complete. (`util.atomic_file` opens a stream; DuckDB and SQLite open files by name, and
-at a predictable name another user could have put a link.)
+another user could have put a link at a predictable name.)
 """
 
 # ruff: noqa: S608  (the SQL is made of constants and quoted values)

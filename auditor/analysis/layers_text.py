@@ -36,7 +36,7 @@ def inventory_lines(inventory: LayerInventory, form: str, limit: int) -> Iterato
 def digest_use_lines(
     search: DigestSearch, digests: Sequence[str], form: str, limit: int
 ) -> Iterator[str]:
-    """The lines of `layers --digest`, in the same formats."""
+    """The lines of `layers --digest`, in the formats of `inventory_lines`."""
     return result_lines(
         form,
         summary=_search_summary(search, digests),

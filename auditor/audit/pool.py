@@ -107,8 +107,8 @@ class Pool(Generic[Job, Result]):
     async def run(self, jobs: Callable[[TaskGroup], AsyncIterator[Job]]) -> None:
         """Read all jobs, work on them, write their results.
 
-        `jobs` gets a task group in which it may run what it needs. Exceptions of
-        `jobs`, `work` and `write` end the run and are raised unchanged.
+        `jobs` gets a task group for tasks of its own. Exceptions of `jobs`, `work` and
+        `write` end the run and are raised unchanged.
         """
         async with anyio.create_task_group() as writing:
             writing.start_soon(self._writer)

@@ -62,8 +62,8 @@ def decode_content_type(stored: object) -> str | None:
 def encode_body(body: bytes) -> tuple[int, bytes]:
     """Whether the stored bytes are deflated (1) or not (0), and the bytes.
 
-    Level 1: manifests are repetitive, and higher levels save a tenth of the space for
-    twice the time.
+    Uses level 1: manifests are repetitive, and higher levels save a tenth of the space
+    for twice the time.
     """
     if _MIN_DEFLATED_BYTES <= len(body) <= MAX_INFLATED_BYTES:
         deflated = _compressor()(body, 1)

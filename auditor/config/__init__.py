@@ -6,9 +6,9 @@ all defaults; a flag, a key and a variable have the name of their option.
 
 `load_settings` (resolve_settings.py) reads the configuration file (toml_file.py), then
 each source into values by option name (sources.py), merges them in the order of
-precedence, reads logins from where the file says they are, checks for conflicts between
-options and makes the settings. Errors of all steps are collected and raised as one
-`ConfigError` (validation_errors.py).
+precedence, reads logins from the sources that the file names, checks for conflicts
+between options and makes the settings. Errors of all steps are collected and raised as
+one `ConfigError` (validation_errors.py).
 
 `auditor.cli.command_support` makes the command line from the same table.
 """

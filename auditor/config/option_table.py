@@ -235,7 +235,7 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], dict[str, Option]] = {
         # A record with hundreds of layers is about 100 KB: 65,536 are 6.5 GB.
         "window": Option(
             integer(1, 65_536),
-            "Maximum finished records that wait in memory for their input order.",
+            "Maximum finished records to keep in memory to preserve input order.",
         ),
         "resume": Option(
             BOOLEAN, "Continue the unfinished report that an earlier run left at -o."

@@ -30,7 +30,7 @@ class ServerCertificate:
     self_issued: bool
 
     def days_left(self, now: float) -> int:
-        """Whole days until it expires; negative after that."""
+        """Whole days until the certificate expires; negative after that."""
         return int((self.not_after - now) // _DAY_S)
 
 

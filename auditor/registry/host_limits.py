@@ -132,8 +132,8 @@ class ConcurrencyLimiter:
     def distressed(self, sent_at: float) -> None:
         """Halve the limit: a request was throttled, timed out or met a server error.
 
-        Requests that were in flight together count as one sign: only one sent after
-        the last halving halves again.
+        Requests that were in flight together count as one sign: only a request sent
+        after the last halving can halve the limit again.
         """
         if sent_at > self._halved_at:
             self._halved_at = self._clock.monotonic()

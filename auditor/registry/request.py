@@ -285,7 +285,8 @@ class RequestSender:
     def _check_slot(self, request: _Request) -> Failure | _Obstacle | None:
         """Why a request that has got a slot cannot be sent; None if it can.
 
-        Much may have changed while it waited. Counts the request.
+        The host, its limits or its plan may have changed during the wait. Counts the
+        request.
         """
         health, limits = self._health, self._limits
         if not health.is_well and not request.is_ping:

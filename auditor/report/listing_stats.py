@@ -162,8 +162,8 @@ class Listings:
     def shown(self) -> list[Listing]:
         """Listings in the order in which they ended, then those that are being read.
 
-        A tag list that a catalog led to is shown only if it did not end as `COMPLETE`
-        or `EMPTY`.
+        A tag list of a catalog is shown only if it did not end as `COMPLETE` or
+        `EMPTY`.
         """
         return [*self._ended, *self._open]
 

@@ -115,7 +115,7 @@ class Journal:
         os.ftruncate(self._fd, self._header_size)
 
     def sync(self) -> None:
-        """Make what was appended durable."""
+        """Make the appended lines durable."""
         os.fdatasync(self._fd)
 
     def open_records(self) -> tuple[BinaryIO, int]:

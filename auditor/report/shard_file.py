@@ -1,11 +1,11 @@
-"""`OUT.shard`: where the records of a shard's report are in the whole input.
+"""`OUT.shard`: the positions of a shard's records in the whole input.
 
-The first line is a JSON header: which shard of what audit. Then each line
-`ITEM REPOSITORY COUNT` gives the input position of the next COUNT records. The last
-line is a JSON trailer, written when the report is complete: the report's length and
-the shard's summary.
+The first line is a JSON header: the shard and its audit. Then each line `ITEM
+REPOSITORY COUNT` gives the input position of the next COUNT records. The last line is a
+JSON trailer, written when the report is complete: the report's length and the shard's
+summary.
 
-`ShardFile` writes it during the audit of the shard. To merge all shards,
+`ShardFile` writes this file during the audit of the shard. To merge all shards,
 `read_shard_reports` checks that these are all shards of one audit, and `merge_records`
 yields their records in the order of the whole input. Only one record of each report is
 in memory: every report is in input order, and its shard file has the input positions.

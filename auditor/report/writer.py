@@ -134,7 +134,7 @@ class ReportWriter:
                 raise self.error(error) from None
 
     def sync(self) -> None:
-        """Make what was flushed durable. Raises `OSError`."""
+        """Make the flushed lines durable. Raises `OSError`."""
         os.fdatasync(self._fd)
 
     def write_now(self, more: bytes = b"") -> None:

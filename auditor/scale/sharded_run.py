@@ -201,7 +201,7 @@ class ShardedRun:
             self._merging.cancel()
 
     def _unfinished_shards(self) -> list[Shard]:
-        """The shards to audit: of a resumed run, those without a matching report."""
+        """The shards to audit; in a resumed run those without a matching report."""
         if not self.settings.resume:
             return list(self.plan.shards)
         reports = [complete_report(self.shard_dir, shard) for shard in self.plan.shards]

@@ -2,7 +2,7 @@
 
 Each is a function that yields its output piece by piece from `Findings`, so that all
 violations are never in memory at once. To add a format, write such a function, name it
-in `output_formats`, and add its name to the option of `cli.check_command`;
+in `output_formats`, and add its name to the option of `auditor check`;
 tests/unit/analysis/check/test_formats.py checks that hostile text is printed as plain
 text.
 """

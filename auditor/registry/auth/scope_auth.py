@@ -300,7 +300,7 @@ class Account:
 
     @property
     def credential(self) -> Credential | None:
-        """The credential; None: anonymous."""
+        """The credential; None for anonymous access."""
         return None if self.found is None else self.found.credential
 
     @property

@@ -43,7 +43,7 @@ class Product(Protocol):
         """The full names of the repositories; raises `ProtocolError` without a list."""
 
     def tags_path(self, repository: str, size: int) -> str | None:
-        """The first page of a repository's tags; None: use the registry's listing."""
+        """The first page of a repository's tags; None to use the registry's listing."""
         del repository, size
         return None
 
