@@ -111,7 +111,7 @@ async def _ping(request: web.Request) -> web.Response:
     return web.json_response({})
 
 
-def _serve(tell: Connection) -> None:
+def _serve(sender: Connection) -> None:
     async def run() -> None:
         app = web.Application()
         app.add_routes(
@@ -122,7 +122,7 @@ def _serve(tell: Connection) -> None:
             ]
         )
         async with serve(app) as url:
-            tell.send(url.removeprefix("http://"))
+            sender.send(url.removeprefix("http://"))
             await anyio.sleep_forever()
 
     anyio.run(run)
@@ -158,10 +158,10 @@ def _measured(case: Case) -> tuple[float, float]:
 def main() -> None:
     """Measure every case once, and print a table."""
     quick = "--quick" in sys.argv[1:]
-    told, tell = multiprocessing.Pipe(duplex=False)
-    server = multiprocessing.Process(target=_serve, args=(tell,), daemon=True)
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    server = multiprocessing.Process(target=_serve, args=(sender,), daemon=True)
     server.start()
-    host = told.recv()
+    host = receiver.recv()
     print(f"Python {sys.version.split()[0]}")
     print(f"{'auditor ls':46} {'memory':>9} {'time':>9}")
     for case in cases(host):

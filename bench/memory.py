@@ -36,10 +36,10 @@ def measured(port: int, references: int, *options: str) -> tuple[float, float, f
     assert process.stderr is not None
     process.stdin.write("\n".join(patterns))
     process.stdin.close()
-    said = process.stderr.read()
+    messages = process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
     if status:
-        raise SystemExit(said)
+        raise SystemExit(messages)
     wall = time.perf_counter() - began
     return usage.ru_maxrss * 1024 / 1e6, wall, usage.ru_utime + usage.ru_stime
 
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("references", type=int, nargs="+")
     parser.add_argument("--warm", action="store_true", help="a second audit, with HEAD")
     parser.add_argument(
-        "--children", type=int, default=0, help="each tag is an index of so many"
+        "--children", type=int, default=0, help="number of children of each tag's index"
     )
     arguments = parser.parse_args()
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores")

@@ -17,7 +17,7 @@ from auditor.demo.demo import official_images
 from auditor.demo.demo_registry import DemoContent
 from tests.support.registry import registry_app, serve_in_thread
 
-# Of the tags, in order, every so many moves to another image, goes, or gets a twin.
+# Every 50th tag moves to another image, every 499th is removed, every 397th is added.
 MOVES, GOES, COMES = 50, 499, 397
 
 

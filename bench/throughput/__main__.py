@@ -59,10 +59,13 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.throughput")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
-        "--repositories", type=int, default=0, help="only so many (default: all 144)"
+        "--repositories",
+        type=int,
+        default=0,
+        help="number of repositories (default: all 144)",
     )
     parser.add_argument(
-        "--all", action="store_true", help="docker-registry 2.8 beside distribution 3"
+        "--all", action="store_true", help="docker-registry 2.8 and distribution 3"
     )
     parser.add_argument(
         "--install", action="store_true", help="go install what is missing first"

@@ -109,7 +109,7 @@ def _auditor(setting: Setting) -> list[Client]:
     config = setting.place / "auditor.toml"
     setting.server.configure(config, SLOTS)
     store = setting.place / "store"
-    # As for whoever has installed it: the sources are compiled once, not at each start.
+    # As after an installation: the sources are compiled once, not at each start.
     compiled = {
         "PYTHONDONTWRITEBYTECODE": "",
         "PYTHONPYCACHEPREFIX": str(setting.place / "compiled"),

@@ -98,12 +98,16 @@ def _answers(todo: Workload) -> dict[bytes, bytes]:
     found = {b"/v2/": _answer(b"{}", "application/json", "")}
     for one in todo.images:
         for manifest in one.image.manifests:
-            said = _answer(manifest.payload, manifest.media_type, manifest.digest)
+            manifest_response = _answer(
+                manifest.payload, manifest.media_type, manifest.digest
+            )
             places = [manifest.digest]
             if manifest.digest == one.image.root.digest:
                 places += one.tags
             for place in places:
-                found[f"/v2/{one.repository}/manifests/{place}".encode()] = said
+                found[f"/v2/{one.repository}/manifests/{place}".encode()] = (
+                    manifest_response
+                )
     return found
 
 
@@ -129,8 +133,8 @@ class _Delayed(asyncio.Protocol):
         self._read += data
         while b"\r\n\r\n" in self._read:
             head, _, self._read = self._read.partition(b"\r\n\r\n")
-            said = self._answers[head.split(b" ", 2)[1]]
-            asyncio.get_running_loop().call_at(due, self._transport.write, said)
+            response = self._answers[head.split(b" ", 2)[1]]
+            asyncio.get_running_loop().call_at(due, self._transport.write, response)
 
 
 def _serve(answers: dict[bytes, bytes], started: Connection) -> None:

@@ -92,7 +92,7 @@ def measure(
         )
         assert process.stderr is not None
         peak = _Peak(process.pid)
-        said = process.stderr.read()
+        messages = process.stderr.read()
         _, status, used = os.wait4(process.pid, 0)
     wall_s = time.perf_counter() - began
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -100,7 +100,7 @@ def measure(
     if wall is not None:
         wall_s = _own_time(wall)
     elif process.returncode != 0:
-        raise RuntimeError(f"{command[0]} failed: {said.decode()[-500:]}")
+        raise RuntimeError(f"{command[0]} failed: {messages.decode()[-500:]}")
     after = server.requests() - before
     return Measured(
         wall_s=wall_s,

@@ -60,8 +60,8 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
     ]
 
 
-def beside(output: Path) -> dict[str, bytes]:
-    """The files beside a report, as a crash at this moment leaves them."""
+def files_next_to(output: Path) -> dict[str, bytes]:
+    """The other files of a report, as a crash at this moment leaves them."""
     return {
         path.name: path.read_bytes()
         for path in output.parent.iterdir()
@@ -71,8 +71,8 @@ def beside(output: Path) -> dict[str, bytes]:
 
 @contextmanager
 def restored(output: Path, files: dict[str, bytes]) -> Iterator[None]:
-    """Replace the files beside the report by these."""
-    for name in beside(output):
+    """Replace the other files of a report by these."""
+    for name in files_next_to(output):
         output.with_name(name).unlink()
     for name, data in files.items():
         output.with_name(name).write_bytes(data)

@@ -130,8 +130,8 @@ async def test_a_wrong_password_is_sent_to_the_token_service_once() -> None:
 
 
 async def test_a_token_service_that_requires_a_login_is_named_in_the_failure() -> None:
-    nobody = DemoAccount(ANONYMOUS)
-    async with lab(simple(NAMES), tokens=service(), login=nobody) as here:
+    anonymous = DemoAccount(ANONYMOUS)
+    async with lab(simple(NAMES), tokens=service(), login=anonymous) as here:
         failure = (await here.audit(here.ref("team/app:1"))).failure
     assert failure.failure is FailureKind.DENIED
     assert failure.detail == "the token service requires a login (401)"

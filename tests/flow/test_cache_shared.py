@@ -31,8 +31,8 @@ with DigestCache(Path(sys.argv[1]), now=time.time, max_bytes=1_500_000) as cache
         body = b"%d " % number * 200
         name = "sha256:" + hashlib.sha256(body).hexdigest()
         cache.put("r", name, body, content_type=None)
-        said = {"header": name, "content_type": None}
-        cache.put_tag("r", "app", str(number), digest=name, **said)
+        tag_fields = {"header": name, "content_type": None}
+        cache.put_tag("r", "app", str(number), digest=name, **tag_fields)
         if number % 512 == 0:
             for past in range(number, max(number - 3000, int(sys.argv[2]) - 1), -7):
                 body = b"%d " % past * 200

@@ -72,8 +72,8 @@ class Echo:
 
     async def run(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         sent = request.headers.get("Authorization", "")
-        said = {"errors": [{"code": "DENIED", "message": f"what is {sent}?"}]}
-        answer = web.json_response(said, status=self.status)
+        error_body = {"errors": [{"code": "DENIED", "message": f"what is {sent}?"}]}
+        answer = web.json_response(error_body, status=self.status)
         answer.headers["Set-Cookie"] = f"session={SECRETS['Set-Cookie']}"
         answer.headers["WWW-Authenticate"] = (
             f'Bearer realm="http://{request.host}/token?was={quote(sent)}",'
@@ -128,8 +128,8 @@ class Nest:
                 group.start_soon(read, "err", process.stderr)
             code = await process.wait()
         self.printed += pieces.values()
-        said = pieces["err"].decode().splitlines()
-        return Finished(code=code, out=pieces["out"], stderr=said)
+        stderr = pieces["err"].decode().splitlines()
+        return Finished(code=code, out=pieces["out"], stderr=stderr)
 
     def secrets(self) -> Iterator[tuple[str, str]]:
         """Every secret by its place, with the tokens and headers that were sent."""

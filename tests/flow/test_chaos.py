@@ -27,7 +27,7 @@ from auditor.demo.demo_registry import DemoContent
 from auditor.demo.image_builder import image, index
 from tests.flow.commands import auditor, finish, running
 from tests.flow.harness import ADMIN, Lab, lab, service
-from tests.flow.reporting import beside, lines_of, report_to
+from tests.flow.reporting import files_next_to, lines_of, report_to
 from tests.support.fault_mix import HOSTILE, TRANSIENT, Mix, Weighted
 from tests.support.faults import Faults
 
@@ -178,7 +178,7 @@ async def _run(place: Path, chaos: Chaos) -> None:
         _assert_each_once(expected, found)
     else:
         assert _without_attempts(found) == _without_attempts(expected)
-    assert beside(output) == {}
+    assert files_next_to(output) == {}
 
 
 def _assert_each_once(

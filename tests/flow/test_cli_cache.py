@@ -65,8 +65,8 @@ def test_verify_removes_damaged_entries_and_exits_1(
     ask(cache, "UPDATE content SET body = X'00' WHERE id < 4")
     ask(cache, "UPDATE tags SET tag = 'x' WHERE tag = '0'")
     assert run(["cache", "verify"]) == 1
-    said = capsys.readouterr().out
-    assert "20 contents, 3 damaged; 2 tags, 1 damaged" in said
+    output_text = capsys.readouterr().out
+    assert "20 contents, 3 damaged; 2 tags, 1 damaged" in output_text
     assert run(["cache", "verify"]) == 0
     assert "17 contents, 0 damaged; 1 tag, 0 damaged" in capsys.readouterr().out
 

@@ -67,6 +67,11 @@ COMMANDS = [
 ]
 
 
+def test_the_output_of_every_documented_command_is_tested() -> None:
+    elsewhere = {"report", "dry-run"}  # tested below
+    assert {name for name, _ in COMMANDS} | elsewhere == set(SCHEMAS)
+
+
 @pytest.mark.parametrize(("name", "command"), COMMANDS)
 async def test_the_output_of_each_command_conforms_to_its_schema(
     name: str, command: tuple[str, ...], tmp_path: Path

@@ -121,15 +121,15 @@ async def test_the_json_of_a_token(tmp_path: Path) -> None:
             here, "team/app", "--format=json", place=tmp_path, tokens=tokens
         )
     assert (done.code, done.stderr) == (0, [])
-    said = orjson.loads(done.out)
-    assert said["pull"] is True
-    assert said["access"]["state"] == "granted"
-    assert said["access"]["actions"] == ["pull"]
-    assert said["account"] == "robot"
-    assert said["credential"] == f'configuration: [registry."{here.host}"]'
-    assert said["access"]["credential"] == "config"
-    assert said["scope"] == "repository:team/app:pull"
-    assert said["token"]["payload"]["members"] == tokens.issued[-1]
+    document = orjson.loads(done.out)
+    assert document["pull"] is True
+    assert document["access"]["state"] == "granted"
+    assert document["access"]["actions"] == ["pull"]
+    assert document["account"] == "robot"
+    assert document["credential"] == f'configuration: [registry."{here.host}"]'
+    assert document["access"]["credential"] == "config"
+    assert document["scope"] == "repository:team/app:pull"
+    assert document["token"]["payload"]["members"] == tokens.issued[-1]
 
 
 async def test_raw_prints_only_the_token(tmp_path: Path) -> None:
@@ -160,9 +160,9 @@ async def test_keys_verify_the_signature(
             tokens=tokens,
         )
     assert done.code == code
-    said = orjson.loads(done.out)
-    assert said["access"]["verified"] is own
-    assert said["token"]["verification"]["verified"] is own
+    document = orjson.loads(done.out)
+    assert document["access"]["verified"] is own
+    assert document["token"]["verification"]["verified"] is own
 
 
 async def test_pull_access_of_an_opaque_token_is_unknown(tmp_path: Path) -> None:

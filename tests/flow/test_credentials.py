@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 NAMES = ["team/app:1", "team/web:1", "other/app:1"]
 TEAM = DemoAccount("team", "hunter2-team", {"team/*": ("pull",)})
 OTHER = DemoAccount("other", "hunter2-other", {"other/*": ("pull",)})
-NOBODY = DemoAccount(ANONYMOUS)
+ANONYMOUS_ACCOUNT = DemoAccount(ANONYMOUS)
 
 
 def auth(account: DemoAccount) -> dict[str, str]:
@@ -56,7 +56,7 @@ async def test_each_namespace_is_requested_with_its_own_login(
     tmp_path: Path,
 ) -> None:
     tokens = service(TEAM, OTHER)
-    async with lab(simple(NAMES), tokens=tokens, login=NOBODY) as here:
+    async with lab(simple(NAMES), tokens=tokens, login=ANONYMOUS_ACCOUNT) as here:
         settings = authfile(
             tmp_path,
             auths={f"{here.host}/team": auth(TEAM), f"{here.host}/other": auth(OTHER)},
@@ -94,7 +94,7 @@ async def test_a_wrong_password_of_one_namespace_does_not_affect_another(
 ) -> None:
     wrong = DemoAccount("team", "guess")
     tokens = service(TEAM, OTHER)
-    async with lab(simple(NAMES), tokens=tokens, login=NOBODY) as here:
+    async with lab(simple(NAMES), tokens=tokens, login=ANONYMOUS_ACCOUNT) as here:
         settings = authfile(
             tmp_path,
             auths={f"{here.host}/team": auth(wrong), f"{here.host}/other": auth(OTHER)},
@@ -125,7 +125,9 @@ async def test_a_helper_runs_once_and_its_login_is_used_for_all_references(
 ) -> None:
     answer = json.dumps({"Username": TEAM.name, "Secret": TEAM.password})
     settings = helper(tmp_path, monkeypatch, f"echo '{answer}'")
-    async with lab(simple(NAMES), tokens=service(TEAM), login=NOBODY) as here:
+    async with lab(
+        simple(NAMES), tokens=service(TEAM), login=ANONYMOUS_ACCOUNT
+    ) as here:
         outcome = await here.audit(*map(here.ref, NAMES), **settings)
     assert outcome.kinds == ["image", "image", "no_pull_grant"]
     first = outcome.records[0]
@@ -145,7 +147,7 @@ async def test_in_a_long_run_the_helper_is_run_again(
     (tmp_path / "now").symlink_to(tmp_path / "team")
     settings = helper(tmp_path, monkeypatch, f"cat {tmp_path}/now")
     tokens = service(TEAM, later, lifetime_s=60)
-    async with lab(simple(NAMES), tokens=tokens, login=NOBODY) as here:
+    async with lab(simple(NAMES), tokens=tokens, login=ANONYMOUS_ACCOUNT) as here:
 
         async def hour(request: Any, handler: Any) -> Any:
             response = await handler(request)
@@ -174,7 +176,9 @@ async def test_after_a_failing_helper_no_request_is_anonymous(
 ) -> None:
     settings = helper(tmp_path, monkeypatch, "echo hunter2; exit 1")
     anyone = DemoAccount(ANONYMOUS, "", {"*": ("pull",)})
-    async with lab(simple(NAMES), tokens=service(anyone), login=NOBODY) as here:
+    async with lab(
+        simple(NAMES), tokens=service(anyone), login=ANONYMOUS_ACCOUNT
+    ) as here:
         outcome = await here.audit(*map(here.ref, NAMES), **settings)
         assert here.faults.count("GET", TOKENS) == 0
     assert outcome.kinds == ["denied"] * 3
@@ -208,7 +212,7 @@ def identity(
 async def test_an_identity_token_is_sent_by_post_for_each_scope(tmp_path: Path) -> None:
     tokens = service(TEAM)
     token = tokens.refresh_token(TEAM)
-    async with lab(simple(NAMES), tokens=tokens, login=NOBODY) as here:
+    async with lab(simple(NAMES), tokens=tokens, login=ANONYMOUS_ACCOUNT) as here:
         outcome = await here.audit(
             *map(here.ref, NAMES), **identity(here, tmp_path, token)
         )
@@ -233,7 +237,7 @@ async def test_a_token_response_with_only_an_access_token_is_accepted(
 ) -> None:
     """As ACR sends it."""
     tokens = service(TEAM, token_fields=("access_token",))
-    async with lab(simple(NAMES[:1]), tokens=tokens, login=NOBODY) as here:
+    async with lab(simple(NAMES[:1]), tokens=tokens, login=ANONYMOUS_ACCOUNT) as here:
         outcome = await here.audit(
             here.ref(NAMES[0]),
             **identity(here, tmp_path, tokens.refresh_token(TEAM)),
@@ -248,7 +252,9 @@ async def test_a_token_service_without_post_gets_the_identity_token_by_get(
 ) -> None:
     name = user or "<token>"
     by_get = DemoAccount(name, "the-identity-token", {"*": ("pull",)})
-    async with lab(simple(NAMES), tokens=service(by_get), login=NOBODY) as here:
+    async with lab(
+        simple(NAMES), tokens=service(by_get), login=ANONYMOUS_ACCOUNT
+    ) as here:
         here.faults.on("POST", TOKENS, Answer(status), forever=True)
         settings = identity(here, tmp_path, by_get.password, user)
         outcome = await here.audit(*map(here.ref, NAMES), **settings)
@@ -262,7 +268,9 @@ async def test_a_token_service_without_post_gets_the_identity_token_by_get(
 async def test_a_rejected_identity_token_is_sent_once_by_post_and_once_by_get(
     tmp_path: Path,
 ) -> None:
-    async with lab(simple(NAMES), tokens=service(TEAM), login=NOBODY) as here:
+    async with lab(
+        simple(NAMES), tokens=service(TEAM), login=ANONYMOUS_ACCOUNT
+    ) as here:
         settings = identity(here, tmp_path, "hunter2-revoked")
         outcome = await here.audit(*map(here.ref, NAMES), workers=1, **settings)
         assert here.faults.count("POST", TOKENS) == 1
@@ -283,7 +291,7 @@ async def test_a_new_identity_token_replaces_the_old_one(
     """RFC 6749 section 6: the client must discard the old one."""
     tokens = service(TEAM)
     tokens.rotates = True
-    async with lab(simple(NAMES), tokens=tokens, login=NOBODY) as here:
+    async with lab(simple(NAMES), tokens=tokens, login=ANONYMOUS_ACCOUNT) as here:
         settings = identity(here, tmp_path, tokens.refresh_token(TEAM))
         outcome = await here.audit(*map(here.ref, NAMES), **settings)
     assert outcome.kinds == ["image", "image", "no_pull_grant"]
@@ -312,7 +320,7 @@ async def test_an_identity_token_is_not_sent_to_a_registry_with_basic(
 @pytest.mark.parametrize("opaque", [False, True])
 async def test_a_registry_token_is_sent_unchanged(tmp_path: Path, opaque: bool) -> None:
     tokens = service(TEAM, opaque=opaque)
-    async with lab(simple(NAMES), tokens=tokens, login=NOBODY) as here:
+    async with lab(simple(NAMES), tokens=tokens, login=ANONYMOUS_ACCOUNT) as here:
         token = tokens.issue(TEAM, ["repository:team/app:pull"])
         settings = authfile(tmp_path, auths={here.host: {"registrytoken": token}})
         outcome = await here.audit(*map(here.ref, NAMES), **settings)
@@ -355,7 +363,9 @@ async def test_a_400_of_the_token_service_says_that_the_login_may_have_expired()
 async def test_an_auth_entry_without_a_password_is_named_in_the_failure(
     tmp_path: Path,
 ) -> None:
-    async with lab(simple(NAMES), tokens=service(TEAM), login=NOBODY) as here:
+    async with lab(
+        simple(NAMES), tokens=service(TEAM), login=ANONYMOUS_ACCOUNT
+    ) as here:
         entry = auth(DemoAccount("team", ""))
         settings = authfile(tmp_path, auths={here.host: entry})
         outcome = await here.audit(*map(here.ref, NAMES), **settings)
@@ -384,7 +394,7 @@ async def test_no_credential_is_in_records_logs_or_reprs(
     account = DemoAccount("someone", CANARY, {"team/*": ("pull",)} if accepted else {})
     tokens = service(account if accepted else DemoAccount("someone", "another"))
     tokens.give_refresh_token(CANARY, account)
-    async with lab(simple(NAMES), tokens=tokens, login=NOBODY) as here:
+    async with lab(simple(NAMES), tokens=tokens, login=ANONYMOUS_ACCOUNT) as here:
         match kind:
             case "helper":
                 answer = json.dumps({"Username": account.name, "Secret": CANARY})

@@ -86,8 +86,8 @@ def test_an_empty_list_is_reported(
     report = str(tmp_path / "report.jsonl")
     code = run(["audit", "-f", str(tmp_path / "list.txt"), "-o", report, *engine])
     assert code == 0
-    said = capfd.readouterr().err.splitlines()
-    assert said[-1] == (
+    messages = capfd.readouterr().err.splitlines()
+    assert messages[-1] == (
         "auditor: nothing was audited: the input names no reference; check the lists"
     )
 

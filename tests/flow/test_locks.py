@@ -17,7 +17,7 @@ from auditor.report.locked_journal import Journal
 from auditor.report.writer import ReportOptions, open_report
 from tests.flow.commands import auditor
 from tests.flow.harness import lab, simple
-from tests.flow.reporting import beside, lines_of, report_to
+from tests.flow.reporting import files_next_to, lines_of, report_to
 
 pytestmark = pytest.mark.anyio
 
@@ -72,7 +72,7 @@ async def test_the_lock_of_a_dead_process_is_free(tmp_path: Path) -> None:
         done = await report_to(here, output, here.ref(NAMES[0]))
     assert done.messages == []
     assert len(lines_of(output)) == 1
-    assert beside(output) == {}
+    assert files_next_to(output) == {}
 
 
 async def test_a_report_and_a_symbolic_link_to_it_share_one_lock(

@@ -88,8 +88,8 @@ async def test_a_signal_lets_requests_in_flight_finish_and_starts_nothing_new(
             await here.faults.until(lambda: here.faults.count("GET", HELD) == 1)
             process.send_signal(number)
             assert process.stderr is not None
-            said = (await process.stderr.receive()).decode()
-            assert ": finishing requests in flight (up to 5 s); " in said
+            stderr = (await process.stderr.receive()).decode()
+            assert ": finishing requests in flight (up to 5 s); " in stderr
             gate.open()
             done = await finish(process)
         assert here.faults.count("GET", "/v2/team/app/manifests/4") == 0
@@ -206,7 +206,7 @@ async def test_failures_are_counted_by_kind_with_one_example_each() -> None:
             path = f"/v2/team/app/manifests/{tag}"
             here.faults.on("GET", path, Answer(status))
         done = await auditor(*_arguments(here))
-    said = done.messages
-    assert said[0].endswith(", 3 failed")
-    assert f"  2 denied, for example {here.ref('team/app:1')}" in said
-    assert f"  1 not_found, for example {here.ref('team/app:4')}" in said
+    messages = done.messages
+    assert messages[0].endswith(", 3 failed")
+    assert f"  2 denied, for example {here.ref('team/app:1')}" in messages
+    assert f"  1 not_found, for example {here.ref('team/app:4')}" in messages

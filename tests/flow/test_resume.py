@@ -27,7 +27,7 @@ from auditor.version import __version__
 from tests.clock import STARTED_AT
 from tests.flow.commands import auditor, running
 from tests.flow.harness import BLOBS, MANIFESTS, PATIENCE_S, TAGS, Lab, lab, simple
-from tests.flow.reporting import beside, lines_of, report_to, restored
+from tests.flow.reporting import files_next_to, lines_of, report_to, restored
 from tests.support.fault_actions import Gate, Hold
 
 pytestmark = pytest.mark.anyio
@@ -93,7 +93,7 @@ async def test_a_stopped_run_is_resumed_to_the_same_report(
         done = await report_to(here, output, *_asked(here), shape=shape, resume=True)
         after = here.good(MANIFESTS)
     assert lines_of(output) == lines_of(whole)
-    assert beside(output) == {}
+    assert files_next_to(output) == {}
     resumed = done.summary.resumed
     assert resumed is not None
     # Four images and a missing tag, which need no further request.
@@ -154,7 +154,7 @@ async def test_records_waiting_for_their_turn_are_in_the_journal_within_a_second
             async def watch() -> None:
                 while left.get("out.journal", b"").count(b'"kind":"image"') < 5:
                     await anyio.sleep(0.005)
-                    left.update(beside(output))
+                    left.update(files_next_to(output))
                 run.stop(0.0)
 
             async with anyio.create_task_group() as group:
@@ -186,7 +186,7 @@ async def test_the_journal_is_cleared_when_no_record_waits(
             found = (-1, -1)
             while found != (records, lines):
                 await anyio.sleep(0.005)
-                left = beside(output)
+                left = files_next_to(output)
                 early = left.get("out.journal", b"").count(b'"kind":"image"')
                 found = (early, left.get("out.partial", b"").count(b"\n"))
 
@@ -263,10 +263,10 @@ async def _stopped(output: Path, **changes: Any) -> AsyncIterator[Lab]:
 async def test_resuming_with_other_settings_is_refused(tmp_path: Path) -> None:
     output = tmp_path / "out"
     async with _stopped(output) as here:
-        left = beside(output)
+        left = files_next_to(output)
         with pytest.raises(UsageError) as refused:
             await report_to(here, output, "x", shape=Shape.LAYER, resume=True)
-        assert beside(output) == left
+        assert files_next_to(output) == left
     assert str(refused.value) == (
         f"--resume: {output}.partial was started with other settings (shape was 'image'"
         " and is 'layer'); run without --resume to start a new report"
@@ -279,17 +279,17 @@ async def test_the_unfinished_report_of_another_version_is_set_aside(
     """A crontab line with --resume must not fail after an upgrade."""
     output = tmp_path / "out"
     async with _stopped(output) as here:
-        left = beside(output)["out.partial"]
+        left = files_next_to(output)["out.partial"]
         monkeypatch.setattr("auditor.report.resume.__version__", "99.0")
         asked = here.ref("team/app:*")
         settings = here.settings(asked, output=str(output), resume=True)
-        said: list[str] = []
+        messages: list[str] = []
         async with open_report(
-            report_options(settings), now=STARTED_AT, notify=said.append
+            report_options(settings), now=STARTED_AT, notify=messages.append
         ) as report:
             assert report.resume_index is None
             assert output.with_name("out.partial.old").read_bytes() == left
-        assert said == [
+        assert messages == [
             f"{output}.partial: written by auditor {__version__}, this is 99.0;"
             " starting"
             " a new report (the old one is kept as out.partial.old until the new one is"
@@ -297,7 +297,7 @@ async def test_the_unfinished_report_of_another_version_is_set_aside(
         ]
         done = await report_to(here, output, asked, resume=True)
     assert done.summary.resumed is None
-    assert beside(output) == {}
+    assert files_next_to(output) == {}
 
 
 @pytest.mark.parametrize("journal", [None, b"", b'{"kind":"journ', b"[]\n", b"\0\n"])
@@ -340,7 +340,7 @@ async def test_without_resume_an_unfinished_report_is_kept_until_the_new_one_end
 ) -> None:
     output = tmp_path / "out"
     async with _stopped(output) as here:
-        left = beside(output)
+        left = files_next_to(output)
         anew = await report_to(
             here,
             output,
@@ -349,7 +349,7 @@ async def test_without_resume_an_unfinished_report_is_kept_until_the_new_one_end
             meanwhile=_stop(here),
         )
         assert anew.messages[0].startswith(f"{output}.partial: left by an unfinished")
-        resume = beside(output)
+        resume = files_next_to(output)
         assert resume["out.partial.old"] == left["out.partial"]
         assert resume["out.journal.old"] == left["out.journal"]
         # Renamed back, it can be resumed.
@@ -357,7 +357,7 @@ async def test_without_resume_an_unfinished_report_is_kept_until_the_new_one_end
         with restored(output, old):
             await report_to(here, output, *map(here.ref, NAMES), resume=True)
     assert len(lines_of(output)) == 6
-    assert beside(output) == {}
+    assert files_next_to(output) == {}
 
 
 # -- failing disks, killed processes --------------------------------------------------
@@ -387,10 +387,12 @@ async def test_a_full_disk_keeps_the_old_report_and_the_finished_records(
         with monkeypatch.context() as patch:
             patch.setattr("auditor.report.writer.os.write", write)
             patch.setattr("auditor.report.writer.PIECE_BYTES", 1)
-            said: list[str] = []
+            messages: list[str] = []
             with pytest.raises(OutputError, match="No space left on device"):
-                await report_to(here, output, *_asked(here), messages=said)
-        assert said == [f"progress saved in {output}.partial; continue with --resume"]
+                await report_to(here, output, *_asked(here), messages=messages)
+        assert messages == [
+            f"progress saved in {output}.partial; continue with --resume"
+        ]
         assert output.read_bytes() == b"yesterday's\n"
         torn = output.with_name("out.partial").read_bytes()
         assert len(torn) == 2500
@@ -461,7 +463,7 @@ async def test_a_killed_run_is_resumed_to_the_same_report(tmp_path: Path) -> Non
     assert done.messages[0] == f"resuming: 5 finished records are in {output}.partial"
     assert done.messages[1].startswith("6 of 6 references audited in ")
     assert "  resumed: 5 of them from the unfinished report" in done.messages
-    assert beside(output) == {}
+    assert files_next_to(output) == {}
 
 
 async def test_a_second_signal_keeps_every_finished_record(tmp_path: Path) -> None:
@@ -473,13 +475,13 @@ async def test_a_second_signal_keeps_every_finished_record(tmp_path: Path) -> No
             await here.faults.until(lambda: here.good(BLOBS) == 5)
             process.send_signal(signal.SIGTERM)
             assert process.stderr is not None
-            said = await process.stderr.receive()
-            assert b"nothing to resume" in said
-            if b"SIGTERM" not in said:
+            stderr = await process.stderr.receive()
+            assert b"nothing to resume" in stderr
+            if b"SIGTERM" not in stderr:
                 await process.stderr.receive()
             process.send_signal(signal.SIGINT)
             assert await process.wait() == 130
-        left = beside(tmp_path / "out")
+        left = files_next_to(tmp_path / "out")
     lines = [*left["out.partial"].splitlines(), *left["out.journal"].splitlines()[1:]]
     # The last responses may still have been in flight at the signals.
     assert len(lines) >= 3

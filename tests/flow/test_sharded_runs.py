@@ -48,7 +48,7 @@ from tests.support.fault_actions import Gate, Hold
 
 pytestmark = pytest.mark.anyio
 
-NOBODY = DemoAccount("", "")
+ANONYMOUS_ACCOUNT = DemoAccount("", "")
 FLAGS: dict[str, Any] = {"no_cache": True, "docker_config": False}
 SHARDS = 4
 NAMES = [f"team/{name}:{tag}" for name in ("a-1", "a-2", "b-1") for tag in "123"]
@@ -66,7 +66,10 @@ async def demo() -> AsyncIterator[tuple[Lab, tuple[str, ...]]]:
     """
     no_api = [web.get("/api/v0/{path:.*}", _not_found)]
     async with lab(
-        DemoContent.of(demo_images()), tokens=demo_tokens(), login=NOBODY, routes=no_api
+        DemoContent.of(demo_images()),
+        tokens=demo_tokens(),
+        login=ANONYMOUS_ACCOUNT,
+        routes=no_api,
     ) as it:
         catalog = it.ref("library/a*:*")
         yield (

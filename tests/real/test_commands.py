@@ -20,7 +20,7 @@ PASSWORD = {"REGISTRY_PASSWORD": AUDITOR.password}
 
 @pytest.fixture
 def config(filled: FilledRegistry, tmp_path: Path) -> str:
-    """A configuration as the README shows it; keys beside the file."""
+    """A configuration as the README shows it; keys next to the file."""
     (tmp_path / "keys.pem").write_bytes(filled.keys.read_bytes())
     file = tmp_path / "auditor.toml"
     file.write_text(

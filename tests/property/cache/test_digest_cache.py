@@ -46,7 +46,7 @@ def _digest(body: bytes) -> str:
 
 
 class Model:
-    """A dictionary beside the cache: what was put, confirmed and tagged."""
+    """A dictionary that models the cache: what was put, confirmed and tagged."""
 
     def __init__(self, path: Path | None) -> None:
         self.path = path

@@ -162,11 +162,11 @@ def test_a_resumed_report_equals_an_uninterrupted_one(
         ]
         whole = _written(written, crash.shape)
         await _crash(crash, ReportOptions(output=str(output), shape=crash.shape))
-        said: list[str] = []
+        messages: list[str] = []
         # The resumed run crashes as well, after a part of the remaining records.
-        async with open_report(options, now=NOW, notify=said.append) as report:
+        async with open_report(options, now=NOW, notify=messages.append) as report:
             await _continue(report, crash, int(len(crash.records) * again))
-        async with open_report(options, now=NOW, notify=said.append) as report:
+        async with open_report(options, now=NOW, notify=messages.append) as report:
             await _continue(report, crash, len(crash.records))
             await report.commit()
         assert [path.name for path in Path(folder).iterdir()] == ["out"]

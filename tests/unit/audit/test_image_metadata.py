@@ -172,16 +172,16 @@ def test_the_platform_of_a_schema_1_manifest_has_no_sizes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("fields", "expected"),
     [
         ({"os": "linux", "architecture": "arm64", "variant": "v8"}, ("linux", "arm64")),
         (None, (None, None)),
     ],
 )
 def test_a_missing_platform_has_the_fields_of_the_index(
-    said: object, expected: tuple[str | None, str | None]
+    fields: object, expected: tuple[str | None, str | None]
 ) -> None:
-    found = missing_platform(child(platform=said))
+    found = missing_platform(child(platform=fields))
     assert (found.os, found.architecture) == expected
     assert (found.digest, found.media_type) == (digest("1"), OCI_MANIFEST)
     assert found.layers is None
@@ -196,7 +196,7 @@ ATTESTS = {
 
 
 @pytest.mark.parametrize(
-    ("said", "kind", "subject"),
+    ("fields", "kind", "subject"),
     [
         ({}, None, None),
         ({"platform": None}, None, None),
@@ -218,9 +218,9 @@ ATTESTS = {
     ],
 )
 def test_a_child_of_an_index_is_an_attachment_or_a_platform(
-    said: dict[str, Any], kind: AttachmentKind | None, subject: str | None
+    fields: dict[str, Any], kind: AttachmentKind | None, subject: str | None
 ) -> None:
-    found = child_attachment(child(artifactType="application/x", **said))
+    found = child_attachment(child(artifactType="application/x", **fields))
     if kind is None:
         assert found is None
         return

@@ -257,8 +257,10 @@ def test_a_closed_standard_output_is_a_one_line_error() -> None:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
-        said = process.stderr.read().decode()
-    assert said == ("standard output: the report cannot be written: Broken pipe\n")
+        output_text = process.stderr.read().decode()
+    assert output_text == (
+        "standard output: the report cannot be written: Broken pipe\n"
+    )
 
 
 def test_the_commit_syncs_the_lines_before_the_rename_and_the_folder_after(

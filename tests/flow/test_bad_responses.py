@@ -224,11 +224,11 @@ async def test_side_outputs_that_cannot_be_written_are_reported_at_once(
     tmp_path: Path, option: str, name: str, reason: str
 ) -> None:
     async with lab(simple(NAMES)) as here:
-        beside = f"{tmp_path}{name}"
-        done = await auditor("audit", here.ref(NAMES[0]), option, beside)
+        side_output = f"{tmp_path}{name}"
+        done = await auditor("audit", here.ref(NAMES[0]), option, side_output)
         assert here.faults.count() == 0
     assert (done.code, done.out) == (3, b"")
-    assert done.messages == [f"{beside}: cannot be written: {reason}"]
+    assert done.messages == [f"{side_output}: cannot be written: {reason}"]
 
 
 async def test_a_summary_that_cannot_be_written_is_reported_after_the_audit(
