@@ -25,7 +25,7 @@ from auditor.fast_dataclass import dataclass
 
 @dataclass(slots=True, kw_only=True)
 class Stored:
-    """Counts of what was written: distinct manifests and configs, tags, repositories."""
+    """Counts of distinct manifests and configs, tags and repositories written."""
 
     manifests: int = 0
     configs: int = 0
