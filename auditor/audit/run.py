@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, nullcontext
-from datetime import UTC, datetime
 from hashlib import blake2b
 
 import anyio
@@ -97,9 +96,7 @@ class AuditRun:
             # `verify_blobs` asks what exists now: manifests are rechecked as well.
             recheck_s=0 if settings.verify_blobs else settings.cache_recheck_s,
         )
-        self._selection = Selection.of(
-            settings, datetime.fromtimestamp(clock.epoch(), UTC)
-        )
+        self._selection = Selection.of(settings, clock.epoch())
         self._counts = ExpansionCounts()
         self._is_expanded = False
         self._deadline = Deadline()
@@ -406,7 +403,7 @@ def _shard_file(
 
 
 class InputDigest:
-    """Passes items on, once; `value` is a digest over all of them, in order.
+    """Iterates over the items once; `value` is a digest of all items, in order.
 
     All shards of an audit must have the same digest. The names of lists are not part of
     it: a copy of a list has the same digest.

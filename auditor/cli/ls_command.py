@@ -56,8 +56,6 @@ async def _ls(
     target: ListTarget,
     text: Callable[[ReferenceEntry | RepositoryName], str],
 ) -> int:
-    from datetime import UTC, datetime
-
     from auditor.diagnose.ls import list_target
     from auditor.input.input_items import ReferenceEntry, RejectedEntry
     from auditor.input.tag_filter import Selection
@@ -66,7 +64,7 @@ async def _ls(
     from auditor.util.clock import SystemClock
 
     clock = SystemClock()
-    selection = Selection.of(settings, datetime.fromtimestamp(clock.epoch(), UTC))
+    selection = Selection.of(settings, clock.epoch())
     listed = rejected = without_age = 0
     is_read = True
 

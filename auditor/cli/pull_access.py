@@ -31,8 +31,6 @@ async def list_pull_access(
 
     A grant of an action that is not in `allowed` is a failure; None allows all.
     """
-    from datetime import UTC, datetime
-
     from auditor.diagnose.token_check import PullAccessCheck
     from auditor.input.lists import check_lists, input_items
     from auditor.input.tag_filter import Selection
@@ -58,9 +56,7 @@ async def list_pull_access(
         run = PullAccessCheck(
             input_items(settings),
             registries=registries,
-            selection=Selection.of(
-                settings, datetime.fromtimestamp(clock.epoch(), UTC)
-            ),
+            selection=Selection.of(settings, clock.epoch()),
             actions=actions,
             workers=settings.workers_of,
             window=settings.window,

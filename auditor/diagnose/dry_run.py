@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field
-from datetime import UTC, datetime
 
 import anyio
 
@@ -133,9 +132,7 @@ class DryRun:
         self._settings = settings
         self._items = items
         self._registries = registries
-        self._selection = Selection.of(
-            settings, datetime.fromtimestamp(clock.epoch(), UTC)
-        )
+        self._selection = Selection.of(settings, clock.epoch())
         self._resolver = Resolver(
             ContentCache(cache, clock=clock, recheck_s=settings.cache_recheck_s)
         )

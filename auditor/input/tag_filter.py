@@ -26,7 +26,7 @@ import heapq
 import re
 from collections.abc import Iterable
 from dataclasses import field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import IntEnum
 from fnmatch import translate
 
@@ -96,16 +96,16 @@ class Selection:
         object.__setattr__(self, "_excluded", _compile(self.exclude))
 
     @classmethod
-    def of(cls, settings: Settings, now: datetime) -> Selection:
-        """The filters of these settings at the time `now`."""
-        since = settings.since
+    def of(cls, settings: Settings, now: float) -> Selection:
+        """The filters of these settings at the time `now` (epoch seconds)."""
+        since, at = settings.since, datetime.fromtimestamp(now, UTC)
         return cls(
             include=settings.include,
             exclude=settings.exclude,
             omit_digest_tags=settings.omit_digest_tags,
             latest=settings.latest,
             exclude_repositories=settings.exclude_repositories,
-            since=moment_of(parse_since(since), now) if since else None,
+            since=moment_of(parse_since(since), at) if since else None,
         )
 
     def allows_tag(self, tag: str) -> bool:
