@@ -20,8 +20,7 @@ from auditor.cli.output import occupy_closed_streams, stdout_errors
 from auditor.errors import AuditorError, ExitCode
 from auditor.version import __version__
 
-# Each command with its line in the overview. It is in `NAME_command.py`, or in
-# `report_commands.py` if it reads finished reports.
+# Each command with its line in the overview; it is in `NAME_command.py`.
 COMMANDS = {
     "audit": "Audit references: one JSON line each, with layers and architectures.",
     "ls": "List a registry's repositories, or a repository's tags.",
@@ -46,7 +45,6 @@ COMMANDS = {
 # number of objects; collections took a tenth of its time, and 3 % of the start
 # (docs/development/performance.md).
 _GC_THRESHOLD = 50_000
-_REPORT_COMMANDS = {"diff", "layers", "check", "query", "export", "history", "html"}
 
 
 class _Commands(click.Group):
@@ -58,11 +56,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        file, name = f"{cmd_name}_command", "command"
-        if cmd_name in _REPORT_COMMANDS:
-            file, name = "report_commands", file
-        module = importlib.import_module(f"auditor.cli.{file}")
-        command: click.Command = getattr(module, name)
+        module = importlib.import_module(f"auditor.cli.{cmd_name}_command")
+        command: click.Command = module.command
         if cmd_name != "audit":  # which handles signals itself
             early_signals.uninstall()
         return command

@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from auditor.analysis.check.formats import output_formats
-from auditor.cli.report_commands import check_command
+from auditor.cli.check_command import command
 from auditor.model import Record
 from tests.junit_grammar import check_junit
 from tests.manifests import digest
@@ -38,7 +38,7 @@ expires = 2026-11-24
 """
 (FORMATS,) = (
     option.type.choices
-    for option in check_command.params
+    for option in command.params
     if "--format" in option.opts and isinstance(option.type, click.Choice)
 )
 OLD = image(

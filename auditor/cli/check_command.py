@@ -1,0 +1,78 @@
+"""`auditor check`"""
+
+from __future__ import annotations
+
+import click
+
+from auditor.cli.command_support import (
+    format_option,
+    limit_option,
+    needs_extras,
+    output_option,
+    reports_argument,
+)
+from auditor.cli.output import print_pieces
+from auditor.errors import ExitCode
+
+
+@click.command("check")
+@reports_argument
+@click.option(
+    "--policy",
+    "policy_file",
+    required=True,
+    metavar="FILE",
+    help="The policy, a TOML file.",
+)
+@click.option(
+    "--previous",
+    multiple=True,
+    metavar="REPORT",
+    help="An earlier report, for tags that must not move; can be repeated.",
+)
+@format_option(
+    *("table", "markdown", "jsonl", "sarif", "junit", "github"),
+    help_text="The format of the output; github: annotations of a job.",
+)
+@limit_option(50, "table and markdown")
+@output_option("output file")
+@click.option(
+    "--metrics",
+    metavar="FILE",
+    help="Also write the counts to this Prometheus textfile (*.prom).",
+)
+@needs_extras
+def command(
+    *,
+    reports: tuple[str, ...],
+    policy_file: str,
+    previous: tuple[str, ...],
+    output_format: str,
+    limit: int,
+    output: str,
+    metrics: str | None,
+) -> int:
+    """Check a report against a policy; exit 1 if a rule is broken.
+
+    REPORT is a report, also compressed (.gz, .zst), or a quoted glob of reports.
+    """
+    from datetime import UTC, datetime
+
+    from auditor.analysis.check.evaluate import check_reports
+    from auditor.analysis.check.findings import findings_metrics
+    from auditor.analysis.check.formats import output_formats
+    from auditor.analysis.check.policy_file import load_policy
+    from auditor.analysis.reports import check_output
+
+    for file in (output, metrics or "-"):
+        check_output(file, (*reports, *previous, policy_file))
+    policy = load_policy(policy_file)
+    now = datetime.now(UTC)
+    with check_reports(reports, policy, today=now.date(), earlier=previous) as findings:
+        print_pieces(output_formats(limit)[output_format](findings), output)
+        if metrics is not None:
+            from auditor.report.metrics import write_textfile
+
+            write_textfile(metrics, findings_metrics(findings, now))
+        passed = findings.passed
+    return ExitCode.OK if passed else ExitCode.FAILED

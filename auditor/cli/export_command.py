@@ -1,0 +1,60 @@
+"""`auditor export`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from auditor.cli.command_support import needs_extras, reports_argument
+from auditor.errors import ExitCode
+
+_TABLES = ["images", "platforms", "layers", "attachments", "warnings", "failures"]
+
+
+@click.command("export")
+@reports_argument
+@click.option(
+    "--to",
+    "target",
+    type=click.Choice(["csv", "parquet", "duckdb", "sqlite"]),
+    required=True,
+    help="The format. csv and parquet write a folder with a file for each table.",
+)
+@click.option(
+    "-o", "--output", required=True, metavar="PATH", help="The folder or file to write."
+)
+@click.option(
+    "--table",
+    "tables",
+    type=click.Choice(_TABLES),
+    multiple=True,
+    help="Only this table; can be repeated. [default: all]",
+)
+@click.option("--force", is_flag=True, help="Replace an existing folder or file.")
+@needs_extras
+def command(
+    *,
+    reports: tuple[str, ...],
+    target: str,
+    output: str,
+    tables: tuple[str, ...],
+    force: bool,
+) -> int:
+    """Export reports as tables: images, platforms, layers, and so on.
+
+    REPORT may be compressed (.gz, .zst), or a quoted glob. CSV is safe to open in a
+    spreadsheet: a text that would be a formula gets an apostrophe in front.
+    """
+    from auditor.analysis.export import ExportFormat, export
+    from auditor.analysis.reports import check_output
+
+    check_output(output, reports)
+    export(
+        reports,
+        target=ExportFormat(target),
+        output=Path(output),
+        tables=[name for name in _TABLES if not tables or name in tables],
+        force=force,
+    )
+    return ExitCode.OK

@@ -1,0 +1,54 @@
+"""`auditor html`"""
+
+from __future__ import annotations
+
+import click
+
+from auditor.cli.command_support import needs_extras, reports_argument
+from auditor.cli.output import print_pieces
+
+
+@click.command("html")
+@reports_argument
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="FILE",
+    help="The page; - is standard output.",
+)
+@click.option(
+    "--previous",
+    multiple=True,
+    metavar="OLD",
+    help="An earlier report, to show what changed; can be repeated.",
+)
+@click.option(
+    "--policy",
+    metavar="FILE",
+    help="A policy, as for `auditor check`, to show its violations.",
+)
+@needs_extras
+def command(
+    *,
+    reports: tuple[str, ...],
+    output: str,
+    previous: tuple[str, ...],
+    policy: str | None,
+) -> None:
+    """Make one self-contained page of a report, to read and to share.
+
+    REPORT and OLD are reports, also compressed (.gz, .zst), or quoted globs of reports.
+    The page loads no other files. Long tables are truncated, which the page shows.
+    """
+    from datetime import UTC, datetime
+
+    from auditor.analysis.html.page import make_page
+    from auditor.analysis.reports import check_output
+
+    check_output(output, [*reports, *previous, *([policy] if policy else [])])
+
+    page = make_page(
+        reports, previous=previous, policy_file=policy, today=datetime.now(UTC).date()
+    )
+    print_pieces([page], output)

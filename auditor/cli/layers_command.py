@@ -1,0 +1,54 @@
+"""`auditor layers`"""
+
+from __future__ import annotations
+
+import click
+
+from auditor.cli.command_support import (
+    format_option,
+    limit_option,
+    needs_extras,
+    reports_argument,
+)
+from auditor.cli.output import print_lines
+
+
+@click.command("layers")
+@reports_argument
+@click.option(
+    "--digest",
+    "digests",
+    multiple=True,
+    metavar="DIGEST",
+    help="Find the references that contain this layer, manifest, config or attachment;"
+    " can be repeated.",
+)
+@format_option(
+    *("text", "jsonl", "markdown"),
+    help_text="The format of the output; jsonl: all rows, then the totals.",
+)
+@limit_option(20, "text and markdown")
+@needs_extras
+def command(
+    *,
+    reports: tuple[str, ...],
+    digests: tuple[str, ...],
+    output_format: str,
+    limit: int,
+) -> None:
+    """Show shared layers, and find the images that contain a layer.
+
+    REPORT is a report, also compressed (.gz, .zst), or a quoted glob of reports. Sizes
+    are those of compressed layers; a layer counts once per registry.
+    """
+    from auditor.analysis.find_digest import search_digests
+    from auditor.analysis.layers import open_layer_inventory
+    from auditor.analysis.layers_text import digest_use_lines, inventory_lines
+
+    if digests:
+        distinct = tuple(dict.fromkeys(digests))
+        with search_digests(reports, distinct) as search:
+            print_lines(digest_use_lines(search, distinct, output_format, limit))
+        return
+    with open_layer_inventory(reports) as inventory:
+        print_lines(inventory_lines(inventory, output_format, limit))
