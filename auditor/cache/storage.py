@@ -36,9 +36,9 @@ log = logging.getLogger("auditor.cache")
 BATCH_ROWS = 512
 BATCH_BYTES = 1024 * 1024
 BATCH_S = 2.0
-# Batches that may wait for a slow disk; entries that arrive while the queue is full are not
-# stored. A fast registry on a busy machine is some 30 batches ahead. 64 batches take
-# 30 MB with usual manifests and 64 MiB with the largest.
+# Batches that may wait for a slow disk; entries that arrive while the queue is full are
+# not stored. A fast registry on a busy machine is some 30 batches ahead. 64 batches
+# take 30 MB with usual manifests and 64 MiB with the largest.
 MAX_WAITING_BATCHES = 64
 # How long the end of a run waits for the last batches: enough for another process that
 # is writing, not for one that was stopped in a transaction.
