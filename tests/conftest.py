@@ -19,7 +19,7 @@ for _one in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
 
 @pytest.fixture(autouse=True, scope="session")
 def cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No test reads or writes the digest store of whoever runs it."""
+    """No test reads or writes the digest cache of whoever runs it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield

@@ -3,8 +3,7 @@
 `explain_token` splits a token (RFC 7515: header, payload, signature), decodes each part
 as far as possible, and checks the signature with the key in the header. Claims are
 those of RFC 7519, key ids of distribution's "Token Authentication Implementation".
-The token itself and its signature are not part of the result, and every text of
-`explanation_lines` is safe to print.
+The result contains neither the token nor its signature.
 """
 
 from __future__ import annotations
@@ -306,9 +305,8 @@ def _claims(explanation: TokenExplanation) -> Iterator[tuple[str, object]]:
 
 def grant_text(grant: Grant) -> str:
     """`pull,push on repository library/alpine`, safe to print."""
-    kind = grant.type
-    if grant.resource_class is not None:
-        kind = f"{grant.type}({grant.resource_class})"
+    resource_class = grant.resource_class
+    kind = grant.type + ("" if resource_class is None else f"({resource_class})")
     actions = ",".join(grant.actions) or "no action"
     return safe_text(f"{actions} on {kind} {grant.name}")
 
@@ -320,18 +318,14 @@ def _findings(explanation: TokenExplanation) -> list[str]:
         sentences.append(_key_text(key))
     sentences.append(_part_text("payload", explanation.payload))
     if explanation.signature_bytes is None:
-        sentences.append("The signature is missing or damaged.")
+        result = "is missing or damaged"
     elif key is None or key.computed_id is None:
-        sentences.append(
-            "The signature is unchecked: the token contains no usable key."
-        )
+        result = "is unchecked: the token contains no usable key"
     elif key.signed:
-        sentences.append(
-            "The signature verifies with the key in the header, which does not prove"
-            " who issued the token."
-        )
+        result = "verifies with the key in the header, which does not prove its issuer"
     else:
-        sentences.append("The signature does not verify with the key in the header.")
+        result = "does not verify with the key in the header"
+    sentences.append(f"The signature {result}.")
     if verification is not None:
         negation = "" if verification.verified else "not "
         sentences.append(f"The token is {negation}verified: {verification.reason}.")

@@ -127,7 +127,9 @@ def test_the_catalog_is_read_with_its_own_token(
     # 2.8 ignores the page size for tags and sends the whole listing: as long as
     # the page, they are in doubt and listed here, too.
     (listing,) = (
-        one for one in audited.summary.listings.shown if one.kind is ListKind.REPOSITORIES
+        one
+        for one in audited.summary.listings.shown
+        if one.kind is ListKind.REPOSITORIES
     )
     # A last page that is just full may name a next one, which is empty.
     assert len(catalog) == listing.pages

@@ -55,7 +55,9 @@ def ls(target: str) -> list[str]:
     def put(line: ListLine) -> bool:
         assert isinstance(line, RepositoryName | ReferenceEntry), line
         found.append(
-            line.repository if isinstance(line, RepositoryName) else str(line.reference.tag)
+            line.repository
+            if isinstance(line, RepositoryName)
+            else str(line.reference.tag)
         )
         return True
 
