@@ -118,6 +118,16 @@ DIFFERS = "The signature does not verify with the key in the header."
             UNCHECKED,
         ),
     ],
+    ids=[
+        "no-key",
+        "key-id-alone",
+        "libtrust-id-in-jwk",
+        "libtrust-id-in-header",
+        "rfc7638-thumbprint",
+        "signed-by-another-key",
+        "another-key-id",
+        "damaged-key",
+    ],
 )
 def test_findings_are_in_the_order_of_the_token(
     header: dict[str, Any], key: str | None, signature: str
