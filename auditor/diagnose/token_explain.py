@@ -180,7 +180,7 @@ def read_object(raw: bytes) -> tuple[dict[str, Any], str | None, int | None]:
         if wrong.pos < len(text):
             error_at = len(text[: wrong.pos].encode())
             damage = ascii(text[wrong.pos])
-            error = f"it stops being JSON at byte {error_at}, {damage}: {wrong.msg}"
+            error = f"it stops being JSON at byte {error_at}, {damage}"
         elif error is None:
             error, error_at = f"it is cut off after {len(raw)} bytes", len(raw)
     if not isinstance(members, dict):

@@ -55,8 +55,8 @@ def test_the_four_findings_of_the_articles_token() -> None:
         "The header is intact.",
         "The key id NNZX:KH7V:FBJT:4BAH:WEYL:F2V4:RHWJ:ADF3:UAAE:7JEP:6TAU:FCAO"
         " matches the key in the header.",
-        "The payload is damaged: it stops being JSON at byte 129, 'P': unexpected"
-        " character, expected ',' or '}'. Readable before that: access, aud.",
+        "The payload is damaged: it stops being JSON at byte 129, 'P'."
+        " Readable before that: access, aud.",
         "The signature does not verify with the key in the header.",
     ]
 
@@ -362,14 +362,14 @@ def test_an_intact_object_has_no_error(raw: bytes, members: Any) -> None:
 @pytest.mark.parametrize(
     ("raw", "members", "error", "error_at"),
     [
-        (b'{"a":1P"b":2}', {}, "byte 6, 'P': unexpected character", 6),
-        (b'{"a":1,"b":2P"c":3}', {"a": 1}, "byte 12, 'P': unexpected character", 12),
-        (b'{"a":1,b:2}', {"a": 1}, "byte 7, 'b': unexpected character", 7),
-        (b'{"a":1,}', {}, "byte 6, ',': trailing comma is not allowed", 6),
+        (b'{"a":1P"b":2}', {}, "byte 6, 'P'", 6),
+        (b'{"a":1,"b":2P"c":3}', {"a": 1}, "byte 12, 'P'", 12),
+        (b'{"a":1,b:2}', {"a": 1}, "byte 7, 'b'", 7),
+        (b'{"a":1,}', {}, "byte 6, ','", 6),
         (b'{"a":1,"b"=2}', {"a": 1}, "byte 10, '='", 10),
         (b'{"a":1,"b":x}', {"a": 1}, "byte 11, 'x'", 11),
         (b'{"a":1,"b":[1,{"c":"d,"},x', {"a": 1}, "byte 25, 'x'", 25),
-        (b'{"a":1}x', {"a": 1}, "byte 7, 'x': unexpected content after", 7),
+        (b'{"a":1}x', {"a": 1}, "byte 7, 'x'", 7),
         (b"[1]", {}, "it is not a JSON object", 0),
         (b"", {}, "it is cut off after 0 bytes", 0),
         (b'{"a":1,"b":"cd', {"a": 1}, "it is cut off after 14 bytes", 14),
