@@ -28,7 +28,7 @@ import duckdb
 
 from auditor.analysis.csv_formula_guard import escape_formula_sql
 from auditor.analysis.duckdb_connection import quoted
-from auditor.analysis.reports import open_reports
+from auditor.analysis.reports import check_not_empty, open_reports
 from auditor.errors import OutputError, UsageError
 from auditor.util.atomic_file import replace_durably
 from auditor.util.text import safe_text
@@ -68,15 +68,15 @@ def export(
     """Write tables (names in `TABLES`) of reports to a file or folder, atomically.
 
     `force` allows replacing an existing output. Raises `UsageError` for reports that
-    cannot be read or an existing output, `OutputError` if it cannot be written.
+    cannot be read or are empty and for an existing output, `OutputError` if it cannot
+    be written.
     """
     in_folder = target in {ExportFormat.CSV, ExportFormat.PARQUET}
     files = [output / f"{name}.{target}" for name in tables] if in_folder else [output]
-    with (
-        open_reports(reports) as connection,
-        atomic_files(files, force=force) as partials,
-    ):
-        _WRITERS[target](connection, tables, partials)
+    with open_reports(reports) as connection:
+        check_not_empty(connection, "there is nothing to export")
+        with atomic_files(files, force=force) as partials:
+            _WRITERS[target](connection, tables, partials)
 
 
 # -- writers --

@@ -67,6 +67,12 @@ def add_reports(
         connection.execute("SELECT kind FROM lines LIMIT 1").fetchall()
 
 
+def check_not_empty(connection: duckdb.DuckDBPyConnection, purpose: str) -> None:
+    """Raise `UsageError` if the reports of the connection have no record at all."""
+    if connection.execute("SELECT 1 FROM lines LIMIT 1").fetchone() is None:
+        raise UsageError(f"the report is empty: {purpose}")
+
+
 def report_paths(paths: Sequence[str]) -> list[str]:
     """The files that paths and globs name, sorted, each file once.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -77,10 +78,19 @@ async def _audit(settings: Settings, interruption: Interruption) -> ExitCode:
     from auditor.audit.run import open_job, run_with_checkpoints
     from auditor.cli.progress import log_progress
     from auditor.errors import unwrap_exception_group
+    from auditor.input.lists import await_first_item, input_items
     from auditor.report.summary_text import EMPTY_INPUT, is_empty_input, summary_lines
     from auditor.util.clock import SystemClock
 
-    async with open_job(settings, clock=SystemClock(), notify=print_message) as job:
+    clock = SystemClock()
+    started_s = clock.monotonic()
+    items = await await_first_item(input_items(settings), settings)
+    if settings.deadline_s is not None:
+        left_s = settings.deadline_s - (clock.monotonic() - started_s)
+        settings = replace(settings, deadline_s=max(0.0, left_s))
+    async with open_job(
+        settings, clock=clock, notify=print_message, items=items
+    ) as job:
         run, report = job.run, job.report
         interruption.begin(run, report)
         with _progress(settings, run), unwrap_exception_group():

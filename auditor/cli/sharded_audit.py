@@ -17,6 +17,7 @@ from auditor.cli.side_outputs import check_side_outputs, write_side_outputs
 from auditor.cli.signals import EXIT_CODES, interrupted_text, receive_signals
 from auditor.config import EngineName, Settings, sharded_run_settings
 from auditor.errors import ExitCode, UsageError, unwrap_exception_group
+from auditor.input.list_reader import STANDARD_INPUT
 from auditor.input.lists import check_lists
 from auditor.report.summary_text import EMPTY_INPUT, is_empty_input, summary_lines
 from auditor.scale.process_engine import ProcessEngine
@@ -57,9 +58,11 @@ async def audit_sharded(settings: Settings, flags: dict[str, Any]) -> int:
     with ExitStack() as signal_stack:
         with ExitStack() as stack:
             with early_signals.RaiseOnSignal():
+                # First: an empty input must not change anything.
+                stdin = _copy_stdin(settings, stack)
                 output = stack.enter_context(lock_output(settings, clock))
                 place = stack.enter_context(_shard_dir(settings))
-                run, engine = make(settings, shard_flags(flags), place, stack)
+                run, engine = make(settings, shard_flags(flags), place, stack, stdin)
                 # Until everything is written, and `stack` has removed its files.
                 signals = signal_stack.enter_context(receive_signals())
             code = await _audit(run, engine, output, signals)
@@ -128,6 +131,14 @@ def _failed_code(run: ShardedRun) -> int:
     return codes[0] if codes else ExitCode.OUTPUT
 
 
+def _copy_stdin(settings: Settings, stack: ExitStack) -> Path | None:
+    """A temporary copy of standard input if it is one of the lists."""
+    if STANDARD_INPUT not in settings.lists:
+        return None
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="auditor-input-"))
+    return copy_stdin(settings, Path(folder))
+
+
 @contextmanager
 def _shard_dir(settings: Settings) -> Iterator[str]:
     if settings.output == "-" and settings.shard_dir is None:
@@ -158,7 +169,11 @@ def _make_run(
 
 
 def _with_processes(
-    settings: Settings, flags: dict[str, Any], place: str, stack: ExitStack
+    settings: Settings,
+    flags: dict[str, Any],
+    place: str,
+    stack: ExitStack,
+    stdin: Path | None,
 ) -> tuple[ShardedRun, ShardEngine]:
     if is_url(place):
         raise UsageError("--shard-dir: must be a folder with --processes")
@@ -172,7 +187,7 @@ def _with_processes(
             f"using {run.plan.at_once} processes instead of {settings.processes}, to"
             " keep to --requests-at-once and --max-requests"
         )
-    run.stdin = copy_stdin(settings, shard_dir.folder)
+    run.stdin = stdin
     engine = ProcessEngine(
         flags=flags,
         report_path=shard_dir.path,
@@ -185,7 +200,11 @@ def _with_processes(
 
 
 def _with_dask(
-    settings: Settings, flags: dict[str, Any], place: str, stack: ExitStack
+    settings: Settings,
+    flags: dict[str, Any],
+    place: str,
+    stack: ExitStack,
+    stdin: Path | None,
 ) -> tuple[ShardedRun, ShardEngine]:
     assert settings.scheduler is not None
     from auditor.scale.dask_engine import DaskEngine, ShardTask
@@ -196,8 +215,7 @@ def _with_dask(
         shard_dir.clear()
     engine = stack.enter_context(DaskEngine(settings.scheduler))
     run = _make_run(settings, shard_dir, engine.workers, SHARDS_PER_WORKER)
-    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="auditor-input-"))
-    run.stdin = copy_stdin(settings, Path(folder))
+    run.stdin = stdin
     engine.task = ShardTask(
         flags=flags,
         references=settings.references,

@@ -159,6 +159,9 @@ _TABLE: dict[tuple[OptionGroup, OptionScope], dict[str, Option]] = {
             plural="lists",
             short_flag="-f",
         ),
+        "allow_empty": Option(
+            BOOLEAN, "Accept a list that names no reference; without it, exit code 2."
+        ),
     },
     (OptionGroup.SELECTION, OptionScope.RUN): {
         "include": Option(

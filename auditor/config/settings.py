@@ -138,7 +138,8 @@ class RegistrySettings:
 class Settings:
     """The settings of a run.
 
-    Input: `lists` and `output` are paths, or "-" for standard input and output.
+    Input: `lists` and `output` are paths, or "-" for standard input and output. A list
+    that names no reference is an error unless `allow_empty` is set.
     `include` to `since` apply to listed tags only (`Selection`, `parse_since`).
     Records: `platforms` empty means all of them, `labels` (patterns) empty means none.
     Limits: `workers` is per registry, None means `2 * requests_at_once`; `deadline_s`
@@ -153,6 +154,7 @@ class Settings:
 
     references: tuple[str, ...] = ()
     lists: tuple[str, ...] = ()
+    allow_empty: bool = False
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     exclude_repositories: tuple[str, ...] = ()

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import csv
 import functools
+import itertools
 import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import anyio
 import orjson
 
 from auditor.config import Settings
@@ -35,6 +38,7 @@ from auditor.input.list_reader import (
     is_blank_or_comment,
     list_name,
     open_list,
+    read_in_thread,
     unreadable_list,
 )
 
@@ -56,12 +60,45 @@ def input_items(
     """The references of the settings, then the items of their lists, read lazily.
 
     `names` maps the paths of copied lists to names for locations. Raises `UsageError`
-    if a list cannot be read.
+    if a list cannot be read, or names nothing without `allow_empty`: the program that
+    writes it may have failed.
     """
     for number, text in enumerate(settings.references, 1):
         yield parse_item(text, text, f"reference {number}")
     for path in settings.lists:
-        yield from read_list_file(path, name=(names or {}).get(path))
+        name = (names or {}).get(path) or list_name(path)
+        items = read_list_file(path, name=name)
+        first = next(items, None)
+        if first is not None:
+            yield first
+            yield from items
+        elif not settings.allow_empty:
+            raise _empty_list(name)
+
+
+async def await_first_item(
+    items: Iterator[InputItem], settings: Settings
+) -> Iterator[InputItem]:
+    """The same items, as soon as the first one is read: nothing is written before.
+
+    Raises `UsageError` if a list is empty (see `input_items`), or silent until the
+    deadline.
+    """
+    with anyio.move_on_after(settings.deadline_s):
+        async for batch in read_in_thread(itertools.islice(items, 1)):
+            return itertools.chain(batch, items)
+        return items
+    raise UsageError(
+        "the input named no reference before the deadline; check the program that"
+        " writes the list"
+    )
+
+
+def _empty_list(name: str) -> UsageError:
+    return UsageError(
+        f"{name}: the list names no reference; check the program that writes it"
+        " (--allow-empty accepts empty lists)"
+    )
 
 
 def read_list_file(path: str, *, name: str | None = None) -> Iterator[InputItem]:
@@ -106,14 +143,15 @@ def read_list(reader: ListReader) -> Iterator[InputItem]:
 
 
 def check_lists(settings: Settings) -> None:
-    """Open every list once, so that a wrong name is reported before any work is done.
+    """Read the start of every list, so that one that is missing, not a list, or empty
+    is reported before any work is done.
 
-    Raises `UsageError`.
+    Raises `UsageError`. Standard input and pipes, which cannot be read twice, are left
+    out.
     """
     for path in settings.lists:
         if path != STANDARD_INPUT and _is_regular_file(path):
-            with open_list(path):
-                pass
+            next(input_items(replace(settings, references=(), lists=(path,))), None)
 
 
 def count_lines(settings: Settings) -> int | None:

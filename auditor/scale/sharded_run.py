@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import sys
@@ -19,7 +18,7 @@ from auditor.config import Settings, record_settings, sharded_run_settings
 from auditor.config.settings import MAX_RUNS_AT_ONCE
 from auditor.errors import ExitCode, UsageError
 from auditor.fast_dataclass import dataclass
-from auditor.input.list_reader import STANDARD_INPUT
+from auditor.input.list_reader import STANDARD_INPUT, list_name
 from auditor.input.lists import input_items
 from auditor.report.locked_journal import Journal
 from auditor.report.shard_file import ShardReport
@@ -317,13 +316,14 @@ def shard_dir_of(settings: Settings) -> str:
     return str(folder)
 
 
-def copy_stdin(settings: Settings, folder: Path) -> Path | None:
-    """A copy of standard input if it is one of the lists: every shard reads it."""
-    if STANDARD_INPUT not in settings.lists:
-        return None
+def copy_stdin(settings: Settings, folder: Path) -> Path:
+    """A copy of standard input in a private folder: every shard reads it.
+
+    Raises `UsageError` as `input_items` does if it names nothing.
+    """
     copy = folder / "input-stdin"
-    copy.unlink(missing_ok=True)  # from an earlier run, or a link
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    with os.fdopen(os.open(copy, flags, 0o600), "wb") as into:
+    with copy.open("wb") as into:
         shutil.copyfileobj(sys.stdin.buffer, into)
+    settings = replace(settings, references=(), lists=(str(copy),))
+    next(input_items(settings, names={str(copy): list_name(STANDARD_INPUT)}), None)
     return copy

@@ -121,7 +121,7 @@ async def test_a_signal_while_shards_are_prepared_leaves_no_files(
     script: str, tmp_path: Path
 ) -> None:
     done = await auditor(
-        *("audit", "--processes", "2", "-f", "-"),
+        *("audit", "--processes", "2", "-f", "-", "--allow-empty"),
         program=program(script, signal.SIGTERM),
         environment={"TMPDIR": str(tmp_path)},
         place=tmp_path,

@@ -20,6 +20,7 @@ from auditor.analysis.check.findings import Findings
 from auditor.analysis.check.policy import Policy, PolicySection, Rule, Subject
 from auditor.analysis.reports import (
     add_reports,
+    check_not_empty,
     keep_last_lines,
     open_reports,
     platform_name,
@@ -38,7 +39,7 @@ def check_reports(
     """Check reports, given as files or globs; `earlier` are those of an earlier audit.
 
     `today` (UTC) decides which waivers apply. Raises `UsageError` if a report cannot be
-    read, or if a rule needs an earlier report and `earlier` is empty.
+    read, or if a rule needs an earlier report and `earlier` names none or an empty one.
     """
     for rule in policy.rules:
         if rule.definition.subject is Subject.EARLIER and not earlier:
@@ -62,6 +63,7 @@ def _create_outcomes(
     connection.execute(f"CREATE TABLE outcomes AS {_LINE_OUTCOMES}")
     if any(rule.definition.subject is Subject.EARLIER for rule in policy.rules):
         add_reports(connection, earlier, schema="before")
+        check_not_empty(connection, "--previous has no tags to compare with")
         connection.execute("USE main")
         connection.execute(_EARLIER)
     for number, rule in enumerate(policy.rules):

@@ -127,12 +127,12 @@ def test_csv_has_no_formulas(start: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("target", ExportFormat)
-def test_an_empty_report_makes_empty_tables(
-    target: ExportFormat, tmp_path: Path
-) -> None:
+def test_an_empty_report_is_not_exported(target: ExportFormat, tmp_path: Path) -> None:
     report = write_report(tmp_path / "r", [])
-    export([report], target=target, output=tmp_path / "out", tables=TABLES)
-    assert (tmp_path / "out").exists()
+    out = tmp_path / "out"
+    with pytest.raises(UsageError, match=r"^the report is empty: there is nothing to"):
+        export([report], target=target, output=out, tables=TABLES, force=True)
+    assert not out.exists()
 
 
 def test_only_the_selected_tables_are_exported(report: str, tmp_path: Path) -> None:
@@ -153,12 +153,12 @@ def test_an_existing_output_is_only_replaced_with_force(
     export([report], **arguments)
     if other:
         other.write_text("mine")
-    empty = write_report(tmp_path / "empty", [])
+    other_report = write_report(tmp_path / "other", [image(tag="other")])
     with pytest.raises(UsageError, match="exists; --force replaces it"):
-        export([empty], **arguments)
+        export([other_report], **arguments)
     written = out / f"images.{target}" if other else out
     before = written.read_bytes()
-    export([empty], force=True, **arguments)
+    export([other_report], force=True, **arguments)
     assert written.read_bytes() != before
     assert other is None or other.read_text() == "mine"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import signal
-import stat
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ import orjson
 import pytest
 
 from auditor.config import RegistrySettings, Settings, load_settings
-from auditor.errors import LockedError, OutputError
+from auditor.errors import LockedError, OutputError, UsageError
 from auditor.scale.process_engine import ProcessEngine
 from auditor.scale.shard_dir import LocalShardDir, RemoteShardDir
 from auditor.scale.sharded_run import (
@@ -142,17 +141,17 @@ def test_a_default_folder_of_another_user_is_refused(
         shard_dir_of(asked)
 
 
-def test_a_link_as_the_copy_of_standard_input_is_not_followed(
+def test_standard_input_is_copied_unless_it_names_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "victim").write_text("precious")
-    (tmp_path / "input-stdin").symlink_to("victim")
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"team/app:1\n")))
-    copy = copy_stdin(settings(list=("-",)), tmp_path)
-    assert copy is not None
-    assert copy.read_text() == "team/app:1\n"
-    assert stat.S_IMODE(copy.lstat().st_mode) == 0o600
-    assert (tmp_path / "victim").read_text() == "precious"
+    def copy(content: bytes, **options: Any) -> str:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+        return copy_stdin(settings(list=("-",), **options), tmp_path).read_text()
+
+    assert copy(b"team/app:1\n") == "team/app:1\n"
+    with pytest.raises(UsageError, match=r"stdin: the list names no reference"):
+        copy(b"# none\n")
+    assert copy(b"", allow_empty=True) == ""
 
 
 # -- processes -----------------------------------------------------------------
